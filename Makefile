@@ -1,0 +1,53 @@
+# `make demo` and `make test` set up what is missing by themselves.
+
+PYTHON ?= python3
+BIN := .venv/bin
+SETUP := $(PYTHON) scripts/setup.py
+RECIPE ?= src/unclip/presets/emoji-cpu.toml
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test setup format corpus model nightly bench clean
+
+help: ## say what there is
+	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@echo
+	@echo "TORCH_INDEX=URL names the package index to take torch from; PYTHON=... the Python to use."
+
+demo: ## draw four pictures of "a red car" with the bundled model
+	@$(SETUP)
+	$(BIN)/unclip generate "a red car" -n 4 --seed 7 -o demo.png
+	@echo "The pictures are in $(CURDIR)/demo.png"
+
+test: setup ## run every gate: ruff, mypy, import-linter, pytest
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest
+
+setup: ## set up .venv for development
+	@$(SETUP) train data dev
+
+format: setup ## format the code and mend what ruff can mend
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+corpus: ## fetch the drawings and build the emoji corpus in data/emoji
+	@$(SETUP) data
+	npm install --prefix assets
+	$(BIN)/unclip data emoji --out data/emoji --vocabulary everyday
+
+model: ## train the bundled model on the corpus (RECIPE=..., hours on a CPU)
+	@$(SETUP) train data
+	$(BIN)/unclip train $(RECIPE) --resume
+
+nightly: setup ## run the slow tests
+	$(BIN)/pytest -m slow --timeout 3600
+
+bench: setup ## measure, side by side with peers where they are installed
+	@set -e; for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file; done
+
+clean: ## remove caches and build outputs; data, runs and .venv stay
+	rm -rf build dist src/*.egg-info demo.png .mypy_cache .pytest_cache .ruff_cache \
+		.import_linter_cache .hypothesis
+	find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,105 @@
+"""Typed, frozen configuration that reads from TOML or JSON and names what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from .errors import UsageError, nearest
+
+
+class Config(BaseModel):
+    """Base of every configuration: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], where: str = "") -> Self:
+        """Validate `values`.
+
+        Args:
+            values: nested plain data, as TOML or JSON gives it.
+            where: what the values belong to (a file, a section), for the error's text.
+
+        Raises:
+            UsageError: an unknown key (the nearest known one is named) or a value out of range.
+        """
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            raise UsageError(explain(cls, error, where)) from None
+
+    def dump(self) -> dict[str, Any]:
+        """Plain data that `parse` reads back to an equal configuration."""
+        return self.model_dump(mode="json")
+
+
+def explain(cls: type[BaseModel], error: ValidationError, where: str = "") -> str:
+    """One line for the first fault of a pydantic error: where, what, and what would be right."""
+    first = error.errors(include_url=False)[0]
+    keys = [str(key) for key in first["loc"]]
+    name = ".".join([where, *keys] if where else keys)
+    if first["type"] == "extra_forbidden":
+        known = _known_keys(cls, keys[:-1])
+        return f"unknown setting '{name}'{nearest(keys[-1], known)}"
+    if first["type"] == "missing":
+        return f"setting '{name}' is missing"
+    return f"setting '{name}': {first['msg'][:1].lower()}{first['msg'][1:]}, got {first['input']!r}"
+
+
+def _known_keys(cls: type[BaseModel], path: list[str]) -> list[str]:
+    """The field names of the model that the path of keys leads to."""
+    for key in path:
+        field = cls.model_fields.get(key)
+        inner = field.annotation if field else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            continue
+        cls = inner
+    return list(cls.model_fields)
+
+
+def read_toml(path: Path | str) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        UsageError: there is no such file, or it is not TOML (the message gives the line).
+    """
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror or error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not valid TOML: {error}") from None
+
+
+def override(values: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
+    """Apply `a.b.c=value` assignments (values in TOML syntax, bare words as strings) to a copy.
+
+    Raises:
+        UsageError: an assignment without `=`, or one that goes through something that is no table.
+    """
+    result: dict[str, Any] = json.loads(json.dumps(values))
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key.strip():
+            raise UsageError(f"--set wants key=value, got '{assignment}'")
+        *path, last = key.strip().split(".")
+        table = result
+        for part in path:
+            table = table.setdefault(part, {})
+            if not isinstance(table, dict):
+                raise UsageError(f"--set {key.strip()}: '{part}' is a value, not a section")
+        table[last] = _value(text.strip())
+    return result
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

@@ -1,0 +1,63 @@
+"""Which device and number format to compute with."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from .errors import UsageError
+
+
+def pick_device(name: str | None = None) -> torch.device:
+    """The device called `name`; without one CUDA where there is a GPU, else MPS, else the CPU.
+
+    Raises:
+        UsageError: the name is no device, or this machine (or this build of PyTorch) lacks it.
+    """
+    if name is None:
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"unknown device '{name}'; try cpu, cuda, cuda:0 or mps") from None
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            raise UsageError(f"device '{name}' is not here: PyTorch sees {count} CUDA GPUs")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("device 'mps' is not here")
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise UsageError(f"device '{name}' is not supported; try cpu, cuda or mps")
+    return device
+
+
+def place(module: nn.Module, device: torch.device) -> None:
+    """Move a module and lay its convolutions out channels_last, the fast way on CPU and GPU."""
+    module.to(device)
+    for parameter in module.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+
+
+def fast_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the hardware multiplies it fast, else float32."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    if device.type == "cpu" and cpu_has_bf16():
+        return torch.bfloat16
+    return torch.float32
+
+
+def cpu_has_bf16() -> bool:
+    """Whether this CPU has bfloat16 dot products (AVX512-BF16 or AMX)."""
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(bool(getattr(torch.cpu, check, bool)()) for check in checks)
+
+
+def describe(device: torch.device) -> str:
+    """The device in words."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} threads" if device.type == "cpu" else "mps"

@@ -1,0 +1,51 @@
+"""Errors that a person can act on.
+
+Every foreseeable failure is an `UnclipError`: one line that names the thing that is wrong and
+what would be right. The command line prints that line and exits with `exit_code`; a program
+catches one base class.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UnclipError(Exception):
+    """Base of the errors raised on purpose; `exit_code` is what the command line ends with."""
+
+    exit_code = 1
+
+
+class UsageError(UnclipError, ValueError):
+    """The caller asked for something that cannot be: a bad argument, setting or recipe."""
+
+    exit_code = 2
+
+
+class DataError(UnclipError):
+    """A dataset is missing, empty or not what it claims to be."""
+
+
+class CheckpointError(UnclipError):
+    """A weights file or a model folder is missing, damaged or does not fit the network."""
+
+
+class OutputError(UnclipError):
+    """A result cannot be written where the caller asked for it."""
+
+
+class TrainingError(UnclipError):
+    """Training cannot go on: a loss is not finite, or a saved state does not fit the recipe."""
+
+
+class Cancelled(UnclipError):
+    """The caller stopped the work between two steps."""
+
+    exit_code = 130
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """` (did you mean 'x'?)` for the known word closest to `word`, or an empty string."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" (did you mean '{close[0]}'?)" if close else ""

@@ -1,0 +1,129 @@
+"""The few values that travel between the layers, and the legend of shape letters.
+
+    B  batch          N  text tokens      D  width of a CLIP embedding
+    C  channels       H, W  picture       W' width of a transformer (written where it is met)
+
+Pictures are float32 in [-1, 1], (B, 3, H, W), sRGB. Embeddings are L2-normalised float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Level:
+    """A noise level: x_t = alpha * x0 + sigma * eps.
+
+    Each field is a float32 tensor, () for a whole batch at one level or (B,) for one a sample.
+    `t` is what the network was trained on.
+    """
+
+    t: Tensor
+    alpha: Tensor
+    sigma: Tensor
+
+    def like(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(alpha, sigma) on the device of `x`, shaped to broadcast against it."""
+        shape = (-1,) + (1,) * (x.ndim - 1) if self.alpha.ndim else ()
+        return self.alpha.to(x.device).view(shape), self.sigma.to(x.device).view(shape)
+
+    def snr(self) -> Tensor:
+        """Signal-to-noise ratio alpha^2 / sigma^2."""
+        return (self.alpha / self.sigma) ** 2
+
+    def to(self, device: torch.device | str) -> Level:
+        """The same level on another device."""
+        return Level(self.t.to(device), self.alpha.to(device), self.sigma.to(device))
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a denoiser says of a noisy x_t: the clean x0, the noise eps (both shaped as x_t).
+
+    `variance` is the fraction (0 to 1, shaped as x_t) between the smallest and the largest
+    posterior log-variance, where the network has learnt it (Improved DDPM, eq. 15).
+    """
+
+    x0: Tensor
+    eps: Tensor
+    variance: Tensor | None = None
+
+
+Denoiser = Callable[[Tensor, Level], Prediction]
+"""A network with its conditioning bound: (x_t, level) -> Prediction."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What `on_step` is told after each step of a sampler."""
+
+    stage: str
+    index: int  # 1-based
+    total: int
+    x0: Tensor  # the present guess of the clean value, in diffusion space
+
+
+OnStep = Callable[[Step], None]
+"""Called after each step; an exception raised here (`Cancelled`) ends the work."""
+
+
+@dataclass(frozen=True)
+class Cond:
+    """Everything that a stage may read or add. The first axis of every field is the batch.
+
+    `keep_text` and `keep_image` say for each sample whether the condition is shown (True) or
+    replaced by the network's own null; None means shown. Each network decides what null means.
+    """
+
+    text_tokens: Tensor | None = None  # (B, N) int64
+    text_mask: Tensor | None = None  # (B, N) bool, True on real tokens
+    text_embed: Tensor | None = None  # (B, D) z_t
+    text_encodings: Tensor | None = None  # (B, N, W')
+    image_embed: Tensor | None = None  # (B, D) z_i
+    image: Tensor | None = None  # (B, 3, H, W), the picture so far
+    low_res: Tensor | None = None  # (B, 3, H, W), what an upsampler looks at
+    low_res_level: Tensor | None = None  # (B,) how corrupted low_res is, 0 to 1
+    keep_text: Tensor | None = None  # (B,) bool
+    keep_image: Tensor | None = None  # (B,) bool
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some fields changed."""
+        return replace(self, **changes)
+
+    def map(self, fn: Callable[[Tensor], Tensor]) -> Self:
+        """A copy with `fn` applied to every field that is there."""
+        return replace(self, **{name: fn(value) for name, value in self.items()})
+
+    def items(self) -> list[tuple[str, Tensor]]:
+        """(name, tensor) of every field that is there."""
+        pairs = [(field.name, getattr(self, field.name)) for field in fields(self)]
+        return [(name, value) for name, value in pairs if value is not None]
+
+    @property
+    def batch(self) -> int:
+        """B."""
+        return int(self.items()[0][1].shape[0])
+
+    def with_null(self) -> Self:
+        """(2B): this condition, then the same one dropped, for guidance in one forward."""
+        keep = torch.ones(self.batch, dtype=torch.bool)
+        keep = keep.to(self.items()[0][1].device)
+        shown = replace(
+            self,
+            keep_text=keep if self.keep_text is None else self.keep_text,
+            keep_image=keep if self.keep_image is None else self.keep_image,
+        )
+        doubled = shown.map(lambda value: torch.cat([value, value]))
+        hidden = torch.cat([keep, ~keep])
+        assert doubled.keep_text is not None and doubled.keep_image is not None
+        return replace(
+            doubled,
+            keep_text=doubled.keep_text & hidden,
+            keep_image=doubled.keep_image & hidden,
+        )

@@ -1,0 +1,134 @@
+"""What tests of several packages share: tiny stages, conditions, a tokenizer, an exact denoiser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import settings
+from torch import Tensor
+
+from unclip.nn.tokenizer import Tokenizer
+from unclip.stages import STAGES, Stage
+from unclip.types import Cond, Level, Prediction
+
+torch.set_num_threads(1)  # these tensors are tiny: more threads only cost
+settings.register_profile("unclip", deadline=None)
+settings.load_profile("unclip")
+
+VOCAB, CONTEXT, WIDTH, EMBED, SIDE = 320, 8, 16, 16, 8
+SIZES = {"width": WIDTH, "depth": 2, "heads": 2}
+TEXT = {**SIZES, "vocab_size": VOCAB, "context": CONTEXT}
+UNET = {"channels": 32, "multipliers": [1, 2], "depth": 1}
+
+TINY: dict[str, dict[str, Any]] = {
+    "clip": {
+        "network": {
+            "embed_dim": EMBED,
+            "vision": {**SIZES, "image_size": SIDE, "patch_size": 4},
+            "text": TEXT,
+        }
+    },
+    "prior": {
+        "network": {**SIZES, "embed_dim": EMBED, "text_width": WIDTH, "context": CONTEXT},
+        "sampling": {"sampler": "ddpm", "steps": 3, "eta": 1.0, "guidance_scale": 2.0},
+    },
+    "decoder": {
+        "network": {
+            **UNET,
+            "image_size": SIDE,
+            "attention": [4],
+            "head_dim": 32,
+            "embed_dim": EMBED,
+            "text": TEXT,
+        },
+        "parameterization": {"kind": "v"},
+        "sampling": {"steps": 3, "guidance_scale": 2.0, "threshold": "clamp", "eta": 0.5},
+    },
+    "upsampler": {
+        "network": {**UNET, "image_size": 2 * SIDE, "low_res": True},
+        "low_res_size": SIDE,
+        "crop": SIDE,
+        "parameterization": {"kind": "v"},
+        "sampling": {"steps": 3, "threshold": "clamp", "eta": 0.5},
+        "corruption": {"at_sampling": 0.5},
+    },
+}
+"""A few thousand weights of every stage, by kind."""
+
+
+@pytest.fixture(scope="session")
+def make_stage() -> Callable[..., Stage]:
+    """`make_stage(kind, **changes)`: a tiny stage whose every weight is random, the zeros too."""
+
+    def make(kind: str, **changes: Any) -> Stage:
+        assert kind in TINY, f"give the stage '{kind}' a tiny configuration in tests/conftest.py"
+        torch.manual_seed(0)
+        values = {"kind": kind, **TINY[kind], **changes}
+        stage = STAGES[kind](STAGES[kind].Config.parse(values))  # type: ignore[call-arg]
+        for parameter in stage.net.parameters():
+            if not parameter.any():
+                torch.nn.init.normal_(parameter, std=0.1)
+        return stage.eval()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_cond() -> Callable[..., Cond]:
+    """`make_cond(batch)`: every field that tiny stages read, random, captions of all lengths."""
+
+    def make(batch: int, seed: int = 0) -> Cond:
+        rng = torch.Generator().manual_seed(seed)
+
+        def randn(*shape: int) -> Tensor:
+            return torch.randn(batch, *shape, generator=rng)
+
+        lengths = torch.arange(batch) % (CONTEXT - 1) + 2
+        return Cond(
+            text_tokens=torch.randint(VOCAB, (batch, CONTEXT), generator=rng),
+            text_mask=torch.arange(CONTEXT) < lengths[:, None],
+            text_embed=torch.nn.functional.normalize(randn(EMBED), dim=-1),
+            text_encodings=randn(CONTEXT, WIDTH),
+            image_embed=torch.nn.functional.normalize(randn(EMBED), dim=-1),
+            image=randn(3, SIDE, SIDE).clamp(-1, 1),
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Tokenizer:
+    """Learnt from a handful of captions."""
+    captions = ["a red car", "two blue apples on a table", "the fox", "a dog under the moon"]
+    return Tokenizer.train(captions * 5, VOCAB, CONTEXT)
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Data ~ sum_k weights_k N(means_k, std^2 I), whose exact denoiser E[x0 | x_t] is known."""
+
+    means: tuple[tuple[float, ...], ...]  # (K, D)
+    weights: tuple[float, ...]  # (K,)
+    std: float
+
+    def denoise(self, x: Tensor, level: Level) -> Prediction:
+        """The exact Prediction for x (B, D), computed in float64."""
+        alpha, sigma = (value.double() for value in level.like(x))
+        means = torch.tensor(self.means, dtype=torch.float64)
+        off = x.double()[:, None] - alpha * means  # (B, K, D)
+        variance = (alpha * self.std) ** 2 + sigma**2
+        log_weights = torch.tensor(self.weights, dtype=torch.float64).log()
+        share = (log_weights - (off**2).sum(-1) / (2 * variance)).softmax(1)[..., None]
+        x0 = (share * (means + alpha * self.std**2 / variance * off)).sum(1)
+        eps = (share * sigma / variance * off).sum(1)
+        return Prediction(x0.to(x.dtype), eps.to(x.dtype))
+
+
+@pytest.fixture(scope="session")
+def mixture() -> type[Mixture]:
+    """The class, as test modules cannot import this file."""
+    return Mixture

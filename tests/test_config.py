@@ -1,0 +1,145 @@
+"""A configuration reads what it writes and names what is wrong with it in one line."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import Field, ValidationError
+
+from unclip.config import Config, override, read_toml
+from unclip.errors import UsageError, nearest
+
+
+class Inner(Config):
+    channels: int = 64
+    widths: tuple[int, ...] = (1, 2)
+
+
+class Outer(Config):
+    steps: int = Field(default=10, ge=1)
+    guidance_scale: float | None = None
+    net: Inner = Inner()
+
+
+class Needs(Config):
+    folder: str
+
+
+def test_round_trip() -> None:
+    config = Outer.parse({"steps": 3, "net": {"widths": [1, 2, 4]}})
+    assert config.dump() == {
+        "steps": 3,
+        "guidance_scale": None,
+        "net": {"channels": 64, "widths": [1, 2, 4]},
+    }
+    assert Outer.parse(config.dump()) == config
+    assert config.net.widths == (1, 2, 4)
+
+
+def test_a_config_is_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Outer().steps = 4  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("values", "where", "message"),
+    [
+        ({"stepz": 3}, "", "unknown setting 'stepz' (did you mean 'steps'?)"),
+        (
+            {"net": {"chanels": 3}},
+            "recipe.toml",
+            "unknown setting 'recipe.toml.net.chanels' (did you mean 'channels'?)",
+        ),
+        ({"zzz": 1}, "", "unknown setting 'zzz'"),
+        (
+            {"steps": 0},
+            "decoder",
+            "setting 'decoder.steps': input should be greater than or equal to 1, got 0",
+        ),
+    ],
+)
+def test_a_fault_is_one_line_that_names_it(
+    values: dict[str, Any], where: str, message: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        Outer.parse(values, where)
+    assert str(caught.value) == message
+    assert caught.value.exit_code == 2
+
+
+def test_a_missing_setting_is_named() -> None:
+    with pytest.raises(UsageError, match=r"^setting 'data.folder' is missing$"):
+        Needs.parse({}, "data")
+
+
+def test_override_syntax() -> None:
+    values = {"steps": 1, "net": {"channels": 64}}
+    assignments = [
+        "steps=5",
+        "net.channels = 32",
+        "net.widths=[1, 2]",
+        "new.deep.flag=true",
+        "scale=1e-4",
+        'quoted="a = b"',
+        "bare=red car",
+        "url=a=b",
+        "empty=",
+    ]
+    assert override(values, assignments) == {
+        "steps": 5,
+        "net": {"channels": 32, "widths": [1, 2]},
+        "new": {"deep": {"flag": True}},
+        "scale": 1e-4,
+        "quoted": "a = b",
+        "bare": "red car",
+        "url": "a=b",
+        "empty": "",
+    }
+    assert values == {"steps": 1, "net": {"channels": 64}}, "the original is left alone"
+
+
+@pytest.mark.parametrize("assignment", ["steps", "=3", " = 3"])
+def test_override_wants_key_and_value(assignment: str) -> None:
+    with pytest.raises(UsageError, match="--set wants key=value"):
+        override({}, [assignment])
+
+
+def test_override_does_not_go_through_a_value() -> None:
+    with pytest.raises(UsageError, match=r"--set steps\.more: 'steps' is a value, not a section"):
+        override({"steps": 1}, ["steps.more=2"])
+
+
+@settings(deadline=None)
+@given(value=st.integers(-(2**63), 2**63 - 1) | st.booleans() | st.lists(st.integers(0, 9)))
+def test_override_reads_back_what_toml_writes(value: object) -> None:
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    assert override({}, [f"a.b={text}"]) == {"a": {"b": value}}
+
+
+def test_read_toml(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text('steps = 3\n[net]\nwidths = [1]\nname = "σ"\n', encoding="utf-8")
+    assert read_toml(path) == {"steps": 3, "net": {"widths": [1], "name": "σ"}}
+    assert read_toml(str(path)) == read_toml(path)
+
+
+def test_read_toml_names_the_file_and_the_line(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"cannot read .*none\.toml: No such file or directory"):
+        read_toml(tmp_path / "none.toml")
+    with pytest.raises(UsageError, match=r"cannot read .*: Is a directory"):
+        read_toml(tmp_path)
+    bad = tmp_path / "bad.toml"
+    bad.write_text("fine = 1\nsteps 3\n")
+    with pytest.raises(UsageError, match=r"bad\.toml is not valid TOML: .*line 2"):
+        read_toml(bad)
+    bad.write_bytes(b"\xff\xfe")
+    with pytest.raises(UsageError, match=r"bad\.toml is not valid TOML"):
+        read_toml(bad)
+
+
+def test_nearest() -> None:
+    assert nearest("decodr", ["prior", "decoder"]) == " (did you mean 'decoder'?)"
+    assert nearest("xyz", ["prior", "decoder"]) == ""
+    assert nearest("prior", []) == ""

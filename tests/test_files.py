@@ -1,0 +1,146 @@
+"""Nothing half-written is ever seen, and nothing stray stays behind."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from unclip.errors import OutputError
+from unclip.files import atomic_file, atomic_folder, write_json, write_text
+
+Atomic = Callable[[Path], AbstractContextManager[Path]]
+BOTH = pytest.mark.parametrize("atomic", [atomic_file, atomic_folder])
+
+
+@pytest.fixture
+def umask() -> Iterator[int]:
+    old = os.umask(0o027)
+    yield 0o027
+    os.umask(old)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_file_is_replaced_only_at_the_end(tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with atomic_file(target) as beside:
+        beside.write_text("new")
+        assert beside.parent == target.parent  # else the rename could cross file systems
+        assert target.read_text() == "old"
+    assert target.read_text() == "new"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_folder_takes_the_place_of_the_old_one_whole(tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    target.mkdir()
+    (target / "old.txt").write_text("old")
+    with atomic_folder(target) as beside:
+        (beside / "inner").mkdir()
+        (beside / "inner" / "new.txt").write_text("new")
+        assert names(target) == ["old.txt"]
+    assert names(target) == ["inner"]
+    assert (target / "inner" / "new.txt").read_text() == "new"
+    assert names(tmp_path) == ["model"]
+
+
+def test_an_exception_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with pytest.raises(KeyError, match="mine"), atomic_file(target) as beside:
+        beside.write_text("half")
+        raise KeyError("mine")
+    assert target.read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_an_exception_leaves_the_old_folder_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    target.mkdir()
+    (target / "old.txt").write_text("old")
+    with pytest.raises(KeyError, match="mine"), atomic_folder(target) as beside:
+        (beside / "half.txt").write_text("half")
+        raise KeyError("mine")
+    assert (target / "old.txt").read_text() == "old"
+    assert names(tmp_path) == ["model"]
+
+
+@BOTH
+def test_an_exception_leaves_no_trace_of_a_new_target(atomic: Atomic, tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), atomic(tmp_path / "new"):
+        raise ZeroDivisionError
+    assert names(tmp_path) == []
+
+
+@BOTH
+def test_a_full_disk_is_one_clear_error(
+    atomic: Atomic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    failure = pytest.raises(OutputError, match=r"cannot write .*new: No space left")
+    with failure, atomic(tmp_path / "new") as beside:
+        assert beside.exists()
+        if beside.is_dir():
+            (beside / "a.txt").write_text("a")
+    assert names(tmp_path) == []
+
+
+@BOTH
+def test_a_parent_that_is_a_file_is_an_output_error(atomic: Atomic, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with (
+        pytest.raises(OutputError, match=r"cannot write .*file/out"),
+        atomic(tmp_path / "file/out"),
+    ):
+        pytest.fail("the body must not run")
+    assert names(tmp_path) == ["file"]
+
+
+@BOTH
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission_is_an_output_error(atomic: Atomic, tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(OutputError, match="Permission denied"), atomic(tmp_path / "out"):
+            pytest.fail("the body must not run")
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_missing_parents_are_made(tmp_path: Path) -> None:
+    write_text(tmp_path / "a" / "b" / "c.txt", "deep")
+    assert (tmp_path / "a" / "b" / "c.txt").read_text() == "deep"
+
+
+def test_permissions_follow_the_umask(tmp_path: Path, umask: int) -> None:
+    write_text(tmp_path / "a.txt", "a")
+    with atomic_folder(tmp_path / "folder"):
+        pass
+    assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o640
+    assert (tmp_path / "folder").stat().st_mode & 0o777 == 0o750
+
+
+def test_text_is_utf8_and_json_ends_with_a_newline(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "σ")
+    assert (tmp_path / "a.txt").read_bytes() == b"\xcf\x83"
+    write_json(tmp_path / "a.json", {"b": [1, None], "a": "σ"})
+    text = (tmp_path / "a.json").read_text(encoding="utf-8")
+    assert text == '{\n  "b": [\n    1,\n    null\n  ],\n  "a": "σ"\n}\n'
+    assert json.loads(text) == {"b": [1, None], "a": "σ"}
+
+
+def test_json_that_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", 1)
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        write_json(tmp_path / "a.json", {"key": object()})
+    assert json.loads((tmp_path / "a.json").read_text()) == 1
+    assert names(tmp_path) == ["a.json"]
