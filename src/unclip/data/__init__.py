@@ -1,0 +1,10 @@
+"""Sources of samples, one file a source. A source knows nothing of networks or training."""
+
+from __future__ import annotations
+
+from ..registry import Registry
+from .source import Sample, Source
+
+SOURCES: Registry[type[Source]] = Registry("unclip.data", "SOURCE", "data source")
+
+__all__ = ["SOURCES", "Sample", "Source"]

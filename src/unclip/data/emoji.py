@@ -1,0 +1,80 @@
+"""Composed emoji scenes without end: pictures, captions and what each of them shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from .. import config
+from ..errors import UsageError, nearest
+from ._captions import caption
+from ._plan import Mix, Planner, Spec, Split
+from ._render import render
+from .corpus import Corpus
+from .source import Sample, Source
+
+
+class EmojiConfig(config.Config):
+    """Which scenes to compose.
+
+    `path` is a corpus folder (`unclip data emoji`). `vocabulary` and `styles` narrow what it
+    holds; without `styles`, all of them are used, the corpus' first one unnamed in captions.
+    `split` is `train` (nothing held out), `heldout` (nothing else; also by kind:
+    `heldout-pairs`, `heldout-colours`, `heldout-counts`) or `any`.
+    """
+
+    path: Path
+    vocabulary: Literal["everyday", "all"] = "all"
+    styles: tuple[str, ...] = ()
+    split: Split = "train"
+    seed: int = Field(default=0, ge=0)
+    mix: Mix = Mix()
+
+
+class EmojiScenes(Source):
+    """The scenes of a corpus. Sample `position` depends on the configuration and on it alone.
+
+    Raises:
+        DataError: the corpus is missing or damaged, or has nothing for the split.
+        UsageError: a style that the corpus does not hold.
+    """
+
+    Config = EmojiConfig
+
+    def __init__(self, config: EmojiConfig, size: int) -> None:
+        super().__init__()
+        self.config = config
+        self.size = size
+        self.corpus = Corpus.open(config.path).narrowed(config.vocabulary)
+        styles = config.styles or self.corpus.styles
+        for style in styles:
+            if style not in self.corpus.styles:
+                hint = nearest(style, self.corpus.styles)
+                raise UsageError(f"the corpus {config.path} has no style '{style}'{hint}")
+        self.planner = Planner(self.corpus, config.mix, config.split, styles)
+
+    def sample(self, position: int) -> Sample:
+        """Scene number `position`: its picture (size, size, 3), a caption and its specification."""
+        spec, words = self._compose(position)
+        return {"image": self.render(spec, self.size), "caption": words, "spec": spec}
+
+    def captions(self, count: int) -> Iterator[str]:
+        """The captions of the first `count` scenes."""
+        return (self._compose(position)[1] for position in range(count))
+
+    def render(self, spec: Spec, size: int) -> NDArray[np.uint8]:
+        """(size, size, 3): the picture that a specification describes."""
+        return render(spec, size, self.corpus)
+
+    def _compose(self, position: int) -> tuple[Spec, str]:
+        rng = np.random.Generator(np.random.PCG64((self.config.seed, position)))
+        spec = self.planner.plan(rng)
+        return spec, caption(spec, rng, self.corpus)
+
+
+SOURCE = EmojiScenes

@@ -1,0 +1,87 @@
+"""Coloured shapes, drawn on the fly: data for tests and first steps, with nothing to download."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import Image, ImageDraw
+from pydantic import Field
+
+from .. import config
+from .source import Sample, Source
+
+COLOURS = {
+    "red": (220, 50, 47),
+    "green": (60, 160, 60),
+    "blue": (40, 90, 210),
+    "yellow": (240, 200, 40),
+    "purple": (130, 70, 180),
+    "black": (30, 30, 30),
+}
+SHAPES = ("circle", "square", "triangle")
+SMOOTH = 4  # drawn so many times larger, then reduced
+
+
+class ShapesConfig(config.Config):
+    """Which shapes to draw."""
+
+    seed: int = Field(default=0, ge=0)
+
+
+class Shapes(Source):
+    """ "a red circle": one shape of one colour on white, of random size and place."""
+
+    Config = ShapesConfig
+
+    def __init__(self, config: ShapesConfig, size: int) -> None:
+        super().__init__()
+        self.config = config
+        self.size = size
+
+    def sample(self, position: int) -> Sample:
+        """Picture number `position` (size, size, 3), its caption, and what it shows."""
+        rng = self._rng(position)
+        caption, colour, shape = _words(rng)
+        radius = rng.uniform(0.25, 0.4)
+        x, y = rng.uniform(radius, 1 - radius, size=2)
+        image = _draw(shape, COLOURS[colour], (x, y), radius, self.size)
+        return {"image": image, "caption": caption, "spec": {"colour": colour, "shape": shape}}
+
+    def captions(self, count: int) -> Iterator[str]:
+        """The captions of the first `count` pictures."""
+        return (_words(self._rng(position))[0] for position in range(count))
+
+    def _rng(self, position: int) -> np.random.Generator:
+        return np.random.Generator(np.random.PCG64((self.config.seed, position)))
+
+
+def _words(rng: np.random.Generator) -> tuple[str, str, str]:
+    """Caption, colour, shape."""
+    colour = list(COLOURS)[rng.integers(len(COLOURS))]
+    shape = SHAPES[rng.integers(len(SHAPES))]
+    return f"a {colour} {shape}", colour, shape
+
+
+def _draw(
+    shape: str,
+    colour: tuple[int, int, int],
+    centre: tuple[float, float],
+    radius: float,
+    size: int,
+) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """(size, size, 3): one shape on white; centre and radius in 0..1."""
+    side = size * SMOOTH
+    x, y, r = centre[0] * side, centre[1] * side, radius * side
+    canvas = Image.new("RGB", (side, side), "white")
+    draw = ImageDraw.Draw(canvas)
+    if shape == "circle":
+        draw.ellipse((x - r, y - r, x + r, y + r), fill=colour)
+    elif shape == "square":
+        draw.rectangle((x - r, y - r, x + r, y + r), fill=colour)
+    else:
+        draw.polygon([(x, y - r), (x + r, y + r), (x - r, y + r)], fill=colour)
+    return np.asarray(canvas.reduce(SMOOTH), dtype=np.uint8)
+
+
+SOURCE = Shapes
