@@ -1,0 +1,91 @@
+"""The one place that knows what a network's output means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from ..config import Config
+from ..types import Denoiser, Level, Prediction
+
+RawNet = Callable[[Tensor, Tensor], Tensor]
+"""A network with its conditioning bound: (x in, t (B,)) -> output."""
+
+
+class Parameterization(Config):
+    """How to read a network's output as x0 and eps.
+
+    The network sees c_in · x_t, of unit variance when the data have standard deviation
+    `data_std`; in these coordinates x' = a·x0' + s·eps with a² + s² = 1, and its output is one of
+
+        eps   the noise
+        x0    the clean data x0' = x0 / data_std
+        v     a·eps − s·x0'  (Salimans and Ho, arXiv 2202.00512, appendix D)
+
+    On a variance-preserving schedule with data_std = 1 these are the usual definitions. On the
+    EDM schedule `v` is EDM's preconditioning (arXiv 2206.00364, table 1) up to sign: c_skip,
+    c_out and c_in all follow.
+    """
+
+    kind: Literal["eps", "x0", "v"] = "v"
+    data_std: float = Field(1.0, gt=0)
+    learned_variance: bool = False
+
+    def denoiser(self, net: RawNet) -> Denoiser:
+        """Wrap a network. Its input and output are cast here: mathematics is float32."""
+
+        def denoise(x: Tensor, level: Level) -> Prediction:
+            level = level.to(x.device)
+            c_in = self._coordinates(x, level)[0]
+            t = level.t.expand(len(x)) if level.t.ndim == 0 else level.t
+            return self.predict(net(x * c_in, t).float(), x, level)
+
+        return denoise
+
+    def predict(self, output: Tensor, x: Tensor, level: Level) -> Prediction:
+        """Read `output` (B, C or 2·C, ...) for the noisy `x` (B, C, ...) at `level`."""
+        variance = None
+        if self.learned_variance:
+            output, fraction = output.chunk(2, dim=1)
+            variance = (fraction + 1) / 2
+        c_in, a, s = self._coordinates(x, level)
+        x_in = x * c_in
+        if self.kind == "v":
+            x0, eps = a * x_in - s * output, s * x_in + a * output
+        elif self.kind == "x0":
+            x0, eps = output, (x_in - a * output) / s.clamp(min=1e-6)
+        else:
+            x0, eps = (x_in - s * output) / a.clamp(min=1e-6), output
+        return Prediction(x0 * self.data_std, eps, variance)
+
+    def target(self, x0: Tensor, eps: Tensor, level: Level) -> Tensor:
+        """What the network should put out for this clean `x0` and noise `eps`."""
+        _, a, s = self._coordinates(x0, level)
+        x0 = x0 / self.data_std
+        if self.kind == "v":
+            return a * eps - s * x0
+        return x0 if self.kind == "x0" else eps
+
+    def error(self, prediction: Prediction, x0: Tensor, eps: Tensor, level: Level) -> Tensor:
+        """Squared error in the network's own output, shaped as `x0`."""
+        return (
+            self.target(prediction.x0, prediction.eps, level) - self.target(x0, eps, level)
+        ) ** 2
+
+    def snr_weight(self, level: Level, gamma: float) -> Tensor:
+        """min-SNR-gamma for this output (arXiv 2303.09556, section 3.4), shaped as the level."""
+        snr = level.snr() * self.data_std**2
+        weight = snr.clamp(max=gamma)
+        if self.kind == "v":
+            return weight / (snr + 1)
+        return weight if self.kind == "x0" else weight / snr
+
+    def _coordinates(self, x: Tensor, level: Level) -> tuple[Tensor, Tensor, Tensor]:
+        """c_in, and the alpha and sigma (a, s) that hold after multiplying by it."""
+        alpha, sigma = level.like(x)
+        c_in = torch.rsqrt((alpha * self.data_std) ** 2 + sigma**2)
+        return c_in, c_in * alpha * self.data_std, c_in * sigma

@@ -1,0 +1,44 @@
+"""Codecs between data and the space that diffusion works in."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..config import Config
+
+
+class Rgb(Config):
+    """Pictures in [-1, 1] as they are."""
+
+    kind: Literal["rgb"] = "rgb"
+
+    def encode(self, data: Tensor) -> Tensor:
+        """(B, 3, H, W) -> the same."""
+        return data
+
+    def decode(self, x: Tensor) -> Tensor:
+        """(B, 3, H, W) -> the same, within [-1, 1]."""
+        return x.clamp(-1, 1)
+
+
+class Embedding(Config):
+    """Unit vectors times scale·√D: 0.5375·√1024 = 17.2 (arXiv 2204.06125, section 2.2)."""
+
+    kind: Literal["embedding"] = "embedding"
+    scale: float = Field(0.5375, gt=0)
+
+    def encode(self, data: Tensor) -> Tensor:
+        """(B, D) of unit norm -> (B, D) whose numbers have standard deviation about `scale`."""
+        out: Tensor = data * (self.scale * data.shape[-1] ** 0.5)
+        return out
+
+    def decode(self, x: Tensor) -> Tensor:
+        """(B, D) -> (B, D) of unit norm."""
+        return F.normalize(x, dim=-1)
+
+
+SpaceConfig = Annotated[Rgb | Embedding, Field(discriminator="kind")]

@@ -1,0 +1,101 @@
+"""CLIP: a ViT and a causal text transformer that meet in one embedding space.
+
+Learning Transferable Visual Models From Natural Language Supervision (arXiv 2103.00020).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..config import Config
+from .text import TextConfig, TextEncoder
+from .transformer import Transformer, TransformerConfig
+
+
+class VisionConfig(TransformerConfig):
+    """Size of the image encoder."""
+
+    image_size: int = Field(gt=0)
+    patch_size: int = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _patches_tile(self) -> VisionConfig:
+        if self.image_size % self.patch_size:
+            raise ValueError(
+                f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}"
+            )
+        return self
+
+
+class ClipConfig(Config):
+    """Size of CLIP."""
+
+    embed_dim: int = Field(gt=0, description="width of the shared space (D)")
+    vision: VisionConfig
+    text: TextConfig
+
+
+class VisionTransformer(nn.Module):
+    """ViT with a class token and a norm before and after (CLIP, section 2.4)."""
+
+    def __init__(self, config: VisionConfig, embed_dim: int) -> None:
+        super().__init__()
+        self.config = config
+        width, size = config.width, config.patch_size
+        patches = (config.image_size // size) ** 2
+        self.patch = nn.Conv2d(3, width, kernel_size=size, stride=size, bias=False)
+        self.class_token = nn.Parameter(torch.randn(width) * width**-0.5)
+        self.positions = nn.Parameter(torch.randn(patches + 1, width) * width**-0.5)
+        self.norm_in = nn.LayerNorm(width)
+        self.transformer = Transformer(config, causal=False)
+        self.norm_out = nn.LayerNorm(width)
+        self.proj = nn.Linear(width, embed_dim, bias=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, 3, H, W) in [-1, 1] -> (B, D), not normalised."""
+        x = self.patch(image).flatten(2).transpose(1, 2)  # (B, patches, W')
+        token = self.class_token.to(x.dtype).expand(x.shape[0], 1, -1)
+        x = self.norm_in(torch.cat([token, x], dim=1) + self.positions)
+        out: Tensor = self.proj(self.norm_out(self.transformer(x)[0][:, 0]))
+        return out
+
+
+class Clip(nn.Module):
+    """Both encoders and the learned temperature."""
+
+    def __init__(self, config: ClipConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.vision = VisionTransformer(config.vision, config.embed_dim)
+        self.text = TextEncoder(config.text, causal=True)
+        self.text_proj = nn.Linear(config.text.width, config.embed_dim, bias=False)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+
+    def encode_image(self, image: Tensor) -> Tensor:
+        """(B, 3, H, W) in [-1, 1], of any size -> (B, D) float32, L2-normalised: z_i."""
+        size = self.config.vision.image_size
+        if image.shape[-2:] != (size, size):
+            # float32: antialiased bicubic has no bfloat16 kernel on the CPU
+            image = F.interpolate(image.float(), (size, size), mode="bicubic", antialias=True)
+        features = self.vision(image.to(self.vision.patch.weight.dtype))
+        return F.normalize(features.float(), dim=-1)
+
+    def encode_text(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode captions.
+
+        Args:
+            tokens: (B, N) int64, the last real token being the end of text.
+            mask: (B, N) bool, True on real tokens.
+
+        Returns:
+            (B, D) float32, L2-normalised: z_t; and (B, N, W') encodings of the tokens.
+        """
+        encodings = self.text(tokens, mask)
+        end = mask.sum(dim=1) - 1
+        features = self.text_proj(encodings[torch.arange(len(end), device=end.device), end])
+        return F.normalize(features.float(), dim=-1), encodings

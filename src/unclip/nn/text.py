@@ -1,0 +1,48 @@
+"""Text encoders: token ids in, one vector a token out."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from .transformer import Transformer, TransformerConfig
+
+
+class TextConfig(TransformerConfig):
+    """Size of a text encoder."""
+
+    vocab_size: int = Field(gt=0)
+    context: int = Field(gt=0, description="tokens a caption is padded or cut to (N)")
+
+
+class TextEncoder(nn.Module):
+    """Token and position embeddings, a transformer, a final norm.
+
+    Padding is replaced by a learned vector for each position (GLIDE, section 3), so that a
+    caption that is all padding is the learned null caption.
+    """
+
+    def __init__(self, config: TextConfig, causal: bool) -> None:
+        super().__init__()
+        self.config = config
+        self.embed = nn.Embedding(config.vocab_size, config.width)
+        self.positions = nn.Parameter(torch.randn(config.context, config.width) * 0.01)
+        self.padding = nn.Parameter(torch.randn(config.context, config.width) * 0.01)
+        self.transformer = Transformer(config, causal)
+        self.norm = nn.LayerNorm(config.width)
+        nn.init.normal_(self.embed.weight, std=0.02)
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Encode.
+
+        Args:
+            tokens: (B, N) int64.
+            mask: (B, N) bool, True on the tokens that count.
+
+        Returns:
+            (B, N, W').
+        """
+        x = torch.where(mask[..., None], self.embed(tokens) + self.positions, self.padding)
+        out: Tensor = self.norm(self.transformer(x)[0])
+        return out

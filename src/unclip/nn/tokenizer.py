@@ -1,0 +1,102 @@
+"""Captions to token ids: byte-fallback BPE, trained on the corpus' own captions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Self
+
+import torch
+from tokenizers import Tokenizer as Backend
+from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
+from torch import Tensor
+
+from ..errors import CheckpointError
+from ..files import write_text
+
+PAD, START, END = "<pad>", "<start>", "<end>"
+_SPECIAL = [PAD, START, END]
+_BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
+
+
+class Tokenizer:
+    """`[start] caption [end] [pad] ...`, `context` tokens in all.
+
+    Lower-cased and NFKC-normalised. A letter that the training never met becomes its UTF-8
+    bytes, so that every text has tokens and none are unknown.
+    """
+
+    def __init__(self, backend: Backend, context: int) -> None:
+        self.context = context
+        self._backend = backend
+        backend.encode_special_tokens = True  # a caption that spells "<end>" is a caption
+        self._ids = {token: int(backend.token_to_id(token) or 0) for token in _SPECIAL}
+
+    @classmethod
+    def train(cls, captions: Iterable[str], vocab_size: int, context: int) -> Self:
+        """Learn merges from captions; the vocabulary holds at most `vocab_size` tokens."""
+        backend = _backend(models.BPE(byte_fallback=True))
+        fixed = [*_SPECIAL, *_BYTES]
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            special_tokens=fixed,
+            limit_alphabet=max(0, vocab_size - len(fixed)),  # rarer letters stay bytes
+            show_progress=False,
+        )
+        backend.train_from_iterator(captions, trainer)
+        # bytes had to be special to enter the vocabulary; from here on they are plain tokens
+        saved = json.loads(backend.to_str())
+        saved["added_tokens"] = saved["added_tokens"][: len(_SPECIAL)]
+        return cls(Backend.from_str(json.dumps(saved)), context)
+
+    @classmethod
+    def load(cls, path: Path | str, context: int) -> Self:
+        """Read what `save` wrote. Raises CheckpointError."""
+        try:
+            return cls(Backend.from_file(str(path)), context)
+        except Exception as error:  # noqa: BLE001 - the library raises it bare, for any fault
+            raise CheckpointError(f"cannot read the tokenizer {path}: {error}") from None
+
+    def to_json(self) -> str:
+        """The `tokenizers` library's JSON, indented."""
+        return str(self._backend.to_str(pretty=True)) + "\n"
+
+    def save(self, path: Path | str) -> None:
+        """Write `to_json`, atomically."""
+        write_text(path, self.to_json())
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens, special ones and bytes included."""
+        return int(self._backend.get_vocab_size())
+
+    def pieces(self, text: str) -> list[int]:
+        """Ids of the text alone, neither cut nor padded."""
+        text = text.encode(errors="replace").decode()  # a lone surrogate, as of a broken argument
+        ids: list[int] = self._backend.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def encode(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """(B, N) int64 ids and (B, N) bool mask; what is too long is cut before the end token."""
+        tokens = torch.full((len(texts), self.context), self._ids[PAD], dtype=torch.long)
+        mask = torch.zeros(len(texts), self.context, dtype=torch.bool)
+        for row, text in enumerate(texts):
+            ids = [self._ids[START], *self.pieces(text)[: self.context - 2], self._ids[END]]
+            tokens[row, : len(ids)] = torch.tensor(ids)
+            mask[row, : len(ids)] = True
+        return tokens, mask
+
+    def decode(self, tokens: Tensor) -> str:
+        """(N,) ids -> text, special tokens left out."""
+        return str(self._backend.decode(tokens.tolist(), skip_special_tokens=True)).strip()
+
+
+def _backend(model: models.BPE) -> Backend:
+    backend = Backend(model)
+    backend.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    backend.decoder = decoders.Sequence(
+        [decoders.ByteFallback(), decoders.Metaspace(), decoders.Fuse()]
+    )
+    return backend

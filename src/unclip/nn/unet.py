@@ -1,0 +1,306 @@
+"""The ADM U-Net with GLIDE's and DALL·E 2's conditioning, for decoder and upsamplers.
+
+Diffusion Models Beat GANs (arXiv 2105.05233, section 3) for the residual blocks with scale and
+shift, and their up- and downsampling; GLIDE (arXiv 2112.10741, section 3) for attention to
+[context, pixels]; DALL·E 2 (arXiv 2204.06125, section 2.1) for z_i in the timestep embedding and
+as extra context tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..config import Config
+from ..types import Cond
+from .layers import TimestepMlp, select, zero
+from .text import TextConfig, TextEncoder
+
+
+class UNetConfig(Config):
+    """Size and conditions of a U-Net."""
+
+    image_size: int = Field(gt=0, description="side at which `attention` is reckoned")
+    in_channels: int = 3
+    out_channels: int = 3
+    channels: int = Field(gt=0)
+    multipliers: tuple[int, ...] = Field(min_length=1)
+    depth: int = Field(ge=1, description="residual blocks a level")
+    attention: tuple[int, ...] = Field((), description="picture sides with attention")
+    head_dim: int = Field(64, gt=0)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    scale_shift: bool = Field(True, description="the timestep scales and shifts, or only shifts")
+    space_to_depth: int = Field(1, ge=1, description="fold n x n pixels into channels")
+    low_res: bool = Field(False, description="concatenate a low-resolution picture")
+    embed_dim: int = Field(0, ge=0, description="width of z_i; 0 is unconditional")
+    image_tokens: int = Field(4, ge=1, description="context tokens made of z_i")
+    context_dim: int = Field(0, ge=0, description="width of context tokens; 0 is text.width")
+    text: TextConfig | None = None
+
+    @model_validator(mode="after")
+    def _divisible(self) -> UNetConfig:
+        factor = self.space_to_depth * 2 ** (len(self.multipliers) - 1)
+        if self.image_size % factor:
+            raise ValueError(f"image_size {self.image_size} is not a multiple of {factor}")
+        if self.channels % 32:
+            raise ValueError(f"channels {self.channels} is not a multiple of 32")
+        return self
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What a U-Net makes of its condition, once a prompt.
+
+    `vector` (B, 4·channels) or None is added to the timestep embedding, `context` holds keys and
+    values for each attention layer in order, (B, L, 2·C) each, `low_res` (B, 3, H, W) or None is
+    concatenated to the input, with its corruption level (B,) or None.
+    """
+
+    vector: Tensor | None = None
+    context: tuple[Tensor, ...] = ()
+    low_res: Tensor | None = None
+    low_res_level: Tensor | None = None
+
+
+class ResBlock(nn.Module):
+    """Norm, SiLU, convolution twice; the timestep enters at the second norm."""
+
+    def __init__(self, config: UNetConfig, cin: int, cout: int, resample: str = "") -> None:
+        super().__init__()
+        self.resample = resample
+        self.norm1 = nn.GroupNorm(32, cin)
+        self.conv1 = nn.Conv2d(cin, cout, 3, padding=1)
+        self.scale_shift = config.scale_shift
+        self.emb = nn.Linear(4 * config.channels, 2 * cout if config.scale_shift else cout)
+        self.norm2 = nn.GroupNorm(32, cout)
+        self.dropout = nn.Dropout(config.dropout)
+        self.conv2 = zero(nn.Conv2d(cout, cout, 3, padding=1))
+        self.skip = nn.Conv2d(cin, cout, 1) if cin != cout else nn.Identity()
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        """(B, cin, H, W), (B, E) -> (B, cout, H', W')."""
+        h = self._resampled(F.silu(self.norm1(x)))
+        h = self.conv1(h)
+        emb = self.emb(F.silu(emb))[:, :, None, None]
+        if self.scale_shift:
+            scale, shift = emb.chunk(2, dim=1)
+            h = self.norm2(h) * (1 + scale) + shift
+        else:
+            h = self.norm2(h + emb)
+        h = self.conv2(self.dropout(F.silu(h)))
+        out: Tensor = self.skip(self._resampled(x)) + h
+        return out
+
+    def _resampled(self, x: Tensor) -> Tensor:
+        if self.resample == "down":
+            return F.avg_pool2d(x, 2)
+        if self.resample == "up":
+            return F.interpolate(x, scale_factor=2.0, mode="nearest")
+        return x
+
+
+class AttentionBlock(nn.Module):
+    """Pixels look at the context tokens and at each other, in one softmax."""
+
+    def __init__(self, config: UNetConfig, channels: int, context_dim: int) -> None:
+        super().__init__()
+        self.heads = max(1, channels // config.head_dim)
+        self.norm = nn.GroupNorm(32, channels)
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.context = nn.Linear(context_dim, 2 * channels) if context_dim else None
+        self.proj = zero(nn.Linear(channels, channels))
+
+    def keys_values(self, context: Tensor) -> Tensor:
+        """(B, L, context_dim) -> (B, L, 2·C), the part that does not change from step to step."""
+        assert self.context is not None
+        out: Tensor = self.context(context)
+        return out
+
+    def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        pixels = self.norm(x).permute(0, 2, 3, 1).flatten(1, 2)  # (B, H·W, C)
+        q, k, v = self.qkv(pixels).chunk(3, dim=2)
+        if context is not None:
+            context_k, context_v = context.chunk(2, dim=2)
+            k, v = torch.cat([context_k, k], dim=1), torch.cat([context_v, v], dim=1)
+        mixed = F.scaled_dot_product_attention(self._split(q), self._split(k), self._split(v))
+        out: Tensor = self.proj(mixed.transpose(1, 2).flatten(2))  # (B, H·W, C)
+        out = out.view(x.shape[0], *x.shape[2:], x.shape[1])
+        return x + out.permute(0, 3, 1, 2)
+
+    def _split(self, x: Tensor) -> Tensor:
+        """(B, L, C) -> (B, heads, L, head_dim)."""
+        return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
+
+
+class Layer(nn.Module):
+    """A residual block and, at the sides where the configuration wants it, attention."""
+
+    def __init__(self, block: ResBlock, attention: AttentionBlock | None) -> None:
+        super().__init__()
+        self.block = block
+        self.attention = attention
+
+    def forward(self, x: Tensor, emb: Tensor, context: Iterator[Tensor]) -> Tensor:
+        """(B, C, H, W), (B, E), the next keys and values -> (B, C', H', W')."""
+        out: Tensor = self.block(x, emb)
+        if self.attention is not None:
+            out = self.attention(out, next(context, None))
+        return out
+
+
+class UNet(nn.Module):
+    """The whole network. `encode` does the work of a prompt, `forward` that of a step."""
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.fold = config.space_to_depth
+        emb = 4 * config.channels
+        self.time = TimestepMlp(config.channels, emb)
+        self._build_condition(emb)
+        cin = (config.in_channels + 3 * config.low_res) * self.fold**2
+        self.conv_in = nn.Conv2d(cin, config.channels, 3, padding=1)
+        skips = self._build_down()
+        self._build_up(skips)
+        self.norm_out = nn.GroupNorm(32, config.channels)
+        self.conv_out = zero(
+            nn.Conv2d(config.channels, config.out_channels * self.fold**2, 3, padding=1)
+        )
+
+    def _build_condition(self, emb: int) -> None:
+        config = self.config
+        text_width = config.text.width if config.text else 0
+        self.context_dim = config.context_dim or text_width or (emb if config.embed_dim else 0)
+        if config.text:
+            self.text = TextEncoder(config.text, causal=False)
+            self.text_vector = nn.Linear(text_width, emb)
+            self.text_context = nn.Linear(text_width, self.context_dim)
+        if config.embed_dim:
+            self.null_image = nn.Parameter(torch.randn(config.embed_dim) * config.embed_dim**-0.5)
+            self.image_vector = nn.Linear(config.embed_dim, emb)
+            self.image_context = nn.Linear(config.embed_dim, config.image_tokens * self.context_dim)
+        if config.low_res:
+            self.low_res_time = TimestepMlp(config.channels, emb)
+
+    def _layer(self, cin: int, cout: int, side: int, resample: str = "") -> Layer:
+        attend = side in self.config.attention and not resample
+        attention = AttentionBlock(self.config, cout, self.context_dim) if attend else None
+        return Layer(ResBlock(self.config, cin, cout, resample), attention)
+
+    def _build_down(self) -> list[int]:
+        """Make the down path and the middle; return the channels of each skip connection."""
+        config, side = self.config, self.config.image_size // self.fold
+        self.down = nn.ModuleList()
+        channels, skips = config.channels, [config.channels]
+        for level, multiplier in enumerate(config.multipliers):
+            if level:
+                side //= 2
+                self.down.append(self._layer(channels, channels, side, "down"))
+                skips.append(channels)
+            for _ in range(config.depth):
+                self.down.append(self._layer(channels, multiplier * config.channels, side))
+                channels = multiplier * config.channels
+                skips.append(channels)
+        self.middle = nn.ModuleList(
+            [
+                self._layer(channels, channels, side),
+                Layer(ResBlock(config, channels, channels), None),
+            ]
+        )
+        return skips
+
+    def _build_up(self, skips: list[int]) -> None:
+        config = self.config
+        side = config.image_size // self.fold // 2 ** (len(config.multipliers) - 1)
+        self.up = nn.ModuleList()
+        channels = skips[-1]
+        for level, multiplier in reversed(list(enumerate(config.multipliers))):
+            for _ in range(config.depth + 1):
+                cout = multiplier * config.channels
+                self.up.append(self._layer(channels + skips.pop(), cout, side))
+                channels = cout
+            if level:
+                side *= 2
+                self.up.append(self._layer(channels, channels, side, "up"))
+
+    def encode(self, cond: Cond) -> Encoded:
+        """All that depends on the condition alone.
+
+        Reads `text_tokens` and `text_mask` where the network has a text encoder, `image_embed`
+        where it is conditional, `low_res` and `low_res_level` where it is an upsampler.
+        """
+        vectors: list[Tensor] = []
+        tokens: list[Tensor] = []
+        if self.config.embed_dim:
+            self._encode_image(cond, vectors, tokens)
+        if self.config.text:
+            self._encode_text(cond, vectors, tokens)
+        context = torch.cat(tokens, dim=1) if tokens else None  # (B, L, context_dim)
+        keys_values = [
+            layer.keys_values(context) for layer in self._attentions() if context is not None
+        ]
+        return Encoded(
+            vector=torch.stack(vectors).sum(0) if vectors else None,
+            context=tuple(keys_values),
+            low_res=cond.low_res if self.config.low_res else None,
+            low_res_level=cond.low_res_level if self.config.low_res else None,
+        )
+
+    def _encode_image(self, cond: Cond, vectors: list[Tensor], tokens: list[Tensor]) -> None:
+        assert cond.image_embed is not None
+        z_i = cond.image_embed.to(self.null_image.dtype)
+        z_i = select(cond.keep_image, z_i, self.null_image)
+        # unit norm spread over D numbers is tiny: bring each to about 1
+        z_i = z_i * self.config.embed_dim**0.5
+        vectors.append(self.image_vector(z_i))
+        tokens.append(self.image_context(z_i).view(len(z_i), -1, self.context_dim))
+
+    def _encode_text(self, cond: Cond, vectors: list[Tensor], tokens: list[Tensor]) -> None:
+        assert cond.text_tokens is not None and cond.text_mask is not None
+        mask = cond.text_mask
+        if cond.keep_text is not None:
+            mask = mask & cond.keep_text[:, None]
+        text = self.text(cond.text_tokens, mask)  # (B, N, W')
+        vectors.append(self.text_vector(text[:, -1]))
+        tokens.append(self.text_context(text))
+
+    def _attentions(self) -> list[AttentionBlock]:
+        """Attention layers in the order they run."""
+        layers = [*self.down, *self.middle, *self.up]
+        return [layer.attention for layer in layers if layer.attention is not None]
+
+    def forward(self, x: Tensor, t: Tensor, encoded: Encoded) -> Tensor:
+        """(B, C, H, W) noisy picture, (B,) timestep -> (B, out_channels, H, W)."""
+        emb = self.time(t)
+        if encoded.vector is not None:
+            emb = emb + encoded.vector
+        if encoded.low_res is not None:
+            x = torch.cat([x, encoded.low_res.to(x.dtype)], dim=1)
+        if encoded.low_res_level is not None:
+            emb = emb + self.low_res_time(1000 * encoded.low_res_level)
+        context = iter(encoded.context)
+        h = self.conv_in(F.pixel_unshuffle(x, self.fold).contiguous(memory_format=_layout(x)))
+        skips = [h]
+        for layer in self.down:
+            h = layer(h, emb, context)
+            skips.append(h)
+        for layer in self.middle:
+            h = layer(h, emb, context)
+        for layer in self.up:
+            assert isinstance(layer, Layer)
+            if layer.block.resample != "up":
+                h = torch.cat([h, skips.pop()], dim=1)
+            h = layer(h, emb, context)
+        out: Tensor = F.pixel_shuffle(self.conv_out(F.silu(self.norm_out(h))), self.fold)
+        return out
+
+
+def _layout(x: Tensor) -> torch.memory_format:
+    """channels_last where tensors hold data: convolutions are faster so on CPU and GPU alike."""
+    return torch.contiguous_format if x.device.type == "meta" else torch.channels_last

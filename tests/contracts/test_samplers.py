@@ -1,0 +1,140 @@
+"""What every sampler keeps, judged by data whose exact denoiser is known.
+
+A new function in `diffusion/samplers.py` is tested by existing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from unclip.diffusion.samplers import SAMPLERS, find
+from unclip.diffusion.schedule import Cosine, Edm, Linear, Schedule
+from unclip.errors import Cancelled, UsageError
+from unclip.rng import BatchRng, Rng
+from unclip.types import Denoiser, Level, Prediction
+
+EVERY = pytest.mark.parametrize("name", SAMPLERS)
+SCHEDULE = pytest.mark.parametrize(
+    "schedule", [Cosine(), Linear(), Edm()], ids=["cosine", "linear", "edm"]
+)
+STEPS = 400
+
+
+@pytest.fixture
+def gaussian(mixture: Any) -> Any:
+    """N((0.5, -1), 0.3^2 I)."""
+    return mixture(((0.5, -1.0),), (1.0,), 0.3)
+
+
+def start(levels: list[Level], rng: Rng, width: int = 2) -> torch.Tensor:
+    return rng.randn(width) * levels[0].sigma
+
+
+@EVERY
+@SCHEDULE
+def test_a_gaussian_is_drawn_with_its_mean_and_spread(
+    name: str, schedule: Schedule, gaussian: Any
+) -> None:
+    rng, levels = BatchRng(name, 4000), schedule.grid(STEPS)
+    drawn = SAMPLERS[name](gaussian.denoise, start(levels, rng), levels, rng)
+    assert drawn.mean(0).tolist() == pytest.approx([0.5, -1.0], abs=0.02)
+    assert drawn.std(0).tolist() == pytest.approx([0.3, 0.3], rel=0.05)
+    assert abs(float(torch.corrcoef(drawn.T)[0, 1])) < 0.06
+
+
+@EVERY
+@SCHEDULE
+def test_a_mixture_keeps_its_modes_and_their_shares(
+    name: str, schedule: Schedule, mixture: Any
+) -> None:
+    data = mixture(((-1.0,), (1.0,)), (0.3, 0.7), 0.2)
+    rng, levels = BatchRng(name, 4000), schedule.grid(STEPS)
+    drawn = SAMPLERS[name](data.denoise, start(levels, rng, 1), levels, rng)[:, 0]
+    left, right = drawn[drawn < 0], drawn[drawn > 0]
+    assert len(left) / 4000 == pytest.approx(0.3, abs=0.03)
+    assert float(left.mean()) == pytest.approx(-1, abs=0.03)
+    assert float(right.mean()) == pytest.approx(1, abs=0.03)
+    assert float(left.std()) == pytest.approx(0.2, rel=0.12)
+    assert float(right.std()) == pytest.approx(0.2, rel=0.12)
+
+
+@EVERY
+def test_a_sample_does_not_depend_on_its_batch(name: str, gaussian: Any) -> None:
+    levels = Cosine().grid(5)
+
+    def draw(seeds: list[int]) -> torch.Tensor:
+        rng = Rng(seeds)
+        return SAMPLERS[name](gaussian.denoise, start(levels, rng), levels, rng, eta=0.7)
+
+    assert torch.allclose(draw([1, 2, 3])[1], draw([2])[0], atol=1e-6)
+    assert torch.equal(draw([2]), draw([2]))
+    assert not torch.equal(draw([2]), draw([3]))
+
+
+@EVERY
+def test_one_step_gives_the_denoisers_own_guess(name: str, gaussian: Any) -> None:
+    """From pure noise, the best guess of x0 is the mean of the data."""
+    levels = Cosine().grid(1)
+    drawn = SAMPLERS[name](gaussian.denoise, torch.ones(1, 2), levels, Rng([0]))
+    assert torch.allclose(drawn, gaussian.denoise(torch.ones(1, 2), levels[0]).x0, atol=1e-6)
+    assert drawn[0].tolist() == pytest.approx([0.5, -1.0], abs=1e-3)
+
+
+@EVERY
+def test_on_step_hears_every_step_and_the_clean_guess(name: str, gaussian: Any) -> None:
+    heard: list[tuple[int, int, torch.Size]] = []
+    last: list[torch.Tensor] = []
+
+    def on_step(index: int, total: int, x0: torch.Tensor) -> None:
+        heard.append((index, total, x0.shape))
+        last.append(x0)
+
+    rng, levels = Rng([0, 1]), Cosine().grid(7)
+    drawn = SAMPLERS[name](gaussian.denoise, start(levels, rng), levels, rng, on_step)
+    assert heard == [(i, 7, torch.Size([2, 2])) for i in range(1, 8)]
+    assert torch.allclose(last[-1], drawn, atol=0.05)
+
+
+@EVERY
+def test_an_exception_in_on_step_ends_the_work_at_once(name: str, gaussian: Any) -> None:
+    calls: list[float] = []
+
+    def denoise(x: torch.Tensor, level: Level) -> Prediction:
+        calls.append(float(level.t))
+        return gaussian.denoise(x, level)  # type: ignore[no-any-return]
+
+    def on_step(index: int, total: int, x0: torch.Tensor) -> None:
+        if index == 2:
+            raise Cancelled("enough")
+
+    levels = Cosine().grid(50)
+    with pytest.raises(Cancelled, match="enough"):
+        SAMPLERS[name](denoise, torch.ones(1, 2), levels, Rng([0]), on_step)
+    assert len(calls) < 8
+
+
+@EVERY
+def test_the_start_is_left_alone(name: str, gaussian: Any) -> None:
+    x, levels = torch.ones(1, 2), Cosine().grid(3)
+    SAMPLERS[name](gaussian.denoise, x, levels, Rng([0]))
+    assert torch.equal(x, torch.ones(1, 2))
+
+
+@EVERY
+def test_pictures_and_a_learned_variance_are_welcome(name: str) -> None:
+    def denoise(x: torch.Tensor, level: Level) -> Prediction:
+        return Prediction(0 * x + 0.25, (x - level.alpha * 0.25) / level.sigma, 0 * x + 0.5)
+
+    rng, levels = Rng([3, 4]), Cosine().grid(4)
+    fine: Denoiser = denoise
+    drawn = SAMPLERS[name](fine, rng.randn(3, 4, 4), levels, rng)
+    assert torch.allclose(drawn, torch.full((2, 3, 4, 4), 0.25), atol=1e-3)
+
+
+def test_find_names_the_nearest() -> None:
+    assert find("ddim") is SAMPLERS["ddim"]
+    with pytest.raises(UsageError, match=r"unknown sampler 'dddim' \(did you mean 'ddim'\?\)"):
+        find("dddim")

@@ -1,0 +1,142 @@
+"""Every text has tokens, every token is in the vocabulary, and the text comes back."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from unclip.errors import CheckpointError
+from unclip.nn.tokenizer import END, PAD, START, Tokenizer
+
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="▁"), max_size=20)
+
+
+def normal(text: str) -> str:
+    """What the tokenizer makes of a text before cutting it up."""
+    return unicodedata.normalize("NFKC", text).lower()
+
+
+def back(tokenizer: Tokenizer, text: str) -> str:
+    return tokenizer.decode(torch.tensor(tokenizer.pieces(text), dtype=torch.long))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a red car",
+        "two blue apples",
+        "zebra quiz",
+        "红色的汽车",
+        "赤い車、ガレージ",
+        "🦊 and 👩‍🚀",
+        "naïve Ærøskøbing",
+        "شجرة",
+        "a\tb\nc",
+        "½ & ﬁve ①",
+    ],
+)
+def test_a_text_comes_back(text: str, tokenizer: Tokenizer) -> None:
+    assert back(tokenizer, text) == normal(text)
+
+
+@given(text=TEXT)
+@example("<end> <pad> <start> <0x41>")
+@example("\x00")
+@example("İ")
+def test_no_text_fails_and_all_come_back(tokenizer: Tokenizer, text: str) -> None:
+    ids = tokenizer.pieces(text)
+    assert all(0 <= token < tokenizer.vocab_size for token in ids)
+    returned = back(tokenizer, text)
+    # Unicode versions differ between Python and the library in what the newest letters become
+    if text.isascii():
+        assert returned == text.lower().strip()
+    assert back(tokenizer, returned) == returned.strip()
+
+
+@given(text=TEXT)
+def test_encode_frames_cuts_and_pads(tokenizer: Tokenizer, text: str) -> None:
+    tokens, mask = tokenizer.encode([text, "a fox"])
+    assert tokens.shape == mask.shape == (2, tokenizer.context)
+    start, end, pad = ids_of(tokenizer)
+    length = int(mask[0].sum())
+    row = tokens[0].tolist()
+    assert mask[0].tolist() == [True] * length + [False] * (tokenizer.context - length)
+    assert row[0] == start
+    assert row[length - 1] == end
+    assert row[length:] == [pad] * (tokenizer.context - length)
+    assert row[1 : length - 1] == tokenizer.pieces(text)[: tokenizer.context - 2]
+
+
+def ids_of(tokenizer: Tokenizer) -> tuple[int, int, int]:
+    """Start, end and padding as `encode` uses them."""
+    row = tokenizer.encode([""])[0][0].tolist()
+    return row[0], row[1], row[2]
+
+
+def test_a_long_text_keeps_its_end_token(tokenizer: Tokenizer) -> None:
+    start, end, _ = ids_of(tokenizer)
+    tokens, mask = tokenizer.encode(["dog " * 100])
+    assert mask.all()
+    assert (int(tokens[0, 0]), int(tokens[0, -1])) == (start, end)
+    assert end not in tokens[0, :-1].tolist()
+
+
+def test_special_tokens_cannot_be_spelt(tokenizer: Tokenizer) -> None:
+    text = f"a {END} {START}{PAD} b"
+    assert not set(tokenizer.pieces(text)) & set(ids_of(tokenizer))
+    assert back(tokenizer, text) == text
+
+
+def test_case_and_width_do_not_matter(tokenizer: Tokenizer) -> None:
+    assert tokenizer.pieces("A RED Car") == tokenizer.pieces("a red car")
+    assert tokenizer.pieces("Ｒｅｄ") == tokenizer.pieces("red")
+    assert tokenizer.pieces(" a red car") == tokenizer.pieces("a red car")
+
+
+def test_a_broken_argument_has_tokens_too(tokenizer: Tokenizer) -> None:
+    """Python hands bytes that are not UTF-8 over as lone surrogates."""
+    assert back(tokenizer, "a \udcff car") == "a ? car"
+
+
+def test_words_of_the_corpus_are_one_token_and_others_are_not(tokenizer: Tokenizer) -> None:
+    assert len(tokenizer.pieces("car")) == 1
+    assert len(tokenizer.pieces("a red car")) == 3
+    assert len(tokenizer.pieces("xylophone")) > 4
+    assert len(tokenizer.pieces("狐")) == 3 + 1  # its UTF-8 bytes, and the mark of a word
+
+
+def test_the_vocabulary_never_exceeds_its_size() -> None:
+    letters = ["".join(chr(0x4E00 + 10 * row + i) for i in range(10)) for row in range(90)]
+    small = Tokenizer.train(letters, 300, 16)
+    assert small.vocab_size <= 300
+    assert max(small.pieces("".join(letters))) < 300
+    assert back(small, letters[50]) == letters[50]
+
+
+def test_training_is_reproducible() -> None:
+    captions = ["a red car", "a blue car", "the moon"] * 3
+    assert Tokenizer.train(captions, 300, 8).to_json() == Tokenizer.train(captions, 300, 8).to_json()
+
+
+def test_save_and_load(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    tokenizer.save(tmp_path / "tokenizer.json")
+    loaded = Tokenizer.load(tmp_path / "tokenizer.json", tokenizer.context)
+    texts = ["a red car", "<end> 红色的汽车 🦊", ""]
+    for mine, theirs in zip(loaded.encode(texts), tokenizer.encode(texts), strict=True):
+        assert torch.equal(mine, theirs)
+    assert loaded.to_json() == tokenizer.to_json()
+    assert loaded.vocab_size == tokenizer.vocab_size
+
+
+@pytest.mark.parametrize("content", [None, "", "{}", '{"model": 3}'])
+def test_a_damaged_file_is_named(content: str | None, tmp_path: Path) -> None:
+    file = tmp_path / "tokenizer.json"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(CheckpointError, match=r"cannot read the tokenizer .*tokenizer\.json"):
+        Tokenizer.load(file, 8)
