@@ -1,0 +1,178 @@
+"""The native model folder.
+
+model.json            format, name, stages in order, the files of each with their SHA-256
+tokenizer.json        the tokenizers library's own format
+STAGE/config.json     all that is not a weight
+STAGE/weights*.safetensors
+README.md             the model card, where there is one
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field
+
+from ..config import Config
+from ..errors import CheckpointError
+from ..files import atomic_folder, write_json
+from ..nn.tokenizer import Tokenizer
+from ..stages import STAGES, Stage
+from .tensors import cast, fill, load_tensors, save_tensors, sha256
+
+FORMAT = 1
+
+
+class TokenizerEntry(Config):
+    """The tokenizer's file and the length captions are padded to."""
+
+    file: str = "tokenizer.json"
+    context: int = Field(gt=0)
+
+
+class Manifest(Config):
+    """model.json."""
+
+    format: int
+    name: str
+    stages: tuple[str, ...]
+    tokenizer: TokenizerEntry
+    files: dict[str, str] = Field(description="path in the folder -> SHA-256")
+
+    @property
+    def hash(self) -> str:
+        """Twelve hex digits that name these very weights and settings."""
+        text = json.dumps(self.dump(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@dataclass
+class Model:
+    """A loaded model folder."""
+
+    name: str
+    hash: str
+    tokenizer: Tokenizer
+    stages: dict[str, Stage]
+
+
+def read_manifest(folder: Path | str) -> Manifest:
+    """Read model.json.
+
+    Raises:
+        CheckpointError: there is none, or it is of another format, or damaged.
+    """
+    file = Path(folder) / "model.json"
+    if not file.is_file():
+        raise CheckpointError(f"{folder} is not a model folder: it has no model.json")
+    values = _read_json(file)
+    if values.get("format") != FORMAT:
+        raise CheckpointError(f"{file} has format {values.get('format')!r}; this reads {FORMAT}")
+    try:
+        return Manifest.parse(values, str(file))
+    except ValueError as error:
+        raise CheckpointError(str(error)) from None
+
+
+def read_config(folder: Path | str, stage: str) -> Any:
+    """The typed configuration of one stage. Raises CheckpointError."""
+    file = Path(folder) / stage / "config.json"
+    if not file.is_file():
+        raise CheckpointError(f"stage '{stage}' of {folder} is missing its config.json")
+    values = _read_json(file)
+    try:
+        return STAGES[str(values.get("kind"))].Config.parse(values, str(file))
+    except ValueError as error:
+        raise CheckpointError(str(error)) from None
+
+
+def load_stage(folder: Path | str, name: str, dtype: torch.dtype = torch.float32) -> Stage:
+    """Build one stage and fill it with its weights, cast to `dtype`, in evaluation mode."""
+    folder = Path(folder)
+    config = read_config(folder, name)
+    with torch.device("meta"):
+        stage = STAGES[config.kind](config)
+    files = sorted((folder / name).glob("weights*.safetensors"))
+    if not files:
+        raise CheckpointError(f"weights file {folder / name / 'weights.safetensors'} is missing")
+    fill(stage.net, load_tensors(files), str(folder / name))
+    return stage.to(dtype).eval().requires_grad_(False)
+
+
+def load_model(folder: Path | str, dtype: torch.dtype = torch.float32) -> Model:
+    """Load every stage of a folder. Raises CheckpointError."""
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    tokenizer = Tokenizer.load(folder / manifest.tokenizer.file, manifest.tokenizer.context)
+    stages = {name: load_stage(folder, name, dtype) for name in manifest.stages}
+    return Model(manifest.name, manifest.hash, tokenizer, stages)
+
+
+def save_stage(folder: Path | str, stage: Stage, dtype: torch.dtype = torch.float16) -> None:
+    """Write one stage's folder whole."""
+    config: Config = stage.config  # type: ignore[assignment]
+    with atomic_folder(folder) as beside:
+        write_json(beside / "config.json", config.dump())
+        save_tensors(beside, "weights", cast(stage.net, dtype))
+
+
+def save_model(
+    folder: Path | str,
+    name: str,
+    tokenizer: Tokenizer,
+    stages: Mapping[str, Stage],
+    card: str = "",
+    dtype: torch.dtype = torch.float16,
+) -> Manifest:
+    """Write a whole model folder, or nothing."""
+    with atomic_folder(folder) as beside:
+        tokenizer.save(beside / "tokenizer.json")
+        for stage_name, stage in stages.items():
+            save_stage(beside / stage_name, stage, dtype)
+        if card:
+            (beside / "README.md").write_text(card, encoding="utf-8")
+        return write_manifest(beside, name, list(stages), tokenizer.context)
+
+
+def write_manifest(folder: Path, name: str, stages: Sequence[str], context: int) -> Manifest:
+    """Hash what is in `folder` and write its model.json."""
+    files = [folder / "tokenizer.json"]
+    for stage in stages:
+        files += sorted(file for file in (folder / stage).iterdir() if file.is_file())
+    manifest = Manifest(
+        format=FORMAT,
+        name=name,
+        stages=tuple(stages),
+        tokenizer=TokenizerEntry(context=context),
+        files={file.relative_to(folder).as_posix(): sha256(file) for file in files},
+    )
+    write_json(folder / "model.json", manifest.dump())
+    return manifest
+
+
+def verify(folder: Path | str) -> list[str]:
+    """Faults of a model folder, one line each: files missing or changed since it was written."""
+    folder = Path(folder)
+    faults = []
+    for name, digest in read_manifest(folder).files.items():
+        if not (folder / name).is_file():
+            faults.append(f"{name} is missing")
+        elif sha256(folder / name) != digest:
+            faults.append(f"{name} is not the file that model.json names")
+    return faults
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{file} is not valid JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{file} is not a JSON object")
+    return values

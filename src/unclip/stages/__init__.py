@@ -1,0 +1,13 @@
+"""Stages: a network with its schedule, parameterization, space and sampling defaults.
+
+One file a stage; `STAGES["decoder"]` is the class in `decoder.py`.
+"""
+
+from __future__ import annotations
+
+from ..registry import Registry
+from .stage import DiffusionStage, Sampling, Stage, StageConfig
+
+STAGES: Registry[type[Stage]] = Registry("unclip.stages", "STAGE", "stage")
+
+__all__ = ["STAGES", "DiffusionStage", "Sampling", "Stage", "StageConfig"]

@@ -1,0 +1,89 @@
+"""CLIP as a stage: text in, z_t and encodings out."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..nn.clip import Clip, ClipConfig
+from ..rng import Rng
+from ..types import Cond, OnStep
+from .stage import Stage, StageConfig
+
+
+class ClipStageConfig(StageConfig):
+    """CLIP's configuration."""
+
+    kind: Literal["clip"] = "clip"
+    network: ClipConfig
+
+
+class ClipStage(Stage):
+    """The two encoders, and the contrastive loss (arXiv 2103.00020, figure 3)."""
+
+    Config = ClipStageConfig
+    kind = "clip"
+    consumes: ClassVar[frozenset[str]] = frozenset({"text_tokens", "text_mask"})
+    produces: ClassVar[frozenset[str]] = frozenset({"text_embed", "text_encodings"})
+    net: Clip
+
+    def __init__(self, config: ClipStageConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.net = Clip(config.network)
+
+    @property
+    def image_size(self) -> int | None:
+        """Side of the image encoder's pictures."""
+        return self.config.network.vision.image_size
+
+    @property
+    def trains_on(self) -> frozenset[str]:
+        """Pictures and their captions."""
+        return self.consumes | {"image"}
+
+    @torch.inference_mode()
+    def sample(
+        self,
+        cond: Cond,
+        rng: Rng,
+        sampling: dict[str, Any] | None = None,
+        on_step: OnStep | None = None,
+    ) -> Cond:
+        """Add `text_embed` and `text_encodings`. Nothing here is random."""
+        return self.encode_text(cond)
+
+    def encode_text(self, cond: Cond) -> Cond:
+        """Add `text_embed` (B, D) and `text_encodings` (B, N, W')."""
+        assert cond.text_tokens is not None and cond.text_mask is not None
+        text_embed, encodings = self.net.encode_text(cond.text_tokens, cond.text_mask)
+        return cond.replace(text_embed=text_embed, text_encodings=encodings)
+
+    def encode_image(self, cond: Cond) -> Cond:
+        """Add `image_embed` (B, D) of `image`."""
+        assert cond.image is not None
+        return cond.replace(image_embed=self.net.encode_image(cond.image))
+
+    def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
+        """Symmetric cross-entropy over the batch; equal captions count as one class.
+
+        With few distinct captions the same one comes twice in a batch, and calling its second
+        picture wrong would teach a falsehood: the target is shared evenly among equal captions.
+        """
+        assert cond.text_tokens is not None and cond.text_mask is not None
+        assert cond.image is not None
+        z_i = self.net.encode_image(cond.image)
+        z_t, _ = self.net.encode_text(cond.text_tokens, cond.text_mask)
+        logits = self.net.log_scale.exp().clamp(max=100.0) * z_i @ z_t.T  # (B, B)
+        same = (cond.text_tokens[:, None] == cond.text_tokens[None]).all(-1).float()
+        target = same / same.sum(1, keepdim=True)
+        by_image = F.cross_entropy(logits, target, reduction="none")
+        by_text = F.cross_entropy(logits.T, target, reduction="none")
+        hit = same.gather(1, logits.argmax(1, keepdim=True))[:, 0]
+        return (by_image + by_text) / 2, {"accuracy": hit, "scale": self.net.log_scale.exp()}
+
+
+STAGE = ClipStage

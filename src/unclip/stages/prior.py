@@ -1,0 +1,79 @@
+"""The diffusion prior as a stage: text and z_t in, z_i out."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from ..diffusion.parameterization import Parameterization
+from ..diffusion.schedule import Cosine, ScheduleConfig
+from ..diffusion.space import Embedding, SpaceConfig
+from ..nn.prior import PriorConfig, PriorNet
+from ..rng import Rng
+from ..types import Cond, OnStep
+from .stage import DiffusionConfig, DiffusionStage, Sampling
+
+
+class PriorStageConfig(DiffusionConfig):
+    """The prior's configuration; defaults are the paper's."""
+
+    kind: Literal["prior"] = "prior"
+    network: PriorConfig
+    schedule: ScheduleConfig = Cosine()
+    parameterization: Parameterization = Parameterization(kind="x0")
+    space: SpaceConfig = Embedding()
+    sampling: Sampling = Sampling(sampler="ddpm", steps=64, eta=1.0, guidance_scale=2.0)
+    candidates: int = Field(2, ge=1, description="draw so many, keep the highest z_i·z_t")
+
+
+class PriorStage(DiffusionStage):
+    """Section 2.2 of arXiv 2204.06125."""
+
+    Config = PriorStageConfig
+    kind = "prior"
+    consumes: ClassVar[frozenset[str]] = frozenset({"text_mask", "text_embed", "text_encodings"})
+    produces: ClassVar[frozenset[str]] = frozenset({"image_embed"})
+    config: PriorStageConfig
+
+    def __init__(self, config: PriorStageConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.net = PriorNet(config.network)
+
+    @property
+    def image_size(self) -> int | None:
+        """None: only CLIP sees the picture."""
+        return None
+
+    def shape(self, cond: Cond) -> tuple[int, ...]:
+        """(D,)."""
+        return (self.config.network.embed_dim,)
+
+    @torch.inference_mode()
+    def sample(
+        self,
+        cond: Cond,
+        rng: Rng,
+        sampling: dict[str, Any] | None = None,
+        on_step: OnStep | None = None,
+    ) -> Cond:
+        """Add `image_embed` (B, D): of `candidates` draws, the one nearest to z_t."""
+        count, batch = self.config.candidates, cond.batch
+        many = Rng([f"{seed}/candidate{k}" for k in range(count) for seed in rng.seeds], rng.device)
+        repeated = cond.map(lambda value: torch.cat([value] * count))
+        drawn = self.draw(repeated, many, sampling, on_step).view(count, batch, -1)
+        assert cond.text_embed is not None
+        score = (drawn * cond.text_embed).sum(-1)  # (candidates, B)
+        best = score.argmax(0)
+        return cond.replace(image_embed=drawn[best, torch.arange(batch, device=best.device)])
+
+    def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
+        """Mean squared error of the unnoised z_i; the text is dropped as configured."""
+        assert cond.image_embed is not None
+        return self.denoising_loss(cond, cond.image_embed, rng)
+
+
+STAGE = PriorStage

@@ -1,0 +1,132 @@
+"""An upsampler as a stage: a small picture in, a larger one out."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..config import Config
+from ..diffusion.parameterization import Parameterization
+from ..diffusion.schedule import Cosine, ScheduleConfig
+from ..diffusion.space import Rgb, SpaceConfig
+from ..nn.unet import UNet, UNetConfig
+from ..rng import Rng
+from ..types import Cond, OnStep
+from .stage import DiffusionConfig, DiffusionStage, Sampling, check_channels
+
+
+class Corruption(Config):
+    """What is done to the low-resolution picture in training, so that sampling forgives faults."""
+
+    blur: float = Field(0.6, ge=0, description="sigma of a 3x3 Gaussian, in small pixels")
+    blur_share: float = Field(0.5, ge=0, le=1, description="share of samples that are blurred")
+    noise: float = Field(0.2, ge=0, description="largest standard deviation of added noise")
+    at_sampling: float = Field(0.0, ge=0, le=1, description="noise level when sampling, 0 to 1")
+
+
+class UpsamplerConfig(DiffusionConfig):
+    """An upsampler's configuration."""
+
+    kind: Literal["upsampler"] = "upsampler"
+    network: UNetConfig
+    low_res_size: int = Field(64, gt=0)
+    crop: int | None = Field(None, gt=0, description="side of training crops; none is a quarter")
+    corruption: Corruption = Corruption()
+    schedule: ScheduleConfig = Cosine()
+    parameterization: Parameterization = Parameterization(kind="eps")
+    space: SpaceConfig = Rgb()
+    sampling: Sampling = Sampling(steps=27, threshold="clamp")
+    drop_text: float = 0.0
+    drop_image: float = 0.0
+
+
+class Upsampler(DiffusionStage):
+    """Section 2.1 of arXiv 2204.06125: no attention, trained on crops, run at full size."""
+
+    Config = UpsamplerConfig
+    kind = "upsampler"
+    consumes: ClassVar[frozenset[str]] = frozenset({"image"})
+    produces: ClassVar[frozenset[str]] = frozenset({"image"})
+    config: UpsamplerConfig
+
+    def __init__(self, config: UpsamplerConfig) -> None:
+        super().__init__()
+        network = config.network
+        check_channels(config, network.in_channels, network.out_channels)
+        self.config = config
+        self.factor = network.image_size // config.low_res_size
+        self.net = UNet(network)
+
+    @property
+    def image_size(self) -> int | None:
+        """Side of its large pictures."""
+        return self.config.network.image_size
+
+    def shape(self, cond: Cond) -> tuple[int, ...]:
+        """(3, H, W), `factor` times the small picture's."""
+        assert cond.image is not None
+        height, width = cond.image.shape[-2:]
+        return (3, height * self.factor, width * self.factor)
+
+    @torch.inference_mode()
+    def sample(
+        self,
+        cond: Cond,
+        rng: Rng,
+        sampling: dict[str, Any] | None = None,
+        on_step: OnStep | None = None,
+    ) -> Cond:
+        """Replace `image` (B, 3, h, w) by one `factor` times as large."""
+        assert cond.image is not None
+        level = torch.full((cond.batch,), self.config.corruption.at_sampling, device=rng.device)
+        noise = rng.fork("low_res").randn(*cond.image.shape[1:])
+        small = cond.image + self.config.corruption.noise * level.view(-1, 1, 1, 1) * noise
+        bound = Cond(image=cond.image, low_res=self._enlarge(small), low_res_level=level)
+        return cond.replace(image=self.draw(bound, rng, sampling, on_step))
+
+    def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
+        """Diffusion loss on random crops; the small picture is made from the crop and corrupted."""
+        assert cond.image is not None
+        crop = self._crop(cond.image, rng)
+        small = F.interpolate(crop, scale_factor=1 / self.factor, mode="area")
+        level = rng.rand()
+        bound = Cond(low_res=self._enlarge(self.corrupt(small, level, rng)), low_res_level=level)
+        return self.denoising_loss(bound, crop, rng)
+
+    def corrupt(self, small: Tensor, level: Tensor, rng: Rng) -> Tensor:
+        """Blur some of the (B, 3, h, w) pictures, then add noise of strength `level` (B,)."""
+        options = self.config.corruption
+        if options.blur > 0:
+            shown = rng.bernoulli(options.blur_share).view(-1, 1, 1, 1)
+            small = torch.where(shown, gaussian_blur(small, options.blur), small)
+        noise = rng.randn(*small.shape[1:])
+        return small + options.noise * level.view(-1, 1, 1, 1) * noise
+
+    def _crop(self, image: Tensor, rng: Rng) -> Tensor:
+        """One random crop a sample, aligned to small pixels: (B, 3, crop, crop)."""
+        side = self.config.crop or image.shape[-1] // 4
+        places = (image.shape[-1] - side) // self.factor + 1
+        corner = (rng.rand(2) * places).long() * self.factor  # (B, 2)
+        line = corner[:, :, None] + torch.arange(side, device=corner.device)  # (B, 2, crop)
+        sample = torch.arange(len(image), device=corner.device)[:, None, None]
+        # (B, crop, crop, 3), then the view that is channels_last
+        return image[sample, :, line[:, 0, :, None], line[:, 1, None, :]].permute(0, 3, 1, 2)
+
+    def _enlarge(self, small: Tensor) -> Tensor:
+        return F.interpolate(small, scale_factor=float(self.factor), mode="nearest")
+
+
+def gaussian_blur(image: Tensor, sigma: float) -> Tensor:
+    """3x3 Gaussian blur of (B, C, H, W), edges repeated."""
+    taps = torch.exp(-(torch.arange(-1.0, 2.0, device=image.device) ** 2) / (2 * sigma**2))
+    kernel = torch.outer(taps, taps) / taps.sum() ** 2
+    weight = kernel.expand(image.shape[1], 1, 3, 3).to(image.dtype)
+    padded = F.pad(image, (1, 1, 1, 1), mode="replicate")
+    return F.conv2d(padded, weight, groups=image.shape[1])
+
+
+STAGE = Upsampler

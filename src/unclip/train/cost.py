@@ -1,0 +1,278 @@
+"""What a recipe costs before it starts: parameters, arithmetic, memory and time.
+
+A whole training step of each stage is run on PyTorch's `meta` device, where tensors have shapes
+but no numbers: no data, no weights and no memory are needed, whatever the size.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from ..device import describe, fast_dtype
+from ..nn.layers import parameter_count
+from ..nn.transformer import Attention, Transformer, TransformerConfig
+from ..nn.unet import ResBlock, UNet
+from ..rng import BatchRng, Rng
+from ..stages import STAGES, DiffusionStage, Stage
+from ..stages.clip import ClipStage
+from ..types import Level
+from .ema import Ema
+from .loader import Batch
+from .optim import make_optimizer
+from .recipe import Recipe, TrainConfig
+from .task import Task
+
+BACKWARD = 2
+"""Forward passes that a backward pass is worth: gradients of the inputs, and of the weights."""
+
+STATE_BYTES = 4 * 5
+"""Bytes a parameter: itself, its gradient, AdamW's two moments, the average; all float32."""
+
+_WIDEST, _LARGEST = 256, 32  # channels and side of the blocks that speed is measured on
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one stage costs. A step is one at the largest batch."""
+
+    name: str
+    steps: int
+    batch_size: int
+    samples: int  # in all steps
+    parameters: int
+    step_flops: float  # forward and backward, and the frozen CLIP's forward
+    state_bytes: int  # weights, gradients, AdamW, average, frozen CLIP
+    activation_bytes: int  # what the backward pass keeps
+    seconds: float  # for all steps
+
+    @property
+    def total_flops(self) -> float:
+        """FLOPs of the whole training."""
+        return self.step_flops / self.batch_size * self.samples
+
+    @property
+    def memory_bytes(self) -> int:
+        """The least that the device has to hold."""
+        return self.state_bytes + self.activation_bytes
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a recipe costs on a device."""
+
+    device: str
+    precision: str
+    stages: tuple[Cost, ...]
+
+
+def estimate(recipe: Recipe, names: Sequence[str], device: torch.device) -> Estimate:
+    """Reckon the cost of some stages of a recipe.
+
+    Args:
+        recipe: its data need not be there.
+        names: stages.
+        device: whose speed is measured, for a second or two.
+
+    Raises:
+        UsageError: a stage does not fit the others.
+    """
+    costs = []
+    for name in names:
+        config = recipe.train(name)
+        half = config.precision == "bfloat16" or (
+            config.precision == "auto" and fast_dtype(device) == torch.bfloat16
+        )
+        dtype = torch.bfloat16 if half else torch.float32
+        costs.append(_cost(recipe, name, config, device, dtype))
+    precision = str(fast_dtype(device)).removeprefix("torch.")
+    return Estimate(describe(device), precision, tuple(costs))
+
+
+def _cost(
+    recipe: Recipe, name: str, config: TrainConfig, device: torch.device, dtype: torch.dtype
+) -> Cost:
+    samples, batch_size = batch_sizes(config)
+    task = _task(recipe, name, dtype)
+    flops, activations = step_cost(task, batch_size, recipe.tokenizer.context)
+    parameters = parameter_count(task.stage)
+    frozen = sum(parameter_count(clip) for clip in task.clip)
+    arithmetic = flops / batch_size * samples / speed(task.stage.net, device, dtype)
+    updates = config.steps * parameters * seconds_per_parameter(config, device)
+    return Cost(
+        name=name,
+        steps=config.steps,
+        batch_size=batch_size,
+        samples=samples,
+        parameters=parameters,
+        step_flops=flops,
+        state_bytes=STATE_BYTES * parameters + 4 * frozen,
+        activation_bytes=activations,
+        seconds=arithmetic + updates,
+    )
+
+
+def batch_sizes(config: TrainConfig) -> tuple[int, int]:
+    """Samples in all steps of a recipe, ramp included, and the largest batch."""
+    edges = sorted({0, config.steps, *(s for s, _ in config.ramp if 0 < s < config.steps)})
+    sized = [(end - start, config.batch_at(start)) for start, end in itertools.pairwise(edges)]
+    return sum(length * size for length, size in sized), max(size for _, size in sized)
+
+
+def step_cost(task: Task, batch_size: int, context: int) -> tuple[float, int]:
+    """FLOPs of one step of a task on `meta`, and bytes of the activations that it keeps."""
+    batch = _batch(task, batch_size, context)
+    rng = _NoRng(0, batch_size, "meta")
+    with FlopCounterMode(display=False) as frozen:
+        cond = task.cond(batch)
+    with FlopCounterMode(display=False) as trained, saved_bytes(task.stage) as kept:
+        loss = task.stage.loss(cond, rng)  # holds what is kept
+    del loss
+    flops = frozen.get_total_flops() + (1 + BACKWARD) * trained.get_total_flops()
+    return float(flops), sum(kept.values())
+
+
+def _task(recipe: Recipe, name: str, dtype: torch.dtype) -> Task:
+    clip = None
+    stage = _on_meta(recipe, name, dtype)
+    for other in recipe.stages:
+        if clip is None and recipe.stage(other).kind == "clip" and other != name:
+            found = _on_meta(recipe, other, dtype)
+            assert isinstance(found, ClipStage)
+            clip = found
+    wants = stage.trains_on & {"text_embed", "text_encodings", "image_embed"}
+    return Task(stage, clip if wants else None)
+
+
+def _on_meta(recipe: Recipe, name: str, dtype: torch.dtype) -> Stage:
+    """A stage without numbers; its schedule, which looks at numbers, is replaced."""
+    config = recipe.stage(name)
+    with torch.device("meta"):
+        stage = STAGES[config.kind](config)
+    if isinstance(stage, DiffusionStage):
+        stage.config = stage.config.model_copy(update={"schedule": _NoSchedule()})
+    return stage.to(dtype)
+
+
+def _batch(task: Task, size: int, context: int) -> Batch:
+    side = task.source_size
+    with torch.device("meta"):
+        return {
+            "image": torch.empty(size, side, side, 3, dtype=torch.uint8),
+            "text_tokens": torch.empty(size, context, dtype=torch.long),
+            "text_mask": torch.empty(size, context, dtype=torch.bool),
+        }
+
+
+class _NoRng(BatchRng):
+    """Draws without numbers."""
+
+    def randn(self, *shape: int) -> Tensor:
+        return torch.empty((self.batch, *shape), device=self.device)
+
+    def rand(self, *shape: int) -> Tensor:
+        return torch.empty((self.batch, *shape), device=self.device)
+
+
+class _NoSchedule:
+    """Levels without numbers."""
+
+    def sample(self, rng: Rng) -> Level:
+        return Level(rng.rand(), rng.rand(), rng.rand())
+
+    def before(self, level: Level) -> Level:
+        return level
+
+
+@contextmanager
+def saved_bytes(net: nn.Module) -> Iterator[dict[int, int]]:
+    """Collect what autograd keeps for the backward pass: storage -> bytes, parameters left out."""
+    own = {parameter.untyped_storage()._cdata for parameter in net.parameters()}
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:
+            kept[storage._cdata] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        yield kept
+
+
+def speed(net: nn.Module, device: torch.device, dtype: torch.dtype) -> float:
+    """FLOP/s that `device` reaches, forward and backward, on a block like those of `net`."""
+    block, inputs = _unet_block(net) if isinstance(net, UNet) else _transformer_block(net)
+    with FlopCounterMode(display=False) as counter:
+        copy.deepcopy(block).to("meta")(*(one.to("meta") for one in inputs))
+    block.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    inputs = [one.to(device).requires_grad_() for one in inputs]  # as deep within a network
+
+    def run() -> None:
+        with torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
+            out = block(*inputs)
+        (out[0] if isinstance(out, tuple) else out).float().sum().backward()
+
+    return float((1 + BACKWARD) * counter.get_total_flops() / _seconds(run, device))
+
+
+def _unet_block(net: UNet) -> tuple[nn.Module, list[Tensor]]:
+    """A residual block as in the middle of the down path, and its inputs."""
+    config = net.config
+    level = len(config.multipliers) // 2
+    channels = min(_WIDEST, config.multipliers[level] * config.channels)
+    side = min(_LARGEST, max(4, config.image_size // net.fold // 2**level))
+    block = ResBlock(config, channels, channels)
+    nn.init.normal_(block.conv2.weight, std=0.01)
+    x = torch.randn(8, channels, side, side).contiguous(memory_format=torch.channels_last)
+    return block, [x, torch.randn(8, 4 * config.channels)]
+
+
+def _transformer_block(net: nn.Module) -> tuple[nn.Module, list[Tensor]]:
+    """A transformer's block of the greatest width in `net`, and 16 x 64 tokens."""
+    widths = [one.qkv.in_features for one in net.modules() if isinstance(one, Attention)]
+    width = min(4 * _WIDEST, max(widths, default=_WIDEST))
+    heads = width // 64 if width % 64 == 0 else 1
+    blocks = TransformerConfig(width=width, depth=1, heads=heads)
+    return Transformer(blocks, causal=False), [torch.randn(16, 64, width)]
+
+
+def seconds_per_parameter(config: TrainConfig, device: torch.device) -> float:
+    """Time of clipping, AdamW and the average, for one parameter."""
+    net = nn.Sequential(*(nn.Linear(512, 512, device=device) for _ in range(8)))
+    ema, optimizer = Ema(net, config.ema), make_optimizer(net, config)
+    for parameter in net.parameters():
+        parameter.grad = torch.randn_like(parameter)
+
+    def run() -> None:
+        nn.utils.clip_grad_norm_(net.parameters(), config.clip_grad)
+        optimizer.step()
+        ema.update(net, 0)
+
+    return _seconds(run, device) / parameter_count(net)
+
+
+def _seconds(run: Callable[[], None], device: torch.device, budget: float = 0.3) -> float:
+    """The median time of a call, after a warm-up, from about `budget` seconds of calls."""
+
+    def timed() -> float:
+        started = time.perf_counter()
+        run()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - started
+
+    timed()
+    times: list[float] = []
+    while sum(times) < budget:
+        times.append(timed())
+    return statistics.median(times)

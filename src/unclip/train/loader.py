@@ -1,0 +1,108 @@
+"""Batches from a source, made in other processes, in an order that depends on nothing else."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from ..data import Sample, Source
+from ..nn.tokenizer import Tokenizer
+
+Batch = dict[str, Tensor]
+
+
+def collate(samples: Sequence[Sample], tokenizer: Tokenizer) -> Batch:
+    """Samples -> `image` (B, H, W, 3) uint8, `text_tokens` (B, N) and `text_mask` (B, N)."""
+    tokens, mask = tokenizer.encode([sample["caption"] for sample in samples])
+    images = torch.from_numpy(np.stack([sample["image"] for sample in samples]))
+    return {"image": images, "text_tokens": tokens, "text_mask": mask}
+
+
+def pictures(images: Tensor) -> Tensor:
+    """(B, H, W, 3) uint8 -> (B, 3, H, W) float32 in [-1, 1], laid out channels_last."""
+    return images.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+class _Blocks(IterableDataset[Batch]):
+    """Worker w of W makes batches w, w + W, ... of this rank's share of the stream."""
+
+    def __init__(self, loader: Loader) -> None:
+        self.loader = loader
+
+    def __iter__(self) -> Iterator[Batch]:
+        info = get_worker_info()
+        worker, workers = (info.id, info.num_workers) if info else (0, 1)
+        mine = self.loader
+        index, count = mine.rank + mine.world * worker, mine.world * workers
+        stream = iter(mine.source.shard(index, count, mine.batch_size))
+        while True:
+            yield collate(list(islice(stream, mine.batch_size)), mine.tokenizer)
+
+
+class Loader:
+    """An endless iterator of batches whose state is the position in the source.
+
+    Batch number b holds the same samples however many workers make them.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        tokenizer: Tokenizer,
+        batch_size: int,
+        workers: int,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.source, self.tokenizer = source, tokenizer
+        self.batch_size, self.workers = batch_size, workers
+        self.rank, self.world = rank, world
+        self._batches: Iterator[Batch] | None = None
+
+    def __next__(self) -> Batch:
+        if self._batches is None:
+            self._batches = self._start()
+        batch = next(self._batches)
+        state = self.source.state_dict()
+        state["position"] += self.batch_size * self.world
+        self.source.load_state_dict(state)
+        return batch
+
+    def _start(self) -> Iterator[Batch]:
+        if self.workers == 0:
+            return iter(_Blocks(self))
+        return iter(
+            DataLoader(
+                _Blocks(self),
+                batch_size=None,
+                num_workers=self.workers,
+                prefetch_factor=4,
+                worker_init_fn=_ignore_interrupts,
+            )
+        )
+
+    def resize(self, batch_size: int) -> None:
+        """Go on with batches of another size from where the stream stands."""
+        if batch_size != self.batch_size:
+            self.batch_size, self._batches = batch_size, None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the next batch begins."""
+        return self.source.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved place."""
+        self.source.load_state_dict(state)
+        self._batches = None
+
+
+def _ignore_interrupts(worker: int) -> None:
+    """Ctrl-C reaches every process of a terminal; batches go on until the loop has saved."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

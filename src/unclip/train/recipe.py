@@ -1,0 +1,180 @@
+"""A recipe: everything needed to train a model, in one TOML file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from ..config import Config, override, read_toml
+from ..data import SOURCES, Source
+from ..errors import UsageError, nearest
+from ..stages import STAGES, StageConfig
+
+PRESETS = Path(__file__).parent.parent / "presets"
+
+
+class TrainConfig(Config):
+    """How one stage is trained."""
+
+    steps: int = Field(1000, ge=1)
+    batch_size: int = Field(64, ge=1)
+    ramp: tuple[tuple[int, int], ...] = Field(
+        (), description="(step, batch size) pairs: from that step on, that size"
+    )
+    learning_rate: float = Field(3e-4, gt=0)
+    warmup: int = Field(200, ge=0, description="steps of linear warm-up")
+    decay: float = Field(0.25, ge=0, le=1, description="last share of the steps: down to zero")
+    weight_decay: float = Field(0.01, ge=0)
+    betas: tuple[float, float] = (0.9, 0.99)
+    clip_grad: float = Field(1.0, gt=0, description="largest gradient norm")
+    ema: float = Field(0.999, ge=0, lt=1)
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    workers: int = Field(1, ge=0, description="processes that make batches; 0 is in the loop")
+    log_every: int = Field(20, ge=1)
+    preview_every: int = Field(1000, ge=1)
+    checkpoint_minutes: float = Field(3.0, gt=0)
+
+    def batch_at(self, step: int) -> int:
+        """The batch size of a step, counted from 0."""
+        size = self.batch_size
+        for start, value in self.ramp:
+            size = value if step >= start else size
+        return size
+
+
+class TokenizerConfig(Config):
+    """The tokenizer, learnt from the data's captions."""
+
+    vocab_size: int = Field(2048, ge=300)
+    context: int = Field(32, ge=4)
+    captions: int = Field(20_000, ge=1, description="how many to learn from")
+
+
+class Recipe(Config):
+    """A recipe. `stages` are trained in the order they are written.
+
+    `data` holds `source`, a data source's name, and that source's own settings. A section of
+    `stages` holds the stage's configuration (`kind` is its name unless said otherwise) and a
+    `train` table.
+    """
+
+    name: str
+    seed: int = 0
+    data: dict[str, Any]
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    stages: dict[str, dict[str, Any]] = Field(min_length=1)
+    prompts: tuple[str, ...] = Field((), description="captions of the sample grids")
+    card: str = Field("", description="what the model card says of data and licences")
+
+    @model_validator(mode="after")
+    def _data_names_its_source(self) -> Recipe:
+        if "source" not in self.data:
+            raise ValueError("data.source is missing")
+        return self
+
+    def stage(self, name: str) -> StageConfig:
+        """The typed configuration of a stage. Raises UsageError."""
+        table = self._table(name)
+        kind = str(table.get("kind", name))
+        values = {key: value for key, value in table.items() if key not in ("train", "kind")}
+        return STAGES[kind].Config.parse({**values, "kind": kind}, f"stages.{name}")
+
+    def train(self, name: str) -> TrainConfig:
+        """How a stage is trained. Raises UsageError."""
+        return TrainConfig.parse(self._table(name).get("train", {}), f"stages.{name}.train")
+
+    def source(self, size: int) -> Source:
+        """The data, with pictures of side `size`. Raises UsageError or DataError."""
+        values = {key: value for key, value in self.data.items() if key != "source"}
+        kind = SOURCES[str(self.data["source"])]
+        return kind(kind.Config.parse(values, "data"), size)  # type: ignore[call-arg]
+
+    def check(self) -> Recipe:
+        """Parse every section, so that a mistake is found before any work. Returns self.
+
+        Raises:
+            UsageError: a misspelt key, a value out of range, or sections that do not fit together.
+        """
+        for name in self.stages:
+            self.train(name)
+            for key, value in _leaves(self.stage(name).dump(), f"stages.{name}"):
+                self._check_fit(key, value)
+        kind = SOURCES[str(self.data["source"])]
+        kind.Config.parse({k: v for k, v in self.data.items() if k != "source"}, "data")
+        self._check_sizes()
+        return self
+
+    def _check_sizes(self) -> None:
+        """The tokenizer's and CLIP's sizes have to be those that the networks expect."""
+        networks = {name: self.stage(name).dump()["network"] for name in self.stages}
+        clips = [networks[name] for name in self.stages if self.stage(name).kind == "clip"]
+        for name, network in networks.items():
+            text = network.get("text") or network
+            pairs = [(text, "context", self.tokenizer.context, "the tokenizer's")]
+            if text.get("vocab_size", self.tokenizer.vocab_size) < self.tokenizer.vocab_size:
+                pairs.append((text, "vocab_size", self.tokenizer.vocab_size, "the tokenizer's"))
+            for clip in clips[:1]:
+                pairs.append((network, "embed_dim", clip["embed_dim"], "CLIP's"))
+                pairs.append((network, "text_width", clip["text"]["width"], "CLIP's text width"))
+            for table, key, value, whose in pairs:
+                if table.get(key) not in (None, 0, value):
+                    raise UsageError(
+                        f"stages.{name}: {key} is {table[key]}, but {whose} is {value}"
+                    )
+
+    def _check_fit(self, key: str, value: Any) -> None:
+        """A size that another section decides must be the same here. Raises UsageError."""
+        clips = [self.stage(name) for name in self.stages]
+        clip = next((one.dump()["network"] for one in clips if one.kind == "clip"), None)
+        wanted = {"context": ("tokenizer.context", self.tokenizer.context)}
+        if clip is not None:
+            wanted["embed_dim"] = ("CLIP's network.embed_dim", clip["embed_dim"])
+            wanted["text_width"] = ("CLIP's network.text.width", clip["text"]["width"])
+        leaf = key.rpartition(".")[2]
+        if leaf == "vocab_size" and value < self.tokenizer.vocab_size:
+            raise UsageError(
+                f"setting '{key}' must be at least tokenizer.vocab_size, "
+                f"{self.tokenizer.vocab_size}, got {value}"
+            )
+        unconditional = leaf == "embed_dim" and value == 0
+        if leaf in wanted and value != wanted[leaf][1] and not unconditional:
+            owner, right = wanted[leaf]
+            raise UsageError(f"setting '{key}' must be {owner}, {right}, got {value}")
+
+    def _table(self, name: str) -> dict[str, Any]:
+        if name not in self.stages:
+            raise UsageError(
+                f"the recipe has no stage '{name}'{nearest(name, self.stages)}; "
+                f"it has: {', '.join(self.stages)}"
+            )
+        return self.stages[name]
+
+
+def _leaves(values: dict[str, Any], where: str) -> Iterator[tuple[str, Any]]:
+    """(dotted key, value) of every value in nested tables."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{where}.{key}")
+        else:
+            yield f"{where}.{key}", value
+
+
+def load_recipe(path: str | Path, assignments: Sequence[str] = ()) -> Recipe:
+    """Read a recipe, or a preset by its name, and apply `--set` assignments.
+
+    Raises:
+        UsageError: no such file or preset, or a setting that is unknown or out of range.
+    """
+    file = Path(path)
+    if not file.is_file():
+        file = PRESETS / f"{Path(path).stem}.toml"
+    if not file.is_file():
+        known = sorted(preset.stem for preset in PRESETS.glob("*.toml"))
+        raise UsageError(
+            f"no recipe '{path}'{nearest(str(path), known)}; presets: {', '.join(known)}"
+        )
+    values = override(read_toml(file), list(assignments))
+    return Recipe.parse(values).check()

@@ -1,0 +1,152 @@
+"""A run: the folder in which a recipe becomes a model.
+
+recipe.json                 what is trained
+tokenizer.json
+STAGE/states/step-N/        saved training states, the newest two
+STAGE/previews/             sample grids
+STAGE/events/               TensorBoard scalars
+model/                      a native model folder of all stages so far, usable at any time
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+
+from ..checkpoints import native
+from ..errors import OutputError, TrainingError, UsageError
+from ..files import write_json, write_text
+from ..nn.tokenizer import Tokenizer
+from ..stages import STAGES, Stage
+from ..stages.clip import ClipStage
+from .loader import Loader
+from .recipe import Recipe
+from .state import saved_states
+from .task import Task
+from .trainer import Trainer
+
+
+class Run:
+    """A recipe, its folder, and what has come of it so far."""
+
+    def __init__(self, recipe: Recipe, folder: Path, device: torch.device) -> None:
+        self.recipe, self.folder, self.device = recipe, folder, device
+
+    @property
+    def model(self) -> Path:
+        """The model folder."""
+        return self.folder / "model"
+
+    def check(self) -> None:
+        """Find faults before anything is written.
+
+        Raises:
+            UsageError: a network cannot be built from its configuration.
+            DataError: the data are not there.
+        """
+        with torch.device("meta"):
+            for name in self.recipe.stages:
+                self.build(name)
+        self.recipe.source(64)
+
+    def begin(self, resume: bool) -> None:
+        """Make the folder, or check that it may be gone on with.
+
+        Raises:
+            UsageError: it holds a run already and `resume` was not asked for.
+            OutputError: it cannot be made.
+        """
+        try:
+            if self.folder.exists() and any(self.folder.iterdir()) and not resume:
+                raise UsageError(
+                    f"{self.folder} holds a run already; go on with --resume, "
+                    "or choose another --out"
+                )
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot write {self.folder}: {error.strerror or error}") from None
+        write_json(self.folder / "recipe.json", self.recipe.dump())
+
+    def finished(self, name: str) -> bool:
+        """Whether a stage has reached the recipe's last step, and its weights are in `model`."""
+        done = self.steps_done(name) >= self.recipe.train(name).steps
+        return done and (self.model / name).is_dir()
+
+    def steps_done(self, name: str) -> int:
+        """Steps in the newest saved state of a stage, 0 where there is none."""
+        states = saved_states(self.folder / name / "states")
+        if not states:
+            return 0
+        return int(json.loads((states[-1] / "state.json").read_text())["step"])
+
+    def tokenizer(self) -> Tokenizer:
+        """Load the run's tokenizer, or learn it from the data's captions first."""
+        config, file = self.recipe.tokenizer, self.folder / "tokenizer.json"
+        if not file.is_file():
+            captions = self.recipe.source(64).captions(config.captions)
+            tokenizer = Tokenizer.train(captions, config.vocab_size, config.context)
+            write_text(file, tokenizer.to_json())
+        return Tokenizer.load(file, config.context)
+
+    def trainer(self, name: str) -> Trainer:
+        """A trainer for one stage, gone on with where a state was saved."""
+        torch.manual_seed(self.recipe.seed)
+        stage = self.build(name)
+        task = Task(stage, self._clip(stage))
+        config = self.recipe.train(name)
+        source = self.recipe.source(task.source_size)
+        loader = Loader(source, self.tokenizer(), config.batch_at(0), config.workers)
+        states = self.folder / name / "states"
+        trainer = Trainer(task, loader, config, states, self.recipe.seed, self.device)
+        trainer.resume()
+        return trainer
+
+    def build(self, name: str) -> Stage:
+        """A stage with fresh weights."""
+        config = self.recipe.stage(name)
+        stage = STAGES[config.kind](config)
+        self._check_tokenizer(name, stage)
+        return stage
+
+    def _check_tokenizer(self, name: str, stage: Stage) -> None:
+        """Raise UsageError unless captions fit every network of the stage that reads them."""
+        tokenizer = self.recipe.tokenizer
+        for module in stage.modules():
+            config = getattr(module, "config", None)
+            context = getattr(config, "context", tokenizer.context)
+            if context != tokenizer.context:
+                raise UsageError(
+                    f"stages.{name}: a context of {context} does not fit "
+                    f"tokenizer.context = {tokenizer.context}"
+                )
+            vocab_size = getattr(config, "vocab_size", tokenizer.vocab_size)
+            if vocab_size < tokenizer.vocab_size:
+                raise UsageError(
+                    f"stages.{name}: a vocab_size of {vocab_size} is less than "
+                    f"tokenizer.vocab_size = {tokenizer.vocab_size}"
+                )
+
+    def _clip(self, stage: Stage) -> ClipStage | None:
+        """The trained CLIP of this run, where the stage needs one."""
+        if not stage.trains_on & {"text_embed", "text_encodings", "image_embed"}:
+            return None
+        for name in self.recipe.stages:
+            if self.recipe.stage(name).kind == "clip":
+                if not (self.model / name).is_dir():
+                    raise TrainingError(f"train stage '{name}' first: '{stage.kind}' needs it")
+                clip = native.load_stage(self.model, name)
+                assert isinstance(clip, ClipStage)
+                return clip
+        return None
+
+    def export(self, name: str, stage: Stage) -> None:
+        """Put a stage's weights into the model folder and bring its manifest up to date."""
+        native.save_stage(self.model / name, stage)
+        self.tokenizer().save(self.model / "tokenizer.json")
+        if self.recipe.card:
+            write_text(self.model / "README.md", self.recipe.card)
+        done = [one for one in self.recipe.stages if (self.model / one).is_dir()]
+        context = self.recipe.tokenizer.context
+        native.write_manifest(self.model, self.recipe.name, done, context)

@@ -1,0 +1,60 @@
+"""Saved training states: safetensors and JSON, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..checkpoints.tensors import load_tensors, save_tensors
+from ..errors import TrainingError
+from ..files import atomic_folder, write_json
+
+KEEP = 2
+"""Saved states kept: the newest, and one before it."""
+
+
+@dataclass
+class State:
+    """All that training needs to go on exactly: tensors by group, and plain values."""
+
+    values: dict[str, Any]
+    tensors: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+
+
+def save_state(folder: Path, state: State) -> Path:
+    """Write `folder/step-N`, then remove all but the newest `KEEP`."""
+    target = folder / f"step-{state.values['step']:08d}"
+    with atomic_folder(target) as beside:
+        for group, tensors in state.tensors.items():
+            save_tensors(beside, group, tensors, shard_bytes=2**31)
+        write_json(beside / "state.json", state.values)
+    for old in saved_states(folder)[:-KEEP]:
+        shutil.rmtree(old)
+    return target
+
+
+def saved_states(folder: Path) -> list[Path]:
+    """Complete states, oldest first."""
+    return sorted(path for path in folder.glob("step-*") if (path / "state.json").is_file())
+
+
+def load_state(path: Path) -> State:
+    """Read one state.
+
+    Raises:
+        TrainingError: it is damaged.
+        CheckpointError: its tensors are.
+    """
+    try:
+        values = json.loads((path / "state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{path / 'state.json'} is damaged: {error}") from None
+    groups: dict[str, list[Path]] = {}
+    for file in sorted(path.glob("*.safetensors")):
+        groups.setdefault(file.name.split("-")[0].removesuffix(".safetensors"), []).append(file)
+    return State(values, {group: load_tensors(files) for group, files in groups.items()})

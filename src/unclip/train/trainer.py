@@ -1,0 +1,210 @@
+"""The one training loop."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ..device import fast_dtype, place
+from ..errors import TrainingError
+from ..rng import BatchRng
+from ..stages import Stage
+from .ema import Ema
+from .loader import Batch, Loader
+from .optim import learning_rate, make_optimizer, optimizer_tensors, restore_optimizer
+from .recipe import TrainConfig
+from .state import State, load_state, save_state, saved_states
+from .task import Task
+
+
+class Watcher(Protocol):
+    """Who is told how training goes: the terminal, TensorBoard, a test."""
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        """Means since the last call."""
+        ...
+
+    def saved(self, step: int, path: Path) -> None:
+        """A state was written."""
+        ...
+
+    def preview(self, step: int, stage: Stage) -> None:
+        """Time to draw sample pictures with `stage`, which holds the averaged weights."""
+        ...
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When to stop before the recipe's last step."""
+
+    minutes: float | None = None
+    stop: Callable[[], bool] = lambda: False
+
+
+class Trainer:
+    """Trains one stage: knows a task, a loader, an optimizer, an average and where to save.
+
+    Every random draw of step k comes from (seed, k) alone, so a resumed run is the same run.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        loader: Loader,
+        config: TrainConfig,
+        folder: Path,
+        seed: int = 0,
+        device: torch.device | None = None,
+    ) -> None:
+        self.task, self.loader, self.config = task, loader, config
+        self.folder, self.seed = folder, seed
+        self.device = device or torch.device("cpu")
+        self.step = 0
+        self.seconds = 0.0
+        for module in (task, *task.clip):
+            place(module, self.device)
+        self.net = task.stage.net
+        self.optimizer = make_optimizer(self.net, config)
+        self.ema = Ema(self.net, config.ema)
+
+    def run(self, watcher: Watcher, limits: Limits | None = None) -> bool:
+        """Train to the recipe's last step, or to a limit; a state is saved either way.
+
+        Returns:
+            Whether the last step was reached.
+
+        Raises:
+            TrainingError: the loss is not finite. The last good state stays.
+        """
+        limits = limits or Limits()
+        started = saved = time.monotonic()
+        totals: dict[str, Tensor] = {}
+        since = (self.step, started)
+        while self.step < self.config.steps:
+            metrics = self._step()
+            totals = {k: totals[k] + v if k in totals else v for k, v in metrics.items()}
+            now = time.monotonic()
+            if self.step % self.config.log_every == 0 or self.step == self.config.steps:
+                self._log(watcher, totals, since, now)
+                totals, since = {}, (self.step, now)
+            if self.step % self.config.preview_every == 0:
+                watcher.preview(self.step, self.averaged())
+            spent = limits.minutes is not None and now - started > 60 * limits.minutes
+            if spent or limits.stop():
+                break
+            if now - saved > 60 * self.config.checkpoint_minutes:
+                self._check_finite(totals)
+                self._check_finite(totals)
+                watcher.saved(self.step, self.save())
+                saved = time.monotonic()
+        self._check_finite(totals)
+        watcher.saved(self.step, self.save())
+        return self.step >= self.config.steps
+
+    def _step(self) -> dict[str, Tensor]:
+        """One optimizer step; returns the loss and the metrics, not yet read off the device."""
+        config, started = self.config, time.monotonic()
+        self.loader.resize(config.batch_at(self.step))
+        batch = {k: v.to(self.device, non_blocking=True) for k, v in next(self.loader).items()}
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(config, self.step)
+        self.task.train()
+        with self._autocast():
+            loss, metrics = self.task(batch, self._rng(batch))
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), config.clip_grad)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.ema.update(self.net, self.step)
+        self.step += 1
+        self.seconds += time.monotonic() - started
+        told = {"loss": loss, "grad_norm": norm, **metrics}
+        return {name: value.detach() for name, value in told.items()}
+
+    def _rng(self, batch: Batch) -> BatchRng:
+        torch.manual_seed(self.seed * 1_000_003 + self.step)  # dropout
+        size = len(batch["text_tokens"])
+        rank = self.loader.rank
+        return BatchRng(f"{self.seed}/{self.task.stage.kind}/{rank}/{self.step}", size, self.device)
+
+    def _autocast(self) -> AbstractContextManager[None]:
+        wanted = self.config.precision
+        half = wanted == "bfloat16" or (
+            wanted == "auto" and fast_dtype(self.device) == torch.bfloat16
+        )
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=half)
+
+    def _log(
+        self, watcher: Watcher, totals: dict[str, Tensor], since: tuple[int, float], now: float
+    ) -> None:
+        count = self.step - since[0]
+        self._check_finite(totals)
+        values = {name: float(total) / count for name, total in totals.items()}
+        values["images_per_second"] = (
+            count * self.loader.batch_size * self.loader.world / max(now - since[1], 1e-9)
+        )
+        values["learning_rate"] = learning_rate(self.config, self.step - 1)
+        watcher.scalars(self.step, values)
+
+    def _check_finite(self, totals: dict[str, Tensor]) -> None:
+        # a finite loss with a gradient that is not has spoilt the weights all the same
+        watched = [name for name in ("loss", "grad_norm") if name in totals]
+        bad = [name for name in watched if not math.isfinite(float(totals[name]))]
+        if not bad:
+            return
+        states = saved_states(self.folder)
+        good = f"the last good state is {states[-1]}" if states else "no state was saved yet"
+        raise TrainingError(
+            f"the {bad[0]} is not finite at step {self.step}; {good}. "
+            "Lower learning_rate or clip_grad, or set precision to float32, and resume"
+        )
+
+    def averaged(self) -> Stage:
+        """The stage with the averaged weights, in evaluation mode."""
+        return self.task.stage.with_net(self.ema.average).eval()
+
+    def save(self) -> Path:
+        """Write the whole state beside the older ones; nothing half-written is ever seen."""
+        values = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "seed": self.seed,
+            "data": self.loader.state_dict(),
+        }
+        tensors = {
+            "net": dict(self.net.state_dict()),
+            "ema": dict(self.ema.average.state_dict()),
+            "optimizer": optimizer_tensors(self.optimizer, self.net),
+        }
+        return save_state(self.folder, State(values, tensors))
+
+    def resume(self) -> bool:
+        """Go on from the newest saved state; False where there is none.
+
+        Raises:
+            TrainingError: the state is damaged or is of a network of another shape.
+        """
+        states = saved_states(self.folder)
+        if not states:
+            return False
+        state = load_state(states[-1])
+        if "optimizer" not in state.tensors:
+            raise TrainingError(f"{states[-1]} is damaged: it has no optimizer.safetensors")
+        for net, group in ((self.net, "net"), (self.ema.average, "ema")):
+            try:
+                net.load_state_dict(state.tensors.get(group, {}))
+            except RuntimeError as error:
+                first = str(error).splitlines()[1].strip()
+                raise TrainingError(f"{states[-1]} does not fit the recipe: {first}") from None
+        restore_optimizer(self.optimizer, self.net, state.tensors["optimizer"])
+        self.step, self.seconds = state.values["step"], state.values["seconds"]
+        self.loader.load_state_dict(state.values["data"])
+        return True

@@ -1,0 +1,109 @@
+"""Watching a run: a progress line with images/s and time left, TensorBoard, sample grids."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ..checkpoints import native
+from ..grid import make_grid
+from ..pipeline import Pipeline, to_pictures
+from ..rng import Rng
+from ..stages import Stage
+from .run import Run
+from .trainer import Trainer
+
+
+class RunWatcher:
+    """Tells a person how one stage's training goes, and keeps the model folder up to date."""
+
+    def __init__(self, run: Run, name: str, trainer: Trainer, console: Console) -> None:
+        self.run, self.name, self.trainer, self.console = run, name, trainer, console
+        self.board = _board(run.folder / name / "events")
+        self.progress = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[text]}"),
+            TimeRemainingColumn(),
+            console=console,
+            speed_estimate_period=120,
+        )
+        self.bar = self.progress.add_task(
+            name, total=trainer.config.steps, completed=trainer.step, text=""
+        )
+
+    def __enter__(self) -> Self:
+        self.progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.progress.stop()
+        if self.board is not None:
+            self.board.close()
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        """Show the loss and the speed; give everything to TensorBoard."""
+        text = f"loss {values['loss']:.4f}  {values['images_per_second']:.0f} images/s"
+        self.progress.update(self.bar, completed=step, text=text)
+        if not self.console.is_terminal:
+            self.console.print(
+                f"{self.name} {step}/{self.trainer.config.steps}  {text}  {self._left()}"
+            )
+        if self.board is not None:
+            for name, value in values.items():
+                self.board.add_scalar(f"{self.name}/{name}", value, step)
+
+    def _left(self) -> str:
+        remaining = self.progress.tasks[self.bar].time_remaining
+        return "" if remaining is None else f"{remaining / 60:.0f} min left"
+
+    def saved(self, step: int, path: Path) -> None:
+        """Refresh the model folder with the averaged weights."""
+        self.run.export(self.name, self.trainer.averaged())
+
+    def preview(self, step: int, stage: Stage) -> None:
+        """Draw the recipe's prompts with the stages so far, once they make a picture."""
+        if "image" not in stage.produces or not self.run.recipe.prompts:
+            return
+        chain = _chain(self.run, self.name, stage)
+        if chain is None:
+            return
+        prompts = list(self.run.recipe.prompts)
+        rng = Rng([f"{self.run.recipe.seed}/{i}" for i in range(len(prompts))], self.run.device)
+        image = chain.fold(chain.encode(prompts), rng).image
+        assert image is not None
+        sheet = make_grid(to_pictures(image), labels=prompts)
+        folder = self.run.folder / self.name / "previews"
+        folder.mkdir(parents=True, exist_ok=True)
+        sheet.save(folder / f"step-{step:08d}.png")
+
+
+def _chain(run: Run, name: str, stage: Stage) -> Pipeline | None:
+    """The run's trained stages up to `name`, then `stage`; None where one is not there yet."""
+    stages: dict[str, Stage] = {}
+    for earlier in run.recipe.stages:
+        if earlier == name:
+            return Pipeline(run.tokenizer(), {**stages, name: stage}, device=run.device)
+        if not (run.model / earlier).is_dir():
+            return None
+        stages[earlier] = native.load_stage(run.model, earlier)
+    return None
+
+
+def _board(folder: Path) -> Any:
+    """A TensorBoard writer, or None where TensorBoard is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder))

@@ -1,0 +1,222 @@
+"""The native model folder: whole or not at all, and every fault is one clear line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from unclip.checkpoints import native
+from unclip.checkpoints.tensors import load_tensors, save_tensors
+from unclip.errors import CheckpointError, OutputError
+from unclip.nn.tokenizer import Tokenizer
+from unclip.stages import Stage
+
+Make = Callable[..., Stage]
+
+
+@pytest.fixture(scope="module")
+def pristine(
+    make_stage: Make, tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    stages = {"clip": make_stage("clip"), "prior": make_stage("prior")}
+    native.save_model(folder, "tiny", tokenizer, stages, card="# Tiny\n", dtype=torch.float32)
+    return folder
+
+
+@pytest.fixture
+def folder(pristine: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(pristine, tmp_path / "tiny"))
+
+
+def weights(folder: Path) -> Path:
+    return folder / "prior" / "weights.safetensors"
+
+
+def edit(file: Path, **changes: Any) -> None:
+    """Change keys of a JSON file; None removes one."""
+    values = {**json.loads(file.read_text()), **changes}
+    file.write_text(json.dumps({k: v for k, v in values.items() if v is not None}))
+
+
+def test_what_is_in_the_folder(folder: Path) -> None:
+    names = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
+    assert names == {
+        "model.json",
+        "tokenizer.json",
+        "README.md",
+        "clip/config.json",
+        "clip/weights.safetensors",
+        "prior/config.json",
+        "prior/weights.safetensors",
+    }
+    manifest = native.read_manifest(folder)
+    assert manifest.name == "tiny"
+    assert manifest.stages == ("clip", "prior")
+    assert set(manifest.files) == names - {"model.json", "README.md"}
+    assert native.verify(folder) == []
+
+
+def test_a_model_comes_back_whole(folder: Path, make_stage: Make, tokenizer: Tokenizer) -> None:
+    model = native.load_model(folder)
+    assert (model.name, model.hash) == ("tiny", native.read_manifest(folder).hash)
+    assert len(model.hash) == 12
+    assert list(model.stages) == ["clip", "prior"]
+    assert model.tokenizer.to_json() == tokenizer.to_json()
+    assert model.tokenizer.context == tokenizer.context
+    for name, stage in model.stages.items():
+        expected = make_stage(name).net.state_dict()
+        assert all(torch.equal(v, expected[k]) for k, v in stage.net.state_dict().items())
+        assert not any(p.requires_grad for p in stage.net.parameters())
+    half = native.load_model(folder, torch.bfloat16).stages["prior"]
+    assert {p.dtype for p in half.net.parameters()} == {torch.bfloat16}
+
+
+def test_the_hash_names_these_very_weights(
+    folder: Path, make_stage: Make, tokenizer: Tokenizer
+) -> None:
+    before = native.read_manifest(folder).hash
+    stage = make_stage("prior")
+    native.save_stage(folder / "prior", stage, torch.float32)
+    again = native.write_manifest(folder, "tiny", ["clip", "prior"], tokenizer.context)
+    assert again.hash == before
+    with torch.no_grad():
+        stage.net.query[0] += 1  # type: ignore[index, operator]
+    native.save_stage(folder / "prior", stage, torch.float32)
+    changed = native.write_manifest(folder, "tiny", ["clip", "prior"], tokenizer.context)
+    assert changed.hash != before
+
+
+def test_weights_in_shards_are_one_model(folder: Path, make_stage: Make) -> None:
+    tensors = load_file(weights(folder))
+    weights(folder).unlink()
+    names = save_tensors(folder / "prior", "weights", tensors, shard_bytes=5000)
+    assert len(names) > 3
+    loaded = native.load_stage(folder, "prior").net.state_dict()
+    assert all(torch.equal(loaded[key], value) for key, value in tensors.items())
+    (folder / "prior" / names[1]).unlink()
+    with pytest.raises(CheckpointError, match=r"tiny/prior does not fit: \d+ missing"):
+        native.load_stage(folder, "prior")
+
+
+def truncate(folder: Path) -> None:
+    file = weights(folder)
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def tensors_changed(change: Callable[[dict[str, torch.Tensor]], Any]) -> Callable[[Path], None]:
+    def do(folder: Path) -> None:
+        tensors = load_tensors([weights(folder)])
+        held = {key: value.clone() for key, value in tensors.items()}
+        change(held)
+        save_file(held, weights(folder))
+
+    return do
+
+
+FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "no manifest": (
+        lambda f: (f / "model.json").unlink(),
+        r"tiny is not a model folder: it has no model\.json",
+    ),
+    "manifest not JSON": (
+        lambda f: (f / "model.json").write_text("{"),
+        r"model\.json is not valid JSON",
+    ),
+    "manifest a list": (
+        lambda f: (f / "model.json").write_text("[1]"),
+        r"model\.json is not a JSON object",
+    ),
+    "another format": (
+        lambda f: edit(f / "model.json", format=99),
+        r"model\.json has format 99; this reads 1",
+    ),
+    "manifest without stages": (
+        lambda f: edit(f / "model.json", stages=None),
+        r"setting '.*model\.json\.stages' is missing",
+    ),
+    "no stage folder": (
+        lambda f: shutil.rmtree(f / "prior"),
+        r"stage 'prior' of .*tiny is missing its config\.json",
+    ),
+    "config with an unknown key": (
+        lambda f: edit(f / "prior" / "config.json", candidatez=2),
+        r"prior/config\.json\.candidatez' \(did you mean 'candidates'\?\)",
+    ),
+    "config of an unknown kind": (
+        lambda f: edit(f / "prior" / "config.json", kind="priro"),
+        r"unknown stage 'priro' \(did you mean 'prior'\?\)",
+    ),
+    "config not JSON": (
+        lambda f: (f / "prior" / "config.json").write_bytes(b"\xff\xfe"),
+        r"prior/config\.json is not valid JSON",
+    ),
+    "no tokenizer": (
+        lambda f: (f / "tokenizer.json").unlink(),
+        r"cannot read the tokenizer .*tokenizer\.json",
+    ),
+    "no weights": (lambda f: weights(f).unlink(), r"prior/weights\.safetensors is missing"),
+    "truncated weights": (truncate, r"prior/weights\.safetensors is damaged or not safetensors"),
+    "wrong shape": (
+        tensors_changed(lambda t: t.update(query=torch.ones(7))),
+        r"tiny/prior does not fit: 1 of another shape: query is \(7,\), not \(16,\)",
+    ),
+    "extra key": (
+        tensors_changed(lambda t: t.update(spare=torch.ones(7))),
+        "tiny/prior does not fit: 1 not used: spare",
+    ),
+    "missing key": (
+        tensors_changed(lambda t: t.pop("query")),
+        "tiny/prior does not fit: 1 missing: query",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_one_line_that_names_the_thing(fault: str, folder: Path) -> None:
+    spoil, message = FAULTS[fault]
+    spoil(folder)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        native.load_model(folder)
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 1
+
+
+def test_verify_finds_one_changed_byte_and_a_missing_file(folder: Path) -> None:
+    content = bytearray(weights(folder).read_bytes())
+    content[-1] ^= 1
+    weights(folder).write_bytes(content)
+    assert native.verify(folder) == [
+        "prior/weights.safetensors is not the file that model.json names"
+    ]
+    (folder / "tokenizer.json").unlink()
+    assert "tokenizer.json is missing" in native.verify(folder)
+
+
+def test_a_failed_save_leaves_the_old_model_and_nothing_else(
+    folder: Path, make_stage: Make, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    stages = {"clip": make_stage("clip"), "decoder": make_stage("decoder")}
+    save = native.save_tensors
+
+    def full(beside: Path, *rest: Any) -> list[str]:
+        if "decoder" in beside.name:
+            raise OSError(28, "No space left on device")
+        return save(beside, *rest)
+
+    monkeypatch.setattr(native, "save_tensors", full)
+    with pytest.raises(OutputError, match="No space left on device"):
+        native.save_model(folder, "new", tokenizer, stages)
+    assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == old
+    assert [file.name for file in folder.parent.iterdir()] == ["tiny"]
+    with pytest.raises(OutputError):
+        native.save_model(folder.parent / "fresh", "new", tokenizer, stages)
+    assert [file.name for file in folder.parent.iterdir()] == ["tiny"]

@@ -1,0 +1,128 @@
+"""Reading and writing tensors: strict, sharded, and clear about what is wrong."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from unclip.checkpoints.tensors import cast, fill, load_tensors, save_tensors, sha256
+from unclip.errors import CheckpointError
+
+
+@pytest.fixture
+def tensors() -> dict[str, Tensor]:
+    torch.manual_seed(0)
+    made = {f"layer.{i}": torch.randn(10, 10) for i in range(5)}  # 400 bytes each
+    return {**made, "big": torch.randn(50, 10), "half": torch.randn(3).half(), "n": torch.arange(3)}
+
+
+@pytest.mark.parametrize(
+    ("limit", "count"), [(10**6, 1), (4100, 1), (2000, 3), (850, 5), (1, 8)]
+)
+def test_shards_hold_everything_and_no_more_than_their_size(
+    limit: int, count: int, tensors: dict[str, Tensor], tmp_path: Path
+) -> None:
+    names = save_tensors(tmp_path, "weights", tensors, shard_bytes=limit)
+    assert len(names) == count
+    if count == 1:
+        assert names == ["weights.safetensors"]
+    else:
+        assert names[0] == f"weights-00001-of-{count:05d}.safetensors"
+    files = [tmp_path / name for name in names]
+    assert sorted(tmp_path.iterdir()) == files
+    for file in files:
+        held = load_tensors([file])
+        size = sum(value.numel() * value.element_size() for value in held.values())
+        assert size <= limit or len(held) == 1
+    loaded = load_tensors(files)
+    assert loaded.keys() == tensors.keys()
+    for name, value in tensors.items():
+        assert loaded[name].dtype == value.dtype
+        assert torch.equal(loaded[name], value)
+
+
+def test_views_and_channels_last_are_written_as_they_read(tmp_path: Path) -> None:
+    weight = torch.randn(4, 3, 2, 2).to(memory_format=torch.channels_last)
+    save_tensors(tmp_path, "w", {"weight": weight, "turned": torch.randn(3, 5).T})
+    assert torch.equal(load_tensors([tmp_path / "w.safetensors"])["weight"], weight)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"weights file .*none\.safetensors is missing"):
+        load_tensors([tmp_path / "none.safetensors"])
+
+
+@pytest.mark.parametrize("keep", [0, 4, 100, -1])
+def test_a_truncated_file_is_named(keep: int, tensors: dict[str, Tensor], tmp_path: Path) -> None:
+    file = tmp_path / save_tensors(tmp_path, "weights", tensors)[0]
+    file.write_bytes(file.read_bytes()[:keep])
+    with pytest.raises(CheckpointError, match=r"weights\.safetensors is damaged or not safetensors"):
+        load_tensors([file])
+
+
+def test_a_pickle_is_never_opened(tmp_path: Path) -> None:
+    file = tmp_path / "weights.safetensors"
+    torch.save({"a": torch.ones(2)}, file)
+    with pytest.raises(CheckpointError, match=r"weights\.safetensors is damaged or not safetensors"):
+        load_tensors([file])
+
+
+def test_a_key_in_two_files_is_named(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        save_file({"same": torch.ones(1)}, tmp_path / f"{name}.safetensors")
+    with pytest.raises(CheckpointError, match=r"b\.safetensors: 'same' stands in two files"):
+        load_tensors([tmp_path / "a.safetensors", tmp_path / "b.safetensors"])
+
+
+def good() -> dict[str, Tensor]:
+    return {"weight": torch.ones(2, 3), "bias": torch.full((2,), 5.0)}
+
+
+def test_fill_gives_the_weights(tmp_path: Path) -> None:
+    for device in ("cpu", "meta"):
+        net = nn.Linear(3, 2, device=device)
+        fill(net, good(), "x")
+        assert net(torch.ones(1, 3)).tolist() == [[8.0, 8.0]]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"bias": None}, "model/it does not fit: 1 missing: bias"),
+        ({"extra.key": torch.ones(1)}, "model/it does not fit: 1 not used: extra.key"),
+        (
+            {"weight": torch.ones(3, 2)},
+            r"model/it does not fit: 1 of another shape: weight is \(3, 2\), not \(2, 3\)",
+        ),
+        (
+            {f"k{i}": torch.ones(1) for i in range(5)},
+            "model/it does not fit: 5 not used: k0; k1; k2; ...",
+        ),
+    ],
+)
+def test_fill_is_strict_and_names_the_key(
+    change: dict[str, Tensor | None], message: str
+) -> None:
+    net = nn.Linear(3, 2)
+    before = net.weight.clone()
+    given = {name: value for name, value in {**good(), **change}.items() if value is not None}
+    with pytest.raises(CheckpointError, match=message):
+        fill(net, given, "model/it")
+    assert torch.equal(net.weight, before)
+
+
+def test_cast_leaves_whole_numbers_alone() -> None:
+    net = nn.BatchNorm1d(2)
+    done = cast(net, torch.float16)
+    assert done["weight"].dtype == torch.float16
+    assert done["num_batches_tracked"].dtype == torch.int64
+
+
+def test_sha256(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc" * 10**6)
+    assert sha256(tmp_path / "a") == hashlib.sha256(b"abc" * 10**6).hexdigest()

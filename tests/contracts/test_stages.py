@@ -1,0 +1,210 @@
+"""What every stage keeps: its declared fields are true, it learns, it saves, a picture is its own.
+
+A new file in `unclip/stages` is tested by existing; it needs one entry in tests/conftest.py.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from unclip.checkpoints.native import load_stage, save_stage
+from unclip.errors import Cancelled, UsageError
+from unclip.rng import BatchRng, Rng
+from unclip.stages import STAGES, DiffusionStage, Stage
+from unclip.types import Cond, Step
+
+SEEDS = [5, 6, 7]
+IDLE = {"clip": {"text.padding"}}  # stands behind the end of text, where a causal encoder ends
+
+
+@pytest.fixture(params=STAGES.names())
+def stage(request: pytest.FixtureRequest, make_stage: Callable[..., Stage]) -> Stage:
+    return make_stage(request.param)
+
+
+@pytest.fixture
+def cond(stage: Stage, make_cond: Callable[..., Cond]) -> Cond:
+    """What the stage consumes and not a field more, for three samples."""
+    return only(make_cond(3), stage.consumes)
+
+
+@pytest.fixture
+def lesson(stage: Stage, make_cond: Callable[..., Cond]) -> Cond:
+    """What the stage trains on and not a field more: four smooth pictures and their conditions."""
+    cond = make_cond(4)
+    size = stage.image_size or 8
+    smooth = F.interpolate(cond.image[..., :2, :2], (size, size), mode="bilinear")  # type: ignore[index]
+    return only(cond.replace(image=smooth), stage.trains_on)
+
+
+def only(cond: Cond, names: frozenset[str]) -> Cond:
+    unknown = names - {field.name for field in fields(Cond)}
+    assert not unknown, f"no such fields of Cond: {unknown}"
+    return Cond(**{name: value for name, value in cond.items() if name in names})
+
+
+def produced(stage: Stage, cond: Cond, seeds: list[int] = SEEDS, **more: Any) -> dict[str, Tensor]:
+    after = stage.sample(cond, Rng(seeds), **more)
+    return {name: value for name, value in after.items() if name in stage.produces}
+
+
+def close(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return all(torch.allclose(a[name], b[name], atol=1e-4) for name in a)
+
+
+def test_consumes_is_enough_and_produces_is_all_that_changes(stage: Stage, cond: Cond) -> None:
+    after = dict(stage.sample(cond, Rng(SEEDS)).items())
+    before = dict(cond.items())
+    assert set(before) == stage.consumes
+    assert set(after) == stage.consumes | stage.produces
+    changed = {name for name, value in after.items() if value is not before.get(name)}
+    assert changed == stage.produces
+    assert all(len(value) == 3 and value.isfinite().all() for value in after.values())
+
+
+def test_every_consumed_field_matters(stage: Stage, cond: Cond) -> None:
+    plain = produced(stage, cond)
+    for name, value in cond.items():
+        flipped = produced(stage, cond.replace(**{name: value.flip(0)}))
+        assert not close(plain, flipped), f"{name} changes nothing"
+
+
+def test_a_sample_depends_on_its_own_seed_and_condition_alone(stage: Stage, cond: Cond) -> None:
+    together = produced(stage, cond)
+    for index, seed in enumerate(SEEDS):
+        one = cond.map(lambda value, i=index: value[i : i + 1])  # type: ignore[misc]
+        alone = produced(stage, one, [seed])
+        assert close({n: v[index : index + 1] for n, v in together.items()}, alone)
+    turned = produced(stage, cond.map(lambda value: value.flip(0)), SEEDS[::-1])
+    assert close({name: value.flip(0) for name, value in together.items()}, turned)
+
+
+def test_a_seed_makes_a_sample_where_anything_is_random(stage: Stage, cond: Cond) -> None:
+    first, again, other = (produced(stage, cond, s) for s in (SEEDS, SEEDS, [8, 9, 10]))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert close(first, other) != isinstance(stage, DiffusionStage)
+
+
+def test_sampling_leaves_its_condition_alone(stage: Stage, cond: Cond) -> None:
+    before = {name: value.clone() for name, value in cond.items()}
+    stage.sample(cond, Rng(SEEDS))
+    assert all(torch.equal(value, before[name]) for name, value in cond.items())
+
+
+def test_every_step_is_told_and_can_end_the_work(stage: Stage, cond: Cond) -> None:
+    steps: list[Step] = []
+    stage.sample(cond, Rng(SEEDS), on_step=steps.append)
+    if not isinstance(stage, DiffusionStage):
+        assert steps == []
+        return
+    count = stage.config.sampling.steps
+    assert [(s.stage, s.index, s.total) for s in steps] == [
+        (stage.kind, index, count) for index in range(1, count + 1)
+    ]
+
+    def cancel(step: Step) -> None:
+        steps.append(step)
+        raise Cancelled("stopped")
+
+    with pytest.raises(Cancelled):
+        stage.sample(cond, Rng(SEEDS), on_step=cancel)
+    assert len(steps) == count + 1
+
+
+def test_settings_override_defaults_and_bad_ones_are_named(stage: Stage, cond: Cond) -> None:
+    if not isinstance(stage, DiffusionStage):
+        return
+    steps: list[Step] = []
+    settings = {"steps": 2, "guidance_scale": None, "sampler": "ddim"}
+    changed = produced(stage, cond, sampling=settings, on_step=steps.append)
+    assert len(steps) == 2
+    assert not close(changed, produced(stage, cond))
+    for bad, message in (
+        ({"stepz": 2}, r"unknown setting 'sampling.stepz' \(did you mean 'steps'\?\)"),
+        ({"steps": 0}, "'sampling.steps'.*greater than or equal to 1"),
+        ({"sampler": "ddmp"}, r"unknown sampler 'ddmp' \(did you mean 'ddpm'\?\)"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            stage.sample(cond, Rng(SEEDS), bad)
+
+
+def test_the_loss_is_one_number_a_sample(stage: Stage, lesson: Cond) -> None:
+    loss, metrics = stage.loss(lesson, BatchRng(0, 4))
+    assert loss.shape == (4,)
+    assert loss.isfinite().all()
+    assert all(value.shape in ((), (4,)) for value in metrics.values())
+    again, _ = stage.loss(lesson, BatchRng(0, 4))
+    assert torch.equal(loss, again)
+
+
+def test_every_weight_is_trained(stage: Stage, lesson: Cond) -> None:
+    idle = {name for name, _ in stage.net.named_parameters()}
+    for step in range(8):  # a null is trained only where a condition happens to be dropped
+        stage.net.zero_grad()
+        stage.loss(lesson, BatchRng(step, 4))[0].mean().backward()
+        idle -= {n for n, p in stage.net.named_parameters() if p.grad is not None and p.grad.any()}
+    assert idle == IDLE.get(stage.kind, set())
+
+
+def test_it_learns_one_batch_by_heart(stage: Stage, lesson: Cond) -> None:
+    """With another set of noise than it was trained on."""
+
+    def measured() -> float:
+        with torch.no_grad():
+            losses = [stage.loss(lesson, BatchRng(f"test/{i}", 4))[0].mean() for i in range(16)]
+        return float(torch.stack(losses).mean())
+
+    torch.manual_seed(0)
+    before = measured()
+    optimizer = torch.optim.Adam(stage.net.parameters(), lr=3e-3)
+    for step in range(40):
+        optimizer.zero_grad()
+        stage.loss(lesson, BatchRng(step, 4))[0].mean().backward()
+        optimizer.step()
+    assert measured() < before / 3
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_saved_and_loaded_it_is_the_same(
+    stage: Stage, cond: Cond, dtype: torch.dtype, tmp_path: Path
+) -> None:
+    save_stage(tmp_path / "it", stage, dtype)
+    loaded = load_stage(tmp_path, "it")
+    assert type(loaded) is type(stage)
+    assert loaded.config == stage.config  # type: ignore[attr-defined]
+    assert not loaded.training
+    mine, theirs = stage.net.state_dict(), loaded.net.state_dict()
+    assert mine.keys() == theirs.keys()
+    for name, value in mine.items():
+        assert theirs[name].dtype == torch.float32
+        assert torch.equal(theirs[name], value.to(dtype).float())
+    if dtype == torch.float32:
+        ours, its = produced(stage, cond), produced(loaded, cond)
+        assert all(torch.equal(ours[name], its[name]) for name in ours)
+
+
+def test_its_configuration_survives_json_and_names_mistakes(stage: Stage) -> None:
+    config: Any = stage.config  # type: ignore[attr-defined]
+    values = json.loads(json.dumps(config.dump()))
+    assert values["kind"] == stage.kind
+    assert type(config).parse(values) == config
+    values["network"]["widht"] = 3
+    with pytest.raises(UsageError, match=r"unknown setting 'stages\.it\.network\.widht'"):
+        type(config).parse(values, "stages.it")
+
+
+def test_it_can_be_measured_without_memory(stage: Stage) -> None:
+    with torch.device("meta"):
+        twin = type(stage)(stage.config)  # type: ignore[call-arg, attr-defined]
+    shapes = {name: value.shape for name, value in twin.net.state_dict().items()}
+    assert shapes == {name: value.shape for name, value in stage.net.state_dict().items()}
+    assert {value.device.type for value in twin.net.state_dict().values()} == {"meta"}
