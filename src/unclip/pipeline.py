@@ -114,12 +114,13 @@ class Pipeline:
             Cancelled: `on_step` raised it.
         """
         check_request(prompt, n)
+        if not any("image" in stage.produces for stage in self.stages.values()):
+            raise UsageError(f"model '{self.name}' has no stage that makes a picture")
         given = {key: value for key, value in settings.items() if value is not None}
         sampling = self._by_stage(given)
         rng = Rng([seed + index for index in range(n)], self.device)
         cond = self.fold(self.encode([prompt] * n), rng, sampling, on_step)
-        if cond.image is None:
-            raise UsageError(f"model '{self.name}' has no stage that makes a picture")
+        assert cond.image is not None
         pictures = to_pictures(cond.image)
         for index, picture in enumerate(pictures):
             record = Record(prompt, seed + index, given, self.name, self.hash, __version__)
@@ -166,6 +167,8 @@ def check_request(prompt: str, n: int) -> None:
     """Raise UsageError where there is nothing to draw."""
     if not prompt.strip():
         raise UsageError("the prompt is empty; say what to draw, such as 'a red car'")
+    if any("\ud800" <= letter <= "\udfff" for letter in prompt):  # bytes that were no UTF-8
+        raise UsageError("the prompt is not valid text: it holds bytes that are not UTF-8")
     if n < 1:
         raise UsageError(f"n must be at least 1, got {n}")
 

@@ -28,15 +28,12 @@ from ..stages.clip import ClipStage
 from ..types import Level
 from .ema import Ema
 from .loader import Batch
-from .optim import make_optimizer
+from .optim import hidden_matrices, make_optimizers
 from .recipe import Recipe, TrainConfig
 from .task import Task
 
 BACKWARD = 2
 """Forward passes that a backward pass is worth: gradients of the inputs, and of the weights."""
-
-STATE_BYTES = 4 * 5
-"""Bytes a parameter: itself, its gradient, AdamW's two moments, the average; all float32."""
 
 _WIDEST, _LARGEST = 256, 32  # channels and side of the blocks that speed is measured on
 
@@ -51,7 +48,7 @@ class Cost:
     samples: int  # in all steps
     parameters: int
     step_flops: float  # forward and backward, and the frozen CLIP's forward
-    state_bytes: int  # weights, gradients, AdamW, average, frozen CLIP
+    state_bytes: int  # weights, gradients, moments, average, frozen CLIP
     activation_bytes: int  # what the backward pass keeps
     seconds: float  # for all steps
 
@@ -102,12 +99,13 @@ def _cost(
     recipe: Recipe, name: str, config: TrainConfig, device: torch.device, dtype: torch.dtype
 ) -> Cost:
     samples, batch_size = batch_sizes(config)
-    task = _task(recipe, name, dtype)
+    task = task_on_meta(recipe, name, dtype)
     flops, activations = step_cost(task, batch_size, recipe.tokenizer.context)
     parameters = parameter_count(task.stage)
     frozen = sum(parameter_count(clip) for clip in task.clip)
-    arithmetic = flops / batch_size * samples / speed(task.stage.net, device, dtype)
-    updates = config.steps * parameters * seconds_per_parameter(config, device)
+    reached = speed(task.stage.net, batch_size, device, dtype)
+    arithmetic = flops / batch_size * samples / reached
+    updates = config.steps * parameters * seconds_per_parameter(task.stage.net, config, device)
     return Cost(
         name=name,
         steps=config.steps,
@@ -115,7 +113,7 @@ def _cost(
         samples=samples,
         parameters=parameters,
         step_flops=flops,
-        state_bytes=STATE_BYTES * parameters + 4 * frozen,
+        state_bytes=state_bytes(task.stage.net, config) + 4 * frozen,
         activation_bytes=activations,
         seconds=arithmetic + updates,
     )
@@ -141,19 +139,20 @@ def step_cost(task: Task, batch_size: int, context: int) -> tuple[float, int]:
     return float(flops), sum(kept.values())
 
 
-def _task(recipe: Recipe, name: str, dtype: torch.dtype) -> Task:
+def task_on_meta(recipe: Recipe, name: str, dtype: torch.dtype) -> Task:
+    """A stage and, where it needs one, the recipe's CLIP, both without numbers."""
     clip = None
-    stage = _on_meta(recipe, name, dtype)
+    stage = stage_on_meta(recipe, name, dtype)
     for other in recipe.stages:
         if clip is None and recipe.stage(other).kind == "clip" and other != name:
-            found = _on_meta(recipe, other, dtype)
+            found = stage_on_meta(recipe, other, dtype)
             assert isinstance(found, ClipStage)
             clip = found
     wants = stage.trains_on & {"text_embed", "text_encodings", "image_embed"}
     return Task(stage, clip if wants else None)
 
 
-def _on_meta(recipe: Recipe, name: str, dtype: torch.dtype) -> Stage:
+def stage_on_meta(recipe: Recipe, name: str, dtype: torch.dtype) -> Stage:
     """A stage without numbers; its schedule, which looks at numbers, is replaced."""
     config = recipe.stage(name)
     with torch.device("meta"):
@@ -209,9 +208,12 @@ def saved_bytes(net: nn.Module) -> Iterator[dict[int, int]]:
         yield kept
 
 
-def speed(net: nn.Module, device: torch.device, dtype: torch.dtype) -> float:
+def speed(net: nn.Module, batch_size: int, device: torch.device, dtype: torch.dtype) -> float:
     """FLOP/s that `device` reaches, forward and backward, on a block like those of `net`."""
-    block, inputs = _unet_block(net) if isinstance(net, UNet) else _transformer_block(net)
+    batch = min(batch_size, 8 if device.type == "cpu" else 64)
+    block, inputs = (
+        _unet_block(net, batch) if isinstance(net, UNet) else _transformer_block(net, batch)
+    )
     with FlopCounterMode(display=False) as counter:
         copy.deepcopy(block).to("meta")(*(one.to("meta") for one in inputs))
     block.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -225,7 +227,7 @@ def speed(net: nn.Module, device: torch.device, dtype: torch.dtype) -> float:
     return float((1 + BACKWARD) * counter.get_total_flops() / _seconds(run, device))
 
 
-def _unet_block(net: UNet) -> tuple[nn.Module, list[Tensor]]:
+def _unet_block(net: UNet, batch: int) -> tuple[nn.Module, list[Tensor]]:
     """A residual block as in the middle of the down path, and its inputs."""
     config = net.config
     level = len(config.multipliers) // 2
@@ -233,32 +235,44 @@ def _unet_block(net: UNet) -> tuple[nn.Module, list[Tensor]]:
     side = min(_LARGEST, max(4, config.image_size // net.fold // 2**level))
     block = ResBlock(config, channels, channels)
     nn.init.normal_(block.conv2.weight, std=0.01)
-    x = torch.randn(8, channels, side, side).contiguous(memory_format=torch.channels_last)
-    return block, [x, torch.randn(8, 4 * config.channels)]
+    x = torch.randn(batch, channels, side, side).contiguous(memory_format=torch.channels_last)
+    return block, [x, torch.randn(batch, 4 * config.channels)]
 
 
-def _transformer_block(net: nn.Module) -> tuple[nn.Module, list[Tensor]]:
-    """A transformer's block of the greatest width in `net`, and 16 x 64 tokens."""
+def _transformer_block(net: nn.Module, batch: int) -> tuple[nn.Module, list[Tensor]]:
+    """A transformer's block of the greatest width in `net`, and 64 tokens a sample."""
     widths = [one.qkv.in_features for one in net.modules() if isinstance(one, Attention)]
     width = min(4 * _WIDEST, max(widths, default=_WIDEST))
     heads = width // 64 if width % 64 == 0 else 1
     blocks = TransformerConfig(width=width, depth=1, heads=heads)
-    return Transformer(blocks, causal=False), [torch.randn(16, 64, width)]
+    return Transformer(blocks, causal=False), [torch.randn(batch, 64, width)]
 
 
-def seconds_per_parameter(config: TrainConfig, device: torch.device) -> float:
-    """Time of clipping, AdamW and the average, for one parameter."""
-    net = nn.Sequential(*(nn.Linear(512, 512, device=device) for _ in range(8)))
-    ema, optimizer = Ema(net, config.ema), make_optimizer(net, config)
-    for parameter in net.parameters():
+def seconds_per_parameter(net: nn.Module, config: TrainConfig, device: torch.device) -> float:
+    """Time of clipping, optimizer and average, for one parameter of a network like `net`."""
+    sides = [(min(m.flatten(1).shape), m.numel()) for m in hidden_matrices(net)]
+    mean = sum(side * count for side, count in sides) / max(1, sum(count for _, count in sides))
+    side = min(4 * _WIDEST, max(64, round(mean)))  # Muon's time grows with it
+    layers = max(1, 2**21 // side**2)
+    like = nn.Sequential(*(nn.Linear(side, side, device=device) for _ in range(layers)))
+    ema, optimizers = Ema(like, config.ema), make_optimizers(like, config)
+    for parameter in like.parameters():
         parameter.grad = torch.randn_like(parameter)
 
     def run() -> None:
-        nn.utils.clip_grad_norm_(net.parameters(), config.clip_grad)
-        optimizer.step()
-        ema.update(net, 0)
+        nn.utils.clip_grad_norm_(like.parameters(), config.clip_grad)
+        for optimizer in optimizers:
+            optimizer.step()
+        ema.update(like, 0)
 
-    return _seconds(run, device) / parameter_count(net)
+    return _seconds(run, device) / parameter_count(like)
+
+
+def state_bytes(net: nn.Module, config: TrainConfig) -> int:
+    """Weights, gradients, average and the optimizer's moments: AdamW's two, Muon's one."""
+    single = hidden_matrices(net) if config.optimizer == "muon" else []
+    moments = 2 * parameter_count(net) - sum(matrix.numel() for matrix in single)
+    return 4 * (3 * parameter_count(net) + moments)  # all float32
 
 
 def _seconds(run: Callable[[], None], device: torch.device, budget: float = 0.3) -> float:

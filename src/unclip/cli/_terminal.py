@@ -1,0 +1,111 @@
+"""Talking to a person: lines, progress bars, and numbers in words."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+    from ..types import OnStep, Step
+
+WIDTH = 110
+"""Columns for tables where nobody knows the terminal's width."""
+
+
+def say(text: str) -> None:
+    """A line of a command's result, on stdout."""
+    typer.echo(text)
+
+
+def complain(text: str, kind: str = "error") -> None:
+    """One line on stderr; on a terminal, red for an error and yellow for a warning."""
+    line = " ".join(text.split())
+    colour = {"error": typer.colors.RED, "warning": typer.colors.YELLOW}.get(kind)
+    typer.secho(f"unclip: {kind}: {line}" if kind else f"unclip: {line}", fg=colour, err=True)
+
+
+def console(stderr: bool = False) -> Console:
+    """A rich console that does not squeeze tables where its output goes to a file."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, width=None if stream.isatty() else WIDTH)
+
+
+def _bars() -> Progress:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    err = console(stderr=True)
+    return Progress(
+        TextColumn("{task.description:>12}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=err,
+        transient=True,
+        disable=not err.is_terminal,
+    )
+
+
+@contextmanager
+def sampling_progress() -> Iterator[OnStep]:
+    """A bar a stage on stderr while pictures are drawn, gone at the end; yields an `on_step`."""
+    with _bars() as bars:
+        tasks: dict[str, tuple[TaskID, int]] = {}  # stage -> (bar, steps announced)
+
+        def on_step(step: Step) -> None:
+            known = tasks.get(step.stage)
+            bar, total = known or (bars.add_task(step.stage, total=0), 0)
+            if step.index == 1:  # a new batch, or another stage of the same kind
+                total += step.total
+                tasks[step.stage] = (bar, total)
+            bars.update(bar, total=total, advance=1)
+
+        yield on_step
+
+
+@contextmanager
+def counting_progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """One bar on stderr, gone at the end; yields a function of (done, in all)."""
+    with _bars() as bars:
+        bar = bars.add_task(what, total=None)
+        yield lambda done, total: bars.update(bar, completed=done, total=total)
+
+
+def si(value: float, unit: str = "") -> str:
+    """13_836_428 -> '13.8 M'; with unit 'FLOP', '13.8 MFLOP'."""
+    prefixes = ("", "k", "M", "G", "T", "P", "E", "Z")
+    power = 0
+    while value >= 999.5 and power < len(prefixes) - 1:
+        value, power = value / 1000, power + 1
+    digits = f"{value:.3g}" if value < 999.5 else f"{value:.0f}"
+    return f"{digits} {prefixes[power]}{unit}".rstrip()
+
+
+def size(count: float) -> str:
+    """Bytes in words: '14.0 MiB'."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: '3.2 s', '12 min', '2 h 05 min', '3.1 days', '4 years'."""
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    if minutes < 100:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60:02} min"
+    days = minutes / 60 / 24
+    return f"{days:.1f} days" if days < 1000 else f"{days / 365.25:,.0f} years"

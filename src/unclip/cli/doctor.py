@@ -1,0 +1,116 @@
+"""`unclip doctor`."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import typer
+
+from .._version import __version__
+from ..errors import UnclipError
+from ._options import Device, Model
+from ._terminal import duration, say
+
+EXTRAS = {"tensorboard": "train", "resvg_py": "data"}
+"""Optional modules, and the extra of this package that brings each."""
+
+OLDEST_PYTHON = (3, 11)
+
+Check = Callable[[], str]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(doctor)
+
+
+def doctor(model: Model = None, device: Device = None) -> None:
+    """Check that everything is there and works: exit code 1 where something is broken.
+
+    \b
+    Examples:
+      unclip doctor
+      unclip doctor --model runs/mine/model --device cuda
+    """
+    from importlib import metadata, util
+
+    broken = 0
+    for name, check in _checks(model, device):
+        if name == "picture" and broken:
+            continue
+        try:
+            mark, text = "ok", check()
+        except Exception as error:  # noqa: BLE001 - whatever it is, a doctor reports it
+            mark, text, broken = "broken", " ".join(str(error).split()), broken + 1
+        say(f"{mark:<7}{name:<9}{text}")
+    for module, extra in EXTRAS.items():
+        here = util.find_spec(module) is not None
+        text = metadata.version(module) if here else f"missing: pip install 'unclip[{extra}]'"
+        say(f"{'ok' if here else '-':<7}{'optional':<9}{module} {text}")
+    if broken:
+        raise typer.Exit(1)
+
+
+def _checks(model: str | None, device: str | None) -> Iterator[tuple[str, Check]]:
+    yield "unclip", _python
+    yield "torch", _torch
+    yield "device", lambda: _device(device)
+    yield "model", lambda: _model(model)
+    yield "picture", lambda: _picture(model, device)
+
+
+def _python() -> str:
+    if sys.version_info < OLDEST_PYTHON:
+        raise UnclipError(f"Python {platform.python_version()} is older than 3.11")
+    return f"{__version__}, Python {platform.python_version()}, {platform.platform(terse=True)}"
+
+
+def _torch() -> str:
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        raise UnclipError(f"PyTorch cannot be imported: {error}") from None
+    return f"{torch.__version__}, {torch.get_num_threads()} threads on {os.cpu_count()} cores"
+
+
+def _device(name: str | None) -> str:
+    from ..device import describe, fast_dtype, pick_device
+
+    device = pick_device(name)
+    number = str(fast_dtype(device)).removeprefix("torch.")
+    return f"{describe(device)}; computes in {number}"
+
+
+def _model(name: str | None) -> str:
+    from ..checkpoints.native import read_manifest, verify
+    from ..pipeline import BUNDLED, find_model
+
+    folder = find_model(name or BUNDLED)
+    faults = verify(folder)
+    if faults:
+        raise UnclipError(f"{folder}: {'; '.join(faults)}")
+    manifest = read_manifest(folder)
+    return f"{manifest.name}, {manifest.hash}, {len(manifest.files)} files as they should be"
+
+
+def _picture(name: str | None, device: str | None) -> str:
+    """Draw one with a single step a stage."""
+    from ..pipeline import load
+    from ..stages import DiffusionStage
+
+    started = time.monotonic()
+    pipe = load(name, device)
+    loaded = time.monotonic()
+    sampled = [key for key, stage in pipe.stages.items() if isinstance(stage, DiffusionStage)]
+    one_step: dict[str, Any] = {f"{key}_steps": 1 for key in sampled}
+    picture = pipe.generate("a red car", **one_step)[0]
+    drawn = time.monotonic()
+    return (
+        f"{picture.width}×{picture.height}, loaded in {duration(loaded - started)}, "
+        f"one step of each stage in {duration(drawn - loaded)}"
+    )

@@ -1,0 +1,120 @@
+"""`unclip replay`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import UsageError
+from ._options import Device, Model
+from ._terminal import complain, say
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from ..pipeline import Record
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(replay)
+
+
+def replay(
+    file: Annotated[Path, typer.Argument(metavar="FILE.png", help="A PNG that unclip made.")],
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE|DIR/",
+            help="Where the new picture goes.",
+            show_default="FILE-replay.png in this folder",
+        ),
+    ] = None,
+    model: Model = None,
+    device: Device = None,
+) -> None:
+    """Make a picture again from the record it carries, and compare the two.
+
+    Exits with 0 where they are identical to the pixel, with 1 where they are not: another
+    device or number format rounds differently, another model draws something else.
+
+    \b
+    Examples:
+      unclip replay a-red-car-7.png
+      unclip replay out.png -o again.png --model runs/mine/model
+    """
+    from ..pipeline import load
+    from ._draw import draw
+    from ._output import Target, as_one
+
+    old, record = _read(file)
+    target = Target.of(f"{file.stem}-replay.png" if output is None else output)
+    if target.is_folder:
+        target = Target(target.path / f"{file.stem}-replay.png", False)
+    target.check()
+    pipe = load(model or _model_of(record), device)
+    if pipe.hash != record.model_hash:
+        complain(
+            f"{file} was drawn by model '{record.model}' ({record.model_hash}), "
+            f"this is '{pipe.name}' ({pipe.hash})",
+            "warning",
+        )
+    new = as_one(draw(pipe, record.prompt, record.n, record.seed, record.settings))
+    target.write([new], file.stem, record.seed)
+    difference = _difference(old, new)
+    say(f"{target.path}: {difference or 'identical to'} {file}")
+    if difference:
+        raise typer.Exit(1)
+
+
+def _read(file: Path) -> tuple[Image, Record]:
+    """A picture and its record. Raises UsageError."""
+    from PIL import Image
+
+    from ..pipeline import Record
+
+    try:
+        with Image.open(file) as opened:
+            picture = opened.convert("RGB")
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        reason = getattr(error, "strerror", None) or "it is not a picture, or damaged"
+        raise UsageError(f"cannot read {file}: {reason}") from None
+    try:
+        return picture, Record.of(picture)
+    except UsageError as error:
+        raise UsageError(f"{file}: {error}; only PNGs made by `unclip generate` do") from None
+
+
+def _model_of(record: Record) -> str:
+    """The bundled model that made a picture, by hash, else by name. Raises UsageError."""
+    from ..checkpoints.native import read_manifest
+    from ..pipeline import bundled_models
+
+    bundled = {name: read_manifest(folder) for name, folder in bundled_models().items()}
+    for name, manifest in bundled.items():
+        if manifest.hash == record.model_hash:
+            return name
+    for name, manifest in bundled.items():
+        if record.model in (name, manifest.name):
+            return name
+    raise UsageError(
+        f"the picture was drawn by model '{record.model}' ({record.model_hash}), which is not "
+        "bundled: give its folder with --model"
+    )
+
+
+def _difference(old: Image, new: Image) -> str:
+    """Empty where two pictures are the same, else what differs, to be followed by a name."""
+    import numpy as np
+
+    if old.size != new.size:
+        return f"{new.width}×{new.height}, not {old.width}×{old.height} as"
+    gap = np.abs(np.asarray(old, np.int16) - np.asarray(new.convert("RGB"), np.int16)).max(-1)
+    if not gap.any():
+        return ""
+    share = 100 * (gap > 0).mean()
+    return f"{share:.1f} % of the pixels differ, by at most {gap.max()} of 255, from"

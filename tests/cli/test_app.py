@@ -1,0 +1,118 @@
+"""The command itself: quick to start, and every failure is a line and an exit code."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import typer
+
+from unclip import __version__
+from unclip.cli.app import COMMANDS, main, make_app
+
+NAMES = ("data", "doctor", "generate", "models", "replay", "train")
+
+
+def test_help_needs_none_of_the_heavy_libraries() -> None:
+    code = (
+        "import sys; from unclip.cli import main; main(['--help']);"
+        "heavy = {'torch', 'PIL', 'numpy', 'pydantic', 'rich', 'tokenizers'} & set(sys.modules);"
+        "sys.exit(' '.join(heavy) or None)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "generate" in done.stdout
+
+
+def test_commands_are_found_by_their_files() -> None:
+    assert tuple(COMMANDS.names()) == NAMES
+
+
+@pytest.mark.parametrize("name", [*NAMES, ""])
+def test_every_help_has_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "--help"] if name else ["--help"]) == 0
+    out = capsys.readouterr().out
+    assert "Examples:\n" in out
+    assert f"    unclip {name}" in out
+    assert all(len(line) <= 100 for line in out.splitlines())
+
+
+def test_without_arguments_it_says_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    assert all(name in capsys.readouterr().out for name in NAMES[:1])
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"unclip {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["generat"], ["generat", "generate"]),
+        (["generate"], ["PROMPT", "unclip generate --help"]),
+        (["generate", "a fox", "--sed", "1"], ["--sed", "--seed"]),
+        (["generate", "a fox", "--seed", "x"], ["'--seed'", "integer"]),
+        (["data"], ["unclip data --help"]),
+    ],
+)
+def test_wrong_usage_is_one_line(
+    arguments: list[str], parts: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("unclip: error: ")
+    assert all(part in line for part in parts)
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
+    """Put an exception into the list; `unclip fail` raises it."""
+    errors: list[BaseException] = []
+
+    def fail() -> None:
+        raise errors[0]
+
+    def with_fail() -> typer.Typer:
+        app = make_app()
+        app.command()(fail)
+        return app
+
+    monkeypatch.setattr("unclip.cli.app.make_app", with_fail)
+    monkeypatch.delenv("UNCLIP_DEBUG", raising=False)
+    return errors
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (KeyboardInterrupt(), 130, "unclip: cancelled"),
+        (MemoryError(), 1, "unclip: error: out of memory: ask for fewer or smaller pictures"),
+        (
+            RuntimeError("two\nlines"),
+            1,
+            "unclip: error: a fault in unclip, please report it: RuntimeError: two lines "
+            "(UNCLIP_DEBUG=1 shows where)",
+        ),
+    ],
+)
+def test_failures(
+    error: BaseException,
+    code: int,
+    line: str,
+    failing: list[BaseException],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    failing.append(error)
+    assert main(["fail"]) == code
+    assert capsys.readouterr().err == line + "\n"
+
+
+def test_debug_shows_the_traceback(failing: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    failing.append(ValueError("mine"))
+    monkeypatch.setenv("UNCLIP_DEBUG", "1")
+    with pytest.raises(ValueError, match="mine"):
+        main(["fail"])

@@ -1,0 +1,84 @@
+"""`unclip data emoji` and `unclip data inspect`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+RunCli = Callable[..., Any]
+
+ASSETS = Path(__file__).parents[1] / "fixtures" / "assets"
+
+
+def test_build_a_corpus_and_look_at_it(unclip: RunCli) -> None:
+    done = unclip("data", "emoji", "--out", "corpus", "--assets", ASSETS, "--styles", "noto, flat")
+    assert done.code == 0, done.err
+    glyphs = int(done.out.split(": ")[1].split()[0])
+    assert glyphs > 0
+    done = unclip("data", "inspect", "corpus", "--size", 32, "--rows", 2, "--columns", 3)
+    assert done.code == 0, done.err
+    assert f"{'glyphs:':<16} {glyphs}\n" in done.out
+    assert "noto" in done.out
+    assert done.out.endswith("corpus-sheet.png: 6 samples of 32×32\n")
+    with Image.open("corpus-sheet.png") as sheet:
+        assert sheet.width > 3 * 100
+
+
+def test_a_corpus_is_built_anew_but_nothing_else_is_replaced(unclip: RunCli) -> None:
+    build = ("data", "emoji", "--assets", ASSETS, "--styles", "noto", "--vocabulary", "everyday")
+    assert unclip(*build, "--out", "corpus").code == 0
+    assert unclip(*build, "--out", "corpus").code == 0
+    Path("precious").mkdir()
+    Path("precious/thesis.txt").write_text("years of work")
+    unclip(*build, "--out", "precious").fails(1, "precious", "--out")
+    assert Path("precious/thesis.txt").read_text() == "years of work"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "parts"),
+    [
+        (["--vocabulary", "everday"], 2, ["everday", "'everyday'"]),
+        (["--styles", "noto,flatt"], 2, ["flatt", "'flat'"]),
+        (["--assets", "nowhere"], 1, ["nowhere", "npm install"]),
+        (["--out", "/proc/corpus"], 1, ["cannot write", "/proc/corpus"]),
+    ],
+)
+def test_bad_builds(arguments: list[str], code: int, parts: list[str], unclip: RunCli) -> None:
+    done = unclip("data", "emoji", "--out", "corpus", "--assets", ASSETS, *arguments)
+    done.fails(code, *parts)
+    assert not list(Path().iterdir())
+
+
+def test_a_folder_of_pictures(unclip: RunCli, dataset: Path) -> None:
+    done = unclip("data", "inspect", dataset, "-o", "sheet.png", "--size", 16)
+    assert done.code == 0, done.err
+    assert f"{'pictures:':<16} 4\n" in done.out
+    assert Path("sheet.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "part"),
+    [
+        (["nowhere"], 1, "nowhere"),
+        (["{data}", "--size", "0"], 2, "--size must be at least 1, got 0"),
+        (["{data}", "--seed", "-1"], 2, "--seed must be at least 0, got -1"),
+        (["{data}", "-o", "sheet.txt"], 2, ".txt"),
+        (["{data}", "-o", "/proc/sheet.png"], 1, "cannot write /proc/sheet.png"),
+    ],
+)
+def test_bad_inspections(
+    arguments: list[str], code: int, part: str, unclip: RunCli, dataset: Path
+) -> None:
+    unclip("data", "inspect", *(a.format(data=dataset) for a in arguments)).fails(code, part)
+    assert not list(Path().iterdir())
+
+
+def test_pictures_without_captions(unclip: RunCli, dataset: Path) -> None:
+    for file in dataset.glob("*.txt"):
+        file.unlink()
+    unclip("data", "inspect", dataset).fails(1, str(dataset), "no captions")
+    assert not list(Path().iterdir())

@@ -1,0 +1,76 @@
+"""`unclip models` and `unclip doctor`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from unclip.checkpoints.native import load_model, read_manifest
+from unclip.cli._terminal import si
+from unclip.nn.layers import parameter_count
+
+RunCli = Callable[..., Any]
+
+
+def test_list(unclip: RunCli, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unclip.pipeline.bundled_models", lambda: {"emoji": model, "other": model})
+    done = unclip("models")
+    assert done.code == 0
+    assert done.out.splitlines()[0] == "emoji (the default)"
+    assert "other\n" in done.out
+    assert "clip, prior, decoder, upsampler" in done.out
+    assert str(model) in done.out
+
+
+def test_list_of_nothing(unclip: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unclip.pipeline.bundled_models", dict)
+    assert "no model is bundled" in unclip("models").out
+
+
+def test_show(unclip: RunCli, model: Path) -> None:
+    done = unclip("models", "show", model)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith(f"tiny, {read_manifest(model).hash}, ")
+    rows = {line.split()[0]: line for line in done.out.splitlines() if line.split()}
+    for name, stage in load_model(model).stages.items():
+        assert si(parameter_count(stage)) in rows[name]
+    assert "8×8" in rows["decoder"]
+    assert "ddpm, 3 steps, guidance 2" in rows["prior"]
+    assert done.out.endswith("# tiny\n\nRandom weights.\n")
+
+
+def test_show_warns_of_a_changed_file(unclip: RunCli, broken: Path) -> None:
+    (broken / "tokenizer.json").write_text((broken / "tokenizer.json").read_text() + "\n")
+    done = unclip("models", "show", broken)
+    assert done.err.startswith("unclip: warning: tokenizer.json is not the file")
+
+
+def test_show_what_is_not_there(unclip: RunCli) -> None:
+    unclip("models", "show", "emojo").fails(2, "emojo")
+
+
+def test_a_healthy_patient(unclip: RunCli, model: Path) -> None:
+    done = unclip("doctor", "--model", model)
+    assert done.code == 0, done.out
+    marks = {line.split()[1]: line.split()[0] for line in done.out.splitlines()}
+    needed = ("unclip", "torch", "device", "model", "picture")
+    assert [marks[name] for name in needed] == ["ok"] * 5
+    assert "16×16, loaded in" in done.out
+
+
+def test_a_damaged_model(unclip: RunCli, broken: Path) -> None:
+    (broken / "clip" / "weights.safetensors").write_bytes(b"nothing")
+    done = unclip("doctor", "--model", broken)
+    assert done.code == 1
+    assert "broken model" in done.out
+    assert "clip/weights.safetensors is not the file that model.json names" in done.out
+
+
+def test_a_missing_model_and_device(unclip: RunCli) -> None:
+    done = unclip("doctor", "--model", "emojo", "--device", "cuda:99")
+    assert done.code == 1
+    assert "broken device" in done.out
+    assert "broken model" in done.out

@@ -1,0 +1,104 @@
+"""`unclip replay`: the same picture again, and an honest word where it is not the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+RunCli = Callable[..., Any]
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_round_trip(n: int, unclip: RunCli, model: Path) -> None:
+    more = ["--steps", 2, "--set", "prior_steps=2"]
+    unclip("generate", "a fox", "-n", n, "--seed", 4, "-o", "fox.png", "--model", model, *more)
+    done = unclip("replay", "fox.png", "--model", model)
+    assert (done.code, done.err) == (0, "")
+    assert done.out == "fox-replay.png: identical to fox.png\n"
+    with Image.open("fox.png") as old, Image.open("fox-replay.png") as new:
+        assert old.tobytes() == new.tobytes()
+        assert old.info["unclip"] == new.info["unclip"]
+
+
+def test_one_of_several(unclip: RunCli, model: Path) -> None:
+    unclip("generate", "a fox", "-n", 3, "--seed", 4, "-o", "dir/", "--model", model)
+    done = unclip("replay", "dir/a-fox-5.png", "-o", "again.png", "--model", model)
+    assert done.out == "again.png: identical to dir/a-fox-5.png\n"
+
+
+def test_a_bundled_model_is_found_by_its_hash(
+    unclip: RunCli, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unclip("generate", "a fox", "-o", "fox.png", "--model", model)
+    monkeypatch.setattr("unclip.pipeline.bundled_models", lambda: {"renamed": model})
+    assert unclip("replay", "fox.png").code == 0
+
+
+def test_a_model_that_is_not_bundled_has_to_be_given(
+    unclip: RunCli, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unclip("generate", "a fox", "-o", "fox.png", "--model", model)
+    monkeypatch.setattr("unclip.pipeline.bundled_models", dict)
+    unclip("replay", "fox.png").fails(2, "'tiny'", "--model")
+
+
+def test_another_model_is_warned_of(unclip: RunCli, model: Path) -> None:
+    unclip("generate", "a fox", "--seed", 1, "-o", "fox.png", "--model", model)
+    change_record("fox.png", model_hash="0123456789ab", seed=2)
+    done = unclip("replay", "fox.png", "--model", model)
+    assert done.code == 1
+    (warning,) = done.err.splitlines()
+    assert warning.startswith("unclip: warning: fox.png was drawn by model 'tiny' (0123456789ab)")
+    assert "% of the pixels differ, by at most" in done.out
+    assert Path("fox-replay.png").is_file()
+
+
+def test_another_size_is_no_match(unclip: RunCli, model: Path) -> None:
+    unclip("generate", "a fox", "-o", "fox.png", "--model", model)
+    change_record("fox.png", n=2)
+    done = unclip("replay", "fox.png", "--model", model)
+    assert (done.code, done.out) == (1, "fox-replay.png: 36×16, not 16×16 as fox.png\n")
+
+
+def change_record(file: str, **changes: object) -> None:
+    with Image.open(file) as opened:
+        picture, record = opened.copy(), json.loads(opened.info["unclip"])
+    write(file, json.dumps(record | changes), picture)
+
+
+def write(file: str, record: str, picture: Image.Image | None = None) -> None:
+    chunks = PngInfo()
+    chunks.add_itxt("unclip", record)
+    (picture or Image.new("RGB", (16, 16))).save(file, pnginfo=chunks)
+
+
+@pytest.mark.parametrize(
+    ("record", "part"),
+    [
+        ("{", "damaged"),
+        ("[]", "damaged"),
+        ('{"prompt": "a fox"}', "damaged"),
+        (
+            '{"prompt": 3, "seed": 1, "settings": {}, "model": "", "model_hash": "", '
+            '"version": ""}',
+            "'prompt' is no str",
+        ),
+    ],
+)
+def test_a_damaged_record(record: str, part: str, unclip: RunCli, model: Path) -> None:
+    write("fox.png", record)
+    unclip("replay", "fox.png", "--model", model).fails(2, "fox.png", part)
+
+
+def test_pictures_that_cannot_be_replayed(unclip: RunCli, model: Path) -> None:
+    Image.new("RGB", (16, 16)).save("plain.png")
+    Path("text.png").write_text("no picture")
+    unclip("replay", "plain.png").fails(2, "plain.png", "carries no record")
+    unclip("replay", "text.png").fails(2, "cannot read text.png", "not a picture")
+    unclip("replay", "none.png").fails(2, "cannot read none.png: No such file")

@@ -1,0 +1,194 @@
+"""`unclip train`: from pictures to a model that draws, stopped and resumed, and what it costs."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from unclip.train.watch import RunWatcher
+
+RunCli = Callable[..., Any]
+
+RECIPE = """
+name = "little"
+prompts = ["a red square"]
+data = {{ source = "folder", path = "{path}" }}
+tokenizer = {{ vocab_size = 320, context = 8 }}
+
+[stages.clip.network]
+embed_dim = 16
+vision = {{ width = 16, depth = 1, heads = 2, image_size = 8, patch_size = 4 }}
+text = {{ width = 16, depth = 1, heads = 2, vocab_size = 320, context = 8 }}
+[stages.clip.train]
+steps = 4
+batch_size = 4
+log_every = 1
+workers = 0
+
+[stages.decoder]
+parameterization = {{ kind = "v" }}
+sampling = {{ steps = 2 }}
+[stages.decoder.network]
+image_size = 8
+channels = 32
+multipliers = [1]
+depth = 1
+[stages.decoder.train]
+steps = 3
+batch_size = 2
+log_every = 1
+workers = 0
+"""
+
+
+@pytest.fixture
+def recipe(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("unclip.train.watch._board", lambda _: None)  # slow to import
+    file = tmp_path / "little.toml"
+    file.write_text(RECIPE.format(path=dataset))
+    return file
+
+
+def step_of(stage: Path) -> int:
+    """The step of the newest saved state."""
+    return int(json.loads((sorted(stage.glob("states/*"))[-1] / "state.json").read_text())["step"])
+
+
+def test_from_pictures_to_a_model_that_draws(unclip: RunCli, recipe: Path) -> None:
+    done = unclip("train", recipe)
+    assert done.code == 0, done.err
+    assert "clip 4/4" in done.out
+    assert done.out.endswith("unclip generate 'a red square' --model runs/little/model\n")
+    model = "runs/little/model"
+    assert unclip("generate", "a red square", "--model", model, "-o", "o.png").code == 0
+    assert Path("o.png").is_file()
+
+
+def test_what_is_finished_is_skipped(unclip: RunCli, recipe: Path) -> None:
+    assert "not trained yet: decoder" in unclip("train", recipe, "--stage", "clip").out
+    before = (Path("runs/little/model/clip/weights.safetensors")).read_bytes()
+    done = unclip("train", recipe, "--resume")
+    assert done.out.startswith("clip: finished, 4 steps\n")
+    assert (Path("runs/little/model/clip/weights.safetensors")).read_bytes() == before
+    unclip("train", recipe).fails(2, "runs/little", "--resume")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_resuming_gives_the_same_weights(
+    number: signal.Signals, unclip: RunCli, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scalars = RunWatcher.scalars
+
+    def interrupted(self: RunWatcher, step: int, values: dict[str, float]) -> None:
+        scalars(self, step, values)
+        if step == 2:
+            signal.raise_signal(number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunWatcher, "scalars", interrupted)
+        done = unclip("train", recipe, "--out", "cut", "--stage", "clip")
+    assert done.code == 130
+    assert done.err.splitlines()[-1] == (
+        "unclip: stopped and saved at step 2 of 4 of 'clip'; go on with: "
+        f"unclip train {recipe} --resume --stage clip --out cut"
+    )
+    assert step_of(Path("cut/clip")) == 2
+    assert unclip("train", recipe, "--resume", "--stage", "clip", "--out", "cut").code == 0
+    assert unclip("train", recipe, "--stage", "clip", "--out", "whole").code == 0
+    cut, whole = (load_file(f"{run}/model/clip/weights.safetensors") for run in ("cut", "whole"))
+    assert cut.keys() == whole.keys()
+    assert all(cut[key].equal(whole[key]) for key in cut)
+
+
+def test_a_second_signal_ends_at_once(
+    unclip: RunCli, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(RunWatcher, "scalars", interrupted)
+    done = unclip("train", recipe)
+    assert (done.code, done.err.splitlines()[-1]) == (130, "unclip: cancelled")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_minutes_bound_the_whole_call(unclip: RunCli, recipe: Path) -> None:
+    done = unclip("train", recipe, "--minutes", "1e-6")
+    assert done.code == 0
+    assert "time is up, stopped and saved at step 0 of 4 of 'clip'; go on with: unclip" in done.out
+    unclip("train", recipe, "--minutes", 0, "--out", "other").fails(2, "--minutes", "got 0")
+
+
+def test_dry_run_says_what_it_costs_and_touches_nothing(unclip: RunCli, recipe: Path) -> None:
+    done = unclip("train", recipe, "--dry-run")
+    assert done.code == 0, done.err
+    rows = {line.split()[0]: line for line in done.out.splitlines() if line.split()}
+    assert {"stage", "clip", "decoder", "all"} <= rows.keys()
+    assert "FLOP" in rows["clip"]
+    assert "iB" in rows["decoder"]
+    assert not list(Path().iterdir())
+
+
+def test_dry_run_of_the_paper_needs_neither_its_data_nor_its_machines(unclip: RunCli) -> None:
+    done = unclip("train", "dalle2", "--dry-run", "--stage", "upsampler_1024")
+    assert done.code == 0, done.err
+    assert "283 M" in done.out
+    assert not list(Path().iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--set", "stages.clip.train.step=5"], ["stages.clip.train.step", "'steps'"]),
+        (["--set", "stages.clip.train.steps=no"], ["stages.clip.train.steps", "'no'"]),
+        (["--set", "nam=x"], ["'nam'", "'name'"]),
+        (["--set", "data.pth=x"], ["data.pth", "'path'"]),
+        (["--set", "data.source=foldr"], ["foldr", "'folder'"]),
+        (["--set", "tokenizer.context=9"], ["context", "tokenizer.context, 9", "got 8"]),
+        (
+            ["--set", "tokenizer.vocab_size=999"],
+            ["tokenizer.vocab_size, 999", "got 320"],
+        ),
+        (["--stage", "decodr"], ["decodr", "'decoder'"]),
+        (["--set", "stages.decoder.network.out_channels=6"], ["out_channels", "3"]),
+        (["--dry-run", "--set", "stages.decoder.network.out_channels=6"], ["out_channels", "3"]),
+        (["--device", "tpu"], ["tpu"]),
+    ],
+)
+def test_bad_usage(arguments: list[str], parts: list[str], unclip: RunCli, recipe: Path) -> None:
+    unclip("train", recipe, *arguments).fails(2, *parts)
+    assert not list(Path().iterdir())
+
+
+def test_an_unknown_recipe(unclip: RunCli) -> None:
+    unclip("train", "emojy").fails(2, "emojy", "emoji-cpu", "dalle2")
+
+
+def test_a_recipe_that_is_no_toml(unclip: RunCli, recipe: Path) -> None:
+    recipe.write_text("name = ")
+    unclip("train", recipe).fails(2, str(recipe), "not valid TOML")
+
+
+def test_pictures_without_captions(unclip: RunCli, recipe: Path, dataset: Path) -> None:
+    for file in dataset.glob("*.txt"):
+        file.unlink()
+    unclip("train", recipe).fails(1, str(dataset), "no captions", "blue.txt")
+    assert not list(Path().iterdir())
+
+
+def test_no_data(unclip: RunCli, recipe: Path) -> None:
+    unclip("train", recipe, "--set", "data.path=nowhere").fails(1, "nowhere")
+    assert not list(Path().iterdir())
+
+
+@pytest.mark.parametrize("out", ["file", "file/run", "/proc/run"])
+def test_a_run_that_cannot_be_written(out: str, unclip: RunCli, recipe: Path) -> None:
+    Path("file").write_text("in the way")
+    unclip("train", recipe, "--out", out).fails(1, "cannot write", out)
