@@ -168,10 +168,9 @@ class UNet(nn.Module):
         self.conv_in = nn.Conv2d(cin, config.channels, 3, padding=1)
         skips = self._build_down()
         self._build_up(skips)
-        self.norm_out = nn.GroupNorm(32, config.channels)
-        self.conv_out = zero(
-            nn.Conv2d(config.channels, config.out_channels * self.fold**2, 3, padding=1)
-        )
+        last = config.multipliers[0] * config.channels
+        self.norm_out = nn.GroupNorm(32, last)
+        self.conv_out = zero(nn.Conv2d(last, config.out_channels * self.fold**2, 3, padding=1))
 
     def _build_condition(self, emb: int) -> None:
         config = self.config

@@ -24,6 +24,7 @@ class TrainConfig(Config):
     ramp: tuple[tuple[int, int], ...] = Field(
         (), description="(step, batch size) pairs: from that step on, that size"
     )
+    optimizer: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = Field(3e-4, gt=0)
     warmup: int = Field(200, ge=0, description="steps of linear warm-up")
     decay: float = Field(0.25, ge=0, le=1, description="last share of the steps: down to zero")
@@ -104,26 +105,7 @@ class Recipe(Config):
                 self._check_fit(key, value)
         kind = SOURCES[str(self.data["source"])]
         kind.Config.parse({k: v for k, v in self.data.items() if k != "source"}, "data")
-        self._check_sizes()
         return self
-
-    def _check_sizes(self) -> None:
-        """The tokenizer's and CLIP's sizes have to be those that the networks expect."""
-        networks = {name: self.stage(name).dump()["network"] for name in self.stages}
-        clips = [networks[name] for name in self.stages if self.stage(name).kind == "clip"]
-        for name, network in networks.items():
-            text = network.get("text") or network
-            pairs = [(text, "context", self.tokenizer.context, "the tokenizer's")]
-            if text.get("vocab_size", self.tokenizer.vocab_size) < self.tokenizer.vocab_size:
-                pairs.append((text, "vocab_size", self.tokenizer.vocab_size, "the tokenizer's"))
-            for clip in clips[:1]:
-                pairs.append((network, "embed_dim", clip["embed_dim"], "CLIP's"))
-                pairs.append((network, "text_width", clip["text"]["width"], "CLIP's text width"))
-            for table, key, value, whose in pairs:
-                if table.get(key) not in (None, 0, value):
-                    raise UsageError(
-                        f"stages.{name}: {key} is {table[key]}, but {whose} is {value}"
-                    )
 
     def _check_fit(self, key: str, value: Any) -> None:
         """A size that another section decides must be the same here. Raises UsageError."""

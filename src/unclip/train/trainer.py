@@ -19,7 +19,7 @@ from ..rng import BatchRng
 from ..stages import Stage
 from .ema import Ema
 from .loader import Batch, Loader
-from .optim import learning_rate, make_optimizer, optimizer_tensors, restore_optimizer
+from .optim import learning_rate, make_optimizers, optimizer_tensors, restore_optimizers
 from .recipe import TrainConfig
 from .state import State, load_state, save_state, saved_states
 from .task import Task
@@ -72,7 +72,7 @@ class Trainer:
         for module in (task, *task.clip):
             place(module, self.device)
         self.net = task.stage.net
-        self.optimizer = make_optimizer(self.net, config)
+        self.optimizers = make_optimizers(self.net, config)
         self.ema = Ema(self.net, config.ema)
 
     def run(self, watcher: Watcher, limits: Limits | None = None) -> bool:
@@ -114,15 +114,16 @@ class Trainer:
         config, started = self.config, time.monotonic()
         self.loader.resize(config.batch_at(self.step))
         batch = {k: v.to(self.device, non_blocking=True) for k, v in next(self.loader).items()}
-        for group in self.optimizer.param_groups:
+        for group in (group for one in self.optimizers for group in one.param_groups):
             group["lr"] = learning_rate(config, self.step)
         self.task.train()
         with self._autocast():
             loss, metrics = self.task(batch, self._rng(batch))
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), config.clip_grad)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
         self.ema.update(self.net, self.step)
         self.step += 1
         self.seconds += time.monotonic() - started
@@ -182,7 +183,7 @@ class Trainer:
         tensors = {
             "net": dict(self.net.state_dict()),
             "ema": dict(self.ema.average.state_dict()),
-            "optimizer": optimizer_tensors(self.optimizer, self.net),
+            "optimizer": optimizer_tensors(self.optimizers, self.net),
         }
         return save_state(self.folder, State(values, tensors))
 
@@ -204,7 +205,7 @@ class Trainer:
             except RuntimeError as error:
                 first = str(error).splitlines()[1].strip()
                 raise TrainingError(f"{states[-1]} does not fit the recipe: {first}") from None
-        restore_optimizer(self.optimizer, self.net, state.tensors["optimizer"])
+        restore_optimizers(self.optimizers, self.net, state.tensors["optimizer"])
         self.step, self.seconds = state.values["step"], state.values["seconds"]
         self.loader.load_state_dict(state.values["data"])
         return True
