@@ -1,0 +1,59 @@
+"""Seconds and memory for one 256x256 picture of the bundled model, by stage.
+
+.venv/bin/python benchmarks/generate.py
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+
+import torch
+from _timing import compare, seconds
+
+import unclip
+from unclip.device import describe, fast_dtype
+from unclip.types import Step
+
+
+def stage_seconds(pipe: unclip.Pipeline) -> dict[str, float]:
+    """Wall time by stage, from the moments that steps end."""
+    ends: dict[str, float] = {}
+
+    def on_step(step: Step) -> None:
+        ends[step.stage] = time.perf_counter()
+
+    last = time.perf_counter()
+    pipe.generate("a red car", seed=7, on_step=on_step)
+    spent = {}
+    for stage, end in ends.items():
+        spent[stage], last = end - last, end
+    return spent
+
+
+def main() -> None:
+    start = time.perf_counter()
+    pipe = unclip.load()
+    loaded = time.perf_counter() - start
+    print(f"model {pipe.name} {pipe.hash}; {describe(pipe.device)}; {fast_dtype(pipe.device)}")
+    print(f"load {loaded:.2f} s")
+    one = seconds(lambda: pipe.generate("a red car", seed=7))
+    four = seconds(lambda: pipe.generate("a red car", n=4, seed=7), repeat=3) / 4
+    print(f"one picture {one:.2f} s; of four {four:.2f} s each")
+    for stage, spent in stage_seconds(pipe).items():
+        print(f"  {stage} {spent:.2f} s")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(f"peak memory {peak / (2**20 if sys.platform != 'darwin' else 2**30):.2f} GiB")
+    if fast_dtype(pipe.device) == torch.bfloat16:
+        exact = unclip.load(dtype=torch.float32)
+        fast, slow = compare(
+            lambda: pipe.generate("a red car", seed=7),
+            lambda: exact.generate("a red car", seed=7),
+            repeat=3,
+        )
+        print(f"bfloat16 {fast:.2f} s, float32 {slow:.2f} s: {slow / fast:.2f} times as fast")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""Draw the README's pictures from the bundled model: fixed seed, prompts not picked by hand.
+
+    .venv/bin/python scripts/pictures.py
+
+`docs/pictures/singles.png` shows ten objects drawn by lot (Python's `random.Random(7)`) from the
+everyday vocabulary, `docs/pictures/prompts.png` the prompts that the recipe names.
+"""
+
+from __future__ import annotations
+
+import random
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import unclip
+from unclip.data._words import article
+from unclip.files import atomic_file
+from unclip.grid import make_grid
+from unclip.train.recipe import load_recipe
+
+ROOT = Path(__file__).resolve().parent.parent
+SEED = 7
+
+
+def objects(count: int) -> list[str]:
+    """Captions of `count` objects of the everyday vocabulary, drawn by lot."""
+    file = ROOT / "src/unclip/data/everyday.toml"
+    sections = tomllib.loads(file.read_text(encoding="utf-8")).values()
+    entries = [entry for section in sections for entry in section.values()]
+    captions = sorted(caption(entry) for entry in entries)
+    return random.Random(SEED).sample(captions, count)
+
+
+def caption(entry: str | dict[str, Any]) -> str:
+    """"a fox", or the bare word where English takes no article."""
+    words = entry if isinstance(entry, dict) else {"noun": entry}
+    noun = str(words["noun"])
+    return noun if words.get("plural") == "" else f"{article(noun)} {noun}"
+
+
+def sheet(pipe: unclip.Pipeline, prompts: list[str], columns: int, path: Path) -> None:
+    """One 256x256 picture a prompt, halved, with its prompt underneath."""
+    pictures = [pipe.generate(prompt, seed=SEED)[0].reduce(2) for prompt in prompts]
+    with atomic_file(path) as beside:
+        make_grid(pictures, columns, prompts).save(beside, format="PNG", optimize=True)
+    print(path.relative_to(ROOT))
+
+
+def main() -> None:
+    pipe = unclip.load()
+    folder = ROOT / "docs" / "pictures"
+    sheet(pipe, objects(10), 5, folder / "singles.png")
+    sheet(pipe, list(load_recipe(pipe.name).prompts), 8, folder / "prompts.png")
+
+
+if __name__ == "__main__":
+    main()
