@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from unclip.errors import UsageError
 from unclip.nn.clip import Clip, ClipConfig, VisionConfig
@@ -125,4 +125,6 @@ def test_a_text_of_padding_alone_is_the_learned_null(
     assert torch.allclose(null[0], net.norm(net.transformer(net.padding[None])[0])[0], atol=1e-6)
     assert not torch.allclose(null[1], net(tokens, mask)[1], atol=1e-3)
     earlier_moved = net(tokens, mask)[0, 0] - net(tokens, mask.roll(-1, 0))[0, 0]
-    assert bool(earlier_moved.abs().max() < 1e-6) == causal, "only a causal one ignores what follows"
+    assert bool(earlier_moved.abs().max() < 1e-6) == causal, (
+        "only a causal one ignores what follows"
+    )

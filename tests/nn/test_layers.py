@@ -19,7 +19,7 @@ def test_timestep_embedding_is_the_formula() -> None:
     ]
     got = timestep_embedding(torch.tensor(t), 8)
     assert got.shape == (3, 8)
-    assert got.flatten().tolist() == pytest.approx(sum(expected, []), abs=1e-4)
+    assert got.flatten().tolist() == pytest.approx([x for row in expected for x in row], abs=1e-4)
 
 
 def test_timestep_features_are_float32_even_in_a_half_precision_network() -> None:

@@ -51,16 +51,12 @@ def sequence(net: PriorNet, cond: Cond, x: Tensor, t: Tensor) -> Tensor:
     assert cond.text_encodings is not None
     assert cond.text_embed is not None
     assert cond.text_mask is not None
-    keep = cond.text_mask
     shown = torch.ones(len(x), dtype=torch.bool) if cond.keep_text is None else cond.keep_text
-    keep = keep & shown[:, None]
-    text = net.text_in(cond.text_encodings)
-    tokens = torch.stack(
-        [text[:, i] * keep[:, i, None] + net.null_text[i] * ~keep[:, i, None] for i in range(CONTEXT)]
-        + [net.text_embed_in(cond.text_embed) * shown[:, None] + net.null_text_embed * ~shown[:, None]]
-        + [net.time(t), net.image_embed_in(x), net.query.expand(len(x), -1)],
-        dim=1,
-    )
+    keep = (cond.text_mask & shown[:, None])[..., None]
+    text = torch.where(keep, net.text_in(cond.text_encodings), net.null_text)
+    z_t = torch.where(shown[:, None], net.text_embed_in(cond.text_embed), net.null_text_embed)
+    rest = [z_t, net.time(t), net.image_embed_in(x), net.query.expand(len(x), -1)]
+    tokens = torch.cat([text, torch.stack(rest, dim=1)], dim=1)
     return tokens + net.positions
 
 
@@ -112,7 +108,9 @@ def changes(net: PriorNet, cond: Cond, x: Tensor, t: Tensor) -> dict[str, Callab
     }
 
 
-@pytest.mark.parametrize(("part", "first"), [("text", 1), ("z_t", 6), ("t", 7), ("x_t", 8), ("query", 9)])
+@pytest.mark.parametrize(
+    ("part", "first"), [("text", 1), ("z_t", 6), ("t", 7), ("x_t", 8), ("query", 9)]
+)
 def test_a_change_reaches_its_own_token_and_later_ones_alone(
     part: str, first: int, net: PriorNet, cond: Cond, noisy: tuple[Tensor, Tensor]
 ) -> None:

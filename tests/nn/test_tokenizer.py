@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from pathlib import Path
 
@@ -120,7 +121,9 @@ def test_the_vocabulary_never_exceeds_its_size() -> None:
 
 def test_training_is_reproducible() -> None:
     captions = ["a red car", "a blue car", "the moon"] * 3
-    assert Tokenizer.train(captions, 300, 8).to_json() == Tokenizer.train(captions, 300, 8).to_json()
+    assert (
+        Tokenizer.train(captions, 300, 8).to_json() == Tokenizer.train(captions, 300, 8).to_json()
+    )
 
 
 def test_save_and_load(tokenizer: Tokenizer, tmp_path: Path) -> None:
@@ -140,3 +143,54 @@ def test_a_damaged_file_is_named(content: str | None, tmp_path: Path) -> None:
         file.write_text(content)
     with pytest.raises(CheckpointError, match=r"cannot read the tokenizer .*tokenizer\.json"):
         Tokenizer.load(file, 8)
+
+
+def test_a_final_full_stop_means_nothing(tokenizer: Tokenizer) -> None:
+    plain, _ = tokenizer.encode(["a red car"])
+    for text in ("A red car.", "a red car!", "a red car ...", "a red car。"):
+        assert torch.equal(tokenizer.encode([text])[0], plain)
+    assert tokenizer.pieces("st. bernard") != tokenizer.pieces("st bernard")
+
+
+@pytest.fixture
+def clip_files(tmp_path: Path) -> tuple[Path, Path]:
+    """A vocabulary laid out as CLIP's: bytes, bytes that end a word, merges, two special ones."""
+    signs = list("!'abcdefghijklmnopqrstuvwxyz0123456789")
+    merges = ["c a", "ca r</w>", "r e", "re d</w>", "' s</w>"]
+    merged = ["".join(merge.split()) for merge in merges]
+    words = [
+        *signs,
+        *(f"{sign}</w>" for sign in signs),
+        *merged,
+        "<|startoftext|>",
+        "<|endoftext|>",
+    ]
+    vocab, file = tmp_path / "vocab.json", tmp_path / "merges.txt"
+    vocab.write_text(json.dumps({word: index for index, word in enumerate(words)}))
+    file.write_text("#version: 0.2\n" + "\n".join(merges) + "\n")
+    return vocab, file
+
+
+def test_clips_own_bpe(clip_files: tuple[Path, Path], tmp_path: Path) -> None:
+    ids = json.loads(clip_files[0].read_text())
+    tokenizer = Tokenizer.clip(*clip_files, context=12)
+    words = ["red</w>", "car</w>", "'s</w>", "4</w>", "2</w>", "a</w>", "!</w>"]
+    assert tokenizer.pieces("Red  CAR's 42 a!") == [ids[word] for word in words]
+    tokens, mask = tokenizer.encode(["a car"])
+    start, end = ids["<|startoftext|>"], ids["<|endoftext|>"]
+    assert tokens[0].tolist() == [start, ids["a</w>"], ids["car</w>"], end] + [0] * 8
+    assert int(mask.sum()) == 4
+    assert tokenizer.decode(tokens[0, :4]) == "a car"
+    tokenizer.save(tmp_path / "tokenizer.json")
+    again = Tokenizer.load(tmp_path / "tokenizer.json", 12)
+    assert torch.equal(again.encode(["red car"])[0], tokenizer.encode(["red car"])[0])
+
+
+def test_files_that_are_not_clips(clip_files: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="nowhere"):
+        Tokenizer.clip(tmp_path / "nowhere", clip_files[1])
+    vocab = json.loads(clip_files[0].read_text())
+    del vocab["<|startoftext|>"]
+    clip_files[0].write_text(json.dumps(vocab))
+    with pytest.raises(CheckpointError, match="startoftext"):
+        Tokenizer.clip(*clip_files)

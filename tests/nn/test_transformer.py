@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from unclip.errors import UsageError
 from unclip.nn.transformer import Transformer, TransformerConfig, causal_mask

@@ -172,11 +172,8 @@ def test_scale_and_shift_is_the_formula() -> None:
         nn.init.normal_(block.conv2.weight, std=0.1)
         silu = nn.functional.silu
         h, e = block.conv1(silu(block.norm1(x))), block.emb(silu(emb))[..., None, None]
-        if scale_shift:
-            h = block.norm2(h) * (1 + e[:, :64]) + e[:, 64:]
-        else:
-            h = block.norm2(h + e)
-        expected = block.skip(x) + block.conv2(silu(h))
+        scaled = block.norm2(h) * (1 + e[:, :64]) + e[:, 64:] if scale_shift else block.norm2(h + e)
+        expected = block.skip(x) + block.conv2(silu(scaled))
         assert torch.allclose(block(x, emb), expected, atol=1e-5)
 
 

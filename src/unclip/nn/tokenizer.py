@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Self
 
 import torch
+from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Backend
-from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
 
 from ..errors import CheckpointError
 from ..files import write_text
 
 PAD, START, END = "<pad>", "<start>", "<end>"
+CLIP_PAD, CLIP_START, CLIP_END = "!", "<|startoftext|>", "<|endoftext|>"
 _SPECIAL = [PAD, START, END]
 _BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 
@@ -23,15 +24,17 @@ _BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 class Tokenizer:
     """`[start] caption [end] [pad] ...`, `context` tokens in all.
 
-    Lower-cased and NFKC-normalised. A letter that the training never met becomes its UTF-8
-    bytes, so that every text has tokens and none are unknown.
+    Lower-cased, NFKC-normalised, a final full stop left out. A letter that the training never
+    met becomes its UTF-8 bytes, so that every text has tokens and none are unknown.
     """
 
     def __init__(self, backend: Backend, context: int) -> None:
         self.context = context
         self._backend = backend
         backend.encode_special_tokens = True  # a caption that spells "<end>" is a caption
-        self._ids = {token: int(backend.token_to_id(token) or 0) for token in _SPECIAL}
+        is_clip = backend.token_to_id(CLIP_START) is not None
+        names = (CLIP_PAD, CLIP_START, CLIP_END) if is_clip else (PAD, START, END)
+        self.pad, self.start, self.end = (int(backend.token_to_id(name) or 0) for name in names)
 
     @classmethod
     def train(cls, captions: Iterable[str], vocab_size: int, context: int) -> Self:
@@ -49,6 +52,24 @@ class Tokenizer:
         saved = json.loads(backend.to_str())
         saved["added_tokens"] = saved["added_tokens"][: len(_SPECIAL)]
         return cls(Backend.from_str(json.dumps(saved)), context)
+
+    @classmethod
+    def clip(cls, vocab: Path | str, merges: Path | str, context: int = 77) -> Self:
+        """CLIP's own BPE from the `vocab.json` and `merges.txt` that its checkpoints bring.
+
+        Raises:
+            CheckpointError: a file is missing or is not what it should be.
+        """
+        try:
+            model = models.BPE.from_file(str(vocab), str(merges), end_of_word_suffix="</w>")
+        except Exception as error:  # noqa: BLE001 - the library raises it bare, for any fault
+            raise CheckpointError(f"cannot read CLIP's {vocab} and {merges}: {error}") from None
+        backend = _clip_backend(model)
+        for token in (CLIP_PAD, CLIP_START, CLIP_END):
+            if backend.token_to_id(token) is None:
+                raise CheckpointError(f"{vocab} is not CLIP's vocabulary: it lacks '{token}'")
+        backend.add_special_tokens([CLIP_START, CLIP_END])
+        return cls(backend, context)
 
     @classmethod
     def load(cls, path: Path | str, context: int) -> Self:
@@ -79,10 +100,10 @@ class Tokenizer:
 
     def encode(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """(B, N) int64 ids and (B, N) bool mask; what is too long is cut before the end token."""
-        tokens = torch.full((len(texts), self.context), self._ids[PAD], dtype=torch.long)
+        tokens = torch.full((len(texts), self.context), self.pad, dtype=torch.long)
         mask = torch.zeros(len(texts), self.context, dtype=torch.bool)
         for row, text in enumerate(texts):
-            ids = [self._ids[START], *self.pieces(text)[: self.context - 2], self._ids[END]]
+            ids = [self.start, *self.pieces(text)[: self.context - 2], self.end]
             tokens[row, : len(ids)] = torch.tensor(ids)
             mask[row, : len(ids)] = True
         return tokens, mask
@@ -94,9 +115,32 @@ class Tokenizer:
 
 def _backend(model: models.BPE) -> Backend:
     backend = Backend(model)
-    backend.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    backend.normalizer = normalizers.Sequence(
+        [
+            normalizers.NFKC(),
+            normalizers.Lowercase(),
+            normalizers.Replace(Regex(r"\s*[.!。]+\s*$"), ""),  # captions end without a stop
+        ]
+    )
     backend.pre_tokenizer = pre_tokenizers.Metaspace()
     backend.decoder = decoders.Sequence(
         [decoders.ByteFallback(), decoders.Metaspace(), decoders.Fuse()]
+    )
+    return backend
+
+
+def _clip_backend(model: models.BPE) -> Backend:
+    """Words, single digits and runs of signs, each as bytes (openai/CLIP, simple_tokenizer)."""
+    words = Regex(r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+")
+    backend = Backend(model)
+    backend.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(words, behavior="removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    backend.decoder = decoders.Sequence(
+        [decoders.ByteLevel(), decoders.Replace("</w>", " "), decoders.Strip(" ", 0, 1)]
     )
     return backend

@@ -106,27 +106,7 @@ class Run:
     def build(self, name: str) -> Stage:
         """A stage with fresh weights."""
         config = self.recipe.stage(name)
-        stage = STAGES[config.kind](config)
-        self._check_tokenizer(name, stage)
-        return stage
-
-    def _check_tokenizer(self, name: str, stage: Stage) -> None:
-        """Raise UsageError unless captions fit every network of the stage that reads them."""
-        tokenizer = self.recipe.tokenizer
-        for module in stage.modules():
-            config = getattr(module, "config", None)
-            context = getattr(config, "context", tokenizer.context)
-            if context != tokenizer.context:
-                raise UsageError(
-                    f"stages.{name}: a context of {context} does not fit "
-                    f"tokenizer.context = {tokenizer.context}"
-                )
-            vocab_size = getattr(config, "vocab_size", tokenizer.vocab_size)
-            if vocab_size < tokenizer.vocab_size:
-                raise UsageError(
-                    f"stages.{name}: a vocab_size of {vocab_size} is less than "
-                    f"tokenizer.vocab_size = {tokenizer.vocab_size}"
-                )
+        return STAGES[config.kind](config)
 
     def _clip(self, stage: Stage) -> ClipStage | None:
         """The trained CLIP of this run, where the stage needs one."""
