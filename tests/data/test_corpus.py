@@ -85,7 +85,16 @@ def test_everyday_leaves_out_the_rest(corpus: Corpus, tmp_path: Path) -> None:
     nouns = {glyph["noun"] for glyph in everyday.glyphs}
     assert "fox" in nouns
     assert "clapping hands" not in nouns
+    assert all(everyday[glyph["id"]] is glyph for glyph in everyday.glyphs)
     assert build(tmp_path / "out", ASSETS, "everyday", ["glossy"]) == 2
+
+
+def test_chosen_nouns_alone_are_kept(corpus: Corpus) -> None:
+    few = corpus.narrowed("all", ["fox", "car"])
+    assert {glyph["noun"] for glyph in few.glyphs} == {"fox", "car"}
+    assert all(few[glyph["id"]] is glyph for glyph in few.glyphs)
+    with pytest.raises(UsageError, match=r"no 'foxx' \(did you mean 'fox'\?\)"):
+        corpus.narrowed("all", ["foxx"])
 
 
 def test_styles_and_progress(tmp_path: Path) -> None:

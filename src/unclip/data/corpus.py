@@ -168,6 +168,7 @@ class Corpus:
         self.glyphs = glyphs
         self.header = header
         self.rows = {glyph["id"]: row for row, glyph in enumerate(glyphs)}
+        self.records = {glyph["id"]: glyph for glyph in glyphs}  # also of what is narrowed away
 
     @classmethod
     def open(cls, path: Path | str) -> Self:
@@ -193,18 +194,26 @@ class Corpus:
                 raise DataError(f"{path} is incomplete: {file_name(size)} is missing")
         return cls(path, glyphs, header)
 
-    def narrowed(self, vocabulary: str) -> Self:
+    def narrowed(self, vocabulary: str, nouns: Sequence[str] = ()) -> Self:
         """The same corpus with the glyphs of one vocabulary only. The pictures are shared.
+
+        Args:
+            vocabulary: "everyday", or "all" for no narrowing.
+            nouns: the objects to keep, all where empty.
 
         Raises:
             DataError: it has none of them.
+            UsageError: one of `nouns` is not among them; the nearest is named.
         """
-        if vocabulary == "all":
-            return self
         view = copy.copy(self)
-        view.glyphs = [glyph for glyph in self.glyphs if glyph["everyday"]]
+        view.glyphs = [g for g in self.glyphs if vocabulary == "all" or g["everyday"]]
         if not view.glyphs:
             raise DataError(f"{self.path} holds nothing of the vocabulary '{vocabulary}'")
+        known = {glyph["noun"] for glyph in view.glyphs}
+        for noun in nouns:
+            if noun not in known:
+                raise UsageError(f"the corpus {self.path} has no '{noun}'{nearest(noun, known)}")
+        view.glyphs = [g for g in view.glyphs if not nouns or g["noun"] in nouns]
         return view
 
     @property
@@ -221,9 +230,9 @@ class Corpus:
         Raises:
             DataError: the corpus has no such glyph.
         """
-        if glyph not in self.rows:
+        if glyph not in self.records:
             raise DataError(f"{self.path} has no glyph '{glyph}'")
-        return self.glyphs[self.rows[glyph]]
+        return self.records[glyph]
 
     @cached_property
     def _stores(self) -> dict[int, Bytes]:

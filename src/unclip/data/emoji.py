@@ -22,14 +22,15 @@ from .source import Sample, Source
 class EmojiConfig(config.Config):
     """Which scenes to compose.
 
-    `path` is a corpus folder (`unclip data emoji`). `vocabulary` and `styles` narrow what it
-    holds; without `styles`, all of them are used, the corpus' first one unnamed in captions.
+    `path` is a corpus folder (`unclip data emoji`). `vocabulary`, `nouns` (the objects to keep,
+    all where empty) and `styles` narrow what it holds; without `styles`, all of them are used, the corpus' first one unnamed in captions.
     `split` is `train` (nothing held out), `heldout` (nothing else; also by kind:
     `heldout-pairs`, `heldout-colours`, `heldout-counts`) or `any`.
     """
 
     path: Path
     vocabulary: Literal["everyday", "all"] = "all"
+    nouns: tuple[str, ...] = ()
     styles: tuple[str, ...] = ()
     split: Split = "train"
     seed: int = Field(default=0, ge=0)
@@ -50,7 +51,7 @@ class EmojiScenes(Source):
         super().__init__()
         self.config = config
         self.size = size
-        self.corpus = Corpus.open(config.path).narrowed(config.vocabulary)
+        self.corpus = Corpus.open(config.path).narrowed(config.vocabulary, config.nouns)
         styles = config.styles or self.corpus.styles
         for style in styles:
             if style not in self.corpus.styles:
