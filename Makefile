@@ -4,6 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 SETUP := $(PYTHON) scripts/setup.py
 RECIPE ?= src/unclip/presets/emoji-cpu.toml
+VOCABULARY ?= everyday
+CORPUS := data/emoji$(if $(filter all,$(VOCABULARY)),-all)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test setup format corpus model nightly bench clean
@@ -32,10 +34,10 @@ format: setup ## format the code and mend what ruff can mend
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-corpus: ## fetch the drawings and build the emoji corpus in data/emoji
+corpus: ## fetch the drawings and build the emoji corpus (VOCABULARY=everyday or all)
 	@$(SETUP) data
 	npm install --prefix assets
-	$(BIN)/unclip data emoji --out data/emoji --vocabulary everyday
+	$(BIN)/unclip data emoji --out $(CORPUS) --vocabulary $(VOCABULARY)
 
 model: ## train the bundled model on the corpus (RECIPE=..., hours on a CPU)
 	@$(SETUP) train data

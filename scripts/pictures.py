@@ -2,8 +2,8 @@
 
     .venv/bin/python scripts/pictures.py
 
-`docs/pictures/singles.png` shows ten objects drawn by lot (Python's `random.Random(7)`) from the
-everyday vocabulary, `docs/pictures/prompts.png` the prompts that the recipe names.
+`docs/pictures/singles.png` shows ten objects drawn by lot (Python's `random.Random(7)`) from those
+that the model knows, `docs/pictures/prompts.png` the prompts that the recipe names.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ import unclip
 from unclip.data._words import article
 from unclip.files import atomic_file
 from unclip.grid import make_grid
-from unclip.train.recipe import load_recipe
+from unclip.train.recipe import Recipe, load_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 SEED = 7
 
 
-def objects(count: int) -> list[str]:
-    """Captions of `count` objects of the everyday vocabulary, drawn by lot."""
+def objects(recipe: Recipe, count: int) -> list[str]:
+    """Captions of `count` objects that the recipe's model knows, drawn by lot."""
     file = ROOT / "src/unclip/data/everyday.toml"
     sections = tomllib.loads(file.read_text(encoding="utf-8")).values()
     entries = [entry for section in sections for entry in section.values()]
-    captions = sorted(caption(entry) for entry in entries)
-    return random.Random(SEED).sample(captions, count)
+    words = [entry if isinstance(entry, dict) else {"noun": entry} for entry in entries]
+    known = sorted(caption(one) for one in words if one["noun"] in recipe.data["nouns"])
+    return random.Random(SEED).sample(known, count)
 
 
-def caption(entry: str | dict[str, Any]) -> str:
-    """"a fox", or the bare word where English takes no article."""
-    words = entry if isinstance(entry, dict) else {"noun": entry}
+def caption(words: dict[str, Any]) -> str:
+    """ "a fox", or the bare word where English takes no article."""
     noun = str(words["noun"])
     return noun if words.get("plural") == "" else f"{article(noun)} {noun}"
 
@@ -49,9 +49,10 @@ def sheet(pipe: unclip.Pipeline, prompts: list[str], columns: int, path: Path) -
 
 def main() -> None:
     pipe = unclip.load()
+    recipe = load_recipe(pipe.name)
     folder = ROOT / "docs" / "pictures"
-    sheet(pipe, objects(10), 5, folder / "singles.png")
-    sheet(pipe, list(load_recipe(pipe.name).prompts), 8, folder / "prompts.png")
+    sheet(pipe, objects(recipe, 10), 5, folder / "singles.png")
+    sheet(pipe, list(recipe.prompts), 8, folder / "prompts.png")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from .rng import Rng
 from .stages import DiffusionStage, Sampling, Stage
 from .types import Cond, OnStep
 
-BUNDLED = "emoji"
+BUNDLED = "emoji-cpu"
 """The model that comes with the package."""
 
 MAIN_STAGE = "decoder"

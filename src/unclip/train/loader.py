@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import signal
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -76,11 +77,14 @@ class Loader:
         return batch
 
     def _start(self) -> Iterator[Batch]:
+        # of a copy: in a reference cycle the workers would be left to the garbage collector,
+        # which finalises their queues first and then waits 5 s for each of them
+        blocks = _Blocks(copy.copy(self))
         if self.workers == 0:
-            return iter(_Blocks(self))
+            return iter(blocks)
         return iter(
             DataLoader(
-                _Blocks(self),
+                blocks,
                 batch_size=None,
                 num_workers=self.workers,
                 prefetch_factor=4,
