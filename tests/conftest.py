@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,10 +10,14 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import settings
+from rich.console import Console
 from torch import Tensor
 
 from unclip.nn.tokenizer import Tokenizer
 from unclip.stages import STAGES, Stage
+from unclip.train.recipe import load_recipe
+from unclip.train.run import Run
+from unclip.train.watch import RunWatcher
 from unclip.types import Cond, Level, Prediction
 
 torch.set_num_threads(1)  # these tensors are tiny: more threads only cost
@@ -132,3 +137,38 @@ class Mixture:
 def mixture() -> type[Mixture]:
     """The class, as test modules cannot import this file."""
     return Mixture
+
+
+NAMES = ("clip", "prior", "decoder", "upsampler")
+SHORT = [
+    "stages.clip.network.vision.image_size=8",
+    "stages.clip.train.steps=60",
+    "stages.prior.train.steps=80",
+    "stages.decoder.network.image_size=8",
+    "stages.decoder.network.multipliers=[1]",
+    "stages.decoder.train={steps=100, batch_size=16, learning_rate=5e-3, warmup=10, ema=0.97}",
+    "stages.decoder.train.preview_every=100",
+    "stages.decoder.sampling.steps=8",
+    "stages.upsampler.low_res_size=8",
+    "stages.upsampler.network.image_size=16",
+    "stages.upsampler.crop=8",
+    "stages.upsampler.train={steps=80, batch_size=8, learning_rate=5e-3, warmup=10, ema=0.95}",
+    *(f"stages.{name}.train.batch_size=32" for name in ("clip", "prior")),
+    *(f"stages.{name}.train.precision=float32" for name in NAMES),
+    *(f"stages.{name}.train.workers=0" for name in NAMES),
+]
+"""What makes the preset `tiny` small enough for a test, and still tell colours apart."""
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The preset `tiny`, every stage trained for a few seconds. Read only."""
+    run = Run(load_recipe("tiny", SHORT), tmp_path_factory.mktemp("run"), torch.device("cpu"))
+    run.begin(resume=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("unclip.train.watch._board", lambda _: None)  # slow to import
+        for name in run.recipe.stages:
+            trainer = run.trainer(name)
+            with RunWatcher(run, name, trainer, Console(file=io.StringIO())) as watcher:
+                assert trainer.run(watcher)
+    return run

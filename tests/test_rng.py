@@ -15,9 +15,7 @@ SEEDS = st.lists(st.integers(-(2**80), 2**80) | st.text(max_size=5), min_size=1,
 
 
 @given(seeds=SEEDS, data=st.data())
-def test_a_sample_draws_the_same_in_any_batch(
-    seeds: list[int | str], data: st.DataObject
-) -> None:
+def test_a_sample_draws_the_same_in_any_batch(seeds: list[int | str], data: st.DataObject) -> None:
     index = data.draw(st.integers(0, len(seeds) - 1))
     many, one = Rng(seeds), Rng([seeds[index]])
     for draw in ("randn", "rand", "randn"):

@@ -21,9 +21,7 @@ def tensors() -> dict[str, Tensor]:
     return {**made, "big": torch.randn(50, 10), "half": torch.randn(3).half(), "n": torch.arange(3)}
 
 
-@pytest.mark.parametrize(
-    ("limit", "count"), [(10**6, 1), (4100, 1), (2000, 3), (850, 5), (1, 8)]
-)
+@pytest.mark.parametrize(("limit", "count"), [(10**6, 1), (4100, 1), (2000, 3), (850, 5), (1, 8)])
 def test_shards_hold_everything_and_no_more_than_their_size(
     limit: int, count: int, tensors: dict[str, Tensor], tmp_path: Path
 ) -> None:
@@ -61,14 +59,18 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_a_truncated_file_is_named(keep: int, tensors: dict[str, Tensor], tmp_path: Path) -> None:
     file = tmp_path / save_tensors(tmp_path, "weights", tensors)[0]
     file.write_bytes(file.read_bytes()[:keep])
-    with pytest.raises(CheckpointError, match=r"weights\.safetensors is damaged or not safetensors"):
+    with pytest.raises(
+        CheckpointError, match=r"weights\.safetensors is damaged or not safetensors"
+    ):
         load_tensors([file])
 
 
 def test_a_pickle_is_never_opened(tmp_path: Path) -> None:
     file = tmp_path / "weights.safetensors"
     torch.save({"a": torch.ones(2)}, file)
-    with pytest.raises(CheckpointError, match=r"weights\.safetensors is damaged or not safetensors"):
+    with pytest.raises(
+        CheckpointError, match=r"weights\.safetensors is damaged or not safetensors"
+    ):
         load_tensors([file])
 
 
@@ -105,9 +107,7 @@ def test_fill_gives_the_weights(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_fill_is_strict_and_names_the_key(
-    change: dict[str, Tensor | None], message: str
-) -> None:
+def test_fill_is_strict_and_names_the_key(change: dict[str, Tensor | None], message: str) -> None:
     net = nn.Linear(3, 2)
     before = net.weight.clone()
     given = {name: value for name, value in {**good(), **change}.items() if value is not None}

@@ -17,7 +17,9 @@ DATA_STD = pytest.mark.parametrize("data_std", [1.0, 0.5])
 SCHEDULE = pytest.mark.parametrize("schedule", [Cosine(), Edm()])
 
 
-def noised(schedule: Schedule, data_std: float, batch: int = 6) -> tuple[Tensor, Tensor, Tensor, Level]:
+def noised(
+    schedule: Schedule, data_std: float, batch: int = 6
+) -> tuple[Tensor, Tensor, Tensor, Level]:
     """x0, eps and x_t (B, 3, 4, 4) at B different levels, and the levels."""
     torch.manual_seed(0)
     sigmas = torch.linspace(0.05, 20, batch)

@@ -42,7 +42,7 @@ def test_schedules_steps_and_attention(recipe: Recipe) -> None:
         attends = any(isinstance(module, AttentionBlock) for module in stage.modules())
         assert attends == (name == "decoder")
     linear = {"upsampler_1024": ("linear", 1000)}
-    assert schedules == {name: ("cosine", 1000) for name in TABLE} | linear
+    assert schedules == dict.fromkeys(TABLE, ("cosine", 1000)) | linear
     assert steps == {"prior": 64, "decoder": 250, "upsampler": 27, "upsampler_1024": 15}
 
 

@@ -69,7 +69,9 @@ def test_guidance_pushes_away_from_the_prediction_without_text(
 
     def x0(cond: Cond, scale: float) -> Tensor:
         with torch.no_grad():
-            value: Tensor = stage.denoiser(cond, options.merge({"guidance_scale": scale}))(x, level).x0
+            value: Tensor = stage.denoiser(cond, options.merge({"guidance_scale": scale}))(
+                x, level
+            ).x0
         return value
 
     shown, null = x0(cond, 1.0), x0(dropped, 1.0)

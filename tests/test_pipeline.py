@@ -1,0 +1,226 @@
+"""From a sentence to a picture, with a model that was really trained, if only for seconds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import unclip
+from unclip import Cancelled, Pipeline
+from unclip.data.shapes import COLOURS
+from unclip.errors import UsageError
+from unclip.pipeline import Record, find_model, to_pictures
+from unclip.rng import Rng
+from unclip.train.run import Run
+from unclip.types import Step
+
+
+@pytest.fixture(scope="module")
+def pipe(trained: Run) -> Pipeline:
+    return unclip.load(trained.model, device="cpu", dtype=torch.float32)
+
+
+def pixels(picture: Image.Image) -> np.ndarray:
+    return np.asarray(picture).astype(int)
+
+
+def chain(pipe: Pipeline, *names: str) -> Pipeline:
+    """A shorter chain of the same stages."""
+    return Pipeline(pipe.tokenizer, {name: pipe.stages[name] for name in names}, "short")
+
+
+def test_four_pictures(pipe: Pipeline) -> None:
+    pictures = pipe.generate("a red circle", n=4, seed=7)
+    assert [(picture.size, picture.mode) for picture in pictures] == [((16, 16), "RGB")] * 4
+    assert len({picture.tobytes() for picture in pictures}) == 4
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+def test_a_picture_has_the_colour_that_was_asked_for(colour: str, pipe: Pipeline) -> None:
+    """The mean of the eighth of the picture that is least white."""
+    for picture in chain(pipe, "clip", "prior", "decoder").generate(f"a {colour} circle", n=3):
+        flat = pixels(picture).reshape(-1, 3)
+        mean = flat[np.argsort(flat.sum(1))[: len(flat) // 8]].mean(0)
+        nearest = min(COLOURS, key=lambda name: float(np.square(COLOURS[name] - mean).sum()))
+        assert nearest == colour
+
+
+def test_the_same_seed_gives_the_same_pixels_in_any_batch(pipe: Pipeline) -> None:
+    many = pipe.generate("a blue square", n=4, seed=40)
+    again = pipe.generate("a blue square", n=4, seed=40)
+    assert [picture.tobytes() for picture in many] == [picture.tobytes() for picture in again]
+    for index, picture in enumerate(many):
+        (alone,) = pipe.generate("a blue square", seed=40 + index)
+        assert np.abs(pixels(picture) - pixels(alone)).max() <= 1
+    assert np.abs(pixels(many[0]) - pixels(many[1])).max() > 20
+
+
+@pytest.mark.parametrize("seed", [-1, 0, 2**63, 2**100])
+def test_any_whole_number_is_a_seed(seed: int, pipe: Pipeline) -> None:
+    first, second = (chain(pipe, "clip", "prior", "decoder").generate("a", seed=seed) for _ in "ab")
+    assert first[0].tobytes() == second[0].tobytes()
+    assert json.loads(first[0].info["unclip"])["seed"] == seed
+
+
+@pytest.mark.parametrize("prompt", ["红色的圆", "🔴", "<end> a red <pad>", "a red " * 50, "\x00"])
+def test_any_text_is_a_prompt(prompt: str, pipe: Pipeline) -> None:
+    assert len(pipe.generate(prompt, steps=1, prior_steps=1, upsampler_steps=1)) == 1
+
+
+def test_a_stage_draws_the_same_whatever_comes_after(pipe: Pipeline) -> None:
+    seen: list[torch.Tensor] = []
+
+    def keep(step: Step) -> None:
+        if step.stage == "decoder" and step.index == step.total:
+            seen.append(step.x0)
+
+    pipe.generate("a red circle", n=2, seed=3, on_step=keep)
+    chain(pipe, "clip", "prior", "decoder").generate("a red circle", n=2, seed=3, on_step=keep)
+    assert torch.equal(seen[0], seen[1])
+
+
+def test_a_picture_tells_how_to_make_it_again(pipe: Pipeline, trained: Run, tmp_path: Path) -> None:
+    pictures = pipe.generate(
+        "a green triangle", n=2, seed=5, steps=3, prior_guidance_scale=2.0, eta=0.5, sampler=None
+    )
+    record = Record.of(pictures[1])
+    assert record.prompt == "a green triangle"
+    assert record.seed == 6
+    assert record.settings == {"steps": 3, "prior_guidance_scale": 2.0, "eta": 0.5}
+    assert (record.model, record.model_hash) == ("tiny", pipe.hash)
+    assert record.version == unclip.__version__
+    (again,) = pipe.generate(record.prompt, seed=record.seed, **record.settings)
+    assert np.abs(pixels(again) - pixels(pictures[1])).max() <= 1
+    assert again.info["unclip"] == pictures[1].info["unclip"]
+
+
+def test_a_picture_without_a_record_says_so() -> None:
+    picture = Image.new("RGB", (2, 2))
+    with pytest.raises(UsageError, match="carries no record"):
+        Record.of(picture)
+    for damaged in ("{", "[]", '{"prompt": "x"}'):
+        picture.info["unclip"] = damaged
+        with pytest.raises(UsageError, match="record is damaged"):
+            Record.of(picture)
+
+
+def test_settings_reach_their_stage_and_every_step_is_told(pipe: Pipeline) -> None:
+    steps: list[tuple[str, int, int]] = []
+    pipe.generate(
+        "a red circle",
+        n=2,
+        on_step=lambda step: steps.append((step.stage, step.index, step.total)),
+        steps=3,
+        prior_steps=2,
+        upsampler_steps=1,
+        decoder_eta=None,
+    )
+    assert steps == [
+        *[("prior", index, 2) for index in (1, 2)],
+        *[("decoder", index, 3) for index in (1, 2, 3)],
+        ("upsampler", 1, 1),
+    ]
+
+
+def test_guidance_changes_the_picture(pipe: Pipeline) -> None:
+    weak, strong = (pipe.generate("a red circle", guidance_scale=g)[0] for g in (1.0, 6.0))
+    assert np.abs(pixels(weak) - pixels(strong)).max() > 20
+
+
+def test_the_upsampler_enlarges_the_decoders_picture(pipe: Pipeline) -> None:
+    last: dict[str, torch.Tensor] = {}
+    pipe.generate("a blue square", n=4, on_step=lambda step: last.update({step.stage: step.x0}))
+    reduced = torch.nn.functional.avg_pool2d(last["upsampler"], 2)
+    pair = torch.stack([reduced.flatten(), last["decoder"].flatten()])
+    assert float(torch.corrcoef(pair)[0, 1]) > 0.6
+
+
+def test_it_can_be_cancelled_between_steps(pipe: Pipeline) -> None:
+    calls: list[Step] = []
+
+    def cancel(step: Step) -> None:
+        calls.append(step)
+        if len(calls) == 3:
+            raise Cancelled("stopped")
+
+    with pytest.raises(Cancelled):
+        pipe.generate("a red circle", on_step=cancel)
+    assert len(calls) == 3
+    assert len(pipe.generate("a red circle")) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"prompt": ""}, "the prompt is empty"),
+        ({"prompt": " \n"}, "the prompt is empty"),
+        ({"n": 0}, "n must be at least 1, got 0"),
+        ({"n": -2}, "n must be at least 1, got -2"),
+        ({"stepz": 3}, r"unknown setting 'stepz' \(did you mean 'steps'\?\)"),
+        ({"prior_stepz": 3}, r"unknown setting 'prior_stepz' \(did you mean 'prior_steps'\?\)"),
+        ({"steps": 0}, r"'sampling\.steps'.*greater than or equal to 1, got 0"),
+        ({"steps": 1001}, "steps must be at most 1000"),
+        ({"guidance_scale": -1.0}, r"'sampling\.guidance_scale'"),
+        ({"sampler": "dddim"}, r"unknown sampler 'dddim' \(did you mean 'ddim'\?\)"),
+        ({"clip_steps": 3}, "unknown setting 'clip_steps'"),
+    ],
+)
+def test_bad_requests_are_one_clear_line(
+    arguments: dict[str, Any], message: str, pipe: Pipeline
+) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        pipe.generate(**{"prompt": "a red circle", **arguments})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("settings", [{}, {"steps": 3}])
+def test_a_chain_that_makes_no_picture_says_so_before_any_work(
+    settings: dict[str, Any], pipe: Pipeline
+) -> None:
+    for names in (("clip",), ("clip", "prior")):
+        with pytest.raises(UsageError, match="'short' has no stage that makes a picture"):
+            chain(pipe, *names).generate("a red circle", **settings, on_step=pytest.fail)
+
+
+def test_load_takes_a_folder_or_a_bundled_name(trained: Run, tmp_path: Path) -> None:
+    assert find_model(str(trained.model)) == trained.model
+    with pytest.raises(UsageError, match="no model 'emoij'"):
+        unclip.load("emoij")
+    with pytest.raises(UsageError, match="unknown device 'gpu'"):
+        unclip.load(trained.model, device="gpu")
+
+
+def test_half_precision_draws_nearly_the_same(pipe: Pipeline, trained: Run) -> None:
+    half = unclip.load(trained.model, device="cpu", dtype=torch.bfloat16)
+    dtypes = {p.dtype for stage in half.stages.values() for p in stage.parameters()}
+    assert dtypes == {torch.bfloat16}
+    exact, rough = (p.generate("a blue square", seed=1)[0] for p in (pipe, half))
+    assert np.abs(pixels(exact) - pixels(rough)).mean() < 8
+
+
+def test_several_prompts_in_one_fold(pipe: Pipeline) -> None:
+    cond = pipe.encode(["a red circle", "a blue square"])
+    both = pipe.fold(cond, Rng([11, 12]))
+    assert both.image is not None
+    second = pipe.generate("a blue square", seed=12)[0]
+    assert np.abs(pixels(to_pictures(both.image)[1]) - pixels(second)).max() <= 1
+
+
+def test_to_pictures_rounds_and_clips() -> None:
+    image = torch.tensor([-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 3.0, -0.996]).view(1, 1, 2, 4)
+    (picture,) = to_pictures(image.expand(1, 3, 2, 4))
+    assert picture.size == (4, 2)
+    assert pixels(picture)[..., 0].flatten().tolist() == [0, 0, 64, 128, 191, 255, 255, 1]
+
+
+def test_the_public_face_is_small_and_lazy() -> None:
+    assert len(unclip.__all__) <= 10
+    assert all(getattr(unclip, name) is not None for name in unclip.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'laod'"):
+        unclip.laod  # noqa: B018

@@ -1,0 +1,92 @@
+"""A synthetic data source, a trainer of a tiny stage on it, and a watcher that writes down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from unclip.config import Config
+from unclip.data import Sample, Source
+from unclip.nn.tokenizer import Tokenizer
+from unclip.stages import Stage
+from unclip.train.loader import Loader
+from unclip.train.recipe import TrainConfig
+from unclip.train.task import Task
+from unclip.train.trainer import Trainer
+
+WORDS = ("a red car", "the fox", "two blue apples", "a dog under the moon")
+
+
+class Speckles(Source):
+    """Pictures of noise. The first pixel is the position, so that a batch tells what it holds."""
+
+    Config = Config
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def sample(self, position: int) -> Sample:
+        rng = np.random.default_rng(position)
+        image = rng.integers(0, 256, (self.size, self.size, 3), dtype=np.uint8)
+        image[0, 0] = position % 256
+        return {"image": image, "caption": WORDS[position % len(WORDS)]}
+
+    def captions(self, count: int) -> Iterator[str]:
+        return (WORDS[position % len(WORDS)] for position in range(count))
+
+
+class Notes:
+    """A watcher that writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.logged: list[tuple[int, dict[str, float]]] = []
+        self.saves: list[tuple[int, Path]] = []
+        self.previews: list[tuple[int, Stage]] = []
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        self.logged.append((step, values))
+
+    def saved(self, step: int, path: Path) -> None:
+        self.saves.append((step, path))
+
+    def preview(self, step: int, stage: Stage) -> None:
+        self.previews.append((step, stage))
+
+
+@pytest.fixture
+def notes() -> Notes:
+    return Notes()
+
+
+@pytest.fixture(scope="session")
+def speckles() -> type[Speckles]:
+    """The class, as test modules cannot import this file."""
+    return Speckles
+
+
+@pytest.fixture
+def make_trainer(
+    make_stage: Callable[..., Stage], tokenizer: Tokenizer, tmp_path: Path
+) -> Callable[..., Trainer]:
+    """`make_trainer(kind, folder, network={...}, **train settings)`; the folder is kept apart."""
+
+    def make(
+        kind: str = "prior", folder: str = "states", network: Any = None, **settings: Any
+    ) -> Trainer:
+        stage = make_stage(kind)
+        if network:
+            merged = {**stage.config.network.dump(), **network}  # type: ignore[attr-defined]
+            stage = make_stage(kind, network=merged)
+        clip = make_stage("clip") if kind in ("prior", "decoder") else None
+        task = Task(stage, clip)  # type: ignore[arg-type]
+        defaults = {"steps": 6, "batch_size": 4, "warmup": 1, "workers": 0, "precision": "float32"}
+        config = TrainConfig.parse({**defaults, **settings})
+        loader = Loader(Speckles(task.source_size), tokenizer, config.batch_at(0), config.workers)
+        return Trainer(task, loader, config, tmp_path / folder)
+
+    return make

@@ -1,0 +1,162 @@
+"""What a recipe costs: against arithmetic done by hand, and against a step that is really run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from unclip.nn.layers import parameter_count
+from unclip.rng import BatchRng
+from unclip.stages.clip import ClipStage
+from unclip.train import cost
+from unclip.train.cost import (
+    batch_sizes,
+    estimate,
+    saved_bytes,
+    seconds_per_parameter,
+    speed,
+    stage_on_meta,
+    state_bytes,
+    step_cost,
+    task_on_meta,
+)
+from unclip.train.recipe import Recipe, TrainConfig, load_recipe
+from unclip.train.run import Run
+from unclip.train.task import Task
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Recipe:
+    return load_recipe("tiny", ["stages.clip.train.precision=float32"])
+
+
+@pytest.mark.parametrize(
+    ("ramp", "samples", "largest"),
+    [
+        ((), 10 * 4, 4),
+        (((6, 8),), 6 * 4 + 4 * 8, 8),
+        (((0, 2), (5, 16)), 5 * 2 + 5 * 16, 16),
+        (((2, 8), (10, 99), (50, 999)), 2 * 4 + 8 * 8, 8),
+    ],
+)
+def test_batches_of_a_ramp(ramp: tuple[Any, ...], samples: int, largest: int) -> None:
+    config = TrainConfig(steps=10, batch_size=4, ramp=ramp)
+    assert batch_sizes(config) == (samples, largest)
+    assert samples == sum(config.batch_at(step) for step in range(10))
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_what_autograd_keeps(device: str) -> None:
+    net = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4)).to(device)
+    x = torch.zeros(5, 8, device=device)
+    with saved_bytes(net) as kept:
+        out = net(x)
+    # the input, and what the ReLU made, which the second layer keeps too; no weights
+    assert sum(kept.values()) == 4 * (5 * 8 + 5 * 16)
+    del out
+
+
+def test_flops_of_the_contrastive_loss_by_hand(tiny: Recipe) -> None:
+    """Matrix products of the tiny CLIP: 2·m·n·k each, three times over for the backward pass."""
+    width, tokens, patches, batch = 32, 8, 17, 64
+    block = 2 * 12 * width**2  # a token: qkv, projection, and an MLP of four times the width
+    attention = 2 * 2 * width  # a token and a token it looks at: scores and sums
+    text = tokens * (block + tokens * attention) + 2 * width * 32
+    vision = patches * (block + patches * attention) + 2 * width * 32
+    vision += 16 * 2 * (3 * 4 * 4) * width  # the patches' convolution
+    scores = 2 * 32 * batch  # z_i against every z_t
+    (clip,) = estimate(tiny, ["clip"], CPU).stages
+    assert clip.step_flops == 3 * batch * (text + vision + scores)
+    assert clip.total_flops == pytest.approx(150 * clip.step_flops)
+
+
+@pytest.mark.parametrize("name", ["prior", "decoder", "upsampler"])
+def test_a_step_on_meta_is_the_step_that_is_run(name: str, tiny: Recipe, tmp_path: Path) -> None:
+    """The same matrix products as in the real loss; attention is fused there, so it is unfused."""
+    run = Run(tiny, tmp_path, CPU)
+    clip = run.build("clip") if name != "upsampler" else None
+    assert clip is None or isinstance(clip, ClipStage)
+    task = Task(run.build(name), clip)
+    side, context = task.source_size, tiny.tokenizer.context
+    batch = {
+        "image": torch.zeros(2, side, side, 3, dtype=torch.uint8),
+        "text_tokens": torch.zeros(2, context, dtype=torch.long),
+        "text_mask": torch.ones(2, context, dtype=torch.bool),
+    }
+    with sdpa_kernel(SDPBackend.MATH):
+        with FlopCounterMode(display=False) as frozen:
+            cond = task.cond(batch)
+        with FlopCounterMode(display=False) as trained, saved_bytes(task.stage) as kept:
+            loss = task.stage.loss(cond, BatchRng(0, 2))
+    on_meta = task_on_meta(tiny, name, torch.float32)
+    flops, activations = step_cost(on_meta, 2, context)
+    assert flops == frozen.get_total_flops() + 3 * trained.get_total_flops() > 0
+    assert activations == pytest.approx(sum(kept.values()), rel=0.02)
+    assert parameter_count(on_meta.stage) == parameter_count(task.stage)
+    del loss
+
+
+def test_backward_is_worth_two_forwards() -> None:
+    net = nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 64))
+    x = torch.zeros(4, 64, requires_grad=True)
+    with FlopCounterMode(display=False) as counter:
+        out = net(x)
+        forward = counter.get_total_flops()
+        out.sum().backward()
+    assert counter.get_total_flops() == (1 + cost.BACKWARD) * forward
+
+
+def test_memory_and_time_grow_as_they_should(tiny: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cost, "speed", lambda *_: 1e9)
+    monkeypatch.setattr(cost, "seconds_per_parameter", lambda *_: 1e-9)
+    (one,) = estimate(tiny, ["upsampler"], CPU).stages
+    settings = ["stages.upsampler.train.batch_size=64", "stages.upsampler.train.steps=300"]
+    (two,) = estimate(load_recipe("tiny", settings), ["upsampler"], CPU).stages
+    assert one.seconds == pytest.approx(one.total_flops / 1e9 + 150 * one.parameters * 1e-9)
+    assert two.step_flops == 2 * one.step_flops
+    assert two.total_flops == 4 * one.total_flops
+    assert two.activation_bytes == pytest.approx(2 * one.activation_bytes, rel=0.01)
+    assert one.state_bytes == two.state_bytes > 4 * 4 * one.parameters
+
+
+def test_muon_keeps_one_moment(tiny: Recipe) -> None:
+    net = nn.Sequential(nn.Linear(10, 10), nn.LayerNorm(10))
+    assert state_bytes(net, TrainConfig(optimizer="adamw")) == 4 * 5 * (110 + 20)
+    assert state_bytes(net, TrainConfig(optimizer="muon")) == 4 * (5 * (110 + 20) - 100)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_the_optimizer_is_measured(optimizer: str) -> None:
+    config = TrainConfig.parse({"optimizer": optimizer})
+    assert 1e-13 < seconds_per_parameter(nn.Linear(64, 64), config, CPU) < 1e-4
+
+
+def test_a_frozen_clip_is_paid_for(tiny: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cost, "speed", lambda *_: 1e9)
+    clip, prior = estimate(tiny, ["clip", "prior"], CPU).stages
+    net = stage_on_meta(tiny, "prior", torch.float32).net
+    assert prior.state_bytes == state_bytes(net, tiny.train("prior")) + 4 * clip.parameters
+
+
+@pytest.mark.parametrize("name", ["prior", "upsampler"])
+def test_speed_is_measured(name: str, tiny: Recipe, tmp_path: Path) -> None:
+    net = Run(tiny, tmp_path, CPU).build(name).net
+    assert 1e6 < speed(net, 4, CPU, torch.float32) < 1e14
+
+
+def test_the_paper_is_reckoned_without_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cost, "speed", lambda *_: 1e15)
+    monkeypatch.setattr(cost, "seconds_per_parameter", lambda *_: 0.0)
+    (prior,) = estimate(load_recipe("dalle2"), ["prior"], CPU).stages
+    assert prior.parameters == pytest.approx(1e9, rel=0.05)
+    # 6 FLOPs a weight and token (260 of them), attention left out; and CLIP's forward passes
+    assert prior.step_flops > 6 * 4096 * 260 * 0.95e9
+    assert prior.samples == 4096 * 600_000

@@ -1,0 +1,105 @@
+"""Batch number b holds the same samples whoever makes it."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing as mp
+from typing import Any
+
+import pytest
+import torch
+
+from unclip.nn.tokenizer import Tokenizer
+from unclip.train.loader import Loader, collate, pictures
+
+SIZE = 4
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a single core
+
+
+@pytest.fixture
+def make(speckles: Any, tokenizer: Tokenizer) -> Any:
+    def make(batch: int = 3, workers: int = 0, rank: int = 0, world: int = 1) -> Loader:
+        return Loader(speckles(SIZE), tokenizer, batch, workers, rank, world)
+
+    return make
+
+
+def positions(loader: Loader, batches: int) -> list[list[int]]:
+    """The samples in the next batches; the first pixel of each tells its position."""
+    return [next(loader)["image"][:, 0, 0, 0].tolist() for _ in range(batches)]
+
+
+def test_a_batch_is_pixels_and_tokens(speckles: Any, tokenizer: Tokenizer, make: Any) -> None:
+    batch, samples = next(make()), [speckles(SIZE).sample(i) for i in range(3)]
+    assert batch.keys() == {"image", "text_tokens", "text_mask"}
+    assert batch["image"].dtype == torch.uint8
+    for index, sample in enumerate(samples):
+        assert (batch["image"][index].numpy() == sample["image"]).all()
+    tokens, mask = tokenizer.encode([sample["caption"] for sample in samples])
+    assert torch.equal(batch["text_tokens"], tokens)
+    assert torch.equal(batch["text_mask"], mask)
+    assert batch.keys() == collate(samples, tokenizer).keys()
+
+
+def test_pictures_run_from_minus_one_to_one() -> None:
+    images = torch.tensor([[0, 51, 255], [255, 0, 102]], dtype=torch.uint8).view(1, 1, 2, 3)
+    x = pictures(images)
+    assert x.shape == (1, 3, 1, 2)
+    assert x[0, :, 0, 0].tolist() == pytest.approx([-1, -0.6, 1])
+    assert x[0, :, 0, 1].tolist() == pytest.approx([1, -1, -0.2])
+    assert x.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_the_order_does_not_depend_on_the_number_of_workers(workers: int, make: Any) -> None:
+    expected = [[3 * b, 3 * b + 1, 3 * b + 2] for b in range(7)]
+    assert positions(make(workers=workers), 7) == expected
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_it_resumes_exactly_with_any_number_of_workers(workers: int, make: Any) -> None:
+    loader = make(workers=workers)
+    positions(loader, 4)  # the workers have made more by now, which must not count
+    assert loader.state_dict() == {"position": 12}
+    fresh = make(workers=2 - workers)
+    fresh.load_state_dict(loader.state_dict())
+    assert positions(fresh, 3) == positions(loader, 3) == [[12, 13, 14], [15, 16, 17], [18, 19, 20]]
+    loader.load_state_dict({"position": 1})
+    assert positions(loader, 1) == [[1, 2, 3]]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_ranks_share_the_stream_block_by_block(workers: int, make: Any) -> None:
+    ranks = [make(2, workers, rank, 2) for rank in range(2)]
+    assert positions(ranks[0], 3) == [[0, 1], [4, 5], [8, 9]]
+    assert positions(ranks[1], 3) == [[2, 3], [6, 7], [10, 11]]
+    assert ranks[0].state_dict() == ranks[1].state_dict() == {"position": 12}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_another_batch_size_goes_on_where_the_stream_stands(workers: int, make: Any) -> None:
+    loader = make(workers=workers)
+    seen = positions(loader, 2)
+    loader.resize(5)
+    seen += positions(loader, 2)
+    loader.resize(5)
+    seen += positions(loader, 1)
+    loader.resize(1)
+    seen += positions(loader, 1)
+    assert [len(batch) for batch in seen] == [3, 3, 5, 5, 5, 1]
+    assert sum(seen, []) == list(range(22))  # noqa: RUF017
+
+
+def test_workers_go_with_the_loader(make: Any) -> None:
+    """At once, and not when the garbage collector finds them: that takes 5 s a worker."""
+    others = set(mp.active_children())
+    loader = make(workers=2)
+    next(loader)
+    workers = set(mp.active_children()) - others
+    assert len(workers) == 2
+    gc.disable()
+    try:
+        del loader
+        assert not any(worker.is_alive() for worker in workers)
+    finally:
+        gc.enable()

@@ -1,0 +1,103 @@
+"""A run: from a recipe to a model folder, stage by stage."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from unclip.checkpoints import native
+from unclip.errors import DataError, TrainingError, UsageError
+from unclip.train.recipe import load_recipe
+from unclip.train.run import Run
+from unclip.train.state import load_state, saved_states
+
+CPU = torch.device("cpu")
+
+
+def test_a_trained_run_is_a_model_folder(trained: Run) -> None:
+    manifest = native.read_manifest(trained.model)
+    assert manifest.name == "tiny"
+    assert manifest.stages == ("clip", "prior", "decoder", "upsampler")
+    assert native.verify(trained.model) == []
+    assert (trained.model / "README.md").read_text() == trained.recipe.card
+    assert json.loads((trained.folder / "recipe.json").read_text()) == trained.recipe.dump()
+    for name in trained.recipe.stages:
+        assert trained.finished(name)
+        assert trained.steps_done(name) == trained.recipe.train(name).steps
+
+
+def test_the_model_holds_the_average_in_half_precision(trained: Run) -> None:
+    state = load_state(saved_states(trained.folder / "decoder" / "states")[-1])
+    weights = native.load_stage(trained.model, "decoder").net.state_dict()
+    for name, value in state.tensors["ema"].items():
+        assert torch.equal(weights[name], value.half().float())
+    assert any(not torch.equal(v, state.tensors["net"][k]) for k, v in state.tensors["ema"].items())
+
+
+def test_previews_show_the_prompts(trained: Run) -> None:
+    (file,) = (trained.folder / "decoder" / "previews").iterdir()
+    assert file.name == "step-00000100.png"
+    with Image.open(file) as sheet:
+        assert len(sheet.convert("RGB").getcolors(10**6)) > 50  # type: ignore[arg-type]
+        assert sheet.width >= 2 * 8
+
+
+def test_the_tokenizer_is_learnt_once(trained: Run) -> None:
+    before = (trained.folder / "tokenizer.json").read_bytes()
+    tokenizer = trained.tokenizer()
+    assert (trained.folder / "tokenizer.json").read_bytes() == before
+    assert (trained.model / "tokenizer.json").read_bytes() == before
+    assert len(tokenizer.pieces("a red circle")) == 3
+
+
+def test_a_run_is_not_begun_twice(trained: Run) -> None:
+    with pytest.raises(UsageError, match="holds a run already; go on with --resume"):
+        trained.begin(resume=False)
+    trained.begin(resume=True)
+
+
+def test_going_on_with_a_finished_stage_finds_its_state(trained: Run) -> None:
+    trainer = trained.trainer("prior")
+    assert trainer.step == trained.recipe.train("prior").steps
+    assert trainer.loader.state_dict()["position"] == 80 * 32
+
+
+def test_stages_wait_for_clip(tmp_path: Path) -> None:
+    run = Run(load_recipe("tiny"), tmp_path / "run", CPU)
+    run.begin(resume=False)
+    for name in ("prior", "decoder"):
+        with pytest.raises(TrainingError, match=f"train stage 'clip' first: '{name}' needs it"):
+            run.trainer(name)
+    assert run.steps_done("decoder") == 0
+    assert not run.finished("decoder")
+
+
+def test_networks_that_cannot_be_are_found_before_any_work(tmp_path: Path) -> None:
+    recipe = load_recipe("tiny", ["stages.decoder.network.out_channels=6"])
+    with pytest.raises(UsageError, match=r"network\.out_channels must be 3"):
+        Run(recipe, tmp_path / "run", CPU).check()
+    assert not (tmp_path / "run").exists()
+
+
+def test_data_that_are_not_there_are_found_before_any_work(tmp_path: Path) -> None:
+    recipe = load_recipe("tiny", ["data={source='folder', path='/nowhere'}"])
+    run = Run(recipe, tmp_path / "run", CPU)
+    with pytest.raises(DataError, match="no dataset folder at /nowhere"):
+        run.check()
+    Run(load_recipe("tiny"), tmp_path / "run", CPU).check()
+    assert not (tmp_path / "run").exists()
+
+
+def test_fresh_weights_depend_on_the_recipes_seed(tmp_path: Path) -> None:
+    def weights(seed: int, folder: str) -> torch.Tensor:
+        run = Run(load_recipe("tiny", [f"seed={seed}"]), tmp_path / folder, CPU)
+        run.begin(resume=False)
+        net = run.trainer("upsampler").net
+        return torch.cat([p.detach().flatten() for p in net.parameters()])
+
+    assert torch.equal(weights(0, "a"), weights(0, "b"))
+    assert not torch.equal(weights(0, "c"), weights(1, "d"))

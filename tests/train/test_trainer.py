@@ -1,0 +1,260 @@
+"""The one loop: exact resume, limits, what is told, and what a failure leaves behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from unclip.checkpoints.native import load_stage, save_stage
+from unclip.errors import TrainingError
+from unclip.rng import Rng
+from unclip.train.state import load_state, saved_states
+from unclip.train.trainer import Limits, Trainer
+
+Make = Callable[..., Trainer]
+
+
+def everything(trainer: Trainer) -> dict[str, Tensor]:
+    """Weights, average and optimizer of the newest saved state."""
+    state = load_state(saved_states(trainer.folder)[-1])
+    return {f"{g}/{key}": value for g, held in state.tensors.items() for key, value in held.items()}
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    assert a.keys() == b.keys()
+    return all(torch.equal(a[key], b[key]) for key in a)
+
+
+def stop_at(trainer: Trainer, step: int) -> Limits:
+    return Limits(stop=lambda: trainer.step >= step)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("clip", {}),
+        ("prior", {}),
+        ("decoder", {"network": {"dropout": 0.2}}),
+        ("decoder", {"optimizer": "muon"}),
+        ("upsampler", {}),
+    ],
+)
+def test_stopped_and_resumed_it_is_the_same_run_bit_for_bit(
+    kind: str, settings: dict[str, Any], make_trainer: Make, notes: Any
+) -> None:
+    settings = {**settings, "ramp": ((2, 6), (4, 3))}
+    whole = make_trainer(kind, "whole", **settings)
+    start = {key: value.clone() for key, value in whole.net.state_dict().items()}
+    assert whole.run(notes)
+    halves = make_trainer(kind, "halves", **settings)
+    assert not halves.run(notes, stop_at(halves, 3))
+    torch.manual_seed(123)  # another process would begin elsewhere
+    again = make_trainer(kind, "halves", **settings)
+    assert again.resume()
+    assert again.step == 3
+    assert again.run(notes)
+    assert same(everything(whole), everything(again))
+    assert (
+        whole.loader.state_dict()
+        == again.loader.state_dict()
+        == {"position": 4 * 2 + 6 * 2 + 3 * 2}
+    )
+    trained = whole.net.state_dict()
+    assert any(not torch.equal(trained[key], start[key]) for key in trained)
+
+
+def test_two_runs_are_equal_and_another_seed_is_not(make_trainer: Make, notes: Any) -> None:
+    one, two, other = (make_trainer("prior", folder) for folder in "abc")
+    other.seed = 1
+    for trainer in (one, two, other):
+        trainer.run(notes)
+    assert same(everything(one), everything(two))
+    assert not same(everything(one), everything(other))
+
+
+def test_without_a_state_there_is_nothing_to_resume(make_trainer: Make) -> None:
+    trainer = make_trainer()
+    assert not trainer.resume()
+    assert trainer.step == 0
+
+
+def test_a_state_of_another_shape_is_named(make_trainer: Make, notes: Any) -> None:
+    make_trainer("prior").run(notes)
+    wider = make_trainer("prior", network={"depth": 3})
+    with pytest.raises(TrainingError, match=r"step-00000006 does not fit the recipe: .*blocks\.2"):
+        wider.resume()
+    (saved_states(wider.folder)[-1] / "optimizer.safetensors").unlink()
+    with pytest.raises(TrainingError, match=r"step-00000006 is damaged: it has no optimizer"):
+        make_trainer("prior").resume()
+
+
+def test_batches_grow_as_the_ramp_says(make_trainer: Make, notes: Any) -> None:
+    trainer, sizes = make_trainer(ramp=((2, 7), (5, 2))), []
+    trainer.task.register_forward_hook(lambda _m, args, _o: sizes.append(len(args[0]["image"])))
+    trainer.run(notes)
+    assert sizes == [4, 4, 7, 7, 7, 2]
+
+
+def test_the_learning_rate_is_applied_step_by_step(make_trainer: Make, notes: Any) -> None:
+    trainer, rates = make_trainer(warmup=2, decay=0.5, learning_rate=0.03), []
+    (optimizer,) = trainer.optimizers
+    step = optimizer.step
+    optimizer.step = lambda: (  # type: ignore[method-assign]
+        rates.append([group["lr"] for group in optimizer.param_groups]) or step()
+    )
+    trainer.run(notes)
+    rising, falling = [0.01, 0.02, 0.03], [0.03, 0.02, 0.01]
+    assert [rate for rate, _ in rates] == pytest.approx(rising + falling)
+    assert all(first == second for first, second in rates)
+
+
+def test_what_is_told(make_trainer: Make, notes: Any) -> None:
+    trainer = make_trainer(steps=7, log_every=3, preview_every=2)
+    losses: list[float] = []
+    trainer.task.register_forward_hook(lambda _m, _a, out: losses.append(float(out[0].detach())))
+    assert trainer.run(notes)
+    assert [step for step, _ in notes.logged] == [3, 6, 7]
+    for (_, values), part in zip(notes.logged, (losses[:3], losses[3:6], losses[6:]), strict=True):
+        assert values["loss"] == pytest.approx(sum(part) / len(part), rel=1e-5)
+        assert values["images_per_second"] > 0
+        assert values["grad_norm"] > 0
+        assert "mse" in values
+    assert notes.logged[-1][1]["learning_rate"] == pytest.approx(3e-4 / (7 * 0.25))
+    assert [step for step, _ in notes.previews] == [2, 4, 6]
+    assert [step for step, _ in notes.saves] == [7]
+    assert notes.saves[0][1] == saved_states(trainer.folder)[-1]
+    assert trainer.seconds > 0
+
+
+def test_gradients_are_clipped(make_trainer: Make, notes: Any) -> None:
+    trainer, norms = make_trainer(clip_grad=1e-3), []
+    (optimizer,) = trainer.optimizers
+    step = optimizer.step
+
+    def spy() -> None:
+        grads = [p.grad.flatten() for p in trainer.net.parameters() if p.grad is not None]
+        norms.append(float(torch.cat(grads).norm()))
+        step()
+
+    optimizer.step = spy  # type: ignore[method-assign, assignment]
+    trainer.run(notes)
+    assert norms == pytest.approx([1e-3] * 6, rel=1e-2)
+    assert all(values["grad_norm"] > 0.01 for _, values in notes.logged)
+
+
+def test_limits_end_it_early_with_a_saved_state(make_trainer: Make, notes: Any) -> None:
+    by_minutes = make_trainer("prior", "minutes", steps=10**6)
+    assert not by_minutes.run(notes, Limits(minutes=0.3 / 60))
+    assert 1 <= by_minutes.step < 10**5
+    assert notes.saves == [(by_minutes.step, saved_states(by_minutes.folder)[-1])]
+    by_hand = make_trainer("prior", "hand")
+    assert not by_hand.run(notes, stop_at(by_hand, 2))
+    assert by_hand.step == 2
+    assert by_hand.run(notes)
+    assert by_hand.step == 6
+
+
+def test_a_finished_run_stays_as_it_is(make_trainer: Make, notes: Any) -> None:
+    trainer = make_trainer()
+    trainer.run(notes)
+    before = everything(trainer)
+    again = make_trainer()
+    again.resume()
+    assert again.run(notes)
+    assert same(everything(again), before)
+
+
+def test_states_are_saved_as_it_goes_and_two_are_kept(make_trainer: Make, notes: Any) -> None:
+    trainer = make_trainer(checkpoint_minutes=1e-9)
+    trainer.run(notes)
+    assert [step for step, _ in notes.saves] == [1, 2, 3, 4, 5, 6, 6]
+    assert [path.name for path in saved_states(trainer.folder)] == [
+        "step-00000005",
+        "step-00000006",
+    ]
+
+
+def spoil_the_loss(trainer: Trainer, from_step: int, kind: str) -> None:
+    """From that step on the loss is not finite, or only its gradient."""
+    forward = trainer.task.forward
+
+    def spoilt(batch: Any, rng: Rng) -> Any:
+        loss, metrics = forward(batch, rng)
+        if trainer.step >= from_step:
+            loss = loss * float("nan") if kind == "loss" else loss + (loss - loss.detach()).sqrt()
+        return loss, metrics
+
+    trainer.task.forward = spoilt  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("kind", ["loss", "grad_norm"])
+@pytest.mark.parametrize(
+    ("settings", "good"),
+    [
+        ({"log_every": 1}, None),
+        ({"log_every": 100}, None),
+        ({"log_every": 100, "checkpoint_minutes": 1e-9}, 3),
+        ({"log_every": 2, "checkpoint_minutes": 1e-9}, 3),
+    ],
+)
+def test_a_loss_that_is_not_finite_stops_and_leaves_the_last_good_state(
+    kind: str, settings: dict[str, Any], good: int | None, make_trainer: Make, notes: Any
+) -> None:
+    trainer = make_trainer(steps=8, **settings)
+    spoil_the_loss(trainer, 3, kind)
+    with pytest.raises(TrainingError, match=f"the (loss|{kind}) is not finite at step") as caught:
+        trainer.run(notes)
+    assert "\n" not in str(caught.value)
+    assert "learning_rate" in str(caught.value)
+    states = saved_states(trainer.folder)
+    if good is None:
+        assert states == []
+        assert "no state was saved yet" in str(caught.value)
+        return
+    assert states[-1].name == f"step-{good:08d}"
+    assert f"the last good state is {states[-1]}" in str(caught.value)
+    assert all(value.isfinite().all() for value in everything(trainer).values())
+    mended = make_trainer(steps=8)
+    mended.resume()
+    assert mended.run(notes)
+
+
+def test_a_stop_on_a_bad_loss_saves_nothing(make_trainer: Make, notes: Any) -> None:
+    trainer = make_trainer(log_every=100)
+    spoil_the_loss(trainer, 2, "loss")
+    with pytest.raises(TrainingError):
+        trainer.run(notes, stop_at(trainer, 4))
+    assert saved_states(trainer.folder) == []
+
+
+def test_the_averaged_stage_samples_with_the_average(
+    make_trainer: Make, make_cond: Any, notes: Any, tmp_path: Any
+) -> None:
+    trainer = make_trainer("decoder", learning_rate=0.01)
+    trainer.run(notes)
+    stage = trainer.averaged()
+    assert type(stage) is type(trainer.task.stage)
+    assert stage.net is trainer.ema.average
+    assert not stage.training
+    assert trainer.task.stage.training, "the one in training goes on"
+    save_stage(tmp_path / "it", stage, torch.float32)
+    cond, loaded = make_cond(2), load_stage(tmp_path, "it")
+    image = stage.sample(cond, Rng([0, 1])).image
+    assert torch.allclose(image, loaded.sample(cond, Rng([0, 1])).image, atol=1e-5)
+    raw = trainer.task.stage.eval().sample(cond, Rng([0, 1])).image
+    assert not torch.allclose(image, raw, atol=1e-4)
+
+
+def test_half_precision_trains_float32_weights(make_trainer: Make, notes: Any) -> None:
+    trainer, seen = make_trainer("decoder", precision="bfloat16"), set()
+    trainer.net.conv_in.register_forward_hook(lambda _m, _i, out: seen.add(out.dtype))  # type: ignore[union-attr, operator]
+    trainer.run(notes)
+    assert seen == {torch.bfloat16}
+    assert {p.dtype for p in trainer.net.parameters()} == {torch.float32}
+    exact = make_trainer("decoder", "exact")
+    exact.run(notes)
+    assert notes.logged[-1][1]["loss"] == pytest.approx(notes.logged[0][1]["loss"], rel=0.05)
