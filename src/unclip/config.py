@@ -49,6 +49,9 @@ def explain(cls: type[BaseModel], error: ValidationError, where: str = "") -> st
         return f"unknown setting '{name}'{nearest(keys[-1], known)}"
     if first["type"] == "missing":
         return f"setting '{name}' is missing"
+    if first["type"] == "value_error":  # a validator of ours, whose text says what it got
+        text = str(first["ctx"]["error"])
+        return f"section '{name}': {text}" if name else text
     return f"setting '{name}': {first['msg'][:1].lower()}{first['msg'][1:]}, got {first['input']!r}"
 
 

@@ -44,7 +44,8 @@ def place(module: nn.Module, device: torch.device) -> None:
 def fast_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 where the hardware multiplies it fast, else float32."""
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if fast else torch.float32
     if device.type == "cpu" and cpu_has_bf16():
         return torch.bfloat16
     return torch.float32

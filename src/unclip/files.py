@@ -55,7 +55,7 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
     try:
         yield beside
-        for file in beside.rglob("*"):
+        for file in (*beside.rglob("*"), beside):
             _sync(file)
         beside.chmod(0o777 & ~_umask())
         _swap(beside, path)
@@ -84,7 +84,11 @@ def _swap(beside: Path, path: Path) -> None:
         return
     old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent)) / "old"
     path.rename(old)
-    beside.rename(path)
+    try:
+        beside.rename(path)
+    except OSError:
+        old.rename(path)
+        raise
     shutil.rmtree(old.parent, ignore_errors=True)
 
 

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, OutputError
 
 SHARD_BYTES = 14 * 2**20
 """Largest weights file written, but for a single tensor that is larger."""
@@ -20,7 +20,11 @@ SHARD_BYTES = 14 * 2**20
 def save_tensors(
     folder: Path, name: str, tensors: Mapping[str, Tensor], shard_bytes: int = SHARD_BYTES
 ) -> list[str]:
-    """Write `tensors` into `folder` and return the files' names, in order."""
+    """Write `tensors` into `folder` and return the files' names, in order.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
     shards: list[dict[str, Tensor]] = [{}]
     room = shard_bytes
     for key, tensor in tensors.items():
@@ -35,7 +39,10 @@ def save_tensors(
     for number, shard in enumerate(shards, start=1):
         suffix = f"-{number:05d}-of-{len(shards):05d}" if many else ""
         files.append(f"{name}{suffix}.safetensors")
-        save_file(shard, folder / files[-1])
+        try:
+            save_file(shard, folder / files[-1])
+        except SafetensorError as error:  # its way to say that the disk is full
+            raise OutputError(f"cannot write {folder / files[-1]}: {error}") from None
     return files
 
 

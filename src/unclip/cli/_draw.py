@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 BATCH = 16
 """Pictures drawn at once, so that memory does not grow with how many are asked for."""
 
-_NOT_SETTINGS = ("prompt", "n", "seed", "on_step")
+_NOT_SETTINGS = ("self", "prompt", "n", "seed", "on_step")
 
 
 def draw(

@@ -27,7 +27,7 @@ def models(context: typer.Context) -> None:
     \b
     Examples:
       unclip models
-      unclip models show emoji
+      unclip models show emoji-cpu
       unclip models show runs/mine/model
     """
     if context.invoked_subcommand is None:

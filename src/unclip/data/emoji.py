@@ -23,7 +23,8 @@ class EmojiConfig(config.Config):
     """Which scenes to compose.
 
     `path` is a corpus folder (`unclip data emoji`). `vocabulary`, `nouns` (the objects to keep,
-    all where empty) and `styles` narrow what it holds; without `styles`, all of them are used, the corpus' first one unnamed in captions.
+    all where empty) and `styles` narrow what it holds; without `styles`, all of them are used,
+    the corpus' first one unnamed in captions.
     `split` is `train` (nothing held out), `heldout` (nothing else; also by kind:
     `heldout-pairs`, `heldout-colours`, `heldout-counts`) or `any`.
     """

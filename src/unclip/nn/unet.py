@@ -44,12 +44,16 @@ class UNetConfig(Config):
 
     @model_validator(mode="after")
     def _divisible(self) -> UNetConfig:
-        factor = self.space_to_depth * 2 ** (len(self.multipliers) - 1)
-        if self.image_size % factor:
-            raise ValueError(f"image_size {self.image_size} is not a multiple of {factor}")
+        if self.image_size % self.unit:
+            raise ValueError(f"image_size {self.image_size} is not a multiple of {self.unit}")
         if self.channels % 32:
             raise ValueError(f"channels {self.channels} is not a multiple of 32")
         return self
+
+    @property
+    def unit(self) -> int:
+        """Every picture's side is a multiple of this: what is folded, halved at each level."""
+        return self.space_to_depth * 2 ** (len(self.multipliers) - 1)
 
 
 @dataclass(frozen=True)

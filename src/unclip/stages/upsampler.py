@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+import math
+from typing import Any, ClassVar, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -42,6 +43,21 @@ class UpsamplerConfig(DiffusionConfig):
     sampling: Sampling = Sampling(steps=27, threshold="clamp")
     drop_text: float = 0.0
     drop_image: float = 0.0
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> Self:
+        large, factor = self.network.image_size, self.network.image_size // self.low_res_size
+        if large % self.low_res_size:
+            raise ValueError(f"network.image_size {large} is not a multiple of low_res_size")
+        unit = math.lcm(factor, self.network.unit)
+        if self.crop_side > large or self.crop_side % unit:
+            raise ValueError(f"crop {self.crop_side} is not a multiple of {unit}, {large} at most")
+        return self
+
+    @property
+    def crop_side(self) -> int:
+        """Side of the training crops."""
+        return self.crop or self.network.image_size // 4
 
 
 class Upsampler(DiffusionStage):
@@ -108,7 +124,7 @@ class Upsampler(DiffusionStage):
 
     def _crop(self, image: Tensor, rng: Rng) -> Tensor:
         """One random crop a sample, aligned to small pixels: (B, 3, crop, crop)."""
-        side = self.config.crop or image.shape[-1] // 4
+        side = self.config.crop_side
         places = (image.shape[-1] - side) // self.factor + 1
         corner = (rng.rand(2) * places).long() * self.factor  # (B, 2)
         line = corner[:, :, None] + torch.arange(side, device=corner.device)  # (B, 2, crop)

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from ..data import Sample, Source
+from ..errors import UnclipError
 from ..nn.tokenizer import Tokenizer
 
 Batch = dict[str, Tensor]
@@ -31,20 +32,24 @@ def pictures(images: Tensor) -> Tensor:
     return images.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-class _Blocks(IterableDataset[Batch]):
+class _Blocks(IterableDataset[Batch | UnclipError]):
     """Worker w of W makes batches w, w + W, ... of this rank's share of the stream."""
 
     def __init__(self, loader: Loader) -> None:
         self.loader = loader
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Batch | UnclipError]:
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
         mine = self.loader
         index, count = mine.rank + mine.world * worker, mine.world * workers
         stream = iter(mine.source.shard(index, count, mine.batch_size))
         while True:
-            yield collate(list(islice(stream, mine.batch_size)), mine.tokenizer)
+            try:
+                yield collate(list(islice(stream, mine.batch_size)), mine.tokenizer)
+            except UnclipError as error:
+                yield error  # as a value: raised, it would arrive with a traceback for its text
+                return
 
 
 class Loader:
@@ -65,18 +70,20 @@ class Loader:
         self.source, self.tokenizer = source, tokenizer
         self.batch_size, self.workers = batch_size, workers
         self.rank, self.world = rank, world
-        self._batches: Iterator[Batch] | None = None
+        self._batches: Iterator[Batch | UnclipError] | None = None
 
     def __next__(self) -> Batch:
         if self._batches is None:
             self._batches = self._start()
         batch = next(self._batches)
+        if isinstance(batch, UnclipError):
+            raise batch
         state = self.source.state_dict()
         state["position"] += self.batch_size * self.world
         self.source.load_state_dict(state)
         return batch
 
-    def _start(self) -> Iterator[Batch]:
+    def _start(self) -> Iterator[Batch | UnclipError]:
         # of a copy: in a reference cycle the workers would be left to the garbage collector,
         # which finalises their queues first and then waits 5 s for each of them
         blocks = _Blocks(copy.copy(self))

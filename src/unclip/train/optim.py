@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..errors import TrainingError
 from .recipe import TrainConfig
 
 EDGES = ("conv_in", "conv_out", "patch")
@@ -98,6 +99,11 @@ def orthogonal(matrices: Tensor, steps: int = 5) -> Tensor:
     return out
 
 
+def _moments(optimizer: torch.optim.Optimizer) -> tuple[str, ...]:
+    """Names of what an optimizer keeps for a parameter."""
+    return ("momentum",) if isinstance(optimizer, Muon) else ("step", "exp_avg", "exp_avg_sq")
+
+
 def learning_rate(config: TrainConfig, step: int) -> float:
     """Linear warm-up, then constant, then linearly down over the last `decay` of the steps.
 
@@ -124,7 +130,11 @@ def optimizer_tensors(
 def restore_optimizers(
     optimizers: Iterable[torch.optim.Optimizer], net: nn.Module, tensors: dict[str, Tensor]
 ) -> None:
-    """Undo `optimizer_tensors`."""
+    """Undo `optimizer_tensors`.
+
+    Raises:
+        TrainingError: the tensors are another optimizer's, or of another network.
+    """
     parameters = dict(net.named_parameters())
     owners = {
         id(parameter): optimizer
@@ -134,6 +144,10 @@ def restore_optimizers(
     }
     for key, value in tensors.items():
         moment, _, name = key.partition("/")
-        parameter = parameters[name]
-        device = "cpu" if moment == "step" else parameter.device
-        owners[id(parameter)].state[parameter][moment] = value.to(device)
+        parameter = parameters.get(name)
+        owner = owners.get(id(parameter))
+        if parameter is None or owner is None or moment not in _moments(owner):
+            raise TrainingError(f"the saved optimizer state does not fit the recipe: '{key}'")
+        # strides as the parameter's: in another layout kernels may round otherwise, and are slower
+        like = value if moment == "step" else torch.empty_like(parameter.detach())
+        owner.state[parameter][moment] = like.copy_(value)

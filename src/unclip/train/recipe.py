@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from ..config import Config, override, read_toml
 from ..data import SOURCES, Source
@@ -15,13 +15,15 @@ from ..stages import STAGES, StageConfig
 
 PRESETS = Path(__file__).parent.parent / "presets"
 
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
 
 class TrainConfig(Config):
     """How one stage is trained."""
 
     steps: int = Field(1000, ge=1)
     batch_size: int = Field(64, ge=1)
-    ramp: tuple[tuple[int, int], ...] = Field(
+    ramp: tuple[tuple[NonNegativeInt, PositiveInt], ...] = Field(
         (), description="(step, batch size) pairs: from that step on, that size"
     )
     optimizer: Literal["adamw", "muon"] = "adamw"
@@ -29,7 +31,7 @@ class TrainConfig(Config):
     warmup: int = Field(200, ge=0, description="steps of linear warm-up")
     decay: float = Field(0.25, ge=0, le=1, description="last share of the steps: down to zero")
     weight_decay: float = Field(0.01, ge=0)
-    betas: tuple[float, float] = (0.9, 0.99)
+    betas: tuple[Beta, Beta] = (0.9, 0.99)
     clip_grad: float = Field(1.0, gt=0, description="largest gradient norm")
     ema: float = Field(0.999, ge=0, lt=1)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -63,7 +65,7 @@ class Recipe(Config):
     """
 
     name: str
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**32)
     data: dict[str, Any]
     tokenizer: TokenizerConfig = TokenizerConfig()
     stages: dict[str, dict[str, Any]] = Field(min_length=1)
@@ -151,8 +153,8 @@ def load_recipe(path: str | Path, assignments: Sequence[str] = ()) -> Recipe:
         UsageError: no such file or preset, or a setting that is unknown or out of range.
     """
     file = Path(path)
-    if not file.is_file():
-        file = PRESETS / f"{Path(path).stem}.toml"
+    if not file.is_file() and file.name == str(path):  # a mistyped path is no preset's name
+        file = PRESETS / f"{path}.toml"
     if not file.is_file():
         known = sorted(preset.stem for preset in PRESETS.glob("*.toml"))
         raise UsageError(

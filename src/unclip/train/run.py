@@ -10,7 +10,6 @@ model/                      a native model folder of all stages so far, usable a
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
@@ -23,7 +22,7 @@ from ..stages import STAGES, Stage
 from ..stages.clip import ClipStage
 from .loader import Loader
 from .recipe import Recipe
-from .state import saved_states
+from .state import saved_states, step_of
 from .task import Task
 from .trainer import Trainer
 
@@ -77,9 +76,7 @@ class Run:
     def steps_done(self, name: str) -> int:
         """Steps in the newest saved state of a stage, 0 where there is none."""
         states = saved_states(self.folder / name / "states")
-        if not states:
-            return 0
-        return int(json.loads((states[-1] / "state.json").read_text())["step"])
+        return step_of(states[-1]) if states else 0
 
     def tokenizer(self) -> Tokenizer:
         """Load the run's tokenizer, or learn it from the data's captions first."""

@@ -40,7 +40,13 @@ def save_state(folder: Path, state: State) -> Path:
 
 def saved_states(folder: Path) -> list[Path]:
     """Complete states, oldest first."""
-    return sorted(path for path in folder.glob("step-*") if (path / "state.json").is_file())
+    found = (path for path in folder.glob("step-*") if path.name.removeprefix("step-").isdecimal())
+    return sorted((path for path in found if (path / "state.json").is_file()), key=step_of)
+
+
+def step_of(state: Path) -> int:
+    """The step that a saved state's folder is named after."""
+    return int(state.name.removeprefix("step-"))
 
 
 def load_state(path: Path) -> State:

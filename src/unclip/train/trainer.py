@@ -102,7 +102,6 @@ class Trainer:
                 break
             if now - saved > 60 * self.config.checkpoint_minutes:
                 self._check_finite(totals)
-                self._check_finite(totals)
                 watcher.saved(self.step, self.save())
                 saved = time.monotonic()
         self._check_finite(totals)
@@ -206,6 +205,9 @@ class Trainer:
                 first = str(error).splitlines()[1].strip()
                 raise TrainingError(f"{states[-1]} does not fit the recipe: {first}") from None
         restore_optimizers(self.optimizers, self.net, state.tensors["optimizer"])
-        self.step, self.seconds = state.values["step"], state.values["seconds"]
-        self.loader.load_state_dict(state.values["data"])
+        try:
+            self.step, self.seconds = int(state.values["step"]), float(state.values["seconds"])
+            self.loader.load_state_dict(state.values["data"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise TrainingError(f"{states[-1] / 'state.json'} is damaged: {error!r}") from None
         return True

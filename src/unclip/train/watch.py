@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..checkpoints import native
+from ..files import atomic_file
 from ..grid import make_grid
 from ..pipeline import Pipeline, to_pictures
 from ..rng import Rng
@@ -83,9 +84,8 @@ class RunWatcher:
         image = chain.fold(chain.encode(prompts), rng).image
         assert image is not None
         sheet = make_grid(to_pictures(image), labels=prompts)
-        folder = self.run.folder / self.name / "previews"
-        folder.mkdir(parents=True, exist_ok=True)
-        sheet.save(folder / f"step-{step:08d}.png")
+        with atomic_file(self.run.folder / self.name / "previews" / f"step-{step:08d}.png") as file:
+            sheet.save(file, format="PNG")
 
 
 def _chain(run: Run, name: str, stage: Stage) -> Pipeline | None:
