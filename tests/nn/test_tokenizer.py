@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import json
 import re
 import unicodedata
 from pathlib import Path
@@ -133,47 +132,6 @@ def test_the_vocabulary_never_exceeds_its_size() -> None:
     assert back(small, letters[50]) == letters[50]
 
 
-def clip_files(folder: Path) -> tuple[Path, Path, dict[str, int]]:
-    """A tiny vocabulary in the layout of CLIP's: bytes, bytes that end a word, merges, specials."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [chr(256 + i) for i in range(256 - len(printable))]  # GPT-2's stand-ins
-    letters = [chr(byte) for byte in printable] + others
-    merges = ["r e", "re d</w>", "c a", "ca r</w>", "1 2</w>"]
-    tokens = [*letters, *(f"{letter}</w>" for letter in letters)]
-    tokens += [merge.replace(" ", "") for merge in merges] + ["<|startoftext|>", "<|endoftext|>"]
-    ids = {token: index for index, token in enumerate(tokens)}
-    (folder / "vocab.json").write_text(json.dumps(ids))
-    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n")
-    return folder / "vocab.json", folder / "merges.txt", ids
-
-
-def test_clips_own_bpe_is_read_from_its_files(tmp_path: Path) -> None:
-    """openai/CLIP: lower-cased words, single digits and runs of signs; padded with "!" (id 0)."""
-    vocab, merges, ids = clip_files(tmp_path)
-    clip = Tokenizer.clip(vocab, merges, context=12)
-    words = ["a</w>", "red</w>", "car</w>", "1</w>", "2</w>", "!", "!</w>"]
-    assert clip.pieces("A  Red car 12!!") == [ids[word] for word in words]
-    assert clip.decode(torch.tensor(clip.pieces("A  Red car"))) == "a red car"
-    tokens, mask = clip.encode(["car!"])
-    start, end = ids["<|startoftext|>"], ids["<|endoftext|>"]
-    expected = [start, ids["car</w>"], ids["!</w>"], end] + [0] * 8
-    assert tokens[0].tolist() == expected
-    assert mask[0].tolist() == [True] * 4 + [False] * 8
-    assert end not in clip.pieces("<|endoftext|>")
-    clip.save(tmp_path / "tokenizer.json")
-    loaded = Tokenizer.load(tmp_path / "tokenizer.json", 12)
-    assert loaded.encode(["car!", "狐"])[0].tolist() == clip.encode(["car!", "狐"])[0].tolist()
-
-
-def test_clip_files_that_are_not_are_named(tmp_path: Path) -> None:
-    vocab, merges, ids = clip_files(tmp_path)
-    with pytest.raises(CheckpointError, match=r"cannot read CLIP's .*none\.json and .*merges\.txt"):
-        Tokenizer.clip(tmp_path / "none.json", merges)
-    vocab.write_text(json.dumps({token: i for token, i in ids.items() if "end" not in token}))
-    with pytest.raises(CheckpointError, match=r"vocab\.json is not CLIP's .* '<\|endoftext\|>'"):
-        Tokenizer.clip(vocab, merges)
-
-
 def test_training_is_reproducible() -> None:
     captions = ["a red car", "a blue car", "the moon"] * 3
     assert (
@@ -205,47 +163,3 @@ def test_a_final_full_stop_means_nothing(tokenizer: Tokenizer) -> None:
     for text in ("A red car.", "a red car!", "a red car ...", "a red car。"):
         assert torch.equal(tokenizer.encode([text])[0], plain)
     assert tokenizer.pieces("st. bernard") != tokenizer.pieces("st bernard")
-
-
-@pytest.fixture
-def clip_files(tmp_path: Path) -> tuple[Path, Path]:
-    """A vocabulary laid out as CLIP's: bytes, bytes that end a word, merges, two special ones."""
-    signs = list("!'abcdefghijklmnopqrstuvwxyz0123456789")
-    merges = ["c a", "ca r</w>", "r e", "re d</w>", "' s</w>"]
-    merged = ["".join(merge.split()) for merge in merges]
-    words = [
-        *signs,
-        *(f"{sign}</w>" for sign in signs),
-        *merged,
-        "<|startoftext|>",
-        "<|endoftext|>",
-    ]
-    vocab, file = tmp_path / "vocab.json", tmp_path / "merges.txt"
-    vocab.write_text(json.dumps({word: index for index, word in enumerate(words)}))
-    file.write_text("#version: 0.2\n" + "\n".join(merges) + "\n")
-    return vocab, file
-
-
-def test_clips_own_bpe(clip_files: tuple[Path, Path], tmp_path: Path) -> None:
-    ids = json.loads(clip_files[0].read_text())
-    tokenizer = Tokenizer.clip(*clip_files, context=12)
-    words = ["red</w>", "car</w>", "'s</w>", "4</w>", "2</w>", "a</w>", "!</w>"]
-    assert tokenizer.pieces("Red  CAR's 42 a!") == [ids[word] for word in words]
-    tokens, mask = tokenizer.encode(["a car"])
-    start, end = ids["<|startoftext|>"], ids["<|endoftext|>"]
-    assert tokens[0].tolist() == [start, ids["a</w>"], ids["car</w>"], end] + [0] * 8
-    assert int(mask.sum()) == 4
-    assert tokenizer.decode(tokens[0, :4]) == "a car"
-    tokenizer.save(tmp_path / "tokenizer.json")
-    again = Tokenizer.load(tmp_path / "tokenizer.json", 12)
-    assert torch.equal(again.encode(["red car"])[0], tokenizer.encode(["red car"])[0])
-
-
-def test_files_that_are_not_clips(clip_files: tuple[Path, Path], tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="nowhere"):
-        Tokenizer.clip(tmp_path / "nowhere", clip_files[1])
-    vocab = json.loads(clip_files[0].read_text())
-    del vocab["<|startoftext|>"]
-    clip_files[0].write_text(json.dumps(vocab))
-    with pytest.raises(CheckpointError, match="startoftext"):
-        Tokenizer.clip(*clip_files)
