@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..config import Config
+from ..errors import UsageError
 from ..types import Cond
 from .layers import TimestepMlp, select, zero
 from .text import TextConfig, TextEncoder
@@ -53,7 +54,8 @@ class UNetConfig(Config):
     @property
     def unit(self) -> int:
         """Every picture's side is a multiple of this: what is folded, halved at each level."""
-        return self.space_to_depth * 2 ** (len(self.multipliers) - 1)
+        unit: int = self.space_to_depth * 2 ** (len(self.multipliers) - 1)
+        return unit
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,8 @@ class AttentionBlock(nn.Module):
     def __init__(self, config: UNetConfig, channels: int, context_dim: int) -> None:
         super().__init__()
         self.heads = max(1, channels // config.head_dim)
+        if channels % self.heads:
+            raise UsageError(f"{channels} channels cannot be split into {self.heads} heads")
         self.norm = nn.GroupNorm(32, channels)
         self.qkv = nn.Linear(channels, 3 * channels)
         self.context = nn.Linear(context_dim, 2 * channels) if context_dim else None

@@ -30,14 +30,24 @@ class Sampling(Config):
     sampler: str = "ddim"
     steps: int = Field(50, ge=1)
     guidance_scale: float = Field(1.0, ge=0, description="1 is none and costs half")
-    eta: float = Field(0.0, ge=0, description="fresh noise: 0 deterministic, 1 ancestral")
+    eta: float | None = Field(
+        None,
+        ge=0,
+        description="fresh noise: 0 deterministic, 1 ancestral; none is the sampler's own",
+    )
     threshold: Literal["none", "clamp", "dynamic"] = "none"
     limit: float = Field(1.0, gt=0, description="what x0 is clamped to")
 
     def merge(self, changes: dict[str, Any]) -> Sampling:
-        """A copy with the settings in `changes` that are not None. Raises UsageError."""
+        """A copy with the settings in `changes` that are not None. Raises UsageError.
+
+        Another sampler comes with its own eta: DDPM with DDIM's 0 would never add noise.
+        """
         known = {key: value for key, value in changes.items() if value is not None}
-        return Sampling.parse({**self.dump(), **known}, "sampling")
+        kept = self.dump()
+        if known.get("sampler", self.sampler) != self.sampler:
+            del kept["eta"]
+        return Sampling.parse({**kept, **known}, "sampling")
 
 
 class StageConfig(Config):
@@ -157,7 +167,8 @@ class DiffusionStage(Stage):
         x = rng.randn(*self.shape(cond)) * levels[0].sigma.to(rng.device)
         report = partial(_report, self.kind, on_step) if on_step else None
         run = samplers.find(options.sampler)
-        x = run(self.denoiser(cond, options), x, levels, rng, report, eta=options.eta)
+        own = {} if options.eta is None else {"eta": options.eta}
+        x = run(self.denoiser(cond, options), x, levels, rng, report, **own)
         return self.config.space.decode(x)
 
     def denoising_loss(

@@ -49,15 +49,10 @@ class UpsamplerConfig(DiffusionConfig):
         large, factor = self.network.image_size, self.network.image_size // self.low_res_size
         if large % self.low_res_size:
             raise ValueError(f"network.image_size {large} is not a multiple of low_res_size")
-        unit = math.lcm(factor, self.network.unit)
-        if self.crop_side > large or self.crop_side % unit:
-            raise ValueError(f"crop {self.crop_side} is not a multiple of {unit}, {large} at most")
+        unit, crop = math.lcm(factor, self.network.unit), self.crop or large // 4
+        if crop > large or crop % unit:
+            raise ValueError(f"crop {crop} is not a multiple of {unit} and {large} at most")
         return self
-
-    @property
-    def crop_side(self) -> int:
-        """Side of the training crops."""
-        return self.crop or self.network.image_size // 4
 
 
 class Upsampler(DiffusionStage):
@@ -124,7 +119,7 @@ class Upsampler(DiffusionStage):
 
     def _crop(self, image: Tensor, rng: Rng) -> Tensor:
         """One random crop a sample, aligned to small pixels: (B, 3, crop, crop)."""
-        side = self.config.crop_side
+        side = self.config.crop or image.shape[-1] // 4
         places = (image.shape[-1] - side) // self.factor + 1
         corner = (rng.rand(2) * places).long() * self.factor  # (B, 2)
         line = corner[:, :, None] + torch.arange(side, device=corner.device)  # (B, 2, crop)
