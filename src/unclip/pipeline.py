@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, Self
@@ -25,6 +25,9 @@ from .types import Cond, OnStep
 
 BUNDLED = "emoji-cpu"
 """The model that comes with the package."""
+
+BATCH = 16
+"""Pictures drawn at once, so that memory does not grow with how many are asked for."""
 
 MAIN_STAGE = "decoder"
 """The stage whose sampling settings are named without its name."""
@@ -118,10 +121,13 @@ class Pipeline:
             raise UsageError(f"model '{self.name}' has no stage that makes a picture")
         given = {key: value for key, value in settings.items() if value is not None}
         sampling = self._by_stage(given)
-        rng = Rng([seed + index for index in range(n)], self.device)
-        cond = self.fold(self.encode([prompt] * n), rng, sampling, on_step)
-        assert cond.image is not None
-        pictures = to_pictures(cond.image)
+        pictures: list[Image.Image] = []
+        for start in range(0, n, BATCH):
+            seeds = [seed + index for index in range(start, min(start + BATCH, n))]
+            rng = Rng(seeds, self.device)
+            cond = self.fold(self.encode([prompt] * len(seeds)), rng, sampling, on_step)
+            assert cond.image is not None
+            pictures += to_pictures(cond.image)
         for index, picture in enumerate(pictures):
             record = Record(prompt, seed + index, given, self.name, self.hash, __version__)
             picture.info["unclip"] = record.to_json()
@@ -142,7 +148,7 @@ class Pipeline:
         """Run every stage in order. Each draws from its own fork of `rng`."""
         for name, stage in self.stages.items():
             options = dict((sampling or {}).get(name, {}))
-            cond = stage.sample(cond, rng.fork(name), options, on_step)
+            cond = stage.sample(cond, rng.fork(name), options, _renamed(on_step, name))
         return cond
 
     def _by_stage(self, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -161,6 +167,13 @@ class Pipeline:
         for stage, values in result.items():
             sampled[stage].config.sampling.merge(values)
         return result
+
+
+def _renamed(on_step: OnStep | None, name: str) -> OnStep | None:
+    """`on_step` told the stage's name in the model instead of its kind."""
+    if on_step is None:
+        return None
+    return lambda step: on_step(replace(step, stage=name))
 
 
 def check_request(prompt: str, n: int) -> None:

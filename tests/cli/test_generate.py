@@ -73,7 +73,7 @@ def test_large_numbers_are_drawn_in_batches(
     unclip: RunCli, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unclip("generate", "a fox", "-n", 3, "--seed", 0, "-o", "a/", "--model", model)
-    monkeypatch.setattr("unclip.cli._draw.BATCH", 2)
+    monkeypatch.setattr("unclip.pipeline.BATCH", 2)
     assert unclip("generate", "a fox", "-n", 3, "--seed", 0, "-o", "b/", "--model", model).code == 0
     for name in ("a-fox-0.png", "a-fox-1.png", "a-fox-2.png"):
         assert np.array_equal(pixels(Path("a") / name), pixels(Path("b") / name))

@@ -11,15 +11,16 @@ import pytest
 from unclip.checkpoints.native import load_model, read_manifest
 from unclip.cli._terminal import si
 from unclip.nn.layers import parameter_count
+from unclip.pipeline import BUNDLED
 
 RunCli = Callable[..., Any]
 
 
 def test_list(unclip: RunCli, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unclip.pipeline.bundled_models", lambda: {"emoji": model, "other": model})
+    monkeypatch.setattr("unclip.pipeline.bundled_models", lambda: {BUNDLED: model, "other": model})
     done = unclip("models")
     assert done.code == 0
-    assert done.out.splitlines()[0] == "emoji (the default)"
+    assert done.out.splitlines()[0] == f"{BUNDLED} (the default)"
     assert "other\n" in done.out
     assert "clip, prior, decoder, upsampler" in done.out
     assert str(model) in done.out

@@ -1,4 +1,4 @@
-"""Drawing pictures for a command: in batches, with progress."""
+"""Drawing pictures for a command, with progress."""
 
 from __future__ import annotations
 
@@ -13,9 +13,6 @@ if TYPE_CHECKING:
 
     from ..pipeline import Pipeline
 
-BATCH = 16
-"""Pictures drawn at once, so that memory does not grow with how many are asked for."""
-
 _NOT_SETTINGS = ("self", "prompt", "n", "seed", "on_step")
 
 
@@ -26,9 +23,5 @@ def draw(
     for name in _NOT_SETTINGS:
         if name in settings:
             raise UsageError(f"unknown setting '{name}': it is not a setting of the sampling")
-    pictures: list[Image] = []
     with sampling_progress() as on_step:
-        for start in range(0, n, BATCH):
-            count = min(BATCH, n - start)
-            pictures += pipe.generate(prompt, count, seed + start, on_step, **settings)
-    return pictures
+        return pipe.generate(prompt, n, seed, on_step, **settings)

@@ -42,7 +42,7 @@ def emoji(
         ),
     ] = Path("assets/node_modules"),
     vocabulary: Annotated[
-        str, typer.Option(metavar="everyday|all", help="Which emoji: some 250, or all.")
+        str, typer.Option(metavar="everyday|all", help="Which emoji: 290 everyday ones, or all.")
     ] = "all",
     styles: Annotated[
         str | None,
