@@ -85,6 +85,16 @@ def test_a_stage_draws_the_same_whatever_comes_after(pipe: Pipeline) -> None:
     assert torch.equal(seen[0], seen[1])
 
 
+def test_each_stage_draws_from_its_own_fork_of_the_seed(pipe: Pipeline) -> None:
+    names = ("clip", "prior", "decoder")
+    cond = pipe.encode(["a red circle"])
+    for name in names:
+        cond = pipe.stages[name].sample(cond, Rng([f"7/{name}"]))
+    assert cond.image is not None
+    (picture,) = chain(pipe, *names).generate("a red circle", seed=7)
+    assert to_pictures(cond.image)[0].tobytes() == picture.tobytes()
+
+
 def test_a_picture_tells_how_to_make_it_again(pipe: Pipeline, trained: Run, tmp_path: Path) -> None:
     pictures = pipe.generate(
         "a green triangle", n=2, seed=5, steps=3, prior_guidance_scale=2.0, eta=0.5, sampler=None

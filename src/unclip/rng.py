@@ -64,7 +64,6 @@ class BatchRng(Rng):
 
 
 def _generator(seed: int | str) -> torch.Generator:
-    if isinstance(seed, str) or not 0 <= seed < 2**64:  # PyTorch takes 64 bits
-        digest = hashlib.sha256(str(seed).encode()).digest()
-        seed = int.from_bytes(digest[:8], "little", signed=True)
-    return torch.Generator().manual_seed(seed)
+    # hashed, because the generator keeps 32 bits of a seed: 0 and 2**32 would draw the same
+    digest = hashlib.sha256(str(seed).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little", signed=True))
