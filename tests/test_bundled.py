@@ -1,0 +1,59 @@
+"""The model that comes with the package: whole, small enough, and it draws what is asked."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+import unclip
+from unclip.checkpoints.native import verify
+from unclip.pipeline import BUNDLED, bundled_models
+
+MIB = 2**20
+
+
+@pytest.fixture(scope="module")
+def pipe() -> unclip.Pipeline:
+    return unclip.load(device="cpu")
+
+
+def pixels(picture: Image.Image) -> NDArray[np.float64]:
+    return np.asarray(picture, dtype=np.float64)
+
+
+def test_it_is_whole_and_within_its_size() -> None:
+    folder = bundled_models()[BUNDLED]
+    sizes = [file.stat().st_size for file in folder.rglob("*") if file.is_file()]
+    assert verify(folder) == []
+    assert max(sizes) < 15 * MIB
+    assert sum(sizes) < 45 * MIB
+    assert "Apache-2.0" in (folder / "README.md").read_text(), "the card names the data's licence"
+
+
+def test_one_seed_is_one_picture_whatever_the_batch(pipe: unclip.Pipeline) -> None:
+    two = pipe.generate("a pumpkin", n=2, seed=7)
+    one = pipe.generate("a pumpkin", seed=8)[0]
+    assert one.size == (256, 256)
+    assert np.abs(pixels(two[1]) - pixels(one)).mean() < 2.0
+    assert np.abs(pixels(two[0]) - pixels(one)).mean() > 5.0
+
+
+@pytest.mark.parametrize(
+    ("prompt", "corner", "centre"),
+    [
+        ("a pumpkin on a blue background", "blue", "red"),
+        ("a red apple on a green background", "green", "red"),
+        ("a big frog on a red background", "red", "green"),
+    ],
+)
+def test_colours_are_where_the_sentence_puts_them(
+    prompt: str, corner: str, centre: str, pipe: unclip.Pipeline
+) -> None:
+    picture = pixels(pipe.generate(prompt, seed=7)[0])
+    channels = ["red", "green", "blue"]
+    corners = picture[[8, 8, -8, -8], [8, -8, 8, -8]].mean(0)
+    middle = picture[96:160, 96:160].mean((0, 1))
+    assert channels[int(corners.argmax())] == corner
+    assert channels[int(middle.argmax())] == centre
