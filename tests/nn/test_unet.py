@@ -114,8 +114,14 @@ def test_context_is_the_image_tokens_and_then_the_text(cond: Cond) -> None:
     net = make()
     encoded = net.encode(cond)
     assert [kv.shape for kv in encoded.context] == [(2, 4 + 5, 2 * 64)] * 4
-    assert encoded.vector is not None
-    assert encoded.vector.shape == (2, 128)
+    # a unit vector's numbers are tiny: they are brought to about 1 first
+    z_i = cond.image_embed * 12**0.5  # type: ignore[operator]
+    encodings = net.text(cond.text_tokens, cond.text_mask)
+    expected = net.image_vector(z_i) + net.text_vector(encodings[:, -1])
+    assert torch.allclose(encoded.vector, expected, atol=1e-5)  # type: ignore[arg-type]
+    tokens = torch.cat([net.image_context(z_i).view(2, 4, 16), net.text_context(encodings)], dim=1)
+    first = net.down[2].attention
+    assert torch.allclose(encoded.context[0], first.keys_values(tokens), atol=1e-5)
     without_text = cond.replace(keep_text=torch.tensor([False, False]))
     without_image = cond.replace(keep_image=torch.tensor([False, False]))
     for dropped, stays in ((without_text, slice(0, 4)), (without_image, slice(4, 9))):

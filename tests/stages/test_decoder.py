@@ -58,6 +58,25 @@ def test_pictures_stay_in_range(make_stage: Callable[..., Any], cond: Cond) -> N
     assert float(image.abs().max()) <= 1
 
 
+@pytest.mark.parametrize(
+    ("threshold", "limit", "most"),
+    [("none", 1.0, 99.0), ("clamp", 0.3, 0.3), ("dynamic", 0.4, 0.4)],
+)
+def test_the_guess_of_every_step_is_thresholded(
+    threshold: str, limit: float, most: float, make_stage: Callable[..., Any], cond: Cond
+) -> None:
+    stage = make_stage("decoder", sampling={"guidance_scale": 9.0, "steps": 4})
+    largest: list[float] = []
+    stage.sample(
+        cond,
+        Rng([0, 1, 2]),
+        {"threshold": threshold, "limit": limit},
+        lambda step: largest.append(float(step.x0.abs().max())),
+    )
+    assert max(largest) <= most + 1e-6
+    assert max(largest) > (2.0 if threshold == "none" else 0.9 * limit)
+
+
 def test_a_learned_variance_needs_twice_the_channels(make_stage: Callable[..., Any]) -> None:
     plain = make_stage("decoder")
     for channels, learned, want in ((3, True, 6), (6, False, 3)):

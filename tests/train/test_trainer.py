@@ -249,6 +249,18 @@ def test_the_averaged_stage_samples_with_the_average(
     assert not torch.allclose(image, raw, atol=1e-4)
 
 
+def test_the_average_follows_every_step(make_trainer: Make, notes: Any) -> None:
+    trainer = make_trainer(steps=2, ema=0.5)
+    expected = {key: value.clone() for key, value in trainer.net.state_dict().items()}
+    for step in range(2):
+        trainer.run(notes, stop_at(trainer, step + 1))
+        decay = (1 + step) / (10 + step)
+        for key, value in trainer.net.state_dict().items():
+            expected[key] = decay * expected[key] + (1 - decay) * value
+    for key, value in trainer.ema.average.state_dict().items():
+        assert torch.allclose(value, expected[key], atol=1e-6)
+
+
 def test_half_precision_trains_float32_weights(make_trainer: Make, notes: Any) -> None:
     trainer, seen = make_trainer("decoder", precision="bfloat16"), set()
     trainer.net.conv_in.register_forward_hook(lambda _m, _i, out: seen.add(out.dtype))  # type: ignore[union-attr, operator]
