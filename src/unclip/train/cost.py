@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..device import describe, fast_dtype
+from ..device import describe, fast_dtype, place
 from ..nn.layers import parameter_count
 from ..nn.transformer import Attention, Transformer, TransformerConfig
 from ..nn.unet import ResBlock, UNet
@@ -216,7 +216,7 @@ def speed(net: nn.Module, batch_size: int, device: torch.device, dtype: torch.dt
     )
     with FlopCounterMode(display=False) as counter:
         copy.deepcopy(block).to("meta")(*(one.to("meta") for one in inputs))
-    block.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    place(block, device)
     inputs = [one.to(device).requires_grad_() for one in inputs]  # as deep within a network
 
     def run() -> None:
