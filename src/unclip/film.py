@@ -1,0 +1,221 @@
+"""Animations: frames to a GIF, a WebP, or through ffmpeg to an MP4."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from .errors import OutputError, UsageError
+from .files import atomic_file
+from .grid import make_grid
+
+FILM_FORMATS = {".gif": "GIF", ".webp": "WEBP", ".mp4": "MP4"}
+"""A file's suffix to the format that is written."""
+
+MIN_FPS = 0.1
+MAX_FPS = {"GIF": 50.0, "WEBP": 100.0, "MP4": 240.0}
+"""Browsers play a GIF whose frames take less than 20 ms at 10 frames a second."""
+
+_MAX_SIDE = {"GIF": 65535, "WEBP": 16383, "MP4": 16384}
+
+
+def check_film(path: Path | str) -> str:
+    """The format that `save_film` would write; so that a mistake is found before the work.
+
+    Raises:
+        UsageError: the suffix is none of `FILM_FORMATS`.
+        OutputError: an MP4 without ffmpeg on the PATH.
+    """
+    path = Path(path)
+    kind = FILM_FORMATS.get(path.suffix.lower())
+    if kind is None:
+        known = ", ".join(FILM_FORMATS)
+        raise UsageError(f"cannot write '{path.suffix}' films: {path} should end in one of {known}")
+    if kind == "MP4":
+        _ffmpeg(path)
+    return kind
+
+
+def save_film(
+    frames: Sequence[Image.Image],
+    path: Path | str,
+    fps: float = 12.0,
+    loop: bool = True,
+    bounce: bool = False,
+) -> None:
+    """Write an animation, atomically. WebP is lossless; so is a GIF of up to 256 colours.
+
+    Args:
+        frames: at least one, all of one size.
+        path: ends in one of `FILM_FORMATS`.
+        fps: frames a second.
+        loop: play for ever rather than once; an MP4 leaves that to its player.
+        bounce: go back to the start through the frames between, so that a loop has no jump.
+
+    Raises:
+        UsageError: no frames, of several sizes or too large; an impossible `fps` or suffix.
+        OutputError: the file cannot be written, ffmpeg is missing or fails.
+    """
+    path = Path(path)
+    kind = check_film(path)
+    _check_frames(frames, kind)
+    if not MIN_FPS <= fps <= MAX_FPS[kind]:
+        raise UsageError(
+            f"fps must be between {MIN_FPS:g} and {MAX_FPS[kind]:g} for {kind}, got {fps:g}"
+        )
+    pictures = [frame.convert("RGB") for frame in frames]
+    if bounce:
+        pictures += pictures[-2:0:-1]
+    with atomic_file(path) as beside:
+        if kind == "MP4":
+            _write_mp4(pictures, beside, fps, path)
+        else:
+            _write_animation(pictures, beside, fps, loop, kind)
+
+
+def strip(frames: Sequence[Image.Image], labels: Sequence[str] | None = None) -> Image.Image:
+    """All frames in one row, with a caption under each where wanted.
+
+    Raises:
+        UsageError: there are no frames.
+    """
+    if not frames:
+        raise UsageError("there are no frames to lay out")
+    return make_grid(frames, columns=len(frames), labels=labels)
+
+
+def _check_frames(frames: Sequence[Image.Image], kind: str) -> None:
+    sizes = sorted({frame.size for frame in frames})
+    if len(sizes) != 1:
+        found = " and ".join(f"{w}x{h}" for w, h in sizes) or "none"
+        raise UsageError(f"a film needs frames of one size, got {found}")
+    if not 1 <= min(sizes[0]) <= max(sizes[0]) <= _MAX_SIDE[kind]:
+        size, most = f"{sizes[0][0]}x{sizes[0][1]}", _MAX_SIDE[kind]
+        raise UsageError(f"frames of {kind} have sides of 1 to {most} pixels, got {size}")
+
+
+def _write_animation(
+    pictures: list[Image.Image], path: Path, fps: float, loop: bool, kind: str
+) -> None:
+    tick = 10 if kind == "GIF" else 1  # milliseconds
+    if kind == "GIF":
+        pictures = indexed(pictures)
+        options: dict[str, object] = {"loop": 0} if loop else {}  # 1 would play it twice
+    else:
+        options = {"lossless": True, "loop": 0 if loop else 1}
+    times = [round(1000 / tick * number / fps) * tick for number in range(len(pictures) + 1)]
+    pictures[0].save(
+        path,
+        format=kind,
+        save_all=True,
+        append_images=pictures[1:],
+        duration=[end - start for start, end in pairwise(times)],  # the sum stays right
+        **options,
+    )
+
+
+def indexed(pictures: Sequence[Image.Image]) -> list[Image.Image]:
+    """RGB pictures with a palette (mode "P"), without dithering, which flat areas would show.
+
+    Up to 256 colours in all are kept exactly, in one palette; up to 256 in one picture exactly,
+    in its own; of more, each picture gets its own best 256.
+    """
+    each = [_colours(picture) for picture in pictures]
+    kept = [colours for colours in each if colours is not None]
+    shared = _few(np.unique(np.concatenate(kept))) if len(kept) == len(each) else None
+    if shared is not None:
+        each = [shared] * len(each)
+    return [
+        _reduced(picture) if colours is None else _exact(picture, colours)
+        for picture, colours in zip(pictures, each, strict=True)
+    ]
+
+
+def _codes(picture: Image.Image) -> NDArray[np.uint32]:
+    """(H, W): 0xRRGGBB."""
+    pixels = np.asarray(picture).astype(np.uint32)
+    codes: NDArray[np.uint32] = pixels @ np.array([1 << 16, 1 << 8, 1], np.uint32)
+    return codes
+
+
+def _few(colours: NDArray[np.uint32]) -> NDArray[np.uint32] | None:
+    return colours if len(colours) <= 256 else None
+
+
+def _colours(picture: Image.Image) -> NDArray[np.uint32] | None:
+    """The sorted colours of a picture, None where there are more than 256."""
+    return _few(np.unique(_codes(picture)))
+
+
+def _exact(picture: Image.Image, colours: NDArray[np.uint32]) -> Image.Image:
+    result = Image.fromarray(np.searchsorted(colours, _codes(picture)).astype(np.uint8), "P")
+    result.putpalette(
+        np.stack([colours >> 16, colours >> 8, colours], -1).astype(np.uint8).tobytes()
+    )
+    return result
+
+
+def _reduced(picture: Image.Image) -> Image.Image:
+    return picture.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+
+
+def _ffmpeg(path: Path) -> str:
+    program = shutil.which("ffmpeg")
+    if program is None:
+        raise OutputError(
+            f"cannot write {path}: .mp4 needs ffmpeg, which is not on the PATH; "
+            "install it, or write .gif or .webp"
+        )
+    return program
+
+
+def _write_mp4(pictures: list[Image.Image], beside: Path, fps: float, path: Path) -> None:
+    """Pipe raw frames into ffmpeg. Raises OutputError with its last words where it fails."""
+    width, height = (side + side % 2 for side in pictures[0].size)  # 4:2:0 needs even sides
+    command = [
+        *(_ffmpeg(path), "-hide_banner", "-loglevel", "error", "-y"),
+        *("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"{fps:g}"),
+        *("-i", "pipe:0", "-an", "-vf", "scale=out_color_matrix=bt709:out_range=tv"),
+        *("-pix_fmt", "yuv420p", "-colorspace", "bt709", "-color_primaries", "bt709"),
+        *("-color_trc", "bt709", "-movflags", "+faststart", "-f", "mp4", f"file:{beside}"),
+    ]
+    with tempfile.TemporaryFile() as words:  # a pipe that nobody empties would fill up and block
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=words
+        )
+        try:
+            assert process.stdin is not None
+            _feed(process.stdin, (_even(picture) for picture in pictures))
+            code = process.wait()
+        finally:
+            process.kill()
+            process.wait()
+        if code:
+            words.seek(0)
+            last = words.read().decode(errors="replace").strip().rpartition("\n")[2]
+            raise OutputError(f"cannot write {path}: ffmpeg: {last or f'exit status {code}'}")
+
+
+def _feed(pipe: IO[bytes], pictures: Iterable[NDArray[np.uint8]]) -> None:
+    """Write frames until the reader has gone; why it has, its exit status tells."""
+    try:
+        with pipe:
+            for picture in pictures:
+                pipe.write(picture.tobytes())
+    except BrokenPipeError:
+        pass
+
+
+def _even(picture: Image.Image) -> NDArray[np.uint8]:
+    """(H, W, 3) with even sides: the last row and column are repeated where needed."""
+    pixels = np.asarray(picture)
+    return np.pad(pixels, ((0, pixels.shape[0] % 2), (0, pixels.shape[1] % 2), (0, 0)), "edge")

@@ -1,0 +1,465 @@
+"""Pictures and masks that a person hands in: read safely, upright, in sRGB, and as tensors."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+from torch import Tensor
+
+from .errors import UsageError
+
+Source = str | Path | bytes | BinaryIO | Image.Image
+"""A file's path, its bytes, an open binary file (read from its start) or a picture."""
+
+MAX_PIXELS = 64_000_000
+"""Width times height of the largest picture that is decoded."""
+
+MAX_BYTES = 256 * 2**20
+"""How much is read from a pipe, whose length nobody knows."""
+
+# Pillow's classes, not Image.open: that one warns of bombs, and stopping a warning is not
+# thread-safe; nor does it ever get to the formats that are left out, such as EPS.
+_READERS: dict[str, type[ImageFile.ImageFile]] = {
+    "PNG": PngImagePlugin.PngImageFile,
+    "JPEG": JpegImagePlugin.JpegImageFile,
+    "WEBP": WebPImagePlugin.WebPImageFile,
+    "GIF": GifImagePlugin.GifImageFile,
+    "BMP": BmpImagePlugin.BmpImageFile,
+    "TIFF": TiffImagePlugin.TiffImageFile,
+    "AVIF": AvifImagePlugin.AvifImageFile,
+    "PPM": PpmImagePlugin.PpmImageFile,
+}
+_BUILT = {"WEBP": WebPImagePlugin.SUPPORTED, "AVIF": AvifImagePlugin.SUPPORTED}
+
+FORMATS = tuple(kind for kind in _READERS if _BUILT.get(kind, True))
+"""What is read here; WEBP and AVIF only where Pillow was built with them."""
+
+_MAGIC = {
+    "PNG": rb"\x89PNG\r\n\x1a\n",
+    "JPEG": rb"\xff\xd8\xff",
+    "WEBP": rb"RIFF....WEBP",
+    "GIF": rb"GIF8[79]a",
+    "BMP": rb"BM",
+    "TIFF": rb"II[*+]\0|MM\0[*+]",
+    "AVIF": rb".{4}ftyp(.{4}){0,8}?avi[fs]",
+    "PPM": rb"P[1-6fF]\s",
+    "EPS": rb"%!PS|\xc5\xd0\xd3\xc6",
+    "PDF": rb"%PDF",
+    "SVG": rb"\s*(<\?xml|<svg)",
+    "PSD": rb"8BPS",
+    "HEIC": rb".{4}ftyp(hei[cmsx]|hev[cmsx]|mif1|msf1)",
+    "ICO": rb"\0\0\x01\0",
+    "JPEG 2000": rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51",
+    "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL ",
+    "QOI": rb"qoif",
+}
+
+# What Pillow raises at a damaged file. A warning is raised only where they are made errors.
+_DAMAGE = (
+    *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, AttributeError),
+    *(ArithmeticError, RuntimeError, MemoryError, struct.error, zlib.error),
+    *(Image.DecompressionBombError, Warning),
+)
+
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # EXIF 2.32, 4.6.4 A: what has to be done to a stored picture to see it upright
+
+_NO_MASK = (
+    "no mask: give one that is transparent where to paint (or white, if it has no alpha "
+    "channel), or make those parts of the picture itself transparent"
+)
+_WHERE_DARK = [255] * 128 + [0] * 128
+_WHERE_BRIGHT = [0] * 128 + [255] * 128
+
+
+def read_image(source: Source, at_least: int | None = None, name: str | None = None) -> Image.Image:
+    """Any picture as upright 8-bit sRGB on white: mode "RGB", carrying no metadata.
+
+    Of an animation the first frame. 16 bits a channel lose their lower half; numbers without a
+    depth ("I", "F") count as 0..1, 0..255 or 0..65535, whichever they fit.
+
+    Args:
+        source: see `Source`.
+        at_least: the smallest side that is needed: a JPEG of more than twice that is decoded
+            at a half, a quarter or an eighth of its size.
+        name: what errors call it; its path unless given.
+
+    Raises:
+        UsageError: missing, no picture, of another format than `FORMATS`, damaged, without
+            pixels or of more than `MAX_PIXELS`.
+    """
+    return _on_white(*_read(source, name or _name_of(source), at_least))
+
+
+def read_mask(
+    source: Source | None,
+    size: tuple[int, int],
+    image: Image.Image | None = None,
+    name: str | None = None,
+) -> Image.Image:
+    """Where to paint: mode "L" of `size`, 255 where to paint and 0 where to keep.
+
+    A mask with an alpha channel says so with it, as in the OpenAI Images API: paint what is
+    transparent (alpha < 128). One without says so with its brightness, as in diffusers and most
+    editors: paint what is white (>= 128).
+
+    Args:
+        source: the mask; without it, the alpha channel of `image` is the mask.
+        size: (width, height) of the picture. A mask of the same proportions is resized.
+        image: a picture with an alpha channel, used only where there is no `source`.
+        name: what errors call it.
+
+    Raises:
+        UsageError: what `read_image` raises; no mask, other proportions, or nothing to paint.
+    """
+    given = image if source is None else source
+    called = name or _name_of(given, "the mask")
+    rgb, alpha = (None, None) if given is None else _read(given, called)
+    if rgb is None or (alpha is None and source is None):
+        raise UsageError(_NO_MASK)
+    return _mask_of(rgb, alpha, size, called)
+
+
+def read_image_and_mask(
+    image: Source, mask: Source | None = None
+) -> tuple[Image.Image, Image.Image]:
+    """A picture to edit ("RGB") and where to paint ("L", 255 there and 0 elsewhere).
+
+    Without `mask` the picture's own alpha channel is the mask, and the colours that lie hidden
+    under what is transparent stay as they are.
+
+    Raises:
+        UsageError: see `read_image` and `read_mask`.
+    """
+    rgb, alpha = _read(image, _name_of(image))
+    shown = _on_white(rgb, alpha)
+    if mask is not None:
+        return shown, read_mask(mask, rgb.size)
+    if alpha is None:
+        raise UsageError(_NO_MASK)
+    paint = _mask_of(rgb, alpha, rgb.size, _name_of(image))
+    return Image.composite(rgb, shown, paint), paint
+
+
+def square(image: Image.Image, side: int) -> Image.Image:
+    """The middle of a picture, (side, side), antialiased as the training data are.
+
+    Raises:
+        UsageError: `side` is below 1.
+    """
+    if side < 1:
+        raise UsageError(f"a picture's side must be at least 1 pixel, got {side}")
+    short = min(image.size)
+    left, top = (image.width - short) // 2, (image.height - short) // 2
+    middle = image.crop((left, top, left + short, top + short))
+    return middle.resize((side, side), Image.Resampling.BICUBIC, reducing_gap=3.0)
+
+
+def to_tensor(images: Sequence[Image.Image]) -> Tensor:
+    """B pictures of one size -> (B, 3, H, W) float32 in [-1, 1].
+
+    Raises:
+        UsageError: there is none, or their sizes differ.
+    """
+    sizes = {image.size for image in images}
+    if len(sizes) != 1:
+        found = " and ".join(sorted(f"{w}x{h}" for w, h in sizes)) or "none"
+        raise UsageError(f"pictures of one size are needed, got {found}")
+    pixels = torch.from_numpy(np.stack([np.asarray(image.convert("RGB")) for image in images]))
+    return (pixels.permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous()
+
+
+def to_pictures(image: Tensor) -> list[Image.Image]:
+    """(B, 3, H, W), clamped to [-1, 1] -> B pictures. Undoes `to_tensor` exactly."""
+    pixels = ((image.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return [Image.fromarray(one) for one in np.asarray(pixels.permute(0, 2, 3, 1).cpu())]
+
+
+def mask_tensor(mask: Image.Image) -> Tensor:
+    """A mask -> (1, 1, H, W) float32: 1 where it is white (>= 128), 0 elsewhere."""
+    return torch.from_numpy(np.asarray(mask.convert("L")) >= 128).float()[None, None]
+
+
+def digest(image: Image.Image) -> str:
+    """12 hexadecimal digits that tell a picture's pixels and size from any other's."""
+    head = f"{image.width}x{image.height}:".encode()
+    return hashlib.sha256(head + image.convert("RGB").tobytes()).hexdigest()[:12]
+
+
+def _name_of(source: Source | None, otherwise: str = "the picture") -> str:
+    """A path as it is, in quotes where it would not be seen for what it is."""
+    name = source if isinstance(source, str | os.PathLike) else getattr(source, "name", None)
+    if not isinstance(name, str | os.PathLike):
+        return otherwise
+    text = str(name)
+    return text if text == text.strip() != "" and text.isprintable() else repr(text)
+
+
+def _read(
+    source: Source, name: str, at_least: int | None = None
+) -> tuple[Image.Image, Image.Image | None]:
+    """Upright colours ("RGB") and their alpha ("L") where there is one. Raises UsageError."""
+    kind = "picture"
+    try:
+        if isinstance(source, Image.Image):
+            _check_size(source.size, name)
+            source.load()
+            image = source
+        else:
+            with _stream(source, name) as stream:
+                kind = _kind_of(stream.read(64), name)
+                image = _decode(kind, stream, name, at_least)
+        image = _upright(image)
+        return _split(_eight_bits(image, name))
+    except UsageError:
+        raise
+    except _DAMAGE as error:
+        why = str(error).partition("\n")[0].replace("not identified by this driver", "no pixels")
+        raise UsageError(f"cannot read {name}: this {kind} is damaged or unusual ({why})") from None
+
+
+@contextmanager
+def _stream(source: str | Path | bytes | BinaryIO, name: str) -> Iterator[BinaryIO]:
+    """What `source` holds, from its start, to be read in any order."""
+    if isinstance(source, bytes | bytearray | memoryview):
+        source = io.BytesIO(source)
+    with ExitStack() as stack:
+        if isinstance(source, str | os.PathLike):
+            try:
+                source = stack.enter_context(Path(source).open("rb"))
+            except (OSError, ValueError) as error:  # ValueError: a NUL inside
+                reason = getattr(error, "strerror", None) or error
+                raise UsageError(f"cannot read {name}: {reason}") from None
+        yield _rewound(source, name)
+
+
+def _rewound(stream: BinaryIO, name: str) -> BinaryIO:
+    """The stream at its start; a pipe, which has no way back, in memory."""
+    if not hasattr(stream, "read"):
+        raise UsageError(f"cannot read a picture from a {type(stream).__name__}")
+    if getattr(stream, "seekable", bool)():
+        stream.seek(0)
+        return stream
+    data = stream.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise UsageError(f"cannot read {name}: it is longer than {MAX_BYTES // 2**20} MB")
+    return io.BytesIO(data)
+
+
+def _kind_of(head: bytes, name: str) -> str:
+    """The format that a file starts like. Raises UsageError where it is not read here."""
+    if not head:
+        raise UsageError(f"cannot read {name}: it is empty")
+    kinds = (kind for kind, magic in _MAGIC.items() if re.match(magic, head, re.DOTALL))
+    kind = next(kinds, None)
+    if kind is None:
+        raise UsageError(f"cannot read {name}: it is not a picture ({', '.join(FORMATS)})")
+    if kind not in FORMATS:
+        raise UsageError(
+            f"cannot read {name}: format {kind} is not read here; save it as one of "
+            f"{', '.join(FORMATS)}"
+        )
+    return kind
+
+
+def _decode(kind: str, stream: BinaryIO, name: str, at_least: int | None) -> Image.Image:
+    """The first frame, decoded. A header that promises too much is refused before that."""
+    stream.seek(0)
+    _check_size(_size_ahead(kind, stream), name)
+    stream.seek(0)
+    image = _READERS[kind](stream)
+    _check_size(image.size, name)
+    if kind == "TIFF":  # libtiff makes room for a whole tile, however small the picture
+        tags = cast(TiffImagePlugin.TiffImageFile, image).tag_v2
+        _check_size((tags.get(322, 1), tags.get(323, 1)), name)
+    if at_least is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
+        image.draft(None, (2 * at_least, 2 * at_least))  # twice: `square` filters the rest
+    image.load()
+    return image
+
+
+def _check_size(size: tuple[int, int], name: str) -> None:
+    width, height = size
+    if width < 1 or height < 1:
+        raise UsageError(f"cannot read {name}: it has no pixels ({width}x{height})")
+    if width * height > MAX_PIXELS:
+        raise UsageError(
+            f"cannot read {name}: {width}x{height} pixels are more than the limit of "
+            f"{MAX_PIXELS // 10**6} million; make it smaller first"
+        )
+
+
+def _size_ahead(kind: str, stream: BinaryIO) -> tuple[int, int]:
+    """The size of the two formats of which Pillow takes note only after an alarm of its own."""
+    if kind == "GIF":
+        return _gif_size(stream)
+    head = stream.read(30)
+    if kind != "WEBP" or len(head) < 30:
+        return 1, 1
+    if head[12:16] == b"VP8X":
+        return _little(head[24:27]) + 1, _little(head[27:30]) + 1
+    if head[12:16] == b"VP8L":
+        bits = _little(head[21:25])
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    return _little(head[26:28]) & 0x3FFF, _little(head[28:30]) & 0x3FFF
+
+
+def _little(data: bytes) -> int:
+    return int.from_bytes(data, "little")
+
+
+def _gif_size(stream: BinaryIO) -> tuple[int, int]:
+    """The canvas of a GIF, which grows where its first frame reaches beyond (GIF89a, 18-20)."""
+    head = stream.read(13)
+    width, height, flags = struct.unpack("<HHB", head[6:11])
+    stream.seek(3 << (flags & 7) + 1 if flags & 128 else 0, io.SEEK_CUR)  # the palette
+    while (mark := stream.read(1)) not in (b"", b";"):
+        if mark == b",":
+            x, y, w, h = struct.unpack("<HHHH", stream.read(8))
+            return max(width, x + w), max(height, y + h)
+        if mark == b"!":
+            stream.read(1)
+            while length := stream.read(1):
+                if length == b"\0":
+                    break
+                stream.seek(length[0], io.SEEK_CUR)
+    return width, height
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned as its EXIF data say; not at all where they are damaged."""
+    turn = None
+    with suppress(*_DAMAGE):
+        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+    return image if turn is None else image.transpose(turn)
+
+
+def _eight_bits(image: Image.Image, name: str) -> Image.Image:
+    """Modes "I;16", "I" and "F" to "L", or "LA" where one value stands for transparent."""
+    if image.mode[0] not in "IF":
+        return image
+    values = np.asarray(image)
+    pixels = Image.fromarray(_scaled(values, image.mode, name).astype(np.uint8))
+    key = image.info.get("transparency")
+    if key is not None:
+        alpha = Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8))
+        pixels = Image.merge("LA", (pixels, alpha))
+    if "icc_profile" in image.info:
+        pixels.info["icc_profile"] = image.info["icc_profile"]
+    return pixels
+
+
+def _scaled(values: NDArray[Any], mode: str, name: str) -> NDArray[Any]:
+    """Numbers in 0..255, from 0..65535, 0..255 or, in mode "F", 0..1. Raises UsageError."""
+    low, high = values.min().item(), values.max().item()
+    limit = 255 if mode == "F" else 65535
+    if not 0 <= low <= high <= limit:  # false for NaN, too
+        raise UsageError(f"cannot read {name}: its values ({low} to {high}) leave 0 to {limit}")
+    if mode == "F":
+        return (values * (255 if high <= 1 else 1)).round()
+    return values >> 8 if mode != "I" or high > 255 else values
+
+
+def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """Any 8-bit mode to sRGB colours, transparent ones too, and alpha."""
+    profile = image.info.get("icc_profile")
+    gray = Image.getmodebase(image.mode) == "L" and image.mode != "P"
+    space = "CMYK" if image.mode == "CMYK" else "GRAY" if gray else "RGB "
+    if not image.has_transparency_data:
+        return _to_srgb(image, profile, space), None
+    key = image.info.get("transparency")
+    if isinstance(key, tuple) and max(key) > 255:  # of 16 bits, as the pixels once were
+        image = image.copy()
+        image.info["transparency"] = tuple(value >> 8 for value in key)
+    rgba = image.convert("RGBA")
+    return _to_srgb(rgba.convert("RGB"), profile, space), rgba.getchannel("A")
+
+
+def _to_srgb(image: Image.Image, profile: Any, space: str) -> Image.Image:
+    """To "RGB", through the embedded ICC profile where it is one that can be used."""
+    changed = _through_profile(image, profile, space) if isinstance(profile, bytes) else None
+    result = changed or image.convert("RGB")
+    if result is image:
+        result = image.copy()
+    result.info = {}  # else a PNG saved from it would carry the profile it no longer has
+    return result
+
+
+def _through_profile(image: Image.Image, profile: bytes, space: str) -> Image.Image | None:
+    """From the profile's colours to sRGB; None where that cannot, or need not, be done."""
+    try:
+        from PIL import ImageCms
+
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if source.profile.xcolor_space != space:
+            return None
+        if space == "RGB " and "srgb" in ImageCms.getProfileDescription(source).lower():
+            return None
+        mode = {"GRAY": "L", "CMYK": "CMYK"}.get(space, "RGB")
+        return ImageCms.profileToProfile(
+            image.convert(mode),
+            source,
+            ImageCms.createProfile("sRGB"),
+            outputMode="RGB",
+            flags=ImageCms.Flags.HIGHRESPRECALC,  # else dark grays are off by several steps
+        )
+    except (ImportError, ImageCms.PyCMSError, *_DAMAGE):
+        return None
+
+
+def _on_white(rgb: Image.Image, alpha: Image.Image | None) -> Image.Image:
+    if alpha is None:
+        return rgb
+    return Image.composite(rgb, Image.new("RGB", rgb.size, "white"), alpha)
+
+
+def _mask_of(
+    rgb: Image.Image, alpha: Image.Image | None, size: tuple[int, int], name: str
+) -> Image.Image:
+    """`read_mask` of what was read."""
+    mask = alpha.point(_WHERE_DARK) if alpha else rgb.convert("L").point(_WHERE_BRIGHT)
+    (w, h), (mask_w, mask_h) = size, mask.size
+    # the smaller one may be up to a pixel off in one direction: |h * mask_w / w - mask_h| < 1
+    if mask.size != size and abs(w * mask_h - h * mask_w) >= max(w, h, mask_w, mask_h):
+        raise UsageError(f"{name} is {mask_w}x{mask_h}, the picture {w}x{h}: give one of its size")
+    mask = mask if mask.size == size else mask.resize(size, Image.Resampling.NEAREST)
+    if mask.getbbox() is None:
+        raise UsageError(
+            f"nothing to paint: {name} is opaque everywhere; make transparent what is to be "
+            "painted, or give a mask without an alpha channel, white on black"
+            if alpha
+            else f"nothing to paint: {name} is black everywhere; make white what is to be painted"
+        )
+    return mask
