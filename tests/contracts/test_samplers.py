@@ -1,6 +1,6 @@
 """What every sampler keeps, judged by data whose exact denoiser is known.
 
-A new function in `diffusion/samplers.py` is tested by existing.
+A new function in `diffusion/samplers/` is tested by existing.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from unclip.diffusion.samplers import SAMPLERS, find
+from unclip.diffusion.samplers import SAMPLERS, ddim, find
 from unclip.diffusion.schedule import Cosine, Edm, Linear, Schedule
 from unclip.errors import Cancelled, UsageError
 from unclip.rng import BatchRng, Rng
@@ -20,7 +20,7 @@ EVERY = pytest.mark.parametrize("name", SAMPLERS)
 SCHEDULE = pytest.mark.parametrize(
     "schedule", [Cosine(), Linear(), Edm()], ids=["cosine", "linear", "edm"]
 )
-STEPS = 400
+STEPS, DRAWS = 400, 2000
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def start(levels: list[Level], rng: Rng, width: int = 2) -> torch.Tensor:
 def test_a_gaussian_is_drawn_with_its_mean_and_spread(
     name: str, schedule: Schedule, gaussian: Any
 ) -> None:
-    rng, levels = BatchRng(name, 4000), schedule.grid(STEPS)
+    rng, levels = BatchRng(name, DRAWS), schedule.grid(STEPS)
     drawn = SAMPLERS[name](gaussian.denoise, start(levels, rng), levels, rng)
     assert drawn.mean(0).tolist() == pytest.approx([0.5, -1.0], abs=0.02)
     assert drawn.std(0).tolist() == pytest.approx([0.3, 0.3], rel=0.05)
@@ -51,10 +51,10 @@ def test_a_mixture_keeps_its_modes_and_their_shares(
     name: str, schedule: Schedule, mixture: Any
 ) -> None:
     data = mixture(((-1.0,), (1.0,)), (0.3, 0.7), 0.2)
-    rng, levels = BatchRng(name, 4000), schedule.grid(STEPS)
+    rng, levels = BatchRng(name, DRAWS), schedule.grid(STEPS // 2)
     drawn = SAMPLERS[name](data.denoise, start(levels, rng, 1), levels, rng)[:, 0]
     left, right = drawn[drawn < 0], drawn[drawn > 0]
-    assert len(left) / 4000 == pytest.approx(0.3, abs=0.03)
+    assert len(left) / DRAWS == pytest.approx(0.3, abs=0.03)
     assert float(left.mean()) == pytest.approx(-1, abs=0.03)
     assert float(right.mean()) == pytest.approx(1, abs=0.03)
     assert float(left.std()) == pytest.approx(0.2, rel=0.12)
@@ -134,7 +134,65 @@ def test_pictures_and_a_learned_variance_are_welcome(name: str) -> None:
     assert torch.allclose(drawn, torch.full((2, 3, 4, 4), 0.25), atol=1e-3)
 
 
+@EVERY
+@SCHEDULE
+@pytest.mark.parametrize("steps", [6, 10])
+def test_few_steps_stay_near_the_data(
+    name: str, schedule: Schedule, steps: int, mixture: Any
+) -> None:
+    """However unevenly the levels lie, no sampler is much worse than DDIM."""
+    share = (torch.arange(2000) + 0.5) / 2000
+    start = torch.special.ndtri(share)[:, None]  # every quantile of the noise once
+    mode = torch.where(share < 0.3, share / 0.3, (share - 0.3) / 0.7)
+    truth = torch.where(share < 0.3, -1.0, 1.0) + 0.2 * torch.special.ndtri(mode)
+    data, levels = mixture(((-1.0,), (1.0,)), (0.3, 0.7), 0.2), schedule.grid(steps)
+
+    def error(name: str) -> float:
+        x, rng = start * levels[0].sigma, BatchRng(0, 2000)
+        drawn = SAMPLERS[name](data.denoise, x, levels, rng)[:, 0].sort().values
+        return float((drawn - truth).abs().mean())
+
+    assert error(name) < 2.5 * error("ddim")
+
+
+@EVERY
+def test_pure_noise_is_a_level_too(name: str, gaussian: Any) -> None:
+    """alpha 0, where log-SNR is minus infinity (zero terminal SNR, arXiv 2305.08891)."""
+    t = torch.zeros(())
+    noise = Level(t, torch.tensor(0.0), torch.tensor(1.0))
+    levels, rng = [noise, *Linear().grid(60)[5:]], BatchRng(0, 4000)
+    drawn = SAMPLERS[name](gaussian.denoise, rng.randn(2), levels, rng)
+    assert drawn.mean(0).tolist() == pytest.approx([0.5, -1.0], abs=0.04)
+    assert drawn.std(0).tolist() == pytest.approx([0.3, 0.3], rel=0.15)
+
+
+@EVERY
+def test_without_eta_all_noise_is_in_the_start(name: str, gaussian: Any) -> None:
+    levels, rng = Cosine().grid(6), Rng([5, 6])
+    x = torch.linspace(-1, 1, 4).view(2, 2)
+    one = SAMPLERS[name](gaussian.denoise, x, levels, Rng([1, 2]), eta=0.0)
+    assert torch.equal(one, SAMPLERS[name](gaussian.denoise, x, levels, rng, eta=0.0))
+    assert not torch.equal(one, SAMPLERS[name](gaussian.denoise, x, levels, rng, eta=1.0))
+
+
+@EVERY
+def test_rising_levels_invert_or_say_why_not(name: str, gaussian: Any) -> None:
+    """From clean data to noise: where the ODE comes from, as DDIM with many steps finds it."""
+    levels = Linear().grid(150)
+    data, rng = torch.tensor([[0.2, -1.1], [0.9, -0.7]]), Rng([0, 1])
+    with pytest.raises(UsageError, match=f"{name} (cannot invert|inverts .* only without noise)"):
+        SAMPLERS[name](gaussian.denoise, data, levels[::-1], rng, eta=0.5)
+    if name in ("ddpm", "analytic_dpm"):
+        with pytest.raises(UsageError, match="cannot invert: it averages over noise; use ddim"):
+            SAMPLERS[name](gaussian.denoise, data, levels[::-1], rng, eta=0.0)
+        return
+    latent = SAMPLERS[name](gaussian.denoise, data, levels[::-1], rng, eta=0.0)
+    assert torch.allclose(latent, (data - torch.tensor([0.5, -1.0])) / 0.3, atol=0.15)
+    back = SAMPLERS[name](gaussian.denoise, latent, levels, rng, eta=0.0)
+    assert torch.allclose(back, data, atol=0.03)
+
+
 def test_find_names_the_nearest() -> None:
-    assert find("ddim") is SAMPLERS["ddim"]
+    assert find("ddim") is SAMPLERS["ddim"] is ddim
     with pytest.raises(UsageError, match=r"unknown sampler 'dddim' \(did you mean 'ddim'\?\)"):
         find("dddim")

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
-from unclip.diffusion.schedule import Cosine, Edm, Linear, Schedule
+from unclip.diffusion.schedule import (
+    SPACINGS,
+    Cosine,
+    Edm,
+    Linear,
+    Schedule,
+    _alpha_bar,
+    find_spacing,
+)
 from unclip.errors import UsageError
 from unclip.rng import BatchRng
+from unclip.types import Level
 
 DISCRETE = pytest.mark.parametrize("schedule", [Cosine(), Linear(), Cosine(steps=50)])
+SPACING = pytest.mark.parametrize("spacing", SPACINGS)
 ALL = pytest.mark.parametrize("schedule", [Cosine(), Linear(), Cosine(steps=50), Edm()])
 
 
@@ -72,16 +86,133 @@ def test_a_timestep_outside_is_an_error(schedule: Cosine, outside: float | str) 
         schedule.level(t)
 
 
+@DISCRETE
+def test_fractions_of_a_timestep_are_even_in_the_log_snr(schedule: Cosine | Linear) -> None:
+    last = schedule.steps - 1
+    for t in (0.25, 20.5, last - 0.5):
+        left, level, right = (schedule.level(torch.tensor(u)) for u in (t // 1, t, t // 1 + 1))
+        a, b = float(left.snr().log()), float(right.snr().log())
+        assert float(level.snr().log()) == pytest.approx(a + t % 1 * (b - a), rel=1e-4, abs=1e-4)
+        assert float(level.alpha**2 + level.sigma**2) == pytest.approx(1)
+        assert float(level.t) == t
+
+
+@DISCRETE
+def test_whole_timesteps_are_read_from_the_table(schedule: Cosine | Linear) -> None:
+    t, bar = torch.arange(schedule.steps), torch.cumprod(1 - schedule.betas(), dim=0)
+    level = schedule.level(t)
+    assert torch.equal(level.alpha, bar.sqrt().float())
+    assert torch.equal(level.sigma, (1 - bar).sqrt().float())
+    assert torch.equal(schedule.level(t.float()).alpha, level.alpha)
+
+
+def test_alpha_bar_is_computed_once_and_fit_for_training() -> None:
+    _alpha_bar.cache_clear()
+    with torch.inference_mode(), torch.device("meta"):
+        first = Cosine(steps=33).alpha_bar()
+    assert first.device.type == "cpu"
+    assert not first.is_inference()
+    assert Cosine(steps=33).alpha_bar() is first
+    assert not torch.equal(Linear(steps=33).alpha_bar(), first)
+    assert len(Cosine(steps=34).alpha_bar()) == 34
+
+
+def noise_ratios(levels: list[Level]) -> list[float]:
+    return [float(level.sigma / level.alpha) for level in levels]
+
+
 @ALL
+@SPACING
 @pytest.mark.parametrize("steps", [1, 2, 7, 50])
-def test_a_grid_falls_from_noise_to_clean(schedule: Schedule, steps: int) -> None:
-    levels = schedule.grid(steps)
+def test_a_grid_falls_from_noise_to_clean(schedule: Schedule, spacing: str, steps: int) -> None:
+    levels = schedule.grid(steps, spacing)
     assert len(levels) == steps + 1
-    sigmas = [float(level.sigma) for level in levels]
-    assert sigmas == sorted(sigmas, reverse=True)
-    assert len(set(sigmas)) == steps + 1
-    assert (float(levels[-1].alpha), sigmas[-1]) == (1.0, 0.0)
+    ratios = noise_ratios(levels)
+    assert ratios == sorted(ratios, reverse=True)
+    assert len(set(ratios)) == steps + 1
+    assert (float(levels[-1].alpha), float(levels[-1].sigma)) == (1.0, 0.0)
     assert all(level.t.shape == level.alpha.shape == () for level in levels)
+    fields = [value for level in levels for value in (level.t, level.alpha, level.sigma)]
+    assert all(value.dtype == torch.float32 and value.isfinite() for value in fields)
+    for level in levels[:-1]:
+        again = schedule.level(level.t)
+        assert float(again.sigma / again.alpha) == pytest.approx(
+            float(level.sigma / level.alpha), rel=1e-3
+        )
+
+
+@ALL
+@SPACING
+def test_a_grid_holds_the_noisy_end_and_the_clear_end_but_for_its_name(
+    schedule: Schedule, spacing: str
+) -> None:
+    ends = noise_ratios(schedule.grid(2))
+    ratios = noise_ratios(schedule.grid(20, spacing))
+    if spacing == "leading":
+        assert ratios[0] < 0.9 * ends[0]
+    else:
+        assert ratios[0] == pytest.approx(ends[0], rel=1e-4)
+    if spacing == "trailing":
+        assert ratios[-2] > 1.1 * ends[1]
+    else:
+        assert ratios[-2] == pytest.approx(ends[1], rel=1e-4)
+
+
+@SPACING
+def test_a_grid_of_every_step_is_the_schedule(spacing: str) -> None:
+    """Where a spacing speaks of timesteps, all of them are all of them."""
+    t = [float(level.t) for level in Linear(steps=40).grid(40, spacing)[:-1]]
+    if spacing in ("uniform", "leading", "trailing"):
+        assert t == list(range(39, -1, -1))
+    else:
+        assert (t[0], t[-1]) == pytest.approx((39, 0), abs=1e-6)
+
+
+@ALL
+@pytest.mark.parametrize(
+    ("spacing", "scale"),
+    [("karras", lambda s: s ** (1 / 7)), ("logsnr", torch.log)],
+)
+def test_some_grids_are_even_in_the_noise(
+    schedule: Schedule, spacing: str, scale: Callable[[Tensor], Tensor]
+) -> None:
+    ratios = torch.tensor(noise_ratios(schedule.grid(24, spacing)[:-1]), dtype=torch.float64)
+    steps = scale(ratios).diff()
+    assert steps.tolist() == pytest.approx([float(steps.mean())] * 23, rel=0.01)
+
+
+def test_the_default_is_karlos_rule() -> None:
+    """diffusers' UnCLIPScheduler, as numpy writes it; ADM rounds only exact halves otherwise."""
+    for steps in range(2, 1001):
+        karlo = (np.arange(steps) * (999 / (steps - 1))).round()[::-1]
+        assert find_spacing("uniform")(Cosine(), steps).t.tolist() == karlo.tolist()
+    for steps in (10, 25, 50, 64, 100, 250):
+        exact = [round(Fraction(999 * i, steps - 1)) for i in range(steps)]
+        assert [float(level.t) for level in Cosine().grid(steps)[-2::-1]] == exact
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5, 16, 30, 64, 999, 1000])
+def test_leading_and_trailing_are_those_of_the_paper(steps: int) -> None:
+    """arXiv 2305.08891, table 2, as numpy writes it."""
+    leading = (np.arange(steps) * (1000 // steps))[::-1]
+    trailing = np.round(np.arange(1000, 0, -1000 / steps)) - 1
+    assert [float(level.t) for level in Cosine().grid(steps, "leading")[:-1]] == leading.tolist()
+    assert [float(level.t) for level in Linear().grid(steps, "trailing")[:-1]] == trailing.tolist()
+
+
+def test_leading_and_trailing_leave_out_an_end_of_the_edm_grid() -> None:
+    edm, root = Edm(), torch.tensor(noise_ratios(Edm().grid(1001)[:-1])) ** (1 / 7)
+    for spacing, gap in (("leading", slice(0, 1)), ("trailing", slice(-1, None))):
+        found = torch.tensor(noise_ratios(edm.grid(7, spacing)[:-1])) ** (1 / 7)
+        even = torch.linspace(float(root[0]), float(root[-1]), 8)
+        kept = [value for i, value in enumerate(even.tolist()) if i not in range(8)[gap]]
+        assert found.tolist() == pytest.approx(kept, abs=0.002)
+
+
+def test_an_unknown_spacing_names_the_nearest() -> None:
+    assert find_spacing("karras") is SPACINGS["karras"]
+    with pytest.raises(UsageError, match=r"unknown spacing 'karas' \(did you mean 'karras'\?\)"):
+        Cosine().grid(5, "karas")
 
 
 def test_a_discrete_grid_is_even_and_holds_both_ends() -> None:

@@ -2,33 +2,136 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+from ..errors import UsageError
 from ..types import Denoiser, Level, Prediction
 
 
-def cfg(denoise: Denoiser, scale: float) -> Denoiser:
-    """Classifier-free guidance (arXiv 2207.12598) in one batched forward.
+def combine(denoise: Denoiser, weights: Sequence[float], rescale: float = 0.0) -> Denoiser:
+    """The weighted sum of what `denoise` says under k conditions, in one batched forward.
+
+    Args:
+        denoise: bound to k·B conditions: all B of the first kind, then all of the second, ...
+        weights: k numbers, whose sum is 1 for x0 and eps to still make up x_t.
+        rescale: how far (0 to 1) each sample's x0 is brought back to the standard deviation that
+            it has under the first condition (arXiv 2305.08891, section 3.4), against the
+            oversaturation of large weights. eps follows, so that x_t still fits.
+
+    Returns:
+        A denoiser for B samples. A learned variance is the first condition's.
+    """
+
+    def combined(x: Tensor, level: Level) -> Prediction:
+        k = len(weights)
+        every = denoise(x.repeat(k, *(1,) * (x.ndim - 1)), _repeat(level, k))
+        x0s, epss = every.x0.chunk(k), every.eps.chunk(k)
+        variance = None if every.variance is None else every.variance.chunk(k)[0]
+        guided = Prediction(_sum(x0s, weights), _sum(epss, weights), variance)
+        if rescale == 0:
+            return guided
+        factor = _std(x0s[0]) / _std(guided.x0).clamp(min=1e-6)
+        return _moved(guided, guided.x0 * (1 + rescale * (factor - 1)), level)
+
+    return combined
+
+
+def cfg(denoise: Denoiser, scale: float, rescale: float = 0.0) -> Denoiser:
+    """Classifier-free guidance (arXiv 2207.12598): null + scale·(cond − null).
 
     Args:
         denoise: bound to 2B conditions, the B real ones and then the same ones dropped.
         scale: 1 is the plain condition, larger follows it more.
+        rescale: see `combine`.
+    """
+    return combine(denoise, (scale, 1 - scale), rescale)
 
-    Returns:
-        A denoiser for B samples. A learned variance is the conditional one's.
+
+def cfg_two(
+    denoise: Denoiser, text_scale: float, image_scale: float, rescale: float = 0.0
+) -> Denoiser:
+    """Guidance with a scale for each of two conditions (InstructPix2Pix, arXiv 2211.09800, eq. 3).
+
+        none + image_scale·(image − none) + text_scale·(both − image)
+
+    With equal scales it is `cfg` of both conditions.
+
+    Args:
+        denoise: bound to 3B conditions: text and image embedding, image embedding alone, neither.
+        text_scale: how much the text adds to the image embedding.
+        image_scale: how much the image embedding adds to nothing.
+        rescale: see `combine`.
+    """
+    return combine(denoise, (text_scale, image_scale - text_scale, 1 - image_scale), rescale)
+
+
+def switch(a: Denoiser, b: Denoiser, when: Callable[[Level], bool]) -> Denoiser:
+    """`a` at the levels where `when` holds, `b` at the others. The levels must be ()."""
+    return lambda x, level: (a if when(level) else b)(x, level)
+
+
+def within(low: float, high: float) -> Callable[[Level], bool]:
+    """Whether a level lies in an interval of noise, both ends included.
+
+    The measure is sigma/√(alpha² + sigma²), the share of noise in the standard deviation of x_t
+    for data of unit variance: 0 clean, 1 pure noise, whatever the schedule. Guidance helps in the
+    middle (arXiv 2404.07724): `switch(cfg(...), plain, within(low, high))`.
+
+    Raises:
+        UsageError: not 0 <= low <= high <= 1.
+    """
+    if not 0 <= low <= high <= 1:
+        raise UsageError(f"an interval of noise needs 0 <= low <= high <= 1, got {low} to {high}")
+
+    def when(level: Level) -> bool:
+        sigma = float(level.sigma)
+        return low <= sigma / math.hypot(float(level.alpha), sigma) <= high
+
+    return when
+
+
+def score_guided(
+    denoise: Denoiser, score: Callable[[Tensor], Tensor], scale: float, data_std: float = 1.0
+) -> Denoiser:
+    """Draw from p(x0)·exp(scale·score(x0)), as CLIP guidance does.
+
+    Classifier guidance (arXiv 2105.05233, algorithm 2; with CLIP: GLIDE, arXiv 2112.10741, section
+    2.4) adds the gradient of log E[exp(scale·score(x0)) | x_t] to that of log p(x_t) = −eps/sigma:
+
+        eps' = eps − sigma·g,     x0' = x0 + sigma²/alpha·g       (x_t stays what it was)
+
+    To first order in the scale, g is the gradient in x_t of scale·score(x̂0(x_t)), which is
+    scale·J·∇score(x̂0) with J = ∂x̂0/∂x_t = alpha/sigma²·Cov[x0 | x_t] (Tweedie). Instead of going
+    back through the network, the covariance is taken to be that of Gaussian data of standard
+    deviation s, v = s²·sigma²/(alpha²·s² + sigma²):
+
+        x0' = x0 + v·scale·∇score,     eps' = eps − alpha·v/sigma·scale·∇score
+
+    The gradient counts fully where all is noise and not at all where x0 is known, and no division
+    by a small alpha or sigma is left. For Gaussian data and a linear score this is exact. So the
+    scale is the exponent's: CLIP was trained to read 100 times its cosine similarity as a
+    log-likelihood.
+
+    Args:
+        denoise: guided already, if it is to be; thresholds come after.
+        score: x0 (B, ...) in diffusion space -> (B,). Called outside inference mode.
+        scale: 0 is no guidance.
+        data_std: s, standard deviation of the data in diffusion space.
     """
 
     def guided(x: Tensor, level: Level) -> Prediction:
-        both = denoise(torch.cat([x, x]), level)
-        cond_x0, null_x0 = both.x0.chunk(2)
-        cond_eps, null_eps = both.eps.chunk(2)
+        prediction = denoise(x, level)
+        alpha, sigma = level.like(x)
+        push = scale * _gradient(score, prediction.x0)
+        total = (alpha * data_std) ** 2 + sigma**2
         return Prediction(
-            null_x0 + scale * (cond_x0 - null_x0),
-            null_eps + scale * (cond_eps - null_eps),
-            None if both.variance is None else both.variance.chunk(2)[0],
+            prediction.x0 + (data_std * sigma) ** 2 / total * push,
+            prediction.eps - data_std**2 * alpha * sigma / total * push,
+            prediction.variance,
         )
 
     return guided
@@ -39,13 +142,14 @@ def map_x0(denoise: Denoiser, fn: Callable[[Tensor], Tensor]) -> Denoiser:
 
     def mapped(x: Tensor, level: Level) -> Prediction:
         prediction = denoise(x, level)
-        x0 = fn(prediction.x0)
-        alpha, sigma = level.like(x)
-        # from the change in x0, not from x_t: exact where nothing changes, also at sigma -> 0
-        eps = prediction.eps - (alpha / sigma.clamp(min=1e-6)) * (x0 - prediction.x0)
-        return Prediction(x0, eps, prediction.variance)
+        return _moved(prediction, fn(prediction.x0), level)
 
     return mapped
+
+
+def hold(known: Tensor, mask: Tensor) -> Callable[[Tensor], Tensor]:
+    """For `map_x0`: keep `known` where `mask` is 0 and paint where it is 1, (B, ...) each."""
+    return lambda x0: mask * x0 + (1 - mask) * known
 
 
 def clamp(limit: float = 1.0) -> Callable[[Tensor], Tensor]:
@@ -60,8 +164,50 @@ def dynamic_threshold(quantile: float = 0.995, floor: float = 1.0) -> Callable[[
     """
 
     def threshold(x0: Tensor) -> Tensor:
-        size = torch.quantile(x0.flatten(1).abs(), quantile, dim=1).clamp(min=floor)
+        size = _quantile(x0.flatten(1).abs(), quantile).clamp(min=floor)
         size = size.view(-1, *(1,) * (x0.ndim - 1))
         return torch.maximum(torch.minimum(x0, size), -size) / size * floor
 
     return threshold
+
+
+def _quantile(values: Tensor, q: float) -> Tensor:
+    """(B, d) -> (B,), linear between neighbours; torch.quantile sorts, and refuses d > 2²⁴."""
+    place = q * (values.shape[1] - 1)
+    low, high = (
+        values.kthvalue(k + 1, dim=1).values for k in (math.floor(place), math.ceil(place))
+    )
+    return low.lerp(high, place % 1)
+
+
+def _gradient(score: Callable[[Tensor], Tensor], x0: Tensor) -> Tensor:
+    """Of each sample's score in its own x0, (B, ...), also inside torch.inference_mode()."""
+    with torch.inference_mode(False), torch.enable_grad():
+        leaf = x0.detach().clone().requires_grad_()  # a clone made here is no inference tensor
+        return torch.autograd.grad(score(leaf).sum(), leaf)[0]
+
+
+def _moved(prediction: Prediction, x0: Tensor, level: Level) -> Prediction:
+    """The prediction with another x0, and the eps that goes with it for the same x_t."""
+    alpha, sigma = level.like(x0)
+    # from the change in x0, not from x_t: exact where nothing changes, also at sigma -> 0
+    eps = prediction.eps - (alpha / sigma.clamp(min=1e-6)) * (x0 - prediction.x0)
+    return Prediction(x0, eps, prediction.variance)
+
+
+def _repeat(level: Level, k: int) -> Level:
+    if level.alpha.ndim == 0:
+        return level
+    return Level(level.t.repeat(k), level.alpha.repeat(k), level.sigma.repeat(k))
+
+
+def _sum(values: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    total = weights[0] * values[0]
+    for value, weight in zip(values[1:], weights[1:], strict=True):
+        total = total + weight * value
+    return total
+
+
+def _std(x0: Tensor) -> Tensor:
+    """Of each sample's own numbers, (B, 1, ...)."""
+    return x0.flatten(1).std(1).view(-1, *(1,) * (x0.ndim - 1))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import cache
+from typing import Annotated, ClassVar, Literal, Protocol
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from ..config import Config
-from ..errors import UsageError
+from ..errors import UsageError, nearest
 from ..rng import Rng
 from ..types import Level
 
@@ -22,8 +25,11 @@ class Schedule(Protocol):
         """The noise level at timesteps `t`, () or (B,)."""
         ...
 
-    def grid(self, steps: int) -> list[Level]:
-        """`steps` levels from noise to nearly clean, then the clean level: steps + 1 in all."""
+    def grid(self, steps: int, spacing: str = "uniform") -> list[Level]:
+        """`steps` levels from noise to nearly clean, then the clean level: steps + 1 in all.
+
+        `spacing` names one of SPACINGS.
+        """
         ...
 
     def sample(self, rng: Rng) -> Level:
@@ -35,10 +41,131 @@ class Schedule(Protocol):
         ...
 
 
-class _Discrete(Config):
+class _Gridded(Config, ABC):
+    """What a schedule has that can be walked along: an index from 0 (clean) to length - 1 (noise).
+
+    On a discrete schedule the index is the timestep, and fractions lie between timesteps.
+    """
+
+    whole: ClassVar[bool]  # whether training saw whole indices only
+
+    @property
+    @abstractmethod
+    def length(self) -> int:
+        """How many indices there are."""
+
+    @abstractmethod
+    def at(self, index: Tensor) -> Level:
+        """The levels at indices, (N,) float64."""
+
+    @abstractmethod
+    def at_log_snr(self, log_snr: Tensor) -> Level:
+        """The levels whose log(alpha²/sigma²) is given, (N,) float64, fractions allowed."""
+
+    def grid(self, steps: int, spacing: str = "uniform") -> list[Level]:
+        """See `Schedule`.
+
+        Raises:
+            UsageError: less than one step, more than a discrete schedule has, or no such spacing.
+        """
+        if steps < 1:
+            raise UsageError(f"steps must be at least 1, got {steps}")
+        if self.whole and steps > self.length:
+            raise UsageError(
+                f"steps must be at most {self.length}, the schedule's own, got {steps}"
+            )
+        levels = find_spacing(spacing)(self, steps)
+        each = zip(levels.t, levels.alpha, levels.sigma, strict=True)
+        return [Level(*fields) for fields in each] + [clean(self.at(torch.zeros(())).t)]
+
+    def ends(self) -> Level:
+        """The noisiest level and the least noisy, (2,)."""
+        return self.at(torch.tensor([self.length - 1.0, 0.0], dtype=torch.float64))
+
+
+Spacing = Callable[[_Gridded, int], Level]
+"""(schedule, steps) -> the levels of a grid without the clean one, fields (steps,), falling."""
+
+SPACINGS: dict[str, Spacing] = {}
+
+
+def spacing(fn: Spacing) -> Spacing:
+    """Register a spacing under its function's name."""
+    SPACINGS[fn.__name__] = fn
+    return fn
+
+
+def find_spacing(name: str) -> Spacing:
+    """The spacing called `name`. Raises UsageError with the nearest name."""
+    if name not in SPACINGS:
+        known = ", ".join(SPACINGS)
+        raise UsageError(f"unknown spacing '{name}'{nearest(name, SPACINGS)}; known: {known}")
+    return SPACINGS[name]
+
+
+@spacing
+def uniform(schedule: _Gridded, steps: int) -> Level:
+    """Even, both ends included, as Karlo's: i·(T − 1)/(n − 1), halves rounded to even.
+
+    On the EDM schedule this is EDM's own grid (arXiv 2206.00364, eq. 5).
+    """
+    place = torch.arange(steps - 1, -1, -1, dtype=torch.float64)
+    # in this order, as numpy does it for Karlo: which way an exact half goes depends on it
+    index = (
+        place * ((schedule.length - 1) / (steps - 1)) if steps > 1 else schedule.length - 1 + place
+    )
+    return schedule.at(index.round() if schedule.whole else index)
+
+
+@spacing
+def leading(schedule: _Gridded, steps: int) -> Level:
+    """Every (length // steps)-th from the clean end (DDIM's; arXiv 2305.08891, table 2).
+
+    It leaves out the noisiest levels: for networks whose published samples were made so.
+    """
+    stride = schedule.length // steps if schedule.whole else schedule.length / steps
+    return schedule.at(stride * torch.arange(steps - 1, -1, -1, dtype=torch.float64))
+
+
+@spacing
+def trailing(schedule: _Gridded, steps: int) -> Level:
+    """Even from the noisiest, leaving out the cleanest (arXiv 2305.08891, table 2 and section 3.3).
+
+    The last step is then as long as the others: best for few steps.
+    """
+    stride = schedule.length / steps
+    index = schedule.length - stride * torch.arange(steps, dtype=torch.float64)
+    return schedule.at((index.round() if schedule.whole else index) - 1)
+
+
+@spacing
+def karras(schedule: _Gridded, steps: int) -> Level:
+    """sigma/alpha even in its 7th root between the ends (EDM, arXiv 2206.00364, eq. 5).
+
+    Not for few steps of the cosine schedule, whose noisy end (20,000) would take most of them.
+    """
+    noisy, clear = (schedule.ends().snr().double() ** (-1 / 14)).tolist()
+    ratio = torch.linspace(noisy, clear, steps, dtype=torch.float64) ** 7
+    return schedule.at_log_snr(-2 * ratio.log())
+
+
+@spacing
+def logsnr(schedule: _Gridded, steps: int) -> Level:
+    """Even in log(alpha²/sigma²) between the ends: DPM-Solver's (arXiv 2206.00927)."""
+    noisy, clear = schedule.ends().snr().double().log().tolist()
+    return schedule.at_log_snr(torch.linspace(noisy, clear, steps, dtype=torch.float64))
+
+
+class _Discrete(_Gridded):
     """Variance-preserving, on `steps` discrete timesteps 0 (clean) to steps - 1 (noise)."""
 
+    whole: ClassVar[bool] = True
     steps: int = Field(1000, ge=2)
+
+    @property
+    def length(self) -> int:
+        """Every timestep."""
+        return self.steps
 
     def betas(self) -> Tensor:
         """(steps,) float64."""
@@ -46,22 +173,34 @@ class _Discrete(Config):
 
     def alpha_bar(self) -> Tensor:
         """(steps,) float64: alpha squared, the cumulative product of 1 - beta."""
-        return torch.cumprod(1 - self.betas(), dim=0)
+        return _alpha_bar(self)
 
     def level(self, t: Tensor) -> Level:
-        """See `Schedule`. Raises UsageError where t is not one of the timesteps."""
-        index = t.round().long()
-        if index.numel() and not (int(index.min()) >= 0 and int(index.max()) < self.steps):
-            raise UsageError(f"timestep {t} is outside 0 to {self.steps - 1}")
-        bar = self.alpha_bar()[index.cpu()]
-        return Level(t.float().cpu(), bar.sqrt().float(), (1 - bar).sqrt().float())
+        """See `Schedule`. Between timesteps the log-SNR is linear in t.
 
-    def grid(self, steps: int) -> list[Level]:
-        """See `Schedule`. Evenly spaced, both ends included."""
-        _check_steps(steps, self.steps)
-        levels = self.level(torch.linspace(self.steps - 1, 0, steps).round())
-        each = zip(levels.t, levels.alpha, levels.sigma, strict=True)
-        return [Level(*fields) for fields in each] + [clean(torch.tensor(0.0))]
+        Raises:
+            UsageError: t is outside the timesteps.
+        """
+        t = t.double().cpu()
+        if t.numel() and not (float(t.min()) >= 0 and float(t.max()) <= self.steps - 1):
+            raise UsageError(f"timestep {t} is outside 0 to {self.steps - 1}")
+        low, high = t.floor().long(), t.ceil().long()
+        bar = self.alpha_bar()
+        between = torch.lerp(bar[low].logit(), bar[high].logit(), t - low).sigmoid()
+        bar = torch.where(low == high, bar[low], between)  # whole timesteps exactly
+        return Level(t.float(), bar.sqrt().float(), (1 - bar).sqrt().float())
+
+    def at(self, index: Tensor) -> Level:
+        """The index is the timestep."""
+        return self.level(index)
+
+    def at_log_snr(self, log_snr: Tensor) -> Level:
+        """By fractional timesteps; outside the schedule its nearest end."""
+        table = -self.alpha_bar().logit()  # rises with t
+        right = torch.searchsorted(table, -log_snr).clamp(1, self.steps - 1)
+        left = right - 1
+        share = (-log_snr - table[left]) / (table[right] - table[left])
+        return self.level(left + share.clamp(0, 1))
 
     def sample(self, rng: Rng) -> Level:
         """See `Schedule`. Uniform over the timesteps."""
@@ -105,7 +244,7 @@ class Linear(_Discrete):
         return torch.linspace(start, end, self.steps, dtype=torch.float64).clamp(max=0.999)
 
 
-class Edm(Config):
+class Edm(_Gridded):
     """alpha = 1, sigma continuous, t = 250·ln(sigma) (EDM, arXiv 2206.00364, table 1).
 
     The paper's network input is ln(sigma)/4; a thousand times that suits timestep features made
@@ -118,6 +257,12 @@ class Edm(Config):
     rho: float = Field(7.0, gt=0)
     p_mean: float = -1.2
     p_std: float = Field(1.2, gt=0)
+    whole: ClassVar[bool] = False
+
+    @property
+    def length(self) -> int:
+        """A measure only, as every sigma is a level: as long as the usual discrete schedule."""
+        return 1000
 
     def level(self, t: Tensor) -> Level:
         """See `Schedule`."""
@@ -128,23 +273,24 @@ class Edm(Config):
         """The level with this sigma."""
         return Level(250 * sigma.log(), torch.ones_like(sigma), sigma)
 
-    def grid(self, steps: int) -> list[Level]:
-        """See `Schedule`. EDM, eq. 5."""
-        _check_steps(steps)
-        ends = self.sigma_max ** (1 / self.rho), self.sigma_min ** (1 / self.rho)
-        sigmas = torch.linspace(*ends, steps, dtype=torch.float64) ** self.rho
-        return [self.of_sigma(sigma.float()) for sigma in sigmas] + [
-            clean(self.of_sigma(torch.tensor(self.sigma_min)).t)
-        ]
+    def at(self, index: Tensor) -> Level:
+        """EDM, eq. 5: even steps of the index are even steps of sigma's rho-th root."""
+        a, b = self.sigma_max ** (1 / self.rho), self.sigma_min ** (1 / self.rho)
+        root = b + index.double() / (self.length - 1) * (a - b)
+        return self.of_sigma((root**self.rho).float())
+
+    def at_log_snr(self, log_snr: Tensor) -> Level:
+        """sigma is what the log-SNR says."""
+        return self.of_sigma((-log_snr / 2).exp().float())
 
     def sample(self, rng: Rng) -> Level:
         """See `Schedule`. Log-normal sigma."""
         return self.of_sigma((rng.randn().cpu() * self.p_std + self.p_mean).exp())
 
     def before(self, level: Level) -> Level:
-        """A thousandth of the grid's length nearer to clean."""
+        """One index nearer to clean."""
         a, b = self.sigma_max ** (1 / self.rho), self.sigma_min ** (1 / self.rho)
-        root = level.sigma.cpu() ** (1 / self.rho) - (a - b) / 999
+        root = level.sigma.cpu() ** (1 / self.rho) - (a - b) / (self.length - 1)
         return self.of_sigma(root.clamp(min=b) ** self.rho)
 
 
@@ -156,8 +302,9 @@ def clean(t: Tensor) -> Level:
     return Level(t, torch.tensor(1.0), torch.tensor(0.0))
 
 
-def _check_steps(steps: int, most: int | None = None) -> None:
-    if steps < 1:
-        raise UsageError(f"steps must be at least 1, got {steps}")
-    if most is not None and steps > most:
-        raise UsageError(f"steps must be at most {most}, the schedule's own, got {steps}")
+@cache
+def _alpha_bar(schedule: _Discrete) -> Tensor:
+    """Computed once a configuration: training asks for it at every step."""
+    # wherever it is asked for first, it has numbers and may be used in training
+    with torch.inference_mode(False), torch.device("cpu"):
+        return torch.cumprod(1 - schedule.betas(), dim=0)

@@ -1,0 +1,122 @@
+"""What samplers share: their registry, and the numbers of one step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+import torch
+from torch import Tensor
+
+from ...errors import UsageError, nearest
+from ...rng import Rng
+from ...types import Denoiser, Level, Prediction
+
+OnX0 = Callable[[int, int, Tensor], None]
+"""(step from 1, steps, present x0), called after each step."""
+
+
+class Sampler(Protocol):
+    """x_T at `levels[0]` -> x at `levels[-1]`.
+
+    The levels are () each. Those of a deterministic sampler may rise: that inverts, from data to
+    noise. `eta` is how strong the fresh noise is; a sampler's default is its paper's.
+
+    Raises:
+        UsageError: the levels rise and there would be noise.
+    """
+
+    def __call__(
+        self,
+        denoise: Denoiser,
+        x: Tensor,
+        levels: list[Level],
+        rng: Rng,
+        on_step: OnX0 | None = None,
+        eta: float = 0.0,
+    ) -> Tensor: ...
+
+
+SAMPLERS: dict[str, Sampler] = {}
+
+
+def sampler(fn: Sampler) -> Sampler:
+    """Register a sampler under its function's name."""
+    SAMPLERS[fn.__name__] = fn  # type: ignore[attr-defined]
+    return fn
+
+
+def find(name: str) -> Sampler:
+    """The sampler called `name`. Raises UsageError with the nearest name."""
+    if name not in SAMPLERS:
+        known = ", ".join(SAMPLERS)
+        raise UsageError(f"unknown sampler '{name}'{nearest(name, SAMPLERS)}; known: {known}")
+    return SAMPLERS[name]
+
+
+@dataclass(frozen=True)
+class Move:
+    """One step as numbers, in float64: x at `now` -> alpha·x0 + kept·eps + fresh·noise.
+
+    That is the exact solution where x0 does not change (DPM-Solver++, arXiv 2211.01095, eq. 8,
+    with SA-Solver's tau as eta): kept = sigma·e^(−eta²h) and kept² + fresh² = sigma².
+    """
+
+    alpha: float  # of the level that is reached, as is sigma
+    sigma: float
+    h: float  # rise of lambda = ln(alpha / sigma); infinite to a clean or from a pure noise level
+    eta: float
+
+    @classmethod
+    def between(cls, now: Level, then: Level, eta: float) -> Self:
+        """From one level to another."""
+        return cls(float(then.alpha), float(then.sigma), _lambda(then) - _lambda(now), eta)
+
+    @property
+    def span(self) -> float:
+        """(1 + eta²)·h: the length of the step as x0's weight e^(−span) feels it."""
+        return (1 + self.eta**2) * self.h
+
+    @property
+    def kept(self) -> float:
+        """How much of eps is left."""
+        return self.sigma * math.exp(-(self.eta**2) * self.h) if self.eta else self.sigma
+
+    def start(self, prediction: Prediction, eps: Tensor, rng: Rng) -> Tensor:
+        """The first-order step from alpha_now·x0 + sigma_now·eps, fresh noise included."""
+        x = self.alpha * prediction.x0 + self.kept * eps
+        if self.eta == 0 or self.sigma == 0:
+            return x
+        fresh = self.sigma * math.sqrt(-math.expm1(-2 * self.eta**2 * self.h))
+        return x + fresh * rng.randn(*x.shape[1:])
+
+
+def check_direction(levels: list[Level], eta: float, name: str, inverts: bool = True) -> None:
+    """Raise UsageError where the levels rise and the sampler has no way up."""
+    if _lambda(levels[-1]) >= _lambda(levels[0]):
+        return
+    if not inverts:
+        raise UsageError(f"{name} cannot invert: it averages over noise; use ddim, euler or heun")
+    if eta > 0:
+        raise UsageError(f"{name} inverts (its levels rise) only without noise: eta 0, got {eta:g}")
+
+
+def tell(on_step: OnX0 | None, index: int, levels: list[Level], prediction: Prediction) -> None:
+    """Report that step `index`, counted from 0, is done."""
+    if on_step is not None:
+        on_step(index + 1, len(levels) - 1, prediction.x0)
+
+
+def zeros_or_noise(x: Tensor, then: Level, rng: Rng) -> Tensor:
+    """Standard normal noise, but none on the way to the clean level."""
+    return rng.randn(*x.shape[1:]) if then.sigma > 0 else torch.zeros_like(x)
+
+
+def _lambda(level: Level) -> float:
+    """ln(alpha / sigma): infinite at the clean level, minus infinity at pure noise."""
+    alpha, sigma = float(level.alpha), float(level.sigma)
+    if alpha > 0 and sigma > 0:
+        return math.log(alpha / sigma)
+    return math.inf if alpha > 0 else -math.inf
