@@ -41,6 +41,22 @@ TINY: dict[str, dict[str, Any]] = {
         "network": {**SIZES, "embed_dim": EMBED, "text_width": WIDTH, "context": CONTEXT},
         "sampling": {"sampler": "ddpm", "steps": 3, "eta": 1.0, "guidance_scale": 2.0},
     },
+    "ar_prior": {
+        "network": {
+            **SIZES,
+            "embed_dim": EMBED,
+            "text_width": WIDTH,
+            "context": CONTEXT,
+            "dims": 6,
+            "buckets": 8,
+            "dot_buckets": 4,
+        },
+        "sampling": {"guidance_scale": 2.0},
+    },
+    "eclipse_prior": {
+        "network": {**SIZES, "embed_dim": EMBED, "text_width": WIDTH, "context": CONTEXT},
+    },
+    "linear_prior": {"network": {"embed_dim": EMBED}},
     "decoder": {
         "network": {
             **UNET,

@@ -89,6 +89,8 @@ class Cond:
     image: Tensor | None = None  # (B, 3, H, W), the picture so far
     low_res: Tensor | None = None  # (B, 3, H, W), what an upsampler looks at
     low_res_level: Tensor | None = None  # (B,) how corrupted low_res is, 0 to 1
+    known: Tensor | None = None  # (B, 3, H, W), a picture of which a part is to be painted anew
+    mask: Tensor | None = None  # (B, 1, H, W), 1 where to paint, 0 where `known` stays
     keep_text: Tensor | None = None  # (B,) bool
     keep_image: Tensor | None = None  # (B,) bool
 
@@ -110,20 +112,38 @@ class Cond:
         """B."""
         return int(self.items()[0][1].shape[0])
 
-    def with_null(self) -> Self:
-        """(2B): this condition, then the same one dropped, for guidance in one forward."""
-        keep = torch.ones(self.batch, dtype=torch.bool)
-        keep = keep.to(self.items()[0][1].device)
-        shown = replace(
-            self,
-            keep_text=keep if self.keep_text is None else self.keep_text,
-            keep_image=keep if self.keep_image is None else self.keep_image,
-        )
-        doubled = shown.map(lambda value: torch.cat([value, value]))
-        hidden = torch.cat([keep, ~keep])
-        assert doubled.keep_text is not None and doubled.keep_image is not None
+    def dropped(self, *shown: tuple[bool, bool]) -> Self:
+        """(k·B): this condition k times over, for guidance in one forward.
+
+        Args:
+            shown: k pairs: whether that copy sees the text, and whether it sees z_i.
+        """
+        first = self.items()[0][1]
+        keep = torch.ones(len(first), dtype=torch.bool, device=first.device)
+        text = keep if self.keep_text is None else self.keep_text
+        image = keep if self.keep_image is None else self.keep_image
+        copies = self.map(lambda value: torch.cat([value] * len(shown)))
         return replace(
-            doubled,
-            keep_text=doubled.keep_text & hidden,
-            keep_image=doubled.keep_image & hidden,
+            copies,
+            keep_text=torch.cat([text & with_text for with_text, _ in shown]),
+            keep_image=torch.cat([image & with_image for _, with_image in shown]),
         )
+
+
+@dataclass(frozen=True)
+class Control:
+    """Where a diffusion stage starts from and what pulls at it, beside its condition.
+
+    `noise` (B, ...) is x_T in place of fresh noise. `start` (B, ...) is data to begin from, noised
+    as far as `strength` (0 nothing, 1 everything) of the way. `score` gives (B,) similarities of
+    (B, ...) data, whose gradient `Sampling.clip_guidance_scale` weighs.
+    """
+
+    noise: Tensor | None = None
+    start: Tensor | None = None
+    strength: float = 1.0
+    score: Callable[[Tensor], Tensor] | None = None
+
+
+FREE = Control()
+"""Nothing but the condition."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -94,6 +95,33 @@ def test_the_hash_names_these_very_weights(
     assert changed.hash != before
 
 
+def test_the_default_prior_is_written_where_it_is_chosen(
+    folder: Path, make_stage: Make, tokenizer: Tokenizer
+) -> None:
+    assert native.load_model(folder).prior == "prior", "the first that makes an image embedding"
+    values = json.loads((folder / "model.json").read_text())
+    assert "prior" not in values, "so that hashes of models with one prior stay as they were"
+    plain = native.read_manifest(folder)
+    text = json.dumps(values, sort_keys=True)
+    assert plain.hash == hashlib.sha256(text.encode()).hexdigest()[:12]
+    stages = {name: make_stage(name) for name in ("clip", "prior", "linear_prior")}
+    for prior in (None, "linear_prior"):
+        native.save_model(folder, "tiny", tokenizer, stages, prior=prior)
+        assert native.read_manifest(folder).prior == prior
+        assert native.load_model(folder).prior == (prior or "prior")
+    assert json.loads((folder / "model.json").read_text())["prior"] == "linear_prior"
+    bare = {"clip": make_stage("clip")}
+    native.save_model(folder, "tiny", tokenizer, bare)
+    assert native.load_model(folder).prior is None
+
+
+def test_the_bundled_models_hash_is_what_it_was() -> None:
+    folder = Path(native.__file__).parent.parent / "weights" / "emoji-cpu"
+    values = json.loads((folder / "model.json").read_text())
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+    assert native.read_manifest(folder).hash == digest[:12]
+
+
 def test_weights_in_shards_are_one_model(folder: Path, make_stage: Make) -> None:
     tensors = load_file(weights(folder))
     weights(folder).unlink()
@@ -141,6 +169,10 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "manifest without stages": (
         lambda f: edit(f / "model.json", stages=None),
         r"setting '.*model\.json\.stages' is missing",
+    ),
+    "a default prior that is not there": (
+        lambda f: edit(f / "model.json", prior="ar_prior"),
+        r"model\.json': prior 'ar_prior' is none of its stages",
     ),
     "no stage folder": (
         lambda f: shutil.rmtree(f / "prior"),

@@ -82,7 +82,7 @@ def make_trainer(
         if network:
             merged = {**stage.config.network.dump(), **network}  # type: ignore[attr-defined]
             stage = make_stage(kind, network=merged)
-        clip = make_stage("clip") if kind in ("prior", "decoder") else None
+        clip = make_stage("clip") if kind in ("prior", "ar_prior", "decoder") else None
         task = Task(stage, clip)  # type: ignore[arg-type]
         defaults = {"steps": 6, "batch_size": 4, "warmup": 1, "workers": 0, "precision": "float32"}
         config = TrainConfig.parse({**defaults, **settings})

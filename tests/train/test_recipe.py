@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from unclip.errors import UsageError
+from unclip.stages import STAGES
 from unclip.train.recipe import PRESETS, Recipe, TrainConfig, load_recipe
 
 
@@ -17,7 +18,7 @@ def test_every_preset_is_sound(name: str) -> None:
     assert Recipe.parse(recipe.dump()) == recipe
     for stage in recipe.stages:
         assert recipe.train(stage).steps > 0
-        assert recipe.stage(stage).kind in ("clip", "prior", "decoder", "upsampler")
+        assert recipe.stage(stage).kind in STAGES.names()
 
 
 def test_batch_ramp() -> None:
@@ -61,6 +62,11 @@ def test_set_reaches_stage_and_training() -> None:
         ("stages.decoder.network.text.vocab_size=300", r"must be at least .*, 320, got 300"),
         ("stages.prior.network.embed_dim=16", r"'stages\.prior.*\.embed_dim' must be CLIP's"),
         ("stages.decoder.network.embed_dim=16", r"'stages\.decoder.*\.embed_dim' must be CLIP's"),
+        (
+            "prior=decoder",
+            r"'prior' must name a stage that makes an image embed.*, got 'decoder'; .* has: prior",
+        ),
+        ("prior=priro", r"'prior' must name .*, got 'priro' \(did you mean 'prior'\?\)"),
         ("stages.prior.network.text_width=16", r"'stages\.prior.*\.text_width' must be CLIP's"),
     ],
 )
@@ -68,6 +74,18 @@ def test_mistakes_are_one_line_before_any_work(assignment: str, message: str) ->
     with pytest.raises(UsageError, match=message) as caught:
         load_recipe("tiny", [assignment])
     assert "\n" not in str(caught.value)
+
+
+def test_a_recipe_may_hold_several_priors_and_names_one() -> None:
+    assert load_recipe("tiny").prior is None
+    linear = "stages.linear_prior.network.embed_dim=32"
+    second = "stages.second={kind='linear_prior', network={embed_dim=32}}"
+    recipe = load_recipe("tiny", [linear, second, "prior=second"])
+    assert recipe.prior == "second"
+    assert recipe.stage("second").kind == recipe.stage("linear_prior").kind == "linear_prior"
+    assert Recipe.parse(recipe.dump()) == recipe
+    with pytest.raises(UsageError, match=r"'stages\.second.*\.embed_dim' must be CLIP's .* 32"):
+        load_recipe("tiny", ["stages.second={kind='linear_prior', network={embed_dim=16}}"])
 
 
 def test_a_decoder_may_do_without_the_embedding() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from PIL import Image
 
 from unclip.checkpoints import native
 from unclip.errors import DataError, TrainingError, UsageError
+from unclip.stages.ar_prior import ArPriorStage
 from unclip.train.recipe import load_recipe
 from unclip.train.run import Run
 from unclip.train.state import load_state, saved_states
@@ -101,3 +104,55 @@ def test_fresh_weights_depend_on_the_recipes_seed(tmp_path: Path) -> None:
 
     assert torch.equal(weights(0, "a"), weights(0, "b"))
     assert not torch.equal(weights(0, "c"), weights(1, "d"))
+
+
+AR = (
+    "stages.ar_prior={network={embed_dim=32, text_width=32, context=8, width=16, depth=1, heads=1, "
+    "dims=4, buckets=8}, train={steps=3, batch_size=8, workers=0, warmup=0}}"
+)
+
+
+def test_a_second_prior_is_prepared_once_trained_and_chosen(
+    trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted: list[int] = []
+    prepare = ArPriorStage.prepare
+
+    def spy(stage: ArPriorStage, conds: Any) -> None:
+        shown = list(conds)
+        fitted.append(sum(cond.batch for cond in shown))
+        prepare(stage, shown)
+
+    monkeypatch.setattr(ArPriorStage, "prepare", spy)
+    monkeypatch.setattr(ArPriorStage, "prepare_samples", 100)
+    size = "stages.clip.network.vision.image_size=8"
+    recipe = load_recipe("tiny", [size, AR, "prior=ar_prior"])
+    folder = Path(shutil.copytree(trained.folder, tmp_path / "run"))
+    run = Run(recipe, folder, CPU)
+    run.begin(resume=True)
+    run.export("prior", native.load_stage(run.model, "prior"))
+    assert native.read_manifest(run.model).prior is None, "not before it is there"
+    trainer = run.trainer("ar_prior")
+    assert fitted == [104]
+    trainer.config = trainer.config.model_copy(update={"steps": 2})
+    trainer.run(Silent())
+    again = run.trainer("ar_prior")
+    assert fitted == [104], "a resumed run keeps what was fitted"
+    assert torch.equal(again.net.pca.basis, trainer.net.pca.basis)  # type: ignore[union-attr, arg-type]
+    assert again.step == 2
+    again.run(Silent())
+    run.export("ar_prior", again.averaged())
+    assert native.read_manifest(run.model).prior == "ar_prior"
+    model = native.load_model(run.model)
+    assert model.prior == "ar_prior"
+    assert list(model.stages) == ["clip", "prior", "decoder", "upsampler", "ar_prior"]
+    held = model.stages["ar_prior"].net.pca.basis
+    assert torch.allclose(held, again.net.pca.basis, atol=1e-3)  # type: ignore[union-attr, arg-type]
+
+
+class Silent:
+    """Told how training goes, and keeps it to itself."""
+
+    def scalars(self, step: int, values: dict[str, float]) -> None: ...
+    def saved(self, step: int, path: Path) -> None: ...
+    def preview(self, step: int, stage: Any) -> None: ...

@@ -38,6 +38,7 @@ def stop_at(trainer: Trainer, step: int) -> Limits:
     [
         ("clip", {}),
         ("prior", {}),
+        ("ar_prior", {}),
         ("decoder", {"network": {"dropout": 0.2}}),
         ("decoder", {"optimizer": "muon"}),
         ("upsampler", {}),
@@ -270,3 +271,67 @@ def test_half_precision_trains_float32_weights(make_trainer: Make, notes: Any) -
     exact = make_trainer("decoder", "exact")
     exact.run(notes)
     assert notes.logged[-1][1]["loss"] == pytest.approx(notes.logged[0][1]["loss"], rel=0.05)
+
+
+class Seen:
+    """Counts what a stage is prepared with, and leaves a mark among its buffers."""
+
+    def __init__(self, trainer: Trainer, wanted: int) -> None:
+        stage: Any = trainer.task.stage
+        stage.prepare_samples, stage.prepare = wanted, self
+        self.net = stage.net
+        self.sizes: list[int] = []
+        self.pictures: list[float] = []
+
+    def __call__(self, conds: Any) -> None:
+        for cond in conds:
+            self.sizes.append(len(cond.image_embed))
+            self.pictures.append(float(cond.image_embed.sum()))
+        self.net.pca.mean.fill_(sum(self.pictures))
+
+
+def test_a_stage_is_prepared_with_the_first_samples_and_trains_on_them_again(
+    make_trainer: Make, notes: Any
+) -> None:
+    trainer = make_trainer("ar_prior", steps=2, batch_size=4)
+    seen = Seen(trainer, 10)
+    trainer.prepare()
+    assert seen.sizes == [4, 4, 4]
+    assert len(set(seen.pictures)) == 3
+    assert trainer.loader.state_dict() == {"position": 0}
+    mark = trainer.net.pca.mean
+    assert mark.any()
+    assert torch.equal(trainer.averaged().net.pca.mean, mark)  # type: ignore[union-attr, arg-type]
+    conds: list[float] = []
+    cond = trainer.task.cond
+
+    def spy(batch: Any) -> Any:
+        found = cond(batch)
+        conds.append(float(found.image_embed.sum()))  # type: ignore[union-attr]
+        return found
+
+    trainer.task.cond = spy  # type: ignore[method-assign]
+    trainer.run(notes)
+    assert conds == seen.pictures[:2]
+
+
+def test_what_was_fitted_is_resumed_and_not_fitted_again(make_trainer: Make, notes: Any) -> None:
+    trainer = make_trainer("ar_prior", steps=4)
+    trainer.task.stage.prepare_samples = 64  # type: ignore[misc]
+    trainer.prepare()
+    basis = trainer.net.pca.basis.clone()
+    trainer.run(notes, stop_at(trainer, 2))
+    again = make_trainer("ar_prior", steps=4)
+    assert not torch.equal(again.net.pca.basis, basis)
+    assert again.resume()
+    for net in (again.net, again.averaged().net):
+        assert torch.equal(net.pca.basis, basis)  # type: ignore[union-attr, arg-type]
+        assert torch.equal(net.values.edges, trainer.net.values.edges)  # type: ignore[union-attr, arg-type]
+
+
+def test_a_stage_that_asks_for_nothing_is_shown_nothing(make_trainer: Make) -> None:
+    trainer = make_trainer("prior")
+    average = trainer.ema
+    trainer.prepare()
+    assert trainer.loader._batches is None
+    assert trainer.ema is average

@@ -14,10 +14,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ..config import Config
 from ..errors import CheckpointError
@@ -44,6 +44,18 @@ class Manifest(Config):
     stages: tuple[str, ...]
     tokenizer: TokenizerEntry
     files: dict[str, str] = Field(description="path in the folder -> SHA-256")
+    prior: str | None = Field(None, description="the stage that makes z_i unless another is named")
+
+    @model_validator(mode="after")
+    def _prior_is_there(self) -> Self:
+        if self.prior is not None and self.prior not in self.stages:
+            raise ValueError(f"prior '{self.prior}' is none of its stages")
+        return self
+
+    def dump(self) -> dict[str, Any]:
+        """Without `prior` where it is not given, as models were before there were several."""
+        values = super().dump()
+        return values if self.prior else {k: v for k, v in values.items() if k != "prior"}
 
     @property
     def hash(self) -> str:
@@ -54,12 +66,13 @@ class Manifest(Config):
 
 @dataclass
 class Model:
-    """A loaded model folder."""
+    """A loaded model folder. `prior` is the stage that makes z_i unless another is named."""
 
     name: str
     hash: str
     tokenizer: Tokenizer
     stages: dict[str, Stage]
+    prior: str | None = None
 
 
 def read_manifest(folder: Path | str) -> Manifest:
@@ -111,7 +124,9 @@ def load_model(folder: Path | str, dtype: torch.dtype = torch.float32) -> Model:
     manifest = read_manifest(folder)
     tokenizer = Tokenizer.load(folder / manifest.tokenizer.file, manifest.tokenizer.context)
     stages = {name: load_stage(folder, name, dtype) for name in manifest.stages}
-    return Model(manifest.name, manifest.hash, tokenizer, stages)
+    priors = [name for name, stage in stages.items() if "image_embed" in stage.produces]
+    prior = manifest.prior or next(iter(priors), None)
+    return Model(manifest.name, manifest.hash, tokenizer, stages, prior)
 
 
 def save_stage(folder: Path | str, stage: Stage, dtype: torch.dtype = torch.float16) -> None:
@@ -129,6 +144,7 @@ def save_model(
     stages: Mapping[str, Stage],
     card: str = "",
     dtype: torch.dtype = torch.float16,
+    prior: str | None = None,
 ) -> Manifest:
     """Write a whole model folder, or nothing."""
     with atomic_folder(folder) as beside:
@@ -137,10 +153,12 @@ def save_model(
             save_stage(beside / stage_name, stage, dtype)
         if card:
             (beside / "README.md").write_text(card, encoding="utf-8")
-        return write_manifest(beside, name, list(stages), tokenizer.context)
+        return write_manifest(beside, name, list(stages), tokenizer.context, prior)
 
 
-def write_manifest(folder: Path, name: str, stages: Sequence[str], context: int) -> Manifest:
+def write_manifest(
+    folder: Path, name: str, stages: Sequence[str], context: int, prior: str | None = None
+) -> Manifest:
     """Hash what is in `folder` and write its model.json."""
     files = [folder / "tokenizer.json"]
     for stage in stages:
@@ -151,6 +169,7 @@ def write_manifest(folder: Path, name: str, stages: Sequence[str], context: int)
         stages=tuple(stages),
         tokenizer=TokenizerEntry(context=context),
         files={file.relative_to(folder).as_posix(): sha256(file) for file in files},
+        prior=prior,
     )
     write_json(folder / "model.json", manifest.dump())
     return manifest

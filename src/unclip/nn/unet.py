@@ -38,6 +38,7 @@ class UNetConfig(Config):
     scale_shift: bool = Field(True, description="the timestep scales and shifts, or only shifts")
     space_to_depth: int = Field(1, ge=1, description="fold n x n pixels into channels")
     low_res: bool = Field(False, description="concatenate a low-resolution picture")
+    inpaint: bool = Field(False, description="concatenate what is known of the picture, and where")
     embed_dim: int = Field(0, ge=0, description="width of z_i; 0 is unconditional")
     image_tokens: int = Field(4, ge=1, description="context tokens made of z_i")
     context_dim: int = Field(0, ge=0, description="width of context tokens; 0 is text.width")
@@ -64,13 +65,15 @@ class Encoded:
 
     `vector` (B, 4·channels) or None is added to the timestep embedding, `context` holds keys and
     values for each attention layer in order, (B, L, 2·C) each, `low_res` (B, 3, H, W) or None is
-    concatenated to the input, with its corruption level (B,) or None.
+    concatenated to the input, with its corruption level (B,) or None; so is `known` (B, 4, H, W),
+    what is known of the picture (0 elsewhere) and where it is not (1), None where nothing is.
     """
 
     vector: Tensor | None = None
     context: tuple[Tensor, ...] = ()
     low_res: Tensor | None = None
     low_res_level: Tensor | None = None
+    known: Tensor | None = None
 
 
 class ResBlock(nn.Module):
@@ -172,7 +175,7 @@ class UNet(nn.Module):
         emb = 4 * config.channels
         self.time = TimestepMlp(config.channels, emb)
         self._build_condition(emb)
-        cin = (config.in_channels + 3 * config.low_res) * self.fold**2
+        cin = (config.in_channels + 3 * config.low_res + 4 * config.inpaint) * self.fold**2
         self.conv_in = nn.Conv2d(cin, config.channels, 3, padding=1)
         skips = self._build_down()
         self._build_up(skips)
@@ -240,7 +243,8 @@ class UNet(nn.Module):
         """All that depends on the condition alone.
 
         Reads `text_tokens` and `text_mask` where the network has a text encoder, `image_embed`
-        where it is conditional, `low_res` and `low_res_level` where it is an upsampler.
+        where it is conditional, `low_res` and `low_res_level` where it is an upsampler, `known`
+        and `mask`, if they are there, where it can inpaint.
         """
         vectors: list[Tensor] = []
         tokens: list[Tensor] = []
@@ -257,6 +261,7 @@ class UNet(nn.Module):
             context=tuple(keys_values),
             low_res=cond.low_res if self.config.low_res else None,
             low_res_level=cond.low_res_level if self.config.low_res else None,
+            known=_known(cond) if self.config.inpaint else None,
         )
 
     def _encode_image(self, cond: Cond, vectors: list[Tensor], tokens: list[Tensor]) -> None:
@@ -289,6 +294,9 @@ class UNet(nn.Module):
             emb = emb + encoded.vector
         if encoded.low_res is not None:
             x = torch.cat([x, encoded.low_res.to(x.dtype)], dim=1)
+        if self.config.inpaint:
+            known = _nothing_known(x) if encoded.known is None else encoded.known.to(x.dtype)
+            x = torch.cat([x, known], dim=1)
         if encoded.low_res_level is not None:
             emb = emb + self.low_res_time(1000 * encoded.low_res_level)
         context = iter(encoded.context)
@@ -306,6 +314,19 @@ class UNet(nn.Module):
             h = layer(h, emb, context)
         out: Tensor = F.pixel_shuffle(self.conv_out(F.silu(self.norm_out(h))), self.fold)
         return out
+
+
+def _known(cond: Cond) -> Tensor | None:
+    """(B, 4, H, W): the known part, and 1 where it is not known (GLIDE, section 4.1)."""
+    if cond.known is None or cond.mask is None:
+        return None
+    return torch.cat([cond.known * (1 - cond.mask), cond.mask], dim=1)
+
+
+def _nothing_known(x: Tensor) -> Tensor:
+    """(B, 4, H, W) for a picture that is painted whole."""
+    shape = (len(x), 1, *x.shape[2:])
+    return torch.cat([x.new_zeros(shape).expand(-1, 3, -1, -1), x.new_ones(shape)], dim=1)
 
 
 def _layout(x: Tensor) -> torch.memory_format:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from ..nn.clip import Clip, ClipConfig
 from ..rng import Rng
-from ..types import Cond, OnStep
+from ..types import FREE, Cond, Control, OnStep
 from .stage import Stage, StageConfig
 
 
@@ -52,6 +52,7 @@ class ClipStage(Stage):
         rng: Rng,
         sampling: dict[str, Any] | None = None,
         on_step: OnStep | None = None,
+        control: Control = FREE,
     ) -> Cond:
         """Add `text_embed` and `text_encodings`. Nothing here is random."""
         return self.encode_text(cond)

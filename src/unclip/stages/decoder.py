@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from ..diffusion.parameterization import Parameterization
@@ -12,8 +13,8 @@ from ..diffusion.schedule import Cosine, ScheduleConfig
 from ..diffusion.space import Rgb, SpaceConfig
 from ..nn.unet import UNet, UNetConfig
 from ..rng import Rng
-from ..types import Cond, OnStep
-from .stage import DiffusionConfig, DiffusionStage, Sampling, check_channels
+from ..types import FREE, Cond, Control, OnStep
+from .stage import DiffusionConfig, DiffusionStage, Sampling, check_channels, fit_known
 
 
 class DecoderConfig(DiffusionConfig):
@@ -27,6 +28,9 @@ class DecoderConfig(DiffusionConfig):
     sampling: Sampling = Sampling(steps=50, guidance_scale=3.0, threshold="clamp")
     drop_text: float = 0.5
     drop_image: float = 0.1
+    mask_share: float = Field(
+        0.5, ge=0, le=1, description="of samples with a part to paint, where the network inpaints"
+    )
 
 
 class Decoder(DiffusionStage):
@@ -62,14 +66,40 @@ class Decoder(DiffusionStage):
         rng: Rng,
         sampling: dict[str, Any] | None = None,
         on_step: OnStep | None = None,
+        control: Control = FREE,
     ) -> Cond:
-        """Add `image` (B, 3, H, W)."""
-        return cond.replace(image=self.draw(cond, rng, sampling, on_step))
+        """Add `image` (B, 3, H, W), true to `known` outside `mask` where they are given."""
+        bound = fit_known(cond, self.config.network.image_size)
+        return cond.replace(image=self.draw(bound, rng, sampling, on_step, control))
+
+    @property
+    def inpaints(self) -> bool:
+        """Whether the network has channels for a mask."""
+        return self.config.network.inpaint
 
     def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """Diffusion loss of the picture given its own CLIP embedding and its caption."""
-        assert cond.image is not None
-        return self.denoising_loss(cond, cond.image, rng)
+        image = cond.image
+        assert image is not None
+        if self.config.network.inpaint:
+            mask = random_mask(rng, image.shape[-1], self.config.mask_share)
+            cond = cond.replace(known=image, mask=mask)
+        return self.denoising_loss(cond, image, rng)
+
+
+def random_mask(rng: Rng, side: int, share: float) -> Tensor:
+    """(B, 1, side, side), 1 where to paint: for `share` of the samples a box or all but a box.
+
+    The others are painted whole, so that one network inpaints and generates (GLIDE, section 4.1).
+    """
+    corner, extent = rng.rand(2), 0.2 + 0.6 * rng.rand(2)  # (B, 2), of the side
+    start = (corner * (1 - extent))[:, :, None]
+    line = (torch.arange(side, device=corner.device) + 0.5) / side
+    inside = (line >= start) & (line < start + extent[:, :, None])  # (B, 2, side)
+    box = inside[:, 0, :, None] & inside[:, 1, None, :]  # (B, side, side)
+    box = box ^ rng.bernoulli(0.5)[:, None, None]
+    mask = box | ~rng.bernoulli(share)[:, None, None]
+    return mask[:, None].float()
 
 
 STAGE = Decoder

@@ -13,7 +13,7 @@ from ..diffusion.schedule import Cosine, ScheduleConfig
 from ..diffusion.space import Embedding, SpaceConfig
 from ..nn.prior import PriorConfig, PriorNet
 from ..rng import Rng
-from ..types import Cond, OnStep
+from ..types import FREE, Cond, Control, OnStep
 from .stage import DiffusionConfig, DiffusionStage, Sampling
 
 
@@ -59,11 +59,12 @@ class PriorStage(DiffusionStage):
         rng: Rng,
         sampling: dict[str, Any] | None = None,
         on_step: OnStep | None = None,
+        control: Control = FREE,
     ) -> Cond:
         """Add `image_embed` (B, D): of `candidates` draws, the one nearest to z_t."""
         count, batch = self.config.candidates, cond.batch
         many = Rng([f"{seed}/candidate{k}" for k in range(count) for seed in rng.seeds], rng.device)
-        repeated = cond.map(lambda value: torch.cat([value] * count))
+        repeated = cond.replace(known=None, mask=None).map(lambda v: torch.cat([v] * count))
         drawn = self.draw(repeated, many, sampling, on_step).view(count, batch, -1)
         assert cond.text_embed is not None
         score = (drawn * cond.text_embed).sum(-1)  # (candidates, B)

@@ -3,25 +3,41 @@
 from __future__ import annotations
 
 import copy
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..config import Config
 from ..diffusion import samplers
-from ..diffusion.guidance import cfg, clamp, dynamic_threshold, map_x0
+from ..diffusion.guidance import (
+    cfg,
+    cfg_two,
+    clamp,
+    dynamic_threshold,
+    hold,
+    map_x0,
+    score_guided,
+    switch,
+    within,
+)
+from ..diffusion.inversion import implicit
 from ..diffusion.objective import ObjectiveConfig, diffusion_loss
 from ..diffusion.parameterization import Parameterization, RawNet
 from ..diffusion.schedule import ScheduleConfig
 from ..diffusion.space import SpaceConfig
 from ..errors import UsageError
 from ..rng import Rng
-from ..types import Cond, Denoiser, OnStep, Step
+from ..types import FREE, Cond, Control, Denoiser, Level, OnStep, Step
+
+REPAINT = 4
+"""RePaint's repetitions a step for a network that cannot inpaint."""
 
 
 class Sampling(Config):
@@ -29,7 +45,16 @@ class Sampling(Config):
 
     sampler: str = "ddim"
     steps: int = Field(50, ge=1)
+    spacing: str = Field("uniform", description="how the steps lie on the schedule")
     guidance_scale: float = Field(1.0, ge=0, description="1 is none and costs half")
+    image_guidance_scale: float | None = Field(
+        None, ge=0, description="of z_i alone; guidance_scale is then the text's"
+    )
+    guidance_rescale: float = Field(0.0, ge=0, le=1, description="against oversaturation")
+    guidance_interval: tuple[float, float] = Field(
+        (0.0, 1.0), description="noise levels that are guided, 0 clean to 1 noise"
+    )
+    clip_guidance_scale: float = Field(0.0, ge=0, description="pull of CLIP's gradient")
     eta: float | None = Field(
         None,
         ge=0,
@@ -37,6 +62,12 @@ class Sampling(Config):
     )
     threshold: Literal["none", "clamp", "dynamic"] = "none"
     limit: float = Field(1.0, gt=0, description="what x0 is clamped to")
+    resample: int | None = Field(
+        None, ge=1, description="RePaint's repetitions a step; none is 1 where the network inpaints"
+    )
+    inpainting: Literal["auto", "repaint"] = Field(
+        "auto", description="repaint does not show the network what is known"
+    )
 
     def merge(self, changes: dict[str, Any]) -> Sampling:
         """A copy with the settings in `changes` that are not None. Raises UsageError.
@@ -63,6 +94,7 @@ class Stage(nn.Module, ABC):
     kind: ClassVar[str]
     consumes: ClassVar[frozenset[str]]  # fields of Cond that `sample` needs
     produces: ClassVar[frozenset[str]]  # fields of Cond that it adds
+    prepare_samples: ClassVar[int] = 0  # how many `prepare` wants to see
     net: nn.Module
 
     @property
@@ -82,6 +114,7 @@ class Stage(nn.Module, ABC):
         rng: Rng,
         sampling: dict[str, Any] | None = None,
         on_step: OnStep | None = None,
+        control: Control = FREE,
     ) -> Cond:
         """Add what this stage produces.
 
@@ -90,11 +123,15 @@ class Stage(nn.Module, ABC):
             rng: one generator per sample.
             sampling: settings that differ from the stage's defaults; None values are skipped.
             on_step: told after each step.
+            control: where diffusion starts and what pulls at it; other stages have no use for it.
         """
 
     @abstractmethod
     def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """The training loss, (B,) a sample, and metrics (B,) or ()."""
+
+    def prepare(self, conds: Iterable[Cond]) -> None:
+        """Fit what is a statistic of the data, once, before the first step of training."""
 
     def with_net(self, net: nn.Module) -> Self:
         """This stage with other weights; everything else is shared."""
@@ -129,18 +166,38 @@ class DiffusionStage(Stage):
     def shape(self, cond: Cond) -> tuple[int, ...]:
         """Shape of one sample in diffusion space, batch left out."""
 
-    def denoiser(self, cond: Cond, sampling: Sampling) -> Denoiser:
-        """network -> parameterization -> guidance -> threshold, with `cond` bound."""
-        guided = sampling.guidance_scale != 1.0
-        bound = self.bind(cond.with_null() if guided else cond)
-        denoise = self.config.parameterization.denoiser(bound)
-        if guided:
-            denoise = cfg(denoise, sampling.guidance_scale)
-        if sampling.threshold == "clamp":
-            denoise = map_x0(denoise, clamp(sampling.limit))
-        elif sampling.threshold == "dynamic":
-            denoise = map_x0(denoise, dynamic_threshold(floor=sampling.limit))
+    def denoiser(self, cond: Cond, options: Sampling, control: Control = FREE) -> Denoiser:
+        """network -> parameterization -> guidance -> threshold -> what is known, `cond` bound."""
+        denoise = self._guided(cond, options)
+        if control.score is not None and options.clip_guidance_scale > 0:
+            decode, score = self.config.space.decode, control.score
+            scale = options.clip_guidance_scale
+            denoise = score_guided(denoise, lambda x0: score(decode(x0)), scale)
+        if options.threshold == "clamp":
+            denoise = map_x0(denoise, clamp(options.limit))
+        elif options.threshold == "dynamic":
+            denoise = map_x0(denoise, dynamic_threshold(floor=options.limit))
+        if cond.known is not None and cond.mask is not None:
+            denoise = map_x0(denoise, hold(self.config.space.encode(cond.known), cond.mask))
         return denoise
+
+    def _guided(self, cond: Cond, options: Sampling) -> Denoiser:
+        """The network with classifier-free guidance, within its interval."""
+        if options.inpainting == "repaint":
+            cond = cond.replace(known=None, mask=None)
+        wrap = self.config.parameterization.denoiser
+        rescale, low, high = options.guidance_rescale, *options.guidance_interval
+        if options.image_guidance_scale is not None:
+            bound = wrap(self.bind(cond.dropped((True, True), (False, True), (False, False))))
+            guided = cfg_two(bound, options.guidance_scale, options.image_guidance_scale, rescale)
+        elif options.guidance_scale == 1.0:
+            return wrap(self.bind(cond))
+        else:
+            bound = wrap(self.bind(cond.dropped((True, True), (False, False))))
+            guided = cfg(bound, options.guidance_scale, rescale)
+        if (low, high) == (0.0, 1.0):
+            return guided
+        return switch(guided, wrap(self.bind(cond)), within(low, high))
 
     def bind(self, cond: Cond) -> RawNet:
         """The network with its condition encoded once, in the network's own dtype."""
@@ -160,16 +217,82 @@ class DiffusionStage(Stage):
         rng: Rng,
         sampling: dict[str, Any] | None = None,
         on_step: OnStep | None = None,
+        control: Control = FREE,
     ) -> Tensor:
         """Sample, and decode out of diffusion space: (B, ...)."""
         options = self.config.sampling.merge(sampling or {})
-        levels = self.config.schedule.grid(options.steps)
-        x = rng.randn(*self.shape(cond)) * levels[0].sigma.to(rng.device)
-        report = partial(_report, self.kind, on_step) if on_step else None
+        levels = self.config.schedule.grid(options.steps, options.spacing)
+        x, levels = self._begin(cond, rng, levels, control)
         run = samplers.find(options.sampler)
+        repeats = self._repeats(cond, options)
+        if repeats > 1:
+            run = samplers.repaint(run, repeats)
         own = {} if options.eta is None else {"eta": options.eta}
-        x = run(self.denoiser(cond, options), x, levels, rng, report, **own)
+        report = partial(_report, self.kind, on_step) if on_step else None
+        x = run(self.denoiser(cond, options, control), x, levels, rng, report, **own)
         return self.config.space.decode(x)
+
+    def _begin(
+        self, cond: Cond, rng: Rng, levels: list[Level], control: Control
+    ) -> tuple[Tensor, list[Level]]:
+        """Where sampling begins, and the levels that are left from there."""
+        if control.noise is not None:
+            return control.noise, levels
+        noise = rng.randn(*self.shape(cond))
+        if control.start is None:
+            return noise * levels[0].sigma.to(rng.device), levels
+        left = math.ceil(control.strength * (len(levels) - 1))
+        levels = levels[len(levels) - 1 - left :]
+        alpha, sigma = levels[0].like(noise)
+        return alpha * self.config.space.encode(control.start) + sigma * noise, levels
+
+    def _repeats(self, cond: Cond, options: Sampling) -> int:
+        """How often RePaint repeats each step: not at all where nothing is known."""
+        if cond.mask is None:
+            return 1
+        if options.resample is not None:
+            return options.resample
+        return 1 if self.inpaints and options.inpainting == "auto" else REPAINT
+
+    def fresh(self, cond: Cond, rng: Rng, sampling: dict[str, Any] | None = None) -> Tensor:
+        """(B, ...) the x_T that `draw` begins from with this `rng`."""
+        options = self.config.sampling.merge(sampling or {})
+        levels = self.config.schedule.grid(options.steps, options.spacing)
+        return self._begin(cond, rng, levels, FREE)[0]
+
+    @property
+    def inpaints(self) -> bool:
+        """Whether the network itself looks at what is known of the picture."""
+        return False
+
+    @torch.inference_mode()
+    def invert(
+        self,
+        cond: Cond,
+        data: Tensor,
+        sampling: dict[str, Any] | None = None,
+        on_step: OnStep | None = None,
+        rounds: int = 5,
+    ) -> Tensor:
+        """The x_T from which DDIM with the same settings draws `data` again.
+
+        DDIM inversion (arXiv 2204.06125, section 3; arXiv 2010.02502, section 4.3): the sampler on
+        reversed levels.
+
+        Args:
+            cond: what sampling will be given.
+            data: (B, ...) pictures or embeddings.
+            sampling: settings that differ from the stage's defaults.
+            on_step: told after each step.
+            rounds: network calls a step. 1 is the usual approximation; a few make each step the
+                inverse of the sampler's own.
+        """
+        options = self.config.sampling.merge({**(sampling or {}), "sampler": "ddim", "eta": 0.0})
+        levels = self.config.schedule.grid(options.steps, options.spacing)[::-1]
+        denoise = implicit(self.denoiser(cond, options), levels, rounds)
+        report = partial(_report, self.kind, on_step) if on_step else None
+        rng = Rng([0] * len(data), data.device)  # nothing is drawn from it
+        return samplers.find("ddim")(denoise, self.config.space.encode(data), levels, rng, report)
 
     def denoising_loss(
         self, cond: Cond, target: Tensor, rng: Rng
@@ -185,6 +308,19 @@ class DiffusionStage(Stage):
         return diffusion_loss(
             net, x0, config.schedule, config.parameterization, config.objective, rng
         )
+
+
+def fit_known(cond: Cond, side: int) -> Cond:
+    """`known` and `mask`, where they are given, brought to a stage's own width of `side`.
+
+    A pixel that holds anything to paint is painted.
+    """
+    if cond.known is None or cond.mask is None or cond.known.shape[-1] == side:
+        return cond
+    scale = side / cond.known.shape[-1]
+    known = F.interpolate(cond.known, scale_factor=scale, mode="area" if scale < 1 else "nearest")
+    mask = F.interpolate(cond.mask, scale_factor=scale, mode="area" if scale < 1 else "nearest")
+    return cond.replace(known=known, mask=(mask > 0).to(mask.dtype))
 
 
 def check_channels(config: DiffusionConfig, in_channels: int, out_channels: int) -> None:

@@ -16,8 +16,8 @@ from ..diffusion.schedule import Cosine, ScheduleConfig
 from ..diffusion.space import Rgb, SpaceConfig
 from ..nn.unet import UNet, UNetConfig
 from ..rng import Rng
-from ..types import Cond, OnStep
-from .stage import DiffusionConfig, DiffusionStage, Sampling, check_channels
+from ..types import FREE, Cond, Control, OnStep
+from .stage import DiffusionConfig, DiffusionStage, Sampling, check_channels, fit_known
 
 
 class Corruption(Config):
@@ -90,14 +90,28 @@ class Upsampler(DiffusionStage):
         rng: Rng,
         sampling: dict[str, Any] | None = None,
         on_step: OnStep | None = None,
+        control: Control = FREE,
     ) -> Cond:
         """Replace `image` (B, 3, h, w) by one `factor` times as large."""
         assert cond.image is not None
         level = torch.full((cond.batch,), self.config.corruption.at_sampling, device=rng.device)
         noise = rng.fork("low_res").randn(*cond.image.shape[1:])
         small = cond.image + self.config.corruption.noise * level.view(-1, 1, 1, 1) * noise
-        bound = Cond(image=cond.image, low_res=self._enlarge(small), low_res_level=level)
-        return cond.replace(image=self.draw(bound, rng, sampling, on_step))
+        bound = fit_known(cond, cond.image.shape[-1] * self.factor).replace(
+            low_res=self._enlarge(small), low_res_level=level
+        )
+        return cond.replace(image=self.draw(bound, rng, sampling, on_step, control))
+
+    @property
+    def inpaints(self) -> bool:
+        """True: the small picture already shows what belongs behind the mask."""
+        return True
+
+    def look_at(self, image: Tensor) -> Cond:
+        """The condition under which this stage would draw (B, 3, H, W) `image` itself."""
+        small = F.interpolate(image, scale_factor=1 / self.factor, mode="area")
+        level = torch.full((len(image),), self.config.corruption.at_sampling, device=image.device)
+        return Cond(image=small, low_res=self._enlarge(small), low_res_level=level)
 
     def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """Diffusion loss on random crops; the small picture is made from the crop and corrupted."""

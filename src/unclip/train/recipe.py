@@ -61,7 +61,8 @@ class Recipe(Config):
 
     `data` holds `source`, a data source's name, and that source's own settings. A section of
     `stages` holds the stage's configuration (`kind` is its name unless said otherwise) and a
-    `train` table.
+    `train` table. Of several stages that make an image embedding the model uses `prior` unless
+    asked for another, and the first where it is not given.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Recipe(Config):
     data: dict[str, Any]
     tokenizer: TokenizerConfig = TokenizerConfig()
     stages: dict[str, dict[str, Any]] = Field(min_length=1)
+    prior: str | None = Field(None, description="the stage that makes z_i, where there are several")
     prompts: tuple[str, ...] = Field((), description="captions of the sample grids")
     card: str = Field("", description="what the model card says of data and licences")
 
@@ -105,9 +107,20 @@ class Recipe(Config):
             self.train(name)
             for key, value in _leaves(self.stage(name).dump(), f"stages.{name}"):
                 self._check_fit(key, value)
+        self._check_prior()
         kind = SOURCES[str(self.data["source"])]
         kind.Config.parse({k: v for k, v in self.data.items() if k != "source"}, "data")
         return self
+
+    def _check_prior(self) -> None:
+        """`prior` must name a stage that makes an image embedding. Raises UsageError."""
+        priors = [n for n in self.stages if "image_embed" in STAGES[self.stage(n).kind].produces]
+        if self.prior is not None and self.prior not in priors:
+            raise UsageError(
+                f"setting 'prior' must name a stage that makes an image embedding, "
+                f"got '{self.prior}'{nearest(self.prior, priors)}; "
+                f"the recipe has: {', '.join(priors) or 'none'}"
+            )
 
     def _check_fit(self, key: str, value: Any) -> None:
         """A size that another section decides must be the same here. Raises UsageError."""

@@ -88,7 +88,7 @@ class Run:
         return Tokenizer.load(file, config.context)
 
     def trainer(self, name: str) -> Trainer:
-        """A trainer for one stage, gone on with where a state was saved."""
+        """A trainer for one stage: prepared, or gone on with where a state was saved."""
         torch.manual_seed(self.recipe.seed)
         stage = self.build(name)
         task = Task(stage, self._clip(stage))
@@ -97,7 +97,8 @@ class Run:
         loader = Loader(source, self.tokenizer(), config.batch_at(0), config.workers)
         states = self.folder / name / "states"
         trainer = Trainer(task, loader, config, states, self.recipe.seed, self.device)
-        trainer.resume()
+        if not trainer.resume():
+            trainer.prepare()
         return trainer
 
     def build(self, name: str) -> Stage:
@@ -125,5 +126,6 @@ class Run:
         if self.recipe.card:
             write_text(self.model / "README.md", self.recipe.card)
         done = [one for one in self.recipe.stages if (self.model / one).is_dir()]
-        context = self.recipe.tokenizer.context
-        native.write_manifest(self.model, self.recipe.name, done, context)
+        context, prior = self.recipe.tokenizer.context, self.recipe.prior
+        chosen = prior if prior in done else None
+        native.write_manifest(self.model, self.recipe.name, done, context, chosen)

@@ -75,6 +75,20 @@ class Trainer:
         self.optimizers = make_optimizers(self.net, config)
         self.ema = Ema(self.net, config.ema)
 
+    def prepare(self) -> None:
+        """Let the stage fit its statistics to as many samples as it asks for, before step 0.
+
+        The data begin anew afterwards: a stage that asks for none trains on the same batches.
+        """
+        wanted = self.task.stage.prepare_samples
+        if wanted == 0:
+            return
+        place = self.loader.state_dict()
+        batches = math.ceil(wanted / self.loader.batch_size)
+        self.task.stage.prepare(self.task.cond(self._next()) for _ in range(batches))
+        self.loader.load_state_dict(place)
+        self.ema = Ema(self.net, self.config.ema)
+
     def run(self, watcher: Watcher, limits: Limits | None = None) -> bool:
         """Train to the recipe's last step, or to a limit; a state is saved either way.
 
@@ -112,7 +126,7 @@ class Trainer:
         """One optimizer step; returns the loss and the metrics, not yet read off the device."""
         config, started = self.config, time.monotonic()
         self.loader.resize(config.batch_at(self.step))
-        batch = {k: v.to(self.device, non_blocking=True) for k, v in next(self.loader).items()}
+        batch = self._next()
         for group in (group for one in self.optimizers for group in one.param_groups):
             group["lr"] = learning_rate(config, self.step)
         self.task.train()
@@ -128,6 +142,9 @@ class Trainer:
         self.seconds += time.monotonic() - started
         told = {"loss": loss, "grad_norm": norm, **metrics}
         return {name: value.detach() for name, value in told.items()}
+
+    def _next(self) -> Batch:
+        return {k: v.to(self.device, non_blocking=True) for k, v in next(self.loader).items()}
 
     def _rng(self, batch: Batch) -> BatchRng:
         torch.manual_seed(self.seed * 1_000_003 + self.step)  # dropout

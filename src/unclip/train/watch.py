@@ -12,7 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ..checkpoints import native
 from ..files import atomic_file
 from ..grid import make_grid
-from ..pipeline import Pipeline, to_pictures
+from ..images import to_pictures
+from ..pipeline import Pipeline
 from ..rng import Rng
 from ..stages import Stage
 from .run import Run
@@ -81,7 +82,7 @@ class RunWatcher:
             return
         prompts = list(self.run.recipe.prompts)
         rng = Rng([f"{self.run.recipe.seed}/{i}" for i in range(len(prompts))], self.run.device)
-        image = chain.fold(chain.encode(prompts), rng).image
+        image = chain.fold(chain.read(prompts), rng).image
         assert image is not None
         sheet = make_grid(to_pictures(image), labels=prompts)
         with atomic_file(self.run.folder / self.name / "previews" / f"step-{step:08d}.png") as file:

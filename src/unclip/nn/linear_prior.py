@@ -1,0 +1,32 @@
+"""The smallest prior: one affine map, the baseline of Kandinsky's paper (arXiv 2310.03502)."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from ..config import Config
+
+
+class LinearPriorConfig(Config):
+    """Size of the map."""
+
+    embed_dim: int = Field(gt=0, description="width of CLIP's space (D)")
+
+
+class LinearPriorNet(nn.Module):
+    """z_i = A z_t + b. Untrained it hands z_t on, which is what doing without a prior means."""
+
+    def __init__(self, config: LinearPriorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.map = nn.Linear(config.embed_dim, config.embed_dim)
+        with torch.no_grad():
+            self.map.weight.copy_(torch.eye(config.embed_dim))
+        nn.init.zeros_(self.map.bias)
+
+    def forward(self, text_embed: Tensor) -> Tensor:
+        """(B, D) z_t -> (B, D), of no particular norm."""
+        out: Tensor = self.map(text_embed.to(self.map.weight.dtype))
+        return out

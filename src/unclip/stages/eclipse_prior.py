@@ -1,0 +1,79 @@
+"""A prior without diffusion as a stage, after ECLIPSE (arXiv 2312.04655): text in, z_i out."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..nn.eclipse_prior import EclipsePriorConfig, EclipsePriorNet
+from ..rng import Rng
+from ..types import FREE, Cond, Control, OnStep
+from .stage import Stage, StageConfig
+
+
+class EclipsePriorStageConfig(StageConfig):
+    """The configuration; `contrast` is the paper's lambda."""
+
+    kind: Literal["eclipse_prior"] = "eclipse_prior"
+    network: EclipsePriorConfig
+    contrast: float = Field(0.2, ge=0, description="weight of the contrastive loss")
+    temperature: float = Field(0.07, gt=0, description="of the contrastive loss")
+
+
+class EclipsePriorStage(Stage):
+    """Section 3.2 of arXiv 2312.04655. Nothing in it is random: a text has one embedding."""
+
+    Config = EclipsePriorStageConfig
+    kind = "eclipse_prior"
+    consumes: ClassVar[frozenset[str]] = frozenset({"text_mask", "text_embed", "text_encodings"})
+    produces: ClassVar[frozenset[str]] = frozenset({"image_embed"})
+    net: EclipsePriorNet
+
+    def __init__(self, config: EclipsePriorStageConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.net = EclipsePriorNet(config.network)
+
+    @property
+    def image_size(self) -> int | None:
+        """None: only CLIP sees the picture."""
+        return None
+
+    @torch.inference_mode()
+    def sample(
+        self,
+        cond: Cond,
+        rng: Rng,
+        sampling: dict[str, Any] | None = None,
+        on_step: OnStep | None = None,
+        control: Control = FREE,
+    ) -> Cond:
+        """Add `image_embed` (B, D) of unit norm."""
+        return cond.replace(image_embed=F.normalize(self.net(cond).float(), dim=-1))
+
+    def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
+        """Squared distance to z_i, plus `contrast` times the cross-entropy of picking its z_t."""
+        assert cond.image_embed is not None and cond.text_embed is not None
+        drawn = self.net(cond).float()  # (B, D)
+        distance = (drawn - cond.image_embed).square().sum(-1)
+        contrast = contrastive(drawn, cond.text_embed.float(), self.config.temperature)
+        cosine = F.cosine_similarity(drawn, cond.image_embed)
+        return distance + self.config.contrast * contrast, {"cosine": cosine}
+
+
+def contrastive(image_embed: Tensor, text_embed: Tensor, temperature: float) -> Tensor:
+    """(B,) cross-entropy of picking for each (B, D) z_i its own among (B, D) z_t of unit norm.
+
+    Equal captions have equal logits, so sharing the target among them would change nothing.
+    """
+    with torch.autocast(image_embed.device.type, enabled=False):  # 1/temperature magnifies rounding
+        logits = F.normalize(image_embed, dim=-1) @ text_embed.T / temperature  # (B, B)
+    own = torch.arange(len(logits), device=logits.device)
+    return F.cross_entropy(logits, own, reduction="none")
+
+
+STAGE = EclipsePriorStage
