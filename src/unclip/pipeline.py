@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
 from ._version import __version__
+from .abilities.edit import edit
+from .abilities.image_to_image import image_to_image
+from .abilities.interpolate import interpolate
+from .abilities.outpaint import outpaint
+from .abilities.probe import probe
+from .abilities.reconstruct import reconstruct
+from .abilities.text_diff import text_diff
+from .abilities.upscale import upscale
+from .abilities.vary import variations
 from .checkpoints.native import Model, load_model
 from .device import fast_dtype, pick_device, place
 from .errors import UsageError, nearest
+from .images import to_pictures
 from .nn.tokenizer import Tokenizer
+from .request import Record, check_request, given
 from .rng import Rng
-from .stages import DiffusionStage, Sampling, Stage
-from .types import Cond, OnStep
+from .stages import DiffusionStage, Stage
+from .stages.clip import ClipStage
+from .stages.upsampler import Upsampler
+from .types import FREE, Cond, Control, OnStep
 
 BUNDLED = "emoji-cpu"
 """The model that comes with the package."""
@@ -32,39 +44,11 @@ BATCH = 16
 MAIN_STAGE = "decoder"
 """The stage whose sampling settings are named without its name."""
 
-_FIELDS = tuple(Sampling.model_fields)
+NO_PRIOR = "none"
+"""The prior that is none: z_t is passed off as z_i (arXiv 2204.06125, section 5.1)."""
 
-
-@dataclass(frozen=True)
-class Record:
-    """All that is needed to make a picture again; travels in the PNG as `unclip`."""
-
-    prompt: str
-    seed: int
-    settings: dict[str, Any]
-    model: str
-    model_hash: str
-    version: str
-    n: int = 1  # a grid holds several, from `seed` on
-
-    def to_json(self) -> str:
-        """One line of JSON."""
-        return json.dumps(asdict(self), ensure_ascii=False)
-
-    @classmethod
-    def of(cls, picture: Image.Image) -> Self:
-        """The record that a picture carries. Raises UsageError where it carries none."""
-        text = picture.info.get("unclip")
-        if not isinstance(text, str):
-            raise UsageError("the picture carries no record of how it was made by unclip")
-        try:
-            record = cls(**json.loads(text))
-        except (TypeError, ValueError) as error:
-            raise UsageError(f"the picture's record is damaged: {error}") from None
-        for name, kind in (("prompt", str), ("seed", int), ("n", int), ("settings", dict)):
-            if not isinstance(getattr(record, name), kind):
-                raise UsageError(f"the picture's record is damaged: '{name}' is no {kind.__name__}")
-        return record
+Controls = Callable[[Rng], Mapping[str, Control]]
+"""For the seeds of one batch: stage name -> what steers it."""
 
 
 class Pipeline:
@@ -77,18 +61,20 @@ class Pipeline:
         name: str = "",
         model_hash: str = "",
         device: torch.device | None = None,
+        prior: str | None = None,
     ) -> None:
         self.tokenizer = tokenizer
         self.stages = dict(stages)
         self.name, self.hash = name, model_hash
         self.device = device or torch.device("cpu")
+        self.prior = prior
         for stage in self.stages.values():
             place(stage.eval(), self.device)
 
     @classmethod
     def of(cls, model: Model, device: torch.device | None = None) -> Self:
         """From a loaded model folder."""
-        return cls(model.tokenizer, model.stages, model.name, model.hash, device)
+        return cls(model.tokenizer, model.stages, model.name, model.hash, device, model.prior)
 
     def generate(
         self,
@@ -96,6 +82,9 @@ class Pipeline:
         n: int = 1,
         seed: int = 0,
         on_step: OnStep | None = None,
+        *,
+        prior: str | None = None,
+        best_of: int = 1,
         **settings: Any,
     ) -> list[Image.Image]:
         """Draw `n` pictures of `prompt`.
@@ -105,6 +94,10 @@ class Pipeline:
             n: how many; picture i uses `seed + i` and is the same whatever `n` is.
             seed: any integer.
             on_step: called after each step with a `Step`; raise `Cancelled` there to stop.
+            prior: the stage that makes z_i, where the model has several; "none" passes z_t off
+                as z_i.
+            best_of: draw so many for each picture and keep the one that CLIP finds nearest to
+                the prompt.
             settings: sampling settings that differ from the model's defaults: `steps`,
                 `guidance_scale`, `sampler`, `eta`, ... are the decoder's, and those of another
                 stage carry its name: `prior_guidance_scale`, `upsampler_steps`. None is skipped.
@@ -117,26 +110,81 @@ class Pipeline:
             Cancelled: `on_step` raised it.
         """
         check_request(prompt, n)
-        if not any("image" in stage.produces for stage in self.stages.values()):
-            raise UsageError(f"model '{self.name}' has no stage that makes a picture")
-        given = {key: value for key, value in settings.items() if value is not None}
-        sampling = self._by_stage(given)
-        pictures: list[Image.Image] = []
-        for start in range(0, n, BATCH):
-            seeds = [seed + index for index in range(start, min(start + BATCH, n))]
-            rng = Rng(seeds, self.device)
-            cond = self.fold(self.encode([prompt] * len(seeds)), rng, sampling, on_step)
-            assert cond.image is not None
-            pictures += to_pictures(cond.image)
-        for index, picture in enumerate(pictures):
-            record = Record(prompt, seed + index, given, self.name, self.hash, __version__)
-            picture.info["unclip"] = record.to_json()
-        return pictures
+        if best_of < 1:
+            raise UsageError(f"best_of must be at least 1, got {best_of}")
+        self.check_prior(prior)
 
-    def encode(self, prompts: list[str]) -> Cond:
+        def begin(rng: Rng) -> Cond:
+            return self.read([prompt] * len(rng.seeds))
+
+        candidates = [f"{seed + i}/candidate{k}" for i in range(n) for k in range(1, best_of)]
+        drawn = self.draw([*range(seed, seed + n), *candidates], begin, settings, on_step, prior)
+        if best_of > 1:
+            drawn = self._best(prompt, drawn, n)
+        extra: dict[str, Any] = {"prior": prior} if prior else {}
+        extra |= {"best_of": best_of} if best_of > 1 else {}
+        return self.signed(drawn, Record(prompt, seed, {**given(settings), **extra}))
+
+    def _best(self, prompt: str, drawn: Tensor, n: int) -> Tensor:
+        """(n, 3, H, W): of each picture's candidates the one nearest to the prompt."""
+        clip = self.clip("re-ranking")
+        z_t = clip.sample(self.read([prompt]), Rng([0], self.device)).text_embed
+        assert z_t is not None
+        score = (clip.net.encode_image(drawn) @ z_t.T)[:, 0]  # the first n, then the others of each
+        rest = torch.arange(n, len(drawn), device=drawn.device).view(n, -1)
+        mine = torch.cat([torch.arange(n, device=drawn.device)[:, None], rest], dim=1)
+        best = score[mine].argmax(1)
+        return drawn[mine[torch.arange(n, device=drawn.device), best]]
+
+    variations = variations
+    image_to_image = image_to_image
+    edit = edit
+    outpaint = outpaint
+    interpolate = interpolate
+    text_diff = text_diff
+    reconstruct = reconstruct
+    probe = probe
+    upscale = upscale
+
+    def read(self, prompts: list[str]) -> Cond:
         """Tokens of prompts, on the pipeline's device."""
         tokens, mask = self.tokenizer.encode(prompts)
         return Cond(text_tokens=tokens.to(self.device), text_mask=mask.to(self.device))
+
+    def wordless(self, image_embed: Tensor) -> Cond:
+        """The condition of (B, D) z_i alone: the text is dropped."""
+        hidden = torch.zeros(len(image_embed), dtype=torch.bool, device=self.device)
+        return self.read([""] * len(image_embed)).replace(image_embed=image_embed, keep_text=hidden)
+
+    def draw(
+        self,
+        seeds: Sequence[int | str],
+        begin: Callable[[Rng], Cond],
+        settings: Mapping[str, Any],
+        on_step: OnStep | None = None,
+        prior: str | None = None,
+        controls: Controls | None = None,
+        on_stage: Callable[[str, Cond], None] | None = None,
+    ) -> Tensor:
+        """One picture a seed, in batches: (len(seeds), 3, H, W) in [-1, 1].
+
+        Args:
+            begin: the condition to begin from, for the seeds of one batch.
+            settings: flat, as `generate` takes them.
+            prior: see `generate`.
+            controls: for the seeds of one batch, what steers each stage.
+            on_stage: told each stage's name and what the condition is after it.
+        """
+        sampling = self.by_stage(given(settings))
+        images: list[Tensor] = []
+        for start in range(0, len(seeds), BATCH):
+            rng = Rng(seeds[start : start + BATCH], self.device)
+            steer = controls(rng) if controls else {}
+            cond = self.fold(begin(rng), rng, sampling, on_step, prior, steer, on_stage)
+            if cond.image is None:
+                raise UsageError(f"model '{self.name}' has no stage that makes a picture")
+            images.append(cond.image.float())
+        return torch.cat(images)
 
     def fold(
         self,
@@ -144,46 +192,162 @@ class Pipeline:
         rng: Rng,
         sampling: Mapping[str, Mapping[str, Any]] | None = None,
         on_step: OnStep | None = None,
+        prior: str | None = None,
+        controls: Mapping[str, Control] | None = None,
+        on_stage: Callable[[str, Cond], None] | None = None,
     ) -> Cond:
-        """Run every stage in order. Each draws from its own fork of `rng`."""
+        """Run the stages in order, each with its own fork of `rng`. What `cond` holds is kept."""
         for name, stage in self.stages.items():
+            if self._has_no_part(name, stage, cond, prior):
+                continue
+            if name in self.painters and cond.image_embed is None and prior == NO_PRIOR:
+                cond = cond.replace(image_embed=cond.text_embed)
             options = dict((sampling or {}).get(name, {}))
-            cond = stage.sample(cond, rng.fork(name), options, _renamed(on_step, name))
+            control = self._steered(stage, cond, options, (controls or {}).get(name, FREE))
+            cond = stage.sample(cond, rng.fork(name), options, self.told(on_step, name), control)
+            if on_stage is not None:
+                on_stage(name, cond)
         return cond
 
-    def _by_stage(self, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    def _has_no_part(self, name: str, stage: Stage, cond: Cond, prior: str | None) -> bool:
+        """Whether what a stage makes is there already, or another prior was chosen."""
+        if name in self.painters:
+            return cond.image is not None and "image" not in stage.consumes
+        begun = cond.image_embed is not None or cond.image is not None
+        return begun or (name in self.priors and name != (prior or self.priors[0]))
+
+    def _steered(
+        self, stage: Stage, cond: Cond, options: dict[str, Any], control: Control
+    ) -> Control:
+        """`control` with CLIP's similarity as its score, where guidance by it is asked for."""
+        if not isinstance(stage, DiffusionStage) or "image" not in stage.produces:
+            return control
+        if stage.config.sampling.merge(options).clip_guidance_scale == 0:
+            return control
+        net, target = self.clip("CLIP guidance").net, cond.text_embed
+        target = cond.image_embed if target is None else target
+        assert target is not None
+
+        def score(image: Tensor) -> Tensor:
+            return (net.encode_image(image) * target).sum(-1)
+
+        return replace(control, score=score)
+
+    @property
+    def painters(self) -> dict[str, Stage]:
+        """The stages that make a picture or change one: decoder, upsamplers."""
+        return {name: one for name, one in self.stages.items() if "image" in one.produces}
+
+    @property
+    def priors(self) -> list[str]:
+        """Names of the stages that make z_i, the default one first."""
+        names = [name for name, one in self.stages.items() if "image_embed" in one.produces]
+        return sorted(names, key=lambda name: name != self.prior)
+
+    def check_prior(self, prior: str | None) -> None:
+        """Raise UsageError where the model has no such prior."""
+        if prior is not None and prior not in (*self.priors, NO_PRIOR):
+            known = ", ".join([*self.priors, NO_PRIOR])
+            hint = nearest(prior, self.priors)
+            raise UsageError(f"model '{self.name}' has no prior '{prior}'{hint}; it has: {known}")
+        if prior is None and not self.priors and self._wants_embedding():
+            raise UsageError(
+                f"model '{self.name}' has no prior, which makes an image embedding of a text; "
+                f"train one ([stages.prior] in a recipe), or pass z_t off as it: prior='{NO_PRIOR}'"
+            )
+
+    def _wants_embedding(self) -> bool:
+        return any("image_embed" in stage.consumes for stage in self.painters.values())
+
+    def clip(self, ability: str) -> ClipStage:
+        """The CLIP that `ability` needs. Raises UsageError where the model has none."""
+        for stage in self.stages.values():
+            if isinstance(stage, ClipStage):
+                return stage
+        raise UsageError(
+            f"model '{self.name}' has no CLIP, which {ability} needs; "
+            "train one with it (a recipe with [stages.clip])"
+        )
+
+    @property
+    def side(self) -> int:
+        """Side of the pictures it draws. Raises UsageError where it draws none."""
+        sizes = [stage.image_size for stage in self.painters.values()]
+        if not sizes or sizes[-1] is None:
+            raise UsageError(f"model '{self.name}' has no stage that makes a picture")
+        return sizes[-1]
+
+    @property
+    def enlarges(self) -> int:
+        """How many times its upsamplers enlarge a picture, all together."""
+        factor = 1
+        for stage in self.painters.values():
+            factor *= stage.factor if isinstance(stage, Upsampler) else 1
+        return factor
+
+    def imagine(
+        self,
+        cond: Cond,
+        rng: Rng,
+        sampling: Mapping[str, Mapping[str, Any]] | None = None,
+        on_step: OnStep | None = None,
+        prior: str | None = None,
+    ) -> Cond:
+        """Run CLIP and the prior alone: `cond` with `image_embed`."""
+        stages = {n: one for n, one in self.stages.items() if n not in self.painters}
+        short = copy.copy(self)
+        short.stages = stages
+        cond = short.fold(cond, rng, sampling, on_step, prior)
+        return cond.replace(image_embed=cond.text_embed) if prior == NO_PRIOR else cond
+
+    def signed(self, images: Tensor, record: Record, one_seed: bool = False) -> list[Image.Image]:
+        """(n, 3, H, W) as pictures, each with its record."""
+        return self.sign(to_pictures(images), record, one_seed)
+
+    def sign(
+        self, pictures: list[Image.Image], record: Record, one_seed: bool = False
+    ) -> list[Image.Image]:
+        """Give picture i its record, with seed + i unless all come of one seed."""
+        for index, picture in enumerate(pictures):
+            own = replace(
+                record,
+                seed=record.seed + (0 if one_seed else index),
+                model=self.name,
+                model_hash=self.hash,
+                version=__version__,
+            )
+            picture.info["unclip"] = own.to_json()
+        return pictures
+
+    def told(self, on_step: OnStep | None, name: str) -> OnStep | None:
+        """`on_step` told a stage's name in the model instead of its kind."""
+        if on_step is None:
+            return None
+        return lambda step: on_step(replace(step, stage=name))
+
+    def by_stage(self, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         """Flat settings to {stage: {setting: value}}, checked. Raises UsageError."""
-        sampled = {n: s for n, s in self.stages.items() if isinstance(s, DiffusionStage)}
+        kinds = {n: _sampling(stage) for n, stage in self.stages.items()}
+        sampled = {name: sampling for name, sampling in kinds.items() if sampling is not None}
         main = MAIN_STAGE if MAIN_STAGE in sampled else next(reversed(sampled), "")
         result: dict[str, dict[str, Any]] = {}
         for key, value in settings.items():
             owners = [name for name in sampled if key.startswith(f"{name}_")]
             stage = max(owners, key=len, default=main)
             setting = key.removeprefix(f"{stage}_")
-            if setting not in Sampling.model_fields:
-                known = [*Sampling.model_fields, *(f"{n}_{f}" for n in sampled for f in _FIELDS)]
+            if setting not in type(sampled[stage]).model_fields:
+                own = {n: type(one).model_fields for n, one in sampled.items()}
+                known = [*own[main], *(f"{n}_{f}" for n, fields in own.items() for f in fields)]
                 raise UsageError(f"unknown setting '{key}'{nearest(key, known)}")
             result.setdefault(stage, {})[setting] = value
         for stage, values in result.items():
-            sampled[stage].config.sampling.merge(values)
+            sampled[stage].merge(values)
         return result
 
 
-def _renamed(on_step: OnStep | None, name: str) -> OnStep | None:
-    """`on_step` told the stage's name in the model instead of its kind."""
-    if on_step is None:
-        return None
-    return lambda step: on_step(replace(step, stage=name))
-
-
-def check_request(prompt: str, n: int) -> None:
-    """Raise UsageError where there is nothing to draw."""
-    if not prompt.strip():
-        raise UsageError("the prompt is empty; say what to draw, such as 'a red car'")
-    if any("\ud800" <= letter <= "\udfff" for letter in prompt):  # bytes that were no UTF-8
-        raise UsageError("the prompt is not valid text: it holds bytes that are not UTF-8")
-    if n < 1:
-        raise UsageError(f"n must be at least 1, got {n}")
+def _sampling(stage: Stage) -> Any:
+    """A stage's sampling settings, or None where nothing is sampled."""
+    return getattr(stage.config, "sampling", None)
 
 
 def load(
@@ -220,9 +384,3 @@ def find_model(model: str) -> Path:
         return known[model]
     names = ", ".join(known) or "none"
     raise UsageError(f"no model '{model}': it is neither a folder nor bundled (bundled: {names})")
-
-
-def to_pictures(image: Tensor) -> list[Image.Image]:
-    """(B, 3, H, W) in [-1, 1] -> B pictures."""
-    pixels = ((image.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return [Image.fromarray(one) for one in np.asarray(pixels.permute(0, 2, 3, 1).cpu())]

@@ -1,0 +1,112 @@
+"""Painting the unknown part of a picture of any size, window by window."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..rng import Rng
+from ..types import Cond, OnStep
+
+if TYPE_CHECKING:
+    from ..pipeline import Pipeline
+
+
+@dataclass(frozen=True)
+class Window:
+    """A square of a canvas: its corner and its side, in pixels. It may reach over the edge."""
+
+    x: int
+    y: int
+    side: int
+
+    def of(self, canvas: Tensor, outside: float) -> Tensor:
+        """(B, C, side, side) of a (B, C, H, W) canvas; `outside` stands beyond its edge."""
+        height, width = canvas.shape[-2:]
+        beyond = (-self.x, self.x + self.side - width, -self.y, self.y + self.side - height)
+        padded = F.pad(canvas, [max(0, one) for one in beyond], value=outside)
+        x, y = max(0, self.x), max(0, self.y)
+        return padded[..., y : y + self.side, x : x + self.side]
+
+    def put(self, canvas: Tensor, piece: Tensor) -> None:
+        """Write (B, C, side, side) into the canvas, as far as it lies within."""
+        height, width = canvas.shape[-2:]
+        x0, y0 = max(0, self.x), max(0, self.y)
+        x1, y1 = min(width, self.x + self.side), min(height, self.y + self.side)
+        canvas[..., y0:y1, x0:x1] = piece[..., y0 - self.y : y1 - self.y, x0 - self.x : x1 - self.x]
+
+
+@dataclass(frozen=True)
+class Brush:
+    """What to paint and how."""
+
+    prompt: str
+    settings: Mapping[str, Any]
+    prior: str | None = None
+    on_step: OnStep | None = None
+
+
+def paint(
+    pipe: Pipeline,
+    canvas: Tensor,
+    mask: Tensor,
+    windows: list[Window],
+    seeds: range,
+    brush: Brush,
+) -> Iterator[Image.Image]:
+    """Paint where `mask` (1, 1, H, W) is 1, one window after the other, one picture a seed.
+
+    What is not painted comes back as it was, to the byte: pictures are put together as integers.
+
+    Args:
+        canvas: (1, 3, H, W) uint8.
+        windows: those without a pixel to paint are passed over.
+    """
+    canvas, left = canvas.repeat(len(seeds), 1, 1, 1), mask.clone()
+    for index, window in enumerate(windows):
+        inside = window.of(left, 1.0)
+        if not window.of(left, 0.0).any():
+            continue
+        names = [f"{seed}/window{index}" for seed in seeds] if index else list(seeds)
+        known = window.of(canvas, 127).float() / 127.5 - 1
+        piece = _paint_square(pipe, known, inside, names, brush)
+        piece = ((piece.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+        window.put(canvas, torch.where(inside.bool(), piece, window.of(canvas, 127)))
+        window.put(left, torch.zeros_like(inside))
+    for one in canvas.permute(0, 2, 3, 1):
+        yield Image.fromarray(one.cpu().numpy())
+
+
+def _paint_square(
+    pipe: Pipeline, known: Tensor, mask: Tensor, seeds: Sequence[int | str], brush: Brush
+) -> Tensor:
+    """(n, 3, S, S) float of `known` (n, 3, S, S) and `mask` (1, 1, S, S)."""
+    size, side = known.shape[-1], pipe.side
+    # what is hidden must not shine through where pixels are averaged: the mean of what is known
+    kept = 1 - mask
+    mean = (known * kept).sum((2, 3), True) / kept.sum().clamp(min=1)
+    known = _resize(known * kept + mean * mask, side).to(pipe.device)
+    shown = (_resize(mask, side) > 0).float().to(pipe.device)
+    waiting = list(known)
+
+    def begin(rng: Rng) -> Cond:
+        count = len(rng.seeds)
+        mine = torch.stack([waiting.pop(0) for _ in range(count)])
+        cond = pipe.read([brush.prompt] * count)
+        return cond.replace(known=mine, mask=shown.expand(count, -1, -1, -1))
+
+    drawn = pipe.draw(seeds, begin, brush.settings, brush.on_step, brush.prior)
+    return _resize(drawn.cpu(), size)
+
+
+def _resize(x: Tensor, side: int) -> Tensor:
+    """(B, C, S, S) -> (B, C, side, side), antialiased."""
+    if x.shape[-1] == side:
+        return x
+    return F.interpolate(x, (side, side), mode="bilinear", antialias=x.shape[-1] > side)

@@ -1,0 +1,82 @@
+"""Inpainting: a part of a picture painted anew."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..images import Source, digest, mask_tensor, read_image_and_mask
+from ..request import Record, check_request, given
+from ..types import OnStep
+from .canvas import Brush, Window, paint
+
+if TYPE_CHECKING:
+    from ..pipeline import Pipeline
+
+
+def edit(
+    pipe: Pipeline,
+    image: Source,
+    mask: Source | None,
+    prompt: str,
+    n: int = 1,
+    seed: int = 0,
+    on_step: OnStep | None = None,
+    *,
+    prior: str | None = None,
+    **settings: Any,
+) -> list[Image.Image]:
+    """Paint a part of a picture anew; the rest comes back byte for byte.
+
+    A decoder with mask channels (GLIDE, arXiv 2112.10741, section 4.1) sees what is around; any
+    other is held to it while it samples (RePaint, arXiv 2201.09865). `inpainting="repaint"` and
+    `resample=4` choose the second way.
+
+    Args:
+        image: a path, bytes, a file or a PIL picture, of any size and shape.
+        mask: a picture of the same shape: where its alpha is 0 (as in OpenAI's Images API), or,
+            without alpha, where it is white, is painted. None: the picture's own alpha.
+        prompt: what the whole picture shall show; must not be empty.
+        n: how many; picture i uses `seed + i`.
+        seed: any integer.
+        on_step: as in `generate`.
+        prior: as in `generate`.
+        settings: as in `generate`.
+
+    Returns:
+        Pictures of the size of `image`.
+
+    Raises:
+        UsageError: pictures that do not fit each other, nothing to paint, an empty prompt.
+    """
+    check_request(prompt, n)
+    pipe.check_prior(prior)
+    picture, where = read_image_and_mask(image, mask)
+    brush = Brush(prompt, settings, prior, on_step)
+    window, seeds = window_around(where), range(seed, seed + n)
+    painted = paint(pipe, as_tensor(picture), mask_tensor(where), [window], seeds, brush)
+    record = Record(prompt, seed, given(settings))
+    made = record.made_by("edit", image=digest(picture), mask=digest(where))
+    return pipe.sign(list(painted), made)
+
+
+def as_tensor(picture: Image.Image) -> Tensor:
+    """(1, 3, H, W) uint8."""
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]
+
+
+def window_around(mask: Image.Image) -> Window:
+    """The square to look at: the whole of a square picture, else the one around what is painted."""
+    box = mask.getbbox()
+    assert box is not None  # a mask with nothing to paint was refused
+    side = max(min(mask.size), box[2] - box[0], box[3] - box[1])
+
+    def corner(low: int, high: int, size: int) -> int:
+        middle = (low + high - side) // 2
+        return (size - side) // 2 if side > size else min(max(0, middle), size - side)
+
+    return Window(corner(box[0], box[2], mask.width), corner(box[1], box[3], mask.height), side)

@@ -1,0 +1,104 @@
+"""From one picture, or sentence, to another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from PIL import Image
+
+from ..errors import UsageError
+from ..images import Source
+from ..request import Record, check_request, given
+from ..rng import Rng
+from ..stages import DiffusionStage
+from ..types import OnStep
+from .latent import Latent, draw, of_picture, redrawn, slerp, with_detail
+
+if TYPE_CHECKING:
+    from ..pipeline import Pipeline
+
+
+def interpolate(
+    pipe: Pipeline,
+    a: Source,
+    b: Source,
+    frames: int = 8,
+    seed: int = 0,
+    on_step: OnStep | None = None,
+    *,
+    noise: Literal["slerp", "fixed"] = "slerp",
+    prior: str | None = None,
+    **settings: Any,
+) -> list[Image.Image]:
+    """Walk from `a` to `b` in CLIP's space (arXiv 2204.06125, section 3.2).
+
+    z_i moves by spherical interpolation, and so does x_T unless it is `fixed` to that of `a`.
+
+    Args:
+        a, b: a picture (path to a file, bytes, PIL picture), or a prompt. A string is a picture
+            where a file of that name exists.
+        frames: how many, both ends included; at least 2.
+        seed: of what no picture decides.
+        on_step: as in `generate`.
+        noise: what becomes of x_T.
+        prior: as in `generate`, for prompts.
+        settings: as in `generate`, with guidance 1 unless said otherwise.
+
+    Returns:
+        `frames` pictures. The ends are the pictures given, or the prompts' own, to the pixel.
+    """
+    if frames < 2:
+        raise UsageError(f"frames must be at least 2, got {frames}")
+    first, last = (end_of(pipe, end, seed, prior, settings, on_step) for end in (a, b))
+    shares = [index / (frames - 1) for index in range(frames)]
+    path = [between(first, last, share, noise) for share in shares]
+    drawn, small = draw(pipe, path, [seed] * frames, settings, on_step)
+    for end, weights in ((first, [1 - s for s in shares]), (last, shares)):
+        pieces = [
+            with_detail(drawn[i : i + 1], small[i : i + 1], end, weight)
+            for i, weight in enumerate(weights)
+        ]
+        drawn = torch.cat(pieces)
+    record = Record("", seed, {**given(settings), "noise": noise, "frames": frames})
+    names = {"a": _name(a), "b": _name(b)}
+    return pipe.signed(drawn, record.made_by("interpolate", **names), one_seed=True)
+
+
+def between(a: Latent, b: Latent, share: float, noise: str) -> Latent:
+    """The latent a `share` of the way from `a` to `b`."""
+    both = set(a.noises) & set(b.noises)
+    noises = {n: slerp(a.noises[n], b.noises[n], share) for n in both}
+    if noise == "fixed":
+        noises = dict(a.noises)
+    return Latent(slerp(a.image_embed, b.image_embed, share), a.seed, noises)
+
+
+def end_of(
+    pipe: Pipeline,
+    end: Source,
+    seed: int,
+    prior: str | None,
+    settings: dict[str, Any],
+    on_step: OnStep | None,
+) -> Latent:
+    """The latent of a picture, or of a prompt."""
+    if not isinstance(end, str) or Path(end).is_file():
+        return of_picture(pipe, end, seed, settings, on_step)
+    if Path(end).suffix.lower() in (".png", ".jpg", ".jpeg", ".webp", ".gif"):
+        raise UsageError(f"cannot read {end}: there is no such file")
+    check_request(end, 1)
+    pipe.check_prior(prior)
+    rng, sampling = Rng([seed], pipe.device), pipe.by_stage(redrawn(settings))
+    z_i = pipe.imagine(pipe.read([end]), rng, sampling, on_step, prior).image_embed
+    assert z_i is not None
+    name, stage = next(iter(pipe.painters.items()))
+    assert isinstance(stage, DiffusionStage)
+    return Latent(
+        z_i, seed, {name: stage.fresh(pipe.wordless(z_i), rng.fork(name), sampling.get(name))}
+    )
+
+
+def _name(end: Source) -> str:
+    return end if isinstance(end, str) else str(getattr(end, "name", type(end).__name__))

@@ -1,0 +1,168 @@
+"""A picture as what the decoder draws it from: the bipartite latent (z_i, x_T).
+
+Hierarchical Text-Conditional Image Generation with CLIP Latents (arXiv 2204.06125), section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..images import Source, read_image, square, to_tensor
+from ..rng import Rng
+from ..stages import DiffusionStage
+from ..stages.upsampler import Upsampler
+from ..types import Cond, Control, OnStep
+
+if TYPE_CHECKING:
+    from ..pipeline import Pipeline
+
+NOISE_STD = (0.8, 1.25)
+"""An x_T outside is no noise: that stage cannot be inverted, and gets fresh noise instead."""
+
+PLAIN = {"guidance_scale": 1.0, "sampler": "ddim"}
+"""The decoder's settings where a picture is redrawn: guidance would change it."""
+
+
+@dataclass(frozen=True)
+class Latent:
+    """Where a picture comes from.
+
+    `image_embed` (1, D) is z_i, `noises` holds x_T (1, ...) by stage, `seed` draws the noise of
+    stages that have none. `picture` (1, 3, H, W) is the truth where there is one, and `drawn` what
+    the latent gives: the difference is detail that the networks do not carry.
+    """
+
+    image_embed: Tensor
+    seed: int
+    noises: Mapping[str, Tensor] = field(default_factory=dict)
+    picture: Tensor | None = None
+    drawn: Tensor | None = None
+    small: Tensor | None = None  # (1, 3, h, w), the picture at the decoder's size
+
+
+def of_picture(
+    pipe: Pipeline,
+    source: Source,
+    seed: int,
+    settings: Mapping[str, Any],
+    on_step: OnStep | None = None,
+) -> Latent:
+    """Encode a picture with CLIP and invert the decoder and the upsamplers with DDIM."""
+    net = pipe.clip("encoding a picture").net
+    picture = to_tensor([square(read_image(source), pipe.side)]).to(pipe.device)
+    with torch.inference_mode():
+        z_i = net.encode_image(picture)
+    latent = Latent(z_i, seed, picture=picture)
+    noises, small = _invert(pipe, latent, settings, on_step)
+    latent = Latent(z_i, seed, noises, picture, small=small)
+    drawn, _ = draw(pipe, [latent], [seed], settings, on_step)
+    return Latent(z_i, seed, noises, picture, drawn, small)
+
+
+def _invert(
+    pipe: Pipeline, latent: Latent, settings: Mapping[str, Any], on_step: OnStep | None
+) -> tuple[dict[str, Tensor], Tensor]:
+    """x_T by stage, from the last to the first; and the picture at the decoder's size."""
+    sampling = pipe.by_stage(redrawn(settings))
+    noises: dict[str, Tensor] = {}
+    image = latent.picture
+    assert image is not None
+    for name, stage in reversed(pipe.painters.items()):
+        assert isinstance(stage, DiffusionStage)
+        if isinstance(stage, Upsampler):
+            cond = stage.look_at(image)
+        else:
+            cond, side = pipe.wordless(latent.image_embed), stage.image_size
+            image = image if image.shape[-1] == side else F.interpolate(image, side, mode="area")
+        noise = stage.invert(cond, image, sampling.get(name), pipe.told(on_step, name))
+        if NOISE_STD[0] < float(noise.std()) < NOISE_STD[1]:
+            noises[name] = noise
+        image = image if cond.image is None else cond.image
+    return noises, image
+
+
+def redrawn(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """`PLAIN` unless said otherwise."""
+    return {**PLAIN, **{key: value for key, value in settings.items() if value is not None}}
+
+
+def draw(
+    pipe: Pipeline,
+    latents: list[Latent],
+    seeds: list[int],
+    settings: Mapping[str, Any],
+    on_step: OnStep | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Draw what latents stand for.
+
+    Args:
+        latents: one a picture.
+        seeds: of each picture's fresh noise: that of eta, and of stages without an x_T.
+
+    Returns:
+        (n, 3, H, W), and the decoder's own pictures (n, 3, h, w).
+    """
+    left, right = list(latents), list(latents)  # each batch takes its share from the front
+    first = next(iter(pipe.painters))
+    small: list[Tensor] = []
+
+    def begin(rng: Rng) -> Cond:
+        mine = [left.pop(0) for _ in rng.seeds]
+        return pipe.wordless(torch.cat([one.image_embed for one in mine]))
+
+    def controls(rng: Rng) -> dict[str, Control]:
+        mine = [right.pop(0) for _ in rng.seeds]
+        names = set.intersection(*(set(one.noises) for one in mine))
+        return {n: Control(noise=torch.cat([one.noises[n] for one in mine])) for n in names}
+
+    def keep(name: str, cond: Cond) -> None:
+        if name == first and cond.image is not None:
+            small.append(cond.image.float())
+
+    images = pipe.draw(seeds, begin, redrawn(settings), on_step, controls=controls, on_stage=keep)
+    return images, torch.cat(small)
+
+
+def with_detail(image: Tensor, small: Tensor, latent: Latent, share: float = 1.0) -> Tensor:
+    """Give back the detail that a latent's networks do not carry, where the picture stayed.
+
+    The difference between the true picture and what its latent draws is added, in so far as the
+    decoder's picture did not change there: fully where it is the same, not at all where it
+    differs by more than about a tenth of the range.
+
+    Args:
+        image: (B, 3, H, W), drawn from latents made of `latent`.
+        small: (B, 3, h, w), the decoder's pictures of them.
+        latent: the original's.
+        share: how much of the detail, 0 to 1.
+    """
+    if latent.picture is None or latent.drawn is None or latent.small is None or share == 0:
+        return image
+    change = (small - latent.small).abs().amax(1, keepdim=True)  # (B, 1, h, w)
+    change = F.max_pool2d(change, 3, stride=1, padding=1)
+    change = F.interpolate(change, image.shape[-2:], mode="bilinear")
+    stays = (1 - (change - 0.1) / 0.1).clamp(0, 1)
+    return image + share * stays * (latent.picture - latent.drawn)
+
+
+def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
+    """Spherical interpolation of (B, ...): exactly `a` at 0 and `b` at 1, lengths in between."""
+    if share in (0.0, 1.0):
+        return b if share else a
+    flat_a, flat_b = a.flatten(1), b.flatten(1)
+    cosine = F.cosine_similarity(flat_a, flat_b, dim=1).clamp(-1, 1)
+    angle = cosine.acos().view(-1, *(1,) * (a.ndim - 1))
+    sine = angle.sin()
+    near = sine < 1e-4  # parallel: a straight line is the same
+    safe = torch.where(near, torch.ones_like(sine), sine)
+    weight_a = torch.where(
+        near, torch.full_like(sine, 1 - share), ((1 - share) * angle).sin() / safe
+    )
+    weight_b = torch.where(near, torch.full_like(sine, share), (share * angle).sin() / safe)
+    return weight_a * a + weight_b * b

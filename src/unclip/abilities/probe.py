@@ -1,0 +1,45 @@
+"""What CLIP takes a picture for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from ..errors import UsageError
+from ..images import Source, read_image, square, to_tensor
+from ..request import check_request
+from ..rng import Rng
+
+if TYPE_CHECKING:
+    from ..pipeline import Pipeline
+
+
+def probe(pipe: Pipeline, image: Source, labels: Sequence[str]) -> list[float]:
+    """Zero-shot classification (arXiv 2103.00020, section 3.1; arXiv 2204.06125, figure 6).
+
+    Args:
+        image: a path, bytes, a file or a PIL picture; cropped to its middle square.
+        labels: at least two descriptions, such as "a fox".
+
+    Returns:
+        The probability of each label, in their order.
+
+    Raises:
+        UsageError: no such picture, too few labels, or a model without CLIP.
+    """
+    for label in labels:
+        check_request(label, 1)
+    if len(labels) < 2:
+        raise UsageError(f"give at least two labels to choose from, got {len(labels)}")
+    clip = pipe.clip("probing")
+    side = clip.image_size or pipe.side
+    picture = to_tensor([square(read_image(image, at_least=side), side)])
+    with torch.inference_mode():
+        z_i = clip.net.encode_image(picture.to(pipe.device))
+        cond = clip.sample(pipe.read(list(labels)), Rng([0] * len(labels), pipe.device))
+        assert cond.text_embed is not None
+        logits = clip.net.log_scale.exp().clamp(max=100.0) * (z_i @ cond.text_embed.T)[0]
+        shares: list[float] = logits.float().softmax(0).tolist()
+    return shares

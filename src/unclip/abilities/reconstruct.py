@@ -1,0 +1,87 @@
+"""What each of CLIP's principal components adds to a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from PIL import Image
+
+from ..errors import UsageError
+from ..images import Source, digest, read_image, square, to_tensor
+from ..nn.pca import Pca
+from ..request import Record, given
+from ..rng import Rng
+from ..types import Cond, OnStep
+
+if TYPE_CHECKING:
+    from ..pipeline import Pipeline
+
+
+def reconstruct(
+    pipe: Pipeline,
+    image: Source,
+    dims: Sequence[int],
+    seed: int = 0,
+    on_step: OnStep | None = None,
+    *,
+    pictures: Sequence[Source] | None = None,
+    **settings: Any,
+) -> list[Image.Image]:
+    """Draw a picture from the first few principal components of its z_i (paper, figure 7).
+
+    Args:
+        image: a path, bytes, a file or a PIL picture; cropped to its middle square.
+        dims: how many components to keep, one picture each.
+        seed: of the noise, the same for every picture, so that only z_i differs.
+        on_step: as in `generate`.
+        pictures: to find the components from; without them the autoregressive prior's are used.
+        settings: as in `generate`.
+
+    Raises:
+        UsageError: more components than there are, or a model that knows of none.
+    """
+    net = pipe.clip("reconstruction").net
+    pca = fit(pipe, pictures, max(dims, default=1)) if pictures else find(pipe)
+    most = len(pca.basis)
+    if not dims or not all(1 <= k <= most for k in dims):
+        raise UsageError(f"dims must be numbers of components from 1 to {most}, got {list(dims)}")
+    picture = read_image(image, at_least=pipe.side)
+    with torch.inference_mode():
+        z_i = net.encode_image(to_tensor([square(picture, pipe.side)]).to(pipe.device))
+        left = [pca.project(z_i, k) for k in dims]
+
+    def begin(rng: Rng) -> Cond:
+        return pipe.wordless(torch.cat([left.pop(0) for _ in rng.seeds]))
+
+    drawn = pipe.draw([seed] * len(dims), begin, settings, on_step)
+    record = Record("", seed, {**given(settings), "dims": list(dims)})
+    return pipe.signed(drawn, record.made_by("reconstruct", image=digest(picture)), one_seed=True)
+
+
+def find(pipe: Pipeline) -> Pca:
+    """The components that the model's autoregressive prior was fitted with."""
+    for stage in pipe.stages.values():
+        pca = getattr(stage.net, "pca", None)
+        if isinstance(pca, Pca):
+            return pca
+    raise UsageError(
+        f"model '{pipe.name}' has no principal components, which an autoregressive prior brings; "
+        "give pictures to find them from"
+    )
+
+
+def fit(pipe: Pipeline, pictures: Sequence[Source], dims: int) -> Pca:
+    """Principal components of pictures' embeddings."""
+    if len(pictures) <= dims:
+        raise UsageError(f"{dims} components need more than {dims} pictures, got {len(pictures)}")
+    net = pipe.clip("reconstruction").net
+    embeds = []
+    with torch.inference_mode():
+        for one in pictures:
+            tensor = to_tensor([square(read_image(one, at_least=pipe.side), pipe.side)])
+            embeds.append(net.encode_image(tensor.to(pipe.device)))
+        pca = Pca(embeds[0].shape[1], dims).to(pipe.device)
+        pca.fit(torch.cat(embeds))
+    return pca

@@ -1,0 +1,69 @@
+"""A larger picture of the same."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+from torch.nn import functional as F
+
+from ..errors import UsageError
+from ..images import Source, digest, read_image, to_tensor
+from ..request import Record, check_count, given
+from ..rng import Rng
+from ..types import Cond, OnStep
+
+if TYPE_CHECKING:
+    from ..pipeline import Pipeline
+
+UNIT = 8
+"""Small pictures are padded to a multiple of this, and the result is cropped."""
+
+LARGEST = 2048
+"""Longest side that is drawn in one piece; memory grows with its square."""
+
+
+def upscale(
+    pipe: Pipeline,
+    image: Source,
+    n: int = 1,
+    seed: int = 0,
+    on_step: OnStep | None = None,
+    **settings: Any,
+) -> list[Image.Image]:
+    """Run a picture through the model's upsamplers, whatever its size and shape.
+
+    They have no attention and know no text, so they work at any size (paper, section 2.1).
+
+    Args:
+        image: a path, bytes, a file or a PIL picture.
+        n: how many; picture i uses `seed + i`.
+        seed: any integer.
+        on_step: as in `generate`.
+        settings: as in `generate`, those of the upsamplers.
+
+    Raises:
+        UsageError: no such picture, one too large, or a model without an upsampler.
+    """
+    check_count(n)
+    picture = read_image(image)
+    factor = pipe.enlarges
+    if factor == 1:
+        raise UsageError(f"model '{pipe.name}' has no upsampler, which upscaling needs")
+    longest = factor * max(picture.size)
+    if longest > LARGEST:
+        raise UsageError(
+            f"the picture would come out {longest} pixels long, {factor} times its size; at most "
+            f"{LARGEST} can be drawn: make it {LARGEST // factor} pixels long at most"
+        )
+    width, height = picture.size
+    even = (0, -width % UNIT, 0, -height % UNIT)  # networks halve their input a few times
+    small = F.pad(to_tensor([picture]), even, mode="replicate").to(pipe.device)
+
+    def begin(rng: Rng) -> Cond:
+        return Cond(image=small.expand(len(rng.seeds), -1, -1, -1))
+
+    drawn = pipe.draw(range(seed, seed + n), begin, settings, on_step)
+    drawn = drawn[..., : height * factor, : width * factor]
+    record = Record("", seed, given(settings))
+    return pipe.signed(drawn, record.made_by("upscale", image=digest(picture)))

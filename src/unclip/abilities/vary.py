@@ -1,0 +1,54 @@
+"""Variations of a picture."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from ..errors import UsageError
+from ..images import Source, digest, read_image
+from ..request import Record, check_count, given
+from ..types import OnStep
+from .latent import draw, of_picture, with_detail
+
+if TYPE_CHECKING:
+    from ..pipeline import Pipeline
+
+
+def variations(
+    pipe: Pipeline,
+    image: Source,
+    n: int = 1,
+    eta: float = 0.8,
+    seed: int = 0,
+    on_step: OnStep | None = None,
+    **settings: Any,
+) -> list[Image.Image]:
+    """Draw a picture again, with whatever CLIP's embedding does not hold left to chance.
+
+    The picture is encoded to z_i with CLIP and to x_T by inverting decoder and upsamplers, and
+    drawn again by DDIM with `eta` (arXiv 2204.06125, section 3.1).
+
+    Args:
+        image: a path, bytes, a file or a PIL picture; cropped to its middle square.
+        n: how many; picture i uses `seed + i` and is the same whatever `n` is.
+        eta: 0 gives the picture back, 1 leaves the most to chance.
+        seed: any integer.
+        on_step: as in `generate`.
+        settings: as in `generate`; guidance is 1 unless said otherwise, because it would change
+            the picture.
+
+    Raises:
+        UsageError: no such picture, an unknown setting, or a model without CLIP.
+    """
+    check_count(n)
+    if not 0 <= eta <= 1:
+        raise UsageError(f"eta must be 0 to 1, got {eta:g}")
+    picture = read_image(image, at_least=pipe.side)
+    latent = of_picture(pipe, picture, seed, settings, on_step)
+    seeds = list(range(seed, seed + n)) if eta > 0 else [seed] * n  # nothing is left to chance
+    drawn, small = draw(pipe, [latent] * n, seeds, {**settings, "eta": eta}, on_step)
+    drawn = with_detail(drawn, small, latent, 1 - eta)
+    record = Record("", seed, {**given(settings), "eta": eta})
+    return pipe.signed(drawn, record.made_by("vary", image=digest(picture)))
