@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ import unclip
 from unclip import Cancelled, Pipeline
 from unclip.data.shapes import COLOURS
 from unclip.errors import UsageError
-from unclip.pipeline import Record, find_model, to_pictures
+from unclip.images import to_pictures, to_tensor
+from unclip.pipeline import find_model
+from unclip.request import Record
 from unclip.rng import Rng
 from unclip.train.run import Run
 from unclip.types import Step
@@ -87,7 +90,7 @@ def test_a_stage_draws_the_same_whatever_comes_after(pipe: Pipeline) -> None:
 
 def test_each_stage_draws_from_its_own_fork_of_the_seed(pipe: Pipeline) -> None:
     names = ("clip", "prior", "decoder")
-    cond = pipe.encode(["a red circle"])
+    cond = pipe.read(["a red circle"])
     for name in names:
         cond = pipe.stages[name].sample(cond, Rng([f"7/{name}"]))
     assert cond.image is not None
@@ -215,7 +218,7 @@ def test_half_precision_draws_nearly_the_same(pipe: Pipeline, trained: Run) -> N
 
 
 def test_several_prompts_in_one_fold(pipe: Pipeline) -> None:
-    cond = pipe.encode(["a red circle", "a blue square"])
+    cond = pipe.read(["a red circle", "a blue square"])
     both = pipe.fold(cond, Rng([11, 12]))
     assert both.image is not None
     second = pipe.generate("a blue square", seed=12)[0]
@@ -234,3 +237,97 @@ def test_the_public_face_is_small_and_lazy() -> None:
     assert all(getattr(unclip, name) is not None for name in unclip.__all__)
     with pytest.raises(AttributeError, match="no attribute 'laod'"):
         unclip.laod  # noqa: B018
+
+
+@pytest.fixture(scope="module")
+def torn(pipe: Pipeline) -> Pipeline:
+    """A model with two priors, of which the second says the opposite of the first."""
+
+    class Opposite(type(pipe.stages["prior"])):  # type: ignore[misc]
+        def sample(self, *arguments: Any, **more: Any) -> Any:
+            cond = super().sample(*arguments, **more)
+            return cond.replace(image_embed=-cond.image_embed)
+
+    second = copy.copy(pipe.stages["prior"])
+    second.__class__ = Opposite
+    stages = {"clip": pipe.stages["clip"], "prior": pipe.stages["prior"], "second": second}
+    return Pipeline(pipe.tokenizer, {**stages, "decoder": pipe.stages["decoder"]}, "torn")
+
+
+def test_the_prior_is_the_first_the_models_own_or_the_one_asked_for(torn: Pipeline) -> None:
+    cond, rng = torn.read(["a red circle"]), Rng([3])
+
+    def embed(prior: str | None, own: str | None = None) -> torch.Tensor:
+        model = Pipeline(torn.tokenizer, torn.stages, "torn", prior=own)
+        z_i = model.imagine(cond, rng, prior=prior).image_embed
+        assert z_i is not None
+        return z_i
+
+    first = torn.stages["prior"].sample(torn.stages["clip"].sample(cond, rng), rng.fork("prior"))
+    assert first.image_embed is not None and first.text_embed is not None
+    assert torch.equal(embed(None), first.image_embed)
+    assert torch.equal(embed("prior", own="second"), first.image_embed)
+    assert torch.equal(embed("second"), embed(None, own="second"))
+    assert not torch.equal(embed("second"), first.image_embed)
+    assert torch.equal(embed("none"), first.text_embed)
+
+
+def test_the_prior_asked_for_draws_the_picture_and_is_recorded(torn: Pipeline) -> None:
+    pictures = {
+        prior: torn.generate("a red circle", seed=3, prior=prior)[0]
+        for prior in (None, "prior", "second", "none")
+    }
+    assert pictures[None].tobytes() == pictures["prior"].tobytes()
+    assert len({one.tobytes() for one in pictures.values()}) == 3
+    assert [Record.of(one).settings for one in pictures.values()] == [
+        {},
+        *({"prior": name} for name in ("prior", "second", "none")),
+    ]
+    read = torn.stages["clip"].sample(torn.read(["a red circle"]), Rng([3]))
+    direct = torn.stages["decoder"].sample(
+        read.replace(image_embed=read.text_embed), Rng(["3/decoder"])
+    )
+    assert direct.image is not None
+    assert to_pictures(direct.image)[0].tobytes() == pictures["none"].tobytes()
+    with pytest.raises(UsageError, match=r"no prior 'secnd' \(did you mean 'second'\?\); it has: "):
+        torn.generate("a red circle", prior="secnd")
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_best_of_keeps_each_pictures_nearest_candidate(n: int, pipe: Pipeline) -> None:
+    few = {"steps": 2, "prior_steps": 2, "upsampler_steps": 1}
+    best = pipe.generate("a red circle", n=n, seed=5, best_of=4, **few)
+    clip = pipe.clip("a test")
+    z_t = clip.sample(pipe.read(["a red circle"]), Rng([0])).text_embed
+    for index, picture in enumerate(best):
+        names: list[int | str] = [5 + index, *(f"{5 + index}/candidate{k}" for k in (1, 2, 3))]
+        drawn = pipe.draw(names, lambda rng: pipe.read(["a red circle"] * len(rng.seeds)), few)
+        with torch.no_grad():
+            score = (clip.net.encode_image(drawn) @ z_t.T)[:, 0]  # type: ignore[union-attr]
+        assert score.std() > 1e-3
+        nearest = to_pictures(drawn)[int(score.argmax())]
+        assert np.abs(pixels(picture) - pixels(nearest)).max() <= 1
+        assert Record.of(picture).settings == {**few, "best_of": 4}
+        assert Record.of(picture).seed == 5 + index
+    with pytest.raises(UsageError, match="best_of must be at least 1, got 0"):
+        pipe.generate("a red circle", best_of=0)
+
+
+def test_clip_guidance_brings_the_picture_nearer_to_the_prompt(pipe: Pipeline) -> None:
+    model = chain(pipe, "clip", "prior", "decoder")
+    clip = model.clip("a test")
+    z_t = clip.sample(model.read(["a red circle"]), Rng([0])).text_embed
+
+    def nearness(scale: float) -> float:
+        pictures = model.generate("a red circle", n=6, clip_guidance_scale=scale, steps=8)
+        with torch.no_grad():
+            z_i = clip.net.encode_image(to_tensor(pictures))
+        return float((z_i @ z_t.T).mean())  # type: ignore[union-attr]
+
+    assert nearness(30.0) > nearness(0.0)
+
+
+def test_clip_guidance_needs_clip(pipe: Pipeline) -> None:
+    cond = pipe.wordless(torch.nn.functional.normalize(torch.ones(1, 32), dim=1))
+    with pytest.raises(UsageError, match="no CLIP, which CLIP guidance needs"):
+        chain(pipe, "decoder").fold(cond, Rng([0]), {"decoder": {"clip_guidance_scale": 3.0}})

@@ -175,14 +175,14 @@ class Pipeline:
             controls: for the seeds of one batch, what steers each stage.
             on_stage: told each stage's name and what the condition is after it.
         """
+        _ = self.side  # refused before the work where nothing draws
         sampling = self.by_stage(given(settings))
         images: list[Tensor] = []
         for start in range(0, len(seeds), BATCH):
             rng = Rng(seeds[start : start + BATCH], self.device)
             steer = controls(rng) if controls else {}
             cond = self.fold(begin(rng), rng, sampling, on_step, prior, steer, on_stage)
-            if cond.image is None:
-                raise UsageError(f"model '{self.name}' has no stage that makes a picture")
+            assert cond.image is not None
             images.append(cond.image.float())
         return torch.cat(images)
 
@@ -228,8 +228,11 @@ class Pipeline:
         target = cond.image_embed if target is None else target
         assert target is not None
 
+        wanted = target
+
         def score(image: Tensor) -> Tensor:
-            return (net.encode_image(image) * target).sum(-1)
+            # a clone, because gradients may not pass through a tensor of inference mode
+            return (net.encode_image(image) * wanted.clone()).sum(-1)
 
         return replace(control, score=score)
 
@@ -245,15 +248,24 @@ class Pipeline:
         return sorted(names, key=lambda name: name != self.prior)
 
     def check_prior(self, prior: str | None) -> None:
-        """Raise UsageError where the model has no such prior."""
+        """Raise UsageError where the model has no such prior, or cannot read a text for it."""
         if prior is not None and prior not in (*self.priors, NO_PRIOR):
             known = ", ".join([*self.priors, NO_PRIOR])
-            hint = nearest(prior, self.priors)
+            hint = nearest(str(prior), self.priors)
             raise UsageError(f"model '{self.name}' has no prior '{prior}'{hint}; it has: {known}")
         if prior is None and not self.priors and self._wants_embedding():
             raise UsageError(
                 f"model '{self.name}' has no prior, which makes an image embedding of a text; "
                 f"train one ([stages.prior] in a recipe), or pass z_t off as it: prior='{NO_PRIOR}'"
+            )
+
+        readers = [*self.painters.values(), *(self.stages[name] for name in self.priors)]
+        if prior == NO_PRIOR or any("text_embed" in one.consumes for one in readers):
+            self.clip("reading a text")
+        if self.painters and not any("image" not in s.consumes for s in self.painters.values()):
+            raise UsageError(
+                f"model '{self.name}' has no decoder, which drawing from a text needs; "
+                "train one with it (a recipe with [stages.decoder])"
             )
 
     def _wants_embedding(self) -> bool:

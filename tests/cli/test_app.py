@@ -12,7 +12,10 @@ import typer
 from unclip import __version__
 from unclip.cli.app import COMMANDS, main, make_app
 
-NAMES = ("data", "doctor", "generate", "models", "replay", "train")
+NAMES = (
+    *("data", "doctor", "edit", "generate", "img2img", "interpolate", "models", "outpaint"),
+    *("probe", "reconstruct", "replay", "sweep", "textdiff", "train", "upscale", "vary"),
+)
 
 
 def test_help_needs_none_of_the_heavy_libraries() -> None:

@@ -37,6 +37,8 @@ def test_one_picture_in_a_file(unclip: RunCli, model: Path, record: RecordOf) ->
         "model_hash": read_manifest(model).hash,
         "version": __version__,
         "n": 1,
+        "ability": "generate",
+        "inputs": {},
     }
 
 
@@ -131,6 +133,9 @@ def test_the_suffix_is_the_format(suffix: str, kind: str, unclip: RunCli, model:
         (["a fox", "--set", "guidance_scal=2"], ["guidance_scal", "'guidance_scale'"]),
         (["a fox", "--set", "sampler=dimm"], ["dimm", "ddim"]),
         (["a fox", "--set", "seed=3"], ["seed"]),
+        (["a fox", "--set", "prior=3"], ["prior", "--help"]),
+        (["a fox", "--prior", "pior"], ["no prior 'pior'", "'prior'"]),
+        (["a fox", "--best-of", "0"], ["--best-of"]),
         (["a fox", "--set", "steps"], ["key=value", "steps"]),
     ],
 )

@@ -26,6 +26,22 @@ def test_round_trip(n: int, unclip: RunCli, model: Path) -> None:
         assert old.info["unclip"] == new.info["unclip"]
 
 
+def test_prior_and_candidates_are_replayed(unclip: RunCli, model: Path) -> None:
+    more = ["--prior", "none", "--best-of", 3, "--seed", 4, "--model", model]
+    unclip("generate", "a fox", *more, "-o", "fox.png")
+    done = unclip("replay", "fox.png", "--model", model)
+    assert done.out == "fox-replay.png: identical to fox.png\n"
+
+
+@pytest.mark.parametrize("settings", [{"prior": 3}, {"best_of": "x"}, {"n": 3}, {"stps": 3}])
+def test_a_record_with_impossible_settings(
+    settings: dict[str, object], unclip: RunCli, model: Path
+) -> None:
+    unclip("generate", "a fox", "-o", "fox.png", "--model", model)
+    change_record("fox.png", settings=settings)
+    unclip("replay", "fox.png", "--model", model).fails(2, next(iter(settings)))
+
+
 def test_one_of_several(unclip: RunCli, model: Path) -> None:
     unclip("generate", "a fox", "-n", 3, "--seed", 4, "-o", "dir/", "--model", model)
     done = unclip("replay", "dir/a-fox-5.png", "-o", "again.png", "--model", model)

@@ -66,7 +66,9 @@ def test_from_pictures_to_a_model_that_draws(unclip: RunCli, recipe: Path) -> No
     assert "clip 4/4" in done.out
     assert done.out.endswith("unclip generate 'a red square' --model runs/little/model\n")
     model = "runs/little/model"
-    assert unclip("generate", "a red square", "--model", model, "-o", "o.png").code == 0
+    wanted = ["generate", "a red square", "--model", model, "-o", "o.png"]
+    unclip(*wanted).fails(2, "has no prior", "none")
+    assert unclip(*wanted, "--prior", "none").code == 0
     assert Path("o.png").is_file()
 
 

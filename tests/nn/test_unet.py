@@ -254,3 +254,40 @@ def test_dropout_only_in_training(x: Tensor, cond: Cond) -> None:
 def test_sizes_that_cannot_be_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         UNetConfig.parse({**FULL, **changes})
+
+
+@pytest.mark.parametrize("fold", [1, 2])
+def test_an_inpainting_network_sees_what_is_known_and_where(
+    fold: int, x: Tensor, cond: Cond
+) -> None:
+    """GLIDE, section 4.1: four channels more, the known part and the mask."""
+    net, plain = make(inpaint=True, space_to_depth=fold), make(space_to_depth=fold)
+    assert plain.conv_in.weight.shape[1] == 3 * fold**2
+    assert net.conv_in.weight.shape[1] == (3 + 4) * fold**2
+    known, mask = torch.randn(2, 3, 16, 16), torch.zeros(2, 1, 16, 16)
+    mask[:, :, 4:12, 2:9] = 1
+    bound = cond.replace(known=known, mask=mask)
+    inside: list[Tensor] = []
+    net.conv_in.register_forward_hook(lambda _m, inputs, _o: inside.append(inputs[0]))
+    out = run(net, x, bound)
+    seen = nn.functional.pixel_shuffle(inside[0], fold)
+    assert torch.equal(seen[:, :3], x)
+    assert torch.equal(seen[:, 3:6], torch.where(mask > 0, 0, known))
+    assert torch.equal(seen[:, 6:], mask)
+    hidden = bound.replace(known=known + mask * torch.tensor([0.0, 9.0]).view(2, 1, 1, 1))
+    assert moved(out, run(net, x, hidden)) == [False, False]
+    around = bound.replace(known=known + (1 - mask) * torch.tensor([0.0, 1.0]).view(2, 1, 1, 1))
+    assert moved(out, run(net, x, around)) == [False, True]
+
+
+def test_nothing_known_is_a_mask_of_ones(x: Tensor, cond: Cond) -> None:
+    net = make(inpaint=True)
+    whole = cond.replace(known=torch.randn(2, 3, 16, 16), mask=torch.ones(2, 1, 16, 16))
+    assert torch.equal(run(net, x, cond), run(net, x, whole))
+    nowhere = whole.replace(mask=torch.zeros(2, 1, 16, 16))
+    assert moved(run(net, x, cond), run(net, x, nowhere)) == [True, True]
+
+
+def test_a_network_that_cannot_inpaint_does_not_look(x: Tensor, cond: Cond) -> None:
+    whole = cond.replace(known=torch.randn(2, 3, 16, 16), mask=torch.zeros(2, 1, 16, 16))
+    assert torch.equal(run(make(), x, cond), run(make(), x, whole))

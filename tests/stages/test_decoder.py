@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from unclip.errors import UsageError
 from unclip.rng import BatchRng, Rng
-from unclip.types import Cond
+from unclip.stages.decoder import random_mask
+from unclip.stages.stage import fit_known
+from unclip.types import Cond, Control
 
 
 @pytest.fixture
@@ -111,3 +114,148 @@ def test_dynamic_thresholding_is_a_setting(make_stage: Callable[..., Any], cond:
         return float((image.abs() > 0.999).float().mean())
 
     assert spread("dynamic") < spread("clamp") / 2, "saturation is what it is there to prevent"
+
+
+@pytest.fixture
+def painter(make_stage: Callable[..., Any]) -> Any:
+    """A decoder whose network can inpaint."""
+    return make_stage("decoder", network=network(make_stage("decoder"), inpaint=True))
+
+
+def half(cond: Cond, side: int = 8) -> Cond:
+    """The condition with a picture whose left half is to be painted."""
+    mask = torch.zeros(cond.batch, 1, side, side)
+    mask[..., : side // 2] = 1
+    known = torch.rand(cond.batch, 3, side, side, generator=torch.Generator().manual_seed(4))
+    return cond.replace(known=2 * known - 1, mask=mask)
+
+
+def drawn(stage: Any, cond: Cond, **settings: Any) -> Tensor:
+    image: Tensor = stage.sample(cond, Rng(range(cond.batch)), settings).image
+    return image
+
+
+def test_a_mask_of_ones_is_no_mask(painter: Any, cond: Cond) -> None:
+    whole = half(cond).replace(mask=torch.ones(3, 1, 8, 8))
+    assert torch.allclose(drawn(painter, cond), drawn(painter, whole), atol=1e-5)
+
+
+@pytest.mark.parametrize("way", [{}, {"inpainting": "repaint"}, {"resample": 3}])
+@pytest.mark.parametrize("inpaint", [True, False])
+def test_what_is_known_comes_out(
+    inpaint: bool, way: dict[str, Any], make_stage: Callable[..., Any], cond: Cond
+) -> None:
+    stage = make_stage("decoder", network=network(make_stage("decoder"), inpaint=inpaint))
+    bound = half(cond)
+    assert bound.known is not None
+    image = drawn(stage, bound, **way)
+    assert torch.allclose(image[..., 4:], bound.known[..., 4:], atol=1e-4)
+    assert float((image[..., :4] - bound.known[..., :4]).abs().mean()) > 0.2
+    other = bound.replace(known=torch.cat([-bound.known[..., :4], bound.known[..., 4:]], dim=-1))
+    assert torch.allclose(image, drawn(stage, other, **way), atol=1e-5), "what is hidden has a say"
+
+
+def test_repaint_does_not_show_the_network_what_is_known(painter: Any, cond: Cond) -> None:
+    seen: list[Cond] = []
+    encode = painter.net.encode
+
+    def spy(cond: Cond) -> Any:
+        seen.append(cond)
+        return encode(cond)
+
+    painter.net.encode = spy
+    drawn(painter, half(cond))
+    drawn(painter, half(cond), inpainting="repaint")
+    shown, hidden = seen
+    assert shown.mask is not None and len(shown.mask) == 6  # guided: a second time without text
+    assert hidden.known is None and hidden.mask is None
+
+
+@pytest.mark.parametrize("side", [16, 4])
+def test_what_is_known_may_be_of_another_size(side: int, painter: Any, cond: Cond) -> None:
+    bound = half(cond, side)
+    scale = 8 / side
+    mode = "area" if scale < 1 else "nearest"
+    known = F.interpolate(bound.known, scale_factor=scale, mode=mode)  # type: ignore[arg-type]
+    assert torch.allclose(drawn(painter, bound)[..., 4:], known[..., 4:], atol=1e-4)
+
+
+def test_a_pixel_that_holds_anything_to_paint_is_painted() -> None:
+    mask = torch.zeros(1, 1, 8, 8)
+    mask[0, 0, 2, 5] = 1
+    known = torch.arange(192.0).view(1, 3, 8, 8)
+    bound = fit_known(Cond(known=known, mask=mask), 4)
+    assert bound.mask is not None and bound.known is not None
+    assert bound.mask[0, 0].nonzero().tolist() == [[1, 2]]
+    assert torch.equal(bound.known, F.avg_pool2d(known, 2))
+    large = fit_known(Cond(known=known, mask=mask), 16)
+    assert torch.equal(large.known, known.repeat_interleave(2, 2).repeat_interleave(2, 3))  # type: ignore[arg-type]
+    assert large.mask is not None and float(large.mask.sum()) == 4
+    same = Cond(known=known, mask=mask)
+    assert fit_known(same, 8) is same
+    assert fit_known(Cond(image=known), 4).image is known
+
+
+def test_training_hides_a_share_of_the_pictures(painter: Any, cond: Cond) -> None:
+    seen: list[Cond] = []
+    encode = painter.net.encode
+
+    def spy(cond: Cond) -> Any:
+        seen.append(cond)
+        return encode(cond)
+
+    painter.net.encode = spy
+    painter.loss(cond, BatchRng(0, 3))
+    assert seen[0].known is cond.image
+    assert seen[0].mask is not None and seen[0].mask.shape == (3, 1, 8, 8)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_random_masks_are_boxes_all_but_boxes_or_all(share: float) -> None:
+    masks = random_mask(BatchRng(0, 2000), 20, share)
+    assert masks.shape == (2000, 1, 20, 20)
+    assert set(masks.unique().tolist()) <= {0.0, 1.0}
+    part = masks.mean((1, 2, 3)) < 1
+    assert float(part.float().mean()) == pytest.approx(share, abs=0.04)
+    boxes = 0
+    for mask in masks[part][:, 0].bool():
+        box = mask if not mask[0, 0] and not mask[-1, -1] else ~mask
+        if box_sides(box) is None:
+            box = ~box
+        sides = box_sides(box)
+        assert sides is not None
+        assert min(sides) >= 3 and max(sides) <= 17  # 0.2 to 0.8 of 20
+        boxes += bool(torch.equal(box, mask))
+    if share:
+        assert boxes / int(part.sum()) == pytest.approx(0.5, abs=0.08)
+
+
+def box_sides(mask: Tensor) -> tuple[int, int] | None:
+    """Height and width of a mask that is one filled box."""
+    rows, columns = mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]
+    box = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return (box.shape[0], box.shape[1]) if box.all() else None
+
+
+def test_a_score_pulls_as_far_as_its_scale_says(make_stage: Callable[..., Any], cond: Cond) -> None:
+    stage = make_stage("decoder")
+    control = Control(score=lambda image: image.mean((1, 2, 3)))
+
+    def brightness(scale: float) -> Tensor:
+        settings = {"clip_guidance_scale": scale}
+        after = stage.sample(cond, Rng([0, 1, 2]), settings, control=control)
+        return after.image.mean((1, 2, 3))  # type: ignore[no-any-return]
+
+    none, some, much = (brightness(scale) for scale in (0.0, 20.0, 80.0))
+    assert torch.equal(none, drawn(stage, cond).mean((1, 2, 3)))
+    assert (some > none + 0.005).all() and (much > some + 0.005).all()
+
+
+def test_it_begins_where_it_is_told(make_stage: Callable[..., Any], cond: Cond) -> None:
+    stage = make_stage("decoder", sampling={"steps": 4, "eta": 0.0})
+    start = half(cond).known
+    whole = stage.sample(cond, Rng([0, 1, 2]), control=Control(start=start, strength=0.0)).image
+    assert torch.allclose(whole, start, atol=1e-4)
+    noise = stage.fresh(cond, Rng([0, 1, 2]))
+    given = stage.sample(cond, Rng([7, 8, 9]), control=Control(noise=noise)).image
+    assert torch.equal(given, drawn(stage, cond))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -9,7 +10,7 @@ import torch
 from PIL import Image
 
 from ..errors import UsageError
-from ..images import Source
+from ..images import Source, digest, read_image
 from ..request import Record, check_request, given
 from ..rng import Rng
 from ..stages import DiffusionStage
@@ -47,14 +48,19 @@ def interpolate(
         settings: as in `generate`, with guidance 1 unless said otherwise.
 
     Returns:
-        `frames` pictures. The ends are the pictures given, or the prompts' own, to the pixel.
+        `frames` pictures. The ends are the pictures given, or the prompts' own, to the pixel; with
+        x_T fixed, the last one only resembles `b`.
     """
+    _ = pipe.side  # refused before the work where nothing draws
     if frames < 2:
         raise UsageError(f"frames must be at least 2, got {frames}")
     first, last = (end_of(pipe, end, seed, prior, settings, on_step) for end in (a, b))
     shares = [index / (frames - 1) for index in range(frames)]
     path = [between(first, last, share, noise) for share in shares]
-    drawn, small = draw(pipe, path, [seed] * frames, settings, on_step)
+    # apart from each other, as a batch has only the x_T that all in it have
+    parts = [part for part in (path[:1], path[1:-1], path[-1:]) if part]
+    each = [draw(pipe, part, [seed] * len(part), settings, on_step) for part in parts]
+    drawn, small = (torch.cat(pieces) for pieces in zip(*each, strict=True))
     for end, weights in ((first, [1 - s for s in shares]), (last, shares)):
         pieces = [
             with_detail(drawn[i : i + 1], small[i : i + 1], end, weight)
@@ -68,6 +74,8 @@ def interpolate(
 
 def between(a: Latent, b: Latent, share: float, noise: str) -> Latent:
     """The latent a `share` of the way from `a` to `b`."""
+    if share == 0 or (share == 1 and noise != "fixed"):
+        return b if share else a
     both = set(a.noises) & set(b.noises)
     noises = {n: slerp(a.noises[n], b.noises[n], share) for n in both}
     if noise == "fixed":
@@ -84,7 +92,7 @@ def end_of(
     on_step: OnStep | None,
 ) -> Latent:
     """The latent of a picture, or of a prompt."""
-    if not isinstance(end, str) or Path(end).is_file():
+    if not isinstance(end, str) or os.path.isfile(end):
         return of_picture(pipe, end, seed, settings, on_step)
     if Path(end).suffix.lower() in (".png", ".jpg", ".jpeg", ".webp", ".gif"):
         raise UsageError(f"cannot read {end}: there is no such file")
@@ -101,4 +109,7 @@ def end_of(
 
 
 def _name(end: Source) -> str:
-    return end if isinstance(end, str) else str(getattr(end, "name", type(end).__name__))
+    """A picture's digest, or the prompt."""
+    if isinstance(end, str) and not os.path.isfile(end):
+        return end
+    return digest(read_image(end))

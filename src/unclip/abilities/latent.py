@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 NOISE_STD = (0.8, 1.25)
 """An x_T outside is no noise: that stage cannot be inverted, and gets fresh noise instead."""
 
-PLAIN = {"guidance_scale": 1.0, "sampler": "ddim"}
+PLAIN = {"guidance_scale": 1.0, "sampler": "ddim", "eta": 0.0}
 """The decoder's settings where a picture is redrawn: guidance would change it."""
 
 
@@ -43,7 +43,7 @@ class Latent:
     noises: Mapping[str, Tensor] = field(default_factory=dict)
     picture: Tensor | None = None
     drawn: Tensor | None = None
-    small: Tensor | None = None  # (1, 3, h, w), the picture at the decoder's size
+    small: Tensor | None = None  # (1, 3, h, w), the decoder's part of `drawn`
 
 
 def of_picture(
@@ -59,16 +59,15 @@ def of_picture(
     with torch.inference_mode():
         z_i = net.encode_image(picture)
     latent = Latent(z_i, seed, picture=picture)
-    noises, small = _invert(pipe, latent, settings, on_step)
-    latent = Latent(z_i, seed, noises, picture, small=small)
-    drawn, _ = draw(pipe, [latent], [seed], settings, on_step)
+    noises = _invert(pipe, latent, settings, on_step)
+    drawn, small = draw(pipe, [Latent(z_i, seed, noises)], [seed], settings, on_step)
     return Latent(z_i, seed, noises, picture, drawn, small)
 
 
 def _invert(
     pipe: Pipeline, latent: Latent, settings: Mapping[str, Any], on_step: OnStep | None
-) -> tuple[dict[str, Tensor], Tensor]:
-    """x_T by stage, from the last to the first; and the picture at the decoder's size."""
+) -> dict[str, Tensor]:
+    """x_T by stage, from the last to the first."""
     sampling = pipe.by_stage(redrawn(settings))
     noises: dict[str, Tensor] = {}
     image = latent.picture
@@ -84,7 +83,7 @@ def _invert(
         if NOISE_STD[0] < float(noise.std()) < NOISE_STD[1]:
             noises[name] = noise
         image = image if cond.image is None else cond.image
-    return noises, image
+    return noises
 
 
 def redrawn(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -43,9 +43,11 @@ def reconstruct(
         UsageError: more components than there are, or a model that knows of none.
     """
     net = pipe.clip("reconstruction").net
-    pca = fit(pipe, pictures, max(dims, default=1)) if pictures else find(pipe)
+    if not dims or min(dims) < 1:
+        raise UsageError(f"dims must be numbers of components, at least 1, got {list(dims)}")
+    pca = fit(pipe, pictures, max(dims)) if pictures else find(pipe)
     most = len(pca.basis)
-    if not dims or not all(1 <= k <= most for k in dims):
+    if max(dims) > most:
         raise UsageError(f"dims must be numbers of components from 1 to {most}, got {list(dims)}")
     picture = read_image(image, at_least=pipe.side)
     with torch.inference_mode():
@@ -77,6 +79,9 @@ def fit(pipe: Pipeline, pictures: Sequence[Source], dims: int) -> Pca:
     if len(pictures) <= dims:
         raise UsageError(f"{dims} components need more than {dims} pictures, got {len(pictures)}")
     net = pipe.clip("reconstruction").net
+    width = net.config.embed_dim
+    if dims > width:
+        raise UsageError(f"dims must be at most {width}, the width of z_i, got {dims}")
     embeds = []
     with torch.inference_mode():
         for one in pictures:

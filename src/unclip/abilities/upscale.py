@@ -11,6 +11,7 @@ from ..errors import UsageError
 from ..images import Source, digest, read_image, to_tensor
 from ..request import Record, check_count, given
 from ..rng import Rng
+from ..stages.upsampler import Upsampler
 from ..types import Cond, OnStep
 
 if TYPE_CHECKING:
@@ -63,7 +64,15 @@ def upscale(
     def begin(rng: Rng) -> Cond:
         return Cond(image=small.expand(len(rng.seeds), -1, -1, -1))
 
-    drawn = pipe.draw(range(seed, seed + n), begin, settings, on_step)
+    drawn = pipe.draw(range(seed, seed + n), begin, _everywhere(pipe, settings), on_step)
     drawn = drawn[..., : height * factor, : width * factor]
     record = Record("", seed, given(settings))
     return pipe.signed(drawn, record.made_by("upscale", image=digest(picture)))
+
+
+def _everywhere(pipe: Pipeline, settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings without a stage's name as those of every upsampler."""
+    names = [name for name, stage in pipe.painters.items() if isinstance(stage, Upsampler)]
+    own = {k: v for k, v in settings.items() if any(k.startswith(f"{n}_") for n in pipe.stages)}
+    shared = {k: v for k, v in settings.items() if k not in own}
+    return {f"{name}_{key}": value for name in names for key, value in shared.items()} | own

@@ -46,8 +46,8 @@ def variations(
     if not 0 <= eta <= 1:
         raise UsageError(f"eta must be 0 to 1, got {eta:g}")
     picture = read_image(image, at_least=pipe.side)
-    latent = of_picture(pipe, picture, seed, settings, on_step)
-    seeds = list(range(seed, seed + n)) if eta > 0 else [seed] * n  # nothing is left to chance
+    latent = of_picture(pipe, picture, 0, settings, on_step)  # the same whatever the seed
+    seeds = list(range(seed, seed + n)) if eta > 0 else [0] * n  # nothing is left to chance
     drawn, small = draw(pipe, [latent] * n, seeds, {**settings, "eta": eta}, on_step)
     drawn = with_detail(drawn, small, latent, 1 - eta)
     record = Record("", seed, {**given(settings), "eta": eta})

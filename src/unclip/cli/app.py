@@ -64,6 +64,8 @@ def top(
     Examples:
       unclip generate "a red car"
       unclip generate "a fox" -n 4 --seed 7 -o foxes.png
+      unclip vary fox.png -n 4 -o foxes/
+      unclip edit plate.png --mask mask.png "a pizza"
       unclip replay foxes.png
       unclip train emoji-cpu --dry-run
       unclip doctor

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,7 +14,7 @@ from ._terminal import complain, say
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from ..pipeline import Record
+    from ..request import Record
 
 
 def register(app: typer.Typer) -> None:
@@ -47,11 +47,12 @@ def replay(
       unclip replay a-red-car-7.png
       unclip replay out.png -o again.png --model runs/mine/model
     """
-    from ..pipeline import load
+    from ..pipeline import Pipeline, load
     from ._draw import draw
     from ._output import Target, as_one
 
     old, record = _read(file)
+    settings, extra = _replayable(record, file)
     target = Target.of(f"{file.stem}-replay.png" if output is None else output)
     if target.is_folder:
         target = Target(target.path / f"{file.stem}-replay.png", False)
@@ -63,8 +64,9 @@ def replay(
             f"this is '{pipe.name}' ({pipe.hash})",
             "warning",
         )
-    new = as_one(draw(pipe, record.prompt, record.n, record.seed, record.settings))
-    target.write([new], file.stem, record.seed)
+    asked = {"prompt": record.prompt, "n": record.n, "seed": record.seed}
+    new = as_one(draw(pipe, Pipeline.generate, settings, **asked, **extra))
+    target.write([new], [], lambda: new)
     difference = _difference(old, new)
     say(f"{target.path}: {difference or 'identical to'} {file}")
     if difference:
@@ -75,7 +77,7 @@ def _read(file: Path) -> tuple[Image, Record]:
     """A picture and its record. Raises UsageError."""
     from PIL import Image
 
-    from ..pipeline import Record
+    from ..request import Record
 
     try:
         with Image.open(file) as opened:
@@ -87,6 +89,33 @@ def _read(file: Path) -> tuple[Image, Record]:
         return picture, Record.of(picture)
     except UsageError as error:
         raise UsageError(f"{file}: {error}; only PNGs made by `unclip generate` do") from None
+
+
+def _replayable(record: Record, file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What was set: the sampling's settings, and `generate`'s own. Raises UsageError."""
+    from ..pipeline import Pipeline
+    from ._draw import check_settings
+
+    if record.ability != "generate":
+        command = _COMMANDS.get(record.ability, record.ability)
+        inputs = record.inputs if isinstance(record.inputs, dict) else {}
+        source = ", ".join(f"{name} {value}" for name, value in inputs.items())
+        raise UsageError(
+            f"{file} was made by `unclip {command}`{source and ' from ' + source}: "
+            "give that command the same again; only pictures of `unclip generate` are replayed"
+        )
+    settings = dict(record.settings)
+    kinds = {"prior": str, "best_of": int}
+    extra = {name: settings.pop(name) for name in kinds if name in settings}
+    for name, value in extra.items():
+        if not isinstance(value, kinds[name]):
+            raise UsageError(f"{file}: the picture's record is damaged: '{name}' is {value!r}")
+    check_settings(Pipeline.generate, settings)
+    return settings, extra
+
+
+_COMMANDS = {"image_to_image": "img2img"}
+"""Abilities whose command has another name."""
 
 
 def _model_of(record: Record) -> str:

@@ -19,9 +19,9 @@ def implicit(denoise: Denoiser, levels: list[Level], rounds: int) -> Denoiser:
 
         x = alpha/alpha_now · (x_now − sigma_now·eps(x, then)) + sigma·eps(x, then)
 
-    which is iterated from x = x_now: one round is the usual DDIM inversion, a few make the step
-    the sampler's inverse. The network is never asked about the clean level, where eps has no
-    meaning.
+    which is iterated from x = x_now, or the same in x0 where noise leads: one round is the usual
+    DDIM inversion, a few make the step the sampler's inverse. The network is never asked about
+    the clean level, where eps has no meaning.
 
     Args:
         denoise: as the sampler will be given it.
@@ -34,6 +34,14 @@ def implicit(denoise: Denoiser, levels: list[Level], rounds: int) -> Denoiser:
         then = after[_key(now)]
         alpha, sigma = now.like(x)
         alpha_then, sigma_then = then.like(x)
+        if float(sigma) >= float(alpha):  # where noise leads, x0 is what hardly moves
+
+            def next_x0(x0: Tensor) -> Tensor:
+                return denoise(alpha_then * x0 + sigma_then * (x - alpha * x0) / sigma, then).x0
+
+            x0 = fixed_point(next_x0, denoise(x, then).x0, rounds - 1)
+            return Prediction(x0, (x - alpha * x0) / sigma)
+
         ratio = alpha_then / alpha
 
         def next_eps(eps: Tensor) -> Tensor:

@@ -1,0 +1,90 @@
+"""`unclip interpolate`."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Literal
+
+import typer
+
+from ._options import (
+    Assignments,
+    Device,
+    FilmOutput,
+    Fps,
+    Frames,
+    GuidanceScale,
+    Model,
+    OneSeed,
+    Prior,
+    Steps,
+)
+
+End = Annotated[
+    str, typer.Argument(metavar="IMAGE|PROMPT", help="A picture's file, or what to draw.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(interpolate)
+
+
+def interpolate(
+    a: End,
+    b: End,
+    frames: Frames = 8,
+    noise: Annotated[
+        Literal["slerp", "fixed"],
+        typer.Option(
+            metavar="slerp|fixed", help="Whether the noise moves, too, or stays that of the first."
+        ),
+    ] = "slerp",
+    fps: Fps = 12.0,
+    seed: OneSeed = None,
+    output: FilmOutput = None,
+    steps: Steps = None,
+    guidance_scale: GuidanceScale = None,
+    prior: Prior = None,
+    assignments: Assignments = None,
+    model: Model = None,
+    device: Device = None,
+) -> None:
+    """Walk from one picture, or sentence, to another.
+
+    Of whatever is the name of a file the picture is taken, cropped to its middle square.
+
+    \b
+    Examples:
+      unclip interpolate fox.png car.png -o strip.png
+      unclip interpolate "a fox" "a red car" --frames 24 --seed 7 -o loop.gif
+      unclip interpolate fox.png "a wolf" --noise fixed --fps 8 -o loop.mp4
+      unclip interpolate fox.png car.png --frames 16 -o frames/
+    """
+    from ..pipeline import Pipeline
+    from ._draw import Order
+    from ._output import slug
+
+    ends = [_check(end) for end in (a, b)]
+    name = f"{slug(ends[0])}-to-{slug(ends[1])}"
+    given = {"steps": steps, "guidance_scale": guidance_scale}
+    order = Order.of(name, seed, output, assignments, model, device, fps, **given)
+    marks = [f"{index:0{len(str(frames))}}" for index in range(1, frames + 1)]
+    order.make_series(
+        Pipeline.interpolate, marks, a=a, b=b, frames=frames, noise=noise, prior=prior
+    )
+
+
+def _check(end: str) -> str:
+    """A picture's bare name, or the prompt. Raises UsageError where it can be neither."""
+    from pathlib import Path
+
+    from ..images import read_image
+    from ..request import check_request
+    from ._draw import SUFFIXES
+
+    if os.path.isfile(end) or Path(end).suffix.lower() in SUFFIXES:
+        read_image(end)
+        return Path(end).stem
+    check_request(end, 1)
+    return end

@@ -1,0 +1,68 @@
+"""`unclip outpaint`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ..errors import UsageError
+from ._options import (
+    Assignments,
+    Count,
+    Device,
+    GuidanceScale,
+    Model,
+    Output,
+    Picture,
+    Prior,
+    Prompt,
+    Seed,
+    Steps,
+)
+
+Pixels = Annotated[int, typer.Option(min=0, metavar="PIXELS", help="How much to add on this side.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(outpaint)
+
+
+def outpaint(
+    image: Picture,
+    prompt: Prompt,
+    left: Pixels = 0,
+    right: Pixels = 0,
+    top: Pixels = 0,
+    bottom: Pixels = 0,
+    n: Count = 1,
+    seed: Seed = None,
+    output: Output = None,
+    steps: Steps = None,
+    guidance_scale: GuidanceScale = None,
+    prior: Prior = None,
+    assignments: Assignments = None,
+    model: Model = None,
+    device: Device = None,
+) -> None:
+    """Paint what lies around a picture; the picture itself stays as it is, to the byte.
+
+    \b
+    Examples:
+      unclip outpaint fox.png --left 64 --right 64 "a fox in a forest"
+      unclip outpaint fox.png --top 128 "a fox under the moon" -n 4 --seed 7 -o foxes/
+    """
+    from ..pipeline import Pipeline
+    from ..request import check_request
+    from ._draw import Order, named, picture
+
+    check_request(prompt, n)
+    sides = {"left": left, "right": right, "top": top, "bottom": bottom}
+    if not any(sides.values()):
+        raise UsageError("nothing to paint: give --left, --right, --top or --bottom in pixels")
+    source = picture(image)
+    name = named(image, "outpaint")
+    given = {"steps": steps, "guidance_scale": guidance_scale}
+    order = Order.of(name, seed, output, assignments, model, device, **given)
+    order.make(Pipeline.outpaint, image=source, prompt=prompt, n=n, prior=prior, **sides)

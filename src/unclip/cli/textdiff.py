@@ -1,0 +1,80 @@
+"""`unclip textdiff`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ..errors import UsageError
+from ._options import (
+    Assignments,
+    Device,
+    FilmOutput,
+    Fps,
+    Frames,
+    GuidanceScale,
+    Model,
+    OneSeed,
+    Picture,
+    Steps,
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(textdiff)
+
+
+def textdiff(
+    image: Picture,
+    source: Annotated[str, typer.Option("--from", metavar="TEXT", help="What IMAGE shows.")],
+    target: Annotated[str, typer.Option("--to", metavar="TEXT", help="What it shall show.")],
+    frames: Frames = 4,
+    theta: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, metavar="THETA", help="How far the last one goes; the paper: 0.25 to 0.5."
+        ),
+    ] = 0.5,
+    fps: Fps = 12.0,
+    seed: OneSeed = None,
+    output: FilmOutput = None,
+    steps: Steps = None,
+    guidance_scale: GuidanceScale = None,
+    assignments: Assignments = None,
+    model: Model = None,
+    device: Device = None,
+) -> None:
+    """Change a picture by the difference between two descriptions.
+
+    The first one is the picture itself, cropped to its middle square.
+
+    \b
+    Examples:
+      unclip textdiff fox.png --from "a fox" --to "a wolf"
+      unclip textdiff fox.png --from "a fox" --to "a blue fox" --theta 0.4 -o strip.png
+      unclip textdiff fox.png --from "a fox" --to "a wolf" --frames 16 --fps 8 -o loop.gif
+    """
+    from ..pipeline import Pipeline
+    from ..request import check_request
+    from ._draw import Order, named, picture
+
+    for text in (source, target):
+        check_request(text, 1)
+    if source.strip() == target.strip():
+        raise UsageError("--from and --to are the same: there is no difference to apply")
+    before = picture(image)
+    name = named(image, "textdiff")
+    options = {"steps": steps, "guidance_scale": guidance_scale}
+    order = Order.of(name, seed, output, assignments, model, device, fps, **options)
+    marks = [f"{index:0{len(str(frames))}}" for index in range(1, frames + 1)]
+    order.make_series(
+        Pipeline.text_diff,
+        marks,
+        image=before,
+        frames=frames,
+        theta=theta,
+        source=source,
+        target=target,
+    )

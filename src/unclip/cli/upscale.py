@@ -1,0 +1,45 @@
+"""`unclip upscale`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ._options import Assignments, Count, Device, Model, Output, Picture, Seed
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(upscale)
+
+
+def upscale(
+    image: Picture,
+    n: Count = 1,
+    seed: Seed = None,
+    output: Output = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(metavar="STEPS", help="Sampling steps of the stage called upsampler."),
+    ] = None,
+    assignments: Assignments = None,
+    model: Model = None,
+    device: Device = None,
+) -> None:
+    """Enlarge a picture of any size and shape with the model's upsamplers.
+
+    \b
+    Examples:
+      unclip upscale fox.png -o large.png
+      unclip upscale fox.png --steps 20 --set upsampler_eta=0
+    """
+    from ..pipeline import Pipeline
+    from ..request import check_count
+    from ._draw import Order, named, picture
+
+    check_count(n)
+    source = picture(image)
+    name = named(image, "upscale")
+    order = Order.of(name, seed, output, assignments, model, device, upsampler_steps=steps)
+    order.make(Pipeline.upscale, image=source, n=n)

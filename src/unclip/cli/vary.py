@@ -1,0 +1,63 @@
+"""`unclip vary`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ._options import (
+    Assignments,
+    Count,
+    Device,
+    GuidanceScale,
+    Model,
+    Output,
+    Picture,
+    Seed,
+    Steps,
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(vary)
+
+
+def vary(
+    image: Picture,
+    n: Count = 4,
+    eta: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, metavar="ETA", help="0 gives the picture back, 1 leaves most to chance."
+        ),
+    ] = 0.8,
+    seed: Seed = None,
+    output: Output = None,
+    steps: Steps = None,
+    guidance_scale: GuidanceScale = None,
+    assignments: Assignments = None,
+    model: Model = None,
+    device: Device = None,
+) -> None:
+    """Draw variations of a picture: what CLIP sees in it stays, the rest is left to chance.
+
+    The picture is cropped to its middle square.
+
+    \b
+    Examples:
+      unclip vary fox.png
+      unclip vary fox.png -n 9 --eta 1 --seed 7 -o foxes.png     one grid of nine
+      unclip vary fox.png -o foxes/                              one file each: fox-vary-SEED.png
+    """
+    from ..pipeline import Pipeline
+    from ..request import check_count
+    from ._draw import Order, named, picture
+
+    check_count(n)
+    source = picture(image)
+    name = named(image, "vary")
+    given = {"steps": steps, "guidance_scale": guidance_scale}
+    order = Order.of(name, seed, output, assignments, model, device, **given)
+    order.make(Pipeline.variations, image=source, n=n, eta=eta)

@@ -1,0 +1,114 @@
+"""What all abilities keep: they can be ended, and say what a model lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from unclip import Cancelled, Pipeline
+from unclip.errors import UsageError
+from unclip.types import Step
+
+PICTURE = Image.radial_gradient("L").resize((16, 16)).convert("RGB")
+WHOLE = Image.new("L", (16, 16), 255)
+WORDS = "a red circle"
+
+ABILITIES: dict[str, Callable[..., Any]] = {
+    "generate": lambda p, **more: p.generate(WORDS, **more),
+    "best_of": lambda p, **more: p.generate(WORDS, best_of=2, **more),
+    "variations": lambda p, **more: p.variations(PICTURE, **more),
+    "image_to_image": lambda p, **more: p.image_to_image(PICTURE, WORDS, **more),
+    "edit": lambda p, **more: p.edit(PICTURE, WHOLE, WORDS, **more),
+    "outpaint": lambda p, **more: p.outpaint(PICTURE, left=4, prompt=WORDS, **more),
+    "interpolate": lambda p, **more: p.interpolate(PICTURE, WORDS, **more),
+    "interpolate prompts": lambda p, **more: p.interpolate(WORDS, "a", **more),
+    "text_diff": lambda p, **more: p.text_diff(PICTURE, WORDS, "a", **more),
+    "reconstruct": lambda p, **more: p.reconstruct(PICTURE, [1], pictures=[PICTURE] * 3, **more),
+    "upscale": lambda p, **more: p.upscale(PICTURE, **more),
+}
+OF_TEXT = ["generate", "image_to_image", "edit", "outpaint", "interpolate prompts"]
+
+
+@pytest.mark.parametrize("ability", ABILITIES)
+def test_it_can_be_ended_after_any_step(ability: str, pipe: Pipeline, few: dict[str, int]) -> None:
+    seen: list[Step] = []
+
+    def stop_at(count: int) -> Callable[[Step], None]:
+        def tell(step: Step) -> None:
+            seen.append(step)
+            if len(seen) == count:
+                raise Cancelled("stopped")
+
+        return tell
+
+    for count in (1, 2):
+        seen.clear()
+        with pytest.raises(Cancelled):
+            ABILITIES[ability](pipe, on_step=stop_at(count), **few)
+        assert len(seen) == count
+    seen.clear()
+    ABILITIES[ability](pipe, on_step=stop_at(0), **few)
+    assert {step.stage for step in seen} <= set(pipe.stages)
+    total = len(seen)
+    seen.clear()
+    with pytest.raises(Cancelled):
+        ABILITIES[ability](pipe, on_step=stop_at(total), **few)
+
+
+@pytest.mark.parametrize(
+    ("ability", "needs"),
+    [
+        ("variations", "encoding a picture"),
+        ("interpolate", "encoding a picture"),
+        ("text_diff", "encoding a picture"),
+        ("reconstruct", "reconstruction"),
+    ],
+)
+def test_a_model_without_clip_says_who_needs_it_and_how_to_get_it(
+    ability: str, needs: str, short: Callable[..., Pipeline]
+) -> None:
+    with pytest.raises(
+        UsageError, match=rf"'short' has no CLIP, which {needs} needs; train one with it"
+    ):
+        ABILITIES[ability](short("decoder", "upsampler"))
+
+
+def test_probing_needs_clip(short: Callable[..., Pipeline]) -> None:
+    with pytest.raises(UsageError, match="no CLIP, which probing needs"):
+        short("decoder").probe(PICTURE, ["a", "b"])
+
+
+@pytest.mark.parametrize("ability", [*OF_TEXT, "best_of", "interpolate"])
+def test_a_model_without_prior_says_how_to_do_without(
+    ability: str, short: Callable[..., Pipeline], few: dict[str, int]
+) -> None:
+    model, less = short("clip", "decoder", "upsampler"), {**few}
+    del less["prior_steps"]
+    with pytest.raises(UsageError, match=r"no prior.*\[stages\.prior\].*prior='none'"):
+        ABILITIES[ability](model, **less)
+    assert ABILITIES[ability](model, prior="none", **less)
+
+
+@pytest.mark.parametrize("names", [("clip",), ("clip", "prior")])
+@pytest.mark.parametrize("ability", sorted(set(ABILITIES) - {"upscale", "reconstruct"}))
+def test_a_model_that_makes_no_picture_says_so_before_any_work(
+    ability: str, names: tuple[str, ...], short: Callable[..., Pipeline]
+) -> None:
+    def fail(step: Step) -> None:
+        pytest.fail(f"{step.stage} has worked")
+
+    for more in ({}, {"steps": 3}):
+        with pytest.raises(UsageError, match="'short' has no stage that makes a picture"):
+            ABILITIES[ability](short(*names), on_step=fail, **more)
+
+
+@pytest.mark.parametrize("names", [("prior", "decoder", "upsampler"), ("upsampler",)])
+@pytest.mark.parametrize("ability", OF_TEXT)
+def test_a_model_that_cannot_read_says_so(
+    ability: str, names: tuple[str, ...], short: Callable[..., Pipeline]
+) -> None:
+    with pytest.raises(UsageError, match="'short' has no"):
+        ABILITIES[ability](short(*names))

@@ -1,0 +1,105 @@
+"""Reconstruction: from more and more principal components to z_i itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from unclip import Pipeline
+from unclip.abilities.reconstruct import find, fit
+from unclip.errors import UsageError
+from unclip.images import digest, to_pictures, to_tensor
+from unclip.nn.pca import Pca
+from unclip.request import Record
+from unclip.rng import Rng
+from unclip.types import Cond
+
+Noise = Callable[..., Image.Image]
+Off = Callable[[Image.Image, Image.Image], int]
+
+
+def embed(pipe: Pipeline, picture: Image.Image) -> torch.Tensor:
+    with torch.no_grad():
+        return pipe.clip("a test").net.encode_image(to_tensor([picture]))
+
+
+def wordless(pipe: Pipeline, z_i: torch.Tensor, seed: int, few: Mapping[str, int]) -> Image.Image:
+    """What the decoder and the upsampler draw of z_i alone."""
+    cond = pipe.read([""]).replace(image_embed=z_i, keep_text=torch.tensor([False]))
+    steps = {"decoder": few["steps"], "upsampler": few["upsampler_steps"]}
+    for name, count in steps.items():
+        cond = pipe.stages[name].sample(cond, Rng([f"{seed}/{name}"]), {"steps": count})
+    assert cond.image is not None
+    return to_pictures(cond.image)[0]
+
+
+@pytest.fixture(scope="module")
+def many(noise: Noise) -> list[Image.Image]:
+    return [noise(16, 16, seed) for seed in range(40)]
+
+
+def test_all_components_are_z_i_itself(
+    pipe: Pipeline, few: dict[str, int], many: list[Image.Image], noise: Noise, off: Off
+) -> None:
+    picture = noise(16, 16, seed=99)
+    (whole,) = pipe.reconstruct(picture, [32], seed=3, pictures=many, **few)
+    assert off(whole, wordless(pipe, embed(pipe, picture), 3, few)) <= 1
+
+
+def test_each_number_of_components_is_its_projection(
+    pipe: Pipeline, few: dict[str, int], many: list[Image.Image], noise: Noise, off: Off
+) -> None:
+    picture, pca = noise(16, 16, seed=99), fit(pipe, many, 5)
+    film = pipe.reconstruct(picture, [5, 1, 3], seed=3, pictures=many, **few)
+    for k, one in zip((5, 1, 3), film, strict=True):
+        z = embed(pipe, picture)
+        left = (z - pca.mean) @ pca.basis[:k].T @ pca.basis[:k] + pca.mean
+        z = torch.nn.functional.normalize(left, dim=-1)
+        assert off(one, wordless(pipe, z, 3, few)) <= 1
+        record = Record.of(one)
+        assert (record.ability, record.seed) == ("reconstruct", 3)
+        assert record.inputs == {"image": digest(picture)}
+        assert record.settings == {**few, "dims": [5, 1, 3]}
+    assert len({one.tobytes() for one in film}) == 3
+
+
+def test_without_pictures_the_priors_components_are_used(
+    pipe: Pipeline, few: dict[str, int], make_stage: Callable[..., Any], noise: Noise, off: Off
+) -> None:
+    prior = make_stage("ar_prior")
+    prior.net.pca = Pca(32, 6)
+    prior.net.pca.fit(Rng(range(20)).randn(32))
+    model = Pipeline(pipe.tokenizer, {**pipe.stages, "ar": prior}, "both")
+    assert find(model) is prior.net.pca
+    (one,) = model.reconstruct(noise(16, 16), [4], **few)
+    z = prior.net.pca.project(embed(pipe, noise(16, 16)), 4)
+    assert off(one, wordless(pipe, z, 0, few)) <= 1
+    with pytest.raises(UsageError, match="1 to 6"):
+        model.reconstruct(noise(16, 16), [7], **few)
+
+
+@pytest.mark.parametrize(
+    ("dims", "count", "message"),
+    [
+        ([], 8, r"at least 1, got \[\]"),
+        ([0], 8, r"at least 1, got \[0\]"),
+        ([3, -1], 8, r"at least 1, got \[3, -1\]"),
+        ([8], 8, "8 components need more than 8 pictures, got 8"),
+        ([33], 40, "at most 32, the width of z_i, got 33"),
+        ([2], 0, "model 'tiny' has no principal components.*give pictures to find them from"),
+    ],
+)
+def test_bad_requests(
+    dims: list[int], count: int, message: str, pipe: Pipeline, many: list[Image.Image]
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        pipe.reconstruct(many[0], dims, pictures=many[:count] or None)
+
+
+def test_a_wordless_condition_hides_the_text(pipe: Pipeline) -> None:
+    cond: Cond = pipe.wordless(torch.zeros(2, 32))
+    assert cond.keep_text is not None and not cond.keep_text.any()

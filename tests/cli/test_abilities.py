@@ -1,0 +1,291 @@
+"""The commands that begin with a picture: what they write where, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+RunCli = Callable[..., Any]
+RecordOf = Callable[[Path], dict[str, Any]]
+SIDE = 16  # of the tiny model's pictures
+
+ARGUMENTS: dict[str, list[object]] = {
+    "vary": ["fox.png", "-n", 2],
+    "edit": ["fox.png", "a pizza", "--mask", "mask.png", "-n", 2],
+    "outpaint": ["fox.png", "a fox in a forest", "--left", 8, "-n", 2],
+    "img2img": ["fox.png", "a pizza", "--strength", 0.5, "-n", 2],
+    "upscale": ["fox.png", "-n", 2],
+    "interpolate": ["fox.png", "a red car", "--frames", 3],
+    "textdiff": ["fox.png", "--from", "a fox", "--to", "a red car", "--frames", 3],
+    "reconstruct": ["fox.png", "--dims", "1,3", "--pictures", "pictures"],
+}
+"""A call of each command, without seed and target."""
+
+FILES = {
+    **{name: [f"fox-{name}-7.png", f"fox-{name}-8.png"] for name in list(ARGUMENTS)[:5]},
+    "interpolate": [f"fox-to-a-red-car-7-{i}.png" for i in (1, 2, 3)],
+    "textdiff": [f"fox-textdiff-7-{i}.png" for i in (1, 2, 3)],
+    "reconstruct": ["fox-reconstruct-7-1.png", "fox-reconstruct-7-3.png"],
+}
+"""What each of them writes into a folder."""
+
+SIZES = {"outpaint": (SIDE + 8, SIDE), "upscale": (2 * SIDE, 2 * SIDE)}
+
+
+def pixels(file: str | Path) -> np.ndarray:
+    with Image.open(file) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+@pytest.fixture(autouse=True)
+def inputs(unclip: RunCli) -> None:
+    """A picture, masks good and bad, a text, and a folder of pictures."""
+    fox = Image.new("RGB", (SIDE, SIDE), "orange")
+    ImageDraw.Draw(fox).ellipse((4, 4, 11, 11), fill="blue")
+    fox.save("fox.png")
+    mask = Image.new("L", (SIDE, SIDE))
+    mask.save("black.png")
+    mask.paste(255, (8, 0, SIDE, SIDE))
+    mask.save("mask.png")
+    Image.new("L", (SIDE, 2 * SIDE), 255).save("tall.png")
+    holed = fox.convert("RGBA")
+    holed.putalpha(Image.eval(mask, lambda value: 255 - value))
+    holed.save("holed.png")
+    Path("text.png").write_text("no picture")
+    Path("pictures").mkdir()
+    for index, colour in enumerate(("red", "lime", "blue", "gray", "white")):
+        Image.new("RGB", (20, 20), colour).save(f"pictures/{index}.png")
+
+
+@pytest.fixture
+def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*_: object) -> None:
+        pytest.fail("the model must not even be loaded")
+
+    monkeypatch.setattr("unclip.pipeline.load", load)
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_one_file_or_one_each(name: str, unclip: RunCli, model: Path, record: RecordOf) -> None:
+    quick = ["--steps", 2] if name == "upscale" else ["--steps", 2, "--set", "upsampler_steps=2"]
+    common = [*ARGUMENTS[name], *quick, "--seed", 7, "--model", model]
+    done = unclip(name, *common, "-o", "out.png")
+    assert (done.code, done.err) == (0, "")
+    count = len(FILES[name])
+    assert done.out.startswith(f"out.png: {count} pictures, seed")
+    assert record(Path("out.png"))["n"] == count
+
+    assert unclip(name, *common, "-o", "out/").code == 0
+    assert [file.name for file in sorted(Path("out").iterdir())] == FILES[name]
+    each = [pixels(Path("out") / file) for file in FILES[name]]
+    width, height = SIZES.get(name, (SIDE, SIDE))
+    assert {one.shape for one in each} == {(height, width, 3)}
+    sheet = pixels("out.png")
+    for index, one in enumerate(each):  # the same seed gives the same pictures
+        left = index * (width + 4)
+        assert np.array_equal(sheet[:height, left : left + width], one)
+    assert len({one.tobytes() for one in each}) == count
+    own = record(Path("out") / FILES[name][1])
+    assert own["ability"] == {"img2img": "image_to_image"}.get(name, name)
+    assert own["seed"] == (8 if FILES[name][1].endswith("-8.png") else 7)
+
+    shown = unclip("replay", "out.png", "--model", model)
+    first = next(iter(own["inputs"].items()))
+    shown.fails(2, "out.png", f"`unclip {name}`", " ".join(first))
+
+
+@pytest.mark.parametrize("name", ["interpolate", "textdiff"])
+@pytest.mark.parametrize("suffix", [".gif", ".webp"])
+def test_frames_make_a_film_there_and_back(
+    name: str, suffix: str, unclip: RunCli, model: Path
+) -> None:
+    done = unclip(name, *ARGUMENTS[name], "--fps", 10, "-o", f"o{suffix}", "--model", model)
+    assert (done.code, done.err) == (0, "")
+    with Image.open(f"o{suffix}") as film:
+        assert (film.n_frames, film.size, film.info["loop"]) == (4, (SIDE, SIDE), 0)
+        film.load()  # a WebP says how long a frame takes once it is decoded
+        assert film.info["duration"] == 100
+
+
+def test_a_webp_of_variations_is_a_grid(unclip: RunCli, model: Path) -> None:
+    unclip("vary", "fox.png", "-n", 2, "-o", "o.webp", "--model", model)
+    with Image.open("o.webp") as picture:
+        assert (getattr(picture, "n_frames", 1), picture.size) == (1, (2 * SIDE + 4, SIDE))
+
+
+def test_without_output_the_file_is_named_after_the_picture(unclip: RunCli, model: Path) -> None:
+    done = unclip("vary", "fox.png", "-n", 1, "--model", model)
+    (file,) = Path().glob("fox-vary-*.png")
+    assert done.out.startswith(f"{file}: 1 picture, seed {file.stem.rpartition('-')[2]},")
+
+
+def test_no_chance_gives_the_picture_back(unclip: RunCli, model: Path) -> None:
+    unclip("vary", "fox.png", "-n", 1, "--eta", 0, "-o", "o.png", "--model", model)
+    assert np.abs(pixels("o.png").astype(int) - pixels("fox.png")).max() <= 1
+
+
+@pytest.mark.parametrize("arguments", [["fox.png", "--mask", "mask.png"], ["holed.png"]])
+def test_an_edit_keeps_what_is_not_painted(
+    arguments: list[str], unclip: RunCli, model: Path
+) -> None:
+    unclip("edit", *arguments, "a pizza", "-o", "o.png", "--model", model)
+    same = (pixels("o.png") == pixels("fox.png")).all(-1)
+    assert same[:, :8].all()
+    assert not same[:, 8:].any(-1).all()
+
+
+def test_an_outpainted_picture_is_the_old_one_within(unclip: RunCli, model: Path) -> None:
+    sides = ["--left", 3, "--right", 2, "--top", 1, "--bottom", 4]
+    unclip("outpaint", "fox.png", "a fox", *sides, "-o", "o.png", "--model", model)
+    assert pixels("o.png").shape == (SIDE + 5, SIDE + 5, 3)
+    assert np.array_equal(pixels("o.png")[1 : 1 + SIDE, 3 : 3 + SIDE], pixels("fox.png"))
+
+
+def test_strength_reaches_the_drawing(unclip: RunCli, model: Path, record: RecordOf) -> None:
+    common = ["img2img", "fox.png", "a pizza", "--seed", 1, "--model", model]
+    unclip(*common, "--strength", 1, "-o", "a.png")
+    unclip(*common, "--strength", 0.1, "-o", "b.png")
+    assert record(Path("b.png"))["settings"] == {"strength": 0.1}
+    assert not np.array_equal(pixels("a.png"), pixels("b.png"))
+
+
+def test_settings_reach_the_record(unclip: RunCli, model: Path, record: RecordOf) -> None:
+    changes = ["--steps", 2, "--guidance-scale", 1.5, "--set", "upsampler_steps=2"]
+    done = unclip("vary", "fox.png", "-n", 1, *changes, "-o", "o.png", "--model", model)
+    assert done.code == 0, done.err
+    settings = {"steps": 2, "guidance_scale": 1.5, "upsampler_steps": 2, "eta": 0.8}
+    assert record(Path("o.png"))["settings"] == settings
+
+
+def test_probing_says_what_the_picture_is_taken_for(unclip: RunCli, model: Path) -> None:
+    labels = ["a fox", "a red car", "a house"]
+    done = unclip("probe", "fox.png", *labels, "--json", "--model", model)
+    shares = json.loads(done.out)
+    assert sorted(shares) == sorted(labels)
+    assert sum(shares.values()) == pytest.approx(1)
+    assert list(shares.values()) == sorted(shares.values(), reverse=True)
+    lines = unclip("probe", "fox.png", *labels, "--model", model).out.splitlines()
+    for line, (label, share) in zip(lines, shares.items(), strict=True):
+        assert line.split("  ")[0].strip() == label
+        assert f"{share:.1%}" in line
+        assert line.count("█") == round(40 * share)
+
+
+@pytest.mark.parametrize("name", [*ARGUMENTS, "probe"])
+@pytest.mark.parametrize(
+    ("file", "part"), [("none.png", "none.png"), ("text.png", "cannot read text.png")]
+)
+@pytest.mark.usefixtures("no_model")
+def test_a_picture_that_cannot_be_read(name: str, file: str, part: str, unclip: RunCli) -> None:
+    before = sorted(Path().iterdir())
+    rest = ["a fox", "a car"] if name == "probe" else ARGUMENTS[name][1:]
+    unclip(name, file, *rest).fails(2, part)
+    assert sorted(Path().iterdir()) == before
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+@pytest.mark.usefixtures("no_model")
+def test_an_unwritable_output(name: str, unclip: RunCli) -> None:
+    unclip(name, *ARGUMENTS[name], "-o", "text.png/o.png").fails(1, "cannot write text.png/o.png")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["vary", "fox.png", "-n", "0"], ["n must be at least 1"]),
+        (["vary", "fox.png", "--eta", "2"], ["--eta"]),
+        (["vary", "fox.png", "-o", "o.gif"], ["'.gif'", ".png"]),
+        (["edit", "fox.png", "a fox"], ["no mask"]),
+        (["edit", "fox.png", "a fox", "--mask", "tall.png"], ["tall.png is 16x32"]),
+        (["edit", "fox.png", "a fox", "--mask", "black.png"], ["nothing to paint", "black.png"]),
+        (["edit", "fox.png", "a fox", "--mask", "text.png"], ["cannot read text.png"]),
+        (["edit", "holed.png", " "], ["prompt is empty"]),
+        (["outpaint", "fox.png", "a fox"], ["nothing to paint", "--left"]),
+        (["outpaint", "fox.png", "a fox", "--left", "-1"], ["--left"]),
+        (["outpaint", "fox.png", "", "--left", "8"], ["prompt is empty"]),
+        (["img2img", "fox.png", "a fox", "--strength", "1.5"], ["--strength"]),
+        (["img2img", "fox.png", ""], ["prompt is empty"]),
+        (["interpolate", "fox.png", "a fox", "--frames", "1"], ["--frames"]),
+        (["interpolate", "fox.png", " "], ["prompt is empty"]),
+        (["interpolate", "fox.png", "none.jpg"], ["none.jpg"]),
+        (["interpolate", "a fox", "a car", "--noise", "pink"], ["--noise", "pink"]),
+        (["interpolate", "a fox", "a car", "-o", "o.bmp"], ["'.bmp'", ".gif", ".mp4"]),
+        (["interpolate", "a fox", "a car", "-o", "o.gif", "--fps", "60"], ["--fps", "60"]),
+        (["interpolate", "a fox", "a car", "-o", "o.gif", "--fps", "nan"], ["--fps", "nan"]),
+        (["textdiff", "fox.png", "--from", "a fox", "--to", "a fox "], ["are the same"]),
+        (["textdiff", "fox.png", "--from", "a fox", "--to", ""], ["prompt is empty"]),
+        (["textdiff", "fox.png", "--from", "a fox"], ["--to"]),
+        (["textdiff", "fox.png", "--from", "a", "--to", "b", "--frames", "1"], ["--frames"]),
+        (["textdiff", "fox.png", "--from", "a", "--to", "b", "--theta", "3"], ["--theta"]),
+        (["reconstruct", "fox.png", "--dims", "0,4"], ["--dims", "0,4"]),
+        (["reconstruct", "fox.png", "--dims", "four"], ["--dims", "four"]),
+        (["reconstruct", "fox.png", "--dims", "4,4"], ["--dims", "4,4"]),
+        (["reconstruct", "fox.png", "--pictures", "nowhere"], ["nowhere"]),
+        (["probe", "fox.png", "a fox"], ["at least two labels"]),
+        (["probe", "fox.png", "a fox", ""], ["prompt is empty"]),
+    ],
+)
+@pytest.mark.usefixtures("no_model")
+def test_bad_usage_is_found_before_the_model_is_loaded(
+    arguments: list[str], parts: list[str], unclip: RunCli
+) -> None:
+    before = sorted(Path().iterdir())
+    unclip(*arguments).fails(2, *parts)
+    assert sorted(Path().iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["vary", "fox.png", "--set", "stps=2"], ["stps", "'steps'"]),
+        (["vary", "fox.png", "--set", "eta=1"], ["eta", "--help"]),
+        (["edit", "holed.png", "a fox", "--set", "mask=1"], ["mask"]),
+        (["edit", "holed.png", "a fox", "--prior", "mine"], ["no prior 'mine'"]),
+        (["reconstruct", "fox.png"], ["no principal components"]),
+        (["reconstruct", "fox.png", "--dims", "5", "--pictures", "pictures"], ["5 pictures"]),
+    ],
+)
+def test_what_the_model_has_not(
+    arguments: list[str], parts: list[str], unclip: RunCli, model: Path
+) -> None:
+    before = sorted(Path().iterdir())
+    unclip(*arguments, "--model", model).fails(2, *parts)
+    assert sorted(Path().iterdir()) == before
+
+
+def test_an_end_may_be_a_long_sentence(unclip: RunCli, model: Path) -> None:
+    done = unclip(
+        "interpolate", "a fox", "and a car " * 60, "--frames", 2, "-o", "o.png", "--model", model
+    )
+    assert (done.code, done.err) == (0, "")
+
+
+def test_a_pipe_is_read_once(unclip: RunCli, model: Path) -> None:
+    import os
+    import threading
+
+    os.mkfifo("pipe.png")
+    data = Path("fox.png").read_bytes()
+    writer = threading.Thread(target=lambda: Path("pipe.png").write_bytes(data), daemon=True)
+    writer.start()
+    done = unclip("vary", "pipe.png", "-n", 1, "-o", "o.png", "--model", model)
+    assert (done.code, done.err) == (0, "")
+
+
+def test_interrupted_nothing_is_left(
+    unclip: RunCli, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    before = sorted(Path().iterdir())
+    monkeypatch.setattr("unclip.pipeline.Pipeline.draw", stop)
+    done = unclip("edit", "holed.png", "a fox", "-o", "o.png", "--model", model)
+    assert (done.code, done.err) == (130, "unclip: cancelled\n")
+    assert sorted(Path().iterdir()) == before

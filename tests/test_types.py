@@ -1,0 +1,42 @@
+"""Cond: what is dropped for guidance, and copies."""
+
+from __future__ import annotations
+
+import torch
+
+from unclip.types import Cond
+
+EMBED = torch.arange(6.0).view(3, 2)
+BOTH, IMAGE, NEITHER = (True, True), (False, True), (False, False)
+
+
+def test_dropped_is_the_condition_several_times_over() -> None:
+    cond = Cond(image_embed=EMBED).dropped(BOTH, IMAGE, NEITHER)
+    assert cond.batch == 9
+    assert torch.equal(cond.image_embed, EMBED.repeat(3, 1))  # type: ignore[arg-type]
+    assert cond.keep_text is not None and cond.keep_image is not None
+    assert cond.keep_text.tolist() == [True] * 3 + [False] * 6
+    assert cond.keep_image.tolist() == [True] * 6 + [False] * 3
+    assert cond.text_tokens is None
+
+
+def test_what_was_dropped_before_stays_dropped() -> None:
+    text, image = torch.tensor([True, False, True]), torch.tensor([False, True, True])
+    cond = Cond(image_embed=EMBED, keep_text=text, keep_image=image).dropped(BOTH, IMAGE)
+    assert cond.keep_text is not None and cond.keep_image is not None
+    assert cond.keep_text.tolist() == [True, False, True, False, False, False]
+    assert cond.keep_image.tolist() == [False, True, True] * 2
+
+
+def test_one_pair_alone_changes_no_batch() -> None:
+    cond = Cond(image_embed=EMBED)
+    assert cond.dropped(NEITHER).batch == 3
+    assert cond.keep_text is None, "the original is left alone"
+
+
+def test_items_are_the_fields_that_are_there() -> None:
+    cond = Cond(image_embed=EMBED, mask=EMBED[:, :1])
+    assert [name for name, _ in cond.items()] == ["image_embed", "mask"]
+    doubled = cond.map(lambda value: 2 * value)
+    assert torch.equal(doubled.image_embed, 2 * EMBED)  # type: ignore[arg-type]
+    assert doubled.text_embed is None
