@@ -11,10 +11,9 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import (
     AvifImagePlugin,
@@ -28,9 +27,11 @@ from PIL import (
     TiffImagePlugin,
     WebPImagePlugin,
 )
-from torch import Tensor
 
 from .errors import UsageError
+
+if TYPE_CHECKING:  # imported where it is used: a command finds a bad picture before torch loads
+    from torch import Tensor
 
 Source = str | Path | bytes | BinaryIO | Image.Image
 """A file's path, its bytes, an open binary file (read from its start) or a picture."""
@@ -193,6 +194,8 @@ def to_tensor(images: Sequence[Image.Image]) -> Tensor:
     Raises:
         UsageError: there is none, or their sizes differ.
     """
+    import torch
+
     sizes = {image.size for image in images}
     if len(sizes) != 1:
         found = " and ".join(sorted(f"{w}x{h}" for w, h in sizes)) or "none"
@@ -203,12 +206,16 @@ def to_tensor(images: Sequence[Image.Image]) -> Tensor:
 
 def to_pictures(image: Tensor) -> list[Image.Image]:
     """(B, 3, H, W), clamped to [-1, 1] -> B pictures. Undoes `to_tensor` exactly."""
+    import torch
+
     pixels = ((image.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
     return [Image.fromarray(one) for one in np.asarray(pixels.permute(0, 2, 3, 1).cpu())]
 
 
 def mask_tensor(mask: Image.Image) -> Tensor:
     """A mask -> (1, 1, H, W) float32: 1 where it is white (>= 128), 0 elsewhere."""
+    import torch
+
     return torch.from_numpy(np.asarray(mask.convert("L")) >= 128).float()[None, None]
 
 

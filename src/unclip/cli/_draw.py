@@ -76,14 +76,14 @@ class Order:
 
         return load(self.model, self.device)
 
-    def make(self, ability: Ability, **arguments: Any) -> None:
+    def make(self, ability: str, **arguments: Any) -> None:
         """Draw pictures of seed, seed + 1, ..., write them and say so."""
         pictures = self._drawn(ability, arguments)
         names = [f"{self.name}-{self.seed + index}" for index in range(len(pictures))]
         self.deliver(pictures, names, lambda: as_one(pictures))
 
     def make_series(
-        self, ability: Ability, marks: Sequence[object], captions: bool = False, **arguments: Any
+        self, ability: str, marks: Sequence[object], captions: bool = False, **arguments: Any
     ) -> None:
         """Draw a row of pictures, or a film, from one seed, write it and say so.
 
@@ -99,9 +99,13 @@ class Order:
 
         self.deliver(pictures, names, row, one_seed=True)
 
-    def _drawn(self, ability: Ability, arguments: Mapping[str, Any]) -> list[Image]:
-        check_settings(ability, self.settings)
-        return draw(self.load(), ability, self.settings, seed=self.seed, **arguments)
+    def _drawn(self, ability: str, arguments: Mapping[str, Any]) -> list[Image]:
+        """What the method of that name of a pipeline gives."""
+        from ..pipeline import Pipeline
+
+        method: Ability = getattr(Pipeline, ability)
+        check_settings(method, self.settings)
+        return draw(self.load(), method, self.settings, seed=self.seed, **arguments)
 
     def deliver(
         self,

@@ -57,7 +57,6 @@ def edit(
       unclip edit holed.png "a fox"                         paints where holed.png is transparent
     """
     from ..images import read_image_and_mask
-    from ..pipeline import Pipeline
     from ..request import check_request
     from ._draw import Order, named
 
@@ -66,4 +65,4 @@ def edit(
     name = named(image, "edit")
     given = {"steps": steps, "guidance_scale": guidance_scale}
     order = Order.of(name, seed, output, assignments, model, device, **given)
-    order.make(Pipeline.edit, image=shown, mask=where, prompt=prompt, n=n, prior=prior)
+    order.make("edit", image=shown, mask=where, prompt=prompt, n=n, prior=prior)

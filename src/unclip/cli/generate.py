@@ -63,7 +63,6 @@ def generate(
       unclip generate "a fox" --prior none --best-of 4
       unclip generate "a fox" --model runs/mine/model --device cuda
     """
-    from ..pipeline import Pipeline
     from ..request import check_request
     from ._draw import Order
     from ._output import slug
@@ -80,4 +79,4 @@ def generate(
         guidance_scale=guidance_scale,
         prior_guidance_scale=prior_guidance_scale,
     )
-    order.make(Pipeline.generate, prompt=prompt, n=n, prior=prior, best_of=best_of)
+    order.make("generate", prompt=prompt, n=n, prior=prior, best_of=best_of)

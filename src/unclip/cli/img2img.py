@@ -52,7 +52,6 @@ def img2img(
       unclip img2img sketch.png "a pizza"
       unclip img2img sketch.png "a pizza" --strength 0.8 -n 4 --seed 7 -o pizzas.png
     """
-    from ..pipeline import Pipeline
     from ..request import check_request
     from ._draw import Order, named, picture
 
@@ -61,4 +60,4 @@ def img2img(
     options = {"steps": steps, "guidance_scale": guidance_scale}
     name = named(image, "img2img")
     order = Order.of(name, seed, output, assignments, model, device, **options)
-    order.make(Pipeline.image_to_image, prior=prior, **given)
+    order.make("image_to_image", prior=prior, **given)

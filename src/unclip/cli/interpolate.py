@@ -61,7 +61,6 @@ def interpolate(
       unclip interpolate fox.png "a wolf" --noise fixed --fps 8 -o loop.mp4
       unclip interpolate fox.png car.png --frames 16 -o frames/
     """
-    from ..pipeline import Pipeline
     from ._draw import Order
     from ._output import slug
 
@@ -70,9 +69,7 @@ def interpolate(
     given = {"steps": steps, "guidance_scale": guidance_scale}
     order = Order.of(name, seed, output, assignments, model, device, fps, **given)
     marks = [f"{index:0{len(str(frames))}}" for index in range(1, frames + 1)]
-    order.make_series(
-        Pipeline.interpolate, marks, a=a, b=b, frames=frames, noise=noise, prior=prior
-    )
+    order.make_series("interpolate", marks, a=a, b=b, frames=frames, noise=noise, prior=prior)
 
 
 def _check(end: str) -> str:

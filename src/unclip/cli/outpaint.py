@@ -53,7 +53,6 @@ def outpaint(
       unclip outpaint fox.png --left 64 --right 64 "a fox in a forest"
       unclip outpaint fox.png --top 128 "a fox under the moon" -n 4 --seed 7 -o foxes/
     """
-    from ..pipeline import Pipeline
     from ..request import check_request
     from ._draw import Order, named, picture
 
@@ -65,4 +64,4 @@ def outpaint(
     name = named(image, "outpaint")
     given = {"steps": steps, "guidance_scale": guidance_scale}
     order = Order.of(name, seed, output, assignments, model, device, **given)
-    order.make(Pipeline.outpaint, image=source, prompt=prompt, n=n, prior=prior, **sides)
+    order.make("outpaint", image=source, prompt=prompt, n=n, prior=prior, **sides)

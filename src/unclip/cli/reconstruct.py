@@ -53,7 +53,6 @@ def reconstruct(
       unclip reconstruct fox.png --pictures photos/
       unclip reconstruct fox.png --dims 2,8,32 --pictures photos/ --seed 7 -o fox-parts.png
     """
-    from ..pipeline import Pipeline
     from ._draw import Order, named, picture
 
     counts = _counts(dims)
@@ -61,8 +60,7 @@ def reconstruct(
     name = named(image, "reconstruct")
     given = {"steps": steps, "guidance_scale": guidance_scale}
     order = Order.of(name, seed, output, assignments, model, device, **given)
-    ability = Pipeline.reconstruct
-    order.make_series(ability, counts, True, image=source, dims=counts, pictures=known)
+    order.make_series("reconstruct", counts, True, image=source, dims=counts, pictures=known)
 
 
 def _counts(dims: str) -> list[int]:

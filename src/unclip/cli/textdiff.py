@@ -56,7 +56,6 @@ def textdiff(
       unclip textdiff fox.png --from "a fox" --to "a blue fox" --theta 0.4 -o strip.png
       unclip textdiff fox.png --from "a fox" --to "a wolf" --frames 16 --fps 8 -o loop.gif
     """
-    from ..pipeline import Pipeline
     from ..request import check_request
     from ._draw import Order, named, picture
 
@@ -70,7 +69,7 @@ def textdiff(
     order = Order.of(name, seed, output, assignments, model, device, fps, **options)
     marks = [f"{index:0{len(str(frames))}}" for index in range(1, frames + 1)]
     order.make_series(
-        Pipeline.text_diff,
+        "text_diff",
         marks,
         image=before,
         frames=frames,

@@ -34,7 +34,6 @@ def upscale(
       unclip upscale fox.png -o large.png
       unclip upscale fox.png --steps 20 --set upsampler_eta=0
     """
-    from ..pipeline import Pipeline
     from ..request import check_count
     from ._draw import Order, named, picture
 
@@ -42,4 +41,4 @@ def upscale(
     source = picture(image)
     name = named(image, "upscale")
     order = Order.of(name, seed, output, assignments, model, device, upsampler_steps=steps)
-    order.make(Pipeline.upscale, image=source, n=n)
+    order.make("upscale", image=source, n=n)

@@ -51,7 +51,6 @@ def vary(
       unclip vary fox.png -n 9 --eta 1 --seed 7 -o foxes.png     one grid of nine
       unclip vary fox.png -o foxes/                              one file each: fox-vary-SEED.png
     """
-    from ..pipeline import Pipeline
     from ..request import check_count
     from ._draw import Order, named, picture
 
@@ -60,4 +59,4 @@ def vary(
     name = named(image, "vary")
     given = {"steps": steps, "guidance_scale": guidance_scale}
     order = Order.of(name, seed, output, assignments, model, device, **given)
-    order.make(Pipeline.variations, image=source, n=n, eta=eta)
+    order.make("variations", image=source, n=n, eta=eta)
