@@ -8,7 +8,7 @@ VOCABULARY ?= everyday
 CORPUS := data/emoji$(if $(filter all,$(VOCABULARY)),-all)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup format corpus model nightly bench clean
+.PHONY: help demo test setup format corpus model nightly bench gallery tables clean
 
 help: ## say what there is
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -48,6 +48,17 @@ nightly: setup ## run the slow tests
 
 bench: setup ## measure, side by side with peers where they are installed
 	@set -e; for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file; done
+
+gallery: ## draw docs/gallery.md and the README's pictures from the bundled model
+	@$(SETUP)
+	$(BIN)/python scripts/gallery.py
+	$(BIN)/python scripts/pictures.py
+
+tables: ## measure docs/samplers.md, priors.md and text_diff.md (needs the corpus; half an hour)
+	@$(SETUP) data
+	$(BIN)/python benchmarks/samplers.py -o docs/samplers.md
+	$(BIN)/python benchmarks/priors.py --data $(CORPUS) -o docs/priors.md
+	$(BIN)/python benchmarks/text_diff.py --data $(CORPUS) -o docs/text_diff.md
 
 clean: ## remove caches and build outputs; data, runs and .venv stay
 	rm -rf build dist src/*.egg-info demo.png .mypy_cache .pytest_cache .ruff_cache \

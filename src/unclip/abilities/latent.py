@@ -147,7 +147,15 @@ def with_detail(image: Tensor, small: Tensor, latent: Latent, share: float = 1.0
     change = F.max_pool2d(change, 3, stride=1, padding=1)
     change = F.interpolate(change, image.shape[-2:], mode="bilinear")
     stays = (1 - (change - 0.1) / 0.1).clamp(0, 1)
-    return image + share * stays * (latent.picture - latent.drawn)
+    detail = latent.picture - latent.drawn
+    shade = _blurred(detail)  # a tint that ended where something changed would show as a stain
+    return image + share * (_blurred(stays) * shade + stays * (detail - shade))
+
+
+def _blurred(x: Tensor) -> Tensor:
+    """Means over a quarter of the side."""
+    reach = x.shape[-1] // 8
+    return F.avg_pool2d(x, 2 * reach + 1, stride=1, padding=reach, count_include_pad=False)
 
 
 def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:

@@ -1,0 +1,282 @@
+"""Draw docs/gallery.md and its pictures from the bundled model, with fixed seeds.
+
+    .venv/bin/python scripts/gallery.py [ABILITY ...]
+
+`docs/gallery/rocket.png` and `cow.png` are renderings of the emoji corpus that the gallery starts
+from; everything else is made here, first try.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+import unclip
+from unclip.files import atomic_file, write_text
+from unclip.film import save_film
+from unclip.grid import make_grid
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "docs" / "gallery"
+ROCKET, COW = FOLDER / "rocket.png", FOLDER / "cow.png"
+SEED = 7
+
+
+@dataclass(frozen=True)
+class Section:
+    """One ability: its heading, the command that does the same, words, and what draws it."""
+
+    title: str
+    command: str
+    text: str
+    draw: Callable[[unclip.Pipeline], str]
+
+
+SECTIONS: dict[str, Section] = {}
+
+
+def section(
+    title: str, command: str, text: str
+) -> Callable[[Callable[[unclip.Pipeline], str]], Callable[[unclip.Pipeline], str]]:
+    """Register a drawing function as a section of the page."""
+
+    def add(draw: Callable[[unclip.Pipeline], str]) -> Callable[[unclip.Pipeline], str]:
+        SECTIONS[draw.__name__] = Section(title, command, text, draw)
+        return draw
+
+    return add
+
+
+def sheet(name: str, pictures: list[Image.Image], labels: list[str], columns: int = 0) -> str:
+    """Save pictures side by side at 160 pixels; returns the Markdown that shows them."""
+    small = [picture.resize((160, 160), Image.Resampling.LANCZOS) for picture in pictures]
+    with atomic_file(FOLDER / f"{name}.webp") as beside:
+        grid = make_grid(small, columns or len(small), labels)
+        grid.save(beside, format="WEBP", quality=88, method=6)
+    return f"![{', '.join(labels)}](gallery/{name}.webp)\n"
+
+
+@section(
+    "Text to picture",
+    'unclip generate "a fox" --seed 7 --prior PRIOR',
+    "One sentence and one seed with each prior. With `none` the text's embedding is passed off as "
+    "an image's: what comes shows what a prior is for. See [priors.md](priors.md).",
+)
+def generate(pipe: unclip.Pipeline) -> str:
+    names = [*pipe.priors, "none"]
+    out = ""
+    for index, prompt in enumerate(("a fox", "a guitar on a yellow background")):
+        pictures = [pipe.generate(prompt, seed=SEED, prior=name)[0] for name in names]
+        out += sheet(f"generate-{index}", pictures, names)
+    return out
+
+
+@section(
+    "Variations",
+    "unclip vary docs/gallery/rocket.png --eta 0.6 --seed 7",
+    "The picture is encoded with CLIP and inverted with DDIM, then drawn again. Eta 0 gives it "
+    "back; the higher eta, the more of what CLIP's embedding does not hold is left to chance.",
+)
+def vary(pipe: unclip.Pipeline) -> str:
+    etas = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+    out = ""
+    for name, source in (("rocket", ROCKET), ("cow", COW)):
+        pictures = [pipe.variations(source, eta=eta, seed=SEED)[0] for eta in etas]
+        labels = ["the picture", *(f"eta {eta:g}" for eta in etas)]
+        out += sheet(f"vary-{name}", [Image.open(source), *pictures], labels)
+    return out
+
+
+@section(
+    "Edits",
+    'unclip edit cat.png --mask mask.png "a cat on a green background" --seed 7',
+    "What is grey is painted anew, the rest stays byte for byte. First by the decoder, which was "
+    "fine-tuned with mask channels; then by the way that suits any decoder "
+    "(`--set inpainting=repaint`).",
+)
+def edit(pipe: unclip.Pipeline) -> str:
+    cat = pipe.generate("a cat", seed=SEED)[0]
+    out = ""
+    for name, box, prompt in (
+        ("half", (128, 0, 256, 256), "a cat"),
+        ("middle", (70, 90, 190, 200), "a pizza"),
+    ):
+        mask = Image.new("L", cat.size, 0)
+        mask.paste(255, box)
+        hidden = cat.copy()
+        hidden.paste((150, 150, 150), mask=mask)
+        ours = pipe.edit(cat, mask, prompt, 3, SEED)
+        other = pipe.edit(cat, mask, prompt, 3, SEED, inpainting="repaint")
+        labels = [f"{prompt}: the mask", *["mask channels"] * 3, *["RePaint"] * 3]
+        out += sheet(f"edit-{name}", [hidden, *ours, *other], labels)
+    return out
+
+
+@section(
+    "Outpainting",
+    'unclip outpaint docs/gallery/cow.png --left 128 --right 64 "a cow on a green background"',
+    "The canvas grows in windows that overlap by half; the picture itself stays byte for byte.",
+)
+def outpaint(pipe: unclip.Pipeline) -> str:
+    pictures = pipe.outpaint(COW, 128, 64, 0, 0, "a cow on a green background", 2, SEED)
+    with atomic_file(FOLDER / "outpaint.webp") as beside:
+        wide = [picture.reduce(2) for picture in pictures]
+        make_grid(wide, 2).save(beside, format="WEBP", quality=88)
+    return "![two wider pictures](gallery/outpaint.webp)\n"
+
+
+@section(
+    "Image to image",
+    'unclip img2img docs/gallery/rocket.png "a guitar" --strength 0.6 --seed 7',
+    "The picture is noised part of the way and denoised under another sentence.",
+)
+def img2img(pipe: unclip.Pipeline) -> str:
+    strengths = (0.2, 0.4, 0.6, 0.8, 1.0)
+    pictures = [pipe.image_to_image(ROCKET, "a guitar", s, seed=SEED)[0] for s in strengths]
+    labels = ["the picture", *(f"strength {s:g}" for s in strengths)]
+    return sheet("img2img", [Image.open(ROCKET), *pictures], labels)
+
+
+@section(
+    "Interpolations",
+    "unclip interpolate docs/gallery/rocket.png docs/gallery/cow.png --frames 7 -o strip.png",
+    "z_i and x_T move along great circles; the ends are the pictures themselves. Below, between "
+    "two sentences; and the same as an animation (`-o loop.gif`).",
+)
+def interpolate(pipe: unclip.Pipeline) -> str:
+    between = pipe.interpolate(str(ROCKET), str(COW), 7, SEED)
+    words = pipe.interpolate("a red apple", "a red car", 7, SEED)
+    many = pipe.interpolate("a red apple", "a red car", 20, SEED)
+    save_film([one.resize((160, 160)) for one in many], FOLDER / "loop.gif", 10, bounce=True)
+    labels = [f"{index}/6" for index in range(7)]
+    out = sheet("interpolate-pictures", between, labels)
+    return out + sheet("interpolate-words", words, labels) + "![film](gallery/loop.gif)\n"
+
+
+@section(
+    "Text diffs",
+    'unclip textdiff car.png --from "a red car" --to "a blue car" --frames 6 --theta 0.75',
+    "z_i turns towards the difference of two descriptions while x_T stays. How often the wanted "
+    "attribute changes, and the others stay, stands in [text_diff.md](text_diff.md).",
+)
+def textdiff(pipe: unclip.Pipeline) -> str:
+    fox, car = (pipe.generate(prompt, seed=SEED)[0] for prompt in ("a fox", "a red car"))
+    out = ""
+    for name, picture, source, target in (
+        ("object", fox, "a fox", "a cat"),
+        ("colour", car, "a red car", "a blue car"),
+        ("ground", fox, "a fox on a white background", "a fox on a green background"),
+    ):
+        pictures = pipe.text_diff(picture, source, target, 6, 0.75, SEED)
+        labels = [f"theta {0.15 * index:.2f}" for index in range(6)]
+        labels[0] = source
+        labels[-1] = f"{target}, theta 0.75"
+        out += sheet(f"textdiff-{name}", pictures, labels)
+    return out
+
+
+@section(
+    "Reconstructions",
+    "unclip reconstruct docs/gallery/rocket.png --dims 1,2,4,8,16,24 --seed 7",
+    "Drawn from the first few principal components of the picture's embedding (figure 7 of the "
+    "paper). This small CLIP's space has a low rank: 24 components hold 99.9 % of it.",
+)
+def reconstruct(pipe: unclip.Pipeline) -> str:
+    dims = [1, 2, 4, 8, 16, 24]
+    out = ""
+    for name, source in (("rocket", ROCKET), ("cow", COW)):
+        pictures = pipe.reconstruct(source, dims, SEED)
+        labels = ["the picture", *(f"{k} components" for k in dims)]
+        out += sheet(f"reconstruct-{name}", [Image.open(source), *pictures], labels)
+    return out
+
+
+@section(
+    "Probing",
+    'unclip probe apple.png "an apple" "a pizza" "a car"',
+    "What CLIP takes a picture for, and the typographic attack of figure 6: an apple, and the "
+    "same apple with a word written across it. This CLIP has never seen letters, so a word is to "
+    "it only a smudge; it can be disturbed, but not by what the word means.",
+)
+def probe(pipe: unclip.Pipeline) -> str:
+    labels = ["an apple", "a pizza", "a car"]
+    plain = pipe.generate("an apple", seed=SEED)[0]
+    rows = ["| picture | " + " | ".join(labels) + " |", "|---|" + "--:|" * len(labels)]
+    pictures = []
+    for word in ("", "PIZZA", "CAR"):
+        picture = plain.copy()
+        if word:
+            draw = ImageDraw.Draw(picture)
+            draw.rectangle((48, 108, 208, 158), fill="white")
+            font = ImageFont.load_default(size=44)
+            draw.text((128, 133), word, fill="black", font=font, anchor="mm")
+        pictures.append(picture)
+        shares = " | ".join(f"{100 * share:.1f} %" for share in pipe.probe(picture, labels))
+        rows.append(f"| {word or 'the apple'} | {shares} |")
+    return sheet("probe", pictures, ["the apple", "PIZZA", "CAR"]) + "\n" + "\n".join(rows) + "\n"
+
+
+@section(
+    "Upscaling",
+    "unclip upscale small.png -o large.png",
+    "The upsamplers alone, at any size and shape: 40×28 pixels, and what comes of them.",
+)
+def upscale(pipe: unclip.Pipeline) -> str:
+    small = Image.open(COW).convert("RGB").crop((60, 80, 240, 206)).resize((40, 28))
+    large = pipe.upscale(small)[0]
+    with atomic_file(FOLDER / "upscale.webp") as beside:
+        pair = [small.resize(large.size, Image.Resampling.NEAREST), large]
+        make_grid(pair, 2, ["40x28", f"{large.width}x{large.height}"]).save(
+            beside, format="WEBP", quality=88
+        )
+    return "![before and after](gallery/upscale.webp)\n"
+
+
+@section(
+    "Guidance and re-ranking",
+    'unclip generate "a robot" --best-of 8 --set clip_guidance_scale=50',
+    "The same sentence and seed, plain; with CLIP's gradient; the best of eight by CLIP; and with "
+    "guidance kept to the middle of the noise levels. `unclip sweep` draws such grids over any two "
+    "settings.",
+)
+def guidance(pipe: unclip.Pipeline) -> str:
+    ways = {
+        "plain": {},
+        "CLIP guidance 50": {"clip_guidance_scale": 50.0},
+        "best of 8": {"best_of": 8},
+        "interval 0.2 to 0.9": {"guidance_interval": (0.2, 0.9)},
+        "rescale 0.7": {"guidance_rescale": 0.7},
+    }
+    out = ""
+    for index, prompt in enumerate(("a robot", "a rocket")):
+        pictures = [pipe.generate(prompt, seed=SEED, **how)[0] for how in ways.values()]
+        out += sheet(f"guidance-{index}", pictures, list(ways))
+    return out
+
+
+def main() -> None:
+    """Draw the sections named, or all of them and the page."""
+    pipe = unclip.load()
+    wanted = sys.argv[1:]
+    bodies = {}
+    for name in wanted or SECTIONS:
+        bodies[name] = SECTIONS[name].draw(pipe)
+        print(f"docs/gallery: {name}", flush=True)
+    if wanted:
+        return
+    page = [
+        "# What it can do\n",
+        "Each picture was drawn by the bundled model on the first try, with seed 7. The command\n"
+        "above it does the same; `python scripts/gallery.py` draws them all and writes the page.\n",
+    ]
+    for name, one in SECTIONS.items():
+        page.append(f"## {one.title}\n\n```sh\n{one.command}\n```\n\n{one.text}\n\n{bodies[name]}")
+    write_text(ROOT / "docs" / "gallery.md", "\n".join(page))
+
+
+if __name__ == "__main__":
+    main()
