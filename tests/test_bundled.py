@@ -45,7 +45,7 @@ def test_one_seed_is_one_picture_whatever_the_batch(pipe: unclip.Pipeline) -> No
     [
         ("a pumpkin on a blue background", "blue", "red"),
         ("a red apple on a green background", "green", "red"),
-        ("a big frog on a red background", "red", "green"),
+        ("a big cactus on a red background", "red", "green"),  # a frog has a mouth in its middle
     ],
 )
 def test_colours_are_where_the_sentence_puts_them(

@@ -83,13 +83,19 @@ def test_detail_comes_back_where_the_small_picture_stayed() -> None:
     small, changed = torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 8)
     changed[..., :, 5:] = 1.0
     drawn = torch.zeros(1, 3, 16, 16)
-    truth = torch.full((1, 3, 16, 16), 0.3)
+    # half a period every two columns: all of it detail, with a mean of nothing
+    truth = 0.3 * torch.tensor([1.0, -1.0]).repeat(8).expand(1, 3, 16, 16)
     latent = Latent(torch.zeros(1, 4), 0, {}, truth, drawn, small)
     image = with_detail(drawn, changed, latent)
-    assert torch.equal(image[..., :6], truth[..., :6])
-    assert torch.equal(image[..., 10:], drawn[..., 10:])
+    assert torch.allclose(image[..., :6], truth[..., :6], atol=0.1)
+    assert torch.allclose(image[..., 10:], drawn[..., 10:], atol=0.1)
     half = with_detail(drawn, small, latent, 0.5)
     assert torch.allclose(half, truth / 2)
+    assert torch.allclose(with_detail(drawn, small, latent), truth, atol=1e-6)
+    tint = Latent(latent.image_embed, 0, {}, torch.full_like(drawn, 0.3), drawn, small)
+    tinted = with_detail(drawn, changed, tint)[0, 0, 8]
+    assert tinted[0] > 0.25 and tinted[15] < 0.1, "a tint fades towards what changed"
+    assert tinted.diff().abs().max() < 0.15, "and has no edge there"
     assert with_detail(drawn, small, Latent(torch.zeros(1, 4), 0)) is drawn
 
 
