@@ -206,10 +206,15 @@ def to_tensor(images: Sequence[Image.Image]) -> Tensor:
 
 def to_pictures(image: Tensor) -> list[Image.Image]:
     """(B, 3, H, W), clamped to [-1, 1] -> B pictures. Undoes `to_tensor` exactly."""
+    pixels = to_uint8(image).permute(0, 2, 3, 1).cpu()
+    return [Image.fromarray(one) for one in np.asarray(pixels)]
+
+
+def to_uint8(image: Tensor) -> Tensor:
+    """[-1, 1] -> 0 to 255, shaped alike."""
     import torch
 
-    pixels = ((image.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return [Image.fromarray(one) for one in np.asarray(pixels.permute(0, 2, 3, 1).cpu())]
+    return ((image.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
 def mask_tensor(mask: Image.Image) -> Tensor:

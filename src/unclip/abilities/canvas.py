@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..images import to_uint8
 from ..rng import Rng
 from ..types import Cond, OnStep
 
@@ -75,8 +76,7 @@ def paint(
             continue
         names = [f"{seed}/window{index}" for seed in seeds] if index else list(seeds)
         known = window.of(canvas, 127).float() / 127.5 - 1
-        piece = _paint_square(pipe, known, inside, names, brush)
-        piece = ((piece.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+        piece = to_uint8(_paint_square(pipe, known, inside, names, brush))
         window.put(canvas, torch.where(inside.bool(), piece, window.of(canvas, 127)))
         window.put(left, torch.zeros_like(inside))
     for one in canvas.permute(0, 2, 3, 1):

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..images import Source, read_image, square, to_tensor
+from ..request import given
 from ..rng import Rng
 from ..stages import DiffusionStage
 from ..stages.upsampler import Upsampler
@@ -58,26 +59,27 @@ def of_picture(
     picture = to_tensor([square(read_image(source), pipe.side)]).to(pipe.device)
     with torch.inference_mode():
         z_i = net.encode_image(picture)
-    latent = Latent(z_i, seed, picture=picture)
-    noises = _invert(pipe, latent, settings, on_step)
+    noises = _invert(pipe, picture, z_i, settings, on_step)
     drawn, small = draw(pipe, [Latent(z_i, seed, noises)], [seed], settings, on_step)
     return Latent(z_i, seed, noises, picture, drawn, small)
 
 
 def _invert(
-    pipe: Pipeline, latent: Latent, settings: Mapping[str, Any], on_step: OnStep | None
+    pipe: Pipeline,
+    image: Tensor,
+    z_i: Tensor,
+    settings: Mapping[str, Any],
+    on_step: OnStep | None,
 ) -> dict[str, Tensor]:
     """x_T by stage, from the last to the first."""
     sampling = pipe.by_stage(redrawn(settings))
     noises: dict[str, Tensor] = {}
-    image = latent.picture
-    assert image is not None
     for name, stage in reversed(pipe.painters.items()):
         assert isinstance(stage, DiffusionStage)
         if isinstance(stage, Upsampler):
             cond = stage.look_at(image)
         else:
-            cond, side = pipe.wordless(latent.image_embed), stage.image_size
+            cond, side = pipe.wordless(z_i), stage.image_size
             image = image if image.shape[-1] == side else F.interpolate(image, side, mode="area")
         noise = stage.invert(cond, image, sampling.get(name), pipe.told(on_step, name))
         if NOISE_STD[0] < float(noise.std()) < NOISE_STD[1]:
@@ -88,7 +90,7 @@ def _invert(
 
 def redrawn(settings: Mapping[str, Any]) -> dict[str, Any]:
     """`PLAIN` unless said otherwise."""
-    return {**PLAIN, **{key: value for key, value in settings.items() if value is not None}}
+    return {**PLAIN, **given(settings)}
 
 
 def draw(
