@@ -146,15 +146,31 @@ class Pipeline:
     probe = probe
     upscale = upscale
 
-    def read(self, prompts: list[str]) -> Cond:
-        """Tokens of prompts, on the pipeline's device."""
+    def read(self, prompts: list[str], negative: str = "") -> Cond:
+        """Tokens of prompts, on the pipeline's device.
+
+        With a `negative` prompt, or where the model's null is a text, its tokens too.
+        """
         tokens, mask = self.tokenizer.encode(prompts)
-        return Cond(text_tokens=tokens.to(self.device), text_mask=mask.to(self.device))
+        cond = Cond(text_tokens=tokens.to(self.device), text_mask=mask.to(self.device))
+        if not negative and not self._null_is_text:
+            return cond
+        tokens, mask = self.tokenizer.encode([negative] * len(prompts))
+        return cond.replace(
+            null_text_tokens=tokens.to(self.device), null_text_mask=mask.to(self.device)
+        )
 
     def wordless(self, image_embed: Tensor) -> Cond:
         """The condition of (B, D) z_i alone: the text is dropped."""
+        cond = self.read([""] * len(image_embed)).replace(image_embed=image_embed)
+        if self._null_is_text:  # it is the empty text
+            return self.clip("the empty text").encode_text(cond) if self._reads_clip(cond) else cond
         hidden = torch.zeros(len(image_embed), dtype=torch.bool, device=self.device)
-        return self.read([""] * len(image_embed)).replace(image_embed=image_embed, keep_text=hidden)
+        return cond.replace(keep_text=hidden)
+
+    @property
+    def _null_is_text(self) -> bool:
+        return any(stage.null_is_text for stage in self.stages.values())
 
     def draw(
         self,
@@ -210,11 +226,20 @@ class Pipeline:
         return cond
 
     def _has_no_part(self, name: str, stage: Stage, cond: Cond, prior: str | None) -> bool:
-        """Whether what a stage makes is there already, or another prior was chosen."""
+        """Whether what a stage makes is there already, not needed, or another prior was chosen."""
         if name in self.painters:
             return cond.image is not None and "image" not in stage.consumes
         begun = cond.image_embed is not None or cond.image is not None
-        return begun or (name in self.priors and name != (prior or self.priors[0]))
+        if name in self.priors:
+            return begun or name != (prior or self.priors[0])
+        return begun and not self._reads_clip(cond)
+
+    def _reads_clip(self, cond: Cond) -> bool:
+        """Whether a painter that has yet to paint misses CLIP's view of the text."""
+        if cond.text_encodings is not None:
+            return False
+        left = [s for s in self.painters.values() if cond.image is None or "image" in s.consumes]
+        return any(stage.consumes & {"text_embed", "text_encodings"} for stage in left)
 
     def _steered(
         self, stage: Stage, cond: Cond, options: dict[str, Any], control: Control

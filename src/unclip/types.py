@@ -3,7 +3,8 @@
     B  batch          N  text tokens      D  width of a CLIP embedding
     C  channels       H, W  picture       W' width of a transformer (written where it is met)
 
-Pictures are float32 in [-1, 1], (B, 3, H, W), sRGB. Embeddings are L2-normalised float32.
+Pictures are float32 in [-1, 1], (B, 3, H, W), sRGB. Embeddings are float32, and L2-normalised
+where the model's CLIP says so.
 """
 
 from __future__ import annotations
@@ -79,6 +80,9 @@ class Cond:
 
     `keep_text` and `keep_image` say for each sample whether the condition is shown (True) or
     replaced by the network's own null; None means shown. Each network decides what null means.
+
+    Where a model's null is itself a text (the empty prompt, or what a picture shall not show), or
+    an embedding, the `null_` fields hold it, and take the place of what `dropped` hides.
     """
 
     text_tokens: Tensor | None = None  # (B, N) int64
@@ -93,6 +97,11 @@ class Cond:
     mask: Tensor | None = None  # (B, 1, H, W), 1 where to paint, 0 where `known` stays
     keep_text: Tensor | None = None  # (B,) bool
     keep_image: Tensor | None = None  # (B,) bool
+    null_text_tokens: Tensor | None = None  # each shaped as the field whose place it takes
+    null_text_mask: Tensor | None = None
+    null_text_embed: Tensor | None = None
+    null_text_encodings: Tensor | None = None
+    null_image_embed: Tensor | None = None
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed."""
@@ -118,16 +127,25 @@ class Cond:
         Args:
             shown: k pairs: whether that copy sees the text, and whether it sees z_i.
         """
+        copies = [dict(self._shown(*which).items()) for which in shown]
+        return type(self)(**{name: torch.cat([one[name] for one in copies]) for name in copies[0]})
+
+    def _shown(self, text: bool, image: bool) -> Self:
+        """One copy: what is hidden gives way to its null, or is marked as hidden."""
         first = self.items()[0][1]
         keep = torch.ones(len(first), dtype=torch.bool, device=first.device)
-        text = keep if self.keep_text is None else self.keep_text
-        image = keep if self.keep_image is None else self.keep_image
-        copies = self.map(lambda value: torch.cat([value] * len(shown)))
-        return replace(
-            copies,
-            keep_text=torch.cat([text & with_text for with_text, _ in shown]),
-            keep_image=torch.cat([image & with_image for _, with_image in shown]),
-        )
+        changes: dict[str, Tensor | None] = dict.fromkeys(_NULLS)
+        for kind, visible, field in (("text", text, "keep_text"), ("image", image, "keep_image")):
+            there = {name: getattr(self, f"null_{name}", None) for name, _ in self.items()}
+            nulls = {n: v for n, v in there.items() if n.startswith(kind) and v is not None}
+            kept = getattr(self, field)
+            kept = keep if kept is None else kept
+            changes[field] = kept if visible or nulls else kept & False
+            changes |= {} if visible else nulls
+        return replace(self, **changes)
+
+
+_NULLS = [field.name for field in fields(Cond) if field.name.startswith("null_")]
 
 
 @dataclass(frozen=True)

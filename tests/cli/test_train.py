@@ -39,6 +39,7 @@ image_size = 8
 channels = 32
 multipliers = [1]
 depth = 1
+embed_dim = 16
 [stages.decoder.train]
 steps = 3
 batch_size = 2

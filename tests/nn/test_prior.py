@@ -78,7 +78,7 @@ def test_the_prefix_is_computed_once_for_all_steps(
     net: PriorNet, cond: Cond, noisy: tuple[Tensor, Tensor]
 ) -> None:
     encoded = net.encode(cond)
-    assert [k.shape for k, _ in encoded] == [(2, 2, CONTEXT + 1, 8)] * 3
+    assert [k.shape for k, _ in encoded.past] == [(2, 2, CONTEXT + 1, 8)] * 3
     first = net(*noisy, encoded)
     net(noisy[0] + 1, noisy[1] / 2, encoded)
     assert torch.equal(net(*noisy, encoded), first), "a step leaves the cache alone"

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from typing import Annotated, Literal, Protocol
 
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..config import Config
+
+
+class Space(Protocol):
+    """What a stage needs of its space."""
+
+    def encode(self, data: Tensor) -> Tensor:
+        """Data (B, ...) into what is diffused."""
+        ...
+
+    def decode(self, x: Tensor) -> Tensor:
+        """And back."""
+        ...
 
 
 class Rgb(Config):
@@ -39,6 +52,22 @@ class Embedding(Config):
     def decode(self, x: Tensor) -> Tensor:
         """(B, D) -> (B, D) of unit norm."""
         return F.normalize(x, dim=-1)
+
+
+@dataclass(frozen=True)
+class Whitened:
+    """Each number less its mean over its deviation: mean and std (D,), as Karlo has them."""
+
+    mean: Tensor
+    std: Tensor
+
+    def encode(self, data: Tensor) -> Tensor:
+        """(B, D) -> (B, D)."""
+        return (data - self.mean.float()) / self.std.float()
+
+    def decode(self, x: Tensor) -> Tensor:
+        """(B, D) -> (B, D)."""
+        return x * self.std.float() + self.mean.float()
 
 
 SpaceConfig = Annotated[Rgb | Embedding, Field(discriminator="kind")]

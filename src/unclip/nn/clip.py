@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..config import Config
+from ..errors import UsageError
 from .text import TextConfig, TextEncoder
 from .transformer import Transformer, TransformerConfig
 
@@ -22,6 +23,8 @@ class VisionConfig(TransformerConfig):
 
     image_size: int = Field(gt=0)
     patch_size: int = Field(gt=0)
+    mean: tuple[float, float, float] = Field((0.5, 0.5, 0.5), description="of pixels in [0, 1]")
+    std: tuple[float, float, float] = Field((0.5, 0.5, 0.5), description="of pixels in [0, 1]")
 
     @model_validator(mode="after")
     def _patches_tile(self) -> VisionConfig:
@@ -33,11 +36,18 @@ class VisionConfig(TransformerConfig):
 
 
 class ClipConfig(Config):
-    """Size of CLIP."""
+    """Size of CLIP. A model that needs one of its towers alone leaves the other out."""
 
     embed_dim: int = Field(gt=0, description="width of the shared space (D)")
-    vision: VisionConfig
-    text: TextConfig
+    vision: VisionConfig | None = None
+    text: TextConfig | None = None
+    normalize: bool = Field(True, description="embeddings have norm 1")
+
+    @model_validator(mode="after")
+    def _sees_or_reads(self) -> ClipConfig:
+        if self.vision is None and self.text is None:
+            raise ValueError("give vision, text or both")
+        return self
 
 
 class VisionTransformer(nn.Module):
@@ -71,19 +81,30 @@ class Clip(nn.Module):
     def __init__(self, config: ClipConfig) -> None:
         super().__init__()
         self.config = config
-        self.vision = VisionTransformer(config.vision, config.embed_dim)
-        self.text = TextEncoder(config.text, causal=True)
-        self.text_proj = nn.Linear(config.text.width, config.embed_dim, bias=False)
-        self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        if config.vision:
+            self.vision = VisionTransformer(config.vision, config.embed_dim)
+        if config.text:
+            self.text = TextEncoder(config.text, causal=True)
+            self.text_proj = nn.Linear(config.text.width, config.embed_dim, bias=False)
+        if config.vision and config.text:
+            self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     def encode_image(self, image: Tensor) -> Tensor:
-        """(B, 3, H, W) in [-1, 1], of any size -> (B, D) float32, L2-normalised: z_i."""
-        size = self.config.vision.image_size
+        """(B, 3, H, W) in [-1, 1], of any size -> (B, D) float32: z_i.
+
+        Raises:
+            UsageError: this CLIP has no image encoder.
+        """
+        config = self.config.vision
+        if config is None:
+            raise UsageError("this model's CLIP has no image encoder; name a whole one (--clip)")
+        size = config.image_size
         if image.shape[-2:] != (size, size):
             # float32: antialiased bicubic has no bfloat16 kernel on the CPU
             image = F.interpolate(image.float(), (size, size), mode="bicubic", antialias=True)
-        features = self.vision(image.to(self.vision.patch.weight.dtype))
-        return F.normalize(features.float(), dim=-1)
+        mean, std = (image.new_tensor(value).view(3, 1, 1) for value in (config.mean, config.std))
+        image = image * (0.5 / std) + (0.5 - mean) / std
+        return self._finished(self.vision(image.to(self.vision.patch.weight.dtype)))
 
     def encode_text(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Encode captions.
@@ -93,9 +114,19 @@ class Clip(nn.Module):
             mask: (B, N) bool, True on real tokens.
 
         Returns:
-            (B, D) float32, L2-normalised: z_t; and (B, N, W') encodings of the tokens.
+            (B, D) float32: z_t; and (B, N, W') encodings of the tokens.
+
+        Raises:
+            UsageError: this CLIP has no text encoder.
         """
+        if self.config.text is None:
+            raise UsageError("this model's CLIP has no text encoder; name a whole one (--clip)")
         encodings = self.text(tokens, mask)
         end = mask.sum(dim=1) - 1
         features = self.text_proj(encodings[torch.arange(len(end), device=end.device), end])
-        return F.normalize(features.float(), dim=-1), encodings
+        return self._finished(features), encodings
+
+    def _finished(self, features: Tensor) -> Tensor:
+        """float32, and of unit norm where the model wants it so."""
+        features = features.float()
+        return F.normalize(features, dim=-1) if self.config.normalize else features

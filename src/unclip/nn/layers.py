@@ -59,6 +59,12 @@ def select(keep: Tensor | None, value: Tensor, null: Tensor) -> Tensor:
     return torch.where(mask, value, null.to(value.dtype))
 
 
+def trimmed(mask: Tensor) -> Tensor:
+    """(B, N) bool without the last columns in which it is False for all: (B, at least 1)."""
+    used = mask.any(0).nonzero()
+    return mask[:, : int(used[-1]) + 1 if len(used) else 1]
+
+
 def parameter_count(module: nn.Module) -> int:
     """Number of parameters, trainable or not; works on the `meta` device."""
     return sum(parameter.numel() for parameter in module.parameters())

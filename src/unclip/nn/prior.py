@@ -5,12 +5,16 @@ Hierarchical Text-Conditional Image Generation with CLIP Latents (arXiv 2204.061
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..types import Cond
-from .layers import TimestepMlp, select
+from .layers import TimestepMlp, select, trimmed
 from .transformer import KeyValue, Transformer, TransformerConfig
 
 
@@ -20,6 +24,22 @@ class PriorConfig(TransformerConfig):
     embed_dim: int = Field(gt=0, description="width of CLIP's space (D)")
     text_width: int = Field(gt=0, description="width of the text encodings")
     context: int = Field(gt=0, description="text tokens (N)")
+    padding: Literal["null", "masked"] = Field(
+        "null", description="a learned vector stands for padding, or nobody looks at it"
+    )
+    whiten: bool = Field(False, description="it knows z_i's mean and deviation, number by number")
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """What a prior makes of its condition, once a prompt.
+
+    The keys and values of each layer, and which of the prefix' and the three further tokens may
+    be looked at, (B, tokens) bool or None for all.
+    """
+
+    past: list[KeyValue]
+    mask: Tensor | None = None
 
 
 class PriorNet(nn.Module):
@@ -28,6 +48,9 @@ class PriorNet(nn.Module):
     The mask is causal, so the keys and values of text and z_t depend on nothing that changes
     from step to step: `encode` computes them once and `forward` runs three tokens.
     """
+
+    mean: Tensor  # (D,) of z_i, where it is whitened
+    std: Tensor
 
     def __init__(self, config: PriorConfig) -> None:
         super().__init__()
@@ -39,31 +62,41 @@ class PriorNet(nn.Module):
         self.time = TimestepMlp(width, width)
         self.query = nn.Parameter(torch.randn(width) * 0.02)
         self.positions = nn.Parameter(torch.randn(config.context + 4, width) * 0.01)
-        self.null_text = nn.Parameter(torch.randn(config.context, width) * 0.02)
-        self.null_text_embed = nn.Parameter(torch.randn(width) * 0.02)
+        if config.padding == "null":
+            self.null_text = nn.Parameter(torch.randn(config.context, width) * 0.02)
+            self.null_text_embed = nn.Parameter(torch.randn(width) * 0.02)
+        if config.whiten:
+            self.register_buffer("mean", torch.zeros(config.embed_dim))
+            self.register_buffer("std", torch.ones(config.embed_dim))
         self.transformer = Transformer(config, causal=True)
         self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, config.embed_dim)
 
-    def encode(self, cond: Cond) -> list[KeyValue]:
-        """Keys and values of the tokens that do not change: text (padding is null) and z_t."""
+    def encode(self, cond: Cond) -> Prefix:
+        """Keys and values of the tokens that do not change: text and z_t."""
         assert cond.text_encodings is not None
         assert cond.text_mask is not None and cond.text_embed is not None
         dtype = self.query.dtype
-        text = self.text_in(cond.text_encodings.to(dtype))  # (B, N, W')
-        text = torch.where(cond.text_mask[..., None], text, self.null_text.to(text.dtype))
-        text = select(cond.keep_text, text, self.null_text)
+        masked = self.config.padding == "masked"
+        mask = trimmed(cond.text_mask) if masked else cond.text_mask
+        text = self.text_in(cond.text_encodings[:, : mask.shape[1]].to(dtype))  # (B, N, W')
         z_t = self.text_embed_in(cond.text_embed.to(dtype))
-        z_t = select(cond.keep_text, z_t, self.null_text_embed)
-        prefix = torch.cat([text, z_t[:, None]], dim=1) + self.positions[:-3]
-        caches: list[KeyValue] = self.transformer(prefix)[1]
-        return caches
+        if not masked:
+            text = torch.where(mask[..., None], text, self.null_text.to(text.dtype))
+            text = select(cond.keep_text, text, self.null_text)
+            z_t = select(cond.keep_text, z_t, self.null_text_embed)
+        text = text + self.positions[: mask.shape[1]]
+        prefix = torch.cat([text, (z_t + self.positions[-4])[:, None]], dim=1)
+        if not masked or mask.all():
+            return Prefix(self.transformer(prefix)[1])
+        seen = F.pad(mask, (0, 4), value=True)  # z_t, the timestep, z_i noised, the query
+        return Prefix(self.transformer(prefix, mask=seen[:, :-3])[1], seen)
 
-    def forward(self, x: Tensor, t: Tensor, encoded: list[KeyValue]) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, encoded: Prefix) -> Tensor:
         """(B, D) noised embedding and (B,) timestep -> (B, D)."""
         tokens = torch.stack(
             [self.time(t), self.image_embed_in(x), self.query.expand(len(x), -1)], dim=1
         )  # (B, 3, W')
-        h, _ = self.transformer(tokens + self.positions[-3:], encoded)
+        h, _ = self.transformer(tokens + self.positions[-3:], encoded.past, encoded.mask)
         out: Tensor = self.out(self.norm(h[:, -1]))
         return out

@@ -14,13 +14,15 @@ class TextConfig(TransformerConfig):
 
     vocab_size: int = Field(gt=0)
     context: int = Field(gt=0, description="tokens a caption is padded or cut to (N)")
+    learned_padding: bool = Field(True, description="a learned vector for each place of padding")
 
 
 class TextEncoder(nn.Module):
     """Token and position embeddings, a transformer, a final norm.
 
     Padding is replaced by a learned vector for each position (GLIDE, section 3), so that a
-    caption that is all padding is the learned null caption.
+    caption that is all padding is the learned null caption. Without `learned_padding` it is a
+    token like any other.
     """
 
     def __init__(self, config: TextConfig, causal: bool) -> None:
@@ -28,7 +30,8 @@ class TextEncoder(nn.Module):
         self.config = config
         self.embed = nn.Embedding(config.vocab_size, config.width)
         self.positions = nn.Parameter(torch.randn(config.context, config.width) * 0.01)
-        self.padding = nn.Parameter(torch.randn(config.context, config.width) * 0.01)
+        if config.learned_padding:
+            self.padding = nn.Parameter(torch.randn(config.context, config.width) * 0.01)
         self.transformer = Transformer(config, causal)
         self.norm = nn.LayerNorm(config.width)
         nn.init.normal_(self.embed.weight, std=0.02)
@@ -43,6 +46,8 @@ class TextEncoder(nn.Module):
         Returns:
             (B, N, W').
         """
-        x = torch.where(mask[..., None], self.embed(tokens) + self.positions, self.padding)
+        x = self.embed(tokens) + self.positions[: tokens.shape[1]]
+        if self.config.learned_padding:
+            x = torch.where(mask[..., None], x, self.padding)
         out: Tensor = self.norm(self.transformer(x)[0])
         return out

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
@@ -19,6 +21,8 @@ class TransformerConfig(Config):
     width: int = Field(gt=0)
     depth: int = Field(ge=0)
     heads: int = Field(gt=0)
+    mlp_width: int = Field(0, ge=0, description="of the hidden layers; 0 is four times the width")
+    activation: Literal["gelu", "quick_gelu"] = "gelu"
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> TransformerConfig:
@@ -36,36 +40,52 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, causal: bool, past: KeyValue | None) -> tuple[Tensor, KeyValue]:
-        """(B, N, W') -> (B, N, W') and this layer's keys and values, `past` included."""
+    def forward(
+        self, x: Tensor, causal: bool, past: KeyValue | None, mask: Tensor | None = None
+    ) -> tuple[Tensor, KeyValue]:
+        """(B, N, W') -> (B, N, W') and this layer's keys and values, `past` included.
+
+        `mask` (B, keys) bool says which tokens, past ones included, may be looked at.
+        """
         batch, count, width = x.shape
         qkv = self.qkv(x).view(batch, count, 3, self.heads, width // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, heads, N, head_dim)
-        mask = None
         if past is not None:
             k, v = torch.cat([past[0], k], dim=2), torch.cat([past[1], v], dim=2)
-            mask = causal_mask(count, k.shape[2], x.device) if causal else None
-        out = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=causal and past is None
-        )
+        allowed = None if mask is None else mask[:, None, None]  # (B, 1, 1, keys)
+        flag = causal and past is None and mask is None  # what attention can see to itself
+        if causal and not flag:
+            triangle = causal_mask(count, k.shape[2], x.device)
+            allowed = triangle if allowed is None else triangle & allowed
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, is_causal=flag)
         return self.proj(out.transpose(1, 2).reshape(batch, count, width)), (k, v)
 
 
+class QuickGelu(nn.Module):
+    """x·sigmoid(1.702·x): OpenAI's CLIP was trained with this approximation of a GELU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape."""
+        return x * torch.sigmoid(1.702 * x)
+
+
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x)), with a GELU and four times the width."""
+    """x + attention(norm(x)), then x + mlp(norm(x))."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
+        width, hidden = config.width, config.mlp_width or 4 * config.width
         self.norm1 = nn.LayerNorm(width)
-        self.attention = Attention(width, heads)
+        self.attention = Attention(width, config.heads)
         self.norm2 = nn.LayerNorm(width)
-        self.mlp = nn.Sequential(
-            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
-        )
+        activation = nn.GELU() if config.activation == "gelu" else QuickGelu()
+        self.mlp = nn.Sequential(nn.Linear(width, hidden), activation, nn.Linear(hidden, width))
 
-    def forward(self, x: Tensor, causal: bool, past: KeyValue | None) -> tuple[Tensor, KeyValue]:
+    def forward(
+        self, x: Tensor, causal: bool, past: KeyValue | None, mask: Tensor | None = None
+    ) -> tuple[Tensor, KeyValue]:
         """(B, N, W') -> (B, N, W') and the keys and values."""
-        mixed, cache = self.attention(self.norm1(x), causal, past)
+        mixed, cache = self.attention(self.norm1(x), causal, past, mask)
         x = x + mixed
         return x + self.mlp(self.norm2(x)), cache
 
@@ -76,7 +96,7 @@ class Transformer(nn.Module):
     def __init__(self, config: TransformerConfig, causal: bool) -> None:
         super().__init__()
         self.causal = causal
-        self.blocks = nn.ModuleList(Block(config.width, config.heads) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self._init(config)
 
     def _init(self, config: TransformerConfig) -> None:
@@ -92,20 +112,21 @@ class Transformer(nn.Module):
                 nn.init.zeros_(parameter)
 
     def forward(
-        self, x: Tensor, past: list[KeyValue] | None = None
+        self, x: Tensor, past: list[KeyValue] | None = None, mask: Tensor | None = None
     ) -> tuple[Tensor, list[KeyValue]]:
         """Run all blocks.
 
         Args:
             x: (B, N, W') tokens.
             past: per layer, the keys and values of the tokens before these.
+            mask: (B, tokens) bool, which of all tokens so far may be looked at; none is all.
 
         Returns:
             (B, N, W') and, per layer, the keys and values of all tokens so far.
         """
         caches = []
         for index, block in enumerate(self.blocks):
-            x, cache = block(x, self.causal, past[index] if past else None)
+            x, cache = block(x, self.causal, past[index] if past else None, mask)
             caches.append(cache)
         return x, caches
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -19,8 +20,15 @@ from torch.nn import functional as F
 from ..config import Config
 from ..errors import UsageError
 from ..types import Cond
-from .layers import TimestepMlp, select, zero
+from .layers import TimestepMlp, select, trimmed, zero
 from .text import TextConfig, TextEncoder
+
+
+class ClipTextConfig(Config):
+    """What CLIP says of the text, in place of a text encoder of the network's own."""
+
+    embed_dim: int = Field(gt=0, description="width of z_t, which joins the timestep embedding")
+    width: int = Field(gt=0, description="width of the text encodings, which become context")
 
 
 class UNetConfig(Config):
@@ -38,11 +46,18 @@ class UNetConfig(Config):
     scale_shift: bool = Field(True, description="the timestep scales and shifts, or only shifts")
     space_to_depth: int = Field(1, ge=1, description="fold n x n pixels into channels")
     low_res: bool = Field(False, description="concatenate a low-resolution picture")
+    low_res_level: bool = Field(True, description="be told how corrupted that picture is")
     inpaint: bool = Field(False, description="concatenate what is known of the picture, and where")
+    mask_of: Literal["unknown", "known"] = Field("unknown", description="where that mask is 1")
     embed_dim: int = Field(0, ge=0, description="width of z_i; 0 is unconditional")
+    unit_embed: bool = Field(True, description="z_i is of unit norm, to be brought to 1 a number")
+    null_embed: bool = Field(True, description="a learned vector stands for a hidden z_i")
+    norm_embed: bool = Field(False, description="LayerNorm on what is made of z_i")
     image_tokens: int = Field(4, ge=1, description="context tokens made of z_i")
     context_dim: int = Field(0, ge=0, description="width of context tokens; 0 is text.width")
     text: TextConfig | None = None
+    project_text: bool = Field(True, description="a linear layer between text and context")
+    clip_text: ClipTextConfig | None = None
 
     @model_validator(mode="after")
     def _divisible(self) -> UNetConfig:
@@ -50,7 +65,16 @@ class UNetConfig(Config):
             raise ValueError(f"image_size {self.image_size} is not a multiple of {self.unit}")
         if self.channels % 32:
             raise ValueError(f"channels {self.channels} is not a multiple of 32")
+        if self.text and self.clip_text:
+            raise ValueError("text and clip_text: the text comes from one of them")
         return self
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Fields of Cond that tell it what to draw."""
+        own = {"text_tokens", "text_mask"} if self.text else set()
+        clip = {"text_mask", "text_embed", "text_encodings"} if self.clip_text else set()
+        return frozenset(own | clip | ({"image_embed"} if self.embed_dim else set()))
 
     @property
     def unit(self) -> int:
@@ -64,13 +88,15 @@ class Encoded:
     """What a U-Net makes of its condition, once a prompt.
 
     `vector` (B, 4·channels) or None is added to the timestep embedding, `context` holds keys and
-    values for each attention layer in order, (B, L, 2·C) each, `low_res` (B, 3, H, W) or None is
-    concatenated to the input, with its corruption level (B,) or None; so is `known` (B, 4, H, W),
-    what is known of the picture (0 elsewhere) and where it is not (1), None where nothing is.
+    values for each attention layer in order, (B, L, 2·C) each, `mask` (B, L) bool or None says
+    which of them count. `low_res` (B, 3, H, W) or None is concatenated to the input, with its
+    corruption level (B,) or None; so is `known` (B, 4, H, W), what is known of the picture (0
+    elsewhere) and a mask, None where nothing is.
     """
 
     vector: Tensor | None = None
     context: tuple[Tensor, ...] = ()
+    mask: Tensor | None = None
     low_res: Tensor | None = None
     low_res_level: Tensor | None = None
     known: Tensor | None = None
@@ -132,14 +158,17 @@ class AttentionBlock(nn.Module):
         out: Tensor = self.context(context)
         return out
 
-    def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W)."""
+    def forward(self, x: Tensor, context: Tensor | None, mask: Tensor | None = None) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W). `mask` (B, L) says which of the context counts."""
         pixels = self.norm(x).permute(0, 2, 3, 1).flatten(1, 2)  # (B, H·W, C)
         q, k, v = self.qkv(pixels).chunk(3, dim=2)
         if context is not None:
             context_k, context_v = context.chunk(2, dim=2)
             k, v = torch.cat([context_k, k], dim=1), torch.cat([context_v, v], dim=1)
-        mixed = F.scaled_dot_product_attention(self._split(q), self._split(k), self._split(v))
+        q, k, v = self._split(q), self._split(k), self._split(v)
+        if mask is not None:  # every pixel counts
+            mask = F.pad(mask, (0, k.shape[2] - mask.shape[1]), value=True)[:, None, None]
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         out: Tensor = self.proj(mixed.transpose(1, 2).flatten(2))  # (B, H·W, C)
         out = out.view(x.shape[0], *x.shape[2:], x.shape[1])
         return x + out.permute(0, 3, 1, 2)
@@ -157,11 +186,13 @@ class Layer(nn.Module):
         self.block = block
         self.attention = attention
 
-    def forward(self, x: Tensor, emb: Tensor, context: Iterator[Tensor]) -> Tensor:
-        """(B, C, H, W), (B, E), the next keys and values -> (B, C', H', W')."""
+    def forward(
+        self, x: Tensor, emb: Tensor, context: Iterator[Tensor], mask: Tensor | None
+    ) -> Tensor:
+        """(B, C, H, W), (B, E), the next keys and values, their mask -> (B, C', H', W')."""
         out: Tensor = self.block(x, emb)
         if self.attention is not None:
-            out = self.attention(out, next(context, None))
+            out = self.attention(out, next(context, None), mask)
         return out
 
 
@@ -184,19 +215,30 @@ class UNet(nn.Module):
         self.conv_out = zero(nn.Conv2d(last, config.out_channels * self.fold**2, 3, padding=1))
 
     def _build_condition(self, emb: int) -> None:
-        config = self.config
-        text_width = config.text.width if config.text else 0
+        config, clip = self.config, self.config.clip_text
+        text_width = config.text.width if config.text else clip.width if clip else 0
         self.context_dim = config.context_dim or text_width or (emb if config.embed_dim else 0)
         if config.text:
             self.text = TextEncoder(config.text, causal=False)
             self.text_vector = nn.Linear(text_width, emb)
+        if clip:
+            self.text_vector = nn.Linear(clip.embed_dim, emb)
+            self.text_norm = nn.LayerNorm(self.context_dim)
+        if text_width and config.project_text:
             self.text_context = nn.Linear(text_width, self.context_dim)
         if config.embed_dim:
-            self.null_image = nn.Parameter(torch.randn(config.embed_dim) * config.embed_dim**-0.5)
-            self.image_vector = nn.Linear(config.embed_dim, emb)
-            self.image_context = nn.Linear(config.embed_dim, config.image_tokens * self.context_dim)
-        if config.low_res:
+            self._build_image_condition(config, emb)
+        if config.low_res and config.low_res_level:
             self.low_res_time = TimestepMlp(config.channels, emb)
+
+    def _build_image_condition(self, config: UNetConfig, emb: int) -> None:
+        if config.null_embed:
+            self.null_image = nn.Parameter(torch.randn(config.embed_dim) * config.embed_dim**-0.5)
+        self.image_vector = nn.Linear(config.embed_dim, emb)
+        self.image_context = nn.Linear(config.embed_dim, config.image_tokens * self.context_dim)
+        if config.norm_embed:
+            self.image_vector_norm = nn.LayerNorm(emb)
+            self.image_context_norm = nn.LayerNorm(self.context_dim)
 
     def _layer(self, cin: int, cout: int, side: int, resample: str = "") -> Layer:
         attend = side in self.config.attention and not resample
@@ -242,36 +284,48 @@ class UNet(nn.Module):
     def encode(self, cond: Cond) -> Encoded:
         """All that depends on the condition alone.
 
-        Reads `text_tokens` and `text_mask` where the network has a text encoder, `image_embed`
-        where it is conditional, `low_res` and `low_res_level` where it is an upsampler, `known`
-        and `mask`, if they are there, where it can inpaint.
+        Reads `text_tokens` and `text_mask` where the network has a text encoder, `text_embed`,
+        `text_encodings` and `text_mask` where CLIP's is used, `image_embed` where it is
+        conditional, `low_res` and `low_res_level` where it is an upsampler, `known` and `mask`, if
+        they are there, where it can inpaint.
         """
         vectors: list[Tensor] = []
         tokens: list[Tensor] = []
+        mask: Tensor | None = None
         if self.config.embed_dim:
             self._encode_image(cond, vectors, tokens)
         if self.config.text:
             self._encode_text(cond, vectors, tokens)
+        if self.config.clip_text:
+            mask = self._take_text(cond, vectors, tokens)
         context = torch.cat(tokens, dim=1) if tokens else None  # (B, L, context_dim)
         keys_values = [
             layer.keys_values(context) for layer in self._attentions() if context is not None
         ]
+        level = self.config.low_res and self.config.low_res_level
         return Encoded(
             vector=torch.stack(vectors).sum(0) if vectors else None,
             context=tuple(keys_values),
+            mask=mask,
             low_res=cond.low_res if self.config.low_res else None,
-            low_res_level=cond.low_res_level if self.config.low_res else None,
-            known=_known(cond) if self.config.inpaint else None,
+            low_res_level=cond.low_res_level if level else None,
+            known=_known(cond, self.config.mask_of) if self.config.inpaint else None,
         )
 
     def _encode_image(self, cond: Cond, vectors: list[Tensor], tokens: list[Tensor]) -> None:
         assert cond.image_embed is not None
-        z_i = cond.image_embed.to(self.null_image.dtype)
-        z_i = select(cond.keep_image, z_i, self.null_image)
-        # unit norm spread over D numbers is tiny: bring each to about 1
-        z_i = z_i * self.config.embed_dim**0.5
-        vectors.append(self.image_vector(z_i))
-        tokens.append(self.image_context(z_i).view(len(z_i), -1, self.context_dim))
+        z_i = cond.image_embed.to(self.image_vector.weight.dtype)
+        if self.config.null_embed:
+            z_i = select(cond.keep_image, z_i, self.null_image)
+        if self.config.unit_embed:
+            # unit norm spread over D numbers is tiny: bring each to about 1
+            z_i = z_i * self.config.embed_dim**0.5
+        vector = self.image_vector(z_i)
+        context = self.image_context(z_i).view(len(z_i), -1, self.context_dim)
+        if self.config.norm_embed:
+            vector, context = self.image_vector_norm(vector), self.image_context_norm(context)
+        vectors.append(vector)
+        tokens.append(context)
 
     def _encode_text(self, cond: Cond, vectors: list[Tensor], tokens: list[Tensor]) -> None:
         assert cond.text_tokens is not None and cond.text_mask is not None
@@ -280,7 +334,20 @@ class UNet(nn.Module):
             mask = mask & cond.keep_text[:, None]
         text = self.text(cond.text_tokens, mask)  # (B, N, W')
         vectors.append(self.text_vector(text[:, -1]))
-        tokens.append(self.text_context(text))
+        tokens.append(self.text_context(text) if self.config.project_text else text)
+
+    def _take_text(self, cond: Cond, vectors: list[Tensor], tokens: list[Tensor]) -> Tensor | None:
+        """CLIP's words, without the padding that no prompt of the batch needs; gives their mask."""
+        assert cond.text_embed is not None
+        assert cond.text_encodings is not None and cond.text_mask is not None
+        dtype = self.text_norm.weight.dtype
+        mask = trimmed(cond.text_mask)
+        text = cond.text_encodings[:, : mask.shape[1]].to(dtype)
+        text = self.text_context(text) if self.config.project_text else text
+        vectors.append(self.text_vector(cond.text_embed.to(dtype)))
+        tokens.append(self.text_norm(text))
+        before = sum(one.shape[1] for one in tokens[:-1])
+        return None if mask.all() else F.pad(mask, (before, 0), value=True)
 
     def _attentions(self) -> list[AttentionBlock]:
         """Attention layers in the order they run."""
@@ -295,7 +362,8 @@ class UNet(nn.Module):
         if encoded.low_res is not None:
             x = torch.cat([x, encoded.low_res.to(x.dtype)], dim=1)
         if self.config.inpaint:
-            known = _nothing_known(x) if encoded.known is None else encoded.known.to(x.dtype)
+            known = encoded.known
+            known = _nothing_known(x, self.config.mask_of) if known is None else known.to(x.dtype)
             x = torch.cat([x, known], dim=1)
         if encoded.low_res_level is not None:
             emb = emb + self.low_res_time(1000 * encoded.low_res_level)
@@ -303,30 +371,53 @@ class UNet(nn.Module):
         h = self.conv_in(F.pixel_unshuffle(x, self.fold).contiguous(memory_format=_layout(x)))
         skips = [h]
         for layer in self.down:
-            h = layer(h, emb, context)
+            h = layer(h, emb, context, encoded.mask)
             skips.append(h)
         for layer in self.middle:
-            h = layer(h, emb, context)
+            h = layer(h, emb, context, encoded.mask)
         for layer in self.up:
             assert isinstance(layer, Layer)
             if layer.block.resample != "up":
                 h = torch.cat([h, skips.pop()], dim=1)
-            h = layer(h, emb, context)
+            h = layer(h, emb, context, encoded.mask)
         out: Tensor = F.pixel_shuffle(self.conv_out(F.silu(self.norm_out(h))), self.fold)
         return out
 
 
-def _known(cond: Cond) -> Tensor | None:
-    """(B, 4, H, W): the known part, and 1 where it is not known (GLIDE, section 4.1)."""
+class LastStep(nn.Module):
+    """Two U-Nets: one for all timesteps but 0, one for that alone (Karlo's upsampler).
+
+    Both see the same condition, which must be without context.
+    """
+
+    def __init__(self, net: UNet, last: UNet) -> None:
+        super().__init__()
+        self.net = net
+        self.last = last
+
+    def encode(self, cond: Cond) -> Encoded:
+        """See `UNet`."""
+        return self.net.encode(cond)
+
+    def forward(self, x: Tensor, t: Tensor, encoded: Encoded) -> Tensor:
+        """(B, C, H, W), (B,) timesteps, all 0 or none -> (B, out_channels, H, W)."""
+        out: Tensor = (self.last if bool((t < 0.5).all()) else self.net)(x, t, encoded)
+        return out
+
+
+def _known(cond: Cond, mask_of: str) -> Tensor | None:
+    """(B, 4, H, W): the known part, and a mask (GLIDE, section 4.1)."""
     if cond.known is None or cond.mask is None:
         return None
-    return torch.cat([cond.known * (1 - cond.mask), cond.mask], dim=1)
+    shown = 1 - cond.mask
+    return torch.cat([cond.known * shown, shown if mask_of == "known" else cond.mask], dim=1)
 
 
-def _nothing_known(x: Tensor) -> Tensor:
+def _nothing_known(x: Tensor, mask_of: str) -> Tensor:
     """(B, 4, H, W) for a picture that is painted whole."""
     shape = (len(x), 1, *x.shape[2:])
-    return torch.cat([x.new_zeros(shape).expand(-1, 3, -1, -1), x.new_ones(shape)], dim=1)
+    mask = x.new_zeros(shape) if mask_of == "known" else x.new_ones(shape)
+    return torch.cat([x.new_zeros(shape).expand(-1, 3, -1, -1), mask], dim=1)
 
 
 def _layout(x: Tensor) -> torch.memory_format:

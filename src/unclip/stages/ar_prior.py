@@ -43,8 +43,8 @@ class ArPriorStage(Stage):
 
     Config = ArPriorStageConfig
     kind = "ar_prior"
-    consumes: ClassVar[frozenset[str]] = frozenset({"text_mask", "text_embed", "text_encodings"})
-    produces: ClassVar[frozenset[str]] = frozenset({"image_embed"})
+    consumes: frozenset[str] = frozenset({"text_mask", "text_embed", "text_encodings"})
+    produces: frozenset[str] = frozenset({"image_embed"})
     prepare_samples: ClassVar[int] = 8192
     net: ArPriorNet
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -19,6 +20,12 @@ class ClipStageConfig(StageConfig):
 
     kind: Literal["clip"] = "clip"
     network: ClipConfig
+    null: Literal["learned", "text"] = Field(
+        "learned", description="what stands for a hidden text: each network's own, or another text"
+    )
+    null_image: bool = Field(
+        False, description="the embedding of a picture of the mean colour stands for no picture"
+    )
 
 
 class ClipStage(Stage):
@@ -26,8 +33,8 @@ class ClipStage(Stage):
 
     Config = ClipStageConfig
     kind = "clip"
-    consumes: ClassVar[frozenset[str]] = frozenset({"text_tokens", "text_mask"})
-    produces: ClassVar[frozenset[str]] = frozenset({"text_embed", "text_encodings"})
+    consumes: frozenset[str] = frozenset({"text_tokens", "text_mask"})
+    produces: frozenset[str] = frozenset({"text_embed", "text_encodings"})
     net: Clip
 
     def __init__(self, config: ClipStageConfig) -> None:
@@ -36,9 +43,15 @@ class ClipStage(Stage):
         self.net = Clip(config.network)
 
     @property
+    def null_is_text(self) -> bool:
+        """As configured."""
+        return self.config.null == "text"
+
+    @property
     def image_size(self) -> int | None:
-        """Side of the image encoder's pictures."""
-        return self.config.network.vision.image_size
+        """Side of the image encoder's pictures; None without one."""
+        vision = self.config.network.vision
+        return vision.image_size if vision else None
 
     @property
     def trains_on(self) -> frozenset[str]:
@@ -58,10 +71,38 @@ class ClipStage(Stage):
         return self.encode_text(cond)
 
     def encode_text(self, cond: Cond) -> Cond:
-        """Add `text_embed` (B, D) and `text_encodings` (B, N, W')."""
+        """Add `text_embed` (B, D) and `text_encodings` (B, N, W'), and what the nulls are."""
+        if self.config.null_image:
+            cond = cond.replace(null_image_embed=self._no_picture().expand(cond.batch, -1))
         assert cond.text_tokens is not None and cond.text_mask is not None
-        text_embed, encodings = self.net.encode_text(cond.text_tokens, cond.text_mask)
-        return cond.replace(text_embed=text_embed, text_encodings=encodings)
+        if cond.null_text_tokens is None or cond.null_text_mask is None:
+            z_t, encodings = self._read(cond.text_tokens, cond.text_mask)
+            return cond.replace(text_embed=z_t, text_encodings=encodings)
+        tokens = torch.cat([cond.text_tokens, cond.null_text_tokens])
+        z_t, encodings = self._read(tokens, torch.cat([cond.text_mask, cond.null_text_mask]))
+        half = cond.batch
+        return cond.replace(
+            text_embed=z_t[:half],
+            text_encodings=encodings[:half],
+            null_text_embed=z_t[half:],
+            null_text_encodings=encodings[half:],
+        )
+
+    def _read(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """z_t and the encodings; what stands in several rows is read once."""
+        if self.training:
+            return self.net.encode_text(tokens, mask)
+        once, back = torch.unique(tokens, dim=0, return_inverse=True)
+        first = [int((back == row).nonzero()[0]) for row in range(len(once))]
+        z_t, encodings = self.net.encode_text(once, mask[first])
+        return z_t[back], encodings[back]
+
+    def _no_picture(self) -> Tensor:
+        """(1, D): the embedding of a picture whose every number is 0 to the image encoder."""
+        vision = self.config.network.vision
+        assert vision is not None
+        grey = 2 * torch.tensor(vision.mean, device=self.device).view(1, 3, 1, 1) - 1
+        return self.net.encode_image(grey.expand(1, 3, vision.image_size, vision.image_size))
 
     def encode_image(self, cond: Cond) -> Cond:
         """Add `image_embed` (B, D) of `image`."""

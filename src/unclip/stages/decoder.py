@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -38,8 +38,8 @@ class Decoder(DiffusionStage):
 
     Config = DecoderConfig
     kind = "decoder"
-    consumes: ClassVar[frozenset[str]] = frozenset({"text_tokens", "text_mask", "image_embed"})
-    produces: ClassVar[frozenset[str]] = frozenset({"image"})
+    consumes: frozenset[str] = frozenset({"text_tokens", "text_mask", "image_embed"})
+    produces: frozenset[str] = frozenset({"image"})
     config: DecoderConfig
 
     def __init__(self, config: DecoderConfig) -> None:
@@ -48,6 +48,7 @@ class Decoder(DiffusionStage):
         check_channels(config, network.in_channels, network.out_channels)
         self.config = config
         self.net = UNet(network)
+        self.consumes = network.reads
 
     @property
     def image_size(self) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -29,8 +29,8 @@ class EclipsePriorStage(Stage):
 
     Config = EclipsePriorStageConfig
     kind = "eclipse_prior"
-    consumes: ClassVar[frozenset[str]] = frozenset({"text_mask", "text_embed", "text_encodings"})
-    produces: ClassVar[frozenset[str]] = frozenset({"image_embed"})
+    consumes: frozenset[str] = frozenset({"text_mask", "text_embed", "text_encodings"})
+    produces: frozenset[str] = frozenset({"image_embed"})
     net: EclipsePriorNet
 
     def __init__(self, config: EclipsePriorStageConfig) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -26,8 +26,8 @@ class LinearPriorStage(Stage):
 
     Config = LinearPriorStageConfig
     kind = "linear_prior"
-    consumes: ClassVar[frozenset[str]] = frozenset({"text_embed"})
-    produces: ClassVar[frozenset[str]] = frozenset({"image_embed"})
+    consumes: frozenset[str] = frozenset({"text_embed"})
+    produces: frozenset[str] = frozenset({"image_embed"})
     net: LinearPriorNet
 
     def __init__(self, config: LinearPriorStageConfig) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..diffusion.parameterization import Parameterization
 from ..diffusion.schedule import Cosine, ScheduleConfig
-from ..diffusion.space import Embedding, SpaceConfig
+from ..diffusion.space import Embedding, Space, SpaceConfig, Whitened
 from ..nn.prior import PriorConfig, PriorNet
 from ..rng import Rng
 from ..types import FREE, Cond, Control, OnStep
@@ -34,14 +34,21 @@ class PriorStage(DiffusionStage):
 
     Config = PriorStageConfig
     kind = "prior"
-    consumes: ClassVar[frozenset[str]] = frozenset({"text_mask", "text_embed", "text_encodings"})
-    produces: ClassVar[frozenset[str]] = frozenset({"image_embed"})
+    consumes: frozenset[str] = frozenset({"text_mask", "text_embed", "text_encodings"})
+    produces: frozenset[str] = frozenset({"image_embed"})
     config: PriorStageConfig
+    net: PriorNet
 
     def __init__(self, config: PriorStageConfig) -> None:
         super().__init__()
         self.config = config
         self.net = PriorNet(config.network)
+
+    @property
+    def space(self) -> Space:
+        """The network's own, where it knows how z_i is spread."""
+        net = self.net
+        return Whitened(net.mean, net.std) if self.config.network.whiten else self.config.space
 
     @property
     def image_size(self) -> int | None:

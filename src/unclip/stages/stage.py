@@ -31,7 +31,7 @@ from ..diffusion.inversion import implicit
 from ..diffusion.objective import ObjectiveConfig, diffusion_loss
 from ..diffusion.parameterization import Parameterization, RawNet
 from ..diffusion.schedule import ScheduleConfig
-from ..diffusion.space import SpaceConfig
+from ..diffusion.space import Space, SpaceConfig
 from ..errors import UsageError
 from ..rng import Rng
 from ..types import FREE, Cond, Control, Denoiser, Level, OnStep, Step
@@ -92,8 +92,8 @@ class Stage(nn.Module, ABC):
 
     Config: ClassVar[type[StageConfig]]
     kind: ClassVar[str]
-    consumes: ClassVar[frozenset[str]]  # fields of Cond that `sample` needs
-    produces: ClassVar[frozenset[str]]  # fields of Cond that it adds
+    consumes: frozenset[str]  # fields of Cond that `sample` needs
+    produces: frozenset[str]  # fields of Cond that it adds
     prepare_samples: ClassVar[int] = 0  # how many `prepare` wants to see
     net: nn.Module
 
@@ -101,6 +101,11 @@ class Stage(nn.Module, ABC):
     @abstractmethod
     def image_size(self) -> int | None:
         """Side of the training pictures this stage wants; None where it sees none itself."""
+
+    @property
+    def null_is_text(self) -> bool:
+        """Whether a hidden text gives way to another text's encoding, and not to a learned null."""
+        return False
 
     @property
     def trains_on(self) -> frozenset[str]:
@@ -162,6 +167,11 @@ class DiffusionStage(Stage):
 
     config: DiffusionConfig
 
+    @property
+    def space(self) -> Space:
+        """Between data and what is diffused; a stage whose space has weights overrides it."""
+        return self.config.space
+
     @abstractmethod
     def shape(self, cond: Cond) -> tuple[int, ...]:
         """Shape of one sample in diffusion space, batch left out."""
@@ -170,7 +180,7 @@ class DiffusionStage(Stage):
         """network -> parameterization -> guidance -> threshold -> what is known, `cond` bound."""
         denoise = self._guided(cond, options)
         if control.score is not None and options.clip_guidance_scale > 0:
-            decode, score = self.config.space.decode, control.score
+            decode, score = self.space.decode, control.score
             scale = options.clip_guidance_scale
             denoise = score_guided(denoise, lambda x0: score(decode(x0)), scale)
         if options.threshold == "clamp":
@@ -178,7 +188,7 @@ class DiffusionStage(Stage):
         elif options.threshold == "dynamic":
             denoise = map_x0(denoise, dynamic_threshold(floor=options.limit))
         if cond.known is not None and cond.mask is not None:
-            denoise = map_x0(denoise, hold(self.config.space.encode(cond.known), cond.mask))
+            denoise = map_x0(denoise, hold(self.space.encode(cond.known), cond.mask))
         return denoise
 
     def _guided(self, cond: Cond, options: Sampling) -> Denoiser:
@@ -230,7 +240,7 @@ class DiffusionStage(Stage):
         own = {} if options.eta is None else {"eta": options.eta}
         report = partial(_report, self.kind, on_step) if on_step else None
         x = run(self.denoiser(cond, options, control), x, levels, rng, report, **own)
-        return self.config.space.decode(x)
+        return self.space.decode(x)
 
     def _begin(
         self, cond: Cond, rng: Rng, levels: list[Level], control: Control
@@ -244,7 +254,7 @@ class DiffusionStage(Stage):
         left = math.ceil(control.strength * (len(levels) - 1))
         levels = levels[len(levels) - 1 - left :]
         alpha, sigma = levels[0].like(noise)
-        return alpha * self.config.space.encode(control.start) + sigma * noise, levels
+        return alpha * self.space.encode(control.start) + sigma * noise, levels
 
     def _repeats(self, cond: Cond, options: Sampling) -> int:
         """How often RePaint repeats each step: not at all where nothing is known."""
@@ -292,7 +302,7 @@ class DiffusionStage(Stage):
         denoise = implicit(self.denoiser(cond, options), levels, rounds)
         report = partial(_report, self.kind, on_step) if on_step else None
         rng = Rng([0] * len(data), data.device)  # nothing is drawn from it
-        return samplers.find("ddim")(denoise, self.config.space.encode(data), levels, rng, report)
+        return samplers.find("ddim")(denoise, self.space.encode(data), levels, rng, report)
 
     def denoising_loss(
         self, cond: Cond, target: Tensor, rng: Rng
@@ -303,7 +313,7 @@ class DiffusionStage(Stage):
             keep_image=~rng.bernoulli(self.config.drop_image),
         )
         config = self.config
-        x0 = config.space.encode(target)
+        x0 = self.space.encode(target)
         net = self.bind(shown)
         return diffusion_loss(
             net, x0, config.schedule, config.parameterization, config.objective, rng

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -14,7 +14,7 @@ from ..config import Config
 from ..diffusion.parameterization import Parameterization
 from ..diffusion.schedule import Cosine, ScheduleConfig
 from ..diffusion.space import Rgb, SpaceConfig
-from ..nn.unet import UNet, UNetConfig
+from ..nn.unet import LastStep, UNet, UNetConfig
 from ..rng import Rng
 from ..types import FREE, Cond, Control, OnStep
 from .stage import DiffusionConfig, DiffusionStage, Sampling, check_channels, fit_known
@@ -37,6 +37,10 @@ class UpsamplerConfig(DiffusionConfig):
     low_res_size: int = Field(64, gt=0)
     crop: int | None = Field(None, gt=0, description="side of training crops; none is a quarter")
     corruption: Corruption = Corruption()
+    enlarge: Literal["nearest", "bilinear", "bicubic"] = Field(
+        "nearest", description="how the small picture is brought to the large one's size"
+    )
+    last_network: bool = Field(False, description="a network of its own for timestep 0")
     schedule: ScheduleConfig = Cosine()
     parameterization: Parameterization = Parameterization(kind="eps")
     space: SpaceConfig = Rgb()
@@ -60,8 +64,8 @@ class Upsampler(DiffusionStage):
 
     Config = UpsamplerConfig
     kind = "upsampler"
-    consumes: ClassVar[frozenset[str]] = frozenset({"image"})
-    produces: ClassVar[frozenset[str]] = frozenset({"image"})
+    consumes: frozenset[str] = frozenset({"image"})
+    produces: frozenset[str] = frozenset({"image"})
     config: UpsamplerConfig
 
     def __init__(self, config: UpsamplerConfig) -> None:
@@ -70,7 +74,8 @@ class Upsampler(DiffusionStage):
         check_channels(config, network.in_channels, network.out_channels)
         self.config = config
         self.factor = network.image_size // config.low_res_size
-        self.net = UNet(network)
+        self.net = LastStep(UNet(network), UNet(network)) if config.last_network else UNet(network)
+        self.consumes = network.reads | {"image"}
 
     @property
     def image_size(self) -> int | None:
@@ -142,7 +147,11 @@ class Upsampler(DiffusionStage):
         return image[sample, :, line[:, 0, :, None], line[:, 1, None, :]].permute(0, 3, 1, 2)
 
     def _enlarge(self, small: Tensor) -> Tensor:
-        return F.interpolate(small, scale_factor=float(self.factor), mode="nearest")
+        mode, factor = self.config.enlarge, float(self.factor)
+        if mode == "nearest":
+            return F.interpolate(small, scale_factor=factor, mode=mode)
+        # float32: antialiased bicubic has no bfloat16 kernel on the CPU
+        return F.interpolate(small.float(), scale_factor=factor, mode=mode, antialias=True)
 
 
 def gaussian_blur(image: Tensor, sigma: float) -> Tensor:
