@@ -23,7 +23,7 @@ from .abilities.reconstruct import reconstruct
 from .abilities.text_diff import text_diff
 from .abilities.upscale import upscale
 from .abilities.vary import variations
-from .checkpoints.native import Model, load_model
+from .checkpoints.format import Model, Options, open_model
 from .device import fast_dtype, pick_device, place
 from .errors import UsageError, nearest
 from .images import to_pictures
@@ -69,7 +69,8 @@ class Pipeline:
         self.device = device or torch.device("cpu")
         self.prior = prior
         for stage in self.stages.values():
-            place(stage.eval(), self.device)
+            if stage.on_use is None:
+                place(stage.eval(), self.device)
 
     @classmethod
     def of(cls, model: Model, device: torch.device | None = None) -> Self:
@@ -388,22 +389,38 @@ def _sampling(stage: Stage) -> Any:
 
 
 def load(
-    model: str | Path | None = None, device: str | None = None, dtype: torch.dtype | None = None
+    model: str | Path | None = None,
+    device: str | None = None,
+    dtype: torch.dtype | None = None,
+    *,
+    low_memory: bool = False,
+    clip: str | Path | None = None,
+    tokenizer: str | Path | None = None,
 ) -> Pipeline:
     """Load a pipeline.
 
     Args:
-        model: a model folder, or the name of a bundled model; the bundled one if left out.
+        model: a model's folder or file of any format that is known (docs/models), the name of a
+            bundled model, or `hub:org/name@revision`; the bundled one if left out.
         device: "cpu", "cuda", "cuda:1", "mps"; the fastest one there is if left out.
         dtype: number format of the weights; bfloat16 where the hardware is fast in it.
+        low_memory: have one stage at a time in memory, read when it is needed.
+        clip: a CLIP for a model that names one instead of carrying it, or carries half of it.
+        tokenizer: a tokenizer's files, for a model without.
 
     Raises:
-        UsageError: no such model or device.
-        CheckpointError: the folder's files are missing, damaged or do not fit.
+        UsageError: no such model or device; an option is needed.
+        CheckpointError: the files are missing, damaged or do not fit.
     """
     where = pick_device(device)
-    folder = find_model(str(model) if model is not None else BUNDLED)
-    return Pipeline.of(load_model(folder, dtype or fast_dtype(where)), where)
+    plan = open_model(find_model(model), _options(clip, tokenizer))
+    return Pipeline.of(plan.load(dtype or fast_dtype(where), where, low_memory), where)
+
+
+def _options(clip: str | Path | None, tokenizer: str | Path | None) -> Options:
+    return Options(
+        clip=find_model(clip) if clip else None, tokenizer=Path(tokenizer) if tokenizer else None
+    )
 
 
 def bundled_models() -> dict[str, Path]:
@@ -412,12 +429,26 @@ def bundled_models() -> dict[str, Path]:
     return {file.parent.name: file.parent for file in sorted(root.glob("*/model.json"))}
 
 
-def find_model(model: str) -> Path:
-    """The folder of a model given by path or bundled name. Raises UsageError."""
-    if Path(model).is_dir():
+def find_model(model: str | Path | None = None) -> Path:
+    """Where a model is that is given by path, bundled name or `hub:` reference.
+
+    Raises:
+        UsageError: there is none.
+        CheckpointError: the hub does not give it.
+    """
+    if model is None:
+        model = BUNDLED
+    if str(model).startswith("hub:"):
+        from . import hub  # an extra
+
+        folder: Path = hub.fetch(hub.parse(str(model)))
+        return folder
+    if Path(model).exists():
         return Path(model)
     known = bundled_models()
     if model in known:
-        return known[model]
+        return known[str(model)]
     names = ", ".join(known) or "none"
-    raise UsageError(f"no model '{model}': it is neither a folder nor bundled (bundled: {names})")
+    raise UsageError(
+        f"no model '{model}': it is neither a folder or file nor bundled (bundled: {names})"
+    )

@@ -195,7 +195,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
         r"cannot read the tokenizer .*tokenizer\.json",
     ),
     "no weights": (lambda f: weights(f).unlink(), r"prior/weights\.safetensors is missing"),
-    "truncated weights": (truncate, r"prior/weights\.safetensors is damaged or not safetensors"),
+    "truncated weights": (truncate, r"prior/weights\.safetensors is truncated"),
     "wrong shape": (
         tensors_changed(lambda t: t.update(query=torch.ones(7))),
         r"tiny/prior does not fit: 1 of another shape: query is \(7,\), not \(16,\)",

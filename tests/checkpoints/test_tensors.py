@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from unclip.checkpoints.tensors import cast, fill, load_tensors, save_tensors, sha256
+from unclip.checkpoints.tensors import cast, load_tensors, save_tensors, sha256
 from unclip.errors import CheckpointError
 
 
@@ -79,41 +79,6 @@ def test_a_key_in_two_files_is_named(tmp_path: Path) -> None:
         save_file({"same": torch.ones(1)}, tmp_path / f"{name}.safetensors")
     with pytest.raises(CheckpointError, match=r"b\.safetensors: 'same' stands in two files"):
         load_tensors([tmp_path / "a.safetensors", tmp_path / "b.safetensors"])
-
-
-def good() -> dict[str, Tensor]:
-    return {"weight": torch.ones(2, 3), "bias": torch.full((2,), 5.0)}
-
-
-def test_fill_gives_the_weights(tmp_path: Path) -> None:
-    for device in ("cpu", "meta"):
-        net = nn.Linear(3, 2, device=device)
-        fill(net, good(), "x")
-        assert net(torch.ones(1, 3)).tolist() == [[8.0, 8.0]]
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"bias": None}, "model/it does not fit: 1 missing: bias"),
-        ({"extra.key": torch.ones(1)}, "model/it does not fit: 1 not used: extra.key"),
-        (
-            {"weight": torch.ones(3, 2)},
-            r"model/it does not fit: 1 of another shape: weight is \(3, 2\), not \(2, 3\)",
-        ),
-        (
-            {f"k{i}": torch.ones(1) for i in range(5)},
-            "model/it does not fit: 5 not used: k0; k1; k2; ...",
-        ),
-    ],
-)
-def test_fill_is_strict_and_names_the_key(change: dict[str, Tensor | None], message: str) -> None:
-    net = nn.Linear(3, 2)
-    before = net.weight.clone()
-    given = {name: value for name, value in {**good(), **change}.items() if value is not None}
-    with pytest.raises(CheckpointError, match=message):
-        fill(net, given, "model/it")
-    assert torch.equal(net.weight, before)
 
 
 def test_cast_leaves_whole_numbers_alone() -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,9 +23,11 @@ from ..errors import CheckpointError
 from ..files import atomic_folder, write_json
 from ..nn.tokenizer import Tokenizer
 from ..stages import STAGES, Stage
-from .tensors import cast, fill, load_tensors, save_tensors, sha256
+from .archive import open_tensors
+from .format import Format, Model, Options, Part, Plan, read_json
+from .tensors import cast, save_tensors, sha256
 
-FORMAT = 1
+VERSION = 1
 
 
 class TokenizerEntry(Config):
@@ -64,17 +65,6 @@ class Manifest(Config):
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-@dataclass
-class Model:
-    """A loaded model folder. `prior` is the stage that makes z_i unless another is named."""
-
-    name: str
-    hash: str
-    tokenizer: Tokenizer
-    stages: dict[str, Stage]
-    prior: str | None = None
-
-
 def read_manifest(folder: Path | str) -> Manifest:
     """Read model.json.
 
@@ -84,9 +74,9 @@ def read_manifest(folder: Path | str) -> Manifest:
     file = Path(folder) / "model.json"
     if not file.is_file():
         raise CheckpointError(f"{folder} is not a model folder: it has no model.json")
-    values = _read_json(file)
-    if values.get("format") != FORMAT:
-        raise CheckpointError(f"{file} has format {values.get('format')!r}; this reads {FORMAT}")
+    values = read_json(file)
+    if values.get("format") != VERSION:
+        raise CheckpointError(f"{file} has format {values.get('format')!r}; this reads {VERSION}")
     try:
         return Manifest.parse(values, str(file))
     except ValueError as error:
@@ -98,40 +88,38 @@ def read_config(folder: Path | str, stage: str) -> Any:
     file = Path(folder) / stage / "config.json"
     if not file.is_file():
         raise CheckpointError(f"stage '{stage}' of {folder} is missing its config.json")
-    values = _read_json(file)
+    values = read_json(file)
     try:
         return STAGES[str(values.get("kind"))].Config.parse(values, str(file))
     except ValueError as error:
         raise CheckpointError(str(error)) from None
 
 
+def part(folder: Path | str, name: str) -> Part:
+    """One stage of a folder. Raises CheckpointError."""
+    config, place = read_config(folder, name), Path(folder) / name
+    files = sorted(place.glob("weights*.safetensors"))
+    if not files:
+        raise CheckpointError(f"weights file {place / 'weights.safetensors'} is missing")
+    return Part(config, lambda: open_tensors(files))
+
+
 def load_stage(folder: Path | str, name: str, dtype: torch.dtype = torch.float32) -> Stage:
     """Build one stage and fill it with its weights, cast to `dtype`, in evaluation mode."""
-    folder = Path(folder)
-    config = read_config(folder, name)
-    with torch.device("meta"):
-        stage = STAGES[config.kind](config)
-    files = sorted((folder / name).glob("weights*.safetensors"))
-    if not files:
-        raise CheckpointError(f"weights file {folder / name / 'weights.safetensors'} is missing")
-    fill(stage.net, load_tensors(files), str(folder / name))
-    return stage.to(dtype).eval().requires_grad_(False)
+    found = part(folder, name)
+    stage = found.build()
+    found.fill(stage, str(Path(folder) / name), dtype, torch.device("cpu"))
+    return stage
 
 
 def load_model(folder: Path | str, dtype: torch.dtype = torch.float32) -> Model:
     """Load every stage of a folder. Raises CheckpointError."""
-    folder = Path(folder)
-    manifest = read_manifest(folder)
-    tokenizer = Tokenizer.load(folder / manifest.tokenizer.file, manifest.tokenizer.context)
-    stages = {name: load_stage(folder, name, dtype) for name in manifest.stages}
-    priors = [name for name, stage in stages.items() if "image_embed" in stage.produces]
-    prior = manifest.prior or next(iter(priors), None)
-    return Model(manifest.name, manifest.hash, tokenizer, stages, prior)
+    return FORMAT.open(Path(folder), Options()).load(dtype)
 
 
 def save_stage(folder: Path | str, stage: Stage, dtype: torch.dtype = torch.float16) -> None:
     """Write one stage's folder whole."""
-    config: Config = stage.config  # type: ignore[assignment]
+    config: Config = stage.config
     with atomic_folder(folder) as beside:
         write_json(beside / "config.json", config.dump())
         save_tensors(beside, "weights", cast(stage.net, dtype))
@@ -164,7 +152,7 @@ def write_manifest(
     for stage in stages:
         files += sorted(file for file in (folder / stage).iterdir() if file.is_file())
     manifest = Manifest(
-        format=FORMAT,
+        format=VERSION,
         name=name,
         stages=tuple(stages),
         tokenizer=TokenizerEntry(context=context),
@@ -187,11 +175,28 @@ def verify(folder: Path | str) -> list[str]:
     return faults
 
 
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{file} is not valid JSON: {error}") from None
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{file} is not a JSON object")
-    return values
+class Native(Format):
+    """Model folders of this package."""
+
+    name = "unclip"
+
+    def matches(self, path: Path) -> bool:
+        """It has a model.json."""
+        return (path / "model.json").is_file()
+
+    def open(self, path: Path, options: Options) -> Plan:
+        """See `Format`."""
+        manifest = read_manifest(path)
+        file, context = path / manifest.tokenizer.file, manifest.tokenizer.context
+        return Plan(
+            name=manifest.name,
+            family=self.name,
+            where=path,
+            parts={name: part(path, name) for name in manifest.stages},
+            read_tokenizer=lambda: Tokenizer.load(file, context),
+            prior=manifest.prior,
+            hash=manifest.hash,
+        )
+
+
+FORMAT = Native()

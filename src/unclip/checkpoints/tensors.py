@@ -1,4 +1,4 @@
-"""Reading and writing tensors safely: safetensors only, strict, in shards of bounded size."""
+"""Writing tensors, and reading back what we wrote: safetensors, in shards of bounded size."""
 
 from __future__ import annotations
 
@@ -65,31 +65,6 @@ def load_tensors(files: list[Path], device: str = "cpu") -> dict[str, Tensor]:
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{file} is damaged or not safetensors: {error}") from None
     return tensors
-
-
-def fill(net: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
-    """Give `net` its weights, strictly: every parameter is filled and every tensor is used.
-
-    Args:
-        net: may be on the `meta` device; it then takes the tensors themselves.
-        where: the file or folder, for the error's text.
-
-    Raises:
-        CheckpointError: names what is missing, left over or of another shape.
-    """
-    wanted = net.state_dict()
-    missing = sorted(wanted.keys() - tensors.keys())
-    extra = sorted(tensors.keys() - wanted.keys())
-    shaped = [
-        f"{key} is {tuple(tensors[key].shape)}, not {tuple(wanted[key].shape)}"
-        for key in sorted(wanted.keys() & tensors.keys())
-        if tensors[key].shape != wanted[key].shape
-    ]
-    for fault, keys in (("missing", missing), ("not used", extra), ("of another shape", shaped)):
-        if keys:
-            first = "; ".join(keys[:3]) + ("; ..." if len(keys) > 3 else "")
-            raise CheckpointError(f"{where} does not fit: {len(keys)} {fault}: {first}")
-    net.load_state_dict(dict(tensors), assign=True)
 
 
 def cast(net: nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:

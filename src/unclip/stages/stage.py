@@ -96,6 +96,20 @@ class Stage(nn.Module, ABC):
     produces: frozenset[str]  # fields of Cond that it adds
     prepare_samples: ClassVar[int] = 0  # how many `prepare` wants to see
     net: nn.Module
+    on_use: Callable[[], None] | None = None  # called before `net` is used: it may have to be read
+
+    def __getattr__(self, name: str) -> Any:
+        """`net`, which `on_use` may have to bring in first; what else a module has."""
+        if name == "net" and self.on_use is not None:
+            self.on_use()
+        return super().__getattr__(name)
+
+    @property
+    def net_at_rest(self) -> nn.Module:
+        """The network, with its weights or without."""
+        net = self._modules["net"]
+        assert net is not None
+        return net
 
     @property
     @abstractmethod

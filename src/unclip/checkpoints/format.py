@@ -1,0 +1,306 @@
+"""What a format of model files is, and what is known of a model before its weights are read.
+
+A format looks at a path and says what stages lie there: a `Plan`. Everything after that is the
+same for all: the check of every name and shape, reading, casting, letting go again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import CheckpointError, UsageError
+from ..nn.tokenizer import Tokenizer
+from ..registry import Registry
+from ..stages import STAGES, Stage, StageConfig
+from .archive import Tensors
+from .keymap import KeyMap, check, same, translate
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a person may say about a model beside where it is.
+
+    Args:
+        clip: a CLIP for a model that names one instead of carrying it, or carries half of it.
+        tokenizer: a tokenizer's files, where the model has none.
+        dialect: of a format that has several and cannot tell them apart.
+    """
+
+    clip: Path | None = None
+    tokenizer: Path | None = None
+    dialect: str | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """One stage as it lies in foreign files.
+
+    Args:
+        config: what it is, in our terms.
+        tensors: its file or files, opened when they are first needed.
+        table: where each of our tensors stands; None where the names are our own.
+        ignored: regular expressions of names that are knowingly left alone.
+    """
+
+    config: StageConfig
+    tensors: Callable[[], Tensors]
+    table: KeyMap | None = None
+    ignored: tuple[str, ...] = ()
+
+    def build(self) -> Stage:
+        """The stage without weights, on `meta`, in evaluation mode."""
+        with torch.device("meta"):
+            stage = STAGES[self.config.kind](self.config)
+        return stage.eval().requires_grad_(False)
+
+    def check(self, net: nn.Module, where: str) -> Tensors:
+        """Hold the file against the network, and give it. Raises CheckpointError."""
+        tensors = self.tensors()
+        wanted = {name: tuple(value.shape) for name, value in net.state_dict().items()}
+        check(wanted, tensors, self._table(wanted), where, self.ignored)
+        return tensors
+
+    def fill(self, stage: Stage, where: str, dtype: torch.dtype, device: torch.device) -> None:
+        """Read the weights into `stage`, one tensor after the other, cast and laid out to run."""
+        net = stage.net_at_rest
+        tensors = self.check(net, where)
+        for name, value in translate(tensors, self._table(net.state_dict())):
+            _put(net, name, _laid_out(_cast(value, dtype), device))
+        idle = [name for name, value in net.named_buffers() if value.is_meta]
+        assert not idle, f"buffers that no file fills: {idle}"
+
+    def _table(self, names: Mapping[str, Any]) -> KeyMap:
+        return self.table if self.table is not None else _identity(names)
+
+
+def _identity(names: Mapping[str, Any]) -> KeyMap:
+    table: KeyMap = {}
+    for name in names:
+        table |= same(name, name, "")
+    return table
+
+
+def _cast(value: Tensor, dtype: torch.dtype) -> Tensor:
+    return value.to(dtype) if value.is_floating_point() else value
+
+
+def _laid_out(value: Tensor, device: torch.device) -> Tensor:
+    """On its device, kernels channels_last (see `place`)."""
+    value = value.to(device)
+    return value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
+
+
+def _put(net: nn.Module, name: str, value: Tensor) -> None:
+    """Give a network one parameter or buffer, in place of the one on `meta`."""
+    path, _, leaf = name.rpartition(".")
+    owner = net.get_submodule(path)
+    if leaf in owner._parameters:
+        owner._parameters[leaf] = nn.Parameter(value, requires_grad=False)
+    else:
+        owner._buffers[leaf] = value
+
+
+@dataclass
+class Model:
+    """A loaded model. `prior` is the stage that makes z_i unless another is named."""
+
+    name: str
+    hash: str
+    tokenizer: Tokenizer
+    stages: dict[str, Stage]
+    prior: str | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A model before its weights are read.
+
+    Args:
+        name: what it is called.
+        family: which format it is of.
+        where: its folder or file.
+        parts: its stages, in order.
+        read_tokenizer: reads its tokenizer.
+        prior: the stage that makes z_i unless another is named.
+        licence: what is known of its licence.
+        hash: names these very weights and settings; made of names and sizes where it is empty.
+        notes: what a person should know, one line each.
+    """
+
+    name: str
+    family: str
+    where: Path
+    parts: Mapping[str, Part]
+    read_tokenizer: Callable[[], Tokenizer]
+    prior: str | None = None
+    licence: str = ""
+    hash: str = ""
+    notes: tuple[str, ...] = field(default=())
+
+    @cached_property
+    def digest(self) -> str:
+        """Twelve hex digits: the model's own hash, or that of its settings and its files' sizes."""
+        if self.hash:
+            return self.hash
+        text = json.dumps({name: part.config.dump() for name, part in self.parts.items()})
+        sizes = [f"{p.name} {p.stat().st_size}" for p in _files(self.where)]
+        return hashlib.sha256("\n".join([text, *sizes]).encode()).hexdigest()[:12]
+
+    def load(
+        self, dtype: torch.dtype, device: torch.device | str = "cpu", low_memory: bool = False
+    ) -> Model:
+        """Read its weights.
+
+        Args:
+            dtype: number format of the weights.
+            device: where they go.
+            low_memory: read each stage when it is first used, and let go of it when another is.
+
+        Raises:
+            CheckpointError: a file is damaged, or does not fit the network.
+        """
+        stages = {name: part.build() for name, part in self.parts.items()}
+        fillers = {
+            name: partial(part.fill, stages[name], self.place_of(name), dtype, torch.device(device))
+            for name, part in self.parts.items()
+        }
+        if low_memory:
+            Shelf(stages, fillers)
+        else:
+            for fill in fillers.values():
+                fill()
+        return Model(self.name, self.digest, self.read_tokenizer(), stages, self.first_prior)
+
+    @property
+    def first_prior(self) -> str | None:
+        """The stage that makes z_i unless another is named, if there is one."""
+        kinds = {name: STAGES[part.config.kind] for name, part in self.parts.items()}
+        priors = [name for name, kind in kinds.items() if "image_embed" in kind.produces]
+        return self.prior or next(iter(priors), None)
+
+    def place_of(self, name: str) -> str:
+        """A stage, for an error's text."""
+        return f"{self.where}/{name}" if self.where.is_dir() else f"{self.where} ({name})"
+
+
+class Shelf:
+    """Stages of which one at a time has its weights: the one that was asked for last."""
+
+    def __init__(
+        self, stages: Mapping[str, Stage], fillers: Mapping[str, Callable[[], None]]
+    ) -> None:
+        self._stages = dict(stages)
+        self._fillers = dict(fillers)
+        self._awake = ""
+        for name, stage in stages.items():
+            stage.on_use = partial(self._wake, name)
+
+    def _wake(self, name: str) -> None:
+        if name == self._awake:
+            return
+        if self._awake:
+            self._stages[self._awake].net_at_rest.to("meta")
+        self._awake = name
+        self._fillers[name]()
+
+
+def _files(path: Path) -> Iterator[Path]:
+    """The file, or the files of the folder that hold weights, in order."""
+    if path.is_file():
+        yield path
+        return
+    for file in sorted(path.rglob("*")):
+        if file.is_file() and not file.name.startswith("."):
+            yield file
+
+
+class Format(ABC):
+    """One way to store a model."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def matches(self, path: Path) -> bool:
+        """Whether `path` is of this format, by its content; no weights are read."""
+
+    @abstractmethod
+    def open(self, path: Path, options: Options) -> Plan:
+        """What lies at `path`.
+
+        Raises:
+            CheckpointError: it is damaged, or of a variant that is not read.
+            UsageError: an option is wrong, or one is needed.
+        """
+
+
+FORMATS: Registry[Format] = Registry("unclip.checkpoints", "FORMAT", "checkpoint format")
+
+
+def find_format(path: Path) -> Format:
+    """The format of what lies at `path`.
+
+    Raises:
+        CheckpointError: there is nothing, or no format knows it.
+    """
+    if not path.exists():
+        raise CheckpointError(f"{path} does not exist")
+    for name in FORMATS.names():
+        if FORMATS[name].matches(path):
+            return FORMATS[name]
+    known = ", ".join(FORMATS[name].name for name in FORMATS.names())
+    raise CheckpointError(
+        f"{path} is no model: it has no model.json, and is of no other known format ({known})"
+    )
+
+
+def open_model(path: Path | str, options: Options | None = None) -> Plan:
+    """What lies at `path`, in whatever format. Raises CheckpointError or UsageError."""
+    found = find_format(Path(path))
+    return found.open(Path(path), options or Options())
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """A JSON object. Raises CheckpointError."""
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{file} is not valid JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{file} is not a JSON object")
+    return values
+
+
+def need(values: Mapping[str, Any], file: Path, **expected: Any) -> None:
+    """Refuse a configuration with a setting other than the ones that can be read.
+
+    Args:
+        values: the file's.
+        file: for the error's text.
+        expected: setting -> the value that it may have, or a tuple of them; absent is fine.
+
+    Raises:
+        CheckpointError: names the setting, its value, and what is read.
+    """
+    for key, allowed in expected.items():
+        choices = allowed if isinstance(allowed, tuple) else (allowed,)
+        if key in values and values[key] not in choices:
+            known = " or ".join(repr(one) for one in choices)
+            raise CheckpointError(f"{file}: {key} is {values[key]!r}; only {known} is read")
+
+
+def needs_clip(name: str, ability: str) -> UsageError:
+    """The error of a model that names a CLIP which is not there."""
+    return UsageError(
+        f"{ability} needs CLIP {name}, which this model names but does not carry: "
+        "give a folder or file of it with --clip (clip= in Python)"
+    )

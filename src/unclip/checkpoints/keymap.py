@@ -1,0 +1,171 @@
+"""Tables that say where each of our tensors stands in a foreign file, and the check of them.
+
+A table is read in both directions, so one table loads a format and writes it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ..errors import CheckpointError
+from .archive import Tensors
+
+Change = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Take:
+    """Where one of our tensors comes from.
+
+    Args:
+        sources: foreign names; several are joined along the first axis, in this order.
+        there: from the foreign layout, joined, to ours.
+        back: the inverse of `there`.
+    """
+
+    sources: tuple[str, ...]
+    there: Change | None = None
+    back: Change | None = None
+
+
+KeyMap = dict[str, Take]
+"""Our name -> where it stands."""
+
+
+def same(ours: str, theirs: str, *leaves: str) -> KeyMap:
+    """A module that both sides have alike: `leaves` are weight and bias unless said otherwise."""
+    return joined(ours, (theirs,), *leaves)
+
+
+def joined(ours: str, theirs: Iterable[str], *leaves: str) -> KeyMap:
+    """A module of ours whose tensors are several foreign modules' joined along the first axis."""
+    modules = tuple(theirs)
+    return {
+        dotted(ours, leaf): Take(tuple(dotted(one, leaf) for one in modules))
+        for leaf in leaves or ("weight", "bias")
+    }
+
+
+def changed(ours: str, theirs: str, there: Change, back: Change, *leaves: str) -> KeyMap:
+    """A module whose tensors have another layout there."""
+    return {
+        dotted(ours, leaf): Take((dotted(theirs, leaf),), there, back)
+        for leaf in leaves or ("weight", "bias")
+    }
+
+
+def flattened(ours: str, theirs: str) -> KeyMap:
+    """A linear layer of ours that is a convolution of one pixel there, of one or two axes."""
+    return {
+        f"{ours}.weight": Take((f"{theirs}.weight",), lambda w: w.flatten(1)),
+        f"{ours}.bias": Take((f"{theirs}.bias",)),
+    }
+
+
+def under(ours: str, theirs: str, table: KeyMap) -> KeyMap:
+    """A table with a prefix on either side."""
+    return {
+        dotted(ours, name): replace(take, sources=tuple(dotted(theirs, s) for s in take.sources))
+        for name, take in table.items()
+    }
+
+
+def dotted(prefix: str, name: str) -> str:
+    """`prefix.name`, or the one that is not empty."""
+    return f"{prefix}.{name}" if prefix and name else prefix or name
+
+
+def check(
+    wanted: Mapping[str, tuple[int, ...]],
+    tensors: Tensors,
+    table: KeyMap,
+    where: str,
+    ignored: Iterable[str] = (),
+) -> None:
+    """Hold a file against a network, by names and shapes alone: nothing is read.
+
+    Args:
+        wanted: our names and shapes, all that the network has.
+        tensors: the file.
+        table: must give every name in `wanted` and no other.
+        where: the file, for the error's text.
+        ignored: regular expressions of foreign names that are knowingly left alone.
+
+    Raises:
+        CheckpointError: names what is missing, left over or of another shape.
+    """
+    unknown = sorted(set(wanted) ^ set(table))
+    assert not unknown, f"the table and the network disagree: {unknown[:6]}"
+    sources = [source for take in table.values() for source in take.sources]
+    skip = [re.compile(pattern) for pattern in ignored]
+    used = set(sources)
+    left = [key for key in tensors if key not in used and not any(s.fullmatch(key) for s in skip)]
+    missing = sorted(used - set(tensors))
+    complain(where, "missing", missing)
+    complain(where, "not used", sorted(left))
+    complain(where, "of another shape", list(_misfits(wanted, tensors, table)))
+
+
+def complain(where: str, fault: str, keys: list[str]) -> None:
+    """Raise CheckpointError where there are any `keys`: how many, and the first of them."""
+    if keys:
+        first = "; ".join(keys[:3]) + ("; ..." if len(keys) > 3 else "")
+        raise CheckpointError(f"{where} does not fit: {len(keys)} {fault}: {first}")
+
+
+def _misfits(
+    wanted: Mapping[str, tuple[int, ...]], tensors: Tensors, table: KeyMap
+) -> Iterator[str]:
+    """By shape: a change of layout is tried on `meta`."""
+    for name, take in table.items():
+        shapes = [tensors.shape(source) for source in take.sources]
+        empty = [torch.empty(shape, device="meta") for shape in shapes]
+        try:
+            found = tuple(_ours(empty, take).shape)
+        except (RuntimeError, ValueError, IndexError):
+            found = ()
+        if found == wanted[name]:
+            continue
+        if len(shapes) == 1 and take.there is None:
+            yield f"{take.sources[0]} is {shapes[0]}, not {wanted[name]}"
+        else:
+            pairs = zip(take.sources, shapes, strict=True)
+            theirs = ", ".join(f"{source} {shape}" for source, shape in pairs)
+            yield f"{theirs} cannot make {name} {wanted[name]}"
+
+
+def _ours(parts: list[Tensor], take: Take) -> Tensor:
+    value = torch.cat(parts) if len(parts) > 1 else parts[0]
+    return take.there(value) if take.there else value
+
+
+def translate(tensors: Mapping[str, Tensor], table: KeyMap) -> Iterator[tuple[str, Tensor]]:
+    """(our name, tensor), read one by one."""
+    for name, take in table.items():
+        yield name, _ours([tensors[source] for source in take.sources], take)
+
+
+def translate_back(
+    ours: Mapping[str, Tensor], table: KeyMap, shapes: Mapping[str, tuple[int, ...]]
+) -> Iterator[tuple[str, Tensor]]:
+    """(foreign name, tensor): what `translate` would make `ours` of.
+
+    Args:
+        ours: all that the table names.
+        table: as for reading.
+        shapes: of the foreign tensors.
+    """
+    for name, take in table.items():
+        value = ours[name]
+        if take.there and not take.back:
+            value = value.reshape(shapes[take.sources[0]])
+        value = take.back(value) if take.back else value
+        sizes = [shapes[source][0] if shapes[source] else 1 for source in take.sources]
+        parts = torch.split(value, sizes) if len(sizes) > 1 else [value]
+        for source, part in zip(take.sources, parts, strict=True):
+            yield source, part.contiguous()
