@@ -1,0 +1,472 @@
+"""Reading pickles as data: a machine that has no way to call anything.
+
+A pickle is a little program. Python's own machine imports whatever the program names and calls
+it; this one knows a dozen names by heart and makes plain data of them. An object of some foreign
+class becomes an `Inert`, which holds its name and contents and does nothing. Any other name
+refuses the file.
+"""
+
+from __future__ import annotations
+
+import io
+import pickletools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+
+from ..errors import CheckpointError
+from ._blob import Blob, Storage
+
+DAMAGE = (
+    ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError,
+    RecursionError, TypeError, ValueError,
+)  # fmt: skip
+"""What reading damaged bytes may raise; OverflowError, KeyError, UnicodeError are among these."""
+
+INERT = (
+    "collections", "datetime", "dalle2_pytorch", "lightning", "lightning_fabric",
+    "numpy.random", "omegaconf", "packaging", "pathlib", "pytorch_lightning", "pytorch_warmup",
+    "torch.optim", "typing",
+)  # fmt: skip
+"""Modules whose objects training programs leave in their files: read, never made."""
+
+INERT_NAMES = {
+    *(f"builtins.{name}" for name in ("bool", "bytes", "complex", "dict", "float", "int")),
+    *(f"builtins.{name}" for name in ("list", "object", "set", "slice", "str", "tuple")),
+    "numpy.dtype",
+    "numpy.ndarray",
+}
+
+SCRIPT = "__torch__"
+"""Where TorchScript keeps the classes of an archive."""
+
+DTYPES: dict[str, torch.dtype] = {
+    "DoubleStorage": torch.float64,
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+    "ComplexDoubleStorage": torch.complex128,
+    "ComplexFloatStorage": torch.complex64,
+    "UntypedStorage": torch.uint8,
+}
+
+
+@dataclass(frozen=True)
+class Global:
+    """A name that a pickle asks for: never looked up."""
+
+    module: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.module}.{self.name}"
+
+
+@dataclass(eq=False)
+class Inert:
+    """What is left of an object: its class, how it was to be made, its state and its items."""
+
+    name: str
+    args: tuple[Any, ...] = ()
+    state: Any = None
+    items: dict[Any, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Typed:
+    """A storage, and the type of number that the pickle says it holds."""
+
+    storage: Storage
+    dtype: torch.dtype
+
+
+def version_text(value: Any) -> str:
+    """A version as text: '1.15.6' for such a string, or for what is left of a `Version`.
+
+    Raises:
+        CheckpointError: it is neither.
+    """
+    if isinstance(value, str):
+        return value
+    try:
+        state = value.state
+        if isinstance(state, dict):  # packaging before 26
+            state = state["_version"].args
+        return ".".join(str(int(part)) for part in state[1])  # after the epoch
+    except DAMAGE:
+        raise CheckpointError("a version is neither a text nor a Version") from None
+
+
+class Namespace(dict[str, Any]):
+    """An `argparse.Namespace`: its attributes are what it holds."""
+
+
+Locate = Callable[[str, int], Storage]
+"""From a storage's key and its bytes to where it lies."""
+
+
+def read_pickle(
+    stream: BinaryIO, file: Path, locate: Locate | None = None, script: bool = False
+) -> Any:
+    """Run one pickle from where `stream` stands to its end, and return its data.
+
+    Dicts, lists, tuples, sets, numbers, strings and bytes are themselves; a tensor is a `Blob`;
+    an object of a harmless class is an `Inert`.
+
+    Args:
+        file: for the errors' text.
+        locate: finds a tensor's storage; without it tensors are refused.
+        script: whether classes of TorchScript may stand in it.
+
+    Raises:
+        CheckpointError: it is damaged, or wants a name that is not known to be harmless.
+    """
+    try:
+        return _Machine(file, locate, script).run(stream)
+    except DAMAGE as error:
+        reason = str(error) or type(error).__name__
+        raise CheckpointError(f"{file} is damaged: its pickle cannot be read: {reason}") from None
+
+
+class Bounded(io.RawIOBase):
+    """A file of which nobody can ask more bytes than it has."""
+
+    def __init__(self, opened: BinaryIO, size: int) -> None:
+        self.opened = opened
+        self.size = size
+
+    def read(self, count: int = -1, /) -> bytes:
+        """Exactly `count` bytes, or EOFError."""
+        if count < 0 or count > self.size - self.opened.tell():
+            raise EOFError("it ends too early")
+        return self.opened.read(count)
+
+    def readline(self, limit: int | None = -1, /) -> bytes:
+        """One line, of at most a thousand bytes: only names and numbers are written as lines."""
+        return self.opened.readline(1000)
+
+    def tell(self) -> int:
+        """Where it stands."""
+        return self.opened.tell()
+
+
+class _Machine:
+    """A stack, marks in it and a memo, driven by `pickletools`' decoding of the opcodes."""
+
+    def __init__(self, file: Path, locate: Locate | None, script: bool) -> None:
+        self.file = file
+        self.locate = locate
+        self.script = script
+        self.stack: list[Any] = []
+        self.marks: list[list[Any]] = []
+        self.memo: dict[int, Any] = {}
+
+    def run(self, stream: BinaryIO) -> Any:
+        for opcode, arg, _ in pickletools.genops(stream):
+            name = opcode.name
+            if name in _LITERALS:
+                self.stack.append(arg)
+            elif name in _FRESH:
+                self.stack.append(_FRESH[name]())
+            elif name == "STOP":
+                return self.stack.pop()
+            elif name not in _NOTHING:
+                handler = getattr(self, f"_{name.lower()}", None)
+                if handler is None:
+                    raise CheckpointError(f"{self.file} is refused: opcode {name} in its pickle")
+                handler(arg)
+        raise EOFError("it ends too early")
+
+    # The stack and the memo.
+
+    def _mark(self, _: Any) -> None:
+        self.marks.append(self.stack)
+        self.stack = []
+
+    def _since_mark(self) -> list[Any]:
+        items, self.stack = self.stack, self.marks.pop()
+        return items
+
+    def _pop_mark(self, _: Any) -> None:
+        self._since_mark()
+
+    def _pop(self, _: Any) -> None:
+        if self.stack:
+            self.stack.pop()
+        else:
+            self._since_mark()
+
+    def _dup(self, _: Any) -> None:
+        self.stack.append(self.stack[-1])
+
+    def _binput(self, index: int) -> None:
+        self.memo[index] = self.stack[-1]
+
+    _put = _long_binput = _binput
+
+    def _memoize(self, _: Any) -> None:
+        self.memo[len(self.memo)] = self.stack[-1]
+
+    def _binget(self, index: int) -> None:
+        self.stack.append(self.memo[index])
+
+    _get = _long_binget = _binget
+
+    # Containers.
+
+    def _tuple(self, _: Any) -> None:
+        items = tuple(self._since_mark())
+        self.stack.append(items)
+
+    def _tuple1(self, _: Any) -> None:
+        self.stack[-1:] = [(self.stack[-1],)]
+
+    def _tuple2(self, _: Any) -> None:
+        self.stack[-2:] = [(self.stack[-2], self.stack[-1])]
+
+    def _tuple3(self, _: Any) -> None:
+        self.stack[-3:] = [(self.stack[-3], self.stack[-2], self.stack[-1])]
+
+    def _list(self, _: Any) -> None:
+        items = self._since_mark()
+        self.stack.append(items)
+
+    def _frozenset(self, _: Any) -> None:
+        items = frozenset(self._since_mark())
+        self.stack.append(items)
+
+    def _dict(self, _: Any) -> None:
+        items = self._since_mark()
+        self.stack.append(_pairs(items))
+
+    def _append(self, _: Any) -> None:
+        value = self.stack.pop()
+        self._extend([value])
+
+    def _appends(self, _: Any) -> None:
+        self._extend(self._since_mark())
+
+    def _extend(self, values: list[Any]) -> None:
+        target = self.stack[-1]
+        if isinstance(target, list):
+            target.extend(values)
+        elif not isinstance(target, Inert):
+            raise TypeError("it appends to what is no list")
+
+    def _setitem(self, _: Any) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self._update({key: value})
+
+    def _setitems(self, _: Any) -> None:
+        self._update(_pairs(self._since_mark()))
+
+    def _update(self, values: dict[Any, Any]) -> None:
+        target = self.stack[-1]
+        if isinstance(target, Inert):
+            target = target.items
+        if not isinstance(target, dict):
+            raise TypeError("it sets an item of what is no dict")
+        target.update(values)
+
+    def _additems(self, _: Any) -> None:
+        items = self._since_mark()
+        target = self.stack[-1]
+        if not isinstance(target, set):
+            raise TypeError("it adds to what is no set")
+        target.update(items)
+
+    # Names, and what would make objects of them.
+
+    def _global(self, arg: str) -> None:
+        module, _, name = arg.partition(" ")
+        self._name(module, name)
+
+    def _stack_global(self, _: Any) -> None:
+        name, module = self.stack.pop(), self.stack.pop()
+        if not isinstance(name, str) or not isinstance(module, str):
+            raise TypeError("a name in it is no text")
+        self._name(module, name)
+
+    def _name(self, module: str, name: str) -> None:
+        wanted = Global("builtins" if module == "__builtin__" else module, name)
+        if not (str(wanted) in _MAKERS or _is_storage(wanted) or self._is_inert(wanted)):
+            raise CheckpointError(
+                f"{self.file} is refused: its pickle wants '{wanted}', and that may run code. "
+                "If you trust the file, convert it to safetensors where it was made"
+            )
+        self.stack.append(wanted)
+
+    def _is_inert(self, wanted: Global) -> bool:
+        if wanted.module == "torch":
+            return isinstance(getattr(torch, wanted.name, None), torch.dtype)
+        root = wanted.module
+        known = any(root == module or root.startswith(f"{module}.") for module in INERT)
+        script = self.script and root.split(".")[0] == SCRIPT
+        return known or script or str(wanted) in INERT_NAMES
+
+    def _reduce(self, _: Any) -> None:
+        args, wanted = self.stack.pop(), self.stack.pop()
+        self.stack.append(self._make(wanted, args))
+
+    _newobj = _reduce
+
+    def _newobj_ex(self, _: Any) -> None:
+        self.stack.pop()  # keyword arguments
+        self._reduce(None)
+
+    def _make(self, wanted: Any, args: Any) -> Any:
+        if not isinstance(wanted, Global) or not isinstance(args, tuple):
+            raise TypeError("it calls what is no name")
+        maker = _MAKERS.get(str(wanted))
+        if maker is not None:
+            return maker(*args)
+        return Inert(str(wanted), args)
+
+    def _build(self, _: Any) -> None:
+        state = self.stack.pop()
+        target = self.stack[-1]
+        if isinstance(target, Inert):
+            target.state = state
+        elif isinstance(target, Namespace):
+            target.update(state)
+        elif not isinstance(target, (dict, Blob)):  # a state dict's `_metadata`, say
+            raise TypeError("it changes what is no object")
+
+    def _binpersid(self, _: Any) -> None:
+        kind, wanted, key, _place, count, *view = self.stack.pop()
+        if kind != "storage" or any(part is not None for part in view) or self.locate is None:
+            raise ValueError("it refers to something outside itself")
+        if not isinstance(wanted, Global) or not _is_storage(wanted) or type(count) is not int:
+            raise TypeError("it names a storage that is none")
+        dtype = DTYPES[wanted.name]
+        if count < 0:
+            raise ValueError("it names a storage of less than nothing")
+        self.stack.append(Typed(self.locate(str(key), count * dtype.itemsize), dtype))
+
+
+_LITERALS = frozenset(
+    {
+        *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
+        *("STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
+        *("UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"),
+    }
+)
+_NOTHING = frozenset(("PROTO", "FRAME"))
+_FRESH: dict[str, Callable[[], Any]] = {
+    "NONE": lambda: None,
+    "NEWTRUE": lambda: True,
+    "NEWFALSE": lambda: False,
+    "EMPTY_TUPLE": tuple,
+    "EMPTY_LIST": list,
+    "EMPTY_DICT": dict,
+    "EMPTY_SET": set,
+}
+
+
+def _pairs(items: list[Any]) -> dict[Any, Any]:
+    return dict(zip(items[::2], items[1::2], strict=True))
+
+
+def _is_storage(wanted: Global) -> bool:
+    return wanted.name in DTYPES and wanted.module in ("torch", "torch.cuda", "torch.storage")
+
+
+def _tensor(storage: Typed, offset: int, shape: Any, stride: Any, *_: Any) -> Blob:
+    """`_rebuild_tensor` and `_rebuild_tensor_v2`."""
+    return _blob(storage, storage.dtype, offset, shape, stride)
+
+
+def _tensor_v3(storage: Typed, offset: int, shape: Any, stride: Any, *rest: Any) -> Blob:
+    """Types of number that have no storage class of their own."""
+    _requires_grad, _hooks, wanted, *_ = rest
+    dtype = getattr(torch, wanted.name)
+    if not isinstance(dtype, torch.dtype):
+        raise TypeError(f"'{wanted}' is no type of number")
+    return _blob(storage, dtype, offset, shape, stride)
+
+
+def _blob(storage: Any, dtype: torch.dtype, offset: int, shape: Any, stride: Any) -> Blob:
+    if not isinstance(storage, Typed):
+        raise TypeError("a tensor in it has no storage")
+    return Blob(storage.storage, dtype, tuple(shape), tuple(stride), offset)
+
+
+def _parameter(data: Any, *_: Any) -> Blob:
+    if not isinstance(data, Blob):
+        raise TypeError("a parameter in it is no tensor")
+    return data
+
+
+def _from_type(wanted: Any, _kind: Any, args: Any, *_: Any) -> Any:
+    """A tensor that carried attributes of its own."""
+    return _MAKERS[str(wanted)](*args)
+
+
+def _mapping(*args: Any) -> dict[Any, Any]:
+    """OrderedDict, defaultdict and Counter, whose first argument may be what makes values."""
+    known = [arg for arg in args if isinstance(arg, (dict, list, tuple))]
+    return dict(known[-1]) if known else {}
+
+
+def _scalar(dtype: Any, raw: Any = None) -> Any:
+    """A numpy number: its type is the code like `f8` that the dtype was made from."""
+    code = dtype.args[0]
+    kinds = {"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"}
+    if code not in kinds or not isinstance(raw, bytes):
+        return Inert("numpy.scalar", (code, raw))
+    import numpy as np
+
+    return np.frombuffer(raw, dtype=f"<{code}", count=1)[0].item()
+
+
+def _encode(text: str, codec: str = "latin1") -> bytes:
+    if codec not in ("latin1", "latin-1"):
+        raise ValueError(f"unknown codec '{codec}'")
+    return text.encode("latin1")
+
+
+def _sequence(values: Any = ()) -> list[Any]:
+    return list(values)
+
+
+_MAKERS: dict[str, Callable[..., Any]] = {
+    "argparse.Namespace": Namespace,
+    "torch._utils._rebuild_tensor": _tensor,
+    "torch._utils._rebuild_tensor_v2": _tensor,
+    "torch._utils._rebuild_tensor_v3": _tensor_v3,
+    "torch._utils._rebuild_parameter": _parameter,
+    "torch._utils._rebuild_parameter_with_state": _parameter,
+    "torch._tensor._rebuild_from_type_v2": _from_type,
+    "torch.Size": lambda values=(): tuple(values),
+    "torch.device": lambda *parts: ":".join(map(str, parts)),
+    "torch.nn.parameter.Parameter": _parameter,
+    "torch.Tensor": lambda *args: Inert("torch.Tensor", args),
+    "torch.jit._pickle.build_intlist": _sequence,
+    "torch.jit._pickle.build_doublelist": _sequence,
+    "torch.jit._pickle.build_boollist": _sequence,
+    "torch.jit._pickle.build_tensorlist": _sequence,
+    "torch.jit._pickle.restore_type_tag": lambda value, *_: value,
+    "collections.OrderedDict": _mapping,
+    "collections.defaultdict": _mapping,
+    "collections.Counter": _mapping,
+    "builtins.set": lambda values=(): set(values),
+    "builtins.frozenset": lambda values=(): frozenset(values),
+    "builtins.bytearray": lambda *args: Inert("builtins.bytearray", args),
+    "builtins.complex": lambda real, imaginary=0.0: complex(real, imaginary),
+    "numpy.core.multiarray.scalar": _scalar,
+    "numpy._core.multiarray.scalar": _scalar,
+    "numpy.core.multiarray._reconstruct": lambda *args: Inert("numpy.ndarray", args),
+    "numpy._core.multiarray._reconstruct": lambda *args: Inert("numpy.ndarray", args),
+    "_codecs.encode": _encode,
+    "copyreg._reconstructor": lambda wanted, *_: Inert(str(wanted)),
+}
+"""The names that mean something: what is made of them is plain data, whatever their arguments."""
