@@ -19,6 +19,9 @@ PAD, START, END = "<pad>", "<start>", "<end>"
 CLIP_PAD, CLIP_START, CLIP_END = "!", "<|startoftext|>", "<|endoftext|>"
 _SPECIAL = [PAD, START, END]
 _BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
+_PRINTABLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
+_BYTE_LETTERS = [chr(byte) for byte in _PRINTABLE] + [chr(256 + n) for n in range(256 - 188)]
+"""What a byte-level BPE writes for bytes: Latin-1's visible letters, others for the rest."""
 
 
 class Tokenizer:
@@ -35,6 +38,9 @@ class Tokenizer:
         is_clip = backend.token_to_id(CLIP_START) is not None
         names = (CLIP_PAD, CLIP_START, CLIP_END) if is_clip else (PAD, START, END)
         self.pad, self.start, self.end = (int(backend.token_to_id(name) or 0) for name in names)
+        backend.no_truncation()  # both are this class's work; a foreign file may ask for them
+        if backend.padding is not None:
+            self._pad_with(backend.padding["pad_id"], backend.padding["pad_token"])
 
     @classmethod
     def train(cls, captions: Iterable[str], vocab_size: int, context: int) -> Self:
@@ -64,10 +70,23 @@ class Tokenizer:
             model = models.BPE.from_file(str(vocab), str(merges), end_of_word_suffix="</w>")
         except Exception as error:  # noqa: BLE001 - the library raises it bare, for any fault
             raise CheckpointError(f"cannot read CLIP's {vocab} and {merges}: {error}") from None
+        return cls._of_clip(model, str(vocab), context)
+
+    @classmethod
+    def clip_merges(cls, merges: Sequence[tuple[str, str]], context: int = 77) -> Self:
+        """CLIP's BPE from its merges alone: they say its vocabulary too (openai/CLIP)."""
+        letters = [*_BYTE_LETTERS, *(f"{letter}</w>" for letter in _BYTE_LETTERS)]
+        names = [*letters, *(a + b for a, b in merges), CLIP_START, CLIP_END]
+        vocab = {name: number for number, name in enumerate(names)}
+        model = models.BPE(vocab, list(merges), end_of_word_suffix="</w>")
+        return cls._of_clip(model, "the list of merges", context)
+
+    @classmethod
+    def _of_clip(cls, model: models.BPE, where: str, context: int) -> Self:
         backend = _clip_backend(model)
         for token in (CLIP_PAD, CLIP_START, CLIP_END):
             if backend.token_to_id(token) is None:
-                raise CheckpointError(f"{vocab} is not CLIP's vocabulary: it lacks '{token}'")
+                raise CheckpointError(f"{where} is not CLIP's vocabulary: it lacks '{token}'")
         backend.add_special_tokens([CLIP_START, CLIP_END])
         return cls(backend, context)
 
@@ -79,6 +98,11 @@ class Tokenizer:
         except Exception as error:  # noqa: BLE001 - the library raises it bare, for any fault
             raise CheckpointError(f"cannot read the tokenizer {path}: {error}") from None
 
+    @classmethod
+    def of_json(cls, text: str, context: int) -> Self:
+        """From what `to_json` gave."""
+        return cls(Backend.from_str(text), context)
+
     def to_json(self) -> str:
         """The `tokenizers` library's JSON, indented."""
         return str(self._backend.to_str(pretty=True)) + "\n"
@@ -86,6 +110,20 @@ class Tokenizer:
     def save(self, path: Path | str) -> None:
         """Write `to_json`, atomically."""
         write_text(path, self.to_json())
+
+    def padded_with(self, token: str) -> Self:
+        """A copy that pads with another of its tokens. Raises CheckpointError where it has none."""
+        number = self._backend.token_to_id(token)
+        if number is None:
+            raise CheckpointError(f"the tokenizer has no '{token}' to pad with")
+        other = type(self).of_json(self.to_json(), self.context)
+        other._pad_with(number, token)
+        return other
+
+    def _pad_with(self, number: int, token: str) -> None:
+        """Kept in the library's own place for it, of any length, which changes no single text."""
+        self.pad = number
+        self._backend.enable_padding(pad_id=number, pad_token=token)
 
     @property
     def vocab_size(self) -> int:
@@ -133,7 +171,10 @@ def _clip_backend(model: models.BPE) -> Backend:
     """Words, single digits and runs of signs, each as bytes (openai/CLIP, simple_tokenizer)."""
     words = Regex(r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+")
     backend = Backend(model)
-    backend.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
+    quotes = [normalizers.Replace(Regex(a), b) for a, b in (("[‘’]", "'"), ("[“”]", '"'))]
+    backend.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), *quotes, normalizers.Lowercase()]  # it never met a curly quote
+    )
     backend.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(words, behavior="removed", invert=True),

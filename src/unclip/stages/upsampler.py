@@ -100,8 +100,10 @@ class Upsampler(DiffusionStage):
         """Replace `image` (B, 3, h, w) by one `factor` times as large."""
         assert cond.image is not None
         level = torch.full((cond.batch,), self.config.corruption.at_sampling, device=rng.device)
-        noise = rng.fork("low_res").randn(*cond.image.shape[1:])
-        small = cond.image + self.config.corruption.noise * level.view(-1, 1, 1, 1) * noise
+        small = cond.image
+        if self.config.corruption.at_sampling > 0:
+            noise = rng.fork("low_res").randn(*small.shape[1:])
+            small = small + self.config.corruption.noise * level.view(-1, 1, 1, 1) * noise
         bound = fit_known(cond, cond.image.shape[-1] * self.factor).replace(
             low_res=self._enlarge(small), low_res_level=level
         )
