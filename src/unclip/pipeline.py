@@ -23,7 +23,7 @@ from .abilities.reconstruct import reconstruct
 from .abilities.text_diff import text_diff
 from .abilities.upscale import upscale
 from .abilities.vary import variations
-from .checkpoints.format import Model, Options, open_model
+from .checkpoints.format import Model, Options, Plan, open_model
 from .device import fast_dtype, pick_device, place
 from .errors import UsageError, nearest
 from .images import to_pictures
@@ -413,14 +413,21 @@ def load(
         CheckpointError: the files are missing, damaged or do not fit.
     """
     where = pick_device(device)
-    plan = open_model(find_model(model), _options(clip, tokenizer))
-    return Pipeline.of(plan.load(dtype or fast_dtype(where), where, low_memory), where)
+    loaded = plan(model, clip=clip, tokenizer=tokenizer)
+    return Pipeline.of(loaded.load(dtype or fast_dtype(where), where, low_memory), where)
 
 
-def _options(clip: str | Path | None, tokenizer: str | Path | None) -> Options:
-    return Options(
+def plan(
+    model: str | Path | None = None,
+    *,
+    clip: str | Path | None = None,
+    tokenizer: str | Path | None = None,
+) -> Plan:
+    """What a model holds, before its weights are read: see `load`."""
+    options = Options(
         clip=find_model(clip) if clip else None, tokenizer=Path(tokenizer) if tokenizer else None
     )
+    return open_model(find_model(model), options)
 
 
 def bundled_models() -> dict[str, Path]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from ..errors import UsageError
+from ._chosen import BUNDLED, Chosen
 from ._output import Target, as_one, slug
 from ._terminal import duration, sampling_progress, say
 
@@ -35,8 +36,7 @@ class Order:
     seed: int
     target: Target
     settings: Mapping[str, Any]
-    model: str | None = None
-    device: str | None = None
+    chosen: Chosen = BUNDLED
     started: float = field(default_factory=time.monotonic)
 
     @classmethod
@@ -46,8 +46,7 @@ class Order:
         seed: int | None,
         output: str | None,
         assignments: list[str] | None,
-        model: str | None,
-        device: str | None,
+        chosen: Chosen,
         fps: float | None = None,
         **options: Any,
     ) -> Self:
@@ -68,13 +67,7 @@ class Order:
         seed = random.randrange(2**31) if seed is None else seed
         target = Target.of(f"{name}-{seed}.png" if output is None else output, fps)
         target.check()
-        return cls(name, seed, target, settings, model, device)
-
-    def load(self) -> Pipeline:
-        """The pipeline that was asked for."""
-        from ..pipeline import load
-
-        return load(self.model, self.device)
+        return cls(name, seed, target, settings, chosen)
 
     def make(self, ability: str, **arguments: Any) -> None:
         """Draw pictures of seed, seed + 1, ..., write them and say so."""
@@ -105,7 +98,7 @@ class Order:
 
         method: Ability = getattr(Pipeline, ability)
         check_settings(method, self.settings)
-        return draw(self.load(), method, self.settings, seed=self.seed, **arguments)
+        return draw(self.chosen.load(), method, self.settings, seed=self.seed, **arguments)
 
     def deliver(
         self,

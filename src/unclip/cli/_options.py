@@ -89,16 +89,6 @@ Assignments = Annotated[
     ),
 ]
 
-Model = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        metavar="MODEL",
-        help="A model folder, or a bundled model's name (see `unclip models`).",
-        show_default="the bundled model",
-    ),
-]
-
 Device = Annotated[
     str | None,
     typer.Option(

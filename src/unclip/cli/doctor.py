@@ -13,10 +13,10 @@ import typer
 
 from .._version import __version__
 from ..errors import UnclipError
-from ._options import Device, Model
+from ._chosen import BUNDLED, Chosen, choosing
 from ._terminal import duration, say
 
-EXTRAS = {"tensorboard": "train", "resvg_py": "data"}
+EXTRAS = {"tensorboard": "train", "resvg_py": "data", "huggingface_hub": "hub"}
 """Optional modules, and the extra of this package that brings each."""
 
 OLDEST_PYTHON = (3, 11)
@@ -26,10 +26,10 @@ Check = Callable[[], str]
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(doctor)
+    app.command()(choosing(doctor))
 
 
-def doctor(model: Model = None, device: Device = None) -> None:
+def doctor(chosen: Chosen = BUNDLED) -> None:
     """Check that everything is there and works: exit code 1 where something is broken.
 
     \b
@@ -40,7 +40,7 @@ def doctor(model: Model = None, device: Device = None) -> None:
     from importlib import metadata, util
 
     broken = 0
-    for name, check in _checks(model, device):
+    for name, check in _checks(chosen):
         if name == "picture" and broken:
             continue
         try:
@@ -56,12 +56,12 @@ def doctor(model: Model = None, device: Device = None) -> None:
         raise typer.Exit(1)
 
 
-def _checks(model: str | None, device: str | None) -> Iterator[tuple[str, Check]]:
+def _checks(chosen: Chosen) -> Iterator[tuple[str, Check]]:
     yield "unclip", _python
     yield "torch", _torch
-    yield "device", lambda: _device(device)
-    yield "model", lambda: _model(model)
-    yield "picture", lambda: _picture(model, device)
+    yield "device", lambda: _device(chosen.device)
+    yield "model", lambda: _model(chosen)
+    yield "picture", lambda: _picture(chosen)
 
 
 def _python() -> str:
@@ -86,25 +86,27 @@ def _device(name: str | None) -> str:
     return f"{describe(device)}; computes in {number}"
 
 
-def _model(name: str | None) -> str:
+def _model(chosen: Chosen) -> str:
     from ..checkpoints.native import read_manifest, verify
-    from ..pipeline import BUNDLED, find_model
 
-    folder = find_model(name or BUNDLED)
-    faults = verify(folder)
+    plan = chosen.plan()
+    if not (plan.where / "model.json").is_file():
+        for name, part in plan.parts.items():
+            part.check(part.build().net, plan.place_of(name))
+        return f"{plan.name}, {plan.family}, every name and shape in its place"
+    faults = verify(plan.where)
     if faults:
-        raise UnclipError(f"{folder}: {'; '.join(faults)}")
-    manifest = read_manifest(folder)
+        raise UnclipError(f"{plan.where}: {'; '.join(faults)}")
+    manifest = read_manifest(plan.where)
     return f"{manifest.name}, {manifest.hash}, {len(manifest.files)} files as they should be"
 
 
-def _picture(name: str | None, device: str | None) -> str:
+def _picture(chosen: Chosen) -> str:
     """Draw one with a single step a stage."""
-    from ..pipeline import load
     from ..stages import DiffusionStage
 
     started = time.monotonic()
-    pipe = load(name, device)
+    pipe = chosen.load()
     loaded = time.monotonic()
     sampled = [key for key, stage in pipe.stages.items() if isinstance(stage, DiffusionStage)]
     one_step: dict[str, Any] = {f"{key}_steps": 1 for key in sampled}

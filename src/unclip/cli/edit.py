@@ -6,12 +6,11 @@ from typing import Annotated
 
 import typer
 
+from ._chosen import BUNDLED, Chosen, choosing
 from ._options import (
     Assignments,
     Count,
-    Device,
     GuidanceScale,
-    Model,
     Output,
     Picture,
     Prior,
@@ -23,7 +22,7 @@ from ._options import (
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(edit)
+    app.command()(choosing(edit))
 
 
 def edit(
@@ -45,8 +44,7 @@ def edit(
     guidance_scale: GuidanceScale = None,
     prior: Prior = None,
     assignments: Assignments = None,
-    model: Model = None,
-    device: Device = None,
+    chosen: Chosen = BUNDLED,
 ) -> None:
     """Paint a part of a picture anew; the rest stays as it is, to the byte.
 
@@ -64,5 +62,5 @@ def edit(
     shown, where = read_image_and_mask(image, mask)
     name = named(image, "edit")
     given = {"steps": steps, "guidance_scale": guidance_scale}
-    order = Order.of(name, seed, output, assignments, model, device, **given)
+    order = Order.of(name, seed, output, assignments, chosen, **given)
     order.make("edit", image=shown, mask=where, prompt=prompt, n=n, prior=prior)

@@ -6,12 +6,11 @@ from typing import Annotated
 
 import typer
 
+from ._chosen import BUNDLED, Chosen, choosing
 from ._options import (
     Assignments,
     Count,
-    Device,
     GuidanceScale,
-    Model,
     Output,
     Prior,
     Seed,
@@ -21,7 +20,7 @@ from ._options import (
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(generate)
+    app.command()(choosing(generate))
 
 
 def generate(
@@ -44,8 +43,7 @@ def generate(
         ),
     ] = 1,
     assignments: Assignments = None,
-    model: Model = None,
-    device: Device = None,
+    chosen: Chosen = BUNDLED,
 ) -> None:
     """Draw pictures of a sentence.
 
@@ -73,8 +71,7 @@ def generate(
         seed,
         output,
         assignments,
-        model,
-        device,
+        chosen,
         steps=steps,
         guidance_scale=guidance_scale,
         prior_guidance_scale=prior_guidance_scale,

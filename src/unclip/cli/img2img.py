@@ -6,12 +6,11 @@ from typing import Annotated
 
 import typer
 
+from ._chosen import BUNDLED, Chosen, choosing
 from ._options import (
     Assignments,
     Count,
-    Device,
     GuidanceScale,
-    Model,
     Output,
     Picture,
     Prior,
@@ -23,7 +22,7 @@ from ._options import (
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(img2img)
+    app.command()(choosing(img2img))
 
 
 def img2img(
@@ -40,8 +39,7 @@ def img2img(
     guidance_scale: GuidanceScale = None,
     prior: Prior = None,
     assignments: Assignments = None,
-    model: Model = None,
-    device: Device = None,
+    chosen: Chosen = BUNDLED,
 ) -> None:
     """Draw a picture again as something else: its layout stays, more or less.
 
@@ -59,5 +57,5 @@ def img2img(
     given = {"image": picture(image), "prompt": prompt, "strength": strength, "n": n}
     options = {"steps": steps, "guidance_scale": guidance_scale}
     name = named(image, "img2img")
-    order = Order.of(name, seed, output, assignments, model, device, **options)
+    order = Order.of(name, seed, output, assignments, chosen, **options)
     order.make("image_to_image", prior=prior, **given)

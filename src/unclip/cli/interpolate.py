@@ -7,14 +7,13 @@ from typing import Annotated, Literal
 
 import typer
 
+from ._chosen import BUNDLED, Chosen, choosing
 from ._options import (
     Assignments,
-    Device,
     FilmOutput,
     Fps,
     Frames,
     GuidanceScale,
-    Model,
     OneSeed,
     Prior,
     Steps,
@@ -27,7 +26,7 @@ End = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(interpolate)
+    app.command()(choosing(interpolate))
 
 
 def interpolate(
@@ -47,8 +46,7 @@ def interpolate(
     guidance_scale: GuidanceScale = None,
     prior: Prior = None,
     assignments: Assignments = None,
-    model: Model = None,
-    device: Device = None,
+    chosen: Chosen = BUNDLED,
 ) -> None:
     """Walk from one picture, or sentence, to another.
 
@@ -67,7 +65,7 @@ def interpolate(
     ends = [_check(end) for end in (a, b)]
     name = f"{slug(ends[0])}-to-{slug(ends[1])}"
     given = {"steps": steps, "guidance_scale": guidance_scale}
-    order = Order.of(name, seed, output, assignments, model, device, fps, **given)
+    order = Order.of(name, seed, output, assignments, chosen, fps, **given)
     marks = [f"{index:0{len(str(frames))}}" for index in range(1, frames + 1)]
     order.make_series("interpolate", marks, a=a, b=b, frames=frames, noise=noise, prior=prior)
 

@@ -7,12 +7,11 @@ from typing import Annotated
 import typer
 
 from ..errors import UsageError
+from ._chosen import BUNDLED, Chosen, choosing
 from ._options import (
     Assignments,
     Count,
-    Device,
     GuidanceScale,
-    Model,
     Output,
     Picture,
     Prior,
@@ -26,7 +25,7 @@ Pixels = Annotated[int, typer.Option(min=0, metavar="PIXELS", help="How much to 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(outpaint)
+    app.command()(choosing(outpaint))
 
 
 def outpaint(
@@ -43,8 +42,7 @@ def outpaint(
     guidance_scale: GuidanceScale = None,
     prior: Prior = None,
     assignments: Assignments = None,
-    model: Model = None,
-    device: Device = None,
+    chosen: Chosen = BUNDLED,
 ) -> None:
     """Paint what lies around a picture; the picture itself stays as it is, to the byte.
 
@@ -63,5 +61,5 @@ def outpaint(
     source = picture(image)
     name = named(image, "outpaint")
     given = {"steps": steps, "guidance_scale": guidance_scale}
-    order = Order.of(name, seed, output, assignments, model, device, **given)
+    order = Order.of(name, seed, output, assignments, chosen, **given)
     order.make("outpaint", image=source, prompt=prompt, n=n, prior=prior, **sides)

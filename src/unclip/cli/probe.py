@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from ..errors import UsageError
-from ._options import Device, Model, Picture
+from ._chosen import BUNDLED, Chosen, choosing
+from ._options import Picture
 from ._terminal import say
 
 BAR = 40
@@ -17,7 +18,7 @@ BAR = 40
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(probe)
+    app.command()(choosing(probe))
 
 
 def probe(
@@ -26,8 +27,7 @@ def probe(
         list[str], typer.Argument(metavar="LABEL...", help="At least two descriptions.")
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Label to share, as JSON.")] = False,
-    model: Model = None,
-    device: Device = None,
+    chosen: Chosen = BUNDLED,
 ) -> None:
     """Ask the model's CLIP which description fits a picture best.
 
@@ -36,7 +36,6 @@ def probe(
       unclip probe fox.png "a fox" "a car" "a house"
       unclip probe fox.png "a red fox" "a blue fox" --json
     """
-    from ..pipeline import load
     from ..request import check_request
     from ._draw import picture
 
@@ -45,7 +44,7 @@ def probe(
     if len(set(labels)) < max(2, len(labels)):
         raise UsageError("give at least two labels to choose from, all different")
     source = picture(image)
-    shares = load(model, device).probe(source, labels)
+    shares = chosen.load().probe(source, labels)
     ranked = sorted(zip(labels, shares, strict=True), key=lambda pair: -pair[1])
     if as_json:
         say(json.dumps(dict(ranked), ensure_ascii=False))

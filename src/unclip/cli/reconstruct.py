@@ -8,11 +8,10 @@ from typing import Annotated
 import typer
 
 from ..errors import UsageError
+from ._chosen import BUNDLED, Chosen, choosing
 from ._options import (
     Assignments,
-    Device,
     GuidanceScale,
-    Model,
     OneSeed,
     Output,
     Picture,
@@ -22,7 +21,7 @@ from ._options import (
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(reconstruct)
+    app.command()(choosing(reconstruct))
 
 
 def reconstruct(
@@ -43,8 +42,7 @@ def reconstruct(
     steps: Steps = None,
     guidance_scale: GuidanceScale = None,
     assignments: Assignments = None,
-    model: Model = None,
-    device: Device = None,
+    chosen: Chosen = BUNDLED,
 ) -> None:
     """Draw what the first few principal components of CLIP's embedding tell of a picture.
 
@@ -59,7 +57,7 @@ def reconstruct(
     source, known = picture(image), _files(pictures)
     name = named(image, "reconstruct")
     given = {"steps": steps, "guidance_scale": guidance_scale}
-    order = Order.of(name, seed, output, assignments, model, device, **given)
+    order = Order.of(name, seed, output, assignments, chosen, **given)
     order.make_series("reconstruct", counts, True, image=source, dims=counts, pictures=known)
 
 

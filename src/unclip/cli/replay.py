@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import UsageError
-from ._options import Device, Model
+from ._chosen import BUNDLED, Chosen, choosing
 from ._terminal import complain, say
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(replay)
+    app.command()(choosing(replay))
 
 
 def replay(
@@ -34,8 +34,7 @@ def replay(
             show_default="FILE-replay.png in this folder",
         ),
     ] = None,
-    model: Model = None,
-    device: Device = None,
+    chosen: Chosen = BUNDLED,
 ) -> None:
     """Make a picture again from the record it carries, and compare the two.
 
@@ -47,7 +46,7 @@ def replay(
       unclip replay a-red-car-7.png
       unclip replay out.png -o again.png --model runs/mine/model
     """
-    from ..pipeline import Pipeline, load
+    from ..pipeline import Pipeline
     from ._draw import draw
     from ._output import Target, as_one
 
@@ -57,7 +56,7 @@ def replay(
     if target.is_folder:
         target = Target(target.path / f"{file.stem}-replay.png", False)
     target.check()
-    pipe = load(model or _model_of(record), device)
+    pipe = chosen.load(None if chosen.model else _model_of(record))
     if pipe.hash != record.model_hash:
         complain(
             f"{file} was drawn by model '{record.model}' ({record.model_hash}), "

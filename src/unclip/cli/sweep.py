@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import UsageError
+from ._chosen import BUNDLED, Chosen, choosing
 from ._options import (
     Assignments,
-    Device,
     GuidanceScale,
-    Model,
     OneSeed,
     Output,
     Prior,
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(sweep)
+    app.command()(choosing(sweep))
 
 
 def sweep(
@@ -46,8 +45,7 @@ def sweep(
     guidance_scale: GuidanceScale = None,
     prior: Prior = None,
     assignments: Assignments = None,
-    model: Model = None,
-    device: Device = None,
+    chosen: Chosen = BUNDLED,
 ) -> None:
     """Draw one sentence under every combination of one or two settings, side by side.
 
@@ -69,10 +67,10 @@ def sweep(
     if columns.key == rows.key:
         raise UsageError(f"--x and --y are both {columns.key}: give two different settings")
     given = {"steps": steps, "guidance_scale": guidance_scale}
-    order = Order.of(f"{slug(prompt)}-sweep", seed, output, assignments, model, device, **given)
+    order = Order.of(f"{slug(prompt)}-sweep", seed, output, assignments, chosen, **given)
     settings = {"seed": order.seed, **({"prior": prior} if prior else {}), **order.settings}
     cells = [settings | row | column for row in rows.changes() for column in columns.changes()]
-    pipe = order.load()
+    pipe = order.chosen.load()
     for cell in cells:
         _check(pipe, cell)
     pictures = _drawn(pipe, prompt, cells)

@@ -7,14 +7,13 @@ from typing import Annotated
 import typer
 
 from ..errors import UsageError
+from ._chosen import BUNDLED, Chosen, choosing
 from ._options import (
     Assignments,
-    Device,
     FilmOutput,
     Fps,
     Frames,
     GuidanceScale,
-    Model,
     OneSeed,
     Picture,
     Steps,
@@ -23,7 +22,7 @@ from ._options import (
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(textdiff)
+    app.command()(choosing(textdiff))
 
 
 def textdiff(
@@ -43,8 +42,7 @@ def textdiff(
     steps: Steps = None,
     guidance_scale: GuidanceScale = None,
     assignments: Assignments = None,
-    model: Model = None,
-    device: Device = None,
+    chosen: Chosen = BUNDLED,
 ) -> None:
     """Change a picture by the difference between two descriptions.
 
@@ -66,7 +64,7 @@ def textdiff(
     before = picture(image)
     name = named(image, "textdiff")
     options = {"steps": steps, "guidance_scale": guidance_scale}
-    order = Order.of(name, seed, output, assignments, model, device, fps, **options)
+    order = Order.of(name, seed, output, assignments, chosen, fps, **options)
     marks = [f"{index:0{len(str(frames))}}" for index in range(1, frames + 1)]
     order.make_series(
         "text_diff",

@@ -6,12 +6,13 @@ from typing import Annotated
 
 import typer
 
-from ._options import Assignments, Count, Device, Model, Output, Picture, Seed
+from ._chosen import BUNDLED, Chosen, choosing
+from ._options import Assignments, Count, Output, Picture, Seed
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(upscale)
+    app.command()(choosing(upscale))
 
 
 def upscale(
@@ -24,8 +25,7 @@ def upscale(
         typer.Option(metavar="STEPS", help="Sampling steps of the stage called upsampler."),
     ] = None,
     assignments: Assignments = None,
-    model: Model = None,
-    device: Device = None,
+    chosen: Chosen = BUNDLED,
 ) -> None:
     """Enlarge a picture of any size and shape with the model's upsamplers.
 
@@ -40,5 +40,5 @@ def upscale(
     check_count(n)
     source = picture(image)
     name = named(image, "upscale")
-    order = Order.of(name, seed, output, assignments, model, device, upsampler_steps=steps)
+    order = Order.of(name, seed, output, assignments, chosen, upsampler_steps=steps)
     order.make("upscale", image=source, n=n)

@@ -6,12 +6,11 @@ from typing import Annotated
 
 import typer
 
+from ._chosen import BUNDLED, Chosen, choosing
 from ._options import (
     Assignments,
     Count,
-    Device,
     GuidanceScale,
-    Model,
     Output,
     Picture,
     Seed,
@@ -21,7 +20,7 @@ from ._options import (
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(vary)
+    app.command()(choosing(vary))
 
 
 def vary(
@@ -38,8 +37,7 @@ def vary(
     steps: Steps = None,
     guidance_scale: GuidanceScale = None,
     assignments: Assignments = None,
-    model: Model = None,
-    device: Device = None,
+    chosen: Chosen = BUNDLED,
 ) -> None:
     """Draw variations of a picture: what CLIP sees in it stays, the rest is left to chance.
 
@@ -58,5 +56,5 @@ def vary(
     source = picture(image)
     name = named(image, "vary")
     given = {"steps": steps, "guidance_scale": guidance_scale}
-    order = Order.of(name, seed, output, assignments, model, device, **given)
+    order = Order.of(name, seed, output, assignments, chosen, **given)
     order.make("variations", image=source, n=n, eta=eta)

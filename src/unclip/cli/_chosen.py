@@ -1,0 +1,99 @@
+"""Which model a command draws with: options that come together, on every command alike."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import wraps
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+from ._options import Device
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..checkpoints.format import Plan
+    from ..pipeline import Pipeline
+
+_MODEL = typer.Option(
+    "--model",
+    metavar="MODEL",
+    help="A model's folder or file of any known format, hub:org/name, or a bundled model's name.",
+    show_default="the bundled model",
+)
+_LOW_MEMORY = typer.Option(
+    "--low-memory", help="Have one stage at a time in memory: slower, for large models."
+)
+_CLIP = typer.Option(
+    "--clip",
+    metavar="CLIP",
+    help="A CLIP for a model that names one instead of carrying it, or carries half of it.",
+)
+_TOKENIZER = typer.Option(
+    "--tokenizer", metavar="DIR", help="A tokenizer's files, for a model without."
+)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Which model, and how it is loaded."""
+
+    model: Annotated[str | None, _MODEL] = None
+    device: Device = None
+    low_memory: Annotated[bool, _LOW_MEMORY] = False
+    clip: Annotated[str | None, _CLIP] = None
+    tokenizer: Annotated[str | None, _TOKENIZER] = None
+
+    def load(self, model: str | Path | None = None) -> Pipeline:
+        """The pipeline; `model` where none was named."""
+        from ..pipeline import load
+
+        return load(
+            self.model or model,
+            self.device,
+            low_memory=self.low_memory,
+            clip=self.clip,
+            tokenizer=self.tokenizer,
+        )
+
+    def plan(self) -> Plan:
+        """What it holds, before its weights are read."""
+        from ..pipeline import plan
+
+        return plan(self.model, clip=self.clip, tokenizer=self.tokenizer)
+
+
+BUNDLED = Chosen()
+
+
+def choosing(command: Callable[..., None], *without: str) -> Callable[..., None]:
+    """A command whose parameter `chosen` is several options on the command line.
+
+    Args:
+        command: has a parameter `chosen`.
+        without: fields of `Chosen` that this command has no option for.
+    """
+    hints = get_type_hints(Chosen, include_extras=True)
+    names = [one.name for one in fields(Chosen) if one.name not in without]
+
+    @wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        given = {name: kwargs.pop(name) for name in names}
+        command(*args, chosen=Chosen(**given), **kwargs)
+
+    own = inspect.signature(command, eval_str=True)
+    kept = [one for one in own.parameters.values() if one.name != "chosen"]
+    defaults = {one.name: one.default for one in fields(Chosen)}
+    more = [
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name], annotation=hints[name]
+        )
+        for name in names
+    ]
+    signature = own.replace(parameters=[*kept, *more])
+    run.__signature__ = signature  # type: ignore[attr-defined]
+    run.__annotations__ = {one.name: one.annotation for one in signature.parameters.values()}
+    return run
