@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 import unclip
 from unclip.diffusion.guidance import clamp
-from unclip.diffusion.samplers import posterior
+from unclip.diffusion.samplers import SAMPLERS, posterior
 from unclip.images import to_tensor
 from unclip.pipeline import Pipeline
 from unclip.stages import DiffusionStage
@@ -170,3 +171,54 @@ def test_a_variation_of_a_picture(
     assert not left
     theirs = peer["image/picture/0/it"].permute(0, 3, 1, 2) * 2 - 1
     assert (drawn - theirs).abs().max() < 3e-3
+
+
+@pytest.fixture(scope="module")
+def whole(
+    peer: Any, alphabet: Callable[[Path], None], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A folder with both an image encoder and a prior: every ability."""
+    folder = write(tmp_path_factory.mktemp("whole") / "karlo", peer, alphabet, images=True)
+    peer.write(folder, "prior", "diffusion_pytorch_model.safetensors")
+    (folder / "prior_scheduler").mkdir()
+    config = json.dumps(peer.said["configs"]["prior_scheduler"])
+    (folder / "prior_scheduler" / "scheduler_config.json").write_text(config)
+    return folder
+
+
+SHADES = [Image.new("RGB", (16, 16), (shade, 90, 255 - shade)) for shade in (0, 80, 160, 240)]
+FEW = {"steps": 2, "upsampler_steps": 2}
+
+
+def pictures(pipe: Pipeline) -> dict[str, list[Image.Image]]:
+    """What every ability makes."""
+    few, source = {**FEW, "prior_steps": 2}, Image.new("RGB", (16, 16), (200, 30, 60))
+    mask = Image.new("L", (16, 16), 0)
+    mask.paste(255, (0, 0, 8, 16))
+    return {
+        "generate": pipe.generate("a fox", seed=1, **few),
+        "vary": pipe.variations(source, eta=0.5, seed=1, **FEW),
+        "edit": pipe.edit(source, mask, "a fox", seed=1, **few),
+        "img2img": pipe.image_to_image(source, "a fox", seed=1, **few),
+        "outpaint": pipe.outpaint(source, left=8, prompt="a fox", seed=1, **few),
+        "interpolate": pipe.interpolate(source, "a fox", frames=2, seed=1, **few),
+        "textdiff": pipe.text_diff(source, "a fox", "a cat", frames=2, seed=1, **FEW),
+        "reconstruct": pipe.reconstruct(source, [1, 2], seed=1, pictures=SHADES, **FEW),
+    }
+
+
+def test_every_ability_works_and_low_memory_changes_no_picture(whole: Path) -> None:
+    plain = pictures(unclip.load(whole, "cpu", torch.float32))
+    little = pictures(unclip.load(whole, "cpu", torch.float32, low_memory=True))
+    for name, made in plain.items():
+        assert made, name
+        assert [one.tobytes() for one in made] == [one.tobytes() for one in little[name]], name
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_any_sampler_draws(whole: Path, sampler: str) -> None:
+    pipe = unclip.load(whole, "cpu", torch.float32)
+    settings = {f"{stage}sampler": sampler for stage in ("", "prior_", "upsampler_")}
+    few = {**FEW, "prior_steps": 2}
+    one, other = (pipe.generate("a fox", seed=seed, **few, **settings)[0] for seed in (1, 2))
+    assert one.tobytes() != other.tobytes()

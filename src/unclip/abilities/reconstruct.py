@@ -65,8 +65,8 @@ def reconstruct(
 def find(pipe: Pipeline) -> Pca:
     """The components that the model's autoregressive prior was fitted with."""
     for stage in pipe.stages.values():
-        pca = getattr(stage.net, "pca", None)
-        if isinstance(pca, Pca):
+        if isinstance(getattr(stage.net_at_rest, "pca", None), Pca):
+            pca: Pca = stage.net.pca  # type: ignore[assignment]
             return pca
     raise UsageError(
         f"model '{pipe.name}' has no principal components, which an autoregressive prior brings; "

@@ -57,7 +57,8 @@ def text_diff(
     clip = pipe.clip("text differences")
     z_t = clip.sample(pipe.read([source, target]), Rng([0, 0], pipe.device)).text_embed
     assert z_t is not None
-    direction = F.normalize(z_t[1:] - z_t[:1], dim=-1)
+    length = latent.image_embed.norm()  # not 1 where the model's embeddings are as CLIP gives them
+    direction = F.normalize(z_t[1:] - z_t[:1], dim=-1) * length
     turned = [
         Latent(slerp(latent.image_embed, direction, theta * i / (frames - 1)), seed, latent.noises)
         for i in range(frames)

@@ -1,0 +1,78 @@
+"""What `unclip models inspect` prints: a model of any format, without reading its weights."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from ._terminal import console, say, si, size
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..checkpoints.format import Part, Plan
+    from ..stages import Stage
+
+
+def inspect_plan(plan: Plan) -> None:
+    """Print stages, sizes, licence, abilities and the memory needed; raises where it is damaged."""
+    from ..abilities.offered import offered
+
+    stages = {name: part.build() for name, part in plan.parts.items()}
+    say(f"{plan.name} ({plan.family}), {plan.digest}")
+    say(f"{plan.where}")
+    held = {name: _held(plan, name, stage) for name, stage in stages.items()}
+    _print([_row(name, stages[name], *held[name]) for name in stages])
+    say(f"abilities: {', '.join(offered(stages)) or 'none by itself'}")
+    say(f"licence:   {plan.licence or 'not said'}")
+    for note in plan.notes:
+        say(f"note:      {note}")
+    _say_memory([numbers for numbers, _ in held.values()])
+
+
+def _held(plan: Plan, name: str, stage: Stage) -> tuple[int, Counter[torch.dtype]]:
+    """Numbers in a stage, and in its files by type; every name and shape is checked."""
+    part: Part = plan.parts[name]
+    net = stage.net
+    tensors = part.check(net, plan.place_of(name))
+    types: Counter[torch.dtype] = Counter()
+    for key in tensors:
+        count = 1
+        for axis in tensors.shape(key):
+            count *= axis
+        types[tensors.dtype(key)] += count
+    return sum(value.numel() for value in net.state_dict().values()), types
+
+
+def _row(name: str, stage: Stage, numbers: int, types: Counter[torch.dtype]) -> tuple[str, ...]:
+    from ..stages import DiffusionStage
+
+    how = ""
+    if isinstance(stage, DiffusionStage):
+        sampling = stage.config.sampling
+        how = f"{sampling.sampler}, {sampling.steps} steps, guidance {sampling.guidance_scale:g}"
+    side = f"{stage.image_size}×{stage.image_size}" if "image" in stage.produces else ""
+    stored = str(types.most_common(1)[0][0]).removeprefix("torch.") if types else ""
+    return (name, type(stage).__name__, side, si(numbers), stored, how)
+
+
+def _print(rows: list[tuple[str, ...]]) -> None:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    for heading in ("stage", "class", "makes"):
+        table.add_column(heading)
+    for heading in ("parameters", "stored as"):
+        table.add_column(heading, justify="right")
+    table.add_column("sampled by")
+    for row in rows:
+        table.add_row(*row)
+    console().print(table)
+
+
+def _say_memory(numbers: list[int]) -> None:
+    """The weights' own, in both number formats; what a picture takes beside comes on top."""
+    for bytes_each, name in ((2, "bfloat16"), (4, "float32")):
+        whole, least = size(sum(numbers) * bytes_each), size(max(numbers, default=0) * bytes_each)
+        say(f"memory:    {whole} in {name}; {least} with --low-memory")
