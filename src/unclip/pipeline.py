@@ -446,10 +446,9 @@ def find_model(model: str | Path | None = None) -> Path:
     if model is None:
         model = BUNDLED
     if str(model).startswith("hub:"):
-        from . import hub  # an extra
+        from . import hub  # needs an extra
 
-        folder: Path = hub.fetch(hub.parse(str(model)))
-        return folder
+        return hub.fetch(str(model))
     if Path(model).exists():
         return Path(model)
     known = bundled_models()

@@ -31,26 +31,30 @@ def test_list_of_nothing(unclip: RunCli, monkeypatch: pytest.MonkeyPatch) -> Non
     assert "no model is bundled" in unclip("models").out
 
 
-def test_show(unclip: RunCli, model: Path) -> None:
-    done = unclip("models", "show", model)
+def test_inspect(unclip: RunCli, model: Path) -> None:
+    done = unclip("models", "inspect", model)
     assert (done.code, done.err) == (0, "")
-    assert done.out.startswith(f"tiny, {read_manifest(model).hash}, ")
+    assert done.out.startswith(f"tiny (unclip), {read_manifest(model).hash}\n")
     rows = {line.split()[0]: line for line in done.out.splitlines() if line.split()}
     for name, stage in load_model(model).stages.items():
         assert si(parameter_count(stage)) in rows[name]
+        assert "float16" in rows[name]
     assert "8×8" in rows["decoder"]
     assert "ddpm, 3 steps, guidance 2" in rows["prior"]
+    assert "abilities: generate, edit, outpaint, img2img, vary," in done.out
+    assert "licence:   see its README.md" in done.out
     assert done.out.endswith("# tiny\n\nRandom weights.\n")
+    assert unclip("models", "show", model).out == done.out, "its older name"
 
 
-def test_show_warns_of_a_changed_file(unclip: RunCli, broken: Path) -> None:
+def test_inspect_warns_of_a_changed_file(unclip: RunCli, broken: Path) -> None:
     (broken / "tokenizer.json").write_text((broken / "tokenizer.json").read_text() + "\n")
-    done = unclip("models", "show", broken)
+    done = unclip("models", "inspect", broken)
     assert done.err.startswith("unclip: warning: tokenizer.json is not the file")
 
 
-def test_show_what_is_not_there(unclip: RunCli) -> None:
-    unclip("models", "show", "emojo").fails(2, "emojo")
+def test_inspect_what_is_not_there(unclip: RunCli) -> None:
+    unclip("models", "inspect", "emojo").fails(2, "emojo")
 
 
 def test_a_healthy_patient(unclip: RunCli, model: Path) -> None:

@@ -16,7 +16,8 @@ import torch
 
 from ..errors import CheckpointError
 from ._blob import Blob, Storage, packed
-from ._pickles import DAMAGE, SCRIPT, Bounded, Inert, read_pickle
+from ._globals import DAMAGE, SCRIPT, Inert
+from ._pickles import Bounded, read_pickle
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001

@@ -18,7 +18,7 @@ from torch import Tensor
 from ..errors import CheckpointError
 from ._blob import Blob
 from ._containers import kind_of, read_safetensors, read_torch
-from ._pickles import version_text
+from ._globals import version_text
 
 __all__ = ["Blob", "Tensors", "open_pickle", "open_tensors", "tensors_of", "version_text"]
 
@@ -179,6 +179,8 @@ def _open_index(index: Path) -> dict[str, Blob]:
         shard = inside(index.parent, name, index)
         if not shard.is_file():
             raise CheckpointError(f"{index} names {name}, which is missing")
+        if kind_of(shard) == "json":
+            raise CheckpointError(f"{index} names {name}, which is an index too")
         blobs, _ = _open(shard)
         _merge(opened, blobs)
         for key in blobs:

@@ -195,6 +195,7 @@ class Native(Format):
             parts={name: part(path, name) for name in manifest.stages},
             read_tokenizer=lambda: Tokenizer.load(file, context),
             prior=manifest.prior,
+            licence="see its README.md" if (path / "README.md").is_file() else "",
             hash=manifest.hash,
         )
 

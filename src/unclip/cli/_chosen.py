@@ -52,10 +52,10 @@ class Chosen:
         from ..pipeline import load
 
         return load(
-            self.model or model,
+            fetched(self.model) or model,
             self.device,
             low_memory=self.low_memory,
-            clip=self.clip,
+            clip=fetched(self.clip),
             tokenizer=self.tokenizer,
         )
 
@@ -63,7 +63,19 @@ class Chosen:
         """What it holds, before its weights are read."""
         from ..pipeline import plan
 
-        return plan(self.model, clip=self.clip, tokenizer=self.tokenizer)
+        return plan(fetched(self.model), clip=fetched(self.clip), tokenizer=self.tokenizer)
+
+
+def fetched(model: str | None) -> str | None:
+    """A model on the hub brought here, with a bar; any other as it was given."""
+    if model is None or not model.startswith("hub:"):
+        return model
+    from .. import hub
+    from ._bytes import byte_progress
+
+    ref = hub.parse(model)
+    with byte_progress(ref.repo) as on_progress:
+        return str(hub.fetch(ref, on_progress))
 
 
 BUNDLED = Chosen()

@@ -1,13 +1,13 @@
-"""`unclip models` and `unclip models show`."""
+"""`unclip models`: what is bundled, what was pulled, and pulling and removing."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ._terminal import complain, console, say, si, size
+from ._terminal import complain, say, size
 
 if TYPE_CHECKING:
     from ..checkpoints.native import Manifest
@@ -22,16 +22,19 @@ def register(app: typer.Typer) -> None:
 
 @_GROUP.callback(invoke_without_command=True)
 def models(context: typer.Context) -> None:
-    """List the bundled models, or show what one holds.
+    """List the models that are here; show, pull or remove one.
 
     \b
     Examples:
       unclip models
-      unclip models show emoji-cpu
-      unclip models show runs/mine/model
+      unclip models inspect emoji-cpu
+      unclip models inspect downloads/karlo-v1-alpha
+      unclip models pull hub:kakaobrain/karlo-v1-alpha
+      unclip models rm hub:kakaobrain/karlo-v1-alpha
     """
     if context.invoked_subcommand is None:
         _list()
+        _list_pulled()
 
 
 def _list() -> None:
@@ -48,22 +51,52 @@ def _list() -> None:
         say(f"  {folder}")
 
 
-@_GROUP.command()
-def show(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="A model folder or a bundled model's name.")
-    ],
-) -> None:
-    """Show a model's stages, parameters, sizes, hash and card."""
-    from ..checkpoints.native import read_config, read_manifest, verify
-    from ..pipeline import find_model
+def _list_pulled() -> None:
+    from ..hub import pulled
 
-    folder = find_model(model)
-    manifest = read_manifest(folder)
-    rows = [_row(folder, name, read_config(folder, name)) for name in manifest.stages]
-    say(f"{manifest.name}, {manifest.hash}, {size(_bytes(folder, manifest))}")
-    say(f"{folder}")
-    _print(rows)
+    for one in pulled():
+        say(f"{one.ref}")
+        say(f"  pulled from the hub; {size(one.bytes)}; {one.commit[:12]}")
+        say(f"  {one.path}")
+
+
+def inspect(
+    model: Annotated[
+        str,
+        typer.Argument(metavar="MODEL", help="A folder or file of any known format, or a name."),
+    ],
+    clip: Annotated[
+        str | None, typer.Option(help="A CLIP for a model that does not carry one.")
+    ] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(metavar="DIR", help="A tokenizer's files, for a model without.")
+    ] = None,
+) -> None:
+    """Show a model's stages, sizes, licence and abilities, and the memory it needs.
+
+    Every name and shape is checked; no weights are read.
+
+    \b
+    Examples:
+      unclip models inspect emoji-cpu
+      unclip models inspect runs/mine/model
+      unclip models inspect downloads/karlo-v1-alpha
+      unclip models inspect hub:kakaobrain/karlo-v1-alpha
+    """
+    from ._chosen import Chosen
+    from ._inspect import inspect_plan
+
+    found = Chosen(model, clip=clip, tokenizer=tokenizer).plan()
+    inspect_plan(found)
+    _say_card(found.where)
+
+
+def _say_card(folder: Path) -> None:
+    """A native model's card, and what is wrong with its files."""
+    from ..checkpoints.native import verify
+
+    if not (folder / "model.json").is_file():
+        return
     card = folder / "README.md"
     if card.is_file():
         say(f"\n{card.read_text(encoding='utf-8').strip()}")
@@ -71,36 +104,60 @@ def show(
         complain(fault, "warning")
 
 
-def _row(folder: Path, name: str, config: Any) -> tuple[str, ...]:
-    import torch
-
-    from ..nn.layers import parameter_count
-    from ..stages import STAGES
-
-    with torch.device("meta"):
-        stage = STAGES[config.kind](config)
-    sampling = getattr(config, "sampling", None)
-    how = ""
-    if sampling is not None:
-        how = f"{sampling.sampler}, {sampling.steps} steps, guidance {sampling.guidance_scale:g}"
-    side = f"{stage.image_size}×{stage.image_size}" if "image" in stage.produces else ""
-    weights = sum(file.stat().st_size for file in (folder / name).glob("weights*.safetensors"))
-    return (name, config.kind, side, si(parameter_count(stage)), size(weights), how)
+_GROUP.command()(inspect)
+_GROUP.command("show", hidden=True)(inspect)  # its name before other formats could be read
 
 
-def _print(rows: list[tuple[str, ...]]) -> None:
-    from rich import box
-    from rich.table import Table
+@_GROUP.command()
+def pull(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help="hub:org/name, with /folder for a part and @revision to pin it."
+        ),
+    ],
+    variant: Annotated[
+        str | None, typer.Option(help="Weights to prefer where there are several, such as fp16.")
+    ] = None,
+) -> None:
+    """Fetch a model from the Hugging Face hub.
 
-    table = Table(box=box.SIMPLE, pad_edge=False)
-    for heading in ("stage", "kind", "makes"):
-        table.add_column(heading)
-    for heading in ("parameters", "weights"):
-        table.add_column(heading, justify="right")
-    table.add_column("sampled by")
-    for row in rows:
-        table.add_row(*row)
-    console().print(table)
+    Each file is checked by its hash. A pull that was cut off goes on where it stopped.
+
+    \b
+    Examples:
+      unclip models pull hub:kakaobrain/karlo-v1-alpha
+      unclip models pull kakaobrain/karlo-v1-alpha --variant fp16
+      unclip models pull hub:laion/DALLE2-PyTorch/prior
+      unclip models pull hub:org/name@v1.0
+    """
+    from ..hub import fetch, parse
+    from ._bytes import byte_progress
+
+    ref = parse(model)
+    with byte_progress(ref.repo) as on_progress:
+        path = fetch(ref, on_progress, variant=variant, fresh=True)
+    say(f"{path}")
+    say(f'use it with: unclip generate --model {ref} "a red car"')
+
+
+@_GROUP.command()
+def rm(
+    model: Annotated[
+        str,
+        typer.Argument(metavar="MODEL", help="As pulled; without @revision, every revision of it."),
+    ],
+) -> None:
+    """Remove a pulled model from the hub's cache, at once.
+
+    \b
+    Examples:
+      unclip models rm hub:kakaobrain/karlo-v1-alpha
+      unclip models rm hub:org/name@v1.0
+    """
+    from ..hub import remove
+
+    say(f"freed {size(remove(model))}")
 
 
 def _bytes(folder: Path, manifest: Manifest) -> int:

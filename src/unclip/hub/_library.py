@@ -1,0 +1,69 @@
+"""The hub's client library, which is optional, and its errors as one line."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ..errors import CheckpointError, OutputError, UnclipError
+from .names import Ref
+
+
+class Unreachable(CheckpointError):
+    """The hub does not answer."""
+
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM)
+
+
+def library() -> Any:
+    """The module `huggingface_hub`. Raises UnclipError where it is not installed."""
+    try:
+        import huggingface_hub
+        import huggingface_hub.errors
+        import huggingface_hub.utils
+    except ImportError:
+        raise UnclipError(
+            "the hub's client is missing: pip install 'unclip[hub]' (or fetch the files yourself)"
+        ) from None
+    return huggingface_hub
+
+
+@contextmanager
+def quiet(hub: Any) -> Iterator[None]:
+    """Without the library's own bars."""
+    was_off = hub.utils.are_progress_bars_disabled()
+    hub.utils.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if not was_off:
+            hub.utils.enable_progress_bars()
+
+
+@contextmanager
+def hub_errors(ref: Ref) -> Iterator[None]:
+    """Turn what the library raises into one line."""
+    errors = library().errors
+    network = (OSError, *errors.HfHubHTTPError.__bases__)  # its HTTP library differs by version
+    try:
+        yield
+    except UnclipError:
+        raise
+    except errors.GatedRepoError:
+        text = f"{ref} is given out on request only: ask for it on its page, then set HF_TOKEN"
+        raise CheckpointError(text) from None
+    except errors.RepositoryNotFoundError:
+        text = f"the hub has no model {ref.repo}, or it is private and HF_TOKEN is not set for it"
+        raise CheckpointError(text) from None
+    except errors.RevisionNotFoundError:
+        raise CheckpointError(f"{ref.repo} has no revision '{ref.asked}'") from None
+    except network as error:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            raise OutputError(f"cannot write to the hub's cache: {error}") from None
+        where = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise Unreachable(f"the hub at {where} could not be read: {text}") from None

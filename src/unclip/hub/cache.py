@@ -1,0 +1,168 @@
+"""The hub's cache: where things lie in it, and what this package has fetched into it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import CheckpointError
+from ..files import write_json
+from .names import MAIN, File, Ref, is_within
+
+NOTES = "unclip.json"
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """A revision of a model in the cache. `bytes` counts the files that were asked for."""
+
+    ref: Ref
+    commit: str
+    path: Path
+    bytes: int
+
+
+def pulled() -> list[Pulled]:
+    """The models in the cache that this package fetched, by name."""
+    found = []
+    for file in sorted(cache_folder().glob(f"models--*/{NOTES}")):
+        repo = file.parent.name.removeprefix("models--").replace("--", "/", 1)
+        for commit, note in read_notes(Ref(repo)).items():
+            path = file.parent / "snapshots" / commit
+            here = [path / name for name in note["files"] if (path / name).is_file()]
+            if here:
+                size = sum(one.stat().st_size for one in here)
+                revision = note["revision"]
+                ref = Ref(repo, None if revision == MAIN else revision)
+                found.append(Pulled(ref, commit, path, size))
+    return found
+
+
+def cache_folder() -> Path:
+    """As the library has it, but read anew, since it looks at the environment only once."""
+    cache = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
+    if cache:
+        return Path(cache).expanduser()
+    above = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
+    return Path(os.environ.get("HF_HOME") or above).expanduser() / "hub"
+
+
+def repo_folder(ref: Ref) -> Path:
+    """Where all revisions of a model lie."""
+    return cache_folder().resolve() / f"models--{ref.repo.replace('/', '--')}"
+
+
+def snapshot(ref: Ref, commit: str) -> Path:
+    """Where one revision lies."""
+    return repo_folder(ref) / "snapshots" / commit
+
+
+def cached(ref: Ref, why: str, commit: str | None = None) -> Path:
+    """Where a model lies, all that was fetched of it being there.
+
+    Args:
+        ref: the model.
+        why: it is not fetched now, for the error's text.
+        commit: what its revision stands for; looked up if left out.
+
+    Raises:
+        CheckpointError: it is not here, or files of it have gone.
+    """
+    commit = commit or _commit(ref)
+    path = snapshot(ref, commit) / ref.part
+    noted = read_notes(ref).get(commit, {}).get("files", {})
+    fetched = [name for name in noted if is_within(name, ref.part)]
+    missing = [name for name in fetched if not (snapshot(ref, commit) / name).is_file()]
+    if path.exists() and not missing:
+        return path
+    what = f"of {ref} {missing[0]} is not in the cache" if missing else f"{ref} is not in the cache"
+    raise CheckpointError(f"{what} {cache_folder()}{f', and {why}' if why else ''}")
+
+
+def is_here(ref: Ref, commit: str, variant: str | None, exactly: bool) -> bool:
+    """Whether that was fetched already: this variant, or any where none is asked for.
+
+    Args:
+        ref: the model.
+        commit: what its revision stands for.
+        variant: of the weights.
+        exactly: without a variant, only the choice without one counts.
+    """
+    asked = read_notes(ref).get(commit, {}).get("asks", ())
+    wanted = asks(ref, variant)
+    anything = variant is None and not exactly
+    here = wanted in asked or (anything and any(one.startswith(wanted) for one in asked))
+    return here and _is_whole(ref, commit)
+
+
+def _is_whole(ref: Ref, commit: str) -> bool:
+    files = read_notes(ref).get(commit, {}).get("files", {})
+    return all((snapshot(ref, commit) / name).is_file() for name in files)
+
+
+def is_noted(ref: Ref) -> bool:
+    """Whether this package fetched what the revision stood for when it was last looked up."""
+    noted = read_notes(ref).get(_commit(ref), {}).get("files", {})
+    return any(is_within(name, ref.part) for name in noted)
+
+
+def _commit(ref: Ref) -> str:
+    pointer = repo_folder(ref) / "refs" / ref.asked
+    return pointer.read_text().strip() if pointer.is_file() else ref.asked
+
+
+def read_notes(ref: Ref) -> dict[str, dict[str, Any]]:
+    """By commit: the revision it was asked by, its files and their digests, what was asked."""
+    try:
+        notes = json.loads((repo_folder(ref) / NOTES).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    keys = {"revision", "files", "asks"}
+    return {commit: note for commit, note in notes.items() if keys <= note.keys()}
+
+
+def add_note(ref: Ref, commit: str, files: list[File], variant: str | None) -> None:
+    """Note what was fetched."""
+    notes = read_notes(ref)
+    note = notes.setdefault(commit, {"revision": ref.asked, "files": {}, "asks": []})
+    note["revision"] = ref.asked
+    note["files"] |= {file.name: file.digest for file in files}
+    note["asks"] = sorted({*note["asks"], asks(ref, variant)})
+    write_json(repo_folder(ref) / NOTES, notes)
+
+
+def forget(ref: Ref, commits: set[str]) -> None:
+    """Drop the notes on revisions that are gone."""
+    if repo_folder(ref).is_dir():
+        notes = read_notes(ref)
+        kept = {commit: note for commit, note in notes.items() if commit not in commits}
+        write_json(repo_folder(ref) / NOTES, kept)
+
+
+def asks(ref: Ref, variant: str | None) -> str:
+    """What of a revision was asked for."""
+    return f"{ref.part} {variant or ''}"
+
+
+def bytes_on_disk(folder: Path) -> int:
+    """Bytes on the disk, links not followed."""
+    files = (file.lstat() for file in folder.rglob("*") if not file.is_dir())
+    return sum(stat.st_size for stat in files)
+
+
+def is_set(name: str) -> bool:
+    """Whether an environment variable is on, as the library reads them."""
+    return os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE")
+
+
+def digest(path: Path, file: File) -> str:
+    """The hash of what lies at `path`, of the kind that the hub has for `file`."""
+    with path.open("rb") as opened:
+        if len(file.digest) == 64:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+        data = opened.read()
+    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
