@@ -40,3 +40,27 @@ def test_items_are_the_fields_that_are_there() -> None:
     doubled = cond.map(lambda value: 2 * value)
     assert torch.equal(doubled.image_embed, 2 * EMBED)  # type: ignore[arg-type]
     assert doubled.text_embed is None
+
+
+def test_a_null_takes_the_place_of_what_is_hidden() -> None:
+    cond = Cond(text_embed=EMBED, image_embed=2 * EMBED, null_text_embed=-EMBED).dropped(
+        BOTH, IMAGE, NEITHER
+    )
+    assert cond.text_embed is not None and cond.null_text_embed is None
+    assert torch.equal(cond.text_embed, torch.cat([EMBED, -EMBED, -EMBED]))
+    assert cond.keep_text is not None and cond.keep_text.all(), "what stands there now is shown"
+    assert cond.keep_image is not None, "which has no null here"
+    assert cond.keep_image.tolist() == [True] * 6 + [False] * 3
+
+
+def test_a_null_of_what_is_not_there_is_no_condition() -> None:
+    cond = Cond(text_embed=EMBED, null_image_embed=EMBED).dropped(BOTH, NEITHER)
+    assert cond.image_embed is None
+    assert cond.keep_image is not None and cond.keep_image.tolist() == [True] * 3 + [False] * 3
+
+
+def test_both_nulls() -> None:
+    nulls = {"null_text_embed": -EMBED, "null_image_embed": 5 * EMBED}
+    cond = Cond(text_embed=EMBED, image_embed=EMBED, **nulls).dropped(NEITHER, BOTH)
+    assert torch.equal(cond.image_embed, torch.cat([5 * EMBED, EMBED]))  # type: ignore[arg-type]
+    assert torch.equal(cond.text_embed, torch.cat([-EMBED, EMBED]))  # type: ignore[arg-type]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+from contextlib import suppress
+
 import torch
 from torch import nn
 
@@ -39,6 +42,18 @@ def place(module: nn.Module, device: torch.device) -> None:
     for parameter in module.parameters():
         if parameter.ndim == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+
+
+def give_back() -> None:
+    """Return memory that is free inside this process to the system.
+
+    The C library keeps freed blocks of less than 32 MiB in its heap, where the next stage's larger
+    ones do not fit. Systems whose library has no malloc_trim are left alone.
+    """
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:

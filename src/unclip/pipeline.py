@@ -86,6 +86,7 @@ class Pipeline:
         *,
         prior: str | None = None,
         best_of: int = 1,
+        negative_prompt: str = "",
         **settings: Any,
     ) -> list[Image.Image]:
         """Draw `n` pictures of `prompt`.
@@ -99,6 +100,7 @@ class Pipeline:
                 as z_i.
             best_of: draw so many for each picture and keep the one that CLIP finds nearest to
                 the prompt.
+            negative_prompt: what guidance leads away from, in place of nothing.
             settings: sampling settings that differ from the model's defaults: `steps`,
                 `guidance_scale`, `sampler`, `eta`, ... are the decoder's, and those of another
                 stage carry its name: `prior_guidance_scale`, `upsampler_steps`. None is skipped.
@@ -116,7 +118,7 @@ class Pipeline:
         self.check_prior(prior)
 
         def begin(rng: Rng) -> Cond:
-            return self.read([prompt] * len(rng.seeds))
+            return self.read([prompt] * len(rng.seeds), negative_prompt)
 
         candidates = [f"{seed + i}/candidate{k}" for i in range(n) for k in range(1, best_of)]
         drawn = self.draw([*range(seed, seed + n), *candidates], begin, settings, on_step, prior)
@@ -124,6 +126,7 @@ class Pipeline:
             drawn = self._best(prompt, drawn, n)
         extra: dict[str, Any] = {"prior": prior} if prior else {}
         extra |= {"best_of": best_of} if best_of > 1 else {}
+        extra |= {"negative_prompt": negative_prompt} if negative_prompt else {}
         return self.signed(drawn, Record(prompt, seed, {**given(settings), **extra}))
 
     def _best(self, prompt: str, drawn: Tensor, n: int) -> Tensor:

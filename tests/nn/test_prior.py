@@ -166,3 +166,38 @@ def test_what_stands_in_the_padding_does_not_matter(
     assert torch.equal(out, net(*noisy, net.encode(cond.replace(text_encodings=text))))
     text[1, 2] += torch.randn(TEXT_WIDTH)
     assert not torch.equal(out, net(*noisy, net.encode(cond.replace(text_encodings=text))))
+
+
+@pytest.fixture
+def masked(net: PriorNet) -> PriorNet:
+    """One that does not look at padding."""
+    torch.manual_seed(0)
+    other = PriorNet(net.config.model_copy(update={"padding": "masked"}))
+    for parameter in other.parameters():
+        torch.nn.init.normal_(parameter, std=0.4)
+    return other.requires_grad_(False)
+
+
+def test_masked_padding_is_looked_at_by_nobody(
+    masked: PriorNet, cond: Cond, noisy: tuple[Tensor, Tensor]
+) -> None:
+    assert not any("null" in name for name, _ in masked.named_parameters())
+    assert cond.text_encodings is not None and cond.text_mask is not None
+    noise = torch.where(cond.text_mask[..., None], 0.0, torch.randn(2, CONTEXT, TEXT_WIDTH))
+    other = cond.replace(text_encodings=cond.text_encodings + noise)
+    a, b = (masked(*noisy, masked.encode(one)) for one in (cond, other))
+    assert torch.allclose(a, b, atol=1e-5)
+    heard = masked(*noisy, masked.encode(cond.replace(text_encodings=-cond.text_encodings)))
+    assert not torch.allclose(a, heard, atol=1e-3)
+
+
+def test_masked_padding_is_trimmed_where_no_caption_needs_it(
+    masked: PriorNet, cond: Cond, noisy: tuple[Tensor, Tensor]
+) -> None:
+    short = cond.map(lambda value: value[1:])
+    x, t = noisy[0][1:], noisy[1][1:]
+    encoded = masked.encode(short)
+    assert encoded.mask is None, "nothing is left to be hidden"
+    assert encoded.past[0][0].shape[2] == 3 + 1
+    together = masked(*noisy, masked.encode(cond))[1:]
+    assert torch.allclose(masked(x, t, encoded), together, atol=1e-5)

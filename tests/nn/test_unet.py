@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from unclip.errors import UsageError
-from unclip.nn.unet import AttentionBlock, ResBlock, UNet, UNetConfig
+from unclip.nn.unet import AttentionBlock, LastStep, ResBlock, UNet, UNetConfig
 from unclip.types import Cond
 
 TEXT = {"width": 16, "depth": 1, "heads": 2, "vocab_size": 20, "context": 5}
@@ -291,3 +291,63 @@ def test_nothing_known_is_a_mask_of_ones(x: Tensor, cond: Cond) -> None:
 def test_a_network_that_cannot_inpaint_does_not_look(x: Tensor, cond: Cond) -> None:
     whole = cond.replace(known=torch.randn(2, 3, 16, 16), mask=torch.zeros(2, 1, 16, 16))
     assert torch.equal(run(make(), x, cond), run(make(), x, whole))
+
+
+CLIP = {"text": None, "clip_text": {"embed_dim": 6, "width": 7}, "context_dim": 16}
+
+
+@pytest.fixture
+def heard(cond: Cond) -> Cond:
+    """A condition with CLIP's view of the text: five and three words."""
+    torch.manual_seed(3)
+    return cond.replace(text_embed=torch.randn(2, 6), text_encodings=torch.randn(2, 5, 7))
+
+
+def test_text_of_clip_in_place_of_its_own(x: Tensor, heard: Cond) -> None:
+    net = make(**CLIP)
+    assert net.config.reads == {"text_mask", "text_embed", "text_encodings", "image_embed"}
+    a = run(net, x, heard)
+    assert heard.text_embed is not None and heard.text_encodings is not None
+    assert moved(a, run(net, x, heard.replace(text_embed=-heard.text_embed))) == [True, True]
+    noise = torch.zeros(2, 5, 7)
+    noise[:, 4] = 3
+    other = run(net, x, heard.replace(text_encodings=heard.text_encodings + noise))
+    assert moved(a, other) == [True, False], "the second has but three words"
+
+
+def test_padding_that_no_prompt_needs_is_trimmed(x: Tensor, heard: Cond) -> None:
+    net = make(**CLIP)
+    encoded = net.encode(heard.map(lambda value: value[1:]))
+    assert encoded.mask is None
+    assert encoded.context[0].shape[1] == 4 + 3, "four tokens of z_i, three words"
+    together = net.encode(heard)
+    assert together.mask is not None and together.mask.sum(1).tolist() == [4 + 5, 4 + 3]
+    alone: Tensor = net(x[1:], T[1:], encoded)
+    assert torch.allclose(alone, net(x, T, together)[1:], atol=1e-5)
+
+
+def test_text_comes_from_one_place() -> None:
+    with pytest.raises(UsageError, match="the text comes from one of them"):
+        UNetConfig.parse({**FULL, **CLIP, "text": TEXT})
+
+
+def test_a_mask_of_what_is_known_is_the_others_complement(x: Tensor, cond: Cond) -> None:
+    """One network whose mask channel counts the other way round draws the same inside."""
+    unknown, known = make(inpaint=True), make(inpaint=True, mask_of="known")
+    shown = cond.replace(known=torch.randn(2, 3, 16, 16), mask=torch.ones(2, 1, 16, 16))
+    hidden = cond.replace(known=shown.known, mask=torch.zeros(2, 1, 16, 16))
+    for net, plain in ((unknown, shown), (known, shown)):
+        assert torch.allclose(run(net, x, plain), run(net, x, cond), atol=1e-6), "all unknown"
+        assert moved(run(net, x, hidden), run(net, x, cond)) == [True, True]
+    encoded = known.encode(hidden).known
+    assert encoded is not None and encoded[:, 3].eq(1).all()
+
+
+def test_two_networks_by_timestep(x: Tensor) -> None:
+    config = UNetConfig.parse({**BASE, "low_res": True, "low_res_level": False})
+    nets = [make(low_res=True, low_res_level=False, text=None, embed_dim=0, attention=[])]
+    last = UNet(config).requires_grad_(False)
+    pair = LastStep(nets[0], last)
+    cond = Cond(low_res=torch.randn(2, 3, 16, 16))
+    for t, net in ((torch.zeros(2), last), (torch.ones(2), nets[0])):
+        assert torch.equal(run(pair, x, cond, t), run(net, x, cond, t))  # type: ignore[arg-type]

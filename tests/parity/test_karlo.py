@@ -222,3 +222,12 @@ def test_any_sampler_draws(whole: Path, sampler: str) -> None:
     few = {**FEW, "prior_steps": 2}
     one, other = (pipe.generate("a fox", seed=seed, **few, **settings)[0] for seed in (1, 2))
     assert one.tobytes() != other.tobytes()
+
+
+def test_a_negative_prompt_leads_elsewhere_and_can_be_replayed(pipe: Pipeline) -> None:
+    few = {**FEW, "prior_steps": 2, "seed": 3}
+    plain, again, other = (
+        pipe.generate("a fox", negative_prompt=text, **few)[0] for text in ("", "", "snow")
+    )
+    assert plain.tobytes() == again.tobytes() != other.tobytes()
+    assert json.loads(other.info["unclip"])["settings"]["negative_prompt"] == "snow"

@@ -18,12 +18,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ..device import give_back
 from ..errors import CheckpointError, UsageError
 from ..nn.tokenizer import Tokenizer
 from ..registry import Registry
 from ..stages import STAGES, Stage, StageConfig
 from .archive import Tensors
-from .keymap import KeyMap, check, same, translate
+from .keymap import KeyMap, Translated, check, same, translate
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,16 @@ class Part:
         tensors = self.check(net, where)
         for name, value in translate(tensors, self._table(net.state_dict())):
             _put(net, name, _laid_out(_cast(value, dtype), device))
+        give_back()
         idle = [name for name, value in net.named_buffers() if value.is_meta]
         assert not idle, f"buffers that no file fills: {idle}"
+
+    def translated(self, where: str) -> Translated:
+        """Its tensors under our names, checked; read one by one. Raises CheckpointError."""
+        net = self.build().net_at_rest
+        tensors = self.check(net, where)
+        shapes = {name: tuple(value.shape) for name, value in net.state_dict().items()}
+        return Translated(tensors, self._table(shapes), shapes)
 
     def _table(self, names: Mapping[str, Any]) -> KeyMap:
         return self.table if self.table is not None else _identity(names)
@@ -95,9 +104,12 @@ def _cast(value: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _laid_out(value: Tensor, device: torch.device) -> Tensor:
-    """On its device, kernels channels_last (see `place`)."""
-    value = value.to(device)
-    return value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
+    """On its device, kernels channels_last (see `place`), all else row by row.
+
+    However a file had it: sums are rounded as they are laid out.
+    """
+    layout = torch.channels_last if value.ndim == 4 else torch.contiguous_format
+    return value.to(device).contiguous(memory_format=layout)
 
 
 def _put(net: nn.Module, name: str, value: Tensor) -> None:
@@ -210,6 +222,7 @@ class Shelf:
             return
         if self._awake:
             self._stages[self._awake].net_at_rest.to("meta")
+            give_back()
         self._awake = name
         self._fillers[name]()
 

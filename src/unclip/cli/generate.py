@@ -42,6 +42,9 @@ def generate(
             help="Draw K for each picture, and keep the one that CLIP finds nearest to PROMPT.",
         ),
     ] = 1,
+    negative_prompt: Annotated[
+        str, typer.Option(metavar="TEXT", help="What guidance leads away from.")
+    ] = "",
     assignments: Assignments = None,
     chosen: Chosen = BUNDLED,
 ) -> None:
@@ -59,6 +62,7 @@ def generate(
       unclip generate "a fox" --steps 50 --guidance-scale 4
       unclip generate "a fox" --set prior_steps=32 --set eta=1
       unclip generate "a fox" --prior none --best-of 4
+      unclip generate "a fox" --negative-prompt "snow"
       unclip generate "a fox" --model runs/mine/model --device cuda
     """
     from ..request import check_request
@@ -76,4 +80,5 @@ def generate(
         guidance_scale=guidance_scale,
         prior_guidance_scale=prior_guidance_scale,
     )
-    order.make("generate", prompt=prompt, n=n, prior=prior, best_of=best_of)
+    negative = {"negative_prompt": negative_prompt}
+    order.make("generate", prompt=prompt, n=n, prior=prior, best_of=best_of, **negative)

@@ -104,7 +104,7 @@ def _replayable(record: Record, file: Path) -> tuple[dict[str, Any], dict[str, A
             "give that command the same again; only pictures of `unclip generate` are replayed"
         )
     settings = dict(record.settings)
-    kinds = {"prior": str, "best_of": int}
+    kinds = {"prior": str, "best_of": int, "negative_prompt": str}
     extra = {name: settings.pop(name) for name in kinds if name in settings}
     for name, value in extra.items():
         if not isinstance(value, kinds[name]):

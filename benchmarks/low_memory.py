@@ -1,0 +1,73 @@
+"""Peak memory of a full-size Karlo folder (3.42 billion random weights), from prompt to picture.
+
+    python benchmarks/low_memory.py                  writes 6.4 GiB beside, and removes them
+    python benchmarks/low_memory.py --keep DIR       writes them there once, and uses them again
+
+Each way of loading runs in a process of its own, whose peak counts everything that it held.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import _karlo
+import torch
+
+WAYS: dict[str, dict[str, Any]] = {"whole": {}, "--low-memory": {"low_memory": True}}
+
+CHILD = """
+import json, resource, sys, time
+import torch, unclip
+folder, steps, more = json.loads(sys.argv[1])
+begun = time.perf_counter()
+pipe = unclip.load(folder, "cpu", torch.bfloat16, **more)
+loaded = time.perf_counter()
+pipe.generate("a photo of a red fox", **steps)
+drawn = time.perf_counter()
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+print(json.dumps([loaded - begun, drawn - loaded, peak]))
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--keep", type=Path, help="write the weights here, and leave them")
+    parser.add_argument("--steps", type=int, nargs=3, default=[25, 25, 7], metavar="N")
+    given = parser.parse_args(arguments)
+    prior, decoder, upsampler = given.steps
+    steps = {"prior_steps": prior, "steps": decoder, "upsampler_steps": upsampler}
+    with tempfile.TemporaryDirectory() as folder:
+        where = given.keep or Path(folder) / "karlo"
+        if not where.exists():
+            numbers = _karlo.write(where, _karlo.Size(), torch.bfloat16)
+            print(f"{numbers:,} parameters", flush=True)
+        for name, more in WAYS.items():
+            loaded, drawn, peak = run([str(where), steps, more])
+            print(
+                f"{name:<14} loaded in {loaded:6.1f} s, {prior} + {decoder} + {upsampler} steps in "
+                f"{drawn:6.1f} s, peak {peak / 1e9:.2f} GB ({os.cpu_count()} cores)",
+                flush=True,
+            )
+
+
+def run(order: list[Any]) -> list[float]:
+    """Seconds to load and to draw, and the peak in bytes, of a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, json.dumps(order)], stdout=subprocess.PIPE, text=True
+    )
+    if done.returncode:
+        raise SystemExit("the run failed; its last lines say why")
+    said: list[float] = json.loads(done.stdout)
+    return said
+
+
+if __name__ == "__main__":
+    main()
