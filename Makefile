@@ -7,8 +7,10 @@ RECIPE ?= src/unclip/presets/emoji-cpu.toml
 VOCABULARY ?= everyday
 CORPUS := data/emoji$(if $(filter all,$(VOCABULARY)),-all)
 
+BY_HAND := benchmarks/peers.py benchmarks/low_memory.py
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup format corpus model nightly bench gallery tables clean
+.PHONY: help demo test setup format corpus model nightly bench gallery tables peers parity clean
 
 help: ## say what there is
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -46,8 +48,9 @@ model: ## train the bundled model on the corpus (RECIPE=..., hours on a CPU)
 nightly: setup ## run the slow tests
 	$(BIN)/pytest -m slow --timeout 3600
 
-bench: setup ## measure, side by side with peers where they are installed
-	@set -e; for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file; done
+bench: setup ## measure (benchmarks/peers.py and low_memory.py are run by hand)
+	@set -e; for file in $(filter-out $(BY_HAND),$(wildcard benchmarks/[a-z]*.py)); do \
+		echo "== $$file"; $(BIN)/python $$file; done
 
 gallery: ## draw docs/gallery.md and the README's pictures from the bundled model
 	@$(SETUP)
@@ -59,6 +62,12 @@ tables: ## measure docs/samplers.md, priors.md and text_diff.md (needs the corpu
 	$(BIN)/python benchmarks/samplers.py -o docs/samplers.md
 	$(BIN)/python benchmarks/priors.py --data $(CORPUS) -o docs/priors.md
 	$(BIN)/python benchmarks/text_diff.py --data $(CORPUS) -o docs/text_diff.md
+
+peers: ## set up .venv-peers: the implementations that ours is compared with
+	$(PYTHON) scripts/peers.py
+
+parity: ## let them write tests/parity/fixtures anew (SOURCES=folder of clones, see scripts/peers.py)
+	$(PYTHON) scripts/peers.py --fixtures $(if $(SOURCES),--sources $(SOURCES))
 
 clean: ## remove caches and build outputs; data, runs and .venv stay
 	rm -rf build dist src/*.egg-info demo.png .mypy_cache .pytest_cache .ruff_cache \

@@ -28,6 +28,16 @@ VOCAB, CONTEXT, WIDTH, EMBED, SIDE = 320, 8, 16, 16, 8
 SIZES = {"width": WIDTH, "depth": 2, "heads": 2}
 TEXT = {**SIZES, "vocab_size": VOCAB, "context": CONTEXT}
 UNET = {"channels": 32, "multipliers": [1, 2], "depth": 1}
+LAION_UNET = {
+    "channels": 8,
+    "multipliers": [1, 2],
+    "depth": [1, 1],
+    "groups": [4, 4],
+    "heads": 2,
+    "head_dim": 8,
+    "context_dim": 8,
+}
+AUTOENCODER = {"channels": [32, 32], "depth": 1}
 
 TINY: dict[str, dict[str, Any]] = {
     "clip": {
@@ -35,6 +45,14 @@ TINY: dict[str, dict[str, Any]] = {
             "embed_dim": EMBED,
             "vision": {**SIZES, "image_size": SIDE, "patch_size": 4},
             "text": TEXT,
+        }
+    },
+    "x_clip": {
+        "network": {
+            "embed_dim": EMBED,
+            "vision": {**SIZES, "image_size": SIDE, "patch_size": 4},
+            "text": {**TEXT, "learned_padding": False},
+            "head_dim": 6,
         }
     },
     "prior": {
@@ -68,6 +86,74 @@ TINY: dict[str, dict[str, Any]] = {
         },
         "parameterization": {"kind": "v"},
         "sampling": {"steps": 3, "guidance_scale": 2.0, "threshold": "clamp", "eta": 0.5},
+    },
+    "laion_prior": {
+        "network": {
+            "width": EMBED,
+            "depth": 2,
+            "heads": 2,
+            "head_dim": 8,
+            "context": CONTEXT,
+            "norm_hidden": True,
+        },
+        "sampling": {"sampler": "ddpm", "steps": 3, "eta": 1.0, "guidance_scale": 2.0},
+    },
+    "laion_decoder": {
+        "network": {
+            **LAION_UNET,
+            "image_size": SIDE,
+            "attention": [False, True],
+            "linear_attention": True,
+            "down_first": True,
+            "embed_dim": EMBED,
+            "text_width": WIDTH,
+            "context": CONTEXT,
+            "out_channels": 3,
+        },
+        "parameterization": {"kind": "x0"},
+        "sampling": {"steps": 3, "guidance_scale": 2.0, "threshold": "clamp", "eta": 0.5},
+    },
+    "laion_upsampler": {
+        "network": {
+            **LAION_UNET,
+            "image_size": 2 * SIDE,
+            "attention": [False, False],
+            "out_channels": 3,
+            "low_res": True,
+            "low_res_noise": True,
+        },
+        "low_res_size": SIDE,
+        "sampling": {"steps": 3, "threshold": "clamp", "eta": 0.5},
+    },
+    "latent_decoder": {
+        "network": {
+            "image_size": SIDE // 2,
+            "channels": [32, 32],
+            "depth": 1,
+            "attention": [0],
+            "heads": [2, 2],
+            "groups": 8,  # of one channel each would take away what the timestep adds
+            "text": {**TEXT, "learned_padding": False},
+            "empty": [1, 2],
+            "embed_dim": EMBED,
+        },
+        "autoencoder": {**AUTOENCODER, "scale": 0.5},
+        "parameterization": {"kind": "v"},
+        "sampling": {"steps": 3, "guidance_scale": 2.0, "eta": 0.5, "noise_level": 300},
+    },
+    "latent_unclip": {
+        "network": {
+            **UNET,
+            "image_size": SIDE // 2,
+            "in_channels": 4,
+            "out_channels": 8,
+            "attention": [2],
+            "head_dim": 32,
+            "embed_dim": EMBED,
+        },
+        "autoencoder": {**AUTOENCODER, "output": "latents", "codes": 8, "spatial": True},
+        "parameterization": {"kind": "v", "learned_variance": True},
+        "sampling": {"sampler": "ddpm", "steps": 3, "guidance_scale": 2.0, "eta": 1.0},
     },
     "upsampler": {
         "network": {**UNET, "image_size": 2 * SIDE, "low_res": True},

@@ -2,7 +2,8 @@
 
 Folders:   config.json + model.safetensors or pytorch_model.bin (`CLIPModel`, or one tower alone)
            open_clip_config.json + open_clip_model.safetensors or open_clip_pytorch_model.bin
-Files:     OpenAI's TorchScript archives (`ViT-L-14.pt`), or state dicts with the same names
+Files:     OpenAI's TorchScript archives (`ViT-L-14.pt`), or state dicts with the same names;
+           x-clip's state dicts
 
 Other formats that hold a CLIP, or are to be given one, take what they need from here.
 """
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import CheckpointError, UsageError
+from ..nn.text import TextConfig
 from ..nn.tokenizer import Tokenizer
 from ..stages.clip import ClipStageConfig
 from ._clip_hf import (
@@ -36,18 +38,21 @@ from ._clip_hf import (
     hf_tokenizer,
     hf_vision_config,
     hf_vision_table,
+    hf_whole_part,
     merged,
     weights_file,
 )
 from ._clip_openai import (
     OPEN_CLIP,
     OPEN_CLIP_STEMS,
+    OPENAI_IGNORED,
     is_openai,
     open_clip_layout_part,
     openai_config,
     openai_part,
     openai_table,
 )
+from ._clip_x import context_of, is_x_clip, x_clip_part
 from .archive import open_tensors
 from .format import Format, Options, Part, Plan, read_json
 
@@ -67,9 +72,12 @@ __all__ = [
     "hf_tokenizer",
     "hf_vision_config",
     "hf_vision_table",
+    "hf_whole_part",
     "is_openai",
     "merged",
+    "open_clip_layout_part",
     "open_clip_part",
+    "open_tensors",
     "openai_config",
     "openai_table",
     "tokenizer_for",
@@ -77,12 +85,16 @@ __all__ = [
 ]
 
 
-def clip_tokenizer(context: int = 77) -> Tokenizer:
-    """CLIP's own BPE, which comes with this package, for files that bring none. Pads with 0."""
+def clip_tokenizer(context: int = 77, frames: bool = True) -> Tokenizer:
+    """CLIP's own BPE, which comes with this package, for files that bring none. Pads with 0.
+
+    It is OpenAI's (MIT, clip_bpe.LICENSE): the merges of openai/CLIP that it uses. Without
+    `frames` neither start nor end is put around a caption.
+    """
     data = resources.files(__package__).joinpath("clip_bpe.txt.gz").read_bytes()
     lines = gzip.decompress(data).decode().splitlines()
     merges = [(a, b) for a, b in (line.split(" ") for line in lines)]
-    return Tokenizer.clip_merges(merges, context)
+    return Tokenizer.clip_merges(merges, context, frames)
 
 
 def open_clip_part(
@@ -151,10 +163,14 @@ def completed(part: Part, clip: Path | None) -> Part:
     return named
 
 
+ENDINGS = (".pt", ".pth", ".bin", ".safetensors", ".ckpt", ".th")
+"""Of weights, of a CLIP or of a model that a CLIP's file lies with."""
+
+
 class ClipFormat(Format):
     """A CLIP by itself."""
 
-    name = "CLIP (Hugging Face, OpenAI, open_clip)"
+    name = "CLIP"
 
     def matches(self, path: Path) -> bool:
         """See `Format`."""
@@ -173,14 +189,13 @@ class ClipFormat(Format):
         part = open_clip_part(path)
         config = part.config
         assert isinstance(config, ClipStageConfig)
-        text = config.network.text
         return Plan(
             name=path.stem if path.is_file() else path.name,
             family=self.name,
             where=path,
             parts={"clip": part},
-            read_tokenizer=lambda: tokenizer_for(path, options, text.context if text else 77),
-            licence="MIT" if path.is_file() else "",
+            read_tokenizer=partial(_own_tokenizer, path, options, config.network.text),
+            licence="MIT" if part.ignored == OPENAI_IGNORED else "",
         )
 
     def _reader(self, path: Path) -> Callable[[], Part] | None:
@@ -191,13 +206,17 @@ class ClipFormat(Format):
             if (path / "config.json").is_file() and _has_weights(path, STEMS):
                 return partial(hf_part, path) if hf_class(read_json(path / "config.json")) else None
             if theirs.is_file():
-                return partial(open_clip_layout_part, theirs, weights_file(path, OPEN_CLIP_STEMS))
-            return None
+                weights = weights_file(path, OPEN_CLIP_STEMS)
+                return partial(open_clip_layout_part, theirs, partial(open_tensors, weights))
+            alone = [file for file in path.iterdir() if file.suffix in ENDINGS]
+            return self._reader(alone[0]) if len(alone) == 1 else None
         if not path.is_file() or path.suffix == ".json":
             return None
         tensors = open_tensors(path)
-        if theirs.is_file() and ("visual.conv1.weight" in tensors):
-            return partial(open_clip_layout_part, theirs, path)
+        if theirs.is_file() and "visual.conv1.weight" in tensors:
+            return partial(open_clip_layout_part, theirs, partial(open_tensors, path))
+        if is_x_clip(tensors):
+            return partial(x_clip_part, path)
         return partial(openai_part, path) if is_openai(tensors) else None
 
 
@@ -207,10 +226,23 @@ def tokenizer_for(path: Path, options: Options, context: int) -> Tokenizer:
     Raises:
         CheckpointError: it is not CLIP's.
     """
-    folder = options.tokenizer or (path if path.is_dir() else path.parent)
-    if options.tokenizer or (path.is_dir() and has_tokenizer(folder)):
+    folder = options.tokenizer or path
+    if options.tokenizer or has_tokenizer(folder):
         return hf_tokenizer(folder, context)
+    if path.is_file() and is_x_clip(open_tensors(path)):
+        return clip_tokenizer(context_of(open_tensors(path)), frames=False)
     return clip_tokenizer(context)
+
+
+def _own_tokenizer(path: Path, options: Options, text: TextConfig | None) -> Tokenizer:
+    """What a CLIP by itself reads with. Raises UsageError where it does not know all tokens."""
+    tokenizer = tokenizer_for(path, options, text.context if text else 77)
+    if text and tokenizer.vocab_size > text.vocab_size:
+        raise UsageError(
+            f"{path} knows {text.vocab_size} tokens, the tokenizer has {tokenizer.vocab_size}: "
+            "name the folder of its own with --tokenizer (tokenizer= in Python)"
+        )
+    return tokenizer
 
 
 def _has_weights(folder: Path, stems: tuple[str, ...]) -> bool:

@@ -27,6 +27,9 @@ _BYTE_LETTERS = [chr(byte) for byte in _PRINTABLE] + [chr(256 + n) for n in rang
 class Tokenizer:
     """`[start] caption [end] [pad] ...`, `context` tokens in all.
 
+    One whose vocabulary has an end but no start (GPT-2's) puts neither around a caption, and pads
+    with the end.
+
     Lower-cased, NFKC-normalised, a final full stop left out. A letter that the training never
     met becomes its UTF-8 bytes, so that every text has tokens and none are unknown.
     """
@@ -36,7 +39,9 @@ class Tokenizer:
         self._backend = backend
         backend.encode_special_tokens = True  # a caption that spells "<end>" is a caption
         is_clip = backend.token_to_id(CLIP_START) is not None
+        self.frames = is_clip or backend.token_to_id(CLIP_END) is None  # GPT-2's has but an end
         names = (CLIP_PAD, CLIP_START, CLIP_END) if is_clip else (PAD, START, END)
+        names = names if self.frames else (CLIP_END,) * 3
         self.pad, self.start, self.end = (int(backend.token_to_id(name) or 0) for name in names)
         backend.no_truncation()  # both are this class's work; a foreign file may ask for them
         if backend.padding is not None:
@@ -73,13 +78,23 @@ class Tokenizer:
         return cls._of_clip(model, str(vocab), context)
 
     @classmethod
-    def clip_merges(cls, merges: Sequence[tuple[str, str]], context: int = 77) -> Self:
-        """CLIP's BPE from its merges alone: they say its vocabulary too (openai/CLIP)."""
+    def clip_merges(
+        cls, merges: Sequence[tuple[str, str]], context: int = 77, frames: bool = True
+    ) -> Self:
+        """CLIP's BPE from its merges alone: they say its vocabulary too (openai/CLIP).
+
+        Without `frames` neither start nor end is put around a caption.
+        """
         letters = [*_BYTE_LETTERS, *(f"{letter}</w>" for letter in _BYTE_LETTERS)]
-        names = [*letters, *(a + b for a, b in merges), CLIP_START, CLIP_END]
+        start = CLIP_START if frames else f"{CLIP_START}unused"
+        names = [*letters, *(a + b for a, b in merges), start, CLIP_END]
         vocab = {name: number for number, name in enumerate(names)}
         model = models.BPE(vocab, list(merges), end_of_word_suffix="</w>")
-        return cls._of_clip(model, "the list of merges", context)
+        if frames:
+            return cls._of_clip(model, "the list of merges", context)
+        backend = _clip_backend(model)
+        backend.add_special_tokens([CLIP_END])
+        return cls(backend, context).padded_with(CLIP_PAD)
 
     @classmethod
     def _of_clip(cls, model: models.BPE, where: str, context: int) -> Self:
@@ -88,6 +103,27 @@ class Tokenizer:
             if backend.token_to_id(token) is None:
                 raise CheckpointError(f"{where} is not CLIP's vocabulary: it lacks '{token}'")
         backend.add_special_tokens([CLIP_START, CLIP_END])
+        return cls(backend, context)
+
+    @classmethod
+    def gpt2(cls, vocab: Path | str, merges: Path | str, context: int) -> Self:
+        """GPT-2's BPE, lower-cased, as GLIDE reads captions.
+
+        Raises:
+            CheckpointError: a file is missing or is not what it should be.
+        """
+        try:
+            model = models.BPE.from_file(str(vocab), str(merges))
+        except Exception as error:  # noqa: BLE001 - the library raises it bare, for any fault
+            raise CheckpointError(f"cannot read GPT-2's {vocab} and {merges}: {error}") from None
+        backend = Backend(model)
+        known = [backend.token_to_id(name) for name in (CLIP_START, CLIP_END)]
+        if known[0] is not None or known[1] is None:
+            raise CheckpointError(f"{vocab} is not GPT-2's vocabulary")
+        backend.add_special_tokens([CLIP_END])
+        backend.normalizer = normalizers.Lowercase()
+        backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        backend.decoder = decoders.ByteLevel()
         return cls(backend, context)
 
     @classmethod
@@ -141,7 +177,8 @@ class Tokenizer:
         tokens = torch.full((len(texts), self.context), self.pad, dtype=torch.long)
         mask = torch.zeros(len(texts), self.context, dtype=torch.bool)
         for row, text in enumerate(texts):
-            ids = [self.start, *self.pieces(text)[: self.context - 2], self.end]
+            ids = self.pieces(text)[: self.context - 2 * self.frames]
+            ids = [self.start, *ids, self.end] if self.frames else ids
             tokens[row, : len(ids)] = torch.tensor(ids)
             mask[row, : len(ids)] = True
         return tokens, mask

@@ -284,10 +284,10 @@ class UNet(nn.Module):
     def encode(self, cond: Cond) -> Encoded:
         """All that depends on the condition alone.
 
-        Reads `text_tokens` and `text_mask` where the network has a text encoder, `text_embed`,
-        `text_encodings` and `text_mask` where CLIP's is used, `image_embed` where it is
-        conditional, `low_res` and `low_res_level` where it is an upsampler, `known` and `mask`, if
-        they are there, where it can inpaint.
+        Reads `text_tokens` and `text_mask` where the network has a text encoder (without them it
+        takes a caption that is all padding), `text_embed`, `text_encodings` and `text_mask` where
+        CLIP's is used, `image_embed` where it is conditional, `low_res` and `low_res_level` where
+        it is an upsampler, `known` and `mask`, if they are there, where it can inpaint.
         """
         vectors: list[Tensor] = []
         tokens: list[Tensor] = []
@@ -328,11 +328,14 @@ class UNet(nn.Module):
         tokens.append(context)
 
     def _encode_text(self, cond: Cond, vectors: list[Tensor], tokens: list[Tensor]) -> None:
-        assert cond.text_tokens is not None and cond.text_mask is not None
-        mask = cond.text_mask
+        ids, mask = cond.text_tokens, cond.text_mask
+        if ids is None or mask is None:  # a picture to be enlarged, of which nothing is said
+            shape = (cond.batch, self.text.config.context)
+            ids = torch.zeros(shape, dtype=torch.long, device=self.text.positions.device)
+            mask = ids > 0
         if cond.keep_text is not None:
             mask = mask & cond.keep_text[:, None]
-        text = self.text(cond.text_tokens, mask)  # (B, N, W')
+        text = self.text(ids, mask)  # (B, N, W')
         vectors.append(self.text_vector(text[:, -1]))
         tokens.append(self.text_context(text) if self.config.project_text else text)
 

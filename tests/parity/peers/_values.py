@@ -13,9 +13,9 @@ import numpy as np
 
 def value(name: str, shape: tuple[int, ...]) -> np.ndarray:
     """float32 numbers for the tensor of that name: small for kernels, around 1 for gains."""
-    draw = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(shape)
+    draw = np.asarray(np.random.RandomState(zlib.crc32(name.encode())).standard_normal(shape))
     if len(shape) < 2:  # biases, gains: not near their initial 0 or 1, and never 0
         is_gain = "norm" in name and name.endswith("weight")
-        return (0.3 * draw + (1.0 if is_gain else 0.0)).astype(np.float32)
+        return np.asarray(0.3 * draw + (1.0 if is_gain else 0.0), np.float32)
     fan_in = int(np.prod(shape[1:])) or 1
     return (draw * (1.2 / fan_in**0.5)).astype(np.float32)

@@ -1,0 +1,282 @@
+"""GLIDE: openai/glide-text2im's `base.pt`, `upsample.pt`, and those two for inpainting.
+
+Each is a bare state dict. What it is of, its names and shapes say, but for what the published
+networks agree in: heads of 64 numbers, a side of 4 pixels at the deepest level.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from torch import Tensor
+
+from ..diffusion.schedule import Cosine, Linear
+from ..errors import CheckpointError, UsageError
+from ..nn.text import TextConfig
+from ..nn.tokenizer import Tokenizer
+from ..nn.unet import UNetConfig
+from ..stages.decoder import DecoderConfig
+from ..stages.stage import Sampling
+from ..stages.upsampler import Corruption, UpsamplerConfig
+from ._adm import adm_table, by_head
+from .archive import Tensors, open_tensors
+from .format import Format, Options, Part, Plan
+from .keymap import KeyMap, Take, same, under
+
+HEAD = 64
+"""Width of every head, of the U-Net's attention and of the text encoder's."""
+ENDINGS = (".pt", ".pth", ".bin", ".safetensors")
+Kind = Literal["base", "upsample", "base-inpaint", "upsample-inpaint"]
+KINDS: dict[int, Kind] = {3: "base", 6: "upsample", 7: "base-inpaint", 10: "upsample-inpaint"}
+"""By channels that go in: a noisy picture; a small one; what is known, and where."""
+SAMPLING: dict[Kind, Sampling] = {
+    "base": Sampling(sampler="ddpm", steps=100, guidance_scale=3.0, threshold="clamp"),
+    "base-inpaint": Sampling(sampler="ddpm", steps=100, guidance_scale=5.0, threshold="clamp"),
+    "upsample": Sampling(sampler="ddim", steps=27, eta=0.0, threshold="clamp"),
+    "upsample-inpaint": Sampling(sampler="ddpm", steps=27, threshold="clamp"),
+}
+"""As in the repository's notebooks."""
+DIALECTS = ("generate", "inpaint")
+FACTOR = 4
+NOTES = (
+    "it has no CLIP: abilities that need one (variations, text diffs, ...) do not work with it",
+    "the published upsampler steps are denser near the picture, its noise 0.997 times as strong",
+)
+
+
+def is_glide(tensors: Tensors) -> bool:
+    """Whether these are the names of GLIDE's networks."""
+    names = ("input_blocks.0.0.weight", "token_embedding.weight", "transformer_proj.weight")
+    return all(name in tensors for name in names)
+
+
+def kind_of(tensors: Tensors, where: Path) -> Kind:
+    """Which of its networks it is. Raises CheckpointError."""
+    channels = tensors.shape("input_blocks.0.0.weight")[1]
+    if channels not in KINDS:
+        raise CheckpointError(
+            f"{where}: input_blocks.0.0.weight takes {channels} channels; "
+            f"GLIDE's networks take {', '.join(map(str, KINDS))}"
+        )
+    return KINDS[channels]
+
+
+def network(tensors: Tensors, kind: Kind, where: Path) -> UNetConfig:
+    """The U-Net that names and shapes tell of. Raises CheckpointError."""
+    try:
+        channels = tensors.shape("input_blocks.0.0.weight")[0]
+        widths, attends = _levels(tensors)
+        side = 4 * 2 ** (len(widths) - 1) * 2
+        return UNetConfig(
+            image_size=side,
+            out_channels=tensors.shape("out.2.weight")[0],
+            channels=channels,
+            multipliers=tuple(width // channels for width in widths),
+            depth=_depth(tensors),
+            attention=tuple(side >> level for level, one in enumerate(attends) if one),
+            head_dim=HEAD,
+            scale_shift=_scales(tensors),
+            low_res=kind.startswith("upsample"),
+            low_res_level=False,
+            inpaint=kind.endswith("inpaint"),
+            mask_of="known",
+            text=_text(tensors),
+            project_text=False,
+        )
+    except (LookupError, ValueError) as error:
+        raise CheckpointError(f"{where} is not a whole network of GLIDE's: {error}") from None
+
+
+def _text(tensors: Tensors) -> TextConfig:
+    vocab, width = tensors.shape("token_embedding.weight")
+    blocks = [
+        key for key in tensors if re.fullmatch(r"transformer\.resblocks\.\d+\.ln_1\.bias", key)
+    ]
+    return TextConfig(
+        width=width,
+        depth=len(blocks),
+        heads=max(1, width // HEAD),
+        vocab_size=vocab,
+        context=tensors.shape("positional_embedding")[0],
+        learned_padding="padding_embedding" in tensors,
+    )
+
+
+def _scales(tensors: Tensors) -> bool:
+    """Whether the timestep gives a scale beside the shift."""
+    width = tensors.shape("middle_block.0.out_layers.3.weight")[0]
+    return tensors.shape("middle_block.0.emb_layers.1.weight")[0] == 2 * width
+
+
+def _depth(tensors: Tensors) -> int:
+    """Residual blocks a level: the way up has one more, the last of which enlarges too."""
+    return min(_enlarging(tensors))
+
+
+def _enlarging(tensors: Tensors) -> list[int]:
+    """Numbers of the blocks on the way up that end a level, but for the last."""
+    pattern = re.compile(r"output_blocks\.(\d+)\.[12]\.in_layers\.0\.weight")
+    return sorted(int(found[1]) for key in tensors if (found := pattern.fullmatch(key)))
+
+
+def _levels(tensors: Tensors) -> tuple[list[int], list[bool]]:
+    """Channels of each level and whether it has attention, the finest first."""
+    each = _depth(tensors) + 1
+    count = len(_enlarging(tensors)) + 1
+    firsts = [each * level for level in reversed(range(count))]
+    widths = [tensors.shape(f"output_blocks.{n}.0.out_layers.3.weight")[0] for n in firsts]
+    return widths, [f"output_blocks.{n}.1.qkv.weight" in tensors for n in firsts]
+
+
+def table_of(config: UNetConfig) -> KeyMap:
+    """Where each tensor of one of GLIDE's networks stands."""
+    assert config.text
+    table = adm_table(config) | same("text_vector", "transformer_proj")
+    table |= under("text", "", _text_table(config.text))
+    if config.low_res and config.inpaint:
+        source = ("input_blocks.0.0.weight",)
+        table["conv_in.weight"] = Take(source, _small_picture_first, _small_picture_last)
+    return table
+
+
+def _text_table(config: TextConfig) -> KeyMap:
+    table: KeyMap = {"positions": Take(("positional_embedding",))}
+    if config.learned_padding:
+        table["padding"] = Take(("padding_embedding",))
+    table |= same("embed", "token_embedding", "weight") | same("norm", "final_ln")
+    for i in range(config.depth):
+        block = {
+            **same("norm1", "ln_1"),
+            **by_head("attention.qkv", "attn.c_qkv", config.heads, 3),
+            **same("attention.proj", "attn.c_proj"),
+            **same("norm2", "ln_2"),
+            **same("mlp.0", "mlp.c_fc"),
+            **same("mlp.2", "mlp.c_proj"),
+        }
+        table |= under(f"transformer.blocks.{i}", f"transformer.resblocks.{i}", block)
+    return table
+
+
+def _small_picture_first(weight: Tensor) -> Tensor:
+    """From (noisy, known, mask, small) to (noisy, small, known, mask)."""
+    return weight[:, [0, 1, 2, 7, 8, 9, 3, 4, 5, 6]]
+
+
+def _small_picture_last(weight: Tensor) -> Tensor:
+    return weight[:, [0, 1, 2, 6, 7, 8, 9, 3, 4, 5]]
+
+
+def glide_part(file: Path) -> Part:
+    """One of its networks as a stage. Raises CheckpointError."""
+    return replace(part_of(open_tensors(file), file), tensors=partial(open_tensors, file))
+
+
+def part_of(tensors: Tensors, where: Path) -> Part:
+    """The stage that some tensors make. Raises CheckpointError."""
+    kind = kind_of(tensors, where)
+    config = network(tensors, kind, where)
+    if not config.low_res:
+        stage = DecoderConfig(network=config, schedule=Cosine(), sampling=SAMPLING[kind])
+        return Part(stage, lambda: tensors, table_of(config))
+    upsampler = UpsamplerConfig(
+        network=config,
+        low_res_size=config.image_size // FACTOR,
+        corruption=Corruption(blur=0.0, noise=0.0),
+        enlarge="bilinear",
+        schedule=Linear(),
+        parameterization=DecoderConfig(network=config).parameterization,
+        sampling=SAMPLING[kind],
+    )
+    return Part(upsampler, lambda: tensors, table_of(config))
+
+
+class Glide(Format):
+    """A file of one network, or a folder with the files of several."""
+
+    name = "GLIDE"
+
+    def matches(self, path: Path) -> bool:
+        """By the names of the tensors."""
+        return next(_files(path), None) is not None
+
+    def open(self, path: Path, options: Options) -> Plan:
+        """See `Format`. The dialect `inpaint` chooses the networks for it, where there are both."""
+        dialect = options.dialect or DIALECTS[0]
+        if dialect not in DIALECTS:
+            raise UsageError(f"GLIDE has no dialect '{dialect}'; it has: {', '.join(DIALECTS)}")
+        files = _chosen(path, dialect)
+        parts = {name: glide_part(file) for name, file in files.items()}
+        text = next(iter(parts.values())).config.network.text  # type: ignore[attr-defined]
+        folder = path if path.is_dir() else path.parent
+        return Plan(
+            name=path.stem if path.is_file() else path.name,
+            family=self.name,
+            where=path,
+            parts=parts,
+            read_tokenizer=lambda: glide_tokenizer(options.tokenizer or folder, text),
+            licence="MIT",
+            notes=NOTES,
+        )
+
+
+def _files(path: Path) -> Iterator[tuple[Tensors, Path]]:
+    """Its networks that lie at `path`, in the order of their names."""
+    inside = [path] if path.is_file() else sorted(path.iterdir()) if path.is_dir() else []
+    for file in inside:
+        if file.suffix not in ENDINGS or not file.is_file():
+            continue
+        try:
+            tensors = open_tensors(file)
+        except CheckpointError:  # some other file, which is not this format's to judge
+            continue
+        if is_glide(tensors):
+            yield tensors, file
+
+
+def _chosen(path: Path, dialect: str) -> dict[str, Path]:
+    """Stage -> file. Raises CheckpointError where two files are of one kind."""
+    found: dict[str, Path] = {}
+    for tensors, file in _files(path):
+        kind = kind_of(tensors, file)
+        if kind in found:
+            raise CheckpointError(f"{found[kind]} and {file} are both GLIDE's '{kind}'; keep one")
+        found[kind] = file
+    files: dict[str, Path] = {}
+    for stage, kind in (("decoder", "base"), ("upsampler", "upsample")):
+        wanted = (kind, f"{kind}-inpaint")
+        for one in wanted if dialect == "generate" else wanted[::-1]:
+            if one in found:
+                files[stage] = found[one]
+                break
+    return files
+
+
+def glide_tokenizer(folder: Path, text: TextConfig) -> Tokenizer:
+    """GPT-2's BPE, which GLIDE's files do not hold.
+
+    Raises:
+        UsageError: it is not there.
+        CheckpointError: it is damaged, or has more tokens than the network knows.
+    """
+    vocab, merges = folder / "vocab.json", folder / "merges.txt"
+    missing = [file.name for file in (vocab, merges) if not file.is_file()]
+    if missing:
+        raise UsageError(
+            f"GLIDE reads GPT-2's tokens, and {folder} has no {' and no '.join(missing)}: lay "
+            "GPT-2's vocab.json and merges.txt beside its files, or name their folder "
+            "with --tokenizer (tokenizer= in Python)"
+        )
+    tokenizer = Tokenizer.gpt2(vocab, merges, text.context)
+    if tokenizer.vocab_size != text.vocab_size:
+        raise CheckpointError(
+            f"{vocab} has {tokenizer.vocab_size} tokens; the network knows {text.vocab_size}"
+        )
+    return tokenizer
+
+
+FORMAT = Glide()
