@@ -399,6 +399,7 @@ def load(
     low_memory: bool = False,
     clip: str | Path | None = None,
     tokenizer: str | Path | None = None,
+    dialect: str | None = None,
 ) -> Pipeline:
     """Load a pipeline.
 
@@ -410,13 +411,14 @@ def load(
         low_memory: have one stage at a time in memory, read when it is needed.
         clip: a CLIP for a model that names one instead of carrying it, or carries half of it.
         tokenizer: a tokenizer's files, for a model without.
+        dialect: which of a format's dialects, where its files leave it open (docs/models).
 
     Raises:
         UsageError: no such model or device; an option is needed.
         CheckpointError: the files are missing, damaged or do not fit.
     """
     where = pick_device(device)
-    loaded = plan(model, clip=clip, tokenizer=tokenizer)
+    loaded = plan(model, clip=clip, tokenizer=tokenizer, dialect=dialect)
     return Pipeline.of(loaded.load(dtype or fast_dtype(where), where, low_memory), where)
 
 
@@ -425,10 +427,13 @@ def plan(
     *,
     clip: str | Path | None = None,
     tokenizer: str | Path | None = None,
+    dialect: str | None = None,
 ) -> Plan:
     """What a model holds, before its weights are read: see `load`."""
     options = Options(
-        clip=find_model(clip) if clip else None, tokenizer=Path(tokenizer) if tokenizer else None
+        clip=find_model(clip) if clip else None,
+        tokenizer=Path(tokenizer) if tokenizer else None,
+        dialect=dialect,
     )
     return open_model(find_model(model), options)
 

@@ -35,6 +35,11 @@ _CLIP = typer.Option(
 _TOKENIZER = typer.Option(
     "--tokenizer", metavar="DIR", help="A tokenizer's files, for a model without."
 )
+_DIALECT = typer.Option(
+    "--dialect",
+    metavar="NAME",
+    help="Which of a format's dialects, where its files leave it open (see docs/models).",
+)
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,7 @@ class Chosen:
     low_memory: Annotated[bool, _LOW_MEMORY] = False
     clip: Annotated[str | None, _CLIP] = None
     tokenizer: Annotated[str | None, _TOKENIZER] = None
+    dialect: Annotated[str | None, _DIALECT] = None
 
     def load(self, model: str | Path | None = None) -> Pipeline:
         """The pipeline; `model` where none was named."""
@@ -57,13 +63,19 @@ class Chosen:
             low_memory=self.low_memory,
             clip=fetched(self.clip),
             tokenizer=self.tokenizer,
+            dialect=self.dialect,
         )
 
     def plan(self) -> Plan:
         """What it holds, before its weights are read."""
         from ..pipeline import plan
 
-        return plan(fetched(self.model), clip=fetched(self.clip), tokenizer=self.tokenizer)
+        return plan(
+            fetched(self.model),
+            clip=fetched(self.clip),
+            tokenizer=self.tokenizer,
+            dialect=self.dialect,
+        )
 
 
 def fetched(model: str | None) -> str | None:

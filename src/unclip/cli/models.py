@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ._chosen import BUNDLED, Chosen, choosing
 from ._terminal import complain, say, size
 
 if TYPE_CHECKING:
@@ -65,12 +67,7 @@ def inspect(
         str,
         typer.Argument(metavar="MODEL", help="A folder or file of any known format, or a name."),
     ],
-    clip: Annotated[
-        str | None, typer.Option(help="A CLIP for a model that does not carry one.")
-    ] = None,
-    tokenizer: Annotated[
-        str | None, typer.Option(metavar="DIR", help="A tokenizer's files, for a model without.")
-    ] = None,
+    chosen: Chosen = BUNDLED,
 ) -> None:
     """Show a model's stages, sizes, licence and abilities, and the memory it needs.
 
@@ -83,10 +80,9 @@ def inspect(
       unclip models inspect downloads/karlo-v1-alpha
       unclip models inspect hub:kakaobrain/karlo-v1-alpha
     """
-    from ._chosen import Chosen
     from ._inspect import inspect_plan
 
-    found = Chosen(model, clip=clip, tokenizer=tokenizer).plan()
+    found = replace(chosen, model=model).plan()
     inspect_plan(found)
     _say_card(found.where)
 
@@ -104,8 +100,9 @@ def _say_card(folder: Path) -> None:
         complain(fault, "warning")
 
 
-_GROUP.command()(inspect)
-_GROUP.command("show", hidden=True)(inspect)  # its name before other formats could be read
+_INSPECT = choosing(inspect, "model", "device", "low_memory")
+_GROUP.command()(_INSPECT)
+_GROUP.command("show", hidden=True)(_INSPECT)  # its name before other formats could be read
 
 
 @_GROUP.command()
