@@ -43,6 +43,7 @@ class Embedding(Config):
 
     kind: Literal["embedding"] = "embedding"
     scale: float = Field(0.5375, gt=0)
+    normalize: bool = Field(True, description="make what is decoded a unit vector")
 
     def encode(self, data: Tensor) -> Tensor:
         """(B, D) of unit norm -> (B, D) whose numbers have standard deviation about `scale`."""
@@ -50,8 +51,11 @@ class Embedding(Config):
         return out
 
     def decode(self, x: Tensor) -> Tensor:
-        """(B, D) -> (B, D) of unit norm."""
-        return F.normalize(x, dim=-1)
+        """(B, D) -> (B, D), of unit norm unless `normalize` is off."""
+        if self.normalize:
+            return F.normalize(x, dim=-1)
+        out: Tensor = x / (self.scale * x.shape[-1] ** 0.5)
+        return out
 
 
 @dataclass(frozen=True)

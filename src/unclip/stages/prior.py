@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..diffusion.parameterization import Parameterization
 from ..diffusion.schedule import Cosine, ScheduleConfig
@@ -74,7 +75,7 @@ class PriorStage(DiffusionStage):
         repeated = cond.replace(known=None, mask=None).map(lambda v: torch.cat([v] * count))
         drawn = self.draw(repeated, many, sampling, on_step).view(count, batch, -1)
         assert cond.text_embed is not None
-        score = (drawn * cond.text_embed).sum(-1)  # (candidates, B)
+        score = F.cosine_similarity(drawn, cond.text_embed[None], dim=-1)  # (candidates, B)
         best = score.argmax(0)
         return cond.replace(image_embed=drawn[best, torch.arange(batch, device=best.device)])
 

@@ -62,6 +62,9 @@ class Sampling(Config):
     )
     threshold: Literal["none", "clamp", "dynamic"] = "none"
     limit: float = Field(1.0, gt=0, description="what x0 is clamped to")
+    quantile: float = Field(
+        0.995, gt=0, le=1, description="of |x0|, beyond which a dynamic threshold clamps"
+    )
     resample: int | None = Field(
         None, ge=1, description="RePaint's repetitions a step; none is 1 where the network inpaints"
     )
@@ -200,7 +203,7 @@ class DiffusionStage(Stage):
         if options.threshold == "clamp":
             denoise = map_x0(denoise, clamp(options.limit))
         elif options.threshold == "dynamic":
-            denoise = map_x0(denoise, dynamic_threshold(floor=options.limit))
+            denoise = map_x0(denoise, dynamic_threshold(options.quantile, options.limit))
         if cond.known is not None and cond.mask is not None:
             denoise = map_x0(denoise, hold(self.space.encode(cond.known), cond.mask))
         return denoise
