@@ -69,3 +69,34 @@ def test_image_embeddings_are_added_beside_the_texts(clip: Any, cond: Cond) -> N
     assert torch.equal(seen.image_embed, clip.net.encode_image(cond.image))
     assert torch.equal(seen.text_embed, clip.net.encode_text(cond.text_tokens, cond.text_mask)[0])
     assert seen.text_encodings.shape == (3, 8, 16)
+
+
+def test_almost_true_captions_are_told_apart_too(clip: Any, cond: Cond) -> None:
+    wrong = torch.tensor([2, 0, 1])  # of three captions, each the true one of another picture
+    other = cond.replace(
+        null_text_tokens=cond.text_tokens[wrong].roll(1, 1),  # type: ignore[index]
+        null_text_mask=cond.text_mask[wrong],  # type: ignore[index]
+    )
+    table = logits(clip, cond)
+    z_w, _ = clip.net.encode_text(other.null_text_tokens, other.null_text_mask)
+    more = clip.net.encode_image(cond.image) @ z_w.T * clip.net.log_scale.exp()
+    by_image = torch.cat([table, more], 1).logsumexp(1) - table.diagonal()
+    by_text = table.logsumexp(0) - table.diagonal()
+    loss, metrics = clip.loss(other, RNG)
+    assert torch.allclose(loss, (by_image + by_text) / 2, atol=1e-4)
+    assert metrics["told"].tolist() == (table.diagonal() > more.diagonal()).float().tolist()
+
+
+def test_what_is_true_of_another_picture_is_not_wrong_there(clip: Any, cond: Cond) -> None:
+    """Wrong captions equal to true ones count for every picture but the one they are true of."""
+    assert cond.text_tokens is not None and cond.text_mask is not None
+    wrong = torch.tensor([2, 0, 1])
+    other = cond.replace(
+        null_text_tokens=cond.text_tokens[wrong], null_text_mask=cond.text_mask[wrong]
+    )
+    table = logits(clip, cond)
+    more = table[:, wrong].masked_fill(torch.eye(3).bool()[:, wrong], float("-inf"))
+    by_image = torch.cat([table, more], 1).logsumexp(1) - table.diagonal()
+    loss, _ = clip.loss(other, RNG)
+    by_text = table.logsumexp(0) - table.diagonal()
+    assert torch.allclose(loss, (by_image + by_text) / 2, atol=1e-4)

@@ -13,6 +13,7 @@ from pydantic import Field
 from .. import config
 from ..errors import UsageError, nearest
 from ._captions import caption
+from ._negatives import falsified
 from ._plan import Mix, Planner, Spec, Split
 from ._render import render
 from .corpus import Corpus
@@ -26,7 +27,8 @@ class EmojiConfig(config.Config):
     all where empty) and `styles` narrow what it holds; without `styles`, all of them are used,
     the corpus' first one unnamed in captions.
     `split` is `train` (nothing held out), `heldout` (nothing else; also by kind:
-    `heldout-pairs`, `heldout-colours`, `heldout-counts`) or `any`.
+    `heldout-pairs`, `heldout-colours`, `heldout-counts`) or `any`. With `wrong` each sample has a
+    caption that is almost true, for CLIP's loss.
     """
 
     path: Path
@@ -36,6 +38,7 @@ class EmojiConfig(config.Config):
     split: Split = "train"
     seed: int = Field(default=0, ge=0)
     mix: Mix = Mix()
+    wrong: bool = False
 
 
 class EmojiScenes(Source):
@@ -63,7 +66,10 @@ class EmojiScenes(Source):
     def sample(self, position: int) -> Sample:
         """Scene number `position`: its picture (size, size, 3), a caption and its specification."""
         spec, words = self._compose(position)
-        return {"image": self.render(spec, self.size), "caption": words, "spec": spec}
+        made: Sample = {"image": self.render(spec, self.size), "caption": words, "spec": spec}
+        if self.config.wrong:
+            made["wrong"] = self._wrong(spec, position)
+        return made
 
     def captions(self, count: int) -> Iterator[str]:
         """The captions of the first `count` scenes."""
@@ -72,6 +78,12 @@ class EmojiScenes(Source):
     def render(self, spec: Spec, size: int) -> NDArray[np.uint8]:
         """(size, size, 3): the picture that a specification describes."""
         return render(spec, size, self.corpus)
+
+    def _wrong(self, spec: Spec, position: int) -> str:
+        """A caption that is false of the scene by one thing; empty where there is none."""
+        rng = np.random.Generator(np.random.PCG64((self.config.seed, position, 1)))
+        other = falsified(spec, rng, self.corpus)
+        return caption(other, rng, self.corpus) if other else ""
 
     def _compose(self, position: int) -> tuple[Spec, str]:
         rng = np.random.Generator(np.random.PCG64((self.config.seed, position)))

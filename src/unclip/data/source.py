@@ -18,6 +18,7 @@ class Sample(TypedDict, total=False):
 
     image: NDArray[np.uint8]  # (H, W, 3), sRGB
     caption: str
+    wrong: str  # a caption that is almost true; absent where nobody makes one
     spec: dict[str, Any]  # what a composed scene shows; absent where nobody knows
 
 

@@ -21,10 +21,17 @@ Batch = dict[str, Tensor]
 
 
 def collate(samples: Sequence[Sample], tokenizer: Tokenizer) -> Batch:
-    """Samples -> `image` (B, H, W, 3) uint8, `text_tokens` (B, N) and `text_mask` (B, N)."""
+    """Samples -> `image` (B, H, W, 3) uint8, `text_tokens` (B, N) and `text_mask` (B, N).
+
+    And `wrong_tokens` and `wrong_mask` of captions that are almost true, where there are any.
+    """
     tokens, mask = tokenizer.encode([sample["caption"] for sample in samples])
     images = torch.from_numpy(np.stack([sample["image"] for sample in samples]))
-    return {"image": images, "text_tokens": tokens, "text_mask": mask}
+    batch = {"image": images, "text_tokens": tokens, "text_mask": mask}
+    if all("wrong" in sample for sample in samples):
+        wrong = tokenizer.encode([sample["wrong"] for sample in samples])
+        batch |= {"wrong_tokens": wrong[0], "wrong_mask": wrong[1]}
+    return batch
 
 
 def pictures(images: Tensor) -> Tensor:

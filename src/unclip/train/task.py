@@ -41,6 +41,9 @@ class Task(nn.Module):
         """Everything the stage trains on."""
         wanted = self.stage.trains_on
         cond = Cond(text_tokens=batch["text_tokens"], text_mask=batch["text_mask"])
+        if isinstance(self.stage, ClipStage) and "wrong_tokens" in batch:
+            wrong = {"null_text_tokens": batch["wrong_tokens"]}
+            cond = cond.replace(null_text_mask=batch["wrong_mask"], **wrong)
         if wanted & {"image", "image_embed"}:
             cond = cond.replace(image=pictures(batch["image"]))
         with torch.no_grad():
