@@ -181,6 +181,7 @@ class Plan:
         Raises:
             CheckpointError: a file is damaged, or does not fit the network.
         """
+        tokenizer = self.read_tokenizer()  # first: where it is missing, nothing else is read
         stages = {name: part.build() for name, part in self.parts.items()}
         fillers = {
             name: partial(part.fill, stages[name], self.place_of(name), dtype, torch.device(device))
@@ -191,7 +192,7 @@ class Plan:
         else:
             for fill in fillers.values():
                 fill()
-        return Model(self.name, self.digest, self.read_tokenizer(), stages, self.first_prior)
+        return Model(self.name, self.digest, tokenizer, stages, self.first_prior)
 
     @property
     def first_prior(self) -> str | None:
