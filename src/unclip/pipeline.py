@@ -167,10 +167,18 @@ class Pipeline:
     def wordless(self, image_embed: Tensor) -> Cond:
         """The condition of (B, D) z_i alone: the text is dropped."""
         cond = self.read([""] * len(image_embed)).replace(image_embed=image_embed)
-        if self._null_is_text:  # it is the empty text
-            return self.clip("the empty text").encode_text(cond) if self._reads_clip(cond) else cond
-        hidden = torch.zeros(len(image_embed), dtype=torch.bool, device=self.device)
-        return cond.replace(keep_text=hidden)
+        if not self._null_is_text:
+            hidden = torch.zeros(len(image_embed), dtype=torch.bool, device=self.device)
+            return cond.replace(keep_text=hidden)
+        for stage in self.stages.values():  # the empty text is the null
+            if isinstance(stage, ClipStage):
+                return self._seen_by(stage, cond)
+        return cond
+
+    def _seen_by(self, clip: ClipStage, cond: Cond) -> Cond:
+        """What CLIP makes of an empty text, where a painter looks at it."""
+        with torch.inference_mode():
+            return clip.encode_text(cond) if self._reads_clip(cond) else clip.beside_nothing(cond)
 
     @property
     def _null_is_text(self) -> bool:

@@ -18,6 +18,7 @@ from unclip.diffusion.schedule import (
     Cosine,
     Edm,
     Linear,
+    ScaledLinear,
     Schedule,
     _alpha_bar,
     find_spacing,
@@ -26,9 +27,10 @@ from unclip.errors import UsageError
 from unclip.rng import BatchRng
 from unclip.types import Level
 
-DISCRETE = pytest.mark.parametrize("schedule", [Cosine(), Linear(), Cosine(steps=50)])
+EVERY = [Cosine(), Linear(), ScaledLinear(), Cosine(steps=50)]
+DISCRETE = pytest.mark.parametrize("schedule", EVERY)
 SPACING = pytest.mark.parametrize("spacing", SPACINGS)
-ALL = pytest.mark.parametrize("schedule", [Cosine(), Linear(), Cosine(steps=50), Edm()])
+ALL = pytest.mark.parametrize("schedule", [*EVERY, Edm()])
 
 
 def cosine_bar(u: float) -> float:
@@ -148,11 +150,13 @@ def test_a_grid_holds_the_noisy_end_and_the_clear_end_but_for_its_name(
 ) -> None:
     ends = noise_ratios(schedule.grid(2))
     ratios = noise_ratios(schedule.grid(20, spacing))
-    if spacing == "leading":
+    if spacing in ("leading", "leading_after"):
         assert ratios[0] < 0.9 * ends[0]
     else:
         assert ratios[0] == pytest.approx(ends[0], rel=1e-4)
-    if spacing == "trailing":
+    if spacing == "leading_after":
+        assert ratios[-2] > ends[1]
+    elif spacing == "trailing":
         assert ratios[-2] > 1.1 * ends[1]
     else:
         assert ratios[-2] == pytest.approx(ends[1], rel=1e-4)
@@ -162,7 +166,7 @@ def test_a_grid_holds_the_noisy_end_and_the_clear_end_but_for_its_name(
 def test_a_grid_of_every_step_is_the_schedule(spacing: str) -> None:
     """Where a spacing speaks of timesteps, all of them are all of them."""
     t = [float(level.t) for level in Linear(steps=40).grid(40, spacing)[:-1]]
-    if spacing in ("uniform", "leading", "trailing"):
+    if spacing in ("uniform", "leading", "leading_after", "trailing"):
         assert t == list(range(39, -1, -1))
     else:
         assert (t[0], t[-1]) == pytest.approx((39, 0), abs=1e-6)
@@ -198,6 +202,36 @@ def test_leading_and_trailing_are_those_of_the_paper(steps: int) -> None:
     trailing = np.round(np.arange(1000, 0, -1000 / steps)) - 1
     assert [float(level.t) for level in Cosine().grid(steps, "leading")[:-1]] == leading.tolist()
     assert [float(level.t) for level in Linear().grid(steps, "trailing")[:-1]] == trailing.tolist()
+
+
+@pytest.mark.parametrize("steps", [1, 3, 20, 50, 500])
+def test_leading_after_is_one_timestep_later(steps: int) -> None:
+    expected = (np.arange(steps) * (1000 // steps) + 1)[::-1]
+    grid = ScaledLinear().grid(steps, "leading_after")
+    assert [float(level.t) for level in grid[:-1]] == expected.tolist()
+
+
+def test_scaled_linear_betas_are_even_in_their_root() -> None:
+    roots = ScaledLinear().betas().sqrt()
+    assert float(roots[0] ** 2) == pytest.approx(0.00085)
+    assert float(roots[-1] ** 2) == pytest.approx(0.012)
+    assert (roots[1:] - roots[:-1]).tolist() == pytest.approx(
+        [(0.012**0.5 - 0.00085**0.5) / 999] * 999
+    )
+    # Stable Diffusion's published noisiest level still shows a trace of the picture
+    assert float(ScaledLinear().alpha_bar()[-1]) == pytest.approx(0.00466, abs=1e-5)
+
+
+def test_a_grid_may_end_at_the_first_timestep() -> None:
+    clean, first = ScaledLinear(), ScaledLinear(last="first")
+    for spacing in ("leading_after", "trailing"):
+        a, b = clean.grid(20, spacing), first.grid(20, spacing)
+        assert a[:-1] == b[:-1]
+        assert float(a[-1].sigma) == 0
+        assert float(b[-1].t) == 0
+        assert float(b[-1].sigma) == pytest.approx(0.00085**0.5)
+    for spacing in ("uniform", "leading", "karras"):  # which have been there
+        assert float(first.grid(20, spacing)[-1].sigma) == 0
 
 
 def test_leading_and_trailing_leave_out_an_end_of_the_edm_grid() -> None:

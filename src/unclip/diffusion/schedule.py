@@ -128,6 +128,14 @@ def leading(schedule: _Gridded, steps: int) -> Level:
 
 
 @spacing
+def leading_after(schedule: _Gridded, steps: int) -> Level:
+    """As `leading`, but from timestep 1 on: Stable Diffusion's published samples."""
+    stride = schedule.length // steps if schedule.whole else schedule.length / steps
+    index = stride * torch.arange(steps - 1, -1, -1, dtype=torch.float64)
+    return schedule.at(index + min(1.0, schedule.length - 1 - float(index[0])))
+
+
+@spacing
 def trailing(schedule: _Gridded, steps: int) -> Level:
     """Even from the noisiest, leaving out the cleanest (arXiv 2305.08891, table 2 and section 3.3).
 
@@ -161,6 +169,16 @@ class _Discrete(_Gridded):
 
     whole: ClassVar[bool] = True
     steps: int = Field(1000, ge=2)
+    last: Literal["clean", "first"] = Field(
+        "clean", description="where a grid ends; first: at timestep 0, unless it has been there"
+    )
+
+    def grid(self, steps: int, spacing: str = "uniform") -> list[Level]:
+        """See `Schedule`; but Stable Diffusion's published samples end at the first timestep."""
+        levels = super().grid(steps, spacing)
+        if self.last == "clean" or levels[-2].t < 0.5:
+            return levels
+        return [*levels[:-1], self.level(torch.zeros(()))]
 
     @property
     def length(self) -> int:
@@ -244,6 +262,19 @@ class Linear(_Discrete):
         return torch.linspace(start, end, self.steps, dtype=torch.float64).clamp(max=0.999)
 
 
+class ScaledLinear(_Discrete):
+    """The root of beta rises evenly: latent diffusion's (arXiv 2112.10752; Stable Diffusion)."""
+
+    kind: Literal["scaled_linear"] = "scaled_linear"
+    beta_start: float = Field(0.00085, gt=0)
+    beta_end: float = Field(0.012, gt=0, lt=1)
+
+    def betas(self) -> Tensor:
+        """(steps,) float64."""
+        start, end = self.beta_start**0.5, self.beta_end**0.5
+        return torch.linspace(start, end, self.steps, dtype=torch.float64) ** 2
+
+
 class Edm(_Gridded):
     """alpha = 1, sigma continuous, t = 250·ln(sigma) (EDM, arXiv 2206.00364, table 1).
 
@@ -294,7 +325,7 @@ class Edm(_Gridded):
         return self.of_sigma(root.clamp(min=b) ** self.rho)
 
 
-ScheduleConfig = Annotated[Cosine | Linear | Edm, Field(discriminator="kind")]
+ScheduleConfig = Annotated[Cosine | Linear | ScaledLinear | Edm, Field(discriminator="kind")]
 
 
 def clean(t: Tensor) -> Level:

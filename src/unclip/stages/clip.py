@@ -72,8 +72,7 @@ class ClipStage(Stage):
 
     def encode_text(self, cond: Cond) -> Cond:
         """Add `text_embed` (B, D) and `text_encodings` (B, N, W'), and what the nulls are."""
-        if self.config.null_image:
-            cond = cond.replace(null_image_embed=self._no_picture().expand(cond.batch, -1))
+        cond = self.beside_nothing(cond)
         assert cond.text_tokens is not None and cond.text_mask is not None
         if cond.null_text_tokens is None or cond.null_text_mask is None:
             z_t, encodings = self._read(cond.text_tokens, cond.text_mask)
@@ -96,6 +95,12 @@ class ClipStage(Stage):
         first = [int((back == row).nonzero()[0]) for row in range(len(once))]
         z_t, encodings = self.net.encode_text(once, mask[first])
         return z_t[back], encodings[back]
+
+    def beside_nothing(self, cond: Cond) -> Cond:
+        """Add the embedding that stands for no picture, where the model has such a one."""
+        if not self.config.null_image:
+            return cond
+        return cond.replace(null_image_embed=self._no_picture().expand(cond.batch, -1))
 
     def _no_picture(self) -> Tensor:
         """(1, D): the embedding of a picture whose every number is 0 to the image encoder."""

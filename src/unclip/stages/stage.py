@@ -72,7 +72,7 @@ class Sampling(Config):
         "auto", description="repaint does not show the network what is known"
     )
 
-    def merge(self, changes: dict[str, Any]) -> Sampling:
+    def merge(self, changes: dict[str, Any]) -> Self:
         """A copy with the settings in `changes` that are not None. Raises UsageError.
 
         Another sampler comes with its own eta: DDPM with DDIM's 0 would never add noise.
@@ -81,7 +81,7 @@ class Sampling(Config):
         kept = self.dump()
         if known.get("sampler", self.sampler) != self.sampler:
             del kept["eta"]
-        return Sampling.parse({**kept, **known}, "sampling")
+        return type(self).parse({**kept, **known}, "sampling")
 
 
 class StageConfig(Config):

@@ -1,0 +1,266 @@
+"""What diffusers' folders of latent diffusion have in common: autoencoders and schedulers.
+
+No adapter by itself: Stable Diffusion's and Kandinsky's are made of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from ..diffusion.schedule import Cosine, Linear, ScaledLinear
+from ..errors import CheckpointError
+from ..nn.autoencoder import AutoencoderConfig
+from ..stages.latent_decoder import LatentSampling
+from ._diffusers import settings, weights
+from .archive import Tensors
+from .format import need
+from .keymap import KeyMap, joined, same, under
+
+S = TypeVar("S", bound=LatentSampling)
+SCHEDULER = "scheduler_config.json"
+SAMPLERS = {
+    "DDPMScheduler": "ddpm",
+    "DPMSolverMultistepScheduler": "dpmpp_2m",
+    "EulerDiscreteScheduler": "euler",
+    "HeunDiscreteScheduler": "heun",
+    "UniPCMultistepScheduler": "unipc",
+}
+"""Where ours is the same method. Any other scheduler is drawn with DDIM."""
+
+VARIANCES = ("fixed_small", "fixed_small_log", "learned_range")
+"""Of an ancestral sampler: the posterior's, however it is written, or what is learnt of it."""
+
+LINSPACED = ("EulerDiscreteScheduler", "HeunDiscreteScheduler", "DPMSolverMultistepScheduler")
+"""Schedulers that space their steps from end to end unless told otherwise."""
+
+AUTOENCODER_DEFAULTS: dict[str, Any] = {
+    "in_channels": 3,
+    "out_channels": 3,
+    "down_block_types": ["DownEncoderBlock2D"],
+    "up_block_types": ["UpDecoderBlock2D"],
+    "block_out_channels": [64],
+    "layers_per_block": 1,
+    "latent_channels": 4,
+    "norm_num_groups": 32,
+    "scaling_factor": 0.18215,
+}
+"""Of AutoencoderKL: its older files leave out what does not differ."""
+
+OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+"""What an autoencoder's attention was called once, and is now."""
+
+
+# schedulers ---------------------------------------------------------------------------------------
+
+
+def schedule_of(folder: Path) -> Cosine | Linear | ScaledLinear:
+    """The noise schedule of any of diffusers' schedulers. Raises CheckpointError."""
+    values, file = settings(folder, SCHEDULER), folder / SCHEDULER
+    need(
+        values,
+        file,
+        trained_betas=None,
+        rescale_betas_zero_snr=False,
+        beta_schedule=("linear", "scaled_linear", "squaredcos_cap_v2"),
+    )
+    kind, steps = values.get("beta_schedule", "linear"), values.get("num_train_timesteps", 1000)
+    ends = _class(values) in ("DDIMScheduler", "PNDMScheduler")
+    ends = ends and not values.get("set_alpha_to_one", True)
+    last: Literal["clean", "first"] = "first" if ends else "clean"
+    if kind == "squaredcos_cap_v2":
+        return Cosine(steps=steps, last=last)
+    start, end = values.get("beta_start", 1e-4), values.get("beta_end", 0.02)
+    if kind == "scaled_linear":
+        return ScaledLinear(steps=steps, last=last, beta_start=start, beta_end=end)
+    scale = steps / 1000  # ours are those of 1000 steps, however many there are
+    return Linear(steps=steps, last=last, beta_start=start * scale, beta_end=end * scale)
+
+
+def sampling_of(folder: Path, defaults: S) -> S:
+    """The defaults with what a scheduler says of its method, its steps and clipping.
+
+    Raises:
+        CheckpointError: it does something that is not known here.
+    """
+    values, file = settings(folder, SCHEDULER), folder / SCHEDULER
+    sampler = SAMPLERS.get(_class(values), "ddim")
+    if sampler == "ddpm":
+        need(values, file, variance_type=VARIANCES)
+    changes: dict[str, Any] = {"sampler": sampler, "spacing": _spacing(values, file)}
+    if values.get("thresholding", False):
+        need(values, file, dynamic_thresholding_ratio=0.995)
+        ceiling = values.get("sample_max_value", 1.0)
+        changes |= {"threshold": "dynamic"} if ceiling is None else {"ceiling": ceiling}
+    elif values.get("clip_sample", _class(values) in ("DDIMScheduler", "DDPMScheduler")):
+        changes |= {"threshold": "clamp", "limit": values.get("clip_sample_range", 1.0)}
+    return defaults.merge(changes)
+
+
+def _spacing(values: Mapping[str, Any], file: Path) -> str:
+    """Ours for `timestep_spacing` and `steps_offset`."""
+    if values.get("use_karras_sigmas", False):
+        return "karras"
+    usual = "linspace" if _class(values) in LINSPACED else "leading"
+    need(values, file, timestep_spacing=("leading", "trailing", "linspace"), steps_offset=(0, 1))
+    spacing = str(values.get("timestep_spacing", usual))
+    if spacing == "leading" and values.get("steps_offset", 0):
+        return "leading_after"
+    return {"linspace": "uniform"}.get(spacing, spacing)
+
+
+def sampler_note(folder: Path) -> tuple[str, ...]:
+    """What to say where the published sampler is another than the one used here."""
+    name = _class(settings(folder, SCHEDULER))
+    if name in SAMPLERS or name == "DDIMScheduler":
+        return ()
+    return (f"published with {name}; drawn with DDIM here, or what you choose",)
+
+
+def _class(values: Mapping[str, Any]) -> str:
+    return str(values.get("_class_name", "")).removeprefix("Flax")
+
+
+# autoencoders -------------------------------------------------------------------------------------
+
+
+def autoencoder_config(values: Mapping[str, Any], file: Path) -> AutoencoderConfig:
+    """What an `AutoencoderKL` or a `VQModel` describes. Raises CheckpointError."""
+    need(
+        values,
+        file,
+        _class_name=("AutoencoderKL", "VQModel"),
+        act_fn="silu",
+        mid_block_add_attention=True,
+        use_quant_conv=True,
+        use_post_quant_conv=True,
+        shift_factor=(None, 0.0),
+        latents_mean=None,
+        latents_std=None,
+        lookup_from_codebook=False,
+        norm_type=("group", "spatial"),
+    )
+    values = {**AUTOENCODER_DEFAULTS, **values}
+    need(values, file, out_channels=values["in_channels"])
+    vq = values.get("_class_name") == "VQModel"
+    return AutoencoderConfig(
+        image_channels=values["in_channels"],
+        latent_channels=values["latent_channels"],
+        channels=tuple(values["block_out_channels"]),
+        depth=values["layers_per_block"],
+        groups=values["norm_num_groups"],
+        attention=_attending(values, file),
+        spatial=values.get("norm_type") == "spatial",
+        # a codebook's latents are diffused as they are, whatever the file says of a factor
+        scale=1.0 if vq else values["scaling_factor"],
+        output="latents" if vq else "mean",
+        codes=values.get("num_vq_embeddings", 256) if vq else 0,
+        code_channels=(values.get("vq_embed_dim") or 0) if vq else 0,
+    )
+
+
+def _attending(values: Mapping[str, Any], file: Path) -> tuple[int, ...]:
+    """The levels with attention, which the way back must mirror."""
+    known = {"DownEncoderBlock2D": False, "AttnDownEncoderBlock2D": True}
+    names = list(values["down_block_types"])
+    for name in names:
+        if name not in known:
+            raise CheckpointError(f"{file}: down_block_types: {name} is not read")
+    attends = [known[name] for name in names]
+    mirror = ["AttnUpDecoderBlock2D" if one else "UpDecoderBlock2D" for one in attends[::-1]]
+    if list(values["up_block_types"]) != mirror or len(names) != len(values["block_out_channels"]):
+        raise CheckpointError(f"{file}: up_block_types do not mirror down_block_types")
+    return tuple(level for level, one in enumerate(attends) if one)
+
+
+def autoencoder_tensors(folder: Path) -> Tensors:
+    """The weights of an autoencoder, by today's names. Raises CheckpointError."""
+    tensors = weights(folder)
+    return Tensors({_today(k): v for k, v in tensors._entries.items()}, tensors._where)
+
+
+def _today(name: str) -> str:
+    old = re.fullmatch(r"(.*\.attentions\.\d+)\.(\w+)\.(weight|bias)", name)
+    if old is None or old[2] not in OLD_ATTENTION:
+        return name
+    return f"{old[1]}.{OLD_ATTENTION[old[2]]}.{old[3]}"
+
+
+def autoencoder_table(config: AutoencoderConfig) -> KeyMap:
+    """Names of an `AutoencoderKL` or a `VQModel`."""
+    table = same("quant", "quant_conv") | same("post_quant", "post_quant_conv")
+    if config.codes:
+        table |= same("codebook", "quantize.embedding", "weight")
+    for half, way in (("encoder", "down"), ("decoder", "up")):
+        spatial = config.spatial and half == "decoder"
+        part = same("conv_in", "conv_in") | same("conv_out", "conv_out")
+        part |= _norm("norm_out", "conv_norm_out", spatial)
+        places = _down(config) if way == "down" else _up(config)
+        for place, (kind, name, has_skip) in enumerate(places):
+            part |= _module(kind, f"layers.{place}", name, has_skip, spatial)
+        table |= under(half, half, part)
+    return table
+
+
+Place = tuple[str, str, bool]
+"""What a layer is (block, attention, resample), its foreign name, whether its block has a skip."""
+
+
+def _down(config: AutoencoderConfig) -> Iterator[Place]:
+    before = config.channels[0]
+    for level, width in enumerate(config.channels):
+        if level:
+            yield "resample", f"down_blocks.{level - 1}.downsamplers.0", False
+        yield from _level(config, f"down_blocks.{level}", level, before, config.depth)
+        before = width
+    yield from _middle()
+
+
+def _up(config: AutoencoderConfig) -> Iterator[Place]:
+    yield from _middle()
+    before, levels = config.channels[-1], len(config.channels)
+    for block, level in enumerate(reversed(range(levels))):
+        yield from _level(config, f"up_blocks.{block}", level, before, config.depth + 1)
+        before = config.channels[level]
+        if level:
+            yield "resample", f"up_blocks.{block}.upsamplers.0", False
+
+
+def _level(
+    config: AutoencoderConfig, block: str, level: int, before: int, depth: int
+) -> Iterator[Place]:
+    for layer in range(depth):
+        has_skip = layer == 0 and before != config.channels[level]
+        yield "block", f"{block}.resnets.{layer}", has_skip
+        if level in config.attention:
+            yield "attention", f"{block}.attentions.{layer}", False
+
+
+def _middle() -> Iterator[Place]:
+    yield "block", "mid_block.resnets.0", False
+    yield "attention", "mid_block.attentions.0", False
+    yield "block", "mid_block.resnets.1", False
+
+
+def _module(kind: str, ours: str, theirs: str, has_skip: bool, spatial: bool) -> KeyMap:
+    if kind == "resample":
+        return same(f"{ours}.conv", f"{theirs}.conv")
+    if kind == "attention":
+        norm = "spatial_norm" if spatial else "group_norm"
+        table = _norm(f"{ours}.norm", f"{theirs}.{norm}", spatial)
+        table |= joined(f"{ours}.qkv", [f"{theirs}.to_{one}" for one in "qkv"])
+        return table | same(f"{ours}.proj", f"{theirs}.to_out.0")
+    table = same(f"{ours}.conv1", f"{theirs}.conv1") | same(f"{ours}.conv2", f"{theirs}.conv2")
+    table |= _norm(f"{ours}.norm1", f"{theirs}.norm1", spatial)
+    table |= _norm(f"{ours}.norm2", f"{theirs}.norm2", spatial)
+    return table | (same(f"{ours}.skip", f"{theirs}.conv_shortcut") if has_skip else {})
+
+
+def _norm(ours: str, theirs: str, spatial: bool) -> KeyMap:
+    if not spatial:
+        return same(ours, theirs)
+    table = same(f"{ours}.norm", f"{theirs}.norm_layer")
+    table |= same(f"{ours}.scale", f"{theirs}.conv_y")
+    return table | same(f"{ours}.shift", f"{theirs}.conv_b")

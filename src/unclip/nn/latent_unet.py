@@ -1,0 +1,350 @@
+"""The U-Net of latent diffusion, with transformer blocks that look at a text.
+
+High-Resolution Image Synthesis with Latent Diffusion Models (arXiv 2112.10752, section 3.3 and
+appendix E.2.1). Stable unCLIP adds z_i to the timestep embedding, as DALL·E 2 does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..config import Config
+from ..types import Cond
+from .autoencoder import laid_out
+from .layers import TimestepMlp, select, timestep_embedding, zero
+from .text import TextConfig, TextEncoder
+
+
+class LatentUNetConfig(Config):
+    """Size and conditions of the U-Net."""
+
+    image_size: int = Field(gt=0, description="side of the latents it was trained on")
+    in_channels: int = Field(4, gt=0)
+    out_channels: int = Field(4, gt=0)
+    channels: tuple[int, ...] = Field(min_length=1, description="of each level, large to small")
+    depth: int = Field(2, ge=1, description="residual blocks a level; the way back has one more")
+    attention: tuple[int, ...] = Field(
+        (), description="levels with transformers, beside the middle"
+    )
+    heads: tuple[int, ...] = Field(min_length=1, description="of each level's attention")
+    layers: int = Field(1, ge=1, description="blocks of each transformer")
+    text: TextConfig
+    pad_id: int = Field(0, ge=0, description="token that stands for padding; it is read like any")
+    empty: tuple[int, ...] = Field((), description="tokens of the empty text, which is the null")
+    embed_dim: int = Field(0, ge=0, description="width of z_i; 0 is none")
+    groups: int = Field(32, gt=0, description="of the norms")
+    eps: float = Field(1e-5, gt=0, description="of the residual blocks' norms")
+
+    @model_validator(mode="after")
+    def _levels_fit(self) -> LatentUNetConfig:
+        if len(self.heads) != len(self.channels):
+            raise ValueError(f"heads {self.heads} are not one a level of channels {self.channels}")
+        for channels, heads in zip(self.channels, self.heads, strict=True):
+            if channels % heads or channels % self.groups:
+                raise ValueError(
+                    f"channels {channels} is not a multiple of its heads {heads} "
+                    f"and of groups {self.groups}"
+                )
+        if len(self.empty) > self.text.context:
+            raise ValueError(f"empty {self.empty} is longer than {self.text.context} tokens")
+        if self.image_size % self.unit:
+            raise ValueError(f"image_size {self.image_size} is not a multiple of {self.unit}")
+        return self
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Fields of Cond that tell it what to draw."""
+        image = {"image_embed"} if self.embed_dim else set()
+        return frozenset({"text_tokens", "text_mask"} | image)
+
+    @property
+    def unit(self) -> int:
+        """Every side is a multiple of this, as it is halved between levels."""
+        return int(2 ** (len(self.channels) - 1))
+
+
+@dataclass(frozen=True)
+class LatentEncoded:
+    """What the U-Net makes of its condition, once a prompt.
+
+    `vector` (B, 4·C) or None is added to the timestep embedding; `context` holds the text's keys
+    and values for each transformer block in order, (B, heads, L, 2·head_dim) each.
+    """
+
+    vector: Tensor | None
+    context: tuple[Tensor, ...]
+
+
+class ResBlock(nn.Module):
+    """Norm, SiLU, convolution twice; the timestep is added before the second norm."""
+
+    def __init__(self, config: LatentUNetConfig, cin: int, cout: int) -> None:
+        super().__init__()
+        self.norm1 = nn.GroupNorm(config.groups, cin, eps=config.eps)
+        self.conv1 = nn.Conv2d(cin, cout, 3, padding=1)
+        self.emb = nn.Linear(4 * config.channels[0], cout)
+        self.norm2 = nn.GroupNorm(config.groups, cout, eps=config.eps)
+        self.conv2 = zero(nn.Conv2d(cout, cout, 3, padding=1))
+        self.skip = nn.Conv2d(cin, cout, 1) if cin != cout else nn.Identity()
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        """(B, cin, H, W), (B, 4·C) after its SiLU -> (B, cout, H, W)."""
+        h = self.conv1(F.silu(self.norm1(x)))
+        h = h + self.emb(emb)[:, :, None, None]
+        h = self.conv2(F.silu(self.norm2(h)))
+        out: Tensor = self.skip(x) + h
+        return out
+
+
+class GatedMlp(nn.Module):
+    """GEGLU (arXiv 2002.05202): four times the width, each number gated by another."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, 8 * width)
+        self.fc2 = nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, C) -> (B, N, C)."""
+        value, gate = self.fc1(x).chunk(2, dim=-1)
+        out: Tensor = self.fc2(value * F.gelu(gate))
+        return out
+
+
+class TransformerBlock(nn.Module):
+    """Attention to itself, to the text, then a gated MLP; a norm before each."""
+
+    def __init__(self, width: int, heads: int, context_dim: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1 = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.proj1 = nn.Linear(width, width)
+        self.norm2 = nn.LayerNorm(width)
+        self.q = nn.Linear(width, width, bias=False)
+        self.kv = nn.Linear(context_dim, 2 * width, bias=False)
+        self.proj2 = nn.Linear(width, width)
+        self.norm3 = nn.LayerNorm(width)
+        self.mlp = GatedMlp(width)
+
+    def keys_values(self, context: Tensor) -> Tensor:
+        """(B, L, context_dim) -> (B, heads, L, 2·head_dim), the same at every step."""
+        k, v = self.kv(context).chunk(2, dim=2)
+        return torch.cat([self._split(k), self._split(v)], dim=3)
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        """(B, N, C) and the text's keys and values -> (B, N, C)."""
+        q, k, v = (self._split(one) for one in self.qkv(self.norm1(x)).chunk(3, dim=2))
+        x = x + self.proj1(_attend(q, k, v))
+        k, v = context.chunk(2, dim=3)
+        x = x + self.proj2(_attend(self._split(self.q(self.norm2(x))), k, v))
+        out: Tensor = x + self.mlp(self.norm3(x))
+        return out
+
+    def _split(self, x: Tensor) -> Tensor:
+        """(B, N, C) -> (B, heads, N, head_dim)."""
+        return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
+
+
+class SpatialTransformer(nn.Module):
+    """Transformer blocks over the places of a picture, as a residual."""
+
+    def __init__(self, config: LatentUNetConfig, channels: int, heads: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(config.groups, channels, eps=1e-6)
+        # a 1x1 convolution is a linear layer: it is slow as a convolution in float32 on a CPU
+        self.proj_in = nn.Linear(channels, channels)
+        self.blocks = nn.ModuleList(
+            TransformerBlock(channels, heads, config.text.width) for _ in range(config.layers)
+        )
+        self.proj_out = zero(nn.Linear(channels, channels))
+
+    def forward(self, x: Tensor, context: Iterator[Tensor]) -> Tensor:
+        """(B, C, H, W) and the next keys and values -> (B, C, H, W)."""
+        h = self.proj_in(self.norm(x).permute(0, 2, 3, 1).flatten(1, 2))  # (B, H·W, C)
+        for block in self.blocks:
+            h = block(h, next(context))
+        h = self.proj_out(h).view(len(x), *x.shape[2:], x.shape[1])
+        out: Tensor = x + h.permute(0, 3, 1, 2)
+        return out
+
+
+class Resample(nn.Module):
+    """Half the side by a strided convolution, or twice by repeating pixels before one."""
+
+    def __init__(self, channels: int, up: bool) -> None:
+        super().__init__()
+        self.up = up
+        self.conv = nn.Conv2d(channels, channels, 3, stride=1 if up else 2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H', W')."""
+        if self.up:
+            x = F.interpolate(x, scale_factor=2.0, mode="nearest")
+        out: Tensor = self.conv(x)
+        return out
+
+
+class Layer(nn.Module):
+    """A residual block and, on levels that have it, a transformer."""
+
+    def __init__(self, config: LatentUNetConfig, cin: int, level: int, attend: bool) -> None:
+        super().__init__()
+        channels = config.channels[level]
+        self.block = ResBlock(config, cin, channels)
+        self.attention = (
+            SpatialTransformer(config, channels, config.heads[level]) if attend else None
+        )
+
+    def forward(self, x: Tensor, emb: Tensor, context: Iterator[Tensor]) -> Tensor:
+        """(B, cin, H, W), (B, 4·C), the next keys and values -> (B, cout, H, W)."""
+        out: Tensor = self.block(x, emb)
+        return out if self.attention is None else self.attention(out, context)
+
+
+class ImageVector(nn.Module):
+    """z_i and how much it was noised, for the timestep embedding (Stable unCLIP).
+
+    `mean` and `std` (D,) whiten z_i before it is noised.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, embed_dim: int, width: int) -> None:
+        super().__init__()
+        self.embed_dim = embed_dim
+        self.register_buffer("mean", torch.zeros(embed_dim))
+        self.register_buffer("std", torch.ones(embed_dim))
+        self.fc1 = nn.Linear(2 * embed_dim, width)
+        self.fc2 = nn.Linear(width, width)
+
+    def noised(self, z_i: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """(B, D) alpha·z_i + sigma·noise in the space where z_i is white."""
+        mean, std = self.mean.float(), self.std.float()
+        return (alpha * (z_i - mean) / std + sigma * noise) * std + mean
+
+    def features(self, z_i: Tensor, t: Tensor) -> Tensor:
+        """(B, D) and the timesteps it was noised to (B,) -> (B, 2·D)."""
+        return torch.cat([z_i.float(), timestep_embedding(t, self.embed_dim)], dim=1)
+
+    def forward(self, z_i: Tensor, keep: Tensor | None) -> Tensor:
+        """(B, D), or (B, 2·D) features; those not kept are all zeros -> (B, width)."""
+        if z_i.shape[1] == self.embed_dim:
+            z_i = self.features(z_i, z_i.new_zeros(len(z_i)))
+        z_i = select(keep, z_i, torch.zeros_like(z_i[0])).to(self.fc1.weight.dtype)
+        out: Tensor = self.fc2(F.silu(self.fc1(z_i)))
+        return out
+
+
+class LatentUNet(nn.Module):
+    """The whole network, with its text encoder.
+
+    `encode` does the work of a prompt, `forward` that of a step.
+    """
+
+    def __init__(self, config: LatentUNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        first, emb = config.channels[0], 4 * config.channels[0]
+        self.time = TimestepMlp(first, emb)
+        self.text = TextEncoder(config.text, causal=True)
+        if config.embed_dim:
+            self.image = ImageVector(config.embed_dim, emb)
+        self.conv_in = nn.Conv2d(config.in_channels, first, 3, padding=1)
+        skips = self._build_down()
+        self._build_up(skips)
+        self.norm_out = nn.GroupNorm(config.groups, first, eps=config.eps)
+        self.conv_out = zero(nn.Conv2d(first, config.out_channels, 3, padding=1))
+
+    def _build_down(self) -> list[int]:
+        """Make the way down and the middle; return the channels of each skip connection."""
+        config = self.config
+        self.down = nn.ModuleList()
+        channels, skips, last = config.channels[0], [config.channels[0]], len(config.channels) - 1
+        for level, width in enumerate(config.channels):
+            for _ in range(config.depth):
+                self.down.append(Layer(config, channels, level, level in config.attention))
+                channels = width
+                skips.append(channels)
+            if level < last:
+                self.down.append(Resample(channels, up=False))
+                skips.append(channels)
+        self.middle = nn.ModuleList(
+            [Layer(config, channels, last, True), Layer(config, channels, last, False)]
+        )
+        return skips
+
+    def _build_up(self, skips: list[int]) -> None:
+        config = self.config
+        self.up = nn.ModuleList()
+        channels = skips[-1]
+        for level, width in reversed(list(enumerate(config.channels))):
+            for _ in range(config.depth + 1):
+                cin = channels + skips.pop()
+                self.up.append(Layer(config, cin, level, level in config.attention))
+                channels = width
+            if level:
+                self.up.append(Resample(channels, up=True))
+
+    def encode(self, cond: Cond) -> LatentEncoded:
+        """All that depends on the condition alone.
+
+        Reads `text_tokens` and `text_mask`; where the network is conditional on it `image_embed`,
+        which is (B, D) as CLIP gives it, or (B, 2·D) as `ImageVector.features` makes it of that.
+        """
+        # a prompt stands in several rows when several pictures are drawn of it
+        tokens, rows = torch.unique(self._tokens(cond), dim=0, return_inverse=True)
+        everything = torch.ones_like(tokens, dtype=torch.bool)
+        context = self.text(tokens, everything)  # (prompts, N, W')
+        vector = None
+        if self.config.embed_dim:
+            assert cond.image_embed is not None
+            vector = self.image(cond.image_embed, cond.keep_image)
+        keys_values = [block.keys_values(context)[rows] for block in self.blocks()]
+        return LatentEncoded(vector, tuple(keys_values))
+
+    def _tokens(self, cond: Cond) -> Tensor:
+        """(B, N): padding, and the empty text for those that are hidden, as the file wants it."""
+        assert cond.text_tokens is not None and cond.text_mask is not None
+        tokens = cond.text_tokens.where(cond.text_mask, self.config.pad_id)
+        empty = tokens.new_full(tokens.shape[1:], self.config.pad_id)
+        empty[: len(self.config.empty)] = tokens.new_tensor(self.config.empty)
+        return select(cond.keep_text, tokens, empty)
+
+    def blocks(self) -> Iterator[TransformerBlock]:
+        """Transformer blocks in the order they run."""
+        for module in (*self.down.modules(), *self.middle.modules(), *self.up.modules()):
+            if isinstance(module, TransformerBlock):
+                yield module
+
+    def forward(self, x: Tensor, t: Tensor, encoded: LatentEncoded) -> Tensor:
+        """(B, C, H, W) noisy latents, (B,) timestep -> (B, out_channels, H, W)."""
+        emb = self.time(t)
+        emb = F.silu(emb if encoded.vector is None else emb + encoded.vector)
+        context = iter(encoded.context)
+        h = self.conv_in(laid_out(x))
+        skips = [h]
+        for layer in self.down:
+            h = layer(h, emb, context) if isinstance(layer, Layer) else layer(h)
+            skips.append(h)
+        for layer in self.middle:
+            h = layer(h, emb, context)
+        for layer in self.up:
+            if isinstance(layer, Layer):
+                h = layer(torch.cat([h, skips.pop()], dim=1), emb, context)
+            else:
+                h = layer(h)
+        out: Tensor = self.conv_out(F.silu(self.norm_out(h)))
+        return out
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """(B, heads, N, head_dim) and keys and values -> (B, N, C)."""
+    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
