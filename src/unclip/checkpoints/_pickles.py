@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import pickletools
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -79,6 +80,13 @@ class _Machine:
         self.memo: dict[int, Any] = {}
 
     def run(self, stream: BinaryIO) -> Any:
+        """What the pickle leaves on the stack. Raises CheckpointError, EOFError or ValueError."""
+        with warnings.catch_warnings():
+            # pickletools reads old texts by rules of Python's own, which warn of damaged ones
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return self._run(stream)
+
+    def _run(self, stream: BinaryIO) -> Any:
         for opcode, arg, _ in pickletools.genops(stream):
             name = opcode.name
             if name in _LITERALS:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -150,6 +151,31 @@ def translate(tensors: Mapping[str, Tensor], table: KeyMap) -> Iterator[tuple[st
         yield name, _ours([tensors[source] for source in take.sources], take)
 
 
+class Translated:
+    """A file's tensors under our names; each is read when it is asked for."""
+
+    def __init__(
+        self, tensors: Tensors, table: KeyMap, shapes: Mapping[str, tuple[int, ...]]
+    ) -> None:
+        self._tensors, self._table, self._shapes = tensors, table, dict(shapes)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._shapes)
+
+    def __getitem__(self, name: str) -> Tensor:
+        """Read one. Raises CheckpointError where its file has gone bad."""
+        return next(translate(self._tensors, {name: self._table[name]}))[1]
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Its shape; nothing is read."""
+        return self._shapes[name]
+
+    def dtype(self, name: str) -> torch.dtype:
+        """The type of its numbers, of several the one that holds them all; nothing is read."""
+        types = [self._tensors.dtype(source) for source in self._table[name].sources]
+        return reduce(torch.promote_types, types)
+
+
 def translate_back(
     ours: Mapping[str, Tensor], table: KeyMap, shapes: Mapping[str, tuple[int, ...]]
 ) -> Iterator[tuple[str, Tensor]]:
@@ -169,3 +195,43 @@ def translate_back(
         parts = torch.split(value, sizes) if len(sizes) > 1 else [value]
         for source, part in zip(take.sources, parts, strict=True):
             yield source, part.contiguous()
+
+
+class TranslatedBack:
+    """Our tensors under foreign names, of a table whose changes of layout have a way back."""
+
+    def __init__(self, ours: Translated, table: KeyMap) -> None:
+        self._ours, self._table = ours, table
+        self._owners: dict[str, str] = {}
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._last: tuple[str, dict[str, Tensor]] = ("", {})
+        for name in table:
+            empty = torch.empty(ours.shape(name), device="meta")
+            for source, value in self._parts(name, empty).items():
+                self._owners[source], self._shapes[source] = name, tuple(value.shape)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._owners)
+
+    def __getitem__(self, source: str) -> Tensor:
+        """Read one. Those that are one tensor of ours are read once if asked for in a row."""
+        name = self._owners[source]
+        if name != self._last[0]:
+            self._last = (name, self._parts(name, self._ours[name]))
+        return self._last[1][source]
+
+    def shape(self, source: str) -> tuple[int, ...]:
+        """Its shape; nothing is read."""
+        return self._shapes[source]
+
+    def dtype(self, source: str) -> torch.dtype:
+        """The type of its numbers; nothing is read."""
+        return self._ours.dtype(self._owners[source])
+
+    def _parts(self, name: str, value: Tensor) -> dict[str, Tensor]:
+        """What one of ours is there. Those that are joined here are all of one size there."""
+        take = self._table[name]
+        assert take.back or not take.there, f"{name} has no way back"
+        share = (len(value) // len(take.sources),) if value.ndim else ()
+        shapes = dict.fromkeys(take.sources, (*share, *value.shape[1:]))
+        return dict(translate_back({name: value}, {name: take}, shapes))

@@ -23,7 +23,9 @@ from ..errors import CheckpointError
 from ..files import atomic_folder, write_json
 from ..nn.tokenizer import Tokenizer
 from ..stages import STAGES, Stage
+from ..stages.clip import ClipStageConfig
 from .archive import open_tensors
+from .clip import completed
 from .format import Format, Model, Options, Part, Plan, read_json
 from .tensors import cast, save_tensors, sha256
 
@@ -46,6 +48,7 @@ class Manifest(Config):
     tokenizer: TokenizerEntry
     files: dict[str, str] = Field(description="path in the folder -> SHA-256")
     prior: str | None = Field(None, description="the stage that makes z_i unless another is named")
+    licence: str = Field("", description="of the weights, where it is known")
 
     @model_validator(mode="after")
     def _prior_is_there(self) -> Self:
@@ -54,9 +57,12 @@ class Manifest(Config):
         return self
 
     def dump(self) -> dict[str, Any]:
-        """Without `prior` where it is not given, as models were before there were several."""
-        values = super().dump()
-        return values if self.prior else {k: v for k, v in values.items() if k != "prior"}
+        """Without what is not given, as models were before there was such a thing."""
+        return {
+            key: value
+            for key, value in super().dump().items()
+            if value or key not in ("prior", "licence")
+        }
 
     @property
     def hash(self) -> str:
@@ -145,19 +151,27 @@ def save_model(
 
 
 def write_manifest(
-    folder: Path, name: str, stages: Sequence[str], context: int, prior: str | None = None
+    folder: Path,
+    name: str,
+    stages: Sequence[str],
+    context: int,
+    prior: str | None = None,
+    licence: str = "",
+    known: Mapping[Path, str] | None = None,
 ) -> Manifest:
-    """Hash what is in `folder` and write its model.json."""
+    """Hash what is in `folder` and write its model.json; hashes that are `known` are believed."""
     files = [folder / "tokenizer.json"]
     for stage in stages:
         files += sorted(file for file in (folder / stage).iterdir() if file.is_file())
+    known = known or {}
     manifest = Manifest(
         format=VERSION,
         name=name,
         stages=tuple(stages),
         tokenizer=TokenizerEntry(context=context),
-        files={file.relative_to(folder).as_posix(): sha256(file) for file in files},
+        files={f.relative_to(folder).as_posix(): known.get(f) or sha256(f) for f in files},
         prior=prior,
+        licence=licence,
     )
     write_json(folder / "model.json", manifest.dump())
     return manifest
@@ -188,15 +202,21 @@ class Native(Format):
         """See `Format`."""
         manifest = read_manifest(path)
         file, context = path / manifest.tokenizer.file, manifest.tokenizer.context
+        parts = {name: part(path, name) for name in manifest.stages}
+        if options.clip:
+            for name, one in parts.items():
+                is_clip = isinstance(one.config, ClipStageConfig)
+                parts[name] = completed(one, options.clip) if is_clip else one
+        card = "see its README.md" if (path / "README.md").is_file() else ""
         return Plan(
             name=manifest.name,
             family=self.name,
             where=path,
-            parts={name: part(path, name) for name in manifest.stages},
+            parts=parts,
             read_tokenizer=lambda: Tokenizer.load(file, context),
             prior=manifest.prior,
-            licence="see its README.md" if (path / "README.md").is_file() else "",
-            hash=manifest.hash,
+            licence=manifest.licence or card,
+            hash="" if options.clip else manifest.hash,
         )
 
 

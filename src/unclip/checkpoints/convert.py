@@ -1,0 +1,192 @@
+"""Models of any format written anew: to this package's own folders, or to a diffusers folder.
+
+One stage after the other and one tensor after the other: a stage is never in memory whole.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+
+from .._version import __version__
+from ..errors import OutputError, UsageError
+from ..files import atomic_folder, write_json, write_text
+from . import _to_diffusers
+from .format import Plan
+from .native import Manifest, write_manifest
+from .tensors import Cast, stream_tensors
+
+SHARD_BYTES = 2 * 10**9
+"""Largest weights file of a converted model."""
+OWN_CARD = "README.md"
+LICENCE_BYTES = 2**20
+"""Longest file that is taken for a licence."""
+
+OnProgress = Callable[[int, int], None]
+"""Bytes written, and bytes in all."""
+
+
+def convert(
+    plan: Plan,
+    target: Path,
+    dtype: torch.dtype | None = None,
+    *,
+    shard_bytes: int = SHARD_BYTES,
+    origin: str = "",
+    on_progress: OnProgress | None = None,
+) -> Manifest:
+    """Write a model as a folder of this package, whole or not at all.
+
+    Args:
+        plan: the model.
+        target: the folder, which takes the place of what is there (see `check_target`).
+        dtype: number format of the weights; each tensor's own if left out.
+        shard_bytes: largest weights file, but for a single larger tensor.
+        origin: where it came from, for the card.
+        on_progress: told after each tensor.
+
+    Raises:
+        CheckpointError: a file of the model is damaged, or does not fit its network.
+        OutputError: the folder cannot be written, or its disk has no room for it.
+    """
+    stages = {
+        name: Cast(part.translated(plan.place_of(name)), dtype) for name, part in plan.parts.items()
+    }
+    tokenizer = plan.read_tokenizer()
+    told = _counted(stages, target, on_progress)
+    with atomic_folder(target) as beside:
+        tokenizer.save(beside / "tokenizer.json")
+        known: dict[Path, str] = {}
+        for name, tensors in stages.items():
+            folder = beside / name
+            folder.mkdir()
+            write_json(folder / "config.json", plan.parts[name].config.dump())
+            digests = stream_tensors(folder, "weights", tensors, shard_bytes, told)
+            known |= {folder / file: digest for file, digest in digests.items()}
+        write_text(beside / OWN_CARD, card(plan, stages, origin))
+        copy_licence(plan.where, beside)
+        context = tokenizer.context
+        return write_manifest(
+            beside, plan.name, list(stages), context, plan.prior, plan.licence, known
+        )
+
+
+def to_diffusers(
+    plan: Plan,
+    target: Path,
+    dtype: torch.dtype | None = None,
+    *,
+    origin: str = "",
+    on_progress: OnProgress | None = None,
+) -> str:
+    """Write a model of Karlo's shape as a folder that diffusers 0.33.1 loads.
+
+    Args and errors: see `convert`.
+
+    Returns:
+        The class of its pipeline.
+
+    Raises:
+        UsageError: diffusers has no pipeline for a model of this shape.
+    """
+    with atomic_folder(target) as beside:  # settings first: they say whether it can be done at all
+        components = _to_diffusers.write_settings(plan, beside)
+        stages = {name: part.translated(plan.place_of(name)) for name, part in plan.parts.items()}
+        lazy = {one.folder: Cast(one.back(stages[one.stage]), dtype) for one in components}
+        told = _counted(lazy, target, on_progress)
+        for one in components:
+            stream_tensors(beside / one.folder, one.file, lazy[one.folder], None, told)
+        own = {name: Cast(tensors, dtype) for name, tensors in stages.items()}
+        write_text(beside / OWN_CARD, card(plan, own, origin))
+        copy_licence(plan.where, beside)
+        return _to_diffusers.pipeline_of(plan)
+
+
+def check_target(target: Path, source: Path, force: bool = False) -> None:
+    """See that a converted model may be written to `target`, before any work is done.
+
+    Raises:
+        UsageError: it is the model itself, or in it, or around it.
+        OutputError: something else is there; a model is, and `force` is not said.
+    """
+    here, there = source.resolve(), target.resolve()
+    if here == there or here in there.parents or there in here.parents:
+        raise UsageError(f"{target} is the model {source} itself, in it or around it")
+    if target.is_file():
+        raise OutputError(f"{target} is a file; name a folder to write the model to")
+    if not target.is_dir() or not any(target.iterdir()):
+        return
+    if not any((target / file).is_file() for file in ("model.json", "model_index.json")):
+        raise OutputError(f"{target} holds something that is no model; name another folder")
+    if not force:
+        raise OutputError(f"{target} is a model already; --force replaces it")
+
+
+def card(plan: Plan, stages: Mapping[str, Cast], origin: str = "") -> str:
+    """The model card: where it came from, its licence, what it holds."""
+    lines = [
+        f"# {plan.name}",
+        "",
+        f"Converted from {origin or plan.where.name} ({plan.family}) by unclip {__version__}.",
+        "",
+        f"Licence: {plan.licence or 'not known; it is that of what this was converted from'}.",
+        "",
+        "| stage | kind | numbers | as |",
+        "|---|---|---|---|",
+    ]
+    for name, tensors in stages.items():
+        kinds = Counter[str]()
+        for key, size in tensors.sizes().items():
+            dtype = tensors.dtype(key)
+            kinds[str(dtype).removeprefix("torch.")] += size // dtype.itemsize
+        types = ", ".join(kind for kind, _ in kinds.most_common())
+        kind = plan.parts[name].config.kind
+        lines.append(f"| {name} | {kind} | {kinds.total():,} | {types} |")
+    lines += ["", *(f"- {note}" for note in plan.notes)] if plan.notes else []
+    return "\n".join(lines) + "\n" + _older_card(plan)
+
+
+def _older_card(plan: Plan) -> str:
+    """The card of a model that was this package's own already."""
+    file = plan.where / OWN_CARD
+    if not (plan.where / "model.json").is_file() or not file.is_file():
+        return ""
+    text = file.read_text(encoding="utf-8")
+    return "\nWhat it was converted from says of itself:\n\n" + _quoted(text)
+
+
+def _quoted(text: str) -> str:
+    return "".join(f"> {line}".rstrip() + "\n" for line in text.splitlines())
+
+
+def copy_licence(source: Path, target: Path) -> None:
+    """Take the licence's text along, where it lies in the model's own folder."""
+    for file in sorted(source.glob("LICEN[CS]E*")) if source.is_dir() else ():
+        if file.is_file() and file.stat().st_size <= LICENCE_BYTES:
+            shutil.copyfile(file, target / file.name)
+
+
+def _counted(
+    stages: Mapping[str, Cast], target: Path, on_progress: OnProgress | None
+) -> Callable[[int], None]:
+    """What to tell of each tensor's bytes. Raises OutputError where there is no room for all."""
+    total = sum(sum(tensors.sizes().values()) for tensors in stages.values())
+    place = next(one for one in (target.absolute(), *target.absolute().parents) if one.exists())
+    free = shutil.disk_usage(place).free
+    if free < total:
+        raise OutputError(
+            f"{target} would take {total / 1e9:.1f} GB; its disk has {free / 1e9:.1f} GB left"
+        )
+    done = 0
+
+    def told(count: int) -> None:
+        nonlocal done
+        done += count
+        if on_progress:
+            on_progress(done, total)
+
+    return told
