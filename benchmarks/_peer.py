@@ -15,12 +15,13 @@ from typing import Any
 
 import torch
 
+PROMPT = "a photo of a red fox in a snowy forest"
 Run = Callable[[int], Any]
 READY: dict[str, Callable[..., Run]] = {}
 
 
 def ready(fn: Callable[..., Run]) -> Callable[..., Run]:
-    """Register what makes something ready to be timed; gives what is timed, a function of a seed."""
+    """Register what makes something ready: it gives what is timed, a function of a seed."""
     READY[fn.__name__] = fn
     return fn
 
@@ -34,7 +35,7 @@ def karlo_ours(folder: str, steps: list[int], dtype: str, **settings: Any) -> Ru
 
     def run(seed: int) -> Any:
         return pipe.generate(
-            "a photo of a red fox in a snowy forest",
+            PROMPT,
             seed=seed,
             prior_steps=prior,
             steps=decoder,
@@ -55,12 +56,178 @@ def karlo_diffusers(folder: str, steps: list[int], dtype: str) -> Run:
 
     def run(seed: int) -> Any:
         return pipe(
-            "a photo of a red fox in a snowy forest",
+            PROMPT,
             generator=torch.Generator().manual_seed(seed),
             prior_num_inference_steps=prior,
             decoder_num_inference_steps=decoder,
             super_res_num_inference_steps=upsampler,
         ).images[0]
+
+    return run
+
+
+@ready
+def karlo_prior_ours(folder: str, steps: int, batch: int, dtype: str) -> Run:
+    import unclip
+    from unclip.rng import Rng
+
+    pipe = unclip.load(folder, "cpu", getattr(torch, dtype))
+    cond = pipe.clip("reading").encode_text(pipe.read([PROMPT] * batch))
+    prior: Any = pipe.stages["prior"]
+
+    def run(seed: int) -> Any:
+        return prior.draw(cond, Rng(list(range(seed, seed + batch))), {"steps": steps})
+
+    return run
+
+
+@ready
+@torch.no_grad()
+def karlo_prior_diffusers(folder: str, steps: int, batch: int, dtype: str) -> Run:
+    from diffusers import UnCLIPPipeline
+
+    pipe = UnCLIPPipeline.from_pretrained(folder, torch_dtype=getattr(torch, dtype))
+    embed, hidden, mask = pipe._encode_prompt(PROMPT, "cpu", batch, True)
+
+    @torch.no_grad()
+    def run(seed: int) -> Any:
+        scheduler = pipe.prior_scheduler
+        scheduler.set_timesteps(steps)
+        generator = torch.Generator().manual_seed(seed)
+        x = torch.randn(batch, embed.shape[1], generator=generator).to(embed.dtype)
+        for index, t in enumerate(scheduler.timesteps):
+            both = pipe.prior(
+                torch.cat([x, x]),
+                timestep=t,
+                proj_embedding=embed,
+                encoder_hidden_states=hidden,
+                attention_mask=mask,
+            ).predicted_image_embedding
+            without, given = both.chunk(2)
+            last = index + 1 == len(scheduler.timesteps)
+            before = None if last else scheduler.timesteps[index + 1]
+            x = scheduler.step(
+                without + 4.0 * (given - without), t, x, prev_timestep=before, generator=generator
+            ).prev_sample
+        return x
+
+    return run
+
+
+LAION_PRIOR = {"dim": 512, "depth": 6, "dim_head": 64, "heads": 8}
+LAION_UNET = {
+    "dim": 128,
+    "image_embed_dim": 512,
+    "text_embed_dim": 512,
+    "cond_dim": 128,
+    "channels": 3,
+    "dim_mults": (1, 2, 4, 8),
+    "cond_on_text_encodings": True,
+}
+"""The shapes of DALLE2-pytorch's README."""
+
+
+def _laion_prior(steps: int, context: int) -> dict[str, Any]:
+    net = {**LAION_PRIOR, "max_text_len": context}
+    return {"net": net, "image_embed_dim": 512, "timesteps": steps, "cond_drop_prob": 0.2}
+
+
+def _laion_decoder(steps: int) -> dict[str, Any]:
+    return {"unets": [LAION_UNET], "image_sizes": [64], "timesteps": steps}
+
+
+def _laion_inputs(batch: int) -> tuple[Any, Any]:
+    torch.manual_seed(1)
+    return torch.randn(batch, 77, 512), torch.nn.functional.normalize(torch.randn(batch, 512))
+
+
+def _quiet_peer() -> Any:
+    import dalle2_pytorch.dalle2_pytorch as peer
+
+    peer.tqdm = lambda it, **_: it
+    torch.manual_seed(0)
+    return peer
+
+
+@ready
+def laion_prior_theirs(file: str, steps: int, batch: int, context: int, guidance: float) -> Run:
+    peer = _quiet_peer()
+    config = _laion_prior(steps, context)
+    net = peer.DiffusionPriorNetwork(**config["net"])
+    model = peer.DiffusionPrior(**{**config, "net": net}).eval()
+    torch.save(model.state_dict(), file)
+    text, embed = _laion_inputs(batch)
+    shape, cond = (batch, 512), {"text_embed": embed, "text_encodings": text}
+
+    def run(seed: int) -> Any:
+        torch.manual_seed(seed)
+        return model.p_sample_loop(shape, cond, cond_scale=guidance)
+
+    return run
+
+
+@ready
+def laion_decoder_theirs(file: str, steps: int, batch: int, guidance: float) -> Run:
+    peer = _quiet_peer()
+    config = {**_laion_decoder(steps), "unets": (peer.Unet(**LAION_UNET),)}
+    model = peer.Decoder(**config, image_cond_drop_prob=0.1, text_cond_drop_prob=0.5).eval()
+    torch.save(model.state_dict(), file)
+    text, embed = _laion_inputs(batch)
+
+    def run(seed: int) -> Any:
+        torch.manual_seed(seed)
+        return model.sample(image_embed=embed, text_encodings=text, cond_scale=guidance)
+
+    return run
+
+
+def _ours(kind: str, file: str, config: dict[str, Any], dtype: str) -> Any:
+    """Our stage with the weights that the peer's side wrote."""
+    from pathlib import Path
+
+    from unclip.checkpoints import laion
+    from unclip.checkpoints.archive import open_tensors
+
+    path = Path(file)
+    saved = laion.Saved(path, kind, open_tensors(path), config, path, "")
+    part = laion.prior_part(saved, None) if kind == "prior" else laion.unet_parts(saved, None)[0]
+    stage = part.build()
+    part.fill(stage, kind, getattr(torch, dtype), torch.device("cpu"))
+    return stage
+
+
+@ready
+def laion_prior_ours(
+    file: str, steps: int, batch: int, context: int, guidance: float, dtype: str
+) -> Run:
+    from unclip.rng import Rng
+    from unclip.types import Cond
+
+    stage = _ours("prior", file, _laion_prior(steps, context), dtype)
+    text, embed = _laion_inputs(batch)
+    words = torch.ones(batch, text.shape[1], dtype=torch.bool)
+    cond = Cond(text_embed=embed, text_encodings=text, text_mask=words)
+
+    def run(seed: int) -> Any:
+        rng = Rng(list(range(seed, seed + batch)))
+        return stage.draw(cond, rng, {"guidance_scale": guidance})
+
+    return run
+
+
+@ready
+def laion_decoder_ours(file: str, steps: int, batch: int, guidance: float, dtype: str) -> Run:
+    from unclip.rng import Rng
+    from unclip.types import Cond
+
+    stage = _ours("decoder", file, _laion_decoder(steps), dtype)
+    text, embed = _laion_inputs(batch)
+    words = torch.ones(batch, text.shape[1], dtype=torch.bool)
+    cond = Cond(image_embed=embed, text_encodings=text, text_mask=words)
+
+    def run(seed: int) -> Any:
+        rng = Rng(list(range(seed, seed + batch)))
+        return stage.draw(cond, rng, {"guidance_scale": guidance})
 
     return run
 

@@ -17,7 +17,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ import torch
 from PIL import Image
 
 HERE = Path(__file__).parent
+Measure = Callable[[str, int, int], None]
+"""(Python of the peers, threads, repetitions) -> prints what it measured."""
 
 
 class Side:
@@ -125,6 +127,44 @@ def karlo(peers: str, threads: int, repeat: int) -> None:
             side.close()
 
 
+def karlo_prior(peers: str, threads: int, repeat: int) -> None:
+    """The prior of that pipeline alone, its text read before."""
+    with tempfile.TemporaryDirectory() as folder:
+        where = Path(folder) / "karlo"
+        _karlo.write(where, _karlo.MEDIUM, torch.float32)
+        shared = {"folder": str(where), "steps": 25, "batch": 4}
+        peer = "diffusers 0.33.1, float32"
+        sides = {peer: Side(peers, "karlo_prior_diffusers", threads, dtype="float32", **shared)}
+        for dtype in ("bfloat16", "float32"):
+            side = Side(sys.executable, "karlo_prior_ours", threads, dtype=dtype, **shared)
+            sides[f"unclip, {dtype}"] = side
+        tell(
+            "Karlo's prior (6 layers, 512 wide), 25 guided steps, batch 4",
+            in_turn(sides, repeat),
+            peer,
+        )
+        for side in sides.values():
+            side.close()
+
+
+def laion(kind: str, title: str, **shared: Any) -> Measure:
+    """DALLE2-pytorch beside ours, at a shape of its README."""
+
+    def measure(peers: str, threads: int, repeat: int) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            given = {"file": str(Path(folder) / f"{kind}.pth"), **shared}
+            peer = "DALLE2-pytorch 1.15.6"
+            sides = {peer: Side(peers, f"laion_{kind}_theirs", threads, **given)}
+            for dtype in ("bfloat16", "float32"):
+                side = Side(sys.executable, f"laion_{kind}_ours", threads, dtype=dtype, **given)
+                sides[f"unclip, {dtype}"] = side
+            tell(title, in_turn(sides, repeat), peer)
+            for side in sides.values():
+                side.close()
+
+    return measure
+
+
 def _difference(whole: Side, half: Side, folder: Path) -> None:
     """How far bfloat16 changes a picture, beside how far another seed does."""
     files = [folder / f"{name}.png" for name in ("whole", "half", "other")]
@@ -132,9 +172,8 @@ def _difference(whole: Side, half: Side, folder: Path) -> None:
     half.run(1, files[1])
     whole.run(2, files[2])
     first, same, other = (np.asarray(Image.open(file), np.float64) for file in files)
-    print(
-        f"  bfloat16 for float32: {psnr(first, same):.1f} dB; another seed: {psnr(first, other):.1f} dB"
-    )
+    near, far = psnr(first, same), psnr(first, other)
+    print(f"  bfloat16 for float32: {near:.1f} dB; another seed: {far:.1f} dB")
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
@@ -142,7 +181,33 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
     return float(10 * np.log10(255**2 / max(((a - b) ** 2).mean(), 1e-9)))
 
 
-MEASURED = {"karlo": karlo}
+MEASURED: dict[str, Measure] = {
+    "karlo": karlo,
+    "karlo-prior": karlo_prior,
+    "laion-prior": laion(
+        "prior",
+        "LAION's prior (24.8 M), 100 steps, 256 tokens, batch 4",
+        steps=100,
+        batch=4,
+        context=256,
+        guidance=1.0,
+    ),
+    "laion-prior-77": laion(
+        "prior",
+        "the same, 77 tokens, guided",
+        steps=100,
+        batch=4,
+        context=77,
+        guidance=2.0,
+    ),
+    "laion-decoder": laion(
+        "decoder",
+        "LAION's decoder (187.5 M), 10 guided steps, 64x64, batch 4",
+        steps=10,
+        batch=4,
+        guidance=3.0,
+    ),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
