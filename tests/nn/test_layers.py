@@ -6,8 +6,16 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional as F
 
-from unclip.nn.layers import TimestepMlp, parameter_count, select, timestep_embedding, zero
+from unclip.nn.layers import (
+    TimestepMlp,
+    conv_enlarged,
+    parameter_count,
+    select,
+    timestep_embedding,
+    zero,
+)
 
 
 def test_timestep_embedding_is_the_formula() -> None:
@@ -45,3 +53,23 @@ def test_zero_and_parameter_count() -> None:
     assert parameter_count(layer) == 8
     with torch.device("meta"):
         assert parameter_count(torch.nn.Linear(30_000, 30_000)) == 900_030_000
+
+
+@pytest.mark.parametrize("side", [3, 32, 40])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_convolution_of_an_enlarged_picture(side: int, bias: bool) -> None:
+    """Equal to enlarging first, gradients too, whichever way it is done."""
+    torch.manual_seed(0)
+    conv = torch.nn.Conv2d(5, 7, 3, padding=1, bias=bias).double()
+    x = torch.randn(2, 5, side, side + 2, dtype=torch.float64, requires_grad=True)
+    wanted = conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+    found = conv_enlarged(x, conv)
+    assert torch.allclose(found, wanted, atol=1e-12)
+    weight = torch.randn_like(wanted)
+    needs = (x, *conv.parameters())
+    for a, b in zip(
+        torch.autograd.grad((wanted * weight).sum(), needs),
+        torch.autograd.grad((found * weight).sum(), needs),
+        strict=True,
+    ):
+        assert torch.allclose(a, b, atol=1e-10)

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from ..config import Config
 from ..errors import UsageError
 from ..types import Cond
-from .layers import TimestepMlp, select, trimmed, zero
+from .layers import TimestepMlp, conv_enlarged, select, trimmed, zero
 from .text import TextConfig, TextEncoder
 
 
@@ -119,8 +119,8 @@ class ResBlock(nn.Module):
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
         """(B, cin, H, W), (B, E) -> (B, cout, H', W')."""
-        h = self._resampled(F.silu(self.norm1(x)))
-        h = self.conv1(h)
+        h = F.silu(self.norm1(x))
+        h = conv_enlarged(h, self.conv1) if self.resample == "up" else self.conv1(self._down(h))
         emb = self.emb(F.silu(emb))[:, :, None, None]
         if self.scale_shift:
             scale, shift = emb.chunk(2, dim=1)
@@ -128,15 +128,13 @@ class ResBlock(nn.Module):
         else:
             h = self.norm2(h + emb)
         h = self.conv2(self.dropout(F.silu(h)))
-        out: Tensor = self.skip(self._resampled(x)) + h
+        if self.resample == "up":
+            x = F.interpolate(x, scale_factor=2.0, mode="nearest")
+        out: Tensor = self.skip(self._down(x)) + h
         return out
 
-    def _resampled(self, x: Tensor) -> Tensor:
-        if self.resample == "down":
-            return F.avg_pool2d(x, 2)
-        if self.resample == "up":
-            return F.interpolate(x, scale_factor=2.0, mode="nearest")
-        return x
+    def _down(self, x: Tensor) -> Tensor:
+        return F.avg_pool2d(x, 2) if self.resample == "down" else x
 
 
 class AttentionBlock(nn.Module):
