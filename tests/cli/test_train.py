@@ -195,3 +195,45 @@ def test_no_data(unclip: RunCli, recipe: Path) -> None:
 def test_a_run_that_cannot_be_written(out: str, unclip: RunCli, recipe: Path) -> None:
     Path("file").write_text("in the way")
     unclip("train", recipe, "--out", out).fails(1, "cannot write", out)
+
+
+def test_stages_and_tokenizer_of_another_model(
+    unclip: RunCli, recipe: Path, tmp_path: Path
+) -> None:
+    """CLIP as it is, the decoder to go on with: a fine-tuning that changes one of the two."""
+    assert unclip("train", recipe, "--out", "first").code == 0
+    model = Path("first/model").resolve()
+    text = recipe.read_text()
+    head = text[: text.index("tokenizer =")]
+    decoder = text[text.index("[stages.decoder.train]") :]
+    tuned = tmp_path / "tuned.toml"
+    tuned.write_text(
+        f"{head}\n[tokenizer]\nmodel = '{model}'\nvocab_size = 320\ncontext = 8\n"
+        f"[stages.clip]\nfrom = '{model}'\n"
+        f"[stages.decoder]\nfrom = '{model}'\nsampling = {{ steps = 3 }}\n{decoder}"
+    )
+    done = unclip("train", tuned, "--out", "second")
+    assert done.code == 0, done.err
+    assert "clip: taken as it is" in done.out
+    first, second = Path("first/model"), Path("second/model")
+    assert (second / "tokenizer.json").read_bytes() == (first / "tokenizer.json").read_bytes()
+    clip, decoders = (
+        [load_file(run / name / "weights.safetensors") for run in (first, second)]
+        for name in ("clip", "decoder")
+    )
+    assert all(clip[0][key].equal(clip[1][key]) for key in clip[0])
+    gaps = [
+        float((decoders[0][k].float() - decoders[1][k].float()).abs().max()) for k in decoders[0]
+    ]
+    assert 0 < max(gaps) < 0.1, "three steps from where it was"
+    assert json.loads((second / "decoder" / "config.json").read_text())["sampling"]["steps"] == 3
+    assert "clip" not in unclip("train", tuned, "--dry-run").out
+    assert unclip("train", tuned, "--out", "second", "--resume").code == 0
+
+
+def test_a_stage_that_the_other_model_lacks(unclip: RunCli, recipe: Path, tmp_path: Path) -> None:
+    assert unclip("train", recipe, "--out", "first", "--stage", "clip").code == 0
+    other = tmp_path / "other.toml"
+    model = Path("first/model").resolve()
+    other.write_text(recipe.read_text() + f"[stages.upsampler]\nfrom = '{model}'\n")
+    unclip("train", other).fails(2, "stages.upsampler.from", "has no stage 'upsampler'", "clip")

@@ -88,7 +88,7 @@ def test_a_step_on_meta_is_the_step_that_is_run(name: str, tiny: Recipe, tmp_pat
     side, context = task.source_size, tiny.tokenizer.context
     batch = {
         "image": torch.zeros(2, side, side, 3, dtype=torch.uint8),
-        "text_tokens": torch.zeros(2, context, dtype=torch.long),
+        "text_tokens": torch.arange(2)[:, None].repeat(1, context),  # two texts: equal ones are one
         "text_mask": torch.ones(2, context, dtype=torch.bool),
     }
     with sdpa_kernel(SDPBackend.MATH):

@@ -91,7 +91,7 @@ def train(
     if dry_run:
         from ..train.cost import estimate
 
-        _print(estimate(loaded, names, where))
+        _print(estimate(loaded, [n for n in names if not loaded.is_frozen(n)], where))
         return
     if minutes is not None and minutes <= 0:
         raise UsageError(f"--minutes must be above 0, got {minutes:g}")
@@ -144,6 +144,11 @@ class _Session:
     def train(self, names: Sequence[str]) -> None:
         """Train what is not finished. Raises Cancelled on a signal."""
         for name in names:
+            if self.run.recipe.is_frozen(name):
+                if not self.run.finished(name):
+                    self.run.take(name)
+                say(f"{name}: taken as it is")
+                continue
             steps = self.run.recipe.train(name).steps
             if self.run.finished(name):
                 say(f"{name}: finished, {steps} steps")

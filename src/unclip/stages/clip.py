@@ -89,7 +89,7 @@ class ClipStage(Stage):
 
     def _read(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """z_t and the encodings; what stands in several rows is read once."""
-        if self.training:
+        if self.training or tokens.is_meta:
             return self.net.encode_text(tokens, mask)
         once, back = torch.unique(tokens, dim=0, return_inverse=True)
         first = [int((back == row).nonzero()[0]) for row in range(len(once))]

@@ -8,9 +8,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
+from ..checkpoints.format import Part
 from ..config import Config, override, read_toml
 from ..data import SOURCES, Source
 from ..errors import UsageError, nearest
+from ..pipeline import plan
 from ..stages import STAGES, StageConfig
 
 PRESETS = Path(__file__).parent.parent / "presets"
@@ -54,6 +56,7 @@ class TokenizerConfig(Config):
     vocab_size: int = Field(2048, ge=300)
     context: int = Field(32, ge=4)
     captions: int = Field(20_000, ge=1, description="how many to learn from")
+    model: str | None = Field(None, description="take this model's, and learn none")
 
 
 class Recipe(Config):
@@ -61,8 +64,10 @@ class Recipe(Config):
 
     `data` holds `source`, a data source's name, and that source's own settings. A section of
     `stages` holds the stage's configuration (`kind` is its name unless said otherwise) and a
-    `train` table. Of several stages that make an image embedding the model uses `prior` unless
-    asked for another, and the first where it is not given.
+    `train` table. With `from`, a model of any format, a stage takes its configuration and weights
+    from there: to go on with where there is a `train` table, as it is where there is none. Of
+    several stages that make an image embedding the model uses `prior` unless asked for another,
+    and the first where it is not given.
     """
 
     name: str
@@ -83,9 +88,36 @@ class Recipe(Config):
     def stage(self, name: str) -> StageConfig:
         """The typed configuration of a stage. Raises UsageError."""
         table = self._table(name)
-        kind = str(table.get("kind", name))
-        values = {key: value for key, value in table.items() if key not in ("train", "kind")}
+        values = {key: value for key, value in table.items() if key not in ("train", "from")}
+        given = self.given(name)
+        if given is not None:
+            values = merged(given.config.dump(), {k: v for k, v in values.items() if k != "kind"})
+        kind = str(values.get("kind", name))
         return STAGES[kind].Config.parse({**values, "kind": kind}, f"stages.{name}")
+
+    def given(self, name: str) -> Part | None:
+        """What a stage is taken from, if its section says `from`.
+
+        Raises:
+            UsageError: there is no such model, or no such stage in it.
+            CheckpointError: the model is damaged.
+        """
+        table = self._table(name)
+        if "from" not in table:
+            return None
+        parts, kind = plan(str(table["from"])).parts, table.get("kind", name)
+        alike = [part for part in parts.values() if part.config.kind == kind]
+        if name not in parts and len(alike) != 1:
+            raise UsageError(
+                f"setting 'stages.{name}.from': {table['from']} has no stage '{name}'"
+                f"{nearest(name, parts)}; it has: {', '.join(parts)}"
+            )
+        return parts.get(name) or alike[0]
+
+    def is_frozen(self, name: str) -> bool:
+        """Whether a stage is taken from a model and used as it is."""
+        table = self._table(name)
+        return "from" in table and "train" not in table
 
     def train(self, name: str) -> TrainConfig:
         """How a stage is trained. Raises UsageError."""
@@ -148,6 +180,16 @@ class Recipe(Config):
                 f"it has: {', '.join(self.stages)}"
             )
         return self.stages[name]
+
+
+def merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Nested tables with some values changed."""
+    done = dict(values)
+    for key, value in changes.items():
+        old = done.get(key)
+        nested = isinstance(old, dict) and isinstance(value, dict)
+        done[key] = merged(old, value) if nested else value  # type: ignore[arg-type]
+    return done
 
 
 def _leaves(values: dict[str, Any], where: str) -> Iterator[tuple[str, Any]]:

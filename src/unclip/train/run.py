@@ -10,6 +10,7 @@ model/                      a native model folder of all stages so far, usable a
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -18,6 +19,7 @@ from ..checkpoints import native
 from ..errors import OutputError, TrainingError, UsageError
 from ..files import write_json, write_text
 from ..nn.tokenizer import Tokenizer
+from ..pipeline import plan
 from ..stages import STAGES, Stage
 from ..stages.clip import ClipStage
 from .loader import Loader
@@ -47,7 +49,8 @@ class Run:
         """
         with torch.device("meta"):
             for name in self.recipe.stages:
-                self.build(name)
+                config = self.recipe.stage(name)
+                STAGES[config.kind](config)
         self.recipe.source(64)
 
     def begin(self, resume: bool) -> None:
@@ -70,8 +73,14 @@ class Run:
 
     def finished(self, name: str) -> bool:
         """Whether a stage has reached the recipe's last step, and its weights are in `model`."""
-        done = self.steps_done(name) >= self.recipe.train(name).steps
+        done = self.recipe.is_frozen(name) or (
+            self.steps_done(name) >= self.recipe.train(name).steps
+        )
         return done and (self.model / name).is_dir()
+
+    def take(self, name: str) -> None:
+        """Put a stage that another model gives into this one, as it is."""
+        self.export(name, self.build(name))
 
     def steps_done(self, name: str) -> int:
         """Steps in the newest saved state of a stage, 0 where there is none."""
@@ -81,7 +90,9 @@ class Run:
     def tokenizer(self) -> Tokenizer:
         """Load the run's tokenizer, or learn it from the data's captions first."""
         config, file = self.recipe.tokenizer, self.folder / "tokenizer.json"
-        if not file.is_file():
+        if not file.is_file() and config.model:
+            write_text(file, plan(config.model).read_tokenizer().to_json())
+        elif not file.is_file():
             captions = self.recipe.source(64).captions(config.captions)
             tokenizer = Tokenizer.train(captions, config.vocab_size, config.context)
             write_text(file, tokenizer.to_json())
@@ -102,9 +113,14 @@ class Run:
         return trainer
 
     def build(self, name: str) -> Stage:
-        """A stage with fresh weights."""
-        config = self.recipe.stage(name)
-        return STAGES[config.kind](config)
+        """A stage with fresh weights, or those of the model that it is taken from."""
+        config, given = self.recipe.stage(name), self.recipe.given(name)
+        if given is None:
+            return STAGES[config.kind](config)
+        part = replace(given, config=config)
+        stage = part.build()
+        part.fill(stage, f"stages.{name}.from", torch.float32, torch.device("cpu"))
+        return stage.requires_grad_(True).train()
 
     def _clip(self, stage: Stage) -> ClipStage | None:
         """The trained CLIP of this run, where the stage needs one."""
