@@ -24,16 +24,17 @@ import torch
 WAYS: dict[str, dict[str, Any]] = {"whole": {}, "--low-memory": {"low_memory": True}}
 
 CHILD = """
-import json, resource, sys, time
+import json, sys, time
+sys.path.insert(0, sys.argv[2])
 import torch, unclip
+from _peer import peak_bytes
 folder, steps, more = json.loads(sys.argv[1])
 begun = time.perf_counter()
 pipe = unclip.load(folder, "cpu", torch.bfloat16, **more)
 loaded = time.perf_counter()
 pipe.generate("a photo of a red fox", **steps)
 drawn = time.perf_counter()
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-print(json.dumps([loaded - begun, drawn - loaded, peak]))
+print(json.dumps([loaded - begun, drawn - loaded, peak_bytes()]))
 """
 
 
@@ -61,7 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(order: list[Any]) -> list[float]:
     """Seconds to load and to draw, and the peak in bytes, of a process of its own."""
     done = subprocess.run(
-        [sys.executable, "-c", CHILD, json.dumps(order)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", CHILD, json.dumps(order), str(Path(__file__).parent)],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     if done.returncode:
         raise SystemExit("the run failed; its last lines say why")
