@@ -12,6 +12,7 @@ from typing import Any, Self
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 from ._version import __version__
 from .abilities.edit import edit
@@ -68,6 +69,8 @@ class Pipeline:
         self.name, self.hash = name, model_hash
         self.device = device or torch.device("cpu")
         self.prior = prior
+        self.judge: Pipeline | None = None
+        """A CLIP that says which pictures are best, where the model has none of its own."""
         for stage in self.stages.values():
             if stage.on_use is None:
                 place(stage.eval(), self.device)
@@ -131,10 +134,12 @@ class Pipeline:
 
     def _best(self, prompt: str, drawn: Tensor, n: int) -> Tensor:
         """(n, 3, H, W): of each picture's candidates the one nearest to the prompt."""
-        clip = self.clip("re-ranking")
-        z_t = clip.sample(self.read([prompt]), Rng([0], self.device)).text_embed
+        reader = self.judge or self
+        clip = reader.clip("re-ranking")
+        z_t = clip.sample(reader.read([prompt]), Rng([0], self.device)).text_embed
         assert z_t is not None
-        score = (clip.net.encode_image(drawn) @ z_t.T)[:, 0]  # the first n, then the others of each
+        z_i = clip.net.encode_image(drawn)
+        score = F.cosine_similarity(z_i, z_t)  # the first n, then the others of each
         rest = torch.arange(n, len(drawn), device=drawn.device).view(n, -1)
         mine = torch.cat([torch.arange(n, device=drawn.device)[:, None], rest], dim=1)
         best = score[mine].argmax(1)
@@ -417,7 +422,8 @@ def load(
         device: "cpu", "cuda", "cuda:1", "mps"; the fastest one there is if left out.
         dtype: number format of the weights; bfloat16 where the hardware is fast in it.
         low_memory: have one stage at a time in memory, read when it is needed.
-        clip: a CLIP for a model that names one instead of carrying it, or carries half of it.
+        clip: a CLIP for a model that names one instead of carrying it, or carries half of it; for
+            one that draws without, it judges what was drawn (`best_of`).
         tokenizer: a tokenizer's files, for a model without.
         dialect: which of a format's dialects, where its files leave it open (docs/models).
 
@@ -427,7 +433,10 @@ def load(
     """
     where = pick_device(device)
     loaded = plan(model, clip=clip, tokenizer=tokenizer, dialect=dialect)
-    return Pipeline.of(loaded.load(dtype or fast_dtype(where), where, low_memory), where)
+    pipe = Pipeline.of(loaded.load(dtype or fast_dtype(where), where, low_memory), where)
+    if clip is not None and "clip" not in loaded.parts:  # it has no place for one
+        pipe.judge = load(clip, device, dtype)
+    return pipe
 
 
 def plan(

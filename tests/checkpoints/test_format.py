@@ -9,10 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
+import unclip
 from unclip.checkpoints import native
 from unclip.checkpoints.archive import Tensors
 from unclip.checkpoints.format import FORMATS, Options, Part, find_format, need, open_model
-from unclip.errors import CheckpointError
+from unclip.errors import CheckpointError, UsageError
+from unclip.images import to_pictures
 from unclip.nn.tokenizer import Tokenizer
 from unclip.pipeline import Pipeline
 from unclip.stages import Stage
@@ -125,3 +127,29 @@ def test_a_negative_prompt_is_read_as_a_null(folder: Path) -> None:
     alone = pipe.clip("reading").encode_text(pipe.read(["the dog"]))
     assert cond.null_text_embed is not None and alone.text_embed is not None
     assert torch.allclose(cond.null_text_embed, alone.text_embed, atol=1e-6)
+
+
+def test_a_model_without_clip_is_judged_by_another(
+    folder: Path, make_stage: Callable[..., Stage], tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    decoder = make_stage(
+        "decoder", network={**make_stage("decoder").config.dump()["network"], "embed_dim": 0}
+    )
+    native.save_model(tmp_path / "blind", "blind", tokenizer, {"decoder": decoder})
+    alone = unclip.load(tmp_path / "blind", "cpu", torch.float32)
+    with pytest.raises(UsageError, match="has no CLIP, which re-ranking needs"):
+        alone.generate("a fox", best_of=3)
+    judged = unclip.load(tmp_path / "blind", "cpu", torch.float32, clip=folder)
+    (best,) = judged.generate("a fox", seed=4, best_of=3)
+    drawn = alone.draw(
+        ["4", "4/candidate1", "4/candidate2"],
+        lambda rng: alone.read(["a fox"] * len(rng.seeds)),
+        {},
+    )
+    drawn[:1] = alone.draw([4], lambda rng: alone.read(["a fox"]), {})
+    whole = unclip.load(folder, "cpu", torch.float32)
+    clip = whole.clip("judging")
+    z_t = clip.encode_text(whole.read(["a fox"])).text_embed
+    assert z_t is not None
+    score = clip.net.encode_image(drawn) @ z_t[0]
+    assert to_pictures(drawn)[int(score.argmax())].tobytes() == best.tobytes()

@@ -35,8 +35,14 @@ def models(context: typer.Context) -> None:
       unclip models rm hub:kakaobrain/karlo-v1-alpha
     """
     if context.invoked_subcommand is None:
-        _list()
-        _list_pulled()
+        listed()
+
+
+@_GROUP.command("list", hidden=True)
+def listed() -> None:
+    """List the models that are here, as `unclip models` does."""
+    _list()
+    _list_pulled()
 
 
 def _list() -> None:
