@@ -95,7 +95,8 @@ def _configs(size: Size) -> dict[str, dict[str, Any]]:
         "mid_block_type": "UNetMidBlock2DSimpleCrossAttn",
         "up_block_types": [*["SimpleCrossAttnUpBlock2D"] * (levels - 1), up],
         "cross_attention_dim": size.context,
-        "attention_head_dim": 64 if size.decoder[0] % 64 == 0 else 32,
+        # Karlo's 64, or the nearest that divides the widths of the medium one
+        "attention_head_dim": 64 if size.decoder[0] % 64 == 0 else 48,
         "class_embed_type": "identity",
         "resnet_time_scale_shift": "scale_shift",
     }
