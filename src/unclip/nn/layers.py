@@ -65,6 +65,11 @@ def trimmed(mask: Tensor) -> Tensor:
     return mask[:, : int(used[-1]) + 1 if len(used) else 1]
 
 
+def silu_(x: Tensor) -> Tensor:
+    """SiLU of what nobody else needs: in place, unless a backward pass wants it later."""
+    return F.silu(x, inplace=not torch.is_grad_enabled())
+
+
 def conv_enlarged(x: Tensor, conv: nn.Conv2d) -> Tensor:
     """A 3x3 convolution of `x` (B, C, H, W) enlarged by 2, every pixel repeated: (B, O, 2H, 2W).
 

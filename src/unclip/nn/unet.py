@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from ..config import Config
 from ..errors import UsageError
 from ..types import Cond
-from .layers import TimestepMlp, conv_enlarged, select, trimmed, zero
+from .layers import TimestepMlp, conv_enlarged, select, silu_, trimmed, zero
 from .text import TextConfig, TextEncoder
 
 
@@ -119,18 +119,18 @@ class ResBlock(nn.Module):
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
         """(B, cin, H, W), (B, E) -> (B, cout, H', W')."""
-        h = F.silu(self.norm1(x))
+        h = silu_(self.norm1(x))
         h = conv_enlarged(h, self.conv1) if self.resample == "up" else self.conv1(self._down(h))
         emb = self.emb(F.silu(emb))[:, :, None, None]
         if self.scale_shift:
             scale, shift = emb.chunk(2, dim=1)
-            h = self.norm2(h) * (1 + scale) + shift
+            h = torch.addcmul(shift, self.norm2(h), 1 + scale)
         else:
             h = self.norm2(h + emb)
-        h = self.conv2(self.dropout(F.silu(h)))
+        h = self.conv2(self.dropout(silu_(h)))
         if self.resample == "up":
             x = F.interpolate(x, scale_factor=2.0, mode="nearest")
-        out: Tensor = self.skip(self._down(x)) + h
+        out: Tensor = h.add_(self.skip(self._down(x)))
         return out
 
     def _down(self, x: Tensor) -> Tensor:
@@ -381,7 +381,7 @@ class UNet(nn.Module):
             if layer.block.resample != "up":
                 h = torch.cat([h, skips.pop()], dim=1)
             h = layer(h, emb, context, encoded.mask)
-        out: Tensor = F.pixel_shuffle(self.conv_out(F.silu(self.norm_out(h))), self.fold)
+        out: Tensor = F.pixel_shuffle(self.conv_out(silu_(self.norm_out(h))), self.fold)
         return out
 
 
