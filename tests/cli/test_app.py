@@ -13,7 +13,8 @@ from unclip import __version__
 from unclip.cli.app import COMMANDS, main, make_app
 
 NAMES = (
-    *("data", "doctor", "edit", "generate", "img2img", "interpolate", "models", "outpaint"),
+    *("convert", "data", "doctor", "edit", "generate", "img2img", "interpolate", "models"),
+    "outpaint",
     *("probe", "reconstruct", "replay", "sweep", "textdiff", "train", "upscale", "vary"),
 )
 
