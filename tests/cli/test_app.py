@@ -13,7 +13,8 @@ from unclip import __version__
 from unclip.cli.app import COMMANDS, main, make_app
 
 NAMES = (
-    *("convert", "data", "doctor", "edit", "generate", "img2img", "interpolate", "models"),
+    *("convert", "data", "doctor", "edit", "evaluate", "generate", "img2img", "interpolate"),
+    "models",
     "outpaint",
     *("probe", "reconstruct", "replay", "sweep", "textdiff", "train", "upscale", "vary"),
 )

@@ -97,6 +97,7 @@ class LaionUNetConfig(Config):
     def halving(self) -> tuple[int, ...]:
         """Kernels of a convolution with stride 2."""
         return self.down_kernels or ((2,) if self.dialect == "1.15.6" else (4,))
+
     @property
     def reads(self) -> frozenset[str]:
         """Fields of Cond that `encode` needs, the low-resolution picture aside."""

@@ -1,0 +1,1 @@
+"""What pictures are worth: metrics, judges of scenes, and the report."""

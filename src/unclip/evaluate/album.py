@@ -1,0 +1,127 @@
+"""Sets of pictures that are read or composed one by one, however many they are."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from ..data._picture import read_square
+from ..data.emoji import EmojiScenes
+from ..data.folder import PICTURES
+from ..errors import DataError
+
+Bytes = NDArray[np.uint8]
+OnProgress = Callable[[int, int], None]
+
+UNREADABLE = 0.01
+"""The share of unreadable files above which a folder is refused."""
+
+
+@dataclass(frozen=True)
+class Album:
+    """Pictures with captions.
+
+    Args:
+        captions: one a picture, empty strings where there are none.
+        read: number -> (H, W, 3) uint8; the same picture for the same number.
+        specs: what each shows, where that is known.
+        skipped: files that could not be read.
+    """
+
+    captions: tuple[str, ...]
+    read: Callable[[int], Bytes]
+    specs: tuple[dict[str, Any], ...] | None = None
+    skipped: int = 0
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+    def tensor(self, numbers: Sequence[int]) -> Tensor:
+        """(B, 3, H, W) float32 in [-1, 1]."""
+        pictures = np.stack([self.read(number) for number in numbers])
+        return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+    def batches(self, size: int) -> Iterator[Tensor]:
+        """All of them, in order."""
+        for start in range(0, len(self), size):
+            yield self.tensor(range(start, min(start + size, len(self))))
+
+    def picture(self, number: int) -> Image.Image:
+        """One of them."""
+        return Image.fromarray(self.read(number))
+
+    def first(self, count: int) -> Album:
+        """The first `count`."""
+        specs = self.specs[:count] if self.specs is not None else None
+        return Album(self.captions[:count], self.read, specs, self.skipped)
+
+
+def of_scenes(source: EmojiScenes, count: int, start: int = 0) -> Album:
+    """`count` scenes from position `start`, painted when they are looked at."""
+    brief = copy.copy(source)
+    brief.size = 8  # captions and specifications are wanted here, no picture
+    samples = [brief.sample(start + number) for number in range(count)]
+    specs = tuple(one["spec"] for one in samples)
+    captions = tuple(one["caption"] for one in samples)
+    return Album(captions, partial(_scene, source, specs), specs)
+
+
+def _scene(source: EmojiScenes, specs: tuple[dict[str, Any], ...], number: int) -> Bytes:
+    return source.render(specs[number], source.size)
+
+
+def of_files(
+    files: Sequence[tuple[Path, str]], side: int, on_progress: OnProgress | None = None
+) -> Album:
+    """Files with captions, cropped to their middle square of `side`; each is tried once.
+
+    Raises:
+        DataError: there are none, or more than 1 % of them cannot be read.
+    """
+    good: list[tuple[Path, str]] = []
+    fault = ""
+    for number, (path, caption) in enumerate(files):
+        try:
+            read_square(path, side)
+            good.append((path, caption))
+        except DataError as error:
+            fault = fault or str(error)
+        if on_progress:
+            on_progress(number + 1, len(files))
+    skipped = len(files) - len(good)
+    if skipped > UNREADABLE * len(files):
+        raise DataError(
+            f"{skipped} of {len(files)} pictures cannot be read, more than 1 %; the first: {fault}"
+        )
+    captions = tuple(caption for _, caption in good)
+    return Album(captions, partial(_file, [path for path, _ in good], side), skipped=skipped)
+
+
+def _file(paths: list[Path], side: int, number: int) -> Bytes:
+    return read_square(paths[number], side)
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The pictures of a folder, with captions or without. Raises DataError where there are none."""
+    if not folder.is_dir():
+        raise DataError(f"no folder of pictures at {folder}")
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
+    if not found:
+        raise DataError(f"{folder} holds no pictures (looked for {', '.join(PICTURES)})")
+    return found
+
+
+def of_arrays(pictures: Sequence[Bytes], captions: Sequence[str] = ()) -> Album:
+    """Pictures in memory."""
+    words = tuple(captions) or ("",) * len(pictures)
+    return Album(words, lambda number: pictures[number])

@@ -1,0 +1,127 @@
+"""Who draws the pictures that are judged: a model, the composer itself, or a memory."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..data.emoji import EmojiConfig, EmojiScenes
+from ..errors import UsageError
+from ..images import to_pictures
+from ..pipeline import Pipeline
+from ..rng import Rng
+from ..types import Cond
+from .scenes import Scene
+from .verifier import Drawer, Order
+
+_SIDE = 256
+
+
+def one_by_one(draw: Callable[[Scene, int], Image.Image]) -> Drawer:
+    """A drawer of a function of one scene and one number."""
+    return lambda orders: [draw(scene, number) for scene, number in orders]
+
+
+def by_model(
+    pipeline: Pipeline, seed: int = 0, prior: str | None = None, **settings: Any
+) -> Drawer:
+    """The model that is judged. A picture depends on the prompt's name, its number and `seed`.
+
+    Args:
+        pipeline: a model that draws from a text.
+        seed: of all the pictures.
+        prior: see `Pipeline.generate`.
+        settings: sampling settings that differ from the model's own.
+    """
+
+    def draw(orders: Sequence[Order]) -> Sequence[Image.Image]:
+        seeds = [f"{seed}/{scene.name}/{number}" for scene, number in orders]
+        prompts = {name: scene.prompt for name, (scene, _) in zip(seeds, orders, strict=True)}
+
+        def begin(rng: Rng) -> Cond:
+            return pipeline.read([prompts[str(name)] for name in rng.seeds])
+
+        return to_pictures(pipeline.draw(seeds, begin, settings, prior=prior))
+
+    return draw
+
+
+def ceiling(config: EmojiConfig, side: int = _SIDE) -> Drawer:
+    """The composer's own pictures of the scenes: what a judge's mistakes alone cost."""
+    source = EmojiScenes(config, side)
+
+    def draw(scene: Scene, number: int) -> Image.Image:
+        return Image.fromarray(source.render(scene.spec, side))
+
+    return one_by_one(draw)
+
+
+def retrieval(config: EmojiConfig, captions: int = 20_000, side: int = _SIDE) -> Drawer:
+    """The training picture whose caption is nearest to the prompt: what memory alone gives.
+
+    Nearest by the cosine of words and word pairs, each weighted by how rare it is. Picture number
+    k takes the k-th of the captions that are equally near.
+
+    Args:
+        config: what the model was trained on, its seed and split included.
+        captions: how many of the training captions to remember.
+        side: of the pictures.
+
+    Raises:
+        UsageError: fewer than one caption.
+    """
+    if captions < 1:
+        raise UsageError(f"captions must be at least 1, got {captions}")
+    source = EmojiScenes(config, side)
+    memory = _Memory(list(source.captions(captions)))
+
+    def draw(scene: Scene, number: int) -> Image.Image:
+        nearest = memory.nearest(scene.prompt)
+        return Image.fromarray(source.sample(int(nearest[number % len(nearest)]))["image"])
+
+    return one_by_one(draw)
+
+
+class _Memory:
+    """Captions, found again by their words."""
+
+    def __init__(self, captions: Sequence[str]) -> None:
+        rows = [Counter(_terms(caption)) for caption in captions]
+        seen = Counter(term for row in rows for term in row)
+        self.rarity = {term: math.log((1 + len(rows)) / (1 + n)) + 1 for term, n in seen.items()}
+        entries: dict[str, list[tuple[int, float]]] = {}
+        for number, row in enumerate(rows):
+            for term, weight in self._weighted(row).items():
+                entries.setdefault(term, []).append((number, weight))
+        self.entries = {term: np.array(pairs).T for term, pairs in entries.items()}  # (2, n)
+        self.size = len(rows)
+
+    def nearest(self, prompt: str) -> NDArray[np.integer]:
+        """The numbers of the captions that are nearest, all equally so, in order."""
+        likeness = np.zeros(self.size)
+        for term, weight in self._weighted(Counter(_terms(prompt))).items():
+            if term in self.entries:
+                rows, weights = self.entries[term]
+                likeness[rows.astype(int)] += weight * weights
+        return np.flatnonzero(likeness > likeness.max() - 1e-9)
+
+    def _weighted(self, terms: Mapping[str, int]) -> dict[str, float]:
+        """Unit length; a term that no caption has counts as the rarest."""
+        rarest = math.log(1 + len(self.rarity)) + 1
+        row = {term: times * self.rarity.get(term, rarest) for term, times in terms.items()}
+        length = math.sqrt(sum(weight**2 for weight in row.values()))
+        return {term: weight / length for term, weight in row.items()}
+
+
+def _terms(caption: str) -> list[str]:
+    """Words, and pairs of them, which keep a colour with its noun."""
+    words = caption.lower().replace(",", "").split()
+    words = [word for word in words if word not in {"a", "an", "the"}]
+    return words + [f"{a} {b}" for a, b in pairwise(words)]

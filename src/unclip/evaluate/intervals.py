@@ -1,0 +1,51 @@
+"""How sure a share of pictures is, and how far two judges agree beyond chance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import NormalDist
+
+from ..errors import UsageError
+
+
+def wilson(right: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The score interval of a share (Wilson, JASA 22 (1927), 209-212), without correction.
+
+    Returns: (low, high) in 0..1; (0, 1) where nothing was counted.
+
+    Raises:
+        UsageError: `right` is not in 0..total, or `confidence` not between 0 and 1.
+    """
+    if not 0 <= right <= total:
+        raise UsageError(f"right must be in 0..{total}, got {right}")
+    if not 0 < confidence < 1:
+        raise UsageError(f"confidence must be between 0 and 1, got {confidence}")
+    if not total:
+        return 0.0, 1.0
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    share, square = right / total, z * z / total
+    middle = (share + square / 2) / (1 + square)
+    half = z / (1 + square) * math.sqrt(share * (1 - share) / total + square / (4 * total))
+    # at the ends the bound is the end itself, which rounding may miss
+    return (max(middle - half, 0.0) if right else 0.0), (
+        min(middle + half, 1.0) if right < total else 1.0
+    )
+
+
+def kappa(first: Sequence[bool], second: Sequence[bool]) -> float:
+    """Agreement of two judges beyond chance (Cohen, Educ. Psychol. Meas. 20 (1960), 37-46).
+
+    1 is full agreement, 0 what chance alone gives. Judges that both give one and the same verdict
+    on everything agree fully.
+
+    Raises:
+        UsageError: the two are not of one length, or empty.
+    """
+    if len(first) != len(second) or not first:
+        raise UsageError(f"two judges' verdicts must be as many: {len(first)} and {len(second)}")
+    total = len(first)
+    same = sum(a == b for a, b in zip(first, second, strict=True)) / total
+    yes, too = sum(first) / total, sum(second) / total
+    chance = yes * too + (1 - yes) * (1 - too)
+    return 1.0 if chance == 1 else (same - chance) / (1 - chance)

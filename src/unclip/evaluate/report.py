@@ -1,0 +1,147 @@
+"""The report's parts, as plain values: what was measured, before it becomes a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from PIL import Image
+
+from .metrics import Share
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A number or a word in a table.
+
+    Args:
+        text: as it is read.
+        note: smaller, behind it: an interval.
+        bar: (value, low, high) from 0 to 1, drawn beneath it.
+        strong: whether it is to be seen first.
+    """
+
+    text: str
+    note: str = ""
+    bar: tuple[float, float, float] | None = None
+    strong: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells; the first column holds names."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """Points (x, y) joined in a diagram, with the spread of each y where it is known."""
+
+    name: str
+    points: tuple[tuple[float, float], ...]
+    spread: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A diagram. `levels` are dashed lines across it: (name, y)."""
+
+    title: str
+    x: str
+    y: str
+    lines: tuple[Line, ...]
+    levels: tuple[tuple[str, float], ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Pictures with a line under each."""
+
+    title: str
+    pictures: tuple[Image.Image, ...]
+    labels: tuple[str, ...] = ()
+    columns: int = 8
+    note: str = ""
+
+
+Part = Table | Curve | Grid
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading with a paragraph and what is shown under it."""
+
+    name: str
+    title: str
+    text: str
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """All of it.
+
+    Args:
+        title: of the page.
+        lead: what was done, in a sentence or two.
+        headline: the few numbers to see first: (what, cell).
+        sections: in order.
+        left_out: (what, why).
+        facts: (label, value): the command, the hashes.
+        values: the same as plain data, for the JSON file.
+    """
+
+    title: str
+    lead: str
+    headline: tuple[tuple[str, Cell], ...] = ()
+    sections: tuple[Section, ...] = ()
+    left_out: tuple[tuple[str, str], ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
+    values: dict[str, Any] = field(default_factory=dict)
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number with so many digits that count, never in powers of ten between 0.001 and 10,000."""
+    if value is None:
+        return "–"
+    if value == 0:
+        return "0"
+    size = abs(value)
+    if size >= 10_000 or size < 1e-3:
+        return f"{value:.{digits - 1}e}".replace("e-0", "e-").replace("e+0", "e")
+    places = max(0, digits - len(str(int(size))) + (size < 1))
+    return f"{value:,.{places}f}"
+
+
+def share(one: Share, bar: bool = True, strong: bool = False) -> Cell:
+    """A share with its interval."""
+    low, high = one.interval
+    text = f"{one.value:.3f}" if one.right < one.of else "1"
+    drawn = (one.value, low, high) if bar else None
+    return Cell(text, f"{low:.3f}–{high:.3f}", drawn, strong)
+
+
+def estimate(value: float, deviation: float | None, scale: float = 1, strong: bool = False) -> Cell:
+    """A number with its standard deviation."""
+    note = "" if deviation is None else f"± {number(scale * deviation, 2)}"
+    return Cell(number(scale * value), note, None, strong)
+
+
+def row(name: str, *cells: Cell | str) -> tuple[Cell, ...]:
+    """A row of a table."""
+    return (Cell(name), *(Cell(one) if isinstance(one, str) else one for one in cells))
+
+
+def shown(pictures: Sequence[Image.Image], side: int) -> tuple[Image.Image, ...]:
+    """Pictures brought to one side for a grid: averaged down, or enlarged by whole pixels."""
+    made = []
+    for one in pictures:
+        method = Image.Resampling.BOX if one.width >= side else Image.Resampling.NEAREST
+        made.append(one if one.width == side else one.resize((side, side), method))
+    return tuple(made)

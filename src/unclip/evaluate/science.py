@@ -1,0 +1,161 @@
+"""What unCLIP's parts are worth: where z_i comes from, guidance, inversion.
+
+Hierarchical Text-Conditional Image Generation with CLIP Latents (arXiv 2204.06125), sections 3
+and 5. Everything here is a function of a pipeline and of pictures with captions.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..abilities.latent import draw as draw_latents
+from ..abilities.latent import of_picture
+from ..pipeline import NO_PRIOR, Pipeline
+from ..rng import Rng
+from ..stages.upsampler import Upsampler
+from ..types import Cond, OnStep
+from .album import Album
+
+Begin = Callable[[Pipeline, Album, Sequence[int], Rng], Cond]
+"""(pipeline, pictures, which of them, one generator a picture) -> where drawing begins."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to come from a caption to a picture.
+
+    Args:
+        name: of its results.
+        title: for the report.
+        begin: the condition that it starts from.
+        prior: which prior draws z_i where `begin` gives none.
+        settings: sampling settings that differ from the model's.
+    """
+
+    name: str
+    title: str
+    begin: Begin
+    prior: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def drawer(
+        self, pipe: Pipeline, pictures: Album, seed: int, on_step: OnStep | None = None
+    ) -> Callable[[Sequence[int]], Tensor]:
+        """Numbers -> (B, 3, H, W); picture i is drawn from `seed + i`, as `generate` does."""
+
+        def draw(numbers: Sequence[int]) -> Tensor:
+            def begin(rng: Rng) -> Cond:
+                return self.begin(pipe, pictures, [int(s) - seed for s in rng.seeds], rng)
+
+            seeds = [seed + number for number in numbers]
+            with torch.inference_mode():
+                return pipe.draw(seeds, begin, self.settings, on_step, self.prior)
+
+        return draw
+
+    def at(self, guidance_scale: float, name: str) -> Way:
+        """The same, guided otherwise."""
+        settings = {**self.settings, "guidance_scale": guidance_scale}
+        return Way(
+            name, f"{self.title}, guidance {guidance_scale:g}", self.begin, self.prior, settings
+        )
+
+
+def from_text(pipe: Pipeline, pictures: Album, numbers: Sequence[int], rng: Rng) -> Cond:
+    """As `generate` does: a prior is to follow."""
+    return pipe.read([pictures.captions[number] for number in numbers])
+
+
+def from_truth(pipe: Pipeline, pictures: Album, numbers: Sequence[int], rng: Rng) -> Cond:
+    """The caption, and the z_i of the true picture: what a perfect prior would give."""
+    z_i = pipe.clip("the true z_i").net.encode_image(pictures.tensor(numbers).to(pipe.device))
+    return from_text(pipe, pictures, numbers, rng).replace(image_embed=z_i)
+
+
+def from_text_alone(pipe: Pipeline, pictures: Album, numbers: Sequence[int], rng: Rng) -> Cond:
+    """The caption without any z_i, which the decoder takes for its null."""
+    hidden = torch.zeros(len(numbers), dtype=torch.bool, device=pipe.device)
+    width = pipe.clip("a decoder without z_i").net.config.embed_dim
+    none = torch.zeros(len(numbers), width, device=pipe.device)
+    cond = from_text(pipe, pictures, numbers, rng)
+    return cond.replace(image_embed=none, keep_image=hidden)
+
+
+def from_embedding_alone(pipe: Pipeline, pictures: Album, numbers: Sequence[int], rng: Rng) -> Cond:
+    """The z_i of the model's own prior without the caption: what CLIP's space carries of it."""
+    z_i = pipe.imagine(from_text(pipe, pictures, numbers, rng), rng).image_embed
+    assert z_i is not None
+    return pipe.wordless(z_i)
+
+
+DEFAULT = Way("default", "as it comes", from_text)
+
+
+def ways(pipe: Pipeline) -> list[Way]:
+    """Where z_i may come from in this model, the best first if the paper is right."""
+    first = next(iter(pipe.painters.values()))
+    found: list[Way] = []
+    if "image_embed" in first.consumes:
+        found.append(Way("oracle", "z_i of the true picture", from_truth))
+        found += [Way(f"prior-{name}", f"z_i of {name}", from_text, name) for name in pipe.priors]
+        if pipe.priors:
+            found.append(Way("embedding", "z_i of its prior, no text", from_embedding_alone))
+        if _same_space(pipe):
+            found.append(Way("z_t", "z_t instead of z_i", from_text, NO_PRIOR))
+    if _reads_text(pipe) and "image_embed" in first.consumes:
+        found.append(Way("text", "text only", from_text_alone))
+    return found
+
+
+def _same_space(pipe: Pipeline) -> bool:
+    """Whether the model reads texts with CLIP, so that there is a z_t."""
+    return any(stage.kind == "clip" and stage.config.network.text for stage in pipe.stages.values())
+
+
+def _reads_text(pipe: Pipeline) -> bool:
+    """Whether the decoder has a path for the text beside z_i."""
+    first = next(iter(pipe.painters.values()))
+    return bool(first.consumes & {"text_tokens", "text_encodings", "text_embed"})
+
+
+def decoder_only(pipe: Pipeline) -> Pipeline:
+    """The pipeline without its upsamplers: what the science is about, and much faster."""
+    short = copy.copy(pipe)
+    short.stages = {n: one for n, one in pipe.stages.items() if not isinstance(one, Upsampler)}
+    return short
+
+
+@dataclass(frozen=True)
+class Inverted:
+    """Peak signal-to-noise ratios in dB: of the decoder's own picture, and of the whole."""
+
+    decoder: float
+    whole: float
+
+
+def inversion(
+    pipe: Pipeline, pictures: Album, number: int, on_step: OnStep | None = None
+) -> Inverted:
+    """Invert one picture to (z_i, x_T) and draw it again.
+
+    The detail that the abilities add to a redrawn picture is left out: this is what the networks
+    carry themselves.
+    """
+    latent = of_picture(pipe, pictures.picture(number), 0, {}, on_step)
+    whole, small = draw_latents(pipe, [latent], [0], {}, on_step)
+    assert latent.picture is not None
+    truth = F.interpolate(latent.picture, small.shape[-2:], mode="area")
+    return Inverted(psnr(small, truth), psnr(whole, latent.picture))
+
+
+def psnr(a: Tensor, b: Tensor) -> float:
+    """Of pictures in [-1, 1], in dB; the range is 2."""
+    error = float((a.float() - b.float()).square().mean())
+    return float(10 * torch.log10(torch.tensor(4 / max(error, 1e-12), dtype=torch.float64)))

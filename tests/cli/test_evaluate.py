@@ -1,0 +1,125 @@
+"""`unclip evaluate`: a page and its numbers, or one clear line and nothing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from unclip.evaluate import eyes, features
+from unclip.nn.tokenizer import Tokenizer
+
+Run = Callable[..., Any]
+SMALL = (
+    "--pictures", "7", "--set", "pool=6", "--set", "sample=2", "--anyway",
+)  # fmt: skip
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Forty pictures with captions."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(40):
+        shade = (number * 6, 255 - number * 5, number * 37 % 256)
+        Image.new("RGB", (16, 16), shade).save(folder / f"{number:02}.png")
+        (folder / f"{number:02}.txt").write_text(f"picture {number}\n")
+    return folder
+
+
+@pytest.fixture
+def eye(tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A net of four numbers in the place of the model's own CLIP."""
+    text = {"width": 12, "depth": 1, "heads": 2, "vocab_size": 320, "context": 8}
+    config = {"kind": "clip", "size": 16, "channels": (8,), "dims": 4, "text": text}
+    eyes.save(tmp_path / "eye", eyes.build(eyes.EyeConfig.parse(config)), tokenizer)
+    net = features.from_eye("own-clip", tmp_path / "eye")
+    monkeypatch.setattr(features, "of_pipeline", lambda pipe: net)
+
+
+@pytest.mark.usefixtures("eye")
+def test_a_folder_of_ones_own(unclip: Run, model: Path, photos: Path) -> None:
+    result = unclip("evaluate", model, "--data", photos, "-o", "out/report.html", *SMALL)
+    assert result.code == 0, result.err
+    assert "FD-own-clip@7" in result.out and "left out: memorisation: " in result.out
+    assert result.err == ""  # no bar where nobody looks
+    page = Path("out/report.html").read_text()
+    values = json.loads(Path("out/report.json").read_text())
+    assert "FD-own-clip@7" in page and "Failures" in page
+    assert values["distribution"]["pictures"] == 7
+    assert values["left_out"]["science"]
+    assert sorted(path.name for path in Path("out").iterdir()) == [
+        "report.html", "report.json", "report.work",
+    ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("eye")
+def test_memorisation_with_the_training_pictures(
+    unclip: Run, model: Path, photos: Path, tmp_path: Path
+) -> None:
+    trained = Path(shutil.copytree(photos, tmp_path / "trained"))
+    arguments = ("--data", photos, "--trained-on", trained, "--only", "memorisation")
+    result = unclip("evaluate", model, *arguments, *SMALL)
+    assert result.code == 0, result.err
+    assert "nearer to training:" in result.out
+    assert json.loads(Path("report.json").read_text())["memorisation"]["pool"] == 6
+
+
+def test_too_few_pictures(unclip: Run, model: Path, photos: Path) -> None:
+    """The model's own CLIP makes features of 16 numbers."""
+    unclip("evaluate", model, "--data", photos, *SMALL).fails(
+        1, "FD-own-clip needs at least 17 pictures", "there are 7"
+    )
+    assert list(Path().iterdir()) == []
+
+
+def test_a_model_and_data_that_do_not_fit(unclip: Run, model: Path, photos: Path) -> None:
+    for number in range(40, 140):
+        Image.new("RGB", (16, 16), (number, 5, 9)).save(photos / f"{number}.png")
+        (photos / f"{number}.txt").write_text(f"picture {number} of {number * 7}\n")
+    unclip("evaluate", model, "--data", photos, "--pictures", 70).fails(
+        2, "'tiny' and photos do not fit each other", "--anyway"
+    )
+
+
+def test_an_unreadable_picture(unclip: Run, model: Path, photos: Path) -> None:
+    (photos / "07.png").write_bytes(b"no picture")
+    unclip("evaluate", model, "--data", photos, "--pictures", 20, "--anyway").fails(
+        1, "1 of 40 pictures cannot be read, more than 1 %", "07.png"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "parts"),
+    [
+        (["-o", "report.pdf"], 2, ["report.pdf should end in .html"]),
+        (["--only", "distribution,sciense"], 2, ["no 'sciense'", "did you mean 'science'"]),
+        (["--set", "poool=3"], 2, ["unknown setting 'poool'", "did you mean 'pool'"]),
+        (["--pictures", "0"], 2, ["setting 'pictures'", "greater than or equal to 1"]),
+        (["--seed", "-1"], 2, ["--seed must be at least 0"]),
+        (["--eye", "nothing.pt"], 2, ["no model 'nothing.pt'"]),
+        (["--eye", "nothing"], 2, ["no model 'nothing'"]),
+        (["--recipe", "nothing.toml"], 2, ["cannot read nothing.toml"]),
+        (["--trained-on", "nothing"], 1, ["no folder of pictures at nothing"]),
+    ],
+)
+def test_what_is_asked_for_wrongly(
+    unclip: Run, model: Path, dataset: Path, arguments: list[str], code: int, parts: list[str]
+) -> None:
+    unclip("evaluate", model, "--data", dataset, *arguments).fails(code, *parts)
+    assert list(Path().iterdir()) == []
+
+
+def test_a_folder_that_is_not_there_or_empty(unclip: Run, model: Path, tmp_path: Path) -> None:
+    unclip("evaluate", model, "--data", "data/emoji").fails(2, "data/emoji", "unclip data emoji")
+    (tmp_path / "empty").mkdir()
+    unclip("evaluate", model, "--data", tmp_path / "empty").fails(1, "empty holds no pictures")
+
+
+def test_a_model_that_is_not_there(unclip: Run, dataset: Path) -> None:
+    unclip("evaluate", "nomodel", "--data", dataset).fails(2, "no model 'nomodel'")
