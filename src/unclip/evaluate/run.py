@@ -215,9 +215,7 @@ def _judges(
     if not folder.is_dir():
         if request.detector is not None:
             raise UsageError(f"no folder {folder} with a judge that has learnt (--detector)")
-        why = (
-            f"none lies in {folder} (scripts/eyes.py trains it); the one that compares judges alone"
-        )
+        why = f"none in {folder} (--detector DIR); the one that compares judges alone"
         left_out.append(("the judge that has learnt", why))
         return (matcher_of(ground.config),)
     return (detector_of(ground.config, folder), matcher_of(ground.config))
