@@ -170,8 +170,9 @@ def laion_prior_theirs(file: str, steps: int, batch: int, context: int, guidance
 @ready
 def laion_decoder_theirs(file: str, steps: int, batch: int, guidance: float) -> Run:
     peer = _quiet_peer()
-    config = {**_laion_decoder(steps), "unets": (peer.Unet(**LAION_UNET),)}
-    model = peer.Decoder(**config, image_cond_drop_prob=0.1, text_cond_drop_prob=0.5).eval()
+    drops = {"image_cond_drop_prob": 0.1, "text_cond_drop_prob": 0.5}
+    net = peer.Unet(**LAION_UNET)
+    model = peer.Decoder(unet=(net,), image_sizes=(64,), timesteps=steps, **drops).eval()
     torch.save(model.state_dict(), file)
     text, embed = _laion_inputs(batch)
 
