@@ -268,6 +268,9 @@ def find_format(path: Path) -> Format:
     """
     if not path.exists():
         raise CheckpointError(f"{path} does not exist")
+    own = FORMATS["native"]
+    if own.matches(path):  # the usual one: no adapter need be imported for it
+        return own
     for name in FORMATS.names():
         if FORMATS[name].matches(path):
             return FORMATS[name]
