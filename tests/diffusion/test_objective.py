@@ -53,6 +53,27 @@ def test_the_loss_of_a_constant_network(kind: Any, gamma: float | None, schedule
 
 @pytest.mark.parametrize("kind", ["eps", "x0", "v"])
 @SCHEDULE
+def test_any_output_can_be_trained_with_the_loss_of_v(kind: Any, schedule: Any) -> None:
+    """One prediction of x0, put out in three ways, has one loss: v's error, or gamma of x0's."""
+    level, eps = drawn(schedule)
+    alpha, sigma = level.like(X0)
+    x = alpha * X0 + sigma * eps
+    guess = Prediction(0.3 * X0 + 0.1, (x - alpha * (0.3 * X0 + 0.1)) / sigma)
+    p = Parameterization(kind=kind)
+
+    def net(x: Tensor, t: Tensor) -> Tensor:
+        return p.target(guess.x0, guess.eps, level)
+
+    of_x0 = ((guess.x0 - X0) ** 2).flatten(1).mean(1)
+    of_v = of_x0 * (1 + (level.alpha / level.sigma) ** 2)
+    for gamma in (1.0, 5.0, 1e9):
+        config = ObjectiveConfig(v_gamma=gamma)
+        loss, _ = diffusion_loss(net, X0, schedule, p, config, BatchRng(3, 4))
+        assert torch.allclose(loss, torch.minimum(of_v, gamma * of_x0), rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["eps", "x0", "v"])
+@SCHEDULE
 def test_a_perfect_network_has_no_loss(kind: Any, schedule: Any) -> None:
     p = Parameterization(kind=kind, data_std=0.5)
     level, eps = drawn(schedule)

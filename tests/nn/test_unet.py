@@ -183,6 +183,20 @@ def test_scale_and_shift_is_the_formula() -> None:
         assert torch.allclose(block(x, emb), expected, atol=1e-5)
 
 
+def test_a_layer_norm_is_over_the_channels_of_each_pixel(x: Tensor, cond: Cond) -> None:
+    net = make(norm="layer")
+    assert not any(isinstance(module, nn.GroupNorm) for module in net.modules())
+    norm = net.norm_out
+    norm.weight.copy_(torch.linspace(0.5, 2, 32))
+    h = torch.randn(2, 32, 4, 6)
+    centred = h - h.mean(1, keepdim=True)
+    expected = centred / (centred.square().mean(1, keepdim=True) + 1e-5).sqrt()
+    expected = expected * norm.weight[:, None, None] + norm.bias[:, None, None]
+    for layout in (torch.contiguous_format, torch.channels_last):
+        assert torch.allclose(norm(h.contiguous(memory_format=layout)), expected, atol=1e-5)
+    assert run(net, x, cond).shape == x.shape
+
+
 def test_resampling_blocks_halve_and_double() -> None:
     """At initialisation they are plain averaging and repetition."""
     config, x = UNetConfig.parse(FULL), torch.randn(1, 32, 4, 4)

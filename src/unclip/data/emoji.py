@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Iterator
+from itertools import accumulate
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from .. import config
 from ..errors import UsageError, nearest
-from ._captions import caption
+from . import _captions, _captions_zh
 from ._negatives import falsified
-from ._plan import Mix, Planner, Spec, Split
+from ._plan import Mix, Planner, Spec, Split, Weight
 from ._render import render
 from .corpus import Corpus
 from .source import Sample, Source
+
+LANGUAGES = {"en": _captions.caption, "zh": _captions_zh.caption}
+"""Who says in a language what a scene shows."""
+
+Language = Literal["en", "zh"]
+Languages = Annotated[dict[Language, Weight], Field(min_length=1)]
+
+
+def _english() -> dict[Language, float]:
+    return {"en": 1.0}
 
 
 class EmojiConfig(config.Config):
@@ -28,7 +40,8 @@ class EmojiConfig(config.Config):
     the corpus' first one unnamed in captions.
     `split` is `train` (nothing held out), `heldout` (nothing else; also by kind:
     `heldout-pairs`, `heldout-colours`, `heldout-counts`) or `any`. With `wrong` each sample has a
-    caption that is almost true, for CLIP's loss.
+    caption that is almost true, for CLIP's loss. `languages` are those of the captions, with how
+    often each comes (relative weights).
     """
 
     path: Path
@@ -39,6 +52,14 @@ class EmojiConfig(config.Config):
     seed: int = Field(default=0, ge=0)
     mix: Mix = Mix()
     wrong: bool = False
+    languages: Languages = Field(default_factory=_english)
+
+    @field_validator("languages")
+    @classmethod
+    def _says_something(cls, value: dict[str, float]) -> dict[str, float]:
+        if not sum(value.values()):
+            raise ValueError("the languages cannot all have the weight 0")
+        return value
 
 
 class EmojiScenes(Source):
@@ -83,12 +104,22 @@ class EmojiScenes(Source):
         """A caption that is false of the scene by one thing; empty where there is none."""
         rng = np.random.Generator(np.random.PCG64((self.config.seed, position, 1)))
         other = falsified(spec, rng, self.corpus)
-        return caption(other, rng, self.corpus) if other else ""
+        return self._say(other, position, rng) if other else ""
 
     def _compose(self, position: int) -> tuple[Spec, str]:
         rng = np.random.Generator(np.random.PCG64((self.config.seed, position)))
         spec = self.planner.plan(rng)
-        return spec, caption(spec, rng, self.corpus)
+        return spec, self._say(spec, position, rng)
+
+    def _say(self, spec: Spec, position: int, rng: np.random.Generator) -> str:
+        """A caption in the language of the sample, which is also that of its wrong one."""
+        names = list(self.config.languages)
+        if len(names) == 1:
+            return LANGUAGES[names[0]](spec, rng, self.corpus)
+        weights = list(accumulate(self.config.languages.values()))
+        draw = np.random.Generator(np.random.PCG64((self.config.seed, position, 2))).random()
+        language = names[bisect(weights, draw * weights[-1], hi=len(names) - 1)]
+        return LANGUAGES[language](spec, rng, self.corpus)
 
 
 SOURCE = EmojiScenes

@@ -20,6 +20,9 @@ class ObjectiveConfig(Config):
     """How the loss is weighed."""
 
     min_snr_gamma: float | None = Field(None, gt=0, description="min-SNR weighting; none is 1")
+    v_gamma: float | None = Field(
+        None, ge=1, description="weigh as v's own error is, 1 + SNR, no more than this"
+    )
     vlb_weight: float = Field(0.001, ge=0, description="of the variance's bound, where learnt")
 
 
@@ -50,6 +53,8 @@ def diffusion_loss(
     weight = torch.ones_like(error)
     if config.min_snr_gamma is not None:
         weight = parameterization.snr_weight(level, config.min_snr_gamma).to(error.device)
+    if config.v_gamma is not None:
+        weight = weight * parameterization.v_weight(level, config.v_gamma).to(error.device)
     loss, metrics = weight * error, {"mse": error.detach()}
     if prediction.variance is not None:
         bound = variance_bound(x, x0, prediction, level, schedule)

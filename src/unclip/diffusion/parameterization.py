@@ -79,7 +79,19 @@ class Parameterization(Config):
     def snr_weight(self, level: Level, gamma: float) -> Tensor:
         """min-SNR-gamma for this output (arXiv 2303.09556, section 3.4), shaped as the level."""
         snr = level.snr() * self.data_std**2
-        weight = snr.clamp(max=gamma)
+        return self._of_x0(snr.clamp(max=gamma), snr)
+
+    def v_weight(self, level: Level, gamma: float) -> Tensor:
+        """What makes of this output's error the error of v, no more than `gamma` times x0's.
+
+        At the highest noise it is x0's error, where min-SNR is nothing at all. Predicting x0 with
+        the loss of v is what JiT does (arXiv 2511.13720, table 1).
+        """
+        snr = level.snr() * self.data_std**2
+        return self._of_x0((1 + snr).clamp(max=gamma), snr)
+
+    def _of_x0(self, weight: Tensor, snr: Tensor) -> Tensor:
+        """The weight of this output's squared error that is `weight` of x0's."""
         if self.kind == "v":
             return weight / (snr + 1)
         return weight if self.kind == "x0" else weight / snr
