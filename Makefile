@@ -6,11 +6,12 @@ SETUP := $(PYTHON) scripts/setup.py
 RECIPE ?= src/unclip/presets/emoji-cpu.toml
 VOCABULARY ?= everyday
 CORPUS := data/emoji$(if $(filter all,$(VOCABULARY)),-all)
+EYES ?= $(CORPUS)/eyes
 
 BY_HAND := benchmarks/peers.py benchmarks/low_memory.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup format corpus model nightly bench gallery tables peers parity clean
+.PHONY: help demo test setup format corpus model evaluation nightly bench gallery tables peers parity clean
 
 help: ## say what there is
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -41,9 +42,21 @@ corpus: ## fetch the drawings and build the emoji corpus (VOCABULARY=everyday or
 	npm install --prefix assets
 	$(BIN)/unclip data emoji --out $(CORPUS) --vocabulary $(VOCABULARY)
 
-model: ## train the bundled model on the corpus (RECIPE=..., hours on a CPU)
+$(CORPUS)/corpus.json:
+	$(MAKE) corpus
+
+model: | $(CORPUS)/corpus.json ## train the bundled model, or go on with it (RECIPE=..., BUDGET=3h; hours on a CPU)
 	@$(SETUP) train data
-	$(BIN)/unclip train $(RECIPE) --resume
+	$(BIN)/unclip train $(RECIPE) --resume $(if $(BUDGET),--budget $(BUDGET))
+
+$(EYES)/detector: | $(CORPUS)/corpus.json
+	@$(SETUP) data
+	$(BIN)/python scripts/eyes.py --data $(CORPUS) -o $(EYES)
+
+evaluation: | $(EYES)/detector ## measure the bundled model: docs/evaluation.md and .json (hours on a CPU)
+	@$(SETUP) data
+	$(BIN)/unclip evaluate default --data $(CORPUS) --eyes $(EYES) --work runs/evaluation \
+		-o docs/evaluation.md
 
 nightly: setup ## run the slow tests
 	$(BIN)/pytest -m slow --timeout 3600

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unclip.rng import BatchRng, Rng
+from unclip.rng import BatchRng, Rng, drawing_device
 
 SEEDS = st.lists(st.integers(-(2**80), 2**80) | st.text(max_size=5), min_size=1, max_size=5)
 
@@ -87,6 +87,39 @@ def test_batch_rng_is_reproducible() -> None:
     assert not torch.equal(other.fork("a").randn(3), first.fork("a").randn(3))
     assert torch.equal(first.fork("a").randn(3), second.fork("a").randn(3))
     assert not torch.equal(first.fork("a").randn(3), first.fork("b").randn(3))
+
+
+def test_known_numbers_of_batch_rng() -> None:
+    """A training that was stopped goes on with these."""
+    rng = BatchRng("0/decoder/3", 2)
+    normal = [-0.789657711982727, -0.8755156993865967, -1.2878435850143433, -1.7495574951171875]
+    assert rng.randn(2).flatten().tolist() == normal
+    uniform = [0.9744869470596313, 0.7552803158760071, 0.7979929447174072, 0.3681100010871887]
+    assert rng.rand(2).flatten().tolist() == uniform
+    assert rng.fork("a").rand(1).flatten().tolist() == [0.7345927357673645, 0.8432688117027283]
+
+
+@pytest.mark.parametrize(
+    ("device", "draws_on"),
+    [("cpu", "cpu"), ("meta", "cpu"), ("cuda", "cuda"), ("cuda:1", "cuda:1"), ("mps", "mps")],
+)
+def test_training_draws_where_it_computes(device: str, draws_on: str) -> None:
+    assert drawing_device(torch.device(device)) == torch.device(draws_on)
+    if device in ("cpu", "meta"):
+        assert BatchRng(0, 2, device)._generator.device == torch.device(draws_on)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_batch_rng_draws_on_a_gpu() -> None:
+    first, second = BatchRng(1, 1000, "cuda"), BatchRng(1, 1000, "cuda")
+    for draw in ("randn", "rand"):
+        drawn = getattr(first, draw)(30)
+        assert drawn.device.type == "cuda"
+        assert torch.equal(drawn, getattr(second, draw)(30))
+        mean, std = (0.0, 1.0) if draw == "randn" else (0.5, 12**-0.5)
+        assert abs(float(drawn.mean()) - mean) < 0.03
+        assert abs(float(drawn.std()) - std) < 0.03
+    assert not torch.equal(first.fork("a").randn(3), second.fork("b").randn(3))
 
 
 def test_batch_rng_gives_every_sample_its_own_numbers() -> None:

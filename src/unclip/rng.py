@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Self
 
 import torch
@@ -42,13 +42,17 @@ class Rng:
 
 
 class BatchRng(Rng):
-    """The same draws from one generator for the whole batch: for training, where speed counts."""
+    """The same draws from one generator for the whole batch: for training, where speed counts.
+
+    On a GPU they are drawn there. A seed then gives the same numbers on every device of one type,
+    and others on a CPU.
+    """
 
     def __init__(self, seed: int | str, batch: int, device: torch.device | str = "cpu") -> None:
         self.seeds = (seed,)
         self.batch = batch
         self.device = torch.device(device)
-        self._generator = _generator(seed)
+        self._generator = _generator(seed, drawing_device(self.device))
 
     def fork(self, name: str) -> Self:
         """An independent generator that depends on the seed and `name`."""
@@ -56,14 +60,23 @@ class BatchRng(Rng):
 
     def randn(self, *shape: int) -> Tensor:
         """Standard normal float32, (B, *shape)."""
-        return torch.randn((self.batch, *shape), generator=self._generator).to(self.device)
+        return self._draw(torch.randn, shape)
 
     def rand(self, *shape: int) -> Tensor:
         """Uniform on [0, 1) float32, (B, *shape)."""
-        return torch.rand((self.batch, *shape), generator=self._generator).to(self.device)
+        return self._draw(torch.rand, shape)
+
+    def _draw(self, fn: Callable[..., Tensor], shape: tuple[int, ...]) -> Tensor:
+        source = self._generator
+        return fn((self.batch, *shape), generator=source, device=source.device).to(self.device)
 
 
-def _generator(seed: int | str) -> torch.Generator:
+def drawing_device(device: torch.device) -> torch.device:
+    """Where numbers for training on `device` are drawn: there on a GPU, else on the CPU."""
+    return device if device.type in ("cuda", "mps") else torch.device("cpu")
+
+
+def _generator(seed: int | str, device: torch.device | str = "cpu") -> torch.Generator:
     # hashed, because the generator keeps 32 bits of a seed: 0 and 2**32 would draw the same
     digest = hashlib.sha256(str(seed).encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little", signed=True))
+    return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "little", signed=True))

@@ -122,11 +122,72 @@ def test_a_second_signal_ends_at_once(
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_minutes_bound_the_whole_call(unclip: RunCli, recipe: Path) -> None:
-    done = unclip("train", recipe, "--minutes", "1e-6")
-    assert done.code == 0
-    assert "time is up, stopped and saved at step 0 of 4 of 'clip'; go on with: unclip" in done.out
-    unclip("train", recipe, "--minutes", 0, "--out", "other").fails(2, "--minutes", "got 0")
+def test_minutes_that_are_none(unclip: RunCli, recipe: Path) -> None:
+    unclip("train", recipe, "--minutes", 0).fails(2, "--minutes", "got 0")
+
+
+def test_a_recipe_in_pieces_is_the_recipe_at_once(unclip: RunCli, recipe: Path) -> None:
+    """Every call does a step; each but the last ends with 3 and the command that goes on."""
+    stops = []
+    while (done := unclip("train", recipe, "--minutes", "1e-6", "--resume")).code == 3:
+        where, _, command = done.out.splitlines()[-1].partition("; go on with: unclip ")
+        assert command == f"train {recipe} --resume"
+        stops.append(where.removeprefix("time is up, stopped "))
+    assert done.code == 0, done.err
+    assert "the model is ready" in done.out
+    assert stops == [
+        *(f"and saved at step {step} of 4 of 'clip'" for step in (1, 2, 3)),
+        "before 'decoder'",
+        *(f"and saved at step {step} of 3 of 'decoder'" for step in (1, 2)),
+    ]
+    assert unclip("train", recipe, "--out", "whole").code == 0
+    for stage in ("clip", "decoder"):
+        one, other = (
+            load_file(f"{run}/model/{stage}/weights.safetensors")
+            for run in ("runs/little", "whole")
+        )
+        assert all(one[key].equal(other[key]) for key in one)
+
+
+def test_a_budget_is_spent_and_kept(
+    unclip: RunCli, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unclip.train.trainer.Trainer.seconds_per_step", lambda *_: 10.0)
+    shares = ["--set", "stages.clip.train.share=1", "--set", "stages.decoder.train.share=1"]
+    done = unclip("train", recipe, *shares, "--budget", "2min", "--stage", "clip")
+    assert done.code == 0, done.err
+    assert "clip: measuring how many steps fit into its share of the budget" in done.out
+    assert "\nclip: 5 steps\n" in done.out
+    assert "clip 5/5" in done.out
+    done = unclip("train", recipe, "--resume")
+    assert "clip: finished, 5 steps" in done.out
+    left = int(step_of(Path("runs/little/decoder")))
+    assert f"decoder: {left} steps" in done.out
+    assert 8 <= left <= 11, "clip left most of its minute"
+    recorded = json.loads(Path("runs/little/recipe.json").read_text())
+    assert recorded["budget"] == 2.0
+    assert [recorded["stages"][n]["train"]["steps"] for n in ("clip", "decoder")] == [5, left]
+
+
+def test_dry_run_of_a_budget_shows_the_plan_and_touches_nothing(
+    unclip: RunCli, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unclip.train.trainer.Trainer.seconds_per_step", lambda *_: 0.01)
+    shares = ["--set", "stages.clip.train.share=1", "--set", "stages.decoder.train.share=3"]
+    done = unclip("train", recipe, "--dry-run", "--budget", "40m", *shares)
+    assert done.code == 0, done.err
+    table = done.out[: done.out.index("Of 40 min on cpu")]
+    rows = {line.split()[0]: line.split() for line in table.splitlines() if line.split()}
+    assert rows["stage"] == ["stage", "s/step", "steps", "pictures", "minutes"]
+    for name, minutes, batch in (("clip", 10, 4), ("decoder", 30, 2)):
+        each, steps, samples, taken = (float(x.replace(",", "")) for x in rows[name][1:])
+        assert each == 0.01
+        assert steps == pytest.approx(0.97 * minutes * 6000, rel=0.02)  # building takes time too
+        assert samples == steps * batch
+        assert taken == pytest.approx(steps / 6000, abs=0.06)
+    assert not list(Path().iterdir())
+    data = ["--set", "data.path=nowhere"]
+    unclip("train", recipe, "--dry-run", "--budget", "1h", *data).fails(1, "nowhere")
 
 
 def test_dry_run_says_what_it_costs_and_touches_nothing(unclip: RunCli, recipe: Path) -> None:
@@ -163,6 +224,13 @@ def test_dry_run_of_the_paper_needs_neither_its_data_nor_its_machines(unclip: Ru
         (["--set", "stages.decoder.network.out_channels=6"], ["out_channels", "3"]),
         (["--dry-run", "--set", "stages.decoder.network.out_channels=6"], ["out_channels", "3"]),
         (["--device", "tpu"], ["tpu"]),
+        (["--budget", "3d"], ["a budget is a time such as 3h, 90m, 45min", "'3d'"]),
+        (["--budget", "0"], ["a budget is a time", "'0'"]),
+        (["--set", "budget=soon"], ["'budget'", "such as 3h", "'soon'"]),
+        (
+            ["--budget", "3h", "--set", "stages.decoder.train.share=3"],
+            ["stages.clip.train.share", "missing"],
+        ),
     ],
 )
 def test_bad_usage(arguments: list[str], parts: list[str], unclip: RunCli, recipe: Path) -> None:

@@ -293,6 +293,18 @@ def test_training_levels_are_uniform_or_log_normal() -> None:
     assert float(logs.std()) == pytest.approx(1.5, abs=0.05)
 
 
+@pytest.mark.parametrize("noisy", [0.5, 1.0, 2.0])
+def test_training_can_draw_more_noisy_levels(noisy: float) -> None:
+    """The share of timesteps up to a part p of all is p ** noisy; every one is the schedule's."""
+    schedule = Cosine(steps=50, noisy=noisy)
+    drawn = schedule.sample(BatchRng(0, 20_000))
+    for part in (0.2, 0.5, 0.8):
+        share = float((drawn.t < part * 50).float().mean())
+        assert abs(share - part**noisy) < 0.015
+    again = schedule.level(drawn.t)
+    assert torch.equal(drawn.alpha, again.alpha) and torch.equal(drawn.sigma, again.sigma)
+
+
 def test_before_is_one_timestep_less() -> None:
     schedule = Linear()
     level = schedule.before(schedule.level(torch.tensor([0.0, 1.0, 999.0])))

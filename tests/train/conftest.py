@@ -45,14 +45,14 @@ class Notes:
 
     def __init__(self) -> None:
         self.logged: list[tuple[int, dict[str, float]]] = []
-        self.saves: list[tuple[int, Path]] = []
+        self.saves: list[int] = []
         self.previews: list[tuple[int, Stage]] = []
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         self.logged.append((step, values))
 
-    def saved(self, step: int, path: Path) -> None:
-        self.saves.append((step, path))
+    def saving(self, step: int) -> None:
+        self.saves.append(step)
 
     def preview(self, step: int, stage: Stage) -> None:
         self.previews.append((step, stage))

@@ -103,3 +103,19 @@ def test_workers_go_with_the_loader(make: Any) -> None:
         assert not any(worker.is_alive() for worker in workers)
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("pin", [False, True])
+def test_batches_are_pinned_where_a_gpu_wants_them(
+    pin: bool, speckles: Any, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Any] = {}
+
+    def made(blocks: Any, **options: Any) -> Any:
+        asked.update(options)
+        return blocks
+
+    monkeypatch.setattr("unclip.train.loader.DataLoader", made)
+    loader = Loader(speckles(SIZE), tokenizer, 3, workers=2, pin=pin)
+    next(loader)
+    assert asked["pin_memory"] is pin

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 
 from unclip.checkpoints import native
 from unclip.errors import DataError, TrainingError, UsageError
@@ -17,6 +19,8 @@ from unclip.stages.ar_prior import ArPriorStage
 from unclip.train.recipe import load_recipe
 from unclip.train.run import Run
 from unclip.train.state import load_state, saved_states
+from unclip.train.trainer import Limits
+from unclip.train.watch import RunWatcher
 
 CPU = torch.device("cpu")
 
@@ -154,5 +158,52 @@ class Silent:
     """Told how training goes, and keeps it to itself."""
 
     def scalars(self, step: int, values: dict[str, float]) -> None: ...
-    def saved(self, step: int, path: Path) -> None: ...
+    def saving(self, step: int) -> None: ...
     def preview(self, step: int, stage: Any) -> None: ...
+
+
+class Killed(BaseException):
+    """As a process ends that is killed: nothing may catch it."""
+
+
+def killed(*_: object) -> None:
+    raise Killed
+
+
+@pytest.mark.parametrize("at", ["unclip.train.trainer.save_state", "unclip.train.run.Run.export"])
+def test_a_kill_around_the_last_save_loses_nothing(
+    at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever comes first, the stage is not finished before weights and state are both there."""
+    monkeypatch.setattr("unclip.train.watch._board", lambda _: None)  # slow to import
+    short = {"steps": 4, "batch_size": 2, "workers": 0}
+    recipe = load_recipe("tiny", [f"stages.upsampler.train.{k}={v}" for k, v in short.items()])
+
+    def go(folder: str, *limits: Limits) -> Run:
+        run = Run(recipe, tmp_path / folder, CPU)
+        run.begin(resume=True)
+        trainer = run.trainer("upsampler")
+        with RunWatcher(run, "upsampler", trainer, Console(file=io.StringIO())) as watcher:
+            trainer.run(watcher, *limits)
+        return run
+
+    whole = go("whole")
+    assert not go("cut", Limits(minutes=1e-9)).finished("upsampler")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(at, killed)
+        go("cut")
+    assert not Run(recipe, tmp_path / "cut", CPU).finished("upsampler")
+    cut = go("cut")
+    assert cut.finished("upsampler")
+    assert native.verify(cut.model) == []
+    weights = [native.load_stage(run.model, "upsampler").net.state_dict() for run in (whole, cut)]
+    assert all(torch.equal(value, weights[1][key]) for key, value in weights[0].items())
+
+
+def test_a_stage_that_the_manifest_lacks_is_not_finished(trained: Run, tmp_path: Path) -> None:
+    run = Run(trained.recipe, Path(shutil.copytree(trained.folder, tmp_path / "run")), CPU)
+    assert run.finished("upsampler")
+    native.write_manifest(run.model, "tiny", ["clip", "prior"], 8)
+    assert [name for name in run.recipe.stages if run.finished(name)] == ["clip", "prior"]
+    (run.model / "model.json").unlink()
+    assert not run.finished("clip")

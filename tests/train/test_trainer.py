@@ -12,7 +12,7 @@ from torch import Tensor
 from unclip.checkpoints.native import load_stage, save_stage
 from unclip.errors import TrainingError
 from unclip.rng import Rng
-from unclip.train.state import load_state, saved_states
+from unclip.train.state import load_state, saved_states, step_of
 from unclip.train.trainer import Limits, Trainer
 
 Make = Callable[..., Trainer]
@@ -126,8 +126,7 @@ def test_what_is_told(make_trainer: Make, notes: Any) -> None:
         assert "mse" in values
     assert notes.logged[-1][1]["learning_rate"] == pytest.approx(3e-4 / (7 * 0.25))
     assert [step for step, _ in notes.previews] == [2, 4, 6]
-    assert [step for step, _ in notes.saves] == [7]
-    assert notes.saves[0][1] == saved_states(trainer.folder)[-1]
+    assert notes.saves == [7]
     assert trainer.seconds > 0
 
 
@@ -151,7 +150,8 @@ def test_limits_end_it_early_with_a_saved_state(make_trainer: Make, notes: Any) 
     by_minutes = make_trainer("prior", "minutes", steps=10**6)
     assert not by_minutes.run(notes, Limits(minutes=0.3 / 60))
     assert 1 <= by_minutes.step < 10**5
-    assert notes.saves == [(by_minutes.step, saved_states(by_minutes.folder)[-1])]
+    assert notes.saves == [by_minutes.step]
+    assert [step_of(path) for path in saved_states(by_minutes.folder)] == [by_minutes.step]
     by_hand = make_trainer("prior", "hand")
     assert not by_hand.run(notes, stop_at(by_hand, 2))
     assert by_hand.step == 2
@@ -172,11 +172,75 @@ def test_a_finished_run_stays_as_it_is(make_trainer: Make, notes: Any) -> None:
 def test_states_are_saved_as_it_goes_and_two_are_kept(make_trainer: Make, notes: Any) -> None:
     trainer = make_trainer(checkpoint_minutes=1e-9)
     trainer.run(notes)
-    assert [step for step, _ in notes.saves] == [1, 2, 3, 4, 5, 6, 6]
+    assert notes.saves == [1, 2, 3, 4, 5, 6, 6]
     assert [path.name for path in saved_states(trainer.folder)] == [
         "step-00000005",
         "step-00000006",
     ]
+
+
+def test_the_watcher_is_told_before_the_state_is_there(make_trainer: Make, notes: Any) -> None:
+    """What it writes is then never behind the newest state, whenever the process is killed."""
+    trainer, there = make_trainer(checkpoint_minutes=1e-9, steps=3), []
+    notes.saving = lambda step: there.append((step, [*map(step_of, saved_states(trainer.folder))]))
+    trainer.run(notes)
+    assert there == [(1, []), (2, [1]), (3, [1, 2]), (3, [2, 3])]
+
+
+class Clock:
+    """Time that passes where a test lets it."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("unclip.train.trainer.time", clock)
+    return clock
+
+
+def test_seconds_are_all_that_pass_and_go_on_when_resumed(
+    make_trainer: Make, notes: Any, clock: Clock
+) -> None:
+    def pass_time(seconds: float) -> Callable[..., None]:
+        def passing(*_: object) -> None:
+            clock.now += seconds
+
+        return passing
+
+    notes.preview, notes.saving = pass_time(100), pass_time(10)
+    for steps, checkpoints in ((4, 2.9 / 60), (7, 99.0)):
+        trainer = make_trainer(steps=steps, checkpoint_minutes=checkpoints, preview_every=3)
+        trainer.resume()
+        trainer.task.register_forward_hook(pass_time(1))
+        trainer.run(notes)
+    # steps 1 to 3, a preview and a state, step 4; then steps 5 to 7 and a preview after step 6
+    assert load_state(saved_states(trainer.folder)[0]).values["seconds"] == 3 + 100 + 10 + 1
+    assert trainer.seconds == 3 + 100 + 10 + 1 + 3 + 100
+    assert trainer.step == 7
+
+
+@pytest.mark.parametrize(("window", "steps"), [(0.5, 2), (3.0, 2), (3.1, 4), (20.0, 16)])
+def test_a_step_is_measured_without_its_warm_up(
+    window: float, steps: int, make_trainer: Make, clock: Clock
+) -> None:
+    """The first step takes 50 s and each of the others 1.5: rounds of 1, 2, 4, ... follow it."""
+    trainer, sizes = make_trainer(steps=2, ramp=((1, 9),)), []
+
+    def passing(_module: Any, args: Any, _out: Any) -> None:
+        clock.now += 1.5 if sizes else 50.0
+        sizes.append(len(args[0]["image"]))
+
+    trainer.task.register_forward_hook(passing)
+    assert trainer.seconds_per_step(5, window) == 1.5
+    rounds = [1, 1] if window <= 1.5 else [1, 1, *(2**n for n in range(1, 9) if 2**n <= steps)]
+    assert sizes == [5] * sum(rounds)
+    assert saved_states(trainer.folder) == []
 
 
 def spoil_the_loss(trainer: Trainer, from_step: int, kind: str) -> None:

@@ -81,7 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: as after `unclip` on a command line; this process' own if left out.
 
     Returns:
-        0, 1 where it failed, 2 where it was asked for wrongly, 130 where it was cancelled.
+        0, 1 where it failed, 2 where it was asked for wrongly, 3 where `train` stopped before its
+        last step, 130 where it was cancelled.
     """
     try:
         code = make_app()(

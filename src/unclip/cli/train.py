@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,9 +21,15 @@ from ._options import Device
 from ._terminal import console, duration, say, si, size
 
 if TYPE_CHECKING:
+    import torch
+
+    from ..train.budget import Stint
     from ..train.cost import Estimate
     from ..train.recipe import Recipe
     from ..train.run import Run
+
+NOT_YET = 3
+"""Exit code where time is up before the last step: --resume goes on."""
 
 
 def register(app: typer.Typer) -> None:
@@ -62,6 +69,15 @@ def train(
             metavar="MINUTES", help="Stop after so long, ready to be resumed.", show_default="never"
         ),
     ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Time for the whole recipe on this machine, such as 3h or 45min: each stage "
+            "takes as many steps as fit into its share.",
+            show_default="the recipe's own steps",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="The run's folder.", show_default="runs/ and its name"),
@@ -71,13 +87,14 @@ def train(
     """Train the stages of a recipe, one after the other.
 
     Ctrl-C stops after the step at hand and saves everything; --resume goes on exactly there.
-    The model so far is in the run's folder as `model`, usable at any time.
+    The model so far is in the run's folder as `model`, usable at any time. The exit code is 3
+    where --minutes are up before everything is trained. A run keeps its --budget.
 
     \b
     Examples:
       unclip train emoji-cpu --dry-run
-      unclip train emoji-cpu
-      unclip train emoji-cpu --resume --minutes 30
+      unclip train emoji-cpu --budget 3h
+      unclip train emoji-cpu --resume --minutes 9
       unclip train my.toml --set stages.decoder.train.batch_size=32 --stage decoder
     """
     from ..device import pick_device
@@ -85,13 +102,11 @@ def train(
     from ..train.run import Run
 
     started = time.monotonic()
-    loaded = load_recipe(recipe, assignments or [])
+    loaded = load_recipe(recipe, [*(assignments or []), *_allowed(budget)])
     names = _chosen(loaded, stage or [])
     where = pick_device(device)
     if dry_run:
-        from ..train.cost import estimate
-
-        _print(estimate(loaded, [n for n in names if not loaded.is_frozen(n)], where))
+        _dry_run(loaded, [name for name in names if not loaded.is_frozen(name)], where)
         return
     if minutes is not None and minutes <= 0:
         raise UsageError(f"--minutes must be above 0, got {minutes:g}")
@@ -101,7 +116,15 @@ def train(
     again = _command(recipe, assignments or [], stage or [], out, device)
     deadline = None if minutes is None else started + 60 * minutes
     with stop_on_signal() as stop:
-        _Session(run, again, deadline, stop).train(names)
+        if not _Session(run, again, deadline, stop).train(names):
+            raise typer.Exit(NOT_YET)
+
+
+def _allowed(budget: str | None) -> list[str]:
+    """The assignment that --budget stands for. Raises UsageError."""
+    from ..train.budget import minutes_of
+
+    return [] if budget is None else [f"budget={minutes_of(budget)}"]
 
 
 def _chosen(recipe: Recipe, wanted: Sequence[str]) -> list[str]:
@@ -141,48 +164,64 @@ class _Session:
     deadline: float | None  # on time.monotonic's clock
     stop: Callable[[], bool]
 
-    def train(self, names: Sequence[str]) -> None:
-        """Train what is not finished. Raises Cancelled on a signal."""
+    def train(self, names: Sequence[str]) -> bool:
+        """Train what is not finished, one step at the least, however short the time.
+
+        Returns:
+            Whether all of it is; not where time is up.
+
+        Raises:
+            Cancelled: a signal came.
+        """
+        trained = False
         for name in names:
             if self.run.recipe.is_frozen(name):
                 if not self.run.finished(name):
                     self.run.take(name)
                 say(f"{name}: taken as it is")
                 continue
-            steps = self.run.recipe.train(name).steps
             if self.run.finished(name):
-                say(f"{name}: finished, {steps} steps")
+                say(f"{name}: finished, {self.run.recipe.train(name).steps} steps")
                 continue
-            done = self.run.steps_done(name) if self._over() else self._stage(name)
-            if done >= steps:
-                continue
-            stopped = f"stopped and saved at step {done} of {steps} of '{name}'"
-            if self.stop():
-                raise Cancelled(f"{stopped}; go on with: {self.again}")
-            say(f"time is up, {stopped}; go on with: {self.again}")
-            return
+            if self.stop() or (trained and self._late()) or not self._stage(name):
+                self._stopped(name)
+                return False
+            trained = True
         left = [name for name in self.run.recipe.stages if not self.run.finished(name)]
         if left:
             say(f"not trained yet: {', '.join(left)}")
-            return
+            return True
         say("the model is ready; draw with it:")
         model = str(self.run.model)
         say(shlex.join(["unclip", "generate", self._prompt(), "--model", model]))
+        return True
 
-    def _stage(self, name: str) -> int:
-        """Train one stage; returns the steps done so far."""
+    def _stage(self, name: str) -> bool:
+        """Train one stage; returns whether its last step is done."""
         from ..train.trainer import Limits
         from ..train.watch import RunWatcher
 
+        fitting = self.run.recipe.budget is not None and not self.run.begun(name)
+        if fitting:
+            say(f"{name}: measuring how many steps fit into its share of the budget")
         trainer = self.run.trainer(name)
+        if fitting:
+            say(f"{name}: {trainer.config.steps} steps")
         left = None if self.deadline is None else (self.deadline - time.monotonic()) / 60
         with RunWatcher(self.run, name, trainer, console()) as watcher:
-            trainer.run(watcher, Limits(left, self.stop))
-        return trainer.step
+            return trainer.run(watcher, Limits(left, self.stop))
 
-    def _over(self) -> bool:
-        late = self.deadline is not None and time.monotonic() > self.deadline
-        return late or self.stop()
+    def _stopped(self, name: str) -> None:
+        """Say where it stopped and how to go on. Raises Cancelled where that was a signal."""
+        done, steps = self.run.steps_done(name), self.run.recipe.train(name).steps
+        where = f"and saved at step {done} of {steps} of" if done else "before"
+        stopped = f"stopped {where} '{name}'; go on with: {self.again}"
+        if self.stop():
+            raise Cancelled(stopped)
+        say(f"time is up, {stopped}")
+
+    def _late(self) -> bool:
+        return self.deadline is not None and time.monotonic() > self.deadline
 
     def _prompt(self) -> str:
         prompts = self.run.recipe.prompts
@@ -207,6 +246,45 @@ def stop_on_signal() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)
+
+
+def _dry_run(recipe: Recipe, names: Sequence[str], device: torch.device) -> None:
+    """Say what training these stages would cost, or what a budget would give them."""
+    from ..device import describe
+    from ..train import budget
+    from ..train.cost import estimate
+    from ..train.run import Run
+
+    if recipe.budget is None:
+        _print(estimate(recipe, names, device))
+        return
+    with TemporaryDirectory() as folder:
+        run = Run(recipe, Path(folder), device)
+        run.check()
+        _print_plan(budget.plan(run, names))
+    say(f"Of {duration(60 * recipe.budget)} on {describe(device)}, measured just now. A stage is")
+    say("measured again when it begins; what it leaves or overruns is shared by those after it.")
+
+
+def _print_plan(stints: Sequence[Stint]) -> None:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE, pad_edge=False, collapse_padding=True, show_footer=True)
+    table.add_column("stage", "all", no_wrap=True)
+    for heading, foot in (
+        ("s/step", ""),
+        ("steps", f"{sum(one.steps for one in stints):,}"),
+        ("pictures", f"{sum(one.samples for one in stints):,}"),
+        ("minutes", f"{sum(one.seconds for one in stints) / 60:.1f}"),
+    ):
+        table.add_column(heading, foot, justify="right", no_wrap=True)
+    for one in stints:
+        each, minutes = one.seconds / one.steps, one.seconds / 60
+        table.add_row(
+            one.name, f"{each:.3g}", f"{one.steps:,}", f"{one.samples:,}", f"{minutes:.1f}"
+        )
+    console().print(table)
 
 
 def _print(estimate: Estimate) -> None:

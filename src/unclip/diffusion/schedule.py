@@ -169,6 +169,9 @@ class _Discrete(_Gridded):
 
     whole: ClassVar[bool] = True
     steps: int = Field(1000, ge=2)
+    noisy: float = Field(
+        1.0, gt=0, description="training draws u ** (1 / noisy) of the way to noise, u uniform"
+    )
     last: Literal["clean", "first"] = Field(
         "clean", description="where a grid ends; first: at timestep 0, unless it has been there"
     )
@@ -221,8 +224,11 @@ class _Discrete(_Gridded):
         return self.level(left + share.clamp(0, 1))
 
     def sample(self, rng: Rng) -> Level:
-        """See `Schedule`. Uniform over the timesteps."""
-        return self.level((rng.rand().cpu() * self.steps).floor())
+        """See `Schedule`. Uniform over the timesteps, or more of them noisy."""
+        place = rng.rand() ** (1 / self.noisy)
+        index = (place * self.steps).long().clamp(max=self.steps - 1)
+        table = _levels(self, index.device)
+        return Level(table.t[index], table.alpha[index], table.sigma[index])
 
     def before(self, level: Level) -> Level:
         """See `Schedule`. Before timestep 0 comes the clean level."""
@@ -339,3 +345,10 @@ def _alpha_bar(schedule: _Discrete) -> Tensor:
     # wherever it is asked for first, it has numbers and may be used in training
     with torch.inference_mode(False), torch.device("cpu"):
         return torch.cumprod(1 - schedule.betas(), dim=0)
+
+
+@cache
+def _levels(schedule: _Discrete, device: torch.device) -> Level:
+    """Every timestep's level where training draws them: a GPU need not wait for the CPU."""
+    with torch.inference_mode(False), torch.device("cpu"):
+        return schedule.level(torch.arange(schedule.steps)).to(device)

@@ -92,7 +92,8 @@ class ClipStage(Stage):
         if self.training or tokens.is_meta:
             return self.net.encode_text(tokens, mask)
         once, back = torch.unique(tokens, dim=0, return_inverse=True)
-        first = [int((back == row).nonzero()[0]) for row in range(len(once))]
+        order = torch.arange(len(tokens), device=tokens.device)
+        first = order.new_full((len(once),), len(tokens)).scatter_reduce_(0, back, order, "amin")
         z_t, encodings = self.net.encode_text(once, mask[first])
         return z_t[back], encodings[back]
 

@@ -73,10 +73,12 @@ class Loader:
         workers: int,
         rank: int = 0,
         world: int = 1,
+        pin: bool = False,
     ) -> None:
         self.source, self.tokenizer = source, tokenizer
         self.batch_size, self.workers = batch_size, workers
         self.rank, self.world = rank, world
+        self.pin = pin  # a GPU fetches batches from pinned memory while it computes
         self._batches: Iterator[Batch | UnclipError] | None = None
 
     def __next__(self) -> Batch:
@@ -102,6 +104,7 @@ class Loader:
                 batch_size=None,
                 num_workers=self.workers,
                 prefetch_factor=4,
+                pin_memory=self.pin,
                 worker_init_fn=_ignore_interrupts,
             )
         )

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
 from ..checkpoints.format import Part
 from ..config import Config, override, read_toml
@@ -14,10 +14,15 @@ from ..data import SOURCES, Source
 from ..errors import UsageError, nearest
 from ..pipeline import plan
 from ..stages import STAGES, StageConfig
+from .budget import minutes_of
 
 PRESETS = Path(__file__).parent.parent / "presets"
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
+
+
+def _minutes(value: object) -> float | None:
+    return None if value is None else minutes_of(value)
 
 
 class TrainConfig(Config):
@@ -41,6 +46,13 @@ class TrainConfig(Config):
     log_every: int = Field(20, ge=1)
     preview_every: int = Field(1000, ge=1)
     checkpoint_minutes: float = Field(3.0, gt=0)
+    share: float | None = Field(
+        None, gt=0, description="weight of this stage in a budget; without any: what steps take"
+    )
+
+    def edges(self) -> list[int]:
+        """The steps from which on a batch size holds: 0 and the ramp's, rising."""
+        return sorted({0, *(start for start, _ in self.ramp)})
 
     def batch_at(self, step: int) -> int:
         """The batch size of a step, counted from 0."""
@@ -67,7 +79,8 @@ class Recipe(Config):
     `train` table. With `from`, a model of any format, a stage takes its configuration and weights
     from there: to go on with where there is a `train` table, as it is where there is none. Of
     several stages that make an image embedding the model uses `prior` unless asked for another,
-    and the first where it is not given.
+    and the first where it is not given. With a `budget`, each stage takes as many steps as fit
+    into its share of that time, and its own `steps` count for nothing but a share not given.
     """
 
     name: str
@@ -78,6 +91,9 @@ class Recipe(Config):
     prior: str | None = Field(None, description="the stage that makes z_i, where there are several")
     prompts: tuple[str, ...] = Field((), description="captions of the sample grids")
     card: str = Field("", description="what the model card says of data and licences")
+    budget: Annotated[float | None, BeforeValidator(_minutes)] = Field(
+        None, description="time for all stages, such as '3h' or '45min'; kept as minutes"
+    )
 
     @model_validator(mode="after")
     def _data_names_its_source(self) -> Recipe:
@@ -123,6 +139,33 @@ class Recipe(Config):
         """How a stage is trained. Raises UsageError."""
         return TrainConfig.parse(self._table(name).get("train", {}), f"stages.{name}.train")
 
+    @property
+    def trained(self) -> list[str]:
+        """The stages that are not frozen, in order."""
+        return [name for name in self.stages if not self.is_frozen(name)]
+
+    def shares(self) -> dict[str, float]:
+        """Each trained stage's weight in a budget; empty where none is given.
+
+        Raises:
+            UsageError: some have one and others do not.
+        """
+        given = {name: self.train(name).share for name in self.trained}
+        shares = {name: share for name, share in given.items() if share is not None}
+        missing = [name for name in given if name not in shares]
+        if shares and missing:
+            raise UsageError(
+                f"setting 'stages.{missing[0]}.train.share' is missing: "
+                "give every trained stage a share, or none"
+            )
+        return shares
+
+    def with_train(self, name: str, **changes: Any) -> Recipe:
+        """A copy with other values in the `train` table of a stage."""
+        table = self._table(name)
+        changed = {**table, "train": {**table.get("train", {}), **changes}}
+        return self.model_copy(update={"stages": {**self.stages, name: changed}})
+
     def source(self, size: int) -> Source:
         """The data, with pictures of side `size`. Raises UsageError or DataError."""
         values = {key: value for key, value in self.data.items() if key != "source"}
@@ -140,6 +183,8 @@ class Recipe(Config):
             for key, value in _leaves(self.stage(name).dump(), f"stages.{name}"):
                 self._check_fit(key, value)
         self._check_prior()
+        if self.budget is not None:
+            self.shares()
         kind = SOURCES[str(self.data["source"])]
         kind.Config.parse({k: v for k, v in self.data.items() if k != "source"}, "data")
         return self

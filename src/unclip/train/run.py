@@ -1,6 +1,6 @@
 """A run: the folder in which a recipe becomes a model.
 
-recipe.json                 what is trained
+recipe.json                 what is trained; with a budget, also how many steps fit into it
 tokenizer.json
 STAGE/states/step-N/        saved training states, the newest two
 STAGE/previews/             sample grids
@@ -10,8 +10,11 @@ model/                      a native model folder of all stages so far, usable a
 
 from __future__ import annotations
 
+import json
+import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,9 +25,10 @@ from ..nn.tokenizer import Tokenizer
 from ..pipeline import plan
 from ..stages import STAGES, Stage
 from ..stages.clip import ClipStage
+from .budget import fit, minutes_of
 from .loader import Loader
 from .recipe import Recipe
-from .state import saved_states, step_of
+from .state import load_values, saved_states, step_of
 from .task import Task
 from .trainer import Trainer
 
@@ -59,6 +63,7 @@ class Run:
         Raises:
             UsageError: it holds a run already and `resume` was not asked for.
             OutputError: it cannot be made.
+            TrainingError: its recipe.json is damaged.
         """
         try:
             if self.folder.exists() and any(self.folder.iterdir()) and not resume:
@@ -69,14 +74,64 @@ class Run:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"cannot write {self.folder}: {error.strerror or error}") from None
+        self.recipe = self._carried()
+        self._record()
+
+    def _record(self) -> None:
         write_json(self.folder / "recipe.json", self.recipe.dump())
+
+    def _carried(self) -> Recipe:
+        """The recipe with what a budget has settled before: shares, and the steps of what began."""
+        recorded = self._recorded()
+        budget = self.recipe.budget or recorded.get("budget")
+        if budget is None or not recorded:
+            return self.recipe
+        before = Recipe.parse(recorded, str(self.folder / "recipe.json"))
+        recipe = self.recipe.model_copy(update={"budget": minutes_of(budget)})
+        known = {name: before.stages.get(name, {}).get("train", {}) for name in recipe.trained}
+        if not recipe.shares():
+            for name in recipe.trained:
+                recipe = recipe.with_train(name, **_some(known[name], "share"))
+        for name in filter(self.begun, recipe.trained):
+            recipe = recipe.with_train(name, **_some(known[name], "steps"))
+        return recipe.check()
+
+    def _recorded(self) -> dict[str, Any]:
+        """What this folder was last trained with, as plain values; empty where it is new."""
+        file = self.folder / "recipe.json"
+        try:
+            values = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        except (OSError, ValueError) as error:
+            raise TrainingError(f"{file} is damaged: {error}") from None
+        return values if isinstance(values, dict) else {}
+
+    def begun(self, name: str) -> bool:
+        """Whether there is a saved state of a stage to go on with."""
+        return self.steps_done(name) > 0
+
+    def spent(self) -> float:
+        """Seconds that the stages begun took or, where not finished, will take at this pace.
+
+        Raises:
+            TrainingError: a saved state is damaged.
+        """
+        return sum(self._seconds(name) for name in filter(self.begun, self.recipe.trained))
+
+    def _seconds(self, name: str) -> float:
+        state = saved_states(self.folder / name / "states")[-1]
+        try:
+            seconds, done = float(load_values(state)["seconds"]), step_of(state)
+        except (KeyError, TypeError, ValueError) as error:
+            raise TrainingError(f"{state / 'state.json'} is damaged: {error!r}") from None
+        return seconds / done * max(done, self.recipe.train(name).steps)
 
     def finished(self, name: str) -> bool:
         """Whether a stage has reached the recipe's last step, and its weights are in `model`."""
         done = self.recipe.is_frozen(name) or (
             self.steps_done(name) >= self.recipe.train(name).steps
         )
-        return done and (self.model / name).is_dir()
+        exported = (self.model / "model.json").is_file() and (self.model / name).is_dir()
+        return done and exported and name in native.read_manifest(self.model).stages
 
     def take(self, name: str) -> None:
         """Put a stage that another model gives into this one, as it is."""
@@ -99,18 +154,42 @@ class Run:
         return Tokenizer.load(file, config.context)
 
     def trainer(self, name: str) -> Trainer:
-        """A trainer for one stage: prepared, or gone on with where a state was saved."""
-        torch.manual_seed(self.recipe.seed)
-        stage = self.build(name)
-        task = Task(stage, self._clip(stage))
-        config = self.recipe.train(name)
-        source = self.recipe.source(task.source_size)
-        loader = Loader(source, self.tokenizer(), config.batch_at(0), config.workers)
-        states = self.folder / name / "states"
-        trainer = Trainer(task, loader, config, states, self.recipe.seed, self.device)
+        """A trainer for one stage: prepared, or gone on with where a state was saved.
+
+        With a budget, the steps of a stage not begun are worked out first, and written down.
+
+        Raises:
+            TrainingError: a stage that it needs is not trained, or its saved state is damaged.
+            UsageError: not one of its steps fits into its share of the budget.
+        """
+        started = time.monotonic()
+        if self.recipe.budget is not None and not self.begun(name):
+            self.recipe = fit(self, name)
+            self._record()
+        trainer = self._trainer(name)
         if not trainer.resume():
             trainer.prepare()
+        trainer.seconds += time.monotonic() - started
         return trainer
+
+    def untrained(self, name: str) -> Trainer:
+        """A trainer to measure with; a CLIP that is not trained yet is as good for that."""
+        return self._trainer(name, trained=False)
+
+    def _trainer(self, name: str, trained: bool = True) -> Trainer:
+        torch.manual_seed(self.recipe.seed)
+        stage = self.build(name)
+        task = Task(stage, self._clip(stage, trained))
+        config = self.recipe.train(name)
+        loader = Loader(
+            self.recipe.source(task.source_size),
+            self.tokenizer(),
+            config.batch_at(0),
+            config.workers,
+            pin=self.device.type == "cuda",
+        )
+        states = self.folder / name / "states"
+        return Trainer(task, loader, config, states, self.recipe.seed, self.device)
 
     def build(self, name: str) -> Stage:
         """A stage with fresh weights, or those of the model that it is taken from."""
@@ -122,15 +201,16 @@ class Run:
         part.fill(stage, f"stages.{name}.from", torch.float32, torch.device("cpu"))
         return stage.requires_grad_(True).train()
 
-    def _clip(self, stage: Stage) -> ClipStage | None:
-        """The trained CLIP of this run, where the stage needs one."""
+    def _clip(self, stage: Stage, trained: bool) -> ClipStage | None:
+        """The CLIP of this run, where the stage needs one."""
         if not stage.trains_on & {"text_embed", "text_encodings", "image_embed"}:
             return None
         for name in self.recipe.stages:
             if self.recipe.stage(name).kind == "clip":
-                if not (self.model / name).is_dir():
+                known = (self.model / name).is_dir()
+                if trained and not known:
                     raise TrainingError(f"train stage '{name}' first: '{stage.kind}' needs it")
-                clip = native.load_stage(self.model, name)
+                clip = native.load_stage(self.model, name) if known else self.build(name)
                 assert isinstance(clip, ClipStage)
                 return clip
         return None
@@ -145,3 +225,8 @@ class Run:
         context, prior = self.recipe.tokenizer.context, self.recipe.prior
         chosen = prior if prior in done else None
         native.write_manifest(self.model, self.recipe.name, done, context, chosen)
+
+
+def _some(values: dict[str, Any], key: str) -> dict[str, Any]:
+    """That value alone, if it is there."""
+    return {key: values[key]} if values.get(key) is not None else {}

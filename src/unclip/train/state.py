@@ -49,6 +49,15 @@ def step_of(state: Path) -> int:
     return int(state.name.removeprefix("step-"))
 
 
+def load_values(path: Path) -> dict[str, Any]:
+    """Read the plain values of one state. Raises TrainingError where they are damaged."""
+    try:
+        values: dict[str, Any] = json.loads((path / "state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{path / 'state.json'} is damaged: {error}") from None
+    return values
+
+
 def load_state(path: Path) -> State:
     """Read one state.
 
@@ -56,10 +65,7 @@ def load_state(path: Path) -> State:
         TrainingError: it is damaged.
         CheckpointError: its tensors are.
     """
-    try:
-        values = json.loads((path / "state.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise TrainingError(f"{path / 'state.json'} is damaged: {error}") from None
+    values = load_values(path)
     groups: dict[str, list[Path]] = {}
     for file in sorted(path.glob("*.safetensors")):
         groups.setdefault(file.name.split("-")[0].removesuffix(".safetensors"), []).append(file)

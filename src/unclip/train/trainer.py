@@ -32,8 +32,8 @@ class Watcher(Protocol):
         """Means since the last call."""
         ...
 
-    def saved(self, step: int, path: Path) -> None:
-        """A state was written."""
+    def saving(self, step: int) -> None:
+        """A state is about to be written: what it must not be ahead of is written now."""
         ...
 
     def preview(self, step: int, stage: Stage) -> None:
@@ -68,7 +68,7 @@ class Trainer:
         self.folder, self.seed = folder, seed
         self.device = device or torch.device("cpu")
         self.step = 0
-        self.seconds = 0.0
+        self.seconds = 0.0  # of training, previews and saving included
         for module in (task, *task.clip):
             place(module, self.device)
         self.net = task.stage.net
@@ -99,13 +99,14 @@ class Trainer:
             TrainingError: the loss is not finite. The last good state stays.
         """
         limits = limits or Limits()
-        started = saved = time.monotonic()
+        started = saved = last = time.monotonic()
         totals: dict[str, Tensor] = {}
         since = (self.step, started)
         while self.step < self.config.steps:
             metrics = self._step()
             totals = {k: totals[k] + v if k in totals else v for k, v in metrics.items()}
             now = time.monotonic()
+            self.seconds, last = self.seconds + now - last, now
             if self.step % self.config.log_every == 0 or self.step == self.config.steps:
                 self._log(watcher, totals, since, now)
                 totals, since = {}, (self.step, now)
@@ -116,15 +117,43 @@ class Trainer:
                 break
             if now - saved > 60 * self.config.checkpoint_minutes:
                 self._check_finite(totals)
-                watcher.saved(self.step, self.save())
+                self._save(watcher)
                 saved = time.monotonic()
         self._check_finite(totals)
-        watcher.saved(self.step, self.save())
+        self.seconds += time.monotonic() - last  # a GPU is done by now
+        self._save(watcher)
         return self.step >= self.config.steps
+
+    def _save(self, watcher: Watcher) -> None:
+        """The watcher first: killed between the two, the last steps are done and told again."""
+        watcher.saving(self.step)
+        self.save()
+
+    def seconds_per_step(self, batch_size: int, window: float) -> float:
+        """Mean time of a step, from at least `window` seconds of real steps.
+
+        The first step, with what is compiled in it and no batch in the queue, does not count. Then
+        come rounds of 1, 2, 4, ... steps, of which the last is the result: what a step of a
+        longer round takes is what data and device reach in the long run. Nothing is saved, and
+        this trainer is not to be trained with afterwards.
+        """
+        self.config = self.config.model_copy(update={"batch_size": batch_size, "ramp": ()})
+        self._timed(1)
+        count = 1
+        while (taken := self._timed(count)) < window:
+            count *= 2
+        return taken / count
+
+    def _timed(self, steps: int) -> float:
+        started = time.monotonic()
+        for _ in range(steps):
+            loss = self._step()["loss"]
+        float(loss)  # which waits for the device
+        return time.monotonic() - started
 
     def _step(self) -> dict[str, Tensor]:
         """One optimizer step; returns the loss and the metrics, not yet read off the device."""
-        config, started = self.config, time.monotonic()
+        config = self.config
         self.loader.resize(config.batch_at(self.step))
         batch = self._next()
         for group in (group for one in self.optimizers for group in one.param_groups):
@@ -139,7 +168,6 @@ class Trainer:
             optimizer.zero_grad(set_to_none=True)
         self.ema.update(self.net, self.step)
         self.step += 1
-        self.seconds += time.monotonic() - started
         told = {"loss": loss, "grad_norm": norm, **metrics}
         return {name: value.detach() for name, value in told.items()}
 

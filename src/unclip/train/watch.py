@@ -69,7 +69,7 @@ class RunWatcher:
         remaining = self.progress.tasks[self.bar].time_remaining
         return "" if remaining is None else f"{remaining / 60:.0f} min left"
 
-    def saved(self, step: int, path: Path) -> None:
+    def saving(self, step: int) -> None:
         """Refresh the model folder with the averaged weights."""
         self.run.export(self.name, self.trainer.averaged())
 

@@ -1,0 +1,379 @@
+"""A budget: arithmetic with speeds that are given, and runs that keep what was worked out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unclip.errors import TrainingError, UsageError
+from unclip.train import budget
+from unclip.train.budget import Stint, fit, minutes_of, plan, seconds_for, steps_within
+from unclip.train.recipe import Recipe, TrainConfig, load_recipe
+from unclip.train.run import Run
+from unclip.train.state import State, load_state, save_state, saved_states
+from unclip.train.trainer import Limits, Trainer
+
+CPU = torch.device("cpu")
+NAMES = ("clip", "prior", "decoder", "upsampler")
+SPEED = {"clip": 0.01, "prior": 0.02, "decoder": 0.05, "upsampler": 0.1}
+"""Seconds a picture that the fake clock lets each stage of `tiny` take."""
+
+
+@pytest.mark.parametrize(
+    ("text", "minutes"),
+    [
+        ("3h", 180.0),
+        ("90m", 90.0),
+        ("45min", 45.0),
+        ("45", 45.0),
+        (45, 45.0),
+        (0.5, 0.5),
+        (1e-5, 1e-5),
+        (" 1.5 hours ", 90.0),
+        ("1h30", 90.0),
+        ("1h 30min", 90.0),
+        ("2 minutes", 2.0),
+    ],
+)
+def test_times(text: object, minutes: float) -> None:
+    assert minutes_of(text) == minutes
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "soon",
+        "3d",
+        "h",
+        "-3h",
+        "0",
+        "0h",
+        "30s",
+        "1e9",
+        "inf",
+        float("nan"),
+        True,
+        "3h2h",
+        None,
+        0,
+        -5,
+    ],
+)
+def test_what_is_no_time(text: object) -> None:
+    with pytest.raises(UsageError, match="such as 3h, 90m, 45min or plain minutes, got") as caught:
+        minutes_of(text)
+    assert repr(text) in str(caught.value)
+
+
+def test_a_recipe_takes_a_budget_and_keeps_minutes() -> None:
+    recipe = load_recipe("tiny", ["budget=1h30m"])
+    assert recipe.budget == 90.0
+    assert Recipe.parse(recipe.dump()) == recipe
+    assert load_recipe("tiny").budget is None
+    with pytest.raises(UsageError, match=r"'budget': .* such as 3h.* got 'soon'"):
+        load_recipe("tiny", ["budget=soon"])
+
+
+RAMPED = TrainConfig(batch_size=4, ramp=((10, 8), (20, 2)))
+
+
+@pytest.mark.parametrize(
+    ("config", "seconds", "steps"),
+    [
+        (TrainConfig(batch_size=4), 0.0, 0),
+        (TrainConfig(batch_size=4), 3.999, 0),
+        (TrainConfig(batch_size=4), 4.0, 1),
+        (TrainConfig(batch_size=4), 41.0, 10),
+        (RAMPED, 39.9, 9),
+        (RAMPED, 40.0, 10),
+        (RAMPED, 40.0 + 7.9, 10),
+        (RAMPED, 40.0 + 8.0, 11),
+        (RAMPED, 40.0 + 80.0 + 1.9, 20),
+        (RAMPED, 40.0 + 80.0 + 2000.0, 1020),
+    ],
+)
+def test_steps_that_fit_by_hand(config: TrainConfig, seconds: float, steps: int) -> None:
+    """A step takes a second a picture."""
+    assert steps_within(config, float, seconds) == steps
+
+
+@given(
+    ramp=st.lists(st.tuples(st.integers(0, 50), st.integers(1, 9)), max_size=4),
+    seconds=st.floats(0.1, 500),
+    each=st.floats(0.05, 3),
+)
+def test_the_most_steps_that_fit(ramp: list[tuple[int, int]], seconds: float, each: float) -> None:
+    """Against counting: the time of every step is added up one by one."""
+    config = TrainConfig(batch_size=3, ramp=tuple(ramp))
+
+    def pace(size: int) -> float:
+        return each * (1 + size)
+
+    steps = steps_within(config, pace, seconds)
+    counted = sum(pace(config.batch_at(step)) for step in range(steps))
+    assert seconds_for(config, pace, steps) == pytest.approx(counted)
+    assert counted <= seconds + 1e-4 < counted + pace(config.batch_at(steps)) + 2e-4
+
+
+def test_sizes_that_are_not_reached_are_not_measured() -> None:
+    measured: list[int] = []
+
+    def pace(size: int) -> float:
+        measured.append(size)
+        return float(size)
+
+    assert steps_within(RAMPED, pace, 30.0) == 7
+    assert measured == [4]
+
+
+class Still:
+    """A clock that stands: measuring takes no time."""
+
+    @staticmethod
+    def monotonic() -> float:
+        return 0.0
+
+
+@pytest.fixture
+def speeds(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, float]]:
+    """Steps take what SPEED says; (stage, batch size, window) of what was measured."""
+    asked: list[tuple[str, int, float]] = []
+
+    def pace(trainer: Trainer, size: int, window: float) -> float:
+        name = trainer.folder.parent.name
+        asked.append((name, size, window))
+        return SPEED[name] * size
+
+    monkeypatch.setattr(Trainer, "seconds_per_step", pace)
+    monkeypatch.setattr("unclip.train.trainer.Ema", lambda *_: None)  # nothing is trained
+    monkeypatch.setattr(budget, "time", Still)
+    return asked
+
+
+def tiny(*settings: str) -> Recipe:
+    sizes = [f"stages.{name}.train.batch_size=4" for name in NAMES]
+    return load_recipe("tiny", [*sizes, "tokenizer.captions=50", *settings])
+
+
+def shared(*weights: float) -> list[str]:
+    return [f"stages.{n}.train.share={w}" for n, w in zip(NAMES, weights, strict=True)]
+
+
+def make_run(tmp_path: Path, *settings: str) -> Run:
+    run = Run(tiny(*settings), tmp_path / "run", CPU)
+    run.begin(resume=True)
+    return run
+
+
+def spend(run: Run, name: str, seconds: float, step: int | None = None) -> None:
+    """Let a stage have taken so long, up to its last step or to another one."""
+    last = run.recipe.train(name).steps
+    values = {"step": step or last, "seconds": seconds, "seed": 0, "data": {"position": 0}}
+    save_state(run.folder / name / "states", State(values))
+
+
+def test_shares_divide_a_budget(tmp_path: Path, speeds: list[tuple[str, int, float]]) -> None:
+    """10 minutes by 1:2:6:1 are 60, 120, 360 and 60 s, of which 97 % are for steps."""
+    run = make_run(tmp_path, "budget=10", *shared(1, 2, 6, 1))
+    expected = []
+    for name, seconds in zip(NAMES, (60, 120, 360, 60), strict=True):
+        each = 4 * SPEED[name]
+        steps = int(0.97 * seconds / each + 1e-6)
+        expected.append(Stint(name, steps, 4 * steps, pytest.approx(steps * each)))
+    assert plan(run, NAMES) == tuple(expected)
+    assert [stint.steps for stint in expected] == [1455, 1455, 1746, 145]
+    assert speeds == [
+        (n, 4, pytest.approx(s)) for n, s in zip(NAMES, (0.6, 1.2, 3.6, 0.6), strict=True)
+    ]
+    assert plan(run, ["decoder"]) == (expected[2],), "the others keep their time"
+    assert not (run.folder / "decoder").exists()
+
+
+def test_a_step_is_measured_for_no_more_than_twenty_seconds(
+    tmp_path: Path, speeds: list[tuple[str, int, float]]
+) -> None:
+    plan(make_run(tmp_path, "budget=10h", *shared(1, 1, 97, 1)), ["clip", "decoder"])
+    assert [window for _, _, window in speeds] == [pytest.approx(3.6), 20.0]
+
+
+def test_without_shares_the_recipe_keeps_its_balance(tmp_path: Path, speeds: Any) -> None:
+    """Every stage's steps are scaled by the same factor, whatever the budget."""
+    run = make_run(tmp_path, "budget=5")
+    own = {name: run.recipe.train(name).steps for name in NAMES}
+    cost = sum(4 * SPEED[name] * own[name] for name in NAMES)
+    for minutes in (1.0, 30.0):
+        run.recipe = run.recipe.model_copy(update={"budget": minutes})
+        scaled = 0.97 * 60 * minutes / cost
+        for stint in plan(run, NAMES):
+            assert abs(stint.steps - scaled * own[stint.name]) <= 1
+    speeds.clear()
+    assert fit(run, "clip").shares() == {n: pytest.approx(4 * SPEED[n] * own[n]) for n in NAMES}
+    assert [name for name, *_ in speeds] == list(NAMES), "each is measured once"
+
+
+def test_a_ramp_is_in_the_estimate(tmp_path: Path, speeds: Any) -> None:
+    """A share of 60 s: 100 steps of 2 pictures take 10 s, and what is left are steps of 8."""
+    ramp = ["stages.decoder.train.batch_size=2", "stages.decoder.train.ramp=[[100, 8]]"]
+    run = make_run(tmp_path, "budget=400", *shared(398, 0.5, 1, 0.5), *ramp)
+    (stint,) = plan(run, ["decoder"])
+    steps = 100 + int((0.97 * 60 - 10) / 0.4)
+    assert stint == Stint(
+        "decoder", steps, 200 + 8 * (steps - 100), pytest.approx(10 + 0.4 * (steps - 100))
+    )
+    assert [size for _, size, _ in speeds] == [2, 8]
+
+
+@pytest.mark.parametrize(("took", "left"), [(60.0, 540.0), (30.0, 570.0), (300.0, 300.0)])
+def test_what_a_stage_leaves_or_overruns_goes_to_the_later_ones(
+    took: float, left: float, tmp_path: Path, speeds: Any
+) -> None:
+    run = make_run(tmp_path, "budget=10", *shared(1, 2, 6, 1))
+    spend(run, "clip", took)
+    assert run.spent() == took
+    fitted = fit(run, "prior").train("prior").steps
+    assert fitted == int(0.97 * left * 2 / 9 / 0.08 + 1e-6)
+
+
+def test_a_stage_that_is_not_finished_is_reckoned_to_its_end(tmp_path: Path, speeds: Any) -> None:
+    run = make_run(tmp_path, "budget=10", *shared(1, 2, 6, 1))
+    spend(run, "decoder", seconds=50.0, step=100)  # of 400
+    assert run.spent() == 200.0
+    assert fit(run, "clip").train("clip").steps == int(0.97 * 400 / 4 / 0.04 + 1e-6)
+
+
+def test_a_damaged_state_is_named(tmp_path: Path, speeds: Any) -> None:
+    run = make_run(tmp_path, "budget=10", *shared(1, 2, 6, 1))
+    spend(run, "clip", 1.0)
+    file = saved_states(run.folder / "clip" / "states")[-1] / "state.json"
+    for text in ('{"step": 3}', '{"seconds": "soon"}', "["):
+        file.write_text(text)
+        with pytest.raises(TrainingError, match=r"state\.json is damaged"):
+            fit(run, "prior")
+
+
+def test_a_budget_that_is_too_short(tmp_path: Path, speeds: Any) -> None:
+    run = make_run(tmp_path, "budget=0.05", *shared(1, 1, 1, 1))
+    with pytest.raises(
+        UsageError, match=r"too short: a step of stage 'upsampler' takes 0\.4 s, .*"
+    ):
+        plan(Run(tiny("budget=0.02", *shared(1, 1, 1, 1)), tmp_path, CPU), NAMES)
+    spend(run, "clip", 4.0)
+    with pytest.raises(UsageError, match=r"used up before stage 'prior'; resume with a larger"):
+        fit(run, "prior")
+
+
+def test_some_shares_are_no_shares(tmp_path: Path) -> None:
+    settings = ["stages.clip.train.share=1", "stages.decoder.train.share=2"]
+    assert tiny(*settings).train("clip").share == 1
+    with pytest.raises(UsageError, match=r"'stages\.prior\.train\.share' is missing: give every"):
+        tiny("budget=3", *settings)
+    with pytest.raises(UsageError, match=r"'stages\.clip\.train\.share'.*greater than 0"):
+        tiny("stages.clip.train.share=0")
+
+
+class Silent:
+    """Told how training goes, and keeps it to itself."""
+
+    def scalars(self, step: int, values: dict[str, float]) -> None: ...
+    def saving(self, step: int) -> None: ...
+    def preview(self, step: int, stage: Any) -> None: ...
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """`quick(seconds)` lets every step count as that long, the measurements for nothing."""
+
+    def pace(seconds: float) -> None:
+        monkeypatch.setattr(Trainer, "seconds_per_step", lambda *_: seconds)
+
+    monkeypatch.setattr(budget, "time", Still)
+    return pace
+
+
+def weights(run: Run) -> dict[str, torch.Tensor]:
+    state = load_state(saved_states(run.folder / "upsampler" / "states")[-1])
+    return {f"{g}/{k}": value for g, held in state.tensors.items() for k, value in held.items()}
+
+
+def test_a_budgeted_run_is_the_run_with_those_steps_and_stays_so(
+    tmp_path: Path, quick: Callable[[float], None]
+) -> None:
+    """To the bit: measuring leaves no trace, and resuming elsewhere changes no schedule."""
+    quick(1.0)
+    run = make_run(tmp_path, "budget=1", *shared(80, 5, 5, 10))  # 6 s for the upsampler
+    trainer = run.trainer("upsampler")
+    assert trainer.config.steps == 5
+    trainer.run(Silent(), Limits(stop=lambda: trainer.step >= 2))
+    recorded = json.loads((run.folder / "recipe.json").read_text())
+    assert recorded["budget"] == 1.0
+    assert recorded["stages"]["upsampler"]["train"]["steps"] == 5
+
+    quick(0.1)  # another machine
+    again = make_run(tmp_path)  # without the budget: the run knows it
+    assert again.recipe.budget == 1.0
+    assert again.recipe.shares() == run.recipe.shares()
+    assert again.recipe.train("clip").steps == tiny().train("clip").steps, "not begun"
+    trainer = again.trainer("upsampler")
+    assert (trainer.step, trainer.config.steps) == (2, 5)
+    assert trainer.run(Silent())
+
+    plain = Run(tiny("stages.upsampler.train.steps=5"), tmp_path / "plain", CPU)
+    plain.begin(resume=False)
+    plain.trainer("upsampler").run(Silent())
+    mine, theirs = weights(again), weights(plain)
+    assert mine.keys() == theirs.keys()
+    assert all(torch.equal(value, theirs[key]) for key, value in mine.items())
+
+
+def test_a_stage_without_a_saved_state_is_fitted_anew(
+    tmp_path: Path, quick: Callable[[float], None]
+) -> None:
+    quick(1.0)
+    make_run(tmp_path, "budget=1", *shared(80, 5, 5, 10)).trainer("upsampler")
+    quick(0.1)
+    assert make_run(tmp_path).trainer("upsampler").config.steps == 58
+    assert make_run(tmp_path, "budget=2").trainer("upsampler").config.steps == 116
+
+
+def test_measured_shares_are_written_down(tmp_path: Path, quick: Callable[[float], None]) -> None:
+    quick(1.0)
+    run = make_run(tmp_path, "budget=15")
+    run.trainer("upsampler")
+    shares = {name: float(run.recipe.train(name).steps) for name in NAMES[:3]}
+    again = make_run(tmp_path)
+    assert again.recipe.shares() == {**shares, "upsampler": 150.0}
+
+
+def test_time_that_building_takes_is_the_stages_own(
+    tmp_path: Path, quick: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick(1.0)
+    ticks = iter(range(0, 10_000, 7))
+    monkeypatch.setattr("unclip.train.run.time.monotonic", lambda: float(next(ticks)))
+    assert make_run(tmp_path, "budget=1", *shared(1, 1, 1, 1)).trainer("clip").seconds == 7.0
+
+
+def test_a_damaged_recipe_of_a_run_is_named(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "budget=1")
+    (run.folder / "recipe.json").write_text("{")
+    with pytest.raises(TrainingError, match=r"recipe\.json is damaged"):
+        make_run(tmp_path)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_step_is_measured_on_the_recipes_data(name: str, tmp_path: Path) -> None:
+    """With an untrained CLIP where one is needed, and without a trace."""
+    run = make_run(tmp_path)
+    trainer = run.untrained(name)
+    assert 0 < trainer.seconds_per_step(3, 1e-9) < 60
+    assert trainer.loader.state_dict() == {"position": 2 * 3}
+    assert not (run.folder / name).exists()
+    assert not run.model.exists()
