@@ -5,19 +5,34 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
+from torch import Tensor
 
+from unclip.checkpoints import native
+from unclip.data.corpus import build
 from unclip.evaluate import eyes, features
+from unclip.evaluate._detector import Detector, DetectorNet
 from unclip.nn.tokenizer import Tokenizer
+from unclip.stages import Stage
 
 Run = Callable[..., Any]
+ASSETS = Path(__file__).parents[1] / "fixtures" / "assets"
 SMALL = (
     "--pictures", "7", "--set", "pool=6", "--set", "sample=2", "--anyway",
 )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("corpus") / "corpus"
+    build(path, ASSETS, "everyday", styles=("noto",))
+    return path
 
 
 @pytest.fixture
@@ -85,6 +100,102 @@ def test_a_model_and_data_that_do_not_fit(unclip: Run, model: Path, photos: Path
     unclip("evaluate", model, "--data", photos, "--pictures", 70).fails(
         2, "'tiny' and photos do not fit each other", "--anyway"
     )
+
+
+@pytest.mark.usefixtures("eye")
+def test_few_unreadable_pictures_are_counted_and_skipped(
+    unclip: Run, model: Path, photos: Path
+) -> None:
+    for number in range(40, 120):
+        Image.new("RGB", (16, 16), (number, 5, 9)).save(photos / f"{number:03}.png")
+        (photos / f"{number:03}.txt").write_text(f"picture {number}\n")
+    (photos / "07.png").write_bytes(b"no picture")
+    arguments = ("--only", "distribution", "--set", "sample=2", "--anyway")
+    result = unclip("evaluate", model, "--data", photos, "--pictures", 60, *arguments)
+    assert result.code == 0, result.err
+    assert "left out: pictures: 1 of 120 files of " in result.out
+    values = json.loads(Path("report.json").read_text())
+    assert values["distribution"]["pictures"] == 59
+    assert "1 of 120 files" in values["left_out"]["pictures"]
+
+
+def test_an_eye_that_is_none(
+    unclip: Run, model: Path, photos: Path, tmp_path: Path, make_stage: Callable[[str], Stage],
+    tokenizer: Tokenizer,
+) -> None:  # fmt: skip
+    """A folder of pictures, an empty one, a model without a CLIP, a file of something else."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "words.pt").write_text("no weights")
+    native.save_model(tmp_path / "blind", "blind", tokenizer, {"decoder": make_stage("decoder")})
+    for name, part in (("empty", "empty"), ("photos", "photos"), ("words.pt", "words.pt"),
+                       ("blind", "holds no CLIP")):  # fmt: skip
+        result = unclip("evaluate", model, "--data", photos, "--eye", tmp_path / name, *SMALL)
+        assert result.code in (1, 2)
+        result.fails(result.code, part, "--eye")
+        assert list(Path().iterdir()) == []
+
+
+@pytest.mark.usefixtures("eye")
+def test_nan_in_features(
+    unclip: Run, model: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def see(images: Tensor) -> Tensor:
+        return torch.full((len(images), 4), torch.nan)
+
+    net = features.of_pipeline(None)  # type: ignore[arg-type]
+    monkeypatch.setattr(features, "of_pipeline", lambda pipe: replace(net, see=see))
+    unclip("evaluate", model, "--data", photos, *SMALL).fails(
+        1, "net 'own-clip' sees NaN or infinity in 7 of 7 pictures"
+    )
+    assert [path.name for path in Path().iterdir()] == ["report.work"]
+
+
+def test_a_model_without_a_clip_and_a_folder(
+    unclip: Run, photos: Path, tmp_path: Path, make_stage: Callable[[str], Stage],
+    tokenizer: Tokenizer,
+) -> None:  # fmt: skip
+    stages = {name: make_stage(name) for name in ("prior", "decoder")}
+    native.save_model(tmp_path / "blind", "blind", tokenizer, stages)
+    unclip("evaluate", tmp_path / "blind", "--data", photos, *SMALL).fails(2, "'blind' has no CLIP")
+    assert list(Path().iterdir()) == []
+
+
+def test_a_corpus_that_does_not_fit(
+    unclip: Run, model: Path, photos: Path, tmp_path: Path, corpus: Path
+) -> None:
+    """Other nouns, eyes that are missing, judges that are none."""
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text('[data]\nsource = "emoji"\nnouns = ["fox", "pengui"]\n')
+    asked = ("evaluate", model, "--data", corpus)
+    unclip(*asked, "--recipe", recipe).fails(2, "has no 'pengui'", "did you mean 'penguin'")
+    recipe.write_text('[data]\nsource = "shapes"\n')
+    unclip(*asked, "--recipe", recipe).fails(2, "trained on source 'shapes'", "--anyway")
+    recipe.write_text('[data]\nsource = "emoji"\n')
+    unclip("evaluate", model, "--data", photos, "--recipe", recipe).fails(
+        2, "trained on an emoji corpus", "corpus.json"
+    )
+    unclip(*asked, "--anyway").fails(2, "has no 'classifier'", "scripts/eyes.py", "--eyes")
+    assert list(Path().iterdir()) == []
+
+
+def test_judges_that_are_none(
+    unclip: Run, model: Path, corpus: Path, tmp_path: Path, tokenizer: Tokenizer
+) -> None:
+    text = {"width": 12, "depth": 1, "heads": 2, "vocab_size": 320, "context": 8}
+    small = {"size": 16, "channels": (8,), "dims": 4}
+    one = eyes.EyeConfig.parse({"kind": "classifier", "nouns": ("a", "b"), **small})
+    two = eyes.EyeConfig.parse({"kind": "clip", "text": text, **small})
+    eyes.save(tmp_path / "eyes" / "classifier", eyes.build(one))
+    eyes.save(tmp_path / "eyes" / "clip", eyes.build(two), tokenizer)
+    asked = ("evaluate", model, "--data", corpus, "--eyes", tmp_path / "eyes", *SMALL)
+    unclip(*asked, "--detector", tmp_path / "nothing").fails(2, "no folder", "--detector")
+    unclip(*asked, "--detector", corpus, "--only", "languages").fails(
+        1, "cannot read the detector in", corpus.name
+    )
+    net = DetectorNet(2, 8)
+    Detector(net, ("fox", "unheard of"), {}).save(tmp_path / "eyes" / "detector")
+    unclip(*asked, "--only", "verifier").fails(1, "does not know", "of the corpus' nouns")
+    assert list(Path().iterdir()) == []
 
 
 def test_an_unreadable_picture(unclip: Run, model: Path, photos: Path) -> None:

@@ -59,12 +59,12 @@ def test_what_is_said_first_lies_on_the_side_that_is_said(corpus_path: Path) -> 
 
 def test_colours_are_those_of_the_scene(corpus_path: Path) -> None:
     source = make(corpus_path, mix={"tinted": 0.7, "background_said": 0.5})
-    words_of = {_captions_zh._COLOURS[name]: name for name in COLOURS}
+    words_of = {_captions_zh.COLOURS[name]: name for name in COLOURS}
     for position in range(500):
         spec, words = source._compose(position)
         true = {thing["colour"] for thing in spec["objects"]}
         own = {source.corpus[thing["id"]]["colour"] for thing in spec["objects"]}
-        ground = _captions_zh._COLOURS[spec["background"]["colour"]]
+        ground = _captions_zh.COLOURS[spec["background"]["colour"]]
         assert ("背景" in words) == spec["background"]["said"]
         assert (f"{ground}" in words) or not spec["background"]["said"]
         left = words.replace(ground, "") if spec["background"]["said"] else words

@@ -11,6 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from unclip.data._colours import oklab
 from unclip.data.corpus import build
 from unclip.data.emoji import EmojiConfig, EmojiScenes
 from unclip.errors import Cancelled, CheckpointError
@@ -18,11 +19,12 @@ from unclip.evaluate import _training
 from unclip.evaluate._augment import augment
 from unclip.evaluate._detector import CELLS, GROUNDS, SIDE, TINTS, Detector, DetectorNet, Output
 from unclip.evaluate._matcher import Matcher
-from unclip.evaluate._segments import pieces, segment
+from unclip.evaluate._segments import LEVELS, pieces, segment
+from unclip.evaluate._sheet import FINE, Sheet
 from unclip.evaluate._training import DetectorConfig, Shown, loss_of, train_detector
-from unclip.evaluate.admission import KINDS, admit
+from unclip.evaluate.admission import KINDS, SEED, Admission, _sizes, admit
 from unclip.evaluate.drawers import ceiling, retrieval
-from unclip.evaluate.judges import detector_of, matcher_of
+from unclip.evaluate.judges import Shared, detector_of, matcher_of
 from unclip.evaluate.scenes import CATEGORIES, FULL, Scene, make_scenes
 from unclip.evaluate.seen import UNKNOWN, Pictures, Seen
 from unclip.evaluate.verifier import verify
@@ -80,6 +82,34 @@ def test_the_matcher_does_not_know_what_is_no_noun_of_its_own(config: EmojiConfi
     assert found.unknown is not None and found.unknown.right == found.unknown.total == 4
 
 
+def test_drawings_over_a_ground_are_what_they_are_when_composed_plainly() -> None:
+    """Converting only what the ground shows through changes nothing."""
+    rng = np.random.default_rng(5)
+    drawings = np.zeros((7, FINE, FINE, 4), np.uint8)
+    alpha = rng.choice([0, 90, 255], (7, FINE, FINE, 1), p=[0.3, 0.3, 0.4])
+    alpha[0], alpha[1] = 0, 255
+    alpha[2:, :4] = 0
+    drawings[..., 3:] = alpha
+    drawings[..., :3] = rng.random((7, FINE, FINE, 3)) * alpha
+    sheet = Sheet(drawings)
+    for ground in (np.array([255, 255, 255.0]), np.array([30, 90, 200.0])):
+        rgb = drawings[..., :3] + (1 - drawings[..., 3:] / 255) * ground
+        over = sheet.over(ground)
+        for side, lab in over.lab.items():
+            fold = FINE // side
+            small = rgb.reshape(7, side, fold, side, fold, 3).mean((2, 4))
+            np.testing.assert_allclose(lab, oklab(small), atol=2e-5)
+        off = np.linalg.norm(oklab(rgb) - oklab(ground), axis=-1)
+        for level, least in enumerate(LEVELS):
+            for number in range(2, 7):
+                rows, columns = np.nonzero(off[number] > least)
+                ends = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+                want = np.array(ends) / FINE
+                want[[0, 2]], want[3] = (0, 1), 1  # two pixels from the edge are the edge
+                np.testing.assert_allclose(over.seen[level, number], want, atol=1e-6)
+        assert over.shown.tolist() == [False] + [True] * 6
+
+
 def test_an_empty_picture_shows_nothing_on_its_ground(matcher: Matcher) -> None:
     plain = np.full((1, 256, 256, 3), (58, 120, 220), np.uint8)
     assert matcher.look(plain) == [Seen((), "blue")]
@@ -92,6 +122,19 @@ def test_what_a_picture_is_judged_after_does_not_matter(
     pictures = np.stack([source.render(scene.spec, 128) for scene in scenes[:4]])
     together = matcher.look(pictures)
     assert matcher.look(pictures[::-1])[::-1] == together
+
+
+def test_a_judge_in_several_processes_says_the_same(
+    config: EmojiConfig, matcher: Matcher, scenes: list[Scene]
+) -> None:
+    source = EmojiScenes(config, 64)
+    pictures = np.stack([source.render(scene.spec, 64) for scene in scenes[:5]])
+    shared = Shared(matcher, 2)
+    try:
+        assert shared.look(pictures) == matcher.look(pictures)
+    finally:
+        shared.close()
+    assert (shared.name, shared.hash, shared.nouns) == (matcher.name, matcher.hash, matcher.nouns)
 
 
 def flood(mask: NDArray[np.bool_]) -> int:
@@ -250,6 +293,22 @@ def test_the_matcher_passes_an_admission(config: EmojiConfig, matcher: Matcher) 
     assert found.unknown is None  # the corpus holds no other noun
 
 
+def test_an_admission_survives_json_and_tells_how_far_it_is(
+    config: EmojiConfig, matcher: Matcher
+) -> None:
+    told: list[tuple[int, int]] = []
+    found = admit(matcher, config, 4, on_progress=lambda *step: told.append(step))
+    assert Admission.parse(json.loads(json.dumps(found.dump()))) == found
+    total = found.right["all"].total
+    assert told[-1] == (total, total) and [done for done, _ in told] == sorted(
+        {done for done, _ in told}
+    )
+    asked = [s for s in make_scenes(config, _sizes(4), SEED) if s.wanted[0].colour]
+    named = {thing.colour for scene in asked for thing in scene.wanted}
+    assert set(found.colours) == named
+    assert all(share.value == 1 for share in found.colours.values())
+
+
 class Lax:
     """A judge that sees a fox on white whatever it is shown."""
 
@@ -264,6 +323,8 @@ def test_a_judge_that_sees_nothing_is_not_admitted(config: EmojiConfig) -> None:
     assert not found.admitted
     assert found.right["all"].right == 0 and len(found.mistakes) == found.right["all"].total
     assert {share.value for share in found.rejected.values()} == {1.0}
+    assert set(found.short) == {f"right: {name}" for name in (*CATEGORIES, "all")}
+    assert {share.value for share in found.colours.values()} == {0.0}
 
 
 def test_the_ceiling_is_right_and_memory_finds_what_it_has_seen(

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from unclip.errors import DataError, UsageError
 from unclip.evaluate import metrics
+from unclip.evaluate.intervals import Share
 
 PARITY = Path(__file__).parents[1] / "parity"
 
@@ -116,8 +117,8 @@ def test_precision_and_recall_of_points_on_a_line() -> None:
     drawn = torch.tensor([[0.5], [3.4], [50], [7], [400]])
     precision, recall = metrics.precision_recall(real, drawn, k=1)
     # reach: 1 for the first four, 97 for the last; of the drawn 2.9, 2.9, 43, 3.6, 350
-    assert (precision.right, precision.of) == (4, 5)
-    assert (recall.right, recall.of) == (5, 5)
+    assert (precision.right, precision.total) == (4, 5)
+    assert (recall.right, recall.total) == (5, 5)
 
 
 def test_density_and_coverage_of_points_on_a_line() -> None:
@@ -126,7 +127,7 @@ def test_density_and_coverage_of_points_on_a_line() -> None:
     density, coverage = metrics.density_coverage(real, drawn, k=1)
     # 0.5 and 0.6 lie in the reach of 0 and 1, 3.4 in that of 3 and of 100 (97), 400 in none
     assert density == pytest.approx(6 / 4)
-    assert (coverage.right, coverage.of) == (4, 5)
+    assert (coverage.right, coverage.total) == (4, 5)
 
 
 def test_a_set_against_itself() -> None:
@@ -141,7 +142,7 @@ def test_a_set_against_itself() -> None:
 def test_sets_far_apart() -> None:
     a, b = randn(5, 64, 6), randn(6, 64, 6) + 100
     assert [share.value for share in metrics.precision_recall(a, b)] == [0, 0]
-    assert metrics.density_coverage(a, b) == (0, metrics.Share(0, 64))
+    assert metrics.density_coverage(a, b) == (0, Share(0, 64))
 
 
 def test_blocks_of_rows_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,7 +212,7 @@ def test_widths_that_differ() -> None:
 
 def test_a_share_has_its_interval() -> None:
     """The ends p of a score interval solve (x/n - p)^2 = z^2 p (1 - p) / n."""
-    one = metrics.Share(7, 9)
+    one = Share(7, 9)
     assert one.value == pytest.approx(7 / 9)
     for p in one.interval:
         assert (7 / 9 - p) ** 2 == pytest.approx(1.959964**2 * p * (1 - p) / 9, rel=1e-4)

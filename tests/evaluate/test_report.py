@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from unclip.evaluate import chart, page
+from unclip.evaluate.intervals import Share
 from unclip.evaluate.markdown import write_markdown
-from unclip.evaluate.metrics import Share
 from unclip.evaluate.report import (
     Cell,
     Curve,

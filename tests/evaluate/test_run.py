@@ -14,10 +14,12 @@ import torch
 from PIL import Image
 
 from unclip.checkpoints import native
+from unclip.config import read_toml
 from unclip.data.corpus import build
+from unclip.data.emoji import EmojiConfig, EmojiScenes
 from unclip.errors import Cancelled, DataError, OutputError, UsageError
-from unclip.evaluate import eyes, features, ground, metrics, run, science, work
-from unclip.evaluate.album import Album, of_arrays, of_files
+from unclip.evaluate import eyes, features, ground, metrics, origins, run, science, work
+from unclip.evaluate.album import Album, of_arrays, of_files, of_scenes
 from unclip.evaluate.bench import Sizes
 from unclip.evaluate.run import Request
 from unclip.nn.tokenizer import Tokenizer
@@ -29,9 +31,10 @@ STAGES = ("clip", "prior", "decoder", "upsampler")
 TEXT = {"width": 12, "depth": 1, "heads": 2, "vocab_size": 320, "context": 8}
 SMALL = Sizes(
     pictures=10, pool=12, science=9, scales=(1, 2), captions=4, inversions=2,
-    scenes=1, each=1, ways=0, sample=4,
+    scenes=1, each=1, ways=0, sample=4, admission=1, languages=1,
 )  # fmt: skip
 PARTS = ("distribution", "science", "memorisation")
+WAYS = ["oracle", "oracle-embedding", "prior-prior", "embedding", "z_t", "text"]
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +101,7 @@ def test_an_evaluation_measures_every_part(
     assert len(floors) == 6
     # noise is farther from scenes than scenes are
     assert drawn["frechet"] > 2 * max(one["frechet"] for one in floors)
-    assert set(values["science"]["ways"]) == {"oracle", "prior-prior", "embedding", "z_t", "text"}
+    assert list(values["science"]["ways"]) == WAYS
     assert [one["scale"] for one in values["science"]["guidance"]["no z_i"]] == [1, 2]
     assert values["science"]["priors"]["prior"]["first"][1] == 4
     assert len(values["science"]["inversion"]) == 2
@@ -239,7 +242,35 @@ def test_too_few_pictures_are_refused_before_the_work(
     few = replace(request_, sizes=SMALL.model_copy(update={"pictures": 6}))
     with pytest.raises(DataError, match=r"FD-classifier needs at least 7 .* are 6: .*--pictures 7"):
         run.evaluate(pipe, few, tmp_path / "work")
+    few = replace(request_, sizes=SMALL.model_copy(update={"science": 5}))
+    with pytest.raises(DataError, match=r"FD-classifier needs at least 7 .* 5: .*--set science=7"):
+        run.evaluate(pipe, few, tmp_path / "work")
     assert not (tmp_path / "work").exists()
+
+
+def test_too_small_a_vocabulary_leaves_the_priors_out(
+    pipe: Pipeline, request_: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found only in the midst of the work, which is not thrown away for it."""
+    monkeypatch.setattr(science, "ways", lambda pipe: [])
+    monkeypatch.setattr(origins.priors, "SCENES_EACH", 1)
+    sizes = SMALL.model_copy(update={"captions": 50})
+    report = run.evaluate(pipe, replace(request_, sizes=sizes, only=("science",)), tmp_path / "w")
+    why = dict(report.left_out)["how well priors find their pictures"]
+    assert why.startswith("50 captions that come twice are needed") and "captions=N" in why
+    assert "priors" not in report.values["science"]
+    assert len(report.values["science"]["inversion"]) == 2
+
+
+def test_without_a_clip_nothing_is_measured_that_needs_one(
+    pipe: Pipeline, request_: Request, tmp_path: Path
+) -> None:
+    blind = Pipeline(pipe.tokenizer, {"decoder": pipe.stages["decoder"]}, "blind")
+    blind.check_prior = lambda prior: None  # type: ignore[method-assign]
+    report = run.evaluate(blind, replace(request_, only=("science",)), tmp_path / "work")
+    why = dict(report.left_out)
+    assert "no CLIP that sees" in why["inversion"]
+    assert "where z_i comes from" in why
 
 
 def test_model_and_data_that_do_not_fit(
@@ -272,7 +303,8 @@ def test_a_recipe_is_found(pipe: Pipeline, tmp_path: Path) -> None:
     found = ground.recipe_data(pipe, tmp_path / "model", None)
     assert found["nouns"] == ["fox"]
     bundled = Pipeline(pipe.tokenizer, pipe.stages, "emoji-cpu")
-    assert len(ground.recipe_data(bundled, None, None)["nouns"]) == 82
+    preset = read_toml(ground.PRESETS / "emoji-cpu.toml")
+    assert ground.recipe_data(bundled, None, None) == preset["data"]
     (tmp_path / "wrong.toml").write_text("name = 1\n")
     with pytest.raises(UsageError, match=r"wrong.toml is no recipe"):
         ground.recipe_data(pipe, None, tmp_path / "wrong.toml")
@@ -334,6 +366,23 @@ def test_work_keeps_values_and_forgets_a_cut_line(tmp_path: Path) -> None:
     assert work.Work(tmp_path, {"seed": 2}).value("x", make) == {"a": [3]}
 
 
+def test_damaged_work_is_told(tmp_path: Path) -> None:
+    kept = work.Work(tmp_path, {"seed": 1})
+    kept.value("x", lambda: 1)
+    kept.tensors("t", lambda: {"a": torch.zeros(2)})
+    (kept.folder / "t.safetensors").write_bytes(b"oops")
+    with pytest.raises(DataError, match=r"t.safetensors is damaged, remove it"):
+        kept.tensors("t", dict)
+    file = kept.folder / "values.jsonl"
+    file.write_text("oops\n" + file.read_text())
+    with pytest.raises(DataError, match=r"values.jsonl is damaged in line 1; remove .* anew"):
+        work.Work(tmp_path, {"seed": 1})
+    album = kept.drawn("p", ["a"], lambda numbers: torch.zeros(1, 3, 4, 4))
+    (kept.folder / "p" / "000000.png").write_bytes(b"oops")
+    with pytest.raises(DataError, match=r"000000.png is damaged, remove it"):
+        album.read(0)
+
+
 def test_drawn_pictures_are_kept_without_loss(tmp_path: Path) -> None:
     rng = torch.Generator().manual_seed(0)
     truth = torch.randint(0, 256, (20, 3, 6, 6), generator=rng)
@@ -354,6 +403,26 @@ def test_drawn_pictures_are_kept_without_loss(tmp_path: Path) -> None:
     (kept.folder / "some" / "000000.png").unlink()
     kept.drawn("some", words, draw)
     assert asked[2:] == [range(16)]
+
+
+def test_scenes_are_composed_when_they_are_asked_for(corpus: Path) -> None:
+    source = EmojiScenes(EmojiConfig(path=corpus, split="any"), 16)
+    composed: list[int] = []
+    original = source.sample
+
+    def sample(position: int) -> Any:
+        composed.append(position)
+        return original(position)
+
+    source.sample = sample  # type: ignore[method-assign]
+    made = of_scenes(source, 5, 30)
+    assert len(made) == 5 and not composed
+    want = [original(30 + number) for number in range(5)]
+    assert list(made.captions) == [one["caption"] for one in want]
+    assert made.specs is not None and list(made.specs[1:3]) == [one["spec"] for one in want[1:3]]
+    np.testing.assert_array_equal(made.read(4), want[4]["image"])
+    assert made.first(2).captions == made.captions[:2]
+    assert len(composed) == 5  # once each
 
 
 def test_albums_in_memory() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from unclip.data.corpus import Corpus, build
 from unclip.data.emoji import EmojiConfig
 from unclip.data.splits import splits
 from unclip.errors import DataError
+from unclip.evaluate import scenes as scenes_module
 from unclip.evaluate.scenes import (
     CATEGORIES,
     FULL,
@@ -104,6 +107,46 @@ def test_splits_hold_what_training_never_saw(scenes: list[Scene]) -> None:
             scene.split == split for split in ("pairs", "colours", "counts")
         )
         assert known.holds_out(things) == (scene.split != "seen")
+
+
+def test_the_same_scenes_are_said_in_chinese(config: EmojiConfig, scenes: list[Scene]) -> None:
+    said = make_scenes(config, SIZES, language="zh")
+    assert [replace(scene, prompt="") for scene in said] == [
+        replace(scene, prompt="") for scene in scenes
+    ]
+    assert said == make_scenes(config, SIZES, language="zh")
+    for scene in said:
+        assert not any("a" <= letter.lower() <= "z" for letter in scene.prompt), scene.prompt
+
+
+CHINESE = {
+    "red": "红", "orange": "橙", "yellow": "黄", "green": "绿", "blue": "蓝", "purple": "紫",
+    "pink": "粉", "brown": "棕", "black": "黑", "white": "白", "gray": "灰", "beige": "米",
+}  # fmt: skip
+
+
+def test_a_chinese_prompt_names_the_colours_that_are_asked_for_and_no_other(
+    config: EmojiConfig,
+) -> None:
+    """Each colour's own letter, before 色: once for every time that it is asked for."""
+    sizes = {("single", "seen"): 14, ("colour", "seen"): 20, ("binding", "seen"): 20}
+    grounds = 0
+    for scene in make_scenes(config, sizes, language="zh"):
+        asked = [thing.colour for thing in scene.wanted if thing.colour]
+        asked += [scene.ground] if scene.ground else []
+        grounds += scene.ground is not None
+        letters = Counter(CHINESE[colour.split()[-1]] for colour in asked)
+        found = Counter(re.findall("(.)色", scene.prompt))
+        assert found == letters, scene.prompt
+        assert ("背景" in scene.prompt) == (scene.ground is not None)
+        assert ("浅" in scene.prompt) == bool(scene.ground and "light" in scene.ground)
+    assert grounds
+
+
+def test_what_cannot_be_said_is_told(config: EmojiConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(scenes_module.LANGUAGES, "zh", lambda *_: "一只红色的狐狸")
+    with pytest.raises(DataError, match="cannot be said in language 'zh'"):
+        make_scenes(config, {("position", "seen"): 1}, language="zh")
 
 
 def test_scenes_survive_json(scenes: list[Scene]) -> None:

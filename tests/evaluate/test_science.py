@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from unclip.data.shapes import Shapes, ShapesConfig
+from unclip.errors import CheckpointError
 from unclip.evaluate import album, science
 from unclip.evaluate.album import Album
 from unclip.images import to_tensor
@@ -37,13 +38,15 @@ def way(pipe: Pipeline, name: str) -> science.Way:
 
 def test_every_way_that_the_model_has(pipe: Pipeline) -> None:
     names = [one.name for one in science.ways(pipe)]
-    assert names == ["oracle", "prior-prior", "embedding", "z_t", "text"]
+    assert names == ["oracle", "oracle-embedding", "prior-prior", "embedding", "z_t", "text"]
 
 
 def test_without_a_prior_there_is_none_to_measure(pipe: Pipeline) -> None:
     stages = {name: one for name, one in pipe.stages.items() if name != "prior"}
     short = Pipeline(pipe.tokenizer, stages)
-    assert [one.name for one in science.ways(short)] == ["oracle", "z_t", "text"]
+    assert [one.name for one in science.ways(short)] == [
+        "oracle", "oracle-embedding", "z_t", "text",
+    ]  # fmt: skip
 
 
 def test_pictures_are_those_that_generate_draws(pipe: Pipeline, true: Album) -> None:
@@ -94,6 +97,34 @@ def test_embedding_alone_is_the_priors_and_hides_the_text(pipe: Pipeline, true: 
     tokens, mask = pipe.tokenizer.encode(["a black square", "a blue circle"])
     other = cond.replace(text_tokens=tokens, text_mask=mask)
     torch.testing.assert_close(draw(pipe, cond), draw(pipe, other))
+
+
+def test_the_true_embedding_without_its_text(pipe: Pipeline, true: Album) -> None:
+    cond = given(pipe, true, "oracle-embedding", [0, 1])
+    want = given(pipe, true, "oracle", [0, 1])
+    assert cond.image_embed is not None and want.image_embed is not None
+    torch.testing.assert_close(cond.image_embed, want.image_embed)
+    tokens, mask = pipe.tokenizer.encode(["a black square", "a blue circle"])
+    other = cond.replace(text_tokens=tokens, text_mask=mask)
+    torch.testing.assert_close(draw(pipe, cond), draw(pipe, other))
+    assert float((draw(pipe, cond) - draw(pipe, want)).abs().max()) > 0.01
+
+
+def test_a_model_is_measured_in_the_ways_that_it_has(pipe: Pipeline) -> None:
+    def without(*names: str) -> list[str]:
+        stages = {name: one for name, one in pipe.stages.items() if name not in names}
+        return [one.name for one in science.ways(Pipeline(pipe.tokenizer, stages))]
+
+    assert without("clip") == ["prior-prior", "embedding"]
+    assert without("prior", "clip") == []
+
+
+def test_what_is_no_picture_is_refused() -> None:
+    drawn = torch.zeros(3, 3, 2, 2)
+    assert science.finite(drawn) is drawn
+    drawn[1, 0, 0, 0] = torch.nan
+    with pytest.raises(CheckpointError, match="NaN or infinity in 1 of 3 pictures"):
+        science.finite(drawn)
 
 
 def test_z_t_takes_the_place_of_z_i(pipe: Pipeline, true: Album) -> None:

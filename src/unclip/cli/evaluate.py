@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from ..evaluate.bench import Sizes
+    from ..evaluate.report import Report
+    from ..evaluate.run import Request
+    from ..pipeline import Pipeline
 
 DEFAULT = "default"
 
@@ -59,7 +62,9 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="PART,...",
-            help="Some of: distribution, verifier, science, memorisation.",
+            help="Some of: distribution, verifier, languages (the same scenes asked for in English "
+            "and in Chinese; a model that was taught no Chinese scores low), science, "
+            "memorisation.",
             show_default="all that the data allow",
         ),
     ] = None,
@@ -77,7 +82,7 @@ def evaluate(
             "--set",
             metavar="KEY=VALUE",
             help="Any other size: pool, science, scales, captions, inversions, scenes, each, ways, "
-            "sample; repeatable.",
+            "languages, admission, sample; repeatable.",
         ),
     ] = None,
     eyes: Annotated[
@@ -128,6 +133,14 @@ def evaluate(
             show_default="FILE.work",
         ),
     ] = None,
+    workers: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="Processes for the judge that compares; no number depends on it.",
+        ),
+    ] = 0,
     anyway: Annotated[
         bool, typer.Option("--anyway", help="Even if model and data do not seem to fit each other.")
     ] = False,
@@ -142,45 +155,87 @@ def evaluate(
       unclip evaluate hub:org/name --data photos/ --eye ViT-B-32.pt --pictures 600
       unclip evaluate runs/mine/model --data held-out/ --trained-on photos/
     """
-    from ..evaluate.run import Request, check_parts, write
-    from ..evaluate.run import evaluate as measure
-    from ..pipeline import BUNDLED as BUNDLED_MODEL
-    from ..pipeline import find_model
+    from ..evaluate.run import Request
 
-    _check_output(output)
-    if not data.is_dir():
-        hint = " (build the emoji corpus: unclip data emoji --out data/emoji)"
-        raise UsageError(f"no folder {data} to evaluate on{hint if data.name == 'emoji' else ''}")
-    if seed < 0:
-        raise UsageError(f"--seed must be at least 0, got {seed}")
-    named = BUNDLED_MODEL if model == DEFAULT else (fetched(model) or model)
-    parts = check_parts([one.strip() for one in only.split(",")]) if only is not None else None
+    _check(data, output, seed)
+    where, named = _model(model)
     request = Request(
         data=data,
-        model=find_model(named) if model != DEFAULT else None,
+        model=where,
         recipe=recipe,
         trained_on=trained_on,
         eyes=eyes,
-        eye=find_model(fetched(eye)) if eye else None,
+        eye=_other_eye(eye),
         detector=detector,
-        **({"only": parts} if parts else {}),
+        only=_parts(only),
         sizes=_sizes(quick, pictures, assignments or []),
         seed=seed,
         anyway=anyway,
+        workers=workers,
         command=shlex.join(["unclip", *_arguments()]),
     )
     kept = work or output.with_suffix(".work")
+    _write(_measured(lambda: chosen.load(named), request, kept), output, kept)
+
+
+def _measured(load: Callable[[], Pipeline], request: Request, kept: Path) -> Report:
+    """The evaluation under a bar. Raises Cancelled, which tells how it goes on."""
+    from ..evaluate.run import evaluate as measure
+
     try:
         with stage_progress() as tell:
-            report = measure(chosen.load(named), request, kept, tell)
+            return measure(load(), request, kept, tell)
     except KeyboardInterrupt:
         raise Cancelled(f"stopped; the same command goes on with what is in {kept}") from None
+
+
+def _write(report: Report, output: Path, kept: Path) -> None:
+    """The page and its numbers, and the first of them in the terminal."""
+    from ..evaluate.run import write
+
     numbers = write(report, output)
     for what, cell in report.headline:
         say(f"{what + ':':<32} {cell.text} {cell.note}".rstrip())
     for what, why in report.left_out:
         say(f"left out: {what}: {why}")
     say(f"{output}: the report; {numbers.name}: its numbers; {kept}: what they were made from")
+
+
+def _check(data: Path, output: Path, seed: int) -> None:
+    """What can be refused before anything is loaded. Raises UsageError or OutputError."""
+    _check_output(output)
+    if not data.is_dir():
+        hint = " (build the emoji corpus: unclip data emoji --out data/emoji)"
+        raise UsageError(f"no folder {data} to evaluate on{hint if data.name == 'emoji' else ''}")
+    if seed < 0:
+        raise UsageError(f"--seed must be at least 0, got {seed}")
+
+
+def _model(model: str) -> tuple[Path | None, str]:
+    """Where a model lies, None for the bundled one, and what it is loaded by."""
+    from ..pipeline import BUNDLED as BUNDLED_MODEL
+    from ..pipeline import find_model
+
+    if model == DEFAULT:
+        return None, BUNDLED_MODEL
+    named = fetched(model) or model
+    return find_model(named), named
+
+
+def _other_eye(eye: str | None) -> Path | None:
+    """Where the CLIP lies that looks too. Raises UsageError."""
+    from ..pipeline import find_model
+
+    named = fetched(eye)
+    return find_model(named) if named else None
+
+
+def _parts(only: str | None) -> tuple[str, ...]:
+    """The parts that were asked for. Raises UsageError."""
+    from ..evaluate.bench import PARTS
+    from ..evaluate.run import check_parts
+
+    return PARTS if only is None else check_parts([one.strip() for one in only.split(",")])
 
 
 def _check_output(output: Path) -> None:

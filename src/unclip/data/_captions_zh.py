@@ -13,7 +13,7 @@ import numpy as np
 from ._plan import Spec, pick
 from .corpus import Corpus, Glyph
 
-_COLOURS = {
+COLOURS = {
     "red": "红色", "orange": "橙色", "yellow": "黄色", "green": "绿色", "blue": "蓝色",
     "purple": "紫色", "pink": "粉色", "brown": "棕色", "black": "黑色", "white": "白色",
     "gray": "灰色", "light gray": "浅灰色", "light blue": "浅蓝色", "light green": "浅绿色",
@@ -73,7 +73,7 @@ def _phrase(
     if not colour and glyph["colour"] and rng.random() < 0.12:
         colour = glyph["colour"]
     if colour:
-        noun = _COLOURS[colour] + ("的" if rng.random() < 0.8 else "") + noun
+        noun = COLOURS[colour] + ("的" if rng.random() < 0.8 else "") + noun
     if len(same) == 1 and alone and rng.random() < 0.2:
         return noun
     return _NUMBERS[len(same)] + measure + noun
@@ -81,7 +81,7 @@ def _phrase(
 
 def _with_background(subject: str, spec: Spec, rng: np.random.Generator) -> str:
     ground = spec["background"]
-    where = _KINDS[ground["kind"]].format(_COLOURS[ground["colour"]])
+    where = _KINDS[ground["kind"]].format(COLOURS[ground["colour"]])
     if spec["relation"] or rng.random() < 0.4:
         return f"{subject}，{where}背景"
     return f"{where}背景上的{subject}"

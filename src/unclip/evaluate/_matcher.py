@@ -17,15 +17,14 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from ..data._colours import COLOURS, oklab, tint
-from ..data.corpus import Corpus, Glyph
+from ..data._colours import oklab
+from ..data.corpus import Corpus
 from ._segments import LEVELS, SIDE, Bounds, Floats, Mask, Region, Segmented, pieces, segment
+from ._sheet import COARSE, GRID, Drawn, Sheet, aspect, drawing, tints_of
 from .seen import UNKNOWN, Pictures, Seen, Thing
 
 Numbers = NDArray[np.integer[Any]]
 
-COARSE, GRID = 8, 16  # sides at which drawings are compared, first all of them, then the best
-_FINE = 32  # and made at this size, to see what of them the ground swallows
 _GOOD = 0.9  # share explained that needs no second thought
 _GAIN = 0.1  # share more that a cut has to explain
 _KNOWN = 0.55  # share explained below which a thing is called unknown
@@ -72,17 +71,8 @@ class _Scene:
     """What is known of one picture while it is explained."""
 
     parts: Segmented
-    drawn: _Drawn
+    drawn: Drawn
     tried: dict[bytes, Fit] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class _Drawn:
-    """Every template over one ground."""
-
-    lab: dict[int, Floats]  # side G -> (T, G, G, 3)
-    seen: Floats  # (L, T, 4): left, top, right, bottom, in 0..1, of what stands out at each level
-    shown: Mask  # (T,): whether it stands out at all
 
 
 class Matcher:
@@ -98,14 +88,15 @@ class Matcher:
     def __init__(self, corpus: Corpus, style: str) -> None:
         glyphs = [glyph for glyph in corpus.glyphs if glyph["style"] == style]
         self.nouns = tuple(dict.fromkeys(glyph["noun"] for glyph in glyphs))
-        self.which = [(glyph["noun"], tint) for glyph in glyphs for tint in _tints(glyph)]
-        drawn = [_drawing(corpus, glyph, tint) for glyph in glyphs for tint in _tints(glyph)]
-        self.drawings = np.stack(drawn)  # (T, 32, 32, 4) premultiplied
-        self.aspect = np.array([_aspect(g) for g in glyphs for _ in _tints(g)], np.float32)
+        self.which = [(glyph["noun"], tint) for glyph in glyphs for tint in tints_of(glyph)]
+        drawn = [drawing(corpus, glyph, tint) for glyph in glyphs for tint in tints_of(glyph)]
+        drawings = np.stack(drawn)  # (T, 32, 32, 4) premultiplied
+        self.sheet = Sheet(drawings)
+        self.aspect = np.array([aspect(g) for g in glyphs for _ in tints_of(g)], np.float32)
         order = {noun: number for number, noun in enumerate(self.nouns)}
         self.noun = np.array([order[noun] for noun, _ in self.which])  # (T,)
-        self.hash = hashlib.sha256(self.drawings.tobytes() + _RULES).hexdigest()[:16]
-        self._over: tuple[bytes, _Drawn] | None = None
+        self.hash = hashlib.sha256(drawings.tobytes() + _RULES).hexdigest()[:16]
+        self._over: tuple[bytes, Drawn] | None = None
 
     def look(self, pictures: Pictures) -> list[Seen]:
         """What each of (B, H, W, 3) pictures shows."""
@@ -261,57 +252,12 @@ class Matcher:
         off = crops[back.reshape(-1)] - scene.drawn.lab[side][templates]  # (N, G, G, 3)
         return np.asarray(np.einsum("nhwc,nhwc->n", off, off) / side**2 * _area(boxes))
 
-    def _laid_over(self, ground: Floats) -> _Drawn:
+    def _laid_over(self, ground: Floats) -> Drawn:
         """Every drawing over a ground. The last one is kept: many pictures share a ground."""
         key = np.round(ground).tobytes()
         if self._over is None or self._over[0] != key:
-            self._over = (key, _laid_over(self.drawings, np.round(ground)))
+            self._over = (key, self.sheet.over(np.round(ground)))
         return self._over[1]
-
-
-def _tints(glyph: Glyph) -> list[str | None]:
-    """The tints that the composer gives a drawing, its own colours first."""
-    if not glyph["tint"]:
-        return [None]
-    return [None, *(colour for colour in COLOURS if colour != glyph["colour"])]
-
-
-def _aspect(glyph: Glyph) -> float:
-    left, top, right, bottom = glyph["extent"]
-    return float((right - left) / (bottom - top))
-
-
-def _drawing(corpus: Corpus, glyph: Glyph, colour: str | None) -> NDArray[np.uint8]:
-    pixels = corpus.picture(glyph["id"], _FINE, _FINE)
-    if colour is None:
-        return pixels
-    how = glyph["tint"]
-    return tint(pixels, colour, how["level"], how["hue"], how["all"])
-
-
-def _laid_over(drawings: NDArray[np.uint8], ground: Floats) -> _Drawn:
-    clear = 1 - drawings[..., 3:].astype(np.float32) / 255
-    rgb: Floats = drawings[..., :3] + clear * ground.astype(np.float32)  # (T, 32, 32, 3)
-    energy = ((oklab(rgb) - oklab(ground)) ** 2).sum(-1)
-    lab = {side: oklab(_folded(rgb, side)).astype(np.float32) for side in (COARSE, GRID)}
-    seen = np.stack([_extent(energy > least**2) for least in LEVELS])  # (L, T, 4)
-    shown = (energy > LEVELS[0] ** 2).mean((1, 2)) > 0.02
-    return _Drawn(lab, seen, shown)
-
-
-def _extent(mask: Mask) -> Floats:
-    """(T, 4): what a mask (T, H, W) spans, in 0..1; all of it where next to nothing is missing."""
-    seen = np.stack([_span(np.any(mask, 1)), _span(np.any(mask, 2))], -1).reshape(len(mask), 4)
-    whole = np.array([0, 0, 1, 1], np.float32)
-    return np.asarray(np.where(np.abs(seen - whole) < 2 / _FINE, whole, seen), np.float32)
-
-
-def _span(line: Mask) -> Floats:
-    """(T, 2): where along a line (T, N) the first and the last true place lie, in 0..1."""
-    first = line.argmax(1)
-    last = line.shape[1] - line[:, ::-1].argmax(1)
-    ends = np.stack([first, np.maximum(last, first + 1)], 1)
-    return np.asarray(ends / line.shape[1], np.float32)
 
 
 def _with_play(boxes: Floats, play: float) -> Floats:
@@ -351,12 +297,6 @@ def _as_blob(rgb: Floats, bounds: Bounds, ground: Floats) -> float:
     middle = (crop * inside).sum((0, 1)) / inside.sum()
     off = crop - np.where(inside, middle, oklab(ground))
     return float((off**2).sum(-1).mean() * _area(box)[0])
-
-
-def _folded(rgb: Floats, side: int) -> Floats:
-    """(T, N, N, 3) averaged down to (T, side, side, 3)."""
-    fold = rgb.shape[1] // side
-    return np.asarray(rgb.reshape(len(rgb), side, fold, side, fold, 3).mean((2, 4)))
 
 
 def _crops(rgb: Floats, boxes: Floats, side: int) -> Floats:

@@ -161,10 +161,24 @@ def _runs(line: Mask, longest_first: bool = False) -> list[tuple[int, int]]:
     return sorted(runs, key=lambda run: run[0] - run[1]) if longest_first else runs
 
 
+def _runs_of_rows(mask: Mask) -> list[list[tuple[int, int, int]]]:
+    """For each row of (H, W) the (start, end, row) of each run of true values."""
+    height, width = mask.shape
+    padded = np.zeros((height, width + 2), np.int8)
+    padded[:, 1:-1] = mask
+    edges = np.diff(padded)
+    row, starts = (edges == 1).nonzero()
+    ends = (edges == -1).nonzero()[1]
+    found: list[list[tuple[int, int, int]]] = [[] for _ in range(height)]
+    for number, start, end in zip(row.tolist(), starts.tolist(), ends.tolist(), strict=True):
+        found[number].append((start, end, number))
+    return found
+
+
 def pieces(mask: Mask, reach: int) -> list[Region]:
     """The connected parts of a mask, where pixels up to 2 · `reach` apart count as connected."""
     grown = _grown(mask, reach)
-    rows = [[(a, b, number) for a, b in _runs(line)] for number, line in enumerate(grown)]
+    rows = _runs_of_rows(grown)
     parent: dict[tuple[int, int, int], tuple[int, int, int]] = {}
 
     def root(run: tuple[int, int, int]) -> tuple[int, int, int]:

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..data._backgrounds import PALETTE
 from ..data._colours import COLOURS
 from ..data.emoji import EmojiConfig, EmojiScenes
-from .intervals import wilson
+from .album import OnProgress
+from .intervals import Share
 from .scenes import CATEGORIES, SPLITS, Scene, Sizes, Wanted, make_scenes, own_colours, strangers
 from .seen import UNKNOWN, Judge, Pictures, Seen
-from .verifier import Share, check, is_right
+from .verifier import check, is_right
 
 SEED = 5_000_031
 """Of the renderings that judges are admitted on: no judge's training, no prompt's."""
 
 BAR = 0.99
+"""What every share has to reach."""
+
 KINDS = ("object", "count", "colour", "relation", "ground")
 """In what a prompt is altered, so that a judge has to reject the picture."""
 
-_BATCH = 64
+_BATCH = 16
 _OPPOSITE = {
     "to the left of": "to the right of",
     "to the right of": "to the left of",
@@ -37,30 +39,66 @@ Spoil = Callable[[Pictures], Pictures]
 
 @dataclass(frozen=True)
 class Admission:
-    """How often a judge is right on real renderings, and how often it rejects what is wrong."""
+    """How often a judge is right on real renderings, and how often it rejects what is wrong.
+
+    Args:
+        judge: its name.
+        hash: what it is made of.
+        right: by category, and "all" for every aspect of every rendering.
+        colours: every aspect right, by a colour that the prompt asks of an object.
+        rejected: by what was altered in the prompt.
+        unknown: of renderings of other nouns, how many it calls unknown.
+        mistakes: (prompt, what it saw).
+    """
 
     judge: str
     hash: str
     right: dict[str, Share]
+    colours: dict[str, Share]
     rejected: dict[str, Share]
     unknown: Share | None
     mistakes: tuple[tuple[str, str], ...]
 
     @property
     def admitted(self) -> bool:
-        """Whether every share reaches the bar."""
+        """Whether it is right in every category, and rejects every kind of falsehood, often enough.
+
+        Colours have too few renderings each to be held to the bar one by one.
+        """
         return all(one.value >= BAR for one in (*self.right.values(), *self.rejected.values()))
 
+    @property
+    def short(self) -> dict[str, Share]:
+        """The shares that miss the bar, by what they are of."""
+        named = {f"right: {name}": share for name, share in self.right.items()}
+        named |= {f"rejects another {name}": share for name, share in self.rejected.items()}
+        return {name: share for name, share in named.items() if share.value < BAR}
+
     def dump(self) -> dict[str, Any]:
-        """For a report."""
+        """Plain data that `parse` reads back."""
+        tables = {"right": self.right, "colours": self.colours, "rejected": self.rejected}
         return {
             "judge": self.judge,
             "hash": self.hash,
             "admitted": self.admitted,
-            "right": {name: share.dump() for name, share in self.right.items()},
-            "rejected": {name: share.dump() for name, share in self.rejected.items()},
+            **{
+                title: {name: share.dump() for name, share in table.items()}
+                for title, table in tables.items()
+            },
             "unknown": self.unknown.dump() if self.unknown else None,
+            "mistakes": [list(one) for one in self.mistakes],
         }
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> Self:
+        """From what `dump` gave."""
+        tables = {
+            title: {name: Share.parse(one) for name, one in values[title].items()}
+            for title in ("right", "colours", "rejected")
+        }
+        unknown = Share.parse(values["unknown"]) if values["unknown"] else None
+        mistakes = tuple((prompt, told) for prompt, told in values["mistakes"])
+        return cls(values["judge"], values["hash"], unknown=unknown, mistakes=mistakes, **tables)
 
     def lines(self) -> Iterator[str]:
         """A table for a terminal."""
@@ -81,6 +119,7 @@ def admit(
     seed: int = SEED,
     side: int = 256,
     spoil: Spoil | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Admission:
     """Measure a judge on renderings that neither it nor a generator has seen.
 
@@ -91,29 +130,40 @@ def admit(
         seed: of the renderings.
         side: of the pictures.
         spoil: changes the pictures first, to see what a judge forgives.
+        on_progress: told how many renderings it has looked at; raise `Cancelled` there to stop.
 
     Where the corpus holds other nouns too, half of them (which no judge is trained on) are shown
     as well, each alone: of these a judge should say that it knows none.
     """
     source = EmojiScenes(config, side)
     scenes = make_scenes(config, _sizes(each), seed)
-    seen = _looks(judge, [source.render(scene.spec, side) for scene in scenes], spoil)
-    found = [check(scene, one) for scene, one in zip(scenes, seen, strict=True)]
+    seen = _looks(judge, source, scenes, spoil, on_progress)
     right: dict[str, list[bool]] = {name: [] for name in (*CATEGORIES, "all")}
+    colours: dict[str, list[bool]] = {name: [] for name in COLOURS}
     mistakes = []
-    for scene, one, aspects in zip(scenes, seen, found, strict=True):
+    for scene, one in zip(scenes, seen, strict=True):
+        aspects = check(scene, one)
+        whole = all(aspects.values())
         right[scene.category].append(is_right(scene, aspects))
-        right["all"].append(all(aspects.values()))
-        if not right["all"][-1]:
+        right["all"].append(whole)
+        for colour in {thing.colour for thing in scene.wanted if thing.colour}:
+            colours[colour].append(whole)
+        if not whole:
             mistakes.append((scene.prompt, _told(one)))
     return Admission(
         judge.name,
         judge.hash,
-        {name: Share(sum(rows), len(rows)) for name, rows in right.items() if rows},
+        _shares(right),
+        _shares(colours),
         _rejections(source, scenes, seen, seed),
         _strangers(judge, source, each, seed),
         tuple(mistakes),
     )
+
+
+def _shares(found: Mapping[str, list[bool]]) -> dict[str, Share]:
+    """Of what there is anything of."""
+    return {name: Share(sum(rows), len(rows)) for name, rows in found.items() if rows}
 
 
 def _sizes(each: int) -> Sizes:
@@ -128,11 +178,21 @@ def _sizes(each: int) -> Sizes:
     return sizes
 
 
-def _looks(judge: Judge, pictures: list[NDArray[np.uint8]], spoil: Spoil | None) -> list[Seen]:
+def _looks(
+    judge: Judge,
+    source: EmojiScenes,
+    scenes: list[Scene],
+    spoil: Spoil | None = None,
+    on_progress: OnProgress | None = None,
+) -> list[Seen]:
+    """What a judge sees in renderings of scenes."""
     seen: list[Seen] = []
-    for start in range(0, len(pictures), _BATCH):
-        batch = np.stack(pictures[start : start + _BATCH])
-        seen += judge.look(spoil(batch) if spoil else batch)
+    for start in range(0, len(scenes), _BATCH):
+        part = scenes[start : start + _BATCH]
+        pictures = np.stack([source.render(scene.spec, source.size) for scene in part])
+        seen += judge.look(spoil(pictures) if spoil else pictures)
+        if on_progress:
+            on_progress(len(seen), len(scenes))
     return seen
 
 
@@ -148,7 +208,7 @@ def _rejections(
             other = alter(scene, kind)
             if other:
                 found[kind].append(not all(check(other, one).values()))
-    return {kind: Share(sum(rows), len(rows)) for kind, rows in found.items() if rows}
+    return _shares(found)
 
 
 class _Alter:
@@ -225,8 +285,8 @@ def _strangers(judge: Judge, source: EmojiScenes, each: int, seed: int) -> Share
         return None
     config = source.config.model_copy(update={"nouns": nouns})
     scenes = make_scenes(config, {("single", "seen"): each}, seed)
-    pictures = [source.render(scene.spec, source.size) for scene in scenes]
-    unknown = [all(t.noun == UNKNOWN for t in one.things) for one in _looks(judge, pictures, None)]
+    seen = _looks(judge, source, scenes)
+    unknown = [all(thing.noun == UNKNOWN for thing in one.things) for one in seen]
     return Share(sum(unknown), len(unknown))
 
 
@@ -236,5 +296,5 @@ def _told(seen: Seen) -> str:
 
 
 def _percent(share: Share) -> str:
-    low, high = wilson(share.right, share.total)
+    low, high = share.interval
     return f"{share.value:7.2%} ({low:.1%} to {high:.1%}, {share.right}/{share.total})"

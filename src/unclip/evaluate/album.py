@@ -5,15 +5,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..data._picture import read_square
 from ..data.emoji import EmojiScenes
@@ -22,6 +23,9 @@ from ..errors import DataError
 
 Bytes = NDArray[np.uint8]
 OnProgress = Callable[[int, int], None]
+
+TINY = 32
+"""Side of the pictures that `pixels` compares."""
 
 UNREADABLE = 0.01
 """The share of unreadable files above which a folder is refused."""
@@ -38,9 +42,9 @@ class Album:
         skipped: files that could not be read.
     """
 
-    captions: tuple[str, ...]
+    captions: Sequence[str]
     read: Callable[[int], Bytes]
-    specs: tuple[dict[str, Any], ...] | None = None
+    specs: Sequence[dict[str, Any]] | None = None
     skipped: int = 0
 
     def __len__(self) -> int:
@@ -66,18 +70,47 @@ class Album:
         return Album(self.captions[:count], self.read, specs, self.skipped)
 
 
+class _Scenes:
+    """Scenes of a corpus from a position on, composed when they are first asked for."""
+
+    def __init__(self, source: EmojiScenes, count: int, start: int) -> None:
+        self.source, self.count, self.start = source, count, start
+
+    @cached_property
+    def samples(self) -> list[dict[str, Any]]:
+        """Captions and specifications; their pictures are next to nothing."""
+        brief = copy.copy(self.source)
+        brief.size = 8
+        return [dict(brief.sample(self.start + number)) for number in range(self.count)]
+
+    def picture(self, number: int) -> Bytes:
+        """One of them, painted at the source's size."""
+        return self.source.render(self.samples[number]["spec"], self.source.size)
+
+
+class _Told(Sequence[Any]):
+    """One thing that every scene tells. How many there are is known without composing them."""
+
+    def __init__(self, scenes: _Scenes, what: str) -> None:
+        self.scenes, self.what = scenes, what
+
+    def __len__(self) -> int:
+        return self.scenes.count
+
+    @overload
+    def __getitem__(self, at: int) -> Any: ...
+    @overload
+    def __getitem__(self, at: slice) -> tuple[Any, ...]: ...
+    def __getitem__(self, at: int | slice) -> Any:
+        if isinstance(at, slice):
+            return tuple(one[self.what] for one in self.scenes.samples[at])
+        return self.scenes.samples[at][self.what]
+
+
 def of_scenes(source: EmojiScenes, count: int, start: int = 0) -> Album:
-    """`count` scenes from position `start`, painted when they are looked at."""
-    brief = copy.copy(source)
-    brief.size = 8  # captions and specifications are wanted here, no picture
-    samples = [brief.sample(start + number) for number in range(count)]
-    specs = tuple(one["spec"] for one in samples)
-    captions = tuple(one["caption"] for one in samples)
-    return Album(captions, partial(_scene, source, specs), specs)
-
-
-def _scene(source: EmojiScenes, specs: tuple[dict[str, Any], ...], number: int) -> Bytes:
-    return source.render(specs[number], source.size)
+    """`count` scenes from position `start`, composed and painted when they are looked at."""
+    scenes = _Scenes(source, count, start)
+    return Album(_Told(scenes, "caption"), scenes.picture, _Told(scenes, "spec"))
 
 
 def of_files(
@@ -125,3 +158,16 @@ def of_arrays(pictures: Sequence[Bytes], captions: Sequence[str] = ()) -> Album:
     """Pictures in memory."""
     words = tuple(captions) or ("",) * len(pictures)
     return Album(words, lambda number: pictures[number])
+
+
+def pixels(album: Album, on_progress: OnProgress | None = None) -> Tensor:
+    """(N, 3072) float64: every picture at 32x32, averaged, in [-1, 1]."""
+    found: list[Tensor] = []
+    for batch in album.batches(64):
+        small = (
+            batch if batch.shape[-1] == TINY else F.interpolate(batch, (TINY, TINY), mode="area")
+        )
+        found.append(small.flatten(1).double())
+        if on_progress:
+            on_progress(min(64 * len(found), len(album)), len(album))
+    return torch.cat(found) if found else torch.zeros(0, 3 * TINY * TINY, dtype=torch.float64)

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from ..config import Config
 from ..pipeline import Pipeline
-from . import memorisation
-from .album import Album, OnProgress
+from .album import Album, OnProgress, pixels
 from .features import Net, features
 from .ground import Ground
 from .science import Way
@@ -22,7 +21,7 @@ from .work import Work
 Tell = Callable[[str, int, int], None]
 """(what is done, how far, of how many)."""
 
-PARTS = ("distribution", "verifier", "science", "memorisation")
+PARTS = ("distribution", "verifier", "languages", "science", "memorisation")
 
 
 class Sizes(Config):
@@ -35,6 +34,8 @@ class Sizes(Config):
     captions: int = Field(1000, ge=2, description="among which a prior has to find its own")
     inversions: int = Field(64, ge=1, description="pictures that are inverted")
     scenes: int | None = Field(None, description="prompts of each kind; none is the full list")
+    admission: int = Field(300, ge=1, description="renderings of each kind for every judge")
+    languages: int = Field(40, ge=1, description="scenes of each kind in every language")
     ways: int = Field(15, ge=0, description="prompts of each kind for every way to z_i")
     each: int = Field(4, ge=1, description="pictures of each prompt")
     sample: int = Field(32, ge=1, description="pictures shown of each kind")
@@ -48,7 +49,9 @@ QUICK = Sizes(
     scales=(1, 2, 4, 8),
     inversions=8,
     scenes=4,
-    ways=0,
+    admission=20,
+    languages=2,
+    ways=2,
     each=1,
     sample=16,
 )
@@ -103,5 +106,5 @@ class Bench:
 
     def small(self, name: str, album: Album) -> Tensor:
         """(N, 3072) pixels at 32x32, kept under `name`."""
-        make = lambda: {"pixels": memorisation.pixels(album, self.progress("shrinking"))}  # noqa: E731
+        make = lambda: {"pixels": pixels(album, self.progress("shrinking"))}  # noqa: E731
         return self.work.tensors(f"features/pixels/{name}", make)["pixels"]

@@ -12,7 +12,7 @@ from torch import Tensor
 from . import metrics
 from .bench import Bench
 from .features import Net, clip_score
-from .metrics import Share
+from .intervals import Share
 from .report import Cell, Grid, Part, Section, Table, estimate, number, row, share, shown
 from .science import DEFAULT
 
@@ -36,10 +36,10 @@ def measure(net: Net, real: Tensor, drawn: Tensor, seed: int) -> dict[str, Any]:
         "frechet_deviation": metrics.frechet_deviation(real, drawn, seed),
         "kid": asdict(metrics.kid(real, drawn, size=_subset(real, drawn), seed=seed)),
         "mmd": metrics.mmd(real, drawn, net.bandwidth),
-        "precision": [precision.right, precision.of],
-        "recall": [recall.right, recall.of],
+        "precision": [precision.right, precision.total],
+        "recall": [recall.right, recall.total],
         "density": density,
-        "coverage": [coverage.right, coverage.of],
+        "coverage": [coverage.right, coverage.total],
     }
 
 
@@ -186,7 +186,7 @@ def _grids(bench: Bench) -> list[Part]:
     first = Grid(
         f"The first {count}, none picked",
         shown([drawn.picture(number) for number in range(count)], SIDE),
-        twin.captions[:count],
+        tuple(twin.captions[:count]),
         note=f"Picture i, counted from 0, is drawn from seed {bench.seed} + i.",
     )
     net = bench.nets[-1]

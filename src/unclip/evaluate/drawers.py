@@ -19,6 +19,7 @@ from ..pipeline import Pipeline
 from ..rng import Rng
 from ..types import Cond
 from .scenes import Scene
+from .science import finite
 from .verifier import Drawer, Order
 
 _SIDE = 256
@@ -39,6 +40,8 @@ def by_model(
         seed: of all the pictures.
         prior: see `Pipeline.generate`.
         settings: sampling settings that differ from the model's own.
+
+    Its drawing raises CheckpointError where the model draws NaN or infinity.
     """
 
     def draw(orders: Sequence[Order]) -> Sequence[Image.Image]:
@@ -48,7 +51,7 @@ def by_model(
         def begin(rng: Rng) -> Cond:
             return pipeline.read([prompts[str(name)] for name in rng.seeds])
 
-        return to_pictures(pipeline.draw(seeds, begin, settings, prior=prior))
+        return to_pictures(finite(pipeline.draw(seeds, begin, settings, prior=prior)))
 
     return draw
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -188,8 +187,3 @@ def digest(folder: Path) -> str:
             raise CheckpointError(f"cannot read {folder / name}: {error.strerror}") from None
         total.update(f"{name}:{len(content)}:".encode() + content)
     return total.hexdigest()[:HASH_DIGITS]
-
-
-def named(eye: Classifier, logits: Tensor) -> Sequence[str]:
-    """The noun of each row of (B, nouns) logits."""
-    return [eye.config.nouns[index] for index in logits.argmax(1).tolist()]

@@ -116,7 +116,7 @@ def from_eye(name: str, folder: Path) -> Net:
     return Net(name, mark, config.dims, lambda x: clip.encode_image(x) * scale, read, facts)
 
 
-def from_clip(path: Path, device: torch.device, name: str = "") -> Net:
+def from_clip(path: Path, device: torch.device) -> Net:
     """Any CLIP in a file or folder: a model of this package, transformers', OpenAI's, open_clip's.
 
     Raises:
@@ -130,7 +130,7 @@ def from_clip(path: Path, device: torch.device, name: str = "") -> Net:
         raise UsageError(f"{path} holds no CLIP")
     place(stage.eval(), device)
     mark = model.hash or (sha256(path)[:12] if path.is_file() else "")
-    return of_stage(name or model.name, stage, model.tokenizer, mark, device)
+    return of_stage(model.name, stage, model.tokenizer, mark, device)
 
 
 def of_pipeline(pipe: Pipeline) -> Net:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -40,7 +40,7 @@ class Ground:
     """
 
     name: str
-    kind: str  # "emoji" or "folder"
+    kind: Literal["emoji", "folder"]
     hash: str
     side: int
     reference: Album
@@ -52,12 +52,6 @@ class Ground:
     config: EmojiConfig | None = None  # what training composed
     notes: tuple[str, ...] = ()
     at: Callable[[int], Ground] | None = None  # the same at another side
-
-    @property
-    def skipped(self) -> int:
-        """Files that could not be read."""
-        albums = (self.reference, self.twin, self.trained, self.unseen)
-        return sum(one.skipped for one in albums if one is not None)
 
 
 @dataclass(frozen=True)
@@ -105,12 +99,12 @@ def emoji_ground(path: Path, data: Mapping[str, Any], side: int, sizes: Sizes, s
         DataError: the corpus is missing or damaged.
         UsageError: the corpus lacks what the model was trained on.
     """
-    known = {key: value for key, value in data.items() if key not in ("source", "path")}
+    known = {key: value for key, value in data.items() if key not in ("source", "path", "wrong")}
 
     def scenes(fresh: int | None, at: int) -> EmojiScenes:
         values = {**known, "path": path}
-        if fresh is not None:
-            values["seed"] = FRESH + 1000 * seed + fresh
+        if fresh is not None:  # in English, which the eyes read; a part of its own has the others
+            values |= {"seed": FRESH + 1000 * seed + fresh, "languages": {"en": 1.0}}
         return EmojiScenes(EmojiScenes.Config.parse(values, "data"), at)
 
     def ground(at: int) -> Ground:
@@ -172,8 +166,10 @@ def folder_ground(
         unseen = album.of_files(files[:pool], side, on_progress)
         pool = min(len(seen), len(unseen))
         seen, unseen = seen.first(pool), unseen.first(pool)
-    if whole.skipped:
-        notes.append(f"{whole.skipped} of {2 * half + whole.skipped} files could not be read")
+    for where, one in ((path, whole), (trained_on, seen)):
+        if one is not None and one.skipped:
+            files_tried = one.skipped + len(one)
+            notes.append(f"{one.skipped} of {files_tried} files of {where} could not be read")
     return Ground(
         name=path.name,
         kind="folder",

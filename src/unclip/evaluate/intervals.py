@@ -1,12 +1,48 @@
-"""How sure a share of pictures is, and how far two judges agree beyond chance."""
+"""Shares of pictures and how sure they are, and how far two judges agree beyond chance."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any, Self
 
 from ..errors import UsageError
+
+
+@dataclass(frozen=True)
+class Share:
+    """`right` of `total`."""
+
+    right: int
+    total: int
+
+    @property
+    def value(self) -> float:
+        """As a number from 0 to 1; 0 of nothing."""
+        return self.right / self.total if self.total else 0.0
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % of it, by Wilson."""
+        return wilson(self.right, self.total)
+
+    def dump(self) -> dict[str, Any]:
+        """Plain data, rounded; `parse` reads it back."""
+        low, high = self.interval
+        return {
+            "right": self.right,
+            "total": self.total,
+            "share": round(self.value, 4),
+            "low": round(low, 4),
+            "high": round(high, 4),
+        }
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> Self:
+        """From what `dump` gave."""
+        return cls(values["right"], values["total"])
 
 
 def wilson(right: int, total: int, confidence: float = 0.95) -> tuple[float, float]:

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ..data.emoji import EmojiConfig, EmojiScenes
 from ..errors import CheckpointError
 from ._detector import Detector
 from ._matcher import Matcher
 from ._training import DetectorConfig, OnStep, train_detector
-from .seen import UNKNOWN, Judge, Seen, Thing
-
-__all__ = [
-    "UNKNOWN",
-    "Detector",
-    "DetectorConfig",
-    "Judge",
-    "Matcher",
-    "Seen",
-    "Thing",
-    "detector_of",
-    "matcher_of",
-    "train_detector",
-]
+from .seen import Judge, Pictures, Seen
 
 
 def matcher_of(config: EmojiConfig) -> Matcher:
@@ -68,3 +59,37 @@ def detector_of(
     found = train_detector(config, training, device=device, state=state, on_step=on_step)
     found.save(folder)
     return found
+
+
+class Shared:
+    """A judge in several processes, each of which looks at one picture at a time.
+
+    It says what the judge says: only for judges to whom each picture is a thing of its own. Close
+    it at the end.
+    """
+
+    def __init__(self, judge: Judge, workers: int) -> None:
+        self.name, self.hash, self.nouns = judge.name, judge.hash, judge.nouns
+        self._pool = ProcessPoolExecutor(workers, get_context("spawn"), _begin, (judge,))
+
+    def look(self, pictures: Pictures) -> list[Seen]:
+        """What each of the pictures (B, H, W, 3) shows, in their order."""
+        return list(self._pool.map(_look, pictures))
+
+    def close(self) -> None:
+        """End the processes, without waiting for what nobody asks for any more."""
+        self._pool.shutdown(cancel_futures=True)
+
+
+_own: Judge | None = None  # in a process of `Shared`
+
+
+def _begin(judge: Judge) -> None:
+    global _own
+    _own = judge
+    torch.set_num_threads(1)
+
+
+def _look(picture: NDArray[np.uint8]) -> Seen:
+    assert _own is not None
+    return _own.look(picture[None])[0]

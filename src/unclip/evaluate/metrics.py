@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError, UsageError
-from .intervals import wilson
+from .intervals import Share
 
 KID_SUBSETS, KID_SIZE = 100, 1000
 PR_NEIGHBOURS, DC_NEIGHBOURS = 3, 5
@@ -29,24 +29,6 @@ class Estimate:
 
     value: float
     deviation: float | None = None
-
-
-@dataclass(frozen=True)
-class Share:
-    """`right` of `of`."""
-
-    right: int
-    of: int
-
-    @property
-    def value(self) -> float:
-        """As a number from 0 to 1."""
-        return self.right / self.of
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """95 % of it."""
-        return wilson(self.right, self.of)
 
 
 def needed(dims: int) -> dict[str, int]:

@@ -7,13 +7,14 @@ from typing import Any
 
 import torch
 
+from ..errors import DataError
 from ..pipeline import Pipeline
 from ..stages.stage import DiffusionStage
 from . import metrics, priors, science
 from .album import Album
 from .bench import Bench
 from .features import Net
-from .metrics import Share
+from .intervals import Share
 from .report import (
     Cell,
     Curve,
@@ -28,19 +29,19 @@ from .report import (
     share,
     shown,
 )
-from .scenes import CATEGORIES
 from .science import Way
-from .scores import TITLES, of_way, way_scenes
+from .scores import OF_WAYS, TITLES, admission, of_way, way_scenes
 from .verifier import BOTH
 
 SIDE = 96
 COLUMNS = 8
 
 TEXT = (
-    "The decoder alone, without upsamplers, at its own size. The same captions and seeds each "
-    "time; what differs is where z_i comes from. A prior that lost nothing would do as well as the "
-    "true picture's z_i, and the paper finds that a prior beats handing z_t on as if it were z_i "
-    "(arXiv 2204.06125, section 5.1)."
+    "The same captions and seeds each time; what differs is where z_i comes from, and whether the "
+    "decoder also reads the text. A prior that lost nothing would do as well as the true picture's "
+    "z_i, and the paper finds that a prior beats handing z_t on as if it were z_i (arXiv "
+    "2204.06125, section 5.1). A z_i carries badly which thing has which colour, stands where and "
+    "comes how often: what the decoder's own reading of the text is worth shows there."
 )
 
 
@@ -52,7 +53,7 @@ def section(bench: Bench) -> Section:
     count = bench.sizes.science
     real, true = small.reference.first(count), small.twin.first(count)
     parts: list[Part] = []
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = {"pictures": len(true)}
     found = _Measured(bench, pipe, real, true)
     ways = science.ways(pipe)
     if ways:
@@ -60,13 +61,14 @@ def section(bench: Bench) -> Section:
         values["floor"] = found.floor()
         values["prior_beats_z_t"] = _order(values["ways"], pipe, bench.nets)
         parts += [_ways_table(found, ways, values), *_judged(bench, ways, values)]
+        parts += admission(bench) if "judged" in values else []
         parts.append(_ways_grid(found, ways))
         parts += _guidance(found, ways, values)
     else:
         bench.left_out.append(("where z_i comes from", "this model's decoder reads no z_i"))
     parts += _priors(bench, values)
     parts += _inversion(bench, values)
-    bench.values["science"] = {"pictures": len(true), **values}
+    bench.values["science"] = values
     return Section("science", "Where z_i comes from", TEXT, tuple(parts))
 
 
@@ -91,7 +93,7 @@ class _Measured:
             return {
                 "frechet": metrics.frechet(real, drawn),
                 "deviation": metrics.frechet_deviation(real, drawn, self.bench.seed),
-                "recall": [recall.right, recall.of],
+                "recall": [recall.right, recall.total],
             }
 
         made: dict[str, Any] = self.bench.work.value(f"science/{net.key}/{way.name}", make)
@@ -130,8 +132,9 @@ def _ways_table(found: _Measured, ways: list[Way], values: dict[str, Any]) -> Ta
     note = ""
     if order is not None:
         said = ", ".join(f"{'yes' if holds else 'no'} by {net}" for net, holds in order.items())
-        note = f"The paper's order, a prior before z_t: {said}."
-    return Table("Where z_i comes from", tuple(head), tuple(rows), note)
+        note = f" The paper's order, a prior before z_t: {said}."
+    note = f"The decoder alone, without upsamplers, at its own size.{note}"
+    return Table("Distances from real pictures", tuple(head), tuple(rows), note)
 
 
 def _judged(bench: Bench, ways: list[Way], values: dict[str, Any]) -> list[Part]:
@@ -142,20 +145,42 @@ def _judged(bench: Bench, ways: list[Way], values: dict[str, Any]) -> list[Part]
         if bench.ground.config is not None:
             bench.left_out.append(("what judges say of each way to z_i", "give --set ways=15"))
         return []
+    net = bench.nets[-1].name
     rows, summaries = [], {}
     for way in ways:
         verdicts = of_way(bench, way, bench.pipe, scenes, config)
         summaries[way.name] = verdicts.summary()
-        cells = []
-        for category in (*CATEGORIES, None):
-            one = verdicts.share(BOTH, category)
-            low, high = one.interval
-            cells.append(Cell(f"{one.value:.3f}", f"{low:.2f}–{high:.2f}"))
-        rows.append(row(way.title, *cells))
+        shares = [verdicts.share(BOTH, category) for category in (*OF_WAYS, None)]
+        cells = [share(one, bar=False) if one.total else Cell("–") for one in shares]
+        rows.append(row(way.title, *cells, number(values["ways"][way.name][net]["frechet"])))
     values["judged"] = {"prompts": len(scenes), **summaries}
-    head = ("", *(TITLES[category] for category in (*CATEGORIES, None)))
-    note = f"{len(scenes)} prompts, one picture each; both judges agreeing, 95 % intervals."
+    head = ("", *(TITLES[category] for category in (*OF_WAYS, None)))
+    head = (*head, f"FD-{net}@{values['pictures']}")
+    agreeing = "both judges agreeing" if len(bench.judges) > 1 else f"by the {bench.judges[0].name}"
+    note = (
+        f"The same {len(scenes)} prompts for every way, whole pictures, one each, {agreeing}; "
+        "intervals are Wilson's, 95 %. The distance is that of the table above."
+        f"{_text_path(bench.pipe, summaries)}"
+    )
     return [Table("What the judges say of each way", head, tuple(rows), note)]
+
+
+def _text_path(pipe: Pipeline, summaries: dict[str, Any]) -> str:
+    """What binding owes to the text that the decoder reads, in a sentence; empty if not known."""
+    names = {
+        f"prior-{pipe.priors[0] if pipe.priors else ''}": "with its text",
+        "embedding": "with the text hidden",
+        "text": "from the text alone",
+    }
+    found = {
+        title: summaries[name][BOTH]["binding"]["any"]["share"]
+        for name, title in names.items()
+        if summaries.get(name, {}).get(BOTH, {}).get("binding")
+    }
+    if len(found) < len(names):
+        return ""
+    said = ", ".join(f"{value:.3f} {title}" for title, value in found.items())
+    return f" Binding, by the model's own prior: {said}."
 
 
 def _ways_grid(found: _Measured, ways: list[Way]) -> Grid:
@@ -228,11 +253,18 @@ def _usual_scale(pipe: Pipeline) -> float:
 
 def _priors(bench: Bench, values: dict[str, Any]) -> list[Part]:
     """How well each prior's z_i find their own pictures."""
-    source = bench.ground.source
+    source, what = bench.ground.source, "how well priors find their pictures"
     if source is None or not bench.pipe.priors:
         return []
+    if not all(science.has_tower(bench.pipe, tower) for tower in ("vision", "text")):
+        bench.left_out.append((what, "needs both encoders of the model's own CLIP"))
+        return []
     bench.tell("priors", 0, 1)
-    table = bench.work.value("priors", lambda: _compare(bench))
+    try:
+        table = bench.work.value("priors", lambda: _compare(bench))
+    except DataError as error:  # a small vocabulary says few things twice
+        bench.left_out.append((what, f"{error}; give --set captions=N with fewer"))
+        return []
     bench.tell("priors", 1, 1)
     values["priors"] = table
     rows = []
@@ -262,8 +294,8 @@ def _compare(bench: Bench) -> dict[str, Any]:
     out = {}
     for name, one in priors.compare(pipe.stages, held, bench.seed):
         out[name] = {
-            "first": [one.first.right, one.first.of],
-            "fifth": [one.fifth.right, one.fifth.of],
+            "first": [one.first.right, one.first.total],
+            "fifth": [one.fifth.right, one.fifth.total],
             "cosine": one.cosine,
             "diversity": one.diversity,
         }
@@ -272,6 +304,9 @@ def _compare(bench: Bench) -> dict[str, Any]:
 
 def _inversion(bench: Bench, values: dict[str, Any]) -> list[Part]:
     """How well pictures come back from (z_i, x_T)."""
+    if not science.has_tower(bench.pipe, "vision"):
+        bench.left_out.append(("inversion", "the model has no CLIP that sees, hence no z_i"))
+        return []
     count = min(bench.sizes.inversions, len(bench.ground.twin))
     found: list[dict[str, float]] = []
     for index in range(count):

@@ -21,7 +21,7 @@ from ..rng import Rng
 from ..stages import Stage
 from ..stages.clip import ClipStage
 from ..types import Cond
-from .metrics import Share
+from .intervals import Share
 
 CAPTIONS, BATCH = 1000, 16
 SCENES_EACH = 60  # scenes that are searched for each caption that is to come twice

@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from .metrics import Share
+from .intervals import Share
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def number(value: float | None, digits: int = 3) -> str:
 def share(one: Share, bar: bool = True, strong: bool = False) -> Cell:
     """A share with its interval."""
     low, high = one.interval
-    text = f"{one.value:.3f}" if one.right < one.of else "1"
+    text = "1" if one.right == one.total > 0 else f"{one.value:.3f}"
     drawn = (one.value, low, high) if bar else None
     return Cell(text, f"{low:.3f}–{high:.3f}", drawn, strong)
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from .._version import __version__
-from ..errors import UsageError, nearest
+from ..errors import CheckpointError, UsageError, nearest
 from ..files import write_json, write_text
 from ..pipeline import Pipeline
-from . import copying, distribution, features, origins, scores
+from . import distribution, features, languages, memorisation, origins, scores
 from .bench import FULL, PARTS, Bench, Sizes, Tell
 from .features import Net
 from .ground import (
@@ -24,7 +25,7 @@ from .ground import (
     recipe_data,
 )
 from .ground import Sizes as GroundSizes
-from .judges import detector_of, matcher_of
+from .judges import Shared, detector_of, matcher_of
 from .markdown import write_markdown
 from .metrics import needed
 from .page import html
@@ -50,6 +51,7 @@ class Request:
         sizes: how much is measured.
         seed: of everything drawn.
         anyway: evaluate a model and data that do not seem to fit each other.
+        workers: processes for the judge that compares, 0 for none; no number depends on it.
         command: what a person typed, for the report.
     """
 
@@ -64,6 +66,7 @@ class Request:
     sizes: Sizes = FULL
     seed: int = 0
     anyway: bool = False
+    workers: int = 0
     command: str = ""
 
     @property
@@ -87,30 +90,42 @@ def evaluate(
     """
     only = check_parts(request.only)
     pipe.check_prior(None)
-    bench, left_out = _prepare(pipe, request, only, work, tell)
-    sections: list[Section] = []
-    for name, make in _SECTIONS.items():
-        why = _impossible(name, bench.ground)
-        if name not in only:
-            continue
-        if why:
-            left_out.append((name, why))
-        else:
-            sections.append(make(bench))
-    left_out += [
-        (name, f"not asked for: --only {','.join(only)}") for name in PARTS if name not in only
-    ]
-    if not sections:
-        raise UsageError("nothing is left to measure: " + "; ".join(why for _, why in left_out))
-    left_out += [*bench.left_out, *(("pictures", note) for note in bench.ground.notes)]
-    return _report(bench, request, sections, left_out)
+    bench = _prepare(pipe, request, only, work, tell)
+    impossible = dict(bench.left_out)
+    makers = [make for name, make in _SECTIONS.items() if name in only and name not in impossible]
+    with _shared(bench, request.workers):
+        sections = [make(bench) for make in makers]
+    asked = f"not asked for: --only {','.join(only)}"
+    bench.left_out += [(name, asked) for name in PARTS if name not in only]
+    bench.left_out += [("pictures", note) for note in bench.ground.notes]
+    return _report(bench, request, sections)
 
+
+@contextmanager
+def _shared(bench: Bench, workers: int) -> Iterator[None]:
+    """The slow judge in processes of its own while the work lasts."""
+    if workers < 1 or not bench.judges:
+        yield
+        return
+    alone = bench.judges
+    shared = Shared(alone[-1], workers)
+    bench.judges = (*alone[:-1], shared)
+    try:
+        yield
+    finally:
+        bench.judges = alone
+        shared.close()
+
+
+JUDGED = ("verifier", "languages", "science")
+"""The parts that need scenes whose content is known."""
 
 _SECTIONS: dict[str, Callable[[Bench], Section]] = {
     "verifier": scores.section,
+    "languages": languages.section,
     "distribution": distribution.section,
     "science": origins.section,
-    "memorisation": copying.section,
+    "memorisation": memorisation.section,
 }
 
 
@@ -128,24 +143,19 @@ def check_parts(only: Sequence[str]) -> tuple[str, ...]:
 
 def _prepare(
     pipe: Pipeline, request: Request, only: tuple[str, ...], work: Path, tell: Tell
-) -> tuple[Bench, list[tuple[str, str]]]:
+) -> Bench:
     """Everything that can be found wrong before the first picture is drawn."""
-    left_out: list[tuple[str, str]] = []
     data = recipe_data(pipe, request.model, request.recipe)
+    _check_source(pipe, request, data.get("source"))
     ground = _ground(pipe, request, data, tell)
+    left_out = [(name, why) for name in only if (why := _impossible(name, ground))]
+    if len(left_out) == len(only):
+        raise UsageError("nothing is left to measure: " + "; ".join(why for _, why in left_out))
     if not request.anyway:
         check_fit(pipe, ground)
-    nets = _nets(pipe, request, ground)
-    have = f"give --pictures {max(max(_least(net).values()) for net in nets)} or more"
-    if ground.kind == "folder":
-        have = f"half of what {request.data} holds"
-    if "distribution" in only:
-        for net in nets:
-            check_enough(len(ground.reference), _least(net), have)
-    if "science" in only and ground.kind == "emoji":
-        have = "give --science-pictures more"
-        for net in nets:
-            check_enough(request.sizes.science, _least(net), have)
+    nets = _nets(pipe, request)
+    _check_counts(request, ground, nets, only)
+    judges = _judges(request, ground, only, left_out)
     key = {
         "version": __version__,
         "model": [pipe.name, pipe.hash, str(request.model or "")],
@@ -153,9 +163,25 @@ def _prepare(
         "sizes": request.sizes.dump(),
         "seed": request.seed,
     }
-    judges = _judges(request, ground, only, left_out)
-    bench = Bench(pipe, ground, nets, request.sizes, request.seed, Work(work, key), judges, tell)
-    return bench, left_out
+    return Bench(
+        pipe, ground, nets, request.sizes, request.seed, Work(work, key), judges, tell,
+        left_out=left_out,
+    )  # fmt: skip
+
+
+def _check_counts(
+    request: Request, ground: Ground, nets: Sequence[Net], only: Sequence[str]
+) -> None:
+    """Raise DataError where a metric needs more pictures; says how many, and how to give them."""
+    most = max(max(_least(net).values()) for net in nets)
+    for net in nets:
+        if "distribution" in only:
+            half = f"half of what {request.data} holds"
+            have = half if ground.kind == "folder" else f"give --pictures {most} or more"
+            check_enough(len(ground.reference), _least(net), have)
+        if "science" in only and ground.kind == "emoji":
+            have = f"give --set science={most} or more"
+            check_enough(request.sizes.science, _least(net), have)
 
 
 def _least(net: Net) -> dict[str, int]:
@@ -169,47 +195,55 @@ def _least(net: Net) -> dict[str, int]:
     return {titles[name]: least for name, least in needed(net.dims).items()}
 
 
+def _check_source(pipe: Pipeline, request: Request, trained: str | None) -> None:
+    """Raise UsageError where a model was trained on another kind of data than is given."""
+    if request.anyway or trained is None or is_corpus(request.data) == (trained == "emoji"):
+        return
+    if is_corpus(request.data):
+        raise UsageError(
+            f"model '{pipe.name}' was trained on source '{trained}' and {request.data} is an "
+            "emoji corpus: they do not fit each other; give the model's own data, or --anyway"
+        )
+    raise UsageError(
+        f"model '{pipe.name}' was trained on an emoji corpus and {request.data} is none (it has no "
+        "corpus.json): they do not fit each other; build one with `unclip data emoji`, or give "
+        "--anyway"
+    )
+
+
 def _ground(pipe: Pipeline, request: Request, data: Mapping[str, Any], tell: Tell) -> Ground:
     sizes = GroundSizes(request.sizes.pictures, request.sizes.pool)
-    trained = data.get("source")
     if is_corpus(request.data):
-        if trained not in (None, "emoji") and not request.anyway:
-            raise UsageError(
-                f"model '{pipe.name}' was trained on source '{trained}' and {request.data} is an "
-                "emoji corpus: they do not fit each other; give the model's own data, or --anyway"
-            )
-        own = data if trained == "emoji" else {}
+        own = data if data.get("source") == "emoji" else {}
         return emoji_ground(request.data, own, pipe.side, sizes, request.seed)
-    if trained == "emoji" and not request.anyway:
-        raise UsageError(
-            f"model '{pipe.name}' was trained on an emoji corpus and {request.data} is none (it "
-            "has no corpus.json): they do not fit each other; build one with `unclip data emoji`, "
-            "or give --anyway"
-        )
     report = lambda done, total: tell("reading", done, total)  # noqa: E731
     return folder_ground(request.data, pipe.side, sizes, request.seed, request.trained_on, report)
 
 
-def _nets(pipe: Pipeline, request: Request, ground: Ground) -> tuple[Net, ...]:
+def _nets(pipe: Pipeline, request: Request) -> tuple[Net, ...]:
     """The corpus' own eyes for composed scenes, a CLIP for everything else."""
     nets: list[Net] = []
-    if ground.kind == "emoji":
+    if is_corpus(request.data):
         nets += [features.of_corpus(request.corpus_eyes, name) for name in features.EYES]
     if request.eye is not None:
-        nets.append(features.from_clip(request.eye, pipe.device))
-    if not nets:
-        nets.append(features.of_pipeline(pipe))
-    names = [net.name for net in nets]
-    if len(set(names)) < len(names):
-        nets[-1] = features.from_clip(request.eye, pipe.device, "eye")  # type: ignore[arg-type]
-    return tuple(nets)
+        nets.append(_eye(request.eye, pipe, [net.name for net in nets]))
+    return tuple(nets) or (features.of_pipeline(pipe),)
+
+
+def _eye(path: Path, pipe: Pipeline, taken: Sequence[str]) -> Net:
+    """The CLIP that a person brought, under a name that is not taken."""
+    try:
+        net = features.from_clip(path, pipe.device)
+    except (CheckpointError, UsageError) as error:
+        raise type(error)(f"no CLIP to look with (--eye): {error}") from None
+    return replace(net, name="eye") if net.name in taken else net
 
 
 def _judges(
     request: Request, ground: Ground, only: tuple[str, ...], left_out: list[tuple[str, str]]
 ) -> tuple[Judge, ...]:
     """Those that say what pictures of scenes show; the learnt one where there is one."""
-    if ground.config is None or not {"verifier", "science"} & set(only):
+    if ground.config is None or not set(JUDGED) & set(only):
         return ()
     folder = request.detector or request.corpus_eyes / "detector"
     if not folder.is_dir():
@@ -228,17 +262,12 @@ def _impossible(part: str, ground: Ground) -> str:
             "needs pictures that training saw and pictures that it did not; give the first as "
             "--trained-on DIR and keep --data for the others"
         )
-    if part in ("science", "verifier") and ground.kind == "folder":
+    if part in JUDGED and ground.kind == "folder":
         return "needs scenes whose content is known, and pictures of a folder are not (yet)"
     return ""
 
 
-def _report(
-    bench: Bench,
-    request: Request,
-    sections: Sequence[Section],
-    left_out: list[tuple[str, str]],
-) -> Report:
+def _report(bench: Bench, request: Request, sections: Sequence[Section]) -> Report:
     pipe, ground = bench.pipe, bench.ground
     eyes = {net.name: {"hash": net.hash, "dims": net.dims, **net.facts} for net in bench.nets}
     facts = [
@@ -259,7 +288,7 @@ def _report(
         "seed": bench.seed,
         "sizes": request.sizes.dump(),
         "eyes": eyes,
-        "left_out": dict(left_out),
+        "left_out": dict(bench.left_out),
         **bench.values,
     }
     lead = (
@@ -272,7 +301,7 @@ def _report(
         lead=lead,
         headline=tuple(_headline(bench)),
         sections=tuple(sections),
-        left_out=tuple(left_out),
+        left_out=tuple(bench.left_out),
         facts=tuple((name, value) for name, value in facts if value),
         values=values,
     )
@@ -285,9 +314,12 @@ def _said(eye: Mapping[str, Any]) -> str:
 
 
 def _headline(bench: Bench) -> list[tuple[str, Cell]]:
-    """Distances in floors, the CLIP score, likely copies."""
+    """What judges say, distances in floors, the CLIP score, likely copies."""
     found: list[tuple[str, Cell]] = []
     values = bench.values
+    for name, judge in values.get("admission", {}).get("judges", {}).items():
+        if not judge["admitted"]:
+            found.append((f"judge {name}", Cell("NOT admitted", "its table says why")))
     if "verifier" in values:
         for score in ("all", "binding"):
             one = values["verifier"]["model"][BOTH].get(score, {}).get("any")

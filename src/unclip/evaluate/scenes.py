@@ -8,18 +8,20 @@ an object in a colour, or an object in a number.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Self
 
 import numpy as np
 
-from ..data._captions import caption
+from ..data import _captions_zh
 from ..data._colours import COLOURS, oklab, tint
 from ..data._plan import Mix, Planner, Spec
 from ..data.corpus import Corpus, Glyph
-from ..data.emoji import EmojiConfig, EmojiScenes
+from ..data.emoji import LANGUAGES, EmojiConfig, EmojiScenes, Language
 from ..data.splits import Splits, splits
 from ..errors import DataError
 
@@ -56,6 +58,10 @@ _MIXES: dict[str, Mix] = {
 }
 _MOST = 4  # the highest number in a count
 _PATIENCE = 20_000  # draws for one prompt
+_TRIES = 200  # captions of one scene in another language
+_SPOKEN: dict[str, tuple[dict[str, str], Callable[[Glyph], tuple[str, str]]]] = {
+    "zh": (_captions_zh.COLOURS, _captions_zh.named)
+}  # what colours are called, and things: (measure word, name)
 _ALIKE = 0.06  # mean OKLab distance up to which a drawing's own colours pass for a tint
 
 
@@ -96,19 +102,26 @@ class Scene:
         return cls(**{**values, "wanted": tuple(Wanted(**thing) for thing in values["wanted"])})
 
 
-def make_scenes(config: EmojiConfig, sizes: Sizes = SMALL, seed: int = SEED) -> list[Scene]:
-    """Prompts of every category and split, no prompt twice.
+def make_scenes(
+    config: EmojiConfig, sizes: Sizes = SMALL, seed: int = SEED, language: Language = "en"
+) -> list[Scene]:
+    """Prompts of every category and split, no English prompt twice.
 
     The same configuration and seed give the same prompts. A category that the vocabulary cannot
     show (a held-out pair of which it has one noun) comes out smaller, or not at all.
+
+    Scenes are made in English, and then said again in another `language`: scene i is the same in
+    every one of them, its name and its specification included, so that languages can be compared.
 
     Args:
         config: the corpus, its nouns and styles; its seed, split and mix are not used.
         sizes: how many prompts of each (category, split): `FULL`, `SMALL` or other numbers.
         seed: of the prompts.
+        language: of the prompts.
 
     Raises:
-        DataError: the corpus is missing, damaged, or can show nothing of `sizes`.
+        DataError: the corpus is missing, damaged, or can show nothing of `sizes`; or something
+            cannot be said in `language` without a colour that is not asked for.
     """
     source = EmojiScenes(config.model_copy(update={"split": "any"}), 64)
     maker = _Maker(source)
@@ -117,7 +130,9 @@ def make_scenes(config: EmojiConfig, sizes: Sizes = SMALL, seed: int = SEED) -> 
         found += maker.cell(*cell, number, seed)
     if not found:
         raise DataError(f"the corpus {config.path} can show nothing of what is to be judged")
-    return found
+    if language == "en":
+        return found
+    return [maker.said_in(language, scene, (seed, index)) for index, scene in enumerate(found)]
 
 
 def own_colours(corpus: Corpus) -> dict[str, frozenset[str]]:
@@ -211,13 +226,32 @@ class _Maker:
         said = {thing["colour"] for thing in spec["objects"]}
         ground = spec["background"]
         for _ in range(8):
-            words = caption(spec, rng, self.corpus)
+            words = LANGUAGES["en"](spec, rng, self.corpus)
             body = words.partition(ground["colour"])[0] if ground["said"] else words
             if not ground["said"] and "background" in words:
                 continue
             if not any(colour in body.split() for colour in set(COLOURS) - said):
                 return words
         return None
+
+    def said_in(self, language: Language, scene: Scene, seed: tuple[int, int]) -> Scene:
+        """The scene with its prompt in another language, which names the same colours."""
+        colours, named = _SPOKEN[language]
+        longest_first = sorted(colours.values(), key=len, reverse=True)  # some are part of others
+        some = re.compile("|".join(longest_first))
+        asked = Counter(colours[thing.colour] for thing in scene.wanted if thing.colour)
+        asked.update([colours[scene.ground]] if scene.ground else [])
+        for glyph in {thing["id"] for thing in scene.spec["objects"]}:
+            asked.update(some.findall(named(self.corpus[glyph])[1]))
+        for attempt in range(_TRIES):
+            rng = np.random.Generator(np.random.PCG64((*seed, attempt)))
+            words = LANGUAGES[language](scene.spec, rng, self.corpus)
+            if Counter(some.findall(words)) == asked:
+                return replace(scene, prompt=words)
+        raise DataError(
+            f"'{scene.prompt}' cannot be said in language '{language}' without a colour that is "
+            "not asked for"
+        )
 
     def _scene(self, name: str, category: str, split: str, words: str, spec: Spec) -> Scene:
         ground = spec["background"]

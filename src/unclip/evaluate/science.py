@@ -17,8 +17,10 @@ from torch.nn import functional as F
 
 from ..abilities.latent import draw as draw_latents
 from ..abilities.latent import of_picture
+from ..errors import CheckpointError
 from ..pipeline import NO_PRIOR, Pipeline
 from ..rng import Rng
+from ..stages.clip import ClipStage
 from ..stages.upsampler import Upsampler
 from ..types import Cond, OnStep
 from .album import Album
@@ -56,7 +58,7 @@ class Way:
 
             seeds = [seed + number for number in numbers]
             with torch.inference_mode():
-                return pipe.draw(seeds, begin, self.settings, on_step, self.prior)
+                return finite(pipe.draw(seeds, begin, self.settings, on_step, self.prior))
 
         return draw
 
@@ -66,6 +68,17 @@ class Way:
         return Way(
             name, f"{self.title}, guidance {guidance_scale:g}", self.begin, self.prior, settings
         )
+
+
+def finite(drawn: Tensor) -> Tensor:
+    """The pictures (B, 3, H, W) as they came. Raises CheckpointError where one is no picture."""
+    bad = int((~drawn.isfinite()).flatten(1).any(1).sum())
+    if bad:
+        raise CheckpointError(
+            f"the model draws NaN or infinity in {bad} of {len(drawn)} pictures: "
+            "its weights are damaged, or its settings do not suit them"
+        )
+    return drawn
 
 
 def from_text(pipe: Pipeline, pictures: Album, numbers: Sequence[int], rng: Rng) -> Cond:
@@ -88,6 +101,13 @@ def from_text_alone(pipe: Pipeline, pictures: Album, numbers: Sequence[int], rng
     return cond.replace(image_embed=none, keep_image=hidden)
 
 
+def from_truth_alone(pipe: Pipeline, pictures: Album, numbers: Sequence[int], rng: Rng) -> Cond:
+    """The z_i of the true picture without the caption."""
+    z_i = from_truth(pipe, pictures, numbers, rng).image_embed
+    assert z_i is not None
+    return pipe.wordless(z_i)
+
+
 def from_embedding_alone(pipe: Pipeline, pictures: Album, numbers: Sequence[int], rng: Rng) -> Cond:
     """The z_i of the model's own prior without the caption: what CLIP's space carries of it."""
     z_i = pipe.imagine(from_text(pipe, pictures, numbers, rng), rng).image_embed
@@ -99,27 +119,40 @@ DEFAULT = Way("default", "as it comes", from_text)
 
 
 def ways(pipe: Pipeline) -> list[Way]:
-    """Where z_i may come from in this model, the best first if the paper is right."""
+    """Where z_i may come from in this model, and whether the decoder sees the text beside it.
+
+    Only what the model has: no true z_i without CLIP's eye, nothing hidden that is not there.
+    """
     first = next(iter(pipe.painters.values()))
+    if "image_embed" not in first.consumes:
+        return []
+    reads = reads_text(pipe)
+    beside = ", decoder with its text" if reads else ""
     found: list[Way] = []
-    if "image_embed" in first.consumes:
-        found.append(Way("oracle", "z_i of the true picture", from_truth))
-        found += [Way(f"prior-{name}", f"z_i of {name}", from_text, name) for name in pipe.priors]
-        if pipe.priors:
-            found.append(Way("embedding", "z_i of its prior, no text", from_embedding_alone))
-        if _same_space(pipe):
-            found.append(Way("z_t", "z_t instead of z_i", from_text, NO_PRIOR))
-    if _reads_text(pipe) and "image_embed" in first.consumes:
-        found.append(Way("text", "text only", from_text_alone))
+    if has_tower(pipe, "vision"):
+        found.append(Way("oracle", f"true z_i (oracle){beside}", from_truth))
+        if reads:
+            found.append(
+                Way("oracle-embedding", "true z_i (oracle), text hidden", from_truth_alone)
+            )
+    found += [Way(f"prior-{name}", f"{name}{beside}", from_text, name) for name in pipe.priors]
+    if pipe.priors and reads:
+        title = f"{pipe.priors[0]}, text hidden (z_i only)"
+        found.append(Way("embedding", title, from_embedding_alone))
+    if has_tower(pipe, "text"):
+        found.append(Way("z_t", f"z_t in z_i's place{beside}", from_text, NO_PRIOR))
+    if reads and has_tower(pipe, "text"):
+        found.append(Way("text", "text only (z_i hidden)", from_text_alone))
     return found
 
 
-def _same_space(pipe: Pipeline) -> bool:
-    """Whether the model reads texts with CLIP, so that there is a z_t."""
-    return any(stage.kind == "clip" and stage.config.network.text for stage in pipe.stages.values())
+def has_tower(pipe: Pipeline, tower: str) -> bool:
+    """Whether the model's CLIP has a "vision" or a "text" encoder, which make z_i and z_t."""
+    clip = next((one for one in pipe.stages.values() if isinstance(one, ClipStage)), None)
+    return clip is not None and getattr(clip.config.network, tower) is not None
 
 
-def _reads_text(pipe: Pipeline) -> bool:
+def reads_text(pipe: Pipeline) -> bool:
     """Whether the decoder has a path for the text beside z_i."""
     first = next(iter(pipe.painters.values()))
     return bool(first.consumes & {"text_tokens", "text_encodings", "text_embed"})

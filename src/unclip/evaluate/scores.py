@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -11,12 +12,16 @@ from torch import Tensor
 from ..data.emoji import EmojiConfig, EmojiScenes
 from ..images import to_pictures, to_tensor
 from ..pipeline import Pipeline
+from .admission import BAR, Admission, admit
+from .admission import SEED as ADMISSION_SEED
 from .album import Album
 from .bench import Bench
 from .drawers import by_model, ceiling, retrieval
-from .report import Cell, Grid, Part, Section, Table, row, shown
+from .intervals import Share
+from .report import Cell, Grid, Part, Section, Table, row, share, shown
 from .scenes import CATEGORIES, FULL, Scene, make_scenes
 from .science import Way
+from .seen import Judge
 from .verifier import BOTH, Drawer, Order, Verdicts, verify
 
 SIDE = 128
@@ -25,6 +30,9 @@ TITLES = {
     "single": "single object", "two": "two objects", "count": "count", "colour": "colour",
     "position": "position", "binding": "binding: which has which colour", None: "all aspects right",
 }  # fmt: skip
+OF_WAYS = ("binding", "position", "count")
+"""The categories that ways to z_i are judged with: those that a z_i carries badly."""
+
 SPLITS = {
     "seen": "like training", "pairs": "held-out pairs", "colours": "held-out colours",
     "counts": "held-out counts",
@@ -47,12 +55,12 @@ def section(bench: Bench) -> Section:
     scenes = make_scenes(config, _sizes(bench.sizes.scenes))
     side, each = bench.pipe.side, bench.sizes.each
     drawer = by_model(bench.pipe, bench.seed)
-    model = _verdicts(bench, "model", drawer, scenes, each)
+    model = verdicts_on(bench, "model", drawer, scenes, each)
     found = {
         "model": model,
-        "ceiling": _verdicts(bench, "ceiling", ceiling(config, side), scenes, 1),
+        "ceiling": verdicts_on(bench, "ceiling", ceiling(config, side), scenes, 1),
         "floor": model.shuffled(bench.seed),
-        "retrieval": _verdicts(bench, "retrieval", retrieval(config, side=side), scenes, 1),
+        "retrieval": verdicts_on(bench, "retrieval", retrieval(config, side=side), scenes, 1),
     }
     bench.values["verifier"] = {
         "prompts": len(scenes),
@@ -60,7 +68,7 @@ def section(bench: Bench) -> Section:
         "judges": {judge.name: judge.hash for judge in bench.judges},
         **{name: one.summary() for name, one in found.items()},
     }
-    parts: list[Part] = [_table(found, len(scenes), each), _splits(model)]
+    parts: list[Part] = [_table(found, len(scenes), each), _splits(model), *admission(bench)]
     grid = _failures(bench, model, drawer)
     if grid is not None:
         parts.append(grid)
@@ -71,10 +79,10 @@ def _sizes(each: int | None) -> dict[tuple[str, str], int]:
     return dict(FULL) if each is None else dict.fromkeys(FULL, each)
 
 
-def _verdicts(
+def verdicts_on(
     bench: Bench, name: str, drawer: Drawer, scenes: Sequence[Scene], each: int
 ) -> Verdicts:
-    """Kept line by line in the work folder."""
+    """What the judges say of pictures, kept line by line in the work folder."""
     mark = "-".join(judge.hash[:6] for judge in bench.judges)
     path = bench.work.folder / "verdicts" / f"{name}-{mark}.jsonl"
     report = bench.progress(f"judging {name}")
@@ -94,7 +102,7 @@ def of_way(
     def drawer(orders: Sequence[Order]) -> Any:
         return to_pictures(draw([number[scene.name] for scene, _ in orders]))
 
-    return _verdicts(bench, f"way-{way.name}", drawer, scenes, 1)
+    return verdicts_on(bench, f"way-{way.name}", drawer, scenes, 1)
 
 
 def way_scenes(bench: Bench) -> list[Scene]:
@@ -102,7 +110,7 @@ def way_scenes(bench: Bench) -> list[Scene]:
     config = bench.ground.config
     if not bench.judges or config is None or not bench.sizes.ways:
         return []
-    return make_scenes(config, _sizes(bench.sizes.ways))
+    return make_scenes(config, {cell: bench.sizes.ways for cell in FULL if cell[0] in OF_WAYS})
 
 
 def _table(found: dict[str, Verdicts], prompts: int, each: int) -> Table:
@@ -137,8 +145,8 @@ def _splits(model: Verdicts) -> Table:
     for category in (*CATEGORIES, None):
         cells: list[Cell] = []
         for split in SPLITS:
-            share = model.share(BOTH, category, split)
-            cells.append(_cell(model, BOTH, category, split) if share.total else Cell("–"))
+            there = model.share(BOTH, category, split).total
+            cells.append(_cell(model, BOTH, category, split) if there else Cell("–"))
         if any(cell.text != "–" for cell in cells):
             rows.append(row(TITLES[category], *cells))
     head = ("", *SPLITS.values())
@@ -154,10 +162,84 @@ def _cell(
     bar: bool = True,
     strong: bool = False,
 ) -> Cell:
-    one = found.share(judge, category, split)
-    low, high = one.interval
-    drawn = (one.value, low, high) if bar else None
-    return Cell(f"{one.value:.3f}", f"{low:.3f}–{high:.3f}", drawn, strong)
+    return share(found.share(judge, category, split), bar, strong)
+
+
+REJECTED = {
+    "object": "rejects another object", "count": "rejects another count",
+    "colour": "rejects exchanged or other colours", "relation": "rejects the opposite relation",
+    "ground": "rejects another ground",
+}  # fmt: skip
+
+
+def admission(bench: Bench) -> list[Part]:
+    """Whether each judge is fit to judge; once in a report, where judges first speak."""
+    config = bench.ground.config
+    if "admission" in bench.values or config is None or not bench.judges:
+        return []
+    each, side = bench.sizes.admission, bench.pipe.side
+    found: list[Admission] = []
+    for judge in bench.judges:
+
+        def make(judge: Judge = judge) -> dict[str, Any]:
+            report = bench.progress(f"{judge.name} is admitted")
+            return admit(judge, config, each, side=side, on_progress=report).dump()
+
+        kept = bench.work.value(f"admission/{judge.name}-{judge.hash}", make)
+        found.append(Admission.parse(kept))
+    bench.values["admission"] = {
+        "bar": BAR, "each": each, "side": side, "seed": ADMISSION_SEED,
+        "judges": {one.judge: one.dump() for one in found},
+    }  # fmt: skip
+    return [_admission_table(found, each)]
+
+
+def _admission_table(found: list[Admission], each: int) -> Table:
+    """A column a judge."""
+
+    def over(title: str, read: Callable[[Admission], Cell]) -> tuple[Cell, ...]:
+        return row(title, *(read(one) for one in found))
+
+    def rejection(kind: str) -> Callable[[Admission], Cell]:
+        return lambda one: _share_or_none(one.rejected.get(kind))
+
+    rows = [
+        over("", lambda one: Cell("admitted" if one.admitted else "NOT admitted", strong=True)),
+        over("right in every aspect", lambda one: share(one.right["all"], bar=False)),
+        over("lowest of the categories", lambda one: _lowest(one.right, TITLES)),
+        over("lowest of the colours", lambda one: _lowest(one.colours, {})),
+        *(over(title, rejection(kind)) for kind, title in REJECTED.items()),
+        over("calls unknown what is none of its nouns", lambda one: _share_or_none(one.unknown)),
+        over("renderings", lambda one: Cell(f"{one.right['all'].total:,}")),
+    ]
+    note = (
+        f"Renderings that no judge was trained on, {each} of each category, a quarter of them of "
+        "what training holds out. Admitted is who is right in at least "
+        f"{BAR:.0%} of each category and rejects at least {BAR:.0%} of each kind of falsehood. "
+        + " ".join(_refusal(one) for one in found if not one.admitted)
+    )
+    head = ("", *(one.judge for one in found))
+    return Table("Are the judges fit to judge?", head, tuple(rows), note.rstrip())
+
+
+def _refusal(one: Admission) -> str:
+    """Why a judge is not admitted, in plain words."""
+    short = ", ".join(f"{name} {share.value:.1%}" for name, share in one.short.items())
+    return f"The {one.judge} is NOT admitted: it stays below {BAR:.0%} ({short}); mind its scores."
+
+
+def _lowest(shares: Mapping[str, Share], titles: Mapping[Any, str]) -> Cell:
+    """The lowest of some shares, with its name."""
+    some = {name: one for name, one in shares.items() if name != "all"}
+    if not some:
+        return Cell("–")
+    name = min(some, key=lambda name: (some[name].value, some[name].interval))
+    cell = share(some[name], bar=False)
+    return replace(cell, note=f"{titles.get(name, name)}, {cell.note}")
+
+
+def _share_or_none(one: Share | None) -> Cell:
+    return share(one, bar=False) if one else Cell("–")
 
 
 def _failures(bench: Bench, model: Verdicts, drawer: Drawer) -> Grid | None:

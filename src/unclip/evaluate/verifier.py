@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import DataError, OutputError, UsageError
-from .intervals import kappa, wilson
+from .intervals import Share, kappa
 from .scenes import CATEGORIES, Scene, Wanted
 from .seen import Judge, Seen, Thing
 
@@ -120,35 +120,6 @@ def judged(scene: Scene, picture: int, seen: Mapping[str, Seen]) -> Verdict:
     return Verdict(
         scene.name, picture, dict(seen), {name: check(scene, one) for name, one in seen.items()}
     )
-
-
-@dataclass(frozen=True)
-class Share:
-    """How many of some pictures are right."""
-
-    right: int
-    total: int
-
-    @property
-    def value(self) -> float:
-        """0..1; 0 where there are no pictures."""
-        return self.right / self.total if self.total else 0.0
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Wilson's, 95 %."""
-        return wilson(self.right, self.total)
-
-    def dump(self) -> dict[str, Any]:
-        """For a report."""
-        low, high = self.interval
-        return {
-            "right": self.right,
-            "total": self.total,
-            "share": round(self.value, 4),
-            "low": round(low, 4),
-            "high": round(high, 4),
-        }
 
 
 @dataclass

@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ..errors import OutputError
+from ..errors import DataError, OutputError
 from ..files import atomic_file, write_json
 from ..images import to_uint8
 from .album import Album, OnProgress
@@ -39,6 +40,7 @@ class Work:
 
     Raises:
         OutputError: the folder cannot be made or written to.
+        DataError: what it keeps is damaged; so do the methods.
     """
 
     def __init__(self, folder: Path, key: Mapping[str, Any]) -> None:
@@ -68,7 +70,10 @@ class Work:
             made = {key: value.contiguous() for key, value in make().items()}
             with atomic_file(file) as beside:
                 save_file(made, beside)
-        return load_file(file)
+        try:
+            return load_file(file)
+        except SafetensorError as error:
+            raise DataError(f"{file} is damaged, remove it: {error}") from None
 
     def drawn(
         self,
@@ -76,7 +81,7 @@ class Work:
         captions: Sequence[str],
         draw: Callable[[Sequence[int]], Tensor],
         on_progress: OnProgress | None = None,
-        specs: tuple[dict[str, Any], ...] | None = None,
+        specs: Sequence[dict[str, Any]] | None = None,
     ) -> Album:
         """Pictures drawn in chunks.
 
@@ -104,9 +109,14 @@ def _read_lines(file: Path) -> dict[str, Any]:
         return {}
     found = {}
     whole = file.read_text(encoding="utf-8").rpartition("\n")[0]
-    for line in whole.splitlines():
-        entry = json.loads(line)
-        found[entry["name"]] = entry["value"]
+    for number, line in enumerate(whole.splitlines(), 1):
+        try:
+            entry = json.loads(line)
+            found[entry["name"]] = entry["value"]
+        except (ValueError, KeyError, TypeError):
+            raise DataError(
+                f"{file} is damaged in line {number}; remove {file.parent} to start anew"
+            ) from None
     with atomic_file(file) as beside:  # without the stump, which the next line would join
         beside.write_text(whole + "\n" if whole else "", encoding="utf-8")
     return found
@@ -120,8 +130,11 @@ def _save_strip(file: Path, drawn: Tensor) -> None:
 
 @lru_cache(maxsize=2)
 def _strip(file: Path) -> NDArray[np.uint8]:
-    with Image.open(file) as image:
-        return np.asarray(image.convert("RGB"))
+    try:
+        with Image.open(file) as image:
+            return np.asarray(image.convert("RGB"))
+    except OSError as error:
+        raise DataError(f"{file} is damaged, remove it: {error}") from None
 
 
 def _from_strip(files: tuple[Path, ...], number: int) -> NDArray[np.uint8]:

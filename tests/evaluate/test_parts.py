@@ -1,0 +1,282 @@
+"""The report's parts on judges, languages and ways, before judges whose answers are known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from PIL import Image
+
+from unclip.checkpoints import native
+from unclip.data.corpus import build
+from unclip.data.emoji import EmojiConfig
+from unclip.errors import CheckpointError
+from unclip.evaluate import eyes, languages, page, run, science, scores
+from unclip.evaluate.admission import Admission
+from unclip.evaluate.bench import Sizes
+from unclip.evaluate.intervals import Share
+from unclip.evaluate.markdown import write_markdown
+from unclip.evaluate.report import Report, Section, Table
+from unclip.evaluate.run import Request
+from unclip.evaluate.scenes import CATEGORIES, Scene, make_scenes
+from unclip.evaluate.seen import Pictures, Seen, Thing
+from unclip.evaluate.verifier import Drawer, Order
+from unclip.nn.tokenizer import Tokenizer
+from unclip.pipeline import Pipeline, load
+from unclip.stages import Stage
+
+ASSETS = Path(__file__).parents[1] / "fixtures" / "assets"
+STAGES = ("clip", "prior", "decoder", "upsampler")
+SIZES = Sizes(
+    pictures=10, pool=12, science=9, scales=(1,), captions=4, inversions=1,
+    scenes=1, each=1, ways=1, sample=4, admission=1, languages=2,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("corpus") / "corpus"
+    build(path, ASSETS, "everyday", styles=("noto",))
+    return path
+
+
+@pytest.fixture(scope="module")
+def pipe(
+    tmp_path_factory: pytest.TempPathFactory,
+    make_stage: Callable[[str], Stage],
+    tokenizer: Tokenizer,
+) -> Pipeline:
+    path = tmp_path_factory.mktemp("run") / "model"
+    native.save_model(path, "wee", tokenizer, {name: make_stage(name) for name in STAGES})
+    return load(path, "cpu", dtype=torch.float32)
+
+
+@pytest.fixture
+def request_(corpus: Path, tmp_path: Path, tokenizer: Tokenizer) -> Request:
+    """With untrained eyes of six numbers, and no judge that has learnt."""
+    small: dict[str, Any] = {"size": 16, "channels": (8,), "dims": 6}
+    text = {"width": 12, "depth": 1, "heads": 2, "vocab_size": 320, "context": 8}
+    one = eyes.build(eyes.EyeConfig(kind="classifier", nouns=("a", "b"), **small))
+    two = eyes.build(eyes.EyeConfig.parse({"kind": "clip", "text": text, **small}))
+    eyes.save(tmp_path / "eyes" / "classifier", one)
+    eyes.save(tmp_path / "eyes" / "clip", two, tokenizer)
+    return Request(corpus, sizes=SIZES, anyway=True, eyes=tmp_path / "eyes")
+
+
+class Knowing:
+    """Sees what the scene shows whose number is the picture's first pixel, else nothing."""
+
+    name, hash = "knowing", "0"
+
+    def __init__(self, scenes: Sequence[Scene]) -> None:
+        self.scenes = scenes
+        self.nouns = tuple({thing.noun for scene in scenes for thing in scene.wanted})
+
+    def look(self, pictures: Pictures) -> list[Seen]:
+        return [self._one(int(picture[0, 0, 0])) for picture in pictures]
+
+    def _one(self, number: int) -> Seen:
+        if number >= len(self.scenes):
+            return Seen((), "white")
+        spec = self.scenes[number].spec
+        things = [Thing(o["noun"], o["tint"], tuple(o["box"]), 1.0) for o in spec["objects"]]
+        return Seen(tuple(things), spec["background"]["colour"])
+
+
+class Counted:
+    """`Shared` without processes, which notes that it was used and closed."""
+
+    made: ClassVar[list[Counted]] = []
+
+    def __init__(self, judge: Any, workers: int) -> None:
+        self.judge, self.workers, self.closed = judge, workers, False
+        self.name, self.hash, self.nouns = judge.name, judge.hash, judge.nouns
+        self.looks = 0
+        Counted.made.append(self)
+
+    def look(self, pictures: Pictures) -> list[Seen]:
+        self.looks += len(pictures)
+        found: list[Seen] = self.judge.look(pictures)
+        return found
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_workers_change_nothing_and_are_sent_home(
+    pipe: Pipeline, request_: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenes = make_scenes(EmojiConfig(path=request_.data), {("two", "seen"): 40})
+    monkeypatch.setattr(run, "matcher_of", lambda config: Blind(scenes))
+    monkeypatch.setattr(run, "Shared", Counted)
+    asked = replace(request_, only=("languages",))
+    alone = run.evaluate(pipe, asked, tmp_path / "alone")
+    assert not Counted.made
+    shared = run.evaluate(pipe, replace(asked, workers=3), tmp_path / "shared")
+    (one,) = Counted.made
+    assert shared.values == alone.values and one.workers == 3 and one.looks and one.closed
+
+
+class Blind:
+    """Sees nothing, and knows every noun."""
+
+    name, hash = "blind", "1"
+
+    def __init__(self, scenes: Sequence[Scene]) -> None:
+        self.nouns = Knowing(scenes).nouns
+
+    def look(self, pictures: Pictures) -> list[Seen]:
+        return [Seen((), "white") for _ in pictures]
+
+
+def test_languages_are_held_against_each_other_on_the_same_scenes(
+    pipe: Pipeline, request_: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that reads English alone, seen by a judge that knows."""
+    sizes = {(category, "seen"): 2 for category in CATEGORIES}
+    scenes = make_scenes(EmojiConfig(path=request_.data), sizes)
+    number = {scene.prompt: at for at, scene in enumerate(scenes)}
+    asked: list[str] = []
+
+    def by_model(*_: Any) -> Drawer:
+        def draw(orders: Sequence[Order]) -> list[Image.Image]:
+            asked.extend(scene.prompt for scene, _ in orders)
+            values = [number.get(scene.prompt, 255) for scene, _ in orders]
+            return [Image.new("RGB", (4, 4), (value,) * 3) for value in values]
+
+        return draw
+
+    monkeypatch.setattr(languages, "by_model", by_model)
+    monkeypatch.setattr(run, "matcher_of", lambda config: Knowing(scenes))
+    report = run.evaluate(pipe, replace(request_, only=("languages",)), tmp_path / "work")
+    values = report.values["languages"]
+    assert values["prompts"] == 12 and values["recipe"] == ["en"]
+    assert asked[:12] == [scene.prompt for scene in scenes]
+    assert not any(prompt.isascii() for prompt in asked[12:24])
+    for name, right in (("en", 2), ("zh", 0)):
+        shares = values[name]["knowing"]
+        assert {shares[category]["seen"]["right"] for category in CATEGORIES} == {right}
+    assert values["right_in_one_alone"] == {"en": 12, "zh": 0}
+    text = page.html(report)
+    assert "English alone: 12; in Chinese alone: 0" in text
+    assert "no Chinese captions" in text and asked[12] in text
+    kept = len(asked)
+    again = run.evaluate(pipe, replace(request_, only=("languages",)), tmp_path / "work")
+    assert again.values == report.values and len(asked) == kept
+
+
+def test_a_judge_that_is_not_admitted_is_called_so_once_and_plainly(
+    pipe: Pipeline, request_: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the page, in Markdown, in the numbers and among the first of them; and it is kept."""
+    scenes = make_scenes(EmojiConfig(path=request_.data), {("two", "seen"): 40})
+    monkeypatch.setattr(run, "matcher_of", lambda config: Blind(scenes))
+    request_ = replace(request_, only=("verifier", "languages"))
+    report = run.evaluate(pipe, request_, tmp_path / "work")
+    found = report.values["admission"]
+    assert found["bar"] == 0.99 and found["each"] == 1
+    judge = found["judges"]["blind"]
+    assert judge["admitted"] is False and judge["right"]["all"]["right"] == 0
+    write_markdown(report, tmp_path / "report.md")
+    for text in (page.html(report), (tmp_path / "report.md").read_text()):
+        assert text.count("Are the judges fit to judge?") == 1
+        assert "The blind is NOT admitted: it stays below 99%" in text
+    assert ("judge blind", "NOT admitted") in [(what, cell.text) for what, cell in report.headline]
+
+    def never(*_: Any, **__: Any) -> Admission:
+        raise AssertionError("it was admitted before")
+
+    monkeypatch.setattr(scores, "admit", never)
+    again = run.evaluate(pipe, request_, tmp_path / "work")
+    assert again.values == report.values
+
+
+def test_the_admissions_table_names_the_lowest() -> None:
+    right = {"single": Share(100, 100), "binding": Share(97, 100), "all": Share(197, 200)}
+    colours = {"red": Share(30, 30), "blue": Share(19, 20)}
+    rejected = {"object": Share(200, 200)}
+    judges = [
+        Admission("good", "0", {"single": Share(5, 5), "all": Share(5, 5)}, {}, rejected, None, ()),
+        Admission("poor", "1", right, colours, rejected, Share(9, 10), ()),
+    ]
+    table = scores._admission_table(judges, 100)
+    assert table.head == ("", "good", "poor")
+    rows = {first.text: [cell.text for cell in rest] for first, *rest in table.rows}
+    assert rows[""] == ["admitted", "NOT admitted"]
+    assert rows["right in every aspect"] == ["1", "0.985"]
+    assert rows["lowest of the categories"] == ["1", "0.970"]
+    assert rows["lowest of the colours"] == ["–", "0.950"]
+    assert rows["rejects another object"] == ["1", "1"]
+    assert rows["rejects the opposite relation"] == ["–", "–"]
+    assert rows["renderings"] == ["5", "200"]
+    notes = {first.text: rest[-1].note for first, *rest in table.rows}
+    assert notes["lowest of the categories"].startswith("binding")
+    assert notes["lowest of the colours"].startswith("blue")
+    assert "The poor is NOT admitted" in table.note and "The good" not in table.note
+    assert "right: binding 97.0%" in table.note
+    page.html(Report("t", "l", sections=(Section("s", "S", "", (table,)),)))
+
+
+def test_every_way_is_judged_on_the_same_scenes(
+    pipe: Pipeline, request_: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The text is worth what the ways with and without it differ by."""
+    sizes = {cell: 1 for cell in scores.FULL if cell[0] in scores.OF_WAYS}
+    scenes = make_scenes(EmojiConfig(path=request_.data), sizes)
+    shown: dict[str, int] = {"prior-prior": 0, "embedding": 255}
+
+    def drawer(self: science.Way, *_: Any) -> Callable[[Sequence[int]], torch.Tensor]:
+        """The right picture with the text; none that is known without."""
+
+        def draw(numbers: Sequence[int]) -> torch.Tensor:
+            values = [number if shown.get(self.name, 255) == 0 else 255 for number in numbers]
+            pixels = torch.tensor(values, dtype=torch.float32) / 127.5 - 1
+            return pixels[:, None, None, None].expand(-1, 3, 16, 16)
+
+        return draw
+
+    ways = [way for way in science.ways(pipe) if way.name in {*shown, "text"}]
+    monkeypatch.setattr(science, "ways", lambda pipe: ways)
+    monkeypatch.setattr(science.Way, "drawer", drawer)
+    monkeypatch.setattr(run, "matcher_of", lambda config: Knowing(scenes))
+    report = run.evaluate(pipe, replace(request_, only=("science",)), tmp_path / "work")
+    judged = report.values["science"]["judged"]
+    assert judged["prompts"] == len(scenes)
+    for name, right in (("prior-prior", 1.0), ("embedding", 0.0), ("text", 0.0)):
+        for category in (*scores.OF_WAYS, "all"):
+            assert judged[name]["both"][category]["any"]["share"] == right
+        assert set(judged[name]["both"]["single"]) == set()
+    table = next(
+        part
+        for section in report.sections
+        for part in section.parts
+        if isinstance(part, Table) and part.title == "What the judges say of each way"
+    )
+    titles = [row[0].text for row in table.rows]
+    assert titles == [
+        "prior, decoder with its text", "prior, text hidden (z_i only)", "text only (z_i hidden)",
+    ]  # fmt: skip
+    low, high = Share(len(scenes), len(scenes)).interval
+    assert table.rows[0][4].note == f"{low:.3f}–{high:.3f}"
+    assert float(table.rows[0][-1].text) > 0 and table.head[-1] == "FD-clip@9"
+    said = "1.000 with its text, 0.000 with the text hidden, 0.000 from the text alone"
+    assert said in table.note
+
+
+def test_a_model_that_draws_no_numbers_is_refused(
+    pipe: Pipeline, request_: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def draw(self: Pipeline, seeds: Sequence[Any], *_: Any, **__: Any) -> torch.Tensor:
+        return torch.full((len(seeds), 3, 16, 16), torch.nan)
+
+    monkeypatch.setattr(Pipeline, "draw", draw)
+    scenes = make_scenes(EmojiConfig(path=request_.data), {("two", "seen"): 40})
+    monkeypatch.setattr(run, "matcher_of", lambda config: Blind(scenes))
+    for part in ("distribution", "verifier"):
+        with pytest.raises(CheckpointError, match="draws NaN or infinity in"):
+            run.evaluate(pipe, replace(request_, only=(part,)), tmp_path / part)
+    assert not list(tmp_path.rglob("*.png"))  # nothing that would be taken up again
