@@ -29,12 +29,13 @@ class TextEncoder(nn.Module):
         super().__init__()
         self.config = config
         self.embed = nn.Embedding(config.vocab_size, config.width)
-        self.positions = nn.Parameter(torch.randn(config.context, config.width) * 0.01)
+        self.positions = nn.Parameter(torch.randn(config.context, config.width) * 0.1)
         if config.learned_padding:
-            self.padding = nn.Parameter(torch.randn(config.context, config.width) * 0.01)
+            self.padding = nn.Parameter(torch.randn(config.context, config.width) * 0.1)
         self.transformer = Transformer(config, causal)
         self.norm = nn.LayerNorm(config.width)
-        nn.init.normal_(self.embed.weight, std=0.02)
+        # as large as what the first layers add, or the words drown in them and nothing reads them
+        nn.init.normal_(self.embed.weight, std=0.5)
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """Encode.
