@@ -224,6 +224,17 @@ def test_space_to_depth_folds_pixels_into_channels_and_back(
                 assert torch.equal(pixels, folded[:, channel * fold**2 + place])
 
 
+def test_coordinates_tell_each_place_where_it_lies(x: Tensor, cond: Cond) -> None:
+    net = make(coordinates=True, space_to_depth=2)
+    seen: list[Tensor] = []
+    net.conv_in.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    wide = torch.cat([x, x], dim=3)  # (2, 3, 16, 32), folded to 8 x 16
+    assert run(net, wide, cond).shape == wide.shape
+    across, down = seen[0][:, -2:].unbind(1)
+    assert torch.allclose(across, torch.linspace(-15 / 16, 15 / 16, 16).expand(2, 8, 16))
+    assert torch.allclose(down, torch.linspace(-7 / 8, 7 / 8, 8)[:, None].expand(2, 8, 16))
+
+
 @pytest.mark.parametrize("size", [(8, 8), (32, 32), (8, 24)])
 def test_it_runs_at_other_sizes(size: tuple[int, int], cond: Cond) -> None:
     out = run(make(space_to_depth=2), torch.randn(2, 3, *size), cond)

@@ -48,6 +48,7 @@ class UNetConfig(Config):
     )
     scale_shift: bool = Field(True, description="the timestep scales and shifts, or only shifts")
     space_to_depth: int = Field(1, ge=1, description="fold n x n pixels into channels")
+    coordinates: bool = Field(False, description="tell each place where it lies in the picture")
     low_res: bool = Field(False, description="concatenate a low-resolution picture")
     low_res_level: bool = Field(True, description="be told how corrupted that picture is")
     inpaint: bool = Field(False, description="concatenate what is known of the picture, and where")
@@ -223,7 +224,7 @@ class UNet(nn.Module):
         self.time = TimestepMlp(config.channels, emb)
         self._build_condition(emb)
         cin = (config.in_channels + 3 * config.low_res + 4 * config.inpaint) * self.fold**2
-        self.conv_in = nn.Conv2d(cin, config.channels, 3, padding=1)
+        self.conv_in = nn.Conv2d(cin + 2 * config.coordinates, config.channels, 3, padding=1)
         skips = self._build_down()
         self._build_up(skips)
         last = config.multipliers[0] * config.channels
@@ -387,7 +388,10 @@ class UNet(nn.Module):
         if encoded.low_res_level is not None:
             emb = emb + self.low_res_time(1000 * encoded.low_res_level)
         context = iter(encoded.context)
-        h = self.conv_in(F.pixel_unshuffle(x, self.fold).contiguous(memory_format=_layout(x)))
+        x = F.pixel_unshuffle(x, self.fold)
+        if self.config.coordinates:
+            x = torch.cat([x, _coordinates(x)], dim=1)
+        h = self.conv_in(x.contiguous(memory_format=_layout(x)))
         skips = [h]
         for layer in self.down:
             h = layer(h, emb, context, encoded.mask)
@@ -437,6 +441,16 @@ def _nothing_known(x: Tensor, mask_of: str) -> Tensor:
     shape = (len(x), 1, *x.shape[2:])
     mask = x.new_zeros(shape) if mask_of == "known" else x.new_ones(shape)
     return torch.cat([x.new_zeros(shape).expand(-1, 3, -1, -1), mask], dim=1)
+
+
+def _coordinates(x: Tensor) -> Tensor:
+    """(B, 2, H, W): across and down, -1 to 1 from edge to edge (CoordConv, arXiv 1807.03247)."""
+    down, across = (
+        (torch.arange(side, device=x.device, dtype=x.dtype) + 0.5) * (2 / side) - 1
+        for side in x.shape[-2:]
+    )
+    both = torch.stack(torch.meshgrid(across, down, indexing="xy"))
+    return both.expand(len(x), -1, -1, -1)
 
 
 def _layout(x: Tensor) -> torch.memory_format:
