@@ -43,6 +43,41 @@ def test_conditions_are_dropped_as_configured(
     assert torch.allclose(loss(cond), loss(other_image), atol=1e-6) == image
 
 
+def test_the_text_encoder_may_start_as_clips(make_stage: Callable[..., Any], cond: Cond) -> None:
+    clip = make_stage("clip")
+    own = make_stage("decoder")
+    text = clip.config.network.text
+    changes = {"text": text.dump(), "text_of_clip": True}
+    stage = make_stage("decoder", network=network(own, **changes))
+    tokens = torch.arange(2, 2 + text.context)[None]
+    mask = torch.ones_like(tokens, dtype=torch.bool)
+    before = stage.net.text(tokens, mask)
+    stage.begin_with(clip)
+    read = clip.net.encode_text(tokens, mask)[1]
+    assert not torch.allclose(before, read, atol=1e-3)
+    assert torch.allclose(stage.net.text(tokens, mask), read, atol=1e-6)
+    kept = own.net.text(*fitted(own, tokens, mask))
+    own.begin_with(clip)  # was not asked to
+    assert torch.equal(own.net.text(*fitted(own, tokens, mask)), kept)
+
+
+def fitted(stage: Any, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    context = stage.config.network.text.context
+    return tokens[:, :context], mask[:, :context]
+
+
+def test_a_clip_of_another_size_is_no_start(make_stage: Callable[..., Any]) -> None:
+    clip = make_stage("clip")
+    text = clip.config.network.text
+    other = {**text.dump(), "depth": text.depth + 1}
+    changes = {"text": other, "text_of_clip": True}
+    stage = make_stage("decoder", network=network(make_stage("decoder"), **changes))
+    with pytest.raises(UsageError, match=r"network\.text to be that of the recipe's CLIP"):
+        stage.begin_with(clip)
+    with pytest.raises(UsageError, match="text_of_clip needs text"):
+        make_stage("decoder", network=network(stage, text=None))
+
+
 def test_guidance_drops_both(make_stage: Callable[..., Any], cond: Cond) -> None:
     stage = make_stage("decoder", sampling={"guidance_scale": 0.0, "steps": 2})
     none = torch.zeros(3, dtype=torch.bool)

@@ -83,6 +83,21 @@ def test_stages_wait_for_clip(tmp_path: Path) -> None:
     assert not run.finished("decoder")
 
 
+def test_a_decoder_that_reads_as_clip_does_starts_with_the_trained_one(
+    trained: Run, tmp_path: Path
+) -> None:
+    shutil.copytree(trained.folder, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "decoder")
+    clip = native.load_stage(trained.model, "clip")
+    text = clip.config.network.text.dump()  # type: ignore[attr-defined]
+    recipe = trained.recipe.model_copy(deep=True)
+    recipe.stages["decoder"]["network"] |= {"text": text, "text_of_clip": True}
+    run = Run(recipe, tmp_path / "run", CPU)
+    theirs = clip.net.float().text.state_dict()
+    ours = run.trainer("decoder").net.text.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
 def test_networks_that_cannot_be_are_found_before_any_work(tmp_path: Path) -> None:
     recipe = load_recipe("tiny", ["stages.decoder.network.out_channels=6"])
     with pytest.raises(UsageError, match=r"network\.out_channels must be 3"):

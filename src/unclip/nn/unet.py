@@ -60,6 +60,9 @@ class UNetConfig(Config):
     image_tokens: int = Field(4, ge=1, description="context tokens made of z_i")
     context_dim: int = Field(0, ge=0, description="width of context tokens; 0 is text.width")
     text: TextConfig | None = None
+    text_of_clip: bool = Field(
+        False, description="the text encoder is built as CLIP's, and training starts from that"
+    )
     project_text: bool = Field(True, description="a linear layer between text and context")
     clip_text: ClipTextConfig | None = None
 
@@ -71,6 +74,8 @@ class UNetConfig(Config):
             raise ValueError(f"channels {self.channels} is not a multiple of 32")
         if self.text and self.clip_text:
             raise ValueError("text and clip_text: the text comes from one of them")
+        if self.text_of_clip and not self.text:
+            raise ValueError("text_of_clip needs text: the size of CLIP's text encoder")
         return self
 
     @property
@@ -236,7 +241,7 @@ class UNet(nn.Module):
         text_width = config.text.width if config.text else clip.width if clip else 0
         self.context_dim = config.context_dim or text_width or (emb if config.embed_dim else 0)
         if config.text:
-            self.text = TextEncoder(config.text, causal=False)
+            self.text = TextEncoder(config.text, causal=config.text_of_clip)
             self.text_vector = nn.Linear(text_width, emb)
         if clip:
             self.text_vector = nn.Linear(clip.embed_dim, emb)

@@ -11,10 +11,12 @@ from torch import Tensor
 from ..diffusion.parameterization import Parameterization
 from ..diffusion.schedule import Cosine, ScheduleConfig
 from ..diffusion.space import Rgb, SpaceConfig
+from ..errors import UsageError
 from ..nn.unet import UNet, UNetConfig
 from ..rng import Rng
 from ..types import FREE, Cond, Control, OnStep
-from .stage import DiffusionConfig, DiffusionStage, Sampling, check_channels, fit_known
+from .clip import ClipStage
+from .stage import DiffusionConfig, DiffusionStage, Sampling, Stage, check_channels, fit_known
 
 
 class DecoderConfig(DiffusionConfig):
@@ -72,6 +74,19 @@ class Decoder(DiffusionStage):
         """Add `image` (B, 3, H, W), true to `known` outside `mask` where they are given."""
         bound = fit_known(cond, self.config.network.image_size)
         return cond.replace(image=self.draw(bound, rng, sampling, on_step, control))
+
+    def begin_with(self, clip: Stage) -> None:
+        """Its text encoder starts as CLIP's, where `network.text_of_clip` says so."""
+        text = self.config.network.text
+        if text is None or not self.config.network.text_of_clip:
+            return
+        theirs = clip.config.network.text if isinstance(clip, ClipStage) else None
+        if not isinstance(clip, ClipStage) or theirs != text:
+            raise UsageError(
+                "decoder: network.text_of_clip wants network.text to be that of the recipe's CLIP: "
+                f"{theirs.dump() if theirs else 'it has none'}"
+            )
+        self.net.get_submodule("text").load_state_dict(clip.net.text.state_dict())
 
     @property
     def inpaints(self) -> bool:

@@ -152,6 +152,13 @@ class Stage(nn.Module, ABC):
     def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """The training loss, (B,) a sample, and metrics (B,) or ()."""
 
+    def begin_with(self, clip: Stage) -> None:
+        """Take what it starts from out of the trained CLIP, before the first step: mostly nothing.
+
+        Raises:
+            UsageError: that CLIP does not suit it.
+        """
+
     def prepare(self, conds: Iterable[Cond]) -> None:
         """Fit what is a statistic of the data, once, before the first step of training."""
 

@@ -179,7 +179,10 @@ class Run:
     def _trainer(self, name: str, trained: bool = True) -> Trainer:
         torch.manual_seed(self.recipe.seed)
         stage = self.build(name)
-        task = Task(stage, self._clip(stage, trained))
+        clip = self._clip(stage, trained)
+        if clip is not None and self.recipe.given(name) is None:
+            stage.begin_with(clip)
+        task = Task(stage, clip)
         config = self.recipe.train(name)
         loader = Loader(
             self.recipe.source(task.source_size),
