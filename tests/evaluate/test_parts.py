@@ -11,11 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from unclip.checkpoints import native
-from unclip.data.corpus import build
 from unclip.data.emoji import EmojiConfig
 from unclip.errors import CheckpointError
-from unclip.evaluate import eyes, languages, page, run, science, scores
+from unclip.evaluate import languages, page, run, science, scores
 from unclip.evaluate.admission import Admission
 from unclip.evaluate.bench import Sizes
 from unclip.evaluate.intervals import Share
@@ -25,46 +23,18 @@ from unclip.evaluate.run import Request
 from unclip.evaluate.scenes import CATEGORIES, Scene, make_scenes
 from unclip.evaluate.seen import Pictures, Seen, Thing
 from unclip.evaluate.verifier import Drawer, Order
-from unclip.nn.tokenizer import Tokenizer
-from unclip.pipeline import Pipeline, load
-from unclip.stages import Stage
+from unclip.pipeline import Pipeline
 
-ASSETS = Path(__file__).parents[1] / "fixtures" / "assets"
-STAGES = ("clip", "prior", "decoder", "upsampler")
 SIZES = Sizes(
     pictures=10, pool=12, science=9, scales=(1,), captions=4, inversions=1,
     scenes=1, each=1, ways=1, sample=4, admission=1, languages=2,
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("corpus") / "corpus"
-    build(path, ASSETS, "everyday", styles=("noto",))
-    return path
-
-
-@pytest.fixture(scope="module")
-def pipe(
-    tmp_path_factory: pytest.TempPathFactory,
-    make_stage: Callable[[str], Stage],
-    tokenizer: Tokenizer,
-) -> Pipeline:
-    path = tmp_path_factory.mktemp("run") / "model"
-    native.save_model(path, "wee", tokenizer, {name: make_stage(name) for name in STAGES})
-    return load(path, "cpu", dtype=torch.float32)
-
-
 @pytest.fixture
-def request_(corpus: Path, tmp_path: Path, tokenizer: Tokenizer) -> Request:
+def request_(corpus: Path, wee_eyes: Path) -> Request:
     """With untrained eyes of six numbers, and no judge that has learnt."""
-    small: dict[str, Any] = {"size": 16, "channels": (8,), "dims": 6}
-    text = {"width": 12, "depth": 1, "heads": 2, "vocab_size": 320, "context": 8}
-    one = eyes.build(eyes.EyeConfig(kind="classifier", nouns=("a", "b"), **small))
-    two = eyes.build(eyes.EyeConfig.parse({"kind": "clip", "text": text, **small}))
-    eyes.save(tmp_path / "eyes" / "classifier", one)
-    eyes.save(tmp_path / "eyes" / "clip", two, tokenizer)
-    return Request(corpus, sizes=SIZES, anyway=True, eyes=tmp_path / "eyes")
+    return Request(corpus, sizes=SIZES, anyway=True, eyes=wee_eyes)
 
 
 class Knowing:

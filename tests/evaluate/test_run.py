@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,58 +12,21 @@ import pytest
 import torch
 from PIL import Image
 
-from unclip.checkpoints import native
 from unclip.config import read_toml
-from unclip.data.corpus import build
 from unclip.data.emoji import EmojiConfig, EmojiScenes
 from unclip.errors import Cancelled, DataError, OutputError, UsageError
-from unclip.evaluate import eyes, features, ground, metrics, origins, run, science, work
+from unclip.evaluate import features, ground, metrics, origins, run, science, work
 from unclip.evaluate.album import Album, of_arrays, of_files, of_scenes
 from unclip.evaluate.bench import Sizes
 from unclip.evaluate.run import Request
-from unclip.nn.tokenizer import Tokenizer
-from unclip.pipeline import Pipeline, load
-from unclip.stages import Stage
+from unclip.pipeline import Pipeline
 
-ASSETS = Path(__file__).parents[1] / "fixtures" / "assets"
-STAGES = ("clip", "prior", "decoder", "upsampler")
-TEXT = {"width": 12, "depth": 1, "heads": 2, "vocab_size": 320, "context": 8}
 SMALL = Sizes(
     pictures=10, pool=12, science=9, scales=(1, 2), captions=4, inversions=2,
     scenes=1, each=1, ways=0, sample=4, admission=1, languages=1,
 )  # fmt: skip
 PARTS = ("distribution", "science", "memorisation")
 WAYS = ["oracle", "oracle-embedding", "prior-prior", "embedding", "z_t", "text"]
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("corpus") / "corpus"
-    build(path, ASSETS, "everyday", styles=("noto",))
-    return path
-
-
-@pytest.fixture(scope="module")
-def pipe(
-    tmp_path_factory: pytest.TempPathFactory,
-    make_stage: Callable[[str], Stage],
-    tokenizer: Tokenizer,
-) -> Pipeline:
-    path = tmp_path_factory.mktemp("run") / "model"
-    native.save_model(path, "wee", tokenizer, {name: make_stage(name) for name in STAGES})
-    return load(path, "cpu", dtype=torch.float32)
-
-
-@pytest.fixture
-def wee_eyes(tmp_path: Path, tokenizer: Tokenizer) -> Path:
-    """Untrained eyes of six numbers."""
-    small: dict[str, Any] = {"size": 16, "channels": (8,), "dims": 6}
-    folder = tmp_path / "eyes"
-    one = eyes.build(eyes.EyeConfig(kind="classifier", nouns=("a", "b"), **small))
-    two = eyes.build(eyes.EyeConfig.parse({"kind": "clip", "text": TEXT, **small}))
-    eyes.save(folder / "classifier", one)
-    eyes.save(folder / "clip", two, tokenizer)
-    return folder
 
 
 @pytest.fixture

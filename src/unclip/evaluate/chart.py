@@ -26,8 +26,7 @@ def svg(curve: Curve) -> str:
         return "<p class=note>No point was measured.</p>"
     ys = [y for _, y in points] + [y for _, y in curve.levels]
     for line in curve.lines:
-        for (_, y), reach in zip(line.points, line.spread, strict=False):
-            ys += [y - reach, y + reach]
+        ys += [y for _, *ends in line.reaches for y in ends]
     frame = _Frame(
         _span([x for x, _ in points], tight=True), _span([y for y in ys if math.isfinite(y)])
     )
@@ -96,8 +95,8 @@ def _lines(curve: Curve, frame: _Frame) -> list[str]:
         fill = f'fill="{plain}" style="fill:{paint}"'
         path = "L".join(f"{x} {y}" for x, y in places)
         out.append(f'<path class="curve" fill="none" {stroke} d="M{path}"/>')
-        for (x, y), reach in zip(line.points, line.spread, strict=False):
-            (at, low), (_, high) = frame.at(x, y - reach), frame.at(x, y + reach)
+        for x, lowest, highest in line.reaches:
+            (at, low), (_, high) = frame.at(x, lowest), frame.at(x, highest)
             out.append(f'<path class="spread" {stroke} d="M{at} {low}V{high}"/>')
         out += [f'<circle cx="{x}" cy="{y}" r="3" {fill}/>' for x, y in places]
         x, y = places[-1]

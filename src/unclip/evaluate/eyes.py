@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -67,7 +68,7 @@ class Tower(nn.Module):
         super().__init__()
         self.size = config.size
         layers: list[nn.Module] = []
-        for before, width in zip((0, *config.channels), config.channels, strict=False):
+        for before, width in pairwise((0, *config.channels)):
             if before:
                 down = nn.Conv2d(before, width, 4, stride=2, padding=1, bias=False)
             else:

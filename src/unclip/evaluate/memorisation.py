@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -84,8 +85,7 @@ def section(bench: Bench) -> Section:
     assert ground.trained is not None and ground.unseen is not None
     drawn = bench.drawn(DEFAULT, ground.twin)
     looks: dict[str, Callable[[str, Album], Tensor]] = {
-        net.name: lambda name, album, net=net: bench.seen(net, name, album)  # type: ignore[misc]
-        for net in bench.nets
+        net.name: partial(bench.seen, net) for net in bench.nets
     }
     looks["pixels at 32×32"] = bench.small
     rows, values = [], {}

@@ -46,6 +46,12 @@ class Line:
     points: tuple[tuple[float, float], ...]
     spread: tuple[float, ...] = ()
 
+    @property
+    def reaches(self) -> list[tuple[float, float, float]]:
+        """(x, lowest y, highest y) of each point whose spread is known."""
+        pairs = zip(self.points, self.spread, strict=True) if self.spread else ()
+        return [(x, y - reach, y + reach) for (x, y), reach in pairs]
+
 
 @dataclass(frozen=True)
 class Curve:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..data.source import Source
-from ..device import cpu_has_bf16
+from ..device import cpu_has_bf16, place
 from ..nn.text import TextConfig
 from ..nn.tokenizer import Tokenizer
 from .eyes import Classifier, Eye, EyeClip, EyeConfig, build
@@ -88,7 +88,7 @@ def _descend(
 ) -> None:
     """AdamW with a warm-up and a cosine to zero; (steps, batch) long."""
     steps, batch = length
-    nn.Module.to(eye, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    place(eye, torch.device("cpu"))
     optimizer = torch.optim.AdamW(eye.parameters(), PEAK, weight_decay=DECAY)
     warm = max(1, round(WARMUP * steps))
 
@@ -100,7 +100,7 @@ def _descend(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, height)
     eye.train()
     for step in range(steps):
-        samples = [source.sample(step * batch + place) for place in range(batch)]
+        samples = [source.sample(step * batch + index) for index in range(batch)]
         with torch.autocast("cpu", torch.bfloat16, enabled=cpu_has_bf16()):
             value = loss(samples)
         optimizer.zero_grad(set_to_none=True)

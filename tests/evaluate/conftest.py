@@ -1,0 +1,51 @@
+"""What tests of whole evaluations share: a corpus, a wee model and untrained eyes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from unclip.checkpoints import native
+from unclip.data.corpus import build
+from unclip.evaluate import eyes
+from unclip.nn.tokenizer import Tokenizer
+from unclip.pipeline import Pipeline, load
+from unclip.stages import Stage
+
+ASSETS = Path(__file__).parents[1] / "fixtures" / "assets"
+STAGES = ("clip", "prior", "decoder", "upsampler")
+TEXT = {"width": 12, "depth": 1, "heads": 2, "vocab_size": 320, "context": 8}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("corpus") / "corpus"
+    build(path, ASSETS, "everyday", styles=("noto",))
+    return path
+
+
+@pytest.fixture(scope="module")
+def pipe(
+    tmp_path_factory: pytest.TempPathFactory,
+    make_stage: Callable[[str], Stage],
+    tokenizer: Tokenizer,
+) -> Pipeline:
+    path = tmp_path_factory.mktemp("run") / "model"
+    native.save_model(path, "wee", tokenizer, {name: make_stage(name) for name in STAGES})
+    return load(path, "cpu", dtype=torch.float32)
+
+
+@pytest.fixture
+def wee_eyes(tmp_path: Path, tokenizer: Tokenizer) -> Path:
+    """Untrained eyes of six numbers."""
+    small: dict[str, Any] = {"size": 16, "channels": (8,), "dims": 6}
+    folder = tmp_path / "eyes"
+    one = eyes.build(eyes.EyeConfig(kind="classifier", nouns=("a", "b"), **small))
+    two = eyes.build(eyes.EyeConfig.parse({"kind": "clip", "text": TEXT, **small}))
+    eyes.save(folder / "classifier", one)
+    eyes.save(folder / "clip", two, tokenizer)
+    return folder
