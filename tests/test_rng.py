@@ -31,6 +31,16 @@ def test_different_seeds_and_forks_draw_differently(seed: int, other: int, name:
     assert len(distinct) == (9 if seed != other else 6)
 
 
+def test_branches_are_as_many_samples_of_their_own() -> None:
+    drawn = Rng(["a", "b"]).branch("x", 3).randn(4).view(3, 2, 4)
+    assert torch.equal(drawn[2, 0], Rng(["a/x2"]).randn(4)[0])
+    assert len({tuple(one.tolist()) for one in drawn.view(6, 4)}) == 6
+    many = BatchRng(0, 2).branch("x", 3).randn(4)
+    assert many.shape == (6, 4)
+    assert torch.equal(many, BatchRng(0, 2).branch("x", 3).randn(4))
+    assert not torch.equal(many, BatchRng(0, 6).randn(4))
+
+
 def test_a_fork_does_not_depend_on_what_was_drawn() -> None:
     fresh, used = Rng([1, 2]), Rng([1, 2])
     used.randn(100)

@@ -26,6 +26,11 @@ class Rng:
         """Independent generators that depend on the seeds and `name`, not on what was drawn."""
         return type(self)([f"{seed}/{name}" for seed in self.seeds], self.device)
 
+    def branch(self, name: str, count: int) -> Self:
+        """As `fork`, for a batch that holds the samples `count` times over, one after another."""
+        seeds = [f"{seed}/{name}{k}" for k in range(count) for seed in self.seeds]
+        return type(self)(seeds, self.device)
+
     def randn(self, *shape: int) -> Tensor:
         """Standard normal float32, (B, *shape)."""
         drawn = [torch.randn(shape, generator=generator) for generator in self._generators]
@@ -57,6 +62,10 @@ class BatchRng(Rng):
     def fork(self, name: str) -> Self:
         """An independent generator that depends on the seed and `name`."""
         return type(self)(f"{self.seeds[0]}/{name}", self.batch, self.device)
+
+    def branch(self, name: str, count: int) -> Self:
+        """An independent generator for `count` times as many samples."""
+        return type(self)(f"{self.seeds[0]}/{name}", count * self.batch, self.device)
 
     def randn(self, *shape: int) -> Tensor:
         """Standard normal float32, (B, *shape)."""

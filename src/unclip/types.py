@@ -90,6 +90,8 @@ class Cond:
     text_embed: Tensor | None = None  # (B, D) z_t
     text_encodings: Tensor | None = None  # (B, N, W')
     image_embed: Tensor | None = None  # (B, D) z_i
+    predicted_embed: Tensor | None = None  # (B, D), what a prior makes of the text, in training
+    image_patches: Tensor | None = None  # (B, patches, W'), what CLIP sees in each, row by row
     image: Tensor | None = None  # (B, 3, H, W), the picture so far
     low_res: Tensor | None = None  # (B, 3, H, W), what an upsampler looks at
     low_res_level: Tensor | None = None  # (B,) how corrupted low_res is, 0 to 1

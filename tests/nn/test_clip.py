@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from unclip.errors import UsageError
 from unclip.nn.clip import Clip, ClipConfig, VisionConfig
 from unclip.nn.text import TextConfig, TextEncoder
+from unclip.nn.transformer import Transformer
 
 SIZES = {"width": 16, "depth": 2, "heads": 2}
 TEXT = {**SIZES, "vocab_size": 30, "context": 8}
@@ -51,6 +52,20 @@ def test_embeddings_are_unit_vectors_and_differ(clip: Clip, caption: tuple[Tenso
         off_diagonal = (z @ z.T)[~torch.eye(len(z), dtype=torch.bool)]
         assert float(off_diagonal.max()) < 0.999
     assert float(clip.log_scale.exp()) == pytest.approx(1 / 0.07)
+
+
+def test_patches_come_row_by_row(clip: Clip) -> None:
+    images = torch.randn(1, 3, 8, 8).expand(4, -1, -1, -1).clone()
+    for number in range(4):  # another picture in one corner each
+        row, column = divmod(number, 2)
+        images[number, :, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4] += 3
+    assert clip.config.vision is not None
+    clip.vision.transformer = Transformer(clip.config.vision.model_copy(update={"depth": 0}), False)
+    z_i, patches = clip.see(images)
+    assert torch.equal(z_i, clip.encode_image(images))
+    assert patches.shape == (4, 4, 16)
+    changed = (patches - patches.mean(0)).abs().sum(-1)  # (picture, patch)
+    assert torch.equal(changed.argmax(1), torch.arange(4))
 
 
 def test_half_precision_still_gives_float32_unit_vectors(

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from unclip.errors import UsageError
-from unclip.nn.unet import AttentionBlock, LastStep, ResBlock, UNet, UNetConfig
+from unclip.nn.last_step import LastStep
+from unclip.nn.unet import AttentionBlock, ResBlock, UNet, UNetConfig
 from unclip.types import Cond
 
 TEXT = {"width": 16, "depth": 1, "heads": 2, "vocab_size": 20, "context": 5}

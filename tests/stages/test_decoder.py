@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from unclip.errors import UsageError
 from unclip.rng import BatchRng, Rng
-from unclip.stages.decoder import random_mask
+from unclip.stages.decoder import misalignment, random_mask
 from unclip.stages.stage import fit_known
 from unclip.types import Cond, Control
 
@@ -59,6 +59,60 @@ def test_the_text_encoder_may_start_as_clips(make_stage: Callable[..., Any], con
     kept = own.net.text(*fitted(own, tokens, mask))
     own.begin_with(clip)  # was not asked to
     assert torch.equal(own.net.text(*fitted(own, tokens, mask)), kept)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_a_priors_embedding_stands_in_for_the_true_one(
+    share: float, make_stage: Callable[..., Any], cond: Cond
+) -> None:
+    stage = make_stage("decoder", predicted_share=share, drop_image=0.0)
+    assert ("predicted_embed" in stage.trains_on) == bool(share)
+    cond = cond.replace(predicted_embed=cond.image_embed.flip(0))  # type: ignore[union-attr]
+
+    def same(name: str) -> bool:
+        turned = cond.replace(**{name: -getattr(cond, name)})
+        losses = [stage.loss(one, BatchRng(0, 3))[0] for one in (cond, turned)]
+        return torch.allclose(*losses)
+
+    assert same("image_embed") == bool(share)
+    assert same("predicted_embed") != bool(share)
+
+
+def test_alignment_is_one_minus_the_cosine_of_each_place() -> None:
+    features = torch.randn(2, 5, 4, 4)
+    patches = features.flatten(2).transpose(1, 2)  # (2, 16, 5), row by row
+    same = torch.nn.Identity()
+    assert torch.allclose(misalignment(same, features, 3 * patches), torch.zeros(2), atol=1e-6)
+    assert torch.allclose(misalignment(same, features, -patches), torch.full((2,), 2.0))
+    turned = features.transpose(2, 3).flatten(2).transpose(1, 2)
+    assert misalignment(same, features, turned).min() > 0.1
+    fine = features.repeat_interleave(2, 2).repeat_interleave(2, 3).flatten(2).transpose(1, 2)
+    assert torch.allclose(misalignment(same, features, fine), torch.zeros(2), atol=1e-6)
+
+
+def test_a_network_that_aligns_learns_what_clip_sees(
+    make_stage: Callable[..., Any], cond: Cond
+) -> None:
+    plain = make_stage("decoder")
+    assert "image_patches" not in plain.trains_on
+    stage = make_stage("decoder", network=network(plain, align_dim=12), align_weight=0.5)
+    assert "image_patches" in stage.trains_on
+    assert stage.consumes == plain.consumes
+    cond = cond.replace(image_patches=torch.randn(3, 4, 12))
+    loss, metrics = stage.loss(cond, BatchRng(0, 3))
+    stage.config = stage.config.model_copy(update={"align_weight": 0.0})
+    alone, _ = stage.loss(cond, BatchRng(0, 3))
+    assert torch.allclose(loss, alone + 0.5 * metrics["align"], atol=1e-5)
+    optimizer = torch.optim.Adam(stage.net.parameters(), 3e-3)
+    for _ in range(60):
+        apart = stage.loss(cond, BatchRng(0, 3))[1]["align"].mean()
+        stage.config = stage.config.model_copy(update={"align_weight": 0.5})
+        loss = stage.loss(cond, BatchRng(0, 3))[0].mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert float(apart) < 0.5 * float(metrics["align"].mean())
+    assert not stage.net.aligned_layer._forward_hooks
 
 
 def fitted(stage: Any, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

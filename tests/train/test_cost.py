@@ -93,7 +93,7 @@ def test_a_step_on_meta_is_the_step_that_is_run(name: str, tiny: Recipe, tmp_pat
     }
     with sdpa_kernel(SDPBackend.MATH):
         with FlopCounterMode(display=False) as frozen:
-            cond = task.cond(batch)
+            cond = task.cond(batch, BatchRng(0, 2))
         with FlopCounterMode(display=False) as trained, saved_bytes(task.stage) as kept:
             loss = task.stage.loss(cond, BatchRng(0, 2))
     on_meta = task_on_meta(tiny, name, torch.float32)
@@ -102,6 +102,26 @@ def test_a_step_on_meta_is_the_step_that_is_run(name: str, tiny: Recipe, tmp_pat
     assert activations == pytest.approx(sum(kept.values()), rel=0.02)
     assert parameter_count(on_meta.stage) == parameter_count(task.stage)
     del loss
+
+
+SMALL = {"embed_dim": 32, "text_width": 32, "context": 8, "width": 16, "depth": 1, "heads": 1}
+PRIORS: dict[str, dict[str, Any]] = {
+    "prior": SMALL,
+    "ar_prior": {**SMALL, "dims": 4, "buckets": 8},
+    "eclipse_prior": SMALL,
+    "linear_prior": {"embed_dim": 32},
+}
+
+
+@pytest.mark.parametrize("kind", PRIORS)
+def test_what_a_prior_predicts_is_reckoned_too(kind: str) -> None:
+    recipe = load_recipe("tiny").model_copy(deep=True, update={"prior": "one"})
+    recipe.stages["one"] = {"kind": kind, "network": PRIORS[kind], "train": {"steps": 1}}
+    (alone,) = estimate(recipe, ["decoder"], CPU).stages
+    recipe.stages["decoder"]["predicted_share"] = 0.5
+    (both,) = estimate(recipe, ["decoder"], CPU).stages
+    assert both.step_flops > alone.step_flops
+    assert both.state_bytes > alone.state_bytes
 
 
 def test_backward_is_worth_two_forwards() -> None:

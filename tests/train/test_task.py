@@ -27,7 +27,7 @@ def test_a_stage_gets_every_field_it_trains_on(
     kind: str, make_stage: Callable[..., Any], batch: Callable[[int], Batch]
 ) -> None:
     task = Task(make_stage(kind), make_stage("clip"))
-    cond = task.cond(batch(task.source_size))
+    cond = task.cond(batch(task.source_size), BatchRng(0, 4))
     given = dict(cond.items())
     assert task.stage.trains_on <= given.keys()
     assert len(cond.text_tokens) == 4  # type: ignore[arg-type]
@@ -47,7 +47,7 @@ def test_embeddings_are_the_frozen_clips(
     clip = make_stage("clip")
     task = Task(make_stage("prior"), clip)
     assert task.source_size == clip.image_size
-    cond = task.cond(batch(8))
+    cond = task.cond(batch(8), BatchRng(0, 4))
     seen = Cond(batch(8)["text_tokens"], batch(8)["text_mask"], image=pictures(batch(8)["image"]))
     with torch.no_grad():
         expected = clip.encode_image(clip.encode_text(seen))
@@ -59,6 +59,26 @@ def test_embeddings_are_the_frozen_clips(
     assert len(list(task.parameters())) == len(list(task.stage.parameters()))
     task.train()
     assert not clip.training
+
+
+def test_a_frozen_prior_predicts_what_it_would_sample(
+    make_stage: Callable[..., Any], batch: Callable[[int], Batch]
+) -> None:
+    clip, prior = make_stage("clip"), make_stage("prior")
+    stage = make_stage("decoder", predicted_share=0.5)
+    task = Task(stage, clip, prior)
+    given = batch(task.source_size)
+    cond = task.cond(given, BatchRng(0, 4))
+    text = clip.encode_text(Cond(given["text_tokens"], given["text_mask"]))
+    expected = prior.sample(text, BatchRng(0, 4).fork("prior"))
+    assert torch.equal(cond.predicted_embed, expected.image_embed)  # type: ignore[arg-type]
+    assert not any(parameter.requires_grad for parameter in prior.parameters())
+    assert len(list(task.parameters())) == len(list(stage.parameters()))
+    loss, _ = task(given, BatchRng(0, 4))
+    loss.backward()
+    assert all(parameter.grad is None for parameter in prior.parameters())
+    with pytest.raises(UsageError, match="the recipe has no prior"):
+        Task(stage, clip)
 
 
 @pytest.mark.parametrize("kind", ["prior", "decoder"])

@@ -66,13 +66,13 @@ class VisionTransformer(nn.Module):
         self.norm_out = nn.LayerNorm(width)
         self.proj = nn.Linear(width, embed_dim, bias=False)
 
-    def forward(self, image: Tensor) -> Tensor:
-        """(B, 3, H, W) in [-1, 1] -> (B, D), not normalised."""
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, H, W) in [-1, 1] -> (B, D), not normalised; and (B, patches, W'), in rows."""
         x = self.patch(image).flatten(2).transpose(1, 2)  # (B, patches, W')
         token = self.class_token.to(x.dtype).expand(x.shape[0], 1, -1)
         x = self.norm_in(torch.cat([token, x], dim=1) + self.positions)
-        out: Tensor = self.proj(self.norm_out(self.transformer(x)[0][:, 0]))
-        return out
+        x = self.norm_out(self.transformer(x)[0])
+        return self.proj(x[:, 0]), x[:, 1:]
 
 
 class Clip(nn.Module):
@@ -95,6 +95,10 @@ class Clip(nn.Module):
         Raises:
             UsageError: this CLIP has no image encoder.
         """
+        return self.see(image)[0]
+
+    def see(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, H, W) -> z_i as `encode_image`, and (B, patches, W'): its patches row by row."""
         config = self.config.vision
         if config is None:
             raise UsageError("this model's CLIP has no image encoder; name a whole one (--clip)")
@@ -104,7 +108,8 @@ class Clip(nn.Module):
             image = F.interpolate(image.float(), (size, size), mode="bicubic", antialias=True)
         mean, std = (image.new_tensor(value).view(3, 1, 1) for value in (config.mean, config.std))
         image = image * (0.5 / std) + (0.5 - mean) / std
-        return self._finished(self.vision(image.to(self.vision.patch.weight.dtype)))
+        features, patches = self.vision(image.to(self.vision.patch.weight.dtype))
+        return self._finished(features), patches
 
     def encode_text(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Encode captions.

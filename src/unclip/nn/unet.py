@@ -65,6 +65,9 @@ class UNetConfig(Config):
     )
     project_text: bool = Field(True, description="a linear layer between text and context")
     clip_text: ClipTextConfig | None = None
+    align_dim: int = Field(
+        0, ge=0, description="width of CLIP's patch features that training aligns with; 0 is none"
+    )
 
     @model_validator(mode="after")
     def _divisible(self) -> UNetConfig:
@@ -109,6 +112,11 @@ class Encoded:
     low_res: Tensor | None = None
     low_res_level: Tensor | None = None
     known: Tensor | None = None
+
+
+def _align_head(channels: int, width: int) -> nn.Module:
+    """(..., channels) -> (..., width)."""
+    return nn.Sequential(nn.Linear(channels, width), nn.SiLU(), nn.Linear(width, width))
 
 
 def _norm(config: UNetConfig, channels: int) -> nn.Module:
@@ -222,6 +230,8 @@ class UNet(nn.Module):
         skips = self._build_down()
         self._build_up(skips)
         last = config.multipliers[0] * config.channels
+        if config.align_dim:
+            self.align = _align_head(self.aligned_layer.block.conv2.out_channels, config.align_dim)
         self.norm_out = _norm(config, last)
         self.conv_out = zero(nn.Conv2d(last, config.out_channels * self.fold**2, 3, padding=1))
 
@@ -291,6 +301,13 @@ class UNet(nn.Module):
             if level:
                 side *= 2
                 self.up.append(self._layer(channels, channels, side, "up"))
+
+    @property
+    def aligned_layer(self) -> Layer:
+        """The layer whose features `align` compares: the first after the first enlargement."""
+        layers = [layer for layer in self.up if isinstance(layer, Layer)]
+        enlarged = [layer.block.resample == "up" for layer in layers]
+        return layers[enlarged.index(True) + 1] if any(enlarged) else layers[0]
 
     def encode(self, cond: Cond) -> Encoded:
         """All that depends on the condition alone.
@@ -398,27 +415,6 @@ class UNet(nn.Module):
                 h = torch.cat([h, skips.pop()], dim=1)
             h = layer(h, emb, context, encoded.mask)
         out: Tensor = F.pixel_shuffle(self.conv_out(silu_(self.norm_out(h))), self.fold)
-        return out
-
-
-class LastStep(nn.Module):
-    """Two U-Nets: one for all timesteps but 0, one for that alone (Karlo's upsampler).
-
-    Both see the same condition, which must be without context.
-    """
-
-    def __init__(self, net: UNet, last: UNet) -> None:
-        super().__init__()
-        self.net = net
-        self.last = last
-
-    def encode(self, cond: Cond) -> Encoded:
-        """See `UNet`."""
-        return self.net.encode(cond)
-
-    def forward(self, x: Tensor, t: Tensor, encoded: Encoded) -> Tensor:
-        """(B, C, H, W), (B,) timesteps, all 0 or none -> (B, out_channels, H, W)."""
-        out: Tensor = (self.last if bool((t < 0.5).all()) else self.net)(x, t, encoded)
         return out
 
 

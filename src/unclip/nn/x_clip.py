@@ -121,12 +121,11 @@ class XVision(nn.Module):
         self.pool = nn.Linear(width, width, bias=False)
         self.proj = nn.Linear(width, embed_dim, bias=False)
 
-    def forward(self, image: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, D), not normalised."""
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, H, W) -> (B, D), not normalised; and (B, patches, W'), row by row."""
         x = self.patch(image).flatten(2).transpose(1, 2)  # (B, patches, W')
         x = self.transformer(x + self.positions)
-        out: Tensor = self.proj(self.pool(x.mean(1)))
-        return out
+        return self.proj(self.pool(x.mean(1))), x
 
 
 class XClip(Clip):

@@ -115,6 +115,12 @@ class ClipStage(Stage):
         assert cond.image is not None
         return cond.replace(image_embed=self.net.encode_image(cond.image))
 
+    def encode_patches(self, cond: Cond) -> Cond:
+        """Add `image_embed` (B, D) and `image_patches` (B, patches, W') of `image`."""
+        assert cond.image is not None
+        z_i, patches = self.net.see(cond.image)
+        return cond.replace(image_embed=z_i, image_patches=patches)
+
     def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """Symmetric cross-entropy over the batch; equal captions count as one class.
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..diffusion.parameterization import Parameterization
 from ..diffusion.schedule import Cosine, ScheduleConfig
 from ..diffusion.space import Rgb, SpaceConfig
 from ..errors import UsageError
+from ..nn.layers import select
 from ..nn.unet import UNet, UNetConfig
 from ..rng import Rng
 from ..types import FREE, Cond, Control, OnStep
@@ -30,6 +35,12 @@ class DecoderConfig(DiffusionConfig):
     sampling: Sampling = Sampling(steps=50, guidance_scale=3.0, threshold="clamp")
     drop_text: float = 0.5
     drop_image: float = 0.1
+    predicted_share: float = Field(
+        0.0, ge=0, le=1, description="of samples shown what the recipe's prior makes of z_i"
+    )
+    align_weight: float = Field(
+        0.05, ge=0, description="of the loss against CLIP's patch features (network.align_dim)"
+    )
     mask_share: float = Field(
         0.5, ge=0, le=1, description="of samples with a part to paint, where the network inpaints"
     )
@@ -43,6 +54,7 @@ class Decoder(DiffusionStage):
     consumes: frozenset[str] = frozenset({"text_tokens", "text_mask", "image_embed"})
     produces: frozenset[str] = frozenset({"image"})
     config: DecoderConfig
+    net: UNet
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
@@ -51,6 +63,13 @@ class Decoder(DiffusionStage):
         self.config = config
         self.net = UNet(network)
         self.consumes = network.reads
+
+    @property
+    def trains_on(self) -> frozenset[str]:
+        """What it reads and the picture; CLIP's patches of it and a prior's z_i where they help."""
+        aligns = {"image_patches"} if self.config.network.align_dim else set()
+        predicted = {"predicted_embed"} if self.config.predicted_share else set()
+        return super().trains_on | aligns | predicted
 
     @property
     def image_size(self) -> int | None:
@@ -100,7 +119,50 @@ class Decoder(DiffusionStage):
         if self.config.network.inpaint:
             mask = random_mask(rng, image.shape[-1], self.config.mask_share)
             cond = cond.replace(known=image, mask=mask)
-        return self.denoising_loss(cond, image, rng)
+        if self.config.predicted_share:
+            assert cond.predicted_embed is not None and cond.image_embed is not None
+            predicted = rng.bernoulli(self.config.predicted_share)
+            z_i = select(predicted, cond.predicted_embed, cond.image_embed)
+            cond = cond.replace(image_embed=z_i)
+        if not self.config.network.align_dim:
+            return self.denoising_loss(cond, image, rng)
+        assert cond.image_patches is not None
+        with outputs_of(self.net.aligned_layer) as seen:
+            loss, metrics = self.denoising_loss(cond, image, rng)
+        apart = misalignment(self.net.align, seen[0], cond.image_patches)
+        return loss + self.config.align_weight * apart, {**metrics, "align": apart.detach()}
+
+
+def misalignment(head: nn.Module, features: Tensor, patches: Tensor) -> Tensor:
+    """(B,) mean of 1 - cos between a network's features and a frozen CLIP's, place by place.
+
+    Representation alignment (REPA, arXiv 2410.06940, eq. 8): what a place shall show is told to
+    the middle of the network long before its pixels say so.
+
+    Args:
+        head: (..., C) -> (..., W').
+        features: (B, C, h, w).
+        patches: (B, P, W'), a square of patches row by row.
+    """
+    side = math.isqrt(patches.shape[1])
+    there = patches.detach().transpose(1, 2)
+    there = there.reshape(*there.shape[:2], side, side)  # (B, W', side, side)
+    if side != features.shape[-1]:
+        there = F.interpolate(there.float(), features.shape[-2:], mode="area")
+    own = head(features.permute(0, 2, 3, 1))  # (B, h, w, W')
+    cosine = F.cosine_similarity(own.float(), there.permute(0, 2, 3, 1).float(), dim=-1)
+    return 1 - cosine.flatten(1).mean(1)
+
+
+@contextmanager
+def outputs_of(layer: nn.Module) -> Iterator[list[Tensor]]:
+    """What a layer gives in each call within the block."""
+    seen: list[Tensor] = []
+    handle = layer.register_forward_hook(lambda _module, _given, out: seen.append(out))
+    try:
+        yield seen
+    finally:
+        handle.remove()
 
 
 def random_mask(rng: Rng, side: int, share: float) -> Tensor:

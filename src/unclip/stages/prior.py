@@ -71,7 +71,7 @@ class PriorStage(DiffusionStage):
     ) -> Cond:
         """Add `image_embed` (B, D): of `candidates` draws, the one nearest to z_t."""
         count, batch = self.config.candidates, cond.batch
-        many = Rng([f"{seed}/candidate{k}" for k in range(count) for seed in rng.seeds], rng.device)
+        many = rng.branch("candidate", count)
         repeated = cond.replace(known=None, mask=None).map(lambda v: torch.cat([v] * count))
         drawn = self.draw(repeated, many, sampling, on_step).view(count, batch, -1)
         assert cond.text_embed is not None

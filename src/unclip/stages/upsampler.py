@@ -14,7 +14,8 @@ from ..config import Config
 from ..diffusion.parameterization import Parameterization
 from ..diffusion.schedule import Cosine, ScheduleConfig
 from ..diffusion.space import Rgb, SpaceConfig
-from ..nn.unet import LastStep, UNet, UNetConfig
+from ..nn.last_step import LastStep
+from ..nn.unet import UNet, UNetConfig
 from ..rng import Rng
 from ..types import FREE, Cond, Control, OnStep
 from .stage import DiffusionConfig, DiffusionStage, Sampling, check_channels, fit_known

@@ -102,7 +102,7 @@ def _cost(
     task = task_on_meta(recipe, name, dtype)
     flops, activations = step_cost(task, batch_size, recipe.tokenizer.context)
     parameters = parameter_count(task.stage)
-    frozen = sum(parameter_count(clip) for clip in task.clip)
+    frozen = sum(parameter_count(helper) for helper in (*task.clip, *task.prior))
     reached = speed(task.stage.net, batch_size, device, dtype)
     arithmetic = flops / batch_size * samples / reached
     updates = config.steps * parameters * seconds_per_parameter(task.stage.net, config, device)
@@ -131,7 +131,7 @@ def step_cost(task: Task, batch_size: int, context: int) -> tuple[float, int]:
     batch = _batch(task, batch_size, context)
     rng = _NoRng(0, batch_size, "meta")
     with FlopCounterMode(display=False) as frozen:
-        cond = task.cond(batch)
+        cond = task.cond(batch, rng)
     with FlopCounterMode(display=False) as trained, saved_bytes(task.stage) as kept:
         loss = task.stage.loss(cond, rng)  # holds what is kept
     del loss
@@ -140,7 +140,7 @@ def step_cost(task: Task, batch_size: int, context: int) -> tuple[float, int]:
 
 
 def task_on_meta(recipe: Recipe, name: str, dtype: torch.dtype) -> Task:
-    """A stage and, where it needs one, the recipe's CLIP, both without numbers."""
+    """A stage and, where it needs them, the recipe's CLIP and prior, all without numbers."""
     clip = None
     stage = stage_on_meta(recipe, name, dtype)
     for other in recipe.stages:
@@ -148,18 +148,23 @@ def task_on_meta(recipe: Recipe, name: str, dtype: torch.dtype) -> Task:
             found = stage_on_meta(recipe, other, dtype)
             assert isinstance(found, ClipStage)
             clip = found
-    wants = stage.trains_on & {"text_embed", "text_encodings", "image_embed"}
-    return Task(stage, clip if wants else None)
+    chosen = recipe.chosen_prior() if Task.needs_prior(stage) else None
+    prior = _bare(recipe, chosen, dtype) if chosen else None  # it samples: its schedule is needed
+    return Task(stage, clip if Task.needs_clip(stage) else None, prior)
 
 
 def stage_on_meta(recipe: Recipe, name: str, dtype: torch.dtype) -> Stage:
     """A stage without numbers; its schedule, which looks at numbers, is replaced."""
-    config = recipe.stage(name)
-    with torch.device("meta"):
-        stage = STAGES[config.kind](config)
+    stage = _bare(recipe, name, dtype)
     if isinstance(stage, DiffusionStage):
         stage.config = stage.config.model_copy(update={"schedule": _NoSchedule()})
-    return stage.to(dtype)
+    return stage
+
+
+def _bare(recipe: Recipe, name: str, dtype: torch.dtype) -> Stage:
+    config = recipe.stage(name)
+    with torch.device("meta"):
+        return STAGES[config.kind](config).to(dtype)
 
 
 def _batch(task: Task, size: int, context: int) -> Batch:

@@ -189,9 +189,16 @@ class Recipe(Config):
         kind.Config.parse({k: v for k, v in self.data.items() if k != "source"}, "data")
         return self
 
+    def chosen_prior(self) -> str | None:
+        """The stage that makes z_i: `prior`, or the first there is."""
+        return self.prior or next(iter(self._priors()), None)
+
+    def _priors(self) -> list[str]:
+        return [n for n in self.stages if "image_embed" in STAGES[self.stage(n).kind].produces]
+
     def _check_prior(self) -> None:
         """`prior` must name a stage that makes an image embedding. Raises UsageError."""
-        priors = [n for n in self.stages if "image_embed" in STAGES[self.stage(n).kind].produces]
+        priors = self._priors()
         if self.prior is not None and self.prior not in priors:
             raise UsageError(
                 f"setting 'prior' must name a stage that makes an image embedding, "

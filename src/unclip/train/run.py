@@ -182,7 +182,8 @@ class Run:
         clip = self._clip(stage, trained)
         if clip is not None and self.recipe.given(name) is None:
             stage.begin_with(clip)
-        task = Task(stage, clip)
+        prior = self._prior(stage, trained)
+        task = Task(stage, clip, prior)
         config = self.recipe.train(name)
         loader = Loader(
             self.recipe.source(task.source_size),
@@ -206,17 +207,26 @@ class Run:
 
     def _clip(self, stage: Stage, trained: bool) -> ClipStage | None:
         """The CLIP of this run, where the stage needs one."""
-        if not stage.trains_on & {"text_embed", "text_encodings", "image_embed"}:
+        if not Task.needs_clip(stage):
             return None
         for name in self.recipe.stages:
             if self.recipe.stage(name).kind == "clip":
-                known = (self.model / name).is_dir()
-                if trained and not known:
-                    raise TrainingError(f"train stage '{name}' first: '{stage.kind}' needs it")
-                clip = native.load_stage(self.model, name) if known else self.build(name)
+                clip = self._helper(name, stage, trained)
                 assert isinstance(clip, ClipStage)
                 return clip
         return None
+
+    def _prior(self, stage: Stage, trained: bool) -> Stage | None:
+        """The prior that the recipe chooses, where the stage needs one."""
+        name = self.recipe.chosen_prior() if Task.needs_prior(stage) else None
+        return self._helper(name, stage, trained) if name else None
+
+    def _helper(self, name: str, stage: Stage, trained: bool) -> Stage:
+        """A stage of this run that `stage` learns with."""
+        known = (self.model / name).is_dir()
+        if trained and not known:
+            raise TrainingError(f"train stage '{name}' first: '{stage.kind}' needs it")
+        return native.load_stage(self.model, name) if known else self.build(name)
 
     def export(self, name: str, stage: Stage) -> None:
         """Put a stage's weights into the model folder and bring its manifest up to date."""

@@ -12,21 +12,42 @@ from ..stages.clip import ClipStage
 from ..types import Cond
 from .loader import Batch, pictures
 
+_OF_TEXT = {"text_embed", "text_encodings"}
+_OF_IMAGE = {"image_embed", "image_patches"}
+_OF_PRIOR = {"predicted_embed"}
+
 
 class Task(nn.Module):
     """batch -> (loss, metrics) for any stage, by the fields its `trains_on` names.
 
-    Text fields come from the tokenizer, `text_embed`, `text_encodings` and `image_embed` from a
-    frozen CLIP, `image` from the data.
+    Text fields come from the tokenizer, embeddings, encodings and patches from a frozen CLIP,
+    `predicted_embed` from a frozen prior, `image` from the data.
     """
 
-    def __init__(self, stage: Stage, clip: ClipStage | None) -> None:
+    def __init__(
+        self, stage: Stage, clip: ClipStage | None = None, prior: Stage | None = None
+    ) -> None:
         super().__init__()
         self.stage = stage
         self.clip = [clip.eval().requires_grad_(False)] if clip else []  # a list hides it: frozen
-        embeds = stage.trains_on & {"text_embed", "text_encodings", "image_embed"}
-        if embeds and clip is None:
+        self.prior = [prior.eval().requires_grad_(False)] if prior else []
+        if self.needs_clip(stage) and clip is None:
             raise UsageError(f"stage '{stage.kind}' needs a stage 'clip' before it in the recipe")
+        if self.needs_prior(stage) and prior is None:
+            raise UsageError(
+                f"stage '{stage.kind}' trains on what a prior predicts (predicted_share), and the "
+                "recipe has no prior"
+            )
+
+    @staticmethod
+    def needs_clip(stage: Stage) -> bool:
+        """Whether a stage trains on what a CLIP says."""
+        return bool(stage.trains_on & (_OF_TEXT | _OF_IMAGE | _OF_PRIOR))
+
+    @staticmethod
+    def needs_prior(stage: Stage) -> bool:
+        """Whether a stage trains on what a prior predicts."""
+        return bool(stage.trains_on & _OF_PRIOR)
 
     @property
     def source_size(self) -> int:
@@ -37,23 +58,31 @@ class Task(nn.Module):
         assert size is not None
         return size
 
-    def cond(self, batch: Batch) -> Cond:
-        """Everything the stage trains on."""
+    def cond(self, batch: Batch, rng: Rng) -> Cond:
+        """Everything the stage trains on; `rng` is for a prior that draws."""
         wanted = self.stage.trains_on
+        if _OF_PRIOR & wanted:
+            wanted = wanted | self.prior[0].consumes
         cond = Cond(text_tokens=batch["text_tokens"], text_mask=batch["text_mask"])
         if isinstance(self.stage, ClipStage) and "wrong_tokens" in batch:
             wrong = {"null_text_tokens": batch["wrong_tokens"]}
             cond = cond.replace(null_text_mask=batch["wrong_mask"], **wrong)
-        if wanted & {"image", "image_embed"}:
+        if wanted & ({"image"} | _OF_IMAGE):
             cond = cond.replace(image=pictures(batch["image"]))
         with torch.no_grad():
-            if wanted & {"text_embed", "text_encodings"}:
+            if wanted & _OF_TEXT:
                 cond = self.clip[0].encode_text(cond)
-            if "image_embed" in wanted:
+            if "image_patches" in wanted:
+                cond = self.clip[0].encode_patches(cond)
+            elif "image_embed" in wanted:
                 cond = self.clip[0].encode_image(cond)
+        if _OF_PRIOR & wanted:
+            drawn = self.prior[0].sample(cond, rng.fork("prior")).image_embed
+            assert drawn is not None
+            cond = cond.replace(predicted_embed=drawn.clone())  # no inference tensor any more
         return cond
 
     def forward(self, batch: Batch, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean loss (), and mean metrics ()."""
-        loss, metrics = self.stage.loss(self.cond(batch), rng)
+        loss, metrics = self.stage.loss(self.cond(batch, rng), rng)
         return loss.mean(), {name: value.float().mean() for name, value in metrics.items()}

@@ -85,7 +85,8 @@ class Trainer:
             return
         place = self.loader.state_dict()
         batches = math.ceil(wanted / self.loader.batch_size)
-        self.task.stage.prepare(self.task.cond(self._next()) for _ in range(batches))
+        rng = BatchRng(f"{self.seed}/prepare", self.loader.batch_size, self.device)
+        self.task.stage.prepare(self.task.cond(self._next(), rng) for _ in range(batches))
         self.loader.load_state_dict(place)
         self.ema = Ema(self.net, self.config.ema)
 
