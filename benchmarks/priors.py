@@ -20,8 +20,8 @@ from unclip.device import describe
 from unclip.evaluate import priors
 from unclip.evaluate.priors import BATCH, Found, Held
 from unclip.files import write_text
+from unclip.loading import BUNDLED, find_model
 from unclip.nn.layers import parameter_count
-from unclip.pipeline import BUNDLED, find_model
 from unclip.stages import Stage
 from unclip.stages.clip import ClipStage
 from unclip.train.recipe import load_recipe

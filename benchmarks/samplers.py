@@ -25,7 +25,8 @@ from unclip.device import describe
 from unclip.diffusion.samplers import SAMPLERS
 from unclip.diffusion.schedule import SPACINGS
 from unclip.files import write_text
-from unclip.pipeline import BUNDLED, MAIN_STAGE
+from unclip.loading import BUNDLED
+from unclip.pipeline import MAIN_STAGE
 from unclip.rng import Rng
 from unclip.stages import DiffusionStage
 from unclip.train.recipe import load_recipe

@@ -36,7 +36,8 @@ from unclip.data._words import article
 from unclip.data.emoji import EmojiScenes
 from unclip.files import write_text
 from unclip.images import to_tensor
-from unclip.pipeline import BUNDLED, MAIN_STAGE
+from unclip.loading import BUNDLED
+from unclip.pipeline import MAIN_STAGE
 from unclip.rng import Rng
 from unclip.stages import DiffusionStage
 from unclip.train.recipe import load_recipe

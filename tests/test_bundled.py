@@ -9,7 +9,7 @@ from PIL import Image
 
 import unclip
 from unclip.checkpoints.native import verify
-from unclip.pipeline import BUNDLED, bundled_models
+from unclip.loading import BUNDLED, bundled_models
 
 MIB = 2**20
 

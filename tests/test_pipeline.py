@@ -17,7 +17,7 @@ from unclip import Cancelled, Pipeline
 from unclip.data.shapes import COLOURS
 from unclip.errors import UsageError
 from unclip.images import to_pictures, to_tensor
-from unclip.pipeline import find_model
+from unclip.loading import find_model
 from unclip.request import Record
 from unclip.rng import Rng
 from unclip.train.run import Run

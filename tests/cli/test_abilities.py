@@ -68,7 +68,7 @@ def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
     def load(*_: object) -> None:
         pytest.fail("the model must not even be loaded")
 
-    monkeypatch.setattr("unclip.pipeline.load", load)
+    monkeypatch.setattr("unclip.loading.load", load)
 
 
 @pytest.mark.parametrize("name", ARGUMENTS)

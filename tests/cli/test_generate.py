@@ -189,7 +189,7 @@ def test_an_unwritable_output_is_found_before_any_work(
     def load(*_: object) -> None:
         pytest.fail("the model must not even be loaded")
 
-    monkeypatch.setattr("unclip.pipeline.load", load)
+    monkeypatch.setattr("unclip.loading.load", load)
     Path("file").write_text("in the way")
     unclip("generate", "a fox", "-o", output).fails(1, "cannot write", output.rstrip("/"))
     assert [path.name for path in Path().iterdir()] == ["file"]

@@ -10,14 +10,14 @@ import pytest
 
 from unclip.checkpoints.native import load_model, read_manifest
 from unclip.cli._terminal import si
+from unclip.loading import BUNDLED
 from unclip.nn.layers import parameter_count
-from unclip.pipeline import BUNDLED
 
 RunCli = Callable[..., Any]
 
 
 def test_list(unclip: RunCli, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unclip.pipeline.bundled_models", lambda: {BUNDLED: model, "other": model})
+    monkeypatch.setattr("unclip.loading.bundled_models", lambda: {BUNDLED: model, "other": model})
     done = unclip("models")
     assert done.code == 0
     assert done.out.splitlines()[0] == f"{BUNDLED} (the default)"
@@ -27,7 +27,7 @@ def test_list(unclip: RunCli, model: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_list_of_nothing(unclip: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unclip.pipeline.bundled_models", dict)
+    monkeypatch.setattr("unclip.loading.bundled_models", dict)
     assert "no model is bundled" in unclip("models").out
 
 

@@ -52,7 +52,7 @@ def test_a_bundled_model_is_found_by_its_hash(
     unclip: RunCli, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unclip("generate", "a fox", "-o", "fox.png", "--model", model)
-    monkeypatch.setattr("unclip.pipeline.bundled_models", lambda: {"renamed": model})
+    monkeypatch.setattr("unclip.loading.bundled_models", lambda: {"renamed": model})
     assert unclip("replay", "fox.png").code == 0
 
 
@@ -60,7 +60,7 @@ def test_a_model_that_is_not_bundled_has_to_be_given(
     unclip: RunCli, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unclip("generate", "a fox", "-o", "fox.png", "--model", model)
-    monkeypatch.setattr("unclip.pipeline.bundled_models", dict)
+    monkeypatch.setattr("unclip.loading.bundled_models", dict)
     unclip("replay", "fox.png").fails(2, "'tiny'", "--model")
 
 

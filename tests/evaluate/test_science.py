@@ -12,7 +12,8 @@ from unclip.errors import CheckpointError
 from unclip.evaluate import album, science
 from unclip.evaluate.album import Album
 from unclip.images import to_tensor
-from unclip.pipeline import Pipeline, load
+from unclip.loading import load
+from unclip.pipeline import Pipeline
 from unclip.rng import Rng
 from unclip.train.run import Run
 from unclip.types import Cond

@@ -55,7 +55,7 @@ class Chosen:
 
     def load(self, model: str | Path | None = None) -> Pipeline:
         """The pipeline; `model` where none was named."""
-        from ..pipeline import load
+        from ..loading import load
 
         return load(
             fetched(self.model) or model,
@@ -68,7 +68,7 @@ class Chosen:
 
     def plan(self) -> Plan:
         """What it holds, before its weights are read."""
-        from ..pipeline import plan
+        from ..loading import plan
 
         return plan(
             fetched(self.model),

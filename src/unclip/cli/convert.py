@@ -66,7 +66,7 @@ def convert(
       unclip convert models/karlo karlo-diffusers/ --to diffusers --dtype float16
     """
     from ..checkpoints.convert import check_target
-    from ..pipeline import find_model
+    from ..loading import find_model
     from ._bytes import byte_progress
     from ._chosen import fetched
 

@@ -213,8 +213,8 @@ def _check(data: Path, output: Path, seed: int) -> None:
 
 def _model(model: str) -> tuple[Path | None, str]:
     """Where a model lies, None for the bundled one, and what it is loaded by."""
-    from ..pipeline import BUNDLED as BUNDLED_MODEL
-    from ..pipeline import find_model
+    from ..loading import BUNDLED as BUNDLED_MODEL
+    from ..loading import find_model
 
     if model == DEFAULT:
         return None, BUNDLED_MODEL
@@ -224,7 +224,7 @@ def _model(model: str) -> tuple[Path | None, str]:
 
 def _other_eye(eye: str | None) -> Path | None:
     """Where the CLIP lies that looks too. Raises UsageError."""
-    from ..pipeline import find_model
+    from ..loading import find_model
 
     named = fetched(eye)
     return find_model(named) if named else None

@@ -47,7 +47,7 @@ def listed() -> None:
 
 def _list() -> None:
     from ..checkpoints.native import read_manifest
-    from ..pipeline import BUNDLED, bundled_models
+    from ..loading import BUNDLED, bundled_models
 
     bundled = bundled_models()
     if not bundled:

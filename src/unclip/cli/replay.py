@@ -120,7 +120,7 @@ _COMMANDS = {"image_to_image": "img2img"}
 def _model_of(record: Record) -> str:
     """The bundled model that made a picture, by hash, else by name. Raises UsageError."""
     from ..checkpoints.native import read_manifest
-    from ..pipeline import bundled_models
+    from ..loading import bundled_models
 
     bundled = {name: read_manifest(folder) for name, folder in bundled_models().items()}
     for name, manifest in bundled.items():

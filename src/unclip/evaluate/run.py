@@ -11,8 +11,9 @@ from typing import Any
 from .._version import __version__
 from ..errors import CheckpointError, UsageError, nearest
 from ..files import write_json, write_text
+from ..loading import bundled_models
 from ..pipeline import Pipeline
-from . import distribution, features, languages, memorisation, origins, scores
+from . import distribution, features, languages, limits, memorisation, origins, scores
 from .bench import FULL, PARTS, Bench, Sizes, Tell
 from .features import Net
 from .ground import (
@@ -41,7 +42,7 @@ class Request:
 
     Args:
         data: an emoji corpus, or a folder of pictures with captions.
-        model: where the model was loaded from, to find its recipe.
+        model: where the model was loaded from, to find its recipe and its card.
         recipe: what the model was trained with, where it is not found by itself.
         trained_on: a folder of the model's training pictures, for memorisation on a folder.
         eyes: the networks that look at pictures of the corpus; its folder `eyes` if left out.
@@ -95,6 +96,9 @@ def evaluate(
     makers = [make for name, make in _SECTIONS.items() if name in only and name not in impossible]
     with _shared(bench, request.workers):
         sections = [make(bench) for make in makers]
+    where = request.model or bundled_models().get(pipe.name)
+    said = limits.section(where) if where else None
+    sections += [said] if said else []
     asked = f"not asked for: --only {','.join(only)}"
     bench.left_out += [(name, asked) for name in PARTS if name not in only]
     bench.left_out += [("pictures", note) for note in bench.ground.notes]

@@ -12,7 +12,7 @@ from ..checkpoints.format import Part
 from ..config import Config, override, read_toml
 from ..data import SOURCES, Source
 from ..errors import UsageError, nearest
-from ..pipeline import plan
+from ..loading import plan
 from ..stages import STAGES, StageConfig
 from .budget import minutes_of
 

@@ -21,8 +21,8 @@ import torch
 from ..checkpoints import native
 from ..errors import OutputError, TrainingError, UsageError
 from ..files import write_json, write_text
+from ..loading import plan
 from ..nn.tokenizer import Tokenizer
-from ..pipeline import plan
 from ..stages import STAGES, Stage
 from ..stages.clip import ClipStage
 from .budget import fit, minutes_of

@@ -1,0 +1,27 @@
+"""What a model's own card says against it, for the report."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from .report import Section
+
+_LEAD = re.compile(r"\*\*What it cannot do\.?\*\*\s*")
+
+
+def section(model: Path) -> Section | None:
+    """The paragraph of the card that begins with "What it cannot do", in bold; or None.
+
+    Args:
+        model: the model's folder.
+    """
+    card = model / "README.md"
+    if not card.is_file():
+        return None
+    for paragraph in card.read_text(encoding="utf-8", errors="replace").split("\n\n"):
+        said = _LEAD.match(paragraph.strip())
+        if said:
+            text = " ".join(paragraph.strip()[said.end() :].split())
+            return Section("limits", "What its card says that it cannot do", text, ())
+    return None

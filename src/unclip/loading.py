@@ -1,0 +1,97 @@
+"""Where models are found, and how one becomes a pipeline."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+import torch
+
+from .checkpoints.format import Options, Plan, open_model
+from .device import fast_dtype, pick_device
+from .errors import UsageError
+from .pipeline import Pipeline
+
+BUNDLED = "emoji-cpu"
+"""The model that comes with the package."""
+
+
+def load(
+    model: str | Path | None = None,
+    device: str | None = None,
+    dtype: torch.dtype | None = None,
+    *,
+    low_memory: bool = False,
+    clip: str | Path | None = None,
+    tokenizer: str | Path | None = None,
+    dialect: str | None = None,
+) -> Pipeline:
+    """Load a pipeline.
+
+    Args:
+        model: a model's folder or file of any format that is known (docs/models), the name of a
+            bundled model, or `hub:org/name@revision`; the bundled one if left out.
+        device: "cpu", "cuda", "cuda:1", "mps"; the fastest one there is if left out.
+        dtype: number format of the weights; bfloat16 where the hardware is fast in it.
+        low_memory: have one stage at a time in memory, read when it is needed.
+        clip: a CLIP for a model that names one instead of carrying it, or carries half of it; for
+            one that draws without, it judges what was drawn (`best_of`).
+        tokenizer: a tokenizer's files, for a model without.
+        dialect: which of a format's dialects, where its files leave it open (docs/models).
+
+    Raises:
+        UsageError: no such model or device; an option is needed.
+        CheckpointError: the files are missing, damaged or do not fit.
+    """
+    where = pick_device(device)
+    loaded = plan(model, clip=clip, tokenizer=tokenizer, dialect=dialect)
+    pipe = Pipeline.of(loaded.load(dtype or fast_dtype(where), where, low_memory), where)
+    if clip is not None and "clip" not in loaded.parts:  # it has no place for one
+        pipe.judge = load(clip, device, dtype)
+    return pipe
+
+
+def plan(
+    model: str | Path | None = None,
+    *,
+    clip: str | Path | None = None,
+    tokenizer: str | Path | None = None,
+    dialect: str | None = None,
+) -> Plan:
+    """What a model holds, before its weights are read: see `load`."""
+    options = Options(
+        clip=find_model(clip) if clip else None,
+        tokenizer=Path(tokenizer) if tokenizer else None,
+        dialect=dialect,
+    )
+    return open_model(find_model(model), options)
+
+
+def bundled_models() -> dict[str, Path]:
+    """Name -> folder of the models that come with the package."""
+    root = Path(str(resources.files("unclip"))) / "weights"
+    return {file.parent.name: file.parent for file in sorted(root.glob("*/model.json"))}
+
+
+def find_model(model: str | Path | None = None) -> Path:
+    """Where a model is that is given by path, bundled name or `hub:` reference.
+
+    Raises:
+        UsageError: there is none.
+        CheckpointError: the hub does not give it.
+    """
+    if model is None:
+        model = BUNDLED
+    if str(model).startswith("hub:"):
+        from . import hub  # needs an extra
+
+        return hub.fetch(str(model))
+    if Path(model).exists():
+        return Path(model)
+    known = bundled_models()
+    if model in known:
+        return known[str(model)]
+    names = ", ".join(known) or "none"
+    raise UsageError(
+        f"no model '{model}': it is neither a folder or file nor bundled (bundled: {names})"
+    )
