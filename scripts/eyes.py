@@ -16,7 +16,7 @@ import torch
 from unclip.cli._terminal import counting_progress
 from unclip.data.emoji import EmojiScenes
 from unclip.evaluate import eyes, training
-from unclip.evaluate._training import DetectorConfig, train_detector
+from unclip.evaluate._detector_training import DetectorConfig, train_detector
 from unclip.train.recipe import load_recipe
 
 SEED = 90_210  # of no recipe: what the eyes learnt from, no model has seen

@@ -15,13 +15,13 @@ from unclip.data._colours import oklab
 from unclip.data.corpus import build
 from unclip.data.emoji import EmojiConfig, EmojiScenes
 from unclip.errors import Cancelled, CheckpointError
-from unclip.evaluate import _training
+from unclip.evaluate import _detector_training
 from unclip.evaluate._augment import augment
 from unclip.evaluate._detector import CELLS, GROUNDS, SIDE, TINTS, Detector, DetectorNet, Output
+from unclip.evaluate._detector_training import DetectorConfig, Shown, loss_of, train_detector
 from unclip.evaluate._matcher import Matcher
 from unclip.evaluate._segments import LEVELS, pieces, segment
 from unclip.evaluate._sheet import FINE, Sheet
-from unclip.evaluate._training import DetectorConfig, Shown, loss_of, train_detector
 from unclip.evaluate.admission import KINDS, SEED, Admission, _sizes, admit
 from unclip.evaluate.drawers import ceiling, retrieval
 from unclip.evaluate.judges import Shared, detector_of, matcher_of
@@ -235,7 +235,7 @@ def test_training_lowers_the_loss(config: EmojiConfig) -> None:
 def test_a_training_that_was_interrupted_ends_with_the_same_weights(
     config: EmojiConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_training, "_SAVE_EVERY", 2)
+    monkeypatch.setattr(_detector_training, "_SAVE_EVERY", 2)
     whole = train_detector(config, SHORT)
     state = tmp_path / "state"
 

@@ -105,6 +105,15 @@ def test_networks_that_cannot_be_are_found_before_any_work(tmp_path: Path) -> No
     assert not (tmp_path / "run").exists()
 
 
+def test_an_upsampler_that_enlarges_another_size_is_found_before_any_work(tmp_path: Path) -> None:
+    recipe = load_recipe("tiny", ["stages.upsampler.low_res_size=8"])
+    with pytest.raises(UsageError, match=r"stages\.upsampler\.low_res_size' must be 16, .* got 8"):
+        Run(recipe, tmp_path / "run", CPU).check()
+    alone = recipe.model_copy(deep=True)
+    del alone.stages["decoder"]
+    Run(alone, tmp_path / "run", CPU).check()
+
+
 def test_data_that_are_not_there_are_found_before_any_work(tmp_path: Path) -> None:
     recipe = load_recipe("tiny", ["data={source='folder', path='/nowhere'}"])
     run = Run(recipe, tmp_path / "run", CPU)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from ..data.emoji import EmojiConfig, EmojiScenes
 from ..errors import CheckpointError
 from ._detector import Detector
+from ._detector_training import DetectorConfig, OnStep, train_detector
 from ._matcher import Matcher
-from ._training import DetectorConfig, OnStep, train_detector
 from .seen import Judge, Pictures, Seen
 
 

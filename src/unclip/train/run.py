@@ -48,13 +48,22 @@ class Run:
         """Find faults before anything is written.
 
         Raises:
-            UsageError: a network cannot be built from its configuration.
+            UsageError: a network cannot be built from its configuration, or an upsampler enlarges
+                another size than is drawn before it.
             DataError: the data are not there.
         """
-        with torch.device("meta"):
-            for name in self.recipe.stages:
-                config = self.recipe.stage(name)
-                STAGES[config.kind](config)
+        drawn: int | None = None
+        for name in self.recipe.stages:
+            config = self.recipe.stage(name)
+            with torch.device("meta"):
+                stage = STAGES[config.kind](config)
+            wanted = getattr(config, "low_res_size", drawn)
+            if drawn is not None and wanted != drawn:
+                raise UsageError(
+                    f"setting 'stages.{name}.low_res_size' must be {drawn}, the side of the "
+                    f"pictures of the stage before it, got {wanted}"
+                )
+            drawn = stage.image_size if "image" in stage.produces else drawn
         self.recipe.source(64)
 
     def begin(self, resume: bool) -> None:
