@@ -32,6 +32,17 @@ def test_it_is_whole_and_within_its_size() -> None:
     assert "Apache-2.0" in (folder / "README.md").read_text(), "the card names the data's licence"
 
 
+def test_each_of_two_things_has_its_colour_and_its_place(pipe: unclip.Pipeline) -> None:
+    for prompt, left, right in (
+        ("a red apple to the left of a blue car", "red", "blue"),
+        ("a blue car to the left of a red apple", "blue", "red"),
+    ):
+        picture = pixels(pipe.generate(prompt, seed=7)[0])
+        for half, wanted in ((picture[:, :128], left), (picture[:, 128:], right)):
+            red, _, blue = half.mean((0, 1))
+            assert ("red" if red > blue else "blue") == wanted
+
+
 def test_one_seed_is_one_picture_whatever_the_batch(pipe: unclip.Pipeline) -> None:
     two = pipe.generate("a pumpkin", n=2, seed=7)
     one = pipe.generate("a pumpkin", seed=8)[0]
@@ -46,6 +57,7 @@ def test_one_seed_is_one_picture_whatever_the_batch(pipe: unclip.Pipeline) -> No
         ("a pumpkin on a blue background", "blue", "red"),
         ("a red apple on a green background", "green", "red"),
         ("a big cactus on a red background", "red", "green"),  # a frog has a mouth in its middle
+        ("蓝色背景上的一个苹果", "blue", "red"),  # an apple on a blue background
     ],
 )
 def test_colours_are_where_the_sentence_puts_them(
