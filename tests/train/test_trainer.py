@@ -369,8 +369,8 @@ def test_a_stage_is_prepared_with_the_first_samples_and_trains_on_them_again(
     conds: list[float] = []
     cond = trainer.task.cond
 
-    def spy(batch: Any) -> Any:
-        found = cond(batch)
+    def spy(batch: Any, rng: Any) -> Any:
+        found = cond(batch, rng)
         conds.append(float(found.image_embed.sum()))  # type: ignore[union-attr]
         return found
 
