@@ -79,7 +79,8 @@ def sheet(name: str, pictures: list[Image.Image], labels: list[str], columns: in
     "Text to picture",
     'unclip generate "a fox" --seed 7 --prior PRIOR',
     "One sentence and one seed with each prior. With `none` the text's embedding is passed off as "
-    "an image's: what comes shows what a prior is for. See [priors.md](priors.md).",
+    "an image's. The decoder reads the text too, so that little hangs on it here. See "
+    "[priors.md](priors.md).",
 )
 def generate(pipe: unclip.Pipeline) -> str:
     names = [*pipe.priors, "none"]
@@ -124,7 +125,7 @@ def vary(pipe: unclip.Pipeline) -> str:
     "Edits",
     'unclip edit cat.png --mask mask.png "a cat on a green background" --seed 7',
     "What is grey is painted anew, the rest stays byte for byte. First by the decoder, which was "
-    "fine-tuned with mask channels; then by the way that suits any decoder "
+    "trained with mask channels; then by the way that suits any decoder "
     "(`--set inpainting=repaint`).",
 )
 def edit(pipe: unclip.Pipeline) -> str:
@@ -229,7 +230,7 @@ def reconstruct(pipe: unclip.Pipeline) -> str:
     'unclip probe apple.png "an apple" "a pizza" "a car"',
     "What CLIP takes a picture for, and the typographic attack of figure 6: an apple, and the "
     "same apple with a word written across it. This CLIP has never seen letters, so a word is to "
-    "it only a smudge; it can be disturbed, but not by what the word means.",
+    "it only a smudge, and moves nothing here.",
 )
 def probe(pipe: unclip.Pipeline) -> str:
     labels = ["an apple", "a pizza", "a car"]

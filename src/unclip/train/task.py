@@ -61,25 +61,25 @@ class Task(nn.Module):
     def cond(self, batch: Batch, rng: Rng) -> Cond:
         """Everything the stage trains on; `rng` is for a prior that draws."""
         wanted = self.stage.trains_on
-        if _OF_PRIOR & wanted:
+        if wanted & _OF_PRIOR:
             wanted = wanted | self.prior[0].consumes
         cond = Cond(text_tokens=batch["text_tokens"], text_mask=batch["text_mask"])
         if isinstance(self.stage, ClipStage) and "wrong_tokens" in batch:
             wrong = {"null_text_tokens": batch["wrong_tokens"]}
             cond = cond.replace(null_text_mask=batch["wrong_mask"], **wrong)
-        if wanted & ({"image"} | _OF_IMAGE):
-            cond = cond.replace(image=pictures(batch["image"]))
         with torch.no_grad():
             if wanted & _OF_TEXT:
                 cond = self.clip[0].encode_text(cond)
+            if wanted & _OF_PRIOR:  # which sees no picture: none is copied for its candidates
+                drawn = self.prior[0].sample(cond, rng.fork("prior")).image_embed
+                assert drawn is not None
+                cond = cond.replace(predicted_embed=drawn.clone())  # no inference tensor any more
+            if wanted & ({"image"} | _OF_IMAGE):
+                cond = cond.replace(image=pictures(batch["image"]))
             if "image_patches" in wanted:
                 cond = self.clip[0].encode_patches(cond)
             elif "image_embed" in wanted:
                 cond = self.clip[0].encode_image(cond)
-        if _OF_PRIOR & wanted:
-            drawn = self.prior[0].sample(cond, rng.fork("prior")).image_embed
-            assert drawn is not None
-            cond = cond.replace(predicted_embed=drawn.clone())  # no inference tensor any more
         return cond
 
     def forward(self, batch: Batch, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
