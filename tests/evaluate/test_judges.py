@@ -24,7 +24,7 @@ from unclip.evaluate._segments import LEVELS, pieces, segment
 from unclip.evaluate._sheet import FINE, Sheet
 from unclip.evaluate.admission import KINDS, SEED, Admission, _sizes, admit
 from unclip.evaluate.drawers import ceiling, retrieval
-from unclip.evaluate.judges import Shared, detector_of, matcher_of
+from unclip.evaluate.judges import Shared, bundled_detector, detector_of, matcher_of
 from unclip.evaluate.scenes import CATEGORIES, FULL, Scene, make_scenes
 from unclip.evaluate.seen import UNKNOWN, Pictures, Seen
 from unclip.evaluate.verifier import verify
@@ -291,6 +291,13 @@ def test_the_matcher_passes_an_admission(config: EmojiConfig, matcher: Matcher) 
     assert all(share.total > 3 for share in found.rejected.values())
     assert found.dump()["admitted"] is True and not found.mistakes
     assert found.unknown is None  # the corpus holds no other noun
+
+
+def test_the_detector_that_comes_along_passes_an_admission(config: EmojiConfig) -> None:
+    nouns = ("fox", "car", "star", "house", "penguin")
+    found = admit(bundled_detector(), config.model_copy(update={"nouns": nouns}), 6)
+    assert found.admitted, list(found.lines())
+    assert found.right["all"].total > 30
 
 
 def test_an_admission_survives_json_and_tells_how_far_it_is(

@@ -84,7 +84,8 @@ def test_scenes_are_judged(
     report = run.evaluate(pipe, request_, tmp_path / "work")
     found = report.values["verifier"]
     assert list(found["judges"]) == ["matcher"]
-    assert "--detector" in dict(report.left_out)["the judge that has learnt"]
+    why = dict(report.left_out)["the judge that has learnt"]
+    assert "--detector" in why and "never seen 'french fries'" in why
     every = {name: found[name]["both"]["all"]["any"] for name in ("model", "ceiling", "floor")}
     assert every["model"]["share"] < 0.2 and every["ceiling"]["share"] > 0.4
     assert every["model"]["total"] == every["ceiling"]["total"] == found["prompts"]
@@ -94,6 +95,22 @@ def test_scenes_are_judged(
     assert "held-out colours" in page and "What the judges say of each way" in page
     again = run.evaluate(pipe, request_, tmp_path / "work")
     assert again.values == report.values
+
+
+def test_scenes_need_no_eyes(pipe: Pipeline, request_: Request, tmp_path: Path) -> None:
+    """And the judge that comes with the package judges what it has learnt."""
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text('[data]\nsource = "emoji"\nnouns = ["fox", "car", "star", "house"]\n')
+    sizes = SMALL.model_copy(update={"scenes": 2})
+    request_ = replace(
+        request_, only=("verifier",), sizes=sizes, recipe=recipe, eyes=tmp_path / "none"
+    )
+    report = run.evaluate(pipe, request_, tmp_path / "work")
+    found = report.values["verifier"]
+    assert list(found["judges"]) == ["detector", "matcher"]
+    assert found["ceiling"]["detector"]["all"]["any"]["share"] > 0.6  # it is used to larger ones
+    assert found["model"]["detector"]["all"]["any"]["share"] < 0.2
+    assert report.values["eyes"] == {}
 
 
 def test_the_same_seed_gives_the_same_report(

@@ -105,7 +105,7 @@ def evaluate(
         typer.Option(
             metavar="DIR",
             help="The judge that has learnt, for the verifier.",
-            show_default="EYES/detector",
+            show_default="EYES/detector, or else the one that comes along",
         ),
     ] = None,
     trained_on: Annotated[
@@ -150,7 +150,8 @@ def evaluate(
 
     \b
     Examples:
-      unclip evaluate default --data data/emoji -o report.html --quick
+      unclip evaluate default --data data/emoji -o scenes.html --quick --only verifier
+      unclip evaluate default --data data/emoji -o report.html
       unclip evaluate runs/mine/model --data data/emoji --only distribution,memorisation
       unclip evaluate hub:org/name --data photos/ --eye ViT-B-32.pt --pictures 600
       unclip evaluate runs/mine/model --data held-out/ --trained-on photos/

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ProcessPoolExecutor
+from importlib import resources
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -27,6 +28,11 @@ def matcher_of(config: EmojiConfig) -> Matcher:
     """
     source = EmojiScenes(config.model_copy(update={"split": "any"}), 64)
     return Matcher(source.corpus, source.planner.styles[0])
+
+
+def bundled_detector() -> Detector:
+    """The learnt judge that comes with the package; the card beside its weights is about it."""
+    return Detector.load(Path(str(resources.files("unclip"))) / "weights" / "scene-judge")
 
 
 def detector_of(

@@ -26,7 +26,7 @@ from .ground import (
     recipe_data,
 )
 from .ground import Sizes as GroundSizes
-from .judges import Shared, detector_of, matcher_of
+from .judges import Shared, bundled_detector, detector_of, matcher_of
 from .markdown import write_markdown
 from .metrics import needed
 from .page import html
@@ -47,7 +47,8 @@ class Request:
         trained_on: a folder of the model's training pictures, for memorisation on a folder.
         eyes: the networks that look at pictures of the corpus; its folder `eyes` if left out.
         eye: a CLIP to look with beside them, of any format.
-        detector: the folder of the judge that has learnt; `detector` of the eyes if left out.
+        detector: the folder of the judge that has learnt; if left out `detector` of the eyes, or
+            else the one that comes with the package.
         only: some of `PARTS`, or all.
         sizes: how much is measured.
         seed: of everything drawn.
@@ -124,6 +125,9 @@ def _shared(bench: Bench, workers: int) -> Iterator[None]:
 JUDGED = ("verifier", "languages", "science")
 """The parts that need scenes whose content is known."""
 
+SEEN = ("distribution", "science", "memorisation")
+"""The parts that look at pictures through nets."""
+
 _SECTIONS: dict[str, Callable[[Bench], Section]] = {
     "verifier": scores.section,
     "languages": languages.section,
@@ -157,7 +161,7 @@ def _prepare(
         raise UsageError("nothing is left to measure: " + "; ".join(why for _, why in left_out))
     if not request.anyway:
         check_fit(pipe, ground)
-    nets = _nets(pipe, request)
+    nets = _nets(pipe, request) if set(SEEN) & set(only) else ()
     _check_counts(request, ground, nets, only)
     judges = _judges(request, ground, only, left_out)
     key = {
@@ -177,8 +181,8 @@ def _check_counts(
     request: Request, ground: Ground, nets: Sequence[Net], only: Sequence[str]
 ) -> None:
     """Raise DataError where a metric needs more pictures; says how many, and how to give them."""
-    most = max(max(_least(net).values()) for net in nets)
     for net in nets:
+        most = max(max(_least(one).values()) for one in nets)
         if "distribution" in only:
             half = f"half of what {request.data} holds"
             have = half if ground.kind == "folder" else f"give --pictures {most} or more"
@@ -249,14 +253,19 @@ def _judges(
     """Those that say what pictures of scenes show; the learnt one where there is one."""
     if ground.config is None or not set(JUDGED) & set(only):
         return ()
+    matcher = matcher_of(ground.config)
+    if request.detector is not None and not request.detector.is_dir():
+        raise UsageError(f"no folder {request.detector} with a judge that has learnt (--detector)")
     folder = request.detector or request.corpus_eyes / "detector"
-    if not folder.is_dir():
-        if request.detector is not None:
-            raise UsageError(f"no folder {folder} with a judge that has learnt (--detector)")
-        why = f"none in {folder} (--detector DIR); the one that compares judges alone"
+    if folder.is_dir():
+        return (detector_of(ground.config, folder), matcher)
+    bundled = bundled_detector()
+    if unknown := set(matcher.nouns) - set(bundled.nouns):
+        why = f"none in {folder} (--detector DIR), and the one that comes along has never seen "
+        why += f"'{min(unknown)}'; the one that compares judges alone"
         left_out.append(("the judge that has learnt", why))
-        return (matcher_of(ground.config),)
-    return (detector_of(ground.config, folder), matcher_of(ground.config))
+        return (matcher,)
+    return (bundled, matcher)
 
 
 def _impossible(part: str, ground: Ground) -> str:
