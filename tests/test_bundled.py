@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import unclip
+from unclip.abilities.latent import of_picture
 from unclip.checkpoints.native import verify
 from unclip.loading import BUNDLED, bundled_models
 
@@ -41,6 +42,16 @@ def test_each_of_two_things_has_its_colour_and_its_place(pipe: unclip.Pipeline) 
         for half, wanted in ((picture[:, :128], left), (picture[:, 128:], right)):
             red, _, blue = half.mean((0, 1))
             assert ("red" if red > blue else "blue") == wanted
+
+
+def test_a_picture_comes_back_from_its_own_noise(pipe: unclip.Pipeline) -> None:
+    """The decoder's x_T has the variance of noise, and draws the fox again."""
+    picture = pipe.generate("a fox", seed=7)[0]
+    latent = of_picture(pipe, picture, 0, {})
+    assert "decoder" in latent.noises and latent.drawn is not None
+    drawn = ((latent.drawn[0].permute(1, 2, 0).numpy() + 1) * 127.5).clip(0, 255)
+    error = float(np.square(drawn - pixels(picture)).mean())
+    assert 10 * np.log10(255**2 / error) > 24
 
 
 def test_one_seed_is_one_picture_whatever_the_batch(pipe: unclip.Pipeline) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from unclip.diffusion.inversion import fixed_point, implicit
+from unclip.diffusion.inversion import fixed_point, implicit, noisy
 from unclip.diffusion.samplers import ddim
 from unclip.diffusion.schedule import Cosine, Linear
 from unclip.rng import Rng
@@ -38,6 +38,17 @@ def test_up_and_down_again_is_where_it_began(schedule: Any, two: Any) -> None:
     assert errors[-1] < 1e-4
     assert errors[0] > 0.01
     assert errors[-1] < errors[1] / 10 < errors[0]
+
+
+@given(st.integers(1, 60), st.floats(0, 1))
+def test_levels_are_left_out_up_to_a_share_of_noise(steps: int, least: float) -> None:
+    """Of a variance-preserving schedule sigma is that share; one step always stays."""
+    levels = Cosine().grid(steps)[::-1]
+    kept = noisy(levels, least)
+    assert kept == levels[len(levels) - len(kept) :] and len(kept) >= 2
+    dropped = [float(one.sigma) for one in levels[: len(levels) - len(kept)]]
+    assert all(sigma < least for sigma in dropped)
+    assert float(kept[0].sigma) >= least - 1e-6 or len(kept) == 2
 
 
 def test_plain_inversion_needs_many_more_steps(two: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -51,6 +52,18 @@ def implicit(denoise: Denoiser, levels: list[Level], rounds: int) -> Denoiser:
         return Prediction((x - sigma * eps) / alpha, eps)
 
     return inverse
+
+
+def noisy(levels: list[Level], least: float) -> list[Level]:
+    """Rising `levels` from the first that has so much noise, the last step at the least.
+
+    Args:
+        levels: rising, from the clean one.
+        least: share of noise in the standard deviation of x_t, as `guidance.within` measures it.
+    """
+    shares = (float(one.sigma) / math.hypot(float(one.alpha), float(one.sigma)) for one in levels)
+    first = next((at for at, share in enumerate(shares) if share >= least), len(levels))
+    return levels[max(0, min(first, len(levels) - 2)) :]
 
 
 def fixed_point(fn: Callable[[Tensor], Tensor], value: Tensor, rounds: int) -> Tensor:

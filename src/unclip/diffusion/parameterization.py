@@ -12,6 +12,9 @@ from torch import Tensor
 from ..config import Config
 from ..types import Denoiser, Level, Prediction
 
+X0_FLOOR = 0.15
+"""The bundled decoder's x_T has a standard deviation of 1.0 then; from .1 on 1.1, from 0 on 50."""
+
 RawNet = Callable[[Tensor, Tensor], Tensor]
 """A network with its conditioning bound: (x in, t (B,)) -> output."""
 
@@ -34,6 +37,15 @@ class Parameterization(Config):
     kind: Literal["eps", "x0", "v"] = "v"
     data_std: float = Field(1.0, gt=0)
     learned_variance: bool = False
+
+    @property
+    def invertible_from(self) -> float:
+        """The share of noise in x_t from which this output tells eps well enough to invert.
+
+        The eps of a network that puts out x0 is wrong by its error over sigma: on the way up from
+        a clean picture x_T would come out at fifty times the variance of noise.
+        """
+        return X0_FLOOR if self.kind == "x0" else 0.0
 
     def denoiser(self, net: RawNet) -> Denoiser:
         """Wrap a network. Its input and output are cast here: mathematics is float32."""

@@ -27,7 +27,7 @@ from ..diffusion.guidance import (
     switch,
     within,
 )
-from ..diffusion.inversion import implicit
+from ..diffusion.inversion import implicit, noisy
 from ..diffusion.objective import ObjectiveConfig, diffusion_loss
 from ..diffusion.parameterization import Parameterization, RawNet
 from ..diffusion.schedule import ScheduleConfig
@@ -311,7 +311,8 @@ class DiffusionStage(Stage):
         """The x_T from which DDIM with the same settings draws `data` again.
 
         DDIM inversion (arXiv 2204.06125, section 3; arXiv 2010.02502, section 4.3): the sampler on
-        reversed levels.
+        reversed levels. Where the network puts out x0 it begins at a little noise, always the
+        same, and what is finer than that noise does not come back.
 
         Args:
             cond: what sampling will be given.
@@ -322,11 +323,15 @@ class DiffusionStage(Stage):
                 inverse of the sampler's own.
         """
         options = self.config.sampling.merge({**(sampling or {}), "sampler": "ddim", "eta": 0.0})
-        levels = self.config.schedule.grid(options.steps, options.spacing)[::-1]
+        every = self.config.schedule.grid(options.steps, options.spacing)[::-1]
+        levels = noisy(every, self.config.parameterization.invertible_from)
         denoise = implicit(self.denoiser(cond, options), levels, rounds)
         report = partial(_report, self.kind, on_step) if on_step else None
-        rng = Rng([0] * len(data), data.device)  # nothing is drawn from it
-        return samplers.find("ddim")(denoise, self.space.encode(data), levels, rng, report)
+        rng, x = Rng([0] * len(data), data.device), self.space.encode(data)
+        if len(levels) < len(every):
+            alpha, sigma = levels[0].like(x)
+            x = alpha * x + sigma * rng.randn(*x.shape[1:])
+        return samplers.find("ddim")(denoise, x, levels, rng, report)
 
     def denoising_loss(
         self, cond: Cond, target: Tensor, rng: Rng
