@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 
 import torch
 from torch import nn
@@ -54,6 +54,13 @@ def give_back() -> None:
         ctypes.CDLL(None).malloc_trim(0)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def no_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """Keep the precision of the tensors inside; on `meta` there is nothing to keep."""
+    if device.type == "meta":
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:

@@ -53,6 +53,16 @@ def test_batches_of_a_ramp(ramp: tuple[Any, ...], samples: int, largest: int) ->
     assert samples == sum(config.batch_at(step) for step in range(10))
 
 
+@pytest.mark.parametrize("preset", ["tiny", "emoji-cpu", "emoji", "dalle2"])
+def test_a_step_of_every_stage_of_every_preset_is_reckoned(preset: str) -> None:
+    recipe = load_recipe(preset)
+    for name in recipe.trained:
+        task = task_on_meta(recipe, name, torch.bfloat16)
+        flops, kept = step_cost(task, 2, recipe.tokenizer.context)
+        assert flops > 2 * parameter_count(task.stage), name  # each weight is used, if but once
+        assert kept > 0, name
+
+
 @pytest.mark.parametrize("device", ["cpu", "meta"])
 def test_what_autograd_keeps(device: str) -> None:
     net = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4)).to(device)

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..device import no_autocast
+
 
 class Pca(nn.Module):
     """The first `dims` principal components, largest variance first.
@@ -40,7 +42,7 @@ class Pca(nn.Module):
 
     def encode(self, z: Tensor) -> Tensor:
         """(B, D) -> (B, dims) coefficients."""
-        with torch.autocast(z.device.type, enabled=False):  # small coefficients of large numbers
+        with no_autocast(z.device):  # small coefficients of large numbers
             out: Tensor = (z.float() - self.mean.float()) @ self.basis.float().T
             return out / self.std.float()
 

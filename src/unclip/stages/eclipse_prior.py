@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..device import no_autocast
 from ..nn.eclipse_prior import EclipsePriorConfig, EclipsePriorNet
 from ..rng import Rng
 from ..types import FREE, Cond, Control, OnStep
@@ -70,7 +71,7 @@ def contrastive(image_embed: Tensor, text_embed: Tensor, temperature: float) -> 
 
     Equal captions have equal logits, so sharing the target among them would change nothing.
     """
-    with torch.autocast(image_embed.device.type, enabled=False):  # 1/temperature magnifies rounding
+    with no_autocast(image_embed.device):  # 1/temperature magnifies rounding
         logits = F.normalize(image_embed, dim=-1) @ text_embed.T / temperature  # (B, B)
     own = torch.arange(len(logits), device=logits.device)
     return F.cross_entropy(logits, own, reduction="none")
