@@ -43,7 +43,7 @@ class Parameterization(Config):
         """The share of noise in x_t from which this output tells eps well enough to invert.
 
         The eps of a network that puts out x0 is wrong by its error over sigma: on the way up from
-        a clean picture x_T would come out at fifty times the variance of noise.
+        a clean picture x_T would come out at fifty times the deviation of noise.
         """
         return X0_FLOOR if self.kind == "x0" else 0.0
 

@@ -181,8 +181,8 @@ def _check_counts(
     request: Request, ground: Ground, nets: Sequence[Net], only: Sequence[str]
 ) -> None:
     """Raise DataError where a metric needs more pictures; says how many, and how to give them."""
+    most = max((least for net in nets for least in _least(net).values()), default=0)
     for net in nets:
-        most = max(max(_least(one).values()) for one in nets)
         if "distribution" in only:
             half = f"half of what {request.data} holds"
             have = half if ground.kind == "folder" else f"give --pictures {most} or more"
@@ -253,9 +253,9 @@ def _judges(
     """Those that say what pictures of scenes show; the learnt one where there is one."""
     if ground.config is None or not set(JUDGED) & set(only):
         return ()
-    matcher = matcher_of(ground.config)
     if request.detector is not None and not request.detector.is_dir():
         raise UsageError(f"no folder {request.detector} with a judge that has learnt (--detector)")
+    matcher = matcher_of(ground.config)
     folder = request.detector or request.corpus_eyes / "detector"
     if folder.is_dir():
         return (detector_of(ground.config, folder), matcher)
