@@ -49,11 +49,11 @@ model: | $(CORPUS)/corpus.json ## train the bundled model, or go on with it (REC
 	@$(SETUP) train data
 	$(BIN)/unclip train $(RECIPE) --resume $(if $(BUDGET),--budget $(BUDGET))
 
-$(EYES)/detector: | $(CORPUS)/corpus.json
+$(EYES)/clip: | $(CORPUS)/corpus.json
 	@$(SETUP) data
 	$(BIN)/python scripts/eyes.py --data $(CORPUS) -o $(EYES)
 
-evaluation: | $(EYES)/detector ## measure the bundled model: docs/evaluation.md and .json (hours on a CPU)
+evaluation: | $(EYES)/clip ## measure the bundled model: docs/evaluation.md and .json (hours on a CPU)
 	@$(SETUP) data
 	$(BIN)/unclip evaluate default --data $(CORPUS) --eyes $(EYES) --work runs/evaluation \
 		-o docs/evaluation.md

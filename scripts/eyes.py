@@ -2,8 +2,9 @@
 
     .venv/bin/python scripts/eyes.py --data data/emoji [-o data/emoji/eyes]
 
-A classifier, a CLIP, and the detector that judges scenes: an hour or so on two threads. Prints
-their hashes, which every report names: numbers of other eyes are other numbers.
+A classifier and a CLIP: most of an hour on two threads. Prints their hashes, which every report
+names: numbers of other eyes are other numbers. The detector that judges scenes comes with the
+package; `--only detector` trains another, which is then preferred to it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch
 
 from unclip.cli._terminal import counting_progress
 from unclip.data.emoji import EmojiScenes
-from unclip.evaluate import eyes, training
+from unclip.evaluate import eyes, features, training
 from unclip.evaluate._detector_training import DetectorConfig, train_detector
 from unclip.train.recipe import load_recipe
 
@@ -94,12 +95,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="of each, in place of its own number")
     parser.add_argument("--judged", type=int, default=5000, help="pictures to judge each with")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--only", choices=TRAINED, help="train just one")
+    parser.add_argument("--only", choices=TRAINED, help="train just this one")
     args = parser.parse_args()
     args.out = args.out or args.data / "eyes"
     torch.set_num_threads(args.threads)
     for name, train in TRAINED.items():
-        if args.only in (None, name):
+        if name == args.only or (args.only is None and name in features.EYES):
             train(args)
 
 

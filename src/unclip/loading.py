@@ -69,8 +69,12 @@ def plan(
 
 def bundled_models() -> dict[str, Path]:
     """Name -> folder of the models that come with the package."""
-    root = Path(str(resources.files("unclip"))) / "weights"
-    return {file.parent.name: file.parent for file in sorted(root.glob("*/model.json"))}
+    return {file.parent.name: file.parent for file in sorted(weights().glob("*/model.json"))}
+
+
+def weights() -> Path:
+    """The folder of all weights that come with the package."""
+    return Path(str(resources.files("unclip"))) / "weights"
 
 
 def find_model(model: str | Path | None = None) -> Path:

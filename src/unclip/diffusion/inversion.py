@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..types import Denoiser, Level, Prediction
+from .guidance import within
 
 
 def implicit(denoise: Denoiser, levels: list[Level], rounds: int) -> Denoiser:
@@ -59,10 +59,10 @@ def noisy(levels: list[Level], least: float) -> list[Level]:
 
     Args:
         levels: rising, from the clean one.
-        least: share of noise in the standard deviation of x_t, as `guidance.within` measures it.
+        least: share of noise in the standard deviation of x_t, as `within` measures it.
     """
-    shares = (float(one.sigma) / math.hypot(float(one.alpha), float(one.sigma)) for one in levels)
-    first = next((at for at, share in enumerate(shares) if share >= least), len(levels))
+    enough = within(least, 1.0)
+    first = next((at for at, level in enumerate(levels) if enough(level)), len(levels))
     return levels[max(0, min(first, len(levels) - 2)) :]
 
 

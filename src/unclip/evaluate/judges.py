@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import ProcessPoolExecutor
-from importlib import resources
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..data.emoji import EmojiConfig, EmojiScenes
 from ..errors import CheckpointError
+from ..loading import weights
 from ._detector import Detector
 from ._detector_training import DetectorConfig, OnStep, train_detector
 from ._matcher import Matcher
@@ -32,7 +32,7 @@ def matcher_of(config: EmojiConfig) -> Matcher:
 
 def bundled_detector() -> Detector:
     """The learnt judge that comes with the package; the card beside its weights is about it."""
-    return Detector.load(Path(str(resources.files("unclip"))) / "weights" / "scene-judge")
+    return Detector.load(weights() / "scene-judge")
 
 
 def detector_of(
