@@ -5,88 +5,49 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import re
-import struct
-import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import (
-    AvifImagePlugin,
-    BmpImagePlugin,
-    GifImagePlugin,
-    Image,
-    ImageFile,
-    JpegImagePlugin,
-    PngImagePlugin,
-    PpmImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-)
+from PIL import Image
 
-from .errors import UsageError
+from ..errors import UsageError
+from ._formats import (
+    DAMAGE,
+    FORMATS,
+    MAX_BYTES,
+    MAX_PIXELS,
+    ORIENTATION,
+    SUFFIXES,
+    Source,
+    decode,
+    refusing,
+)
 
 if TYPE_CHECKING:  # imported where it is used: a command finds a bad picture before torch loads
     from torch import Tensor
 
-Source = str | Path | bytes | BinaryIO | Image.Image
-"""A file's path, its bytes, an open binary file (read from its start) or a picture."""
+__all__ = [
+    "FORMATS",
+    "MAX_BYTES",
+    "MAX_PIXELS",
+    "SUFFIXES",
+    "Source",
+    "digest",
+    "mask_tensor",
+    "read_image",
+    "read_image_and_mask",
+    "read_image_and_record",
+    "read_mask",
+    "read_rgba",
+    "square",
+    "to_pictures",
+    "to_tensor",
+    "to_uint8",
+]
 
-MAX_PIXELS = 64_000_000
-"""Width times height of the largest picture that is decoded."""
-
-MAX_BYTES = 256 * 2**20
-"""How much is read from a pipe, whose length nobody knows."""
-
-# Pillow's classes, not Image.open: that one warns of bombs, and stopping a warning is not
-# thread-safe; nor does it ever get to the formats that are left out, such as EPS.
-_READERS: dict[str, type[ImageFile.ImageFile]] = {
-    "PNG": PngImagePlugin.PngImageFile,
-    "JPEG": JpegImagePlugin.JpegImageFile,
-    "WEBP": WebPImagePlugin.WebPImageFile,
-    "GIF": GifImagePlugin.GifImageFile,
-    "BMP": BmpImagePlugin.BmpImageFile,
-    "TIFF": TiffImagePlugin.TiffImageFile,
-    "AVIF": AvifImagePlugin.AvifImageFile,
-    "PPM": PpmImagePlugin.PpmImageFile,
-}
-_BUILT = {"WEBP": WebPImagePlugin.SUPPORTED, "AVIF": AvifImagePlugin.SUPPORTED}
-
-FORMATS = tuple(kind for kind in _READERS if _BUILT.get(kind, True))
-"""What is read here; WEBP and AVIF only where Pillow was built with them."""
-
-_MAGIC = {
-    "PNG": rb"\x89PNG\r\n\x1a\n",
-    "JPEG": rb"\xff\xd8\xff",
-    "WEBP": rb"RIFF....WEBP",
-    "GIF": rb"GIF8[79]a",
-    "BMP": rb"BM",
-    "TIFF": rb"II[*+]\0|MM\0[*+]",
-    "AVIF": rb".{4}ftyp(.{4}){0,8}?avi[fs]",
-    "PPM": rb"P[1-6fF]\s",
-    "EPS": rb"%!PS|\xc5\xd0\xd3\xc6",
-    "PDF": rb"%PDF",
-    "SVG": rb"\s*(<\?xml|<svg)",
-    "PSD": rb"8BPS",
-    "HEIC": rb".{4}ftyp(hei[cmsx]|hev[cmsx]|mif1|msf1)",
-    "ICO": rb"\0\0\x01\0",
-    "JPEG 2000": rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51",
-    "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL ",
-    "QOI": rb"qoif",
-}
-
-# What Pillow raises at a damaged file. A warning is raised only where they are made errors.
-_DAMAGE = (
-    *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, AttributeError),
-    *(ArithmeticError, RuntimeError, MemoryError, struct.error, zlib.error),
-    *(Image.DecompressionBombError, Warning),
-)
-
-_ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -122,6 +83,28 @@ def read_image(source: Source, at_least: int | None = None, name: str | None = N
             pixels or of more than `MAX_PIXELS`.
     """
     return _on_white(*_read(source, name or _name_of(source), at_least))
+
+
+def read_image_and_record(source: Source) -> tuple[Image.Image, str | None]:
+    """A picture as `read_image` reads it, and the record of a PNG that `unclip` made.
+
+    Raises:
+        UsageError: see `read_image`.
+    """
+    name = _name_of(source)
+    image = decode(source, name)
+    record = image.info.get("unclip")
+    return _on_white(*_upright_rgb(image, name)), record if isinstance(record, str) else None
+
+
+def read_rgba(source: Source) -> Image.Image:
+    """A picture as `read_image` reads it, but with its transparency: mode "RGBA".
+
+    Raises:
+        UsageError: see `read_image`.
+    """
+    rgb, alpha = _read(source, _name_of(source))
+    return Image.merge("RGBA", (*rgb.split(), alpha or Image.new("L", rgb.size, 255)))
 
 
 def read_mask(
@@ -243,138 +226,20 @@ def _read(
     source: Source, name: str, at_least: int | None = None
 ) -> tuple[Image.Image, Image.Image | None]:
     """Upright colours ("RGB") and their alpha ("L") where there is one. Raises UsageError."""
-    kind = "picture"
-    try:
-        if isinstance(source, Image.Image):
-            _check_size(source.size, name)
-            source.load()
-            image = source
-        else:
-            with _stream(source, name) as stream:
-                kind = _kind_of(stream.read(64), name)
-                image = _decode(kind, stream, name, at_least)
-        image = _upright(image)
-        return _split(_eight_bits(image, name))
-    except UsageError:
-        raise
-    except _DAMAGE as error:
-        why = str(error).partition("\n")[0].replace("not identified by this driver", "no pixels")
-        raise UsageError(f"cannot read {name}: this {kind} is damaged or unusual ({why})") from None
+    return _upright_rgb(decode(source, name, at_least), name)
 
 
-@contextmanager
-def _stream(source: str | Path | bytes | BinaryIO, name: str) -> Iterator[BinaryIO]:
-    """What `source` holds, from its start, to be read in any order."""
-    if isinstance(source, bytes | bytearray | memoryview):
-        source = io.BytesIO(source)
-    with ExitStack() as stack:
-        if isinstance(source, str | os.PathLike):
-            try:
-                source = stack.enter_context(Path(source).open("rb"))
-            except (OSError, ValueError) as error:  # ValueError: a NUL inside
-                reason = getattr(error, "strerror", None) or error
-                raise UsageError(f"cannot read {name}: {reason}") from None
-        yield _rewound(source, name)
-
-
-def _rewound(stream: BinaryIO, name: str) -> BinaryIO:
-    """The stream at its start; a pipe, which has no way back, in memory."""
-    if not hasattr(stream, "read"):
-        raise UsageError(f"cannot read a picture from a {type(stream).__name__}")
-    if getattr(stream, "seekable", bool)():
-        stream.seek(0)
-        return stream
-    data = stream.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
-        raise UsageError(f"cannot read {name}: it is longer than {MAX_BYTES // 2**20} MB")
-    return io.BytesIO(data)
-
-
-def _kind_of(head: bytes, name: str) -> str:
-    """The format that a file starts like. Raises UsageError where it is not read here."""
-    if not head:
-        raise UsageError(f"cannot read {name}: it is empty")
-    kinds = (kind for kind, magic in _MAGIC.items() if re.match(magic, head, re.DOTALL))
-    kind = next(kinds, None)
-    if kind is None:
-        raise UsageError(f"cannot read {name}: it is not a picture ({', '.join(FORMATS)})")
-    if kind not in FORMATS:
-        raise UsageError(
-            f"cannot read {name}: format {kind} is not read here; save it as one of "
-            f"{', '.join(FORMATS)}"
-        )
-    return kind
-
-
-def _decode(kind: str, stream: BinaryIO, name: str, at_least: int | None) -> Image.Image:
-    """The first frame, decoded. A header that promises too much is refused before that."""
-    stream.seek(0)
-    _check_size(_size_ahead(kind, stream), name)
-    stream.seek(0)
-    image = _READERS[kind](stream)
-    _check_size(image.size, name)
-    if kind == "TIFF":  # libtiff makes room for a whole tile, however small the picture
-        tags = cast(TiffImagePlugin.TiffImageFile, image).tag_v2
-        _check_size((tags.get(322, 1), tags.get(323, 1)), name)
-    if at_least is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
-        image.draft(None, (2 * at_least, 2 * at_least))  # twice: `square` filters the rest
-    image.load()
-    return image
-
-
-def _check_size(size: tuple[int, int], name: str) -> None:
-    width, height = size
-    if width < 1 or height < 1:
-        raise UsageError(f"cannot read {name}: it has no pixels ({width}x{height})")
-    if width * height > MAX_PIXELS:
-        raise UsageError(
-            f"cannot read {name}: {width}x{height} pixels are more than the limit of "
-            f"{MAX_PIXELS // 10**6} million; make it smaller first"
-        )
-
-
-def _size_ahead(kind: str, stream: BinaryIO) -> tuple[int, int]:
-    """The size of the two formats of which Pillow takes note only after an alarm of its own."""
-    if kind == "GIF":
-        return _gif_size(stream)
-    head = stream.read(30)
-    if kind != "WEBP" or len(head) < 30:
-        return 1, 1
-    if head[12:16] == b"VP8X":
-        return _little(head[24:27]) + 1, _little(head[27:30]) + 1
-    if head[12:16] == b"VP8L":
-        bits = _little(head[21:25])
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    return _little(head[26:28]) & 0x3FFF, _little(head[28:30]) & 0x3FFF
-
-
-def _little(data: bytes) -> int:
-    return int.from_bytes(data, "little")
-
-
-def _gif_size(stream: BinaryIO) -> tuple[int, int]:
-    """The canvas of a GIF, which grows where its first frame reaches beyond (GIF89a, 18-20)."""
-    head = stream.read(13)
-    width, height, flags = struct.unpack("<HHB", head[6:11])
-    stream.seek(3 << (flags & 7) + 1 if flags & 128 else 0, io.SEEK_CUR)  # the palette
-    while (mark := stream.read(1)) not in (b"", b";"):
-        if mark == b",":
-            x, y, w, h = struct.unpack("<HHHH", stream.read(8))
-            return max(width, x + w), max(height, y + h)
-        if mark == b"!":
-            stream.read(1)
-            while length := stream.read(1):
-                if length == b"\0":
-                    break
-                stream.seek(length[0], io.SEEK_CUR)
-    return width, height
+def _upright_rgb(image: Image.Image, name: str) -> tuple[Image.Image, Image.Image | None]:
+    """`_read` of what is decoded."""
+    with refusing(name, image.format):
+        return _split(_eight_bits(_upright(image), name))
 
 
 def _upright(image: Image.Image) -> Image.Image:
     """Turned as its EXIF data say; not at all where they are damaged."""
     turn = None
-    with suppress(*_DAMAGE):
-        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+    with suppress(*DAMAGE):
+        turn = _TURNS.get(image.getexif().get(ORIENTATION, 1))
     return image if turn is None else image.transpose(turn)
 
 
@@ -447,7 +312,7 @@ def _through_profile(image: Image.Image, profile: bytes, space: str) -> Image.Im
             outputMode="RGB",
             flags=ImageCms.Flags.HIGHRESPRECALC,  # else dark grays are off by several steps
         )
-    except (ImportError, ImageCms.PyCMSError, *_DAMAGE):
+    except (ImportError, ImageCms.PyCMSError, *DAMAGE):
         return None
 
 
