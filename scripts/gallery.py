@@ -19,6 +19,7 @@ import unclip
 from unclip.files import atomic_file, write_text
 from unclip.film import save_film
 from unclip.grid import make_grid
+from unclip.images import read_image
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "gallery"
@@ -117,7 +118,7 @@ def vary(pipe: unclip.Pipeline) -> str:
     for name, source in (("rocket", ROCKET), ("panda", PANDA)):
         pictures = [pipe.variations(source, eta=eta, seed=SEED)[0] for eta in etas]
         labels = ["the picture", *(f"eta {eta:g}" for eta in etas)]
-        out += sheet(f"vary-{name}", [Image.open(source), *pictures], labels)
+        out += sheet(f"vary-{name}", [read_image(source), *pictures], labels)
     return out
 
 
@@ -168,7 +169,7 @@ def img2img(pipe: unclip.Pipeline) -> str:
     strengths = (0.2, 0.4, 0.6, 0.8, 1.0)
     pictures = [pipe.image_to_image(ROCKET, "a guitar", s, seed=SEED)[0] for s in strengths]
     labels = ["the picture", *(f"strength {s:g}" for s in strengths)]
-    return sheet("img2img", [Image.open(ROCKET), *pictures], labels)
+    return sheet("img2img", [read_image(ROCKET), *pictures], labels)
 
 
 @section(
@@ -221,7 +222,7 @@ def reconstruct(pipe: unclip.Pipeline) -> str:
     for name, source in (("rocket", ROCKET), ("panda", PANDA)):
         pictures = pipe.reconstruct(source, dims, SEED)
         labels = ["the picture", *(f"{k} components" for k in dims)]
-        out += sheet(f"reconstruct-{name}", [Image.open(source), *pictures], labels)
+        out += sheet(f"reconstruct-{name}", [read_image(source), *pictures], labels)
     return out
 
 
@@ -256,7 +257,7 @@ def probe(pipe: unclip.Pipeline) -> str:
     "The upsamplers alone, at any size and shape: 40×28 pixels, and what comes of them.",
 )
 def upscale(pipe: unclip.Pipeline) -> str:
-    small = Image.open(PANDA).convert("RGB").crop((60, 80, 240, 206)).resize((40, 28))
+    small = read_image(PANDA).crop((60, 80, 240, 206)).resize((40, 28))
     large = pipe.upscale(small)[0]
     with atomic_file(FOLDER / "upscale.webp") as beside:
         pair = [small.resize(large.size, Image.Resampling.NEAREST), large]

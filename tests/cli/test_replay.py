@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -117,4 +119,20 @@ def test_pictures_that_cannot_be_replayed(unclip: RunCli, model: Path) -> None:
     Path("text.png").write_text("no picture")
     unclip("replay", "plain.png").fails(2, "plain.png", "carries no record")
     unclip("replay", "text.png").fails(2, "cannot read text.png", "not a picture")
+    head = struct.pack(">I4sIIBBBBB", 13, b"IHDR", 17_000, 10_000, 8, 2, 0, 0, 0)
+    data = head + struct.pack(">I", zlib.crc32(head[4:])) + struct.pack(">I4sI", 0, b"IDAT", 0)
+    Path("large.png").write_bytes(b"\x89PNG\r\n\x1a\n" + data)
+    unclip("replay", "large.png").fails(2, "large.png: 17000x10000 pixels are more than the limit")
     unclip("replay", "none.png").fails(2, "cannot read none.png: No such file")
+
+
+def test_a_record_beside_a_text_of_two_million_letters(unclip: RunCli, model: Path) -> None:
+    unclip("generate", "a fox", "-o", "fox.png", "--model", model)
+    with Image.open("fox.png") as opened:
+        picture, record = opened.copy(), opened.info["unclip"]
+    chunks = PngInfo()
+    chunks.add_text("Comment", "x" * 2_000_000, zip=True)
+    chunks.add_itxt("unclip", record)
+    picture.save("fox.png", pnginfo=chunks)
+    done = unclip("replay", "fox.png", "--model", model)
+    assert (done.code, done.out) == (0, "fox-replay.png: identical to fox.png\n")

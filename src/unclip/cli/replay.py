@@ -74,16 +74,12 @@ def replay(
 
 def _read(file: Path) -> tuple[Image, Record]:
     """A picture and its record. Raises UsageError."""
-    from PIL import Image
-
+    from ..images import read_image_and_record
     from ..request import Record
 
-    try:
-        with Image.open(file) as opened:
-            picture = opened.convert("RGB")
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        reason = getattr(error, "strerror", None) or "it is not a picture, or damaged"
-        raise UsageError(f"cannot read {file}: {reason}") from None
+    picture, record = read_image_and_record(file)
+    if record is not None:
+        picture.info["unclip"] = record
     try:
         return picture, Record.of(picture)
     except UsageError as error:

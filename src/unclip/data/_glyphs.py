@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from ..errors import DataError, UsageError, nearest
+from ..images import read_rgba
 from ._vocabulary import bare, read_json
 
 Bytes = NDArray[np.uint8]
@@ -138,8 +137,7 @@ def _rasterize(body: str, view: tuple[float, float, float, float], size: int) ->
         png = _resvg().svg_to_bytes(svg_string=svg, skip_system_fonts=True)
     except ValueError as error:
         raise DataError(f"cannot render a drawing: {' '.join(str(error).split())}") from None
-    with Image.open(io.BytesIO(bytes(png))) as image:
-        return np.asarray(image.convert("RGBa"))
+    return np.asarray(read_rgba(bytes(png)).convert("RGBa"))
 
 
 def _resvg() -> Any:

@@ -22,9 +22,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ..errors import DataError, OutputError
+from ..errors import DataError, OutputError, UsageError
 from ..files import atomic_file, write_json
-from ..images import to_uint8
+from ..images import read_image, to_uint8
 from .album import Album, OnProgress
 
 CHUNK = 16
@@ -131,9 +131,8 @@ def _save_strip(file: Path, drawn: Tensor) -> None:
 @lru_cache(maxsize=2)
 def _strip(file: Path) -> NDArray[np.uint8]:
     try:
-        with Image.open(file) as image:
-            return np.asarray(image.convert("RGB"))
-    except OSError as error:
+        return np.asarray(read_image(file))
+    except UsageError as error:
         raise DataError(f"{file} is damaged, remove it: {error}") from None
 
 
