@@ -6,11 +6,23 @@ import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from .errors import UsageError, nearest
+from .files import text_of
+
+
+def _at_home(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ValueError(f"nobody here has a home folder called '{path.parts[0]}'") from None
+
+
+UserPath = Annotated[Path, AfterValidator(_at_home)]
+"""A path as a person writes it: `~` is their home."""
 
 
 class Config(BaseModel):
@@ -73,10 +85,10 @@ def read_toml(path: Path | str) -> dict[str, Any]:
         UsageError: there is no such file, or it is not TOML (the message gives the line).
     """
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return tomllib.loads(text_of(path))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not valid TOML: {error}") from None
 
 

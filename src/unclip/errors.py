@@ -49,3 +49,9 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """` (did you mean 'x'?)` for the known word closest to `word`, or an empty string."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f" (did you mean '{close[0]}'?)" if close else ""
+
+
+def shown(name: object) -> str:
+    """A name as it is, in quotes and escaped where it would not be seen for what it is."""
+    text = str(name)
+    return text if text == text.strip() != "" and text.isprintable() else repr(text)

@@ -1,7 +1,8 @@
-"""Writing files so that nothing half-written is ever seen: write beside, fsync, rename."""
+"""Files: nothing half-written is ever seen (write beside, fsync, rename), and text is UTF-8."""
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import shutil
@@ -12,6 +13,37 @@ from pathlib import Path
 from typing import Any
 
 from .errors import OutputError
+
+_MARKS = {
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}  # in this order: one begins as another does
+
+
+def text_of(path: Path | str) -> str:
+    """What a text file holds, in UTF-8, without the byte-order mark that some editors put first.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no UTF-8, or no text; the message gives the line.
+    """
+    data = Path(path).read_bytes()
+    for mark, name in _MARKS.items():
+        if data.startswith(mark):
+            raise ValueError(f"it is {name}: save it as UTF-8")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"line {line} is not UTF-8 (byte 0x{data[error.start]:02x}): save it as UTF-8"
+        ) from None
+    if "\0" in text:
+        line = data.count(b"\n", 0, data.index(0)) + 1
+        raise ValueError(f"line {line} holds a NUL byte, as UTF-16 does: save it as UTF-8")
+    return text
 
 
 @contextmanager

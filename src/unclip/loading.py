@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import resources
 from pathlib import Path
 
@@ -90,8 +91,9 @@ def find_model(model: str | Path | None = None) -> Path:
         from . import hub  # needs an extra
 
         return hub.fetch(str(model))
-    if Path(model).exists():
-        return Path(model)
+    path = Path(os.path.expanduser(model))
+    if path.exists():
+        return path
     known = bundled_models()
     if model in known:
         return known[str(model)]

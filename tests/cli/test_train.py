@@ -201,11 +201,47 @@ def test_dry_run_says_what_it_costs_and_touches_nothing(unclip: RunCli, recipe: 
     assert not list(Path().iterdir())
 
 
-def test_dry_run_of_the_paper_needs_neither_its_data_nor_its_machines(unclip: RunCli) -> None:
+def test_dry_run_of_the_paper_says_what_it_costs_and_that_its_data_are_not_here(
+    unclip: RunCli,
+) -> None:
     done = unclip("train", "dalle2", "--dry-run", "--stage", "upsampler_1024")
-    assert done.code == 0, done.err
+    done.fails(1, "no dataset folder at")
     assert "283 M" in done.out
     assert not list(Path().iterdir())
+
+
+def test_dry_run_fails_as_training_would_where_the_data_are_not_there(
+    unclip: RunCli, recipe: Path, dataset: Path
+) -> None:
+    missing = ["--set", "data.path=nowhere"]
+    unclip("train", recipe, "--dry-run", *missing).fails(1, "no dataset folder at nowhere")
+    (dataset / "red.png").write_bytes(b"")
+    unclip("train", recipe, "--dry-run").fails(1, "red.png", "is empty")
+
+
+def test_what_of_the_data_is_not_used_is_said(unclip: RunCli, recipe: Path, dataset: Path) -> None:
+    (dataset / "red.txt").rename(dataset / "rde.txt")
+    (dataset / "grey.txt").unlink()
+    said = [
+        f"unclip: warning: 2 pictures have no caption: {dataset / 'grey.png'} and others",
+        f"unclip: warning: 1 text file has no picture: {dataset / 'rde.txt'}",
+    ]
+    assert unclip("train", recipe, "--dry-run").err.splitlines() == said
+    assert unclip("train", recipe, "--stage", "clip").err.splitlines() == said
+
+
+def test_a_recipe_s_home_and_its_byte_order_mark(
+    unclip: RunCli, recipe: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(dataset.parent))
+    text = recipe.read_text().replace(str(dataset), f"~/{dataset.name}")
+    assert "~/" in text
+    recipe.write_text(text, encoding="utf-8-sig")
+    assert unclip("train", recipe, "--stage", "clip").code == 0
+    written = json.loads(Path("runs/little/recipe.json").read_text())
+    assert written["data"]["path"] == f"~/{dataset.name}"
+    again = ["--set", "stages.clip.from=~/here/runs/little/model", "--out", "again"]
+    assert unclip("train", recipe, *again, "--stage", "clip").code == 0
 
 
 @pytest.mark.parametrize(
@@ -215,6 +251,7 @@ def test_dry_run_of_the_paper_needs_neither_its_data_nor_its_machines(unclip: Ru
         (["--set", "stages.clip.train.steps=no"], ["stages.clip.train.steps", "'no'"]),
         (["--set", "nam=x"], ["'nam'", "'name'"]),
         (["--set", "data.pth=x"], ["data.pth", "'path'"]),
+        (["--set", "data.path=~nobody-of-this-name/x"], ["data", "~nobody-of-this-name"]),
         (["--set", "data.source=foldr"], ["foldr", "'folder'"]),
         (["--set", "tokenizer.context=9"], ["context", "tokenizer.context, 9", "got 8"]),
         (

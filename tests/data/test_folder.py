@@ -121,7 +121,7 @@ def test_pictures_in_subfolders_and_without_captions(pictures: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("file_name,caption\na.png,a\n", "line 2: 'file_name' and 'text'"),
+        ("file_name,caption\na.png,a\n", "line 1: 'file_name' and 'text' .* file_name, caption"),
         ("file_name,text\nb.png,a\n", r"line 2: there is no picture .*b\.png"),
         ("file_name,text\na.png,\n", "holds no captions"),
     ],
@@ -182,6 +182,8 @@ def test_summary_of_a_folder(pictures: Path) -> None:
         "kind": "folder of pictures",
         "pictures": 10,
         "captions": 10,
+        "without caption": 0,
+        "without picture": 0,
         "different words": 11,
         "formats": {".png": 10},
     }

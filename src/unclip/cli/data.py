@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import OutputError, UsageError
-from ._terminal import counting_progress, say
+from ._terminal import complain, counting_progress, say
 
 if TYPE_CHECKING:
     from ..data import Source
@@ -108,9 +108,11 @@ def inspect(
     path = output or Path(f"{folder.resolve().name}-sheet.png")
     format_of(path)
     check_writable(path)
-    counts = summary(folder)
-    save(contact_sheet(_source(folder, size), rows, columns, seed), path)
+    counts, source = summary(folder), _source(folder, size)
+    save(contact_sheet(source, rows, columns, seed), path)
     _print(counts)
+    for note in source.notes():
+        complain(note, "warning")
     say(f"{path}: {rows * columns} samples of {size}×{size}")
 
 

@@ -18,11 +18,9 @@ import typer
 
 from ..errors import Cancelled, UsageError, nearest
 from ._options import Device
-from ._terminal import console, duration, say, si, size
+from ._terminal import complain, console, duration, say, si, size
 
 if TYPE_CHECKING:
-    import torch
-
     from ..train.budget import Stint
     from ..train.cost import Estimate
     from ..train.recipe import Recipe
@@ -105,13 +103,13 @@ def train(
     loaded = load_recipe(recipe, [*(assignments or []), *_allowed(budget)])
     names = _chosen(loaded, stage or [])
     where = pick_device(device)
+    run = Run(loaded, out or Path("runs") / loaded.name, where)
     if dry_run:
-        _dry_run(loaded, [name for name in names if not loaded.is_frozen(name)], where)
+        _dry_run(run, [name for name in names if not loaded.is_frozen(name)])
         return
     if minutes is not None and minutes <= 0:
         raise UsageError(f"--minutes must be above 0, got {minutes:g}")
-    run = Run(loaded, out or Path("runs") / loaded.name, where)
-    run.check()
+    _check(run)
     run.begin(resume)
     again = _command(recipe, assignments or [], stage or [], out, device)
     deadline = None if minutes is None else started + 60 * minutes
@@ -248,20 +246,31 @@ def stop_on_signal() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def _dry_run(recipe: Recipe, names: Sequence[str], device: torch.device) -> None:
-    """Say what training these stages would cost, or what a budget would give them."""
+def _check(run: Run) -> None:
+    """Find faults before any work, and say what of the data will not be used."""
+    for note in run.check().notes():
+        complain(note, "warning")
+
+
+def _dry_run(run: Run, names: Sequence[str]) -> None:
+    """Say what training these stages would cost, or what a budget would give them.
+
+    Raises:
+        UnclipError: training could not begin. What needs no data has been said by then.
+    """
     from ..device import describe
     from ..train import budget
     from ..train.cost import estimate
     from ..train.run import Run
 
+    recipe, device = run.recipe, run.device
     if recipe.budget is None:
         _print(estimate(recipe, names, device))
+        _check(run)
         return
+    _check(run)
     with TemporaryDirectory() as folder:
-        run = Run(recipe, Path(folder), device)
-        run.check()
-        _print_plan(budget.plan(run, names))
+        _print_plan(budget.plan(Run(recipe, Path(folder), device), names))
     say(f"Of {duration(60 * recipe.budget)} on {describe(device)}, measured just now. A stage is")
     say("measured again when it begins; what it leaves or overruns is shared by those after it.")
 

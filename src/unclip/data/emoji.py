@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect
 from collections.abc import Iterator
 from itertools import accumulate
-from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
@@ -44,7 +43,7 @@ class EmojiConfig(config.Config):
     often each comes (relative weights).
     """
 
-    path: Path
+    path: config.UserPath
     vocabulary: Literal["everyday", "all"] = "all"
     nouns: tuple[str, ...] = ()
     styles: tuple[str, ...] = ()

@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from .corpus import Corpus
-from .folder import read_pairs
+from .listing import listing
 from .source import Source
 
 _CELL = 144  # pixels for one picture on the sheet
@@ -67,12 +67,16 @@ def _of_corpus(path: Path) -> dict[str, Any]:
 
 
 def _of_folder(path: Path) -> dict[str, Any]:
-    pairs = read_pairs(path)
-    captions = [caption for _, several in pairs for caption in several]
+    found = listing(path)
+    captions = [caption for _, several in found.pairs for caption in several]
     return {
         "kind": "folder of pictures",
-        "pictures": len(pairs),
+        "pictures": len(found.pairs),
         "captions": len(captions),
+        "without caption": len(found.uncaptioned),
+        "without picture": len(found.unpictured),
         "different words": len({word for caption in captions for word in caption.lower().split()}),
-        "formats": dict(Counter(picture.suffix.lower() for picture, _ in pairs).most_common()),
+        "formats": dict(
+            Counter(picture.suffix.lower() for picture, _ in found.pairs).most_common()
+        ),
     }

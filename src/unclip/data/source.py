@@ -43,6 +43,10 @@ class Source(ABC):
     def captions(self, count: int) -> Iterator[str]:
         """`count` captions as the stream would give them, without making pictures."""
 
+    def notes(self) -> list[str]:
+        """What a person should know of these data before training on them, a line each."""
+        return []
+
     def shard(self, index: int, count: int, block: int = 1) -> Self:
         """A view of this stream for consumer `index` of `count`.
 

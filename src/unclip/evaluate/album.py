@@ -18,8 +18,9 @@ from torch.nn import functional as F
 
 from ..data._picture import read_square
 from ..data.emoji import EmojiScenes
-from ..data.folder import PICTURES
+from ..data.listing import pictures_in as listed
 from ..errors import DataError
+from ..images import SUFFIXES
 
 Bytes = NDArray[np.uint8]
 OnProgress = Callable[[int, int], None]
@@ -148,9 +149,9 @@ def pictures_in(folder: Path) -> list[Path]:
     """The pictures of a folder, with captions or without. Raises DataError where there are none."""
     if not folder.is_dir():
         raise DataError(f"no folder of pictures at {folder}")
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
+    found = listed(folder)
     if not found:
-        raise DataError(f"{folder} holds no pictures (looked for {', '.join(PICTURES)})")
+        raise DataError(f"{folder} holds no pictures (looked for {', '.join(SUFFIXES)})")
     return found
 
 

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from ..config import read_toml
 from ..data.emoji import EmojiConfig, EmojiScenes
-from ..data.folder import read_pairs
+from ..data.listing import listing
 from ..data.source import Source
 from ..errors import DataError, UsageError
+from ..files import text_of
 from ..pipeline import Pipeline
 from . import album
 from .album import Album, OnProgress
@@ -81,12 +82,12 @@ def recipe_data(pipe: Pipeline, where: Path | None, recipe: Path | None) -> dict
         return {}
     if recipe.suffix == ".json":
         try:
-            values = json.loads(recipe.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            values = json.loads(text_of(recipe))
+        except (OSError, ValueError, RecursionError) as error:
             raise UsageError(f"cannot read {recipe}: {error}") from None
     else:
         values = read_toml(recipe)
-    data = values.get("data")
+    data = values.get("data") if isinstance(values, dict) else None
     if not isinstance(data, dict):
         raise UsageError(f"{recipe} is no recipe: it has no [data]")
     return data
@@ -150,7 +151,7 @@ def folder_ground(
     Raises:
         DataError: no pictures, no captions, or more than 1 % of them unreadable.
     """
-    pairs = read_pairs(path)
+    pairs = listing(path).pairs
     order = np.random.default_rng((seed, 5)).permutation(len(pairs))
     files = [(pairs[at][0], pairs[at][1][0]) for at in order]
     half = min(sizes.pictures, len(files) // 2)

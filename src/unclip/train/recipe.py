@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -259,7 +260,7 @@ def load_recipe(path: str | Path, assignments: Sequence[str] = ()) -> Recipe:
     Raises:
         UsageError: no such file or preset, or a setting that is unknown or out of range.
     """
-    file = Path(path)
+    file = Path(os.path.expanduser(path))
     if not file.is_file() and file.name == str(path):  # a mistyped path is no preset's name
         file = PRESETS / f"{path}.toml"
     if not file.is_file():

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from ..checkpoints import native
+from ..data import Source
 from ..errors import OutputError, TrainingError, UsageError
 from ..files import write_json, write_text
 from ..loading import plan
@@ -44,8 +45,8 @@ class Run:
         """The model folder."""
         return self.folder / "model"
 
-    def check(self) -> None:
-        """Find faults before anything is written.
+    def check(self) -> Source:
+        """Find faults before anything is written, and return the data, which are there.
 
         Raises:
             UsageError: a network cannot be built from its configuration, or an upsampler enlarges
@@ -64,7 +65,7 @@ class Run:
                     f"pictures of the stage before it, got {wanted}"
                 )
             drawn = stage.image_size if "image" in stage.produces else drawn
-        self.recipe.source(64)
+        return self.recipe.source(64)
 
     def begin(self, resume: bool) -> None:
         """Make the folder, or check that it may be gone on with.

@@ -1,0 +1,168 @@
+"""Reading captions: a text file beside a picture, and tables of many, in CSV or JSON lines."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from ..errors import DataError, nearest, shown
+from ..files import text_of
+
+TABLES = ("captions.csv", "captions.jsonl", "metadata.csv", "metadata.jsonl")
+COLUMNS = ("file_name", "text")
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_LINES = re.compile(r"\r\n|\r|\n")
+
+
+class Row(NamedTuple):
+    """A row of a table: its line, the picture's path from the table on, and a caption."""
+
+    line: int
+    picture: str
+    caption: str
+
+
+def captions_of(file: Path) -> tuple[str, ...]:
+    """The captions of a text file, one a line, without the space around them.
+
+    Raises:
+        DataError: it cannot be read, or is no UTF-8.
+    """
+    lines = (line.strip() for line in _LINES.split(_text(file)))
+    return tuple(line for line in lines if line)
+
+
+def rows_of(table: Path, pictures: Collection[str] = ()) -> Iterator[Row]:
+    """The rows of a CSV or JSON-lines table.
+
+    Args:
+        table: its columns are `file_name` and `text`, in any order and beside any others.
+        pictures: names that the rows may begin with; where one does inside a quoted text, a
+            quote was left open.
+
+    Raises:
+        DataError: it cannot be read or does not keep to its format (the message gives the line),
+            or it names a file outside its folder.
+    """
+    read = _csv if table.suffix.lower() == ".csv" else _json_lines
+    for line, values in read(table, pictures):
+        where = f"{shown(table)}, line {line}"
+        name, caption = values.get("file_name"), values.get("text")
+        caption = "" if caption is None else caption
+        if not (isinstance(name, str) and isinstance(caption, str) and "text" in values):
+            raise DataError(f"{where}: 'file_name' and 'text' are both needed, as text")
+        if not (name + caption).isascii() and _SURROGATE.search(name + caption):
+            raise DataError(f"{where}: half of a character (a lone surrogate, as in \\ud83d)")
+        yield Row(line, _inside(name, where), caption)
+
+
+def _inside(name: str, where: str) -> str:
+    """A file's name, cleaned of detours. Raises DataError where it leaves the table's folder."""
+    clean = os.path.normpath(name) if name.strip() else ""
+    if not clean or clean == ".":
+        raise DataError(f"{where}: 'file_name' is empty")
+    if os.path.isabs(clean) or os.path.splitdrive(clean)[0] or clean.split(os.sep)[0] == "..":
+        raise DataError(
+            f"{where}: {name!r} lies outside the table's folder; give names from that folder on"
+        )
+    return clean
+
+
+def _text(file: Path) -> str:
+    try:
+        return text_of(file)
+    except OSError as error:
+        raise DataError(f"cannot read {shown(file)}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise DataError(f"cannot read {shown(file)}: {error}") from None
+
+
+def _csv(table: Path, pictures: Collection[str]) -> Iterator[tuple[int, Mapping[str, object]]]:
+    """(first line, values by column) of every row that is not blank (RFC 4180)."""
+    columns: list[str] = []
+    for line, row in _csv_rows(table):
+        where = f"{shown(table)}, line {line}"
+        if not any(field.strip() for field in row):
+            continue
+        if not columns:
+            columns = _columns(row, where)
+            continue
+        if len(row) != len(columns):
+            raise DataError(
+                f"{where}: {_fields(len(row))} where the columns are {len(columns)} "
+                f"({', '.join(columns)}); a text that holds a comma stands in quotes"
+            )
+        _check_quotes(row, pictures, where)
+        yield line, dict(zip(columns, row, strict=True))
+
+
+def _fields(count: int) -> str:
+    return "1 field" if count == 1 else f"{count} fields"
+
+
+def _csv_rows(table: Path) -> Iterator[tuple[int, list[str]]]:
+    """(first line, fields) of every row. Raises DataError."""
+    reader = csv.reader(io.StringIO(_text(table), newline=""), strict=True)
+    line = 1
+    try:
+        for row in reader:
+            yield line, row
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(
+            f"{shown(table)}, line {line}: {error}; a quote that opens a text has to close it, "
+            'and inside it is written twice ("")'
+        ) from None
+
+
+def _columns(row: list[str], where: str) -> list[str]:
+    """The names of the columns, in small letters. Raises DataError."""
+    columns = [name.strip().lower() for name in row]
+    mark = next((mark for mark in ";\t|" if mark in row[0]), None)
+    if len(row) == 1 and mark is not None:
+        raise DataError(f"{where}: its columns are parted by {mark!r}; save it with commas")
+    for name in COLUMNS:
+        if columns.count(name) != 1:
+            found = f"there are: {', '.join(columns)}{nearest(name, columns)}"
+            several = f"two columns are called '{name}'" if name in columns else found
+            raise DataError(f"{where}: 'file_name' and 'text' are both needed, once; {several}")
+    return columns
+
+
+def _check_quotes(row: list[str], pictures: Collection[str], where: str) -> None:
+    """Raise DataError where a text goes on into what looks like rows of their own."""
+    for field in row:
+        for text in _LINES.split(field)[1:]:
+            name = text.partition(",")[0].strip('"')
+            if name in pictures:
+                raise DataError(f"{where}: the quote that opens here goes on over the row {name!r}")
+
+
+def _json_lines(
+    table: Path, pictures: Collection[str]
+) -> Iterator[tuple[int, Mapping[str, object]]]:
+    """(line, values) of every line that is not blank; of all that end lines, only \\n does here."""
+    for line, text in enumerate(_text(table).split("\n"), start=1):
+        if not text.strip():
+            continue
+        try:
+            value = json.loads(text, object_pairs_hook=_once)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{shown(table)}, line {line} is not JSON: {error}") from None
+        values = value if isinstance(value, dict) else {}
+        yield line, {**{name.strip().lower(): one for name, one in values.items()}, **values}
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        twice = next(name for name, _ in pairs if [one for one, _ in pairs].count(name) > 1)
+        raise ValueError(f"{twice!r} stands twice")
+    return values

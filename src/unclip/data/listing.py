@@ -1,0 +1,203 @@
+"""Which pictures of a folder belong to which captions, and what belongs to nothing."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..errors import DataError, shown
+from ..images import SUFFIXES
+from ._tables import TABLES, captions_of, rows_of
+
+Pair = tuple[Path, tuple[str, ...]]
+"""A picture and its captions."""
+
+Names = Mapping[str, list[Path]]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a folder of pictures holds, in the order of names.
+
+    Args:
+        pairs: pictures with their captions.
+        uncaptioned: pictures without one.
+        unpictured: text files without a picture.
+        links: folders that are links, which are not followed.
+    """
+
+    pairs: tuple[Pair, ...]
+    uncaptioned: tuple[Path, ...] = ()
+    unpictured: tuple[Path, ...] = ()
+    links: tuple[Path, ...] = ()
+
+    def notes(self) -> list[str]:
+        """What is left out, a line a kind; empty where nothing is."""
+        kinds = (
+            (self.uncaptioned, "picture has no caption", "pictures have no caption"),
+            (self.unpictured, "text file has no picture", "text files have no picture"),
+            (self.links, "folder is a link, not followed", "folders are links, not followed"),
+        )
+        return [
+            f"{len(files)} {one if len(files) == 1 else several}: "
+            f"{shown(files[0])}{' and others' if len(files) > 1 else ''}"
+            for files, one, several in kinds
+            if files
+        ]
+
+
+def listing(folder: Path) -> Listing:
+    """Read a folder with `name.txt` beside `name.png`, or with one of `TABLES`.
+
+    Hidden files and folders are left alone. Where no name fits to the letter, capitals count as
+    small letters, and the two ways in which Unicode writes an accent as the same.
+
+    Raises:
+        DataError: there is no folder, no picture or no caption; two files claim the same place; a
+            caption cannot be read; a picture is missing or empty.
+    """
+    if not folder.is_dir():
+        raise DataError(f"no dataset folder at {folder}")
+    files, links = _files(folder)
+    pictures = [path for path in files if is_picture(path)]
+    tables = [path for path in files if path.parent == folder and path.name.lower() in TABLES]
+    if len(tables) > 1:
+        names = " and ".join(shown(table) for table in tables)
+        raise DataError(f"{names} are both tables of captions: keep one of them")
+    if not tables and not pictures:
+        raise DataError(f"{folder} holds no pictures (looked for {', '.join(SUFFIXES)})")
+    found = _of_table(tables[0], pictures) if tables else _of_texts(pictures, files)
+    if not found.pairs:
+        raise DataError(_no_captions(folder, tables, pictures))
+    for picture, _ in found.pairs:
+        _check_filled(picture)
+    return replace(found, links=tuple(links))
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The pictures of a folder that are not hidden, with captions or without, sorted.
+
+    Raises:
+        DataError: the folder, or one inside, cannot be read.
+    """
+    return [path for path in _files(folder)[0] if is_picture(path)]
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file's name ends as a picture's."""
+    return path.suffix.lower() in SUFFIXES
+
+
+def _no_captions(folder: Path, tables: list[Path], pictures: list[Path]) -> str:
+    if tables:
+        return f"{shown(tables[0])} holds no captions"
+    return (
+        f"{folder} holds {len(pictures)} pictures but no captions "
+        f"(looked for {pictures[0].stem}.txt and the like, and for {', '.join(TABLES)})"
+    )
+
+
+def _check_filled(picture: Path) -> None:
+    """Raise DataError where a picture is empty or not there."""
+    try:
+        size = picture.stat().st_size
+    except OSError as error:
+        raise DataError(f"cannot read {shown(picture)}: {error.strerror or error}") from None
+    if size == 0:
+        raise DataError(f"cannot read {shown(picture)}: it is empty")
+
+
+def _files(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Every file below a folder, and the folders that are links; nothing hidden; sorted."""
+    files: list[Path] = []
+    links: list[Path] = []
+    waiting = [folder]
+    while waiting:
+        inside = waiting.pop()
+        try:
+            with os.scandir(inside) as entries:
+                seen = [entry for entry in entries if not entry.name.startswith(".")]
+        except OSError as error:
+            raise DataError(f"cannot read {shown(inside)}: {error.strerror or error}") from None
+        for entry in seen:
+            path = inside / entry.name
+            if entry.is_dir():
+                (links if entry.is_symlink() else waiting).append(path)
+            elif entry.is_file() or entry.is_symlink():  # a link to nothing is found out later
+                files.append(path)
+    return sorted(files), sorted(links)
+
+
+def _alike(name: str) -> str:
+    """What names have in common that are the same on some file systems."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def _by(names: Iterable[tuple[str, Path]]) -> Names:
+    found: dict[str, list[Path]] = defaultdict(list)
+    for name, path in names:
+        found[name].append(path)
+    return found
+
+
+def _stem(path: Path) -> str:
+    return str(path.with_suffix(""))
+
+
+def _of_texts(pictures: list[Path], files: list[Path]) -> Listing:
+    """Pictures with the text files beside them."""
+    texts = [path for path in files if path.suffix.lower() == ".txt"]
+    exact = _by((_stem(text), text) for text in texts)
+    owned = {_stem(picture) for picture in pictures}
+    free = _by((_alike(_stem(text)), text) for text in texts if _stem(text) not in owned)
+    claims: dict[Path, Path] = {}
+    pairs: list[Pair] = []
+    for picture in pictures:
+        text = _one(exact.get(_stem(picture)) or free.get(_alike(_stem(picture)), []), picture)
+        if text is None:
+            continue
+        first = claims.setdefault(text, picture)
+        if _stem(first) != _stem(picture):
+            raise DataError(
+                f"{shown(text)} may belong to {shown(first)} or to {shown(picture)}: "
+                "give each a text file of its own name"
+            )
+        pairs.append((picture, captions_of(text)))
+    captioned = tuple(pair for pair in pairs if pair[1])
+    return Listing(captioned, _left(pictures, captioned), _left(texts, ((t, ()) for t in claims)))
+
+
+def _of_table(table: Path, pictures: list[Path]) -> Listing:
+    """Pictures with the rows of a table."""
+    alike = _by((_alike(str(picture)), picture) for picture in pictures)
+    found: dict[Path, list[str]] = {}
+    names = {os.path.relpath(picture, table.parent) for picture in pictures}
+    for row in rows_of(table, names):
+        picture = table.parent / row.picture
+        if not picture.is_file():
+            where = f"{shown(table)}, line {row.line}"
+            near = _one(alike.get(_alike(str(picture)), []), picture, where + ": ")
+            if near is None:
+                hint = "; write / between folders" if "\\" in row.picture else ""
+                raise DataError(f"{where}: there is no picture {shown(picture)}{hint}")
+            picture = near
+        if row.caption.strip():
+            found.setdefault(picture, []).append(row.caption)
+    pairs = tuple((picture, tuple(captions)) for picture, captions in sorted(found.items()))
+    return Listing(pairs, _left(pictures, pairs))
+
+
+def _one(paths: list[Path], picture: Path, where: str = "") -> Path | None:
+    if len(paths) > 1:
+        names = " and ".join(shown(path) for path in paths)
+        raise DataError(f"{where}{names} both fit the name {shown(picture)}: keep one of them")
+    return paths[0] if paths else None
+
+
+def _left(files: list[Path], taken: Iterable[tuple[Path, object]]) -> tuple[Path, ...]:
+    used = {path for path, _ in taken}
+    return tuple(path for path in files if path not in used)
