@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
-from unclip.config import Config, override, read_toml
+from unclip.config import Config, UserPath, override, read_toml
 from unclip.errors import UsageError, nearest
 
 
@@ -137,6 +137,27 @@ def test_read_toml_names_the_file_and_the_line(tmp_path: Path) -> None:
     bad.write_bytes(b"\xff\xfe")
     with pytest.raises(UsageError, match=r"bad\.toml is not valid TOML"):
         read_toml(bad)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_toml(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text("steps = 3\n", encoding="utf-8-sig")
+    assert read_toml(path) == {"steps": 3}
+    path.write_text("steps = 3\n", encoding="utf-16")
+    with pytest.raises(UsageError, match=r"recipe\.toml is not valid TOML: it is UTF-16"):
+        read_toml(path)
+
+
+class Somewhere(Config):
+    path: UserPath
+
+
+def test_a_path_may_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Somewhere.parse({"path": "~/data"}).path == tmp_path / "data"
+    assert Somewhere.parse({"path": "a~/~"}).path == Path("a~/~")
+    with pytest.raises(UsageError, match=r"'path': nobody here has a home .*'~no-such-person'"):
+        Somewhere.parse({"path": "~no-such-person/x"})
 
 
 def test_nearest() -> None:

@@ -1,5 +1,6 @@
 """Nothing half-written is ever seen, and nothing stray stays behind."""
 
+import codecs
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from unclip.errors import OutputError
-from unclip.files import atomic_file, atomic_folder, write_json, write_text
+from unclip.files import atomic_file, atomic_folder, text_of, write_json, write_text
 
 Atomic = Callable[[Path], AbstractContextManager[Path]]
 BOTH = pytest.mark.parametrize("atomic", [atomic_file, atomic_folder])
@@ -144,3 +145,27 @@ def test_json_that_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None
         write_json(tmp_path / "a.json", {"key": object()})
     assert json.loads((tmp_path / "a.json").read_text()) == 1
     assert names(tmp_path) == ["a.json"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_text_is_utf_8_with_a_mark_or_without(tmp_path: Path, encoding: str) -> None:
+    text = "\r\né\u2028\x85\n\ufeffσ"
+    (tmp_path / "a.txt").write_bytes(text.encode(encoding))
+    assert text_of(tmp_path / "a.txt") == text
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("a".encode("utf-16"), "it is UTF-16: save it as UTF-8"),
+        (codecs.BOM_UTF16_BE + "a".encode("utf-16-be"), "it is UTF-16"),
+        ("a".encode("utf-32"), "it is UTF-32"),
+        ("one\ntwo".encode("utf-16-le"), "line 1 holds a NUL byte"),
+        (b"one\ntwo\nth\xe9", r"line 3 is not UTF-8 \(byte 0xe9\)"),
+        (b"one\n\xed\xa0\xbd", "line 2 is not UTF-8"),  # half of a character
+    ],
+)
+def test_what_is_no_utf_8_is_named_with_its_line(tmp_path: Path, data: bytes, message: str) -> None:
+    (tmp_path / "a.txt").write_bytes(data)
+    with pytest.raises(ValueError, match=f"^{message}"):
+        text_of(tmp_path / "a.txt")

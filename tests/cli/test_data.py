@@ -58,6 +58,20 @@ def test_a_folder_of_pictures(unclip: RunCli, dataset: Path) -> None:
     assert done.code == 0, done.err
     assert f"{'pictures:':<16} 4\n" in done.out
     assert Path("sheet.png").is_file()
+    assert "without caption: 0\n" in done.out and not done.err
+
+
+def test_what_training_would_not_use_is_counted_and_named(unclip: RunCli, dataset: Path) -> None:
+    (dataset / "red.txt").rename(dataset / "rde.txt")
+    (dataset / "._red.txt").write_bytes(b"\xff")
+    done = unclip("data", "inspect", dataset, "-o", "sheet.png", "--size", 16)
+    assert done.code == 0, done.err
+    assert "pictures:        3\n" in done.out
+    assert "without caption: 1\nwithout picture: 1\n" in done.out
+    assert done.err.splitlines() == [
+        f"unclip: warning: 1 picture has no caption: {dataset / 'red.png'}",
+        f"unclip: warning: 1 text file has no picture: {dataset / 'rde.txt'}",
+    ]
 
 
 @pytest.mark.parametrize(

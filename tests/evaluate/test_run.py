@@ -284,6 +284,12 @@ def test_a_recipe_is_found(pipe: Pipeline, tmp_path: Path) -> None:
     bundled = Pipeline(pipe.tokenizer, pipe.stages, "emoji-cpu")
     preset = read_toml(ground.PRESETS / "emoji-cpu.toml")
     assert ground.recipe_data(bundled, None, None) == preset["data"]
+    (tmp_path / "recipe.json").write_text('{"data": {}}', encoding="utf-8-sig")
+    assert ground.recipe_data(pipe, tmp_path / "model", None) == {}
+    for text in ("null", "[" * 100_000, "<html>"):
+        (tmp_path / "recipe.json").write_text(text)
+        with pytest.raises(UsageError, match=r"recipe\.json"):
+            ground.recipe_data(pipe, tmp_path / "model", None)
     (tmp_path / "wrong.toml").write_text("name = 1\n")
     with pytest.raises(UsageError, match=r"wrong.toml is no recipe"):
         ground.recipe_data(pipe, None, tmp_path / "wrong.toml")

@@ -125,9 +125,11 @@ def _files(folder: Path) -> tuple[list[Path], list[Path]]:
             raise DataError(f"cannot read {shown(inside)}: {error.strerror or error}") from None
         for entry in seen:
             path = inside / entry.name
-            if entry.is_dir():
-                (links if entry.is_symlink() else waiting).append(path)
-            elif entry.is_file() or entry.is_symlink():  # a link to nothing is found out later
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(path)
+            elif entry.is_symlink() and path.is_dir():
+                links.append(path)
+            elif entry.is_symlink() or entry.is_file():  # a link to nothing is found out later
                 files.append(path)
     return sorted(files), sorted(links)
 
