@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 
-from unclip.images import read_image, read_image_and_record, read_rgba
+from unclip.errors import UsageError
+from unclip.images import _metadata, read_image, read_image_and_record, read_rgba
 from unclip.images._formats import DAMAGE
 
 ANCILLARY = (
@@ -263,6 +264,29 @@ def test_a_resolution_that_is_no_number_does_not_spoil_a_tiff() -> None:
     data = saved("TIFF", tiffinfo=tags)
     assert refused_by_pillow(TiffImagePlugin.TiffImageFile, data)
     assert same(data)
+
+
+def test_a_file_of_millions_of_parts_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_metadata, "MAX_PARTS", 1000)
+    assert same(with_chunks(*[chunk(b"prVt", b"")] * 900))
+    for data in (with_chunks(*[chunk(b"prVt", b"")] * 1100), b"\xff\xd8" + b"\xff" * 2000):
+        with pytest.raises(UsageError, match=r"damaged or unusual .more than 1,000 parts"):
+            read_image(data)
+
+
+def test_only_so_many_texts_are_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """16 KB unpack to 16 MB: a file could hold thousands."""
+    bomb = chunk(b"zTXt", b"unclip\0\0" + HUGE[:-4])
+    unpacked: list[int] = []
+    inflated = _metadata._inflated
+
+    def counted(data: bytes) -> bytes:
+        unpacked.append(len(data))
+        return inflated(data)
+
+    monkeypatch.setattr(_metadata, "_inflated", counted)
+    assert same(with_chunks(*[bomb] * 200))
+    assert len(unpacked) == 64
 
 
 def test_transparency_is_read_with_the_colours() -> None:

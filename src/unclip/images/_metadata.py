@@ -11,8 +11,7 @@ import io
 import struct
 import zlib
 from bisect import bisect_right
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from itertools import accumulate
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -25,6 +24,10 @@ Info = dict[str, str | bytes]
 MAX_METADATA = 16 * 2**20
 """Bytes of a profile or a text; larger ones are as good as none."""
 
+MAX_PARTS = 1_000_000
+"""Chunks or segments of a file; a picture of 64 million pixels needs a tenth of that."""
+
+_MAX_NOTES = 64  # that are unpacked, sound or not
 _TEXTS = (b"unclip", b"XML:com.adobe.xmp", b"Raw profile type exif")
 _JPEG_XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _JPEG_ICC = b"ICC_PROFILE\0"
@@ -40,11 +43,22 @@ def parted(kind: str, file: BinaryIO) -> tuple[BinaryIO, Info]:
     Args:
         kind: a format's name, as in `FORMATS`.
         file: can be read in any order.
+
+    Raises:
+        ValueError: it has more than `MAX_PARTS`.
     """
     part = _PARTED.get(kind)
     if part is None:
         return file, {}
-    stretches, info = part(file, file.seek(0, io.SEEK_END))
+    stretches: list[Stretch] = []
+    info: Info = {}
+    for number, (start, end) in enumerate(part(file, file.seek(0, io.SEEK_END), info)):
+        if number == MAX_PARTS:
+            raise ValueError(f"more than {MAX_PARTS:,} parts")
+        if stretches and stretches[-1][1] == start:
+            stretches[-1] = (stretches[-1][0], end)
+        elif start < end:
+            stretches.append((start, end))
     return cast(BinaryIO, io.BufferedReader(_Spliced(file, stretches))), info
 
 
@@ -78,16 +92,13 @@ class _Spliced(io.RawIOBase):
         return len(data)
 
 
-def _add(stretches: list[Stretch], start: int, end: int) -> None:
-    if stretches[-1][1] == start:
-        stretches[-1] = (stretches[-1][0], end)
-    elif start < end:
-        stretches.append((start, end))
+def _png(file: BinaryIO, end: int, info: Info) -> Iterator[Stretch]:
+    """Critical chunks and transparency, without which the pixels are others (PNG 3.0, 5.4).
 
-
-def _png(file: BinaryIO, end: int) -> tuple[list[Stretch], Info]:
-    """Critical chunks and transparency, without which the pixels are others (PNG 3.0, 5.4)."""
-    stretches, info, at = [(0, 8)], Info(), 8
+    Of a chunk that is left out, an empty stretch.
+    """
+    yield 0, 8
+    at, notes = 8, 0
     while at + 8 <= end:
         file.seek(at)
         length, name = struct.unpack(">I4s", file.read(8))
@@ -95,18 +106,25 @@ def _png(file: BinaryIO, end: int) -> tuple[list[Stretch], Info]:
         ancillary = bool(name[0] & 32) and name != b"tRNS"
         if not name.isalpha() or (after > end and not ancillary):
             break
-        if not ancillary:
-            _add(stretches, at, after)
-        elif name in _PNG_NOTES and length <= MAX_METADATA and after <= end:
-            data, check = file.read(length), file.read(4)
-            if zlib.crc32(name + data) == int.from_bytes(check):
-                with suppress(ValueError, zlib.error):
-                    info |= _PNG_NOTES[name](data)
+        yield at, at if ancillary else after
+        if name in _PNG_NOTES and length <= MAX_METADATA and after <= end and notes < _MAX_NOTES:
+            notes += _png_note(name, file.read(length), file.read(4), info)
         at = min(after, end)
         if name == b"IEND":
             break
-    _add(stretches, at, end)  # whatever it is, Pillow's to judge
-    return stretches, info
+    yield at, end  # whatever it is, Pillow's to judge
+
+
+def _png_note(name: bytes, data: bytes, check: bytes, info: Info) -> bool:
+    """Add what a chunk tells, if it is sound. False where it was not even of interest."""
+    if zlib.crc32(name + data) != int.from_bytes(check):
+        return False
+    try:
+        found = _PNG_NOTES[name](data)
+    except (ValueError, zlib.error):
+        return True
+    info.update(found)
+    return bool(found)
 
 
 def _iccp(data: bytes) -> Info:
@@ -154,32 +172,28 @@ _PNG_NOTES: dict[bytes, Callable[[bytes], Info]] = {
 }
 
 
-def _jpeg(file: BinaryIO, end: int) -> tuple[list[Stretch], Info]:
+def _jpeg(file: BinaryIO, end: int, info: Info) -> Iterator[Stretch]:
     """All but the application's segments and comments before the first scan (T.81, B.1.1)."""
-    stretches, info, at = [(0, 2)], Info(), 2
-    profile: list[bytes] = []
+    yield 0, 2
+    at, profile = 2, list[bytes]()
     while True:
         file.seek(at)
         head = file.read(4)
         if head[:2] == b"\xff\xff":  # padding
+            yield at, at
             at += 1
             continue
         if len(head) < 4 or head[0] != 255 or head[1] < 0xC0 or 0xD0 <= head[1] <= 0xDA:
             break
         after = at + 2 + max(2, int.from_bytes(head[2:]))
-        if head[1] < 0xE0:
-            _add(stretches, at, after)
-        else:
-            data = file.read(after - at - 4)
-            if _tells_colours(head[1], data):
-                _add(stretches, at, after)
-            _jpeg_note(head[1], data, info, profile)
+        data = file.read(after - at - 4) if head[1] >= 0xE0 else b""
+        yield at, after if head[1] < 0xE0 or _tells_colours(head[1], data) else at
+        _jpeg_note(head[1], data, info, profile)
         at = after
-    _add(stretches, at, end)
+    yield at, end
     profile.sort()  # by number, then follows how many there are
     if profile and profile[0][1] == len(profile):
         info["icc_profile"] = b"".join(part[2:] for part in profile)
-    return stretches, info
 
 
 def _tells_colours(marker: int, data: bytes) -> bool:
