@@ -128,6 +128,18 @@ def test_a_table_s_missing_picture_is_named_with_its_line(tmp_path: Path) -> Non
         listing(table(tmp_path, ("sub\\a.png", "one")))
     with pytest.raises(DataError, match=r"line 1: there is no picture '.*a\\x00b\.png'"):
         listing(table(tmp_path, ("a\0b.png", "one")))
+    with pytest.raises(DataError, match=r"line 1: there is no picture .*xxx"):
+        listing(table(tmp_path, ("x" * 5000, "one")))
+
+
+def test_an_open_quote_does_not_swallow_rows(tmp_path: Path) -> None:
+    fill(tmp_path, "a.png", "sub/b.png", "c.png")
+    rows = 'file_name,text\na.png,"a fox\nsub/b.png,a dog\nc.png,"\n'
+    (tmp_path / "captions.csv").write_text(rows)
+    with pytest.raises(DataError, match=r"line 2: the quote .* over the row 'sub/b\.png'"):
+        listing(tmp_path)
+    (tmp_path / "captions.csv").write_text('file_name,text\na.png,"two\nlines, of\nc.png"\n')
+    assert pairs(tmp_path) == {"a.png": ("two\nlines, of\nc.png",)}
 
 
 def test_two_tables_are_refused_with_both_names(tmp_path: Path) -> None:

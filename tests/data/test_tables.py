@@ -24,7 +24,7 @@ def read(content: bytes, name: str, pictures: tuple[str, ...] = ()) -> list[tupl
     with TemporaryDirectory() as folder:
         table = Path(folder) / name
         table.write_bytes(content)
-        return [(row.picture, row.caption) for row in rows_of(table, pictures)]
+        return [(row.picture, row.caption) for row in rows_of(table, pictures.__contains__)]
 
 
 def write_csv(rows: list[tuple[str, str]], end: str = "\r\n") -> bytes:

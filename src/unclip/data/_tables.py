@@ -7,7 +7,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,20 +39,20 @@ def captions_of(file: Path) -> tuple[str, ...]:
     return tuple(line for line in lines if line)
 
 
-def rows_of(table: Path, pictures: Collection[str] = ()) -> Iterator[Row]:
+def rows_of(table: Path, is_there: Callable[[str], bool]) -> Iterator[Row]:
     """The rows of a CSV or JSON-lines table.
 
     Args:
         table: its columns are `file_name` and `text`, in any order and beside any others.
-        pictures: names that the rows may begin with; where one does inside a quoted text, a
-            quote was left open.
+        is_there: whether there is a picture of a name. Where a line inside a quoted text begins
+            with such a name, a quote was left open.
 
     Raises:
         DataError: it cannot be read or does not keep to its format (the message gives the line),
             or it names a file outside its folder.
     """
     read = _csv if table.suffix.lower() == ".csv" else _json_lines
-    for line, values in read(table, pictures):
+    for line, values in read(table, is_there):
         where = f"{shown(table)}, line {line}"
         name, caption = values.get("file_name"), values.get("text")
         caption = "" if caption is None else caption
@@ -84,7 +84,9 @@ def _text(file: Path) -> str:
         raise DataError(f"cannot read {shown(file)}: {error}") from None
 
 
-def _csv(table: Path, pictures: Collection[str]) -> Iterator[tuple[int, Mapping[str, object]]]:
+def _csv(
+    table: Path, is_there: Callable[[str], bool]
+) -> Iterator[tuple[int, Mapping[str, object]]]:
     """(first line, values by column) of every row that is not blank (RFC 4180)."""
     columns: list[str] = []
     for line, row in _csv_rows(table):
@@ -99,7 +101,7 @@ def _csv(table: Path, pictures: Collection[str]) -> Iterator[tuple[int, Mapping[
                 f"{where}: {_fields(len(row))} where the columns are {len(columns)} "
                 f"({', '.join(columns)}); a text that holds a comma stands in quotes"
             )
-        _check_quotes(row, pictures, where)
+        _check_quotes(row, is_there, where)
         yield line, dict(zip(columns, row, strict=True))
 
 
@@ -136,17 +138,18 @@ def _columns(row: list[str], where: str) -> list[str]:
     return columns
 
 
-def _check_quotes(row: list[str], pictures: Collection[str], where: str) -> None:
+def _check_quotes(row: list[str], is_there: Callable[[str], bool], where: str) -> None:
     """Raise DataError where a text goes on into what looks like rows of their own."""
     for field in row:
         for text in _LINES.split(field)[1:]:
-            name = text.partition(",")[0].strip('"')
-            if name in pictures:
+            name, comma, _ = text.partition(",")
+            name = name.strip('"')
+            if comma and name and is_there(name):
                 raise DataError(f"{where}: the quote that opens here goes on over the row {name!r}")
 
 
 def _json_lines(
-    table: Path, pictures: Collection[str]
+    table: Path, is_there: Callable[[str], bool]
 ) -> Iterator[tuple[int, Mapping[str, object]]]:
     """(line, values) of every line that is not blank; of all that end lines, only \\n does here."""
     for line, text in enumerate(_text(table).split("\n"), start=1):

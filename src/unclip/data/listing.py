@@ -147,23 +147,29 @@ def _by(names: Iterable[tuple[str, Path]]) -> Names:
 
 
 def _stem(path: Path) -> str:
-    return str(path.with_suffix(""))
+    return os.path.splitext(path)[0]
 
 
 def _of_texts(pictures: list[Path], files: list[Path]) -> Listing:
     """Pictures with the text files beside them."""
     texts = [path for path in files if path.suffix.lower() == ".txt"]
     exact = _by((_stem(text), text) for text in texts)
-    owned = {_stem(picture) for picture in pictures}
-    free = _by((_alike(_stem(text)), text) for text in texts if _stem(text) not in owned)
+    stems = {picture: _stem(picture) for picture in pictures}
+    owned = set(stems.values())
+    free = _by(
+        (_alike(stem), text)
+        for stem, several in exact.items()
+        if stem not in owned
+        for text in several
+    )
     claims: dict[Path, Path] = {}
     pairs: list[Pair] = []
-    for picture in pictures:
-        text = _one(exact.get(_stem(picture)) or free.get(_alike(_stem(picture)), []), picture)
+    for picture, stem in stems.items():
+        text = _one(exact.get(stem) or free.get(_alike(stem), []), picture)
         if text is None:
             continue
         first = claims.setdefault(text, picture)
-        if _stem(first) != _stem(picture):
+        if stems[first] != stem:
             raise DataError(
                 f"{shown(text)} may belong to {shown(first)} or to {shown(picture)}: "
                 "give each a text file of its own name"
@@ -175,12 +181,13 @@ def _of_texts(pictures: list[Path], files: list[Path]) -> Listing:
 
 def _of_table(table: Path, pictures: list[Path]) -> Listing:
     """Pictures with the rows of a table."""
-    alike = _by((_alike(str(picture)), picture) for picture in pictures)
+    alike: Names | None = None
     found: dict[Path, list[str]] = {}
-    names = {os.path.relpath(picture, table.parent) for picture in pictures}
-    for row in rows_of(table, names):
-        picture = table.parent / row.picture
-        if not picture.is_file():
+    folder = table.parent
+    for row in rows_of(table, lambda name: os.path.isfile(os.path.join(folder, name))):
+        picture = folder / row.picture
+        if not os.path.isfile(picture):
+            alike = alike or _by((_alike(str(picture)), picture) for picture in pictures)
             where = f"{shown(table)}, line {row.line}"
             near = _one(alike.get(_alike(str(picture)), []), picture, where + ": ")
             if near is None:
