@@ -11,8 +11,9 @@ import pytest
 from PIL import EpsImagePlugin, Image
 
 from unclip.data.folder import Folder
-from unclip.errors import DataError
+from unclip.errors import DataError, UsageError
 from unclip.evaluate.album import of_files
+from unclip.images import read_image
 
 RunCli = Callable[..., Any]
 
@@ -69,6 +70,12 @@ def test_no_command_does(
     name, *words = command
     more = [] if name == "probe" else ["-o", "o.png"]
     unclip(name, picture, *words, *more, "--model", model).fails(2, "drawing.png", "EPS")
+    assert not started.exists()
+
+
+def test_no_picture_that_pillow_opened_does(started: Path, picture: Path) -> None:
+    with Image.open(picture) as opened, pytest.raises(UsageError, match="format EPS is not read"):
+        read_image(opened)
     assert not started.exists()
 
 

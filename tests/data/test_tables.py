@@ -167,3 +167,22 @@ def test_a_text_file_that_is_no_utf_8_is_named_with_its_line(tmp_path: Path) -> 
         captions_of(tmp_path / "a.txt")
     with pytest.raises(DataError, match=r"cannot read .*b\.txt: No such file"):
         captions_of(tmp_path / "b.txt")
+
+
+WORDS = 'file_name text a.png .. "file_name" "text" "a.png" null 1e999 \\ud800 { } [ : / \\ ~'
+PIECES = st.sampled_from([*WORDS.split(), *'"\r\n\0 é,,', '""', "\r\n"])
+
+
+@given(
+    st.sampled_from(["captions.csv", "captions.jsonl"]),
+    st.binary(max_size=40) | st.lists(PIECES, max_size=30).map("".join).map(str.encode),
+    st.booleans(),
+)
+def test_rubbish_is_read_or_refused_in_one_line(name: str, rubbish: bytes, begun: bool) -> None:
+    start = (
+        b"file_name,text\n" if name.endswith("csv") else b'{"file_name": "a.png", "text": "a"}\n'
+    )
+    try:
+        read((start if begun else b"") + rubbish, name, ("a.png",))
+    except DataError as error:
+        assert str(error).isprintable() and f"/{name}" in str(error)  # noqa: PT017

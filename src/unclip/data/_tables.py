@@ -99,7 +99,7 @@ def _csv(
         if len(row) != len(columns):
             raise DataError(
                 f"{where}: {_fields(len(row))} where the columns are {len(columns)} "
-                f"({', '.join(columns)}); a text that holds a comma stands in quotes"
+                f"({', '.join(map(shown, columns))}); a text that holds a comma stands in quotes"
             )
         _check_quotes(row, is_there, where)
         yield line, dict(zip(columns, row, strict=True))
@@ -132,7 +132,8 @@ def _columns(row: list[str], where: str) -> list[str]:
         raise DataError(f"{where}: its columns are parted by {mark!r}; save it with commas")
     for name in COLUMNS:
         if columns.count(name) != 1:
-            found = f"there are: {', '.join(columns)}{nearest(name, columns)}"
+            known = [shown(one) for one in columns]
+            found = f"there are: {', '.join(known)}{nearest(name, known)}"
             several = f"two columns are called '{name}'" if name in columns else found
             raise DataError(f"{where}: 'file_name' and 'text' are both needed, once; {several}")
     return columns

@@ -132,6 +132,8 @@ def decode(source: Source, name: str, at_least: int | None = None) -> Image.Imag
     """
     with refusing(name):
         if isinstance(source, Image.Image):
+            if getattr(source, "format", None) == "EPS" and getattr(source, "tile", None):
+                raise _not_read("EPS", name)  # to load it is to run Ghostscript
             _check_size(source.size, name)
             source.load()
             return source
@@ -192,11 +194,15 @@ def _kind_of(head: bytes, name: str) -> str:
     if kind is None:
         raise UsageError(f"cannot read {name}: it is not a picture ({', '.join(FORMATS)})")
     if kind not in FORMATS:
-        raise UsageError(
-            f"cannot read {name}: format {kind} is not read here; save it as one of "
-            f"{', '.join(FORMATS)}"
-        )
+        raise _not_read(kind, name)
     return kind
+
+
+def _not_read(kind: str, name: str) -> UsageError:
+    return UsageError(
+        f"cannot read {name}: format {kind} is not read here; save it as one of "
+        f"{', '.join(FORMATS)}"
+    )
 
 
 def _decode(kind: str, stream: BinaryIO, name: str, at_least: int | None) -> Image.Image:
