@@ -186,15 +186,15 @@ def test_pictures_that_are_not_there_are_found_before_training(tmp_path: Path) -
     folder = fill(tmp_path, "a.txt")
     (folder / "a.png").touch()
     with pytest.raises(DataError, match=r"cannot read .*/a\.png: it is empty"):
-        listing(folder)
+        listing(folder).check()
     (folder / "a.png").unlink()
     (folder / "a.png").symlink_to(folder / "gone.png")
     with pytest.raises(DataError, match=r"cannot read .*/a\.png: No such file"):
-        listing(folder)
+        listing(folder).check()
     (folder / "a.png").unlink()
     (folder / "a.png").symlink_to("a.png")
     with pytest.raises(DataError, match=r"cannot read .*/a\.png: Too many levels"):
-        listing(folder)
+        listing(folder).check()
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes")

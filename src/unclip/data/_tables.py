@@ -70,7 +70,8 @@ def _inside(name: str, where: str) -> str:
         raise DataError(f"{where}: 'file_name' is empty")
     if os.path.isabs(clean) or os.path.splitdrive(clean)[0] or clean.split(os.sep)[0] == "..":
         raise DataError(
-            f"{where}: {name!r} lies outside the table's folder; give names from that folder on"
+            f"{where}: 'file_name' is {name!r}, which leads out of its folder; "
+            "give names from the table's folder on"
         )
     return clean
 

@@ -42,6 +42,7 @@ class Folder(Source):
         self.config = config
         self.size = size
         self.listing = listing(config.path)
+        self.listing.check()
         self.pairs = self.listing.pairs
 
     def notes(self) -> list[str]:

@@ -49,6 +49,17 @@ class Listing:
             if files
         ]
 
+    def check(self) -> None:
+        """Raise DataError where a picture with a caption is empty, or a link to nothing."""
+        for picture, _ in self.pairs:
+            try:
+                size = picture.stat().st_size
+            except OSError as error:
+                reason = error.strerror or error
+                raise DataError(f"cannot read {shown(picture)}: {reason}") from None
+            if size == 0:
+                raise DataError(f"cannot read {shown(picture)}: it is empty")
+
 
 def listing(folder: Path) -> Listing:
     """Read a folder with `name.txt` beside `name.png`, or with one of `TABLES`.
@@ -58,7 +69,7 @@ def listing(folder: Path) -> Listing:
 
     Raises:
         DataError: there is no folder, no picture or no caption; two files claim the same place; a
-            caption cannot be read; a picture is missing or empty.
+            caption cannot be read; a table names a picture that is not there.
     """
     if not folder.is_dir():
         raise DataError(f"no dataset folder at {folder}")
@@ -73,8 +84,6 @@ def listing(folder: Path) -> Listing:
     found = _of_table(tables[0], pictures) if tables else _of_texts(pictures, files)
     if not found.pairs:
         raise DataError(_no_captions(folder, tables, pictures))
-    for picture, _ in found.pairs:
-        _check_filled(picture)
     return replace(found, links=tuple(links))
 
 
@@ -99,16 +108,6 @@ def _no_captions(folder: Path, tables: list[Path], pictures: list[Path]) -> str:
         f"{folder} holds {len(pictures)} pictures but no captions "
         f"(looked for {pictures[0].stem}.txt and the like, and for {', '.join(TABLES)})"
     )
-
-
-def _check_filled(picture: Path) -> None:
-    """Raise DataError where a picture is empty or not there."""
-    try:
-        size = picture.stat().st_size
-    except OSError as error:
-        raise DataError(f"cannot read {shown(picture)}: {error.strerror or error}") from None
-    if size == 0:
-        raise DataError(f"cannot read {shown(picture)}: it is empty")
 
 
 def _files(folder: Path) -> tuple[list[Path], list[Path]]:
