@@ -86,6 +86,13 @@ def test_columns_may_stand_anyhow_and_beside_others() -> None:
     assert read(lines, "metadata.jsonl") == expected[:1]
 
 
+def test_rows_may_end_as_on_any_system() -> None:
+    for end in (b"\n", b"\r\n", b"\r"):
+        rows = [b"file_name,text", b'a.png,"one, two"', b"", b"b.png,three", b"", b" "]
+        expected = [("a.png", "one, two"), ("b.png", "three")]
+        assert read(end.join(rows), "captions.csv") == expected
+
+
 def test_a_row_without_a_caption_has_an_empty_one() -> None:
     assert read(b"file_name,text\na.png,\n", "captions.csv") == [("a.png", "")]
     assert read(b'{"file_name": "a.png", "text": null}', "captions.jsonl") == [("a.png", "")]

@@ -256,6 +256,23 @@ def test_a_jpeg_s_colours_are_those_that_pillow_reads(mode: str, options: dict[s
     assert (jpeg_pixels(buffer.getvalue()) == np.asarray(expected)).all()
 
 
+def test_adobe_s_and_jfif_s_word_on_colours_reaches_the_decoder() -> None:
+    """Both against what libjpeg would take the colours for without them."""
+    data = saved("JPEG")
+    after = 4 + struct.unpack(">H", data[4:6])[0]
+    adobe = segment(0xEE, b"Adobe\0\x64\0\0\0\0\0")  # no transform: the numbers are RGB
+    named = bytearray(data)
+    frame, scan = data.index(b"\xff\xc0") + 10, data.index(b"\xff\xda") + 5
+    for n, letter in enumerate(b"RGB"):
+        named[frame + 3 * n] = named[scan + 2 * n] = letter
+    plain = jpeg_pixels(data)
+    as_rgb = JpegImagePlugin.JpegImageFile(io.BytesIO(data[:2] + adobe + data[after:]))
+    assert (jpeg_pixels(data[:2] + adobe + data[after:]) == np.asarray(as_rgb)).all()
+    assert np.abs(np.asarray(as_rgb).astype(int) - plain).max() > 50
+    assert (jpeg_pixels(bytes(named)) == plain).all()
+    assert (jpeg_pixels(bytes(named[:2] + named[after:])) == np.asarray(as_rgb)).all()
+
+
 def test_a_resolution_that_is_no_number_does_not_spoil_a_tiff() -> None:
     tags = TiffImagePlugin.ImageFileDirectory_v2()
     tags[TiffImagePlugin.RESOLUTION_UNIT] = 3
