@@ -130,6 +130,13 @@ def test_no_chance_gives_the_picture_back(unclip: RunCli, model: Path) -> None:
     assert np.abs(pixels("o.png").astype(int) - pixels("fox.png")).max() <= 1
 
 
+def test_a_box_paints_what_a_mask_of_it_paints(unclip: RunCli, model: Path) -> None:
+    for name, where in (("box", "8,0,8,16"), ("mask", "mask.png")):
+        asked = ["fox.png", "a pizza", f"--{name}", where, "--seed", 7, "--model", model]
+        assert unclip("edit", *asked, "-o", f"{name}.png").code == 0
+    assert np.array_equal(pixels("box.png"), pixels("mask.png"))
+
+
 @pytest.mark.parametrize("arguments", [["fox.png", "--mask", "mask.png"], ["holed.png"]])
 def test_an_edit_keeps_what_is_not_painted(
     arguments: list[str], unclip: RunCli, model: Path
@@ -202,6 +209,17 @@ def test_an_unwritable_output(name: str, unclip: RunCli) -> None:
         (["vary", "fox.png", "--eta", "2"], ["--eta"]),
         (["vary", "fox.png", "-o", "o.gif"], ["'.gif'", ".png"]),
         (["edit", "fox.png", "a fox"], ["no mask"]),
+        (
+            ["edit", "fox.png", "a fox", "--box", "8,0,8"],
+            ["--box", "LEFT,TOP,WIDTH,HEIGHT", "8,0,8"],
+        ),
+        (["edit", "fox.png", "a fox", "--box", "8,0,9,16"], ["within the picture", "16×16"]),
+        (["edit", "fox.png", "a fox", "--box=-1,0,8,16"], ["within the picture", "16×16"]),
+        (["edit", "fox.png", "a fox", "--box", "8,0,0,16"], ["within the picture"]),
+        (
+            ["edit", "fox.png", "a fox", "--box", "8,0,8,16", "--mask", "mask.png"],
+            ["--box", "--mask", "one of them"],
+        ),
         (["edit", "fox.png", "a fox", "--mask", "tall.png"], ["tall.png is 16x32"]),
         (["edit", "fox.png", "a fox", "--mask", "black.png"], ["nothing to paint", "black.png"]),
         (["edit", "fox.png", "a fox", "--mask", "text.png"], ["cannot read text.png"]),

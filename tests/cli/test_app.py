@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import typer
+from typer.core import TyperGroup
+from typer.main import get_group
 
 from unclip import __version__
 from unclip.cli.app import COMMANDS, main, make_app
@@ -42,6 +45,41 @@ def test_every_help_has_an_example(name: str, capsys: pytest.CaptureFixture[str]
     assert "Examples:\n" in out
     assert f"    unclip {name}" in out
     assert all(len(line) <= 100 for line in out.splitlines())
+
+
+def _groups(group: TyperGroup, name: str = "") -> Iterator[tuple[str, TyperGroup]]:
+    """A group of commands and those below it, with what calls each."""
+    yield name, group
+    for key, below in group.commands.items():
+        if isinstance(below, TyperGroup):
+            yield from _groups(below, f"{name} {key}".strip())
+
+
+@pytest.mark.parametrize(("name", "group"), list(_groups(get_group(make_app()))))
+def test_summaries_are_shown_whole_at_80_columns(
+    name: str,
+    group: TyperGroup,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main([*name.split(), "--help"]) == 0
+    listed = capsys.readouterr().out.partition("\nCommands:\n")[2].splitlines()
+    for key, command in group.commands.items():
+        if not command.hidden:
+            assert command.help
+            summary = command.help.partition("\n")[0]
+            assert f"  {key:<{max(len(line.split()[0]) for line in listed)}}  {summary}" in listed
+
+
+@pytest.mark.parametrize("module", ["unclip", "unclip.cli"])
+def test_it_runs_as_a_module(module: str) -> None:
+    command = [sys.executable, "-m", module]
+    done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"unclip {__version__}\n", "")
+    wrong = subprocess.run([*command, "generat"], capture_output=True, text=True, check=False)
+    assert wrong.returncode == 2
+    assert wrong.stderr.startswith("unclip: error: ")
 
 
 def test_without_arguments_it_says_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:

@@ -63,10 +63,10 @@ def top(
     \b
     Examples:
       unclip generate "a red car"
-      unclip generate "a fox" -n 4 --seed 7 -o foxes.png
+      unclip generate "a fox" --seed 7 -o fox.png
       unclip vary fox.png -n 4 -o foxes/
-      unclip edit plate.png --mask mask.png "a pizza"
-      unclip replay foxes.png
+      unclip edit fox.png --box 128,0,128,256 "a cat"
+      unclip replay fox.png
       unclip train emoji-cpu --dry-run
       unclip doctor
     """

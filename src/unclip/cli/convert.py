@@ -56,7 +56,9 @@ def convert(
         bool, typer.Option("--force", help="Replace the model that DST holds already.")
     ] = False,
 ) -> None:
-    """Write a model of any format as a folder of safetensors and JSON, whole or not at all.
+    """Write a model of any format as safetensors and JSON.
+
+    The folder is written whole or not at all.
 
     \b
     Examples:

@@ -90,7 +90,9 @@ def inspect(
     columns: Annotated[int, typer.Option(metavar="COLUMNS", help="Columns of the sheet.")] = 8,
     seed: Annotated[int, typer.Option(metavar="SEED", help="Another seed, other samples.")] = 0,
 ) -> None:
-    """Count what a dataset holds and draw a sheet of samples as training sees them.
+    """Count what a dataset holds, and draw a sheet of samples.
+
+    They are drawn as training sees them.
 
     \b
     Examples:

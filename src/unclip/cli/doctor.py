@@ -30,7 +30,9 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(chosen: Chosen = BUNDLED) -> None:
-    """Check that everything is there and works: exit code 1 where something is broken.
+    """Check that everything is there and works.
+
+    The exit code is 1 where something is broken.
 
     \b
     Examples:

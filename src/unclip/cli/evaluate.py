@@ -35,7 +35,7 @@ def evaluate(
     model: Annotated[
         str,
         typer.Argument(
-            metavar="[MODEL]",
+            metavar="MODEL",
             help="A model's folder or file of any known format, hub:org/name, a bundled model's "
             "name, or 'default' for the bundled one.",
         ),
@@ -146,7 +146,7 @@ def evaluate(
     ] = False,
     chosen: Chosen = BUNDLED,
 ) -> None:
-    """Measure what a model's pictures are worth, and write a report.
+    """Measure a model's pictures, and write a report.
 
     \b
     Examples:

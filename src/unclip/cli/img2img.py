@@ -41,9 +41,9 @@ def img2img(
     assignments: Assignments = None,
     chosen: Chosen = BUNDLED,
 ) -> None:
-    """Draw a picture again as something else: its layout stays, more or less.
+    """Draw a picture again as something else.
 
-    The picture is cropped to its middle square.
+    Its layout stays, more or less. The picture is cropped to its middle square.
 
     \b
     Examples:

@@ -75,9 +75,9 @@ def inspect(
     ],
     chosen: Chosen = BUNDLED,
 ) -> None:
-    """Show a model's stages, sizes, licence and abilities, and the memory it needs.
+    """Show a model's stages, sizes, licence and abilities.
 
-    Every name and shape is checked; no weights are read.
+    Also the memory that it needs. Every name and shape is checked; no weights are read.
 
     \b
     Examples:

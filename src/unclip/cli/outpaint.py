@@ -44,7 +44,9 @@ def outpaint(
     assignments: Assignments = None,
     chosen: Chosen = BUNDLED,
 ) -> None:
-    """Paint what lies around a picture; the picture itself stays as it is, to the byte.
+    """Paint what lies around a picture.
+
+    The picture itself stays as it is, to the byte.
 
     \b
     Examples:

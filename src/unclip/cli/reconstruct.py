@@ -44,7 +44,9 @@ def reconstruct(
     assignments: Assignments = None,
     chosen: Chosen = BUNDLED,
 ) -> None:
-    """Draw what the first few principal components of CLIP's embedding tell of a picture.
+    """Draw a picture from a few components of its embedding.
+
+    They are the first principal components of what CLIP sees in it.
 
     \b
     Examples:

@@ -36,7 +36,7 @@ def replay(
     ] = None,
     chosen: Chosen = BUNDLED,
 ) -> None:
-    """Make a picture again from the record it carries, and compare the two.
+    """Make a picture again from its record, and compare the two.
 
     Exits with 0 where they are identical to the pixel, with 1 where they are not: another
     device or number format rounds differently, another model draws something else.

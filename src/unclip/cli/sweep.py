@@ -47,9 +47,10 @@ def sweep(
     assignments: Assignments = None,
     chosen: Chosen = BUNDLED,
 ) -> None:
-    """Draw one sentence under every combination of one or two settings, side by side.
+    """Draw a grid of pictures over one or two settings.
 
-    Any sampling setting will do, and also seed, prior and best_of.
+    One sentence is drawn under every combination of them, side by side. Any sampling setting will
+    do, and also seed, prior and best_of.
 
     \b
     Examples:

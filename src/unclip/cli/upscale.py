@@ -27,7 +27,9 @@ def upscale(
     assignments: Assignments = None,
     chosen: Chosen = BUNDLED,
 ) -> None:
-    """Enlarge a picture of any size and shape with the model's upsamplers.
+    """Enlarge a picture with the model's upsamplers.
+
+    It may be of any size and shape.
 
     \b
     Examples:

@@ -39,9 +39,10 @@ def vary(
     assignments: Assignments = None,
     chosen: Chosen = BUNDLED,
 ) -> None:
-    """Draw variations of a picture: what CLIP sees in it stays, the rest is left to chance.
+    """Draw variations of a picture.
 
-    The picture is cropped to its middle square.
+    What CLIP sees in it stays, the rest is left to chance. The picture is cropped to its middle
+    square.
 
     \b
     Examples:
