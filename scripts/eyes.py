@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from unclip.cli._terminal import counting_progress
+from unclip.cli._progress import counting_progress
 from unclip.data.emoji import EmojiScenes
 from unclip.evaluate import eyes, features, training
 from unclip.evaluate._detector_training import DetectorConfig, train_detector

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from unclip.checkpoints import native
-from unclip.cli import main
+from unclip.cli import _progress, main
 from unclip.nn.tokenizer import Tokenizer
 from unclip.stages import Stage
 
@@ -50,6 +50,7 @@ def unclip(
     here.mkdir()
     monkeypatch.chdir(here)
     monkeypatch.delenv("UNCLIP_DEBUG", raising=False)
+    monkeypatch.setattr(_progress, "FIRST", 3600.0)  # no progress, however busy the machine
 
     def run(*arguments: object) -> Result:
         capsys.readouterr()
@@ -58,6 +59,14 @@ def unclip(
         return Result(code, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture
+def at_once(unclip: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no bar can be drawn, a line comes with everything that is done."""
+    monkeypatch.setattr(_progress, "FIRST", 0.0)
+    monkeypatch.setattr(_progress, "OFTEN", 0.0)
+    monkeypatch.setattr(_progress, "SELDOM", 0.0)
 
 
 @pytest.fixture(scope="session")

@@ -62,7 +62,7 @@ def test_a_folder_of_ones_own(unclip: Run, model: Path, photos: Path) -> None:
     result = unclip("evaluate", model, "--data", photos, "-o", "out/report.html", *SMALL)
     assert result.code == 0, result.err
     assert "FD-own-clip@7" in result.out and "left out: memorisation: " in result.out
-    assert result.err == ""  # no bar where nobody looks
+    assert result.err == ""
     page = Path("out/report.html").read_text()
     values = json.loads(Path("out/report.json").read_text())
     assert "FD-own-clip@7" in page and "Failures" in page
@@ -71,6 +71,14 @@ def test_a_folder_of_ones_own(unclip: Run, model: Path, photos: Path) -> None:
     assert sorted(path.name for path in Path("out").iterdir()) == [
         "report.html", "report.json", "report.work",
     ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("eye", "at_once")
+def test_a_log_is_told_of_every_part(unclip: Run, model: Path, photos: Path) -> None:
+    result = unclip("evaluate", model, "--data", photos, *SMALL)
+    assert result.code == 0, result.err
+    for part in ("reading 14/14", "drawing, as it comes 7/7", "own-clip looks "):
+        assert f"\nunclip: {part}" in f"\n{result.err}", result.err
 
 
 @pytest.mark.usefixtures("eye")

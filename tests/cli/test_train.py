@@ -158,12 +158,12 @@ def test_a_budget_is_spent_and_kept(
     done = unclip("train", recipe, *shares, "--budget", "2min", "--stage", "clip")
     assert done.code == 0, done.err
     assert "clip: measuring how many steps fit into its share of the budget" in done.out
-    assert "\nclip: 5 steps\n" in done.out
+    assert "\nclip: steps 1 to 5\n" in done.out
     assert "clip 5/5" in done.out
     done = unclip("train", recipe, "--resume")
     assert "clip: finished, 5 steps" in done.out
     left = int(step_of(Path("runs/little/decoder")))
-    assert f"decoder: {left} steps" in done.out
+    assert f"decoder: steps 1 to {left}\n" in done.out
     assert 8 <= left <= 11, "clip left most of its minute"
     recorded = json.loads(Path("runs/little/recipe.json").read_text())
     assert recorded["budget"] == 2.0

@@ -56,15 +56,18 @@ class Chosen:
     def load(self, model: str | Path | None = None) -> Pipeline:
         """The pipeline; `model` where none was named."""
         from ..loading import load
+        from ._progress import waiting
 
-        return load(
-            fetched(self.model) or model,
-            self.device,
-            low_memory=self.low_memory,
-            clip=fetched(self.clip),
-            tokenizer=self.tokenizer,
-            dialect=self.dialect,
-        )
+        model, clip = fetched(self.model) or model, fetched(self.clip)
+        with waiting("loading the model"):
+            return load(
+                model,
+                self.device,
+                low_memory=self.low_memory,
+                clip=clip,
+                tokenizer=self.tokenizer,
+                dialect=self.dialect,
+            )
 
     def plan(self) -> Plan:
         """What it holds, before its weights are read."""
@@ -83,7 +86,7 @@ def fetched(model: str | None) -> str | None:
     if model is None or not model.startswith("hub:"):
         return model
     from .. import hub
-    from ._bytes import byte_progress
+    from ._progress import byte_progress
 
     ref = hub.parse(model)
     with byte_progress(ref.repo) as on_progress:

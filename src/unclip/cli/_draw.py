@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Self
 from ..errors import UsageError
 from ._chosen import BUNDLED, Chosen
 from ._output import Target, as_one, slug
-from ._terminal import duration, sampling_progress, say
+from ._progress import sampling_progress
+from ._terminal import duration, say
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -121,7 +122,7 @@ class Order:
 def draw(
     pipe: Pipeline, ability: Ability, settings: Mapping[str, Any], **arguments: Any
 ) -> list[Image]:
-    """An ability of a pipeline, with a progress bar."""
+    """An ability of a pipeline, and how far it is."""
     with sampling_progress() as on_step:
         return ability(pipe, on_step=on_step, **arguments, **settings)
 

@@ -1,19 +1,14 @@
-"""Talking to a person: lines, progress bars, and numbers in words."""
+"""Talking to a person: lines, tables, and numbers in words."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress, TaskID
-
-    from ..types import OnStep, Step
 
 WIDTH = 110
 """Columns for tables where nobody knows the terminal's width."""
@@ -37,46 +32,6 @@ def console(stderr: bool = False) -> Console:
 
     stream = sys.stderr if stderr else sys.stdout
     return Console(stderr=stderr, width=None if stream.isatty() else WIDTH)
-
-
-def _bars() -> Progress:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    err = console(stderr=True)
-    return Progress(
-        TextColumn("{task.description:>12}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=err,
-        transient=True,
-        disable=not err.is_terminal,
-    )
-
-
-@contextmanager
-def sampling_progress() -> Iterator[OnStep]:
-    """A bar a stage on stderr while pictures are drawn, gone at the end; yields an `on_step`."""
-    with _bars() as bars:
-        tasks: dict[str, tuple[TaskID, int]] = {}  # stage -> (bar, steps announced)
-
-        def on_step(step: Step) -> None:
-            known = tasks.get(step.stage)
-            bar, total = known or (bars.add_task(step.stage, total=0), 0)
-            if step.index == 1:  # a new batch, or another stage of the same kind
-                total += step.total
-                tasks[step.stage] = (bar, total)
-            bars.update(bar, total=total, advance=1)
-
-        yield on_step
-
-
-@contextmanager
-def counting_progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """One bar on stderr, gone at the end; yields a function of (done, in all)."""
-    with _bars() as bars:
-        bar = bars.add_task(what, total=None)
-        yield lambda done, total: bars.update(bar, completed=done, total=total)
 
 
 def si(value: float, unit: str = "") -> str:

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from .._version import __version__
 from ..errors import Cancelled, UnclipError
 from ..registry import Registry
+from . import _progress
 from ._terminal import complain
 
 DEBUG = "UNCLIP_DEBUG"
@@ -57,6 +58,10 @@ def top(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
     ] = False,
+    quiet: Annotated[
+        bool,
+        typer.Option("-q", "--quiet", help="Show no progress; results, warnings and errors stay."),
+    ] = False,
 ) -> None:
     """DALL·E 2 in the open: from a sentence to a picture.
 
@@ -70,6 +75,7 @@ def top(
       unclip train emoji-cpu --dry-run
       unclip doctor
     """
+    _progress.quiet.set(quiet)
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 

@@ -69,8 +69,8 @@ def convert(
     """
     from ..checkpoints.convert import check_target
     from ..loading import find_model
-    from ._bytes import byte_progress
     from ._chosen import fetched
+    from ._progress import byte_progress
 
     numbers, most = _dtype(dtype), _bytes(shard_size)
     if to not in TARGETS:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import OutputError, UsageError
-from ._terminal import complain, counting_progress, say
+from ._progress import counting_progress
+from ._terminal import complain, say
 
 if TYPE_CHECKING:
     from ..data import Source

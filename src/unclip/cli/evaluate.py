@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,8 +15,6 @@ from ._chosen import BUNDLED, Chosen, choosing, fetched
 from ._terminal import say
 
 if TYPE_CHECKING:
-    from rich.progress import TaskID
-
     from ..evaluate.bench import Sizes
     from ..evaluate.report import Report
     from ..evaluate.run import Request
@@ -180,8 +177,9 @@ def evaluate(
 
 
 def _measured(load: Callable[[], Pipeline], request: Request, kept: Path) -> Report:
-    """The evaluation under a bar. Raises Cancelled, which tells how it goes on."""
+    """The evaluation, and how far it is. Raises Cancelled, which tells how it goes on."""
     from ..evaluate.run import evaluate as measure
+    from ._progress import stage_progress
 
     try:
         with stage_progress() as tell:
@@ -264,21 +262,3 @@ def _sizes(quick: bool, pictures: int | None, assignments: list[str]) -> Sizes:
 def _arguments() -> list[str]:
     """What stands behind `unclip` on this command line, paths as they were typed."""
     return sys.argv[1:]
-
-
-@contextmanager
-def stage_progress() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar for each thing that is done, on stderr, gone at the end."""
-    from ._terminal import _bars
-
-    with _bars() as bars:
-        known: dict[str, TaskID] = {}
-
-        def tell(what: str, done: int, total: int) -> None:
-            for name, bar in known.items():
-                bars.update(bar, visible=name == what)
-            if what not in known:
-                known[what] = bars.add_task(what, total=total)
-            bars.update(known[what], completed=done, total=total, visible=True)
-
-        yield tell

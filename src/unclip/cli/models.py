@@ -135,7 +135,7 @@ def pull(
       unclip models pull hub:org/name@v1.0
     """
     from ..hub import fetch, parse
-    from ._bytes import byte_progress
+    from ._progress import byte_progress
 
     ref = parse(model)
     with byte_progress(ref.repo) as on_progress:

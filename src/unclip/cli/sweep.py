@@ -140,7 +140,7 @@ def _check(pipe: Pipeline, cell: dict[str, Any]) -> None:
 
 def _drawn(pipe: Pipeline, prompt: str, cells: list[dict[str, Any]]) -> list[Image]:
     """One picture a cell."""
-    from ._terminal import sampling_progress
+    from ._progress import sampling_progress
 
     with sampling_progress() as on_step:
         return [pipe.generate(prompt, on_step=on_step, **cell)[0] for cell in cells]

@@ -18,6 +18,7 @@ import typer
 
 from ..errors import Cancelled, UsageError, nearest
 from ._options import Device
+from ._progress import quiet, waiting
 from ._terminal import complain, console, duration, say, si, size
 
 if TYPE_CHECKING:
@@ -202,11 +203,13 @@ class _Session:
         fitting = self.run.recipe.budget is not None and not self.run.begun(name)
         if fitting:
             say(f"{name}: measuring how many steps fit into its share of the budget")
-        trainer = self.run.trainer(name)
-        if fitting:
-            say(f"{name}: {trainer.config.steps} steps")
+        with waiting(f"{name}: looking at the data"):
+            trainer = self.run.trainer(name)
+        say(f"{name}: steps {trainer.step + 1} to {trainer.config.steps}")
         left = None if self.deadline is None else (self.deadline - time.monotonic()) / 60
-        with RunWatcher(self.run, name, trainer, console()) as watcher:
+        shown = console()
+        shown.quiet = quiet.get()
+        with RunWatcher(self.run, name, trainer, shown) as watcher:
             return trainer.run(watcher, Limits(left, self.stop))
 
     def _stopped(self, name: str) -> None:
@@ -265,12 +268,16 @@ def _dry_run(run: Run, names: Sequence[str]) -> None:
 
     recipe, device = run.recipe, run.device
     if recipe.budget is None:
-        _print(estimate(recipe, names, device))
+        with waiting("measuring this machine"):
+            costs = estimate(recipe, names, device)
+        _print(costs)
         _check(run)
         return
     _check(run)
     with TemporaryDirectory() as folder:
-        _print_plan(budget.plan(Run(recipe, Path(folder), device), names))
+        with waiting("measuring each stage's steps"):
+            stints = budget.plan(Run(recipe, Path(folder), device), names)
+        _print_plan(stints)
     say(f"Of {duration(60 * recipe.budget)} on {describe(device)}, measured just now. A stage is")
     say("measured again when it begins; what it leaves or overruns is shared by those after it.")
 

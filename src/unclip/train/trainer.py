@@ -24,6 +24,9 @@ from .recipe import TrainConfig
 from .state import State, load_state, save_state, saved_states
 from .task import Task
 
+LOG_SECONDS = 60.0
+"""The watcher is told after so long, even before `log_every` steps."""
+
 
 class Watcher(Protocol):
     """Who is told how training goes: the terminal, TensorBoard, a test."""
@@ -108,7 +111,7 @@ class Trainer:
             totals = {k: totals[k] + v if k in totals else v for k, v in metrics.items()}
             now = time.monotonic()
             self.seconds, last = self.seconds + now - last, now
-            if self.step % self.config.log_every == 0 or self.step == self.config.steps:
+            if self._is_due(now - since[1]):
                 self._log(watcher, totals, since, now)
                 totals, since = {}, (self.step, now)
             if self.step % self.config.preview_every == 0:
@@ -187,6 +190,11 @@ class Trainer:
             wanted == "auto" and fast_dtype(self.device) == torch.bfloat16
         )
         return torch.autocast(self.device.type, torch.bfloat16, enabled=half)
+
+    def _is_due(self, seconds: float) -> bool:
+        """Whether to tell of the steps since `seconds` ago; slow ones are told without waiting."""
+        step, config = self.step, self.config
+        return step % config.log_every == 0 or step == config.steps or seconds > LOG_SECONDS
 
     def _log(
         self, watcher: Watcher, totals: dict[str, Tensor], since: tuple[int, float], now: float

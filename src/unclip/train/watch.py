@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,12 +20,16 @@ from ..stages import Stage
 from .run import Run
 from .trainer import Trainer
 
+LINE_SECONDS = 10.0
+"""At least so long between two lines where no bar can be drawn."""
+
 
 class RunWatcher:
     """Tells a person how one stage's training goes, and keeps the model folder up to date."""
 
     def __init__(self, run: Run, name: str, trainer: Trainer, console: Console) -> None:
         self.run, self.name, self.trainer, self.console = run, name, trainer, console
+        self.due = 0.0  # when a log gets its next line, on time.monotonic's clock
         self.board = _board(run.folder / name / "events")
         self.progress = Progress(
             TextColumn("[bold]{task.description}"),
@@ -34,6 +39,7 @@ class RunWatcher:
             TimeRemainingColumn(),
             console=console,
             speed_estimate_period=120,
+            disable=not console.is_terminal,  # then its numbers are printed as lines
         )
         self.bar = self.progress.add_task(
             name, total=trainer.config.steps, completed=trainer.step, text=""
@@ -57,13 +63,21 @@ class RunWatcher:
         """Show the loss and the speed; give everything to TensorBoard."""
         text = f"loss {values['loss']:.4f}  {values['images_per_second']:.0f} images/s"
         self.progress.update(self.bar, completed=step, text=text)
-        if not self.console.is_terminal:
+        if not self.console.is_terminal and self._is_due(step):
             self.console.print(
                 f"{self.name} {step}/{self.trainer.config.steps}  {text}  {self._left()}"
             )
         if self.board is not None:
             for name, value in values.items():
                 self.board.add_scalar(f"{self.name}/{name}", value, step)
+
+    def _is_due(self, step: int) -> bool:
+        """Whether a log wants a line: now and then, and of the first and the last steps."""
+        now = time.monotonic()
+        if now < self.due and step < self.trainer.config.steps:
+            return False
+        self.due = now + LINE_SECONDS
+        return True
 
     def _left(self) -> str:
         remaining = self.progress.tasks[self.bar].time_remaining
