@@ -22,6 +22,7 @@ demo: ## draw four pictures of "a red car" with the bundled model
 	@$(SETUP)
 	$(BIN)/unclip generate "a red car" -n 4 --seed 7 -o demo.png
 	@echo "The pictures are in $(CURDIR)/demo.png"
+	@echo "Go on with: source .venv/bin/activate && unclip --help"
 
 test: setup ## run every gate: ruff, mypy, import-linter, pytest
 	$(BIN)/ruff check

@@ -16,8 +16,12 @@ from ..errors import UnclipError
 from ._chosen import BUNDLED, Chosen, choosing
 from ._terminal import duration, say
 
-EXTRAS = {"tensorboard": "train", "resvg_py": "data", "huggingface_hub": "hub"}
-"""Optional modules, and the extra of this package that brings each."""
+OPTIONAL = {
+    "tensorboard": "tensorboard",
+    "resvg_py": "resvg-py",
+    "huggingface_hub": "huggingface_hub",
+}
+"""Optional modules, and what pip installs each by."""
 
 OLDEST_PYTHON = (3, 11)
 
@@ -50,9 +54,9 @@ def doctor(chosen: Chosen = BUNDLED) -> None:
         except Exception as error:  # noqa: BLE001 - whatever it is, a doctor reports it
             mark, text, broken = "broken", " ".join(str(error).split()), broken + 1
         say(f"{mark:<7}{name:<9}{text}")
-    for module, extra in EXTRAS.items():
+    for module, package in OPTIONAL.items():
         here = util.find_spec(module) is not None
-        text = metadata.version(module) if here else f"missing: pip install 'unclip[{extra}]'"
+        text = metadata.version(module) if here else f"missing: pip install {package}"
         say(f"{'ok' if here else '-':<7}{'optional':<9}{module} {text}")
     if broken:
         raise typer.Exit(1)

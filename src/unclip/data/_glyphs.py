@@ -144,5 +144,5 @@ def _resvg() -> Any:
     try:
         import resvg_py
     except ImportError:
-        raise DataError("rendering SVG needs resvg-py: pip install 'unclip[data]'") from None
+        raise DataError("rendering SVG needs resvg-py: pip install resvg-py") from None
     return resvg_py

@@ -27,7 +27,7 @@ def library() -> Any:
         import huggingface_hub.utils
     except ImportError:
         raise UnclipError(
-            "the hub's client is missing: pip install 'unclip[hub]' (or fetch the files yourself)"
+            "the hub's client is missing: pip install huggingface_hub (or fetch the files yourself)"
         ) from None
     return huggingface_hub
 

@@ -1,0 +1,113 @@
+"""Run the README's commands from top to bottom, as somebody would who follows it.
+
+    python scripts/readme.py [--slow] [README.md]
+
+Every `sh` and `python` block is read from the page and run in one bash session, in an empty folder
+that looks like a fresh clone beside a `.venv`. A block that is not run says why in a comment before
+it, which the rendered page does not show:
+
+    <!-- not run: REASON -->       never here: the network, other people's weights, hours
+    <!-- slow: REASON -->          with --slow alone, which `make nightly` gives
+
+Prints each command with its seconds, then which were not run and why. Ends with 1 at the first
+command that fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CLONED = ("assets", "benchmarks", "docs", "scripts", "src")
+"""What commands may read of the clone."""
+
+BLOCK = re.compile(
+    r"^(?:<!-- (?P<mark>[^:\n]*): (?P<why>[^\n]*) -->\n)?"
+    r"```(?P<language>sh|python)\n(?P<body>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
+)
+
+SESSION = """
+unclip_readme_run() {
+    printf '\\n$ %s\\n' "$1"
+    local began=$SECONDS
+    eval "$1" || { echo "FAILED with $?: $1"; exit 1; }
+    echo "# $((SECONDS - began)) s"
+}
+"""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of commands; `mark` says when it is run: always (""), "slow" or "not run"."""
+
+    language: str
+    body: str
+    mark: str = ""
+    why: str = ""
+
+    def commands(self) -> list[str]:
+        """What bash is given, one after the other; a `python` block is one command."""
+        if self.language == "python":
+            return [f"python - <<'END'\n{self.body}END"]
+        joined = self.body.replace("\\\n", " ")
+        return [line for line in joined.splitlines() if line.strip() and line.strip()[0] != "#"]
+
+
+def blocks(page: str) -> list[Block]:
+    """The blocks of a Markdown page, in order. Raises ValueError for a mark that is none."""
+    found = [
+        Block(one["language"], one["body"], one["mark"] or "", one["why"] or "")
+        for one in BLOCK.finditer(page)
+    ]
+    for one in found:
+        if one.mark not in ("", "slow", "not run"):
+            raise ValueError(f"no mark '{one.mark}' ({one.why}): it is 'slow' or 'not run'")
+    return found
+
+
+def session(wanted: list[Block]) -> str:
+    """A bash script that runs all commands in one shell and stops at the first that fails."""
+    commands = [command for block in wanted for command in block.commands()]
+    return SESSION + "".join(f"unclip_readme_run {shlex.quote(one)}\n" for one in commands)
+
+
+def run(wanted: list[Block], folder: Path) -> int:
+    """Run blocks in an empty folder; returns bash's exit code."""
+    for name in CLONED:
+        (folder / name).symlink_to(ROOT / name)
+    (folder / ".venv").symlink_to(sys.prefix)
+    own = str(Path(sys.prefix) / "bin")
+    path = [part for part in os.environ["PATH"].split(os.pathsep) if part != own]
+    env = {**os.environ, "PATH": os.pathsep.join(path)}  # the README has to say how it gets there
+    done = subprocess.run(["bash", "-c", session(wanted)], cwd=folder, env=env, check=False)
+    return done.returncode
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Run the commands of a README.")
+    parser.add_argument("page", nargs="?", type=Path, default=ROOT / "README.md")
+    parser.add_argument("--slow", action="store_true", help="run the blocks that take minutes too")
+    args = parser.parse_args()
+    found = blocks(args.page.read_text(encoding="utf-8"))
+    wanted = [one for one in found if one.mark in ("", "slow" if args.slow else "")]
+    with tempfile.TemporaryDirectory() as folder:
+        code = run(wanted, Path(folder))
+    if code == 0:
+        print(f"\nran {sum(len(one.commands()) for one in wanted)} commands; not run:")
+        for one in found:
+            for command in one.commands() if one not in wanted else ():
+                print(f"  {one.why}: {command}")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
