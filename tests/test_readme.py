@@ -120,3 +120,11 @@ def test_the_readme_runs_with_its_training() -> None:
     done = run(ROOT / "README.md", "--slow")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "the model is ready" in done.stdout
+
+
+@needs_venv
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_gallery_runs() -> None:
+    done = run(ROOT / "docs" / "gallery.md")
+    assert done.returncode == 0, done.stdout + done.stderr
