@@ -63,9 +63,9 @@ def edit(
 
     \b
     Examples:
-      unclip edit fox.png --box 128,0,128,256 "a cat"       paints the right half
+      unclip edit fox.png --box 128,0,128,256 "a cat"     # paints the right half
       unclip edit plate.png --mask mask.png "a pizza" -n 4 --seed 7 -o pizzas/
-      unclip edit holed.png "a fox"                         paints where holed.png is transparent
+      unclip edit holed.png "a fox"                       # paints where holed.png is transparent
     """
     from ..images import read_image, read_image_and_mask
     from ..request import check_request

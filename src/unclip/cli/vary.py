@@ -47,8 +47,8 @@ def vary(
     \b
     Examples:
       unclip vary fox.png
-      unclip vary fox.png -n 9 --eta 1 --seed 7 -o foxes.png     one grid of nine
-      unclip vary fox.png -o foxes/                              one file each: fox-vary-SEED.png
+      unclip vary fox.png -n 9 --eta 1 --seed 7 -o foxes.png   # one grid of nine
+      unclip vary fox.png -o foxes/                            # one file each: fox-vary-SEED.png
     """
     from ..request import check_count
     from ._draw import Order, named, picture
