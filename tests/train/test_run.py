@@ -224,6 +224,38 @@ def test_a_kill_around_the_last_save_loses_nothing(
     assert all(torch.equal(value, weights[1][key]) for key, value in weights[0].items())
 
 
+@pytest.mark.parametrize(
+    ("every", "line", "log", "told"),
+    [
+        (1, 3600.0, 3600.0, ["upsampler 1/4", "upsampler 4/4"]),  # the first and the last
+        (2, 0.0, 3600.0, ["upsampler 2/4", "upsampler 4/4"]),  # every `log_every`
+        (2, 0.0, -1.0, [f"upsampler {step}/4" for step in (1, 2, 3, 4)]),  # every slow step
+    ],
+)
+def test_a_log_is_told_how_training_goes(
+    every: int,
+    line: float,
+    log: float,
+    told: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("unclip.train.watch._board", lambda _: None)
+    monkeypatch.setattr("unclip.train.watch.LINE_SECONDS", line)
+    monkeypatch.setattr("unclip.train.trainer.LOG_SECONDS", log)
+    short = {"steps": 4, "batch_size": 2, "workers": 0, "log_every": every}
+    recipe = load_recipe("tiny", [f"stages.upsampler.train.{k}={v}" for k, v in short.items()])
+    run = Run(recipe, tmp_path / "run", CPU)
+    run.begin(resume=False)
+    trainer = run.trainer("upsampler")
+    said = io.StringIO()
+    with RunWatcher(run, "upsampler", trainer, Console(file=said, width=110)) as watcher:
+        trainer.run(watcher)
+    lines = said.getvalue().splitlines()
+    assert [one.partition("  ")[0] for one in lines] == told
+    assert all("loss" in one and "images/s" in one for one in lines)
+
+
 def test_a_stage_that_the_manifest_lacks_is_not_finished(trained: Run, tmp_path: Path) -> None:
     run = Run(trained.recipe, Path(shutil.copytree(trained.folder, tmp_path / "run")), CPU)
     assert run.finished("upsampler")

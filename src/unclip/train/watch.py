@@ -64,9 +64,8 @@ class RunWatcher:
         text = f"loss {values['loss']:.4f}  {values['images_per_second']:.0f} images/s"
         self.progress.update(self.bar, completed=step, text=text)
         if not self.console.is_terminal and self._is_due(step):
-            self.console.print(
-                f"{self.name} {step}/{self.trainer.config.steps}  {text}  {self._left()}"
-            )
+            line = f"{self.name} {step}/{self.trainer.config.steps}  {text}  {self._left()}"
+            self.console.print(line.rstrip())
         if self.board is not None:
             for name, value in values.items():
                 self.board.add_scalar(f"{self.name}/{name}", value, step)
