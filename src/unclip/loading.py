@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from importlib import resources
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 
 from .checkpoints.format import Options, Plan, open_model
 from .device import fast_dtype, pick_device
-from .errors import UsageError
+from .errors import UsageError, nearest
 from .pipeline import Pipeline
 
 BUNDLED = "emoji-cpu"
@@ -26,6 +27,7 @@ def load(
     clip: str | Path | None = None,
     tokenizer: str | Path | None = None,
     dialect: str | None = None,
+    variant: str | None = None,
 ) -> Pipeline:
     """Load a pipeline.
 
@@ -35,17 +37,18 @@ def load(
         device: "cpu", "cuda", "cuda:1", "mps"; the fastest one there is if left out.
         dtype: number format of the weights; bfloat16 where the hardware is fast in it.
         low_memory: have one stage at a time in memory, read when it is needed.
-        clip: a CLIP for a model that names one instead of carrying it, or carries half of it; for
-            one that draws without, it judges what was drawn (`best_of`).
+        clip: CLIP weights, if the model lacks them or has half of them; for one that draws
+            without, they judge what was drawn (`best_of`).
         tokenizer: a tokenizer's files, for a model without.
         dialect: which of a format's dialects, where its files leave it open (docs/models).
+        variant: which weights, where a folder has several: "fp16", "ema", "non_ema", ...
 
     Raises:
         UsageError: no such model or device; an option is needed.
         CheckpointError: the files are missing, damaged or do not fit.
     """
     where = pick_device(device)
-    loaded = plan(model, clip=clip, tokenizer=tokenizer, dialect=dialect)
+    loaded = plan(model, clip=clip, tokenizer=tokenizer, dialect=dialect, variant=variant)
     pipe = Pipeline.of(loaded.load(dtype or fast_dtype(where), where, low_memory), where)
     if clip is not None and "clip" not in loaded.parts:  # it has no place for one
         pipe.judge = load(clip, device, dtype)
@@ -58,14 +61,16 @@ def plan(
     clip: str | Path | None = None,
     tokenizer: str | Path | None = None,
     dialect: str | None = None,
+    variant: str | None = None,
 ) -> Plan:
     """What a model holds, before its weights are read: see `load`."""
     options = Options(
         clip=find_model(clip) if clip else None,
         tokenizer=Path(tokenizer) if tokenizer else None,
         dialect=dialect,
+        variant=variant,
     )
-    return open_model(find_model(model), options)
+    return open_model(find_model(model, variant), options)
 
 
 def bundled_models() -> dict[str, Path]:
@@ -78,8 +83,12 @@ def weights() -> Path:
     return Path(str(resources.files("unclip"))) / "weights"
 
 
-def find_model(model: str | Path | None = None) -> Path:
+def find_model(model: str | Path | None = None, variant: str | None = None) -> Path:
     """Where a model is that is given by path, bundled name or `hub:` reference.
+
+    Args:
+        model: see `load`.
+        variant: of the weights that are fetched from the hub.
 
     Raises:
         UsageError: there is none.
@@ -90,7 +99,7 @@ def find_model(model: str | Path | None = None) -> Path:
     if str(model).startswith("hub:"):
         from . import hub  # needs an extra
 
-        return hub.fetch(str(model))
+        return hub.fetch(str(model), variant=variant)
     path = Path(os.path.expanduser(model))
     if path.exists():
         return path
@@ -98,6 +107,9 @@ def find_model(model: str | Path | None = None) -> Path:
     if model in known:
         return known[str(model)]
     names = ", ".join(known) or "none"
+    on_hub = re.fullmatch(r"[\w.-]+/[\w.-]+", str(model)) and not str(model).startswith(".")
+    hint = f"; on the Hugging Face hub it would be 'hub:{model}'" if on_hub else ""
     raise UsageError(
-        f"no model '{model}': it is neither a folder or file nor bundled (bundled: {names})"
+        f"no model '{model}'{nearest(str(model), known)}: it is neither a folder or file nor "
+        f"bundled (bundled: {names}){hint}"
     )

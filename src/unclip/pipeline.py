@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 from PIL import Image
@@ -22,7 +22,7 @@ from .abilities.reconstruct import reconstruct
 from .abilities.text_diff import text_diff
 from .abilities.upscale import upscale
 from .abilities.vary import variations
-from .checkpoints.format import Model
+from .checkpoints.format import GIVE_CLIP, TRAIN_ONE, Model
 from .device import place
 from .errors import UsageError, nearest
 from .images import to_pictures
@@ -58,12 +58,15 @@ class Pipeline:
         model_hash: str = "",
         device: torch.device | None = None,
         prior: str | None = None,
+        advice: Mapping[str, str] = TRAIN_ONE,
     ) -> None:
         self.tokenizer = tokenizer
         self.stages = dict(stages)
         self.name, self.hash = name, model_hash
         self.device = device or torch.device("cpu")
         self.prior = prior
+        self.advice = advice
+        """What a person does about a part that the model lacks: see `Plan`."""
         self.judge: Pipeline | None = None
         """A CLIP that says which pictures are best, where the model has none of its own."""
         for stage in self.stages.values():
@@ -73,7 +76,8 @@ class Pipeline:
     @classmethod
     def of(cls, model: Model, device: torch.device | None = None) -> Self:
         """From a loaded model folder."""
-        return cls(model.tokenizer, model.stages, model.name, model.hash, device, model.prior)
+        named = (model.tokenizer, model.stages, model.name, model.hash)
+        return cls(*named, device, model.prior, model.advice)
 
     def generate(
         self,
@@ -114,6 +118,8 @@ class Pipeline:
         if best_of < 1:
             raise UsageError(f"best_of must be at least 1, got {best_of}")
         self.check_prior(prior)
+        if best_of > 1:
+            _ = self._ranker
 
         def begin(rng: Rng) -> Cond:
             return self.read([prompt] * len(rng.seeds), negative_prompt)
@@ -129,8 +135,7 @@ class Pipeline:
 
     def _best(self, prompt: str, drawn: Tensor, n: int) -> Tensor:
         """(n, 3, H, W): of each picture's candidates the one nearest to the prompt."""
-        reader = self.judge or self
-        clip = reader.clip("re-ranking")
+        reader, clip = self._ranker
         z_t = clip.sample(reader.read([prompt]), Rng([0], self.device)).text_embed
         assert z_t is not None
         z_i = clip.net.encode_image(drawn)
@@ -139,6 +144,13 @@ class Pipeline:
         mine = torch.cat([torch.arange(n, device=drawn.device)[:, None], rest], dim=1)
         best = score[mine].argmax(1)
         return drawn[mine[torch.arange(n, device=drawn.device), best]]
+
+    @property
+    def _ranker(self) -> tuple[Pipeline, ClipStage]:
+        """Who reads the prompt, and the CLIP that says which pictures are nearest to it."""
+        reader = self.judge or self
+        advice = {**reader.advice, **dict.fromkeys(("clip", "text", "vision"), GIVE_CLIP)}
+        return reader, reader.clip("re-ranking", "text", "vision", advice=advice)
 
     variations = variations
     image_to_image = image_to_image
@@ -261,7 +273,7 @@ class Pipeline:
             return control
         if stage.config.sampling.merge(options).clip_guidance_scale == 0:
             return control
-        net, target = self.clip("CLIP guidance").net, cond.text_embed
+        net, target = self.clip("CLIP guidance", "vision").net, cond.text_embed
         target = cond.image_embed if target is None else target
         assert target is not None
 
@@ -291,39 +303,67 @@ class Pipeline:
             hint = nearest(str(prior), self.priors)
             raise UsageError(f"model '{self.name}' has no prior '{prior}'{hint}; it has: {known}")
         if prior is None and not self.priors and self._wants_embedding():
-            raise UsageError(
-                f"model '{self.name}' has no prior, which makes an image embedding of a text; "
-                f"train one ([stages.prior] in a recipe), or pass z_t off as it: prior='{NO_PRIOR}'"
-            )
+            reads = any(isinstance(s, ClipStage) and s.reads for s in self.stages.values())
+            without = f", or pass z_t off as it: prior='{NO_PRIOR}'" if reads else ""
+            lacks = "prior, which makes an image embedding of a text"
+            raise UsageError(f"{self._lacking(lacks, 'prior')}{without}")
 
         readers = [*self.painters.values(), *(self.stages[name] for name in self.priors)]
         if prior == NO_PRIOR or any("text_embed" in one.consumes for one in readers):
-            self.clip("reading a text")
+            self.clip("reading a text", "text")
         if self.painters and not any("image" not in s.consumes for s in self.painters.values()):
+            raise UsageError(self._lacking("decoder, which drawing from a text needs", "decoder"))
+
+    def check_embedding(self, ability: str) -> None:
+        """Raise UsageError where the model draws from no image embedding, which `ability` turns."""
+        _ = self.side
+        if not self._wants_embedding():
+            lacks = f"decoder that draws from an image embedding (z_i), which {ability} needs"
             raise UsageError(
-                f"model '{self.name}' has no decoder, which drawing from a text needs; "
-                "train one with it (a recipe with [stages.decoder])"
+                f"{self._lacking(lacks, '')}; Karlo, Kandinsky 2.2, Stable unCLIP and this "
+                "package's own models have one"
             )
 
     def _wants_embedding(self) -> bool:
         return any("image_embed" in stage.consumes for stage in self.painters.values())
 
-    def clip(self, ability: str) -> ClipStage:
-        """The CLIP that `ability` needs. Raises UsageError where the model has none."""
-        for stage in self.stages.values():
-            if isinstance(stage, ClipStage):
-                return stage
-        raise UsageError(
-            f"model '{self.name}' has no CLIP, which {ability} needs; "
-            "train one with it (a recipe with [stages.clip])"
-        )
+    def clip(
+        self,
+        ability: str,
+        *encoders: Literal["text", "vision"],
+        advice: Mapping[str, str] | None = None,
+    ) -> ClipStage:
+        """The CLIP that `ability` needs.
+
+        Args:
+            ability: for the error's text.
+            encoders: which of its encoders are needed.
+            advice: in place of the model's own.
+
+        Raises:
+            UsageError: the model has none, or not with these encoders.
+        """
+        stage = next((s for s in self.stages.values() if isinstance(s, ClipStage)), None)
+        if stage is None:
+            raise UsageError(self._lacking(f"CLIP, which {ability} needs", "clip", advice))
+        for one, has in (("text", stage.reads), ("vision", stage.sees)):
+            if one in encoders and not has:
+                which = "text encoder" if one == "text" else "image encoder"
+                lacks = f"{which} of CLIP, which {ability} needs"
+                raise UsageError(self._lacking(lacks, one, advice))
+        return stage
+
+    def _lacking(self, what: str, part: str, advice: Mapping[str, str] | None = None) -> str:
+        """Words for an error: what the model lacks, and what a person does about it."""
+        does = (advice or self.advice).get(part, "")
+        return f"model '{self.name}' has no {what}{does and f'; {does}'}"
 
     @property
     def side(self) -> int:
         """Side of the pictures it draws. Raises UsageError where it draws none."""
         sizes = [stage.image_size for stage in self.painters.values()]
         if not sizes or sizes[-1] is None:
-            raise UsageError(f"model '{self.name}' has no stage that makes a picture")
+            raise UsageError(self._lacking("stage that makes a picture", "decoder"))
         return sizes[-1]
 
     @property

@@ -63,7 +63,7 @@ def test_it_can_be_ended_after_any_step(ability: str, pipe: Pipeline, few: dict[
     [
         ("variations", "encoding a picture"),
         ("interpolate", "encoding a picture"),
-        ("text_diff", "encoding a picture"),
+        ("text_diff", "a text difference"),
         ("reconstruct", "reconstruction"),
     ],
 )

@@ -46,7 +46,7 @@ def folder(tmp_path: Path) -> Path:
     write(tmp_path / "a.pt", "upsample")
     write(tmp_path / "b.pth", "base")
     torch.save({"weight": torch.ones(3)}, tmp_path / "c.pt")
-    (tmp_path / "d.pt").write_bytes(b"none of torch's")
+    (tmp_path / "d.txt").write_bytes(b"none of torch's")
     return alphabet(tmp_path)
 
 
@@ -59,6 +59,13 @@ def test_a_folder_is_known_by_what_is_in_it(folder: Path) -> None:
         "decoder": "decoder",
         "upsampler": "upsampler",
     }
+
+
+def test_a_damaged_network_is_not_taken_for_a_missing_one(folder: Path) -> None:
+    file = folder / "a.pt"
+    file.write_bytes(file.read_bytes()[:-1000])
+    with pytest.raises(CheckpointError, match=r"a\.pt is damaged or truncated: .* as GLIDE"):
+        open_model(folder)
 
 
 def test_the_published_settings(folder: Path) -> None:
@@ -87,6 +94,13 @@ def test_from_a_sentence_to_a_picture(folder: Path) -> None:
 def test_a_lone_file_is_a_stage(tmp_path: Path) -> None:
     assert list(open_model(write(tmp_path / "x.pt", "base")).parts) == ["decoder"]
     assert list(open_model(write(tmp_path / "y.pt", "upsample-inpaint")).parts) == ["upsampler"]
+
+
+def test_a_wrapped_file_is_a_stage(tmp_path: Path) -> None:
+    state = torch.load(write(tmp_path / "x.pt", "base"))
+    torch.save({"state_dict": {f"module.{k}": v for k, v in state.items()}}, tmp_path / "x.pt")
+    part = open_model(tmp_path / "x.pt").parts["decoder"]
+    part.check(part.build().net, "it")
 
 
 def test_inpainting_is_sampled_as_published(tmp_path: Path) -> None:

@@ -112,7 +112,9 @@ def test_a_folder_with_both_is_one_model(version: str, tmp_path: Path) -> None:
     assert plan.notes[-1] == "needs CLIP with embeddings of 16 numbers, which it does not carry"
 
 
-@pytest.mark.parametrize("layout", ["bare", "model", "ema_model"])
+@pytest.mark.parametrize(
+    "layout", ["bare", "model", "ema_model", "state_dict", "model_state_dict", "compiled"]
+)
 def test_a_prior_is_found_in_every_layout(version: str, layout: str, tmp_path: Path) -> None:
     state = put(tmp_path, version, "prior")
     worse = {key: torch.zeros_like(value) for key, value in state.items()}
@@ -120,6 +122,9 @@ def test_a_prior_is_found_in_every_layout(version: str, layout: str, tmp_path: P
         "bare": state,
         "model": {"model": state, "version": version},
         "ema_model": {"model": worse, "ema_model": state, "step": torch.tensor(3)},
+        "state_dict": {"state_dict": {f"module.{k}": v for k, v in state.items()}, "epoch": 2},
+        "model_state_dict": {"model_state_dict": state, "optimizer_state_dict": {}},
+        "compiled": {f"_orig_mod.{k}": v for k, v in state.items()},
     }
     torch.save(files[layout], tmp_path / "latest.pth")
     net = filled(open_model(tmp_path), "prior").net
@@ -151,9 +156,10 @@ def _small_decoder(version: str, folder: Path) -> dict[str, Any]:
 
 
 def _told(file: Path) -> Any:
-    from unclip.checkpoints.laion import read_saved
+    from unclip.checkpoints.archive import open_pickle
+    from unclip.checkpoints.laion import saved_of
 
-    found = read_saved(file)
+    found = saved_of(open_pickle(file), file)
     assert found is not None
     return found.config
 
@@ -375,7 +381,7 @@ def test_a_dialect_can_be_said_and_must_fit(version: str, name: str, tmp_path: P
     for other in set(VERSIONS) - {version}:
         with pytest.raises(CheckpointError, match=r"does not fit: .* missing|are not read"):
             filled(open_model(tmp_path, Options(dialect=other)), name)
-    with pytest.raises(UsageError, match=r"unknown dialect '1.2'; known: 0.15.4, 1.1.0, 1.15.6"):
+    with pytest.raises(UsageError, match=r"no dialect '1.2'; it has: 0.15.4, 1.1.0, 1.15.6"):
         open_model(tmp_path, Options(dialect="1.2"))
 
 
@@ -419,13 +425,43 @@ def test_names_that_belong_to_no_unet_are_named(tmp_path: Path) -> None:
         open_model(tmp_path)
 
 
+def test_a_configuration_that_is_cut_is_named(version: str, tmp_path: Path) -> None:
+    put(tmp_path, version, "prior")
+    file = tmp_path / "prior_config.json"
+    file.write_text(file.read_text()[:-5])
+    with pytest.raises(CheckpointError, match=r"prior_config\.json is not valid JSON: .*line 1"):
+        open_model(tmp_path)
+
+
+def test_a_damaged_file_is_not_taken_for_a_missing_one(tmp_path: Path) -> None:
+    put(tmp_path / "prior", "1.15.6", "prior")
+    put(tmp_path / "decoder", "1.15.6", "decoder")
+    (tmp_path / "prior" / "prior_config.json").unlink()
+    file = tmp_path / "prior" / "latest.pth"
+    file.write_bytes(file.read_bytes()[:-2000])
+    with pytest.raises(CheckpointError, match=r"prior/latest\.pth is damaged or truncated"):
+        open_model(tmp_path)
+
+
+def test_a_clip_of_other_encodings_is_refused(version: str, tmp_path: Path) -> None:
+    """Its embeddings fit, what it makes of single tokens does not."""
+    put(tmp_path / "it", version, "decoder")
+    config = json.loads((FIXTURES / "clip_hf.json").read_text())
+    config |= {"projection_dim": 16}
+    config["text_config"] |= {"hidden_size": 24, "num_attention_heads": 2, "projection_dim": 16}
+    (tmp_path / "clip").mkdir()
+    (tmp_path / "clip" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UsageError, match=r"encodings of 24 numbers .* works with 16"):
+        open_model(tmp_path / "it", Options(clip=tmp_path / "clip"))
+
+
 def test_a_truncated_file_is_named(tmp_path: Path) -> None:
     put(tmp_path, "1.15.6", "prior")
     file = tmp_path / "latest.pth"
     file.write_bytes(file.read_bytes()[:-2000])
+    assert find_format(tmp_path) is FORMAT
     for path in (tmp_path, file):
-        assert find_format(path) is FORMAT
-        with pytest.raises(CheckpointError, match=r"latest\.pth"):
+        with pytest.raises(CheckpointError, match=r"latest\.pth is damaged or truncated"):
             open_model(path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -79,3 +80,19 @@ def test_a_missing_model_and_device(unclip: RunCli) -> None:
     assert done.code == 1
     assert "broken device" in done.out
     assert "broken model" in done.out
+
+
+def test_a_variant_is_chosen_and_said(unclip: RunCli, tmp_path: Path) -> None:
+    fixtures = Path(__file__).parents[1] / "parity" / "fixtures"
+    shutil.copy(fixtures / "clip_hf.json", tmp_path / "config.json")
+    shutil.copy(fixtures / "clip_hf.safetensors", tmp_path / "model.ema.safetensors")
+    done = unclip("models", "inspect", tmp_path)
+    assert "variant ema are taken, as there are no plain ones" in " ".join(done.out.split())
+    done = unclip("models", "inspect", tmp_path, "--variant", "ema")
+    assert "are taken" not in done.out
+    unclip("models", "inspect", tmp_path, "--variant", "fp16").fails(2, "it has: ema")
+
+
+def test_options_of_models_are_plain(unclip: RunCli) -> None:
+    words = " ".join(unclip("generate", "--help").out.split())
+    assert "CLIP weights, if the model lacks them." in words

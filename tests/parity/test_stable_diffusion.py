@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from torch import Tensor
 import unclip
 from unclip.checkpoints._latents import autoencoder_config, autoencoder_table
 from unclip.checkpoints.clip import BUFFERS, hf_text_config, hf_text_table
-from unclip.checkpoints.format import Options
+from unclip.checkpoints.format import Options, open_model
 from unclip.checkpoints.keymap import check, translate_back
 from unclip.checkpoints.stable_diffusion import FORMAT, unet_config, unet_table
 from unclip.diffusion.samplers import SAMPLERS
@@ -257,3 +258,13 @@ def test_the_published_autoencoder_fits_wholly(published: dict[str, Any]) -> Non
     fits(net, published["vae"], autoencoder_table(config))
     assert config.scale == 0.18215
     assert config.factor == 8
+
+
+def test_a_text_encoder_that_was_saved_by_hand(folder: Path, tmp_path: Path) -> None:
+    """transformers 5 has no `text_model.` before its names; it is the same encoder."""
+    copied = Path(shutil.copytree(folder, tmp_path / "flat"))
+    file = copied / "text_encoder" / "model.safetensors"
+    save_file({key.removeprefix("text_model."): v for key, v in load_file(file).items()}, file)
+    plain, flat = (open_model(one).parts["decoder"].translated("it") for one in (folder, copied))
+    assert set(plain) == set(flat)
+    assert all(torch.equal(plain[name], flat[name]) for name in plain)

@@ -51,7 +51,7 @@ def interpolate(
         `frames` pictures. The ends are the pictures given, or the prompts' own, to the pixel; with
         x_T fixed, the last one only resembles `b`.
     """
-    _ = pipe.side  # refused before the work where nothing draws
+    pipe.check_embedding("interpolation")
     if frames < 2:
         raise UsageError(f"frames must be at least 2, got {frames}")
     first, last = (end_of(pipe, end, seed, prior, settings, on_step) for end in (a, b))

@@ -55,7 +55,8 @@ def of_picture(
     on_step: OnStep | None = None,
 ) -> Latent:
     """Encode a picture with CLIP and invert the decoder and the upsamplers with DDIM."""
-    net = pipe.clip("encoding a picture").net
+    pipe.check_embedding("encoding a picture")
+    net = pipe.clip("encoding a picture", "vision").net
     picture = to_tensor([square(read_image(source), pipe.side)]).to(pipe.device)
     with torch.inference_mode():
         z_i = net.encode_image(picture)

@@ -33,7 +33,7 @@ def probe(pipe: Pipeline, image: Source, labels: Sequence[str]) -> list[float]:
         check_request(label, 1)
     if len(labels) < 2:
         raise UsageError(f"give at least two labels to choose from, got {len(labels)}")
-    clip = pipe.clip("probing")
+    clip = pipe.clip("probing", "text", "vision")
     side = clip.image_size or pipe.side
     picture = to_tensor([square(read_image(image, at_least=side), side)])
     with torch.inference_mode():

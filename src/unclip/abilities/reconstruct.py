@@ -42,7 +42,8 @@ def reconstruct(
     Raises:
         UsageError: more components than there are, or a model that knows of none.
     """
-    net = pipe.clip("reconstruction").net
+    pipe.check_embedding("reconstruction")
+    net = pipe.clip("reconstruction", "vision").net
     if not dims or min(dims) < 1:
         raise UsageError(f"dims must be numbers of components, at least 1, got {list(dims)}")
     pca = fit(pipe, pictures, max(dims)) if pictures else find(pipe)

@@ -52,9 +52,10 @@ def text_diff(
         raise UsageError(f"frames must be at least 2, got {frames}")
     if not 0 < theta <= 1:
         raise UsageError(f"theta must be above 0 and at most 1, got {theta:g}")
+    pipe.check_embedding("a text difference")
+    clip = pipe.clip("a text difference", "text", "vision")
     picture = read_image(image, at_least=pipe.side)
     latent = of_picture(pipe, picture, seed, settings, on_step)
-    clip = pipe.clip("text differences")
     z_t = clip.sample(pipe.read([source, target]), Rng([0, 0], pipe.device)).text_embed
     assert z_t is not None
     length = latent.image_embed.norm()  # not 1 where the model's embeddings are as CLIP gives them

@@ -15,7 +15,9 @@ from ..nn.clip import ClipConfig, VisionConfig
 from ..nn.text import TextConfig
 from ..nn.tokenizer import CLIP_END, Tokenizer
 from ..stages.clip import ClipStageConfig
-from .archive import Tensors, open_tensors
+from ._state_dicts import open_weights
+from ._variants import weights_file
+from .archive import Tensors
 from .format import Part, need, read_json
 from .keymap import KeyMap, Take, joined, same, under
 
@@ -175,6 +177,7 @@ def hf_clip_part(
     null: Literal["learned", "text"] = "learned",
     null_image: bool = False,
     processor: Path | None = None,
+    variant: str | None = None,
 ) -> Part:
     """A CLIP whose towers lie in folders of their own, as diffusers' pipelines have them.
 
@@ -185,6 +188,7 @@ def hf_clip_part(
         null: see `ClipStageConfig`.
         null_image: see `ClipStageConfig`.
         processor: folder with the preprocessor_config.json, where `vision` has none.
+        variant: see `weights_file`.
 
     Raises:
         CheckpointError: a folder is incomplete or not what it should be; the towers' embeddings
@@ -208,7 +212,11 @@ def hf_clip_part(
     config = ClipStageConfig(network=network, null=null, null_image=null_image)
 
     def tensors() -> Tensors:
-        both = [open_tensors(weights_file(one)) for one in (text, vision) if one]
+        both = [
+            prefixed(open_weights(weights_file(folder, variant=variant)), tower)
+            for folder, tower in ((text, "text_model"), (vision, "vision_model"))
+            if folder
+        ]
         # two towers alone do not say how sharply their embeddings were compared: as CLIP at its end
         scale = {"logit_scale": torch.tensor(math.log(100.0))} if len(both) == 2 else {}
         return merged(*both, Tensors(scale))
@@ -220,14 +228,28 @@ def _projection(values: Mapping[str, Any]) -> int:
     return values.get("projection_dim", 512)  # type: ignore[no-any-return]
 
 
-def hf_part(folder: Path) -> Part:
+def prefixed(tensors: Tensors, tower: str) -> Tensors:
+    """A tower's tensors under the names of transformers 4.
+
+    Version 5 has no `text_model.` before the names of a `CLIPTextModel` that is saved by hand.
+    """
+    if "embeddings.position_embedding.weight" not in tensors:
+        return tensors
+    named = {
+        name if name.endswith("_projection.weight") else f"{tower}.{name}": value
+        for name, value in tensors._entries.items()
+    }
+    return Tensors(named, tensors._where)
+
+
+def hf_part(folder: Path, variant: str | None = None) -> Part:
     """A folder that holds a CLIP of its own: both towers, or one. Raises CheckpointError."""
     kind = hf_class(read_json(folder / "config.json"))
     if kind in HF_TEXT:
-        return hf_clip_part(text=folder)
+        return hf_clip_part(text=folder, variant=variant)
     if kind in HF_VISION:
-        return hf_clip_part(vision=folder)
-    return hf_whole_part(folder, lambda: open_tensors(weights_file(folder)))
+        return hf_clip_part(vision=folder, variant=variant)
+    return hf_whole_part(folder, lambda: open_weights(weights_file(folder, variant=variant)))
 
 
 def hf_whole_part(folder: Path, tensors: Callable[[], Tensors]) -> Part:
@@ -254,8 +276,8 @@ def _nested(values: Mapping[str, Any], tower: str, defaults: Mapping[str, Any]) 
 
 def hf_class(values: Mapping[str, Any]) -> str:
     """The class that a config.json was saved from, or an empty text if it is none of CLIP's."""
-    names = values.get("architectures") or []
-    if names:
+    names = values.get("architectures")
+    if isinstance(names, list) and names:
         known = (*HF_WHOLE, *HF_TEXT, *HF_VISION)
         return str(names[0]) if names[0] in known else ""
     kinds = {"clip": HF_WHOLE, "clip_text_model": HF_TEXT, "clip_vision_model": HF_VISION}
@@ -281,28 +303,6 @@ def pixels_of(values: Mapping[str, Any], mean: str, std: str, file: Path) -> Pix
     return Pixels((r, g, b), (x, y, z))
 
 
-STEMS = ("model", "pytorch_model", "diffusion_pytorch_model")
-VARIANTS = ("", ".fp16", ".bf16")
-
-
-def weights_file(folder: Path, stems: tuple[str, ...] = STEMS) -> Path:
-    """The weights of a folder as transformers and diffusers save it; a sharded set's index.
-
-    Full precision before half, safetensors before pickles.
-
-    Raises:
-        CheckpointError: there are none.
-    """
-    for variant in VARIANTS:
-        for ending in ("safetensors", "bin"):
-            for stem in stems:
-                index = f"{stem}.{ending}.index{variant}.json"
-                for name in (f"{stem}{variant}.{ending}", index):
-                    if (folder / name).is_file():
-                        return folder / name
-    raise CheckpointError(f"{folder} has no weights (such as {stems[0]}.safetensors)")
-
-
 def merged(*several: Tensors) -> Tensors:
     """Tensors of several files as one set, whose names do not overlap."""
     entries: dict[str, Any] = {}
@@ -317,18 +317,24 @@ def merged(*several: Tensors) -> Tensors:
 def hf_tokenizer(folder: Path, context: int = 77) -> Tokenizer:
     """The tokenizer of a folder: `vocab.json` and `merges.txt`, or `tokenizer.json`.
 
+    A file of these stands for its folder.
+
     It pads with what the folder's files name, as transformers does.
 
     Raises:
         CheckpointError: there is none, or it is not CLIP's.
     """
+    folder = folder.parent if folder.is_file() else folder
     vocab, merges, whole = (folder / n for n in ("vocab.json", "merges.txt", "tokenizer.json"))
     if vocab.is_file() and merges.is_file():
         tokenizer = Tokenizer.clip(vocab, merges, context)
     elif whole.is_file():
         tokenizer = Tokenizer.load(whole, context)
     else:
-        raise CheckpointError(f"{folder} has no tokenizer (vocab.json and merges.txt)")
+        raise CheckpointError(
+            f"{folder} has no tokenizer (vocab.json and merges.txt, or tokenizer.json): "
+            "name the folder of one with --tokenizer (tokenizer= in Python)"
+        )
     return tokenizer.padded_with(_pad_token(folder))
 
 

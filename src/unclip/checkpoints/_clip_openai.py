@@ -13,7 +13,8 @@ from ..nn.clip import ClipConfig, VisionConfig
 from ..nn.text import TextConfig
 from ..stages.clip import ClipStageConfig
 from ._clip_hf import BUFFERS, CLIP_PIXELS, pixels_of, sized
-from .archive import Tensors, open_tensors
+from ._state_dicts import open_weights
+from .archive import Tensors
 from .format import Part, need, read_json
 from .keymap import KeyMap, Take, same, under
 
@@ -120,10 +121,10 @@ def _openai_size(tensors: Tensors, width: int, prefix: str) -> dict[str, Any]:
 
 
 def openai_part(file: Path) -> Part:
-    tensors = open_tensors(file)
+    tensors = open_weights(file)
     network = openai_config(tensors, file)
     config = ClipStageConfig(network=network)
-    return Part(config, lambda: open_tensors(file), openai_table(network), OPENAI_IGNORED)
+    return Part(config, lambda: open_weights(file), openai_table(network), OPENAI_IGNORED)
 
 
 def open_clip_config(values: Mapping[str, Any], file: Path) -> ClipConfig:

@@ -18,7 +18,8 @@ from ..nn.text import TextConfig
 from ..nn.x_clip import XClipConfig
 from ..stages.x_clip import XClipStageConfig
 from ._clip_hf import sized
-from .archive import Tensors, open_tensors
+from ._state_dicts import open_weights
+from .archive import Tensors
 from .format import Part
 from .keymap import KeyMap, Take, same, under
 
@@ -140,6 +141,6 @@ def _gain(ours: str, theirs: str) -> KeyMap:
 
 def x_clip_part(file: Path) -> Part:
     """A file of x-clip's as a stage. Raises CheckpointError."""
-    network = x_clip_config(open_tensors(file), file)
+    network = x_clip_config(open_weights(file), file)
     config = XClipStageConfig(network=network)
-    return Part(config, lambda: open_tensors(file), x_clip_table(network), UNUSED)
+    return Part(config, lambda: open_weights(file), x_clip_table(network), UNUSED)

@@ -17,8 +17,9 @@ from ..nn.prior import PriorConfig
 from ..nn.unet import UNetConfig
 from ..stages.prior import PriorStageConfig
 from ..stages.stage import Sampling
-from .archive import Tensors, open_tensors
-from .clip import weights_file
+from ._state_dicts import open_weights
+from ._variants import weights_file
+from .archive import Tensors
 from .format import Part, need, read_json
 from .keymap import KeyMap, Take, joined, same
 
@@ -36,14 +37,17 @@ def pipeline_class(path: Path) -> str:
 
 def settings(folder: Path, file: str = "config.json") -> dict[str, Any]:
     """The settings of one component. Raises CheckpointError."""
-    if not (folder / file).is_file():
-        raise CheckpointError(f"{folder} is missing its {file}")
     return read_json(folder / file)
 
 
-def weights(folder: Path) -> Tensors:
-    """The weights of one component. Raises CheckpointError."""
-    return open_tensors(weights_file(folder))
+def weights(folder: Path, variant: str | None = None) -> Tensors:
+    """The weights of one component. Raises CheckpointError.
+
+    Args:
+        folder: the component's.
+        variant: see `weights_file`.
+    """
+    return open_weights(weights_file(folder, variant=variant))
 
 
 def unet_config(values: Mapping[str, Any], file: Path, **more: Any) -> UNetConfig:
@@ -169,7 +173,9 @@ def _attention(config: UNetConfig, ours: str, there: str) -> KeyMap:
     return table | joined(f"{ours}.context", [f"{there}.add_{one}_proj" for one in "kv"])
 
 
-def prior_part(folder: Path, scheduler: Path, sampling: Sampling) -> Part:
+def prior_part(
+    folder: Path, scheduler: Path, sampling: Sampling, variant: str | None = None
+) -> Part:
     """A `PriorTransformer`, as Karlo and Kandinsky have it. Raises CheckpointError."""
     values, file = settings(folder), folder / "config.json"
     need(
@@ -204,7 +210,7 @@ def prior_part(folder: Path, scheduler: Path, sampling: Sampling) -> Part:
         sampling=unclip_sampling(scheduler, sampling, "sample", "fixed_small_log"),
         candidates=1,
     )
-    return Part(config, lambda: weights(folder), prior_table(network))
+    return Part(config, lambda: weights(folder, variant), prior_table(network))
 
 
 def prior_table(config: PriorConfig) -> KeyMap:
@@ -254,6 +260,7 @@ def unclip_sampling(folder: Path, defaults: Sampling, predicts: str, variance: s
         prediction_type=predicts,
         variance_type=variance,
         num_train_timesteps=1000,
+        beta_schedule="squaredcos_cap_v2",
     )
     if not values.get("clip_sample", True):
         return defaults

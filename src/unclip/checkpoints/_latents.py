@@ -1,4 +1,4 @@
-"""What diffusers' folders of latent diffusion have in common: autoencoders and schedulers.
+"""The autoencoders of latent diffusion in diffusers' folders.
 
 No adapter by itself: Stable Diffusion's and Kandinsky's are made of it.
 """
@@ -8,33 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any
 
-from ..diffusion.schedule import Cosine, Linear, ScaledLinear
 from ..errors import CheckpointError
 from ..nn.autoencoder import AutoencoderConfig
-from ..stages.latent_decoder import LatentSampling
-from ._diffusers import settings, weights
+from ._diffusers import weights
 from .archive import Tensors
 from .format import need
 from .keymap import KeyMap, joined, same, under
-
-S = TypeVar("S", bound=LatentSampling)
-SCHEDULER = "scheduler_config.json"
-SAMPLERS = {
-    "DDPMScheduler": "ddpm",
-    "DPMSolverMultistepScheduler": "dpmpp_2m",
-    "EulerDiscreteScheduler": "euler",
-    "HeunDiscreteScheduler": "heun",
-    "UniPCMultistepScheduler": "unipc",
-}
-"""Where ours is the same method. Any other scheduler is drawn with DDIM."""
-
-VARIANCES = ("fixed_small", "fixed_small_log", "learned_range")
-"""Of an ancestral sampler: the posterior's, however it is written, or what is learnt of it."""
-
-LINSPACED = ("EulerDiscreteScheduler", "HeunDiscreteScheduler", "DPMSolverMultistepScheduler")
-"""Schedulers that space their steps from end to end unless told otherwise."""
 
 AUTOENCODER_DEFAULTS: dict[str, Any] = {
     "in_channels": 3,
@@ -51,79 +32,6 @@ AUTOENCODER_DEFAULTS: dict[str, Any] = {
 
 OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 """What an autoencoder's attention was called once, and is now."""
-
-
-# schedulers ---------------------------------------------------------------------------------------
-
-
-def schedule_of(folder: Path) -> Cosine | Linear | ScaledLinear:
-    """The noise schedule of any of diffusers' schedulers. Raises CheckpointError."""
-    values, file = settings(folder, SCHEDULER), folder / SCHEDULER
-    need(
-        values,
-        file,
-        trained_betas=None,
-        rescale_betas_zero_snr=False,
-        beta_schedule=("linear", "scaled_linear", "squaredcos_cap_v2"),
-    )
-    kind, steps = values.get("beta_schedule", "linear"), values.get("num_train_timesteps", 1000)
-    ends = _class(values) in ("DDIMScheduler", "PNDMScheduler")
-    ends = ends and not values.get("set_alpha_to_one", True)
-    last: Literal["clean", "first"] = "first" if ends else "clean"
-    if kind == "squaredcos_cap_v2":
-        return Cosine(steps=steps, last=last)
-    start, end = values.get("beta_start", 1e-4), values.get("beta_end", 0.02)
-    if kind == "scaled_linear":
-        return ScaledLinear(steps=steps, last=last, beta_start=start, beta_end=end)
-    scale = steps / 1000  # ours are those of 1000 steps, however many there are
-    return Linear(steps=steps, last=last, beta_start=start * scale, beta_end=end * scale)
-
-
-def sampling_of(folder: Path, defaults: S) -> S:
-    """The defaults with what a scheduler says of its method, its steps and clipping.
-
-    Raises:
-        CheckpointError: it does something that is not known here.
-    """
-    values, file = settings(folder, SCHEDULER), folder / SCHEDULER
-    sampler = SAMPLERS.get(_class(values), "ddim")
-    if sampler == "ddpm":
-        need(values, file, variance_type=VARIANCES)
-    changes: dict[str, Any] = {"sampler": sampler, "spacing": _spacing(values, file)}
-    if values.get("thresholding", False):
-        need(values, file, dynamic_thresholding_ratio=0.995)
-        ceiling = values.get("sample_max_value", 1.0)
-        changes |= {"threshold": "dynamic"} if ceiling is None else {"ceiling": ceiling}
-    elif values.get("clip_sample", _class(values) in ("DDIMScheduler", "DDPMScheduler")):
-        changes |= {"threshold": "clamp", "limit": values.get("clip_sample_range", 1.0)}
-    return defaults.merge(changes)
-
-
-def _spacing(values: Mapping[str, Any], file: Path) -> str:
-    """Ours for `timestep_spacing` and `steps_offset`."""
-    if values.get("use_karras_sigmas", False):
-        return "karras"
-    usual = "linspace" if _class(values) in LINSPACED else "leading"
-    need(values, file, timestep_spacing=("leading", "trailing", "linspace"), steps_offset=(0, 1))
-    spacing = str(values.get("timestep_spacing", usual))
-    if spacing == "leading" and values.get("steps_offset", 0):
-        return "leading_after"
-    return {"linspace": "uniform"}.get(spacing, spacing)
-
-
-def sampler_note(folder: Path) -> tuple[str, ...]:
-    """What to say where the published sampler is another than the one used here."""
-    name = _class(settings(folder, SCHEDULER))
-    if name in SAMPLERS or name == "DDIMScheduler":
-        return ()
-    return (f"published with {name}; drawn with DDIM here, or what you choose",)
-
-
-def _class(values: Mapping[str, Any]) -> str:
-    return str(values.get("_class_name", "")).removeprefix("Flax")
-
-
-# autoencoders -------------------------------------------------------------------------------------
 
 
 def autoencoder_config(values: Mapping[str, Any], file: Path) -> AutoencoderConfig:
@@ -175,9 +83,9 @@ def _attending(values: Mapping[str, Any], file: Path) -> tuple[int, ...]:
     return tuple(level for level, one in enumerate(attends) if one)
 
 
-def autoencoder_tensors(folder: Path) -> Tensors:
+def autoencoder_tensors(folder: Path, variant: str | None = None) -> Tensors:
     """The weights of an autoencoder, by today's names. Raises CheckpointError."""
-    tensors = weights(folder)
+    tensors = weights(folder, variant)
     return Tensors({_today(k): v for k, v in tensors._entries.items()}, tensors._where)
 
 

@@ -25,7 +25,6 @@ from ..stages.clip import ClipStageConfig
 from ._clip_hf import (
     BUFFERS,
     CLIP_PIXELS,
-    STEMS,
     Pixels,
     has_tokenizer,
     hf_class,
@@ -40,7 +39,7 @@ from ._clip_hf import (
     hf_vision_table,
     hf_whole_part,
     merged,
-    weights_file,
+    prefixed,
 )
 from ._clip_openai import (
     OPEN_CLIP,
@@ -53,7 +52,10 @@ from ._clip_openai import (
     openai_table,
 )
 from ._clip_x import context_of, is_x_clip, x_clip_part
-from .archive import open_tensors
+from ._state_dicts import open_weights
+from ._unread import check_file, why_unread
+from ._variants import variants, weights_file
+from .archive import Tensors, open_tensors
 from .format import Format, Options, Part, Plan, read_json
 
 __all__ = [
@@ -80,6 +82,7 @@ __all__ = [
     "open_tensors",
     "openai_config",
     "openai_table",
+    "prefixed",
     "tokenizer_for",
     "weights_file",
 ]
@@ -100,6 +103,7 @@ def clip_tokenizer(context: int = 77, frames: bool = True) -> Tokenizer:
 def open_clip_part(
     path: Path,
     embed_dim: int | None = None,
+    text_width: int | None = None,
     *,
     normalize: bool = True,
     null: Literal["learned", "text"] = "learned",
@@ -110,6 +114,7 @@ def open_clip_part(
     Args:
         path: a file or folder of any layout that this module reads.
         embed_dim: width of the embeddings that the model works with.
+        text_width: width of the text's encodings that it reads.
         normalize: whether the model wants embeddings of unit norm.
         null: see `ClipStageConfig`.
         null_image: see `ClipStageConfig`.
@@ -119,14 +124,18 @@ def open_clip_part(
         CheckpointError: it is damaged, or of a variant that is not read.
     """
     part = FORMAT.part(path)
-    if part is None:
-        raise UsageError(f"{path} is no CLIP that is known here")
     config = part.config
     assert isinstance(config, ClipStageConfig)
     if embed_dim is not None and config.network.embed_dim != embed_dim:
         raise UsageError(
             f"CLIP {path} makes embeddings of {config.network.embed_dim} numbers; "
             f"the model works with {embed_dim}"
+        )
+    text = config.network.text
+    if text_width and text and text.width != text_width:
+        raise UsageError(
+            f"CLIP {path} makes encodings of {text.width} numbers a token; "
+            f"the model works with {text_width}"
         )
     network = config.network.model_copy(update={"normalize": normalize})
     changes = {"network": network, "null": null, "null_image": null_image}
@@ -151,6 +160,7 @@ def completed(part: Part, clip: Path | None) -> Part:
     named = open_clip_part(
         clip,
         own.network.embed_dim,
+        own.network.text.width if own.network.text else None,
         normalize=own.network.normalize,
         null=own.null,
         null_image=own.null_image,
@@ -167,26 +177,38 @@ ENDINGS = (".pt", ".pth", ".bin", ".safetensors", ".ckpt", ".th")
 """Of weights, of a CLIP or of a model that a CLIP's file lies with."""
 
 
+ADVICE = {
+    "decoder": "it is a CLIP alone: compare pictures and texts with it (`unclip probe`), "
+    "or give it to a model that draws, with --clip (clip= in Python)"
+}
+
+
 class ClipFormat(Format):
     """A CLIP by itself."""
 
     name = "CLIP"
 
     def matches(self, path: Path) -> bool:
-        """See `Format`."""
-        try:
-            return self._reader(path) is not None
-        except CheckpointError:
-            return False
+        """By its settings, else by the names of its tensors."""
+        return self._reader(path) is not None
 
-    def part(self, path: Path) -> Part | None:
-        """The CLIP at `path`, or None where there is none of these layouts."""
-        reader = self._reader(path)
-        return reader() if reader else None
+    def part(self, path: Path, variant: str | None = None) -> Part:
+        """The CLIP at `path`.
+
+        Raises:
+            UsageError: there is none.
+            CheckpointError: it is damaged, or of a variant that is not read.
+        """
+        if path.is_file():
+            check_file(path)
+        reader = self._reader(path, variant)
+        if reader is None:
+            raise UsageError(f"{path} is no CLIP that is known here: it {why_unread(path)}")
+        return reader()
 
     def open(self, path: Path, options: Options) -> Plan:
         """See `Format`."""
-        part = open_clip_part(path)
+        part = self.part(path, options.variant)
         config = part.config
         assert isinstance(config, ClipStageConfig)
         return Plan(
@@ -196,28 +218,58 @@ class ClipFormat(Format):
             parts={"clip": part},
             read_tokenizer=partial(_own_tokenizer, path, options, config.network.text),
             licence="MIT" if part.ignored == OPENAI_IGNORED else "",
+            notes=_notes(part),
+            advice=ADVICE,
         )
 
-    def _reader(self, path: Path) -> Callable[[], Part] | None:
-        """What reads `path`."""
-        folder = path if path.is_dir() else path.parent
-        theirs = folder / OPEN_CLIP
-        if path.is_dir():
-            if (path / "config.json").is_file() and _has_weights(path, STEMS):
-                return partial(hf_part, path) if hf_class(read_json(path / "config.json")) else None
-            if theirs.is_file():
-                weights = weights_file(path, OPEN_CLIP_STEMS)
-                return partial(open_clip_layout_part, theirs, partial(open_tensors, weights))
-            alone = [file for file in path.iterdir() if file.suffix in ENDINGS]
-            return self._reader(alone[0]) if len(alone) == 1 else None
-        if not path.is_file() or path.suffix == ".json":
-            return None
-        tensors = open_tensors(path)
-        if theirs.is_file() and "visual.conv1.weight" in tensors:
-            return partial(open_clip_layout_part, theirs, partial(open_tensors, path))
-        if is_x_clip(tensors):
-            return partial(x_clip_part, path)
-        return partial(openai_part, path) if is_openai(tensors) else None
+    def _reader(self, path: Path, variant: str | None = None) -> Callable[[], Part] | None:
+        """What reads `path`; None where it is no CLIP, or nothing that can be opened."""
+        theirs = (path if path.is_dir() else path.parent) / OPEN_CLIP
+        if not path.is_dir():
+            return _file_reader(path, theirs)
+        config = path / "config.json"
+        is_hf = config.is_file() and bool(hf_class(read_json(config)))
+        if is_hf and variants(path):
+            return partial(hf_part, path, variant)
+        if theirs.is_file() and variants(path, OPEN_CLIP_STEMS):
+            weights = weights_file(path, OPEN_CLIP_STEMS, variant)
+            return partial(open_clip_layout_part, theirs, partial(open_weights, weights))
+        alone = [file for file in path.iterdir() if file.suffix in ENDINGS]
+        if len(alone) == 1 and not is_hf:
+            return _file_reader(alone[0], theirs)
+        return partial(hf_part, path, variant) if is_hf else None  # which says what it lacks
+
+
+def _file_reader(file: Path, settings: Path) -> Callable[[], Part] | None:
+    """What reads a file, which is open_clip's where its `settings` are there."""
+    tensors = _opened(file)
+    if tensors is None:
+        return None
+    if settings.is_file() and "visual.conv1.weight" in tensors:
+        return partial(open_clip_layout_part, settings, partial(open_weights, file))
+    if is_x_clip(tensors):
+        return partial(x_clip_part, file)
+    return partial(openai_part, file) if is_openai(tensors) else None
+
+
+def _notes(part: Part) -> tuple[str, ...]:
+    """What a lone file leaves open."""
+    if part.ignored != OPENAI_IGNORED or "wrapper" not in part.tensors().metadata:
+        return ()
+    return (
+        "read with OpenAI's activation (quick_gelu), as the file does not say which: where it was "
+        f"trained with another, lay open_clip's {OPEN_CLIP} beside it",
+    )
+
+
+def _opened(file: Path) -> Tensors | None:
+    """Its tensors; None where there are none, the reason for which is not CLIP's to say."""
+    if not file.is_file() or file.suffix == ".json":
+        return None
+    try:
+        return open_weights(file)
+    except CheckpointError:
+        return None
 
 
 def tokenizer_for(path: Path, options: Options, context: int) -> Tokenizer:
@@ -229,8 +281,8 @@ def tokenizer_for(path: Path, options: Options, context: int) -> Tokenizer:
     folder = options.tokenizer or path
     if options.tokenizer or has_tokenizer(folder):
         return hf_tokenizer(folder, context)
-    if path.is_file() and is_x_clip(open_tensors(path)):
-        return clip_tokenizer(context_of(open_tensors(path)), frames=False)
+    if path.is_file() and is_x_clip(open_weights(path)):
+        return clip_tokenizer(context_of(open_weights(path)), frames=False)
     return clip_tokenizer(context)
 
 
@@ -243,14 +295,6 @@ def _own_tokenizer(path: Path, options: Options, text: TextConfig | None) -> Tok
             "name the folder of its own with --tokenizer (tokenizer= in Python)"
         )
     return tokenizer
-
-
-def _has_weights(folder: Path, stems: tuple[str, ...]) -> bool:
-    try:
-        weights_file(folder, stems)
-    except CheckpointError:
-        return False
-    return True
 
 
 FORMAT = ClipFormat()

@@ -10,19 +10,23 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from pydantic import BaseModel, ValidationError
 from torch import Tensor, nn
 
+from ..config import explain
 from ..device import give_back
 from ..errors import CheckpointError, UsageError
 from ..nn.tokenizer import Tokenizer
 from ..registry import Registry
 from ..stages import STAGES, Stage, StageConfig
+from ._unread import check_file, why_unread
+from ._variants import check_variant, variant_notes
 from .archive import Tensors
 from .keymap import KeyMap, Translated, check, same, translate
 
@@ -32,14 +36,32 @@ class Options:
     """What a person may say about a model beside where it is.
 
     Args:
-        clip: a CLIP for a model that names one instead of carrying it, or carries half of it.
+        clip: CLIP weights, if the model lacks them or has half of them.
         tokenizer: a tokenizer's files, where the model has none.
         dialect: of a format that has several and cannot tell them apart.
+        variant: of the weights, where a folder has several: fp16, ema, non_ema, ...
     """
 
     clip: Path | None = None
     tokenizer: Path | None = None
     dialect: str | None = None
+    variant: str | None = None
+
+
+GIVE_CLIP = "give CLIP weights with --clip (clip= in Python)"
+
+TRAIN_ONE: Mapping[str, str] = {
+    "clip": "train one with it (a recipe with [stages.clip])",
+    "prior": "train one ([stages.prior] in a recipe)",
+    "decoder": "train one with it (a recipe with [stages.decoder])",
+}
+"""How a model of this package comes to a part that it lacks."""
+
+TEXT_ALONE: Mapping[str, str] = {
+    "clip": "it draws from the text alone and has no place for one: take a model that draws from "
+    "CLIP's embeddings, such as Karlo, Kandinsky 2.2 or Stable unCLIP"
+}
+"""The same of a model whose decoder knows no image embedding."""
 
 
 @dataclass(frozen=True)
@@ -124,13 +146,17 @@ def _put(net: nn.Module, name: str, value: Tensor) -> None:
 
 @dataclass
 class Model:
-    """A loaded model. `prior` is the stage that makes z_i unless another is named."""
+    """A loaded model. `prior` is the stage that makes z_i unless another is named.
+
+    `advice` says what a person does about a part that it lacks: see `Plan`.
+    """
 
     name: str
     hash: str
     tokenizer: Tokenizer
     stages: dict[str, Stage]
     prior: str | None = None
+    advice: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -147,6 +173,8 @@ class Plan:
         licence: what is known of its licence.
         hash: names these very weights and settings; made of names and sizes where it is empty.
         notes: what a person should know, one line each.
+        advice: what to do about a part that it lacks: "clip", "text" or "vision" (CLIP's
+            encoders), "prior", "decoder" -> words that end an error's line.
     """
 
     name: str
@@ -158,6 +186,7 @@ class Plan:
     licence: str = ""
     hash: str = ""
     notes: tuple[str, ...] = field(default=())
+    advice: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def digest(self) -> str:
@@ -192,7 +221,7 @@ class Plan:
         else:
             for fill in fillers.values():
                 fill()
-        return Model(self.name, self.digest, tokenizer, stages, self.first_prior)
+        return Model(self.name, self.digest, tokenizer, stages, self.first_prior, self.advice)
 
     @property
     def first_prior(self) -> str | None:
@@ -242,10 +271,19 @@ class Format(ABC):
     """One way to store a model."""
 
     name: ClassVar[str]
+    dialects: ClassVar[tuple[str, ...]] = ()
+    """What `Options.dialect` may be."""
 
     @abstractmethod
     def matches(self, path: Path) -> bool:
-        """Whether `path` is of this format, by its content; no weights are read."""
+        """Whether `path` is of this format, by its content; no weights are read.
+
+        What is of this format and faulty is still of this format: `open` says the fault. A file
+        that cannot be opened at all is of none: `check_file` says why, before any is asked.
+
+        Raises:
+            CheckpointError: settings that tell what it is are damaged.
+        """
 
     @abstractmethod
     def open(self, path: Path, options: Options) -> Plan:
@@ -264,10 +302,13 @@ def find_format(path: Path) -> Format:
     """The format of what lies at `path`.
 
     Raises:
-        CheckpointError: there is nothing, or no format knows it.
+        CheckpointError: there is nothing, it is damaged, or no format reads it; it says what was
+            found in its place.
     """
     if not path.exists():
         raise CheckpointError(f"{path} does not exist")
+    if path.is_file():
+        check_file(path)
     own = FORMATS["native"]
     if own.matches(path):  # the usual one: no adapter need be imported for it
         return own
@@ -275,26 +316,77 @@ def find_format(path: Path) -> Format:
         if FORMATS[name].matches(path):
             return FORMATS[name]
     known = ", ".join(FORMATS[name].name for name in FORMATS.names())
-    raise CheckpointError(
-        f"{path} is no model: it has no model.json, and is of no other known format ({known})"
-    )
+    reason = why_unread(path, _readable)
+    raise CheckpointError(f"{path} {reason} (read are: {known}; see docs/models)")
+
+
+def _readable(path: Path) -> bool:
+    """Whether a format takes `path`, sound or not."""
+    try:
+        return any(FORMATS[name].matches(path) for name in FORMATS.names())
+    except CheckpointError:
+        return False
 
 
 def open_model(path: Path | str, options: Options | None = None) -> Plan:
     """What lies at `path`, in whatever format. Raises CheckpointError or UsageError."""
-    found = find_format(Path(path))
-    return found.open(Path(path), options or Options())
+    path, options = Path(path), options or Options()
+    found = find_format(path)
+    if options.dialect is not None and options.dialect not in found.dialects:
+        has = f"it has: {', '.join(found.dialects)}" if found.dialects else "it has none"
+        raise UsageError(f"{found.name} has no dialect '{options.dialect}'; {has}")
+    if options.variant:
+        check_variant(path, options.variant)
+    try:
+        plan = found.open(path, options)
+    except UsageError:
+        raise
+    except CheckpointError as error:
+        raise CheckpointError(f"{error} (read as {found.name})") from None
+    except UNFIT as error:
+        reason = f"a setting is missing or of the wrong kind: {_one_line(error)}"
+        raise CheckpointError(f"{path}: {reason} (read as {found.name})") from None
+    notes = (*plan.notes, *variant_notes(path, options.variant))
+    own = plan.hash
+    if options.variant:  # other weights of files of the same names and sizes
+        own = hashlib.sha256(f"{plan.digest} {options.variant}".encode()).hexdigest()[:12]
+    return replace(plan, notes=notes, hash=own)
+
+
+UNFIT = (LookupError, TypeError, ValueError, ArithmeticError)
+"""What comes of settings that are not those of the network that they should be."""
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        return explain(BaseModel, error)
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+class Settings(dict[str, Any]):
+    """A file of settings, which says so where one that is needed is not there."""
+
+    def __init__(self, values: Mapping[str, Any], file: Path) -> None:
+        super().__init__(values)
+        self._file = file
+
+    def __missing__(self, key: str) -> Any:
+        raise CheckpointError(f"{self._file} lacks '{key}'")
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """A JSON object. Raises CheckpointError."""
+    """A JSON object. Raises CheckpointError, also where a setting is asked for that it lacks."""
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        values = json.loads(file.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{file.parent} is missing its {file.name}") from None
+    except OSError as error:
+        raise CheckpointError(f"cannot read {file}: {error.strerror or error}") from None
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{file} is not valid JSON: {error}") from None
     if not isinstance(values, dict):
         raise CheckpointError(f"{file} is not a JSON object")
-    return values
+    return Settings(values, file)
 
 
 def need(values: Mapping[str, Any], file: Path, **expected: Any) -> None:
@@ -318,6 +410,5 @@ def need(values: Mapping[str, Any], file: Path, **expected: Any) -> None:
 def needs_clip(name: str, ability: str) -> UsageError:
     """The error of a model that names a CLIP which is not there."""
     return UsageError(
-        f"{ability} needs CLIP {name}, which this model names but does not carry: "
-        "give a folder or file of it with --clip (clip= in Python)"
+        f"{ability} needs CLIP {name}, which this model names but does not carry: {GIVE_CLIP}"
     )

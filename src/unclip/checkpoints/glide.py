@@ -24,8 +24,10 @@ from ..stages.decoder import DecoderConfig
 from ..stages.stage import Sampling
 from ..stages.upsampler import Corruption, UpsamplerConfig
 from ._adm import adm_table, by_head
-from .archive import Tensors, open_tensors
-from .format import Format, Options, Part, Plan
+from ._state_dicts import open_weights
+from ._unread import check_file
+from .archive import Tensors
+from .format import TEXT_ALONE, Format, Options, Part, Plan
 from .keymap import KeyMap, Take, same, under
 
 HEAD = 64
@@ -43,6 +45,10 @@ SAMPLING: dict[Kind, Sampling] = {
 """As in the repository's notebooks."""
 DIALECTS = ("generate", "inpaint")
 FACTOR = 4
+ADVICE = {
+    **TEXT_ALONE,
+    "decoder": "lay GLIDE's decoder (base.pt) beside it",
+}
 NOTES = (
     "it has no CLIP: abilities that need one (variations, text diffs, ...) do not work with it",
     "the published upsampler steps are denser near the picture, its noise 0.997 times as strong",
@@ -173,7 +179,7 @@ def _small_picture_last(weight: Tensor) -> Tensor:
 
 def glide_part(file: Path) -> Part:
     """One of its networks as a stage. Raises CheckpointError."""
-    return replace(part_of(open_tensors(file), file), tensors=partial(open_tensors, file))
+    return replace(part_of(open_weights(file), file), tensors=partial(open_weights, file))
 
 
 def part_of(tensors: Tensors, where: Path) -> Part:
@@ -199,6 +205,7 @@ class Glide(Format):
     """A file of one network, or a folder with the files of several."""
 
     name = "GLIDE"
+    dialects = DIALECTS
 
     def matches(self, path: Path) -> bool:
         """By the names of the tensors."""
@@ -207,8 +214,6 @@ class Glide(Format):
     def open(self, path: Path, options: Options) -> Plan:
         """See `Format`. The dialect `inpaint` chooses the networks for it, where there are both."""
         dialect = options.dialect or DIALECTS[0]
-        if dialect not in DIALECTS:
-            raise UsageError(f"GLIDE has no dialect '{dialect}'; it has: {', '.join(DIALECTS)}")
         files = _chosen(path, dialect)
         parts = {name: glide_part(file) for name, file in files.items()}
         text = next(iter(parts.values())).config.network.text  # type: ignore[attr-defined]
@@ -221,25 +226,30 @@ class Glide(Format):
             read_tokenizer=lambda: glide_tokenizer(options.tokenizer or folder, text),
             licence="MIT",
             notes=NOTES,
+            advice=ADVICE,
         )
 
 
 def _files(path: Path) -> Iterator[tuple[Tensors, Path]]:
     """Its networks that lie at `path`, in the order of their names."""
-    inside = [path] if path.is_file() else sorted(path.iterdir()) if path.is_dir() else []
-    for file in inside:
-        if file.suffix not in ENDINGS or not file.is_file():
-            continue
+    for file in _weights(path):
         try:
-            tensors = open_tensors(file)
+            tensors = open_weights(file)
         except CheckpointError:  # some other file, which is not this format's to judge
             continue
         if is_glide(tensors):
             yield tensors, file
 
 
+def _weights(path: Path) -> list[Path]:
+    inside = [path] if path.is_file() else sorted(path.iterdir()) if path.is_dir() else []
+    return [file for file in inside if file.suffix in ENDINGS and file.is_file()]
+
+
 def _chosen(path: Path, dialect: str) -> dict[str, Path]:
     """Stage -> file. Raises CheckpointError where two files are of one kind."""
+    for file in _weights(path):
+        check_file(file)  # a missing network is no fault, a damaged one is
     found: dict[str, Path] = {}
     for tensors, file in _files(path):
         kind = kind_of(tensors, file)

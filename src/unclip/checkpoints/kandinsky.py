@@ -26,14 +26,11 @@ from ._diffusers import (
     weights,
 )
 from ._latents import (
-    SCHEDULER,
     autoencoder_config,
     autoencoder_table,
     autoencoder_tensors,
-    sampler_note,
-    sampling_of,
-    schedule_of,
 )
+from ._schedulers import SCHEDULER, sampler_notes, sampling_of, schedule_of, unfollowed
 from .archive import Tensors
 from .clip import clip_tokenizer, hf_clip_part, hf_tokenizer, merged
 from .format import Format, Options, Part, Plan, need
@@ -60,6 +57,13 @@ OLDER = (
 )
 """Kandinsky 2.1's."""
 
+GIVE_PRIOR = "give its prior's folder (kandinsky-2-2-prior) with --clip (clip= in Python)"
+ADVICE = {
+    "clip": GIVE_PRIOR,
+    "prior": GIVE_PRIOR,
+    "decoder": "give the folder that holds it and its decoder's (kandinsky-2-2-decoder) as the "
+    "model, or the decoder's as the model and this one with --clip",
+}
 LICENCE = "Apache 2.0 (Kandinsky's weights)"
 IMAGE_TOKENS = 32
 """What diffusers makes of z_i; no file says it."""
@@ -84,13 +88,13 @@ class Kandinsky(Format):
         parts: dict[str, Part] = {}
         read: Callable[[], Tokenizer] = clip_tokenizer
         if prior is not None:
-            parts |= prior_parts(prior, prefix)
+            parts |= prior_parts(prior, prefix, options.variant)
             tokenizer = options.tokenizer or prior / f"{prefix}tokenizer"
             read = lambda: hf_tokenizer(tokenizer)  # noqa: E731 - one of two ways
-        notes: tuple[str, ...] = ()
+        notes = tuple(unfollowed(prior / f"{prefix}scheduler")) if prior else ()
         if decoder is not None:
-            parts["decoder"] = decoder_part(decoder)
-            notes = sampler_note(decoder / "scheduler")
+            parts["decoder"] = decoder_part(decoder, options.variant)
+            notes += sampler_notes(decoder / "scheduler")
         if prior is None:
             notes += ("without its prior: give that one's folder with --clip to draw from a text",)
         return Plan(
@@ -101,6 +105,7 @@ class Kandinsky(Format):
             read_tokenizer=read,
             licence=LICENCE,
             notes=notes,
+            advice=ADVICE,
         )
 
 
@@ -144,12 +149,13 @@ def _places(path: Path, options: Options) -> tuple[Path | None, Path | None, str
     return next(iter(priors), None), next(iter(decoders), None), ""
 
 
-def prior_parts(folder: Path, prefix: str = "") -> dict[str, Part]:
+def prior_parts(folder: Path, prefix: str = "", variant: str | None = None) -> dict[str, Part]:
     """CLIP and the prior. Raises CheckpointError.
 
     Args:
         folder: the prior's pipeline.
         prefix: of its components' names.
+        variant: see `weights_file`.
     """
 
     def place(name: str) -> Path:
@@ -162,11 +168,13 @@ def prior_parts(folder: Path, prefix: str = "") -> dict[str, Part]:
         null="text",
         null_image=True,
         processor=place("image_processor"),
+        variant=variant,
     )
-    return {"clip": clip, "prior": prior_part(place("prior"), place("scheduler"), PRIOR_SAMPLING)}
+    prior = prior_part(place("prior"), place("scheduler"), PRIOR_SAMPLING, variant)
+    return {"clip": clip, "prior": prior}
 
 
-def decoder_part(folder: Path) -> Part:
+def decoder_part(folder: Path, variant: str | None = None) -> Part:
     """U-Net and MoVQ as one stage. Raises CheckpointError."""
     values, file = settings(folder / "unet"), folder / "unet" / "config.json"
     network = decoder_config(values, file)
@@ -186,8 +194,8 @@ def decoder_part(folder: Path) -> Part:
     )
 
     def tensors() -> Tensors:
-        movq = autoencoder_tensors(folder / "movq")
-        return merged(weights(folder / "unet").behind("unet."), movq.behind("movq."))
+        movq = autoencoder_tensors(folder / "movq", variant)
+        return merged(weights(folder / "unet", variant).behind("unet."), movq.behind("movq."))
 
     return Part(config, tensors, decoder_table(config))
 

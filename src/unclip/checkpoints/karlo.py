@@ -26,13 +26,20 @@ from ._diffusers import (
     unet_table,
     weights,
 )
+from ._schedulers import unfollowed
 from .archive import Tensors
 from .clip import completed, hf_clip_part, hf_tokenizer, merged
-from .format import Format, Options, Part, Plan, need
+from .format import GIVE_CLIP, Format, Options, Part, Plan, need
 from .keymap import KeyMap, Take, same, under
 
+ADVICE = {
+    "text": GIVE_CLIP,
+    "vision": f"{GIVE_CLIP}: ViT-L/14",
+    "prior": "take Karlo's text-to-image folder (karlo-v1-alpha), which has one",
+}
 LICENCE = "CreativeML Open RAIL-M (Karlo's weights)"
 PIPELINES = ("UnCLIPPipeline", "UnCLIPImageVariationPipeline")
+SCHEDULERS = ("prior_scheduler", "decoder_scheduler", "super_res_scheduler")
 PRIOR = Sampling(sampler="ddpm", steps=25, guidance_scale=4.0)
 DECODER = Sampling(sampler="ddpm", steps=25, guidance_scale=8.0)
 UPSAMPLER = Sampling(sampler="ddpm", steps=7)
@@ -49,6 +56,7 @@ class Karlo(Format):
 
     def open(self, path: Path, options: Options) -> Plan:
         """See `Format`."""
+        inside = {one.name for one in path.iterdir() if one.is_dir()}
         encoder = path / "image_encoder"
         clip = hf_clip_part(
             path / "text_encoder",
@@ -56,23 +64,27 @@ class Karlo(Format):
             normalize=False,
             null="text",
             processor=path / "feature_extractor" if encoder.is_dir() else None,
+            variant=options.variant,
         )
         parts = {"clip": completed(clip, options.clip)}
-        if (path / "prior").is_dir():
-            parts["prior"] = prior_part(path / "prior", path / "prior_scheduler", PRIOR)
-        parts["decoder"] = decoder_part(path)
-        parts["upsampler"] = upsampler_part(path)
+        prior, scheduler = path / "prior", path / "prior_scheduler"
+        if prior.is_dir():
+            parts["prior"] = prior_part(prior, scheduler, PRIOR, options.variant)
+        parts["decoder"] = decoder_part(path, options.variant)
+        parts["upsampler"] = upsampler_part(path, options.variant)
         return Plan(
             name=path.name,
             family=self.name,
             where=path,
             parts=parts,
-            read_tokenizer=lambda: hf_tokenizer(path / "tokenizer"),
+            read_tokenizer=lambda: hf_tokenizer(options.tokenizer or path / "tokenizer"),
             licence=LICENCE,
+            notes=tuple(unfollowed(*(path / name for name in SCHEDULERS if name in inside))),
+            advice=ADVICE,
         )
 
 
-def decoder_part(path: Path) -> Part:
+def decoder_part(path: Path, variant: str | None = None) -> Part:
     """The decoder with its text_proj. Raises CheckpointError."""
     folder, heads = path / "decoder", path / "text_proj"
     values, proj, file = settings(folder), settings(heads), folder / "config.json"
@@ -96,7 +108,8 @@ def decoder_part(path: Path) -> Part:
     )
 
     def tensors() -> Tensors:
-        return merged(weights(folder), weights(heads).behind("text_proj."))
+        both = weights(folder, variant), weights(heads, variant).behind("text_proj.")
+        return merged(*both)
 
     return Part(config, tensors, decoder_table(network))
 
@@ -127,7 +140,7 @@ def interleaved(source: str, tokens: int) -> Take:
     return Take((source,), there, back)
 
 
-def upsampler_part(path: Path) -> Part:
+def upsampler_part(path: Path, variant: str | None = None) -> Part:
     """Both upsampling networks as one stage. Raises CheckpointError."""
     first, last = path / "super_res_first", path / "super_res_last"
     values, file = settings(first), first / "config.json"
@@ -150,7 +163,8 @@ def upsampler_part(path: Path) -> Part:
     )
 
     def tensors() -> Tensors:
-        return merged(weights(first).behind("first."), weights(last).behind("last."))
+        both = weights(first, variant).behind("first."), weights(last, variant).behind("last.")
+        return merged(*both)
 
     trunk = unet_table(network)
     return Part(config, tensors, under("net", "first", trunk) | under("last", "last", trunk))

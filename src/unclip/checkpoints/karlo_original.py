@@ -29,7 +29,7 @@ from ._adm import adm_table, by_head
 from ._diffusers import lone, parameterization
 from .archive import Blob, Tensors, open_pickle, tensors_of
 from .clip import clip_tokenizer, hf_tokenizer, is_openai, merged, open_clip_part
-from .format import Format, Options, Part, Plan, needs_clip
+from .format import GIVE_CLIP, Format, Options, Part, Plan, needs_clip
 from .karlo import DECODER, LICENCE, PRIOR, UPSAMPLER, interleaved
 from .keymap import KeyMap, Take, same, under
 
@@ -47,6 +47,11 @@ MARKS = {
 """A name that one of the checkpoints alone has."""
 ENDINGS = (".ckpt", ".pt", ".pth", ".th")
 """Of files that must be sound: a missing prior is no fault, a damaged one is."""
+ADVICE = {
+    "vision": GIVE_CLIP,
+    "text": GIVE_CLIP,
+    "prior": "lay its prior's checkpoint (prior-ckpt-step=*.ckpt) and ViT-L-14_stats.th beside it",
+}
 UNFIT = (LookupError, ValueError, ZeroDivisionError)
 """What comes of shapes that are not those of the network that they should be."""
 
@@ -123,8 +128,8 @@ class KarloOriginal(Format):
         if clip is None:
             raise needs_clip(CLIP, "every picture")
         decoder = decoder_part(partial(_weights, files["decoder"]), str(files["decoder"]))
-        embed_dim = decoder.config.network.embed_dim  # type: ignore[attr-defined]
-        parts = {"clip": open_clip_part(clip, embed_dim, normalize=False, null="text")}
+        width = decoder.config.network.embed_dim  # type: ignore[attr-defined]
+        parts = {"clip": open_clip_part(clip, width, width, normalize=False, null="text")}
         if "prior" in files:
             parts["prior"] = prior_part(partial(_with_stats, path, files), str(files["prior"]))
         parts["decoder"] = decoder
@@ -139,6 +144,7 @@ class KarloOriginal(Format):
             read_tokenizer=lambda: _tokenizer(options),
             licence=LICENCE,
             notes=tuple(f"it has no {name}" for name in MARKS if name not in files),
+            advice=ADVICE,
         )
 
 

@@ -28,15 +28,24 @@ from ._laion_keys import (
     unet_ignored,
     unet_table,
 )
+from ._state_dicts import state_dict
 from .archive import Tensors, open_pickle, tensors_of, version_text
 from .clip import open_clip_part, tokenizer_for
-from .format import Format, Options, Part, Plan, needs_clip, read_json
+from .format import GIVE_CLIP, Format, Options, Part, Plan, needs_clip, read_json
 from .keymap import complain
 
 SUFFIXES = (".pth", ".pt", ".ckpt", ".bin")
 SIGNS = {"prior": "net.learned_query", "decoder": "unets.0.null_image_embed"}
 """A name that every prior, and every decoder, has."""
 
+ADVICE = {
+    "clip": GIVE_CLIP,
+    "text": GIVE_CLIP,
+    "vision": GIVE_CLIP,
+    "prior": "lay a prior's files (prior/latest.pth, prior/prior_config.json) into its folder",
+    "decoder": "lay a decoder's files (decoder/latest.pth, with its decoder_config.json) into its "
+    "folder",
+}
 UNKNOWN = "not recorded in the files: see where the weights are from"
 
 
@@ -58,13 +67,9 @@ class Saved:
         """What `wanted` says, else what the names and shapes tell.
 
         Raises:
-            UsageError: there is no such dialect.
             CheckpointError: the file is of a version between the two.
         """
-        known = get_args(Dialect)
         if wanted is not None:
-            if wanted not in known:
-                raise UsageError(f"unknown dialect '{wanted}'; known: {', '.join(known)}")
             return cast(Dialect, wanted)
         if any(re.fullmatch(r"(net|unets)\..*\.gamma", name) for name in self.tensors):
             return "0.15.4"
@@ -99,19 +104,16 @@ class Saved:
         return str(told.get("model") or told.get("make")) if isinstance(told, Mapping) else ""
 
 
-def read_saved(file: Path) -> Saved | None:
-    """What is in a weights file, or None where it is none of DALLE2-pytorch's.
+def saved_of(data: Any, file: Path) -> Saved | None:
+    """What `open_pickle` gave of a file, or None where it is none of DALLE2-pytorch's.
 
     Raises:
-        CheckpointError: the file is damaged, or wants to run code.
+        CheckpointError: its configuration is damaged, or could be any of several.
     """
-    data = open_pickle(file)
-    if not isinstance(data, Mapping):
-        return None
-    weights = _weights(data)
-    kind = next((kind for kind, sign in SIGNS.items() if sign in weights), None)
+    kind = _kind(data)
     if kind is None:
         return None
+    weights = _weights(data)
     told = data.get("config")
     version = version_text(data["version"]) if "version" in data else ""
     found, place = (told.get(kind), file) if isinstance(told, Mapping) else (None, file)
@@ -120,17 +122,19 @@ def read_saved(file: Path) -> Saved | None:
     return Saved(file, kind, tensors_of(weights, str(file)), found, place, version)
 
 
+def _kind(data: Any) -> str | None:
+    """Whether what a file holds is a prior or a decoder of DALLE2-pytorch; None where neither."""
+    if not isinstance(data, Mapping):
+        return None
+    weights = _weights(data)
+    return next((kind for kind, sign in SIGNS.items() if sign in weights), None)
+
+
 def _weights(data: Mapping[str, Any]) -> Mapping[str, Any]:
     """The state dict, with the averaged weights in place of the last step's."""
-    averaged = data.get("ema_model")
-    if isinstance(averaged, Mapping):
-        return averaged
-    model = data.get("model")
-    if not isinstance(model, Mapping):
-        return data
-    averages = data.get("ema")
-    if not isinstance(averages, Mapping):
-        return model
+    model, averages = data.get("model"), data.get("ema")
+    if not isinstance(model, Mapping) or not isinstance(averages, Mapping) or "ema_model" in data:
+        return state_dict(data) or data
     weights = dict(model)
     for name, value in averages.items():  # of U-Net i: "i.ema_model.*"
         index, _, rest = str(name).partition(".ema_model.")
@@ -141,7 +145,10 @@ def _weights(data: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _config_beside(file: Path, kind: str) -> tuple[Mapping[str, Any] | None, Path]:
     """The configuration that lies in the file's folder."""
-    found = list(_configs(file.parent, kind))
+    damaged: list[CheckpointError] = []
+    found = list(_configs(file.parent, kind, damaged))
+    if not found and damaged:
+        raise damaged[0]
     if len(found) > 1:
         same_stem = [place for place in found if place.stem.startswith(file.stem)]
         if len(same_stem) != 1:
@@ -151,13 +158,17 @@ def _config_beside(file: Path, kind: str) -> tuple[Mapping[str, Any] | None, Pat
     return (read_json(found[0])[kind], found[0]) if found else (None, file)
 
 
-def _configs(folder: Path, kind: str) -> Iterator[Path]:
-    """Training configurations of a prior or a decoder."""
+def _configs(
+    folder: Path, kind: str, damaged: list[CheckpointError] | None = None
+) -> Iterator[Path]:
+    """Training configurations of a prior or a decoder; what cannot be read goes to `damaged`."""
     inside = {"prior": "net", "decoder": "unets"}[kind]
     for file in sorted(folder.glob("*.json")):
         try:
             section = read_json(file).get(kind)
-        except CheckpointError:
+        except CheckpointError as error:
+            if damaged is not None:
+                damaged.append(error)
             continue
         if isinstance(section, Mapping) and inside in section:
             yield file
@@ -185,12 +196,13 @@ class Laion(Format):
     """DALLE2-pytorch's priors and decoders."""
 
     name = "LAION (DALLE2-pytorch)"
+    dialects = get_args(Dialect)
 
     def matches(self, path: Path) -> bool:
         """By names of tensors; a damaged file by the training configuration beside it."""
         for file in _candidates(path):
             try:
-                if read_saved(file):
+                if _kind(open_pickle(file)):
                     return True
             except CheckpointError:
                 if file.suffix in SUFFIXES and _has_config(file.parent):
@@ -211,7 +223,8 @@ class Laion(Format):
             parts[_name(part, parts)] = part
         clip = _clip_name(found, parts)
         if options.clip:
-            parts = {"clip": open_clip_part(options.clip, _width(parts)), **parts}
+            clip_part = open_clip_part(options.clip, _width(parts), _text_width(parts))
+            parts = {"clip": clip_part, **parts}
         return Plan(
             name=path.stem if path.is_file() else path.name,
             family=self.name,
@@ -220,6 +233,7 @@ class Laion(Format):
             read_tokenizer=partial(_tokenizer, options, clip),
             licence=UNKNOWN,
             notes=tuple(_notes(found, options, path, clip)),
+            advice=ADVICE,
         )
 
 
@@ -261,15 +275,26 @@ def _check_rest(saved: Saved, count: int) -> None:
 
 
 def _found(path: Path) -> list[Saved]:
-    """What the files hold. Raises CheckpointError for a damaged one that has a configuration."""
-    found = []
+    """What the files hold.
+
+    Raises:
+        CheckpointError: one is damaged that has a configuration, or that lies with sound ones.
+    """
+    found: list[Saved] = []
+    damaged: list[CheckpointError] = []
     for file in _candidates(path):
         try:
-            found.append(read_saved(file))
-        except CheckpointError:
+            data = open_pickle(file)
+        except CheckpointError as error:
             if path.is_file() or _has_config(file.parent):
                 raise
-    return [saved for saved in found if saved]
+            damaged.append(error)
+            continue
+        saved = saved_of(data, file)
+        found += [saved] if saved else []
+    if found and damaged:  # a missing prior is no fault, a damaged one is
+        raise damaged[0]
+    return found
 
 
 def _has_config(folder: Path) -> bool:
@@ -307,6 +332,12 @@ def _width(parts: Mapping[str, Part]) -> int | None:
             return part.config.network.width
         return cast(Any, part.config).network.embed_dim or None
     return None
+
+
+def _text_width(parts: Mapping[str, Part]) -> int | None:
+    """Of the encodings that a decoder reads, if one does."""
+    networks = [cast(Any, part.config).network for part in parts.values()]
+    return next((n.text_width for n in networks if getattr(n, "text_width", 0)), None)
 
 
 def _tokenizer(options: Options, clip: str) -> Tokenizer:

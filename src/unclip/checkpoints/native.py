@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,11 +26,20 @@ from ..nn.tokenizer import Tokenizer
 from ..stages import STAGES, Stage
 from ..stages.clip import ClipStageConfig
 from .archive import open_tensors
-from .clip import completed
-from .format import Format, Model, Options, Part, Plan, read_json
+from .clip import completed, hf_tokenizer
+from .format import TRAIN_ONE, Format, Model, Options, Part, Plan, read_json
 from .tensors import cast, save_tensors, sha256
 
 VERSION = 1
+
+CONVERT_AGAIN: Mapping[str, str] = {
+    "clip": "convert it again with CLIP weights (--clip)",
+    "text": "convert it again with a whole CLIP (--clip)",
+    "vision": "convert it again with a whole CLIP (--clip)",
+    "prior": "convert it again from a folder with its prior",
+    "decoder": "convert it again from a folder with its decoder",
+}
+"""How a model that was converted comes to a part that it lacks."""
 
 
 class TokenizerEntry(Config):
@@ -213,10 +223,13 @@ class Native(Format):
             family=self.name,
             where=path,
             parts=parts,
-            read_tokenizer=lambda: Tokenizer.load(file, context),
+            read_tokenizer=partial(hf_tokenizer, options.tokenizer, context)
+            if options.tokenizer
+            else partial(Tokenizer.load, file, context),
             prior=manifest.prior,
             licence=manifest.licence or card,
             hash="" if options.clip else manifest.hash,
+            advice=CONVERT_AGAIN if manifest.licence else TRAIN_ONE,
         )
 
 

@@ -16,15 +16,13 @@ from ..nn.latent_unet import LatentUNetConfig
 from ..stages.latent_decoder import DecoderSampling, LatentDecoderConfig
 from ._diffusers import lone, parameterization, pipeline_class, prior_part, settings, weights
 from ._latents import (
-    SCHEDULER,
     autoencoder_config,
     autoencoder_table,
     autoencoder_tensors,
-    sampler_note,
-    sampling_of,
-    schedule_of,
 )
-from .archive import Tensors, open_tensors
+from ._schedulers import SCHEDULER, sampler_notes, sampling_of, schedule_of, unfollowed
+from ._state_dicts import open_weights
+from .archive import Tensors
 from .clip import (
     BUFFERS,
     completed,
@@ -33,8 +31,9 @@ from .clip import (
     hf_text_table,
     hf_tokenizer,
     merged,
+    prefixed,
 )
-from .format import Format, Options, Part, Plan, need
+from .format import TEXT_ALONE, Format, Options, Part, Plan, need
 from .karlo import PRIOR
 from .keymap import KeyMap, flattened, joined, same, under
 
@@ -48,6 +47,15 @@ SINGLE = {"model.diffusion_model.out.2.weight", "first_stage_model.decoder.conv_
 
 TEXT_TO_IMAGE = DecoderSampling(steps=50, guidance_scale=7.5)
 EMBED_TO_IMAGE = DecoderSampling(steps=20, guidance_scale=10.0)
+
+WHOLE_CLIP = "give a whole CLIP, as wide as the model's, with --clip (clip= in Python)"
+ADVICE = {
+    "clip": WHOLE_CLIP,
+    "text": WHOLE_CLIP,
+    "vision": WHOLE_CLIP,
+    "prior": "take a folder with one (StableUnCLIPPipeline, whose prior is Karlo's), or give a "
+    "whole CLIP with --clip (clip= in Python)",
+}
 
 LICENCES = {
     False: "CreativeML Open RAIL-M (Stable Diffusion v1's weights)",
@@ -89,7 +97,9 @@ class StableDiffusion(Format):
                 f"{path} is a single file of Stable Diffusion's original code, which is not read: "
                 "take the folder of the same model in the layout of diffusers"
             )
-        parts = _clip_and_prior(path, options) if (path / "image_normalizer").is_dir() else {}
+        is_unclip = (path / "image_normalizer").is_dir()
+        parts = _clip_and_prior(path, options) if is_unclip else {}
+        priors = [path / "prior_scheduler"] if "prior" in parts else []
         parts["decoder"] = decoder_part(path, options)
         config = parts["decoder"].config
         assert isinstance(config, LatentDecoderConfig)
@@ -100,15 +110,17 @@ class StableDiffusion(Format):
             parts=parts,
             read_tokenizer=lambda: hf_tokenizer(_tokenizer(path, options)),
             licence=LICENCES[config.network.text.width == 1024 or config.network.embed_dim > 0],
-            notes=sampler_note(path / "scheduler"),
+            notes=(*sampler_notes(path / "scheduler"), *unfollowed(*priors)),
+            advice=ADVICE if is_unclip else TEXT_ALONE,
         )
 
 
 def _is_single(path: Path) -> bool:
     try:
-        return path.suffix == ".safetensors" and set(open_tensors(path)) >= SINGLE
+        names = set(open_weights(path))
     except CheckpointError:
         return False
+    return names >= SINGLE
 
 
 def _clip_and_prior(path: Path, options: Options) -> dict[str, Part]:
@@ -120,10 +132,12 @@ def _clip_and_prior(path: Path, options: Options) -> dict[str, Part]:
         normalize=False,
         null="text",
         processor=path / "feature_extractor" if vision.is_dir() else None,
+        variant=options.variant,
     )
     parts = {"clip": completed(clip, options.clip)}
     if (path / "prior").is_dir():
-        parts["prior"] = prior_part(path / "prior", path / "prior_scheduler", PRIOR)
+        scheduler = path / "prior_scheduler"
+        parts["prior"] = prior_part(path / "prior", scheduler, PRIOR, options.variant)
     return parts
 
 
@@ -152,11 +166,13 @@ def decoder_part(path: Path, options: Options) -> Part:
         **_noising(path, network),
     )
 
+    names = ["unet", "text_encoder", *(["image_normalizer"] if network.embed_dim else [])]
+    variant = options.variant
+
     def tensors() -> Tensors:
-        parts = {name: weights(path / name) for name in ("unet", "text_encoder")}
-        parts["vae"] = autoencoder_tensors(path / "vae")
-        if network.embed_dim:
-            parts["image_normalizer"] = weights(path / "image_normalizer")
+        parts = {name: weights(path / name, variant) for name in names}
+        parts["text_encoder"] = prefixed(parts["text_encoder"], "text_model")
+        parts["vae"] = autoencoder_tensors(path / "vae", variant)
         return merged(*(tensors.behind(f"{name}.") for name, tensors in parts.items()))
 
     return Part(config, tensors, decoder_table(config), BUFFERS)

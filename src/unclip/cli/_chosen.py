@@ -30,7 +30,7 @@ _LOW_MEMORY = typer.Option(
 _CLIP = typer.Option(
     "--clip",
     metavar="CLIP",
-    help="A CLIP for a model that names one instead of carrying it, or carries half of it.",
+    help="CLIP weights, if the model lacks them.",
 )
 _TOKENIZER = typer.Option(
     "--tokenizer", metavar="DIR", help="A tokenizer's files, for a model without."
@@ -39,6 +39,11 @@ _DIALECT = typer.Option(
     "--dialect",
     metavar="NAME",
     help="Which of a format's dialects, where its files leave it open (see docs/models).",
+)
+_VARIANT = typer.Option(
+    "--variant",
+    metavar="NAME",
+    help="Which weights, where the model has several: fp16, ema, non_ema, ...",
 )
 
 
@@ -52,13 +57,14 @@ class Chosen:
     clip: Annotated[str | None, _CLIP] = None
     tokenizer: Annotated[str | None, _TOKENIZER] = None
     dialect: Annotated[str | None, _DIALECT] = None
+    variant: Annotated[str | None, _VARIANT] = None
 
     def load(self, model: str | Path | None = None) -> Pipeline:
         """The pipeline; `model` where none was named."""
         from ..loading import load
         from ._progress import waiting
 
-        model, clip = fetched(self.model) or model, fetched(self.clip)
+        model, clip = fetched(self.model, self.variant) or model, fetched(self.clip)
         with waiting("loading the model"):
             return load(
                 model,
@@ -67,6 +73,7 @@ class Chosen:
                 clip=clip,
                 tokenizer=self.tokenizer,
                 dialect=self.dialect,
+                variant=self.variant,
             )
 
     def plan(self) -> Plan:
@@ -74,14 +81,15 @@ class Chosen:
         from ..loading import plan
 
         return plan(
-            fetched(self.model),
+            fetched(self.model, self.variant),
             clip=fetched(self.clip),
             tokenizer=self.tokenizer,
             dialect=self.dialect,
+            variant=self.variant,
         )
 
 
-def fetched(model: str | None) -> str | None:
+def fetched(model: str | None, variant: str | None = None) -> str | None:
     """A model on the hub brought here, with a bar; any other as it was given."""
     if model is None or not model.startswith("hub:"):
         return model
@@ -90,7 +98,7 @@ def fetched(model: str | None) -> str | None:
 
     ref = hub.parse(model)
     with byte_progress(ref.repo) as on_progress:
-        return str(hub.fetch(ref, on_progress))
+        return str(hub.fetch(ref, on_progress, variant=variant))
 
 
 BUNDLED = Chosen()

@@ -48,6 +48,16 @@ class ClipStage(Stage):
         return self.config.null == "text"
 
     @property
+    def reads(self) -> bool:
+        """Whether it has a text encoder."""
+        return self.config.network.text is not None
+
+    @property
+    def sees(self) -> bool:
+        """Whether it has an image encoder."""
+        return self.config.network.vision is not None
+
+    @property
     def image_size(self) -> int | None:
         """Side of the image encoder's pictures; None without one."""
         vision = self.config.network.vision

@@ -1,0 +1,308 @@
+"""Every ability with every kind of foreign model: a picture, or one line that says what is lacking.
+
+What works is what `offered` says, which knows of the model's stages alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+import unclip
+from unclip.abilities.offered import offered
+from unclip.checkpoints.format import Options, open_model
+from unclip.errors import CheckpointError, UsageError
+from unclip.pipeline import Pipeline
+
+FIXTURES = Path(__file__).parent / "fixtures"
+PICTURE = Image.radial_gradient("L").resize((16, 16)).convert("RGB")
+OTHER = Image.new("RGB", (16, 16), (200, 30, 60))
+SHADES = [Image.new("RGB", (16, 16), (shade, 90, 255 - shade)) for shade in (0, 80, 160, 240)]
+MASK = Image.new("L", (16, 16), 255)
+WORDS = "a fox"
+
+ABILITIES: dict[str, tuple[str, Callable[..., Any]]] = {
+    "generate": ("generate", lambda p, **few: p.generate(WORDS, **few)),
+    "generate with a negative prompt": (
+        "generate", lambda p, **few: p.generate(WORDS, negative_prompt="snow", **few),
+    ),
+    "img2img": ("img2img", lambda p, **few: p.image_to_image(PICTURE, WORDS, **few)),
+    "edit": ("edit", lambda p, **few: p.edit(PICTURE, MASK, WORDS, **few)),
+    "outpaint": ("outpaint", lambda p, **few: p.outpaint(PICTURE, left=4, prompt=WORDS, **few)),
+    "vary": ("vary", lambda p, **few: p.variations(PICTURE, **few)),
+    "interpolate pictures": (
+        "interpolate", lambda p, **few: p.interpolate(PICTURE, OTHER, frames=2, **few),
+    ),
+    "textdiff": ("textdiff", lambda p, **few: p.text_diff(PICTURE, WORDS, "a cat", 2, **few)),
+    "reconstruct": (
+        "reconstruct", lambda p, **few: p.reconstruct(PICTURE, [1], pictures=SHADES, **few),
+    ),
+    "upscale": ("upscale", lambda p, **few: p.upscale(PICTURE, **upsampling(few))),
+    "probe": ("probe", lambda p, **few: p.probe(PICTURE, [WORDS, "a cat"])),
+}  # fmt: skip
+"""Name -> (what `offered` calls it, a call)."""
+
+OPTIONAL: dict[str, Callable[..., Any]] = {
+    "best of": lambda p, **few: p.generate(WORDS, best_of=2, **few),
+    "without prior": lambda p, **few: p.generate(WORDS, prior="none", **few),
+    "interpolate sentences": lambda p, **few: p.interpolate(WORDS, "a cat", frames=2, **few),
+    "CLIP guidance": lambda p, **few: p.generate(WORDS, clip_guidance_scale=1.0, **few),
+    "CLIP guidance of a picture": lambda p, **few: p.variations(
+        PICTURE, clip_guidance_scale=1.0, **few
+    ),
+    "another prior": lambda p, **few: p.generate(WORDS, prior="prior", **few),
+}
+"""What depends on more than the stages: a picture or a line of words."""
+
+
+def upsampling(few: dict[str, int]) -> dict[str, int]:
+    """Those settings that are the upsamplers'."""
+    return {key: value for key, value in few.items() if key.startswith("upsampler")}
+
+
+class Folders:
+    """Writes tiny models of every format, as their peers do."""
+
+    def __init__(self, root: Path, fixture: Any, alphabet: Callable[[Path], None]) -> None:
+        self.root, self.fixture, self.alphabet = root, fixture, alphabet
+
+    def pipeline(self, peer: str, kind: str, names: str, schedulers: str, under: str = "") -> Path:
+        """A folder of diffusers. In `names` and `schedulers`: FOLDER or FOLDER=NAME_OF_THE_PEERS"""
+        said, folder = self.fixture(peer), self.root / (under or f"{peer}-{kind}")
+        folder.mkdir(parents=True)
+        (folder / "model_index.json").write_text(json.dumps({"_class_name": kind}))
+        for name in names.split():
+            stem = "model" if name.endswith("encoder") else "diffusion_pytorch_model"
+            said.write(folder, name, f"{stem}.safetensors")
+        for one in schedulers.split():
+            name, _, theirs = one.partition("=")
+            (folder / name).mkdir()
+            config = json.dumps(said.said["configs"][theirs or name])
+            (folder / name / "scheduler_config.json").write_text(config)
+        self.alphabet(folder / "tokenizer")
+        return folder
+
+    def karlo(self, images: bool) -> Path:
+        kind = "UnCLIPImageVariationPipeline" if images else "UnCLIPPipeline"
+        names = "text_encoder text_proj decoder super_res_first super_res_last "
+        names += "image_encoder" if images else "prior"
+        schedulers = "decoder_scheduler super_res_scheduler"
+        return self.pipeline(
+            "karlo", kind, names, schedulers + ("" if images else " prior_scheduler")
+        )
+
+    def kandinsky(self, part: str) -> Path:
+        root = f"kandinsky-{part}"
+        made = []
+        if part != "decoder":
+            names, scheduler = "prior text_encoder image_encoder", "scheduler=prior_scheduler"
+            kind = "KandinskyV22PriorPipeline"
+            made.append(self.pipeline("kandinsky", kind, names, scheduler, f"{root}/one"))
+        if part != "prior":
+            kind = "KandinskyV22Pipeline"
+            made.append(
+                self.pipeline("kandinsky", kind, "unet movq", "scheduler=ddim", f"{root}/two")
+            )
+        return made[0] if len(made) == 1 else self.root / root
+
+    def stable_diffusion(self) -> Path:
+        names = "unet vae text_encoder"
+        return self.pipeline(
+            "stable_diffusion_1", "StableDiffusionPipeline", names, "scheduler", "sd"
+        )
+
+    def stable_unclip(self, images: bool) -> Path:
+        kind = "StableUnCLIPImg2ImgPipeline" if images else "StableUnCLIPPipeline"
+        names = "image_normalizer text_encoder unet vae "
+        names += "image_encoder" if images else "prior_text_encoder prior"
+        schedulers = "image_noising_scheduler scheduler" + ("" if images else " prior_scheduler")
+        return self.pipeline("stable_unclip", kind, names, schedulers)
+
+    def glide(self, *names: str) -> Path:
+        folder = self.root / f"glide-{'-'.join(names)}"
+        folder.mkdir()
+        for name in names:
+            torch.save(self.fixture("glide").weights(name), folder / f"{name}.pt")
+        self.alphabet(folder / "words")
+        for file in ("vocab.json", "merges.txt"):
+            (folder / file).write_text((folder / "words" / file).read_text())
+        words = json.loads((folder / "vocab.json").read_text())
+        letters = [word for word in words if "</w>" not in word and not word.startswith("<|s")]
+        (folder / "vocab.json").write_text(json.dumps({w: i for i, w in enumerate(letters)}))
+        return folder
+
+    def laion(self, *names: str) -> Path:
+        root = self.root / f"laion-{'-'.join(names)}"
+        facts = json.loads((FIXTURES / "laion_1.15.6.json").read_text())
+        stored = load_file(FIXTURES / "laion_1.15.6.safetensors")
+        for name in names:
+            (root / name).mkdir(parents=True)
+            start = f"{name}/weights/"
+            state = {k.removeprefix(start): v / 64 for k, v in stored.items() if start in k}
+            state |= {key: torch.zeros(s) for key, s in facts[name]["buffers"].items()}
+            torch.save(state, root / name / "latest.pth")
+            config = {key: value for key, value in facts[name].items() if key != "buffers"}
+            (root / name / f"{name}_config.json").write_text(json.dumps(config))
+        return root
+
+    def clip(self, embed: int) -> Path:
+        """A `CLIPModel` of one block, `embed` wide throughout, with CLIP's own tokens."""
+        folder = self.root / f"clip-{embed}"
+        folder.mkdir()
+        sizes = {"hidden_size": embed, "intermediate_size": 32, "projection_dim": embed}
+        sizes |= {"num_hidden_layers": 1, "num_attention_heads": 2}
+        config: dict[str, Any] = {"architectures": ["CLIPModel"], "projection_dim": embed}
+        config |= {"text_config": sizes}
+        config |= {"vision_config": {**sizes, "image_size": 16, "patch_size": 8}}
+        (folder / "config.json").write_text(json.dumps(config))
+        torch.manual_seed(0)
+        tensors = {name: torch.randn(shape) * 0.1 for name, shape in clip_shapes(embed).items()}
+        save_file(tensors, folder / "model.safetensors")
+        return folder
+
+
+def clip_shapes(width: int) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the smallest `CLIPModel`."""
+    shapes: dict[str, tuple[int, ...]] = {
+        "logit_scale": (),
+        "text_projection.weight": (width, width),
+        "visual_projection.weight": (width, width),
+        "text_model.embeddings.token_embedding.weight": (49408, width),
+        "text_model.embeddings.position_embedding.weight": (77, width),
+        "vision_model.embeddings.class_embedding": (width,),
+        "vision_model.embeddings.patch_embedding.weight": (width, 3, 8, 8),
+        "vision_model.embeddings.position_embedding.weight": (5, width),
+    }
+    linear = {f"self_attn.{one}_proj": (width, width) for one in ("q", "k", "v", "out")}
+    linear |= {"mlp.fc1": (32, width), "mlp.fc2": (width, 32)}
+    norms = ["text_model.final_layer_norm"]
+    norms += ["vision_model.pre_layrnorm", "vision_model.post_layernorm"]
+    for tower in ("text_model", "vision_model"):
+        block = f"{tower}.encoder.layers.0"
+        norms += [f"{block}.layer_norm1", f"{block}.layer_norm2"]
+        for name, (out, into) in linear.items():
+            shapes |= {f"{block}.{name}.weight": (out, into), f"{block}.{name}.bias": (out,)}
+    for name in norms:
+        shapes |= {f"{name}.weight": (width,), f"{name}.bias": (width,)}
+    return shapes
+
+
+MODELS: dict[str, Callable[[Folders], tuple[Path, Path | None]]] = {
+    "Karlo": lambda f: (f.karlo(images=False), None),
+    "Karlo's image variation": lambda f: (f.karlo(images=True), None),
+    "Kandinsky": lambda f: (f.kandinsky("both"), None),
+    "Kandinsky's decoder": lambda f: (f.kandinsky("decoder"), None),
+    "Kandinsky's prior": lambda f: (f.kandinsky("prior"), None),
+    "Stable Diffusion": lambda f: (f.stable_diffusion(), None),
+    "Stable unCLIP of pictures": lambda f: (f.stable_unclip(images=True), None),
+    "Stable unCLIP of texts": lambda f: (f.stable_unclip(images=False), None),
+    "GLIDE": lambda f: (f.glide("base", "upsample"), None),
+    "GLIDE's decoder": lambda f: (f.glide("base"), None),
+    "GLIDE's upsampler": lambda f: (f.glide("upsample"), None),
+    "LAION": lambda f: (f.laion("prior", "decoder"), f.clip(16)),
+    "LAION's prior": lambda f: (f.laion("prior"), f.clip(16)),
+    "LAION's decoder": lambda f: (f.laion("decoder"), f.clip(16)),
+    "CLIP": lambda f: (f.clip(24), None),
+}
+"""Name -> its path, and the CLIP that it is given."""
+
+ADVICE = {
+    ("Karlo", "vary"): r"no image encoder of CLIP.*--clip",
+    ("Karlo's image variation", "generate"): r"no prior.*text-to-image folder.*prior='none'",
+    ("Kandinsky's decoder", "generate"): r"no prior.*prior's folder.*--clip",
+    ("Kandinsky's decoder", "vary"): r"no CLIP.*prior's folder.*--clip",
+    ("Kandinsky's prior", "generate"): r"no stage that makes a picture.*decoder",
+    ("Stable Diffusion", "best of"): r"no CLIP.*re-ranking.*give CLIP weights with --clip",
+    ("Stable Diffusion", "vary"): r"no decoder that draws from an image embedding",
+    ("Stable Diffusion", "interpolate sentences"): r"image embedding.*which interpolation needs",
+    ("Stable unCLIP of pictures", "generate"): r"no prior.*StableUnCLIPPipeline.*--clip",
+    ("Stable unCLIP of texts", "vary"): r"no image encoder of CLIP.*whole.*--clip",
+    ("GLIDE", "best of"): r"give CLIP weights with --clip",
+    ("GLIDE", "CLIP guidance"): r"no CLIP, which CLIP guidance needs.*Karlo",
+    ("GLIDE's upsampler", "generate"): r"no decoder.*base\.pt",
+    ("LAION's decoder", "generate"): r"no prior.*lay a prior's files.*prior='none'",
+    ("LAION's prior", "generate"): r"no stage that makes a picture.*lay a decoder's files",
+    ("CLIP", "generate"): r"it is a CLIP alone.*--clip",
+}
+"""What is said to whom: the way out fits where the model comes from."""
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def model(
+    request: pytest.FixtureRequest,
+    fixture: Any,
+    alphabet: Callable[[Path], None],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[str, Pipeline]:
+    root = tmp_path_factory.mktemp("models")
+    path, clip = MODELS[request.param](Folders(root, fixture, alphabet))
+    return request.param, unclip.load(path, "cpu", torch.float32, clip=clip)
+
+
+def few(pipe: Pipeline) -> dict[str, int]:
+    """Two steps of every stage that has steps."""
+    kinds = {name: getattr(stage.config, "sampling", None) for name, stage in pipe.stages.items()}
+    steps = [name for name, sampling in kinds.items() if hasattr(sampling, "steps")]
+    return {"steps" if name == "decoder" else f"{name}_steps": 2 for name in steps}
+
+
+def said(call: Callable[..., Any], pipe: Pipeline) -> str:
+    """What a person is told, nothing where there is a picture."""
+    try:
+        assert call(pipe, **few(pipe))
+    except UsageError as error:
+        words = str(error)
+    else:
+        words = ""
+    assert "\n" not in words
+    return words
+
+
+def test_what_is_offered_works_and_all_else_says_why_not(model: tuple[str, Pipeline]) -> None:
+    name, pipe = model
+    able = offered(pipe.stages)
+    for ability, (command, call) in ABILITIES.items():
+        words = said(call, pipe)
+        assert (words == "") == (command in able), f"{ability}: {words or 'a picture'}"
+        if (name, ability) in ADVICE:
+            with pytest.raises(UsageError, match=ADVICE[name, ability]):
+                call(pipe, **few(pipe))
+        assert "[stages." not in words, "nobody trains a part of somebody else's model"
+
+
+def test_what_depends_on_more_gives_a_picture_or_says_why_not(model: tuple[str, Pipeline]) -> None:
+    name, pipe = model
+    for ability, call in OPTIONAL.items():
+        words = said(call, pipe)
+        if (name, ability) in ADVICE:
+            with pytest.raises(UsageError, match=ADVICE[name, ability]):
+                call(pipe, **few(pipe))
+        assert "[stages." not in words, "nobody trains a part of somebody else's model"
+
+
+@pytest.mark.parametrize(
+    ("name", "where"),
+    [
+        ("Karlo", "tokenizer"),
+        ("Kandinsky", "one/tokenizer"),
+        ("Stable Diffusion", "tokenizer"),
+        ("Stable unCLIP of texts", "tokenizer"),
+    ],
+)
+def test_a_missing_tokenizer_can_be_named(
+    name: str, where: str, fixture: Any, alphabet: Callable[[Path], None], tmp_path: Path
+) -> None:
+    path, _ = MODELS[name](Folders(tmp_path, fixture, alphabet))
+    moved = (path / where).rename(tmp_path / "words")
+    with pytest.raises(CheckpointError, match=rf"{where} has no tokenizer .* --tokenizer"):
+        open_model(path).load(torch.float32)
+    for given in (moved, moved / "vocab.json"):
+        model = open_model(path, Options(tokenizer=given)).load(torch.float32, low_memory=True)
+        assert model.tokenizer.vocab_size == 514
