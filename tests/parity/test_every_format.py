@@ -224,6 +224,8 @@ ADVICE = {
     ("Stable Diffusion", "interpolate sentences"): r"image embedding.*which interpolation needs",
     ("Stable unCLIP of pictures", "generate"): r"no prior.*StableUnCLIPPipeline.*--clip",
     ("Stable unCLIP of texts", "vary"): r"no image encoder of CLIP.*whole.*--clip",
+    ("Stable Diffusion", "probe"): r"no CLIP, which probing needs; .* as the model itself",
+    ("Karlo", "probe"): r"no image encoder of CLIP.* as the model itself",
     ("GLIDE", "best of"): r"give CLIP weights with --clip",
     ("GLIDE", "CLIP guidance"): r"no CLIP, which CLIP guidance needs.*Karlo",
     ("GLIDE's upsampler", "generate"): r"no decoder.*base\.pt",

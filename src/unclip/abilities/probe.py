@@ -15,6 +15,11 @@ from ..rng import Rng
 if TYPE_CHECKING:
     from ..pipeline import Pipeline
 
+ADVICE = dict.fromkeys(
+    ("clip", "text", "vision"), "give a whole CLIP as the model itself (--model ViT-L-14.pt)"
+)
+"""Whatever model lacks CLIP: nothing else of a model is needed."""
+
 
 def probe(pipe: Pipeline, image: Source, labels: Sequence[str]) -> list[float]:
     """Zero-shot classification (arXiv 2103.00020, section 3.1; arXiv 2204.06125, figure 6).
@@ -33,7 +38,7 @@ def probe(pipe: Pipeline, image: Source, labels: Sequence[str]) -> list[float]:
         check_request(label, 1)
     if len(labels) < 2:
         raise UsageError(f"give at least two labels to choose from, got {len(labels)}")
-    clip = pipe.clip("probing", "text", "vision")
+    clip = pipe.clip("probing", "text", "vision", advice=ADVICE)
     side = clip.image_size or pipe.side
     picture = to_tensor([square(read_image(image, at_least=side), side)])
     with torch.inference_mode():

@@ -54,7 +54,7 @@ ADVICE = {
     "text": WHOLE_CLIP,
     "vision": WHOLE_CLIP,
     "prior": "take a folder with one (StableUnCLIPPipeline, whose prior is Karlo's), or give a "
-    "whole CLIP with --clip (clip= in Python)",
+    "whole CLIP with --clip (clip= in Python) and draw with --prior none",
 }
 
 LICENCES = {
