@@ -151,7 +151,7 @@ def test_an_unknown_model(name: str, unclip: RunCli) -> None:
 
 
 def test_a_folder_that_is_no_model(unclip: RunCli, tmp_path: Path) -> None:
-    unclip("generate", "a fox", "--model", tmp_path).fails(1, str(tmp_path), "model.json")
+    unclip("generate", "a fox", "--model", tmp_path).fails(1, str(tmp_path), "holds no model")
 
 
 def missing(file: Path) -> None:
