@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -12,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from .errors import UsageError, nearest
 from .files import text_of
+from .plain import TOML_BYTES, parse_toml
 
 
 def _at_home(path: Path) -> Path:
@@ -23,6 +23,9 @@ def _at_home(path: Path) -> Path:
 
 UserPath = Annotated[Path, AfterValidator(_at_home)]
 """A path as a person writes it: `~` is their home."""
+
+SHOWN = 200
+"""Most letters of a wrong value that an error shows."""
 
 
 class Config(BaseModel):
@@ -54,7 +57,7 @@ class Config(BaseModel):
 def explain(cls: type[BaseModel], error: ValidationError, where: str = "") -> str:
     """One line for the first fault of a pydantic error: where, what, and what would be right."""
     first = error.errors(include_url=False)[0]
-    keys = [str(key) for key in first["loc"]]
+    keys = [str(key)[:SHOWN] for key in first["loc"]]
     name = ".".join([where, *keys] if where else keys)
     if first["type"] == "extra_forbidden":
         known = _known_keys(cls, keys[:-1])
@@ -64,7 +67,17 @@ def explain(cls: type[BaseModel], error: ValidationError, where: str = "") -> st
     if first["type"] == "value_error":  # a validator of ours, whose text says what it got
         text = str(first["ctx"]["error"])
         return f"section '{name}': {text}" if name else text
-    return f"setting '{name}': {first['msg'][:1].lower()}{first['msg'][1:]}, got {first['input']!r}"
+    text = first["msg"][:1].lower() + first["msg"][1:]
+    return f"setting '{name}': {text}, got {_shown(first['input'])}"
+
+
+def _shown(value: Any) -> str:
+    """A value as Python writes it, cut where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of thousands of digits
+        return "an endless number"
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 def _known_keys(cls: type[BaseModel], path: list[str]) -> list[str]:
@@ -85,10 +98,10 @@ def read_toml(path: Path | str) -> dict[str, Any]:
         UsageError: there is no such file, or it is not TOML (the message gives the line).
     """
     try:
-        return tomllib.loads(text_of(path))
+        return parse_toml(text_of(path, TOML_BYTES))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise UsageError(f"{path} is not valid TOML: {error}") from None
 
 
@@ -115,6 +128,6 @@ def override(values: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
 
 def _value(text: str) -> Any:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        return parse_toml(f"value = {text}")["value"]
+    except ValueError:
         return text

@@ -22,14 +22,21 @@ _MARKS = {
 }  # in this order: one begins as another does
 
 
-def text_of(path: Path | str) -> str:
+def text_of(path: Path | str, most: int | None = None) -> str:
     """What a text file holds, in UTF-8, without the byte-order mark that some editors put first.
+
+    Args:
+        path: the file.
+        most: how many bytes it may have; no more are read.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is no UTF-8, or no text; the message gives the line.
+        ValueError: it is longer, no UTF-8, or no text; the message gives the line.
     """
-    data = Path(path).read_bytes()
+    with Path(path).open("rb") as opened:
+        data = opened.read() if most is None else opened.read(most + 1)
+    if most is not None and len(data) > most:
+        raise ValueError(f"it is longer than {most} bytes")
     for mark, name in _MARKS.items():
         if data.startswith(mark):
             raise ValueError(f"it is {name}: save it as UTF-8")

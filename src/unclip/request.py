@@ -10,6 +10,7 @@ from typing import Any, Self
 from PIL import Image
 
 from .errors import UsageError
+from .plain import parse_json
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Record:
         if not isinstance(text, str):
             raise UsageError("the picture carries no record of how it was made by unclip")
         try:
-            record = cls(**json.loads(text))
+            record = cls(**parse_json(text))
         except (TypeError, ValueError) as error:
             raise UsageError(f"the picture's record is damaged: {error}") from None
         kinds = {"prompt": str, "seed": int, "n": int, "settings": dict, "ability": str}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 import struct
 import zipfile
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 
 from ..errors import CheckpointError
+from ..plain import parse_json
 from ._blob import Blob, Storage, packed
 from ._globals import DAMAGE, SCRIPT, Inert
 from ._pickles import Bounded, read_pickle
@@ -94,7 +94,7 @@ def read_safetensors(file: Path) -> tuple[dict[str, Blob], dict[str, str]]:
             (length,) = struct.unpack("<Q", opened.read(8))
             if length > min(size - 8, HEADER_BYTES):
                 raise CheckpointError(f"{file} is truncated or not safetensors")
-            header = json.loads(opened.read(length), object_pairs_hook=_unique)
+            header = parse_json(opened.read(length), _unique)
         metadata = header.pop("__metadata__", {})
         blobs = {key: _entry(file, 8 + length, entry) for key, entry in header.items()}
         _check_cover(file, 8 + length, size, blobs)

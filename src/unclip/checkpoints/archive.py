@@ -6,7 +6,6 @@ TorchScript archives, and indexes that name the shards of a set. Nothing in any 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
+from ..plain import read_json
 from ._blob import Blob
 from ._containers import kind_of, read_safetensors, read_torch
 from ._globals import version_text
@@ -195,9 +195,9 @@ def _open_index(index: Path) -> dict[str, Blob]:
 def _read_index(index: Path) -> dict[str, str]:
     """The `weight_map`: names -> file names, complete sets of numbered shards only."""
     try:
-        values = json.loads(index.read_text(encoding="utf-8"))
+        values = read_json(index)
         places = {str(key): str(name) for key, name in values["weight_map"].items()}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{index} is no index of weights: {error!r}") from None
     names = set(places.values())
     for name in names:

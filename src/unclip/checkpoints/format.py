@@ -19,6 +19,7 @@ import torch
 from pydantic import BaseModel, ValidationError
 from torch import Tensor, nn
 
+from .. import plain
 from ..config import explain
 from ..device import give_back
 from ..errors import CheckpointError, UsageError
@@ -377,12 +378,12 @@ class Settings(dict[str, Any]):
 def read_json(file: Path) -> dict[str, Any]:
     """A JSON object. Raises CheckpointError, also where a setting is asked for that it lacks."""
     try:
-        values = json.loads(file.read_text(encoding="utf-8-sig"))
+        values = plain.read_json(file)
     except FileNotFoundError:
         raise CheckpointError(f"{file.parent} is missing its {file.name}") from None
     except OSError as error:
         raise CheckpointError(f"cannot read {file}: {error.strerror or error}") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise CheckpointError(f"{file} is not valid JSON: {error}") from None
     if not isinstance(values, dict):
         raise CheckpointError(f"{file} is not a JSON object")

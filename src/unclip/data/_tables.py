@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import DataError, nearest, shown
 from ..files import text_of
+from ..plain import parse_json
 
 TABLES = ("captions.csv", "captions.jsonl", "metadata.csv", "metadata.jsonl")
 COLUMNS = ("file_name", "text")
@@ -158,8 +159,8 @@ def _json_lines(
         if not text.strip():
             continue
         try:
-            value = json.loads(text, object_pairs_hook=_once)
-        except (ValueError, RecursionError) as error:
+            value = parse_json(text, _once)
+        except ValueError as error:
             raise DataError(f"{shown(table)}, line {line} is not JSON: {error}") from None
         values = value if isinstance(value, dict) else {}
         yield line, {**{name.strip().lower(): one for name, one in values.items()}, **values}
@@ -168,6 +169,6 @@ def _json_lines(
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     values = dict(pairs)
     if len(values) < len(pairs):
-        twice = next(name for name, _ in pairs if [one for one, _ in pairs].count(name) > 1)
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
         raise ValueError(f"{twice!r} stands twice")
     return values

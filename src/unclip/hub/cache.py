@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from ..errors import CheckpointError
 from ..files import write_json
+from ..plain import read_json
 from .names import MAIN, File, Ref, is_within
 
 NOTES = "unclip.json"
@@ -118,7 +118,7 @@ def _commit(ref: Ref) -> str:
 def read_notes(ref: Ref) -> dict[str, dict[str, Any]]:
     """By commit: the revision it was asked by, its files and their digests, what was asked."""
     try:
-        notes = json.loads((repo_folder(ref) / NOTES).read_text(encoding="utf-8"))
+        notes = read_json(repo_folder(ref) / NOTES)
     except (OSError, ValueError):
         return {}
     keys = {"revision", "files", "asks"}

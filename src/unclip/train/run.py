@@ -10,7 +10,6 @@ model/                      a native model folder of all stages so far, usable a
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from ..errors import OutputError, TrainingError, UsageError
 from ..files import write_json, write_text
 from ..loading import plan
 from ..nn.tokenizer import Tokenizer
+from ..plain import read_json
 from ..stages import STAGES, Stage
 from ..stages.clip import ClipStage
 from .budget import fit, minutes_of
@@ -110,7 +110,7 @@ class Run:
         """What this folder was last trained with, as plain values; empty where it is new."""
         file = self.folder / "recipe.json"
         try:
-            values = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+            values = read_json(file) if file.is_file() else {}
         except (OSError, ValueError) as error:
             raise TrainingError(f"{file} is damaged: {error}") from None
         return values if isinstance(values, dict) else {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import Tensor
 from ..checkpoints.tensors import load_tensors, save_tensors
 from ..errors import TrainingError
 from ..files import atomic_folder, write_json
+from ..plain import read_json
 
 KEEP = 2
 """Saved states kept: the newest, and one before it."""
@@ -52,7 +52,7 @@ def step_of(state: Path) -> int:
 def load_values(path: Path) -> dict[str, Any]:
     """Read the plain values of one state. Raises TrainingError where they are damaged."""
     try:
-        values: dict[str, Any] = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        values: dict[str, Any] = read_json(path / "state.json")
     except (OSError, ValueError) as error:
         raise TrainingError(f"{path / 'state.json'} is damaged: {error}") from None
     return values
