@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from unclip.errors import OutputError
-from unclip.files import atomic_file, atomic_folder, text_of, write_json, write_text
+from unclip.files import atomic_file, atomic_folder, inside, text_of, write_json, write_text
 
 Atomic = Callable[[Path], AbstractContextManager[Path]]
 BOTH = pytest.mark.parametrize("atomic", [atomic_file, atomic_folder])
@@ -169,3 +169,20 @@ def test_what_is_no_utf_8_is_named_with_its_line(tmp_path: Path, data: bytes, me
     (tmp_path / "a.txt").write_bytes(data)
     with pytest.raises(ValueError, match=f"^{message}"):
         text_of(tmp_path / "a.txt")
+
+
+def test_inside_follows_no_name_out_of_the_folder(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    (home / "sub").mkdir(parents=True)
+    assert inside(home, "sub/a.txt") == home / "sub" / "a.txt"
+    (home / "up").symlink_to(tmp_path)
+    for name in ("", "..", "../a", "/a", "sub/../../a", "up/a", "c:a", "a\0", "..\\a"):
+        with pytest.raises(ValueError, match="which leads out of its folder"):
+            inside(home, name)
+    blobs = tmp_path / "hub" / "models--o--n" / "blobs"
+    snapshot = tmp_path / "hub" / "models--o--n" / "snapshots" / "1"
+    for folder in (blobs, snapshot):
+        folder.mkdir(parents=True)
+    (blobs / "ab").write_text("x")
+    (snapshot / "a").symlink_to("../../blobs/ab")
+    assert inside(snapshot, "a").read_text() == "x"

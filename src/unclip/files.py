@@ -5,11 +5,12 @@ from __future__ import annotations
 import codecs
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from .errors import OutputError
@@ -103,6 +104,38 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def relative(name: str) -> PurePosixPath:
+    """A name that anybody may have written, as a path that stays in its folder, links aside.
+
+    Raises:
+        ValueError: it leads out of it.
+    """
+    path = PurePosixPath(name)
+    if not name or path.is_absolute() or ".." in path.parts or re.search(r"[\\:\0]", name):
+        raise ValueError(f"{name!r}, which leads out of its folder")
+    return path
+
+
+def inside(folder: Path, name: str) -> Path:
+    """The file `name` of `folder`, wherever links lead to: see `relative`.
+
+    A link may lead to the `blobs` of the hub cache that the folder lies in: of its repository,
+    or those that all share.
+
+    Raises:
+        ValueError: it leads out of the folder.
+    """
+    file = folder / relative(name)
+    real, home = file.resolve(), folder.resolve()
+    homes = [home]
+    for up in (home, *home.parents):  # CACHE/REPOSITORY/snapshots/COMMIT/...
+        if up.parent.name == "snapshots":
+            homes += [up.parents[1] / "blobs", up.parents[2] / "blobs"]
+    if not any(real.is_relative_to(allowed) for allowed in homes):
+        raise ValueError(f"{name!r}, which leads out of its folder")
+    return file
 
 
 def write_text(path: Path | str, text: str) -> None:

@@ -30,6 +30,7 @@ from ._unread import check_file, why_unread
 from ._variants import check_variant, variant_notes
 from .archive import Tensors
 from .keymap import KeyMap, Translated, check, same, translate
+from .tensors import check_sum
 
 
 @dataclass(frozen=True)
@@ -74,12 +75,14 @@ class Part:
         tensors: its file or files, opened when they are first needed.
         table: where each of our tensors stands; None where the names are our own.
         ignored: regular expressions of names that are knowingly left alone.
+        sums: its files' SHA-256, where they are known: checked before values are read.
     """
 
     config: StageConfig
     tensors: Callable[[], Tensors]
     table: KeyMap | None = None
     ignored: tuple[str, ...] = ()
+    sums: Mapping[Path, str] = field(default_factory=dict)
 
     def build(self) -> Stage:
         """The stage without weights, on `meta`, in evaluation mode."""
@@ -97,7 +100,7 @@ class Part:
     def fill(self, stage: Stage, where: str, dtype: torch.dtype, device: torch.device) -> None:
         """Read the weights into `stage`, one tensor after the other, cast and laid out to run."""
         net = stage.net_at_rest
-        tensors = self.check(net, where)
+        tensors = self._sound(net, where)
         for name, value in translate(tensors, self._table(net.state_dict())):
             _put(net, name, _laid_out(_cast(value, dtype), device))
         give_back()
@@ -107,9 +110,16 @@ class Part:
     def translated(self, where: str) -> Translated:
         """Its tensors under our names, checked; read one by one. Raises CheckpointError."""
         net = self.build().net_at_rest
-        tensors = self.check(net, where)
+        tensors = self._sound(net, where)
         shapes = {name: tuple(value.shape) for name, value in net.state_dict().items()}
         return Translated(tensors, self._table(shapes), shapes)
+
+    def _sound(self, net: nn.Module, where: str) -> Tensors:
+        """The file, whose names, shapes and bytes are as they should be."""
+        tensors = self.check(net, where)
+        for file, digest in self.sums.items():
+            check_sum(file, digest)
+        return tensors
 
     def _table(self, names: Mapping[str, Any]) -> KeyMap:
         return self.table if self.table is not None else _identity(names)
