@@ -23,6 +23,7 @@ from .. import plain
 from ..config import explain
 from ..device import give_back
 from ..errors import CheckpointError, UsageError
+from ..nn.text import TextConfig
 from ..nn.tokenizer import Tokenizer
 from ..registry import Registry
 from ..stages import STAGES, Stage, StageConfig
@@ -222,6 +223,7 @@ class Plan:
             CheckpointError: a file is damaged, or does not fit the network.
         """
         tokenizer = self.read_tokenizer()  # first: where it is missing, nothing else is read
+        check_text(tokenizer, {name: part.config for name, part in self.parts.items()})
         stages = {name: part.build() for name, part in self.parts.items()}
         fillers = {
             name: partial(part.fill, stages[name], self.place_of(name), dtype, torch.device(device))
@@ -244,6 +246,19 @@ class Plan:
     def place_of(self, name: str) -> str:
         """A stage, for an error's text."""
         return f"{self.where}/{name}" if self.where.is_dir() else f"{self.where} ({name})"
+
+
+def check_text(tokenizer: Tokenizer, configs: Mapping[str, StageConfig]) -> None:
+    """Raise CheckpointError where a tokenizer gives ids, or more of them, than a stage reads."""
+    for name, config in configs.items():
+        text = getattr(getattr(config, "network", None), "text", None)
+        if not isinstance(text, TextConfig):
+            continue
+        if tokenizer.ids > text.vocab_size or tokenizer.context > text.context:
+            raise CheckpointError(
+                f"the tokenizer has ids to {tokenizer.ids - 1} and {tokenizer.context} of them a "
+                f"text; stage '{name}' knows {text.vocab_size} and reads {text.context}"
+            )
 
 
 class Shelf:
