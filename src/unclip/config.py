@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from .errors import UsageError, nearest
 from .files import text_of
@@ -23,6 +23,13 @@ def _at_home(path: Path) -> Path:
 
 UserPath = Annotated[Path, AfterValidator(_at_home)]
 """A path as a person writes it: `~` is their home."""
+
+Layers = Annotated[int, Field(le=512)]
+"""Of a transformer."""
+Blocks = Annotated[int, Field(le=32)]
+"""Of one level of a network, and what each of them may hold several of."""
+LEVELS = 12
+"""Most levels of a network; with the two above, no settings ask for a network without an end."""
 
 SHOWN = 200
 """Most letters of a wrong value that an error shows."""
@@ -65,7 +72,7 @@ def explain(cls: type[BaseModel], error: ValidationError, where: str = "") -> st
     if first["type"] == "missing":
         return f"setting '{name}' is missing"
     if first["type"] == "value_error":  # a validator of ours, whose text says what it got
-        text = str(first["ctx"]["error"])
+        text = str(first["ctx"]["error"])[: 2 * SHOWN]
         return f"section '{name}': {text}" if name else text
     text = first["msg"][:1].lower() + first["msg"][1:]
     return f"setting '{name}': {text}, got {_shown(first['input'])}"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import pickle
 import struct
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,11 @@ import pytest
 import torch
 
 from unclip.checkpoints import _containers, _pickles
-from unclip.checkpoints.archive import open_pickle, open_tensors
-from unclip.errors import CheckpointError
+from unclip.checkpoints.archive import Tensors, open_pickle, open_tensors
+from unclip.checkpoints.format import Part, check_text
+from unclip.errors import CheckpointError, UnclipError
+from unclip.nn.tokenizer import Tokenizer
+from unclip.stages import STAGES, Stage
 
 
 def zipped(program: bytes, **more: bytes) -> bytes:
@@ -186,3 +190,165 @@ def test_a_header_of_a_false_length(length: int, tmp_path: Path) -> None:
     file = tmp_path / "w.safetensors"
     file.write_bytes(struct.pack("<Q", length) + b'{"a": {}}'.ljust(100))
     refused(open_tensors, file)
+
+
+# Settings
+
+
+def changes(values: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The settings with each number in turn far too large, and each list far too long."""
+    for path, value in leaves(values):
+        for wrong in wrongs(value):
+            changed = copy.deepcopy(values)
+            table: Any = changed
+            for key in path[:-1]:
+                table = table[key]
+            table[path[-1]] = wrong
+            yield f"{path} = {str(wrong)[:20]}", changed
+
+
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    if not isinstance(value, dict) and path:
+        yield path, value
+    inner = dict(enumerate(value)) if isinstance(value, list) else value
+    for key, one in inner.items() if isinstance(inner, dict) else ():
+        yield from leaves(one, (*path, key))
+
+
+def wrongs(value: Any) -> list[Any]:
+    if isinstance(value, list):
+        return [(value or [1]) * 20_000]
+    if isinstance(value, bool) or not isinstance(value, (int, float, type(None))):
+        return []
+    return [10**9, 2**70] if isinstance(value, int) or value is None else [1e300]
+
+
+@pytest.mark.parametrize("kind", STAGES.names())
+def test_no_setting_asks_for_a_network_without_end(
+    kind: str, make_stage: Callable[..., Stage]
+) -> None:
+    """On `meta` it costs no memory; what is built is then held against the file, by shapes."""
+    good = make_stage(kind)
+    values = good.config.dump()
+    shapes = {name: tensor.shape for name, tensor in good.net.state_dict().items()}
+    errors = []
+    for what, changed in changes(values):
+        start = time.process_time()
+        try:
+            net = built(changed).net
+        except UnclipError as error:
+            errors.append(str(error))
+        else:
+            same = {name: tensor.shape for name, tensor in net.state_dict().items()} == shapes
+            assert same or all(one.is_meta for one in net.parameters()), what
+        assert time.process_time() - start < 5, what
+    assert errors
+    assert max(map(len, errors)) < 600
+
+
+def built(values: dict[str, Any]) -> Stage:
+    return Part(STAGES[values["kind"]].Config.parse(values), lambda: Tensors({})).build()
+
+
+def test_a_depth_without_end_is_a_setting_out_of_range(make_stage: Callable[..., Stage]) -> None:
+    values = make_stage("prior").config.dump()
+    values["network"]["depth"] = 10**9
+    with pytest.raises(
+        UnclipError, match=r"network\.depth': .* less than or equal to 512, got 1000"
+    ):
+        STAGES["prior"].Config.parse(values)
+    values["network"].update(depth=2, width=10**9)
+    with pytest.raises(CheckpointError, match=r"no prior can have such settings: .*overflow"):
+        built(values)
+
+
+# Tokenizers
+
+
+def rules(**changes: Any) -> dict[str, Any]:
+    """A tokenizer.json of two letters."""
+    model = {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": []}
+    parts = ("normalizer", "pre_tokenizer", "post_processor", "decoder", "truncation", "padding")
+    return {"version": "1.0", "added_tokens": [], "model": model, **dict.fromkeys(parts), **changes}
+
+
+def replaces(pattern: dict[str, str], content: str) -> dict[str, Any]:
+    return {"type": "Replace", "pattern": pattern, "content": content}
+
+
+def sequence(*several: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "Sequence", "normalizers": list(several)}
+
+
+TOKENIZERS: dict[str, tuple[dict[str, Any], str]] = {
+    "ten letters for one, nine times": (
+        rules(normalizer=sequence(*[replaces({"String": "a"}, "a" * 10)] * 9)), "of one"
+    ),
+    "letters for nothing": (
+        rules(normalizer=sequence(*[replaces({"Regex": "b*"}, "a" * 10)] * 9)), "of one"
+    ),
+    "nested": (
+        rules(normalizer=sequence(sequence(replaces({"String": "a"}, "a" * 100)))), "of one"
+    ),
+    "a million letters before": (
+        rules(normalizer={"type": "Prepend", "prepend": "a" * 10**6}), "of one"
+    ),
+    "too many rules": (
+        rules(normalizer=sequence(*[{"type": "Lowercase"}] * 1000)), "more than 256 rules"
+    ),
+    "a table that ends the process": (
+        rules(normalizer={"type": "Precompiled", "precompiled_charsmap": "/////wAAAAAAAAAA"}),
+        "table of letters is damaged",
+    ),
+    "an empty table": (
+        rules(normalizer={"type": "Precompiled", "precompiled_charsmap": "AAAAAAAA"}),
+        "table of letters is damaged",
+    ),
+    "a panic": (rules(pre_tokenizer={"type": "FixedLength", "length": 0}), "non-zero"),
+    "no word for the unknown": (
+        rules(model={"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "?"}), "WordLevel"
+    ),
+    "an expression that tries for ever": (
+        rules(normalizer=replaces({"Regex": "([^!]+)+$"}, "")), "cannot read the tokenizer"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_a_hostile_tokenizer_is_refused_soon(name: str, tmp_path: Path) -> None:
+    values, message = TOKENIZERS[name]
+    file = tmp_path / "tokenizer.json"
+    file.write_text(json.dumps(values))
+    assert message in refused(lambda path: Tokenizer.load(path, 8), file)
+
+
+@pytest.mark.parametrize("text", ["", "null", "[]", "[" * 10**5, "{}", '{"model": 3}'])
+def test_what_is_no_tokenizer_is_refused(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "tokenizer.json"
+    file.write_text(text)
+    refused(lambda path: Tokenizer.load(path, 8), file)
+
+
+def test_a_panic_while_drawing_is_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "tokenizer.json"
+    pattern = {"Regex": "(z+)+#"}
+    file.write_text(json.dumps(rules(normalizer=replaces(pattern, ""))))
+    tokenizer = Tokenizer.load(file, 8)
+    assert tokenizer.encode(["ab"])[1].any()
+    with pytest.raises(CheckpointError, match=r"the tokenizer fails at this text: .*retry-limit"):
+        tokenizer.encode(["z" * 40])
+
+
+def test_ids_that_the_network_has_no_vector_for(
+    tmp_path: Path, make_stage: Callable[..., Stage], tokenizer: Tokenizer
+) -> None:
+    configs = {"clip": make_stage("clip").config, "prior": make_stage("prior").config}
+    check_text(tokenizer, configs)
+    file = tmp_path / "tokenizer.json"
+    for vocab, context, message in (
+        ({"a": 0, "b": 10**6}, 8, "ids to 1000000 and 8 of them a text; stage 'clip' knows 320"),
+        ({"a": 0, "b": 1}, 9, "ids to 1 and 9 of them a text; .* and reads 8"),
+    ):
+        file.write_text(json.dumps(rules(model={"type": "BPE", "vocab": vocab, "merges": []})))
+        with pytest.raises(CheckpointError, match=message):
+            check_text(Tokenizer.load(file, context), configs)

@@ -22,11 +22,12 @@ from torch import Tensor, nn
 from .. import plain
 from ..config import explain
 from ..device import give_back
-from ..errors import CheckpointError, UsageError
+from ..errors import CheckpointError, UnclipError, UsageError
 from ..nn.text import TextConfig
 from ..nn.tokenizer import Tokenizer
 from ..registry import Registry
 from ..stages import STAGES, Stage, StageConfig
+from ._globals import DAMAGE
 from ._unread import check_file, why_unread
 from ._variants import check_variant, variant_notes
 from .archive import Tensors
@@ -86,9 +87,21 @@ class Part:
     sums: Mapping[Path, str] = field(default_factory=dict)
 
     def build(self) -> Stage:
-        """The stage without weights, on `meta`, in evaluation mode."""
-        with torch.device("meta"):
-            stage = STAGES[self.config.kind](self.config)
+        """The stage without weights, on `meta`, in evaluation mode.
+
+        Raises:
+            CheckpointError: no network can have such settings.
+        """
+        try:
+            with torch.device("meta"):
+                stage = STAGES[self.config.kind](self.config)
+        except UnclipError:
+            raise
+        except (*DAMAGE, RuntimeError) as error:  # sizes beyond 63 bits, groups that do not divide
+            text = " ".join(str(error).split())[:200]
+            raise CheckpointError(
+                f"no {self.config.kind} can have such settings: {text or type(error).__name__}"
+            ) from None
         return stage.eval().requires_grad_(False)
 
     def check(self, net: nn.Module, where: str) -> Tensors:
