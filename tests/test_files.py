@@ -179,6 +179,8 @@ def test_inside_follows_no_name_out_of_the_folder(tmp_path: Path) -> None:
     for name in ("", "..", "../a", "/a", "sub/../../a", "up/a", "c:a", "a\0", "..\\a"):
         with pytest.raises(ValueError, match="which leads out of its folder"):
             inside(home, name)
+    with pytest.raises(ValueError, match="too long for a file's name"):
+        inside(home, "a" * 300)
     blobs = tmp_path / "hub" / "models--o--n" / "blobs"
     snapshot = tmp_path / "hub" / "models--o--n" / "snapshots" / "1"
     for folder in (blobs, snapshot):

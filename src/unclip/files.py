@@ -23,6 +23,10 @@ _MARKS = {
 }  # in this order: one begins as another does
 
 
+PART = 255
+"""Longest name of a file or folder, in bytes, on the systems in use."""
+
+
 def text_of(path: Path | str, most: int | None = None) -> str:
     """What a text file holds, in UTF-8, without the byte-order mark that some editors put first.
 
@@ -114,7 +118,9 @@ def relative(name: str) -> PurePosixPath:
     """
     path = PurePosixPath(name)
     if not name or path.is_absolute() or ".." in path.parts or re.search(r"[\\:\0]", name):
-        raise ValueError(f"{name!r}, which leads out of its folder")
+        raise ValueError(f"{name[:PART]!r}, which leads out of its folder")
+    if any(len(part.encode(errors="replace")) > PART for part in path.parts):
+        raise ValueError(f"{name[:PART]!r}..., which is too long for a file's name")
     return path
 
 

@@ -14,8 +14,8 @@ from tokenizers import Tokenizer as Backend
 from torch import Tensor
 
 from ..errors import CheckpointError, UnclipError
-from ..files import write_text
-from ..plain import JSON_BYTES, parse_json, read_bytes
+from ..files import text_of, write_text
+from ..plain import JSON_BYTES, parse_json
 from ._tokenizer_rules import check_rules
 
 PAD, START, END = "<pad>", "<start>", "<end>"
@@ -136,7 +136,7 @@ class Tokenizer:
                 make far too much of one.
         """
         with _library(f"cannot read the tokenizer {path}"):
-            text = read_bytes(path, JSON_BYTES).decode("utf-8")
+            text = text_of(path, JSON_BYTES)
             check_rules(parse_json(text))
             read = cls(Backend.from_str(text), context)
             read._backend.encode(PROBE)
