@@ -67,7 +67,8 @@ class Hub(ThreadingHTTPServer):
         self.commits = {FIRST: dict(FILES), SECOND: {**FILES, "README.md": b"# newer"}}
         self.served: dict[str, bytes] = {}  # in place of what the listing promises
         self.answer: bytes | None = None  # in place of a model's description
-        self.silent = threading.Event()  # is set: a request is never answered
+        self.silent = ""  # the route whose requests are not answered
+        self.closing = threading.Event()
         self.cut: int | None = None  # a large file ends after so many bytes, then nothing comes
         self.gets: list[tuple[str, str | None]] = []  # path, Range
         self.tokens: set[tuple[str, str | None]] = set()  # first part of the path, Authorization
@@ -102,6 +103,9 @@ class Handler(BaseHTTPRequestHandler):
                 self.server.gets.append((path, self.headers.get("Range")))
         for pattern, answer in ROUTES:
             match = re.fullmatch(pattern, path)
+            if match and answer.__name__ == self.server.silent:
+                self.server.closing.wait(20)
+                return None
             if match:
                 return answer(self, *match.groups())
         return self.reply(404, b"", {"X-Error-Code": "RepoNotFound"})
@@ -118,9 +122,6 @@ class Handler(BaseHTTPRequestHandler):
         self.reply(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
 
     def info(self, revision: str) -> None:
-        if self.server.silent.is_set():
-            threading.Event().wait(5)
-            return None
         if self.server.answer is not None:
             return self.reply(200, self.server.answer, {"Content-Type": "application/json"})
         commit = self.server.commit(revision)
@@ -200,6 +201,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield server
+        server.closing.set()
         server.shutdown()
         thread.join()
 
@@ -368,9 +370,11 @@ def test_what_does_not_fit_on_the_disk_is_not_begun(
     assert not [get for get, _ in hub.gets if "/resolve/" in get]
 
 
-def test_a_silent_hub_is_given_up(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("route", ["info", "resolve", "cdn"])
+def test_a_silent_hub_is_given_up(route: str, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unclip.hub.SILENCE", 0.2)
-    hub.silent.set()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DOWNLOAD_TIMEOUT", 0.1)
+    hub.silent = route
     with pytest.raises(CheckpointError, match=rf"the hub at {hub.url} could not be .* fell sil"):
         fetch("org/name")
 
