@@ -8,6 +8,8 @@ catches one base class.
 from __future__ import annotations
 
 import difflib
+import sys
+import warnings
 from collections.abc import Iterable
 
 
@@ -39,10 +41,29 @@ class TrainingError(UnclipError):
     """Training cannot go on: a loss is not finite, or a saved state does not fit the recipe."""
 
 
+class SamplingError(UnclipError):
+    """A stage gave numbers that are no picture: NaN or infinite."""
+
+
+class PromptWarning(UserWarning):
+    """A prompt will not be drawn as it stands: a word is not known, or it is too long to be read.
+
+    A pipeline warns once a prompt; `warnings.simplefilter("ignore", PromptWarning)` turns it off.
+    """
+
+
 class Cancelled(UnclipError):
     """The caller stopped the work between two steps."""
 
     exit_code = 130
+
+
+def warn(text: str) -> None:
+    """A `PromptWarning` at the line outside this package that led here."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith(f"{__package__}."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, PromptWarning, stacklevel=level)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

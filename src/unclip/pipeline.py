@@ -24,7 +24,7 @@ from .abilities.upscale import upscale
 from .abilities.vary import variations
 from .checkpoints.format import GIVE_CLIP, TRAIN_ONE, Model
 from .device import place
-from .errors import UsageError, nearest
+from .errors import UsageError, nearest, warn
 from .images import to_pictures
 from .nn.tokenizer import Tokenizer
 from .request import Record, check_request, given
@@ -33,6 +33,7 @@ from .stages import DiffusionStage, Stage
 from .stages.clip import ClipStage
 from .stages.upsampler import Upsampler
 from .types import FREE, Cond, Control, OnStep
+from .vocabulary import Vocabulary
 
 BATCH = 16
 """Pictures drawn at once, so that memory does not grow with how many are asked for."""
@@ -67,6 +68,10 @@ class Pipeline:
         self.prior = prior
         self.advice = advice
         """What a person does about a part that the model lacks: see `Plan`."""
+        self.vocabulary = Vocabulary()
+        """The words that it has learnt; empty where they are not listed."""
+        self.strict_words = False
+        """Whether a prompt with a word that the model does not know is refused."""
         self.judge: Pipeline | None = None
         """A CLIP that says which pictures are best, where the model has none of its own."""
         for stage in self.stages.values():
@@ -77,7 +82,9 @@ class Pipeline:
     def of(cls, model: Model, device: torch.device | None = None) -> Self:
         """From a loaded model folder."""
         named = (model.tokenizer, model.stages, model.name, model.hash)
-        return cls(*named, device, model.prior, model.advice)
+        pipe = cls(*named, device, model.prior, model.advice)
+        pipe.vocabulary = model.vocabulary
+        return pipe
 
     def generate(
         self,
@@ -165,8 +172,10 @@ class Pipeline:
     def read(self, prompts: list[str], negative: str = "") -> Cond:
         """Tokens of prompts, on the pipeline's device.
 
-        With a `negative` prompt, or where the model's null is a text, its tokens too.
+        With a `negative` prompt, or where the model's null is a text, its tokens too. Warns and
+        raises as `heed` does.
         """
+        self.heed(*prompts, negative)
         tokens, mask = self.tokenizer.encode(prompts)
         cond = Cond(text_tokens=tokens.to(self.device), text_mask=mask.to(self.device))
         if not negative and not self._null_is_text:
@@ -175,6 +184,23 @@ class Pipeline:
         return cond.replace(
             null_text_tokens=tokens.to(self.device), null_text_mask=mask.to(self.device)
         )
+
+    def heed(self, *texts: str) -> None:
+        """Say what of a text the model does not know, or does not read, as a `PromptWarning`.
+
+        Raises:
+            UsageError: a word is not known, and `strict_words` is set.
+        """
+        for text in dict.fromkeys(texts):
+            complaint = self.vocabulary.complaint(text)
+            if complaint and self.strict_words:
+                raise UsageError(complaint)
+            if complaint:
+                warn(complaint)
+            kept = self.tokenizer.kept(text)
+            if kept != text:
+                count, room = len(self.tokenizer.pieces(text)), self.tokenizer.room
+                warn(f"{count} tokens are more than the {room} read: cut after '{kept[-40:]}'")
 
     def wordless(self, image_embed: Tensor) -> Cond:
         """The condition of (B, D) z_i alone: the text is dropped."""

@@ -69,9 +69,15 @@ def convert(
             known |= {folder / file: digest for file, digest in digests.items()}
         write_text(beside / OWN_CARD, card(plan, stages, origin))
         copy_licence(plan.where, beside)
-        context = tokenizer.context
         return write_manifest(
-            beside, plan.name, list(stages), context, plan.prior, plan.licence, known
+            beside,
+            plan.name,
+            list(stages),
+            tokenizer.context,
+            plan.prior,
+            plan.licence,
+            known,
+            plan.vocabulary,
         )
 
 

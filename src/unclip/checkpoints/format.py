@@ -27,6 +27,7 @@ from ..nn.text import TextConfig
 from ..nn.tokenizer import Tokenizer
 from ..registry import Registry
 from ..stages import STAGES, Stage, StageConfig
+from ..vocabulary import Vocabulary
 from ._globals import DAMAGE
 from ._unread import check_file, why_unread
 from ._variants import check_variant, variant_notes
@@ -174,6 +175,7 @@ class Model:
     """A loaded model. `prior` is the stage that makes z_i unless another is named.
 
     `advice` says what a person does about a part that it lacks: see `Plan`.
+    `vocabulary` holds the words that it has learnt, and is empty where they are not listed.
     """
 
     name: str
@@ -182,6 +184,7 @@ class Model:
     stages: dict[str, Stage]
     prior: str | None = None
     advice: Mapping[str, str] = field(default_factory=dict)
+    vocabulary: Vocabulary = field(default_factory=Vocabulary)
 
 
 @dataclass(frozen=True)
@@ -200,6 +203,7 @@ class Plan:
         notes: what a person should know, one line each.
         advice: what to do about a part that it lacks: "clip", "text" or "vision" (CLIP's
             encoders), "prior", "decoder" -> words that end an error's line.
+        vocabulary: the words that it has learnt; empty where they are not listed.
     """
 
     name: str
@@ -212,6 +216,7 @@ class Plan:
     hash: str = ""
     notes: tuple[str, ...] = field(default=())
     advice: Mapping[str, str] = field(default_factory=dict)
+    vocabulary: Vocabulary = field(default_factory=Vocabulary)
 
     @cached_property
     def digest(self) -> str:
@@ -247,7 +252,8 @@ class Plan:
         else:
             for fill in fillers.values():
                 fill()
-        return Model(self.name, self.digest, tokenizer, stages, self.first_prior, self.advice)
+        prior, words = self.first_prior, self.vocabulary
+        return Model(self.name, self.digest, tokenizer, stages, prior, self.advice, words)
 
     @property
     def first_prior(self) -> str | None:

@@ -26,6 +26,7 @@ from ..files import atomic_folder, write_json
 from ..nn.tokenizer import Tokenizer
 from ..stages import STAGES, Stage
 from ..stages.clip import ClipStageConfig
+from ..vocabulary import Vocabulary
 from .archive import member, open_tensors
 from .clip import completed, hf_tokenizer
 from .format import TRAIN_ONE, Format, Model, Options, Part, Plan, read_json
@@ -64,6 +65,9 @@ class Manifest(Config):
     files: dict[str, str] = Field(description="path in the folder -> SHA-256")
     prior: str | None = Field(None, description="the stage that makes z_i unless another is named")
     licence: str = Field("", description="of the weights, where it is known")
+    vocabulary: dict[str, int] = Field(
+        default_factory=dict, description="words of the captions it learnt from, with how often"
+    )
 
     @field_validator("stages")
     @classmethod
@@ -84,13 +88,14 @@ class Manifest(Config):
         return {
             key: value
             for key, value in super().dump().items()
-            if value or key not in ("prior", "licence")
+            if value or key not in ("prior", "licence", "vocabulary")
         }
 
     @property
     def hash(self) -> str:
-        """Twelve hex digits that name these very weights and settings."""
-        text = json.dumps(self.dump(), sort_keys=True)
+        """Twelve hex digits that name these very weights and settings, whatever words are listed."""
+        own = {key: value for key, value in self.dump().items() if key != "vocabulary"}
+        text = json.dumps(own, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -200,6 +205,7 @@ def write_manifest(
     prior: str | None = None,
     licence: str = "",
     known: Mapping[Path, str] | None = None,
+    vocabulary: Vocabulary | None = None,
 ) -> Manifest:
     """Hash what is in `folder` and write its model.json; hashes that are `known` are believed."""
     files = [folder / "tokenizer.json"]
@@ -214,6 +220,7 @@ def write_manifest(
         files={f.relative_to(folder).as_posix(): known.get(f) or sha256(f) for f in files},
         prior=prior,
         licence=licence,
+        vocabulary=vocabulary.counts if vocabulary else {},
     )
     write_json(folder / "model.json", manifest.dump())
     return manifest
@@ -262,6 +269,8 @@ class Native(Format):
             licence=manifest.licence or card,
             hash="" if options.clip or edited else manifest.hash,
             notes=edited,
+            vocabulary=Vocabulary(manifest.vocabulary),
+            hash="" if options.clip else manifest.hash,
             advice=CONVERT_AGAIN if manifest.licence else TRAIN_ONE,
         )
 

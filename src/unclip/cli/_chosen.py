@@ -45,6 +45,9 @@ _VARIANT = typer.Option(
     metavar="NAME",
     help="Which weights, where the model has several: fp16, ema, non_ema, ...",
 )
+_STRICT_WORDS = typer.Option(
+    "--strict-words", help="Refuse a prompt with a word that the model does not know."
+)
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class Chosen:
     tokenizer: Annotated[str | None, _TOKENIZER] = None
     dialect: Annotated[str | None, _DIALECT] = None
     variant: Annotated[str | None, _VARIANT] = None
+    strict_words: Annotated[bool, _STRICT_WORDS] = False
 
     def load(self, model: str | Path | None = None) -> Pipeline:
         """The pipeline; `model` where none was named."""
@@ -66,7 +70,7 @@ class Chosen:
 
         model, clip = fetched(self.model, self.variant) or model, fetched(self.clip)
         with waiting("loading the model"):
-            return load(
+            pipe = load(
                 model,
                 self.device,
                 low_memory=self.low_memory,
@@ -75,6 +79,8 @@ class Chosen:
                 dialect=self.dialect,
                 variant=self.variant,
             )
+        pipe.strict_words = self.strict_words
+        return pipe
 
     def plan(self) -> Plan:
         """What it holds, before its weights are read."""

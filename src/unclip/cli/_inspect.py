@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from ._terminal import console, printable, say, si, size
+from ._terminal import WIDTH, console, printable, say, si, size
 
 if TYPE_CHECKING:
     import torch
 
     from ..checkpoints.format import Part, Plan
     from ..stages import Stage
+    from ..vocabulary import Vocabulary
+
+ALL = 400
+"""So many words are listed; of more, the most frequent."""
 
 
 def inspect_plan(plan: Plan) -> None:
@@ -27,6 +32,7 @@ def inspect_plan(plan: Plan) -> None:
     say(f"licence:   {plan.licence or 'not said'}")
     for note in plan.notes:
         say(f"note:      {note}")
+    _say_words(plan.vocabulary)
     _say_memory([numbers for numbers, _ in held.values()])
 
 
@@ -69,6 +75,19 @@ def _print(rows: list[tuple[str, ...]]) -> None:
     for row in rows:
         table.add_row(*map(printable, row))
     console().print(table)
+
+
+def _say_words(vocabulary: Vocabulary) -> None:
+    """The words that it has learnt, or the most frequent of many, English apart from Chinese."""
+    words = list(vocabulary.counts)
+    if not words:
+        return
+    count = f"{len(words)} known" if len(words) <= ALL else f"{len(words):,} known, such as"
+    say(f"words:     {count}")
+    latin = [word for word in words[:ALL] if word.isascii()]
+    for some in (latin, [word for word in words[:ALL] if not word.isascii()]):
+        if some:
+            say(textwrap.indent(textwrap.fill("  ".join(sorted(some)), WIDTH - 11), " " * 11))
 
 
 def _say_memory(numbers: list[int]) -> None:

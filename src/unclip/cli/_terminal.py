@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import re
 import sys
-from typing import TYPE_CHECKING
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import typer
+
+from ..errors import PromptWarning
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,6 +43,25 @@ def complain(text: str, kind: str = "error") -> None:
     line = line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
     colour = {"error": typer.colors.RED, "warning": typer.colors.YELLOW}.get(kind)
     typer.secho(f"unclip: {kind}: {line}" if kind else f"unclip: {line}", fg=colour, err=True)
+
+
+@contextmanager
+def prompts_warned_of() -> Iterator[None]:
+    """Each `PromptWarning` becomes one line on stderr, however often a prompt is read."""
+    said: set[str] = set()
+    show = warnings.showwarning
+
+    def told(message: Warning | str, category: type[Warning], *where: Any) -> None:
+        if not issubclass(category, PromptWarning):
+            show(message, category, *where)
+        elif str(message) not in said:
+            said.add(str(message))
+            complain(str(message), "warning")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", PromptWarning)
+        warnings.showwarning = told
+        yield
 
 
 def console(stderr: bool = False) -> Console:

@@ -13,7 +13,7 @@ from .._version import __version__
 from ..errors import Cancelled, UnclipError
 from ..registry import Registry
 from . import _progress
-from ._terminal import complain
+from ._terminal import complain, prompts_warned_of
 
 DEBUG = "UNCLIP_DEBUG"
 """Environment variable: where it is set, errors come with their traceback."""
@@ -91,11 +91,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         last step, 130 where it was cancelled.
     """
     try:
-        code = make_app()(
-            args=None if arguments is None else list(arguments),
-            prog_name="unclip",
-            standalone_mode=False,
-        )
+        with prompts_warned_of():
+            code = make_app()(
+                args=None if arguments is None else list(arguments),
+                prog_name="unclip",
+                standalone_mode=False,
+            )
     except Exception as error:  # the last stop: a person gets a line, not a traceback
         if os.environ.get(DEBUG):
             raise

@@ -21,7 +21,7 @@ from ._options import (
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(choosing(reconstruct))
+    app.command()(choosing(reconstruct, "strict_words"))
 
 
 def reconstruct(

@@ -12,7 +12,7 @@ from ._options import Assignments, Count, Output, Picture, Seed
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(choosing(upscale))
+    app.command()(choosing(upscale, "strict_words"))
 
 
 def upscale(

@@ -20,7 +20,7 @@ from ._options import (
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(choosing(vary))
+    app.command()(choosing(vary, "strict_words"))
 
 
 def vary(

@@ -35,6 +35,12 @@ def caption(spec: Spec, rng: np.random.Generator, corpus: Corpus) -> str:
     return _alone(spec, subject, rng)
 
 
+def nouns(corpus: Corpus) -> list[str]:
+    """What the things of a corpus are called, in the singular and the plural."""
+    names = [(g["noun"], g["plural"] or "", *g["also"]) for g in corpus.glyphs]
+    return list(dict.fromkeys(name for glyph in names for name in glyph if name))
+
+
 def _alone(spec: Spec, subject: str, rng: np.random.Generator) -> str:
     """One thing and nothing else to tell: mostly just its name."""
     draw = rng.random()

@@ -30,6 +30,7 @@ _RELATIONS = {
     "below": ("下面", "下方", "下边"),
     "next to": ("旁边",),
 }
+_LINKS = ("在", "的", "和", "上", "大", "小", "张", "背景", "风格")
 _NUMBERS = ("零", "一", "两", "三", "四", "五", "六")
 _STYLES = {"flat": "扁平", "glossy": "光泽"}
 _PICTURES = ("图片", "图画", "插画")
@@ -90,6 +91,20 @@ def _with_background(subject: str, spec: Spec, rng: np.random.Generator) -> str:
 def named(glyph: Glyph) -> tuple[str, str]:
     """Measure word and name of what a glyph shows; 个 and CLDR's name if the table has none."""
     return _table().get(glyph["noun"]) or ("个", glyph["names"].get("zh", glyph["noun"]))
+
+
+def nouns(corpus: Corpus) -> list[str]:
+    """What the things of a corpus are called."""
+    return list(dict.fromkeys(named(glyph)[1] for glyph in corpus.glyphs))
+
+
+def terms(corpus: Corpus) -> list[str]:
+    """The words that captions are made of, which no spaces set apart."""
+    kinds = (kind.removeprefix("{}") for kind in _KINDS.values())
+    places = (word for words in _RELATIONS.values() for word in words)
+    measures = (named(glyph)[0] for glyph in corpus.glyphs)
+    own = (*COLOURS.values(), *kinds, *places, *_STYLES.values(), *_PICTURES, *_NUMBERS, *_LINKS)
+    return [word for word in dict.fromkeys([*own, *measures, *nouns(corpus)]) if word]
 
 
 @cache

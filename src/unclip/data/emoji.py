@@ -13,12 +13,13 @@ from pydantic import Field, field_validator
 
 from .. import config
 from ..errors import UsageError, nearest
+from ..vocabulary import Vocabulary
 from . import _captions, _captions_zh
 from ._negatives import falsified
 from ._plan import Mix, Planner, Spec, Split, Weight
 from ._render import render
 from .corpus import Corpus
-from .source import Sample, Source
+from .source import SAMPLED, Sample, Source
 
 LANGUAGES = {"en": _captions.caption, "zh": _captions_zh.caption}
 """Who says in a language what a scene shows."""
@@ -94,6 +95,16 @@ class EmojiScenes(Source):
     def captions(self, count: int) -> Iterator[str]:
         """The captions of the first `count` scenes."""
         return (self._compose(position)[1] for position in range(count))
+
+    def vocabulary(self) -> Vocabulary:
+        """The words of its captions. Chinese is cut into the words that its captions are made of.
+
+        Few captions of many have any one noun: those of the corpus are counted once more.
+        """
+        names = {"en": _captions.nouns, "zh": _captions_zh.nouns}
+        nouns = [noun for one in self.config.languages for noun in names[one](self.corpus)]
+        terms = _captions_zh.terms(self.corpus)
+        return Vocabulary.of(self.captions(SAMPLED), terms) | Vocabulary.of(nouns, terms)
 
     def render(self, spec: Spec, size: int) -> NDArray[np.uint8]:
         """(size, size, 3): the picture that a specification describes."""

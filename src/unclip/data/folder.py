@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from .. import config
+from ..vocabulary import Vocabulary
 from ._picture import read_square
 from .listing import listing
 from .source import Sample, Source
@@ -61,6 +62,10 @@ class Folder(Source):
     def captions(self, count: int) -> Iterator[str]:
         """The captions of the first `count` samples."""
         return (self._pair(position)[1] for position in range(count))
+
+    def vocabulary(self) -> Vocabulary:
+        """The words of every caption, without rare ones."""
+        return Vocabulary.of(caption for _, captions in self.pairs for caption in captions)
 
     def _pair(self, position: int) -> tuple[Path, str]:
         epoch, place = divmod(position, len(self.pairs))

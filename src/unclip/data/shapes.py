@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw
 from pydantic import Field
 
 from .. import config
+from ..vocabulary import Vocabulary
 from .source import Sample, Source
 
 COLOURS = {
@@ -51,6 +52,10 @@ class Shapes(Source):
     def captions(self, count: int) -> Iterator[str]:
         """The captions of the first `count` pictures."""
         return (_words(self._rng(position))[0] for position in range(count))
+
+    def vocabulary(self) -> Vocabulary:
+        """The words of every caption there is."""
+        return Vocabulary.of(f"a {colour} {shape}" for colour in COLOURS for shape in SHAPES)
 
     def _rng(self, position: int) -> np.random.Generator:
         return np.random.Generator(np.random.PCG64((self.config.seed, position)))

@@ -11,6 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import Config
+from ..vocabulary import Vocabulary
+
+SAMPLED = 20_000
+"""Captions that a vocabulary is taken from, where a source has no end."""
 
 
 class Sample(TypedDict, total=False):
@@ -46,6 +50,10 @@ class Source(ABC):
     def notes(self) -> list[str]:
         """What a person should know of these data before training on them, a line each."""
         return []
+
+    def vocabulary(self) -> Vocabulary:
+        """The words of its captions, without rare ones: those of `SAMPLED` captions."""
+        return Vocabulary.of(self.captions(SAMPLED))
 
     def shard(self, index: int, count: int, block: int = 1) -> Self:
         """A view of this stream for consumer `index` of `count`.

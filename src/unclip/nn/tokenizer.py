@@ -186,12 +186,23 @@ class Tokenizer:
             ids: list[int] = self._backend.encode(text, add_special_tokens=False).ids
         return ids
 
+    @property
+    def room(self) -> int:
+        """How many tokens of a text `encode` keeps."""
+        return self.context - 2 * self.frames
+
+    def kept(self, text: str) -> str:
+        """The part of a text that `encode` keeps: all of it, or its beginning."""
+        text = text.encode(errors="replace").decode()
+        offsets = self._backend.encode(text, add_special_tokens=False).offsets
+        return text if len(offsets) <= self.room else text[: offsets[self.room - 1][1]]
+
     def encode(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """(B, N) int64 ids and (B, N) bool mask; what is too long is cut before the end token."""
         tokens = torch.full((len(texts), self.context), self.pad, dtype=torch.long)
         mask = torch.zeros(len(texts), self.context, dtype=torch.bool)
         for row, text in enumerate(texts):
-            ids = self.pieces(text)[: self.context - 2 * self.frames]
+            ids = self.pieces(text)[: self.room]
             ids = [self.start, *ids, self.end] if self.frames else ids
             tokens[row, : len(ids)] = torch.tensor(ids)
             mask[row, : len(ids)] = True

@@ -131,6 +131,13 @@ class Recipe(Config):
             )
         return parts.get(name) or alike[0]
 
+    def readers_from(self) -> list[str]:
+        """The models that stages which read texts are taken from, each once."""
+        tables = {name: self._table(name) for name in self.stages}
+        given = {name: part for name in tables if (part := self.given(name)) is not None}
+        reads = [name for name, part in given.items() if "text_tokens" in part.build().consumes]
+        return list(dict.fromkeys(str(tables[name]["from"]) for name in reads))
+
     def is_frozen(self, name: str) -> bool:
         """Whether a stage is taken from a model and used as it is."""
         table = self._table(name)

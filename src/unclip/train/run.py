@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from ..nn.tokenizer import Tokenizer
 from ..plain import read_json
 from ..stages import STAGES, Stage
 from ..stages.clip import ClipStage
+from ..vocabulary import Vocabulary
 from .budget import fit, minutes_of
 from .loader import Loader
 from .recipe import Recipe
@@ -163,6 +165,20 @@ class Run:
             write_text(file, tokenizer.to_json())
         return Tokenizer.load(file, config.context)
 
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The words of the data's captions, and of the models that readers of text come from.
+
+        Empty where one of those models lists none: nobody can say what it knows.
+        """
+        words = self.recipe.source(64).vocabulary()
+        for model in self.recipe.readers_from():
+            before = plan(model).vocabulary
+            if not before:
+                return Vocabulary()
+            words |= before
+        return words
+
     def trainer(self, name: str) -> Trainer:
         """A trainer for one stage: prepared, or gone on with where a state was saved.
 
@@ -172,6 +188,7 @@ class Run:
             TrainingError: a stage that it needs is not trained, or its saved state is damaged.
             UsageError: not one of its steps fits into its share of the budget.
         """
+        _ = self.vocabulary  # now, while the data are there, and in nobody's share of a budget
         started = time.monotonic()
         if self.recipe.budget is not None and not self.begun(name):
             self.recipe = fit(self, name)
@@ -247,7 +264,9 @@ class Run:
         done = [one for one in self.recipe.stages if (self.model / one).is_dir()]
         context, prior = self.recipe.tokenizer.context, self.recipe.prior
         chosen = prior if prior in done else None
-        native.write_manifest(self.model, self.recipe.name, done, context, chosen)
+        native.write_manifest(
+            self.model, self.recipe.name, done, context, chosen, vocabulary=self.vocabulary
+        )
 
 
 def _some(values: dict[str, Any], key: str) -> dict[str, Any]:
