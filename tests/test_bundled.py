@@ -10,7 +10,9 @@ from PIL import Image
 import unclip
 from unclip.abilities.latent import of_picture
 from unclip.checkpoints.native import verify
+from unclip.data._words import article, plural
 from unclip.loading import BUNDLED, bundled_models
+from unclip.train.recipe import load_recipe
 
 MIB = 2**20
 
@@ -80,3 +82,33 @@ def test_colours_are_where_the_sentence_puts_them(
     middle = picture[96:160, 96:160].mean((0, 1))
     assert channels[int(corners.argmax())] == corner
     assert channels[int(middle.argmax())] == centre
+
+
+def test_what_an_edit_paints_has_the_ground_of_what_it_keeps(pipe: unclip.Pipeline) -> None:
+    """No rectangle of another tint (it was 10 levels of blue), and no step at its border."""
+    picture = pipe.generate("a penguin on a light gray background", seed=7)[0]
+    mask = Image.new("L", picture.size, 0)
+    mask.paste(255, (100, 10, 245, 110))
+    edited = pixels(pipe.edit(picture, mask, "a penguin with an umbrella", seed=3)[0])
+    kept = np.asarray(mask) == 0
+    assert np.array_equal(edited[kept], pixels(picture)[kept]), "to the byte"
+    inside, beside = edited[20:60, 215:237].mean((0, 1)), edited[20:60, 247:].mean((0, 1))
+    assert np.abs(inside - beside).max() < 6
+    step = np.abs(np.diff(edited[20:60], axis=1)).mean((0, 2))
+    assert step[244] < 2, "the border lies between columns 244 and 245"
+
+
+def test_it_knows_the_words_of_its_captions_and_says_which_it_does_not(
+    pipe: unclip.Pipeline,
+) -> None:
+    unknown = pipe.vocabulary.unknown
+    for prompt in (
+        "a fox above a pizza", "Two blue cars!", "an image of a smiling face, in the snow",
+        "三只红色的狐狸在一辆汽车的左边", "浅蓝色背景上的雪人", "a jack-o'-lantern",
+    ):  # fmt: skip
+        assert set(unknown(prompt)) <= {"in", "snow"}
+    assert unknown("a cat riding a bicycle") == ["riding", "bicycle"]
+    assert unknown("骑自行车的猫") == ["骑自行车"]
+    recipe = load_recipe("emoji-cpu")
+    for noun in recipe.data["nouns"]:
+        assert not unknown(f"{article(noun)} {noun} and two {plural(noun)}")

@@ -15,7 +15,7 @@ from PIL import Image
 import unclip
 from unclip import Cancelled, Pipeline
 from unclip.data.shapes import COLOURS
-from unclip.errors import UsageError
+from unclip.errors import SamplingError, UsageError
 from unclip.images import to_pictures, to_tensor
 from unclip.loading import find_model
 from unclip.request import Record
@@ -331,3 +331,19 @@ def test_clip_guidance_needs_clip(pipe: Pipeline) -> None:
     cond = pipe.wordless(torch.nn.functional.normalize(torch.ones(1, 32), dim=1))
     with pytest.raises(UsageError, match="no CLIP, which CLIP guidance needs"):
         chain(pipe, "decoder").fold(cond, Rng([0]), {"decoder": {"clip_guidance_scale": 3.0}})
+
+
+@pytest.mark.parametrize("broken", ["clip", "prior", "decoder", "upsampler"])
+def test_no_picture_is_made_of_numbers_that_are_not_finite(broken: str, pipe: Pipeline) -> None:
+    """A weight that is NaN in any stage: an error that names it, in pictures of a text or not."""
+    stages = dict(pipe.stages)
+    stages[broken] = copy.deepcopy(stages[broken])
+    for weight in stages[broken].net.parameters():
+        weight.data.flatten()[:1] = torch.nan
+    bad = Pipeline(pipe.tokenizer, stages, "bad")
+    with pytest.raises(SamplingError, match=f"stage '{broken}' gave .* not finite"):
+        bad.generate("a red circle")
+    if broken == "prior":
+        return  # a picture needs none
+    with pytest.raises(SamplingError, match=f"stage '{broken}' gave .* not finite"):
+        bad.variations(Image.new("RGB", (16, 16), "red"))

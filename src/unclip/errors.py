@@ -42,7 +42,18 @@ class TrainingError(UnclipError):
 
 
 class SamplingError(UnclipError):
-    """A stage gave numbers that are no picture: NaN or infinite."""
+    """A stage gave numbers that are not finite, of which no picture can be made."""
+
+    def __init__(self, stage: str, when: str) -> None:
+        super().__init__(stage, when)
+        self.stage, self.when = stage, when
+
+    def __str__(self) -> str:
+        """Which stage, when, and what may be at fault."""
+        return (
+            f"stage '{self.stage}' gave numbers that are not finite {self.when}: its weights are "
+            "damaged, or too large for their number format (dtype=torch.float32 in Python)"
+        )
 
 
 class PromptWarning(UserWarning):

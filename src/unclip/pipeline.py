@@ -24,12 +24,12 @@ from .abilities.upscale import upscale
 from .abilities.vary import variations
 from .checkpoints.format import GIVE_CLIP, TRAIN_ONE, Model
 from .device import place
-from .errors import UsageError, nearest, warn
+from .errors import SamplingError, UsageError, nearest, warn
 from .images import to_pictures
 from .nn.tokenizer import Tokenizer
 from .request import Record, check_request, given
 from .rng import Rng
-from .stages import DiffusionStage, Stage
+from .stages import DiffusionStage, Stage, check_finite
 from .stages.clip import ClipStage
 from .stages.upsampler import Upsampler
 from .types import FREE, Cond, Control, OnStep
@@ -145,7 +145,7 @@ class Pipeline:
         reader, clip = self._ranker
         z_t = clip.sample(reader.read([prompt]), Rng([0], self.device)).text_embed
         assert z_t is not None
-        z_i = clip.net.encode_image(drawn)
+        z_i = clip.look(drawn)
         score = F.cosine_similarity(z_i, z_t)  # the first n, then the others of each
         rest = torch.arange(n, len(drawn), device=drawn.device).view(n, -1)
         mine = torch.cat([torch.arange(n, device=drawn.device)[:, None], rest], dim=1)
@@ -262,7 +262,11 @@ class Pipeline:
         controls: Mapping[str, Control] | None = None,
         on_stage: Callable[[str, Cond], None] | None = None,
     ) -> Cond:
-        """Run the stages in order, each with its own fork of `rng`. What `cond` holds is kept."""
+        """Run the stages in order, each with its own fork of `rng`. What `cond` holds is kept.
+
+        Raises:
+            SamplingError: what a stage makes is not finite.
+        """
         for name, stage in self.stages.items():
             if self._has_no_part(name, stage, cond, prior):
                 continue
@@ -270,7 +274,13 @@ class Pipeline:
                 cond = cond.replace(image_embed=cond.text_embed)
             options = dict((sampling or {}).get(name, {}))
             control = self._steered(stage, cond, options, (controls or {}).get(name, FREE))
-            cond = stage.sample(cond, rng.fork(name), options, self.told(on_step, name), control)
+            told = self.told(on_step, name)
+            try:
+                cond = stage.sample(cond, rng.fork(name), options, told, control)
+            except SamplingError as error:  # under the stage's name in this model, not its kind
+                raise SamplingError(name, error.when) from None
+            made = (value for field, value in cond.items() if field in stage.produces)
+            check_finite(*made, stage=name, when="at its end")
             if on_stage is not None:
                 on_stage(name, cond)
         return cond

@@ -44,11 +44,12 @@ class Vocabulary:
             captions: each counts once for every word in it.
             terms: words of a script without spaces; its other letters are words of their own.
         """
-        found = cls({word: 1 for term in terms for word in ("".join(_units(term)),) if word})
+        found = cls({word: 1 for term in terms for word in _runs(term)})
         counts: Counter[str] = Counter()
         total = 0
-        for total, caption in enumerate(captions, start=1):
+        for caption in captions:
             counts.update(set(found._split(caption)))
+            total += 1
         least = min(RARE, 1 + total // 1000)
         return cls({word: n for word, n in _ranked(counts)[:MOST] if n >= least})
 
@@ -86,7 +87,7 @@ class Vocabulary:
         """All words of a text; where there are no spaces, known ones and single letters."""
         for run in _runs(text):
             for word, known in self._cut(run):
-                yield from (word,) if known or not _unspaced(word[0]) else word
+                yield from (word,) if known else _units(word)
 
     def _cut(self, run: str) -> list[tuple[str, bool]]:
         """A run of letters as words, and whether each is known."""
@@ -98,9 +99,11 @@ class Vocabulary:
         last: list[tuple[int, bool]] = [(0, True)]
         for end in range(1, len(units) + 1):
             options = [(best[end - 1][0] + 1, best[end - 1][1] + 1, end - 1, False)]
-            for start in range(max(0, end - self._longest), end):
-                if self._knows("".join(units[start:end])):
-                    options.append((best[start][0], best[start][1] + 1, start, True))
+            options += [
+                (best[start][0], best[start][1] + 1, start, True)
+                for start in range(max(0, end - self._longest), end)
+                if self._knows("".join(units[start:end]))
+            ]
             left, words, start, known = min(options)
             best.append((left, words))
             last.append((start, known))
@@ -162,7 +165,7 @@ def _letter(char: str) -> str:
 def _units(run: str) -> list[str]:
     """Single letters of scripts without spaces, and whole runs of others: T恤 is T and 恤."""
     units: list[str] = []
-    for char in run.lower():
+    for char in run:
         if units and not _unspaced(char) and not _unspaced(units[-1][-1]):
             units[-1] += char
         else:

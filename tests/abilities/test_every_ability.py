@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
 from unclip import Cancelled, Pipeline
-from unclip.errors import UsageError
+from unclip.errors import PromptWarning, UsageError
 from unclip.types import Step
 
 PICTURE = Image.radial_gradient("L").resize((16, 16)).convert("RGB")
@@ -74,6 +77,73 @@ def test_a_model_without_clip_says_who_needs_it_and_how_to_get_it(
         UsageError, match=rf"'short' has no CLIP, which {needs} needs; train one with it"
     ):
         ABILITIES[ability](short("decoder", "upsampler"))
+
+
+ODD = "a red bicycle"
+READ: dict[str, Callable[..., Any]] = {
+    "generate": lambda p, **more: p.generate(ODD, n=2, **more),
+    "negative prompt": lambda p, **more: p.generate(WORDS, negative_prompt=ODD, **more),
+    "image_to_image": lambda p, **more: p.image_to_image(PICTURE, ODD, **more),
+    "edit": lambda p, **more: p.edit(PICTURE, WHOLE, ODD, **more),
+    "outpaint": lambda p, **more: p.outpaint(PICTURE, left=4, prompt=ODD, **more),
+    "interpolate": lambda p, **more: p.interpolate(PICTURE, ODD, **more),
+    "text_diff": lambda p, **more: p.text_diff(PICTURE, ODD, "a", **more),
+    "probe": lambda p, **_: p.probe(PICTURE, ["a", ODD]),
+}
+"""Every way to give words that a model reads."""
+
+
+@pytest.mark.parametrize("ability", READ)
+def test_a_word_that_the_model_does_not_know_is_told_before_the_first_step(
+    ability: str, pipe: Pipeline, few: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def stop(step: Step) -> None:
+        seen.append(step.stage)
+        raise Cancelled("stopped")
+
+    warned = pytest.warns(PromptWarning, match="does not know 'bicycle'; ")
+    with warned as told, contextlib.suppress(Cancelled):
+        READ[ability](pipe, on_step=stop, **few)
+    assert {Path(one.filename).name for one in told} == {Path(__file__).name}
+    seen.clear()
+    monkeypatch.setattr(pipe, "strict_words", True)
+    with pytest.raises(UsageError, match="does not know 'bicycle'"):
+        READ[ability](pipe, on_step=stop, **few)
+    assert not seen
+
+
+def test_words_that_the_model_knows_are_drawn_without_a_word(
+    pipe: Pipeline, few: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipe, "strict_words", True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pipe.generate("A red, blue circle!", **few)
+
+
+def test_a_model_that_lists_no_words_says_nothing(
+    short: Callable[..., Pipeline], few: dict[str, int]
+) -> None:
+    silent = short("clip", "prior", "decoder")
+    silent.strict_words = True
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        silent.generate("a bike", steps=2, prior_steps=2)
+
+
+def test_a_prompt_longer_than_the_model_reads_is_told_with_where_it_is_cut(
+    pipe: Pipeline, few: dict[str, int]
+) -> None:
+    room = pipe.tokenizer.room
+    assert pipe.tokenizer.context == room + 2
+    long = " ".join(["a red circle"] * room)
+    with pytest.warns(PromptWarning, match=rf"more than the {room} read: cut after '[a-z ]+'"):
+        first = pipe.generate(long, **few)[0]
+    with pytest.warns(PromptWarning):
+        again = pipe.generate(f"{long} a blue square", **few)[0]
+    assert first.tobytes() == again.tobytes(), "what is told as cut is not read"
 
 
 def test_probing_needs_clip(short: Callable[..., Pipeline]) -> None:

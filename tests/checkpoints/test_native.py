@@ -19,6 +19,7 @@ from unclip.checkpoints.tensors import load_tensors, save_tensors
 from unclip.errors import CheckpointError, OutputError
 from unclip.nn.tokenizer import Tokenizer
 from unclip.stages import Stage
+from unclip.vocabulary import Vocabulary
 
 Make = Callable[..., Stage]
 
@@ -118,9 +119,22 @@ def test_the_default_prior_is_written_where_it_is_chosen(
 
 def test_the_bundled_models_hash_is_what_it_was() -> None:
     folder = Path(native.__file__).parent.parent / "weights" / "emoji-cpu"
-    values = json.loads((folder / "model.json").read_text())
+    values = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    del values["vocabulary"]  # it came later, and says nothing of the weights
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
     assert native.read_manifest(folder).hash == digest[:12]
+
+
+def test_the_words_it_knows_are_written_and_leave_the_hash_as_it_was(
+    folder: Path, tokenizer: Tokenizer
+) -> None:
+    plain = native.read_manifest(folder)
+    assert not native.load_model(folder).vocabulary, "a folder of old lists none"
+    assert "vocabulary" not in (folder / "model.json").read_text(encoding="utf-8")
+    words = Vocabulary.of(["a fox", "a 狐狸"])
+    native.write_manifest(folder, "tiny", plain.stages, tokenizer.context, vocabulary=words)
+    assert native.read_manifest(folder).hash == plain.hash
+    assert native.load_model(folder).vocabulary.counts == {"a": 2, "fox": 1, "狐": 1, "狸": 1}
 
 
 def test_weights_in_shards_are_one_model(folder: Path, make_stage: Make) -> None:

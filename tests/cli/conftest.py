@@ -13,8 +13,10 @@ from PIL import Image
 
 from unclip.checkpoints import native
 from unclip.cli import _progress, main
+from unclip.files import write_json
 from unclip.nn.tokenizer import Tokenizer
 from unclip.stages import Stage
+from unclip.vocabulary import Vocabulary
 
 STAGES = ("clip", "prior", "decoder", "upsampler")
 
@@ -86,6 +88,15 @@ def model(
 def broken(model: Path, tmp_path: Path) -> Path:
     """A copy of the model to be damaged."""
     return Path(shutil.copytree(model, tmp_path / "broken"))
+
+
+@pytest.fixture
+def lettered(broken: Path) -> Path:
+    """A copy of the model that lists the words it knows."""
+    words = Vocabulary.of(["a fox", "a red car", "红色的车"], ["红色", "的", "车"])
+    manifest = native.read_manifest(broken).model_copy(update={"vocabulary": words.counts})
+    write_json(broken / "model.json", manifest.dump())
+    return broken
 
 
 @pytest.fixture

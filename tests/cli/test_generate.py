@@ -118,6 +118,36 @@ def test_the_suffix_is_the_format(suffix: str, kind: str, unclip: RunCli, model:
         assert ("unclip" in picture.info) == (kind == "PNG")
 
 
+def test_a_word_that_the_model_does_not_know_is_one_line_of_warning(
+    unclip: RunCli, lettered: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unclip.pipeline.BATCH", 1)  # the prompt is read for each batch
+    done = unclip("generate", "a foxx", "-n", 3, "-o", "out/", "--model", lettered)
+    assert (done.code, len(list(Path("out").iterdir()))) == (0, 3)
+    (line,) = done.err.splitlines()
+    assert line.startswith("unclip: warning: the model does not know 'foxx'; ")
+    assert "nearest it knows: 'fox'" in line
+    done = unclip("generate", "Fox", "--model", lettered, "--strict-words")
+    assert (done.code, done.err) == (0, "")
+
+
+def test_strict_words_refuse_it_before_anything_is_drawn(unclip: RunCli, lettered: Path) -> None:
+    strict = ["--strict-words", "--model", lettered, "-o", "out.png"]
+    unclip("generate", "a foxx", *strict).fails(2, "does not know 'foxx'", "nearest")
+    unclip("generate", "红色的猫", *strict).fails(2, "does not know '猫'")
+    unclip("sweep", "a foxx", *strict, "--x", "steps=1,2").fails(2, "does not know 'foxx'")
+    assert not Path("out.png").exists()
+
+
+def test_a_prompt_that_is_cut_says_where(unclip: RunCli, model: Path) -> None:
+    done = unclip("generate", " ".join(["red"] * 9), "-o", "out.png", "--model", model)
+    (line,) = done.err.splitlines()
+    assert done.code == 0
+    assert line == (
+        "unclip: warning: 9 tokens are more than the 6 read: cut after 'red red red red red red'"
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [

@@ -49,6 +49,18 @@ def test_inspect(unclip: RunCli, model: Path) -> None:
     assert unclip("models", "show", model).out == done.out, "its older name"
 
 
+def test_inspect_lists_the_words_it_knows_the_most_frequent_of_many(
+    unclip: RunCli, lettered: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = unclip("models", "inspect", lettered).out
+    assert "words:     7 known" in out
+    assert "a  car  fox  red\n           的  红色  车" in out
+    monkeypatch.setattr("unclip.cli._inspect.ALL", 1)
+    out = unclip("models", "inspect", lettered).out
+    assert "words:     7 known, such as\n           a\n" in out
+    assert "words:" not in unclip("models", "inspect", model).out
+
+
 def test_inspect_warns_of_a_changed_file(unclip: RunCli, broken: Path) -> None:
     (broken / "tokenizer.json").write_text((broken / "tokenizer.json").read_text() + "\n")
     done = unclip("models", "inspect", broken)

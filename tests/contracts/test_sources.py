@@ -73,6 +73,14 @@ def test_a_sample_depends_on_its_position_alone(made: Callable[..., Source]) -> 
     assert len({sample["caption"] for sample in forward}) > 1
 
 
+def test_every_word_of_its_captions_is_in_its_vocabulary(made: Callable[..., Source]) -> None:
+    source = made()
+    words = source.vocabulary()
+    unknown = {word for caption in source.captions(300) for word in words.unknown(caption)}
+    assert words.counts and not unknown
+    assert words.unknown("zyxwv") == ["zyxwv"]
+
+
 def test_captions_are_those_of_the_stream(made: Callable[..., Source]) -> None:
     source = made()
     assert list(source.captions(9)) == [source.sample(n)["caption"] for n in range(9)]

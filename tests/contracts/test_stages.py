@@ -17,7 +17,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unclip.checkpoints.native import load_stage, save_stage
-from unclip.errors import Cancelled, UsageError
+from unclip.errors import Cancelled, SamplingError, UsageError
+from unclip.nn.tokenizer import Tokenizer
+from unclip.pipeline import Pipeline
 from unclip.rng import BatchRng, Rng
 from unclip.stages import STAGES, DiffusionStage, Stage
 from unclip.types import Cond, Step
@@ -74,6 +76,32 @@ def test_consumes_is_enough_and_produces_is_all_that_changes(stage: Stage, cond:
     changed = {name for name, value in after.items() if value is not before.get(name)}
     assert changed == stage.produces
     assert all(len(value) == 3 and value.isfinite().all() for value in after.values())
+
+
+def test_weights_that_are_not_numbers_end_in_an_error_that_names_the_stage(
+    stage: Stage, cond: Cond, tokenizer: Tokenizer
+) -> None:
+    for weight in stage.net.parameters():
+        weight.data.fill_(torch.nan)
+    pipe = Pipeline(tokenizer, {"mine": stage})
+    with pytest.raises(SamplingError, match=r"^stage 'mine' gave .* not finite") as at:
+        pipe.fold(cond, Rng(SEEDS))
+    if isinstance(stage, DiffusionStage):
+        assert f"at step 1 of {stage.config.sampling.steps}:" in str(at.value)
+
+
+@pytest.mark.parametrize("step", [2, 3])
+def test_an_overflow_names_its_step_whatever_clamps_it(stage: Stage, cond: Cond, step: int) -> None:
+    if not isinstance(stage, DiffusionStage):
+        pytest.skip("it has no steps")
+    calls = iter(range(1, 10))
+
+    def overflow(_: Any, __: Any, out: Tensor) -> Tensor:
+        return out * torch.inf if next(calls) == step else out
+
+    stage.net.register_forward_hook(overflow)
+    with pytest.raises(SamplingError, match=rf"at step {step} of {stage.config.sampling.steps}:"):
+        stage.sample(cond, Rng(SEEDS))
 
 
 def test_every_consumed_field_matters(stage: Stage, cond: Cond) -> None:

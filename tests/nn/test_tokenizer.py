@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import unicodedata
@@ -91,6 +92,19 @@ def test_a_long_text_keeps_its_end_token(tokenizer: Tokenizer) -> None:
     assert mask.all()
     assert (int(tokens[0, 0]), int(tokens[0, -1])) == (start, end)
     assert end not in tokens[0, :-1].tolist()
+
+
+@pytest.mark.parametrize("frames", [True, False])
+def test_what_is_kept_of_a_long_text_is_what_is_read(tokenizer: Tokenizer, frames: bool) -> None:
+    tokenizer = copy.copy(tokenizer)
+    tokenizer.frames = frames
+    text = " ".join(["two blue apples"] * 9)
+    kept = tokenizer.kept(text)
+    assert text.startswith(kept) and len(kept) < len(text)
+    assert len(tokenizer.pieces(kept)) == tokenizer.room == tokenizer.context - 2 * frames
+    tokens, mask = tokenizer.encode([text])
+    assert tokenizer.decode(tokens[0, mask[0]]) == kept
+    assert tokenizer.kept(kept) == kept
 
 
 def test_special_tokens_cannot_be_spelt(tokenizer: Tokenizer) -> None:

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..diffusion.border import blended
 from ..images import to_uint8
 from ..rng import Rng
 from ..types import Cond, OnStep
@@ -64,6 +65,7 @@ def paint(
     """Paint where `mask` (1, 1, H, W) is 1, one window after the other, one picture a seed.
 
     What is not painted comes back as it was, to the byte: pictures are put together as integers.
+    What is painted is brought to the level of what it borders on.
 
     Args:
         canvas: (1, 3, H, W) uint8.
@@ -76,8 +78,8 @@ def paint(
             continue
         names = [f"{seed}/window{index}" for seed in seeds] if index else list(seeds)
         known = window.of(canvas, 127).float() / 127.5 - 1
-        piece = to_uint8(_paint_square(pipe, known, inside, names, brush))
-        window.put(canvas, torch.where(inside.bool(), piece, window.of(canvas, 127)))
+        piece = blended(_paint_square(pipe, known, inside, names, brush), known, inside)
+        window.put(canvas, torch.where(inside.bool(), to_uint8(piece), window.of(canvas, 127)))
         window.put(left, torch.zeros_like(inside))
     for one in canvas.permute(0, 2, 3, 1):
         yield Image.fromarray(one.cpu().numpy())

@@ -54,6 +54,7 @@ def interpolate(
     pipe.check_embedding("interpolation")
     if frames < 2:
         raise UsageError(f"frames must be at least 2, got {frames}")
+    pipe.heed(*(end for end in (a, b) if isinstance(end, str) and _is_prompt(end)))
     first, last = (end_of(pipe, end, seed, prior, settings, on_step) for end in (a, b))
     shares = [index / (frames - 1) for index in range(frames)]
     path = [between(first, last, share, noise) for share in shares]
@@ -94,7 +95,7 @@ def end_of(
     """The latent of a picture, or of a prompt."""
     if not isinstance(end, str) or os.path.isfile(end):
         return of_picture(pipe, end, seed, settings, on_step)
-    if Path(end).suffix.lower() in (".png", ".jpg", ".jpeg", ".webp", ".gif"):
+    if not _is_prompt(end):
         raise UsageError(f"cannot read {end}: there is no such file")
     check_request(end, 1)
     pipe.check_prior(prior)
@@ -106,6 +107,12 @@ def end_of(
     return Latent(
         z_i, seed, {name: stage.fresh(pipe.wordless(z_i), rng.fork(name), sampling.get(name))}
     )
+
+
+def _is_prompt(end: str) -> bool:
+    """Whether a string neither names a file nor was meant to."""
+    meant = Path(end).suffix.lower() in (".png", ".jpg", ".jpeg", ".webp", ".gif")
+    return not meant and not os.path.isfile(end)
 
 
 def _name(end: Source) -> str:

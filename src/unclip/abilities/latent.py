@@ -56,10 +56,9 @@ def of_picture(
 ) -> Latent:
     """Encode a picture with CLIP and invert the decoder and the upsamplers with DDIM."""
     pipe.check_embedding("encoding a picture")
-    net = pipe.clip("encoding a picture", "vision").net
+    clip = pipe.clip("encoding a picture", "vision")
     picture = to_tensor([square(read_image(source), pipe.side)]).to(pipe.device)
-    with torch.inference_mode():
-        z_i = net.encode_image(picture)
+    z_i = clip.look(picture)
     noises = _invert(pipe, picture, z_i, settings, on_step)
     drawn, small = draw(pipe, [Latent(z_i, seed, noises)], [seed], settings, on_step)
     return Latent(z_i, seed, noises, picture, drawn, small)

@@ -42,7 +42,7 @@ def probe(pipe: Pipeline, image: Source, labels: Sequence[str]) -> list[float]:
     side = clip.image_size or pipe.side
     picture = to_tensor([square(read_image(image, at_least=side), side)])
     with torch.inference_mode():
-        z_i = clip.net.encode_image(picture.to(pipe.device))
+        z_i = clip.look(picture)
         cond = clip.sample(pipe.read(list(labels)), Rng([0] * len(labels), pipe.device))
         assert cond.text_embed is not None
         logits = clip.net.log_scale.exp().clamp(max=100.0) * (z_i @ cond.text_embed.T)[0]

@@ -43,7 +43,7 @@ def reconstruct(
         UsageError: more components than there are, or a model that knows of none.
     """
     pipe.check_embedding("reconstruction")
-    net = pipe.clip("reconstruction", "vision").net
+    clip = pipe.clip("reconstruction", "vision")
     if not dims or min(dims) < 1:
         raise UsageError(f"dims must be numbers of components, at least 1, got {list(dims)}")
     pca = fit(pipe, pictures, max(dims)) if pictures else find(pipe)
@@ -51,8 +51,8 @@ def reconstruct(
     if max(dims) > most:
         raise UsageError(f"dims must be numbers of components from 1 to {most}, got {list(dims)}")
     picture = read_image(image, at_least=pipe.side)
+    z_i = clip.look(to_tensor([square(picture, pipe.side)]))
     with torch.inference_mode():
-        z_i = net.encode_image(to_tensor([square(picture, pipe.side)]).to(pipe.device))
         left = [pca.project(z_i, k) for k in dims]
 
     def begin(rng: Rng) -> Cond:
@@ -79,15 +79,15 @@ def fit(pipe: Pipeline, pictures: Sequence[Source], dims: int) -> Pca:
     """Principal components of pictures' embeddings."""
     if len(pictures) <= dims:
         raise UsageError(f"{dims} components need more than {dims} pictures, got {len(pictures)}")
-    net = pipe.clip("reconstruction").net
-    width = net.config.embed_dim
+    clip = pipe.clip("reconstruction")
+    width = clip.net.config.embed_dim
     if dims > width:
         raise UsageError(f"dims must be at most {width}, the width of z_i, got {dims}")
     embeds = []
     with torch.inference_mode():
         for one in pictures:
             tensor = to_tensor([square(read_image(one, at_least=pipe.side), pipe.side)])
-            embeds.append(net.encode_image(tensor.to(pipe.device)))
+            embeds.append(clip.look(tensor))
         pca = Pca(embeds[0].shape[1], dims).to(pipe.device)
         pca.fit(torch.cat(embeds))
     return pca

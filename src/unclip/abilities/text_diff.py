@@ -54,6 +54,7 @@ def text_diff(
         raise UsageError(f"theta must be above 0 and at most 1, got {theta:g}")
     pipe.check_embedding("a text difference")
     clip = pipe.clip("a text difference", "text", "vision")
+    pipe.heed(source, target)
     picture = read_image(image, at_least=pipe.side)
     latent = of_picture(pipe, picture, seed, settings, on_step)
     z_t = clip.sample(pipe.read([source, target]), Rng([0, 0], pipe.device)).text_embed

@@ -93,7 +93,7 @@ class Manifest(Config):
 
     @property
     def hash(self) -> str:
-        """Twelve hex digits that name these very weights and settings, whatever words are listed."""
+        """Twelve hex digits that name these very weights and settings; words are no part."""
         own = {key: value for key, value in self.dump().items() if key != "vocabulary"}
         text = json.dumps(own, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]

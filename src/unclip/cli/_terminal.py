@@ -51,9 +51,9 @@ def prompts_warned_of() -> Iterator[None]:
     said: set[str] = set()
     show = warnings.showwarning
 
-    def told(message: Warning | str, category: type[Warning], *where: Any) -> None:
+    def told(message: Warning | str, category: type[Warning], *args: Any, **kwargs: Any) -> None:
         if not issubclass(category, PromptWarning):
-            show(message, category, *where)
+            show(message, category, *args, **kwargs)
         elif str(message) not in said:
             said.add(str(message))
             complain(str(message), "warning")

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..errors import UsageError
 from ..types import Denoiser, Level, Prediction
+from .border import spread
 
 
 def combine(denoise: Denoiser, weights: Sequence[float], rescale: float = 0.0) -> Denoiser:
@@ -150,6 +151,24 @@ def map_x0(denoise: Denoiser, fn: Callable[[Tensor], Tensor]) -> Denoiser:
 def hold(known: Tensor, mask: Tensor) -> Callable[[Tensor], Tensor]:
     """For `map_x0`: keep `known` where `mask` is 0 and paint where it is 1, (B, ...) each."""
     return lambda x0: mask * x0 + (1 - mask) * known
+
+
+def matched(denoise: Denoiser, known: Tensor, mask: Tensor) -> Denoiser:
+    """Bring x0 to what is known of it, (B, C, H, W) where `mask` is 0, before `hold`.
+
+    What a network says of the known part differs from it, by a tint at least, and what it paints
+    beside it has the same fault: the difference is carried on over the border, the more the less
+    noise there is, so that holding what is known leaves no seam.
+    """
+
+    def met(x: Tensor, level: Level) -> Prediction:
+        prediction = denoise(x, level)
+        alpha, sigma = level.like(x)
+        off = spread(known - prediction.x0, 1 - mask)
+        share = alpha**2 / (alpha**2 + sigma**2)
+        return _moved(prediction, prediction.x0 + share * off, level)
+
+    return met
 
 
 def clamp(limit: float = 1.0) -> Callable[[Tensor], Tensor]:

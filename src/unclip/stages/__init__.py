@@ -6,8 +6,8 @@ One file a stage; `STAGES["decoder"]` is the class in `decoder.py`.
 from __future__ import annotations
 
 from ..registry import Registry
-from .stage import DiffusionStage, Sampling, Stage, StageConfig
+from .stage import DiffusionStage, Sampling, Stage, StageConfig, check_finite
 
 STAGES: Registry[type[Stage]] = Registry("unclip.stages", "STAGE", "stage")
 
-__all__ = ["STAGES", "DiffusionStage", "Sampling", "Stage", "StageConfig"]
+__all__ = ["STAGES", "DiffusionStage", "Sampling", "Stage", "StageConfig", "check_finite"]

@@ -14,7 +14,7 @@ from ..config import Config
 from ..nn.ar_prior import ArPriorConfig, ArPriorNet
 from ..rng import Rng
 from ..types import FREE, Cond, Control, OnStep, Step
-from .stage import Stage, StageConfig
+from .stage import Stage, StageConfig, check_finite
 
 
 class ArSampling(Config):
@@ -85,6 +85,7 @@ class ArPriorStage(Stage):
         tokens = torch.empty(cond.batch, 0, dtype=torch.long, device=logits.device)
         while True:
             done = tokens.shape[1]
+            check_finite(logits, stage=self.kind, when=f"at step {done + 1} of {dims}")
             token = choose(guide(logits, options), uniform[:, done + 1], options.temperature)
             tokens = torch.cat([tokens, token[:, None]], dim=1)
             image_embed = self.net.embed(tokens)

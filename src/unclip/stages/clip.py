@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from ..nn.clip import Clip, ClipConfig
 from ..rng import Rng
 from ..types import FREE, Cond, Control, OnStep
-from .stage import Stage, StageConfig
+from .stage import Stage, StageConfig, check_finite
 
 
 class ClipStageConfig(StageConfig):
@@ -77,8 +77,11 @@ class ClipStage(Stage):
         on_step: OnStep | None = None,
         control: Control = FREE,
     ) -> Cond:
-        """Add `text_embed` and `text_encodings`. Nothing here is random."""
-        return self.encode_text(cond)
+        """Add `text_embed` and `text_encodings`. Nothing here is random. Raises SamplingError."""
+        read = self.encode_text(cond)
+        assert read.text_embed is not None
+        check_finite(read.text_embed, stage=self.kind, when="for a text")
+        return read
 
     def encode_text(self, cond: Cond) -> Cond:
         """Add `text_embed` (B, D) and `text_encodings` (B, N, W'), and what the nulls are."""
@@ -119,6 +122,13 @@ class ClipStage(Stage):
         assert vision is not None
         grey = 2 * torch.tensor(vision.mean, device=self.device).view(1, 3, 1, 1) - 1
         return self.net.encode_image(grey.expand(1, 3, vision.image_size, vision.image_size))
+
+    def look(self, image: Tensor) -> Tensor:
+        """(B, D) z_i of (B, 3, H, W) pictures on any device. Raises SamplingError."""
+        with torch.inference_mode():
+            z_i = self.net.encode_image(image.to(self.device))
+        check_finite(z_i, stage=self.kind, when="for a picture")
+        return z_i
 
     def encode_image(self, cond: Cond) -> Cond:
         """Add `image_embed` (B, D) of `image`."""

@@ -6,7 +6,6 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -23,6 +22,7 @@ from ..diffusion.guidance import (
     dynamic_threshold,
     hold,
     map_x0,
+    matched,
     score_guided,
     switch,
     within,
@@ -32,9 +32,9 @@ from ..diffusion.objective import ObjectiveConfig, diffusion_loss
 from ..diffusion.parameterization import Parameterization, RawNet
 from ..diffusion.schedule import ScheduleConfig
 from ..diffusion.space import Space, SpaceConfig
-from ..errors import UsageError
+from ..errors import SamplingError, UsageError
 from ..rng import Rng
-from ..types import FREE, Cond, Control, Denoiser, Level, OnStep, Step
+from ..types import FREE, Cond, Control, Denoiser, Level, OnStep, Prediction, Step
 
 REPAINT = 4
 """RePaint's repetitions a step for a network that cannot inpaint."""
@@ -212,7 +212,8 @@ class DiffusionStage(Stage):
         elif options.threshold == "dynamic":
             denoise = map_x0(denoise, dynamic_threshold(options.quantile, options.limit))
         if cond.known is not None and cond.mask is not None:
-            denoise = map_x0(denoise, hold(self.space.encode(cond.known), cond.mask))
+            known = self.space.encode(cond.known)
+            denoise = map_x0(matched(denoise, known, cond.mask), hold(known, cond.mask))
         return denoise
 
     def _guided(self, cond: Cond, options: Sampling) -> Denoiser:
@@ -253,7 +254,11 @@ class DiffusionStage(Stage):
         on_step: OnStep | None = None,
         control: Control = FREE,
     ) -> Tensor:
-        """Sample, and decode out of diffusion space: (B, ...)."""
+        """Sample, and decode out of diffusion space: (B, ...).
+
+        Raises:
+            SamplingError: a step's numbers are not finite.
+        """
         options = self.config.sampling.merge(sampling or {})
         levels = self.config.schedule.grid(options.steps, options.spacing)
         x, levels = self._begin(cond, rng, levels, control)
@@ -262,8 +267,9 @@ class DiffusionStage(Stage):
         if repeats > 1:
             run = samplers.repaint(run, repeats)
         own = {} if options.eta is None else {"eta": options.eta}
-        report = partial(_report, self.kind, on_step) if on_step else None
-        x = run(self.denoiser(cond, options, control), x, levels, rng, report, **own)
+        steps = _Steps(self.kind, len(levels) - 1, on_step)
+        denoise = steps.watching(self.denoiser(cond, options, control))
+        x = run(denoise, x, levels, rng, steps.done, **own)
         return self.space.decode(x)
 
     def _begin(
@@ -325,13 +331,13 @@ class DiffusionStage(Stage):
         options = self.config.sampling.merge({**(sampling or {}), "sampler": "ddim", "eta": 0.0})
         every = self.config.schedule.grid(options.steps, options.spacing)[::-1]
         levels = noisy(every, self.config.parameterization.invertible_from)
-        denoise = implicit(self.denoiser(cond, options), levels, rounds)
-        report = partial(_report, self.kind, on_step) if on_step else None
+        steps = _Steps(self.kind, len(levels) - 1, on_step)
+        denoise = implicit(steps.watching(self.denoiser(cond, options)), levels, rounds)
         rng, x = Rng([0] * len(data), data.device), self.space.encode(data)
         if len(levels) < len(every):
             alpha, sigma = levels[0].like(x)
             x = alpha * x + sigma * rng.randn(*x.shape[1:])
-        return samplers.find("ddim")(denoise, x, levels, rng, report)
+        return samplers.find("ddim")(denoise, x, levels, rng, steps.done)
 
     def denoising_loss(
         self, cond: Cond, target: Tensor, rng: Rng
@@ -372,7 +378,38 @@ def check_channels(config: DiffusionConfig, in_channels: int, out_channels: int)
         )
 
 
-def _report(
-    stage: str, on_step: Callable[[Step], None], index: int, total: int, x0: Tensor
-) -> None:
-    on_step(Step(stage, index, total, x0))
+class _Steps:
+    """The steps of one sampling: `on_step` is told of each, and each one's numbers are checked."""
+
+    def __init__(self, kind: str, total: int, on_step: OnStep | None) -> None:
+        self._kind, self._total, self._on_step = kind, total, on_step
+        self._next = 1
+
+    def done(self, index: int, total: int, x0: Tensor) -> None:
+        """Step `index` of `total`, counted from 1, is done."""
+        self._next = index + 1
+        if self._on_step is not None:
+            self._on_step(Step(self._kind, index, total, x0))
+
+    def watching(self, denoise: Denoiser) -> Denoiser:
+        """`denoise`, which raises SamplingError where x0 or eps is not finite.
+
+        eps too: a clamp hides an infinite x0, and x_t - alpha * x0 does not.
+        """
+
+        def watched(x: Tensor, level: Level) -> Prediction:
+            said = denoise(x, level)
+            check_finite(said.x0, said.eps, stage=self._kind, when=f"at {self._at()}")
+            return said
+
+        return watched
+
+    def _at(self) -> str:
+        return f"step {min(self._next, self._total)} of {self._total}"
+
+
+def check_finite(*values: Tensor, stage: str, when: str) -> None:
+    """Raise SamplingError unless every number is finite; a sum shows it, in one transfer."""
+    total = sum(value.detach().float().sum() for value in values if not value.is_meta)
+    if not math.isfinite(float(total)):
+        raise SamplingError(stage, when)
