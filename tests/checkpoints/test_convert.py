@@ -25,6 +25,7 @@ from unclip.checkpoints.convert import check_target, convert, to_diffusers
 from unclip.checkpoints.format import Options, open_model
 from unclip.checkpoints.tensors import Cast, stream_tensors
 from unclip.errors import CheckpointError, OutputError, UsageError
+from unclip.files import write_json
 from unclip.nn.tokenizer import Tokenizer
 from unclip.stages import STAGES, Stage
 
@@ -229,6 +230,14 @@ def test_it_takes_the_place_of_the_model_that_was_there(model: Path, tmp_path: P
     assert native.verify(old) == []
     assert not (old / "left-over.txt").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["old"]
+
+
+def test_the_words_it_knows_go_with_it(model: Path, tmp_path: Path) -> None:
+    words = {"a": 2, "fox": 1}
+    manifest = native.read_manifest(model).model_copy(update={"vocabulary": words})
+    own = Path(shutil.copytree(model, tmp_path / "own"))
+    write_json(own / "model.json", manifest.dump())
+    assert convert(open_model(own), tmp_path / "out").vocabulary == words
 
 
 def test_only_models_of_karlos_shape_go_to_diffusers(

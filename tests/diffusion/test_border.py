@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from unclip.diffusion.border import FEATHER, blended, spread
-from unclip.diffusion.guidance import hold, map_x0, matched
+from unclip.diffusion.guidance import TINT, hold, map_x0, matched
 from unclip.diffusion.schedule import Cosine
-from unclip.types import Level, Prediction
+from unclip.types import Denoiser, Level, Prediction
 
 SIDES = st.integers(2, 37)
 
@@ -91,7 +91,7 @@ def test_a_jump_fades_within_the_feather() -> None:
     assert row[:6].tolist() == pytest.approx([0, 0.25, 0.5, 0.75, 1, 1], abs=1e-5)
 
 
-def exact(off: float, true: Tensor) -> object:
+def exact(off: float, true: Tensor) -> Denoiser:
     """A network that knows the true picture but for a tint."""
 
     def denoise(x: Tensor, level: Level) -> Prediction:
@@ -103,12 +103,15 @@ def exact(off: float, true: Tensor) -> object:
 
 
 @pytest.mark.parametrize("t", [1.0, 300.0, 700.0, 999.0])
-def test_the_tint_of_a_network_is_taken_back_as_far_as_the_noise_lets_see(t: float) -> None:
+@pytest.mark.parametrize(("off", "taken"), [(0.1, 0.1), (-TINT, -TINT), (0.9, TINT)])
+def test_the_tint_of_a_network_is_taken_back_as_far_as_the_noise_lets_see(
+    off: float, taken: float, t: float
+) -> None:
     level, true, mask = Cosine().level(torch.tensor(t)), picture(16, 16, 3), hole(16, 16, 4)
     x = picture(16, 16, 5)
-    said = map_x0(matched(exact(0.4, true), true, mask), hold(true, mask))(x, level)  # type: ignore[arg-type]
+    said = map_x0(matched(exact(off, true), true, mask), hold(true, mask))(x, level)
     share = float(level.alpha**2 / (level.alpha**2 + level.sigma**2))
-    assert torch.allclose(said.x0, true + 0.4 * (1 - share) * mask, atol=1e-3)
+    assert torch.allclose(said.x0, true + (off - share * taken) * mask, atol=1e-3)
     assert torch.equal(said.x0 * (1 - mask), true * (1 - mask))
     alpha, sigma = level.like(x)
     assert torch.allclose(alpha * said.x0 + sigma * said.eps, x, atol=1e-3), "x_t is what it was"

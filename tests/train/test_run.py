@@ -14,6 +14,7 @@ from PIL import Image
 from rich.console import Console
 
 from unclip.checkpoints import native
+from unclip.data.shapes import COLOURS, SHAPES
 from unclip.errors import DataError, TrainingError, UsageError
 from unclip.stages.ar_prior import ArPriorStage
 from unclip.train.recipe import load_recipe
@@ -263,3 +264,32 @@ def test_a_stage_that_the_manifest_lacks_is_not_finished(trained: Run, tmp_path:
     assert [name for name in run.recipe.stages if run.finished(name)] == ["clip", "prior"]
     (run.model / "model.json").unlink()
     assert not run.finished("clip")
+
+
+def test_the_model_lists_the_words_that_its_data_taught_it(trained: Run) -> None:
+    words = native.read_manifest(trained.model).vocabulary
+    assert set(words) == {"a", *COLOURS, *SHAPES}
+    assert words["a"] == len(COLOURS) * len(SHAPES)
+
+
+def test_words_of_the_models_that_readers_of_text_come_from_are_known_too(
+    trained: Run, tmp_path: Path
+) -> None:
+    """A folder of other words, on a CLIP that has learnt shapes; then on one that lists none."""
+    (tmp_path / "data").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "data" / "1.png")
+    (tmp_path / "data" / "1.txt").write_text("a fox\n")
+    data = {"source": "folder", "path": str(tmp_path / "data")}
+
+    def words(model: Path, taken: str = "clip") -> set[str]:
+        table = trained.recipe.stages[taken]
+        stages = {**trained.recipe.stages, taken: {**table, "from": str(model)}}
+        recipe = trained.recipe.model_copy(update={"data": data, "stages": stages})
+        return set(Run(recipe, tmp_path / "run", CPU).vocabulary.counts)
+
+    assert words(trained.model) == {"a", "fox", *COLOURS, *SHAPES}
+    old = Path(shutil.copytree(trained.model, tmp_path / "old"))
+    plain = native.read_manifest(old).model_copy(update={"vocabulary": {}})
+    (old / "model.json").write_text(json.dumps(plain.dump()))
+    assert words(old) == set(), "nobody can say what it knows"
+    assert words(old, "upsampler") == {"a", "fox"}, "it reads no text"

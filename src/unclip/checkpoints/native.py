@@ -1,6 +1,6 @@
 """The native model folder.
 
-model.json            format, name, stages in order, the files of each with their SHA-256
+model.json            format, name, stages in order, the files of each with their SHA-256, known words
 tokenizer.json        the tokenizers library's own format
 STAGE/config.json     all that is not a weight
 STAGE/weights*.safetensors
@@ -270,7 +270,6 @@ class Native(Format):
             hash="" if options.clip or edited else manifest.hash,
             notes=edited,
             vocabulary=Vocabulary(manifest.vocabulary),
-            hash="" if options.clip else manifest.hash,
             advice=CONVERT_AGAIN if manifest.licence else TRAIN_ONE,
         )
 

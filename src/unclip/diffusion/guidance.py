@@ -12,6 +12,9 @@ from ..errors import UsageError
 from ..types import Denoiser, Level, Prediction
 from .border import spread
 
+TINT = 0.15
+"""How far a picture's colours may be off and still be the same ones: 19 levels of 255."""
+
 
 def combine(denoise: Denoiser, weights: Sequence[float], rescale: float = 0.0) -> Denoiser:
     """The weighted sum of what `denoise` says under k conditions, in one batched forward.
@@ -158,13 +161,14 @@ def matched(denoise: Denoiser, known: Tensor, mask: Tensor) -> Denoiser:
 
     What a network says of the known part differs from it, by a tint at least, and what it paints
     beside it has the same fault: the difference is carried on over the border, the more the less
-    noise there is, so that holding what is known leaves no seam.
+    noise there is, so that holding what is known leaves no seam. Beyond `TINT` it is no tint but
+    another thing, and does not count as more.
     """
 
     def met(x: Tensor, level: Level) -> Prediction:
         prediction = denoise(x, level)
         alpha, sigma = level.like(x)
-        off = spread(known - prediction.x0, 1 - mask)
+        off = spread((known - prediction.x0).clamp(-TINT, TINT), 1 - mask)
         share = alpha**2 / (alpha**2 + sigma**2)
         return _moved(prediction, prediction.x0 + share * off, level)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .._version import __version__
-from ..errors import CheckpointError, UsageError, nearest
+from ..errors import CheckpointError, PromptWarning, UsageError, nearest
 from ..files import write_json, write_text
 from ..loading import bundled_models
 from ..pipeline import Pipeline
@@ -95,7 +96,8 @@ def evaluate(
     bench = _prepare(pipe, request, only, work, tell)
     impossible = dict(bench.left_out)
     makers = [make for name, make in _SECTIONS.items() if name in only and name not in impossible]
-    with _shared(bench, request.workers):
+    with _shared(bench, request.workers), warnings.catch_warnings():
+        warnings.simplefilter("ignore", PromptWarning)  # captions of the data: nobody typed them
         sections = [make(bench) for make in makers]
     where = request.model or bundled_models().get(pipe.name)
     said = limits.section(where) if where else None
