@@ -293,3 +293,19 @@ def test_words_of_the_models_that_readers_of_text_come_from_are_known_too(
     (old / "model.json").write_text(json.dumps(plain.dump()))
     assert words(old) == set(), "nobody can say what it knows"
     assert words(old, "upsampler") == {"a", "fox"}, "it reads no text"
+
+
+def test_a_preview_that_comes_to_nothing_does_not_end_the_training(
+    trained: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unclip.train.watch._board", lambda _: None)  # slow to import
+    stage = native.load_stage(trained.model, "decoder")
+    for weight in stage.net.parameters():
+        weight.data.fill_(torch.nan)
+    before = sorted((trained.folder / "decoder" / "previews").iterdir())
+    said = Console(file=io.StringIO(), width=200)
+    with RunWatcher(trained, "decoder", trained.untrained("decoder"), said) as watcher:
+        watcher.preview(9, stage)
+    assert isinstance(said.file, io.StringIO)
+    assert "no preview at step 9: stage 'decoder' gave numbers" in said.file.getvalue()
+    assert sorted((trained.folder / "decoder" / "previews").iterdir()) == before

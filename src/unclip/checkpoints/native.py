@@ -1,6 +1,6 @@
 """The native model folder.
 
-model.json            format, name, stages in order, the files of each with their SHA-256, known words
+model.json            format, name, stages in order, their files with SHA-256, the words it knows
 tokenizer.json        the tokenizers library's own format
 STAGE/config.json     all that is not a weight
 STAGE/weights*.safetensors

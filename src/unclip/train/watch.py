@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..checkpoints import native
+from ..errors import SamplingError
 from ..files import atomic_file
 from ..grid import make_grid
 from ..images import to_pictures
@@ -95,7 +96,11 @@ class RunWatcher:
             return
         prompts = list(self.run.recipe.prompts)
         rng = Rng([f"{self.run.recipe.seed}/{i}" for i in range(len(prompts))], self.run.device)
-        image = chain.fold(chain.read(prompts), rng).image
+        try:
+            image = chain.fold(chain.read(prompts), rng).image
+        except SamplingError as error:  # a stage at its beginning may do so, and learn yet
+            self.console.print(f"no preview at step {step}: {error}", markup=False)
+            return
         assert image is not None
         sheet = make_grid(to_pictures(image), labels=prompts)
         with atomic_file(self.run.folder / self.name / "previews" / f"step-{step:08d}.png") as file:
