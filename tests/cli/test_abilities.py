@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -17,9 +18,9 @@ SIDE = 16  # of the tiny model's pictures
 
 ARGUMENTS: dict[str, list[object]] = {
     "vary": ["fox.png", "-n", 2],
-    "edit": ["fox.png", "a pizza", "--mask", "mask.png", "-n", 2],
-    "outpaint": ["fox.png", "a fox in a forest", "--left", 8, "-n", 2],
-    "img2img": ["fox.png", "a pizza", "--strength", 0.5, "-n", 2],
+    "edit": ["fox.png", "a fox", "--mask", "mask.png", "-n", 2],
+    "outpaint": ["fox.png", "a dog", "--left", 8, "-n", 2],
+    "img2img": ["fox.png", "a fox", "--strength", 0.5, "-n", 2],
     "upscale": ["fox.png", "-n", 2],
     "interpolate": ["fox.png", "a red car", "--frames", 3],
     "textdiff": ["fox.png", "--from", "a fox", "--to", "a red car", "--frames", 3],
@@ -141,10 +142,10 @@ def test_a_box_paints_what_a_mask_of_it_paints(unclip: RunCli, model: Path) -> N
 def test_an_edit_keeps_what_is_not_painted(
     arguments: list[str], unclip: RunCli, model: Path
 ) -> None:
-    unclip("edit", *arguments, "a pizza", "-o", "o.png", "--model", model)
+    unclip("edit", *arguments, "a fox", "-o", "o.png", "--model", model)
     same = (pixels("o.png") == pixels("fox.png")).all(-1)
     assert same[:, :8].all()
-    assert not same[:, 8:].any(-1).all()
+    assert same[:, 9:].mean() < 0.5, "beside the border it is the colour of what is kept"
 
 
 def test_an_outpainted_picture_is_the_old_one_within(unclip: RunCli, model: Path) -> None:
@@ -155,7 +156,7 @@ def test_an_outpainted_picture_is_the_old_one_within(unclip: RunCli, model: Path
 
 
 def test_strength_reaches_the_drawing(unclip: RunCli, model: Path, record: RecordOf) -> None:
-    common = ["img2img", "fox.png", "a pizza", "--seed", 1, "--model", model]
+    common = ["img2img", "fox.png", "a fox", "--seed", 1, "--model", model]
     unclip(*common, "--strength", 1, "-o", "a.png")
     unclip(*common, "--strength", 0.1, "-o", "b.png")
     assert record(Path("b.png"))["settings"] == {"strength": 0.1}
@@ -281,7 +282,8 @@ def test_an_end_may_be_a_long_sentence(unclip: RunCli, model: Path) -> None:
     done = unclip(
         "interpolate", "a fox", "and a car " * 60, "--frames", 2, "-o", "o.png", "--model", model
     )
-    assert (done.code, done.err) == (0, "")
+    assert done.code == 0
+    assert re.fullmatch(r"unclip: warning: \d+ tokens are more than the 6 read: .*\n", done.err)
 
 
 def test_a_pipe_is_read_once(unclip: RunCli, model: Path) -> None:

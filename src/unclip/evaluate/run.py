@@ -78,6 +78,15 @@ class Request:
         return self.eyes or self.data / "eyes"
 
 
+@contextmanager
+def _captions_unheeded() -> Iterator[None]:
+    """Captions of the data are no prompts that somebody typed: nobody is warned of them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PromptWarning)
+        yield
+
+
+@_captions_unheeded()
 def evaluate(
     pipe: Pipeline, request: Request, work: Path, tell: Tell = lambda what, done, total: None
 ) -> Report:
@@ -96,8 +105,7 @@ def evaluate(
     bench = _prepare(pipe, request, only, work, tell)
     impossible = dict(bench.left_out)
     makers = [make for name, make in _SECTIONS.items() if name in only and name not in impossible]
-    with _shared(bench, request.workers), warnings.catch_warnings():
-        warnings.simplefilter("ignore", PromptWarning)  # captions of the data: nobody typed them
+    with _shared(bench, request.workers):
         sections = [make(bench) for make in makers]
     where = request.model or bundled_models().get(pipe.name)
     said = limits.section(where) if where else None
