@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 """Where models are found."""
 
 from __future__ import annotations
@@ -25,3 +26,61 @@ def test_a_name_that_is_not_there_is_told_what_it_could_be(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match=words):
         find_model(name)
+=======
+"""Loading: what it reads, and what it imports."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import unclip
+
+COMPILER = """
+import sys
+from unclip.stages import STAGES, bare
+
+def check(when):
+    heavy = {name for name in sys.modules if name.startswith(("torch._dynamo", "torch._inductor"))}
+    heavy |= {"sympy"} & set(sys.modules)
+    assert not heavy, f"{when}: {len(heavy)} modules of PyTorch's compiler"
+"""
+
+
+def run(code: str, given: str = "") -> None:
+    """Run code in a process of its own, which has imported nothing yet."""
+    command = [sys.executable, "-c", COMPILER + code]
+    done = subprocess.run(command, input=given, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_no_stage_is_built_with_the_compiler(tiny: dict[str, dict[str, object]]) -> None:
+    every = {kind: {"kind": kind, **values} for kind, values in tiny.items()}
+    code = """
+import json
+for kind, values in json.load(sys.stdin).items():
+    bare(STAGES[kind].Config.parse(values))
+    check(kind)
+"""
+    run(code, json.dumps(every))
+
+
+def test_drawing_needs_no_compiler() -> None:
+    code = """
+import unclip
+pipe = unclip.load()
+check("load")
+pipe.generate("a red car", steps=2, prior_steps=2, upsampler_steps=1)
+check("generate")
+"""
+    run(code)
+
+
+def test_priors_that_nobody_uses_are_not_read() -> None:
+    pipe = unclip.load("emoji-cpu", "cpu")
+    assert all(stage.source for stage in pipe.stages.values())
+    pipe.generate("a red car", prior="linear_prior", steps=1, upsampler_steps=1)
+    unread = {name for name, stage in pipe.stages.items() if stage.source}
+    assert unread == {"prior", "ar_prior", "eclipse_prior"}
+>>>>>>> 519e900 (Weights are read when a stage is first used, by whichever thread; building one imports no compiler; pipelines are pickled)

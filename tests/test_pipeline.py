@@ -211,7 +211,7 @@ def test_load_takes_a_folder_or_a_bundled_name(trained: Run, tmp_path: Path) -> 
 
 def test_half_precision_draws_nearly_the_same(pipe: Pipeline, trained: Run) -> None:
     half = unclip.load(trained.model, device="cpu", dtype=torch.bfloat16)
-    dtypes = {p.dtype for stage in half.stages.values() for p in stage.parameters()}
+    dtypes = {p.dtype for stage in half.stages.values() for p in stage.net.parameters()}
     assert dtypes == {torch.bfloat16}
     exact, rough = (p.generate("a blue square", seed=1)[0] for p in (pipe, half))
     assert np.abs(pixels(exact) - pixels(rough)).mean() < 8

@@ -70,8 +70,9 @@ class Pipeline:
         self.judge: Pipeline | None = None
         """A CLIP that says which pictures are best, where the model has none of its own."""
         for stage in self.stages.values():
-            if stage.on_use is None:
-                place(stage.eval(), self.device)
+            stage.eval()
+            if stage.source is None:  # else it comes as it should be
+                place(stage, self.device)
 
     @classmethod
     def of(cls, model: Model, device: torch.device | None = None) -> Self:

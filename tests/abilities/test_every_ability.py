@@ -6,10 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
+import unclip
 from unclip import Cancelled, Pipeline
 from unclip.errors import UsageError
+from unclip.train.run import Run
 from unclip.types import Step
 
 PICTURE = Image.radial_gradient("L").resize((16, 16)).convert("RGB")
@@ -56,6 +59,25 @@ def test_it_can_be_ended_after_any_step(ability: str, pipe: Pipeline, few: dict[
     seen.clear()
     with pytest.raises(Cancelled):
         ABILITIES[ability](pipe, on_step=stop_at(total), **few)
+
+
+@pytest.fixture(scope="module")
+def usual(pipe: Pipeline, few: dict[str, int]) -> dict[str, list[bytes]]:
+    """What each ability draws."""
+    return {name: drawn(ability(pipe, **few)) for name, ability in ABILITIES.items()}
+
+
+def drawn(pictures: list[Image.Image]) -> list[bytes]:
+    return [picture.tobytes() for picture in pictures]
+
+
+def test_defaults_of_pytorch_change_nothing(
+    usual: dict[str, list[bytes]], trained: Run, few: dict[str, int], changed_defaults: None
+) -> None:
+    pipe = unclip.load(trained.model, device="cpu", dtype=torch.float32)
+    assert pipe.probe(PICTURE, ["a", "b"])
+    for name, ability in ABILITIES.items():
+        assert drawn(ability(pipe, **few)) == usual[name], name
 
 
 @pytest.mark.parametrize(

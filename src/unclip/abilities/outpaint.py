@@ -60,8 +60,8 @@ def outpaint(
     width, height = picture.width + left + right, picture.height + top + bottom
     if width * height > MAX_PIXELS:
         raise UsageError(f"a canvas of {width}x{height} is more than {MAX_PIXELS:,} pixels")
-    canvas = torch.full((1, 3, height, width), 127, dtype=torch.uint8)
-    mask = torch.ones(1, 1, height, width)
+    canvas = torch.full((1, 3, height, width), 127, dtype=torch.uint8, device="cpu")
+    mask = torch.ones(1, 1, height, width, dtype=torch.float32, device="cpu")
     place = (..., slice(top, top + picture.height), slice(left, left + picture.width))
     canvas[place] = as_tensor(picture)
     mask[place] = 0

@@ -218,7 +218,7 @@ def hf_clip_part(
             if folder
         ]
         # two towers alone do not say how sharply their embeddings were compared: as CLIP at its end
-        scale = {"logit_scale": torch.tensor(math.log(100.0))} if len(both) == 2 else {}
+        scale = {"logit_scale": torch.tensor(math.log(100.0), dtype=torch.float32, device="cpu")} if len(both) == 2 else {}
         return merged(*both, Tensors(scale))
 
     return Part(config, tensors, hf_table(network), BUFFERS)

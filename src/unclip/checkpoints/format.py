@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
+from threading import Lock
 from typing import Any, ClassVar
 
 import torch
@@ -24,7 +25,7 @@ from ..device import give_back
 from ..errors import CheckpointError, UsageError
 from ..nn.tokenizer import Tokenizer
 from ..registry import Registry
-from ..stages import STAGES, Stage, StageConfig
+from ..stages import STAGES, Stage, StageConfig, bare
 from ._unread import check_file, why_unread
 from ._variants import check_variant, variant_notes
 from .archive import Tensors
@@ -82,9 +83,7 @@ class Part:
 
     def build(self) -> Stage:
         """The stage without weights, on `meta`, in evaluation mode."""
-        with torch.device("meta"):
-            stage = STAGES[self.config.kind](self.config)
-        return stage.eval().requires_grad_(False)
+        return bare(self.config).eval().requires_grad_(False)
 
     def check(self, net: nn.Module, where: str) -> Tensors:
         """Hold the file against the network, and give it. Raises CheckpointError."""
@@ -93,15 +92,21 @@ class Part:
         check(wanted, tensors, self._table(wanted), where, self.ignored)
         return tensors
 
+    @torch.inference_mode(False)  # gradients may pass through weights, wherever they are first used
     def fill(self, stage: Stage, where: str, dtype: torch.dtype, device: torch.device) -> None:
         """Read the weights into `stage`, one tensor after the other, cast and laid out to run."""
         net = stage.net_at_rest
         tensors = self.check(net, where)
         for name, value in translate(tensors, self._table(net.state_dict())):
             _put(net, name, _laid_out(_cast(value, dtype), device))
-        give_back()
         idle = [name for name, value in net.named_buffers() if value.is_meta]
         assert not idle, f"buffers that no file fills: {idle}"
+
+    def read(self, where: str, dtype: torch.dtype, device: torch.device) -> nn.Module:
+        """The network with its weights, as `fill` reads them."""
+        stage = self.build()
+        self.fill(stage, where, dtype, device)
+        return stage.net_at_rest
 
     def translated(self, where: str) -> Translated:
         """Its tensors under our names, checked; read one by one. Raises CheckpointError."""
@@ -200,27 +205,27 @@ class Plan:
     def load(
         self, dtype: torch.dtype, device: torch.device | str = "cpu", low_memory: bool = False
     ) -> Model:
-        """Read its weights.
+        """Check every name and shape now, and read the weights of a stage when it is first used.
+
+        A picture needs one prior of several, and an edit none at all.
 
         Args:
             dtype: number format of the weights.
             device: where they go.
-            low_memory: read each stage when it is first used, and let go of it when another is.
+            low_memory: let go of a stage's weights when another is used.
 
         Raises:
             CheckpointError: a file is damaged, or does not fit the network.
         """
         tokenizer = self.read_tokenizer()  # first: where it is missing, nothing else is read
-        stages = {name: part.build() for name, part in self.parts.items()}
-        fillers = {
-            name: partial(part.fill, stages[name], self.place_of(name), dtype, torch.device(device))
-            for name, part in self.parts.items()
-        }
-        if low_memory:
-            Shelf(stages, fillers)
-        else:
-            for fill in fillers.values():
-                fill()
+        stages: dict[str, Stage] = {}
+        where, shelf = torch.device(device), Shelf() if low_memory else None
+        for name, part in self.parts.items():
+            place, stage = self.place_of(name), part.build()
+            part.check(stage.net_at_rest, place)
+            read = partial(part.read, place, dtype, where)
+            stage.source = partial(shelf.take, name, read) if shelf else Reader(stage, read)
+            stages[name] = stage
         return Model(self.name, self.digest, tokenizer, stages, self.first_prior, self.advice)
 
     @property
@@ -235,26 +240,42 @@ class Plan:
         return f"{self.where}/{name}" if self.where.is_dir() else f"{self.where} ({name})"
 
 
+class Reader:
+    """Gives a stage its network when it is first used, whichever thread does that."""
+
+    def __init__(self, stage: Stage, read: Callable[[], nn.Module]) -> None:
+        self._stage, self._read = stage, read
+        self._lock = Lock()
+
+    def __call__(self) -> nn.Module:
+        """The network with its weights. Raises CheckpointError."""
+        with self._lock:
+            if self._stage.source is self:
+                self._stage.net = self._read()
+                self._stage.source = None
+            return self._stage.net_at_rest
+
+
 class Shelf:
-    """Stages of which one at a time has its weights: the one that was asked for last."""
+    """Holds the network of one stage at a time: the one that was asked for last.
 
-    def __init__(
-        self, stages: Mapping[str, Stage], fillers: Mapping[str, Callable[[], None]]
-    ) -> None:
-        self._stages = dict(stages)
-        self._fillers = dict(fillers)
-        self._awake = ""
-        for name, stage in stages.items():
-            stage.on_use = partial(self._wake, name)
+    Who is given a network keeps it for as long as it is at work with it, whatever other threads
+    ask for.
+    """
 
-    def _wake(self, name: str) -> None:
-        if name == self._awake:
-            return
-        if self._awake:
-            self._stages[self._awake].net_at_rest.to("meta")
-            give_back()
-        self._awake = name
-        self._fillers[name]()
+    def __init__(self) -> None:
+        self._name = ""
+        self._net: nn.Module | None = None
+        self._lock = Lock()
+
+    def take(self, name: str, read: Callable[[], nn.Module]) -> nn.Module:
+        """The network of that stage, read unless it is the one at hand. Raises CheckpointError."""
+        with self._lock:
+            if name != self._name or self._net is None:
+                self._name, self._net = name, None
+                give_back()
+                self._net = read()
+            return self._net
 
 
 def _files(path: Path) -> Iterator[Path]:

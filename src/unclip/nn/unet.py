@@ -20,7 +20,17 @@ from torch.nn import functional as F
 from ..config import Config
 from ..errors import UsageError
 from ..types import Cond
-from .layers import PixelNorm, TimestepMlp, conv_enlarged, coordinates, select, silu_, trimmed, zero
+from .layers import (
+    PixelNorm,
+    TimestepMlp,
+    conv_enlarged,
+    coordinates,
+    drawn,
+    select,
+    silu_,
+    trimmed,
+    zero,
+)
 from .text import TextConfig, TextEncoder
 
 
@@ -254,7 +264,7 @@ class UNet(nn.Module):
 
     def _build_image_condition(self, config: UNetConfig, emb: int) -> None:
         if config.null_embed:
-            self.null_image = nn.Parameter(torch.randn(config.embed_dim) * config.embed_dim**-0.5)
+            self.null_image = drawn(config.embed_dim, std=config.embed_dim**-0.5)
         self.image_vector = nn.Linear(config.embed_dim, emb)
         self.image_context = nn.Linear(config.embed_dim, config.image_tokens * self.context_dim)
         if config.norm_embed:

@@ -115,7 +115,7 @@ class LaionUpsampler(Upsampler):
         """(B,), a whole step of the noise's schedule."""
         steps = self.config.noise_schedule.steps
         level = int(self.config.noise_level * steps) / steps
-        return torch.full((len(image),), level, device=image.device)
+        return torch.full((len(image),), level, dtype=torch.float32, device=image.device)
 
     def _enlarge(self, small: Tensor) -> Tensor:
         return F.interpolate(small, scale_factor=float(self.factor), mode="nearest")

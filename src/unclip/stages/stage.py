@@ -98,14 +98,16 @@ class Stage(nn.Module, ABC):
     consumes: frozenset[str]  # fields of Cond that `sample` needs
     produces: frozenset[str]  # fields of Cond that it adds
     prepare_samples: ClassVar[int] = 0  # how many `prepare` wants to see
-    net: nn.Module
-    on_use: Callable[[], None] | None = None  # called before `net` is used: it may have to be read
+    source: Callable[[], nn.Module] | None = None  # gives `net` where its weights are read in use
 
-    def __getattr__(self, name: str) -> Any:
-        """`net`, which `on_use` may have to bring in first; what else a module has."""
-        if name == "net" and self.on_use is not None:
-            self.on_use()
-        return super().__getattr__(name)
+    @property
+    def net(self) -> nn.Module:
+        """The network with its weights, which may have to be read first; hold it while in use.
+
+        Raises:
+            CheckpointError: their file has gone bad since the model was loaded.
+        """
+        return self.net_at_rest if self.source is None else self.source()
 
     @property
     def net_at_rest(self) -> nn.Module:
@@ -113,6 +115,12 @@ class Stage(nn.Module, ABC):
         net = self._modules["net"]
         assert net is not None
         return net
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickles and copies: whole, weights that are still to be read included."""
+        state = {**self.__dict__, "_modules": {**self._modules, "net": self.net}}
+        state.pop("source", None)
+        return state
 
     @property
     @abstractmethod
@@ -165,7 +173,7 @@ class Stage(nn.Module, ABC):
     def with_net(self, net: nn.Module) -> Self:
         """This stage with other weights; everything else is shared."""
         other = copy.copy(self)
-        other._modules = {**self._modules, "net": net}
+        other._modules = {**other._modules, "net": net}
         return other
 
     @property
@@ -235,14 +243,15 @@ class DiffusionStage(Stage):
 
     def bind(self, cond: Cond) -> RawNet:
         """The network with its condition encoded once, in the network's own dtype."""
-        dtype = next(self.net.parameters()).dtype
-        encoded = self.net.encode(cond)  # type: ignore[operator]
+        net: Any = self.net
+        dtype = next(net.parameters()).dtype
+        encoded = net.encode(cond)
 
-        def net(x: Tensor, t: Tensor) -> Tensor:
-            out: Tensor = self.net(x.to(dtype), t, encoded)
+        def bound(x: Tensor, t: Tensor) -> Tensor:
+            out: Tensor = net(x.to(dtype), t, encoded)
             return out
 
-        return net
+        return bound
 
     @torch.inference_mode()
     def draw(

@@ -100,7 +100,7 @@ class Upsampler(DiffusionStage):
     ) -> Cond:
         """Replace `image` (B, 3, h, w) by one `factor` times as large."""
         assert cond.image is not None
-        level = torch.full((cond.batch,), self.config.corruption.at_sampling, device=rng.device)
+        level = self._level(cond.batch, rng.device)
         small = cond.image
         if self.config.corruption.at_sampling > 0:
             noise = rng.fork("low_res").randn(*small.shape[1:])
@@ -118,7 +118,7 @@ class Upsampler(DiffusionStage):
     def look_at(self, image: Tensor) -> Cond:
         """The condition under which this stage would draw (B, 3, H, W) `image` itself."""
         small = F.interpolate(image, scale_factor=1 / self.factor, mode="area")
-        level = torch.full((len(image),), self.config.corruption.at_sampling, device=image.device)
+        level = self._level(len(image), image.device)
         return Cond(image=small, low_res=self._enlarge(small), low_res_level=level)
 
     def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
@@ -149,6 +149,11 @@ class Upsampler(DiffusionStage):
         # (B, crop, crop, 3), then the view that is channels_last
         return image[sample, :, line[:, 0, :, None], line[:, 1, None, :]].permute(0, 3, 1, 2)
 
+    def _level(self, batch: int, device: torch.device) -> Tensor:
+        """(B,): how corrupted the small picture is when sampling."""
+        level = self.config.corruption.at_sampling
+        return torch.full((batch,), level, dtype=torch.float32, device=device)
+
     def _enlarge(self, small: Tensor) -> Tensor:
         mode, factor = self.config.enlarge, float(self.factor)
         if mode == "nearest":
@@ -159,7 +164,7 @@ class Upsampler(DiffusionStage):
 
 def gaussian_blur(image: Tensor, sigma: float) -> Tensor:
     """3x3 Gaussian blur of (B, C, H, W), edges repeated."""
-    taps = torch.exp(-(torch.arange(-1.0, 2.0, device=image.device) ** 2) / (2 * sigma**2))
+    taps = torch.exp(-(torch.arange(-1.0, 2.0, dtype=torch.float32, device=image.device) ** 2) / (2 * sigma**2))
     kernel = torch.outer(taps, taps) / taps.sum() ** 2
     weight = kernel.expand(image.shape[1], 1, 3, 3).to(image.dtype)
     padded = F.pad(image, (1, 1, 1, 1), mode="replicate")

@@ -23,7 +23,7 @@ from ..nn.layers import parameter_count
 from ..nn.transformer import Attention, Transformer, TransformerConfig
 from ..nn.unet import ResBlock, UNet
 from ..rng import BatchRng, Rng
-from ..stages import STAGES, DiffusionStage, Stage
+from ..stages import DiffusionStage, Stage, bare
 from ..stages.clip import ClipStage
 from ..types import Level
 from .ema import Ema
@@ -163,8 +163,7 @@ def stage_on_meta(recipe: Recipe, name: str, dtype: torch.dtype) -> Stage:
 
 def _bare(recipe: Recipe, name: str, dtype: torch.dtype) -> Stage:
     config = recipe.stage(name)
-    with torch.device("meta"):
-        return STAGES[config.kind](config).to(dtype)
+    return bare(config).to(dtype)
 
 
 def _batch(task: Task, size: int, context: int) -> Batch:

@@ -24,7 +24,7 @@ from ..errors import OutputError, TrainingError, UsageError
 from ..files import write_json, write_text
 from ..loading import plan
 from ..nn.tokenizer import Tokenizer
-from ..stages import STAGES, Stage
+from ..stages import STAGES, Stage, bare
 from ..stages.clip import ClipStage
 from .budget import fit, minutes_of
 from .loader import Loader
@@ -56,8 +56,7 @@ class Run:
         drawn: int | None = None
         for name in self.recipe.stages:
             config = self.recipe.stage(name)
-            with torch.device("meta"):
-                stage = STAGES[config.kind](config)
+            stage = bare(config)
             wanted = getattr(config, "low_res_size", drawn)
             if drawn is not None and wanted != drawn:
                 raise UsageError(
