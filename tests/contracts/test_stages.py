@@ -99,6 +99,19 @@ def test_a_seed_makes_a_sample_where_anything_is_random(stage: Stage, cond: Cond
     assert close(first, other) != is_random(stage)
 
 
+@pytest.fixture
+def usual(stage: Stage, cond: Cond) -> dict[str, Tensor]:
+    """What it makes while PyTorch's defaults are its own."""
+    return produced(stage, cond)
+
+
+def test_defaults_of_pytorch_change_nothing(
+    stage: Stage, cond: Cond, usual: dict[str, Tensor], changed_defaults: None
+) -> None:
+    again = produced(stage, cond)
+    assert all(torch.equal(again[name], value) for name, value in usual.items())
+
+
 def test_sampling_leaves_its_condition_alone(stage: Stage, cond: Cond) -> None:
     before = {name: value.clone() for name, value in cond.items()}
     stage.sample(cond, Rng(SEEDS))

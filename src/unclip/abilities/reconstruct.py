@@ -88,6 +88,7 @@ def fit(pipe: Pipeline, pictures: Sequence[Source], dims: int) -> Pca:
         for one in pictures:
             tensor = to_tensor([square(read_image(one, at_least=pipe.side), pipe.side)])
             embeds.append(net.encode_image(tensor.to(pipe.device)))
-        pca = Pca(embeds[0].shape[1], dims).to(pipe.device)
+        with pipe.device:
+            pca = Pca(embeds[0].shape[1], dims)
         pca.fit(torch.cat(embeds))
     return pca
