@@ -13,6 +13,7 @@ from .._version import __version__
 from ..errors import Cancelled, UnclipError
 from ..registry import Registry
 from . import _progress
+from ._process import settle
 from ._terminal import complain
 
 DEBUG = "UNCLIP_DEBUG"
@@ -90,6 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0, 1 where it failed, 2 where it was asked for wrongly, 3 where `train` stopped before its
         last step, 130 where it was cancelled.
     """
+    settle()
     try:
         code = make_app()(
             args=None if arguments is None else list(arguments),
