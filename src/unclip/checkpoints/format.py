@@ -223,8 +223,10 @@ class Plan:
         for name, part in self.parts.items():
             place, stage = self.place_of(name), part.build()
             part.check(stage.net_at_rest, place)
-            read = partial(part.read, place, dtype, where)
-            stage.source = partial(shelf.take, name, read) if shelf else Reader(stage, read)
+            if shelf:
+                stage.source = partial(shelf.take, name, partial(part.read, place, dtype, where))
+            else:
+                stage.source = Reader(stage, partial(part.fill, stage, place, dtype, where))
             stages[name] = stage
         return Model(self.name, self.digest, tokenizer, stages, self.first_prior, self.advice)
 
@@ -243,15 +245,15 @@ class Plan:
 class Reader:
     """Gives a stage its network when it is first used, whichever thread does that."""
 
-    def __init__(self, stage: Stage, read: Callable[[], nn.Module]) -> None:
-        self._stage, self._read = stage, read
+    def __init__(self, stage: Stage, fill: Callable[[], None]) -> None:
+        self._stage, self._fill = stage, fill
         self._lock = Lock()
 
     def __call__(self) -> nn.Module:
         """The network with its weights. Raises CheckpointError."""
         with self._lock:
             if self._stage.source is self:
-                self._stage.net = self._read()
+                self._fill()
                 self._stage.source = None
             return self._stage.net_at_rest
 

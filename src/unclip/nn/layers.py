@@ -99,7 +99,9 @@ class PixelNorm(nn.LayerNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
-        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        pixels = x.permute(0, 2, 3, 1)  # (B, H, W, C)
+        normed = torch.layer_norm(pixels, self.normalized_shape, self.weight, self.bias, self.eps)
+        return normed.permute(0, 3, 1, 2)
 
 
 def coordinates(x: Tensor) -> Tensor:

@@ -134,7 +134,11 @@ def _norm(config: UNetConfig, channels: int) -> nn.Module:
 
 
 class ResBlock(nn.Module):
-    """Norm, SiLU, convolution twice; the timestep enters at the second norm."""
+    """Norm, SiLU, convolution twice; the timestep enters at the second norm.
+
+    What enters is the SiLU of the timestep's embedding: the same for all blocks, it is not made
+    here.
+    """
 
     def __init__(self, config: UNetConfig, cin: int, cout: int, resample: str = "") -> None:
         super().__init__()
@@ -152,13 +156,14 @@ class ResBlock(nn.Module):
         """(B, cin, H, W), (B, E) -> (B, cout, H', W')."""
         h = silu_(self.norm1(x))
         h = conv_enlarged(h, self.conv1) if self.resample == "up" else self.conv1(self._down(h))
-        emb = self.emb(F.silu(emb))[:, :, None, None]
+        emb = self.emb(emb)[:, :, None, None]
         if self.scale_shift:
             scale, shift = emb.chunk(2, dim=1)
             h = torch.addcmul(shift, self.norm2(h), 1 + scale)
         else:
             h = self.norm2(h + emb)
-        h = self.conv2(self.dropout(silu_(h)))
+        h = silu_(h)
+        h = self.conv2(self.dropout(h) if self.training else h)
         if self.resample == "up":
             x = F.interpolate(x, scale_factor=2.0, mode="nearest")
         out: Tensor = h.add_(self.skip(self._down(x)))
@@ -408,6 +413,7 @@ class UNet(nn.Module):
             x = torch.cat([x, known], dim=1)
         if encoded.low_res_level is not None:
             emb = emb + self.low_res_time(1000 * encoded.low_res_level)
+        emb = F.silu(emb)
         context = iter(encoded.context)
         x = F.pixel_unshuffle(x, self.fold)
         if self.config.coordinates:
