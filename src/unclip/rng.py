@@ -80,9 +80,7 @@ class BatchRng(Rng):
         return _drawn(fn, (self.batch, *shape), source).to(self.device)
 
 
-def _drawn(
-    fn: Callable[..., Tensor], shape: tuple[int, ...], generator: torch.Generator
-) -> Tensor:
+def _drawn(fn: Callable[..., Tensor], shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     """float32, on the generator's own device, whatever PyTorch's defaults are."""
     return fn(shape, generator=generator, dtype=torch.float32, device=generator.device)
 

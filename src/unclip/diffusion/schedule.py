@@ -154,7 +154,7 @@ def karras(schedule: _Gridded, steps: int) -> Level:
     Not for few steps of the cosine schedule, whose noisy end (20,000) would take most of them.
     """
     noisy, clear = (schedule.ends().snr().double() ** (-1 / 14)).tolist()
-    ratio = torch.linspace(noisy, clear, steps, dtype=torch.float64, device="cpu") ** 7
+    ratio = _line(noisy, clear, steps) ** 7
     return schedule.at_log_snr(-2 * ratio.log())
 
 
@@ -162,7 +162,12 @@ def karras(schedule: _Gridded, steps: int) -> Level:
 def logsnr(schedule: _Gridded, steps: int) -> Level:
     """Even in log(alpha²/sigma²) between the ends: DPM-Solver's (arXiv 2206.00927)."""
     noisy, clear = schedule.ends().snr().double().log().tolist()
-    return schedule.at_log_snr(torch.linspace(noisy, clear, steps, dtype=torch.float64, device="cpu"))
+    return schedule.at_log_snr(_line(noisy, clear, steps))
+
+
+def _line(start: float, end: float, steps: int) -> Tensor:
+    """(steps,) float64, even, both ends included."""
+    return torch.linspace(start, end, steps, dtype=torch.float64, device="cpu")
 
 
 def _indices(steps: int) -> Tensor:
@@ -271,7 +276,7 @@ class Linear(_Discrete):
         """(steps,) float64."""
         scale = 1000 / self.steps
         start, end = self.beta_start * scale, self.beta_end * scale
-        return torch.linspace(start, end, self.steps, dtype=torch.float64, device="cpu").clamp(max=0.999)
+        return _line(start, end, self.steps).clamp(max=0.999)
 
 
 class ScaledLinear(_Discrete):
@@ -284,7 +289,7 @@ class ScaledLinear(_Discrete):
     def betas(self) -> Tensor:
         """(steps,) float64."""
         start, end = self.beta_start**0.5, self.beta_end**0.5
-        return torch.linspace(start, end, self.steps, dtype=torch.float64, device="cpu") ** 2
+        return _line(start, end, self.steps) ** 2
 
 
 class Edm(_Gridded):

@@ -121,5 +121,5 @@ def turned(x: Tensor, angles: Tensor) -> Tensor:
 
 def rotary_angles(positions: Tensor, size: int) -> Tensor:
     """(N,) positions -> (N, size/2) float32."""
-    exponents = torch.arange(0, size, 2, dtype=torch.float32, device=positions.device)[: size // 2] / size
-    return positions.float()[:, None] / 10_000**exponents
+    even = torch.arange(0, size, 2, dtype=torch.float32, device=positions.device)[: size // 2]
+    return positions.float()[:, None] / 10_000 ** (even / size)

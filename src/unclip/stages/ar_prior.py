@@ -46,6 +46,7 @@ class ArPriorStage(Stage):
     consumes: frozenset[str] = frozenset({"text_mask", "text_embed", "text_encodings"})
     produces: frozenset[str] = frozenset({"image_embed"})
     prepare_samples: ClassVar[int] = 8192
+    config: ArPriorStageConfig
     net: ArPriorNet
 
     def __init__(self, config: ArPriorStageConfig) -> None:

@@ -57,6 +57,7 @@ class LaionUpsampler(Upsampler):
     Config = LaionUpsamplerConfig  # type: ignore[assignment]
     kind = "laion_upsampler"
     config: LaionUpsamplerConfig  # type: ignore[assignment]
+    net: LaionUNet  # type: ignore[assignment]
 
     def __init__(self, config: LaionUpsamplerConfig) -> None:
         DiffusionStage.__init__(self)

@@ -97,6 +97,7 @@ class Stage(nn.Module, ABC):
     kind: ClassVar[str]
     consumes: frozenset[str]  # fields of Cond that `sample` needs
     produces: frozenset[str]  # fields of Cond that it adds
+    config: Any  # of the class `Config`
     prepare_samples: ClassVar[int] = 0  # how many `prepare` wants to see
     source: Callable[[], nn.Module] | None = None  # gives `net` where its weights are read in use
 

@@ -68,6 +68,7 @@ class Upsampler(DiffusionStage):
     consumes: frozenset[str] = frozenset({"image"})
     produces: frozenset[str] = frozenset({"image"})
     config: UpsamplerConfig
+    net: UNet | LastStep
 
     def __init__(self, config: UpsamplerConfig) -> None:
         super().__init__()
@@ -164,7 +165,8 @@ class Upsampler(DiffusionStage):
 
 def gaussian_blur(image: Tensor, sigma: float) -> Tensor:
     """3x3 Gaussian blur of (B, C, H, W), edges repeated."""
-    taps = torch.exp(-(torch.arange(-1.0, 2.0, dtype=torch.float32, device=image.device) ** 2) / (2 * sigma**2))
+    place = torch.arange(-1.0, 2.0, dtype=torch.float32, device=image.device)
+    taps = torch.exp(-(place**2) / (2 * sigma**2))
     kernel = torch.outer(taps, taps) / taps.sum() ** 2
     weight = kernel.expand(image.shape[1], 1, 3, 3).to(image.dtype)
     padded = F.pad(image, (1, 1, 1, 1), mode="replicate")

@@ -1,0 +1,140 @@
+"""How long the first picture takes, and what a busy neighbour costs: ratios, each in one run.
+
+    .venv/bin/python benchmarks/start.py [--repeat 5] [--threads N]
+
+Three bars. The whole command `unclip generate "a red car"` takes at most 1.6 times what importing
+PyTorch and one picture of a loaded model take together. `unclip.load` takes at most .4 s once the
+package is imported. Beside one other busy process the command takes at most twice as long.
+
+What is compared runs in turn, so that both meet the same machine; medians, with the least and the
+most. The load of the machine is printed before and after, and a run that others disturb is marked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+QUIET = 0.3
+"""Share of the cores that others may be using before a run counts as disturbed."""
+
+PYTHON = """
+import json, time
+begun = time.perf_counter()
+import torch
+imported = time.perf_counter()
+import unclip.loading
+ready = time.perf_counter()
+pipe = unclip.load()
+loaded = time.perf_counter()
+pipe.generate("a red car", seed=7)
+drawn = time.perf_counter()
+pipe.generate("a red car", seed=7)
+again = time.perf_counter()
+spent = [imported - begun, ready - imported, loaded - ready, drawn - loaded, again - drawn]
+print(json.dumps(spent))
+"""
+PARTS = ("import torch", "import unclip", "load", "first picture", "warm picture")
+COMMAND = ["-m", "unclip.cli", "generate", "a red car", "--seed", "7"]
+
+
+def parts(environment: dict[str, str]) -> list[float]:
+    """Seconds of `PARTS`, in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", PYTHON], env=environment, stdout=subprocess.PIPE, check=True
+    )
+    said: list[float] = json.loads(done.stdout)
+    return said
+
+
+def command(environment: dict[str, str], folder: Path) -> float:
+    """Seconds of the whole command, from its start to its end."""
+    begun = time.perf_counter()
+    line = [sys.executable, *COMMAND, "-o", str(folder / "car.png")]
+    subprocess.run(line, env=environment, stdout=subprocess.DEVNULL, check=True)
+    return time.perf_counter() - begun
+
+
+@contextmanager
+def busy() -> Iterator[None]:
+    """Beside one process that does nothing but compute."""
+    spinning = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        spinning.kill()
+        spinning.wait()
+
+
+def others() -> float:
+    """Cores that other processes use, over a second in which this one sleeps."""
+
+    def used() -> float:
+        fields = Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
+        numbers = [float(one) for one in fields]
+        return sum(numbers) - numbers[3] - numbers[4]  # all but idle and waiting for disks
+
+    before = used()
+    time.sleep(1)
+    return (used() - before) / os.sysconf("SC_CLK_TCK")
+
+
+def spread(values: Sequence[float]) -> str:
+    """Median, and the least and the most."""
+    return f"{statistics.median(values):.2f} s ({min(values):.2f} to {max(values):.2f})"
+
+
+def bar(what: str, ratio: float, most: float, unit: str = "times") -> str:
+    """One line for a bar."""
+    verdict = "kept" if ratio <= most else "NOT KEPT"
+    return f"{what}: {ratio:.2f} {unit}, at most {most:g}: {verdict}"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--threads", type=int, help="OMP_NUM_THREADS; as many as cores if left out")
+    given = parser.parse_args(arguments)
+    environment = dict(os.environ)
+    if given.threads:
+        environment["OMP_NUM_THREADS"] = str(given.threads)
+    quiet = {**environment, "OMP_WAIT_POLICY": "passive"}  # as the command does for itself
+    load = others()
+    print(f"{os.cpu_count()} cores, others use {load:.2f} of them")
+    python: list[list[float]] = []
+    whole: list[float] = []
+    beside: list[float] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        command(environment, folder)  # files come into memory
+        for _ in range(given.repeat):
+            python.append(parts(quiet))
+            whole.append(command(environment, folder))
+            with busy():
+                beside.append(command(environment, folder))
+    load = max(load, others())
+    columns = dict(zip(PARTS, zip(*python, strict=True), strict=True))
+    for label, values in columns.items():
+        print(f"  {label:<14} {spread(values)}")
+    print(f"  the command    {spread(whole)}")
+    print(f"  beside a busy process {spread(beside)}")
+    least = statistics.median(one[0] + one[4] for one in python)
+    middle = statistics.median(whole)
+    print(bar("the command to `import torch` and a warm picture", middle / least, 1.6))
+    print(bar("load", statistics.median(columns["load"]), 0.4, "s"))
+    print(bar("beside a busy process to alone", statistics.median(beside) / middle, 2.0))
+    if load > QUIET * (os.cpu_count() or 1):
+        print(f"DISTURBED: others used {load:.2f} cores before or after; no proof")
+
+
+if __name__ == "__main__":
+    main()
