@@ -7,7 +7,8 @@ PyTorch and one picture of a loaded model take together. `unclip.load` takes at 
 package is imported. Beside one other busy process the command takes at most twice as long.
 
 What is compared runs in turn, so that both meet the same machine; medians, with the least and the
-most. The load of the machine is printed before and after, and a run that others disturb is marked.
+most. What others use of the machine is measured before and after, and a run that they disturb is
+marked. The first ratio is also given in seconds of processor time, which neighbours disturb less.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -29,26 +31,27 @@ QUIET = 0.3
 
 PYTHON = """
 import json, time
-begun = time.perf_counter()
+begun, worked = time.perf_counter(), time.process_time()
 import torch
 imported = time.perf_counter()
+worked = time.process_time() - worked
 import unclip.loading
 ready = time.perf_counter()
 pipe = unclip.load()
 loaded = time.perf_counter()
 pipe.generate("a red car", seed=7)
-drawn = time.perf_counter()
+drawn, before = time.perf_counter(), time.process_time()
 pipe.generate("a red car", seed=7)
-again = time.perf_counter()
+again, worked = time.perf_counter(), worked + time.process_time() - before
 spent = [imported - begun, ready - imported, loaded - ready, drawn - loaded, again - drawn]
-print(json.dumps(spent))
+print(json.dumps([*spent, worked]))
 """
 PARTS = ("import torch", "import unclip", "load", "first picture", "warm picture")
 COMMAND = ["-m", "unclip.cli", "generate", "a red car", "--seed", "7"]
 
 
 def parts(environment: dict[str, str]) -> list[float]:
-    """Seconds of `PARTS`, in a process of its own."""
+    """Seconds of `PARTS`, in a process of its own; last, processor time of first and last part."""
     done = subprocess.run(
         [sys.executable, "-c", PYTHON], env=environment, stdout=subprocess.PIPE, check=True
     )
@@ -56,12 +59,14 @@ def parts(environment: dict[str, str]) -> list[float]:
     return said
 
 
-def command(environment: dict[str, str], folder: Path) -> float:
-    """Seconds of the whole command, from its start to its end."""
-    begun = time.perf_counter()
+def command(environment: dict[str, str], folder: Path) -> tuple[float, float]:
+    """Seconds of the whole command from its start to its end, and its processor time."""
+    before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     line = [sys.executable, *COMMAND, "-o", str(folder / "car.png")]
     subprocess.run(line, env=environment, stdout=subprocess.DEVNULL, check=True)
-    return time.perf_counter() - begun
+    took, after = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
+    worked = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return took, worked
 
 
 @contextmanager
@@ -111,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     load = others()
     print(f"{os.cpu_count()} cores, others use {load:.2f} of them")
     python: list[list[float]] = []
-    whole: list[float] = []
+    whole: list[tuple[float, float]] = []
     beside: list[float] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -120,16 +125,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
             python.append(parts(quiet))
             whole.append(command(environment, folder))
             with busy():
-                beside.append(command(environment, folder))
+                beside.append(command(environment, folder)[0])
     load = max(load, others())
-    columns = dict(zip(PARTS, zip(*python, strict=True), strict=True))
+    columns = dict(zip(PARTS, zip(*python, strict=True), strict=False))
     for label, values in columns.items():
         print(f"  {label:<14} {spread(values)}")
-    print(f"  the command    {spread(whole)}")
+    seconds, worked = zip(*whole, strict=True)
+    print(f"  the command    {spread(seconds)}")
     print(f"  beside a busy process {spread(beside)}")
     least = statistics.median(one[0] + one[4] for one in python)
-    middle = statistics.median(whole)
+    middle = statistics.median(seconds)
     print(bar("the command to `import torch` and a warm picture", middle / least, 1.6))
+    share = statistics.median(worked) / statistics.median(one[-1] for one in python)
+    print(bar("  the same in processor time", share, 1.6))
     print(bar("load", statistics.median(columns["load"]), 0.4, "s"))
     print(bar("beside a busy process to alone", statistics.median(beside) / middle, 2.0))
     if load > QUIET * (os.cpu_count() or 1):

@@ -159,11 +159,12 @@ def test_a_pipeline_can_be_copied_and_pickled(
     assert other.generate("a fox", seed=3)[0].tobytes() == drawn
 
 
-def test_low_memory_draws_the_same(folder: Path) -> None:
+@pytest.mark.parametrize("guidance", [{}, {"clip_guidance_scale": 5.0}])
+def test_low_memory_draws_the_same(folder: Path, guidance: dict[str, float]) -> None:
     def embed(low_memory: bool) -> Tensor:
         model = open_model(folder).load(torch.float32, low_memory=low_memory)
         pipe = Pipeline.of(model)
-        return pipe.draw([1, 2], lambda rng: pipe.read(["a fox"] * len(rng.seeds)), {})
+        return pipe.draw([1, 2], lambda rng: pipe.read(["a fox"] * len(rng.seeds)), guidance)
 
     assert torch.equal(embed(False), embed(True))
 
