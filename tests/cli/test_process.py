@@ -73,3 +73,13 @@ def test_openmp_is_told_before_pytorch_is_there(
     if "OMP_WAIT_POLICY" in done.stderr:  # not every OpenMP knows how to say it
         assert "OMP_WAIT_POLICY = 'PASSIVE'" in done.stderr
     assert record(tmp_path / "fox.png")["prompt"] == "a fox"
+
+
+def test_no_garbage_is_looked_for_at_the_end() -> None:
+    """What is registered first runs last: it sees every object set aside."""
+    code = (
+        "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count() > 1000));"
+        "from unclip.cli import main; main(['--version']); main(['--version'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "True"

@@ -97,8 +97,10 @@ class Part:
         """Read the weights into `stage`, one tensor after the other, cast and laid out to run."""
         net = stage.net_at_rest
         tensors = self.check(net, where)
+        owners = dict(net.named_modules())
         for name, value in translate(tensors, self._table(net.state_dict())):
-            _put(net, name, _laid_out(_cast(value, dtype), device))
+            path, _, leaf = name.rpartition(".")
+            _put(owners[path], leaf, _laid_out(_cast(value, dtype), device))
         idle = [name for name, value in net.named_buffers() if value.is_meta]
         assert not idle, f"buffers that no file fills: {idle}"
 
@@ -139,10 +141,8 @@ def _laid_out(value: Tensor, device: torch.device) -> Tensor:
     return value.to(device).contiguous(memory_format=layout)
 
 
-def _put(net: nn.Module, name: str, value: Tensor) -> None:
-    """Give a network one parameter or buffer, in place of the one on `meta`."""
-    path, _, leaf = name.rpartition(".")
-    owner = net.get_submodule(path)
+def _put(owner: nn.Module, leaf: str, value: Tensor) -> None:
+    """Give a module one parameter or buffer of its own, in place of the one on `meta`."""
     if leaf in owner._parameters:
         owner._parameters[leaf] = nn.Parameter(value, requires_grad=False)
     else:
