@@ -9,6 +9,9 @@ package is imported. Beside one other busy process the command takes at most twi
 What is compared runs in turn, so that both meet the same machine; medians, with the least and the
 most. What others use of the machine is measured before and after, and a run that they disturb is
 marked. The first ratio is also given in seconds of processor time, which neighbours disturb less.
+
+On a machine of one's own it also says what a warm picture costs with threads that wait asleep, as
+the command has them, to one with threads that spin, as OpenMP's do by default: close to 1.
 """
 
 from __future__ import annotations
@@ -24,7 +27,10 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from unclip.cli._process import WAITING
 
 QUIET = 0.3
 """Share of the cores that others may be using before a run counts as disturbed."""
@@ -47,6 +53,7 @@ spent = [imported - begun, ready - imported, loaded - ready, drawn - loaded, aga
 print(json.dumps([*spent, worked]))
 """
 PARTS = ("import torch", "import unclip", "load", "first picture", "warm picture")
+WARM = PARTS.index("warm picture")
 COMMAND = ["-m", "unclip.cli", "generate", "a red car", "--seed", "7"]
 
 
@@ -104,6 +111,54 @@ def bar(what: str, ratio: float, most: float, unit: str = "times") -> str:
     return f"{what}: {ratio:.2f} {unit}, at most {most:g}: {verdict}"
 
 
+@dataclass
+class Times:
+    """What was measured, one entry a round."""
+
+    python: list[list[float]] = field(default_factory=list)
+    spinning: list[list[float]] = field(default_factory=list)
+    whole: list[tuple[float, float]] = field(default_factory=list)
+    beside: list[float] = field(default_factory=list)
+
+
+def measure(environment: dict[str, str], repeat: int, calm: bool) -> Times:
+    """All ways in turn, `repeat` times."""
+    asleep = {**environment, "OMP_WAIT_POLICY": "passive"}  # as the command does for itself
+    spinning = {name: value for name, value in environment.items() if name not in WAITING}
+    times = Times()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        command(environment, folder)  # files come into memory
+        for _ in range(repeat):
+            times.python.append(parts(asleep))
+            times.whole.append(command(environment, folder))
+            if calm:  # else it may take minutes
+                times.spinning.append(parts(spinning))
+            with busy():
+                times.beside.append(command(environment, folder)[0])
+    return times
+
+
+def report(times: Times) -> None:
+    """Print every time and every bar."""
+    median = statistics.median
+    columns = dict(zip(PARTS, zip(*times.python, strict=True), strict=False))
+    for label, values in columns.items():
+        print(f"  {label:<14} {spread(values)}")
+    seconds, worked = zip(*times.whole, strict=True)
+    print(f"  the command    {spread(seconds)}")
+    print(f"  beside a busy process {spread(times.beside)}")
+    least = median(one[0] + one[WARM] for one in times.python)
+    share = median(worked) / median(one[-1] for one in times.python)
+    print(bar("the command to `import torch` and a warm picture", median(seconds) / least, 1.6))
+    print(bar("  the same in processor time", share, 1.6))
+    print(bar("load", median(columns["load"]), 0.4, "s"))
+    print(bar("beside a busy process to alone", median(times.beside) / median(seconds), 2.0))
+    if times.spinning:
+        ratio = median(columns[PARTS[WARM]]) / median(one[WARM] for one in times.spinning)
+        print(f"a warm picture, threads asleep to threads that spin: {ratio:.2f} times")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeat", type=int, default=5)
@@ -112,36 +167,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     environment = dict(os.environ)
     if given.threads:
         environment["OMP_NUM_THREADS"] = str(given.threads)
-    quiet = {**environment, "OMP_WAIT_POLICY": "passive"}  # as the command does for itself
-    load = others()
-    print(f"{os.cpu_count()} cores, others use {load:.2f} of them")
-    python: list[list[float]] = []
-    whole: list[tuple[float, float]] = []
-    beside: list[float] = []
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        command(environment, folder)  # files come into memory
-        for _ in range(given.repeat):
-            python.append(parts(quiet))
-            whole.append(command(environment, folder))
-            with busy():
-                beside.append(command(environment, folder)[0])
-    load = max(load, others())
-    columns = dict(zip(PARTS, zip(*python, strict=True), strict=False))
-    for label, values in columns.items():
-        print(f"  {label:<14} {spread(values)}")
-    seconds, worked = zip(*whole, strict=True)
-    print(f"  the command    {spread(seconds)}")
-    print(f"  beside a busy process {spread(beside)}")
-    least = statistics.median(one[0] + one[4] for one in python)
-    middle = statistics.median(seconds)
-    print(bar("the command to `import torch` and a warm picture", middle / least, 1.6))
-    share = statistics.median(worked) / statistics.median(one[-1] for one in python)
-    print(bar("  the same in processor time", share, 1.6))
-    print(bar("load", statistics.median(columns["load"]), 0.4, "s"))
-    print(bar("beside a busy process to alone", statistics.median(beside) / middle, 2.0))
-    if load > QUIET * (os.cpu_count() or 1):
-        print(f"DISTURBED: others used {load:.2f} cores before or after; no proof")
+    before, most = others(), QUIET * (os.cpu_count() or 1)
+    print(f"{os.cpu_count()} cores, others use {before:.2f} of them")
+    report(measure(environment, given.repeat, before <= most))
+    after = others()
+    if max(before, after) > most:
+        print(f"DISTURBED: others used {before:.2f} cores before, {after:.2f} after: no proof")
 
 
 if __name__ == "__main__":
