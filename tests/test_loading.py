@@ -1,41 +1,17 @@
-<<<<<<< HEAD
-"""Where models are found."""
-
-from __future__ import annotations
-
-from pathlib import Path
-
-import pytest
-
-from unclip.errors import UsageError
-from unclip.loading import find_model
-
-
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("org/name", r"; on the Hugging Face hub it would be 'hub:org/name'$"),
-        ("emoji-cp", r"'emoji-cp' \(did you mean 'emoji-cpu'\?\)"),
-        ("./org/name", r"\(bundled: emoji-cpu\)$"),
-        ("nothing", r"\(bundled: emoji-cpu\)$"),
-    ],
-)
-def test_a_name_that_is_not_there_is_told_what_it_could_be(
-    name: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match=words):
-        find_model(name)
-=======
-"""Loading: what it reads, and what it imports."""
+"""Loading: where models are found, what is read of them, and what that imports."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 import unclip
+from unclip.errors import UsageError
+from unclip.loading import find_model
 
 COMPILER = """
 import sys
@@ -83,4 +59,20 @@ def test_priors_that_nobody_uses_are_not_read() -> None:
     pipe.generate("a red car", prior="linear_prior", steps=1, upsampler_steps=1)
     unread = {name for name, stage in pipe.stages.items() if stage.source}
     assert unread == {"prior", "ar_prior", "eclipse_prior"}
->>>>>>> 519e900 (Weights are read when a stage is first used, by whichever thread; building one imports no compiler; pipelines are pickled)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("org/name", r"; on the Hugging Face hub it would be 'hub:org/name'$"),
+        ("emoji-cp", r"'emoji-cp' \(did you mean 'emoji-cpu'\?\)"),
+        ("./org/name", r"\(bundled: emoji-cpu\)$"),
+        ("nothing", r"\(bundled: emoji-cpu\)$"),
+    ],
+)
+def test_a_name_that_is_not_there_is_told_what_it_could_be(
+    name: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=words):
+        find_model(name)

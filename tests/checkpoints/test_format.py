@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import unclip
 from unclip.checkpoints import native
 from unclip.checkpoints.archive import Tensors
-from unclip.checkpoints.format import FORMATS, Part, find_format, need, open_model
+from unclip.checkpoints.format import FORMATS, Options, Part, find_format, need, open_model
 from unclip.errors import CheckpointError, UsageError
 from unclip.images import to_pictures
 from unclip.nn.tokenizer import Tokenizer
