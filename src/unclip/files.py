@@ -47,16 +47,20 @@ def text_of(path: Path | str) -> str:
 
 
 @contextmanager
-def atomic_file(path: Path | str) -> Iterator[Path]:
+def atomic_file(path: Path | str, new: bool = False) -> Iterator[Path]:
     """Yield a path beside `path` to write to; on success it replaces `path`, on failure it goes.
+
+    Args:
+        new: replace nothing.
 
     Raises:
         OutputError: the folder cannot be made or written to.
+        FileExistsError: it should be `new`, and there is such a file.
     """
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=_prefix(path), dir=path.parent)
         os.close(handle)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
@@ -65,8 +69,13 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
         yield beside
         _sync(beside)
         beside.chmod(0o666 & ~_umask())
-        beside.replace(path)
+        if new:
+            _move_to_free(beside, path)
+        else:
+            beside.replace(path)
     except OSError as error:
+        if new and isinstance(error, FileExistsError):
+            raise
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         beside.unlink(missing_ok=True)
@@ -82,7 +91,7 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        beside = Path(tempfile.mkdtemp(prefix=_prefix(path), dir=path.parent))
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
     try:
@@ -109,12 +118,29 @@ def write_json(path: Path | str, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+def _prefix(path: Path) -> str:
+    """Of temporary names: with all of a long one they would be too long themselves."""
+    return f".{path.name[:40]}."
+
+
+def _move_to_free(beside: Path, path: Path) -> None:
+    """Rename, but to a name that nothing has: a hard link is made or fails in one go."""
+    try:
+        os.link(beside, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if os.path.lexists(path):
+            raise FileExistsError(path) from None
+        beside.rename(path)
+
+
 def _swap(beside: Path, path: Path) -> None:
     """Rename `beside` to `path`; a folder already there is moved out of the way, then removed."""
     if not path.exists():
         beside.rename(path)
         return
-    old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent)) / "old"
+    old = Path(tempfile.mkdtemp(prefix=f"{_prefix(path)}old.", dir=path.parent)) / "old"
     path.rename(old)
     try:
         beside.rename(path)

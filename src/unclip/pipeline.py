@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from ._version import __version__
 from .abilities.edit import edit
+from .abilities.generate import GenerateRequest
 from .abilities.image_to_image import image_to_image
 from .abilities.interpolate import interpolate
 from .abilities.outpaint import outpaint
@@ -23,11 +24,12 @@ from .abilities.text_diff import text_diff
 from .abilities.upscale import upscale
 from .abilities.vary import variations
 from .checkpoints.format import GIVE_CLIP, TRAIN_ONE, Model
+from .config import shown
 from .device import place
 from .errors import UsageError, nearest
 from .images import to_pictures
 from .nn.tokenizer import Tokenizer
-from .request import Record, check_request, given
+from .request import LIMIT, Cost, Drawing, Record, Work, given
 from .rng import Rng
 from .stages import DiffusionStage, Stage
 from .stages.clip import ClipStage
@@ -69,6 +71,10 @@ class Pipeline:
         """What a person does about a part that the model lacks: see `Plan`."""
         self.judge: Pipeline | None = None
         """A CLIP that says which pictures are best, where the model has none of its own."""
+        self.limit: int | None = LIMIT
+        """Sampling steps, of all pictures of a request together, above which it is refused."""
+        self.on_cost: Callable[[Cost], None] | None = None
+        """Told what a request takes, before its first step; raise there to refuse it."""
         for stage in self.stages.values():
             if stage.on_use is None:
                 place(stage.eval(), self.device)
@@ -111,27 +117,35 @@ class Pipeline:
             PIL pictures. `picture.info["unclip"]` is JSON that `replay` makes the same one from.
 
         Raises:
-            UsageError: an empty prompt, n < 1, an unknown setting or one out of range.
+            UsageError: an empty prompt, n < 1, an unknown setting or one out of range, or more
+                steps than `limit`; all before the first step.
             Cancelled: `on_step` raised it.
         """
-        check_request(prompt, n)
-        if best_of < 1:
-            raise UsageError(f"best_of must be at least 1, got {best_of}")
-        self.check_prior(prior)
+        request = GenerateRequest.of(
+            prompt=prompt,
+            n=n,
+            seed=seed,
+            prior=prior,
+            best_of=best_of,
+            negative_prompt=negative_prompt,
+            settings=settings,
+        )
+        prompt, n, seed, best_of = request.prompt, request.n, request.seed, request.best_of
+        self.check_prior(request.prior)
         if best_of > 1:
             _ = self._ranker
+        self.admit(request, request.work(), on_step)
 
         def begin(rng: Rng) -> Cond:
-            return self.read([prompt] * len(rng.seeds), negative_prompt)
+            return self.read([prompt] * len(rng.seeds), request.negative_prompt)
 
-        candidates = [f"{seed + i}/candidate{k}" for i in range(n) for k in range(1, best_of)]
-        drawn = self.draw([*range(seed, seed + n), *candidates], begin, settings, on_step, prior)
+        seeds = [*range(seed, seed + n)]
+        candidates = [f"{one}/candidate{k}" for one in seeds for k in range(1, best_of)]
+        more = request.settings
+        drawn = self.draw([*seeds, *candidates], begin, more, on_step, request.prior)
         if best_of > 1:
             drawn = self._best(prompt, drawn, n)
-        extra: dict[str, Any] = {"prior": prior} if prior else {}
-        extra |= {"best_of": best_of} if best_of > 1 else {}
-        extra |= {"negative_prompt": negative_prompt} if negative_prompt else {}
-        return self.signed(drawn, Record(prompt, seed, {**given(settings), **extra}))
+        return self.signed(drawn, request.record())
 
     def _best(self, prompt: str, drawn: Tensor, n: int) -> Tensor:
         """(n, 3, H, W): of each picture's candidates the one nearest to the prompt."""
@@ -151,6 +165,42 @@ class Pipeline:
         reader = self.judge or self
         advice = {**reader.advice, **dict.fromkeys(("clip", "text", "vision"), GIVE_CLIP)}
         return reader, reader.clip("re-ranking", "text", "vision", advice=advice)
+
+    def admit(self, request: Drawing, work: Work, on_step: OnStep | None = None) -> None:
+        """Refuse before the first step what cannot be drawn, or would take too long.
+
+        Raises:
+            UsageError: a setting that no stage has or can follow, a record that cannot be written,
+                or more steps than `limit`.
+        """
+        if not (on_step is None or callable(on_step)):
+            raise UsageError(f"on_step must be a function or None, got {shown(on_step)}")
+        cost = self.cost(work, getattr(request, "prior", None))
+        request.record().to_json().encode()
+        if self.on_cost is not None:
+            self.on_cost(cost)
+
+    def cost(self, work: Work, prior: str | None = None) -> Cost:
+        """What such work takes of this model.
+
+        Raises:
+            UsageError: a setting that no stage has or can follow, or more steps than `limit`.
+        """
+        side = self.side
+        sampling = self.by_stage(work.settings)
+        each = {n: one.steps(sampling.get(n), work.holds) for n, one in self.stages.items()}
+        runs = {n: work.drawings for n, one in self.painters.items()}
+        if work.enlarges:
+            runs = {n: runs[n] for n in runs if "image" in self.stages[n].consumes}
+        elif work.imagined and self.priors and prior != NO_PRIOR:
+            runs[prior or self.priors[0]] = work.imagined
+        inverting = work.inversions * sum(each[name] for name in self.painters)
+        steps = {n: each[n] * count for n, count in runs.items()}
+        cost = Cost(work.pictures, work.size or (side, side), steps, inverting)
+        cost.check(self.limit)
+        for name in steps:
+            self.stages[name].check(sampling.get(name))
+        return cost
 
     variations = variations
     image_to_image = image_to_image
@@ -430,7 +480,7 @@ class Pipeline:
                 raise UsageError(f"unknown setting '{key}'{nearest(key, known)}")
             result.setdefault(stage, {})[setting] = value
         for stage, values in result.items():
-            sampled[stage].merge(values)
+            sampled[stage].merge(values, "" if stage == main else f"{stage}_")
         return result
 
 

@@ -14,9 +14,9 @@ WIDTH = 110
 """Columns for tables where nobody knows the terminal's width."""
 
 
-def say(text: str) -> None:
-    """A line of a command's result, on stdout."""
-    typer.echo(text)
+def say(text: str, err: bool = False) -> None:
+    """A line of a command's result, on stdout; with `err` on stderr."""
+    typer.echo(text.encode(errors="backslashreplace").decode(), err=err)  # names may be no UTF-8
 
 
 def complain(text: str, kind: str = "error") -> None:

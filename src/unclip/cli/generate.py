@@ -65,11 +65,9 @@ def generate(
       unclip generate "a fox" --negative-prompt "snow"
       unclip generate "a fox" --model runs/mine/model --device cuda
     """
-    from ..request import check_request
     from ._draw import Order
     from ._output import slug
 
-    check_request(prompt, n)
     order = Order.of(
         slug(prompt),
         seed,
