@@ -201,7 +201,7 @@ class Cost:
     def __str__(self) -> str:
         width, height = self.size
         what = "1 picture" if self.pictures == 1 else f"{self.pictures:,} pictures"
-        return f"{what} of {width:,}×{height:,} in {self.total:,} sampling steps"
+        return f"{what} of {width:,}×{height:,} in up to {self.total:,} sampling steps"
 
     def check(self, limit: int | None) -> None:
         """Raise UsageError where there are more than `limit` steps."""

@@ -26,6 +26,7 @@ class Estimate:
 
     def __init__(self) -> None:
         self._cost: Cost | None = None
+        self._told = False
         self._ahead = 0
         self._last = time.monotonic()
         self._seen: dict[str, tuple[float, int]] = {}  # stage -> seconds, pictures' steps
@@ -52,8 +53,9 @@ class Estimate:
         return sum(count * seconds / steps for count, (seconds, steps) in pairs)
 
     def _say(self) -> None:
-        if self._cost is None or sum(seconds for seconds, _ in self._seen.values()) < ENOUGH:
+        if self._told or self._cost is None:
             return
-        if (total := self.seconds()) > LONG:
+        measured = sum(seconds for seconds, _ in self._seen.values())
+        if measured >= ENOUGH and (total := self.seconds()) > LONG:
             complain(f"{self._cost} take {duration(total)} or more; Ctrl-C ends it", "")
-            self._cost = None
+            self._told = True

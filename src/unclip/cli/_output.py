@@ -61,8 +61,9 @@ class Target:
         if output == STDOUT:
             return cls(Path("stdout"), is_stdout=True)
         path = Path(output).expanduser()
-        if output.endswith("/") or path.is_dir() or not path.suffix:
-            if path.exists() and not path.is_dir():
+        there = os.path.isdir(path)
+        if output.endswith("/") or there or not path.suffix:
+            if os.path.lexists(path) and not there:
                 raise OutputError(f"cannot write into {path}: it is a file, not a folder")
             return cls(path, True)
         if fps is not None and is_film(path, fps):
@@ -255,7 +256,7 @@ def format_of(path: Path, films: bool = False) -> str:
 def check_writable(path: Path) -> None:
     """Raise OutputError where the file `path` cannot be made. Leaves nothing behind."""
     try:
-        if path.is_dir():
+        if os.path.isdir(path):
             raise OutputError(f"cannot write {path}: it is a folder")
         folder = _existing(path)
         for part in path.relative_to(folder).parts:
@@ -285,7 +286,7 @@ def check_room(path: Path, needed: int) -> None:
 def _existing(path: Path) -> Path:
     """The nearest folder above `path` that there is."""
     folder = path.parent
-    while not folder.exists():
+    while not os.path.exists(folder):
         folder = folder.parent
     return folder
 

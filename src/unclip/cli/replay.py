@@ -31,8 +31,8 @@ def replay(
         typer.Option(
             "-o",
             "--output",
-            metavar="FILE|DIR/",
-            help="Where the new picture goes.",
+            metavar="FILE|DIR/|-",
+            help="Where the new picture goes; - is stdout.",
             show_default="FILE-replay.png in this folder",
         ),
     ] = None,

@@ -153,7 +153,7 @@ class Stage(nn.Module, ABC):
         """
 
     def steps(self, sampling: dict[str, Any] | None = None, holds: bool = False) -> int:
-        """How many steps `sample` takes.
+        """How many steps `sample` takes for one sample.
 
         Args:
             sampling: as `sample` takes it.
@@ -261,9 +261,9 @@ class DiffusionStage(Stage):
         return net
 
     def steps(self, sampling: dict[str, Any] | None = None, holds: bool = False) -> int:
-        """Those of the sampler, and RePaint's repetitions of each."""
+        """Those of the sampler, and RePaint's repetitions of each but the last."""
         options = self.config.sampling.merge(sampling or {})
-        return options.steps * (self._repeats(options) if holds else 1)
+        return 1 + (options.steps - 1) * (self._repeats(options) if holds else 1)
 
     def check(self, sampling: dict[str, Any] | None = None) -> None:
         """There has to be such a sampler, and such a grid of levels."""
