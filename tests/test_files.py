@@ -3,6 +3,7 @@
 import codecs
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -115,6 +116,37 @@ def test_a_folder_without_permission_is_an_output_error(atomic: Atomic, tmp_path
             pytest.fail("the body must not run")
     finally:
         tmp_path.chmod(0o700)
+
+
+@BOTH
+def test_a_name_may_be_as_long_as_names_are(atomic: Atomic, tmp_path: Path) -> None:
+    longest = os.pathconf(tmp_path, "PC_NAME_MAX")
+    for name in ("a" * longest, "狐" * (longest // 3)):
+        for _ in range(2):  # new, and in the place of an old one
+            with atomic(tmp_path / name) as beside:
+                (beside / "file" if beside.is_dir() else beside).write_text("whole")
+        assert names(tmp_path) == [name]
+        file = tmp_path / name
+        assert ((file / "file") if file.is_dir() else file).read_text() == "whole"
+        shutil.rmtree(file) if file.is_dir() else file.unlink()
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_new_file_takes_no_ones_place(
+    links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    if not links:  # as on FAT
+        monkeypatch.setattr(os, "link", none)
+    target = tmp_path / "a.txt"
+    with atomic_file(target, new=True) as beside:
+        beside.write_text("first")
+    with pytest.raises(FileExistsError), atomic_file(target, new=True) as beside:
+        beside.write_text("second")
+    assert target.read_text() == "first"
+    assert names(tmp_path) == ["a.txt"]
 
 
 def test_missing_parents_are_made(tmp_path: Path) -> None:

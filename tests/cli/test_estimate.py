@@ -39,7 +39,7 @@ def test_long_work_is_told_of_once(clock: Clock, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().err == ""
     clock.run(estimate, "decoder", total=10, batch=16, seconds=2.0, first=30)
     # 800/16 steps of .1 s and 1600/16 of 2 s, from the first decoder step that was timed
-    words = "160 pictures of 64×64 in up to 2,400 sampling steps take 3 min or more; Ctrl-C ends it"
+    words = "160 pictures of 64×64 in up to 2,400 sampling steps: 3 min or more, Ctrl-C ends it"
     assert capsys.readouterr().err == f"unclip: {words}\n"
     assert estimate.seconds() == pytest.approx(50 * 0.1 + 100 * 2.0)
 

@@ -17,9 +17,7 @@ from PIL import Image
 
 from unclip.cli import main
 from unclip.cli._output import Target, _save_all, save, slug
-from unclip.cli._sheet import make_table, table_size
 from unclip.errors import UsageError
-from unclip.grid import Grid, make_grid
 from unclip.request import Cost
 
 RunCli = Callable[..., Any]
@@ -215,20 +213,6 @@ def test_a_full_disk_is_found_before_any_work(
     usage.free = 10_000  # type: ignore[attr-defined]
     done = unclip("generate", "a fox", "-n", 1000, "-o", "foxes/", *QUICK, "--model", model)
     done.fails(1, "cannot write foxes", "9.8 KiB are free")
-
-
-@pytest.mark.parametrize("count", [1, 2, 5, 12])
-@pytest.mark.parametrize("columns", [None, 1, 3, 12])
-@pytest.mark.parametrize("labels", [None, ["a fox", "a rather long label of a picture"]])
-def test_a_sheets_size_is_known_before_it_is_made(
-    count: int, columns: int | None, labels: list[str] | None
-) -> None:
-    pictures = [Image.new("RGB", (30, 20))] * count
-    mine = labels and (labels * count)[:count]
-    assert make_grid(pictures, columns, mine).size == Grid(count, (30, 20), columns, mine).whole
-    rows, names = [f"y={one}" for one in range(count)], mine or [""] * count
-    sheet = make_table([pictures[0]] * count**2, names, rows)
-    assert sheet.size == table_size((30, 20), names, rows)
 
 
 @pytest.mark.parametrize(

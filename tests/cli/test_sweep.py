@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unclip.cli._sheet import make_table
+from unclip.cli._sheet import make_table, table_size
 
 RunCli = Callable[..., Any]
 RecordOf = Callable[[Path], dict[str, Any]]
@@ -61,6 +61,7 @@ def test_a_table_shows_every_picture_in_its_place() -> None:
     left, top = table.width - 3 * 124, table.height - 2 * 104
     assert left > 0
     assert top > 0
+    assert table.size == table_size((120, 100), ["x=1", "x=2", "x=3"], ["y=1", "y=2"])
     for index, cell in enumerate(cells):
         row, column = divmod(index, 3)
         box = (left + 124 * column, top + 104 * row)

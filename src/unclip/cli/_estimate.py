@@ -57,5 +57,5 @@ class Estimate:
             return
         measured = sum(seconds for seconds, _ in self._seen.values())
         if measured >= ENOUGH and (total := self.seconds()) > LONG:
-            complain(f"{self._cost} take {duration(total)} or more; Ctrl-C ends it", "")
+            complain(f"{self._cost}: {duration(total)} or more, Ctrl-C ends it", "")
             self._told = True
