@@ -59,7 +59,7 @@ def test_a_cost_is_refused_from_the_limit_on() -> None:
     with pytest.raises(UsageError) as caught:
         cost.times(36).check(LIMIT)
     assert str(caught.value) == (
-        "this would be 36,000 pictures of 64×64 in up to 36,000,000 sampling steps: 10.0 hours even "
-        "at a millisecond a step; the limit is 1,000,000 steps: ask for less, or lift it "
+        "this would be 36,000 pictures of 64×64 in up to 36,000,000 sampling steps: 10.0 hours "
+        "even at a millisecond a step; the limit is 1,000,000 steps: ask for less, or lift it "
         "(--no-limit, in Python pipe.limit = None)"
     )
