@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from ._progress import quiet
 from ._terminal import complain, duration
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Estimate:
         return sum(count * seconds / steps for count, (seconds, steps) in pairs)
 
     def _say(self) -> None:
-        if self._told or self._cost is None:
+        if self._told or self._cost is None or quiet.get():
             return
         measured = sum(seconds for seconds, _ in self._seen.values())
         if measured >= ENOUGH and (total := self.seconds()) > LONG:

@@ -63,7 +63,7 @@ def generate(
       unclip generate "a red car" -n 4 --seed 7 -o out.png   # one grid of four
       unclip generate "a red car" -n 4 --seed 7 -o cars/     # cars/a-red-car-7.png and three more
       unclip generate "a fox" --steps 50 --guidance-scale 4
-      unclip generate "a fox" --seed 7 -o - | base64
+      unclip generate "a fox" --seed 7 -o -                  # a PNG to stdout
       unclip generate "a fox" --set prior_steps=32 --set eta=1
       unclip generate "a fox" --prior none --best-of 4
       unclip generate "a fox" --negative-prompt "snow"
