@@ -201,6 +201,18 @@ def test_dry_run_says_what_it_costs_and_touches_nothing(unclip: RunCli, recipe: 
     assert not list(Path().iterdir())
 
 
+def test_a_precision_that_this_machine_is_slow_in_is_said(
+    unclip: RunCli, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = ["--dry-run", "--set", "stages.decoder.train.precision=bfloat16"]
+    line = "stages.decoder.train.precision is bfloat16, which cpu"
+    for has, said in ((False, True), (True, False)):
+        monkeypatch.setattr("unclip.device.cpu_has_bf16", lambda has=has: has)
+        done = unclip("train", recipe, *wanted)
+        assert (line in done.out) is said
+        assert "stages.clip" not in done.out
+
+
 def test_dry_run_of_the_paper_says_what_it_costs_and_that_its_data_are_not_here(
     unclip: RunCli,
 ) -> None:

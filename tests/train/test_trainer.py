@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 
 from unclip.checkpoints.native import load_stage, save_stage
 from unclip.errors import TrainingError
@@ -335,6 +336,28 @@ def test_half_precision_trains_float32_weights(make_trainer: Make, notes: Any) -
     exact = make_trainer("decoder", "exact")
     exact.run(notes)
     assert notes.logged[-1][1]["loss"] == pytest.approx(notes.logged[0][1]["loss"], rel=0.05)
+
+
+@pytest.mark.parametrize("fast", [False, True])
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_bfloat16_is_used_where_the_hardware_is_fast_in_it_and_nowhere_else(
+    fast: bool, optimizer: str, make_trainer: Make, notes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every operation of a whole run, by PyTorch's profiler, saving and averaging included."""
+    monkeypatch.setattr("unclip.device.cpu_has_bf16", lambda: fast)
+    trainer = make_trainer("decoder", precision="auto", optimizer=optimizer, steps=2)
+    with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as seen:
+        trainer.run(notes)
+    coarse = {
+        event.name()
+        for event in seen.profiler.kineto_results.events()  # type: ignore[union-attr]
+        if "c10::BFloat16" in event.dtypes()
+    }
+    if not fast:
+        assert coarse == set()
+        return
+    products = {"aten::mkldnn_convolution", "aten::addmm"}
+    assert products | ({"aten::bmm"} if optimizer == "muon" else set()) <= coarse
 
 
 class Seen:

@@ -104,9 +104,11 @@ def train(
     loaded = load_recipe(recipe, [*(assignments or []), *_allowed(budget)])
     names = _chosen(loaded, stage or [])
     where = pick_device(device)
+    trained = [name for name in names if not loaded.is_frozen(name)]
+    _say_what_is_slow(loaded, trained, where)
     run = Run(loaded, out or Path("runs") / loaded.name, where)
     if dry_run:
-        _dry_run(run, [name for name in names if not loaded.is_frozen(name)])
+        _dry_run(run, trained)
         return
     if minutes is not None and minutes <= 0:
         raise UsageError(f"--minutes must be above 0, got {minutes:g}")
@@ -249,6 +251,19 @@ def stop_on_signal() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
+def _say_what_is_slow(recipe: Recipe, names: Sequence[str], device: torch.device) -> None:
+    """Name the stages whose precision this device is slow in."""
+    from ..device import describe, fast_dtype
+
+    fast = fast_dtype(device)
+    for name in names:
+        if recipe.train(name).precision == "bfloat16" != str(fast).removeprefix("torch."):
+            say(
+                f"stages.{name}.train.precision is bfloat16, which {describe(device)} multiplies "
+                "slowly; float32 is faster here, and auto chooses it"
+            )
+
+
 def _check(run: Run) -> None:
     """Find faults before any work, and say what of the data will not be used."""
     for note in run.check().notes():
@@ -326,12 +341,13 @@ def _print(estimate: Estimate) -> None:
             si(cost.parameters),
             f"{cost.batch_size:,}",
             f"{cost.steps:,}",
-            si(cost.step_flops, "FLOP"),
+            si(cost.step_flops + cost.update_flops, "FLOP"),
             size(cost.memory_bytes),
             si(cost.total_flops, "FLOP"),
             duration(cost.seconds),
         )
     console().print(table)
     say(f"On {estimate.device}, in {estimate.precision}, the whole batch on the one device.")
-    say("A step and its memory are at the largest batch. The time follows from what such blocks")
-    say("reach on this device right now; previews, and data that come too late, are extra.")
+    say("A step, the optimizer's part included, and its memory are at the largest batch. The time")
+    say("follows from what such blocks reach on this device right now; previews, and data that")
+    say("come too late, are extra.")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -13,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ..device import fast_dtype, place
+from ..device import autocast, place
 from ..errors import TrainingError
 from ..rng import BatchRng
 from ..stages import Stage
@@ -163,7 +162,7 @@ class Trainer:
         for group in (group for one in self.optimizers for group in one.param_groups):
             group["lr"] = learning_rate(config, self.step)
         self.task.train()
-        with self._autocast():
+        with autocast(self.device, self.config.dtype(self.device)):
             loss, metrics = self.task(batch, self._rng(batch))
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), config.clip_grad)
@@ -183,13 +182,6 @@ class Trainer:
         size = len(batch["text_tokens"])
         rank = self.loader.rank
         return BatchRng(f"{self.seed}/{self.task.stage.kind}/{rank}/{self.step}", size, self.device)
-
-    def _autocast(self) -> AbstractContextManager[None]:
-        wanted = self.config.precision
-        half = wanted == "bfloat16" or (
-            wanted == "auto" and fast_dtype(self.device) == torch.bfloat16
-        )
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=half)
 
     def _is_due(self, seconds: float) -> bool:
         """Whether to tell of the steps since `seconds` ago; slow ones are told without waiting."""
