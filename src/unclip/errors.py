@@ -39,6 +39,10 @@ class TrainingError(UnclipError):
     """Training cannot go on: a loss is not finite, or a saved state does not fit the recipe."""
 
 
+class WorkersLostError(TrainingError):
+    """Processes that make batches were killed again and again; what was trained can be saved."""
+
+
 class Cancelled(UnclipError):
     """The caller stopped the work between two steps."""
 

@@ -7,7 +7,7 @@ import shlex
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,6 +19,7 @@ import typer
 from ..errors import Cancelled, UsageError, nearest
 from ._options import Device
 from ._progress import quiet, waiting
+from ._signals import asked_to_stop
 from ._terminal import complain, console, duration, say, si, size
 
 if TYPE_CHECKING:
@@ -85,7 +86,8 @@ def train(
 ) -> None:
     """Train the stages of a recipe, one after the other.
 
-    Ctrl-C stops after the step at hand and saves everything; --resume goes on exactly there.
+    Ctrl-C, SIGTERM and SIGHUP stop after the step at hand and save everything; --resume goes on
+    exactly there. One process at a time trains in a folder.
     The model so far is in the run's folder as `model`, usable at any time. The exit code is 3
     where --minutes are up before everything is trained. A run keeps its --budget.
 
@@ -116,9 +118,14 @@ def train(
     run.begin(resume)
     again = _command(recipe, assignments or [], stage or [], out, device)
     deadline = None if minutes is None else started + 60 * minutes
-    with stop_on_signal() as stop:
-        if not _Session(run, again, deadline, stop).train(names):
-            raise typer.Exit(NOT_YET)
+    if not run.is_locked:
+        say(f"{run.folder} is on a file system without locks: let no other process train there")
+    try:
+        with stop_on_signal() as stop:
+            if not _Session(run, again, deadline, stop).train(names):
+                raise typer.Exit(NOT_YET)
+    finally:
+        run.end()
 
 
 def _allowed(budget: str | None) -> list[str]:
@@ -233,17 +240,23 @@ class _Session:
 
 @contextmanager
 def stop_on_signal() -> Iterator[Callable[[], bool]]:
-    """Yield a function that says whether SIGINT or SIGTERM came; a second one ends at once."""
+    """Yield a function that says whether a signal asked to stop; a second Ctrl-C ends at once.
+
+    The others may come twice without anybody having asked twice: `timeout` sends its signal to
+    the process and then to its group.
+    """
     came: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if came:
+        if came and number == signal.SIGINT:
             raise KeyboardInterrupt
+        if not came:
+            # os.write, because a handler may interrupt a print and must not print itself
+            with suppress(OSError):  # the terminal may be gone
+                os.write(2, b"\nunclip: stopping after this step; Ctrl-C to stop at once\n")
         came.append(number)
-        # os.write, because a handler may interrupt a print and must not print itself
-        os.write(2, b"\nunclip: stopping after this step; once more to stop at once\n")
 
-    old = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    old = {number: signal.signal(number, handle) for number in asked_to_stop()}
     try:
         yield lambda: bool(came)
     finally:

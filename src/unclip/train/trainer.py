@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..device import autocast, place
-from ..errors import TrainingError
+from ..errors import TrainingError, WorkersLostError
 from ..rng import BatchRng
 from ..stages import Stage
 from .ema import Ema
@@ -36,6 +36,10 @@ class Watcher(Protocol):
 
     def saving(self, step: int) -> None:
         """A state is about to be written: what it must not be ahead of is written now."""
+        ...
+
+    def note(self, line: str) -> None:
+        """Something that a person may want to know, and that training goes on after."""
         ...
 
     def preview(self, step: int, stage: Stage) -> None:
@@ -100,13 +104,20 @@ class Trainer:
 
         Raises:
             TrainingError: the loss is not finite. The last good state stays.
+            WorkersLostError: no batches come any more. A state is saved.
         """
         limits = limits or Limits()
+        self.loader.tell = watcher.note
         started = saved = last = time.monotonic()
         totals: dict[str, Tensor] = {}
         since = (self.step, started)
         while self.step < self.config.steps:
-            metrics = self._step()
+            try:
+                metrics = self._step()
+            except WorkersLostError:
+                self._check_finite(totals)
+                self._save(watcher)
+                raise
             totals = {k: totals[k] + v if k in totals else v for k, v in metrics.items()}
             now = time.monotonic()
             self.seconds, last = self.seconds + now - last, now
