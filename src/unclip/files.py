@@ -230,8 +230,11 @@ class Lock:
         self._file.flush()
 
     def release(self) -> None:
-        """Let go of it; the file stays, for another may be waiting at it."""
-        self._file.close()
+        """Let go of it; the file stays, for another may be about to take it."""
+        if hasattr(self, "_file"):
+            self._file.close()
+
+    __del__ = release
 
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)

@@ -161,7 +161,7 @@ def test_workers_that_are_killed_again_and_again_end_it(make: Any) -> None:
         killed(others)
     next(loader)
     killed(others)
-    with pytest.raises(WorkersLostError, match="killed 4 times.*set workers to 0"):
+    with pytest.raises(WorkersLostError, match=r"killed 4 times.*set workers to 0"):
         next(loader)
     assert len(told) == REPLACED
 

@@ -34,7 +34,6 @@ from .state import load_values, saved_states, step_of
 from .task import Task
 from .trainer import Trainer
 
-
 LOCK = ".lock"
 """The file in a run's folder that says who trains there."""
 
