@@ -10,11 +10,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from safetensors.torch import load_file
 
+from unclip.train.trainer import Limits, Trainer
 from unclip.train.watch import RunWatcher
 
 RunCli = Callable[..., Any]
@@ -237,6 +239,24 @@ def test_one_process_at_a_time_trains_in_a_folder(
         done = unclip("train", "tiny", "--out", "run", "--resume", "--minutes", "1e-6")
     assert done.code == 3, done.err
     assert not left.exists()
+
+
+def test_minutes_are_those_of_the_whole_command(
+    unclip: RunCli, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the first stage takes is gone for the second."""
+    now, given = [100.0], []
+    train = Trainer.run
+
+    def spy(self: Trainer, watcher: Any, limits: Limits) -> bool:
+        given.append(limits.minutes)
+        now[0] += 120
+        return train(self, watcher, Limits(None, limits.stop))
+
+    monkeypatch.setattr(Trainer, "run", spy)
+    monkeypatch.setattr("unclip.cli.train.time", SimpleNamespace(monotonic=lambda: now[0]))
+    assert unclip("train", recipe, "--minutes", 7).code == 0
+    assert given == pytest.approx([7.0, 5.0])
 
 
 def test_minutes_that_are_none(unclip: RunCli, recipe: Path) -> None:

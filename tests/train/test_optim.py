@@ -199,6 +199,26 @@ def test_a_muon_step_is_the_orthogonal_gradient_with_adamws_size() -> None:
     assert 0.6 < float(values.min()) < float(values.max()) < 1.3
 
 
+def test_muon_looks_ahead_by_nesterovs_momentum() -> None:
+    """Three gradients of one row, whose direction tells how they were mixed."""
+    weight = nn.Parameter(torch.zeros(1, 3))
+    muon, momentum = Muon([weight], lr=0.1, weight_decay=0.0), torch.zeros(3)
+    for row in torch.eye(3):
+        before = weight.detach().clone()
+        weight.grad = row[None].clone()
+        muon.step()
+        momentum = 0.95 * momentum + 0.05 * row
+        ahead = 0.05 * row + 0.95 * momentum
+        moved = (before - weight.detach())[0]
+        assert torch.allclose(moved / moved.norm(), ahead / ahead.norm(), atol=0.01)
+    assert torch.allclose(muon.state[weight]["momentum"][0], momentum)
+
+
+def test_adamw_takes_its_betas_from_the_recipe() -> None:
+    for optimizer in make_optimizers(net(), TrainConfig(betas=(0.5, 0.6))):
+        assert {group["betas"] for group in optimizer.param_groups} == {(0.5, 0.6)}
+
+
 @BOTH
 def test_state_goes_through_flat_tensors_exactly(optimizer: Any) -> None:
     config = TrainConfig(betas=(0.8, 0.9), optimizer=optimizer)

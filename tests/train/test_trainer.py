@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from unclip.checkpoints.native import load_stage, save_stage
-from unclip.errors import TrainingError
+from unclip.errors import TrainingError, WorkersLostError
 from unclip.rng import Rng
+from unclip.train.loader import REPLACED
 from unclip.train.state import load_state, saved_states, step_of
 from unclip.train.trainer import Limits, Trainer
 
@@ -203,6 +204,51 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr("unclip.train.trainer.time", clock)
     return clock
+
+
+@pytest.mark.parametrize(("minutes", "steps"), [(0.5, 4), (2.0, 13), (1e-6, 1)])
+def test_minutes_are_minutes(
+    minutes: float, steps: int, make_trainer: Make, notes: Any, clock: Clock
+) -> None:
+    """Steps of 10 s: the step at hand when time is up is the last."""
+    trainer = make_trainer(steps=100, batch_size=2)
+
+    def passing(*_: object) -> None:
+        clock.now += 10
+
+    trainer.task.register_forward_hook(passing)
+    assert not trainer.run(notes, Limits(minutes=minutes))
+    assert trainer.step == steps == notes.saves[-1]
+
+
+def test_pictures_a_second_are_those_since_the_last_line(
+    make_trainer: Make, notes: Any, clock: Clock
+) -> None:
+    trainer = make_trainer(steps=6, batch_size=4, log_every=3)
+    spent = iter([1, 1, 2, 4, 4, 4])
+
+    def passing(*_: object) -> None:
+        clock.now += next(spent)
+
+    trainer.task.register_forward_hook(passing)
+    trainer.run(notes)
+    assert [values["images_per_second"] for _, values in notes.logged] == [3 * 4 / 4, 3 * 4 / 12]
+
+
+def test_a_state_is_saved_where_no_batches_come_any_more(make_trainer: Make, notes: Any) -> None:
+    trainer = make_trainer(steps=9)
+    batches = trainer.loader._attempt
+    trainer.loader._attempt = lambda: batches() if trainer.step < 4 else None  # type: ignore[method-assign]
+    with pytest.raises(WorkersLostError, match="were killed"):
+        trainer.run(notes)
+    assert notes.saves == [4]
+    assert step_of(saved_states(trainer.folder)[-1]) == 4
+    assert (
+        notes.notes == ["a process that makes batches was killed; another one goes on for it"] * 3
+    )
+    again = make_trainer(steps=9)
+    assert again.resume()
+    assert again.run(notes)
 
 
 def test_seconds_are_all_that_pass_and_go_on_when_resumed(
