@@ -152,7 +152,11 @@ def test_workers_that_die_while_one_waits_are_replaced(
     assert time.monotonic() - started < 4
 
 
-def test_workers_that_are_killed_again_and_again_end_it(make: Any) -> None:
+def test_workers_that_are_killed_again_and_again_end_it(
+    make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One batch between deaths is not enough, however many of these there were."""
+    monkeypatch.setattr("unclip.train.loader._SOUND", 2)
     others = set(mp.active_children())
     loader, told = make(workers=1), []
     loader.tell = told.append

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -170,7 +171,7 @@ def _ignore_what_groups_get(worker: int) -> None:
     Not so SIGTERM, by which the loop itself ends workers: who gets it from elsewhere is replaced.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "SIGHUP"):
+    if sys.platform != "win32":
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
