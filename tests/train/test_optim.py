@@ -238,6 +238,23 @@ def test_state_goes_through_flat_tensors_exactly(optimizer: Any) -> None:
         assert torch.equal(ours, its)
 
 
+@BOTH
+def test_a_restored_moment_lies_in_memory_as_its_parameter_does(optimizer: Any) -> None:
+    """Else kernels round otherwise, and a resumed run is another run."""
+    mine = nn.Sequential(nn.Conv2d(3, 4, 3)).to(memory_format=torch.channels_last)
+    config = TrainConfig(optimizer=optimizer)
+    optimizers, others = make_optimizers(mine, config), make_optimizers(mine, config)
+    mine(torch.ones(1, 3, 3, 3)).sum().backward()
+    for one in optimizers:
+        one.step()
+    tensors = optimizer_tensors(optimizers, mine)
+    restore_optimizers(others, mine, {key: value.contiguous() for key, value in tensors.items()})
+    again = optimizer_tensors(others, mine)
+    moments = [again[key] for key in again if key.endswith("weight") and again[key].ndim == 4]
+    assert moments
+    assert all(one.stride() == mine[0].weight.stride() for one in moments)
+
+
 def test_every_parameter_has_its_moments() -> None:
     mine = net()
     optimizers = make_optimizers(mine, TrainConfig())

@@ -23,6 +23,8 @@ from ._signals import asked_to_stop
 from ._terminal import complain, console, duration, say, si, size
 
 if TYPE_CHECKING:
+    import torch
+
     from ..train.budget import Stint
     from ..train.cost import Estimate
     from ..train.recipe import Recipe
