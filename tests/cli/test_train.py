@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -147,7 +148,7 @@ def test_sigterm_twice_is_sigterm_once(
 @contextmanager
 def training(*more: str) -> Iterator[subprocess.Popen[str]]:
     """A run of `tiny`, in a session of its own, that has done a few steps and goes on for long."""
-    settings = ["stages.clip.train.steps=1000000", "stages.clip.train.log_every=1"]
+    settings = ["stages.clip.train.steps=1000000", "stages.clip.train.checkpoint_minutes=0.005"]
     words = ["train", "tiny", "--out", "run", *more]
     for one in (*settings, "stages.clip.train.workers=2"):
         words += ["--set", one]
@@ -159,11 +160,9 @@ def training(*more: str) -> Iterator[subprocess.Popen[str]]:
         text=True,
         start_new_session=True,
     )
-    assert process.stdout is not None
     try:
-        for line in process.stdout:
-            if line.startswith("clip 3/"):
-                break
+        while not list(Path("run/clip/states").glob("step-*")) and process.poll() is None:
+            time.sleep(0.05)
         yield process
     finally:
         if process.poll() is None:
@@ -201,7 +200,7 @@ def test_a_signal_to_the_whole_group_saves(
     assert process.returncode == 130, err
     assert "Traceback" not in err
     assert "stopped and saved at step" in err.splitlines()[-1]
-    assert step_of(Path("run/clip")) >= 3
+    assert step_of(Path("run/clip")) >= 1
 
 
 @linux
