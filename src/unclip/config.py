@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from .errors import UsageError, nearest
 from .files import text_of
+from .plain import TOML_BYTES, parse_toml
 
 
 def _at_home(path: Path) -> Path:
@@ -23,6 +23,16 @@ def _at_home(path: Path) -> Path:
 
 UserPath = Annotated[Path, AfterValidator(_at_home)]
 """A path as a person writes it: `~` is their home."""
+
+Layers = Annotated[int, Field(le=512)]
+"""Of a transformer."""
+Blocks = Annotated[int, Field(le=32)]
+"""Of one level of a network, and what each of them may hold several of."""
+LEVELS = 12
+"""Most levels of a network; with the two above, no settings ask for a network without an end."""
+
+SHOWN = 200
+"""Most letters of a wrong value that an error shows."""
 
 
 class Config(BaseModel):
@@ -76,7 +86,7 @@ _REASONS = {
 def explain(cls: type[BaseModel], error: ValidationError, where: str = "") -> str:
     """One line for the first fault of a pydantic error: where, what, and what would be right."""
     first = error.errors(include_url=False)[0]
-    keys = [str(key) for key in first["loc"]]
+    keys = [str(key)[:SHOWN] for key in first["loc"]]
     if where.endswith("_") and keys:
         where, keys[0] = "", where + keys[0]
     name = ".".join(filter(None, [where, *keys]))
@@ -87,7 +97,7 @@ def explain(cls: type[BaseModel], error: ValidationError, where: str = "") -> st
     if first["type"] == "missing":
         return f"{called} is missing"
     if first["type"] == "value_error":  # a validator of ours, whose text says what it got
-        text = str(first["ctx"]["error"])
+        text = str(first["ctx"]["error"])[: 2 * SHOWN]
         return f"section '{name}': {text}" if name and called.startswith("setting") else text
     if first["type"] in _REASONS:
         bounds = {
@@ -127,10 +137,10 @@ def read_toml(path: Path | str) -> dict[str, Any]:
         UsageError: there is no such file, or it is not TOML (the message gives the line).
     """
     try:
-        return tomllib.loads(text_of(path))
+        return parse_toml(text_of(path, TOML_BYTES))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise UsageError(f"{path} is not valid TOML: {error}") from None
 
 
@@ -157,6 +167,6 @@ def override(values: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
 
 def _value(text: str) -> Any:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        return parse_toml(f"value = {text}")["value"]
+    except ValueError:
         return text

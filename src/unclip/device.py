@@ -93,6 +93,14 @@ def fast_dtype(device: torch.device) -> torch.dtype:
     return torch.float32
 
 
+def autocast(
+    device: torch.device, dtype: torch.dtype | None = None
+) -> AbstractContextManager[object]:
+    """Multiply in `dtype` inside, where None is `fast_dtype`; in float32 nothing is cast."""
+    half = (dtype or fast_dtype(device)) == torch.bfloat16
+    return torch.autocast(device.type, torch.bfloat16) if half else nullcontext()
+
+
 def cpu_has_bf16() -> bool:
     """Whether this CPU has bfloat16 dot products (AVX512-BF16 or AMX)."""
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")

@@ -19,6 +19,7 @@ from pydantic import (
 
 from .config import Config, shown
 from .errors import UsageError
+from .plain import parse_json
 
 LIMIT = 1_000_000
 """Sampling steps, of all pictures and stages together, from which on a request is refused."""
@@ -243,7 +244,7 @@ class Record:
             raise UsageError("the picture carries no record of how it was made by unclip")
         known = {one.name for one in fields(cls)} - {"unknown"}
         try:
-            values = dict(json.loads(text))
+            values = dict(parse_json(text))
             unknown = tuple(sorted(values.keys() - known))
             record = cls(**{k: values[k] for k in values.keys() & known}, unknown=unknown)
         except (TypeError, ValueError, RecursionError) as error:
