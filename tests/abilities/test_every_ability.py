@@ -12,6 +12,7 @@ from PIL import Image
 import unclip
 from unclip import Cancelled, Pipeline
 from unclip.errors import UsageError
+from unclip.request import Cost
 from unclip.train.run import Run
 from unclip.types import Step
 
@@ -78,6 +79,46 @@ def test_defaults_of_pytorch_change_nothing(
     assert pipe.probe(PICTURE, ["a", "b"])
     for name, ability in ABILITIES.items():
         assert drawn(ability(pipe, **few)) == usual[name], name
+
+
+@pytest.mark.parametrize("ability", ABILITIES)
+def test_its_cost_is_known_before_the_first_step(
+    ability: str, pipe: Pipeline, few: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Cost] = []
+    seen: dict[str, list[int]] = {}  # stage -> pictures of each step
+
+    def keep(cost: Cost) -> None:
+        assert not seen
+        told.append(cost)
+
+    def count(step: Step) -> None:
+        seen.setdefault(step.stage, []).append(len(step.x0))
+
+    monkeypatch.setattr(pipe, "on_cost", keep)
+    pictures = ABILITIES[ability](pipe, on_step=count, **few)
+    (cost,) = told
+    assert (cost.pictures, cost.size) == (len(pictures), pictures[0].size)
+    taken = sum(sum(each) for each in seen.values())
+    if ability in ("image_to_image", "outpaint"):  # begins half way; passes windows over
+        assert taken <= cost.total <= 3 * taken
+    elif cost.inverting:  # of networks that put out x0 it begins a few steps later
+        assert cost.total - cost.inverting < taken <= cost.total
+    else:
+        assert {name: sum(each) for name, each in seen.items()} == cost.steps
+    if not cost.inverting:
+        assert set(seen) == set(cost.steps)
+
+
+def test_a_cost_can_be_refused(
+    pipe: Pipeline, few: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(cost: Cost) -> None:
+        raise Cancelled(f"{cost.total} steps are too many")
+
+    monkeypatch.setattr(pipe, "on_cost", refuse)
+    with pytest.raises(Cancelled, match="18 steps are too many"):
+        pipe.generate(WORDS, n=2, on_step=pytest.fail, **few)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from unclip.checkpoints import native
+from unclip.checkpoints.format import Options
 from unclip.checkpoints.tensors import load_tensors, save_tensors
 from unclip.errors import CheckpointError, OutputError
 from unclip.nn.tokenizer import Tokenizer
@@ -252,3 +253,83 @@ def test_a_failed_save_leaves_the_old_model_and_nothing_else(
     with pytest.raises(OutputError):
         native.save_model(folder.parent / "fresh", "new", tokenizer, stages)
     assert [file.name for file in folder.parent.iterdir()] == ["tiny"]
+
+
+def overwrite(file: Path, count: int = 100) -> None:
+    """As a bad disk or copy does: other bytes, among the numbers, of the same length."""
+    content = bytearray(file.read_bytes())
+    content[-count:] = bytes(byte ^ 0x55 for byte in content[-count:])
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("low_memory", [False, True])
+def test_overwritten_weights_are_no_model(folder: Path, low_memory: bool) -> None:
+    native.load_model(folder)  # what was hashed once is hashed again where it has changed
+    overwrite(weights(folder))
+    plan = native.FORMAT.open(folder, Options())
+    message = r"prior/weights\.safetensors is not the file that model\.json names: its SHA-256"
+    with pytest.raises(CheckpointError, match=message):
+        for stage in plan.load(torch.float32, low_memory=low_memory).stages.values():
+            stage.net.state_dict()
+    with pytest.raises(CheckpointError, match=message):
+        plan.parts["prior"].translated("it")
+
+
+def test_an_overwritten_tokenizer_is_none(folder: Path) -> None:
+    text = (folder / "tokenizer.json").read_text()
+    (folder / "tokenizer.json").write_text(text.replace("[.!", "[.?"))
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json is not the file that model\.json"):
+        native.load_model(folder)
+
+
+def test_weights_that_the_model_does_not_name_are_not_read(folder: Path) -> None:
+    save_file({"spare": torch.ones(2)}, folder / "prior" / "weights-2.safetensors")
+    with pytest.raises(CheckpointError, match=r"weights-2\.safetensors is not named in .*model\.j"):
+        native.load_model(folder)
+
+
+def test_settings_changed_by_hand_are_followed_under_another_hash(folder: Path) -> None:
+    before = native.load_model(folder)
+    sampling = json.loads((folder / "prior" / "config.json").read_text())["sampling"]
+    edit(folder / "prior" / "config.json", sampling={**sampling, "steps": 7})
+    plan = native.FORMAT.open(folder, Options())
+    assert plan.notes == ("prior/config.json was changed since the model was written",)
+    after = plan.load(torch.float32)
+    assert after.stages["prior"].config.sampling.steps == 7  # type: ignore[attr-defined]
+    assert after.hash != before.hash
+
+
+@pytest.mark.parametrize("name", ["../other", "/etc", ".", "..", "a/b", "", "prior\n", "C:x"])
+def test_a_stage_is_a_folder_of_the_model(name: str, folder: Path) -> None:
+    shutil.copytree(folder / "prior", folder.parent / "other")
+    edit(folder / "model.json", stages=["clip", name])
+    with pytest.raises(CheckpointError, match=r"is no name of one folder inside the model's"):
+        native.load_model(folder)
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../tokenizer.json", "..\\x", ""])
+def test_the_tokenizer_lies_in_the_model(name: str, folder: Path) -> None:
+    shutil.copy(folder / "tokenizer.json", folder.parent)
+    edit(folder / "model.json", tokenizer={"file": name, "context": 8})
+    with pytest.raises(CheckpointError, match=r"model\.json names '.*', which leads out of its"):
+        native.load_model(folder)
+
+
+def test_links_lead_nowhere_else(folder: Path, tmp_path: Path) -> None:
+    moved = weights(folder).rename(tmp_path / "elsewhere.safetensors")
+    weights(folder).symlink_to(moved)
+    with pytest.raises(CheckpointError, match=r"weights\.safetensors', which leads out of its"):
+        native.load_model(folder)
+
+
+def test_a_manifest_hashes_no_file_elsewhere(folder: Path) -> None:
+    files = native.read_manifest(folder).files
+    edit(folder / "model.json", files={**files, "../../secret": "0" * 64})
+    with pytest.raises(CheckpointError, match=r"'\.\./\.\./secret', which leads out"):
+        native.verify(folder)
+
+
+def test_the_length_of_captions_has_a_limit(folder: Path) -> None:
+    edit(folder / "model.json", tokenizer={"file": "tokenizer.json", "context": 10**9})
+    with pytest.raises(CheckpointError, match=r"tokenizer\.context'.* less than or equal to 65536"):
+        native.load_model(folder)

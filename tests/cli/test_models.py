@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -96,3 +97,18 @@ def test_a_variant_is_chosen_and_said(unclip: RunCli, tmp_path: Path) -> None:
 def test_options_of_models_are_plain(unclip: RunCli) -> None:
     words = " ".join(unclip("generate", "--help").out.split())
     assert "CLIP weights, if the model lacks them." in words
+
+
+def test_a_models_name_and_card_command_no_terminal(
+    unclip: RunCli, model: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(model, tmp_path / "evil"))
+    values = json.loads((folder / "model.json").read_text())
+    values["name"] = "nice\x1b[2J\x1b]0;owned\x07"
+    (folder / "model.json").write_text(json.dumps(values))
+    (folder / "README.md").write_text("# A card\n\x1b[8mhidden\x1b[0m")
+    done = unclip("models", "inspect", str(folder))
+    assert done.code == 0
+    assert r"nice\x1b[2J\x1b]0;owned\x07" in done.out
+    assert "# A card\n" in done.out
+    assert not {"\x1b", "\x07"} & set(done.out + done.err)

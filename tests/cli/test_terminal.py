@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from unclip.cli._terminal import duration, si, size
+from unclip.cli._terminal import complain, duration, printable, say, si, size
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,35 @@ def test_size(count: int, words: str) -> None:
 )
 def test_duration(seconds: float, words: str) -> None:
     assert duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[31mred\x1b[0m", r"\x1b[31mred\x1b[0m"),
+        (
+            "\x1b]8;;http://evil.example\x07click\x1b]8;;\x07",
+            r"\x1b]8;;http://evil.example\x07clic",
+        ),
+        ("over\rwritten\x08", r"over\rwritten\x08"),
+        ("\x9b2J", r"\x9b2J"),
+        ("gpj\u202egnp.exe", r"gpj\u202egnp.exe"),
+        ("half \ud800", r"half \ud800"),
+        ("a fox 🦊 👩‍🚀 naïve\tin\ntwo lines [bold]", "a fox 🦊 👩‍🚀 naïve\tin\ntwo lines [bold]"),
+    ],
+)
+def test_no_text_commands_the_terminal(
+    text: str, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert printable(text).startswith(shown)
+    say(text)
+    assert capsys.readouterr().out.startswith(shown)
+    complain(text)
+    assert not set(capsys.readouterr().err) & {"\x1b", "\x07", "\x9b", "\u202e", "\r", "\x08"}
+
+
+def test_an_error_is_one_line_of_bounded_length(capsys: pytest.CaptureFixture[str]) -> None:
+    complain("a\n" * 10**6)
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert len(said) < 2100

@@ -136,7 +136,7 @@ def test_wrong_arguments(tmp_path: Path, arguments: dict[str, object], message: 
 
 def test_no_renderer_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "resvg_py", None)
-    with pytest.raises(DataError, match=r"unclip\[data\]"):
+    with pytest.raises(DataError, match=r"pip install resvg-py"):
         build(tmp_path / "out", ASSETS)
 
 

@@ -16,6 +16,13 @@ from torch import Tensor
 
 from ..errors import CheckpointError
 
+AXES = 64
+"""Most axes of a tensor, as in torch itself."""
+LARGEST = 2**59
+"""No length, and no number of elements, reaches this: sixteen bytes each still fit 63 bits."""
+REPEATED = 2**26
+"""Most elements of a tensor that has fewer in its file, as `expand` makes them."""
+
 
 @dataclass(eq=False)
 class Storage:
@@ -38,12 +45,16 @@ class Blob:
 
     def __post_init__(self) -> None:
         numbers = (*self.shape, *self.stride, self.offset)
-        if len(self.shape) != len(self.stride) or not all(_natural(n) for n in numbers):
+        if len(self.shape) != len(self.stride) or not possible(numbers, self.shape):
             raise CheckpointError(f"{self.file} is damaged: a tensor's layout is impossible")
         end = (self.offset + self._span) * self.dtype.itemsize
         if self.numel and end > self.storage.bytes:
             raise CheckpointError(
                 f"{self.file} is damaged: a tensor of shape {self.shape} reaches beyond its data"
+            )
+        if self.numel > max(self._span, REPEATED):
+            raise CheckpointError(
+                f"{self.file}: a tensor of shape {self.shape} repeats {self._span} numbers"
             )
 
     @property
@@ -88,7 +99,9 @@ class Blob:
 
 
 def packed(storage: Storage, dtype: torch.dtype, shape: tuple[int, ...]) -> Blob:
-    """A tensor that fills its storage in row-major order."""
+    """A tensor that fills its storage in row-major order. Raises ValueError for no shape."""
+    if not possible(shape, shape):
+        raise ValueError(f"a shape of {len(shape)} axes whose layout is impossible")
     strides = [1]
     for length in reversed(shape[1:]):
         strides.append(strides[-1] * max(length, 1))
@@ -109,5 +122,13 @@ def _read(file: Path, start: int, into: Tensor) -> None:
         raise CheckpointError(f"cannot read {file}: {error.strerror or error}") from None
 
 
+def possible(numbers: tuple[Any, ...], shape: tuple[Any, ...]) -> bool:
+    """Whether these are whole numbers, and a tensor may be of that shape, its zeros aside."""
+    if len(shape) > AXES or not all(map(_natural, numbers)):
+        return False
+    elements: int = math.prod(max(length, 1) for length in shape)
+    return elements < LARGEST
+
+
 def _natural(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 2**62
+    return type(value) is int and 0 <= value < LARGEST

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 import struct
 import zipfile
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 
 from ..errors import CheckpointError
+from ..plain import parse_json
 from ._blob import Blob, Storage, packed
 from ._globals import DAMAGE, SCRIPT, Inert
 from ._pickles import Bounded, read_pickle
@@ -23,8 +23,12 @@ LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
 HEADER_BYTES = 100 * 2**20
 """Longest header of a safetensors file; that library's own limit."""
-PICKLE_BYTES = 2**30
-"""Longest pickle in a zip: tensors are no part of it."""
+PICKLE_BYTES = 2**28
+"""Most bytes of a zip that are unpacked: its pickle and source code, tensors are no part of it."""
+SCRIPT_ITEMS = 10**6
+"""Most attributes of a script's modules, where one in several places counts in each."""
+SCRIPT_NAME = 4096
+"""Longest name of a module in a script."""
 
 SAFE_DTYPES: dict[str, torch.dtype] = {
     "F64": torch.float64,
@@ -94,7 +98,7 @@ def read_safetensors(file: Path) -> tuple[dict[str, Blob], dict[str, str]]:
             (length,) = struct.unpack("<Q", opened.read(8))
             if length > min(size - 8, HEADER_BYTES):
                 raise CheckpointError(f"{file} is truncated or not safetensors")
-            header = json.loads(opened.read(length), object_pairs_hook=_unique)
+            header = parse_json(opened.read(length), _unique)
         metadata = header.pop("__metadata__", {})
         blobs = {key: _entry(file, 8 + length, entry) for key, entry in header.items()}
         _check_cover(file, 8 + length, size, blobs)
@@ -108,8 +112,8 @@ def read_safetensors(file: Path) -> tuple[dict[str, Blob], dict[str, str]]:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
-        names = [key for key, _ in pairs]
-        twice = next(key for key in names if names.count(key) > 1)
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
         raise ValueError(f"'{twice}' twice")
     return values
 
@@ -168,6 +172,7 @@ class _Zip:
         self.opened = opened
         self.storages: dict[str, Storage] = {}
         self.size = file.stat().st_size
+        self.room = PICKLE_BYTES
         names = archive.namelist()
         pickles = [name for name in names if re.fullmatch(r"[^/]+/data\.pkl", name)]
         if len(pickles) != 1:
@@ -189,8 +194,9 @@ class _Zip:
 
     def _bytes(self, name: str) -> bytes:
         info = self.archive.getinfo(f"{self.root}/{name}")
-        if info.file_size > PICKLE_BYTES:
-            raise CheckpointError(f"{self.file}: {name} is {info.file_size} bytes long")
+        self.room -= info.file_size
+        if self.room < 0:
+            raise CheckpointError(f"{self.file}: {name} is too long: {info.file_size} bytes")
         return self.archive.read(info)
 
     def text(self, name: str) -> str | None:
@@ -224,6 +230,13 @@ class _ScriptClasses:
     def __init__(self, archive: _Zip) -> None:
         self.archive = archive
         self.files: dict[str, dict[str, set[str]]] = {}
+        self.items = 0
+
+    def count(self, items: int) -> None:
+        """So many attributes more are looked at. Raises ValueError where they are too many."""
+        self.items += 1 + items
+        if self.items > SCRIPT_ITEMS:
+            raise ValueError(f"its modules have more than {SCRIPT_ITEMS} attributes")
 
     def tensors_of(self, name: str) -> set[str] | None:
         """Names of its parameters and buffers, None where its source is not there."""
@@ -247,6 +260,9 @@ def script_tensors(
     """Names and tensors of a TorchScript module, as its `state_dict()` would have them."""
     if not isinstance(module, Inert) or not isinstance(module.state, dict) or depth > 100:
         raise ValueError("its modules are none")
+    if len(prefix) > SCRIPT_NAME:
+        raise ValueError(f"a module's name is longer than {SCRIPT_NAME} letters")
+    classes.count(len(module.state))
     known = classes.tensors_of(module.name)
     for name, value in module.state.items():
         if isinstance(value, Blob) and (known is None or name in known):

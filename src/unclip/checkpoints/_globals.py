@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +30,9 @@ INERT_NAMES = {
     "numpy.dtype",
     "numpy.ndarray",
 }
+
+KEY_ITEMS = 64
+"""Longest tuple that is a key."""
 
 SCRIPT = "__torch__"
 """Where TorchScript keeps the classes of an archive."""
@@ -142,22 +145,64 @@ def _parameter(data: Any, *_: Any) -> Blob:
     return data
 
 
-def _from_type(wanted: Any, _kind: Any, args: Any, *_: Any) -> Any:
+def _from_type(wanted: Any, _kind: Any, args: Any, *_: Any) -> Blob:
     """A tensor that carried attributes of its own."""
-    return MAKERS[str(wanted)](*args)
+    make = REBUILDERS.get(_named(wanted))
+    if make is None:
+        raise TypeError("a tensor in it is made by none of torch's ways")
+    return make(*args)
 
 
 def _mapping(*args: Any) -> dict[Any, Any]:
     """OrderedDict, defaultdict and Counter, whose first argument may be what makes values."""
     known = [arg for arg in args if isinstance(arg, (dict, list, tuple))]
-    return dict(known[-1]) if known else {}
+    if not known:
+        return {}
+    last = known[-1]
+    return dict(last) if isinstance(last, dict) else {key_of(key): value for key, value in last}
+
+
+def _named(wanted: Any) -> str:
+    if not isinstance(wanted, Global):
+        raise TypeError("it calls what is no name")
+    return str(wanted)
+
+
+def _device(*parts: Any) -> str:
+    if not all(isinstance(part, (str, int)) for part in parts):
+        raise TypeError("a device in it is none")
+    return ":".join(map(str, parts))
+
+
+def key_of(value: Any) -> Any:
+    """A value that may be a key or an item of a set: hashing it takes no time worth naming.
+
+    Python hashes tuples within tuples by recursion of its own, without a bound. Far numbers can
+    be made to share one hash.
+
+    Raises:
+        TypeError: it is another value.
+    """
+    if isinstance(value, tuple):
+        if len(value) > KEY_ITEMS or any(isinstance(one, (tuple, frozenset)) for one in value):
+            raise TypeError("a key in it is a tuple of tuples, or a long one")
+        for one in value:
+            key_of(one)
+    elif isinstance(value, int) and abs(value) >= 2**61 - 1:
+        raise TypeError("a key in it is a number beyond all use")
+    return value
+
+
+def set_of(values: Iterable[Any] = ()) -> set[Any]:
+    """A set of checked items."""
+    return {key_of(value) for value in values}
 
 
 def _scalar(dtype: Any, raw: Any = None) -> Any:
     """A numpy number: its type is the code like `f8` that the dtype was made from."""
     code = dtype.args[0]
     kinds = {"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"}
-    if code not in kinds or not isinstance(raw, bytes):
+    if not isinstance(code, str) or code not in kinds or not isinstance(raw, bytes):
         return Inert("numpy.scalar", (code, raw))
     import numpy as np
 
@@ -165,8 +210,8 @@ def _scalar(dtype: Any, raw: Any = None) -> Any:
 
 
 def _encode(text: str, codec: str = "latin1") -> bytes:
-    if codec not in ("latin1", "latin-1"):
-        raise ValueError(f"unknown codec '{codec}'")
+    if not isinstance(text, str) or codec not in ("latin1", "latin-1"):
+        raise ValueError("it holds bytes in another code than latin1")
     return text.encode("latin1")
 
 
@@ -174,16 +219,21 @@ def _sequence(values: Any = ()) -> list[Any]:
     return list(values)
 
 
-MAKERS: dict[str, Callable[..., Any]] = {
-    "argparse.Namespace": Namespace,
+REBUILDERS: dict[str, Callable[..., Blob]] = {
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_tensor_v3": _tensor_v3,
     "torch._utils._rebuild_parameter": _parameter,
     "torch._utils._rebuild_parameter_with_state": _parameter,
+}
+"""Torch's ways to make a tensor."""
+
+MAKERS: dict[str, Callable[..., Any]] = {
+    **REBUILDERS,
+    "argparse.Namespace": Namespace,
     "torch._tensor._rebuild_from_type_v2": _from_type,
     "torch.Size": lambda values=(): tuple(values),
-    "torch.device": lambda *parts: ":".join(map(str, parts)),
+    "torch.device": _device,
     "torch.nn.parameter.Parameter": _parameter,
     "torch.Tensor": lambda *args: Inert("torch.Tensor", args),
     "torch.jit._pickle.build_intlist": _sequence,
@@ -194,8 +244,8 @@ MAKERS: dict[str, Callable[..., Any]] = {
     "collections.OrderedDict": _mapping,
     "collections.defaultdict": _mapping,
     "collections.Counter": _mapping,
-    "builtins.set": lambda values=(): set(values),
-    "builtins.frozenset": lambda values=(): frozenset(values),
+    "builtins.set": set_of,
+    "builtins.frozenset": lambda values=(): frozenset(set_of(values)),
     "builtins.bytearray": lambda *args: Inert("builtins.bytearray", args),
     "builtins.complex": lambda real, imaginary=0.0: complex(real, imaginary),
     "numpy.core.multiarray.scalar": _scalar,
@@ -203,6 +253,6 @@ MAKERS: dict[str, Callable[..., Any]] = {
     "numpy.core.multiarray._reconstruct": lambda *args: Inert("numpy.ndarray", args),
     "numpy._core.multiarray._reconstruct": lambda *args: Inert("numpy.ndarray", args),
     "_codecs.encode": _encode,
-    "copyreg._reconstructor": lambda wanted, *_: Inert(str(wanted)),
+    "copyreg._reconstructor": lambda wanted, *_: Inert(_named(wanted)),
 }
 """The names that mean something: what is made of them is plain data, whatever their arguments."""

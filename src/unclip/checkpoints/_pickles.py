@@ -11,13 +11,38 @@ from __future__ import annotations
 import io
 import pickletools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..errors import CheckpointError
 from ._blob import Blob, Storage
-from ._globals import DAMAGE, DTYPES, MAKERS, Global, Inert, Namespace, Typed, is_inert, is_storage
+from ._globals import (
+    DAMAGE,
+    DTYPES,
+    MAKERS,
+    Global,
+    Inert,
+    Namespace,
+    Typed,
+    is_inert,
+    is_storage,
+    key_of,
+    set_of,
+)
+
+OPCODES = 2_000_000
+"""Most steps of a pickle. A tensor takes some thirty, so that 60,000 of them fit."""
+COPIES = 2**22
+"""Most items and letters that calls may copy, beside sixteen for each byte of the pickle."""
+NAME = 512
+"""Longest name of a class."""
+BITS = 1024
+"""Longest whole number."""
+DEPTH = 100
+"""Most containers within each other."""
+ITEMS = 2**24
+"""Most items in all, where one that stands in several places counts in each."""
 
 Locate = Callable[[str, int], Storage]
 """From a storage's key and its bytes to where it lies."""
@@ -37,10 +62,11 @@ def read_pickle(
         script: whether classes of TorchScript may stand in it.
 
     Raises:
-        CheckpointError: it is damaged, or wants a name that is not known to be harmless.
+        CheckpointError: it is damaged, or wants a name that is not known to be harmless, or asks
+            for endless work.
     """
     try:
-        return _Machine(file, locate, script).run(stream)
+        return _bounded(_Machine(file, locate, script).run(stream))
     except DAMAGE as error:
         reason = str(error) or type(error).__name__
         raise CheckpointError(f"{file} is damaged: its pickle cannot be read: {reason}") from None
@@ -78,6 +104,8 @@ class _Machine:
         self.stack: list[Any] = []
         self.marks: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
+        self.bytes = 0
+        self.copies = 0
 
     def run(self, stream: BinaryIO) -> Any:
         """What the pickle leaves on the stack. Raises CheckpointError, EOFError or ValueError."""
@@ -87,9 +115,14 @@ class _Machine:
             return self._run(stream)
 
     def _run(self, stream: BinaryIO) -> Any:
-        for opcode, arg, _ in pickletools.genops(stream):
+        for step, (opcode, arg, place) in enumerate(pickletools.genops(stream)):
+            self.bytes = place or 0
+            if step >= OPCODES:
+                raise ValueError(f"it takes more than {OPCODES} steps")
             name = opcode.name
             if name in _LITERALS:
+                if isinstance(arg, int) and arg.bit_length() > BITS:
+                    raise ValueError(f"a number in it has more than {BITS} bits")
                 self.stack.append(arg)
             elif name in _FRESH:
                 self.stack.append(_FRESH[name]())
@@ -157,7 +190,7 @@ class _Machine:
         self.stack.append(items)
 
     def _frozenset(self, _: Any) -> None:
-        items = frozenset(self._since_mark())
+        items = frozenset(set_of(self._since_mark()))
         self.stack.append(items)
 
     def _dict(self, _: Any) -> None:
@@ -180,7 +213,7 @@ class _Machine:
 
     def _setitem(self, _: Any) -> None:
         value, key = self.stack.pop(), self.stack.pop()
-        self._update({key: value})
+        self._update({key_of(key): value})
 
     def _setitems(self, _: Any) -> None:
         self._update(_pairs(self._since_mark()))
@@ -198,7 +231,7 @@ class _Machine:
         target = self.stack[-1]
         if not isinstance(target, set):
             raise TypeError("it adds to what is no set")
-        target.update(items)
+        target.update(set_of(items))
 
     # Names, and what would make objects of them.
 
@@ -213,6 +246,8 @@ class _Machine:
         self._name(module, name)
 
     def _name(self, module: str, name: str) -> None:
+        if len(module) + len(name) > NAME:
+            raise ValueError(f"a name in it is longer than {NAME} letters")
         wanted = Global("builtins" if module == "__builtin__" else module, name)
         if not (str(wanted) in MAKERS or is_storage(wanted) or is_inert(wanted, self.script)):
             raise CheckpointError(
@@ -236,8 +271,15 @@ class _Machine:
             raise TypeError("it calls what is no name")
         maker = MAKERS.get(str(wanted))
         if maker is not None:
+            self._count(args)
             return maker(*args)
         return Inert(str(wanted), args)
+
+    def _count(self, args: tuple[Any, ...]) -> None:
+        """What is copied at each call, of arguments that may be the same each time."""
+        self.copies += len(args) + sum(len(arg) for arg in args if isinstance(arg, _SIZED))
+        if self.copies > COPIES + 16 * self.bytes:
+            raise ValueError("it copies the same items over and over")
 
     def _build(self, _: Any) -> None:
         state = self.stack.pop()
@@ -245,13 +287,15 @@ class _Machine:
         if isinstance(target, Inert):
             target.state = state
         elif isinstance(target, Namespace):
+            self._count((state,))
             target.update(state)
         elif not isinstance(target, (dict, Blob)):  # a state dict's `_metadata`, say
             raise TypeError("it changes what is no object")
 
     def _binpersid(self, _: Any) -> None:
         kind, wanted, key, _place, count, *view = self.stack.pop()
-        if kind != "storage" or any(part is not None for part in view) or self.locate is None:
+        plain = isinstance(key, (str, int)) and all(part is None for part in view)
+        if kind != "storage" or not plain or self.locate is None:
             raise ValueError("it refers to something outside itself")
         if not isinstance(wanted, Global) or not is_storage(wanted) or type(count) is not int:
             raise TypeError("it names a storage that is none")
@@ -280,5 +324,62 @@ _FRESH: dict[str, Callable[[], Any]] = {
 }
 
 
+_SIZED = (list, tuple, dict, set, frozenset, str, bytes)
+
+
 def _pairs(items: list[Any]) -> dict[Any, Any]:
-    return dict(zip(items[::2], items[1::2], strict=True))
+    return dict(zip(map(key_of, items[::2]), items[1::2], strict=True))
+
+
+def _inner(value: Any) -> list[Any]:
+    """What a container holds; an `Inert` is no container, as nobody walks through it."""
+    if isinstance(value, dict):
+        return [*value, *value.values()]
+    return list(value) if isinstance(value, (list, tuple, set, frozenset)) else []
+
+
+def _bounded(data: Any) -> Any:
+    """`data`, if whoever walks through it comes to an end soon.
+
+    Raises:
+        ValueError: it is nested too deep, holds itself, or holds the same things so often that
+            it has too many items.
+    """
+    done: dict[int, int] = {}  # id of a container -> items in it and in what it holds
+    frames = [_Frame(data)]
+    opened = {id(data)}
+    while frames:
+        top = frames[-1]
+        deeper = next(top.containers(done), None)
+        if deeper is None:
+            frames.pop()
+            opened.discard(id(top.value))
+            done[id(top.value)] = top.count
+            if frames:
+                frames[-1].count += top.count
+        elif id(deeper) in opened:
+            raise ValueError("a container in it holds itself")
+        else:
+            frames.append(_Frame(deeper))
+            opened.add(id(deeper))
+        if len(frames) > DEPTH:
+            raise ValueError(f"it is nested more than {DEPTH} deep")
+        if top.count > ITEMS:
+            raise ValueError(f"it has more than {ITEMS} items")
+    return data
+
+
+class _Frame:
+    """A container on the way down, and how many items were counted in it."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+        self.rest = iter(_inner(value))
+        self.count = 0
+
+    def containers(self, done: Mapping[int, int]) -> Iterator[Any]:
+        """Those that are not `done`; all else is counted on the way."""
+        for one in self.rest:
+            self.count += 1 + done.get(id(one), 0)
+            if id(one) not in done and isinstance(one, (dict, list, tuple, set, frozenset)):
+                yield one

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError
+from ..plain import read_json
 from ._containers import kind_of
 from ._families import COMPONENTS, MODEL_TYPES, NAMES, PIPELINES
 from ._state_dicts import open_weights
@@ -207,7 +207,7 @@ def _of_data(folder: Path) -> str:
 def _json(file: Path) -> Mapping[str, Any]:
     """A file of settings; nothing where it is damaged, which whoever reads it says."""
     try:
-        values = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError):
+        values = read_json(file)
+    except (OSError, ValueError):
         return {}
     return values if isinstance(values, dict) else {}

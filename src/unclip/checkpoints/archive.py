@@ -6,16 +6,17 @@ TorchScript archives, and indexes that name the shards of a set. Nothing in any 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
+from ..files import inside
+from ..plain import read_json
 from ._blob import Blob
 from ._containers import kind_of, read_safetensors, read_torch
 from ._globals import version_text
@@ -176,7 +177,7 @@ def _open_index(index: Path) -> dict[str, Blob]:
     places = _read_index(index)
     opened: dict[str, Blob] = {}
     for name in dict.fromkeys(places.values()):
-        shard = inside(index.parent, name, index)
+        shard = member(index.parent, name, index)
         if not shard.is_file():
             raise CheckpointError(f"{index} names {name}, which is missing")
         if kind_of(shard) == "json":
@@ -195,9 +196,9 @@ def _open_index(index: Path) -> dict[str, Blob]:
 def _read_index(index: Path) -> dict[str, str]:
     """The `weight_map`: names -> file names, complete sets of numbered shards only."""
     try:
-        values = json.loads(index.read_text(encoding="utf-8"))
+        values = read_json(index)
         places = {str(key): str(name) for key, name in values["weight_map"].items()}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{index} is no index of weights: {error!r}") from None
     names = set(places.values())
     for name in names:
@@ -207,24 +208,9 @@ def _read_index(index: Path) -> dict[str, str]:
     return places
 
 
-def inside(folder: Path, name: str, source: Path) -> Path:
-    """The file `name` of `folder`, which `source` asks for and which may not lead out of it.
-
-    A link may lead to the `blobs` of the hub cache that the folder lies in: of its repository,
-    or those that all share.
-
-    Raises:
-        CheckpointError: it would.
-    """
-    path = PurePosixPath(name)
-    plain = not path.is_absolute() and ".." not in path.parts and not re.search(r"[\\:\0]", name)
-    file = folder / path
-    if plain and name:
-        real, home = file.resolve(), folder.resolve()
-        homes = [home]
-        for up in (home, *home.parents):  # CACHE/REPOSITORY/snapshots/COMMIT/...
-            if up.parent.name == "snapshots":
-                homes += [up.parents[1] / "blobs", up.parents[2] / "blobs"]
-        if any(real.is_relative_to(allowed) for allowed in homes):
-            return file
-    raise CheckpointError(f"{source} names '{name}', which leads out of its folder")
+def member(folder: Path, name: str, source: Path) -> Path:
+    """The file `name` of `folder` that `source` asks for. Raises CheckpointError: see `inside`."""
+    try:
+        return inside(folder, name)
+    except ValueError as error:
+        raise CheckpointError(f"{source} names {error}") from None

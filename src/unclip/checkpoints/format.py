@@ -20,16 +20,20 @@ import torch
 from pydantic import BaseModel, ValidationError
 from torch import Tensor, nn
 
+from .. import plain
 from ..config import explain
 from ..device import give_back
-from ..errors import CheckpointError, UsageError
+from ..errors import CheckpointError, UnclipError, UsageError
+from ..nn.text import TextConfig
 from ..nn.tokenizer import Tokenizer
 from ..registry import Registry
 from ..stages import STAGES, Stage, StageConfig, bare
+from ._globals import DAMAGE
 from ._unread import check_file, why_unread
 from ._variants import check_variant, variant_notes
 from .archive import Tensors
 from .keymap import KeyMap, Translated, check, same, translate
+from .tensors import check_sum
 
 
 @dataclass(frozen=True)
@@ -74,16 +78,31 @@ class Part:
         tensors: its file or files, opened when they are first needed.
         table: where each of our tensors stands; None where the names are our own.
         ignored: regular expressions of names that are knowingly left alone.
+        sums: its files' SHA-256, where they are known: checked before values are read.
     """
 
     config: StageConfig
     tensors: Callable[[], Tensors]
     table: KeyMap | None = None
     ignored: tuple[str, ...] = ()
+    sums: Mapping[Path, str] = field(default_factory=dict)
 
     def build(self) -> Stage:
-        """The stage without weights, on `meta`, in evaluation mode."""
-        return bare(self.config).eval().requires_grad_(False)
+        """The stage without weights, on `meta`, in evaluation mode.
+
+        Raises:
+            CheckpointError: no network can have such settings.
+        """
+        try:
+            stage = bare(self.config)
+        except UnclipError:
+            raise
+        except (*DAMAGE, RuntimeError) as error:  # sizes beyond 63 bits, groups that do not divide
+            text = " ".join(str(error).split())[:200]
+            raise CheckpointError(
+                f"no {self.config.kind} can have such settings: {text or type(error).__name__}"
+            ) from None
+        return stage.eval().requires_grad_(False)
 
     def check(self, net: nn.Module, where: str) -> Tensors:
         """Hold the file against the network, and give it. Raises CheckpointError."""
@@ -96,7 +115,7 @@ class Part:
     def fill(self, stage: Stage, where: str, dtype: torch.dtype, device: torch.device) -> None:
         """Read the weights into `stage`, one tensor after the other, cast and laid out to run."""
         net = stage.net_at_rest
-        tensors = self.check(net, where)
+        tensors = self._sound(net, where)
         owners = dict(net.named_modules())
         for name, value in translate(tensors, self._table(net.state_dict())):
             path, _, leaf = name.rpartition(".")
@@ -113,9 +132,16 @@ class Part:
     def translated(self, where: str) -> Translated:
         """Its tensors under our names, checked; read one by one. Raises CheckpointError."""
         net = self.build().net_at_rest
-        tensors = self.check(net, where)
+        tensors = self._sound(net, where)
         shapes = {name: tuple(value.shape) for name, value in net.state_dict().items()}
         return Translated(tensors, self._table(shapes), shapes)
+
+    def _sound(self, net: nn.Module, where: str) -> Tensors:
+        """The file, whose names, shapes and bytes are as they should be."""
+        tensors = self.check(net, where)
+        for file, digest in self.sums.items():
+            check_sum(file, digest)
+        return tensors
 
     def _table(self, names: Mapping[str, Any]) -> KeyMap:
         return self.table if self.table is not None else _identity(names)
@@ -218,6 +244,7 @@ class Plan:
             CheckpointError: a file is damaged, or does not fit the network.
         """
         tokenizer = self.read_tokenizer()  # first: where it is missing, nothing else is read
+        check_text(tokenizer, {name: part.config for name, part in self.parts.items()})
         stages: dict[str, Stage] = {}
         where, shelf = torch.device(device), Shelf() if low_memory else None
         for name, part in self.parts.items():
@@ -240,6 +267,19 @@ class Plan:
     def place_of(self, name: str) -> str:
         """A stage, for an error's text."""
         return f"{self.where}/{name}" if self.where.is_dir() else f"{self.where} ({name})"
+
+
+def check_text(tokenizer: Tokenizer, configs: Mapping[str, StageConfig]) -> None:
+    """Raise CheckpointError where a tokenizer gives ids, or more of them, than a stage reads."""
+    for name, config in configs.items():
+        text = getattr(getattr(config, "network", None), "text", None)
+        if not isinstance(text, TextConfig):
+            continue
+        if tokenizer.ids > text.vocab_size or tokenizer.context > text.context:
+            raise CheckpointError(
+                f"the tokenizer has ids to {tokenizer.ids - 1} and {tokenizer.context} of them a "
+                f"text; stage '{name}' knows {text.vocab_size} and reads {text.context}"
+            )
 
 
 class Reader:
@@ -400,12 +440,12 @@ class Settings(dict[str, Any]):
 def read_json(file: Path) -> dict[str, Any]:
     """A JSON object. Raises CheckpointError, also where a setting is asked for that it lacks."""
     try:
-        values = json.loads(file.read_text(encoding="utf-8-sig"))
+        values = plain.read_json(file)
     except FileNotFoundError:
         raise CheckpointError(f"{file.parent} is missing its {file.name}") from None
     except OSError as error:
         raise CheckpointError(f"cannot read {file}: {error.strerror or error}") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise CheckpointError(f"{file} is not valid JSON: {error}") from None
     if not isinstance(values, dict):
         raise CheckpointError(f"{file} is not a JSON object")

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ..config import Config
 from ..errors import CheckpointError
@@ -25,10 +26,10 @@ from ..files import atomic_folder, write_json
 from ..nn.tokenizer import Tokenizer
 from ..stages import STAGES, Stage
 from ..stages.clip import ClipStageConfig
-from .archive import open_tensors
+from .archive import member, open_tensors
 from .clip import completed, hf_tokenizer
 from .format import TRAIN_ONE, Format, Model, Options, Part, Plan, read_json
-from .tensors import cast, save_tensors, sha256
+from .tensors import cast, check_sum, save_tensors, sha256
 
 VERSION = 1
 
@@ -42,11 +43,15 @@ CONVERT_AGAIN: Mapping[str, str] = {
 """How a model that was converted comes to a part that it lacks."""
 
 
+LONGEST = 2**16
+"""Most tokens of a caption."""
+
+
 class TokenizerEntry(Config):
     """The tokenizer's file and the length captions are padded to."""
 
     file: str = "tokenizer.json"
-    context: int = Field(gt=0)
+    context: int = Field(gt=0, le=LONGEST)
 
 
 class Manifest(Config):
@@ -59,6 +64,14 @@ class Manifest(Config):
     files: dict[str, str] = Field(description="path in the folder -> SHA-256")
     prior: str | None = Field(None, description="the stage that makes z_i unless another is named")
     licence: str = Field("", description="of the weights, where it is known")
+
+    @field_validator("stages")
+    @classmethod
+    def _stages_are_folders(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if not re.fullmatch(r"(?!\.)[\w.-]+", name) or names.count(name) > 1:
+                raise ValueError(f"stage {name!r} is no name of one folder inside the model's")
+        return names
 
     @model_validator(mode="after")
     def _prior_is_there(self) -> Self:
@@ -111,13 +124,32 @@ def read_config(folder: Path | str, stage: str) -> Any:
         raise CheckpointError(str(error)) from None
 
 
-def part(folder: Path | str, name: str) -> Part:
-    """One stage of a folder. Raises CheckpointError."""
-    config, place = read_config(folder, name), Path(folder) / name
+def part(folder: Path | str, name: str, manifest: Manifest | None = None) -> Part:
+    """One stage of a folder; with its `manifest`, files of no other content are read.
+
+    Raises:
+        CheckpointError: something is missing or damaged, or weights are there that it names not.
+    """
+    home = Path(folder)
+    place = member(home, name, home / "model.json")
+    config = read_config(folder, name)
     files = sorted(place.glob("weights*.safetensors"))
     if not files:
         raise CheckpointError(f"weights file {place / 'weights.safetensors'} is missing")
-    return Part(config, lambda: open_tensors(files))
+    sums: dict[Path, str] = {}
+    if manifest is not None:
+        names = [file.relative_to(home).as_posix() for file in files]
+        own = [member(home, one, home / "model.json") for one in names]
+        sums = {file: _sum_of(file, home, manifest) for file in own}
+    return Part(config, lambda: open_tensors(files), sums=sums)
+
+
+def _sum_of(file: Path, folder: Path, manifest: Manifest) -> str:
+    """The SHA-256 that model.json has for a file. Raises CheckpointError where it has none."""
+    digest = manifest.files.get(file.relative_to(folder).as_posix())
+    if digest is None:
+        raise CheckpointError(f"{file} is not named in {folder / 'model.json'}, so it is not read")
+    return digest
 
 
 def load_stage(folder: Path | str, name: str, dtype: torch.dtype = torch.float32) -> Stage:
@@ -192,7 +224,7 @@ def verify(folder: Path | str) -> list[str]:
     folder = Path(folder)
     faults = []
     for name, digest in read_manifest(folder).files.items():
-        if not (folder / name).is_file():
+        if not member(folder, name, folder / "model.json").is_file():
             faults.append(f"{name} is missing")
         elif sha256(folder / name) != digest:
             faults.append(f"{name} is not the file that model.json names")
@@ -211,8 +243,8 @@ class Native(Format):
     def open(self, path: Path, options: Options) -> Plan:
         """See `Format`."""
         manifest = read_manifest(path)
-        file, context = path / manifest.tokenizer.file, manifest.tokenizer.context
-        parts = {name: part(path, name) for name in manifest.stages}
+        parts = {name: part(path, name, manifest) for name in manifest.stages}
+        edited = tuple(_edited(path, manifest))
         if options.clip:
             for name, one in parts.items():
                 is_clip = isinstance(one.config, ClipStageConfig)
@@ -223,14 +255,30 @@ class Native(Format):
             family=self.name,
             where=path,
             parts=parts,
-            read_tokenizer=partial(hf_tokenizer, options.tokenizer, context)
+            read_tokenizer=partial(hf_tokenizer, options.tokenizer, manifest.tokenizer.context)
             if options.tokenizer
-            else partial(Tokenizer.load, file, context),
+            else partial(_read_tokenizer, path, manifest),
             prior=manifest.prior,
             licence=manifest.licence or card,
-            hash="" if options.clip else manifest.hash,
+            hash="" if options.clip or edited else manifest.hash,
+            notes=edited,
             advice=CONVERT_AGAIN if manifest.licence else TRAIN_ONE,
         )
+
+
+def _edited(folder: Path, manifest: Manifest) -> Iterator[str]:
+    """Settings changed by hand: they are followed, and the model is no longer the one hashed."""
+    for name in manifest.stages:
+        file = folder / name / "config.json"
+        if sha256(file) != manifest.files.get(f"{name}/config.json"):
+            yield f"{name}/config.json was changed since the model was written"
+
+
+def _read_tokenizer(folder: Path, manifest: Manifest) -> Tokenizer:
+    file = member(folder, manifest.tokenizer.file, folder / "model.json")
+    tokenizer = Tokenizer.load(file, manifest.tokenizer.context)
+    check_sum(file, _sum_of(file, folder, manifest))
+    return tokenizer
 
 
 FORMAT = Native()

@@ -8,6 +8,7 @@ import math
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -216,6 +217,25 @@ def cast(net: nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
 
 
 def sha256(file: Path) -> str:
-    """Hex digest of a file."""
+    """Hex digest of a file, read once in this process for as long as it stays as it is."""
+    stat = file.stat()
+    return _sha256(file.absolute(), stat.st_ino, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=1024)
+def _sha256(file: Path, *_stat: int) -> str:
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def check_sum(file: Path, digest: str) -> None:
+    """Raise CheckpointError where a file is not the one that model.json names."""
+    try:
+        is_it = sha256(file) == digest
+    except OSError as error:
+        raise CheckpointError(f"cannot read {file}: {error.strerror or error}") from None
+    if not is_it:
+        raise CheckpointError(
+            f"{file} is not the file that model.json names: its SHA-256 is another. It was "
+            "changed or damaged; copy or fetch the model again"
+        )

@@ -45,6 +45,10 @@ _VARIANT = typer.Option(
     metavar="NAME",
     help="Which weights, where the model has several: fp16, ema, non_ema, ...",
 )
+_NO_LIMIT = typer.Option(
+    "--no-limit",
+    help="Draw also what takes more than a million sampling steps, which is else refused.",
+)
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ class Chosen:
     tokenizer: Annotated[str | None, _TOKENIZER] = None
     dialect: Annotated[str | None, _DIALECT] = None
     variant: Annotated[str | None, _VARIANT] = None
+    no_limit: Annotated[bool, _NO_LIMIT] = False
 
     def load(self, model: str | Path | None = None) -> Pipeline:
         """The pipeline; `model` where none was named."""
@@ -66,7 +71,7 @@ class Chosen:
 
         model, clip = fetched(self.model, self.variant) or model, fetched(self.clip)
         with waiting("loading the model"):
-            return load(
+            pipe = load(
                 model,
                 self.device,
                 low_memory=self.low_memory,
@@ -75,6 +80,8 @@ class Chosen:
                 dialect=self.dialect,
                 variant=self.variant,
             )
+        pipe.limit = None if self.no_limit else pipe.limit
+        return pipe
 
     def plan(self) -> Plan:
         """What it holds, before its weights are read."""

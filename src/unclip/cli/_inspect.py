@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from ._terminal import console, say, si, size
+from ._terminal import console, printable, say, si, size
 
 if TYPE_CHECKING:
     import torch
@@ -67,7 +67,7 @@ def _print(rows: list[tuple[str, ...]]) -> None:
         table.add_column(heading, justify="right")
     table.add_column("sampled by")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(printable, row))
     console().print(table)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -14,14 +15,27 @@ WIDTH = 110
 """Columns for tables where nobody knows the terminal's width."""
 
 
-def say(text: str) -> None:
-    """A line of a command's result, on stdout."""
-    typer.echo(text)
+LONGEST = 2000
+"""Most letters of an error's line."""
+
+_COMMANDS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What a terminal obeys, what turns a line's direction, and halves of letters."""
+
+
+def printable(text: str) -> str:
+    """A text that anybody may have written, its commands to a terminal written out."""
+    return _COMMANDS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def say(text: str, err: bool = False) -> None:
+    """A line of a command's result, on stdout; with `err` on stderr."""
+    typer.echo(printable(text), err=err)
 
 
 def complain(text: str, kind: str = "error") -> None:
     """One line on stderr; on a terminal, red for an error and yellow for a warning."""
-    line = " ".join(text.split())
+    line = printable(" ".join(text.split()))
+    line = line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
     colour = {"error": typer.colors.RED, "warning": typer.colors.YELLOW}.get(kind)
     typer.secho(f"unclip: {kind}: {line}" if kind else f"unclip: {line}", fg=colour, err=True)
 
@@ -31,7 +45,7 @@ def console(stderr: bool = False) -> Console:
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, width=None if stream.isatty() else WIDTH)
+    return Console(stderr=stderr, width=None if stream.isatty() else WIDTH, markup=False)
 
 
 def si(value: float, unit: str = "") -> str:

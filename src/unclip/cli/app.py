@@ -14,6 +14,7 @@ from ..errors import Cancelled, UnclipError
 from ..registry import Registry
 from . import _progress
 from ._process import settle
+from ._signals import interrupted_by_signals
 from ._terminal import complain
 
 DEBUG = "UNCLIP_DEBUG"
@@ -23,12 +24,13 @@ COMMANDS: Registry[Callable[[typer.Typer], None]] = Registry("unclip.cli", "regi
 
 
 class Group(TyperGroup):
-    """Ctrl-C in any command is `Cancelled`."""
+    """Ctrl-C in any command is `Cancelled`, and so are SIGTERM and SIGHUP."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that the arguments name."""
         try:
-            return super().invoke(ctx)
+            with interrupted_by_signals():
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             raise Cancelled("cancelled") from None
 

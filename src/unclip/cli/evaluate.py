@@ -25,7 +25,7 @@ DEFAULT = "default"
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(choosing(evaluate, "model"))
+    app.command()(choosing(evaluate, "model", "no_limit"))
 
 
 def evaluate(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from .. import plain
 from ..errors import DataError
 from . import _words
 from ._colours import COLOURS
@@ -56,7 +56,7 @@ def read_json(path: Path) -> Any:
         DataError: it is not there (the command that fetches it is named) or damaged.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return plain.read_json(path)
     except FileNotFoundError:
         raise DataError(f"no drawings at {path}; fetch them with: {FETCH}") from None
     except (OSError, ValueError) as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import cached_property
@@ -16,6 +15,7 @@ from PIL import Image
 
 from ..errors import DataError, UsageError, nearest
 from ..files import atomic_folder, write_json, write_text
+from ..plain import read_json
 from ._colours import name_pixels, tint_of
 from ._glyphs import STYLES, Drawings, extent, style_named, version
 from ._vocabulary import Entry, entries
@@ -179,7 +179,7 @@ class Corpus:
         """
         path = Path(path)
         try:
-            header = json.loads((path / "corpus.json").read_text(encoding="utf-8"))
+            header = read_json(path / "corpus.json")
             glyphs = header.pop("glyphs")
             if header["format"] != _FORMAT:
                 raise DataError(f"{path} was built by another version of unclip; build it again")

@@ -179,7 +179,7 @@ class _Discrete(_Gridded):
     """Variance-preserving, on `steps` discrete timesteps 0 (clean) to steps - 1 (noise)."""
 
     whole: ClassVar[bool] = True
-    steps: int = Field(1000, ge=2)
+    steps: int = Field(1000, ge=2, le=100_000)
     noisy: float = Field(
         1.0, gt=0, description="training draws u ** (1 / noisy) of the way to noise, u uniform"
     )

@@ -8,7 +8,6 @@ renderings alone and never sees a generator's picture.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from ..data._backgrounds import PALETTE
 from ..data._colours import COLOURS
 from ..errors import CheckpointError
 from ..files import atomic_folder, write_json
+from ..plain import read_json
 from .seen import UNKNOWN, Pictures, Seen, Thing
 
 SIDE = 96
@@ -163,7 +163,7 @@ class Detector:
             CheckpointError: a file is missing, damaged or not what was hashed.
         """
         try:
-            head = json.loads((folder / "detector.json").read_text(encoding="utf-8"))
+            head = read_json(folder / "detector.json")
             net = DetectorNet(len(head["nouns"]), head["width"])
             packed = (folder / "weights.safetensors").read_bytes()
             net.load_state_dict(_unpacked(packed))

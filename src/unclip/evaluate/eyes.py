@@ -8,7 +8,6 @@ transformer, and were trained on other scenes. `scripts/eyes.py` trains them.
 from __future__ import annotations
 
 import hashlib
-import json
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +23,7 @@ from ..errors import CheckpointError
 from ..files import atomic_folder, write_json
 from ..nn.text import TextConfig, TextEncoder
 from ..nn.tokenizer import Tokenizer
+from ..plain import read_json
 
 HASH_DIGITS = 12
 
@@ -159,7 +159,7 @@ def load(folder: Path) -> tuple[Eye, Tokenizer | None]:
     """
     file = folder / "config.json"
     try:
-        config = EyeConfig.parse(json.loads(file.read_text(encoding="utf-8")), str(file))
+        config = EyeConfig.parse(read_json(file), str(file))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder} is no eye for evaluation: {error}") from None
     with torch.random.fork_rng(devices=[]):

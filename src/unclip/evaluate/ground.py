@@ -18,8 +18,8 @@ from ..data.emoji import EmojiConfig, EmojiScenes
 from ..data.listing import listing
 from ..data.source import Source
 from ..errors import DataError, UsageError
-from ..files import text_of
 from ..pipeline import Pipeline
+from ..plain import read_json
 from . import album
 from .album import Album, OnProgress
 
@@ -82,8 +82,8 @@ def recipe_data(pipe: Pipeline, where: Path | None, recipe: Path | None) -> dict
         return {}
     if recipe.suffix == ".json":
         try:
-            values = json.loads(text_of(recipe))
-        except (OSError, ValueError, RecursionError) as error:
+            values = read_json(recipe)
+        except (OSError, ValueError) as error:
             raise UsageError(f"cannot read {recipe}: {error}") from None
     else:
         values = read_toml(recipe)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from urllib.parse import quote
 
 from ..files import atomic_folder, write_text
 from ..grid import make_grid
@@ -45,7 +47,7 @@ def _page(report: Report, stem: str, shown: dict[str, Curve | Grid]) -> str:
         lines.append("")
     if report.facts:
         lines += ["## How to repeat it", "", "| | |", "|---|---|"]
-        lines += [f"| {_plain(name)} | `{value}` |" for name, value in report.facts]
+        lines += [f"| {_plain(name)} | {_code(value)} |" for name, value in report.facts]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -56,7 +58,7 @@ def _part(part: Part, name: str, stem: str, shown: dict[str, Curve | Grid]) -> l
         return [*head, *_table(part), *note]
     file = f"{name}.svg" if isinstance(part, Curve) else f"{name}.webp"
     shown[file] = part
-    return [*head, f"![{_plain(part.title)}]({stem}/{file})", *note]
+    return [*head, f"![{_plain(part.title)}]({quote(stem)}/{file})", *note]
 
 
 def _table(table: Table) -> list[str]:
@@ -72,7 +74,18 @@ def _cell(cell: Cell) -> str:
 
 
 def _plain(text: str) -> str:
-    """What would be taken for Markdown or HTML, escaped."""
-    for sign in "\\|<*_`":
-        text = text.replace(sign, "&lt;" if sign == "<" else f"\\{sign}")
-    return text.replace("\n", " ")
+    """A text as it stands, in whatever place of a page.
+
+    Every sign that Markdown may read as its own is escaped, and an address is no link.
+    """
+    line = re.sub(r"[\\`*_\[\]|~$]", r"\\\g<0>", " ".join(text.split()))
+    line = re.sub(r"^(\d+)(?=[.)](\s|$))|^(?=[-+=#>])", r"\1\\", line)
+    line = re.sub(r"&(?=#?\w+;)", "&amp;", line).replace("<", "&lt;")
+    return re.sub(r":(?=//)", "&#58;", re.sub(r"(?i)\bwww\.", "www&#46;", line))
+
+
+def _code(text: str) -> str:
+    """A text as code in a cell: the fence is longer than any in it."""
+    line = " ".join(text.split()).replace("|", "\\|")
+    fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
+    return f"{fence} {line} {fence}" if "`" in line else f"{fence}{line}{fence}"

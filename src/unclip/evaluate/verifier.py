@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import DataError, OutputError, UsageError
+from ..plain import parse_json
 from .intervals import Share, kappa
 from .scenes import CATEGORIES, Scene, Wanted
 from .seen import Judge, Seen, Thing
@@ -296,7 +297,7 @@ def _whole(path: Path, lines: Sequence[str]) -> list[Any]:
     rows = []
     for number, line in enumerate(lines, 1):
         try:
-            rows.append(json.loads(line))
+            rows.append(parse_json(line))
         except ValueError:
             if number < len(lines):
                 raise DataError(f"{path} is damaged in line {number}") from None

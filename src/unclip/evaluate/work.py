@@ -25,6 +25,7 @@ from torch import Tensor
 from ..errors import DataError, OutputError, UsageError
 from ..files import atomic_file, write_json
 from ..images import read_image, to_uint8
+from ..plain import parse_json
 from .album import Album, OnProgress
 
 CHUNK = 16
@@ -111,7 +112,7 @@ def _read_lines(file: Path) -> dict[str, Any]:
     whole = file.read_text(encoding="utf-8").rpartition("\n")[0]
     for number, line in enumerate(whole.splitlines(), 1):
         try:
-            entry = json.loads(line)
+            entry = parse_json(line)
             found[entry["name"]] = entry["value"]
         except (ValueError, KeyError, TypeError):
             raise DataError(

@@ -7,16 +7,16 @@ package fetched is noted there in `unclip.json`, so that it can be listed and re
 
 from __future__ import annotations
 
-import glob
 import os
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..errors import CheckpointError, UsageError
-from ._library import Unreachable, hub_errors, library, quiet
+from ..errors import CheckpointError, OutputError, UsageError
+from ._library import SILENCE, Unreachable, hub_errors, library, quiet
 from .cache import (
     Pulled,
     add_note,
@@ -28,6 +28,9 @@ from .cache import (
     is_here,
     is_noted,
     is_set,
+    link,
+    point,
+    promise,
     pulled,
     read_notes,
     repo_folder,
@@ -36,6 +39,10 @@ from .cache import (
 from .names import PREFIX, File, Ref, choose, is_ref, parse, weights_of
 
 __all__ = ["OnBytes", "Pulled", "Ref", "fetch", "is_ref", "parse", "pulled", "remove"]
+
+COMMIT = "[0-9a-f]{40}"
+LARGEST = 50 * 10**9
+"""Most bytes of a file: the hub gives out no more at once."""
 
 OnBytes = Callable[[int, int], None]
 """Called with the bytes that are there and the bytes in all."""
@@ -109,30 +116,37 @@ def remove(ref: Ref | str) -> int:
 def _pull(ref: Ref, variant: str | None, on_progress: OnBytes | None, fresh: bool) -> Path:
     hub = library()
     api = hub.HfApi(endpoint=_endpoint())
-    info = api.model_info(ref.repo, revision=ref.asked, files_metadata=True)
+    info = api.model_info(ref.repo, revision=ref.asked, files_metadata=True, timeout=SILENCE)
+    if not re.fullmatch(COMMIT, str(info.sha)):
+        raise CheckpointError(f"the hub names a commit {info.sha!r} of {ref}")
     if is_here(ref, info.sha, variant, fresh):
         return cached(ref, "", info.sha)
     files = choose([_file(sibling) for sibling in info.siblings], variant, ref.part)
     if not any(weights_of(file.name, variant) for file in files):
         raise CheckpointError(f"{ref} has no weights that can be read")
+    promise(ref, info.sha, files)
+    missing = [file for file in files if not (snapshot(ref, info.sha) / file.name).is_file()]
+    _check_room(sum(file.bytes for file in missing))
     progress = _Progress(on_progress, sum(file.bytes for file in files))
     for file in files:
-        if file.is_large and not (snapshot(ref, info.sha) / file.name).is_file():
+        if file in missing:
             _download(ref, info.sha, file, progress)
+            link(ref, info.sha, file)
         progress.add(0, finished=file)
-    with quiet(hub):
-        path = hub.snapshot_download(
-            ref.repo,
-            revision=ref.asked,
-            endpoint=_endpoint(),
-            cache_dir=cache_folder(),
-            allow_patterns=[glob.escape(file.name) for file in files],
-        )
-    if Path(path) != snapshot(ref, info.sha):
-        raise CheckpointError(f"{ref} changed while it was fetched; pull it again")
+    point(ref, info.sha)
     _check(ref, info.sha, files)
     add_note(ref, info.sha, files, variant)
     return cached(ref, "", info.sha)
+
+
+def _check_room(needed: int) -> None:
+    """Raise OutputError where what is to come does not fit on the disk."""
+    free = shutil.disk_usage(cache_folder()).free
+    if needed > free:
+        raise OutputError(
+            f"{needed} bytes are to be fetched, and {cache_folder()} has room for {free}: make "
+            "room, or set HF_HOME to a folder on another disk"
+        )
 
 
 def _endpoint() -> str | None:
@@ -149,7 +163,10 @@ def _file(sibling: Any) -> File:
         or not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", expected)
     ):
         raise CheckpointError(f"the hub names a file '{name}' with digest '{expected}'")
-    return File(name, int((lfs.size if lfs else sibling.size) or 0), expected)
+    size = int((lfs.size if lfs else sibling.size) or 0)
+    if not 0 <= size <= LARGEST:
+        raise CheckpointError(f"the hub names a file '{name}' of {size} bytes")
+    return File(name, size, expected)
 
 
 class _Progress:
@@ -170,15 +187,22 @@ class _Progress:
         self.report(min(self.finished + self.current, self.total), self.total)
 
 
-class _Counting:
-    """A file being written that tells how much it has been given."""
+class _TooLong(CheckpointError):
+    """More comes than was promised."""
 
-    def __init__(self, opened: Any, progress: _Progress) -> None:
+
+class _Counting:
+    """A file being written that tells how much it has been given, and takes `most` bytes."""
+
+    def __init__(self, opened: Any, progress: _Progress, most: int) -> None:
         self.opened = opened
         self.progress = progress
+        self.most = most
 
     def write(self, data: bytes) -> int:
-        """Write and count."""
+        """Write and count. Raises _TooLong, and then nothing is written."""
+        if self.opened.tell() + len(data) > self.most:
+            raise _TooLong(f"more than the {self.most} bytes that the hub promised")
         self.progress.add(len(data))
         return int(self.opened.write(data))
 
@@ -187,9 +211,10 @@ class _Counting:
 
 
 def _download(ref: Ref, commit: str, file: File, progress: _Progress) -> None:
-    """Put a large file among the cache's blobs, going on where an earlier call was cut off.
+    """Put a file among the cache's blobs, going on where an earlier call was cut off.
 
-    The library starts a file anew in each process. A file of gigabytes is worth more care.
+    The library starts a file anew in each process, and writes whatever comes. A file of gigabytes
+    is worth more care.
     """
     from filelock import FileLock
 
@@ -203,7 +228,11 @@ def _download(ref: Ref, commit: str, file: File, progress: _Progress) -> None:
             return
         if part.is_file() and part.stat().st_size > file.bytes:
             part.unlink()
-        _append(part, ref, commit, file, progress)
+        try:
+            _append(part, ref, commit, file, progress)
+        except _TooLong as error:
+            part.unlink()
+            raise CheckpointError(f"{file.name} of {ref}: {error}; it was removed") from None
         if digest(part, file) != file.digest:
             part.unlink()
             raise _not_promised(ref, file)
@@ -219,7 +248,7 @@ def _append(part: Path, ref: Ref, commit: str, file: File, progress: _Progress) 
         progress.add(opened.tell())
         http_get(
             hub.hf_hub_url(ref.repo, file.name, revision=commit, endpoint=_endpoint()),
-            _Counting(opened, progress),  # type: ignore[arg-type]
+            _Counting(opened, progress, file.bytes),  # type: ignore[arg-type]
             resume_size=opened.tell(),
             headers=hub.utils.build_hf_headers(),
             expected_size=file.bytes,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +16,9 @@ from .names import Ref
 class Unreachable(CheckpointError):
     """The hub does not answer."""
 
+
+SILENCE = 20.0
+"""Seconds without a byte of an answer after which the hub is given up."""
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM)
 
@@ -64,6 +68,19 @@ def hub_errors(ref: Ref) -> Iterator[None]:
     except network as error:
         if isinstance(error, OSError) and error.errno in NO_ROOM:
             raise OutputError(f"cannot write to the hub's cache: {error}") from None
-        where = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
-        text = " ".join(str(error).split()) or type(error).__name__
-        raise Unreachable(f"the hub at {where} could not be read: {text}") from None
+        silent = "Timeout" in type(error).__name__
+        why = "it fell silent" if silent else str(error) or type(error).__name__
+        raise _unreachable(why) from None
+    except (ValueError, TypeError, LookupError, AttributeError):  # HTML, null, other fields
+        raise _unreachable("its answer does not describe a model") from None
+
+
+def _unreachable(why: str) -> Unreachable:
+    where = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+    return Unreachable(_without_secrets(f"the hub at {where} could not be read: {why}"))
+
+
+def _without_secrets(text: str) -> str:
+    """One line in which addresses have neither a name and password nor a query."""
+    text = re.sub(r"(?<=://)[^/\s]*@", "", " ".join(text.split()))
+    return re.sub(r"(https?://[^\s?'\"]+)\?[^\s'\"]+", r"\1", text)

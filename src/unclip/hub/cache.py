@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError
-from ..files import write_json
+from ..files import atomic_file, write_json, write_text
+from ..plain import read_json
 from .names import MAIN, File, Ref, is_within
 
 NOTES = "unclip.json"
@@ -74,8 +75,7 @@ def cached(ref: Ref, why: str, commit: str | None = None) -> Path:
     """
     commit = commit or _commit(ref)
     path = snapshot(ref, commit) / ref.part
-    noted = read_notes(ref).get(commit, {}).get("files", {})
-    fetched = [name for name in noted if is_within(name, ref.part)]
+    fetched = [name for name in _named(ref, commit) if is_within(name, ref.part)]
     missing = [name for name in fetched if not (snapshot(ref, commit) / name).is_file()]
     if path.exists() and not missing:
         return path
@@ -100,8 +100,13 @@ def is_here(ref: Ref, commit: str, variant: str | None, exactly: bool) -> bool:
 
 
 def _is_whole(ref: Ref, commit: str) -> bool:
-    files = read_notes(ref).get(commit, {}).get("files", {})
-    return all((snapshot(ref, commit) / name).is_file() for name in files)
+    return all((snapshot(ref, commit) / name).is_file() for name in _named(ref, commit))
+
+
+def _named(ref: Ref, commit: str) -> list[str]:
+    """What was fetched of a revision, or was to be."""
+    note = read_notes(ref).get(commit, {})
+    return [*note.get("files", ()), *note.get("promised", ())]
 
 
 def is_noted(ref: Ref) -> bool:
@@ -118,11 +123,39 @@ def _commit(ref: Ref) -> str:
 def read_notes(ref: Ref) -> dict[str, dict[str, Any]]:
     """By commit: the revision it was asked by, its files and their digests, what was asked."""
     try:
-        notes = json.loads((repo_folder(ref) / NOTES).read_text(encoding="utf-8"))
+        notes = read_json(repo_folder(ref) / NOTES)
     except (OSError, ValueError):
         return {}
     keys = {"revision", "files", "asks"}
-    return {commit: note for commit, note in notes.items() if keys <= note.keys()}
+    known = notes.items() if isinstance(notes, dict) else ()
+    return {c: note for c, note in known if isinstance(note, dict) and keys <= note.keys()}
+
+
+def promise(ref: Ref, commit: str, files: list[File]) -> None:
+    """Note what is about to be fetched: until all of it is here, it is no model."""
+    notes = read_notes(ref)
+    note = notes.setdefault(commit, {"revision": ref.asked, "files": {}, "asks": []})
+    note["promised"] = sorted({*note.get("promised", ()), *(file.name for file in files)})
+    write_json(repo_folder(ref) / NOTES, notes)
+
+
+def link(ref: Ref, commit: str, file: File) -> None:
+    """Give a blob its name in the snapshot; where links cannot be made, a copy of it."""
+    place = snapshot(ref, commit) / file.name
+    blob = repo_folder(ref) / "blobs" / file.digest
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.unlink(missing_ok=True)
+    try:
+        place.symlink_to(os.path.relpath(blob, place.parent))
+    except OSError:
+        with atomic_file(place) as beside:
+            shutil.copyfile(blob, beside)
+
+
+def point(ref: Ref, commit: str) -> None:
+    """Note what a branch or tag stands for, where the library does."""
+    if ref.asked != commit:
+        write_text(repo_folder(ref) / "refs" / ref.asked, commit)
 
 
 def add_note(ref: Ref, commit: str, files: list[File], variant: str | None) -> None:
@@ -131,6 +164,8 @@ def add_note(ref: Ref, commit: str, files: list[File], variant: str | None) -> N
     note = notes.setdefault(commit, {"revision": ref.asked, "files": {}, "asks": []})
     note["revision"] = ref.asked
     note["files"] |= {file.name: file.digest for file in files}
+    fetched = {file.name for file in files}
+    note["promised"] = [name for name in note.get("promised", ()) if name not in fetched]
     note["asks"] = sorted({*note["asks"], asks(ref, variant)})
     write_json(repo_folder(ref) / NOTES, notes)
 

@@ -12,9 +12,6 @@ from ..errors import UsageError
 
 PREFIX = "hub:"
 MAIN = "main"
-LARGE = 2**20
-"""Files of at least this many bytes are fetched so that a break costs nothing."""
-
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".th")
 """What a loader reads weights from, best first."""
 
@@ -53,11 +50,6 @@ class File:
     name: str
     bytes: int
     digest: str
-
-    @property
-    def is_large(self) -> bool:
-        """Whether it is worth a download that can be taken up again, and fits into one."""
-        return LARGE <= self.bytes < 50e9 and len(self.digest) == 64
 
 
 def is_ref(text: str) -> bool:

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..config import Config
+from ..config import LEVELS, Blocks, Config
 from ..types import Cond
 
 EPS = 1e-6
@@ -28,8 +28,10 @@ class AutoencoderConfig(Config):
 
     image_channels: int = Field(3, gt=0)
     latent_channels: int = Field(4, gt=0)
-    channels: tuple[int, ...] = Field(min_length=1, description="of each level, large to small")
-    depth: int = Field(2, ge=1, description="residual blocks a level; the way back has one more")
+    channels: tuple[int, ...] = Field(
+        min_length=1, max_length=LEVELS, description="of each level, large to small"
+    )
+    depth: Blocks = Field(2, ge=1, description="residual blocks a level; the way back has one more")
     groups: int = Field(32, gt=0, description="of the norms")
     output: Literal["mean", "latents"] = Field(
         "mean", description="mean: the encoder puts out a Gaussian's mean and log-variance"

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..config import Config
+from ..config import Config, Layers
 from ..types import Cond
 from .laion_layers import (
     Dialect,
@@ -35,7 +35,7 @@ class LaionPriorConfig(Config):
 
     dialect: Dialect = "1.15.6"
     width: int = Field(gt=0, description="of the tokens, and of CLIP's space (D)")
-    depth: int = Field(ge=1)
+    depth: Layers = Field(ge=1)
     heads: int = Field(8, gt=0)
     head_dim: int = Field(64, gt=0)
     mlp: float = Field(4.0, gt=0, description="hidden width, in widths")

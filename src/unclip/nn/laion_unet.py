@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..config import Config
+from ..config import LEVELS, Blocks, Config
 from ..types import Cond
 from .laion_blocks import (
     CrossAttention,
@@ -44,8 +44,8 @@ class LaionUNetConfig(Config):
     in_channels: int = 3
     out_channels: int = 6
     channels: int = Field(gt=0, multiple_of=2)
-    multipliers: tuple[int, ...] = Field(min_length=1)
-    depth: tuple[int, ...] = Field(min_length=1, description="residual blocks after the first")
+    multipliers: tuple[int, ...] = Field(min_length=1, max_length=LEVELS)
+    depth: tuple[Blocks, ...] = Field(min_length=1, description="residual blocks after the first")
     groups: tuple[int, ...] = Field(min_length=1, description="of the norms")
     attention: tuple[bool, ...] = Field(min_length=1, description="pixels look at each other")
     linear_attention: bool = Field(False, description="where `attention` is not, linearly")
@@ -62,9 +62,11 @@ class LaionUNetConfig(Config):
     context_dim: int = Field(gt=0, description="width of context tokens")
     low_res: bool = Field(False, description="concatenate a low-resolution picture")
     low_res_noise: bool = Field(False, description="be told how noisy that picture is")
-    first_kernels: tuple[int, ...] = Field((3, 7, 15), min_length=1)
+    first_kernels: tuple[int, ...] = Field((3, 7, 15), min_length=1, max_length=LEVELS)
     last_kernel: int = Field(1, ge=1)
-    down_kernels: tuple[int, ...] = Field((), description="none is the dialect's own")
+    down_kernels: tuple[int, ...] = Field(
+        (), max_length=LEVELS, description="none is the dialect's own"
+    )
     down_first: bool = Field(False, description="halve the picture before a level, not after it")
     upsample: Growth = Field("shuffle", description="how the picture is doubled")
     scale_skips: bool = Field(False, description="multiply skip connections by the root of 1/2")

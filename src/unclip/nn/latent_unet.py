@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..config import Config
+from ..config import LEVELS, Blocks, Config
 from ..types import Cond
 from .autoencoder import laid_out
 from .layers import TimestepMlp, select, timestep_embedding, zero
@@ -27,13 +27,15 @@ class LatentUNetConfig(Config):
     image_size: int = Field(gt=0, description="side of the latents it was trained on")
     in_channels: int = Field(4, gt=0)
     out_channels: int = Field(4, gt=0)
-    channels: tuple[int, ...] = Field(min_length=1, description="of each level, large to small")
-    depth: int = Field(2, ge=1, description="residual blocks a level; the way back has one more")
+    channels: tuple[int, ...] = Field(
+        min_length=1, max_length=LEVELS, description="of each level, large to small"
+    )
+    depth: Blocks = Field(2, ge=1, description="residual blocks a level; the way back has one more")
     attention: tuple[int, ...] = Field(
         (), description="levels with transformers, beside the middle"
     )
     heads: tuple[int, ...] = Field(min_length=1, description="of each level's attention")
-    layers: int = Field(1, ge=1, description="blocks of each transformer")
+    layers: Blocks = Field(1, ge=1, description="blocks of each transformer")
     text: TextConfig
     pad_id: int = Field(0, ge=0, description="token that stands for padding; it is read like any")
     empty: tuple[int, ...] = Field((), description="tokens of the empty text, which is the null")

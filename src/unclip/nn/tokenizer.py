@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -12,11 +13,15 @@ from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, tra
 from tokenizers import Tokenizer as Backend
 from torch import Tensor
 
-from ..errors import CheckpointError
-from ..files import write_text
+from ..errors import CheckpointError, UnclipError
+from ..files import text_of, write_text
+from ..plain import JSON_BYTES, parse_json
+from ._tokenizer_rules import check_rules
 
 PAD, START, END = "<pad>", "<start>", "<end>"
 CLIP_PAD, CLIP_START, CLIP_END = "!", "<|startoftext|>", "<|endoftext|>"
+PROBE = "A naïve fox, 12 of them: ½ 狐 🦊!"
+"""A text that every tokenizer has to get through."""
 _SPECIAL = [PAD, START, END]
 _BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 _PRINTABLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
@@ -71,10 +76,8 @@ class Tokenizer:
         Raises:
             CheckpointError: a file is missing or is not what it should be.
         """
-        try:
+        with _library(f"cannot read CLIP's {vocab} and {merges}"):
             model = models.BPE.from_file(str(vocab), str(merges), end_of_word_suffix="</w>")
-        except Exception as error:  # noqa: BLE001 - the library raises it bare, for any fault
-            raise CheckpointError(f"cannot read CLIP's {vocab} and {merges}: {error}") from None
         return cls._of_clip(model, str(vocab), context)
 
     @classmethod
@@ -112,10 +115,8 @@ class Tokenizer:
         Raises:
             CheckpointError: a file is missing or is not what it should be.
         """
-        try:
+        with _library(f"cannot read GPT-2's {vocab} and {merges}"):
             model = models.BPE.from_file(str(vocab), str(merges))
-        except Exception as error:  # noqa: BLE001 - the library raises it bare, for any fault
-            raise CheckpointError(f"cannot read GPT-2's {vocab} and {merges}: {error}") from None
         backend = Backend(model)
         known = [backend.token_to_id(name) for name in (CLIP_START, CLIP_END)]
         if known[0] is not None or known[1] is None:
@@ -128,11 +129,18 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: Path | str, context: int) -> Self:
-        """Read what `save` wrote. Raises CheckpointError."""
-        try:
-            return cls(Backend.from_file(str(path)), context)
-        except Exception as error:  # noqa: BLE001 - the library raises it bare, for any fault
-            raise CheckpointError(f"cannot read the tokenizer {path}: {error}") from None
+        """Read what `save` or another program wrote.
+
+        Raises:
+            CheckpointError: it is missing or damaged, fails at a plain text, or has rules that
+                make far too much of one.
+        """
+        with _library(f"cannot read the tokenizer {path}"):
+            text = text_of(path, JSON_BYTES)
+            check_rules(parse_json(text))
+            read = cls(Backend.from_str(text), context)
+            read._backend.encode(PROBE)
+        return read
 
     @classmethod
     def of_json(cls, text: str, context: int) -> Self:
@@ -166,10 +174,16 @@ class Tokenizer:
         """Number of tokens, special ones and bytes included."""
         return int(self._backend.get_vocab_size())
 
+    @property
+    def ids(self) -> int:
+        """One more than its largest id: what a network has to have vectors for."""
+        return max(self._backend.get_vocab().values(), default=-1) + 1
+
     def pieces(self, text: str) -> list[int]:
         """Ids of the text alone, neither cut nor padded."""
         text = text.encode(errors="replace").decode()  # a lone surrogate, as of a broken argument
-        ids: list[int] = self._backend.encode(text, add_special_tokens=False).ids
+        with _library("the tokenizer fails at this text"):
+            ids: list[int] = self._backend.encode(text, add_special_tokens=False).ids
         return ids
 
     def encode(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
@@ -186,6 +200,19 @@ class Tokenizer:
     def decode(self, tokens: Tensor) -> str:
         """(N,) ids -> text, special tokens left out."""
         return str(self._backend.decode(tokens.tolist(), skip_special_tokens=True)).strip()
+
+
+@contextmanager
+def _library(what: str) -> Iterator[None]:
+    """Its faults as one line; it raises them bare, and its panics are no `Exception` at all."""
+    try:
+        yield
+    except UnclipError:
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise CheckpointError(f"{what}: {error}") from None
 
 
 def _backend(model: models.BPE) -> Backend:

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..config import Config
+from ..config import Config, Layers
 
 KeyValue = tuple[Tensor, Tensor]
 """Keys and values of one layer, each (B, heads, N, head_dim)."""
@@ -19,7 +19,7 @@ class TransformerConfig(Config):
     """Size of a transformer."""
 
     width: int = Field(gt=0)
-    depth: int = Field(ge=0)
+    depth: Layers = Field(ge=0)
     heads: int = Field(gt=0)
     mlp_width: int = Field(0, ge=0, description="of the hidden layers; 0 is four times the width")
     activation: Literal["gelu", "quick_gelu"] = "gelu"

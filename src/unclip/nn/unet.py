@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..config import Config
+from ..config import LEVELS, Blocks, Config
 from ..errors import UsageError
 from ..types import Cond
 from .layers import (
@@ -48,8 +48,8 @@ class UNetConfig(Config):
     in_channels: int = 3
     out_channels: int = 3
     channels: int = Field(gt=0)
-    multipliers: tuple[int, ...] = Field(min_length=1)
-    depth: int = Field(ge=1, description="residual blocks a level")
+    multipliers: tuple[int, ...] = Field(min_length=1, max_length=LEVELS)
+    depth: Blocks = Field(ge=1, description="residual blocks a level")
     attention: tuple[int, ...] = Field((), description="picture sides with attention")
     head_dim: int = Field(64, gt=0)
     dropout: float = Field(0.0, ge=0, lt=1)

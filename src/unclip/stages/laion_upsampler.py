@@ -85,11 +85,11 @@ class LaionUpsampler(Upsampler):
         )
         return cond.replace(image=self.draw(bound, rng, sampling, on_step, control))
 
-    def look_at(self, image: Tensor) -> Cond:
-        """The condition under which this stage would draw (B, 3, H, W) `image` itself."""
+    def look_at(self, cond: Cond, image: Tensor) -> Cond:
+        """`cond` as this stage would need it to draw (B, 3, H, W) `image` itself."""
         small = self._shrunk(image)
         level = self._level_at_sampling(image)
-        return Cond(image=small, low_res=self._enlarge(small), low_res_level=level)
+        return cond.replace(image=small, low_res=self._enlarge(small), low_res_level=level)
 
     def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """Diffusion loss; the small picture is made from the large one, blurred and noised."""

@@ -72,16 +72,20 @@ class Sampling(Config):
         "auto", description="repaint does not show the network what is known"
     )
 
-    def merge(self, changes: dict[str, Any]) -> Self:
+    def merge(self, changes: dict[str, Any], where: str = "sampling") -> Self:
         """A copy with the settings in `changes` that are not None. Raises UsageError.
 
         Another sampler comes with its own eta: DDPM with DDIM's 0 would never add noise.
+
+        Args:
+            changes: plain data, of exactly the types that the fields have.
+            where: what errors call the settings.
         """
         known = {key: value for key, value in changes.items() if value is not None}
         kept = self.dump()
         if known.get("sampler", self.sampler) != self.sampler:
             del kept["eta"]
-        return type(self).parse({**kept, **known}, "sampling")
+        return type(self).parse({**kept, **known}, where, strict=True)
 
 
 class StageConfig(Config):
@@ -156,6 +160,18 @@ class Stage(nn.Module, ABC):
             on_step: told after each step.
             control: where diffusion starts and what pulls at it; other stages have no use for it.
         """
+
+    def steps(self, sampling: dict[str, Any] | None = None, holds: bool = False) -> int:
+        """How many steps `sample` takes for one sample.
+
+        Args:
+            sampling: as `sample` takes it.
+            holds: whether a part of the picture is known.
+        """
+        return 1
+
+    def check(self, sampling: dict[str, Any] | None = None) -> None:
+        """Raise UsageError where `sample` could not follow these settings."""
 
     @abstractmethod
     def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
@@ -254,6 +270,17 @@ class DiffusionStage(Stage):
 
         return bound
 
+    def steps(self, sampling: dict[str, Any] | None = None, holds: bool = False) -> int:
+        """Those of the sampler, and RePaint's repetitions of each but the last."""
+        options = self.config.sampling.merge(sampling or {})
+        return 1 + (options.steps - 1) * (self._repeats(options) if holds else 1)
+
+    def check(self, sampling: dict[str, Any] | None = None) -> None:
+        """There has to be such a sampler, and such a grid of levels."""
+        options = self.config.sampling.merge(sampling or {})
+        samplers.find(options.sampler)
+        self.config.schedule.grid(options.steps, options.spacing)
+
     @torch.inference_mode()
     def draw(
         self,
@@ -268,7 +295,7 @@ class DiffusionStage(Stage):
         levels = self.config.schedule.grid(options.steps, options.spacing)
         x, levels = self._begin(cond, rng, levels, control)
         run = samplers.find(options.sampler)
-        repeats = self._repeats(cond, options)
+        repeats = 1 if cond.mask is None else self._repeats(options)
         if repeats > 1:
             run = samplers.repaint(run, repeats)
         own = {} if options.eta is None else {"eta": options.eta}
@@ -290,10 +317,8 @@ class DiffusionStage(Stage):
         alpha, sigma = levels[0].like(noise)
         return alpha * self.space.encode(control.start) + sigma * noise, levels
 
-    def _repeats(self, cond: Cond, options: Sampling) -> int:
-        """How often RePaint repeats each step: not at all where nothing is known."""
-        if cond.mask is None:
-            return 1
+    def _repeats(self, options: Sampling) -> int:
+        """How often RePaint repeats each step where a part of the picture is known."""
         if options.resample is not None:
             return options.resample
         return 1 if self.inpaints and options.inpainting == "auto" else REPAINT

@@ -57,6 +57,11 @@ class UpsamplerConfig(DiffusionConfig):
         unit, crop = math.lcm(factor, self.network.unit), self.crop or large // 4
         if crop > large or crop % unit:
             raise ValueError(f"crop {crop} is not a multiple of {unit} and {large} at most")
+        for setting in ("align_dim", "text_of_clip"):
+            if getattr(self.network, setting):
+                raise ValueError(
+                    f"network.{setting} is a decoder's; an upsampler has no use for it"
+                )
         return self
 
 
@@ -116,19 +121,23 @@ class Upsampler(DiffusionStage):
         """True: the small picture already shows what belongs behind the mask."""
         return True
 
-    def look_at(self, image: Tensor) -> Cond:
-        """The condition under which this stage would draw (B, 3, H, W) `image` itself."""
+    def look_at(self, cond: Cond, image: Tensor) -> Cond:
+        """`cond` as this stage would need it to draw (B, 3, H, W) `image` itself."""
         small = F.interpolate(image, scale_factor=1 / self.factor, mode="area")
         level = self._level(len(image), image.device)
-        return Cond(image=small, low_res=self._enlarge(small), low_res_level=level)
+        return cond.replace(image=small, low_res=self._enlarge(small), low_res_level=level)
 
     def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
-        """Diffusion loss on random crops; the small picture is made from the crop and corrupted."""
+        """Diffusion loss on random crops; the small picture is made from the crop and corrupted.
+
+        What else the network reads is said of the whole picture.
+        """
         assert cond.image is not None
         crop = self._crop(cond.image, rng)
         small = F.interpolate(crop, scale_factor=1 / self.factor, mode="area")
         level = rng.rand()
-        bound = Cond(low_res=self._enlarge(self.corrupt(small, level, rng)), low_res_level=level)
+        low_res = self._enlarge(self.corrupt(small, level, rng))
+        bound = cond.replace(low_res=low_res, low_res_level=level)
         return self.denoising_loss(bound, crop, rng)
 
     def corrupt(self, small: Tensor, level: Tensor, rng: Rng) -> Tensor:

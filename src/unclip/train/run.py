@@ -1,5 +1,6 @@
 """A run: the folder in which a recipe becomes a model.
 
+.lock                       held by the process that trains, which it names
 recipe.json                 what is trained; with a budget, also how many steps fit into it
 tokenizer.json
 STAGE/states/step-N/        saved training states, the newest two
@@ -10,7 +11,6 @@ model/                      a native model folder of all stages so far, usable a
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -21,9 +21,10 @@ import torch
 from ..checkpoints import native
 from ..data import Source
 from ..errors import OutputError, TrainingError, UsageError
-from ..files import write_json, write_text
+from ..files import Lock, remove_leftovers, write_json, write_text
 from ..loading import plan
 from ..nn.tokenizer import Tokenizer
+from ..plain import read_json
 from ..stages import STAGES, Stage, bare
 from ..stages.clip import ClipStage
 from .budget import fit, minutes_of
@@ -33,12 +34,16 @@ from .state import load_values, saved_states, step_of
 from .task import Task
 from .trainer import Trainer
 
+LOCK = ".lock"
+"""The file in a run's folder that says who trains there."""
+
 
 class Run:
     """A recipe, its folder, and what has come of it so far."""
 
     def __init__(self, recipe: Recipe, folder: Path, device: torch.device) -> None:
         self.recipe, self.folder, self.device = recipe, folder, device
+        self._lock: Lock | None = None
 
     @property
     def model(self) -> Path:
@@ -67,15 +72,19 @@ class Run:
         return self.recipe.source(64)
 
     def begin(self, resume: bool) -> None:
-        """Make the folder, or check that it may be gone on with.
+        """Make the folder, or check that it may be gone on with, and keep others out until `end`.
+
+        What a killed process left half-written in it is removed.
 
         Raises:
-            UsageError: it holds a run already and `resume` was not asked for.
+            UsageError: it holds a run already and `resume` was not asked for, or another process
+                trains in it.
             OutputError: it cannot be made.
             TrainingError: its recipe.json is damaged.
         """
         try:
-            if self.folder.exists() and any(self.folder.iterdir()) and not resume:
+            there = self.folder.iterdir() if self.folder.exists() else ()
+            if not resume and any(one.name != LOCK for one in there):
                 raise UsageError(
                     f"{self.folder} holds a run already; go on with --resume, "
                     "or choose another --out"
@@ -83,8 +92,20 @@ class Run:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"cannot write {self.folder}: {error.strerror or error}") from None
+        self._lock = Lock(self.folder / LOCK, str(self.folder))
+        remove_leftovers(self.folder)
         self.recipe = self._carried()
         self._record()
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether others are kept out: not on every file system."""
+        return self._lock is not None and self._lock.held
+
+    def end(self) -> None:
+        """Let others in."""
+        if self._lock is not None:
+            self._lock.release()
 
     def _record(self) -> None:
         write_json(self.folder / "recipe.json", self.recipe.dump())
@@ -109,7 +130,7 @@ class Run:
         """What this folder was last trained with, as plain values; empty where it is new."""
         file = self.folder / "recipe.json"
         try:
-            values = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+            values = read_json(file) if file.is_file() else {}
         except (OSError, ValueError) as error:
             raise TrainingError(f"{file} is damaged: {error}") from None
         return values if isinstance(values, dict) else {}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,8 @@ from torch import Tensor
 
 from ..checkpoints.tensors import load_tensors, save_tensors
 from ..errors import TrainingError
-from ..files import atomic_folder, write_json
+from ..files import atomic_folder, remove_folder, write_json
+from ..plain import read_json
 
 KEEP = 2
 """Saved states kept: the newest, and one before it."""
@@ -34,7 +33,7 @@ def save_state(folder: Path, state: State) -> Path:
             save_tensors(beside, group, tensors, shard_bytes=2**31)
         write_json(beside / "state.json", state.values)
     for old in saved_states(folder)[:-KEEP]:
-        shutil.rmtree(old)
+        remove_folder(old)
     return target
 
 
@@ -52,7 +51,7 @@ def step_of(state: Path) -> int:
 def load_values(path: Path) -> dict[str, Any]:
     """Read the plain values of one state. Raises TrainingError where they are damaged."""
     try:
-        values: dict[str, Any] = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        values: dict[str, Any] = read_json(path / "state.json")
     except (OSError, ValueError) as error:
         raise TrainingError(f"{path / 'state.json'} is damaged: {error}") from None
     return values

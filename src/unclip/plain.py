@@ -1,0 +1,99 @@
+"""JSON and TOML that anybody may have written, read as plain data within limits.
+
+A small file can ask for endless work: brackets nested a million deep, a number of a hundred
+thousand digits. Whatever is wrong with a text is a ValueError here, in one line.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .files import text_of
+
+JSON_BYTES = 64 * 2**20
+"""Longest JSON file; a tokenizer of 250,000 words takes 17 MB."""
+TOML_BYTES = 2**20
+"""Longest TOML file."""
+DEPTH = 64
+"""Most lists and objects within each other."""
+PARTS = 16
+"""Most parts of a dotted key."""
+
+_SHELL = re.compile(r'"(?:[^"\\]|\\.)*+"?|([\[{])|[\]}]', re.DOTALL)
+_PART = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+"""
+_DOTTED = re.compile(rf"(?:^|[\[{{,])[ \t]*+{_PART}(?:\.[ \t]*+{_PART}){{{PARTS}}}", re.MULTILINE)
+
+Pairs = Callable[[list[tuple[str, Any]]], Any]
+
+
+def parse_json(text: str | bytes, pairs: Pairs | None = None) -> Any:
+    """JSON as plain data; a byte order mark before it is passed over.
+
+    Args:
+        text: all of it.
+        pairs: makes what stands for an object, of its names and values in order.
+
+    Raises:
+        ValueError: it is no JSON, or nested too deep.
+    """
+    if isinstance(text, bytes):
+        text = text.decode("utf-8")
+    text = text.removeprefix("\ufeff")
+    if text.count("[") + text.count("{") > DEPTH and _depth(text) > DEPTH:
+        raise ValueError(f"it is nested more than {DEPTH} deep")
+    try:
+        return json.loads(text, object_pairs_hook=pairs)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+
+
+def read_json(file: Path | str, most: int = JSON_BYTES) -> Any:
+    """The JSON of a file of at most so many bytes.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is longer, or see `parse_json`.
+    """
+    return parse_json(text_of(file, most))
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """TOML as plain data. Raises ValueError where it is none (with the line), or nested deep."""
+    if _DOTTED.search(text):
+        raise ValueError(f"a key in it has more than {PARTS} parts")
+    try:
+        values = tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    _check(values)
+    return values
+
+
+def _depth(text: str) -> int:
+    """Most brackets of a JSON text that are open at once; those in strings are none."""
+    depth = deepest = 0
+    for match in _SHELL.finditer(text):
+        if match[1]:
+            depth += 1
+            deepest = max(deepest, depth)
+        elif match[0][0] != '"':
+            depth -= 1
+    return deepest
+
+
+def _check(values: Any) -> None:
+    """Refuse deep nesting, and numbers beyond TOML's own 64 bits, which may be written in hex."""
+    level = [values]
+    for _ in range(DEPTH + 1):
+        inner = [each for one in level for each in (one.values() if isinstance(one, dict) else one)]
+        if any(isinstance(one, int) and one.bit_length() > 64 for one in inner):
+            raise ValueError("a number in it has more than 64 bits")
+        level = [one for one in inner if isinstance(one, (dict, list))]
+        if not level:
+            return
+    raise ValueError(f"it is nested more than {DEPTH} deep")
