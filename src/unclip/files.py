@@ -285,7 +285,7 @@ _ASIDE = ".aside."
 
 
 def _prefix(path: Path) -> str:
-    return f".{path.name.encode()[:_LONGEST].decode(errors='ignore')}."
+    return f".{os.fsencode(path.name)[:_LONGEST].decode(errors='ignore')}."
 
 
 def _set_aside(path: Path) -> Path:

@@ -140,6 +140,7 @@ def test_a_closed_stdout_is_found_before_the_work(
 ) -> None:
     monkeypatch.setattr(sys, "stdout", None)
     assert main(["generate", "a fox", "-o", "-"]) == 1
+    sys.stdout.close()  # the null device, which stands there now
 
 
 def test_a_legal_name_of_any_length(unclip: RunCli, model: Path) -> None:

@@ -211,7 +211,7 @@ def _is_same(path: Path, picture: Image) -> bool:
 def _stdout() -> BinaryIO:
     """Where a PNG can be sent. Raises OutputError."""
     stream = getattr(sys.stdout, "buffer", None)
-    if stream is None:
+    if stream is None or getattr(sys.stdout, "name", "") == os.devnull:  # put there by `open_streams`
         raise OutputError("cannot write to stdout: it is closed")
     if sys.stdout.isatty():
         raise OutputError("cannot write a PNG to a terminal: send stdout to a file or a program")
