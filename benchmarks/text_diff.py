@@ -429,7 +429,7 @@ def main() -> None:
         for name, changes in list(tries.items())[1:]:
             print(f"{time.perf_counter() - begun:.0f} s; {name}", flush=True)
             tried[name] = list(pool.map(partial(diff, settings=changes), mixed[: args.tries]))
-    dtype = next(own.stages[MAIN_STAGE].parameters()).dtype
+    dtype = next(own.stages[MAIN_STAGE].net.parameters()).dtype
     about = f"model {own.name} {own.hash}, {args.count} pairs, seed {args.seed}, {dtype}"
     text = "\n".join(page(judged, tried, values, about))
     print(text)

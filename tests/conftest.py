@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -165,6 +165,29 @@ TINY: dict[str, dict[str, Any]] = {
     },
 }
 """A few thousand weights of every stage, by kind."""
+
+
+@pytest.fixture(params=["float64", "device"])
+def changed_defaults(request: pytest.FixtureRequest) -> Iterator[None]:
+    """PyTorch's default number format or device is another, as a program around us may set it.
+
+    On the device `meta` tensors hold no numbers: whoever makes one there by oversight fails.
+    """
+    if request.param == "device":
+        with torch.device("meta"):
+            yield
+        return
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture(scope="session")
+def tiny() -> dict[str, dict[str, Any]]:
+    """The configuration of a tiny stage of every kind."""
+    return TINY
 
 
 @pytest.fixture(scope="session")

@@ -56,7 +56,7 @@ def test_a_config_is_frozen() -> None:
         (
             {"steps": 0},
             "decoder",
-            "setting 'decoder.steps': input should be greater than or equal to 1, got 0",
+            "setting 'decoder.steps' must be at least 1, got 0",
         ),
     ],
 )

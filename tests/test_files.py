@@ -3,14 +3,27 @@
 import codecs
 import json
 import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
-from unclip.errors import OutputError
-from unclip.files import atomic_file, atomic_folder, inside, text_of, write_json, write_text
+from unclip.errors import OutputError, UsageError
+from unclip.files import (
+    Lock,
+    atomic_file,
+    atomic_folder,
+    inside,
+    remove_folder,
+    remove_leftovers,
+    text_of,
+    write_json,
+    write_text,
+)
 
 Atomic = Callable[[Path], AbstractContextManager[Path]]
 BOTH = pytest.mark.parametrize("atomic", [atomic_file, atomic_folder])
@@ -117,6 +130,37 @@ def test_a_folder_without_permission_is_an_output_error(atomic: Atomic, tmp_path
         tmp_path.chmod(0o700)
 
 
+@BOTH
+def test_a_name_may_be_as_long_as_names_are(atomic: Atomic, tmp_path: Path) -> None:
+    longest = os.pathconf(tmp_path, "PC_NAME_MAX")
+    for name in ("a" * longest, "狐" * (longest // 3)):
+        for _ in range(2):  # new, and in the place of an old one
+            with atomic(tmp_path / name) as beside:
+                (beside / "file" if beside.is_dir() else beside).write_text("whole")
+        assert names(tmp_path) == [name]
+        file = tmp_path / name
+        assert ((file / "file") if file.is_dir() else file).read_text() == "whole"
+        shutil.rmtree(file) if file.is_dir() else file.unlink()
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_new_file_takes_no_ones_place(
+    links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    if not links:  # as on FAT
+        monkeypatch.setattr(os, "link", none)
+    target = tmp_path / "a.txt"
+    with atomic_file(target, new=True) as beside:
+        beside.write_text("first")
+    with pytest.raises(FileExistsError), atomic_file(target, new=True) as beside:
+        beside.write_text("second")
+    assert target.read_text() == "first"
+    assert names(tmp_path) == ["a.txt"]
+
+
 def test_missing_parents_are_made(tmp_path: Path) -> None:
     write_text(tmp_path / "a" / "b" / "c.txt", "deep")
     assert (tmp_path / "a" / "b" / "c.txt").read_text() == "deep"
@@ -188,3 +232,203 @@ def test_inside_follows_no_name_out_of_the_folder(tmp_path: Path) -> None:
     (blobs / "ab").write_text("x")
     (snapshot / "a").symlink_to("../../blobs/ab")
     assert inside(snapshot, "a").read_text() == "x"
+
+
+def test_a_file_is_renamed_into_place_and_never_written_over(tmp_path: Path) -> None:
+    """Whoever has the old file open goes on reading the old file, whole."""
+    target = tmp_path / "a.txt"
+    target.write_text("old " * 1000)
+    before = target.stat().st_ino
+    with target.open() as reader:
+        assert reader.read(4) == "old "
+        with atomic_file(target) as beside:
+            beside.write_text("new")
+            made = beside.stat().st_ino
+        assert reader.read() == "old " * 999
+    assert target.stat().st_ino == made != before
+
+
+@BOTH
+def test_what_is_written_is_on_the_disk_before_it_is_renamed(
+    atomic: Atomic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    sync, rename, replace = os.fsync, Path.rename, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda n: (done.append("sync"), sync(n))[1])
+    monkeypatch.setattr(Path, "rename", lambda a, b: (done.append("rename"), rename(a, b))[1])
+    monkeypatch.setattr(Path, "replace", lambda a, b: (done.append("rename"), replace(a, b))[1])
+    with atomic(tmp_path / "new") as beside:
+        (beside / "a.txt" if beside.is_dir() else beside).write_text("a")
+    first = done[: done.index("rename")]
+    assert first == ["sync"] * (2 if (tmp_path / "new").is_dir() else 1)
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), KeyboardInterrupt()])
+def test_a_folder_that_cannot_take_the_place_puts_the_old_one_back(
+    error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "model"
+    target.mkdir()
+    (target / "old.txt").write_text("old")
+    rename = Path.rename
+
+    def failing(self: Path, to: Path) -> Path:
+        if (self / "new.txt").exists():
+            raise error
+        return rename(self, to)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    kind = OutputError if isinstance(error, OSError) else KeyboardInterrupt
+    with pytest.raises(kind), atomic_folder(target) as beside:
+        (beside / "new.txt").write_text("new")
+    assert names(target) == ["old.txt"]
+    assert names(tmp_path) == ["model"]
+
+
+@BOTH
+@pytest.mark.parametrize("name", ["a" * 245 + ".txt", "σ" * 120 + ".png", "\U0001f98a" * 60])
+def test_a_name_as_long_as_the_system_allows(atomic: Atomic, name: str, tmp_path: Path) -> None:
+    with atomic(tmp_path / name) as beside:
+        (beside / "a.txt" if beside.is_dir() else beside).write_text("a")
+    assert names(tmp_path) == [name]
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from unclip import files
+target = Path(sys.argv[1])
+if sys.argv[2] == "between":
+    rename = Path.rename
+    Path.rename = lambda a, b: os._exit(9) if b == target else rename(a, b)
+with files.atomic_folder(target) as beside, files.atomic_file(target.parent / "b.txt") as file:
+    (beside / "new.txt").write_text("new")
+    file.write_text("new")
+    if sys.argv[2] == "inside":
+        os._exit(9)
+"""
+
+
+@pytest.mark.parametrize("when", ["inside", "between"])
+def test_what_a_killed_process_leaves_is_found_and_removed(when: str, tmp_path: Path) -> None:
+    """Killed between the two renames, the old folder is the only whole one: it is put back."""
+    deep = tmp_path / "deep"
+    target = deep / "model"
+    target.mkdir(parents=True)
+    (target / "old.txt").write_text("old")
+    kept = [
+        ".hidden",
+        ".a.part",
+        ".part",
+        "a.abcdefgh.part",
+        ".a.ABCDEFGH.part",
+        ".a.abcdefgh.partly",
+    ]
+    for name in kept:
+        (deep / name).write_text("somebody's own")
+    done = subprocess.run([sys.executable, "-c", KILLED, str(target), when], check=False)
+    assert done.returncode == 9
+    assert target.exists() is (when == "inside")
+    own = {*kept, "model", *(["b.txt"] if when == "between" else [])}
+    left = {path for path in deep.iterdir() if path.name not in own}
+    assert len(left) == 2
+    assert set(remove_leftovers(tmp_path)) == left
+    assert {path.name for path in deep.iterdir()} == own
+    assert names(target) == ["old.txt"]
+    assert remove_leftovers(tmp_path) == []
+
+
+def test_a_folder_is_gone_before_its_first_file_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "step-00000001"
+    target.mkdir()
+    (target / "state.json").write_text("{}")
+    monkeypatch.setattr("shutil.rmtree", lambda *_, **__: None)  # killed before it begins
+    remove_folder(target)
+    assert not target.exists()
+    monkeypatch.undo()
+    (tmp_path / "step-00000001").mkdir()  # else it is taken for one that was being replaced
+    remove_leftovers(tmp_path)
+    assert names(tmp_path) == ["step-00000001"]
+
+
+HOLDS = """
+import sys
+from pathlib import Path
+from unclip.files import Lock
+lock = Lock(Path(sys.argv[1]), "it")
+print(lock.held, flush=True)
+if sys.stdin.readline().strip() == "fork":
+    import os
+    if os.fork() == 0:
+        print(os.getpid(), flush=True)
+        sys.stdin.readline()
+        os._exit(0)
+    os._exit(9)
+"""
+
+
+def holder(path: Path) -> subprocess.Popen[str]:
+    """A process that holds a lock until it is told to go on."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDS, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "True\n"
+    return process
+
+
+def test_a_lock_names_who_holds_it_and_goes_with_its_process(tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    with holder(path) as process:
+        for _ in range(2):
+            with pytest.raises(UsageError) as caught:
+                Lock(path, "runs/a")
+            assert str(caught.value).startswith(f"runs/a is in use by process {process.pid} on ")
+            assert " since 20" in str(caught.value)
+        process.kill()
+    lock = Lock(path, "runs/a")
+    assert lock.held
+    assert str(os.getpid()) in path.read_text()
+    assert str(process.pid) not in path.read_text()
+    lock.release()
+
+
+def test_a_child_that_outlives_its_parent_does_not_hold_the_lock_on(tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    with holder(path) as process:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write("fork\n")
+        process.stdin.flush()
+        child = int(process.stdout.readline())
+        assert process.wait(10) == 9
+        os.kill(child, 0)  # it lives
+        Lock(path, "it").release()
+        process.stdin.write("end\n")
+        process.stdin.flush()
+
+
+def test_a_released_lock_is_free(tmp_path: Path) -> None:
+    lock = Lock(tmp_path / ".lock", "it")
+    lock.release()
+    with holder(tmp_path / ".lock") as process:
+        process.kill()
+
+
+def test_a_file_system_without_locks_keeps_nobody_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(*_: object) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr("fcntl.lockf", none)
+    assert not Lock(tmp_path / ".lock", "it").held
+
+
+def test_a_lock_in_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"cannot write .*nowhere/\.lock: No such file"):
+        Lock(tmp_path / "nowhere" / ".lock", "it")

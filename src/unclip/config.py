@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -39,19 +39,24 @@ class Config(BaseModel):
     """Base of every configuration: frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    called: ClassVar[str] = "setting '{}'"  # a field, in errors
 
     @classmethod
-    def parse(cls, values: Mapping[str, Any], where: str = "") -> Self:
+    def parse(cls, values: Mapping[str, Any], where: str = "", strict: bool = False) -> Self:
         """Validate `values`.
 
         Args:
             values: nested plain data, as TOML or JSON gives it.
-            where: what the values belong to (a file, a section), for the error's text.
+            where: what the values belong to (a file, a section), for the error's text; one that
+                ends in `_` is the beginning of every key.
+            strict: a number in quotes is no number, and 2.0 or true no whole one.
 
         Raises:
             UsageError: an unknown key (the nearest known one is named) or a value out of range.
         """
         try:
+            if strict:  # through JSON, where a list is a tuple and nothing else is what it is not
+                return cls.model_validate_json(json.dumps(dict(values)), strict=True)
             return cls.model_validate(dict(values))
         except ValidationError as error:
             raise UsageError(explain(cls, error, where)) from None
@@ -61,30 +66,57 @@ class Config(BaseModel):
         return self.model_dump(mode="json")
 
 
+_REASONS = {
+    "greater_than_equal": "must be at least {ge}",
+    "greater_than": "must be above {gt}",
+    "less_than_equal": "must be at most {le}",
+    "less_than": "must be below {lt}",
+    "too_short": "must hold at least {min_length}",
+    "finite_number": "must be finite",
+    "literal_error": "must be {expected}",
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "must be a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "must be a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "must be true or false"),
+    "string_type": "must be text",
+    "string_unicode": "must be text in UTF-8",
+}
+"""What would be right, by pydantic's type of the error and with its context."""
+
+
 def explain(cls: type[BaseModel], error: ValidationError, where: str = "") -> str:
     """One line for the first fault of a pydantic error: where, what, and what would be right."""
     first = error.errors(include_url=False)[0]
     keys = [str(key)[:SHOWN] for key in first["loc"]]
-    name = ".".join([where, *keys] if where else keys)
+    if where.endswith("_") and keys:
+        where, keys[0] = "", where + keys[0]
+    name = ".".join(filter(None, [where, *keys]))
+    called = getattr(cls, "called", Config.called).format(name)
     if first["type"] == "extra_forbidden":
         known = _known_keys(cls, keys[:-1])
         return f"unknown setting '{name}'{nearest(keys[-1], known)}"
     if first["type"] == "missing":
-        return f"setting '{name}' is missing"
+        return f"{called} is missing"
     if first["type"] == "value_error":  # a validator of ours, whose text says what it got
         text = str(first["ctx"]["error"])[: 2 * SHOWN]
-        return f"section '{name}': {text}" if name else text
-    text = first["msg"][:1].lower() + first["msg"][1:]
-    return f"setting '{name}': {text}, got {_shown(first['input'])}"
+        return f"section '{name}': {text}" if name and called.startswith("setting") else text
+    if first["type"] in _REASONS:
+        bounds = {
+            key: f"{value:g}" if isinstance(value, float) else value
+            for key, value in first.get("ctx", {}).items()
+        }
+        reason = f" {_REASONS[first['type']]}".format(**bounds)
+    else:
+        reason = f": {first['msg'][:1].lower()}{first['msg'][1:]}"
+    return f"{called}{reason}, got {shown(first['input'])}"
 
 
-def _shown(value: Any) -> str:
-    """A value as Python writes it, cut where it is long."""
+def shown(value: object, most: int = 60) -> str:
+    """A value as part of a line, cut where it is long."""
     try:
-        text = repr(value)
-    except ValueError:  # an integer of thousands of digits
-        return "an endless number"
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+        text = " ".join(repr(value).split())
+    except ValueError:  # an int of more digits than Python writes
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _known_keys(cls: type[BaseModel], path: list[str]) -> list[str]:

@@ -8,10 +8,11 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 import torch
 from torch import nn
 
+from .config import shown
 from .errors import UsageError
 
 
-def pick_device(name: str | None = None) -> torch.device:
+def pick_device(name: str | torch.device | None = None) -> torch.device:
     """The device called `name`; without one CUDA where there is a GPU, else MPS, else the CPU.
 
     Raises:
@@ -23,7 +24,7 @@ def pick_device(name: str | None = None) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
-    except RuntimeError:
+    except (RuntimeError, TypeError):
         raise UsageError(f"unknown device '{name}'; try cpu, cuda, cuda:0 or mps") from None
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -34,6 +35,25 @@ def pick_device(name: str | None = None) -> torch.device:
     if device.type not in ("cpu", "cuda", "mps"):
         raise UsageError(f"device '{name}' is not supported; try cpu, cuda or mps")
     return device
+
+
+_DTYPES: dict[str, torch.dtype] = {
+    name: getattr(torch, name) for name in ("float32", "bfloat16", "float16", "float64")
+}
+
+
+def pick_dtype(name: str | torch.dtype | None, device: torch.device) -> torch.dtype:
+    """The number format of that name; without one the fast one of the device.
+
+    Raises:
+        UsageError: it is none that networks compute with.
+    """
+    if name is None:
+        return fast_dtype(device)
+    for text, kind in _DTYPES.items():
+        if name is kind or (isinstance(name, str) and name == text):
+            return kind
+    raise UsageError(f"dtype must be one of {', '.join(_DTYPES)}, got {shown(name)}")
 
 
 def place(module: nn.Module, device: torch.device) -> None:
@@ -71,6 +91,14 @@ def fast_dtype(device: torch.device) -> torch.dtype:
     if device.type == "cpu" and cpu_has_bf16():
         return torch.bfloat16
     return torch.float32
+
+
+def autocast(
+    device: torch.device, dtype: torch.dtype | None = None
+) -> AbstractContextManager[object]:
+    """Multiply in `dtype` inside, where None is `fast_dtype`; in float32 nothing is cast."""
+    half = (dtype or fast_dtype(device)) == torch.bfloat16
+    return torch.autocast(device.type, torch.bfloat16) if half else nullcontext()
 
 
 def cpu_has_bf16() -> bool:

@@ -41,6 +41,10 @@ class TrainingError(UnclipError):
     """Training cannot go on: a loss is not finite, or a saved state does not fit the recipe."""
 
 
+class WorkersLostError(TrainingError):
+    """Processes that make batches were killed again and again; what was trained can be saved."""
+
+
 class SamplingError(UnclipError):
     """A stage gave numbers that are not finite, of which no picture can be made."""
 
@@ -83,7 +87,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f" (did you mean '{close[0]}'?)" if close else ""
 
 
-def shown(name: object) -> str:
+def quoted(name: object) -> str:
     """A name as it is, in quotes and escaped where it would not be seen for what it is."""
     text = str(name)
     return text if text == text.strip() != "" and text.isprintable() else repr(text)

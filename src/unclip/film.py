@@ -28,11 +28,14 @@ MAX_FPS = {"GIF": 50.0, "WEBP": 100.0, "MP4": 240.0}
 _MAX_SIDE = {"GIF": 65535, "WEBP": 16383, "MP4": 16384}
 
 
-def check_film(path: Path | str) -> str:
+def check_film(path: Path | str, size: tuple[int, int] | None = None) -> str:
     """The format that `save_film` would write; so that a mistake is found before the work.
 
+    Args:
+        size: of each frame, where it is known.
+
     Raises:
-        UsageError: the suffix is none of `FILM_FORMATS`.
+        UsageError: the suffix is none of `FILM_FORMATS`, or it cannot hold such frames.
         OutputError: an MP4 without ffmpeg on the PATH.
     """
     path = Path(path)
@@ -42,6 +45,8 @@ def check_film(path: Path | str) -> str:
         raise UsageError(f"cannot write '{path.suffix}' films: {path} should end in one of {known}")
     if kind == "MP4":
         _ffmpeg(path)
+    if size is not None:
+        _check_size(size, kind)
     return kind
 
 
@@ -98,9 +103,15 @@ def _check_frames(frames: Sequence[Image.Image], kind: str) -> None:
     if len(sizes) != 1:
         found = " and ".join(f"{w}x{h}" for w, h in sizes) or "none"
         raise UsageError(f"a film needs frames of one size, got {found}")
-    if not 1 <= min(sizes[0]) <= max(sizes[0]) <= _MAX_SIDE[kind]:
-        size, most = f"{sizes[0][0]}x{sizes[0][1]}", _MAX_SIDE[kind]
-        raise UsageError(f"frames of {kind} have sides of 1 to {most} pixels, got {size}")
+    _check_size(sizes[0], kind)
+
+
+def _check_size(size: tuple[int, int], kind: str) -> None:
+    if not 1 <= min(size) <= max(size) <= _MAX_SIDE[kind]:
+        found = f"{size[0]}x{size[1]}"
+        raise UsageError(
+            f"frames of {kind} have sides of 1 to {_MAX_SIDE[kind]} pixels, got {found}"
+        )
 
 
 def _write_animation(

@@ -5,10 +5,55 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 from PIL import Image, ImageDraw, ImageFont
 
 GAP = 4
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where everything lies on a sheet of `count` cells of `size`, before there is a picture."""
+
+    count: int
+    size: tuple[int, int]
+    columns: int | None = None  # without it, as square as can be
+    labels: Sequence[str] | None = None
+    gap: int = GAP
+
+    @property
+    def across(self) -> int:
+        """Pictures a row."""
+        return self.columns or math.ceil(math.sqrt(self.count))
+
+    @cached_property
+    def font(self) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+        """Of the labels."""
+        return ImageFont.load_default(size=max(10, min(16, self.size[0] // 12)))
+
+    @property
+    def line(self) -> int:
+        """Height of a line of text."""
+        return int(self.font.size * 1.25) if hasattr(self.font, "size") else 12
+
+    @cached_property
+    def lines(self) -> list[list[str]]:
+        """Each label's lines."""
+        return _wrap(self.labels, self.size[0], self.line) if self.labels else []
+
+    @property
+    def cell(self) -> tuple[int, int]:
+        """A picture with its label and the gap after it."""
+        foot = self.line * max((len(text) for text in self.lines), default=0)
+        return self.size[0] + self.gap, self.size[1] + foot + self.gap
+
+    @property
+    def whole(self) -> tuple[int, int]:
+        """The sheet's width and height."""
+        (width, height), down = self.cell, math.ceil(self.count / self.across)
+        return self.across * width - self.gap, down * height - self.gap
 
 
 def make_grid(
@@ -25,23 +70,16 @@ def make_grid(
         labels: a line or two under each.
         gap: pixels between cells.
     """
-    width, height = pictures[0].size
-    columns = columns or math.ceil(math.sqrt(len(pictures)))
-    rows = math.ceil(len(pictures) / columns)
-    font = ImageFont.load_default(size=max(10, min(16, width // 12)))
-    line = int(font.size * 1.25) if hasattr(font, "size") else 12
-    lines = _wrap(labels, width, line) if labels else []
-    foot = line * max((len(text) for text in lines), default=0)
-    sheet = Image.new(
-        "RGB", (columns * (width + gap) - gap, rows * (height + foot + gap) - gap), "white"
-    )
+    grid = Grid(len(pictures), pictures[0].size, columns, labels, gap)
+    sheet = Image.new("RGB", grid.whole, "white")
     draw = ImageDraw.Draw(sheet)
+    (width, height), lines = grid.cell, grid.lines
     for index, picture in enumerate(pictures):
-        x = index % columns * (width + gap)
-        y = index // columns * (height + foot + gap)
+        x, y = index % grid.across * width, index // grid.across * height
         sheet.paste(picture.convert("RGB"), (x, y))
         for number, text in enumerate(lines[index] if lines else []):
-            draw.text((x + 2, y + height + number * line), text, fill="black", font=font)
+            place = (x + 2, y + grid.size[1] + number * grid.line)
+            draw.text(place, text, fill="black", font=grid.font)
     return sheet
 
 

@@ -6,22 +6,46 @@ import os
 import re
 from importlib import resources
 from pathlib import Path
+from typing import Annotated, Any
 
 import torch
+from pydantic import AfterValidator, ValidationInfo
 
 from .checkpoints.format import Options, Plan, open_model
-from .device import fast_dtype, pick_device
+from .config import shown
+from .device import pick_device, pick_dtype
 from .errors import UsageError, nearest
 from .pipeline import Pipeline
+from .request import Arguments, Text
 
 BUNDLED = "emoji-cpu"
 """The model that comes with the package."""
 
 
+def _path(value: object, info: ValidationInfo) -> object:
+    if not isinstance(value, str | os.PathLike):
+        raise UsageError(f"{info.field_name} must be a path or a name, got {shown(value)}")
+    return value
+
+
+Place = Annotated[Any, AfterValidator(_path)]
+
+
+class LoadArguments(Arguments):
+    """What `load` is told beside device and dtype."""
+
+    model: Place | None = None
+    low_memory: bool = False
+    clip: Place | None = None
+    tokenizer: Place | None = None
+    dialect: Text | None = None
+    variant: Text | None = None
+
+
 def load(
     model: str | Path | None = None,
-    device: str | None = None,
-    dtype: torch.dtype | None = None,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
     *,
     low_memory: bool = False,
     clip: str | Path | None = None,
@@ -35,7 +59,8 @@ def load(
         model: a model's folder or file of any format that is known (docs/models), the name of a
             bundled model, or `hub:org/name@revision`; the bundled one if left out.
         device: "cpu", "cuda", "cuda:1", "mps"; the fastest one there is if left out.
-        dtype: number format of the weights; bfloat16 where the hardware is fast in it.
+        dtype: number format of the weights, "float32", "bfloat16" or "float16"; bfloat16 where the
+            hardware is fast in it if left out.
         low_memory: have one stage at a time in memory, read when it is needed.
         clip: CLIP weights, if the model lacks them or has half of them; for one that draws
             without, they judge what was drawn (`best_of`).
@@ -44,14 +69,23 @@ def load(
         variant: which weights, where a folder has several: "fp16", "ema", "non_ema", ...
 
     Raises:
-        UsageError: no such model or device; an option is needed.
+        UsageError: no such model, device or dtype; an option is needed.
         CheckpointError: the files are missing, damaged or do not fit.
     """
+    LoadArguments.of(
+        model=model,
+        low_memory=low_memory,
+        clip=clip,
+        tokenizer=tokenizer,
+        dialect=dialect,
+        variant=variant,
+    )
     where = pick_device(device)
+    kind = pick_dtype(dtype, where)
     loaded = plan(model, clip=clip, tokenizer=tokenizer, dialect=dialect, variant=variant)
-    pipe = Pipeline.of(loaded.load(dtype or fast_dtype(where), where, low_memory), where)
+    pipe = Pipeline.of(loaded.load(kind, where, low_memory), where)
     if clip is not None and "clip" not in loaded.parts:  # it has no place for one
-        pipe.judge = load(clip, device, dtype)
+        pipe.judge = load(clip, where, kind)
     return pipe
 
 

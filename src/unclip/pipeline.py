@@ -10,10 +10,10 @@ from typing import Any, Literal, Self
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
 from ._version import __version__
 from .abilities.edit import edit
+from .abilities.generate import generate
 from .abilities.image_to_image import image_to_image
 from .abilities.interpolate import interpolate
 from .abilities.outpaint import outpaint
@@ -22,12 +22,13 @@ from .abilities.reconstruct import reconstruct
 from .abilities.text_diff import text_diff
 from .abilities.upscale import upscale
 from .abilities.vary import variations
-from .checkpoints.format import GIVE_CLIP, TRAIN_ONE, Model
+from .checkpoints.format import TRAIN_ONE, Model
+from .config import shown
 from .device import place
 from .errors import SamplingError, UsageError, nearest, warn
 from .images import to_pictures
 from .nn.tokenizer import Tokenizer
-from .request import Record, check_request, given
+from .request import LIMIT, Cost, Drawing, Record, Work, given
 from .rng import Rng
 from .stages import DiffusionStage, Stage, check_finite
 from .stages.clip import ClipStage
@@ -74,9 +75,14 @@ class Pipeline:
         """Whether a prompt with a word that the model does not know is refused."""
         self.judge: Pipeline | None = None
         """A CLIP that says which pictures are best, where the model has none of its own."""
+        self.limit: int | None = LIMIT
+        """Sampling steps, of all pictures of a request together, above which it is refused."""
+        self.on_cost: Callable[[Cost], None] | None = None
+        """Told what a request takes, before its first step; raise there to refuse it."""
         for stage in self.stages.values():
-            if stage.on_use is None:
-                place(stage.eval(), self.device)
+            stage.eval()
+            if stage.source is None:  # else it comes as it should be
+                place(stage, self.device)
 
     @classmethod
     def of(cls, model: Model, device: torch.device | None = None) -> Self:
@@ -86,79 +92,43 @@ class Pipeline:
         pipe.vocabulary = model.vocabulary
         return pipe
 
-    def generate(
-        self,
-        prompt: str,
-        n: int = 1,
-        seed: int = 0,
-        on_step: OnStep | None = None,
-        *,
-        prior: str | None = None,
-        best_of: int = 1,
-        negative_prompt: str = "",
-        **settings: Any,
-    ) -> list[Image.Image]:
-        """Draw `n` pictures of `prompt`.
-
-        Args:
-            prompt: what to draw; must not be empty.
-            n: how many; picture i uses `seed + i` and is the same whatever `n` is.
-            seed: any integer.
-            on_step: called after each step with a `Step`; raise `Cancelled` there to stop.
-            prior: the stage that makes z_i, where the model has several; "none" passes z_t off
-                as z_i.
-            best_of: draw so many for each picture and keep the one that CLIP finds nearest to
-                the prompt.
-            negative_prompt: what guidance leads away from, in place of nothing.
-            settings: sampling settings that differ from the model's defaults: `steps`,
-                `guidance_scale`, `sampler`, `eta`, ... are the decoder's, and those of another
-                stage carry its name: `prior_guidance_scale`, `upsampler_steps`. None is skipped.
-
-        Returns:
-            PIL pictures. `picture.info["unclip"]` is JSON that `replay` makes the same one from.
+    def admit(self, request: Drawing, work: Work, on_step: OnStep | None = None) -> None:
+        """Refuse before the first step what cannot be drawn, or would take too long.
 
         Raises:
-            UsageError: an empty prompt, n < 1, an unknown setting or one out of range.
-            Cancelled: `on_step` raised it.
+            UsageError: a setting that no stage has or can follow, a record that cannot be written,
+                or more steps than `limit`.
         """
-        check_request(prompt, n)
-        if best_of < 1:
-            raise UsageError(f"best_of must be at least 1, got {best_of}")
-        self.check_prior(prior)
-        if best_of > 1:
-            _ = self._ranker
+        if not (on_step is None or callable(on_step)):
+            raise UsageError(f"on_step must be a function or None, got {shown(on_step)}")
+        cost = self.cost(work, getattr(request, "prior", None))
+        request.record().to_json().encode()
+        if self.on_cost is not None:
+            self.on_cost(cost)
 
-        def begin(rng: Rng) -> Cond:
-            return self.read([prompt] * len(rng.seeds), negative_prompt)
+    def cost(self, work: Work, prior: str | None = None) -> Cost:
+        """What such work takes of this model.
 
-        candidates = [f"{seed + i}/candidate{k}" for i in range(n) for k in range(1, best_of)]
-        drawn = self.draw([*range(seed, seed + n), *candidates], begin, settings, on_step, prior)
-        if best_of > 1:
-            drawn = self._best(prompt, drawn, n)
-        extra: dict[str, Any] = {"prior": prior} if prior else {}
-        extra |= {"best_of": best_of} if best_of > 1 else {}
-        extra |= {"negative_prompt": negative_prompt} if negative_prompt else {}
-        return self.signed(drawn, Record(prompt, seed, {**given(settings), **extra}))
+        Raises:
+            UsageError: a setting that no stage has or can follow, or more steps than `limit`.
+        """
+        side = self.side
+        sampling = self.by_stage(work.settings)
+        each = {n: one.steps(sampling.get(n), work.holds) for n, one in self.stages.items()}
+        runs = {n: work.drawings for n, one in self.painters.items()}
+        if work.enlarges:
+            runs = {n: runs[n] for n in runs if "image" in self.stages[n].consumes}
+        elif work.imagined and self.priors and prior != NO_PRIOR:
+            runs[prior or self.priors[0]] = work.imagined
+        inverting = work.inversions * sum(each[name] for name in self.painters)
+        steps = {n: each[n] * count for n, count in runs.items()}
+        cost = Cost(work.pictures, work.size or (side, side), steps, inverting)
+        cost.check(self.limit)
+        for name in steps:
+            self.stages[name].check(sampling.get(name))
+        return cost
 
-    def _best(self, prompt: str, drawn: Tensor, n: int) -> Tensor:
-        """(n, 3, H, W): of each picture's candidates the one nearest to the prompt."""
-        reader, clip = self._ranker
-        z_t = clip.sample(reader.read([prompt]), Rng([0], self.device)).text_embed
-        assert z_t is not None
-        z_i = clip.look(drawn)
-        score = F.cosine_similarity(z_i, z_t)  # the first n, then the others of each
-        rest = torch.arange(n, len(drawn), device=drawn.device).view(n, -1)
-        mine = torch.cat([torch.arange(n, device=drawn.device)[:, None], rest], dim=1)
-        best = score[mine].argmax(1)
-        return drawn[mine[torch.arange(n, device=drawn.device), best]]
-
-    @property
-    def _ranker(self) -> tuple[Pipeline, ClipStage]:
-        """Who reads the prompt, and the CLIP that says which pictures are nearest to it."""
-        reader = self.judge or self
-        advice = {**reader.advice, **dict.fromkeys(("clip", "text", "vision"), GIVE_CLIP)}
-        return reader, reader.clip("re-ranking", "text", "vision", advice=advice)
-
+    generate = generate
     variations = variations
     image_to_image = image_to_image
     edit = edit
@@ -466,7 +436,7 @@ class Pipeline:
                 raise UsageError(f"unknown setting '{key}'{nearest(key, known)}")
             result.setdefault(stage, {})[setting] = value
         for stage, values in result.items():
-            sampled[stage].merge(values)
+            sampled[stage].merge(values, "" if stage == main else f"{stage}_")
         return result
 
 

@@ -33,12 +33,12 @@ class Rng:
 
     def randn(self, *shape: int) -> Tensor:
         """Standard normal float32, (B, *shape)."""
-        drawn = [torch.randn(shape, generator=generator) for generator in self._generators]
+        drawn = [_drawn(torch.randn, shape, generator) for generator in self._generators]
         return torch.stack(drawn).to(self.device)
 
     def rand(self, *shape: int) -> Tensor:
         """Uniform on [0, 1) float32, (B, *shape)."""
-        drawn = [torch.rand(shape, generator=generator) for generator in self._generators]
+        drawn = [_drawn(torch.rand, shape, generator) for generator in self._generators]
         return torch.stack(drawn).to(self.device)
 
     def bernoulli(self, probability: float) -> Tensor:
@@ -77,7 +77,12 @@ class BatchRng(Rng):
 
     def _draw(self, fn: Callable[..., Tensor], shape: tuple[int, ...]) -> Tensor:
         source = self._generator
-        return fn((self.batch, *shape), generator=source, device=source.device).to(self.device)
+        return _drawn(fn, (self.batch, *shape), source).to(self.device)
+
+
+def _drawn(fn: Callable[..., Tensor], shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """float32, on the generator's own device, whatever PyTorch's defaults are."""
+    return fn(shape, generator=generator, dtype=torch.float32, device=generator.device)
 
 
 def drawing_device(device: torch.device) -> torch.device:

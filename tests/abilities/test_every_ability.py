@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
+import unclip
 from unclip import Cancelled, Pipeline
 from unclip.errors import PromptWarning, UsageError
+from unclip.request import Cost
+from unclip.train.run import Run
 from unclip.types import Step
 
 PICTURE = Image.radial_gradient("L").resize((16, 16)).convert("RGB")
@@ -59,6 +63,65 @@ def test_it_can_be_ended_after_any_step(ability: str, pipe: Pipeline, few: dict[
     seen.clear()
     with pytest.raises(Cancelled):
         ABILITIES[ability](pipe, on_step=stop_at(total), **few)
+
+
+@pytest.fixture(scope="module")
+def usual(pipe: Pipeline, few: dict[str, int]) -> dict[str, list[bytes]]:
+    """What each ability draws."""
+    return {name: drawn(ability(pipe, **few)) for name, ability in ABILITIES.items()}
+
+
+def drawn(pictures: list[Image.Image]) -> list[bytes]:
+    return [picture.tobytes() for picture in pictures]
+
+
+def test_defaults_of_pytorch_change_nothing(
+    usual: dict[str, list[bytes]], trained: Run, few: dict[str, int], changed_defaults: None
+) -> None:
+    pipe = unclip.load(trained.model, device="cpu", dtype=torch.float32)
+    assert pipe.probe(PICTURE, ["a", "b"])
+    for name, ability in ABILITIES.items():
+        assert drawn(ability(pipe, **few)) == usual[name], name
+
+
+@pytest.mark.parametrize("ability", ABILITIES)
+def test_its_cost_is_known_before_the_first_step(
+    ability: str, pipe: Pipeline, few: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Cost] = []
+    seen: dict[str, list[int]] = {}  # stage -> pictures of each step
+
+    def keep(cost: Cost) -> None:
+        assert not seen
+        told.append(cost)
+
+    def count(step: Step) -> None:
+        seen.setdefault(step.stage, []).append(len(step.x0))
+
+    monkeypatch.setattr(pipe, "on_cost", keep)
+    pictures = ABILITIES[ability](pipe, on_step=count, **few)
+    (cost,) = told
+    assert (cost.pictures, cost.size) == (len(pictures), pictures[0].size)
+    taken = sum(sum(each) for each in seen.values())
+    if ability in ("image_to_image", "outpaint"):  # begins half way; passes windows over
+        assert taken <= cost.total <= 3 * taken
+    elif cost.inverting:  # of networks that put out x0 it begins a few steps later
+        assert cost.total - cost.inverting < taken <= cost.total
+    else:
+        assert {name: sum(each) for name, each in seen.items()} == cost.steps
+    if not cost.inverting:
+        assert set(seen) == set(cost.steps)
+
+
+def test_a_cost_can_be_refused(
+    pipe: Pipeline, few: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(cost: Cost) -> None:
+        raise Cancelled(f"{cost.total} steps are too many")
+
+    monkeypatch.setattr(pipe, "on_cost", refuse)
+    with pytest.raises(Cancelled, match="18 steps are too many"):
+        pipe.generate(WORDS, n=2, on_step=pytest.fail, **few)
 
 
 @pytest.mark.parametrize(

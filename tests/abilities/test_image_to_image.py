@@ -99,9 +99,9 @@ def test_a_seed_is_its_own_whatever_n_is(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"strength": -0.1}, "strength must be 0 to 1, got -0.1"),
-        ({"strength": 1.1}, "strength must be 0 to 1, got 1.1"),
-        ({"strength": float("nan")}, "strength must be 0 to 1, got nan"),
+        ({"strength": -0.1}, "strength must be at least 0, got -0.1"),
+        ({"strength": 1.1}, "strength must be at most 1, got 1.1"),
+        ({"strength": float("nan")}, "strength must be finite, got nan"),
         ({"prompt": ""}, "the prompt is empty"),
         ({"n": 0}, "n must be at least 1"),
         ({"prior": "x"}, "has no prior 'x'"),

@@ -52,13 +52,13 @@ def test_the_way_back_is_another_way(pipe: Pipeline, few: dict[str, int], noise:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"target": "a red circle "}, "the two descriptions are the same"),
+        ({"target": "a red circle "}, "source and target are the same"),
         ({"target": ""}, "the prompt is empty"),
         ({"source": " "}, "the prompt is empty"),
         ({"frames": 1}, "frames must be at least 2, got 1"),
-        ({"theta": 0}, "theta must be above 0 and at most 1, got 0"),
-        ({"theta": 1.01}, "theta must be above 0 and at most 1, got 1.01"),
-        ({"theta": float("nan")}, "theta must be above 0"),
+        ({"theta": 0}, "theta must be above 0, got 0"),
+        ({"theta": 1.01}, "theta must be at most 1, got 1.01"),
+        ({"theta": float("nan")}, "theta must be finite"),
         ({"stepz": 3}, "unknown setting 'stepz'"),
     ],
 )

@@ -71,9 +71,9 @@ def test_a_variation_is_its_own_seeds_whatever_n_is(
     ("arguments", "message"),
     [
         ({"n": 0}, "n must be at least 1, got 0"),
-        ({"eta": -0.1}, "eta must be 0 to 1, got -0.1"),
-        ({"eta": 1.5}, "eta must be 0 to 1, got 1.5"),
-        ({"eta": float("nan")}, "eta must be 0 to 1, got nan"),
+        ({"eta": -0.1}, "eta must be at least 0, got -0.1"),
+        ({"eta": 1.5}, "eta must be at most 1, got 1.5"),
+        ({"eta": float("nan")}, "eta must be finite, got nan"),
         ({"stepz": 3}, r"unknown setting 'stepz' \(did you mean 'steps'\?\)"),
         ({"image": "no.png"}, r"cannot read no\.png"),
     ],

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from shutil import copytree, rmtree
+from weakref import ReferenceType, ref
 
 import pytest
 import torch
-from torch import Tensor
+from safetensors.torch import save_file
+from torch import Tensor, nn
 
 import unclip
 from unclip.checkpoints import native
@@ -92,26 +98,73 @@ def test_weights_are_cast_as_they_are_read(folder: Path) -> None:
         assert not any(value.is_meta or value.requires_grad for value in stage.net.parameters())
 
 
+def test_weights_are_read_once_and_where_they_are_used(folder: Path) -> None:
+    stages = open_model(folder).load(torch.float32).stages
+    decoder = stages["decoder"]
+    with torch.inference_mode():
+        net = decoder.net
+    assert decoder.net is net and not any(p.is_inference() for p in net.parameters())
+    assert next(stages["prior"].net_at_rest.parameters()).is_meta, "nobody has asked for it"
+    assert stages["prior"].consumes and stages["prior"].source, "what it is needs no weights"
+
+
+def test_a_file_that_does_not_fit_is_found_before_anything_is_used(
+    folder: Path, tmp_path: Path
+) -> None:
+    broken = copytree(folder, tmp_path / "broken")
+    save_file({"nothing": torch.zeros(1)}, broken / "prior" / "weights.safetensors")
+    with pytest.raises(CheckpointError, match="prior does not fit"):
+        open_model(broken).load(torch.float32)
+
+
 def test_one_stage_at_a_time_has_its_weights(folder: Path) -> None:
-    model = open_model(folder, Options()).load(torch.float32, low_memory=True)
-    stages = model.stages
-
-    def awake() -> list[str]:
-        first = {n: next(stage.net_at_rest.parameters()) for n, stage in stages.items()}
-        return [name for name, value in first.items() if not value.is_meta]
-
-    assert awake() == []
+    stages = open_model(folder).load(torch.float32, low_memory=True).stages
+    seen: dict[str, ReferenceType[nn.Module]] = {}
     for name in ("clip", "decoder", "clip"):
-        assert not next(stages[name].net.parameters()).is_meta
-        assert awake() == [name]
-    assert stages["prior"].consumes and awake() == ["clip"], "what it is needs no weights"
+        seen = {name: ref(stages[name].net), **{n: r for n, r in seen.items() if n != name}}
+        assert not any(value.is_meta for value in stages[name].net.parameters())
+        assert [n for n, one in seen.items() if one() is not None] == [name]
 
 
-def test_low_memory_draws_the_same(folder: Path) -> None:
+def test_who_is_at_work_with_a_network_keeps_it(folder: Path) -> None:
+    stages = open_model(folder).load(torch.float32, low_memory=True).stages
+    net = stages["decoder"].net
+    before = [value.clone() for value in net.parameters()]
+    assert stages["clip"].net is stages["clip"].net is not None
+    assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("low_memory", [False, True])
+def test_threads_share_a_pipeline(folder: Path, low_memory: bool) -> None:
+    pipe = Pipeline.of(open_model(folder).load(torch.float32))
+    alone = [pipe.generate("a fox", seed=seed)[0].tobytes() for seed in range(4)]
+    shared = Pipeline.of(open_model(folder).load(torch.float32, low_memory=low_memory))
+    with ThreadPoolExecutor(4) as pool:
+        drawn = pool.map(lambda seed: shared.generate("a fox", seed=seed)[0].tobytes(), range(4))
+        assert list(drawn) == alone
+
+
+@pytest.mark.parametrize("low_memory", [False, True])
+@pytest.mark.parametrize("way", [copy.deepcopy, lambda pipe: pickle.loads(pickle.dumps(pipe))])
+def test_a_pipeline_can_be_copied_and_pickled(
+    folder: Path, tmp_path: Path, low_memory: bool, way: Callable[[Pipeline], Pipeline]
+) -> None:
+    source = copytree(folder, tmp_path / "model")
+    pipe = Pipeline.of(open_model(source).load(torch.float32, low_memory=low_memory))
+    drawn = pipe.generate("a fox", seed=3)[0].tobytes()
+    other = way(pipe)
+    for stage in other.stages.values():
+        assert stage.source is None and not next(stage.parameters()).is_meta
+    rmtree(source)
+    assert other.generate("a fox", seed=3)[0].tobytes() == drawn
+
+
+@pytest.mark.parametrize("guidance", [{}, {"clip_guidance_scale": 5.0}])
+def test_low_memory_draws_the_same(folder: Path, guidance: dict[str, float]) -> None:
     def embed(low_memory: bool) -> Tensor:
         model = open_model(folder).load(torch.float32, low_memory=low_memory)
         pipe = Pipeline.of(model)
-        return pipe.draw([1, 2], lambda rng: pipe.read(["a fox"] * len(rng.seeds)), {})
+        return pipe.draw([1, 2], lambda rng: pipe.read(["a fox"] * len(rng.seeds)), guidance)
 
     assert torch.equal(embed(False), embed(True))
 

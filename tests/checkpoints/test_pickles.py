@@ -22,7 +22,7 @@ from packaging.version import Version
 from torch import Tensor, nn
 
 from unclip.checkpoints._blob import Blob
-from unclip.checkpoints._globals import Inert
+from unclip.checkpoints._globals import MAKERS, Global, Inert, is_inert
 from unclip.checkpoints.archive import open_pickle, open_tensors, tensors_of, version_text
 from unclip.errors import CheckpointError
 
@@ -82,6 +82,45 @@ def test_a_script_gives_the_state_dict_of_its_module(
 
 class Outside:
     """No module of this name is known to be harmless."""
+
+
+def test_of_torch_itself_types_of_number_alone_are_inert() -> None:
+    """Its functions load files, compile and call: none may pass for harmless."""
+    passed = {name for name in vars(torch) if is_inert(Global("torch", name), script=True)}
+    assert passed == {name for name, it in vars(torch).items() if isinstance(it, torch.dtype)}
+    assert {"load", "compile", "hub", "ops", "Tensor", "nn"} & passed == set()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "torch.load", "torch.serialization.load", "torch.hub.load", "torch.jit._script.load",
+        "torch.utils.data.DataLoader", "torch.optimizers.Adam", "torch_optim.Adam",
+        "torch.nn.Linear", "builtins.eval", "builtins.exec", "builtins.getattr",
+        "builtins.__import__", "builtins.open",
+        "collectionsx.OrderedDict", "typingx.Any", "os.system", "posix.system", "subprocess.Popen",
+        "numpy.load", "numpy.ndarrays", "numpy.randomly.x", "pathlibx.Path", "__torch__x.Net",
+    ],
+)  # fmt: skip
+def test_what_is_not_listed_is_refused(name: str, tmp_path: Path) -> None:
+    module, _, attribute = name.rpartition(".")
+    assert not is_inert(Global(module, attribute), script=True)
+    assert name not in MAKERS
+    file = tmp_path / "asks.pt"
+    program = b"\x80\x02c" + f"{module}\n{attribute}\n".encode() + b"X\x01\x00\x00\x00a\x85R."
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("asks/data.pkl", program)
+        archive.writestr("asks/version", b"3\n")
+    with pytest.raises(CheckpointError, match=name.replace(".", r"\.")):
+        open_pickle(file)
+
+
+@pytest.mark.parametrize("name", ["torch.optim.adam.Adam", "typing.Any", "pathlib.PosixPath"])
+def test_what_is_listed_is_read_and_never_made(name: str) -> None:
+    module, _, attribute = name.rpartition(".")
+    assert is_inert(Global(module, attribute), script=False)
+    assert is_inert(Global("__torch__.models", "Net"), script=True)
+    assert not is_inert(Global("__torch__.models", "Net"), script=False)
 
 
 def test_nested_data_is_plain(tmp_path: Path) -> None:

@@ -122,3 +122,13 @@ def record_of(file: Path) -> dict[str, object]:
 def record() -> Callable[[Path], dict[str, object]]:
     """The function, as test modules cannot import this file."""
     return record_of
+
+
+@pytest.fixture
+def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever loads a model fails."""
+
+    def load(*_: object) -> None:
+        pytest.fail("the model must not even be loaded")
+
+    monkeypatch.setattr("unclip.loading.load", load)

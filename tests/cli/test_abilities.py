@@ -64,14 +64,6 @@ def inputs(unclip: RunCli) -> None:
         Image.new("RGB", (20, 20), colour).save(f"pictures/{index}.png")
 
 
-@pytest.fixture
-def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    def load(*_: object) -> None:
-        pytest.fail("the model must not even be loaded")
-
-    monkeypatch.setattr("unclip.loading.load", load)
-
-
 @pytest.mark.parametrize("name", ARGUMENTS)
 def test_one_file_or_one_each(name: str, unclip: RunCli, model: Path, record: RecordOf) -> None:
     quick = ["--steps", 2] if name == "upscale" else ["--steps", 2, "--set", "upsampler_steps=2"]
@@ -194,6 +186,28 @@ def test_a_picture_that_cannot_be_read(name: str, file: str, part: str, unclip: 
     before = sorted(Path().iterdir())
     rest = ["a fox", "a car"] if name == "probe" else ARGUMENTS[name][1:]
     unclip(name, file, *rest).fails(2, part)
+    assert sorted(Path().iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["vary", "fox.png", "-n", 10**9],
+        ["edit", "holed.png", "a fox", "-n", 10**9],
+        ["outpaint", "small.png", "a fox", "--left", 7992, "--bottom", 7992],
+        ["img2img", "fox.png", "a fox", "-n", 10**9],
+        ["upscale", "fox.png", "-n", 10**9],
+        ["interpolate", "fox.png", "a fox", "--frames", 10**9],
+        ["textdiff", "fox.png", "--from", "a", "--to", "b", "--frames", 10**9],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_what_would_never_end_is_refused(
+    arguments: list[object], unclip: RunCli, model: Path
+) -> None:
+    Image.new("RGB", (8, 8), "orange").save("small.png")
+    before = sorted(Path().iterdir())
+    unclip(*arguments, "--model", model).fails(2, "the limit is 1,000,000 steps", "--no-limit")
     assert sorted(Path().iterdir()) == before
 
 

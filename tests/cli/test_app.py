@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +17,7 @@ from typer.main import get_group
 
 from unclip import __version__
 from unclip.cli.app import COMMANDS, main, make_app
+from unclip.files import atomic_file
 
 NAMES = (
     *("convert", "data", "doctor", "edit", "evaluate", "generate", "img2img", "interpolate"),
@@ -127,6 +131,50 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
     monkeypatch.setattr("unclip.cli.app.make_app", with_fail)
     monkeypatch.delenv("UNCLIP_DEBUG", raising=False)
     return errors
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_any_command_with_one_line_and_nothing_half_written(
+    number: signal.Signals,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    """And so does what a signal to the whole group does to worker processes meanwhile."""
+    before = [signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGHUP)]
+    old = signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def work() -> None:
+        with atomic_file(tmp_path / "picture.png") as beside:
+            beside.write_text("half")
+            try:
+                signal.raise_signal(number)
+            finally:
+                if number == signal.SIGTERM:
+                    raise RuntimeError("DataLoader worker is killed by signal: Terminated.")
+
+    def with_work() -> typer.Typer:
+        app = make_app()
+        app.command()(work)
+        return app
+
+    monkeypatch.setattr("unclip.cli.app.make_app", with_work)
+    monkeypatch.delenv("UNCLIP_DEBUG", raising=False)
+    try:
+        assert main(["work"]) == 130
+    finally:
+        signal.signal(signal.SIGINT, old)
+    assert capsys.readouterr().err == "unclip: cancelled\n"
+    assert list(tmp_path.iterdir()) == []
+    assert [signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGHUP)] == before
+
+
+def test_commands_run_in_any_thread(capsys: pytest.CaptureFixture[str]) -> None:
+    codes: list[int] = []
+    thread = threading.Thread(target=lambda: codes.append(main(["--version"])))
+    thread.start()
+    thread.join()
+    assert codes == [0]
 
 
 @pytest.mark.parametrize(

@@ -219,7 +219,7 @@ def test_an_unreadable_picture(unclip: Run, model: Path, photos: Path) -> None:
         (["-o", "report.pdf"], 2, ["report.pdf should end in .html"]),
         (["--only", "distribution,sciense"], 2, ["no 'sciense'", "did you mean 'science'"]),
         (["--set", "poool=3"], 2, ["unknown setting 'poool'", "did you mean 'pool'"]),
-        (["--pictures", "0"], 2, ["setting 'pictures'", "greater than or equal to 1"]),
+        (["--pictures", "0"], 2, ["setting 'pictures'", "must be at least 1"]),
         (["--seed", "-1"], 2, ["--seed must be at least 0"]),
         (["--eye", "nothing.pt"], 2, ["no model 'nothing.pt'"]),
         (["--eye", "nothing"], 2, ["no model 'nothing'"]),

@@ -84,6 +84,36 @@ def test_another_size_is_no_match(unclip: RunCli, model: Path) -> None:
     assert (done.code, done.out) == (1, "fox-replay.png: 36×16, not 16×16 as fox.png\n")
 
 
+def test_what_a_record_holds_beyond_is_named_and_left(unclip: RunCli, model: Path) -> None:
+    unclip("generate", "a fox", "--seed", 4, "-o", "fox.png", "--model", model)
+    change_record("fox.png", threads=2, version="99.0.0")
+    done = unclip("replay", "fox.png", "--model", model)
+    assert (done.code, done.out) == (0, "fox-replay.png: identical to fox.png\n")
+    (warning,) = done.err.splitlines()
+    assert warning.startswith("unclip: warning: fox.png: its record has what is not known here")
+    assert warning.endswith(": threads")
+
+
+@pytest.mark.parametrize("change", [{"n": 10**9}, {"settings": {"steps": 10**9}}])
+def test_a_record_that_asks_for_too_much(
+    change: dict[str, object], unclip: RunCli, model: Path
+) -> None:
+    unclip("generate", "a fox", "-o", "fox.png", "--model", model)
+    change_record("fox.png", **change)
+    unclip("replay", "fox.png", "--model", model).fails(2, "the limit is 1,000,000 steps")
+    assert not Path("fox-replay.png").exists()
+
+
+def test_replays_of_two_pictures_of_one_name(unclip: RunCli, model: Path) -> None:
+    for folder, seed in (("a", 1), ("b", 2)):
+        unclip("generate", "a fox", "--seed", seed, "-o", f"{folder}/fox.png", "--model", model)
+        assert unclip("replay", f"{folder}/fox.png", "--model", model).code == 0
+    assert sorted(file.name for file in Path().glob("*.png")) == [
+        "fox-replay-2.png",
+        "fox-replay.png",
+    ]
+
+
 def change_record(file: str, **changes: object) -> None:
     with Image.open(file) as opened:
         picture, record = opened.copy(), json.loads(opened.info["unclip"])

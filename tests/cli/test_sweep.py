@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unclip.cli._sheet import make_table
+from unclip.cli._sheet import make_table, table_size
 
 RunCli = Callable[..., Any]
 RecordOf = Callable[[Path], dict[str, Any]]
@@ -61,6 +61,7 @@ def test_a_table_shows_every_picture_in_its_place() -> None:
     left, top = table.width - 3 * 124, table.height - 2 * 104
     assert left > 0
     assert top > 0
+    assert table.size == table_size((120, 100), ["x=1", "x=2", "x=3"], ["y=1", "y=2"])
     for index, cell in enumerate(cells):
         row, column = divmod(index, 3)
         box = (left + 124 * column, top + 104 * row)
@@ -82,9 +83,30 @@ def test_a_table_shows_every_picture_in_its_place() -> None:
         (["--x", "best_of=0,1"], ["best_of", "got 0"]),
         (["--x", "prior=prior,mine"], ["no prior 'mine'"]),
         (["--x", "prior=3"], ["no prior '3'"]),
+        (["--x", "sampler=ddim,dimm"], ["'dimm'", "'ddim'"]),
+        (["--x", "upsampler_steps=1,1001"], ["at most 1000"]),
+        (["--x", "steps=1,1000000"], ["the limit is 1,000,000 steps"]),
+        (["--x", "best_of=1,1000000"], ["the limit is 1,000,000 steps"]),
         (["--x", "steps=2", "--set", "prompt=x"], ["'prompt'"]),
     ],
 )
 def test_bad_usage(arguments: list[str], parts: list[str], unclip: RunCli, model: Path) -> None:
     unclip("sweep", "a fox", *arguments, "--model", model).fails(2, *parts)
     assert not list(Path().iterdir())
+
+
+def test_a_million_cells_are_refused_without_a_list_of_them(unclip: RunCli, model: Path) -> None:
+    seeds = ",".join(map(str, range(1000)))
+    scales = ",".join(str(1 + one / 1000) for one in range(1000))
+    axes = ["--x", f"seed={seeds}", "--y", f"guidance_scale={scales}"]
+    done = unclip("sweep", "a fox", *axes, "-o", "cells/", "--model", model)
+    done.fails(2, "1,000,000 pictures of 16×16 in up to 12,000,000 sampling steps", "--no-limit")
+    assert not list(Path().iterdir())
+
+
+def test_a_sweep_draws_nothing_where_one_cell_is_wrong(
+    unclip: RunCli, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unclip.pipeline.Pipeline.fold", lambda *_, **__: pytest.fail("drawn"))
+    axes = ["--x", "steps=2,3", "--y", "spacing=uniform,kerras"]
+    unclip("sweep", "a fox", *axes, "--model", model).fails(2, "kerras", "'karras'")

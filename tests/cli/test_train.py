@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
-from collections.abc import Callable
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from safetensors.torch import load_file
 
+from unclip.train.trainer import Limits, Trainer
 from unclip.train.watch import RunWatcher
 
 RunCli = Callable[..., Any]
@@ -123,6 +130,134 @@ def test_a_second_signal_ends_at_once(
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_sigterm_twice_is_sigterm_once(
+    unclip: RunCli, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`timeout` sends its signal to the process, and then to the group that the process is in."""
+
+    def ended(*_: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(RunWatcher, "scalars", ended)
+    done = unclip("train", recipe)
+    assert done.code == 130
+    assert "stopped and saved at step 1 of 4 of 'clip'" in done.err
+
+
+@contextmanager
+def training(*more: str) -> Iterator[subprocess.Popen[str]]:
+    """A run of `tiny`, in a session of its own, that has done a few steps and goes on for long."""
+    settings = ["stages.clip.train.steps=1000000", "stages.clip.train.checkpoint_minutes=0.005"]
+    words = ["train", "tiny", "--out", "run", *more]
+    for one in (*settings, "stages.clip.train.workers=2"):
+        words += ["--set", one]
+    start = "import sys; from unclip.cli import main; sys.exit(main())"
+    process = subprocess.Popen(
+        [sys.executable, "-c", start, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        while not list(Path("run/clip/states").glob("step-*")) and process.poll() is None:
+            time.sleep(0.05)
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def workers_of(process: subprocess.Popen[str]) -> list[int]:
+    """The numbers of a process' children."""
+    file = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    return [int(number) for number in file.read_text().split()]
+
+
+linux = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="reads /proc")
+
+
+@linux
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGTERM,
+        pytest.param(signal.SIGHUP, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+    ],
+)
+def test_a_signal_to_the_whole_group_saves(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `timeout`, a terminal that closes, docker and Slurm send it: to the workers too."""
+    monkeypatch.chdir(tmp_path)
+    with training() as process:
+        assert len(workers_of(process)) == 2
+        os.killpg(process.pid, number)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert "stopped and saved at step" in err.splitlines()[-1]
+    assert step_of(Path("run/clip")) >= 1
+
+
+@linux
+@pytest.mark.slow
+def test_a_killed_worker_is_said_and_training_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with training() as process:
+        os.kill(workers_of(process)[0], signal.SIGKILL)
+        assert process.stdout is not None
+        said = next(line for line in process.stdout if "was killed" in line)
+        assert said.startswith("clip: a process that makes batches was killed; another")
+        next(line for line in process.stdout if line.startswith("clip "))
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+
+
+@linux
+def test_one_process_at_a_time_trains_in_a_folder(
+    unclip: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed, with workers that live on for a moment, it leaves the folder to the next at once."""
+    monkeypatch.chdir(tmp_path)
+    with training() as process:
+        other = unclip("train", "tiny", "--out", "run", "--resume")
+        other.fails(2, "run is in use by process", str(process.pid), " since ", "wait for it")
+        orphans = workers_of(process)
+        process.kill()
+        process.wait()
+        assert any(Path(f"/proc/{number}").exists() for number in orphans)
+        left = Path("run/clip/states/.step-00000009.abcd1234.part")
+        left.mkdir(parents=True)
+        done = unclip("train", "tiny", "--out", "run", "--resume", "--minutes", "1e-6")
+    assert done.code == 3, done.err
+    assert not left.exists()
+
+
+def test_minutes_are_those_of_the_whole_command(
+    unclip: RunCli, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the first stage takes is gone for the second."""
+    now, given = [100.0], []
+    train = Trainer.run
+
+    def spy(self: Trainer, watcher: Any, limits: Limits) -> bool:
+        given.append(limits.minutes)
+        now[0] += 120
+        return train(self, watcher, Limits(None, limits.stop))
+
+    monkeypatch.setattr(Trainer, "run", spy)
+    monkeypatch.setattr("unclip.cli.train.time", SimpleNamespace(monotonic=lambda: now[0]))
+    assert unclip("train", recipe, "--minutes", 7).code == 0
+    assert given == pytest.approx([7.0, 5.0])
+
+
 def test_minutes_that_are_none(unclip: RunCli, recipe: Path) -> None:
     unclip("train", recipe, "--minutes", 0).fails(2, "--minutes", "got 0")
 
@@ -199,6 +334,18 @@ def test_dry_run_says_what_it_costs_and_touches_nothing(unclip: RunCli, recipe: 
     assert "FLOP" in rows["clip"]
     assert "iB" in rows["decoder"]
     assert not list(Path().iterdir())
+
+
+def test_a_precision_that_this_machine_is_slow_in_is_said(
+    unclip: RunCli, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = ["--dry-run", "--set", "stages.decoder.train.precision=bfloat16"]
+    line = "stages.decoder.train.precision is bfloat16, which cpu"
+    for has, said in ((False, True), (True, False)):
+        monkeypatch.setattr("unclip.device.cpu_has_bf16", lambda has=has: has)
+        done = unclip("train", recipe, *wanted)
+        assert (line in done.out) is said
+        assert "stages.clip" not in done.out
 
 
 def test_dry_run_of_the_paper_says_what_it_costs_and_that_its_data_are_not_here(

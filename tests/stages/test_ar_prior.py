@@ -103,7 +103,7 @@ def test_settings_override_defaults_and_bad_ones_are_named(stage: Any, cond: Con
     assert not torch.equal(drawn(stage, cond, SEEDS, temperature=0.2), plain)
     for bad, message in (
         ({"temprature": 1}, r"unknown setting 'sampling.temprature' \(did you mean 'temperature'"),
-        ({"temperature": -1}, r"'sampling.temperature'.*greater than or equal to 0"),
+        ({"temperature": -1}, r"'sampling.temperature'.*must be at least 0"),
         ({"steps": 3}, r"unknown setting 'sampling.steps'"),
     ):
         with pytest.raises(UsageError, match=message):

@@ -192,7 +192,7 @@ def test_the_level_of_z_i_is_a_setting(decoder: LatentDecoder, cond: Cond) -> No
     other = picture(decoder, cond, sampling={"noise_level": 900})
     assert torch.equal(default, same)
     assert not torch.allclose(default, other, atol=1e-4)
-    with pytest.raises(UsageError, match=r"sampling\.noise_level.*less than 1000, got 1000"):
+    with pytest.raises(UsageError, match=r"sampling\.noise_level.*must be below 1000, got 1000"):
         picture(decoder, cond, sampling={"noise_level": 1000})
 
 

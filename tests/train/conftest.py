@@ -47,12 +47,16 @@ class Notes:
         self.logged: list[tuple[int, dict[str, float]]] = []
         self.saves: list[int] = []
         self.previews: list[tuple[int, Stage]] = []
+        self.notes: list[str] = []
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         self.logged.append((step, values))
 
     def saving(self, step: int) -> None:
         self.saves.append(step)
+
+    def note(self, line: str) -> None:
+        self.notes.append(line)
 
     def preview(self, step: int, stage: Stage) -> None:
         self.previews.append((step, stage))

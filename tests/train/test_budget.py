@@ -275,7 +275,7 @@ def test_some_shares_are_no_shares(tmp_path: Path) -> None:
     assert tiny(*settings).train("clip").share == 1
     with pytest.raises(UsageError, match=r"'stages\.prior\.train\.share' is missing: give every"):
         tiny("budget=3", *settings)
-    with pytest.raises(UsageError, match=r"'stages\.clip\.train\.share'.*greater than 0"):
+    with pytest.raises(UsageError, match=r"'stages\.clip\.train\.share' must be above 0"):
         tiny("stages.clip.train.share=0")
 
 
@@ -284,6 +284,7 @@ class Silent:
 
     def scalars(self, step: int, values: dict[str, float]) -> None: ...
     def saving(self, step: int) -> None: ...
+    def note(self, line: str) -> None: ...
     def preview(self, step: int, stage: Any) -> None: ...
 
 

@@ -25,6 +25,7 @@ from unclip.train.cost import (
     state_bytes,
     step_cost,
     task_on_meta,
+    update_flops,
 )
 from unclip.train.recipe import Recipe, TrainConfig, load_recipe
 from unclip.train.run import Run
@@ -161,6 +162,24 @@ def test_muon_keeps_one_moment(tiny: Recipe) -> None:
     net = nn.Sequential(nn.Linear(10, 10), nn.LayerNorm(10))
     assert state_bytes(net, TrainConfig(optimizer="adamw")) == 4 * 5 * (110 + 20)
     assert state_bytes(net, TrainConfig(optimizer="muon")) == 4 * (5 * (110 + 20) - 100)
+
+
+def test_muons_products_are_counted_by_hand(tiny: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    net = nn.Sequential(nn.Linear(80, 8), nn.Linear(8, 8), nn.LayerNorm(8))
+    exact = (2 * 10 + 17) * 2 * 8**3 + 15 * 2 * 8**3
+    coarse = 5 * (2 * 10 + 1) * 2 * 8**3 + 15 * 2 * 8**3
+    muon, adamw = TrainConfig(optimizer="muon"), TrainConfig(optimizer="adamw")
+    assert update_flops(net, muon, torch.float32) == exact
+    assert update_flops(net, muon, torch.bfloat16) == coarse
+    assert update_flops(net, adamw, torch.float32) == 0
+    monkeypatch.setattr(cost, "speed", lambda *_: 1e9)
+    monkeypatch.setattr(cost, "seconds_per_parameter", lambda *_: 0.0)
+    (plain,) = estimate(tiny, ["upsampler"], CPU).stages
+    (one,) = estimate(
+        load_recipe("tiny", ["stages.upsampler.train.optimizer=muon"]), ["upsampler"], CPU
+    ).stages
+    assert one.update_flops > 0
+    assert one.total_flops == pytest.approx(plain.total_flops + 150 * one.update_flops)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])

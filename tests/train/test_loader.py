@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import gc
 import multiprocessing as mp
+import os
+import pickle
+import signal
+import time
 from typing import Any
 
 import pytest
 import torch
 
+from unclip.errors import WorkersLostError
 from unclip.nn.tokenizer import Tokenizer
-from unclip.train.loader import Loader, collate, pictures
+from unclip.train.loader import REPLACED, Loader, collate, pictures
 
 SIZE = 4
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a single core
@@ -103,6 +108,94 @@ def test_workers_go_with_the_loader(make: Any) -> None:
         assert not any(worker.is_alive() for worker in workers)
     finally:
         gc.enable()
+
+
+def killed(others: set[Any], number: int = signal.SIGKILL) -> None:
+    """Kill one worker that came after `others`, and wait until it is dead."""
+    worker = min(set(mp.active_children()) - others, key=lambda one: one.pid)
+    os.kill(worker.pid, number)
+    worker.join(10)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_worker_is_replaced_and_no_sample_is_lost(number: int, make: Any) -> None:
+    others = set(mp.active_children())
+    loader, told = make(workers=2), []
+    loader.tell = told.append
+    seen = positions(loader, 3)
+    killed(others, number)
+    time.sleep(0.05)  # nothing is raised where nobody waits for a batch
+    seen += positions(loader, 3)
+    assert sum(seen, []) == list(range(18))  # noqa: RUF017
+    assert told == ["a process that makes batches was killed; another one goes on for it"]
+    assert len(set(mp.active_children()) - others) == 2
+
+
+def test_workers_that_die_while_one_waits_are_replaced(
+    speckles: Any, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, and not when PyTorch looks for it: that takes 5 s."""
+    deadly = mp.Event()
+    deadly.set()
+    sample = speckles.sample
+
+    def falling(self: Any, position: int) -> Any:
+        if position == 5 and deadly.is_set():
+            deadly.clear()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return sample(self, position)
+
+    monkeypatch.setattr(speckles, "sample", falling)
+    loader = Loader(speckles(SIZE), tokenizer, 3, workers=1)
+    started = time.monotonic()
+    assert positions(loader, 3) == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
+    assert time.monotonic() - started < 4
+
+
+def test_workers_that_are_killed_again_and_again_end_it(
+    make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One batch between deaths is not enough, however many of these there were."""
+    monkeypatch.setattr("unclip.train.loader._SOUND", 2)
+    others = set(mp.active_children())
+    loader, told = make(workers=1), []
+    loader.tell = told.append
+    for _ in range(REPLACED):
+        next(loader)
+        killed(others)
+    next(loader)
+    killed(others)
+    with pytest.raises(WorkersLostError, match=r"killed 4 times.*set workers to 0"):
+        next(loader)
+    assert len(told) == REPLACED
+
+
+def test_deaths_long_ago_do_not_count(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unclip.train.loader._SOUND", 2)
+    others = set(mp.active_children())
+    loader = make(workers=1)
+    for _ in range(REPLACED + 2):
+        positions(loader, 2)
+        killed(others)
+    positions(loader, 1)
+
+
+def test_what_goes_to_workers_can_be_pickled(
+    speckles: Any, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it must be where processes are spawned, and not forked."""
+    sent: list[bytes] = []
+
+    def made(blocks: Any, **_: Any) -> Any:
+        blocks.loader.source = None  # of a class that only these tests have
+        sent.append(pickle.dumps(blocks))
+        return [{}]
+
+    monkeypatch.setattr("unclip.train.loader.DataLoader", made)
+    loader = Loader(speckles(SIZE), tokenizer, 3, workers=2)
+    loader.tell = lambda line: None
+    next(loader)
+    assert sent
 
 
 @pytest.mark.parametrize("pin", [False, True])

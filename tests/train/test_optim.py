@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from unclip.train.optim import (
     Muon,
@@ -105,6 +106,85 @@ def test_newton_schulz_brings_singular_values_near_one_and_keeps_their_vectors(
     assert (turned - torch.diag_embed(diagonal)).abs().max() < 0.1
 
 
+def reference(matrices: Tensor, steps: int = 5) -> Tensor:
+    """Jordan et al.'s iteration as they write it, in float64."""
+    x = matrices.double() / (matrices.double().norm(dim=(1, 2), keepdim=True) + 1e-7)
+    x = x.mT if x.shape[1] > x.shape[2] else x
+    for _ in range(steps):
+        gram = x @ x.mT
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    return x.mT if matrices.shape[1] > matrices.shape[2] else x
+
+
+def hard(kind: str, shape: tuple[int, int, int]) -> Tensor:
+    """Matrices that are hard for the iteration in one way."""
+    rng = torch.Generator().manual_seed(0)
+    full = torch.randn(shape, generator=rng)
+    u, s, v = torch.linalg.svd(full.double(), full_matrices=False)
+    falling = torch.logspace(0, -8, s.shape[1], dtype=torch.float64)
+    return {
+        "full": full,
+        "rank 3": (u[..., :3] * s[:, None, :3] @ v[:, :3]).float(),
+        "falling": (u * falling @ v).float(),
+        "tiny": 1e-12 * full,
+        "huge": 1e12 * full,
+        "zero": torch.zeros(shape),
+        "one of them zero": full * torch.tensor([1.0, 0.0]).view(2, 1, 1),
+    }[kind]
+
+
+KINDS = ("full", "rank 3", "falling", "tiny", "huge", "zero", "one of them zero")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", [(2, 32, 288), (2, 200, 24), (2, 40, 40), (2, 48, 64)])
+def test_orthogonal_is_the_iteration_as_published(kind: str, shape: Any) -> None:
+    """Wide and tall matrices take another way than those that are nearly square."""
+    matrices = hard(kind, shape)
+    wanted, before = reference(matrices), matrices.clone()
+    size = wanted.norm(dim=(1, 2), keepdim=True).clamp(min=1e-30)
+    exact = orthogonal(matrices, torch.float32)
+    assert exact.dtype == torch.float32
+    assert ((exact - wanted).norm(dim=(1, 2), keepdim=True) / size).max() < 1e-3
+    assert torch.equal(matrices, before)
+    coarse = orthogonal(matrices, torch.bfloat16)
+    assert coarse.dtype == torch.bfloat16
+    if kind in ("full", "tiny", "huge", "zero"):
+        assert ((coarse.double() - wanted).norm(dim=(1, 2), keepdim=True) / size).max() < 0.06
+    assert coarse.isfinite().all()
+
+
+def test_a_wide_matrix_costs_few_products_of_its_wide_side() -> None:
+    """FLOPs by hand: 2 m^2 n for the first G and for the last product, 17 of 2 m^3 between."""
+    for shape, products in (((1, 8, 80), 2 * 10 + 17), ((1, 80, 8), 2 * 10 + 17)):
+        with FlopCounterMode(display=False) as counter:
+            orthogonal(torch.ones(shape), torch.float32)
+        assert counter.get_total_flops() == products * 2 * 8**3
+    with FlopCounterMode(display=False) as counter:
+        orthogonal(torch.ones(1, 8, 8), torch.float32)
+    assert counter.get_total_flops() == 15 * 2 * 8**3, "a square one: three products a step"
+
+
+def test_a_kernel_moves_the_same_however_it_lies_in_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("unclip.device.cpu_has_bf16", lambda: False)
+    rng = torch.Generator().manual_seed(0)
+    weight, gradient = (torch.randn(6, 5, 3, 3, generator=rng) for _ in range(2))
+    moved = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        parameter = nn.Parameter(weight.clone(memory_format=layout))
+        alike = nn.Parameter(torch.zeros(6, 45))  # a matrix of the same shape, stacked with it
+        alike.grad = torch.ones(6, 45)
+        muon = Muon([parameter, alike], lr=0.1, weight_decay=0.1)
+        for sign in (1, -0.3):
+            parameter.grad = sign * gradient.contiguous(memory_format=layout)
+            muon.step()
+        moved.append(parameter.detach())
+    assert torch.allclose(moved[0], moved[1], atol=1e-5)
+    assert moved[1].is_contiguous(memory_format=torch.channels_last)
+
+
 def test_a_muon_step_is_the_orthogonal_gradient_with_adamws_size() -> None:
     """arXiv 2502.16982, section 2.2: 0.2 sqrt(max(m, n)) times the orthogonal direction."""
     torch.manual_seed(0)
@@ -117,6 +197,26 @@ def test_a_muon_step_is_the_orthogonal_gradient_with_adamws_size() -> None:
     u, _, v = torch.linalg.svd(gradient.flatten(1), full_matrices=False)
     values = (u.T @ moved @ v.T).diagonal() / (0.1 * 0.2 * 12**0.5)
     assert 0.6 < float(values.min()) < float(values.max()) < 1.3
+
+
+def test_muon_looks_ahead_by_nesterovs_momentum() -> None:
+    """Three gradients of one row, whose direction tells how they were mixed."""
+    weight = nn.Parameter(torch.zeros(1, 3))
+    muon, momentum = Muon([weight], lr=0.1, weight_decay=0.0), torch.zeros(3)
+    for row in torch.eye(3):
+        before = weight.detach().clone()
+        weight.grad = row[None].clone()
+        muon.step()
+        momentum = 0.95 * momentum + 0.05 * row
+        ahead = 0.05 * row + 0.95 * momentum
+        moved = (before - weight.detach())[0]
+        assert torch.allclose(moved / moved.norm(), ahead / ahead.norm(), atol=0.01)
+    assert torch.allclose(muon.state[weight]["momentum"][0], momentum)
+
+
+def test_adamw_takes_its_betas_from_the_recipe() -> None:
+    for optimizer in make_optimizers(net(), TrainConfig(betas=(0.5, 0.6))):
+        assert {group["betas"] for group in optimizer.param_groups} == {(0.5, 0.6)}
 
 
 @BOTH
@@ -136,6 +236,23 @@ def test_state_goes_through_flat_tensors_exactly(optimizer: Any) -> None:
         step(theirs, others, seed)
     for ours, its in zip(mine.parameters(), theirs.parameters(), strict=True):
         assert torch.equal(ours, its)
+
+
+@BOTH
+def test_a_restored_moment_lies_in_memory_as_its_parameter_does(optimizer: Any) -> None:
+    """Else kernels round otherwise, and a resumed run is another run."""
+    mine = nn.Sequential(nn.Conv2d(3, 4, 3)).to(memory_format=torch.channels_last)
+    config = TrainConfig(optimizer=optimizer)
+    optimizers, others = make_optimizers(mine, config), make_optimizers(mine, config)
+    mine(torch.ones(1, 3, 3, 3)).sum().backward()
+    for one in optimizers:
+        one.step()
+    tensors = optimizer_tensors(optimizers, mine)
+    restore_optimizers(others, mine, {key: value.contiguous() for key, value in tensors.items()})
+    again = optimizer_tensors(others, mine)
+    moments = [again[key] for key in again if key.endswith("weight") and again[key].ndim == 4]
+    assert moments
+    assert all(one.stride() == mine[0].weight.stride() for one in moments)
 
 
 def test_every_parameter_has_its_moments() -> None:

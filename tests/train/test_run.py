@@ -68,6 +68,20 @@ def test_a_run_is_not_begun_twice(trained: Run) -> None:
     trained.begin(resume=True)
 
 
+def test_a_lock_alone_is_no_run_and_what_was_half_written_goes(tmp_path: Path) -> None:
+    run = Run(load_recipe("tiny"), tmp_path / "run", CPU)
+    run.folder.mkdir()
+    (run.folder / ".lock").write_text("process 1 on another machine")
+    run.begin(resume=False)
+    assert run.is_locked
+    left = run.folder / "clip" / "states" / ".step-00000003.abcd_123.part"
+    left.mkdir(parents=True)
+    run.end()
+    run.begin(resume=True)
+    assert not left.exists()
+    run.end()
+
+
 def test_going_on_with_a_finished_stage_finds_its_state(trained: Run) -> None:
     trainer = trained.trainer("prior")
     assert trainer.step == trained.recipe.train("prior").steps
@@ -184,6 +198,7 @@ class Silent:
 
     def scalars(self, step: int, values: dict[str, float]) -> None: ...
     def saving(self, step: int) -> None: ...
+    def note(self, line: str) -> None: ...
     def preview(self, step: int, stage: Any) -> None: ...
 
 

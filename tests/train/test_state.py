@@ -10,7 +10,7 @@ import torch
 
 from unclip.errors import CheckpointError, OutputError, TrainingError
 from unclip.train import state as module
-from unclip.train.state import State, load_state, save_state, saved_states
+from unclip.train.state import State, load_state, save_state, saved_states, step_of
 
 
 def make(step: int) -> State:
@@ -49,6 +49,17 @@ def test_an_empty_group_and_many_shards_come_back(
         "k2": 2,
         "k3": 3,
     }
+
+
+def test_an_old_state_is_gone_before_its_first_file_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed while it is removed, no half of it is left that passes for a state."""
+    for step in (1, 2):
+        save_state(tmp_path, make(step))
+    monkeypatch.setattr("shutil.rmtree", lambda *_, **__: None)  # killed before it begins
+    save_state(tmp_path, make(3))
+    assert [step_of(path) for path in saved_states(tmp_path)] == [2, 3]
 
 
 def test_only_the_newest_two_are_kept(tmp_path: Path) -> None:

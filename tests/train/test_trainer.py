@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 
 from unclip.checkpoints.native import load_stage, save_stage
-from unclip.errors import TrainingError
+from unclip.errors import TrainingError, WorkersLostError
 from unclip.rng import Rng
+from unclip.train.loader import REPLACED
 from unclip.train.state import load_state, saved_states, step_of
 from unclip.train.trainer import Limits, Trainer
 
@@ -204,6 +206,70 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
+@pytest.mark.parametrize(("minutes", "steps"), [(0.5, 4), (2.0, 13), (1e-6, 1)])
+def test_minutes_are_minutes(
+    minutes: float, steps: int, make_trainer: Make, notes: Any, clock: Clock
+) -> None:
+    """Steps of 10 s: the step at hand when time is up is the last."""
+    trainer = make_trainer(steps=100, batch_size=2)
+
+    def passing(*_: object) -> None:
+        clock.now += 10
+
+    trainer.task.register_forward_hook(passing)
+    assert not trainer.run(notes, Limits(minutes=minutes))
+    assert trainer.step == steps == notes.saves[-1]
+
+
+def test_minutes_between_states_are_minutes(make_trainer: Make, notes: Any, clock: Clock) -> None:
+    trainer = make_trainer(steps=9, checkpoint_minutes=0.5)
+
+    def passing(*_: object) -> None:
+        clock.now += 10
+
+    trainer.task.register_forward_hook(passing)
+    trainer.run(notes)
+    assert notes.saves == [4, 8, 9]  # after more than 30 s
+
+
+def test_pictures_a_second_are_those_since_the_last_line(
+    make_trainer: Make, notes: Any, clock: Clock
+) -> None:
+    trainer = make_trainer(steps=6, batch_size=4, log_every=3)
+    spent = iter([1, 1, 2, 4, 4, 4])
+
+    def passing(*_: object) -> None:
+        clock.now += next(spent)
+
+    trainer.task.register_forward_hook(passing)
+    trainer.run(notes)
+    assert [values["images_per_second"] for _, values in notes.logged] == [3 * 4 / 4, 3 * 4 / 12]
+
+
+def test_a_state_is_saved_where_no_batches_come_any_more(make_trainer: Make, notes: Any) -> None:
+    trainer = make_trainer(steps=9)
+    batches = trainer.loader._attempt
+    trainer.loader._attempt = lambda: batches() if trainer.step < 4 else None  # type: ignore[method-assign]
+    with pytest.raises(WorkersLostError, match="were killed"):
+        trainer.run(notes)
+    assert notes.saves == [4]
+    assert step_of(saved_states(trainer.folder)[-1]) == 4
+    assert len(notes.notes) == REPLACED
+    again = make_trainer(steps=9)
+    assert again.resume()
+    assert again.run(notes)
+
+
+def test_where_no_batches_come_a_spoilt_state_is_not_saved(make_trainer: Make, notes: Any) -> None:
+    trainer = make_trainer(steps=9, log_every=100)
+    batches = trainer.loader._attempt
+    trainer.loader._attempt = lambda: batches() if trainer.step < 4 else None  # type: ignore[method-assign]
+    spoil_the_loss(trainer, 3, "loss")
+    with pytest.raises(TrainingError, match="not finite"):
+        trainer.run(notes)
+    assert saved_states(trainer.folder) == []
+
+
 def test_seconds_are_all_that_pass_and_go_on_when_resumed(
     make_trainer: Make, notes: Any, clock: Clock
 ) -> None:
@@ -335,6 +401,28 @@ def test_half_precision_trains_float32_weights(make_trainer: Make, notes: Any) -
     exact = make_trainer("decoder", "exact")
     exact.run(notes)
     assert notes.logged[-1][1]["loss"] == pytest.approx(notes.logged[0][1]["loss"], rel=0.05)
+
+
+@pytest.mark.parametrize("fast", [False, True])
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_bfloat16_is_used_where_the_hardware_is_fast_in_it_and_nowhere_else(
+    fast: bool, optimizer: str, make_trainer: Make, notes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every operation of a whole run, by PyTorch's profiler, saving and averaging included."""
+    monkeypatch.setattr("unclip.device.cpu_has_bf16", lambda: fast)
+    trainer = make_trainer("decoder", precision="auto", optimizer=optimizer, steps=2)
+    with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as seen:
+        trainer.run(notes)
+    coarse = {
+        event.name()
+        for event in seen.profiler.kineto_results.events()  # type: ignore[union-attr]
+        if "c10::BFloat16" in event.dtypes()
+    }
+    if not fast:
+        assert coarse == set()
+        return
+    products = {"aten::mkldnn_convolution", "aten::addmm"}
+    assert products | ({"aten::bmm"} if optimizer == "muon" else set()) <= coarse
 
 
 class Seen:

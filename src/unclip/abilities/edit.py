@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -10,12 +10,32 @@ from PIL import Image
 from torch import Tensor
 
 from ..images import Source, digest, mask_tensor, read_image_and_mask
-from ..request import Record, check_request, given
+from ..request import Count, Drawing, Input, Prompt, Text, Work
 from ..types import OnStep
 from .canvas import Brush, Window, paint
 
 if TYPE_CHECKING:
     from ..pipeline import Pipeline
+
+
+class EditRequest(Drawing):
+    """See `edit`."""
+
+    ability: ClassVar[str] = "edit"
+    method: ClassVar[str] = "edit"
+    image: Input
+    mask: Input = None
+    prompt: Prompt
+    n: Count = 1
+    prior: Text | None = None
+
+    def work(self, size: tuple[int, int]) -> Work:
+        """One window a picture; `size` is the picture's."""
+        settings, n = self.settings, self.n
+        return Work(n, settings, n, imagined=n, size=size, holds=True)
+
+
+REQUEST = EditRequest
 
 
 def edit(
@@ -55,14 +75,16 @@ def edit(
     Raises:
         UsageError: pictures that do not fit each other, nothing to paint, an empty prompt.
     """
-    check_request(prompt, n)
-    pipe.check_prior(prior)
+    request = EditRequest.of(
+        image=image, mask=mask, prompt=prompt, n=n, seed=seed, prior=prior, settings=settings
+    )
+    pipe.check_prior(request.prior)
     picture, where = read_image_and_mask(image, mask)
-    brush = Brush(prompt, settings, prior, on_step)
-    window, seeds = window_around(where), range(seed, seed + n)
+    pipe.admit(request, request.work(picture.size), on_step)
+    brush = Brush(request.prompt, request.settings, request.prior, on_step)
+    window, seeds = window_around(where), range(request.seed, request.seed + request.n)
     painted = paint(pipe, as_tensor(picture), mask_tensor(where), [window], seeds, brush)
-    record = Record(prompt, seed, given(settings))
-    made = record.made_by("edit", image=digest(picture), mask=digest(where))
+    made = request.record(image=digest(picture), mask=digest(where))
     return pipe.sign(list(painted), made)
 
 

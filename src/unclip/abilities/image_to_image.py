@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from PIL import Image
 from torch.nn import functional as F
 
-from ..errors import UsageError
 from ..images import Source, digest, read_image, square, to_tensor
-from ..request import Record, check_request, given
+from ..request import Count, Drawing, Input, Prompt, Share, Text, Work
 from ..rng import Rng
 from ..types import Cond, Control, OnStep
 
 if TYPE_CHECKING:
     from ..pipeline import Pipeline
+
+
+class ImageToImageRequest(Drawing):
+    """See `image_to_image`."""
+
+    ability: ClassVar[str] = "image_to_image"
+    method: ClassVar[str] = "image_to_image"
+    image: Input
+    prompt: Prompt
+    strength: Share = 0.6
+    n: Count = 1
+    prior: Text | None = None
+
+    def work(self) -> Work:
+        """As many steps as from noise, at most."""
+        return Work(self.n, self.settings, self.n, imagined=self.n)
+
+
+REQUEST = ImageToImageRequest
 
 
 def image_to_image(
@@ -44,11 +62,19 @@ def image_to_image(
     Raises:
         UsageError: no such picture, an empty prompt, or a setting out of range.
     """
-    check_request(prompt, n)
-    pipe.check_prior(prior)
-    if not 0 <= strength <= 1:
-        raise UsageError(f"strength must be 0 to 1, got {strength:g}")
+    request = ImageToImageRequest.of(
+        image=image,
+        prompt=prompt,
+        strength=strength,
+        n=n,
+        seed=seed,
+        prior=prior,
+        settings=settings,
+    )
+    prompt, strength, seed = request.prompt, request.strength, request.seed
+    pipe.check_prior(request.prior)
     picture = read_image(image, at_least=pipe.side)
+    pipe.admit(request, request.work(), on_step)
     truth = to_tensor([square(picture, pipe.side)]).to(pipe.device)
     name, decoder = next(iter(pipe.painters.items()))
     size = decoder.image_size or pipe.side
@@ -61,7 +87,6 @@ def image_to_image(
         start = small.expand(len(rng.seeds), -1, -1, -1)
         return {name: Control(start=start, strength=strength)}
 
-    seeds = range(seed, seed + n)
-    drawn = pipe.draw(seeds, begin, settings, on_step, prior, controls)
-    record = Record(prompt, seed, {**given(settings), "strength": strength})
-    return pipe.signed(drawn, record.made_by("image_to_image", image=digest(picture)))
+    seeds = range(seed, seed + request.n)
+    drawn = pipe.draw(seeds, begin, request.settings, on_step, request.prior, controls)
+    return pipe.signed(drawn, request.record(image=digest(picture)))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from PIL import Image
+from pydantic import ValidationInfo, field_validator
 
 from ..errors import UsageError
 from ..images import Source, digest, read_image
-from ..request import Record, check_request, given
+from ..request import Drawing, Frames, Input, Text, Work, check_prompt
 from ..rng import Rng
 from ..stages import DiffusionStage
 from ..types import OnStep
@@ -19,6 +20,41 @@ from .latent import Latent, draw, of_picture, redrawn, slerp, with_detail
 
 if TYPE_CHECKING:
     from ..pipeline import Pipeline
+
+
+class InterpolateRequest(Drawing):
+    """See `interpolate`."""
+
+    ability: ClassVar[str] = "interpolate"
+    method: ClassVar[str] = "interpolate"
+    a: Input  # a picture or a prompt, as is b
+    b: Input
+    frames: Frames = 8
+    noise: Literal["slerp", "fixed"] = "slerp"
+    prior: Text | None = None
+
+    @field_validator("a", "b")
+    @classmethod
+    def _end(cls, end: Any, info: ValidationInfo) -> Any:
+        if not _is_prompt(end):
+            return end
+        if Path(end).suffix.lower() in (".png", ".jpg", ".jpeg", ".webp", ".gif"):
+            raise UsageError(f"cannot read {end}: there is no such file")
+        check_prompt(end, info.field_name or "")
+        return end
+
+    def work(self) -> Work:
+        """Each end that is a picture is inverted and drawn back; then the frames."""
+        prompts = sum(_is_prompt(end) for end in (self.a, self.b))
+        inversions, settings = 2 - prompts, redrawn(self.settings)
+        return Work(self.frames, settings, self.frames + inversions, prompts, inversions)
+
+
+REQUEST = InterpolateRequest
+
+
+def _is_prompt(end: Source) -> bool:
+    return isinstance(end, str) and not os.path.isfile(end)
 
 
 def interpolate(
@@ -51,10 +87,19 @@ def interpolate(
         `frames` pictures. The ends are the pictures given, or the prompts' own, to the pixel; with
         x_T fixed, the last one only resembles `b`.
     """
+    request = InterpolateRequest.of(
+        a=a, b=b, frames=frames, seed=seed, noise=noise, prior=prior, settings=settings
+    )
+    frames, seed, prior, settings = request.frames, request.seed, request.prior, request.settings
     pipe.check_embedding("interpolation")
-    if frames < 2:
-        raise UsageError(f"frames must be at least 2, got {frames}")
-    pipe.heed(*(end for end in (a, b) if isinstance(end, str) and _is_prompt(end)))
+    for one in (a, b):
+        if _is_prompt(one):
+            pipe.check_prior(prior)
+        else:
+            pipe.clip("encoding a picture", "vision")
+    inputs = {"a": _name(a), "b": _name(b)}
+    pipe.admit(request, request.work(), on_step)
+    pipe.heed(*(str(end) for end in (a, b) if _is_prompt(end)))
     first, last = (end_of(pipe, end, seed, prior, settings, on_step) for end in (a, b))
     shares = [index / (frames - 1) for index in range(frames)]
     path = [between(first, last, share, noise) for share in shares]
@@ -68,9 +113,7 @@ def interpolate(
             for i, weight in enumerate(weights)
         ]
         drawn = torch.cat(pieces)
-    record = Record("", seed, {**given(settings), "noise": noise, "frames": frames})
-    names = {"a": _name(a), "b": _name(b)}
-    return pipe.signed(drawn, record.made_by("interpolate", **names), one_seed=True)
+    return pipe.signed(drawn, request.record(**inputs), one_seed=True)
 
 
 def between(a: Latent, b: Latent, share: float, noise: str) -> Latent:
@@ -93,12 +136,9 @@ def end_of(
     on_step: OnStep | None,
 ) -> Latent:
     """The latent of a picture, or of a prompt."""
-    if not isinstance(end, str) or os.path.isfile(end):
-        return of_picture(pipe, end, seed, settings, on_step)
     if not _is_prompt(end):
-        raise UsageError(f"cannot read {end}: there is no such file")
-    check_request(end, 1)
-    pipe.check_prior(prior)
+        return of_picture(pipe, end, seed, settings, on_step)
+    assert isinstance(end, str)
     rng, sampling = Rng([seed], pipe.device), pipe.by_stage(redrawn(settings))
     z_i = pipe.imagine(pipe.read([end]), rng, sampling, on_step, prior).image_embed
     assert z_i is not None
@@ -109,14 +149,6 @@ def end_of(
     )
 
 
-def _is_prompt(end: str) -> bool:
-    """Whether a string neither names a file nor was meant to."""
-    meant = Path(end).suffix.lower() in (".png", ".jpg", ".jpeg", ".webp", ".gif")
-    return not meant and not os.path.isfile(end)
-
-
 def _name(end: Source) -> str:
     """A picture's digest, or the prompt."""
-    if isinstance(end, str) and not os.path.isfile(end):
-        return end
-    return digest(read_image(end))
+    return str(end) if _is_prompt(end) else digest(read_image(end))

@@ -76,10 +76,10 @@ def _invert(
     noises: dict[str, Tensor] = {}
     for name, stage in reversed(pipe.painters.items()):
         assert isinstance(stage, DiffusionStage)
+        cond, side = pipe.wordless(z_i), stage.image_size
         if isinstance(stage, Upsampler):
-            cond = stage.look_at(image)
+            cond = stage.look_at(cond, image)
         else:
-            cond, side = pipe.wordless(z_i), stage.image_size
             image = image if image.shape[-1] == side else F.interpolate(image, side, mode="area")
         noise = stage.invert(cond, image, sampling.get(name), pipe.told(on_step, name))
         if NOISE_STD[0] < float(noise.std()) < NOISE_STD[1]:

@@ -2,20 +2,61 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from PIL import Image
+from pydantic import model_validator
 
 from ..errors import UsageError
 from ..images import MAX_PIXELS, Source, digest, read_image
-from ..request import Record, check_request, given
+from ..request import Count, Drawing, Input, Pixels, Prompt, Text, Work
 from ..types import OnStep
 from .canvas import Brush, Window, paint
 from .edit import as_tensor
 
 if TYPE_CHECKING:
     from ..pipeline import Pipeline
+
+
+class OutpaintRequest(Drawing):
+    """See `outpaint`."""
+
+    ability: ClassVar[str] = "outpaint"
+    method: ClassVar[str] = "outpaint"
+    image: Input
+    left: Pixels = 0
+    right: Pixels = 0
+    top: Pixels = 0
+    bottom: Pixels = 0
+    prompt: Prompt
+    n: Count = 1
+    prior: Text | None = None
+
+    @model_validator(mode="after")
+    def _grows(self) -> Self:
+        if not (self.left or self.right or self.top or self.bottom):
+            raise ValueError("nothing to paint: give left, right, top or bottom in pixels")
+        return self
+
+    def canvas(self, inner: tuple[int, int]) -> tuple[int, int]:
+        """Width and height around a picture of `inner`. Raises UsageError where too large."""
+        width, height = inner[0] + self.left + self.right, inner[1] + self.top + self.bottom
+        if width * height > MAX_PIXELS:
+            raise UsageError(f"a canvas of {width}x{height} is more than {MAX_PIXELS:,} pixels")
+        return width, height
+
+    def work(self, inner: tuple[int, int]) -> Work:
+        """As many drawings as windows, at most, around a picture of `inner`."""
+        size = self.canvas(inner)
+        side = min(*inner, *size)
+        begins = (self.left, self.top)
+        across, down = (_count(one, side, begin) for one, begin in zip(size, begins, strict=True))
+        count = self.n * across * down
+        return Work(self.n, self.settings, count, imagined=count, size=size, holds=True)
+
+
+REQUEST = OutpaintRequest
 
 
 def outpaint(
@@ -48,28 +89,32 @@ def outpaint(
     Raises:
         UsageError: nothing to add, a canvas too large, an empty prompt.
     """
-    check_request(prompt, n)
-    pipe.check_prior(prior)
-    sides = {"left": left, "right": right, "top": top, "bottom": bottom}
-    for name, pixels in sides.items():
-        if pixels < 0:
-            raise UsageError(f"{name} must be at least 0, got {pixels}")
-    if not any(sides.values()):
-        raise UsageError("nothing to paint: give left, right, top or bottom in pixels")
+    request = OutpaintRequest.of(
+        image=image,
+        left=left,
+        right=right,
+        top=top,
+        bottom=bottom,
+        prompt=prompt,
+        n=n,
+        seed=seed,
+        prior=prior,
+        settings=settings,
+    )
+    left, top, seed = request.left, request.top, request.seed
+    pipe.check_prior(request.prior)
     picture = read_image(image)
-    width, height = picture.width + left + right, picture.height + top + bottom
-    if width * height > MAX_PIXELS:
-        raise UsageError(f"a canvas of {width}x{height} is more than {MAX_PIXELS:,} pixels")
-    canvas = torch.full((1, 3, height, width), 127, dtype=torch.uint8)
-    mask = torch.ones(1, 1, height, width)
+    width, height = request.canvas(picture.size)
+    pipe.admit(request, request.work(picture.size), on_step)
+    canvas = torch.full((1, 3, height, width), 127, dtype=torch.uint8, device="cpu")
+    mask = torch.ones(1, 1, height, width, dtype=torch.float32, device="cpu")
     place = (..., slice(top, top + picture.height), slice(left, left + picture.width))
     canvas[place] = as_tensor(picture)
     mask[place] = 0
     windows = windows_outward(width, height, min(picture.size), left, top, picture.size)
-    brush = Brush(prompt, settings, prior, on_step)
-    painted = paint(pipe, canvas, mask, windows, range(seed, seed + n), brush)
-    record = Record(prompt, seed, {**given(settings), **sides})
-    return pipe.sign(list(painted), record.made_by("outpaint", image=digest(picture)))
+    brush = Brush(request.prompt, request.settings, request.prior, on_step)
+    painted = paint(pipe, canvas, mask, windows, range(seed, seed + request.n), brush)
+    return pipe.sign(list(painted), request.record(image=digest(picture)))
 
 
 def windows_outward(
@@ -89,7 +134,15 @@ def windows_outward(
 
 def _starts(length: int, side: int, begin: int) -> list[int]:
     """Where windows start along one axis: `begin`, steps of half a side both ways, both ends."""
+    return sorted({0, length - side, *_inner(length, side, begin)})
+
+
+def _inner(length: int, side: int, begin: int) -> range:
     step = max(1, side // 2)
-    last = length - side
-    inner = range(begin % step, last + 1, step)
-    return sorted({0, last, *inner})
+    return range(begin % step, length - side + 1, step)
+
+
+def _count(length: int, side: int, begin: int) -> int:
+    """How many `_starts` there are, without a list of them."""
+    inner = _inner(length, side, begin)
+    return len(inner) + sum(end not in inner for end in {0, length - side})

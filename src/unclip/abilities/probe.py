@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
+from pydantic import field_validator
 
+from ..config import shown
 from ..errors import UsageError
 from ..images import Source, read_image, square, to_tensor
-from ..request import check_request
+from ..request import Input, Prompt, Request, plain
 from ..rng import Rng
 
 if TYPE_CHECKING:
@@ -19,6 +21,29 @@ ADVICE = dict.fromkeys(
     ("clip", "text", "vision"), "give a whole CLIP as the model itself (--model ViT-L-14.pt)"
 )
 """Whatever model lacks CLIP: nothing else of a model is needed."""
+
+
+class ProbeRequest(Request):
+    """See `probe`."""
+
+    ability: ClassVar[str] = "probe"
+    method: ClassVar[str] = "probe"
+    image: Input
+    labels: tuple[Prompt, ...]
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _several(cls, labels: Any) -> Any:
+        """A text alone would be taken for its letters."""
+        labels = plain(labels)
+        if not isinstance(labels, tuple):
+            raise UsageError(f"labels must be a list of texts, got {shown(labels)}")
+        if len(labels) < 2:
+            raise UsageError(f"give at least two labels to choose from, got {len(labels)}")
+        return labels
+
+
+REQUEST = ProbeRequest
 
 
 def probe(pipe: Pipeline, image: Source, labels: Sequence[str]) -> list[float]:
@@ -34,10 +59,7 @@ def probe(pipe: Pipeline, image: Source, labels: Sequence[str]) -> list[float]:
     Raises:
         UsageError: no such picture, too few labels, or a model without CLIP.
     """
-    for label in labels:
-        check_request(label, 1)
-    if len(labels) < 2:
-        raise UsageError(f"give at least two labels to choose from, got {len(labels)}")
+    labels = ProbeRequest.of(image=image, labels=labels).labels
     clip = pipe.clip("probing", "text", "vision", advice=ADVICE)
     side = clip.image_size or pipe.side
     picture = to_tensor([square(read_image(image, at_least=side), side)])

@@ -3,20 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch
 from PIL import Image
+from pydantic import Field, field_validator
 
+from ..config import shown
 from ..errors import UsageError
 from ..images import Source, digest, read_image, square, to_tensor
 from ..nn.pca import Pca
-from ..request import Record, given
+from ..request import Count, Drawing, Input, Work
 from ..rng import Rng
 from ..types import Cond, OnStep
 
 if TYPE_CHECKING:
     from ..pipeline import Pipeline
+
+
+class ReconstructRequest(Drawing):
+    """See `reconstruct`."""
+
+    ability: ClassVar[str] = "reconstruct"
+    method: ClassVar[str] = "reconstruct"
+    image: Input
+    dims: Annotated[tuple[Count, ...], Field(min_length=1)]
+    pictures: Input = None
+
+    @field_validator("pictures")
+    @classmethod
+    def _several(cls, pictures: Any) -> Any:
+        if not (pictures is None or isinstance(pictures, tuple)):
+            raise UsageError(f"pictures must be a list of pictures, got {shown(pictures)}")
+        return pictures
+
+    def work(self) -> Work:
+        """One picture each."""
+        return Work(len(self.dims), self.settings, len(self.dims))
+
+
+REQUEST = ReconstructRequest
 
 
 def reconstruct(
@@ -42,10 +68,13 @@ def reconstruct(
     Raises:
         UsageError: more components than there are, or a model that knows of none.
     """
+    request = ReconstructRequest.of(
+        image=image, dims=dims, seed=seed, pictures=pictures, settings=settings
+    )
+    dims, seed = request.dims, request.seed
     pipe.check_embedding("reconstruction")
     clip = pipe.clip("reconstruction", "vision")
-    if not dims or min(dims) < 1:
-        raise UsageError(f"dims must be numbers of components, at least 1, got {list(dims)}")
+    pipe.admit(request, request.work(), on_step)
     pca = fit(pipe, pictures, max(dims)) if pictures else find(pipe)
     most = len(pca.basis)
     if max(dims) > most:
@@ -58,9 +87,8 @@ def reconstruct(
     def begin(rng: Rng) -> Cond:
         return pipe.wordless(torch.cat([left.pop(0) for _ in rng.seeds]))
 
-    drawn = pipe.draw([seed] * len(dims), begin, settings, on_step)
-    record = Record("", seed, {**given(settings), "dims": list(dims)})
-    return pipe.signed(drawn, record.made_by("reconstruct", image=digest(picture)), one_seed=True)
+    drawn = pipe.draw([seed] * len(dims), begin, request.settings, on_step)
+    return pipe.signed(drawn, request.record(image=digest(picture)), one_seed=True)
 
 
 def find(pipe: Pipeline) -> Pca:
@@ -88,6 +116,7 @@ def fit(pipe: Pipeline, pictures: Sequence[Source], dims: int) -> Pca:
         for one in pictures:
             tensor = to_tensor([square(read_image(one, at_least=pipe.side), pipe.side)])
             embeds.append(clip.look(tensor))
-        pca = Pca(embeds[0].shape[1], dims).to(pipe.device)
+        with pipe.device:
+            pca = Pca(embeds[0].shape[1], dims)
         pca.fit(torch.cat(embeds))
     return pca

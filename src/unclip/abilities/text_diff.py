@@ -2,20 +2,51 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from PIL import Image
+from pydantic import Field, model_validator
 from torch.nn import functional as F
 
 from ..errors import UsageError
 from ..images import Source, digest, read_image
-from ..request import Record, check_request, given
+from ..request import Drawing, Frames, Input, Prompt, Work
 from ..rng import Rng
 from ..types import OnStep
-from .latent import Latent, draw, of_picture, slerp, with_detail
+from .latent import Latent, draw, of_picture, redrawn, slerp, with_detail
 
 if TYPE_CHECKING:
     from ..pipeline import Pipeline
+
+
+class TextDiffRequest(Drawing):
+    """See `text_diff`."""
+
+    ability: ClassVar[str] = "textdiff"
+    method: ClassVar[str] = "text_diff"
+    image: Input
+    source: Annotated[Prompt, Field(exclude=True)]
+    target: Annotated[Prompt, Field(exclude=True)]
+    frames: Frames = 4
+    theta: float = Field(0.5, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _differ(self) -> Self:
+        if self.source.strip() == self.target.strip():
+            raise UsageError("source and target are the same: there is no difference to apply")
+        return self
+
+    @property
+    def prompt(self) -> str:
+        """What the last picture shows."""
+        return self.target
+
+    def work(self) -> Work:
+        """The picture is inverted and drawn back, then drawn once a frame."""
+        return Work(self.frames, redrawn(self.settings), self.frames + 1, inversions=1)
+
+
+REQUEST = TextDiffRequest
 
 
 def text_diff(
@@ -44,18 +75,22 @@ def text_diff(
     Raises:
         UsageError: no such picture, equal or empty descriptions, or a setting out of range.
     """
-    for words in (source, target):
-        check_request(words, 1)
-    if source.strip() == target.strip():
-        raise UsageError("the two descriptions are the same: there is no difference to apply")
-    if frames < 2:
-        raise UsageError(f"frames must be at least 2, got {frames}")
-    if not 0 < theta <= 1:
-        raise UsageError(f"theta must be above 0 and at most 1, got {theta:g}")
+    request = TextDiffRequest.of(
+        image=image,
+        source=source,
+        target=target,
+        frames=frames,
+        theta=theta,
+        seed=seed,
+        settings=settings,
+    )
+    frames, theta, seed = request.frames, request.theta, request.seed
+    source, target, settings = request.source, request.target, request.settings
     pipe.check_embedding("a text difference")
     clip = pipe.clip("a text difference", "text", "vision")
     pipe.heed(source, target)
     picture = read_image(image, at_least=pipe.side)
+    pipe.admit(request, request.work(), on_step)
     latent = of_picture(pipe, picture, seed, settings, on_step)
     z_t = clip.sample(pipe.read([source, target]), Rng([0, 0], pipe.device)).text_embed
     assert z_t is not None
@@ -67,6 +102,5 @@ def text_diff(
     ]
     drawn, small = draw(pipe, turned, [seed] * frames, settings, on_step)
     drawn = with_detail(drawn, small, latent)
-    record = Record(target, seed, {**given(settings), "theta": theta, "frames": frames})
-    made = record.made_by("textdiff", image=digest(picture), source=source)
+    made = request.record(image=digest(picture), source=source)
     return pipe.signed(drawn, made, one_seed=True)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from PIL import Image
 from torch.nn import functional as F
 
 from ..errors import UsageError
 from ..images import Source, digest, read_image, to_tensor
-from ..request import Record, check_count, given
+from ..request import Count, Drawing, Input, Work
 from ..rng import Rng
 from ..stages.upsampler import Upsampler
 from ..types import Cond, OnStep
@@ -22,6 +23,22 @@ UNIT = 8
 
 LARGEST = 2048
 """Longest side that is drawn in one piece; memory grows with its square."""
+
+
+class UpscaleRequest(Drawing):
+    """See `upscale`."""
+
+    ability: ClassVar[str] = "upscale"
+    method: ClassVar[str] = "upscale"
+    image: Input
+    n: Count = 1
+
+    def work(self, size: tuple[int, int], settings: Mapping[str, Any]) -> Work:
+        """Once a picture; `size` is what comes out, `settings` those of every upsampler."""
+        return Work(self.n, settings, self.n, size=size, enlarges=True)
+
+
+REQUEST = UpscaleRequest
 
 
 def upscale(
@@ -46,7 +63,8 @@ def upscale(
     Raises:
         UsageError: no such picture, one too large, or a model without an upsampler.
     """
-    check_count(n)
+    request = UpscaleRequest.of(image=image, n=n, seed=seed, settings=settings)
+    seed = request.seed
     picture = read_image(image)
     factor = pipe.enlarges
     if factor == 1:
@@ -58,16 +76,17 @@ def upscale(
             f"{LARGEST} can be drawn: make it {LARGEST // factor} pixels long at most"
         )
     width, height = picture.size
+    sampling = _everywhere(pipe, request.settings)
+    pipe.admit(request, request.work((width * factor, height * factor), sampling), on_step)
     even = (0, -width % UNIT, 0, -height % UNIT)  # networks halve their input a few times
     small = F.pad(to_tensor([picture]), even, mode="replicate").to(pipe.device)
 
     def begin(rng: Rng) -> Cond:
         return Cond(image=small.expand(len(rng.seeds), -1, -1, -1))
 
-    drawn = pipe.draw(range(seed, seed + n), begin, _everywhere(pipe, settings), on_step)
+    drawn = pipe.draw(range(seed, seed + request.n), begin, sampling, on_step)
     drawn = drawn[..., : height * factor, : width * factor]
-    record = Record("", seed, given(settings))
-    return pipe.signed(drawn, record.made_by("upscale", image=digest(picture)))
+    return pipe.signed(drawn, request.record(image=digest(picture)))
 
 
 def _everywhere(pipe: Pipeline, settings: dict[str, Any]) -> dict[str, Any]:

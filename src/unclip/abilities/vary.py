@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from PIL import Image
 
-from ..errors import UsageError
 from ..images import Source, digest, read_image
-from ..request import Record, check_count, given
+from ..request import Count, Drawing, Input, Share, Work
 from ..types import OnStep
-from .latent import draw, of_picture, with_detail
+from .latent import draw, of_picture, redrawn, with_detail
 
 if TYPE_CHECKING:
     from ..pipeline import Pipeline
+
+
+class VariationsRequest(Drawing):
+    """See `variations`."""
+
+    ability: ClassVar[str] = "vary"
+    method: ClassVar[str] = "variations"
+    image: Input
+    n: Count = 1
+    eta: Share = 0.8
+
+    def work(self) -> Work:
+        """The picture is inverted and drawn back, then drawn `n` times."""
+        return Work(self.n, redrawn(self.settings), self.n + 1, inversions=1)
+
+
+REQUEST = VariationsRequest
 
 
 def variations(
@@ -42,13 +58,13 @@ def variations(
     Raises:
         UsageError: no such picture, an unknown setting, or a model without CLIP.
     """
-    check_count(n)
-    if not 0 <= eta <= 1:
-        raise UsageError(f"eta must be 0 to 1, got {eta:g}")
+    request = VariationsRequest.of(image=image, n=n, eta=eta, seed=seed, settings=settings)
+    n, eta, seed, settings = request.n, request.eta, request.seed, request.settings
+    pipe.clip("encoding a picture", "vision")
     picture = read_image(image, at_least=pipe.side)
+    pipe.admit(request, request.work(), on_step)
     latent = of_picture(pipe, picture, 0, settings, on_step)  # the same whatever the seed
     seeds = list(range(seed, seed + n)) if eta > 0 else [0] * n  # nothing is left to chance
     drawn, small = draw(pipe, [latent] * n, seeds, {**settings, "eta": eta}, on_step)
     drawn = with_detail(drawn, small, latent, 1 - eta)
-    record = Record("", seed, {**given(settings), "eta": eta})
-    return pipe.signed(drawn, record.made_by("vary", image=digest(picture)))
+    return pipe.signed(drawn, request.record(image=digest(picture)))

@@ -89,7 +89,7 @@ class Blob:
             CheckpointError: the file cannot be read, or has become shorter.
         """
         size = self.dtype.itemsize
-        raw = torch.empty(self._span * size, dtype=torch.uint8)
+        raw = torch.empty(self._span * size, dtype=torch.uint8, device="cpu")
         if raw.numel():
             _read(self.file, self.storage.start + self.offset * size, raw)
         flat = raw.view(self.dtype)

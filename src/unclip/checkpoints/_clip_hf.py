@@ -218,8 +218,8 @@ def hf_clip_part(
             if folder
         ]
         # two towers alone do not say how sharply their embeddings were compared: as CLIP at its end
-        scale = {"logit_scale": torch.tensor(math.log(100.0))} if len(both) == 2 else {}
-        return merged(*both, Tensors(scale))
+        sharp = torch.tensor(math.log(100.0), dtype=torch.float32, device="cpu")
+        return merged(*both, Tensors({"logit_scale": sharp} if len(both) == 2 else {}))
 
     return Part(config, tensors, hf_table(network), BUFFERS)
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
+from threading import Lock
 from typing import Any, ClassVar
 
 import torch
@@ -26,7 +27,7 @@ from ..errors import CheckpointError, UnclipError, UsageError
 from ..nn.text import TextConfig
 from ..nn.tokenizer import Tokenizer
 from ..registry import Registry
-from ..stages import STAGES, Stage, StageConfig
+from ..stages import STAGES, Stage, StageConfig, bare
 from ..vocabulary import Vocabulary
 from ._globals import DAMAGE
 from ._unread import check_file, why_unread
@@ -94,8 +95,7 @@ class Part:
             CheckpointError: no network can have such settings.
         """
         try:
-            with torch.device("meta"):
-                stage = STAGES[self.config.kind](self.config)
+            stage = bare(self.config)
         except UnclipError:
             raise
         except (*DAMAGE, RuntimeError) as error:  # sizes beyond 63 bits, groups that do not divide
@@ -112,15 +112,23 @@ class Part:
         check(wanted, tensors, self._table(wanted), where, self.ignored)
         return tensors
 
+    @torch.inference_mode(False)  # gradients may pass through weights, wherever they are first used
     def fill(self, stage: Stage, where: str, dtype: torch.dtype, device: torch.device) -> None:
         """Read the weights into `stage`, one tensor after the other, cast and laid out to run."""
         net = stage.net_at_rest
         tensors = self._sound(net, where)
+        owners = dict(net.named_modules())
         for name, value in translate(tensors, self._table(net.state_dict())):
-            _put(net, name, _laid_out(_cast(value, dtype), device))
-        give_back()
+            path, _, leaf = name.rpartition(".")
+            _put(owners[path], leaf, _laid_out(_cast(value, dtype), device))
         idle = [name for name, value in net.named_buffers() if value.is_meta]
         assert not idle, f"buffers that no file fills: {idle}"
+
+    def read(self, where: str, dtype: torch.dtype, device: torch.device) -> nn.Module:
+        """The network with its weights, as `fill` reads them."""
+        stage = self.build()
+        self.fill(stage, where, dtype, device)
+        return stage.net_at_rest
 
     def translated(self, where: str) -> Translated:
         """Its tensors under our names, checked; read one by one. Raises CheckpointError."""
@@ -160,10 +168,8 @@ def _laid_out(value: Tensor, device: torch.device) -> Tensor:
     return value.to(device).contiguous(memory_format=layout)
 
 
-def _put(net: nn.Module, name: str, value: Tensor) -> None:
-    """Give a network one parameter or buffer, in place of the one on `meta`."""
-    path, _, leaf = name.rpartition(".")
-    owner = net.get_submodule(path)
+def _put(owner: nn.Module, leaf: str, value: Tensor) -> None:
+    """Give a module one parameter or buffer of its own, in place of the one on `meta`."""
     if leaf in owner._parameters:
         owner._parameters[leaf] = nn.Parameter(value, requires_grad=False)
     else:
@@ -230,28 +236,30 @@ class Plan:
     def load(
         self, dtype: torch.dtype, device: torch.device | str = "cpu", low_memory: bool = False
     ) -> Model:
-        """Read its weights.
+        """Check every name and shape now, and read the weights of a stage when it is first used.
+
+        A picture needs one prior of several, and an edit none at all.
 
         Args:
             dtype: number format of the weights.
             device: where they go.
-            low_memory: read each stage when it is first used, and let go of it when another is.
+            low_memory: let go of a stage's weights when another is used.
 
         Raises:
             CheckpointError: a file is damaged, or does not fit the network.
         """
         tokenizer = self.read_tokenizer()  # first: where it is missing, nothing else is read
         check_text(tokenizer, {name: part.config for name, part in self.parts.items()})
-        stages = {name: part.build() for name, part in self.parts.items()}
-        fillers = {
-            name: partial(part.fill, stages[name], self.place_of(name), dtype, torch.device(device))
-            for name, part in self.parts.items()
-        }
-        if low_memory:
-            Shelf(stages, fillers)
-        else:
-            for fill in fillers.values():
-                fill()
+        stages: dict[str, Stage] = {}
+        where, shelf = torch.device(device), Shelf() if low_memory else None
+        for name, part in self.parts.items():
+            place, stage = self.place_of(name), part.build()
+            part.check(stage.net_at_rest, place)
+            if shelf:
+                stage.source = partial(shelf.take, name, partial(part.read, place, dtype, where))
+            else:
+                stage.source = Reader(stage, partial(part.fill, stage, place, dtype, where))
+            stages[name] = stage
         prior, words = self.first_prior, self.vocabulary
         return Model(self.name, self.digest, tokenizer, stages, prior, self.advice, words)
 
@@ -280,26 +288,42 @@ def check_text(tokenizer: Tokenizer, configs: Mapping[str, StageConfig]) -> None
             )
 
 
+class Reader:
+    """Gives a stage its network when it is first used, whichever thread does that."""
+
+    def __init__(self, stage: Stage, fill: Callable[[], None]) -> None:
+        self._stage, self._fill = stage, fill
+        self._lock = Lock()
+
+    def __call__(self) -> nn.Module:
+        """The network with its weights. Raises CheckpointError."""
+        with self._lock:
+            if self._stage.source is self:
+                self._fill()
+                self._stage.source = None
+            return self._stage.net_at_rest
+
+
 class Shelf:
-    """Stages of which one at a time has its weights: the one that was asked for last."""
+    """Holds the network of one stage at a time: the one that was asked for last.
 
-    def __init__(
-        self, stages: Mapping[str, Stage], fillers: Mapping[str, Callable[[], None]]
-    ) -> None:
-        self._stages = dict(stages)
-        self._fillers = dict(fillers)
-        self._awake = ""
-        for name, stage in stages.items():
-            stage.on_use = partial(self._wake, name)
+    Who is given a network keeps it for as long as it is at work with it, whatever other threads
+    ask for.
+    """
 
-    def _wake(self, name: str) -> None:
-        if name == self._awake:
-            return
-        if self._awake:
-            self._stages[self._awake].net_at_rest.to("meta")
-            give_back()
-        self._awake = name
-        self._fillers[name]()
+    def __init__(self) -> None:
+        self._name = ""
+        self._net: nn.Module | None = None
+        self._lock = Lock()
+
+    def take(self, name: str, read: Callable[[], nn.Module]) -> nn.Module:
+        """The network of that stage, read unless it is the one at hand. Raises CheckpointError."""
+        with self._lock:
+            if name != self._name or self._net is None:
+                self._name, self._net = name, None
+                give_back()
+                self._net = read()
+            return self._net
 
 
 def _files(path: Path) -> Iterator[Path]:

@@ -125,7 +125,7 @@ def _misfits(
     """By shape: a change of layout is tried on `meta`."""
     for name, take in table.items():
         shapes = [tensors.shape(source) for source in take.sources]
-        empty = [torch.empty(shape, device="meta") for shape in shapes]
+        empty = [torch.empty(shape, dtype=torch.float32, device="meta") for shape in shapes]
         try:
             found = tuple(_ours(empty, take).shape)
         except (RuntimeError, ValueError, IndexError):
@@ -206,7 +206,7 @@ class TranslatedBack:
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._last: tuple[str, dict[str, Tensor]] = ("", {})
         for name in table:
-            empty = torch.empty(ours.shape(name), device="meta")
+            empty = torch.empty(ours.shape(name), dtype=torch.float32, device="meta")
             for source, value in self._parts(name, empty).items():
                 self._owners[source], self._shapes[source] = name, tuple(value.shape)
 

@@ -48,6 +48,10 @@ _VARIANT = typer.Option(
 _STRICT_WORDS = typer.Option(
     "--strict-words", help="Refuse a prompt with a word that the model does not know."
 )
+_NO_LIMIT = typer.Option(
+    "--no-limit",
+    help="Draw also what takes more than a million sampling steps, which is else refused.",
+)
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ class Chosen:
     dialect: Annotated[str | None, _DIALECT] = None
     variant: Annotated[str | None, _VARIANT] = None
     strict_words: Annotated[bool, _STRICT_WORDS] = False
+    no_limit: Annotated[bool, _NO_LIMIT] = False
 
     def load(self, model: str | Path | None = None) -> Pipeline:
         """The pipeline; `model` where none was named."""
@@ -80,6 +85,7 @@ class Chosen:
                 variant=self.variant,
             )
         pipe.strict_words = self.strict_words
+        pipe.limit = None if self.no_limit else pipe.limit
         return pipe
 
     def plan(self) -> Plan:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import inspect
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from ..errors import UsageError
 from ._chosen import BUNDLED, Chosen
+from ._estimate import Estimate
 from ._output import Target, as_one, slug
 from ._progress import sampling_progress
 from ._terminal import duration, say
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
     from ..images import Source
     from ..pipeline import Pipeline
+    from ..request import Cost
+    from ..types import OnStep, Step
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".avif", ".bmp", ".tif", ".tiff")
 """What files of pictures end in."""
@@ -66,40 +70,67 @@ class Order:
 
         settings = override({}, assignments or []) | given(options)
         seed = random.randrange(2**31) if seed is None else seed
-        target = Target.of(f"{name}-{seed}.png" if output is None else output, fps)
-        target.check()
+        own = f"{name}-{seed}"
+        target = Target.default(own) if output is None else Target.of(output, fps)
+        target.check([own])
         return cls(name, seed, target, settings, chosen)
 
     def make(self, ability: str, **arguments: Any) -> None:
-        """Draw pictures of seed, seed + 1, ..., write them and say so."""
-        pictures = self._drawn(ability, arguments)
-        names = [f"{self.name}-{self.seed + index}" for index in range(len(pictures))]
-        self.deliver(pictures, names, lambda: as_one(pictures))
+        """Draw pictures of seed, seed + 1, ..., write them and say so.
+
+        Args:
+            ability: see `REQUESTS`.
+        """
+
+        def names(count: int) -> list[str]:
+            return [f"{self.name}-{self.seed + index}" for index in range(count)]
+
+        pictures = self._drawn(ability, arguments, names)
+        self.deliver(pictures, names(len(pictures)), lambda: as_one(pictures))
 
     def make_series(
-        self, ability: str, marks: Sequence[object], captions: bool = False, **arguments: Any
+        self, ability: str, captions: Sequence[object] | None = None, **arguments: Any
     ) -> None:
         """Draw a row of pictures, or a film, from one seed, write it and say so.
 
         Args:
-            marks: what tells the pictures apart in their files' names, and in captions.
+            ability: see `REQUESTS`.
+            captions: what each picture is called, and its file after; without them, by number.
         """
-        pictures = self._drawn(ability, arguments)
-        labels = [str(mark) for mark in marks]
-        names = [f"{self.name}-{self.seed}-{label}" for label in labels]
+        from ..grid import Grid
 
-        def row() -> Image:
-            return as_one(pictures, len(pictures), labels if captions else None)
+        labels = None if captions is None else [str(caption) for caption in captions]
 
-        self.deliver(pictures, names, row, one_seed=True)
+        def names(count: int) -> list[str]:
+            marks = labels or [f"{one:0{len(str(count))}}" for one in range(1, count + 1)]
+            return [f"{self.name}-{self.seed}-{mark}" for mark in marks]
 
-    def _drawn(self, ability: str, arguments: Mapping[str, Any]) -> list[Image]:
-        """What the method of that name of a pipeline gives."""
+        def sheet(cost: Cost) -> tuple[int, int]:
+            return Grid(cost.pictures, cost.size, cost.pictures, labels).whole
+
+        pictures = self._drawn(ability, arguments, names, sheet)
+        ready = names(len(pictures))
+        self.deliver(pictures, ready, lambda: as_one(pictures, len(pictures), labels), True)
+
+    def _drawn(
+        self,
+        ability: str,
+        arguments: Mapping[str, Any],
+        names: Callable[[int], list[str]],
+        sheet: Callable[[Cost], tuple[int, int]] | None = None,
+    ) -> list[Image]:
+        """What an ability gives, its arguments and what becomes of it checked beforehand."""
+        from ..abilities import REQUESTS
         from ..pipeline import Pipeline
 
-        method: Ability = getattr(Pipeline, ability)
+        request = REQUESTS[ability]
+        method: Ability = getattr(Pipeline, request.method)
         check_settings(method, self.settings)
-        return draw(self.chosen.load(), method, self.settings, seed=self.seed, **arguments)
+        request.of(**arguments, seed=self.seed, settings=dict(self.settings))
+        pipe = self.chosen.load()
+        with drawing(pipe, lambda cost: self.target.expect(cost, names, sheet)) as on_step:
+            more = {**arguments, **self.settings}
+            return method(pipe, on_step=on_step, seed=self.seed, **more)
 
     def deliver(
         self,
@@ -109,22 +140,46 @@ class Order:
         one_seed: bool = False,
     ) -> None:
         """Write pictures where they should go, and say so."""
-        self.target.write(pictures, names, sheet)
+        where = self.target.write(pictures, names, sheet)
         count, seeds = len(pictures), f"seed {self.seed}"
         if count > 1 and not one_seed:
             seeds = f"seeds {self.seed} to {self.seed + count - 1}"
         what = "1 picture" if count == 1 else f"{count} pictures"
         size = f"{pictures[0].width}×{pictures[0].height}"
         seconds = duration(time.monotonic() - self.started)
-        say(f"{self.target.path}: {what}, {seeds}, {size}, in {seconds}")
+        say(f"{where}: {what}, {seeds}, {size}, in {seconds}", err=self.target.is_stdout)
 
 
-def draw(
-    pipe: Pipeline, ability: Ability, settings: Mapping[str, Any], **arguments: Any
-) -> list[Image]:
-    """An ability of a pipeline, and how far it is."""
-    with sampling_progress() as on_step:
-        return ability(pipe, on_step=on_step, **arguments, **settings)
+@contextmanager
+def drawing(
+    pipe: Pipeline,
+    on_cost: Callable[[Cost], None] | None = None,
+    cost: Cost | None = None,
+) -> Iterator[OnStep]:
+    """Bars while a pipeline draws, and a word where it is going to take long.
+
+    Args:
+        on_cost: told what the request takes, before its first step; may raise.
+        cost: of several requests together, which is then all that is told of.
+    """
+    estimate = Estimate()
+    if cost is not None:
+        estimate.expect(cost)
+
+    def told(one: Cost) -> None:
+        if on_cost is not None:
+            on_cost(one)
+        if cost is None:
+            estimate.expect(one)
+
+    with sampling_progress() as show:
+
+        def on_step(step: Step) -> None:
+            show(step)
+            estimate.tell(step)
+
+        pipe.on_cost = told
+        yield on_step
 
 
 def check_settings(ability: Ability, settings: Mapping[str, Any]) -> None:

@@ -43,9 +43,11 @@ Output = Annotated[
     typer.Option(
         "-o",
         "--output",
-        metavar="FILE|DIR/",
-        help="A .png, .webp or .jpg file (a grid of several), or a folder for one PNG each.",
-        show_default="a PNG in this folder, named after what it is made of and the seed",
+        metavar="FILE|DIR/|-",
+        help="A .png, .webp or .jpg file (a grid of several), a folder for one PNG each, or - for "
+        "a PNG to stdout.",
+        show_default="a PNG in this folder, named after what it is made of and the seed, and "
+        "numbered where another picture has that name",
     ),
 ]
 
@@ -54,10 +56,11 @@ FilmOutput = Annotated[
     typer.Option(
         "-o",
         "--output",
-        metavar="FILE|DIR/",
+        metavar="FILE|DIR/|-",
         help="A .png or .jpg strip, a .gif, .webp or .mp4 film that goes there and back, "
-        "or a folder for one PNG each.",
-        show_default="a PNG strip in this folder, named after what it is made of and the seed",
+        "a folder for one PNG each, or - for a PNG strip to stdout.",
+        show_default="a PNG strip in this folder, named after what it is made of and the seed, and "
+        "numbered where another picture has that name",
     ),
 ]
 

@@ -32,9 +32,9 @@ def printable(text: str) -> str:
     return _COMMANDS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
-def say(text: str) -> None:
-    """A line of a command's result, on stdout."""
-    typer.echo(printable(text))
+def say(text: str, err: bool = False) -> None:
+    """A line of a command's result, on stdout; with `err` on stderr."""
+    typer.echo(printable(text), err=err)
 
 
 def complain(text: str, kind: str = "error") -> None:

@@ -13,6 +13,8 @@ from .._version import __version__
 from ..errors import Cancelled, UnclipError
 from ..registry import Registry
 from . import _progress
+from ._process import settle
+from ._signals import interrupted_by_signals
 from ._terminal import complain, prompts_warned_of
 
 DEBUG = "UNCLIP_DEBUG"
@@ -22,12 +24,13 @@ COMMANDS: Registry[Callable[[typer.Typer], None]] = Registry("unclip.cli", "regi
 
 
 class Group(TyperGroup):
-    """Ctrl-C in any command is `Cancelled`."""
+    """Ctrl-C in any command is `Cancelled`, and so are SIGTERM and SIGHUP."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that the arguments name."""
         try:
-            return super().invoke(ctx)
+            with interrupted_by_signals():
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             raise Cancelled("cancelled") from None
 
@@ -90,6 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0, 1 where it failed, 2 where it was asked for wrongly, 3 where `train` stopped before its
         last step, 130 where it was cancelled.
     """
+    settle()
     try:
         with prompts_warned_of():
             code = make_app()(

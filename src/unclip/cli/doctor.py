@@ -30,7 +30,7 @@ Check = Callable[[], str]
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(choosing(doctor, "strict_words"))
+    app.command()(choosing(doctor, "no_limit", "strict_words"))
 
 
 def doctor(chosen: Chosen = BUNDLED) -> None:

@@ -68,10 +68,8 @@ def edit(
       unclip edit holed.png "a fox"                       # paints where holed.png is transparent
     """
     from ..images import read_image, read_image_and_mask
-    from ..request import check_request
     from ._draw import Order, named
 
-    check_request(prompt, n)
     if box is None:
         shown, where = read_image_and_mask(image, mask)
     elif mask is None:

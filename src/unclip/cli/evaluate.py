@@ -25,7 +25,7 @@ DEFAULT = "default"
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(choosing(evaluate, "model", "strict_words"))
+    app.command()(choosing(evaluate, "model", "no_limit", "strict_words"))
 
 
 def evaluate(

@@ -50,6 +50,9 @@ def generate(
 ) -> None:
     """Draw pictures of a sentence.
 
+    A file that is not named with -o never replaces another picture: the same request has the same
+    name (a-fox-7.png), and one with other settings is numbered (a-fox-7-2.png).
+
     Every PNG carries its prompt, seed, settings and the model's hash, so that `unclip replay`
     can make the same picture again. Other formats carry nothing. What is not set here has the
     model's own default.
@@ -60,16 +63,15 @@ def generate(
       unclip generate "a red car" -n 4 --seed 7 -o out.png   # one grid of four
       unclip generate "a red car" -n 4 --seed 7 -o cars/     # cars/a-red-car-7.png and three more
       unclip generate "a fox" --steps 50 --guidance-scale 4
+      unclip generate "a fox" --seed 7 -o -                  # a PNG to stdout
       unclip generate "a fox" --set prior_steps=32 --set eta=1
       unclip generate "a fox" --prior none --best-of 4
       unclip generate "a fox" --negative-prompt "snow"
       unclip generate "a fox" --model runs/mine/model --device cuda
     """
-    from ..request import check_request
     from ._draw import Order
     from ._output import slug
 
-    check_request(prompt, n)
     order = Order.of(
         slug(prompt),
         seed,

@@ -50,10 +50,8 @@ def img2img(
       unclip img2img sketch.png "a pizza"
       unclip img2img sketch.png "a pizza" --strength 0.8 -n 4 --seed 7 -o pizzas.png
     """
-    from ..request import check_request
     from ._draw import Order, named, picture
 
-    check_request(prompt, n)
     given = {"image": picture(image), "prompt": prompt, "strength": strength, "n": n}
     options = {"steps": steps, "guidance_scale": guidance_scale}
     name = named(image, "img2img")

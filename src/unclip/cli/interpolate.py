@@ -66,8 +66,7 @@ def interpolate(
     name = f"{slug(ends[0])}-to-{slug(ends[1])}"
     given = {"steps": steps, "guidance_scale": guidance_scale}
     order = Order.of(name, seed, output, assignments, chosen, fps, **given)
-    marks = [f"{index:0{len(str(frames))}}" for index in range(1, frames + 1)]
-    order.make_series("interpolate", marks, a=a, b=b, frames=frames, noise=noise, prior=prior)
+    order.make_series("interpolate", a=a, b=b, frames=frames, noise=noise, prior=prior)
 
 
 def _check(end: str) -> str:
@@ -75,11 +74,11 @@ def _check(end: str) -> str:
     from pathlib import Path
 
     from ..images import read_image
-    from ..request import check_request
+    from ..request import check_prompt
     from ._draw import SUFFIXES
 
     if os.path.isfile(end) or Path(end).suffix.lower() in SUFFIXES:
         read_image(end)
         return Path(end).stem
-    check_request(end, 1)
+    check_prompt(end)
     return end

@@ -53,10 +53,8 @@ def outpaint(
       unclip outpaint fox.png --left 64 --right 64 "a fox in a forest"
       unclip outpaint fox.png --top 128 "a fox under the moon" -n 4 --seed 7 -o foxes/
     """
-    from ..request import check_request
     from ._draw import Order, named, picture
 
-    check_request(prompt, n)
     sides = {"left": left, "right": right, "top": top, "bottom": bottom}
     if not any(sides.values()):
         raise UsageError("nothing to paint: give --left, --right, --top or --bottom in pixels")

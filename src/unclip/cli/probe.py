@@ -18,7 +18,7 @@ BAR = 40
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(choosing(probe))
+    app.command()(choosing(probe, "no_limit"))
 
 
 def probe(
@@ -36,11 +36,11 @@ def probe(
       unclip probe fox.png "a fox" "a car" "a house"
       unclip probe fox.png "a red fox" "a blue fox" --json
     """
-    from ..request import check_request
+    from ..request import check_prompt
     from ._draw import picture
 
     for label in labels:
-        check_request(label, 1)
+        check_prompt(label, "label")
     if len(set(labels)) < max(2, len(labels)):
         raise UsageError("give at least two labels to choose from, all different")
     source = picture(image)

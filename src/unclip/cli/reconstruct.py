@@ -60,7 +60,7 @@ def reconstruct(
     name = named(image, "reconstruct")
     given = {"steps": steps, "guidance_scale": guidance_scale}
     order = Order.of(name, seed, output, assignments, chosen, **given)
-    order.make_series("reconstruct", counts, True, image=source, dims=counts, pictures=known)
+    order.make_series("reconstruct", counts, image=source, dims=counts, pictures=known)
 
 
 def _counts(dims: str) -> list[int]:

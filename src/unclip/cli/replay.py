@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .._version import __version__
 from ..errors import UsageError
 from ._chosen import BUNDLED, Chosen, choosing
 from ._terminal import complain, say
@@ -29,8 +31,8 @@ def replay(
         typer.Option(
             "-o",
             "--output",
-            metavar="FILE|DIR/",
-            help="Where the new picture goes.",
+            metavar="FILE|DIR/|-",
+            help="Where the new picture goes; - is stdout.",
             show_default="FILE-replay.png in this folder",
         ),
     ] = None,
@@ -46,15 +48,20 @@ def replay(
       unclip replay a-red-car-7.png
       unclip replay out.png -o again.png --model runs/mine/model
     """
-    from ..pipeline import Pipeline
-    from ._draw import draw
-    from ._output import Target, as_one
+    from ._draw import drawing
+    from ._output import Target, as_one, shortened
 
     old, record = _read(file)
-    settings, extra = _replayable(record, file)
-    target = Target.of(f"{file.stem}-replay.png" if output is None else output)
+    if record.unknown:
+        names = ", ".join(record.unknown)
+        later = "a later version's, left out" if record.version != __version__ else "left out"
+        complain(f"{file}: its record has what is not known here ({later}): {names}", "warning")
+    asked = _replayable(record, file)
+    name = f"{shortened(file.stem, 200)}-replay"
+    target = Target.default(name) if output is None else Target.of(output)
     if target.is_folder:
-        target = Target(target.path / f"{file.stem}-replay.png", False)
+        path = target.path / f"{name}.png"
+        target = replace(target, path=path, is_folder=False, gives_way=True)
     target.check()
     pipe = chosen.load(None if chosen.model else _model_of(record))
     if pipe.hash != record.model_hash:
@@ -63,11 +70,11 @@ def replay(
             f"this is '{pipe.name}' ({pipe.hash})",
             "warning",
         )
-    asked = {"prompt": record.prompt, "n": record.n, "seed": record.seed}
-    new = as_one(draw(pipe, Pipeline.generate, settings, **asked, **extra))
-    target.write([new], [], lambda: new)
+    with drawing(pipe, lambda cost: target.expect(cost, lambda _: [name])) as on_step:
+        new = as_one(pipe.generate(**asked, on_step=on_step))
+    where = target.write([new], [name], lambda: new)
     difference = _difference(old, new)
-    say(f"{target.path}: {difference or 'identical to'} {file}")
+    say(f"{where}: {difference or 'identical to'} {file}", err=target.is_stdout)
     if difference:
         raise typer.Exit(1)
 
@@ -86,8 +93,9 @@ def _read(file: Path) -> tuple[Image, Record]:
         raise UsageError(f"{file}: {error}; only PNGs made by `unclip generate` do") from None
 
 
-def _replayable(record: Record, file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What was set: the sampling's settings, and `generate`'s own. Raises UsageError."""
+def _replayable(record: Record, file: Path) -> dict[str, Any]:
+    """The arguments of `generate`. Raises UsageError."""
+    from ..abilities.generate import GenerateRequest
     from ..pipeline import Pipeline
     from ._draw import check_settings
 
@@ -99,14 +107,15 @@ def _replayable(record: Record, file: Path) -> tuple[dict[str, Any], dict[str, A
             f"{file} was made by `unclip {command}`{source and ' from ' + source}: "
             "give that command the same again; only pictures of `unclip generate` are replayed"
         )
-    settings = dict(record.settings)
-    kinds = {"prior": str, "best_of": int, "negative_prompt": str}
-    extra = {name: settings.pop(name) for name in kinds if name in settings}
-    for name, value in extra.items():
-        if not isinstance(value, kinds[name]):
-            raise UsageError(f"{file}: the picture's record is damaged: '{name}' is {value!r}")
-    check_settings(Pipeline.generate, settings)
-    return settings, extra
+    settings, own = dict(record.settings), ("prior", "best_of", "negative_prompt")
+    asked = {"prompt": record.prompt, "n": record.n, "seed": record.seed}
+    asked |= {name: settings.pop(name) for name in own if name in settings}
+    try:
+        check_settings(Pipeline.generate, settings)
+        GenerateRequest.of(**asked, settings=settings)
+    except UsageError as error:
+        raise UsageError(f"{file}: its record cannot be followed: {error}") from None
+    return settings | asked
 
 
 _COMMANDS = {"image_to_image": "img2img"}

@@ -21,7 +21,9 @@ from ._options import (
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from ..abilities.generate import GenerateRequest
     from ..pipeline import Pipeline
+    from ..request import Cost
     from ._draw import Order
 
 
@@ -58,35 +60,34 @@ def sweep(
       unclip sweep "a fox" --x seed=1,2,3,4 --y prior=prior,none -o grid.png
       unclip sweep "a fox" --x sampler=ddim,ddpm,heun --steps 12 -o foxes/
     """
-    from ..request import check_request
+    from ..request import check_prompt
     from ._draw import Order
     from ._output import slug
-    from ._sheet import make_table
+    from ._sheet import make_table, table_size
 
-    check_request(prompt, 1)
+    check_prompt(prompt)
     columns, rows = Axis.of(x, "--x"), Axis.of(y, "--y")
     if columns.key == rows.key:
         raise UsageError(f"--x and --y are both {columns.key}: give two different settings")
     given = {"steps": steps, "guidance_scale": guidance_scale}
     order = Order.of(f"{slug(prompt)}-sweep", seed, output, assignments, chosen, **given)
-    settings = {"seed": order.seed, **({"prior": prior} if prior else {}), **order.settings}
-    cells = [settings | row | column for row in rows.changes() for column in columns.changes()]
+    begin = {"seed": order.seed, **({"prior": prior} if prior else {}), **order.settings}
     pipe = order.chosen.load()
-    for cell in cells:
-        _check(pipe, cell)
-    pictures = _drawn(pipe, prompt, cells)
+    cost, cells = planned(pipe, prompt, begin, columns, rows)
     names = [
-        "-".join(filter(None, (order.name, str(order.seed), row, column)))
+        "-".join(filter(None, (order.name, str(order.seed), row, column))).replace("/", "-")
         for row in rows.labels()
         for column in columns.labels()
     ]
+    labels = columns.labels(), rows.labels()
+    order.target.expect(cost, lambda _: names, lambda each: table_size(each.size, *labels))
+    pictures = _drawn(pipe, cells, cost)
 
     def sheet() -> Image:
-        table = make_table(pictures, columns.labels(), rows.labels())
         axes = {"x": x} | ({"y": y} if y else {})
-        return _signed(table, pipe, prompt, order, axes)
+        return _signed(make_table(pictures, *labels), pipe, prompt, order, axes)
 
-    order.deliver(pictures, [name.replace("/", "-") for name in names], sheet, one_seed=True)
+    order.deliver(pictures, names, sheet, one_seed=True)
 
 
 @dataclass(frozen=True)
@@ -118,36 +119,65 @@ class Axis:
         return [f"{self.key}={value}" if self.key else "" for value in self.values]
 
 
-_WHOLE = ("seed", "best_of")
+def planned(
+    pipe: Pipeline, prompt: str, begin: dict[str, Any], columns: Axis, rows: Axis
+) -> tuple[Cost, list[GenerateRequest]]:
+    """What all cells take together, and each one's request, row by row.
+
+    A mistake in any cell is found before the first is drawn, and so is that there are too many:
+    first by the cheapest along both edges, as a list of all could itself be too long.
+
+    Raises:
+        UsageError: a setting that there is not or that is out of range, or more than the limit.
+    """
+    down, across = rows.changes(), columns.changes()
+    edges = [begin | row | across[0] for row in down] + [begin | down[0] | one for one in across]
+    costs = [_cost(pipe, _request(prompt, cell)) for cell in edges]
+    count = len(down) * len(across)
+    cheapest = min(costs, key=lambda cost: cost.total)
+    cheapest.times(count).check(pipe.limit)
+    cells = [_request(prompt, begin | row | column) for row in down for column in across]
+    total = cheapest.times(0)
+    for cell in cells:
+        total += _cost(pipe, cell)
+    total.check(pipe.limit)
+    return total, cells
 
 
-def _check(pipe: Pipeline, cell: dict[str, Any]) -> None:
-    """Find a mistake in any cell before the first is drawn. Raises UsageError."""
+def _request(prompt: str, cell: dict[str, Any]) -> GenerateRequest:
+    from ..abilities.generate import GenerateRequest
     from ..pipeline import Pipeline
     from ._draw import check_settings
 
-    known = ("seed", "prior", "best_of")
-    sampling = {key: value for key, value in cell.items() if key not in known}
-    check_settings(Pipeline.generate, sampling)
-    pipe.by_stage(sampling)
-    pipe.check_prior(None if cell.get("prior") is None else str(cell["prior"]))
-    for key in _WHOLE:
-        if not isinstance(cell.get(key, 1), int):
-            raise UsageError(f"{key} must be a whole number, got {cell[key]!r}")
-    if cell.get("best_of", 1) < 1:
-        raise UsageError(f"best_of must be at least 1, got {cell['best_of']}")
+    own = {key: cell[key] for key in ("seed", "prior", "best_of") if key in cell}
+    settings = {key: value for key, value in cell.items() if key not in own}
+    check_settings(Pipeline.generate, settings)
+    if own.get("prior") is not None:  # a name that reads as a number is a name
+        own["prior"] = str(own["prior"])
+    return GenerateRequest.of(prompt=prompt, settings=settings, **own)
 
 
-def _drawn(pipe: Pipeline, prompt: str, cells: list[dict[str, Any]]) -> list[Image]:
+def _cost(pipe: Pipeline, cell: GenerateRequest) -> Cost:
+    """Of a cell that the model can draw. Raises UsageError."""
+    pipe.check_prior(cell.prior)
+    return pipe.cost(cell.work(), cell.prior)
+
+
+def _drawn(pipe: Pipeline, cells: list[GenerateRequest], cost: Cost) -> list[Image]:
     """One picture a cell."""
-    from ._progress import sampling_progress
+    from ._draw import drawing
 
-    with sampling_progress() as on_step:
-        return [pipe.generate(prompt, on_step=on_step, **cell)[0] for cell in cells]
+    with drawing(pipe, cost=cost) as on_step:
+        return [pipe.generate(**_arguments(cell), on_step=on_step)[0] for cell in cells]
+
+
+def _arguments(cell: GenerateRequest) -> dict[str, Any]:
+    own = cell.model_dump(exclude={"settings"})
+    return own | cell.settings
 
 
 def _signed(table: Image, pipe: Pipeline, prompt: str, order: Order, axes: dict[str, str]) -> Image:
     from ..request import Record
 
-    record = Record(prompt, order.seed, dict(order.settings)).made_by("sweep", **axes)
+    record = Record(prompt, order.seed, dict(order.settings), ability="sweep", inputs=axes)
     return pipe.sign([table], record)[0]

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from ..errors import UsageError
 from ._chosen import BUNDLED, Chosen, choosing
 from ._options import (
     Assignments,
@@ -54,21 +53,14 @@ def textdiff(
       unclip textdiff fox.png --from "a fox" --to "a blue fox" --theta 0.4 -o strip.png
       unclip textdiff fox.png --from "a fox" --to "a wolf" --frames 16 --fps 8 -o loop.gif
     """
-    from ..request import check_request
     from ._draw import Order, named, picture
 
-    for text in (source, target):
-        check_request(text, 1)
-    if source.strip() == target.strip():
-        raise UsageError("--from and --to are the same: there is no difference to apply")
     before = picture(image)
     name = named(image, "textdiff")
     options = {"steps": steps, "guidance_scale": guidance_scale}
     order = Order.of(name, seed, output, assignments, chosen, fps, **options)
-    marks = [f"{index:0{len(str(frames))}}" for index in range(1, frames + 1)]
     order.make_series(
         "text_diff",
-        marks,
         image=before,
         frames=frames,
         theta=theta,

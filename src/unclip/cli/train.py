@@ -7,7 +7,7 @@ import shlex
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,9 +19,12 @@ import typer
 from ..errors import Cancelled, UsageError, nearest
 from ._options import Device
 from ._progress import quiet, waiting
+from ._signals import asked_to_stop
 from ._terminal import complain, console, duration, say, si, size
 
 if TYPE_CHECKING:
+    import torch
+
     from ..train.budget import Stint
     from ..train.cost import Estimate
     from ..train.recipe import Recipe
@@ -85,7 +88,8 @@ def train(
 ) -> None:
     """Train the stages of a recipe, one after the other.
 
-    Ctrl-C stops after the step at hand and saves everything; --resume goes on exactly there.
+    Ctrl-C, SIGTERM and SIGHUP stop after the step at hand and save everything; --resume goes on
+    exactly there. One process at a time trains in a folder.
     The model so far is in the run's folder as `model`, usable at any time. The exit code is 3
     where --minutes are up before everything is trained. A run keeps its --budget.
 
@@ -104,9 +108,11 @@ def train(
     loaded = load_recipe(recipe, [*(assignments or []), *_allowed(budget)])
     names = _chosen(loaded, stage or [])
     where = pick_device(device)
+    trained = [name for name in names if not loaded.is_frozen(name)]
+    _say_what_is_slow(loaded, trained, where)
     run = Run(loaded, out or Path("runs") / loaded.name, where)
     if dry_run:
-        _dry_run(run, [name for name in names if not loaded.is_frozen(name)])
+        _dry_run(run, trained)
         return
     if minutes is not None and minutes <= 0:
         raise UsageError(f"--minutes must be above 0, got {minutes:g}")
@@ -114,9 +120,14 @@ def train(
     run.begin(resume)
     again = _command(recipe, assignments or [], stage or [], out, device)
     deadline = None if minutes is None else started + 60 * minutes
-    with stop_on_signal() as stop:
-        if not _Session(run, again, deadline, stop).train(names):
-            raise typer.Exit(NOT_YET)
+    if not run.is_locked:
+        say(f"{run.folder} is on a file system without locks: let no other process train there")
+    try:
+        with stop_on_signal() as stop:
+            if not _Session(run, again, deadline, stop).train(names):
+                raise typer.Exit(NOT_YET)
+    finally:
+        run.end()
 
 
 def _allowed(budget: str | None) -> list[str]:
@@ -231,22 +242,41 @@ class _Session:
 
 @contextmanager
 def stop_on_signal() -> Iterator[Callable[[], bool]]:
-    """Yield a function that says whether SIGINT or SIGTERM came; a second one ends at once."""
+    """Yield a function that says whether a signal asked to stop; a second Ctrl-C ends at once.
+
+    The others may come twice without anybody having asked twice: `timeout` sends its signal to
+    the process and then to its group.
+    """
     came: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if came:
+        if came and number == signal.SIGINT:
             raise KeyboardInterrupt
+        if not came:
+            # os.write, because a handler may interrupt a print and must not print itself
+            with suppress(OSError):  # the terminal may be gone
+                os.write(2, b"\nunclip: stopping after this step; Ctrl-C to stop at once\n")
         came.append(number)
-        # os.write, because a handler may interrupt a print and must not print itself
-        os.write(2, b"\nunclip: stopping after this step; once more to stop at once\n")
 
-    old = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    old = {number: signal.signal(number, handle) for number in asked_to_stop()}
     try:
         yield lambda: bool(came)
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)
+
+
+def _say_what_is_slow(recipe: Recipe, names: Sequence[str], device: torch.device) -> None:
+    """Name the stages whose precision this device is slow in."""
+    from ..device import describe, fast_dtype
+
+    fast = fast_dtype(device)
+    for name in names:
+        if recipe.train(name).precision == "bfloat16" != str(fast).removeprefix("torch."):
+            say(
+                f"stages.{name}.train.precision is bfloat16, which {describe(device)} multiplies "
+                "slowly; float32 is faster here, and auto chooses it"
+            )
 
 
 def _check(run: Run) -> None:
@@ -326,12 +356,13 @@ def _print(estimate: Estimate) -> None:
             si(cost.parameters),
             f"{cost.batch_size:,}",
             f"{cost.steps:,}",
-            si(cost.step_flops, "FLOP"),
+            si(cost.step_flops + cost.update_flops, "FLOP"),
             size(cost.memory_bytes),
             si(cost.total_flops, "FLOP"),
             duration(cost.seconds),
         )
     console().print(table)
     say(f"On {estimate.device}, in {estimate.precision}, the whole batch on the one device.")
-    say("A step and its memory are at the largest batch. The time follows from what such blocks")
-    say("reach on this device right now; previews, and data that come too late, are extra.")
+    say("A step, the optimizer's part included, and its memory are at the largest batch. The time")
+    say("follows from what such blocks reach on this device right now; previews, and data that")
+    say("come too late, are extra.")

@@ -36,10 +36,8 @@ def upscale(
       unclip upscale fox.png -o large.png
       unclip upscale fox.png --steps 20 --set upsampler_eta=0
     """
-    from ..request import check_count
     from ._draw import Order, named, picture
 
-    check_count(n)
     source = picture(image)
     name = named(image, "upscale")
     order = Order.of(name, seed, output, assignments, chosen, upsampler_steps=steps)

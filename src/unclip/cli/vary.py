@@ -50,12 +50,10 @@ def vary(
       unclip vary fox.png -n 9 --eta 1 --seed 7 -o foxes.png   # one grid of nine
       unclip vary fox.png -o foxes/                            # one file each: fox-vary-SEED.png
     """
-    from ..request import check_count
     from ._draw import Order, named, picture
 
-    check_count(n)
     source = picture(image)
     name = named(image, "vary")
     given = {"steps": steps, "guidance_scale": guidance_scale}
     order = Order.of(name, seed, output, assignments, chosen, **given)
-    order.make("variations", image=source, n=n, eta=eta)
+    order.make("vary", image=source, n=n, eta=eta)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import DataError, nearest, shown
+from ..errors import DataError, nearest, quoted
 from ..files import text_of
 from ..plain import parse_json
 
@@ -54,7 +54,7 @@ def rows_of(table: Path, is_there: Callable[[str], bool]) -> Iterator[Row]:
     """
     read = _csv if table.suffix.lower() == ".csv" else _json_lines
     for line, values in read(table, is_there):
-        where = f"{shown(table)}, line {line}"
+        where = f"{quoted(table)}, line {line}"
         name, caption = values.get("file_name"), values.get("text")
         caption = "" if caption is None else caption
         if not (isinstance(name, str) and isinstance(caption, str) and "text" in values):
@@ -81,9 +81,9 @@ def _text(file: Path) -> str:
     try:
         return text_of(file)
     except OSError as error:
-        raise DataError(f"cannot read {shown(file)}: {error.strerror or error}") from None
+        raise DataError(f"cannot read {quoted(file)}: {error.strerror or error}") from None
     except ValueError as error:
-        raise DataError(f"cannot read {shown(file)}: {error}") from None
+        raise DataError(f"cannot read {quoted(file)}: {error}") from None
 
 
 def _csv(
@@ -92,7 +92,7 @@ def _csv(
     """(first line, values by column) of every row that is not blank (RFC 4180)."""
     columns: list[str] = []
     for line, row in _csv_rows(table):
-        where = f"{shown(table)}, line {line}"
+        where = f"{quoted(table)}, line {line}"
         if not any(field.strip() for field in row):
             continue
         if not columns:
@@ -101,7 +101,7 @@ def _csv(
         if len(row) != len(columns):
             raise DataError(
                 f"{where}: {_fields(len(row))} where the columns are {len(columns)} "
-                f"({', '.join(map(shown, columns))}); a text that holds a comma stands in quotes"
+                f"({', '.join(map(quoted, columns))}); a text that holds a comma stands in quotes"
             )
         _check_quotes(row, is_there, where)
         yield line, dict(zip(columns, row, strict=True))
@@ -121,7 +121,7 @@ def _csv_rows(table: Path) -> Iterator[tuple[int, list[str]]]:
             line = reader.line_num + 1
     except csv.Error as error:
         raise DataError(
-            f"{shown(table)}, line {line}: {error}; a quote that opens a text has to close it, "
+            f"{quoted(table)}, line {line}: {error}; a quote that opens a text has to close it, "
             'and inside it is written twice ("")'
         ) from None
 
@@ -134,7 +134,7 @@ def _columns(row: list[str], where: str) -> list[str]:
         raise DataError(f"{where}: its columns are parted by {mark!r}; save it with commas")
     for name in COLUMNS:
         if columns.count(name) != 1:
-            known = [shown(one) for one in columns]
+            known = [quoted(one) for one in columns]
             found = f"there are: {', '.join(known)}{nearest(name, known)}"
             several = f"two columns are called '{name}'" if name in columns else found
             raise DataError(f"{where}: 'file_name' and 'text' are both needed, once; {several}")
@@ -161,7 +161,7 @@ def _json_lines(
         try:
             value = parse_json(text, _once)
         except ValueError as error:
-            raise DataError(f"{shown(table)}, line {line} is not JSON: {error}") from None
+            raise DataError(f"{quoted(table)}, line {line} is not JSON: {error}") from None
         values = value if isinstance(value, dict) else {}
         yield line, {**{name.strip().lower(): one for name, one in values.items()}, **values}
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..errors import DataError, shown
+from ..errors import DataError, quoted
 from ..images import SUFFIXES
 from ._tables import TABLES, captions_of, rows_of
 
@@ -44,7 +44,7 @@ class Listing:
         )
         return [
             f"{len(files)} {one if len(files) == 1 else several}: "
-            f"{shown(files[0])}{' and others' if len(files) > 1 else ''}"
+            f"{quoted(files[0])}{' and others' if len(files) > 1 else ''}"
             for files, one, several in kinds
             if files
         ]
@@ -56,9 +56,9 @@ class Listing:
                 size = picture.stat().st_size
             except OSError as error:
                 reason = error.strerror or error
-                raise DataError(f"cannot read {shown(picture)}: {reason}") from None
+                raise DataError(f"cannot read {quoted(picture)}: {reason}") from None
             if size == 0:
-                raise DataError(f"cannot read {shown(picture)}: it is empty")
+                raise DataError(f"cannot read {quoted(picture)}: it is empty")
 
 
 def listing(folder: Path) -> Listing:
@@ -77,7 +77,7 @@ def listing(folder: Path) -> Listing:
     pictures = [path for path in files if is_picture(path)]
     tables = [path for path in files if path.parent == folder and path.name.lower() in TABLES]
     if len(tables) > 1:
-        names = " and ".join(shown(table) for table in tables)
+        names = " and ".join(quoted(table) for table in tables)
         raise DataError(f"{names} are both tables of captions: keep one of them")
     if not tables and not pictures:
         raise DataError(f"{folder} holds no pictures (looked for {', '.join(SUFFIXES)})")
@@ -103,7 +103,7 @@ def is_picture(path: Path) -> bool:
 
 def _no_captions(folder: Path, tables: list[Path], pictures: list[Path]) -> str:
     if tables:
-        return f"{shown(tables[0])} holds no captions"
+        return f"{quoted(tables[0])} holds no captions"
     return (
         f"{folder} holds {len(pictures)} pictures but no captions "
         f"(looked for {pictures[0].stem}.txt and the like, and for {', '.join(TABLES)})"
@@ -121,7 +121,7 @@ def _files(folder: Path) -> tuple[list[Path], list[Path]]:
             with os.scandir(inside) as entries:
                 seen = [entry for entry in entries if not entry.name.startswith(".")]
         except OSError as error:
-            raise DataError(f"cannot read {shown(inside)}: {error.strerror or error}") from None
+            raise DataError(f"cannot read {quoted(inside)}: {error.strerror or error}") from None
         for entry in seen:
             path = inside / entry.name
             if entry.is_dir(follow_symlinks=False):
@@ -170,7 +170,7 @@ def _of_texts(pictures: list[Path], files: list[Path]) -> Listing:
         first = claims.setdefault(text, picture)
         if stems[first] != stem:
             raise DataError(
-                f"{shown(text)} may belong to {shown(first)} or to {shown(picture)}: "
+                f"{quoted(text)} may belong to {quoted(first)} or to {quoted(picture)}: "
                 "give each a text file of its own name"
             )
         pairs.append((picture, captions_of(text)))
@@ -187,11 +187,11 @@ def _of_table(table: Path, pictures: list[Path]) -> Listing:
         picture = folder / row.picture
         if not os.path.isfile(picture):
             alike = alike or _by((_alike(str(picture)), picture) for picture in pictures)
-            where = f"{shown(table)}, line {row.line}"
+            where = f"{quoted(table)}, line {row.line}"
             near = _one(alike.get(_alike(str(picture)), []), picture, where + ": ")
             if near is None:
                 hint = "; write / between folders" if "\\" in row.picture else ""
-                raise DataError(f"{where}: there is no picture {shown(picture)}{hint}")
+                raise DataError(f"{where}: there is no picture {quoted(picture)}{hint}")
             picture = near
         if row.caption.strip():
             found.setdefault(picture, []).append(row.caption)
@@ -201,8 +201,8 @@ def _of_table(table: Path, pictures: list[Path]) -> Listing:
 
 def _one(paths: list[Path], picture: Path, where: str = "") -> Path | None:
     if len(paths) > 1:
-        names = " and ".join(shown(path) for path in paths)
-        raise DataError(f"{where}{names} both fit the name {shown(picture)}: keep one of them")
+        names = " and ".join(quoted(path) for path in paths)
+        raise DataError(f"{where}{names} both fit the name {quoted(picture)}: keep one of them")
     return paths[0] if paths else None
 
 

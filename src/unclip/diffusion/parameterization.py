@@ -52,20 +52,24 @@ class Parameterization(Config):
 
         def denoise(x: Tensor, level: Level) -> Prediction:
             level = level.to(x.device)
-            c_in = self._coordinates(x, level)[0]
+            c_in, a, s = self._coordinates(x, level)
+            x_in = x * c_in
             t = level.t.expand(len(x)) if level.t.ndim == 0 else level.t
-            return self.predict(net(x * c_in, t).float(), x, level)
+            return self._read(net(x_in, t).float(), x_in, a, s)
 
         return denoise
 
     def predict(self, output: Tensor, x: Tensor, level: Level) -> Prediction:
         """Read `output` (B, C or 2·C, ...) for the noisy `x` (B, C, ...) at `level`."""
+        c_in, a, s = self._coordinates(x, level)
+        return self._read(output, x * c_in, a, s)
+
+    def _read(self, output: Tensor, x_in: Tensor, a: Tensor, s: Tensor) -> Prediction:
+        """`output` for what the network saw, a·x0' + s·eps."""
         variance = None
         if self.learned_variance:
             output, fraction = output.chunk(2, dim=1)
             variance = (fraction + 1) / 2
-        c_in, a, s = self._coordinates(x, level)
-        x_in = x * c_in
         if self.kind == "v":
             x0, eps = a * x_in - s * output, s * x_in + a * output
         elif self.kind == "x0":

@@ -76,11 +76,12 @@ class _Gridded(Config, ABC):
             )
         levels = find_spacing(spacing)(self, steps)
         each = zip(levels.t, levels.alpha, levels.sigma, strict=True)
-        return [Level(*fields) for fields in each] + [clean(self.at(torch.zeros(())).t)]
+        end = self.at(torch.zeros((), dtype=torch.float64, device="cpu"))
+        return [*(Level(*fields) for fields in each), clean(end.t)]
 
     def ends(self) -> Level:
         """The noisiest level and the least noisy, (2,)."""
-        return self.at(torch.tensor([self.length - 1.0, 0.0], dtype=torch.float64))
+        return self.at(torch.tensor([self.length - 1.0, 0.0], dtype=torch.float64, device="cpu"))
 
 
 Spacing = Callable[[_Gridded, int], Level]
@@ -109,7 +110,7 @@ def uniform(schedule: _Gridded, steps: int) -> Level:
 
     On the EDM schedule this is EDM's own grid (arXiv 2206.00364, eq. 5).
     """
-    place = torch.arange(steps - 1, -1, -1, dtype=torch.float64)
+    place = _indices(steps)
     # in this order, as numpy does it for Karlo: which way an exact half goes depends on it
     index = (
         place * ((schedule.length - 1) / (steps - 1)) if steps > 1 else schedule.length - 1 + place
@@ -124,14 +125,14 @@ def leading(schedule: _Gridded, steps: int) -> Level:
     It leaves out the noisiest levels: for networks whose published samples were made so.
     """
     stride = schedule.length // steps if schedule.whole else schedule.length / steps
-    return schedule.at(stride * torch.arange(steps - 1, -1, -1, dtype=torch.float64))
+    return schedule.at(stride * _indices(steps))
 
 
 @spacing
 def leading_after(schedule: _Gridded, steps: int) -> Level:
     """As `leading`, but from timestep 1 on: Stable Diffusion's published samples."""
     stride = schedule.length // steps if schedule.whole else schedule.length / steps
-    index = stride * torch.arange(steps - 1, -1, -1, dtype=torch.float64)
+    index = stride * _indices(steps)
     return schedule.at(index + min(1.0, schedule.length - 1 - float(index[0])))
 
 
@@ -142,7 +143,7 @@ def trailing(schedule: _Gridded, steps: int) -> Level:
     The last step is then as long as the others: best for few steps.
     """
     stride = schedule.length / steps
-    index = schedule.length - stride * torch.arange(steps, dtype=torch.float64)
+    index = schedule.length - stride * _indices(steps).flip(0)
     return schedule.at((index.round() if schedule.whole else index) - 1)
 
 
@@ -153,7 +154,7 @@ def karras(schedule: _Gridded, steps: int) -> Level:
     Not for few steps of the cosine schedule, whose noisy end (20,000) would take most of them.
     """
     noisy, clear = (schedule.ends().snr().double() ** (-1 / 14)).tolist()
-    ratio = torch.linspace(noisy, clear, steps, dtype=torch.float64) ** 7
+    ratio = _line(noisy, clear, steps) ** 7
     return schedule.at_log_snr(-2 * ratio.log())
 
 
@@ -161,7 +162,17 @@ def karras(schedule: _Gridded, steps: int) -> Level:
 def logsnr(schedule: _Gridded, steps: int) -> Level:
     """Even in log(alpha²/sigma²) between the ends: DPM-Solver's (arXiv 2206.00927)."""
     noisy, clear = schedule.ends().snr().double().log().tolist()
-    return schedule.at_log_snr(torch.linspace(noisy, clear, steps, dtype=torch.float64))
+    return schedule.at_log_snr(_line(noisy, clear, steps))
+
+
+def _line(start: float, end: float, steps: int) -> Tensor:
+    """(steps,) float64, even, both ends included."""
+    return torch.linspace(start, end, steps, dtype=torch.float64, device="cpu")
+
+
+def _indices(steps: int) -> Tensor:
+    """steps - 1 down to 0, (steps,) float64."""
+    return torch.arange(steps - 1, -1, -1, dtype=torch.float64, device="cpu")
 
 
 class _Discrete(_Gridded):
@@ -181,7 +192,7 @@ class _Discrete(_Gridded):
         levels = super().grid(steps, spacing)
         if self.last == "clean" or levels[-2].t < 0.5:
             return levels
-        return [*levels[:-1], self.level(torch.zeros(()))]
+        return [*levels[:-1], self.level(torch.zeros((), dtype=torch.float64, device="cpu"))]
 
     @property
     def length(self) -> int:
@@ -236,8 +247,8 @@ class _Discrete(_Gridded):
         first = level.t.cpu() < 0.5
         return Level(
             previous.t,
-            torch.where(first, torch.ones(()), previous.alpha),
-            torch.where(first, torch.zeros(()), previous.sigma),
+            torch.where(first, 1.0, previous.alpha),
+            torch.where(first, 0.0, previous.sigma),
         )
 
 
@@ -249,7 +260,7 @@ class Cosine(_Discrete):
 
     def betas(self) -> Tensor:
         """(steps,) float64."""
-        u = torch.arange(self.steps + 1, dtype=torch.float64) / self.steps
+        u = torch.arange(self.steps + 1, dtype=torch.float64, device="cpu") / self.steps
         bar = torch.cos((u + self.offset) / (1 + self.offset) * math.pi / 2) ** 2
         return (1 - bar[1:] / bar[:-1]).clamp(max=0.999)
 
@@ -265,7 +276,7 @@ class Linear(_Discrete):
         """(steps,) float64."""
         scale = 1000 / self.steps
         start, end = self.beta_start * scale, self.beta_end * scale
-        return torch.linspace(start, end, self.steps, dtype=torch.float64).clamp(max=0.999)
+        return _line(start, end, self.steps).clamp(max=0.999)
 
 
 class ScaledLinear(_Discrete):
@@ -278,7 +289,7 @@ class ScaledLinear(_Discrete):
     def betas(self) -> Tensor:
         """(steps,) float64."""
         start, end = self.beta_start**0.5, self.beta_end**0.5
-        return torch.linspace(start, end, self.steps, dtype=torch.float64) ** 2
+        return _line(start, end, self.steps) ** 2
 
 
 class Edm(_Gridded):
@@ -336,19 +347,19 @@ ScheduleConfig = Annotated[Cosine | Linear | ScaledLinear | Edm, Field(discrimin
 
 def clean(t: Tensor) -> Level:
     """The end of every grid: alpha 1, sigma 0."""
-    return Level(t, torch.tensor(1.0), torch.tensor(0.0))
+    return Level(t, torch.ones_like(t), torch.zeros_like(t))
 
 
 @cache
 def _alpha_bar(schedule: _Discrete) -> Tensor:
     """Computed once a configuration: training asks for it at every step."""
     # wherever it is asked for first, it has numbers and may be used in training
-    with torch.inference_mode(False), torch.device("cpu"):
+    with torch.inference_mode(False):
         return torch.cumprod(1 - schedule.betas(), dim=0)
 
 
 @cache
 def _levels(schedule: _Discrete, device: torch.device) -> Level:
     """Every timestep's level where training draws them: a GPU need not wait for the CPU."""
-    with torch.inference_mode(False), torch.device("cpu"):
-        return schedule.level(torch.arange(schedule.steps)).to(device)
+    with torch.inference_mode(False):
+        return schedule.level(torch.arange(schedule.steps, device="cpu")).to(device)

@@ -22,7 +22,7 @@ from ..config import Config
 from ..data._plan import Mix
 from ..data.corpus import Glyph
 from ..data.emoji import EmojiConfig, EmojiScenes
-from ..device import place
+from ..device import autocast, place
 from ..errors import CheckpointError
 from ..files import atomic_file
 from ._augment import augment
@@ -146,7 +146,7 @@ class _Fit:
         pictures, target["box"] = augment(pictures, target["box"], rng)
         target = {name: value.to(self.device) for name, value in target.items()}
         pictures = pictures.to(self.device).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with autocast(self.device):
             out = self.net(pictures)
         loss = loss_of(out, target)
         for group in self.optimizer.param_groups:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..data.source import Source
-from ..device import cpu_has_bf16, place
+from ..device import autocast, place
 from ..nn.text import TextConfig
 from ..nn.tokenizer import Tokenizer
 from .eyes import Classifier, Eye, EyeClip, EyeConfig, build
@@ -101,7 +101,7 @@ def _descend(
     eye.train()
     for step in range(steps):
         samples = [source.sample(step * batch + index) for index in range(batch)]
-        with torch.autocast("cpu", torch.bfloat16, enabled=cpu_has_bf16()):
+        with autocast(torch.device("cpu")):
             value = loss(samples)
         optimizer.zero_grad(set_to_none=True)
         value.backward()  # type: ignore[no-untyped-call]

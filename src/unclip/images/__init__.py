@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..errors import UsageError, shown
+from ..errors import UsageError, quoted
 from ._formats import (
     DAMAGE,
     FORMATS,
@@ -218,7 +218,7 @@ def _name_of(source: Source | None, otherwise: str = "the picture") -> str:
     name = source if isinstance(source, str | os.PathLike) else getattr(source, "name", None)
     if not isinstance(name, str | os.PathLike):
         return otherwise
-    return shown(name)
+    return quoted(name)
 
 
 def _read(

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from ..config import Config
 from ..errors import UsageError
+from .layers import drawn
 from .text import TextConfig, TextEncoder
 from .transformer import Transformer, TransformerConfig
 
@@ -59,8 +60,8 @@ class VisionTransformer(nn.Module):
         width, size = config.width, config.patch_size
         patches = (config.image_size // size) ** 2
         self.patch = nn.Conv2d(3, width, kernel_size=size, stride=size, bias=False)
-        self.class_token = nn.Parameter(torch.randn(width) * width**-0.5)
-        self.positions = nn.Parameter(torch.randn(patches + 1, width) * width**-0.5)
+        self.class_token = drawn(width, std=width**-0.5)
+        self.positions = drawn(patches + 1, width, std=width**-0.5)
         self.norm_in = nn.LayerNorm(width)
         self.transformer = Transformer(config, causal=False)
         self.norm_out = nn.LayerNorm(width)

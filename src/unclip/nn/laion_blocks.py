@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .laion_layers import COSINE_SCALE, gain_norm, sinusoid
+from .layers import drawn
 from .transformer import KeyValue
 
 Growth = Literal["shuffle", "nearest", "transpose"]
@@ -112,7 +113,7 @@ class CrossAttention(nn.Module):
         self.norm = gain_norm(width)
         self.q = nn.Linear(width, inner, bias=False)
         self.kv = nn.Linear(context_dim, 2 * inner, bias=False)
-        self.null = nn.Parameter(torch.randn(2, CROSS_HEAD_DIM))
+        self.null = drawn(2, CROSS_HEAD_DIM)
         self.proj = nn.Linear(inner, width, bias=False)
         self.norm_out = gain_norm(width)
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .layers import drawn
 from .transformer import KeyValue
 
 Dialect = Literal["0.15.4", "1.1.0", "1.15.6"]
@@ -54,7 +55,7 @@ class SharedKeyAttention(nn.Module):
         self.norm = gain_norm(width)
         self.q = nn.Linear(width, heads * head_dim, bias=False)
         self.kv = nn.Linear(width, 2 * head_dim, bias=False)
-        self.null = nn.Parameter(torch.randn(2, head_dim))
+        self.null = drawn(2, head_dim)
         self.proj = nn.Linear(heads * head_dim, width, bias=False)
         self.norm_out = gain_norm(width)
 
@@ -120,5 +121,5 @@ def turned(x: Tensor, angles: Tensor) -> Tensor:
 
 def rotary_angles(positions: Tensor, size: int) -> Tensor:
     """(N,) positions -> (N, size/2) float32."""
-    exponents = torch.arange(0, size, 2, device=positions.device)[: size // 2].float() / size
-    return positions.float()[:, None] / 10_000**exponents
+    even = torch.arange(0, size, 2, dtype=torch.float32, device=positions.device)[: size // 2]
+    return positions.float()[:, None] / 10_000 ** (even / size)

@@ -3,13 +3,44 @@
 from __future__ import annotations
 
 import math
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 M = TypeVar("M", bound=nn.Module)
+
+
+def drawn(*shape: int, std: float = 1.0) -> nn.Parameter:
+    """A parameter of that shape whose numbers are normal, for a network that will be trained."""
+    return nn.Parameter(nn.init.normal_(torch.empty(shape), std=std))
+
+
+class undrawn(TorchFunctionMode):  # noqa: N801  (used as a function, as torch.no_grad is)
+    """In this context no initial number is drawn: for networks on `meta`, which hold none.
+
+    On `meta` PyTorch 2 draws by rules written in Python, for which it imports its compiler and
+    sympy: more than a second.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Leave out what fills a tensor."""
+        given = dict(kwargs or {})
+        if func in _FILLS or getattr(func, "__module__", "") == nn.init.__name__:
+            return args[0] if args else given["tensor"]
+        return func(*args, **given)
+
+
+_FILLS = (Tensor.normal_, Tensor.uniform_, Tensor.fill_, Tensor.zero_, Tensor.copy_)
 
 
 def timestep_embedding(t: Tensor, width: int, max_period: float = 10_000.0) -> Tensor:
@@ -23,7 +54,8 @@ def timestep_embedding(t: Tensor, width: int, max_period: float = 10_000.0) -> T
         (B, width) float32: cosines, then sines.
     """
     half = width // 2
-    frequencies = torch.exp(-math.log(max_period) / half * torch.arange(half, device=t.device))
+    place = torch.arange(half, dtype=torch.float32, device=t.device)
+    frequencies = torch.exp(-math.log(max_period) / half * place)
     angles = t.float()[:, None] * frequencies  # (B, width / 2)
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
@@ -67,7 +99,9 @@ class PixelNorm(nn.LayerNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
-        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        pixels = x.permute(0, 2, 3, 1)  # (B, H, W, C)
+        normed = torch.layer_norm(pixels, self.normalized_shape, self.weight, self.bias, self.eps)
+        return normed.permute(0, 3, 1, 2)
 
 
 def coordinates(x: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ class LinearPriorNet(nn.Module):
         self.config = config
         self.map = nn.Linear(config.embed_dim, config.embed_dim)
         with torch.no_grad():
-            self.map.weight.copy_(torch.eye(config.embed_dim))
+            self.map.weight.copy_(torch.eye(config.embed_dim, dtype=torch.float32, device="cpu"))
         nn.init.zeros_(self.map.bias)
 
     def forward(self, text_embed: Tensor) -> Tensor:

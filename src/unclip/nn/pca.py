@@ -25,8 +25,9 @@ class Pca(nn.Module):
         super().__init__()
         self.dims = dims
         self.register_buffer("mean", torch.zeros(width))
-        self.register_buffer("basis", torch.eye(dims, width))
+        self.register_buffer("basis", torch.empty(dims, width))
         self.register_buffer("std", torch.ones(dims))
+        self.basis.copy_(torch.eye(dims, width, dtype=torch.float32, device="cpu"))
 
     @torch.no_grad()
     def fit(self, z: Tensor) -> None:
@@ -70,14 +71,16 @@ class Quantiles(nn.Module):
     def __init__(self, dims: int, buckets: int) -> None:
         super().__init__()
         self.buckets = buckets
-        line = torch.linspace(-2, 2, 2 * buckets + 1)
-        self.register_buffer("edges", line[2:-1:2].repeat(dims, 1))
-        self.register_buffer("centres", line[1::2].repeat(dims, 1))
+        self.register_buffer("edges", torch.empty(dims, buckets - 1))
+        self.register_buffer("centres", torch.empty(dims, buckets))
+        line = torch.linspace(-2, 2, 2 * buckets + 1, dtype=torch.float32, device="cpu")
+        self.edges.copy_(line[2:-1:2])
+        self.centres.copy_(line[1::2])
 
     @torch.no_grad()
     def fit(self, x: Tensor) -> None:
         """Fit to (M, dims) samples. A bucket that nothing falls into gets its edges' middle."""
-        shares = torch.arange(1, self.buckets, device=x.device) / self.buckets
+        shares = torch.arange(1, self.buckets, dtype=torch.float32, device=x.device) / self.buckets
         self.edges.copy_(torch.quantile(x.float(), shares.to(x.device), dim=0).T)
         index = self.index(x).T  # (dims, M)
         zeros = torch.zeros_like(self.centres)

@@ -199,12 +199,12 @@ class Tokenizer:
 
     def encode(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """(B, N) int64 ids and (B, N) bool mask; what is too long is cut before the end token."""
-        tokens = torch.full((len(texts), self.context), self.pad, dtype=torch.long)
-        mask = torch.zeros(len(texts), self.context, dtype=torch.bool)
+        tokens = torch.full((len(texts), self.context), self.pad, dtype=torch.long, device="cpu")
+        mask = torch.zeros(len(texts), self.context, dtype=torch.bool, device="cpu")
         for row, text in enumerate(texts):
             ids = self.pieces(text)[: self.room]
             ids = [self.start, *ids, self.end] if self.frames else ids
-            tokens[row, : len(ids)] = torch.tensor(ids)
+            tokens[row, : len(ids)] = torch.tensor(ids, dtype=torch.long, device="cpu")
             mask[row, : len(ids)] = True
         return tokens, mask
 

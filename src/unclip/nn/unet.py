@@ -20,7 +20,17 @@ from torch.nn import functional as F
 from ..config import LEVELS, Blocks, Config
 from ..errors import UsageError
 from ..types import Cond
-from .layers import PixelNorm, TimestepMlp, conv_enlarged, coordinates, select, silu_, trimmed, zero
+from .layers import (
+    PixelNorm,
+    TimestepMlp,
+    conv_enlarged,
+    coordinates,
+    drawn,
+    select,
+    silu_,
+    trimmed,
+    zero,
+)
 from .text import TextConfig, TextEncoder
 
 
@@ -124,7 +134,11 @@ def _norm(config: UNetConfig, channels: int) -> nn.Module:
 
 
 class ResBlock(nn.Module):
-    """Norm, SiLU, convolution twice; the timestep enters at the second norm."""
+    """Norm, SiLU, convolution twice; the timestep enters at the second norm.
+
+    What enters is the SiLU of the timestep's embedding: the same for all blocks, it is not made
+    here.
+    """
 
     def __init__(self, config: UNetConfig, cin: int, cout: int, resample: str = "") -> None:
         super().__init__()
@@ -142,13 +156,14 @@ class ResBlock(nn.Module):
         """(B, cin, H, W), (B, E) -> (B, cout, H', W')."""
         h = silu_(self.norm1(x))
         h = conv_enlarged(h, self.conv1) if self.resample == "up" else self.conv1(self._down(h))
-        emb = self.emb(F.silu(emb))[:, :, None, None]
+        emb = self.emb(emb)[..., None, None]
         if self.scale_shift:
             scale, shift = emb.chunk(2, dim=1)
             h = torch.addcmul(shift, self.norm2(h), 1 + scale)
         else:
             h = self.norm2(h + emb)
-        h = self.conv2(self.dropout(silu_(h)))
+        h = silu_(h)
+        h = self.conv2(self.dropout(h) if self.training else h)
         if self.resample == "up":
             x = F.interpolate(x, scale_factor=2.0, mode="nearest")
         out: Tensor = h.add_(self.skip(self._down(x)))
@@ -180,21 +195,17 @@ class AttentionBlock(nn.Module):
     def forward(self, x: Tensor, context: Tensor | None, mask: Tensor | None = None) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W). `mask` (B, L) says which of the context counts."""
         pixels = self.norm(x).permute(0, 2, 3, 1).flatten(1, 2)  # (B, H·W, C)
-        q, k, v = self.qkv(pixels).chunk(3, dim=2)
+        batch, channels, height, width = x.shape
+        q, kv = self.qkv(pixels).split([channels, 2 * channels], dim=2)
         if context is not None:
-            context_k, context_v = context.chunk(2, dim=2)
-            k, v = torch.cat([context_k, k], dim=1), torch.cat([context_v, v], dim=1)
-        q, k, v = self._split(q), self._split(k), self._split(v)
+            kv = torch.cat([context, kv], dim=1)  # (B, L + H·W, 2·C)
+        q = q.unflatten(2, (self.heads, -1)).transpose(1, 2)  # (B, heads, H·W, head_dim)
+        k, v = kv.unflatten(2, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         if mask is not None:  # every pixel counts
             mask = F.pad(mask, (0, k.shape[2] - mask.shape[1]), value=True)[:, None, None]
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         out: Tensor = self.proj(mixed.transpose(1, 2).flatten(2))  # (B, H·W, C)
-        out = out.view(x.shape[0], *x.shape[2:], x.shape[1])
-        return x + out.permute(0, 3, 1, 2)
-
-    def _split(self, x: Tensor) -> Tensor:
-        """(B, L, C) -> (B, heads, L, head_dim)."""
-        return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
+        return out.view(batch, height, width, channels).permute(0, 3, 1, 2).add_(x)
 
 
 class Layer(nn.Module):
@@ -254,7 +265,7 @@ class UNet(nn.Module):
 
     def _build_image_condition(self, config: UNetConfig, emb: int) -> None:
         if config.null_embed:
-            self.null_image = nn.Parameter(torch.randn(config.embed_dim) * config.embed_dim**-0.5)
+            self.null_image = drawn(config.embed_dim, std=config.embed_dim**-0.5)
         self.image_vector = nn.Linear(config.embed_dim, emb)
         self.image_context = nn.Linear(config.embed_dim, config.image_tokens * self.context_dim)
         if config.norm_embed:
@@ -398,6 +409,7 @@ class UNet(nn.Module):
             x = torch.cat([x, known], dim=1)
         if encoded.low_res_level is not None:
             emb = emb + self.low_res_time(1000 * encoded.low_res_level)
+        emb = F.silu(emb)
         context = iter(encoded.context)
         x = F.pixel_unshuffle(x, self.fold)
         if self.config.coordinates:

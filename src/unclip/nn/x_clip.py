@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from ..errors import UsageError
 from .clip import Clip, ClipConfig, VisionConfig
+from .layers import drawn
 from .text import TextConfig
 from .transformer import TransformerConfig
 
@@ -97,8 +98,8 @@ class XText(nn.Module):
     def __init__(self, config: TextConfig, head_dim: int) -> None:
         super().__init__()
         self.embed = nn.Embedding(config.vocab_size, config.width)
-        self.positions = nn.Parameter(torch.randn(config.context, config.width))
-        self.class_token = nn.Parameter(torch.randn(config.width))
+        self.positions = drawn(config.context, config.width)
+        self.class_token = drawn(config.width)
         self.transformer = _Transformer(config, head_dim)
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -116,7 +117,7 @@ class XVision(nn.Module):
         super().__init__()
         width, size = config.width, config.patch_size
         self.patch = nn.Conv2d(3, width, kernel_size=size, stride=size)
-        self.positions = nn.Parameter(torch.randn((config.image_size // size) ** 2, width))
+        self.positions = drawn((config.image_size // size) ** 2, width)
         self.transformer = _Transformer(config, head_dim)
         self.pool = nn.Linear(width, width, bias=False)
         self.proj = nn.Linear(width, embed_dim, bias=False)

@@ -5,9 +5,18 @@ One file a stage; `STAGES["decoder"]` is the class in `decoder.py`.
 
 from __future__ import annotations
 
+import torch
+
+from ..nn.layers import undrawn
 from ..registry import Registry
 from .stage import DiffusionStage, Sampling, Stage, StageConfig, check_finite
 
 STAGES: Registry[type[Stage]] = Registry("unclip.stages", "STAGE", "stage")
 
-__all__ = ["STAGES", "DiffusionStage", "Sampling", "Stage", "StageConfig", "check_finite"]
+__all__ = ["STAGES", "DiffusionStage", "Sampling", "Stage", "StageConfig", "bare", "check_finite"]
+
+
+def bare(config: StageConfig) -> Stage:
+    """A stage without numbers, on `meta`, for weights that are read or for shapes alone."""
+    with torch.device("meta"), undrawn():
+        return STAGES[config.kind](config)

@@ -23,10 +23,10 @@ class ArSampling(Config):
     temperature: float = Field(1.0, ge=0, description="of the logits; 0 takes the likeliest")
     guidance_scale: float = Field(1.0, ge=0, description="1 is none and costs half")
 
-    def merge(self, changes: dict[str, Any]) -> ArSampling:
+    def merge(self, changes: dict[str, Any], where: str = "sampling") -> ArSampling:
         """A copy with the settings in `changes` that are not None. Raises UsageError."""
         known = {key: value for key, value in changes.items() if value is not None}
-        return ArSampling.parse({**self.dump(), **known}, "sampling")
+        return ArSampling.parse({**self.dump(), **known}, where, strict=True)
 
 
 class ArPriorStageConfig(StageConfig):
@@ -46,6 +46,7 @@ class ArPriorStage(Stage):
     consumes: frozenset[str] = frozenset({"text_mask", "text_embed", "text_encodings"})
     produces: frozenset[str] = frozenset({"image_embed"})
     prepare_samples: ClassVar[int] = 8192
+    config: ArPriorStageConfig
     net: ArPriorNet
 
     def __init__(self, config: ArPriorStageConfig) -> None:
@@ -64,6 +65,10 @@ class ArPriorStage(Stage):
         z_i = torch.cat([image for image, _ in pairs if image is not None])
         z_t = torch.cat([text for _, text in pairs if text is not None])
         self.net.fit(z_i, z_t)
+
+    def steps(self, sampling: dict[str, Any] | None = None, holds: bool = False) -> int:
+        """One a component."""
+        return self.config.network.dims
 
     @torch.inference_mode()
     def sample(

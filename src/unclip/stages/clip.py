@@ -35,6 +35,7 @@ class ClipStage(Stage):
     kind = "clip"
     consumes: frozenset[str] = frozenset({"text_tokens", "text_mask"})
     produces: frozenset[str] = frozenset({"text_embed", "text_encodings"})
+    config: ClipStageConfig
     net: Clip
 
     def __init__(self, config: ClipStageConfig) -> None:
@@ -120,7 +121,8 @@ class ClipStage(Stage):
         """(1, D): the embedding of a picture whose every number is 0 to the image encoder."""
         vision = self.config.network.vision
         assert vision is not None
-        grey = 2 * torch.tensor(vision.mean, device=self.device).view(1, 3, 1, 1) - 1
+        mean = torch.tensor(vision.mean, dtype=torch.float32, device=self.device)
+        grey = 2 * mean.view(1, 3, 1, 1) - 1
         return self.net.encode_image(grey.expand(1, 3, vision.image_size, vision.image_size))
 
     def look(self, image: Tensor) -> Tensor:

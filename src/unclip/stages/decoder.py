@@ -172,7 +172,7 @@ def random_mask(rng: Rng, side: int, share: float) -> Tensor:
     """
     corner, extent = rng.rand(2), 0.2 + 0.6 * rng.rand(2)  # (B, 2), of the side
     start = (corner * (1 - extent))[:, :, None]
-    line = (torch.arange(side, device=corner.device) + 0.5) / side
+    line = (torch.arange(side, dtype=torch.float32, device=corner.device) + 0.5) / side
     inside = (line >= start) & (line < start + extent[:, :, None])  # (B, 2, side)
     box = inside[:, 0, :, None] & inside[:, 1, None, :]  # (B, side, side)
     box = box ^ rng.bernoulli(0.5)[:, None, None]

@@ -32,6 +32,7 @@ class EclipsePriorStage(Stage):
     kind = "eclipse_prior"
     consumes: frozenset[str] = frozenset({"text_mask", "text_embed", "text_encodings"})
     produces: frozenset[str] = frozenset({"image_embed"})
+    config: EclipsePriorStageConfig
     net: EclipsePriorNet
 
     def __init__(self, config: EclipsePriorStageConfig) -> None:

@@ -37,6 +37,7 @@ class LaionDecoder(DiffusionStage):
     consumes: frozenset[str] = frozenset({"text_mask", "text_encodings", "image_embed"})
     produces: frozenset[str] = frozenset({"image"})
     config: LaionDecoderConfig
+    net: LaionUNet
 
     def __init__(self, config: LaionDecoderConfig) -> None:
         super().__init__()

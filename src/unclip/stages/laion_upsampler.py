@@ -57,6 +57,7 @@ class LaionUpsampler(Upsampler):
     Config = LaionUpsamplerConfig  # type: ignore[assignment]
     kind = "laion_upsampler"
     config: LaionUpsamplerConfig  # type: ignore[assignment]
+    net: LaionUNet  # type: ignore[assignment]
 
     def __init__(self, config: LaionUpsamplerConfig) -> None:
         DiffusionStage.__init__(self)
@@ -84,11 +85,11 @@ class LaionUpsampler(Upsampler):
         )
         return cond.replace(image=self.draw(bound, rng, sampling, on_step, control))
 
-    def look_at(self, image: Tensor) -> Cond:
-        """The condition under which this stage would draw (B, 3, H, W) `image` itself."""
+    def look_at(self, cond: Cond, image: Tensor) -> Cond:
+        """`cond` as this stage would need it to draw (B, 3, H, W) `image` itself."""
         small = self._shrunk(image)
         level = self._level_at_sampling(image)
-        return Cond(image=small, low_res=self._enlarge(small), low_res_level=level)
+        return cond.replace(image=small, low_res=self._enlarge(small), low_res_level=level)
 
     def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """Diffusion loss; the small picture is made from the large one, blurred and noised."""
@@ -115,7 +116,7 @@ class LaionUpsampler(Upsampler):
         """(B,), a whole step of the noise's schedule."""
         steps = self.config.noise_schedule.steps
         level = int(self.config.noise_level * steps) / steps
-        return torch.full((len(image),), level, device=image.device)
+        return torch.full((len(image),), level, dtype=torch.float32, device=image.device)
 
     def _enlarge(self, small: Tensor) -> Tensor:
         return F.interpolate(small, scale_factor=float(self.factor), mode="nearest")

@@ -217,7 +217,8 @@ class LatentDecoder(LatentStage):
         if not self.config.network.embed_dim:
             return cond
         assert isinstance(options, DecoderSampling)
-        level = self.config.image_schedule.level(torch.tensor(float(options.noise_level)))
+        t = torch.tensor(float(options.noise_level), dtype=torch.float32, device="cpu")
+        level = self.config.image_schedule.level(t)
         return self._noised(cond, level, rng.fork("noise_level"))
 
     def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:

@@ -28,6 +28,7 @@ class LinearPriorStage(Stage):
     kind = "linear_prior"
     consumes: frozenset[str] = frozenset({"text_embed"})
     produces: frozenset[str] = frozenset({"image_embed"})
+    config: LinearPriorStageConfig
     net: LinearPriorNet
 
     def __init__(self, config: LinearPriorStageConfig) -> None:

@@ -60,6 +60,10 @@ class PriorStage(DiffusionStage):
         """(D,)."""
         return (self.config.network.embed_dim,)
 
+    def steps(self, sampling: dict[str, Any] | None = None, holds: bool = False) -> int:
+        """Those of every candidate; what is known of a picture is nothing to it."""
+        return self.config.candidates * super().steps(sampling)
+
     @torch.inference_mode()
     def sample(
         self,

@@ -72,16 +72,20 @@ class Sampling(Config):
         "auto", description="repaint does not show the network what is known"
     )
 
-    def merge(self, changes: dict[str, Any]) -> Self:
+    def merge(self, changes: dict[str, Any], where: str = "sampling") -> Self:
         """A copy with the settings in `changes` that are not None. Raises UsageError.
 
         Another sampler comes with its own eta: DDPM with DDIM's 0 would never add noise.
+
+        Args:
+            changes: plain data, of exactly the types that the fields have.
+            where: what errors call the settings.
         """
         known = {key: value for key, value in changes.items() if value is not None}
         kept = self.dump()
         if known.get("sampler", self.sampler) != self.sampler:
             del kept["eta"]
-        return type(self).parse({**kept, **known}, "sampling")
+        return type(self).parse({**kept, **known}, where, strict=True)
 
 
 class StageConfig(Config):
@@ -97,15 +101,18 @@ class Stage(nn.Module, ABC):
     kind: ClassVar[str]
     consumes: frozenset[str]  # fields of Cond that `sample` needs
     produces: frozenset[str]  # fields of Cond that it adds
+    config: Any  # of the class `Config`
     prepare_samples: ClassVar[int] = 0  # how many `prepare` wants to see
-    net: nn.Module
-    on_use: Callable[[], None] | None = None  # called before `net` is used: it may have to be read
+    source: Callable[[], nn.Module] | None = None  # gives `net` where its weights are read in use
 
-    def __getattr__(self, name: str) -> Any:
-        """`net`, which `on_use` may have to bring in first; what else a module has."""
-        if name == "net" and self.on_use is not None:
-            self.on_use()
-        return super().__getattr__(name)
+    @property
+    def net(self) -> nn.Module:
+        """The network with its weights, which may have to be read first; hold it while in use.
+
+        Raises:
+            CheckpointError: their file has gone bad since the model was loaded.
+        """
+        return self.net_at_rest if self.source is None else self.source()
 
     @property
     def net_at_rest(self) -> nn.Module:
@@ -113,6 +120,12 @@ class Stage(nn.Module, ABC):
         net = self._modules["net"]
         assert net is not None
         return net
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickles and copies: whole, weights that are still to be read included."""
+        state = {**self.__dict__, "_modules": {**self._modules, "net": self.net}}
+        state.pop("source", None)
+        return state
 
     @property
     @abstractmethod
@@ -148,6 +161,18 @@ class Stage(nn.Module, ABC):
             control: where diffusion starts and what pulls at it; other stages have no use for it.
         """
 
+    def steps(self, sampling: dict[str, Any] | None = None, holds: bool = False) -> int:
+        """How many steps `sample` takes for one sample.
+
+        Args:
+            sampling: as `sample` takes it.
+            holds: whether a part of the picture is known.
+        """
+        return 1
+
+    def check(self, sampling: dict[str, Any] | None = None) -> None:
+        """Raise UsageError where `sample` could not follow these settings."""
+
     @abstractmethod
     def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """The training loss, (B,) a sample, and metrics (B,) or ()."""
@@ -165,7 +190,7 @@ class Stage(nn.Module, ABC):
     def with_net(self, net: nn.Module) -> Self:
         """This stage with other weights; everything else is shared."""
         other = copy.copy(self)
-        other._modules = {**self._modules, "net": net}
+        other._modules = {**other._modules, "net": net}
         return other
 
     @property
@@ -236,14 +261,26 @@ class DiffusionStage(Stage):
 
     def bind(self, cond: Cond) -> RawNet:
         """The network with its condition encoded once, in the network's own dtype."""
-        dtype = next(self.net.parameters()).dtype
-        encoded = self.net.encode(cond)  # type: ignore[operator]
+        net: Any = self.net
+        dtype = next(net.parameters()).dtype
+        encoded = net.encode(cond)
 
-        def net(x: Tensor, t: Tensor) -> Tensor:
-            out: Tensor = self.net(x.to(dtype), t, encoded)
+        def bound(x: Tensor, t: Tensor) -> Tensor:
+            out: Tensor = net(x.to(dtype), t, encoded)
             return out
 
-        return net
+        return bound
+
+    def steps(self, sampling: dict[str, Any] | None = None, holds: bool = False) -> int:
+        """Those of the sampler, and RePaint's repetitions of each but the last."""
+        options = self.config.sampling.merge(sampling or {})
+        return 1 + (options.steps - 1) * (self._repeats(options) if holds else 1)
+
+    def check(self, sampling: dict[str, Any] | None = None) -> None:
+        """There has to be such a sampler, and such a grid of levels."""
+        options = self.config.sampling.merge(sampling or {})
+        samplers.find(options.sampler)
+        self.config.schedule.grid(options.steps, options.spacing)
 
     @torch.inference_mode()
     def draw(
@@ -263,7 +300,7 @@ class DiffusionStage(Stage):
         levels = self.config.schedule.grid(options.steps, options.spacing)
         x, levels = self._begin(cond, rng, levels, control)
         run = samplers.find(options.sampler)
-        repeats = self._repeats(cond, options)
+        repeats = 1 if cond.mask is None else self._repeats(options)
         if repeats > 1:
             run = samplers.repaint(run, repeats)
         own = {} if options.eta is None else {"eta": options.eta}
@@ -286,10 +323,8 @@ class DiffusionStage(Stage):
         alpha, sigma = levels[0].like(noise)
         return alpha * self.space.encode(control.start) + sigma * noise, levels
 
-    def _repeats(self, cond: Cond, options: Sampling) -> int:
-        """How often RePaint repeats each step: not at all where nothing is known."""
-        if cond.mask is None:
-            return 1
+    def _repeats(self, options: Sampling) -> int:
+        """How often RePaint repeats each step where a part of the picture is known."""
         if options.resample is not None:
             return options.resample
         return 1 if self.inpaints and options.inpainting == "auto" else REPAINT

@@ -57,6 +57,11 @@ class UpsamplerConfig(DiffusionConfig):
         unit, crop = math.lcm(factor, self.network.unit), self.crop or large // 4
         if crop > large or crop % unit:
             raise ValueError(f"crop {crop} is not a multiple of {unit} and {large} at most")
+        for setting in ("align_dim", "text_of_clip"):
+            if getattr(self.network, setting):
+                raise ValueError(
+                    f"network.{setting} is a decoder's; an upsampler has no use for it"
+                )
         return self
 
 
@@ -68,6 +73,7 @@ class Upsampler(DiffusionStage):
     consumes: frozenset[str] = frozenset({"image"})
     produces: frozenset[str] = frozenset({"image"})
     config: UpsamplerConfig
+    net: UNet | LastStep
 
     def __init__(self, config: UpsamplerConfig) -> None:
         super().__init__()
@@ -100,7 +106,7 @@ class Upsampler(DiffusionStage):
     ) -> Cond:
         """Replace `image` (B, 3, h, w) by one `factor` times as large."""
         assert cond.image is not None
-        level = torch.full((cond.batch,), self.config.corruption.at_sampling, device=rng.device)
+        level = self._level(cond.batch, rng.device)
         small = cond.image
         if self.config.corruption.at_sampling > 0:
             noise = rng.fork("low_res").randn(*small.shape[1:])
@@ -115,19 +121,23 @@ class Upsampler(DiffusionStage):
         """True: the small picture already shows what belongs behind the mask."""
         return True
 
-    def look_at(self, image: Tensor) -> Cond:
-        """The condition under which this stage would draw (B, 3, H, W) `image` itself."""
+    def look_at(self, cond: Cond, image: Tensor) -> Cond:
+        """`cond` as this stage would need it to draw (B, 3, H, W) `image` itself."""
         small = F.interpolate(image, scale_factor=1 / self.factor, mode="area")
-        level = torch.full((len(image),), self.config.corruption.at_sampling, device=image.device)
-        return Cond(image=small, low_res=self._enlarge(small), low_res_level=level)
+        level = self._level(len(image), image.device)
+        return cond.replace(image=small, low_res=self._enlarge(small), low_res_level=level)
 
     def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
-        """Diffusion loss on random crops; the small picture is made from the crop and corrupted."""
+        """Diffusion loss on random crops; the small picture is made from the crop and corrupted.
+
+        What else the network reads is said of the whole picture.
+        """
         assert cond.image is not None
         crop = self._crop(cond.image, rng)
         small = F.interpolate(crop, scale_factor=1 / self.factor, mode="area")
         level = rng.rand()
-        bound = Cond(low_res=self._enlarge(self.corrupt(small, level, rng)), low_res_level=level)
+        low_res = self._enlarge(self.corrupt(small, level, rng))
+        bound = cond.replace(low_res=low_res, low_res_level=level)
         return self.denoising_loss(bound, crop, rng)
 
     def corrupt(self, small: Tensor, level: Tensor, rng: Rng) -> Tensor:
@@ -149,6 +159,11 @@ class Upsampler(DiffusionStage):
         # (B, crop, crop, 3), then the view that is channels_last
         return image[sample, :, line[:, 0, :, None], line[:, 1, None, :]].permute(0, 3, 1, 2)
 
+    def _level(self, batch: int, device: torch.device) -> Tensor:
+        """(B,): how corrupted the small picture is when sampling."""
+        level = self.config.corruption.at_sampling
+        return torch.full((batch,), level, dtype=torch.float32, device=device)
+
     def _enlarge(self, small: Tensor) -> Tensor:
         mode, factor = self.config.enlarge, float(self.factor)
         if mode == "nearest":
@@ -159,7 +174,8 @@ class Upsampler(DiffusionStage):
 
 def gaussian_blur(image: Tensor, sigma: float) -> Tensor:
     """3x3 Gaussian blur of (B, C, H, W), edges repeated."""
-    taps = torch.exp(-(torch.arange(-1.0, 2.0, device=image.device) ** 2) / (2 * sigma**2))
+    place = torch.arange(-1.0, 2.0, dtype=torch.float32, device=image.device)
+    taps = torch.exp(-(place**2) / (2 * sigma**2))
     kernel = torch.outer(taps, taps) / taps.sum() ** 2
     weight = kernel.expand(image.shape[1], 1, 3, 3).to(image.dtype)
     padded = F.pad(image, (1, 1, 1, 1), mode="replicate")

@@ -18,17 +18,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..device import describe, fast_dtype, place
+from ..device import autocast, describe, fast_dtype, place
 from ..nn.layers import parameter_count
 from ..nn.transformer import Attention, Transformer, TransformerConfig
 from ..nn.unet import ResBlock, UNet
 from ..rng import BatchRng, Rng
-from ..stages import STAGES, DiffusionStage, Stage
+from ..stages import DiffusionStage, Stage, bare
 from ..stages.clip import ClipStage
 from ..types import Level
 from .ema import Ema
 from .loader import Batch
-from .optim import hidden_matrices, make_optimizers
+from .optim import hidden_matrices, make_optimizers, orthogonal
 from .recipe import Recipe, TrainConfig
 from .task import Task
 
@@ -48,6 +48,7 @@ class Cost:
     samples: int  # in all steps
     parameters: int
     step_flops: float  # forward and backward, and the frozen CLIP's forward
+    update_flops: float  # the optimizer's matrix products of one step, whatever the batch
     state_bytes: int  # weights, gradients, moments, average, frozen CLIP
     activation_bytes: int  # what the backward pass keeps
     seconds: float  # for all steps
@@ -55,7 +56,7 @@ class Cost:
     @property
     def total_flops(self) -> float:
         """FLOPs of the whole training."""
-        return self.step_flops / self.batch_size * self.samples
+        return self.step_flops / self.batch_size * self.samples + self.update_flops * self.steps
 
     @property
     def memory_bytes(self) -> int:
@@ -86,18 +87,13 @@ def estimate(recipe: Recipe, names: Sequence[str], device: torch.device) -> Esti
     costs = []
     for name in names:
         config = recipe.train(name)
-        half = config.precision == "bfloat16" or (
-            config.precision == "auto" and fast_dtype(device) == torch.bfloat16
-        )
-        dtype = torch.bfloat16 if half else torch.float32
-        costs.append(_cost(recipe, name, config, device, dtype))
+        costs.append(_cost(recipe, name, config, device))
     precision = str(fast_dtype(device)).removeprefix("torch.")
     return Estimate(describe(device), precision, tuple(costs))
 
 
-def _cost(
-    recipe: Recipe, name: str, config: TrainConfig, device: torch.device, dtype: torch.dtype
-) -> Cost:
+def _cost(recipe: Recipe, name: str, config: TrainConfig, device: torch.device) -> Cost:
+    dtype = config.dtype(device)
     samples, batch_size = batch_sizes(config)
     task = task_on_meta(recipe, name, dtype)
     flops, activations = step_cost(task, batch_size, recipe.tokenizer.context)
@@ -113,6 +109,7 @@ def _cost(
         samples=samples,
         parameters=parameters,
         step_flops=flops,
+        update_flops=update_flops(task.stage.net, config, fast_dtype(device)),
         state_bytes=state_bytes(task.stage.net, config) + 4 * frozen,
         activation_bytes=activations,
         seconds=arithmetic + updates,
@@ -139,6 +136,14 @@ def step_cost(task: Task, batch_size: int, context: int) -> tuple[float, int]:
     return float(flops), sum(kept.values())
 
 
+def update_flops(net: nn.Module, config: TrainConfig, dtype: torch.dtype) -> float:
+    """FLOPs of the matrix products of one step of the optimizer: Muon's; AdamW has none."""
+    with FlopCounterMode(display=False) as counter:
+        for matrix in hidden_matrices(net) if config.optimizer == "muon" else []:
+            orthogonal(torch.empty(1, *matrix.flatten(1).shape, device="meta"), dtype)
+    return float(counter.get_total_flops())
+
+
 def task_on_meta(recipe: Recipe, name: str, dtype: torch.dtype) -> Task:
     """A stage and, where it needs them, the recipe's CLIP and prior, all without numbers."""
     clip = None
@@ -163,8 +168,7 @@ def stage_on_meta(recipe: Recipe, name: str, dtype: torch.dtype) -> Stage:
 
 def _bare(recipe: Recipe, name: str, dtype: torch.dtype) -> Stage:
     config = recipe.stage(name)
-    with torch.device("meta"):
-        return STAGES[config.kind](config).to(dtype)
+    return bare(config).to(dtype)
 
 
 def _batch(task: Task, size: int, context: int) -> Batch:
@@ -225,7 +229,7 @@ def speed(net: nn.Module, batch_size: int, device: torch.device, dtype: torch.dt
     inputs = [one.to(device).requires_grad_() for one in inputs]  # as deep within a network
 
     def run() -> None:
-        with torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
+        with autocast(device, dtype):
             out = block(*inputs)
         (out[0] if isinstance(out, tuple) else out).float().sum().backward()
 
@@ -255,11 +259,13 @@ def _transformer_block(net: nn.Module, batch: int) -> tuple[nn.Module, list[Tens
 
 def seconds_per_parameter(net: nn.Module, config: TrainConfig, device: torch.device) -> float:
     """Time of clipping, optimizer and average, for one parameter of a network like `net`."""
-    sides = [(min(m.flatten(1).shape), m.numel()) for m in hidden_matrices(net)]
-    mean = sum(side * count for side, count in sides) / max(1, sum(count for _, count in sides))
+    shapes = [sorted(matrix.flatten(1).shape) for matrix in hidden_matrices(net)]
+    count = max(1, sum(small * large for small, large in shapes))
+    mean = sum(small * small * large for small, large in shapes) / count
+    ratio = max(1.0, sum(large * large for _, large in shapes) / count)
     side = min(4 * _WIDEST, max(64, round(mean)))  # Muon's time grows with it
-    layers = max(1, 2**21 // side**2)
-    like = nn.Sequential(*(nn.Linear(side, side, device=device) for _ in range(layers)))
+    wide, layers = round(side * ratio), max(1, int(2**21 / (side**2 * ratio)))
+    like = nn.ModuleList(nn.Linear(wide, side, device=device) for _ in range(layers))
     ema, optimizers = Ema(like, config.ema), make_optimizers(like, config)
     for parameter in like.parameters():
         parameter.grad = torch.randn_like(parameter)

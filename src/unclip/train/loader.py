@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import copy
 import signal
-from collections.abc import Iterator, Sequence
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
+from multiprocessing import active_children
+from multiprocessing.process import BaseProcess
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -14,10 +20,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from ..data import Sample, Source
-from ..errors import UnclipError
+from ..errors import UnclipError, WorkersLostError
 from ..nn.tokenizer import Tokenizer
 
 Batch = dict[str, Tensor]
+
+REPLACED = 3
+"""How often workers that were killed are replaced before so many batches have been made."""
+
+_SOUND = 100  # batches in a row after which earlier deaths no longer count
 
 
 def collate(samples: Sequence[Sample], tokenizer: Tokenizer) -> Batch:
@@ -62,7 +73,8 @@ class _Blocks(IterableDataset[Batch | UnclipError]):
 class Loader:
     """An endless iterator of batches whose state is the position in the source.
 
-    Batch number b holds the same samples however many workers make them.
+    Batch number b holds the same samples however many workers make them, and however often these
+    are killed and replaced.
     """
 
     def __init__(
@@ -79,23 +91,52 @@ class Loader:
         self.batch_size, self.workers = batch_size, workers
         self.rank, self.world = rank, world
         self.pin = pin  # a GPU fetches batches from pinned memory while it computes
+        self.tell: Callable[[str], None] = _tell_nobody  # of what was replaced
         self._batches: Iterator[Batch | UnclipError] | None = None
+        self._processes: list[BaseProcess] = []
+        self._lost, self._made = 0, 0  # workers lost of late, batches since the last of them
 
     def __next__(self) -> Batch:
-        if self._batches is None:
-            self._batches = self._start()
-        batch = next(self._batches)
+        """Raises WorkersLostError where workers are killed faster than they make batches."""
+        while (batch := self._attempt()) is None:
+            self._batches, self._made, self._lost = None, 0, self._lost + 1
+            if self._lost > REPLACED:
+                raise WorkersLostError(
+                    f"processes that make batches were killed {self._lost} times (is memory "
+                    "short?); set workers to 0, which makes them in the loop"
+                )
+            self.tell("a process that makes batches was killed; another one goes on for it")
         if isinstance(batch, UnclipError):
             raise batch
+        self._made += 1
+        self._lost = 0 if self._made >= _SOUND else self._lost
         state = self.source.state_dict()
         state["position"] += self.batch_size * self.world
         self.source.load_state_dict(state)
         return batch
 
+    def _attempt(self) -> Batch | UnclipError | None:
+        """The next batch; None where a worker was killed."""
+        if self._batches is None:
+            others = set(active_children())
+            self._batches = self._start()
+            self._processes = [one for one in active_children() if one not in others]
+        if not all(one.is_alive() for one in self._processes):
+            return None
+        try:
+            with _deaths_raise():
+                return next(self._batches)
+        except RuntimeError as error:
+            if str(error).startswith("DataLoader worker (pid"):
+                return None
+            raise
+
     def _start(self) -> Iterator[Batch | UnclipError]:
         # of a copy: in a reference cycle the workers would be left to the garbage collector,
         # which finalises their queues first and then waits 5 s for each of them
-        blocks = _Blocks(copy.copy(self))
+        twin = copy.copy(self)
+        twin._batches, twin._processes, twin.tell = None, [], _tell_nobody  # it may be pickled
+        blocks = _Blocks(twin)
         if self.workers == 0:
             return iter(blocks)
         return iter(
@@ -105,7 +146,7 @@ class Loader:
                 num_workers=self.workers,
                 prefetch_factor=4,
                 pin_memory=self.pin,
-                worker_init_fn=_ignore_interrupts,
+                worker_init_fn=_ignore_what_groups_get,
             )
         )
 
@@ -124,6 +165,43 @@ class Loader:
         self._batches = None
 
 
-def _ignore_interrupts(worker: int) -> None:
-    """Ctrl-C reaches every process of a terminal; batches go on until the loop has saved."""
+def _ignore_what_groups_get(worker: int) -> None:
+    """What a terminal sends reaches every process; batches go on until the loop has saved.
+
+    Not so SIGTERM, by which the loop itself ends workers: who gets it from elsewhere is replaced.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform != "win32":
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+_waiting = False
+_theirs: Callable[[int, FrameType | None], Any] | None = None  # PyTorch's handler of SIGCHLD
+
+
+@contextmanager
+def _deaths_raise() -> Iterator[None]:
+    """Within, the death of a worker is an error at once; outside it waits for the next batch.
+
+    PyTorch's own handler raises wherever the main thread is, in an optimizer's step too.
+    """
+    global _waiting, _theirs
+    if threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGCHLD"):
+        handler = signal.getsignal(signal.SIGCHLD)
+        if callable(handler) and handler is not _on_death:
+            _theirs = handler
+            signal.signal(signal.SIGCHLD, _on_death)
+    _waiting = True
+    try:
+        yield
+    finally:
+        _waiting = False
+
+
+def _on_death(number: int, frame: FrameType | None) -> None:
+    if _waiting and _theirs is not None:
+        _theirs(number, frame)
+
+
+def _tell_nobody(line: str) -> None:
+    pass

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..device import fast_dtype
 from ..errors import TrainingError
 from .recipe import TrainConfig
 
@@ -27,7 +28,9 @@ def make_optimizers(net: nn.Module, config: TrainConfig) -> list[torch.optim.Opt
         {"params": [p for p in rest if p.ndim >= 2], "weight_decay": config.weight_decay},
         {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
     ]
-    adamw = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, foreach=True)
+    on_cpu = all(parameter.device.type == "cpu" for parameter in rest)
+    fast = {"fused": True} if on_cpu else {"foreach": True}
+    adamw = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, **fast)
     if not matrices:
         return [adamw]
     return [Muon(matrices, config.learning_rate, config.weight_decay), adamw]
@@ -60,43 +63,103 @@ class Muon(torch.optim.Optimizer):
         """One update; matrices of one shape are made orthogonal together."""
         assert closure is None
         for group in self.param_groups:
-            alike: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = {}
+            alike: dict[torch.Size, list[Tensor]] = {}
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    direction = self._direction(parameter, group["momentum"])
-                    alike.setdefault((direction.shape[0], direction.shape[1]), []).append(
-                        (parameter, direction)
-                    )
-            for shape, pairs in alike.items():
-                updates = orthogonal(torch.stack([direction for _, direction in pairs]))
-                scale = group["lr"] * 0.2 * max(shape) ** 0.5
-                for (parameter, _), update in zip(pairs, updates, strict=True):
-                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                    parameter.sub_(update.view(parameter.shape).to(parameter.dtype), alpha=scale)
+                    alike.setdefault(_matrix(parameter, parameter).shape, []).append(parameter)
+            for parameters in alike.values():
+                self._update(parameters, group)
 
-    def _direction(self, parameter: Tensor, momentum: float) -> Tensor:
-        """Nesterov momentum of the gradient, as a matrix (out, rest)."""
-        assert parameter.grad is not None
-        state = self.state[parameter]
-        if "momentum" not in state:
-            state["momentum"] = torch.zeros_like(parameter)
-        state["momentum"].lerp_(parameter.grad, 1 - momentum)
-        matrix: Tensor = parameter.grad.lerp(state["momentum"], momentum).flatten(1)
-        return matrix
+    def _update(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        """Move parameters whose matrices have one shape."""
+        turned = orthogonal(self._directions(parameters, group["momentum"]))  # (K, m, n)
+        scale = group["lr"] * 0.2 * max(turned.shape[1:]) ** 0.5
+        updates = [_kernel(one, like) for one, like in zip(turned, parameters, strict=True)]
+        torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_add_(parameters, updates, alpha=-scale)
+
+    def _directions(self, parameters: list[Tensor], momentum: float) -> Tensor:
+        """Nesterov momentum of the gradients, as matrices: (K, m, n)."""
+        first = _matrix(parameters[0], parameters[0])
+        stack = first.new_empty((len(parameters), *first.shape))
+        for parameter, direction in zip(parameters, stack, strict=True):
+            assert parameter.grad is not None
+            state = self.state[parameter]
+            if "momentum" not in state:
+                state["momentum"] = torch.zeros_like(parameter)
+            state["momentum"].lerp_(parameter.grad, 1 - momentum)
+            kept, grad = (_matrix(one, parameter) for one in (state["momentum"], parameter.grad))
+            torch.lerp(grad, kept, momentum, out=direction)
+        return stack
 
 
-def orthogonal(matrices: Tensor, steps: int = 5) -> Tensor:
-    """(K, m, n) -> (K, m, n) with singular values near 1, by a quintic Newton-Schulz iteration."""
-    a, b, c = 3.4445, -4.7750, 2.0315  # chosen by Muon's authors for a steep start
-    x = matrices.bfloat16()
+def _matrix(values: Tensor, like: Tensor) -> Tensor:
+    """A kernel's (out, in, ...) values as (out, rest), columns in the order of `like`'s memory.
+
+    Which order that is changes nothing: who exchanges columns gets the same update, exchanged.
+    """
+    last = like.ndim == 4 and like.is_contiguous(memory_format=torch.channels_last)
+    return (values.permute(0, 2, 3, 1) if last else values).flatten(1)
+
+
+def _kernel(matrix: Tensor, like: Tensor) -> Tensor:
+    """Undo `_matrix`."""
+    if like.ndim == 4 and like.is_contiguous(memory_format=torch.channels_last):
+        out, channels, height, width = like.shape
+        return matrix.view(out, height, width, channels).permute(0, 3, 1, 2)
+    return matrix.view(like.shape)
+
+
+def orthogonal(matrices: Tensor, dtype: torch.dtype | None = None, steps: int = 5) -> Tensor:
+    """(K, m, n) -> (K, m, n) with singular values near 1, by a quintic Newton-Schulz iteration.
+
+    It multiplies in `dtype`, where None is `fast_dtype`.
+
+    A step takes X to p(G) X, with G = X X^T on the smaller side and p(G) = aI + bG + cG^2. In
+    float32 the steps of a wide matrix run on G alone, of which p(G) G p(G) is the next: only the
+    first G and the product of all p(G) with X touch the wide side. bfloat16 is too coarse for
+    that: what is rounded off in G, later steps magnify.
+    """
+    x = matrices.to(dtype or fast_dtype(matrices.device))
     tall = x.shape[1] > x.shape[2]
-    x = x.mT if tall else x
-    x = x / (x.float().norm(dim=(1, 2), keepdim=True) + 1e-7).to(x.dtype)
-    for _ in range(steps):
-        gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    out: Tensor = x.mT if tall else x
-    return out
+    first, *others = _rounds(x, steps)
+    gram = _gram(x, tall)
+    norm = gram.diagonal(dim1=1, dim2=2).float().sum(1).sqrt()[:, None, None]  # Frobenius'
+    scale = (1 / (norm + 1e-7)).to(x.dtype)
+    x = _times(_polynomials(gram * scale**2, first) * scale, x, tall)
+    for count in others:
+        x = _times(_polynomials(_gram(x, tall), count), x, tall)
+    return x
+
+
+def _rounds(x: Tensor, steps: int) -> list[int]:
+    """How many steps are taken on each Gram matrix: all on the first, or one on each."""
+    small, large = sorted(x.shape[1:])
+    together, apart = 2 * large + (4 * steps - 3) * small, steps * (2 * large + small)
+    return [steps] if x.dtype == torch.float32 and together < apart else [1] * steps
+
+
+def _gram(x: Tensor, tall: bool) -> Tensor:
+    """(K, m, m) on the smaller side of (K, m, n)."""
+    return x.mT @ x if tall else x @ x.mT
+
+
+def _times(turn: Tensor, x: Tensor, tall: bool) -> Tensor:
+    return x @ turn if tall else turn @ x
+
+
+def _polynomials(gram: Tensor, steps: int) -> Tensor:
+    """The product of p(G) of so many steps, G (K, m, m) being the first one's."""
+    a, b, c = 3.4445, -4.7750, 2.0315  # chosen by Muon's authors for a steep start
+    turn: Tensor | None = None
+    for left in reversed(range(steps)):
+        p = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        p.diagonal(dim1=1, dim2=2).add_(a)
+        turn = p if turn is None else p @ turn
+        if left:
+            gram = p @ (gram @ p)
+    assert turn is not None
+    return turn
 
 
 def _moments(optimizer: torch.optim.Optimizer) -> tuple[str, ...]:

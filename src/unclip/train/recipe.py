@@ -7,11 +7,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import torch
 from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
 from ..checkpoints.format import Part
 from ..config import Config, override, read_toml
 from ..data import SOURCES, Source
+from ..device import fast_dtype
 from ..errors import UsageError, nearest
 from ..loading import plan
 from ..stages import STAGES, StageConfig
@@ -50,6 +52,12 @@ class TrainConfig(Config):
     share: float | None = Field(
         None, gt=0, description="weight of this stage in a budget; without any: what steps take"
     )
+
+    def dtype(self, device: torch.device) -> torch.dtype:
+        """What networks multiply in on a device."""
+        if self.precision == "auto":
+            return fast_dtype(device)
+        return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
 
     def edges(self) -> list[int]:
         """The steps from which on a batch size holds: 0 and the ramp's, rising."""

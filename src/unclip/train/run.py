@@ -1,5 +1,6 @@
 """A run: the folder in which a recipe becomes a model.
 
+.lock                       held by the process that trains, which it names
 recipe.json                 what is trained; with a budget, also how many steps fit into it
 tokenizer.json
 STAGE/states/step-N/        saved training states, the newest two
@@ -21,11 +22,11 @@ import torch
 from ..checkpoints import native
 from ..data import Source
 from ..errors import OutputError, TrainingError, UsageError
-from ..files import write_json, write_text
+from ..files import Lock, remove_leftovers, write_json, write_text
 from ..loading import plan
 from ..nn.tokenizer import Tokenizer
 from ..plain import read_json
-from ..stages import STAGES, Stage
+from ..stages import STAGES, Stage, bare
 from ..stages.clip import ClipStage
 from ..vocabulary import Vocabulary
 from .budget import fit, minutes_of
@@ -35,12 +36,16 @@ from .state import load_values, saved_states, step_of
 from .task import Task
 from .trainer import Trainer
 
+LOCK = ".lock"
+"""The file in a run's folder that says who trains there."""
+
 
 class Run:
     """A recipe, its folder, and what has come of it so far."""
 
     def __init__(self, recipe: Recipe, folder: Path, device: torch.device) -> None:
         self.recipe, self.folder, self.device = recipe, folder, device
+        self._lock: Lock | None = None
 
     @property
     def model(self) -> Path:
@@ -58,8 +63,7 @@ class Run:
         drawn: int | None = None
         for name in self.recipe.stages:
             config = self.recipe.stage(name)
-            with torch.device("meta"):
-                stage = STAGES[config.kind](config)
+            stage = bare(config)
             wanted = getattr(config, "low_res_size", drawn)
             if drawn is not None and wanted != drawn:
                 raise UsageError(
@@ -70,15 +74,19 @@ class Run:
         return self.recipe.source(64)
 
     def begin(self, resume: bool) -> None:
-        """Make the folder, or check that it may be gone on with.
+        """Make the folder, or check that it may be gone on with, and keep others out until `end`.
+
+        What a killed process left half-written in it is removed.
 
         Raises:
-            UsageError: it holds a run already and `resume` was not asked for.
+            UsageError: it holds a run already and `resume` was not asked for, or another process
+                trains in it.
             OutputError: it cannot be made.
             TrainingError: its recipe.json is damaged.
         """
         try:
-            if self.folder.exists() and any(self.folder.iterdir()) and not resume:
+            there = self.folder.iterdir() if self.folder.exists() else ()
+            if not resume and any(one.name != LOCK for one in there):
                 raise UsageError(
                     f"{self.folder} holds a run already; go on with --resume, "
                     "or choose another --out"
@@ -86,8 +94,20 @@ class Run:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"cannot write {self.folder}: {error.strerror or error}") from None
+        self._lock = Lock(self.folder / LOCK, str(self.folder))
+        remove_leftovers(self.folder)
         self.recipe = self._carried()
         self._record()
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether others are kept out: not on every file system."""
+        return self._lock is not None and self._lock.held
+
+    def end(self) -> None:
+        """Let others in."""
+        if self._lock is not None:
+            self._lock.release()
 
     def _record(self) -> None:
         write_json(self.folder / "recipe.json", self.recipe.dump())

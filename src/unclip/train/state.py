@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from ..checkpoints.tensors import load_tensors, save_tensors
 from ..errors import TrainingError
-from ..files import atomic_folder, write_json
+from ..files import atomic_folder, remove_folder, write_json
 from ..plain import read_json
 
 KEEP = 2
@@ -34,7 +33,7 @@ def save_state(folder: Path, state: State) -> Path:
             save_tensors(beside, group, tensors, shard_bytes=2**31)
         write_json(beside / "state.json", state.values)
     for old in saved_states(folder)[:-KEEP]:
-        shutil.rmtree(old)
+        remove_folder(old)
     return target
 
 

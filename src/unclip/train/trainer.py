@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -13,8 +12,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ..device import fast_dtype, place
-from ..errors import TrainingError
+from ..device import autocast, place
+from ..errors import TrainingError, WorkersLostError
 from ..rng import BatchRng
 from ..stages import Stage
 from .ema import Ema
@@ -37,6 +36,10 @@ class Watcher(Protocol):
 
     def saving(self, step: int) -> None:
         """A state is about to be written: what it must not be ahead of is written now."""
+        ...
+
+    def note(self, line: str) -> None:
+        """Something that a person may want to know, and that training goes on after."""
         ...
 
     def preview(self, step: int, stage: Stage) -> None:
@@ -101,13 +104,20 @@ class Trainer:
 
         Raises:
             TrainingError: the loss is not finite. The last good state stays.
+            WorkersLostError: no batches come any more. A state is saved.
         """
         limits = limits or Limits()
+        self.loader.tell = watcher.note
         started = saved = last = time.monotonic()
         totals: dict[str, Tensor] = {}
         since = (self.step, started)
         while self.step < self.config.steps:
-            metrics = self._step()
+            try:
+                metrics = self._step()
+            except WorkersLostError:
+                self._check_finite(totals)
+                self._save(watcher)
+                raise
             totals = {k: totals[k] + v if k in totals else v for k, v in metrics.items()}
             now = time.monotonic()
             self.seconds, last = self.seconds + now - last, now
@@ -163,7 +173,7 @@ class Trainer:
         for group in (group for one in self.optimizers for group in one.param_groups):
             group["lr"] = learning_rate(config, self.step)
         self.task.train()
-        with self._autocast():
+        with autocast(self.device, self.config.dtype(self.device)):
             loss, metrics = self.task(batch, self._rng(batch))
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), config.clip_grad)
@@ -183,13 +193,6 @@ class Trainer:
         size = len(batch["text_tokens"])
         rank = self.loader.rank
         return BatchRng(f"{self.seed}/{self.task.stage.kind}/{rank}/{self.step}", size, self.device)
-
-    def _autocast(self) -> AbstractContextManager[None]:
-        wanted = self.config.precision
-        half = wanted == "bfloat16" or (
-            wanted == "auto" and fast_dtype(self.device) == torch.bfloat16
-        )
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=half)
 
     def _is_due(self, seconds: float) -> bool:
         """Whether to tell of the steps since `seconds` ago; slow ones are told without waiting."""

@@ -87,6 +87,10 @@ class RunWatcher:
         """Refresh the model folder with the averaged weights."""
         self.run.export(self.name, self.trainer.averaged())
 
+    def note(self, line: str) -> None:
+        """Print it above the progress."""
+        self.console.print(f"{self.name}: {line}", highlight=False)
+
     def preview(self, step: int, stage: Stage) -> None:
         """Draw the recipe's prompts with the stages so far, once they make a picture."""
         if "image" not in stage.produces or not self.run.recipe.prompts:

@@ -1,0 +1,101 @@
+"""Where the time of a training step goes: data, networks, clipping, optimizers, average.
+
+.venv/bin/python benchmarks/train_step.py [--batch 32] [--float32] [--stage decoder]
+
+Each part is the median over the steps, and its share of their sum; all of it in one process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from unittest.mock import patch
+
+import torch
+
+from unclip.device import autocast, describe, fast_dtype, pick_device
+from unclip.errors import DataError
+from unclip.train.recipe import Recipe, load_recipe
+from unclip.train.run import Run
+from unclip.train.trainer import Trainer
+
+
+class Parts:
+    """Seconds by part, one entry a step."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, list[float]] = defaultdict(list)
+
+    def timed(self, name: str, work: Callable[[], Any]) -> Any:
+        """Do it, and wait for the device."""
+        start = time.perf_counter()
+        result = work()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self.seconds[name].append(time.perf_counter() - start)
+        return result
+
+
+def step(trainer: Trainer, parts: Parts) -> None:
+    """The parts of `Trainer._step`, one by one."""
+    batch = parts.timed("data", trainer._next)
+    rng, task, config = trainer._rng(batch), trainer.task.train(), trainer.config
+    with autocast(trainer.device, config.dtype(trainer.device)):
+        cond = parts.timed("frozen CLIP and prior", lambda: task.cond(batch, rng))
+        loss = parts.timed("forward", lambda: task.stage.loss(cond, rng)[0].mean())
+    parts.timed("backward", loss.backward)
+    parameters = list(trainer.net.parameters())
+    clip = torch.nn.utils.clip_grad_norm_
+    parts.timed("clipping", lambda: clip(parameters, config.clip_grad))
+    for optimizer in trainer.optimizers:
+        parts.timed(type(optimizer).__name__, optimizer.step)
+        optimizer.zero_grad(set_to_none=True)
+    parts.timed("average", lambda: trainer.ema.update(trainer.net, trainer.step))
+    trainer.step += 1
+
+
+def with_data(recipe: Recipe) -> Recipe:
+    """The recipe, on computer-drawn shapes where its data are not here."""
+    try:
+        recipe.source(64)
+    except DataError as error:
+        print(f"shapes are drawn instead of the recipe's data: {error}")
+        return recipe.model_copy(update={"data": {"source": "shapes"}})
+    return recipe
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--recipe", default="emoji-cpu")
+    parser.add_argument("--stage", default="decoder")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--float32", action="store_true", help="as where bfloat16 is slow")
+    wanted = parser.parse_args()
+    device = pick_device()
+    if wanted.float32:
+        patch("unclip.device.cpu_has_bf16", lambda: False).start()
+    recipe = with_data(load_recipe(wanted.recipe))
+    recipe = recipe.with_train(wanted.stage, batch_size=wanted.batch, workers=0)
+    parts = Parts()
+    with TemporaryDirectory() as folder:
+        trainer = Run(recipe, Path(folder), device).untrained(wanted.stage)
+        for _ in range(wanted.steps + 1):
+            step(trainer, parts)
+    medians = {part: statistics.median(all_[1:]) for part, all_ in parts.seconds.items()}
+    total = sum(medians.values())
+    print(f"{wanted.recipe}, {wanted.stage}, batch {wanted.batch}, no worker")
+    print(f"{describe(device)}, {str(fast_dtype(device)).removeprefix('torch.')}")
+    for part, seconds in medians.items():
+        print(f"{part:22}{seconds:8.3f} s {100 * seconds / total:5.1f} %")
+    print(f"{'all':22}{total:8.3f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""From a sentence to pictures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..checkpoints.format import GIVE_CLIP
+from ..request import Count, Drawing, Prompt, Text, Work
+from ..rng import Rng
+from ..stages.clip import ClipStage
+from ..types import Cond, OnStep
+
+if TYPE_CHECKING:
+    from ..pipeline import Pipeline
+
+
+class GenerateRequest(Drawing):
+    """See `generate`."""
+
+    ability: ClassVar[str] = "generate"
+    method: ClassVar[str] = "generate"
+    records_defaults: ClassVar[bool] = False
+    prompt: Prompt
+    n: Count = 1
+    prior: Text | None = None
+    best_of: Count = 1
+    negative_prompt: Text = ""
+
+    def work(self) -> Work:
+        """Every candidate is drawn in full."""
+        drawings = self.n * self.best_of
+        return Work(self.n, self.settings, drawings, imagined=drawings)
+
+
+REQUEST = GenerateRequest
+
+
+def generate(
+    pipe: Pipeline,
+    prompt: str,
+    n: int = 1,
+    seed: int = 0,
+    on_step: OnStep | None = None,
+    *,
+    prior: str | None = None,
+    best_of: int = 1,
+    negative_prompt: str = "",
+    **settings: Any,
+) -> list[Image.Image]:
+    """Draw `n` pictures of `prompt`.
+
+    Args:
+        prompt: what to draw; must not be empty.
+        n: how many; picture i uses `seed + i` and is the same whatever `n` is.
+        seed: any integer.
+        on_step: called after each step with a `Step`; raise `Cancelled` there to stop.
+        prior: the stage that makes z_i, where the model has several; "none" passes z_t off
+            as z_i.
+        best_of: draw so many for each picture and keep the one that CLIP finds nearest to
+            the prompt.
+        negative_prompt: what guidance leads away from, in place of nothing.
+        settings: sampling settings that differ from the model's defaults: `steps`,
+            `guidance_scale`, `sampler`, `eta`, ... are the decoder's, and those of another
+            stage carry its name: `prior_guidance_scale`, `upsampler_steps`. None is skipped.
+
+    Returns:
+        PIL pictures. `picture.info["unclip"]` is JSON that `replay` makes the same one from.
+
+    Raises:
+        UsageError: an empty prompt, n < 1, an unknown setting or one out of range, or more
+            steps than `limit`; all before the first step.
+        Cancelled: `on_step` raised it.
+    """
+    request = GenerateRequest.of(
+        prompt=prompt,
+        n=n,
+        seed=seed,
+        prior=prior,
+        best_of=best_of,
+        negative_prompt=negative_prompt,
+        settings=settings,
+    )
+    prompt, n, seed, best_of = request.prompt, request.n, request.seed, request.best_of
+    pipe.check_prior(request.prior)
+    if best_of > 1:
+        _ranker(pipe)
+    pipe.admit(request, request.work(), on_step)
+
+    def begin(rng: Rng) -> Cond:
+        return pipe.read([prompt] * len(rng.seeds), request.negative_prompt)
+
+    seeds = [*range(seed, seed + n)]
+    candidates = [f"{one}/candidate{k}" for one in seeds for k in range(1, best_of)]
+    more = request.settings
+    drawn = pipe.draw([*seeds, *candidates], begin, more, on_step, request.prior)
+    if best_of > 1:
+        drawn = _best(pipe, prompt, drawn, n)
+    return pipe.signed(drawn, request.record())
+
+
+def _ranker(pipe: Pipeline) -> tuple[Pipeline, ClipStage]:
+    """Who reads the prompt, and the CLIP that says which pictures are nearest to it."""
+    reader = pipe.judge or pipe
+    advice = {**reader.advice, **dict.fromkeys(("clip", "text", "vision"), GIVE_CLIP)}
+    return reader, reader.clip("re-ranking", "text", "vision", advice=advice)
+
+
+def _best(pipe: Pipeline, prompt: str, drawn: Tensor, n: int) -> Tensor:
+    """(n, 3, H, W): of each picture's candidates the one nearest to the prompt."""
+    reader, clip = _ranker(pipe)
+    z_t = clip.sample(reader.read([prompt]), Rng([0], pipe.device)).text_embed
+    assert z_t is not None
+    z_i = clip.look(drawn)
+    score = F.cosine_similarity(z_i, z_t)  # the first n, then the others of each
+    rest = torch.arange(n, len(drawn), device=drawn.device).view(n, -1)
+    mine = torch.cat([torch.arange(n, device=drawn.device)[:, None], rest], dim=1)
+    best = score[mine].argmax(1)
+    return drawn[mine[torch.arange(n, device=drawn.device), best]]
