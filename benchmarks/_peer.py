@@ -48,6 +48,31 @@ def karlo_ours(folder: str, steps: list[int], dtype: str, **settings: Any) -> Ru
 
 
 @ready
+def karlo_command(folder: str, steps: list[int], dtype: str) -> Run:
+    """`unclip generate`, which computes in float32 where bfloat16 is not fast."""
+    import tempfile
+
+    from unclip.cli import main as unclip_command
+
+    prior, decoder, upsampler = steps
+
+    def run(seed: int) -> Any:
+        with tempfile.TemporaryDirectory() as out:
+            code = unclip_command(
+                [
+                    *("generate", PROMPT, "--model", folder, "--seed", str(seed)),
+                    *("--steps", str(decoder), "--set", f"prior_steps={prior}"),
+                    *("--set", f"upsampler_steps={upsampler}", "--device", "cpu"),
+                    *("-o", f"{out}/picture.png"),
+                ]
+            )
+        if code:
+            raise SystemExit(f"unclip generate ended with {code}")
+
+    return run
+
+
+@ready
 def karlo_diffusers(folder: str, steps: list[int], dtype: str) -> Run:
     from diffusers import UnCLIPPipeline
 
@@ -151,7 +176,9 @@ def _quiet_peer() -> Any:
 
 
 @ready
-def laion_prior_theirs(file: str, steps: int, batch: int, context: int, guidance: float) -> Run:
+def laion_prior_theirs(
+    file: str, steps: int, batch: int, context: int, guidance: float, dtype: str
+) -> Run:
     peer = _quiet_peer()
     config = _laion_prior(steps, context)
     net = peer.DiffusionPriorNetwork(**config["net"])
@@ -168,7 +195,7 @@ def laion_prior_theirs(file: str, steps: int, batch: int, context: int, guidance
 
 
 @ready
-def laion_decoder_theirs(file: str, steps: int, batch: int, guidance: float) -> Run:
+def laion_decoder_theirs(file: str, steps: int, batch: int, guidance: float, dtype: str) -> Run:
     peer = _quiet_peer()
     drops = {"image_cond_drop_prob": 0.1, "text_cond_drop_prob": 0.5}
     net = peer.Unet(**LAION_UNET)

@@ -1,11 +1,13 @@
-"""Ours beside others', with equal weights, steps and threads, in turn in one run.
+"""Ours beside others', with equal weights, steps, threads and number format, in turn in one run.
 
-    python benchmarks/peers.py --peers ~/peers/bin/python
-    python benchmarks/peers.py --peers ~/peers/bin/python --only karlo --repeat 5
+    make peers
+    python benchmarks/peers.py --peers .venv-peers/bin/python
+    python benchmarks/peers.py --peers .venv-peers/bin/python --only karlo --repeat 5
 
 `--peers` is the Python of an environment with the packages of tests/parity/peers/requirements.txt.
-Printed are medians, their ratio, and the peak memory of each process. A busy machine makes this
-worthless: look at its load first.
+float32 is compared with float32, and bfloat16 with bfloat16 where the hardware multiplies it fast
+and the peer can. Printed are medians with the least and the most, the ratio run by run, and the
+peak memory of each process after its first and its last run. A busy machine is refused.
 """
 
 from __future__ import annotations
@@ -13,11 +15,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,11 +27,26 @@ from typing import Any
 import _karlo
 import numpy as np
 import torch
+from _machine import add_options, quiet, spread
 from PIL import Image
 
+from unclip.device import fast_dtype
+
 HERE = Path(__file__).parent
-Measure = Callable[[str, int, int], None]
-"""(Python of the peers, threads, repetitions) -> prints what it measured."""
+DIFFUSERS = "diffusers 0.33.1"
+DALLE2_PYTORCH = "DALLE2-pytorch 1.15.6"
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the command line says."""
+
+    peers: str
+    threads: int
+    repeat: int
+
+
+Measure = Callable[[Given], None]
 
 
 class Side:
@@ -69,110 +86,153 @@ class Side:
 
 @dataclass
 class Result:
-    """What was measured of one side."""
+    """What was measured of one side: seconds of each run, and peaks in bytes."""
 
     seconds: list[float] = field(default_factory=list)
-    peak: float = 0.0
+    first_peak: float = 0.0
+    last_peak: float = 0.0
 
 
-def in_turn(sides: dict[str, Side], repeat: int) -> dict[str, Result]:
+def in_turn(sides: Sequence[Side], repeat: int) -> list[Result]:
     """Run each side `repeat` times, in turn, after one run to warm up."""
-    results = {name: Result() for name in sides}
-    for side in sides.values():
-        side.run(0)
+    results = [Result(first_peak=side.run(0)["peak"]) for side in sides]
     for seed in range(repeat):
-        for name, side in sides.items():
+        for side, result in zip(sides, results, strict=True):
             said = side.run(seed)
-            results[name].seconds.append(said["seconds"])
-            results[name].peak = said["peak"]
+            result.seconds.append(said["seconds"])
+            result.last_peak = said["peak"]
     return results
 
 
-def tell(title: str, results: dict[str, Result], peer: str) -> None:
-    """Print medians, and each side's beside the peer's."""
-    print(f"\n{title}")
-    theirs = results[peer]
-    for name, one in results.items():
-        median = statistics.median(one.seconds)
-        faster = statistics.median(theirs.seconds) / median
-        print(
-            f"  {name:<28}{median:9.2f} s  {one.peak / 2**30:6.2f} GiB"
-            f"   {faster:6.2f} times as fast, {one.peak / theirs.peak:4.2f} of the memory"
-        )
+def compare(
+    title: str, peer: str, names: tuple[str, str], given: Given, dtype: str, **options: Any
+) -> None:
+    """Run a peer and ours in turn, and print both and their ratios.
+
+    Args:
+        title: what is compared, and its sizes.
+        peer: the other implementation.
+        names: theirs and ours in `_peer.READY`; theirs starts first, as it may write ours' weights.
+        dtype: of both.
+        options: of both.
+    """
+    pythons = (given.peers, sys.executable)
+    sides = [
+        Side(python, name, given.threads, dtype=dtype, **options)
+        for python, name in zip(pythons, names, strict=True)
+    ]
+    results = in_turn(sides, given.repeat)
+    for side in sides:
+        side.close()
+    theirs, ours = results
+    print(f"\n{title}; both {dtype}")
+    for name, one in ((peer, theirs), ("unclip", ours)):
+        peaks = f"{one.first_peak / 2**30:.2f} GiB after one run, {one.last_peak / 2**30:.2f} later"
+        print(f"  {name:<24}{spread(one.seconds)} s; {peaks}")
+    faster = [t / o for t, o in zip(theirs.seconds, ours.seconds, strict=True)]
+    first, last = ours.first_peak / theirs.first_peak, ours.last_peak / theirs.last_peak
+    print(f"  {spread(faster)} times as fast; {first:.2f} and {last:.2f} of the memory", flush=True)
 
 
-def karlo(peers: str, threads: int, repeat: int) -> None:
-    """A medium Karlo-shaped pipeline, from a prompt to a 256x256 picture."""
+def formats() -> list[str]:
+    """The number formats that this machine computes fast in."""
+    half = fast_dtype(torch.device("cpu")) == torch.bfloat16
+    return ["float32", "bfloat16"] if half else ["float32"]
+
+
+@contextmanager
+def medium_karlo() -> Iterator[tuple[Path, str]]:
+    """A folder of the medium Karlo, and its size in words."""
     with tempfile.TemporaryDirectory() as folder:
         where = Path(folder) / "karlo"
         numbers = _karlo.write(where, _karlo.MEDIUM, torch.float32)
-        shared = {"folder": str(where), "steps": [25, 25, 7]}
-        peer = "diffusers 0.33.1, float32"
-        sides = {
-            peer: Side(peers, "karlo_diffusers", threads, dtype="float32", **shared),
-            "unclip, bfloat16": Side(
-                sys.executable, "karlo_ours", threads, dtype="bfloat16", **shared
-            ),
-            "unclip, float32": Side(
-                sys.executable, "karlo_ours", threads, dtype="float32", **shared
-            ),
-        }
-        tell(
-            f"Karlo, {numbers / 1e6:.0f} M parameters, 25 + 25 + 7 steps",
-            in_turn(sides, repeat),
-            peer,
-        )
-        _difference(sides["unclip, float32"], sides["unclip, bfloat16"], Path(folder))
-        for side in sides.values():
-            side.close()
+        yield where, f"{numbers / 1e6:.0f} M parameters"
 
 
-def karlo_prior(peers: str, threads: int, repeat: int) -> None:
+KARLO_STEPS = [25, 25, 7]
+
+
+def karlo(given: Given) -> None:
+    """A medium Karlo-shaped pipeline, from a prompt to a 256x256 picture."""
+    with medium_karlo() as (where, numbers):
+        for dtype in formats():
+            compare(
+                f"Karlo, {numbers}, 25 + 25 + 7 steps",
+                DIFFUSERS,
+                ("karlo_diffusers", "karlo_ours"),
+                given,
+                dtype,
+                folder=str(where),
+                steps=KARLO_STEPS,
+            )
+        if "bfloat16" in formats():
+            _difference(where, given)
+
+
+def karlo_prior(given: Given) -> None:
     """The prior of that pipeline alone, its text read before."""
-    with tempfile.TemporaryDirectory() as folder:
-        where = Path(folder) / "karlo"
-        _karlo.write(where, _karlo.MEDIUM, torch.float32)
-        shared = {"folder": str(where), "steps": 25, "batch": 4}
-        peer = "diffusers 0.33.1, float32"
-        sides = {peer: Side(peers, "karlo_prior_diffusers", threads, dtype="float32", **shared)}
-        for dtype in ("bfloat16", "float32"):
-            side = Side(sys.executable, "karlo_prior_ours", threads, dtype=dtype, **shared)
-            sides[f"unclip, {dtype}"] = side
-        tell(
-            "Karlo's prior (6 layers, 512 wide), 25 guided steps, batch 4",
-            in_turn(sides, repeat),
-            peer,
-        )
-        for side in sides.values():
+    with medium_karlo() as (where, _):
+        for dtype in formats():
+            compare(
+                "Karlo's prior (6 layers, 512 wide), 25 guided steps, batch 4",
+                DIFFUSERS,
+                ("karlo_prior_diffusers", "karlo_prior_ours"),
+                given,
+                dtype,
+                folder=str(where),
+                steps=25,
+                batch=4,
+            )
+
+
+def karlo_command(given: Given) -> None:
+    """That pipeline as a command that draws one picture and ends: memory of the whole process."""
+    with medium_karlo() as (where, numbers):
+        options = {"folder": str(where), "steps": KARLO_STEPS, "dtype": "float32"}
+        pairs = ((given.peers, "karlo_diffusers"), (sys.executable, "karlo_command"))
+        peaks = []
+        for python, name in pairs:
+            side = Side(python, name, given.threads, **options)
+            peaks.append(side.run(0)["peak"])
             side.close()
+    theirs, ours = peaks
+    print(f"\nKarlo, {numbers}: load, draw one picture, end; both float32")
+    print(f"  {DIFFUSERS:<24}{theirs / 2**30:.2f} GiB")
+    print(f"  {'unclip generate':<24}{ours / 2**30:.2f} GiB: {ours / theirs:.2f} of the memory")
 
 
-def laion(kind: str, title: str, **shared: Any) -> Measure:
-    """DALLE2-pytorch beside ours, at a shape of its README."""
+def laion(kind: str, title: str, **options: Any) -> Measure:
+    """DALLE2-pytorch beside ours, at a shape of its README; it samples in float32 alone."""
 
-    def measure(peers: str, threads: int, repeat: int) -> None:
+    def measure(given: Given) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            given = {"file": str(Path(folder) / f"{kind}.pth"), **shared}
-            peer = "DALLE2-pytorch 1.15.6"
-            sides = {peer: Side(peers, f"laion_{kind}_theirs", threads, **given)}
-            for dtype in ("bfloat16", "float32"):
-                side = Side(sys.executable, f"laion_{kind}_ours", threads, dtype=dtype, **given)
-                sides[f"unclip, {dtype}"] = side
-            tell(title, in_turn(sides, repeat), peer)
-            for side in sides.values():
-                side.close()
+            names = (f"laion_{kind}_theirs", f"laion_{kind}_ours")
+            file = str(Path(folder) / f"{kind}.pth")
+            compare(title, DALLE2_PYTORCH, names, given, "float32", file=file, **options)
 
     return measure
 
 
-def _difference(whole: Side, half: Side, folder: Path) -> None:
+def _difference(where: Path, given: Given) -> None:
     """How far bfloat16 changes a picture, beside how far another seed does."""
-    files = [folder / f"{name}.png" for name in ("whole", "half", "other")]
-    whole.run(1, files[0])
-    half.run(1, files[1])
-    whole.run(2, files[2])
-    first, same, other = (np.asarray(Image.open(file), np.float64) for file in files)
-    near, far = psnr(first, same), psnr(first, other)
+    runs = {"float32": ("whole", 1), "bfloat16": ("half", 1), "other": ("other", 2)}
+    pictures = []
+    for dtype, (name, seed) in runs.items():
+        kind = "float32" if dtype == "other" else dtype
+        side = Side(
+            sys.executable,
+            "karlo_ours",
+            given.threads,
+            folder=str(where),
+            steps=KARLO_STEPS,
+            dtype=kind,
+        )
+        file = where / f"{name}.png"
+        side.run(seed, file)
+        side.close()
+        pictures.append(np.asarray(Image.open(file), np.float64))
+    whole, half, other = pictures
+    near, far = psnr(whole, half), psnr(whole, other)
     print(f"  bfloat16 for float32: {near:.1f} dB; another seed: {far:.1f} dB")
 
 
@@ -184,6 +244,7 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
 MEASURED: dict[str, Measure] = {
     "karlo": karlo,
     "karlo-prior": karlo_prior,
+    "karlo-command": karlo_command,
     "laion-prior": laion(
         "prior",
         "LAION's prior (24.8 M), 100 steps, 256 tokens, batch 4",
@@ -216,10 +277,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", choices=MEASURED, nargs="*", default=list(MEASURED))
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--repeat", type=int, default=3)
-    given = parser.parse_args(arguments)
-    print(f"{given.threads} threads, torch {torch.__version__}, load {os.getloadavg()[0]:.1f}")
-    for name in given.only:
-        MEASURED[name](given.peers, given.threads, given.repeat)
+    add_options(parser)
+    asked = parser.parse_args(arguments)
+    given = Given(asked.peers, asked.threads, asked.repeat)
+    with quiet(asked.threads, asked.busy):
+        for name in asked.only:
+            MEASURED[name](given)
 
 
 if __name__ == "__main__":
