@@ -19,7 +19,7 @@ from unclip.loading import find_model
 
 COMPILER = """
 import sys
-from unclip.stages import STAGES, bare
+from unclip.stages import STAGES, on_meta
 
 def check(when):
     heavy = {name for name in sys.modules if name.startswith(("torch._dynamo", "torch._inductor"))}
@@ -40,7 +40,7 @@ def test_no_stage_is_built_with_the_compiler(tiny: dict[str, dict[str, object]])
     code = """
 import json
 for kind, values in json.load(sys.stdin).items():
-    bare(STAGES[kind].Config.parse(values))
+    on_meta(STAGES[kind].Config.parse(values))
     check(kind)
 """
     run(code, json.dumps(every))

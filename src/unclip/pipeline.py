@@ -28,16 +28,13 @@ from .device import place
 from .errors import SamplingError, UsageError, nearest, warn
 from .images import to_pictures
 from .nn.tokenizer import Tokenizer
-from .request import LIMIT, Cost, Drawing, Record, Work, given
+from .request import BATCH, LIMIT, Cost, Drawing, Record, Work, given
 from .rng import Rng
 from .stages import DiffusionStage, Stage, check_finite
 from .stages.clip import ClipStage
 from .stages.upsampler import Upsampler
 from .types import FREE, Cond, Control, OnStep
 from .vocabulary import Vocabulary
-
-BATCH = 16
-"""Pictures drawn at once, so that memory does not grow with how many are asked for."""
 
 MAIN_STAGE = "decoder"
 """The stage whose sampling settings are named without its name."""

@@ -24,6 +24,9 @@ from .plain import parse_json
 LIMIT = 1_000_000
 """Sampling steps, of all pictures and stages together, from which on a request is refused."""
 
+BATCH = 16
+"""Pictures drawn at once, so that memory does not grow with how many are asked for."""
+
 MOST = 10**12
 """The largest count that is taken for one."""
 
@@ -111,6 +114,11 @@ class Request(Arguments):
 
     ability: ClassVar[str]  # as in the record
     method: ClassVar[str]  # of `Pipeline`
+
+    @property
+    def one_pass(self) -> bool:
+        """Whether each stage runs once, so that nobody needs its weights afterwards."""
+        return False
 
 
 class Drawing(Request):

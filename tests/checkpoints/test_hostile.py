@@ -253,9 +253,7 @@ def built(values: dict[str, Any]) -> Stage:
 def test_a_depth_without_end_is_a_setting_out_of_range(make_stage: Callable[..., Stage]) -> None:
     values = make_stage("prior").config.dump()
     values["network"]["depth"] = 10**9
-    with pytest.raises(
-        UnclipError, match=r"network\.depth': .* less than or equal to 512, got 1000"
-    ):
+    with pytest.raises(UnclipError, match=r"network\.depth' must be at most 512, got 1000"):
         STAGES["prior"].Config.parse(values)
     values["network"].update(depth=2, width=10**9)
     with pytest.raises(CheckpointError, match=r"no prior can have such settings: .*overflow"):

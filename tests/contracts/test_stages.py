@@ -21,7 +21,7 @@ from unclip.errors import Cancelled, SamplingError, UsageError
 from unclip.nn.tokenizer import Tokenizer
 from unclip.pipeline import Pipeline
 from unclip.rng import BatchRng, Rng
-from unclip.stages import STAGES, DiffusionStage, Stage, bare
+from unclip.stages import STAGES, DiffusionStage, Stage, on_meta
 from unclip.types import Cond, Step
 
 SEEDS = [5, 6, 7]
@@ -291,7 +291,7 @@ def test_its_configuration_survives_json_and_names_mistakes(stage: Stage) -> Non
 
 
 def test_it_can_be_measured_without_memory(stage: Stage) -> None:
-    twin = bare(stage.config)  # type: ignore[attr-defined]
+    twin = on_meta(stage.config)  # type: ignore[attr-defined]
     shapes = {name: value.shape for name, value in twin.net.state_dict().items()}
     assert shapes == {name: value.shape for name, value in stage.net.state_dict().items()}
     assert {value.device.type for value in twin.net.state_dict().values()} == {"meta"}

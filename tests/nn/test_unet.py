@@ -178,7 +178,7 @@ def test_scale_and_shift_is_the_formula() -> None:
         block = ResBlock(UNetConfig.parse({**FULL, "scale_shift": scale_shift}), 32, 64)
         nn.init.normal_(block.conv2.weight, std=0.1)
         silu = nn.functional.silu
-        h, e = block.conv1(silu(block.norm1(x))), block.emb(silu(emb))[..., None, None]
+        h, e = block.conv1(silu(block.norm1(x))), block.emb(emb)[..., None, None]
         scaled = block.norm2(h) * (1 + e[:, :64]) + e[:, 64:] if scale_shift else block.norm2(h + e)
         expected = block.skip(x) + block.conv2(silu(scaled))
         assert torch.allclose(block(x, emb), expected, atol=1e-5)

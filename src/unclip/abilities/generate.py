@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..checkpoints.format import GIVE_CLIP
-from ..request import Count, Drawing, Prompt, Text, Work
+from ..request import BATCH, Count, Drawing, Prompt, Text, Work
 from ..rng import Rng
 from ..stages.clip import ClipStage
 from ..types import Cond, OnStep
@@ -30,6 +30,11 @@ class GenerateRequest(Drawing):
     prior: Text | None = None
     best_of: Count = 1
     negative_prompt: Text = ""
+
+    @property
+    def one_pass(self) -> bool:
+        """What fits into one batch goes through every stage once."""
+        return self.n * self.best_of <= BATCH
 
     def work(self) -> Work:
         """Every candidate is drawn in full."""

@@ -60,6 +60,7 @@ def variations(
     """
     request = VariationsRequest.of(image=image, n=n, eta=eta, seed=seed, settings=settings)
     n, eta, seed, settings = request.n, request.eta, request.seed, request.settings
+    pipe.check_embedding("encoding a picture")
     pipe.clip("encoding a picture", "vision")
     picture = read_image(image, at_least=pipe.side)
     pipe.admit(request, request.work(), on_step)

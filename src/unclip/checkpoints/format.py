@@ -27,7 +27,7 @@ from ..errors import CheckpointError, UnclipError, UsageError
 from ..nn.text import TextConfig
 from ..nn.tokenizer import Tokenizer
 from ..registry import Registry
-from ..stages import STAGES, Stage, StageConfig, bare
+from ..stages import STAGES, Stage, StageConfig, on_meta
 from ..vocabulary import Vocabulary
 from ._globals import DAMAGE
 from ._unread import check_file, why_unread
@@ -95,7 +95,7 @@ class Part:
             CheckpointError: no network can have such settings.
         """
         try:
-            stage = bare(self.config)
+            stage = on_meta(self.config)
         except UnclipError:
             raise
         except (*DAMAGE, RuntimeError) as error:  # sizes beyond 63 bits, groups that do not divide

@@ -68,8 +68,8 @@ class Chosen:
     strict_words: Annotated[bool, _STRICT_WORDS] = False
     no_limit: Annotated[bool, _NO_LIMIT] = False
 
-    def load(self, model: str | Path | None = None) -> Pipeline:
-        """The pipeline; `model` where none was named."""
+    def load(self, model: str | Path | None = None, low_memory: bool = False) -> Pipeline:
+        """The pipeline; `model` where none was named, `low_memory` also where it was not asked."""
         from ..loading import load
         from ._progress import waiting
 
@@ -78,7 +78,7 @@ class Chosen:
             pipe = load(
                 model,
                 self.device,
-                low_memory=self.low_memory,
+                low_memory=self.low_memory or low_memory,
                 clip=clip,
                 tokenizer=self.tokenizer,
                 dialect=self.dialect,

@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 
 from ..checkpoints.format import Options, open_model
 from ..checkpoints.tensors import sha256
-from ..device import fast_dtype, place
+from ..device import fast_dtype
 from ..errors import DataError, UsageError
 from ..nn.tokenizer import Tokenizer
 from ..pipeline import Pipeline
@@ -128,7 +128,6 @@ def from_clip(path: Path, device: torch.device) -> Net:
     stage = next((one for one in model.stages.values() if isinstance(one, ClipStage)), None)
     if stage is None:
         raise UsageError(f"{path} holds no CLIP")
-    place(stage.eval(), device)
     mark = model.hash or (sha256(path)[:12] if path.is_file() else "")
     return of_stage(model.name, stage, model.tokenizer, mark, device)
 

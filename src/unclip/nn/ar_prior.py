@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..types import Cond
-from .layers import drawn, select
+from .layers import normal_parameter, select
 from .pca import Pca, Quantiles
 from .prior import PriorConfig
 from .transformer import KeyValue, Transformer
@@ -43,11 +43,11 @@ class ArPriorNet(nn.Module):
         self.text_embed_in = nn.Linear(config.embed_dim, width)
         self.dot_in = nn.Embedding(config.dot_buckets, width)
         self.value_in = nn.Embedding(config.buckets, width)
-        self.directions = drawn(dims, width, std=0.1)
-        self.positions = drawn(config.context + 1 + dims, width, std=0.1)
-        self.null_text = drawn(config.context, width, std=0.02)
-        self.null_text_embed = drawn(width, std=0.02)
-        self.null_dot = drawn(width, std=0.02)
+        self.directions = normal_parameter(dims, width, std=0.1)
+        self.positions = normal_parameter(config.context + 1 + dims, width, std=0.1)
+        self.null_text = normal_parameter(config.context, width, std=0.02)
+        self.null_text_embed = normal_parameter(width, std=0.02)
+        self.null_dot = normal_parameter(width, std=0.02)
         self.transformer = Transformer(config, causal=True)
         self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, config.buckets)

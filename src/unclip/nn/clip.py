@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from ..config import Config
 from ..errors import UsageError
-from .layers import drawn
+from .layers import normal_parameter
 from .text import TextConfig, TextEncoder
 from .transformer import Transformer, TransformerConfig
 
@@ -60,8 +60,8 @@ class VisionTransformer(nn.Module):
         width, size = config.width, config.patch_size
         patches = (config.image_size // size) ** 2
         self.patch = nn.Conv2d(3, width, kernel_size=size, stride=size, bias=False)
-        self.class_token = drawn(width, std=width**-0.5)
-        self.positions = drawn(patches + 1, width, std=width**-0.5)
+        self.class_token = normal_parameter(width, std=width**-0.5)
+        self.positions = normal_parameter(patches + 1, width, std=width**-0.5)
         self.norm_in = nn.LayerNorm(width)
         self.transformer = Transformer(config, causal=False)
         self.norm_out = nn.LayerNorm(width)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..types import Cond
-from .layers import drawn
+from .layers import normal_parameter
 from .prior import PriorConfig
 from .transformer import Transformer
 
@@ -28,9 +28,9 @@ class EclipsePriorNet(nn.Module):
         width = config.width
         self.text_in = nn.Linear(config.text_width, width)
         self.text_embed_in = nn.Linear(config.embed_dim, width)
-        self.query = drawn(width, std=0.02)
-        self.positions = drawn(config.context + 2, width, std=0.1)
-        self.null_text = drawn(config.context, width, std=0.02)
+        self.query = normal_parameter(width, std=0.02)
+        self.positions = normal_parameter(config.context + 2, width, std=0.1)
+        self.null_text = normal_parameter(config.context, width, std=0.02)
         self.transformer = Transformer(config, causal=False)
         self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, config.embed_dim)

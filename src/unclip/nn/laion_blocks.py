@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .laion_layers import COSINE_SCALE, gain_norm, sinusoid
-from .layers import drawn
+from .layers import normal_parameter
 from .transformer import KeyValue
 
 Growth = Literal["shuffle", "nearest", "transpose"]
@@ -113,7 +113,7 @@ class CrossAttention(nn.Module):
         self.norm = gain_norm(width)
         self.q = nn.Linear(width, inner, bias=False)
         self.kv = nn.Linear(context_dim, 2 * inner, bias=False)
-        self.null = drawn(2, CROSS_HEAD_DIM)
+        self.null = normal_parameter(2, CROSS_HEAD_DIM)
         self.proj = nn.Linear(inner, width, bias=False)
         self.norm_out = gain_norm(width)
 

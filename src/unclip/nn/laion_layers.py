@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .layers import drawn
+from .layers import normal_parameter
 from .transformer import KeyValue
 
 Dialect = Literal["0.15.4", "1.1.0", "1.15.6"]
@@ -55,7 +55,7 @@ class SharedKeyAttention(nn.Module):
         self.norm = gain_norm(width)
         self.q = nn.Linear(width, heads * head_dim, bias=False)
         self.kv = nn.Linear(width, 2 * head_dim, bias=False)
-        self.null = drawn(2, head_dim)
+        self.null = normal_parameter(2, head_dim)
         self.proj = nn.Linear(heads * head_dim, width, bias=False)
         self.norm_out = gain_norm(width)
 

@@ -23,7 +23,7 @@ from .laion_layers import (
     rotary_angles,
     sinusoid,
 )
-from .layers import drawn, select
+from .layers import normal_parameter, select
 from .transformer import KeyValue
 
 BUCKETS, FARTHEST = 32, 128
@@ -181,12 +181,12 @@ class LaionPriorNet(nn.Module):
             if config.timesteps
             else SineTime(width, width * config.time_tokens, whole=config.dialect == "1.1.0")
         )
-        self.query = drawn(width)
+        self.query = normal_parameter(width)
         if not config.masks:
-            self.null_text = drawn(config.context, width)
+            self.null_text = normal_parameter(config.context, width)
         if config.has_nulls:
-            self.null_text_embed = drawn(config.text_tokens, width)
-            self.null_image_embed = drawn(width)
+            self.null_text_embed = normal_parameter(config.text_tokens, width)
+            self.null_image_embed = normal_parameter(width)
         self.norm_in = gain_norm(width) if config.norm_in else nn.Identity()
         self.bias = nn.Embedding(BUCKETS, config.heads)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.depth))

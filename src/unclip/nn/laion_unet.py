@@ -32,7 +32,7 @@ from .laion_blocks import (
     Upsample,
 )
 from .laion_layers import Dialect, SharedKeyAttention
-from .layers import drawn, select, zero
+from .layers import normal_parameter, select, zero
 from .transformer import KeyValue
 
 
@@ -175,13 +175,13 @@ class LaionUNet(nn.Module):
         config, width = self.config, self.config.context_dim
         if config.embed_dim:
             self.image_tokens = nn.Linear(config.embed_dim, config.image_tokens * width)
-            self.null_image_tokens = drawn(config.image_tokens, width)
+            self.null_image_tokens = normal_parameter(config.image_tokens, width)
         if config.embed_dim and config.image_in_time:
             self.image_vector = nn.Linear(config.embed_dim, emb)
-            self.null_image_vector = drawn(emb)
+            self.null_image_vector = normal_parameter(emb)
         if config.text_width:
             self.text_in = nn.Linear(config.text_width, width)
-            self.null_text = drawn(config.context, width)
+            self.null_text = normal_parameter(config.context, width)
         if config.low_res_noise:
             self.low_res_time = SineMlp(config.channels, emb)
 

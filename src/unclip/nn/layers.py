@@ -14,12 +14,18 @@ from torch.overrides import TorchFunctionMode
 M = TypeVar("M", bound=nn.Module)
 
 
-def drawn(*shape: int, std: float = 1.0) -> nn.Parameter:
+def normal_parameter(*shape: int, std: float = 1.0) -> nn.Parameter:
     """A parameter of that shape whose numbers are normal, for a network that will be trained."""
     return nn.Parameter(nn.init.normal_(torch.empty(shape), std=std))
 
 
-class undrawn(TorchFunctionMode):  # noqa: N801  (used as a function, as torch.no_grad is)
+def identity_(matrix: Tensor) -> None:
+    """Make a matrix the identity; one on `meta`, whose numbers will be read, stays as it is."""
+    if not matrix.is_meta:
+        nn.init.eye_(matrix)
+
+
+class skip_init(TorchFunctionMode):  # noqa: N801  (used as a function, as torch.no_grad is)
     """In this context no initial number is drawn: for networks on `meta`, which hold none.
 
     On `meta` PyTorch 2 draws by rules written in Python, for which it imports its compiler and

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from ..config import Config
+from .layers import identity_
 
 
 class LinearPriorConfig(Config):
@@ -22,8 +22,7 @@ class LinearPriorNet(nn.Module):
         super().__init__()
         self.config = config
         self.map = nn.Linear(config.embed_dim, config.embed_dim)
-        with torch.no_grad():
-            self.map.weight.copy_(torch.eye(config.embed_dim, dtype=torch.float32, device="cpu"))
+        identity_(self.map.weight)
         nn.init.zeros_(self.map.bias)
 
     def forward(self, text_embed: Tensor) -> Tensor:

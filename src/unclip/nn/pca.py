@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..device import no_autocast
+from .layers import identity_
 
 
 class Pca(nn.Module):
@@ -27,7 +28,7 @@ class Pca(nn.Module):
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("basis", torch.empty(dims, width))
         self.register_buffer("std", torch.ones(dims))
-        self.basis.copy_(torch.eye(dims, width, dtype=torch.float32, device="cpu"))
+        identity_(self.basis)
 
     @torch.no_grad()
     def fit(self, z: Tensor) -> None:
@@ -73,9 +74,10 @@ class Quantiles(nn.Module):
         self.buckets = buckets
         self.register_buffer("edges", torch.empty(dims, buckets - 1))
         self.register_buffer("centres", torch.empty(dims, buckets))
-        line = torch.linspace(-2, 2, 2 * buckets + 1, dtype=torch.float32, device="cpu")
-        self.edges.copy_(line[2:-1:2])
-        self.centres.copy_(line[1::2])
+        if not self.edges.is_meta:
+            line = torch.linspace(-2, 2, 2 * buckets + 1, dtype=torch.float32, device="cpu")
+            self.edges.copy_(line[2:-1:2])
+            self.centres.copy_(line[1::2])
 
     @torch.no_grad()
     def fit(self, x: Tensor) -> None:

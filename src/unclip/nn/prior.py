@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..types import Cond
-from .layers import TimestepMlp, drawn, select, trimmed
+from .layers import TimestepMlp, normal_parameter, select, trimmed
 from .transformer import KeyValue, Transformer, TransformerConfig
 
 
@@ -60,11 +60,11 @@ class PriorNet(nn.Module):
         self.text_embed_in = nn.Linear(config.embed_dim, width)
         self.image_embed_in = nn.Linear(config.embed_dim, width)
         self.time = TimestepMlp(width, width)
-        self.query = drawn(width, std=0.02)
-        self.positions = drawn(config.context + 4, width, std=0.01)
+        self.query = normal_parameter(width, std=0.02)
+        self.positions = normal_parameter(config.context + 4, width, std=0.01)
         if config.padding == "null":
-            self.null_text = drawn(config.context, width, std=0.02)
-            self.null_text_embed = drawn(width, std=0.02)
+            self.null_text = normal_parameter(config.context, width, std=0.02)
+            self.null_text_embed = normal_parameter(width, std=0.02)
         if config.whiten:
             self.register_buffer("mean", torch.zeros(config.embed_dim))
             self.register_buffer("std", torch.ones(config.embed_dim))

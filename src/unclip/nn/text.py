@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from .layers import drawn
+from .layers import normal_parameter
 from .transformer import Transformer, TransformerConfig
 
 
@@ -30,9 +30,9 @@ class TextEncoder(nn.Module):
         super().__init__()
         self.config = config
         self.embed = nn.Embedding(config.vocab_size, config.width)
-        self.positions = drawn(config.context, config.width, std=0.1)
+        self.positions = normal_parameter(config.context, config.width, std=0.1)
         if config.learned_padding:
-            self.padding = drawn(config.context, config.width, std=0.1)
+            self.padding = normal_parameter(config.context, config.width, std=0.1)
         self.transformer = Transformer(config, causal)
         self.norm = nn.LayerNorm(config.width)
         # as large as what the first layers add, or the words drown in them and nothing reads them

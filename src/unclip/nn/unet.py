@@ -25,7 +25,7 @@ from .layers import (
     TimestepMlp,
     conv_enlarged,
     coordinates,
-    drawn,
+    normal_parameter,
     select,
     silu_,
     trimmed,
@@ -265,7 +265,7 @@ class UNet(nn.Module):
 
     def _build_image_condition(self, config: UNetConfig, emb: int) -> None:
         if config.null_embed:
-            self.null_image = drawn(config.embed_dim, std=config.embed_dim**-0.5)
+            self.null_image = normal_parameter(config.embed_dim, std=config.embed_dim**-0.5)
         self.image_vector = nn.Linear(config.embed_dim, emb)
         self.image_context = nn.Linear(config.embed_dim, config.image_tokens * self.context_dim)
         if config.norm_embed:

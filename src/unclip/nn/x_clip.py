@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from ..errors import UsageError
 from .clip import Clip, ClipConfig, VisionConfig
-from .layers import drawn
+from .layers import normal_parameter
 from .text import TextConfig
 from .transformer import TransformerConfig
 
@@ -98,8 +98,8 @@ class XText(nn.Module):
     def __init__(self, config: TextConfig, head_dim: int) -> None:
         super().__init__()
         self.embed = nn.Embedding(config.vocab_size, config.width)
-        self.positions = drawn(config.context, config.width)
-        self.class_token = drawn(config.width)
+        self.positions = normal_parameter(config.context, config.width)
+        self.class_token = normal_parameter(config.width)
         self.transformer = _Transformer(config, head_dim)
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -117,7 +117,7 @@ class XVision(nn.Module):
         super().__init__()
         width, size = config.width, config.patch_size
         self.patch = nn.Conv2d(3, width, kernel_size=size, stride=size)
-        self.positions = drawn((config.image_size // size) ** 2, width)
+        self.positions = normal_parameter((config.image_size // size) ** 2, width)
         self.transformer = _Transformer(config, head_dim)
         self.pool = nn.Linear(width, width, bias=False)
         self.proj = nn.Linear(width, embed_dim, bias=False)

@@ -7,16 +7,24 @@ from __future__ import annotations
 
 import torch
 
-from ..nn.layers import undrawn
+from ..nn.layers import skip_init
 from ..registry import Registry
 from .stage import DiffusionStage, Sampling, Stage, StageConfig, check_finite
 
 STAGES: Registry[type[Stage]] = Registry("unclip.stages", "STAGE", "stage")
 
-__all__ = ["STAGES", "DiffusionStage", "Sampling", "Stage", "StageConfig", "bare", "check_finite"]
+__all__ = [
+    "STAGES",
+    "DiffusionStage",
+    "Sampling",
+    "Stage",
+    "StageConfig",
+    "check_finite",
+    "on_meta",
+]
 
 
-def bare(config: StageConfig) -> Stage:
+def on_meta(config: StageConfig) -> Stage:
     """A stage without numbers, on `meta`, for weights that are read or for shapes alone."""
-    with torch.device("meta"), undrawn():
+    with torch.device("meta"), skip_init():
         return STAGES[config.kind](config)

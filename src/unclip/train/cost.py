@@ -23,7 +23,7 @@ from ..nn.layers import parameter_count
 from ..nn.transformer import Attention, Transformer, TransformerConfig
 from ..nn.unet import ResBlock, UNet
 from ..rng import BatchRng, Rng
-from ..stages import DiffusionStage, Stage, bare
+from ..stages import DiffusionStage, Stage, on_meta
 from ..stages.clip import ClipStage
 from ..types import Level
 from .ema import Ema
@@ -168,7 +168,7 @@ def stage_on_meta(recipe: Recipe, name: str, dtype: torch.dtype) -> Stage:
 
 def _bare(recipe: Recipe, name: str, dtype: torch.dtype) -> Stage:
     config = recipe.stage(name)
-    return bare(config).to(dtype)
+    return on_meta(config).to(dtype)
 
 
 def _batch(task: Task, size: int, context: int) -> Batch:

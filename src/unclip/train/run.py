@@ -26,7 +26,7 @@ from ..files import Lock, remove_leftovers, write_json, write_text
 from ..loading import plan
 from ..nn.tokenizer import Tokenizer
 from ..plain import read_json
-from ..stages import STAGES, Stage, bare
+from ..stages import STAGES, Stage, on_meta
 from ..stages.clip import ClipStage
 from ..vocabulary import Vocabulary
 from .budget import fit, minutes_of
@@ -63,7 +63,7 @@ class Run:
         drawn: int | None = None
         for name in self.recipe.stages:
             config = self.recipe.stage(name)
-            stage = bare(config)
+            stage = on_meta(config)
             wanted = getattr(config, "low_res_size", drawn)
             if drawn is not None and wanted != drawn:
                 raise UsageError(
