@@ -56,7 +56,8 @@ class SamplingError(UnclipError):
         """Which stage, when, and what may be at fault."""
         return (
             f"stage '{self.stage}' gave numbers that are not finite {self.when}: its weights are "
-            "damaged, or too large for their number format (dtype=torch.float32 in Python)"
+            "damaged, or too large for their number format (try --dtype float32; in Python "
+            "dtype='float32')"
         )
 
 

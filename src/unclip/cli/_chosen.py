@@ -45,6 +45,12 @@ _VARIANT = typer.Option(
     metavar="NAME",
     help="Which weights, where the model has several: fp16, ema, non_ema, ...",
 )
+_DTYPE = typer.Option(
+    "--dtype",
+    metavar="NAME",
+    help="Number format of the weights: float32, bfloat16 or float16.",
+    show_default="bfloat16 where the hardware is fast in it, else float32",
+)
 _STRICT_WORDS = typer.Option(
     "--strict-words", help="Refuse a prompt with a word that the model does not know."
 )
@@ -60,6 +66,7 @@ class Chosen:
 
     model: Annotated[str | None, _MODEL] = None
     device: Device = None
+    dtype: Annotated[str | None, _DTYPE] = None
     low_memory: Annotated[bool, _LOW_MEMORY] = False
     clip: Annotated[str | None, _CLIP] = None
     tokenizer: Annotated[str | None, _TOKENIZER] = None
@@ -78,6 +85,7 @@ class Chosen:
             pipe = load(
                 model,
                 self.device,
+                self.dtype,
                 low_memory=self.low_memory or low_memory,
                 clip=clip,
                 tokenizer=self.tokenizer,

@@ -23,7 +23,9 @@ UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "G
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(choosing(convert, "model", "device", "low_memory", "no_limit", "strict_words"))
+    app.command()(
+        choosing(convert, "model", "device", "low_memory", "dtype", "no_limit", "strict_words")
+    )
 
 
 def convert(

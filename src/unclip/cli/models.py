@@ -106,7 +106,7 @@ def _say_card(folder: Path) -> None:
         complain(fault, "warning")
 
 
-_INSPECT = choosing(inspect, "model", "device", "low_memory", "no_limit", "strict_words")
+_INSPECT = choosing(inspect, "model", "device", "low_memory", "dtype", "no_limit", "strict_words")
 _GROUP.command()(_INSPECT)
 _GROUP.command("show", hidden=True)(_INSPECT)  # its name before other formats could be read
 
