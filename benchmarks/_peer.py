@@ -49,7 +49,7 @@ def karlo_ours(folder: str, steps: list[int], dtype: str, **settings: Any) -> Ru
 
 @ready
 def karlo_command(folder: str, steps: list[int], dtype: str) -> Run:
-    """`unclip generate`, which computes in float32 where bfloat16 is not fast."""
+    """`unclip generate`."""
     import tempfile
 
     from unclip.cli import main as unclip_command
@@ -63,6 +63,7 @@ def karlo_command(folder: str, steps: list[int], dtype: str) -> Run:
                     *("generate", PROMPT, "--model", folder, "--seed", str(seed)),
                     *("--steps", str(decoder), "--set", f"prior_steps={prior}"),
                     *("--set", f"upsampler_steps={upsampler}", "--device", "cpu"),
+                    *("--dtype", dtype),
                     *("-o", f"{out}/picture.png"),
                 ]
             )

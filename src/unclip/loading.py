@@ -35,7 +35,7 @@ class LoadArguments(Arguments):
     """What `load` is told beside device and dtype."""
 
     model: Place | None = None
-    low_memory: bool = False
+    low_memory: bool | None = False
     clip: Place | None = None
     tokenizer: Place | None = None
     dialect: Text | None = None
@@ -47,7 +47,7 @@ def load(
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     *,
-    low_memory: bool = False,
+    low_memory: bool | None = False,
     clip: str | Path | None = None,
     tokenizer: str | Path | None = None,
     dialect: str | None = None,
@@ -61,7 +61,8 @@ def load(
         device: "cpu", "cuda", "cuda:1", "mps"; the fastest one there is if left out.
         dtype: number format of the weights, "float32", "bfloat16" or "float16"; bfloat16 where the
             hardware is fast in it if left out.
-        low_memory: have one stage at a time in memory, read when it is needed.
+        low_memory: have one stage at a time in memory, read when it is needed; None: only if the
+            weights take more than a GiB.
         clip: CLIP weights, if the model lacks them or has half of them; for one that draws
             without, they judge what was drawn (`best_of`).
         tokenizer: a tokenizer's files, for a model without.

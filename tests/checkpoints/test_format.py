@@ -211,3 +211,15 @@ def test_a_model_without_clip_is_judged_by_another(
     assert z_t is not None
     score = clip.net.encode_image(drawn) @ z_t[0]
     assert to_pictures(drawn)[int(score.argmax())].tobytes() == best.tobytes()
+
+
+@pytest.mark.parametrize("large", [True, False])
+def test_only_large_models_let_go_of_weights_unasked(
+    large: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unclip.checkpoints.format.LARGE", 0 if large else 2**30)
+    model = open_model(folder).load(torch.float32, low_memory=None)
+    clip, prior = model.stages["clip"], model.stages["prior"]
+    first = clip.net
+    assert prior.net is prior.net
+    assert (clip.net is first) != large

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -176,6 +176,10 @@ def _put(owner: nn.Module, leaf: str, value: Tensor) -> None:
         owner._buffers[leaf] = value
 
 
+LARGE = 2**30
+"""Bytes of weights from which on memory counts for more than the time to read them again."""
+
+
 @dataclass
 class Model:
     """A loaded model. `prior` is the stage that makes z_i unless another is named.
@@ -234,7 +238,10 @@ class Plan:
         return hashlib.sha256("\n".join([text, *sizes]).encode()).hexdigest()[:12]
 
     def load(
-        self, dtype: torch.dtype, device: torch.device | str = "cpu", low_memory: bool = False
+        self,
+        dtype: torch.dtype,
+        device: torch.device | str = "cpu",
+        low_memory: bool | None = False,
     ) -> Model:
         """Check every name and shape now, and read the weights of a stage when it is first used.
 
@@ -243,23 +250,25 @@ class Plan:
         Args:
             dtype: number format of the weights.
             device: where they go.
-            low_memory: let go of a stage's weights when another is used.
+            low_memory: let go of a stage's weights when another is used; None: only where all of
+                them together take more than `LARGE`.
 
         Raises:
             CheckpointError: a file is damaged, or does not fit the network.
         """
         tokenizer = self.read_tokenizer()  # first: where it is missing, nothing else is read
         check_text(tokenizer, {name: part.config for name, part in self.parts.items()})
-        stages: dict[str, Stage] = {}
+        stages = {name: part.build() for name, part in self.parts.items()}
+        if low_memory is None:
+            low_memory = _bytes(stages.values(), dtype) > LARGE
         where, shelf = torch.device(device), Shelf() if low_memory else None
         for name, part in self.parts.items():
-            place, stage = self.place_of(name), part.build()
+            place, stage = self.place_of(name), stages[name]
             part.check(stage.net_at_rest, place)
             if shelf:
                 stage.source = partial(shelf.take, name, partial(part.read, place, dtype, where))
             else:
                 stage.source = Reader(stage, partial(part.fill, stage, place, dtype, where))
-            stages[name] = stage
         prior, words = self.first_prior, self.vocabulary
         return Model(self.name, self.digest, tokenizer, stages, prior, self.advice, words)
 
@@ -273,6 +282,13 @@ class Plan:
     def place_of(self, name: str) -> str:
         """A stage, for an error's text."""
         return f"{self.where}/{name}" if self.where.is_dir() else f"{self.where} ({name})"
+
+
+def _bytes(stages: Iterable[Stage], dtype: torch.dtype) -> int:
+    """What the weights of these stages take in memory."""
+    numbers = (p.numel() for stage in stages for p in stage.net_at_rest.parameters())
+    each: int = dtype.itemsize
+    return each * sum(numbers)
 
 
 def check_text(tokenizer: Tokenizer, configs: Mapping[str, StageConfig]) -> None:

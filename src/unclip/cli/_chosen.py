@@ -75,8 +75,13 @@ class Chosen:
     strict_words: Annotated[bool, _STRICT_WORDS] = False
     no_limit: Annotated[bool, _NO_LIMIT] = False
 
-    def load(self, model: str | Path | None = None, low_memory: bool = False) -> Pipeline:
-        """The pipeline; `model` where none was named, `low_memory` also where it was not asked."""
+    def load(self, model: str | Path | None = None, one_pass: bool = False) -> Pipeline:
+        """The pipeline.
+
+        Args:
+            model: where none was named.
+            one_pass: each stage is used once, so that a large one need not stay in memory.
+        """
         from ..loading import load
         from ._progress import waiting
 
@@ -86,7 +91,7 @@ class Chosen:
                 model,
                 self.device,
                 self.dtype,
-                low_memory=self.low_memory or low_memory,
+                low_memory=self.low_memory or (None if one_pass else False),
                 clip=clip,
                 tokenizer=self.tokenizer,
                 dialect=self.dialect,

@@ -127,8 +127,7 @@ class Order:
         method: Ability = getattr(Pipeline, request.method)
         check_settings(method, self.settings)
         asked = request.of(**arguments, seed=self.seed, settings=dict(self.settings))
-        # a command ends after one request: weights that were used once only take room
-        pipe = self.chosen.load(low_memory=asked.one_pass)
+        pipe = self.chosen.load(one_pass=asked.one_pass)
         with drawing(pipe, lambda cost: self.target.expect(cost, names, sheet)) as on_step:
             more = {**arguments, **self.settings}
             return method(pipe, on_step=on_step, seed=self.seed, **more)
