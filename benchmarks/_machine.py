@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
+import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -63,6 +64,14 @@ def quiet(threads: int, allow_busy: bool = False) -> Iterator[None]:
     print(f"\nafterwards {_words(after)}")
     if max(before or 0.0, after or 0.0) > BUSY:
         print("THE MACHINE WAS BUSY: do not quote these figures")
+
+
+def alone(main: Callable[[], None]) -> None:
+    """Run a benchmark on a quiet machine; `--busy` on its command line allows a busy one."""
+    busy = "--busy" in sys.argv
+    sys.argv = [word for word in sys.argv if word != "--busy"]
+    with quiet(torch.get_num_threads(), busy):
+        main()
 
 
 def _words(share: float | None) -> str:

@@ -10,6 +10,7 @@ import sys
 import time
 
 import torch
+from _machine import alone
 from _timing import compare, seconds
 
 import unclip
@@ -56,4 +57,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    alone(main)

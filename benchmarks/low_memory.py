@@ -20,6 +20,7 @@ from typing import Any
 
 import _karlo
 import torch
+from _machine import alone
 
 WAYS: dict[str, dict[str, Any]] = {"whole": {}, "--low-memory": {"low_memory": True}}
 
@@ -73,4 +74,4 @@ def run(order: list[Any]) -> list[float]:
 
 
 if __name__ == "__main__":
-    main()
+    alone(main)

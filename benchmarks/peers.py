@@ -153,18 +153,20 @@ KARLO_STEPS = [25, 25, 7]
 
 
 def karlo(given: Given) -> None:
-    """A medium Karlo-shaped pipeline, from a prompt to a 256x256 picture."""
+    """A medium Karlo-shaped pipeline, from a prompt to a 256x256 picture.
+
+    In float32 alone: diffusers' upsampler has no bfloat16 kernel on a CPU.
+    """
     with medium_karlo() as (where, numbers):
-        for dtype in formats():
-            compare(
-                f"Karlo, {numbers}, 25 + 25 + 7 steps",
-                DIFFUSERS,
-                ("karlo_diffusers", "karlo_ours"),
-                given,
-                dtype,
-                folder=str(where),
-                steps=KARLO_STEPS,
-            )
+        compare(
+            f"Karlo, {numbers}, 25 + 25 + 7 steps",
+            DIFFUSERS,
+            ("karlo_diffusers", "karlo_ours"),
+            given,
+            "float32",
+            folder=str(where),
+            steps=KARLO_STEPS,
+        )
         if "bfloat16" in formats():
             _difference(where, given)
 

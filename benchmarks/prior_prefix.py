@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 
 import torch
+from _machine import alone
 from _timing import compare
 from torch import Tensor
 
@@ -64,4 +65,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    alone(main)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from _machine import alone
 from _timing import seconds
 
 from unclip.data.emoji import EmojiConfig, EmojiScenes
@@ -24,4 +25,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    alone(main)

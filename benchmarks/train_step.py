@@ -18,6 +18,7 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
+from _machine import alone
 
 from unclip.device import autocast, describe, fast_dtype, pick_device
 from unclip.errors import DataError
@@ -98,4 +99,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    alone(main)

@@ -155,7 +155,8 @@ def edit(pipe: unclip.Pipeline) -> str:
 @section(
     "Outpainting",
     'unclip outpaint docs/gallery/panda.png --left 128 --right 64 "a panda" -n 2 --seed 7',
-    "The canvas grows in windows that overlap by half; the picture itself stays byte for byte.",
+    "The canvas grows in windows that overlap by half; the picture itself stays byte for byte. "
+    "The painted ground is a little uneven, and the second panda is cut.",
 )
 def outpaint(pipe: unclip.Pipeline) -> str:
     pictures = pipe.outpaint(PANDA, 128, 64, 0, 0, "a panda", 2, SEED)

@@ -226,6 +226,10 @@ class Lock:
         try:
             self._file: IO[str] = path.open("a+", encoding="utf-8")
             self.held = _try_lock(self._file)
+            now = datetime.now().astimezone().isoformat(" ", "seconds")
+            self._file.truncate(0)
+            self._file.write(f"process {os.getpid()} on {socket.gethostname()} since {now}\n")
+            self._file.flush()
         except BlockingIOError:
             self._file.seek(0)
             who = self._file.read().strip() or "another process"
@@ -233,10 +237,6 @@ class Lock:
             raise UsageError(f"{what} is in use by {who}; wait for it, or stop it") from None
         except OSError as error:
             raise OutputError(f"cannot write {path}: {error.strerror or error}") from None
-        now = datetime.now().astimezone().isoformat(" ", "seconds")
-        self._file.truncate(0)
-        self._file.write(f"process {os.getpid()} on {socket.gethostname()} since {now}\n")
-        self._file.flush()
 
     def release(self) -> None:
         """Let go of it; the file stays, for another may be about to take it."""

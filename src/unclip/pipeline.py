@@ -159,7 +159,7 @@ class Pipeline:
             UsageError: a word is not known, and `strict_words` is set.
         """
         for text in dict.fromkeys(texts):
-            complaint = self.vocabulary.complaint(text)
+            complaint = self.vocabulary.complaint(text, self.name)
             if complaint and self.strict_words:
                 raise UsageError(complaint)
             if complaint:
@@ -167,7 +167,8 @@ class Pipeline:
             kept = self.tokenizer.kept(text)
             if kept != text:
                 count, room = len(self.tokenizer.pieces(text)), self.tokenizer.room
-                warn(f"{count} tokens are more than the {room} read: cut after '{kept[-40:]}'")
+                where = f"after '{_ending(kept)}'" if kept.strip() else "whole"
+                warn(f"the prompt has {count} tokens, the model reads {room}: it is cut {where}")
 
     def wordless(self, image_embed: Tensor) -> Cond:
         """The condition of (B, D) z_i alone: the text is dropped."""
@@ -400,6 +401,7 @@ class Pipeline:
         self, pictures: list[Image.Image], record: Record, one_seed: bool = False
     ) -> list[Image.Image]:
         """Give picture i its record, with seed + i unless all come of one seed."""
+        threads = torch.get_num_threads() if self.device.type == "cpu" else 0
         for index, picture in enumerate(pictures):
             own = replace(
                 record,
@@ -407,6 +409,7 @@ class Pipeline:
                 model=self.name,
                 model_hash=self.hash,
                 version=__version__,
+                threads=threads,
             )
             picture.info["unclip"] = own.to_json()
         return pictures
@@ -440,3 +443,11 @@ class Pipeline:
 def _sampling(stage: Stage) -> Any:
     """A stage's sampling settings, or None where nothing is sampled."""
     return getattr(stage.config, "sampling", None)
+
+
+def _ending(text: str, most: int = 40) -> str:
+    """The last words of a text, at most so many letters of them."""
+    if len(text) <= most:
+        return text
+    words = text[-most - 1 :].partition(" ")[2].strip()
+    return f"… {words}" if words else f"…{text[-most:]}"

@@ -233,6 +233,7 @@ class Record:
     model: str = ""
     model_hash: str = ""
     version: str = ""
+    threads: int = 0  # of the CPU that drew it; 0 where none is known
     n: int = 1  # a grid holds several, from `seed` on
     ability: str = "generate"
     inputs: dict[str, str] = field(default_factory=dict)  # what it began from -> digest or words
@@ -266,7 +267,7 @@ class Record:
 
 _KINDS = {
     **dict.fromkeys(("prompt", "model", "model_hash", "version", "ability"), str),
-    **dict.fromkeys(("seed", "n"), int),
+    **dict.fromkeys(("seed", "n", "threads"), int),
     **dict.fromkeys(("settings", "inputs"), dict),
 }
 

@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 RARE = 5
 """A word of a large data set counts where so many captions have it: fewer are misspellings."""
@@ -69,19 +69,23 @@ class Vocabulary:
 
     def nearest(self, words: Iterable[str]) -> list[str]:
         """For each word the known one that is spelt most like it, where one is; each once."""
-        close = (difflib.get_close_matches(w, self.counts, n=1, cutoff=OFFERED) for w in words)
-        return list(dict.fromkeys(word for found in close for word in found))
+        return list(dict.fromkeys(near for word in words if (near := _nearest(word, self._words))))
 
-    def complaint(self, text: str, shown: int = 8) -> str:
-        """One line that names the unknown words of a text and the nearest known; or nothing."""
+    def complaint(self, text: str, model: str = "MODEL", shown: int = 8) -> str:
+        """One line that names the unknown words of a text and the nearest known; or nothing.
+
+        Args:
+            model: its name, as a person would type it.
+            shown: how many words are named at most.
+        """
         words = self.unknown(text)
         if not words:
             return ""
         near = self.nearest(words[:shown])
         rest = f" and {len(words) - shown} more" if len(words) > shown else ""
         known = f"nearest it knows: {_quoted(near)}; " if near else ""
-        named = f"{_quoted(words[:shown])}{rest}"
-        return f"the model does not know {named}; {known}`unclip models inspect` lists all it knows"
+        where = f"`unclip models inspect {model or 'MODEL'}` lists them"
+        return f"the model does not know {_quoted(words[:shown])}{rest}; {known}{where}"
 
     def _split(self, text: str) -> Iterator[str]:
         """All words of a text; where there are no spaces, known ones and single letters."""
@@ -122,8 +126,18 @@ class Vocabulary:
         return frozenset(self.counts) | parts
 
     @cached_property
+    def _words(self) -> tuple[str, ...]:
+        return tuple(self.counts)
+
+    @cached_property
     def _longest(self) -> int:
         return max(map(len, self.counts), default=1)
+
+
+@lru_cache(maxsize=1024)
+def _nearest(word: str, known: tuple[str, ...]) -> str | None:
+    """Remembered: a prompt is read again for every batch, and 50,000 words take long."""
+    return next(iter(difflib.get_close_matches(word, known, n=1, cutoff=OFFERED)), None)
 
 
 def _ranked(counts: Counter[str]) -> list[tuple[str, int]]:

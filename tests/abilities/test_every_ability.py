@@ -14,6 +14,7 @@ from PIL import Image
 
 import unclip
 from unclip import Cancelled, Pipeline
+from unclip.abilities.generate import GenerateRequest
 from unclip.errors import PromptWarning, UsageError
 from unclip.request import Cost
 from unclip.train.run import Run
@@ -202,7 +203,8 @@ def test_a_prompt_longer_than_the_model_reads_is_told_with_where_it_is_cut(
     room = pipe.tokenizer.room
     assert pipe.tokenizer.context == room + 2
     long = " ".join(["a red circle"] * room)
-    with pytest.warns(PromptWarning, match=rf"more than the {room} read: cut after '[a-z ]+'"):
+    end = r"it is cut after '(… )?((a|red|circle) ?)+'"
+    with pytest.warns(PromptWarning, match=rf"tokens, the model reads {room}: {end}$"):
         first = pipe.generate(long, **few)[0]
     with pytest.warns(PromptWarning):
         again = pipe.generate(f"{long} a blue square", **few)[0]
@@ -245,3 +247,8 @@ def test_a_model_that_cannot_read_says_so(
 ) -> None:
     with pytest.raises(UsageError, match="'short' has no"):
         ABILITIES[ability](short(*names))
+
+
+def test_a_model_whose_clip_is_needed_again_is_no_single_pass() -> None:
+    assert GenerateRequest.of(prompt="a", n=2, seed=0, settings={}).one_pass
+    assert not GenerateRequest.of(prompt="a", n=1, best_of=2, seed=0, settings={}).one_pass

@@ -127,6 +127,7 @@ def test_an_end_is_a_file_where_there_is_one(
     [
         ({"frames": 1}, "frames must be at least 2, got 1"),
         ({"a": "no.png"}, r"cannot read no\.png: there is no such file"),
+        ({"a": "no.avif"}, r"cannot read no\.avif: there is no such file"),
         ({"a": ""}, "the prompt is empty"),
         ({"prior": "x"}, "has no prior 'x'"),
         ({"stepz": 3}, "unknown setting 'stepz'"),

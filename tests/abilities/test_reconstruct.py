@@ -103,3 +103,11 @@ def test_bad_requests(
 def test_a_wordless_condition_hides_the_text(pipe: Pipeline) -> None:
     cond: Cond = pipe.wordless(torch.zeros(2, 32))
     assert cond.keep_text is not None and not cond.keep_text.any()
+
+
+def test_the_picture_is_opened_before_any_other_is_embedded(
+    pipe: Pipeline, many: list[Image.Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unclip.abilities.reconstruct.fit", lambda *_: pytest.fail("too early"))
+    with pytest.raises(UsageError, match=r"cannot read none\.png"):
+        pipe.reconstruct("none.png", [2], pictures=many)

@@ -21,7 +21,7 @@ from torch import Tensor
 from unclip.checkpoints import convert as module
 from unclip.checkpoints import native
 from unclip.checkpoints.archive import open_tensors
-from unclip.checkpoints.convert import check_target, convert, to_diffusers
+from unclip.checkpoints.convert import check_target, convert, read_card, to_diffusers
 from unclip.checkpoints.format import Options, open_model
 from unclip.checkpoints.tensors import Cast, stream_tensors
 from unclip.errors import CheckpointError, OutputError, UsageError
@@ -77,6 +77,29 @@ def test_what_the_new_folder_says(model: Path, tmp_path: Path) -> None:
     assert "> Of random numbers." in card
     tokenizers = [(folder / "tokenizer.json").read_text() for folder in (model, tmp_path / "new")]
     assert tokenizers[0] == tokenizers[1]
+
+
+def test_the_older_card_may_be_of_any_encoding(model: Path, tmp_path: Path) -> None:
+    old = Path(shutil.copytree(model, tmp_path / "old"))
+    (old / "README.md").write_bytes(b"# Mod\xe8le\n")
+    convert(open_model(old), tmp_path / "new")
+    assert "> # Mod\ufffdle\n" in (tmp_path / "new" / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_card_is_read_as_far_as_64_kib_and_only_in_its_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    assert read_card(folder) == ""
+    for count, end in ((2**16, ""), (2**16 + 1, "\n…\n")):
+        (folder / "README.md").write_bytes(b"a" * count)
+        assert read_card(folder) == "a" * 2**16 + end
+    (folder / "README.md").rename(folder / "card.txt")
+    (folder / "README.md").symlink_to("card.txt")
+    assert read_card(folder).startswith("aaa")
+    (tmp_path / "secret").write_text("swordfish")
+    (folder / "README.md").unlink()
+    (folder / "README.md").symlink_to(tmp_path / "secret")
+    assert read_card(folder) == ""
 
 
 def test_a_model_without_a_licence_writes_the_manifest_of_old(model: Path) -> None:

@@ -6,13 +6,16 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from threading import Thread, Timer
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from unclip.checkpoints import format as format_module
 from unclip.checkpoints import native
 from unclip.checkpoints.format import Options
 from unclip.checkpoints.tensors import load_tensors, save_tensors
@@ -287,6 +290,62 @@ def test_overwritten_weights_are_no_model(folder: Path, low_memory: bool) -> Non
             stage.net.state_dict()
     with pytest.raises(CheckpointError, match=message):
         plan.parts["prior"].translated("it")
+
+
+def trained_on(folder: Path, make_stage: Make, context: int, late: float = 0.0) -> Thread:
+    """As a run exports a stage anew: its folder, then, so many seconds later, model.json."""
+    stage = make_stage("prior")
+    with torch.no_grad():
+        stage.net.query += 1  # type: ignore[operator]
+    known = native.save_stage(folder / "prior", stage, torch.float32)
+    assert known == native.hashes(folder / "prior")
+    write = partial(native.write_manifest, folder, "tiny", ["clip", "prior"], context, known=known)
+    thread = Timer(late, write)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("late", [0.0, 0.2])
+@pytest.mark.parametrize("low_memory", [False, True])
+def test_a_stage_trained_on_since_the_model_was_loaded_is_read(
+    low_memory: bool, late: float, folder: Path, make_stage: Make, tokenizer: Tokenizer
+) -> None:
+    before = make_stage("prior").net.query
+    model = native.FORMAT.open(folder, Options()).load(torch.float32, low_memory=low_memory)
+    writing = trained_on(folder, make_stage, tokenizer.context, late)
+    if not late:
+        writing.join()
+    read = model.stages["prior"].net.query
+    writing.join()
+    assert torch.equal(read, before + 1)  # type: ignore[arg-type, operator]
+
+
+def test_a_stage_replaced_while_it_is_read_is_wholly_the_new_one(
+    folder: Path, make_stage: Make, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = native.FORMAT.open(folder, Options()).load(torch.float32)
+    put, writing = format_module._put, list[Thread]()
+
+    def spy(*args: Any) -> None:
+        put(*args)
+        if args[1] == "query" and not writing:
+            writing.append(trained_on(folder, make_stage, tokenizer.context))
+            writing[0].join()
+
+    monkeypatch.setattr(format_module, "_put", spy)
+    read = model.stages["prior"].net.query
+    assert writing
+    assert torch.equal(read, make_stage("prior").net.query + 1)  # type: ignore[arg-type, operator]
+
+
+def test_a_stage_that_agrees_with_no_model_json_is_not_read(
+    folder: Path, make_stage: Make, tokenizer: Tokenizer
+) -> None:
+    model = native.FORMAT.open(folder, Options()).load(torch.float32)
+    trained_on(folder, make_stage, tokenizer.context).join()
+    overwrite(weights(folder))
+    with pytest.raises(CheckpointError, match=r"changed or damaged.*it is being trained: try ag"):
+        _ = model.stages["prior"].net
 
 
 def test_an_overwritten_tokenizer_is_none(folder: Path) -> None:

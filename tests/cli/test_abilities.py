@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from unclip.cli._draw import drawing
+
 RunCli = Callable[..., Any]
 RecordOf = Callable[[Path], dict[str, Any]]
 SIDE = 16  # of the tiny model's pictures
@@ -247,6 +249,7 @@ def test_an_unwritable_output(name: str, unclip: RunCli) -> None:
         (["interpolate", "fox.png", "a fox", "--frames", "1"], ["--frames"]),
         (["interpolate", "fox.png", " "], ["prompt is empty"]),
         (["interpolate", "fox.png", "none.jpg"], ["none.jpg"]),
+        (["interpolate", "fox.png", "none.avif"], ["none.avif"]),
         (["interpolate", "a fox", "a car", "--noise", "pink"], ["--noise", "pink"]),
         (["interpolate", "a fox", "a car", "-o", "o.bmp"], ["'.bmp'", ".gif", ".mp4"]),
         (["interpolate", "a fox", "a car", "-o", "o.gif", "--fps", "60"], ["--fps", "60"]),
@@ -256,6 +259,7 @@ def test_an_unwritable_output(name: str, unclip: RunCli) -> None:
         (["textdiff", "fox.png", "--from", "a fox"], ["--to"]),
         (["textdiff", "fox.png", "--from", "a", "--to", "b", "--frames", "1"], ["--frames"]),
         (["textdiff", "fox.png", "--from", "a", "--to", "b", "--theta", "3"], ["--theta"]),
+        (["textdiff", "fox.png", "--from", "a", "--to", "b", "--theta", "0"], ["theta", "above 0"]),
         (["reconstruct", "fox.png", "--dims", "0,4"], ["--dims", "0,4"]),
         (["reconstruct", "fox.png", "--dims", "four"], ["--dims", "four"]),
         (["reconstruct", "fox.png", "--dims", "4,4"], ["--dims", "4,4"]),
@@ -297,7 +301,9 @@ def test_an_end_may_be_a_long_sentence(unclip: RunCli, model: Path) -> None:
         "interpolate", "a fox", "and a car " * 60, "--frames", 2, "-o", "o.png", "--model", model
     )
     assert done.code == 0
-    assert re.fullmatch(r"unclip: warning: \d+ tokens are more than the 6 read: .*\n", done.err)
+    assert re.fullmatch(
+        r"unclip: warning: the prompt has \d+ tokens, the model reads 6: .*\n", done.err
+    )
 
 
 def test_a_pipe_is_read_once(unclip: RunCli, model: Path) -> None:
@@ -323,3 +329,22 @@ def test_interrupted_nothing_is_left(
     done = unclip("edit", "holed.png", "a fox", "-o", "o.png", "--model", model)
     assert (done.code, done.err) == (130, "unclip: cancelled\n")
     assert sorted(Path().iterdir()) == before
+
+
+def test_hidden_files_beside_the_pictures_are_left_alone(unclip: RunCli, model: Path) -> None:
+    Path("pictures/._0.png").write_bytes(b"a Mac's notes")
+    Path("pictures/.thumbnails").mkdir()
+    Path("pictures/.thumbnails/0.png").write_bytes(b"no picture")
+    done = unclip(*("reconstruct", *ARGUMENTS["reconstruct"], "-o", "o.png", "--model", model))
+    assert (done.code, done.err) == (0, "")
+
+
+def test_who_is_told_of_costs_is_so_only_while_it_draws() -> None:
+    class Pipe:
+        on_cost: Any = None
+
+    pipe: Any = Pipe()
+    with pytest.raises(RuntimeError), drawing(pipe):
+        assert pipe.on_cost is not None
+        raise RuntimeError
+    assert pipe.on_cost is None

@@ -48,6 +48,20 @@ def test_a_model_of_the_hub_is_called_by_its_name(
     assert "Converted from hub:me/fine-model@v1 (unclip)" in card
 
 
+def test_the_variant_is_the_one_that_is_fetched(
+    unclip: RunCli, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def fetch(*args: Any, variant: str | None = None, **kwargs: Any) -> Path:
+        asked.append(variant)
+        return model
+
+    monkeypatch.setattr("unclip.hub.fetch", fetch)
+    unclip("convert", "hub:me/fine-model", tmp_path / "new", "--variant", "fp16")
+    assert asked == ["fp16"]
+
+
 def test_small_shards(unclip: RunCli, model: Path, tmp_path: Path) -> None:
     assert unclip("convert", model, tmp_path / "new", "--shard-size", "50kB").code == 0
     files = read_manifest(tmp_path / "new").files

@@ -36,6 +36,7 @@ def test_one_picture_in_a_file(unclip: RunCli, model: Path, record: RecordOf) ->
         "model": "tiny",
         "model_hash": read_manifest(model).hash,
         "version": __version__,
+        "threads": torch.get_num_threads(),
         "n": 1,
         "ability": "generate",
         "inputs": {},
@@ -144,7 +145,8 @@ def test_a_prompt_that_is_cut_says_where(unclip: RunCli, model: Path) -> None:
     (line,) = done.err.splitlines()
     assert done.code == 0
     assert line == (
-        "unclip: warning: 9 tokens are more than the 6 read: cut after 'red red red red red red'"
+        "unclip: warning: the prompt has 9 tokens, the model reads 6: "
+        "it is cut after 'red red red red red red'"
     )
 
 

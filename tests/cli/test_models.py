@@ -124,3 +124,23 @@ def test_a_models_name_and_card_command_no_terminal(
     assert r"nice\x1b[2J\x1b]0;owned\x07" in done.out
     assert "# A card\n" in done.out
     assert not {"\x1b", "\x07"} & set(done.out + done.err)
+
+
+def test_a_card_of_another_encoding_is_shown(unclip: RunCli, model: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(model, tmp_path / "old"))
+    (folder / "README.md").write_bytes("# Modèle\n\nDrawn.".encode("latin-1"))
+    done = unclip("models", "inspect", folder)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.endswith("# Mod\ufffdle\n\nDrawn.\n")
+
+
+def test_a_card_that_lies_elsewhere_is_not_shown(
+    unclip: RunCli, model: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(model, tmp_path / "evil"))
+    (tmp_path / "secret").write_text("swordfish")
+    (folder / "README.md").unlink()
+    (folder / "README.md").symlink_to(tmp_path / "secret")
+    done = unclip("models", "inspect", folder)
+    assert done.code == 0
+    assert "swordfish" not in done.out + done.err

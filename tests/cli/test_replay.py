@@ -13,6 +13,9 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from unclip.cli.replay import _say_threads
+from unclip.request import Record
+
 RunCli = Callable[..., Any]
 
 
@@ -86,12 +89,12 @@ def test_another_size_is_no_match(unclip: RunCli, model: Path) -> None:
 
 def test_what_a_record_holds_beyond_is_named_and_left(unclip: RunCli, model: Path) -> None:
     unclip("generate", "a fox", "--seed", 4, "-o", "fox.png", "--model", model)
-    change_record("fox.png", threads=2, version="99.0.0")
+    change_record("fox.png", moons=2, version="99.0.0")
     done = unclip("replay", "fox.png", "--model", model)
     assert (done.code, done.out) == (0, "fox-replay.png: identical to fox.png\n")
     (warning,) = done.err.splitlines()
     assert warning.startswith("unclip: warning: fox.png: its record has what is not known here")
-    assert warning.endswith(": threads")
+    assert warning.endswith(": moons")
 
 
 @pytest.mark.parametrize("change", [{"n": 10**9}, {"settings": {"steps": 10**9}}])
@@ -166,3 +169,20 @@ def test_a_record_beside_a_text_of_two_million_letters(unclip: RunCli, model: Pa
     picture.save("fox.png", pnginfo=chunks)
     done = unclip("replay", "fox.png", "--model", model)
     assert (done.code, done.out) == (0, "fox-replay.png: identical to fox.png\n")
+
+
+def test_another_number_of_threads_is_named(
+    unclip: RunCli, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    assert unclip("generate", "a fox", "--steps", 1, "--model", model, "-o", "fox.png").code == 0
+    with Image.open("fox.png") as picture:
+        record = json.loads(picture.info["unclip"])
+    assert record["threads"] == torch.get_num_threads()
+    said: list[str] = []
+    monkeypatch.setattr("unclip.cli.replay.complain", lambda text, _: said.append(text))
+    for threads in (record["threads"], record["threads"] + 3, 0):
+        _say_threads(Record(**{**record, "threads": threads}))
+    assert len(said) == 1
+    assert f"OMP_NUM_THREADS={record['threads'] + 3}" in said[0]

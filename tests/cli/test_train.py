@@ -145,6 +145,39 @@ def test_sigterm_twice_is_sigterm_once(
     assert "stopped and saved at step 1 of 4 of 'clip'" in done.err
 
 
+def test_quiet_keeps_warnings(
+    unclip: RunCli, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RunWatcher, "saving", lambda self, _: self.note("a worker was killed"))
+    done = unclip("-q", "train", recipe, "--stage", "clip")
+    assert "unclip: warning: clip: a worker was killed\n" in done.err
+    assert "clip 4/4" not in done.out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_before_the_first_step_ends_at_once(
+    number: signal.Signals, unclip: RunCli, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a tokenizer learns, say; SIGTERM may come twice."""
+    after: list[str] = []
+
+    def tokenizer(*_: object) -> None:
+        try:
+            signal.raise_signal(number)
+            after.append("went on")
+        finally:
+            if number == signal.SIGTERM:
+                signal.raise_signal(number)
+
+    monkeypatch.setattr("unclip.train.run.Run.tokenizer", tokenizer)
+    done = unclip("train", recipe)
+    assert (done.code, after) == (130, [])
+    assert done.err.splitlines()[-1] == (
+        f"unclip: stopped before 'clip'; go on with: unclip train {recipe} --resume"
+    )
+    assert not list(Path("runs/little").glob("clip/states/*"))
+
+
 @contextmanager
 def training(*more: str) -> Iterator[subprocess.Popen[str]]:
     """A run of `tiny`, in a session of its own, that has done a few steps and goes on for long."""
@@ -212,8 +245,9 @@ def test_a_killed_worker_is_said_and_training_goes_on(
     with training() as process:
         os.kill(workers_of(process)[0], signal.SIGKILL)
         assert process.stdout is not None
-        said = next(line for line in process.stdout if "was killed" in line)
-        assert said.startswith("clip: a process that makes batches was killed; another")
+        assert process.stderr is not None
+        said = next(line for line in process.stderr if "was killed" in line)
+        assert said.startswith("unclip: warning: clip: a process that makes batches was killed")
         next(line for line in process.stdout if line.startswith("clip "))
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=60)

@@ -107,6 +107,24 @@ def test_what_is_kept_of_a_long_text_is_what_is_read(tokenizer: Tokenizer, frame
     assert tokenizer.kept(kept) == kept
 
 
+@pytest.mark.parametrize("context", [0, 1, 2])
+def test_without_room_nothing_is_kept(tokenizer: Tokenizer, context: int) -> None:
+    tokenizer = copy.copy(tokenizer)
+    tokenizer.context = context
+    assert tokenizer.kept("two blue apples") == ""
+
+
+def test_a_fault_while_it_finds_what_is_kept_is_one_line(tokenizer: Tokenizer) -> None:
+    class Failing:
+        def encode(self, *_: object, **__: object) -> None:
+            raise RuntimeError("retry-limit")
+
+    tokenizer = copy.copy(tokenizer)
+    tokenizer._backend = Failing()
+    with pytest.raises(CheckpointError, match="the tokenizer fails at this text: retry-limit"):
+        tokenizer.kept("a fox")
+
+
 def test_special_tokens_cannot_be_spelt(tokenizer: Tokenizer) -> None:
     text = f"a {END} {START}{PAD} b"
     assert not set(tokenizer.pieces(text)) & set(ids_of(tokenizer))

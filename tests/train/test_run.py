@@ -82,6 +82,43 @@ def test_a_lock_alone_is_no_run_and_what_was_half_written_goes(tmp_path: Path) -
     run.end()
 
 
+def test_what_another_process_may_be_writing_stays_where_there_are_no_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unclip.files._try_lock", lambda _: False)
+    run = Run(load_recipe("tiny"), tmp_path / "run", CPU)
+    left = run.folder / "clip" / "states" / ".step-00000003.abcd_123.part"
+    left.mkdir(parents=True)
+    run.begin(resume=True)
+    assert not run.is_locked
+    assert left.is_dir()
+    run.end()
+
+
+def test_nothing_is_hashed_between_a_stages_folder_and_the_manifest(
+    trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(trained.recipe, Path(shutil.copytree(trained.folder, tmp_path / "run")), CPU)
+    stage = native.load_stage(run.model, "prior")
+    hashed: list[Path] = []
+    sha256, save_stage = native.sha256, native.save_stage
+
+    def spy(file: Path) -> str:
+        hashed.append(file)
+        return sha256(file)
+
+    def save(*args: Any) -> dict[Path, str]:
+        known = save_stage(*args)
+        hashed.clear()
+        return known
+
+    monkeypatch.setattr(native, "sha256", spy)
+    monkeypatch.setattr(native, "save_stage", save)
+    run.export("prior", stage)
+    assert [file.name for file in hashed] == ["tokenizer.json"]
+    assert native.verify(run.model) == []
+
+
 def test_going_on_with_a_finished_stage_finds_its_state(trained: Run) -> None:
     trainer = trained.trainer("prior")
     assert trainer.step == trained.recipe.train("prior").steps
@@ -319,8 +356,13 @@ def test_a_preview_that_comes_to_nothing_does_not_end_the_training(
         weight.data.fill_(torch.nan)
     before = sorted((trained.folder / "decoder" / "previews").iterdir())
     said = Console(file=io.StringIO(), width=200)
-    with RunWatcher(trained, "decoder", trained.untrained("decoder"), said) as watcher:
+    untrained, warned = trained.untrained("decoder"), list[str]()
+    with RunWatcher(trained, "decoder", untrained, said) as watcher:
         watcher.preview(9, stage)
+    quiet = Console(file=io.StringIO(), quiet=True)
+    with RunWatcher(trained, "decoder", untrained, quiet, warned.append) as watcher:
+        watcher.preview(9, stage)
+    assert warned[0].startswith("no preview at step 9: stage 'decoder' gave numbers")
     assert isinstance(said.file, io.StringIO)
     assert "no preview at step 9: stage 'decoder' gave numbers" in said.file.getvalue()
     assert sorted((trained.folder / "decoder" / "previews").iterdir()) == before

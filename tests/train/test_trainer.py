@@ -15,6 +15,7 @@ from unclip.errors import TrainingError, WorkersLostError
 from unclip.rng import Rng
 from unclip.train.loader import REPLACED
 from unclip.train.state import load_state, saved_states, step_of
+from unclip.train.task import Task
 from unclip.train.trainer import Limits, Trainer
 
 Make = Callable[..., Trainer]
@@ -68,6 +69,18 @@ def test_stopped_and_resumed_it_is_the_same_run_bit_for_bit(
     )
     trained = whole.net.state_dict()
     assert any(not torch.equal(trained[key], start[key]) for key in trained)
+
+
+def test_all_that_a_step_needs_is_placed(
+    make_trainer: Make, make_stage: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make_trainer("decoder")
+    clip, prior = trainer.task.clip[0], make_stage("prior")
+    task = Task(trainer.task.stage, clip, prior)
+    placed: list[Any] = []
+    monkeypatch.setattr("unclip.train.trainer.place", lambda module, _: placed.append(module))
+    Trainer(task, trainer.loader, trainer.config, trainer.folder)
+    assert placed == [task, clip, prior]
 
 
 def test_two_runs_are_equal_and_another_seed_is_not(make_trainer: Make, notes: Any) -> None:

@@ -33,8 +33,8 @@ class GenerateRequest(Drawing):
 
     @property
     def one_pass(self) -> bool:
-        """What fits into one batch goes through every stage once."""
-        return self.n * self.best_of <= BATCH
+        """What fits into one batch goes through every stage once; CLIP ranks it in another."""
+        return self.n <= BATCH and self.best_of == 1
 
     def work(self) -> Work:
         """Every candidate is drawn in full."""

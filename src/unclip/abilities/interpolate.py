@@ -11,7 +11,7 @@ from PIL import Image
 from pydantic import ValidationInfo, field_validator
 
 from ..errors import UsageError
-from ..images import Source, digest, read_image
+from ..images import SUFFIXES, Source, digest, read_image
 from ..request import Drawing, Frames, Input, Text, Work, check_prompt
 from ..rng import Rng
 from ..stages import DiffusionStage
@@ -38,7 +38,7 @@ class InterpolateRequest(Drawing):
     def _end(cls, end: Any, info: ValidationInfo) -> Any:
         if not _is_prompt(end):
             return end
-        if Path(end).suffix.lower() in (".png", ".jpg", ".jpeg", ".webp", ".gif"):
+        if Path(end).suffix.lower() in SUFFIXES:
             raise UsageError(f"cannot read {end}: there is no such file")
         check_prompt(end, info.field_name or "")
         return end

@@ -74,12 +74,12 @@ def reconstruct(
     dims, seed = request.dims, request.seed
     pipe.check_embedding("reconstruction")
     clip = pipe.clip("reconstruction", "vision")
+    picture = read_image(image, at_least=pipe.side)
     pipe.admit(request, request.work(), on_step)
     pca = fit(pipe, pictures, max(dims)) if pictures else find(pipe)
     most = len(pca.basis)
     if max(dims) > most:
         raise UsageError(f"dims must be numbers of components from 1 to {most}, got {list(dims)}")
-    picture = read_image(image, at_least=pipe.side)
     z_i = clip.look(to_tensor([square(picture, pipe.side)]))
     with torch.inference_mode():
         left = [pca.project(z_i, k) for k in dims]

@@ -14,7 +14,7 @@ import torch
 
 from .._version import __version__
 from ..errors import OutputError, UsageError
-from ..files import atomic_folder, write_json, write_text
+from ..files import atomic_folder, inside, write_json, write_text
 from . import _to_diffusers
 from .format import Plan
 from .native import Manifest, write_manifest
@@ -23,6 +23,8 @@ from .tensors import Cast, stream_tensors
 SHARD_BYTES = 2 * 10**9
 """Largest weights file of a converted model."""
 OWN_CARD = "README.md"
+CARD_BYTES = 2**16
+"""How much of a card is read."""
 LICENCE_BYTES = 2**20
 """Longest file that is taken for a licence."""
 
@@ -158,11 +160,25 @@ def card(plan: Plan, stages: Mapping[str, Cast], origin: str = "") -> str:
 
 def _older_card(plan: Plan) -> str:
     """The card of a model that was this package's own already."""
-    file = plan.where / OWN_CARD
-    if not (plan.where / "model.json").is_file() or not file.is_file():
+    text = read_card(plan.where) if (plan.where / "model.json").is_file() else ""
+    return f"\nWhat it was converted from says of itself:\n\n{_quoted(text)}" if text else ""
+
+
+def read_card(folder: Path) -> str:
+    """The card in a model's folder, of any encoding; a long one ends in an ellipsis.
+
+    It is anybody's file: a link out of the folder is not followed, and counts as no card.
+    """
+    try:
+        file = inside(folder, OWN_CARD)
+    except ValueError:
         return ""
-    text = file.read_text(encoding="utf-8")
-    return "\nWhat it was converted from says of itself:\n\n" + _quoted(text)
+    if not file.is_file():
+        return ""
+    with file.open("rb") as opened:
+        data = opened.read(CARD_BYTES + 1)
+    text = data[:CARD_BYTES].decode("utf-8", errors="replace")
+    return f"{text}\n…\n" if len(data) > CARD_BYTES else text
 
 
 def _quoted(text: str) -> str:

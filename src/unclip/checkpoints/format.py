@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -69,6 +70,9 @@ TEXT_ALONE: Mapping[str, str] = {
 }
 """The same of a model whose decoder knows no image embedding."""
 
+MOMENT = 0.5
+"""Seconds that a stage being replaced may differ from its model.json."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -80,6 +84,7 @@ class Part:
         table: where each of our tensors stands; None where the names are our own.
         ignored: regular expressions of names that are knowingly left alone.
         sums: its files' SHA-256, where they are known: checked before values are read.
+        sums_now: reads them again, for a model that is trained while it is in use.
     """
 
     config: StageConfig
@@ -87,6 +92,7 @@ class Part:
     table: KeyMap | None = None
     ignored: tuple[str, ...] = ()
     sums: Mapping[Path, str] = field(default_factory=dict)
+    sums_now: Callable[[], Mapping[Path, str]] | None = None
 
     def build(self) -> Stage:
         """The stage without weights, on `meta`, in evaluation mode.
@@ -115,7 +121,12 @@ class Part:
     @torch.inference_mode(False)  # gradients may pass through weights, wherever they are first used
     def fill(self, stage: Stage, where: str, dtype: torch.dtype, device: torch.device) -> None:
         """Read the weights into `stage`, one tensor after the other, cast and laid out to run."""
-        net = stage.net_at_rest
+        before = self._stamps()
+        self._fill(stage.net_at_rest, where, dtype, device)
+        if self._stamps() != before:  # replaced meanwhile: some may be of before, some of after
+            self._fill(stage.net_at_rest, where, dtype, device)
+
+    def _fill(self, net: nn.Module, where: str, dtype: torch.dtype, device: torch.device) -> None:
         tensors = self._sound(net, where)
         owners = dict(net.named_modules())
         for name, value in translate(tensors, self._table(net.state_dict())):
@@ -138,11 +149,28 @@ class Part:
         return Translated(tensors, self._table(shapes), shapes)
 
     def _sound(self, net: nn.Module, where: str) -> Tensors:
-        """The file, whose names, shapes and bytes are as they should be."""
+        """The file, whose names, shapes and bytes are as they should be, or have become since."""
+        try:
+            return self._summed(net, where, self.sums)
+        except CheckpointError:
+            if self.sums_now is None:
+                raise
+        try:
+            return self._summed(net, where, self.sums_now())
+        except CheckpointError:
+            time.sleep(MOMENT)  # it may be between the two: weights first, then model.json
+        return self._summed(net, where, self.sums_now())
+
+    def _summed(self, net: nn.Module, where: str, sums: Mapping[Path, str]) -> Tensors:
         tensors = self.check(net, where)
-        for file, digest in self.sums.items():
+        for file, digest in sums.items():
             check_sum(file, digest)
         return tensors
+
+    def _stamps(self) -> list[tuple[int, int]]:
+        """What tells its files from others of their names; (0, 0) where there is none."""
+        stats = [file.stat() if file.exists() else None for file in self.sums]
+        return [(one.st_ino, one.st_mtime_ns) if one else (0, 0) for one in stats]
 
     def _table(self, names: Mapping[str, Any]) -> KeyMap:
         return self.table if self.table is not None else _identity(names)

@@ -141,12 +141,20 @@ def part(folder: Path | str, name: str, manifest: Manifest | None = None) -> Par
     files = sorted(place.glob("weights*.safetensors"))
     if not files:
         raise CheckpointError(f"weights file {place / 'weights.safetensors'} is missing")
-    sums: dict[Path, str] = {}
-    if manifest is not None:
-        names = [file.relative_to(home).as_posix() for file in files]
-        own = [member(home, one, home / "model.json") for one in names]
-        sums = {file: _sum_of(file, home, manifest) for file in own}
-    return Part(config, lambda: open_tensors(files), sums=sums)
+    if manifest is None:
+        return Part(config, lambda: open_tensors(files))
+    names = [file.relative_to(home).as_posix() for file in files]
+    own = [member(home, one, home / "model.json") for one in names]
+    return Part(
+        config,
+        lambda: open_tensors(files),
+        sums=_sums(own, home, manifest),
+        sums_now=lambda: _sums(own, home, read_manifest(home)),
+    )
+
+
+def _sums(files: Sequence[Path], folder: Path, manifest: Manifest) -> dict[Path, str]:
+    return {file: _sum_of(file, folder, manifest) for file in files}
 
 
 def _sum_of(file: Path, folder: Path, manifest: Manifest) -> str:
@@ -170,12 +178,20 @@ def load_model(folder: Path | str, dtype: torch.dtype = torch.float32) -> Model:
     return FORMAT.open(Path(folder), Options()).load(dtype)
 
 
-def save_stage(folder: Path | str, stage: Stage, dtype: torch.dtype = torch.float16) -> None:
-    """Write one stage's folder whole."""
+def save_stage(
+    folder: Path | str, stage: Stage, dtype: torch.dtype = torch.float16
+) -> dict[Path, str]:
+    """Write one stage's folder whole, and give its files' SHA-256."""
     config: Config = stage.config
     with atomic_folder(folder) as beside:
         write_json(beside / "config.json", config.dump())
         save_tensors(beside, "weights", cast(stage.net, dtype))
+        return {Path(folder) / file.name: digest for file, digest in hashes(beside).items()}
+
+
+def hashes(folder: Path) -> dict[Path, str]:
+    """The SHA-256 of each file of a stage's folder, in order."""
+    return {file: sha256(file) for file in sorted(folder.iterdir()) if file.is_file()}
 
 
 def save_model(

@@ -237,5 +237,5 @@ def check_sum(file: Path, digest: str) -> None:
     if not is_it:
         raise CheckpointError(
             f"{file} is not the file that model.json names: its SHA-256 is another. It was "
-            "changed or damaged; copy or fetch the model again"
+            "changed or damaged: copy or fetch the model again; or it is being trained: try again"
         )

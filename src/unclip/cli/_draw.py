@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from ..errors import UsageError
+from ..images import SUFFIXES as SUFFIXES
 from ._chosen import BUNDLED, Chosen
 from ._estimate import Estimate
 from ._output import Target, as_one, slug
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from ..pipeline import Pipeline
     from ..request import Cost
     from ..types import OnStep, Step
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".avif", ".bmp", ".tif", ".tiff")
-"""What files of pictures end in."""
 
 Ability = Callable[..., "list[Image]"]
 """A method of `Pipeline` that makes pictures, such as `Pipeline.edit`."""
@@ -178,8 +176,11 @@ def drawing(
             show(step)
             estimate.tell(step)
 
-        pipe.on_cost = told
-        yield on_step
+        before, pipe.on_cost = pipe.on_cost, told
+        try:
+            yield on_step
+        finally:
+            pipe.on_cost = before
 
 
 def check_settings(ability: Ability, settings: Mapping[str, Any]) -> None:

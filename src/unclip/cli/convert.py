@@ -77,7 +77,7 @@ def convert(
     numbers, most = _dtype(dtype), _bytes(shard_size)
     if to not in TARGETS:
         raise UsageError(f"--to must be one of {', '.join(TARGETS)}{nearest(to, TARGETS)}")
-    here = fetched(source)
+    here = fetched(source, chosen.variant)
     check_target(target, find_model(here), force)
     plan = replace(chosen, model=here).plan()
     origin = source if source.startswith("hub:") else ""

@@ -156,7 +156,7 @@ def evaluate(
     from ..evaluate.run import Request
 
     _check(data, output, seed)
-    where, named = _model(model)
+    where, named = _model(model, chosen.variant)
     request = Request(
         data=data,
         model=where,
@@ -210,14 +210,14 @@ def _check(data: Path, output: Path, seed: int) -> None:
         raise UsageError(f"--seed must be at least 0, got {seed}")
 
 
-def _model(model: str) -> tuple[Path | None, str]:
+def _model(model: str, variant: str | None) -> tuple[Path | None, str]:
     """Where a model lies, None for the bundled one, and what it is loaded by."""
     from ..loading import BUNDLED as BUNDLED_MODEL
     from ..loading import find_model
 
     if model == DEFAULT:
         return None, BUNDLED_MODEL
-    named = fetched(model) or model
+    named = fetched(model, variant) or model
     return find_model(named), named
 
 

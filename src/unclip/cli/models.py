@@ -95,13 +95,14 @@ def inspect(
 
 def _say_card(folder: Path) -> None:
     """A native model's card, and what is wrong with its files."""
+    from ..checkpoints.convert import read_card
     from ..checkpoints.native import verify
 
     if not (folder / "model.json").is_file():
         return
-    card = folder / "README.md"
-    if card.is_file():
-        say(f"\n{card.read_text(encoding='utf-8').strip()}")
+    card = read_card(folder).strip()
+    if card:
+        say(f"\n{card}")
     for fault in verify(folder):
         complain(fault, "warning")
 

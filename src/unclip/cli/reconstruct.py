@@ -76,13 +76,13 @@ def _counts(dims: str) -> list[int]:
 
 def _files(folder: Path | None) -> list[Path] | None:
     """The pictures in a folder. Raises UsageError where there are none."""
-    from ._draw import SUFFIXES
+    from ..data.listing import pictures_in
 
     if folder is None:
         return None
     if not folder.is_dir():
         raise UsageError(f"cannot read {folder}: there is no such folder")
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
+    files = pictures_in(folder)
     if not files:
         raise UsageError(f"there are no pictures in {folder}")
     return files

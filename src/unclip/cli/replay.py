@@ -41,7 +41,8 @@ def replay(
     """Make a picture again from its record, and compare the two.
 
     Exits with 0 where they are identical to the pixel, with 1 where they are not: another
-    device or number format rounds differently, another model draws something else.
+    device, number format or number of threads may round differently, another model draws
+    something else.
 
     \b
     Examples:
@@ -76,7 +77,21 @@ def replay(
     difference = _difference(old, new)
     say(f"{where}: {difference or 'identical to'} {file}", err=target.is_stdout)
     if difference:
+        _say_threads(record)
         raise typer.Exit(1)
+
+
+def _say_threads(record: Record) -> None:
+    """Sums are added up in another order by another number of threads."""
+    import torch
+
+    here = torch.get_num_threads()
+    if record.threads not in (0, here):
+        complain(
+            f"it was drawn with {record.threads} threads, this one with {here}: "
+            f"try OMP_NUM_THREADS={record.threads}",
+            "warning",
+        )
 
 
 def _read(file: Path) -> tuple[Image, Record]:

@@ -32,7 +32,9 @@ def textdiff(
     theta: Annotated[
         float,
         typer.Option(
-            min=0, max=1, metavar="THETA", help="How far the last one goes; the paper: 0.25 to 0.5."
+            max=1,
+            metavar="THETA",
+            help="How far the last one goes, above 0; the paper: 0.25 to 0.5.",
         ),
     ] = 0.5,
     fps: Fps = 12.0,

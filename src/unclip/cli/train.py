@@ -6,9 +6,10 @@ import os
 import shlex
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
@@ -172,7 +173,7 @@ class _Session:
     run: Run
     again: str  # the command that resumes
     deadline: float | None  # on time.monotonic's clock
-    stop: Callable[[], bool]
+    stop: Stop
 
     def train(self, names: Sequence[str]) -> bool:
         """Train what is not finished, one step at the least, however short the time.
@@ -214,13 +215,19 @@ class _Session:
         fitting = self.run.recipe.budget is not None and not self.run.begun(name)
         if fitting:
             say(f"{name}: measuring how many steps fit into its share of the budget")
-        with waiting(f"{name}: looking at the data"):
-            trainer = self.run.trainer(name)
+        try:
+            with waiting(f"{name}: looking at the data"):
+                trainer = self.run.trainer(name)
+        except (Exception, KeyboardInterrupt):
+            if self.stop():  # what fails after a signal came fails because of it
+                return False
+            raise
         say(f"{name}: steps {trainer.step + 1} to {trainer.config.steps}")
         left = None if self.deadline is None else (self.deadline - time.monotonic()) / 60
         shown = console()
         shown.quiet = quiet.get()
-        with RunWatcher(self.run, name, trainer, shown) as watcher:
+        warn = partial(complain, kind="warning")
+        with self.stop.after_step(), RunWatcher(self.run, name, trainer, shown, warn) as watcher:
             return trainer.run(watcher, Limits(left, self.stop))
 
     def _stopped(self, name: str) -> None:
@@ -240,27 +247,49 @@ class _Session:
         return prompts[0] if prompts else "a red car"
 
 
+@dataclass
+class Stop:
+    """Says whether a signal asked to stop."""
+
+    came: list[int] = field(default_factory=list)
+    stepping: bool = False
+
+    def __call__(self) -> bool:
+        """Whether one did."""
+        return bool(self.came)
+
+    @contextmanager
+    def after_step(self) -> Iterator[None]:
+        """Within, somebody asks after each step, and nothing need be interrupted."""
+        self.stepping = True
+        try:
+            yield
+        finally:
+            self.stepping = False
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """A signal: the first outside steps is a KeyboardInterrupt, and so is a second Ctrl-C."""
+        first = not self.came
+        self.came.append(number)
+        if (first and not self.stepping) or (not first and number == signal.SIGINT):
+            raise KeyboardInterrupt
+        if first:
+            # os.write, because a handler may interrupt a print and must not print itself
+            with suppress(OSError):  # the terminal may be gone
+                os.write(2, b"\nunclip: stopping after this step; Ctrl-C to stop at once\n")
+
+
 @contextmanager
-def stop_on_signal() -> Iterator[Callable[[], bool]]:
-    """Yield a function that says whether a signal asked to stop; a second Ctrl-C ends at once.
+def stop_on_signal() -> Iterator[Stop]:
+    """Yield what says whether a signal asked to stop; a second Ctrl-C ends at once.
 
     The others may come twice without anybody having asked twice: `timeout` sends its signal to
     the process and then to its group.
     """
-    came: list[int] = []
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if came and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        if not came:
-            # os.write, because a handler may interrupt a print and must not print itself
-            with suppress(OSError):  # the terminal may be gone
-                os.write(2, b"\nunclip: stopping after this step; Ctrl-C to stop at once\n")
-        came.append(number)
-
-    old = {number: signal.signal(number, handle) for number in asked_to_stop()}
+    stop = Stop()
+    old = {number: signal.signal(number, stop.handle) for number in asked_to_stop()}
     try:
-        yield lambda: bool(came)
+        yield stop
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)

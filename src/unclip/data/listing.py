@@ -194,7 +194,7 @@ def _of_table(table: Path, pictures: list[Path]) -> Listing:
                 raise DataError(f"{where}: there is no picture {quoted(picture)}{hint}")
             picture = near
         if row.caption.strip():
-            found.setdefault(picture, []).append(row.caption)
+            found.setdefault(picture, []).append(row.caption.strip())
     pairs = tuple((picture, tuple(captions)) for picture, captions in sorted(found.items()))
     return Listing(pairs, _left(pictures, pairs))
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 FEATHER = 32
 """A jump at the border is gone within this part of a picture's side: 8 pixels of 256."""
+
+CELL = 128
+"""The part of a large picture that is painted is cut out along such a grid of pixels."""
 
 
 def spread(values: Tensor, there: Tensor) -> Tensor:
@@ -52,27 +57,65 @@ def blended(painted: Tensor, known: Tensor, mask: Tensor) -> Tensor:
     Returns:
         (B, C, H, W), equal to `known` where `mask` is 0.
     """
+    if not mask.any():
+        return known.clone()
+    width = max(known.shape[-2:]) // FEATHER
+    painted = painted + spread(known - painted, 1 - mask)
+    rows, columns = _around(mask.amax((0, 1, 3))), _around(mask.amax((0, 1, 2)))
+    out = torch.where(mask > 0, painted, known)
+    part = out[..., rows, columns]  # all around it is kept: what is farther off changes nothing
+    known, mask = known[..., rows, columns], mask[..., rows, columns]
     kept = 1 - mask
-    painted = painted + spread(known - painted, kept)
     beside, there = _neighbours(known, kept)
     border = (there > 0).to(mask.dtype) * mask
-    fade = spread(beside - painted, border) * _fade(kept, max(known.shape[-2:]) // FEATHER)
-    return torch.where(mask > 0, painted + fade, known)
+    part += spread(beside - part, border) * (_fade(kept, width) * mask)
+    return out
+
+
+def _around(painted: Tensor) -> slice:
+    """From before the first place where there is something to after the last.
+
+    Between multiples of `CELL`, so that the means of `spread` are those of the whole picture.
+    """
+    places = painted.nonzero()
+    first, last = int(places[0]) - 1, int(places[-1]) + 1
+    return slice(max(first // CELL * CELL, 0), (last // CELL + 1) * CELL)
 
 
 def _neighbours(values: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
     """The mean of those of a pixel's four neighbours that are there, and how many they are."""
-    cross = values.new_tensor([[0.0, 1, 0], [1, 0, 1], [0, 1, 0]])[None, None]
-    count = F.conv2d(there, cross, padding=1)
-    flat = (values * there).flatten(0, 1)[:, None]  # (B·C, 1, H, W)
-    total = F.conv2d(flat, cross, padding=1).view_as(values)
-    return total / count.clamp(min=1), count
+    count = _cross(there)
+    return _cross(values * there) / count.clamp(min=1), count
+
+
+def _cross(values: Tensor) -> Tensor:
+    """The sum of a pixel's four neighbours."""
+    total = torch.zeros_like(values)
+    total[..., 1:, :] += values[..., :-1, :]
+    total[..., :-1, :] += values[..., 1:, :]
+    total[..., 1:] += values[..., :-1]
+    total[..., :-1] += values[..., 1:]
+    return total
 
 
 def _fade(kept: Tensor, width: int) -> Tensor:
-    """1 beside what is kept, and evenly less down to 0 after `width` pixels (at least one)."""
-    reached, steps = torch.zeros_like(kept), max(width, 1)
-    for _ in range(steps):
-        kept = F.max_pool2d(kept, 3, 1, 1)
-        reached = reached + kept / steps
-    return reached
+    """1 beside what is kept, and evenly less down to 0 after `width` pixels (at least one).
+
+    By the larger of the two distances, across and down, which one sweep down and one up find
+    (Rosenfeld and Pfaltz, Distance functions on digital pictures, 1968).
+    """
+    steps = max(width, 1)
+    left = (steps + 1 - _across(kept)).clamp_(min=0)  # (B, 1, H, W): steps left to go from there
+    rows = left.squeeze(1).unbind(1)  # H views of (B, W)
+    for order in (rows, rows[::-1]):
+        for before, row in pairwise(order):
+            torch.maximum(row, F.max_pool1d(before, 3, 1, 1).sub_(1), out=row)
+    return left.clamp_(max=steps).div_(steps).to(kept.dtype)
+
+
+def _across(kept: Tensor) -> Tensor:
+    """How many pixels it is to the next that is kept in the same row, to either side."""
+    place = torch.arange(kept.shape[-1], device=kept.device, dtype=torch.float32)
+    left = torch.where(kept > 0, place, -torch.inf).cummax(-1).values
+    right = torch.where(kept > 0, place, torch.inf).flip(-1).cummin(-1).values.flip(-1)
+    return torch.minimum(place - left, right - place)

@@ -36,9 +36,9 @@ from .cache import (
     repo_folder,
     snapshot,
 )
-from .names import PREFIX, File, Ref, choose, is_ref, parse, weights_of
+from .names import PREFIX, File, Ref, choose, parse, weights_of
 
-__all__ = ["OnBytes", "Pulled", "Ref", "fetch", "is_ref", "parse", "pulled", "remove"]
+__all__ = ["OnBytes", "Pulled", "Ref", "fetch", "parse", "pulled", "remove"]
 
 COMMIT = "[0-9a-f]{40}"
 LARGEST = 50 * 10**9
@@ -124,9 +124,9 @@ def _pull(ref: Ref, variant: str | None, on_progress: OnBytes | None, fresh: boo
     files = choose([_file(sibling) for sibling in info.siblings], variant, ref.part)
     if not any(weights_of(file.name, variant) for file in files):
         raise CheckpointError(f"{ref} has no weights that can be read")
-    promise(ref, info.sha, files)
     missing = [file for file in files if not (snapshot(ref, info.sha) / file.name).is_file()]
     _check_room(sum(file.bytes for file in missing))
+    promise(ref, info.sha, files)
     progress = _Progress(on_progress, sum(file.bytes for file in files))
     for file in files:
         if file in missing:
@@ -141,7 +141,8 @@ def _pull(ref: Ref, variant: str | None, on_progress: OnBytes | None, fresh: boo
 
 def _check_room(needed: int) -> None:
     """Raise OutputError where what is to come does not fit on the disk."""
-    free = shutil.disk_usage(cache_folder()).free
+    cache = cache_folder().absolute()
+    free = shutil.disk_usage(next(one for one in (cache, *cache.parents) if one.exists())).free
     if needed > free:
         raise OutputError(
             f"{needed} bytes are to be fetched, and {cache_folder()} has room for {free}: make "

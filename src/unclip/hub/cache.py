@@ -65,6 +65,8 @@ def snapshot(ref: Ref, commit: str) -> Path:
 def cached(ref: Ref, why: str, commit: str | None = None) -> Path:
     """Where a model lies, all that was fetched of it being there.
 
+    Another variant of which a part is here, as its pull was cut off, takes nothing from it.
+
     Args:
         ref: the model.
         why: it is not fetched now, for the error's text.
@@ -75,8 +77,9 @@ def cached(ref: Ref, why: str, commit: str | None = None) -> Path:
     """
     commit = commit or _commit(ref)
     path = snapshot(ref, commit) / ref.part
-    fetched = [name for name in _named(ref, commit) if is_within(name, ref.part)]
-    missing = [name for name in fetched if not (snapshot(ref, commit) / name).is_file()]
+    missing = _gone(ref, commit, _files(ref, commit))
+    if not _was_finished(ref, commit):
+        missing += _gone(ref, commit, _promised(ref, commit))
     if path.exists() and not missing:
         return path
     what = f"of {ref} {missing[0]} is not in the cache" if missing else f"{ref} is not in the cache"
@@ -91,22 +94,42 @@ def is_here(ref: Ref, commit: str, variant: str | None, exactly: bool) -> bool:
         commit: what its revision stands for.
         variant: of the weights.
         exactly: without a variant, only the choice without one counts.
+
+    A variant that was not asked for by name does not do while another is half here: a loader
+    might take that one.
     """
     asked = read_notes(ref).get(commit, {}).get("asks", ())
     wanted = asks(ref, variant)
     anything = variant is None and not exactly
-    here = wanted in asked or (anything and any(one.startswith(wanted) for one in asked))
-    return here and _is_whole(ref, commit)
+    if _gone(ref, commit, _files(ref, commit)):
+        return False
+    if wanted in asked:
+        return True
+    here = anything and any(one.startswith(wanted) for one in asked)
+    return here and not _gone(ref, commit, _promised(ref, commit))
 
 
-def _is_whole(ref: Ref, commit: str) -> bool:
-    return all((snapshot(ref, commit) / name).is_file() for name in _named(ref, commit))
+def _was_finished(ref: Ref, commit: str) -> bool:
+    """Whether a pull of it, of whichever variant, came to its end."""
+    asked = read_notes(ref).get(commit, {}).get("asks", ())
+    return any(is_within(ref.part, one.rpartition(" ")[0]) for one in asked)
 
 
-def _named(ref: Ref, commit: str) -> list[str]:
-    """What was fetched of a revision, or was to be."""
-    note = read_notes(ref).get(commit, {})
-    return [*note.get("files", ()), *note.get("promised", ())]
+def _files(ref: Ref, commit: str) -> list[str]:
+    """What was fetched of a model."""
+    noted = read_notes(ref).get(commit, {}).get("files", ())
+    return [name for name in noted if is_within(name, ref.part)]
+
+
+def _promised(ref: Ref, commit: str) -> list[str]:
+    """What was to be fetched of a model by pulls that have not come to their end."""
+    noted = read_notes(ref).get(commit, {}).get("promised", ())
+    return [name for name in noted if is_within(name, ref.part)]
+
+
+def _gone(ref: Ref, commit: str, names: list[str]) -> list[str]:
+    """Which of these files are not here."""
+    return [name for name in names if not (snapshot(ref, commit) / name).is_file()]
 
 
 def is_noted(ref: Ref) -> bool:

@@ -52,11 +52,6 @@ class File:
     digest: str
 
 
-def is_ref(text: str) -> bool:
-    """Whether a text names a model on the hub."""
-    return text.startswith(PREFIX)
-
-
 def parse(text: str) -> Ref:
     """Read `hub:org/name[/part][@revision]`; `hub:` may be left out.
 

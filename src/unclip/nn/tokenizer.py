@@ -194,8 +194,11 @@ class Tokenizer:
     def kept(self, text: str) -> str:
         """The part of a text that `encode` keeps: all of it, or its beginning."""
         text = text.encode(errors="replace").decode()
-        offsets = self._backend.encode(text, add_special_tokens=False).offsets
-        return text if len(offsets) <= self.room else text[: offsets[self.room - 1][1]]
+        with _library("the tokenizer fails at this text"):
+            offsets = self._backend.encode(text, add_special_tokens=False).offsets
+        if len(offsets) <= self.room:
+            return text
+        return text[: offsets[self.room - 1][1]] if self.room > 0 else ""
 
     def encode(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """(B, N) int64 ids and (B, N) bool mask; what is too long is cut before the end token."""

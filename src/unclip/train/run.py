@@ -76,7 +76,7 @@ class Run:
     def begin(self, resume: bool) -> None:
         """Make the folder, or check that it may be gone on with, and keep others out until `end`.
 
-        What a killed process left half-written in it is removed.
+        What a killed process left half-written in it is removed, where others are kept out.
 
         Raises:
             UsageError: it holds a run already and `resume` was not asked for, or another process
@@ -95,7 +95,8 @@ class Run:
         except OSError as error:
             raise OutputError(f"cannot write {self.folder}: {error.strerror or error}") from None
         self._lock = Lock(self.folder / LOCK, str(self.folder))
-        remove_leftovers(self.folder)
+        if self._lock.held:  # else they may be what another process is writing
+            remove_leftovers(self.folder)
         self.recipe = self._carried()
         self._record()
 
@@ -276,16 +277,24 @@ class Run:
         return native.load_stage(self.model, name) if known else self.build(name)
 
     def export(self, name: str, stage: Stage) -> None:
-        """Put a stage's weights into the model folder and bring its manifest up to date."""
-        native.save_stage(self.model / name, stage)
+        """Put a stage's weights into the model folder and bring its manifest up to date.
+
+        Others may be reading it: between the two nothing is done that can be done before.
+        """
         self.tokenizer().save(self.model / "tokenizer.json")
         if self.recipe.card:
             write_text(self.model / "README.md", self.recipe.card)
-        done = [one for one in self.recipe.stages if (self.model / one).is_dir()]
+        there = {one for one in self.recipe.stages if (self.model / one).is_dir()}
+        done = [one for one in self.recipe.stages if one in there | {name}]
         context, prior = self.recipe.tokenizer.context, self.recipe.prior
         chosen = prior if prior in done else None
+        words = self.vocabulary
+        known: dict[Path, str] = {}
+        for one in there - {name}:
+            known |= native.hashes(self.model / one)
+        known |= native.save_stage(self.model / name, stage)
         native.write_manifest(
-            self.model, self.recipe.name, done, context, chosen, vocabulary=self.vocabulary
+            self.model, self.recipe.name, done, context, chosen, known=known, vocabulary=words
         )
 
 

@@ -75,7 +75,7 @@ class Trainer:
         self.device = device or torch.device("cpu")
         self.step = 0
         self.seconds = 0.0  # of training, previews and saving included
-        for module in (task, *task.clip):
+        for module in (task, *task.clip, *task.prior):
             place(module, self.device)
         self.net = task.stage.net
         self.optimizers = make_optimizers(self.net, config)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -28,8 +30,17 @@ LINE_SECONDS = 10.0
 class RunWatcher:
     """Tells a person how one stage's training goes, and keeps the model folder up to date."""
 
-    def __init__(self, run: Run, name: str, trainer: Trainer, console: Console) -> None:
+    def __init__(
+        self,
+        run: Run,
+        name: str,
+        trainer: Trainer,
+        console: Console,
+        warn: Callable[[str], None] | None = None,
+    ) -> None:
+        """`warn` is told what a person should know even where `console` is quiet."""
         self.run, self.name, self.trainer, self.console = run, name, trainer, console
+        self.warn = warn or partial(console.print, markup=False, highlight=False)
         self.due = 0.0  # when a log gets its next line, on time.monotonic's clock
         self.board = _board(run.folder / name / "events")
         self.progress = Progress(
@@ -40,7 +51,8 @@ class RunWatcher:
             TimeRemainingColumn(),
             console=console,
             speed_estimate_period=120,
-            disable=not console.is_terminal,  # then its numbers are printed as lines
+            # not a terminal: its numbers are printed as lines; quiet: it would swallow stderr
+            disable=console.quiet or not console.is_terminal,
         )
         self.bar = self.progress.add_task(
             name, total=trainer.config.steps, completed=trainer.step, text=""
@@ -88,8 +100,8 @@ class RunWatcher:
         self.run.export(self.name, self.trainer.averaged())
 
     def note(self, line: str) -> None:
-        """Print it above the progress."""
-        self.console.print(f"{self.name}: {line}", highlight=False)
+        """Warn of it."""
+        self.warn(f"{self.name}: {line}")
 
     def preview(self, step: int, stage: Stage) -> None:
         """Draw the recipe's prompts with the stages so far, once they make a picture."""
@@ -103,7 +115,7 @@ class RunWatcher:
         try:
             image = chain.fold(chain.read(prompts), rng).image
         except SamplingError as error:  # a stage at its beginning may do so, and learn yet
-            self.console.print(f"no preview at step {step}: {error}", markup=False)
+            self.warn(f"no preview at step {step}: {error}")
             return
         assert image is not None
         sheet = make_grid(to_pictures(image), labels=prompts)
