@@ -131,10 +131,10 @@ def test_numbers_of_numpy_and_torch_draw_the_same_picture(pipe: Pipeline) -> Non
 def test_a_record_of_a_later_version_is_read_past_what_is_unknown(pipe: Pipeline) -> None:
     (picture,) = pipe.generate("a red circle", steps=1, prior_steps=1, upsampler_steps=1)
     known = Record.of(picture)
-    later = json.loads(picture.info["unclip"]) | {"threads": 2, "mood": "good"}
+    later = json.loads(picture.info["unclip"]) | {"moons": 2, "mood": "good"}
     picture.info["unclip"] = json.dumps(later)
     assert Record.of(picture) == known
-    assert Record.of(picture).unknown == ("mood", "threads")
+    assert Record.of(picture).unknown == ("mood", "moons")
     assert known.unknown == ()
 
 
