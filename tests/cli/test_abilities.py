@@ -325,7 +325,7 @@ def test_interrupted_nothing_is_left(
         raise KeyboardInterrupt
 
     before = sorted(Path().iterdir())
-    monkeypatch.setattr("unclip.pipeline.Pipeline.draw", stop)
+    monkeypatch.setattr("unclip.pipeline.Pipeline.sample", stop)
     done = unclip("edit", "holed.png", "a fox", "-o", "o.png", "--model", model)
     assert (done.code, done.err) == (130, "unclip: cancelled\n")
     assert sorted(Path().iterdir()) == before

@@ -145,13 +145,13 @@ def test_what_was_broken_off_goes_on(
 ) -> None:
     whole = run.evaluate(pipe, request_, tmp_path / "whole")
     counts: list[tuple[Any, ...]] = []
-    original = Pipeline.draw
+    original = Pipeline.sample
 
-    def counted(self: Pipeline, seeds: Any, *rest: Any, **more: Any) -> Any:
+    def counted(self: Pipeline, cond: Any, seeds: Any, *rest: Any, **more: Any) -> Any:
         counts.append(tuple(seeds))
-        return original(self, seeds, *rest, **more)
+        return original(self, cond, seeds, *rest, **more)
 
-    monkeypatch.setattr(Pipeline, "draw", counted)
+    monkeypatch.setattr(Pipeline, "sample", counted)
     for after in (1, 9, 20):
         with pytest.raises(Cancelled):
             run.evaluate(pipe, request_, tmp_path / "broken", Stop(after))
