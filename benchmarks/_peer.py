@@ -99,7 +99,7 @@ def karlo_prior_ours(folder: str, steps: int, batch: int, dtype: str) -> Run:
     from unclip.rng import Rng
 
     pipe = unclip.load(folder, "cpu", getattr(torch, dtype))
-    cond = pipe.clip("reading").encode_text(pipe.read([PROMPT] * batch))
+    cond = pipe.model.clip("reading").encode_text(pipe.read([PROMPT] * batch))
     prior: Any = pipe.stages["prior"]
 
     def run(seed: int) -> Any:

@@ -74,6 +74,13 @@ OnStep = Callable[[Step], None]
 """Called after each step; an exception raised here (`Cancelled`) ends the work."""
 
 
+def named(on_step: OnStep | None, stage: str) -> OnStep | None:
+    """`on_step`, told a stage's name in its model in place of its kind."""
+    if on_step is None:
+        return None
+    return lambda step: on_step(replace(step, stage=stage))
+
+
 @dataclass(frozen=True)
 class Cond:
     """Everything that a stage may read or add. The first axis of every field is the batch.

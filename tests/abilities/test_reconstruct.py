@@ -16,6 +16,7 @@ from unclip.images import digest, to_pictures, to_tensor
 from unclip.nn.pca import Pca
 from unclip.request import Record
 from unclip.rng import Rng
+from unclip.stages.model import Model
 from unclip.types import Cond
 
 Noise = Callable[..., Image.Image]
@@ -24,7 +25,7 @@ Off = Callable[[Image.Image, Image.Image], int]
 
 def embed(pipe: Pipeline, picture: Image.Image) -> torch.Tensor:
     with torch.no_grad():
-        return pipe.clip("a test").net.encode_image(to_tensor([picture]))
+        return pipe.model.clip("a test").net.encode_image(to_tensor([picture]))
 
 
 def wordless(pipe: Pipeline, z_i: torch.Tensor, seed: int, few: Mapping[str, int]) -> Image.Image:
@@ -73,7 +74,7 @@ def test_without_pictures_the_priors_components_are_used(
     prior = make_stage("ar_prior")
     prior.net.pca = Pca(32, 6)
     prior.net.pca.fit(Rng(range(20)).randn(32))
-    model = Pipeline(pipe.tokenizer, {**pipe.stages, "ar": prior}, "both")
+    model = Pipeline(Model(pipe.tokenizer, {**pipe.stages, "ar": prior}, "both"))
     assert find(model) is prior.net.pca
     (one,) = model.reconstruct(noise(16, 16), [4], **few)
     z = prior.net.pca.project(embed(pipe, noise(16, 16)), 4)

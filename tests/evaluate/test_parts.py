@@ -23,7 +23,7 @@ from unclip.evaluate.run import Request
 from unclip.evaluate.scenes import CATEGORIES, Scene, make_scenes
 from unclip.evaluate.seen import Pictures, Seen, Thing
 from unclip.evaluate.verifier import Drawer, Order
-from unclip.pipeline import Pipeline
+from unclip.facade import Pipeline
 from unclip.types import Cond
 
 SIZES = Sizes(

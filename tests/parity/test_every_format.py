@@ -19,7 +19,7 @@ import unclip
 from unclip.abilities.offered import offered
 from unclip.checkpoints.format import Options, open_model
 from unclip.errors import CheckpointError, UsageError
-from unclip.pipeline import Pipeline
+from unclip.facade import Pipeline
 
 FIXTURES = Path(__file__).parent / "fixtures"
 PICTURE = Image.radial_gradient("L").resize((16, 16)).convert("RGB")

@@ -20,13 +20,13 @@ from unclip.checkpoints.kandinsky import decoder_config, prior_parts, unet_names
 from unclip.checkpoints.keymap import check
 from unclip.diffusion.guidance import map_x0
 from unclip.diffusion.samplers import SAMPLERS
+from unclip.facade import Pipeline
 from unclip.images import to_tensor
 from unclip.nn.autoencoder import Autoencoder
 from unclip.nn.clip import Clip, ClipConfig
 from unclip.nn.layers import parameter_count
 from unclip.nn.prior import PriorNet
 from unclip.nn.unet import UNet
-from unclip.pipeline import Pipeline
 from unclip.rng import Rng
 from unclip.stages.latent_decoder import bounded_threshold
 from unclip.stages.latent_unclip import LatentUnclip
@@ -101,7 +101,7 @@ def decoder(pipe: Pipeline) -> LatentUnclip:
 def read(pipes: dict[str, Pipeline], peer: Any) -> Cond:
     """The text, read by CLIP, with what stands for no text and no picture."""
     pipe = pipes["ddpm"]
-    return pipe.clip("reading").encode_text(pipe.read([peer.said["prompt"]]))
+    return pipe.model.clip("reading").encode_text(pipe.read([peer.said["prompt"]]))
 
 
 def test_prior(peer: Any, pipes: dict[str, Pipeline], read: Cond, off: Any) -> None:

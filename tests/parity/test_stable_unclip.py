@@ -13,8 +13,8 @@ from torch import Tensor
 
 import unclip
 from unclip.diffusion.samplers import SAMPLERS
+from unclip.facade import Pipeline
 from unclip.images import to_tensor
-from unclip.pipeline import Pipeline
 from unclip.rng import Rng
 from unclip.stages.latent_decoder import LatentDecoder
 from unclip.stages.prior import PriorStage
@@ -130,7 +130,7 @@ def test_each_step_of_the_scheduler(
 
 def test_prior(peer: Any, pipes: dict[str, Pipeline], off: Any) -> None:
     pipe = pipes["text"]
-    cond = pipe.clip("reading").encode_text(pipe.read([peer.said["prompt"]]))
+    cond = pipe.model.clip("reading").encode_text(pipe.read([peer.said["prompt"]]))
     stage = pipe.stages["prior"]
     assert isinstance(stage, PriorStage)
     bound = stage.bind(cond.dropped((False, False), (True, True)))
