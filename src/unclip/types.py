@@ -96,7 +96,10 @@ class Cond:
     text_mask: Tensor | None = None  # (B, N) bool, True on real tokens
     text_embed: Tensor | None = None  # (B, D) z_t
     text_encodings: Tensor | None = None  # (B, N, W')
+    negative_tokens: Tensor | None = None  # (B, N) a caption that is almost true, in training
+    negative_mask: Tensor | None = None  # (B, N)
     image_embed: Tensor | None = None  # (B, D) z_i
+    noised_image_embed: Tensor | None = None  # (B, 2·D) z_i noised, and the features of how far
     predicted_embed: Tensor | None = None  # (B, D), what a prior makes of the text, in training
     image_patches: Tensor | None = None  # (B, patches, W'), what CLIP sees in each, row by row
     image: Tensor | None = None  # (B, 3, H, W), the picture so far

@@ -85,7 +85,7 @@ def test_unet_with_the_peers_class_embedding(
             peer[f"{run}/unet/{call}/{one}"] for one in ("x", "t", "labels", "out")
         )
         assert not labels[0].any()
-        both = cond.replace(image_embed=labels[1:]).dropped((False, False), (True, True))
+        both = cond.replace(noised_image_embed=labels[1:]).dropped((False, False), (True, True))
         assert off(stage.bind(both)(x, t.expand(2)), out) < 1e-4
 
 
@@ -98,8 +98,8 @@ def test_z_i_is_noised_alike(
     stage, z_i = decoder(pipes["image"]), peer["image/embed"]
     replayed([peer["image/noise/0/it"]])
     seen = stage.conditioned(Cond(image_embed=z_i), Rng([0]), stage.config.sampling)
-    assert seen.image_embed is not None
-    assert off(seen.image_embed, peer["image/unet/0/labels"][1:]) < 1e-4
+    assert seen.noised_image_embed is not None
+    assert off(seen.noised_image_embed, peer["image/unet/0/labels"][1:]) < 1e-4
 
 
 def test_a_picture_is_encoded_alike(peer: Any, pipes: dict[str, Pipeline], off: Any) -> None:

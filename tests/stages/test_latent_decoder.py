@@ -174,7 +174,7 @@ def test_z_i_is_noised_by_the_images_own_schedule(decoder: LatentDecoder, cond: 
     assert z_i is not None
     for timestep in (0, 400, 999):
         options = decoder.config.sampling.merge({"noise_level": timestep})
-        seen = decoder.conditioned(cond, Rng(SEEDS), options).image_embed
+        seen = decoder.conditioned(cond, Rng(SEEDS), options).noised_image_embed
         bar = float(decoder.config.image_schedule.alpha_bar()[timestep])  # type: ignore[union-attr]
         noise = Rng(SEEDS).fork("noise_level").randn(z_i.shape[1])
         assert seen is not None

@@ -149,7 +149,7 @@ class ClipStage(Stage):
         With few distinct captions the same one comes twice in a batch, and calling its second
         picture wrong would teach a falsehood: the target is shared evenly among equal captions.
 
-        Where there are captions that are almost true (`null_text_tokens`), each picture has to
+        Where there are captions that are almost true (`negative_tokens`), each picture has to
         tell its own caption from all of them too (NegCLIP, arXiv 2210.01936, section 4).
         """
         assert cond.text_tokens is not None and cond.text_mask is not None
@@ -159,7 +159,7 @@ class ClipStage(Stage):
         logits = self.net.log_scale.exp().clamp(max=100.0) * z_i @ z_t.T  # (B, B)
         same = (cond.text_tokens[:, None] == cond.text_tokens[None]).all(-1).float()
         target = same / same.sum(1, keepdim=True)
-        wide, wide_target = self._beside_wrong(cond, z_i, logits, target)
+        wide, wide_target = self._beside_negatives(cond, z_i, logits, target)
         by_image = F.cross_entropy(wide, wide_target, reduction="none")
         by_text = F.cross_entropy(logits.T, target, reduction="none")
         hit = same.gather(1, logits.argmax(1, keepdim=True))[:, 0]
@@ -169,17 +169,17 @@ class ClipStage(Stage):
             metrics["told"] = (logits.diagonal() > own[:, 0]).float()
         return (by_image + by_text) / 2, metrics
 
-    def _beside_wrong(
+    def _beside_negatives(
         self, cond: Cond, z_i: Tensor, logits: Tensor, target: Tensor
     ) -> tuple[Tensor, Tensor]:
         """(B, 2B) logits and targets, the almost true captions to the right; those that are true
         of another picture of the batch do not count there."""
-        if cond.null_text_tokens is None or cond.null_text_mask is None:
+        if cond.negative_tokens is None or cond.negative_mask is None:
             return logits, target
         assert cond.text_tokens is not None
-        z_w, _ = self.net.encode_text(cond.null_text_tokens, cond.null_text_mask)
-        scores = self.net.log_scale.exp().clamp(max=100.0) * z_i @ z_w.T  # (B, B)
-        true = (cond.text_tokens[:, None] == cond.null_text_tokens[None]).all(-1)
+        z_n, _ = self.net.encode_text(cond.negative_tokens, cond.negative_mask)
+        scores = self.net.log_scale.exp().clamp(max=100.0) * z_i @ z_n.T  # (B, B)
+        true = (cond.text_tokens[:, None] == cond.negative_tokens[None]).all(-1)
         scores = scores.masked_fill(true, -1e4)  # far below any; minus infinity times 0 is no 0
         return torch.cat([logits, scores], 1), torch.cat([target, torch.zeros_like(target)], 1)
 
