@@ -122,12 +122,12 @@ class Chain:
         model, side = self.model, self.model.side
         sampling = model.by_stage(work.settings)
         each = {n: one.steps(sampling.get(n), work.holds) for n, one in self.stages.items()}
-        runs = {n: work.drawings for n, one in model.painters.items()}
+        runs = {n: work.drawings for n, one in model.image_stages.items()}
         if work.enlarges:
             runs = {n: runs[n] for n in runs if "image" in self.stages[n].consumes}
         elif work.imagined and model.priors and prior != NO_PRIOR:
             runs[prior or model.priors[0]] = work.imagined
-        inverting = work.inversions * sum(each[name] for name in model.painters)
+        inverting = work.inversions * sum(each[name] for name in model.image_stages)
         steps = {n: each[n] * count for n, count in runs.items()}
         cost = Cost(work.pictures, work.size or (side, side), steps, inverting)
         cost.check(self.policy.limit)
@@ -188,7 +188,7 @@ class Chain:
         for name, stage in self.stages.items():
             if self._has_no_part(name, stage, cond, prior):
                 continue
-            if name in self.model.painters and cond.image_embed is None and prior == NO_PRIOR:
+            if name in self.model.image_stages and cond.image_embed is None and prior == NO_PRIOR:
                 cond = cond.replace(image_embed=cond.text_embed)
             options = dict((sampling or {}).get(name, {}))
             control = self._steered(stage, cond, options, (controls or {}).get(name, FREE))
@@ -205,7 +205,7 @@ class Chain:
 
     def _has_no_part(self, name: str, stage: Stage, cond: Cond, prior: str | None) -> bool:
         """Whether what a stage makes is there already, not needed, or another prior was chosen."""
-        if name in self.model.painters:
+        if name in self.model.image_stages:
             return cond.image is not None and "image" not in stage.consumes
         begun = cond.image_embed is not None or cond.image is not None
         if name in self.model.priors:
@@ -213,11 +213,11 @@ class Chain:
         return begun and not self._reads_clip(cond)
 
     def _reads_clip(self, cond: Cond) -> bool:
-        """Whether a painter that has yet to paint misses CLIP's view of the text."""
+        """Whether a stage that has yet to make its image misses CLIP's view of the text."""
         if cond.text_encodings is not None:
             return False
-        painters = self.model.painters.values()
-        left = [one for one in painters if cond.image is None or "image" in one.consumes]
+        image_stages = self.model.image_stages.values()
+        left = [one for one in image_stages if cond.image is None or "image" in one.consumes]
         return any(one.consumes & {"text_embed", "text_encodings"} for one in left)
 
     def _steered(
@@ -249,7 +249,7 @@ class Chain:
         prior: str | None = None,
     ) -> Cond:
         """Run CLIP and the prior alone: `cond` with `image_embed`."""
-        images = self.model.painters
+        images = self.model.image_stages
         short = self.with_stages({n: one for n, one in self.stages.items() if n not in images})
         cond = short.fold(cond, rng, sampling, on_step, prior)
         return cond.replace(image_embed=cond.text_embed) if prior == NO_PRIOR else cond

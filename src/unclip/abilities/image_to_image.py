@@ -74,7 +74,7 @@ def image_to_image(
     picture = read_image(image, at_least=pipe.model.side)
     check_request(pipe, request, request.work(), on_step)
     truth = to_tensor([square(picture, pipe.model.side)]).to(pipe.device)
-    name, decoder = next(iter(pipe.model.painters.items()))
+    name, decoder = next(iter(pipe.model.image_stages.items()))
     size = decoder.image_size or pipe.model.side
     small = truth if size == pipe.model.side else F.interpolate(truth, (size, size), mode="area")
 

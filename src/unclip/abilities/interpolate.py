@@ -141,7 +141,7 @@ def end_of(
     rng, sampling = Rng([seed], pipe.device), pipe.model.by_stage(redrawn(settings))
     z_i = pipe.imagine(pipe.read([end]), rng, sampling, on_step, prior).image_embed
     assert z_i is not None
-    name, stage = next(iter(pipe.model.painters.items()))
+    name, stage = next(iter(pipe.model.image_stages.items()))
     assert isinstance(stage, DiffusionStage)
     return Latent(
         z_i, seed, {name: stage.fresh(pipe.wordless(z_i), rng.fork(name), sampling.get(name))}

@@ -71,7 +71,7 @@ def _invert(
     """x_T by stage, from the last to the first."""
     sampling = pipe.model.by_stage(redrawn(settings))
     noises: dict[str, Tensor] = {}
-    for name, stage in reversed(pipe.model.painters.items()):
+    for name, stage in reversed(pipe.model.image_stages.items()):
         assert isinstance(stage, DiffusionStage)
         cond, side = pipe.wordless(z_i), stage.image_size
         if isinstance(stage, Upsampler):
@@ -106,7 +106,7 @@ def draw(
     Returns:
         (n, 3, H, W), and the decoder's own pictures (n, 3, h, w).
     """
-    first = next(iter(pipe.model.painters))
+    first = next(iter(pipe.model.image_stages))
     small: list[Tensor] = []
 
     def keep(name: str, cond: Cond) -> None:

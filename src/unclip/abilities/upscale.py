@@ -87,7 +87,7 @@ def upscale(
 
 def _everywhere(pipe: Chain, settings: dict[str, Any]) -> dict[str, Any]:
     """Settings without a stage's name as those of every upsampler."""
-    names = [name for name, stage in pipe.model.painters.items() if isinstance(stage, Upsampler)]
+    names = [name for name, stage in pipe.stages.items() if isinstance(stage, Upsampler)]
     own = {k: v for k, v in settings.items() if any(k.startswith(f"{n}_") for n in pipe.stages)}
     shared = {k: v for k, v in settings.items() if k not in own}
     return {f"{name}_{key}": value for name in names for key, value in shared.items()} | own

@@ -247,7 +247,7 @@ def _guidance(found: _Measured, ways: list[Way], values: dict[str, Any]) -> list
 
 
 def _usual_scale(pipe: Pipeline) -> float:
-    first = next(iter(pipe.model.painters.values()))
+    first = next(iter(pipe.model.image_stages.values()))
     return first.config.sampling.guidance_scale if isinstance(first, DiffusionStage) else 1.0
 
 

@@ -124,7 +124,7 @@ def ways(pipe: Pipeline) -> list[Way]:
 
     Only what the model has: no true z_i without CLIP's eye, nothing hidden that is not there.
     """
-    first = next(iter(pipe.model.painters.values()))
+    first = next(iter(pipe.model.image_stages.values()))
     if "image_embed" not in first.consumes:
         return []
     reads = reads_text(pipe)
@@ -157,7 +157,7 @@ def has_tower(pipe: Pipeline, tower: str) -> bool:
 
 def reads_text(pipe: Pipeline) -> bool:
     """Whether the decoder has a path for the text beside z_i."""
-    first = next(iter(pipe.model.painters.values()))
+    first = next(iter(pipe.model.image_stages.values()))
     return bool(first.consumes & {"text_tokens", "text_encodings", "text_embed"})
 
 

@@ -50,7 +50,7 @@ class Model:
     vocabulary: Vocabulary = field(default_factory=Vocabulary)
 
     @property
-    def painters(self) -> dict[str, Stage]:
+    def image_stages(self) -> dict[str, Stage]:
         """The stages that make a picture or change one: decoder, upsamplers."""
         return {name: one for name, one in self.stages.items() if "image" in one.produces}
 
@@ -63,7 +63,7 @@ class Model:
     @property
     def side(self) -> int:
         """Side of the pictures it draws. Raises UsageError where it draws none."""
-        sizes = [stage.image_size for stage in self.painters.values()]
+        sizes = [stage.image_size for stage in self.image_stages.values()]
         if not sizes or sizes[-1] is None:
             raise UsageError(self._lacking("stage that makes a picture", "decoder"))
         return sizes[-1]
@@ -72,7 +72,7 @@ class Model:
     def enlarges(self) -> int:
         """How many times its upsamplers enlarge a picture, all together."""
         factor = 1
-        for stage in self.painters.values():
+        for stage in self.image_stages.values():
             factor *= stage.factor if isinstance(stage, Upsampler) else 1
         return factor
 
@@ -84,7 +84,7 @@ class Model:
     @property
     def reads_embedding(self) -> bool:
         """Whether it draws from an image embedding."""
-        return any("image_embed" in stage.consumes for stage in self.painters.values())
+        return any("image_embed" in stage.consumes for stage in self.image_stages.values())
 
     def clip(
         self,
@@ -129,10 +129,10 @@ class Model:
             lacks = "prior, which makes an image embedding of a text"
             raise UsageError(f"{self._lacking(lacks, 'prior')}{without}")
 
-        readers = [*self.painters.values(), *(self.stages[name] for name in self.priors)]
+        readers = [*self.image_stages.values(), *(self.stages[name] for name in self.priors)]
         if prior == NO_PRIOR or any("text_embed" in one.consumes for one in readers):
             self.clip("reading a text", "text")
-        if self.painters and not any("image" not in s.consumes for s in self.painters.values()):
+        if self.image_stages and all("image" in one.consumes for one in self.image_stages.values()):
             raise UsageError(self._lacking("decoder, which drawing from a text needs", "decoder"))
 
     def check_embedding(self, ability: str) -> None:
