@@ -248,7 +248,7 @@ class Worker:
         pipe, decoder = self.pipe, cast(DiffusionStage, self.pipe.stages[MAIN_STAGE])
         assert decoder.image_size is not None
         truth = to_tensor([Image.fromarray(one) for one in pictures]).to(pipe.device)
-        cond = pipe.wordless(self.clip.net.encode_image(truth))
+        cond = pipe.image_only(self.clip.net.encode_image(truth))
         small = F.interpolate(truth, decoder.image_size, mode="area")
         noise = decoder.invert(cond, small, settings)
         rng = Rng([0] * len(small), pipe.device)

@@ -371,7 +371,7 @@ def test_clip_guidance_brings_the_picture_nearer_to_the_prompt(pipe: Pipeline) -
 
 
 def test_clip_guidance_needs_clip(pipe: Pipeline) -> None:
-    cond = pipe.wordless(torch.nn.functional.normalize(torch.ones(1, 32), dim=1))
+    cond = pipe.image_only(torch.nn.functional.normalize(torch.ones(1, 32), dim=1))
     with pytest.raises(UsageError, match="no CLIP, which CLIP guidance needs"):
         chain(pipe, "decoder").fold(cond, Rng([0]), {"decoder": {"clip_guidance_scale": 3.0}})
 

@@ -100,7 +100,7 @@ class Chain:
                 where = f"after '{_ending(kept)}'" if kept.strip() else "whole"
                 warn(f"the prompt has {count} tokens, the model reads {room}: it is cut {where}")
 
-    def wordless(self, image_embed: Tensor) -> Cond:
+    def image_only(self, image_embed: Tensor) -> Cond:
         """The condition of (B, D) z_i alone: the text is dropped."""
         cond = self.read([""])  # of one picture, then for all of them
         clip = self.model.clip_stage

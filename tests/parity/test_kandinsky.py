@@ -136,7 +136,7 @@ def test_guidance_acts_where_there_is_no_text(pipes: dict[str, Pipeline], read: 
     """Variations and interpolations draw from z_i alone, against the embedding of no picture."""
     pipe = next(iter(pipes.values()))
     z_i = torch.randn(1, read.text_embed.shape[1])  # type: ignore[union-attr]
-    cond = pipe.wordless(z_i)
+    cond = pipe.image_only(z_i)
     assert cond.null_image_embed is not None and read.null_image_embed is not None
     assert torch.equal(cond.null_image_embed, read.null_image_embed[:1])
     drawn = [

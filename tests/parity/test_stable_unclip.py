@@ -160,7 +160,7 @@ def test_from_embedding_to_picture_with_the_peers_noise(
 ) -> None:
     pipe = pipes["image"]
     left = replayed([peer[f"image/noise/{i}/it"] for i in range(peer.count("image/noise"))])
-    drawn = pipe.sample(pipe.wordless(peer["image/embed"]), [0], settings={"steps": 3})
+    drawn = pipe.sample(pipe.image_only(peer["image/embed"]), [0], settings={"steps": 3})
     assert not left
     theirs = peer["image/picture"].permute(0, 3, 1, 2) * 2 - 1
     assert (drawn - theirs).abs().max() < 2e-3

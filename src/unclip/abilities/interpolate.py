@@ -144,7 +144,7 @@ def end_of(
     name, stage = next(iter(pipe.model.image_stages.items()))
     assert isinstance(stage, DiffusionStage)
     return Latent(
-        z_i, seed, {name: stage.fresh(pipe.wordless(z_i), rng.fork(name), sampling.get(name))}
+        z_i, seed, {name: stage.fresh(pipe.image_only(z_i), rng.fork(name), sampling.get(name))}
     )
 
 

@@ -73,7 +73,7 @@ def _invert(
     noises: dict[str, Tensor] = {}
     for name, stage in reversed(pipe.model.image_stages.items()):
         assert isinstance(stage, DiffusionStage)
-        cond, side = pipe.wordless(z_i), stage.image_size
+        cond, side = pipe.image_only(z_i), stage.image_size
         if isinstance(stage, Upsampler):
             cond = stage.look_at(cond, image)
         else:
@@ -113,7 +113,7 @@ def draw(
         if name == first and cond.image is not None:
             small.append(cond.image.float())
 
-    cond = pipe.wordless(_rows([one.image_embed for one in latents]))
+    cond = pipe.image_only(_rows([one.image_embed for one in latents]))
     names = set.intersection(*(set(one.noises) for one in latents))
     controls = {n: Control(noise=_rows([one.noises[n] for one in latents])) for n in names}
     images = pipe.sample(cond, seeds, controls, redrawn(settings), on_step, on_stage=keep)

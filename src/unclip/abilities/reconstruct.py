@@ -81,7 +81,7 @@ def reconstruct(
     z_i = clip.look(to_tensor([square(picture, pipe.model.side)]))
     with torch.inference_mode():
         projected = torch.cat([pca.project(z_i, k) for k in dims])
-    cond, seeds = pipe.wordless(projected), [seed] * len(dims)
+    cond, seeds = pipe.image_only(projected), [seed] * len(dims)
     drawn = pipe.sample(cond, seeds, settings=request.settings, on_step=on_step)
     return attach_record(
         pipe, to_pictures(drawn), request.record(image=digest(picture)), one_seed=True

@@ -106,14 +106,14 @@ def from_truth_alone(pipe: Pipeline, pictures: Album, numbers: Sequence[int], rn
     """The z_i of the true picture without the caption."""
     z_i = from_truth(pipe, pictures, numbers, rng).image_embed
     assert z_i is not None
-    return pipe.wordless(z_i)
+    return pipe.image_only(z_i)
 
 
 def from_embedding_alone(pipe: Pipeline, pictures: Album, numbers: Sequence[int], rng: Rng) -> Cond:
     """The z_i of the model's own prior without the caption: what CLIP's space carries of it."""
     z_i = pipe.imagine(from_text(pipe, pictures, numbers, rng), rng).image_embed
     assert z_i is not None
-    return pipe.wordless(z_i)
+    return pipe.image_only(z_i)
 
 
 DEFAULT = Way("default", "as it comes", from_text)
