@@ -55,7 +55,7 @@ class Bench:
             words = [f"{article(noun)} {noun}" for noun in nouns[start : start + BATCH]]
             seeds = self.seeds[start : start + BATCH]
             rng = Rng(seeds, pipe.device)
-            self.conds.append((pipe.imagine(pipe.read(words), rng), seeds))
+            self.conds.append((pipe.sample_prior(pipe.read(words), rng), seeds))
         self.seconds: dict[tuple[str, int, str | None], float] = {}  # a picture
         self.draw("ddim", 2)  # to warm up
 

@@ -302,7 +302,7 @@ def test_the_prior_is_the_first_the_models_own_or_the_one_asked_for(torn: Pipeli
 
     def embed(prior: str | None, own: str | None = None) -> torch.Tensor:
         model = Pipeline(Model(torn.tokenizer, torn.stages, "torn", prior=own))
-        z_i = model.imagine(cond, rng, prior=prior).image_embed
+        z_i = model.sample_prior(cond, rng, prior=prior).image_embed
         assert z_i is not None
         return z_i
 

@@ -240,7 +240,7 @@ class Chain:
 
         return replace(control, score=score)
 
-    def imagine(
+    def sample_prior(
         self,
         cond: Cond,
         rng: Rng,

@@ -93,7 +93,7 @@ def test_embedding_alone_is_the_priors_and_hides_the_text(pipe: Pipeline, true: 
     cond = given(pipe, true, "embedding", [0, 1])
     numbers, rng = [0, 1], Rng([9, 10])
     with torch.inference_mode():
-        want = pipe.imagine(science.from_text(pipe, true, numbers, rng), rng).image_embed
+        want = pipe.sample_prior(science.from_text(pipe, true, numbers, rng), rng).image_embed
     assert cond.image_embed is not None and want is not None
     torch.testing.assert_close(cond.image_embed, want)
     tokens, mask = pipe.tokenizer.encode(["a black square", "a blue circle"])

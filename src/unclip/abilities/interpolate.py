@@ -139,7 +139,7 @@ def end_of(
         return of_picture(pipe, end, seed, settings, on_step)
     assert isinstance(end, str)
     rng, sampling = Rng([seed], pipe.device), pipe.model.by_stage(redrawn(settings))
-    z_i = pipe.imagine(pipe.read([end]), rng, sampling, on_step, prior).image_embed
+    z_i = pipe.sample_prior(pipe.read([end]), rng, sampling, on_step, prior).image_embed
     assert z_i is not None
     name, stage = next(iter(pipe.model.image_stages.items()))
     assert isinstance(stage, DiffusionStage)

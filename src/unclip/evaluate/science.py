@@ -111,7 +111,7 @@ def from_truth_alone(pipe: Pipeline, pictures: Album, numbers: Sequence[int], rn
 
 def from_embedding_alone(pipe: Pipeline, pictures: Album, numbers: Sequence[int], rng: Rng) -> Cond:
     """The z_i of the model's own prior without the caption: what CLIP's space carries of it."""
-    z_i = pipe.imagine(from_text(pipe, pictures, numbers, rng), rng).image_embed
+    z_i = pipe.sample_prior(from_text(pipe, pictures, numbers, rng), rng).image_embed
     assert z_i is not None
     return pipe.image_only(z_i)
 
