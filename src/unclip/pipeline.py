@@ -70,9 +70,9 @@ class Chain:
         """Tokens of prompts, on the chain's device.
 
         With a `negative` prompt, or where the model's null is a text, its tokens too. Warns and
-        raises as `heed` does.
+        raises as `check_words` does.
         """
-        self.heed(*prompts, negative)
+        self.check_words(*prompts, negative)
         tokens, mask = self.tokenizer.encode(prompts)
         cond = Cond(text_tokens=tokens.to(self.device), text_mask=mask.to(self.device))
         if not negative and not self.model.null_is_text:
@@ -82,7 +82,7 @@ class Chain:
             null_text_tokens=tokens.to(self.device), null_text_mask=mask.to(self.device)
         )
 
-    def heed(self, *texts: str) -> None:
+    def check_words(self, *texts: str) -> None:
         """Say what of a text the model does not know, or does not read, as a `PromptWarning`.
 
         Raises:

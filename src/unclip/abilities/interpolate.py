@@ -98,7 +98,7 @@ def interpolate(
             pipe.model.clip("encoding a picture", "vision")
     inputs = {"a": _name(a), "b": _name(b)}
     check_request(pipe, request, request.work(), on_step)
-    pipe.heed(*(str(end) for end in (a, b) if _is_prompt(end)))
+    pipe.check_words(*(str(end) for end in (a, b) if _is_prompt(end)))
     first, last = (end_of(pipe, end, seed, prior, settings, on_step) for end in (a, b))
     shares = [index / (frames - 1) for index in range(frames)]
     path = [between(first, last, share, noise) for share in shares]

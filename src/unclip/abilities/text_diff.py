@@ -87,7 +87,7 @@ def text_diff(
     source, target, settings = request.source, request.target, request.settings
     pipe.model.check_embedding("a text difference")
     clip = pipe.model.clip("a text difference", "text", "vision")
-    pipe.heed(source, target)
+    pipe.check_words(source, target)
     picture = read_image(image, at_least=pipe.model.side)
     check_request(pipe, request, request.work(), on_step)
     latent = of_picture(pipe, picture, seed, settings, on_step)
