@@ -9,7 +9,7 @@ from ..stages.clip import ClipStage
 from ..stages.upsampler import Upsampler
 
 
-def offered(stages: Mapping[str, Stage]) -> list[str]:
+def capabilities(stages: Mapping[str, Stage]) -> list[str]:
     """Names of the commands that such a model serves."""
     every = list(stages.values())
     clips = [one.config.network for one in every if isinstance(one, ClipStage)]
