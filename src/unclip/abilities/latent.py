@@ -75,7 +75,7 @@ def _invert(
         assert isinstance(stage, DiffusionStage)
         cond, side = pipe.image_only(z_i), stage.image_size
         if isinstance(stage, Upsampler):
-            cond = stage.look_at(cond, image)
+            cond = stage.condition_for(cond, image)
         else:
             image = image if image.shape[-1] == side else F.interpolate(image, side, mode="area")
         noise = stage.invert(cond, image, sampling.get(name), named(on_step, name))

@@ -121,7 +121,7 @@ class Upsampler(DiffusionStage):
         """True: the small picture already shows what belongs behind the mask."""
         return True
 
-    def look_at(self, cond: Cond, image: Tensor) -> Cond:
+    def condition_for(self, cond: Cond, image: Tensor) -> Cond:
         """`cond` as this stage would need it to draw (B, 3, H, W) `image` itself."""
         small = F.interpolate(image, scale_factor=1 / self.factor, mode="area")
         level = self._level(len(image), image.device)
