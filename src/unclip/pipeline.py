@@ -109,7 +109,7 @@ class Chain:
         elif clip is not None:  # the empty text is the null
             with torch.inference_mode():
                 reads = self._reads_clip(cond)
-                cond = clip.encode_text(cond) if reads else clip.beside_nothing(cond)
+                cond = clip.encode_text(cond) if reads else clip.add_null_image(cond)
         return cond.expand(len(image_embed)).replace(image_embed=image_embed)
 
     def cost(self, work: Work, prior: str | None = None) -> Cost:

@@ -86,7 +86,7 @@ class ClipStage(Stage):
 
     def encode_text(self, cond: Cond) -> Cond:
         """Add `text_embed` (B, D) and `text_encodings` (B, N, W'), and what the nulls are."""
-        cond = self.beside_nothing(cond)
+        cond = self.add_null_image(cond)
         assert cond.text_tokens is not None and cond.text_mask is not None
         if cond.null_text_tokens is None or cond.null_text_mask is None:
             z_t, encodings = self._read(cond.text_tokens, cond.text_mask)
@@ -111,13 +111,13 @@ class ClipStage(Stage):
         z_t, encodings = self.net.encode_text(once, mask[first])
         return z_t[back], encodings[back]
 
-    def beside_nothing(self, cond: Cond) -> Cond:
+    def add_null_image(self, cond: Cond) -> Cond:
         """Add the embedding that stands for no picture, where the model has such a one."""
         if not self.config.null_image:
             return cond
-        return cond.replace(null_image_embed=self._no_picture().expand(len(cond), -1))
+        return cond.replace(null_image_embed=self._null_image().expand(len(cond), -1))
 
-    def _no_picture(self) -> Tensor:
+    def _null_image(self) -> Tensor:
         """(1, D): the embedding of a picture whose every number is 0 to the image encoder."""
         vision = self.config.network.vision
         assert vision is not None
