@@ -143,9 +143,8 @@ def end_of(
     assert z_i is not None
     name, stage = next(iter(pipe.model.image_stages.items()))
     assert isinstance(stage, DiffusionStage)
-    return Latent(
-        z_i, seed, {name: stage.fresh(pipe.image_only(z_i), rng.fork(name), sampling.get(name))}
-    )
+    noise = stage.initial_noise(pipe.image_only(z_i), rng.fork(name), sampling.get(name))
+    return Latent(z_i, seed, {name: noise})
 
 
 def _name(end: Source) -> str:

@@ -329,7 +329,7 @@ class DiffusionStage(Stage):
             return options.resample
         return 1 if self.inpaints and options.inpainting == "auto" else REPAINT
 
-    def fresh(self, cond: Cond, rng: Rng, sampling: dict[str, Any] | None = None) -> Tensor:
+    def initial_noise(self, cond: Cond, rng: Rng, sampling: dict[str, Any] | None = None) -> Tensor:
         """(B, ...) the x_T that `draw` begins from with this `rng`."""
         options = self.config.sampling.merge(sampling or {})
         levels = self.config.schedule.grid(options.steps, options.spacing)
