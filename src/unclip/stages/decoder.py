@@ -94,7 +94,7 @@ class Decoder(DiffusionStage):
         bound = fit_known(cond, self.config.network.image_size)
         return cond.replace(image=self.draw(bound, rng, sampling, on_step, control))
 
-    def begin_with(self, clip: Stage) -> None:
+    def init_from_clip(self, clip: Stage) -> None:
         """Its text encoder starts as CLIP's, where `network.text_of_clip` says so."""
         text = self.config.network.text
         if text is None or not self.config.network.text_of_clip:

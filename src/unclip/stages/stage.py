@@ -177,7 +177,7 @@ class Stage(nn.Module, ABC):
     def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """The training loss, (B,) a sample, and metrics (B,) or ()."""
 
-    def begin_with(self, clip: Stage) -> None:
+    def init_from_clip(self, clip: Stage) -> None:
         """Take what it starts from out of the trained CLIP, before the first step: mostly nothing.
 
         Raises:
