@@ -64,7 +64,7 @@ def upscale(
     request = UpscaleRequest.of(image=image, n=n, seed=seed, settings=settings)
     seed = request.seed
     picture = read_image(image)
-    factor = pipe.model.enlarges
+    factor = pipe.model.upscaling
     if factor == 1:
         raise UsageError(f"model '{pipe.name}' has no upsampler, which upscaling needs")
     longest = factor * max(picture.size)

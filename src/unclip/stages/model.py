@@ -69,7 +69,7 @@ class Model:
         return sizes[-1]
 
     @property
-    def enlarges(self) -> int:
+    def upscaling(self) -> int:
         """How many times its upsamplers enlarge a picture, all together."""
         factor = 1
         for stage in self.image_stages.values():
