@@ -119,7 +119,7 @@ def _best(pipe: Chain, prompt: str, drawn: Tensor, n: int) -> Tensor:
     reader, clip = _ranker(pipe)
     z_t = clip.sample(reader.read([prompt]), Rng([0], pipe.device)).text_embed
     assert z_t is not None
-    z_i = clip.look(drawn)
+    z_i = clip.embed_images(drawn)
     score = F.cosine_similarity(z_i, z_t)  # the first n, then the others of each
     rest = torch.arange(n, len(drawn), device=drawn.device).view(n, -1)
     mine = torch.cat([torch.arange(n, device=drawn.device)[:, None], rest], dim=1)

@@ -55,7 +55,7 @@ def of_picture(
     pipe.model.check_embedding("encoding a picture")
     clip = pipe.model.clip("encoding a picture", "vision")
     picture = to_tensor([square(read_image(source), pipe.model.side)]).to(pipe.device)
-    z_i = clip.look(picture)
+    z_i = clip.embed_images(picture)
     noises = _invert(pipe, picture, z_i, settings, on_step)
     drawn, small = draw(pipe, [Latent(z_i, seed, noises)], [seed], settings, on_step)
     return Latent(z_i, seed, noises, picture, drawn, small)

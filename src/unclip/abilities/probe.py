@@ -62,7 +62,7 @@ def probe(pipe: Chain, image: Source, labels: Sequence[str]) -> list[float]:
     side = clip.image_size or pipe.model.side
     picture = to_tensor([square(read_image(image, at_least=side), side)])
     with torch.inference_mode():
-        z_i = clip.look(picture)
+        z_i = clip.embed_images(picture)
         cond = clip.sample(pipe.read(list(labels)), Rng([0] * len(labels), pipe.device))
         assert cond.text_embed is not None
         logits = clip.net.log_scale.exp().clamp(max=100.0) * (z_i @ cond.text_embed.T)[0]

@@ -78,7 +78,7 @@ def reconstruct(
     most = len(pca.basis)
     if max(dims) > most:
         raise UsageError(f"dims must be numbers of components from 1 to {most}, got {list(dims)}")
-    z_i = clip.look(to_tensor([square(picture, pipe.model.side)]))
+    z_i = clip.embed_images(to_tensor([square(picture, pipe.model.side)]))
     with torch.inference_mode():
         projected = torch.cat([pca.project(z_i, k) for k in dims])
     cond, seeds = pipe.image_only(projected), [seed] * len(dims)
@@ -112,7 +112,7 @@ def fit(pipe: Chain, pictures: Sequence[Source], dims: int) -> Pca:
     with torch.inference_mode():
         for one in pictures:
             tensor = to_tensor([square(read_image(one, at_least=pipe.model.side), pipe.model.side)])
-            embeds.append(clip.look(tensor))
+            embeds.append(clip.embed_images(tensor))
         with pipe.device:
             pca = Pca(embeds[0].shape[1], dims)
         pca.fit(torch.cat(embeds))

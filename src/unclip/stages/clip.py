@@ -125,7 +125,7 @@ class ClipStage(Stage):
         grey = 2 * mean.view(1, 3, 1, 1) - 1
         return self.net.encode_image(grey.expand(1, 3, vision.image_size, vision.image_size))
 
-    def look(self, image: Tensor) -> Tensor:
+    def embed_images(self, image: Tensor) -> Tensor:
         """(B, D) z_i of (B, 3, H, W) pictures on any device. Raises SamplingError."""
         with torch.inference_mode():
             z_i = self.net.encode_image(image.to(self.device))
