@@ -252,7 +252,7 @@ class Worker:
         small = F.interpolate(truth, decoder.image_size, mode="area")
         noise = decoder.invert(cond, small, settings)
         rng = Rng([0] * len(small), pipe.device)
-        drawn = decoder.draw(cond, rng, settings, control=Control(noise=noise)).float()
+        drawn = decoder.sample_data(cond, rng, settings, control=Control(noise=noise)).float()
         error = (drawn.clamp(-1, 1) - small).square().flatten(1).mean(1)
         values: list[float] = (10 * (4 / error.clamp(min=1e-9)).log10()).tolist()
         return values

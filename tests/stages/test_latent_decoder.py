@@ -145,11 +145,11 @@ def test_a_drawn_picture_is_found_again_by_inversion(kind: str, make: Any, cond:
     truth = randn(2, 3, 8, 8).clamp(-1, 1)
     noise = stage.invert(cond, truth, settings, rounds=30)
     assert noise.shape == (2, 4, 4, 4)
-    again = stage.draw(cond, Rng(SEEDS), settings, control=Control(noise=noise))
+    again = stage.sample_data(cond, Rng(SEEDS), settings, control=Control(noise=noise))
     with torch.no_grad():
         through = stage.space.decode(stage.space.encode(truth))
     assert (again - through).abs().max() < 0.02
-    other = stage.draw(cond, Rng(SEEDS), settings)
+    other = stage.sample_data(cond, Rng(SEEDS), settings)
     assert (other - through).abs().max() > 0.1
 
 

@@ -18,7 +18,7 @@ from ..rng import Rng
 from ..stages import DiffusionStage
 from ..types import OnStep
 from ._drawing import attach_record, check_request
-from .latent import Latent, draw, of_picture, redrawn, slerp, with_detail
+from .latent import Latent, decode_latents, of_picture, redrawn, slerp, with_detail
 
 
 class InterpolateRequest(Drawing):
@@ -104,7 +104,7 @@ def interpolate(
     path = [between(first, last, share, noise) for share in shares]
     # apart from each other, as a batch has only the x_T that all in it have
     parts = [part for part in (path[:1], path[1:-1], path[-1:]) if part]
-    each = [draw(pipe, part, [seed] * len(part), settings, on_step) for part in parts]
+    each = [decode_latents(pipe, part, [seed] * len(part), settings, on_step) for part in parts]
     drawn, small = (torch.cat(pieces) for pieces in zip(*each, strict=True))
     for end, weights in ((first, [1 - s for s in shares]), (last, shares)):
         pieces = [

@@ -57,7 +57,7 @@ def of_picture(
     picture = to_tensor([square(read_image(source), pipe.model.side)]).to(pipe.device)
     z_i = clip.embed_images(picture)
     noises = _invert(pipe, picture, z_i, settings, on_step)
-    drawn, small = draw(pipe, [Latent(z_i, seed, noises)], [seed], settings, on_step)
+    drawn, small = decode_latents(pipe, [Latent(z_i, seed, noises)], [seed], settings, on_step)
     return Latent(z_i, seed, noises, picture, drawn, small)
 
 
@@ -90,7 +90,7 @@ def redrawn(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {**PLAIN, **given(settings)}
 
 
-def draw(
+def decode_latents(
     pipe: Chain,
     latents: list[Latent],
     seeds: list[int],

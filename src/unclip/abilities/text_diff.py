@@ -15,7 +15,7 @@ from ..request import Drawing, Frames, Input, Prompt, Work
 from ..rng import Rng
 from ..types import OnStep
 from ._drawing import attach_record, check_request
-from .latent import Latent, draw, of_picture, redrawn, slerp, with_detail
+from .latent import Latent, decode_latents, of_picture, redrawn, slerp, with_detail
 
 
 class TextDiffRequest(Drawing):
@@ -99,7 +99,7 @@ def text_diff(
         Latent(slerp(latent.image_embed, direction, theta * i / (frames - 1)), seed, latent.noises)
         for i in range(frames)
     ]
-    drawn, small = draw(pipe, turned, [seed] * frames, settings, on_step)
+    drawn, small = decode_latents(pipe, turned, [seed] * frames, settings, on_step)
     drawn = with_detail(drawn, small, latent)
     made = request.record(image=digest(picture), source=source)
     return attach_record(pipe, to_pictures(drawn), made, one_seed=True)

@@ -11,7 +11,7 @@ from ..pipeline import Chain
 from ..request import Count, Drawing, Input, Share, Work
 from ..types import OnStep
 from ._drawing import attach_record, check_request
-from .latent import draw, of_picture, redrawn, with_detail
+from .latent import decode_latents, of_picture, redrawn, with_detail
 
 
 class VariationsRequest(Drawing):
@@ -65,6 +65,6 @@ def variations(
     check_request(pipe, request, request.work(), on_step)
     latent = of_picture(pipe, picture, 0, settings, on_step)  # the same whatever the seed
     seeds = list(range(seed, seed + n)) if eta > 0 else [0] * n  # nothing is left to chance
-    drawn, small = draw(pipe, [latent] * n, seeds, {**settings, "eta": eta}, on_step)
+    drawn, small = decode_latents(pipe, [latent] * n, seeds, {**settings, "eta": eta}, on_step)
     drawn = with_detail(drawn, small, latent, 1 - eta)
     return attach_record(pipe, to_pictures(drawn), request.record(image=digest(picture)))

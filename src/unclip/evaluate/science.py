@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..abilities.latent import draw as draw_latents
-from ..abilities.latent import of_picture
+from ..abilities.latent import decode_latents, of_picture
 from ..errors import CheckpointError
 from ..facade import Pipeline
 from ..rng import Rng
@@ -184,7 +183,7 @@ def inversion(
     carry themselves.
     """
     latent = of_picture(pipe, pictures.picture(number), 0, {}, on_step)
-    whole, small = draw_latents(pipe, [latent], [0], {}, on_step)
+    whole, small = decode_latents(pipe, [latent], [0], {}, on_step)
     assert latent.picture is not None
     truth = F.interpolate(latent.picture, small.shape[-2:], mode="area")
     return Inverted(psnr(small, truth), psnr(whole, latent.picture))

@@ -166,7 +166,7 @@ class ClipStage(Stage):
         metrics = {"accuracy": hit, "scale": self.net.log_scale.exp()}
         if wide is not logits:
             own = wide.gather(1, torch.arange(len(z_i), 2 * len(z_i), device=z_i.device)[:, None])
-            metrics["told"] = (logits.diagonal() > own[:, 0]).float()
+            metrics["negative_accuracy"] = (logits.diagonal() > own[:, 0]).float()
         return (by_image + by_text) / 2, metrics
 
     def _beside_negatives(

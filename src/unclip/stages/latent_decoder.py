@@ -149,7 +149,7 @@ class LatentStage(DiffusionStage):
         bound = self.conditioned(seen, rng, self.config.sampling.merge(sampling or {}))
         if seen.mask is not None:  # a latent of which any pixel is to be painted is painted
             bound = bound.replace(mask=F.max_pool2d(seen.mask, self.config.autoencoder.factor))
-        image = self.draw(bound, rng, sampling, on_step, control)
+        image = self.sample_data(bound, rng, sampling, on_step, control)
         if seen.known is not None and seen.mask is not None:
             image = torch.where(seen.mask > 0, image, seen.known)
         return cond.replace(image=image)

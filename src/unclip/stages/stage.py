@@ -283,7 +283,7 @@ class DiffusionStage(Stage):
         self.config.schedule.grid(options.steps, options.spacing)
 
     @torch.inference_mode()
-    def draw(
+    def sample_data(
         self,
         cond: Cond,
         rng: Rng,
@@ -330,7 +330,7 @@ class DiffusionStage(Stage):
         return 1 if self.inpaints and options.inpainting == "auto" else REPAINT
 
     def initial_noise(self, cond: Cond, rng: Rng, sampling: dict[str, Any] | None = None) -> Tensor:
-        """(B, ...) the x_T that `draw` begins from with this `rng`."""
+        """(B, ...) the x_T that `sample_data` begins from with this `rng`."""
         options = self.config.sampling.merge(sampling or {})
         levels = self.config.schedule.grid(options.steps, options.spacing)
         return self._begin(cond, rng, levels, FREE)[0]

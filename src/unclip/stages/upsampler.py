@@ -114,7 +114,7 @@ class Upsampler(DiffusionStage):
         bound = fit_known(cond, cond.image.shape[-1] * self.factor).replace(
             low_res=self._enlarge(small), low_res_level=level
         )
-        return cond.replace(image=self.draw(bound, rng, sampling, on_step, control))
+        return cond.replace(image=self.sample_data(bound, rng, sampling, on_step, control))
 
     @property
     def inpaints(self) -> bool:
