@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Self
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from .device import place
 from .errors import SamplingError, UsageError, warn
+from .nn.clip import Clip
 from .request import BATCH, LIMIT, Cost, Work, given
 from .rng import Rng
 from .stages import DiffusionStage, Stage, check_finite
@@ -26,7 +28,7 @@ class Policy:
     Args:
         limit: sampling steps, of all pictures of a request together, above which it is refused.
         strict_words: refuse a prompt with a word that the model does not know.
-        on_cost: told what a request takes, before its first step; raise there to refuse it.
+        on_cost: called with what a request takes, before its first step; raise there to refuse it.
     """
 
     limit: int | None = LIMIT
@@ -154,7 +156,7 @@ class Chain:
             settings: flat, as `generate` takes them.
             on_step: as in `generate`.
             prior: as in `generate`.
-            on_stage: told each stage's name and what the condition of a batch is after it.
+            on_stage: called after each stage with its name and a batch's condition.
         """
         _ = self.model.side  # refused before the work where nothing draws
         if len(cond) != len(seeds):
@@ -193,8 +195,8 @@ class Chain:
             options = dict((sampling or {}).get(name, {}))
             control = self._steered(stage, cond, options, (controls or {}).get(name, FREE))
             try:
-                told = named(on_step, name)
-                cond = stage.sample(cond, rng.fork(name), options, told, control)
+                report = named(on_step, name)
+                cond = stage.sample(cond, rng.fork(name), options, report, control)
             except SamplingError as error:  # under the stage's name in this model, not its kind
                 raise SamplingError(name, error.when) from None
             made = (value for field, value in cond.items() if field in stage.produces)
@@ -228,17 +230,10 @@ class Chain:
             return control
         if stage.config.sampling.merge(options).clip_guidance_scale == 0:
             return control
-        net, target = self.model.clip("CLIP guidance", "vision").net, cond.text_embed
-        target = cond.image_embed if target is None else target
+        net = self.model.clip("CLIP guidance", "vision").net
+        target = cond.image_embed if cond.text_embed is None else cond.text_embed
         assert target is not None
-
-        wanted = target
-
-        def score(image: Tensor) -> Tensor:
-            # a clone, because gradients may not pass through a tensor of inference mode
-            return (net.encode_image(image) * wanted.clone()).sum(-1)
-
-        return replace(control, score=score)
+        return replace(control, score=partial(_similarity, net, target))
 
     def sample_prior(
         self,
@@ -253,6 +248,12 @@ class Chain:
         short = self.with_stages({n: one for n, one in self.stages.items() if n not in images})
         cond = short.fold(cond, rng, sampling, on_step, prior)
         return cond.replace(image_embed=cond.text_embed) if prior == NO_PRIOR else cond
+
+
+def _similarity(net: Clip, target: Tensor, image: Tensor) -> Tensor:
+    """(B,) of (B, 3, H, W) pictures to (B, D) embeddings, with gradients."""
+    # a clone, because gradients may not pass through a tensor of inference mode
+    return (net.encode_image(image) * target.clone()).sum(-1)
 
 
 def _ending(text: str, most: int = 40) -> str:

@@ -62,7 +62,7 @@ Denoiser = Callable[[Tensor, Level], Prediction]
 
 @dataclass(frozen=True)
 class Step:
-    """What `on_step` is told after each step of a sampler."""
+    """What `on_step` is called with after each step of a sampler."""
 
     stage: str
     index: int  # 1-based
@@ -75,7 +75,7 @@ OnStep = Callable[[Step], None]
 
 
 def named(on_step: OnStep | None, stage: str) -> OnStep | None:
-    """`on_step`, told a stage's name in its model in place of its kind."""
+    """`on_step` with a stage's name in its model in place of its kind."""
     if on_step is None:
         return None
     return lambda step: on_step(replace(step, stage=stage))

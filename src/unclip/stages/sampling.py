@@ -62,7 +62,7 @@ class Sampling(Config):
 
 
 class SamplingSteps:
-    """The steps of one sampling: `on_step` is told of each, and each one's numbers are checked."""
+    """The steps of one sampling: each one's numbers are checked, then `on_step` is called."""
 
     def __init__(self, kind: str, total: int, on_step: OnStep | None) -> None:
         self._kind, self._total, self._on_step = kind, total, on_step

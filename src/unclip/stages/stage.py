@@ -112,7 +112,7 @@ class Stage(nn.Module, ABC):
             cond: must hold every field in `consumes`.
             rng: one generator per sample.
             sampling: settings that differ from the stage's defaults; None values are skipped.
-            on_step: told after each step.
+            on_step: called after each step.
             control: where diffusion starts and what pulls at it; other stages have no use for it.
         """
 
@@ -314,7 +314,7 @@ class DiffusionStage(Stage):
             cond: what sampling will be given.
             data: (B, ...) pictures or embeddings.
             sampling: settings that differ from the stage's defaults.
-            on_step: told after each step.
+            on_step: called after each step.
             rounds: network calls a step. 1 is the usual approximation; a few make each step the
                 inverse of the sampler's own.
         """
