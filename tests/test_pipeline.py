@@ -268,6 +268,20 @@ def test_each_sample_has_its_own_condition_and_control_whatever_the_batch(pipe: 
         pipe.sample(pipe.read(["a red circle"]), [1, 2])
 
 
+def test_a_stage_shows_its_picture_at_every_step(pipe: Pipeline) -> None:
+    shown: dict[str, list[torch.Tensor | None]] = {}
+
+    def on_step(step: Step) -> None:
+        shown.setdefault(step.stage, []).append(pipe.stages[step.stage].preview(step))
+
+    (picture,) = pipe.generate("a red circle", seed=2, steps=3, upsampler_steps=2, on_step=on_step)
+    assert set(shown.pop("prior")) == {None}, "an embedding is no picture"
+    shapes = {name: [one.shape for one in each if one is not None] for name, each in shown.items()}
+    assert shapes == {"decoder": 3 * [(1, 3, 8, 8)], "upsampler": 2 * [(1, 3, 16, 16)]}
+    last = shown["upsampler"][-1]
+    assert last is not None and to_pictures(last)[0].tobytes() == picture.tobytes()
+
+
 def test_to_pictures_rounds_and_clips() -> None:
     image = torch.tensor([-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 3.0, -0.996]).view(1, 1, 2, 4)
     (picture,) = to_pictures(image.expand(1, 3, 2, 4))

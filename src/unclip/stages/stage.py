@@ -34,7 +34,7 @@ from ..diffusion.schedule import ScheduleConfig
 from ..diffusion.space import Space, SpaceConfig
 from ..errors import UsageError
 from ..rng import Rng
-from ..types import FREE, Cond, Control, Denoiser, Level, OnStep
+from ..types import FREE, Cond, Control, Denoiser, Level, OnStep, Step
 from .sampling import Sampling as Sampling
 from .sampling import SamplingSteps
 from .sampling import check_finite as check_finite
@@ -127,6 +127,10 @@ class Stage(nn.Module, ABC):
 
     def check(self, sampling: dict[str, Any] | None = None) -> None:
         """Raise UsageError where `sample` could not follow these settings."""
+
+    def preview(self, step: Step) -> Tensor | None:
+        """(B, 3, H, W) the picture as it is at a step of this stage; None where it makes none."""
+        return None
 
     @abstractmethod
     def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
@@ -263,6 +267,11 @@ class DiffusionStage(Stage):
         denoise = steps.watching(self.denoiser(cond, options, control))
         x = run(denoise, x, levels, rng, steps.done, **own)
         return self.space.decode(x)
+
+    @torch.inference_mode()
+    def preview(self, step: Step) -> Tensor | None:
+        """x0 decoded out of diffusion space."""
+        return self.space.decode(step.x0) if "image" in self.produces else None
 
     def _begin(
         self, cond: Cond, rng: Rng, levels: list[Level], control: Control
