@@ -22,6 +22,7 @@ import torch
 from PIL import Image
 
 import unclip
+from unclip.diffusion.samplers import SAMPLERS
 
 Draw = Callable[[Image.Image], Sequence[Any]]
 
@@ -60,7 +61,7 @@ def abilities(pipe: Any) -> dict[str, Draw]:
     }
     every |= {
         f"sampler {name}": lambda _, name=name: pipe.generate(fox, sampler=name, **short)
-        for name in ("ddpm", "dpmpp", "euler")
+        for name in SAMPLERS
     }
     every |= {
         f"prior {name}": lambda _, name=name: pipe.generate(fox, prior=name, **short)
