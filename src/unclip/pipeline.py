@@ -26,7 +26,7 @@ from .checkpoints.format import TRAIN_ONE, Model
 from .config import shown
 from .device import place
 from .errors import SamplingError, UsageError, nearest, warn
-from .images import to_pictures
+from .media import to_pictures
 from .nn.tokenizer import Tokenizer
 from .request import BATCH, LIMIT, Cost, Drawing, Record, Work, given
 from .rng import Rng

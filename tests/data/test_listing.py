@@ -11,7 +11,7 @@ import pytest
 
 from unclip.data.listing import Listing, listing, pictures_in
 from unclip.errors import DataError
-from unclip.images import FORMATS, SUFFIXES
+from unclip.media import FORMATS, SUFFIXES
 
 
 def fill(folder: Path, *names: str) -> Path:

@@ -11,8 +11,8 @@ from unclip.data.shapes import Shapes, ShapesConfig
 from unclip.errors import CheckpointError
 from unclip.evaluate import album, science
 from unclip.evaluate.album import Album
-from unclip.images import to_tensor
 from unclip.loading import load
+from unclip.media import to_tensor
 from unclip.pipeline import Pipeline
 from unclip.rng import Rng
 from unclip.train.run import Run

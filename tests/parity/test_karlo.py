@@ -16,7 +16,7 @@ from torch import Tensor
 import unclip
 from unclip.diffusion.guidance import clamp
 from unclip.diffusion.samplers import SAMPLERS, posterior
-from unclip.images import to_tensor
+from unclip.media import to_tensor
 from unclip.pipeline import Pipeline
 from unclip.stages import DiffusionStage
 from unclip.types import Cond

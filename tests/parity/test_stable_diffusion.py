@@ -22,7 +22,7 @@ from unclip.checkpoints.keymap import check, translate_back
 from unclip.checkpoints.stable_diffusion import FORMAT, unet_config, unet_table
 from unclip.diffusion.samplers import SAMPLERS
 from unclip.errors import CheckpointError
-from unclip.images import to_tensor
+from unclip.media import to_tensor
 from unclip.nn.autoencoder import Autoencoder
 from unclip.nn.latent_unet import LatentUNet
 from unclip.nn.layers import parameter_count

@@ -13,7 +13,7 @@ from torch import Tensor
 
 import unclip
 from unclip.diffusion.samplers import SAMPLERS
-from unclip.images import to_tensor
+from unclip.media import to_tensor
 from unclip.pipeline import Pipeline
 from unclip.rng import Rng
 from unclip.stages.latent_decoder import LatentDecoder

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..diffusion.border import blended
-from ..images import to_uint8
+from ..media import to_uint8
 from ..rng import Rng
 from ..types import Cond, OnStep
 

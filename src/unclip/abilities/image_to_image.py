@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from PIL import Image
 from torch.nn import functional as F
 
-from ..images import Source, digest, read_image, square, to_tensor
+from ..media import Source, digest, read_image, square, to_tensor
 from ..request import Count, Drawing, Input, Prompt, Share, Text, Work
 from ..rng import Rng
 from ..types import Cond, Control, OnStep

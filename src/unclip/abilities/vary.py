@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from PIL import Image
 
-from ..images import Source, digest, read_image
+from ..media import Source, digest, read_image
 from ..request import Count, Drawing, Input, Share, Work
 from ..types import OnStep
 from .latent import draw, of_picture, redrawn, with_detail

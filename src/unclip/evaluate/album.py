@@ -20,7 +20,7 @@ from ..data._picture import read_square
 from ..data.emoji import EmojiScenes
 from ..data.listing import pictures_in as listed
 from ..errors import DataError
-from ..images import SUFFIXES
+from ..media import SUFFIXES
 
 Bytes = NDArray[np.uint8]
 OnProgress = Callable[[int, int], None]

@@ -14,7 +14,7 @@ from PIL import Image
 
 from ..data.emoji import EmojiConfig, EmojiScenes
 from ..errors import UsageError
-from ..images import to_pictures
+from ..media import to_pictures
 from ..pipeline import Pipeline
 from ..rng import Rng
 from ..types import Cond

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from ..data.emoji import EmojiConfig, EmojiScenes
-from ..images import to_pictures, to_tensor
+from ..media import to_pictures, to_tensor
 from ..pipeline import Pipeline
 from .admission import BAR, Admission, admit
 from .admission import SEED as ADMISSION_SEED

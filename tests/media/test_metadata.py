@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 
 from unclip.errors import UsageError
-from unclip.images import _metadata, read_image, read_image_and_record, read_rgba
-from unclip.images._formats import DAMAGE
+from unclip.media import _metadata, read_image, read_image_and_record, read_rgba
+from unclip.media._formats import DAMAGE
 
 ANCILLARY = (
     *(b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"eXIf", b"gAMA", b"cHRM", b"sRGB", b"pHYs", b"sBIT"),

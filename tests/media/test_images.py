@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps
 
-from unclip import images
+from unclip import media
 from unclip.errors import UsageError
-from unclip.images import (
+from unclip.media import (
     FORMATS,
     MAX_PIXELS,
     _formats,
@@ -343,7 +343,7 @@ def test_a_large_photograph_is_decoded_small_where_little_is_needed() -> None:
 BOMB = """
 import resource, sys
 from unclip.errors import UsageError
-from unclip.images import read_image
+from unclip.media import read_image
 read_image(sys.argv[1])
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
@@ -365,7 +365,7 @@ def test_a_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
     bomb.write_bytes(b"\x89PNG\r\n\x1a\n" + head + body)
     assert bomb.stat().st_size < 1_000_000
     command = [sys.executable, "-W", "error", "-c", BOMB, str(good), str(bomb)]
-    source = str(Path(images.__file__).parents[2])
+    source = str(Path(media.__file__).parents[2])
     done = subprocess.run(
         command,
         capture_output=True,
@@ -521,7 +521,7 @@ def test_flipped_bytes_are_read_or_refused(kind: str) -> None:
         (3, "a picture from a int"),
     ],
 )
-def test_what_is_no_picture_is_refused_in_words(source: images.Source, message: str) -> None:
+def test_what_is_no_picture_is_refused_in_words(source: media.Source, message: str) -> None:
     with pytest.raises(UsageError) as caught:
         read_image(source)
     assert str(caught.value).startswith(f"cannot read {message}")

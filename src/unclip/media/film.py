@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .errors import OutputError, UsageError
-from .files import atomic_file
+from ..errors import OutputError, UsageError
+from ..files import atomic_file
 from .grid import make_grid
 
 FILM_FORMATS = {".gif": "GIF", ".webp": "WEBP", ".mp4": "MP4"}

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageSequence
 
-from unclip import film
 from unclip.errors import OutputError, UnclipError, UsageError
-from unclip.film import FILM_FORMATS, check_film, indexed, save_film, strip
+from unclip.media import film
+from unclip.media.film import FILM_FORMATS, check_film, indexed, save_film, strip
 
 COLOURS = ["red", "blue", "lime", "white", "black"]
 
