@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,27 +65,27 @@ class Pulled:
 
     @property
     def bytes(self) -> int:
-        """Of the files of all pulls that are whole."""
-        names = {name for pull in self._pulls.values() if not self._gone(pull) for name in pull}
-        return sum((self.path / name).stat().st_size for name in names)
+        """Of all files of the revision that are there."""
+        return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
 
     @property
-    def _pulls(self) -> dict[str, list[str]]:
-        """By what was asked for, the files; only those of this part."""
+    def _gone(self) -> dict[str, list[str]]:
+        """By what was pulled, files of this part that are not there; of a whole pull none."""
         pulls = read_notes(self.ref).get(self.commit, {}).get("pulls", {})
         mine = {
             key: [name for name in names if is_within(name, self.ref.part)]
             for key, names in pulls.items()
         }
-        return {key: names for key, names in mine.items() if names}
-
-    def _gone(self, names: Iterable[str]) -> list[str]:
-        return [name for name in names if not (self.path / name).is_file()]
+        return {
+            key: [name for name in names if not (self.path / name).is_file()]
+            for key, names in mine.items()
+            if names
+        }
 
     @property
     def is_whole(self) -> bool:
         """Whether a pull that was not cut off has brought files of it."""
-        return any(not self._gone(names) for names in self._pulls.values())
+        return [] in self._gone.values()
 
     def whole(self, why: str) -> Path:
         """Where it lies, with all that was pulled of it.
@@ -99,14 +98,13 @@ class Pulled:
         Raises:
             CheckpointError: it is not here, or files of it have gone.
         """
-        path = self.path / self.ref.part
-        pulls = [(key.rpartition(" ")[0], names) for key, names in self._pulls.items()]
-        covering = [names for part, names in pulls if is_within(self.ref.part, part)]
-        if path.exists() and any(not self._gone(names) for names in covering):
-            return path
-        missing = [name for _, names in pulls for name in self._gone(names)]
+        path, gone = self.path / self.ref.part, self._gone
+        whole = [key.rpartition(" ")[0] for key, names in gone.items() if not names]
+        missing = [name for names in gone.values() for name in names]
+        if any(is_within(self.ref.part, part) for part in whole):
+            missing = []
         if path.exists() and not missing:
-            return path  # another program's
+            return path
         what = f"of {self.ref} {missing[0]}" if missing else f"{self.ref}"
         because = f", and {why}" if why else ""
         raise CheckpointError(f"{what} is not in the cache {cache_folder()}{because}")
@@ -121,11 +119,12 @@ class Pulled:
             variant: of the weights.
             exactly: without a variant, only the choice without one counts.
         """
-        whole = [key for key, names in self._pulls.items() if not self._gone(names)]
-        if self._key(variant) in whole:
-            return True
-        any_other = variant is None and not exactly and len(whole) == len(self._pulls)
-        return any_other and any(key.startswith(self._key()) for key in whole)
+        gone = self._gone
+        whole = [key for key, names in gone.items() if not names]
+        any_other = variant is None and not exactly and len(whole) == len(gone)
+        return self._key(variant) in whole or (
+            any_other and any(key.startswith(self._key()) for key in whole)
+        )
 
     def note(self, variant: str | None, files: list[File]) -> None:
         """Note a pull that begins; it is whole when all of its files are there."""
