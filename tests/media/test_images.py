@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import struct
@@ -15,7 +14,6 @@ from typing import BinaryIO, cast
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -27,13 +25,9 @@ from unclip.media import (
     FORMATS,
     MAX_PIXELS,
     _formats,
-    digest,
-    mask_tensor,
     read_image,
     read_image_and_mask,
     square,
-    to_pictures,
-    to_tensor,
 )
 
 LOSSLESS = {"PNG": {}, "WEBP": {"lossless": True}, "BMP": {}, "TIFF": {}, "PPM": {}}
@@ -568,6 +562,18 @@ def test_threads_do_not_disturb_each_other() -> None:
     assert outcomes == [True] * 120
 
 
+def test_the_middle_is_kept_and_antialiased() -> None:
+    picture = np.zeros((20, 60, 3), np.uint8)
+    picture[:, 20:40] = 255
+    assert pixels(square(Image.fromarray(picture), 10)).min() == 255
+    board = (np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8)
+    assert np.abs(pixels(square(Image.fromarray(board), 8)) - 127).max() < 12
+    assert square(Image.fromarray(noise()), 5).size == (5, 5)
+    assert (pixels(square(Image.fromarray(noise(9, 9)), 9)) == noise(9, 9)).all()
+    with pytest.raises(UsageError, match="at least 1 pixel"):
+        square(Image.fromarray(noise()), 0)
+
+
 # Masks
 
 
@@ -677,65 +683,3 @@ def test_no_mask_is_explained() -> None:
 def test_an_opaque_picture_is_no_mask() -> None:
     with pytest.raises(UsageError, match="nothing to paint: the picture is opaque everywhere"):
         read_image_and_mask(Image.new("RGBA", (4, 4), "red"))
-
-
-# Tensors
-
-
-def test_every_value_survives_the_way_to_a_tensor_and_back() -> None:
-    values = np.stack([np.arange(256, dtype=np.uint8).reshape(16, 16)] * 3, -1)
-    values[..., 1] = values[::-1, :, 1]
-    tensor = to_tensor([Image.fromarray(values)] * 2)
-    assert tensor.shape == (2, 3, 16, 16)
-    assert tensor.dtype == torch.float32
-    assert (tensor.amin().item(), tensor.amax().item()) == (-1, 1)
-    assert all((pixels(image) == values).all() for image in to_pictures(tensor))
-    assert tensor[0, 0, 0, 3].item() == pytest.approx(3 / 127.5 - 1)
-
-
-def test_a_tensor_s_axes() -> None:
-    """The colour is the second axis, the row the third."""
-    image = Image.new("RGB", (3, 2))
-    image.putpixel((2, 1), (255, 0, 0))
-    assert to_tensor([image]).gt(0).nonzero().tolist() == [[0, 0, 1, 2]]
-    assert to_pictures(to_tensor([image]))[0].getpixel((2, 1)) == (255, 0, 0)
-
-
-def test_pictures_are_clamped() -> None:
-    tensor = torch.tensor([-3.0, 0.0, 3.0])[None, :, None, None]
-    assert to_pictures(tensor)[0].getpixel((0, 0)) == (0, 128, 255)
-
-
-def test_a_batch_has_one_size() -> None:
-    with pytest.raises(UsageError, match="pictures of one size are needed, got none"):
-        to_tensor([])
-    with pytest.raises(UsageError, match="got 2x3 and 4x3"):
-        to_tensor([Image.new("RGB", size) for size in ((4, 3), (2, 3))])
-
-
-def test_a_mask_s_tensor() -> None:
-    gray = np.array([[0, 127, 128], [255, 1, 0]], np.uint8)
-    tensor = mask_tensor(Image.fromarray(gray))
-    assert tensor.dtype == torch.float32
-    assert tensor.tolist() == [[[[0, 0, 1], [1, 0, 0]]]]
-
-
-def test_the_middle_is_kept_and_antialiased() -> None:
-    picture = np.zeros((20, 60, 3), np.uint8)
-    picture[:, 20:40] = 255
-    assert pixels(square(Image.fromarray(picture), 10)).min() == 255
-    board = (np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8)
-    assert np.abs(pixels(square(Image.fromarray(board), 8)) - 127).max() < 12
-    assert square(Image.fromarray(noise()), 5).size == (5, 5)
-    assert (pixels(square(Image.fromarray(noise(9, 9)), 9)) == noise(9, 9)).all()
-    with pytest.raises(UsageError, match="at least 1 pixel"):
-        square(Image.fromarray(noise()), 0)
-
-
-def test_a_digest_is_that_of_the_pixels_and_their_layout() -> None:
-    image = Image.fromarray(noise(4, 6))
-    assert digest(image) == hashlib.sha256(b"4x6:" + noise(4, 6).tobytes()).hexdigest()[:12]
-    assert digest(image) == digest(read_image(saved(image, "PNG")))
-    assert digest(image) != digest(Image.fromarray(noise(4, 6).reshape(4, 6, 3)))
-    image.putpixel((0, 0), (1, 2, 3))
-    assert digest(image) != digest(Image.fromarray(noise(4, 6)))
