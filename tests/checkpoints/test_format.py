@@ -21,7 +21,7 @@ from unclip.checkpoints.archive import Tensors
 from unclip.checkpoints.format import FORMATS, Options, Part, find_format, need, open_model
 from unclip.errors import CheckpointError, UsageError
 from unclip.facade import Pipeline
-from unclip.images import to_pictures
+from unclip.media import to_pictures
 from unclip.nn.tokenizer import Tokenizer
 from unclip.stages import Stage
 from unclip.types import Cond
