@@ -28,7 +28,7 @@ from .device import place
 from .errors import SamplingError, UsageError, nearest, warn
 from .images import to_pictures
 from .nn.tokenizer import Tokenizer
-from .request import BATCH, LIMIT, Cost, Drawing, Record, Work, given
+from .request import BATCH, LIMIT, Cost, Drawing, Record, Work, check_memory, given
 from .rng import Rng
 from .stages import DiffusionStage, Stage, check_finite
 from .stages.clip import ClipStage
@@ -107,7 +107,8 @@ class Pipeline:
         """What such work takes of this model.
 
         Raises:
-            UsageError: a setting that no stage has or can follow, or more steps than `limit`.
+            UsageError: a setting that no stage has or can follow, more steps than `limit`, or
+                more pictures than memory holds.
         """
         side = self.side
         sampling = self.by_stage(work.settings)
@@ -121,6 +122,7 @@ class Pipeline:
         steps = {n: each[n] * count for n, count in runs.items()}
         cost = Cost(work.pictures, work.size or (side, side), steps, inverting)
         cost.check(self.limit)
+        check_memory(work.pictures if work.size else work.drawings, cost.size)
         for name in steps:
             self.stages[name].check(sampling.get(name))
         return cost
