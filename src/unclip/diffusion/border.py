@@ -15,7 +15,7 @@ CELL = 128
 """The part of a large picture that is painted is cut out along such a grid of pixels."""
 
 
-def spread(values: Tensor, there: Tensor) -> Tensor:
+def spread(values: Tensor, valid: Tensor) -> Tensor:
     """Values that are known in places, carried on smoothly to all others.
 
     A pyramid of means ("push-pull", Gortler et al., The Lumigraph, 1996, section 3.4), which
@@ -24,22 +24,22 @@ def spread(values: Tensor, there: Tensor) -> Tensor:
 
     Args:
         values: (B, C, H, W); what stands where they are not known does not matter.
-        there: (1 or B, 1, H, W), 1 where they are known, else 0.
+        valid: (1 or B, 1, H, W), 1 where they are known, else 0.
 
     Returns:
         (B, C, H, W), equal to `values` where they are known; 0 where nothing is.
     """
     height, width = values.shape[-2:]
     if min(height, width) == 1:
-        total = (values * there).sum((-2, -1), keepdim=True)
-        mean = total / there.sum((-2, -1), keepdim=True).clamp(min=1e-6)
-        return torch.where(there > 0, values, mean)
+        total = (values * valid).sum((-2, -1), keepdim=True)
+        mean = total / valid.sum((-2, -1), keepdim=True).clamp(min=1e-6)
+        return torch.where(valid > 0, values, mean)
     even = (0, width % 2, 0, height % 2)
-    share = F.avg_pool2d(F.pad(there, even), 2)
-    means = F.avg_pool2d(F.pad(values * there, even), 2) / share.clamp(min=1e-6)
+    share = F.avg_pool2d(F.pad(valid, even), 2)
+    means = F.avg_pool2d(F.pad(values * valid, even), 2) / share.clamp(min=1e-6)
     coarse = spread(means, (share > 0).to(share.dtype))
     fine = F.interpolate(coarse, scale_factor=2.0, mode="bilinear")[..., :height, :width]
-    return torch.where(there > 0, values, fine)
+    return torch.where(valid > 0, values, fine)
 
 
 def blended(painted: Tensor, known: Tensor, mask: Tensor) -> Tensor:
@@ -66,8 +66,8 @@ def blended(painted: Tensor, known: Tensor, mask: Tensor) -> Tensor:
     part = out[..., rows, columns]  # all around it is kept: what is farther off changes nothing
     known, mask = known[..., rows, columns], mask[..., rows, columns]
     kept = 1 - mask
-    beside, there = _neighbours(known, kept)
-    border = (there > 0).to(mask.dtype) * mask
+    beside, valid = _neighbours(known, kept)
+    border = (valid > 0).to(mask.dtype) * mask
     part += spread(beside - part, border) * (_fade(kept, width) * mask)
     return out
 
@@ -82,10 +82,10 @@ def _around(painted: Tensor) -> slice:
     return slice(max(first // CELL * CELL, 0), (last // CELL + 1) * CELL)
 
 
-def _neighbours(values: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
+def _neighbours(values: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
     """The mean of those of a pixel's four neighbours that are there, and how many they are."""
-    count = _cross(there)
-    return _cross(values * there) / count.clamp(min=1), count
+    count = _cross(valid)
+    return _cross(values * valid) / count.clamp(min=1), count
 
 
 def _cross(values: Tensor) -> Tensor:
