@@ -209,7 +209,8 @@ class Chain:
         begun = cond.image_embed is not None or cond.image is not None
         if name in self.model.priors:
             return begun or name != (prior or self.model.priors[0])
-        return begun and not self._reads_clip(cond)
+        read = cond.text_embed is not None and cond.text_encodings is not None
+        return read or (begun and not self._reads_clip(cond))
 
     def _reads_clip(self, cond: Cond) -> bool:
         """Whether a stage that has yet to make its image misses CLIP's view of the text."""
