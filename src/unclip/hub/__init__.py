@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,6 @@ OnBytes = Callable[[int, int], None]
 def fetch(
     ref: Ref | str,
     on_progress: OnBytes | None = None,
-    revision: str | None = None,
     variant: str | None = None,
     fresh: bool = False,
 ) -> Path:
@@ -49,7 +47,6 @@ def fetch(
     Args:
         ref: the model.
         on_progress: is told bytes there and bytes in all.
-        revision: a branch, tag or commit, in place of the one in `ref`.
         variant: such as 'fp16', to be preferred where the model has it.
         fresh: fetch even where another variant is here, and fail where the hub is not reached.
 
@@ -59,7 +56,6 @@ def fetch(
         UnclipError: huggingface_hub is not installed.
     """
     ref = parse(ref) if isinstance(ref, str) else ref
-    ref = replace(ref, revision=revision) if revision else ref
     known = Pulled(ref, commit_of(ref))
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         return known.whole("HF_HUB_OFFLINE is set")
@@ -74,14 +70,14 @@ def fetch(
         return known.whole(str(error))
 
 
-def remove(ref: Ref | str) -> int:
+def remove(name: str) -> int:
     """Remove a model from the cache, every revision unless one is named; returns bytes freed.
 
     Raises:
         CheckpointError: this package has fetched no such model.
-        UsageError: `ref` is no name of a whole model.
+        UsageError: `name` is no name of a whole model.
     """
-    ref = parse(ref) if isinstance(ref, str) else ref
+    ref = parse(name)
     if ref.part:
         raise UsageError(f"{ref} is a part of a model; only {PREFIX}{ref.repo} as a whole can go")
     all_of_it = [one for one in pulled() if one.ref.repo == ref.repo]
