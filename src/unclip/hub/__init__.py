@@ -192,25 +192,25 @@ def _download(model: Pulled, file: File, tell: Callable[[int], None]) -> Path:
 
 def _append(part: Path, model: Pulled, file: File, tell: Callable[[int], None]) -> None:
     """Fetch what `part` lacks. Raises CheckpointError where more comes than was promised."""
-    hub, start = library(), part.stat().st_size
-    name, commit = file.name, model.commit
-    url = hub.hf_hub_url(model.ref.repo, name, revision=commit, endpoint=_endpoint())
+    hub, size = library(), part.stat().st_size
+    url = hub.hf_hub_url(model.ref.repo, file.name, revision=model.commit, endpoint=_endpoint())
     headers = {**hub.utils.build_hf_headers(), "Accept-Encoding": "identity"}
-    headers |= {"Range": f"bytes={start}-"} if start else {}
-    request = hub.get_session().stream("GET", url, headers=headers, timeout=SILENCE)
+    headers["Range"] = f"bytes={size}-"
+    busy: dict[str, Any] = {"retry_on_exceptions": (), "retry_on_status_codes": (408, 429)}
+    request = hub.utils.http_stream_backoff("GET", url, headers=headers, timeout=SILENCE, **busy)
     with request as response, part.open("ab") as opened:
         hub.utils.hf_raise_for_status(response)
         if response.status_code != 206:  # all of it comes
-            opened.truncate(0)
-        size = start if response.status_code == 206 else 0
+            size = opened.truncate(0)
         for data in response.iter_bytes():
             size += len(data)
             if size > file.bytes:
-                opened.close()
-                part.unlink()
-                raise CheckpointError(
-                    f"{name} of {model.ref}: more than the {file.bytes} bytes that the hub "
-                    "promised; it was removed"
-                )
+                break
             opened.write(data)
             tell(size)
+    if size > file.bytes:
+        part.unlink()
+        raise CheckpointError(
+            f"{file.name} of {model.ref}: more than the {file.bytes} bytes that the hub promised; "
+            "it was removed"
+        )
