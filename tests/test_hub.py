@@ -322,6 +322,18 @@ def test_a_file_that_is_damaged_later_is_fetched_anew(hub: Hub) -> None:
     assert names_in(fetch("org/name")) == CHOSEN
 
 
+def test_what_another_program_left_damaged_is_fetched_anew(hub: Hub) -> None:
+    path = fetch("org/name")
+    (Path(pulled_folder()) / "unclip.json").unlink()
+    (path / "text/model.safetensors").resolve().write_bytes(b"small wrights")
+    hub.gets.clear()
+    assert fetch("org/name") == path
+    assert all((path / name).read_bytes() == FILES[name] for name in CHOSEN)
+    assert [get for get, _ in hub.gets if "/cdn/" in get] == [
+        f"/cdn/{FIRST}/text/model.safetensors"
+    ]
+
+
 def test_a_revision_is_pinned(hub: Hub) -> None:
     for ref in ("hub:org/name@v1", "org/name@main", f"hub:org/name@{FIRST}"):
         assert fetch(ref).name == FIRST
