@@ -120,7 +120,7 @@ class Target:
         else:
             kind = "PNG" if self.is_folder or self.is_stdout else format_of(self.path)
             whole = sheet(cost) if sheet else Grid(cost.pictures, cost.size).whole
-            _check_sides(cost.size if self.is_folder else whole, kind)
+            check_sides(cost.size if self.is_folder else whole, kind)
         if not self.is_stdout:
             each = cost.size[0] * cost.size[1] * 3
             check_room(self.path, cost.pictures * each // 20)  # no format writes less of much
@@ -148,19 +148,25 @@ class Target:
         return self.path
 
 
-def _check_sides(size: tuple[int, int], kind: str) -> None:
-    """Raise UsageError where the format, or memory, has no room for a picture of `size`."""
+def check_sides(
+    size: tuple[int, int], kind: str, instead: str = "fewer, or for one file each (-o DIR/)"
+) -> None:
+    """Raise UsageError where the format, or memory, has no room for a picture of `size`.
+
+    Args:
+        instead: what may be asked for.
+    """
     width, height = size
     what = f"a picture of {width:,}×{height:,} pixels"
     if max(size) > MAX_SIDE[kind]:
         raise UsageError(
-            f"{what} is more than {kind} can hold, {MAX_SIDE[kind]:,} a side: write a .png, or "
-            "one file each into a folder (-o DIR/)"
+            f"{what} is more than {kind} can hold, {MAX_SIDE[kind]:,} a side: ask for a .png, for "
+            f"{instead}"
         )
     if width * height > MAX_SHEET:
         raise UsageError(
             f"{what} is more than the {MAX_SHEET // 10**6} million that are written: ask for "
-            "fewer, or for one file each in a folder (-o DIR/)"
+            f"{instead}"
         )
 
 
