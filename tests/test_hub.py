@@ -348,6 +348,15 @@ def test_a_revision_is_pinned(hub: Hub) -> None:
     assert hub.gets  # but this was not asked for before
 
 
+def test_a_branch_whose_commit_is_here_is_known_without_a_network(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = fetch(f"org/name@{FIRST}")
+    assert fetch("org/name") == path
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert fetch("org/name") == path
+
+
 def test_without_a_network_the_cache_serves(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     path = fetch("org/name@v1")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

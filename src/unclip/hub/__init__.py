@@ -101,11 +101,20 @@ def _pull(ref: Ref, variant: str | None, on_progress: OnBytes | None, fresh: boo
     if not re.fullmatch("[0-9a-f]{40}", str(info.sha)):
         raise CheckpointError(f"the hub names a commit {info.sha!r} of {ref}")
     model = Pulled(ref, info.sha)
-    if model.holds(variant, fresh):
-        return model.whole("")
-    files = choose([_file(sibling) for sibling in info.siblings], variant, ref.part)
-    if not any(weights_of(file.name, variant) for file in files):
-        raise CheckpointError(f"{ref} has no weights that can be read")
+    if not model.holds(variant, fresh):
+        files = choose([_file(sibling) for sibling in info.siblings], variant, ref.part)
+        if not any(weights_of(file.name, variant) for file in files):
+            raise CheckpointError(f"{ref} has no weights that can be read")
+        _complete(model, files, variant, on_progress)
+    if info.sha not in (ref.asked, commit_of(ref)):
+        write_text(repo_folder(ref) / "refs" / ref.asked, info.sha)
+    return model.whole("")
+
+
+def _complete(
+    model: Pulled, files: list[File], variant: str | None, on_progress: OnBytes | None
+) -> None:
+    """Fetch what is missing."""
     missing = [file for file in files if model.lacks(file)]
     _check_room(sum(file.bytes for file in missing))
     model.note(variant, files)
@@ -120,9 +129,6 @@ def _pull(ref: Ref, variant: str | None, on_progress: OnBytes | None, fresh: boo
             model.link(_download(model, file, tell), file)
         done += file.bytes
         tell(0)
-    if ref.asked != info.sha:
-        write_text(repo_folder(ref) / "refs" / ref.asked, info.sha)
-    return model.whole("")
 
 
 def _endpoint() -> str | None:
