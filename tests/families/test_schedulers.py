@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from unclip.checkpoints._schedulers import (
+from unclip.errors import CheckpointError
+from unclip.families._schedulers import (
     FOLLOWED,
     NEUTRAL,
     sampler_notes,
@@ -17,8 +18,7 @@ from unclip.checkpoints._schedulers import (
     schedule_of,
     unfollowed,
 )
-from unclip.errors import CheckpointError
-from unclip.stages.latent_decoder import LatentSampling
+from unclip.families.latent.latent_decoder import LatentSampling
 
 DPM: dict[str, Any] = {  # DPMSolverMultistepScheduler() of diffusers 0.33.1, as it saves itself
     "_class_name": "DPMSolverMultistepScheduler",

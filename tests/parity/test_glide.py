@@ -14,11 +14,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from unclip.checkpoints import glide
 from unclip.checkpoints.archive import Tensors
 from unclip.checkpoints.format import open_model
 from unclip.diffusion.guidance import cfg, clamp, map_x0
 from unclip.diffusion.samplers import posterior
+from unclip.families.glide import glide
 from unclip.stages import DiffusionStage
 from unclip.types import Cond
 

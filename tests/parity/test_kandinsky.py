@@ -13,13 +13,15 @@ import torch
 from torch import Tensor
 
 import unclip
-from unclip.checkpoints._diffusers import prior_table
-from unclip.checkpoints._latents import autoencoder_config, autoencoder_table
-from unclip.checkpoints.clip import BUFFERS, hf_table, hf_text_config, hf_vision_config
-from unclip.checkpoints.kandinsky import decoder_config, prior_parts, unet_names
 from unclip.checkpoints.keymap import check
 from unclip.diffusion.guidance import map_x0
 from unclip.diffusion.samplers import SAMPLERS
+from unclip.families._diffusers import prior_table
+from unclip.families.clip.clip import BUFFERS, hf_table, hf_text_config, hf_vision_config
+from unclip.families.latent._autoencoder import autoencoder_config, autoencoder_table
+from unclip.families.latent.kandinsky import decoder_config, prior_parts, unet_names
+from unclip.families.latent.latent_decoder import bounded_threshold
+from unclip.families.latent.latent_unclip import LatentUnclip
 from unclip.images import to_tensor
 from unclip.nn.autoencoder import Autoencoder
 from unclip.nn.clip import Clip, ClipConfig
@@ -28,8 +30,6 @@ from unclip.nn.prior import PriorNet
 from unclip.nn.unet import UNet
 from unclip.pipeline import Pipeline
 from unclip.rng import Rng
-from unclip.stages.latent_decoder import bounded_threshold
-from unclip.stages.latent_unclip import LatentUnclip
 from unclip.stages.prior import PriorStage, PriorStageConfig
 from unclip.types import Cond
 

@@ -13,10 +13,10 @@ from torch import Tensor
 
 import unclip
 from unclip.diffusion.samplers import SAMPLERS
+from unclip.families.latent.latent_decoder import LatentDecoder
 from unclip.images import to_tensor
 from unclip.pipeline import Pipeline
 from unclip.rng import Rng
-from unclip.stages.latent_decoder import LatentDecoder
 from unclip.stages.prior import PriorStage
 from unclip.types import Cond
 

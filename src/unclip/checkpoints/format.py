@@ -408,7 +408,9 @@ class Format(ABC):
         """
 
 
-FORMATS: Registry[Format] = Registry("unclip.checkpoints", "FORMAT", "checkpoint format")
+FORMATS: Registry[Format] = Registry(
+    "unclip.checkpoints", "FORMAT", "checkpoint format", also=("unclip.families.*",)
+)
 
 
 def find_format(path: Path) -> Format:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ..checkpoints.keymap import KeyMap, Take, flattened, same, under
 from ..nn.unet import UNetConfig
-from .keymap import KeyMap, Take, flattened, same, under
 
 
 def adm_table(config: UNetConfig, prefix: str = "") -> KeyMap:

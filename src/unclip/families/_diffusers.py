@@ -11,17 +11,17 @@ from typing import Any
 
 from torch import Tensor
 
+from ..checkpoints._state_dicts import open_weights
+from ..checkpoints._variants import weights_file
+from ..checkpoints.archive import Tensors
+from ..checkpoints.format import Part, need, read_json
+from ..checkpoints.keymap import KeyMap, Take, joined, same
 from ..diffusion.parameterization import Parameterization
 from ..errors import CheckpointError
 from ..nn.prior import PriorConfig
 from ..nn.unet import UNetConfig
 from ..stages.prior import PriorStageConfig
 from ..stages.stage import Sampling
-from ._state_dicts import open_weights
-from ._variants import weights_file
-from .archive import Tensors
-from .format import Part, need, read_json
-from .keymap import KeyMap, Take, joined, same
 
 
 def model_index(path: Path) -> dict[str, Any]:

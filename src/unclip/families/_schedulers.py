@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from ..checkpoints.format import need
 from ..diffusion.schedule import Cosine, Linear, ScaledLinear
-from ..stages.latent_decoder import LatentSampling
 from ._diffusers import settings
-from .format import need
+from .latent.latent_decoder import LatentSampling
 
 S = TypeVar("S", bound=LatentSampling)
 SCHEDULER = "scheduler_config.json"

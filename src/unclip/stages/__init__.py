@@ -11,7 +11,9 @@ from ..nn.layers import skip_init
 from ..registry import Registry
 from .stage import DiffusionStage, Sampling, Stage, StageConfig, check_finite
 
-STAGES: Registry[type[Stage]] = Registry("unclip.stages", "STAGE", "stage")
+STAGES: Registry[type[Stage]] = Registry(
+    "unclip.stages", "STAGE", "stage", also=("unclip.families.*",)
+)
 
 __all__ = [
     "STAGES",

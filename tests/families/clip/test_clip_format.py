@@ -14,14 +14,15 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import unclip
-from unclip.checkpoints import clip
+from unclip.checkpoints import companions
 from unclip.checkpoints.archive import Tensors
 from unclip.checkpoints.format import Options, Part, find_format, open_model
 from unclip.checkpoints.keymap import translate_back
 from unclip.errors import CheckpointError, UsageError
+from unclip.families.clip import clip
 from unclip.stages.clip import ClipStageConfig
 
-FIXTURES = Path(__file__).parents[1] / "parity" / "fixtures"
+FIXTURES = Path(__file__).parents[2] / "parity" / "fixtures"
 PUBLISHED: dict[str, Any] = json.loads(
     gzip.decompress((FIXTURES / "clip_published.json.gz").read_bytes())
 )
@@ -120,7 +121,7 @@ def test_open_clips_own_have_gelu_unless_they_say_otherwise(open_clip: Path) -> 
     file = open_clip / "open_clip_config.json"
     for said, activation in ((False, "gelu"), (True, "quick_gelu")):
         edited(file, model_cfg__quick_gelu=said)
-        config = config_of(clip.open_clip_part(open_clip))
+        config = config_of(companions.open_clip_part(open_clip))
         assert config.text.activation == config.vision.activation == activation
     assert (config.vision.heads, config.vision.mlp_width) == (2, 60)
     assert (config.vision.mean, config.vision.std) == ((0.5,) * 3, (0.25,) * 3)
@@ -169,34 +170,34 @@ def test_a_state_dict_with_openais_names(openai: Path, tmp_path: Path) -> None:
     torch.save(tensors, tmp_path / "plain.pth")
     save_file({k: v.contiguous() for k, v in tensors.items()}, tmp_path / "plain.safetensors")
     for name in ("plain.pth", "plain.safetensors"):
-        part = clip.open_clip_part(tmp_path / name)
+        part = companions.open_clip_part(tmp_path / name)
         part.check(part.build().net, name)
-        assert part.config == clip.open_clip_part(openai).config
+        assert part.config == companions.open_clip_part(openai).config
 
 
 def test_a_folder_of_one_file_is_that_file(openai: Path, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     shutil.copy(openai, tmp_path / "folder" / "ViT.pt")
     plan = open_model(tmp_path / "folder")
-    assert plan.parts["clip"].config == clip.open_clip_part(openai).config
+    assert plan.parts["clip"].config == companions.open_clip_part(openai).config
     assert plan.licence == "MIT"
     shutil.copy(openai, tmp_path / "folder" / "prior.ckpt")  # it belongs to something larger
     assert not clip.FORMAT.matches(tmp_path / "folder")
 
 
 def test_a_lone_open_clip_file_takes_the_settings_beside_it(open_clip: Path) -> None:
-    part = clip.open_clip_part(open_clip / "open_clip_model.safetensors")
-    assert part.config == clip.open_clip_part(open_clip).config
+    part = companions.open_clip_part(open_clip / "open_clip_model.safetensors")
+    assert part.config == companions.open_clip_part(open_clip).config
 
 
 def test_a_folder_with_both_is_read_as_transformers(hf: Path, open_clip: Path) -> None:
     """As LAION publishes its models; without the weights of the one, the other is read."""
     for file in open_clip.iterdir():
         shutil.copy(file, hf)
-    both = config_of(clip.open_clip_part(hf))
+    both = config_of(companions.open_clip_part(hf))
     assert both.text.heads == 4
     (hf / "model.safetensors").unlink()
-    assert config_of(clip.open_clip_part(hf)).text.heads == 2
+    assert config_of(companions.open_clip_part(hf)).text.heads == 2
 
 
 # transformers' settings ---------------------------------------------------------------------------
@@ -214,10 +215,10 @@ def test_what_settings_leave_out_is_the_default(tmp_path: Path) -> None:
 def test_the_older_spelling_of_a_tower_wins(hf: Path) -> None:
     """As in OpenAI's own folders, which have both; and there it is filled up with defaults."""
     edited(hf / "config.json", text_config_dict={"hidden_size": 640, "num_attention_heads": 10})
-    config = config_of(clip.open_clip_part(hf))
+    config = config_of(companions.open_clip_part(hf))
     assert (config.text.width, config.text.heads, config.text.depth) == (640, 10, 12)
     edited(hf / "config.json", text_config_dict=None)
-    assert config_of(clip.open_clip_part(hf)).text.width == 16
+    assert config_of(companions.open_clip_part(hf)).text.width == 16
 
 
 @pytest.mark.parametrize(
@@ -235,17 +236,17 @@ def test_settings_that_are_not_read_are_named(
 ) -> None:
     edited(hf / "config.json", **changes)
     with pytest.raises(CheckpointError, match=rf"config\.json.*{message}"):
-        clip.open_clip_part(hf)
+        companions.open_clip_part(hf)
 
 
 def test_pixels_are_as_the_folder_says(hf: Path) -> None:
     values = {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.5, 0.6, 0.7]}
     (hf / "preprocessor_config.json").write_text(json.dumps(values))
-    vision = config_of(clip.open_clip_part(hf)).vision
+    vision = config_of(companions.open_clip_part(hf)).vision
     assert (vision.mean, vision.std) == ((0.1, 0.2, 0.3), (0.5, 0.6, 0.7))
     (hf / "preprocessor_config.json").write_text('{"image_mean": [1]}')
     with pytest.raises(CheckpointError, match=r"preprocessor_config\.json: image_mean and"):
-        clip.open_clip_part(hf)
+        companions.open_clip_part(hf)
 
 
 def test_weights_are_found_under_every_name(tmp_path: Path) -> None:
@@ -288,7 +289,7 @@ def test_an_open_clip_resnet_and_others_are_refused(open_clip: Path) -> None:
     ):
         edited(file, **changes)
         with pytest.raises(CheckpointError, match=rf"open_clip_config\.json.*{message}"):
-            clip.open_clip_part(open_clip)
+            companions.open_clip_part(open_clip)
         file.write_text(saved)
 
 
@@ -319,15 +320,15 @@ def test_a_name_too_many_or_too_few_is_named(hf: Path) -> None:
 
 
 def test_a_named_clip_must_fit_the_model(hf: Path, tmp_path: Path) -> None:
-    part = clip.open_clip_part(hf, 24, normalize=False, null="text", null_image=True)
+    part = companions.open_clip_part(hf, 24, normalize=False, null="text", null_image=True)
     config = part.config
     assert isinstance(config, ClipStageConfig)
     assert (config.network.normalize, config.null, config.null_image) == (False, "text", True)
     with pytest.raises(UsageError, match=r"CLIP .*hf makes embeddings of 24 numbers; .* with 768"):
-        clip.open_clip_part(hf, 768)
+        companions.open_clip_part(hf, 768)
     (tmp_path / "none").mkdir()
     with pytest.raises(UsageError, match=r"none is no CLIP that is known here"):
-        clip.open_clip_part(tmp_path / "none")
+        companions.open_clip_part(tmp_path / "none")
 
 
 def half(hf: Path, folder: Path, tower: str) -> Path:
@@ -345,8 +346,8 @@ def half(hf: Path, folder: Path, tower: str) -> Path:
 
 def test_half_a_clip_is_completed(hf: Path, tmp_path: Path) -> None:
     own = clip.hf_clip_part(half(hf, tmp_path / "text", "text"), normalize=False, null="text")
-    assert clip.completed(own, None) is own
-    done = clip.completed(own, hf)
+    assert companions.completed(own, None) is own
+    done = companions.completed(own, hf)
     config = done.config
     assert isinstance(config, ClipStageConfig)
     assert config.network.vision is not None and config.null == "text"
@@ -354,7 +355,7 @@ def test_half_a_clip_is_completed(hf: Path, tmp_path: Path) -> None:
     done.check(done.build().net, "it")
     eyes = half(hf, tmp_path / "vision", "vision")
     with pytest.raises(UsageError, match=r"vision has no text encoder, which the model's own has"):
-        clip.completed(own, eyes)
+        companions.completed(own, eyes)
 
 
 def test_half_a_clip_by_itself_is_a_model_of_that_half(hf: Path, tmp_path: Path) -> None:
@@ -402,7 +403,7 @@ def test_padding_is_what_the_files_name(
     for name, values in (("tokenizer_config", main), ("special_tokens_map", older)):
         if values is not None:
             (folder / f"{name}.json").write_text(json.dumps(values))
-    tokenizer = clip.hf_tokenizer(folder, 5)
+    tokenizer = companions.folder_tokenizer(folder, 5)
     number = {"!": 0, "<|endoftext|>": 4}[pad]
     tokens, mask = tokenizer.encode(["a"])
     assert tokens.tolist() == [[3, 1, 4, number, number]]
@@ -415,7 +416,7 @@ def test_padding_is_what_the_files_name(
 
 def test_a_tokenizer_json_alone_is_enough(tmp_path: Path) -> None:
     """Even one that says to pad and to cut, as a pipeline may have left it."""
-    tokenizer = clip.hf_tokenizer(words(tmp_path), 5)
+    tokenizer = companions.folder_tokenizer(words(tmp_path), 5)
     values = json.loads(tokenizer.to_json())
     values["padding"] = {
         "strategy": {"Fixed": 9},
@@ -433,16 +434,16 @@ def test_a_tokenizer_json_alone_is_enough(tmp_path: Path) -> None:
     }
     other = tmp_path / "other"
     other.mkdir()
-    assert not clip.has_tokenizer(other)
+    assert not companions.has_tokenizer(other)
     with pytest.raises(CheckpointError, match=r"other has no tokenizer"):
-        clip.hf_tokenizer(other)
+        companions.folder_tokenizer(other)
     (other / "tokenizer.json").write_text(json.dumps(values))
-    assert clip.has_tokenizer(other)
-    found = clip.hf_tokenizer(other, 6)
+    assert companions.has_tokenizer(other)
+    found = companions.folder_tokenizer(other, 6)
     assert found.encode(["a a a"])[0].tolist() == [[3, 1, 1, 1, 4, 4]]
     (other / "tokenizer_config.json").write_text('{"pad_token": "none"}')
     with pytest.raises(CheckpointError, match="no 'none' to pad with"):
-        clip.hf_tokenizer(other)
+        companions.folder_tokenizer(other)
 
 
 def test_a_tokenizer_may_be_named(openai: Path, tmp_path: Path) -> None:

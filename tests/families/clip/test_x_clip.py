@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 
 import unclip
-from unclip.checkpoints.clip import open_clip_part
+from unclip.checkpoints.companions import open_clip_part
 from unclip.checkpoints.format import find_format, open_model
 from unclip.errors import CheckpointError, UsageError
-from unclip.nn.x_clip import XClip, XClipConfig
+from unclip.families.clip._x_clip_net import XClip, XClipConfig
 
-FIXTURES = Path(__file__).parents[1] / "parity" / "fixtures"
+FIXTURES = Path(__file__).parents[2] / "parity" / "fixtures"
 SHAPES: dict[str, list[int]] = json.loads((FIXTURES / "x_clip.json").read_text())["shapes"][
     "x_clip"
 ]

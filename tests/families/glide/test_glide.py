@@ -11,13 +11,13 @@ import torch
 from PIL import Image
 
 import unclip
-from unclip.checkpoints import glide
 from unclip.checkpoints.format import Options, find_format, open_model
 from unclip.errors import CheckpointError, UsageError
+from unclip.families.glide import glide
 from unclip.nn.tokenizer import Tokenizer
 from unclip.types import Cond
 
-PARITY = Path(__file__).parents[1] / "parity"
+PARITY = Path(__file__).parents[2] / "parity"
 SAID: dict[str, Any] = json.loads((PARITY / "fixtures" / "glide.json").read_text())
 SHAPES: dict[str, dict[str, list[int]]] = SAID["shapes"]
 

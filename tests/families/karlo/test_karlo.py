@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 import torch
 
-from unclip.checkpoints._diffusers import prior_part
 from unclip.checkpoints.archive import tensors_of
 from unclip.checkpoints.format import Options, Part, open_model
-from unclip.checkpoints.karlo import PRIOR, decoder_part, upsampler_part
 from unclip.errors import CheckpointError
+from unclip.families._diffusers import prior_part
+from unclip.families.karlo.karlo import PRIOR, decoder_part, upsampler_part
 from unclip.nn.layers import parameter_count
 
-FILE = Path(__file__).parents[1] / "parity" / "fixtures" / "karlo_published.json.gz"
+FILE = Path(__file__).parents[2] / "parity" / "fixtures" / "karlo_published.json.gz"
 PUBLISHED: dict[str, Any] = json.loads(gzip.decompress(FILE.read_bytes()))
 CONFIGS = {name: one["config"] for name, one in PUBLISHED.items()}
 SCHEDULERS = {
@@ -110,7 +110,7 @@ def test_a_missing_component_is_named(folder: Path) -> None:
 
 def test_the_tokens_of_an_embedding_are_told_apart() -> None:
     """diffusers reads (B, D·4) as D rows of 4; we as 4 rows of D."""
-    from unclip.checkpoints.karlo import interleaved
+    from unclip.families.karlo.karlo import interleaved
 
     take = interleaved("x", 4)
     theirs = torch.arange(12.0)

@@ -12,20 +12,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from unclip.checkpoints import karlo
 from unclip.checkpoints.archive import Tensors, tensors_of
 from unclip.checkpoints.format import FORMATS, Options, Part, open_model
-from unclip.checkpoints.karlo_original import (
+from unclip.errors import CheckpointError, UsageError
+from unclip.families.karlo import karlo
+from unclip.families.karlo.karlo_original import (
     decoder_part,
     look,
     prior_part,
     unet_size,
     upsampler_part,
 )
-from unclip.errors import CheckpointError, UsageError
 from unclip.nn.layers import parameter_count
 
-FIXTURES = Path(__file__).parents[1] / "parity" / "fixtures"
+FIXTURES = Path(__file__).parents[2] / "parity" / "fixtures"
 TINY: dict[str, Any] = json.loads((FIXTURES / "karlo_original.json").read_text())["shapes"]
 PUBLISHED = json.loads(
     gzip.decompress((FIXTURES / "karlo_original_published.json.gz").read_bytes())

@@ -15,13 +15,13 @@ from safetensors.torch import load_file
 from unclip.checkpoints.archive import Tensors
 from unclip.checkpoints.format import Options, Plan, find_format, open_model
 from unclip.checkpoints.keymap import check, translate, translate_back
-from unclip.checkpoints.laion import FORMAT, prior_part, unet_parts
-from unclip.checkpoints.laion import Saved as Found
 from unclip.errors import CheckpointError, UsageError
+from unclip.families.laion.laion import FORMAT, prior_part, unet_parts
+from unclip.families.laion.laion import Saved as Found
 from unclip.nn.layers import parameter_count
 from unclip.stages import Stage
 
-FIXTURES = Path(__file__).parents[1] / "parity" / "fixtures"
+FIXTURES = Path(__file__).parents[2] / "parity" / "fixtures"
 VERSIONS = ("0.15.4", "1.1.0", "1.15.6")
 LATER = VERSIONS[1:]
 CPU = torch.device("cpu")
@@ -157,7 +157,7 @@ def _small_decoder(version: str, folder: Path) -> dict[str, Any]:
 
 def _told(file: Path) -> Any:
     from unclip.checkpoints.archive import open_pickle
-    from unclip.checkpoints.laion import saved_of
+    from unclip.families.laion.laion import saved_of
 
     found = saved_of(open_pickle(file), file)
     assert found is not None

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from unclip.nn.laion_layers import COSINE_SCALE, SharedKeyAttention, turned
-from unclip.nn.laion_prior import LaionPriorConfig, LaionPriorNet, SineTime
+from unclip.families.laion._layers import COSINE_SCALE, SharedKeyAttention, turned
+from unclip.families.laion._prior import LaionPriorConfig, LaionPriorNet, SineTime
 from unclip.types import Cond
 
 WIDTH, CONTEXT = 16, 6

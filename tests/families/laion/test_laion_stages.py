@@ -9,9 +9,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from unclip.families.laion.laion_prior import LaionPrior
+from unclip.families.laion.laion_upsampler import LaionUpsampler, LaionUpsamplerConfig
 from unclip.rng import Rng
-from unclip.stages.laion_prior import LaionPrior
-from unclip.stages.laion_upsampler import LaionUpsampler, LaionUpsamplerConfig
 from unclip.stages.stage import Stage
 from unclip.types import Cond
 

@@ -9,9 +9,9 @@ import torch
 from pydantic import ValidationError
 from torch.nn import functional as F
 
-from unclip.nn.laion_blocks import CrossEmbed, LinearAttention
-from unclip.nn.laion_layers import sinusoid
-from unclip.nn.laion_unet import LaionUNet, LaionUNetConfig
+from unclip.families.laion._blocks import CrossEmbed, LinearAttention
+from unclip.families.laion._layers import sinusoid
+from unclip.families.laion._unet import LaionUNet, LaionUNetConfig
 from unclip.types import Cond
 
 BASE: dict[str, Any] = {

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from unclip.checkpoints.format import Options, find_format
-from unclip.checkpoints.kandinsky import FORMAT, decoder_part
 from unclip.diffusion.schedule import Linear
 from unclip.errors import CheckpointError
-from unclip.stages.latent_unclip import LatentUnclipConfig
+from unclip.families.latent.kandinsky import FORMAT, decoder_part
+from unclip.families.latent.latent_unclip import LatentUnclipConfig
 
 UNET: dict[str, Any] = {
     "_class_name": "UNet2DConditionModel",

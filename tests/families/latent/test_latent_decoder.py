@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from unclip.errors import UsageError
-from unclip.rng import BatchRng, Rng
-from unclip.stages import latent_decoder
-from unclip.stages.latent_decoder import (
+from unclip.families.latent import latent_decoder
+from unclip.families.latent.latent_decoder import (
     DecoderSampling,
     LatentDecoder,
     LatentSampling,
     LatentStage,
     bounded_threshold,
 )
+from unclip.rng import BatchRng, Rng
 from unclip.types import FREE, Cond, Control, Step
 
 KINDS = pytest.mark.parametrize("kind", ["latent_decoder", "latent_unclip"])

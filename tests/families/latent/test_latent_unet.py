@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unclip.errors import UsageError
-from unclip.nn.latent_unet import (
+from unclip.families.latent._unet import (
     GatedMlp,
     ImageVector,
     LatentUNet,

@@ -12,11 +12,11 @@ import torch
 from safetensors.torch import save_file
 
 from unclip.checkpoints.format import Options, find_format
-from unclip.checkpoints.stable_diffusion import FORMAT
 from unclip.diffusion.schedule import Cosine, Linear, ScaledLinear
 from unclip.errors import CheckpointError
-from unclip.nn.latent_unet import LatentUNet
-from unclip.stages.latent_decoder import LatentDecoderConfig
+from unclip.families.latent._unet import LatentUNet
+from unclip.families.latent.latent_decoder import LatentDecoderConfig
+from unclip.families.latent.stable_diffusion import FORMAT
 
 # as published with v2-1-base and v1-5; what is left out has diffusers' default
 UNET = {

@@ -9,17 +9,16 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 
-from ..config import Config
-from ..errors import CheckpointError, UsageError
-from ..nn.clip import ClipConfig, VisionConfig
-from ..nn.text import TextConfig
-from ..nn.tokenizer import CLIP_END, Tokenizer
-from ..stages.clip import ClipStageConfig
-from ._state_dicts import open_weights
-from ._variants import weights_file
-from .archive import Tensors
-from .format import Part, need, read_json
-from .keymap import KeyMap, Take, joined, same, under
+from ...checkpoints._state_dicts import open_weights
+from ...checkpoints._variants import weights_file
+from ...checkpoints.archive import Tensors
+from ...checkpoints.format import Part, need, read_json
+from ...checkpoints.keymap import KeyMap, Take, joined, same, under
+from ...config import Config
+from ...errors import CheckpointError, UsageError
+from ...nn.clip import ClipConfig, VisionConfig
+from ...nn.text import TextConfig
+from ...stages.clip import ClipStageConfig
 
 Triple = tuple[float, float, float]
 
@@ -312,44 +311,3 @@ def merged(*several: Tensors) -> Tensors:
             raise CheckpointError(f"'{twice[0]}' stands twice, once in {tensors.where(twice[0])}")
         entries |= tensors._entries
     return Tensors(entries, ", ".join(t._where for t in several if t._where))
-
-
-def hf_tokenizer(folder: Path, context: int = 77) -> Tokenizer:
-    """The tokenizer of a folder: `vocab.json` and `merges.txt`, or `tokenizer.json`.
-
-    A file of these stands for its folder.
-
-    It pads with what the folder's files name, as transformers does.
-
-    Raises:
-        CheckpointError: there is none, or it is not CLIP's.
-    """
-    folder = folder.parent if folder.is_file() else folder
-    vocab, merges, whole = (folder / n for n in ("vocab.json", "merges.txt", "tokenizer.json"))
-    if vocab.is_file() and merges.is_file():
-        tokenizer = Tokenizer.clip(vocab, merges, context)
-    elif whole.is_file():
-        tokenizer = Tokenizer.load(whole, context)
-    else:
-        raise CheckpointError(
-            f"{folder} has no tokenizer (vocab.json and merges.txt, or tokenizer.json): "
-            "name the folder of one with --tokenizer (tokenizer= in Python)"
-        )
-    return tokenizer.padded_with(_pad_token(folder))
-
-
-def _pad_token(folder: Path) -> str:
-    """As transformers finds it: an old special_tokens_map.json wins over tokenizer_config.json."""
-    pad: Any = CLIP_END
-    main, older = (folder / n for n in ("tokenizer_config.json", "special_tokens_map.json"))
-    values = read_json(main) if main.is_file() else {}
-    pad = values.get("pad_token") or pad
-    if older.is_file() and "added_tokens_decoder" not in values:
-        pad = read_json(older).get("pad_token") or pad
-    return str(pad["content"] if isinstance(pad, dict) else pad)
-
-
-def has_tokenizer(folder: Path) -> bool:
-    """Whether a folder brings a tokenizer of its own."""
-    pair = (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file()
-    return pair or (folder / "tokenizer.json").is_file()

@@ -8,15 +8,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import CheckpointError
-from ..nn.clip import ClipConfig, VisionConfig
-from ..nn.text import TextConfig
-from ..stages.clip import ClipStageConfig
-from ._clip_hf import BUFFERS, CLIP_PIXELS, pixels_of, sized
-from ._state_dicts import open_weights
-from .archive import Tensors
-from .format import Part, need, read_json
-from .keymap import KeyMap, Take, same, under
+from ...checkpoints._state_dicts import open_weights
+from ...checkpoints.archive import Tensors
+from ...checkpoints.format import Part, need, read_json
+from ...checkpoints.keymap import KeyMap, Take, same, under
+from ...errors import CheckpointError
+from ...nn.clip import ClipConfig, VisionConfig
+from ...nn.text import TextConfig
+from ...stages.clip import ClipStageConfig
+from ._huggingface import BUFFERS, CLIP_PIXELS, pixels_of, sized
 
 OPEN_CLIP = "open_clip_config.json"
 OPEN_CLIP_STEMS = ("open_clip_model", "open_clip_pytorch_model")

@@ -12,16 +12,16 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..errors import CheckpointError
-from ..nn.clip import VisionConfig
-from ..nn.text import TextConfig
-from ..nn.x_clip import XClipConfig
-from ..stages.x_clip import XClipStageConfig
-from ._clip_hf import sized
-from ._state_dicts import open_weights
-from .archive import Tensors
-from .format import Part
-from .keymap import KeyMap, Take, same, under
+from ...checkpoints._state_dicts import open_weights
+from ...checkpoints.archive import Tensors
+from ...checkpoints.format import Part
+from ...checkpoints.keymap import KeyMap, Take, same, under
+from ...errors import CheckpointError
+from ...nn.clip import VisionConfig
+from ...nn.text import TextConfig
+from ._huggingface import sized
+from ._x_clip_net import XClipConfig
+from .x_clip import XClipStageConfig
 
 HEAD = 64
 UNUSED = (r"to_(text|visual)_latent_extra\..*", r"mlm\..*", r"visual_ssl\..*")

@@ -14,11 +14,11 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import UsageError
-from .clip import Clip, ClipConfig, VisionConfig
-from .layers import normal_parameter
-from .text import TextConfig
-from .transformer import TransformerConfig
+from ...errors import UsageError
+from ...nn.clip import Clip, ClipConfig, VisionConfig
+from ...nn.layers import normal_parameter
+from ...nn.text import TextConfig
+from ...nn.transformer import TransformerConfig
 
 
 class XClipConfig(ClipConfig):

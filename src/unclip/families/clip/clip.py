@@ -12,21 +12,24 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import Literal
 
-from ..errors import CheckpointError, UsageError
-from ..nn.text import TextConfig
-from ..nn.tokenizer import Tokenizer
-from ..stages.clip import ClipStageConfig
-from ._clip_hf import (
+from ...checkpoints._state_dicts import open_weights
+from ...checkpoints._unread import check_file, why_unread
+from ...checkpoints._variants import variants, weights_file
+from ...checkpoints.archive import Tensors, open_tensors
+from ...checkpoints.companions import folder_tokenizer, has_tokenizer
+from ...checkpoints.format import Format, Options, Part, Plan, read_json
+from ...errors import CheckpointError, UsageError
+from ...nn.text import TextConfig
+from ...nn.tokenizer import Tokenizer
+from ...stages.clip import ClipStageConfig
+from ._huggingface import (
     BUFFERS,
     CLIP_PIXELS,
     Pixels,
-    has_tokenizer,
     hf_class,
     hf_clip_part,
     hf_part,
@@ -34,14 +37,13 @@ from ._clip_hf import (
     hf_table,
     hf_text_config,
     hf_text_table,
-    hf_tokenizer,
     hf_vision_config,
     hf_vision_table,
     hf_whole_part,
     merged,
     prefixed,
 )
-from ._clip_openai import (
+from ._openai import (
     OPEN_CLIP,
     OPEN_CLIP_STEMS,
     OPENAI_IGNORED,
@@ -51,12 +53,7 @@ from ._clip_openai import (
     openai_part,
     openai_table,
 )
-from ._clip_x import context_of, is_x_clip, x_clip_part
-from ._state_dicts import open_weights
-from ._unread import check_file, why_unread
-from ._variants import variants, weights_file
-from .archive import Tensors, open_tensors
-from .format import Format, Options, Part, Plan, read_json
+from ._x_clip import context_of, is_x_clip, x_clip_part
 
 __all__ = [
     "BUFFERS",
@@ -64,21 +61,17 @@ __all__ = [
     "FORMAT",
     "Pixels",
     "clip_tokenizer",
-    "completed",
-    "has_tokenizer",
     "hf_clip_part",
     "hf_pixels",
     "hf_table",
     "hf_text_config",
     "hf_text_table",
-    "hf_tokenizer",
     "hf_vision_config",
     "hf_vision_table",
     "hf_whole_part",
     "is_openai",
     "merged",
     "open_clip_layout_part",
-    "open_clip_part",
     "open_tensors",
     "openai_config",
     "openai_table",
@@ -98,79 +91,6 @@ def clip_tokenizer(context: int = 77, frames: bool = True) -> Tokenizer:
     lines = gzip.decompress(data).decode().splitlines()
     merges = [(a, b) for a, b in (line.split(" ") for line in lines)]
     return Tokenizer.clip_merges(merges, context, frames)
-
-
-def open_clip_part(
-    path: Path,
-    embed_dim: int | None = None,
-    text_width: int | None = None,
-    *,
-    normalize: bool = True,
-    null: Literal["learned", "text"] = "learned",
-    null_image: bool = False,
-) -> Part:
-    """A CLIP that a model is to be given, from wherever it lies: the `clip` of `Options`.
-
-    Args:
-        path: a file or folder of any layout that this module reads.
-        embed_dim: width of the embeddings that the model works with.
-        text_width: width of the text's encodings that it reads.
-        normalize: whether the model wants embeddings of unit norm.
-        null: see `ClipStageConfig`.
-        null_image: see `ClipStageConfig`.
-
-    Raises:
-        UsageError: it is no CLIP, or not one of this width.
-        CheckpointError: it is damaged, or of a variant that is not read.
-    """
-    part = FORMAT.part(path)
-    config = part.config
-    assert isinstance(config, ClipStageConfig)
-    if embed_dim is not None and config.network.embed_dim != embed_dim:
-        raise UsageError(
-            f"CLIP {path} makes embeddings of {config.network.embed_dim} numbers; "
-            f"the model works with {embed_dim}"
-        )
-    text = config.network.text
-    if text_width and text and text.width != text_width:
-        raise UsageError(
-            f"CLIP {path} makes encodings of {text.width} numbers a token; "
-            f"the model works with {text_width}"
-        )
-    network = config.network.model_copy(update={"normalize": normalize})
-    changes = {"network": network, "null": null, "null_image": null_image}
-    return replace(part, config=config.model_copy(update=changes))
-
-
-def completed(part: Part, clip: Path | None) -> Part:
-    """A model's own CLIP, or in its place the whole one that a person names.
-
-    Args:
-        part: a `ClipStage` that may lack a tower.
-        clip: the `clip` of `Options`.
-
-    Raises:
-        UsageError: that is no CLIP, not one of this width, or lacks a tower that the model's has.
-        CheckpointError: it is damaged, or of a variant that is not read.
-    """
-    if clip is None:
-        return part
-    own = part.config
-    assert isinstance(own, ClipStageConfig)
-    named = open_clip_part(
-        clip,
-        own.network.embed_dim,
-        own.network.text.width if own.network.text else None,
-        normalize=own.network.normalize,
-        null=own.null,
-        null_image=own.null_image,
-    )
-    its = named.config
-    assert isinstance(its, ClipStageConfig)
-    for tower in ("text", "vision"):
-        if getattr(own.network, tower) and not getattr(its.network, tower):
-            raise UsageError(f"CLIP {clip} has no {tower} encoder, which the model's own has")
-    return named
 
 
 ENDINGS = (".pt", ".pth", ".bin", ".safetensors", ".ckpt", ".th")
@@ -280,7 +200,7 @@ def tokenizer_for(path: Path, options: Options, context: int) -> Tokenizer:
     """
     folder = options.tokenizer or path
     if options.tokenizer or has_tokenizer(folder):
-        return hf_tokenizer(folder, context)
+        return folder_tokenizer(folder, context)
     if path.is_file() and is_x_clip(open_weights(path)):
         return clip_tokenizer(context_of(open_weights(path)), frames=False)
     return clip_tokenizer(context)

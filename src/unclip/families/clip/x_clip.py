@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from ..nn.x_clip import XClip, XClipConfig
-from .clip import ClipStage, ClipStageConfig
-from .stage import Stage
+from ...stages.clip import ClipStage, ClipStageConfig
+from ...stages.stage import Stage
+from ._x_clip_net import XClip, XClipConfig
 
 
 class XClipStageConfig(ClipStageConfig):
@@ -17,7 +17,7 @@ class XClipStageConfig(ClipStageConfig):
 
 
 class XClipStage(ClipStage):
-    """See `unclip.nn.x_clip`."""
+    """See `unclip.families.clip._x_clip_net`."""
 
     Config = XClipStageConfig
     kind = "x_clip"

@@ -15,20 +15,20 @@ from typing import Literal
 
 from torch import Tensor
 
-from ..diffusion.schedule import Cosine, Linear
-from ..errors import CheckpointError, UsageError
-from ..nn.text import TextConfig
-from ..nn.tokenizer import Tokenizer
-from ..nn.unet import UNetConfig
-from ..stages.decoder import DecoderConfig
-from ..stages.stage import Sampling
-from ..stages.upsampler import Corruption, UpsamplerConfig
-from ._adm import adm_table, by_head
-from ._state_dicts import open_weights
-from ._unread import check_file
-from .archive import Tensors
-from .format import TEXT_ALONE, Format, Options, Part, Plan
-from .keymap import KeyMap, Take, same, under
+from ...checkpoints._state_dicts import open_weights
+from ...checkpoints._unread import check_file
+from ...checkpoints.archive import Tensors
+from ...checkpoints.format import TEXT_ALONE, Format, Options, Part, Plan
+from ...checkpoints.keymap import KeyMap, Take, same, under
+from ...diffusion.schedule import Cosine, Linear
+from ...errors import CheckpointError, UsageError
+from ...nn.text import TextConfig
+from ...nn.tokenizer import Tokenizer
+from ...nn.unet import UNetConfig
+from ...stages.decoder import DecoderConfig
+from ...stages.stage import Sampling
+from ...stages.upsampler import Corruption, UpsamplerConfig
+from .._adm import adm_table, by_head
 
 HEAD = 64
 """Width of every head, of the U-Net's attention and of the text encoder's."""

@@ -10,12 +10,16 @@ from typing import Any
 
 from torch import Tensor
 
-from ..errors import CheckpointError
-from ..nn.unet import ClipTextConfig, UNetConfig
-from ..stages.decoder import DecoderConfig
-from ..stages.stage import Sampling
-from ..stages.upsampler import Corruption, UpsamplerConfig
-from ._diffusers import (
+from ...checkpoints.archive import Tensors
+from ...checkpoints.companions import completed, folder_tokenizer
+from ...checkpoints.format import GIVE_CLIP, Format, Options, Part, Plan, need
+from ...checkpoints.keymap import KeyMap, Take, same, under
+from ...errors import CheckpointError
+from ...nn.unet import ClipTextConfig, UNetConfig
+from ...stages.decoder import DecoderConfig
+from ...stages.stage import Sampling
+from ...stages.upsampler import Corruption, UpsamplerConfig
+from .._diffusers import (
     lone,
     parameterization,
     pipeline_class,
@@ -26,11 +30,8 @@ from ._diffusers import (
     unet_table,
     weights,
 )
-from ._schedulers import unfollowed
-from .archive import Tensors
-from .clip import completed, hf_clip_part, hf_tokenizer, merged
-from .format import GIVE_CLIP, Format, Options, Part, Plan, need
-from .keymap import KeyMap, Take, same, under
+from .._schedulers import unfollowed
+from ..clip.clip import hf_clip_part, merged
 
 ADVICE = {
     "text": GIVE_CLIP,
@@ -77,7 +78,7 @@ class Karlo(Format):
             family=self.name,
             where=path,
             parts=parts,
-            read_tokenizer=lambda: hf_tokenizer(options.tokenizer or path / "tokenizer"),
+            read_tokenizer=lambda: folder_tokenizer(options.tokenizer or path / "tokenizer"),
             licence=LICENCE,
             notes=tuple(unfollowed(*(path / name for name in SCHEDULERS if name in inside))),
             advice=ADVICE,

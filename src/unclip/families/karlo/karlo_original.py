@@ -18,20 +18,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..errors import CheckpointError
-from ..nn.prior import PriorConfig
-from ..nn.tokenizer import CLIP_PAD, Tokenizer
-from ..nn.unet import ClipTextConfig, UNetConfig
-from ..stages.decoder import DecoderConfig
-from ..stages.prior import PriorStageConfig
-from ..stages.upsampler import Corruption, UpsamplerConfig
-from ._adm import adm_table, by_head
-from ._diffusers import lone, parameterization
-from .archive import Blob, Tensors, open_pickle, tensors_of
-from .clip import clip_tokenizer, hf_tokenizer, is_openai, merged, open_clip_part
-from .format import GIVE_CLIP, Format, Options, Part, Plan, needs_clip
+from ...checkpoints.archive import Blob, Tensors, open_pickle, tensors_of
+from ...checkpoints.companions import folder_tokenizer, open_clip_part
+from ...checkpoints.format import GIVE_CLIP, Format, Options, Part, Plan, needs_clip
+from ...checkpoints.keymap import KeyMap, Take, same, under
+from ...errors import CheckpointError
+from ...nn.prior import PriorConfig
+from ...nn.tokenizer import CLIP_PAD, Tokenizer
+from ...nn.unet import ClipTextConfig, UNetConfig
+from ...stages.decoder import DecoderConfig
+from ...stages.prior import PriorStageConfig
+from ...stages.upsampler import Corruption, UpsamplerConfig
+from .._adm import adm_table, by_head
+from .._diffusers import lone, parameterization
+from ..clip.clip import clip_tokenizer, is_openai, merged
 from .karlo import DECODER, LICENCE, PRIOR, UPSAMPLER, interleaved
-from .keymap import KeyMap, Take, same, under
 
 SIDE, LARGE = 64, 256
 """Sides of the decoder's and the upsampler's pictures."""
@@ -149,7 +150,7 @@ class KarloOriginal(Format):
 
 
 def _tokenizer(options: Options) -> Tokenizer:
-    own = hf_tokenizer(options.tokenizer) if options.tokenizer else clip_tokenizer()
+    own = folder_tokenizer(options.tokenizer) if options.tokenizer else clip_tokenizer()
     return own.padded_with(CLIP_PAD)
 
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .laion_layers import COSINE_SCALE, gain_norm, sinusoid
-from .layers import normal_parameter
-from .transformer import KeyValue
+from ...nn.layers import normal_parameter
+from ...nn.transformer import KeyValue
+from ._layers import COSINE_SCALE, gain_norm, sinusoid
 
 Growth = Literal["shuffle", "nearest", "transpose"]
 

@@ -13,20 +13,20 @@ from typing import Any, Literal, cast
 
 from pydantic import ValidationError
 
-from ..diffusion.parameterization import Parameterization
-from ..diffusion.schedule import Cosine, Linear
-from ..diffusion.space import Embedding
-from ..errors import CheckpointError
-from ..nn.laion_blocks import Growth
-from ..nn.laion_layers import Dialect
-from ..nn.laion_prior import LaionPriorConfig
-from ..nn.laion_unet import LaionUNetConfig
-from ..stages.laion_decoder import LaionDecoderConfig
-from ..stages.laion_prior import LaionPriorStageConfig
-from ..stages.laion_upsampler import LaionUpsamplerConfig
-from ..stages.stage import Sampling
-from .archive import Tensors
-from .format import need
+from ...checkpoints.archive import Tensors
+from ...checkpoints.format import need
+from ...diffusion.parameterization import Parameterization
+from ...diffusion.schedule import Cosine, Linear
+from ...diffusion.space import Embedding
+from ...errors import CheckpointError
+from ...stages.stage import Sampling
+from ._blocks import Growth
+from ._layers import Dialect
+from ._prior import LaionPriorConfig
+from ._unet import LaionUNetConfig
+from .laion_decoder import LaionDecoderConfig
+from .laion_prior import LaionPriorStageConfig
+from .laion_upsampler import LaionUpsamplerConfig
 
 GUIDANCE = 3.5
 """Of a decoder, as dalle2-laion's notebook draws; the library's own default is none."""

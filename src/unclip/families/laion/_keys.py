@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..nn.laion_layers import Dialect
-from ..nn.laion_prior import LaionPriorConfig
-from ..nn.laion_unet import LaionUNetConfig
-from .keymap import Change, KeyMap, Take, changed, same, under
+from ...checkpoints.keymap import Change, KeyMap, Take, changed, same, under
+from ._layers import Dialect
+from ._prior import LaionPriorConfig
+from ._unet import LaionUNetConfig
 
 PRIOR_IGNORED = (
     r"noise_scheduler\..*",  # the schedule's tables: the configuration says as much

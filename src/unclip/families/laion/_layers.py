@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .layers import normal_parameter
-from .transformer import KeyValue
+from ...nn.layers import normal_parameter
+from ...nn.transformer import KeyValue
 
 Dialect = Literal["0.15.4", "1.1.0", "1.15.6"]
 

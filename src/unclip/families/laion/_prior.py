@@ -14,17 +14,17 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..config import Config, Layers
-from ..types import Cond
-from .laion_layers import (
+from ...config import Config, Layers
+from ...nn.layers import normal_parameter, select
+from ...nn.transformer import KeyValue
+from ...types import Cond
+from ._layers import (
     Dialect,
     SharedKeyAttention,
     gain_norm,
     rotary_angles,
     sinusoid,
 )
-from .layers import normal_parameter, select
-from .transformer import KeyValue
 
 BUCKETS, FARTHEST = 32, 128
 """Of the relative positions (T5, arXiv 1910.10683, section 2.1)."""

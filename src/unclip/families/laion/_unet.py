@@ -18,9 +18,11 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..config import LEVELS, Blocks, Config
-from ..types import Cond
-from .laion_blocks import (
+from ...config import LEVELS, Blocks, Config
+from ...nn.layers import normal_parameter, select, zero
+from ...nn.transformer import KeyValue
+from ...types import Cond
+from ._blocks import (
     CrossAttention,
     CrossEmbed,
     Growth,
@@ -31,9 +33,7 @@ from .laion_blocks import (
     SineMlp,
     Upsample,
 )
-from .laion_layers import Dialect, SharedKeyAttention
-from .layers import normal_parameter, select, zero
-from .transformer import KeyValue
+from ._layers import Dialect, SharedKeyAttention
 
 
 class LaionUNetConfig(Config):

@@ -15,24 +15,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from ..errors import CheckpointError, UsageError
-from ..nn.laion_layers import Dialect
-from ..nn.tokenizer import Tokenizer
-from ..stages.laion_prior import LaionPriorStageConfig
-from ..stages.laion_upsampler import LaionUpsamplerConfig
-from ._laion_config import decoder_configs, faults_named, prior_config, prior_from_shapes
-from ._laion_keys import (
+from ...checkpoints._state_dicts import state_dict
+from ...checkpoints.archive import Tensors, open_pickle, tensors_of, version_text
+from ...checkpoints.companions import open_clip_part
+from ...checkpoints.format import GIVE_CLIP, Format, Options, Part, Plan, needs_clip, read_json
+from ...checkpoints.keymap import complain
+from ...errors import CheckpointError, UsageError
+from ...nn.tokenizer import Tokenizer
+from ..clip.clip import tokenizer_for
+from ._config import decoder_configs, faults_named, prior_config, prior_from_shapes
+from ._keys import (
     DECODER_IGNORED,
     PRIOR_IGNORED,
     prior_table,
     unet_ignored,
     unet_table,
 )
-from ._state_dicts import state_dict
-from .archive import Tensors, open_pickle, tensors_of, version_text
-from .clip import open_clip_part, tokenizer_for
-from .format import GIVE_CLIP, Format, Options, Part, Plan, needs_clip, read_json
-from .keymap import complain
+from ._layers import Dialect
+from .laion_prior import LaionPriorStageConfig
+from .laion_upsampler import LaionUpsamplerConfig
 
 SUFFIXES = (".pth", ".pt", ".ckpt", ".bin")
 SIGNS = {"prior": "net.learned_query", "decoder": "unets.0.null_image_embed"}

@@ -7,13 +7,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ..diffusion.parameterization import Parameterization
-from ..diffusion.schedule import Cosine, ScheduleConfig
-from ..diffusion.space import Rgb
-from ..nn.laion_unet import LaionUNet, LaionUNetConfig
-from ..rng import Rng
-from ..types import FREE, Cond, Control, OnStep
-from .stage import DiffusionConfig, DiffusionStage, Sampling, check_channels, fit_known
+from ...diffusion.parameterization import Parameterization
+from ...diffusion.schedule import Cosine, ScheduleConfig
+from ...diffusion.space import Rgb
+from ...rng import Rng
+from ...stages.stage import DiffusionConfig, DiffusionStage, Sampling, check_channels, fit_known
+from ...types import FREE, Cond, Control, OnStep
+from ._unet import LaionUNet, LaionUNetConfig
 
 
 class LaionDecoderConfig(DiffusionConfig):

@@ -8,14 +8,14 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..diffusion.guidance import map_x0
-from ..diffusion.parameterization import Parameterization
-from ..diffusion.schedule import Cosine, ScheduleConfig
-from ..diffusion.space import Embedding, Space
-from ..nn.laion_prior import LaionPriorConfig, LaionPriorNet
-from ..types import FREE, Cond, Control, Denoiser
-from .prior import PriorStage
-from .stage import DiffusionConfig, DiffusionStage, Sampling
+from ...diffusion.guidance import map_x0
+from ...diffusion.parameterization import Parameterization
+from ...diffusion.schedule import Cosine, ScheduleConfig
+from ...diffusion.space import Embedding, Space
+from ...stages.prior import PriorStage
+from ...stages.stage import DiffusionConfig, DiffusionStage, Sampling
+from ...types import FREE, Cond, Control, Denoiser
+from ._prior import LaionPriorConfig, LaionPriorNet
 
 
 class LaionPriorStageConfig(DiffusionConfig):

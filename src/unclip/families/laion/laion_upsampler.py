@@ -9,14 +9,14 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..diffusion.parameterization import Parameterization
-from ..diffusion.schedule import Linear, ScheduleConfig
-from ..diffusion.space import Rgb
-from ..nn.laion_unet import LaionUNet, LaionUNetConfig
-from ..rng import Rng
-from ..types import FREE, Cond, Control, OnStep
-from .stage import DiffusionConfig, DiffusionStage, Sampling, check_channels, fit_known
-from .upsampler import Upsampler, gaussian_blur
+from ...diffusion.parameterization import Parameterization
+from ...diffusion.schedule import Linear, ScheduleConfig
+from ...diffusion.space import Rgb
+from ...rng import Rng
+from ...stages.stage import DiffusionConfig, DiffusionStage, Sampling, check_channels, fit_known
+from ...stages.upsampler import Upsampler, gaussian_blur
+from ...types import FREE, Cond, Control, OnStep
+from ._unet import LaionUNet, LaionUNetConfig
 
 
 class LaionUpsamplerConfig(DiffusionConfig):

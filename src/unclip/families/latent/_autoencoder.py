@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import CheckpointError
-from ..nn.autoencoder import AutoencoderConfig
-from ._diffusers import weights
-from .archive import Tensors
-from .format import need
-from .keymap import KeyMap, joined, same, under
+from ...checkpoints.archive import Tensors
+from ...checkpoints.format import need
+from ...checkpoints.keymap import KeyMap, joined, same, under
+from ...errors import CheckpointError
+from ...nn.autoencoder import AutoencoderConfig
+from .._diffusers import weights
 
 AUTOENCODER_DEFAULTS: dict[str, Any] = {
     "in_channels": 3,

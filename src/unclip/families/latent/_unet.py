@@ -14,11 +14,11 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..config import LEVELS, Blocks, Config
-from ..types import Cond
-from .autoencoder import laid_out
-from .layers import TimestepMlp, select, timestep_embedding, zero
-from .text import TextConfig, TextEncoder
+from ...config import LEVELS, Blocks, Config
+from ...nn.autoencoder import laid_out
+from ...nn.layers import TimestepMlp, select, timestep_embedding, zero
+from ...nn.text import TextConfig, TextEncoder
+from ...types import Cond
 
 
 class LatentUNetConfig(Config):

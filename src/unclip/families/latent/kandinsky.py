@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from ..errors import CheckpointError
-from ..nn.tokenizer import Tokenizer
-from ..nn.unet import UNetConfig
-from ..stages.latent_decoder import LatentSampling
-from ..stages.latent_unclip import LatentUnclipConfig
-from ..stages.stage import Sampling
-from ._diffusers import (
+from ...checkpoints.archive import Tensors
+from ...checkpoints.companions import folder_tokenizer
+from ...checkpoints.format import Format, Options, Part, Plan, need
+from ...checkpoints.keymap import KeyMap, same, under
+from ...errors import CheckpointError
+from ...nn.tokenizer import Tokenizer
+from ...nn.unet import UNetConfig
+from ...stages.stage import Sampling
+from .._diffusers import (
     parameterization,
     pipeline_class,
     prior_part,
@@ -25,16 +27,15 @@ from ._diffusers import (
     unet_table,
     weights,
 )
-from ._latents import (
+from .._schedulers import SCHEDULER, sampler_notes, sampling_of, schedule_of, unfollowed
+from ..clip.clip import clip_tokenizer, hf_clip_part, merged
+from ._autoencoder import (
     autoencoder_config,
     autoencoder_table,
     autoencoder_tensors,
 )
-from ._schedulers import SCHEDULER, sampler_notes, sampling_of, schedule_of, unfollowed
-from .archive import Tensors
-from .clip import clip_tokenizer, hf_clip_part, hf_tokenizer, merged
-from .format import Format, Options, Part, Plan, need
-from .keymap import KeyMap, same, under
+from .latent_decoder import LatentSampling
+from .latent_unclip import LatentUnclipConfig
 
 PRIOR = ("KandinskyV22PriorPipeline", "KandinskyV22PriorEmb2EmbPipeline")
 DECODER = (
@@ -90,7 +91,7 @@ class Kandinsky(Format):
         if prior is not None:
             parts |= prior_parts(prior, prefix, options.variant)
             tokenizer = options.tokenizer or prior / f"{prefix}tokenizer"
-            read = lambda: hf_tokenizer(tokenizer)  # noqa: E731 - one of two ways
+            read = lambda: folder_tokenizer(tokenizer)  # noqa: E731 - one of two ways
         notes = tuple(unfollowed(prior / f"{prefix}scheduler")) if prior else ()
         if decoder is not None:
             parts["decoder"] = decoder_part(decoder, options.variant)

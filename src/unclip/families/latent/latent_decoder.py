@@ -16,16 +16,16 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..diffusion.guidance import map_x0
-from ..diffusion.parameterization import Parameterization
-from ..diffusion.schedule import Cosine, ScaledLinear, ScheduleConfig
-from ..diffusion.space import Rgb, Space, SpaceConfig
-from ..nn.autoencoder import Autoencoder, AutoencoderConfig, InLatents
-from ..nn.latent_unet import LatentUNet, LatentUNetConfig
-from ..nn.unet import UNetConfig
-from ..rng import Rng
-from ..types import FREE, Cond, Control, Denoiser, Level, OnStep
-from .stage import DiffusionConfig, DiffusionStage, Sampling, check_channels, fit_known
+from ...diffusion.guidance import map_x0
+from ...diffusion.parameterization import Parameterization
+from ...diffusion.schedule import Cosine, ScaledLinear, ScheduleConfig
+from ...diffusion.space import Rgb, Space, SpaceConfig
+from ...nn.autoencoder import Autoencoder, AutoencoderConfig, InLatents
+from ...nn.unet import UNetConfig
+from ...rng import Rng
+from ...stages.stage import DiffusionConfig, DiffusionStage, Sampling, check_channels, fit_known
+from ...types import FREE, Cond, Control, Denoiser, Level, OnStep
+from ._unet import LatentUNet, LatentUNetConfig
 
 PIXELS = 2**19
 """How many pixels the autoencoder works on at once: two pictures of 512 x 512."""

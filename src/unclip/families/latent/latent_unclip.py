@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from ..diffusion.parameterization import Parameterization
-from ..diffusion.schedule import Linear, ScheduleConfig
-from ..nn.unet import UNet, UNetConfig
+from ...diffusion.parameterization import Parameterization
+from ...diffusion.schedule import Linear, ScheduleConfig
+from ...nn.unet import UNet, UNetConfig
 from .latent_decoder import LatentConfig, LatentSampling, LatentStage
 
 

@@ -11,31 +11,30 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import CheckpointError
-from ..nn.latent_unet import LatentUNetConfig
-from ..stages.latent_decoder import DecoderSampling, LatentDecoderConfig
-from ._diffusers import lone, parameterization, pipeline_class, prior_part, settings, weights
-from ._latents import (
+from ...checkpoints._state_dicts import open_weights
+from ...checkpoints.archive import Tensors
+from ...checkpoints.companions import completed, folder_tokenizer
+from ...checkpoints.format import TEXT_ALONE, Format, Options, Part, Plan, need
+from ...checkpoints.keymap import KeyMap, flattened, joined, same, under
+from ...errors import CheckpointError
+from .._diffusers import lone, parameterization, pipeline_class, prior_part, settings, weights
+from .._schedulers import SCHEDULER, sampler_notes, sampling_of, schedule_of, unfollowed
+from ..clip.clip import (
+    BUFFERS,
+    hf_clip_part,
+    hf_text_config,
+    hf_text_table,
+    merged,
+    prefixed,
+)
+from ..karlo.karlo import PRIOR
+from ._autoencoder import (
     autoencoder_config,
     autoencoder_table,
     autoencoder_tensors,
 )
-from ._schedulers import SCHEDULER, sampler_notes, sampling_of, schedule_of, unfollowed
-from ._state_dicts import open_weights
-from .archive import Tensors
-from .clip import (
-    BUFFERS,
-    completed,
-    hf_clip_part,
-    hf_text_config,
-    hf_text_table,
-    hf_tokenizer,
-    merged,
-    prefixed,
-)
-from .format import TEXT_ALONE, Format, Options, Part, Plan, need
-from .karlo import PRIOR
-from .keymap import KeyMap, flattened, joined, same, under
+from ._unet import LatentUNetConfig
+from .latent_decoder import DecoderSampling, LatentDecoderConfig
 
 PLAIN = ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline")
 UNCLIP = ("StableUnCLIPPipeline", "StableUnCLIPImg2ImgPipeline")
@@ -108,7 +107,7 @@ class StableDiffusion(Format):
             family=self.name,
             where=path,
             parts=parts,
-            read_tokenizer=lambda: hf_tokenizer(_tokenizer(path, options)),
+            read_tokenizer=lambda: folder_tokenizer(_tokenizer(path, options)),
             licence=LICENCES[config.network.text.width == 1024 or config.network.embed_dim > 0],
             notes=(*sampler_notes(path / "scheduler"), *unfollowed(*priors)),
             advice=ADVICE if is_unclip else TEXT_ALONE,
@@ -148,7 +147,7 @@ def _tokenizer(path: Path, options: Options) -> Path:
 def decoder_part(path: Path, options: Options) -> Part:
     """U-Net, text encoder and autoencoder as one stage. Raises CheckpointError."""
     values, text = settings(path / "unet"), settings(path / "text_encoder")
-    scheduler, tokenizer = path / "scheduler", hf_tokenizer(_tokenizer(path, options))
+    scheduler, tokenizer = path / "scheduler", folder_tokenizer(_tokenizer(path, options))
     network = unet_config(
         values,
         path / "unet" / "config.json",

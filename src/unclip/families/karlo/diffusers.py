@@ -8,27 +8,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..config import Config
-from ..errors import CheckpointError, UsageError
-from ..files import write_json, write_text
-from ..nn.clip import ClipConfig
-from ..nn.tokenizer import CLIP_END, CLIP_START, Tokenizer
-from ..nn.transformer import TransformerConfig
-from ..nn.unet import UNetConfig
-from ..stages.clip import ClipStageConfig
-from ..stages.decoder import DecoderConfig
-from ..stages.prior import PriorStageConfig
-from ..stages.stage import Sampling
-from ..stages.upsampler import UpsamplerConfig
+from ...checkpoints.convert import Component
+from ...checkpoints.format import Options, Plan
+from ...checkpoints.keymap import KeyMap, under
+from ...config import Config
+from ...errors import CheckpointError, UsageError
+from ...files import write_json, write_text
+from ...nn.clip import ClipConfig
+from ...nn.tokenizer import CLIP_END, CLIP_START, Tokenizer
+from ...nn.transformer import TransformerConfig
+from ...nn.unet import UNetConfig
+from ...stages.clip import ClipStageConfig
+from ...stages.decoder import DecoderConfig
+from ...stages.prior import PriorStageConfig
+from ...stages.stage import Sampling
+from ...stages.upsampler import UpsamplerConfig
+from .._diffusers import prior_table, unet_table
+from ..clip.clip import hf_table
 from . import karlo
-from ._diffusers import prior_table, unet_table
-from .clip import hf_table
-from .format import Options, Plan
-from .keymap import KeyMap, Translated, TranslatedBack, under
 
 VERSION = "0.33.1"
 """The last diffusers that loads these pipelines."""
@@ -52,6 +53,8 @@ CLASSES = {
     "super_res_last": ("diffusers", "UNet2DModel"),
     "super_res_scheduler": ("diffusers", "UnCLIPScheduler"),
 }
+WEIGHTS = "diffusion_pytorch_model"
+"""Of diffusers' networks."""
 OF_SAMPLING = ("threshold", "limit")
 """What a scheduler says of sampling; the rest is the pipelines' own."""
 OF_TRAINING = frozenset(
@@ -59,42 +62,26 @@ OF_TRAINING = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class Component:
-    """One of a pipeline's networks: its folder, and where our tensors stand in its file."""
+class Diffusers:
+    """Folders that diffusers 0.33.1 loads."""
 
-    folder: str
-    stage: str
-    table: KeyMap
-    file: str = "diffusion_pytorch_model"
+    def name(self, plan: Plan) -> str:
+        """The pipeline's class; one with everything serves the other too."""
+        return "UnCLIPPipeline" if "prior" in plan.parts else "UnCLIPImageVariationPipeline"
 
-    def back(self, ours: Translated) -> TranslatedBack:
-        """The stage's tensors under this network's names."""
-        return TranslatedBack(ours, self.table)
-
-
-def pipeline_of(plan: Plan) -> str:
-    """The pipeline that the folder is of; one with everything serves the other too."""
-    return "UnCLIPPipeline" if "prior" in plan.parts else "UnCLIPImageVariationPipeline"
-
-
-def write_settings(plan: Plan, folder: Path) -> list[Component]:
-    """Write all but the weights, and say what weights are to follow.
-
-    Raises:
-        UsageError: diffusers has no pipeline for a model of this shape.
-    """
-    clip, prior, decoder, upsampler = _stages(plan)
-    tokenizer = plan.read_tokenizer()
-    _tokenizer(tokenizer, folder / "tokenizer")
-    components = [*_clip(clip.network, tokenizer, folder)]
-    components += _prior(prior, folder) if prior else []
-    components += [*_decoder(decoder, folder), *_upsampler(upsampler, folder)]
-    present = {name: list(names) for name, names in CLASSES.items() if (folder / name).is_dir()}
-    head = {"_class_name": pipeline_of(plan), "_diffusers_version": VERSION}
-    write_json(folder / "model_index.json", head | dict(sorted(present.items())))
-    _read_back(plan, folder)
-    return components
+    def write_settings(self, plan: Plan, folder: Path) -> list[Component]:
+        """See `Writer`."""
+        clip, prior, decoder, upsampler = _stages(plan)
+        tokenizer = plan.read_tokenizer()
+        _tokenizer(tokenizer, folder / "tokenizer")
+        components = [*_clip(clip.network, tokenizer, folder)]
+        components += _prior(prior, folder) if prior else []
+        components += [*_decoder(decoder, folder), *_upsampler(upsampler, folder)]
+        present = {name: list(names) for name, names in CLASSES.items() if (folder / name).is_dir()}
+        head = {"_class_name": self.name(plan), "_diffusers_version": VERSION}
+        write_json(folder / "model_index.json", head | dict(sorted(present.items())))
+        _read_back(plan, folder)
+        return components
 
 
 def _stages(
@@ -220,7 +207,7 @@ def _prior(config: PriorStageConfig, folder: Path) -> Iterator[Component]:
     }
     _component(folder, "prior", values)
     _scheduler(folder, "prior_scheduler", config.sampling, "sample", "fixed_small_log")
-    yield Component("prior", "prior", prior_table(network))
+    yield Component("prior", "prior", prior_table(network), WEIGHTS)
 
 
 def _decoder(config: DecoderConfig, folder: Path) -> Iterator[Component]:
@@ -242,8 +229,8 @@ def _decoder(config: DecoderConfig, folder: Path) -> Iterator[Component]:
     _component(folder, "text_proj", heads)
     _scheduler(folder, "decoder_scheduler", config.sampling, "epsilon", "learned_range")
     table = karlo.decoder_table(network)
-    yield Component("decoder", "decoder", _but(table, "text_proj."))
-    yield Component("text_proj", "decoder", _only(table, "text_proj."))
+    yield Component("decoder", "decoder", _but(table, "text_proj."), WEIGHTS)
+    yield Component("text_proj", "decoder", _only(table, "text_proj."), WEIGHTS)
 
 
 def _but(table: KeyMap, prefix: str) -> KeyMap:
@@ -265,7 +252,7 @@ def _upsampler(config: UpsamplerConfig, folder: Path) -> Iterator[Component]:
     _scheduler(folder, "super_res_scheduler", config.sampling, "epsilon", "fixed_small_log")
     for component, ours in (("super_res_first", "net"), ("super_res_last", "last")):
         _component(folder, component, values)
-        yield Component(component, "upsampler", under(ours, "", unet_table(network)))
+        yield Component(component, "upsampler", under(ours, "", unet_table(network)), WEIGHTS)
 
 
 def _unet(network: UNetConfig, in_channels: int) -> dict[str, Any]:
@@ -303,3 +290,6 @@ def _scheduler(folder: Path, name: str, sampling: Sampling, predicts: str, varia
         "clip_sample_range": sampling.limit,
     }
     write_json(folder / name / "scheduler_config.json", values)
+
+
+WRITER = Diffusers()
