@@ -53,12 +53,13 @@ class Way:
         """Numbers -> (B, 3, H, W); picture i is drawn from `seed + i`, as `generate` does."""
 
         def draw(numbers: Sequence[int]) -> Tensor:
-            def begin(rng: Rng) -> Cond:
-                return self.begin(pipe, pictures, [int(s) - seed for s in rng.seeds], rng)
-
-            seeds = [seed + number for number in numbers]
+            seeds, settings = [seed + number for number in numbers], self.settings
             with torch.inference_mode():
-                return finite(pipe.draw(seeds, begin, self.settings, on_step, self.prior))
+                cond = self.begin(pipe, pictures, numbers, Rng(seeds, pipe.device))
+                drawn = pipe.sample(
+                    cond, seeds, settings=settings, on_step=on_step, prior=self.prior
+                )
+            return finite(drawn)
 
         return draw
 
