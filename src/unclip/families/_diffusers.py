@@ -5,9 +5,9 @@ No adapter by itself: Karlo's and Kandinsky's are made of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -18,10 +18,12 @@ from ..checkpoints.format import Part, need, read_json
 from ..checkpoints.keymap import KeyMap, Take, joined, same
 from ..diffusion.parameterization import Parameterization
 from ..errors import CheckpointError
+from ..nn.blocks import Place
 from ..nn.prior import PriorConfig
 from ..nn.unet import UNetConfig
 from ..stages.prior import PriorStageConfig
 from ..stages.stage import Sampling
+from .adm.guided_unet import GuidedUNetConfig
 
 
 def model_index(path: Path) -> dict[str, Any]:
@@ -50,7 +52,7 @@ def weights(folder: Path, variant: str | None = None) -> Tensors:
     return open_weights(weights_file(folder, variant=variant))
 
 
-def unet_config(values: Mapping[str, Any], file: Path, **more: Any) -> UNetConfig:
+def unet_config(values: Mapping[str, Any], file: Path, **more: Any) -> GuidedUNetConfig:
     """A U-Net of residual blocks that up- and downsample, with or without attention.
 
     Args:
@@ -78,95 +80,116 @@ def unet_config(values: Mapping[str, Any], file: Path, **more: Any) -> UNetConfi
     widths, side = values["block_out_channels"], values["sample_size"]
     if any(width % widths[0] for width in widths):
         raise CheckpointError(f"{file}: block_out_channels {widths} are no multiples of the first")
-    return UNetConfig(
+    levels = attending(
+        values,
+        file,
+        ("ResnetDownsampleBlock2D", "SimpleCrossAttnDownBlock2D"),
+        ("ResnetUpsampleBlock2D", "SimpleCrossAttnUpBlock2D"),
+    )
+    middle = values.get("mid_block_type") == "UNetMidBlock2DSimpleCrossAttn"
+    if middle != (len(widths) - 1 in levels):
+        raise CheckpointError(f"{file}: mid_block_type does not mirror down_block_types")
+    return GuidedUNetConfig(
         image_size=side,
         in_channels=values.get("in_channels", 3),
         out_channels=values["out_channels"],
         channels=widths[0],
         multipliers=tuple(width // widths[0] for width in widths),
         depth=values["layers_per_block"],
-        attention=tuple(side >> level for level in _attending(values, file)),
+        attention=tuple(side >> level for level in levels),
         head_dim=values.get("attention_head_dim") or 8,
         scale_shift=values.get("resnet_time_scale_shift", "default") == "scale_shift",
         **more,
     )
 
 
-def _attending(values: Mapping[str, Any], file: Path) -> list[int]:
-    """The levels with attention, of blocks whose other half mirrors them."""
-    down, up = values["down_block_types"], values["up_block_types"]
-    known = {"ResnetDownsampleBlock2D": False, "SimpleCrossAttnDownBlock2D": True}
-    for one in down:
-        if one not in known:
+def attending(
+    values: Mapping[str, Any], file: Path, down: tuple[str, str], up: tuple[str, str]
+) -> tuple[int, ...]:
+    """The levels with attention, which the way up must mirror. Raises CheckpointError.
+
+    Args:
+        values: settings with the classes of all blocks.
+        file: for an error's text.
+        down: the class of a block on the way down without attention, and with it.
+        up: of a block on the way up.
+    """
+    kinds = values["down_block_types"]
+    for one in kinds:
+        if one not in down:
             raise CheckpointError(f"{file}: down_block_types: {one} is not read")
-    attends = [known[one] for one in down]
-    mirror = ["SimpleCrossAttnUpBlock2D" if a else "ResnetUpsampleBlock2D" for a in attends[::-1]]
-    middle = values.get("mid_block_type") == "UNetMidBlock2DSimpleCrossAttn"
-    if list(up) != mirror or middle != attends[-1]:
-        raise CheckpointError(f"{file}: up_block_types and mid_block_type do not mirror the others")
-    return [level for level, a in enumerate(attends) if a]
+    attends = [one == down[1] for one in kinds]
+    mirror = [up[one] for one in reversed(attends)]
+    if list(values["up_block_types"]) != mirror or len(kinds) != len(values["block_out_channels"]):
+        raise CheckpointError(f"{file}: up_block_types do not mirror down_block_types")
+    return tuple(level for level, one in enumerate(attends) if one)
 
 
-def unet_table(config: UNetConfig, prefix: str = "") -> KeyMap:
-    """The trunk: all of a U-Net but what is made of its condition."""
-    table = same("time.fc1", f"{prefix}time_embedding.linear_1")
-    table |= same("time.fc2", f"{prefix}time_embedding.linear_2")
-    table |= same("conv_in", f"{prefix}conv_in")
-    table |= same("norm_out", f"{prefix}conv_norm_out") | same("conv_out", f"{prefix}conv_out")
-    levels, place = len(config.multipliers), 0
-    for level in range(levels):
-        if level:
-            table |= _block(f"down.{place}", f"{prefix}down_blocks.{level - 1}", "downsamplers.0")
-            place += 1
-        for layer in range(config.depth):
-            there = f"{prefix}down_blocks.{level}"
-            table |= _layer(config, f"down.{place}", there, level, layer, layer > 0)
-            place += 1
-    deepest = levels - 1
-    middle = f"{prefix}mid_block"
-    table |= _layer(config, "middle.0", middle, deepest, 0, True)
-    table |= _block("middle.1", middle, "resnets.1")
-    return table | _up(config, prefix)
+class Trunk(Protocol):
+    """Settings of a U-Net of levels."""
+
+    def places(self) -> Iterator[Place]: ...
+    def attends(self, place: Place) -> bool: ...
 
 
-def _up(config: UNetConfig, prefix: str) -> KeyMap:
-    table: KeyMap = {}
-    levels, place = len(config.multipliers), 0
-    for block in range(levels):
-        level, there = levels - 1 - block, f"{prefix}up_blocks.{block}"
-        for layer in range(config.depth + 1):
-            table |= _layer(config, f"up.{place}", there, level, layer, False)
-            place += 1
-        if level:
-            table |= _block(f"up.{place}", there, "upsamplers.0")
-            place += 1
+Names = Callable[[str, str], KeyMap]
+"""(our name, theirs) of a module -> the names of its tensors."""
+
+
+def trunk_table(config: Trunk, attention: Names, resample: Names) -> KeyMap:
+    """All of a U-Net but what is made of its condition.
+
+    Args:
+        config: its settings.
+        attention: the names of an attention layer.
+        resample: of what halves or doubles the side.
+    """
+    table = {
+        **same("time.fc1", "time_embedding.linear_1"),
+        **same("time.fc2", "time_embedding.linear_2"),
+        **same("conv_in", "conv_in"),
+        **same("norm_out", "conv_norm_out"),
+        **same("conv_out", "conv_out"),
+    }
+    every = list(config.places())
+    deepest = max(place.level for place in every)
+    for place in every:
+        block, layer = _there(place, deepest)
+        if place.resample:
+            table |= resample(place.name, f"{block}.{layer}")
+            continue
+        table |= block_names(f"{place.name}.block", f"{block}.{layer}", place.cin != place.cout)
+        if config.attends(place):
+            theirs = f"{block}.attentions.{place.number}"
+            table |= attention(f"{place.name}.attention", theirs)
     return table
 
 
-def _layer(
-    config: UNetConfig, ours: str, block: str, level: int, layer: int, alike: bool
-) -> KeyMap:
-    """A residual block and its attention. `alike`: as many channels come in as go out."""
-    width = config.multipliers[level] * config.channels
-    before = config.multipliers[max(level - 1, 0)] * config.channels
-    down = block.rpartition(".")[0].endswith("down_blocks")
-    has_skip = not alike and (not down or before != width)
-    table = _block(ours, block, f"resnets.{layer}", has_skip)
-    if config.image_size >> level in config.attention:
-        table |= _attention(config, f"{ours}.attention", f"{block}.attentions.{layer}")
-    return table
+def _there(place: Place, deepest: int) -> tuple[str, str]:
+    """A layer's block, and its own name there."""
+    if place.name.startswith("middle"):
+        return "mid_block", f"resnets.{place.number}"
+    if place.resample == "down":
+        return f"down_blocks.{place.level - 1}", "downsamplers.0"
+    down = place.name.startswith("down")
+    block = f"down_blocks.{place.level}" if down else f"up_blocks.{deepest - place.level}"
+    return block, "upsamplers.0" if place.resample else f"resnets.{place.number}"
 
 
-def _block(ours: str, block: str, name: str, has_skip: bool = False) -> KeyMap:
-    there = f"{block}.{name}"
-    table: KeyMap = {}
+def block_names(ours: str, theirs: str, has_skip: bool = False) -> KeyMap:
+    """Of a `ResnetBlock2D`."""
+    table = same(f"{ours}.emb", f"{theirs}.time_emb_proj")
     for leaf in ("norm1", "conv1", "norm2", "conv2"):
-        table |= same(f"{ours}.block.{leaf}", f"{there}.{leaf}")
-    table |= same(f"{ours}.block.emb", f"{there}.time_emb_proj")
-    return table | (same(f"{ours}.block.skip", f"{there}.conv_shortcut") if has_skip else {})
+        table |= same(f"{ours}.{leaf}", f"{theirs}.{leaf}")
+    return table | (same(f"{ours}.skip", f"{theirs}.conv_shortcut") if has_skip else {})
 
 
-def _attention(config: UNetConfig, ours: str, there: str) -> KeyMap:
+def unet_table(config: UNetConfig) -> KeyMap:
+    """The trunk of a U-Net whose blocks up- and downsample."""
+    return trunk_table(config, _attention, lambda ours, there: block_names(f"{ours}.block", there))
+
+
+def _attention(ours: str, there: str) -> KeyMap:
     table = same(f"{ours}.norm", f"{there}.group_norm")
     table |= joined(f"{ours}.qkv", [f"{there}.to_{one}" for one in "qkv"])
     table |= same(f"{ours}.proj", f"{there}.to_out.0")

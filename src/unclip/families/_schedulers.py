@@ -12,10 +12,10 @@ from typing import Any, Literal, TypeVar
 
 from ..checkpoints.format import need
 from ..diffusion.schedule import Cosine, Linear, ScaledLinear
+from ..stages.stage import Sampling
 from ._diffusers import settings
-from .latent.latent_decoder import LatentSampling
 
-S = TypeVar("S", bound=LatentSampling)
+S = TypeVar("S", bound=Sampling)
 SCHEDULER = "scheduler_config.json"
 SAMPLERS = {
     "DDPMScheduler": "ddpm",

@@ -8,6 +8,8 @@ and the codebook.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -16,9 +18,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..config import LEVELS, Blocks, Config
-from ..types import Cond
+from .conditioning import Given
+from .layers import laid_out
 
 EPS = 1e-6
+PIXELS = 2**19
+"""How many pixels the autoencoder works on at once: two pictures of 512 x 512."""
 SPATIAL_GROUPS = 32
 """Of spatial norms, whatever the others have."""
 
@@ -260,10 +265,26 @@ class Autoencoder(nn.Module):
         return codes.permute(0, 3, 1, 2) * self.config.scale
 
 
-def laid_out(x: Tensor) -> Tensor:
-    """(B, C, H, W) as convolutions like it, on CPU and GPU: channels_last."""
-    meta = x.device.type == "meta"  # which holds no data to lay out
-    return x if meta else x.contiguous(memory_format=torch.channels_last)
+@dataclass(frozen=True)
+class Latents:
+    """The space of an autoencoder's latents."""
+
+    autoencoder: Autoencoder
+
+    def encode(self, data: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, c, h, w): their mean, nothing drawn."""
+        return self._by_parts(self.autoencoder.encode, data, data[0, 0].numel())
+
+    def decode(self, x: Tensor) -> Tensor:
+        """(B, c, h, w) -> (B, 3, H, W) within [-1, 1]."""
+        pixels = x[0, 0].numel() * self.autoencoder.config.factor**2
+        return self._by_parts(self.autoencoder.decode, x, pixels).clamp(-1, 1)
+
+    def _by_parts(self, fn: Callable[[Tensor], Tensor], x: Tensor, pixels: int) -> Tensor:
+        """As many pictures at once as keep memory in bounds, in the autoencoder's own dtype."""
+        dtype = self.autoencoder.quant.weight.dtype
+        parts = torch.split(x.to(dtype), max(1, PIXELS // pixels))
+        return torch.cat([fn(part).float() for part in parts])
 
 
 class InLatents(nn.Module):
@@ -274,9 +295,9 @@ class InLatents(nn.Module):
         self.unet = unet
         self.autoencoder = autoencoder
 
-    def encode(self, cond: Cond) -> Any:
+    def encode(self, given: Given) -> Any:
         """What the network makes of its condition, once a prompt."""
-        return self.unet.encode(cond)  # type: ignore[operator]
+        return self.unet.encode(given)  # type: ignore[operator]
 
     def forward(self, x: Tensor, t: Tensor, encoded: Any) -> Tensor:
         """(B, c, h, w) noisy latents, (B,) timestep -> (B, out_channels, h, w)."""

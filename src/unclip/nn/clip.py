@@ -50,6 +50,10 @@ class ClipConfig(Config):
             raise ValueError("give vision, text or both")
         return self
 
+    def build(self) -> Clip:
+        """The network."""
+        return Clip(self)
+
 
 class VisionTransformer(nn.Module):
     """ViT with a class token and a norm before and after (CLIP, section 2.4)."""
@@ -83,12 +87,20 @@ class Clip(nn.Module):
         super().__init__()
         self.config = config
         if config.vision:
-            self.vision = VisionTransformer(config.vision, config.embed_dim)
+            self.vision = self.vision_encoder(config.vision)
         if config.text:
-            self.text = TextEncoder(config.text, causal=True)
+            self.text = self.text_encoder(config.text)
             self.text_proj = nn.Linear(config.text.width, config.embed_dim, bias=False)
         if config.vision and config.text:
             self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+
+    def vision_encoder(self, config: VisionConfig) -> nn.Module:
+        """A network with a `patch` convolution: (B, 3, H, W) -> features (B, D), and patches."""
+        return VisionTransformer(config, self.config.embed_dim)
+
+    def text_encoder(self, config: TextConfig) -> nn.Module:
+        """A network: tokens and mask (B, N) -> (B, N, W')."""
+        return TextEncoder(config, causal=True)
 
     def encode_image(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) in [-1, 1], of any size -> (B, D) float32: z_i.

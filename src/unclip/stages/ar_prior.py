@@ -86,7 +86,9 @@ class ArPriorStage(Stage):
         shown = text.dropped((True, True), (False, False)) if guided else text
         dims, copies = self.config.network.dims, 2 if guided else 1
         uniform = rng.rand(dims + 1)  # one number a sample and token
-        logits, past = self.net.begin(shown, self.net.top_half(uniform[:, 0]).repeat(copies))
+        logits, past = self.net.begin(
+            dict(shown.items()), self.net.top_half(uniform[:, 0]).repeat(copies)
+        )
         tokens = torch.empty(len(cond), 0, dtype=torch.long, device=logits.device)
         while True:
             done = tokens.shape[1]
@@ -106,7 +108,7 @@ class ArPriorStage(Stage):
         shown = _text(cond).replace(keep_text=~rng.bernoulli(self.config.drop_text))
         tokens = self.net.tokens(cond.image_embed)  # (B, dims)
         likeness = self.net.dot_tokens(cond.image_embed, cond.text_embed)
-        logits = self.net(shown, likeness, tokens).float()
+        logits = self.net(dict(shown.items()), likeness, tokens).float()
         loss = F.cross_entropy(logits.transpose(1, 2), tokens, reduction="none")
         hit = (logits.argmax(-1) == tokens).float()
         return loss.mean(1), {"accuracy": hit.mean(1)}

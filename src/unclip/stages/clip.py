@@ -41,7 +41,7 @@ class ClipStage(Stage):
     def __init__(self, config: ClipStageConfig) -> None:
         super().__init__()
         self.config = config
-        self.net = Clip(config.network)
+        self.net = config.network.build()
 
     @property
     def null_is_text(self) -> bool:

@@ -55,12 +55,12 @@ class EclipsePriorStage(Stage):
         control: Control = FREE,
     ) -> Cond:
         """Add `image_embed` (B, D) of unit norm."""
-        return cond.replace(image_embed=F.normalize(self.net(cond).float(), dim=-1))
+        return cond.replace(image_embed=F.normalize(self.net(dict(cond.items())).float(), dim=-1))
 
     def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """Squared distance to z_i, plus `contrast` times the cross-entropy of picking its z_t."""
         assert cond.image_embed is not None and cond.text_embed is not None
-        drawn = self.net(cond).float()  # (B, D)
+        drawn = self.net(dict(cond.items())).float()  # (B, D)
         distance = (drawn - cond.image_embed).square().sum(-1)
         contrast = contrastive(drawn, cond.text_embed.float(), self.config.temperature)
         cosine = F.cosine_similarity(drawn, cond.image_embed)

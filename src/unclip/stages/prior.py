@@ -12,22 +12,28 @@ from torch.nn import functional as F
 from ..diffusion.parameterization import Parameterization
 from ..diffusion.schedule import Cosine, ScheduleConfig
 from ..diffusion.space import Embedding, Space, SpaceConfig, Whitened
-from ..nn.prior import PriorConfig, PriorNet
+from ..nn.prior import PriorConfig
 from ..rng import Rng
 from ..types import FREE, Cond, Control, OnStep
 from .stage import DiffusionConfig, DiffusionStage, Sampling
 
 
-class PriorStageConfig(DiffusionConfig):
+class AnyPriorConfig(DiffusionConfig):
+    """What the configuration of every prior by diffusion has."""
+
+    network: Any  # with `reads`, `embed_dim`, `whiten` and `build`
+    schedule: ScheduleConfig = Cosine()
+    parameterization: Parameterization = Parameterization(kind="x0")
+    space: SpaceConfig = Embedding()
+    candidates: int = Field(2, ge=1, description="draw so many, keep the highest z_i·z_t")
+
+
+class PriorStageConfig(AnyPriorConfig):
     """The prior's configuration; defaults are the paper's."""
 
     kind: Literal["prior"] = "prior"
     network: PriorConfig
-    schedule: ScheduleConfig = Cosine()
-    parameterization: Parameterization = Parameterization(kind="x0")
-    space: SpaceConfig = Embedding()
     sampling: Sampling = Sampling(sampler="ddpm", steps=64, eta=1.0, guidance_scale=2.0)
-    candidates: int = Field(2, ge=1, description="draw so many, keep the highest z_i·z_t")
 
 
 class PriorStage(DiffusionStage):
@@ -37,19 +43,21 @@ class PriorStage(DiffusionStage):
     kind = "prior"
     consumes: frozenset[str] = frozenset({"text_mask", "text_embed", "text_encodings"})
     produces: frozenset[str] = frozenset({"image_embed"})
-    config: PriorStageConfig
-    net: PriorNet
+    config: AnyPriorConfig
 
-    def __init__(self, config: PriorStageConfig) -> None:
+    def __init__(self, config: AnyPriorConfig) -> None:
         super().__init__()
         self.config = config
-        self.net = PriorNet(config.network)
+        self.net = config.network.build()
+        self.consumes = config.network.reads
 
     @property
     def space(self) -> Space:
         """The network's own, where it knows how z_i is spread."""
-        net = self.net
-        return Whitened(net.mean, net.std) if self.config.network.whiten else self.config.space
+        if not self.config.network.whiten:
+            return self.config.space
+        net: Any = self.net
+        return Whitened(net.mean, net.std)
 
     @property
     def image_size(self) -> int | None:

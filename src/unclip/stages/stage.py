@@ -65,6 +65,9 @@ class Sampling(Config):
     quantile: float = Field(
         0.995, gt=0, le=1, description="of |x0|, beyond which a dynamic threshold clamps"
     )
+    ceiling: float | None = Field(
+        None, gt=0, description="above which a dynamic threshold, then in use, does not rise"
+    )
     resample: int | None = Field(
         None, ge=1, description="RePaint's repetitions a step; none is 1 where the network inpaints"
     )
@@ -103,6 +106,7 @@ class Stage(nn.Module, ABC):
     produces: frozenset[str]  # fields of Cond that it adds
     config: Any  # of the class `Config`
     prepare_samples: ClassVar[int] = 0  # how many `prepare` wants to see
+    factor: int = 1  # how many times it enlarges `image`
     source: Callable[[], nn.Module] | None = None  # gives `net` where its weights are read in use
 
     @property
@@ -234,8 +238,9 @@ class DiffusionStage(Stage):
             denoise = score_guided(denoise, lambda x0: score(decode(x0)), scale)
         if options.threshold == "clamp":
             denoise = map_x0(denoise, clamp(options.limit))
-        elif options.threshold == "dynamic":
-            denoise = map_x0(denoise, dynamic_threshold(options.quantile, options.limit))
+        elif options.threshold == "dynamic" or options.ceiling is not None:
+            limits = options.quantile, options.limit, options.ceiling
+            denoise = map_x0(denoise, dynamic_threshold(*limits))
         if cond.known is not None and cond.mask is not None:
             known = self.space.encode(cond.known)
             denoise = map_x0(matched(denoise, known, cond.mask), hold(known, cond.mask))
@@ -263,7 +268,7 @@ class DiffusionStage(Stage):
         """The network with its condition encoded once, in the network's own dtype."""
         net: Any = self.net
         dtype = next(net.parameters()).dtype
-        encoded = net.encode(cond)
+        encoded = net.encode(dict(cond.items()))
 
         def bound(x: Tensor, t: Tensor) -> Tensor:
             out: Tensor = net(x.to(dtype), t, encoded)

@@ -53,7 +53,7 @@ from ._openai import (
     openai_part,
     openai_table,
 )
-from ._x_clip import context_of, is_x_clip, x_clip_part
+from ._x_clip_keys import context_of, is_x_clip, x_clip_part
 
 __all__ = [
     "BUFFERS",

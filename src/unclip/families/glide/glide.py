@@ -28,7 +28,8 @@ from ...nn.unet import UNetConfig
 from ...stages.decoder import DecoderConfig
 from ...stages.stage import Sampling
 from ...stages.upsampler import Corruption, UpsamplerConfig
-from .._adm import adm_table, by_head
+from ..adm._names import adm_table, by_head
+from ..adm.guided_unet import GuidedUNetConfig
 
 HEAD = 64
 """Width of every head, of the U-Net's attention and of the text encoder's."""
@@ -72,13 +73,13 @@ def kind_of(tensors: Tensors, where: Path) -> Kind:
     return KINDS[channels]
 
 
-def network(tensors: Tensors, kind: Kind, where: Path) -> UNetConfig:
+def network(tensors: Tensors, kind: Kind, where: Path) -> GuidedUNetConfig:
     """The U-Net that names and shapes tell of. Raises CheckpointError."""
     try:
         channels = tensors.shape("input_blocks.0.0.weight")[0]
         widths, attends = _levels(tensors)
         side = 4 * 2 ** (len(widths) - 1) * 2
-        return UNetConfig(
+        return GuidedUNetConfig(
             image_size=side,
             out_channels=tensors.shape("out.2.weight")[0],
             channels=channels,

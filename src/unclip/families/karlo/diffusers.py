@@ -28,6 +28,7 @@ from ...stages.prior import PriorStageConfig
 from ...stages.stage import Sampling
 from ...stages.upsampler import UpsamplerConfig
 from .._diffusers import prior_table, unet_table
+from ..adm.guided_unet import guided
 from ..clip.clip import hf_table
 from . import karlo
 
@@ -95,7 +96,15 @@ def _stages(
     if not fits:
         found = ", ".join(f"{name} ({config.kind})" for name, config in configs.items())
         raise _refusal(plan, f"its stages are {found}, not clip, prior, decoder and upsampler")
-    return configs["clip"], configs.get("prior"), configs["decoder"], configs["upsampler"]
+    decoder, upsampler = _whole(configs["decoder"]), _whole(configs["upsampler"])
+    return configs["clip"], configs.get("prior"), decoder, upsampler
+
+
+def _whole(config: Any) -> Any:
+    """A stage's configuration with what its network's leaves out, where it is the usual U-Net."""
+    if not isinstance(config, DecoderConfig | UpsamplerConfig):
+        return config
+    return config.model_copy(update={"network": guided(config.network)})
 
 
 def _refusal(plan: Plan, why: str) -> UsageError:
@@ -109,7 +118,7 @@ def _read_back(plan: Plan, folder: Path) -> None:
     except CheckpointError as error:
         raise _refusal(plan, str(error).replace(f"{folder}/", "")) from None
     for name, part in plan.parts.items():
-        mine, theirs = _essence(part.config), _essence(read[name].config)
+        mine, theirs = _essence(_whole(part.config)), _essence(read[name].config)
         for key, value in mine.items():
             if theirs.get(key) != value:
                 raise _refusal(plan, f"its {name} has {key} = {value}; only {theirs.get(key)} fits")
@@ -212,7 +221,7 @@ def _prior(config: PriorStageConfig, folder: Path) -> Iterator[Component]:
 
 def _decoder(config: DecoderConfig, folder: Path) -> Iterator[Component]:
     network = config.network
-    width, embed = network.context_dim, network.embed_dim
+    width, embed = network.context_width, network.embed_dim
     values = {
         **_unet(network, network.in_channels),
         "cross_attention_dim": width,
@@ -228,7 +237,7 @@ def _decoder(config: DecoderConfig, folder: Path) -> Iterator[Component]:
     _component(folder, "decoder", values)
     _component(folder, "text_proj", heads)
     _scheduler(folder, "decoder_scheduler", config.sampling, "epsilon", "learned_range")
-    table = karlo.decoder_table(network)
+    table = karlo.decoder_table(guided(network))
     yield Component("decoder", "decoder", _but(table, "text_proj."), WEIGHTS)
     yield Component("text_proj", "decoder", _only(table, "text_proj."), WEIGHTS)
 

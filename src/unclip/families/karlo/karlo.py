@@ -15,7 +15,6 @@ from ...checkpoints.companions import completed, folder_tokenizer
 from ...checkpoints.format import GIVE_CLIP, Format, Options, Part, Plan, need
 from ...checkpoints.keymap import KeyMap, Take, same, under
 from ...errors import CheckpointError
-from ...nn.unet import ClipTextConfig, UNetConfig
 from ...stages.decoder import DecoderConfig
 from ...stages.stage import Sampling
 from ...stages.upsampler import Corruption, UpsamplerConfig
@@ -31,6 +30,7 @@ from .._diffusers import (
     weights,
 )
 from .._schedulers import unfollowed
+from ..adm.guided_unet import ClipTextConfig, GuidedUNetConfig
 from ..clip.clip import hf_clip_part, merged
 
 ADVICE = {
@@ -115,7 +115,7 @@ def decoder_part(path: Path, variant: str | None = None) -> Part:
     return Part(config, tensors, decoder_table(network))
 
 
-def decoder_table(config: UNetConfig) -> KeyMap:
+def decoder_table(config: GuidedUNetConfig) -> KeyMap:
     """Names of the decoder, those of text_proj behind that prefix."""
     heads = same("text_vector", "embedding_proj")
     heads |= same("text_context", "encoder_hidden_states_proj")

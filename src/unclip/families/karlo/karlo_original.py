@@ -25,12 +25,13 @@ from ...checkpoints.keymap import KeyMap, Take, same, under
 from ...errors import CheckpointError
 from ...nn.prior import PriorConfig
 from ...nn.tokenizer import CLIP_PAD, Tokenizer
-from ...nn.unet import ClipTextConfig, UNetConfig
+from ...nn.unet import UNetConfig
 from ...stages.decoder import DecoderConfig
 from ...stages.prior import PriorStageConfig
 from ...stages.upsampler import Corruption, UpsamplerConfig
-from .._adm import adm_table, by_head
 from .._diffusers import lone, parameterization
+from ..adm._names import adm_table, by_head
+from ..adm.guided_unet import ClipTextConfig, GuidedUNetConfig
 from ..clip.clip import clip_tokenizer, is_openai, merged
 from .karlo import DECODER, LICENCE, PRIOR, UPSAMPLER, interleaved
 
@@ -217,7 +218,7 @@ def decoder_part(weights: Callable[[], Tensors], where: str) -> Part:
     tensors = weights().under("model.")
     try:
         width, embed = tensors.shape("text_seq_proj.0.weight")
-        network = UNetConfig(
+        network = GuidedUNetConfig(
             **unet_size(tensors, SIDE),
             embed_dim=embed,
             unit_embed=False,
@@ -254,7 +255,7 @@ def upsampler_part(weights: Callable[[], Tensors], where: str) -> Part:
         if size != other:
             raise CheckpointError(f"{where}: its two networks are of different sizes")
         size["in_channels"] //= 2  # the small picture comes beside the noisy one
-        network = UNetConfig(**size, low_res=True, low_res_level=False)
+        network = GuidedUNetConfig(**size, low_res=True, low_res_level=False)
     except UNFIT as error:
         raise CheckpointError(f"{where} is not Karlo's upsampler: {error}") from None
     config = UpsamplerConfig(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -15,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...config import Config, Layers
+from ...nn.conditioning import Given
 from ...nn.layers import normal_parameter, select
 from ...nn.transformer import KeyValue
-from ...types import Cond
 from ._layers import (
     Dialect,
     SharedKeyAttention,
@@ -50,6 +51,17 @@ class LaionPriorConfig(Config):
     project_out: bool = True
     norm_hidden: bool = Field(False, description="a norm inside each MLP (arXiv 2110.09456)")
     rotary: bool = True
+
+    whiten: ClassVar[bool] = False
+
+    def build(self) -> LaionPriorNet:
+        """The network."""
+        return LaionPriorNet(self)
+
+    @property
+    def embed_dim(self) -> int:
+        """Width of CLIP's space (D)."""
+        return self.width
 
     @property
     def has_nulls(self) -> bool:
@@ -194,21 +206,21 @@ class LaionPriorNet(nn.Module):
         project = nn.Linear(width, width, bias=False) if config.project_out else nn.Identity()
         self.proj = project
 
-    def encode(self, cond: Cond) -> EncodedPrompt:
+    def encode(self, given: Given) -> EncodedPrompt:
         """Keys and values of the text and of z_t.
 
         Reads `text_embed`, and `text_encodings` and `text_mask` where the network reads them.
         """
-        z_t = self._text_embed(cond)
-        prefix = self.norm_in(torch.cat([self._text(cond, z_t), z_t], dim=1))
-        hidden = self._hidden(cond, prefix) if self.config.masks else None
+        z_t = self._text_embed(given)
+        prefix = self.norm_in(torch.cat([self._text(given, z_t), z_t], dim=1))
+        hidden = self._hidden(given, prefix) if self.config.masks else None
         bias, angles = self._places(0, self.config.prefix, hidden)
         past = []
         for layer in self.layers:
             prefix, now = layer(prefix, None, bias, angles)
             past.append(now)
         changing = self.config.time_tokens + self.config.image_tokens + 1
-        keep = cond.keep_image if self.config.has_nulls else None
+        keep = given.get("keep_image") if self.config.has_nulls else None
         return EncodedPrompt(past, *self._places(self.config.prefix, changing, hidden), keep)
 
     def forward(self, x: Tensor, t: Tensor, encoded: EncodedPrompt) -> Tensor:
@@ -229,38 +241,39 @@ class LaionPriorNet(nn.Module):
         out: Tensor = self.proj(self.norm_out(h))
         return out
 
-    def _text_embed(self, cond: Cond) -> Tensor:
+    def _text_embed(self, given: Given) -> Tensor:
         """(B, text_tokens, W'): z_t, or its null."""
-        assert cond.text_embed is not None
-        z_t = cond.text_embed.to(self.query.dtype)
+        z_t = given["text_embed"].to(self.query.dtype)
         z_t = self.text_embed_in(z_t).view(len(z_t), self.config.text_tokens, -1)
-        return select(cond.keep_text, z_t, self.null_text_embed) if self.config.has_nulls else z_t
+        if not self.config.has_nulls:
+            return z_t
+        return select(given.get("keep_text"), z_t, self.null_text_embed)
 
-    def _text(self, cond: Cond, like: Tensor) -> Tensor:
+    def _text(self, given: Given, like: Tensor) -> Tensor:
         """(B, context, W'): the text's encodings, learned vectors where there are none."""
         empty = self.config.prefix - self.config.text_tokens, self.config.width
         null = like.new_zeros(empty) if self.config.masks else self.null_text
         null = null.expand(len(like), -1, -1)
         if not self.config.read_text:
             return null
-        assert cond.text_encodings is not None and cond.text_mask is not None
-        count = min(cond.text_encodings.shape[1], self.config.context)
-        text = cond.text_encodings[:, :count].to(null.dtype)
-        text = torch.where(cond.text_mask[:, :count, None], text, null[:, :count])
+        count = min(given["text_encodings"].shape[1], self.config.context)
+        text = given["text_encodings"][:, :count].to(null.dtype)
+        text = torch.where(given["text_mask"][:, :count, None], text, null[:, :count])
         text = torch.cat([text, null[:, count:]], dim=1)
-        return select(cond.keep_text, text, self.null_text) if self.config.has_nulls else text
+        if not self.config.has_nulls:
+            return text
+        return select(given.get("keep_text"), text, self.null_text)
 
-    def _hidden(self, cond: Cond, prefix: Tensor) -> Tensor:
+    def _hidden(self, given: Given, prefix: Tensor) -> Tensor:
         """(B, prefix + 1) bool: keys that nothing looks at; the learned one is never hidden."""
         batch, count, _ = prefix.shape
         hidden = torch.zeros(batch, count + 1, dtype=torch.bool, device=prefix.device)
         if self.config.read_text:
-            assert cond.text_mask is not None
-            read = min(cond.text_mask.shape[1], self.config.context)
+            read = min(given["text_mask"].shape[1], self.config.context)
             hidden[:, 1 : -self.config.text_tokens] = True
-            hidden[:, 1 : read + 1] = ~cond.text_mask[:, :read]
-        if cond.keep_text is not None:
-            hidden[:, 1:] |= ~cond.keep_text[:, None]
+            hidden[:, 1 : read + 1] = ~given["text_mask"][:, :read]
+        if "keep_text" in given:
+            hidden[:, 1:] |= ~given["keep_text"][:, None]
         return hidden
 
     def _places(

@@ -9,7 +9,6 @@ encodings are seen by the middle blocks alone.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Self
 
@@ -18,10 +17,9 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...config import LEVELS, Blocks, Config
-from ...nn.layers import normal_parameter, select, zero
-from ...nn.transformer import KeyValue
-from ...types import Cond
+from ...config import LEVELS, Blocks
+from ...nn.conditioning import Encoded, Given, NetConfig, batch_of
+from ...nn.layers import laid_out, normal_parameter, select, zero
 from ._blocks import (
     CrossAttention,
     CrossEmbed,
@@ -36,12 +34,10 @@ from ._blocks import (
 from ._layers import Dialect, SharedKeyAttention
 
 
-class LaionUNetConfig(Config):
+class LaionUNetConfig(NetConfig):
     """Size and conditions of a U-Net. What is a tuple has an entry a level."""
 
     dialect: Dialect = "1.15.6"
-    image_size: int = Field(gt=0)
-    in_channels: int = 3
     out_channels: int = 6
     channels: int = Field(gt=0, multiple_of=2)
     multipliers: tuple[int, ...] = Field(min_length=1, max_length=LEVELS)
@@ -83,9 +79,13 @@ class LaionUNetConfig(Config):
             raise ValueError(f"image_size {self.image_size} is not a multiple of {self.unit}")
         return self
 
+    def build(self) -> LaionUNet:
+        """The network."""
+        return LaionUNet(self)
+
     @property
     def unit(self) -> int:
-        """Every picture's side is a multiple of this: what is halved at each level."""
+        """What is halved at each level."""
         unit: int = 2 ** (len(self.multipliers) - (0 if self.down_first else 1))
         return unit
 
@@ -102,23 +102,10 @@ class LaionUNetConfig(Config):
 
     @property
     def reads(self) -> frozenset[str]:
-        """Fields of Cond that `encode` needs, the low-resolution picture aside."""
+        """See `NetConfig`."""
         image = {"image_embed"} if self.embed_dim else set()
         text = {"text_encodings", "text_mask"} if self.text_width else set()
         return frozenset(image | text)
-
-
-@dataclass(frozen=True)
-class EncodedCond:
-    """What a U-Net makes of its condition, once a prompt.
-
-    `vector` (B, 4·channels) or None is added to the timestep's, `context` holds keys and values
-    for each cross attention in order, `low_res` (B, 3, H, W) or None is concatenated.
-    """
-
-    vector: Tensor | None = None
-    context: tuple[KeyValue, ...] = ()
-    low_res: Tensor | None = None
 
 
 class Down(nn.Module):
@@ -235,56 +222,55 @@ class LaionUNet(nn.Module):
         after = Upsample(wide, cout, config.upsample) if grow else nn.Identity()
         return Up(blocks, self._over_pixels(wide, level), after)
 
-    def encode(self, cond: Cond) -> EncodedCond:
+    def encode(self, given: Given) -> Encoded:
         """All that depends on the condition alone.
 
         Reads `image_embed` where the network is conditional, `text_encodings` and `text_mask`
         where it reads text, `low_res` and `low_res_level` (B,) 0 to 1 where it is an upsampler.
         """
-        image = self._image_tokens(cond)
-        parts = [part for part in (image, self._text_tokens(cond)) if part is not None]
+        image, batch = self._image_tokens(given), batch_of(given)
+        parts = [part for part in (image, self._text_tokens(given)) if part is not None]
         middle = self.norm_middle(torch.cat(parts, dim=1)) if parts else None
         outer = None if image is None else self.norm_context(image)
         context = [
-            cross.start(len(cond), middle if cross.middle else outer) for cross in self._crosses()
+            cross.start(batch, middle if cross.middle else outer) for cross in self._crosses()
         ]
-        low_res = cond.low_res if self.config.low_res else None
-        return EncodedCond(self._vector(cond), tuple(context), low_res)
+        low_res = given["low_res"] if self.config.low_res else None
+        return Encoded(self._vector(given), tuple(context), low_res=low_res)
 
-    def _vector(self, cond: Cond) -> Tensor | None:
+    def _vector(self, given: Given) -> Tensor | None:
         """(B, 4·channels): what is added to the timestep's."""
         vector = None
         if self.config.embed_dim and self.config.image_in_time:
-            assert cond.image_embed is not None
-            z_i = cond.image_embed.to(self.null_image_vector.dtype)
+            z_i = given["image_embed"].to(self.null_image_vector.dtype)
             vector = F.gelu(self.image_vector(z_i))
-            vector = select(cond.keep_image, vector, self.null_image_vector)
-        if self.config.low_res_noise and cond.low_res_level is not None:
-            noise = self.low_res_time(1000 * cond.low_res_level)
+            vector = select(given.get("keep_image"), vector, self.null_image_vector)
+        if self.config.low_res_noise and "low_res_level" in given:
+            noise = self.low_res_time(1000 * given["low_res_level"])
             vector = noise if vector is None else vector + noise
         return vector
 
-    def _image_tokens(self, cond: Cond) -> Tensor | None:
+    def _image_tokens(self, given: Given) -> Tensor | None:
         """(B, image_tokens, context_dim)."""
         if not self.config.embed_dim:
             return None
-        assert cond.image_embed is not None
         null = self.null_image_tokens
-        tokens = self.image_tokens(cond.image_embed.to(null.dtype))
-        return select(cond.keep_image, tokens.view(len(tokens), *null.shape), null)
+        tokens = self.image_tokens(given["image_embed"].to(null.dtype))
+        return select(given.get("keep_image"), tokens.view(len(tokens), *null.shape), null)
 
-    def _text_tokens(self, cond: Cond) -> Tensor | None:
+    def _text_tokens(self, given: Given) -> Tensor | None:
         """(B, context, context_dim): learned vectors where there is no text, or none is given."""
         if not self.config.text_width:
             return None
         null = self.null_text
-        if cond.text_encodings is None or cond.text_mask is None:
-            return null.expand(len(cond), -1, -1)
-        count = min(cond.text_encodings.shape[1], self.config.context)
-        text = self.text_in(cond.text_encodings[:, :count].to(null.dtype))
-        text = torch.where(cond.text_mask[:, :count, None], text, null[:count])
+        if "text_encodings" not in given or "text_mask" not in given:
+            return null.expand(batch_of(given), -1, -1)
+        encodings, mask = given["text_encodings"], given["text_mask"]
+        count = min(encodings.shape[1], self.config.context)
+        text = self.text_in(encodings[:, :count].to(null.dtype))
+        text = torch.where(mask[:, :count, None], text, null[:count])
         rest = null[count:].expand(len(text), -1, -1)
-        return select(cond.keep_text, torch.cat([text, rest], dim=1), null)
+        return select(given.get("keep_text"), torch.cat([text, rest], dim=1), null)
 
     def _crosses(self) -> Iterator[CrossAttention]:
         """Cross attentions in the order they run."""
@@ -296,12 +282,12 @@ class LaionUNet(nn.Module):
             if block.cross is not None:
                 yield block.cross
 
-    def forward(self, x: Tensor, t: Tensor, encoded: EncodedCond) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, encoded: Encoded) -> Tensor:
         """(B, C, H, W) noisy picture, (B,) timestep -> (B, out_channels, H, W)."""
         signal = self._signal(t, encoded)
         low_res = None if encoded.low_res is None else encoded.low_res.to(x.dtype)
         x = x if low_res is None else torch.cat([x, low_res], dim=1)
-        start = self.conv_in(x.contiguous(memory_format=_layout(x)))
+        start = self.conv_in(laid_out(x))
         h = start if self.first is None else self.first(start, signal)
         h, skips = self._go_down(h, signal)
         h = self.middle2(self.middle_attention(self.middle1(h, signal)), signal)
@@ -315,7 +301,7 @@ class LaionUNet(nn.Module):
         out: Tensor = self.conv_out(h)
         return out
 
-    def _signal(self, t: Tensor, encoded: EncodedCond) -> Signal:
+    def _signal(self, t: Tensor, encoded: Encoded) -> Signal:
         hidden = self.time.hidden(t)
         emb = self.time.fc2(hidden)
         emb = emb if encoded.vector is None else emb + encoded.vector
@@ -340,8 +326,3 @@ class LaionUNet(nn.Module):
         if scale != 1:
             skips = [skip * scale for skip in skips]
         return h, skips
-
-
-def _layout(x: Tensor) -> torch.memory_format:
-    """channels_last where tensors hold data: convolutions are faster so on CPU and GPU alike."""
-    return torch.contiguous_format if x.device.type == "meta" else torch.channels_last

@@ -9,25 +9,20 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...diffusion.guidance import map_x0
-from ...diffusion.parameterization import Parameterization
-from ...diffusion.schedule import Cosine, ScheduleConfig
-from ...diffusion.space import Embedding, Space
-from ...stages.prior import PriorStage
-from ...stages.stage import DiffusionConfig, DiffusionStage, Sampling
+from ...diffusion.space import Embedding
+from ...stages.prior import AnyPriorConfig, PriorStage
+from ...stages.stage import Sampling
 from ...types import FREE, Cond, Control, Denoiser
-from ._prior import LaionPriorConfig, LaionPriorNet
+from ._prior import LaionPriorConfig
 
 
-class LaionPriorStageConfig(DiffusionConfig):
+class LaionPriorStageConfig(AnyPriorConfig):
     """The prior's configuration; defaults are DALLE2-pytorch's."""
 
     kind: Literal["laion_prior"] = "laion_prior"
     network: LaionPriorConfig
-    schedule: ScheduleConfig = Cosine()
-    parameterization: Parameterization = Parameterization(kind="x0")
     space: Embedding = Embedding(scale=1.0, normalize=False)
     sampling: Sampling = Sampling(sampler="ddpm", steps=1000, eta=1.0)
-    candidates: int = Field(2, ge=1, description="draw so many, keep the highest z_i·z_t")
     unit: bool = Field(False, description="make each guess of z_i a unit vector while sampling")
 
 
@@ -37,25 +32,9 @@ class LaionPrior(PriorStage):
     Weights of its version 1.1.0 have no null at all: guidance then changes nothing.
     """
 
-    Config = LaionPriorStageConfig  # type: ignore[assignment]
+    Config = LaionPriorStageConfig
     kind = "laion_prior"
-    config: LaionPriorStageConfig  # type: ignore[assignment]
-    net: LaionPriorNet  # type: ignore[assignment]
-
-    def __init__(self, config: LaionPriorStageConfig) -> None:
-        DiffusionStage.__init__(self)
-        self.config = config
-        self.net = LaionPriorNet(config.network)
-        self.consumes = config.network.reads
-
-    @property
-    def space(self) -> Space:
-        """As configured."""
-        return self.config.space
-
-    def shape(self, cond: Cond) -> tuple[int, ...]:
-        """(D,)."""
-        return (self.config.network.width,)
+    config: LaionPriorStageConfig
 
     def denoiser(self, cond: Cond, options: Sampling, control: Control = FREE) -> Denoiser:
         """As every diffusion stage's, and `unit` last."""

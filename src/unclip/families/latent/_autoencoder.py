@@ -13,9 +13,8 @@ from typing import Any
 from ...checkpoints.archive import Tensors
 from ...checkpoints.format import need
 from ...checkpoints.keymap import KeyMap, joined, same, under
-from ...errors import CheckpointError
 from ...nn.autoencoder import AutoencoderConfig
-from .._diffusers import weights
+from .._diffusers import attending, weights
 
 AUTOENCODER_DEFAULTS: dict[str, Any] = {
     "in_channels": 3,
@@ -59,7 +58,12 @@ def autoencoder_config(values: Mapping[str, Any], file: Path) -> AutoencoderConf
         channels=tuple(values["block_out_channels"]),
         depth=values["layers_per_block"],
         groups=values["norm_num_groups"],
-        attention=_attending(values, file),
+        attention=attending(
+            values,
+            file,
+            ("DownEncoderBlock2D", "AttnDownEncoderBlock2D"),
+            ("UpDecoderBlock2D", "AttnUpDecoderBlock2D"),
+        ),
         spatial=values.get("norm_type") == "spatial",
         # a codebook's latents are diffused as they are, whatever the file says of a factor
         scale=1.0 if vq else values["scaling_factor"],
@@ -67,20 +71,6 @@ def autoencoder_config(values: Mapping[str, Any], file: Path) -> AutoencoderConf
         codes=values.get("num_vq_embeddings", 256) if vq else 0,
         code_channels=(values.get("vq_embed_dim") or 0) if vq else 0,
     )
-
-
-def _attending(values: Mapping[str, Any], file: Path) -> tuple[int, ...]:
-    """The levels with attention, which the way back must mirror."""
-    known = {"DownEncoderBlock2D": False, "AttnDownEncoderBlock2D": True}
-    names = list(values["down_block_types"])
-    for name in names:
-        if name not in known:
-            raise CheckpointError(f"{file}: down_block_types: {name} is not read")
-    attends = [known[name] for name in names]
-    mirror = ["AttnUpDecoderBlock2D" if one else "UpDecoderBlock2D" for one in attends[::-1]]
-    if list(values["up_block_types"]) != mirror or len(names) != len(values["block_out_channels"]):
-        raise CheckpointError(f"{file}: up_block_types do not mirror down_block_types")
-    return tuple(level for level, one in enumerate(attends) if one)
 
 
 def autoencoder_tensors(folder: Path, variant: str | None = None) -> Tensors:

@@ -7,21 +7,21 @@ appendix E.2.1). Stable unCLIP adds z_i to the timestep embedding, as DALL·E 2 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import Any, Self
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...config import LEVELS, Blocks, Config
-from ...nn.autoencoder import laid_out
-from ...nn.layers import TimestepMlp, select, timestep_embedding, zero
+from ...config import LEVELS, Blocks
+from ...nn.blocks import Layer, Levels, Place, ResBlock, places
+from ...nn.conditioning import Encoded, Given, NetConfig
+from ...nn.layers import TimestepMlp, laid_out, select, timestep_embedding, zero
 from ...nn.text import TextConfig, TextEncoder
-from ...types import Cond
 
 
-class LatentUNetConfig(Config):
+class LatentUNetConfig(NetConfig):
     """Size and conditions of the U-Net."""
 
     image_size: int = Field(gt=0, description="side of the latents it was trained on")
@@ -44,7 +44,7 @@ class LatentUNetConfig(Config):
     eps: float = Field(1e-5, gt=0, description="of the residual blocks' norms")
 
     @model_validator(mode="after")
-    def _levels_fit(self) -> LatentUNetConfig:
+    def _levels_fit(self) -> Self:
         if len(self.heads) != len(self.channels):
             raise ValueError(f"heads {self.heads} are not one a level of channels {self.channels}")
         for channels, heads in zip(self.channels, self.heads, strict=True):
@@ -59,49 +59,30 @@ class LatentUNetConfig(Config):
             raise ValueError(f"image_size {self.image_size} is not a multiple of {self.unit}")
         return self
 
+    def build(self) -> LatentUNet:
+        """The network."""
+        return LatentUNet(self)
+
+    def places(self) -> Iterator[Place]:
+        """Its layers in the order they run."""
+        return places(self.channels[0], self.channels, self.depth)
+
+    def attends(self, place: Place) -> bool:
+        """Whether a layer has a transformer: on some levels, and first in the middle."""
+        if place.name.startswith("middle"):
+            return place.number == 0
+        return place.level in self.attention and not place.resample
+
     @property
     def reads(self) -> frozenset[str]:
-        """Fields of Cond that tell it what to draw."""
+        """See `NetConfig`."""
         image = {"image_embed"} if self.embed_dim else set()
         return frozenset({"text_tokens", "text_mask"} | image)
 
     @property
     def unit(self) -> int:
-        """Every side is a multiple of this, as it is halved between levels."""
+        """What is halved between levels."""
         return int(2 ** (len(self.channels) - 1))
-
-
-@dataclass(frozen=True)
-class LatentEncoded:
-    """What the U-Net makes of its condition, once a prompt.
-
-    `vector` (B, 4·C) or None is added to the timestep embedding; `context` holds the text's keys
-    and values for each transformer block in order, (B, heads, L, 2·head_dim) each.
-    """
-
-    vector: Tensor | None
-    context: tuple[Tensor, ...]
-
-
-class ResBlock(nn.Module):
-    """Norm, SiLU, convolution twice; the timestep is added before the second norm."""
-
-    def __init__(self, config: LatentUNetConfig, cin: int, cout: int) -> None:
-        super().__init__()
-        self.norm1 = nn.GroupNorm(config.groups, cin, eps=config.eps)
-        self.conv1 = nn.Conv2d(cin, cout, 3, padding=1)
-        self.emb = nn.Linear(4 * config.channels[0], cout)
-        self.norm2 = nn.GroupNorm(config.groups, cout, eps=config.eps)
-        self.conv2 = zero(nn.Conv2d(cout, cout, 3, padding=1))
-        self.skip = nn.Conv2d(cin, cout, 1) if cin != cout else nn.Identity()
-
-    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
-        """(B, cin, H, W), (B, 4·C) after its SiLU -> (B, cout, H, W)."""
-        h = self.conv1(F.silu(self.norm1(x)))
-        h = h + self.emb(emb)[:, :, None, None]
-        h = self.conv2(F.silu(self.norm2(h)))
-        out: Tensor = self.skip(x) + h
-        return out
 
 
 class GatedMlp(nn.Module):
@@ -167,7 +148,7 @@ class SpatialTransformer(nn.Module):
         )
         self.proj_out = zero(nn.Linear(channels, channels))
 
-    def forward(self, x: Tensor, context: Iterator[Tensor]) -> Tensor:
+    def forward(self, x: Tensor, context: Iterator[Tensor], mask: None = None) -> Tensor:
         """(B, C, H, W) and the next keys and values -> (B, C, H, W)."""
         h = self.proj_in(self.norm(x).permute(0, 2, 3, 1).flatten(1, 2))  # (B, H·W, C)
         for block in self.blocks:
@@ -180,34 +161,18 @@ class SpatialTransformer(nn.Module):
 class Resample(nn.Module):
     """Half the side by a strided convolution, or twice by repeating pixels before one."""
 
-    def __init__(self, channels: int, up: bool) -> None:
+    def __init__(self, channels: int, enlarges: bool) -> None:
         super().__init__()
-        self.up = up
-        self.conv = nn.Conv2d(channels, channels, 3, stride=1 if up else 2, padding=1)
+        self.enlarges = enlarges
+        stride = 1 if enlarges else 2
+        self.conv = nn.Conv2d(channels, channels, 3, stride=stride, padding=1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H', W')."""
-        if self.up:
+    def forward(self, x: Tensor, *_: Any) -> Tensor:
+        """(B, C, H, W) -> (B, C, H', W'), whatever the condition."""
+        if self.enlarges:
             x = F.interpolate(x, scale_factor=2.0, mode="nearest")
         out: Tensor = self.conv(x)
         return out
-
-
-class Layer(nn.Module):
-    """A residual block and, on levels that have it, a transformer."""
-
-    def __init__(self, config: LatentUNetConfig, cin: int, level: int, attend: bool) -> None:
-        super().__init__()
-        channels = config.channels[level]
-        self.block = ResBlock(config, cin, channels)
-        self.attention = (
-            SpatialTransformer(config, channels, config.heads[level]) if attend else None
-        )
-
-    def forward(self, x: Tensor, emb: Tensor, context: Iterator[Tensor]) -> Tensor:
-        """(B, cin, H, W), (B, 4·C), the next keys and values -> (B, cout, H, W)."""
-        out: Tensor = self.block(x, emb)
-        return out if self.attention is None else self.attention(out, context)
 
 
 class ImageVector(nn.Module):
@@ -245,7 +210,7 @@ class ImageVector(nn.Module):
         return out
 
 
-class LatentUNet(nn.Module):
+class LatentUNet(Levels):
     """The whole network, with its text encoder.
 
     `encode` does the work of a prompt, `forward` that of a step.
@@ -260,65 +225,45 @@ class LatentUNet(nn.Module):
         if config.embed_dim:
             self.image = ImageVector(config.embed_dim, emb)
         self.conv_in = nn.Conv2d(config.in_channels, first, 3, padding=1)
-        skips = self._build_down()
-        self._build_up(skips)
-        self.norm_out = nn.GroupNorm(config.groups, first, eps=config.eps)
+        self.add_levels(config.places(), self._layer)
+        self.norm_out = self._norm(first)
         self.conv_out = zero(nn.Conv2d(first, config.out_channels, 3, padding=1))
 
-    def _build_down(self) -> list[int]:
-        """Make the way down and the middle; return the channels of each skip connection."""
-        config = self.config
-        self.down = nn.ModuleList()
-        channels, skips, last = config.channels[0], [config.channels[0]], len(config.channels) - 1
-        for level, width in enumerate(config.channels):
-            for _ in range(config.depth):
-                self.down.append(Layer(config, channels, level, level in config.attention))
-                channels = width
-                skips.append(channels)
-            if level < last:
-                self.down.append(Resample(channels, up=False))
-                skips.append(channels)
-        self.middle = nn.ModuleList(
-            [Layer(config, channels, last, True), Layer(config, channels, last, False)]
-        )
-        return skips
+    def _norm(self, channels: int) -> nn.GroupNorm:
+        return nn.GroupNorm(self.config.groups, channels, eps=self.config.eps)
 
-    def _build_up(self, skips: list[int]) -> None:
+    def _layer(self, place: Place) -> nn.Module:
         config = self.config
-        self.up = nn.ModuleList()
-        channels = skips[-1]
-        for level, width in reversed(list(enumerate(config.channels))):
-            for _ in range(config.depth + 1):
-                cin = channels + skips.pop()
-                self.up.append(Layer(config, cin, level, level in config.attention))
-                channels = width
-            if level:
-                self.up.append(Resample(channels, up=True))
+        if place.resample:
+            return Resample(place.cin, place.resample == "up")
+        block = ResBlock(place.cin, place.cout, 4 * config.channels[0], self._norm)
+        if not config.attends(place):
+            return Layer(block)
+        return Layer(block, SpatialTransformer(config, place.cout, config.heads[place.level]))
 
-    def encode(self, cond: Cond) -> LatentEncoded:
+    def encode(self, given: Given) -> Encoded:
         """All that depends on the condition alone.
 
         Reads `text_tokens` and `text_mask`; where the network is conditional on it `image_embed`,
         which is (B, D) as CLIP gives it, or (B, 2·D) as `ImageVector.features` makes it of that.
+        The context is the text's keys and values for each transformer block.
         """
         # a prompt stands in several rows when several pictures are drawn of it
-        tokens, rows = torch.unique(self._tokens(cond), dim=0, return_inverse=True)
+        tokens, rows = torch.unique(self._tokens(given), dim=0, return_inverse=True)
         everything = torch.ones_like(tokens, dtype=torch.bool)
         context = self.text(tokens, everything)  # (prompts, N, W')
         vector = None
         if self.config.embed_dim:
-            assert cond.image_embed is not None
-            vector = self.image(cond.image_embed, cond.keep_image)
+            vector = self.image(given["image_embed"], given.get("keep_image"))
         keys_values = [block.keys_values(context)[rows] for block in self.blocks()]
-        return LatentEncoded(vector, tuple(keys_values))
+        return Encoded(vector, tuple(keys_values))
 
-    def _tokens(self, cond: Cond) -> Tensor:
+    def _tokens(self, given: Given) -> Tensor:
         """(B, N): padding, and the empty text for those that are hidden, as the file wants it."""
-        assert cond.text_tokens is not None and cond.text_mask is not None
-        tokens = cond.text_tokens.where(cond.text_mask, self.config.pad_id)
+        tokens = given["text_tokens"].where(given["text_mask"], self.config.pad_id)
         empty = tokens.new_full(tokens.shape[1:], self.config.pad_id)
         empty[: len(self.config.empty)] = tokens.new_tensor(self.config.empty)
-        return select(cond.keep_text, tokens, empty)
+        return select(given.get("keep_text"), tokens, empty)
 
     def blocks(self) -> Iterator[TransformerBlock]:
         """Transformer blocks in the order they run."""
@@ -326,23 +271,11 @@ class LatentUNet(nn.Module):
             if isinstance(module, TransformerBlock):
                 yield module
 
-    def forward(self, x: Tensor, t: Tensor, encoded: LatentEncoded) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, encoded: Encoded) -> Tensor:
         """(B, C, H, W) noisy latents, (B,) timestep -> (B, out_channels, H, W)."""
         emb = self.time(t)
         emb = F.silu(emb if encoded.vector is None else emb + encoded.vector)
-        context = iter(encoded.context)
-        h = self.conv_in(laid_out(x))
-        skips = [h]
-        for layer in self.down:
-            h = layer(h, emb, context) if isinstance(layer, Layer) else layer(h)
-            skips.append(h)
-        for layer in self.middle:
-            h = layer(h, emb, context)
-        for layer in self.up:
-            if isinstance(layer, Layer):
-                h = layer(torch.cat([h, skips.pop()], dim=1), emb, context)
-            else:
-                h = layer(h)
+        h = self.run(self.conv_in(laid_out(x)), emb, iter(encoded.context))
         out: Tensor = self.conv_out(F.silu(self.norm_out(h)))
         return out
 

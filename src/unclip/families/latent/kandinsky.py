@@ -28,13 +28,13 @@ from .._diffusers import (
     weights,
 )
 from .._schedulers import SCHEDULER, sampler_notes, sampling_of, schedule_of, unfollowed
+from ..adm.guided_unet import GuidedUNetConfig
 from ..clip.clip import clip_tokenizer, hf_clip_part, merged
 from ._autoencoder import (
     autoencoder_config,
     autoencoder_table,
     autoencoder_tensors,
 )
-from .latent_decoder import LatentSampling
 from .latent_unclip import LatentUnclipConfig
 
 PRIOR = ("KandinskyV22PriorPipeline", "KandinskyV22PriorEmb2EmbPipeline")
@@ -70,7 +70,7 @@ IMAGE_TOKENS = 32
 """What diffusers makes of z_i; no file says it."""
 
 PRIOR_SAMPLING = Sampling(sampler="ddpm", steps=25, guidance_scale=4.0)
-DECODER_SAMPLING = LatentSampling(steps=100, guidance_scale=4.0)
+DECODER_SAMPLING = Sampling(steps=100, guidance_scale=4.0)
 
 
 class Kandinsky(Format):
@@ -201,7 +201,7 @@ def decoder_part(folder: Path, variant: str | None = None) -> Part:
     return Part(config, tensors, decoder_table(config))
 
 
-def decoder_config(values: dict[str, object], file: Path) -> UNetConfig:
+def decoder_config(values: dict[str, object], file: Path) -> GuidedUNetConfig:
     """The U-Net, told of z_i alone. Raises CheckpointError."""
     need(
         values,

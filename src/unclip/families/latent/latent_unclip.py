@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
-from ...diffusion.parameterization import Parameterization
 from ...diffusion.schedule import Linear, ScheduleConfig
-from ...nn.unet import UNet, UNetConfig
-from .latent_decoder import LatentConfig, LatentSampling, LatentStage
+from ...nn.autoencoder import AutoencoderConfig
+from ...stages.decoder import AnyDecoderConfig, Decoder
+from ...stages.networks import Network
+from ...stages.stage import Sampling
 
 
-class LatentUnclipConfig(LatentConfig):
+class LatentUnclipConfig(AnyDecoderConfig):
     """Its configuration; defaults are Kandinsky 2.2's."""
 
     kind: Literal["latent_unclip"] = "latent_unclip"
-    network: UNetConfig
+    network: Network
+    autoencoder: AutoencoderConfig
     schedule: ScheduleConfig = Linear(beta_start=0.00085, beta_end=0.012)
-    parameterization: Parameterization = Parameterization(kind="eps", learned_variance=True)
-    sampling: LatentSampling = LatentSampling(
+    sampling: Sampling = Sampling(
         sampler="ddpm", steps=100, spacing="leading", guidance_scale=4.0, eta=1.0
     )
+    drop_text: float = 0.1
 
 
-class LatentUnclip(LatentStage):
+class LatentUnclip(Decoder):
     """The pixels' U-Net on latents; it need not read the text, z_i has it all."""
 
     Config = LatentUnclipConfig
-    kind: ClassVar[str] = "latent_unclip"
-    config: LatentUnclipConfig
-
-    def unet(self) -> UNet:
-        """The decoder's own network."""
-        return UNet(self.config.network)
+    kind = "latent_unclip"
 
 
 STAGE = LatentUnclip

@@ -17,7 +17,16 @@ from ...checkpoints.companions import completed, folder_tokenizer
 from ...checkpoints.format import TEXT_ALONE, Format, Options, Part, Plan, need
 from ...checkpoints.keymap import KeyMap, flattened, joined, same, under
 from ...errors import CheckpointError
-from .._diffusers import lone, parameterization, pipeline_class, prior_part, settings, weights
+from .._diffusers import (
+    attending,
+    lone,
+    parameterization,
+    pipeline_class,
+    prior_part,
+    settings,
+    trunk_table,
+    weights,
+)
 from .._schedulers import SCHEDULER, sampler_notes, sampling_of, schedule_of, unfollowed
 from ..clip.clip import (
     BUFFERS,
@@ -245,7 +254,12 @@ def unet_config(values: Mapping[str, Any], file: Path, **more: Any) -> LatentUNe
         out_channels=values["out_channels"],
         channels=tuple(values["block_out_channels"]),
         depth=values["layers_per_block"],
-        attention=_attending(values, file),
+        attention=attending(
+            values,
+            file,
+            ("DownBlock2D", "CrossAttnDownBlock2D"),
+            ("UpBlock2D", "CrossAttnUpBlock2D"),
+        ),
         # diffusers calls "head_dim" what is the number of heads, and keeps to it
         heads=(heads,) * levels if isinstance(heads, int) else tuple(heads),
         layers=values["transformer_layers_per_block"],
@@ -268,19 +282,6 @@ def _check_text(values: Mapping[str, Any], width: int, file: Path) -> None:
             raise CheckpointError(f"{file}: {key} is {values.get(key)!r}; only one number is read")
 
 
-def _attending(values: Mapping[str, Any], file: Path) -> tuple[int, ...]:
-    """The levels with transformers, which the way up must mirror."""
-    known = {"DownBlock2D": False, "CrossAttnDownBlock2D": True}
-    for name in values["down_block_types"]:
-        if name not in known:
-            raise CheckpointError(f"{file}: down_block_types: {name} is not read")
-    attends = [known[name] for name in values["down_block_types"]]
-    mirror = ["CrossAttnUpBlock2D" if one else "UpBlock2D" for one in attends[::-1]]
-    if list(values["up_block_types"]) != mirror:
-        raise CheckpointError(f"{file}: up_block_types do not mirror down_block_types")
-    return tuple(level for level, one in enumerate(attends) if one)
-
-
 # names --------------------------------------------------------------------------------------------
 
 
@@ -298,60 +299,22 @@ def decoder_table(config: LatentDecoderConfig) -> KeyMap:
 
 def unet_table(config: LatentUNetConfig) -> KeyMap:
     """Names of a `UNet2DConditionModel` with transformer blocks."""
-    table = same("conv_in", "conv_in") | same("conv_out", "conv_out")
-    table |= same("norm_out", "conv_norm_out")
-    for ours, theirs in (("time", "time_embedding"), ("image", "class_embedding")):
-        if ours == "time" or config.embed_dim:
-            table |= same(f"{ours}.fc1", f"{theirs}.linear_1")
-            table |= same(f"{ours}.fc2", f"{theirs}.linear_2")
-    table |= _layer(config, "middle.0", "mid_block", 0, True, False)
-    table |= _block("middle.1", "mid_block.resnets.1", False)
-    return table | _down(config) | _up(config)
 
-
-def _down(config: LatentUNetConfig) -> KeyMap:
-    table: KeyMap = {}
-    place, before, last = 0, config.channels[0], len(config.channels) - 1
-    for level, width in enumerate(config.channels):
-        for layer in range(config.depth):
-            attends = level in config.attention
-            block = f"down_blocks.{level}"
-            table |= _layer(config, f"down.{place}", block, layer, attends, before != width)
-            place, before = place + 1, width
-        if level < last:
-            table |= same(f"down.{place}.conv", f"down_blocks.{level}.downsamplers.0.conv")
-            place += 1
-    return table
-
-
-def _up(config: LatentUNetConfig) -> KeyMap:
-    table: KeyMap = {}
-    place = 0
-    for index, level in enumerate(reversed(range(len(config.channels)))):
-        for layer in range(config.depth + 1):
-            attends = level in config.attention
-            # what comes in is joined with a skip connection, so it is always more than goes out
-            table |= _layer(config, f"up.{place}", f"up_blocks.{index}", layer, attends, True)
-            place += 1
-        if level:
-            table |= same(f"up.{place}.conv", f"up_blocks.{index}.upsamplers.0.conv")
-            place += 1
-    return table
-
-
-def _layer(
-    config: LatentUNetConfig, ours: str, block: str, layer: int, attends: bool, has_skip: bool
-) -> KeyMap:
-    table = _block(ours, f"{block}.resnets.{layer}", has_skip)
-    if not attends:
+    def attention(ours: str, theirs: str) -> KeyMap:
+        table = same(f"{ours}.norm", f"{theirs}.norm")
+        table |= flattened(f"{ours}.proj_in", f"{theirs}.proj_in")
+        table |= flattened(f"{ours}.proj_out", f"{theirs}.proj_out")
+        for index in range(config.layers):
+            names = _transformer_block()
+            table |= under(f"{ours}.blocks.{index}", f"{theirs}.transformer_blocks.{index}", names)
         return table
-    mine, theirs = f"{ours}.attention", f"{block}.attentions.{layer}"
-    table |= same(f"{mine}.norm", f"{theirs}.norm")
-    table |= flattened(f"{mine}.proj_in", f"{theirs}.proj_in")
-    table |= flattened(f"{mine}.proj_out", f"{theirs}.proj_out")
-    for index in range(config.layers):
-        names = _transformer_block()
-        table |= under(f"{mine}.blocks.{index}", f"{theirs}.transformer_blocks.{index}", names)
+
+    table = trunk_table(
+        config, attention, lambda ours, theirs: same(f"{ours}.conv", f"{theirs}.conv")
+    )
+    if config.embed_dim:
+        table |= same("image.fc1", "class_embedding.linear_1")
+        table |= same("image.fc2", "class_embedding.linear_2")
     return table
 
 
@@ -368,14 +331,6 @@ def _transformer_block() -> KeyMap:
         **same("mlp.fc1", "ff.net.0.proj"),
         **same("mlp.fc2", "ff.net.2"),
     }
-
-
-def _block(ours: str, theirs: str, has_skip: bool) -> KeyMap:
-    table: KeyMap = {}
-    for leaf in ("norm1", "conv1", "norm2", "conv2"):
-        table |= same(f"{ours}.block.{leaf}", f"{theirs}.{leaf}")
-    table |= same(f"{ours}.block.emb", f"{theirs}.time_emb_proj")
-    return table | (same(f"{ours}.block.skip", f"{theirs}.conv_shortcut") if has_skip else {})
 
 
 FORMAT = StableDiffusion()

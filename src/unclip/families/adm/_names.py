@@ -6,10 +6,13 @@ first and through query, key and value within each.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import Tensor
 
-from ..checkpoints.keymap import KeyMap, Take, flattened, same, under
-from ..nn.unet import UNetConfig
+from ...checkpoints.keymap import KeyMap, Take, flattened, same, under
+from ...nn.blocks import Place
+from ...nn.unet import UNetConfig
 
 
 def adm_table(config: UNetConfig, prefix: str = "") -> KeyMap:
@@ -18,57 +21,32 @@ def adm_table(config: UNetConfig, prefix: str = "") -> KeyMap:
         **same("time.fc1", "time_embed.0"),
         **same("time.fc2", "time_embed.2"),
         **same("conv_in", "input_blocks.0.0"),
-        **_down(config),
-        **_layer(config, "middle.0", "middle_block", len(config.multipliers) - 1, False),
-        **_block("middle.1", "middle_block.2", False),
-        **_up(config),
         **same("norm_out", "out.0"),
         **same("conv_out", "out.2"),
     }
+    for place in config.places():
+        there = _there(config, place)
+        table |= _block(f"{place.name}.block", there, place.cin != place.cout)
+        if config.attends(place):
+            attention = f"{there.rpartition('.')[0]}.1"
+            heads = max(1, place.cout // config.head_dim)
+            has_context = config.context_width > 0
+            table |= _attention(f"{place.name}.attention", attention, heads, has_context)
     return under("", prefix, table)
 
 
-def _down(config: UNetConfig) -> KeyMap:
-    table: KeyMap = {}
-    place, before = 0, 1
-    for level, width in enumerate(config.multipliers):
-        if level:
-            table |= _block(f"down.{place}", f"input_blocks.{place + 1}.0", False)
-            place += 1
-        for _ in range(config.depth):
-            there = f"input_blocks.{place + 1}"
-            table |= _layer(config, f"down.{place}", there, level, before != width)
-            place, before = place + 1, width
-    return table
-
-
-def _up(config: UNetConfig) -> KeyMap:
-    """Each level's last block holds the enlarging one too."""
-    table: KeyMap = {}
-    place, block = 0, 0
-    for level in reversed(range(len(config.multipliers))):
-        for layer in range(config.depth + 1):
-            there = f"output_blocks.{block}"
-            table |= _layer(config, f"up.{place}", there, level, True)
-            place, block = place + 1, block + 1
-            if level and layer == config.depth:
-                inside = 2 if _attends(config, level) else 1
-                table |= _block(f"up.{place}", f"{there}.{inside}", False)
-                place += 1
-    return table
-
-
-def _attends(config: UNetConfig, level: int) -> bool:
-    return config.image_size >> level in config.attention
-
-
-def _layer(config: UNetConfig, ours: str, theirs: str, level: int, has_skip: bool) -> KeyMap:
-    table = _block(ours, f"{theirs}.0", has_skip)
-    if _attends(config, level):
-        heads = max(1, config.multipliers[level] * config.channels // config.head_dim)
-        has_context = bool(config.text or config.clip_text or config.embed_dim)
-        table |= _attention(f"{ours}.attention", f"{theirs}.1", heads, has_context)
-    return table
+def _there(config: UNetConfig, place: Place) -> str:
+    """A layer's residual block; on the way up a level's last holds the enlarging one too."""
+    part, number = place.name.split(".")
+    if part == "down":
+        return f"input_blocks.{int(number) + 1}.0"
+    if part == "middle":
+        return f"middle_block.{2 * int(number)}"
+    block = (len(config.multipliers) - 1 - place.level) * (config.depth + 1)
+    if not place.resample:
+        return f"output_blocks.{block + place.number}.0"
+    inside = 2 if config.attends(replace(place, resample="")) else 1
+    return f"output_blocks.{block + config.depth}.{inside}"
 
 
 def _block(ours: str, theirs: str, has_skip: bool) -> KeyMap:
@@ -80,7 +58,7 @@ def _block(ours: str, theirs: str, has_skip: bool) -> KeyMap:
         **same("conv2", "out_layers.3"),
     }
     table |= same("skip", "skip_connection") if has_skip else {}
-    return under(f"{ours}.block", theirs, table)
+    return under(ours, theirs, table)
 
 
 def _attention(ours: str, theirs: str, heads: int, has_context: bool) -> KeyMap:

@@ -20,8 +20,7 @@ from ...errors import CheckpointError
 from ...nn.clip import VisionConfig
 from ...nn.text import TextConfig
 from ._huggingface import sized
-from ._x_clip_net import XClipConfig
-from .x_clip import XClipStageConfig
+from .x_clip import XClipConfig, XClipStageConfig
 
 HEAD = 64
 UNUSED = (r"to_(text|visual)_latent_extra\..*", r"mlm\..*", r"visual_ssl\..*")
