@@ -24,6 +24,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
+def of(cond: Cond) -> dict[str, Tensor]:
+    """What a network is told."""
+    return dict(cond.items())
+
+
 def make(**changes: Any) -> LaionPriorNet:
     torch.manual_seed(0)
     sizes = {"width": WIDTH, "depth": 2, "heads": 3, "head_dim": 8, "context": CONTEXT}
@@ -76,7 +81,7 @@ def whole(net: LaionPriorNet, cond: Cond, x: Tensor, t: Tensor) -> Tensor:
 @torch.no_grad()
 def test_the_cached_prefix_is_exact(variant: str, cond: Cond, noisy: tuple[Tensor, Tensor]) -> None:
     net = make(**VARIANTS[variant])
-    encoded = net.encode(cond)
+    encoded = net.encode(of(cond))
     for shift in (0.0, 1.0):  # the same prefix serves every step
         x, t = noisy[0] + shift, noisy[1]
         torch.testing.assert_close(net(x, t, encoded), whole(net, cond, x, t), atol=2e-5, rtol=1e-5)
@@ -94,19 +99,19 @@ def test_a_token_sees_what_is_before_it_and_itself(cond: Cond) -> None:
 @torch.no_grad()
 def test_padding_is_not_read(dialect: str, cond: Cond, noisy: tuple[Tensor, Tensor]) -> None:
     net = make(dialect=dialect)
-    out = net(*noisy, net.encode(cond))
+    out = net(*noisy, net.encode(of(cond)))
     assert cond.text_encodings is not None and cond.text_mask is not None
     junk = torch.where(cond.text_mask[..., None], cond.text_encodings, torch.randn(1))
-    torch.testing.assert_close(out, net(*noisy, net.encode(cond.replace(text_encodings=junk))))
+    torch.testing.assert_close(out, net(*noisy, net.encode(of(cond.replace(text_encodings=junk)))))
     short = cond.replace(text_encodings=cond.text_encodings[:, :4], text_mask=cond.text_mask[:, :4])
-    other = net(*noisy, net.encode(short))
+    other = net(*noisy, net.encode(of(short)))
     torch.testing.assert_close(out[[0, 2]], other[[0, 2]])  # theirs were no longer than that
     assert not torch.allclose(out[1], other[1])
     longer = cond.replace(
         text_encodings=F.pad(cond.text_encodings, (0, 0, 0, 3), value=1.0),
         text_mask=F.pad(cond.text_mask, (0, 3), value=True),
     )
-    torch.testing.assert_close(out, net(*noisy, net.encode(longer)))
+    torch.testing.assert_close(out, net(*noisy, net.encode(of(longer))))
 
 
 @torch.no_grad()
@@ -115,12 +120,12 @@ def test_what_is_hidden_is_hidden_sample_by_sample(
 ) -> None:
     net = make()
     keep = torch.tensor([True, False, True])
-    shown = net(*noisy, net.encode(cond))
-    hidden = net(*noisy, net.encode(cond.replace(keep_text=~keep, keep_image=~keep)))
-    mixed = net(*noisy, net.encode(cond.replace(keep_text=keep, keep_image=keep)))
+    shown = net(*noisy, net.encode(of(cond)))
+    hidden = net(*noisy, net.encode(of(cond.replace(keep_text=~keep, keep_image=~keep))))
+    mixed = net(*noisy, net.encode(of(cond.replace(keep_text=keep, keep_image=keep))))
     torch.testing.assert_close(mixed[keep], shown[keep])
-    other = net(*noisy, net.encode(cond.map(lambda v: v.flip(0)).replace(keep_text=keep)))
-    alone = net(*noisy, net.encode(cond.replace(keep_text=keep)))
+    other = net(*noisy, net.encode(of(cond.map(lambda v: v.flip(0)).replace(keep_text=keep))))
+    alone = net(*noisy, net.encode(of(cond.replace(keep_text=keep))))
     torch.testing.assert_close(other[1], alone[1])  # nothing of the text gets through
     assert not torch.allclose(hidden[0], shown[0])
 
@@ -131,24 +136,24 @@ def test_the_null_hides_the_noised_embedding_too(cond: Cond, noisy: tuple[Tensor
     x, t = noisy
     gone = torch.zeros(3, dtype=torch.bool)
     net = make()
-    encoded = net.encode(cond.replace(keep_text=gone, keep_image=gone))
+    encoded = net.encode(of(cond.replace(keep_text=gone, keep_image=gone)))
     torch.testing.assert_close(net(x, t, encoded), net(x.flip(0), t, encoded))
     first = make(dialect="0.15.4")  # whose null is what no text and no z_t leave to look at
-    hidden = first.encode(cond.replace(keep_text=gone, keep_image=gone))
-    other = first.encode(cond.map(lambda v: v.flip(0)).replace(keep_text=gone, keep_image=gone))
+    hidden = first.encode(of(cond.replace(keep_text=gone, keep_image=gone)))
+    other = first.encode(of(cond.map(lambda v: v.flip(0)).replace(keep_text=gone, keep_image=gone)))
     torch.testing.assert_close(first(x, t, hidden), first(x, t, other))
     assert not torch.allclose(first(x, t, hidden), first(x.flip(0), t, hidden))
-    assert not torch.allclose(first(x, t, hidden), first(x, t, first.encode(cond)))
+    assert not torch.allclose(first(x, t, hidden), first(x, t, first.encode(of(cond))))
     old = make(dialect="1.1.0")
-    hidden = old.encode(cond.replace(keep_text=gone, keep_image=gone))
-    torch.testing.assert_close(old(x, t, hidden), old(x, t, old.encode(cond)))
+    hidden = old.encode(of(cond.replace(keep_text=gone, keep_image=gone)))
+    torch.testing.assert_close(old(x, t, hidden), old(x, t, old.encode(of(cond))))
 
 
 @torch.no_grad()
 def test_without_the_text_only_z_t_is_read(cond: Cond, noisy: tuple[Tensor, Tensor]) -> None:
     net = make(read_text=False)
     assert net.config.reads == {"text_embed"}
-    full, alone = net.encode(cond), net.encode(Cond(text_embed=cond.text_embed))
+    full, alone = net.encode(of(cond)), net.encode(of(Cond(text_embed=cond.text_embed)))
     torch.testing.assert_close(net(*noisy, full), net(*noisy, alone))
 
 
@@ -198,9 +203,9 @@ def test_turning_keeps_lengths_and_tells_only_distances() -> None:
 @torch.no_grad()
 def test_bfloat16_is_near_float32(cond: Cond, noisy: tuple[Tensor, Tensor]) -> None:
     net = make()
-    exact = net(*noisy, net.encode(cond))
+    exact = net(*noisy, net.encode(of(cond)))
     half = net.to(torch.bfloat16)
-    out = half(noisy[0].bfloat16(), noisy[1], half.encode(cond))
+    out = half(noisy[0].bfloat16(), noisy[1], half.encode(of(cond)))
     assert out.dtype == torch.bfloat16
     assert (out.float() - exact).abs().max() < 0.1 * exact.abs().max()
 
@@ -212,6 +217,6 @@ def test_the_last_norm_does_not_mind_how_large_its_numbers_are(
 ) -> None:
     net = make(dialect=dialect)
     net.layers = torch.nn.ModuleList()  # the query then goes straight to the norm
-    large = net(*noisy, net.encode(cond))
+    large = net(*noisy, net.encode(of(cond)))
     net.query.mul_(1e-3)
-    assert torch.allclose(net(*noisy, net.encode(cond)), large, rtol=1e-4) == same
+    assert torch.allclose(net(*noisy, net.encode(of(cond))), large, rtol=1e-4) == same

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from pydantic import ValidationError
+from torch import Tensor
 from torch.nn import functional as F
 
 from unclip.families.laion._blocks import CrossEmbed, LinearAttention
@@ -20,6 +21,11 @@ BASE: dict[str, Any] = {
 }  # fmt: skip
 GUIDED = {"embed_dim": 10, "text_width": 12, "context": 5}
 UPSAMPLER = {"low_res": True, "low_res_noise": True, "out_channels": 3}
+
+
+def of(cond: Cond) -> dict[str, Tensor]:
+    """What a network is told."""
+    return dict(cond.items())
 
 
 def make(**changes: Any) -> LaionUNet:
@@ -60,11 +66,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
 def test_a_picture_is_its_own_whatever_the_layout(variant: str) -> None:
     net, given = make(**VARIANTS[variant]), cond(3)
     x, t = torch.randn(3, 3, 8, 8), torch.tensor([0.0, 3.5, 999.0])
-    out = net(x, t, net.encode(given))
+    out = net(x, t, net.encode(of(given)))
     assert out.shape == (3, net.config.out_channels, 8, 8)
-    alone = net(x[1:2], t[1:2], net.encode(given.map(lambda v: v[1:2])))
+    alone = net(x[1:2], t[1:2], net.encode(of(given.map(lambda v: v[1:2]))))
     torch.testing.assert_close(out[1:2], alone, atol=1e-5, rtol=1e-4)
-    last = net(x.contiguous(memory_format=torch.channels_last), t, net.encode(given))
+    last = net(x.contiguous(memory_format=torch.channels_last), t, net.encode(of(given)))
     torch.testing.assert_close(out, last, atol=1e-5, rtol=1e-4)
 
 
@@ -76,13 +82,13 @@ def test_every_condition_that_it_reads_is_felt_and_no_other() -> None:
         ("upsampler", {"low_res", "low_res_level"}),
     ):
         net, given = make(**VARIANTS[variant]), cond()
-        out = net(x, t, net.encode(given))
+        out = net(x, t, net.encode(of(given)))
         changes = {name: value.flip(0) for name, value in given.items()}
         changes["low_res_level"] = torch.full((2,), 0.7)
         changed = {
             name
             for name, value in changes.items()
-            if not torch.allclose(out, net(x, t, net.encode(given.replace(**{name: value}))))
+            if not torch.allclose(out, net(x, t, net.encode(of(given.replace(**{name: value})))))
         }
         assert changed == felt
     assert make(**GUIDED).config.reads == {"image_embed", "text_encodings", "text_mask"}
@@ -95,12 +101,12 @@ def test_what_is_hidden_does_not_get_through() -> None:
     x, t = torch.randn(2, 3, 8, 8), torch.tensor([3.0, 900.0])
     gone, there = torch.zeros(2, dtype=torch.bool), torch.ones(2, dtype=torch.bool)
     hidden = given.replace(keep_text=gone, keep_image=gone)
-    out = net(x, t, net.encode(hidden))
-    torch.testing.assert_close(out, net(x, t, net.encode(hidden.replace(**_other(given)))))
-    shown = net(x, t, net.encode(given))
+    out = net(x, t, net.encode(of(hidden)))
+    torch.testing.assert_close(out, net(x, t, net.encode(of(hidden.replace(**_other(given))))))
+    shown = net(x, t, net.encode(of(given)))
     kept = given.replace(keep_text=there, keep_image=there)
-    torch.testing.assert_close(shown, net(x, t, net.encode(kept)))
-    half = net(x, t, net.encode(kept.replace(keep_text=torch.tensor([True, False]))))
+    torch.testing.assert_close(shown, net(x, t, net.encode(of(kept))))
+    half = net(x, t, net.encode(of(kept.replace(keep_text=torch.tensor([True, False])))))
     torch.testing.assert_close(half[0], shown[0], atol=1e-5, rtol=1e-4)
     assert not torch.allclose(half[1], shown[1])
 
@@ -114,23 +120,23 @@ def _other(given: Cond) -> dict[str, torch.Tensor]:
 def test_padding_is_learned_vectors_up_to_the_context() -> None:
     net, given = make(**GUIDED), cond()
     x, t = torch.randn(2, 3, 8, 8), torch.tensor([3.0, 900.0])
-    out = net(x, t, net.encode(given))
+    out = net(x, t, net.encode(of(given)))
     assert given.text_encodings is not None and given.text_mask is not None
     junk = torch.where(given.text_mask[..., None], given.text_encodings, torch.randn(1))
-    torch.testing.assert_close(out, net(x, t, net.encode(given.replace(text_encodings=junk))))
+    torch.testing.assert_close(out, net(x, t, net.encode(of(given.replace(text_encodings=junk)))))
     longer = given.replace(
         text_encodings=F.pad(given.text_encodings, (0, 0, 0, 1)),
         text_mask=F.pad(given.text_mask, (0, 1)),
     )
-    torch.testing.assert_close(out, net(x, t, net.encode(longer)))
-    keys = [k.shape[2] for k, _ in net.encode(given).context]
+    torch.testing.assert_close(out, net(x, t, net.encode(of(longer))))
+    keys = [k.shape[2] for k, _ in net.encode(of(given)).context]
     assert keys == [5, 10, 10, 5, 5]  # a learned one, 4 of z_i, and in the middle 5 of the text
 
 
 @torch.no_grad()
 def test_the_text_is_encoded_once_a_prompt() -> None:
     net = make(**GUIDED)
-    encoded = net.encode(cond())
+    encoded = net.encode(of(cond()))
     x, t = torch.randn(2, 3, 8, 8), torch.tensor([3.0, 900.0])
     first = net(x, t, encoded)
     for name in ("text_in", "image_tokens", "image_vector"):
@@ -172,16 +178,16 @@ def test_timesteps_are_sines_down_to_a_ten_thousandth() -> None:
 def test_an_upsampler_takes_pictures_of_other_sizes() -> None:
     net = make(**UPSAMPLER)
     x, given = torch.randn(1, 3, 4, 12), cond(1).replace(low_res=torch.randn(1, 3, 4, 12))
-    assert net(x, torch.tensor([5.0]), net.encode(given)).shape == (1, 3, 4, 12)
+    assert net(x, torch.tensor([5.0]), net.encode(of(given))).shape == (1, 3, 4, 12)
 
 
 @torch.no_grad()
 def test_bfloat16_is_near_float32() -> None:
     net, given = make(**GUIDED), cond()
     x, t = torch.randn(2, 3, 8, 8), torch.tensor([3.0, 900.0])
-    exact = net(x, t, net.encode(given))
+    exact = net(x, t, net.encode(of(given)))
     half = net.to(torch.bfloat16)
-    out = half(x.bfloat16(), t, half.encode(given))
+    out = half(x.bfloat16(), t, half.encode(of(given)))
     assert out.dtype == torch.bfloat16
     assert (out.float() - exact).abs().max() < 0.1 * exact.abs().max()
 

@@ -29,6 +29,11 @@ TINY: dict[str, Any] = {
 }  # fmt: skip
 
 
+def of(cond: Cond) -> dict[str, Tensor]:
+    """What a network is told."""
+    return dict(cond.items())
+
+
 def make(**changes: Any) -> LatentUNet:
     torch.manual_seed(0)
     net = LatentUNet(LatentUNetConfig.parse({**TINY, **changes})).eval()
@@ -53,12 +58,12 @@ def randn(*shape: int, seed: int = 1) -> Tensor:
 @torch.no_grad()
 def out(net: LatentUNet, given: Cond) -> Tensor:
     x = randn(1, 4, 4, 4).expand(len(given), -1, -1, -1)
-    return net(x, torch.full((len(given),), 300.0), net.encode(given))
+    return net(x, torch.full((len(given),), 300.0), net.encode(of(given)))
 
 
 def test_it_denoises_latents_of_any_size_that_halves() -> None:
     net = make()
-    encoded = net.encode(cond([1, 5, 2], [1, 2]))
+    encoded = net.encode(of(cond([1, 5, 2], [1, 2])))
     for side in (4, 6, 10):
         assert net(randn(2, 4, side, 4), torch.tensor([3.0, 900.0]), encoded).shape == (
             2, 4, side, 4,
@@ -89,16 +94,16 @@ def test_a_prompt_of_several_rows_is_read_once(monkeypatch: pytest.MonkeyPatch) 
     read = net.text.forward
     monkeypatch.setattr(net.text, "forward", lambda t, m: seen.append(len(t)) or read(t, m))
     rows = ([1, 9, 2], [1, 2], [1, 9, 2], [1, 2])
-    context = net.encode(cond(*rows)).context[0]
+    context = net.encode(of(cond(*rows))).context[0]
     assert seen == [2]
     for index, row in enumerate(rows):
-        assert torch.allclose(context[index], net.encode(cond(row)).context[0][0], atol=1e-6)
+        assert torch.allclose(context[index], net.encode(of(cond(row))).context[0][0], atol=1e-6)
 
 
 def test_what_is_behind_a_token_does_not_change_it() -> None:
     """The text encoder is causal."""
     net = make()
-    a, b = (net.encode(cond(row)).context[0] for row in ([1, 9, 4, 2], [1, 9, 5, 2]))
+    a, b = (net.encode(of(cond(row))).context[0] for row in ([1, 9, 4, 2], [1, 9, 5, 2]))
     assert torch.allclose(a[:, :, :2], b[:, :, :2], atol=1e-6)
     assert not torch.allclose(a[:, :, 2], b[:, :, 2], atol=1e-3)
 
