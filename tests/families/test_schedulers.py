@@ -18,7 +18,7 @@ from unclip.families._schedulers import (
     schedule_of,
     unfollowed,
 )
-from unclip.families.latent.latent_decoder import LatentSampling
+from unclip.stages.stage import Sampling
 
 DPM: dict[str, Any] = {  # DPMSolverMultistepScheduler() of diffusers 0.33.1, as it saves itself
     "_class_name": "DPMSolverMultistepScheduler",
@@ -83,21 +83,21 @@ def test_what_is_followed(
     changes: dict[str, Any], sampler: str, spacing: str, tmp_path: Path
 ) -> None:
     folder = write(tmp_path, {**DPM, **changes})
-    sampling = sampling_of(folder, LatentSampling())
+    sampling = sampling_of(folder, Sampling())
     assert (sampling.sampler, sampling.spacing) == (sampler, spacing)
     assert sampler_notes(folder) == ()
 
 
 def test_fresh_noise_comes_with_its_sampler(tmp_path: Path) -> None:
     sde = {**DPM, "algorithm_type": "sde-dpmsolver++"}
-    assert sampling_of(write(tmp_path, sde), LatentSampling(eta=0.0)).eta is None
+    assert sampling_of(write(tmp_path, sde), Sampling(eta=0.0)).eta is None
 
 
 def test_exponential_sigmas_are_the_peers(tmp_path: Path) -> None:
     """diffusers' formula: even in ln(sigma), sigma² = (1 − ᾱ)/ᾱ."""
     folder = write(tmp_path, {**DPM, "use_exponential_sigmas": True})
     schedule = schedule_of(folder)
-    levels = schedule.grid(7, sampling_of(folder, LatentSampling()).spacing)[:-1]
+    levels = schedule.grid(7, sampling_of(folder, Sampling()).spacing)[:-1]
     ours = torch.stack([level.sigma / level.alpha for level in levels]).double()
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
     bar = torch.cumprod(1 - betas, 0)

@@ -14,13 +14,12 @@ from torch import Tensor
 
 import unclip
 from unclip.checkpoints.keymap import check
-from unclip.diffusion.guidance import map_x0
+from unclip.diffusion.guidance import dynamic_threshold, map_x0
 from unclip.diffusion.samplers import SAMPLERS
 from unclip.families._diffusers import prior_table
 from unclip.families.clip.clip import BUFFERS, hf_table, hf_text_config, hf_vision_config
 from unclip.families.latent._autoencoder import autoencoder_config, autoencoder_table
 from unclip.families.latent.kandinsky import decoder_config, prior_parts, unet_names
-from unclip.families.latent.latent_decoder import bounded_threshold
 from unclip.families.latent.latent_unclip import LatentUnclip
 from unclip.images import to_tensor
 from unclip.nn.autoencoder import Autoencoder
@@ -184,7 +183,7 @@ def test_each_step_of_the_scheduler(
         said = config.parameterization.predict(output, x, levels[call])
         denoise = lambda x, level, p=said: p  # noqa: E731 - one of two ways
         if options.ceiling:
-            denoise = map_x0(denoise, bounded_threshold(options.ceiling))
+            denoise = map_x0(denoise, dynamic_threshold(ceiling=options.ceiling))
         replayed([peer[f"{run}/noise/{call + 1}/it"]] if run == "ddpm" and call < 3 else [])
         step = SAMPLERS[run](denoise, x, levels[call : call + 2], Rng([0]))
         assert off(step, after) < 1e-4

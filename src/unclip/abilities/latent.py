@@ -77,7 +77,7 @@ def _invert(
         assert isinstance(stage, DiffusionStage)
         cond, side = pipe.wordless(z_i), stage.image_size
         if isinstance(stage, Upsampler):
-            cond = stage.look_at(cond, image)
+            cond = stage.conditioned_on(cond, image)
         else:
             image = image if image.shape[-1] == side else F.interpolate(image, side, mode="area")
         noise = stage.invert(cond, image, sampling.get(name), pipe.told(on_step, name))

@@ -58,16 +58,16 @@ def noisy() -> tuple[Tensor, Tensor]:
 def whole(net: LaionPriorNet, cond: Cond, x: Tensor, t: Tensor) -> Tensor:
     """The network with all its tokens in one run."""
     config, batch = net.config, len(x)
-    z_t = net._text_embed(cond)
+    z_t = net._text_embed(of(cond))
     tokens = [
-        net._text(cond, z_t),
+        net._text(of(cond), z_t),
         z_t,
         net.time(t).view(batch, config.time_tokens, -1),
         net.image_embed_in(x).view(batch, config.image_tokens, -1),
         net.query.expand(batch, 1, -1),
     ]
     h = net.norm_in(torch.cat(tokens, dim=1))
-    hidden = net._hidden(cond, h[:, : config.prefix]) if config.masks else None
+    hidden = net._hidden(of(cond), h[:, : config.prefix]) if config.masks else None
     bias, angles = net._places(0, h.shape[1], hidden)
     for layer in net.layers:
         h, _ = layer(h, None, bias, angles)

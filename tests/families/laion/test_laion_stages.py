@@ -64,7 +64,7 @@ def test_the_small_picture_is_noised_by_the_level_of_its_schedule(
     schedule = stage.config.noise_schedule
     for steps in (0, 200, 290, 999):
         level = torch.full((2000,), steps / 1000)
-        noised = stage.noised(torch.ones(2000, 3, 1, 1), level, Rng(list(range(2000))))
+        noised = stage.shown(torch.ones(2000, 3, 1, 1), level, Rng(list(range(2000))))[..., :1, :1]
         bar = float(schedule.alpha_bar()[steps])
         assert float(noised.mean()) == pytest.approx(bar**0.5, abs=0.05)
         assert float(noised.std()) == pytest.approx((1 - bar) ** 0.5, abs=0.05)
@@ -77,10 +77,11 @@ def test_without_noise_the_small_picture_is_shown_as_it_is(
     stage = make_stage("laion_upsampler", network=network)
     assert isinstance(stage, LaionUpsampler)
     image = torch.randn(2, 3, 16, 16)
-    seen = stage.look_at(Cond(), image)
+    seen = stage.conditioned_on(Cond(), image)
     assert seen.image is not None and seen.low_res is not None
     assert torch.equal(seen.low_res[:, :, ::2, ::2], seen.image)
-    assert torch.equal(stage.noised(image, torch.full((2,), 0.5), Rng([0, 1])), image)
+    shown = stage.shown(seen.image, torch.full((2,), 0.5), Rng([0, 1]))
+    assert torch.equal(shown, seen.low_res)
 
 
 def test_an_upsampler_may_take_other_sizes(make_stage: Callable[..., Stage]) -> None:

@@ -10,16 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from unclip.diffusion.guidance import dynamic_threshold
 from unclip.errors import UsageError
-from unclip.families.latent import latent_decoder
-from unclip.families.latent.latent_decoder import (
-    DecoderSampling,
-    LatentDecoder,
-    LatentSampling,
-    LatentStage,
-    bounded_threshold,
-)
+from unclip.families.latent.latent_decoder import DecoderSampling, LatentDecoder
+from unclip.nn import autoencoder
 from unclip.rng import BatchRng, Rng
+from unclip.stages.decoder import Decoder
+from unclip.stages.stage import Sampling
 from unclip.types import FREE, Cond, Control, Step
 
 KINDS = pytest.mark.parametrize("kind", ["latent_decoder", "latent_unclip"])
@@ -27,7 +24,7 @@ SEEDS = [3, 4]
 
 
 @pytest.fixture
-def make(make_stage: Callable[..., LatentStage]) -> Callable[..., LatentStage]:
+def make(make_stage: Callable[..., Decoder]) -> Callable[..., Decoder]:
     return make_stage
 
 
@@ -40,7 +37,7 @@ def randn(*shape: int, seed: int = 1) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def picture(stage: LatentStage, cond: Cond, **more: Any) -> Tensor:
+def picture(stage: Decoder, cond: Cond, **more: Any) -> Tensor:
     image = stage.sample(cond, Rng(SEEDS[: len(cond)]), **more).image
     assert image is not None
     return image
@@ -72,7 +69,7 @@ def test_many_pictures_are_coded_a_few_at_a_time(
     monkeypatch.setattr(
         stage.net.autoencoder, "decode", lambda x: sizes.append(len(x)) or decode(x)
     )
-    monkeypatch.setattr(latent_decoder, "PIXELS", 2 * 8 * 8)
+    monkeypatch.setattr(autoencoder, "PIXELS", 2 * 8 * 8)
     assert torch.allclose(stage.space.encode(image), whole[0], atol=1e-5)
     assert torch.allclose(stage.space.decode(latents), whole[1], atol=1e-5)
     assert sizes == [2, 2, 1]
@@ -207,7 +204,7 @@ def test_settings_merge_as_any_stages_do() -> None:
     with pytest.raises(UsageError, match=r"unknown setting 'sampling\.stepz'"):
         own.merge({"stepz": 3})
     with pytest.raises(UsageError, match=r"unknown setting 'sampling\.noise_level'"):
-        LatentSampling().merge({"noise_level": 3})
+        Sampling().merge({"noise_level": 3})
 
 
 def test_its_null_is_the_empty_text(decoder: LatentDecoder, make: Any, cond: Cond) -> None:
@@ -257,7 +254,7 @@ def test_the_autoencoder_is_not_trained(decoder: LatentDecoder, make_cond: Any) 
 def test_a_threshold_with_a_ceiling(scale: float) -> None:
     """Imagen's, as diffusers bounds it: from 1 to the ceiling."""
     x0 = scale * randn(3, 4, 8, 8)
-    bounded = bounded_threshold(2.0)(x0)
+    bounded = dynamic_threshold(ceiling=2.0)(x0)
     for mine, its in zip(bounded, x0, strict=True):
         size = min(max(float(np.quantile(its.abs().numpy(), 0.995)), 1.0), 2.0)
         assert torch.allclose(mine, its.clamp(-size, size) / size, atol=1e-5)
@@ -274,6 +271,8 @@ def test_a_ceiling_bounds_what_is_drawn(make: Any, cond: Cond) -> None:
 
 
 def test_channels_that_do_not_meet_are_refused(make: Any, decoder: LatentDecoder) -> None:
-    autoencoder = {**decoder.config.autoencoder.dump(), "latent_channels": 8}
+    own = decoder.config.autoencoder
+    assert own is not None
+    settings = {**own.dump(), "latent_channels": 8}
     with pytest.raises(UsageError, match=r"network\.in_channels 4 are not the autoencoder's 8"):
-        make("latent_decoder", autoencoder=autoencoder)
+        make("latent_decoder", autoencoder=settings)

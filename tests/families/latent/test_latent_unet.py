@@ -74,7 +74,7 @@ def test_padding_is_the_token_that_the_file_wants_and_is_looked_at() -> None:
     net, short = make(), cond([1, 5, 2])
     spelt = cond([1, 5, 2, 7, 7, 7])
     assert torch.equal(out(net, short), out(net, spelt))
-    assert torch.equal(net._tokens(short), spelt.text_tokens)
+    assert torch.equal(net._tokens(of(short)), spelt.text_tokens)
     other = make(pad_id=2)
     other.load_state_dict(net.state_dict())
     assert not torch.allclose(out(net, short), out(other, short), atol=1e-4)
