@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from unclip.families.clip._x_clip_net import XClip
+from unclip.families.clip.x_clip import XClip
 
 from unclip.checkpoints.companions import open_clip_part
 from unclip.families.clip.clip import clip_tokenizer
