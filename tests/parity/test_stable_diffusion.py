@@ -19,6 +19,7 @@ from unclip.checkpoints.format import Options, open_model
 from unclip.checkpoints.keymap import check, translate_back
 from unclip.diffusion.samplers import SAMPLERS
 from unclip.errors import CheckpointError
+from unclip.facade import Pipeline
 from unclip.families.clip.clip import BUFFERS, hf_text_config, hf_text_table
 from unclip.families.latent._autoencoder import autoencoder_config, autoencoder_table
 from unclip.families.latent._unet import LatentUNet
@@ -28,7 +29,6 @@ from unclip.images import to_tensor
 from unclip.nn.autoencoder import Autoencoder
 from unclip.nn.layers import parameter_count
 from unclip.nn.text import TextEncoder
-from unclip.pipeline import Pipeline
 from unclip.rng import Rng
 from unclip.types import Cond
 

@@ -22,7 +22,7 @@ from ..nn.blocks import Place
 from ..nn.prior import PriorConfig
 from ..nn.unet import UNetConfig
 from ..stages.prior import PriorStageConfig
-from ..stages.stage import Sampling
+from ..stages.sampling import Sampling
 from .adm.guided_unet import GuidedUNetConfig
 
 

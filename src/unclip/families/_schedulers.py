@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 
 from ..checkpoints.format import need
 from ..diffusion.schedule import Cosine, Linear, ScaledLinear
-from ..stages.stage import Sampling
+from ..stages.sampling import Sampling
 from ._diffusers import settings
 
 S = TypeVar("S", bound=Sampling)

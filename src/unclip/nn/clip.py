@@ -6,6 +6,7 @@ Learning Transferable Visual Models From Natural Language Supervision (arXiv 210
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from pydantic import Field, model_validator
@@ -82,6 +83,9 @@ class VisionTransformer(nn.Module):
 
 class Clip(nn.Module):
     """Both encoders and the learned temperature."""
+
+    vision: Any
+    text: Any
 
     def __init__(self, config: ClipConfig) -> None:
         super().__init__()

@@ -14,7 +14,8 @@ from ..config import Config
 from ..nn.ar_prior import ArPriorConfig, ArPriorNet
 from ..rng import Rng
 from ..types import FREE, Cond, Control, OnStep, Step
-from .stage import Stage, StageConfig, check_finite
+from .sampling import check_finite
+from .stage import Stage, StageConfig
 
 
 class ArSampling(Config):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -23,7 +23,8 @@ from ..rng import Rng
 from ..types import FREE, Cond, Control, Level, OnStep
 from .clip import ClipStage
 from .networks import Network
-from .stage import DiffusionConfig, DiffusionStage, Sampling, Stage, check_channels, fit_known
+from .sampling import Sampling
+from .stage import DiffusionConfig, DiffusionStage, Stage, StageConfig, check_channels, fit_known
 
 
 class AnyDecoderConfig(DiffusionConfig):
@@ -70,11 +71,12 @@ class Decoder(DiffusionStage):
     With an autoencoder it diffuses latents (arXiv 2112.10752), whose mean the network learns.
     """
 
-    Config = DecoderConfig
+    Config: ClassVar[type[StageConfig]] = DecoderConfig
     kind = "decoder"
     consumes: frozenset[str] = frozenset({"text_tokens", "text_mask", "image_embed"})
     produces: frozenset[str] = frozenset({"image"})
     config: AnyDecoderConfig
+    net: Any
 
     def __init__(self, config: AnyDecoderConfig) -> None:
         super().__init__()
@@ -84,7 +86,7 @@ class Decoder(DiffusionStage):
         self.net = network.build()
         if config.autoencoder:  # whose latents are learnt, and which is not itself
             autoencoder = Autoencoder(config.autoencoder).requires_grad_(False)
-            self.net = InLatents(self.net_at_rest, autoencoder)
+            self.net = InLatents(self.net, autoencoder)
         self.consumes = network.reads
 
     @property
@@ -126,7 +128,7 @@ class Decoder(DiffusionStage):
         latents = self.config.autoencoder
         if latents and seen.mask is not None:  # of which any pixel is to be painted is painted
             bound = bound.replace(mask=F.max_pool2d(seen.mask, latents.factor))
-        image = self.draw(bound, rng, sampling, on_step, control)
+        image = self.sample_data(bound, rng, sampling, on_step, control)
         if latents and seen.known is not None and seen.mask is not None:
             image = torch.where(seen.mask > 0, image, seen.known)
         return cond.replace(image=image)
@@ -146,7 +148,7 @@ class Decoder(DiffusionStage):
             return rng.randn(*self.shape(cond)), levels
         return super()._begin(cond, rng, levels, control)
 
-    def begin_with(self, clip: Stage) -> None:
+    def init_from_clip(self, clip: Stage) -> None:
         """Its text encoder starts as CLIP's, where `network.text_of_clip` says so."""
         text = self.config.network.starts_as
         if text is None:
@@ -179,7 +181,7 @@ class Decoder(DiffusionStage):
         if not self.config.network.aligns:
             return self.denoising_loss(cond, image, rng)
         assert cond.image_patches is not None
-        net: Any = self.net
+        net = self.net
         with outputs_of(net.aligned_layer) as seen:
             loss, metrics = self.denoising_loss(cond, image, rng)
         apart = misalignment(net.align, seen[0], cond.image_patches)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -15,7 +15,8 @@ from ..diffusion.space import Embedding, Space, SpaceConfig, Whitened
 from ..nn.prior import PriorConfig
 from ..rng import Rng
 from ..types import FREE, Cond, Control, OnStep
-from .stage import DiffusionConfig, DiffusionStage, Sampling
+from .sampling import Sampling
+from .stage import DiffusionConfig, DiffusionStage, StageConfig
 
 
 class AnyPriorConfig(DiffusionConfig):
@@ -39,11 +40,12 @@ class PriorStageConfig(AnyPriorConfig):
 class PriorStage(DiffusionStage):
     """Section 2.2 of arXiv 2204.06125."""
 
-    Config = PriorStageConfig
+    Config: ClassVar[type[StageConfig]] = PriorStageConfig
     kind = "prior"
     consumes: frozenset[str] = frozenset({"text_mask", "text_embed", "text_encodings"})
     produces: frozenset[str] = frozenset({"image_embed"})
     config: AnyPriorConfig
+    net: Any
 
     def __init__(self, config: AnyPriorConfig) -> None:
         super().__init__()
@@ -56,7 +58,7 @@ class PriorStage(DiffusionStage):
         """The network's own, where it knows how z_i is spread."""
         if not self.config.network.whiten:
             return self.config.space
-        net: Any = self.net
+        net = self.net
         return Whitened(net.mean, net.std)
 
     @property
@@ -85,7 +87,7 @@ class PriorStage(DiffusionStage):
         count, batch = self.config.candidates, len(cond)
         many = rng.branch("candidate", count)
         repeated = cond.replace(known=None, mask=None).map(lambda v: torch.cat([v] * count))
-        drawn = self.draw(repeated, many, sampling, on_step).view(count, batch, -1)
+        drawn = self.sample_data(repeated, many, sampling, on_step).view(count, batch, -1)
         assert cond.text_embed is not None
         score = F.cosine_similarity(drawn, cond.text_embed[None], dim=-1)  # (candidates, B)
         best = score.argmax(0)

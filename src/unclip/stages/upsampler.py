@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -20,7 +20,8 @@ from ..nn.last_step import LastStep
 from ..rng import Rng
 from ..types import FREE, Cond, Control, OnStep
 from .networks import Network
-from .stage import DiffusionConfig, DiffusionStage, Sampling, check_channels, fit_known
+from .sampling import Sampling
+from .stage import DiffusionConfig, DiffusionStage, StageConfig, check_channels, fit_known
 
 
 class Corruption(Config):
@@ -92,6 +93,7 @@ class AnyUpsampler(DiffusionStage):
     consumes: frozenset[str] = frozenset({"image"})
     produces: frozenset[str] = frozenset({"image"})
     config: AnyUpsamplerConfig
+    net: Any
 
     def __init__(self, config: AnyUpsamplerConfig) -> None:
         super().__init__()
@@ -150,9 +152,9 @@ class AnyUpsampler(DiffusionStage):
         bound = fit_known(cond, cond.image.shape[-1] * self.factor).replace(
             low_res=self.shown(cond.image, level, rng.fork("low_res")), low_res_level=level
         )
-        return cond.replace(image=self.draw(bound, rng, sampling, on_step, control))
+        return cond.replace(image=self.sample_data(bound, rng, sampling, on_step, control))
 
-    def conditioned_on(self, cond: Cond, image: Tensor) -> Cond:
+    def condition_for(self, cond: Cond, image: Tensor) -> Cond:
         """`cond` as this stage would need it to draw (B, 3, H, W) `image` itself."""
         small = self.shrunk(image)
         level = self._level(image)
@@ -174,14 +176,14 @@ class AnyUpsampler(DiffusionStage):
 class Upsampler(AnyUpsampler):
     """Section 2.1 of arXiv 2204.06125: no attention, trained on crops, run at full size."""
 
-    Config = UpsamplerConfig
+    Config: ClassVar[type[StageConfig]] = UpsamplerConfig
     kind = "upsampler"
     config: UpsamplerConfig
 
     def __init__(self, config: UpsamplerConfig) -> None:
         super().__init__(config)
         if config.last_network:
-            self.net = LastStep(self.net_at_rest, config.network.build())
+            self.net = LastStep(self.net, config.network.build())
 
     @property
     def level_at_sampling(self) -> float:

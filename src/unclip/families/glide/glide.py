@@ -26,7 +26,7 @@ from ...nn.text import TextConfig
 from ...nn.tokenizer import Tokenizer
 from ...nn.unet import UNetConfig
 from ...stages.decoder import DecoderConfig
-from ...stages.stage import Sampling
+from ...stages.sampling import Sampling
 from ...stages.upsampler import Corruption, UpsamplerConfig
 from ..adm._names import adm_table, by_head
 from ..adm.guided_unet import GuidedUNetConfig

@@ -25,7 +25,7 @@ from ...nn.unet import UNetConfig
 from ...stages.clip import ClipStageConfig
 from ...stages.decoder import DecoderConfig
 from ...stages.prior import PriorStageConfig
-from ...stages.stage import Sampling
+from ...stages.sampling import Sampling
 from ...stages.upsampler import UpsamplerConfig
 from .._diffusers import prior_table, unet_table
 from ..adm.guided_unet import guided

@@ -16,7 +16,7 @@ from ...checkpoints.format import GIVE_CLIP, Format, Options, Part, Plan, need
 from ...checkpoints.keymap import KeyMap, Take, same, under
 from ...errors import CheckpointError
 from ...stages.decoder import DecoderConfig
-from ...stages.stage import Sampling
+from ...stages.sampling import Sampling
 from ...stages.upsampler import Corruption, UpsamplerConfig
 from .._diffusers import (
     lone,

@@ -19,7 +19,7 @@ from ...diffusion.parameterization import Parameterization
 from ...diffusion.schedule import Cosine, Linear
 from ...diffusion.space import Embedding
 from ...errors import CheckpointError
-from ...stages.stage import Sampling
+from ...stages.sampling import Sampling
 from ._blocks import Growth
 from ._layers import Dialect
 from ._prior import LaionPriorConfig

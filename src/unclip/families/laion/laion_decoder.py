@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from ...stages.decoder import AnyDecoderConfig, Decoder
-from ...stages.stage import Sampling
+from ...stages.sampling import Sampling
 from ._unet import LaionUNetConfig
 
 

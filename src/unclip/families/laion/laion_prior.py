@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from ...diffusion.guidance import map_x0
 from ...diffusion.space import Embedding
 from ...stages.prior import AnyPriorConfig, PriorStage
-from ...stages.stage import Sampling
+from ...stages.sampling import Sampling
 from ...types import FREE, Cond, Control, Denoiser
 from ._prior import LaionPriorConfig
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from ...diffusion.parameterization import Parameterization
 from ...diffusion.schedule import Linear, ScheduleConfig
 from ...rng import Rng
-from ...stages.stage import Sampling
+from ...stages.sampling import Sampling
 from ...stages.upsampler import AnyUpsampler, AnyUpsamplerConfig
 from ...types import Cond
 from ._unet import LaionUNetConfig

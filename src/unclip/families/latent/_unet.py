@@ -201,12 +201,10 @@ class ImageVector(nn.Module):
         """(B, D) and the timesteps it was noised to (B,) -> (B, 2·D)."""
         return torch.cat([z_i.float(), timestep_embedding(t, self.embed_dim)], dim=1)
 
-    def forward(self, z_i: Tensor, keep: Tensor | None) -> Tensor:
-        """(B, D), or (B, 2·D) features; those not kept are all zeros -> (B, width)."""
-        if z_i.shape[1] == self.embed_dim:
-            z_i = self.features(z_i, z_i.new_zeros(len(z_i)))
-        z_i = select(keep, z_i, torch.zeros_like(z_i[0])).to(self.fc1.weight.dtype)
-        out: Tensor = self.fc2(F.silu(self.fc1(z_i)))
+    def forward(self, features: Tensor, keep: Tensor | None) -> Tensor:
+        """(B, 2·D); those not kept are all zeros -> (B, width)."""
+        shown = select(keep, features, torch.zeros_like(features[0])).to(self.fc1.weight.dtype)
+        out: Tensor = self.fc2(F.silu(self.fc1(shown)))
         return out
 
 
@@ -244,8 +242,8 @@ class LatentUNet(Levels):
     def encode(self, given: Given) -> Encoded:
         """All that depends on the condition alone.
 
-        Reads `text_tokens` and `text_mask`; where the network is conditional on it `image_embed`,
-        which is (B, D) as CLIP gives it, or (B, 2·D) as `ImageVector.features` makes it of that.
+        Reads `text_tokens` and `text_mask`; where the network is conditional on z_i
+        `noised_image_embed`, or else `image_embed`, which is then noised not at all.
         The context is the text's keys and values for each transformer block.
         """
         # a prompt stands in several rows when several pictures are drawn of it
@@ -254,9 +252,15 @@ class LatentUNet(Levels):
         context = self.text(tokens, everything)  # (prompts, N, W')
         vector = None
         if self.config.embed_dim:
-            vector = self.image(given["image_embed"], given.get("keep_image"))
+            vector = self.image(self._features(given), given.get("keep_image"))
         keys_values = [block.keys_values(context)[rows] for block in self.blocks()]
         return Encoded(vector, tuple(keys_values))
+
+    def _features(self, given: Given) -> Tensor:
+        if "noised_image_embed" in given:
+            return given["noised_image_embed"]
+        z_i = given["image_embed"]
+        return self.image.features(z_i, z_i.new_zeros(len(z_i)))
 
     def _tokens(self, given: Given) -> Tensor:
         """(B, N): padding, and the empty text for those that are hidden, as the file wants it."""

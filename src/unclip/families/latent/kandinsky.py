@@ -17,7 +17,7 @@ from ...checkpoints.keymap import KeyMap, same, under
 from ...errors import CheckpointError
 from ...nn.tokenizer import Tokenizer
 from ...nn.unet import UNetConfig
-from ...stages.stage import Sampling
+from ...stages.sampling import Sampling
 from .._diffusers import (
     parameterization,
     pipeline_class,

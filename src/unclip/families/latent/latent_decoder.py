@@ -6,7 +6,7 @@ and Stable unCLIP, whose decoder sees z_i too, noised as far as one likes.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -17,7 +17,7 @@ from ...diffusion.schedule import Cosine, ScaledLinear, ScheduleConfig
 from ...nn.autoencoder import AutoencoderConfig
 from ...rng import Rng
 from ...stages.decoder import AnyDecoderConfig, Decoder
-from ...stages.stage import Sampling
+from ...stages.sampling import Sampling
 from ...types import Cond, Level
 from ._unet import LatentUNetConfig
 
@@ -73,13 +73,12 @@ class LatentDecoder(Decoder):
         return super().loss(cond, rng)
 
     def _noised(self, cond: Cond, level: Level, rng: Rng) -> Cond:
-        """`image_embed` (B, D) as the features (B, 2·D) of itself noised to a level () or (B,)."""
+        """Add `noised_image_embed` (B, 2·D), z_i noised to a level () or (B,)."""
         assert cond.image_embed is not None
-        net: Any = self.net
-        vector, z_i = net.unet.image, cond.image_embed.float()
+        vector, z_i = self.net.unet.image, cond.image_embed.float()
         noised = vector.noised(z_i, rng.randn(z_i.shape[1]), *level.like(z_i))
         t = level.t.to(z_i.device).expand(len(z_i))
-        return cond.replace(image_embed=vector.features(noised, t))
+        return cond.replace(noised_image_embed=vector.features(noised, t))
 
 
 STAGE = LatentDecoder

@@ -8,7 +8,7 @@ from ...diffusion.schedule import Linear, ScheduleConfig
 from ...nn.autoencoder import AutoencoderConfig
 from ...stages.decoder import AnyDecoderConfig, Decoder
 from ...stages.networks import Network
-from ...stages.stage import Sampling
+from ...stages.sampling import Sampling
 
 
 class LatentUnclipConfig(AnyDecoderConfig):
