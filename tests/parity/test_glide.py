@@ -65,7 +65,7 @@ def test_each_network(
     stage, cond = stages[name], condition(peer, name)
     if name.startswith("upsample"):
         small = peer[f"{name}/low_res"]
-        cond = cond.replace(image=small, low_res=stage._enlarge(small))  # type: ignore[attr-defined]
+        cond = cond.replace(image=small, low_res=stage.enlarged(small))  # type: ignore[attr-defined]
     out = stage.bind(cond)(peer[f"{name}/x"], peer[f"{name}/t"])
     assert off(out, peer[f"{name}/out"]) < 1e-4
 
@@ -78,7 +78,7 @@ def test_what_is_known_is_seen(
     stage, cond = stages[name], condition(peer, name).replace(known=None, mask=None)
     if name.startswith("upsample"):
         small = peer[f"{name}/low_res"]
-        cond = cond.replace(image=small, low_res=stage._enlarge(small))  # type: ignore[attr-defined]
+        cond = cond.replace(image=small, low_res=stage.enlarged(small))  # type: ignore[attr-defined]
     out = stage.bind(cond)(peer[f"{name}/x"], peer[f"{name}/t"])
     assert off(out, peer[f"{name}/out"]) > 1e-2
 

@@ -88,7 +88,7 @@ def cond(pipe: Pipeline, peer: Any) -> Cond:
 def test_text(peer: Any, stage: LatentDecoder, cond: Cond, off: Any) -> None:
     net = stage.net.unet
     assert isinstance(net, LatentUNet)
-    tokens = net._tokens(cond)
+    tokens = net._tokens(dict(cond.items()))
     for row, call in ((1, 0), (0, 1)):
         assert torch.equal(tokens[row].float(), peer[f"run/text_encoder/{call}/tokens"][0])
         hidden = net.text(tokens[row : row + 1], torch.ones_like(tokens[:1], dtype=torch.bool))

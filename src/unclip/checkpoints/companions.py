@@ -10,6 +10,7 @@ from ..errors import CheckpointError, UsageError
 from ..nn.tokenizer import CLIP_END, Tokenizer
 from ..stages.clip import ClipStageConfig
 from .format import FORMATS, Options, Part, read_json
+from .tokenizers import clip_of_files
 
 
 def open_clip_part(
@@ -98,7 +99,7 @@ def folder_tokenizer(folder: Path, context: int = 77) -> Tokenizer:
     folder = folder.parent if folder.is_file() else folder
     vocab, merges, whole = (folder / n for n in ("vocab.json", "merges.txt", "tokenizer.json"))
     if vocab.is_file() and merges.is_file():
-        tokenizer = Tokenizer.clip(vocab, merges, context)
+        tokenizer = clip_of_files(vocab, merges, context)
     elif whole.is_file():
         tokenizer = Tokenizer.load(whole, context)
     else:

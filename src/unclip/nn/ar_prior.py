@@ -23,6 +23,10 @@ class ArPriorConfig(PriorConfig):
     buckets: int = Field(64, ge=2, description="values of each of them")
     dot_buckets: int = Field(16, ge=2, description="values of z_i·z_t")
 
+    def build(self) -> nn.Module:
+        """The network."""
+        return ArPriorNet(self)
+
 
 class ArPriorNet(nn.Module):
     """Reads [text, z_t, z_i·z_t, c_1, ..., c_k] and says how likely each bucket of c_k+1 is.

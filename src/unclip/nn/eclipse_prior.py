@@ -14,6 +14,10 @@ from .transformer import Transformer
 class EclipsePriorConfig(PriorConfig):
     """Size of the prior."""
 
+    def build(self) -> nn.Module:
+        """The network."""
+        return EclipsePriorNet(self)
+
 
 class EclipsePriorNet(nn.Module):
     """Predicts from the last token of [text, z_t, query]; every token sees every other.

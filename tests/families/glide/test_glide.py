@@ -12,6 +12,7 @@ from PIL import Image
 
 import unclip
 from unclip.checkpoints.format import Options, find_format, open_model
+from unclip.checkpoints.tokenizers import gpt2_of_files
 from unclip.errors import CheckpointError, UsageError
 from unclip.families.glide import glide
 from unclip.nn.tokenizer import Tokenizer
@@ -177,7 +178,7 @@ def test_a_missing_tokenizer_is_asked_for(folder: Path, tmp_path: Path) -> None:
 
 def test_gpt2s_tokens_are_the_peers(tmp_path: Path) -> None:
     files = alphabet(tmp_path, SAID["merges"])
-    tokenizer = Tokenizer.gpt2(files / "vocab.json", files / "merges.txt", 32)
+    tokenizer = gpt2_of_files(files / "vocab.json", files / "merges.txt", 32)
     for text, ids in SAID["tokens"]:
         assert tokenizer.pieces(text) == ids, text
         tokens, mask = tokenizer.encode([text])
@@ -194,11 +195,11 @@ def test_gpt2s_tokens_are_the_peers(tmp_path: Path) -> None:
 def test_another_vocabulary_is_none_of_gpt2s(tmp_path: Path) -> None:
     files = alphabet(tmp_path)
     with pytest.raises(CheckpointError, match=r"cannot read GPT-2's .*none\.json"):
-        Tokenizer.gpt2(files / "none.json", files / "merges.txt", 8)
+        gpt2_of_files(files / "none.json", files / "merges.txt", 8)
     words = json.loads((files / "vocab.json").read_text())
     (files / "vocab.json").write_text(json.dumps({**words, "<|startoftext|>": 257}))
     with pytest.raises(CheckpointError, match=r"vocab\.json is not GPT-2's vocabulary"):
-        Tokenizer.gpt2(files / "vocab.json", files / "merges.txt", 8)
+        gpt2_of_files(files / "vocab.json", files / "merges.txt", 8)
 
 
 def test_the_table_leads_back_to_the_file(tmp_path: Path) -> None:

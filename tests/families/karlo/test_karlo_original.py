@@ -15,12 +15,12 @@ from torch import Tensor
 from unclip.checkpoints.archive import Tensors, tensors_of
 from unclip.checkpoints.format import FORMATS, Options, Part, open_model
 from unclip.errors import CheckpointError, UsageError
+from unclip.families.adm._names import unet_size
 from unclip.families.karlo import karlo
 from unclip.families.karlo.karlo_original import (
     decoder_part,
     look,
     prior_part,
-    unet_size,
     upsampler_part,
 )
 from unclip.nn.layers import parameter_count

@@ -22,6 +22,7 @@ from ...checkpoints._variants import variants, weights_file
 from ...checkpoints.archive import Tensors, open_tensors
 from ...checkpoints.companions import folder_tokenizer, has_tokenizer
 from ...checkpoints.format import Format, Options, Part, Plan, read_json
+from ...checkpoints.tokenizers import clip_of_merges
 from ...errors import CheckpointError, UsageError
 from ...nn.text import TextConfig
 from ...nn.tokenizer import Tokenizer
@@ -90,7 +91,7 @@ def clip_tokenizer(context: int = 77, frames: bool = True) -> Tokenizer:
     data = resources.files(__package__).joinpath("clip_bpe.txt.gz").read_bytes()
     lines = gzip.decompress(data).decode().splitlines()
     merges = [(a, b) for a, b in (line.split(" ") for line in lines)]
-    return Tokenizer.clip_merges(merges, context, frames)
+    return clip_of_merges(merges, context, frames)
 
 
 ENDINGS = (".pt", ".pth", ".bin", ".safetensors", ".ckpt", ".th")

@@ -6,7 +6,6 @@ networks agree in: heads of 64 numbers, a side of 4 pixels at the deepest level.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -20,6 +19,7 @@ from ...checkpoints._unread import check_file
 from ...checkpoints.archive import Tensors
 from ...checkpoints.format import TEXT_ALONE, Format, Options, Part, Plan
 from ...checkpoints.keymap import KeyMap, Take, same, under
+from ...checkpoints.tokenizers import gpt2_of_files
 from ...diffusion.schedule import Cosine, Linear
 from ...errors import CheckpointError, UsageError
 from ...nn.text import TextConfig
@@ -28,11 +28,9 @@ from ...nn.unet import UNetConfig
 from ...stages.decoder import DecoderConfig
 from ...stages.sampling import Sampling
 from ...stages.upsampler import Corruption, UpsamplerConfig
-from ..adm._names import adm_table, by_head
+from ..adm._names import HEAD, adm_table, count_of, transformer_table, unet_size
 from ..adm.guided_unet import GuidedUNetConfig
 
-HEAD = 64
-"""Width of every head, of the U-Net's attention and of the text encoder's."""
 ENDINGS = (".pt", ".pth", ".bin", ".safetensors")
 Kind = Literal["base", "upsample", "base-inpaint", "upsample-inpaint"]
 KINDS: dict[int, Kind] = {3: "base", 6: "upsample", 7: "base-inpaint", 10: "upsample-inpaint"}
@@ -76,18 +74,9 @@ def kind_of(tensors: Tensors, where: Path) -> Kind:
 def network(tensors: Tensors, kind: Kind, where: Path) -> GuidedUNetConfig:
     """The U-Net that names and shapes tell of. Raises CheckpointError."""
     try:
-        channels = tensors.shape("input_blocks.0.0.weight")[0]
-        widths, attends = _levels(tensors)
-        side = 4 * 2 ** (len(widths) - 1) * 2
+        size = {**unet_size(tensors), "in_channels": 3}  # what comes beside is said below
         return GuidedUNetConfig(
-            image_size=side,
-            out_channels=tensors.shape("out.2.weight")[0],
-            channels=channels,
-            multipliers=tuple(width // channels for width in widths),
-            depth=_depth(tensors),
-            attention=tuple(side >> level for level, one in enumerate(attends) if one),
-            head_dim=HEAD,
-            scale_shift=_scales(tensors),
+            **size,
             low_res=kind.startswith("upsample"),
             low_res_level=False,
             inpaint=kind.endswith("inpaint"),
@@ -101,43 +90,14 @@ def network(tensors: Tensors, kind: Kind, where: Path) -> GuidedUNetConfig:
 
 def _text(tensors: Tensors) -> TextConfig:
     vocab, width = tensors.shape("token_embedding.weight")
-    blocks = [
-        key for key in tensors if re.fullmatch(r"transformer\.resblocks\.\d+\.ln_1\.bias", key)
-    ]
     return TextConfig(
         width=width,
-        depth=len(blocks),
+        depth=count_of(tensors, "transformer.resblocks.{}.ln_1.bias", 0),
         heads=max(1, width // HEAD),
         vocab_size=vocab,
         context=tensors.shape("positional_embedding")[0],
         learned_padding="padding_embedding" in tensors,
     )
-
-
-def _scales(tensors: Tensors) -> bool:
-    """Whether the timestep gives a scale beside the shift."""
-    width = tensors.shape("middle_block.0.out_layers.3.weight")[0]
-    return tensors.shape("middle_block.0.emb_layers.1.weight")[0] == 2 * width
-
-
-def _depth(tensors: Tensors) -> int:
-    """Residual blocks a level: the way up has one more, the last of which enlarges too."""
-    return min(_enlarging(tensors))
-
-
-def _enlarging(tensors: Tensors) -> list[int]:
-    """Numbers of the blocks on the way up that end a level, but for the last."""
-    pattern = re.compile(r"output_blocks\.(\d+)\.[12]\.in_layers\.0\.weight")
-    return sorted(int(found[1]) for key in tensors if (found := pattern.fullmatch(key)))
-
-
-def _levels(tensors: Tensors) -> tuple[list[int], list[bool]]:
-    """Channels of each level and whether it has attention, the finest first."""
-    each = _depth(tensors) + 1
-    count = len(_enlarging(tensors)) + 1
-    firsts = [each * level for level in reversed(range(count))]
-    widths = [tensors.shape(f"output_blocks.{n}.0.out_layers.3.weight")[0] for n in firsts]
-    return widths, [f"output_blocks.{n}.1.qkv.weight" in tensors for n in firsts]
 
 
 def table_of(config: UNetConfig) -> KeyMap:
@@ -156,17 +116,7 @@ def _text_table(config: TextConfig) -> KeyMap:
     if config.learned_padding:
         table["padding"] = Take(("padding_embedding",))
     table |= same("embed", "token_embedding", "weight") | same("norm", "final_ln")
-    for i in range(config.depth):
-        block = {
-            **same("norm1", "ln_1"),
-            **by_head("attention.qkv", "attn.c_qkv", config.heads, 3),
-            **same("attention.proj", "attn.c_proj"),
-            **same("norm2", "ln_2"),
-            **same("mlp.0", "mlp.c_fc"),
-            **same("mlp.2", "mlp.c_proj"),
-        }
-        table |= under(f"transformer.blocks.{i}", f"transformer.resblocks.{i}", block)
-    return table
+    return table | transformer_table(config)
 
 
 def _small_picture_first(weight: Tensor) -> Tensor:
@@ -282,7 +232,7 @@ def glide_tokenizer(folder: Path, text: TextConfig) -> Tokenizer:
             "GPT-2's vocab.json and merges.txt beside its files, or name their folder "
             "with --tokenizer (tokenizer= in Python)"
         )
-    tokenizer = Tokenizer.gpt2(vocab, merges, text.context)
+    tokenizer = gpt2_of_files(vocab, merges, text.context)
     if tokenizer.vocab_size != text.vocab_size:
         raise CheckpointError(
             f"{vocab} has {tokenizer.vocab_size} tokens; the network knows {text.vocab_size}"

@@ -11,7 +11,6 @@ Which file is which, its content says. Settings that files do not hold are the p
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -30,15 +29,13 @@ from ...stages.decoder import DecoderConfig
 from ...stages.prior import PriorStageConfig
 from ...stages.upsampler import Corruption, UpsamplerConfig
 from .._diffusers import lone, parameterization
-from ..adm._names import adm_table, by_head
+from ..adm._names import HEAD, adm_table, count_of, transformer_table, unet_size
 from ..adm.guided_unet import ClipTextConfig, GuidedUNetConfig
 from ..clip.clip import clip_tokenizer, is_openai, merged
 from .karlo import DECODER, LICENCE, PRIOR, UPSAMPLER, interleaved
 
 SIDE, LARGE = 64, 256
 """Sides of the decoder's and the upsampler's pictures."""
-HEAD = 64
-"""Width of every head."""
 CLIP = "ViT-L/14"
 FIRST, LAST = "model_first_steps.", "model_last_step."
 MARKS = {
@@ -185,7 +182,7 @@ def _prior_config(tensors: Tensors, where: str) -> PriorConfig:
         _, places, width = tensors.shape("positional_embedding")
         return PriorConfig(
             width=width,
-            depth=_count(tensors, "transformer.resblocks.{}.ln_1.weight", 0),
+            depth=count_of(tensors, "transformer.resblocks.{}.ln_1.weight", 0),
             heads=width // HEAD,
             embed_dim=tensors.shape("out_proj.weight")[0],
             text_width=tensors.shape("text_enc_proj.weight")[1],
@@ -204,12 +201,7 @@ def prior_table(config: PriorConfig) -> KeyMap:
     table |= same("time.fc1", "time_embed.0") | same("time.fc2", "time_embed.2")
     table |= {"query": lone("prd_emb", 2), "positions": lone("positional_embedding", 1)}
     table |= same("norm", "final_ln")
-    for index in range(config.depth):
-        block = same("norm1", "ln_1") | same("norm2", "ln_2")
-        block |= by_head("attention.qkv", "attn.c_qkv", config.heads, 3)
-        block |= same("attention.proj", "attn.c_proj")
-        block |= same("mlp.0", "mlp.c_fc") | same("mlp.2", "mlp.c_proj")
-        table |= under(f"transformer.blocks.{index}", f"transformer.resblocks.{index}", block)
+    table |= transformer_table(config)
     return table
 
 
@@ -281,45 +273,6 @@ def upsampler_table(config: UNetConfig) -> KeyMap:
         )
         for name, take in adm_table(config).items()
     }
-
-
-def unet_size(tensors: Tensors, side: int) -> dict[str, Any]:
-    """What the shapes of a U-Net say, as settings of `UNetConfig`; `side` they do not say.
-
-    Raises:
-        LookupError: it is not whole.
-    """
-    channels = tensors.shape("time_embed.0.weight")[1]
-    depth = _depth(tensors)
-    blocks = 1 + _count(tensors, "input_blocks.{}.0.in_layers.0.weight", 1)
-    firsts = range(1, blocks, depth + 1)  # of each level
-    widths = [tensors.shape(f"input_blocks.{i}.0.out_layers.3.weight")[0] for i in firsts]
-    attends = [f"input_blocks.{i}.1.qkv.weight" in tensors for i in firsts]
-    emb = tensors.shape("input_blocks.1.0.emb_layers.1.weight")[0]
-    return {
-        "image_size": side,
-        "in_channels": tensors.shape("input_blocks.0.0.weight")[1],
-        "out_channels": tensors.shape("out.2.weight")[0],
-        "channels": channels,
-        "multipliers": tuple(width // channels for width in widths),
-        "depth": depth,
-        "attention": tuple(side >> level for level, here in enumerate(attends) if here),
-        "head_dim": HEAD,
-        "scale_shift": emb == 2 * widths[0],
-    }
-
-
-def _depth(tensors: Tensors) -> int:
-    """Residual blocks a level: one less than it takes on the way up until a block enlarges too."""
-    ups = _count(tensors, "output_blocks.{}.0.in_layers.0.weight", 0)
-    names = "output_blocks.{}.{}.in_layers.0.weight"
-    ends = [i for i in range(ups) if any(names.format(i, p) in tensors for p in (1, 2))]
-    return ends[0]
-
-
-def _count(tensors: Tensors, name: str, start: int) -> int:
-    """How many of a numbered name there are, from `start` on."""
-    return next(i for i in itertools.count() if name.format(start + i) not in tensors)
 
 
 FORMAT = KarloOriginal()
