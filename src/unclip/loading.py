@@ -84,9 +84,9 @@ def load(
     where = pick_device(device)
     kind = pick_dtype(dtype, where)
     loaded = plan(model, clip=clip, tokenizer=tokenizer, dialect=dialect, variant=variant)
-    model = loaded.load(kind, where, low_memory)
+    read = loaded.load(kind, where, low_memory)
     alone = clip is not None and "clip" not in loaded.parts  # it has no place for one
-    return Pipeline(model, where, ranker=load(clip, where, kind) if alone else None)
+    return Pipeline(read, where, ranker=load(clip, where, kind) if alone else None)
 
 
 def plan(

@@ -62,7 +62,7 @@ class Chain:
             if stage.source is None:  # else it comes as it should be
                 place(stage, self.device)
 
-    def with_stages(self, stages: Mapping[str, Stage]) -> Self:
+    def with_stages(self, stages: dict[str, Stage]) -> Self:
         """The same with other stages."""
         other = copy.copy(self)
         other.model, other.stages = replace(self.model, stages=stages), stages

@@ -41,7 +41,7 @@ class Model:
     """
 
     tokenizer: Tokenizer
-    stages: Mapping[str, Stage]
+    stages: dict[str, Stage]
     name: str = ""
     hash: str = ""
     prior: str | None = None

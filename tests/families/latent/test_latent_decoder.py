@@ -88,7 +88,7 @@ def test_half_precision_stays_inside(make: Any, cond: Cond) -> None:
 def test_x_t_is_of_unit_variance_wherever_the_grid_begins(kind: str, make: Any, cond: Cond) -> None:
     stage = make(kind)
     settings = {"spacing": "leading", "steps": 2}  # from timestep 500 down
-    start = stage.fresh(cond, Rng([1, 2]), settings)
+    start = stage.initial_noise(cond, Rng([1, 2]), settings)
     assert torch.equal(start, Rng([1, 2]).randn(4, 4, 4))
     noise = randn(2, 4, 4, 4)
     assert not torch.equal(noise, start)
