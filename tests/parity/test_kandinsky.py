@@ -27,7 +27,6 @@ from unclip.nn.autoencoder import Autoencoder
 from unclip.nn.clip import Clip, ClipConfig
 from unclip.nn.layers import parameter_count
 from unclip.nn.prior import PriorNet
-from unclip.nn.unet import UNet
 from unclip.rng import Rng
 from unclip.stages.prior import PriorStage, PriorStageConfig
 from unclip.types import Cond
@@ -262,7 +261,7 @@ def test_the_published_decoder_fits_wholly(published: dict[str, Any]) -> None:
     config = decoder_config(published["unet"]["config"], HERE)
     movq = autoencoder_config(published["movq"]["config"], HERE)
     with torch.device("meta"):
-        net, autoencoder = UNet(config), Autoencoder(movq)
+        net, autoencoder = config.build(), Autoencoder(movq)
     fits(net, unet_names(config), published["unet"])
     fits(autoencoder, autoencoder_table(movq), published["movq"])
     assert (movq.scale, movq.factor) == (1.0, 8)

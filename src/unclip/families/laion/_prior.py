@@ -243,8 +243,8 @@ class LaionPriorNet(nn.Module):
 
     def _text_embed(self, given: Given) -> Tensor:
         """(B, text_tokens, W'): z_t, or its null."""
-        z_t = given["text_embed"].to(self.query.dtype)
-        z_t = self.text_embed_in(z_t).view(len(z_t), self.config.text_tokens, -1)
+        embed = given["text_embed"].to(self.query.dtype)
+        z_t: Tensor = self.text_embed_in(embed).view(len(embed), self.config.text_tokens, -1)
         if not self.config.has_nulls:
             return z_t
         return select(given.get("keep_text"), z_t, self.null_text_embed)
