@@ -21,12 +21,12 @@ from unclip.diffusion.samplers import SAMPLERS
 from unclip.errors import CheckpointError
 from unclip.facade import Pipeline
 from unclip.families.clip.clip import BUFFERS, hf_text_config, hf_text_table
-from unclip.families.latent._autoencoder import autoencoder_config, autoencoder_table
+from unclip.families.latent._autoencoder import Autoencoder
+from unclip.families.latent._autoencoder_names import autoencoder_config, autoencoder_table
 from unclip.families.latent._unet import LatentUNet
 from unclip.families.latent.latent_decoder import LatentDecoder
 from unclip.families.latent.stable_diffusion import FORMAT, unet_config, unet_table
 from unclip.images import to_tensor
-from unclip.nn.autoencoder import Autoencoder
 from unclip.nn.layers import parameter_count
 from unclip.nn.text import TextEncoder
 from unclip.rng import Rng

@@ -16,8 +16,8 @@ from ..diffusion.parameterization import Parameterization
 from ..diffusion.schedule import Cosine, ScheduleConfig
 from ..diffusion.space import Rgb, Space, SpaceConfig
 from ..errors import UsageError
-from ..nn.autoencoder import Autoencoder, AutoencoderConfig, InLatents, Latents
 from ..nn.conditioning import NetConfig
+from ..nn.latents import InLatents, Latents, LatentsConfig
 from ..nn.layers import select
 from ..rng import Rng
 from ..types import FREE, Cond, Control, Level, OnStep
@@ -31,7 +31,6 @@ class AnyDecoderConfig(DiffusionConfig):
     """What every decoder's configuration has: any network, of pictures or of latents."""
 
     network: NetConfig
-    autoencoder: AutoencoderConfig | None = Field(None, description="of latents; none is pictures")
     schedule: ScheduleConfig = Cosine()
     parameterization: Parameterization = Parameterization(kind="eps", learned_variance=True)
     space: SpaceConfig = Rgb()
@@ -48,9 +47,14 @@ class AnyDecoderConfig(DiffusionConfig):
         0.5, ge=0, le=1, description="of samples with a part to paint, where the network inpaints"
     )
 
+    @property
+    def latents(self) -> LatentsConfig | None:
+        """The autoencoder whose latents are diffused; None: pictures are."""
+        return None
+
     @model_validator(mode="after")
     def _channels_fit(self) -> Self:
-        width = self.autoencoder.width if self.autoencoder else self.network.in_channels
+        width = self.latents.width if self.latents else self.network.in_channels
         if self.network.in_channels != width:
             raise ValueError(
                 f"network.in_channels {self.network.in_channels} are not the autoencoder's {width}"
@@ -84,8 +88,8 @@ class Decoder(DiffusionStage):
         check_channels(config, network.in_channels, network.out_channels)
         self.config = config
         self.net = network.build()
-        if config.autoencoder:  # whose latents are learnt, and which is not itself
-            autoencoder = Autoencoder(config.autoencoder).requires_grad_(False)
+        if config.latents:  # which are learnt; the autoencoder itself is not
+            autoencoder = config.latents.build().requires_grad_(False)
             self.net = InLatents(self.net, autoencoder)
         self.consumes = network.reads
 
@@ -99,13 +103,13 @@ class Decoder(DiffusionStage):
     @property
     def image_size(self) -> int | None:
         """Side of its pictures."""
-        autoencoder = self.config.autoencoder
-        return self.config.network.image_size * (autoencoder.factor if autoencoder else 1)
+        latents = self.config.latents
+        return self.config.network.image_size * (latents.factor if latents else 1)
 
     @property
     def space(self) -> Space:
         """The autoencoder's latents, or pictures."""
-        return Latents(self.net.autoencoder) if self.config.autoencoder else self.config.space
+        return Latents(self.net.autoencoder) if self.config.latents else self.config.space
 
     def shape(self, cond: Cond) -> tuple[int, ...]:
         """(C, H, W)."""
@@ -125,7 +129,7 @@ class Decoder(DiffusionStage):
         assert self.image_size is not None
         seen = fit_known(cond, self.image_size)
         bound = self.conditioned(seen, rng, self.config.sampling.merge(sampling or {}))
-        latents = self.config.autoencoder
+        latents = self.config.latents
         if latents and seen.mask is not None:  # of which any pixel is to be painted is painted
             bound = bound.replace(mask=F.max_pool2d(seen.mask, latents.factor))
         image = self.sample_data(bound, rng, sampling, on_step, control)
@@ -144,7 +148,7 @@ class Decoder(DiffusionStage):
 
         The published grids begin a little below the noisiest level, and their samplers with this.
         """
-        if self.config.autoencoder and control.noise is None and control.start is None:
+        if self.config.latents and control.noise is None and control.start is None:
             return rng.randn(*self.shape(cond)), levels
         return super()._begin(cond, rng, levels, control)
 

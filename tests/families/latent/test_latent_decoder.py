@@ -13,7 +13,6 @@ from torch import Tensor
 from unclip.diffusion.guidance import dynamic_threshold
 from unclip.errors import UsageError
 from unclip.families.latent.latent_decoder import DecoderSampling, LatentDecoder
-from unclip.nn import autoencoder
 from unclip.rng import BatchRng, Rng
 from unclip.stages.decoder import Decoder
 from unclip.stages.stage import Sampling
@@ -69,7 +68,7 @@ def test_many_pictures_are_coded_a_few_at_a_time(
     monkeypatch.setattr(
         stage.net.autoencoder, "decode", lambda x: sizes.append(len(x)) or decode(x)
     )
-    monkeypatch.setattr(autoencoder, "PIXELS", 2 * 8 * 8)
+    monkeypatch.setattr("unclip.nn.latents.PIXELS", 2 * 8 * 8)
     assert torch.allclose(stage.space.encode(image), whole[0], atol=1e-5)
     assert torch.allclose(stage.space.decode(latents), whole[1], atol=1e-5)
     assert sizes == [2, 2, 1]

@@ -1,164 +1,272 @@
-"""The autoencoders of latent diffusion in diffusers' folders.
+"""The autoencoders of latent diffusion: pictures to a small grid of latents, and back.
 
-No adapter by itself: Stable Diffusion's and Kandinsky's are made of it.
+High-Resolution Image Synthesis with Latent Diffusion Models (arXiv 2112.10752, appendix G) for
+the network; MoVQ (arXiv 2209.09002, section 3.2) for the decoder whose norms look at the latents,
+and the codebook.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
+import math
+from typing import Literal
 
-from ...checkpoints.archive import Tensors
-from ...checkpoints.format import need
-from ...checkpoints.keymap import KeyMap, joined, same, under
-from ...nn.autoencoder import AutoencoderConfig
-from .._diffusers import attending, weights
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-AUTOENCODER_DEFAULTS: dict[str, Any] = {
-    "in_channels": 3,
-    "out_channels": 3,
-    "down_block_types": ["DownEncoderBlock2D"],
-    "up_block_types": ["UpDecoderBlock2D"],
-    "block_out_channels": [64],
-    "layers_per_block": 1,
-    "latent_channels": 4,
-    "norm_num_groups": 32,
-    "scaling_factor": 0.18215,
-}
-"""Of AutoencoderKL: its older files leave out what does not differ."""
+from ...config import LEVELS, Blocks
+from ...nn.latents import LatentsConfig
+from ...nn.layers import laid_out
+from ...stages.decoder import AnyDecoderConfig
 
-OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
-"""What an autoencoder's attention was called once, and is now."""
+EPS = 1e-6
+SPATIAL_GROUPS = 32
+"""Of spatial norms, whatever the others have."""
 
 
-def autoencoder_config(values: Mapping[str, Any], file: Path) -> AutoencoderConfig:
-    """What an `AutoencoderKL` or a `VQModel` describes. Raises CheckpointError."""
-    need(
-        values,
-        file,
-        _class_name=("AutoencoderKL", "VQModel"),
-        act_fn="silu",
-        mid_block_add_attention=True,
-        use_quant_conv=True,
-        use_post_quant_conv=True,
-        shift_factor=(None, 0.0),
-        latents_mean=None,
-        latents_std=None,
-        lookup_from_codebook=False,
-        norm_type=("group", "spatial"),
+class AutoencoderConfig(LatentsConfig):
+    """Size of an autoencoder."""
+
+    image_channels: int = Field(3, gt=0)
+    latent_channels: int = Field(4, gt=0)
+    channels: tuple[int, ...] = Field(
+        min_length=1, max_length=LEVELS, description="of each level, large to small"
     )
-    values = {**AUTOENCODER_DEFAULTS, **values}
-    need(values, file, out_channels=values["in_channels"])
-    vq = values.get("_class_name") == "VQModel"
-    return AutoencoderConfig(
-        image_channels=values["in_channels"],
-        latent_channels=values["latent_channels"],
-        channels=tuple(values["block_out_channels"]),
-        depth=values["layers_per_block"],
-        groups=values["norm_num_groups"],
-        attention=attending(
-            values,
-            file,
-            ("DownEncoderBlock2D", "AttnDownEncoderBlock2D"),
-            ("UpDecoderBlock2D", "AttnUpDecoderBlock2D"),
-        ),
-        spatial=values.get("norm_type") == "spatial",
-        # a codebook's latents are diffused as they are, whatever the file says of a factor
-        scale=1.0 if vq else values["scaling_factor"],
-        output="latents" if vq else "mean",
-        codes=values.get("num_vq_embeddings", 256) if vq else 0,
-        code_channels=(values.get("vq_embed_dim") or 0) if vq else 0,
+    depth: Blocks = Field(2, ge=1, description="residual blocks a level; the way back has one more")
+    groups: int = Field(32, gt=0, description="of the norms")
+    output: Literal["mean", "latents"] = Field(
+        "mean", description="mean: the encoder puts out a Gaussian's mean and log-variance"
     )
+    attention: tuple[int, ...] = Field((), description="levels with attention, beside the middle")
+    codes: int = Field(0, ge=0, description="size of the codebook; 0 is none")
+    code_channels: int = Field(0, ge=0, description="width of what is diffused; 0 is the latents'")
+    spatial: bool = Field(False, description="the decoder's norms look at the latents (MoVQ)")
+    scale: float = Field(1.0, gt=0, description="latents times this have about unit variance")
+
+    @model_validator(mode="after")
+    def _groups_fit(self) -> AutoencoderConfig:
+        whole = math.lcm(self.groups, SPATIAL_GROUPS) if self.spatial else self.groups
+        for channels in self.channels:
+            if channels % whole:
+                raise ValueError(f"channels {channels} is not a multiple of {whole} groups")
+        return self
+
+    def build(self) -> nn.Module:
+        """The network."""
+        return Autoencoder(self)
+
+    @property
+    def factor(self) -> int:
+        """How many pixels' side one latent stands for."""
+        return int(2 ** (len(self.channels) - 1))
+
+    @property
+    def width(self) -> int:
+        """Channels of what is diffused."""
+        return self.code_channels or self.latent_channels
 
 
-def autoencoder_tensors(folder: Path, variant: str | None = None) -> Tensors:
-    """The weights of an autoencoder, by today's names. Raises CheckpointError."""
-    tensors = weights(folder, variant)
-    return Tensors({_today(k): v for k, v in tensors._entries.items()}, tensors._where)
+class Norm(nn.GroupNorm):
+    """A group norm that does not look at the latents."""
+
+    def forward(self, x: Tensor, z: Tensor | None = None) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        return super().forward(x)
 
 
-def _today(name: str) -> str:
-    old = re.fullmatch(r"(.*\.attentions\.\d+)\.(\w+)\.(weight|bias)", name)
-    if old is None or old[2] not in OLD_ATTENTION:
-        return name
-    return f"{old[1]}.{OLD_ATTENTION[old[2]]}.{old[3]}"
+class SpatialNorm(nn.Module):
+    """A group norm, scaled and shifted at each place by the latent there (MoVQ, eq. 4)."""
+
+    def __init__(self, channels: int, latent: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(SPATIAL_GROUPS, channels, eps=EPS)
+        self.scale = nn.Conv2d(latent, channels, 1)
+        self.shift = nn.Conv2d(latent, channels, 1)
+
+    def forward(self, x: Tensor, z: Tensor | None = None) -> Tensor:
+        """(B, C, H, W) and the latents (B, c, h, w) -> (B, C, H, W)."""
+        assert z is not None
+        # 1x1 convolutions commute with repeating pixels, and are cheaper before
+        scale, shift = (F.interpolate(f(z), x.shape[-2:]) for f in (self.scale, self.shift))
+        out: Tensor = self.norm(x) * scale + shift
+        return out
 
 
-def autoencoder_table(config: AutoencoderConfig) -> KeyMap:
-    """Names of an `AutoencoderKL` or a `VQModel`."""
-    table = same("quant", "quant_conv") | same("post_quant", "post_quant_conv")
-    if config.codes:
-        table |= same("codebook", "quantize.embedding", "weight")
-    for half, way in (("encoder", "down"), ("decoder", "up")):
-        spatial = config.spatial and half == "decoder"
-        part = same("conv_in", "conv_in") | same("conv_out", "conv_out")
-        part |= _norm("norm_out", "conv_norm_out", spatial)
-        places = _down(config) if way == "down" else _up(config)
-        for place, (kind, name, has_skip) in enumerate(places):
-            part |= _module(kind, f"layers.{place}", name, has_skip, spatial)
-        table |= under(half, half, part)
-    return table
+class ResBlock(nn.Module):
+    """x + what two convolutions make of it, each after a norm and a SiLU."""
+
+    def __init__(self, config: AutoencoderConfig, cin: int, cout: int, spatial: bool) -> None:
+        super().__init__()
+        self.norm1 = _norm(config, cin, spatial)
+        self.conv1 = nn.Conv2d(cin, cout, 3, padding=1)
+        self.norm2 = _norm(config, cout, spatial)
+        self.conv2 = nn.Conv2d(cout, cout, 3, padding=1)
+        self.skip = nn.Conv2d(cin, cout, 1) if cin != cout else nn.Identity()
+
+    def forward(self, x: Tensor, z: Tensor | None = None) -> Tensor:
+        """(B, cin, H, W) -> (B, cout, H, W)."""
+        h = self.conv1(F.silu(self.norm1(x, z)))
+        h = self.conv2(F.silu(self.norm2(h, z)))
+        out: Tensor = self.skip(x) + h
+        return out
 
 
-Place = tuple[str, str, bool]
-"""What a layer is (block, attention, resample), its foreign name, whether its block has a skip."""
+class AttentionBlock(nn.Module):
+    """Every place looks at every other, with one head."""
+
+    def __init__(self, config: AutoencoderConfig, channels: int, spatial: bool) -> None:
+        super().__init__()
+        self.norm = _norm(config, channels, spatial)
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.proj = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor, z: Tensor | None = None) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        places = self.norm(x, z).permute(0, 2, 3, 1).flatten(1, 2)  # (B, H·W, C)
+        q, k, v = self.qkv(places)[:, None].chunk(3, dim=3)  # (B, 1, H·W, C) each
+        out: Tensor = self.proj(F.scaled_dot_product_attention(q, k, v)[:, 0])
+        return x + out.view(len(x), *x.shape[2:], x.shape[1]).permute(0, 3, 1, 2)
 
 
-def _down(config: AutoencoderConfig) -> Iterator[Place]:
-    before = config.channels[0]
-    for level, width in enumerate(config.channels):
-        if level:
-            yield "resample", f"down_blocks.{level - 1}.downsamplers.0", False
-        yield from _level(config, f"down_blocks.{level}", level, before, config.depth)
-        before = width
-    yield from _middle()
+class Downsample(nn.Module):
+    """Half the side: a strided convolution that reaches over the right and lower edge alone."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2)
+
+    def forward(self, x: Tensor, z: Tensor | None = None) -> Tensor:
+        """(B, C, H, W) -> (B, C, H/2, W/2)."""
+        out: Tensor = self.conv(F.pad(x, (0, 1, 0, 1)))
+        return out
 
 
-def _up(config: AutoencoderConfig) -> Iterator[Place]:
-    yield from _middle()
-    before, levels = config.channels[-1], len(config.channels)
-    for block, level in enumerate(reversed(range(levels))):
-        yield from _level(config, f"up_blocks.{block}", level, before, config.depth + 1)
-        before = config.channels[level]
-        if level:
-            yield "resample", f"up_blocks.{block}.upsamplers.0", False
+class Upsample(nn.Module):
+    """Twice the side: pixels repeated, then a convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor, z: Tensor | None = None) -> Tensor:
+        """(B, C, H, W) -> (B, C, 2H, 2W)."""
+        out: Tensor = self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+        return out
 
 
-def _level(
-    config: AutoencoderConfig, block: str, level: int, before: int, depth: int
-) -> Iterator[Place]:
-    for layer in range(depth):
-        has_skip = layer == 0 and before != config.channels[level]
-        yield "block", f"{block}.resnets.{layer}", has_skip
-        if level in config.attention:
-            yield "attention", f"{block}.attentions.{layer}", False
+class Half(nn.Module):
+    """An encoder or a decoder: convolution, layers in order, norm, SiLU, convolution."""
+
+    def __init__(self, config: AutoencoderConfig, cin: int, cout: int, decodes: bool) -> None:
+        super().__init__()
+        self.config, self.spatial = config, config.spatial and decodes
+        first, last = config.channels[0], config.channels[-1]
+        if decodes:
+            first, last = last, first
+        self.conv_in = nn.Conv2d(cin, first, 3, padding=1)
+        self.layers = nn.ModuleList(self._decoder() if decodes else self._encoder())
+        self.norm_out = _norm(config, last, self.spatial)
+        self.conv_out = nn.Conv2d(last, cout, 3, padding=1)
+
+    def _encoder(self) -> list[nn.Module]:
+        layers: list[nn.Module] = []
+        channels = self.config.channels[0]
+        for level, width in enumerate(self.config.channels):
+            if level:
+                layers.append(Downsample(channels))
+            layers += self._level(level, channels, self.config.depth)
+            channels = width
+        return layers + self._middle()
+
+    def _decoder(self) -> list[nn.Module]:
+        layers = self._middle()
+        channels = self.config.channels[-1]
+        for level, width in reversed(list(enumerate(self.config.channels))):
+            layers += self._level(level, channels, self.config.depth + 1)
+            channels = width
+            if level:
+                layers.append(Upsample(channels))
+        return layers
+
+    def _level(self, level: int, channels: int, depth: int) -> list[nn.Module]:
+        """Residual blocks, each with attention behind it where the configuration wants it."""
+        layers: list[nn.Module] = []
+        width = self.config.channels[level]
+        for _ in range(depth):
+            layers.append(ResBlock(self.config, channels, width, self.spatial))
+            channels = width
+            if level in self.config.attention:
+                layers.append(AttentionBlock(self.config, width, self.spatial))
+        return layers
+
+    def _middle(self) -> list[nn.Module]:
+        config, spatial, width = self.config, self.spatial, self.config.channels[-1]
+        return [
+            ResBlock(config, width, width, spatial),
+            AttentionBlock(config, width, spatial),
+            ResBlock(config, width, width, spatial),
+        ]
+
+    def forward(self, x: Tensor, z: Tensor | None = None) -> Tensor:
+        """(B, cin, H, W), and what spatial norms look at (B, c, h, w) -> (B, cout, H', W')."""
+        h = self.conv_in(laid_out(x))
+        for layer in self.layers:
+            h = layer(h, z)
+        out: Tensor = self.conv_out(F.silu(self.norm_out(h, z)))
+        return out
 
 
-def _middle() -> Iterator[Place]:
-    yield "block", "mid_block.resnets.0", False
-    yield "attention", "mid_block.attentions.0", False
-    yield "block", "mid_block.resnets.1", False
+class Autoencoder(nn.Module):
+    """Encoder and decoder, with a 1x1 convolution between each and what is diffused."""
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        latent, width = config.latent_channels, config.width
+        both = 2 if config.output == "mean" else 1
+        self.encoder = Half(config, config.image_channels, both * latent, decodes=False)
+        self.quant = nn.Conv2d(both * latent, both * width, 1)
+        if config.codes:
+            self.codebook = nn.Embedding(config.codes, width)
+            nn.init.uniform_(self.codebook.weight, -1 / config.codes, 1 / config.codes)
+        self.post_quant = nn.Conv2d(width, latent, 1)
+        self.decoder = Half(config, latent, config.image_channels, decodes=True)
+
+    def moments(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(B, 3, H, W) in [-1, 1] -> mean and log-variance of its latents, unscaled.
+
+        (B, c, h, w) each; without a Gaussian the log-variance is None.
+        """
+        out: Tensor = self.quant(self.encoder(image))
+        if self.config.output == "latents":
+            return out, None
+        mean, log_variance = out.chunk(2, dim=1)
+        return mean, log_variance.clamp(-30, 20)
+
+    def encode(self, image: Tensor) -> Tensor:
+        """(B, 3, H, W) in [-1, 1] -> (B, c, H/factor, W/factor): the latents' mean, scaled."""
+        return self.moments(image)[0] * self.config.scale
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """(B, c, h, w) scaled latents, not quantised -> (B, 3, H, W), not clamped."""
+        z = latents / self.config.scale
+        out: Tensor = self.decoder(self.post_quant(z), z if self.config.spatial else None)
+        return out
 
 
-def _module(kind: str, ours: str, theirs: str, has_skip: bool, spatial: bool) -> KeyMap:
-    if kind == "resample":
-        return same(f"{ours}.conv", f"{theirs}.conv")
-    if kind == "attention":
-        norm = "spatial_norm" if spatial else "group_norm"
-        table = _norm(f"{ours}.norm", f"{theirs}.{norm}", spatial)
-        table |= joined(f"{ours}.qkv", [f"{theirs}.to_{one}" for one in "qkv"])
-        return table | same(f"{ours}.proj", f"{theirs}.to_out.0")
-    table = same(f"{ours}.conv1", f"{theirs}.conv1") | same(f"{ours}.conv2", f"{theirs}.conv2")
-    table |= _norm(f"{ours}.norm1", f"{theirs}.norm1", spatial)
-    table |= _norm(f"{ours}.norm2", f"{theirs}.norm2", spatial)
-    return table | (same(f"{ours}.skip", f"{theirs}.conv_shortcut") if has_skip else {})
+def _norm(config: AutoencoderConfig, channels: int, spatial: bool) -> Norm | SpatialNorm:
+    if spatial:
+        return SpatialNorm(channels, config.width)
+    return Norm(config.groups, channels, eps=EPS)
 
 
-def _norm(ours: str, theirs: str, spatial: bool) -> KeyMap:
-    if not spatial:
-        return same(ours, theirs)
-    table = same(f"{ours}.norm", f"{theirs}.norm_layer")
-    table |= same(f"{ours}.scale", f"{theirs}.conv_y")
-    return table | same(f"{ours}.shift", f"{theirs}.conv_b")
+class OfLatentsConfig(AnyDecoderConfig):
+    """A decoder whose latents are this autoencoder's."""
+
+    autoencoder: AutoencoderConfig
+    drop_text: float = 0.1
+
+    @property
+    def latents(self) -> AutoencoderConfig:
+        """The autoencoder."""
+        return self.autoencoder

@@ -30,7 +30,7 @@ from .._diffusers import (
 from .._schedulers import SCHEDULER, sampler_notes, sampling_of, schedule_of, unfollowed
 from ..adm.guided_unet import GuidedUNetConfig
 from ..clip.clip import clip_tokenizer, hf_clip_part, merged
-from ._autoencoder import (
+from ._autoencoder_names import (
     autoencoder_config,
     autoencoder_table,
     autoencoder_tensors,

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from ...diffusion.parameterization import Parameterization
 from ...diffusion.schedule import Cosine, ScaledLinear, ScheduleConfig
-from ...nn.autoencoder import AutoencoderConfig
 from ...rng import Rng
-from ...stages.decoder import AnyDecoderConfig, Decoder
+from ...stages.decoder import Decoder
 from ...stages.sampling import Sampling
 from ...types import Cond, Level
+from ._autoencoder import OfLatentsConfig
 from ._unet import LatentUNetConfig
 
 
@@ -30,19 +30,17 @@ class DecoderSampling(Sampling):
     )
 
 
-class LatentDecoderConfig(AnyDecoderConfig):
+class LatentDecoderConfig(OfLatentsConfig):
     """A latent decoder's configuration; defaults are Stable Diffusion's."""
 
     kind: Literal["latent_decoder"] = "latent_decoder"
     network: LatentUNetConfig
-    autoencoder: AutoencoderConfig
     schedule: ScheduleConfig = ScaledLinear(last="first")
     parameterization: Parameterization = Parameterization(kind="eps")
     sampling: DecoderSampling = DecoderSampling(
         steps=50, spacing="leading_after", guidance_scale=7.5
     )
     image_schedule: ScheduleConfig = Field(Cosine(), description="by which z_i is noised")
-    drop_text: float = 0.1
 
 
 class LatentDecoder(Decoder):

@@ -5,23 +5,21 @@ from __future__ import annotations
 from typing import Literal
 
 from ...diffusion.schedule import Linear, ScheduleConfig
-from ...nn.autoencoder import AutoencoderConfig
-from ...stages.decoder import AnyDecoderConfig, Decoder
+from ...stages.decoder import Decoder
 from ...stages.networks import Network
 from ...stages.sampling import Sampling
+from ._autoencoder import OfLatentsConfig
 
 
-class LatentUnclipConfig(AnyDecoderConfig):
+class LatentUnclipConfig(OfLatentsConfig):
     """Its configuration; defaults are Kandinsky 2.2's."""
 
     kind: Literal["latent_unclip"] = "latent_unclip"
     network: Network
-    autoencoder: AutoencoderConfig
     schedule: ScheduleConfig = Linear(beta_start=0.00085, beta_end=0.012)
     sampling: Sampling = Sampling(
         sampler="ddpm", steps=100, spacing="leading", guidance_scale=4.0, eta=1.0
     )
-    drop_text: float = 0.1
 
 
 class LatentUnclip(Decoder):

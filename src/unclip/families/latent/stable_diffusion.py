@@ -37,7 +37,7 @@ from ..clip.clip import (
     prefixed,
 )
 from ..karlo.karlo import PRIOR
-from ._autoencoder import (
+from ._autoencoder_names import (
     autoencoder_config,
     autoencoder_table,
     autoencoder_tensors,

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unclip.errors import UsageError
-from unclip.nn.autoencoder import (
+from unclip.families.latent._autoencoder import (
     AttentionBlock,
     Autoencoder,
     AutoencoderConfig,
@@ -134,22 +134,6 @@ def test_attention_stands_in_the_middle_and_where_it_is_wanted() -> None:
 
     assert count(make()) == (1, 1)
     assert count(make(attention=(1,))) == (2, 3)  # of one block there, and of two back
-
-
-@torch.no_grad()
-def test_quantising_takes_the_nearest_code() -> None:
-    net = make(output="latents", codes=7, scale=0.5)
-    with torch.no_grad():
-        net.codebook.weight.copy_(randn(7, 4, seed=3))
-    latents = randn(2, 4, 3, 3, seed=4)
-    found = net.quantised(latents) / 0.5
-    for b in range(2):
-        for place in range(9):
-            vector = latents[b].flatten(1)[:, place] / 0.5
-            distances = [float((vector - code).norm()) for code in net.codebook.weight]
-            best = net.codebook.weight[distances.index(min(distances))]
-            assert torch.allclose(found[b].flatten(1)[:, place], best)
-    assert torch.allclose(net.quantised(net.quantised(latents)), net.quantised(latents))
 
 
 @pytest.mark.parametrize(
