@@ -140,8 +140,8 @@ class Model:
         if not self.reads_embedding:
             lacks = f"decoder that draws from an image embedding (z_i), which {ability} needs"
             raise UsageError(
-                f"{self._lacking(lacks, '')}; Karlo, Kandinsky 2.2, Stable unCLIP and this "
-                "package's own models have one"
+                f"{self._lacking(lacks, '')}; this package's own models have one, and those that "
+                "docs/models names"
             )
 
     def _lacking(self, what: str, part: str, advice: Mapping[str, str] | None = None) -> str:

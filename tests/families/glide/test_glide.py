@@ -149,7 +149,7 @@ def test_a_file_that_does_not_fit_is_named(
 
 
 @pytest.mark.parametrize(
-    "gone", ["out.2.weight", "positional_embedding", "middle_block.0.out_layers.3.weight"]
+    "gone", ["out.2.weight", "positional_embedding", "input_blocks.1.0.emb_layers.1.weight"]
 )
 def test_a_file_that_lacks_what_tells_its_size(gone: str, tmp_path: Path) -> None:
     file = write(tmp_path / "base.pt", "base", **{gone: None})
