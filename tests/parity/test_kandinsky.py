@@ -23,7 +23,7 @@ from unclip.families.latent._autoencoder import Autoencoder
 from unclip.families.latent._autoencoder_names import autoencoder_config, autoencoder_table
 from unclip.families.latent.kandinsky import decoder_config, prior_parts, unet_names
 from unclip.families.latent.latent_unclip import LatentUnclip
-from unclip.images import to_tensor
+from unclip.media import to_tensor
 from unclip.nn.clip import Clip, ClipConfig
 from unclip.nn.layers import parameter_count
 from unclip.nn.prior import PriorNet

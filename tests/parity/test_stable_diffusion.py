@@ -26,7 +26,7 @@ from unclip.families.latent._autoencoder_names import autoencoder_config, autoen
 from unclip.families.latent._unet import LatentUNet
 from unclip.families.latent.latent_decoder import LatentDecoder
 from unclip.families.latent.stable_diffusion import FORMAT, unet_config, unet_table
-from unclip.images import to_tensor
+from unclip.media import to_tensor
 from unclip.nn.layers import parameter_count
 from unclip.nn.text import TextEncoder
 from unclip.rng import Rng

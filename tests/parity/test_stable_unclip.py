@@ -15,7 +15,7 @@ import unclip
 from unclip.diffusion.samplers import SAMPLERS
 from unclip.facade import Pipeline
 from unclip.families.latent.latent_decoder import LatentDecoder
-from unclip.images import to_tensor
+from unclip.media import to_tensor
 from unclip.rng import Rng
 from unclip.stages.prior import PriorStage
 from unclip.types import Cond

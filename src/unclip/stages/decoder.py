@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..diffusion.guidance import TINT
 from ..diffusion.parameterization import Parameterization
 from ..diffusion.schedule import Cosine, ScheduleConfig
 from ..diffusion.space import Rgb, Space, SpaceConfig
@@ -91,6 +92,9 @@ class Decoder(DiffusionStage):
         if config.latents:  # which are learnt; the autoencoder itself is not
             autoencoder = config.latents.build().requires_grad_(False)
             self.net = InLatents(self.net, autoencoder)
+            # latents have a standard deviation of 1 (arXiv 2112.10752, appendix G), pictures of .5
+            # (arXiv 2206.00364, table 1)
+            self.tint = TINT / 0.5
         self.consumes = network.reads
 
     @property

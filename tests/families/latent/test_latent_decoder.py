@@ -120,6 +120,24 @@ def test_what_is_known_comes_back_and_holds_while_it_paints(
 
 
 @KINDS
+@torch.no_grad()
+def test_a_tint_counts_in_the_unit_of_latents(kind: str, make: Any, cond: Cond) -> None:
+    """Pictures vary by .5, latents by 1: what is .15 of colours is .3 of them."""
+    stage, mask = make(kind), torch.zeros(2, 1, 8, 8)
+    mask[..., :4] = 1
+    known, x = randn(2, 3, 8, 8).clamp(-1, 1), randn(2, 4, 4, 4)
+    options, level = stage.config.sampling, stage.config.schedule.grid(10, "uniform")[-2]
+    free = stage.denoiser(cond, options)(x, level).x0
+    latents, part = stage.space.encode(known), torch.nn.functional.max_pool2d(mask, 2)
+    bound = cond.replace(known=known, mask=part)
+    moved = stage.denoiser(bound, options)(x, level).x0 - free
+    share = float(level.alpha**2 / (level.alpha**2 + level.sigma**2))
+    assert (latents - free)[..., 2:].abs().max() > 0.3 < moved[..., 2:].abs().max()
+    assert moved[..., :2].abs().max() <= 0.3 * share + 1e-5
+    assert moved[..., :2].abs().max() > 0.15
+
+
+@KINDS
 def test_it_starts_from_a_picture(kind: str, make: Any, cond: Cond) -> None:
     stage, start = make(kind), randn(2, 3, 8, 8).clamp(-1, 1)
     with torch.no_grad():
