@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from ..nn.clip import Clip, ClipConfig
 from ..rng import Rng
-from ..types import FREE, Cond, Control, OnStep
+from ..types import Cond
 from .sampling import check_finite
-from .stage import Stage, StageConfig
+from .stage import How, Stage, StageConfig
 
 
 class ClipStageConfig(StageConfig):
@@ -70,15 +70,7 @@ class ClipStage(Stage):
         """Pictures and their captions."""
         return self.consumes | {"image"}
 
-    @torch.inference_mode()
-    def sample(
-        self,
-        cond: Cond,
-        rng: Rng,
-        sampling: dict[str, Any] | None = None,
-        on_step: OnStep | None = None,
-        control: Control = FREE,
-    ) -> Cond:
+    def _sample(self, cond: Cond, rng: Rng, how: How) -> Cond:
         """Add `text_embed` and `text_encodings`. Nothing here is random. Raises SamplingError."""
         read = self.encode_text(cond)
         assert read.text_embed is not None

@@ -21,11 +21,19 @@ from ..nn.conditioning import NetConfig
 from ..nn.latents import InLatents, Latents, LatentsConfig
 from ..nn.layers import select
 from ..rng import Rng
-from ..types import FREE, Cond, Control, Level, OnStep
+from ..types import Cond, Control, Level
 from .clip import ClipStage
 from .networks import Network
 from .sampling import Sampling
-from .stage import DiffusionConfig, DiffusionStage, Stage, StageConfig, check_channels, fit_known
+from .stage import (
+    DiffusionConfig,
+    DiffusionStage,
+    How,
+    Stage,
+    StageConfig,
+    check_channels,
+    fit_known,
+)
 
 
 class AnyDecoderConfig(DiffusionConfig):
@@ -120,23 +128,15 @@ class Decoder(DiffusionStage):
         network = self.config.network
         return (network.in_channels, network.image_size, network.image_size)
 
-    @torch.inference_mode()
-    def sample(
-        self,
-        cond: Cond,
-        rng: Rng,
-        sampling: dict[str, Any] | None = None,
-        on_step: OnStep | None = None,
-        control: Control = FREE,
-    ) -> Cond:
+    def _sample(self, cond: Cond, rng: Rng, how: How) -> Cond:
         """Add `image` (B, 3, H, W), true to `known` outside `mask` where they are given."""
         assert self.image_size is not None
         seen = fit_known(cond, self.image_size)
-        bound = self.conditioned(seen, rng, self.config.sampling.merge(sampling or {}))
+        bound = self.conditioned(seen, rng, self.config.sampling.merge(how.sampling))
         latents = self.config.latents
         if latents and seen.mask is not None:  # of which any pixel is to be painted is painted
             bound = bound.replace(mask=F.max_pool2d(seen.mask, latents.factor))
-        image = self.sample_data(bound, rng, sampling, on_step, control)
+        image = self.sample_data(bound, rng, *how)
         if latents and seen.known is not None and seen.mask is not None:
             image = torch.where(seen.mask > 0, image, seen.known)
         return cond.replace(image=image)

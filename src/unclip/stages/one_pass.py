@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch.nn import functional as F
 
 from ..rng import Rng
-from ..types import FREE, Cond, Control, OnStep
-from .stage import Stage, StageConfig
+from ..types import Cond
+from .stage import How, Stage, StageConfig
 
 
 class OnePassConfig(StageConfig):
@@ -36,15 +35,7 @@ class OnePassPrior(Stage):
         """None: only CLIP sees the picture."""
         return None
 
-    @torch.inference_mode()
-    def sample(
-        self,
-        cond: Cond,
-        rng: Rng,
-        sampling: dict[str, Any] | None = None,
-        on_step: OnStep | None = None,
-        control: Control = FREE,
-    ) -> Cond:
+    def _sample(self, cond: Cond, rng: Rng, how: How) -> Cond:
         """Add `image_embed` (B, D) of unit norm."""
         z_i = self.net(dict(cond.items())).float()
         return cond.replace(image_embed=F.normalize(z_i, dim=-1))

@@ -14,9 +14,9 @@ from ..diffusion.schedule import Cosine, ScheduleConfig
 from ..diffusion.space import Embedding, Space, SpaceConfig, Whitened
 from ..nn.prior import PriorConfig
 from ..rng import Rng
-from ..types import FREE, Cond, Control, OnStep
+from ..types import Cond
 from .sampling import Sampling
-from .stage import DiffusionConfig, DiffusionStage, StageConfig
+from .stage import DiffusionConfig, DiffusionStage, How, StageConfig
 
 
 class AnyPriorConfig(DiffusionConfig):
@@ -74,20 +74,12 @@ class PriorStage(DiffusionStage):
         """Those of every candidate; what is known of a picture is nothing to it."""
         return self.config.candidates * super().steps(sampling)
 
-    @torch.inference_mode()
-    def sample(
-        self,
-        cond: Cond,
-        rng: Rng,
-        sampling: dict[str, Any] | None = None,
-        on_step: OnStep | None = None,
-        control: Control = FREE,
-    ) -> Cond:
+    def _sample(self, cond: Cond, rng: Rng, how: How) -> Cond:
         """Add `image_embed` (B, D): of `candidates` draws, the one nearest to z_t."""
         count, batch = self.config.candidates, len(cond)
         many = rng.branch("candidate", count)
         repeated = cond.replace(known=None, mask=None).map(lambda v: torch.cat([v] * count))
-        drawn = self.sample_data(repeated, many, sampling, on_step).view(count, batch, -1)
+        drawn = self.sample_data(repeated, many, how.sampling, how.on_step).view(count, batch, -1)
         assert cond.text_embed is not None
         score = F.cosine_similarity(drawn, cond.text_embed[None], dim=-1)  # (candidates, B)
         best = score.argmax(0)

@@ -6,7 +6,7 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from pydantic import Field
@@ -49,6 +49,14 @@ class StageConfig(Config):
     kind: str
 
 
+class How(NamedTuple):
+    """The arguments of `Stage.sample` beside the condition and the generators."""
+
+    sampling: dict[str, Any]
+    on_step: OnStep | None
+    control: Control
+
+
 class Stage(LazyModule, ABC):
     """One link of the chain. `net` holds the weights, `config` says all that is not a weight."""
 
@@ -79,7 +87,7 @@ class Stage(LazyModule, ABC):
         """Fields of Cond that `loss` needs: the condition, and the truth."""
         return self.consumes | self.produces
 
-    @abstractmethod
+    @torch.inference_mode()
     def sample(
         self,
         cond: Cond,
@@ -97,6 +105,11 @@ class Stage(LazyModule, ABC):
             on_step: called after each step.
             control: where diffusion starts and what pulls at it; other stages have no use for it.
         """
+        return self._sample(cond, rng, How(sampling or {}, on_step, control))
+
+    @abstractmethod
+    def _sample(self, cond: Cond, rng: Rng, how: How) -> Cond:
+        """See `sample`."""
 
     def steps(self, sampling: dict[str, Any] | None = None, holds: bool = False) -> int:
         """How many steps `sample` takes for one sample.
