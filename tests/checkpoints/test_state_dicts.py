@@ -15,7 +15,7 @@ from unclip.checkpoints._state_dicts import open_weights, state_dict
 from unclip.checkpoints.archive import open_tensors
 from unclip.checkpoints.format import open_model
 from unclip.errors import CheckpointError
-from unclip.families.clip.clip import prefixed
+from unclip.families.clip.huggingface import prefixed
 
 FIXTURES = Path(__file__).parents[1] / "parity" / "fixtures"
 INSIDE = {"a.weight": torch.arange(4.0), "b.bias": torch.ones(2)}

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from unclip.checkpoints.companions import open_clip_part
 from unclip.checkpoints.format import Part
-from unclip.families.clip.clip import clip_tokenizer, hf_clip_part
+from unclip.families.clip.clip import clip_tokenizer
+from unclip.families.clip.huggingface import hf_clip_part
 from unclip.nn.clip import Clip
 
 FIXTURES = Path(__file__).parent / "fixtures"

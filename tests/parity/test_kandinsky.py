@@ -18,7 +18,7 @@ from unclip.diffusion.guidance import dynamic_threshold, map_x0
 from unclip.diffusion.samplers import SAMPLERS
 from unclip.facade import Pipeline
 from unclip.families._diffusers import prior_table
-from unclip.families.clip.clip import BUFFERS, hf_table, hf_text_config, hf_vision_config
+from unclip.families.clip.huggingface import BUFFERS, hf_table, hf_text_config, hf_vision_config
 from unclip.families.latent._autoencoder import Autoencoder
 from unclip.families.latent._autoencoder_names import autoencoder_config, autoencoder_table
 from unclip.families.latent.kandinsky import decoder_config, prior_parts, unet_names

@@ -20,7 +20,7 @@ from unclip.checkpoints.keymap import check, translate_back
 from unclip.diffusion.samplers import SAMPLERS
 from unclip.errors import CheckpointError
 from unclip.facade import Pipeline
-from unclip.families.clip.clip import BUFFERS, hf_text_config, hf_text_table
+from unclip.families.clip.huggingface import BUFFERS, hf_text_config, hf_text_table
 from unclip.families.latent._autoencoder import Autoencoder
 from unclip.families.latent._autoencoder_names import autoencoder_config, autoencoder_table
 from unclip.families.latent._unet import LatentUNet

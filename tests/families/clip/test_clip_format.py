@@ -15,11 +15,13 @@ from safetensors.torch import load_file, save_file
 
 import unclip
 from unclip.checkpoints import companions
-from unclip.checkpoints.archive import Tensors
+from unclip.checkpoints._variants import weights_file
+from unclip.checkpoints.archive import Tensors, open_tensors
 from unclip.checkpoints.format import Options, Part, find_format, open_model
 from unclip.checkpoints.keymap import translate_back
 from unclip.errors import CheckpointError, UsageError
-from unclip.families.clip import clip
+from unclip.families.clip import clip, huggingface
+from unclip.families.clip import openai as its_own
 from unclip.stages.clip import ClipStageConfig
 
 FIXTURES = Path(__file__).parents[2] / "parity" / "fixtures"
@@ -82,8 +84,8 @@ def whole(name: str, folder: Path) -> tuple[Part, dict[str, list[int]]]:
     file = folder / "config.json"
     file.write_text(json.dumps(said["config"]))
     if name.startswith("hf"):
-        return clip.hf_whole_part(folder, lambda: tensors), said["shapes"]
-    return clip.open_clip_layout_part(file, lambda: tensors), said["shapes"]
+        return huggingface.hf_whole_part(folder, lambda: tensors), said["shapes"]
+    return its_own.open_clip_layout_part(file, lambda: tensors), said["shapes"]
 
 
 @pytest.mark.parametrize("size", PARAMETERS)
@@ -111,7 +113,7 @@ def test_openais_sizes_are_told_by_shapes_alone(tmp_path: Path) -> None:
     shapes = PUBLISHED["open/ViT-L-14"]["shapes"]
     with torch.device("meta"):
         tensors = Tensors({key: torch.empty(shape) for key, shape in shapes.items()})
-    told = clip.openai_config(tensors, tmp_path)
+    told = its_own.openai_config(tensors, tmp_path)
     theirs = config_of(whole("hf/ViT-L-14", tmp_path)[0])
     assert told.dump() == theirs.dump()
     assert told.text is not None and told.text.activation == "quick_gelu"
@@ -164,7 +166,7 @@ def test_it_compares_a_picture_with_texts(hf: Path, tmp_path: Path) -> None:
 
 def test_a_state_dict_with_openais_names(openai: Path, tmp_path: Path) -> None:
     """As `clip.load(...)[0].state_dict()` gives it: without the three numbers."""
-    tensors = dict(clip.open_tensors(openai))
+    tensors = dict(open_tensors(openai))
     for number in ("input_resolution", "context_length", "vocab_size"):
         del tensors[number]
     torch.save(tensors, tmp_path / "plain.pth")
@@ -204,12 +206,12 @@ def test_a_folder_with_both_is_read_as_transformers(hf: Path, open_clip: Path) -
 
 
 def test_what_settings_leave_out_is_the_default(tmp_path: Path) -> None:
-    text = clip.hf_text_config({}, tmp_path)
+    text = huggingface.hf_text_config({}, tmp_path)
     assert (text.width, text.depth, text.heads, text.mlp_width) == (512, 12, 8, 2048)
     assert (text.vocab_size, text.context, text.activation) == (49408, 77, "quick_gelu")
-    vision = clip.hf_vision_config({"patch_size": 16}, tmp_path)
+    vision = huggingface.hf_vision_config({"patch_size": 16}, tmp_path)
     assert (vision.width, vision.depth, vision.heads, vision.image_size) == (768, 12, 12, 224)
-    assert (vision.patch_size, vision.mean) == (16, clip.CLIP_PIXELS.mean)
+    assert (vision.patch_size, vision.mean) == (16, huggingface.CLIP_PIXELS.mean)
 
 
 def test_the_older_spelling_of_a_tower_wins(hf: Path) -> None:
@@ -261,10 +263,10 @@ def test_weights_are_found_under_every_name(tmp_path: Path) -> None:
         "model.safetensors",
     ]
     with pytest.raises(CheckpointError, match=r"has no weights \(such as model\.safetensors\)"):
-        clip.weights_file(tmp_path)
+        weights_file(tmp_path)
     for name in names:
         (tmp_path / name).touch()
-        assert clip.weights_file(tmp_path).name == name
+        assert weights_file(tmp_path).name == name
 
 
 # refusals -----------------------------------------------------------------------------------------
@@ -298,7 +300,7 @@ def test_a_lone_file_of_open_clips_needs_its_settings(tmp_path: Path) -> None:
     with torch.device("meta"):
         tensors = Tensors({key: torch.empty(shape) for key, shape in shapes.items()})
     with pytest.raises(CheckpointError, match=r"1280 wide, .* need their open_clip_config\.json"):
-        clip.openai_config(tensors, tmp_path)
+        its_own.openai_config(tensors, tmp_path)
 
 
 def test_a_name_too_many_or_too_few_is_named(hf: Path) -> None:
@@ -345,7 +347,9 @@ def half(hf: Path, folder: Path, tower: str) -> Path:
 
 
 def test_half_a_clip_is_completed(hf: Path, tmp_path: Path) -> None:
-    own = clip.hf_clip_part(half(hf, tmp_path / "text", "text"), normalize=False, null="text")
+    own = huggingface.hf_clip_part(
+        half(hf, tmp_path / "text", "text"), normalize=False, null="text"
+    )
     assert companions.completed(own, None) is own
     done = companions.completed(own, hf)
     config = done.config
@@ -370,7 +374,7 @@ def test_towers_of_two_widths_are_refused(hf: Path, tmp_path: Path) -> None:
     text, vision = (half(hf, tmp_path / tower, tower) for tower in ("text", "vision"))
     edited(text / "config.json", projection_dim=25)
     with pytest.raises(CheckpointError, match=r"do not belong together: \[24, 25\] wide"):
-        clip.hf_clip_part(text, vision)
+        huggingface.hf_clip_part(text, vision)
 
 
 # tokenizers ---------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from ...checkpoints.keymap import KeyMap, Take, same, under
 from ...errors import CheckpointError
 from ...nn.clip import VisionConfig
 from ...nn.text import TextConfig
-from ._huggingface import sized
+from .huggingface import sized
 from .x_clip import XClipConfig, XClipStageConfig
 
 HEAD = 64

@@ -19,7 +19,7 @@ from pathlib import Path
 from ...checkpoints._state_dicts import open_weights
 from ...checkpoints._unread import check_file, why_unread
 from ...checkpoints._variants import variants, weights_file
-from ...checkpoints.archive import Tensors, open_tensors
+from ...checkpoints.archive import Tensors
 from ...checkpoints.companions import folder_tokenizer, has_tokenizer
 from ...checkpoints.format import Format, Options, Part, Plan, read_json
 from ...checkpoints.tokenizers import clip_of_merges
@@ -27,59 +27,19 @@ from ...errors import CheckpointError, UsageError
 from ...nn.text import TextConfig
 from ...nn.tokenizer import Tokenizer
 from ...stages.clip import ClipStageConfig
-from ._huggingface import (
-    BUFFERS,
-    CLIP_PIXELS,
-    Pixels,
+from ._x_clip_keys import context_of, is_x_clip, x_clip_part
+from .huggingface import (
     hf_class,
-    hf_clip_part,
     hf_part,
-    hf_pixels,
-    hf_table,
-    hf_text_config,
-    hf_text_table,
-    hf_vision_config,
-    hf_vision_table,
-    hf_whole_part,
-    merged,
-    prefixed,
 )
-from ._openai import (
+from .openai import (
     OPEN_CLIP,
     OPEN_CLIP_STEMS,
     OPENAI_IGNORED,
     is_openai,
     open_clip_layout_part,
-    openai_config,
     openai_part,
-    openai_table,
 )
-from ._x_clip_keys import context_of, is_x_clip, x_clip_part
-
-__all__ = [
-    "BUFFERS",
-    "CLIP_PIXELS",
-    "FORMAT",
-    "Pixels",
-    "clip_tokenizer",
-    "hf_clip_part",
-    "hf_pixels",
-    "hf_table",
-    "hf_text_config",
-    "hf_text_table",
-    "hf_vision_config",
-    "hf_vision_table",
-    "hf_whole_part",
-    "is_openai",
-    "merged",
-    "open_clip_layout_part",
-    "open_tensors",
-    "openai_config",
-    "openai_table",
-    "prefixed",
-    "tokenizer_for",
-    "weights_file",
-]
 
 
 def clip_tokenizer(context: int = 77, frames: bool = True) -> Tokenizer:

@@ -29,7 +29,7 @@ from ...stages.sampling import Sampling
 from ...stages.upsampler import UpsamplerConfig
 from .._diffusers import prior_table, unet_table
 from ..adm.guided_unet import guided
-from ..clip.clip import hf_table
+from ..clip.huggingface import hf_table
 from . import karlo
 
 VERSION = "0.33.1"

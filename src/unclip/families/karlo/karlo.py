@@ -31,7 +31,7 @@ from .._diffusers import (
 )
 from .._schedulers import unfollowed
 from ..adm.guided_unet import ClipTextConfig, GuidedUNetConfig
-from ..clip.clip import hf_clip_part, merged
+from ..clip.huggingface import hf_clip_part, merged
 
 ADVICE = {
     "text": GIVE_CLIP,

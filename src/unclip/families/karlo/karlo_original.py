@@ -31,7 +31,9 @@ from ...stages.upsampler import Corruption, UpsamplerConfig
 from .._diffusers import lone, parameterization
 from ..adm._names import HEAD, adm_table, count_of, transformer_table, unet_size
 from ..adm.guided_unet import ClipTextConfig, GuidedUNetConfig
-from ..clip.clip import clip_tokenizer, is_openai, merged
+from ..clip.clip import clip_tokenizer
+from ..clip.huggingface import merged
+from ..clip.openai import is_openai
 from .karlo import DECODER, LICENCE, PRIOR, UPSAMPLER, interleaved
 
 SIDE, LARGE = 64, 256

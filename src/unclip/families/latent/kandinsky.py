@@ -29,7 +29,8 @@ from .._diffusers import (
 )
 from .._schedulers import SCHEDULER, sampler_notes, sampling_of, schedule_of, unfollowed
 from ..adm.guided_unet import GuidedUNetConfig
-from ..clip.clip import clip_tokenizer, hf_clip_part, merged
+from ..clip.clip import clip_tokenizer
+from ..clip.huggingface import hf_clip_part, merged
 from ._autoencoder_names import (
     autoencoder_config,
     autoencoder_table,

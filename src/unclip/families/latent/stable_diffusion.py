@@ -28,7 +28,7 @@ from .._diffusers import (
     weights,
 )
 from .._schedulers import SCHEDULER, sampler_notes, sampling_of, schedule_of, unfollowed
-from ..clip.clip import (
+from ..clip.huggingface import (
     BUFFERS,
     hf_clip_part,
     hf_text_config,

@@ -16,7 +16,7 @@ from ...errors import CheckpointError
 from ...nn.clip import ClipConfig, VisionConfig
 from ...nn.text import TextConfig
 from ...stages.clip import ClipStageConfig
-from ._huggingface import BUFFERS, CLIP_PIXELS, pixels_of, sized
+from .huggingface import BUFFERS, CLIP_PIXELS, pixels_of, sized
 
 OPEN_CLIP = "open_clip_config.json"
 OPEN_CLIP_STEMS = ("open_clip_model", "open_clip_pytorch_model")
