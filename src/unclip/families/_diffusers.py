@@ -154,7 +154,7 @@ def trunk_table(config: Trunk, attention: Names, resample: Names) -> KeyMap:
     every = list(config.places())
     deepest = max(place.level for place in every)
     for place in every:
-        block, layer = _there(place, deepest)
+        block, layer = place_names(place, deepest)
         if place.resample:
             table |= resample(place.name, f"{block}.{layer}")
             continue
@@ -165,7 +165,7 @@ def trunk_table(config: Trunk, attention: Names, resample: Names) -> KeyMap:
     return table
 
 
-def _there(place: Place, deepest: int) -> tuple[str, str]:
+def place_names(place: Place, deepest: int) -> tuple[str, str]:
     """A layer's block, and its own name there."""
     if place.name.startswith("middle"):
         return "mid_block", f"resnets.{place.number}"
@@ -186,7 +186,9 @@ def block_names(ours: str, theirs: str, has_skip: bool = False) -> KeyMap:
 
 def unet_table(config: UNetConfig) -> KeyMap:
     """The trunk of a U-Net whose blocks up- and downsample."""
-    return trunk_table(config, _attention, lambda ours, there: block_names(f"{ours}.block", there))
+    return trunk_table(
+        config, _attention, lambda ours, theirs: block_names(f"{ours}.block", theirs)
+    )
 
 
 def _attention(ours: str, there: str) -> KeyMap:

@@ -26,13 +26,14 @@ class Place:
     resample: Literal["", "down", "up"] = ""
 
 
-def places(first: int, widths: Sequence[int], depth: int) -> Iterator[Place]:
+def places(first: int, widths: Sequence[int], depth: int, joins: bool = True) -> Iterator[Place]:
     """The layers of a U-Net in the order they run: levels down, a middle of two, levels up.
 
     Args:
         first: channels that come in.
         widths: channels of each level, large to small.
-        depth: layers a level; the way up has one more, and joins a skip connection to each.
+        depth: layers a level; the way up has one more.
+        joins: whether a skip connection is joined to each layer on the way up.
     """
     skips, before, last, count = [first], first, len(widths) - 1, 0
     for level, width in enumerate(widths):
@@ -48,7 +49,8 @@ def places(first: int, widths: Sequence[int], depth: int) -> Iterator[Place]:
     count = 0
     for level in range(last, -1, -1):
         for number in range(depth + 1):
-            yield Place(f"up.{count}", level, number, before + skips.pop(), widths[level])
+            cin = before + (skips.pop() if joins else 0)
+            yield Place(f"up.{count}", level, number, cin, widths[level])
             before, count = widths[level], count + 1
         if level:
             yield Place(f"up.{count}", level, -1, before, before, "up")

@@ -8,6 +8,7 @@ and the codebook.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...config import LEVELS, Blocks
+from ...nn.blocks import Place, places
 from ...nn.latents import LatentsConfig
 from ...nn.layers import laid_out
 from ...stages.decoder import AnyDecoderConfig
@@ -64,6 +66,17 @@ class AutoencoderConfig(LatentsConfig):
     def width(self) -> int:
         """Channels of what is diffused."""
         return self.code_channels or self.latent_channels
+
+    def layers(self, decodes: bool) -> Iterator[tuple[str, Place]]:
+        """What each layer of one half is (block, attention, resample), in order."""
+        for place in places(self.channels[0], self.channels, self.depth, joins=False):
+            part = place.name.partition(".")[0]
+            if part == ("down" if decodes else "up"):
+                continue
+            yield "resample" if place.resample else "block", place
+            inside = part != "middle" and place.level in self.attention and not place.resample
+            if inside or place.name == "middle.0":
+                yield "attention", place
 
 
 class Norm(nn.GroupNorm):
@@ -164,48 +177,16 @@ class Half(nn.Module):
         if decodes:
             first, last = last, first
         self.conv_in = nn.Conv2d(cin, first, 3, padding=1)
-        self.layers = nn.ModuleList(self._decoder() if decodes else self._encoder())
+        self.layers = nn.ModuleList(self._layer(*one) for one in config.layers(decodes))
         self.norm_out = _norm(config, last, self.spatial)
         self.conv_out = nn.Conv2d(last, cout, 3, padding=1)
 
-    def _encoder(self) -> list[nn.Module]:
-        layers: list[nn.Module] = []
-        channels = self.config.channels[0]
-        for level, width in enumerate(self.config.channels):
-            if level:
-                layers.append(Downsample(channels))
-            layers += self._level(level, channels, self.config.depth)
-            channels = width
-        return layers + self._middle()
-
-    def _decoder(self) -> list[nn.Module]:
-        layers = self._middle()
-        channels = self.config.channels[-1]
-        for level, width in reversed(list(enumerate(self.config.channels))):
-            layers += self._level(level, channels, self.config.depth + 1)
-            channels = width
-            if level:
-                layers.append(Upsample(channels))
-        return layers
-
-    def _level(self, level: int, channels: int, depth: int) -> list[nn.Module]:
-        """Residual blocks, each with attention behind it where the configuration wants it."""
-        layers: list[nn.Module] = []
-        width = self.config.channels[level]
-        for _ in range(depth):
-            layers.append(ResBlock(self.config, channels, width, self.spatial))
-            channels = width
-            if level in self.config.attention:
-                layers.append(AttentionBlock(self.config, width, self.spatial))
-        return layers
-
-    def _middle(self) -> list[nn.Module]:
-        config, spatial, width = self.config, self.spatial, self.config.channels[-1]
-        return [
-            ResBlock(config, width, width, spatial),
-            AttentionBlock(config, width, spatial),
-            ResBlock(config, width, width, spatial),
-        ]
+    def _layer(self, kind: str, place: Place) -> nn.Module:
+        if kind == "block":
+            return ResBlock(self.config, place.cin, place.cout, self.spatial)
+        if kind == "attention":
+            return AttentionBlock(self.config, place.cout, self.spatial)
+        return Upsample(place.cin) if place.resample == "up" else Downsample(place.cin)
 
     def forward(self, x: Tensor, z: Tensor | None = None) -> Tensor:
         """(B, cin, H, W), and what spatial norms look at (B, c, h, w) -> (B, cout, H', W')."""

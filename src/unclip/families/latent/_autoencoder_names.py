@@ -6,14 +6,14 @@ No adapter by itself: Stable Diffusion's and Kandinsky's are made of it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ...checkpoints.archive import Tensors
 from ...checkpoints.format import need
 from ...checkpoints.keymap import KeyMap, joined, same, under
-from .._diffusers import attending, weights
+from .._diffusers import attending, place_names, weights
 from ._autoencoder import AutoencoderConfig
 
 AUTOENCODER_DEFAULTS: dict[str, Any] = {
@@ -91,55 +91,19 @@ def autoencoder_table(config: AutoencoderConfig) -> KeyMap:
     table = same("quant", "quant_conv") | same("post_quant", "post_quant_conv")
     if config.codes:
         table |= same("codebook", "quantize.embedding", "weight")
-    for half, way in (("encoder", "down"), ("decoder", "up")):
-        spatial = config.spatial and half == "decoder"
+    for half, decodes in (("encoder", False), ("decoder", True)):
+        spatial = config.spatial and decodes
         part = same("conv_in", "conv_in") | same("conv_out", "conv_out")
         part |= _norm("norm_out", "conv_norm_out", spatial)
-        places = _down(config) if way == "down" else _up(config)
-        for place, (kind, name, has_skip) in enumerate(places):
-            part |= _module(kind, f"layers.{place}", name, has_skip, spatial)
+        for number, (kind, place) in enumerate(config.layers(decodes)):
+            block, layer = place_names(place, len(config.channels) - 1)
+            name = (
+                f"{block}.attentions.{place.number}" if kind == "attention" else f"{block}.{layer}"
+            )
+            has_skip = place.cin != place.cout
+            part |= _module(kind, f"layers.{number}", f"{block}.{layer}", has_skip, spatial)
         table |= under(half, half, part)
     return table
-
-
-Place = tuple[str, str, bool]
-"""What a layer is (block, attention, resample), its foreign name, whether its block has a skip."""
-
-
-def _down(config: AutoencoderConfig) -> Iterator[Place]:
-    before = config.channels[0]
-    for level, width in enumerate(config.channels):
-        if level:
-            yield "resample", f"down_blocks.{level - 1}.downsamplers.0", False
-        yield from _level(config, f"down_blocks.{level}", level, before, config.depth)
-        before = width
-    yield from _middle()
-
-
-def _up(config: AutoencoderConfig) -> Iterator[Place]:
-    yield from _middle()
-    before, levels = config.channels[-1], len(config.channels)
-    for block, level in enumerate(reversed(range(levels))):
-        yield from _level(config, f"up_blocks.{block}", level, before, config.depth + 1)
-        before = config.channels[level]
-        if level:
-            yield "resample", f"up_blocks.{block}.upsamplers.0", False
-
-
-def _level(
-    config: AutoencoderConfig, block: str, level: int, before: int, depth: int
-) -> Iterator[Place]:
-    for layer in range(depth):
-        has_skip = layer == 0 and before != config.channels[level]
-        yield "block", f"{block}.resnets.{layer}", has_skip
-        if level in config.attention:
-            yield "attention", f"{block}.attentions.{layer}", False
-
-
-def _middle() -> Iterator[Place]:
-    yield "block", "mid_block.resnets.0", False
-    yield "attention", "mid_block.attentions.0", False
-    yield "block", "mid_block.resnets.1", False
 
 
 def _module(kind: str, ours: str, theirs: str, has_skip: bool, spatial: bool) -> KeyMap:
