@@ -97,9 +97,8 @@ def autoencoder_table(config: AutoencoderConfig) -> KeyMap:
         part |= _norm("norm_out", "conv_norm_out", spatial)
         for number, (kind, place) in enumerate(config.layers(decodes)):
             block, layer = place_names(place, len(config.channels) - 1)
-            name = (
-                f"{block}.attentions.{place.number}" if kind == "attention" else f"{block}.{layer}"
-            )
+            if kind == "attention":
+                layer = f"attentions.{place.number}"
             has_skip = place.cin != place.cout
             part |= _module(kind, f"layers.{number}", f"{block}.{layer}", has_skip, spatial)
         table |= under(half, half, part)
