@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from unclip.diffusion.border import CELL, FEATHER, _fade, blended, spread
+from unclip.abilities._blend import CELL, FEATHER, _fade, blended
+from unclip.diffusion.border import spread
 from unclip.diffusion.guidance import TINT, hold, map_x0, matched
 from unclip.diffusion.schedule import Cosine
 from unclip.types import Denoiser, Level, Prediction
