@@ -17,7 +17,6 @@ from ..media import Source, read_image, square, to_tensor
 from ..pipeline import Chain
 from ..request import given
 from ..stages import DiffusionStage
-from ..stages.upsampler import Upsampler
 from ..types import Cond, Control, OnStep, named
 
 NOISE_STD = (0.8, 1.25)
@@ -73,10 +72,8 @@ def _invert(
     noises: dict[str, Tensor] = {}
     for name, stage in reversed(pipe.model.image_stages.items()):
         assert isinstance(stage, DiffusionStage)
-        cond, side = pipe.image_only(z_i), stage.image_size
-        if isinstance(stage, Upsampler):
-            cond = stage.condition_for(cond, image)
-        else:
+        cond, side = stage.condition_for(pipe.image_only(z_i), image), stage.image_size
+        if cond.image is None:
             image = image if image.shape[-1] == side else F.interpolate(image, side, mode="area")
         noise = stage.invert(cond, image, sampling.get(name), named(on_step, name))
         if NOISE_STD[0] < float(noise.std()) < NOISE_STD[1]:

@@ -12,7 +12,6 @@ from ..errors import UsageError
 from ..media import Source, digest, read_image, to_pictures, to_tensor
 from ..pipeline import Chain
 from ..request import Count, Drawing, Input, Work
-from ..stages.upsampler import Upsampler
 from ..types import Cond, OnStep
 from ._drawing import attach_record, check_request
 
@@ -87,7 +86,7 @@ def upscale(
 
 def _everywhere(pipe: Chain, settings: dict[str, Any]) -> dict[str, Any]:
     """Settings without a stage's name as those of every upsampler."""
-    names = [name for name, stage in pipe.stages.items() if isinstance(stage, Upsampler)]
+    names = [name for name, stage in pipe.stages.items() if stage.factor > 1]
     own = {k: v for k, v in settings.items() if any(k.startswith(f"{n}_") for n in pipe.stages)}
     shared = {k: v for k, v in settings.items() if k not in own}
     return {f"{name}_{key}": value for name in names for key, value in shared.items()} | own

@@ -87,9 +87,9 @@ def convert(
         plan = replace(plan, name=hub.parse(origin).repo.rpartition("/")[2])
     with byte_progress("converting") as on_progress:
         if to == "diffusers":
-            from ..checkpoints.convert import to_diffusers
+            from ..checkpoints.convert import write_as
 
-            kind = to_diffusers(plan, target, numbers, origin=origin, on_progress=on_progress)
+            kind = write_as(to, plan, target, numbers, origin=origin, on_progress=on_progress)
             done = f"load it with: diffusers.{kind}.from_pretrained('{target}')"
         else:
             from ..checkpoints.convert import convert as write

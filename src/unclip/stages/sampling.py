@@ -38,6 +38,9 @@ class Sampling(Config):
     quantile: float = Field(
         0.995, gt=0, le=1, description="of |x0|, beyond which a dynamic threshold clamps"
     )
+    ceiling: float | None = Field(
+        None, gt=0, description="above which a dynamic threshold, then in use, does not rise"
+    )
     resample: int | None = Field(
         None, ge=1, description="RePaint's repetitions a step; none is 1 where the network inpaints"
     )

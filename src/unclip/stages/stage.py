@@ -6,7 +6,7 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from pydantic import Field
@@ -37,9 +37,7 @@ from ..errors import UsageError
 from ..rng import Rng
 from ..types import FREE, Cond, Control, Denoiser, Level, OnStep, Step
 from ._lazy import LazyModule
-from .sampling import Sampling as Sampling
-from .sampling import SamplingSteps
-from .sampling import check_finite as check_finite
+from .sampling import Sampling, SamplingSteps
 
 REPAINT = 4
 """RePaint's repetitions a step for a network that cannot inpaint."""
@@ -51,6 +49,14 @@ class StageConfig(Config):
     kind: str
 
 
+class How(NamedTuple):
+    """The arguments of `Stage.sample` beside the condition and the generators."""
+
+    sampling: dict[str, Any]
+    on_step: OnStep | None
+    control: Control
+
+
 class Stage(LazyModule, ABC):
     """One link of the chain. `net` holds the weights, `config` says all that is not a weight."""
 
@@ -60,11 +66,16 @@ class Stage(LazyModule, ABC):
     produces: frozenset[str]  # fields of Cond that it adds
     config: Any  # of the class `Config`
     prepare_samples: ClassVar[int] = 0  # how many `prepare` wants to see
+    factor: int = 1  # how many times it enlarges `image`
 
     @property
     @abstractmethod
     def image_size(self) -> int | None:
         """Side of the training pictures this stage wants; None where it sees none itself."""
+
+    def condition_for(self, cond: Cond, image: Tensor) -> Cond:
+        """`cond` as this stage would need it to draw (B, 3, H, W) `image` itself."""
+        return cond
 
     @property
     def null_is_text(self) -> bool:
@@ -76,7 +87,7 @@ class Stage(LazyModule, ABC):
         """Fields of Cond that `loss` needs: the condition, and the truth."""
         return self.consumes | self.produces
 
-    @abstractmethod
+    @torch.inference_mode()
     def sample(
         self,
         cond: Cond,
@@ -94,6 +105,11 @@ class Stage(LazyModule, ABC):
             on_step: called after each step.
             control: where diffusion starts and what pulls at it; other stages have no use for it.
         """
+        return self._sample(cond, rng, How(sampling or {}, on_step, control))
+
+    @abstractmethod
+    def _sample(self, cond: Cond, rng: Rng, how: How) -> Cond:
+        """See `sample`."""
 
     def steps(self, sampling: dict[str, Any] | None = None, holds: bool = False) -> int:
         """How many steps `sample` takes for one sample.
@@ -153,7 +169,7 @@ class DiffusionStage(Stage):
     """Everything that diffusion stages share; a subclass gives the network and the shapes."""
 
     config: DiffusionConfig
-    tint: ClassVar[float] = TINT  # in what is diffused: see `matched`
+    tint: float = TINT  # in what is diffused: see `matched`
 
     @property
     def space(self) -> Space:
@@ -173,8 +189,9 @@ class DiffusionStage(Stage):
             denoise = score_guided(denoise, lambda x0: score(decode(x0)), scale)
         if options.threshold == "clamp":
             denoise = map_x0(denoise, clamp(options.limit))
-        elif options.threshold == "dynamic":
-            denoise = map_x0(denoise, dynamic_threshold(options.quantile, options.limit))
+        elif options.threshold == "dynamic" or options.ceiling is not None:
+            limits = options.quantile, options.limit, options.ceiling
+            denoise = map_x0(denoise, dynamic_threshold(*limits))
         if cond.known is not None and cond.mask is not None:
             known = self.space.encode(cond.known)
             denoise = map_x0(matched(denoise, known, cond.mask, self.tint), hold(known, cond.mask))
@@ -202,7 +219,7 @@ class DiffusionStage(Stage):
         """The network with its condition encoded once, in the network's own dtype."""
         net: Any = self.net
         dtype = next(net.parameters()).dtype
-        encoded = net.encode(cond)
+        encoded = net.encode(dict(cond.items()))
 
         def bound(x: Tensor, t: Tensor) -> Tensor:
             out: Tensor = net(x.to(dtype), t, encoded)
