@@ -22,13 +22,16 @@ from .abilities.reconstruct import reconstruct
 from .abilities.text_diff import text_diff
 from .abilities.upscale import upscale
 from .abilities.vary import variations
+from .arguments import given
 from .checkpoints.format import TRAIN_ONE, Model
 from .config import shown
+from .cost import BATCH, LIMIT, Cost, Work
 from .device import place
 from .errors import SamplingError, UsageError, nearest, warn
 from .images import to_pictures
 from .nn.tokenizer import Tokenizer
-from .request import BATCH, LIMIT, Cost, Drawing, Record, Work, given
+from .record import Record
+from .request import Drawing
 from .rng import Rng
 from .stages import DiffusionStage, Stage, check_finite
 from .stages.clip import ClipStage

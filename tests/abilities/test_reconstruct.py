@@ -14,7 +14,7 @@ from unclip.abilities.reconstruct import find, fit
 from unclip.errors import UsageError
 from unclip.images import digest, to_pictures, to_tensor
 from unclip.nn.pca import Pca
-from unclip.request import Record
+from unclip.record import Record
 from unclip.rng import Rng
 from unclip.types import Cond
 

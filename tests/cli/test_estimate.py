@@ -7,7 +7,7 @@ import torch
 
 from unclip.cli import _estimate
 from unclip.cli._estimate import Estimate
-from unclip.request import Cost
+from unclip.cost import Cost
 from unclip.types import Step
 
 

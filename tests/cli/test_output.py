@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from unclip.abilities.generate import GenerateRequest
 from unclip.cli import main
-from unclip.cli._output import Target, _save_all, save, slug
+from unclip.cli._output import Layout, Target, _save_all, save, slug
+from unclip.cost import Cost
 from unclip.errors import UsageError
-from unclip.request import Cost
 
 RunCli = Callable[..., Any]
 RecordOf = Callable[[Path], dict[str, Any]]
@@ -224,9 +225,10 @@ def test_the_limits_are_those_of_the_formats(suffix: str, side: int, tmp_path: P
     save(Image.new("RGB", (side, 1)), target.path)
     with Image.open(target.path) as picture:
         assert picture.size == (side, 1)
-    target.expect(Cost(1, (side, 1), {}), lambda _: [])
+    layout = Layout(GenerateRequest.of(prompt="a fox"), "fox")
+    target.expect(Cost(1, (side, 1), {}), layout)
     with pytest.raises(UsageError, match="a side"):
-        target.expect(Cost(1, (side + 1, 1), {}), lambda _: [])
+        target.expect(Cost(1, (side + 1, 1), {}), layout)
 
 
 def test_a_name_that_is_no_utf8_is_written_and_said(unclip: RunCli, model: Path) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from unclip.cli.replay import _say_threads
-from unclip.request import Record
+from unclip.record import Record
 
 RunCli = Callable[..., Any]
 

@@ -2,40 +2,67 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 import numpy as np
 import torch
 from PIL import Image
+from pydantic import Field, model_validator
 from torch import Tensor
 
-from ..images import Source, digest, mask_tensor, read_image_and_mask
-from ..request import Count, Drawing, Input, Prompt, Text, Work
+from ..cost import Work
+from ..errors import UsageError
+from ..images import Source, digest, mask_tensor, read_image, read_image_and_mask
+from ..request import Drawing, Input, Option, Picture, Pictures, Prior, Prompt
 from ..types import OnStep
+from . import Ability
 from .canvas import Brush, Window, paint
 
 if TYPE_CHECKING:
     from ..pipeline import Pipeline
 
 
+Box = tuple[int, int, int, int]
+
+
 class EditRequest(Drawing):
     """See `edit`."""
 
     ability: ClassVar[str] = "edit"
-    method: ClassVar[str] = "edit"
-    image: Input
-    mask: Input = None
+    image: Picture
+    mask: Annotated[Input, Option(metavar="MASK", default="IMAGE's own alpha channel")] = Field(
+        None,
+        description="A picture of the same proportions: transparent where to paint, or, without "
+        "an alpha channel, white there.",
+    )
     prompt: Prompt
-    n: Count = 1
-    prior: Text | None = None
+    n: Pictures = 1
+    prior: Prior = None
+    box: Annotated[Box | None, Option(metavar="LEFT,TOP,WIDTH,HEIGHT", default="none")] = Field(
+        None, description="A rectangle to paint in place of a mask, in pixels of IMAGE."
+    )
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if self.box is not None and self.mask is not None:
+            raise UsageError("box and mask both say where to paint: give one of them")
+        return self
+
+    def check_pictures(self) -> None:
+        """The mask too, and that the box lies within."""
+        self.read()
+
+    def read(self) -> tuple[Image.Image, Image.Image]:
+        """The picture, and where to paint. Raises UsageError."""
+        if self.box is None:
+            return read_image_and_mask(self.image, self.mask)
+        picture = read_image(self.image)
+        return picture, _rectangle(self.box, picture.size)
 
     def work(self, size: tuple[int, int]) -> Work:
         """One window a picture; `size` is the picture's."""
         settings, n = self.settings, self.n
         return Work(n, settings, n, imagined=n, size=size, holds=True)
-
-
-REQUEST = EditRequest
 
 
 def edit(
@@ -48,6 +75,7 @@ def edit(
     on_step: OnStep | None = None,
     *,
     prior: str | None = None,
+    box: tuple[int, int, int, int] | None = None,
     **settings: Any,
 ) -> list[Image.Image]:
     """Paint a part of a picture anew; the rest comes back byte for byte.
@@ -67,6 +95,7 @@ def edit(
         seed: any integer.
         on_step: as in `generate`.
         prior: as in `generate`.
+        box: left, top, width and height of a rectangle to paint in place of a mask, in pixels.
         settings: as in `generate`.
 
     Returns:
@@ -76,16 +105,38 @@ def edit(
         UsageError: pictures that do not fit each other, nothing to paint, an empty prompt.
     """
     request = EditRequest.of(
-        image=image, mask=mask, prompt=prompt, n=n, seed=seed, prior=prior, settings=settings
+        image=image,
+        mask=mask,
+        prompt=prompt,
+        n=n,
+        seed=seed,
+        prior=prior,
+        box=box,
+        settings=settings,
     )
     pipe.check_prior(request.prior)
-    picture, where = read_image_and_mask(image, mask)
+    picture, where = request.read()
     pipe.admit(request, request.work(picture.size), on_step)
     brush = Brush(request.prompt, request.settings, request.prior, on_step)
     window, seeds = window_around(where), range(request.seed, request.seed + request.n)
     painted = paint(pipe, as_tensor(picture), mask_tensor(where), [window], seeds, brush)
     made = request.record(image=digest(picture), mask=digest(where))
     return pipe.sign(list(painted), made)
+
+
+def _rectangle(box: Box, size: tuple[int, int]) -> Image.Image:
+    """A mask of a picture's size: 255 in the box, else 0. Raises UsageError."""
+    left, top, width, height = box
+    corners = (left, top, left + width, top + height)
+    inside = left >= 0 and top >= 0 and corners[2] <= size[0] and corners[3] <= size[1]
+    if width < 1 or height < 1 or not inside:
+        raise UsageError(
+            f"box {','.join(map(str, box))} must lie within the picture, which is "
+            f"{size[0]}×{size[1]} pixels"
+        )
+    mask = Image.new("L", size, 0)
+    mask.paste(255, corners)
+    return mask
 
 
 def as_tensor(picture: Image.Image) -> Tensor:
@@ -104,3 +155,6 @@ def window_around(mask: Image.Image) -> Window:
         return (size - side) // 2 if side > size else min(max(0, middle), size - side)
 
     return Window(corner(box[0], box[2], mask.width), corner(box[1], box[3], mask.height), side)
+
+
+ABILITY = Ability(EditRequest, edit)

@@ -2,34 +2,47 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch
 from PIL import Image
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..arguments import Count, Text
 from ..checkpoints.format import GIVE_CLIP
-from ..request import BATCH, Count, Drawing, Prompt, Text, Work
+from ..cost import BATCH, Work
+from ..request import Drawing, Option, Pictures, Prior, Prompt
 from ..rng import Rng
 from ..stages.clip import ClipStage
 from ..types import OnStep
+from . import Ability
 
 if TYPE_CHECKING:
     from ..pipeline import Pipeline
+
+
+PriorGuidance = Annotated[
+    float | None, Field(description="Guidance of the prior; 1 is none."), Option(metavar="SCALE")
+]
 
 
 class GenerateRequest(Drawing):
     """See `generate`."""
 
     ability: ClassVar[str] = "generate"
-    method: ClassVar[str] = "generate"
     records_defaults: ClassVar[bool] = False
-    prompt: Prompt
-    n: Count = 1
-    prior: Text | None = None
-    best_of: Count = 1
-    negative_prompt: Text = ""
+    common: ClassVar[dict[str, Any]] = {**Drawing.common, "prior_guidance_scale": PriorGuidance}
+    prompt: Prompt = Field(description="What to draw.")
+    n: Pictures = 1
+    prior: Prior = None
+    best_of: Annotated[Count, Option(metavar="K")] = Field(
+        1, description="Draw K for each picture and keep the one that CLIP finds nearest to PROMPT."
+    )
+    negative_prompt: Annotated[Text, Option(metavar="TEXT")] = Field(
+        "", description="What guidance leads away from."
+    )
 
     @property
     def one_pass(self) -> bool:
@@ -40,9 +53,6 @@ class GenerateRequest(Drawing):
         """Every candidate is drawn in full."""
         drawings = self.n * self.best_of
         return Work(self.n, self.settings, drawings, imagined=drawings)
-
-
-REQUEST = GenerateRequest
 
 
 def generate(
@@ -125,3 +135,6 @@ def _best(pipe: Pipeline, prompt: str, drawn: Tensor, n: int) -> Tensor:
     mine = torch.cat([torch.arange(n, device=drawn.device)[:, None], rest], dim=1)
     best = score[mine].argmax(1)
     return drawn[mine[torch.arange(n, device=drawn.device), best]]
+
+
+ABILITY = Ability(GenerateRequest, generate)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from PIL import Image
+from pydantic import Field
 from torch.nn import functional as F
 
+from ..arguments import Share
+from ..cost import Work
 from ..images import Source, digest, read_image, square, to_tensor
-from ..request import Count, Drawing, Input, Prompt, Share, Text, Work
+from ..request import Drawing, Option, Picture, Pictures, Prior, Prompt
 from ..types import Control, OnStep
+from . import Ability
 
 if TYPE_CHECKING:
     from ..pipeline import Pipeline
@@ -19,19 +23,17 @@ class ImageToImageRequest(Drawing):
     """See `image_to_image`."""
 
     ability: ClassVar[str] = "image_to_image"
-    method: ClassVar[str] = "image_to_image"
-    image: Input
-    prompt: Prompt
-    strength: Share = 0.6
-    n: Count = 1
-    prior: Text | None = None
+    image: Picture
+    prompt: Prompt = Field(description="What it becomes.")
+    strength: Annotated[Share, Option(metavar="S")] = Field(
+        0.6, description="0 keeps the picture, 1 keeps nothing of it."
+    )
+    n: Pictures = 1
+    prior: Prior = None
 
     def work(self) -> Work:
         """As many steps as from noise, at most."""
         return Work(self.n, self.settings, self.n, imagined=self.n)
-
-
-REQUEST = ImageToImageRequest
 
 
 def image_to_image(
@@ -83,3 +85,6 @@ def image_to_image(
     begun = Control(start=small.expand(request.n, -1, -1, -1), strength=strength)
     drawn = pipe.sample(cond, seeds, {name: begun}, request.settings, on_step, request.prior)
     return pipe.signed(drawn, request.record(image=digest(picture)))
+
+
+ABILITY = Ability(ImageToImageRequest, image_to_image)

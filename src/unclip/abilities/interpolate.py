@@ -4,34 +4,47 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import torch
 from PIL import Image
-from pydantic import ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
+from ..arguments import check_prompt
+from ..cost import Work
 from ..errors import UsageError
 from ..images import SUFFIXES, Source, digest, read_image
-from ..request import Drawing, Frames, Input, Text, Work, check_prompt
+from ..request import Drawing, Frames, Input, Option, Prior
 from ..rng import Rng
 from ..stages import DiffusionStage
 from ..types import OnStep
+from . import Ability
 from .latent import Latent, draw, of_picture, redrawn, slerp, with_detail
 
 if TYPE_CHECKING:
     from ..pipeline import Pipeline
 
 
+End = Annotated[
+    Input,
+    Field(description="A picture file, or what to draw."),
+    Option(metavar="IMAGE|PROMPT", positional=True),
+]
+
+
 class InterpolateRequest(Drawing):
     """See `interpolate`."""
 
     ability: ClassVar[str] = "interpolate"
-    method: ClassVar[str] = "interpolate"
-    a: Input  # a picture or a prompt, as is b
-    b: Input
+    one_seed: ClassVar[bool] = True
+    film: ClassVar[bool] = True
+    a: End
+    b: End
     frames: Frames = 8
-    noise: Literal["slerp", "fixed"] = "slerp"
-    prior: Text | None = None
+    noise: Annotated[Literal["slerp", "fixed"], Option(metavar="slerp|fixed")] = Field(
+        "slerp", description="Whether the noise moves too, or stays that of the first."
+    )
+    prior: Prior = None
 
     @field_validator("a", "b")
     @classmethod
@@ -43,14 +56,17 @@ class InterpolateRequest(Drawing):
         check_prompt(end, info.field_name or "")
         return end
 
+    def check_pictures(self) -> None:
+        """Each end that is one."""
+        for end in (self.a, self.b):
+            if not _is_prompt(end):
+                read_image(end)
+
     def work(self) -> Work:
         """Each end that is a picture is inverted and drawn back; then the frames."""
         prompts = sum(_is_prompt(end) for end in (self.a, self.b))
         inversions, settings = 2 - prompts, redrawn(self.settings)
         return Work(self.frames, settings, self.frames + inversions, prompts, inversions)
-
-
-REQUEST = InterpolateRequest
 
 
 def _is_prompt(end: Source) -> bool:
@@ -152,3 +168,6 @@ def end_of(
 def _name(end: Source) -> str:
     """A picture's digest, or the prompt."""
     return str(end) if _is_prompt(end) else digest(read_image(end))
+
+
+ABILITY = Ability(InterpolateRequest, interpolate)

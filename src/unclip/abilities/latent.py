@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..arguments import given
 from ..images import Source, read_image, square, to_tensor
-from ..request import given
 from ..stages import DiffusionStage
 from ..stages.upsampler import Upsampler
 from ..types import Cond, Control, OnStep

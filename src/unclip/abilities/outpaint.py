@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 import torch
 from PIL import Image
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
+from ..arguments import MOST
+from ..cost import Work
 from ..errors import UsageError
 from ..images import MAX_PIXELS, Source, digest, read_image
-from ..request import Count, Drawing, Input, Pixels, Prompt, Text, Work
+from ..request import Drawing, Option, Picture, Pictures, Prior, Prompt
 from ..types import OnStep
+from . import Ability
 from .canvas import Brush, Window, paint
 from .edit import as_tensor
 
@@ -19,19 +22,25 @@ if TYPE_CHECKING:
     from ..pipeline import Pipeline
 
 
+Pixels = Annotated[
+    int,
+    Field(ge=0, le=MOST, description="How much to add on this side."),
+    Option(metavar="PIXELS"),
+]
+
+
 class OutpaintRequest(Drawing):
     """See `outpaint`."""
 
     ability: ClassVar[str] = "outpaint"
-    method: ClassVar[str] = "outpaint"
-    image: Input
+    image: Picture
     left: Pixels = 0
     right: Pixels = 0
     top: Pixels = 0
     bottom: Pixels = 0
     prompt: Prompt
-    n: Count = 1
-    prior: Text | None = None
+    n: Pictures = 1
+    prior: Prior = None
 
     @model_validator(mode="after")
     def _grows(self) -> Self:
@@ -54,9 +63,6 @@ class OutpaintRequest(Drawing):
         across, down = (_count(one, side, begin) for one, begin in zip(size, begins, strict=True))
         count = self.n * across * down
         return Work(self.n, self.settings, count, imagined=count, size=size, holds=True)
-
-
-REQUEST = OutpaintRequest
 
 
 def outpaint(
@@ -146,3 +152,6 @@ def _count(length: int, side: int, begin: int) -> int:
     """How many `_starts` there are, without a list of them."""
     inner = _inner(length, side, begin)
     return len(inner) + sum(end not in inner for end in {0, length - side})
+
+
+ABILITY = Ability(OutpaintRequest, outpaint)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
+from ..arguments import plain
 from ..config import shown
 from ..errors import UsageError
 from ..images import Source, read_image, square, to_tensor
-from ..request import Input, Prompt, Request, plain
+from ..request import Option, Picture, Prompt, Request
 from ..rng import Rng
+from . import Ability
 
 if TYPE_CHECKING:
     from ..pipeline import Pipeline
@@ -27,9 +29,10 @@ class ProbeRequest(Request):
     """See `probe`."""
 
     ability: ClassVar[str] = "probe"
-    method: ClassVar[str] = "probe"
-    image: Input
-    labels: tuple[Prompt, ...]
+    image: Picture
+    labels: Annotated[tuple[Prompt, ...], Option(metavar="LABEL...", positional=True)] = Field(
+        description="At least two descriptions."
+    )
 
     @field_validator("labels", mode="before")
     @classmethod
@@ -41,9 +44,6 @@ class ProbeRequest(Request):
         if len(labels) < 2:
             raise UsageError(f"give at least two labels to choose from, got {len(labels)}")
         return labels
-
-
-REQUEST = ProbeRequest
 
 
 def probe(pipe: Pipeline, image: Source, labels: Sequence[str]) -> list[float]:
@@ -70,3 +70,6 @@ def probe(pipe: Pipeline, image: Source, labels: Sequence[str]) -> list[float]:
         logits = clip.net.log_scale.exp().clamp(max=100.0) * (z_i @ cond.text_embed.T)[0]
         shares: list[float] = logits.float().softmax(0).tolist()
     return shares
+
+
+ABILITY = Ability(ProbeRequest, probe)

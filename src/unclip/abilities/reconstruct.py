@@ -9,12 +9,15 @@ import torch
 from PIL import Image
 from pydantic import Field, field_validator
 
+from ..arguments import Count
 from ..config import shown
+from ..cost import Work
 from ..errors import UsageError
 from ..images import Source, digest, read_image, square, to_tensor
 from ..nn.pca import Pca
-from ..request import Count, Drawing, Input, Work
+from ..request import Drawing, Input, Option, Picture
 from ..types import OnStep
+from . import Ability
 
 if TYPE_CHECKING:
     from ..pipeline import Pipeline
@@ -24,10 +27,19 @@ class ReconstructRequest(Drawing):
     """See `reconstruct`."""
 
     ability: ClassVar[str] = "reconstruct"
-    method: ClassVar[str] = "reconstruct"
-    image: Input
-    dims: Annotated[tuple[Count, ...], Field(min_length=1)]
-    pictures: Input = None
+    reads_text: ClassVar[bool] = False
+    one_seed: ClassVar[bool] = True
+    image: Picture
+    dims: Annotated[tuple[Count, ...], Option(metavar="K,K,...")] = Field(
+        min_length=1, description="How many principal components to keep, one picture each."
+    )
+    pictures: Annotated[
+        Input,
+        Option(metavar="DIR", default="those of the model's autoregressive prior", folder=True),
+    ] = Field(
+        None,
+        description="Pictures to find the components from; more of them than components.",
+    )
 
     @field_validator("pictures")
     @classmethod
@@ -36,12 +48,13 @@ class ReconstructRequest(Drawing):
             raise UsageError(f"pictures must be a list of pictures, got {shown(pictures)}")
         return pictures
 
+    def captions(self) -> list[str]:
+        """How many components each picture has."""
+        return [str(count) for count in self.dims]
+
     def work(self) -> Work:
         """One picture each."""
         return Work(len(self.dims), self.settings, len(self.dims))
-
-
-REQUEST = ReconstructRequest
 
 
 def reconstruct(
@@ -116,3 +129,6 @@ def fit(pipe: Pipeline, pictures: Sequence[Source], dims: int) -> Pca:
             pca = Pca(embeds[0].shape[1], dims)
         pca.fit(torch.cat(embeds))
     return pca
+
+
+ABILITY = Ability(ReconstructRequest, reconstruct)

@@ -8,11 +8,14 @@ from PIL import Image
 from pydantic import Field, model_validator
 from torch.nn import functional as F
 
+from ..cost import Work
 from ..errors import UsageError
 from ..images import Source, digest, read_image
-from ..request import Drawing, Frames, Input, Prompt, Work
+from ..record import Record
+from ..request import Drawing, Frames, Option, Picture, Prompt
 from ..rng import Rng
 from ..types import OnStep
+from . import Ability
 from .latent import Latent, draw, of_picture, redrawn, slerp, with_detail
 
 if TYPE_CHECKING:
@@ -23,12 +26,22 @@ class TextDiffRequest(Drawing):
     """See `text_diff`."""
 
     ability: ClassVar[str] = "textdiff"
-    method: ClassVar[str] = "text_diff"
-    image: Input
-    source: Annotated[Prompt, Field(exclude=True)]
-    target: Annotated[Prompt, Field(exclude=True)]
+    one_seed: ClassVar[bool] = True
+    film: ClassVar[bool] = True
+    image: Picture
+    source: Annotated[Prompt, Option("--from", "TEXT")] = Field(
+        exclude=True, description="What IMAGE shows."
+    )
+    target: Annotated[Prompt, Option("--to", "TEXT")] = Field(
+        exclude=True, description="What it shall show."
+    )
     frames: Frames = 4
-    theta: float = Field(0.5, gt=0, le=1)
+    theta: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="How far the last picture goes, above 0; the paper: 0.25 to 0.5.",
+    )
 
     @model_validator(mode="after")
     def _differ(self) -> Self:
@@ -41,12 +54,15 @@ class TextDiffRequest(Drawing):
         """What the last picture shows."""
         return self.target
 
+    @classmethod
+    def of_record(cls, record: Record, **inputs: Any) -> Self:
+        """Its prompt is the target."""
+        source = record.inputs.get("source")
+        return super().of_record(record, target=record.prompt, **{"source": source, **inputs})
+
     def work(self) -> Work:
         """The picture is inverted and drawn back, then drawn once a frame."""
         return Work(self.frames, redrawn(self.settings), self.frames + 1, inversions=1)
-
-
-REQUEST = TextDiffRequest
 
 
 def text_diff(
@@ -104,3 +120,6 @@ def text_diff(
     drawn = with_detail(drawn, small, latent)
     made = request.record(image=digest(picture), source=source)
     return pipe.signed(drawn, made, one_seed=True)
+
+
+ABILITY = Ability(TextDiffRequest, text_diff)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from PIL import Image
+from pydantic import Field
 from torch.nn import functional as F
 
+from ..cost import Work
 from ..errors import UsageError
 from ..images import Source, digest, read_image, to_tensor
-from ..request import Count, Drawing, Input, Work
+from ..request import Drawing, Option, Picture, Pictures
 from ..stages.upsampler import Upsampler
 from ..types import Cond, OnStep
+from . import Ability
 
 if TYPE_CHECKING:
     from ..pipeline import Pipeline
@@ -24,20 +27,25 @@ LARGEST = 2048
 """Longest side that is drawn in one piece; memory grows with its square."""
 
 
+UpsamplerSteps = Annotated[
+    int | None,
+    Field(description="Sampling steps of the stage called upsampler."),
+    Option("--steps", "STEPS"),
+]
+
+
 class UpscaleRequest(Drawing):
     """See `upscale`."""
 
     ability: ClassVar[str] = "upscale"
-    method: ClassVar[str] = "upscale"
-    image: Input
-    n: Count = 1
+    reads_text: ClassVar[bool] = False
+    common: ClassVar[dict[str, Any]] = {"upsampler_steps": UpsamplerSteps}
+    image: Picture
+    n: Pictures = 1
 
     def work(self, size: tuple[int, int], settings: Mapping[str, Any]) -> Work:
         """Once a picture; `size` is what comes out, `settings` those of every upsampler."""
         return Work(self.n, settings, self.n, size=size, enlarges=True)
-
-
-REQUEST = UpscaleRequest
 
 
 def upscale(
@@ -92,3 +100,6 @@ def _everywhere(pipe: Pipeline, settings: dict[str, Any]) -> dict[str, Any]:
     own = {k: v for k, v in settings.items() if any(k.startswith(f"{n}_") for n in pipe.stages)}
     shared = {k: v for k, v in settings.items() if k not in own}
     return {f"{name}_{key}": value for name in names for key, value in shared.items()} | own
+
+
+ABILITY = Ability(UpscaleRequest, upscale)

@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from PIL import Image
+from pydantic import Field
 
+from ..arguments import Share
+from ..cost import Work
 from ..images import Source, digest, read_image
-from ..request import Count, Drawing, Input, Share, Work
+from ..request import Drawing, Picture, Pictures
 from ..types import OnStep
+from . import Ability
 from .latent import draw, of_picture, redrawn, with_detail
 
 if TYPE_CHECKING:
@@ -19,17 +23,14 @@ class VariationsRequest(Drawing):
     """See `variations`."""
 
     ability: ClassVar[str] = "vary"
-    method: ClassVar[str] = "variations"
-    image: Input
-    n: Count = 1
-    eta: Share = 0.8
+    reads_text: ClassVar[bool] = False
+    image: Picture
+    n: Pictures = 1
+    eta: Share = Field(0.8, description="0 gives the picture back, 1 leaves most to chance.")
 
     def work(self) -> Work:
         """The picture is inverted and drawn back, then drawn `n` times."""
         return Work(self.n, redrawn(self.settings), self.n + 1, inversions=1)
-
-
-REQUEST = VariationsRequest
 
 
 def variations(
@@ -69,3 +70,6 @@ def variations(
     drawn, small = draw(pipe, [latent] * n, seeds, {**settings, "eta": eta}, on_step)
     drawn = with_detail(drawn, small, latent, 1 - eta)
     return pipe.signed(drawn, request.record(image=digest(picture)))
+
+
+ABILITY = Ability(VariationsRequest, variations)

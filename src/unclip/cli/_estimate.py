@@ -9,7 +9,7 @@ from ._progress import quiet
 from ._terminal import complain, duration
 
 if TYPE_CHECKING:
-    from ..request import Cost
+    from ..cost import Cost
     from ..types import Step
 
 LONG = 60.0

@@ -1,4 +1,4 @@
-"""Where pictures go, and the record that each PNG carries."""
+"""Where pictures go, what their files are called, and the record that each PNG carries."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 from ..errors import OutputError, UsageError
 from ..files import atomic_file
 from ._terminal import size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from PIL.Image import Image
 
-    from ..request import Cost
+    from ..cost import Cost
+    from ..grid import Grid
+    from ..request import Drawing
 
 FORMATS = {".png": "PNG", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
 _QUALITY = {"WEBP": {"quality": 95}, "JPEG": {"quality": 95, "subsampling": 0}}
@@ -35,6 +37,63 @@ MAX_SHEET = 178_000_000
 """Pixels of the largest picture that is written: Pillow opens no larger one unasked."""
 
 STDOUT = "-"
+
+
+class Sheet(Protocol):
+    """How several pictures become one, and what they are called one by one."""
+
+    def names(self, count: int) -> list[str]:
+        """A file each, without suffix."""
+
+    def size(self, cost: Cost) -> tuple[int, int]:
+        """Width and height of the whole, before there is a picture."""
+
+    def make(self, pictures: Sequence[Image]) -> Image:
+        """All of them on one."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The sheet of a request's pictures: a grid, or a row of what belongs together."""
+
+    request: Drawing
+    name: str
+
+    def names(self, count: int) -> list[str]:
+        """After the seed; of a row after the captions, else the numbers."""
+        seed = self.request.seed
+        if not self.request.one_seed:
+            return [f"{self.name}-{seed + index}" for index in range(count)]
+        numbers = [f"{one:0{len(str(count))}}" for one in range(1, count + 1)]
+        return [f"{self.name}-{seed}-{mark}" for mark in self.request.captions() or numbers]
+
+    def seeds(self, count: int) -> str:
+        """Which they were drawn from, in words."""
+        first = self.request.seed
+        if count == 1 or self.request.one_seed:
+            return f"seed {first}"
+        return f"seeds {first} to {first + count - 1}"
+
+    def _grid(self, count: int, size: tuple[int, int]) -> Grid:
+        from ..grid import Grid
+
+        return Grid(count, size, count if self.request.one_seed else None, self.request.captions())
+
+    def size(self, cost: Cost) -> tuple[int, int]:
+        """Width and height of the sheet."""
+        return self._grid(cost.pictures, cost.size).whole
+
+    def make(self, pictures: Sequence[Image]) -> Image:
+        """The one picture, or a sheet whose record says how many are on it."""
+        from ..grid import make_grid
+        from ..record import Record
+
+        if len(pictures) == 1:
+            return pictures[0]
+        grid = self._grid(len(pictures), pictures[0].size)
+        sheet = make_grid(pictures, grid.columns, grid.labels)
+        sheet.info["unclip"] = replace(Record.of(pictures[0]), n=len(pictures)).to_json()
+        return sheet
 
 
 @dataclass(frozen=True)
@@ -61,15 +120,15 @@ class Target:
         if output == STDOUT:
             return cls(Path("stdout"), is_stdout=True)
         path = Path(output).expanduser()
-        there = os.path.isdir(path)
-        if output.endswith("/") or there or not path.suffix:
-            if os.path.lexists(path) and not there:
+        folder = os.path.isdir(path)
+        if output.endswith("/") or folder or not path.suffix:
+            if os.path.lexists(path) and not folder:
                 raise OutputError(f"cannot write into {path}: it is a file, not a folder")
             return cls(path, True)
         if fps is not None and is_film(path, fps):
             return cls(path, False, fps)
         format_of(path, films=fps is not None)
-        return cls(path, False)
+        return cls(path)
 
     @classmethod
     def default(cls, name: str) -> Target:
@@ -92,76 +151,57 @@ class Target:
         else:
             check_writable(self.path)
 
-    def expect(
-        self,
-        cost: Cost,
-        names: Callable[[int], list[str]],
-        sheet: Callable[[Cost], tuple[int, int]] | None = None,
-    ) -> None:
+    def expect(self, cost: Cost, sheet: Sheet) -> None:
         """Find out whether its format can hold what is to be drawn, and its disk.
 
-        Args:
-            cost: of what is to be written.
-            names: of so many pictures, in a folder.
-            sheet: width and height of all pictures on one; without it, of a square grid.
-
         Raises:
-            UsageError: they are too large.
+            UsageError: the pictures are too large.
             OutputError: there is no room.
         """
-        from ..grid import Grid
-
         if self.is_folder:
-            self.check(names(cost.pictures))
+            self.check(sheet.names(cost.pictures))
         if self.fps is not None:
             from ..film import check_film
 
             check_film(self.path, cost.size)
         else:
             kind = "PNG" if self.is_folder or self.is_stdout else format_of(self.path)
-            whole = sheet(cost) if sheet else Grid(cost.pictures, cost.size).whole
-            _check_sides(cost.size if self.is_folder else whole, kind)
+            _check_sides(cost.size if self.is_folder else sheet.size(cost), kind)
         if not self.is_stdout:
             each = cost.size[0] * cost.size[1] * 3
             check_room(self.path, cost.pictures * each // 20)  # no format writes less of much
 
-    def write(
-        self, pictures: Sequence[Image], names: Sequence[str], sheet: Callable[[], Image]
-    ) -> Path:
-        """One PNG each, of these names, in a folder; otherwise a film, or `sheet` in a file.
+    def write(self, pictures: Sequence[Image], sheet: Sheet) -> Path:
+        """One PNG each in a folder; otherwise a film, or all on one sheet in a file.
 
         Returns:
             Where it all is now.
         """
         if self.is_folder:
-            _save_all(pictures, self.path, names)
+            _save_all(pictures, self.path, sheet.names(len(pictures)))
         elif self.is_stdout:
-            _send(sheet())
+            _send(sheet.make(pictures))
         elif self.fps is not None:
             from ..film import save_film
 
             save_film(pictures, self.path, self.fps, bounce=True)
         elif self.gives_way:
-            return _save_all([sheet()], self.path.parent, [self.path.stem])[0]
+            return _save_all([sheet.make(pictures)], self.path.parent, [self.path.stem])[0]
         else:
-            save(sheet(), self.path)
+            save(sheet.make(pictures), self.path)
         return self.path
 
 
 def _check_sides(size: tuple[int, int], kind: str) -> None:
     """Raise UsageError where the format, or memory, has no room for a picture of `size`."""
     width, height = size
-    what = f"a picture of {width:,}×{height:,} pixels"
+    what, into = f"a picture of {width:,}×{height:,} pixels", "one file each in a folder (-o DIR/)"
     if max(size) > MAX_SIDE[kind]:
-        raise UsageError(
-            f"{what} is more than {kind} can hold, {MAX_SIDE[kind]:,} a side: write a .png, or "
-            "one file each into a folder (-o DIR/)"
-        )
+        most = f"more than {kind} can hold, {MAX_SIDE[kind]:,} a side"
+        raise UsageError(f"{what} is {most}: write a .png, or {into}")
     if width * height > MAX_SHEET:
-        raise UsageError(
-            f"{what} is more than the {MAX_SHEET // 10**6} million that are written: ask for "
-            "fewer, or for one file each in a folder (-o DIR/)"
-        )
+        most = f"more than the {MAX_SHEET // 10**6} million that are written"
+        raise UsageError(f"{what} is {most}: ask for fewer, or {into}")
 
 
 def _save_all(pictures: Sequence[Image], folder: Path, names: Sequence[str]) -> list[Path]:
@@ -171,7 +211,11 @@ def _save_all(pictures: Sequence[Image], folder: Path, names: Sequence[str]) -> 
     """
     pairs = list(zip(names, pictures, strict=True))
     for number in count(1):
-        if all(_is_free(_numbered(folder, name, number), one) for name, one in pairs):
+        paths = [_numbered(folder, name, number) for name in names]
+        if all(
+            not os.path.lexists(path) or _is_same(path, one)
+            for path, (_, one) in zip(paths, pairs, strict=True)
+        ):
             return [_save_new(folder, name, number, one) for name, one in pairs]
     raise AssertionError("numbers do not end")
 
@@ -192,10 +236,6 @@ def _save_new(folder: Path, name: str, number: int, picture: Image) -> Path:
             return path
 
 
-def _is_free(path: Path, picture: Image) -> bool:
-    return not os.path.lexists(path) or _is_same(path, picture)
-
-
 def _is_same(path: Path, picture: Image) -> bool:
     """Whether a PNG carries the record of `picture`; found without decoding it."""
     record = picture.info.get("unclip")
@@ -211,9 +251,7 @@ def _is_same(path: Path, picture: Image) -> bool:
 def _stdout() -> BinaryIO:
     """Where a PNG can be sent. Raises OutputError."""
     stream = getattr(sys.stdout, "buffer", None)
-    if (
-        stream is None or getattr(sys.stdout, "name", "") == os.devnull
-    ):  # put there by `open_streams`
+    if stream is None or getattr(sys.stdout, "name", "") == os.devnull:  # see `open_streams`
         raise OutputError("cannot write to stdout: it is closed")
     if sys.stdout.isatty():
         raise OutputError("cannot write a PNG to a terminal: send stdout to a file or a program")
@@ -261,7 +299,7 @@ def check_writable(path: Path) -> None:
         if os.path.isdir(path):
             raise OutputError(f"cannot write {path}: it is a folder")
         folder = _existing(path)
-        for part in path.relative_to(folder).parts:
+        for part in path.absolute().relative_to(folder).parts:
             with suppress(FileNotFoundError):
                 os.lstat(folder / part)  # names that are too long are found where they would be
         with tempfile.NamedTemporaryFile(prefix=".unclip-", dir=folder):
@@ -287,10 +325,7 @@ def check_room(path: Path, needed: int) -> None:
 
 def _existing(path: Path) -> Path:
     """The nearest folder above `path` that there is."""
-    folder = path.parent
-    while not os.path.exists(folder):
-        folder = folder.parent
-    return folder
+    return next(folder for folder in path.absolute().parents if os.path.exists(folder))
 
 
 def save(picture: Image, path: Path, new: bool = False) -> None:
@@ -315,25 +350,6 @@ def _encode(picture: Image, to: Path | BinaryIO, kind: str) -> None:
         chunks.add_itxt("unclip", record)
         options["pnginfo"] = chunks
     picture.save(to, format=kind, **options)
-
-
-def as_one(
-    pictures: Sequence[Image], columns: int | None = None, labels: Sequence[str] | None = None
-) -> Image:
-    """The one picture, or a grid of several whose record says how many there are.
-
-    Args:
-        columns: pictures a row; without it, as square as can be.
-        labels: a caption under each.
-    """
-    from ..grid import make_grid
-    from ..request import Record
-
-    if len(pictures) == 1:
-        return pictures[0]
-    grid = make_grid(pictures, columns, labels)
-    grid.info["unclip"] = replace(Record.of(pictures[0]), n=len(pictures)).to_json()
-    return grid
 
 
 def slug(prompt: str) -> str:
