@@ -1,6 +1,7 @@
 """What can be done with a pipeline: one file an ability, found by its module's `ABILITY`.
 
-An ability is a function of a pipeline, a method of it by one line in `pipeline.py`, and the request
+An ability is a function of a pipeline, a method of `Pipeline` by one line in `facade.py`, and the
+request
 that says what its arguments are. Its command line, record and replay follow from the request.
 """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -13,14 +13,12 @@ from torch import Tensor
 from ..cost import Work
 from ..errors import UsageError
 from ..images import Source, digest, mask_tensor, read_image, read_image_and_mask
+from ..pipeline import Chain
 from ..request import Drawing, Input, Option, Picture, Pictures, Prior, Prompt
 from ..types import OnStep
 from . import Ability
+from ._drawing import attach_record, check_request
 from .canvas import Brush, Window, paint
-
-if TYPE_CHECKING:
-    from ..pipeline import Pipeline
-
 
 Box = tuple[int, int, int, int]
 
@@ -66,7 +64,7 @@ class EditRequest(Drawing):
 
 
 def edit(
-    pipe: Pipeline,
+    pipe: Chain,
     image: Source,
     mask: Source | None,
     prompt: str,
@@ -114,14 +112,14 @@ def edit(
         box=box,
         settings=settings,
     )
-    pipe.check_prior(request.prior)
+    pipe.model.check_prior(request.prior)
     picture, where = request.read()
-    pipe.admit(request, request.work(picture.size), on_step)
+    check_request(pipe, request, request.work(picture.size), on_step)
     brush = Brush(request.prompt, request.settings, request.prior, on_step)
     window, seeds = window_around(where), range(request.seed, request.seed + request.n)
     painted = paint(pipe, as_tensor(picture), mask_tensor(where), [window], seeds, brush)
     made = request.record(image=digest(picture), mask=digest(where))
-    return pipe.sign(list(painted), made)
+    return attach_record(pipe, list(painted), made)
 
 
 def _rectangle(box: Box, size: tuple[int, int]) -> Image.Image:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from PIL import Image
 from pydantic import Field, model_validator
@@ -10,16 +10,15 @@ from torch.nn import functional as F
 
 from ..cost import Work
 from ..errors import UsageError
-from ..images import Source, digest, read_image
+from ..images import Source, digest, read_image, to_pictures
+from ..pipeline import Chain
 from ..record import Record
 from ..request import Drawing, Frames, Option, Picture, Prompt
 from ..rng import Rng
 from ..types import OnStep
 from . import Ability
-from .latent import Latent, draw, of_picture, redrawn, slerp, with_detail
-
-if TYPE_CHECKING:
-    from ..pipeline import Pipeline
+from ._drawing import attach_record, check_request
+from .latent import Latent, decode_latents, of_picture, redrawn, slerp, with_detail
 
 
 class TextDiffRequest(Drawing):
@@ -66,7 +65,7 @@ class TextDiffRequest(Drawing):
 
 
 def text_diff(
-    pipe: Pipeline,
+    pipe: Chain,
     image: Source,
     source: str,
     target: str,
@@ -102,11 +101,11 @@ def text_diff(
     )
     frames, theta, seed = request.frames, request.theta, request.seed
     source, target, settings = request.source, request.target, request.settings
-    pipe.check_embedding("a text difference")
-    clip = pipe.clip("a text difference", "text", "vision")
-    pipe.heed(source, target)
-    picture = read_image(image, at_least=pipe.side)
-    pipe.admit(request, request.work(), on_step)
+    pipe.model.check_embedding("a text difference")
+    clip = pipe.model.clip("a text difference", "text", "vision")
+    pipe.check_words(source, target)
+    picture = read_image(image, at_least=pipe.model.side)
+    check_request(pipe, request, request.work(), on_step)
     latent = of_picture(pipe, picture, seed, settings, on_step)
     z_t = clip.sample(pipe.read([source, target]), Rng([0, 0], pipe.device)).text_embed
     assert z_t is not None
@@ -116,10 +115,10 @@ def text_diff(
         Latent(slerp(latent.image_embed, direction, theta * i / (frames - 1)), seed, latent.noises)
         for i in range(frames)
     ]
-    drawn, small = draw(pipe, turned, [seed] * frames, settings, on_step)
+    drawn, small = decode_latents(pipe, turned, [seed] * frames, settings, on_step)
     drawn = with_detail(drawn, small, latent)
     made = request.record(image=digest(picture), source=source)
-    return pipe.signed(drawn, made, one_seed=True)
+    return attach_record(pipe, to_pictures(drawn), made, one_seed=True)
 
 
 ABILITY = Ability(TextDiffRequest, text_diff)

@@ -5,7 +5,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from ..cost import Cost
-    from ..pipeline import Pipeline
+    from ..facade import Pipeline
     from ..types import OnStep, Step
 
 RANDOM = "random, and printed"
@@ -138,8 +138,9 @@ def drawing(
             show(step)
             estimate.tell(step)
 
-        before, pipe.on_cost = pipe.on_cost, note
+        before = pipe.policy
+        pipe.policy = replace(before, on_cost=note)
         try:
             yield on_step
         finally:
-            pipe.on_cost = before
+            pipe.policy = before

@@ -15,7 +15,7 @@ from typer.core import TyperCommand
 
 if TYPE_CHECKING:
     from ..checkpoints.format import Plan
-    from ..pipeline import Pipeline
+    from ..facade import Pipeline
 
 Model = Annotated[
     str | None,
@@ -153,7 +153,8 @@ class ModelOptions(ModelParts, ModelPlace):
                 variant=self.variant,
             )
         pipe.strict_words = self.strict_words
-        pipe.limit = None if self.no_limit else pipe.limit
+        if self.no_limit:
+            pipe.limit = None
         return pipe
 
 

@@ -4,6 +4,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from ..abilities.generate import GenerateRequest
     from ..cost import Cost
-    from ..pipeline import Pipeline
+    from ..facade import Pipeline
 
     Requests = Callable[[Mapping[str, Any]], GenerateRequest]
 
@@ -56,6 +57,7 @@ class Sweep(DrawCommand):
 
     def run(self) -> None:
         """Draw, write, say so."""
+        from ..abilities._drawing import attach_record
         from ..arguments import check_prompt, given
         from ..record import Record
 
@@ -75,7 +77,10 @@ class Sweep(DrawCommand):
         cost, cells = planned(pipe, request_of, columns, rows)
         record = Record(prompt, seed, settings, ability="sweep", inputs=given(texts))
         table = Table(
-            name, columns.labels(), rows.labels(), lambda sheet: pipe.sign([sheet], record)
+            name,
+            columns.labels(),
+            rows.labels(),
+            lambda sheet: attach_record(pipe, [sheet], record),
         )
         target.expect(cost, table)
         with drawing(pipe, cost=cost) as on_step:
@@ -119,7 +124,8 @@ class Table:
     name: str
     columns: list[str]
     rows: list[str]
-    sign: "Callable[[Image], Any]"
+    attach: Callable[..., Any]
+    record: Any
 
     def names(self, count: int) -> list[str]:
         """After both values."""
@@ -137,7 +143,7 @@ class Table:
         from ._sheet import make_table
 
         sheet = make_table(pictures, self.columns, self.rows)
-        self.sign(sheet)
+        self.attach([sheet], self.record)
         return sheet
 
 
@@ -155,10 +161,10 @@ def planned(
     down, across = rows.changes(), columns.changes()
     edges = [row | across[0] for row in down] + [down[0] | column for column in across]
     cheapest = min((_cost(pipe, request_of(edge)) for edge in edges), key=lambda cost: cost.total)
-    cheapest.times(len(down) * len(across)).check(pipe.limit)
+    cheapest.times(len(down) * len(across)).check(pipe.policy.limit)
     cells = [request_of(row | column) for row in down for column in across]
     total = sum((_cost(pipe, cell) for cell in cells), cheapest.times(0))
-    total.check(pipe.limit)
+    total.check(pipe.policy.limit)
     return total, cells
 
 
@@ -176,5 +182,5 @@ def _request(prompt: str, values: Mapping[str, Any]) -> "GenerateRequest":
 
 def _cost(pipe: "Pipeline", request: "GenerateRequest") -> "Cost":
     """Of what the model can draw. Raises UsageError."""
-    pipe.check_prior(request.prior)
+    pipe.model.check_prior(request.prior)
     return pipe.cost(request.work(), request.prior)

@@ -14,8 +14,8 @@ from PIL import Image
 
 from ..data.emoji import EmojiConfig, EmojiScenes
 from ..errors import UsageError
+from ..facade import Pipeline
 from ..images import to_pictures
-from ..pipeline import Pipeline
 from .scenes import Scene
 from .science import finite
 from .verifier import Drawer, Order
