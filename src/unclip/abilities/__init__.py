@@ -1,8 +1,9 @@
 """What can be done with a pipeline: one file an ability, found by its module's `ABILITY`.
 
 An ability is a function of a pipeline, a method of `Pipeline` by one line in `facade.py`, and the
-request
-that says what its arguments are. Its command line, record and replay follow from the request.
+request that says what its arguments are: its command, record and replay follow from that. These
+files import PyTorch where they compute, so that a command can read a request, and find a mistake
+in it, before that.
 """
 
 from __future__ import annotations

@@ -3,8 +3,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
@@ -57,9 +56,7 @@ class Sweep(DrawCommand):
 
     def run(self) -> None:
         """Draw, write, say so."""
-        from ..abilities._drawing import attach_record
         from ..arguments import check_prompt, given
-        from ..record import Record
 
         started, seed = time.monotonic(), self.first_seed()
         asked = self.values(self.ability.request.model_fields)
@@ -75,13 +72,8 @@ class Sweep(DrawCommand):
             return _request(prompt, {"seed": seed, **settings, **changes})
 
         cost, cells = planned(pipe, request_of, columns, rows)
-        record = Record(prompt, seed, settings, ability="sweep", inputs=given(texts))
-        table = Table(
-            name,
-            columns.labels(),
-            rows.labels(),
-            lambda sheet: attach_record(pipe, [sheet], record),
-        )
+        made = {"seed": seed, "settings": settings, "ability": "sweep", "inputs": given(texts)}
+        table = Table(name, columns.labels(), rows.labels(), made)
         target.expect(cost, table)
         with drawing(pipe, cost=cost) as on_step:
             pictures = [self.ability(pipe, one, on_step=on_step)[0] for one in cells]
@@ -124,8 +116,7 @@ class Table:
     name: str
     columns: list[str]
     rows: list[str]
-    attach: Callable[..., Any]
-    record: Any
+    made: Mapping[str, Any]  # its record, where that is not the first picture's
 
     def names(self, count: int) -> list[str]:
         """After both values."""
@@ -140,10 +131,12 @@ class Table:
 
     def make(self, pictures: "Sequence[Image]") -> "Image":
         """With a record of its own."""
+        from ..record import Record
         from ._sheet import make_table
 
         sheet = make_table(pictures, self.columns, self.rows)
-        self.attach([sheet], self.record)
+        record = replace(Record.of(pictures[0]), **self.made)
+        sheet.info["unclip"] = record.to_json()
         return sheet
 
 
