@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 import numpy as np
-import torch
 from PIL import Image
 from pydantic import Field, model_validator
-from torch import Tensor
 
 from ..cost import Work
 from ..errors import UsageError
 from ..images import Source, digest, mask_tensor, read_image, read_image_and_mask
-from ..pipeline import Chain
 from ..request import Drawing, Input, Option, Picture, Pictures, Prior, Prompt
-from ..types import OnStep
 from . import Ability
 from ._drawing import attach_record, check_request
-from .canvas import Brush, Window, paint
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..pipeline import Chain
+    from ..types import OnStep
+    from .canvas import Window
+
 
 Box = tuple[int, int, int, int]
 
@@ -102,6 +105,8 @@ def edit(
     Raises:
         UsageError: pictures that do not fit each other, nothing to paint, an empty prompt.
     """
+    from .canvas import Brush, paint
+
     request = EditRequest.of(
         image=image,
         mask=mask,
@@ -139,11 +144,15 @@ def _rectangle(box: Box, size: tuple[int, int]) -> Image.Image:
 
 def as_tensor(picture: Image.Image) -> Tensor:
     """(1, 3, H, W) uint8."""
+    import torch
+
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]
 
 
 def window_around(mask: Image.Image) -> Window:
     """The square to look at: the whole of a square picture, else the one around what is painted."""
+    from .canvas import Window
+
     box = mask.getbbox()
     assert box is not None  # a mask with nothing to paint was refused
     side = max(min(mask.size), box[2] - box[0], box[3] - box[1])

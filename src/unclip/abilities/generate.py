@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-import torch
 from PIL import Image
 from pydantic import Field
-from torch import Tensor
-from torch.nn import functional as F
 
 from ..arguments import Count, Text
-from ..checkpoints.format import GIVE_CLIP
 from ..cost import BATCH, Work
 from ..images import to_pictures
-from ..pipeline import Chain
 from ..request import Drawing, Option, Pictures, Prior, Prompt
-from ..rng import Rng
-from ..stages.clip import ClipStage
-from ..types import OnStep
 from . import Ability
 from ._drawing import attach_record, check_request
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..pipeline import Chain
+    from ..stages.clip import ClipStage
+    from ..types import OnStep
+
 
 PriorGuidance = Annotated[
     float | None, Field(description="Guidance of the prior; 1 is none."), Option(metavar="SCALE")
@@ -118,6 +118,8 @@ def generate(
 
 def _ranker(pipe: Chain) -> tuple[Chain, ClipStage]:
     """Who reads the prompt, and the CLIP that says which pictures are nearest to it."""
+    from ..checkpoints.format import GIVE_CLIP
+
     reader = pipe.ranker or pipe
     advice = {**reader.model.advice, **dict.fromkeys(("clip", "text", "vision"), GIVE_CLIP)}
     return reader, reader.model.clip("re-ranking", "text", "vision", advice=advice)
@@ -125,6 +127,11 @@ def _ranker(pipe: Chain) -> tuple[Chain, ClipStage]:
 
 def _best(pipe: Chain, prompt: str, drawn: Tensor, n: int) -> Tensor:
     """(n, 3, H, W): of each picture's candidates the one nearest to the prompt."""
+    import torch
+    from torch.nn import functional as F
+
+    from ..rng import Rng
+
     reader, clip = _ranker(pipe)
     z_t = clip.sample(reader.read([prompt]), Rng([0], pipe.device)).text_embed
     assert z_t is not None

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from PIL import Image
 from pydantic import Field
-from torch.nn import functional as F
 
 from ..arguments import Share
 from ..cost import Work
 from ..images import Source, digest, read_image, square, to_pictures, to_tensor
-from ..pipeline import Chain
 from ..request import Drawing, Option, Picture, Pictures, Prior, Prompt
-from ..types import Control, OnStep
 from . import Ability
 from ._drawing import attach_record, check_request
+
+if TYPE_CHECKING:
+    from ..pipeline import Chain
+    from ..types import OnStep
 
 
 class ImageToImageRequest(Drawing):
@@ -62,6 +63,10 @@ def image_to_image(
     Raises:
         UsageError: no such picture, an empty prompt, or a setting out of range.
     """
+    from torch.nn import functional as F
+
+    from ..types import Control
+
     request = ImageToImageRequest.of(
         image=image,
         prompt=prompt,

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-import torch
 from PIL import Image
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -14,14 +13,15 @@ from ..arguments import check_prompt
 from ..cost import Work
 from ..errors import UsageError
 from ..images import SUFFIXES, Source, digest, read_image, to_pictures
-from ..pipeline import Chain
 from ..request import Drawing, Frames, Input, Option, Prior
-from ..rng import Rng
-from ..stages import DiffusionStage
-from ..types import OnStep
 from . import Ability
-from ._drawing import attach_record, check_request
-from .latent import Latent, decode_latents, of_picture, redrawn, slerp, with_detail
+from ._drawing import attach_record, check_request, redrawn
+
+if TYPE_CHECKING:
+    from ..pipeline import Chain
+    from ..types import OnStep
+    from .latent import Latent
+
 
 End = Annotated[
     Input,
@@ -101,6 +101,10 @@ def interpolate(
         `frames` pictures. The ends are the pictures given, or the prompts' own, to the pixel; with
         x_T fixed, the last one only resembles `b`.
     """
+    import torch
+
+    from .latent import decode_latents, with_detail
+
     request = InterpolateRequest.of(
         a=a, b=b, frames=frames, seed=seed, noise=noise, prior=prior, settings=settings
     )
@@ -132,6 +136,8 @@ def interpolate(
 
 def between(a: Latent, b: Latent, share: float, noise: str) -> Latent:
     """The latent a `share` of the way from `a` to `b`."""
+    from .latent import Latent, slerp
+
     if share == 0 or (share == 1 and noise != "fixed"):
         return b if share else a
     both = set(a.noises) & set(b.noises)
@@ -150,6 +156,10 @@ def end_of(
     on_step: OnStep | None,
 ) -> Latent:
     """The latent of a picture, or of a prompt."""
+    from ..rng import Rng
+    from ..stages import DiffusionStage
+    from .latent import Latent, of_picture
+
     if not _is_prompt(end):
         return of_picture(pipe, end, seed, settings, on_step)
     assert isinstance(end, str)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
-import torch
 from PIL import Image
 from pydantic import Field, model_validator
 
@@ -12,13 +11,16 @@ from ..arguments import MOST
 from ..cost import Work
 from ..errors import UsageError
 from ..images import MAX_PIXELS, Source, digest, read_image
-from ..pipeline import Chain
 from ..request import Drawing, Option, Picture, Pictures, Prior, Prompt
-from ..types import OnStep
 from . import Ability
 from ._drawing import attach_record, check_request
-from .canvas import Brush, Window, paint
 from .edit import as_tensor
+
+if TYPE_CHECKING:
+    from ..pipeline import Chain
+    from ..types import OnStep
+    from .canvas import Window
+
 
 Pixels = Annotated[
     int,
@@ -93,6 +95,10 @@ def outpaint(
     Raises:
         UsageError: nothing to add, a canvas too large, an empty prompt.
     """
+    import torch
+
+    from .canvas import Brush, paint
+
     request = OutpaintRequest.of(
         image=image,
         left=left,
@@ -125,6 +131,8 @@ def windows_outward(
     width: int, height: int, side: int, left: int, top: int, inner: tuple[int, int]
 ) -> list[Window]:
     """Windows over a canvas, half a side apart, those nearest to the picture within it first."""
+    from .canvas import Window
+
     side = min(side, width, height)
     centre = (left + inner[0] / 2, top + inner[1] / 2)
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-import torch
 from pydantic import Field, field_validator
 
 from ..arguments import plain
 from ..config import shown
 from ..errors import UsageError
 from ..images import Source, read_image, square, to_tensor
-from ..pipeline import Chain
 from ..request import Option, Picture, Prompt, Request
-from ..rng import Rng
 from . import Ability
+
+if TYPE_CHECKING:
+    from ..pipeline import Chain
+
 
 ADVICE = dict.fromkeys(
     ("clip", "text", "vision"), "give a whole CLIP as the model itself (--model ViT-L-14.pt)"
@@ -57,6 +58,10 @@ def probe(pipe: Chain, image: Source, labels: Sequence[str]) -> list[float]:
     Raises:
         UsageError: no such picture, too few labels, or a model without CLIP.
     """
+    import torch
+
+    from ..rng import Rng
+
     labels = ProbeRequest.of(image=image, labels=labels).labels
     clip = pipe.model.clip("probing", "text", "vision", advice=ADVICE)
     side = clip.image_size or pipe.model.side

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-import torch
 from PIL import Image
 from pydantic import Field, field_validator
 
@@ -14,12 +13,14 @@ from ..config import shown
 from ..cost import Work
 from ..errors import UsageError
 from ..images import Source, digest, read_image, square, to_pictures, to_tensor
-from ..nn.pca import Pca
-from ..pipeline import Chain
 from ..request import Drawing, Input, Option, Picture
-from ..types import OnStep
 from . import Ability
 from ._drawing import attach_record, check_request
+
+if TYPE_CHECKING:
+    from ..nn.pca import Pca
+    from ..pipeline import Chain
+    from ..types import OnStep
 
 
 class ReconstructRequest(Drawing):
@@ -79,6 +80,8 @@ def reconstruct(
     Raises:
         UsageError: more components than there are, or a model that knows of none.
     """
+    import torch
+
     request = ReconstructRequest.of(
         image=image, dims=dims, seed=seed, pictures=pictures, settings=settings
     )
@@ -103,6 +106,8 @@ def reconstruct(
 
 def find(pipe: Chain) -> Pca:
     """The components that the model's autoregressive prior was fitted with."""
+    from ..nn.pca import Pca
+
     for stage in pipe.stages.values():
         if isinstance(getattr(stage.net_at_rest, "pca", None), Pca):
             pca: Pca = stage.net.pca  # type: ignore[assignment]
@@ -115,6 +120,10 @@ def find(pipe: Chain) -> Pca:
 
 def fit(pipe: Chain, pictures: Sequence[Source], dims: int) -> Pca:
     """Principal components of pictures' embeddings."""
+    import torch
+
+    from ..nn.pca import Pca
+
     if len(pictures) <= dims:
         raise UsageError(f"{dims} components need more than {dims} pictures, got {len(pictures)}")
     clip = pipe.model.clip("reconstruction")

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from PIL import Image
 from pydantic import Field, model_validator
-from torch.nn import functional as F
 
 from ..cost import Work
 from ..errors import UsageError
 from ..images import Source, digest, read_image, to_pictures
-from ..pipeline import Chain
 from ..record import Record
 from ..request import Drawing, Frames, Option, Picture, Prompt
-from ..rng import Rng
-from ..types import OnStep
 from . import Ability
-from ._drawing import attach_record, check_request
-from .latent import Latent, decode_latents, of_picture, redrawn, slerp, with_detail
+from ._drawing import attach_record, check_request, redrawn
+
+if TYPE_CHECKING:
+    from ..pipeline import Chain
+    from ..types import OnStep
 
 
 class TextDiffRequest(Drawing):
@@ -90,6 +89,11 @@ def text_diff(
     Raises:
         UsageError: no such picture, equal or empty descriptions, or a setting out of range.
     """
+    from torch.nn import functional as F
+
+    from ..rng import Rng
+    from .latent import Latent, decode_latents, of_picture, slerp, with_detail
+
     request = TextDiffRequest.of(
         image=image,
         source=source,

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from PIL import Image
 from pydantic import Field
-from torch.nn import functional as F
 
 from ..cost import Work
 from ..errors import UsageError
 from ..images import Source, digest, read_image, to_pictures, to_tensor
-from ..pipeline import Chain
 from ..request import Drawing, Option, Picture, Pictures
-from ..stages.upsampler import Upsampler
-from ..types import Cond, OnStep
 from . import Ability
 from ._drawing import attach_record, check_request
+
+if TYPE_CHECKING:
+    from ..pipeline import Chain
+    from ..types import OnStep
+
 
 UNIT = 8
 """Small pictures are padded to a multiple of this, and the result is cropped."""
@@ -69,6 +70,10 @@ def upscale(
     Raises:
         UsageError: no such picture, one too large, or a model without an upsampler.
     """
+    from torch.nn import functional as F
+
+    from ..types import Cond
+
     request = UpscaleRequest.of(image=image, n=n, seed=seed, settings=settings)
     seed = request.seed
     picture = read_image(image)
@@ -95,6 +100,8 @@ def upscale(
 
 def _everywhere(pipe: Chain, settings: dict[str, Any]) -> dict[str, Any]:
     """Settings without a stage's name as those of every upsampler."""
+    from ..stages.upsampler import Upsampler
+
     names = [name for name, stage in pipe.stages.items() if isinstance(stage, Upsampler)]
     own = {k: v for k, v in settings.items() if any(k.startswith(f"{n}_") for n in pipe.stages)}
     shared = {k: v for k, v in settings.items() if k not in own}

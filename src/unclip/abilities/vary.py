@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from PIL import Image
 from pydantic import Field
@@ -10,12 +10,13 @@ from pydantic import Field
 from ..arguments import Share
 from ..cost import Work
 from ..images import Source, digest, read_image, to_pictures
-from ..pipeline import Chain
 from ..request import Drawing, Picture, Pictures
-from ..types import OnStep
 from . import Ability
-from ._drawing import attach_record, check_request
-from .latent import decode_latents, of_picture, redrawn, with_detail
+from ._drawing import attach_record, check_request, redrawn
+
+if TYPE_CHECKING:
+    from ..pipeline import Chain
+    from ..types import OnStep
 
 
 class VariationsRequest(Drawing):
@@ -58,6 +59,8 @@ def variations(
     Raises:
         UsageError: no such picture, an unknown setting, or a model without CLIP.
     """
+    from .latent import decode_latents, of_picture, with_detail
+
     request = VariationsRequest.of(image=image, n=n, eta=eta, seed=seed, settings=settings)
     n, eta, seed, settings = request.n, request.eta, request.seed, request.settings
     pipe.model.check_embedding("encoding a picture")
