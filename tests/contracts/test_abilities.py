@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import typer
@@ -16,7 +17,7 @@ import unclip.abilities
 from unclip.abilities import ABILITIES
 from unclip.checkpoints import native
 from unclip.cli import main
-from unclip.cli._ability import add_ability
+from unclip.cli._ability import ability_command
 from unclip.cli.app import make_app
 from unclip.nn.tokenizer import Tokenizer
 from unclip.registry import Registry
@@ -84,9 +85,12 @@ def turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unclip.abilities, "ABILITIES", found)
     monkeypatch.chdir(tmp_path)
 
+    command = ModuleType("commands.turn", "Turn a picture.")
+    monkeypatch.setitem(sys.modules, "commands.turn", command)
+
     def with_turn() -> typer.Typer:
         app = make_app()
-        add_ability(app, "turn", "Turn a picture.")
+        ability_command("commands.turn", "turn")(app)
         return app
 
     monkeypatch.setattr("unclip.cli.app.make_app", with_turn)

@@ -2,8 +2,9 @@
 # Without `from __future__ import annotations`: see `_options`.
 
 import os
+import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
@@ -104,31 +105,28 @@ class DrawCommand(AbilityOptions, DrawOptions):
         Delivery(target, layout.seeds(len(pictures)), started).write(pictures, layout)
 
 
-def add_ability(
-    app: typer.Typer,
-    command: str,
-    text: str,
-    module: str = "",
-    base: type[AbilityOptions] = DrawCommand,
-    **defaults: Any,
-) -> None:
-    """Add an ability's command.
+def ability_command(
+    module: str, ability: str, base: type[AbilityOptions] = DrawCommand, **defaults: Any
+) -> Callable[[typer.Typer], None]:
+    """What adds an ability's command to an application.
 
     Args:
-        app: where to.
-        command: its name.
-        text: its help.
-        module: the ability's, if its name is another.
+        module: the command's, whose name is its name and whose docstring its help.
+        ability: the name of its module.
         base: what the command does.
         defaults: of arguments that are not the request's own.
     """
+    name = module.rpartition(".")[2]
 
     def make() -> type:
         from ..abilities import ABILITIES
 
-        return command_class(ABILITIES[module or command], command, base, defaults)
+        return command_class(ABILITIES[ability], name, base, defaults)
 
-    app.command(command, cls=AbilityCommand, help=text)(make)
+    def register(app: typer.Typer) -> None:
+        app.command(name, cls=AbilityCommand, help=sys.modules[module].__doc__)(make)
+
+    return register
 
 
 def command_class(

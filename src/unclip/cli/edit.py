@@ -1,12 +1,4 @@
-"""`unclip edit`."""
-
-from __future__ import annotations
-
-import typer
-
-from ._ability import add_ability
-
-HELP = """Paint a part of a picture anew.
+"""Paint a part of a picture anew.
 
 The rest of the picture stays the same to the byte.
 
@@ -17,7 +9,6 @@ Examples:
   unclip edit holed.png "a fox"                       # paints where holed.png is transparent
 """
 
+from ._ability import ability_command
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    add_ability(app, "edit", HELP)
+register = ability_command(__name__, "edit")

@@ -1,12 +1,4 @@
-"""`unclip generate`."""
-
-from __future__ import annotations
-
-import typer
-
-from ._ability import add_ability
-
-HELP = """Draw pictures of a sentence.
+"""Draw pictures of a sentence.
 
 A file that is not named with -o never replaces another picture: the same request has the same
 name (a-fox-7.png), and one with other settings is numbered (a-fox-7-2.png).
@@ -28,7 +20,6 @@ Examples:
   unclip generate "a fox" --model runs/mine/model --device cuda
 """
 
+from ._ability import ability_command
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    add_ability(app, "generate", HELP)
+register = ability_command(__name__, "generate")

@@ -1,18 +1,4 @@
-"""`unclip interpolate`."""
-
-from __future__ import annotations
-
-import os
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
-import typer
-
-from ._ability import DrawCommand, add_ability
-from ._output import slug
-
-HELP = """Walk from one picture, or sentence, to another.
+"""Walk from one picture, or sentence, to another.
 
 An argument that is the name of a file is a picture, cropped to its middle square.
 
@@ -23,6 +9,16 @@ Examples:
   unclip interpolate fox.png "a wolf" --noise fixed --fps 8 -o loop.mp4
   unclip interpolate fox.png car.png --frames 16 -o frames/
 """
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ._ability import DrawCommand, ability_command
+from ._output import slug
 
 
 class Interpolate(DrawCommand):
@@ -36,6 +32,4 @@ class Interpolate(DrawCommand):
         return "-to-".join(slug(end) for end in ends)
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    add_ability(app, "interpolate", HELP, base=Interpolate)
+register = ability_command(__name__, "interpolate", Interpolate)

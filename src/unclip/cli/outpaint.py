@@ -1,12 +1,4 @@
-"""`unclip outpaint`."""
-
-from __future__ import annotations
-
-import typer
-
-from ._ability import add_ability
-
-HELP = """Paint what lies around a picture.
+"""Paint what lies around a picture.
 
 The picture itself stays the same to the byte.
 
@@ -16,7 +8,6 @@ Examples:
   unclip outpaint fox.png --top 128 "a fox under the moon" -n 4 --seed 7 -o foxes/
 """
 
+from ._ability import ability_command
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    add_ability(app, "outpaint", HELP)
+register = ability_command(__name__, "outpaint")

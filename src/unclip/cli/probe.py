@@ -1,4 +1,10 @@
-"""`unclip probe`."""
+"""Ask the model's CLIP which description fits a picture best.
+
+\b
+Examples:
+  unclip probe fox.png "a fox" "a car" "a house"
+  unclip probe fox.png "a red fox" "a blue fox" --json
+"""
 # Without `from __future__ import annotations`: see `_options`.
 
 import json
@@ -8,26 +14,13 @@ from typing import Annotated, Any, ClassVar
 import typer
 
 from ..errors import UsageError
-from ._ability import AbilityOptions, add_ability
+from ._ability import AbilityOptions, ability_command
 from ._terminal import say
 
 BAR = 40
 """Columns of a bar of 100 %."""
 
 Json = Annotated[bool, typer.Option("--json", help="Label to share, as JSON.")]
-
-HELP = """Ask the model's CLIP which description fits a picture best.
-
-\b
-Examples:
-  unclip probe fox.png "a fox" "a car" "a house"
-  unclip probe fox.png "a red fox" "a blue fox" --json
-"""
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    add_ability(app, "probe", HELP, base=Probe)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,3 +44,6 @@ class Probe(AbilityOptions):
         width = max(len(label) for label in labels)
         for label, share in ranked:
             say(f"{label:<{width}}  {share:6.1%}  {'█' * round(share * BAR)}".rstrip())
+
+
+register = ability_command(__name__, "probe", Probe)

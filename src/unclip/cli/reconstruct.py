@@ -1,16 +1,4 @@
-"""`unclip reconstruct`."""
-
-from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Any
-
-import typer
-
-from ..errors import UsageError
-from ._ability import DrawCommand, add_ability
-
-HELP = """Draw a picture from a few components of its embedding.
+"""Draw a picture from a few components of its embedding.
 
 They are the first principal components of what CLIP sees in it.
 
@@ -19,6 +7,14 @@ Examples:
   unclip reconstruct fox.png --pictures photos/
   unclip reconstruct fox.png --dims 2,8,32 --pictures photos/ --seed 7 -o fox-parts.png
 """
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import UsageError
+from ._ability import DrawCommand, ability_command
 
 
 class Reconstruct(DrawCommand):
@@ -32,6 +28,4 @@ class Reconstruct(DrawCommand):
         return super().title(values)
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    add_ability(app, "reconstruct", HELP, base=Reconstruct, dims="10,40,160")
+register = ability_command(__name__, "reconstruct", Reconstruct, dims="10,40,160")

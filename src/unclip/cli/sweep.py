@@ -1,4 +1,14 @@
-"""`unclip sweep`."""
+"""Draw a grid of pictures over one or two settings.
+
+One sentence is drawn under every combination of them, side by side. Any sampling setting will
+do, and also seed, prior, best_of and negative_prompt.
+
+\b
+Examples:
+  unclip sweep "a fox" --x steps=4,8,16 --y guidance_scale=1,3,6 -o grid.png
+  unclip sweep "a fox" --x seed=1,2,3,4 --y prior=prior,none -o grid.png
+  unclip sweep "a fox" --x sampler=ddim,ddpm,heun --steps 12 -o foxes/
+"""
 # Without `from __future__ import annotations`: see `_options`.
 
 import time
@@ -9,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import typer
 
 from ..errors import UsageError
-from ._ability import DrawCommand, add_ability
+from ._ability import DrawCommand, ability_command
 from ._draw import Delivery, drawing
 from ._output import slug
 
@@ -29,22 +39,6 @@ Rows = Annotated[
     str | None,
     typer.Option("--y", metavar="KEY=V,V,...", help="Another setting, and its value by row."),
 ]
-HELP = """Draw a grid of pictures over one or two settings.
-
-One sentence is drawn under every combination of them, side by side. Any sampling setting will
-do, and also seed, prior, best_of and negative_prompt.
-
-\b
-Examples:
-  unclip sweep "a fox" --x steps=4,8,16 --y guidance_scale=1,3,6 -o grid.png
-  unclip sweep "a fox" --x seed=1,2,3,4 --y prior=prior,none -o grid.png
-  unclip sweep "a fox" --x sampler=ddim,ddpm,heun --steps 12 -o foxes/
-"""
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    add_ability(app, "sweep", HELP, "generate", Sweep)
 
 
 class Sweep(DrawCommand):
@@ -177,3 +171,6 @@ def _cost(pipe: "Pipeline", request: "GenerateRequest") -> "Cost":
     """Of what the model can draw. Raises UsageError."""
     pipe.model.check_prior(request.prior)
     return pipe.cost(request.work(), request.prior)
+
+
+register = ability_command(__name__, "generate", Sweep)

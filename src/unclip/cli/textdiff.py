@@ -1,12 +1,4 @@
-"""`unclip textdiff`."""
-
-from __future__ import annotations
-
-import typer
-
-from ._ability import add_ability
-
-HELP = """Change a picture by the difference between two descriptions.
+"""Change a picture by the difference between two descriptions.
 
 The first one is the picture itself, cropped to its middle square.
 
@@ -17,7 +9,6 @@ Examples:
   unclip textdiff fox.png --from "a fox" --to "a wolf" --frames 16 --fps 8 -o loop.gif
 """
 
+from ._ability import ability_command
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    add_ability(app, "textdiff", HELP, "text_diff")
+register = ability_command(__name__, "text_diff")

@@ -1,12 +1,4 @@
-"""`unclip upscale`."""
-
-from __future__ import annotations
-
-import typer
-
-from ._ability import add_ability
-
-HELP = """Enlarge a picture with the model's upsamplers.
+"""Enlarge a picture with the model's upsamplers.
 
 It may be of any size and shape.
 
@@ -16,7 +8,6 @@ Examples:
   unclip upscale fox.png --steps 20 --set upsampler_eta=0
 """
 
+from ._ability import ability_command
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    add_ability(app, "upscale", HELP)
+register = ability_command(__name__, "upscale")

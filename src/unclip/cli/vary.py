@@ -1,12 +1,4 @@
-"""`unclip vary`."""
-
-from __future__ import annotations
-
-import typer
-
-from ._ability import add_ability
-
-HELP = """Draw variations of a picture.
+"""Draw variations of a picture.
 
 What CLIP sees in it stays, the rest is left to chance. The picture is cropped to its middle
 square.
@@ -18,7 +10,6 @@ Examples:
   unclip vary fox.png -o foxes/                            # one file each: fox-vary-SEED.png
 """
 
+from ._ability import ability_command
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    add_ability(app, "vary", HELP, n=4)
+register = ability_command(__name__, "vary", n=4)
