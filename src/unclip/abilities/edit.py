@@ -91,7 +91,7 @@ def edit(
         image: a path, bytes, a file or a PIL picture, of any size and shape.
         mask: a picture of the same shape: where its alpha is 0 (as in OpenAI's Images API), or,
             without alpha, where it is white, is painted. None: the picture's own alpha.
-        prompt: what the whole picture shall show; must not be empty.
+        prompt: what the whole picture shows; must not be empty.
         n: how many; picture i uses `seed + i`.
         seed: any integer.
         on_step: as in `generate`.

@@ -52,7 +52,7 @@ def image_to_image(
 
     Args:
         image: a path, bytes, a file or a PIL picture; cropped to its middle square.
-        prompt: what it shall become; must not be empty.
+        prompt: what it becomes; must not be empty.
         strength: 0 keeps the picture (at the decoder's size), 1 keeps nothing of it.
         n: how many; picture i uses `seed + i` and is the same whatever `n` is.
         seed: any integer.

@@ -85,7 +85,7 @@ def outpaint(
     Args:
         image: a path, bytes, a file or a PIL picture; comes back byte for byte in its place.
         left, right, top, bottom: how many pixels to add on each side.
-        prompt: what the whole picture shall show; must not be empty.
+        prompt: what the whole picture shows; must not be empty.
         n: how many; picture i uses `seed + i`.
         seed: any integer.
         on_step: as in `generate`.

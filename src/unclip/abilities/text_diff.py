@@ -31,7 +31,7 @@ class TextDiffRequest(Drawing):
         exclude=True, description="What IMAGE shows."
     )
     target: Annotated[Prompt, Option("--to", "TEXT")] = Field(
-        exclude=True, description="What it shall show."
+        exclude=True, description="What it becomes."
     )
     frames: Frames = 4
     theta: float = Field(
@@ -79,7 +79,7 @@ def text_diff(
     Args:
         image: a path, bytes, a file or a PIL picture; cropped to its middle square.
         source: what the picture shows, such as "a fox".
-        target: what it shall show, such as "a wolf".
+        target: what it becomes, such as "a wolf".
         frames: how many, from the picture itself to the end; at least 2.
         theta: how far the last frame turns, 0 to 1; the paper ends at 0.25 to 0.50.
         seed: of stages that cannot be inverted.

@@ -8,9 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from ._estimate import Estimate
+from ._options import option
 from ._output import Sheet, Target
 from ._progress import sampling_progress
 from ._terminal import duration, say
@@ -23,49 +22,33 @@ if TYPE_CHECKING:
     from ..types import OnStep, Step
 
 RANDOM = "random, and printed"
-NAMED = (
-    "a PNG in this folder, named after its content and the seed, and numbered if another picture "
-    "has that name"
-)
+NAMED = "a PNG here, named after its content and the seed; numbered if that name is taken"
+FOLDER = "a folder for one PNG each, or - for a PNG to stdout."
 
-Seed = Annotated[
-    int | None,
-    typer.Option(metavar="SEED", help="Picture i uses SEED + i.", show_default=RANDOM),
-]
-OneSeed = Annotated[
-    int | None,
-    typer.Option(metavar="SEED", help="Every picture uses it.", show_default=RANDOM),
-]
+Seed = Annotated[int | None, option("--seed", "SEED", "Picture i uses SEED + i.", RANDOM)]
+OneSeed = Annotated[int | None, option("--seed", "SEED", "Every picture uses it.", RANDOM)]
 Output = Annotated[
     str | None,
-    typer.Option(
-        "-o",
+    option(
         "--output",
-        metavar="FILE|DIR/|-",
-        help="A .png, .webp or .jpg file (a grid of several), a folder for one PNG each, or - for "
-        "a PNG to stdout.",
-        show_default=NAMED,
+        "FILE|DIR/|-",
+        f"A .png, .webp or .jpg file (a grid of several), {FOLDER}",
+        NAMED,
     ),
 ]
 FilmOutput = Annotated[
     str | None,
-    typer.Option(
-        "-o",
+    option(
         "--output",
-        metavar="FILE|DIR/|-",
-        help="A .png or .jpg strip, a .gif, .webp or .mp4 film that plays forward and back, a "
-        "folder for one PNG each, or - for a PNG strip to stdout.",
-        show_default=NAMED,
+        "FILE|DIR/|-",
+        f"A .png or .jpg strip, a .gif, .webp or .mp4 film that plays forward and back, {FOLDER}",
+        NAMED,
     ),
 ]
-Fps = Annotated[float, typer.Option(metavar="FPS", help="Frames per second of a film.")]
+Fps = Annotated[float, option("--fps", "FPS", "Frames per second of a film.")]
 Assignments = Annotated[
     list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="Any other sampling setting, such as prior_steps=32 or sampler=ddpm; repeatable.",
-    ),
+    option("--set", "KEY=VALUE", "Any other sampling setting, such as prior_steps=32; repeatable."),
 ]
 
 

@@ -17,66 +17,41 @@ if TYPE_CHECKING:
     from ..checkpoints.format import Plan
     from ..facade import Pipeline
 
-Model = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        metavar="MODEL",
-        help="A model's folder or file of any known format, hub:org/name, or a bundled model.",
-        show_default="the bundled model",
-    ),
-]
+
+def option(flag: str, metavar: str, text: str, default: str = "") -> Any:
+    """An option with a value, and its help; `default` says what happens without it."""
+    flags = ("-o", flag) if flag == "--output" else (flag,)
+    return typer.Option(*flags, metavar=metavar, help=text, show_default=default or True)
+
+
+A_MODEL = "A model's folder or file of any known format, hub:org/name, or a bundled model."
+FAST = "bfloat16 where the hardware is fast in it, else float32"
+
+Model = Annotated[str | None, option("--model", "MODEL", A_MODEL, "the bundled model")]
 Device = Annotated[
-    str | None,
-    typer.Option(
-        "--device",
-        metavar="DEVICE",
-        help="cpu, cuda, cuda:1 or mps.",
-        show_default="the fastest available",
-    ),
+    str | None, option("--device", "DEVICE", "cpu, cuda, cuda:1 or mps.", "the fastest available")
 ]
 DType = Annotated[
-    str | None,
-    typer.Option(
-        "--dtype",
-        metavar="NAME",
-        help="Number format of the weights: float32, bfloat16 or float16.",
-        show_default="bfloat16 where the hardware is fast in it, else float32",
-    ),
+    str | None, option("--dtype", "NAME", "Weights as float32, bfloat16 or float16.", FAST)
 ]
 LowMemory = Annotated[
-    bool,
-    typer.Option("--low-memory", help="Keep one stage at a time in memory; slower."),
+    bool, typer.Option("--low-memory", help="Keep one stage at a time in memory; slower.")
 ]
-Clip = Annotated[
-    str | None,
-    typer.Option("--clip", metavar="CLIP", help="CLIP weights, if the model lacks them."),
-]
+Clip = Annotated[str | None, option("--clip", "CLIP", "CLIP weights, if the model lacks them.")]
 Tokenizer = Annotated[
-    str | None,
-    typer.Option("--tokenizer", metavar="DIR", help="Tokenizer files, if the model lacks them."),
+    str | None, option("--tokenizer", "DIR", "Tokenizer files, if the model lacks them.")
 ]
 Dialect = Annotated[
     str | None,
-    typer.Option(
-        "--dialect",
-        metavar="NAME",
-        help="Variant of the file format, if the files do not tell (see docs/models).",
-    ),
+    option("--dialect", "NAME", "Kind of the format, if the files do not tell (docs/models)."),
 ]
 Variant = Annotated[
     str | None,
-    typer.Option(
-        "--variant",
-        metavar="NAME",
-        help="Which weights, if the model has several: fp16, ema, non_ema, ...",
-    ),
+    option("--variant", "NAME", "Which weights, if there are several: fp16, ema, non_ema, ..."),
 ]
 StrictWords = Annotated[
     bool,
-    typer.Option(
-        "--strict-words", help="Refuse a prompt with a word that the model does not know."
-    ),
+    typer.Option("--strict-words", help="Refuse a prompt with words that the model does not know."),
 ]
 NoLimit = Annotated[
     bool, typer.Option("--no-limit", help="Allow more than a million sampling steps.")

@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal
 import typer
 
 from ..errors import UsageError
-from ._options import Command, ModelParts, fetched
+from ._options import A_MODEL, Command, ModelParts, fetched, option
 from ._terminal import say, size
 
+DTYPES = "keep|float16|bfloat16|float32"
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 
 
@@ -36,28 +37,21 @@ class Convert(ModelParts):
 
     source: Annotated[
         str,
-        typer.Argument(
-            metavar="SRC",
-            help="A model's folder or file of any known format, hub:org/name, or a bundled model.",
-        ),
+        typer.Argument(metavar="SRC", help=A_MODEL),
     ]
     target: Annotated[Path, typer.Argument(metavar="DST", help="The folder to write.")]
     dtype: Annotated[
         Literal["keep", "float16", "bfloat16", "float32"],
-        typer.Option(
-            metavar="keep|float16|bfloat16|float32",
-            help="Number format of the weights; keep is the file's own.",
-        ),
+        option("--dtype", DTYPES, "Number format of the weights; keep is the file's own."),
     ] = "keep"
     to: Annotated[
         Literal["native", "diffusers"],
-        typer.Option(
-            metavar="native|diffusers",
-            help="This package's own format; or, of Karlo, a folder for diffusers 0.33.1.",
+        option(
+            "--to", "native|diffusers", "This package's format; of Karlo, diffusers 0.33.1's too."
         ),
     ] = "native"
     shard_size: Annotated[
-        str, typer.Option(metavar="SIZE", help="Largest weights file of a native folder.")
+        str, option("--shard-size", "SIZE", "Largest weights file of a native folder.")
     ] = "2GB"
     force: Annotated[
         bool, typer.Option("--force", help="Replace the model that DST already holds.")

@@ -12,7 +12,7 @@ from .._version import __version__
 from ..errors import UsageError
 from ._ability import argument, pictures_of
 from ._draw import drawing
-from ._options import Command, ModelOptions, NoLimit, StrictWords
+from ._options import Command, ModelOptions, NoLimit, StrictWords, option
 from ._output import Layout, Target, shortened
 from ._terminal import complain, say
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ..record import Record
     from ..request import Drawing
 
+HERE = "FILE-replay.png in this folder"
 DIGEST = re.compile(r"[0-9a-f]{12}")
 """Of a picture, as a record has it."""
 
@@ -56,17 +57,11 @@ class Replay(ModelOptions):
 
     file: Annotated[Path, typer.Argument(metavar="FILE.png", help="A PNG that unclip made.")]
     inputs: Annotated[
-        list[str] | None, typer.Argument(metavar="[INPUT]...", help="The files it was made of.")
+        list[str] | None, typer.Argument(metavar="INPUT", help="The files it was made of.")
     ] = None
     output: Annotated[
         str | None,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="FILE|DIR/|-",
-            help="Where the new picture goes; - is stdout.",
-            show_default="FILE-replay.png in this folder",
-        ),
+        option("--output", "FILE|DIR/|-", "Where the new picture goes; - is stdout.", HERE),
     ] = None
     strict_words: StrictWords = field(default=False, kw_only=True)
     no_limit: NoLimit = field(default=False, kw_only=True)

@@ -16,11 +16,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-import typer
-
 from ..errors import UsageError
 from ._ability import DrawCommand, ability_command
 from ._draw import Delivery, drawing
+from ._options import option
 from ._output import slug
 
 if TYPE_CHECKING:
@@ -32,12 +31,9 @@ if TYPE_CHECKING:
 
     Requests = Callable[[Mapping[str, Any]], GenerateRequest]
 
-Columns = Annotated[
-    str, typer.Option("--x", metavar="KEY=V,V,...", help="A setting, and its value by column.")
-]
+Columns = Annotated[str, option("--x", "KEY=V,V,...", "A setting and its values, by column.")]
 Rows = Annotated[
-    str | None,
-    typer.Option("--y", metavar="KEY=V,V,...", help="Another setting, and its value by row."),
+    str | None, option("--y", "KEY=V,V,...", "Another setting and its values, by row.")
 ]
 
 
@@ -67,7 +63,7 @@ class Sweep(DrawCommand):
 
         cost, cells = planned(pipe, request_of, columns, rows)
         made = {"seed": seed, "settings": settings, "ability": "sweep", "inputs": given(texts)}
-        table = Table(name, columns.labels(), rows.labels(), made)
+        table = Combinations(name, columns.labels(), rows.labels(), made)
         target.expect(cost, table)
         with drawing(pipe, cost=cost) as on_step:
             pictures = [self.ability(pipe, one, on_step=on_step)[0] for one in cells]
@@ -104,7 +100,7 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class Table:
+class Combinations:
     """The sheet of a sweep: a column and a row for each value."""
 
     name: str
@@ -119,16 +115,16 @@ class Table:
 
     def size(self, cost: "Cost") -> tuple[int, int]:
         """Width and height of it."""
-        from ._sheet import table_size
+        from ._sheet import Table
 
-        return table_size(cost.size, self.columns, self.rows)
+        return Table(cost.size, self.columns, self.rows).whole
 
     def make(self, pictures: "Sequence[Image]") -> "Image":
         """With a record of its own."""
         from ..record import Record
-        from ._sheet import make_table
+        from ._sheet import Table
 
-        sheet = make_table(pictures, self.columns, self.rows)
+        sheet = Table(pictures[0].size, self.columns, self.rows).make(pictures)
         record = replace(Record.of(pictures[0]), **self.made)
         sheet.info["unclip"] = record.to_json()
         return sheet
