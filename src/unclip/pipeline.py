@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .arguments import given
-from .cost import BATCH, LIMIT, Cost, Work
+from .cost import BATCH, LIMIT, Cost, Work, check_memory
 from .device import place
 from .errors import SamplingError, UsageError, warn
 from .nn.clip import Clip
@@ -134,6 +134,7 @@ class Chain:
         steps = {n: each[n] * count for n, count in runs.items()}
         cost = Cost(work.pictures, work.size or (side, side), steps, inverting)
         cost.check(self.policy.limit)
+        check_memory(work.pictures if work.size else work.drawings, cost.size)
         for name in steps:
             self.stages[name].check(sampling.get(name))
         return cost

@@ -16,7 +16,7 @@ from .arguments import MOST, Arguments, Count, Seed, Text, given, plain
 from .arguments import Prompt as AnyPrompt
 from .config import shown
 from .errors import UsageError
-from .images import read_image
+from .media import read_image
 from .record import Record
 
 

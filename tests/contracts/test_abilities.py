@@ -36,7 +36,7 @@ from unclip.abilities import Ability
 from unclip.abilities._drawing import attach_record, check_request
 from unclip.arguments import Count
 from unclip.cost import Work
-from unclip.images import digest, read_image
+from unclip.media import digest, read_image
 from unclip.request import Drawing, Option, Picture, Pictures, Prompt
 
 

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from ..cost import Work
 from ..errors import UsageError
-from ..images import Source, digest, mask_tensor, read_image, read_image_and_mask
+from ..media import Source, digest, mask_tensor, read_image, read_image_and_mask
 from ..request import Drawing, Input, Option, Picture, Pictures, Prior, Prompt
 from . import Ability
 from ._drawing import attach_record, check_request

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from ..arguments import Count, Text
 from ..cost import BATCH, Work
-from ..images import to_pictures
+from ..media import to_pictures
 from ..request import Drawing, Option, Pictures, Prior, Prompt
 from . import Ability
 from ._drawing import attach_record, check_request

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from ..arguments import Share
 from ..cost import Work
-from ..images import Source, digest, read_image, square, to_pictures, to_tensor
+from ..media import Source, digest, read_image, square, to_pictures, to_tensor
 from ..request import Drawing, Option, Picture, Pictures, Prior, Prompt
 from . import Ability
 from ._drawing import attach_record, check_request

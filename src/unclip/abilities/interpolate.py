@@ -12,7 +12,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from ..arguments import check_prompt
 from ..cost import Work
 from ..errors import UsageError
-from ..images import SUFFIXES, Source, digest, read_image, to_pictures
+from ..media import SUFFIXES, Source, digest, read_image, to_pictures
 from ..request import Drawing, Frames, Input, Option, Prior
 from . import Ability
 from ._drawing import attach_record, check_request, redrawn

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from ..arguments import MOST
 from ..cost import Work
 from ..errors import UsageError
-from ..images import MAX_PIXELS, Source, digest, read_image
+from ..media import MAX_PIXELS, Source, digest, read_image
 from ..request import Drawing, Option, Picture, Pictures, Prior, Prompt
 from . import Ability
 from ._drawing import attach_record, check_request

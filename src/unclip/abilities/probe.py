@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from ..arguments import plain
 from ..config import shown
 from ..errors import UsageError
-from ..images import Source, read_image, square, to_tensor
+from ..media import Source, read_image, square, to_tensor
 from ..request import Option, Picture, Prompt, Request
 from . import Ability
 

@@ -12,7 +12,7 @@ from ..arguments import Count
 from ..config import shown
 from ..cost import Work
 from ..errors import UsageError
-from ..images import Source, digest, read_image, square, to_pictures, to_tensor
+from ..media import Source, digest, read_image, square, to_pictures, to_tensor
 from ..request import Drawing, Input, Option, Picture
 from . import Ability
 from ._drawing import attach_record, check_request

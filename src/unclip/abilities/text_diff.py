@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from ..cost import Work
 from ..errors import UsageError
-from ..images import Source, digest, read_image, to_pictures
+from ..media import Source, digest, read_image, to_pictures
 from ..record import Record
 from ..request import Drawing, Frames, Option, Picture, Prompt
 from . import Ability

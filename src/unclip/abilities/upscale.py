@@ -10,7 +10,7 @@ from pydantic import Field
 
 from ..cost import Work
 from ..errors import UsageError
-from ..images import Source, digest, read_image, to_pictures, to_tensor
+from ..media import Source, digest, read_image, to_pictures, to_tensor
 from ..request import Drawing, Option, Picture, Pictures
 from . import Ability
 from ._drawing import attach_record, check_request

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from ..arguments import Share
 from ..cost import Work
-from ..images import Source, digest, read_image, to_pictures
+from ..media import Source, digest, read_image, to_pictures
 from ..request import Drawing, Picture, Pictures
 from . import Ability
 from ._drawing import attach_record, check_request, redrawn

@@ -267,7 +267,7 @@ def _readable_again(path: str) -> str | bytes:
     """The content of a pipe, which can be read but once; any other path or text as it is."""
     if not os.path.exists(path) or os.path.isfile(path) or os.path.isdir(path):
         return path
-    from ..images import MAX_BYTES
+    from ..media._formats import MAX_BYTES
 
     try:
         with open(path, "rb") as file:

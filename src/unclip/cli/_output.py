@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from ..cost import Cost
-    from ..grid import Grid
+    from ..media.grid import Grid
     from ..request import Drawing
 
 FORMATS = {".png": "PNG", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
@@ -75,7 +75,7 @@ class Layout:
         return f"seeds {first} to {first + count - 1}"
 
     def _grid(self, count: int, size: tuple[int, int]) -> Grid:
-        from ..grid import Grid
+        from ..media.grid import Grid
 
         return Grid(count, size, count if self.request.one_seed else None, self.request.captions())
 
@@ -85,7 +85,7 @@ class Layout:
 
     def make(self, pictures: Sequence[Image]) -> Image:
         """The one picture, or a sheet whose record says how many are on it."""
-        from ..grid import make_grid
+        from ..media.grid import make_grid
         from ..record import Record
 
         if len(pictures) == 1:
@@ -161,12 +161,12 @@ class Target:
         if self.is_folder:
             self.check(sheet.names(cost.pictures))
         if self.fps is not None:
-            from ..film import check_film
+            from ..media.film import check_film
 
             check_film(self.path, cost.size)
         else:
             kind = "PNG" if self.is_folder or self.is_stdout else format_of(self.path)
-            _check_sides(cost.size if self.is_folder else sheet.size(cost), kind)
+            check_sides(cost.size if self.is_folder else sheet.size(cost), kind)
         if not self.is_stdout:
             each = cost.size[0] * cost.size[1] * 3
             check_room(self.path, cost.pictures * each // 20)  # no format writes less of much
@@ -182,7 +182,7 @@ class Target:
         elif self.is_stdout:
             _send(sheet.make(pictures))
         elif self.fps is not None:
-            from ..film import save_film
+            from ..media.film import save_film
 
             save_film(pictures, self.path, self.fps, bounce=True)
         elif self.gives_way:
@@ -192,16 +192,22 @@ class Target:
         return self.path
 
 
-def _check_sides(size: tuple[int, int], kind: str) -> None:
-    """Raise UsageError where the format, or memory, has no room for a picture of `size`."""
+def check_sides(
+    size: tuple[int, int], kind: str, instead: str = "fewer, or for one file each (-o DIR/)"
+) -> None:
+    """Raise UsageError where the format, or memory, has no room for a picture of `size`.
+
+    Args:
+        instead: what may be asked for.
+    """
     width, height = size
-    what, into = f"a picture of {width:,}×{height:,} pixels", "one file each in a folder (-o DIR/)"
+    what = f"a picture of {width:,}×{height:,} pixels is more than"
     if max(size) > MAX_SIDE[kind]:
-        most = f"more than {kind} can hold, {MAX_SIDE[kind]:,} a side"
-        raise UsageError(f"{what} is {most}: write a .png, or {into}")
+        most = f"{kind} can hold, {MAX_SIDE[kind]:,} a side"
+        raise UsageError(f"{what} {most}: ask for a .png, for {instead}")
     if width * height > MAX_SHEET:
-        most = f"more than the {MAX_SHEET // 10**6} million that are written"
-        raise UsageError(f"{what} is {most}: ask for fewer, or {into}")
+        most = f"the {MAX_SHEET // 10**6} million that are written"
+        raise UsageError(f"{what} {most}: ask for {instead}")
 
 
 def _save_all(pictures: Sequence[Image], folder: Path, names: Sequence[str]) -> list[Path]:
@@ -271,7 +277,7 @@ def _send(picture: Image) -> None:
 
 def is_film(path: Path, fps: float) -> bool:
     """Whether a file's suffix is a film's. Raises UsageError, OutputError where none can be."""
-    from ..film import FILM_FORMATS, MAX_FPS, MIN_FPS, check_film
+    from ..media.film import FILM_FORMATS, MAX_FPS, MIN_FPS, check_film
 
     if path.suffix.lower() not in FILM_FORMATS:
         return False

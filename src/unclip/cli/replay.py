@@ -110,7 +110,7 @@ class Replay(ModelOptions):
 
     def _read(self) -> "tuple[Image, Record]":
         """The picture and its record; what of it is not known here is named. Raises UsageError."""
-        from ..images import read_image_and_record
+        from ..media import read_image_and_record
         from ..record import Record
 
         picture, text = read_image_and_record(self.file)

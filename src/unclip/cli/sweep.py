@@ -141,10 +141,13 @@ def planned(
     Raises:
         UsageError: an unknown setting or one out of range, or more steps than the limit.
     """
+    from ..cost import check_memory
+
     down, across = rows.changes(), columns.changes()
     edges = [row | across[0] for row in down] + [down[0] | column for column in across]
     cheapest = min((_cost(pipe, request_of(edge)) for edge in edges), key=lambda cost: cost.total)
-    cheapest.times(len(down) * len(across)).check(pipe.policy.limit)
+    cheapest.times(count := len(down) * len(across)).check(pipe.policy.limit)
+    check_memory(count, cheapest.size)
     cells = [request_of(row | column) for row in down for column in across]
     total = sum((_cost(pipe, cell) for cell in cells), cheapest.times(0))
     total.check(pipe.policy.limit)
