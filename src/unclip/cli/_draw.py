@@ -105,21 +105,20 @@ def drawing(
         on_cost: gets what the request takes, before its first step; may raise.
         cost: of several requests together, from which the time is estimated.
     """
-    estimate = Estimate()
-    if cost is not None:
-        estimate.expect(cost)
+    estimate = Estimate(cost)
 
     def note(one: "Cost") -> None:
+        nonlocal estimate
         if on_cost is not None:
             on_cost(one)
         if cost is None:
-            estimate.expect(one)
+            estimate = Estimate(one)
 
     with sampling_progress() as show:
 
         def on_step(step: "Step") -> None:
             show(step)
-            estimate.tell(step)
+            estimate.update(step)
 
         before = pipe.policy
         pipe.policy = replace(before, on_cost=note)
