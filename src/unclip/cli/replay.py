@@ -17,7 +17,7 @@ from ._output import Layout, Target, shortened
 from ._terminal import complain, say
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -69,12 +69,12 @@ class Replay(ModelOptions):
     def run(self) -> None:
         """Draw, write, compare."""
         from ..abilities import ability_of
+        from ..media import read_image_and_record
+        from ..record import Record
 
-        old, record = self._read()
-        if record.ability == "sweep":  # a sheet of several requests
-            axes = " and ".join(f"{name} {text}" for name, text in record.inputs.items())
-            raise UsageError(f"{self.file} is a sheet of `unclip sweep` over {axes}: sweep again")
+        old, text = read_image_and_record(self.file)
         try:
+            record = Record.parse(text)
             ability = ability_of(record.ability)
             request = _request(ability, record, self.inputs or [])
         except UsageError as error:
@@ -83,18 +83,19 @@ class Replay(ModelOptions):
         name = f"{shortened(self.file.stem, 200)}-replay"
         target, layout = self._target(name), Layout(request, name)
         pipe = self.load(None if self.model else _model_of(record))
-        if pipe.hash != record.model_hash:
-            was = f"model '{record.model}' ({record.model_hash})"
-            self._warn(f" was drawn by {was}, this is '{pipe.name}' ({pipe.hash})")
+        self._warn(_unlike_here(record, pipe.name, pipe.hash))
         with drawing(pipe, lambda cost: target.expect(cost, layout)) as on_step:
             pictures = ability(pipe, request, on_step=on_step)
-        self._warn_of_other_inputs(record, pictures[0])
         new = _counterpart(old, record, layout, pictures)
         where, difference = target.write([new], layout), _difference(old, new)
         say(f"{where}: {difference or 'identical to'} {self.file}", err=target.is_stdout)
         if difference:
-            _say_threads(record)
+            self._warn(_reasons(record, Record.of(pictures[0])))
             raise typer.Exit(1)
+
+    def _warn(self, texts: "Iterable[str]") -> None:
+        for text in texts:
+            complain(f"{self.file}{text}", "warning")
 
     def _target(self, name: str) -> Target:
         """A file, in the folder where that is what was asked for. Raises OutputError."""
@@ -104,34 +105,6 @@ class Replay(ModelOptions):
             target = replace(target, path=path, is_folder=False, gives_way=True)
         target.check()
         return target
-
-    def _warn(self, text: str) -> None:
-        complain(f"{self.file}{text}", "warning")
-
-    def _read(self) -> "tuple[Image, Record]":
-        """The picture and its record; what of it is not known here is named. Raises UsageError."""
-        from ..media import read_image_and_record
-        from ..record import Record
-
-        picture, text = read_image_and_record(self.file)
-        try:
-            record = Record.parse(text)
-        except UsageError as error:
-            raise UsageError(f"{self.file}: {error}; only PNGs made by unclip do") from None
-        if record.unknown:
-            later = "a later version's, left out" if record.version != __version__ else "left out"
-            names = ", ".join(record.unknown)
-            self._warn(f": its record has what is not known here ({later}): {names}")
-        return picture, record
-
-    def _warn_of_other_inputs(self, record: "Record", picture: "Image") -> None:
-        """Where a new picture was made of something else than the old one."""
-        from ..record import Record
-
-        for name, found in Record.of(picture).inputs.items():
-            if found != record.inputs.get(name, found):
-                was = f"{name} {record.inputs[name]}"
-                self._warn(f" was made of another {name}: {was}, this is {found}")
 
 
 def _request(ability: "Ability", record: "Record", files: "Sequence[str]") -> "Drawing":
@@ -165,17 +138,26 @@ def _counterpart(
     return min(pictures, key=lambda one: _gaps(old, one).mean() if one.size == old.size else 256)
 
 
-def _say_threads(record: "Record") -> None:
-    """Sums are added up in another order by another number of threads."""
-    import torch
+def _unlike_here(record: "Record", name: str, model_hash: str) -> "Iterator[str]":
+    """What of a record is not known, or of another model than this one."""
+    if record.unknown:
+        later = "a later version's, left out" if record.version != __version__ else "left out"
+        names = ", ".join(record.unknown)
+        yield f": its record has what is not known here ({later}): {names}"
+    if record.model_hash != model_hash:
+        was = f"model '{record.model}' ({record.model_hash})"
+        yield f" was drawn by {was}, this is '{name}' ({model_hash})"
 
-    here = torch.get_num_threads()
-    if record.threads not in (0, here):
-        complain(
-            f"it was drawn with {record.threads} threads, this one with {here}: "
-            f"try OMP_NUM_THREADS={record.threads}",
-            "warning",
-        )
+
+def _reasons(old: "Record", new: "Record") -> "Iterator[str]":
+    """Why two pictures may differ: other inputs, or sums that are added up in another order."""
+    for name, found in new.inputs.items():
+        if found != old.inputs.get(name, found):
+            was = f"{name} {old.inputs[name]}"
+            yield f" was made of another {name}: {was}, this is {found}"
+    if old.threads not in (0, new.threads):
+        again = f"try OMP_NUM_THREADS={old.threads}"
+        yield f" was drawn with {old.threads} threads, this one with {new.threads}: {again}"
 
 
 def _model_of(record: "Record") -> str:
