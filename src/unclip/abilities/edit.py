@@ -36,12 +36,12 @@ class EditRequest(Drawing):
         description="A picture of the same proportions: transparent where to paint, or, without "
         "an alpha channel, white there.",
     )
+    box: Annotated[Box | None, Option(metavar="LEFT,TOP,WIDTH,HEIGHT")] = Field(
+        None, description="A rectangle to paint in place of a mask, in pixels of IMAGE."
+    )
     prompt: Prompt
     n: Pictures = 1
     prior: Prior = None
-    box: Annotated[Box | None, Option(metavar="LEFT,TOP,WIDTH,HEIGHT", default="none")] = Field(
-        None, description="A rectangle to paint in place of a mask, in pixels of IMAGE."
-    )
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Pixels = Annotated[
     int,
-    Field(ge=0, le=MOST, description="How much to add on this side."),
+    Field(ge=0, le=MOST, description="Pixels to add on this side."),
     Option(metavar="PIXELS"),
 ]
 

@@ -29,7 +29,7 @@ class ProbeRequest(Request):
 
     ability: ClassVar[str] = "probe"
     image: Picture
-    labels: Annotated[tuple[Prompt, ...], Option(metavar="LABEL...", positional=True)] = Field(
+    labels: Annotated[tuple[Prompt, ...], Option(metavar="LABEL", positional=True)] = Field(
         description="At least two descriptions."
     )
 

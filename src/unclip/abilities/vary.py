@@ -26,7 +26,7 @@ class VariationsRequest(Drawing):
     reads_text: ClassVar[bool] = False
     image: Picture
     n: Pictures = 1
-    eta: Share = Field(0.8, description="0 gives the picture back, 1 leaves most to chance.")
+    eta: Share = Field(0.8, description="0 gives the picture back, 1 is the most random.")
 
     def work(self) -> Work:
         """The picture is inverted and drawn back, then drawn `n` times."""

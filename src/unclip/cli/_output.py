@@ -104,7 +104,7 @@ class Target:
     is_folder: bool = False
     fps: float | None = None  # a film's
     is_stdout: bool = False
-    gives_way: bool = False  # a name of our own choice: what lies there is not overwritten
+    numbered: bool = False  # a name of our own choice: what lies there is not overwritten
 
     @classmethod
     def of(cls, output: str, fps: float | None = None) -> Target:
@@ -133,7 +133,7 @@ class Target:
     @classmethod
     def default(cls, name: str) -> Target:
         """A PNG in this folder; with `-2`, `-3`, ... where another picture has the name."""
-        return replace(cls.of(f"./{name}.png"), path=Path(f"{name}.png"), gives_way=True)
+        return replace(cls.of(f"./{name}.png"), path=Path(f"{name}.png"), numbered=True)
 
     def check(self, names: Sequence[str] = ("picture",)) -> None:
         """Find out now, not after the work, whether it can be written.
@@ -185,7 +185,7 @@ class Target:
             from ..media.film import save_film
 
             save_film(pictures, self.path, self.fps, bounce=True)
-        elif self.gives_way:
+        elif self.numbered:
             return _save_all([sheet.make(pictures)], self.path.parent, [self.path.stem])[0]
         else:
             save(sheet.make(pictures), self.path)

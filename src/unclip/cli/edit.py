@@ -1,6 +1,6 @@
-"""Paint a part of a picture anew.
+"""Repaint a part of a picture.
 
-The rest of the picture stays the same to the byte.
+The rest stays the same to the byte.
 
 \b
 Examples:

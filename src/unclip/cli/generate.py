@@ -1,11 +1,11 @@
 """Draw pictures of a sentence.
 
-A file that is not named with -o never replaces another picture: the same request has the same
-name (a-fox-7.png), and one with other settings is numbered (a-fox-7-2.png).
+Without -o, a file is named after the prompt and the seed (a-fox-7.png), and numbered if another
+picture has that name (a-fox-7-2.png): nothing is overwritten.
 
-Every PNG carries its prompt, seed, settings and the model's hash, so that `unclip replay`
-can make the same picture again. Other formats carry nothing. What is not set here has the
-model's own default.
+Every PNG stores its prompt, seed, settings and the model's hash, so that `unclip replay` can draw
+the same picture again; other formats store nothing. Settings that are not given here have the
+model's defaults.
 
 \b
 Examples:

@@ -1,6 +1,6 @@
-"""Draw a picture again as something else.
+"""Redraw a picture to match a sentence.
 
-Its layout stays, more or less. The picture is cropped to its middle square.
+The layout stays roughly the same. The picture is cropped to its middle square.
 
 \b
 Examples:

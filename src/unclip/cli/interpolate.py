@@ -1,6 +1,6 @@
-"""Walk from one picture, or sentence, to another.
+"""Interpolate between two pictures or sentences.
 
-An argument that is the name of a file is a picture, cropped to its middle square.
+An argument that names a file is a picture, cropped to its middle square.
 
 \b
 Examples:

@@ -1,4 +1,4 @@
-"""Paint what lies around a picture.
+"""Extend a picture beyond its edges.
 
 The picture itself stays the same to the byte.
 

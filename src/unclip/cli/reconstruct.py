@@ -1,6 +1,6 @@
 """Draw a picture from a few components of its embedding.
 
-They are the first principal components of what CLIP sees in it.
+These are the first principal components of its CLIP image embedding.
 
 \b
 Examples:

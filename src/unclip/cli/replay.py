@@ -39,13 +39,13 @@ def register(app: typer.Typer) -> None:
 
 @dataclass(frozen=True)
 class Replay(ModelOptions):
-    """Make a picture again from its record, and compare the two.
+    """Draw a picture again from its record, and compare the two.
 
-    A picture that was made of others needs their files too, in the order in which its command
-    takes them: IMAGE, then the file of --mask or the folder of --pictures.
+    A picture that was made of others needs their files too, in the order of its own command: IMAGE,
+    then the file of --mask or the folder of --pictures.
 
-    Exits with 0 if they are identical to the pixel, with 1 if they are not: another device, number
-    format or number of threads may round differently, another model draws something else.
+    Exits with 0 if the two are identical to the pixel, else with 1: another device, number format
+    or number of threads may round differently, another model draws something else.
 
     \b
     Examples:
@@ -102,7 +102,7 @@ class Replay(ModelOptions):
         target = Target.default(name) if self.output is None else Target.of(self.output)
         if target.is_folder:
             path = target.path / f"{name}.png"
-            target = replace(target, path=path, is_folder=False, gives_way=True)
+            target = replace(target, path=path, is_folder=False, numbered=True)
         target.check()
         return target
 

@@ -1,6 +1,6 @@
 """Change a picture by the difference between two descriptions.
 
-The first one is the picture itself, cropped to its middle square.
+The first frame is the picture itself, cropped to its middle square.
 
 \b
 Examples:

@@ -1,6 +1,6 @@
 """Enlarge a picture with the model's upsamplers.
 
-It may be of any size and shape.
+The picture may have any size and shape.
 
 \b
 Examples:

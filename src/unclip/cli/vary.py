@@ -1,6 +1,6 @@
 """Draw variations of a picture.
 
-What CLIP sees in it stays, the rest is left to chance. The picture is cropped to its middle
+What CLIP sees in the picture stays, the rest is random. The picture is cropped to its middle
 square.
 
 \b
