@@ -17,9 +17,10 @@ from PIL import Image
 
 from unclip.abilities.generate import GenerateRequest
 from unclip.cli import main
-from unclip.cli._output import Layout, Target, _save_all, save, slug
+from unclip.cli._output import Layout, Target, _save_all, slug
 from unclip.cost import Cost
 from unclip.errors import UsageError
+from unclip.media.writing import save
 
 RunCli = Callable[..., Any]
 RecordOf = Callable[[Path], dict[str, Any]]

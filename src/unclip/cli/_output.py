@@ -14,8 +14,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
-from ..errors import OutputError, UsageError
-from ..files import atomic_file
+from ..errors import OutputError
 from ._terminal import size
 
 if TYPE_CHECKING:
@@ -26,15 +25,6 @@ if TYPE_CHECKING:
     from ..cost import Cost
     from ..media.grid import Grid
     from ..request import Drawing
-
-FORMATS = {".png": "PNG", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
-_QUALITY = {"WEBP": {"quality": 95}, "JPEG": {"quality": 95, "subsampling": 0}}
-
-MAX_SIDE = {"PNG": 2**31 - 1, "WEBP": 16383, "JPEG": 65500}
-"""Pixels of the longest side: of the formats, and of the library that writes JPEG."""
-
-MAX_SHEET = 178_000_000
-"""Pixels of the largest picture that is written: Pillow opens no larger one unasked."""
 
 STDOUT = "-"
 
@@ -117,6 +107,9 @@ class Target:
             UsageError: the suffix is of no format that is written here, or the fps of no film.
             OutputError: a file stands where the folder should be, or there is no ffmpeg.
         """
+        from ..media.film import FILM_FORMATS, check_film
+        from ..media.writing import format_of
+
         if output == STDOUT:
             return cls(Path("stdout"), is_stdout=True)
         path = Path(output).expanduser()
@@ -125,9 +118,10 @@ class Target:
             if os.path.lexists(path) and not folder:
                 raise OutputError(f"cannot write into {path}: it is a file, not a folder")
             return cls(path, True)
-        if fps is not None and is_film(path, fps):
-            return cls(path, False, fps)
-        format_of(path, films=fps is not None)
+        if fps is not None and path.suffix.lower() in FILM_FORMATS:
+            check_film(path, fps=fps)
+            return cls(path, fps=fps)
+        format_of(path, *([] if fps is None else [".png, .jpg, .gif, .webp or .mp4"]))
         return cls(path)
 
     @classmethod
@@ -158,11 +152,12 @@ class Target:
             UsageError: the pictures are too large.
             OutputError: there is no room.
         """
+        from ..media.film import check_film
+        from ..media.writing import check_sides, format_of
+
         if self.is_folder:
             self.check(sheet.names(cost.pictures))
         if self.fps is not None:
-            from ..media.film import check_film
-
             check_film(self.path, cost.size)
         else:
             kind = "PNG" if self.is_folder or self.is_stdout else format_of(self.path)
@@ -177,37 +172,20 @@ class Target:
         Returns:
             Where it all is now.
         """
+        from ..media.film import save_film
+        from ..media.writing import save
+
         if self.is_folder:
             _save_all(pictures, self.path, sheet.names(len(pictures)))
         elif self.is_stdout:
             _send(sheet.make(pictures))
         elif self.fps is not None:
-            from ..media.film import save_film
-
             save_film(pictures, self.path, self.fps, bounce=True)
         elif self.numbered:
             return _save_all([sheet.make(pictures)], self.path.parent, [self.path.stem])[0]
         else:
             save(sheet.make(pictures), self.path)
         return self.path
-
-
-def check_sides(
-    size: tuple[int, int], kind: str, instead: str = "fewer, or for one file each (-o DIR/)"
-) -> None:
-    """Raise UsageError where the format, or memory, has no room for a picture of `size`.
-
-    Args:
-        instead: what may be asked for.
-    """
-    width, height = size
-    what = f"a picture of {width:,}×{height:,} pixels is more than"
-    if max(size) > MAX_SIDE[kind]:
-        most = f"{kind} can hold, {MAX_SIDE[kind]:,} a side"
-        raise UsageError(f"{what} {most}: ask for a .png, for {instead}")
-    if width * height > MAX_SHEET:
-        most = f"the {MAX_SHEET // 10**6} million that are written"
-        raise UsageError(f"{what} {most}: ask for {instead}")
 
 
 def _save_all(pictures: Sequence[Image], folder: Path, names: Sequence[str]) -> list[Path]:
@@ -217,13 +195,15 @@ def _save_all(pictures: Sequence[Image], folder: Path, names: Sequence[str]) -> 
     """
     pairs = list(zip(names, pictures, strict=True))
     for number in count(1):
-        paths = [_numbered(folder, name, number) for name in names]
-        if all(
-            not os.path.lexists(path) or _is_same(path, one)
-            for path, (_, one) in zip(paths, pairs, strict=True)
-        ):
+        if all(_is_free(_numbered(folder, name, number), one) for name, one in pairs):
             return [_save_new(folder, name, number, one) for name, one in pairs]
     raise AssertionError("numbers do not end")
+
+
+def _is_free(path: Path, picture: Image) -> bool:
+    from ..media.writing import has_record_of
+
+    return not os.path.lexists(path) or has_record_of(path, picture)
 
 
 def _numbered(folder: Path, name: str, number: int) -> Path:
@@ -232,26 +212,16 @@ def _numbered(folder: Path, name: str, number: int) -> Path:
 
 def _save_new(folder: Path, name: str, number: int, picture: Image) -> Path:
     """Write where no other picture is: another run may have taken the name by now."""
+    from ..media.writing import has_record_of, save
+
     while True:
         path = _numbered(folder, name, number)
         try:
-            save(picture, path, new=not _is_same(path, picture))
+            save(picture, path, new=not has_record_of(path, picture))
         except FileExistsError:
             number += 1
         else:
             return path
-
-
-def _is_same(path: Path, picture: Image) -> bool:
-    """Whether a PNG carries the record of `picture`; found without decoding it."""
-    record = picture.info.get("unclip")
-    if not isinstance(record, str):
-        return False
-    try:
-        with path.open("rb") as file:
-            return b"unclip\0\0\0\0\0" + record.encode() in file.read(2**20)
-    except OSError:
-        return False
 
 
 def _stdout() -> BinaryIO:
@@ -266,37 +236,15 @@ def _stdout() -> BinaryIO:
 
 def _send(picture: Image) -> None:
     """A PNG to stdout. Raises OutputError."""
+    from ..media.writing import encode
+
     data, stream = io.BytesIO(), _stdout()
-    _encode(picture, data, "PNG")
+    encode(picture, data)
     try:
         stream.write(data.getvalue())
         stream.flush()
     except OSError as error:
         raise OutputError(f"cannot write to stdout: {error.strerror or error}") from None
-
-
-def is_film(path: Path, fps: float) -> bool:
-    """Whether a file's suffix is a film's. Raises UsageError, OutputError where none can be."""
-    from ..media.film import FILM_FORMATS, MAX_FPS, MIN_FPS, check_film
-
-    if path.suffix.lower() not in FILM_FORMATS:
-        return False
-    kind = check_film(path)
-    if not MIN_FPS <= fps <= MAX_FPS[kind]:
-        most = f"{MAX_FPS[kind]:g} for {kind}"
-        raise UsageError(f"--fps must be between {MIN_FPS:g} and {most}, got {fps:g}")
-    return True
-
-
-def format_of(path: Path, films: bool = False) -> str:
-    """Pillow's name of the format that a file's suffix stands for. Raises UsageError."""
-    if path.suffix.lower() not in FORMATS:
-        known = ".png, .jpg, .gif, .webp or .mp4" if films else ".png, .webp or .jpg"
-        raise UsageError(
-            f"cannot write '{path.suffix}' pictures: {path} should end in {known}, "
-            "or in / for a folder"
-        )
-    return FORMATS[path.suffix.lower()]
 
 
 def check_writable(path: Path) -> None:
@@ -332,30 +280,6 @@ def check_room(path: Path, needed: int) -> None:
 def _existing(path: Path) -> Path:
     """The nearest folder above `path` that there is."""
     return next(folder for folder in path.absolute().parents if os.path.exists(folder))
-
-
-def save(picture: Image, path: Path, new: bool = False) -> None:
-    """Write a picture, atomically; a PNG carries its record.
-
-    Raises:
-        OutputError: it cannot be written.
-        FileExistsError: it should be `new`, and there is one.
-    """
-    kind = format_of(path)
-    with atomic_file(path, new) as beside:
-        _encode(picture, beside, kind)
-
-
-def _encode(picture: Image, to: Path | BinaryIO, kind: str) -> None:
-    from PIL.PngImagePlugin import PngInfo
-
-    options: dict[str, object] = dict(_QUALITY.get(kind, {}))
-    record = picture.info.get("unclip")
-    if kind == "PNG" and isinstance(record, str):
-        chunks = PngInfo()
-        chunks.add_itxt("unclip", record)
-        options["pnginfo"] = chunks
-    picture.save(to, format=kind, **options)
 
 
 def slug(prompt: str) -> str:
