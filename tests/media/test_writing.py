@@ -41,8 +41,8 @@ def test_a_side_and_an_area_have_an_end(kind: str) -> None:
     most = MAX_SIDE[kind]
     if most < MAX_SHEET:
         check_sides((most, 1), kind)
-    with pytest.raises(UsageError, match=f"more than {kind} can hold, .* a side: ask for a .png"):
+    with pytest.raises(UsageError, match=rf"more than {kind} can hold, .* a side: ask for a .png"):
         check_sides((1, most + 1), kind)
     check_sides((MAX_SHEET // 16_000, 16_000), kind)
-    with pytest.raises(UsageError, match="more than the 178 million .*: ask for another"):
+    with pytest.raises(UsageError, match=r"more than the 178 million .*: ask for another"):
         check_sides((MAX_SHEET // 16_000 + 1, 16_000), kind, "another")
