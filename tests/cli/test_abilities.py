@@ -115,7 +115,18 @@ def test_every_picture_is_replayed_from_its_record_and_what_it_was_made_of(
     Image.new("RGB", (SIDE, SIDE), "lime").save("other.png")
     done = unclip("replay", "out.png", "other.png", *inputs[1:], "--model", model)
     assert done.code == 1
-    assert f"another {which[0]}: {' '.join(which)}, this is" in done.err
+    assert f"made of {' '.join(which)}, this one of" in done.err
+
+
+def test_a_replay_with_other_pictures_to_find_components_from_says_so(
+    unclip: RunCli, model: Path
+) -> None:
+    asked = ["reconstruct", *ARGUMENTS["reconstruct"], "-o", "out.png", "--model", model]
+    assert unclip(*asked).code == 0
+    Image.new("RGB", (20, 20), "black").save("pictures/5.png")
+    done = unclip("replay", "out.png", "fox.png", "pictures", "--model", model)
+    assert done.code == 1
+    assert "out.png was made of pictures " in done.err
 
 
 def test_a_box_is_replayed_without_a_mask(unclip: RunCli, model: Path) -> None:

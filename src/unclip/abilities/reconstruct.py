@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -90,7 +91,11 @@ def reconstruct(
     clip = pipe.model.clip("reconstruction", "vision")
     picture = read_image(image, at_least=pipe.model.side)
     check_request(pipe, request, request.work(), on_step)
-    pca = fit(pipe, pictures, max(dims)) if pictures else find(pipe)
+    inputs = {"image": digest(picture)}
+    if pictures:
+        pca, inputs["pictures"] = fit(pipe, pictures, max(dims))
+    else:
+        pca = find(pipe)
     most = len(pca.basis)
     if max(dims) > most:
         raise UsageError(f"dims must be numbers of components from 1 to {most}, got {list(dims)}")
@@ -99,9 +104,7 @@ def reconstruct(
         projected = torch.cat([pca.project(z_i, k) for k in dims])
     cond, seeds = pipe.image_only(projected), [seed] * len(dims)
     drawn = pipe.sample(cond, seeds, settings=request.settings, on_step=on_step)
-    return attach_record(
-        pipe, to_pictures(drawn), request.record(image=digest(picture)), one_seed=True
-    )
+    return attach_record(pipe, to_pictures(drawn), request.record(**inputs), one_seed=True)
 
 
 def find(pipe: Chain) -> Pca:
@@ -118,8 +121,8 @@ def find(pipe: Chain) -> Pca:
     )
 
 
-def fit(pipe: Chain, pictures: Sequence[Source], dims: int) -> Pca:
-    """Principal components of pictures' embeddings."""
+def fit(pipe: Chain, pictures: Sequence[Source], dims: int) -> tuple[Pca, str]:
+    """Principal components of pictures' embeddings, and a digest of the pictures."""
     import torch
 
     from ..nn.pca import Pca
@@ -130,15 +133,16 @@ def fit(pipe: Chain, pictures: Sequence[Source], dims: int) -> Pca:
     width = clip.net.config.embed_dim
     if dims > width:
         raise UsageError(f"dims must be at most {width}, the width of z_i, got {dims}")
-    embeds = []
+    embeds, side, seen = [], pipe.model.side, hashlib.sha256()
     with torch.inference_mode():
         for one in pictures:
-            tensor = to_tensor([square(read_image(one, at_least=pipe.model.side), pipe.model.side)])
-            embeds.append(clip.embed_images(tensor))
+            picture = read_image(one, at_least=side)
+            seen.update(digest(picture).encode())
+            embeds.append(clip.embed_images(to_tensor([square(picture, side)])))
         with pipe.device:
             pca = Pca(embeds[0].shape[1], dims)
         pca.fit(torch.cat(embeds))
-    return pca
+    return pca, seen.hexdigest()[:12]
 
 
 ABILITY = Ability(ReconstructRequest, reconstruct)

@@ -153,8 +153,7 @@ def _reasons(old: "Record", new: "Record") -> "Iterator[str]":
     """Why two pictures may differ: other inputs, or sums that are added up in another order."""
     for name, found in new.inputs.items():
         if found != old.inputs.get(name, found):
-            was = f"{name} {old.inputs[name]}"
-            yield f" was made of another {name}: {was}, this is {found}"
+            yield f" was made of {name} {old.inputs[name]}, this one of {found}"
     if old.threads not in (0, new.threads):
         again = f"try OMP_NUM_THREADS={old.threads}"
         yield f" was drawn with {old.threads} threads, this one with {new.threads}: {again}"
