@@ -76,21 +76,15 @@ class DrawOptions:
         return target
 
 
-@dataclass(frozen=True)
-class Delivery:
-    """Writes what was drawn, and says so."""
-
-    target: Target
-    seeds: str
-    started: float
-
-    def write(self, pictures: "Sequence[Image]", sheet: Sheet) -> None:
-        """See `Target.write`."""
-        where = self.target.write(pictures, sheet)
-        what = "1 picture" if len(pictures) == 1 else f"{len(pictures)} pictures"
-        size = f"{pictures[0].width}×{pictures[0].height}"
-        seconds = duration(time.monotonic() - self.started)
-        say(f"{where}: {what}, {self.seeds}, {size}, in {seconds}", err=self.target.is_stdout)
+def deliver(
+    pictures: "Sequence[Image]", sheet: Sheet, target: Target, seeds: str, started: float
+) -> None:
+    """Write pictures, and say where, how many, of which seeds and how long they took."""
+    where = target.write(pictures, sheet)
+    what = "1 picture" if len(pictures) == 1 else f"{len(pictures)} pictures"
+    size = f"{pictures[0].width}×{pictures[0].height}"
+    seconds = duration(time.monotonic() - started)
+    say(f"{where}: {what}, {seeds}, {size}, in {seconds}", err=target.is_stdout)
 
 
 @contextmanager

@@ -10,8 +10,8 @@ import typer
 
 from .._version import __version__
 from ..errors import UsageError
-from ._ability import argument, pictures_of
 from ._draw import drawing
+from ._fields import argument, pictures_of
 from ._options import Command, ModelOptions, NoLimit, StrictWords, option
 from ._output import Layout, Target, shortened
 from ._terminal import complain, say
@@ -75,6 +75,9 @@ class Replay(ModelOptions):
         old, text = read_image_and_record(self.file)
         try:
             record = Record.parse(text)
+            if record.ability == "sweep":  # of several requests
+                axes = " and ".join(f"{name} {values}" for name, values in record.inputs.items())
+                raise UsageError(f"it is a sheet of `unclip sweep` over {axes}: sweep again")
             ability = ability_of(record.ability)
             request = _request(ability, record, self.inputs or [])
         except UsageError as error:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from ..errors import UsageError
 from ._ability import DrawCommand, ability_command
-from ._draw import Delivery, drawing
+from ._draw import deliver, drawing
 from ._options import option
 from ._output import slug
 
@@ -67,7 +67,7 @@ class Sweep(DrawCommand):
         target.expect(cost, table)
         with drawing(pipe, cost=cost) as on_step:
             pictures = [self.ability(pipe, one, on_step=on_step)[0] for one in cells]
-        Delivery(target, f"seed {seed}", started).write(pictures, table)
+        deliver(pictures, table, target, f"seed {seed}", started)
 
 
 @dataclass(frozen=True)
