@@ -18,6 +18,7 @@ from unclip.files import (
     atomic_file,
     atomic_folder,
     inside,
+    relative,
     remove_folder,
     remove_leftovers,
     text_of,
@@ -223,6 +224,8 @@ def test_inside_follows_no_name_out_of_the_folder(tmp_path: Path) -> None:
     for name in ("", "..", "../a", "/a", "sub/../../a", "up/a", "c:a", "a\0", "..\\a"):
         with pytest.raises(ValueError, match="which leads out of its folder"):
             inside(home, name)
+    with pytest.raises(ValueError, match="which leads out of its folder"):
+        relative("sub/../../a")  # by its name alone, before there is a file
     with pytest.raises(ValueError, match="too long for a file's name"):
         inside(home, "a" * 300)
     blobs = tmp_path / "hub" / "models--o--n" / "blobs"
@@ -351,6 +354,7 @@ def test_a_folder_is_gone_before_its_first_file_is(
     (tmp_path / "step-00000001").mkdir()  # else it is taken for one that was being replaced
     remove_leftovers(tmp_path)
     assert names(tmp_path) == ["step-00000001"]
+    assert names(target) == [], "what was set aside takes nobody's place"
 
 
 HOLDS = """
