@@ -109,12 +109,12 @@ class Target:
             UsageError: they are too large.
             OutputError: there is no room.
         """
-        from ..grid import Grid
+        from ..media.grid import Grid
 
         if self.is_folder:
             self.check(names(cost.pictures))
         if self.fps is not None:
-            from ..film import check_film
+            from ..media.film import check_film
 
             check_film(self.path, cost.size)
         else:
@@ -138,7 +138,7 @@ class Target:
         elif self.is_stdout:
             _send(sheet())
         elif self.fps is not None:
-            from ..film import save_film
+            from ..media.film import save_film
 
             save_film(pictures, self.path, self.fps, bounce=True)
         elif self.gives_way:
@@ -239,7 +239,7 @@ def _send(picture: Image) -> None:
 
 def is_film(path: Path, fps: float) -> bool:
     """Whether a file's suffix is a film's. Raises UsageError, OutputError where none can be."""
-    from ..film import FILM_FORMATS, MAX_FPS, MIN_FPS, check_film
+    from ..media.film import FILM_FORMATS, MAX_FPS, MIN_FPS, check_film
 
     if path.suffix.lower() not in FILM_FORMATS:
         return False
@@ -332,7 +332,7 @@ def as_one(
         columns: pictures a row; without it, as square as can be.
         labels: a caption under each.
     """
-    from ..grid import make_grid
+    from ..media.grid import make_grid
     from ..request import Record
 
     if len(pictures) == 1:
