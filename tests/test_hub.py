@@ -20,7 +20,6 @@ from unclip.cli import main
 from unclip.errors import CheckpointError, OutputError, UnclipError, UsageError
 from unclip.hub import Ref, fetch, parse, pulled, remove
 from unclip.hub._library import hub_errors
-from unclip.hub.cache import Pulled
 from unclip.hub.names import File, choose
 
 pytest.importorskip("huggingface_hub")
@@ -533,13 +532,6 @@ def test_the_signature_of_an_address_is_never_shown() -> None:
         raise OSError("403 Forbidden for url: https://cdn.example/blob?Signature=swordfish&x=1 (0)")
     assert "https://cdn.example/blob (0)" in str(caught.value)
     assert "swordfish" not in str(caught.value)
-
-
-def test_what_others_put_into_the_cache_is_hashed_too(hub: Hub) -> None:
-    file = Pulled(Ref("org/name"), FIRST).path / "unet" / "config.json"
-    file.parent.mkdir(parents=True)
-    file.write_bytes(b"[]")
-    assert (fetch("org/name") / "unet" / "config.json").read_bytes() == b"{}"
 
 
 @pytest.mark.parametrize(
