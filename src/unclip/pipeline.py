@@ -11,10 +11,11 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from .arguments import given
+from .cost import BATCH, LIMIT, Cost, Work, check_memory
 from .device import place
 from .errors import SamplingError, UsageError, warn
 from .nn.clip import Clip
-from .request import BATCH, LIMIT, Cost, Work, check_memory, given
 from .rng import Rng
 from .stages import DiffusionStage, Stage, check_finite
 from .stages.model import NO_PRIOR, Model

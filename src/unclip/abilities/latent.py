@@ -15,15 +15,12 @@ from torch.nn import functional as F
 
 from ..media import Source, read_image, square, to_tensor
 from ..pipeline import Chain
-from ..request import given
 from ..stages import DiffusionStage
 from ..types import Cond, Control, OnStep, named
+from ._drawing import redrawn
 
 NOISE_STD = (0.8, 1.25)
 """An x_T outside is no noise: that stage cannot be inverted, and gets fresh noise instead."""
-
-PLAIN = {"guidance_scale": 1.0, "sampler": "ddim", "eta": 0.0}
-"""The decoder's settings where a picture is redrawn: guidance would change it."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +77,6 @@ def _invert(
             noises[name] = noise
         image = image if cond.image is None else cond.image
     return noises
-
-
-def redrawn(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """`PLAIN` unless said otherwise."""
-    return {**PLAIN, **given(settings)}
 
 
 def decode_latents(
