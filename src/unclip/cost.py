@@ -24,11 +24,11 @@ class Work:
     pictures: int
     settings: Mapping[str, Any]  # flat, as it draws with
     drawings: int  # runs of the decoder and the upsamplers, for one picture each
-    imagined: int = 0  # runs of the prior
+    prior_runs: int = 0
     inversions: int = 0
     size: tuple[int, int] | None = None  # of each picture; None: the model's own
-    holds: bool = False  # a part of the picture is known
-    enlarges: bool = False  # the upsamplers alone
+    inpaints: bool = False  # a part of the picture is known
+    upscales_only: bool = False  # runs no decoder
 
 
 @dataclass(frozen=True)

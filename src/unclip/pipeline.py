@@ -120,12 +120,12 @@ class Chain:
         """
         model, side = self.model, self.model.side
         sampling = model.by_stage(work.settings)
-        each = {n: one.steps(sampling.get(n), work.holds) for n, one in self.stages.items()}
+        each = {n: one.steps(sampling.get(n), work.inpaints) for n, one in self.stages.items()}
         runs = {n: work.drawings for n, one in model.image_stages.items()}
-        if work.enlarges:
+        if work.upscales_only:
             runs = {n: runs[n] for n in runs if "image" in self.stages[n].consumes}
-        elif work.imagined and model.priors and prior != NO_PRIOR:
-            runs[prior or model.priors[0]] = work.imagined
+        elif work.prior_runs and model.priors and prior != NO_PRIOR:
+            runs[prior or model.priors[0]] = work.prior_runs
         inverting = work.inversions * sum(each[name] for name in model.image_stages)
         steps = {n: each[n] * count for n, count in runs.items()}
         cost = Cost(work.pictures, work.size or (side, side), steps, inverting)

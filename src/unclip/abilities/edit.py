@@ -63,7 +63,7 @@ class EditRequest(Drawing):
     def work(self, size: tuple[int, int]) -> Work:
         """One window a picture; `size` is the picture's."""
         settings, n = self.settings, self.n
-        return Work(n, settings, n, imagined=n, size=size, holds=True)
+        return Work(n, settings, n, prior_runs=n, size=size, inpaints=True)
 
 
 def edit(

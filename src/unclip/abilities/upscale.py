@@ -45,7 +45,7 @@ class UpscaleRequest(Drawing):
 
     def work(self, size: tuple[int, int], settings: Mapping[str, Any]) -> Work:
         """Once a picture; `size` is what comes out, `settings` those of every upsampler."""
-        return Work(self.n, settings, self.n, size=size, enlarges=True)
+        return Work(self.n, settings, self.n, size=size, upscales_only=True)
 
 
 def upscale(

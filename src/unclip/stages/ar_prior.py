@@ -67,7 +67,7 @@ class ArPriorStage(Stage):
         z_t = torch.cat([text for _, text in pairs if text is not None])
         self.net.fit(z_i, z_t)
 
-    def steps(self, sampling: dict[str, Any] | None = None, holds: bool = False) -> int:
+    def steps(self, sampling: dict[str, Any] | None = None, inpaints: bool = False) -> int:
         """One a component."""
         return self.config.network.dims
 

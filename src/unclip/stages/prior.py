@@ -70,7 +70,7 @@ class PriorStage(DiffusionStage):
         """(D,)."""
         return (self.config.network.embed_dim,)
 
-    def steps(self, sampling: dict[str, Any] | None = None, holds: bool = False) -> int:
+    def steps(self, sampling: dict[str, Any] | None = None, inpaints: bool = False) -> int:
         """Those of every candidate; what is known of a picture is nothing to it."""
         return self.config.candidates * super().steps(sampling)
 

@@ -111,12 +111,12 @@ class Stage(LazyModule, ABC):
     def _sample(self, cond: Cond, rng: Rng, how: How) -> Cond:
         """See `sample`."""
 
-    def steps(self, sampling: dict[str, Any] | None = None, holds: bool = False) -> int:
+    def steps(self, sampling: dict[str, Any] | None = None, inpaints: bool = False) -> int:
         """How many steps `sample` takes for one sample.
 
         Args:
             sampling: as `sample` takes it.
-            holds: whether a part of the picture is known.
+            inpaints: whether a part of the picture is known.
         """
         return 1
 
@@ -227,10 +227,10 @@ class DiffusionStage(Stage):
 
         return bound
 
-    def steps(self, sampling: dict[str, Any] | None = None, holds: bool = False) -> int:
+    def steps(self, sampling: dict[str, Any] | None = None, inpaints: bool = False) -> int:
         """Those of the sampler, and RePaint's repetitions of each but the last."""
         options = self.config.sampling.merge(sampling or {})
-        return 1 + (options.steps - 1) * (self._repeats(options) if holds else 1)
+        return 1 + (options.steps - 1) * (self._repeats(options) if inpaints else 1)
 
     def check(self, sampling: dict[str, Any] | None = None) -> None:
         """There has to be such a sampler, and such a grid of levels."""
