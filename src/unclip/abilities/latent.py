@@ -17,7 +17,7 @@ from ..media import Source, read_image, square, to_tensor
 from ..pipeline import Chain
 from ..stages import DiffusionStage
 from ..types import Cond, Control, OnStep, named
-from ._drawing import redrawn
+from ._drawing import ddim_settings
 
 NOISE_STD = (0.8, 1.25)
 """An x_T outside is no noise: that stage cannot be inverted, and gets fresh noise instead."""
@@ -65,7 +65,7 @@ def _invert(
     on_step: OnStep | None,
 ) -> dict[str, Tensor]:
     """x_T by stage, from the last to the first."""
-    sampling = pipe.model.by_stage(redrawn(settings))
+    sampling = pipe.model.by_stage(ddim_settings(settings))
     noises: dict[str, Tensor] = {}
     for name, stage in reversed(pipe.model.image_stages.items()):
         assert isinstance(stage, DiffusionStage)
@@ -105,7 +105,7 @@ def decode_latents(
     cond = pipe.image_only(_rows([one.image_embed for one in latents]))
     names = set.intersection(*(set(one.noises) for one in latents))
     controls = {n: Control(noise=_rows([one.noises[n] for one in latents])) for n in names}
-    images = pipe.sample(cond, seeds, controls, redrawn(settings), on_step, on_stage=keep)
+    images = pipe.sample(cond, seeds, controls, ddim_settings(settings), on_step, on_stage=keep)
     return images, torch.cat(small)
 
 
