@@ -9,9 +9,10 @@ import pytest
 
 from unclip import Pipeline
 from unclip.abilities import ABILITIES
+from unclip.cost import Policy
 from unclip.errors import UsageError
 from unclip.nn.tokenizer import Tokenizer
-from unclip.pipeline import Chain, Policy
+from unclip.pipeline import Chain
 from unclip.stages import Stage
 from unclip.stages.model import Model
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, Self
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .arguments import given
-from .cost import BATCH, LIMIT, Cost, Work, check_memory
+from .cost import BATCH, Cost, Policy, Work, check_memory
 from .device import place
 from .errors import SamplingError, UsageError, warn
 from .nn.clip import Clip
@@ -20,21 +20,6 @@ from .rng import Rng
 from .stages import DiffusionStage, Stage, check_finite
 from .stages.model import NO_PRIOR, Model
 from .types import FREE, Cond, Control, OnStep, named
-
-
-@dataclass(frozen=True)
-class Policy:
-    """What a chain refuses.
-
-    Args:
-        limit: sampling steps, of all pictures of a request together, above which it is refused.
-        strict_words: refuse a prompt with a word that the model does not know.
-        on_cost: called with what a request takes, before its first step; raise there to refuse it.
-    """
-
-    limit: int | None = LIMIT
-    strict_words: bool = False
-    on_cost: Callable[[Cost], None] | None = None
 
 
 class Chain:

@@ -6,7 +6,7 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from pydantic import Field
@@ -37,7 +37,7 @@ from ..errors import UsageError
 from ..rng import Rng
 from ..types import FREE, Cond, Control, Denoiser, Level, OnStep, Step
 from ._lazy import LazyModule
-from .sampling import Sampling, SamplingSteps
+from .sampling import SampleArguments, Sampling, SamplingSteps
 
 REPAINT = 4
 """RePaint's repetitions a step for a network that cannot inpaint."""
@@ -47,14 +47,6 @@ class StageConfig(Config):
     """What every stage's configuration has; `network` is refined by each stage."""
 
     kind: str
-
-
-class How(NamedTuple):
-    """The arguments of `Stage.sample` beside the condition and the generators."""
-
-    sampling: dict[str, Any]
-    on_step: OnStep | None
-    control: Control
 
 
 class Stage(LazyModule, ABC):
@@ -105,14 +97,14 @@ class Stage(LazyModule, ABC):
             on_step: called after each step.
             control: where diffusion starts and what pulls at it; other stages have no use for it.
         """
-        return self._sample(cond, rng, How(sampling or {}, on_step, control))
+        return self._sample(cond, rng, SampleArguments(sampling or {}, on_step, control))
 
     @abstractmethod
-    def _sample(self, cond: Cond, rng: Rng, how: How) -> Cond:
+    def _sample(self, cond: Cond, rng: Rng, arguments: SampleArguments) -> Cond:
         """See `sample`."""
 
     def steps(self, sampling: dict[str, Any] | None = None, inpaints: bool = False) -> int:
-        """How many steps `sample` takes for one sample.
+        """SampleArguments many steps `sample` takes for one sample.
 
         Args:
             sampling: as `sample` takes it.
@@ -285,7 +277,7 @@ class DiffusionStage(Stage):
         return alpha * self.space.encode(control.start) + sigma * noise, levels
 
     def _repeats(self, options: Sampling) -> int:
-        """How often RePaint repeats each step where a part of the picture is known."""
+        """SampleArguments often RePaint repeats each step where a part of the picture is known."""
         if options.resample is not None:
             return options.resample
         return 1 if self.inpaints and options.inpainting == "auto" else REPAINT
