@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,8 @@ def contact_sheet(source: Source, rows: int = 6, columns: int = 8, seed: int = 0
     width, height = _CELL + _GAP, _CELL + _GAP + _LINES * (_TEXT + 3)
     sheet = Image.new("RGB", (columns * width + _GAP, rows * height + _GAP), "white")
     draw = ImageDraw.Draw(sheet)
-    for number in range(rows * columns):
-        sample = source.sample(seed * rows * columns + number)
+    source.load_state_dict({"position": seed * rows * columns})
+    for number, sample in enumerate(islice(source, rows * columns)):
         x, y = _GAP + number % columns * width, _GAP + number // columns * height
         picture = Image.fromarray(sample["image"])
         method = Image.Resampling.BOX if picture.width > _CELL else Image.Resampling.NEAREST

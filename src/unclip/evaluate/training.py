@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..data.source import Source
+from ..data.source import IndexedSource
 from ..device import autocast, place
 from ..nn.text import TextConfig
 from ..nn.tokenizer import Tokenizer
@@ -30,7 +30,7 @@ def images_of(pictures: list[np.ndarray]) -> Tensor:
 
 def train_classifier(
     config: EyeConfig,
-    source: Source,
+    source: IndexedSource,
     steps: int,
     batch: int = 64,
     on_progress: OnProgress | None = None,
@@ -51,7 +51,7 @@ def train_classifier(
 
 def train_clip(
     config: EyeConfig,
-    source: Source,
+    source: IndexedSource,
     steps: int,
     batch: int = 128,
     on_progress: OnProgress | None = None,
@@ -82,7 +82,7 @@ def train_clip(
 def _descend(
     eye: Eye,
     loss: Callable[[list[Any]], Tensor],
-    source: Source,
+    source: IndexedSource,
     length: tuple[int, int],
     on_progress: OnProgress | None,
 ) -> None:
@@ -114,7 +114,7 @@ def _descend(
 
 
 @torch.inference_mode()
-def accuracy(eye: Classifier, source: Source, count: int, start: int = 0) -> tuple[int, int]:
+def accuracy(eye: Classifier, source: IndexedSource, count: int, start: int = 0) -> tuple[int, int]:
     """(right, of) on samples from `start` on."""
     right = 0
     for first in range(start, start + count, 100):
@@ -126,7 +126,7 @@ def accuracy(eye: Classifier, source: Source, count: int, start: int = 0) -> tup
 
 
 @torch.inference_mode()
-def scale(eye: Classifier, source: Source, count: int) -> float:
+def scale(eye: Classifier, source: IndexedSource, count: int) -> float:
     """Root mean square of the features' numbers: kernels want it to be 1."""
     images = images_of([source.sample(position)["image"] for position in range(count)])
     return float(eye.encode_image(images).square().mean().sqrt())
@@ -134,7 +134,7 @@ def scale(eye: Classifier, source: Source, count: int) -> float:
 
 @torch.inference_mode()
 def retrieval(
-    eye: EyeClip, tokenizer: Tokenizer, source: Source, count: int, start: int = 0
+    eye: EyeClip, tokenizer: Tokenizer, source: IndexedSource, count: int, start: int = 0
 ) -> tuple[int, int]:
     """(right, of): pictures that find their own caption among `count` different ones."""
     found: dict[str, Any] = {}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..device import fast_dtype
 from ..errors import TrainingError
-from .recipe import TrainConfig
+from .config import TrainConfig
 
 EDGES = ("conv_in", "conv_out", "patch")
 """Layers at a network's edge, whose weights are no map from features to features."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -41,7 +40,7 @@ class RunWatcher:
         """`warn` is told what a person should know even where `console` is quiet."""
         self.run, self.name, self.trainer, self.console = run, name, trainer, console
         self.warn = warn or partial(console.print, markup=False, highlight=False)
-        self.due = 0.0  # when a log gets its next line, on time.monotonic's clock
+        self.due = 0.0  # when a log gets its next line, on the trainer's clock
         self.board = _board(run.folder / name / "events")
         self.progress = Progress(
             TextColumn("[bold]{task.description}"),
@@ -85,7 +84,7 @@ class RunWatcher:
 
     def _is_due(self, step: int) -> bool:
         """Whether a log wants a line: now and then, and of the first and the last steps."""
-        now = time.monotonic()
+        now = self.trainer.clock.now()
         if now < self.due and step < self.trainer.config.steps:
             return False
         self.due = now + LINE_SECONDS
@@ -105,13 +104,14 @@ class RunWatcher:
 
     def preview(self, step: int, stage: Stage) -> None:
         """Draw the recipe's prompts with the stages so far, once they make a picture."""
-        if "image" not in stage.produces or not self.run.recipe.prompts:
+        settings = self.run.recipe.settings
+        if "image" not in stage.produces or not settings.prompts:
             return
         chain = _chain(self.run, self.name, stage)
         if chain is None:
             return
-        prompts = list(self.run.recipe.prompts)
-        rng = Rng([f"{self.run.recipe.seed}/{i}" for i in range(len(prompts))], self.run.device)
+        prompts = list(settings.prompts)
+        rng = Rng([f"{settings.seed}/{i}" for i in range(len(prompts))], self.run.device)
         try:
             image = chain.fold(chain.read(prompts), rng).image
         except SamplingError as error:  # a stage at its beginning may do so, and learn yet
