@@ -7,9 +7,10 @@ but no numbers: no data, no weights and no memory are needed, whatever the size.
 from __future__ import annotations
 
 import copy
+import math
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -46,7 +47,7 @@ class Cost:
     samples: int  # in all steps
     parameters: int
     step_flops: float  # forward and backward, and the frozen CLIP's forward
-    update_flops: float  # the optimizer's matrix products of one step, whatever the batch
+    update_flops: float  # the optimizer's products and inverses of one step, whatever the batch
     state_bytes: int  # weights, gradients, moments, average, frozen CLIP
     activation_bytes: int  # what the backward pass keeps
     seconds: float  # for all steps
@@ -109,11 +110,18 @@ def step_cost(task: Task, batch_size: int, context: int) -> tuple[float, int]:
 
 
 def update_flops(net: nn.Module, config: TrainConfig, dtype: torch.dtype) -> float:
-    """FLOPs of the matrix products of one step of the optimizer: Muon's; AdamW has none."""
-    with FlopCounterMode(display=False) as counter:
+    """FLOPs of the products and inverses of one step of the optimizer: Muon's; AdamW has none."""
+    ops = torch.ops.aten
+    inverse = {ops.linalg_cholesky_ex: _third, ops.cholesky_inverse: lambda *a, **k: 2 * _third(*a)}
+    with FlopCounterMode(display=False, custom_mapping=inverse) as counter:
         for matrix in hidden_matrices(net) if config.optimizer == "muon" else []:
             orthogonal(torch.empty(1, *matrix.flatten(1).shape, device="meta"), dtype)
     return float(counter.get_total_flops())
+
+
+def _third(shape: Sequence[int], *_: object, **__: object) -> int:
+    """FLOPs of the Cholesky factors of (K, m, m): m^3 / 3 each."""
+    return math.prod(shape) * shape[-1] // 3
 
 
 def task_on_meta(recipe: Recipe, name: str, dtype: torch.dtype) -> Task:
