@@ -18,9 +18,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 import unclip
 from unclip.files import atomic_file, write_text
-from unclip.film import save_film
-from unclip.grid import make_grid
-from unclip.images import read_image
+from unclip.media import read_image
+from unclip.media.film import save_film
+from unclip.media.grid import make_grid
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "gallery"
@@ -87,7 +87,7 @@ def sheet(name: str, pictures: list[Image.Image], labels: list[str], columns: in
     "[priors.md](priors.md).",
 )
 def generate(pipe: unclip.Pipeline) -> str:
-    names = [*pipe.priors, "none"]
+    names = [*pipe.model.priors, "none"]
     out = ""
     for index, prompt in enumerate(("a fox", "a guitar on a yellow background")):
         pictures = [pipe.generate(prompt, seed=SEED, prior=name)[0] for name in names]

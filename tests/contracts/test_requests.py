@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import json
 import math
+import tracemalloc
 import typing
 from collections.abc import Callable
 from typing import Any
@@ -24,8 +25,10 @@ from unclip import Pipeline
 from unclip.abilities import REQUESTS
 from unclip.errors import UsageError
 from unclip.nn.tokenizer import Tokenizer
+from unclip.pipeline import Policy
 from unclip.request import Cost, Drawing, Record, Request
 from unclip.stages import Stage
+from unclip.stages.model import Model
 
 PICTURE = Image.radial_gradient("L").resize((16, 16)).convert("RGB")
 INPUTS: dict[str, Any] = {
@@ -73,13 +76,12 @@ class Idle(Exception):
 def idle(make_stage: Callable[[str], Stage], tokenizer: Tokenizer) -> Pipeline:
     """A whole model, none of whose stages may work; CLIP may read a picture."""
     names = ("clip", "prior", "decoder", "upsampler")
-    pipe = Pipeline(tokenizer, {name: make_stage(name) for name in names}, "idle")
+    model = Model(tokenizer, {name: make_stage(name) for name in names}, "idle")
 
     def stop(cost: Cost) -> None:
         raise Idle
 
-    pipe.on_cost = stop
-    return pipe
+    return Pipeline(model, policy=Policy(on_cost=stop))
 
 
 def call(pipe: Pipeline, cls: type[Request], **changes: Any) -> None:
@@ -272,6 +274,23 @@ def test_what_would_never_end_is_refused_in_words(
 ) -> None:
     with pytest.raises(UsageError, match=r"sampling steps: .* hours .*limit is 1,000,000 steps"):
         call(idle, CLASSES[name], **changes)
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("generate", "best_of"), *(one for one in FIELDS if one[1] in ("n", "frames"))],
+)
+def test_more_pictures_than_memory_holds_are_refused_whatever_the_limit(
+    name: str, count: str, idle: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(idle, "limit", None)
+    tracemalloc.start()
+    try:
+        with pytest.raises(UsageError, match=r"lie in memory .* GiB of .*: ask for fewer"):
+            call(idle, CLASSES[name], **{count: 10**12})
+        assert tracemalloc.get_traced_memory()[1] < 10**6, "no list of them is made before"
+    finally:
+        tracemalloc.stop()
 
 
 def test_another_limit_may_be_set_or_none(idle: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,7 +41,7 @@ def randn(*shape: int, seed: int = 1) -> Tensor:
 
 
 def picture(stage: LatentStage, cond: Cond, **more: Any) -> Tensor:
-    image = stage.sample(cond, Rng(SEEDS[: cond.batch]), **more).image
+    image = stage.sample(cond, Rng(SEEDS[: len(cond)]), **more).image
     assert image is not None
     return image
 
@@ -91,7 +91,7 @@ def test_half_precision_stays_inside(make: Any, cond: Cond) -> None:
 def test_x_t_is_of_unit_variance_wherever_the_grid_begins(kind: str, make: Any, cond: Cond) -> None:
     stage = make(kind)
     settings = {"spacing": "leading", "steps": 2}  # from timestep 500 down
-    start = stage.fresh(cond, Rng([1, 2]), settings)
+    start = stage.initial_noise(cond, Rng([1, 2]), settings)
     assert torch.equal(start, Rng([1, 2]).randn(4, 4, 4))
     noise = randn(2, 4, 4, 4)
     assert not torch.equal(noise, start)
@@ -124,6 +124,24 @@ def test_what_is_known_comes_back_and_holds_while_it_paints(
 
 
 @KINDS
+@torch.no_grad()
+def test_a_tint_counts_in_the_unit_of_latents(kind: str, make: Any, cond: Cond) -> None:
+    """Pictures vary by .5, latents by 1: what is .15 of colours is .3 of them."""
+    stage, mask = make(kind), torch.zeros(2, 1, 8, 8)
+    mask[..., :4] = 1
+    known, x = randn(2, 3, 8, 8).clamp(-1, 1), randn(2, 4, 4, 4)
+    options, level = stage.config.sampling, stage.config.schedule.grid(10, "uniform")[-2]
+    free = stage.denoiser(cond, options)(x, level).x0
+    latents, part = stage.space.encode(known), torch.nn.functional.max_pool2d(mask, 2)
+    bound = cond.replace(known=known, mask=part)
+    moved = stage.denoiser(bound, options)(x, level).x0 - free
+    share = float(level.alpha**2 / (level.alpha**2 + level.sigma**2))
+    assert (latents - free)[..., 2:].abs().max() > 0.3 < moved[..., 2:].abs().max()
+    assert moved[..., :2].abs().max() <= 0.3 * share + 1e-5
+    assert moved[..., :2].abs().max() > 0.15
+
+
+@KINDS
 def test_it_starts_from_a_picture(kind: str, make: Any, cond: Cond) -> None:
     stage, start = make(kind), randn(2, 3, 8, 8).clamp(-1, 1)
     with torch.no_grad():
@@ -145,11 +163,11 @@ def test_a_drawn_picture_is_found_again_by_inversion(kind: str, make: Any, cond:
     truth = randn(2, 3, 8, 8).clamp(-1, 1)
     noise = stage.invert(cond, truth, settings, rounds=30)
     assert noise.shape == (2, 4, 4, 4)
-    again = stage.draw(cond, Rng(SEEDS), settings, control=Control(noise=noise))
+    again = stage.sample_data(cond, Rng(SEEDS), settings, control=Control(noise=noise))
     with torch.no_grad():
         through = stage.space.decode(stage.space.encode(truth))
     assert (again - through).abs().max() < 0.02
-    other = stage.draw(cond, Rng(SEEDS), settings)
+    other = stage.sample_data(cond, Rng(SEEDS), settings)
     assert (other - through).abs().max() > 0.1
 
 
@@ -174,7 +192,7 @@ def test_z_i_is_noised_by_the_images_own_schedule(decoder: LatentDecoder, cond: 
     assert z_i is not None
     for timestep in (0, 400, 999):
         options = decoder.config.sampling.merge({"noise_level": timestep})
-        seen = decoder.conditioned(cond, Rng(SEEDS), options).image_embed
+        seen = decoder.conditioned(cond, Rng(SEEDS), options).noised_image_embed
         bar = float(decoder.config.image_schedule.alpha_bar()[timestep])  # type: ignore[union-attr]
         noise = Rng(SEEDS).fork("noise_level").randn(z_i.shape[1])
         assert seen is not None

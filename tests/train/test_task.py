@@ -114,11 +114,11 @@ def test_false_captions_are_for_clip_alone(
 ) -> None:
     samples = [{**speckles(8).sample(i), "wrong": "the fox"} for i in range(3)]
     of_clip = Task(make_stage("clip")).collate(tokenizer)(samples)
-    assert torch.equal(of_clip["wrong_tokens"], tokenizer.encode(["the fox"] * 3)[0])
-    assert "wrong_tokens" in of_clip
-    assert "wrong_tokens" not in Task(make_stage("upsampler")).collate(tokenizer)(samples)
+    assert torch.equal(of_clip["negative_tokens"], tokenizer.encode(["the fox"] * 3)[0])
+    assert "negative_tokens" in of_clip
+    assert "negative_tokens" not in Task(make_stage("upsampler")).collate(tokenizer)(samples)
     some = [*samples, speckles(8).sample(3)]
-    assert "wrong_tokens" not in Task(make_stage("clip")).collate(tokenizer)(some)
+    assert "negative_tokens" not in Task(make_stage("clip")).collate(tokenizer)(some)
 
 
 @pytest.mark.parametrize("kind", ["prior", "decoder"])

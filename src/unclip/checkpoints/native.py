@@ -26,10 +26,11 @@ from ..files import atomic_folder, write_json
 from ..nn.tokenizer import Tokenizer
 from ..stages import STAGES, Stage
 from ..stages.clip import ClipStageConfig
+from ..stages.model import TRAIN_ONE, Model
 from ..vocabulary import Vocabulary
 from .archive import member, open_tensors
 from .clip import completed, hf_tokenizer
-from .format import TRAIN_ONE, Format, Model, Options, Part, Plan, read_json
+from .format import Format, Options, Part, Plan, read_json
 from .tensors import cast, check_sum, save_tensors, sha256
 
 VERSION = 1
@@ -109,12 +110,17 @@ def read_manifest(folder: Path | str) -> Manifest:
     if not file.is_file():
         raise CheckpointError(f"{folder} is not a model folder: it has no model.json")
     values = read_json(file)
-    if values.get("format") != VERSION:
-        raise CheckpointError(f"{file} has format {values.get('format')!r}; this reads {VERSION}")
+    found = values.get("format")
+    if found != VERSION:
+        later = isinstance(found, int) and found > VERSION
+        update = ": a later version of unclip wrote it, update unclip" if later else ""
+        raise CheckpointError(f"{file} has format {found!r}; this reads {VERSION}{update}")
     try:
         return Manifest.parse(values, str(file))
     except ValueError as error:
-        raise CheckpointError(str(error)) from None
+        later = not values.keys() <= Manifest.model_fields.keys()
+        update = "; if a later version of unclip wrote it, update unclip" if later else ""
+        raise CheckpointError(f"{error}{update}") from None
 
 
 def read_config(folder: Path | str, stage: str) -> Any:

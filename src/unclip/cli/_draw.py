@@ -7,12 +7,12 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from ..errors import UsageError
-from ..images import SUFFIXES as SUFFIXES
+from ..media import SUFFIXES as SUFFIXES
 from ._chosen import BUNDLED, Chosen
 from ._estimate import Estimate
 from ._output import Target, as_one, slug
@@ -22,8 +22,8 @@ from ._terminal import duration, say
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from ..images import Source
-    from ..pipeline import Pipeline
+    from ..facade import Pipeline
+    from ..media import Source
     from ..request import Cost
     from ..types import OnStep, Step
 
@@ -95,7 +95,7 @@ class Order:
             ability: see `REQUESTS`.
             captions: what each picture is called, and its file after; without them, by number.
         """
-        from ..grid import Grid
+        from ..media.grid import Grid
 
         labels = None if captions is None else [str(caption) for caption in captions]
 
@@ -119,7 +119,7 @@ class Order:
     ) -> list[Image]:
         """What an ability gives, its arguments and what becomes of it checked beforehand."""
         from ..abilities import REQUESTS
-        from ..pipeline import Pipeline
+        from ..facade import Pipeline
 
         request = REQUESTS[ability]
         method: Ability = getattr(Pipeline, request.method)
@@ -176,11 +176,12 @@ def drawing(
             show(step)
             estimate.tell(step)
 
-        before, pipe.on_cost = pipe.on_cost, told
+        before = pipe.policy
+        pipe.policy = replace(before, on_cost=told)
         try:
             yield on_step
         finally:
-            pipe.on_cost = before
+            pipe.policy = before
 
 
 def check_settings(ability: Ability, settings: Mapping[str, Any]) -> None:
@@ -197,7 +198,7 @@ def check_settings(ability: Ability, settings: Mapping[str, Any]) -> None:
 
 def picture(path: str) -> Source:
     """A picture's file, found to be readable. Raises UsageError."""
-    from ..images import read_image
+    from ..media import read_image
 
     read = read_image(path)
     return path if Path(path).is_file() else read  # a pipe can be read but once

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..data.source import IndexedSource
 from ..errors import DataError
+from ..media import from_arrays
 from ..nn.tokenizer import Tokenizer
 from ..rng import Rng
 from ..stages import Stage
@@ -88,7 +88,7 @@ def hold(
         one, two = ([source.sample(pair[k]) for pair in chunk] for k in (0, 1))
         tokens, mask = tokenizer.encode([sample["caption"] for sample in one])
         text = Cond(text_tokens=tokens.to(clip.device), text_mask=mask.to(clip.device))
-        images = [_images([sample["image"] for sample in scenes]) for scenes in (one, two)]
+        images = [from_arrays([sample["image"] for sample in scenes]) for scenes in (one, two)]
         z_i, other = (clip.net.encode_image(batch.to(clip.device)) for batch in images)
         parts.append((clip.encode_text(text), z_i, other))
     fields = [dict(cond.items()) for cond, _, _ in parts]
@@ -97,22 +97,13 @@ def hold(
     return Held(cond, truth, others)
 
 
-def _images(pictures: list[np.ndarray]) -> Tensor:
-    images = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
-    return images.float() / 127.5 - 1
-
-
 def in_batches(draw: Draw, cond: Cond, seeds: list[str]) -> Tensor:
     """(B, D), drawn a few at a time."""
     drawn = []
-    for start in range(0, cond.batch, 4 * BATCH):
+    for start in range(0, len(cond), 4 * BATCH):
         part = slice(start, start + 4 * BATCH)
-        drawn.append(draw(_cut(cond, part), seeds[part]))
+        drawn.append(draw(cond[part], seeds[part]))
     return torch.cat(drawn)
-
-
-def _cut(cond: Cond, part: slice) -> Cond:
-    return cond.map(lambda value: value[part])
 
 
 def found(z: Tensor, truth: Tensor) -> Found:
@@ -126,10 +117,10 @@ def found(z: Tensor, truth: Tensor) -> Found:
 
 def diversity(draw: Draw, cond: Cond, seed: int) -> float:
     """Mean 1 - cosine of different draws of one caption."""
-    few = _cut(cond, slice(VARIED))
+    few = cond[:VARIED]
     z = torch.stack(
         [
-            in_batches(draw, few, [f"{seed}/{k}/{i}" for i in range(few.batch)])
+            in_batches(draw, few, [f"{seed}/{k}/{i}" for i in range(len(few))])
             for k in range(1, DRAWS + 1)
         ]
     )
@@ -160,7 +151,7 @@ def compare(stages: dict[str, Stage], held: Held, seed: int) -> Iterator[tuple[s
         if "image_embed" not in stage.produces:
             continue
         draw = drawing(stage)
-        z = in_batches(draw, held.cond, [f"{seed}/0/{i}" for i in range(held.cond.batch)])
+        z = in_batches(draw, held.cond, [f"{seed}/0/{i}" for i in range(len(held.cond))])
         one = found(z, held.truth)
         varied = diversity(draw, held.cond, seed)
         yield name, Found(one.first, one.fifth, one.cosine, varied)

@@ -242,7 +242,7 @@ class Run:
         stage, config = self.build(name), self.recipe.trained[name]
         task = make_task(self.recipe, stage, lambda one: self._helper(one, stage, trained))
         if task.clip and self.recipe.stage(name).part is None:
-            stage.begin_with(task.clip[0])
+            stage.init_from_clip(task.clip[0])
         loader = Loader(
             self.recipe.source(task.source_size),
             task.collate(self.tokenizer()),

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..data import Sample
 from ..errors import UsageError
+from ..media import from_uint8
 from ..nn.tokenizer import Tokenizer
 from ..rng import Rng
 from ..stages import Stage
@@ -19,6 +20,7 @@ from ..types import Cond
 from .loader import Batch
 from .recipe import Recipe
 
+_TOKENS = ("text_tokens", "text_mask", "negative_tokens", "negative_mask")
 _OF_TEXT = {"text_embed", "text_encodings"}
 _OF_IMAGE = {"image_embed", "image_patches"}
 _OF_PRIOR = {"predicted_embed"}
@@ -26,15 +28,16 @@ _OF_PRIOR = {"predicted_embed"}
 
 def pictures(images: Tensor) -> Tensor:
     """(B, H, W, 3) uint8 -> (B, 3, H, W) float32 in [-1, 1], laid out channels_last."""
-    return images.permute(0, 3, 1, 2).float() / 127.5 - 1
+    return from_uint8(images.permute(0, 3, 1, 2))
 
 
 @dataclass(frozen=True)
 class Collate:
     """Samples -> a batch of what `keys` names, as far as every sample has it.
 
-    `caption` becomes `text_tokens` and `text_mask` (B, N), and `wrong` becomes `wrong_tokens` and
-    `wrong_mask`; arrays are stacked. It holds no network: processes that make batches get it.
+    `caption` becomes `text_tokens` and `text_mask` (B, N), and `wrong` becomes `negative_tokens`
+    and `negative_mask`; arrays are stacked. It holds no network: processes that make batches get
+    it.
     """
 
     tokenizer: Tokenizer
@@ -46,8 +49,7 @@ class Collate:
             if not all(key in sample for sample in samples):
                 continue
             values = [sample[key] for sample in samples]  # type: ignore[literal-required]
-            if key in ("caption", "wrong"):
-                text = "text" if key == "caption" else key
+            if text := {"caption": "text", "wrong": "negative"}.get(key):
                 batch[f"{text}_tokens"], batch[f"{text}_mask"] = self.tokenizer.encode(values)
             else:
                 batch[key] = torch.from_numpy(np.stack(values))
@@ -123,12 +125,9 @@ class Task(nn.Module):
 
     def cond(self, batch: Batch, rng: Rng) -> Cond:
         """Everything the stage trains on; `rng` is for a prior that draws."""
-        fields = ("text_tokens", "text_mask", *self._encoded)
+        fields = (*_TOKENS, *self._encoded)
         cond = Cond(**{name: batch[name] for name in fields if name in batch})
         wanted = self._wanted - dict(cond.items()).keys()
-        if "wrong_tokens" in batch:
-            wrong = {"null_text_tokens": batch["wrong_tokens"]}
-            cond = cond.replace(null_text_mask=batch["wrong_mask"], **wrong)
         with torch.no_grad():
             if wanted & _OF_TEXT:
                 cond = self.clip[0].encode_text(cond)
