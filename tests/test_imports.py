@@ -121,20 +121,8 @@ class Holder:
     assert found == names - {"unclip.errors"} | {"unclip.train", "unclip.train.ema"}
 
 
-STILL = {"unclip.pipeline", "unclip.abilities"}
-"""Packages and modules that import each other, and are still to be parted."""
-
-
 def test_no_module_imports_itself_through_others() -> None:
     edges = graph()
     assert len(edges) > 100
     assert "unclip.train.optim" in edges["unclip.train.trainer"]
-    groups = cycles(edges)
-    others = [group for group in groups if not {part(name) for name in group} <= STILL]
-    assert others == []
-    assert bool(groups) == bool(STILL), "all are parted: empty STILL"
-
-
-def part(name: str) -> str:
-    """The package or module right below `unclip` that a module lies in."""
-    return ".".join(name.split(".")[:2])
+    assert cycles(edges) == []

@@ -48,9 +48,9 @@ def hidden_matrices(net: nn.Module) -> list[Tensor]:
 class Muon(torch.optim.Optimizer):
     """Momentum, made orthogonal: every direction of a weight matrix moves by the same amount.
 
-    After Jordan et al., "Muon" (2024), with `orthogonal` for their five steps and the scale of Liu et al. (arXiv 2502.16982, section
-    2.2), which gives updates AdamW's size, so that both use one learning rate. A kernel counts as
-    the matrix (out, in · height · width).
+    After Jordan et al., "Muon" (2024), with `orthogonal` for their five steps and the scale of Liu
+    et al. (arXiv 2502.16982, section 2.2), which gives updates AdamW's size, so that both use one
+    learning rate. A kernel counts as the matrix (out, in · height · width).
     """
 
     def __init__(
