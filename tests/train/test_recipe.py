@@ -155,7 +155,7 @@ def test_a_model_that_stages_are_taken_from_is_opened_once(
     run = Run(Recipe.parse(values), tmp_path / "run", torch.device("cpu"))
     run.check()
     run.begin(resume=False)
-    run.take("clip")
+    run.export_frozen("clip")
     for name in run.recipe.trained:
         run.trainer(name)
     assert opened == [trained.model]

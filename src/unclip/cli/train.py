@@ -158,7 +158,7 @@ class _Session:
         for name in names:
             if name not in self.run.recipe.trained:
                 if not self.run.finished(name):
-                    self.run.take(name)
+                    self.run.export_frozen(name)
                 say(f"{name}: taken as it is")
                 continue
             if self.run.finished(name):

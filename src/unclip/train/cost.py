@@ -64,7 +64,7 @@ class Cost:
 
 
 def estimate(recipe: Recipe, name: str, device: torch.device) -> Cost:
-    """Reckon the cost of one stage of a recipe, whose data need not be there.
+    """Estimate the cost of one stage of a recipe, whose data need not be there.
 
     The speed of `device` is measured, for a second or two.
 

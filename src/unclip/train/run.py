@@ -164,7 +164,7 @@ class Run:
         exported = (self.model / "model.json").is_file() and (self.model / name).is_dir()
         return done and exported and name in native.read_manifest(self.model).stages
 
-    def take(self, name: str) -> None:
+    def export_frozen(self, name: str) -> None:
         """Put a stage that another model gives into this one, as it is."""
         self.export(name, self.build(name))
 

@@ -22,27 +22,23 @@ from .state import State, load_state, save_state, saved_states
 from .task import Task
 
 LOG_SECONDS = 60.0
-"""The watcher is told after so long, even before `log_every` steps."""
+"""The watcher gets the means after so long, even before `log_every` steps."""
 
 
 class Watcher(Protocol):
-    """Who is told how training goes: the terminal, TensorBoard, a test."""
+    """Who follows a training: the terminal, TensorBoard, a test."""
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Means since the last call."""
-        ...
 
     def saving(self, step: int) -> None:
         """A state is about to be written: what it must not be ahead of is written now."""
-        ...
 
     def note(self, line: str) -> None:
         """Something that a person may want to know, and that training goes on after."""
-        ...
 
     def preview(self, step: int, stage: Stage) -> None:
         """Time to draw sample pictures with `stage`, which holds the averaged weights."""
-        ...
 
 
 class _Means:
@@ -142,7 +138,7 @@ class Trainer:
         return self.step >= config.steps
 
     def _save(self, watcher: Watcher, means: _Means) -> None:
-        """The watcher first: killed between the two, the last steps are done and told again."""
+        """The watcher first: killed between the two, the last steps are done and logged again."""
         self._check_finite(means)
         watcher.saving(self.step)
         self.save()
@@ -199,7 +195,7 @@ class Trainer:
         return BatchRng(key, loader.batch_size, self.device, (loader.rank, loader.world))
 
     def _is_due(self, seconds: float) -> bool:
-        """Whether to tell of the steps since `seconds` ago; slow ones are told without waiting."""
+        """Whether to log the steps since `seconds` ago; slow ones are logged without waiting."""
         step, config = self.step, self.config
         return step % config.log_every == 0 or step == config.steps or seconds > LOG_SECONDS
 
@@ -232,18 +228,14 @@ class Trainer:
 
     def save(self) -> Path:
         """Write the whole state beside the older ones; nothing half-written is ever seen."""
-        values = {
-            "step": self.step,
-            "seconds": self.seconds,
-            "seed": self.seed,
-            "data": self.loader.state_dict(),
-        }
+        values = {"step": self.step, "seconds": self.seconds, "seed": self.seed}
         tensors = {
             "net": dict(self.net.state_dict()),
             "ema": dict(self.ema.average.state_dict()),
             "optimizer": optimizer_tensors(self.optimizers, self.net),
         }
-        return save_state(self.folder, State(values, tensors))
+        state = State({**values, "data": self.loader.state_dict()}, tensors)
+        return save_state(self.folder, state)
 
     def resume(self) -> bool:
         """Go on from the newest saved state; False where there is none.
