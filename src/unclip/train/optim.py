@@ -106,8 +106,8 @@ def _kernel(matrix: Tensor, like: Tensor) -> Tensor:
     """Undo `_matrix`."""
     if like.ndim == 4 and like.is_contiguous(memory_format=torch.channels_last):
         out, channels, height, width = like.shape
-        return matrix.reshape(out, height, width, channels).permute(0, 3, 1, 2)
-    return matrix.reshape(like.shape)
+        return matrix.view(out, height, width, channels).permute(0, 3, 1, 2)
+    return matrix.view(like.shape)
 
 
 POLYNOMIALS = (
@@ -142,20 +142,27 @@ def orthogonal(matrices: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     of which none is above 1 then: by the square root of G's Frobenius norm.
     """
     x = matrices.to(dtype or fast_dtype(matrices.device))
-    if x.shape[1] > x.shape[2]:
-        return orthogonal(x.mT, dtype).mT
-    gram = x @ x.mT  # (K, m, m)
+    tall = x.shape[1] > x.shape[2]
+    gram = _gram(x, tall)  # (K, m, m) on the smaller side
     trace = gram.diagonal(dim1=1, dim2=2).float().sum(1)[:, None, None]
     unit = (gram / trace.clamp(min=1e-30)).flatten(1).norm(dim=1)[:, None, None]
     scale = (1 / ((trace * unit).sqrt() + 1e-7)).to(x.dtype)
     gram = gram * scale**2
     if x.dtype == torch.float32 and x.device.type != "mps":  # which inverts nothing
-        return _rational(gram) * scale @ x
+        return _times(_rational(gram) * scale, x, tall)
     first, *later = POLYNOMIALS
-    x = _polynomial(gram, *first) @ (x * scale)
+    x = _times(_polynomial(gram, *first), x * scale, tall)
     for coefficients in later:
-        x = _polynomial(x @ x.mT, *coefficients) @ x
+        x = _times(_polynomial(_gram(x, tall), *coefficients), x, tall)
     return x
+
+
+def _gram(x: Tensor, tall: bool) -> Tensor:
+    return x.mT @ x if tall else x @ x.mT
+
+
+def _times(turn: Tensor, x: Tensor, tall: bool) -> Tensor:
+    return x @ turn if tall else turn @ x
 
 
 def _polynomial(gram: Tensor, a: float, b: float, c: float) -> Tensor:
