@@ -91,16 +91,12 @@ class Chain:
             UsageError: a word is not known, and the policy is strict.
         """
         for text in dict.fromkeys(texts):
-            complaint = self.model.vocabulary.complaint(text, self.name)
-            if complaint and self.policy.strict_words:
-                raise UsageError(complaint)
-            if complaint:
-                warn(complaint)
-            kept = self.tokenizer.kept(text)
-            if kept != text:
-                count, room = len(self.tokenizer.pieces(text)), self.tokenizer.room
-                where = f"after '{_ending(kept)}'" if kept.strip() else "whole"
-                warn(f"the prompt has {count} tokens, the model reads {room}: it is cut {where}")
+            unknown = self.model.vocabulary.complaint(text, self.name)
+            if unknown and self.policy.strict_words:
+                raise UsageError(unknown)
+            for complaint in (unknown, self.tokenizer.complaint(text)):
+                if complaint:
+                    warn(complaint)
 
     def image_only(self, image_embed: Tensor) -> Cond:
         """The condition of (B, D) z_i alone: the text is dropped."""
@@ -160,13 +156,13 @@ class Chain:
             on_stage: called after each stage with its name and a batch's condition.
         """
         _ = self.model.side  # refused before the work where nothing draws
-        if len(cond) != len(seeds):
-            raise UsageError(f"{len(seeds)} seeds need as many conditions, got {len(cond)}")
+        controls = controls or {}
+        _check_batch(len(seeds), cond, controls)
         sampling = self.model.by_stage(given(settings or {}))
         images: list[Tensor] = []
         for start in range(0, len(seeds), BATCH):
             part = slice(start, start + BATCH)
-            steer = {name: control[part] for name, control in (controls or {}).items()}
+            steer = {name: control[part] for name, control in controls.items()}
             rng = Rng(seeds[part], self.device)
             drawn = self.fold(cond[part], rng, sampling, on_step, prior, steer, on_stage)
             assert drawn.image is not None
@@ -213,7 +209,8 @@ class Chain:
         begun = cond.image_embed is not None or cond.image is not None
         if name in self.model.priors:
             return begun or name != (prior or self.model.priors[0])
-        return begun and not self._reads_clip(cond)
+        read = cond.text_embed is not None and cond.text_encodings is not None
+        return read or (begun and not self._reads_clip(cond))
 
     def _reads_clip(self, cond: Cond) -> bool:
         """Whether a stage that has yet to make its image misses CLIP's view of the text."""
@@ -251,15 +248,15 @@ class Chain:
         return cond.replace(image_embed=cond.text_embed) if prior == NO_PRIOR else cond
 
 
+def _check_batch(count: int, cond: Cond, controls: Mapping[str, Control]) -> None:
+    """Raise UsageError unless there is one of each for every seed."""
+    lengths = {f"controls of '{name}'": len(one) for name, one in controls.items() if len(one)}
+    for what, length in {"conditions": len(cond), **lengths}.items():
+        if length != count:
+            raise UsageError(f"{count} seeds need as many {what}, got {length}")
+
+
 def _similarity(net: Clip, target: Tensor, image: Tensor) -> Tensor:
     """(B,) of (B, 3, H, W) pictures to (B, D) embeddings, with gradients."""
     # a clone, because gradients may not pass through a tensor of inference mode
     return (net.encode_image(image) * target.clone()).sum(-1)
-
-
-def _ending(text: str, most: int = 40) -> str:
-    """The last words of a text, at most so many letters of them."""
-    if len(text) <= most:
-        return text
-    words = text[-most - 1 :].partition(" ")[2].strip()
-    return f"… {words}" if words else f"…{text[-most:]}"

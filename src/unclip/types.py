@@ -155,8 +155,8 @@ class Cond:
         keep = torch.ones(len(first), dtype=torch.bool, device=first.device)
         changes: dict[str, Tensor | None] = dict.fromkeys(_NULLS)
         for kind, visible, field in (("text", text, "keep_text"), ("image", image, "keep_image")):
-            there = {name: getattr(self, f"null_{name}", None) for name, _ in self.items()}
-            nulls = {n: v for n, v in there.items() if n.startswith(kind) and v is not None}
+            own = {name: getattr(self, f"null_{name}", None) for name, _ in self.items()}
+            nulls = {n: v for n, v in own.items() if n.startswith(kind) and v is not None}
             kept = getattr(self, field)
             kept = keep if kept is None else kept
             changes[field] = kept if visible or nulls else kept & False
@@ -180,6 +180,10 @@ class Control:
     start: Tensor | None = None
     strength: float = 1.0
     score: Callable[[Tensor], Tensor] | None = None
+
+    def __len__(self) -> int:
+        """B; 0 where nothing is said of single samples."""
+        return next((len(one) for one in (self.noise, self.start) if one is not None), 0)
 
     def __getitem__(self, part: slice) -> Self:
         """That of some of the samples, copied."""

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,7 +15,7 @@ import typer
 from ..errors import Cancelled, UsageError
 from ._options import Device
 from ._progress import quiet, waiting
-from ._signals import asked_to_stop
+from ._signals import Stop
 from ._terminal import complain, console, duration, say, si, size
 
 if TYPE_CHECKING:
@@ -205,52 +201,6 @@ class _Session:
         if self.stop():
             raise Cancelled(stopped)
         say(f"time is up, {stopped}")
-
-
-@dataclass
-class Stop:
-    """Says whether a signal asked to stop."""
-
-    came: list[int] = field(default_factory=list)
-    stepping: bool = False
-
-    def __call__(self) -> bool:
-        """Whether one did."""
-        return bool(self.came)
-
-    @contextmanager
-    def after_step(self) -> Iterator[None]:
-        """Within, somebody asks after each step, and nothing need be interrupted."""
-        self.stepping = True
-        try:
-            yield
-        finally:
-            self.stepping = False
-
-    def handle(self, number: int, frame: FrameType | None) -> None:
-        """A signal: the first outside steps is a KeyboardInterrupt, and so is a second Ctrl-C."""
-        first = not self.came
-        self.came.append(number)
-        if (first and not self.stepping) or (not first and number == signal.SIGINT):
-            raise KeyboardInterrupt
-        if first:
-            # os.write, because a handler may interrupt a print and must not print itself
-            with suppress(OSError):  # the terminal may be gone
-                os.write(2, b"\nunclip: stopping after this step; Ctrl-C to stop at once\n")
-
-    @contextmanager
-    def on_signal(self) -> Iterator[None]:
-        """Within, signals are handled so; a second Ctrl-C ends at once.
-
-        The others may come twice without anybody having asked twice: `timeout` sends its signal
-        to the process and then to its group.
-        """
-        old = {number: signal.signal(number, self.handle) for number in asked_to_stop()}
-        try:
-            yield
-        finally:
-            for number, handler in old.items():
-                signal.signal(number, handler)
 
 
 def _say_what_is_slow(recipe: Recipe, names: Sequence[str], device: torch.device) -> None:

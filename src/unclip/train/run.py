@@ -20,7 +20,7 @@ import torch
 from ..checkpoints import native
 from ..data import Source
 from ..errors import OutputError, TrainingError, UsageError
-from ..files import Lock, remove_leftovers, write_json, write_text
+from ..files import remove_leftovers, write_json, write_text
 from ..loading import plan
 from ..nn.tokenizer import Tokenizer
 from ..plain import read_json
@@ -29,6 +29,7 @@ from ..vocabulary import Vocabulary
 from .budget import Allocation, Budget
 from .clock import Clock
 from .loader import Loader
+from .lock import Lock
 from .recipe import Recipe, RecipeSettings
 from .state import load_values, saved_states, step_of
 from .task import make_task
