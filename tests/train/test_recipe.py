@@ -53,6 +53,7 @@ def test_set_reaches_stage_and_training() -> None:
         ("data.source=shape", r"unknown data source 'shape' \(did you mean 'shapes'\?\)"),
         ("stages.prior.kind=priors", r"unknown stage 'priors' \(did you mean 'prior'\?\)"),
         ("stages.prior.train.steps=0", r"'stages\.prior\.train\.steps' must be at least"),
+        ("stages.prior.train=7", r"'stages\.prior\.train' must be a section, got 7"),
         ("stages.prior.schedule={kind='cosin'}", r"stages\.prior\.schedule"),
         ("tokenizer.context=2", r"'tokenizer\.context' must be at least 4"),
         (

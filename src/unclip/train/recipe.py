@@ -11,7 +11,7 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from ..checkpoints.format import Part, Plan
-from ..config import Config, override, read_toml
+from ..config import Config, override, read_toml, shown
 from ..data import SOURCES, Source
 from ..errors import UsageError, nearest
 from ..loading import plan
@@ -211,7 +211,10 @@ def _stage(name: str, table: Mapping[str, Any], model: Plan | None) -> StageReci
 
 
 def _train(name: str, table: Mapping[str, Any]) -> TrainConfig:
-    return TrainConfig.parse(table.get("train", {}), f"stages.{name}.train")
+    values, where = table.get("train", {}), f"stages.{name}.train"
+    if not isinstance(values, dict):
+        raise UsageError(f"setting '{where}' must be a section, got {shown(values)}")
+    return TrainConfig.parse(values, where)
 
 
 def _part(name: str, table: Mapping[str, Any], model: Plan) -> Part:
