@@ -365,6 +365,14 @@ def test_time_that_building_takes_is_the_stages_own(
     assert run.recipe.trained["clip"].steps == int(0.97 * (600 / 4 - 7))
 
 
+def test_a_recorded_recipe_of_another_edition_is_gone_on_with(tmp_path: Path) -> None:
+    """Where no budget settled anything in it, nothing of it is needed."""
+    run = make_run(tmp_path)
+    values = {**json.loads((run.folder / "recipe.json").read_text()), "of_old": 1}
+    (run.folder / "recipe.json").write_text(json.dumps(values))
+    assert make_run(tmp_path).recipe == run.recipe
+
+
 def test_a_damaged_recipe_of_a_run_is_named(tmp_path: Path) -> None:
     run = make_run(tmp_path, "budget=1")
     (run.folder / "recipe.json").write_text("{")

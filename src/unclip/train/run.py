@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -28,6 +29,7 @@ from ..stages import STAGES, Stage, on_meta
 from ..vocabulary import Vocabulary
 from .budget import Allocation, Budget
 from .clock import Clock
+from .config import minutes_of
 from .loader import Loader
 from .lock import Lock
 from .recipe import Recipe, RecipeSettings
@@ -116,11 +118,12 @@ class Run:
 
     def _with_recorded_budget(self) -> Recipe:
         """The recipe with what a budget has settled before: shares, and the steps of what began."""
-        before = self._recorded()
-        budget = self.recipe.settings.budget or (before.budget if before else None)
-        if budget is None or before is None:
+        values = self._recorded()
+        budget = self.recipe.settings.budget or values.get("budget")
+        if budget is None or not values:
             return self.recipe
-        recipe, shared = self.recipe.with_budget(budget), self.recipe.shares()
+        before = RecipeSettings.parse(values, str(self.folder / "recipe.json"))
+        recipe, shared = self.recipe.with_budget(minutes_of(budget)), self.recipe.shares()
         for name in recipe.trained:
             settled = before.stages.get(name, {}).get("train", {})
             keys = [] if shared else ["share"]
@@ -130,13 +133,14 @@ class Run:
         recipe.shares()
         return recipe
 
-    def _recorded(self) -> RecipeSettings | None:
-        """What this folder was last trained with; None where it is new."""
+    def _recorded(self) -> dict[str, Any]:
+        """What this folder was last trained with, as plain values; empty where it is new."""
         file = self.folder / "recipe.json"
         try:
-            return RecipeSettings.parse(read_json(file)) if file.is_file() else None
-        except (OSError, TypeError, ValueError) as error:
+            values = read_json(file) if file.is_file() else {}
+        except (OSError, ValueError) as error:
             raise TrainingError(f"{file} is damaged: {error}") from None
+        return values if isinstance(values, dict) else {}
 
     def begun(self, name: str) -> bool:
         """Whether there is a saved state of a stage to go on with."""
