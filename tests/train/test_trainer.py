@@ -111,10 +111,10 @@ def test_a_sample_has_the_same_draws_whichever_process_trains_on_it(make_trainer
 
 
 def test_time_is_told_by_the_clock_alone() -> None:
-    """Who replaces the clock decides for all processes; `cost` measures a machine beforehand."""
+    """Who replaces the clock decides for all processes."""
     folder = Path(trainer_module.__file__).parent
     asking = {file.stem for file in folder.glob("*.py") if "\nimport time\n" in file.read_text()}
-    assert asking == {"clock", "cost"}
+    assert asking == {"clock"}
 
 
 def test_without_a_state_there_is_nothing_to_resume(make_trainer: Make) -> None:

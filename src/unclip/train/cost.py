@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import copy
 import math
-import statistics
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..device import autocast, fast_dtype, place
@@ -187,7 +186,7 @@ def speed(net: nn.Module, batch_size: int, device: torch.device, dtype: torch.dt
             out = block(*inputs)
         (out[0] if isinstance(out, tuple) else out).float().sum().backward()
 
-    return float((1 + BACKWARD) * counter.get_total_flops() / _seconds(run, device))
+    return float((1 + BACKWARD) * counter.get_total_flops() / _seconds(run))
 
 
 def _unet_block(net: UNet, batch: int) -> tuple[nn.Module, list[Tensor]]:
@@ -230,7 +229,7 @@ def seconds_per_parameter(net: nn.Module, config: TrainConfig, device: torch.dev
             optimizer.step()
         ema.update(like, 0)
 
-    return _seconds(run, device) / parameter_count(like)
+    return _seconds(run) / parameter_count(like)
 
 
 def state_bytes(net: nn.Module, config: TrainConfig) -> int:
@@ -240,18 +239,7 @@ def state_bytes(net: nn.Module, config: TrainConfig) -> int:
     return 4 * (3 * parameter_count(net) + moments)  # all float32
 
 
-def _seconds(run: Callable[[], None], device: torch.device, budget: float = 0.3) -> float:
-    """The median time of a call, after a warm-up, from about `budget` seconds of calls."""
-
-    def timed() -> float:
-        started = time.perf_counter()
-        run()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        return time.perf_counter() - started
-
-    timed()
-    times: list[float] = []
-    while sum(times) < budget:
-        times.append(timed())
-    return statistics.median(times)
+def _seconds(run: Callable[[], None]) -> float:
+    """The median time of a call, from about .3 s of calls after a warm-up."""
+    timer = Timer("run()", globals={"run": run}, num_threads=torch.get_num_threads())
+    return timer.blocked_autorange(min_run_time=0.3).median
