@@ -33,51 +33,57 @@ def register(app: typer.Typer) -> None:
     app.command()(train)
 
 
+RecipeName = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="A recipe's TOML file, or a preset's name.")
+]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change a setting of the recipe, such as stages.decoder.train.steps=5000; repeatable.",
+    ),
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what it would cost, and touch nothing.")
+]
+Stages = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME", help="Train this stage only; repeatable.", show_default="all of them"
+    ),
+]
+Minutes = Annotated[
+    float | None,
+    typer.Option(
+        metavar="MINUTES", help="Stop after so long, ready to be resumed.", show_default="never"
+    ),
+]
+Time = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="Time for the whole recipe on this machine, such as 3h or 45min: each stage "
+        "takes as many steps as fit into its share.",
+        show_default="the recipe's own steps",
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="The run's folder.", show_default="runs/ and its name"),
+]
+
+
 def train(
-    recipe: Annotated[
-        str, typer.Argument(metavar="RECIPE", help="A recipe's TOML file, or a preset's name.")
-    ],
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Change a setting of the recipe, such as stages.decoder.train.steps=5000; "
-            "repeatable.",
-        ),
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with a run that was stopped.")
-    ] = False,
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Say what it would cost, and touch nothing."),
-    ] = False,
-    stage: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME", help="Train this stage only; repeatable.", show_default="all of them"
-        ),
-    ] = None,
-    minutes: Annotated[
-        float | None,
-        typer.Option(
-            metavar="MINUTES", help="Stop after so long, ready to be resumed.", show_default="never"
-        ),
-    ] = None,
-    budget: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME",
-            help="Time for the whole recipe on this machine, such as 3h or 45min: each stage "
-            "takes as many steps as fit into its share.",
-            show_default="the recipe's own steps",
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="The run's folder.", show_default="runs/ and its name"),
-    ] = None,
+    recipe: RecipeName,
+    assignments: Assignments = None,
+    resume: Resume = False,
+    dry_run: DryRun = False,
+    stage: Stages = None,
+    minutes: Minutes = None,
+    budget: Time = None,
+    out: Out = None,
     device: Device = None,
 ) -> None:
     """Train the stages of a recipe, one after the other.
@@ -108,26 +114,31 @@ def train(
     loaded = load_recipe(recipe, [*(assignments or []), *time])
     chosen = [name for name in stage or [] if loaded.stage(name)]  # which knows all names
     names = [name for name in loaded.stages if not chosen or name in chosen]
-    where = pick_device(device)
+    run = Run(loaded, out or Path("runs") / loaded.settings.name, pick_device(device), clock)
     trained = [name for name in names if name in loaded.trained]
-    _say_what_is_slow(loaded, trained, where)
-    run = Run(loaded, out or Path("runs") / loaded.settings.name, where, clock)
+    _say_what_is_slow(loaded, trained, run.device)
     if dry_run:
         _dry_run(run, trained)
         return
     if minutes is not None and minutes <= 0:
         raise UsageError(f"--minutes must be above 0, got {minutes:g}")
-    _check(run)
-    run.begin(resume)
     options = {"--set": assignments, "--stage": stage, "--out": [out], "--device": [device]}
     again = ["unclip", "train", recipe, "--resume"]
     for key, values in options.items():
         again += [word for one in values or () if one for word in (key, str(one))]
+    _train(_Session(run, shlex.join(again), stop), names, resume)
+
+
+def _train(session: _Session, names: Sequence[str], resume: bool) -> None:
+    """Hold the run's folder while its stages are trained."""
+    run = session.run
+    _check(run)
+    run.begin(resume)
     if not run.is_locked:
         say(f"{run.folder} is on a file system without locks: let no other process train there")
     try:
-        with stop.on_signal():
-            if not _Session(run, shlex.join(again), stop).train(names):
+        with session.stop.on_signal():
+            if not session.train(names):
                 raise typer.Exit(NOT_YET)
     finally:
         run.end()
