@@ -10,7 +10,8 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from ..checkpoints.format import Part, Plan
+from ..checkpoints.format import Plan
+from ..checkpoints.part import Part
 from ..config import Config, override, read_toml, shown
 from ..data import SOURCES, Source
 from ..errors import UsageError, nearest
