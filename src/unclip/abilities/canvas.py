@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from ..media import from_uint8, to_uint8
 from ..pipeline import Chain
 from ..types import OnStep
-from ._blend import blended
+from ._blending import blended
 
 
 @dataclass(frozen=True)

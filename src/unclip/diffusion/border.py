@@ -1,4 +1,4 @@
-"""What is known in places, carried on to all others."""
+"""Values that are known in places, carried on to all others."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def spread(values: Tensor, there: Tensor) -> Tensor:
+def spread(values: Tensor, valid: Tensor) -> Tensor:
     """Values that are known in places, carried on smoothly to all others.
 
     A pyramid of means ("push-pull", Gortler et al., The Lumigraph, 1996, section 3.4), which
@@ -16,19 +16,19 @@ def spread(values: Tensor, there: Tensor) -> Tensor:
 
     Args:
         values: (B, C, H, W); what stands where they are not known does not matter.
-        there: (1 or B, 1, H, W), 1 where they are known, else 0.
+        valid: (1 or B, 1, H, W), 1 where they are known, else 0.
 
     Returns:
         (B, C, H, W), equal to `values` where they are known; 0 where nothing is.
     """
     height, width = values.shape[-2:]
     if min(height, width) == 1:
-        total = (values * there).sum((-2, -1), keepdim=True)
-        mean = total / there.sum((-2, -1), keepdim=True).clamp(min=1e-6)
-        return torch.where(there > 0, values, mean)
+        total = (values * valid).sum((-2, -1), keepdim=True)
+        mean = total / valid.sum((-2, -1), keepdim=True).clamp(min=1e-6)
+        return torch.where(valid > 0, values, mean)
     even = (0, width % 2, 0, height % 2)
-    share = F.avg_pool2d(F.pad(there, even), 2)
-    means = F.avg_pool2d(F.pad(values * there, even), 2) / share.clamp(min=1e-6)
+    share = F.avg_pool2d(F.pad(valid, even), 2)
+    means = F.avg_pool2d(F.pad(values * valid, even), 2) / share.clamp(min=1e-6)
     coarse = spread(means, (share > 0).to(share.dtype))
     fine = F.interpolate(coarse, scale_factor=2.0, mode="bilinear")[..., :height, :width]
-    return torch.where(there > 0, values, fine)
+    return torch.where(valid > 0, values, fine)

@@ -41,8 +41,8 @@ def blended(painted: Tensor, known: Tensor, mask: Tensor) -> Tensor:
     part = out[..., rows, columns]  # all around it is kept: what is farther off changes nothing
     known, mask = known[..., rows, columns], mask[..., rows, columns]
     kept = 1 - mask
-    beside, there = _neighbours(known, kept)
-    border = (there > 0).to(mask.dtype) * mask
+    beside, valid = _neighbours(known, kept)
+    border = (valid > 0).to(mask.dtype) * mask
     part += spread(beside - part, border) * (_fade(kept, width) * mask)
     return out
 
@@ -57,10 +57,10 @@ def _around(painted: Tensor) -> slice:
     return slice(max(first // CELL * CELL, 0), (last // CELL + 1) * CELL)
 
 
-def _neighbours(values: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
+def _neighbours(values: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
     """The mean of those of a pixel's four neighbours that are there, and how many they are."""
-    count = _cross(there)
-    return _cross(values * there) / count.clamp(min=1), count
+    count = _cross(valid)
+    return _cross(values * valid) / count.clamp(min=1), count
 
 
 def _cross(values: Tensor) -> Tensor:
