@@ -259,13 +259,13 @@ def prior_table(config: PriorConfig) -> KeyMap:
 def lone(name: str, axes: int) -> Take:
     """A tensor that has `axes` leading axes of size 1 there."""
 
-    def there(value: Tensor) -> Tensor:
+    def to_ours(value: Tensor) -> Tensor:
         return value.reshape(value.shape[axes:])
 
-    def back(value: Tensor) -> Tensor:
+    def to_theirs(value: Tensor) -> Tensor:
         return value.reshape((1,) * axes + value.shape)
 
-    return Take((name,), there, back)
+    return Take((name,), to_ours, to_theirs)
 
 
 def unclip_sampling(folder: Path, defaults: Sampling, predicts: str, variance: str) -> Sampling:

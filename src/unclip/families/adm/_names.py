@@ -90,13 +90,16 @@ def by_head(ours: str, theirs: str, heads: int, parts: int) -> KeyMap:
         split = rows.reshape(first, second, -1, *rows.shape[1:])
         return split.transpose(0, 1).reshape(rows.shape)
 
-    def there(value: Tensor) -> Tensor:
+    def to_ours(value: Tensor) -> Tensor:
         return swapped(value, heads, parts)
 
-    def back(value: Tensor) -> Tensor:
+    def to_theirs(value: Tensor) -> Tensor:
         return swapped(value, parts, heads)
 
-    return {f"{ours}.{one}": Take((f"{theirs}.{one}",), there, back) for one in ("weight", "bias")}
+    return {
+        f"{ours}.{one}": Take((f"{theirs}.{one}",), to_ours, to_theirs)
+        for one in ("weight", "bias")
+    }
 
 
 def transformer_table(config: TransformerConfig) -> KeyMap:

@@ -89,10 +89,10 @@ def x_clip_table(config: XClipConfig) -> KeyMap:
     assert config.text and config.vision
     patch = config.vision.patch_size
 
-    def there(value: Tensor) -> Tensor:  # (W', lines · columns · colours)
+    def to_ours(value: Tensor) -> Tensor:  # (W', lines · columns · colours)
         return value.view(len(value), patch, patch, 3).permute(0, 3, 1, 2)
 
-    def back(value: Tensor) -> Tensor:
+    def to_theirs(value: Tensor) -> Tensor:
         return value.permute(0, 2, 3, 1).flatten(1)
 
     text: KeyMap = {
@@ -102,7 +102,7 @@ def x_clip_table(config: XClipConfig) -> KeyMap:
         **_blocks(config.text.depth),
     }
     vision: KeyMap = {
-        "patch.weight": Take(("to_tokens.1.weight",), there, back),
+        "patch.weight": Take(("to_tokens.1.weight",), to_ours, to_theirs),
         "patch.bias": Take(("to_tokens.1.bias",)),
         "positions": Take(("pos_emb.weight",)),
         **same("pool", "to_cls_tokens.1", "weight"),

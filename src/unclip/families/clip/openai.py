@@ -31,7 +31,7 @@ OPENAI_WIDTHS = (768, 1024)
 def openai_table(config: ClipConfig, text: str = "") -> KeyMap:
     """The names of OpenAI's `CLIP` and open_clip's; `text` is "text" in its CustomTextCLIP."""
     assert config.text and config.vision
-    transposed = dict.fromkeys(("there", "back"), lambda value: value.T)
+    transposed = dict.fromkeys(("to_ours", "to_theirs"), lambda value: value.T)
     tower: KeyMap = {
         "text.positions": Take(("positional_embedding",)),
         "text_proj.weight": Take(("text_projection",), **transposed),
