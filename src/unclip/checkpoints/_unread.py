@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import CheckpointError
 from ..plain import read_json
 from ._containers import kind_of
-from ._families import COMPONENTS, MODEL_TYPES, NAMES, PIPELINES
+from ._foreign import COMPONENTS, MODEL_TYPES, NAMES, PIPELINES
 from ._state_dicts import open_weights
 from .archive import open_pickle, open_tensors
 

@@ -15,7 +15,7 @@ from ..nn.ar_prior import ArPriorConfig, ArPriorNet
 from ..rng import Rng
 from ..types import Cond, Step
 from .sampling import check_finite
-from .stage import How, Stage, StageConfig
+from .stage import SampleArgs, Stage, StageConfig
 
 
 class ArSampling(Config):
@@ -71,9 +71,9 @@ class ArPriorStage(Stage):
         """One a component."""
         return self.config.network.dims
 
-    def _sample(self, cond: Cond, rng: Rng, how: How) -> Cond:
+    def _sample(self, cond: Cond, rng: Rng, args: SampleArgs) -> Cond:
         """Add `image_embed` (B, D), drawn with z_i·z_t in the top half of what training saw."""
-        options = self.config.sampling.merge(how.sampling)
+        options = self.config.sampling.merge(args.sampling)
         guided = options.guidance_scale != 1.0
         text = _text(cond)
         shown = text.dropped((True, True), (False, False)) if guided else text
@@ -89,8 +89,8 @@ class ArPriorStage(Stage):
             token = choose(guide(logits, options), uniform[:, done + 1], options.temperature)
             tokens = torch.cat([tokens, token[:, None]], dim=1)
             image_embed = self.net.embed(tokens)
-            if how.on_step is not None:
-                how.on_step(Step(self.kind, done + 1, dims, image_embed))
+            if args.on_step is not None:
+                args.on_step(Step(self.kind, done + 1, dims, image_embed))
             if done + 1 == dims:
                 return cond.replace(image_embed=image_embed)
             logits, past = self.net.step(token.repeat(copies), done, past)

@@ -16,7 +16,7 @@ from ..nn.prior import PriorConfig
 from ..rng import Rng
 from ..types import Cond
 from .sampling import Sampling
-from .stage import DiffusionConfig, DiffusionStage, How, StageConfig
+from .stage import DiffusionConfig, DiffusionStage, SampleArgs, StageConfig
 
 
 class AnyPriorConfig(DiffusionConfig):
@@ -74,12 +74,12 @@ class PriorStage(DiffusionStage):
         """Those of every candidate; what is known of a picture is nothing to it."""
         return self.config.candidates * super().steps(sampling)
 
-    def _sample(self, cond: Cond, rng: Rng, how: How) -> Cond:
+    def _sample(self, cond: Cond, rng: Rng, args: SampleArgs) -> Cond:
         """Add `image_embed` (B, D): of `candidates` draws, the one nearest to z_t."""
         count, batch = self.config.candidates, len(cond)
         many = rng.branch("candidate", count)
         repeated = cond.replace(known=None, mask=None).map(lambda v: torch.cat([v] * count))
-        drawn = self.sample_data(repeated, many, how.sampling, how.on_step).view(count, batch, -1)
+        drawn = self.sample_data(repeated, many, args.sampling, args.on_step).view(count, batch, -1)
         assert cond.text_embed is not None
         score = F.cosine_similarity(drawn, cond.text_embed[None], dim=-1)  # (candidates, B)
         best = score.argmax(0)

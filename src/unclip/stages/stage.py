@@ -49,7 +49,7 @@ class StageConfig(Config):
     kind: str
 
 
-class How(NamedTuple):
+class SampleArgs(NamedTuple):
     """The arguments of `Stage.sample` beside the condition and the generators."""
 
     sampling: dict[str, Any]
@@ -105,10 +105,10 @@ class Stage(LazyModule, ABC):
             on_step: called after each step.
             control: where diffusion starts and what pulls at it; other stages have no use for it.
         """
-        return self._sample(cond, rng, How(sampling or {}, on_step, control))
+        return self._sample(cond, rng, SampleArgs(sampling or {}, on_step, control))
 
     @abstractmethod
-    def _sample(self, cond: Cond, rng: Rng, how: How) -> Cond:
+    def _sample(self, cond: Cond, rng: Rng, args: SampleArgs) -> Cond:
         """See `sample`."""
 
     def steps(self, sampling: dict[str, Any] | None = None, holds: bool = False) -> int:

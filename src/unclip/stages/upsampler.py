@@ -21,7 +21,14 @@ from ..rng import Rng
 from ..types import Cond
 from .networks import Network
 from .sampling import Sampling
-from .stage import DiffusionConfig, DiffusionStage, How, StageConfig, check_channels, fit_known
+from .stage import (
+    DiffusionConfig,
+    DiffusionStage,
+    SampleArgs,
+    StageConfig,
+    check_channels,
+    fit_known,
+)
 
 
 class Corruption(Config):
@@ -137,14 +144,14 @@ class AnyUpsampler(DiffusionStage):
         """(B, 3, H, W) -> (B, 3, h, w)."""
         return F.interpolate(large, scale_factor=1 / self.factor, mode="area")
 
-    def _sample(self, cond: Cond, rng: Rng, how: How) -> Cond:
+    def _sample(self, cond: Cond, rng: Rng, args: SampleArgs) -> Cond:
         """Replace `image` (B, 3, h, w) by one `factor` times as large."""
         assert cond.image is not None
         level = self._level(cond.image)
         bound = fit_known(cond, cond.image.shape[-1] * self.factor).replace(
             low_res=self.shown(cond.image, level, rng.fork("low_res")), low_res_level=level
         )
-        return cond.replace(image=self.sample_data(bound, rng, *how))
+        return cond.replace(image=self.sample_data(bound, rng, *args))
 
     def condition_for(self, cond: Cond, image: Tensor) -> Cond:
         """`cond` as this stage would need it to draw (B, 3, H, W) `image` itself."""

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from ...checkpoints.archive import Tensors
-from ...checkpoints.keymap import KeyMap, Take, flattened, same, under
+from ...checkpoints.keymap import KeyMap, changed, flattened, same, under
 from ...nn.blocks import Place
 from ...nn.transformer import TransformerConfig
 from ...nn.unet import UNetConfig
@@ -96,10 +96,7 @@ def by_head(ours: str, theirs: str, heads: int, parts: int) -> KeyMap:
     def to_theirs(value: Tensor) -> Tensor:
         return swapped(value, parts, heads)
 
-    return {
-        f"{ours}.{one}": Take((f"{theirs}.{one}",), to_ours, to_theirs)
-        for one in ("weight", "bias")
-    }
+    return changed(ours, theirs, to_ours, to_theirs)
 
 
 def transformer_table(config: TransformerConfig) -> KeyMap:
