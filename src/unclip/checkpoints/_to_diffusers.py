@@ -28,7 +28,7 @@ from . import karlo
 from ._diffusers import prior_table, unet_table
 from .clip import hf_table
 from .format import Options, Plan
-from .keymap import KeyMap, Translated, TranslatedBack, under
+from .keymap import KeyMap, under
 
 VERSION = "0.33.1"
 """The last diffusers that loads these pipelines."""
@@ -67,10 +67,6 @@ class Component:
     stage: str
     table: KeyMap
     file: str = "diffusion_pytorch_model"
-
-    def back(self, ours: Translated) -> TranslatedBack:
-        """The stage's tensors under this network's names."""
-        return TranslatedBack(ours, self.table)
 
 
 def pipeline_of(plan: Plan) -> str:

@@ -27,7 +27,7 @@ from ..stages.prior import PriorStageConfig
 from ..stages.upsampler import Corruption, UpsamplerConfig
 from ._adm import adm_table, by_head
 from ._diffusers import lone, parameterization
-from .archive import Blob, Tensors, open_pickle, tensors_of
+from .archive import LazyTensor, Tensors, open_pickle, tensors_of
 from .clip import clip_tokenizer, hf_tokenizer, is_openai, merged, open_clip_part
 from .format import GIVE_CLIP, Format, Options, Part, Plan, needs_clip
 from .karlo import DECODER, LICENCE, PRIOR, UPSAMPLER, interleaved
@@ -105,7 +105,7 @@ def _is_checkpoint(file: Path) -> bool:
 def _is_pair(data: Any) -> bool:
     return (
         len(data) == 2
-        and all(isinstance(one, Blob) and len(one.shape) == 1 for one in data)
+        and all(isinstance(one, LazyTensor) and len(one.shape) == 1 for one in data)
         and data[0].shape == data[1].shape
     )
 
