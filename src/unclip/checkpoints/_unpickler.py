@@ -4,9 +4,9 @@ A pickle is a program that calls what it names. Here a name is never looked up: 
 plain data, a lazy tensor, or an `Inert` that keeps what the object was made of. A name that
 neither torch nor a training program leaves in its files refuses the file.
 
-`torch.load(weights_only=True)` would not do. It reads no TorchScript and no pickle but of protocol
-2; it holds a file from before torch 1.6 in memory whole and maps a newer one, so that one that
-shrinks ends the process; and it makes arrays, hashes and codecs as large as a pickle asks for.
+`torch.load(weights_only=True)` would not do. It reads no TorchScript and no protocol after 3. It
+holds a file from before torch 1.6 in memory whole and maps a newer one, so that one that shrinks
+ends the process. It hashes a key for ever and fills an array of any size, where a pickle asks so.
 """
 
 from __future__ import annotations

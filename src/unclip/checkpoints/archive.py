@@ -163,13 +163,12 @@ def open_pickle(path: Path | str) -> Any:
     return contents(file)
 
 
-def tensors_of(mapping: Any, where: str, wrapped: bool = False) -> Tensors:
+def tensors_of(mapping: Any, where: str) -> Tensors:
     """A state dict from inside what `open_pickle` gave, as tensors.
 
     Args:
         mapping: names -> tensors, lazy or at hand.
         where: what holds it, for an error's text.
-        wrapped: whether that holds more.
 
     Raises:
         CheckpointError: it is no state dict. Names the key.
@@ -182,7 +181,7 @@ def tensors_of(mapping: Any, where: str, wrapped: bool = False) -> Tensors:
             raise CheckpointError(
                 f"{where} is not a state dict: '{key}' is {_kind(value)} (it holds {among})"
             )
-    return Tensors(mapping, where, wrapped)
+    return Tensors(mapping, where)
 
 
 def _kind(value: Any) -> str:
