@@ -12,9 +12,9 @@ import torch
 from unclip.checkpoints import native
 from unclip.data.corpus import build
 from unclip.evaluate import eyes
+from unclip.facade import Pipeline
 from unclip.loading import load
 from unclip.nn.tokenizer import Tokenizer
-from unclip.pipeline import Pipeline
 from unclip.stages import Stage
 
 ASSETS = Path(__file__).parents[1] / "fixtures" / "assets"

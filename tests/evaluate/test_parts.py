@@ -23,7 +23,8 @@ from unclip.evaluate.run import Request
 from unclip.evaluate.scenes import CATEGORIES, Scene, make_scenes
 from unclip.evaluate.seen import Pictures, Seen, Thing
 from unclip.evaluate.verifier import Drawer, Order
-from unclip.pipeline import Pipeline
+from unclip.facade import Pipeline
+from unclip.types import Cond
 
 SIZES = Sizes(
     pictures=10, pool=12, science=9, scales=(1,), captions=4, inversions=1,
@@ -240,10 +241,10 @@ def test_every_way_is_judged_on_the_same_scenes(
 def test_a_model_that_draws_no_numbers_is_refused(
     pipe: Pipeline, request_: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def draw(self: Pipeline, seeds: Sequence[Any], *_: Any, **__: Any) -> torch.Tensor:
-        return torch.full((len(seeds), 3, 16, 16), torch.nan)
+    def sample(self: Pipeline, cond: Cond, *_: Any, **__: Any) -> torch.Tensor:
+        return torch.full((len(cond), 3, 16, 16), torch.nan)
 
-    monkeypatch.setattr(Pipeline, "draw", draw)
+    monkeypatch.setattr(Pipeline, "sample", sample)
     scenes = make_scenes(EmojiConfig(path=request_.data), {("two", "seen"): 40})
     monkeypatch.setattr(run, "matcher_of", lambda config: Blind(scenes))
     for part in ("distribution", "verifier"):

@@ -19,7 +19,8 @@ from unclip.evaluate import features, ground, metrics, origins, run, science, wo
 from unclip.evaluate.album import Album, of_arrays, of_files, of_scenes
 from unclip.evaluate.bench import Sizes
 from unclip.evaluate.run import Request
-from unclip.pipeline import Pipeline
+from unclip.facade import Pipeline
+from unclip.stages.model import Model
 
 SMALL = Sizes(
     pictures=10, pool=12, science=9, scales=(1, 2), captions=4, inversions=2,
@@ -145,13 +146,13 @@ def test_what_was_broken_off_goes_on(
 ) -> None:
     whole = run.evaluate(pipe, request_, tmp_path / "whole")
     counts: list[tuple[Any, ...]] = []
-    original = Pipeline.draw
+    original = Pipeline.sample
 
-    def counted(self: Pipeline, seeds: Any, *rest: Any, **more: Any) -> Any:
+    def counted(self: Pipeline, cond: Any, seeds: Any, *rest: Any, **more: Any) -> Any:
         counts.append(tuple(seeds))
-        return original(self, seeds, *rest, **more)
+        return original(self, cond, seeds, *rest, **more)
 
-    monkeypatch.setattr(Pipeline, "draw", counted)
+    monkeypatch.setattr(Pipeline, "sample", counted)
     for after in (1, 9, 20):
         with pytest.raises(Cancelled):
             run.evaluate(pipe, request_, tmp_path / "broken", Stop(after))
@@ -242,10 +243,10 @@ def test_too_small_a_vocabulary_leaves_the_priors_out(
 
 
 def test_without_a_clip_nothing_is_measured_that_needs_one(
-    pipe: Pipeline, request_: Request, tmp_path: Path
+    pipe: Pipeline, request_: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    blind = Pipeline(pipe.tokenizer, {"decoder": pipe.stages["decoder"]}, "blind")
-    blind.check_prior = lambda prior: None  # type: ignore[method-assign]
+    blind = Pipeline(Model(pipe.tokenizer, {"decoder": pipe.stages["decoder"]}, "blind"))
+    monkeypatch.setattr(Model, "check_prior", lambda self, prior: None)
     report = run.evaluate(blind, replace(request_, only=("science",)), tmp_path / "work")
     why = dict(report.left_out)
     assert "no CLIP that sees" in why["inversion"]
@@ -281,7 +282,7 @@ def test_a_recipe_is_found(pipe: Pipeline, tmp_path: Path) -> None:
     (tmp_path / "recipe.json").write_text('{"data": {"source": "emoji", "nouns": ["fox"]}}')
     found = ground.recipe_data(pipe, tmp_path / "model", None)
     assert found["nouns"] == ["fox"]
-    bundled = Pipeline(pipe.tokenizer, pipe.stages, "emoji-cpu")
+    bundled = Pipeline(Model(pipe.tokenizer, pipe.stages, "emoji-cpu"))
     preset = read_toml(ground.PRESETS / "emoji-cpu.toml")
     assert ground.recipe_data(bundled, None, None) == preset["data"]
     (tmp_path / "recipe.json").write_text('{"data": {}}', encoding="utf-8-sig")

@@ -22,12 +22,12 @@ from unclip.checkpoints.keymap import check, translate_back
 from unclip.checkpoints.stable_diffusion import FORMAT, unet_config, unet_table
 from unclip.diffusion.samplers import SAMPLERS
 from unclip.errors import CheckpointError
+from unclip.facade import Pipeline
 from unclip.images import to_tensor
 from unclip.nn.autoencoder import Autoencoder
 from unclip.nn.latent_unet import LatentUNet
 from unclip.nn.layers import parameter_count
 from unclip.nn.text import TextEncoder
-from unclip.pipeline import Pipeline
 from unclip.rng import Rng
 from unclip.stages.latent_decoder import LatentDecoder
 from unclip.types import Cond
@@ -131,10 +131,8 @@ def test_from_prompt_to_picture_with_the_peers_noise(
 ) -> None:
     left = replayed([peer["noise"]])
 
-    def begin(rng: Rng) -> Cond:
-        return pipe.read([peer.said["prompt"]], peer.said["negative"])
-
-    drawn = pipe.draw([0], begin, {"steps": STEPS})
+    cond = pipe.read([peer.said["prompt"]], peer.said["negative"])
+    drawn = pipe.sample(cond, [0], settings={"steps": STEPS})
     assert not left
     picture = peer["picture"].permute(0, 3, 1, 2) * 2 - 1
     assert (drawn - picture).abs().max() < 1e-3

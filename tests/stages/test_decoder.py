@@ -52,12 +52,12 @@ def test_the_text_encoder_may_start_as_clips(make_stage: Callable[..., Any], con
     tokens = torch.arange(2, 2 + text.context)[None]
     mask = torch.ones_like(tokens, dtype=torch.bool)
     before = stage.net.text(tokens, mask)
-    stage.begin_with(clip)
+    stage.init_from_clip(clip)
     read = clip.net.encode_text(tokens, mask)[1]
     assert not torch.allclose(before, read, atol=1e-3)
     assert torch.allclose(stage.net.text(tokens, mask), read, atol=1e-6)
     kept = own.net.text(*fitted(own, tokens, mask))
-    own.begin_with(clip)  # was not asked to
+    own.init_from_clip(clip)  # was not asked to
     assert torch.equal(own.net.text(*fitted(own, tokens, mask)), kept)
 
 
@@ -127,7 +127,7 @@ def test_a_clip_of_another_size_is_no_start(make_stage: Callable[..., Any]) -> N
     changes = {"text": other, "text_of_clip": True}
     stage = make_stage("decoder", network=network(make_stage("decoder"), **changes))
     with pytest.raises(UsageError, match=r"network\.text to be that of the recipe's CLIP"):
-        stage.begin_with(clip)
+        stage.init_from_clip(clip)
     with pytest.raises(UsageError, match="text_of_clip needs text"):
         make_stage("decoder", network=network(stage, text=None))
 
@@ -213,14 +213,14 @@ def painter(make_stage: Callable[..., Any]) -> Any:
 
 def half(cond: Cond, side: int = 8) -> Cond:
     """The condition with a picture whose left half is to be painted."""
-    mask = torch.zeros(cond.batch, 1, side, side)
+    mask = torch.zeros(len(cond), 1, side, side)
     mask[..., : side // 2] = 1
-    known = torch.rand(cond.batch, 3, side, side, generator=torch.Generator().manual_seed(4))
+    known = torch.rand(len(cond), 3, side, side, generator=torch.Generator().manual_seed(4))
     return cond.replace(known=2 * known - 1, mask=mask)
 
 
 def drawn(stage: Any, cond: Cond, **settings: Any) -> Tensor:
-    image: Tensor = stage.sample(cond, Rng(range(cond.batch)), settings).image
+    image: Tensor = stage.sample(cond, Rng(range(len(cond))), settings).image
     return image
 
 

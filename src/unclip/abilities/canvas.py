@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from PIL import Image
@@ -13,11 +13,8 @@ from torch.nn import functional as F
 
 from ..diffusion.border import blended
 from ..images import to_uint8
-from ..rng import Rng
-from ..types import Cond, OnStep
-
-if TYPE_CHECKING:
-    from ..pipeline import Pipeline
+from ..pipeline import Chain
+from ..types import OnStep
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,7 @@ class Brush:
 
 
 def paint(
-    pipe: Pipeline,
+    pipe: Chain,
     canvas: Tensor,
     mask: Tensor,
     windows: list[Window],
@@ -86,24 +83,19 @@ def paint(
 
 
 def _paint_square(
-    pipe: Pipeline, known: Tensor, mask: Tensor, seeds: Sequence[int | str], brush: Brush
+    pipe: Chain, known: Tensor, mask: Tensor, seeds: Sequence[int | str], brush: Brush
 ) -> Tensor:
     """(n, 3, S, S) float of `known` (n, 3, S, S) and `mask` (1, 1, S, S)."""
-    size, side = known.shape[-1], pipe.side
+    size, side = known.shape[-1], pipe.model.side
     # what is hidden must not shine through where pixels are averaged: the mean of what is known
     kept = 1 - mask
     mean = (known * kept).sum((2, 3), True) / kept.sum().clamp(min=1)
     known = _resize(known * kept + mean * mask, side).to(pipe.device)
     shown = (_resize(mask, side) > 0).float().to(pipe.device)
-    waiting = list(known)
-
-    def begin(rng: Rng) -> Cond:
-        count = len(rng.seeds)
-        mine = torch.stack([waiting.pop(0) for _ in range(count)])
-        cond = pipe.read([brush.prompt] * count)
-        return cond.replace(known=mine, mask=shown.expand(count, -1, -1, -1))
-
-    drawn = pipe.draw(seeds, begin, brush.settings, brush.on_step, brush.prior)
+    cond = pipe.read([brush.prompt]).replace(mask=shown).expand(len(seeds)).replace(known=known)
+    drawn = pipe.sample(
+        cond, seeds, settings=brush.settings, on_step=brush.on_step, prior=brush.prior
+    )
     return _resize(drawn.cpu(), size)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..evaluate.bench import Sizes
     from ..evaluate.report import Report
     from ..evaluate.run import Request
-    from ..pipeline import Pipeline
+    from ..facade import Pipeline
 
 DEFAULT = "default"
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ..config import Config
-from ..pipeline import Pipeline
+from ..facade import Pipeline
 from .album import Album, OnProgress, pixels
 from .features import Net, features
 from .ground import Ground

@@ -14,10 +14,8 @@ from PIL import Image
 
 from ..data.emoji import EmojiConfig, EmojiScenes
 from ..errors import UsageError
+from ..facade import Pipeline
 from ..images import to_pictures
-from ..pipeline import Pipeline
-from ..rng import Rng
-from ..types import Cond
 from .scenes import Scene
 from .science import finite
 from .verifier import Drawer, Order
@@ -46,12 +44,8 @@ def by_model(
 
     def draw(orders: Sequence[Order]) -> Sequence[Image.Image]:
         seeds = [f"{seed}/{scene.name}/{number}" for scene, number in orders]
-        prompts = {name: scene.prompt for name, (scene, _) in zip(seeds, orders, strict=True)}
-
-        def begin(rng: Rng) -> Cond:
-            return pipeline.read([prompts[str(name)] for name in rng.seeds])
-
-        return to_pictures(finite(pipeline.draw(seeds, begin, settings, prior=prior)))
+        cond = pipeline.read([scene.prompt for scene, _ in orders])
+        return to_pictures(finite(pipeline.sample(cond, seeds, settings=settings, prior=prior)))
 
     return draw
 

@@ -18,7 +18,7 @@ from ..data.emoji import EmojiConfig, EmojiScenes
 from ..data.listing import listing
 from ..data.source import Source
 from ..errors import DataError, UsageError
-from ..pipeline import Pipeline
+from ..facade import Pipeline
 from ..plain import read_json
 from . import album
 from .album import Album, OnProgress
@@ -221,7 +221,7 @@ def check_fit(pipe: Pipeline, ground: Ground) -> None:
     numbers = list(first.values())[:FIT]
     if len(numbers) < FIT:
         return
-    stage = pipe.clip("the check")
+    stage = pipe.model.clip("the check")
     cond = stage.encode_text(pipe.read([ground.reference.captions[n] for n in numbers]))
     z_i = stage.net.encode_image(ground.reference.tensor(numbers).to(pipe.device))
     assert cond.text_embed is not None

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ..errors import DataError
-from ..pipeline import Pipeline
+from ..facade import Pipeline
 from ..stages.stage import DiffusionStage
 from . import metrics, priors, science
 from .album import Album
@@ -49,7 +49,7 @@ def section(bench: Bench) -> Section:
     """Every way to z_i, guidance, the priors by themselves, inversion."""
     pipe = science.decoder_only(bench.pipe)
     assert bench.ground.at is not None
-    small = bench.ground.at(pipe.side)
+    small = bench.ground.at(pipe.model.side)
     count = bench.sizes.science
     real, true = small.reference.first(count), small.twin.first(count)
     parts: list[Part] = []
@@ -111,9 +111,9 @@ class _Measured:
 
 def _order(ways: dict[str, Any], pipe: Pipeline, nets: tuple[Net, ...]) -> dict[str, bool] | None:
     """Whether the model's own prior is nearer to real pictures than z_t, by each net."""
-    if "z_t" not in ways or not pipe.priors:
+    if "z_t" not in ways or not pipe.model.priors:
         return None
-    own = ways[f"prior-{pipe.priors[0]}"]
+    own = ways[f"prior-{pipe.model.priors[0]}"]
     return {n.name: own[n.name]["frechet"] < ways["z_t"][n.name]["frechet"] for n in nets}
 
 
@@ -168,7 +168,7 @@ def _judged(bench: Bench, ways: list[Way], values: dict[str, Any]) -> list[Part]
 def _text_path(pipe: Pipeline, summaries: dict[str, Any]) -> str:
     """What binding owes to the text that the decoder reads, in a sentence; empty if not known."""
     names = {
-        f"prior-{pipe.priors[0] if pipe.priors else ''}": "with its text",
+        f"prior-{pipe.model.priors[0] if pipe.model.priors else ''}": "with its text",
         "embedding": "with the text hidden",
         "text": "from the text alone",
     }
@@ -198,7 +198,7 @@ def _ways_grid(found: _Measured, ways: list[Way]) -> Grid:
 def _guidance(found: _Measured, ways: list[Way], values: dict[str, Any]) -> list[Part]:
     """FD and recall against guidance, with a z_i that guidance leaves alone and with none."""
     by_name = {way.name: way for way in ways}
-    own = [f"prior-{name}" for name in found.pipe.priors[:1]]
+    own = [f"prior-{name}" for name in found.pipe.model.priors[:1]]
     lines = {"z_i frozen": own[0] if own else "oracle", "no z_i": "text"}
     scales = found.bench.sizes.scales
     usual = _usual_scale(found.pipe)
@@ -247,14 +247,14 @@ def _guidance(found: _Measured, ways: list[Way], values: dict[str, Any]) -> list
 
 
 def _usual_scale(pipe: Pipeline) -> float:
-    first = next(iter(pipe.painters.values()))
+    first = next(iter(pipe.model.image_stages.values()))
     return first.config.sampling.guidance_scale if isinstance(first, DiffusionStage) else 1.0
 
 
 def _priors(bench: Bench, values: dict[str, Any]) -> list[Part]:
     """How well each prior's z_i find their own pictures."""
     source, what = bench.ground.source, "how well priors find their pictures"
-    if source is None or not bench.pipe.priors:
+    if source is None or not bench.pipe.model.priors:
         return []
     if not all(science.has_tower(bench.pipe, tower) for tower in ("vision", "text")):
         bench.left_out.append((what, "needs both encoders of the model's own CLIP"))
@@ -287,7 +287,7 @@ def _priors(bench: Bench, values: dict[str, Any]) -> list[Part]:
 def _compare(bench: Bench) -> dict[str, Any]:
     pipe, source = bench.pipe, bench.ground.source
     assert source is not None
-    clip, count = pipe.clip("a prior's evaluation"), bench.sizes.captions
+    clip, count = pipe.model.clip("a prior's evaluation"), bench.sizes.captions
     held = priors.hold(
         source, pipe.tokenizer, clip, priors.twice(source, count, priors.SCENES_EACH * count)
     )

@@ -105,14 +105,10 @@ def _images(pictures: list[np.ndarray]) -> Tensor:
 def in_batches(draw: Draw, cond: Cond, seeds: list[str]) -> Tensor:
     """(B, D), drawn a few at a time."""
     drawn = []
-    for start in range(0, cond.batch, 4 * BATCH):
+    for start in range(0, len(cond), 4 * BATCH):
         part = slice(start, start + 4 * BATCH)
-        drawn.append(draw(_cut(cond, part), seeds[part]))
+        drawn.append(draw(cond[part], seeds[part]))
     return torch.cat(drawn)
-
-
-def _cut(cond: Cond, part: slice) -> Cond:
-    return cond.map(lambda value: value[part])
 
 
 def found(z: Tensor, truth: Tensor) -> Found:
@@ -126,10 +122,10 @@ def found(z: Tensor, truth: Tensor) -> Found:
 
 def diversity(draw: Draw, cond: Cond, seed: int) -> float:
     """Mean 1 - cosine of different draws of one caption."""
-    few = _cut(cond, slice(VARIED))
+    few = cond[:VARIED]
     z = torch.stack(
         [
-            in_batches(draw, few, [f"{seed}/{k}/{i}" for i in range(few.batch)])
+            in_batches(draw, few, [f"{seed}/{k}/{i}" for i in range(len(few))])
             for k in range(1, DRAWS + 1)
         ]
     )
@@ -160,7 +156,7 @@ def compare(stages: dict[str, Stage], held: Held, seed: int) -> Iterator[tuple[s
         if "image_embed" not in stage.produces:
             continue
         draw = drawing(stage)
-        z = in_batches(draw, held.cond, [f"{seed}/0/{i}" for i in range(held.cond.batch)])
+        z = in_batches(draw, held.cond, [f"{seed}/0/{i}" for i in range(len(held.cond))])
         one = found(z, held.truth)
         varied = diversity(draw, held.cond, seed)
         yield name, Found(one.first, one.fifth, one.cosine, varied)

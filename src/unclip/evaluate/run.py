@@ -11,9 +11,9 @@ from typing import Any
 
 from .._version import __version__
 from ..errors import CheckpointError, PromptWarning, UsageError, nearest
+from ..facade import Pipeline
 from ..files import write_json, write_text
 from ..loading import bundled_models
-from ..pipeline import Pipeline
 from . import distribution, features, languages, limits, memorisation, origins, scores
 from .bench import FULL, PARTS, Bench, Sizes, Tell
 from .features import Net
@@ -101,7 +101,7 @@ def evaluate(
         OutputError: `work` cannot be written to.
     """
     only = check_parts(request.only)
-    pipe.check_prior(None)
+    pipe.model.check_prior(None)
     bench = _prepare(pipe, request, only, work, tell)
     impossible = dict(bench.left_out)
     makers = [make for name, make in _SECTIONS.items() if name in only and name not in impossible]
@@ -233,9 +233,11 @@ def _ground(pipe: Pipeline, request: Request, data: Mapping[str, Any], tell: Tel
     sizes = GroundSizes(request.sizes.pictures, request.sizes.pool)
     if is_corpus(request.data):
         own = data if data.get("source") == "emoji" else {}
-        return emoji_ground(request.data, own, pipe.side, sizes, request.seed)
+        return emoji_ground(request.data, own, pipe.model.side, sizes, request.seed)
     report = lambda done, total: tell("reading", done, total)  # noqa: E731
-    return folder_ground(request.data, pipe.side, sizes, request.seed, request.trained_on, report)
+    return folder_ground(
+        request.data, pipe.model.side, sizes, request.seed, request.trained_on, report
+    )
 
 
 def _nets(pipe: Pipeline, request: Request) -> tuple[Net, ...]:

@@ -6,7 +6,6 @@ and 5. Everything here is a function of a pipeline and of pictures with captions
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,12 +14,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..abilities.latent import draw as draw_latents
-from ..abilities.latent import of_picture
+from ..abilities.latent import decode_latents, of_picture
 from ..errors import CheckpointError
-from ..pipeline import NO_PRIOR, Pipeline
+from ..facade import Pipeline
 from ..rng import Rng
 from ..stages.clip import ClipStage
+from ..stages.model import NO_PRIOR
 from ..stages.upsampler import Upsampler
 from ..types import Cond, OnStep
 from .album import Album
@@ -53,12 +52,13 @@ class Way:
         """Numbers -> (B, 3, H, W); picture i is drawn from `seed + i`, as `generate` does."""
 
         def draw(numbers: Sequence[int]) -> Tensor:
-            def begin(rng: Rng) -> Cond:
-                return self.begin(pipe, pictures, [int(s) - seed for s in rng.seeds], rng)
-
-            seeds = [seed + number for number in numbers]
+            seeds, settings = [seed + number for number in numbers], self.settings
             with torch.inference_mode():
-                return finite(pipe.draw(seeds, begin, self.settings, on_step, self.prior))
+                cond = self.begin(pipe, pictures, numbers, Rng(seeds, pipe.device))
+                drawn = pipe.sample(
+                    cond, seeds, settings=settings, on_step=on_step, prior=self.prior
+                )
+            return finite(drawn)
 
         return draw
 
@@ -88,14 +88,14 @@ def from_text(pipe: Pipeline, pictures: Album, numbers: Sequence[int], rng: Rng)
 
 def from_truth(pipe: Pipeline, pictures: Album, numbers: Sequence[int], rng: Rng) -> Cond:
     """The caption, and the z_i of the true picture: what a perfect prior would give."""
-    z_i = pipe.clip("the true z_i").net.encode_image(pictures.tensor(numbers).to(pipe.device))
+    z_i = pipe.model.clip("the true z_i").net.encode_image(pictures.tensor(numbers).to(pipe.device))
     return from_text(pipe, pictures, numbers, rng).replace(image_embed=z_i)
 
 
 def from_text_alone(pipe: Pipeline, pictures: Album, numbers: Sequence[int], rng: Rng) -> Cond:
     """The caption without any z_i, which the decoder takes for its null."""
     hidden = torch.zeros(len(numbers), dtype=torch.bool, device=pipe.device)
-    width = pipe.clip("a decoder without z_i").net.config.embed_dim
+    width = pipe.model.clip("a decoder without z_i").net.config.embed_dim
     none = torch.zeros(len(numbers), width, device=pipe.device)
     cond = from_text(pipe, pictures, numbers, rng)
     return cond.replace(image_embed=none, keep_image=hidden)
@@ -105,14 +105,14 @@ def from_truth_alone(pipe: Pipeline, pictures: Album, numbers: Sequence[int], rn
     """The z_i of the true picture without the caption."""
     z_i = from_truth(pipe, pictures, numbers, rng).image_embed
     assert z_i is not None
-    return pipe.wordless(z_i)
+    return pipe.image_only(z_i)
 
 
 def from_embedding_alone(pipe: Pipeline, pictures: Album, numbers: Sequence[int], rng: Rng) -> Cond:
     """The z_i of the model's own prior without the caption: what CLIP's space carries of it."""
-    z_i = pipe.imagine(from_text(pipe, pictures, numbers, rng), rng).image_embed
+    z_i = pipe.sample_prior(from_text(pipe, pictures, numbers, rng), rng).image_embed
     assert z_i is not None
-    return pipe.wordless(z_i)
+    return pipe.image_only(z_i)
 
 
 DEFAULT = Way("default", "as it comes", from_text)
@@ -123,7 +123,7 @@ def ways(pipe: Pipeline) -> list[Way]:
 
     Only what the model has: no true z_i without CLIP's eye, nothing hidden that is not there.
     """
-    first = next(iter(pipe.painters.values()))
+    first = next(iter(pipe.model.image_stages.values()))
     if "image_embed" not in first.consumes:
         return []
     reads = reads_text(pipe)
@@ -135,9 +135,11 @@ def ways(pipe: Pipeline) -> list[Way]:
             found.append(
                 Way("oracle-embedding", "true z_i (oracle), text hidden", from_truth_alone)
             )
-    found += [Way(f"prior-{name}", f"{name}{beside}", from_text, name) for name in pipe.priors]
-    if pipe.priors and reads:
-        title = f"{pipe.priors[0]}, text hidden (z_i only)"
+    found += [
+        Way(f"prior-{name}", f"{name}{beside}", from_text, name) for name in pipe.model.priors
+    ]
+    if pipe.model.priors and reads:
+        title = f"{pipe.model.priors[0]}, text hidden (z_i only)"
         found.append(Way("embedding", title, from_embedding_alone))
     if has_tower(pipe, "text"):
         found.append(Way("z_t", f"z_t in z_i's place{beside}", from_text, NO_PRIOR))
@@ -154,15 +156,14 @@ def has_tower(pipe: Pipeline, tower: str) -> bool:
 
 def reads_text(pipe: Pipeline) -> bool:
     """Whether the decoder has a path for the text beside z_i."""
-    first = next(iter(pipe.painters.values()))
+    first = next(iter(pipe.model.image_stages.values()))
     return bool(first.consumes & {"text_tokens", "text_encodings", "text_embed"})
 
 
 def decoder_only(pipe: Pipeline) -> Pipeline:
     """The pipeline without its upsamplers: what the science is about, and much faster."""
-    short = copy.copy(pipe)
-    short.stages = {n: one for n, one in pipe.stages.items() if not isinstance(one, Upsampler)}
-    return short
+    stages = {n: one for n, one in pipe.stages.items() if not isinstance(one, Upsampler)}
+    return pipe.with_stages(stages)
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ def inversion(
     carry themselves.
     """
     latent = of_picture(pipe, pictures.picture(number), 0, {}, on_step)
-    whole, small = draw_latents(pipe, [latent], [0], {}, on_step)
+    whole, small = decode_latents(pipe, [latent], [0], {}, on_step)
     assert latent.picture is not None
     truth = F.interpolate(latent.picture, small.shape[-2:], mode="area")
     return Inverted(psnr(small, truth), psnr(whole, latent.picture))

@@ -10,8 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from ..data.emoji import EmojiConfig, EmojiScenes
+from ..facade import Pipeline
 from ..images import to_pictures, to_tensor
-from ..pipeline import Pipeline
 from .admission import BAR, Admission, admit
 from .admission import SEED as ADMISSION_SEED
 from .album import Album
@@ -53,7 +53,7 @@ def section(bench: Bench) -> Section:
     config = bench.ground.config
     assert config is not None
     scenes = make_scenes(config, _sizes(bench.sizes.scenes))
-    side, each = bench.pipe.side, bench.sizes.each
+    side, each = bench.pipe.model.side, bench.sizes.each
     drawer = by_model(bench.pipe, bench.seed)
     model = verdicts_on(bench, "model", drawer, scenes, each)
     found = {
@@ -93,9 +93,9 @@ def of_way(
     bench: Bench, way: Way, pipe: Pipeline, scenes: Sequence[Scene], config: EmojiConfig
 ) -> Verdicts:
     """What the judges say of pictures that are drawn in one way, one of each prompt."""
-    source = EmojiScenes(config, pipe.side)
+    source = EmojiScenes(config, pipe.model.side)
     prompts = tuple(scene.prompt for scene in scenes)
-    true = Album(prompts, lambda number: source.render(scenes[number].spec, pipe.side))
+    true = Album(prompts, lambda number: source.render(scenes[number].spec, pipe.model.side))
     number = {scene.name: index for index, scene in enumerate(scenes)}
     draw = way.drawer(pipe, true, bench.seed)
 
@@ -177,7 +177,7 @@ def admission(bench: Bench) -> list[Part]:
     config = bench.ground.config
     if "admission" in bench.values or config is None or not bench.judges:
         return []
-    each, side = bench.sizes.admission, bench.pipe.side
+    each, side = bench.sizes.admission, bench.pipe.model.side
     found: list[Admission] = []
     for judge in bench.judges:
 
