@@ -78,12 +78,9 @@ def read_pickle(
 ) -> Any:
     """Read one pickle from where `stream` stands to its end, and return its data.
 
-    Dicts, lists, tuples, sets, numbers, strings and bytes are themselves; a tensor is a
-    `LazyTensor`; an object of a harmless class is an `Inert`.
-
     Args:
-        stream: what it stands in.
-        size: the stream's bytes.
+        stream: stands at its beginning.
+        size: of the whole stream, in bytes.
         file: for the errors' text.
         locate: finds a tensor's storage; without it tensors are refused.
         script: whether classes of TorchScript may stand in it.
@@ -286,13 +283,8 @@ def key_of(value: Any) -> Any:
 def _measure(value: Any, done: dict[int, tuple[int, int]], room: int) -> tuple[int, int]:
     """How many items a container holds in all, and how deep: whoever walks through it ends soon.
 
-    Args:
-        value: anything; of an `Inert` only what it was made of counts.
-        done: what is known already, by the containers' ids.
-        room: how deep it may be.
-
-    Raises:
-        ValueError: it is too deep, holds itself, or has too many items.
+    Of an `Inert` only its arguments count. `done` has what is known, by ids; `room` is how deep it
+    may be. Raises ValueError where it is too deep, holds itself, or has too many items.
     """
     if not isinstance(value, (dict, list, tuple, set, frozenset, Inert)):
         return 0, 0

@@ -52,9 +52,6 @@ class Tensors(Mapping[str, Tensor]):
     def __contains__(self, key: object) -> bool:
         return key in self._entries
 
-    def __repr__(self) -> str:
-        return f"<{len(self)} tensors of {self._where}>"
-
     def shape(self, key: str) -> tuple[int, ...]:
         """The shape of a tensor; nothing is read."""
         return tuple(self._entries[key].shape)
@@ -70,13 +67,8 @@ class Tensors(Mapping[str, Tensor]):
 
     def under(self, prefix: str) -> Tensors:
         """Those whose names begin with `prefix`, without it."""
-        return self._renamed(
-            {
-                key.removeprefix(prefix): v
-                for key, v in self._entries.items()
-                if key.startswith(prefix)
-            }
-        )
+        found = [key for key in self._entries if key.startswith(prefix)]
+        return self._renamed({key.removeprefix(prefix): self._entries[key] for key in found})
 
     def behind(self, prefix: str) -> Tensors:
         """The same, with `prefix` before each name."""

@@ -27,13 +27,13 @@ class Take:
 
     Args:
         sources: foreign names; several are joined along the first axis, in this order.
-        there: from the foreign layout, joined, to ours.
-        back: the inverse of `there`.
+        to_ours: from the foreign layout, joined, to ours.
+        to_theirs: the inverse of `to_ours`.
     """
 
     sources: tuple[str, ...]
-    there: Change | None = None
-    back: Change | None = None
+    to_ours: Change | None = None
+    to_theirs: Change | None = None
 
 
 KeyMap = dict[str, Take]
@@ -54,10 +54,10 @@ def joined(ours: str, theirs: Iterable[str], *leaves: str) -> KeyMap:
     }
 
 
-def changed(ours: str, theirs: str, there: Change, back: Change, *leaves: str) -> KeyMap:
+def changed(ours: str, theirs: str, to_ours: Change, to_theirs: Change, *leaves: str) -> KeyMap:
     """A module whose tensors have another layout there."""
     return {
-        dotted(ours, leaf): Take((dotted(theirs, leaf),), there, back)
+        dotted(ours, leaf): Take((dotted(theirs, leaf),), to_ours, to_theirs)
         for leaf in leaves or ("weight", "bias")
     }
 
@@ -134,7 +134,7 @@ def _misfits(
             found = ()
         if found == wanted[name]:
             continue
-        if len(shapes) == 1 and take.there is None:
+        if len(shapes) == 1 and take.to_ours is None:
             yield f"{take.sources[0]} is {shapes[0]}, not {wanted[name]}"
         else:
             pairs = zip(take.sources, shapes, strict=True)
@@ -144,7 +144,7 @@ def _misfits(
 
 def _ours(parts: list[Tensor], take: Take) -> Tensor:
     value = torch.cat(parts) if len(parts) > 1 else parts[0]
-    return take.there(value) if take.there else value
+    return take.to_ours(value) if take.to_ours else value
 
 
 def translate(tensors: Mapping[str, Tensor], table: KeyMap) -> Iterator[tuple[str, Tensor]]:
@@ -184,9 +184,9 @@ def translate_back(
     """
     for name, take in table.items():
         value = ours[name]
-        if take.there and not take.back:
+        if take.to_ours and not take.to_theirs:
             value = value.reshape(shapes[take.sources[0]])
-        value = take.back(value) if take.back else value
+        value = take.to_theirs(value) if take.to_theirs else value
         sizes = [shapes[source][0] if shapes[source] else 1 for source in take.sources]
         parts = torch.split(value, sizes) if len(sizes) > 1 else [value]
         for source, part in zip(take.sources, parts, strict=True):
@@ -214,7 +214,7 @@ def translate_back_lazily(ours: Mapping[str, LazyTensor], table: KeyMap) -> dict
 
 def _parts(value: Tensor, take: Take) -> dict[str, Tensor]:
     """What one of ours is there. Those that are joined here are all of one size there."""
-    assert take.back or not take.there, f"{take.sources} have no way back"
+    assert take.to_theirs or not take.to_ours, f"{take.sources} have no way back"
     share = (len(value) // len(take.sources),) if value.ndim else ()
     shapes = dict.fromkeys(take.sources, (*share, *value.shape[1:]))
     return dict(translate_back({"": value}, {"": take}, shapes))

@@ -81,9 +81,7 @@ def save_tensors(
     shard_bytes: int | None = SHARD_BYTES,
     on_bytes: Callable[[int], None] | None = None,
 ) -> dict[str, str]:
-    """Write tensors into `folder`, of which one at a time is in memory.
-
-    The library would have all tensors of a file in memory at once.
+    """Write tensors into `folder`, one at a time: the library needs all of a file in memory.
 
     Args:
         folder: is there.
