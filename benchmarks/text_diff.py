@@ -35,8 +35,8 @@ from unclip.data._colours import COLOURS, distance, name_pixels, oklab
 from unclip.data._words import article
 from unclip.data.emoji import EmojiScenes
 from unclip.files import write_text
-from unclip.images import to_tensor
 from unclip.loading import BUNDLED
+from unclip.media import to_tensor
 from unclip.rng import Rng
 from unclip.stages import DiffusionStage
 from unclip.stages.model import MAIN_STAGE

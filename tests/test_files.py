@@ -18,6 +18,7 @@ from unclip.files import (
     atomic_file,
     atomic_folder,
     inside,
+    relative,
     remove_folder,
     remove_leftovers,
     text_of,
@@ -220,9 +221,11 @@ def test_inside_follows_no_name_out_of_the_folder(tmp_path: Path) -> None:
     (home / "sub").mkdir(parents=True)
     assert inside(home, "sub/a.txt") == home / "sub" / "a.txt"
     (home / "up").symlink_to(tmp_path)
-    for name in ("", "..", "../a", "/a", "sub/../../a", "up/a", "c:a", "a\0", "..\\a"):
+    for name in ("", "..", "../a", "/a", "sub/../../a", "up/a", "c:a", "..\\a"):
         with pytest.raises(ValueError, match="which leads out of its folder"):
             inside(home, name)
+    with pytest.raises(ValueError, match="holds a NUL byte"):
+        inside(home, "a\0")
     with pytest.raises(ValueError, match="too long for a file's name"):
         inside(home, "a" * 300)
     blobs = tmp_path / "hub" / "models--o--n" / "blobs"
@@ -232,6 +235,25 @@ def test_inside_follows_no_name_out_of_the_folder(tmp_path: Path) -> None:
     (blobs / "ab").write_text("x")
     (snapshot / "a").symlink_to("../../blobs/ab")
     assert inside(snapshot, "a").read_text() == "x"
+
+
+@pytest.mark.parametrize(
+    ("name", "clean"),
+    [
+        *((name, name) for name in ("a.png", "a/b.png", "photo 12:30.png", "...", "..a", "é")),
+        *(("./a", "a"), ("a//b", "a/b"), ("a/../b", "b"), ("a/./b/", "a/b")),
+    ],
+)
+def test_a_name_without_detours(name: str, clean: str) -> None:
+    assert relative(name) == clean
+
+
+@pytest.mark.parametrize(
+    "name", ["C:\\a", "\\a", "a\\..\\..\\b", "//a/b", "a/../..", "./..", "d:x"]
+)
+def test_a_name_that_leads_out_anywhere_leads_out_here(name: str) -> None:
+    with pytest.raises(ValueError, match="which leads out of its folder"):
+        relative(name)
 
 
 def test_a_file_is_renamed_into_place_and_never_written_over(tmp_path: Path) -> None:

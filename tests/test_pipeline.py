@@ -16,8 +16,8 @@ import unclip
 from unclip import Cancelled, Pipeline
 from unclip.data.shapes import COLOURS
 from unclip.errors import SamplingError, UsageError
-from unclip.images import to_pictures, to_tensor
 from unclip.loading import find_model
+from unclip.media import to_pictures, to_tensor
 from unclip.request import Record
 from unclip.rng import Rng
 from unclip.stages.model import Model

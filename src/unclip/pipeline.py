@@ -14,7 +14,7 @@ from torch import Tensor
 from .device import place
 from .errors import SamplingError, UsageError, warn
 from .nn.clip import Clip
-from .request import BATCH, LIMIT, Cost, Work, given
+from .request import BATCH, LIMIT, Cost, Work, check_memory, given
 from .rng import Rng
 from .stages import DiffusionStage, Stage, check_finite
 from .stages.model import NO_PRIOR, Model
@@ -133,6 +133,7 @@ class Chain:
         steps = {n: each[n] * count for n, count in runs.items()}
         cost = Cost(work.pictures, work.size or (side, side), steps, inverting)
         cost.check(self.policy.limit)
+        check_memory(work.pictures if work.size else work.drawings, cost.size)
         for name in steps:
             self.stages[name].check(sampling.get(name))
         return cost

@@ -12,8 +12,8 @@ from unclip.errors import CheckpointError
 from unclip.evaluate import album, science
 from unclip.evaluate.album import Album
 from unclip.facade import Pipeline
-from unclip.images import to_tensor
 from unclip.loading import load
+from unclip.media import to_tensor
 from unclip.rng import Rng
 from unclip.stages.model import Model
 from unclip.train.run import Run

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..images import Source, digest, mask_tensor, read_image_and_mask
+from ..media import Source, digest, mask_tensor, read_image_and_mask
 from ..pipeline import Chain
 from ..request import Count, Drawing, Input, Prompt, Text, Work
 from ..types import OnStep

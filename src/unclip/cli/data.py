@@ -100,8 +100,8 @@ def inspect(
       unclip data inspect data/emoji
       unclip data inspect photos/ -o sheet.png --size 64 --seed 3
     """
-    from ..data.inspect import contact_sheet, summary
-    from ._output import check_writable, format_of, save
+    from ..data.inspect import contact_sheet, sheet_size, summary
+    from ._output import check_sides, check_writable, format_of, save
 
     for name, value in (("size", size), ("rows", rows), ("columns", columns)):
         if value < 1:
@@ -109,7 +109,8 @@ def inspect(
     if seed < 0:
         raise UsageError(f"--seed must be at least 0, got {seed}")
     path = output or Path(f"{folder.resolve().name}-sheet.png")
-    format_of(path)
+    check_sides((size, size), "PNG", "a smaller --size")
+    check_sides(sheet_size(rows, columns), format_of(path), "fewer --rows or --columns")
     check_writable(path)
     counts, source = summary(folder), _source(folder, size)
     save(contact_sheet(source, rows, columns, seed), path)

@@ -17,6 +17,12 @@ _CELL = 144  # pixels for one picture on the sheet
 _GAP = 8
 _LINES = 4
 _TEXT = 12  # pixels
+_WIDTH, _HEIGHT = _CELL + _GAP, _CELL + _GAP + _LINES * (_TEXT + 3)
+
+
+def sheet_size(rows: int, columns: int) -> tuple[int, int]:
+    """Width and height of a contact sheet."""
+    return columns * _WIDTH + _GAP, rows * _HEIGHT + _GAP
 
 
 def contact_sheet(source: Source, rows: int = 6, columns: int = 8, seed: int = 0) -> Image.Image:
@@ -26,12 +32,11 @@ def contact_sheet(source: Source, rows: int = 6, columns: int = 8, seed: int = 0
         DataError: a sample cannot be read.
     """
     font = ImageFont.load_default(_TEXT)
-    width, height = _CELL + _GAP, _CELL + _GAP + _LINES * (_TEXT + 3)
-    sheet = Image.new("RGB", (columns * width + _GAP, rows * height + _GAP), "white")
+    sheet = Image.new("RGB", sheet_size(rows, columns), "white")
     draw = ImageDraw.Draw(sheet)
     for number in range(rows * columns):
         sample = source.sample(seed * rows * columns + number)
-        x, y = _GAP + number % columns * width, _GAP + number // columns * height
+        x, y = _GAP + number % columns * _WIDTH, _GAP + number // columns * _HEIGHT
         picture = Image.fromarray(sample["image"])
         method = Image.Resampling.BOX if picture.width > _CELL else Image.Resampling.NEAREST
         sheet.paste(picture.resize((_CELL, _CELL), method), (x, y))

@@ -15,7 +15,7 @@ from PIL import Image
 from ..data.emoji import EmojiConfig, EmojiScenes
 from ..errors import UsageError
 from ..facade import Pipeline
-from ..images import to_pictures
+from ..media import to_pictures
 from .scenes import Scene
 from .science import finite
 from .verifier import Drawer, Order

@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from ..files import atomic_folder, write_text
-from ..grid import make_grid
+from ..media.grid import make_grid
 from .chart import svg
 from .report import Cell, Curve, Grid, Part, Report, Table
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..data.source import Source
 from ..errors import DataError
+from ..media import from_arrays
 from ..nn.tokenizer import Tokenizer
 from ..rng import Rng
 from ..stages import Stage
@@ -88,18 +88,13 @@ def hold(
         one, two = ([source.sample(pair[k]) for pair in chunk] for k in (0, 1))
         tokens, mask = tokenizer.encode([sample["caption"] for sample in one])
         text = Cond(text_tokens=tokens.to(clip.device), text_mask=mask.to(clip.device))
-        images = [_images([sample["image"] for sample in scenes]) for scenes in (one, two)]
+        images = [from_arrays([sample["image"] for sample in scenes]) for scenes in (one, two)]
         z_i, other = (clip.net.encode_image(batch.to(clip.device)) for batch in images)
         parts.append((clip.encode_text(text), z_i, other))
     fields = [dict(cond.items()) for cond, _, _ in parts]
     cond = Cond(**{name: torch.cat([field[name] for field in fields]) for name in fields[0]})
     truth, others = torch.cat([z for _, z, _ in parts]), torch.cat([z for _, _, z in parts])
     return Held(cond, truth, others)
-
-
-def _images(pictures: list[np.ndarray]) -> Tensor:
-    images = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
-    return images.float() / 127.5 - 1
 
 
 def in_batches(draw: Draw, cond: Cond, seeds: list[str]) -> Tensor:

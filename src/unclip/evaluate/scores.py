@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..data.emoji import EmojiConfig, EmojiScenes
 from ..facade import Pipeline
-from ..images import to_pictures, to_tensor
+from ..media import to_pictures, to_tensor
 from .admission import BAR, Admission, admit
 from .admission import SEED as ADMISSION_SEED
 from .album import Album

@@ -6,13 +6,13 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..data.source import Source
 from ..device import autocast, place
+from ..media import from_arrays
 from ..nn.text import TextConfig
 from ..nn.tokenizer import Tokenizer
 from .eyes import Classifier, Eye, EyeClip, EyeConfig, build
@@ -21,11 +21,6 @@ OnProgress = Callable[[int, int], None]
 CAPTIONS, VOCAB, CONTEXT = 20_000, 1024, 40
 TEXT = {"width": 96, "depth": 3, "heads": 3, "vocab_size": VOCAB, "context": CONTEXT}
 PEAK, WARMUP, DECAY = 2e-3, 0.05, 0.05
-
-
-def images_of(pictures: list[np.ndarray]) -> Tensor:
-    """Pictures (H, W, 3) uint8 -> (B, 3, H, W) float32 in [-1, 1], channels last."""
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def train_classifier(
@@ -42,7 +37,7 @@ def train_classifier(
 
     def loss(samples: list[Any]) -> Tensor:
         wanted = [number[one["spec"]["objects"][0]["noun"]] for one in samples]
-        logits = eye(images_of([one["image"] for one in samples]))
+        logits = eye(from_arrays([one["image"] for one in samples]))
         return F.cross_entropy(logits, torch.tensor(wanted), label_smoothing=0.05)
 
     _descend(eye, loss, source, (steps, batch), on_progress)
@@ -68,7 +63,7 @@ def train_clip(
     def loss(samples: list[Any]) -> Tensor:
         captions = [one["caption"] for one in samples]
         tokens, mask = tokenizer.encode(captions)
-        z_i = eye.encode_image(images_of([one["image"] for one in samples]))
+        z_i = eye.encode_image(from_arrays([one["image"] for one in samples]))
         z_t = eye.encode_text(tokens, mask)
         logits = eye.log_scale.exp().clamp(max=100) * z_i @ z_t.T  # (B, B)
         same = (tokens[:, None] == tokens[None]).all(-1).float()
@@ -119,7 +114,7 @@ def accuracy(eye: Classifier, source: Source, count: int, start: int = 0) -> tup
     right = 0
     for first in range(start, start + count, 100):
         samples = [source.sample(at) for at in range(first, min(first + 100, start + count))]
-        logits = eye(images_of([one["image"] for one in samples]))
+        logits = eye(from_arrays([one["image"] for one in samples]))
         for index, one in zip(logits.argmax(1).tolist(), samples, strict=True):
             right += eye.config.nouns[index] == one["spec"]["objects"][0]["noun"]
     return right, count
@@ -128,7 +123,7 @@ def accuracy(eye: Classifier, source: Source, count: int, start: int = 0) -> tup
 @torch.inference_mode()
 def scale(eye: Classifier, source: Source, count: int) -> float:
     """Root mean square of the features' numbers: kernels want it to be 1."""
-    images = images_of([source.sample(position)["image"] for position in range(count)])
+    images = from_arrays([source.sample(position)["image"] for position in range(count)])
     return float(eye.encode_image(images).square().mean().sqrt())
 
 
@@ -145,7 +140,7 @@ def retrieval(
         position += 1
     images = list(found.values())
     z_i = torch.cat(
-        [eye.encode_image(images_of(images[at : at + 100])) for at in range(0, count, 100)]
+        [eye.encode_image(from_arrays(images[at : at + 100])) for at in range(0, count, 100)]
     )
     z_t = eye.encode_text(*tokenizer.encode(list(found)))
     return int(((z_i @ z_t.T).argmax(1) == torch.arange(count)).sum()), count

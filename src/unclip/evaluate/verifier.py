@@ -26,7 +26,6 @@ Drawer = Callable[[Sequence[Order]], Sequence[Image.Image]]
 
 OnPicture = Callable[[int, int], None]
 
-ASPECTS = ("objects", "count", "colour", "position", "ground")
 SCORED: dict[str, tuple[str, ...]] = {
     "single": ("objects", "count"),
     "two": ("objects", "count"),
