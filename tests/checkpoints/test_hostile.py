@@ -52,6 +52,10 @@ def multiple(n: int) -> bytes:
     return (n * (2**61 - 1)).to_bytes(9, "little")
 
 
+TUPLES = b"".join(  # -1 and -2 have one hash
+    b"(" + b"".join(b"J" + struct.pack("<i", -1 - (n >> bit & 1)) for bit in range(15)) + b"tN"
+    for n in range(20_000)
+)
 LONG = b"(" + b"N" * 3000 + b"lq\x000"  # a list of 3,000 in the memo
 CALL = b"ccollections\nOrderedDict\n"
 PICKLES: dict[str, tuple[bytes, str]] = {
@@ -103,6 +107,17 @@ PICKLES: dict[str, tuple[bytes, str]] = {
     "numbers of one hash": (
         b"}(" + b"".join(b"\x8a\x09%bN" % multiple(n) for n in range(1, 99)) + b"u.",
         "beyond all use",
+    ),
+    "keys of one hash": (b"}(" + TUPLES + b"u.", "more than 10000 keys"),
+    "items of a set of one hash": (
+        b"cbuiltins\nset\n](" + TUPLES + b"e\x85R.", "more than 10000 keys",
+    ),
+    "complex keys of one hash": (
+        b"cbuiltins\ncomplex\nq\x00}(" + b"".join(
+            b"h\x00G" + struct.pack(">d", -1000003 * n) + b"G" + struct.pack(">d", n) + b"\x86RN"
+            for n in range(20_000)
+        ) + b"u.",
+        "more than 10000 keys",
     ),
     "an endless name": (b"ccollections\n" + b"x" * 600 + b"\n.", "longer than 512"),
 }  # fmt: skip

@@ -14,7 +14,7 @@ from __future__ import annotations
 import pickle
 import struct
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from sys import getsizeof
@@ -33,8 +33,8 @@ DAMAGE = (
 
 OPCODES = 2_000_000
 """Most steps of a pickle. A tensor takes some thirty, so that 60,000 of them fit."""
-COPIES = 2**27
-"""Most bytes of the arguments of all calls, which may be the same each time."""
+COPIES = 2**24
+"""Most bytes of the arguments of all calls, beside four for each byte of the file."""
 NAME = 512
 """Longest name of a class."""
 BITS = 1024
@@ -45,6 +45,8 @@ ITEMS = 2**24
 """Most items in all, where one that stands in several places counts in each."""
 KEY_ITEMS = 64
 """Longest tuple that is a key."""
+COMPOUND = 10_000
+"""Most keys that are no plain ones: tuples, sets and complex numbers can share one hash."""
 
 SCRIPT = "__torch__"
 """Where TorchScript keeps the classes of an archive."""
@@ -182,7 +184,8 @@ class _Unpickler(pickle._Unpickler):
     def __init__(self, stream: Bounded, file: Path, locate: Locate | None, script: bool) -> None:
         super().__init__(stream, encoding="latin1")
         self.file, self.locate, self.script = file, locate, script
-        self.steps = self.copied = 0
+        self.steps = self.compound = 0
+        self.room = COPIES + 4 * stream.size
 
     def find_class(self, module: str, name: str) -> Name:
         if len(module) + len(name) > NAME:
@@ -209,19 +212,29 @@ class _Unpickler(pickle._Unpickler):
         self.steps += 1
         if self.steps > OPCODES:
             raise ValueError(f"it takes more than {OPCODES} steps")
-        for key in self.stack[keys] if keys else ():
-            key_of(key)
+        if keys:
+            self.check_keys(self.stack[keys])
         getattr(self, handler)()
         if self.stack and type(self.stack[-1]) is int and self.stack[-1].bit_length() > BITS:
             raise ValueError(f"a number in it has more than {BITS} bits")
+
+    def check_keys(self, keys: Iterable[Any]) -> None:
+        """Raise TypeError or ValueError where hashing these, after all others, may take long."""
+        for key in keys:
+            _check_key(key)
+            self.compound += isinstance(key, (tuple, frozenset, complex))
+        if self.compound > COMPOUND:
+            raise ValueError(f"it has more than {COMPOUND} keys that are no plain ones")
 
     def load_reduce(self) -> None:
         args = self.stack.pop()
         if not isinstance(args, tuple) or not isinstance(self.stack[-1], Name):
             raise TypeError("it calls what is no name")
-        self.copied += sum(map(getsizeof, (args, *args)))
-        if self.copied > COPIES:
+        self.room -= sum(map(getsizeof, (args, *args)))
+        if self.room < 0:
             raise ValueError("it copies the same items over and over")
+        if MAKERS.get(str(self.stack[-1])) in (set, frozenset, _dict):
+            self.check_keys(_keys(args))
         self.stack[-1] = self.stack[-1](*args)
 
     load_newobj = load_reduce
@@ -261,23 +274,18 @@ _Unpickler.dispatch = dict.fromkeys(range(256), _stepping("refuse")) | {
 }
 
 
-def key_of(value: Any) -> Any:
-    """A value that may be a key or an item of a set: hashing it takes no time worth naming.
+def _check_key(value: Any) -> None:
+    """Raise TypeError for a value that takes long to hash, or can share one hash with many.
 
-    Python hashes tuples within tuples by recursion of its own, without a bound. Far numbers can
-    be made to share one hash.
-
-    Raises:
-        TypeError: it is another value.
+    Python hashes tuples within tuples by recursion of its own, without a bound.
     """
     if isinstance(value, tuple):
         if len(value) > KEY_ITEMS or any(isinstance(one, (tuple, frozenset)) for one in value):
             raise TypeError("a key in it is a tuple of tuples, or a long one")
         for one in value:
-            key_of(one)
+            _check_key(one)
     elif isinstance(value, int) and abs(value) >= 2**61 - 1:
         raise TypeError("a key in it is a number beyond all use")
-    return value
 
 
 def _measure(value: Any, done: dict[int, tuple[int, int]], room: int) -> tuple[int, int]:
@@ -343,13 +351,14 @@ def _with_attributes(wanted: Any, _kind: Any, args: Any, *_: Any) -> Any:
 
 def _dict(*args: Any) -> dict[Any, Any]:
     """OrderedDict, defaultdict and Counter, whose first argument may be what makes values."""
-    last = args[-1] if args and isinstance(args[-1], (dict, list)) else {}
-    pairs = last.items() if isinstance(last, dict) else last
-    return {key_of(key): value for key, value in pairs}
+    return dict(args[-1]) if args and isinstance(args[-1], (dict, list)) else {}
 
 
-def _set(values: Iterable[Any] = ()) -> set[Any]:
-    return set(map(key_of, values))
+def _keys(args: tuple[Any, ...]) -> Iterator[Any]:
+    """What sets and dicts that are made of these hash; of pairs in lists the first."""
+    for arg in args:
+        for one in arg if isinstance(arg, (dict, list, tuple, set, frozenset)) else ():
+            yield one[0] if isinstance(one, list) else one
 
 
 def _encode(text: str, codec: str = "latin1") -> bytes:
@@ -384,8 +393,8 @@ MAKERS: dict[str, Callable[..., Any]] = {
     "collections.OrderedDict": _dict,
     "collections.defaultdict": _dict,
     "collections.Counter": _dict,
-    "builtins.set": _set,
-    "builtins.frozenset": lambda values=(): frozenset(_set(values)),
+    "builtins.set": set,
+    "builtins.frozenset": frozenset,
     "builtins.complex": complex,
     "_codecs.encode": _encode,
     "copyreg._reconstructor": lambda wanted, *_: wanted(),
