@@ -81,6 +81,9 @@ class Hub(ThreadingHTTPServer):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
 
+    def handle_error(self, *_: Any) -> None:
+        """A client that has gone is none."""
+
     def commit(self, revision: str) -> str | None:
         found = self.refs.get(revision, revision)
         return found if found in self.commits else None
@@ -319,18 +322,39 @@ def test_a_file_that_is_damaged_later_is_fetched_anew(hub: Hub) -> None:
     assert names_in(fetch("org/name")) == CHOSEN
 
 
+def test_what_another_program_left_damaged_is_fetched_anew(hub: Hub) -> None:
+    path = fetch("org/name")
+    (Path(pulled_folder()) / "unclip.json").unlink()
+    (path / "text/model.safetensors").resolve().write_bytes(b"small wrights")
+    hub.gets.clear()
+    assert fetch("org/name") == path
+    assert all((path / name).read_bytes() == FILES[name] for name in CHOSEN)
+    assert [get for get, _ in hub.gets if "/cdn/" in get] == [
+        f"/cdn/{FIRST}/text/model.safetensors"
+    ]
+
+
 def test_a_revision_is_pinned(hub: Hub) -> None:
     for ref in ("hub:org/name@v1", "org/name@main", f"hub:org/name@{FIRST}"):
         assert fetch(ref).name == FIRST
     hub.refs["main"] = SECOND
     assert fetch("org/name").name == SECOND
     assert fetch("org/name@v1").name == FIRST
-    assert (fetch("org/name", revision=FIRST) / "README.md").read_bytes() == b"# a model"
+    assert (fetch(f"org/name@{FIRST}") / "README.md").read_bytes() == b"# a model"
     hub.gets.clear()
     assert fetch(f"org/name@{FIRST}").name == FIRST
     assert hub.gets == []  # a commit never changes
     assert fetch(f"org/name@{FIRST}", variant="fp16").name == FIRST
     assert hub.gets  # but this was not asked for before
+
+
+def test_a_branch_whose_commit_is_here_is_known_without_a_network(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = fetch(f"org/name@{FIRST}")
+    assert fetch("org/name") == path
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert fetch("org/name") == path
 
 
 def test_without_a_network_the_cache_serves(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:

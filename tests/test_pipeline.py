@@ -268,6 +268,18 @@ def test_each_sample_has_its_own_condition_and_control_whatever_the_batch(pipe: 
         pipe.sample(pipe.read(["a red circle"]), [1, 2])
 
 
+def test_a_text_that_is_encoded_already_is_not_encoded_again(pipe: Pipeline) -> None:
+    """Whoever weighs, joins or learns encodings gives them in place of CLIP's."""
+    clip = pipe.model.clip("a test")
+    blue = clip.sample(pipe.read(["a blue square"]), Rng([0]))
+    given = blue.replace(text_tokens=pipe.read(["a circle"]).text_tokens)
+    z_i = pipe.sample_prior(given, Rng([3])).image_embed
+    want = pipe.sample_prior(pipe.read(["a blue square"]), Rng([3])).image_embed
+    other = pipe.sample_prior(pipe.read(["a circle"]), Rng([3])).image_embed
+    assert z_i is not None and want is not None and other is not None
+    assert torch.equal(z_i, want) and not torch.equal(z_i, other)
+
+
 def test_a_stage_shows_its_picture_at_every_step(pipe: Pipeline) -> None:
     shown: dict[str, list[torch.Tensor | None]] = {}
 

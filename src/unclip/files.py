@@ -7,7 +7,6 @@ leaves it there, and `remove_leftovers` finds it by that name.
 from __future__ import annotations
 
 import codecs
-import errno
 import json
 import ntpath
 import os
@@ -15,15 +14,12 @@ import posixpath
 import re
 import secrets
 import shutil
-import socket
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from .errors import OutputError, UsageError
+from .errors import OutputError
 
 _LEFTOVER = re.compile(r"\..+\.[a-z0-9_]{8}\.part")
 _ASIDE = "aside"
@@ -84,7 +80,7 @@ def atomic_file(path: Path | str, new: bool = False) -> Iterator[Path]:
         FileExistsError: it should be `new`, and there is such a file.
     """
     path, moved = Path(path), True
-    with _writing(path):
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = _beside(path.parent, path.name)
         beside.touch(exist_ok=False)
@@ -109,7 +105,7 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
         OutputError: the folder cannot be made, written to or replaced.
     """
     path = Path(path)
-    with _writing(path):
+    with writing(path):
         beside = _beside(path.parent, path.name)
         beside.mkdir(parents=True)
         try:
@@ -123,7 +119,7 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path | str) -> Iterator[None]:
     """Raise OutputError in place of the system's errors."""
     try:
         yield
@@ -216,71 +212,6 @@ def _put_back(aside: Path) -> None:
     for old in aside.iterdir():
         if not (aside.parent / old.name).exists():
             old.rename(aside.parent / old.name)
-
-
-class Lock:
-    """A file that one process at a time may hold; the system lets go of it when that ends.
-
-    `held` is False on file systems without locks, where nobody is kept out.
-
-    Raises:
-        UsageError: another process holds it; named are its number, its machine and since when.
-        OutputError: the file cannot be written.
-    """
-
-    def __init__(self, path: Path, what: str) -> None:
-        with _writing(path):
-            self._file: IO[str] = path.open("a+", encoding="utf-8")
-            try:
-                self.held = _try_lock(self._file)
-            except BlockingIOError:
-                self._file.seek(0)
-                who = self._file.read().strip() or "another process"
-                self._file.close()
-                raise UsageError(f"{what} is in use by {who}; wait for it, or stop it") from None
-            now = datetime.now().astimezone().isoformat(" ", "seconds")
-            self._file.truncate(0)
-            self._file.write(f"process {os.getpid()} on {socket.gethostname()} since {now}\n")
-            self._file.flush()
-
-    def release(self) -> None:
-        """Let go of it; the file stays, for another may be about to take it."""
-        if hasattr(self, "_file"):
-            self._file.close()
-
-    __del__ = release
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(file: IO[str]) -> None:
-        file.seek(2**30)  # a byte far behind the text, which others may then read
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-
-else:
-    import fcntl
-
-    def _lock(file: IO[str]) -> None:
-        # a record lock, not flock's: forked workers do not hold it on when this process is gone
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-_HELD = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
-
-
-def _try_lock(file: IO[str]) -> bool:
-    """Whether the file system has locks. Raises BlockingIOError where another holds it."""
-    try:
-        _lock(file)
-    except OSError as error:
-        if error.errno in _HELD:
-            raise BlockingIOError from None
-        if error.errno not in _NO_LOCKS:
-            raise
-        return False
-    return True
 
 
 def _beside(folder: Path, name: str) -> Path:

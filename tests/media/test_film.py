@@ -85,12 +85,6 @@ def test_frames_are_shown_in_time(suffix: str, fps: float, tmp_path: Path) -> No
     assert off.max() <= (5 if suffix == ".gif" else 0.5)
 
 
-@pytest.mark.parametrize(("suffix", "once"), [(".gif", None), (".webp", 1)])
-def test_without_a_loop_it_plays_once(suffix: str, once: object, tmp_path: Path) -> None:
-    save_film(flat(3), tmp_path / f"a{suffix}", loop=False)
-    assert read(tmp_path / f"a{suffix}")[2] == once
-
-
 @pytest.mark.parametrize(
     ("count", "order"), [(1, [0]), (2, [0, 1]), (3, [0, 1, 2, 1]), (4, [0, 1, 2, 3, 2, 1])]
 )

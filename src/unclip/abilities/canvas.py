@@ -11,10 +11,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..diffusion.border import blended
 from ..media import from_uint8, to_uint8
 from ..pipeline import Chain
 from ..types import OnStep
+from ._blending import blended
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,6 @@ OnBytes = Callable[[int, int], None]
 def fetch(
     ref: Ref | str,
     on_progress: OnBytes | None = None,
-    revision: str | None = None,
     variant: str | None = None,
     fresh: bool = False,
 ) -> Path:
@@ -49,7 +47,6 @@ def fetch(
     Args:
         ref: the model.
         on_progress: is told bytes there and bytes in all.
-        revision: a branch, tag or commit, in place of the one in `ref`.
         variant: such as 'fp16', to be preferred where the model has it.
         fresh: fetch even where another variant is here, and fail where the hub is not reached.
 
@@ -59,7 +56,6 @@ def fetch(
         UnclipError: huggingface_hub is not installed.
     """
     ref = parse(ref) if isinstance(ref, str) else ref
-    ref = replace(ref, revision=revision) if revision else ref
     known = Pulled(ref, commit_of(ref))
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         return known.whole("HF_HUB_OFFLINE is set")
@@ -74,14 +70,14 @@ def fetch(
         return known.whole(str(error))
 
 
-def remove(ref: Ref | str) -> int:
+def remove(name: str) -> int:
     """Remove a model from the cache, every revision unless one is named; returns bytes freed.
 
     Raises:
         CheckpointError: this package has fetched no such model.
-        UsageError: `ref` is no name of a whole model.
+        UsageError: `name` is no name of a whole model.
     """
-    ref = parse(ref) if isinstance(ref, str) else ref
+    ref = parse(name)
     if ref.part:
         raise UsageError(f"{ref} is a part of a model; only {PREFIX}{ref.repo} as a whole can go")
     all_of_it = [one for one in pulled() if one.ref.repo == ref.repo]
@@ -105,11 +101,20 @@ def _pull(ref: Ref, variant: str | None, on_progress: OnBytes | None, fresh: boo
     if not re.fullmatch("[0-9a-f]{40}", str(info.sha)):
         raise CheckpointError(f"the hub names a commit {info.sha!r} of {ref}")
     model = Pulled(ref, info.sha)
-    if model.holds(variant, fresh):
-        return model.whole("")
-    files = choose([_file(sibling) for sibling in info.siblings], variant, ref.part)
-    if not any(weights_of(file.name, variant) for file in files):
-        raise CheckpointError(f"{ref} has no weights that can be read")
+    if not model.holds(variant, fresh):
+        files = choose([_file(sibling) for sibling in info.siblings], variant, ref.part)
+        if not any(weights_of(file.name, variant) for file in files):
+            raise CheckpointError(f"{ref} has no weights that can be read")
+        _complete(model, files, variant, on_progress)
+    if info.sha not in (ref.asked, commit_of(ref)):
+        write_text(repo_folder(ref) / "refs" / ref.asked, info.sha)
+    return model.whole("")
+
+
+def _complete(
+    model: Pulled, files: list[File], variant: str | None, on_progress: OnBytes | None
+) -> None:
+    """Fetch what is missing."""
     missing = [file for file in files if model.lacks(file)]
     _check_room(sum(file.bytes for file in missing))
     model.note(variant, files)
@@ -124,9 +129,6 @@ def _pull(ref: Ref, variant: str | None, on_progress: OnBytes | None, fresh: boo
             model.link(_download(model, file, tell), file)
         done += file.bytes
         tell(0)
-    if ref.asked != info.sha:
-        write_text(repo_folder(ref) / "refs" / ref.asked, info.sha)
-    return model.whole("")
 
 
 def _endpoint() -> str | None:
@@ -196,25 +198,25 @@ def _download(model: Pulled, file: File, tell: Callable[[int], None]) -> Path:
 
 def _append(part: Path, model: Pulled, file: File, tell: Callable[[int], None]) -> None:
     """Fetch what `part` lacks. Raises CheckpointError where more comes than was promised."""
-    hub, start = library(), part.stat().st_size
-    name, commit = file.name, model.commit
-    url = hub.hf_hub_url(model.ref.repo, name, revision=commit, endpoint=_endpoint())
+    hub, size = library(), part.stat().st_size
+    url = hub.hf_hub_url(model.ref.repo, file.name, revision=model.commit, endpoint=_endpoint())
     headers = {**hub.utils.build_hf_headers(), "Accept-Encoding": "identity"}
-    headers |= {"Range": f"bytes={start}-"} if start else {}
-    request = hub.get_session().stream("GET", url, headers=headers, timeout=SILENCE)
+    headers["Range"] = f"bytes={size}-"
+    busy: dict[str, Any] = {"retry_on_exceptions": (), "retry_on_status_codes": (408, 429)}
+    request = hub.utils.http_stream_backoff("GET", url, headers=headers, timeout=SILENCE, **busy)
     with request as response, part.open("ab") as opened:
         hub.utils.hf_raise_for_status(response)
         if response.status_code != 206:  # all of it comes
-            opened.truncate(0)
-        size = start if response.status_code == 206 else 0
+            size = opened.truncate(0)
         for data in response.iter_bytes():
             size += len(data)
             if size > file.bytes:
-                opened.close()
-                part.unlink()
-                raise CheckpointError(
-                    f"{name} of {model.ref}: more than the {file.bytes} bytes that the hub "
-                    "promised; it was removed"
-                )
+                break
             opened.write(data)
             tell(size)
+    if size > file.bytes:
+        part.unlink()
+        raise CheckpointError(
+            f"{file.name} of {model.ref}: more than the {file.bytes} bytes that the hub promised; "
+            "it was removed"
+        )

@@ -53,16 +53,16 @@ def save_film(
     frames: Sequence[Image.Image],
     path: Path | str,
     fps: float = 12.0,
-    loop: bool = True,
     bounce: bool = False,
 ) -> None:
-    """Write an animation, atomically. WebP is lossless; so is a GIF of up to 256 colours.
+    """Write an animation that plays for ever, atomically.
+
+    WebP is lossless; so is a GIF of up to 256 colours.
 
     Args:
         frames: at least one, all of one size.
         path: ends in one of `FILM_FORMATS`.
         fps: frames a second.
-        loop: play for ever rather than once; an MP4 leaves that to its player.
         bounce: go back to the start through the frames between, so that a loop has no jump.
 
     Raises:
@@ -83,7 +83,7 @@ def save_film(
         if kind == "MP4":
             _write_mp4(pictures, beside, fps, path)
         else:
-            _write_animation(pictures, beside, fps, loop, kind)
+            _write_animation(pictures, beside, fps, kind)
 
 
 def _check_frames(frames: Sequence[Image.Image], kind: str) -> None:
@@ -102,15 +102,9 @@ def _check_size(size: tuple[int, int], kind: str) -> None:
         )
 
 
-def _write_animation(
-    pictures: list[Image.Image], path: Path, fps: float, loop: bool, kind: str
-) -> None:
+def _write_animation(pictures: list[Image.Image], path: Path, fps: float, kind: str) -> None:
     tick = 10 if kind == "GIF" else 1  # milliseconds
-    if kind == "GIF":
-        pictures = indexed(pictures)
-        options: dict[str, object] = {"loop": 0} if loop else {}  # 1 would play it twice
-    else:
-        options = {"lossless": True, "loop": 0 if loop else 1}
+    pictures = indexed(pictures) if kind == "GIF" else pictures
     times = [round(1000 / tick * number / fps) * tick for number in range(len(pictures) + 1)]
     pictures[0].save(
         path,
@@ -118,7 +112,8 @@ def _write_animation(
         save_all=True,
         append_images=pictures[1:],
         duration=[end - start for start, end in pairwise(times)],  # the sum stays right
-        **options,
+        loop=0,  # for ever
+        lossless=True,
     )
 
 
