@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ...checkpoints._state_dicts import open_weights
 from ...checkpoints.archive import Tensors
 from ...checkpoints.format import Part, need, read_json
@@ -31,10 +33,9 @@ OPENAI_WIDTHS = (768, 1024)
 def openai_table(config: ClipConfig, text: str = "") -> KeyMap:
     """The names of OpenAI's `CLIP` and open_clip's; `text` is "text" in its CustomTextCLIP."""
     assert config.text and config.vision
-    transposed = dict.fromkeys(("to_ours", "to_theirs"), lambda value: value.T)
     tower: KeyMap = {
         "text.positions": Take(("positional_embedding",)),
-        "text_proj.weight": Take(("text_projection",), **transposed),
+        "text_proj.weight": Take(("text_projection",), torch.t, torch.t),
         **same("text.embed", "token_embedding", "weight"),
         **under("text", "", _openai_blocks(config.text.depth)),
         **same("text.norm", "ln_final"),
@@ -42,7 +43,7 @@ def openai_table(config: ClipConfig, text: str = "") -> KeyMap:
     vision: KeyMap = {
         "positions": Take(("positional_embedding",)),
         "class_token": Take(("class_embedding",)),
-        "proj.weight": Take(("proj",), **transposed),
+        "proj.weight": Take(("proj",), torch.t, torch.t),
         **same("patch", "conv1", "weight"),
         **same("norm_in", "ln_pre"),
         **_openai_blocks(config.vision.depth),
