@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from ...checkpoints.archive import Tensors
-from ...checkpoints.keymap import KeyMap, changed, flattened, same, under
+from ...checkpoints.keymap import KeyMap, changed, flattened, repeated, same, under
 from ...nn.blocks import Place
 from ...nn.transformer import TransformerConfig
 from ...nn.unet import UNetConfig
@@ -101,18 +101,15 @@ def by_head(ours: str, theirs: str, heads: int, parts: int) -> KeyMap:
 
 def transformer_table(config: TransformerConfig) -> KeyMap:
     """A transformer's blocks."""
-    table: KeyMap = {}
-    for i in range(config.depth):
-        block = {
-            **same("norm1", "ln_1"),
-            **by_head("attention.qkv", "attn.c_qkv", config.heads, 3),
-            **same("attention.proj", "attn.c_proj"),
-            **same("norm2", "ln_2"),
-            **same("mlp.0", "mlp.c_fc"),
-            **same("mlp.2", "mlp.c_proj"),
-        }
-        table |= under(f"transformer.blocks.{i}", f"transformer.resblocks.{i}", block)
-    return table
+    block = {
+        **same("norm1", "ln_1"),
+        **by_head("attention.qkv", "attn.c_qkv", config.heads, 3),
+        **same("attention.proj", "attn.c_proj"),
+        **same("norm2", "ln_2"),
+        **same("mlp.0", "mlp.c_fc"),
+        **same("mlp.2", "mlp.c_proj"),
+    }
+    return repeated(config.depth, "transformer.blocks", "transformer.resblocks", block)
 
 
 def unet_size(tensors: Tensors, side: int = 0) -> dict[str, Any]:

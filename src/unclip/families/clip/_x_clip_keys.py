@@ -15,7 +15,7 @@ from torch import Tensor
 from ...checkpoints._state_dicts import open_weights
 from ...checkpoints.archive import Tensors
 from ...checkpoints.format import Part
-from ...checkpoints.keymap import KeyMap, Take, same, under
+from ...checkpoints.keymap import KeyMap, Take, repeated, same, under
 from ...errors import CheckpointError
 from ...nn.clip import VisionConfig
 from ...nn.text import TextConfig
@@ -118,19 +118,18 @@ def x_clip_table(config: XClipConfig) -> KeyMap:
 
 
 def _blocks(depth: int) -> KeyMap:
+    block = {
+        **_gain("norm1", "0.norm"),
+        **same("attention.qkv", "0.fn.to_qkv", "weight"),
+        **same("attention.proj", "0.fn.to_out.0", "weight"),
+        **_gain("attention.norm", "0.fn.to_out.1"),
+        **_gain("norm2", "1.norm"),
+        **same("mlp.up", "1.fn.net.0", "weight"),
+        **_gain("mlp.norm", "1.fn.net.2"),
+        **same("mlp.down", "1.fn.net.4", "weight"),
+    }
     table = _gain("norm_in", "norm_in") | _gain("norm_out", "norm_out")
-    for i in range(depth):
-        block = {
-            **_gain("norm1", "0.norm"),
-            **same("attention.qkv", "0.fn.to_qkv", "weight"),
-            **same("attention.proj", "0.fn.to_out.0", "weight"),
-            **_gain("attention.norm", "0.fn.to_out.1"),
-            **_gain("norm2", "1.norm"),
-            **same("mlp.up", "1.fn.net.0", "weight"),
-            **_gain("mlp.norm", "1.fn.net.2"),
-            **same("mlp.down", "1.fn.net.4", "weight"),
-        }
-        table |= under(f"blocks.{i}", f"layers.{i}", block)
+    table |= repeated(depth, "blocks", "layers", block)
     return under("transformer", "transformer", table)
 
 

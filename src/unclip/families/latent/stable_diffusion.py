@@ -15,7 +15,7 @@ from ...checkpoints._state_dicts import open_weights
 from ...checkpoints.archive import Tensors
 from ...checkpoints.companions import completed, folder_tokenizer
 from ...checkpoints.format import TEXT_ALONE, Format, Options, Part, Plan, need
-from ...checkpoints.keymap import KeyMap, flattened, joined, same, under
+from ...checkpoints.keymap import KeyMap, flattened, joined, repeated, same, under
 from ...errors import CheckpointError
 from .._diffusers import (
     attending,
@@ -304,10 +304,10 @@ def unet_table(config: LatentUNetConfig) -> KeyMap:
         table = same(f"{ours}.norm", f"{theirs}.norm")
         table |= flattened(f"{ours}.proj_in", f"{theirs}.proj_in")
         table |= flattened(f"{ours}.proj_out", f"{theirs}.proj_out")
-        for index in range(config.layers):
-            names = _transformer_block()
-            table |= under(f"{ours}.blocks.{index}", f"{theirs}.transformer_blocks.{index}", names)
-        return table
+        names = _transformer_block()
+        return table | repeated(
+            config.layers, f"{ours}.blocks", f"{theirs}.transformer_blocks", names
+        )
 
     table = trunk_table(
         config, attention, lambda ours, theirs: same(f"{ours}.conv", f"{theirs}.conv")
