@@ -86,6 +86,35 @@ UNET_DEFAULTS: dict[str, Any] = {
 }
 """Of UNet2DConditionModel: its files may leave out what does not differ."""
 
+UNET_READ: dict[str, Any] = {
+    "in_channels": 4,
+    "act_fn": "silu",
+    "flip_sin_to_cos": True,
+    "freq_shift": 0,
+    "center_input_sample": False,
+    "downsample_padding": 1,
+    "mid_block_scale_factor": 1,
+    "mid_block_type": "UNetMidBlock2DCrossAttn",
+    "only_cross_attention": False,
+    "dual_cross_attention": False,
+    "num_attention_heads": None,
+    "encoder_hid_dim_type": None,
+    "class_embed_type": (None, "projection"),
+    "addition_embed_type": None,
+    "num_class_embeds": None,
+    "resnet_time_scale_shift": "default",
+    "resnet_skip_time_act": False,
+    "resnet_out_scale_factor": (1, 1.0),
+    "time_embedding_type": "positional",
+    "time_embedding_dim": None,
+    "time_cond_proj_dim": None,
+    "class_embeddings_concat": False,
+    "conv_in_kernel": 3,
+    "conv_out_kernel": 3,
+    "attention_type": "default",
+}
+"""What its settings must say, where they say anything."""
+
 
 class StableDiffusion(Format):
     """Folders whose model_index.json names one of its pipelines."""
@@ -216,35 +245,7 @@ def unet_config(values: Mapping[str, Any], file: Path, **more: Any) -> LatentUNe
     Raises:
         CheckpointError: a setting has a value that is not read.
     """
-    need(
-        values,
-        file,
-        in_channels=4,
-        act_fn="silu",
-        flip_sin_to_cos=True,
-        freq_shift=0,
-        center_input_sample=False,
-        downsample_padding=1,
-        mid_block_scale_factor=1,
-        mid_block_type="UNetMidBlock2DCrossAttn",
-        only_cross_attention=False,
-        dual_cross_attention=False,
-        num_attention_heads=None,
-        encoder_hid_dim_type=None,
-        class_embed_type=(None, "projection"),
-        addition_embed_type=None,
-        num_class_embeds=None,
-        resnet_time_scale_shift="default",
-        resnet_skip_time_act=False,
-        resnet_out_scale_factor=(1, 1.0),
-        time_embedding_type="positional",
-        time_embedding_dim=None,
-        time_cond_proj_dim=None,
-        class_embeddings_concat=False,
-        conv_in_kernel=3,
-        conv_out_kernel=3,
-        attention_type="default",
-    )
+    need(values, file, **UNET_READ)
     values = {**UNET_DEFAULTS, **values}
     _check_text(values, more["text"].width, file)
     heads, levels = values["attention_head_dim"], len(values["block_out_channels"])
