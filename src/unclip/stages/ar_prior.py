@@ -14,12 +14,12 @@ from ..config import Config
 from ..nn.ar_prior import ArPriorConfig, ArPriorNet
 from ..rng import Rng
 from ..types import Cond, Step
-from .sampling import check_finite
-from .stage import SampleArgs, Stage, StageConfig
+from .sampling import SampleArguments, check_finite
+from .stage import Stage, StageConfig
 
 
 class ArSampling(Config):
-    """How components are drawn."""
+    """SampleArguments components are drawn."""
 
     temperature: float = Field(1.0, ge=0, description="of the logits; 0 takes the likeliest")
     guidance_scale: float = Field(1.0, ge=0, description="1 is none and costs half")
@@ -67,13 +67,13 @@ class ArPriorStage(Stage):
         z_t = torch.cat([text for _, text in pairs if text is not None])
         self.net.fit(z_i, z_t)
 
-    def steps(self, sampling: dict[str, Any] | None = None, holds: bool = False) -> int:
+    def steps(self, sampling: dict[str, Any] | None = None, inpaints: bool = False) -> int:
         """One a component."""
         return self.config.network.dims
 
-    def _sample(self, cond: Cond, rng: Rng, args: SampleArgs) -> Cond:
+    def _sample(self, cond: Cond, rng: Rng, arguments: SampleArguments) -> Cond:
         """Add `image_embed` (B, D), drawn with z_i·z_t in the top half of what training saw."""
-        options = self.config.sampling.merge(args.sampling)
+        options = self.config.sampling.merge(arguments.sampling)
         guided = options.guidance_scale != 1.0
         text = _text(cond)
         shown = text.dropped((True, True), (False, False)) if guided else text
@@ -89,8 +89,8 @@ class ArPriorStage(Stage):
             token = choose(guide(logits, options), uniform[:, done + 1], options.temperature)
             tokens = torch.cat([tokens, token[:, None]], dim=1)
             image_embed = self.net.embed(tokens)
-            if args.on_step is not None:
-                args.on_step(Step(self.kind, done + 1, dims, image_embed))
+            if arguments.on_step is not None:
+                arguments.on_step(Step(self.kind, done + 1, dims, image_embed))
             if done + 1 == dims:
                 return cond.replace(image_embed=image_embed)
             logits, past = self.net.step(token.repeat(copies), done, past)

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from ..nn.clip import Clip, ClipConfig
 from ..rng import Rng
 from ..types import Cond
-from .sampling import check_finite
-from .stage import SampleArgs, Stage, StageConfig
+from .sampling import SampleArguments, check_finite
+from .stage import Stage, StageConfig
 
 
 class ClipStageConfig(StageConfig):
@@ -70,7 +70,7 @@ class ClipStage(Stage):
         """Pictures and their captions."""
         return self.consumes | {"image"}
 
-    def _sample(self, cond: Cond, rng: Rng, args: SampleArgs) -> Cond:
+    def _sample(self, cond: Cond, rng: Rng, arguments: SampleArguments) -> Cond:
         """Add `text_embed` and `text_encodings`. Nothing here is random. Raises SamplingError."""
         read = self.encode_text(cond)
         assert read.text_embed is not None

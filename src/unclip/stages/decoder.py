@@ -24,16 +24,8 @@ from ..rng import Rng
 from ..types import Cond, Control, Level
 from .clip import ClipStage
 from .networks import Network
-from .sampling import Sampling
-from .stage import (
-    DiffusionConfig,
-    DiffusionStage,
-    SampleArgs,
-    Stage,
-    StageConfig,
-    check_channels,
-    fit_known,
-)
+from .sampling import SampleArguments, Sampling
+from .stage import DiffusionConfig, DiffusionStage, Stage, StageConfig, check_channels, fit_known
 
 
 class AnyDecoderConfig(DiffusionConfig):
@@ -128,15 +120,15 @@ class Decoder(DiffusionStage):
         network = self.config.network
         return (network.in_channels, network.image_size, network.image_size)
 
-    def _sample(self, cond: Cond, rng: Rng, args: SampleArgs) -> Cond:
+    def _sample(self, cond: Cond, rng: Rng, arguments: SampleArguments) -> Cond:
         """Add `image` (B, 3, H, W), true to `known` outside `mask` where they are given."""
         assert self.image_size is not None
         seen = fit_known(cond, self.image_size)
-        bound = self.conditioned(seen, rng, self.config.sampling.merge(args.sampling))
+        bound = self.conditioned(seen, rng, self.config.sampling.merge(arguments.sampling))
         latents = self.config.latents
         if latents and seen.mask is not None:  # of which any pixel is to be painted is painted
             bound = bound.replace(mask=F.max_pool2d(seen.mask, latents.factor))
-        image = self.sample_data(bound, rng, *args)
+        image = self.sample_data(bound, rng, *arguments)
         if latents and seen.known is not None and seen.mask is not None:
             image = torch.where(seen.mask > 0, image, seen.known)
         return cond.replace(image=image)

@@ -8,7 +8,8 @@ from torch.nn import functional as F
 
 from ..rng import Rng
 from ..types import Cond
-from .stage import SampleArgs, Stage, StageConfig
+from .sampling import SampleArguments
+from .stage import Stage, StageConfig
 
 
 class OnePassConfig(StageConfig):
@@ -35,7 +36,7 @@ class OnePassPrior(Stage):
         """None: only CLIP sees the picture."""
         return None
 
-    def _sample(self, cond: Cond, rng: Rng, args: SampleArgs) -> Cond:
+    def _sample(self, cond: Cond, rng: Rng, arguments: SampleArguments) -> Cond:
         """Add `image_embed` (B, D) of unit norm."""
         z_i = self.net(dict(cond.items())).float()
         return cond.replace(image_embed=F.normalize(z_i, dim=-1))

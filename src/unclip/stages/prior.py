@@ -15,8 +15,8 @@ from ..diffusion.space import Embedding, Space, SpaceConfig, Whitened
 from ..nn.prior import PriorConfig
 from ..rng import Rng
 from ..types import Cond
-from .sampling import Sampling
-from .stage import DiffusionConfig, DiffusionStage, SampleArgs, StageConfig
+from .sampling import SampleArguments, Sampling
+from .stage import DiffusionConfig, DiffusionStage, StageConfig
 
 
 class AnyPriorConfig(DiffusionConfig):
@@ -70,16 +70,18 @@ class PriorStage(DiffusionStage):
         """(D,)."""
         return (self.config.network.embed_dim,)
 
-    def steps(self, sampling: dict[str, Any] | None = None, holds: bool = False) -> int:
+    def steps(self, sampling: dict[str, Any] | None = None, inpaints: bool = False) -> int:
         """Those of every candidate; what is known of a picture is nothing to it."""
         return self.config.candidates * super().steps(sampling)
 
-    def _sample(self, cond: Cond, rng: Rng, args: SampleArgs) -> Cond:
+    def _sample(self, cond: Cond, rng: Rng, arguments: SampleArguments) -> Cond:
         """Add `image_embed` (B, D): of `candidates` draws, the one nearest to z_t."""
         count, batch = self.config.candidates, len(cond)
         many = rng.branch("candidate", count)
         repeated = cond.replace(known=None, mask=None).map(lambda v: torch.cat([v] * count))
-        drawn = self.sample_data(repeated, many, args.sampling, args.on_step).view(count, batch, -1)
+        drawn = self.sample_data(repeated, many, arguments.sampling, arguments.on_step).view(
+            count, batch, -1
+        )
         assert cond.text_embed is not None
         score = F.cosine_similarity(drawn, cond.text_embed[None], dim=-1)  # (candidates, B)
         best = score.argmax(0)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from pydantic import Field
 from torch import Tensor
 
 from ..config import Config
 from ..errors import SamplingError
-from ..types import Denoiser, Level, OnStep, Prediction, Step
+from ..types import Control, Denoiser, Level, OnStep, Prediction, Step
 
 
 class Sampling(Config):
@@ -62,6 +62,14 @@ class Sampling(Config):
         if known.get("sampler", self.sampler) != self.sampler:
             del kept["eta"]
         return type(self).parse({**kept, **known}, where, strict=True)
+
+
+class SampleArguments(NamedTuple):
+    """The arguments of `Stage.sample` beside the condition and the generators."""
+
+    sampling: dict[str, Any]
+    on_step: OnStep | None
+    control: Control
 
 
 class SamplingSteps:

@@ -6,7 +6,7 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from pydantic import Field
@@ -37,7 +37,7 @@ from ..errors import UsageError
 from ..rng import Rng
 from ..types import FREE, Cond, Control, Denoiser, Level, OnStep, Step
 from ._lazy import LazyModule
-from .sampling import Sampling, SamplingSteps
+from .sampling import SampleArguments, Sampling, SamplingSteps
 
 REPAINT = 4
 """RePaint's repetitions a step for a network that cannot inpaint."""
@@ -47,14 +47,6 @@ class StageConfig(Config):
     """What every stage's configuration has; `network` is refined by each stage."""
 
     kind: str
-
-
-class SampleArgs(NamedTuple):
-    """The arguments of `Stage.sample` beside the condition and the generators."""
-
-    sampling: dict[str, Any]
-    on_step: OnStep | None
-    control: Control
 
 
 class Stage(LazyModule, ABC):
@@ -105,18 +97,18 @@ class Stage(LazyModule, ABC):
             on_step: called after each step.
             control: where diffusion starts and what pulls at it; other stages have no use for it.
         """
-        return self._sample(cond, rng, SampleArgs(sampling or {}, on_step, control))
+        return self._sample(cond, rng, SampleArguments(sampling or {}, on_step, control))
 
     @abstractmethod
-    def _sample(self, cond: Cond, rng: Rng, args: SampleArgs) -> Cond:
+    def _sample(self, cond: Cond, rng: Rng, arguments: SampleArguments) -> Cond:
         """See `sample`."""
 
-    def steps(self, sampling: dict[str, Any] | None = None, holds: bool = False) -> int:
-        """How many steps `sample` takes for one sample.
+    def steps(self, sampling: dict[str, Any] | None = None, inpaints: bool = False) -> int:
+        """SampleArguments many steps `sample` takes for one sample.
 
         Args:
             sampling: as `sample` takes it.
-            holds: whether a part of the picture is known.
+            inpaints: whether a part of the picture is known.
         """
         return 1
 
@@ -227,16 +219,20 @@ class DiffusionStage(Stage):
 
         return bound
 
-    def steps(self, sampling: dict[str, Any] | None = None, holds: bool = False) -> int:
+    def steps(self, sampling: dict[str, Any] | None = None, inpaints: bool = False) -> int:
         """Those of the sampler, and RePaint's repetitions of each but the last."""
         options = self.config.sampling.merge(sampling or {})
-        return 1 + (options.steps - 1) * (self._repeats(options) if holds else 1)
+        return 1 + (options.steps - 1) * (self._repeats(options) if inpaints else 1)
 
     def check(self, sampling: dict[str, Any] | None = None) -> None:
         """There has to be such a sampler, and such a grid of levels."""
-        options = self.config.sampling.merge(sampling or {})
+        options, _ = self._grid(sampling)
         samplers.find(options.sampler)
-        self.config.schedule.grid(options.steps, options.spacing)
+
+    def _grid(self, sampling: dict[str, Any] | None) -> tuple[Sampling, list[Level]]:
+        """The settings, and the levels that they ask for. Raises UsageError."""
+        options = self.config.sampling.merge(sampling or {})
+        return options, self.config.schedule.grid(options.steps, options.spacing)
 
     @torch.inference_mode()
     def sample_data(
@@ -252,8 +248,7 @@ class DiffusionStage(Stage):
         Raises:
             SamplingError: a step's numbers are not finite.
         """
-        options = self.config.sampling.merge(sampling or {})
-        levels = self.config.schedule.grid(options.steps, options.spacing)
+        options, levels = self._grid(sampling)
         x, levels = self._begin(cond, rng, levels, control)
         run = samplers.find(options.sampler)
         repeats = 1 if cond.mask is None else self._repeats(options)
@@ -285,16 +280,14 @@ class DiffusionStage(Stage):
         return alpha * self.space.encode(control.start) + sigma * noise, levels
 
     def _repeats(self, options: Sampling) -> int:
-        """How often RePaint repeats each step where a part of the picture is known."""
+        """SampleArguments often RePaint repeats each step where a part of the picture is known."""
         if options.resample is not None:
             return options.resample
         return 1 if self.inpaints and options.inpainting == "auto" else REPAINT
 
     def initial_noise(self, cond: Cond, rng: Rng, sampling: dict[str, Any] | None = None) -> Tensor:
         """(B, ...) the x_T that `sample_data` begins from with this `rng`."""
-        options = self.config.sampling.merge(sampling or {})
-        levels = self.config.schedule.grid(options.steps, options.spacing)
-        return self._begin(cond, rng, levels, FREE)[0]
+        return self._begin(cond, rng, self._grid(sampling)[1], FREE)[0]
 
     @property
     def inpaints(self) -> bool:
@@ -324,9 +317,8 @@ class DiffusionStage(Stage):
             rounds: network calls a step. 1 is the usual approximation; a few make each step the
                 inverse of the sampler's own.
         """
-        options = self.config.sampling.merge({**(sampling or {}), "sampler": "ddim", "eta": 0.0})
-        every = self.config.schedule.grid(options.steps, options.spacing)[::-1]
-        levels = noisy(every, self.config.parameterization.invertible_from)
+        options, every = self._grid({**(sampling or {}), "sampler": "ddim", "eta": 0.0})
+        levels = noisy(every[::-1], self.config.parameterization.invertible_from)
         steps = SamplingSteps(self.kind, len(levels) - 1, on_step)
         denoise = implicit(steps.watching(self.denoiser(cond, options)), levels, rounds)
         rng, x = Rng([0] * len(data), data.device), self.space.encode(data)
@@ -343,12 +335,9 @@ class DiffusionStage(Stage):
             keep_text=~rng.bernoulli(self.config.drop_text),
             keep_image=~rng.bernoulli(self.config.drop_image),
         )
-        config = self.config
-        x0 = self.space.encode(target)
-        net = self.bind(shown)
-        return diffusion_loss(
-            net, x0, config.schedule, config.parameterization, config.objective, rng
-        )
+        net, x0, config = self.bind(shown), self.space.encode(target), self.config
+        options = config.schedule, config.parameterization, config.objective
+        return diffusion_loss(net, x0, *options, rng)
 
 
 def fit_known(cond: Cond, side: int) -> Cond:

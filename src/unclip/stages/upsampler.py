@@ -20,15 +20,8 @@ from ..nn.last_step import LastStep
 from ..rng import Rng
 from ..types import Cond
 from .networks import Network
-from .sampling import Sampling
-from .stage import (
-    DiffusionConfig,
-    DiffusionStage,
-    SampleArgs,
-    StageConfig,
-    check_channels,
-    fit_known,
-)
+from .sampling import SampleArguments, Sampling
+from .stage import DiffusionConfig, DiffusionStage, StageConfig, check_channels, fit_known
 
 
 class Corruption(Config):
@@ -49,7 +42,7 @@ class AnyUpsamplerConfig(DiffusionConfig):
 
     @property
     def factor(self) -> int:
-        """How many times a picture is enlarged."""
+        """SampleArguments many times a picture is enlarged."""
         return self.network.image_size // self.low_res_size
 
     @model_validator(mode="after")
@@ -130,7 +123,7 @@ class AnyUpsampler(DiffusionStage):
     @property
     @abstractmethod
     def level_at_sampling(self) -> float:
-        """How corrupted the small picture is when sampling, 0 to 1."""
+        """SampleArguments corrupted the small picture is when sampling, 0 to 1."""
 
     @abstractmethod
     def shown(self, small: Tensor, level: Tensor, rng: Rng) -> Tensor:
@@ -144,14 +137,14 @@ class AnyUpsampler(DiffusionStage):
         """(B, 3, H, W) -> (B, 3, h, w)."""
         return F.interpolate(large, scale_factor=1 / self.factor, mode="area")
 
-    def _sample(self, cond: Cond, rng: Rng, args: SampleArgs) -> Cond:
+    def _sample(self, cond: Cond, rng: Rng, arguments: SampleArguments) -> Cond:
         """Replace `image` (B, 3, h, w) by one `factor` times as large."""
         assert cond.image is not None
         level = self._level(cond.image)
         bound = fit_known(cond, cond.image.shape[-1] * self.factor).replace(
             low_res=self.shown(cond.image, level, rng.fork("low_res")), low_res_level=level
         )
-        return cond.replace(image=self.sample_data(bound, rng, *args))
+        return cond.replace(image=self.sample_data(bound, rng, *arguments))
 
     def condition_for(self, cond: Cond, image: Tensor) -> Cond:
         """`cond` as this stage would need it to draw (B, 3, H, W) `image` itself."""
