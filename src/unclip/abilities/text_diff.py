@@ -125,4 +125,4 @@ def text_diff(
     return attach_record(pipe, to_pictures(drawn), made, one_seed=True)
 
 
-ABILITY = Ability(TextDiffRequest, text_diff)
+ABILITY = Ability(TextDiffRequest, text_diff, frozenset({"embedding", "vision", "text"}))
