@@ -106,7 +106,7 @@ class Drawing(Request):
         simple = given({key: plain(value) for key, value in settings.items()})
         for key, value in simple.items():
             if key in cls.model_fields:
-                raise UsageError(f"'{key}' is not a setting of the sampling (see --help)")
+                raise UsageError(f"'{key}' is not a sampling setting (see --help)")
             try:
                 json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
             except (TypeError, ValueError, RecursionError):

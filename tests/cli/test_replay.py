@@ -139,7 +139,7 @@ def write(file: str, record: str, picture: Image.Image | None = None) -> None:
         (
             '{"prompt": 3, "seed": 1, "settings": {}, "model": "", "model_hash": "", '
             '"version": ""}',
-            "'prompt' is no str",
+            "'prompt' must be str",
         ),
     ],
 )
@@ -151,7 +151,7 @@ def test_a_damaged_record(record: str, part: str, unclip: RunCli, model: Path) -
 def test_pictures_that_cannot_be_replayed(unclip: RunCli, model: Path) -> None:
     Image.new("RGB", (16, 16)).save("plain.png")
     Path("text.png").write_text("no picture")
-    unclip("replay", "plain.png").fails(2, "plain.png", "carries no record")
+    unclip("replay", "plain.png").fails(2, "plain.png", "has no record")
     unclip("replay", "text.png").fails(2, "cannot read text.png", "not a picture")
     head = struct.pack(">I4sIIBBBBB", 13, b"IHDR", 17_000, 10_000, 8, 2, 0, 0, 0)
     data = head + struct.pack(">I", zlib.crc32(head[4:])) + struct.pack(">I4sI", 0, b"IDAT", 0)

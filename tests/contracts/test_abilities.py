@@ -140,7 +140,7 @@ def test_a_newcomers_fields_are_its_options(capsys: pytest.CaptureFixture[str]) 
         (["--how", "up"], "--how"),
         (["--sizes", "1,two"], "--sizes must be W,H,... in whole numbers, got '1,two'"),
         (["--sizes", "1,0"], "--sizes must be at least 1, got 0"),
-        (["--set", "run=3"], "'run' is not a setting"),
+        (["--set", "run=3"], "'run' is not a sampling setting"),
     ],
 )
 def test_what_is_wrong_is_named_as_its_option(

@@ -123,7 +123,7 @@ def _request(ability: "Ability", record: "Record", files: "Sequence[str]") -> "D
     for name in names[len(files) :]:
         if fields[name].is_required():
             raise UsageError(
-                f"it was made of {name} {record.inputs.get(name, '')}: give that file too "
+                f"it was made of {name} {record.inputs.get(name, '')}: add that file "
                 "(unclip replay FILE.png INPUT)"
             )
     given = {
