@@ -142,10 +142,10 @@ class Drawing(Request):
         Raises:
             UsageError: it does not follow from the record.
         """
-        settings, own = dict(record.settings), {"prompt", "n", "seed", "settings"}
-        values = {
-            name: settings.pop(name) for name in {*cls.model_fields} - own if name in settings
-        }
+        settings, fields = dict(record.settings), cls.model_fields
+        recorded = {name for name, info in fields.items() if not info.exclude}
+        own = settings.keys() & (recorded - {"prompt", "n", "seed", "settings"})
+        values = {name: settings.pop(name) for name in own}
         every = {"prompt": record.prompt, "n": record.n, "seed": record.seed, **values, **inputs}
-        known = {name: value for name, value in every.items() if name in cls.model_fields}
+        known = {name: value for name, value in every.items() if name in fields}
         return cls.of(**known, settings=settings)

@@ -48,6 +48,44 @@ def test_a_record_with_impossible_settings(
     unclip("replay", "fox.png", "--model", model).fails(2, next(iter(settings)))
 
 
+@pytest.mark.parametrize(
+    ("inputs", "ability", "part"),
+    [
+        ({"image": 3}, "vary", "made of image"),
+        ({"image": ["a"], "settings": "x", "record": "x", "seed": "x"}, "vary", "made of image"),
+        ({"image": "0123456789ab", "source": 7}, "textdiff", "source"),
+        ({"a": {}, "b": "a fox"}, "interpolate", "made of a"),
+        ({"x": 3}, "sweep", "sweep again"),
+        ({}, "fly", "no ability 'fly'"),
+        ({}, "probe", "no picture"),
+    ],
+)
+def test_a_record_with_impossible_inputs(
+    inputs: dict[str, object], ability: str, part: str, unclip: RunCli, model: Path
+) -> None:
+    unclip("generate", "a fox", "-o", "fox.png", "--model", model)
+    change_record("fox.png", inputs=inputs, ability=ability)
+    files = ["fox.png"] if ability == "textdiff" else []
+    unclip("replay", "fox.png", *files, "--model", model).fails(2, "fox.png", part)
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ({"ability": "interpolate", "inputs": {"a": "mine.png", "b": "a fox"}}, "a mine.png: add"),
+        ({"ability": "edit", "inputs": {}, "settings": {"mask": "mine.png"}}, "'mask' is not a"),
+    ],
+)
+def test_a_record_reads_no_file_that_a_person_does_not_give(
+    change: dict[str, object], part: str, unclip: RunCli, model: Path
+) -> None:
+    unclip("generate", "a fox", "-o", "fox.png", "--model", model)
+    Image.new("RGB", (16, 16), "red").save("mine.png")
+    change_record("fox.png", **change)
+    files = ["fox.png"] if change["ability"] == "edit" else []
+    unclip("replay", "fox.png", *files, "--model", model).fails(2, "fox.png", part)
+
+
 def test_one_of_several(unclip: RunCli, model: Path) -> None:
     unclip("generate", "a fox", "-n", 3, "--seed", 4, "-o", "dir/", "--model", model)
     done = unclip("replay", "dir/a-fox-5.png", "-o", "again.png", "--model", model)
