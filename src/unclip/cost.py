@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,11 +24,11 @@ class Work:
     pictures: int
     settings: Mapping[str, Any]  # flat, as it draws with
     drawings: int  # runs of the decoder and the upsamplers, for one picture each
-    imagined: int = 0  # runs of the prior
+    prior_runs: int = 0
     inversions: int = 0
     size: tuple[int, int] | None = None  # of each picture; None: the model's own
-    holds: bool = False  # a part of the picture is known
-    enlarges: bool = False  # the upsamplers alone
+    inpaints: bool = False  # a part of the picture is known
+    upscales_only: bool = False  # runs no decoder
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,21 @@ class Cost:
             f"this would be {self}: {hours:,.1f} hours even at a millisecond a step; the limit is "
             f"{limit:,} steps: ask for less, or lift it (--no-limit, in Python pipe.limit = None)"
         )
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What a pipeline refuses.
+
+    Args:
+        limit: sampling steps, of all pictures of a request together, above which it is refused.
+        strict_words: refuse a prompt with a word that the model does not know.
+        on_cost: called with what a request takes, before its first step; raise there to refuse it.
+    """
+
+    limit: int | None = LIMIT
+    strict_words: bool = False
+    on_cost: Callable[[Cost], None] | None = None
 
 
 def check_memory(pictures: int, size: tuple[int, int]) -> None:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from unclip.cli._draw import drawing
-from unclip.pipeline import Policy
+from unclip.cost import Policy
 
 RunCli = Callable[..., Any]
 RecordOf = Callable[[Path], dict[str, Any]]

@@ -57,7 +57,7 @@ class TurnRequest(Drawing):
     )
 
     def work(self) -> Work:
-        return Work(self.n, self.settings, self.n, imagined=self.n)
+        return Work(self.n, self.settings, self.n, prior_runs=self.n)
 
 
 def turn(pipe, image, prompt, n=1, run=2, how="left", sizes=None, seed=0, on_step=None, **settings):

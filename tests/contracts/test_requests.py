@@ -23,10 +23,9 @@ from pydantic.fields import FieldInfo
 
 from unclip import Pipeline
 from unclip.abilities import ABILITIES
-from unclip.cost import Cost
+from unclip.cost import Cost, Policy
 from unclip.errors import UsageError
 from unclip.nn.tokenizer import Tokenizer
-from unclip.pipeline import Policy
 from unclip.record import Record
 from unclip.request import Drawing, Request
 from unclip.stages import Stage

@@ -56,10 +56,10 @@ def attach_record(
     return pictures
 
 
-PLAIN = {"guidance_scale": 1.0, "sampler": "ddim", "eta": 0.0}
+DDIM = {"guidance_scale": 1.0, "sampler": "ddim", "eta": 0.0}
 """The decoder's settings where a picture is redrawn: guidance would change it."""
 
 
-def redrawn(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """`PLAIN` unless said otherwise."""
-    return {**PLAIN, **given(settings)}
+def ddim_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """`DDIM` unless said otherwise."""
+    return {**DDIM, **given(settings)}

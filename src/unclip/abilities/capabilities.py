@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from ..stages import Stage
 from ..stages.clip import ClipStage
-from ..stages.upsampler import Upsampler
 from . import ABILITIES, Need
 
 
@@ -28,6 +27,6 @@ def _has(stages: list[Stage]) -> set[Need]:
         "embedding": by_embedding,
         "text": any(clip.text for clip in clips),
         "vision": any(clip.vision for clip in clips),
-        "upsampler": any(isinstance(stage, Upsampler) for stage in image_stages),
+        "upsampler": any(stage.factor > 1 for stage in image_stages),
     }
     return {need for need, is_met in met.items() if is_met}

@@ -63,7 +63,7 @@ class EditRequest(Drawing):
     def work(self, size: tuple[int, int]) -> Work:
         """One window a picture; `size` is the picture's."""
         settings, n = self.settings, self.n
-        return Work(n, settings, n, imagined=n, size=size, holds=True)
+        return Work(n, settings, n, prior_runs=n, size=size, inpaints=True)
 
 
 def edit(
@@ -81,7 +81,7 @@ def edit(
 ) -> list[Image.Image]:
     """Paint a part of a picture anew; the rest comes back byte for byte.
 
-    What is painted takes the tint of what it borders on (`_blending.blended`).
+    What is painted takes the tint of what it borders on (`blended`).
 
     A decoder with mask channels (GLIDE, arXiv 2112.10741, section 4.1) sees what is around; any
     other is held to it while it samples (RePaint, arXiv 2201.09865). `inpainting="repaint"` and

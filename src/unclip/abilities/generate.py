@@ -51,7 +51,7 @@ class GenerateRequest(Drawing):
     def work(self) -> Work:
         """Every candidate is drawn in full."""
         drawings = self.n * self.best_of
-        return Work(self.n, self.settings, drawings, imagined=drawings)
+        return Work(self.n, self.settings, drawings, prior_runs=drawings)
 
 
 def generate(

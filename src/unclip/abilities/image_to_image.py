@@ -33,7 +33,7 @@ class ImageToImageRequest(Drawing):
 
     def work(self) -> Work:
         """As many steps as from noise, at most."""
-        return Work(self.n, self.settings, self.n, imagined=self.n)
+        return Work(self.n, self.settings, self.n, prior_runs=self.n)
 
 
 def image_to_image(

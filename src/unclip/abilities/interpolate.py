@@ -15,7 +15,7 @@ from ..errors import UsageError
 from ..media import SUFFIXES, Source, digest, read_image, to_pictures
 from ..request import Drawing, Frames, Input, Option, Prior
 from . import Ability
-from ._drawing import attach_record, check_request, redrawn
+from ._drawing import attach_record, check_request, ddim_settings
 
 if TYPE_CHECKING:
     from ..pipeline import Chain
@@ -63,7 +63,7 @@ class InterpolateRequest(Drawing):
     def work(self) -> Work:
         """Each end that is a picture is inverted and drawn back; then the frames."""
         prompts = sum(_is_prompt(end) for end in (self.a, self.b))
-        inversions, settings = 2 - prompts, redrawn(self.settings)
+        inversions, settings = 2 - prompts, ddim_settings(self.settings)
         return Work(self.frames, settings, self.frames + inversions, prompts, inversions)
 
 
@@ -163,7 +163,7 @@ def end_of(
     if not _is_prompt(end):
         return of_picture(pipe, end, seed, settings, on_step)
     assert isinstance(end, str)
-    rng, sampling = Rng([seed], pipe.device), pipe.model.by_stage(redrawn(settings))
+    rng, sampling = Rng([seed], pipe.device), pipe.model.by_stage(ddim_settings(settings))
     z_i = pipe.sample_prior(pipe.read([end]), rng, sampling, on_step, prior).image_embed
     assert z_i is not None
     name, stage = next(iter(pipe.model.image_stages.items()))

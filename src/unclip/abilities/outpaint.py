@@ -62,7 +62,7 @@ class OutpaintRequest(Drawing):
         begins = (self.left, self.top)
         across, down = (_count(one, side, begin) for one, begin in zip(size, begins, strict=True))
         count = self.n * across * down
-        return Work(self.n, self.settings, count, imagined=count, size=size, holds=True)
+        return Work(self.n, self.settings, count, prior_runs=count, size=size, inpaints=True)
 
 
 def outpaint(

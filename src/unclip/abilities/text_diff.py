@@ -13,7 +13,7 @@ from ..media import Source, digest, read_image, to_pictures
 from ..record import Record
 from ..request import Drawing, Frames, Option, Picture, Prompt
 from . import Ability
-from ._drawing import attach_record, check_request, redrawn
+from ._drawing import attach_record, check_request, ddim_settings
 
 if TYPE_CHECKING:
     from ..pipeline import Chain
@@ -60,7 +60,7 @@ class TextDiffRequest(Drawing):
 
     def work(self) -> Work:
         """The picture is inverted and drawn back, then drawn once a frame."""
-        return Work(self.frames, redrawn(self.settings), self.frames + 1, inversions=1)
+        return Work(self.frames, ddim_settings(self.settings), self.frames + 1, inversions=1)
 
 
 def text_diff(

@@ -45,7 +45,7 @@ class UpscaleRequest(Drawing):
 
     def work(self, size: tuple[int, int], settings: Mapping[str, Any]) -> Work:
         """Once a picture; `size` is what comes out, `settings` those of every upsampler."""
-        return Work(self.n, settings, self.n, size=size, enlarges=True)
+        return Work(self.n, settings, self.n, size=size, upscales_only=True)
 
 
 def upscale(
@@ -100,9 +100,7 @@ def upscale(
 
 def _everywhere(pipe: Chain, settings: dict[str, Any]) -> dict[str, Any]:
     """Settings without a stage's name as those of every upsampler."""
-    from ..stages.upsampler import Upsampler
-
-    names = [name for name, stage in pipe.stages.items() if isinstance(stage, Upsampler)]
+    names = [name for name, stage in pipe.stages.items() if stage.factor > 1]
     own = {k: v for k, v in settings.items() if any(k.startswith(f"{n}_") for n in pipe.stages)}
     shared = {k: v for k, v in settings.items() if k not in own}
     return {f"{name}_{key}": value for name in names for key, value in shared.items()} | own

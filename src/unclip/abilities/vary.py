@@ -12,7 +12,7 @@ from ..cost import Work
 from ..media import Source, digest, read_image, to_pictures
 from ..request import Drawing, Picture, Pictures
 from . import Ability
-from ._drawing import attach_record, check_request, redrawn
+from ._drawing import attach_record, check_request, ddim_settings
 
 if TYPE_CHECKING:
     from ..pipeline import Chain
@@ -30,7 +30,7 @@ class VariationsRequest(Drawing):
 
     def work(self) -> Work:
         """The picture is inverted and drawn back, then drawn `n` times."""
-        return Work(self.n, redrawn(self.settings), self.n + 1, inversions=1)
+        return Work(self.n, ddim_settings(self.settings), self.n + 1, inversions=1)
 
 
 def variations(

@@ -62,7 +62,7 @@ class Convert(ModelParts):
         import torch
 
         from .. import hub
-        from ..checkpoints.convert import check_target, convert, to_diffusers
+        from ..checkpoints.convert import check_target, convert, write_as
         from ..loading import find_model
         from ._progress import byte_progress
 
@@ -77,7 +77,7 @@ class Convert(ModelParts):
         with byte_progress("converting") as on_progress:
             more: dict[str, Any] = {"origin": origin, "on_progress": on_progress}
             if self.to == "diffusers":
-                kind = to_diffusers(plan, self.target, numbers, **more)
+                kind = write_as(self.to, plan, self.target, numbers, **more)
                 done = f"load it with: diffusers.{kind}.from_pretrained('{self.target}')"
             else:
                 convert(plan, self.target, numbers, shard_bytes=most, **more)
