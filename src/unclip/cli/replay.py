@@ -62,7 +62,7 @@ class Replay(ModelOptions):
     ] = None
     output: Annotated[
         str | None,
-        option("--output", "FILE|DIR/|-", "Where the new picture goes; - is stdout.", HERE),
+        option("-o --output", "FILE|DIR/|-", "Where the new picture goes; - is stdout.", HERE),
     ] = None
     strict_words: StrictWords = field(default=False, kw_only=True)
     no_limit: NoLimit = field(default=False, kw_only=True)
