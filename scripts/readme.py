@@ -1,6 +1,6 @@
 """Run the README's commands from top to bottom, as somebody would who follows it.
 
-    python scripts/readme.py [--slow] [README.md]
+    python scripts/readme.py [--slow] [--activated] [README.md]
 
 Every `sh` and `python` block is read from the page and run in one bash session, in an empty folder
 that looks like a fresh clone beside a `.venv`. A block that is not run says why in a comment before
@@ -80,14 +80,21 @@ def session(wanted: list[Block]) -> str:
     return SESSION + "".join(f"unclip_readme_run {shlex.quote(one)}\n" for one in commands)
 
 
-def run(wanted: list[Block], folder: Path) -> int:
-    """Run blocks in an empty folder; returns bash's exit code."""
+def run(wanted: list[Block], folder: Path, activated: bool = False) -> int:
+    """Run blocks in an empty folder; returns bash's exit code.
+
+    Args:
+        wanted: in the order of the page.
+        folder: where.
+        activated: the virtual environment is, before the first command.
+    """
     for name in CLONED:
         (folder / name).symlink_to(ROOT / name)
     (folder / ".venv").symlink_to(sys.prefix)
     own = str(Path(sys.prefix) / "bin")
     path = [part for part in os.environ["PATH"].split(os.pathsep) if part != own]
-    env = {**os.environ, "PATH": os.pathsep.join(path)}  # the README has to say how it gets there
+    path = [own, *path] if activated else path  # the README itself has to say how it gets there
+    env = {**os.environ, "PATH": os.pathsep.join(path)}
     done = subprocess.run(["bash", "-c", session(wanted)], cwd=folder, env=env, check=False)
     return done.returncode
 
@@ -96,11 +103,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Run the commands of a README.")
     parser.add_argument("page", nargs="?", type=Path, default=ROOT / "README.md")
     parser.add_argument("--slow", action="store_true", help="run the blocks that take minutes too")
+    parser.add_argument("--activated", action="store_true", help="with the .venv already active")
     args = parser.parse_args()
     found = blocks(args.page.read_text(encoding="utf-8"))
     wanted = [one for one in found if one.mark in ("", "slow" if args.slow else "")]
     with tempfile.TemporaryDirectory() as folder:
-        code = run(wanted, Path(folder))
+        code = run(wanted, Path(folder), args.activated)
     if code == 0:
         print(f"\nran {sum(len(one.commands()) for one in wanted)} commands; not run:")
         for one in found:
