@@ -384,9 +384,10 @@ that is why the outline is judged too.
     yield from ("", best(tried), "", "## Inversion", "")
     low, mean = min(values), sum(values) / len(values)
     verdict = "reached" if mean >= PSNR else "not reached"
-    yield f"""Picture → x_T → picture, by the decoder at its own size in 50 steps: {len(values)} pictures,
-mean PSNR {mean:.1f} dB, minimum {low:.1f} dB (goal ≥ {PSNR} dB: {verdict} by the mean, reached by
-{sum(value >= PSNR for value in values)} of {len(values)} pictures).
+    reached = sum(value >= PSNR for value in values)
+    yield f"""Picture → x_T → picture, by the decoder at its own size in 50 steps:
+{len(values)} pictures, mean PSNR {mean:.1f} dB, minimum {low:.1f} dB
+(goal ≥ {PSNR} dB: {verdict} by the mean, reached by {reached} of {len(values)} pictures).
 """
 
 
