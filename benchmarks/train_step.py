@@ -1,8 +1,8 @@
-"""The time of each part of a training step: data, networks, clipping, optimizers, EMA.
+"""Where the time of a training step goes: data, networks, clipping, optimizers, average.
 
 .venv/bin/python benchmarks/train_step.py [--batch 32] [--float32] [--stage decoder]
 
-Prints the median over the steps and the share of the total for each part, in one process.
+Each part is the median over the steps, and its share of their sum; all of it in one process.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from unclip.train.trainer import Trainer
 
 
 class Parts:
-    """Seconds by part, one entry per step."""
+    """Seconds by part, one entry a step."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, list[float]] = defaultdict(list)
 
     def timed(self, name: str, work: Callable[[], Any]) -> Any:
-        """Run `work`, wait for the device and record the time."""
+        """Do it, and wait for the device."""
         start = time.perf_counter()
         result = work()
         if torch.cuda.is_available():
@@ -44,7 +44,7 @@ class Parts:
 
 
 def step(trainer: Trainer, parts: Parts) -> None:
-    """The parts of `Trainer._step`, timed separately."""
+    """The parts of `Trainer._step`, one by one."""
     batch = parts.timed("data", trainer._next)
     rng, task, config = trainer._rng(batch), trainer.task.train(), trainer.config
     with autocast(trainer.device, config.dtype(trainer.device)):
@@ -62,11 +62,11 @@ def step(trainer: Trainer, parts: Parts) -> None:
 
 
 def with_data(recipe: Recipe) -> Recipe:
-    """The recipe, with generated shapes if its data are missing."""
+    """The recipe, on computer-drawn shapes where its data are not here."""
     try:
         recipe.source(64)
     except DataError as error:
-        print(f"using generated shapes instead of the recipe's data: {error}")
+        print(f"shapes are drawn instead of the recipe's data: {error}")
         return recipe.model_copy(update={"data": {"source": "shapes"}})
     return recipe
 
@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("--stage", default="decoder")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--float32", action="store_true", help="never use bfloat16")
+    parser.add_argument("--float32", action="store_true", help="as where bfloat16 is slow")
     wanted = parser.parse_args()
     device = pick_device()
     if wanted.float32:

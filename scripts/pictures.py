@@ -24,7 +24,7 @@ SEED = 7
 
 
 def objects(recipe: Recipe, count: int) -> list[str]:
-    """Captions of `count` randomly selected nouns of the recipe."""
+    """Captions of `count` objects that the recipe's model knows, drawn by lot."""
     file = ROOT / "src/unclip/data/everyday.toml"
     sections = tomllib.loads(file.read_text(encoding="utf-8")).values()
     entries = [entry for section in sections for entry in section.values()]

@@ -1,4 +1,4 @@
-"""Inspect data before training: a contact sheet and counts."""
+"""Looking at data before training on it: a contact sheet and counts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .corpus import Corpus
 from .listing import listing
 from .source import Source
 
-_CELL = 144  # pixels per picture on the sheet
+_CELL = 144  # pixels for one picture on the sheet
 _GAP = 8
 _LINES = 4
 _TEXT = 12  # pixels
@@ -26,7 +26,7 @@ def sheet_size(rows: int, columns: int) -> tuple[int, int]:
 
 
 def contact_sheet(source: Source, rows: int = 6, columns: int = 8, seed: int = 0) -> Image.Image:
-    """`rows` x `columns` samples with their captions underneath, chosen by `seed`.
+    """`rows` x `columns` samples with their captions underneath; another `seed`, other samples.
 
     Raises:
         DataError: a sample cannot be read.
@@ -46,7 +46,7 @@ def contact_sheet(source: Source, rows: int = 6, columns: int = 8, seed: int = 0
 
 
 def summary(path: Path | str) -> dict[str, Any]:
-    """Counts for a corpus or a folder of pictures.
+    """What a corpus folder or a folder of pictures holds: plain counts.
 
     Raises:
         DataError: it is neither.

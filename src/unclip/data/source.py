@@ -1,4 +1,4 @@
-"""Data sources: an endless stream of samples, a pure function of position."""
+"""What every data source is: an endless stream of samples that is a pure function of position."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..config import Config
 from ..vocabulary import Vocabulary
 
 SAMPLED = 20_000
-"""Number of captions from which an endless source derives its vocabulary."""
+"""Captions that a vocabulary is taken from, where a source has no end."""
 
 
 class Sample(TypedDict, total=False):
@@ -22,16 +22,16 @@ class Sample(TypedDict, total=False):
 
     image: NDArray[np.uint8]  # (H, W, 3), sRGB
     caption: str
-    wrong: str  # a hard negative caption; optional
-    spec: dict[str, Any]  # description of a composed scene; optional
+    wrong: str  # a caption that is almost true; absent where nobody makes one
+    spec: dict[str, Any]  # what a composed scene shows; absent where nobody knows
 
 
 class Source(ABC):
     """An endless, seeded stream of samples.
 
     Sample number `position` depends on the configuration and on `position` alone, so that
-    training resumes exactly, workers share the stream without communication, and the order does
-    not depend on their number.
+    training resumes exactly, workers share the stream without talking to each other, and the
+    order does not depend on how many of them there are.
     """
 
     Config: ClassVar[type[Config]]
@@ -45,28 +45,28 @@ class Source(ABC):
 
     @abstractmethod
     def captions(self, count: int) -> Iterator[str]:
-        """The first `count` captions of the stream, without making pictures."""
+        """`count` captions as the stream would give them, without making pictures."""
 
     def notes(self) -> list[str]:
-        """Remarks on the data for the user before training, one line each."""
+        """What a person should know of these data before training on them, a line each."""
         return []
 
     def vocabulary(self) -> Vocabulary:
-        """The words of the first `SAMPLED` captions, without rare ones."""
+        """The words of its captions, without rare ones: those of `SAMPLED` captions."""
         return Vocabulary.of(self.captions(SAMPLED))
 
     def shard(self, index: int, count: int, block: int = 1) -> Self:
         """A view of this stream for consumer `index` of `count`.
 
-        The stream is split into blocks of `block` samples. Consumer `index` gets the blocks
-        `index`, `index + count`, ... counted from the current position of the stream.
+        The stream is cut into blocks of `block` samples, dealt out in turn: consumer `index`
+        gets blocks `index`, `index + count`, ... counted from the stream's present position.
         """
         view = copy.copy(self)
         view._index, view._count, view._block = index, count, block
         return view
 
     def __iter__(self) -> Iterator[Sample]:
-        """Yield this shard's samples endlessly from the current position."""
+        """Yield this shard's samples without end, starting at the present position."""
         start, number = self._next, self._index
         while True:
             for position in range(start + number * self._block, start + (number + 1) * self._block):
@@ -74,7 +74,7 @@ class Source(ABC):
             number += self._count
 
     def state_dict(self) -> dict[str, int]:
-        """The position of the whole stream (not of a shard)."""
+        """Where the whole stream (not a shard of it) stands."""
         return {"position": self._next}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
