@@ -71,7 +71,7 @@ def test_what_a_page_asks_for(readme: ModuleType) -> None:
 
 
 def test_a_mark_that_is_none_is_refused(readme: ModuleType) -> None:
-    with pytest.raises(ValueError, match="no mark 'skip'"):
+    with pytest.raises(ValueError, match="unknown mark 'skip'"):
         readme.blocks("<!-- skip: later -->\n```sh\nfalse\n```\n")
 
 
