@@ -143,7 +143,7 @@ def test_a_record_of_a_later_version_is_read_past_what_is_unknown(pipe: Pipeline
 
 def test_a_picture_without_a_record_says_so() -> None:
     picture = Image.new("RGB", (2, 2))
-    with pytest.raises(UsageError, match="carries no record"):
+    with pytest.raises(UsageError, match="has no record"):
         Record.of(picture)
     whole = json.loads(Record("x", 1, {}).to_json())
     wrong = [{"seed": True}, {"n": "2"}, {"settings": []}, {"inputs": "x"}, {"model": None}]

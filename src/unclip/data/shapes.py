@@ -1,4 +1,4 @@
-"""Coloured shapes, drawn on the fly: data for tests and first steps, with nothing to download."""
+"""Coloured shapes, generated on the fly: data for tests and first steps, without a download."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ COLOURS = {
     "black": (30, 30, 30),
 }
 SHAPES = ("circle", "square", "triangle")
-SMOOTH = 4  # drawn so many times larger, then reduced
+SMOOTH = 4  # supersampling factor
 
 
 class ShapesConfig(config.Config):
-    """Which shapes to draw."""
+    """Settings of the generated shapes."""
 
     seed: int = Field(default=0, ge=0)
 
@@ -41,7 +41,7 @@ class Shapes(IndexedSource):
         self.size = size
 
     def sample(self, position: int) -> Sample:
-        """Picture number `position` (size, size, 3), its caption, and what it shows."""
+        """Picture number `position` (size, size, 3), its caption and its description."""
         rng = self._rng(position)
         caption, colour, shape = _words(rng)
         radius = rng.uniform(0.25, 0.4)
@@ -54,7 +54,7 @@ class Shapes(IndexedSource):
         return (_words(self._rng(position))[0] for position in range(count))
 
     def vocabulary(self) -> Vocabulary:
-        """The words of every caption there is."""
+        """The words of all possible captions."""
         return Vocabulary.of(f"a {colour} {shape}" for colour in COLOURS for shape in SHAPES)
 
     def _rng(self, position: int) -> np.random.Generator:
