@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from functools import cached_property
+from collections.abc import Iterator
 from typing import Any, Generic, TypeVar
 
 from .errors import UsageError, nearest
@@ -13,26 +13,28 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """The public modules of a package, each giving one attribute.
+    """The public modules of some packages, each giving one attribute.
 
     `Registry("unclip.stages", "STAGE", "stage")["decoder"]` is `unclip.stages.decoder.STAGE`.
     A module without the attribute (helpers, bases) is not an entry.
+
+    Args:
+        package: where most of them are.
+        attribute: what a module gives.
+        noun: what errors call an entry.
+        also: further packages; one that ends in `.*` stands for all packages in it. They need not
+            be there, and are looked into anew each time.
     """
 
-    def __init__(self, package: str, attribute: str, noun: str) -> None:
-        self.package = package
+    def __init__(self, package: str, attribute: str, noun: str, also: tuple[str, ...] = ()) -> None:
+        self.packages = (package, *also)
         self.attribute = attribute
         self.noun = noun
 
-    @cached_property
-    def _modules(self) -> list[str]:
-        package = importlib.import_module(self.package)
-        names = [module.name for module in pkgutil.iter_modules(package.__path__)]
-        return sorted(name for name in names if not name.startswith("_"))
-
     def names(self) -> list[str]:
-        """Every entry's name, sorted. Imports each module of the package."""
-        return [name for name in self._modules if self._get(name) is not None]
+        """Every entry's name, sorted. Imports each module of the packages."""
+        modules = {name for name, _ in self._modules()}
+        return sorted(name for name in modules if self._get(name) is not None)
 
     def __getitem__(self, name: str) -> T:
         """The entry called `name`.
@@ -40,7 +42,7 @@ class Registry(Generic[T]):
         Raises:
             UsageError: there is none; the nearest name and all known names are given.
         """
-        found = self._get(name) if name in self._modules else None
+        found = self._get(name)
         if found is None:
             known = self.names()
             raise UsageError(
@@ -49,5 +51,27 @@ class Registry(Generic[T]):
         return found  # type: ignore[no-any-return]
 
     def _get(self, name: str) -> Any:
-        module = importlib.import_module(f"{self.package}.{name}")
-        return getattr(module, self.attribute, None)
+        modules = [path for own, path in self._modules() if own == name]
+        found = (getattr(importlib.import_module(path), self.attribute, None) for path in modules)
+        return next((one for one in found if one is not None), None)
+
+    def _modules(self) -> Iterator[tuple[str, str]]:
+        """(name, path) of every public module."""
+        for package in self.packages:
+            if not package.endswith(".*"):
+                yield from _public(package)
+                continue
+            for _, inner in _public(package.removesuffix(".*")):
+                yield from _public(inner)
+
+
+def _public(package: str) -> Iterator[tuple[str, str]]:
+    try:
+        found = importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        if error.name != package:
+            raise
+        return
+    for module in pkgutil.iter_modules(getattr(found, "__path__", [])):
+        if not module.name.startswith("_"):
+            yield module.name, f"{package}.{module.name}"

@@ -22,7 +22,7 @@ from torch import Tensor
 from unclip.checkpoints import convert as module
 from unclip.checkpoints import native
 from unclip.checkpoints.archive import open_tensors
-from unclip.checkpoints.convert import check_target, convert, read_card, to_diffusers
+from unclip.checkpoints.convert import check_target, convert, read_card, write_as
 from unclip.checkpoints.format import Options, open_model
 from unclip.checkpoints.lazy_tensor import LazyTensor
 from unclip.checkpoints.tensors import cast_lazily, save_tensors
@@ -273,11 +273,11 @@ def test_only_models_of_karlos_shape_go_to_diffusers(
     model: Path, make_stage: Make, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match=r"tokenizer"):
-        to_diffusers(open_model(model), tmp_path / "out")
+        write_as("diffusers", open_model(model), tmp_path / "out")
     stages = {"clip": make_stage("clip"), "prior": make_stage("linear_prior")}
     native.save_model(tmp_path / "other", "other", tokenizer, stages)
     with pytest.raises(UsageError, match=r"its stages are clip \(clip\), prior \(linear_prior\)"):
-        to_diffusers(open_model(tmp_path / "other"), tmp_path / "out")
+        write_as("diffusers", open_model(tmp_path / "other"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -101,7 +101,8 @@ def inspect(
       unclip data inspect photos/ -o sheet.png --size 64 --seed 3
     """
     from ..data.inspect import contact_sheet, sheet_size, summary
-    from ._output import check_sides, check_writable, format_of, save
+    from ..media.writing import check_sides, format_of, save
+    from ._output import check_writable
 
     for name, value in (("size", size), ("rows", rows), ("columns", columns)):
         if value < 1:

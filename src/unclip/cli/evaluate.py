@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import Cancelled, UsageError
-from ._chosen import BUNDLED, Chosen, choosing, fetched
+from ._options import (
+    Clip,
+    Device,
+    Dialect,
+    DType,
+    LowMemory,
+    ModelOptions,
+    Tokenizer,
+    Variant,
+    fetched,
+)
 from ._terminal import say
 
 if TYPE_CHECKING:
@@ -25,7 +35,7 @@ DEFAULT = "default"
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(choosing(evaluate, "model", "no_limit", "strict_words"))
+    app.command()(evaluate)
 
 
 def evaluate(
@@ -141,7 +151,13 @@ def evaluate(
     anyway: Annotated[
         bool, typer.Option("--anyway", help="Even if model and data do not seem to fit each other.")
     ] = False,
-    chosen: Chosen = BUNDLED,
+    device: Device = None,
+    dtype: DType = None,
+    low_memory: LowMemory = False,
+    clip: Clip = None,
+    tokenizer: Tokenizer = None,
+    dialect: Dialect = None,
+    variant: Variant = None,
 ) -> None:
     """Measure a model's pictures, and write a report.
 
@@ -156,7 +172,16 @@ def evaluate(
     from ..evaluate.run import Request
 
     _check(data, output, seed)
-    where, named = _model(model, chosen.variant)
+    options = ModelOptions(
+        device=device,
+        dtype=dtype,
+        low_memory=low_memory,
+        clip=clip,
+        tokenizer=tokenizer,
+        dialect=dialect,
+        variant=variant,
+    )
+    where, named = _model(model, variant)
     request = Request(
         data=data,
         model=where,
@@ -173,7 +198,7 @@ def evaluate(
         command=shlex.join(["unclip", *_arguments()]),
     )
     kept = work or output.with_suffix(".work")
-    _write(_measured(lambda: chosen.load(named), request, kept), output, kept)
+    _write(_measured(lambda: options.load(named), request, kept), output, kept)
 
 
 def _measured(load: Callable[[], Pipeline], request: Request, kept: Path) -> Report:
@@ -210,7 +235,7 @@ def _check(data: Path, output: Path, seed: int) -> None:
         raise UsageError(f"--seed must be at least 0, got {seed}")
 
 
-def _model(model: str, variant: str | None) -> tuple[Path | None, str]:
+def _model(model: str, variant: str | None) -> tuple[Path | None, str | Path]:
     """Where a model lies, None for the bundled one, and what it is loaded by."""
     from ..loading import BUNDLED as BUNDLED_MODEL
     from ..loading import find_model

@@ -20,7 +20,6 @@ from ..facade import Pipeline
 from ..rng import Rng
 from ..stages.clip import ClipStage
 from ..stages.model import NO_PRIOR
-from ..stages.upsampler import Upsampler
 from ..types import Cond, OnStep
 from .album import Album
 
@@ -162,7 +161,7 @@ def reads_text(pipe: Pipeline) -> bool:
 
 def decoder_only(pipe: Pipeline) -> Pipeline:
     """The pipeline without its upsamplers: what the science is about, and much faster."""
-    stages = {n: one for n, one in pipe.stages.items() if not isinstance(one, Upsampler)}
+    stages = {n: one for n, one in pipe.stages.items() if one.factor == 1}
     return pipe.with_stages(stages)
 
 
