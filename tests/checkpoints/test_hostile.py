@@ -18,7 +18,8 @@ import torch
 
 from unclip.checkpoints import _torch_files, _unpickler
 from unclip.checkpoints.archive import Tensors, open_pickle, open_tensors
-from unclip.checkpoints.format import Part, check_text
+from unclip.checkpoints.format import check_text
+from unclip.checkpoints.part import Part
 from unclip.errors import CheckpointError, UnclipError
 from unclip.nn.tokenizer import Tokenizer
 from unclip.stages import STAGES, Stage
