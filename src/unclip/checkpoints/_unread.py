@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import CheckpointError
 from ..plain import read_json
-from ._families import COMPONENTS, MODEL_TYPES, NAMES, PIPELINES
+from ._foreign import COMPONENTS, MODEL_TYPES, NAMES, PIPELINES
 from ._state_dicts import state_dict
 from .archive import contents, kind_of
 

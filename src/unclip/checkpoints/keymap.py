@@ -78,6 +78,12 @@ def under(ours: str, theirs: str, table: KeyMap) -> KeyMap:
     }
 
 
+def repeated(count: int, ours: str, theirs: str, table: KeyMap) -> KeyMap:
+    """Modules that are alike and numbered: `ours.0` is `theirs.0`, and so on."""
+    each = [under(f"{ours}.{i}", f"{theirs}.{i}", table) for i in range(count)]
+    return {name: take for one in each for name, take in one.items()}
+
+
 def dotted(prefix: str, name: str) -> str:
     """`prefix.name`, or the one that is not empty."""
     return f"{prefix}.{name}" if prefix and name else prefix or name

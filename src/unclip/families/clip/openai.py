@@ -12,7 +12,7 @@ import torch
 
 from ...checkpoints._state_dicts import open_weights
 from ...checkpoints.archive import Tensors
-from ...checkpoints.keymap import KeyMap, Take, same, under
+from ...checkpoints.keymap import KeyMap, Take, repeated, same, under
 from ...checkpoints.part import Part
 from ...checkpoints.settings import need, read_json
 from ...errors import CheckpointError
@@ -55,19 +55,16 @@ def openai_table(config: ClipConfig, text: str = "") -> KeyMap:
 
 
 def _openai_blocks(depth: int) -> KeyMap:
-    table: KeyMap = {}
-    for i in range(depth):
-        block = {
-            **same("norm1", "ln_1"),
-            "attention.qkv.weight": Take(("attn.in_proj_weight",)),
-            "attention.qkv.bias": Take(("attn.in_proj_bias",)),
-            **same("attention.proj", "attn.out_proj"),
-            **same("norm2", "ln_2"),
-            **same("mlp.0", "mlp.c_fc"),
-            **same("mlp.2", "mlp.c_proj"),
-        }
-        table |= under(f"transformer.blocks.{i}", f"transformer.resblocks.{i}", block)
-    return table
+    block = {
+        **same("norm1", "ln_1"),
+        "attention.qkv.weight": Take(("attn.in_proj_weight",)),
+        "attention.qkv.bias": Take(("attn.in_proj_bias",)),
+        **same("attention.proj", "attn.out_proj"),
+        **same("norm2", "ln_2"),
+        **same("mlp.0", "mlp.c_fc"),
+        **same("mlp.2", "mlp.c_proj"),
+    }
+    return repeated(depth, "transformer.blocks", "transformer.resblocks", block)
 
 
 def is_openai(tensors: Tensors) -> bool:
