@@ -210,7 +210,7 @@ def _shapes(part: Part, table: KeyMap) -> dict[str, tuple[int, ...]]:
     wanted = part.build().net.state_dict()
     for name, take in table.items():
         value = wanted[name]
-        value = take.back(value) if take.back else value
+        value = take.to_theirs(value) if take.to_theirs else value
         for source in take.sources:
             rows = value.shape[:1] if len(take.sources) == 1 else (len(value) // len(take.sources),)
             shapes[source] = (*rows, *value.shape[1:])

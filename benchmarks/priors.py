@@ -16,6 +16,7 @@ import torch
 from _timing import seconds
 
 from unclip.checkpoints import native
+from unclip.data import IndexedSource
 from unclip.device import describe
 from unclip.evaluate import priors
 from unclip.evaluate.priors import BATCH, Found, Held
@@ -74,6 +75,7 @@ def main() -> None:
     recipe = load_recipe("emoji-cpu", [f"data.path={args.data}", *settings])
     assert clip.image_size is not None
     source = recipe.source(clip.image_size)
+    assert isinstance(source, IndexedSource)
     held = priors.hold(source, model.tokenizer, clip, priors.twice(source))
     lines = [
         f"Model {model.name} {model.hash}; the default prior in bold; seed {args.seed}, split "

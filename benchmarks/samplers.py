@@ -203,7 +203,7 @@ def main() -> None:
     parser.add_argument("-o", "--out", type=Path, help="Markdown file to write")
     args = parser.parse_args()
     begun = time.perf_counter()
-    known = list(load_recipe(args.recipe).data["nouns"])
+    known = list(load_recipe(args.recipe).settings.data["nouns"])
     nouns = [known[i * len(known) // args.pictures % len(known)] for i in range(args.pictures)]
     bench = Bench(unclip.load(args.model), nouns, args.seed)
     page = "\n".join(report(bench, measure(bench), args.seed))

@@ -416,7 +416,7 @@ def main() -> None:
         "guidance 1, not clamped": {"threshold": "none"},
     }
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
-    given = (args.model, list(recipe.data["nouns"]))
+    given = (args.model, list(recipe.settings.data["nouns"]))
     with ProcessPoolExecutor(workers, get_context("spawn"), begin, given) as pool:
         halves = [singles[start : start + 8] for start in range(0, len(singles), 8)]
         plain = {"steps": 50, "guidance_scale": 1.0, "sampler": "ddim"}

@@ -29,7 +29,7 @@ def objects(recipe: Recipe, count: int) -> list[str]:
     sections = tomllib.loads(file.read_text(encoding="utf-8")).values()
     entries = [entry for section in sections for entry in section.values()]
     words = [entry if isinstance(entry, dict) else {"noun": entry} for entry in entries]
-    known = sorted(caption(one) for one in words if one["noun"] in recipe.data["nouns"])
+    known = sorted(caption(one) for one in words if one["noun"] in recipe.settings.data["nouns"])
     return random.Random(SEED).sample(known, count)
 
 
@@ -52,7 +52,7 @@ def main() -> None:
     recipe = load_recipe(pipe.name)
     folder = ROOT / "docs" / "pictures"
     sheet(pipe, objects(recipe, 10), 5, folder / "singles.png")
-    sheet(pipe, list(recipe.prompts), 8, folder / "prompts.png")
+    sheet(pipe, list(recipe.settings.prompts), 8, folder / "prompts.png")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Run the README's commands from top to bottom, as a reader would.
 
-    python scripts/readme.py [--slow] [README.md]
+    python scripts/readme.py [--slow] [--activated] [README.md]
 
 Runs every `sh` and `python` block in one bash session, in an empty folder that looks like a fresh
 clone with a `.venv`. A comment before a block, invisible on the rendered page, can exclude it:
@@ -79,14 +79,21 @@ def session(wanted: list[Block]) -> str:
     return SESSION + "".join(f"unclip_readme_run {shlex.quote(one)}\n" for one in commands)
 
 
-def run(wanted: list[Block], folder: Path) -> int:
-    """Run blocks in an empty folder; returns bash's exit code."""
+def run(wanted: list[Block], folder: Path, activated: bool = False) -> int:
+    """Run blocks in an empty folder; returns bash's exit code.
+
+    Args:
+        wanted: in the order of the page.
+        folder: where.
+        activated: the virtual environment is, before the first command.
+    """
     for name in CLONED:
         (folder / name).symlink_to(ROOT / name)
     (folder / ".venv").symlink_to(sys.prefix)
     own = str(Path(sys.prefix) / "bin")
     path = [part for part in os.environ["PATH"].split(os.pathsep) if part != own]
-    env = {**os.environ, "PATH": os.pathsep.join(path)}  # the README must set PATH itself
+    path = [own, *path] if activated else path  # the README must set PATH itself
+    env = {**os.environ, "PATH": os.pathsep.join(path)}
     done = subprocess.run(["bash", "-c", session(wanted)], cwd=folder, env=env, check=False)
     return done.returncode
 
@@ -95,11 +102,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Run the commands of a README.")
     parser.add_argument("page", nargs="?", type=Path, default=ROOT / "README.md")
     parser.add_argument("--slow", action="store_true", help="also run the blocks that take minutes")
+    parser.add_argument("--activated", action="store_true", help="with the .venv already active")
     args = parser.parse_args()
     found = blocks(args.page.read_text(encoding="utf-8"))
     wanted = [one for one in found if one.mark in ("", "slow" if args.slow else "")]
     with tempfile.TemporaryDirectory() as folder:
-        code = run(wanted, Path(folder))
+        code = run(wanted, Path(folder), args.activated)
     if code == 0:
         print(f"\nran {sum(len(one.commands()) for one in wanted)} commands; not run:")
         for one in found:

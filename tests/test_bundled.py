@@ -112,5 +112,5 @@ def test_it_knows_the_words_of_its_captions_and_says_which_it_does_not(
     assert unknown("a cat riding a bicycle") == ["riding", "bicycle"]
     assert unknown("骑自行车的猫") == ["骑自行车"]
     recipe = load_recipe("emoji-cpu")
-    for noun in recipe.data["nouns"]:
+    for noun in recipe.settings.data["nouns"]:
         assert not unknown(f"{article(noun)} {noun} and two {plural(noun)}")

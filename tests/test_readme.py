@@ -126,5 +126,5 @@ def test_the_readme_runs_with_its_training() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_the_gallery_runs() -> None:
-    done = run(ROOT / "docs" / "gallery.md")
+    done = run(ROOT / "docs" / "gallery.md", "--activated")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -202,7 +202,7 @@ def reshaped(file: Path) -> None:
 
 @pytest.mark.parametrize(
     ("damage", "part"),
-    [(missing, "is missing"), (truncated, "is truncated"), (reshaped, "query is (3,)")],
+    [(missing, "is missing"), (truncated, "is damaged or truncated"), (reshaped, "query is (3,)")],
 )
 def test_damaged_weights(
     damage: Callable[[Path], None], part: str, unclip: RunCli, broken: Path

@@ -14,7 +14,7 @@ from .. import config
 from ..vocabulary import Vocabulary
 from ._picture import read_square
 from .listing import listing
-from .source import Sample, Source
+from .source import IndexedSource, Sample
 
 
 class FolderConfig(config.Config):
@@ -29,7 +29,7 @@ class FolderConfig(config.Config):
     seed: int = Field(default=0, ge=0)
 
 
-class Folder(Source):
+class Folder(IndexedSource):
     """The pictures of a folder, each once an epoch, in an order drawn from (seed, epoch).
 
     Raises:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from .. import config
 from ..vocabulary import Vocabulary
-from .source import Sample, Source
+from .source import IndexedSource, Sample
 
 COLOURS = {
     "red": (220, 50, 47),
@@ -30,7 +30,7 @@ class ShapesConfig(config.Config):
     seed: int = Field(default=0, ge=0)
 
 
-class Shapes(Source):
+class Shapes(IndexedSource):
     """ "a red circle": one shape of one colour on white, of random size and place."""
 
     Config = ShapesConfig
