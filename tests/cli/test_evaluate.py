@@ -13,11 +13,11 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
+from unclip.evaluate._detector import Detector, DetectorNet
 
 from unclip.checkpoints import native
-from unclip.data.corpus import build
+from unclip.emoji.corpus import build
 from unclip.evaluate import eyes, features
-from unclip.evaluate._detector import Detector, DetectorNet
 from unclip.nn.tokenizer import Tokenizer
 from unclip.stages import Stage
 

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from unclip.data import SOURCES, Source
-from unclip.data.corpus import build
+from unclip.emoji.corpus import build
 from unclip.errors import UsageError
 
 ASSETS = Path(__file__).parents[1] / "fixtures" / "assets"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from unclip.data.corpus import Corpus, build
-from unclip.data.emoji import EmojiScenes
+from unclip.emoji.corpus import Corpus, build
+from unclip.emoji.source import EmojiScenes
 
 ASSETS = Path(__file__).parents[1] / "fixtures" / "assets"
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from unclip.data.emoji import EmojiScenes
 from unclip.data.inspect import contact_sheet, summary
+from unclip.emoji.source import EmojiScenes
 from unclip.errors import DataError
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from unclip.checkpoints import native
-from unclip.data.corpus import build
+from unclip.emoji.corpus import build
 from unclip.evaluate import eyes
 from unclip.loading import load
 from unclip.nn.tokenizer import Tokenizer

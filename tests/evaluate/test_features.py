@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from unclip.checkpoints import native
-from unclip.data.corpus import build
-from unclip.data.emoji import EmojiScenes
+from unclip.emoji.corpus import build
+from unclip.emoji.source import EmojiScenes
 from unclip.errors import CheckpointError, DataError, UsageError
 from unclip.evaluate import album, eyes, features, training
 from unclip.evaluate.features import Net, clip_score

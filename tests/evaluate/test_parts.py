@@ -10,19 +10,19 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from PIL import Image
-
-from unclip.data.emoji import EmojiConfig
-from unclip.errors import CheckpointError
-from unclip.evaluate import languages, page, run, science, scores
 from unclip.evaluate.admission import Admission
 from unclip.evaluate.bench import Sizes
-from unclip.evaluate.intervals import Share
 from unclip.evaluate.markdown import write_markdown
-from unclip.evaluate.report import Report, Section, Table
-from unclip.evaluate.run import Request
 from unclip.evaluate.scenes import CATEGORIES, Scene, make_scenes
 from unclip.evaluate.seen import Pictures, Seen, Thing
 from unclip.evaluate.verifier import Drawer, Order
+
+from unclip.emoji.source import EmojiConfig
+from unclip.errors import CheckpointError
+from unclip.evaluate import languages, page, run, science, scores
+from unclip.evaluate.intervals import Share
+from unclip.evaluate.report import Report, Section, Table
+from unclip.evaluate.run import Request
 from unclip.pipeline import Pipeline
 
 SIZES = Sizes(

@@ -11,10 +11,10 @@ from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
+from unclip.evaluate.markdown import write_markdown
 
 from unclip.evaluate import chart, page
 from unclip.evaluate.intervals import Share
-from unclip.evaluate.markdown import write_markdown
 from unclip.evaluate.report import (
     Cell,
     Curve,

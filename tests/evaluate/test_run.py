@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-
-from unclip.config import read_toml
-from unclip.data.emoji import EmojiConfig, EmojiScenes
-from unclip.errors import Cancelled, DataError, OutputError, UsageError
-from unclip.evaluate import features, ground, metrics, origins, run, science, work
 from unclip.evaluate.album import Album, of_arrays, of_files, of_scenes
 from unclip.evaluate.bench import Sizes
+
+from unclip.config import read_toml
+from unclip.emoji.source import EmojiConfig, EmojiScenes
+from unclip.errors import Cancelled, DataError, OutputError, UsageError
+from unclip.evaluate import features, ground, metrics, origins, run, science, work
 from unclip.evaluate.run import Request
 from unclip.pipeline import Pipeline
 

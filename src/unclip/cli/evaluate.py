@@ -15,9 +15,8 @@ from ._chosen import BUNDLED, Chosen, choosing, fetched
 from ._terminal import say
 
 if TYPE_CHECKING:
-    from ..evaluate.bench import Sizes
+    from ..evaluate.benchmark import Request, Sizes
     from ..evaluate.report import Report
-    from ..evaluate.run import Request
     from ..pipeline import Pipeline
 
 DEFAULT = "default"
@@ -60,7 +59,8 @@ def evaluate(
         typer.Option(
             metavar="PART,...",
             help="Some of: distribution, verifier, languages (the same scenes asked for in English "
-            "and in Chinese; a model that was taught no Chinese scores low), science, "
+            "and in Chinese; a model that was taught no Chinese scores low), ablations (where z_i "
+            "comes from, guidance, priors, inversion; called science in the report), "
             "memorisation.",
             show_default="all that the data allow",
         ),
@@ -82,27 +82,28 @@ def evaluate(
             "languages, admission, sample; repeatable.",
         ),
     ] = None,
-    eyes: Annotated[
+    features: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="The networks that look at the corpus' pictures (scripts/eyes.py trains them).",
-            show_default="DATA/eyes",
+            help="The benchmark's feature extractors (scripts/features.py trains those of the "
+            "emoji corpus).",
+            show_default="DATA/features",
         ),
     ] = None,
-    eye: Annotated[
+    clip_features: Annotated[
         str | None,
         typer.Option(
             metavar="CLIP",
-            help="A CLIP to look with, of any known format, beside those eyes.",
+            help="A CLIP, of any known format, to extract features with beside those.",
         ),
     ] = None,
     detector: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="The judge that has learnt, for the verifier.",
-            show_default="EYES/detector, or else the one that comes along",
+            help="The trained judge of the verifier.",
+            show_default="FEATURES/detector, or else the bundled one",
         ),
     ] = None,
     trained_on: Annotated[
@@ -135,12 +136,14 @@ def evaluate(
         typer.Option(
             metavar="N",
             min=0,
-            help="Processes for the judge that compares; no number depends on it.",
+            help="Worker processes for slow checks; the results do not change.",
         ),
     ] = 0,
     anyway: Annotated[
         bool, typer.Option("--anyway", help="Even if model and data do not seem to fit each other.")
     ] = False,
+    eyes: Annotated[Path | None, typer.Option(hidden=True)] = None,
+    eye: Annotated[str | None, typer.Option(hidden=True)] = None,
     chosen: Chosen = BUNDLED,
 ) -> None:
     """Measure a model's pictures, and write a report.
@@ -150,10 +153,10 @@ def evaluate(
       unclip evaluate default --data data/emoji -o scenes.html --quick --only verifier
       unclip evaluate default --data data/emoji -o report.html
       unclip evaluate runs/mine/model --data data/emoji --only distribution,memorisation
-      unclip evaluate hub:org/name --data photos/ --eye ViT-B-32.pt --pictures 600
+      unclip evaluate hub:org/name --data photos/ --clip-features ViT-B-32.pt --pictures 600
       unclip evaluate runs/mine/model --data held-out/ --trained-on photos/
     """
-    from ..evaluate.run import Request
+    from ..evaluate.benchmark import Request
 
     _check(data, output, seed)
     where, named = _model(model, chosen.variant)
@@ -162,15 +165,15 @@ def evaluate(
         model=where,
         recipe=recipe,
         trained_on=trained_on,
-        eyes=eyes,
-        eye=_other_eye(eye),
+        features=features or eyes,
+        clip=_clip(clip_features or eye),
         detector=detector,
         only=_parts(only),
         sizes=_sizes(quick, pictures, assignments or []),
         seed=seed,
         anyway=anyway,
         workers=workers,
-        command=shlex.join(["unclip", *_arguments()]),
+        command=shlex.join(["unclip", *sys.argv[1:]]),
     )
     kept = work or output.with_suffix(".work")
     _write(_measured(lambda: chosen.load(named), request, kept), output, kept)
@@ -221,20 +224,19 @@ def _model(model: str, variant: str | None) -> tuple[Path | None, str]:
     return find_model(named), named
 
 
-def _other_eye(eye: str | None) -> Path | None:
-    """Where the CLIP lies that looks too. Raises UsageError."""
+def _clip(named: str | None) -> Path | None:
+    """Where a CLIP lies. Raises UsageError."""
     from ..loading import find_model
 
-    named = fetched(eye)
+    named = fetched(named)
     return find_model(named) if named else None
 
 
 def _parts(only: str | None) -> tuple[str, ...]:
     """The parts that were asked for. Raises UsageError."""
-    from ..evaluate.bench import PARTS
     from ..evaluate.run import check_parts
 
-    return PARTS if only is None else check_parts([one.strip() for one in only.split(",")])
+    return () if only is None else check_parts([one.strip() for one in only.split(",")])
 
 
 def _check_output(output: Path) -> None:
@@ -250,15 +252,9 @@ def _check_output(output: Path) -> None:
 def _sizes(quick: bool, pictures: int | None, assignments: list[str]) -> Sizes:
     """How much is measured. Raises UsageError."""
     from ..config import override
-    from ..evaluate.bench import FULL, QUICK
-    from ..evaluate.bench import Sizes as Model
+    from ..evaluate.benchmark import FULL, QUICK
 
     values = (QUICK if quick else FULL).dump()
     if pictures is not None:
         values["pictures"] = pictures
-    return Model.parse(override(values, assignments))
-
-
-def _arguments() -> list[str]:
-    """What stands behind `unclip` on this command line, paths as they were typed."""
-    return sys.argv[1:]
+    return type(FULL).parse(override(values, assignments))

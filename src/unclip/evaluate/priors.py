@@ -9,18 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..data.source import Source
 from ..errors import DataError
 from ..nn.tokenizer import Tokenizer
+from ..pipeline import Pipeline
 from ..rng import Rng
 from ..stages import Stage
 from ..stages.clip import ClipStage
 from ..types import Cond
+from .image_set import ImageSet
 from .intervals import Share
 
 CAPTIONS, BATCH = 1000, 16
@@ -82,37 +84,25 @@ def hold(
     source: Source, tokenizer: Tokenizer, clip: ClipStage, pairs: list[tuple[int, int]]
 ) -> Held:
     """Compose both scenes of each caption and encode them with the model's CLIP."""
-    parts: list[tuple[Cond, Tensor, Tensor]] = []
-    for start in range(0, len(pairs), 250):
-        chunk = pairs[start : start + 250]
-        one, two = ([source.sample(pair[k]) for pair in chunk] for k in (0, 1))
-        tokens, mask = tokenizer.encode([sample["caption"] for sample in one])
-        text = Cond(text_tokens=tokens.to(clip.device), text_mask=mask.to(clip.device))
-        images = [_images([sample["image"] for sample in scenes]) for scenes in (one, two)]
-        z_i, other = (clip.net.encode_image(batch.to(clip.device)) for batch in images)
-        parts.append((clip.encode_text(text), z_i, other))
-    fields = [dict(cond.items()) for cond, _, _ in parts]
-    cond = Cond(**{name: torch.cat([field[name] for field in fields]) for name in fields[0]})
-    truth, others = torch.cat([z for _, z, _ in parts]), torch.cat([z for _, _, z in parts])
-    return Held(cond, truth, others)
-
-
-def _images(pictures: list[np.ndarray]) -> Tensor:
-    images = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
-    return images.float() / 127.5 - 1
+    captions = [source.sample(first)["caption"] for first, _ in pairs]
+    tokens, mask = tokenizer.encode(captions)
+    text = Cond(text_tokens=tokens.to(clip.device), text_mask=mask.to(clip.device))
+    cond = clip.encode_text(text)
+    sets = [
+        ImageSet(len(pairs), lambda number, k=k: source.sample(pairs[number][k])["image"])
+        for k in (0, 1)
+    ]
+    truth, other = (
+        torch.cat([clip.net.encode_image(batch.to(clip.device)) for batch in one.batches(250)])
+        for one in sets
+    )
+    return Held(cond, truth, other)
 
 
 def in_batches(draw: Draw, cond: Cond, seeds: list[str]) -> Tensor:
     """(B, D), drawn a few at a time."""
-    drawn = []
-    for start in range(0, cond.batch, 4 * BATCH):
-        part = slice(start, start + 4 * BATCH)
-        drawn.append(draw(_cut(cond, part), seeds[part]))
-    return torch.cat(drawn)
-
-
-def _cut(cond: Cond, part: slice) -> Cond:
-    return cond.map(lambda value: value[part])
+    parts = [slice(start, start + 4 * BATCH) for start in range(0, len(cond), 4 * BATCH)]
+    return torch.cat([draw(cond[part], seeds[part]) for part in parts])
 
 
 def found(z: Tensor, truth: Tensor) -> Found:
@@ -126,13 +116,9 @@ def found(z: Tensor, truth: Tensor) -> Found:
 
 def diversity(draw: Draw, cond: Cond, seed: int) -> float:
     """Mean 1 - cosine of different draws of one caption."""
-    few = _cut(cond, slice(VARIED))
-    z = torch.stack(
-        [
-            in_batches(draw, few, [f"{seed}/{k}/{i}" for i in range(few.batch)])
-            for k in range(1, DRAWS + 1)
-        ]
-    )
+    few = cond[:VARIED]
+    seeds = [[f"{seed}/{k}/{i}" for i in range(len(few))] for k in range(1, DRAWS + 1)]
+    z = torch.stack([in_batches(draw, few, some) for some in seeds])
     likeness = torch.einsum("abd,cbd->bac", z, z)  # (VARIED, DRAWS, DRAWS)
     apart = 1 - likeness[:, *torch.triu_indices(DRAWS, DRAWS, 1)]
     return abs(float(apart.mean()))
@@ -160,10 +146,25 @@ def compare(stages: dict[str, Stage], held: Held, seed: int) -> Iterator[tuple[s
         if "image_embed" not in stage.produces:
             continue
         draw = drawing(stage)
-        z = in_batches(draw, held.cond, [f"{seed}/0/{i}" for i in range(held.cond.batch)])
+        z = in_batches(draw, held.cond, [f"{seed}/0/{i}" for i in range(len(held.cond))])
         one = found(z, held.truth)
         varied = diversity(draw, held.cond, seed)
         yield name, Found(one.first, one.fifth, one.cosine, varied)
     true = found(held.other, held.truth)
     apart = float(1 - (held.truth * held.other).sum(-1).mean())
     yield "another true picture", Found(true.first, true.fifth, true.cosine, apart)
+
+
+def table(pipe: Pipeline, source: Source, captions: int, seed: int) -> dict[str, Any]:
+    """What `compare` finds for a pipeline, as plain data. Raises DataError, as `twice` does."""
+    pairs = twice(source, captions, SCENES_EACH * captions)
+    held = hold(source, pipe.tokenizer, pipe.clip("a prior's evaluation"), pairs)
+    return {
+        name: {
+            "first": [one.first.right, one.first.total],
+            "fifth": [one.fifth.right, one.fifth.total],
+            "cosine": one.cosine,
+            "diversity": one.diversity,
+        }
+        for name, one in compare(pipe.stages, held, seed)
+    }

@@ -125,10 +125,12 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:,.{places}f}"
 
 
-def share(one: Share, bar: bool = True, strong: bool = False) -> Cell:
-    """A share with its interval."""
+def share(one: Share | None, bar: bool = True, strong: bool = False) -> Cell:
+    """A share with its interval; a dash where nothing was counted."""
+    if one is None or not one.total:
+        return Cell("–")
     low, high = one.interval
-    text = "1" if one.right == one.total > 0 else f"{one.value:.3f}"
+    text = "1" if one.right == one.total else f"{one.value:.3f}"
     drawn = (one.value, low, high) if bar else None
     return Cell(text, f"{low:.3f}–{high:.3f}", drawn, strong)
 

@@ -1,0 +1,270 @@
+"""What a model is evaluated on, and one evaluation at work."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pydantic import Field
+from torch import Tensor
+
+from ..config import Config
+from ..data import Source
+from ..pipeline import Pipeline
+from ..registry import Registry
+from .cache import Cache
+from .embedding_sources import EmbeddingSource
+from .features import FeatureExtractor, features
+from .image_set import ImageSet, OnProgress, pixels
+from .intervals import Share
+from .report import Cell, Part, Section
+
+Tell = Callable[[str, int, int], None]
+"""(what is done, how far, of how many)."""
+
+
+class Sizes(Config):
+    """How much is measured."""
+
+    pictures: int = Field(1000, ge=1, description="on each side of a metric")
+    pool: int = Field(20_000, ge=1, description="training pictures, and unseen ones, to copy from")
+    science: int = Field(500, ge=1, description="pictures of each source of z_i")
+    scales: tuple[float, ...] = Field((1, 1.5, 2, 3, 4, 6, 8), description="guidance scales")
+    captions: int = Field(1000, ge=2, description="among which a prior has to find its own")
+    inversions: int = Field(64, ge=1, description="pictures that are inverted")
+    scenes: int | None = Field(None, description="prompts of each kind; none is the full list")
+    admission: int = Field(300, ge=1, description="renderings of each kind to calibrate judges on")
+    languages: int = Field(40, ge=1, description="scenes of each kind in every language")
+    ways: int = Field(15, ge=0, description="prompts of each kind for every source of z_i")
+    each: int = Field(4, ge=1, description="pictures of each prompt")
+    sample: int = Field(32, ge=1, description="pictures shown of each kind")
+
+
+FULL = Sizes()
+QUICK = Sizes(
+    pictures=96, pool=2000, science=80, scales=(1, 2, 4, 8), inversions=8, scenes=4, admission=20,
+    languages=2, ways=2, each=1, sample=16,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be evaluated, and on what.
+
+    Args:
+        data: a folder that one of `BENCHMARKS` reads.
+        model: where the model was loaded from, to find its recipe and its card.
+        recipe: what the model was trained with, where it is not found by itself.
+        trained_on: a folder of the model's training pictures, for memorisation on a folder.
+        features: a folder of feature extractors, where the benchmark has its own.
+        clip: a CLIP that extracts features too, of any format.
+        detector: the folder of a trained judge, where the benchmark has one.
+        only: parts by name; all if empty.
+        sizes: how much is measured.
+        seed: of everything drawn.
+        anyway: evaluate a model and data that do not seem to fit each other.
+        workers: processes for slow checks, 0 for none; no result depends on it.
+        command: what a person typed, for the report.
+    """
+
+    data: Path
+    model: Path | None = None
+    recipe: Path | None = None
+    trained_on: Path | None = None
+    features: Path | None = None
+    clip: Path | None = None
+    detector: Path | None = None
+    only: tuple[str, ...] = ()
+    sizes: Sizes = FULL
+    seed: int = 0
+    anyway: bool = False
+    workers: int = 0
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """How many pictures show what their prompts ask for.
+
+    Args:
+        shares: by what is checked, the most telling first.
+        summary: all of it as plain data.
+    """
+
+    shares: Mapping[str, Share]
+    summary: dict[str, Any]
+
+
+class Benchmark(ABC):
+    """Real pictures, captions to draw, and what else pictures of these captions are checked for.
+
+    The module of a benchmark gives it as BENCHMARK; `BENCHMARKS` finds it by the module's name.
+
+    Attributes:
+        name: in the report.
+        hash: of its data.
+        side: of its pictures.
+        reference: the real side of every metric.
+        held_out: as many other real pictures. Their captions are drawn: what these pictures score
+            against the reference is what a perfect model would.
+        floors: more such sets, for the spread of that score.
+        trained: pictures that training saw, and `unseen` as many that it did not, of one
+            distribution; None where memorisation cannot be measured.
+        source: of more samples with captions, to compare priors on.
+        more: what to do where a metric needs more pictures.
+        checkers: who says what a picture shows.
+        notes: what was left out of the data.
+    """
+
+    own_parts: ClassVar[Sequence[str]] = ()
+    """Parts of the report that no other benchmark has; `section` makes them."""
+
+    name: str
+    hash: str
+    side: int
+    reference: ImageSet
+    held_out: ImageSet
+    floors: Sequence[ImageSet] = ()
+    trained: ImageSet | None = None
+    unseen: ImageSet | None = None
+    source: Source | None = None
+    more: str = ""
+    checkers: str = ""
+    notes: Sequence[str] = ()
+
+    @classmethod
+    @abstractmethod
+    def fits(cls, path: Path) -> bool:
+        """Whether a folder holds its data."""
+
+    @classmethod
+    @abstractmethod
+    def open(cls, request: Request, recipe: Mapping[str, Any], side: int, tell: Tell) -> Self:
+        """The benchmark on `request.data`, its pictures `side` wide.
+
+        Args:
+            request: whose sizes and seed it keeps to.
+            recipe: the `data` section that the model was trained with, empty if unknown.
+            side: of the pictures.
+            tell: told of the progress.
+
+        Raises:
+            DataError, UsageError: what it needs is missing, damaged, or not in the data.
+        """
+
+    @classmethod
+    def missing(cls, path: Path) -> str:
+        """What its models were trained on and a folder is not, and how to get it, for an error."""
+        return f"other data than {path}"
+
+    @abstractmethod
+    def lacks(self, part: str) -> str:
+        """Why it cannot measure a part of the report, empty where it can."""
+
+    def section(self, part: str, session: Session) -> Section:
+        """One of its own parts."""
+        raise NotImplementedError
+
+    def at(self, side: int) -> Benchmark:
+        """The same benchmark with pictures of another side."""
+        raise NotImplementedError
+
+    def extractors(self, request: Request) -> list[FeatureExtractor]:
+        """Its own feature extractors. Raises UsageError or CheckpointError."""
+        return []
+
+    def prepare(self, request: Request, only: Sequence[str]) -> list[tuple[str, str]]:
+        """Load what the checks of some parts need; returns (what, why) is left out of them."""
+        return []
+
+    @contextmanager
+    def working(self, workers: int) -> Iterator[None]:
+        """Keeps `workers` processes for its checks while work lasts."""
+        yield
+
+    def facts(self) -> list[tuple[str, str]]:
+        """(label, value) that say in the report what the checks were made with."""
+        return []
+
+    def prompts(self, count: int) -> ImageSet | None:
+        """Prompts whose pictures it can check, `count` of each kind, with true pictures."""
+        return None
+
+    def check(
+        self, session: Session, name: str, draw: Callable[[Sequence[int]], Tensor]
+    ) -> Checked:
+        """Draw the prompts that `prompts` gave last and check them; kept under `name`."""
+        raise NotImplementedError
+
+    def calibration(self, session: Session) -> list[Part]:
+        """Parts of the report that say how reliable the checks are."""
+        return []
+
+
+BENCHMARKS: Registry[type[Benchmark]] = Registry("unclip.evaluate", "BENCHMARK", "benchmark")
+
+
+def benchmark_for(path: Path) -> str:
+    """The name of the benchmark that reads a folder; `folder` if no other knows it."""
+    others = (name for name in BENCHMARKS.names() if name != "folder")
+    return next((name for name in others if BENCHMARKS[name].fits(path)), "folder")
+
+
+@dataclass
+class Session:
+    """One evaluation at work.
+
+    Args:
+        pipe: the model.
+        benchmark: what it is measured on.
+        extractors: of features, the first one leading.
+        sizes: how much is measured.
+        seed: of everything drawn.
+        cache: what is kept.
+        tell: told of the progress.
+        values: filled with plain data by the parts.
+        headline: filled with the few results to see first: (what, cell).
+        left_out: filled with (what, why).
+    """
+
+    pipe: Pipeline
+    benchmark: Benchmark
+    extractors: tuple[FeatureExtractor, ...]
+    sizes: Sizes
+    seed: int
+    cache: Cache
+    tell: Tell = lambda what, done, total: None
+    values: dict[str, Any] = field(default_factory=dict)
+    headline: list[tuple[str, Cell]] = field(default_factory=list)
+    left_out: list[tuple[str, str]] = field(default_factory=list)
+
+    def progress(self, what: str) -> OnProgress:
+        """Tells of one thing."""
+        return lambda done, total: self.tell(what, done, total)
+
+    def drawn(
+        self,
+        source: EmbeddingSource,
+        images: ImageSet,
+        name: str = "",
+        pipe: Pipeline | None = None,
+    ) -> ImageSet:
+        """Pictures of the captions of `images`, drawn once and kept under the source's name."""
+        draw = source.drawer(pipe or self.pipe, images, self.seed)
+        report = self.progress(f"drawing, {source.title}")
+        return self.cache.drawn(f"drawn/{name or source.name}", images.captions, draw, report)
+
+    def features(self, extractor: FeatureExtractor, name: str, images: ImageSet) -> Tensor:
+        """(N, D) features of an image set, kept under `name`."""
+        report = self.progress(f"{extractor.name} looks")
+        make = lambda: {"features": features(extractor, images, report)}  # noqa: E731
+        return self.cache.tensors(f"features/{extractor.key}/{name}", make)["features"]
+
+    def pixels(self, name: str, images: ImageSet) -> Tensor:
+        """(N, 3072) pixels at 32x32, kept under `name`."""
+        make = lambda: {"pixels": pixels(images, self.progress("shrinking"))}  # noqa: E731
+        return self.cache.tensors(f"features/pixels/{name}", make)["pixels"]
