@@ -28,7 +28,7 @@ def stage_seconds(pipe: unclip.Pipeline) -> dict[str, float]:
         now = time.perf_counter()
         spent[name], last = now - last, now
 
-    pipe.draw([7], lambda rng: pipe.read(["a red car"]), {}, on_stage=on_stage)
+    pipe.sample(pipe.read(["a red car"]), [7], on_stage=on_stage)
     return spent
 
 

@@ -21,7 +21,7 @@ from unclip.loading import find_model
 from unclip.request import Record
 from unclip.rng import Rng
 from unclip.train.run import Run
-from unclip.types import Step
+from unclip.types import Control, Step
 
 
 @pytest.fixture(scope="module")
@@ -253,6 +253,20 @@ def test_several_prompts_in_one_fold(pipe: Pipeline) -> None:
     assert np.abs(pixels(to_pictures(both.image)[1]) - pixels(second)).max() <= 1
 
 
+def test_each_sample_has_its_own_condition_and_control_whatever_the_batch(pipe: Pipeline) -> None:
+    prompts = ["a red circle", "a blue square", "a green triangle"] * 7
+    seeds, few = [f"sample{i}" for i in range(len(prompts))], {"steps": 2, "prior_steps": 2}
+    noise = torch.randn(len(prompts), 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    controls = {"decoder": Control(noise=noise)}
+    drawn = pipe.sample(pipe.read(prompts), seeds, controls, few)
+    for i in (0, 15, 16, 20):
+        mine = {"decoder": Control(noise=noise[i : i + 1])}
+        alone = pipe.sample(pipe.read([prompts[i]]), [seeds[i]], mine, few)
+        assert torch.allclose(drawn[i], alone[0], atol=1e-3)
+    with pytest.raises(UsageError, match="2 seeds need as many conditions, got 1"):
+        pipe.sample(pipe.read(["a red circle"]), [1, 2])
+
+
 def test_to_pictures_rounds_and_clips() -> None:
     image = torch.tensor([-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 3.0, -0.996]).view(1, 1, 2, 4)
     (picture,) = to_pictures(image.expand(1, 3, 2, 4))
@@ -329,7 +343,7 @@ def test_best_of_keeps_each_pictures_nearest_candidate(n: int, pipe: Pipeline) -
     z_t = clip.sample(pipe.read(["a red circle"]), Rng([0])).text_embed
     for index, picture in enumerate(best):
         names: list[int | str] = [5 + index, *(f"{5 + index}/candidate{k}" for k in (1, 2, 3))]
-        drawn = pipe.draw(names, lambda rng: pipe.read(["a red circle"] * len(rng.seeds)), few)
+        drawn = pipe.sample(pipe.read(["a red circle"] * 4), names, settings=few)
         with torch.no_grad():
             score = (clip.net.encode_image(drawn) @ z_t.T)[:, 0]  # type: ignore[union-attr]
         assert score.std() > 1e-3

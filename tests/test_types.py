@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from unclip.types import Cond
+from unclip.types import Cond, Control
 
 EMBED = torch.arange(6.0).view(3, 2)
 BOTH, IMAGE, NEITHER = (True, True), (False, True), (False, False)
@@ -12,7 +12,7 @@ BOTH, IMAGE, NEITHER = (True, True), (False, True), (False, False)
 
 def test_dropped_is_the_condition_several_times_over() -> None:
     cond = Cond(image_embed=EMBED).dropped(BOTH, IMAGE, NEITHER)
-    assert cond.batch == 9
+    assert len(cond) == 9
     assert torch.equal(cond.image_embed, EMBED.repeat(3, 1))  # type: ignore[arg-type]
     assert cond.keep_text is not None and cond.keep_image is not None
     assert cond.keep_text.tolist() == [True] * 3 + [False] * 6
@@ -30,7 +30,7 @@ def test_what_was_dropped_before_stays_dropped() -> None:
 
 def test_one_pair_alone_changes_no_batch() -> None:
     cond = Cond(image_embed=EMBED)
-    assert cond.dropped(NEITHER).batch == 3
+    assert len(cond.dropped(NEITHER)) == 3
     assert cond.keep_text is None, "the original is left alone"
 
 
@@ -64,3 +64,24 @@ def test_both_nulls() -> None:
     cond = Cond(text_embed=EMBED, image_embed=EMBED, **nulls).dropped(NEITHER, BOTH)
     assert torch.equal(cond.image_embed, torch.cat([5 * EMBED, EMBED]))  # type: ignore[arg-type]
     assert torch.equal(cond.text_embed, torch.cat([-EMBED, EMBED]))  # type: ignore[arg-type]
+
+
+def test_a_part_holds_those_samples_and_memory_of_its_own() -> None:
+    keep = torch.tensor([True, False, True])
+    cond = Cond(image_embed=EMBED, keep_text=keep)
+    part = cond[1:9]
+    assert (len(cond), len(part), len(Cond())) == (3, 2, 0)
+    assert torch.equal(part.image_embed, EMBED[1:])  # type: ignore[arg-type]
+    assert torch.equal(part.keep_text, keep[1:])  # type: ignore[arg-type]
+    many = Cond(image_embed=EMBED[:1]).expand(10**12)
+    assert len(many) == 10**12, "in the memory of one"
+    few = many[5:8].image_embed
+    assert few is not None and few.is_contiguous() and torch.equal(few, EMBED[:1].repeat(3, 1))
+
+
+def test_a_part_of_what_steers_keeps_what_is_said_of_all() -> None:
+    control = Control(noise=EMBED, strength=0.3, score=torch.Tensor.sum)
+    part = control[2:3]
+    assert torch.equal(part.noise, EMBED[2:])  # type: ignore[arg-type]
+    assert (part.start, part.strength, part.score) == (None, 0.3, torch.Tensor.sum)
+    assert torch.equal(Control(start=EMBED)[:1].start, EMBED[:1])  # type: ignore[arg-type]

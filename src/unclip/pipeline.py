@@ -42,9 +42,6 @@ MAIN_STAGE = "decoder"
 NO_PRIOR = "none"
 """The prior that is none: z_t is passed off as z_i (arXiv 2204.06125, section 5.1)."""
 
-Controls = Callable[[Rng], Mapping[str, Control]]
-"""For the seeds of one batch: stage name -> what steers it."""
-
 
 class Pipeline:
     """Text -> CLIP -> prior -> decoder -> upsamplers, or any other chain of stages."""
@@ -172,14 +169,14 @@ class Pipeline:
 
     def wordless(self, image_embed: Tensor) -> Cond:
         """The condition of (B, D) z_i alone: the text is dropped."""
-        cond = self.read([""] * len(image_embed)).replace(image_embed=image_embed)
+        cond = self.read([""])  # of one picture, then for all of them
         if not self._null_is_text:
-            hidden = torch.zeros(len(image_embed), dtype=torch.bool, device=self.device)
-            return cond.replace(keep_text=hidden)
-        for stage in self.stages.values():  # the empty text is the null
-            if isinstance(stage, ClipStage):
-                return self._seen_by(stage, cond)
-        return cond
+            cond = cond.replace(keep_text=torch.zeros(1, dtype=torch.bool, device=self.device))
+        else:  # the empty text is the null
+            clips = (stage for stage in self.stages.values() if isinstance(stage, ClipStage))
+            clip = next(clips, None)
+            cond = cond if clip is None else self._seen_by(clip, cond)
+        return cond.expand(len(image_embed)).replace(image_embed=image_embed)
 
     def _seen_by(self, clip: ClipStage, cond: Cond) -> Cond:
         """What CLIP makes of an empty text, where a painter looks at it."""
@@ -190,34 +187,39 @@ class Pipeline:
     def _null_is_text(self) -> bool:
         return any(stage.null_is_text for stage in self.stages.values())
 
-    def draw(
+    def sample(
         self,
+        cond: Cond,
         seeds: Sequence[int | str],
-        begin: Callable[[Rng], Cond],
-        settings: Mapping[str, Any],
+        controls: Mapping[str, Control] | None = None,
+        settings: Mapping[str, Any] | None = None,
         on_step: OnStep | None = None,
         prior: str | None = None,
-        controls: Controls | None = None,
         on_stage: Callable[[str, Cond], None] | None = None,
     ) -> Tensor:
         """One picture a seed, in batches: (len(seeds), 3, H, W) in [-1, 1].
 
         Args:
-            begin: the condition to begin from, for the seeds of one batch.
+            cond: what every picture begins from.
+            seeds: one a picture.
+            controls: for every picture, what steers each stage.
             settings: flat, as `generate` takes them.
-            prior: see `generate`.
-            controls: for the seeds of one batch, what steers each stage.
-            on_stage: told each stage's name and what the condition is after it.
+            on_step: as in `generate`.
+            prior: as in `generate`.
+            on_stage: told each stage's name and what the condition of a batch is after it.
         """
         _ = self.side  # refused before the work where nothing draws
-        sampling = self.by_stage(given(settings))
+        if len(cond) != len(seeds):
+            raise UsageError(f"{len(seeds)} seeds need as many conditions, got {len(cond)}")
+        sampling = self.by_stage(given(settings or {}))
         images: list[Tensor] = []
         for start in range(0, len(seeds), BATCH):
-            rng = Rng(seeds[start : start + BATCH], self.device)
-            steer = controls(rng) if controls else {}
-            cond = self.fold(begin(rng), rng, sampling, on_step, prior, steer, on_stage)
-            assert cond.image is not None
-            images.append(cond.image.float())
+            part = slice(start, start + BATCH)
+            steer = {name: control[part] for name, control in (controls or {}).items()}
+            rng = Rng(seeds[part], self.device)
+            drawn = self.fold(cond[part], rng, sampling, on_step, prior, steer, on_stage)
+            assert drawn.image is not None
+            images.append(drawn.image.float())
         return torch.cat(images)
 
     def fold(

@@ -118,10 +118,17 @@ class Cond:
         pairs = [(field.name, getattr(self, field.name)) for field in fields(self)]
         return [(name, value) for name, value in pairs if value is not None]
 
-    @property
-    def batch(self) -> int:
+    def __len__(self) -> int:
         """B."""
-        return int(self.items()[0][1].shape[0])
+        return next((len(value) for _, value in self.items()), 0)
+
+    def __getitem__(self, part: slice) -> Self:
+        """Some of the samples, copied."""
+        return self.map(lambda value: value[part].clone())
+
+    def expand(self, count: int) -> Self:
+        """The only sample `count` times over, in the memory of one."""
+        return self.map(lambda value: value.expand(count, *value.shape[1:]))
 
     def dropped(self, *shown: tuple[bool, bool]) -> Self:
         """(k·B): this condition k times over, for guidance in one forward.
@@ -163,6 +170,12 @@ class Control:
     start: Tensor | None = None
     strength: float = 1.0
     score: Callable[[Tensor], Tensor] | None = None
+
+    def __getitem__(self, part: slice) -> Self:
+        """That of some of the samples, copied."""
+        noise = None if self.noise is None else self.noise[part].clone()
+        start = None if self.start is None else self.start[part].clone()
+        return replace(self, noise=noise, start=start)
 
 
 FREE = Control()

@@ -164,7 +164,7 @@ def test_low_memory_draws_the_same(folder: Path, guidance: dict[str, float]) -> 
     def embed(low_memory: bool) -> Tensor:
         model = open_model(folder).load(torch.float32, low_memory=low_memory)
         pipe = Pipeline.of(model)
-        return pipe.draw([1, 2], lambda rng: pipe.read(["a fox"] * len(rng.seeds)), guidance)
+        return pipe.sample(pipe.read(["a fox"] * 2), [1, 2], settings=guidance)
 
     assert torch.equal(embed(False), embed(True))
 
@@ -199,12 +199,7 @@ def test_a_model_without_clip_is_judged_by_another(
         alone.generate("a fox", best_of=3)
     judged = unclip.load(tmp_path / "blind", "cpu", torch.float32, clip=folder)
     (best,) = judged.generate("a fox", seed=4, best_of=3)
-    drawn = alone.draw(
-        ["4", "4/candidate1", "4/candidate2"],
-        lambda rng: alone.read(["a fox"] * len(rng.seeds)),
-        {},
-    )
-    drawn[:1] = alone.draw([4], lambda rng: alone.read(["a fox"]), {})
+    drawn = alone.sample(alone.read(["a fox"] * 3), [4, "4/candidate1", "4/candidate2"])
     whole = unclip.load(folder, "cpu", torch.float32)
     clip = whole.clip("judging")
     z_t = clip.encode_text(whole.read(["a fox"])).text_embed

@@ -65,7 +65,7 @@ def test_a_fifth_place_counts_as_fifth() -> None:
 def test_diversity_of_what_never_varies_is_0_and_of_opposites_is_known() -> None:
     cond = Cond(text_embed=torch.zeros(3, 2))
     fixed = torch.tensor([[1.0, 0]])
-    assert priors.diversity(lambda c, s: fixed.expand(c.batch, 2), cond, 0) == 0
+    assert priors.diversity(lambda c, s: fixed.expand(len(c), 2), cond, 0) == 0
 
     def turning(cond: Cond, seeds: list[str]) -> Tensor:
         """Draw k points in direction k, at right angles to the one before."""

@@ -52,8 +52,8 @@ def randn(*shape: int, seed: int = 1) -> Tensor:
 
 @torch.no_grad()
 def out(net: LatentUNet, given: Cond) -> Tensor:
-    x = randn(1, 4, 4, 4).expand(given.batch, -1, -1, -1)
-    return net(x, torch.full((given.batch,), 300.0), net.encode(given))
+    x = randn(1, 4, 4, 4).expand(len(given), -1, -1, -1)
+    return net(x, torch.full((len(given),), 300.0), net.encode(given))
 
 
 def test_it_denoises_latents_of_any_size_that_halves() -> None:

@@ -140,7 +140,7 @@ def test_guidance_acts_where_there_is_no_text(pipes: dict[str, Pipeline], read: 
     assert cond.null_image_embed is not None and read.null_image_embed is not None
     assert torch.equal(cond.null_image_embed, read.null_image_embed[:1])
     drawn = [
-        pipe.draw([1], lambda rng: cond, {"steps": 2, "guidance_scale": scale})
+        pipe.sample(cond, [1], settings={"steps": 2, "guidance_scale": scale})
         for scale in (1.0, 4.0)
     ]
     assert not torch.allclose(drawn[0], drawn[1], atol=1e-2)

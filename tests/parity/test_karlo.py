@@ -167,7 +167,7 @@ def test_a_variation_of_a_picture(
     assert off(z_i, peer["image/embed/0/it"]) < 1e-4
     left = replayed([peer[f"image/noise/{i}/it"] for i in range(peer.count("image/noise"))])
     settings = {"steps": 2, "upsampler_steps": 2}
-    drawn = pipe.draw([0], lambda rng: pipe.wordless(z_i), settings)
+    drawn = pipe.sample(pipe.wordless(z_i), [0], settings=settings)
     assert not left
     theirs = peer["image/picture/0/it"].permute(0, 3, 1, 2) * 2 - 1
     assert (drawn - theirs).abs().max() < 3e-3

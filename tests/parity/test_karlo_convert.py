@@ -68,7 +68,7 @@ def back(native: Path) -> Path:
 
 def picture(path: Path) -> Tensor:
     pipe = unclip.load(path, "cpu", torch.float32)
-    return pipe.draw([3], lambda rng: pipe.read([PROMPT]), STEPS)
+    return pipe.sample(pipe.read([PROMPT]), [3], settings=STEPS)
 
 
 def test_the_picture_stays_the_same_to_the_bit(folder: Path, native: Path, back: Path) -> None:

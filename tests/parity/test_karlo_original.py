@@ -179,7 +179,7 @@ def folder(
 def picture(path: Path, tokenizer: Path | None = None) -> Tensor:
     pipe = unclip.load(path, "cpu", torch.float32, tokenizer=tokenizer)
     settings = {"steps": 2, "prior_steps": 2, "upsampler_steps": 2, "prior_limit": 10.0}
-    return pipe.draw([3], lambda rng: pipe.read(["hi"]), settings)
+    return pipe.sample(pipe.read(["hi"]), [3], settings=settings)
 
 
 def test_as_a_folder_of_diffusers_it_draws_the_same_picture(

@@ -131,10 +131,8 @@ def test_from_prompt_to_picture_with_the_peers_noise(
 ) -> None:
     left = replayed([peer["noise"]])
 
-    def begin(rng: Rng) -> Cond:
-        return pipe.read([peer.said["prompt"]], peer.said["negative"])
-
-    drawn = pipe.draw([0], begin, {"steps": STEPS})
+    cond = pipe.read([peer.said["prompt"]], peer.said["negative"])
+    drawn = pipe.sample(cond, [0], settings={"steps": STEPS})
     assert not left
     picture = peer["picture"].permute(0, 3, 1, 2) * 2 - 1
     assert (drawn - picture).abs().max() < 1e-3

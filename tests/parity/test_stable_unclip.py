@@ -148,10 +148,8 @@ def test_from_text_and_embedding_to_picture_with_the_peers_noise(
     assert peer.count("text/noise") == 5
     pipe = pipes["text"]
 
-    def begin(rng: Rng) -> Cond:
-        return pipe.read([peer.said["prompt"]]).replace(image_embed=peer["text/embed"])
-
-    drawn = pipe.draw([0], begin, {"steps": 4, "noise_level": 100})
+    cond = pipe.read([peer.said["prompt"]]).replace(image_embed=peer["text/embed"])
+    drawn = pipe.sample(cond, [0], settings={"steps": 4, "noise_level": 100})
     assert not left, "every draw was wanted"
     theirs = peer["text/picture"].permute(0, 3, 1, 2) * 2 - 1
     assert (drawn - theirs).abs().max() < 2e-3
@@ -162,7 +160,7 @@ def test_from_embedding_to_picture_with_the_peers_noise(
 ) -> None:
     pipe = pipes["image"]
     left = replayed([peer[f"image/noise/{i}/it"] for i in range(peer.count("image/noise"))])
-    drawn = pipe.draw([0], lambda rng: pipe.wordless(peer["image/embed"]), {"steps": 3})
+    drawn = pipe.sample(pipe.wordless(peer["image/embed"]), [0], settings={"steps": 3})
     assert not left
     theirs = peer["image/picture"].permute(0, 3, 1, 2) * 2 - 1
     assert (drawn - theirs).abs().max() < 2e-3

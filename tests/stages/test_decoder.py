@@ -213,14 +213,14 @@ def painter(make_stage: Callable[..., Any]) -> Any:
 
 def half(cond: Cond, side: int = 8) -> Cond:
     """The condition with a picture whose left half is to be painted."""
-    mask = torch.zeros(cond.batch, 1, side, side)
+    mask = torch.zeros(len(cond), 1, side, side)
     mask[..., : side // 2] = 1
-    known = torch.rand(cond.batch, 3, side, side, generator=torch.Generator().manual_seed(4))
+    known = torch.rand(len(cond), 3, side, side, generator=torch.Generator().manual_seed(4))
     return cond.replace(known=2 * known - 1, mask=mask)
 
 
 def drawn(stage: Any, cond: Cond, **settings: Any) -> Tensor:
-    image: Tensor = stage.sample(cond, Rng(range(cond.batch)), settings).image
+    image: Tensor = stage.sample(cond, Rng(range(len(cond))), settings).image
     return image
 
 

@@ -41,7 +41,7 @@ def randn(*shape: int, seed: int = 1) -> Tensor:
 
 
 def picture(stage: LatentStage, cond: Cond, **more: Any) -> Tensor:
-    image = stage.sample(cond, Rng(SEEDS[: cond.batch]), **more).image
+    image = stage.sample(cond, Rng(SEEDS[: len(cond)]), **more).image
     assert image is not None
     return image
 

@@ -200,7 +200,7 @@ def test_a_second_prior_is_prepared_once_trained_and_chosen(
 
     def spy(stage: ArPriorStage, conds: Any) -> None:
         shown = list(conds)
-        fitted.append(sum(cond.batch for cond in shown))
+        fitted.append(sum(len(cond) for cond in shown))
         prepare(stage, shown)
 
     monkeypatch.setattr(ArPriorStage, "prepare", spy)

@@ -13,8 +13,7 @@ from torch.nn import functional as F
 
 from ..diffusion.border import blended
 from ..images import to_uint8
-from ..rng import Rng
-from ..types import Cond, OnStep
+from ..types import OnStep
 
 if TYPE_CHECKING:
     from ..pipeline import Pipeline
@@ -95,15 +94,10 @@ def _paint_square(
     mean = (known * kept).sum((2, 3), True) / kept.sum().clamp(min=1)
     known = _resize(known * kept + mean * mask, side).to(pipe.device)
     shown = (_resize(mask, side) > 0).float().to(pipe.device)
-    waiting = list(known)
-
-    def begin(rng: Rng) -> Cond:
-        count = len(rng.seeds)
-        mine = torch.stack([waiting.pop(0) for _ in range(count)])
-        cond = pipe.read([brush.prompt] * count)
-        return cond.replace(known=mine, mask=shown.expand(count, -1, -1, -1))
-
-    drawn = pipe.draw(seeds, begin, brush.settings, brush.on_step, brush.prior)
+    cond = pipe.read([brush.prompt]).replace(mask=shown).expand(len(seeds)).replace(known=known)
+    drawn = pipe.sample(
+        cond, seeds, settings=brush.settings, on_step=brush.on_step, prior=brush.prior
+    )
     return _resize(drawn.cpu(), size)
 
 

@@ -13,7 +13,7 @@ from ..checkpoints.format import GIVE_CLIP
 from ..request import BATCH, Count, Drawing, Prompt, Text, Work
 from ..rng import Rng
 from ..stages.clip import ClipStage
-from ..types import Cond, OnStep
+from ..types import OnStep
 
 if TYPE_CHECKING:
     from ..pipeline import Pipeline
@@ -96,13 +96,12 @@ def generate(
         _ranker(pipe)
     pipe.admit(request, request.work(), on_step)
 
-    def begin(rng: Rng) -> Cond:
-        return pipe.read([prompt] * len(rng.seeds), request.negative_prompt)
-
-    seeds = [*range(seed, seed + n)]
-    candidates = [f"{one}/candidate{k}" for one in seeds for k in range(1, best_of)]
-    more = request.settings
-    drawn = pipe.draw([*seeds, *candidates], begin, more, on_step, request.prior)
+    first = range(seed, seed + n)
+    seeds = [*first, *(f"{one}/candidate{k}" for one in first for k in range(1, best_of))]
+    cond = pipe.read([prompt], request.negative_prompt).expand(len(seeds))
+    drawn = pipe.sample(
+        cond, seeds, settings=request.settings, on_step=on_step, prior=request.prior
+    )
     if best_of > 1:
         drawn = _best(pipe, prompt, drawn, n)
     return pipe.signed(drawn, request.record())

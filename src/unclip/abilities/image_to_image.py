@@ -9,8 +9,7 @@ from torch.nn import functional as F
 
 from ..images import Source, digest, read_image, square, to_tensor
 from ..request import Count, Drawing, Input, Prompt, Share, Text, Work
-from ..rng import Rng
-from ..types import Cond, Control, OnStep
+from ..types import Control, OnStep
 
 if TYPE_CHECKING:
     from ..pipeline import Pipeline
@@ -80,13 +79,7 @@ def image_to_image(
     size = decoder.image_size or pipe.side
     small = truth if size == pipe.side else F.interpolate(truth, (size, size), mode="area")
 
-    def begin(rng: Rng) -> Cond:
-        return pipe.read([prompt] * len(rng.seeds))
-
-    def controls(rng: Rng) -> dict[str, Control]:
-        start = small.expand(len(rng.seeds), -1, -1, -1)
-        return {name: Control(start=start, strength=strength)}
-
-    seeds = range(seed, seed + request.n)
-    drawn = pipe.draw(seeds, begin, request.settings, on_step, request.prior, controls)
+    seeds, cond = range(seed, seed + request.n), pipe.read([prompt]).expand(request.n)
+    begun = Control(start=small.expand(request.n, -1, -1, -1), strength=strength)
+    drawn = pipe.sample(cond, seeds, {name: begun}, request.settings, on_step, request.prior)
     return pipe.signed(drawn, request.record(image=digest(picture)))

@@ -5,7 +5,7 @@ Hierarchical Text-Conditional Image Generation with CLIP Latents (arXiv 2204.061
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,6 @@ from torch.nn import functional as F
 
 from ..images import Source, read_image, square, to_tensor
 from ..request import given
-from ..rng import Rng
 from ..stages import DiffusionStage
 from ..stages.upsampler import Upsampler
 from ..types import Cond, Control, OnStep
@@ -109,25 +108,26 @@ def draw(
     Returns:
         (n, 3, H, W), and the decoder's own pictures (n, 3, h, w).
     """
-    left, right = list(latents), list(latents)  # each batch takes its share from the front
     first = next(iter(pipe.painters))
     small: list[Tensor] = []
-
-    def begin(rng: Rng) -> Cond:
-        mine = [left.pop(0) for _ in rng.seeds]
-        return pipe.wordless(torch.cat([one.image_embed for one in mine]))
-
-    def controls(rng: Rng) -> dict[str, Control]:
-        mine = [right.pop(0) for _ in rng.seeds]
-        names = set.intersection(*(set(one.noises) for one in mine))
-        return {n: Control(noise=torch.cat([one.noises[n] for one in mine])) for n in names}
 
     def keep(name: str, cond: Cond) -> None:
         if name == first and cond.image is not None:
             small.append(cond.image.float())
 
-    images = pipe.draw(seeds, begin, redrawn(settings), on_step, controls=controls, on_stage=keep)
+    cond = pipe.wordless(_rows([one.image_embed for one in latents]))
+    names = set.intersection(*(set(one.noises) for one in latents))
+    controls = {n: Control(noise=_rows([one.noises[n] for one in latents])) for n in names}
+    images = pipe.sample(cond, seeds, controls, redrawn(settings), on_step, on_stage=keep)
     return images, torch.cat(small)
+
+
+def _rows(values: Sequence[Tensor]) -> Tensor:
+    """(n, ...) of n tensors (1, ...); of one tensor n times over in the memory of one."""
+    first = values[0]
+    if all(value is first for value in values):
+        return first.expand(len(values), *first.shape[1:])
+    return torch.cat([*values])
 
 
 def with_detail(image: Tensor, small: Tensor, latent: Latent, share: float = 1.0) -> Tensor:

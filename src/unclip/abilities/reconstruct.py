@@ -14,8 +14,7 @@ from ..errors import UsageError
 from ..images import Source, digest, read_image, square, to_tensor
 from ..nn.pca import Pca
 from ..request import Count, Drawing, Input, Work
-from ..rng import Rng
-from ..types import Cond, OnStep
+from ..types import OnStep
 
 if TYPE_CHECKING:
     from ..pipeline import Pipeline
@@ -82,12 +81,9 @@ def reconstruct(
         raise UsageError(f"dims must be numbers of components from 1 to {most}, got {list(dims)}")
     z_i = clip.look(to_tensor([square(picture, pipe.side)]))
     with torch.inference_mode():
-        left = [pca.project(z_i, k) for k in dims]
-
-    def begin(rng: Rng) -> Cond:
-        return pipe.wordless(torch.cat([left.pop(0) for _ in rng.seeds]))
-
-    drawn = pipe.draw([seed] * len(dims), begin, request.settings, on_step)
+        projected = torch.cat([pca.project(z_i, k) for k in dims])
+    cond, seeds = pipe.wordless(projected), [seed] * len(dims)
+    drawn = pipe.sample(cond, seeds, settings=request.settings, on_step=on_step)
     return pipe.signed(drawn, request.record(image=digest(picture)), one_seed=True)
 
 

@@ -11,7 +11,6 @@ from torch.nn import functional as F
 from ..errors import UsageError
 from ..images import Source, digest, read_image, to_tensor
 from ..request import Count, Drawing, Input, Work
-from ..rng import Rng
 from ..stages.upsampler import Upsampler
 from ..types import Cond, OnStep
 
@@ -81,10 +80,8 @@ def upscale(
     even = (0, -width % UNIT, 0, -height % UNIT)  # networks halve their input a few times
     small = F.pad(to_tensor([picture]), even, mode="replicate").to(pipe.device)
 
-    def begin(rng: Rng) -> Cond:
-        return Cond(image=small.expand(len(rng.seeds), -1, -1, -1))
-
-    drawn = pipe.draw(range(seed, seed + request.n), begin, sampling, on_step)
+    cond, seeds = Cond(image=small).expand(request.n), range(seed, seed + request.n)
+    drawn = pipe.sample(cond, seeds, settings=sampling, on_step=on_step)
     drawn = drawn[..., : height * factor, : width * factor]
     return pipe.signed(drawn, request.record(image=digest(picture)))
 

@@ -246,7 +246,7 @@ class LaionUNet(nn.Module):
         middle = self.norm_middle(torch.cat(parts, dim=1)) if parts else None
         outer = None if image is None else self.norm_context(image)
         context = [
-            cross.start(cond.batch, middle if cross.middle else outer) for cross in self._crosses()
+            cross.start(len(cond), middle if cross.middle else outer) for cross in self._crosses()
         ]
         low_res = cond.low_res if self.config.low_res else None
         return EncodedCond(self._vector(cond), tuple(context), low_res)
@@ -279,7 +279,7 @@ class LaionUNet(nn.Module):
             return None
         null = self.null_text
         if cond.text_encodings is None or cond.text_mask is None:
-            return null.expand(cond.batch, -1, -1)
+            return null.expand(len(cond), -1, -1)
         count = min(cond.text_encodings.shape[1], self.config.context)
         text = self.text_in(cond.text_encodings[:, :count].to(null.dtype))
         text = torch.where(cond.text_mask[:, :count, None], text, null[:count])

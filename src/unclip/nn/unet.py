@@ -369,7 +369,7 @@ class UNet(nn.Module):
     def _encode_text(self, cond: Cond, vectors: list[Tensor], tokens: list[Tensor]) -> None:
         ids, mask = cond.text_tokens, cond.text_mask
         if ids is None or mask is None:  # a picture to be enlarged, of which nothing is said
-            shape = (cond.batch, self.text.config.context)
+            shape = (len(cond), self.text.config.context)
             ids = torch.zeros(shape, dtype=torch.long, device=self.text.positions.device)
             mask = ids > 0
         if cond.keep_text is not None:

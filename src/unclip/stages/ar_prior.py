@@ -87,7 +87,7 @@ class ArPriorStage(Stage):
         dims, copies = self.config.network.dims, 2 if guided else 1
         uniform = rng.rand(dims + 1)  # one number a sample and token
         logits, past = self.net.begin(shown, self.net.top_half(uniform[:, 0]).repeat(copies))
-        tokens = torch.empty(cond.batch, 0, dtype=torch.long, device=logits.device)
+        tokens = torch.empty(len(cond), 0, dtype=torch.long, device=logits.device)
         while True:
             done = tokens.shape[1]
             check_finite(logits, stage=self.kind, when=f"at step {done + 1} of {dims}")

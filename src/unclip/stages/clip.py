@@ -93,7 +93,7 @@ class ClipStage(Stage):
             return cond.replace(text_embed=z_t, text_encodings=encodings)
         tokens = torch.cat([cond.text_tokens, cond.null_text_tokens])
         z_t, encodings = self._read(tokens, torch.cat([cond.text_mask, cond.null_text_mask]))
-        half = cond.batch
+        half = len(cond)
         return cond.replace(
             text_embed=z_t[:half],
             text_encodings=encodings[:half],
@@ -115,7 +115,7 @@ class ClipStage(Stage):
         """Add the embedding that stands for no picture, where the model has such a one."""
         if not self.config.null_image:
             return cond
-        return cond.replace(null_image_embed=self._no_picture().expand(cond.batch, -1))
+        return cond.replace(null_image_embed=self._no_picture().expand(len(cond), -1))
 
     def _no_picture(self) -> Tensor:
         """(1, D): the embedding of a picture whose every number is 0 to the image encoder."""

@@ -74,7 +74,7 @@ class PriorStage(DiffusionStage):
         control: Control = FREE,
     ) -> Cond:
         """Add `image_embed` (B, D): of `candidates` draws, the one nearest to z_t."""
-        count, batch = self.config.candidates, cond.batch
+        count, batch = self.config.candidates, len(cond)
         many = rng.branch("candidate", count)
         repeated = cond.replace(known=None, mask=None).map(lambda v: torch.cat([v] * count))
         drawn = self.draw(repeated, many, sampling, on_step).view(count, batch, -1)

@@ -106,7 +106,7 @@ class Upsampler(DiffusionStage):
     ) -> Cond:
         """Replace `image` (B, 3, h, w) by one `factor` times as large."""
         assert cond.image is not None
-        level = self._level(cond.batch, rng.device)
+        level = self._level(len(cond), rng.device)
         small = cond.image
         if self.config.corruption.at_sampling > 0:
             noise = rng.fork("low_res").randn(*small.shape[1:])
