@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 from PIL import EpsImagePlugin, Image
-from unclip.evaluate.album import of_files
 
 from unclip.data.folder import Folder
 from unclip.errors import DataError, UsageError
+from unclip.evaluate.image_set import of_files
 from unclip.images import read_image
 
 RunCli = Callable[..., Any]

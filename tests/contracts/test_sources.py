@@ -1,6 +1,7 @@
 """What every data source keeps: the stream is a pure function of position, however it is cut.
 
-A new file in `unclip/data` is tested by existing; it needs one entry in `EXAMPLES`.
+A new file in `unclip/data`, or a room with a SOURCE, is tested by existing; it needs one entry in
+`EXAMPLES`.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from unclip.emoji import _captions_zh
+from unclip.emoji import captions_zh
 from unclip.emoji.captions_zh import caption, named
 from unclip.emoji.colours import COLOURS
 from unclip.emoji.names import _packaged
@@ -59,12 +59,12 @@ def test_what_is_said_first_lies_on_the_side_that_is_said(corpus_path: Path) -> 
 
 def test_colours_are_those_of_the_scene(corpus_path: Path) -> None:
     source = make(corpus_path, mix={"tinted": 0.7, "background_said": 0.5})
-    words_of = {_captions_zh.COLOURS[name]: name for name in COLOURS}
+    words_of = {captions_zh.COLOURS[name]: name for name in COLOURS}
     for position in range(500):
         spec, words = source._compose(position)
         true = {thing["colour"] for thing in spec["objects"]}
         own = {source.corpus[thing["id"]]["colour"] for thing in spec["objects"]}
-        ground = _captions_zh.COLOURS[spec["background"]["colour"]]
+        ground = captions_zh.COLOURS[spec["background"]["colour"]]
         assert ("背景" in words) == spec["background"]["said"]
         assert (f"{ground}" in words) or not spec["background"]["said"]
         left = words.replace(ground, "") if spec["background"]["said"] else words
@@ -89,7 +89,7 @@ def test_the_table_names_known_nouns_once() -> None:
     lines = [line for lines in _packaged("chinese.toml")["measure"].values() for line in lines]
     assert {line.split("=")[0] for line in lines} <= nouns
     names = [line.split("=")[1] for line in lines]
-    assert len(_captions_zh._table()) == len(lines) == len(set(names))
+    assert len(captions_zh._table()) == len(lines) == len(set(names))
 
 
 def test_a_noun_without_a_line_takes_the_name_of_cldr() -> None:

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from unclip.data import source_at
 from unclip.emoji.corpus import MIPS, Corpus, build, file_name
+from unclip.emoji.source import EmojiScenes
 from unclip.errors import DataError, UsageError
 
 from .conftest import ASSETS
@@ -167,3 +169,15 @@ def test_the_fixture_is_rendered_as_drawn(corpus: Corpus) -> None:
     colours = np.asarray(image.convert("RGB")).reshape(-1, 3)[picture[..., 3].ravel() > 250]
     assert (colours.max(1) < 110).mean() > 0.15
     assert (colours.min(1) > 200).mean() > 0.15
+
+
+def test_a_corpus_folder_is_read_by_its_own_source_and_counted(corpus_path: Path) -> None:
+    source = source_at(corpus_path, 8)
+    assert isinstance(source, EmojiScenes)
+    counts = source.summary()
+    assert counts["glyphs"] == 24
+    assert counts["styles"] == {"noto": 16, "flat": 6, "glossy": 2}
+    assert counts["licences"] == {"Apache-2.0": 16, "MIT": 8}
+    assert counts["everyday nouns"] == 14
+    assert counts["nouns"] == 16
+    assert counts["sources"]["@iconify-json/noto"] == "1.2.9"

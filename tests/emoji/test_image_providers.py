@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from unclip.evaluate.drawers import by_model
-from unclip.evaluate.scenes import Scene
 
 from unclip.checkpoints import native
+from unclip.emoji.image_providers import from_model
+from unclip.emoji.scenes import Scene
 from unclip.pipeline import Pipeline
 from unclip.train.run import Run
 
@@ -18,10 +18,10 @@ def test_a_models_pictures_do_not_depend_on_the_batch_or_the_order(trained: Run)
         for n, prompt in enumerate(("a red square", "a blue circle"))
     ]
     orders = [(scene, number) for scene in scenes for number in range(2)]
-    together = [np.asarray(one).astype(int) for one in by_model(pipe, seed=3)(orders)]
+    together = [np.asarray(one).astype(int) for one in from_model(pipe, seed=3)(orders)]
     for order, expected in zip(reversed(orders), reversed(together), strict=True):
-        alone = np.asarray(by_model(pipe, seed=3)([order])[0]).astype(int)
+        alone = np.asarray(from_model(pipe, seed=3)([order])[0]).astype(int)
         assert np.abs(alone - expected).max() <= 1  # the batch may round otherwise
     assert np.abs(together[0] - together[1]).max() > 1
-    other = np.asarray(by_model(pipe, seed=4)(orders[:1])[0]).astype(int)
+    other = np.asarray(from_model(pipe, seed=4)(orders[:1])[0]).astype(int)
     assert np.abs(other - together[0]).max() > 1

@@ -10,24 +10,24 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from unclip.evaluate._augment import augment
-from unclip.evaluate._detector import CELLS, GROUNDS, SIDE, TINTS, Detector, DetectorNet, Output
-from unclip.evaluate._detector_training import DetectorConfig, Shown, loss_of, train_detector
-from unclip.evaluate._matcher import Matcher
-from unclip.evaluate._segments import LEVELS, pieces, segment
-from unclip.evaluate._sheet import FINE, Sheet
-from unclip.evaluate.admission import KINDS, SEED, Admission, _sizes, admit
-from unclip.evaluate.drawers import ceiling, retrieval
-from unclip.evaluate.judges import Shared, bundled_detector, detector_of, matcher_of
-from unclip.evaluate.scenes import CATEGORIES, FULL, Scene, make_scenes
-from unclip.evaluate.seen import UNKNOWN, Pictures, Seen
-from unclip.evaluate.verifier import verify
 
+from unclip.emoji import fit
+from unclip.emoji.augment import augment
+from unclip.emoji.calibration import KINDS, SEED, Calibration, _sizes, calibrate
 from unclip.emoji.colours import oklab
 from unclip.emoji.corpus import build
+from unclip.emoji.detector import CELLS, GROUNDS, SIDE, TINTS, Detector, DetectorNet, Output
+from unclip.emoji.detector_training import DetectorConfig, Shown, loss_of, train_detector
+from unclip.emoji.image_providers import ceiling, retrieval
+from unclip.emoji.judge import UNKNOWN, Detections, Pictures
+from unclip.emoji.judges import Shared, bundled_detector, detector_of, matcher_of
+from unclip.emoji.matcher import Matcher
+from unclip.emoji.scenes import CATEGORIES, FULL, Scene, make_scenes
+from unclip.emoji.segments import LEVELS, pieces, segment
 from unclip.emoji.source import EmojiConfig, EmojiScenes
+from unclip.emoji.templates import FINE, Templates
+from unclip.emoji.verifier import verify
 from unclip.errors import Cancelled, CheckpointError
-from unclip.evaluate import _detector_training
 
 ASSETS = Path(__file__).parents[1] / "fixtures" / "assets"
 SHORT = DetectorConfig(steps=4, batch_size=4, width=8, workers=0)
@@ -50,7 +50,7 @@ def scenes(config: EmojiConfig) -> list[Scene]:
     return make_scenes(config, dict.fromkeys(FULL, 2))
 
 
-def told(seen: Seen) -> Counter[tuple[str, str | None]]:
+def told(seen: Detections) -> Counter[tuple[str, str | None]]:
     return Counter((thing.noun, thing.tint) for thing in seen.things)
 
 
@@ -78,7 +78,7 @@ def test_the_matcher_does_not_know_what_is_no_noun_of_its_own(config: EmojiConfi
         noun = scene.wanted[0].noun
         seen = few.look(source.render(scene.spec, 256)[None])[0]
         assert [thing.noun for thing in seen.things] == [noun if noun in nouns else UNKNOWN]
-    found = admit(few, config.model_copy(update={"nouns": nouns}), 4)
+    found = calibrate(few, config.model_copy(update={"nouns": nouns}), 4)
     assert found.unknown is not None and found.unknown.right == found.unknown.total == 4
 
 
@@ -91,7 +91,7 @@ def test_drawings_over_a_ground_are_what_they_are_when_composed_plainly() -> Non
     alpha[2:, :4] = 0
     drawings[..., 3:] = alpha
     drawings[..., :3] = rng.random((7, FINE, FINE, 3)) * alpha
-    sheet = Sheet(drawings)
+    sheet = Templates(drawings)
     for ground in (np.array([255, 255, 255.0]), np.array([30, 90, 200.0])):
         rgb = drawings[..., :3] + (1 - drawings[..., 3:] / 255) * ground
         over = sheet.over(ground)
@@ -112,7 +112,7 @@ def test_drawings_over_a_ground_are_what_they_are_when_composed_plainly() -> Non
 
 def test_an_empty_picture_shows_nothing_on_its_ground(matcher: Matcher) -> None:
     plain = np.full((1, 256, 256, 3), (58, 120, 220), np.uint8)
-    assert matcher.look(plain) == [Seen((), "blue")]
+    assert matcher.look(plain) == [Detections((), "blue")]
 
 
 def test_what_a_picture_is_judged_after_does_not_matter(
@@ -235,7 +235,7 @@ def test_training_lowers_the_loss(config: EmojiConfig) -> None:
 def test_a_training_that_was_interrupted_ends_with_the_same_weights(
     config: EmojiConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_detector_training, "_SAVE_EVERY", 2)
+    monkeypatch.setattr(fit, "SAVE_EVERY", 2)
     whole = train_detector(config, SHORT)
     state = tmp_path / "state"
 
@@ -259,7 +259,8 @@ def test_a_detector_comes_back_from_its_folder_the_same(
     config: EmojiConfig, tmp_path: Path
 ) -> None:
     folder = tmp_path / "detector"
-    made = detector_of(config, folder, SHORT)
+    made = train_detector(config, SHORT)
+    made.save(folder)
     back = detector_of(config, folder)
     pictures = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3)).astype(np.uint8)
     assert back.hash == made.hash and back.about == made.about
@@ -275,7 +276,8 @@ def test_a_detector_comes_back_from_its_folder_the_same(
 
 def test_a_detector_of_other_nouns_is_refused(config: EmojiConfig, tmp_path: Path) -> None:
     few = config.model_copy(update={"nouns": ("star", "car")})
-    made = detector_of(few, tmp_path / "detector", SHORT)
+    made = train_detector(few, SHORT)
+    made.save(tmp_path / "detector")
     with pytest.raises(CheckpointError, match="does not know"):
         detector_of(config, tmp_path / "detector")
     with pytest.raises(CheckpointError, match="knows 2 nouns and is 8 wide"):
@@ -283,8 +285,8 @@ def test_a_detector_of_other_nouns_is_refused(config: EmojiConfig, tmp_path: Pat
 
 
 def test_the_matcher_passes_an_admission(config: EmojiConfig, matcher: Matcher) -> None:
-    found = admit(matcher, config, 6)
-    assert found.admitted, list(found.lines())
+    found = calibrate(matcher, config, 6)
+    assert found.admitted, found.short
     assert list(found.right) == [*CATEGORIES, "all"]
     assert {share.total for share in found.right.values()} <= {5, 6, 35, 36}
     assert list(found.rejected) == list(KINDS)
@@ -295,8 +297,8 @@ def test_the_matcher_passes_an_admission(config: EmojiConfig, matcher: Matcher) 
 
 def test_the_detector_that_comes_along_passes_an_admission(config: EmojiConfig) -> None:
     nouns = ("fox", "car", "star", "house", "penguin")
-    found = admit(bundled_detector(), config.model_copy(update={"nouns": nouns}), 6)
-    assert found.admitted, list(found.lines())
+    found = calibrate(bundled_detector(), config.model_copy(update={"nouns": nouns}), 6)
+    assert found.admitted, found.short
     assert found.right["all"].total > 30
 
 
@@ -304,8 +306,8 @@ def test_an_admission_survives_json_and_tells_how_far_it_is(
     config: EmojiConfig, matcher: Matcher
 ) -> None:
     told: list[tuple[int, int]] = []
-    found = admit(matcher, config, 4, on_progress=lambda *step: told.append(step))
-    assert Admission.parse(json.loads(json.dumps(found.dump()))) == found
+    found = calibrate(matcher, config, 4, on_progress=lambda *step: told.append(step))
+    assert Calibration.parse(json.loads(json.dumps(found.dump()))) == found
     total = found.right["all"].total
     assert told[-1] == (total, total) and [done for done, _ in told] == sorted(
         {done for done, _ in told}
@@ -321,12 +323,12 @@ class Lax:
 
     name, hash, nouns = "lax", "0", ("fox",)
 
-    def look(self, pictures: Pictures) -> list[Seen]:
-        return [Seen((), "white") for _ in pictures]
+    def look(self, pictures: Pictures) -> list[Detections]:
+        return [Detections((), "white") for _ in pictures]
 
 
 def test_a_judge_that_sees_nothing_is_not_admitted(config: EmojiConfig) -> None:
-    found = admit(Lax(), config, 4)
+    found = calibrate(Lax(), config, 4)
     assert not found.admitted
     assert found.right["all"].right == 0 and len(found.mistakes) == found.right["all"].total
     assert {share.value for share in found.rejected.values()} == {1.0}

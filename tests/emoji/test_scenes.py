@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from unclip.evaluate.scenes import (
+
+from unclip.emoji import scenes as scenes_module
+from unclip.emoji.colours import COLOURS
+from unclip.emoji.corpus import Corpus, build
+from unclip.emoji.scenes import (
     CATEGORIES,
     FULL,
     SMALL,
@@ -18,13 +21,9 @@ from unclip.evaluate.scenes import (
     own_colours,
     strangers,
 )
-
-from unclip.emoji.colours import COLOURS
-from unclip.emoji.corpus import Corpus, build
 from unclip.emoji.source import EmojiConfig
 from unclip.emoji.splits import splits
 from unclip.errors import DataError
-from unclip.evaluate import scenes as scenes_module
 
 ASSETS = Path(__file__).parents[1] / "fixtures" / "assets"
 SIZES = dict.fromkeys(FULL, 6)
@@ -147,14 +146,6 @@ def test_what_cannot_be_said_is_told(config: EmojiConfig, monkeypatch: pytest.Mo
     monkeypatch.setitem(scenes_module.LANGUAGES, "zh", lambda *_: "一只红色的狐狸")
     with pytest.raises(DataError, match="cannot be said in language 'zh'"):
         make_scenes(config, {("position", "seen"): 1}, language="zh")
-
-
-def test_scenes_survive_json(scenes: list[Scene]) -> None:
-    text = json.dumps([scene.dump() for scene in scenes])
-    back = [Scene.parse(values) for values in json.loads(text)]
-    assert [(s.prompt, s.wanted, s.ground) for s in back] == [
-        (s.prompt, s.wanted, s.ground) for s in scenes
-    ]
 
 
 def test_a_vocabulary_that_cannot_show_a_split_leaves_it_out(config: EmojiConfig) -> None:

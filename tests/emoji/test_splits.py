@@ -35,7 +35,7 @@ def test_the_splits_speak_of_the_everyday_vocabulary() -> None:
     from importlib import resources
 
     table = tomllib.loads(
-        resources.files("unclip.data").joinpath("everyday.toml").read_text("utf-8")
+        resources.files("unclip.emoji").joinpath("everyday.toml").read_text("utf-8")
     )
     values = [value for category in table.values() for value in category.values()]
     nouns = {value if isinstance(value, str) else value["noun"] for value in values}

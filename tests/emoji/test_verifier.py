@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from unclip.evaluate.drawers import one_by_one
-from unclip.evaluate.scenes import Scene, Wanted
-from unclip.evaluate.seen import UNKNOWN, Pictures, Seen, Thing
-from unclip.evaluate.verifier import BOTH, Order, Verdicts, check, is_right, judged, verify
 
+from unclip.emoji.image_providers import one_by_one
+from unclip.emoji.judge import UNKNOWN, Detection, Detections, Pictures
+from unclip.emoji.scenes import Scene, Wanted
+from unclip.emoji.verifier import BOTH, Order, Verdicts, check, is_right, judged, verify
 from unclip.errors import Cancelled, DataError, UsageError
 
 
-def thing(noun: str, x: float = 0.4, y: float = 0.4, tint: str | None = None) -> Thing:
-    return Thing(noun, tint, (x, y, 0.2, 0.2), 0.9)
+def thing(noun: str, x: float = 0.4, y: float = 0.4, tint: str | None = None) -> Detection:
+    return Detection(noun, tint, (x, y, 0.2, 0.2), 0.9)
 
 
 def scene(category: str, *wanted: Wanted, **more: Any) -> Scene:
@@ -28,9 +28,9 @@ def scene(category: str, *wanted: Wanted, **more: Any) -> Scene:
     )
 
 
-def wrong(asked: Scene, *things: Thing, ground: str = "white") -> set[str]:
+def wrong(asked: Scene, *things: Detection, ground: str = "white") -> set[str]:
     """The aspects that are not right."""
-    return {name for name, right in check(asked, Seen(things, ground)).items() if not right}
+    return {name for name, right in check(asked, Detections(things, ground)).items() if not right}
 
 
 FOX, CAR = Wanted("fox"), Wanted("car")
@@ -101,14 +101,14 @@ def test_next_to_is_either_side() -> None:
 def test_the_ground_counts_in_the_score_of_colour_and_in_all_alone() -> None:
     for category, right in (("colour", False), ("single", True)):
         asked = scene(category, FOX, ground="green")
-        found = check(asked, Seen((thing("fox"),), "blue"))
+        found = check(asked, Detections((thing("fox"),), "blue"))
         assert [name for name, one in found.items() if not one] == ["ground"]
         assert is_right(asked, found) == right
 
 
 def test_what_a_judge_sees_survives_json() -> None:
-    seen = Seen((thing("fox", tint="blue"), thing(UNKNOWN)), "light blue")
-    assert Seen.parse(seen.dump()) == seen
+    seen = Detections((thing("fox", tint="blue"), thing(UNKNOWN)), "light blue")
+    assert Detections.parse(seen.dump()) == seen
 
 
 class Reader:
@@ -119,11 +119,11 @@ class Reader:
     def __init__(self, name: str, slip: int = -1) -> None:
         self.name, self.slip, self.hash, self.looks = name, slip, name, 0
 
-    def look(self, pictures: Pictures) -> list[Seen]:
+    def look(self, pictures: Pictures) -> list[Detections]:
         self.looks += len(pictures)
         values = pictures[:, 0, 0, 0].tolist()
         right = [(value < 100) == (value != self.slip) for value in values]
-        return [Seen((thing("fox" if one else "car"),), "white") for one in right]
+        return [Detections((thing("fox" if one else "car"),), "white") for one in right]
 
 
 SCENES = [scene("single", FOX, name=f"single-{number}") for number in range(5)]
@@ -202,7 +202,7 @@ def test_the_floor_holds_each_picture_against_another_prompt() -> None:
         Scene(noun, "single", "seen", f"a {noun}", (Wanted(noun),), None, None, {})
         for noun in nouns
     ]
-    rows = [judged(one, 0, {"a": Seen((thing(one.name),), "white")}) for one in asked]
+    rows = [judged(one, 0, {"a": Detections((thing(one.name),), "white")}) for one in asked]
     verdicts = Verdicts({one.name: one for one in asked}, ("a",), rows)
     assert verdicts.share("a").value == 1.0
     floor = verdicts.shuffled(seed=3)

@@ -1,4 +1,4 @@
-"""What tests of whole evaluations share: a corpus, a wee model and untrained eyes."""
+"""What tests of whole evaluations share: a corpus, a wee model and untrained extractors."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from unclip.checkpoints import native
+from unclip.emoji import extractors
 from unclip.emoji.corpus import build
-from unclip.evaluate import eyes
 from unclip.loading import load
 from unclip.nn.tokenizer import Tokenizer
 from unclip.pipeline import Pipeline
@@ -41,12 +41,14 @@ def pipe(
 
 
 @pytest.fixture
-def wee_eyes(tmp_path: Path, tokenizer: Tokenizer) -> Path:
-    """Untrained eyes of six numbers."""
+def wee_features(tmp_path: Path, tokenizer: Tokenizer) -> Path:
+    """Untrained feature extractors of six numbers."""
     small: dict[str, Any] = {"size": 16, "channels": (8,), "dims": 6}
-    folder = tmp_path / "eyes"
-    one = eyes.build(eyes.EyeConfig(kind="classifier", nouns=("a", "b"), **small))
-    two = eyes.build(eyes.EyeConfig.parse({"kind": "clip", "text": TEXT, **small}))
-    eyes.save(folder / "classifier", one)
-    eyes.save(folder / "clip", two, tokenizer)
+    folder = tmp_path / "features"
+    one = extractors.build(extractors.ExtractorConfig(kind="classifier", nouns=("a", "b"), **small))
+    two = extractors.build(
+        extractors.ExtractorConfig.parse({"kind": "clip", "text": TEXT, **small})
+    )
+    extractors.save(folder / "classifier", one)
+    extractors.save(folder / "clip", two, tokenizer)
     return folder

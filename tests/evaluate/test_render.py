@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from unclip.evaluate.markdown import _code, _plain, write_markdown
 
-from unclip.evaluate import page
+from unclip.evaluate import render
 from unclip.evaluate.report import Cell, Grid, Report, Section, Table
 
 EVIL = (
@@ -39,7 +38,7 @@ SIGNS = st.text("abc 1[]()!<>|*_`~$#&;:/\\.-+=\n", max_size=20) | st.text(max_si
 
 @given(text=SIGNS | st.sampled_from(EVIL))
 def test_a_text_is_shown_as_it_stands(text: str) -> None:
-    escaped = _plain(text)
+    escaped = str(render.markdown(text))
     assert read(escaped) == " ".join(text.split())
     bare = re.sub(r"\\[!-/:-@\[-`{-~]", "x", escaped)  # what is left is read by Markdown's rules
     assert not re.search(r"[\[\]<|*_`~$\\]|://|www\.", bare)
@@ -49,7 +48,7 @@ def test_a_text_is_shown_as_it_stands(text: str) -> None:
 @given(text=st.text("ab`| \n", max_size=12))
 def test_code_ends_where_its_text_does(text: str) -> None:
     """CommonMark 6.1: a fence is closed by a run of as many backticks, and by no other."""
-    code = _code(text)
+    code = str(render.code(text))
     fence = re.match("`+", code)
     assert fence
     inside = code[len(fence[0]) : -len(fence[0])]
@@ -90,13 +89,13 @@ class Tags(HTMLParser):
 @pytest.mark.parametrize("text", EVIL)
 def test_a_report_follows_no_text(text: str, tmp_path: Path) -> None:
     made = report(text)
-    write_markdown(made, tmp_path / "my report.md")
+    render.write_markdown(made, tmp_path / "my report.md")
     written = (tmp_path / "my report.md").read_text()
     outside = re.sub(r"(?<![`\\])(`+)(?!`).*?(?<!`)\1(?!`)", "", written)
     assert re.findall(r"(?<!\\)\]\(([^)]*)\)", outside) == ["my%20report/part-1.webp"]
     assert "://" not in outside
     assert not re.search(r"<(?!/?sub>)", outside)
     tags = Tags()
-    tags.feed(page.html(made))
+    tags.feed(render.html(made))
     assert all(one.startswith(("#", "data:image/")) for one in tags.addresses)
     assert tags.handlers == []

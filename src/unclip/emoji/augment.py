@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
+import io
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-Change = Callable[[Tensor, torch.Generator], Tensor]
+from ..images import read_image, to_pictures, to_tensor
 
-_LUMA_TABLE = 16.0  # the quantum of JPEG's lowest frequency at quality 50
+Change = Callable[[Tensor, torch.Generator], Tensor]
 
 
 def augment(images: Tensor, boxes: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -90,21 +90,10 @@ def _noisy(images: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def _jpeg(images: Tensor, rng: torch.Generator) -> Tensor:
-    """Cosines of 8 x 8 blocks, the higher ones rounded more coarsely, as JPEG does (no chroma)."""
-    count, _, side, _ = images.shape
-    basis = _cosines()
-    blocks = images.unfold(2, 8, 8).unfold(3, 8, 8)  # (B, 3, S/8, S/8, 8, 8)
-    step = torch.arange(8.0)
-    quantum = (_LUMA_TABLE + 6 * (step[:, None] + step)) / 255  # (8, 8)
-    quantum = quantum * (0.3 + torch.rand(count, 1, 1, 1, 1, 1, generator=rng))
-    kept = torch.round(basis @ blocks @ basis.T / quantum) * quantum
-    back = basis.T @ kept @ basis
-    return back.permute(0, 1, 2, 4, 3, 5).reshape(count, 3, side, side)
-
-
-def _cosines() -> Tensor:
-    """The orthonormal DCT-II matrix (8, 8)."""
-    k, n = torch.arange(8.0)[:, None], torch.arange(8.0)
-    basis = torch.cos(math.pi * (n + 0.5) * k / 8) / 2
-    basis[0] /= math.sqrt(2)
-    return basis
+    """Written as JPEG and read back, each at a quality of its own."""
+    back = []
+    for picture in to_pictures(images * 2 - 1):
+        stream = io.BytesIO()
+        picture.save(stream, "JPEG", quality=int(torch.randint(30, 85, (), generator=rng)))
+        back.append(read_image(stream.getvalue()))
+    return (to_tensor(back) + 1) / 2

@@ -1,4 +1,4 @@
-"""The emoji benchmark: scenes without end whose content is known, and judges of pictures of them."""
+"""The emoji benchmark: scenes whose content is known, and judges of what pictures show."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from PIL import Image
-from torch import Tensor
 
-from ..evaluate.benchmark import Benchmark, Checked, Request, Session, Sizes, Tell
+from ..evaluate.benchmark import Benchmark, Checked, Draw, Request, Session, Sizes, Tell
 from ..evaluate.features import FeatureExtractor
 from ..evaluate.image_set import ImageSet, of_source
 from ..evaluate.report import Part, Section
@@ -145,9 +144,7 @@ class EmojiBenchmark(Benchmark):
             lambda: [scene.prompt for scene in scenes],
         )
 
-    def check(
-        self, session: Session, name: str, draw: Callable[[Sequence[int]], Tensor]
-    ) -> Checked:
+    def check(self, session: Session, name: str, draw: Draw) -> Checked:
         """What the judges say of one picture of each prompt."""
         numbers = {scene.name: number for number, scene in enumerate(self._prompts)}
 

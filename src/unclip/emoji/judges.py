@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from ..errors import CheckpointError, UsageError
 from ..loading import weights
 from .detector import Detector
-from .detector_training import DetectorConfig, OnStep, train_detector
 from .judge import Detections, Judge, Pictures
 from .matcher import Matcher
 from .source import EmojiConfig, EmojiScenes
@@ -72,33 +71,22 @@ def bundled_detector() -> Detector:
     return Detector.load(weights() / "scene-judge")
 
 
-def detector_of(
-    config: EmojiConfig,
-    folder: Path,
-    training: DetectorConfig | None = None,
-    on_step: OnStep | None = None,
-) -> Detector:
-    """The detector that lies in a folder, or else a new one, trained and put there.
-
-    A training that was interrupted goes on: it leaves `<folder>.state`.
+def detector_of(config: EmojiConfig, folder: Path) -> Detector:
+    """The detector that lies in a folder.
 
     Raises:
-        CheckpointError: the folder's detector is damaged or knows other nouns.
+        CheckpointError: it is damaged or does not know all nouns of the corpus.
         DataError: the corpus is missing or damaged.
     """
-    if folder.exists():
-        found = Detector.load(folder)
-        corpus = EmojiScenes(config.model_copy(update={"split": "any"}), 64).corpus
-        missing = set(corpus.nouns) - set(found.nouns)
-        if missing:
-            raise CheckpointError(
-                f"the detector in {folder} does not know {len(missing)} of the corpus' nouns "
-                f"('{min(missing)}'); remove the folder to train one that does"
-            )
-        return found
-    state = folder.with_name(f"{folder.name}.state")
-    found = train_detector(config, training, state=state, on_step=on_step)
-    found.save(folder)
+    found = Detector.load(folder)
+    corpus = EmojiScenes(config.model_copy(update={"split": "any"}), 64).corpus
+    missing = set(corpus.nouns) - set(found.nouns)
+    if missing:
+        raise CheckpointError(
+            f"the detector in {folder} does not know {len(missing)} of the corpus' nouns "
+            f"('{min(missing)}'); remove the folder, or train one that does with "
+            "`python scripts/features.py --only detector`"
+        )
     return found
 
 

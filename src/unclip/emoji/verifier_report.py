@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -101,10 +102,8 @@ def _table(found: dict[str, Verdicts], prompts: int, each: int) -> Table:
     for category in (*CATEGORIES, None):
         if model.share(BOTH, category).total:
             shares = [found[who].share(judge, category) for who, judge in columns.values()]
-            cells = [
-                share(one, bar=number == 0, strong=number == 0) for number, one in enumerate(shares)
-            ]
-            rows.append(row(TITLES[category], *cells))
+            cells = [share(one, bar=False) for one in shares[1:]]
+            rows.append(row(TITLES[category], share(shares[0], strong=True), *cells))
     note = f"{prompts:,} prompts × {each}; intervals are Wilson's, 95 %."
     agreement = model.summary().get("agreement")
     if agreement:
@@ -145,10 +144,8 @@ def calibration(session: Session, panel: Panel) -> list[Part]:
 
     found = []
     for one in panel.judges:
-        kept = session.cache.value(
-            f"admission/{one.name}-{one.hash}", lambda one=one: measured(one)
-        )
-        found.append(Calibration.parse(kept))
+        name = f"admission/{one.name}-{one.hash}"
+        found.append(Calibration.parse(session.cache.value(name, partial(measured, one))))
     session.values["admission"] = {
         "bar": BAR, "each": each, "side": side, "seed": CALIBRATION_SEED,
         "judges": {one.judge: one.dump() for one in found},

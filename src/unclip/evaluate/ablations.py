@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -237,8 +238,8 @@ def _priors(session: Session, values: dict[str, Any]) -> list[Part]:
         return []
     session.tell("priors", 0, 1)
     try:
-        made = lambda: priors.table(pipe, source, count, session.seed)  # noqa: E731
-        values["priors"] = table = session.cache.value("priors", made)
+        measured = partial(priors.table, pipe, source, count, session.seed)
+        values["priors"] = table = session.cache.value("priors", measured)
     except DataError as error:  # a small vocabulary says few things twice
         session.left_out.append((what, f"{error}; give --set captions=N with fewer"))
         return []
@@ -268,8 +269,8 @@ def _inversion(session: Session, values: dict[str, Any]) -> list[Part]:
     found: list[dict[str, float]] = []
     for at in range(count):
         session.tell("inverting", at, count)
-        make = lambda at=at: invert(session.pipe, images, at)  # noqa: E731
-        found.append(session.cache.value(f"inversion/{at}", make))
+        inverted = partial(invert, session.pipe, images, at)
+        found.append(session.cache.value(f"inversion/{at}", inverted))
     session.tell("inverting", count, count)
     values["inversion"] = found
     rows = []

@@ -26,6 +26,9 @@ from .report import Cell, Part, Section
 Tell = Callable[[str, int, int], None]
 """(what is done, how far, of how many)."""
 
+Draw = Callable[[Sequence[int]], Tensor]
+"""Numbers of prompts -> pictures (B, 3, H, W)."""
+
 
 class Sizes(Config):
     """How much is measured."""
@@ -194,9 +197,7 @@ class Benchmark(ABC):
         """Prompts whose pictures it can check, `count` of each kind, with true pictures."""
         return None
 
-    def check(
-        self, session: Session, name: str, draw: Callable[[Sequence[int]], Tensor]
-    ) -> Checked:
+    def check(self, session: Session, name: str, draw: Draw) -> Checked:
         """Draw the prompts that `prompts` gave last and check them; kept under `name`."""
         raise NotImplementedError
 

@@ -124,7 +124,7 @@ def embedding_sources(pipe: Pipeline) -> list[EmbeddingSource]:
     vision, text = has_tower(pipe, "vision"), has_tower(pipe, "text")
     beside = ", decoder with its text" if reads else ""
     own = pipe.priors[0] if pipe.priors else ""
-    found = [
+    found: list[tuple[Any, str, str, Begin, str | None]] = [
         (vision, "oracle", f"true z_i (oracle){beside}", from_truth, None),
         (vision and reads, "oracle-embedding", "true z_i (oracle), text hidden",
          from_truth_alone, None),
@@ -133,7 +133,7 @@ def embedding_sources(pipe: Pipeline) -> list[EmbeddingSource]:
         (text, "z_t", f"z_t in z_i's place{beside}", from_text, NO_PRIOR),
         (text and reads, "text", "text only (z_i hidden)", from_text_alone, None),
     ]  # fmt: skip
-    return [EmbeddingSource(*one) for possible, *one in found if possible]
+    return [EmbeddingSource(*one[1:]) for one in found if one[0]]
 
 
 def _decoder(pipe: Pipeline) -> Any:

@@ -88,15 +88,13 @@ def hold(
     tokens, mask = tokenizer.encode(captions)
     text = Cond(text_tokens=tokens.to(clip.device), text_mask=mask.to(clip.device))
     cond = clip.encode_text(text)
-    sets = [
-        ImageSet(len(pairs), lambda number, k=k: source.sample(pairs[number][k])["image"])
-        for k in (0, 1)
-    ]
-    truth, other = (
-        torch.cat([clip.net.encode_image(batch.to(clip.device)) for batch in one.batches(250)])
-        for one in sets
-    )
-    return Held(cond, truth, other)
+
+    def encoded(which: int) -> Tensor:
+        images = ImageSet(len(pairs), lambda at: source.sample(pairs[at][which])["image"])
+        batches = (batch.to(clip.device) for batch in images.batches(250))
+        return torch.cat([clip.net.encode_image(batch) for batch in batches])
+
+    return Held(cond, encoded(0), encoded(1))
 
 
 def in_batches(draw: Draw, cond: Cond, seeds: list[str]) -> Tensor:
