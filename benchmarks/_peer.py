@@ -99,11 +99,11 @@ def karlo_prior_ours(folder: str, steps: int, batch: int, dtype: str) -> Run:
     from unclip.rng import Rng
 
     pipe = unclip.load(folder, "cpu", getattr(torch, dtype))
-    cond = pipe.clip("reading").encode_text(pipe.read([PROMPT] * batch))
+    cond = pipe.model.clip("reading").encode_text(pipe.read([PROMPT] * batch))
     prior: Any = pipe.stages["prior"]
 
     def run(seed: int) -> Any:
-        return prior.draw(cond, Rng(list(range(seed, seed + batch))), {"steps": steps})
+        return prior.sample_data(cond, Rng(list(range(seed, seed + batch))), {"steps": steps})
 
     return run
 
@@ -240,7 +240,7 @@ def laion_prior_ours(
 
     def run(seed: int) -> Any:
         rng = Rng(list(range(seed, seed + batch)))
-        return stage.draw(cond, rng, {"guidance_scale": guidance})
+        return stage.sample_data(cond, rng, {"guidance_scale": guidance})
 
     return run
 
@@ -257,7 +257,7 @@ def laion_decoder_ours(file: str, steps: int, batch: int, guidance: float, dtype
 
     def run(seed: int) -> Any:
         rng = Rng(list(range(seed, seed + batch)))
-        return stage.draw(cond, rng, {"guidance_scale": guidance})
+        return stage.sample_data(cond, rng, {"guidance_scale": guidance})
 
     return run
 

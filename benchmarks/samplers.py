@@ -26,9 +26,9 @@ from unclip.diffusion.schedule import SPACINGS
 from unclip.emoji.english import article
 from unclip.files import write_text
 from unclip.loading import BUNDLED
-from unclip.pipeline import MAIN_STAGE
 from unclip.rng import Rng
 from unclip.stages import DiffusionStage
+from unclip.stages.model import MAIN_STAGE
 from unclip.train.recipe import load_recipe
 from unclip.types import Cond
 
@@ -48,14 +48,14 @@ class Bench:
 
     def __init__(self, pipe: unclip.Pipeline, nouns: list[str], seed: int) -> None:
         self.pipe, self.decoder = pipe, cast(DiffusionStage, pipe.stages[MAIN_STAGE])
-        self.net = pipe.clip("measuring").net
+        self.net = pipe.model.clip("measuring").net
         self.seeds = [seed + i for i in range(len(nouns))]
         self.conds: list[tuple[Cond, list[int]]] = []
         for start in range(0, len(nouns), BATCH):
             words = [f"{article(noun)} {noun}" for noun in nouns[start : start + BATCH]]
             seeds = self.seeds[start : start + BATCH]
             rng = Rng(seeds, pipe.device)
-            self.conds.append((pipe.imagine(pipe.read(words), rng), seeds))
+            self.conds.append((pipe.sample_prior(pipe.read(words), rng), seeds))
         self.seconds: dict[tuple[str, int, str | None], float] = {}  # a picture
         self.draw("ddim", 2)  # to warm up
 

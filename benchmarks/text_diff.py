@@ -37,9 +37,9 @@ from unclip.emoji.source import EmojiScenes
 from unclip.files import write_text
 from unclip.images import to_tensor
 from unclip.loading import BUNDLED
-from unclip.pipeline import MAIN_STAGE
 from unclip.rng import Rng
 from unclip.stages import DiffusionStage
+from unclip.stages.model import MAIN_STAGE
 from unclip.train.recipe import load_recipe
 from unclip.types import Control
 
@@ -204,7 +204,7 @@ class Worker:
     def __init__(self, model: str, nouns: Sequence[str]) -> None:
         torch.set_num_threads(1)
         self.pipe = unclip.load(model)
-        self.clip = self.pipe.clip("judging")
+        self.clip = self.pipe.model.clip("judging")
         self.nouns = list(nouns)
 
     @torch.inference_mode()
@@ -248,11 +248,11 @@ class Worker:
         pipe, decoder = self.pipe, cast(DiffusionStage, self.pipe.stages[MAIN_STAGE])
         assert decoder.image_size is not None
         truth = to_tensor([Image.fromarray(one) for one in pictures]).to(pipe.device)
-        cond = pipe.wordless(self.clip.net.encode_image(truth))
+        cond = pipe.image_only(self.clip.net.encode_image(truth))
         small = F.interpolate(truth, decoder.image_size, mode="area")
         noise = decoder.invert(cond, small, settings)
         rng = Rng([0] * len(small), pipe.device)
-        drawn = decoder.draw(cond, rng, settings, control=Control(noise=noise)).float()
+        drawn = decoder.sample_data(cond, rng, settings, control=Control(noise=noise)).float()
         error = (drawn.clamp(-1, 1) - small).square().flatten(1).mean(1)
         values: list[float] = (10 * (4 / error.clamp(min=1e-9)).log10()).tolist()
         return values
@@ -406,7 +406,7 @@ def main() -> None:
     own = unclip.load(args.model)
     settings = [f"data.path={args.data}", "data.split=any", f"data.seed={args.seed}"]
     recipe = load_recipe(args.recipe, settings)
-    scenes = cast(EmojiScenes, recipe.source(own.side))
+    scenes = cast(EmojiScenes, recipe.source(own.model.side))
     each = [pairs(scenes, kind, args.seed) for kind in KINDS]
     mixed = [next(each[i % len(KINDS)]) for i in range(args.count)]
     singles = [one.picture for one in islice(pairs(scenes, "object", args.seed + 1), INVERTED)]

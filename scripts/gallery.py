@@ -87,7 +87,7 @@ def sheet(name: str, pictures: list[Image.Image], labels: list[str], columns: in
     "[priors.md](priors.md).",
 )
 def generate(pipe: unclip.Pipeline) -> str:
-    names = [*pipe.priors, "none"]
+    names = [*pipe.model.priors, "none"]
     out = ""
     for index, prompt in enumerate(("a fox", "a guitar on a yellow background")):
         pictures = [pipe.generate(prompt, seed=SEED, prior=name)[0] for name in names]

@@ -20,6 +20,7 @@ from unclip.images import to_pictures, to_tensor
 from unclip.loading import find_model
 from unclip.request import Record
 from unclip.rng import Rng
+from unclip.stages.model import Model
 from unclip.train.run import Run
 from unclip.types import Control, Step
 
@@ -35,7 +36,7 @@ def pixels(picture: Image.Image) -> np.ndarray:
 
 def chain(pipe: Pipeline, *names: str) -> Pipeline:
     """A shorter chain of the same stages."""
-    return Pipeline(pipe.tokenizer, {name: pipe.stages[name] for name in names}, "short")
+    return Pipeline(Model(pipe.tokenizer, {name: pipe.stages[name] for name in names}, "short"))
 
 
 def test_four_pictures(pipe: Pipeline) -> None:
@@ -267,6 +268,20 @@ def test_each_sample_has_its_own_condition_and_control_whatever_the_batch(pipe: 
         pipe.sample(pipe.read(["a red circle"]), [1, 2])
 
 
+def test_a_stage_shows_its_picture_at_every_step(pipe: Pipeline) -> None:
+    shown: dict[str, list[torch.Tensor | None]] = {}
+
+    def on_step(step: Step) -> None:
+        shown.setdefault(step.stage, []).append(pipe.stages[step.stage].preview(step))
+
+    (picture,) = pipe.generate("a red circle", seed=2, steps=3, upsampler_steps=2, on_step=on_step)
+    assert set(shown.pop("prior")) == {None}, "an embedding is no picture"
+    shapes = {name: [one.shape for one in each if one is not None] for name, each in shown.items()}
+    assert shapes == {"decoder": 3 * [(1, 3, 8, 8)], "upsampler": 2 * [(1, 3, 16, 16)]}
+    last = shown["upsampler"][-1]
+    assert last is not None and to_pictures(last)[0].tobytes() == picture.tobytes()
+
+
 def test_to_pictures_rounds_and_clips() -> None:
     image = torch.tensor([-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 3.0, -0.996]).view(1, 1, 2, 4)
     (picture,) = to_pictures(image.expand(1, 3, 2, 4))
@@ -293,15 +308,15 @@ def torn(pipe: Pipeline) -> Pipeline:
     second = copy.copy(pipe.stages["prior"])
     second.__class__ = Opposite
     stages = {"clip": pipe.stages["clip"], "prior": pipe.stages["prior"], "second": second}
-    return Pipeline(pipe.tokenizer, {**stages, "decoder": pipe.stages["decoder"]}, "torn")
+    return Pipeline(Model(pipe.tokenizer, {**stages, "decoder": pipe.stages["decoder"]}, "torn"))
 
 
 def test_the_prior_is_the_first_the_models_own_or_the_one_asked_for(torn: Pipeline) -> None:
     cond, rng = torn.read(["a red circle"]), Rng([3])
 
     def embed(prior: str | None, own: str | None = None) -> torch.Tensor:
-        model = Pipeline(torn.tokenizer, torn.stages, "torn", prior=own)
-        z_i = model.imagine(cond, rng, prior=prior).image_embed
+        model = Pipeline(Model(torn.tokenizer, torn.stages, "torn", prior=own))
+        z_i = model.sample_prior(cond, rng, prior=prior).image_embed
         assert z_i is not None
         return z_i
 
@@ -339,7 +354,7 @@ def test_the_prior_asked_for_draws_the_picture_and_is_recorded(torn: Pipeline) -
 def test_best_of_keeps_each_pictures_nearest_candidate(n: int, pipe: Pipeline) -> None:
     few = {"steps": 2, "prior_steps": 2, "upsampler_steps": 1}
     best = pipe.generate("a red circle", n=n, seed=5, best_of=4, **few)
-    clip = pipe.clip("a test")
+    clip = pipe.model.clip("a test")
     z_t = clip.sample(pipe.read(["a red circle"]), Rng([0])).text_embed
     for index, picture in enumerate(best):
         names: list[int | str] = [5 + index, *(f"{5 + index}/candidate{k}" for k in (1, 2, 3))]
@@ -357,7 +372,7 @@ def test_best_of_keeps_each_pictures_nearest_candidate(n: int, pipe: Pipeline) -
 
 def test_clip_guidance_brings_the_picture_nearer_to_the_prompt(pipe: Pipeline) -> None:
     model = chain(pipe, "clip", "prior", "decoder")
-    clip = model.clip("a test")
+    clip = model.model.clip("a test")
     z_t = clip.sample(model.read(["a red circle"]), Rng([0])).text_embed
 
     def nearness(scale: float) -> float:
@@ -370,7 +385,7 @@ def test_clip_guidance_brings_the_picture_nearer_to_the_prompt(pipe: Pipeline) -
 
 
 def test_clip_guidance_needs_clip(pipe: Pipeline) -> None:
-    cond = pipe.wordless(torch.nn.functional.normalize(torch.ones(1, 32), dim=1))
+    cond = pipe.image_only(torch.nn.functional.normalize(torch.ones(1, 32), dim=1))
     with pytest.raises(UsageError, match="no CLIP, which CLIP guidance needs"):
         chain(pipe, "decoder").fold(cond, Rng([0]), {"decoder": {"clip_guidance_scale": 3.0}})
 
@@ -382,7 +397,7 @@ def test_no_picture_is_made_of_numbers_that_are_not_finite(broken: str, pipe: Pi
     stages[broken] = copy.deepcopy(stages[broken])
     for weight in stages[broken].net.parameters():
         weight.data.flatten()[:1] = torch.nan
-    bad = Pipeline(pipe.tokenizer, stages, "bad")
+    bad = Pipeline(Model(pipe.tokenizer, stages, "bad"))
     with pytest.raises(SamplingError, match=f"stage '{broken}' gave .* not finite"):
         bad.generate("a red circle")
     if broken == "prior":

@@ -14,13 +14,13 @@ from ._version import __version__
 from .errors import Cancelled, UnclipError
 
 if TYPE_CHECKING:
+    from .facade import Pipeline
     from .loading import load
-    from .pipeline import Pipeline
     from .stages import Stage
 
 __all__ = ["Cancelled", "Pipeline", "Stage", "UnclipError", "__version__", "load"]
 
-_LAZY = {"Pipeline": "unclip.pipeline", "load": "unclip.loading", "Stage": "unclip.stages"}
+_LAZY = {"Pipeline": "unclip.facade", "load": "unclip.loading", "Stage": "unclip.stages"}
 
 
 def __getattr__(name: str) -> Any:

@@ -15,7 +15,7 @@ from .checkpoints.format import Options, Plan, open_model
 from .config import shown
 from .device import pick_device, pick_dtype
 from .errors import UsageError, nearest
-from .pipeline import Pipeline
+from .facade import Pipeline
 from .request import Arguments, Text
 
 BUNDLED = "emoji-cpu"
@@ -84,10 +84,9 @@ def load(
     where = pick_device(device)
     kind = pick_dtype(dtype, where)
     loaded = plan(model, clip=clip, tokenizer=tokenizer, dialect=dialect, variant=variant)
-    pipe = Pipeline.of(loaded.load(kind, where, low_memory), where)
-    if clip is not None and "clip" not in loaded.parts:  # it has no place for one
-        pipe.judge = load(clip, where, kind)
-    return pipe
+    read = loaded.load(kind, where, low_memory)
+    alone = clip is not None and "clip" not in loaded.parts  # it has no place for one
+    return Pipeline(read, where, ranker=load(clip, where, kind) if alone else None)
 
 
 def plan(

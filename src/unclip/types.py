@@ -62,7 +62,7 @@ Denoiser = Callable[[Tensor, Level], Prediction]
 
 @dataclass(frozen=True)
 class Step:
-    """What `on_step` is told after each step of a sampler."""
+    """What `on_step` is called with after each step of a sampler."""
 
     stage: str
     index: int  # 1-based
@@ -72,6 +72,13 @@ class Step:
 
 OnStep = Callable[[Step], None]
 """Called after each step; an exception raised here (`Cancelled`) ends the work."""
+
+
+def named(on_step: OnStep | None, stage: str) -> OnStep | None:
+    """`on_step` with a stage's name in its model in place of its kind."""
+    if on_step is None:
+        return None
+    return lambda step: on_step(replace(step, stage=stage))
 
 
 @dataclass(frozen=True)
@@ -89,7 +96,10 @@ class Cond:
     text_mask: Tensor | None = None  # (B, N) bool, True on real tokens
     text_embed: Tensor | None = None  # (B, D) z_t
     text_encodings: Tensor | None = None  # (B, N, W')
+    negative_tokens: Tensor | None = None  # (B, N) a caption that is almost true, in training
+    negative_mask: Tensor | None = None  # (B, N)
     image_embed: Tensor | None = None  # (B, D) z_i
+    noised_image_embed: Tensor | None = None  # (B, 2·D) z_i noised, and the features of how far
     predicted_embed: Tensor | None = None  # (B, D), what a prior makes of the text, in training
     image_patches: Tensor | None = None  # (B, patches, W'), what CLIP sees in each, row by row
     image: Tensor | None = None  # (B, 3, H, W), the picture so far

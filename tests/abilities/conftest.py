@@ -14,6 +14,7 @@ from torch import Tensor
 
 import unclip
 from unclip import Pipeline
+from unclip.stages.model import Model
 from unclip.train.run import Run
 from unclip.types import Denoiser, Level, Prediction
 
@@ -35,7 +36,7 @@ def short(pipe: Pipeline) -> Callable[..., Pipeline]:
     """`short("clip", "decoder")`: a model of these stages alone."""
 
     def chain(*names: str) -> Pipeline:
-        return Pipeline(pipe.tokenizer, {name: pipe.stages[name] for name in names}, "short")
+        return Pipeline(Model(pipe.tokenizer, {name: pipe.stages[name] for name in names}, "short"))
 
     return chain
 
@@ -87,4 +88,6 @@ def exact(pipe: Pipeline) -> Pipeline:
 
     decoder = copy.copy(pipe.stages["decoder"])
     object.__setattr__(decoder, "denoiser", denoiser)
-    return Pipeline(pipe.tokenizer, {"clip": pipe.stages["clip"], "decoder": decoder}, "exact")
+    return Pipeline(
+        Model(pipe.tokenizer, {"clip": pipe.stages["clip"], "decoder": decoder}, "exact")
+    )

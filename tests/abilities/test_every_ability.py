@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ def test_its_cost_is_known_before_the_first_step(
     def count(step: Step) -> None:
         seen.setdefault(step.stage, []).append(len(step.x0))
 
-    monkeypatch.setattr(pipe, "on_cost", keep)
+    monkeypatch.setattr(pipe, "policy", replace(pipe.policy, on_cost=keep))
     pictures = ABILITIES[ability](pipe, on_step=count, **few)
     (cost,) = told
     assert (cost.pictures, cost.size) == (len(pictures), pictures[0].size)
@@ -120,7 +121,7 @@ def test_a_cost_can_be_refused(
     def refuse(cost: Cost) -> None:
         raise Cancelled(f"{cost.total} steps are too many")
 
-    monkeypatch.setattr(pipe, "on_cost", refuse)
+    monkeypatch.setattr(pipe, "policy", replace(pipe.policy, on_cost=refuse))
     with pytest.raises(Cancelled, match="18 steps are too many"):
         pipe.generate(WORDS, n=2, on_step=pytest.fail, **few)
 

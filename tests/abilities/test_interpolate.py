@@ -13,7 +13,7 @@ from PIL import Image
 
 from unclip import Pipeline
 from unclip.abilities.interpolate import between, end_of
-from unclip.abilities.latent import Latent, draw
+from unclip.abilities.latent import Latent, decode_latents
 from unclip.errors import UsageError
 from unclip.images import digest, square, to_pictures
 from unclip.request import Record
@@ -59,7 +59,7 @@ def test_ends_that_are_prompts_are_what_their_own_latent_draws(
 ) -> None:
     film = pipe.interpolate(*PROMPTS, frames=4, seed=6, **few)
     for prompt, frame in zip(PROMPTS, (film[0], film[-1]), strict=True):
-        alone, _ = draw(pipe, [end_of(pipe, prompt, 6, None, dict(few), None)], [6], few)
+        alone, _ = decode_latents(pipe, [end_of(pipe, prompt, 6, None, dict(few), None)], [6], few)
         assert off(frame, to_pictures(alone)[0]) <= 1
     assert off(film[0], film[-1]) > 20
 

@@ -13,7 +13,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from unclip import Pipeline
-from unclip.abilities.latent import Latent, draw, of_picture, slerp, with_detail
+from unclip.abilities.latent import Latent, decode_latents, of_picture, slerp, with_detail
 from unclip.images import to_pictures, to_tensor
 from unclip.rng import Rng
 
@@ -64,7 +64,8 @@ def test_x_t_of_a_picture_is_known_where_the_network_is_exact(
     assert ratio == pytest.approx(2.0, rel=0.1)  # of first order in 50 steps
     assert torch.allclose(latent.drawn, latent.picture, atol=1e-3)
     other = latent.noises["decoder"].flip(-1)
-    (mirrored, _) = draw(exact, [Latent(latent.image_embed, 0, {"decoder": other})], [5], {})
+    changed = Latent(latent.image_embed, 0, {"decoder": other})
+    (mirrored, _) = decode_latents(exact, [changed], [5], {})
     assert not torch.allclose(mirrored, latent.picture, atol=0.1)
 
 
@@ -106,9 +107,9 @@ def test_latents_are_drawn_in_batches_of_any_length(
         Latent(F.normalize(torch.randn(1, 32), dim=1), 0, {"decoder": torch.randn(1, 3, 8, 8)})
         for _ in range(18)
     ]
-    images, small = draw(pipe, ends, list(range(18)), few)
+    images, small = decode_latents(pipe, ends, list(range(18)), few)
     assert images.shape == (18, 3, 16, 16) and small.shape == (18, 3, 8, 8)
     for index in (0, 15, 16, 17):
-        alone, _ = draw(pipe, [ends[index]], [index], few)
+        alone, _ = decode_latents(pipe, [ends[index]], [index], few)
         assert torch.allclose(images[index], alone[0], atol=1e-3)
     assert to_tensor(to_pictures(images)).shape == images.shape

@@ -16,6 +16,7 @@ from unclip.images import digest, to_pictures, to_tensor
 from unclip.nn.pca import Pca
 from unclip.request import Record
 from unclip.rng import Rng
+from unclip.stages.model import Model
 from unclip.types import Cond
 
 Noise = Callable[..., Image.Image]
@@ -24,10 +25,10 @@ Off = Callable[[Image.Image, Image.Image], int]
 
 def embed(pipe: Pipeline, picture: Image.Image) -> torch.Tensor:
     with torch.no_grad():
-        return pipe.clip("a test").net.encode_image(to_tensor([picture]))
+        return pipe.model.clip("a test").net.encode_image(to_tensor([picture]))
 
 
-def wordless(pipe: Pipeline, z_i: torch.Tensor, seed: int, few: Mapping[str, int]) -> Image.Image:
+def image_only(pipe: Pipeline, z_i: torch.Tensor, seed: int, few: Mapping[str, int]) -> Image.Image:
     """What the decoder and the upsampler draw of z_i alone."""
     cond = pipe.read([""]).replace(image_embed=z_i, keep_text=torch.tensor([False]))
     steps = {"decoder": few["steps"], "upsampler": few["upsampler_steps"]}
@@ -47,7 +48,7 @@ def test_all_components_are_z_i_itself(
 ) -> None:
     picture = noise(16, 16, seed=99)
     (whole,) = pipe.reconstruct(picture, [32], seed=3, pictures=many, **few)
-    assert off(whole, wordless(pipe, embed(pipe, picture), 3, few)) <= 1
+    assert off(whole, image_only(pipe, embed(pipe, picture), 3, few)) <= 1
 
 
 def test_each_number_of_components_is_its_projection(
@@ -59,7 +60,7 @@ def test_each_number_of_components_is_its_projection(
         z = embed(pipe, picture)
         left = (z - pca.mean) @ pca.basis[:k].T @ pca.basis[:k] + pca.mean
         z = torch.nn.functional.normalize(left, dim=-1)
-        assert off(one, wordless(pipe, z, 3, few)) <= 1
+        assert off(one, image_only(pipe, z, 3, few)) <= 1
         record = Record.of(one)
         assert (record.ability, record.seed) == ("reconstruct", 3)
         assert record.inputs == {"image": digest(picture)}
@@ -73,11 +74,11 @@ def test_without_pictures_the_priors_components_are_used(
     prior = make_stage("ar_prior")
     prior.net.pca = Pca(32, 6)
     prior.net.pca.fit(Rng(range(20)).randn(32))
-    model = Pipeline(pipe.tokenizer, {**pipe.stages, "ar": prior}, "both")
+    model = Pipeline(Model(pipe.tokenizer, {**pipe.stages, "ar": prior}, "both"))
     assert find(model) is prior.net.pca
     (one,) = model.reconstruct(noise(16, 16), [4], **few)
     z = prior.net.pca.project(embed(pipe, noise(16, 16)), 4)
-    assert off(one, wordless(pipe, z, 0, few)) <= 1
+    assert off(one, image_only(pipe, z, 0, few)) <= 1
     with pytest.raises(UsageError, match="1 to 6"):
         model.reconstruct(noise(16, 16), [7], **few)
 
@@ -100,8 +101,8 @@ def test_bad_requests(
         pipe.reconstruct(many[0], dims, pictures=many[:count] or None)
 
 
-def test_a_wordless_condition_hides_the_text(pipe: Pipeline) -> None:
-    cond: Cond = pipe.wordless(torch.zeros(2, 32))
+def test_an_image_only_condition_hides_the_text(pipe: Pipeline) -> None:
+    cond: Cond = pipe.image_only(torch.zeros(2, 32))
     assert cond.keep_text is not None and not cond.keep_text.any()
 
 

@@ -13,6 +13,7 @@ from unclip.errors import UsageError
 from unclip.images import digest, to_pictures, to_tensor
 from unclip.request import Record
 from unclip.rng import Rng
+from unclip.stages.model import Model
 from unclip.types import Cond
 
 Noise = Callable[..., Image.Image]
@@ -57,7 +58,7 @@ def test_a_seed_is_its_own_whatever_n_is(pipe: Pipeline, noise: Noise, off: Off)
 
 def test_several_upsamplers_enlarge_one_after_the_other(pipe: Pipeline, noise: Noise) -> None:
     first = pipe.stages["upsampler"]
-    model = Pipeline(pipe.tokenizer, {"first": first, "second": first}, "two")
+    model = Pipeline(Model(pipe.tokenizer, {"first": first, "second": first}, "two"))
     (large,) = model.upscale(noise(9, 5), first_steps=1, second_steps=1)
     assert large.size == (36, 20)
 

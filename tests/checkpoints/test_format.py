@@ -20,9 +20,9 @@ from unclip.checkpoints import native
 from unclip.checkpoints.archive import Tensors
 from unclip.checkpoints.format import FORMATS, Options, Part, find_format, need, open_model
 from unclip.errors import CheckpointError, UsageError
+from unclip.facade import Pipeline
 from unclip.images import to_pictures
 from unclip.nn.tokenizer import Tokenizer
-from unclip.pipeline import Pipeline
 from unclip.stages import Stage
 from unclip.types import Cond
 
@@ -136,9 +136,9 @@ def test_who_is_at_work_with_a_network_keeps_it(folder: Path) -> None:
 
 @pytest.mark.parametrize("low_memory", [False, True])
 def test_threads_share_a_pipeline(folder: Path, low_memory: bool) -> None:
-    pipe = Pipeline.of(open_model(folder).load(torch.float32))
+    pipe = Pipeline(open_model(folder).load(torch.float32))
     alone = [pipe.generate("a fox", seed=seed)[0].tobytes() for seed in range(4)]
-    shared = Pipeline.of(open_model(folder).load(torch.float32, low_memory=low_memory))
+    shared = Pipeline(open_model(folder).load(torch.float32, low_memory=low_memory))
     with ThreadPoolExecutor(4) as pool:
         drawn = pool.map(lambda seed: shared.generate("a fox", seed=seed)[0].tobytes(), range(4))
         assert list(drawn) == alone
@@ -150,7 +150,7 @@ def test_a_pipeline_can_be_copied_and_pickled(
     folder: Path, tmp_path: Path, low_memory: bool, way: Callable[[Pipeline], Pipeline]
 ) -> None:
     source = copytree(folder, tmp_path / "model")
-    pipe = Pipeline.of(open_model(source).load(torch.float32, low_memory=low_memory))
+    pipe = Pipeline(open_model(source).load(torch.float32, low_memory=low_memory))
     drawn = pipe.generate("a fox", seed=3)[0].tobytes()
     other = way(pipe)
     for stage in other.stages.values():
@@ -163,7 +163,7 @@ def test_a_pipeline_can_be_copied_and_pickled(
 def test_low_memory_draws_the_same(folder: Path, guidance: dict[str, float]) -> None:
     def embed(low_memory: bool) -> Tensor:
         model = open_model(folder).load(torch.float32, low_memory=low_memory)
-        pipe = Pipeline.of(model)
+        pipe = Pipeline(model)
         return pipe.sample(pipe.read(["a fox"] * 2), [1, 2], settings=guidance)
 
     assert torch.equal(embed(False), embed(True))
@@ -178,11 +178,11 @@ def test_a_setting_that_is_not_read_is_named() -> None:
 
 
 def test_a_negative_prompt_is_read_as_a_null(folder: Path) -> None:
-    pipe = Pipeline.of(open_model(folder).load(torch.float32))
+    pipe = Pipeline(open_model(folder).load(torch.float32))
     plain, negative = pipe.read(["a fox"]), pipe.read(["a fox"], "the dog")
     assert plain.null_text_tokens is None, "this model's null is learnt"
-    cond: Cond = pipe.clip("reading").encode_text(negative)
-    alone = pipe.clip("reading").encode_text(pipe.read(["the dog"]))
+    cond: Cond = pipe.model.clip("reading").encode_text(negative)
+    alone = pipe.model.clip("reading").encode_text(pipe.read(["the dog"]))
     assert cond.null_text_embed is not None and alone.text_embed is not None
     assert torch.allclose(cond.null_text_embed, alone.text_embed, atol=1e-6)
 
@@ -201,7 +201,7 @@ def test_a_model_without_clip_is_judged_by_another(
     (best,) = judged.generate("a fox", seed=4, best_of=3)
     drawn = alone.sample(alone.read(["a fox"] * 3), [4, "4/candidate1", "4/candidate2"])
     whole = unclip.load(folder, "cpu", torch.float32)
-    clip = whole.clip("judging")
+    clip = whole.model.clip("judging")
     z_t = clip.encode_text(whole.read(["a fox"])).text_embed
     assert z_t is not None
     score = clip.net.encode_image(drawn) @ z_t[0]

@@ -88,7 +88,7 @@ def test_from_a_sentence_to_a_picture(folder: Path) -> None:
     assert cat.size == (64, 64)  # four times the decoder's
     assert cat.tobytes() == again.tobytes() != dog.tobytes()
     with pytest.raises(UsageError, match="no CLIP"):
-        pipe.clip("an ability")
+        pipe.model.clip("an ability")
 
 
 def test_a_lone_file_is_a_stage(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from unclip.cli._draw import drawing
+from unclip.pipeline import Policy
 
 RunCli = Callable[..., Any]
 RecordOf = Callable[[Path], dict[str, Any]]
@@ -325,7 +326,7 @@ def test_interrupted_nothing_is_left(
         raise KeyboardInterrupt
 
     before = sorted(Path().iterdir())
-    monkeypatch.setattr("unclip.pipeline.Pipeline.draw", stop)
+    monkeypatch.setattr("unclip.pipeline.Chain.sample", stop)
     done = unclip("edit", "holed.png", "a fox", "-o", "o.png", "--model", model)
     assert (done.code, done.err) == (130, "unclip: cancelled\n")
     assert sorted(Path().iterdir()) == before
@@ -341,10 +342,10 @@ def test_hidden_files_beside_the_pictures_are_left_alone(unclip: RunCli, model: 
 
 def test_who_is_told_of_costs_is_so_only_while_it_draws() -> None:
     class Pipe:
-        on_cost: Any = None
+        policy = Policy()
 
     pipe: Any = Pipe()
     with pytest.raises(RuntimeError), drawing(pipe):
-        assert pipe.on_cost is not None
+        assert pipe.policy.on_cost is not None
         raise RuntimeError
-    assert pipe.on_cost is None
+    assert pipe.policy == Policy()

@@ -122,7 +122,7 @@ def test_the_suffix_is_the_format(suffix: str, kind: str, unclip: RunCli, model:
 def test_a_word_that_the_model_does_not_know_is_one_line_of_warning(
     unclip: RunCli, lettered: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unclip.pipeline.BATCH", 1)  # the prompt is read for each batch
+    monkeypatch.setattr("unclip.pipeline.BATCH", 1)
     done = unclip("generate", "a foxx", "-n", 3, "-o", "out/", "--model", lettered)
     assert (done.code, len(list(Path("out").iterdir()))) == (0, 3)
     (line,) = done.err.splitlines()

@@ -187,8 +187,8 @@ def test_a_sheet_that_no_file_holds_is_found_before_the_first_step(
     model: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("unclip.pipeline.Pipeline.side", 700)
-    monkeypatch.setattr("unclip.pipeline.Pipeline.fold", lambda *_, **__: pytest.fail("drawn"))
+    monkeypatch.setattr("unclip.stages.model.Model.side", 700)
+    monkeypatch.setattr("unclip.pipeline.Chain.fold", lambda *_, **__: pytest.fail("drawn"))
     unclip("generate", "a fox", *arguments, *QUICK, "--model", model).fails(2, part, "-o DIR/")
     assert names() == []
 
@@ -196,10 +196,10 @@ def test_a_sheet_that_no_file_holds_is_found_before_the_first_step(
 def test_a_wide_strip_and_a_wide_film(
     unclip: RunCli, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unclip.pipeline.Pipeline.fold", lambda *_, **__: pytest.fail("drawn"))
+    monkeypatch.setattr("unclip.pipeline.Chain.fold", lambda *_, **__: pytest.fail("drawn"))
     common = ["interpolate", "a fox", "a car", "--frames", 4000, *QUICK, "--model", model]
     unclip(*common, "-o", "o.jpg").fails(2, "79,996×16 pixels is more than JPEG can hold")
-    monkeypatch.setattr("unclip.pipeline.Pipeline.side", 70_000)
+    monkeypatch.setattr("unclip.stages.model.Model.side", 70_000)
     unclip(*common, "-o", "o.gif").fails(2, "frames of GIF have sides of 1 to 65535 pixels")
     assert names() == []
 
@@ -207,7 +207,7 @@ def test_a_wide_strip_and_a_wide_film(
 def test_a_full_disk_is_found_before_any_work(
     unclip: RunCli, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unclip.pipeline.Pipeline.fold", lambda *_, **__: pytest.fail("drawn"))
+    monkeypatch.setattr("unclip.pipeline.Chain.fold", lambda *_, **__: pytest.fail("drawn"))
     usage = type("usage", (), {"total": 10**9, "free": 0})
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
     unclip("generate", "a fox", "-o", "fox.png").fails(1, "cannot write fox.png", "0 B are free")

@@ -107,6 +107,6 @@ def test_a_million_cells_are_refused_without_a_list_of_them(unclip: RunCli, mode
 def test_a_sweep_draws_nothing_where_one_cell_is_wrong(
     unclip: RunCli, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unclip.pipeline.Pipeline.fold", lambda *_, **__: pytest.fail("drawn"))
+    monkeypatch.setattr("unclip.pipeline.Chain.fold", lambda *_, **__: pytest.fail("drawn"))
     axes = ["--x", "steps=2,3", "--y", "spacing=uniform,kerras"]
     unclip("sweep", "a fox", *axes, "--model", model).fails(2, "kerras", "'karras'")

@@ -24,8 +24,10 @@ from unclip import Pipeline
 from unclip.abilities import REQUESTS
 from unclip.errors import UsageError
 from unclip.nn.tokenizer import Tokenizer
+from unclip.pipeline import Policy
 from unclip.request import Cost, Drawing, Record, Request
 from unclip.stages import Stage
+from unclip.stages.model import Model
 
 PICTURE = Image.radial_gradient("L").resize((16, 16)).convert("RGB")
 INPUTS: dict[str, Any] = {
@@ -73,13 +75,12 @@ class Idle(Exception):
 def idle(make_stage: Callable[[str], Stage], tokenizer: Tokenizer) -> Pipeline:
     """A whole model, none of whose stages may work; CLIP may read a picture."""
     names = ("clip", "prior", "decoder", "upsampler")
-    pipe = Pipeline(tokenizer, {name: make_stage(name) for name in names}, "idle")
+    model = Model(tokenizer, {name: make_stage(name) for name in names}, "idle")
 
     def stop(cost: Cost) -> None:
         raise Idle
 
-    pipe.on_cost = stop
-    return pipe
+    return Pipeline(model, policy=Policy(on_cost=stop))
 
 
 def call(pipe: Pipeline, cls: type[Request], **changes: Any) -> None:

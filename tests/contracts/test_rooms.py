@@ -18,9 +18,9 @@ from unclip.cli import data as data_commands
 from unclip.data import SOURCES, source_at
 from unclip.evaluate import run
 from unclip.evaluate.benchmark import BENCHMARKS, Request, Sizes, benchmark_for
+from unclip.facade import Pipeline
 from unclip.loading import load
 from unclip.nn.tokenizer import Tokenizer
-from unclip.pipeline import Pipeline
 from unclip.stages import Stage
 from unclip.train.recipe import load_recipe
 
@@ -164,7 +164,7 @@ def test_a_newcomer_is_a_benchmark_with_a_part_and_a_check(
     assert run.parts()[0] == "distribution" and "brightness" in run.parts()
     values = report.values
     assert values["data"] == {"name": "stripes", "kind": "stripes", "hash": "0"}
-    assert values["brightness"] == {"side": pipe.side}
+    assert values["brightness"] == {"side": pipe.model.side}
     assert values["left_out"]["memorisation"] == "stripes have none"
     judged = values["science"]["judged"]
     assert judged["prompts"] == 3 and judged["oracle"]["right"]["total"] == 3

@@ -18,10 +18,11 @@ from torch.nn import functional as F
 
 from unclip.checkpoints.native import load_stage, save_stage
 from unclip.errors import Cancelled, SamplingError, UsageError
+from unclip.facade import Pipeline
 from unclip.nn.tokenizer import Tokenizer
-from unclip.pipeline import Pipeline
 from unclip.rng import BatchRng, Rng
 from unclip.stages import STAGES, DiffusionStage, Stage, on_meta
+from unclip.stages.model import Model
 from unclip.types import Cond, Step
 
 SEEDS = [5, 6, 7]
@@ -111,7 +112,7 @@ def test_weights_that_are_not_numbers_end_in_an_error_that_names_the_stage(
 ) -> None:
     for weight in stage.net.parameters():
         weight.data.fill_(torch.nan)
-    pipe = Pipeline(tokenizer, {"mine": stage})
+    pipe = Pipeline(Model(tokenizer, {"mine": stage}))
     with pytest.raises(SamplingError, match=r"^stage 'mine' gave .* not finite") as at:
         pipe.fold(cond, Rng(SEEDS))
     if isinstance(stage, DiffusionStage):

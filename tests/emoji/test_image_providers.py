@@ -7,12 +7,12 @@ import numpy as np
 from unclip.checkpoints import native
 from unclip.emoji.image_providers import from_model
 from unclip.emoji.scenes import Scene
-from unclip.pipeline import Pipeline
+from unclip.facade import Pipeline
 from unclip.train.run import Run
 
 
 def test_a_models_pictures_do_not_depend_on_the_batch_or_the_order(trained: Run) -> None:
-    pipe = Pipeline.of(native.load_model(trained.model))
+    pipe = Pipeline(native.load_model(trained.model))
     scenes = [
         Scene(f"single-{n}", "single", "seen", prompt, (), None, None, {})
         for n, prompt in enumerate(("a red square", "a blue circle"))

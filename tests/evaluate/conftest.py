@@ -12,9 +12,9 @@ import torch
 from unclip.checkpoints import native
 from unclip.emoji import extractors
 from unclip.emoji.corpus import build
+from unclip.facade import Pipeline
 from unclip.loading import load
 from unclip.nn.tokenizer import Tokenizer
-from unclip.pipeline import Pipeline
 from unclip.stages import Stage
 
 ASSETS = Path(__file__).parents[1] / "fixtures" / "assets"

@@ -12,10 +12,11 @@ from unclip.errors import CheckpointError
 from unclip.evaluate import ablations, embedding_sources
 from unclip.evaluate.embedding_sources import EmbeddingSource
 from unclip.evaluate.image_set import ImageSet, of_source
+from unclip.facade import Pipeline
 from unclip.images import to_tensor
 from unclip.loading import load
-from unclip.pipeline import Pipeline
 from unclip.rng import Rng
+from unclip.stages.model import Model
 from unclip.train.run import Run
 from unclip.types import Cond
 
@@ -27,7 +28,7 @@ def pipe(trained: Run) -> Pipeline:
 
 @pytest.fixture(scope="module")
 def true(pipe: Pipeline) -> ImageSet:
-    source = Shapes(ShapesConfig(seed=77), pipe.side)
+    source = Shapes(ShapesConfig(seed=77), pipe.model.side)
     return of_source(source, 6)
 
 
@@ -42,7 +43,7 @@ def test_every_way_that_the_model_has(pipe: Pipeline) -> None:
 
 def test_without_a_prior_there_is_none_to_measure(pipe: Pipeline) -> None:
     stages = {name: one for name, one in pipe.stages.items() if name != "prior"}
-    short = Pipeline(pipe.tokenizer, stages)
+    short = Pipeline(Model(pipe.tokenizer, stages))
     assert [one.name for one in embedding_sources.embedding_sources(short)] == [
         "oracle", "oracle-embedding", "z_t", "text",
     ]  # fmt: skip
@@ -65,7 +66,7 @@ def given(pipe: Pipeline, true: ImageSet, name: str, numbers: list[int]) -> Cond
 def test_the_oracle_gives_the_true_embedding(pipe: Pipeline, true: ImageSet) -> None:
     cond = given(pipe, true, "oracle", [4, 1])
     with torch.inference_mode():
-        want = pipe.clip("a test").net.encode_image(true.tensor([4, 1]))
+        want = pipe.model.clip("a test").net.encode_image(true.tensor([4, 1]))
     assert cond.image_embed is not None
     torch.testing.assert_close(cond.image_embed, want)
 
@@ -90,7 +91,9 @@ def test_embedding_alone_is_the_priors_and_hides_the_text(pipe: Pipeline, true: 
     cond = given(pipe, true, "embedding", [0, 1])
     numbers, rng = [0, 1], Rng([9, 10])
     with torch.inference_mode():
-        want = pipe.imagine(embedding_sources.from_text(pipe, true, numbers, rng), rng).image_embed
+        want = pipe.sample_prior(
+            embedding_sources.from_text(pipe, true, numbers, rng), rng
+        ).image_embed
     assert cond.image_embed is not None and want is not None
     torch.testing.assert_close(cond.image_embed, want)
     tokens, mask = pipe.tokenizer.encode(["a black square", "a blue circle"])
@@ -114,7 +117,7 @@ def test_a_model_is_measured_in_the_ways_that_it_has(pipe: Pipeline) -> None:
         stages = {name: one for name, one in pipe.stages.items() if name not in names}
         return [
             one.name
-            for one in embedding_sources.embedding_sources(Pipeline(pipe.tokenizer, stages))
+            for one in embedding_sources.embedding_sources(Pipeline(Model(pipe.tokenizer, stages)))
         ]
 
     assert without("clip") == ["prior-prior", "embedding"]
@@ -135,7 +138,7 @@ def test_z_t_takes_the_place_of_z_i(pipe: Pipeline, true: ImageSet) -> None:
     drawn = one.drawer(short, true, 3)(range(2))
     tokens = pipe.read(list(true.captions[:2]))
     with torch.inference_mode():
-        z_t = pipe.clip("a test").encode_text(tokens).text_embed
+        z_t = pipe.model.clip("a test").encode_text(tokens).text_embed
         want = short.fold(tokens.replace(image_embed=z_t), Rng([3, 4])).image
     assert want is not None
     torch.testing.assert_close(drawn, want.float())
@@ -144,7 +147,7 @@ def test_z_t_takes_the_place_of_z_i(pipe: Pipeline, true: ImageSet) -> None:
 def test_the_decoder_alone_is_smaller(pipe: Pipeline) -> None:
     short = embedding_sources.decoder_only(pipe)
     assert "upsampler" in pipe.stages and "upsampler" not in short.stages
-    assert (short.side, pipe.side) == (8, 16)
+    assert (short.model.side, pipe.model.side) == (8, 16)
 
 
 def test_guidance_is_all_that_differs(pipe: Pipeline) -> None:

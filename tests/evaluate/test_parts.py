@@ -24,7 +24,7 @@ from unclip.evaluate.embedding_sources import EmbeddingSource
 from unclip.evaluate.intervals import Share
 from unclip.evaluate.render import html, write_markdown
 from unclip.evaluate.report import Report, Section, Table
-from unclip.pipeline import Pipeline
+from unclip.facade import Pipeline
 
 SIZES = Sizes(
     pictures=10, pool=12, science=9, scales=(1,), captions=4, inversions=1,

@@ -20,7 +20,8 @@ from unclip.errors import Cancelled, DataError, OutputError, UsageError
 from unclip.evaluate import ablations, cache, checks, embedding_sources, metrics, render, run
 from unclip.evaluate.benchmark import Request, Sizes
 from unclip.evaluate.image_set import ImageSet, of_files, of_source
-from unclip.pipeline import Pipeline
+from unclip.facade import Pipeline
+from unclip.stages.model import Model
 
 SMALL = Sizes(
     pictures=10, pool=12, science=9, scales=(1, 2), captions=4, inversions=2,
@@ -249,10 +250,10 @@ def test_too_small_a_vocabulary_leaves_the_priors_out(
 
 
 def test_without_a_clip_nothing_is_measured_that_needs_one(
-    pipe: Pipeline, request_: Request, tmp_path: Path
+    pipe: Pipeline, request_: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    blind = Pipeline(pipe.tokenizer, {"decoder": pipe.stages["decoder"]}, "blind")
-    blind.check_prior = lambda prior: None  # type: ignore[method-assign]
+    blind = Pipeline(Model(pipe.tokenizer, {"decoder": pipe.stages["decoder"]}, "blind"))
+    monkeypatch.setattr(Model, "check_prior", lambda self, prior: None)
     report = run.evaluate(blind, replace(request_, only=("science",)), tmp_path / "work")
     why = dict(report.left_out)
     assert "no CLIP that sees" in why["inversion"]
@@ -288,7 +289,7 @@ def test_a_recipe_is_found(pipe: Pipeline, tmp_path: Path) -> None:
     (tmp_path / "recipe.json").write_text('{"data": {"source": "emoji", "nouns": ["fox"]}}')
     found = checks.recipe_data(pipe, tmp_path / "model", None)
     assert found["nouns"] == ["fox"]
-    bundled = Pipeline(pipe.tokenizer, pipe.stages, "emoji-cpu")
+    bundled = Pipeline(Model(pipe.tokenizer, pipe.stages, "emoji-cpu"))
     preset = read_toml(checks.PRESETS / "emoji-cpu.toml")
     assert checks.recipe_data(bundled, None, None) == preset["data"]
     (tmp_path / "recipe.json").write_text('{"data": {}}', encoding="utf-8-sig")

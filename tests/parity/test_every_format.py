@@ -1,6 +1,6 @@
 """Every ability with every kind of foreign model: a picture, or one line that says what is lacking.
 
-What works is what `offered` says, which knows of the model's stages alone.
+What works is what `capabilities` says, which knows of the model's stages alone.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import unclip
-from unclip.abilities.offered import offered
+from unclip.abilities.capabilities import capabilities
 from unclip.checkpoints.format import Options, open_model
 from unclip.errors import CheckpointError, UsageError
-from unclip.pipeline import Pipeline
+from unclip.facade import Pipeline
 
 FIXTURES = Path(__file__).parent / "fixtures"
 PICTURE = Image.radial_gradient("L").resize((16, 16)).convert("RGB")
@@ -47,7 +47,7 @@ ABILITIES: dict[str, tuple[str, Callable[..., Any]]] = {
     "upscale": ("upscale", lambda p, **few: p.upscale(PICTURE, **upsampling(few))),
     "probe": ("probe", lambda p, **few: p.probe(PICTURE, [WORDS, "a cat"])),
 }  # fmt: skip
-"""Name -> (what `offered` calls it, a call)."""
+"""Name -> (what `capabilities` calls it, a call)."""
 
 OPTIONAL: dict[str, Callable[..., Any]] = {
     "best of": lambda p, **few: p.generate(WORDS, best_of=2, **few),
@@ -269,7 +269,7 @@ def said(call: Callable[..., Any], pipe: Pipeline) -> str:
 
 def test_what_is_offered_works_and_all_else_says_why_not(model: tuple[str, Pipeline]) -> None:
     name, pipe = model
-    able = offered(pipe.stages)
+    able = capabilities(pipe.stages)
     for ability, (command, call) in ABILITIES.items():
         words = said(call, pipe)
         assert (words == "") == (command in able), f"{ability}: {words or 'a picture'}"

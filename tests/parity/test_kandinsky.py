@@ -20,13 +20,13 @@ from unclip.checkpoints.kandinsky import decoder_config, prior_parts, unet_names
 from unclip.checkpoints.keymap import check
 from unclip.diffusion.guidance import map_x0
 from unclip.diffusion.samplers import SAMPLERS
+from unclip.facade import Pipeline
 from unclip.images import to_tensor
 from unclip.nn.autoencoder import Autoencoder
 from unclip.nn.clip import Clip, ClipConfig
 from unclip.nn.layers import parameter_count
 from unclip.nn.prior import PriorNet
 from unclip.nn.unet import UNet
-from unclip.pipeline import Pipeline
 from unclip.rng import Rng
 from unclip.stages.latent_decoder import bounded_threshold
 from unclip.stages.latent_unclip import LatentUnclip
@@ -101,7 +101,7 @@ def decoder(pipe: Pipeline) -> LatentUnclip:
 def read(pipes: dict[str, Pipeline], peer: Any) -> Cond:
     """The text, read by CLIP, with what stands for no text and no picture."""
     pipe = pipes["ddpm"]
-    return pipe.clip("reading").encode_text(pipe.read([peer.said["prompt"]]))
+    return pipe.model.clip("reading").encode_text(pipe.read([peer.said["prompt"]]))
 
 
 def test_prior(peer: Any, pipes: dict[str, Pipeline], read: Cond, off: Any) -> None:
@@ -136,7 +136,7 @@ def test_guidance_acts_where_there_is_no_text(pipes: dict[str, Pipeline], read: 
     """Variations and interpolations draw from z_i alone, against the embedding of no picture."""
     pipe = next(iter(pipes.values()))
     z_i = torch.randn(1, read.text_embed.shape[1])  # type: ignore[union-attr]
-    cond = pipe.wordless(z_i)
+    cond = pipe.image_only(z_i)
     assert cond.null_image_embed is not None and read.null_image_embed is not None
     assert torch.equal(cond.null_image_embed, read.null_image_embed[:1])
     drawn = [

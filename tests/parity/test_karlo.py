@@ -16,8 +16,8 @@ from torch import Tensor
 import unclip
 from unclip.diffusion.guidance import clamp
 from unclip.diffusion.samplers import SAMPLERS, posterior
+from unclip.facade import Pipeline
 from unclip.images import to_tensor
-from unclip.pipeline import Pipeline
 from unclip.stages import DiffusionStage
 from unclip.types import Cond
 
@@ -63,7 +63,7 @@ def pipe(folder: Path) -> Pipeline:
 def cond(pipe: Pipeline, peer: Any) -> Cond:
     """The text, read."""
     cond = pipe.read([peer.said["prompt"]])
-    return pipe.clip("reading").encode_text(cond)
+    return pipe.model.clip("reading").encode_text(cond)
 
 
 def stage(pipe: Pipeline, name: str) -> DiffusionStage:
@@ -159,7 +159,7 @@ def test_a_variation_of_a_picture(
 ) -> None:
     pipe = unclip.load(write(tmp_path / "image", peer, alphabet, images=True), "cpu", torch.float32)
     assert "prior" not in pipe.stages
-    net = pipe.clip("seeing").net
+    net = pipe.model.clip("seeing").net
     mean, std = (
         torch.tensor(v).view(3, 1, 1) for v in (net.vision.config.mean, net.vision.config.std)
     )
@@ -167,7 +167,7 @@ def test_a_variation_of_a_picture(
     assert off(z_i, peer["image/embed/0/it"]) < 1e-4
     left = replayed([peer[f"image/noise/{i}/it"] for i in range(peer.count("image/noise"))])
     settings = {"steps": 2, "upsampler_steps": 2}
-    drawn = pipe.sample(pipe.wordless(z_i), [0], settings=settings)
+    drawn = pipe.sample(pipe.image_only(z_i), [0], settings=settings)
     assert not left
     theirs = peer["image/picture/0/it"].permute(0, 3, 1, 2) * 2 - 1
     assert (drawn - theirs).abs().max() < 3e-3

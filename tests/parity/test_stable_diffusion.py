@@ -22,12 +22,12 @@ from unclip.checkpoints.keymap import check, translate_back
 from unclip.checkpoints.stable_diffusion import FORMAT, unet_config, unet_table
 from unclip.diffusion.samplers import SAMPLERS
 from unclip.errors import CheckpointError
+from unclip.facade import Pipeline
 from unclip.images import to_tensor
 from unclip.nn.autoencoder import Autoencoder
 from unclip.nn.latent_unet import LatentUNet
 from unclip.nn.layers import parameter_count
 from unclip.nn.text import TextEncoder
-from unclip.pipeline import Pipeline
 from unclip.rng import Rng
 from unclip.stages.latent_decoder import LatentDecoder
 from unclip.types import Cond

@@ -13,8 +13,8 @@ from torch import Tensor
 
 import unclip
 from unclip.diffusion.samplers import SAMPLERS
+from unclip.facade import Pipeline
 from unclip.images import to_tensor
-from unclip.pipeline import Pipeline
 from unclip.rng import Rng
 from unclip.stages.latent_decoder import LatentDecoder
 from unclip.stages.prior import PriorStage
@@ -85,7 +85,7 @@ def test_unet_with_the_peers_class_embedding(
             peer[f"{run}/unet/{call}/{one}"] for one in ("x", "t", "labels", "out")
         )
         assert not labels[0].any()
-        both = cond.replace(image_embed=labels[1:]).dropped((False, False), (True, True))
+        both = cond.replace(noised_image_embed=labels[1:]).dropped((False, False), (True, True))
         assert off(stage.bind(both)(x, t.expand(2)), out) < 1e-4
 
 
@@ -98,8 +98,8 @@ def test_z_i_is_noised_alike(
     stage, z_i = decoder(pipes["image"]), peer["image/embed"]
     replayed([peer["image/noise/0/it"]])
     seen = stage.conditioned(Cond(image_embed=z_i), Rng([0]), stage.config.sampling)
-    assert seen.image_embed is not None
-    assert off(seen.image_embed, peer["image/unet/0/labels"][1:]) < 1e-4
+    assert seen.noised_image_embed is not None
+    assert off(seen.noised_image_embed, peer["image/unet/0/labels"][1:]) < 1e-4
 
 
 def test_a_picture_is_encoded_alike(peer: Any, pipes: dict[str, Pipeline], off: Any) -> None:
@@ -130,7 +130,7 @@ def test_each_step_of_the_scheduler(
 
 def test_prior(peer: Any, pipes: dict[str, Pipeline], off: Any) -> None:
     pipe = pipes["text"]
-    cond = pipe.clip("reading").encode_text(pipe.read([peer.said["prompt"]]))
+    cond = pipe.model.clip("reading").encode_text(pipe.read([peer.said["prompt"]]))
     stage = pipe.stages["prior"]
     assert isinstance(stage, PriorStage)
     bound = stage.bind(cond.dropped((False, False), (True, True)))
@@ -160,7 +160,7 @@ def test_from_embedding_to_picture_with_the_peers_noise(
 ) -> None:
     pipe = pipes["image"]
     left = replayed([peer[f"image/noise/{i}/it"] for i in range(peer.count("image/noise"))])
-    drawn = pipe.sample(pipe.wordless(peer["image/embed"]), [0], settings={"steps": 3})
+    drawn = pipe.sample(pipe.image_only(peer["image/embed"]), [0], settings={"steps": 3})
     assert not left
     theirs = peer["image/picture"].permute(0, 3, 1, 2) * 2 - 1
     assert (drawn - theirs).abs().max() < 2e-3

@@ -74,12 +74,12 @@ def test_image_embeddings_are_added_beside_the_texts(clip: Any, cond: Cond) -> N
 def test_almost_true_captions_are_told_apart_too(clip: Any, cond: Cond) -> None:
     wrong = torch.tensor([2, 0, 1])  # of three captions, each the true one of another picture
     other = cond.replace(
-        null_text_tokens=cond.text_tokens[wrong].roll(1, 1),  # type: ignore[index]
-        null_text_mask=cond.text_mask[wrong],  # type: ignore[index]
+        negative_tokens=cond.text_tokens[wrong].roll(1, 1),  # type: ignore[index]
+        negative_mask=cond.text_mask[wrong],  # type: ignore[index]
     )
     table = logits(clip, cond)
-    z_w, _ = clip.net.encode_text(other.null_text_tokens, other.null_text_mask)
-    more = clip.net.encode_image(cond.image) @ z_w.T * clip.net.log_scale.exp()
+    z_n, _ = clip.net.encode_text(other.negative_tokens, other.negative_mask)
+    more = clip.net.encode_image(cond.image) @ z_n.T * clip.net.log_scale.exp()
     by_image = torch.cat([table, more], 1).logsumexp(1) - table.diagonal()
     by_text = table.logsumexp(0) - table.diagonal()
     loss, metrics = clip.loss(other, RNG)
@@ -92,7 +92,7 @@ def test_what_is_true_of_another_picture_is_not_wrong_there(clip: Any, cond: Con
     assert cond.text_tokens is not None and cond.text_mask is not None
     wrong = torch.tensor([2, 0, 1])
     other = cond.replace(
-        null_text_tokens=cond.text_tokens[wrong], null_text_mask=cond.text_mask[wrong]
+        negative_tokens=cond.text_tokens[wrong], negative_mask=cond.text_mask[wrong]
     )
     table = logits(clip, cond)
     more = table[:, wrong].masked_fill(torch.eye(3).bool()[:, wrong], float("-inf"))

@@ -52,12 +52,12 @@ def test_the_text_encoder_may_start_as_clips(make_stage: Callable[..., Any], con
     tokens = torch.arange(2, 2 + text.context)[None]
     mask = torch.ones_like(tokens, dtype=torch.bool)
     before = stage.net.text(tokens, mask)
-    stage.begin_with(clip)
+    stage.init_from_clip(clip)
     read = clip.net.encode_text(tokens, mask)[1]
     assert not torch.allclose(before, read, atol=1e-3)
     assert torch.allclose(stage.net.text(tokens, mask), read, atol=1e-6)
     kept = own.net.text(*fitted(own, tokens, mask))
-    own.begin_with(clip)  # was not asked to
+    own.init_from_clip(clip)  # was not asked to
     assert torch.equal(own.net.text(*fitted(own, tokens, mask)), kept)
 
 
@@ -127,7 +127,7 @@ def test_a_clip_of_another_size_is_no_start(make_stage: Callable[..., Any]) -> N
     changes = {"text": other, "text_of_clip": True}
     stage = make_stage("decoder", network=network(make_stage("decoder"), **changes))
     with pytest.raises(UsageError, match=r"network\.text to be that of the recipe's CLIP"):
-        stage.begin_with(clip)
+        stage.init_from_clip(clip)
     with pytest.raises(UsageError, match="text_of_clip needs text"):
         make_stage("decoder", network=network(stage, text=None))
 

@@ -77,7 +77,7 @@ def test_without_noise_the_small_picture_is_shown_as_it_is(
     stage = make_stage("laion_upsampler", network=network)
     assert isinstance(stage, LaionUpsampler)
     image = torch.randn(2, 3, 16, 16)
-    seen = stage.look_at(Cond(), image)
+    seen = stage.condition_for(Cond(), image)
     assert seen.image is not None and seen.low_res is not None
     assert torch.equal(seen.low_res[:, :, ::2, ::2], seen.image)
     assert torch.equal(stage.noised(image, torch.full((2,), 0.5), Rng([0, 1])), image)

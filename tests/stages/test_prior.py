@@ -41,7 +41,7 @@ def test_of_the_candidates_the_nearest_to_the_text_is_kept(
     every = []
     for k in range(4):
         stage = make_stage("prior", candidates=1)
-        every.append(stage.draw(cond, Rng([f"{seed}/candidate{k}" for seed in SEEDS])))
+        every.append(stage.sample_data(cond, Rng([f"{seed}/candidate{k}" for seed in SEEDS])))
     assert torch.allclose(every[0], one, atol=1e-5)
     table = torch.stack(every)  # (candidates, B, D)
     best = (table * cond.text_embed).sum(-1).argmax(0)

@@ -1,6 +1,6 @@
 """What can be done with a pipeline. One file an ability.
 
-Each is a function of a `Pipeline`, and a method of it by one line in `pipeline.py`; what it is
+Each is a function of a `Chain`, and a method of `Pipeline` by one line in `facade.py`; what it is
 asked for is a `Request`, the file's `REQUEST`.
 """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from PIL import Image
@@ -13,10 +13,8 @@ from torch.nn import functional as F
 
 from ..diffusion.border import blended
 from ..images import to_uint8
+from ..pipeline import Chain
 from ..types import OnStep
-
-if TYPE_CHECKING:
-    from ..pipeline import Pipeline
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class Brush:
 
 
 def paint(
-    pipe: Pipeline,
+    pipe: Chain,
     canvas: Tensor,
     mask: Tensor,
     windows: list[Window],
@@ -85,10 +83,10 @@ def paint(
 
 
 def _paint_square(
-    pipe: Pipeline, known: Tensor, mask: Tensor, seeds: Sequence[int | str], brush: Brush
+    pipe: Chain, known: Tensor, mask: Tensor, seeds: Sequence[int | str], brush: Brush
 ) -> Tensor:
     """(n, 3, S, S) float of `known` (n, 3, S, S) and `mask` (1, 1, S, S)."""
-    size, side = known.shape[-1], pipe.side
+    size, side = known.shape[-1], pipe.model.side
     # what is hidden must not shine through where pixels are averaged: the mean of what is known
     kept = 1 - mask
     mean = (known * kept).sum((2, 3), True) / kept.sum().clamp(min=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -10,12 +10,11 @@ from PIL import Image
 from torch import Tensor
 
 from ..images import Source, digest, mask_tensor, read_image_and_mask
+from ..pipeline import Chain
 from ..request import Count, Drawing, Input, Prompt, Text, Work
 from ..types import OnStep
+from ._drawing import attach_record, check_request
 from .canvas import Brush, Window, paint
-
-if TYPE_CHECKING:
-    from ..pipeline import Pipeline
 
 
 class EditRequest(Drawing):
@@ -39,7 +38,7 @@ REQUEST = EditRequest
 
 
 def edit(
-    pipe: Pipeline,
+    pipe: Chain,
     image: Source,
     mask: Source | None,
     prompt: str,
@@ -78,14 +77,14 @@ def edit(
     request = EditRequest.of(
         image=image, mask=mask, prompt=prompt, n=n, seed=seed, prior=prior, settings=settings
     )
-    pipe.check_prior(request.prior)
+    pipe.model.check_prior(request.prior)
     picture, where = read_image_and_mask(image, mask)
-    pipe.admit(request, request.work(picture.size), on_step)
+    check_request(pipe, request, request.work(picture.size), on_step)
     brush = Brush(request.prompt, request.settings, request.prior, on_step)
     window, seeds = window_around(where), range(request.seed, request.seed + request.n)
     painted = paint(pipe, as_tensor(picture), mask_tensor(where), [window], seeds, brush)
     made = request.record(image=digest(picture), mask=digest(where))
-    return pipe.sign(list(painted), made)
+    return attach_record(pipe, list(painted), made)
 
 
 def as_tensor(picture: Image.Image) -> Tensor:

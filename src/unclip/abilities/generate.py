@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from PIL import Image
@@ -10,13 +10,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..checkpoints.format import GIVE_CLIP
+from ..images import to_pictures
+from ..pipeline import Chain
 from ..request import BATCH, Count, Drawing, Prompt, Text, Work
 from ..rng import Rng
 from ..stages.clip import ClipStage
 from ..types import OnStep
-
-if TYPE_CHECKING:
-    from ..pipeline import Pipeline
+from ._drawing import attach_record, check_request
 
 
 class GenerateRequest(Drawing):
@@ -46,7 +46,7 @@ REQUEST = GenerateRequest
 
 
 def generate(
-    pipe: Pipeline,
+    pipe: Chain,
     prompt: str,
     n: int = 1,
     seed: int = 0,
@@ -91,10 +91,10 @@ def generate(
         settings=settings,
     )
     prompt, n, seed, best_of = request.prompt, request.n, request.seed, request.best_of
-    pipe.check_prior(request.prior)
+    pipe.model.check_prior(request.prior)
     if best_of > 1:
         _ranker(pipe)
-    pipe.admit(request, request.work(), on_step)
+    check_request(pipe, request, request.work(), on_step)
 
     first = range(seed, seed + n)
     seeds = [*first, *(f"{one}/candidate{k}" for one in first for k in range(1, best_of))]
@@ -104,22 +104,22 @@ def generate(
     )
     if best_of > 1:
         drawn = _best(pipe, prompt, drawn, n)
-    return pipe.signed(drawn, request.record())
+    return attach_record(pipe, to_pictures(drawn), request.record())
 
 
-def _ranker(pipe: Pipeline) -> tuple[Pipeline, ClipStage]:
+def _ranker(pipe: Chain) -> tuple[Chain, ClipStage]:
     """Who reads the prompt, and the CLIP that says which pictures are nearest to it."""
-    reader = pipe.judge or pipe
-    advice = {**reader.advice, **dict.fromkeys(("clip", "text", "vision"), GIVE_CLIP)}
-    return reader, reader.clip("re-ranking", "text", "vision", advice=advice)
+    reader = pipe.ranker or pipe
+    advice = {**reader.model.advice, **dict.fromkeys(("clip", "text", "vision"), GIVE_CLIP)}
+    return reader, reader.model.clip("re-ranking", "text", "vision", advice=advice)
 
 
-def _best(pipe: Pipeline, prompt: str, drawn: Tensor, n: int) -> Tensor:
+def _best(pipe: Chain, prompt: str, drawn: Tensor, n: int) -> Tensor:
     """(n, 3, H, W): of each picture's candidates the one nearest to the prompt."""
     reader, clip = _ranker(pipe)
     z_t = clip.sample(reader.read([prompt]), Rng([0], pipe.device)).text_embed
     assert z_t is not None
-    z_i = clip.look(drawn)
+    z_i = clip.embed_images(drawn)
     score = F.cosine_similarity(z_i, z_t)  # the first n, then the others of each
     rest = torch.arange(n, len(drawn), device=drawn.device).view(n, -1)
     mine = torch.cat([torch.arange(n, device=drawn.device)[:, None], rest], dim=1)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from PIL import Image
 from torch.nn import functional as F
 
-from ..images import Source, digest, read_image, square, to_tensor
+from ..images import Source, digest, read_image, square, to_pictures, to_tensor
+from ..pipeline import Chain
 from ..request import Count, Drawing, Input, Prompt, Share, Text, Work
 from ..types import Control, OnStep
-
-if TYPE_CHECKING:
-    from ..pipeline import Pipeline
+from ._drawing import attach_record, check_request
 
 
 class ImageToImageRequest(Drawing):
@@ -35,7 +34,7 @@ REQUEST = ImageToImageRequest
 
 
 def image_to_image(
-    pipe: Pipeline,
+    pipe: Chain,
     image: Source,
     prompt: str,
     strength: float = 0.6,
@@ -71,15 +70,15 @@ def image_to_image(
         settings=settings,
     )
     prompt, strength, seed = request.prompt, request.strength, request.seed
-    pipe.check_prior(request.prior)
-    picture = read_image(image, at_least=pipe.side)
-    pipe.admit(request, request.work(), on_step)
-    truth = to_tensor([square(picture, pipe.side)]).to(pipe.device)
-    name, decoder = next(iter(pipe.painters.items()))
-    size = decoder.image_size or pipe.side
-    small = truth if size == pipe.side else F.interpolate(truth, (size, size), mode="area")
+    pipe.model.check_prior(request.prior)
+    picture = read_image(image, at_least=pipe.model.side)
+    check_request(pipe, request, request.work(), on_step)
+    truth = to_tensor([square(picture, pipe.model.side)]).to(pipe.device)
+    name, decoder = next(iter(pipe.model.image_stages.items()))
+    size = decoder.image_size or pipe.model.side
+    small = truth if size == pipe.model.side else F.interpolate(truth, (size, size), mode="area")
 
     seeds, cond = range(seed, seed + request.n), pipe.read([prompt]).expand(request.n)
     begun = Control(start=small.expand(request.n, -1, -1, -1), strength=strength)
     drawn = pipe.sample(cond, seeds, {name: begun}, request.settings, on_step, request.prior)
-    return pipe.signed(drawn, request.record(image=digest(picture)))
+    return attach_record(pipe, to_pictures(drawn), request.record(image=digest(picture)))

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from PIL import Image
 from pydantic import ValidationInfo, field_validator
 
 from ..errors import UsageError
-from ..images import SUFFIXES, Source, digest, read_image
+from ..images import SUFFIXES, Source, digest, read_image, to_pictures
+from ..pipeline import Chain
 from ..request import Drawing, Frames, Input, Text, Work, check_prompt
 from ..rng import Rng
 from ..stages import DiffusionStage
 from ..types import OnStep
-from .latent import Latent, draw, of_picture, redrawn, slerp, with_detail
-
-if TYPE_CHECKING:
-    from ..pipeline import Pipeline
+from ._drawing import attach_record, check_request
+from .latent import Latent, decode_latents, of_picture, redrawn, slerp, with_detail
 
 
 class InterpolateRequest(Drawing):
@@ -58,7 +57,7 @@ def _is_prompt(end: Source) -> bool:
 
 
 def interpolate(
-    pipe: Pipeline,
+    pipe: Chain,
     a: Source,
     b: Source,
     frames: int = 8,
@@ -91,21 +90,21 @@ def interpolate(
         a=a, b=b, frames=frames, seed=seed, noise=noise, prior=prior, settings=settings
     )
     frames, seed, prior, settings = request.frames, request.seed, request.prior, request.settings
-    pipe.check_embedding("interpolation")
+    pipe.model.check_embedding("interpolation")
     for one in (a, b):
         if _is_prompt(one):
-            pipe.check_prior(prior)
+            pipe.model.check_prior(prior)
         else:
-            pipe.clip("encoding a picture", "vision")
+            pipe.model.clip("encoding a picture", "vision")
     inputs = {"a": _name(a), "b": _name(b)}
-    pipe.admit(request, request.work(), on_step)
-    pipe.heed(*(str(end) for end in (a, b) if _is_prompt(end)))
+    check_request(pipe, request, request.work(), on_step)
+    pipe.check_words(*(str(end) for end in (a, b) if _is_prompt(end)))
     first, last = (end_of(pipe, end, seed, prior, settings, on_step) for end in (a, b))
     shares = [index / (frames - 1) for index in range(frames)]
     path = [between(first, last, share, noise) for share in shares]
     # apart from each other, as a batch has only the x_T that all in it have
     parts = [part for part in (path[:1], path[1:-1], path[-1:]) if part]
-    each = [draw(pipe, part, [seed] * len(part), settings, on_step) for part in parts]
+    each = [decode_latents(pipe, part, [seed] * len(part), settings, on_step) for part in parts]
     drawn, small = (torch.cat(pieces) for pieces in zip(*each, strict=True))
     for end, weights in ((first, [1 - s for s in shares]), (last, shares)):
         pieces = [
@@ -113,7 +112,7 @@ def interpolate(
             for i, weight in enumerate(weights)
         ]
         drawn = torch.cat(pieces)
-    return pipe.signed(drawn, request.record(**inputs), one_seed=True)
+    return attach_record(pipe, to_pictures(drawn), request.record(**inputs), one_seed=True)
 
 
 def between(a: Latent, b: Latent, share: float, noise: str) -> Latent:
@@ -128,7 +127,7 @@ def between(a: Latent, b: Latent, share: float, noise: str) -> Latent:
 
 
 def end_of(
-    pipe: Pipeline,
+    pipe: Chain,
     end: Source,
     seed: int,
     prior: str | None,
@@ -139,14 +138,13 @@ def end_of(
     if not _is_prompt(end):
         return of_picture(pipe, end, seed, settings, on_step)
     assert isinstance(end, str)
-    rng, sampling = Rng([seed], pipe.device), pipe.by_stage(redrawn(settings))
-    z_i = pipe.imagine(pipe.read([end]), rng, sampling, on_step, prior).image_embed
+    rng, sampling = Rng([seed], pipe.device), pipe.model.by_stage(redrawn(settings))
+    z_i = pipe.sample_prior(pipe.read([end]), rng, sampling, on_step, prior).image_embed
     assert z_i is not None
-    name, stage = next(iter(pipe.painters.items()))
+    name, stage = next(iter(pipe.model.image_stages.items()))
     assert isinstance(stage, DiffusionStage)
-    return Latent(
-        z_i, seed, {name: stage.fresh(pipe.wordless(z_i), rng.fork(name), sampling.get(name))}
-    )
+    noise = stage.initial_noise(pipe.image_only(z_i), rng.fork(name), sampling.get(name))
+    return Latent(z_i, seed, {name: noise})
 
 
 def _name(end: Source) -> str:

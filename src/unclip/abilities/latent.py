@@ -7,20 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..images import Source, read_image, square, to_tensor
+from ..pipeline import Chain
 from ..request import given
 from ..stages import DiffusionStage
 from ..stages.upsampler import Upsampler
-from ..types import Cond, Control, OnStep
-
-if TYPE_CHECKING:
-    from ..pipeline import Pipeline
+from ..types import Cond, Control, OnStep, named
 
 NOISE_STD = (0.8, 1.25)
 """An x_T outside is no noise: that stage cannot be inverted, and gets fresh noise instead."""
@@ -47,40 +45,40 @@ class Latent:
 
 
 def of_picture(
-    pipe: Pipeline,
+    pipe: Chain,
     source: Source,
     seed: int,
     settings: Mapping[str, Any],
     on_step: OnStep | None = None,
 ) -> Latent:
     """Encode a picture with CLIP and invert the decoder and the upsamplers with DDIM."""
-    pipe.check_embedding("encoding a picture")
-    clip = pipe.clip("encoding a picture", "vision")
-    picture = to_tensor([square(read_image(source), pipe.side)]).to(pipe.device)
-    z_i = clip.look(picture)
+    pipe.model.check_embedding("encoding a picture")
+    clip = pipe.model.clip("encoding a picture", "vision")
+    picture = to_tensor([square(read_image(source), pipe.model.side)]).to(pipe.device)
+    z_i = clip.embed_images(picture)
     noises = _invert(pipe, picture, z_i, settings, on_step)
-    drawn, small = draw(pipe, [Latent(z_i, seed, noises)], [seed], settings, on_step)
+    drawn, small = decode_latents(pipe, [Latent(z_i, seed, noises)], [seed], settings, on_step)
     return Latent(z_i, seed, noises, picture, drawn, small)
 
 
 def _invert(
-    pipe: Pipeline,
+    pipe: Chain,
     image: Tensor,
     z_i: Tensor,
     settings: Mapping[str, Any],
     on_step: OnStep | None,
 ) -> dict[str, Tensor]:
     """x_T by stage, from the last to the first."""
-    sampling = pipe.by_stage(redrawn(settings))
+    sampling = pipe.model.by_stage(redrawn(settings))
     noises: dict[str, Tensor] = {}
-    for name, stage in reversed(pipe.painters.items()):
+    for name, stage in reversed(pipe.model.image_stages.items()):
         assert isinstance(stage, DiffusionStage)
-        cond, side = pipe.wordless(z_i), stage.image_size
+        cond, side = pipe.image_only(z_i), stage.image_size
         if isinstance(stage, Upsampler):
-            cond = stage.look_at(cond, image)
+            cond = stage.condition_for(cond, image)
         else:
             image = image if image.shape[-1] == side else F.interpolate(image, side, mode="area")
-        noise = stage.invert(cond, image, sampling.get(name), pipe.told(on_step, name))
+        noise = stage.invert(cond, image, sampling.get(name), named(on_step, name))
         if NOISE_STD[0] < float(noise.std()) < NOISE_STD[1]:
             noises[name] = noise
         image = image if cond.image is None else cond.image
@@ -92,8 +90,8 @@ def redrawn(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {**PLAIN, **given(settings)}
 
 
-def draw(
-    pipe: Pipeline,
+def decode_latents(
+    pipe: Chain,
     latents: list[Latent],
     seeds: list[int],
     settings: Mapping[str, Any],
@@ -108,14 +106,14 @@ def draw(
     Returns:
         (n, 3, H, W), and the decoder's own pictures (n, 3, h, w).
     """
-    first = next(iter(pipe.painters))
+    first = next(iter(pipe.model.image_stages))
     small: list[Tensor] = []
 
     def keep(name: str, cond: Cond) -> None:
         if name == first and cond.image is not None:
             small.append(cond.image.float())
 
-    cond = pipe.wordless(_rows([one.image_embed for one in latents]))
+    cond = pipe.image_only(_rows([one.image_embed for one in latents]))
     names = set.intersection(*(set(one.noises) for one in latents))
     controls = {n: Control(noise=_rows([one.noises[n] for one in latents])) for n in names}
     images = pipe.sample(cond, seeds, controls, redrawn(settings), on_step, on_stage=keep)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from PIL import Image
@@ -10,13 +10,12 @@ from pydantic import model_validator
 
 from ..errors import UsageError
 from ..images import MAX_PIXELS, Source, digest, read_image
+from ..pipeline import Chain
 from ..request import Count, Drawing, Input, Pixels, Prompt, Text, Work
 from ..types import OnStep
+from ._drawing import attach_record, check_request
 from .canvas import Brush, Window, paint
 from .edit import as_tensor
-
-if TYPE_CHECKING:
-    from ..pipeline import Pipeline
 
 
 class OutpaintRequest(Drawing):
@@ -60,7 +59,7 @@ REQUEST = OutpaintRequest
 
 
 def outpaint(
-    pipe: Pipeline,
+    pipe: Chain,
     image: Source,
     left: int = 0,
     right: int = 0,
@@ -102,10 +101,10 @@ def outpaint(
         settings=settings,
     )
     left, top, seed = request.left, request.top, request.seed
-    pipe.check_prior(request.prior)
+    pipe.model.check_prior(request.prior)
     picture = read_image(image)
     width, height = request.canvas(picture.size)
-    pipe.admit(request, request.work(picture.size), on_step)
+    check_request(pipe, request, request.work(picture.size), on_step)
     canvas = torch.full((1, 3, height, width), 127, dtype=torch.uint8, device="cpu")
     mask = torch.ones(1, 1, height, width, dtype=torch.float32, device="cpu")
     place = (..., slice(top, top + picture.height), slice(left, left + picture.width))
@@ -114,7 +113,7 @@ def outpaint(
     windows = windows_outward(width, height, min(picture.size), left, top, picture.size)
     brush = Brush(request.prompt, request.settings, request.prior, on_step)
     painted = paint(pipe, canvas, mask, windows, range(seed, seed + request.n), brush)
-    return pipe.sign(list(painted), request.record(image=digest(picture)))
+    return attach_record(pipe, list(painted), request.record(image=digest(picture)))
 
 
 def windows_outward(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from pydantic import field_validator
@@ -11,11 +11,9 @@ from pydantic import field_validator
 from ..config import shown
 from ..errors import UsageError
 from ..images import Source, read_image, square, to_tensor
+from ..pipeline import Chain
 from ..request import Input, Prompt, Request, plain
 from ..rng import Rng
-
-if TYPE_CHECKING:
-    from ..pipeline import Pipeline
 
 ADVICE = dict.fromkeys(
     ("clip", "text", "vision"), "give a whole CLIP as the model itself (--model ViT-L-14.pt)"
@@ -46,7 +44,7 @@ class ProbeRequest(Request):
 REQUEST = ProbeRequest
 
 
-def probe(pipe: Pipeline, image: Source, labels: Sequence[str]) -> list[float]:
+def probe(pipe: Chain, image: Source, labels: Sequence[str]) -> list[float]:
     """Zero-shot classification (arXiv 2103.00020, section 3.1; arXiv 2204.06125, figure 6).
 
     Args:
@@ -60,11 +58,11 @@ def probe(pipe: Pipeline, image: Source, labels: Sequence[str]) -> list[float]:
         UsageError: no such picture, too few labels, or a model without CLIP.
     """
     labels = ProbeRequest.of(image=image, labels=labels).labels
-    clip = pipe.clip("probing", "text", "vision", advice=ADVICE)
-    side = clip.image_size or pipe.side
+    clip = pipe.model.clip("probing", "text", "vision", advice=ADVICE)
+    side = clip.image_size or pipe.model.side
     picture = to_tensor([square(read_image(image, at_least=side), side)])
     with torch.inference_mode():
-        z_i = clip.look(picture)
+        z_i = clip.embed_images(picture)
         cond = clip.sample(pipe.read(list(labels)), Rng([0] * len(labels), pipe.device))
         assert cond.text_embed is not None
         logits = clip.net.log_scale.exp().clamp(max=100.0) * (z_i @ cond.text_embed.T)[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from PIL import Image
@@ -11,13 +11,12 @@ from pydantic import Field, field_validator
 
 from ..config import shown
 from ..errors import UsageError
-from ..images import Source, digest, read_image, square, to_tensor
+from ..images import Source, digest, read_image, square, to_pictures, to_tensor
 from ..nn.pca import Pca
+from ..pipeline import Chain
 from ..request import Count, Drawing, Input, Work
 from ..types import OnStep
-
-if TYPE_CHECKING:
-    from ..pipeline import Pipeline
+from ._drawing import attach_record, check_request
 
 
 class ReconstructRequest(Drawing):
@@ -45,7 +44,7 @@ REQUEST = ReconstructRequest
 
 
 def reconstruct(
-    pipe: Pipeline,
+    pipe: Chain,
     image: Source,
     dims: Sequence[int],
     seed: int = 0,
@@ -71,23 +70,25 @@ def reconstruct(
         image=image, dims=dims, seed=seed, pictures=pictures, settings=settings
     )
     dims, seed = request.dims, request.seed
-    pipe.check_embedding("reconstruction")
-    clip = pipe.clip("reconstruction", "vision")
-    picture = read_image(image, at_least=pipe.side)
-    pipe.admit(request, request.work(), on_step)
+    pipe.model.check_embedding("reconstruction")
+    clip = pipe.model.clip("reconstruction", "vision")
+    picture = read_image(image, at_least=pipe.model.side)
+    check_request(pipe, request, request.work(), on_step)
     pca = fit(pipe, pictures, max(dims)) if pictures else find(pipe)
     most = len(pca.basis)
     if max(dims) > most:
         raise UsageError(f"dims must be numbers of components from 1 to {most}, got {list(dims)}")
-    z_i = clip.look(to_tensor([square(picture, pipe.side)]))
+    z_i = clip.embed_images(to_tensor([square(picture, pipe.model.side)]))
     with torch.inference_mode():
         projected = torch.cat([pca.project(z_i, k) for k in dims])
-    cond, seeds = pipe.wordless(projected), [seed] * len(dims)
+    cond, seeds = pipe.image_only(projected), [seed] * len(dims)
     drawn = pipe.sample(cond, seeds, settings=request.settings, on_step=on_step)
-    return pipe.signed(drawn, request.record(image=digest(picture)), one_seed=True)
+    return attach_record(
+        pipe, to_pictures(drawn), request.record(image=digest(picture)), one_seed=True
+    )
 
 
-def find(pipe: Pipeline) -> Pca:
+def find(pipe: Chain) -> Pca:
     """The components that the model's autoregressive prior was fitted with."""
     for stage in pipe.stages.values():
         if isinstance(getattr(stage.net_at_rest, "pca", None), Pca):
@@ -99,19 +100,19 @@ def find(pipe: Pipeline) -> Pca:
     )
 
 
-def fit(pipe: Pipeline, pictures: Sequence[Source], dims: int) -> Pca:
+def fit(pipe: Chain, pictures: Sequence[Source], dims: int) -> Pca:
     """Principal components of pictures' embeddings."""
     if len(pictures) <= dims:
         raise UsageError(f"{dims} components need more than {dims} pictures, got {len(pictures)}")
-    clip = pipe.clip("reconstruction")
+    clip = pipe.model.clip("reconstruction")
     width = clip.net.config.embed_dim
     if dims > width:
         raise UsageError(f"dims must be at most {width}, the width of z_i, got {dims}")
     embeds = []
     with torch.inference_mode():
         for one in pictures:
-            tensor = to_tensor([square(read_image(one, at_least=pipe.side), pipe.side)])
-            embeds.append(clip.look(tensor))
+            tensor = to_tensor([square(read_image(one, at_least=pipe.model.side), pipe.model.side)])
+            embeds.append(clip.embed_images(tensor))
         with pipe.device:
             pca = Pca(embeds[0].shape[1], dims)
         pca.fit(torch.cat(embeds))

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from PIL import Image
 from pydantic import Field, model_validator
 from torch.nn import functional as F
 
 from ..errors import UsageError
-from ..images import Source, digest, read_image
+from ..images import Source, digest, read_image, to_pictures
+from ..pipeline import Chain
 from ..request import Drawing, Frames, Input, Prompt, Work
 from ..rng import Rng
 from ..types import OnStep
-from .latent import Latent, draw, of_picture, redrawn, slerp, with_detail
-
-if TYPE_CHECKING:
-    from ..pipeline import Pipeline
+from ._drawing import attach_record, check_request
+from .latent import Latent, decode_latents, of_picture, redrawn, slerp, with_detail
 
 
 class TextDiffRequest(Drawing):
@@ -50,7 +49,7 @@ REQUEST = TextDiffRequest
 
 
 def text_diff(
-    pipe: Pipeline,
+    pipe: Chain,
     image: Source,
     source: str,
     target: str,
@@ -86,11 +85,11 @@ def text_diff(
     )
     frames, theta, seed = request.frames, request.theta, request.seed
     source, target, settings = request.source, request.target, request.settings
-    pipe.check_embedding("a text difference")
-    clip = pipe.clip("a text difference", "text", "vision")
-    pipe.heed(source, target)
-    picture = read_image(image, at_least=pipe.side)
-    pipe.admit(request, request.work(), on_step)
+    pipe.model.check_embedding("a text difference")
+    clip = pipe.model.clip("a text difference", "text", "vision")
+    pipe.check_words(source, target)
+    picture = read_image(image, at_least=pipe.model.side)
+    check_request(pipe, request, request.work(), on_step)
     latent = of_picture(pipe, picture, seed, settings, on_step)
     z_t = clip.sample(pipe.read([source, target]), Rng([0, 0], pipe.device)).text_embed
     assert z_t is not None
@@ -100,7 +99,7 @@ def text_diff(
         Latent(slerp(latent.image_embed, direction, theta * i / (frames - 1)), seed, latent.noises)
         for i in range(frames)
     ]
-    drawn, small = draw(pipe, turned, [seed] * frames, settings, on_step)
+    drawn, small = decode_latents(pipe, turned, [seed] * frames, settings, on_step)
     drawn = with_detail(drawn, small, latent)
     made = request.record(image=digest(picture), source=source)
-    return pipe.signed(drawn, made, one_seed=True)
+    return attach_record(pipe, to_pictures(drawn), made, one_seed=True)

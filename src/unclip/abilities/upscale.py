@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from PIL import Image
 from torch.nn import functional as F
 
 from ..errors import UsageError
-from ..images import Source, digest, read_image, to_tensor
+from ..images import Source, digest, read_image, to_pictures, to_tensor
+from ..pipeline import Chain
 from ..request import Count, Drawing, Input, Work
 from ..stages.upsampler import Upsampler
 from ..types import Cond, OnStep
-
-if TYPE_CHECKING:
-    from ..pipeline import Pipeline
+from ._drawing import attach_record, check_request
 
 UNIT = 8
 """Small pictures are padded to a multiple of this, and the result is cropped."""
@@ -41,7 +40,7 @@ REQUEST = UpscaleRequest
 
 
 def upscale(
-    pipe: Pipeline,
+    pipe: Chain,
     image: Source,
     n: int = 1,
     seed: int = 0,
@@ -65,7 +64,7 @@ def upscale(
     request = UpscaleRequest.of(image=image, n=n, seed=seed, settings=settings)
     seed = request.seed
     picture = read_image(image)
-    factor = pipe.enlarges
+    factor = pipe.model.upscaling
     if factor == 1:
         raise UsageError(f"model '{pipe.name}' has no upsampler, which upscaling needs")
     longest = factor * max(picture.size)
@@ -76,19 +75,19 @@ def upscale(
         )
     width, height = picture.size
     sampling = _everywhere(pipe, request.settings)
-    pipe.admit(request, request.work((width * factor, height * factor), sampling), on_step)
+    check_request(pipe, request, request.work((width * factor, height * factor), sampling), on_step)
     even = (0, -width % UNIT, 0, -height % UNIT)  # networks halve their input a few times
     small = F.pad(to_tensor([picture]), even, mode="replicate").to(pipe.device)
 
     cond, seeds = Cond(image=small).expand(request.n), range(seed, seed + request.n)
     drawn = pipe.sample(cond, seeds, settings=sampling, on_step=on_step)
     drawn = drawn[..., : height * factor, : width * factor]
-    return pipe.signed(drawn, request.record(image=digest(picture)))
+    return attach_record(pipe, to_pictures(drawn), request.record(image=digest(picture)))
 
 
-def _everywhere(pipe: Pipeline, settings: dict[str, Any]) -> dict[str, Any]:
+def _everywhere(pipe: Chain, settings: dict[str, Any]) -> dict[str, Any]:
     """Settings without a stage's name as those of every upsampler."""
-    names = [name for name, stage in pipe.painters.items() if isinstance(stage, Upsampler)]
+    names = [name for name, stage in pipe.stages.items() if isinstance(stage, Upsampler)]
     own = {k: v for k, v in settings.items() if any(k.startswith(f"{n}_") for n in pipe.stages)}
     shared = {k: v for k, v in settings.items() if k not in own}
     return {f"{name}_{key}": value for name in names for key, value in shared.items()} | own

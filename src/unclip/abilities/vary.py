@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from PIL import Image
 
-from ..images import Source, digest, read_image
+from ..images import Source, digest, read_image, to_pictures
+from ..pipeline import Chain
 from ..request import Count, Drawing, Input, Share, Work
 from ..types import OnStep
-from .latent import draw, of_picture, redrawn, with_detail
-
-if TYPE_CHECKING:
-    from ..pipeline import Pipeline
+from ._drawing import attach_record, check_request
+from .latent import decode_latents, of_picture, redrawn, with_detail
 
 
 class VariationsRequest(Drawing):
@@ -33,7 +32,7 @@ REQUEST = VariationsRequest
 
 
 def variations(
-    pipe: Pipeline,
+    pipe: Chain,
     image: Source,
     n: int = 1,
     eta: float = 0.8,
@@ -60,12 +59,12 @@ def variations(
     """
     request = VariationsRequest.of(image=image, n=n, eta=eta, seed=seed, settings=settings)
     n, eta, seed, settings = request.n, request.eta, request.seed, request.settings
-    pipe.check_embedding("encoding a picture")
-    pipe.clip("encoding a picture", "vision")
-    picture = read_image(image, at_least=pipe.side)
-    pipe.admit(request, request.work(), on_step)
+    pipe.model.check_embedding("encoding a picture")
+    pipe.model.clip("encoding a picture", "vision")
+    picture = read_image(image, at_least=pipe.model.side)
+    check_request(pipe, request, request.work(), on_step)
     latent = of_picture(pipe, picture, 0, settings, on_step)  # the same whatever the seed
     seeds = list(range(seed, seed + n)) if eta > 0 else [0] * n  # nothing is left to chance
-    drawn, small = draw(pipe, [latent] * n, seeds, {**settings, "eta": eta}, on_step)
+    drawn, small = decode_latents(pipe, [latent] * n, seeds, {**settings, "eta": eta}, on_step)
     drawn = with_detail(drawn, small, latent, 1 - eta)
-    return pipe.signed(drawn, request.record(image=digest(picture)))
+    return attach_record(pipe, to_pictures(drawn), request.record(image=digest(picture)))

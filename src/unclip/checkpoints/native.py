@@ -26,10 +26,11 @@ from ..files import atomic_folder, write_json
 from ..nn.tokenizer import Tokenizer
 from ..stages import STAGES, Stage
 from ..stages.clip import ClipStageConfig
+from ..stages.model import TRAIN_ONE, Model
 from ..vocabulary import Vocabulary
 from .archive import member, open_tensors
 from .clip import completed, hf_tokenizer
-from .format import TRAIN_ONE, Format, Model, Options, Part, Plan, read_json
+from .format import Format, Options, Part, Plan, read_json
 from .tensors import cast, check_sum, save_tensors, sha256
 
 VERSION = 1

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..checkpoints.format import Plan
-    from ..pipeline import Pipeline
+    from ..facade import Pipeline
 
 _MODEL = typer.Option(
     "--model",
@@ -98,7 +98,8 @@ class Chosen:
                 variant=self.variant,
             )
         pipe.strict_words = self.strict_words
-        pipe.limit = None if self.no_limit else pipe.limit
+        if self.no_limit:
+            pipe.limit = None
         return pipe
 
     def plan(self) -> Plan:

@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -22,8 +22,8 @@ from ._terminal import duration, say
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from ..facade import Pipeline
     from ..images import Source
-    from ..pipeline import Pipeline
     from ..request import Cost
     from ..types import OnStep, Step
 
@@ -119,7 +119,7 @@ class Order:
     ) -> list[Image]:
         """What an ability gives, its arguments and what becomes of it checked beforehand."""
         from ..abilities import REQUESTS
-        from ..pipeline import Pipeline
+        from ..facade import Pipeline
 
         request = REQUESTS[ability]
         method: Ability = getattr(Pipeline, request.method)
@@ -176,11 +176,12 @@ def drawing(
             show(step)
             estimate.tell(step)
 
-        before, pipe.on_cost = pipe.on_cost, told
+        before = pipe.policy
+        pipe.policy = replace(before, on_cost=told)
         try:
             yield on_step
         finally:
-            pipe.on_cost = before
+            pipe.policy = before
 
 
 def check_settings(ability: Ability, settings: Mapping[str, Any]) -> None:

@@ -21,14 +21,14 @@ ALL = 400
 
 def inspect_plan(plan: Plan) -> None:
     """Print stages, sizes, licence, abilities and the memory needed; raises where it is damaged."""
-    from ..abilities.offered import offered
+    from ..abilities.capabilities import capabilities
 
     stages = {name: part.build() for name, part in plan.parts.items()}
     say(f"{plan.name} ({plan.family}), {plan.digest}")
     say(f"{plan.where}")
     held = {name: _held(plan, name, stage) for name, stage in stages.items()}
     _print([_row(name, stages[name], *held[name]) for name in stages])
-    say(f"abilities: {', '.join(offered(stages)) or 'none by itself'}")
+    say(f"abilities: {', '.join(capabilities(stages)) or 'none by itself'}")
     say(f"licence:   {plan.licence or 'not said'}")
     for note in plan.notes:
         say(f"note:      {note}")

@@ -17,7 +17,7 @@ from ._terminal import say
 if TYPE_CHECKING:
     from ..evaluate.benchmark import Request, Sizes
     from ..evaluate.report import Report
-    from ..pipeline import Pipeline
+    from ..facade import Pipeline
 
 DEFAULT = "default"
 

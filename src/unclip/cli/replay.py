@@ -111,7 +111,7 @@ def _read(file: Path) -> tuple[Image, Record]:
 def _replayable(record: Record, file: Path) -> dict[str, Any]:
     """The arguments of `generate`. Raises UsageError."""
     from ..abilities.generate import GenerateRequest
-    from ..pipeline import Pipeline
+    from ..facade import Pipeline
     from ._draw import check_settings
 
     if record.ability != "generate":

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from ..abilities.generate import GenerateRequest
-    from ..pipeline import Pipeline
+    from ..facade import Pipeline
     from ..request import Cost
     from ._draw import Order
 
@@ -135,18 +135,18 @@ def planned(
     costs = [_cost(pipe, _request(prompt, cell)) for cell in edges]
     count = len(down) * len(across)
     cheapest = min(costs, key=lambda cost: cost.total)
-    cheapest.times(count).check(pipe.limit)
+    cheapest.times(count).check(pipe.policy.limit)
     cells = [_request(prompt, begin | row | column) for row in down for column in across]
     total = cheapest.times(0)
     for cell in cells:
         total += _cost(pipe, cell)
-    total.check(pipe.limit)
+    total.check(pipe.policy.limit)
     return total, cells
 
 
 def _request(prompt: str, cell: dict[str, Any]) -> GenerateRequest:
     from ..abilities.generate import GenerateRequest
-    from ..pipeline import Pipeline
+    from ..facade import Pipeline
     from ._draw import check_settings
 
     own = {key: cell[key] for key in ("seed", "prior", "best_of") if key in cell}
@@ -159,7 +159,7 @@ def _request(prompt: str, cell: dict[str, Any]) -> GenerateRequest:
 
 def _cost(pipe: Pipeline, cell: GenerateRequest) -> Cost:
     """Of a cell that the model can draw. Raises UsageError."""
-    pipe.check_prior(cell.prior)
+    pipe.model.check_prior(cell.prior)
     return pipe.cost(cell.work(), cell.prior)
 
 
@@ -177,7 +177,8 @@ def _arguments(cell: GenerateRequest) -> dict[str, Any]:
 
 
 def _signed(table: Image, pipe: Pipeline, prompt: str, order: Order, axes: dict[str, str]) -> Image:
+    from ..abilities._drawing import attach_record
     from ..request import Record
 
     record = Record(prompt, order.seed, dict(order.settings), ability="sweep", inputs=axes)
-    return pipe.sign([table], record)[0]
+    return attach_record(pipe, [table], record)[0]

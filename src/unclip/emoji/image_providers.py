@@ -13,8 +13,8 @@ from PIL import Image
 
 from ..errors import UsageError
 from ..evaluate.embedding_sources import finite
+from ..facade import Pipeline
 from ..images import to_pictures
-from ..pipeline import Pipeline
 from .scenes import Scene
 from .source import EmojiConfig, EmojiScenes
 

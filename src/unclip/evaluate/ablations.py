@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..abilities.latent import draw as draw_latents
-from ..abilities.latent import of_picture
+from ..abilities.latent import decode_latents, of_picture
 from ..errors import DataError
-from ..pipeline import Pipeline
+from ..facade import Pipeline
 from ..stages.stage import DiffusionStage
 from . import embedding_sources, metrics, priors
 from .benchmark import Checked, Session
@@ -69,7 +68,7 @@ class Ablation:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.pipe = embedding_sources.decoder_only(session.pipe)
-        small, count = session.benchmark.at(self.pipe.side), session.sizes.science
+        small, count = session.benchmark.at(self.pipe.model.side), session.sizes.science
         self.real, self.true = small.reference.part(0, count), small.held_out.part(0, count)
         self.values: dict[str, Any] = {"pictures": len(self.true)}
 
@@ -136,7 +135,7 @@ class Ablation:
     def guidance(self, sources: list[EmbeddingSource]) -> list[Part]:
         """FD and recall against guidance, with a z_i that guidance leaves alone and with none."""
         known = {source.name: source for source in sources}
-        own = f"prior-{self.pipe.priors[0]}" if self.pipe.priors else "oracle"
+        own = f"prior-{self.pipe.model.priors[0]}" if self.pipe.model.priors else "oracle"
         curves = {
             title: [self._at(known[name], scale) for scale in self.session.sizes.scales]
             for title, name in (("z_i frozen", own), ("no z_i", "text"))
@@ -166,7 +165,7 @@ class Ablation:
 
     def _at(self, source: EmbeddingSource, scale: float) -> dict[str, Any]:
         """What a source measures at a guidance scale."""
-        first = next(iter(self.pipe.painters.values()))
+        first = next(iter(self.pipe.model.image_stages.values()))
         usual = first.config.sampling.guidance_scale if isinstance(first, DiffusionStage) else 1.0
         if scale != usual:
             source = source.guided(scale, f"{source.name}-guided-{scale:g}")
@@ -175,9 +174,9 @@ class Ablation:
 
 def _order(found: dict[str, Any], pipe: Pipeline) -> dict[str, bool] | None:
     """Whether the model's own prior is nearer to real pictures than z_t, by extractor."""
-    if "z_t" not in found or not pipe.priors:
+    if "z_t" not in found or not pipe.model.priors:
         return None
-    own, z_t = found[f"prior-{pipe.priors[0]}"], found["z_t"]
+    own, z_t = found[f"prior-{pipe.model.priors[0]}"], found["z_t"]
     return {name: own[name]["frechet"] < z_t[name]["frechet"] for name in z_t}
 
 
@@ -215,7 +214,7 @@ def _checked(
 def _worth_of_text(pipe: Pipeline, found: dict[str, Checked]) -> str:
     """What the first check owes to the text that the decoder reads; empty if not known."""
     names = {
-        f"prior-{pipe.priors[0] if pipe.priors else ''}": "with its text",
+        f"prior-{pipe.model.priors[0] if pipe.model.priors else ''}": "with its text",
         "embedding": "with the text hidden",
         "text": "from the text alone",
     }
@@ -231,7 +230,7 @@ def _priors(session: Session, values: dict[str, Any]) -> list[Part]:
     """How well each prior's z_i find their own pictures."""
     pipe, source, count = session.pipe, session.benchmark.source, session.sizes.captions
     what = "how well priors find their pictures"
-    if source is None or not pipe.priors:
+    if source is None or not pipe.model.priors:
         return []
     if not all(has_tower(pipe, tower) for tower in ("vision", "text")):
         session.left_out.append((what, "needs both encoders of the model's own CLIP"))
@@ -294,7 +293,7 @@ def invert(pipe: Pipeline, images: ImageSet, number: int) -> dict[str, float]:
         Peak signal-to-noise ratios in dB: of the `decoder`'s own picture, and of the `whole`.
     """
     latent = of_picture(pipe, images.pictures([number])[0], 0, {}, None)
-    whole, small = draw_latents(pipe, [latent], [0], {}, None)
+    whole, small = decode_latents(pipe, [latent], [0], {}, None)
     assert latent.picture is not None
     truth = F.interpolate(latent.picture, small.shape[-2:], mode="area")
     return {"decoder": psnr(small, truth), "whole": psnr(whole, latent.picture)}

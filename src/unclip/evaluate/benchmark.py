@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..config import Config
 from ..data import Source
-from ..pipeline import Pipeline
+from ..facade import Pipeline
 from ..registry import Registry
 from .cache import Cache
 from .embedding_sources import EmbeddingSource

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..config import read_toml
 from ..errors import DataError, UsageError
-from ..pipeline import Pipeline
+from ..facade import Pipeline
 from ..plain import read_json
 from .benchmark import BENCHMARKS, Benchmark, Request, benchmark_for
 from .features import FeatureExtractor
@@ -82,7 +82,7 @@ def check_fit(pipe: Pipeline, benchmark: Benchmark) -> None:
     numbers = list(first.values())[:FIT]
     if len(numbers) < FIT:
         return
-    stage = pipe.clip("the check")
+    stage = pipe.model.clip("the check")
     cond = stage.encode_text(pipe.read([images.captions[number] for number in numbers]))
     assert cond.text_embed is not None
     z_i = stage.net.encode_image(images.tensor(numbers).to(pipe.device))

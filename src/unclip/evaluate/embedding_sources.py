@@ -5,7 +5,6 @@ Hierarchical Text-Conditional Image Generation with CLIP Latents (arXiv 2204.061
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,9 +13,10 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
-from ..pipeline import NO_PRIOR, Pipeline
+from ..facade import Pipeline
 from ..rng import Rng
 from ..stages.clip import ClipStage
+from ..stages.model import NO_PRIOR
 from ..stages.upsampler import Upsampler
 from ..types import Cond
 from .image_set import ImageSet
@@ -82,14 +82,14 @@ def from_text(pipe: Pipeline, images: ImageSet, numbers: Sequence[int], rng: Rng
 
 def from_truth(pipe: Pipeline, images: ImageSet, numbers: Sequence[int], rng: Rng) -> Cond:
     """The caption, and the z_i of the true image: what a perfect prior would give."""
-    z_i = pipe.clip("the true z_i").net.encode_image(images.tensor(numbers).to(pipe.device))
+    z_i = pipe.model.clip("the true z_i").net.encode_image(images.tensor(numbers).to(pipe.device))
     return from_text(pipe, images, numbers, rng).replace(image_embed=z_i)
 
 
 def from_text_alone(pipe: Pipeline, images: ImageSet, numbers: Sequence[int], rng: Rng) -> Cond:
     """The caption without any z_i, which the decoder takes for its null."""
     hidden = torch.zeros(len(numbers), dtype=torch.bool, device=pipe.device)
-    width = pipe.clip("a decoder without z_i").net.config.embed_dim
+    width = pipe.model.clip("a decoder without z_i").net.config.embed_dim
     none = torch.zeros(len(numbers), width, device=pipe.device)
     cond = from_text(pipe, images, numbers, rng)
     return cond.replace(image_embed=none, keep_image=hidden)
@@ -99,14 +99,14 @@ def from_truth_alone(pipe: Pipeline, images: ImageSet, numbers: Sequence[int], r
     """The z_i of the true image without the caption."""
     z_i = from_truth(pipe, images, numbers, rng).image_embed
     assert z_i is not None
-    return pipe.wordless(z_i)
+    return pipe.image_only(z_i)
 
 
 def from_prior_alone(pipe: Pipeline, images: ImageSet, numbers: Sequence[int], rng: Rng) -> Cond:
     """The z_i of the model's own prior without the caption: what CLIP's space carries of it."""
-    z_i = pipe.imagine(from_text(pipe, images, numbers, rng), rng).image_embed
+    z_i = pipe.sample_prior(from_text(pipe, images, numbers, rng), rng).image_embed
     assert z_i is not None
-    return pipe.wordless(z_i)
+    return pipe.image_only(z_i)
 
 
 DEFAULT = EmbeddingSource("default", "as it comes", from_text)
@@ -123,12 +123,13 @@ def embedding_sources(pipe: Pipeline) -> list[EmbeddingSource]:
     reads = bool(_decoder(pipe).consumes & {"text_tokens", "text_encodings", "text_embed"})
     vision, text = has_tower(pipe, "vision"), has_tower(pipe, "text")
     beside = ", decoder with its text" if reads else ""
-    own = pipe.priors[0] if pipe.priors else ""
+    priors = pipe.model.priors
+    own = priors[0] if priors else ""
     found: list[tuple[Any, str, str, Begin, str | None]] = [
         (vision, "oracle", f"true z_i (oracle){beside}", from_truth, None),
         (vision and reads, "oracle-embedding", "true z_i (oracle), text hidden",
          from_truth_alone, None),
-        *((True, f"prior-{name}", f"{name}{beside}", from_text, name) for name in pipe.priors),
+        *((True, f"prior-{name}", f"{name}{beside}", from_text, name) for name in priors),
         (own and reads, "embedding", f"{own}, text hidden (z_i only)", from_prior_alone, None),
         (text, "z_t", f"z_t in z_i's place{beside}", from_text, NO_PRIOR),
         (text and reads, "text", "text only (z_i hidden)", from_text_alone, None),
@@ -137,7 +138,7 @@ def embedding_sources(pipe: Pipeline) -> list[EmbeddingSource]:
 
 
 def _decoder(pipe: Pipeline) -> Any:
-    return next(iter(pipe.painters.values()))
+    return next(iter(pipe.model.image_stages.values()))
 
 
 def has_tower(pipe: Pipeline, tower: str) -> bool:
@@ -148,6 +149,5 @@ def has_tower(pipe: Pipeline, tower: str) -> bool:
 
 def decoder_only(pipe: Pipeline) -> Pipeline:
     """The pipeline without its upsamplers: what the ablations are about, and much faster."""
-    short = copy.copy(pipe)
-    short.stages = {n: one for n, one in pipe.stages.items() if not isinstance(one, Upsampler)}
-    return short
+    stages = {n: one for n, one in pipe.stages.items() if not isinstance(one, Upsampler)}
+    return pipe.with_stages(stages)

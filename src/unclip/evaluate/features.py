@@ -15,8 +15,8 @@ from ..checkpoints.format import Options, open_model
 from ..checkpoints.tensors import sha256
 from ..device import fast_dtype
 from ..errors import DataError, UsageError
+from ..facade import Pipeline
 from ..nn.tokenizer import Tokenizer
-from ..pipeline import Pipeline
 from ..stages.clip import ClipStage
 from .image_set import ImageSet, OnProgress
 
@@ -98,7 +98,7 @@ def from_clip(path: Path, device: torch.device) -> FeatureExtractor:
 
 def of_pipeline(pipe: Pipeline) -> FeatureExtractor:
     """The CLIP that a pipeline draws with. Raises UsageError where it has none."""
-    stage = pipe.clip("an evaluation with its own CLIP")
+    stage = pipe.model.clip("an evaluation with its own CLIP")
     return of_stage("own-clip", stage, pipe.tokenizer, pipe.hash, pipe.device)
 
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from ..data.source import Source
 from ..errors import DataError
+from ..facade import Pipeline
 from ..nn.tokenizer import Tokenizer
-from ..pipeline import Pipeline
 from ..rng import Rng
 from ..stages import Stage
 from ..stages.clip import ClipStage
@@ -156,7 +156,7 @@ def compare(stages: dict[str, Stage], held: Held, seed: int) -> Iterator[tuple[s
 def table(pipe: Pipeline, source: Source, captions: int, seed: int) -> dict[str, Any]:
     """What `compare` finds for a pipeline, as plain data. Raises DataError, as `twice` does."""
     pairs = twice(source, captions, SCENES_EACH * captions)
-    held = hold(source, pipe.tokenizer, pipe.clip("a prior's evaluation"), pairs)
+    held = hold(source, pipe.tokenizer, pipe.model.clip("a prior's evaluation"), pairs)
     return {
         name: {
             "first": [one.first.right, one.first.total],

@@ -11,9 +11,9 @@ from typing import Any
 
 from .._version import __version__
 from ..errors import CheckpointError, PromptWarning, UsageError, nearest
+from ..facade import Pipeline
 from ..files import write_json, write_text
 from ..loading import bundled_models
-from ..pipeline import Pipeline
 from . import ablations, distribution, features, limits, memorisation
 from .benchmark import BENCHMARKS, Benchmark, Request, Session, Tell, benchmark_for
 from .cache import Cache
@@ -71,7 +71,7 @@ def evaluate(
         OutputError: `work` cannot be written to.
     """
     only = check_parts(request.only)
-    pipe.check_prior(None)
+    pipe.model.check_prior(None)
     session, todo = _prepare(pipe, request, only, work, tell)
     with session.benchmark.working(request.workers):
         sections = [_section(name, session) for name in todo]
@@ -101,7 +101,7 @@ def _prepare(
     check_source(pipe, request, recipe.get("source"))
     name = benchmark_for(request.data)
     benchmark = BENCHMARKS[name].open(
-        request, recipe if recipe.get("source") == name else {}, pipe.side, tell
+        request, recipe if recipe.get("source") == name else {}, pipe.model.side, tell
     )
     left_out = [(part, why) for part in only if (why := benchmark.lacks(part))]
     todo = [part for part in only if part not in dict(left_out)]

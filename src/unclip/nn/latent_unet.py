@@ -236,12 +236,10 @@ class ImageVector(nn.Module):
         """(B, D) and the timesteps it was noised to (B,) -> (B, 2·D)."""
         return torch.cat([z_i.float(), timestep_embedding(t, self.embed_dim)], dim=1)
 
-    def forward(self, z_i: Tensor, keep: Tensor | None) -> Tensor:
-        """(B, D), or (B, 2·D) features; those not kept are all zeros -> (B, width)."""
-        if z_i.shape[1] == self.embed_dim:
-            z_i = self.features(z_i, z_i.new_zeros(len(z_i)))
-        z_i = select(keep, z_i, torch.zeros_like(z_i[0])).to(self.fc1.weight.dtype)
-        out: Tensor = self.fc2(F.silu(self.fc1(z_i)))
+    def forward(self, features: Tensor, keep: Tensor | None) -> Tensor:
+        """(B, 2·D); those not kept are all zeros -> (B, width)."""
+        shown = select(keep, features, torch.zeros_like(features[0])).to(self.fc1.weight.dtype)
+        out: Tensor = self.fc2(F.silu(self.fc1(shown)))
         return out
 
 
@@ -298,8 +296,8 @@ class LatentUNet(nn.Module):
     def encode(self, cond: Cond) -> LatentEncoded:
         """All that depends on the condition alone.
 
-        Reads `text_tokens` and `text_mask`; where the network is conditional on it `image_embed`,
-        which is (B, D) as CLIP gives it, or (B, 2·D) as `ImageVector.features` makes it of that.
+        Reads `text_tokens` and `text_mask`; where the network is conditional on z_i
+        `noised_image_embed`, or else `image_embed`, which is then noised not at all.
         """
         # a prompt stands in several rows when several pictures are drawn of it
         tokens, rows = torch.unique(self._tokens(cond), dim=0, return_inverse=True)
@@ -307,8 +305,12 @@ class LatentUNet(nn.Module):
         context = self.text(tokens, everything)  # (prompts, N, W')
         vector = None
         if self.config.embed_dim:
-            assert cond.image_embed is not None
-            vector = self.image(cond.image_embed, cond.keep_image)
+            features = cond.noised_image_embed
+            if features is None:
+                assert cond.image_embed is not None
+                z_i = cond.image_embed
+                features = self.image.features(z_i, z_i.new_zeros(len(z_i)))
+            vector = self.image(features, cond.keep_image)
         keys_values = [block.keys_values(context)[rows] for block in self.blocks()]
         return LatentEncoded(vector, tuple(keys_values))
 

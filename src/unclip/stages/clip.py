@@ -86,7 +86,7 @@ class ClipStage(Stage):
 
     def encode_text(self, cond: Cond) -> Cond:
         """Add `text_embed` (B, D) and `text_encodings` (B, N, W'), and what the nulls are."""
-        cond = self.beside_nothing(cond)
+        cond = self.add_null_image(cond)
         assert cond.text_tokens is not None and cond.text_mask is not None
         if cond.null_text_tokens is None or cond.null_text_mask is None:
             z_t, encodings = self._read(cond.text_tokens, cond.text_mask)
@@ -111,13 +111,13 @@ class ClipStage(Stage):
         z_t, encodings = self.net.encode_text(once, mask[first])
         return z_t[back], encodings[back]
 
-    def beside_nothing(self, cond: Cond) -> Cond:
+    def add_null_image(self, cond: Cond) -> Cond:
         """Add the embedding that stands for no picture, where the model has such a one."""
         if not self.config.null_image:
             return cond
-        return cond.replace(null_image_embed=self._no_picture().expand(len(cond), -1))
+        return cond.replace(null_image_embed=self._null_image().expand(len(cond), -1))
 
-    def _no_picture(self) -> Tensor:
+    def _null_image(self) -> Tensor:
         """(1, D): the embedding of a picture whose every number is 0 to the image encoder."""
         vision = self.config.network.vision
         assert vision is not None
@@ -125,7 +125,7 @@ class ClipStage(Stage):
         grey = 2 * mean.view(1, 3, 1, 1) - 1
         return self.net.encode_image(grey.expand(1, 3, vision.image_size, vision.image_size))
 
-    def look(self, image: Tensor) -> Tensor:
+    def embed_images(self, image: Tensor) -> Tensor:
         """(B, D) z_i of (B, 3, H, W) pictures on any device. Raises SamplingError."""
         with torch.inference_mode():
             z_i = self.net.encode_image(image.to(self.device))
@@ -149,7 +149,7 @@ class ClipStage(Stage):
         With few distinct captions the same one comes twice in a batch, and calling its second
         picture wrong would teach a falsehood: the target is shared evenly among equal captions.
 
-        Where there are captions that are almost true (`null_text_tokens`), each picture has to
+        Where there are captions that are almost true (`negative_tokens`), each picture has to
         tell its own caption from all of them too (NegCLIP, arXiv 2210.01936, section 4).
         """
         assert cond.text_tokens is not None and cond.text_mask is not None
@@ -159,27 +159,27 @@ class ClipStage(Stage):
         logits = self.net.log_scale.exp().clamp(max=100.0) * z_i @ z_t.T  # (B, B)
         same = (cond.text_tokens[:, None] == cond.text_tokens[None]).all(-1).float()
         target = same / same.sum(1, keepdim=True)
-        wide, wide_target = self._beside_wrong(cond, z_i, logits, target)
+        wide, wide_target = self._beside_negatives(cond, z_i, logits, target)
         by_image = F.cross_entropy(wide, wide_target, reduction="none")
         by_text = F.cross_entropy(logits.T, target, reduction="none")
         hit = same.gather(1, logits.argmax(1, keepdim=True))[:, 0]
         metrics = {"accuracy": hit, "scale": self.net.log_scale.exp()}
         if wide is not logits:
             own = wide.gather(1, torch.arange(len(z_i), 2 * len(z_i), device=z_i.device)[:, None])
-            metrics["told"] = (logits.diagonal() > own[:, 0]).float()
+            metrics["negative_accuracy"] = (logits.diagonal() > own[:, 0]).float()
         return (by_image + by_text) / 2, metrics
 
-    def _beside_wrong(
+    def _beside_negatives(
         self, cond: Cond, z_i: Tensor, logits: Tensor, target: Tensor
     ) -> tuple[Tensor, Tensor]:
         """(B, 2B) logits and targets, the almost true captions to the right; those that are true
         of another picture of the batch do not count there."""
-        if cond.null_text_tokens is None or cond.null_text_mask is None:
+        if cond.negative_tokens is None or cond.negative_mask is None:
             return logits, target
         assert cond.text_tokens is not None
-        z_w, _ = self.net.encode_text(cond.null_text_tokens, cond.null_text_mask)
-        scores = self.net.log_scale.exp().clamp(max=100.0) * z_i @ z_w.T  # (B, B)
-        true = (cond.text_tokens[:, None] == cond.null_text_tokens[None]).all(-1)
+        z_n, _ = self.net.encode_text(cond.negative_tokens, cond.negative_mask)
+        scores = self.net.log_scale.exp().clamp(max=100.0) * z_i @ z_n.T  # (B, B)
+        true = (cond.text_tokens[:, None] == cond.negative_tokens[None]).all(-1)
         scores = scores.masked_fill(true, -1e4)  # far below any; minus infinity times 0 is no 0
         return torch.cat([logits, scores], 1), torch.cat([target, torch.zeros_like(target)], 1)
 

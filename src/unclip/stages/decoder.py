@@ -92,9 +92,9 @@ class Decoder(DiffusionStage):
     ) -> Cond:
         """Add `image` (B, 3, H, W), true to `known` outside `mask` where they are given."""
         bound = fit_known(cond, self.config.network.image_size)
-        return cond.replace(image=self.draw(bound, rng, sampling, on_step, control))
+        return cond.replace(image=self.sample_data(bound, rng, sampling, on_step, control))
 
-    def begin_with(self, clip: Stage) -> None:
+    def init_from_clip(self, clip: Stage) -> None:
         """Its text encoder starts as CLIP's, where `network.text_of_clip` says so."""
         text = self.config.network.text
         if text is None or not self.config.network.text_of_clip:

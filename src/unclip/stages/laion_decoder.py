@@ -67,7 +67,7 @@ class LaionDecoder(DiffusionStage):
     ) -> Cond:
         """Add `image` (B, 3, H, W), true to `known` outside `mask` where they are given."""
         bound = fit_known(cond, self.config.network.image_size)
-        return cond.replace(image=self.draw(bound, rng, sampling, on_step, control))
+        return cond.replace(image=self.sample_data(bound, rng, sampling, on_step, control))
 
     def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """Diffusion loss of the picture given its own CLIP embedding and its caption."""

@@ -83,9 +83,9 @@ class LaionUpsampler(Upsampler):
             low_res=self.noised(self._enlarge(cond.image), level, rng.fork("low_res")),
             low_res_level=level,
         )
-        return cond.replace(image=self.draw(bound, rng, sampling, on_step, control))
+        return cond.replace(image=self.sample_data(bound, rng, sampling, on_step, control))
 
-    def look_at(self, cond: Cond, image: Tensor) -> Cond:
+    def condition_for(self, cond: Cond, image: Tensor) -> Cond:
         """`cond` as this stage would need it to draw (B, 3, H, W) `image` itself."""
         small = self._shrunk(image)
         level = self._level_at_sampling(image)

@@ -149,7 +149,7 @@ class LatentStage(DiffusionStage):
         bound = self.conditioned(seen, rng, self.config.sampling.merge(sampling or {}))
         if seen.mask is not None:  # a latent of which any pixel is to be painted is painted
             bound = bound.replace(mask=F.max_pool2d(seen.mask, self.config.autoencoder.factor))
-        image = self.draw(bound, rng, sampling, on_step, control)
+        image = self.sample_data(bound, rng, sampling, on_step, control)
         if seen.known is not None and seen.mask is not None:
             image = torch.where(seen.mask > 0, image, seen.known)
         return cond.replace(image=image)
@@ -228,13 +228,13 @@ class LatentDecoder(LatentStage):
         return super().loss(cond, rng)
 
     def _noised(self, cond: Cond, level: Level, rng: Rng) -> Cond:
-        """`image_embed` (B, D) as the features (B, 2·D) of itself noised to a level () or (B,)."""
+        """Add `noised_image_embed` (B, 2·D), z_i noised to a level () or (B,)."""
         assert cond.image_embed is not None
         assert isinstance(self.net.unet, LatentUNet)
         vector, z_i = self.net.unet.image, cond.image_embed.float()
         noised = vector.noised(z_i, rng.randn(z_i.shape[1]), *level.like(z_i))
         t = level.t.to(z_i.device).expand(len(z_i))
-        return cond.replace(image_embed=vector.features(noised, t))
+        return cond.replace(noised_image_embed=vector.features(noised, t))
 
 
 STAGE = LatentDecoder

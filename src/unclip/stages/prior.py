@@ -77,7 +77,7 @@ class PriorStage(DiffusionStage):
         count, batch = self.config.candidates, len(cond)
         many = rng.branch("candidate", count)
         repeated = cond.replace(known=None, mask=None).map(lambda v: torch.cat([v] * count))
-        drawn = self.draw(repeated, many, sampling, on_step).view(count, batch, -1)
+        drawn = self.sample_data(repeated, many, sampling, on_step).view(count, batch, -1)
         assert cond.text_embed is not None
         score = F.cosine_similarity(drawn, cond.text_embed[None], dim=-1)  # (candidates, B)
         best = score.argmax(0)

@@ -6,7 +6,7 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from pydantic import Field
@@ -32,60 +32,15 @@ from ..diffusion.objective import ObjectiveConfig, diffusion_loss
 from ..diffusion.parameterization import Parameterization, RawNet
 from ..diffusion.schedule import ScheduleConfig
 from ..diffusion.space import Space, SpaceConfig
-from ..errors import SamplingError, UsageError
+from ..errors import UsageError
 from ..rng import Rng
-from ..types import FREE, Cond, Control, Denoiser, Level, OnStep, Prediction, Step
+from ..types import FREE, Cond, Control, Denoiser, Level, OnStep, Step
+from .sampling import Sampling as Sampling
+from .sampling import SamplingSteps
+from .sampling import check_finite as check_finite
 
 REPAINT = 4
 """RePaint's repetitions a step for a network that cannot inpaint."""
-
-
-class Sampling(Config):
-    """How a diffusion stage is sampled."""
-
-    sampler: str = "ddim"
-    steps: int = Field(50, ge=1)
-    spacing: str = Field("uniform", description="how the steps lie on the schedule")
-    guidance_scale: float = Field(1.0, ge=0, description="1 is none and costs half")
-    image_guidance_scale: float | None = Field(
-        None, ge=0, description="of z_i alone; guidance_scale is then the text's"
-    )
-    guidance_rescale: float = Field(0.0, ge=0, le=1, description="against oversaturation")
-    guidance_interval: tuple[float, float] = Field(
-        (0.0, 1.0), description="noise levels that are guided, 0 clean to 1 noise"
-    )
-    clip_guidance_scale: float = Field(0.0, ge=0, description="pull of CLIP's gradient")
-    eta: float | None = Field(
-        None,
-        ge=0,
-        description="fresh noise: 0 deterministic, 1 ancestral; none is the sampler's own",
-    )
-    threshold: Literal["none", "clamp", "dynamic"] = "none"
-    limit: float = Field(1.0, gt=0, description="what x0 is clamped to")
-    quantile: float = Field(
-        0.995, gt=0, le=1, description="of |x0|, beyond which a dynamic threshold clamps"
-    )
-    resample: int | None = Field(
-        None, ge=1, description="RePaint's repetitions a step; none is 1 where the network inpaints"
-    )
-    inpainting: Literal["auto", "repaint"] = Field(
-        "auto", description="repaint does not show the network what is known"
-    )
-
-    def merge(self, changes: dict[str, Any], where: str = "sampling") -> Self:
-        """A copy with the settings in `changes` that are not None. Raises UsageError.
-
-        Another sampler comes with its own eta: DDPM with DDIM's 0 would never add noise.
-
-        Args:
-            changes: plain data, of exactly the types that the fields have.
-            where: what errors call the settings.
-        """
-        known = {key: value for key, value in changes.items() if value is not None}
-        kept = self.dump()
-        if known.get("sampler", self.sampler) != self.sampler:
-            del kept["eta"]
-        return type(self).parse({**kept, **known}, where, strict=True)
 
 
 class StageConfig(Config):
@@ -157,7 +112,7 @@ class Stage(nn.Module, ABC):
             cond: must hold every field in `consumes`.
             rng: one generator per sample.
             sampling: settings that differ from the stage's defaults; None values are skipped.
-            on_step: told after each step.
+            on_step: called after each step.
             control: where diffusion starts and what pulls at it; other stages have no use for it.
         """
 
@@ -173,11 +128,15 @@ class Stage(nn.Module, ABC):
     def check(self, sampling: dict[str, Any] | None = None) -> None:
         """Raise UsageError where `sample` could not follow these settings."""
 
+    def preview(self, step: Step) -> Tensor | None:
+        """(B, 3, H, W) the picture as it is at a step of this stage; None where it makes none."""
+        return None
+
     @abstractmethod
     def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """The training loss, (B,) a sample, and metrics (B,) or ()."""
 
-    def begin_with(self, clip: Stage) -> None:
+    def init_from_clip(self, clip: Stage) -> None:
         """Take what it starts from out of the trained CLIP, before the first step: mostly nothing.
 
         Raises:
@@ -283,7 +242,7 @@ class DiffusionStage(Stage):
         self.config.schedule.grid(options.steps, options.spacing)
 
     @torch.inference_mode()
-    def draw(
+    def sample_data(
         self,
         cond: Cond,
         rng: Rng,
@@ -304,10 +263,15 @@ class DiffusionStage(Stage):
         if repeats > 1:
             run = samplers.repaint(run, repeats)
         own = {} if options.eta is None else {"eta": options.eta}
-        steps = _Steps(self.kind, len(levels) - 1, on_step)
+        steps = SamplingSteps(self.kind, len(levels) - 1, on_step)
         denoise = steps.watching(self.denoiser(cond, options, control))
         x = run(denoise, x, levels, rng, steps.done, **own)
         return self.space.decode(x)
+
+    @torch.inference_mode()
+    def preview(self, step: Step) -> Tensor | None:
+        """x0 decoded out of diffusion space."""
+        return self.space.decode(step.x0) if "image" in self.produces else None
 
     def _begin(
         self, cond: Cond, rng: Rng, levels: list[Level], control: Control
@@ -329,8 +293,8 @@ class DiffusionStage(Stage):
             return options.resample
         return 1 if self.inpaints and options.inpainting == "auto" else REPAINT
 
-    def fresh(self, cond: Cond, rng: Rng, sampling: dict[str, Any] | None = None) -> Tensor:
-        """(B, ...) the x_T that `draw` begins from with this `rng`."""
+    def initial_noise(self, cond: Cond, rng: Rng, sampling: dict[str, Any] | None = None) -> Tensor:
+        """(B, ...) the x_T that `sample_data` begins from with this `rng`."""
         options = self.config.sampling.merge(sampling or {})
         levels = self.config.schedule.grid(options.steps, options.spacing)
         return self._begin(cond, rng, levels, FREE)[0]
@@ -359,14 +323,14 @@ class DiffusionStage(Stage):
             cond: what sampling will be given.
             data: (B, ...) pictures or embeddings.
             sampling: settings that differ from the stage's defaults.
-            on_step: told after each step.
+            on_step: called after each step.
             rounds: network calls a step. 1 is the usual approximation; a few make each step the
                 inverse of the sampler's own.
         """
         options = self.config.sampling.merge({**(sampling or {}), "sampler": "ddim", "eta": 0.0})
         every = self.config.schedule.grid(options.steps, options.spacing)[::-1]
         levels = noisy(every, self.config.parameterization.invertible_from)
-        steps = _Steps(self.kind, len(levels) - 1, on_step)
+        steps = SamplingSteps(self.kind, len(levels) - 1, on_step)
         denoise = implicit(steps.watching(self.denoiser(cond, options)), levels, rounds)
         rng, x = Rng([0] * len(data), data.device), self.space.encode(data)
         if len(levels) < len(every):
@@ -411,40 +375,3 @@ def check_channels(config: DiffusionConfig, in_channels: int, out_channels: int)
             f"{config.kind}: network.out_channels must be {want} with "
             f"learned_variance = {config.parameterization.learned_variance}, got {out_channels}"
         )
-
-
-class _Steps:
-    """The steps of one sampling: `on_step` is told of each, and each one's numbers are checked."""
-
-    def __init__(self, kind: str, total: int, on_step: OnStep | None) -> None:
-        self._kind, self._total, self._on_step = kind, total, on_step
-        self._next = 1
-
-    def done(self, index: int, total: int, x0: Tensor) -> None:
-        """Step `index` of `total`, counted from 1, is done."""
-        self._next = index + 1
-        if self._on_step is not None:
-            self._on_step(Step(self._kind, index, total, x0))
-
-    def watching(self, denoise: Denoiser) -> Denoiser:
-        """`denoise`, which raises SamplingError where x0 or eps is not finite.
-
-        eps too: a clamp hides an infinite x0, and x_t - alpha * x0 does not.
-        """
-
-        def watched(x: Tensor, level: Level) -> Prediction:
-            said = denoise(x, level)
-            check_finite(said.x0, said.eps, stage=self._kind, when=f"at {self._at()}")
-            return said
-
-        return watched
-
-    def _at(self) -> str:
-        return f"step {min(self._next, self._total)} of {self._total}"
-
-
-def check_finite(*values: Tensor, stage: str, when: str) -> None:
-    """Raise SamplingError unless every number is finite; a sum shows it, in one transfer."""
-    total = sum(value.detach().float().sum() for value in values if not value.is_meta)
-    if not math.isfinite(float(total)):
-        raise SamplingError(stage, when)

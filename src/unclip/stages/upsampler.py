@@ -114,14 +114,14 @@ class Upsampler(DiffusionStage):
         bound = fit_known(cond, cond.image.shape[-1] * self.factor).replace(
             low_res=self._enlarge(small), low_res_level=level
         )
-        return cond.replace(image=self.draw(bound, rng, sampling, on_step, control))
+        return cond.replace(image=self.sample_data(bound, rng, sampling, on_step, control))
 
     @property
     def inpaints(self) -> bool:
         """True: the small picture already shows what belongs behind the mask."""
         return True
 
-    def look_at(self, cond: Cond, image: Tensor) -> Cond:
+    def condition_for(self, cond: Cond, image: Tensor) -> Cond:
         """`cond` as this stage would need it to draw (B, 3, H, W) `image` itself."""
         small = F.interpolate(image, scale_factor=1 / self.factor, mode="area")
         level = self._level(len(image), image.device)

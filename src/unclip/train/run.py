@@ -229,7 +229,7 @@ class Run:
         stage = self.build(name)
         clip = self._clip(stage, trained)
         if clip is not None and self.recipe.given(name) is None:
-            stage.begin_with(clip)
+            stage.init_from_clip(clip)
         prior = self._prior(stage, trained)
         task = Task(stage, clip, prior)
         config = self.recipe.train(name)

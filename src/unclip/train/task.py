@@ -65,8 +65,8 @@ class Task(nn.Module):
             wanted = wanted | self.prior[0].consumes
         cond = Cond(text_tokens=batch["text_tokens"], text_mask=batch["text_mask"])
         if isinstance(self.stage, ClipStage) and "wrong_tokens" in batch:
-            wrong = {"null_text_tokens": batch["wrong_tokens"]}
-            cond = cond.replace(null_text_mask=batch["wrong_mask"], **wrong)
+            tokens, mask = batch["wrong_tokens"], batch["wrong_mask"]
+            cond = cond.replace(negative_tokens=tokens, negative_mask=mask)
         with torch.no_grad():
             if wanted & _OF_TEXT:
                 cond = self.clip[0].encode_text(cond)

@@ -17,9 +17,10 @@ from ..errors import SamplingError
 from ..files import atomic_file
 from ..grid import make_grid
 from ..images import to_pictures
-from ..pipeline import Pipeline
+from ..pipeline import Chain
 from ..rng import Rng
 from ..stages import Stage
+from ..stages.model import Model
 from .run import Run
 from .trainer import Trainer
 
@@ -123,12 +124,12 @@ class RunWatcher:
             sheet.save(file, format="PNG")
 
 
-def _chain(run: Run, name: str, stage: Stage) -> Pipeline | None:
+def _chain(run: Run, name: str, stage: Stage) -> Chain | None:
     """The run's trained stages up to `name`, then `stage`; None where one is not there yet."""
     stages: dict[str, Stage] = {}
     for earlier in run.recipe.stages:
         if earlier == name:
-            return Pipeline(run.tokenizer(), {**stages, name: stage}, device=run.device)
+            return Chain(Model(run.tokenizer(), {**stages, name: stage}), run.device)
         if not (run.model / earlier).is_dir():
             return None
         stages[earlier] = native.load_stage(run.model, earlier)

@@ -9,14 +9,14 @@ from ..stages.clip import ClipStage
 from ..stages.upsampler import Upsampler
 
 
-def offered(stages: Mapping[str, Stage]) -> list[str]:
+def capabilities(stages: Mapping[str, Stage]) -> list[str]:
     """Names of the commands that such a model serves."""
     every = list(stages.values())
     clips = [one.config.network for one in every if isinstance(one, ClipStage)]
     sees = any(clip.vision for clip in clips)
     reads = any(clip.text for clip in clips)
-    painters = [one for one in every if "image" in one.produces]
-    draws = [one for one in painters if "image" not in one.consumes]
+    image_stages = [one for one in every if "image" in one.produces]
+    draws = [one for one in image_stages if "image" not in one.consumes]
     by_embedding = any("image_embed" in one.consumes for one in draws)
     has_prior = any("image_embed" in one.produces for one in every)
     from_text = bool(draws) and (has_prior or not by_embedding)
@@ -31,6 +31,6 @@ def offered(stages: Mapping[str, Stage]) -> list[str]:
         "textdiff": likewise and reads,
         "reconstruct": likewise,
         "probe": sees and reads,
-        "upscale": any(isinstance(one, Upsampler) for one in painters),
+        "upscale": any(isinstance(one, Upsampler) for one in image_stages),
     }
     return [name for name, can in able.items() if can]

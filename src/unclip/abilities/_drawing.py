@@ -1,0 +1,48 @@
+"""What every ability that draws begins and ends with: a check, and a record in each picture."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from PIL import Image
+
+from .._version import __version__
+from ..config import shown
+from ..errors import UsageError
+from ..pipeline import Chain
+from ..request import Drawing, Record, Work
+from ..types import OnStep
+
+
+def check_request(pipe: Chain, request: Drawing, work: Work, on_step: OnStep | None = None) -> None:
+    """Refuse before the first step what cannot be drawn, or would take too long.
+
+    Raises:
+        UsageError: a setting that no stage has or can follow, a record that cannot be written,
+            or more steps than the policy allows.
+    """
+    if not (on_step is None or callable(on_step)):
+        raise UsageError(f"on_step must be a function or None, got {shown(on_step)}")
+    cost = pipe.cost(work, getattr(request, "prior", None))
+    request.record().to_json().encode()
+    if pipe.policy.on_cost is not None:
+        pipe.policy.on_cost(cost)
+
+
+def attach_record(
+    pipe: Chain, pictures: list[Image.Image], record: Record, one_seed: bool = False
+) -> list[Image.Image]:
+    """Give picture i its record, with seed + i unless all come of one seed."""
+    threads = torch.get_num_threads() if pipe.device.type == "cpu" else 0
+    for index, picture in enumerate(pictures):
+        own = replace(
+            record,
+            seed=record.seed + (0 if one_seed else index),
+            model=pipe.name,
+            model_hash=pipe.hash,
+            version=__version__,
+            threads=threads,
+        )
+        picture.info["unclip"] = own.to_json()
+    return pictures

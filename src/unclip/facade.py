@@ -1,0 +1,50 @@
+"""The public pipeline: a chain of stages with every ability as a method."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from .abilities.edit import edit
+from .abilities.generate import generate
+from .abilities.image_to_image import image_to_image
+from .abilities.interpolate import interpolate
+from .abilities.outpaint import outpaint
+from .abilities.probe import probe
+from .abilities.reconstruct import reconstruct
+from .abilities.text_diff import text_diff
+from .abilities.upscale import upscale
+from .abilities.vary import variations
+from .pipeline import Chain
+
+
+class Pipeline(Chain):
+    """Draws pictures with a model. `unclip.load` gives one."""
+
+    generate = generate
+    variations = variations
+    image_to_image = image_to_image
+    edit = edit
+    outpaint = outpaint
+    interpolate = interpolate
+    text_diff = text_diff
+    reconstruct = reconstruct
+    probe = probe
+    upscale = upscale
+
+    @property
+    def limit(self) -> int | None:
+        """See `Policy`."""
+        return self.policy.limit
+
+    @limit.setter
+    def limit(self, limit: int | None) -> None:
+        self.policy = replace(self.policy, limit=limit)
+
+    @property
+    def strict_words(self) -> bool:
+        """See `Policy`."""
+        return self.policy.strict_words
+
+    @strict_words.setter
+    def strict_words(self, strict: bool) -> None:
+        self.policy = replace(self.policy, strict_words=strict)

@@ -1,0 +1,170 @@
+"""A model: stages in order, what reads its prompts, and what it has and lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ..errors import UsageError, nearest
+from ..nn.tokenizer import Tokenizer
+from ..vocabulary import Vocabulary
+from .clip import ClipStage
+from .stage import Stage
+from .upsampler import Upsampler
+
+MAIN_STAGE = "decoder"
+"""The stage whose sampling settings are named without its name."""
+
+NO_PRIOR = "none"
+"""The prior that is none: z_t is passed off as z_i (arXiv 2204.06125, section 5.1)."""
+
+TRAIN_ONE: Mapping[str, str] = {
+    "clip": "train one with it (a recipe with [stages.clip])",
+    "prior": "train one ([stages.prior] in a recipe)",
+    "decoder": "train one with it (a recipe with [stages.decoder])",
+}
+"""How a model of this package comes to a part that it lacks."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded model.
+
+    Args:
+        tokenizer: reads its prompts.
+        stages: by name, in the order in which they run.
+        name: what it is called.
+        hash: names these very weights and settings.
+        prior: the stage that makes z_i unless another is named.
+        advice: what to do about a part that it lacks: see `Plan`.
+        vocabulary: the words that it has learnt; empty where they are not listed.
+    """
+
+    tokenizer: Tokenizer
+    stages: dict[str, Stage]
+    name: str = ""
+    hash: str = ""
+    prior: str | None = None
+    advice: Mapping[str, str] = field(default_factory=lambda: TRAIN_ONE)
+    vocabulary: Vocabulary = field(default_factory=Vocabulary)
+
+    @property
+    def image_stages(self) -> dict[str, Stage]:
+        """The stages that make a picture or change one: decoder, upsamplers."""
+        return {name: one for name, one in self.stages.items() if "image" in one.produces}
+
+    @property
+    def priors(self) -> list[str]:
+        """Names of the stages that make z_i, the default one first."""
+        names = [name for name, one in self.stages.items() if "image_embed" in one.produces]
+        return sorted(names, key=lambda name: name != self.prior)
+
+    @property
+    def side(self) -> int:
+        """Side of the pictures it draws. Raises UsageError where it draws none."""
+        sizes = [stage.image_size for stage in self.image_stages.values()]
+        if not sizes or sizes[-1] is None:
+            raise UsageError(self._lacking("stage that makes a picture", "decoder"))
+        return sizes[-1]
+
+    @property
+    def upscaling(self) -> int:
+        """How many times its upsamplers enlarge a picture, all together."""
+        factor = 1
+        for stage in self.image_stages.values():
+            factor *= stage.factor if isinstance(stage, Upsampler) else 1
+        return factor
+
+    @property
+    def null_is_text(self) -> bool:
+        """Whether a hidden text gives way to another text's encoding."""
+        return any(stage.null_is_text for stage in self.stages.values())
+
+    @property
+    def reads_embedding(self) -> bool:
+        """Whether it draws from an image embedding."""
+        return any("image_embed" in stage.consumes for stage in self.image_stages.values())
+
+    def clip(
+        self,
+        ability: str,
+        *encoders: Literal["text", "vision"],
+        advice: Mapping[str, str] | None = None,
+    ) -> ClipStage:
+        """The CLIP that `ability` needs.
+
+        Args:
+            ability: for the error's text.
+            encoders: which of its encoders are needed.
+            advice: in place of the model's own.
+
+        Raises:
+            UsageError: the model has none, or not with these encoders.
+        """
+        stage = self.clip_stage
+        if stage is None:
+            raise UsageError(self._lacking(f"CLIP, which {ability} needs", "clip", advice))
+        for one, has in (("text", stage.reads), ("vision", stage.sees)):
+            if one in encoders and not has:
+                which = "text encoder" if one == "text" else "image encoder"
+                lacks = f"{which} of CLIP, which {ability} needs"
+                raise UsageError(self._lacking(lacks, one, advice))
+        return stage
+
+    @property
+    def clip_stage(self) -> ClipStage | None:
+        """Its CLIP, whichever encoders that has."""
+        return next((one for one in self.stages.values() if isinstance(one, ClipStage)), None)
+
+    def check_prior(self, prior: str | None) -> None:
+        """Raise UsageError where the model has no such prior, or cannot read a text for it."""
+        if prior is not None and prior not in (*self.priors, NO_PRIOR):
+            known = ", ".join([*self.priors, NO_PRIOR])
+            hint = nearest(str(prior), self.priors)
+            raise UsageError(f"model '{self.name}' has no prior '{prior}'{hint}; it has: {known}")
+        if prior is None and not self.priors and self.reads_embedding:
+            reads = self.clip_stage is not None and self.clip_stage.reads
+            without = f", or pass z_t off as it: prior='{NO_PRIOR}'" if reads else ""
+            lacks = "prior, which makes an image embedding of a text"
+            raise UsageError(f"{self._lacking(lacks, 'prior')}{without}")
+
+        readers = [*self.image_stages.values(), *(self.stages[name] for name in self.priors)]
+        if prior == NO_PRIOR or any("text_embed" in one.consumes for one in readers):
+            self.clip("reading a text", "text")
+        if self.image_stages and all("image" in one.consumes for one in self.image_stages.values()):
+            raise UsageError(self._lacking("decoder, which drawing from a text needs", "decoder"))
+
+    def check_embedding(self, ability: str) -> None:
+        """Raise UsageError where the model draws from no image embedding, which `ability` turns."""
+        _ = self.side
+        if not self.reads_embedding:
+            lacks = f"decoder that draws from an image embedding (z_i), which {ability} needs"
+            raise UsageError(
+                f"{self._lacking(lacks, '')}; Karlo, Kandinsky 2.2, Stable unCLIP and this "
+                "package's own models have one"
+            )
+
+    def _lacking(self, what: str, part: str, advice: Mapping[str, str] | None = None) -> str:
+        """Words for an error: what the model lacks, and what a person does about it."""
+        does = (advice or self.advice).get(part, "")
+        return f"model '{self.name}' has no {what}{does and f'; {does}'}"
+
+    def by_stage(self, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """Flat settings to {stage: {setting: value}}, checked. Raises UsageError."""
+        kinds = {n: getattr(stage.config, "sampling", None) for n, stage in self.stages.items()}
+        sampled = {name: sampling for name, sampling in kinds.items() if sampling is not None}
+        main = MAIN_STAGE if MAIN_STAGE in sampled else next(reversed(sampled), "")
+        result: dict[str, dict[str, Any]] = {}
+        for key, value in settings.items():
+            owners = [name for name in sampled if key.startswith(f"{name}_")]
+            stage = max(owners, key=len, default=main)
+            setting = key.removeprefix(f"{stage}_")
+            if setting not in type(sampled[stage]).model_fields:
+                own = {n: type(one).model_fields for n, one in sampled.items()}
+                known = [*own[main], *(f"{n}_{f}" for n, fields in own.items() for f in fields)]
+                raise UsageError(f"unknown setting '{key}'{nearest(key, known)}")
+            result.setdefault(stage, {})[setting] = value
+        for stage, values in result.items():
+            sampled[stage].merge(values, "" if stage == main else f"{stage}_")
+        return result

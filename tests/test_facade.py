@@ -1,0 +1,49 @@
+"""The public pipeline: every ability is a method, and what it refuses can be changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError
+
+import pytest
+
+from unclip import Pipeline
+from unclip.abilities import REQUESTS
+from unclip.errors import UsageError
+from unclip.nn.tokenizer import Tokenizer
+from unclip.pipeline import Chain, Policy
+from unclip.stages import Stage
+from unclip.stages.model import Model
+
+
+@pytest.fixture
+def model(make_stage: Callable[[str], Stage], tokenizer: Tokenizer) -> Model:
+    return Model(tokenizer, {"clip": make_stage("clip"), "decoder": make_stage("decoder")}, "two")
+
+
+def test_every_ability_is_a_method_and_the_chain_below_knows_of_none(model: Model) -> None:
+    methods = {REQUESTS[name].method for name in REQUESTS.names()}
+    assert len(methods) == 10
+    assert methods <= set(vars(Pipeline)) and not methods & set(dir(Chain))
+
+
+def test_limit_and_strict_words_change_the_policy_of_this_pipeline_alone(model: Model) -> None:
+    strict = Policy(limit=5)
+    one, other = Pipeline(model, policy=strict), Pipeline(model, policy=strict)
+    with pytest.raises(UsageError, match="the limit is 5 steps"):
+        one.generate("a fox", steps=6, prior="none")
+    one.limit, one.strict_words = None, True
+    assert (one.limit, one.strict_words) == (None, True)
+    assert (other.limit, other.strict_words) == (5, False)
+    with pytest.raises(FrozenInstanceError):
+        one.policy.limit = 7  # type: ignore[misc]
+
+
+def test_with_other_stages_all_else_stays(model: Model) -> None:
+    pipe = Pipeline(model, policy=Policy(limit=3))
+    short = pipe.with_stages({"decoder": pipe.stages["decoder"]})
+    assert type(short) is Pipeline and short.policy is pipe.policy and short.name == "two"
+    assert list(short.stages) == list(short.model.stages) == ["decoder"]
+    assert list(pipe.stages) == ["clip", "decoder"]
+    with pytest.raises(UsageError, match="model 'two' has no CLIP, which a test needs; train one"):
+        short.model.clip("a test")
