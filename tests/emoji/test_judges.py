@@ -286,7 +286,7 @@ def test_a_detector_of_other_nouns_is_refused(config: EmojiConfig, tmp_path: Pat
 
 def test_the_matcher_passes_an_admission(config: EmojiConfig, matcher: Matcher) -> None:
     found = calibrate(matcher, config, 6)
-    assert found.admitted, found.short
+    assert found.reliable, found.short
     assert list(found.right) == [*CATEGORIES, "all"]
     assert {share.total for share in found.right.values()} <= {5, 6, 35, 36}
     assert list(found.rejected) == list(KINDS)
@@ -298,7 +298,7 @@ def test_the_matcher_passes_an_admission(config: EmojiConfig, matcher: Matcher) 
 def test_the_detector_that_comes_along_passes_an_admission(config: EmojiConfig) -> None:
     nouns = ("fox", "car", "star", "house", "penguin")
     found = calibrate(bundled_detector(), config.model_copy(update={"nouns": nouns}), 6)
-    assert found.admitted, found.short
+    assert found.reliable, found.short
     assert found.right["all"].total > 30
 
 
@@ -329,7 +329,7 @@ class Lax:
 
 def test_a_judge_that_sees_nothing_is_not_admitted(config: EmojiConfig) -> None:
     found = calibrate(Lax(), config, 4)
-    assert not found.admitted
+    assert not found.reliable
     assert found.right["all"].right == 0 and len(found.mistakes) == found.right["all"].total
     assert {share.value for share in found.rejected.values()} == {1.0}
     assert set(found.short) == {f"right: {name}" for name in (*CATEGORIES, "all")}

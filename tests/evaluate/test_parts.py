@@ -154,9 +154,9 @@ def test_a_judge_that_is_not_admitted_is_called_so_once_and_plainly(
     assert judge["admitted"] is False and judge["right"]["all"]["right"] == 0
     write_markdown(report, tmp_path / "report.md")
     for text in (html(report), (tmp_path / "report.md").read_text()):
-        assert text.count("Are the judges fit to judge?") == 1
-        assert "The blind is NOT admitted: it stays below 99%" in text
-    assert ("judge blind", "NOT admitted") in [(what, cell.text) for what, cell in report.headline]
+        assert text.count("Are the judges reliable?") == 1
+        assert "The blind is NOT reliable: it stays below 99%" in text
+    assert ("judge blind", "NOT reliable") in [(what, cell.text) for what, cell in report.headline]
 
     def never(*_: Any, **__: Any) -> Calibration:
         raise AssertionError("it was admitted before")
@@ -179,7 +179,7 @@ def test_the_admissions_table_names_the_lowest() -> None:
     table = verifier_report.calibration_table(judges, 100)
     assert table.head == ("", "good", "poor")
     rows = {first.text: [cell.text for cell in rest] for first, *rest in table.rows}
-    assert rows[""] == ["admitted", "NOT admitted"]
+    assert rows[""] == ["reliable", "NOT reliable"]
     assert rows["right in every aspect"] == ["1", "0.985"]
     assert rows["lowest of the categories"] == ["1", "0.970"]
     assert rows["lowest of the colours"] == ["–", "0.950"]
@@ -189,7 +189,7 @@ def test_the_admissions_table_names_the_lowest() -> None:
     notes = {first.text: rest[-1].note for first, *rest in table.rows}
     assert notes["lowest of the categories"].startswith("binding")
     assert notes["lowest of the colours"].startswith("blue")
-    assert "The poor is NOT admitted" in table.note and "The good" not in table.note
+    assert "The poor is NOT reliable" in table.note and "The good" not in table.note
     assert "right: binding 97.0%" in table.note
     html(Report("t", "l", sections=(Section("s", "S", "", (table,)),)))
 
@@ -229,7 +229,7 @@ def test_every_way_is_judged_on_the_same_scenes(
         part
         for section in report.sections
         for part in section.parts
-        if isinstance(part, Table) and part.title == "What the judges say of each way"
+        if isinstance(part, Table) and part.title == "What the judges say of each source of z_i"
     )
     titles = [row[0].text for row in table.rows]
     assert titles == [

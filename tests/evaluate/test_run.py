@@ -98,7 +98,7 @@ def test_scenes_are_judged(
     judged = report.values["science"]["judged"]
     assert judged["oracle"]["both"]["all"]["any"]["total"] == judged["prompts"]
     page = render.html(report)
-    assert "held-out colours" in page and "What the judges say of each way" in page
+    assert "held-out colours" in page and "What the judges say of each source of z_i" in page
     again = run.evaluate(pipe, request_, tmp_path / "work")
     assert again.values == report.values
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from PIL import Image
 
-from ..evaluate.benchmark import Benchmark, Checked, Draw, Request, Session, Sizes, Tell
+from ..evaluate.benchmark import Benchmark, Checked, Draw, OnTask, Request, Session, Sizes
 from ..evaluate.features import FeatureExtractor
 from ..evaluate.image_set import ImageSet, of_source
 from ..evaluate.report import Part, Section
@@ -71,7 +71,7 @@ class EmojiBenchmark(Benchmark):
         return (path / "corpus.json").is_file()
 
     @classmethod
-    def open(cls, request: Request, recipe: Mapping[str, Any], side: int, tell: Tell) -> Self:
+    def open(cls, request: Request, recipe: Mapping[str, Any], side: int, on_task: OnTask) -> Self:
         """See `Benchmark.open`."""
         return cls(request.data, recipe, side, request.sizes, request.seed)
 

@@ -54,7 +54,7 @@ class Calibration:
     mistakes: tuple[tuple[str, str], ...]
 
     @property
-    def admitted(self) -> bool:
+    def reliable(self) -> bool:
         """Whether it is right in every category, and rejects every kind of falsehood, often enough.
 
         Colours have too few renderings each to be held to the bar one by one.
@@ -73,7 +73,7 @@ class Calibration:
         return {
             "judge": self.judge,
             "hash": self.hash,
-            "admitted": self.admitted,
+            "admitted": self.reliable,
             **{table: {k: v.dump() for k, v in getattr(self, table).items()} for table in _TABLES},
             "unknown": self.unknown.dump() if self.unknown else None,
             "mistakes": [list(one) for one in self.mistakes],

@@ -61,9 +61,9 @@ def train_detector(
 
     Args:
         scenes: the corpus, its nouns and styles; its seed, split and mix are not used.
-        config: see there.
+        config: how it is trained.
         begin: a detector of the same nouns and width whose training goes on.
-        device: the CPU where not told.
+        device: the CPU unless given.
         state: a file that keeps where training stands, to go on from there; gone at the end.
         on_step: called with (step, steps, loss); raise `Cancelled` there to stop.
 
@@ -213,21 +213,21 @@ def _disorder(part: NDArray[np.uint8], rng: np.random.Generator) -> None:
 def loss_of(out: Output, target: dict[str, Tensor]) -> Tensor:
     """Focal loss for the middles (arXiv 1904.07850, eq. 1) plus what is said at them."""
     noun, box = target["noun"], target["box"]  # (B, N), (B, N, 4)
-    there = noun >= 0
+    present = noun >= 0
     middle = (box[..., :2] + box[..., 2:] / 2) * CELLS  # (B, N, 2)
     cell = middle.floor().clamp(0, CELLS - 1)
     line = torch.arange(CELLS, device=box.device) + 0.5
     dx = line - (cell[..., :1] + 0.5)  # (B, N, G)
     dy = line - (cell[..., 1:] + 0.5)
     bump = torch.exp(-(dy[..., :, None] ** 2 + dx[..., None, :] ** 2) / 0.8)  # (B, N, G, G)
-    heat = (bump * there[..., None, None]).amax(1)
-    batch, which, column, row = _near(middle, there)
+    heat = (bump * present[..., None, None]).amax(1)
+    batch, which, column, row = _near(middle, present)
     said = (batch, slice(None), row, column)
     goal = box[batch, which]
     off = middle[batch, which] - torch.stack([column, row], 1) - 0.5
     wanted = torch.cat([off, goal[:, 2:].clamp(min=1e-3).log()], 1)  # (M, 4)
     return (
-        _focal(out.middle, heat, int(there.sum()))
+        _focal(out.middle, heat, int(present.sum()))
         + F.cross_entropy(out.noun[said], noun[batch, which], label_smoothing=0.02)
         + 0.7 * _tint_loss(out.tint[said], target["tint"][batch, which], noun[batch, which], out)
         + 0.5 * F.smooth_l1_loss(out.box[said], wanted, beta=0.1)
@@ -241,12 +241,12 @@ def _tint_loss(said: Tensor, tint: Tensor, noun: Tensor, out: Output) -> Tensor:
     return F.cross_entropy(said[known], tint[known]) if known.any() else said.sum() * 0
 
 
-def _near(middle: Tensor, there: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _near(middle: Tensor, present: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Picture, object, column and row of each cell within 0.8 cells of an object's middle."""
     line = torch.arange(CELLS, device=middle.device) + 0.5
     across = (line - middle[..., :1]) ** 2  # (B, N, G)
     down = (line - middle[..., 1:]) ** 2
-    near = (down[..., :, None] + across[..., None, :] < 0.64) & there[..., None, None]
+    near = (down[..., :, None] + across[..., None, :] < 0.64) & present[..., None, None]
     batch, which, row, column = near.nonzero(as_tuple=True)
     return batch, which, column, row
 

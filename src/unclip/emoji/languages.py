@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ..evaluate.benchmark import Session
-from ..evaluate.report import Cell, Section, Table, row, share
+from ..evaluate.report import Section, Table, row
 from .image_providers import from_model
 from .judges import Panel
 from .scenes import CATEGORIES, Scene, make_scenes
 from .source import Language
 from .verifier import BOTH, Verdicts
-from .verifier_report import TITLES, calibration, verdicts_on
+from .verifier_report import by_category, calibration, verdicts_on
 
 LANGUAGES: dict[Language, str] = {"en": "English", "zh": "Chinese"}
 
@@ -61,24 +63,19 @@ def _alone(found: dict[Language, Verdicts]) -> dict[str, int]:
 
 def _table(found: dict[Language, Verdicts], prompts: int, alone: dict[str, int]) -> Table:
     judges = found["en"].judges
-    shown = (BOTH, *judges) if len(judges) > 1 else judges
-    names = {BOTH: "both judges agree"}
-    head = [f"{names.get(one, one)}: {said}" for one in shown for said in LANGUAGES.values()]
-    rows = []
-    for category in (*CATEGORIES, None):
-        if found["en"].share(BOTH, category).total:
-            cells: list[Cell] = [
-                share(verdicts.share(judge, category), bar=False, strong=judge == BOTH)
-                for judge in shown
-                for verdicts in found.values()
-            ]
-            rows.append(row(TITLES[category], *cells))
+    names = {BOTH: "both judges agree"} if len(judges) > 1 else {}
+    names |= {judge: judge for judge in judges}
+    columns = {
+        f"{name}: {said}": partial(found[language].share, judge)
+        for judge, name in names.items()
+        for language, said in LANGUAGES.items()
+    }
     note = (
         f"{prompts:,} scenes, one picture of each in each language; intervals are Wilson's, 95 %. "
         f"Right in every aspect in English alone: {alone['en']}; in Chinese alone: {alone['zh']}."
     )
     title = "Shares of pictures that are right, by the prompt's language"
-    return Table(title, ("", *head), tuple(rows), note)
+    return by_category(title, columns, note, strong=len(LANGUAGES) if BOTH in names else 0)
 
 
 def _examples(scenes: dict[Language, list[Scene]]) -> list[tuple[str, str]]:

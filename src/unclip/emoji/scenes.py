@@ -25,7 +25,7 @@ from .source import LANGUAGES, EmojiConfig, EmojiScenes, Language
 from .splits import splits
 
 SEED = 5_000_021
-"""Of the prompts: no recipe's, and not that of a judge's training or admission."""
+"""Of the prompts: no recipe's, and not that of a judge's training or calibration."""
 
 CATEGORIES = ("single", "two", "count", "colour", "position", "binding")
 SPLITS = ("seen", "pairs", "colours", "counts")
@@ -134,7 +134,7 @@ def own_colours(corpus: Corpus) -> dict[str, frozenset[str]]:
 
 
 def strangers(corpus: Corpus, styles: tuple[str, ...]) -> tuple[list[Glyph], list[Glyph]]:
-    """Glyphs of nouns that a narrowed corpus left out: (to train a judge on, to admit it on)."""
+    """Glyphs of nouns that a narrowed corpus left out: (for training a judge, for calibration)."""
     known = set(corpus.nouns)
     others = [g for g in corpus.records.values() if g["noun"] not in known and g["style"] in styles]
     first = set(sorted({glyph["noun"] for glyph in others})[::2])

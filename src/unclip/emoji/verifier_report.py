@@ -84,26 +84,42 @@ def verdicts_on(
     """What the judges say of pictures, kept line by line in the cache."""
     mark = "-".join(judge.hash[:6] for judge in panel.judges)
     path = session.cache.folder / "verdicts" / f"{name}-{mark}.jsonl"
-    report = session.progress(f"judging {name}")
+    report = session.on_progress(f"judging {name}")
     return verify(provider, scenes, panel.judges, each, path=path, on_step=report)
+
+
+def by_category(
+    title: str,
+    columns: Mapping[str, Callable[[str | None], Share]],
+    note: str,
+    strong: int = 0,
+    bars: int = 0,
+) -> Table:
+    """A table of shares with a row a category, and one for all (None).
+
+    Args:
+        title: of the table.
+        columns: head -> the share of a category; without any, a row is left out.
+        note: below it.
+        strong: so many columns stand out.
+        bars: so many columns have a bar below each share.
+    """
+    rows = []
+    for category in (*CATEGORIES, None):
+        shares = [read(category) for read in columns.values()]
+        if any(one.total for one in shares):
+            cells = [share(one, n < bars, n < strong) for n, one in enumerate(shares)]
+            rows.append(row(TITLES[category], *cells))
+    return Table(title, ("", *columns), tuple(rows), note)
 
 
 def _table(found: dict[str, Verdicts], prompts: int, each: int) -> Table:
     model = found["model"]
     judges = model.judges if len(model.judges) > 1 else ()
-    columns: dict[str, tuple[str, str]] = {
-        "both judges agree" if judges else model.judges[0]: ("model", BOTH),
-        **{judge: ("model", judge) for judge in judges},
-        "ceiling: real": ("ceiling", BOTH),
-        "floor: shuffled": ("floor", BOTH),
-        "retrieval": ("retrieval", BOTH),
-    }
-    rows = []
-    for category in (*CATEGORIES, None):
-        if model.share(BOTH, category).total:
-            shares = [found[who].share(judge, category) for who, judge in columns.values()]
-            cells = [share(one, bar=False) for one in shares[1:]]
-            rows.append(row(TITLES[category], share(shares[0], strong=True), *cells))
+    columns = {"both judges agree" if judges else model.judges[0]: partial(model.share, BOTH)}
+    columns |= {judge: partial(model.share, judge) for judge in judges}
+    others = {"ceiling: real": "ceiling", "floor: shuffled": "floor", "retrieval": "retrieval"}
+    columns |= {head: partial(found[name].share, BOTH) for head, name in others.items()}
     note = f"{prompts:,} prompts × {each}; intervals are Wilson's, 95 %."
     agreement = model.summary().get("agreement")
     if agreement:
@@ -111,18 +127,15 @@ def _table(found: dict[str, Verdicts], prompts: int, each: int) -> Table:
             f" The judges agree on {100 * agreement['share']:.1f} % of the pictures "
             f"(Cohen's kappa {agreement['kappa']:.2f})."
         )
-    return Table("Shares of pictures that are right", ("", *columns), tuple(rows), note)
+    return by_category("Shares of pictures that are right", columns, note, strong=1, bars=1)
 
 
 def _splits(model: Verdicts) -> Table:
     """The same shares where training held something out."""
-    rows = []
-    for category in (*CATEGORIES, None):
-        shares = [model.share(BOTH, category, split) for split in SPLITS]
-        if any(one.total for one in shares):
-            rows.append(row(TITLES[category], *map(share, shares)))
-    head = ("", *SPLITS.values())
-    return Table("By what training held out", head, tuple(rows), "Both judges agreeing.")
+    columns = {head: partial(model.share, BOTH, split=split) for split, head in SPLITS.items()}
+    return by_category(
+        "By what training held out", columns, "Both judges agreeing.", bars=len(columns)
+    )
 
 
 REJECTED = {
@@ -139,7 +152,7 @@ def calibration(session: Session, panel: Panel) -> list[Part]:
     each, side = session.sizes.admission, session.pipe.model.side
 
     def measured(judge: Judge) -> dict[str, Any]:
-        report = session.progress(f"calibrating the {judge.name}")
+        report = session.on_progress(f"calibrating the {judge.name}")
         return calibrate(judge, panel.config, each, side=side, on_progress=report).dump()
 
     found = []
@@ -151,9 +164,9 @@ def calibration(session: Session, panel: Panel) -> list[Part]:
         "judges": {one.judge: one.dump() for one in found},
     }  # fmt: skip
     session.headline[:0] = [
-        (f"judge {one.judge}", Cell("NOT admitted", "its table says why"))
+        (f"judge {one.judge}", Cell("NOT reliable", "its table says why"))
         for one in found
-        if not one.admitted
+        if not one.reliable
     ]
     return [calibration_table(found, each)]
 
@@ -168,7 +181,7 @@ def calibration_table(found: list[Calibration], each: int) -> Table:
         return lambda one: share(one.rejected.get(kind), bar=False)
 
     rows = [
-        over("", lambda one: Cell("admitted" if one.admitted else "NOT admitted", strong=True)),
+        over("", lambda one: Cell("reliable" if one.reliable else "NOT reliable", strong=True)),
         over("right in every aspect", lambda one: share(one.right["all"], bar=False)),
         over("lowest of the categories", lambda one: _lowest(one.right, TITLES)),
         over("lowest of the colours", lambda one: _lowest(one.colours, {})),
@@ -178,18 +191,18 @@ def calibration_table(found: list[Calibration], each: int) -> Table:
     ]
     note = (
         f"Renderings that no judge was trained on, {each} of each category, a quarter of them of "
-        "what training holds out. Admitted is who is right in at least "
+        "what training holds out. Reliable is who is right in at least "
         f"{BAR:.0%} of each category and rejects at least {BAR:.0%} of each kind of falsehood. "
-        + " ".join(_refusal(one) for one in found if not one.admitted)
+        + " ".join(_refusal(one) for one in found if not one.reliable)
     )
     head = ("", *(one.judge for one in found))
-    return Table("Are the judges fit to judge?", head, tuple(rows), note.rstrip())
+    return Table("Are the judges reliable?", head, tuple(rows), note.rstrip())
 
 
 def _refusal(one: Calibration) -> str:
-    """Why a judge is not admitted, in plain words."""
+    """Why a judge is not called reliable."""
     short = ", ".join(f"{name} {share.value:.1%}" for name, share in one.short.items())
-    return f"The {one.judge} is NOT admitted: it stays below {BAR:.0%} ({short}); mind its scores."
+    return f"The {one.judge} is NOT reliable: it stays below {BAR:.0%} ({short}); mind its scores."
 
 
 def _lowest(shares: Mapping[str, Share], titles: Mapping[Any, str]) -> Cell:
@@ -222,7 +235,7 @@ def _failures(session: Session, model: Verdicts, provider: ImageProvider) -> lis
     names = ",".join(f"{scene.name}/{picture}" for scene, picture in chosen)
     name = f"drawn/failures-{hashlib.sha256(names.encode()).hexdigest()[:8]}"
     prompts = [scene.prompt for scene, _ in chosen]
-    drawn = session.cache.drawn(name, prompts, draw, session.progress("drawing failures"))
+    drawn = session.cache.drawn(name, prompts, draw, session.on_progress("drawing failures"))
     title = "Failures: the first that every judge calls wrong, of each kind"
     labels = tuple(f"{scene.category}: {scene.prompt}" for scene, _ in chosen)
     return [Grid(title, shown(drawn.pictures(range(len(drawn))), SIDE), labels, columns=6)]

@@ -129,7 +129,7 @@ class Ablation:
         for source in sources:
             pictures += self.drawn(source).pictures(numbers)
             labels += [source.title, *[""] * (len(numbers) - 1)]
-        title = "The true pictures, and the same captions and seeds in each way"
+        title = "The true pictures, and the same captions and seeds from each source of z_i"
         return Grid(title, shown(pictures, SIDE), tuple(labels), columns=len(numbers))
 
     def guidance(self, sources: list[EmbeddingSource]) -> list[Part]:
@@ -188,7 +188,7 @@ def _checked(
     prompts = benchmark.prompts(session.sizes.ways) if session.sizes.ways else None
     if prompts is None:
         if benchmark.checkers:
-            session.left_out.append(("what judges say of each way to z_i", "give --set ways=15"))
+            session.left_out.append(("what judges say of each source of z_i", "give --set ways=15"))
         return []
     last = session.extractors[-1].name
     rows, found = [], {}
@@ -203,12 +203,12 @@ def _checked(
     }  # fmt: skip
     titles = next(iter(found.values())).shares
     note = (
-        f"The same {len(prompts)} prompts for every way, whole pictures, one each, "
+        f"The same {len(prompts)} prompts for every source, whole pictures, one each, "
         f"{benchmark.checkers}; intervals are Wilson's, 95 %. The distance is that of the table "
         f"above.{_worth_of_text(session.pipe, found)}"
     )
     head = ("", *titles, f"FD-{last}@{values['pictures']}")
-    return [Table("What the judges say of each way", head, tuple(rows), note)]
+    return [Table("What the judges say of each source of z_i", head, tuple(rows), note)]
 
 
 def _worth_of_text(pipe: Pipeline, found: dict[str, Checked]) -> str:
@@ -235,14 +235,14 @@ def _priors(session: Session, values: dict[str, Any]) -> list[Part]:
     if not all(has_tower(pipe, tower) for tower in ("vision", "text")):
         session.left_out.append((what, "needs both encoders of the model's own CLIP"))
         return []
-    session.tell("priors", 0, 1)
+    session.on_task("priors", 0, 1)
     try:
         measured = partial(priors.table, pipe, source, count, session.seed)
         values["priors"] = table = session.cache.value("priors", measured)
     except DataError as error:  # a small vocabulary says few things twice
         session.left_out.append((what, f"{error}; give --set captions=N with fewer"))
         return []
-    session.tell("priors", 1, 1)
+    session.on_task("priors", 1, 1)
     rows = []
     for name, one in table.items():
         title = {"none": "none: z_t as z_i"}.get(name, name)
@@ -267,10 +267,10 @@ def _inversion(session: Session, values: dict[str, Any]) -> list[Part]:
     count = min(session.sizes.inversions, len(images))
     found: list[dict[str, float]] = []
     for at in range(count):
-        session.tell("inverting", at, count)
+        session.on_task("inverting", at, count)
         inverted = partial(invert, session.pipe, images, at)
         found.append(session.cache.value(f"inversion/{at}", inverted))
-    session.tell("inverting", count, count)
+    session.on_task("inverting", count, count)
     values["inversion"] = found
     rows = []
     for key, title in (("decoder", "the decoder's own picture"), ("whole", "with upsamplers")):

@@ -23,7 +23,7 @@ from .image_set import ImageSet, OnProgress, pixels
 from .intervals import Share
 from .report import Cell, Part, Section
 
-Tell = Callable[[str, int, int], None]
+OnTask = Callable[[str, int, int], None]
 """(what is done, how far, of how many)."""
 
 Draw = Callable[[Sequence[int]], Tensor]
@@ -146,14 +146,14 @@ class Benchmark(ABC):
 
     @classmethod
     @abstractmethod
-    def open(cls, request: Request, recipe: Mapping[str, Any], side: int, tell: Tell) -> Self:
+    def open(cls, request: Request, recipe: Mapping[str, Any], side: int, on_task: OnTask) -> Self:
         """The benchmark on `request.data`, its pictures `side` wide.
 
         Args:
             request: whose sizes and seed it keeps to.
             recipe: the `data` section that the model was trained with, empty if unknown.
             side: of the pictures.
-            tell: told of the progress.
+            on_task: called with the progress.
 
         Raises:
             DataError, UsageError: what it needs is missing, damaged, or not in the data.
@@ -226,7 +226,7 @@ class Session:
         sizes: how much is measured.
         seed: of everything drawn.
         cache: what is kept.
-        tell: told of the progress.
+        on_task: called with the progress.
         values: filled with plain data by the parts.
         headline: filled with the few results to see first: (what, cell).
         left_out: filled with (what, why).
@@ -238,14 +238,14 @@ class Session:
     sizes: Sizes
     seed: int
     cache: Cache
-    tell: Tell = lambda what, done, total: None
+    on_task: OnTask = lambda what, done, total: None
     values: dict[str, Any] = field(default_factory=dict)
     headline: list[tuple[str, Cell]] = field(default_factory=list)
     left_out: list[tuple[str, str]] = field(default_factory=list)
 
-    def progress(self, what: str) -> OnProgress:
-        """Tells of one thing."""
-        return lambda done, total: self.tell(what, done, total)
+    def on_progress(self, what: str) -> OnProgress:
+        """Reports how far one thing is."""
+        return lambda done, total: self.on_task(what, done, total)
 
     def drawn(
         self,
@@ -256,16 +256,16 @@ class Session:
     ) -> ImageSet:
         """Pictures of the captions of `images`, drawn once and kept under the source's name."""
         draw = source.drawer(pipe or self.pipe, images, self.seed)
-        report = self.progress(f"drawing, {source.title}")
+        report = self.on_progress(f"drawing, {source.title}")
         return self.cache.drawn(f"drawn/{name or source.name}", images.captions, draw, report)
 
     def features(self, extractor: FeatureExtractor, name: str, images: ImageSet) -> Tensor:
         """(N, D) features of an image set, kept under `name`."""
-        report = self.progress(f"{extractor.name} looks")
+        report = self.on_progress(f"{extractor.name} looks")
         make = lambda: {"features": features(extractor, images, report)}  # noqa: E731
         return self.cache.tensors(f"features/{extractor.key}/{name}", make)["features"]
 
     def pixels(self, name: str, images: ImageSet) -> Tensor:
         """(N, 3072) pixels at 32x32, kept under `name`."""
-        make = lambda: {"pixels": pixels(images, self.progress("shrinking"))}  # noqa: E731
+        make = lambda: {"pixels": pixels(images, self.on_progress("shrinking"))}  # noqa: E731
         return self.cache.tensors(f"features/pixels/{name}", make)["pixels"]

@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from ..data.listing import listing
-from .benchmark import Benchmark, Request, Tell
+from .benchmark import Benchmark, OnTask, Request
 from .image_set import files_in, of_files
 
 
@@ -23,12 +23,12 @@ class Folder(Benchmark):
         DataError: no pictures, no captions, or more than 1 % of them unreadable.
     """
 
-    def __init__(self, request: Request, side: int, tell: Tell) -> None:
+    def __init__(self, request: Request, side: int, on_task: OnTask) -> None:
         path = request.data
         pairs = listing(path).pairs
         order = np.random.default_rng((request.seed, 5)).permutation(len(pairs))
         self.files = [(pairs[at][0], pairs[at][1][0]) for at in order]
-        self.on_progress = lambda done, total: tell("reading", done, total)
+        self.on_progress = lambda done, total: on_task("reading", done, total)
         half = min(request.sizes.pictures, len(self.files) // 2)
         whole = of_files(self.files[: 2 * half], side, self.on_progress)
         half = len(whole) // 2
@@ -65,9 +65,9 @@ class Folder(Benchmark):
         return True
 
     @classmethod
-    def open(cls, request: Request, recipe: Mapping[str, Any], side: int, tell: Tell) -> Self:
+    def open(cls, request: Request, recipe: Mapping[str, Any], side: int, on_task: OnTask) -> Self:
         """See `Benchmark.open`; the recipe changes nothing."""
-        return cls(request, side, tell)
+        return cls(request, side, on_task)
 
     def lacks(self, part: str) -> str:
         """Distributions need nothing more; memorisation needs the training pictures."""

@@ -15,7 +15,7 @@ from ..facade import Pipeline
 from ..files import write_json, write_text
 from ..loading import bundled_models
 from . import ablations, distribution, features, limits, memorisation
-from .benchmark import BENCHMARKS, Benchmark, Request, Session, Tell, benchmark_for
+from .benchmark import BENCHMARKS, Benchmark, OnTask, Request, Session, benchmark_for
 from .cache import Cache
 from .checks import check_enough, check_fit, check_source, recipe_data
 from .features import FeatureExtractor
@@ -31,9 +31,8 @@ SECTIONS: dict[str, Callable[[Session], Section]] = {
 
 def parts() -> tuple[str, ...]:
     """Every part of a report by its name, in order; those of single benchmarks among them."""
-    own = [part for name in BENCHMARKS.names() for part in BENCHMARKS[name].own_parts]
-    first, *others = SECTIONS
-    return (first, *own, *others)
+    own = (part for name in BENCHMARKS.names() for part in BENCHMARKS[name].own_parts)
+    return (*own, *SECTIONS)
 
 
 def check_parts(only: Sequence[str]) -> tuple[str, ...]:
@@ -58,7 +57,7 @@ def _captions_unheeded() -> Iterator[None]:
 
 @_captions_unheeded()
 def evaluate(
-    pipe: Pipeline, request: Request, work: Path, tell: Tell = lambda what, done, total: None
+    pipe: Pipeline, request: Request, work: Path, on_task: OnTask = lambda what, done, total: None
 ) -> Report:
     """Measure all that was asked for.
 
@@ -72,7 +71,7 @@ def evaluate(
     """
     only = check_parts(request.only)
     pipe.model.check_prior(None)
-    session, todo = _prepare(pipe, request, only, work, tell)
+    session, todo = _prepare(pipe, request, only, work, on_task)
     with session.benchmark.working(request.workers):
         sections = [_section(name, session) for name in todo]
     where = request.model or bundled_models().get(pipe.name)
@@ -90,7 +89,7 @@ def _section(part: str, session: Session) -> Section:
 
 
 def _prepare(
-    pipe: Pipeline, request: Request, only: Sequence[str], work: Path, tell: Tell
+    pipe: Pipeline, request: Request, only: Sequence[str], work: Path, on_task: OnTask
 ) -> tuple[Session, list[str]]:
     """Find everything that is wrong before the first picture is drawn.
 
@@ -101,7 +100,7 @@ def _prepare(
     check_source(pipe, request, recipe.get("source"))
     name = benchmark_for(request.data)
     benchmark = BENCHMARKS[name].open(
-        request, recipe if recipe.get("source") == name else {}, pipe.model.side, tell
+        request, recipe if recipe.get("source") == name else {}, pipe.model.side, on_task
     )
     left_out = [(part, why) for part in only if (why := benchmark.lacks(part))]
     todo = [part for part in only if part not in dict(left_out)]
@@ -120,7 +119,7 @@ def _prepare(
         "seed": request.seed,
     }
     cache = Cache(work, key)
-    session = Session(pipe, benchmark, extractors, request.sizes, request.seed, cache, tell)
+    session = Session(pipe, benchmark, extractors, request.sizes, request.seed, cache, on_task)
     session.left_out = left_out
     return session, todo
 
