@@ -57,7 +57,7 @@ SOURCE = Stripes
 ''',
     "benchmark.py": '''
 import torch
-from unclip.evaluate.benchmark import Benchmark, Checked
+from unclip.evaluate.benchmark import Benchmark, Checked, CheckedPrompts
 from unclip.evaluate.image_set import of_source
 from unclip.evaluate.intervals import Share
 from unclip.evaluate.report import Section
@@ -86,13 +86,15 @@ class StripesBenchmark(Benchmark):
         session.values[part] = {"side": self.side}
         return Section(part, "Brightness", "", ())
     def prompts(self, count):
-        return of_source(self.source, count)
+        return Shades(of_source(self.source, count))
+
+class Shades(CheckedPrompts):
+    def __init__(self, images):
+        self.images = images
     def check(self, session, name, draw):
-        wanted = self.prompts(session.sizes.ways)
-        drawn = draw(range(len(wanted)))
-        truth = wanted.tensor(range(len(wanted)))
-        near = (drawn - truth).abs().mean((1, 2, 3)) < 0.1
-        share = Share(int(near.sum()), len(wanted))
+        numbers = range(len(self.images))
+        off = (draw(numbers) - self.images.tensor(numbers)).abs().mean((1, 2, 3))
+        share = Share(int((off < 0.1).sum()), len(numbers))
         return Checked({"brightness: as said": share}, {"right": share.dump()})
 
 BENCHMARK = StripesBenchmark

@@ -11,7 +11,16 @@ from typing import Any, Self
 
 from PIL import Image
 
-from ..evaluate.benchmark import Benchmark, Checked, Draw, OnTask, Request, Session, Sizes
+from ..evaluate.benchmark import (
+    Benchmark,
+    Checked,
+    CheckedPrompts,
+    Draw,
+    OnTask,
+    Request,
+    Session,
+    Sizes,
+)
 from ..evaluate.features import FeatureExtractor
 from ..evaluate.image_set import ImageSet, of_source
 from ..evaluate.report import Part, Section
@@ -60,7 +69,7 @@ class EmojiBenchmark(Benchmark):
         self.unseen = of_source(scenes(99, 64), sizes.pool)
         self.source = scenes(98, side)
         trained = scenes(None, side)
-        self.panel, self._prompts = Panel(trained.config), list[Scene]()
+        self.panel = Panel(trained.config)
         self.name = f"scenes of {len(trained.corpus.nouns)} nouns"
         content = (path / "corpus.json").read_bytes() + json.dumps(known, default=str).encode()
         self.hash, self.side = hashlib.sha256(content).hexdigest()[:12], side
@@ -131,34 +140,40 @@ class EmojiBenchmark(Benchmark):
         """What the judges say of scenes, or of scenes in two languages."""
         return SECTIONS[part](session, self.panel)
 
-    def prompts(self, count: int) -> ImageSet | None:
+    def prompts(self, count: int) -> CheckedPrompts | None:
         """Scenes of `CHECKED`, with their renderings."""
-        if not self.panel.judges:
-            return None
         sizes = {cell: count for cell in FULL if cell[0] in CHECKED}
-        self._prompts = scenes = make_scenes(self.panel.config, sizes)
-        source = EmojiScenes(self.panel.config, self.side)
-        return ImageSet(
+        scenes = make_scenes(self.panel.config, sizes)
+        return CheckedScenes(self.panel, scenes, self.side) if self.panel.judges else None
+
+    def calibration(self, session: Session) -> list[Part]:
+        """How often each judge is right on real renderings."""
+        return verifier_report.calibration(session, self.panel)
+
+
+class CheckedScenes(CheckedPrompts):
+    """Scenes, and judges of pictures of them."""
+
+    def __init__(self, panel: Panel, scenes: list[Scene], side: int) -> None:
+        source = EmojiScenes(panel.config, side)
+        self.panel, self.scenes = panel, scenes
+        self.images = ImageSet(
             len(scenes),
-            lambda number: source.render(scenes[number].spec, self.side),
+            lambda number: source.render(scenes[number].spec, side),
             lambda: [scene.prompt for scene in scenes],
         )
 
     def check(self, session: Session, name: str, draw: Draw) -> Checked:
         """What the judges say of one picture of each prompt."""
-        numbers = {scene.name: number for number, scene in enumerate(self._prompts)}
+        numbers = {scene.name: number for number, scene in enumerate(self.scenes)}
 
         def provider(orders: Sequence[Order]) -> list[Image.Image]:
             return to_pictures(draw([numbers[scene.name] for scene, _ in orders]))
 
-        found = verifier_report.verdicts_on(session, self.panel, name, provider, self._prompts, 1)
+        found = verifier_report.verdicts_on(session, self.panel, name, provider, self.scenes, 1)
         titles = {verifier_report.TITLES[category]: category for category in (*CHECKED, None)}
         shares = {title: found.share(BOTH, category) for title, category in titles.items()}
         return Checked(shares, found.summary())
-
-    def calibration(self, session: Session) -> list[Part]:
-        """How often each judge is right on real renderings."""
-        return verifier_report.calibration(session, self.panel)
 
 
 BENCHMARK = EmojiBenchmark

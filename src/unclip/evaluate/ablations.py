@@ -193,17 +193,17 @@ def _checked(
     last = session.extractors[-1].name
     rows, found = [], {}
     for source in sources:
-        draw = source.drawer(session.pipe, prompts, session.seed)
-        one = found[source.name] = benchmark.check(session, f"way-{source.name}", draw)
+        draw = source.drawer(session.pipe, prompts.images, session.seed)
+        one = found[source.name] = prompts.check(session, f"way-{source.name}", draw)
         cells = [share(part, bar=False) for part in one.shares.values()]
         distance = number(values["ways"][source.name][last]["frechet"])
         rows.append(row(source.title, *cells, distance))
     values["judged"] = {
-        "prompts": len(prompts), **{name: one.summary for name, one in found.items()}
+        "prompts": len(prompts.images), **{name: one.summary for name, one in found.items()}
     }  # fmt: skip
     titles = next(iter(found.values())).shares
     note = (
-        f"The same {len(prompts)} prompts for every source, whole pictures, one each, "
+        f"The same {len(prompts.images)} prompts for every source, whole pictures, one each, "
         f"{benchmark.checkers}; intervals are Wilson's, 95 %. The distance is that of the table "
         f"above.{_worth_of_text(session.pipe, found)}"
     )

@@ -102,6 +102,16 @@ class Checked:
     summary: dict[str, Any]
 
 
+class CheckedPrompts(ABC):
+    """Prompts whose pictures can be checked: `images` are true ones."""
+
+    images: ImageSet
+
+    @abstractmethod
+    def check(self, session: Session, name: str, draw: Draw) -> Checked:
+        """Check one picture of each prompt; what is found is kept under `name`."""
+
+
 class Benchmark(ABC):
     """Real pictures, captions to draw, and what else pictures of these captions are checked for.
 
@@ -193,13 +203,9 @@ class Benchmark(ABC):
         """(label, value) that say in the report what the checks were made with."""
         return []
 
-    def prompts(self, count: int) -> ImageSet | None:
-        """Prompts whose pictures it can check, `count` of each kind, with true pictures."""
+    def prompts(self, count: int) -> CheckedPrompts | None:
+        """Prompts whose pictures it can check, `count` of each kind."""
         return None
-
-    def check(self, session: Session, name: str, draw: Draw) -> Checked:
-        """Draw the prompts that `prompts` gave last and check them; kept under `name`."""
-        raise NotImplementedError
 
     def calibration(self, session: Session) -> list[Part]:
         """Parts of the report that say how reliable the checks are."""
