@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -12,7 +14,6 @@ import torch
 from torch import Tensor
 
 from unclip.checkpoints import native
-from unclip.emoji import extractor_training as training
 from unclip.emoji import extractors
 from unclip.emoji.corpus import build
 from unclip.emoji.source import EmojiScenes
@@ -24,10 +25,22 @@ from unclip.nn.tokenizer import Tokenizer
 from unclip.stages import Stage
 
 ASSETS = Path(__file__).parents[1] / "fixtures" / "assets"
+SCRIPT = Path(__file__).parents[2] / "scripts" / "features.py"
 CPU = torch.device("cpu")
 SMALL = {"size": 32, "channels": (16, 32), "dims": 12}
 NOUNS = ("cat", "pizza", "star", "cactus")
 ALONE = {"single": 1, "count": 0, "pair": 0, "group": 0, "tinted": 0}
+
+
+def _script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("features_script", SCRIPT)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+training = _script()
 
 
 @pytest.fixture(scope="module")
