@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import unclip
-from unclip.grid import make_grid
+from unclip.media.grid import make_grid
 
 THINGS = ("fox", "car", "pizza", "penguin", "rocket", "house")
 GROUNDS = ("light blue", "green", "yellow", "pink", "light gray", "white")

@@ -32,7 +32,7 @@ from pathlib import Path
 
 from _machine import add_options, quiet, spread
 
-from unclip.cli._process import SPINS, WAITING
+from unclip.cli._process import SOON, WAITING
 
 PYTHON = """
 import json, sys, time
@@ -97,7 +97,7 @@ def bar(what: str, ratio: float, most: float, unit: str = "times") -> str:
 
 
 WAYS = {
-    "soon asleep": {"GOMP_SPINCOUNT": SPINS},
+    "soon asleep": SOON,
     "at once asleep": {"OMP_WAIT_POLICY": "passive"},
     "spinning": {},
 }

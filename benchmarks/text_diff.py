@@ -35,8 +35,8 @@ from unclip.emoji.colours import COLOURS, distance, name_pixels, oklab
 from unclip.emoji.english import article
 from unclip.emoji.source import EmojiScenes
 from unclip.files import write_text
-from unclip.images import to_tensor
 from unclip.loading import BUNDLED
+from unclip.media import to_tensor
 from unclip.rng import Rng
 from unclip.stages import DiffusionStage
 from unclip.stages.model import MAIN_STAGE

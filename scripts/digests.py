@@ -65,7 +65,7 @@ def abilities(pipe: Any) -> dict[str, Draw]:
     }
     every |= {
         f"prior {name}": lambda _, name=name: pipe.generate(fox, prior=name, **short)
-        for name in (*pipe.priors, "none")
+        for name in (*pipe.model.priors, "none")
     }
     return every
 

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -27,6 +26,7 @@ from unclip.emoji.detector_training import DetectorConfig, train_detector
 from unclip.emoji.extractors import Classifier, EvalClip, ExtractorConfig, Network, build
 from unclip.emoji.fit import Descent, Fit
 from unclip.emoji.source import EmojiScenes
+from unclip.media import from_arrays
 from unclip.nn.text import TextConfig
 from unclip.nn.tokenizer import Tokenizer
 from unclip.train.recipe import load_recipe
@@ -100,11 +100,6 @@ def finish(
     print(folder, extractors.save(folder, net, tokenizer), trained, flush=True)
 
 
-def images_of(pictures: list[np.ndarray]) -> Tensor:
-    """Pictures (H, W, 3) uint8 -> (B, 3, H, W) float32 in [-1, 1], channels last."""
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
 def train_classifier(
     config: ExtractorConfig,
     source: Source,
@@ -119,7 +114,7 @@ def train_classifier(
 
     def loss(samples: list[Any]) -> Tensor:
         wanted = [number[one["spec"]["objects"][0]["noun"]] for one in samples]
-        logits = net(images_of([one["image"] for one in samples]))
+        logits = net(from_arrays([one["image"] for one in samples]))
         return F.cross_entropy(logits, torch.tensor(wanted), label_smoothing=0.05)
 
     _descend(net, loss, source, (steps, batch), on_progress)
@@ -145,7 +140,7 @@ def train_clip(
     def loss(samples: list[Any]) -> Tensor:
         captions = [one["caption"] for one in samples]
         tokens, mask = tokenizer.encode(captions)
-        z_i = net.encode_image(images_of([one["image"] for one in samples]))
+        z_i = net.encode_image(from_arrays([one["image"] for one in samples]))
         z_t = net.encode_text(tokens, mask)
         logits = net.log_scale.exp().clamp(max=100) * z_i @ z_t.T  # (B, B)
         same = (tokens[:, None] == tokens[None]).all(-1).float()
@@ -181,7 +176,7 @@ def accuracy(net: Classifier, source: Source, count: int, start: int = 0) -> tup
     right = 0
     for first in range(start, start + count, 100):
         samples = [source.sample(at) for at in range(first, min(first + 100, start + count))]
-        logits = net(images_of([one["image"] for one in samples]))
+        logits = net(from_arrays([one["image"] for one in samples]))
         for index, one in zip(logits.argmax(1).tolist(), samples, strict=True):
             right += net.config.nouns[index] == one["spec"]["objects"][0]["noun"]
     return right, count
@@ -190,7 +185,7 @@ def accuracy(net: Classifier, source: Source, count: int, start: int = 0) -> tup
 @torch.inference_mode()
 def scale(net: Classifier, source: Source, count: int) -> float:
     """Root mean square of the features' numbers: kernels want it to be 1."""
-    images = images_of([source.sample(position)["image"] for position in range(count)])
+    images = from_arrays([source.sample(position)["image"] for position in range(count)])
     return float(net.encode_image(images).square().mean().sqrt())
 
 
@@ -207,7 +202,7 @@ def retrieval(
         position += 1
     images = list(found.values())
     z_i = torch.cat(
-        [net.encode_image(images_of(images[at : at + 100])) for at in range(0, count, 100)]
+        [net.encode_image(from_arrays(images[at : at + 100])) for at in range(0, count, 100)]
     )
     z_t = net.encode_text(*tokenizer.encode(list(found)))
     return int(((z_i @ z_t.T).argmax(1) == torch.arange(count)).sum()), count

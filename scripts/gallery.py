@@ -18,9 +18,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 import unclip
 from unclip.files import atomic_file, write_text
-from unclip.film import save_film
-from unclip.grid import make_grid
-from unclip.images import read_image
+from unclip.media import read_image
+from unclip.media.film import save_film
+from unclip.media.grid import make_grid
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "gallery"

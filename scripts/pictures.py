@@ -16,7 +16,7 @@ from typing import Any
 import unclip
 from unclip.emoji.english import article
 from unclip.files import atomic_file
-from unclip.grid import make_grid
+from unclip.media.grid import make_grid
 from unclip.train.recipe import Recipe, load_recipe
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -70,6 +70,9 @@ class Hub(ThreadingHTTPServer):
         self.silent = ""  # the route whose requests are not answered
         self.closing = threading.Event()
         self.cut: int | None = None  # a large file ends after so many bytes, then nothing comes
+        self.piece: int | None = None  # of a large file so many bytes come at a time
+        self.stalls = False  # after a piece nothing comes any more
+        self.ranges = True  # whether a part of a file can be asked for
         self.gets: list[tuple[str, str | None]] = []  # path, Range
         self.tokens: set[tuple[str, str | None]] = set()  # first part of the path, Authorization
         self.lock = threading.Lock()
@@ -77,6 +80,9 @@ class Hub(ThreadingHTTPServer):
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
+
+    def handle_error(self, *_: Any) -> None:
+        """A client that has gone is none."""
 
     def commit(self, revision: str) -> str | None:
         found = self.refs.get(revision, revision)
@@ -166,7 +172,7 @@ class Handler(BaseHTTPRequestHandler):
     def cdn(self, commit: str, name: str) -> None:
         data = self.server.served.get(name, self.server.commits[commit][name])
         asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
-        start = int(asked[1]) if asked else 0
+        start = int(asked[1]) if asked and self.server.ranges else 0
         if self.server.cut is not None and len(data) > 10**6:
             if start:
                 return self.reply(503, b"")
@@ -177,6 +183,15 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return None
         rest = {"Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"} if start else {}
+        if self.server.piece is not None and len(data) - start > self.server.piece:
+            self.send_response(206 if start else 200)
+            self.send_header("Content-Length", str(len(data) - start))
+            self.end_headers()
+            self.wfile.write(data[start:][: self.server.piece])
+            self.close_connection = True
+            if self.server.stalls:
+                self.server.closing.wait(20)
+            return None
         return self.reply(206 if start else 200, data[start:], rest)
 
 
@@ -194,8 +209,6 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     for name in ("HF_HUB_OFFLINE", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 2**16)
-    monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda _: None)
     with Hub() as server:
         monkeypatch.setenv("HF_ENDPOINT", server.url)
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
@@ -254,6 +267,34 @@ def test_a_download_goes_on_where_it_was_cut(hub: Hub) -> None:
     assert not part.exists()
 
 
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_connection_that_breaks_again_and_again(ranges: bool, hub: Hub) -> None:
+    """One call goes on as long as something comes, and begins anew where it has to."""
+    name = "unet/diffusion_pytorch_model.safetensors"
+    seen: list[int] = []
+    hub.piece, hub.ranges = 4 * 10**5, ranges
+    if ranges:
+        assert (fetch("org/name", lambda done, _: seen.append(done)) / name).read_bytes() == BIG
+        assert seen == sorted(seen)
+        assert len([get for get, _ in hub.gets if get.endswith(name) and "/cdn/" in get]) == 4
+    else:
+        with pytest.raises(CheckpointError, match="could not be read"):
+            fetch("org/name")
+        hub.piece = None
+        assert (fetch("org/name") / name).read_bytes() == BIG
+
+
+def test_a_hub_that_falls_silent_within_a_file(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unclip.hub.SILENCE", 0.3)
+    hub.piece, hub.stalls = 14 * 10**5, True
+    hub.ranges = False
+    with pytest.raises(CheckpointError, match="fell silent"):
+        fetch("org/name")
+    hub.piece = None
+    name = "unet/diffusion_pytorch_model.safetensors"
+    assert (fetch("org/name") / name).read_bytes() == BIG
+
+
 def pulled_folder() -> str:
     import os
 
@@ -281,18 +322,39 @@ def test_a_file_that_is_damaged_later_is_fetched_anew(hub: Hub) -> None:
     assert names_in(fetch("org/name")) == CHOSEN
 
 
+def test_what_another_program_left_damaged_is_fetched_anew(hub: Hub) -> None:
+    path = fetch("org/name")
+    (Path(pulled_folder()) / "unclip.json").unlink()
+    (path / "text/model.safetensors").resolve().write_bytes(b"small wrights")
+    hub.gets.clear()
+    assert fetch("org/name") == path
+    assert all((path / name).read_bytes() == FILES[name] for name in CHOSEN)
+    assert [get for get, _ in hub.gets if "/cdn/" in get] == [
+        f"/cdn/{FIRST}/text/model.safetensors"
+    ]
+
+
 def test_a_revision_is_pinned(hub: Hub) -> None:
     for ref in ("hub:org/name@v1", "org/name@main", f"hub:org/name@{FIRST}"):
         assert fetch(ref).name == FIRST
     hub.refs["main"] = SECOND
     assert fetch("org/name").name == SECOND
     assert fetch("org/name@v1").name == FIRST
-    assert (fetch("org/name", revision=FIRST) / "README.md").read_bytes() == b"# a model"
+    assert (fetch(f"org/name@{FIRST}") / "README.md").read_bytes() == b"# a model"
     hub.gets.clear()
     assert fetch(f"org/name@{FIRST}").name == FIRST
     assert hub.gets == []  # a commit never changes
     assert fetch(f"org/name@{FIRST}", variant="fp16").name == FIRST
     assert hub.gets  # but this was not asked for before
+
+
+def test_a_branch_whose_commit_is_here_is_known_without_a_network(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = fetch(f"org/name@{FIRST}")
+    assert fetch("org/name") == path
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert fetch("org/name") == path
 
 
 def test_without_a_network_the_cache_serves(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -424,10 +486,7 @@ def test_commands_fetch_the_variant_that_they_are_told(
 
 
 @pytest.mark.parametrize("name", ["unet/diffusion_pytorch_model.safetensors", "README.md"])
-def test_more_than_was_promised_is_not_written(
-    name: str, hub: Hub, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 100)
+def test_more_than_was_promised_is_not_written(name: str, hub: Hub) -> None:
     hub.served[name] = FILES[name] + bytes(10**6)
     message = rf"{name} of hub:org/name: more than the {len(FILES[name])} bytes that the hub prom"
     with pytest.raises(CheckpointError, match=message):
@@ -449,7 +508,6 @@ def test_what_does_not_fit_on_the_disk_is_not_begun(
 @pytest.mark.parametrize("route", ["info", "resolve", "cdn"])
 def test_a_silent_hub_is_given_up(route: str, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unclip.hub.SILENCE", 0.2)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DOWNLOAD_TIMEOUT", 0.1)
     hub.silent = route
     with pytest.raises(CheckpointError, match=rf"the hub at {hub.url} could not be .* fell sil"):
         fetch("org/name")

@@ -16,8 +16,8 @@ import unclip
 from unclip import Cancelled, Pipeline
 from unclip.data.shapes import COLOURS
 from unclip.errors import SamplingError, UsageError
-from unclip.images import to_pictures, to_tensor
 from unclip.loading import find_model
+from unclip.media import to_pictures, to_tensor
 from unclip.request import Record
 from unclip.rng import Rng
 from unclip.stages.model import Model
@@ -266,6 +266,18 @@ def test_each_sample_has_its_own_condition_and_control_whatever_the_batch(pipe: 
         assert torch.allclose(drawn[i], alone[0], atol=1e-3)
     with pytest.raises(UsageError, match="2 seeds need as many conditions, got 1"):
         pipe.sample(pipe.read(["a red circle"]), [1, 2])
+
+
+def test_a_text_that_is_encoded_already_is_not_encoded_again(pipe: Pipeline) -> None:
+    """Whoever weighs, joins or learns encodings gives them in place of CLIP's."""
+    clip = pipe.model.clip("a test")
+    blue = clip.sample(pipe.read(["a blue square"]), Rng([0]))
+    given = blue.replace(text_tokens=pipe.read(["a circle"]).text_tokens)
+    z_i = pipe.sample_prior(given, Rng([3])).image_embed
+    want = pipe.sample_prior(pipe.read(["a blue square"]), Rng([3])).image_embed
+    other = pipe.sample_prior(pipe.read(["a circle"]), Rng([3])).image_embed
+    assert z_i is not None and want is not None and other is not None
+    assert torch.equal(z_i, want) and not torch.equal(z_i, other)
 
 
 def test_a_stage_shows_its_picture_at_every_step(pipe: Pipeline) -> None:

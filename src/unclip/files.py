@@ -7,24 +7,22 @@ leaves it there, and `remove_leftovers` finds it by that name.
 from __future__ import annotations
 
 import codecs
-import errno
 import json
+import ntpath
 import os
+import posixpath
 import re
+import secrets
 import shutil
-import socket
-import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
-from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from pathlib import Path
+from typing import Any
 
-from .errors import OutputError, UsageError
+from .errors import OutputError
 
-_PART = ".part"
 _LEFTOVER = re.compile(r"\..+\.[a-z0-9_]{8}\.part")
+_ASIDE = "aside"
 _LONGEST = 50  # bytes of a target's name that the name beside it begins with: systems allow 255
 
 _MARKS = {
@@ -81,28 +79,22 @@ def atomic_file(path: Path | str, new: bool = False) -> Iterator[Path]:
         OutputError: the folder cannot be made or written to.
         FileExistsError: it should be `new`, and there is such a file.
     """
-    path = Path(path)
-    try:
+    path, moved = Path(path), True
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(_PART, _prefix(path), path.parent)
-        os.close(handle)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
-    beside = Path(name)
-    try:
-        yield beside
-        _sync(beside)
-        beside.chmod(0o666 & ~_umask())
-        if new:
-            _move_to_free(beside, path)
-        else:
-            beside.replace(path)
-    except OSError as error:
-        if new and isinstance(error, FileExistsError):
-            raise
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        beside.unlink(missing_ok=True)
+        beside = _beside(path.parent, path.name)
+        beside.touch(exist_ok=False)
+        try:
+            yield beside
+            _sync(beside)
+            if new:
+                moved = _moved_to_free(beside, path)
+            else:
+                beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+    if not moved:
+        raise FileExistsError(path)
 
 
 @contextmanager
@@ -113,36 +105,46 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
         OutputError: the folder cannot be made, written to or replaced.
     """
     path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(_PART, _prefix(path), path.parent))
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
-    try:
-        yield beside
-        for file in (*beside.rglob("*"), beside):
-            _sync(file)
-        beside.chmod(0o777 & ~_umask())
-        _swap(beside, path)
-        _sync(path.parent)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+    with writing(path):
+        beside = _beside(path.parent, path.name)
+        beside.mkdir(parents=True)
+        try:
+            yield beside
+            for file in (*beside.rglob("*"), beside):
+                _sync(file)
+            _swap(beside, path)
+            _sync(path.parent)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
 
 
-def relative(name: str) -> PurePosixPath:
-    """A name that anybody may have written, as a path that stays in its folder, links aside.
+@contextmanager
+def writing(path: Path | str) -> Iterator[None]:
+    """Raise OutputError in place of the system's errors."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def relative(name: str) -> str:
+    """A name that anybody may have written, without detours, if it stays in its folder.
+
+    Links are not looked at; a name that leads out of the folder on Windows leads out anywhere.
 
     Raises:
-        ValueError: it leads out of it.
+        ValueError: it is none, or leads out of it.
     """
-    path = PurePosixPath(name)
-    if not name or path.is_absolute() or ".." in path.parts or re.search(r"[\\:\0]", name):
+    clean = posixpath.normpath(name)
+    windows = ntpath.normpath(name)
+    out = clean.startswith(("/", "../")) or windows.startswith(("\\", "..\\"))
+    if out or clean in (".", "..") or ntpath.splitdrive(windows)[0]:
         raise ValueError(f"{name[:PART]!r}, which leads out of its folder")
-    if any(len(part.encode(errors="replace")) > PART for part in path.parts):
+    if "\0" in name:
+        raise ValueError(f"{name[:PART]!r}, which holds a NUL byte")
+    if any(len(part.encode(errors="replace")) > PART for part in clean.split("/")):
         raise ValueError(f"{name[:PART]!r}..., which is too long for a file's name")
-    return path
+    return clean
 
 
 def inside(folder: Path, name: str) -> Path:
@@ -205,110 +207,41 @@ def remove_leftovers(folder: Path) -> list[Path]:
 
 def _put_back(aside: Path) -> None:
     """The folder that `_swap` had set aside, where nothing has taken its place."""
-    if not aside.name.startswith(_ASIDE):
+    if not aside.name.startswith(f".{_ASIDE}."):
         return
     for old in aside.iterdir():
         if not (aside.parent / old.name).exists():
             old.rename(aside.parent / old.name)
 
 
-class Lock:
-    """A file that one process at a time may hold; the system lets go of it when that ends.
-
-    `held` is False on file systems without locks, where nobody is kept out.
-
-    Raises:
-        UsageError: another process holds it; named are its number, its machine and since when.
-        OutputError: the file cannot be written.
-    """
-
-    def __init__(self, path: Path, what: str) -> None:
-        try:
-            self._file: IO[str] = path.open("a+", encoding="utf-8")
-            self.held = _try_lock(self._file)
-            now = datetime.now().astimezone().isoformat(" ", "seconds")
-            self._file.truncate(0)
-            self._file.write(f"process {os.getpid()} on {socket.gethostname()} since {now}\n")
-            self._file.flush()
-        except BlockingIOError:
-            self._file.seek(0)
-            who = self._file.read().strip() or "another process"
-            self._file.close()
-            raise UsageError(f"{what} is in use by {who}; wait for it, or stop it") from None
-        except OSError as error:
-            raise OutputError(f"cannot write {path}: {error.strerror or error}") from None
-
-    def release(self) -> None:
-        """Let go of it; the file stays, for another may be about to take it."""
-        if hasattr(self, "_file"):
-            self._file.close()
-
-    __del__ = release
-
-
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _try_lock(file: IO[str]) -> bool:
-        """Whether the file system has locks. Raises BlockingIOError where another holds it."""
-        file.seek(2**30)  # a byte far behind the text, which others may then read
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        except OSError as error:
-            if error.errno in (errno.EACCES, errno.EDEADLK):
-                raise BlockingIOError from None
-            return False
-        return True
-
-else:
-    import fcntl
-
-    def _try_lock(file: IO[str]) -> bool:
-        """Whether the file system has locks. Raises BlockingIOError where another holds it.
-
-        A record lock, and not flock's: forked workers do not hold it on when this process is gone.
-        """
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EACCES, errno.EAGAIN):
-                raise BlockingIOError from None
-            if error.errno not in _NO_LOCKS:
-                raise
-            return False
-        return True
-
-
-_ASIDE = ".aside."
-
-
-def _prefix(path: Path) -> str:
-    return f".{os.fsencode(path.name)[:_LONGEST].decode(errors='ignore')}."
+def _beside(folder: Path, name: str) -> Path:
+    """A name in `folder` that nothing has, by which `remove_leftovers` finds it."""
+    start = os.fsencode(name)[:_LONGEST].decode(errors="ignore")
+    return folder / f".{start}.{secrets.token_hex(4)}.part"
 
 
 def _set_aside(path: Path) -> Path:
     """Move a folder out of the way, under its own name in a new one beside it."""
-    aside = Path(tempfile.mkdtemp(_PART, _ASIDE, path.parent)) / path.name
+    aside = _beside(path.parent, _ASIDE)
+    aside.mkdir()
     try:
-        path.rename(aside)
+        return path.rename(aside / path.name)
     except OSError:
-        aside.parent.rmdir()
+        aside.rmdir()
         raise
-    return aside
 
 
-def _move_to_free(beside: Path, path: Path) -> None:
+def _moved_to_free(beside: Path, path: Path) -> bool:
     """Rename, but to a name that nothing has: a hard link is made or fails in one go."""
     try:
         os.link(beside, path)
     except FileExistsError:
-        raise
+        return False
     except OSError:  # a file system without hard links
         if os.path.lexists(path):
-            raise FileExistsError(path) from None
+            return False
         beside.rename(path)
+    return True
 
 
 def _swap(beside: Path, path: Path) -> None:
@@ -333,9 +266,3 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

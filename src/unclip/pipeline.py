@@ -14,7 +14,7 @@ from torch import Tensor
 from .device import place
 from .errors import SamplingError, UsageError, warn
 from .nn.clip import Clip
-from .request import BATCH, LIMIT, Cost, Work, given
+from .request import BATCH, LIMIT, Cost, Work, check_memory, given
 from .rng import Rng
 from .stages import DiffusionStage, Stage, check_finite
 from .stages.model import NO_PRIOR, Model
@@ -91,16 +91,12 @@ class Chain:
             UsageError: a word is not known, and the policy is strict.
         """
         for text in dict.fromkeys(texts):
-            complaint = self.model.vocabulary.complaint(text, self.name)
-            if complaint and self.policy.strict_words:
-                raise UsageError(complaint)
-            if complaint:
-                warn(complaint)
-            kept = self.tokenizer.kept(text)
-            if kept != text:
-                count, room = len(self.tokenizer.pieces(text)), self.tokenizer.room
-                where = f"after '{_ending(kept)}'" if kept.strip() else "whole"
-                warn(f"the prompt has {count} tokens, the model reads {room}: it is cut {where}")
+            unknown = self.model.vocabulary.complaint(text, self.name)
+            if unknown and self.policy.strict_words:
+                raise UsageError(unknown)
+            for complaint in (unknown, self.tokenizer.complaint(text)):
+                if complaint:
+                    warn(complaint)
 
     def image_only(self, image_embed: Tensor) -> Cond:
         """The condition of (B, D) z_i alone: the text is dropped."""
@@ -133,6 +129,7 @@ class Chain:
         steps = {n: each[n] * count for n, count in runs.items()}
         cost = Cost(work.pictures, work.size or (side, side), steps, inverting)
         cost.check(self.policy.limit)
+        check_memory(work.pictures if work.size else work.drawings, cost.size)
         for name in steps:
             self.stages[name].check(sampling.get(name))
         return cost
@@ -212,7 +209,8 @@ class Chain:
         begun = cond.image_embed is not None or cond.image is not None
         if name in self.model.priors:
             return begun or name != (prior or self.model.priors[0])
-        return begun and not self._reads_clip(cond)
+        read = cond.text_embed is not None and cond.text_encodings is not None
+        return read or (begun and not self._reads_clip(cond))
 
     def _reads_clip(self, cond: Cond) -> bool:
         """Whether a stage that has yet to make its image misses CLIP's view of the text."""
@@ -254,11 +252,3 @@ def _similarity(net: Clip, target: Tensor, image: Tensor) -> Tensor:
     """(B,) of (B, 3, H, W) pictures to (B, D) embeddings, with gradients."""
     # a clone, because gradients may not pass through a tensor of inference mode
     return (net.encode_image(image) * target.clone()).sum(-1)
-
-
-def _ending(text: str, most: int = 40) -> str:
-    """The last words of a text, at most so many letters of them."""
-    if len(text) <= most:
-        return text
-    words = text[-most - 1 :].partition(" ")[2].strip()
-    return f"… {words}" if words else f"…{text[-most:]}"

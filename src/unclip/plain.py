@@ -7,6 +7,7 @@ thousand digits. Whatever is wrong with a text is a ValueError here, in one line
 from __future__ import annotations
 
 import json
+import math
 import re
 import tomllib
 from collections.abc import Callable
@@ -24,7 +25,6 @@ DEPTH = 64
 PARTS = 16
 """Most parts of a dotted key."""
 
-_SHELL = re.compile(r'"(?:[^"\\]|\\.)*+"?|([\[{])|[\]}]', re.DOTALL)
 _PART = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+"""
 _DOTTED = re.compile(rf"(?:^|[\[{{,])[ \t]*+{_PART}(?:\.[ \t]*+{_PART}){{{PARTS}}}", re.MULTILINE)
 
@@ -44,12 +44,13 @@ def parse_json(text: str | bytes, pairs: Pairs | None = None) -> Any:
     if isinstance(text, bytes):
         text = text.decode("utf-8")
     text = text.removeprefix("\ufeff")
-    if text.count("[") + text.count("{") > DEPTH and _depth(text) > DEPTH:
-        raise ValueError(f"it is nested more than {DEPTH} deep")
     try:
-        return json.loads(text, object_pairs_hook=pairs)
+        value = json.loads(text, object_pairs_hook=pairs)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
+    if text.count("[") + text.count("{") > DEPTH:
+        _check([value])
+    return value
 
 
 def read_json(file: Path | str, most: int = JSON_BYTES) -> Any:
@@ -70,29 +71,20 @@ def parse_toml(text: str) -> dict[str, Any]:
         values = tomllib.loads(text)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
-    _check(values)
+    _check(values, bits=64)
     return values
 
 
-def _depth(text: str) -> int:
-    """Most brackets of a JSON text that are open at once; those in strings are none."""
-    depth = deepest = 0
-    for match in _SHELL.finditer(text):
-        if match[1]:
-            depth += 1
-            deepest = max(deepest, depth)
-        elif match[0][0] != '"':
-            depth -= 1
-    return deepest
+def _check(values: Any, bits: float = math.inf) -> None:
+    """Refuse what is nested deep in a list or table, and numbers of more than so many bits.
 
-
-def _check(values: Any) -> None:
-    """Refuse deep nesting, and numbers beyond TOML's own 64 bits, which may be written in hex."""
+    TOML's own have 64, but may be written in hex, where Python knows no limit.
+    """
     level = [values]
     for _ in range(DEPTH + 1):
         inner = [each for one in level for each in (one.values() if isinstance(one, dict) else one)]
-        if any(isinstance(one, int) and one.bit_length() > 64 for one in inner):
-            raise ValueError("a number in it has more than 64 bits")
+        if any(isinstance(one, int) and one.bit_length() > bits for one in inner):
+            raise ValueError(f"a number in it has more than {bits} bits")
         level = [one for one in inner if isinstance(one, (dict, list))]
         if not level:
             return

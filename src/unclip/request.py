@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Annotated, Any, ClassVar, Self
@@ -221,6 +223,29 @@ class Cost:
             f"this would be {self}: {hours:,.1f} hours even at a millisecond a step; the limit is "
             f"{limit:,} steps: ask for less, or lift it (--no-limit, in Python pipe.limit = None)"
         )
+
+
+def check_memory(pictures: int, size: tuple[int, int]) -> None:
+    """Raise UsageError where this machine's memory cannot hold so many, which it has to at the end.
+
+    Args:
+        pictures: all that are drawn for one request.
+        size: of each.
+    """
+    needed, memory = 3 * size[0] * size[1] * pictures, _memory()
+    if needed > memory:
+        raise UsageError(
+            f"{pictures:,} pictures of {size[0]:,}×{size[1]:,} lie in memory until the last is "
+            f"drawn, {needed / 2**30:,.0f} GiB of {memory / 2**30:,.0f}: ask for fewer at a time"
+        )
+
+
+def _memory() -> float:
+    """Bytes of this machine's memory; without end where the system does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return math.inf
 
 
 @dataclass(frozen=True)

@@ -155,8 +155,8 @@ class Cond:
         keep = torch.ones(len(first), dtype=torch.bool, device=first.device)
         changes: dict[str, Tensor | None] = dict.fromkeys(_NULLS)
         for kind, visible, field in (("text", text, "keep_text"), ("image", image, "keep_image")):
-            there = {name: getattr(self, f"null_{name}", None) for name, _ in self.items()}
-            nulls = {n: v for n, v in there.items() if n.startswith(kind) and v is not None}
+            own = {name: getattr(self, f"null_{name}", None) for name, _ in self.items()}
+            nulls = {n: v for n, v in own.items() if n.startswith(kind) and v is not None}
             kept = getattr(self, field)
             kept = keep if kept is None else kept
             changes[field] = kept if visible or nulls else kept & False

@@ -14,7 +14,7 @@ from PIL import Image
 from unclip import Pipeline
 from unclip.abilities.edit import window_around
 from unclip.errors import UsageError
-from unclip.images import digest
+from unclip.media import digest
 from unclip.request import Record
 
 Noise = Callable[..., Image.Image]

@@ -15,7 +15,7 @@ from unclip import Pipeline
 from unclip.abilities.interpolate import between, end_of
 from unclip.abilities.latent import Latent, decode_latents
 from unclip.errors import UsageError
-from unclip.images import digest, square, to_pictures
+from unclip.media import digest, square, to_pictures
 from unclip.request import Record
 
 Noise = Callable[..., Image.Image]

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from unclip import Pipeline
 from unclip.abilities.latent import Latent, decode_latents, of_picture, slerp, with_detail
-from unclip.images import to_pictures, to_tensor
+from unclip.media import to_pictures, to_tensor
 from unclip.rng import Rng
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from unclip import Pipeline
 from unclip.abilities.outpaint import windows_outward
 from unclip.errors import UsageError
-from unclip.images import digest
+from unclip.media import digest
 from unclip.request import Record
 
 Noise = Callable[..., Image.Image]

@@ -12,7 +12,7 @@ from PIL import Image
 from unclip import Pipeline
 from unclip.abilities.reconstruct import find, fit
 from unclip.errors import UsageError
-from unclip.images import digest, to_pictures, to_tensor
+from unclip.media import digest, to_pictures, to_tensor
 from unclip.nn.pca import Pca
 from unclip.request import Record
 from unclip.rng import Rng

@@ -10,7 +10,7 @@ from PIL import Image
 
 from unclip import Pipeline
 from unclip.errors import UsageError
-from unclip.images import digest, square
+from unclip.media import digest, square
 from unclip.request import Record
 
 Noise = Callable[..., Image.Image]

@@ -10,7 +10,7 @@ from PIL import Image
 
 from unclip import Pipeline
 from unclip.errors import UsageError
-from unclip.images import digest, to_pictures, to_tensor
+from unclip.media import digest, to_pictures, to_tensor
 from unclip.request import Record
 from unclip.rng import Rng
 from unclip.stages.model import Model

@@ -11,7 +11,7 @@ from PIL import Image
 
 from unclip import Pipeline
 from unclip.errors import UsageError
-from unclip.images import digest, square
+from unclip.media import digest, square
 from unclip.request import Record
 
 Off = Callable[[Image.Image, Image.Image], int]

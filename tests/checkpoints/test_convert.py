@@ -102,6 +102,18 @@ def test_a_card_is_read_as_far_as_64_kib_and_only_in_its_folder(tmp_path: Path) 
     assert read_card(folder) == ""
 
 
+def test_licences_come_along_from_the_models_folder_alone(model: Path, tmp_path: Path) -> None:
+    old = Path(shutil.copytree(model, tmp_path / "old"))
+    (old / "LICENSE").write_text("MIT")
+    (old / "LICENCE-weights").symlink_to("LICENSE")
+    (old / "LICENSE.long").write_bytes(b"a" * (module.LICENCE_BYTES + 1))
+    (tmp_path / "secret").write_text("swordfish")
+    (old / "LICENSE.theirs").symlink_to(tmp_path / "secret")
+    convert(open_model(old), tmp_path / "new")
+    found = {file.name: file.read_text() for file in (tmp_path / "new").glob("LICEN*")}
+    assert found == {"LICENSE": "MIT", "LICENCE-weights": "MIT"}
+
+
 def test_a_model_without_a_licence_writes_the_manifest_of_old(model: Path) -> None:
     assert "licence" not in json.loads((model / "model.json").read_text())
 

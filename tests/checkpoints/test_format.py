@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from shutil import copytree, rmtree
+from typing import Any
 from weakref import ReferenceType, ref
 
 import pytest
@@ -21,7 +22,7 @@ from unclip.checkpoints.archive import Tensors
 from unclip.checkpoints.format import FORMATS, Options, Part, find_format, need, open_model
 from unclip.errors import CheckpointError, UsageError
 from unclip.facade import Pipeline
-from unclip.images import to_pictures
+from unclip.media import to_pictures
 from unclip.nn.tokenizer import Tokenizer
 from unclip.stages import Stage
 from unclip.types import Cond
@@ -157,6 +158,31 @@ def test_a_pipeline_can_be_copied_and_pickled(
         assert stage.source is None and not next(stage.parameters()).is_meta
     rmtree(source)
     assert other.generate("a fox", seed=3)[0].tobytes() == drawn
+
+
+LOOKS: dict[str, Callable[[Stage], Any]] = {
+    "to": lambda stage: stage.to(torch.float64),
+    "parameters": lambda stage: list(stage.parameters()),
+    "state_dict": lambda stage: stage.state_dict(),
+    "load_state_dict": lambda stage: stage.load_state_dict(stage.net.state_dict(prefix="net.")),
+}
+
+
+@pytest.mark.parametrize("low_memory", [False, True])
+@pytest.mark.parametrize("look", LOOKS)
+def test_what_looks_at_weights_or_moves_them_reads_them(
+    folder: Path, low_memory: bool, look: str
+) -> None:
+    stages = open_model(folder).load(torch.float32, low_memory=low_memory).stages
+    LOOKS[look](stages["prior"])
+    assert stages["decoder"].net, "which takes its place where memory is low"
+    found = dict(stages["prior"].named_parameters())
+    assert {value.dtype for value in found.values()} == {
+        torch.float64 if look == "to" else torch.float32
+    }
+    truth = open_model(folder).load(torch.float32).stages["prior"].net
+    for name, value in truth.named_parameters(prefix="net"):
+        assert torch.equal(found[name].float(), value)
 
 
 @pytest.mark.parametrize("guidance", [{}, {"clip_guidance_scale": 5.0}])

@@ -182,7 +182,15 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "another format": (
         lambda f: edit(f / "model.json", format=99),
-        r"model\.json has format 99; this reads 1",
+        r"model\.json has format 99; this reads 1: a later version of unclip wrote it, update",
+    ),
+    "a format that is no number": (
+        lambda f: edit(f / "model.json", format="2"),
+        r"model\.json has format '2'; this reads 1$",
+    ),
+    "manifest with an unknown key": (
+        lambda f: edit(f / "model.json", signature="x"),
+        r"unknown setting '.*model\.json\.signature'; if a later version of unclip wrote it",
     ),
     "manifest without stages": (
         lambda f: edit(f / "model.json", stages=None),

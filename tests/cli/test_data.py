@@ -79,6 +79,13 @@ def test_what_training_would_not_use_is_counted_and_named(unclip: RunCli, datase
     [
         (["nowhere"], 1, "nowhere"),
         (["{data}", "--size", "0"], 2, "--size must be at least 1, got 0"),
+        (["{data}", "--size", "1000000"], 2, "million that are written: ask for a smaller --size"),
+        (["{data}", "--rows", "1000000"], 2, "are written: ask for fewer --rows or --columns"),
+        (
+            ["{data}", "--rows", "80", "-o", "sheet.webp"],
+            2,
+            "16,383 a side: ask for a .png, for fewer",
+        ),
         (["{data}", "--seed", "-1"], 2, "--seed must be at least 0, got -1"),
         (["{data}", "-o", "sheet.txt"], 2, ".txt"),
         (["{data}", "-o", "/proc/sheet.png"], 1, "cannot write /proc/sheet.png"),

@@ -13,7 +13,7 @@ from PIL import EpsImagePlugin, Image
 from unclip.data.folder import Folder
 from unclip.errors import DataError, UsageError
 from unclip.evaluate.image_set import of_files
-from unclip.images import read_image
+from unclip.media import read_image
 
 RunCli = Callable[..., Any]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import json
 import math
+import tracemalloc
 import typing
 from collections.abc import Callable
 from typing import Any
@@ -273,6 +274,23 @@ def test_what_would_never_end_is_refused_in_words(
 ) -> None:
     with pytest.raises(UsageError, match=r"sampling steps: .* hours .*limit is 1,000,000 steps"):
         call(idle, CLASSES[name], **changes)
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("generate", "best_of"), *(one for one in FIELDS if one[1] in ("n", "frames"))],
+)
+def test_more_pictures_than_memory_holds_are_refused_whatever_the_limit(
+    name: str, count: str, idle: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(idle, "limit", None)
+    tracemalloc.start()
+    try:
+        with pytest.raises(UsageError, match=r"lie in memory .* GiB of .*: ask for fewer"):
+            call(idle, CLASSES[name], **{count: 10**12})
+        assert tracemalloc.get_traced_memory()[1] < 10**6, "no list of them is made before"
+    finally:
+        tracemalloc.stop()
 
 
 def test_another_limit_may_be_set_or_none(idle: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 from unclip.data import source_at
 from unclip.data.folder import Folder
 from unclip.errors import DataError
-from unclip.images import _formats
+from unclip.media import _formats
 
 
 def save(path: Path, colour: str | tuple[int, ...] = "red", size: tuple[int, int] = (8, 8)) -> Path:

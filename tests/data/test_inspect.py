@@ -16,9 +16,9 @@ SHAPES = Shapes(ShapesConfig(seed=5), 64)
 def test_a_sheet_shows_the_samples_in_order() -> None:
     """Each cell is 144 pixels wide, 8 apart, and holds the picture whose number it has."""
     sheet = np.asarray(contact_sheet(SHAPES, rows=2, columns=3))
-    assert sheet.shape[1] == 3 * 152 - 8
+    assert sheet.shape[1] == 3 * 152 + 8
     for number in range(6):
-        x, y = number % 3 * 152, number // 3 * (sheet.shape[0] + 8) // 2
+        x, y = 8 + number % 3 * 152, 8 + number // 3 * (sheet.shape[0] - 8) // 2
         cell, picture = sheet[y : y + 144, x : x + 144], SHAPES.sample(number)["image"]
         assert (cell[::9, ::9] == picture[::4, ::4]).all()  # enlarged 9 / 4 times
 
@@ -27,7 +27,7 @@ def test_a_sheet_has_captions_and_a_seed() -> None:
     first, again, other = (np.asarray(contact_sheet(SHAPES, 1, 2, seed)) for seed in (0, 0, 1))
     assert (first == again).all()
     assert (first.shape != other.shape) or (first != other).any()
-    assert (first[146:, :] < 100).any()  # ink below the pictures
+    assert (first[154:, :] < 100).any()  # ink below the pictures
 
 
 def test_a_folder_without_pictures_is_no_source(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from unclip.evaluate import ablations, embedding_sources
 from unclip.evaluate.embedding_sources import EmbeddingSource
 from unclip.evaluate.image_set import ImageSet, of_source
 from unclip.facade import Pipeline
-from unclip.images import to_tensor
 from unclip.loading import load
+from unclip.media import to_tensor
 from unclip.rng import Rng
 from unclip.stages.model import Model
 from unclip.train.run import Run

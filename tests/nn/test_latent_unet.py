@@ -159,17 +159,17 @@ def test_its_features_are_z_i_and_the_level() -> None:
     features = vector.features(z_i, t)
     assert torch.equal(features[:, :8], z_i)
     assert torch.equal(features[:, 8:], timestep_embedding(t, 8))
-    plain = vector(z_i, None)
-    assert torch.allclose(plain, vector(vector.features(z_i, torch.zeros(2)), None))
+    plain = vector(vector.features(z_i, torch.zeros(2)), None)
     assert not torch.allclose(plain[1], vector(features, None)[1], atol=1e-3)
 
 
 def test_a_hidden_z_i_is_all_zeros_its_level_too() -> None:
-    vector, z_i = ImageVector(8, 4), randn(2, 8)
-    hidden = vector(z_i, torch.tensor([False, True]))
+    vector = ImageVector(8, 4)
+    features = vector.features(randn(2, 8), torch.tensor([3.0, 250.0]))
+    hidden = vector(features, torch.tensor([False, True]))
     nothing = vector.fc2(F.silu(vector.fc1(torch.zeros(1, 16))))
     assert torch.allclose(hidden[:1], nothing)
-    assert torch.allclose(hidden[1:], vector(z_i[1:], None))
+    assert torch.allclose(hidden[1:], vector(features[1:], None))
 
 
 def test_it_says_what_it_reads() -> None:
@@ -178,6 +178,10 @@ def test_it_says_what_it_reads() -> None:
     assert net.config.reads == {"text_tokens", "text_mask", "image_embed"}
     a, b = (out(net, cond([1, 2], image_embed=randn(1, 8, seed=s))) for s in (1, 2))
     assert not torch.allclose(a, b, atol=1e-4)
+    z_i = randn(1, 8, seed=1)
+    clean, noised = (net.image.features(z_i, torch.tensor([t])) for t in (0.0, 250.0))
+    assert torch.equal(out(net, cond([1, 2], noised_image_embed=clean)), a)
+    assert not torch.allclose(out(net, cond([1, 2], noised_image_embed=noised)), a, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,19 @@ def test_without_room_nothing_is_kept(tokenizer: Tokenizer, context: int) -> Non
     assert tokenizer.kept("two blue apples") == ""
 
 
+def test_a_cut_prompt_is_complained_of_with_its_last_words(tokenizer: Tokenizer) -> None:
+    assert tokenizer.complaint("a fox") == ""
+    text = " ".join(["two blue apples"] * 9)
+    kept, count = tokenizer.kept(text), len(tokenizer.pieces(text))
+    said = tokenizer.complaint(text)
+    assert said.startswith(f"the prompt has {count} tokens, the model reads {tokenizer.room}: ")
+    shown = said.partition("it is cut after '")[2].removesuffix("'").removeprefix("… ")
+    assert 0 < len(shown) <= 40 and kept.endswith(shown)
+    tokenizer = copy.copy(tokenizer)
+    tokenizer.context = 2
+    assert tokenizer.complaint("a fox").endswith("the model reads 0: it is cut whole")
+
+
 def test_a_fault_while_it_finds_what_is_kept_is_one_line(tokenizer: Tokenizer) -> None:
     class Failing:
         def encode(self, *_: object, **__: object) -> None:

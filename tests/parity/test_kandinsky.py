@@ -21,7 +21,7 @@ from unclip.checkpoints.keymap import check
 from unclip.diffusion.guidance import map_x0
 from unclip.diffusion.samplers import SAMPLERS
 from unclip.facade import Pipeline
-from unclip.images import to_tensor
+from unclip.media import to_tensor
 from unclip.nn.autoencoder import Autoencoder
 from unclip.nn.clip import Clip, ClipConfig
 from unclip.nn.layers import parameter_count

@@ -17,7 +17,7 @@ import unclip
 from unclip.diffusion.guidance import clamp
 from unclip.diffusion.samplers import SAMPLERS, posterior
 from unclip.facade import Pipeline
-from unclip.images import to_tensor
+from unclip.media import to_tensor
 from unclip.stages import DiffusionStage
 from unclip.types import Cond
 

@@ -23,7 +23,7 @@ from unclip.checkpoints.stable_diffusion import FORMAT, unet_config, unet_table
 from unclip.diffusion.samplers import SAMPLERS
 from unclip.errors import CheckpointError
 from unclip.facade import Pipeline
-from unclip.images import to_tensor
+from unclip.media import to_tensor
 from unclip.nn.autoencoder import Autoencoder
 from unclip.nn.latent_unet import LatentUNet
 from unclip.nn.layers import parameter_count

@@ -14,7 +14,7 @@ from torch import Tensor
 import unclip
 from unclip.diffusion.samplers import SAMPLERS
 from unclip.facade import Pipeline
-from unclip.images import to_tensor
+from unclip.media import to_tensor
 from unclip.rng import Rng
 from unclip.stages.latent_decoder import LatentDecoder
 from unclip.stages.prior import PriorStage
@@ -103,7 +103,7 @@ def test_z_i_is_noised_alike(
 
 
 def test_a_picture_is_encoded_alike(peer: Any, pipes: dict[str, Pipeline], off: Any) -> None:
-    net = pipes["image"].clip("seeing").net
+    net = pipes["image"].model.clip("seeing").net
     mean, std = (
         torch.tensor(v).view(3, 1, 1) for v in (net.vision.config.mean, net.vision.config.std)
     )

@@ -203,7 +203,9 @@ def test_it_learns_a_conditional_distribution() -> None:
         z_t[:, 4] = torch.rand(size, generator=rng)
         mask = torch.ones(size, 2, dtype=torch.bool)
         answer = answers[torch.where(text == 0, 0, 1 + rare)]
-        return Cond(None, mask, z_t, torch.zeros(size, 2, 3), answer), text
+        encodings = torch.zeros(size, 2, 3)
+        cond = Cond(text_mask=mask, text_embed=z_t, text_encodings=encodings, image_embed=answer)
+        return cond, text
 
     stage.prepare([batch(512, 777)[0]])
     optimizer = torch.optim.Adam(stage.net.parameters(), lr=1e-2)

@@ -345,6 +345,6 @@ def test_it_begins_where_it_is_told(make_stage: Callable[..., Any], cond: Cond) 
     start = half(cond).known
     whole = stage.sample(cond, Rng([0, 1, 2]), control=Control(start=start, strength=0.0)).image
     assert torch.allclose(whole, start, atol=1e-4)
-    noise = stage.fresh(cond, Rng([0, 1, 2]))
+    noise = stage.initial_noise(cond, Rng([0, 1, 2]))
     given = stage.sample(cond, Rng([7, 8, 9]), control=Control(noise=noise)).image
     assert torch.equal(given, drawn(stage, cond))

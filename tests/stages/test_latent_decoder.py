@@ -91,7 +91,7 @@ def test_half_precision_stays_inside(make: Any, cond: Cond) -> None:
 def test_x_t_is_of_unit_variance_wherever_the_grid_begins(kind: str, make: Any, cond: Cond) -> None:
     stage = make(kind)
     settings = {"spacing": "leading", "steps": 2}  # from timestep 500 down
-    start = stage.fresh(cond, Rng([1, 2]), settings)
+    start = stage.initial_noise(cond, Rng([1, 2]), settings)
     assert torch.equal(start, Rng([1, 2]).randn(4, 4, 4))
     noise = randn(2, 4, 4, 4)
     assert not torch.equal(noise, start)
@@ -121,6 +121,24 @@ def test_what_is_known_comes_back_and_holds_while_it_paints(
     for x0 in x0s:
         assert torch.allclose(x0[..., ~free], latents[..., ~free])
         assert not torch.allclose(x0[..., free], latents[..., free], atol=1e-2)
+
+
+@KINDS
+@torch.no_grad()
+def test_a_tint_counts_in_the_unit_of_latents(kind: str, make: Any, cond: Cond) -> None:
+    """Pictures vary by .5, latents by 1: what is .15 of colours is .3 of them."""
+    stage, mask = make(kind), torch.zeros(2, 1, 8, 8)
+    mask[..., :4] = 1
+    known, x = randn(2, 3, 8, 8).clamp(-1, 1), randn(2, 4, 4, 4)
+    options, level = stage.config.sampling, stage.config.schedule.grid(10, "uniform")[-2]
+    free = stage.denoiser(cond, options)(x, level).x0
+    latents, part = stage.space.encode(known), torch.nn.functional.max_pool2d(mask, 2)
+    bound = cond.replace(known=known, mask=part)
+    moved = stage.denoiser(bound, options)(x, level).x0 - free
+    share = float(level.alpha**2 / (level.alpha**2 + level.sigma**2))
+    assert (latents - free)[..., 2:].abs().max() > 0.3 < moved[..., 2:].abs().max()
+    assert moved[..., :2].abs().max() <= 0.3 * share + 1e-5
+    assert moved[..., :2].abs().max() > 0.15
 
 
 @KINDS

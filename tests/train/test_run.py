@@ -85,7 +85,7 @@ def test_a_lock_alone_is_no_run_and_what_was_half_written_goes(tmp_path: Path) -
 def test_what_another_process_may_be_writing_stays_where_there_are_no_locks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unclip.files._try_lock", lambda _: False)
+    monkeypatch.setattr("unclip.train.lock._try_lock", lambda _: False)
     run = Run(load_recipe("tiny"), tmp_path / "run", CPU)
     left = run.folder / "clip" / "states" / ".step-00000003.abcd_123.part"
     left.mkdir(parents=True)

@@ -11,10 +11,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..diffusion.border import blended
-from ..images import to_uint8
+from ..media import from_uint8, to_uint8
 from ..pipeline import Chain
 from ..types import OnStep
+from ._blending import blended
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def paint(
         if not window.of(left, 0.0).any():
             continue
         names = [f"{seed}/window{index}" for seed in seeds] if index else list(seeds)
-        known = window.of(canvas, 127).float() / 127.5 - 1
+        known = from_uint8(window.of(canvas, 127))
         piece = blended(_paint_square(pipe, known, inside, names, brush), known, inside)
         window.put(canvas, torch.where(inside.bool(), to_uint8(piece), window.of(canvas, 127)))
         window.put(left, torch.zeros_like(inside))

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..images import Source, digest, mask_tensor, read_image_and_mask
+from ..media import Source, digest, mask_tensor, read_image_and_mask
 from ..pipeline import Chain
 from ..request import Count, Drawing, Input, Prompt, Text, Work
 from ..types import OnStep
@@ -51,7 +51,7 @@ def edit(
 ) -> list[Image.Image]:
     """Paint a part of a picture anew; the rest comes back byte for byte.
 
-    What is painted takes the tint of what it borders on (`diffusion.border.blended`).
+    What is painted takes the tint of what it borders on (`_blending.blended`).
 
     A decoder with mask channels (GLIDE, arXiv 2112.10741, section 4.1) sees what is around; any
     other is held to it while it samples (RePaint, arXiv 2201.09865). `inpainting="repaint"` and

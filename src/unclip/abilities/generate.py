@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..checkpoints.format import GIVE_CLIP
-from ..images import to_pictures
+from ..media import to_pictures
 from ..pipeline import Chain
 from ..request import BATCH, Count, Drawing, Prompt, Text, Work
 from ..rng import Rng

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from PIL import Image
 from torch.nn import functional as F
 
-from ..images import Source, digest, read_image, square, to_pictures, to_tensor
+from ..media import Source, digest, read_image, square, to_pictures, to_tensor
 from ..pipeline import Chain
 from ..request import Count, Drawing, Input, Prompt, Share, Text, Work
 from ..types import Control, OnStep

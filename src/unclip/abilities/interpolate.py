@@ -11,7 +11,7 @@ from PIL import Image
 from pydantic import ValidationInfo, field_validator
 
 from ..errors import UsageError
-from ..images import SUFFIXES, Source, digest, read_image, to_pictures
+from ..media import SUFFIXES, Source, digest, read_image, to_pictures
 from ..pipeline import Chain
 from ..request import Drawing, Frames, Input, Text, Work, check_prompt
 from ..rng import Rng

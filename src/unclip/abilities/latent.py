@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..images import Source, read_image, square, to_tensor
+from ..media import Source, read_image, square, to_tensor
 from ..pipeline import Chain
 from ..request import given
 from ..stages import DiffusionStage

@@ -9,7 +9,7 @@ from PIL import Image
 from pydantic import model_validator
 
 from ..errors import UsageError
-from ..images import MAX_PIXELS, Source, digest, read_image
+from ..media import MAX_PIXELS, Source, digest, read_image
 from ..pipeline import Chain
 from ..request import Count, Drawing, Input, Pixels, Prompt, Text, Work
 from ..types import OnStep

@@ -10,7 +10,7 @@ from pydantic import field_validator
 
 from ..config import shown
 from ..errors import UsageError
-from ..images import Source, read_image, square, to_tensor
+from ..media import Source, read_image, square, to_tensor
 from ..pipeline import Chain
 from ..request import Input, Prompt, Request, plain
 from ..rng import Rng

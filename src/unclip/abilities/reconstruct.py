@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 
 from ..config import shown
 from ..errors import UsageError
-from ..images import Source, digest, read_image, square, to_pictures, to_tensor
+from ..media import Source, digest, read_image, square, to_pictures, to_tensor
 from ..nn.pca import Pca
 from ..pipeline import Chain
 from ..request import Count, Drawing, Input, Work

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from torch.nn import functional as F
 
 from ..errors import UsageError
-from ..images import Source, digest, read_image, to_pictures
+from ..media import Source, digest, read_image, to_pictures
 from ..pipeline import Chain
 from ..request import Drawing, Frames, Input, Prompt, Work
 from ..rng import Rng

@@ -9,7 +9,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from ..errors import UsageError
-from ..images import Source, digest, read_image, to_pictures, to_tensor
+from ..media import Source, digest, read_image, to_pictures, to_tensor
 from ..pipeline import Chain
 from ..request import Count, Drawing, Input, Work
 from ..stages.upsampler import Upsampler

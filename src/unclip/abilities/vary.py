@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from PIL import Image
 
-from ..images import Source, digest, read_image, to_pictures
+from ..media import Source, digest, read_image, to_pictures
 from ..pipeline import Chain
 from ..request import Count, Drawing, Input, Share, Work
 from ..types import OnStep

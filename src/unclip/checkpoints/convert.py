@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -186,10 +187,12 @@ def _quoted(text: str) -> str:
 
 
 def copy_licence(source: Path, target: Path) -> None:
-    """Take the licence's text along, where it lies in the model's own folder."""
-    for file in sorted(source.glob("LICEN[CS]E*")) if source.is_dir() else ():
-        if file.is_file() and file.stat().st_size <= LICENCE_BYTES:
-            shutil.copyfile(file, target / file.name)
+    """Take the licence's text along, where it lies in the model's own folder: see `read_card`."""
+    for found in sorted(source.glob("LICEN[CS]E*")) if source.is_dir() else ():
+        with suppress(ValueError):
+            file = inside(source, found.name)
+            if file.is_file() and file.stat().st_size <= LICENCE_BYTES:
+                shutil.copyfile(file, target / file.name)
 
 
 def _counted(

@@ -110,12 +110,17 @@ def read_manifest(folder: Path | str) -> Manifest:
     if not file.is_file():
         raise CheckpointError(f"{folder} is not a model folder: it has no model.json")
     values = read_json(file)
-    if values.get("format") != VERSION:
-        raise CheckpointError(f"{file} has format {values.get('format')!r}; this reads {VERSION}")
+    found = values.get("format")
+    if found != VERSION:
+        later = isinstance(found, int) and found > VERSION
+        update = ": a later version of unclip wrote it, update unclip" if later else ""
+        raise CheckpointError(f"{file} has format {found!r}; this reads {VERSION}{update}")
     try:
         return Manifest.parse(values, str(file))
     except ValueError as error:
-        raise CheckpointError(str(error)) from None
+        later = not values.keys() <= Manifest.model_fields.keys()
+        update = "; if a later version of unclip wrote it, update unclip" if later else ""
+        raise CheckpointError(f"{error}{update}") from None
 
 
 def read_config(folder: Path | str, stage: str) -> Any:

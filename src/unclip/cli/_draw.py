@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from ..errors import UsageError
-from ..images import SUFFIXES as SUFFIXES
+from ..media import SUFFIXES as SUFFIXES
 from ._chosen import BUNDLED, Chosen
 from ._estimate import Estimate
 from ._output import Target, as_one, slug
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from ..facade import Pipeline
-    from ..images import Source
+    from ..media import Source
     from ..request import Cost
     from ..types import OnStep, Step
 
@@ -95,7 +95,7 @@ class Order:
             ability: see `REQUESTS`.
             captions: what each picture is called, and its file after; without them, by number.
         """
-        from ..grid import Grid
+        from ..media.grid import Grid
 
         labels = None if captions is None else [str(caption) for caption in captions]
 
@@ -198,7 +198,7 @@ def check_settings(ability: Ability, settings: Mapping[str, Any]) -> None:
 
 def picture(path: str) -> Source:
     """A picture's file, found to be readable. Raises UsageError."""
-    from ..images import read_image
+    from ..media import read_image
 
     read = read_image(path)
     return path if Path(path).is_file() else read  # a pipe can be read but once

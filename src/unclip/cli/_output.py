@@ -109,18 +109,18 @@ class Target:
             UsageError: they are too large.
             OutputError: there is no room.
         """
-        from ..grid import Grid
+        from ..media.grid import Grid
 
         if self.is_folder:
             self.check(names(cost.pictures))
         if self.fps is not None:
-            from ..film import check_film
+            from ..media.film import check_film
 
             check_film(self.path, cost.size)
         else:
             kind = "PNG" if self.is_folder or self.is_stdout else format_of(self.path)
             whole = sheet(cost) if sheet else Grid(cost.pictures, cost.size).whole
-            _check_sides(cost.size if self.is_folder else whole, kind)
+            check_sides(cost.size if self.is_folder else whole, kind)
         if not self.is_stdout:
             each = cost.size[0] * cost.size[1] * 3
             check_room(self.path, cost.pictures * each // 20)  # no format writes less of much
@@ -138,7 +138,7 @@ class Target:
         elif self.is_stdout:
             _send(sheet())
         elif self.fps is not None:
-            from ..film import save_film
+            from ..media.film import save_film
 
             save_film(pictures, self.path, self.fps, bounce=True)
         elif self.gives_way:
@@ -148,19 +148,25 @@ class Target:
         return self.path
 
 
-def _check_sides(size: tuple[int, int], kind: str) -> None:
-    """Raise UsageError where the format, or memory, has no room for a picture of `size`."""
+def check_sides(
+    size: tuple[int, int], kind: str, instead: str = "fewer, or for one file each (-o DIR/)"
+) -> None:
+    """Raise UsageError where the format, or memory, has no room for a picture of `size`.
+
+    Args:
+        instead: what may be asked for.
+    """
     width, height = size
     what = f"a picture of {width:,}×{height:,} pixels"
     if max(size) > MAX_SIDE[kind]:
         raise UsageError(
-            f"{what} is more than {kind} can hold, {MAX_SIDE[kind]:,} a side: write a .png, or "
-            "one file each into a folder (-o DIR/)"
+            f"{what} is more than {kind} can hold, {MAX_SIDE[kind]:,} a side: ask for a .png, for "
+            f"{instead}"
         )
     if width * height > MAX_SHEET:
         raise UsageError(
             f"{what} is more than the {MAX_SHEET // 10**6} million that are written: ask for "
-            "fewer, or for one file each in a folder (-o DIR/)"
+            f"{instead}"
         )
 
 
@@ -233,7 +239,7 @@ def _send(picture: Image) -> None:
 
 def is_film(path: Path, fps: float) -> bool:
     """Whether a file's suffix is a film's. Raises UsageError, OutputError where none can be."""
-    from ..film import FILM_FORMATS, MAX_FPS, MIN_FPS, check_film
+    from ..media.film import FILM_FORMATS, MAX_FPS, MIN_FPS, check_film
 
     if path.suffix.lower() not in FILM_FORMATS:
         return False
@@ -326,7 +332,7 @@ def as_one(
         columns: pictures a row; without it, as square as can be.
         labels: a caption under each.
     """
-    from ..grid import make_grid
+    from ..media.grid import make_grid
     from ..request import Record
 
     if len(pictures) == 1:

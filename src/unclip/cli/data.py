@@ -89,8 +89,8 @@ def inspect(
       unclip data inspect photos/ -o sheet.png --size 64 --seed 3
     """
     from ..data import source_at
-    from ..data.inspect import contact_sheet
-    from ._output import check_writable, format_of, save
+    from ..data.inspect import contact_sheet, sheet_size
+    from ._output import check_sides, check_writable, format_of, save
 
     for name, value in (("size", size), ("rows", rows), ("columns", columns)):
         if value < 1:
@@ -98,7 +98,8 @@ def inspect(
     if seed < 0:
         raise UsageError(f"--seed must be at least 0, got {seed}")
     path = output or Path(f"{folder.resolve().name}-sheet.png")
-    format_of(path)
+    check_sides((size, size), "PNG", "a smaller --size")
+    check_sides(sheet_size(rows, columns), format_of(path), "fewer --rows or --columns")
     check_writable(path)
     source = source_at(folder, size)
     save(contact_sheet(source, rows, columns, seed), path)

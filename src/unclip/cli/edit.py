@@ -67,7 +67,7 @@ def edit(
       unclip edit plate.png --mask mask.png "a pizza" -n 4 --seed 7 -o pizzas/
       unclip edit holed.png "a fox"                       # paints where holed.png is transparent
     """
-    from ..images import read_image, read_image_and_mask
+    from ..media import read_image, read_image_and_mask
     from ._draw import Order, named
 
     if box is None:

@@ -73,7 +73,7 @@ def _check(end: str) -> str:
     """A picture's bare name, or the prompt. Raises UsageError where it can be neither."""
     from pathlib import Path
 
-    from ..images import read_image
+    from ..media import read_image
     from ..request import check_prompt
     from ._draw import SUFFIXES
 

@@ -96,7 +96,7 @@ def _say_threads(record: Record) -> None:
 
 def _read(file: Path) -> tuple[Image, Record]:
     """A picture and its record. Raises UsageError."""
-    from ..images import read_image_and_record
+    from ..media import read_image_and_record
     from ..request import Record
 
     picture, record = read_image_and_record(file)

@@ -130,12 +130,15 @@ def planned(
     Raises:
         UsageError: a setting that there is not or that is out of range, or more than the limit.
     """
+    from ..request import check_memory
+
     down, across = rows.changes(), columns.changes()
     edges = [begin | row | across[0] for row in down] + [begin | down[0] | one for one in across]
     costs = [_cost(pipe, _request(prompt, cell)) for cell in edges]
     count = len(down) * len(across)
     cheapest = min(costs, key=lambda cost: cost.total)
     cheapest.times(count).check(pipe.policy.limit)
+    check_memory(count, cheapest.size)
     cells = [_request(prompt, begin | row | column) for row in down for column in across]
     total = cheapest.times(0)
     for cell in cells:

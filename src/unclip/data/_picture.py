@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, UsageError
-from ..images import read_image, square
+from ..media import read_image, square
 
 
 def read_square(path: Path, size: int) -> NDArray[np.uint8]:

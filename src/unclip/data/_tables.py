@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import DataError, nearest, quoted
-from ..files import text_of
+from ..files import relative, text_of
 from ..plain import parse_json
 
 TABLES = ("captions.csv", "captions.jsonl", "metadata.csv", "metadata.jsonl")
@@ -61,20 +60,17 @@ def rows_of(table: Path, is_there: Callable[[str], bool]) -> Iterator[Row]:
             raise DataError(f"{where}: 'file_name' and 'text' are both needed, as text")
         if not (name + caption).isascii() and _SURROGATE.search(name + caption):
             raise DataError(f"{where}: half of a character (a lone surrogate, as in \\ud83d)")
+        if name.strip() in ("", "."):
+            raise DataError(f"{where}: 'file_name' is empty")
         yield Row(line, _inside(name, where), caption)
 
 
 def _inside(name: str, where: str) -> str:
-    """A file's name, cleaned of detours. Raises DataError where it leaves the table's folder."""
-    clean = os.path.normpath(name) if name.strip() else ""
-    if not clean or clean == ".":
-        raise DataError(f"{where}: 'file_name' is empty")
-    if os.path.isabs(clean) or os.path.splitdrive(clean)[0] or clean.split(os.sep)[0] == "..":
-        raise DataError(
-            f"{where}: 'file_name' is {name!r}, which leads out of its folder; "
-            "give names from the table's folder on"
-        )
-    return clean
+    try:
+        return relative(name)
+    except ValueError as error:
+        text = f"{where}: 'file_name' is {error}; give names from the table's folder on"
+        raise DataError(text) from None
 
 
 def _text(file: Path) -> str:

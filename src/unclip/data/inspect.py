@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from PIL import Image
+import textwrap
+from PIL import Image, ImageDraw, ImageFont
 
-from ..grid import make_grid
 from .source import Source
 
 _CELL = 144  # pixels for one picture on the sheet
+_GAP = 8
+_LINES = 4
+_TEXT = 12  # pixels
+_WIDTH, _HEIGHT = _CELL + _GAP, _CELL + _GAP + _LINES * (_TEXT + 3)
+
+
+def sheet_size(rows: int, columns: int) -> tuple[int, int]:
+    """Width and height of a contact sheet."""
+    return columns * _WIDTH + _GAP, rows * _HEIGHT + _GAP
 
 
 def contact_sheet(source: Source, rows: int = 6, columns: int = 8, seed: int = 0) -> Image.Image:
@@ -16,17 +25,15 @@ def contact_sheet(source: Source, rows: int = 6, columns: int = 8, seed: int = 0
     Raises:
         DataError: a sample cannot be read.
     """
-    count = rows * columns
-    samples = [source.sample(seed * count + number) for number in range(count)]
-    pictures = [Image.fromarray(sample["image"]) for sample in samples]
-    return make_grid(
-        [_sized(picture) for picture in pictures],
-        columns,
-        [sample["caption"] for sample in samples],
-        gap=8,
-    )
-
-
-def _sized(picture: Image.Image) -> Image.Image:
-    method = Image.Resampling.BOX if picture.width > _CELL else Image.Resampling.NEAREST
-    return picture.resize((_CELL, _CELL), method)
+    font = ImageFont.load_default(_TEXT)
+    sheet = Image.new("RGB", sheet_size(rows, columns), "white")
+    draw = ImageDraw.Draw(sheet)
+    for number in range(rows * columns):
+        sample = source.sample(seed * rows * columns + number)
+        x, y = _GAP + number % columns * _WIDTH, _GAP + number // columns * _HEIGHT
+        picture = Image.fromarray(sample["image"])
+        method = Image.Resampling.BOX if picture.width > _CELL else Image.Resampling.NEAREST
+        sheet.paste(picture.resize((_CELL, _CELL), method), (x, y))
+        words = "\n".join(textwrap.wrap(sample["caption"], 24, max_lines=_LINES, placeholder="…"))
+        draw.multiline_text((x, y + _CELL + 2), words, "black", font, spacing=2)
+    return sheet

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import DataError, quoted
-from ..images import SUFFIXES
+from ..media import SUFFIXES
 from ._tables import TABLES, captions_of, rows_of
 
 Pair = tuple[Path, tuple[str, ...]]

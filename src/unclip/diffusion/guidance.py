@@ -156,19 +156,19 @@ def hold(known: Tensor, mask: Tensor) -> Callable[[Tensor], Tensor]:
     return lambda x0: mask * x0 + (1 - mask) * known
 
 
-def matched(denoise: Denoiser, known: Tensor, mask: Tensor) -> Denoiser:
+def matched(denoise: Denoiser, known: Tensor, mask: Tensor, tint: float = TINT) -> Denoiser:
     """Bring x0 to what is known of it, (B, C, H, W) where `mask` is 0, before `hold`.
 
     What a network says of the known part differs from it, by a tint at least, and what it paints
     beside it has the same fault: the difference is carried on over the border, the more the less
-    noise there is, so that holding what is known leaves no seam. Beyond `TINT` it is no tint but
+    noise there is, so that holding what is known leaves no seam. Beyond `tint` it is no tint but
     another thing, and does not count as more.
     """
 
     def met(x: Tensor, level: Level) -> Prediction:
         prediction = denoise(x, level)
         alpha, sigma = level.like(x)
-        off = spread((known - prediction.x0).clamp(-TINT, TINT), 1 - mask)
+        off = spread((known - prediction.x0).clamp(-tint, tint), 1 - mask)
         share = alpha**2 / (alpha**2 + sigma**2)
         return _moved(prediction, prediction.x0 + share * off, level)
 

@@ -24,7 +24,7 @@ from ..evaluate.benchmark import (
 from ..evaluate.features import FeatureExtractor
 from ..evaluate.image_set import ImageSet, of_source
 from ..evaluate.report import Part, Section
-from ..images import to_pictures
+from ..media import to_pictures
 from . import extractors, languages, verifier_report
 from .image_providers import Order
 from .judges import Panel, Shared, choose

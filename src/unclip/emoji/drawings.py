@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, UsageError, nearest
-from ..images import read_rgba
+from ..media import read_rgba
 from .names import bare, read_json
 
 Bytes = NDArray[np.uint8]

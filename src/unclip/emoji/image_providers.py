@@ -14,7 +14,7 @@ from PIL import Image
 from ..errors import UsageError
 from ..evaluate.embedding_sources import finite
 from ..facade import Pipeline
-from ..images import to_pictures
+from ..media import to_pictures
 from .scenes import Scene
 from .source import EmojiConfig, EmojiScenes
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..evaluate.benchmark import Session
 from ..evaluate.intervals import Share
 from ..evaluate.report import Cell, Grid, Part, Section, Table, row, share, shown
-from ..images import to_tensor
+from ..media import to_tensor
 from .calibration import BAR, Calibration, calibrate
 from .calibration import SEED as CALIBRATION_SEED
 from .image_providers import ImageProvider, Order, ceiling, from_model, retrieval

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from ..errors import DataError, OutputError, UsageError
 from ..files import atomic_file, write_json
-from ..images import read_image, to_uint8
+from ..media import read_image, to_uint8
 from ..plain import parse_json
 from .image_set import ImageSet, OnProgress
 

@@ -18,7 +18,7 @@ from ..data import Source
 from ..data._picture import read_square
 from ..data.listing import pictures_in
 from ..errors import DataError
-from ..images import SUFFIXES
+from ..media import SUFFIXES, from_arrays
 
 Bytes = NDArray[np.uint8]
 OnProgress = Callable[[int, int], None]
@@ -56,8 +56,7 @@ class ImageSet:
 
     def tensor(self, numbers: Sequence[int]) -> Tensor:
         """(B, 3, H, W) float32 in [-1, 1]."""
-        images = np.stack([self.read(number) for number in numbers])
-        return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+        return from_arrays([self.read(number) for number in numbers])
 
     def batches(self, size: int) -> Iterator[Tensor]:
         """All of them, in order."""

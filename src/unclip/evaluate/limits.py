@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from ..checkpoints.convert import read_card
 from .report import Section
 
 _LEAD = re.compile(r"\*\*What it cannot do\.?\*\*\s*")
@@ -16,10 +17,7 @@ def section(model: Path) -> Section | None:
     Args:
         model: the model's folder.
     """
-    card = model / "README.md"
-    if not card.is_file():
-        return None
-    for paragraph in card.read_text(encoding="utf-8", errors="replace").split("\n\n"):
+    for paragraph in read_card(model).split("\n\n"):
         said = _LEAD.match(paragraph.strip())
         if said:
             text = " ".join(paragraph.strip()[said.end() :].split())

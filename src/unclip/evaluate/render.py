@@ -17,7 +17,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from ..files import atomic_folder, write_text
-from ..grid import make_grid
+from ..media.grid import make_grid
 from . import chart
 from .report import Curve, Grid, Part, Report
 

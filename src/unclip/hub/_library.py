@@ -12,15 +12,11 @@ from typing import Any
 from ..errors import CheckpointError, OutputError, UnclipError
 from .names import Ref
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM)
+
 
 class Unreachable(CheckpointError):
     """The hub does not answer."""
-
-
-SILENCE = 20.0
-"""Seconds without a byte of an answer after which the hub is given up."""
-
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM)
 
 
 def library() -> Any:
@@ -36,23 +32,15 @@ def library() -> Any:
     return huggingface_hub
 
 
-@contextmanager
-def quiet(hub: Any) -> Iterator[None]:
-    """Without the library's own bars."""
-    was_off = hub.utils.are_progress_bars_disabled()
-    hub.utils.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if not was_off:
-            hub.utils.enable_progress_bars()
+def network_errors() -> tuple[type[Exception], ...]:
+    """What is raised where a connection fails; the library's HTTP client differs by version."""
+    return (OSError, *library().errors.HfHubHTTPError.__bases__)
 
 
 @contextmanager
 def hub_errors(ref: Ref) -> Iterator[None]:
     """Turn what the library raises into one line."""
     errors = library().errors
-    network = (OSError, *errors.HfHubHTTPError.__bases__)  # its HTTP library differs by version
     try:
         yield
     except UnclipError:
@@ -65,7 +53,7 @@ def hub_errors(ref: Ref) -> Iterator[None]:
         raise CheckpointError(text) from None
     except errors.RevisionNotFoundError:
         raise CheckpointError(f"{ref.repo} has no revision '{ref.asked}'") from None
-    except network as error:
+    except network_errors() as error:
         if isinstance(error, OSError) and error.errno in NO_ROOM:
             raise OutputError(f"cannot write to the hub's cache: {error}") from None
         silent = "Timeout" in type(error).__name__
@@ -76,11 +64,8 @@ def hub_errors(ref: Ref) -> Iterator[None]:
 
 
 def _unreachable(why: str) -> Unreachable:
-    where = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
-    return Unreachable(_without_secrets(f"the hub at {where} could not be read: {why}"))
-
-
-def _without_secrets(text: str) -> str:
     """One line in which addresses have neither a name and password nor a query."""
-    text = re.sub(r"(?<=://)[^/\s]*@", "", " ".join(text.split()))
-    return re.sub(r"(https?://[^\s?'\"]+)\?[^\s'\"]+", r"\1", text)
+    where = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+    text = " ".join(f"the hub at {where} could not be read: {why}".split())
+    text = re.sub(r"(?<=://)[^/\s]*@", "", text)
+    return Unreachable(re.sub(r"(https?://[^\s?'\"]+)\?[^\s'\"]+", r"\1", text))

@@ -200,6 +200,15 @@ class Tokenizer:
             return text
         return text[: offsets[self.room - 1][1]] if self.room > 0 else ""
 
+    def complaint(self, text: str) -> str:
+        """Where a prompt is cut, for a warning; empty where all of it is read."""
+        kept = self.kept(text)
+        if kept == text:
+            return ""
+        where = f"after '{_ending(kept)}'" if kept.strip() else "whole"
+        count = len(self.pieces(text))
+        return f"the prompt has {count} tokens, the model reads {self.room}: it is cut {where}"
+
     def encode(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """(B, N) int64 ids and (B, N) bool mask; what is too long is cut before the end token."""
         tokens = torch.full((len(texts), self.context), self.pad, dtype=torch.long, device="cpu")
@@ -263,3 +272,11 @@ def _clip_backend(model: models.BPE) -> Backend:
         [decoders.ByteLevel(), decoders.Replace("</w>", " "), decoders.Strip(" ", 0, 1)]
     )
     return backend
+
+
+def _ending(text: str, most: int = 40) -> str:
+    """The last words of a text, at most so many letters of them."""
+    if len(text) <= most:
+        return text
+    words = text[-most - 1 :].partition(" ")[2].strip()
+    return f"… {words}" if words else f"…{text[-most:]}"

@@ -105,11 +105,11 @@ class ClipStage(Stage):
         """z_t and the encodings; what stands in several rows is read once."""
         if self.training or tokens.is_meta:
             return self.net.encode_text(tokens, mask)
-        once, back = torch.unique(tokens, dim=0, return_inverse=True)
+        once, inverse = torch.unique(tokens, dim=0, return_inverse=True)
         order = torch.arange(len(tokens), device=tokens.device)
-        first = order.new_full((len(once),), len(tokens)).scatter_reduce_(0, back, order, "amin")
+        first = order.new_full((len(once),), len(tokens)).scatter_reduce_(0, inverse, order, "amin")
         z_t, encodings = self.net.encode_text(once, mask[first])
-        return z_t[back], encodings[back]
+        return z_t[inverse], encodings[inverse]
 
     def add_null_image(self, cond: Cond) -> Cond:
         """Add the embedding that stands for no picture, where the model has such a one."""

@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..diffusion.guidance import map_x0
+from ..diffusion.guidance import TINT, map_x0
 from ..diffusion.parameterization import Parameterization
 from ..diffusion.schedule import Cosine, ScaledLinear, ScheduleConfig
 from ..diffusion.space import Rgb, Space, SpaceConfig
@@ -85,6 +85,9 @@ class LatentStage(DiffusionStage):
     produces: frozenset[str] = frozenset({"image"})
     config: LatentConfig
     net: InLatents
+    # latents have a standard deviation of 1 (arXiv 2112.10752, appendix G), pictures of .5 (arXiv
+    # 2206.00364, table 1)
+    tint: ClassVar[float] = TINT / 0.5
 
     def __init__(self, config: LatentConfig) -> None:
         super().__init__()

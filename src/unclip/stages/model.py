@@ -152,18 +152,19 @@ class Model:
 
     def by_stage(self, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         """Flat settings to {stage: {setting: value}}, checked. Raises UsageError."""
-        kinds = {n: getattr(stage.config, "sampling", None) for n, stage in self.stages.items()}
-        sampled = {name: sampling for name, sampling in kinds.items() if sampling is not None}
+        own = {n: getattr(stage.config, "sampling", None) for n, stage in self.stages.items()}
+        sampled = {name: sampling for name, sampling in own.items() if sampling is not None}
         main = MAIN_STAGE if MAIN_STAGE in sampled else next(reversed(sampled), "")
+        fields = {name: list(type(one).model_fields) for name, one in sampled.items()}
         result: dict[str, dict[str, Any]] = {}
         for key, value in settings.items():
             owners = [name for name in sampled if key.startswith(f"{name}_")]
             stage = max(owners, key=len, default=main)
             setting = key.removeprefix(f"{stage}_")
-            if setting not in type(sampled[stage]).model_fields:
-                own = {n: type(one).model_fields for n, one in sampled.items()}
-                known = [*own[main], *(f"{n}_{f}" for n, fields in own.items() for f in fields)]
-                raise UsageError(f"unknown setting '{key}'{nearest(key, known)}")
+            if setting not in fields.get(stage, ()):
+                known = [f"{n}_{field}" for n, each in fields.items() for field in each]
+                hint = nearest(key, [*fields.get(main, ()), *known])
+                raise UsageError(f"unknown setting '{key}'{hint}")
             result.setdefault(stage, {})[setting] = value
         for stage, values in result.items():
             sampled[stage].merge(values, "" if stage == main else f"{stage}_")

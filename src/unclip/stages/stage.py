@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, ClassVar, Self
 
 import torch
@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from ..config import Config
 from ..diffusion import samplers
 from ..diffusion.guidance import (
+    TINT,
     cfg,
     cfg_two,
     clamp,
@@ -35,6 +36,7 @@ from ..diffusion.space import Space, SpaceConfig
 from ..errors import UsageError
 from ..rng import Rng
 from ..types import FREE, Cond, Control, Denoiser, Level, OnStep, Step
+from ._lazy import LazyModule
 from .sampling import Sampling as Sampling
 from .sampling import SamplingSteps
 from .sampling import check_finite as check_finite
@@ -49,7 +51,7 @@ class StageConfig(Config):
     kind: str
 
 
-class Stage(nn.Module, ABC):
+class Stage(LazyModule, ABC):
     """One link of the chain. `net` holds the weights, `config` says all that is not a weight."""
 
     Config: ClassVar[type[StageConfig]]
@@ -58,29 +60,6 @@ class Stage(nn.Module, ABC):
     produces: frozenset[str]  # fields of Cond that it adds
     config: Any  # of the class `Config`
     prepare_samples: ClassVar[int] = 0  # how many `prepare` wants to see
-    source: Callable[[], nn.Module] | None = None  # gives `net` where its weights are read in use
-
-    @property
-    def net(self) -> nn.Module:
-        """The network with its weights, which may have to be read first; hold it while in use.
-
-        Raises:
-            CheckpointError: their file has gone bad since the model was loaded.
-        """
-        return self.net_at_rest if self.source is None else self.source()
-
-    @property
-    def net_at_rest(self) -> nn.Module:
-        """The network, with its weights or without."""
-        net = self._modules["net"]
-        assert net is not None
-        return net
-
-    def __getstate__(self) -> dict[str, Any]:
-        """For pickles and copies: whole, weights that are still to be read included."""
-        state = {**self.__dict__, "_modules": {**self._modules, "net": self.net}}
-        state.pop("source", None)
-        return state
 
     @property
     @abstractmethod
@@ -174,6 +153,7 @@ class DiffusionStage(Stage):
     """Everything that diffusion stages share; a subclass gives the network and the shapes."""
 
     config: DiffusionConfig
+    tint: ClassVar[float] = TINT  # in what is diffused: see `matched`
 
     @property
     def space(self) -> Space:
@@ -197,7 +177,7 @@ class DiffusionStage(Stage):
             denoise = map_x0(denoise, dynamic_threshold(options.quantile, options.limit))
         if cond.known is not None and cond.mask is not None:
             known = self.space.encode(cond.known)
-            denoise = map_x0(matched(denoise, known, cond.mask), hold(known, cond.mask))
+            denoise = map_x0(matched(denoise, known, cond.mask, self.tint), hold(known, cond.mask))
         return denoise
 
     def _guided(self, cond: Cond, options: Sampling) -> Denoiser:

@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from ..data import Sample, Source
 from ..errors import UnclipError, WorkersLostError
+from ..media import from_uint8
 from ..nn.tokenizer import Tokenizer
 
 Batch = dict[str, Tensor]
@@ -47,7 +48,7 @@ def collate(samples: Sequence[Sample], tokenizer: Tokenizer) -> Batch:
 
 def pictures(images: Tensor) -> Tensor:
     """(B, H, W, 3) uint8 -> (B, 3, H, W) float32 in [-1, 1], laid out channels_last."""
-    return images.permute(0, 3, 1, 2).float() / 127.5 - 1
+    return from_uint8(images.permute(0, 3, 1, 2))
 
 
 class _Blocks(IterableDataset[Batch | UnclipError]):

@@ -22,7 +22,7 @@ import torch
 from ..checkpoints import native
 from ..data import Source
 from ..errors import OutputError, TrainingError, UsageError
-from ..files import Lock, remove_leftovers, write_json, write_text
+from ..files import remove_leftovers, write_json, write_text
 from ..loading import plan
 from ..nn.tokenizer import Tokenizer
 from ..plain import read_json
@@ -31,6 +31,7 @@ from ..stages.clip import ClipStage
 from ..vocabulary import Vocabulary
 from .budget import fit, minutes_of
 from .loader import Loader
+from .lock import Lock
 from .recipe import Recipe
 from .state import load_values, saved_states, step_of
 from .task import Task

@@ -15,8 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ..checkpoints import native
 from ..errors import SamplingError
 from ..files import atomic_file
-from ..grid import make_grid
-from ..images import to_pictures
+from ..media import to_pictures
+from ..media.grid import make_grid
 from ..pipeline import Chain
 from ..rng import Rng
 from ..stages import Stage

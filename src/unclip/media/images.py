@@ -1,52 +1,18 @@
-"""Pictures and masks that a person hands in: read safely, upright, in sRGB, and as tensors."""
+"""Pictures and masks that a person hands in: read safely, upright and in sRGB."""
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
-from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import UsageError, quoted
-from ._formats import (
-    DAMAGE,
-    FORMATS,
-    MAX_BYTES,
-    MAX_PIXELS,
-    ORIENTATION,
-    SUFFIXES,
-    Source,
-    decode,
-    refusing,
-)
-
-if TYPE_CHECKING:  # imported where it is used: a command finds a bad picture before torch loads
-    from torch import Tensor
-
-__all__ = [
-    "FORMATS",
-    "MAX_BYTES",
-    "MAX_PIXELS",
-    "SUFFIXES",
-    "Source",
-    "digest",
-    "mask_tensor",
-    "read_image",
-    "read_image_and_mask",
-    "read_image_and_record",
-    "read_mask",
-    "read_rgba",
-    "square",
-    "to_pictures",
-    "to_tensor",
-    "to_uint8",
-]
+from ._formats import DAMAGE, ORIENTATION, Source, decode, refusing
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -58,15 +24,11 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }  # EXIF 2.32, 4.6.4 A: what has to be done to a stored picture to see it upright
 
-_NO_MASK = (
-    "no mask: give one that is transparent where to paint (or white, if it has no alpha "
-    "channel), or make those parts of the picture itself transparent"
-)
 _WHERE_DARK = [255] * 128 + [0] * 128
 _WHERE_BRIGHT = [0] * 128 + [255] * 128
 
 
-def read_image(source: Source, at_least: int | None = None, name: str | None = None) -> Image.Image:
+def read_image(source: Source, at_least: int | None = None) -> Image.Image:
     """Any picture as upright 8-bit sRGB on white: mode "RGB", carrying no metadata.
 
     Of an animation the first frame. 16 bits a channel lose their lower half; numbers without a
@@ -76,21 +38,16 @@ def read_image(source: Source, at_least: int | None = None, name: str | None = N
         source: see `Source`.
         at_least: the smallest side that is needed: a JPEG of more than twice that is decoded
             at a half, a quarter or an eighth of its size.
-        name: what errors call it; its path unless given.
 
     Raises:
         UsageError: missing, no picture, of another format than `FORMATS`, damaged, without
             pixels or of more than `MAX_PIXELS`.
     """
-    return _on_white(*_read(source, name or _name_of(source), at_least))
+    return _on_white(*_read(source, _name_of(source), at_least))
 
 
 def read_image_and_record(source: Source) -> tuple[Image.Image, str | None]:
-    """A picture as `read_image` reads it, and the record of a PNG that `unclip` made.
-
-    Raises:
-        UsageError: see `read_image`.
-    """
+    """A picture as `read_image` reads it, and the record of a PNG that `unclip` made."""
     name = _name_of(source)
     image = decode(source, name)
     record = image.info.get("unclip")
@@ -98,62 +55,37 @@ def read_image_and_record(source: Source) -> tuple[Image.Image, str | None]:
 
 
 def read_rgba(source: Source) -> Image.Image:
-    """A picture as `read_image` reads it, but with its transparency: mode "RGBA".
-
-    Raises:
-        UsageError: see `read_image`.
-    """
+    """A picture as `read_image` reads it, but with its transparency: mode "RGBA"."""
     rgb, alpha = _read(source, _name_of(source))
     return Image.merge("RGBA", (*rgb.split(), alpha or Image.new("L", rgb.size, 255)))
-
-
-def read_mask(
-    source: Source | None,
-    size: tuple[int, int],
-    image: Image.Image | None = None,
-    name: str | None = None,
-) -> Image.Image:
-    """Where to paint: mode "L" of `size`, 255 where to paint and 0 where to keep.
-
-    A mask with an alpha channel says so with it, as in the OpenAI Images API: paint what is
-    transparent (alpha < 128). One without says so with its brightness, as in diffusers and most
-    editors: paint what is white (>= 128).
-
-    Args:
-        source: the mask; without it, the alpha channel of `image` is the mask.
-        size: (width, height) of the picture. A mask of the same proportions is resized.
-        image: a picture with an alpha channel, used only where there is no `source`.
-        name: what errors call it.
-
-    Raises:
-        UsageError: what `read_image` raises; no mask, other proportions, or nothing to paint.
-    """
-    given = image if source is None else source
-    called = name or _name_of(given, "the mask")
-    rgb, alpha = (None, None) if given is None else _read(given, called)
-    if rgb is None or (alpha is None and source is None):
-        raise UsageError(_NO_MASK)
-    return _mask_of(rgb, alpha, size, called)
 
 
 def read_image_and_mask(
     image: Source, mask: Source | None = None
 ) -> tuple[Image.Image, Image.Image]:
-    """A picture to edit ("RGB") and where to paint ("L", 255 there and 0 elsewhere).
+    """A picture to edit ("RGB") and where to paint: "L", 255 there and 0 where to keep.
 
-    Without `mask` the picture's own alpha channel is the mask, and the colours that lie hidden
-    under what is transparent stay as they are.
+    A mask with an alpha channel says so with it, as in the OpenAI Images API: paint what is
+    transparent (alpha < 128). One without says so with its brightness, as in diffusers and most
+    editors: paint what is white (>= 128). A mask of the same proportions is resized. Without one
+    the picture's own alpha channel is the mask, and the colours that lie hidden under what is
+    transparent stay as they are.
 
     Raises:
-        UsageError: see `read_image` and `read_mask`.
+        UsageError: what `read_image` raises; no mask, other proportions, or nothing to paint.
     """
-    rgb, alpha = _read(image, _name_of(image))
+    name = _name_of(image)
+    rgb, alpha = _read(image, name)
     shown = _on_white(rgb, alpha)
     if mask is not None:
-        return shown, read_mask(mask, rgb.size)
+        called = _name_of(mask, "the mask")
+        return shown, _mask_of(*_read(mask, called), rgb.size, called)
     if alpha is None:
-        raise UsageError(_NO_MASK)
-    paint = _mask_of(rgb, alpha, rgb.size, _name_of(image))
+        raise UsageError(
+            "no mask: give one that is transparent where to paint (or white, if it has no alpha "
+            "channel), or make those parts of the picture itself transparent"
+        )
+    paint = _mask_of(rgb, alpha, rgb.size, name)
     return Image.composite(rgb, shown, paint), paint
 
 
@@ -171,49 +103,7 @@ def square(image: Image.Image, side: int) -> Image.Image:
     return middle.resize((side, side), Image.Resampling.BICUBIC, reducing_gap=3.0)
 
 
-def to_tensor(images: Sequence[Image.Image]) -> Tensor:
-    """B pictures of one size -> (B, 3, H, W) float32 in [-1, 1].
-
-    Raises:
-        UsageError: there is none, or their sizes differ.
-    """
-    import torch
-
-    sizes = {image.size for image in images}
-    if len(sizes) != 1:
-        found = " and ".join(sorted(f"{w}x{h}" for w, h in sizes)) or "none"
-        raise UsageError(f"pictures of one size are needed, got {found}")
-    pixels = torch.from_numpy(np.stack([np.asarray(image.convert("RGB")) for image in images]))
-    return (pixels.permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous()
-
-
-def to_pictures(image: Tensor) -> list[Image.Image]:
-    """(B, 3, H, W), clamped to [-1, 1] -> B pictures. Undoes `to_tensor` exactly."""
-    pixels = to_uint8(image).permute(0, 2, 3, 1).cpu()
-    return [Image.fromarray(one) for one in np.asarray(pixels)]
-
-
-def to_uint8(image: Tensor) -> Tensor:
-    """[-1, 1] -> 0 to 255, shaped alike."""
-    import torch
-
-    return ((image.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-
-
-def mask_tensor(mask: Image.Image) -> Tensor:
-    """A mask -> (1, 1, H, W) float32: 1 where it is white (>= 128), 0 elsewhere."""
-    import torch
-
-    return torch.from_numpy(np.asarray(mask.convert("L")) >= 128).float()[None, None]
-
-
-def digest(image: Image.Image) -> str:
-    """12 hexadecimal digits that tell a picture's pixels and size from any other's."""
-    head = f"{image.width}x{image.height}:".encode()
-    return hashlib.sha256(head + image.convert("RGB").tobytes()).hexdigest()[:12]
-
-
-def _name_of(source: Source | None, otherwise: str = "the picture") -> str:
+def _name_of(source: Source, otherwise: str = "the picture") -> str:
     """A path as it is, in quotes where it would not be seen for what it is."""
     name = source if isinstance(source, str | os.PathLike) else getattr(source, "name", None)
     if not isinstance(name, str | os.PathLike):
@@ -286,9 +176,7 @@ def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
 def _to_srgb(image: Image.Image, profile: Any, space: str) -> Image.Image:
     """To "RGB", through the embedded ICC profile where it is one that can be used."""
     changed = _through_profile(image, profile, space) if isinstance(profile, bytes) else None
-    result = changed or image.convert("RGB")
-    if result is image:
-        result = image.copy()
+    result = changed or image.convert("RGB")  # a copy
     result.info = {}  # else a PNG saved from it would carry the profile it no longer has
     return result
 
@@ -324,7 +212,7 @@ def _on_white(rgb: Image.Image, alpha: Image.Image | None) -> Image.Image:
 def _mask_of(
     rgb: Image.Image, alpha: Image.Image | None, size: tuple[int, int], name: str
 ) -> Image.Image:
-    """`read_mask` of what was read."""
+    """255 where to paint and 0 elsewhere, of `size`. Raises UsageError."""
     mask = alpha.point(_WHERE_DARK) if alpha else rgb.convert("L").point(_WHERE_BRIGHT)
     (w, h), (mask_w, mask_h) = size, mask.size
     # the smaller one may be up to a pixel off in one direction: |h * mask_w / w - mask_h| < 1

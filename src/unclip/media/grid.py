@@ -11,6 +11,7 @@ from functools import cached_property
 from PIL import Image, ImageDraw, ImageFont
 
 GAP = 4
+"""Pixels between cells."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,6 @@ class Grid:
     size: tuple[int, int]
     columns: int | None = None  # without it, as square as can be
     labels: Sequence[str] | None = None
-    gap: int = GAP
 
     @property
     def across(self) -> int:
@@ -47,20 +47,19 @@ class Grid:
     def cell(self) -> tuple[int, int]:
         """A picture with its label and the gap after it."""
         foot = self.line * max((len(text) for text in self.lines), default=0)
-        return self.size[0] + self.gap, self.size[1] + foot + self.gap
+        return self.size[0] + GAP, self.size[1] + foot + GAP
 
     @property
     def whole(self) -> tuple[int, int]:
         """The sheet's width and height."""
         (width, height), down = self.cell, math.ceil(self.count / self.across)
-        return self.across * width - self.gap, down * height - self.gap
+        return self.across * width - GAP, down * height - GAP
 
 
 def make_grid(
     pictures: Sequence[Image.Image],
     columns: int | None = None,
     labels: Sequence[str] | None = None,
-    gap: int = GAP,
 ) -> Image.Image:
     """Lay pictures out row by row on white.
 
@@ -68,9 +67,8 @@ def make_grid(
         pictures: at least one; the first one's size is every cell's.
         columns: pictures a row; without it, as square as can be.
         labels: a line or two under each.
-        gap: pixels between cells.
     """
-    grid = Grid(len(pictures), pictures[0].size, columns, labels, gap)
+    grid = Grid(len(pictures), pictures[0].size, columns, labels)
     sheet = Image.new("RGB", grid.whole, "white")
     draw = ImageDraw.Draw(sheet)
     (width, height), lines = grid.cell, grid.lines

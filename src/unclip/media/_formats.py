@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, NamedTuple, cast
 
 from PIL import (
     AvifImagePlugin,
@@ -26,7 +26,7 @@ from PIL import (
 )
 
 from ..errors import UsageError
-from ._metadata import parted
+from ._metadata import without_metadata
 
 Source = str | Path | bytes | BinaryIO | Image.Image
 """A file's path, its bytes, an open binary file (read from its start) or a picture."""
@@ -67,46 +67,39 @@ class _Tiff(TiffImagePlugin.TiffImageFile):
         return self._exif
 
 
-# Pillow's classes, not Image.open: that one warns of bombs, and stopping a warning is not
-# thread-safe; nor does it ever get to the formats that are left out, such as EPS.
-_READERS: dict[str, type[ImageFile.ImageFile]] = {
-    "PNG": PngImagePlugin.PngImageFile,
-    "JPEG": JpegImagePlugin.JpegImageFile,
-    "WEBP": WebPImagePlugin.WebPImageFile,
-    "GIF": GifImagePlugin.GifImageFile,
-    "BMP": BmpImagePlugin.BmpImageFile,
-    "TIFF": _Tiff,
-    "AVIF": AvifImagePlugin.AvifImageFile,
-    "PPM": PpmImagePlugin.PpmImageFile,
+class _Format(NamedTuple):
+    """Pillow's class, not Image.open: that one warns of bombs, and no thread can stop a warning
+    for itself alone; nor does it ever get to the formats that are left out, such as EPS.
+    """
+
+    reader: type[ImageFile.ImageFile]
+    suffixes: tuple[str, ...]
+    magic: bytes
+
+
+_READ = {
+    "PNG": _Format(PngImagePlugin.PngImageFile, (".png",), rb"\x89PNG\r\n\x1a\n"),
+    "JPEG": _Format(
+        JpegImagePlugin.JpegImageFile, (".jpg", ".jpeg", ".jpe", ".jfif"), rb"\xff\xd8\xff"
+    ),
+    "WEBP": _Format(WebPImagePlugin.WebPImageFile, (".webp",), rb"RIFF....WEBP"),
+    "GIF": _Format(GifImagePlugin.GifImageFile, (".gif",), rb"GIF8[79]a"),
+    "BMP": _Format(BmpImagePlugin.BmpImageFile, (".bmp",), rb"BM"),
+    "TIFF": _Format(_Tiff, (".tif", ".tiff"), rb"II[*+]\0|MM\0[*+]"),
+    "AVIF": _Format(AvifImagePlugin.AvifImageFile, (".avif",), rb".{4}ftyp(.{4}){0,8}?avi[fs]"),
+    "PPM": _Format(
+        PpmImagePlugin.PpmImageFile, (".ppm", ".pgm", ".pbm", ".pnm", ".pfm"), rb"P[1-6fF]\s"
+    ),
 }
 _BUILT = {"WEBP": WebPImagePlugin.SUPPORTED, "AVIF": AvifImagePlugin.SUPPORTED}
 
-FORMATS = tuple(kind for kind in _READERS if _BUILT.get(kind, True))
+FORMATS = tuple(kind for kind in _READ if _BUILT.get(kind, True))
 """What is read here; WEBP and AVIF only where Pillow was built with them."""
 
-_SUFFIXES = {
-    "PNG": (".png",),
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
-    "WEBP": (".webp",),
-    "GIF": (".gif",),
-    "BMP": (".bmp",),
-    "TIFF": (".tif", ".tiff"),
-    "AVIF": (".avif",),
-    "PPM": (".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
-}
-
-SUFFIXES = tuple(suffix for kind in FORMATS for suffix in _SUFFIXES[kind])
+SUFFIXES = tuple(suffix for kind in FORMATS for suffix in _READ[kind].suffixes)
 """What such files' names end in, in small letters; how they are read, their content decides."""
 
-_MAGIC = {
-    "PNG": rb"\x89PNG\r\n\x1a\n",
-    "JPEG": rb"\xff\xd8\xff",
-    "WEBP": rb"RIFF....WEBP",
-    "GIF": rb"GIF8[79]a",
-    "BMP": rb"BM",
-    "TIFF": rb"II[*+]\0|MM\0[*+]",
-    "AVIF": rb".{4}ftyp(.{4}){0,8}?avi[fs]",
-    "PPM": rb"P[1-6fF]\s",
+_MAGIC = {kind: form.magic for kind, form in _READ.items()} | {
     "EPS": rb"%!PS|\xc5\xd0\xd3\xc6",
     "PDF": rb"%PDF",
     "SVG": rb"\s*(<\?xml|<svg)",
@@ -209,9 +202,9 @@ def _decode(kind: str, stream: BinaryIO, name: str, at_least: int | None) -> Ima
     """The first frame, decoded. A header that promises too much is refused before that."""
     stream.seek(0)
     _check_size(_size_ahead(kind, stream), name)
-    file, info = parted(kind, stream)
-    file.seek(0)
-    image = _READERS[kind](file)
+    stream.seek(0)
+    file, info = without_metadata(kind, stream)
+    image = _READ[kind].reader(file)
     _check_size(image.size, name)
     if kind == "TIFF":  # libtiff makes room for a whole tile, however small the picture
         tags = cast(TiffImagePlugin.TiffImageFile, image).tag_v2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from PIL import Image
 
-from unclip.grid import Grid, make_grid
+from unclip.media.grid import Grid, make_grid
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 12])

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 
 from unclip.errors import UsageError
-from unclip.images import _metadata, read_image, read_image_and_record, read_rgba
-from unclip.images._formats import DAMAGE
+from unclip.media import _metadata, read_image, read_image_and_record, read_rgba
+from unclip.media._formats import DAMAGE
 
 ANCILLARY = (
     *(b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"eXIf", b"gAMA", b"cHRM", b"sRGB", b"pHYs", b"sBIT"),
@@ -289,6 +289,27 @@ def test_a_file_of_millions_of_parts_is_refused(monkeypatch: pytest.MonkeyPatch)
     for data in (with_chunks(*[chunk(b"prVt", b"")] * 1100), b"\xff\xd8" + b"\xff" * 2000):
         with pytest.raises(UsageError, match=r"damaged or unusual .more than 1,000 parts"):
             read_image(data)
+
+
+def test_a_file_of_more_than_its_pixels_can_need_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for kind in ("PNG", "JPEG"):
+        data = saved(kind)
+        assert read_image(data).size == (13, 9)
+        with monkeypatch.context() as patch:
+            patch.setattr(_metadata, "MAX_FILE", len(data) - 50)
+            with pytest.raises(UsageError, match=r"damaged or unusual .more than 0 MB"):
+                read_image(data)
+
+
+def test_only_so_much_metadata_of_a_jpeg_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow joins such segments one by one: thousands of them would take it minutes."""
+    monkeypatch.setattr(_metadata, "MAX_METADATA", 1000)
+    data = with_segments(*[segment(0xE1, b"Exif\0\0" + bytes(300))] * 20)
+    kept, _ = _metadata.without_metadata("JPEG", io.BytesIO(data))
+    assert kept.read().count(b"Exif") == 4
+    assert (jpeg_pixels(data) == jpeg_pixels(saved("JPEG"))).all()
 
 
 def test_only_so_many_texts_are_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageSequence
 
-from unclip import film
-from unclip.errors import OutputError, UnclipError, UsageError
-from unclip.film import FILM_FORMATS, check_film, indexed, save_film, strip
+from unclip.errors import OutputError, UsageError
+from unclip.media import film
+from unclip.media.film import FILM_FORMATS, check_film, indexed, save_film
 
 COLOURS = ["red", "blue", "lime", "white", "black"]
 
@@ -83,12 +83,6 @@ def test_frames_are_shown_in_time(suffix: str, fps: float, tmp_path: Path) -> No
     ends = np.array(list(accumulate(read(tmp_path / f"a{suffix}")[1])))
     off = np.abs(ends - np.arange(1, 10) * 1000 / fps)
     assert off.max() <= (5 if suffix == ".gif" else 0.5)
-
-
-@pytest.mark.parametrize(("suffix", "once"), [(".gif", None), (".webp", 1)])
-def test_without_a_loop_it_plays_once(suffix: str, once: object, tmp_path: Path) -> None:
-    save_film(flat(3), tmp_path / f"a{suffix}", loop=False)
-    assert read(tmp_path / f"a{suffix}")[2] == once
 
 
 @pytest.mark.parametrize(
@@ -269,19 +263,3 @@ def test_ffmpeg_does_not_outlive_a_failure(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(KeyboardInterrupt):
         save_film(flat(2), tmp_path / "a.mp4")
     assert not list(tmp_path.glob("*.mp4*"))
-
-
-# Strips
-
-
-def test_a_strip_is_one_row() -> None:
-    frames = flat(5)
-    row = strip(frames)
-    assert row.height == 8
-    assert row.width == 5 * 12 + 4 * 4
-    for number, frame in enumerate(frames):
-        cell = row.crop((number * 16, 0, number * 16 + 12, 8))
-        assert (pixels(cell) == pixels(frame)).all()
-    assert strip(frames, ["a", "b", "c", "d", "e"]).height > 8
-    with pytest.raises(UnclipError, match="no frames"):
-        strip([])

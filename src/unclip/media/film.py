@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .errors import OutputError, UsageError
-from .files import atomic_file
-from .grid import make_grid
+from ..errors import OutputError, UsageError
+from ..files import atomic_file
 
 FILM_FORMATS = {".gif": "GIF", ".webp": "WEBP", ".mp4": "MP4"}
 """A file's suffix to the format that is written."""
@@ -54,16 +53,16 @@ def save_film(
     frames: Sequence[Image.Image],
     path: Path | str,
     fps: float = 12.0,
-    loop: bool = True,
     bounce: bool = False,
 ) -> None:
-    """Write an animation, atomically. WebP is lossless; so is a GIF of up to 256 colours.
+    """Write an animation that plays for ever, atomically.
+
+    WebP is lossless; so is a GIF of up to 256 colours.
 
     Args:
         frames: at least one, all of one size.
         path: ends in one of `FILM_FORMATS`.
         fps: frames a second.
-        loop: play for ever rather than once; an MP4 leaves that to its player.
         bounce: go back to the start through the frames between, so that a loop has no jump.
 
     Raises:
@@ -84,18 +83,7 @@ def save_film(
         if kind == "MP4":
             _write_mp4(pictures, beside, fps, path)
         else:
-            _write_animation(pictures, beside, fps, loop, kind)
-
-
-def strip(frames: Sequence[Image.Image], labels: Sequence[str] | None = None) -> Image.Image:
-    """All frames in one row, with a caption under each where wanted.
-
-    Raises:
-        UsageError: there are no frames.
-    """
-    if not frames:
-        raise UsageError("there are no frames to lay out")
-    return make_grid(frames, columns=len(frames), labels=labels)
+            _write_animation(pictures, beside, fps, kind)
 
 
 def _check_frames(frames: Sequence[Image.Image], kind: str) -> None:
@@ -114,15 +102,9 @@ def _check_size(size: tuple[int, int], kind: str) -> None:
         )
 
 
-def _write_animation(
-    pictures: list[Image.Image], path: Path, fps: float, loop: bool, kind: str
-) -> None:
+def _write_animation(pictures: list[Image.Image], path: Path, fps: float, kind: str) -> None:
     tick = 10 if kind == "GIF" else 1  # milliseconds
-    if kind == "GIF":
-        pictures = indexed(pictures)
-        options: dict[str, object] = {"loop": 0} if loop else {}  # 1 would play it twice
-    else:
-        options = {"lossless": True, "loop": 0 if loop else 1}
+    pictures = indexed(pictures) if kind == "GIF" else pictures
     times = [round(1000 / tick * number / fps) * tick for number in range(len(pictures) + 1)]
     pictures[0].save(
         path,
@@ -130,7 +112,8 @@ def _write_animation(
         save_all=True,
         append_images=pictures[1:],
         duration=[end - start for start, end in pairwise(times)],  # the sum stays right
-        **options,
+        loop=0,  # for ever
+        lossless=True,
     )
 
 
@@ -140,15 +123,22 @@ def indexed(pictures: Sequence[Image.Image]) -> list[Image.Image]:
     Up to 256 colours in all are kept exactly, in one palette; up to 256 in one picture exactly,
     in its own; of more, each picture gets its own best 256.
     """
-    each = [_colours(picture) for picture in pictures]
-    kept = [colours for colours in each if colours is not None]
-    shared = _few(np.unique(np.concatenate(kept))) if len(kept) == len(each) else None
-    if shared is not None:
-        each = [shared] * len(each)
-    return [
-        _reduced(picture) if colours is None else _exact(picture, colours)
-        for picture, colours in zip(pictures, each, strict=True)
-    ]
+    own = [np.unique(_codes(picture))[:257].copy() for picture in pictures]  # 257: too many
+    shared = np.unique(np.concatenate(own))
+    palettes = [shared] * len(own) if len(shared) <= 256 else own
+    return [_paletted(*both) for both in zip(pictures, palettes, strict=True)]
+
+
+def _paletted(picture: Image.Image, colours: NDArray[np.uint32]) -> Image.Image:
+    """A picture in these colours, or where they are too many in its best 256."""
+    if len(colours) > 256:
+        return picture.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    places = np.searchsorted(colours, _codes(picture))
+    result = Image.fromarray(places.astype(np.uint8), "P")
+    result.putpalette(
+        np.stack([colours >> 16, colours >> 8, colours], -1).astype(np.uint8).tobytes()
+    )
+    return result
 
 
 def _codes(picture: Image.Image) -> NDArray[np.uint32]:
@@ -156,27 +146,6 @@ def _codes(picture: Image.Image) -> NDArray[np.uint32]:
     pixels = np.asarray(picture).astype(np.uint32)
     codes: NDArray[np.uint32] = pixels @ np.array([1 << 16, 1 << 8, 1], np.uint32)
     return codes
-
-
-def _few(colours: NDArray[np.uint32]) -> NDArray[np.uint32] | None:
-    return colours if len(colours) <= 256 else None
-
-
-def _colours(picture: Image.Image) -> NDArray[np.uint32] | None:
-    """The sorted colours of a picture, None where there are more than 256."""
-    return _few(np.unique(_codes(picture)))
-
-
-def _exact(picture: Image.Image, colours: NDArray[np.uint32]) -> Image.Image:
-    result = Image.fromarray(np.searchsorted(colours, _codes(picture)).astype(np.uint8), "P")
-    result.putpalette(
-        np.stack([colours >> 16, colours >> 8, colours], -1).astype(np.uint8).tobytes()
-    )
-    return result
-
-
-def _reduced(picture: Image.Image) -> Image.Image:
-    return picture.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
 
 
 def _ffmpeg(path: Path) -> str:
