@@ -229,7 +229,7 @@ def test_an_unreadable_picture(unclip: Run, model: Path, photos: Path) -> None:
         (["--pictures", "0"], 2, ["setting 'pictures'", "must be at least 1"]),
         (["--seed", "-1"], 2, ["--seed must be at least 0"]),
         (["--eye", "nothing.pt"], 2, ["no model 'nothing.pt'"]),
-        (["--eye", "nothing"], 2, ["no model 'nothing'"]),
+        (["--clip-features", "nothing"], 2, ["no model 'nothing'"]),
         (["--recipe", "nothing.toml"], 2, ["cannot read nothing.toml"]),
         (["--trained-on", "nothing"], 1, ["no folder of pictures at nothing"]),
     ],
@@ -249,3 +249,9 @@ def test_a_folder_that_is_not_there_or_empty(unclip: Run, model: Path, tmp_path:
 
 def test_a_model_that_is_not_there(unclip: Run, dataset: Path) -> None:
     unclip("evaluate", "nomodel", "--data", dataset).fails(2, "no model 'nomodel'")
+
+
+def test_old_names_of_options_work_and_are_not_shown(unclip: Run) -> None:
+    shown = unclip("evaluate", "--help").out
+    assert "--features" in shown and "--clip-features" in shown and "ablations" in shown
+    assert "--eye" not in shown

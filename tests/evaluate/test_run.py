@@ -282,6 +282,8 @@ def test_a_part_that_is_none() -> None:
     with pytest.raises(UsageError, match=r"no 'distributions' .did you mean 'distribution'"):
         run.check_parts(["distributions"])
     assert run.check_parts(["science", "distribution"]) == ("distribution", "science")
+    assert run.check_parts(["ablations"]) == ("science",)
+    assert set(run.check_parts([])) == {*PARTS, "verifier", "languages"}
 
 
 def test_a_recipe_is_found(pipe: Pipeline, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+
 from PIL import Image, ImageDraw, ImageFont
 
 from .source import Source

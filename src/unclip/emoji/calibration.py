@@ -24,9 +24,6 @@ SEED = 5_000_031
 BAR = 0.99
 """What every share has to reach."""
 
-KINDS = ("object", "count", "colour", "relation", "ground")
-"""In what a prompt is altered, so that a judge has to reject the picture."""
-
 _BATCH = 16
 _TABLES = ("right", "colours", "rejected")
 
@@ -179,27 +176,28 @@ def _rejections(
     """Of each kind of altered prompt, how often a judge finds that the picture is not of it."""
     rng = np.random.default_rng(seed)
     alter = _Alter(source, rng)
-    found: dict[str, list[bool]] = {kind: [] for kind in KINDS}
+    found: dict[str, list[bool]] = {kind: [] for kind in alter.kinds}
     for scene, one in zip(scenes, seen, strict=True):
-        for kind in KINDS:
-            other = alter(scene, kind)
-            if other:
+        for kind, change in alter.kinds.items():
+            if other := change(scene):
                 found[kind].append(not all(check(other, one).values()))
     return _shares(found)
 
 
 class _Alter:
-    """A scene's prompt with one thing changed, so that its picture no longer shows it."""
+    """A scene's prompt with one thing changed: a judge has to reject the picture for it."""
 
     def __init__(self, source: EmojiScenes, rng: np.random.Generator) -> None:
         self.rng = rng
         self.nouns = sorted(source.corpus.nouns)
         self.own = own_colours(source.corpus)
-
-    def __call__(self, scene: Scene, kind: str) -> Scene | None:
-        """The altered scene; None where there is nothing of the kind to alter."""
-        change: Callable[[Scene], Scene | None] = getattr(self, f"_{kind}")
-        return change(scene)
+        self.kinds: dict[str, Callable[[Scene], Scene | None]] = {
+            "object": self._object,
+            "count": self._count,
+            "colour": self._colour,
+            "relation": self._relation,
+            "ground": self._ground,
+        }  # None where there is nothing of the kind to alter
 
     def _object(self, scene: Scene) -> Scene | None:
         shown = {thing.noun for thing in scene.wanted}

@@ -136,7 +136,9 @@ def _extractors(
             raise type(error)(
                 f"no CLIP to extract features with (--clip-features): {error}"
             ) from None
-        found.append(replace(one, name="eye") if one.name in [o.name for o in found] else one)
+        found.append(
+            replace(one, name="given-clip") if one.name in [o.name for o in found] else one
+        )
     return tuple(found) or (features.of_pipeline(pipe),)
 
 
