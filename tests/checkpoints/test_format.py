@@ -17,7 +17,6 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import unclip
-from unclip.checkpoints import native
 from unclip.checkpoints.archive import Tensors
 from unclip.checkpoints.format import FORMATS, Options, Part, find_format, need, open_model
 from unclip.errors import CheckpointError, UsageError
@@ -34,11 +33,12 @@ CPU = torch.device("cpu")
 def folder(
     make_stage: Callable[..., Stage],
     tokenizer: Tokenizer,
+    save_model: Callable[..., Any],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     stages = {name: make_stage(name) for name in ("clip", "prior", "decoder")}
     path = tmp_path_factory.mktemp("models") / "tiny"
-    native.save_model(path, "tiny", tokenizer, stages)
+    save_model(path, "tiny", tokenizer, stages)
     return path
 
 
@@ -214,12 +214,16 @@ def test_a_negative_prompt_is_read_as_a_null(folder: Path) -> None:
 
 
 def test_a_model_without_clip_is_judged_by_another(
-    folder: Path, make_stage: Callable[..., Stage], tokenizer: Tokenizer, tmp_path: Path
+    folder: Path,
+    make_stage: Callable[..., Stage],
+    tokenizer: Tokenizer,
+    save_model: Callable[..., Any],
+    tmp_path: Path,
 ) -> None:
     decoder = make_stage(
         "decoder", network={**make_stage("decoder").config.dump()["network"], "embed_dim": 0}
     )
-    native.save_model(tmp_path / "blind", "blind", tokenizer, {"decoder": decoder})
+    save_model(tmp_path / "blind", "blind", tokenizer, {"decoder": decoder})
     alone = unclip.load(tmp_path / "blind", "cpu", torch.float32)
     with pytest.raises(UsageError, match="has no CLIP, which re-ranking needs"):
         alone.generate("a fox", best_of=3)

@@ -14,7 +14,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from unclip.checkpoints import native
 from unclip.emoji import extractors
 from unclip.emoji.corpus import build
 from unclip.emoji.detector import Detector, DetectorNet
@@ -132,12 +131,12 @@ def test_few_unreadable_pictures_are_counted_and_skipped(
 
 def test_a_clip_for_features_that_is_none(
     unclip: Run, model: Path, photos: Path, tmp_path: Path, make_stage: Callable[[str], Stage],
-    tokenizer: Tokenizer,
+    tokenizer: Tokenizer, save_model: Callable[..., Any],
 ) -> None:  # fmt: skip
     """A folder of pictures, an empty one, a model without a CLIP, a file of something else."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "words.pt").write_text("no weights")
-    native.save_model(tmp_path / "blind", "blind", tokenizer, {"decoder": make_stage("decoder")})
+    save_model(tmp_path / "blind", "blind", tokenizer, {"decoder": make_stage("decoder")})
     for name, part in (("empty", "empty"), ("photos", "photos"), ("words.pt", "words.pt"),
                        ("blind", "holds no CLIP")):  # fmt: skip
         result = unclip(
@@ -165,10 +164,10 @@ def test_nan_in_features(
 
 def test_a_model_without_a_clip_and_a_folder(
     unclip: Run, photos: Path, tmp_path: Path, make_stage: Callable[[str], Stage],
-    tokenizer: Tokenizer,
+    tokenizer: Tokenizer, save_model: Callable[..., Any],
 ) -> None:  # fmt: skip
     stages = {name: make_stage(name) for name in ("prior", "decoder")}
-    native.save_model(tmp_path / "blind", "blind", tokenizer, stages)
+    save_model(tmp_path / "blind", "blind", tokenizer, stages)
     unclip("evaluate", tmp_path / "blind", "--data", photos, *SMALL).fails(2, "'blind' has no CLIP")
     assert list(Path().iterdir()) == []
 

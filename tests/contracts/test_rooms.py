@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from unclip import registry
-from unclip.checkpoints import native
 from unclip.cli import data as data_commands
 from unclip.data import SOURCES, source_at
 from unclip.evaluate import run
@@ -141,9 +140,14 @@ def stripes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture
-def pipe(tmp_path: Path, make_stage: Callable[[str], Stage], tokenizer: Tokenizer) -> Pipeline:
+def pipe(
+    tmp_path: Path,
+    make_stage: Callable[[str], Stage],
+    tokenizer: Tokenizer,
+    save_model: Callable[..., Any],
+) -> Pipeline:
     stages = {name: make_stage(name) for name in ("clip", "prior", "decoder")}
-    native.save_model(tmp_path / "model", "wee", tokenizer, stages)
+    save_model(tmp_path / "model", "wee", tokenizer, stages)
     return load(tmp_path / "model", "cpu", dtype=torch.float32)
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 
-from unclip.checkpoints import native
 from unclip.emoji import extractors
 from unclip.emoji.corpus import build
 from unclip.facade import Pipeline
@@ -34,9 +33,10 @@ def pipe(
     tmp_path_factory: pytest.TempPathFactory,
     make_stage: Callable[[str], Stage],
     tokenizer: Tokenizer,
+    save_model: Callable[..., Any],
 ) -> Pipeline:
     path = tmp_path_factory.mktemp("run") / "model"
-    native.save_model(path, "wee", tokenizer, {name: make_stage(name) for name in STAGES})
+    save_model(path, "wee", tokenizer, {name: make_stage(name) for name in STAGES})
     return load(path, "cpu", dtype=torch.float32)
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from unclip.checkpoints import native
 from unclip.errors import DataError, UsageError
 from unclip.evaluate import features
 from unclip.evaluate.features import FeatureExtractor, clip_score
@@ -22,12 +22,13 @@ CPU = torch.device("cpu")
 
 
 def test_any_model_with_a_clip_can_look(
-    tmp_path: Path, make_stage: Callable[[str], Stage], tokenizer: Tokenizer
+    tmp_path: Path,
+    make_stage: Callable[[str], Stage],
+    tokenizer: Tokenizer,
+    save_model: Callable[..., Any],
 ) -> None:
     clip = make_stage("clip")
-    manifest = native.save_model(
-        tmp_path / "m", "m", tokenizer, {"clip": clip}, dtype=torch.float32
-    )
+    manifest = save_model(tmp_path / "m", "m", tokenizer, {"clip": clip}, dtype=torch.float32)
     net = features.from_clip(tmp_path / "m", CPU)
     assert (net.name, net.hash, net.dims) == ("m", manifest.hash, 16)
     picture = np.random.RandomState(0).randint(0, 256, (8, 8, 3)).astype(np.uint8)
@@ -42,9 +43,12 @@ def test_any_model_with_a_clip_can_look(
 
 
 def test_half_a_clip_or_none_is_refused(
-    tmp_path: Path, make_stage: Callable[..., Stage], tokenizer: Tokenizer
+    tmp_path: Path,
+    make_stage: Callable[..., Stage],
+    tokenizer: Tokenizer,
+    save_model: Callable[..., Any],
 ) -> None:
-    native.save_model(tmp_path / "m", "m", tokenizer, {"prior": make_stage("prior")})
+    save_model(tmp_path / "m", "m", tokenizer, {"prior": make_stage("prior")})
     with pytest.raises(UsageError, match="holds no CLIP"):
         features.from_clip(tmp_path / "m", CPU)
 
