@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import unclip
-from unclip.device import autocast, fast_dtype
+from unclip.device import autocast, fast_dtype, pick_device
+from unclip.errors import UsageError
 
 CPU = torch.device("cpu")
 
@@ -25,6 +26,14 @@ def test_what_is_multiplied_in_follows_the_hardware_unless_it_is_said(
         with autocast(CPU, wanted):
             assert (x @ x).dtype == used
     assert (x @ x).dtype == torch.float32
+
+
+def test_a_gpu_is_one_that_pytorch_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert [pick_device(name).index for name in ("cuda", "cuda:0", "cuda:1")] == [None, 0, 1]
+    with pytest.raises(UsageError, match="device 'cuda:2' is not here: PyTorch sees 2 CUDA GPUs"):
+        pick_device("cuda:2")
 
 
 def test_nothing_else_casts() -> None:

@@ -372,3 +372,4 @@ def test_a_folder_is_gone_before_its_first_file_is(
     (tmp_path / "step-00000001").mkdir()  # else it is taken for one that was being replaced
     remove_leftovers(tmp_path)
     assert names(tmp_path) == ["step-00000001"]
+    assert names(target) == [], "what was set aside takes nobody's place"

@@ -19,6 +19,7 @@ import pytest
 from unclip.cli import main
 from unclip.errors import CheckpointError, OutputError, UnclipError, UsageError
 from unclip.hub import Ref, fetch, parse, pulled, remove
+from unclip.hub._library import hub_errors
 from unclip.hub.names import File, choose
 
 pytest.importorskip("huggingface_hub")
@@ -524,6 +525,13 @@ def test_a_password_in_the_address_is_never_shown(
         said = capsys.readouterr()
         assert "127.0.0.1" in said.err
         assert "swordfish" not in said.err + said.out
+
+
+def test_the_signature_of_an_address_is_never_shown() -> None:
+    with pytest.raises(CheckpointError) as caught, hub_errors(Ref("org/name")):
+        raise OSError("403 Forbidden for url: https://cdn.example/blob?Signature=swordfish&x=1 (0)")
+    assert "https://cdn.example/blob (0)" in str(caught.value)
+    assert "swordfish" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

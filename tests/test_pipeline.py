@@ -266,6 +266,8 @@ def test_each_sample_has_its_own_condition_and_control_whatever_the_batch(pipe: 
         assert torch.allclose(drawn[i], alone[0], atol=1e-3)
     with pytest.raises(UsageError, match="2 seeds need as many conditions, got 1"):
         pipe.sample(pipe.read(["a red circle"]), [1, 2])
+    with pytest.raises(UsageError, match="1 seeds need as many controls of 'decoder', got 21"):
+        pipe.sample(pipe.read(["a red circle"]), [1], controls)
 
 
 def test_a_text_that_is_encoded_already_is_not_encoded_again(pipe: Pipeline) -> None:

@@ -58,6 +58,7 @@ HOSTILE: dict[str, tuple[Callable[[str], Any], str]] = {
     "a dotted key without an end": (parse_toml, "b = {c = 1, " + "a." * 10**5),
     "a number of 100,000 digits": (parse_toml, "a=" + "1" * 10**5),
     "a number of 100,000 hex digits": (parse_toml, "a=0x" + "f" * 10**5),
+    "a number of 65 bits": (parse_toml, "a=0x1" + "0" * 16),
     "one long word": (parse_toml, "a" * 10**6),
 }
 

@@ -82,6 +82,7 @@ def test_a_part_holds_those_samples_and_memory_of_its_own() -> None:
 def test_a_part_of_what_steers_keeps_what_is_said_of_all() -> None:
     control = Control(noise=EMBED, strength=0.3, score=torch.Tensor.sum)
     part = control[2:3]
+    assert (len(control), len(part), len(Control(strength=0.3))) == (3, 1, 0)
     assert torch.equal(part.noise, EMBED[2:])  # type: ignore[arg-type]
     assert (part.start, part.strength, part.score) == (None, 0.3, torch.Tensor.sum)
     assert torch.equal(Control(start=EMBED)[:1].start, EMBED[:1])  # type: ignore[arg-type]

@@ -156,13 +156,13 @@ class Chain:
             on_stage: called after each stage with its name and a batch's condition.
         """
         _ = self.model.side  # refused before the work where nothing draws
-        if len(cond) != len(seeds):
-            raise UsageError(f"{len(seeds)} seeds need as many conditions, got {len(cond)}")
+        controls = controls or {}
+        _check_batch(len(seeds), cond, controls)
         sampling = self.model.by_stage(given(settings or {}))
         images: list[Tensor] = []
         for start in range(0, len(seeds), BATCH):
             part = slice(start, start + BATCH)
-            steer = {name: control[part] for name, control in (controls or {}).items()}
+            steer = {name: control[part] for name, control in controls.items()}
             rng = Rng(seeds[part], self.device)
             drawn = self.fold(cond[part], rng, sampling, on_step, prior, steer, on_stage)
             assert drawn.image is not None
@@ -246,6 +246,14 @@ class Chain:
         short = self.with_stages({n: one for n, one in self.stages.items() if n not in images})
         cond = short.fold(cond, rng, sampling, on_step, prior)
         return cond.replace(image_embed=cond.text_embed) if prior == NO_PRIOR else cond
+
+
+def _check_batch(count: int, cond: Cond, controls: Mapping[str, Control]) -> None:
+    """Raise UsageError unless there is one of each for every seed."""
+    lengths = {f"controls of '{name}'": len(one) for name, one in controls.items() if len(one)}
+    for what, length in {"conditions": len(cond), **lengths}.items():
+        if length != count:
+            raise UsageError(f"{count} seeds need as many {what}, got {length}")
 
 
 def _similarity(net: Clip, target: Tensor, image: Tensor) -> Tensor:

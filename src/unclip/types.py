@@ -181,6 +181,10 @@ class Control:
     strength: float = 1.0
     score: Callable[[Tensor], Tensor] | None = None
 
+    def __len__(self) -> int:
+        """B; 0 where nothing is said of single samples."""
+        return next((len(one) for one in (self.noise, self.start) if one is not None), 0)
+
     def __getitem__(self, part: slice) -> Self:
         """That of some of the samples, copied."""
         noise = None if self.noise is None else self.noise[part].clone()

@@ -15,8 +15,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from unclip.checkpoints import format as format_module
 from unclip.checkpoints import native
+from unclip.checkpoints import part as part_module
 from unclip.checkpoints.format import Options
 from unclip.checkpoints.tensors import load_tensors, save_tensors
 from unclip.errors import CheckpointError, OutputError
@@ -339,7 +339,7 @@ def test_a_stage_replaced_while_it_is_read_is_wholly_the_new_one(
     folder: Path, make_stage: Make, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = native.FORMAT.open(folder, Options()).load(torch.float32)
-    put, writing = format_module._put, list[Thread]()
+    put, writing = part_module._put, list[Thread]()
 
     def spy(*args: Any) -> None:
         put(*args)
@@ -347,7 +347,7 @@ def test_a_stage_replaced_while_it_is_read_is_wholly_the_new_one(
             writing.append(trained_on(folder, make_stage, tokenizer.context))
             writing[0].join()
 
-    monkeypatch.setattr(format_module, "_put", spy)
+    monkeypatch.setattr(part_module, "_put", spy)
     read = model.stages["prior"].net.query
     assert writing
     assert torch.equal(read, make_stage("prior").net.query + 1)  # type: ignore[arg-type, operator]

@@ -69,6 +69,9 @@ def test_only_the_newest_two_are_kept(tmp_path: Path) -> None:
     assert [path.name for path in saved_states(tmp_path)] == names(tmp_path)
     save_state(tmp_path, make(200))
     assert names(tmp_path) == ["step-00000010", "step-00000200"]
+    for step in (99_999_999, 100_000_000):  # by number, not by name
+        save_state(tmp_path, make(step))
+    assert [step_of(path) for path in saved_states(tmp_path)] == [99_999_999, 100_000_000]
 
 
 @pytest.mark.parametrize("fails_at", ["net", "optimizer", "state.json"])
