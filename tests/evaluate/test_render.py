@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -37,6 +37,8 @@ SIGNS = st.text("abc 1[]()!<>|*_`~$#&;:/\\.-+=\n", max_size=20) | st.text(max_si
 
 
 @given(text=SIGNS | st.sampled_from(EVIL))
+@example("&#1")  # which some readers take for a character without its semicolon
+@example("R&D &copy &amp;")
 def test_a_text_is_shown_as_it_stands(text: str) -> None:
     escaped = str(render.markdown(text))
     assert read(escaped) == " ".join(text.split())

@@ -99,16 +99,10 @@ def calibrate(
 ) -> Calibration:
     """Measure a judge on renderings that neither it nor a generator has seen.
 
-    Args:
-        judge: whose reliability is asked for.
-        config: corpus, nouns and styles; its seed, split and mix are not used.
-        each: renderings a category, a quarter of them of what training holds out.
-        seed: of the renderings.
-        side: of the pictures.
-        on_progress: told how many renderings it has looked at; raise `Cancelled` there to stop.
-
-    Where the corpus holds other nouns too, half of them (which no judge is trained on) are shown
-    as well, each alone: of these a judge should say that it knows none.
+    There are `each` of every category, `side` wide, a quarter of them of what training holds out;
+    of `config` the corpus, nouns and styles are used. Where the corpus holds other nouns too, half
+    of them (which no judge is trained on) are shown as well, each alone: of these a judge should
+    say that it knows none. `on_progress` may raise `Cancelled`.
     """
     source = EmojiScenes(config, side)
     scenes = make_scenes(config, _sizes(each), seed)

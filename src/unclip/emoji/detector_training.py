@@ -64,8 +64,8 @@ def train_detector(
         config: how it is trained.
         begin: a detector of the same nouns and width whose training goes on.
         device: the CPU unless given.
-        state: a file that keeps where training stands, to go on from there; gone at the end.
-        on_step: called with (step, steps, loss); raise `Cancelled` there to stop.
+        state: see `Fit`.
+        on_step: called with (step, steps, loss); may raise `Cancelled`.
 
     Raises:
         DataError: the corpus is missing or damaged.

@@ -188,14 +188,12 @@ def verify(
     """Have every judge look at pictures of scenes.
 
     Args:
-        provider: gives a picture for each (scene, number) of a list.
-        scenes: as `make_scenes` gives them.
+        provider: gives a picture for each (scene, number) of a list, of a `batch` at once.
+        scenes: as `make_scenes` gives them, with `pictures_each` of each.
         judges: two, as a rule.
-        pictures_each: pictures a scene, numbered from 0.
         path: a file of JSON lines that verdicts are added to, and taken from where it has them,
             so that what was interrupted goes on.
-        batch: pictures asked for at once.
-        on_step: called with (pictures done, pictures in all); raise `Cancelled` there to stop.
+        on_step: called with (pictures done, pictures in all); may raise `Cancelled`.
 
     Raises:
         UsageError: no scene or judge, or a judge that does not know a scene's noun.

@@ -87,7 +87,8 @@ def hold(
     captions = [source.sample(first)["caption"] for first, _ in pairs]
     tokens, mask = tokenizer.encode(captions)
     text = Cond(text_tokens=tokens.to(clip.device), text_mask=mask.to(clip.device))
-    cond = clip.encode_text(text)
+    parts = [dict(clip.encode_text(text[at : at + 250]).items()) for at in range(0, len(text), 250)]
+    cond = Cond(**{name: torch.cat([part[name] for part in parts]) for name in parts[0]})
 
     def encoded(which: int) -> Tensor:
         images = ImageSet(len(pairs), lambda at: source.sample(pairs[at][which])["image"])

@@ -100,7 +100,7 @@ def markdown(value: object) -> Markup:
         return value
     line = re.sub(r"[\\`*_\[\]|~$]", r"\\\g<0>", " ".join(str(value).split()))
     line = re.sub(r"^(\d+)(?=[.)](\s|$))|^(?=[-+=#>])", r"\1\\", line)
-    line = re.sub(r"&(?=#?\w+;)", "&amp;", line).replace("<", "&lt;")
+    line = re.sub(r"&(?=#?\w)", "&amp;", line).replace("<", "&lt;")
     return Markup(re.sub(r":(?=//)", "&#58;", re.sub(r"(?i)\bwww\.", "www&#46;", line)))
 
 
