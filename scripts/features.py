@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from _detector_training import DetectorConfig, train_detector
+from _fit import Descent, Fit
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -22,9 +24,7 @@ from unclip.cli._progress import counting_progress
 from unclip.data import Source
 from unclip.device import autocast
 from unclip.emoji import extractors
-from unclip.emoji.detector_training import DetectorConfig, train_detector
 from unclip.emoji.extractors import Classifier, EvalClip, ExtractorConfig, Network, build
-from unclip.emoji.fit import Descent, Fit
 from unclip.emoji.source import EmojiScenes
 from unclip.media import from_arrays
 from unclip.nn.text import TextConfig

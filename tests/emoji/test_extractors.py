@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
+import features as training
 import pytest
 import torch
 
@@ -19,21 +18,9 @@ from unclip.evaluate import features
 from unclip.evaluate.image_set import of_source
 
 ASSETS = Path(__file__).parents[1] / "fixtures" / "assets"
-SCRIPT = Path(__file__).parents[2] / "scripts" / "features.py"
 SMALL = {"size": 32, "channels": (16, 32), "dims": 12}
 NOUNS = ("cat", "pizza", "star", "cactus")
 ALONE = {"single": 1, "count": 0, "pair": 0, "group": 0, "tinted": 0}
-
-
-def _script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("features_script", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-training = _script()
 
 
 @pytest.fixture(scope="module")

@@ -6,18 +6,18 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import _fit as fit
 import numpy as np
 import pytest
 import torch
+from _augment import augment
+from _detector_training import DetectorConfig, Shown, loss_of, train_detector
 from numpy.typing import NDArray
 
-from unclip.emoji import fit
-from unclip.emoji.augment import augment
 from unclip.emoji.calibration import SEED, Calibration, _sizes, calibrate
 from unclip.emoji.colours import oklab
 from unclip.emoji.corpus import build
 from unclip.emoji.detector import CELLS, GROUNDS, SIDE, TINTS, Detector, DetectorNet, Output
-from unclip.emoji.detector_training import DetectorConfig, Shown, loss_of, train_detector
 from unclip.emoji.image_providers import ceiling, retrieval
 from unclip.emoji.judge import UNKNOWN, Detections, Pictures
 from unclip.emoji.judges import Shared, bundled_detector, detector_of, matcher_of

@@ -8,22 +8,22 @@ from typing import Any
 
 import numpy as np
 import torch
+from _augment import augment
+from _fit import Descent, Fit, OnStep
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset, default_collate
 
-from ..config import Config
-from ..device import autocast
-from ..errors import CheckpointError
-from .augment import augment
-from .corpus import Glyph
-from .detector import CELLS, GROUNDS, SIDE, TINTS, Detector, DetectorNet, Output
-from .fit import Descent, Fit, OnStep
-from .plan import Mix
-from .scenes import strangers
-from .source import EmojiConfig, EmojiScenes
+from unclip.config import Config
+from unclip.device import autocast
+from unclip.emoji.corpus import Glyph
+from unclip.emoji.detector import CELLS, GROUNDS, SIDE, TINTS, Detector, DetectorNet, Output
+from unclip.emoji.plan import Mix
+from unclip.emoji.scenes import strangers
+from unclip.emoji.source import EmojiConfig, EmojiScenes
+from unclip.errors import CheckpointError
 
 SEED = 5_000_011
 """Of the detector's renderings and weights: no recipe's, no scene's, no calibration's."""

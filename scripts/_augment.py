@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..media import read_image, to_pictures, to_tensor
+from unclip.media import read_image, to_pictures, to_tensor
 
 Change = Callable[[Tensor, torch.Generator], Tensor]
 

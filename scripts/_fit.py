@@ -14,9 +14,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from ..device import place
-from ..errors import CheckpointError
-from ..files import atomic_file
+from unclip.device import place
+from unclip.errors import CheckpointError
+from unclip.files import atomic_file
 
 SAVE_EVERY = 250
 """Steps between two saved states."""
