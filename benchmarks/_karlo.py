@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from unclip.checkpoints import clip
 from unclip.checkpoints.format import Options, Part, open_model
 from unclip.checkpoints.keymap import KeyMap
+from unclip.families.clip import clip
 
 
 @dataclass(frozen=True)

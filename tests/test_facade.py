@@ -8,10 +8,11 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 from unclip import Pipeline
-from unclip.abilities import REQUESTS
+from unclip.abilities import ABILITIES
+from unclip.cost import Policy
 from unclip.errors import UsageError
 from unclip.nn.tokenizer import Tokenizer
-from unclip.pipeline import Chain, Policy
+from unclip.pipeline import Chain
 from unclip.stages import Stage
 from unclip.stages.model import Model
 
@@ -22,7 +23,7 @@ def model(make_stage: Callable[[str], Stage], tokenizer: Tokenizer) -> Model:
 
 
 def test_every_ability_is_a_method_and_the_chain_below_knows_of_none(model: Model) -> None:
-    methods = {REQUESTS[name].method for name in REQUESTS.names()}
+    methods = {ABILITIES[name].function.__name__ for name in ABILITIES.names()}
     assert len(methods) == 10
     assert methods <= set(vars(Pipeline)) and not methods & set(dir(Chain))
 

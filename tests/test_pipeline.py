@@ -18,7 +18,7 @@ from unclip.data.shapes import COLOURS
 from unclip.errors import SamplingError, UsageError
 from unclip.loading import find_model
 from unclip.media import to_pictures, to_tensor
-from unclip.request import Record
+from unclip.record import Record
 from unclip.rng import Rng
 from unclip.stages.model import Model
 from unclip.train.run import Run

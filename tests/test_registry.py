@@ -1,5 +1,6 @@
 """A file in a package is an entry, with no list to edit."""
 
+import importlib
 import sys
 from pathlib import Path
 
@@ -61,6 +62,28 @@ def test_an_unknown_name_says_what_is_known(shapes: Registry[str], name: str, me
 def test_looking_one_up_imports_no_other(shapes: Registry[str]) -> None:
     assert shapes["square"] == "four corners"
     assert "shapes_for_test.star" not in sys.modules
+
+
+def test_further_packages_and_the_packages_in_one_hold_entries_too(
+    shapes: Registry[str], tmp_path: Path
+) -> None:
+    room = tmp_path / "rooms_for_test" / "kitchen"
+    room.mkdir(parents=True)
+    (room.parent / "__init__.py").touch()
+    (room / "__init__.py").touch()
+    (room / "star.py").write_text("SHAPE = 'of no account'\nCOLOUR = 'red'\n")
+    (room / "oval.py").write_text("SHAPE = 'none'\n")
+    for name in [name for name in sys.modules if name.startswith("rooms_for_test")]:
+        del sys.modules[name]
+    more = ("not_there_for_test", "rooms_for_test.*")
+    every = Registry[str]("shapes_for_test", "SHAPE", "shape", more)
+    assert every.names() == ["oval", "square", "star"]
+    assert every["star"] == "five points", "the first package's is the one"
+    colours = Registry[str]("shapes_for_test", "COLOUR", "colour", more)
+    assert colours["star"] == "red", "a module of that name gives something else"
+    (room / "bow.py").write_text("SHAPE = 'two loops'\n")
+    importlib.invalidate_caches()
+    assert every["bow"] == "two loops", "a newcomer is found"
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from unclip.arguments import plain
+from unclip.cost import LIMIT, Cost
 from unclip.errors import UsageError
-from unclip.request import LIMIT, Cost, plain
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,12 @@ from typing import Annotated, Any
 import torch
 from pydantic import AfterValidator, ValidationInfo
 
+from .arguments import Arguments, Text
 from .checkpoints.format import Options, Plan, open_model
 from .config import shown
 from .device import pick_device, pick_dtype
 from .errors import UsageError, nearest
 from .facade import Pipeline
-from .request import Arguments, Text
 
 BUNDLED = "emoji-cpu"
 """The model that comes with the package."""

@@ -4,36 +4,22 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
+from .arguments import given
+from .cost import BATCH, Cost, Policy, Work, check_memory
 from .device import place
 from .errors import SamplingError, UsageError, warn
 from .nn.clip import Clip
-from .request import BATCH, LIMIT, Cost, Work, check_memory, given
 from .rng import Rng
 from .stages import DiffusionStage, Stage, check_finite
 from .stages.model import NO_PRIOR, Model
 from .types import FREE, Cond, Control, OnStep, named
-
-
-@dataclass(frozen=True)
-class Policy:
-    """What a chain refuses.
-
-    Args:
-        limit: sampling steps, of all pictures of a request together, above which it is refused.
-        strict_words: refuse a prompt with a word that the model does not know.
-        on_cost: called with what a request takes, before its first step; raise there to refuse it.
-    """
-
-    limit: int | None = LIMIT
-    strict_words: bool = False
-    on_cost: Callable[[Cost], None] | None = None
 
 
 class Chain:
@@ -119,12 +105,12 @@ class Chain:
         """
         model, side = self.model, self.model.side
         sampling = model.by_stage(work.settings)
-        each = {n: one.steps(sampling.get(n), work.holds) for n, one in self.stages.items()}
+        each = {n: one.steps(sampling.get(n), work.inpaints) for n, one in self.stages.items()}
         runs = {n: work.drawings for n, one in model.image_stages.items()}
-        if work.enlarges:
+        if work.upscales_only:
             runs = {n: runs[n] for n in runs if "image" in self.stages[n].consumes}
-        elif work.imagined and model.priors and prior != NO_PRIOR:
-            runs[prior or model.priors[0]] = work.imagined
+        elif work.prior_runs and model.priors and prior != NO_PRIOR:
+            runs[prior or model.priors[0]] = work.prior_runs
         inverting = work.inversions * sum(each[name] for name in model.image_stages)
         steps = {n: each[n] * count for n, count in runs.items()}
         cost = Cost(work.pictures, work.size or (side, side), steps, inverting)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from functools import cached_property
+from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any, Generic, TypeVar
 
@@ -18,36 +18,30 @@ a module for: `unclip.emoji.source` gives the SOURCE "emoji"."""
 
 
 class Registry(Generic[T]):
-    """The public modules of a package, each giving one attribute, and those that `ROOMS` add.
+    """The public modules of some packages, each giving one attribute, and what `ROOMS` add.
 
     `Registry("unclip.stages", "STAGE", "stage")["decoder"]` is `unclip.stages.decoder.STAGE`.
     A module without the attribute (helpers, bases) is not an entry.
 
     Args:
-        package: None where only rooms have entries.
+        package: where most of them are; None where only rooms have entries.
         attribute: what a module gives.
-        noun: what an entry is called in errors.
+        noun: what errors call an entry.
+        also: further packages; one that ends in `.*` stands for all packages in it. They need not
+            be there, and are looked into anew each time.
     """
 
-    def __init__(self, package: str | None, attribute: str, noun: str) -> None:
-        self.package = package
+    def __init__(
+        self, package: str | None, attribute: str, noun: str, also: tuple[str, ...] = ()
+    ) -> None:
+        self.packages = (package, *also) if package else also
         self.attribute = attribute
         self.noun = noun
 
-    @cached_property
-    def _modules(self) -> dict[str, str]:
-        """Name -> module."""
-        rooms = {room.rpartition(".")[2]: f"{room}.{self.attribute.lower()}" for room in ROOMS}
-        found = {name: module for name, module in rooms.items() if find_spec(module)}
-        if self.package is not None:
-            own = importlib.import_module(self.package).__path__
-            names = [module.name for module in pkgutil.iter_modules(own)]
-            found |= {name: f"{self.package}.{name}" for name in names if name[0] != "_"}
-        return dict(sorted(found.items()))
-
     def names(self) -> list[str]:
-        """Every entry's name, sorted. Imports each module of the package."""
-        return [name for name in self._modules if self._get(name) is not None]
+        """Every entry's name, sorted. Imports each module of the packages."""
+        modules = {name for name, _ in self._modules()}
+        return sorted(name for name in modules if self._get(name) is not None)
 
     def __getitem__(self, name: str) -> T:
         """The entry called `name`.
@@ -55,7 +49,7 @@ class Registry(Generic[T]):
         Raises:
             UsageError: there is none; the nearest name and all known names are given.
         """
-        found = self._get(name) if name in self._modules else None
+        found = self._get(name)
         if found is None:
             known = self.names()
             raise UsageError(
@@ -64,4 +58,31 @@ class Registry(Generic[T]):
         return found  # type: ignore[no-any-return]
 
     def _get(self, name: str) -> Any:
-        return getattr(importlib.import_module(self._modules[name]), self.attribute, None)
+        modules = [path for own, path in self._modules() if own == name]
+        found = (getattr(importlib.import_module(path), self.attribute, None) for path in modules)
+        return next((one for one in found if one is not None), None)
+
+    def _modules(self) -> Iterator[tuple[str, str]]:
+        """(name, path) of every public module."""
+        for package in self.packages:
+            if not package.endswith(".*"):
+                yield from _public(package)
+                continue
+            for _, inner in _public(package.removesuffix(".*")):
+                yield from _public(inner)
+        for room in ROOMS:
+            module = f"{room}.{self.attribute.lower()}"
+            if find_spec(module):
+                yield room.rpartition(".")[2], module
+
+
+def _public(package: str) -> Iterator[tuple[str, str]]:
+    try:
+        found = importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        if error.name != package:
+            raise
+        return
+    for module in pkgutil.iter_modules(getattr(found, "__path__", [])):
+        if not module.name.startswith("_"):
+            yield module.name, f"{package}.{module.name}"

@@ -15,7 +15,7 @@ from unclip import Pipeline
 from unclip.abilities.edit import window_around
 from unclip.errors import UsageError
 from unclip.media import digest
-from unclip.request import Record
+from unclip.record import Record
 
 Noise = Callable[..., Image.Image]
 Off = Callable[[Image.Image, Image.Image], int]

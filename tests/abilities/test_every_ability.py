@@ -16,8 +16,8 @@ from PIL import Image
 import unclip
 from unclip import Cancelled, Pipeline
 from unclip.abilities.generate import GenerateRequest
+from unclip.cost import Cost
 from unclip.errors import PromptWarning, UsageError
-from unclip.request import Cost
 from unclip.train.run import Run
 from unclip.types import Step
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from unclip import Pipeline
 from unclip.errors import UsageError
 from unclip.media import digest, square, to_pictures, to_tensor
-from unclip.request import Record
+from unclip.record import Record
 from unclip.rng import Rng
 from unclip.types import Cond
 

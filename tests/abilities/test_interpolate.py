@@ -16,7 +16,7 @@ from unclip.abilities.interpolate import between, end_of
 from unclip.abilities.latent import Latent, decode_latents
 from unclip.errors import UsageError
 from unclip.media import digest, square, to_pictures
-from unclip.request import Record
+from unclip.record import Record
 
 Noise = Callable[..., Image.Image]
 Off = Callable[[Image.Image, Image.Image], int]

@@ -15,7 +15,7 @@ from unclip import Pipeline
 from unclip.abilities.outpaint import windows_outward
 from unclip.errors import UsageError
 from unclip.media import digest
-from unclip.request import Record
+from unclip.record import Record
 
 Noise = Callable[..., Image.Image]
 MARGIN = st.integers(0, 60)

@@ -14,7 +14,7 @@ from unclip.abilities.reconstruct import find, fit
 from unclip.errors import UsageError
 from unclip.media import digest, to_pictures, to_tensor
 from unclip.nn.pca import Pca
-from unclip.request import Record
+from unclip.record import Record
 from unclip.rng import Rng
 from unclip.stages.model import Model
 from unclip.types import Cond
@@ -54,7 +54,7 @@ def test_all_components_are_z_i_itself(
 def test_each_number_of_components_is_its_projection(
     pipe: Pipeline, few: dict[str, int], many: list[Image.Image], noise: Noise, off: Off
 ) -> None:
-    picture, pca = noise(16, 16, seed=99), fit(pipe, many, 5)
+    picture, (pca, seen) = noise(16, 16, seed=99), fit(pipe, many, 5)
     film = pipe.reconstruct(picture, [5, 1, 3], seed=3, pictures=many, **few)
     for k, one in zip((5, 1, 3), film, strict=True):
         z = embed(pipe, picture)
@@ -63,7 +63,7 @@ def test_each_number_of_components_is_its_projection(
         assert off(one, image_only(pipe, z, 3, few)) <= 1
         record = Record.of(one)
         assert (record.ability, record.seed) == ("reconstruct", 3)
-        assert record.inputs == {"image": digest(picture)}
+        assert record.inputs == {"image": digest(picture), "pictures": seen}
         assert record.settings == {**few, "dims": [5, 1, 3]}
     assert len({one.tobytes() for one in film}) == 3
 

@@ -11,7 +11,7 @@ from PIL import Image
 from unclip import Pipeline
 from unclip.errors import UsageError
 from unclip.media import digest, square
-from unclip.request import Record
+from unclip.record import Record
 
 Noise = Callable[..., Image.Image]
 WORDS = {"source": "a red circle", "target": "a blue circle"}

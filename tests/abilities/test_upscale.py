@@ -11,7 +11,7 @@ from PIL import Image
 from unclip import Pipeline
 from unclip.errors import UsageError
 from unclip.media import digest, to_pictures, to_tensor
-from unclip.request import Record
+from unclip.record import Record
 from unclip.rng import Rng
 from unclip.stages.model import Model
 from unclip.types import Cond

@@ -12,7 +12,7 @@ from PIL import Image
 from unclip import Pipeline
 from unclip.errors import UsageError
 from unclip.media import digest, square
-from unclip.request import Record
+from unclip.record import Record
 
 Off = Callable[[Image.Image, Image.Image], int]
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from unclip.checkpoints import convert as module
 from unclip.checkpoints import native
 from unclip.checkpoints.archive import open_tensors
-from unclip.checkpoints.convert import check_target, convert, read_card, to_diffusers
+from unclip.checkpoints.convert import check_target, convert, read_card, write_as
 from unclip.checkpoints.format import Options, open_model
 from unclip.checkpoints.tensors import Cast, stream_tensors
 from unclip.errors import CheckpointError, OutputError, UsageError
@@ -292,11 +292,11 @@ def test_only_models_of_karlos_shape_go_to_diffusers(
     tmp_path: Path,
 ) -> None:
     with pytest.raises(UsageError, match=r"tokenizer"):
-        to_diffusers(open_model(model), tmp_path / "out")
+        write_as("diffusers", open_model(model), tmp_path / "out")
     stages = {"clip": make_stage("clip"), "prior": make_stage("linear_prior")}
     save_model(tmp_path / "other", "other", tokenizer, stages)
     with pytest.raises(UsageError, match=r"its stages are clip \(clip\), prior \(linear_prior\)"):
-        to_diffusers(open_model(tmp_path / "other"), tmp_path / "out")
+        write_as("diffusers", open_model(tmp_path / "other"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -10,10 +10,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from unclip.checkpoints import clip
+from unclip.checkpoints import companions
 from unclip.checkpoints._state_dicts import open_weights, state_dict
+from unclip.checkpoints.archive import open_tensors
 from unclip.checkpoints.format import open_model
 from unclip.errors import CheckpointError
+from unclip.families.clip.huggingface import prefixed
 
 FIXTURES = Path(__file__).parents[1] / "parity" / "fixtures"
 INSIDE = {"a.weight": torch.arange(4.0), "b.bias": torch.ones(2)}
@@ -71,7 +73,7 @@ def test_what_holds_none_is_named(tmp_path: Path) -> None:
 
 def test_open_clips_own_checkpoint_is_a_clip(tmp_path: Path) -> None:
     """`epoch_N.pt` as open_clip's training leaves it; its settings lie beside it, or do not."""
-    plain = dict(clip.open_tensors(FIXTURES / "clip_openai.pt"))
+    plain = dict(open_tensors(FIXTURES / "clip_openai.pt"))
     for number in ("input_resolution", "context_length", "vocab_size"):
         del plain[number]
     file = tmp_path / "epoch_4.pt"
@@ -79,7 +81,7 @@ def test_open_clips_own_checkpoint_is_a_clip(tmp_path: Path) -> None:
     plan = open_model(file)
     part = plan.parts["clip"]
     part.check(part.build().net, "it")
-    assert part.config == clip.open_clip_part(FIXTURES / "clip_openai.pt").config
+    assert part.config == companions.open_clip_part(FIXTURES / "clip_openai.pt").config
     assert "quick_gelu" in plan.notes[0] and "open_clip_config.json" in plan.notes[0]
     assert open_model(tmp_path).parts["clip"].config == part.config
     assert open_model(FIXTURES / "clip_openai.pt").notes == ()
@@ -98,7 +100,7 @@ def test_open_clips_checkpoint_takes_the_settings_beside_it(tmp_path: Path) -> N
 
 
 def test_it_computes_the_same(tmp_path: Path) -> None:
-    plain = dict(clip.open_tensors(FIXTURES / "clip_openai.pt"))
+    plain = dict(open_tensors(FIXTURES / "clip_openai.pt"))
     torch.save({"model_state_dict": named("_orig_mod.", plain)}, tmp_path / "it.pt")
     picture, made = torch.rand(1, 3, 8, 8), []
     for file in (FIXTURES / "clip_openai.pt", tmp_path / "it.pt"):
@@ -116,6 +118,6 @@ def test_text_encoders_of_transformers_5(tmp_path: Path) -> None:
     flat = {k.removeprefix("text_model."): v for k, v in tower.items()}
     for tensors in (tower, flat):
         save_file(tensors, tmp_path / "it.safetensors")
-        found = clip.prefixed(open_weights(tmp_path / "it.safetensors"), "text_model")
+        found = prefixed(open_weights(tmp_path / "it.safetensors"), "text_model")
         assert set(found) == set(tower)
         assert all(torch.equal(found[name], value) for name, value in tower.items())

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from unclip.cli._draw import drawing
-from unclip.pipeline import Policy
+from unclip.cost import Policy
 
 RunCli = Callable[..., Any]
 RecordOf = Callable[[Path], dict[str, Any]]
@@ -91,9 +91,55 @@ def test_one_file_or_one_each(name: str, unclip: RunCli, model: Path, record: Re
     assert own["ability"] == {"img2img": "image_to_image"}.get(name, name)
     assert own["seed"] == (8 if FILES[name][1].endswith("-8.png") else 7)
 
-    shown = unclip("replay", "out.png", "--model", model)
-    first = next(iter(own["inputs"].items()))
-    shown.fails(2, "out.png", f"`unclip {name}`", " ".join(first))
+
+INPUTS = {"edit": ["fox.png", "mask.png"], "reconstruct": ["fox.png", "pictures"]}
+"""Files that a picture was made of; of the others `fox.png` alone."""
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_every_picture_is_replayed_from_its_record_and_what_it_was_made_of(
+    name: str, unclip: RunCli, model: Path, record: RecordOf
+) -> None:
+    quick = ["--steps", 2] if name == "upscale" else ["--steps", 2, "--set", "upsampler_steps=2"]
+    common = [*ARGUMENTS[name], *quick, "--seed", 7, "--model", model]
+    inputs = INPUTS.get(name, ["fox.png"])
+    unclip(name, *common, "-o", "out.png")
+    unclip(name, *common, "-o", "out/")
+    last = f"out/{FILES[name][-1]}"
+    for file in ("out.png", last):
+        done = unclip("replay", file, *inputs, "-o", "again.png", "--model", model)
+        assert (done.code, done.out, done.err) == (0, f"again.png: identical to {file}\n", "")
+        assert record(Path("again.png")) == record(Path(file))
+    which = next(iter(record(Path("out.png"))["inputs"].items()))
+    unclip("replay", "out.png", "--model", model).fails(2, "out.png", " ".join(which), "INPUT")
+    Image.new("RGB", (SIDE, SIDE), "lime").save("other.png")
+    done = unclip("replay", "out.png", "other.png", *inputs[1:], "--model", model)
+    assert done.code == 1
+    assert f"made of {' '.join(which)}, this one of" in done.err
+
+
+def test_a_replay_with_other_pictures_to_find_components_from_says_so(
+    unclip: RunCli, model: Path
+) -> None:
+    asked = ["reconstruct", *ARGUMENTS["reconstruct"], "-o", "out.png", "--model", model]
+    assert unclip(*asked).code == 0
+    Image.new("RGB", (20, 20), "black").save("pictures/5.png")
+    done = unclip("replay", "out.png", "fox.png", "pictures", "--model", model)
+    assert done.code == 1
+    assert "out.png was made of pictures " in done.err
+
+
+def test_a_box_is_replayed_without_a_mask(unclip: RunCli, model: Path) -> None:
+    asked = ["fox.png", "a fox", "--box", "8,0,8,16", "--seed", 7, "--model", model]
+    assert unclip("edit", *asked, "-o", "out.png").code == 0
+    done = unclip("replay", "out.png", "fox.png", "--model", model)
+    assert (done.code, done.err) == (0, "")
+
+
+def test_a_replay_of_more_files_than_it_was_made_of(unclip: RunCli, model: Path) -> None:
+    unclip("vary", "fox.png", "-n", 1, "-o", "out.png", "--model", model)
+    asked = ["replay", "out.png", "fox.png", "mask.png", "--model", model]
+    unclip(*asked).fails(2, "out.png", "made of 1 file", "got 2")
 
 
 @pytest.mark.parametrize("name", ["interpolate", "textdiff"])
@@ -223,7 +269,7 @@ def test_an_unwritable_output(name: str, unclip: RunCli) -> None:
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        (["vary", "fox.png", "-n", "0"], ["n must be at least 1"]),
+        (["vary", "fox.png", "-n", "0"], ["'-n'", "1"]),
         (["vary", "fox.png", "--eta", "2"], ["--eta"]),
         (["vary", "fox.png", "-o", "o.gif"], ["'.gif'", ".png"]),
         (["edit", "fox.png", "a fox"], ["no mask"]),
@@ -236,13 +282,13 @@ def test_an_unwritable_output(name: str, unclip: RunCli) -> None:
         (["edit", "fox.png", "a fox", "--box", "8,0,0,16"], ["within the picture"]),
         (
             ["edit", "fox.png", "a fox", "--box", "8,0,8,16", "--mask", "mask.png"],
-            ["--box", "--mask", "one of them"],
+            ["--box", "mask", "one of them"],
         ),
         (["edit", "fox.png", "a fox", "--mask", "tall.png"], ["tall.png is 16x32"]),
         (["edit", "fox.png", "a fox", "--mask", "black.png"], ["nothing to paint", "black.png"]),
         (["edit", "fox.png", "a fox", "--mask", "text.png"], ["cannot read text.png"]),
         (["edit", "holed.png", " "], ["prompt is empty"]),
-        (["outpaint", "fox.png", "a fox"], ["nothing to paint", "--left"]),
+        (["outpaint", "fox.png", "a fox"], ["nothing to paint", "left"]),
         (["outpaint", "fox.png", "a fox", "--left", "-1"], ["--left"]),
         (["outpaint", "fox.png", "", "--left", "8"], ["prompt is empty"]),
         (["img2img", "fox.png", "a fox", "--strength", "1.5"], ["--strength"]),
@@ -253,15 +299,15 @@ def test_an_unwritable_output(name: str, unclip: RunCli) -> None:
         (["interpolate", "fox.png", "none.avif"], ["none.avif"]),
         (["interpolate", "a fox", "a car", "--noise", "pink"], ["--noise", "pink"]),
         (["interpolate", "a fox", "a car", "-o", "o.bmp"], ["'.bmp'", ".gif", ".mp4"]),
-        (["interpolate", "a fox", "a car", "-o", "o.gif", "--fps", "60"], ["--fps", "60"]),
-        (["interpolate", "a fox", "a car", "-o", "o.gif", "--fps", "nan"], ["--fps", "nan"]),
+        (["interpolate", "a fox", "a car", "-o", "o.gif", "--fps", "60"], ["fps", "60"]),
+        (["interpolate", "a fox", "a car", "-o", "o.gif", "--fps", "nan"], ["fps", "nan"]),
         (["textdiff", "fox.png", "--from", "a fox", "--to", "a fox "], ["are the same"]),
         (["textdiff", "fox.png", "--from", "a fox", "--to", ""], ["prompt is empty"]),
         (["textdiff", "fox.png", "--from", "a fox"], ["--to"]),
         (["textdiff", "fox.png", "--from", "a", "--to", "b", "--frames", "1"], ["--frames"]),
         (["textdiff", "fox.png", "--from", "a", "--to", "b", "--theta", "3"], ["--theta"]),
         (["textdiff", "fox.png", "--from", "a", "--to", "b", "--theta", "0"], ["theta", "above 0"]),
-        (["reconstruct", "fox.png", "--dims", "0,4"], ["--dims", "0,4"]),
+        (["reconstruct", "fox.png", "--dims", "0,4"], ["--dims", "at least 1, got 0"]),
         (["reconstruct", "fox.png", "--dims", "four"], ["--dims", "four"]),
         (["reconstruct", "fox.png", "--dims", "4,4"], ["--dims", "4,4"]),
         (["reconstruct", "fox.png", "--pictures", "nowhere"], ["nowhere"]),

@@ -7,7 +7,7 @@ import torch
 
 from unclip.cli import _estimate
 from unclip.cli._estimate import Estimate
-from unclip.request import Cost
+from unclip.cost import Cost
 from unclip.types import Step
 
 
@@ -24,7 +24,7 @@ class Clock:
         """All steps of a stage, each of so many seconds, `first` before the first."""
         for index in range(1, total + 1):
             self.now += seconds + (first if index == 1 else 0)
-            estimate.tell(Step(stage, index, total, torch.zeros(batch, 1)))
+            estimate.update(Step(stage, index, total, torch.zeros(batch, 1)))
 
 
 @pytest.fixture
@@ -33,8 +33,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def test_long_work_is_told_of_once(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    estimate = Estimate()
-    estimate.expect(Cost(160, (64, 64), {"prior": 160 * 5, "decoder": 160 * 10}))
+    estimate = Estimate(Cost(160, (64, 64), {"prior": 160 * 5, "decoder": 160 * 10}))
     clock.run(estimate, "prior", total=5, batch=16, seconds=0.1, first=30)
     assert capsys.readouterr().err == ""
     clock.run(estimate, "decoder", total=10, batch=16, seconds=2.0, first=30)
@@ -45,15 +44,13 @@ def test_long_work_is_told_of_once(clock: Clock, capsys: pytest.CaptureFixture[s
 
 
 def test_short_work_is_not(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    estimate = Estimate()
-    estimate.expect(Cost(16, (64, 64), {"decoder": 160}))
+    estimate = Estimate(Cost(16, (64, 64), {"decoder": 160}))
     clock.run(estimate, "decoder", total=10, batch=16, seconds=5.0, first=500)
     assert capsys.readouterr().err == ""
 
 
 def test_an_inversion_does_not_count(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    estimate = Estimate()
-    estimate.expect(Cost(4, (64, 64), {"decoder": 40}, inverting=10))
+    estimate = Estimate(Cost(4, (64, 64), {"decoder": 40}, inverting=10))
     clock.run(estimate, "decoder", total=10, batch=1, seconds=50.0, first=0)
     clock.run(estimate, "decoder", total=10, batch=4, seconds=1.0, first=0)
     assert capsys.readouterr().err == ""

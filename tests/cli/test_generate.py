@@ -156,7 +156,7 @@ def test_a_prompt_that_is_cut_says_where(unclip: RunCli, model: Path) -> None:
         ([""], ["prompt is empty", "a red car"]),
         (["  \n"], ["prompt is empty"]),
         (["a f\udcffx"], ["not UTF-8"]),
-        (["a fox", "-n", "0"], ["n must be at least 1, got 0"]),
+        (["a fox", "-n", "0"], ["'-n'", "1"]),
         (["a fox", "-o", "fox.gif"], ["'.gif'", ".png"]),
         (["a fox", "--device", "tpu"], ["tpu"]),
         (["a fox", "--device", "cuda:99"], ["cuda:99"]),

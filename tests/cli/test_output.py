@@ -15,10 +15,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from unclip.abilities.generate import GenerateRequest
 from unclip.cli import main
-from unclip.cli._output import Target, _save_all, save, slug
+from unclip.cli._output import Layout, Target, _save_all, slug
+from unclip.cost import Cost
 from unclip.errors import UsageError
-from unclip.request import Cost
+from unclip.media.writing import save
 
 RunCli = Callable[..., Any]
 RecordOf = Callable[[Path], dict[str, Any]]
@@ -208,7 +210,7 @@ def test_a_wide_strip_and_a_wide_film(
     common = ["interpolate", "a fox", "a car", "--frames", 4000, *QUICK, "--model", model]
     unclip(*common, "-o", "o.jpg").fails(2, "79,996×16 pixels is more than JPEG can hold")
     monkeypatch.setattr("unclip.stages.model.Model.side", 70_000)
-    monkeypatch.setattr("unclip.request._memory", lambda: 10**18)
+    monkeypatch.setattr("unclip.cost._memory", lambda: 10**18)
     unclip(*common, "-o", "o.gif").fails(2, "frames of GIF have sides of 1 to 65535 pixels")
     assert names() == []
 
@@ -233,9 +235,10 @@ def test_the_limits_are_those_of_the_formats(suffix: str, side: int, tmp_path: P
     save(Image.new("RGB", (side, 1)), target.path)
     with Image.open(target.path) as picture:
         assert picture.size == (side, 1)
-    target.expect(Cost(1, (side, 1), {}), lambda _: [])
+    layout = Layout(GenerateRequest.of(prompt="a fox"), "fox")
+    target.expect(Cost(1, (side, 1), {}), layout)
     with pytest.raises(UsageError, match="a side"):
-        target.expect(Cost(1, (side + 1, 1), {}), lambda _: [])
+        target.expect(Cost(1, (side + 1, 1), {}), layout)
 
 
 def test_a_name_that_is_no_utf8_is_written_and_said(unclip: RunCli, model: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from unclip.cli._process import SOON, WAITING, open_streams, wait_quietly
+from unclip.cli._process import SOON, WAITING, let_threads_sleep, open_streams
 
 
 @pytest.mark.skipif(os.name == "nt", reason="closes streams as a POSIX shell does")
@@ -49,10 +49,10 @@ def test_threads_soon_sleep_unless_a_person_says_otherwise(
     name: str, unset: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, "7")
-    wait_quietly()
+    let_threads_sleep()
     assert {one: os.environ[one] for one in WAITING if one in os.environ} == {name: "7"}
     monkeypatch.delenv(name)
-    wait_quietly()
+    let_threads_sleep()
     assert os.environ["GOMP_SPINCOUNT"] == "1500"
     assert 0 < int(os.environ["KMP_BLOCKTIME"]) < 200, "milliseconds; 200 is LLVM's own"
 

@@ -29,7 +29,7 @@ class Watched:
         """Do `total` equal things."""
         for done in range(1, total + 1):
             self.now += seconds
-            self.lines.tell(what, done, total)
+            self.lines.update(what, done, total)
 
 
 @pytest.fixture(autouse=True)

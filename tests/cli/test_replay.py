@@ -6,6 +6,7 @@ import json
 import struct
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from unclip.cli.replay import _say_threads
-from unclip.request import Record
+from unclip.cli.replay import _reasons
+from unclip.record import Record
 
 RunCli = Callable[..., Any]
 
@@ -171,18 +172,14 @@ def test_a_record_beside_a_text_of_two_million_letters(unclip: RunCli, model: Pa
     assert (done.code, done.out) == (0, "fox-replay.png: identical to fox.png\n")
 
 
-def test_another_number_of_threads_is_named(
-    unclip: RunCli, model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_number_of_threads_is_named(unclip: RunCli, model: Path) -> None:
     import torch
 
     assert unclip("generate", "a fox", "--steps", 1, "--model", model, "-o", "fox.png").code == 0
     with Image.open("fox.png") as picture:
-        record = json.loads(picture.info["unclip"])
-    assert record["threads"] == torch.get_num_threads()
-    said: list[str] = []
-    monkeypatch.setattr("unclip.cli.replay.complain", lambda text, _: said.append(text))
-    for threads in (record["threads"], record["threads"] + 3, 0):
-        _say_threads(Record(**{**record, "threads": threads}))
-    assert len(said) == 1
-    assert f"OMP_NUM_THREADS={record['threads'] + 3}" in said[0]
+        record = Record.of(picture)
+    assert record.threads == torch.get_num_threads()
+    assert not list(_reasons(record, record))
+    assert not list(_reasons(replace(record, threads=0), record)), "nobody knows"
+    (said,) = _reasons(replace(record, threads=record.threads + 3), record)
+    assert f"OMP_NUM_THREADS={record.threads + 3}" in said

@@ -22,11 +22,12 @@ from PIL import Image
 from pydantic.fields import FieldInfo
 
 from unclip import Pipeline
-from unclip.abilities import REQUESTS
+from unclip.abilities import ABILITIES
+from unclip.cost import Cost, Policy
 from unclip.errors import UsageError
 from unclip.nn.tokenizer import Tokenizer
-from unclip.pipeline import Policy
-from unclip.request import Cost, Drawing, Record, Request
+from unclip.record import Record
+from unclip.request import Drawing, Request
 from unclip.stages import Stage
 from unclip.stages.model import Model
 
@@ -46,7 +47,7 @@ INPUTS: dict[str, Any] = {
 }
 """An argument for every field that has no default, and for those that are worth one."""
 
-CLASSES: dict[str, type[Request]] = {name: REQUESTS[name] for name in REQUESTS.names()}
+CLASSES: dict[str, type[Request]] = {name: ABILITIES[name].request for name in ABILITIES.names()}
 FIELDS = [(name, field) for name, cls in CLASSES.items() for field in cls.model_fields]
 
 
@@ -84,22 +85,27 @@ def idle(make_stage: Callable[[str], Stage], tokenizer: Tokenizer) -> Pipeline:
     return Pipeline(model, policy=Policy(on_cost=stop))
 
 
-def call(pipe: Pipeline, cls: type[Request], **changes: Any) -> None:
-    getattr(pipe, cls.method)(**arguments(cls, **changes))
+def method(name: str) -> str:
+    """What `Pipeline` calls an ability."""
+    return str(ABILITIES[name].function.__name__)
+
+
+def call(pipe: Pipeline, name: str, **changes: Any) -> None:
+    getattr(pipe, method(name))(**arguments(CLASSES[name], **changes))
 
 
 def test_every_ability_of_a_pipeline_has_its_request() -> None:
-    methods = {cls.method for cls in CLASSES.values()}
+    methods = {method(name) for name in CLASSES}
     assert len(CLASSES) == len(methods) == 10
-    for cls in CLASSES.values():
-        taken = set(inspect.signature(getattr(Pipeline, cls.method)).parameters)
+    for name, cls in CLASSES.items():
+        taken = set(inspect.signature(getattr(Pipeline, method(name))).parameters)
         assert set(cls.model_fields) - {"settings"} <= taken
 
 
 @pytest.mark.parametrize("name", sorted(set(CLASSES) - {"probe"}))
 def test_a_sound_request_comes_as_far_as_the_first_step(name: str, idle: Pipeline) -> None:
     with pytest.raises(Idle):
-        call(idle, CLASSES[name])
+        call(idle, name)
 
 
 SAME: dict[type, list[Callable[[Any], Any]]] = {
@@ -149,7 +155,7 @@ def test_what_is_wrong_is_named_before_any_step(name: str, key: str, idle: Pipel
     cls = CLASSES[name]
     for value in wrong(cls.model_fields[key]):
         with pytest.raises(UsageError) as caught:
-            call(idle, cls, **{key: value})
+            call(idle, name, **{key: value})
         text = str(caught.value)
         assert key.replace("_", " ") in text.replace("_", " "), (value, text)
         assert "\n" not in text
@@ -179,7 +185,7 @@ def test_a_setting_is_checked_before_any_step(
     name: str, settings: dict[str, Any], part: str, idle: Pipeline
 ) -> None:
     with pytest.raises(UsageError) as caught:
-        call(idle, CLASSES[name], settings=settings)
+        call(idle, name, settings=settings)
     assert part in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -211,7 +217,7 @@ def test_settings_of_numpy_and_torch_are_recorded_as_plain_numbers(name: str) ->
 @pytest.mark.parametrize("name", sorted(set(CLASSES) - {"probe"}))
 def test_a_callback_that_cannot_be_called_is_refused(name: str, idle: Pipeline) -> None:
     with pytest.raises(UsageError, match="on_step must be a function or None, got 3"):
-        getattr(idle, CLASSES[name].method)(**arguments(CLASSES[name]), on_step=3)
+        getattr(idle, method(name))(**arguments(CLASSES[name]), on_step=3)
 
 
 @pytest.mark.parametrize(
@@ -239,7 +245,7 @@ def test_what_is_no_number_is_checked_too(
     name: str, changes: dict[str, Any], part: str, idle: Pipeline
 ) -> None:
     with pytest.raises(UsageError) as caught:
-        call(idle, CLASSES[name], **changes)
+        call(idle, name, **changes)
     assert part in str(caught.value)
 
 
@@ -273,7 +279,7 @@ def test_what_would_never_end_is_refused_in_words(
     name: str, changes: dict[str, Any], idle: Pipeline
 ) -> None:
     with pytest.raises(UsageError, match=r"sampling steps: .* hours .*limit is 1,000,000 steps"):
-        call(idle, CLASSES[name], **changes)
+        call(idle, name, **changes)
 
 
 @pytest.mark.parametrize(
@@ -287,7 +293,7 @@ def test_more_pictures_than_memory_holds_are_refused_whatever_the_limit(
     tracemalloc.start()
     try:
         with pytest.raises(UsageError, match=r"lie in memory .* GiB of .*: ask for fewer"):
-            call(idle, CLASSES[name], **{count: 10**12})
+            call(idle, name, **{count: 10**12})
         assert tracemalloc.get_traced_memory()[1] < 10**6, "no list of them is made before"
     finally:
         tracemalloc.stop()

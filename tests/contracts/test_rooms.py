@@ -16,7 +16,7 @@ from unclip import registry
 from unclip.cli import data as data_commands
 from unclip.data import SOURCES, source_at
 from unclip.evaluate import run
-from unclip.evaluate.benchmark import BENCHMARKS, Request, Sizes, benchmark_for
+from unclip.evaluate.benchmark import Request, Sizes, benchmark_for
 from unclip.facade import Pipeline
 from unclip.loading import load
 from unclip.nn.tokenizer import Tokenizer
@@ -127,14 +127,10 @@ def stripes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         (package / name).write_text(text)
     monkeypatch.syspath_prepend(package.parent)
     monkeypatch.setattr(registry, "ROOMS", (*registry.ROOMS, "stripes"))
-    for known in (SOURCES, BENCHMARKS, data_commands.COMMANDS):
-        monkeypatch.delitem(vars(known), "_modules", raising=False)
     data = tmp_path / "data"
     data.mkdir()
     (data / "stripes.txt").touch()
     yield data
-    for known in (SOURCES, BENCHMARKS, data_commands.COMMANDS):
-        vars(known).pop("_modules", None)
     for name in [name for name in sys.modules if name.partition(".")[0] == "stripes"]:
         del sys.modules[name]
 

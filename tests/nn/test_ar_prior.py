@@ -12,6 +12,11 @@ from unclip.types import Cond
 CONTEXT, EMBED, TEXT_WIDTH, DIMS, BUCKETS, DOTS = 6, 10, 7, 4, 5, 6
 
 
+def of(cond: Cond) -> dict[str, Tensor]:
+    """What a network is told."""
+    return dict(cond.items())
+
+
 def build(**changes: int) -> ArPriorNet:
     torch.manual_seed(0)
     sizes = {"width": 16, "depth": 3, "heads": 2, "embed_dim": EMBED, "text_width": TEXT_WIDTH}
@@ -52,9 +57,9 @@ def test_token_by_token_is_one_causal_pass(
     net: ArPriorNet, cond: Cond, keep_text: Tensor | None
 ) -> None:
     cond = cond.replace(keep_text=keep_text)
-    whole = net(cond, DOT, TOKENS)
+    whole = net(of(cond), DOT, TOKENS)
     assert whole.shape == (2, DIMS, BUCKETS)
-    logits, past = net.begin(cond, DOT)
+    logits, past = net.begin(of(cond), DOT)
     for number in range(DIMS):
         assert torch.allclose(logits, whole[:, number], atol=1e-5)
         if number + 1 < DIMS:
@@ -66,8 +71,8 @@ def test_greedy_sampling_with_a_cache_is_greedy_sampling_without(
 ) -> None:
     tokens = torch.zeros(2, DIMS, dtype=torch.long)
     for number in range(DIMS):  # what is not known yet is 0, and may not matter
-        tokens[:, number] = net(cond, DOT, tokens)[:, number].argmax(-1)
-    logits, past = net.begin(cond, DOT)
+        tokens[:, number] = net(of(cond), DOT, tokens)[:, number].argmax(-1)
+    logits, past = net.begin(of(cond), DOT)
     cached = [logits.argmax(-1)]
     for number in range(DIMS - 1):
         logits, past = net.step(cached[-1], number, past)
@@ -80,7 +85,7 @@ def test_greedy_sampling_with_a_cache_is_greedy_sampling_without(
 def test_a_component_changes_later_ones_alone(net: ArPriorNet, cond: Cond, number: int) -> None:
     other = TOKENS.clone()
     other[:, number] = (other[:, number] + 1) % BUCKETS
-    moved = (net(cond, DOT, TOKENS) - net(cond, DOT, other)).abs().amax((0, 2)) > 1e-6
+    moved = (net(of(cond), DOT, TOKENS) - net(of(cond), DOT, other)).abs().amax((0, 2)) > 1e-6
     assert moved.tolist() == [later > number for later in range(DIMS)]
 
 
@@ -89,13 +94,13 @@ def test_the_text_z_t_and_the_dot_product_reach_every_component(
 ) -> None:
     assert cond.text_encodings is not None
     assert cond.text_embed is not None
-    plain = net(cond, DOT, TOKENS)
+    plain = net(of(cond), DOT, TOKENS)
     text = cond.text_encodings.clone()
     text[:, 2] += 1
     for changed in (
-        net(cond.replace(text_encodings=text), DOT, TOKENS),
-        net(cond.replace(text_embed=-cond.text_embed), DOT, TOKENS),
-        net(cond, (DOT + 1) % DOTS, TOKENS),
+        net(of(cond.replace(text_encodings=text)), DOT, TOKENS),
+        net(of(cond.replace(text_embed=-cond.text_embed)), DOT, TOKENS),
+        net(of(cond), (DOT + 1) % DOTS, TOKENS),
     ):
         assert ((changed - plain).abs().amax(2) > 1e-6).all()
 
@@ -105,14 +110,14 @@ def test_a_dropped_text_leaves_no_trace_nor_does_padding(net: ArPriorNet, cond: 
     assert cond.text_encodings is not None
     assert cond.text_mask is not None
     keep = torch.tensor([True, False])
-    a = net(cond.replace(keep_text=keep), DOT, TOKENS)
-    b = net(condition(2).replace(keep_text=keep), (DOT + 1) % DOTS, TOKENS)
+    a = net(of(cond.replace(keep_text=keep)), DOT, TOKENS)
+    b = net(of(condition(2).replace(keep_text=keep)), (DOT + 1) % DOTS, TOKENS)
     assert torch.equal(a[1], b[1])
     assert not torch.isclose(a[0], b[0]).any()
-    assert not torch.isclose(a[1], net(cond, DOT, TOKENS)[1]).any()
+    assert not torch.isclose(a[1], net(of(cond), DOT, TOKENS)[1]).any()
     padded = torch.where(cond.text_mask[..., None], cond.text_encodings, 1e4)
-    again = net(cond.replace(text_encodings=padded), DOT, TOKENS)
-    assert torch.equal(again, net(cond, DOT, TOKENS))
+    again = net(of(cond.replace(text_encodings=padded)), DOT, TOKENS)
+    assert torch.equal(again, net(of(cond), DOT, TOKENS))
 
 
 def test_embeddings_become_tokens_and_come_back() -> None:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from unclip.nn.eclipse_prior import EclipsePriorConfig, EclipsePriorNet
 from unclip.types import Cond
 
 CONTEXT, EMBED, TEXT_WIDTH = 6, 10, 7
+
+
+def of(cond: Cond) -> dict[str, Tensor]:
+    """What a network is told."""
+    return dict(cond.items())
 
 
 def test_the_last_token_of_one_pass_over_text_z_t_and_query() -> None:
@@ -23,7 +29,7 @@ def test_the_last_token_of_one_pass_over_text_z_t_and_query() -> None:
     )
     assert cond.text_encodings is not None
     assert cond.text_embed is not None
-    out = net(cond)
+    out = net(of(cond))
     text = net.text_in(cond.text_encodings)
     text[1, 3:] = net.null_text[3:]
     rest = [net.text_embed_in(cond.text_embed), net.query.expand(2, -1)]
@@ -34,7 +40,7 @@ def test_the_last_token_of_one_pass_over_text_z_t_and_query() -> None:
 
     noisy = cond.text_encodings.clone()
     noisy[1, 3:] = 1e4
-    assert torch.equal(net(cond.replace(text_encodings=noisy)), out), "padding does not matter"
+    assert torch.equal(net(of(cond.replace(text_encodings=noisy))), out), "padding does not matter"
     noisy[1, 2] += 1
-    assert not torch.isclose(net(cond.replace(text_encodings=noisy))[1], out[1]).any()
-    assert not torch.isclose(net(cond.replace(text_embed=-cond.text_embed)), out).any()
+    assert not torch.isclose(net(of(cond.replace(text_encodings=noisy)))[1], out[1]).any()
+    assert not torch.isclose(net(of(cond.replace(text_embed=-cond.text_embed))), out).any()

@@ -16,6 +16,11 @@ CONTEXT, EMBED, TEXT_WIDTH = 6, 10, 7
 SEQUENCE = ["text"] * CONTEXT + ["z_t", "t", "x_t", "query"]
 
 
+def of(cond: Cond) -> dict[str, Tensor]:
+    """What a network is told."""
+    return dict(cond.items())
+
+
 @pytest.fixture
 def net() -> PriorNet:
     torch.manual_seed(0)
@@ -69,7 +74,7 @@ def test_the_cached_prefix_is_one_causal_pass_over_all_tokens(
     assert tokens.shape == (2, CONTEXT + 4, 16)
     hidden, _ = net.transformer(tokens)
     expected = net.out(net.norm(hidden[:, -1]))
-    got = net(*noisy, net.encode(cond))
+    got = net(*noisy, net.encode(of(cond)))
     assert got.shape == (2, EMBED)
     assert torch.allclose(got, expected, atol=1e-5)
 
@@ -77,7 +82,7 @@ def test_the_cached_prefix_is_one_causal_pass_over_all_tokens(
 def test_the_prefix_is_computed_once_for_all_steps(
     net: PriorNet, cond: Cond, noisy: tuple[Tensor, Tensor]
 ) -> None:
-    encoded = net.encode(cond)
+    encoded = net.encode(of(cond))
     assert [k.shape for k, _ in encoded.past] == [(2, 2, CONTEXT + 1, 8)] * 3
     first = net(*noisy, encoded)
     net(noisy[0] + 1, noisy[1] / 2, encoded)
@@ -120,7 +125,7 @@ def test_a_change_reaches_its_own_token_and_later_ones_alone(
         kept: list[Tensor] = []
         last = net.transformer.blocks[-1]
         hook = last.register_forward_hook(lambda _m, _i, out: kept.append(out[1][0]))
-        out = net(x, t, net.encode(cond))
+        out = net(x, t, net.encode(of(cond)))
         hook.remove()
         return kept[-1], out  # (B, heads, N + 4, head_dim)
 
@@ -137,7 +142,7 @@ def test_a_dropped_text_leaves_no_trace(
     net: PriorNet, cond: Cond, noisy: tuple[Tensor, Tensor]
 ) -> None:
     def run(cond: Cond) -> Tensor:
-        out: Tensor = net(*noisy, net.encode(cond))
+        out: Tensor = net(*noisy, net.encode(of(cond)))
         return out
 
     other = cond.replace(
@@ -152,7 +157,7 @@ def test_a_dropped_text_leaves_no_trace(
     assert torch.allclose(run(cond)[0], a[0], atol=1e-6)
     assert not torch.isclose(run(cond)[1], a[1]).any()
     moved = noisy[0] + torch.tensor([[0.0], [1.0]]) * torch.randn(EMBED)
-    c: Tensor = net(moved, noisy[1], net.encode(cond.replace(keep_text=keep)))
+    c: Tensor = net(moved, noisy[1], net.encode(of(cond.replace(keep_text=keep))))
     assert not torch.isclose(c[1], a[1]).any(), "the null branch still sees the noised z_i"
 
 
@@ -162,10 +167,10 @@ def test_what_stands_in_the_padding_does_not_matter(
     assert cond.text_encodings is not None
     text = cond.text_encodings.clone()
     text[1, 3:] = 1e4
-    out = net(*noisy, net.encode(cond))
-    assert torch.equal(out, net(*noisy, net.encode(cond.replace(text_encodings=text))))
+    out = net(*noisy, net.encode(of(cond)))
+    assert torch.equal(out, net(*noisy, net.encode(of(cond.replace(text_encodings=text)))))
     text[1, 2] += torch.randn(TEXT_WIDTH)
-    assert not torch.equal(out, net(*noisy, net.encode(cond.replace(text_encodings=text))))
+    assert not torch.equal(out, net(*noisy, net.encode(of(cond.replace(text_encodings=text)))))
 
 
 @pytest.fixture
@@ -185,9 +190,9 @@ def test_masked_padding_is_looked_at_by_nobody(
     assert cond.text_encodings is not None and cond.text_mask is not None
     noise = torch.where(cond.text_mask[..., None], 0.0, torch.randn(2, CONTEXT, TEXT_WIDTH))
     other = cond.replace(text_encodings=cond.text_encodings + noise)
-    a, b = (masked(*noisy, masked.encode(one)) for one in (cond, other))
+    a, b = (masked(*noisy, masked.encode(of(one))) for one in (cond, other))
     assert torch.allclose(a, b, atol=1e-5)
-    heard = masked(*noisy, masked.encode(cond.replace(text_encodings=-cond.text_encodings)))
+    heard = masked(*noisy, masked.encode(of(cond.replace(text_encodings=-cond.text_encodings))))
     assert not torch.allclose(a, heard, atol=1e-3)
 
 
@@ -196,8 +201,8 @@ def test_masked_padding_is_trimmed_where_no_caption_needs_it(
 ) -> None:
     short = cond.map(lambda value: value[1:])
     x, t = noisy[0][1:], noisy[1][1:]
-    encoded = masked.encode(short)
+    encoded = masked.encode(of(short))
     assert encoded.mask is None, "nothing is left to be hidden"
     assert encoded.past[0][0].shape[2] == 3 + 1
-    together = masked(*noisy, masked.encode(cond))[1:]
+    together = masked(*noisy, masked.encode(of(cond)))[1:]
     assert torch.allclose(masked(x, t, encoded), together, atol=1e-5)

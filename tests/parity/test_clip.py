@@ -13,8 +13,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from unclip.checkpoints.clip import clip_tokenizer, hf_clip_part, open_clip_part
+from unclip.checkpoints.companions import open_clip_part
 from unclip.checkpoints.format import Part
+from unclip.families.clip.clip import clip_tokenizer
+from unclip.families.clip.huggingface import hf_clip_part
 from unclip.nn.clip import Clip
 
 FIXTURES = Path(__file__).parent / "fixtures"

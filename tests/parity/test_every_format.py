@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from safetensors.torch import load_file, save_file
 
 import unclip
 from unclip.abilities.capabilities import capabilities
-from unclip.checkpoints.format import Options, open_model
+from unclip.checkpoints.convert import WRITERS, convert, write_as
+from unclip.checkpoints.format import FORMATS, Options, Plan, open_model
 from unclip.errors import CheckpointError, UsageError
 from unclip.facade import Pipeline
 
@@ -308,3 +310,58 @@ def test_a_missing_tokenizer_can_be_named(
     for given in (moved, moved / "vocab.json"):
         model = open_model(path, Options(tokenizer=given)).load(torch.float32, low_memory=True)
         assert model.tokenizer.vocab_size == 514
+
+
+OWN_TESTS = {"unclip", "karlo-original"}
+"""Formats whose round trip is in tests/checkpoints and tests/parity/test_karlo_original.py."""
+
+
+def same(first: Plan, second: Plan) -> None:
+    """The same stages, settings apart that a layout has no place for, and the same tensors."""
+    assert list(first.parts) == list(second.parts)
+    for name, part in first.parts.items():
+        mine, its = (p.parts[name].translated(p.place_of(name)) for p in (first, second))
+        assert type(second.parts[name].config) is type(part.config)
+        assert second.parts[name].config.network == part.config.network  # type: ignore[attr-defined]
+        assert set(mine) == set(its)
+        assert all(torch.equal(mine[key], its[key]) for key in mine)
+
+
+@pytest.fixture(params=MODELS)
+def planned(
+    request: pytest.FixtureRequest,
+    fixture: Any,
+    alphabet: Callable[[Path], None],
+    tmp_path: Path,
+) -> Plan:
+    path, clip = MODELS[request.param](Folders(tmp_path, fixture, alphabet))
+    return open_model(path, Options(clip=clip))
+
+
+def test_written_as_our_own_folder_a_model_is_read_again(planned: Plan, tmp_path: Path) -> None:
+    convert(planned, tmp_path / "ours")
+    ours = open_model(tmp_path / "ours")
+    same(planned, ours)
+    assert [p.config for p in ours.parts.values()] == [p.config for p in planned.parts.values()]
+
+
+def test_every_layout_that_takes_a_model_is_read_again(planned: Plan, tmp_path: Path) -> None:
+    written = []
+    for layout in WRITERS.names():
+        with suppress(UsageError):
+            write_as(layout, planned, tmp_path / layout)
+            written.append(layout)
+    for layout in written:
+        same(planned, open_model(tmp_path / layout))
+    assert ("diffusers" in written) == (planned.family == "karlo")
+
+
+def test_every_format_has_an_example(
+    fixture: Any, alphabet: Callable[[Path], None], tmp_path: Path
+) -> None:
+    found = set()
+    for number, build in enumerate(MODELS.values()):
+        (tmp_path / str(number)).mkdir()
+        path, clip = build(Folders(tmp_path / str(number), fixture, alphabet))
+        found.add(open_model(path, Options(clip=clip)).family)
+    assert found | OWN_TESTS == {FORMATS[name].name for name in FORMATS.names()}

@@ -14,11 +14,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from unclip.checkpoints import glide
 from unclip.checkpoints.archive import Tensors
 from unclip.checkpoints.format import open_model
 from unclip.diffusion.guidance import cfg, clamp, map_x0
 from unclip.diffusion.samplers import posterior
+from unclip.families.glide import glide
 from unclip.stages import DiffusionStage
 from unclip.types import Cond
 
@@ -65,7 +65,7 @@ def test_each_network(
     stage, cond = stages[name], condition(peer, name)
     if name.startswith("upsample"):
         small = peer[f"{name}/low_res"]
-        cond = cond.replace(image=small, low_res=stage._enlarge(small))  # type: ignore[attr-defined]
+        cond = cond.replace(image=small, low_res=stage.enlarged(small))  # type: ignore[attr-defined]
     out = stage.bind(cond)(peer[f"{name}/x"], peer[f"{name}/t"])
     assert off(out, peer[f"{name}/out"]) < 1e-4
 
@@ -78,7 +78,7 @@ def test_what_is_known_is_seen(
     stage, cond = stages[name], condition(peer, name).replace(known=None, mask=None)
     if name.startswith("upsample"):
         small = peer[f"{name}/low_res"]
-        cond = cond.replace(image=small, low_res=stage._enlarge(small))  # type: ignore[attr-defined]
+        cond = cond.replace(image=small, low_res=stage.enlarged(small))  # type: ignore[attr-defined]
     out = stage.bind(cond)(peer[f"{name}/x"], peer[f"{name}/t"])
     assert off(out, peer[f"{name}/out"]) > 1e-2
 

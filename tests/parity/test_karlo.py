@@ -115,7 +115,7 @@ def test_upsampler(peer: Any, pipe: Pipeline, off: Any) -> None:
 def test_the_small_picture_is_enlarged_alike(peer: Any, pipe: Pipeline, off: Any) -> None:
     last = peer.count("text/decoder_scheduler") - 1
     small = peer[f"text/decoder_scheduler/{last}/after"].clamp(-1, 1)
-    enlarge = stage(pipe, "upsampler")._enlarge  # type: ignore[attr-defined]
+    enlarge = stage(pipe, "upsampler").enlarged  # type: ignore[attr-defined]
     assert off(enlarge(small), peer["text/super_res_first/0/x"][:, 3:]) < 1e-5
 
 

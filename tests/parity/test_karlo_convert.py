@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import unclip
-from unclip.checkpoints.convert import convert, to_diffusers
+from unclip.checkpoints.convert import convert, write_as
 from unclip.checkpoints.format import open_model
 from unclip.errors import UsageError
 
@@ -62,7 +63,7 @@ def native(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def back(native: Path) -> Path:
     """Through our own folder to diffusers' again."""
-    to_diffusers(open_model(native), native.parent / "back")
+    write_as("diffusers", open_model(native), native.parent / "back")
     return native.parent / "back"
 
 
@@ -132,7 +133,7 @@ def test_the_index_names_what_is_there(back: Path) -> None:
 def test_without_a_prior_it_is_the_other_pipeline(folder: Path, tmp_path: Path) -> None:
     plan = open_model(folder)
     object.__setattr__(plan, "parts", {n: p for n, p in plan.parts.items() if n != "prior"})
-    assert to_diffusers(plan, tmp_path / "out") == "UnCLIPImageVariationPipeline"
+    assert write_as("diffusers", plan, tmp_path / "out") == "UnCLIPImageVariationPipeline"
     assert not (tmp_path / "out" / "prior").exists()
 
 
@@ -155,12 +156,12 @@ def test_what_diffusers_cannot_hold_is_refused(
     config = part.config.model_copy(update={section: inner} if section else change)
     object.__setattr__(part, "config", config)
     with pytest.raises(UsageError, match=said):
-        to_diffusers(plan, tmp_path / "out")
+        write_as("diffusers", plan, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_half_precision_is_asked_for_by_name(native: Path, tmp_path: Path) -> None:
-    to_diffusers(open_model(native), tmp_path / "out", torch.bfloat16)
+    write_as("diffusers", open_model(native), tmp_path / "out", torch.bfloat16)
     for file in (tmp_path / "out").rglob("*.safetensors"):
         assert {value.dtype for value in load_file(file).values()} == {torch.bfloat16}
 
@@ -175,7 +176,7 @@ def test_a_file_that_does_not_fit_leaves_nothing(folder: Path, tmp_path: Path) -
     weights = load_file(file)
     weights["extra.weight"] = weights.pop("embedding_proj.weight")
     save_file(weights, file)
-    for write in (convert, to_diffusers):
+    for write in (convert, partial(write_as, "diffusers")):
         with pytest.raises(CheckpointError, match=r"missing: text_proj.embedding_proj.weight"):
             write(open_model(broken), tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["broken"]

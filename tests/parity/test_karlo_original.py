@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 import unclip
-from unclip.checkpoints import karlo_original
 from unclip.checkpoints.archive import tensors_of
-from unclip.checkpoints.convert import to_diffusers
+from unclip.checkpoints.convert import write_as
 from unclip.checkpoints.format import Options, Part, open_model
-from unclip.checkpoints.karlo_original import decoder_part, prior_part, upsampler_part
 from unclip.diffusion.guidance import clamp
 from unclip.diffusion.samplers import posterior
+from unclip.families.karlo import karlo_original
+from unclip.families.karlo.karlo_original import decoder_part, prior_part, upsampler_part
 from unclip.stages import DiffusionStage
 from unclip.types import Cond, Level, Prediction
 
@@ -190,7 +190,7 @@ def test_as_a_folder_of_diffusers_it_draws_the_same_picture(
     monkeypatch.setattr(karlo_original, "LARGE", 32)
     plan = open_model(folder, Options(tokenizer=folder / "alphabet"))
     assert plan.family == "karlo-original"
-    assert to_diffusers(plan, tmp_path / "diffusers") == "UnCLIPPipeline"
+    assert write_as("diffusers", plan, tmp_path / "diffusers") == "UnCLIPPipeline"
     drawn = picture(folder, folder / "alphabet")
     assert drawn.shape == (1, 3, 32, 32) and drawn.std() > 0.1
     again = open_model(tmp_path / "diffusers")

@@ -206,8 +206,7 @@ def test_a_whole_sampling_of_the_decoder_is_the_peers(peers: dict[str, Peer], ve
 
 def upsampler_cond(stage: Any, given: dict[str, Tensor], rng: Any) -> Cond:
     level = torch.full((2,), 0.2)
-    large = torch.nn.functional.interpolate(given["small"], 16, mode="nearest")
-    low_res = stage.noised(large, level, rng)
+    low_res = stage.shown(given["small"], level, rng)
     return Cond(image=given["small"], low_res=low_res, low_res_level=level)
 
 

@@ -15,21 +15,21 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import unclip
-from unclip.checkpoints._latents import autoencoder_config, autoencoder_table
-from unclip.checkpoints.clip import BUFFERS, hf_text_config, hf_text_table
 from unclip.checkpoints.format import Options, open_model
 from unclip.checkpoints.keymap import check, translate_back
-from unclip.checkpoints.stable_diffusion import FORMAT, unet_config, unet_table
 from unclip.diffusion.samplers import SAMPLERS
 from unclip.errors import CheckpointError
 from unclip.facade import Pipeline
+from unclip.families.clip.huggingface import BUFFERS, hf_text_config, hf_text_table
+from unclip.families.latent._autoencoder import Autoencoder
+from unclip.families.latent._autoencoder_names import autoencoder_config, autoencoder_table
+from unclip.families.latent._unet import LatentUNet
+from unclip.families.latent.latent_decoder import LatentDecoder
+from unclip.families.latent.stable_diffusion import FORMAT, unet_config, unet_table
 from unclip.media import to_tensor
-from unclip.nn.autoencoder import Autoencoder
-from unclip.nn.latent_unet import LatentUNet
 from unclip.nn.layers import parameter_count
 from unclip.nn.text import TextEncoder
 from unclip.rng import Rng
-from unclip.stages.latent_decoder import LatentDecoder
 from unclip.types import Cond
 
 HERE = Path(__file__).parent
@@ -88,7 +88,7 @@ def cond(pipe: Pipeline, peer: Any) -> Cond:
 def test_text(peer: Any, stage: LatentDecoder, cond: Cond, off: Any) -> None:
     net = stage.net.unet
     assert isinstance(net, LatentUNet)
-    tokens = net._tokens(cond)
+    tokens = net._tokens(dict(cond.items()))
     for row, call in ((1, 0), (0, 1)):
         assert torch.equal(tokens[row].float(), peer[f"run/text_encoder/{call}/tokens"][0])
         hidden = net.text(tokens[row : row + 1], torch.ones_like(tokens[:1], dtype=torch.bool))

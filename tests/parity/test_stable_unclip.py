@@ -14,9 +14,9 @@ from torch import Tensor
 import unclip
 from unclip.diffusion.samplers import SAMPLERS
 from unclip.facade import Pipeline
+from unclip.families.latent.latent_decoder import LatentDecoder
 from unclip.media import to_tensor
 from unclip.rng import Rng
-from unclip.stages.latent_decoder import LatentDecoder
 from unclip.stages.prior import PriorStage
 from unclip.types import Cond
 

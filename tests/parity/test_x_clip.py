@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from unclip.checkpoints.clip import clip_tokenizer, open_clip_part
-from unclip.nn.x_clip import XClip
+from unclip.checkpoints.companions import open_clip_part
+from unclip.families.clip.clip import clip_tokenizer
+from unclip.families.clip.x_clip import XClip
 
 Off = Callable[[Tensor, Tensor], float]
 

@@ -43,7 +43,9 @@ def test_it_is_what_the_network_says_with_its_own_uniforms(stage: Any, cond: Con
     null = cond.replace(keep_text=torch.zeros(3, dtype=torch.bool))
     for number in range(dims):
         with torch.no_grad():
-            shown, without = (net(c, likeness, tokens)[:, number] for c in (cond, null))
+            shown, without = (
+                net(dict(c.items()), likeness, tokens)[:, number] for c in (cond, null)
+            )
         chance = ((without + 2.5 * (shown - without)) / 0.7).softmax(-1)
         for sample in range(3):
             reached = chance[sample].cumsum(0)

@@ -248,9 +248,9 @@ def test_repaint_does_not_show_the_network_what_is_known(painter: Any, cond: Con
     seen: list[Cond] = []
     encode = painter.net.encode
 
-    def spy(cond: Cond) -> Any:
-        seen.append(cond)
-        return encode(cond)
+    def spy(given: dict[str, Tensor]) -> Any:
+        seen.append(Cond(**given))
+        return encode(given)
 
     painter.net.encode = spy
     drawn(painter, half(cond))
@@ -289,9 +289,9 @@ def test_training_hides_a_share_of_the_pictures(painter: Any, cond: Cond) -> Non
     seen: list[Cond] = []
     encode = painter.net.encode
 
-    def spy(cond: Cond) -> Any:
-        seen.append(cond)
-        return encode(cond)
+    def spy(given: dict[str, Tensor]) -> Any:
+        seen.append(Cond(**given))
+        return encode(given)
 
     painter.net.encode = spy
     painter.loss(cond, BatchRng(0, 3))

@@ -25,7 +25,8 @@ def test_the_loss_is_projection_and_contrast(
     stage = make_stage("eclipse_prior", contrast=0.3, temperature=0.5)
     with torch.no_grad():
         loss, metrics = stage.loss(cond, BatchRng(0, 3))
-        drawn, z_i, z_t = (v.tolist() for v in (stage.net(cond), cond.image_embed, cond.text_embed))
+        net = stage.net(dict(cond.items()))
+        drawn, z_i, z_t = (v.tolist() for v in (net, cond.image_embed, cond.text_embed))
     for sample in range(3):
         mine, true = drawn[sample], z_i[sample]
         distance = sum((a - b) ** 2 for a, b in zip(mine, true, strict=True))

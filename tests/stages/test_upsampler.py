@@ -23,9 +23,9 @@ def low_res_seen(stage: Any) -> list[Cond]:
     seen: list[Cond] = []
     encode = stage.net.encode
 
-    def spy(cond: Cond) -> Any:
-        seen.append(cond)
-        return encode(cond)
+    def spy(given: dict[str, Tensor]) -> Any:
+        seen.append(Cond(**given))
+        return encode(given)
 
     stage.net.encode = spy
     return seen

@@ -1,10 +1,40 @@
-"""What can be done with a pipeline. One file an ability.
+"""What can be done with a pipeline: one file an ability, found by its module's `ABILITY`.
 
-Each is a function of a `Chain`, and a method of `Pipeline` by one line in `facade.py`; what it is
-asked for is a `Request`, the file's `REQUEST`.
+An ability is a function of a pipeline, a method of `Pipeline` by one line in `facade.py`, and the
+request that says what its arguments are: its command, record and replay follow from that. These
+files import PyTorch where they compute, so that a command can read a request, and find a mistake
+in it, before that.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import UsageError, nearest
 from ..registry import Registry
 from ..request import Request
 
-REQUESTS: Registry[type[Request]] = Registry("unclip.abilities", "REQUEST", "ability")
+
+@dataclass(frozen=True)
+class Ability:
+    """A function and the class of its arguments."""
+
+    request: type[Request]
+    function: Callable[..., Any]  # of a pipeline and the request's arguments
+
+    def __call__(self, pipe: Any, request: Request, **more: Any) -> Any:
+        """Do with a pipeline what is asked. Raises UsageError where its model cannot."""
+        return self.function(pipe, **request.arguments(), **more)
+
+
+ABILITIES: Registry[Ability] = Registry("unclip.abilities", "ABILITY", "ability")
+
+
+def ability_of(name: str) -> Ability:
+    """The ability that a record names. Raises UsageError where there is none."""
+    for module in ABILITIES.names():
+        if ABILITIES[module].request.ability == name:
+            return ABILITIES[module]
+    raise UsageError(f"there is no ability '{name}'{nearest(name, ABILITIES.names())}")

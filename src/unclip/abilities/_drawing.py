@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-import torch
 from PIL import Image
 
 from .._version import __version__
+from ..arguments import given
 from ..config import shown
+from ..cost import Work
 from ..errors import UsageError
-from ..pipeline import Chain
-from ..request import Drawing, Record, Work
-from ..types import OnStep
+from ..record import Record
+from ..request import Drawing
+
+if TYPE_CHECKING:
+    from ..pipeline import Chain
+    from ..types import OnStep
 
 
 def check_request(pipe: Chain, request: Drawing, work: Work, on_step: OnStep | None = None) -> None:
@@ -34,6 +40,8 @@ def attach_record(
     pipe: Chain, pictures: list[Image.Image], record: Record, one_seed: bool = False
 ) -> list[Image.Image]:
     """Give picture i its record, with seed + i unless all come of one seed."""
+    import torch
+
     threads = torch.get_num_threads() if pipe.device.type == "cpu" else 0
     for index, picture in enumerate(pictures):
         own = replace(
@@ -46,3 +54,12 @@ def attach_record(
         )
         picture.info["unclip"] = own.to_json()
     return pictures
+
+
+DDIM = {"guidance_scale": 1.0, "sampler": "ddim", "eta": 0.0}
+"""The decoder's settings where a picture is redrawn: guidance would change it."""
+
+
+def ddim_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """`DDIM` unless said otherwise."""
+    return {**DDIM, **given(settings)}

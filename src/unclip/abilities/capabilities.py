@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from ..stages import Stage
 from ..stages.clip import ClipStage
-from ..stages.upsampler import Upsampler
 
 
 def capabilities(stages: Mapping[str, Stage]) -> list[str]:
@@ -31,6 +30,6 @@ def capabilities(stages: Mapping[str, Stage]) -> list[str]:
         "textdiff": likewise and reads,
         "reconstruct": likewise,
         "probe": sees and reads,
-        "upscale": any(isinstance(one, Upsampler) for one in image_stages),
+        "upscale": any(one.factor > 1 for one in image_stages),
     }
     return [name for name, can in able.items() if can]

@@ -2,39 +2,68 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
+from pydantic import Field, model_validator
 
-from ..media import Source, digest, mask_tensor, read_image_and_mask
-from ..pipeline import Chain
-from ..request import Count, Drawing, Input, Prompt, Text, Work
-from ..types import OnStep
+from ..cost import Work
+from ..errors import UsageError
+from ..media import Source, digest, mask_tensor, read_image, read_image_and_mask
+from ..request import Drawing, Input, Option, Picture, Pictures, Prior, Prompt
+from . import Ability
 from ._drawing import attach_record, check_request
-from .canvas import Brush, Window, paint
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..pipeline import Chain
+    from ..types import OnStep
+    from .canvas import Window
+
+
+Box = tuple[int, int, int, int]
 
 
 class EditRequest(Drawing):
     """See `edit`."""
 
     ability: ClassVar[str] = "edit"
-    method: ClassVar[str] = "edit"
-    image: Input
-    mask: Input = None
+    image: Picture
+    mask: Annotated[Input, Option(metavar="MASK", default="IMAGE's own alpha channel")] = Field(
+        None,
+        description="A picture of the same proportions: transparent where to paint, or, without "
+        "an alpha channel, white there.",
+    )
+    box: Annotated[Box | None, Option(metavar="LEFT,TOP,WIDTH,HEIGHT")] = Field(
+        None, description="A rectangle to paint in place of a mask, in pixels of IMAGE."
+    )
     prompt: Prompt
-    n: Count = 1
-    prior: Text | None = None
+    n: Pictures = 1
+    prior: Prior = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if self.box is not None and self.mask is not None:
+            raise UsageError("box and mask both say where to paint: give one of them")
+        return self
+
+    def check_pictures(self) -> None:
+        """The mask too, and that the box lies within."""
+        self.read()
+
+    def read(self) -> tuple[Image.Image, Image.Image]:
+        """The picture, and where to paint. Raises UsageError."""
+        if self.box is None:
+            return read_image_and_mask(self.image, self.mask)
+        picture = read_image(self.image)
+        return picture, _rectangle(self.box, picture.size)
 
     def work(self, size: tuple[int, int]) -> Work:
         """One window a picture; `size` is the picture's."""
         settings, n = self.settings, self.n
-        return Work(n, settings, n, imagined=n, size=size, holds=True)
-
-
-REQUEST = EditRequest
+        return Work(n, settings, n, prior_runs=n, size=size, inpaints=True)
 
 
 def edit(
@@ -47,11 +76,12 @@ def edit(
     on_step: OnStep | None = None,
     *,
     prior: str | None = None,
+    box: tuple[int, int, int, int] | None = None,
     **settings: Any,
 ) -> list[Image.Image]:
     """Paint a part of a picture anew; the rest comes back byte for byte.
 
-    What is painted takes the tint of what it borders on (`_blending.blended`).
+    What is painted takes the tint of what it borders on (`blended`).
 
     A decoder with mask channels (GLIDE, arXiv 2112.10741, section 4.1) sees what is around; any
     other is held to it while it samples (RePaint, arXiv 2201.09865). `inpainting="repaint"` and
@@ -61,11 +91,12 @@ def edit(
         image: a path, bytes, a file or a PIL picture, of any size and shape.
         mask: a picture of the same shape: where its alpha is 0 (as in OpenAI's Images API), or,
             without alpha, where it is white, is painted. None: the picture's own alpha.
-        prompt: what the whole picture shall show; must not be empty.
+        prompt: what the whole picture shows; must not be empty.
         n: how many; picture i uses `seed + i`.
         seed: any integer.
         on_step: as in `generate`.
         prior: as in `generate`.
+        box: left, top, width and height of a rectangle to paint in place of a mask, in pixels.
         settings: as in `generate`.
 
     Returns:
@@ -74,11 +105,20 @@ def edit(
     Raises:
         UsageError: pictures that do not fit each other, nothing to paint, an empty prompt.
     """
+    from .canvas import Brush, paint
+
     request = EditRequest.of(
-        image=image, mask=mask, prompt=prompt, n=n, seed=seed, prior=prior, settings=settings
+        image=image,
+        mask=mask,
+        prompt=prompt,
+        n=n,
+        seed=seed,
+        prior=prior,
+        box=box,
+        settings=settings,
     )
     pipe.model.check_prior(request.prior)
-    picture, where = read_image_and_mask(image, mask)
+    picture, where = request.read()
     check_request(pipe, request, request.work(picture.size), on_step)
     brush = Brush(request.prompt, request.settings, request.prior, on_step)
     window, seeds = window_around(where), range(request.seed, request.seed + request.n)
@@ -87,13 +127,32 @@ def edit(
     return attach_record(pipe, list(painted), made)
 
 
+def _rectangle(box: Box, size: tuple[int, int]) -> Image.Image:
+    """A mask of a picture's size: 255 in the box, else 0. Raises UsageError."""
+    left, top, width, height = box
+    corners = (left, top, left + width, top + height)
+    inside = left >= 0 and top >= 0 and corners[2] <= size[0] and corners[3] <= size[1]
+    if width < 1 or height < 1 or not inside:
+        raise UsageError(
+            f"box {','.join(map(str, box))} must lie within the picture, which is "
+            f"{size[0]}×{size[1]} pixels"
+        )
+    mask = Image.new("L", size, 0)
+    mask.paste(255, corners)
+    return mask
+
+
 def as_tensor(picture: Image.Image) -> Tensor:
     """(1, 3, H, W) uint8."""
+    import torch
+
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]
 
 
 def window_around(mask: Image.Image) -> Window:
     """The square to look at: the whole of a square picture, else the one around what is painted."""
+    from .canvas import Window
+
     box = mask.getbbox()
     assert box is not None  # a mask with nothing to paint was refused
     side = max(min(mask.size), box[2] - box[0], box[3] - box[1])
@@ -103,3 +162,6 @@ def window_around(mask: Image.Image) -> Window:
         return (size - side) // 2 if side > size else min(max(0, middle), size - side)
 
     return Window(corner(box[0], box[2], mask.width), corner(box[1], box[3], mask.height), side)
+
+
+ABILITY = Ability(EditRequest, edit)

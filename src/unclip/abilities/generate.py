@@ -2,34 +2,46 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-import torch
 from PIL import Image
-from torch import Tensor
-from torch.nn import functional as F
+from pydantic import Field
 
-from ..checkpoints.format import GIVE_CLIP
+from ..arguments import Count, Text
+from ..cost import BATCH, Work
 from ..media import to_pictures
-from ..pipeline import Chain
-from ..request import BATCH, Count, Drawing, Prompt, Text, Work
-from ..rng import Rng
-from ..stages.clip import ClipStage
-from ..types import OnStep
+from ..request import Drawing, Option, Pictures, Prior, Prompt
+from . import Ability
 from ._drawing import attach_record, check_request
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..pipeline import Chain
+    from ..stages.clip import ClipStage
+    from ..types import OnStep
+
+
+PriorGuidance = Annotated[
+    float | None, Field(description="Guidance of the prior; 1 is none."), Option(metavar="SCALE")
+]
 
 
 class GenerateRequest(Drawing):
     """See `generate`."""
 
     ability: ClassVar[str] = "generate"
-    method: ClassVar[str] = "generate"
     records_defaults: ClassVar[bool] = False
-    prompt: Prompt
-    n: Count = 1
-    prior: Text | None = None
-    best_of: Count = 1
-    negative_prompt: Text = ""
+    common: ClassVar[dict[str, Any]] = {**Drawing.common, "prior_guidance_scale": PriorGuidance}
+    prompt: Prompt = Field(description="What to draw.")
+    n: Pictures = 1
+    prior: Prior = None
+    best_of: Annotated[Count, Option(metavar="K")] = Field(
+        1, description="Draw K for each picture and keep the one that CLIP finds nearest to PROMPT."
+    )
+    negative_prompt: Annotated[Text, Option(metavar="TEXT")] = Field(
+        "", description="What guidance leads away from."
+    )
 
     @property
     def one_pass(self) -> bool:
@@ -39,10 +51,7 @@ class GenerateRequest(Drawing):
     def work(self) -> Work:
         """Every candidate is drawn in full."""
         drawings = self.n * self.best_of
-        return Work(self.n, self.settings, drawings, imagined=drawings)
-
-
-REQUEST = GenerateRequest
+        return Work(self.n, self.settings, drawings, prior_runs=drawings)
 
 
 def generate(
@@ -109,6 +118,8 @@ def generate(
 
 def _ranker(pipe: Chain) -> tuple[Chain, ClipStage]:
     """Who reads the prompt, and the CLIP that says which pictures are nearest to it."""
+    from ..checkpoints.format import GIVE_CLIP
+
     reader = pipe.ranker or pipe
     advice = {**reader.model.advice, **dict.fromkeys(("clip", "text", "vision"), GIVE_CLIP)}
     return reader, reader.model.clip("re-ranking", "text", "vision", advice=advice)
@@ -116,6 +127,11 @@ def _ranker(pipe: Chain) -> tuple[Chain, ClipStage]:
 
 def _best(pipe: Chain, prompt: str, drawn: Tensor, n: int) -> Tensor:
     """(n, 3, H, W): of each picture's candidates the one nearest to the prompt."""
+    import torch
+    from torch.nn import functional as F
+
+    from ..rng import Rng
+
     reader, clip = _ranker(pipe)
     z_t = clip.sample(reader.read([prompt]), Rng([0], pipe.device)).text_embed
     assert z_t is not None
@@ -125,3 +141,6 @@ def _best(pipe: Chain, prompt: str, drawn: Tensor, n: int) -> Tensor:
     mine = torch.cat([torch.arange(n, device=drawn.device)[:, None], rest], dim=1)
     best = score[mine].argmax(1)
     return drawn[mine[torch.arange(n, device=drawn.device), best]]
+
+
+ABILITY = Ability(GenerateRequest, generate)

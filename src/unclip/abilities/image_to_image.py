@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from PIL import Image
-from torch.nn import functional as F
+from pydantic import Field
 
+from ..arguments import Share
+from ..cost import Work
 from ..media import Source, digest, read_image, square, to_pictures, to_tensor
-from ..pipeline import Chain
-from ..request import Count, Drawing, Input, Prompt, Share, Text, Work
-from ..types import Control, OnStep
+from ..request import Drawing, Option, Picture, Pictures, Prior, Prompt
+from . import Ability
 from ._drawing import attach_record, check_request
+
+if TYPE_CHECKING:
+    from ..pipeline import Chain
+    from ..types import OnStep
 
 
 class ImageToImageRequest(Drawing):
     """See `image_to_image`."""
 
     ability: ClassVar[str] = "image_to_image"
-    method: ClassVar[str] = "image_to_image"
-    image: Input
-    prompt: Prompt
-    strength: Share = 0.6
-    n: Count = 1
-    prior: Text | None = None
+    image: Picture
+    prompt: Prompt = Field(description="What it becomes.")
+    strength: Annotated[Share, Option(metavar="S")] = Field(
+        0.6, description="0 keeps the picture, 1 keeps nothing of it."
+    )
+    n: Pictures = 1
+    prior: Prior = None
 
     def work(self) -> Work:
         """As many steps as from noise, at most."""
-        return Work(self.n, self.settings, self.n, imagined=self.n)
-
-
-REQUEST = ImageToImageRequest
+        return Work(self.n, self.settings, self.n, prior_runs=self.n)
 
 
 def image_to_image(
@@ -49,7 +52,7 @@ def image_to_image(
 
     Args:
         image: a path, bytes, a file or a PIL picture; cropped to its middle square.
-        prompt: what it shall become; must not be empty.
+        prompt: what it becomes; must not be empty.
         strength: 0 keeps the picture (at the decoder's size), 1 keeps nothing of it.
         n: how many; picture i uses `seed + i` and is the same whatever `n` is.
         seed: any integer.
@@ -60,6 +63,10 @@ def image_to_image(
     Raises:
         UsageError: no such picture, an empty prompt, or a setting out of range.
     """
+    from torch.nn import functional as F
+
+    from ..types import Control
+
     request = ImageToImageRequest.of(
         image=image,
         prompt=prompt,
@@ -82,3 +89,6 @@ def image_to_image(
     begun = Control(start=small.expand(request.n, -1, -1, -1), strength=strength)
     drawn = pipe.sample(cond, seeds, {name: begun}, request.settings, on_step, request.prior)
     return attach_record(pipe, to_pictures(drawn), request.record(image=digest(picture)))
+
+
+ABILITY = Ability(ImageToImageRequest, image_to_image)

@@ -4,33 +4,45 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-import torch
 from PIL import Image
-from pydantic import ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
+from ..arguments import check_prompt
+from ..cost import Work
 from ..errors import UsageError
 from ..media import SUFFIXES, Source, digest, read_image, to_pictures
-from ..pipeline import Chain
-from ..request import Drawing, Frames, Input, Text, Work, check_prompt
-from ..rng import Rng
-from ..stages import DiffusionStage
-from ..types import OnStep
-from ._drawing import attach_record, check_request
-from .latent import Latent, decode_latents, of_picture, redrawn, slerp, with_detail
+from ..request import Drawing, Frames, Input, Option, Prior
+from . import Ability
+from ._drawing import attach_record, check_request, ddim_settings
+
+if TYPE_CHECKING:
+    from ..pipeline import Chain
+    from ..types import OnStep
+    from .latent import Latent
+
+
+End = Annotated[
+    Input,
+    Field(description="A picture file, or what to draw."),
+    Option(metavar="IMAGE|PROMPT", positional=True),
+]
 
 
 class InterpolateRequest(Drawing):
     """See `interpolate`."""
 
     ability: ClassVar[str] = "interpolate"
-    method: ClassVar[str] = "interpolate"
-    a: Input  # a picture or a prompt, as is b
-    b: Input
+    one_seed: ClassVar[bool] = True
+    film: ClassVar[bool] = True
+    a: End
+    b: End
     frames: Frames = 8
-    noise: Literal["slerp", "fixed"] = "slerp"
-    prior: Text | None = None
+    noise: Annotated[Literal["slerp", "fixed"], Option(metavar="slerp|fixed")] = Field(
+        "slerp", description="Whether the noise moves too, or stays that of the first."
+    )
+    prior: Prior = None
 
     @field_validator("a", "b")
     @classmethod
@@ -42,14 +54,17 @@ class InterpolateRequest(Drawing):
         check_prompt(end, info.field_name or "")
         return end
 
+    def check_pictures(self) -> None:
+        """Each end that is one."""
+        for end in (self.a, self.b):
+            if not _is_prompt(end):
+                read_image(end)
+
     def work(self) -> Work:
         """Each end that is a picture is inverted and drawn back; then the frames."""
         prompts = sum(_is_prompt(end) for end in (self.a, self.b))
-        inversions, settings = 2 - prompts, redrawn(self.settings)
+        inversions, settings = 2 - prompts, ddim_settings(self.settings)
         return Work(self.frames, settings, self.frames + inversions, prompts, inversions)
-
-
-REQUEST = InterpolateRequest
 
 
 def _is_prompt(end: Source) -> bool:
@@ -86,6 +101,10 @@ def interpolate(
         `frames` pictures. The ends are the pictures given, or the prompts' own, to the pixel; with
         x_T fixed, the last one only resembles `b`.
     """
+    import torch
+
+    from .latent import decode_latents, with_detail
+
     request = InterpolateRequest.of(
         a=a, b=b, frames=frames, seed=seed, noise=noise, prior=prior, settings=settings
     )
@@ -117,6 +136,8 @@ def interpolate(
 
 def between(a: Latent, b: Latent, share: float, noise: str) -> Latent:
     """The latent a `share` of the way from `a` to `b`."""
+    from .latent import Latent, slerp
+
     if share == 0 or (share == 1 and noise != "fixed"):
         return b if share else a
     both = set(a.noises) & set(b.noises)
@@ -135,10 +156,14 @@ def end_of(
     on_step: OnStep | None,
 ) -> Latent:
     """The latent of a picture, or of a prompt."""
+    from ..rng import Rng
+    from ..stages import DiffusionStage
+    from .latent import Latent, of_picture
+
     if not _is_prompt(end):
         return of_picture(pipe, end, seed, settings, on_step)
     assert isinstance(end, str)
-    rng, sampling = Rng([seed], pipe.device), pipe.model.by_stage(redrawn(settings))
+    rng, sampling = Rng([seed], pipe.device), pipe.model.by_stage(ddim_settings(settings))
     z_i = pipe.sample_prior(pipe.read([end]), rng, sampling, on_step, prior).image_embed
     assert z_i is not None
     name, stage = next(iter(pipe.model.image_stages.items()))
@@ -150,3 +175,6 @@ def end_of(
 def _name(end: Source) -> str:
     """A picture's digest, or the prompt."""
     return str(end) if _is_prompt(end) else digest(read_image(end))
+
+
+ABILITY = Ability(InterpolateRequest, interpolate)

@@ -15,16 +15,12 @@ from torch.nn import functional as F
 
 from ..media import Source, read_image, square, to_tensor
 from ..pipeline import Chain
-from ..request import given
 from ..stages import DiffusionStage
-from ..stages.upsampler import Upsampler
 from ..types import Cond, Control, OnStep, named
+from ._drawing import ddim_settings
 
 NOISE_STD = (0.8, 1.25)
 """An x_T outside is no noise: that stage cannot be inverted, and gets fresh noise instead."""
-
-PLAIN = {"guidance_scale": 1.0, "sampler": "ddim", "eta": 0.0}
-"""The decoder's settings where a picture is redrawn: guidance would change it."""
 
 
 @dataclass(frozen=True)
@@ -69,25 +65,18 @@ def _invert(
     on_step: OnStep | None,
 ) -> dict[str, Tensor]:
     """x_T by stage, from the last to the first."""
-    sampling = pipe.model.by_stage(redrawn(settings))
+    sampling = pipe.model.by_stage(ddim_settings(settings))
     noises: dict[str, Tensor] = {}
     for name, stage in reversed(pipe.model.image_stages.items()):
         assert isinstance(stage, DiffusionStage)
-        cond, side = pipe.image_only(z_i), stage.image_size
-        if isinstance(stage, Upsampler):
-            cond = stage.condition_for(cond, image)
-        else:
+        cond, side = stage.condition_for(pipe.image_only(z_i), image), stage.image_size
+        if cond.image is None:
             image = image if image.shape[-1] == side else F.interpolate(image, side, mode="area")
         noise = stage.invert(cond, image, sampling.get(name), named(on_step, name))
         if NOISE_STD[0] < float(noise.std()) < NOISE_STD[1]:
             noises[name] = noise
         image = image if cond.image is None else cond.image
     return noises
-
-
-def redrawn(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """`PLAIN` unless said otherwise."""
-    return {**PLAIN, **given(settings)}
 
 
 def decode_latents(
@@ -116,7 +105,7 @@ def decode_latents(
     cond = pipe.image_only(_rows([one.image_embed for one in latents]))
     names = set.intersection(*(set(one.noises) for one in latents))
     controls = {n: Control(noise=_rows([one.noises[n] for one in latents])) for n in names}
-    images = pipe.sample(cond, seeds, controls, redrawn(settings), on_step, on_stage=keep)
+    images = pipe.sample(cond, seeds, controls, ddim_settings(settings), on_step, on_stage=keep)
     return images, torch.cat(small)
 
 

@@ -2,35 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
-import torch
 from PIL import Image
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
+from ..arguments import MOST
+from ..cost import Work
 from ..errors import UsageError
 from ..media import MAX_PIXELS, Source, digest, read_image
-from ..pipeline import Chain
-from ..request import Count, Drawing, Input, Pixels, Prompt, Text, Work
-from ..types import OnStep
+from ..request import Drawing, Option, Picture, Pictures, Prior, Prompt
+from . import Ability
 from ._drawing import attach_record, check_request
-from .canvas import Brush, Window, paint
 from .edit import as_tensor
+
+if TYPE_CHECKING:
+    from ..pipeline import Chain
+    from ..types import OnStep
+    from .canvas import Window
+
+
+Pixels = Annotated[
+    int,
+    Field(ge=0, le=MOST, description="Pixels to add on this side."),
+    Option(metavar="PIXELS"),
+]
 
 
 class OutpaintRequest(Drawing):
     """See `outpaint`."""
 
     ability: ClassVar[str] = "outpaint"
-    method: ClassVar[str] = "outpaint"
-    image: Input
+    image: Picture
     left: Pixels = 0
     right: Pixels = 0
     top: Pixels = 0
     bottom: Pixels = 0
     prompt: Prompt
-    n: Count = 1
-    prior: Text | None = None
+    n: Pictures = 1
+    prior: Prior = None
 
     @model_validator(mode="after")
     def _grows(self) -> Self:
@@ -52,10 +62,7 @@ class OutpaintRequest(Drawing):
         begins = (self.left, self.top)
         across, down = (_count(one, side, begin) for one, begin in zip(size, begins, strict=True))
         count = self.n * across * down
-        return Work(self.n, self.settings, count, imagined=count, size=size, holds=True)
-
-
-REQUEST = OutpaintRequest
+        return Work(self.n, self.settings, count, prior_runs=count, size=size, inpaints=True)
 
 
 def outpaint(
@@ -78,7 +85,7 @@ def outpaint(
     Args:
         image: a path, bytes, a file or a PIL picture; comes back byte for byte in its place.
         left, right, top, bottom: how many pixels to add on each side.
-        prompt: what the whole picture shall show; must not be empty.
+        prompt: what the whole picture shows; must not be empty.
         n: how many; picture i uses `seed + i`.
         seed: any integer.
         on_step: as in `generate`.
@@ -88,6 +95,10 @@ def outpaint(
     Raises:
         UsageError: nothing to add, a canvas too large, an empty prompt.
     """
+    import torch
+
+    from .canvas import Brush, paint
+
     request = OutpaintRequest.of(
         image=image,
         left=left,
@@ -120,6 +131,8 @@ def windows_outward(
     width: int, height: int, side: int, left: int, top: int, inner: tuple[int, int]
 ) -> list[Window]:
     """Windows over a canvas, half a side apart, those nearest to the picture within it first."""
+    from .canvas import Window
+
     side = min(side, width, height)
     centre = (left + inner[0] / 2, top + inner[1] / 2)
 
@@ -145,3 +158,6 @@ def _count(length: int, side: int, begin: int) -> int:
     """How many `_starts` there are, without a list of them."""
     inner = _inner(length, side, begin)
     return len(inner) + sum(end not in inner for end in {0, length - side})
+
+
+ABILITY = Ability(OutpaintRequest, outpaint)

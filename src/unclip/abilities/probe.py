@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-import torch
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
+from ..arguments import plain
 from ..config import shown
 from ..errors import UsageError
 from ..media import Source, read_image, square, to_tensor
-from ..pipeline import Chain
-from ..request import Input, Prompt, Request, plain
-from ..rng import Rng
+from ..request import Option, Picture, Prompt, Request
+from . import Ability
+
+if TYPE_CHECKING:
+    from ..pipeline import Chain
+
 
 ADVICE = dict.fromkeys(
     ("clip", "text", "vision"), "give a whole CLIP as the model itself (--model ViT-L-14.pt)"
@@ -25,9 +28,10 @@ class ProbeRequest(Request):
     """See `probe`."""
 
     ability: ClassVar[str] = "probe"
-    method: ClassVar[str] = "probe"
-    image: Input
-    labels: tuple[Prompt, ...]
+    image: Picture
+    labels: Annotated[tuple[Prompt, ...], Option(metavar="LABEL", positional=True)] = Field(
+        description="At least two descriptions."
+    )
 
     @field_validator("labels", mode="before")
     @classmethod
@@ -39,9 +43,6 @@ class ProbeRequest(Request):
         if len(labels) < 2:
             raise UsageError(f"give at least two labels to choose from, got {len(labels)}")
         return labels
-
-
-REQUEST = ProbeRequest
 
 
 def probe(pipe: Chain, image: Source, labels: Sequence[str]) -> list[float]:
@@ -57,6 +58,10 @@ def probe(pipe: Chain, image: Source, labels: Sequence[str]) -> list[float]:
     Raises:
         UsageError: no such picture, too few labels, or a model without CLIP.
     """
+    import torch
+
+    from ..rng import Rng
+
     labels = ProbeRequest.of(image=image, labels=labels).labels
     clip = pipe.model.clip("probing", "text", "vision", advice=ADVICE)
     side = clip.image_size or pipe.model.side
@@ -68,3 +73,6 @@ def probe(pipe: Chain, image: Source, labels: Sequence[str]) -> list[float]:
         logits = clip.net.log_scale.exp().clamp(max=100.0) * (z_i @ cond.text_embed.T)[0]
         shares: list[float] = logits.float().softmax(0).tolist()
     return shares
+
+
+ABILITY = Ability(ProbeRequest, probe)

@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-import torch
 from PIL import Image
 from pydantic import Field, field_validator
 
+from ..arguments import Count
 from ..config import shown
+from ..cost import Work
 from ..errors import UsageError
 from ..media import Source, digest, read_image, square, to_pictures, to_tensor
-from ..nn.pca import Pca
-from ..pipeline import Chain
-from ..request import Count, Drawing, Input, Work
-from ..types import OnStep
+from ..request import Drawing, Input, Option, Picture
+from . import Ability
 from ._drawing import attach_record, check_request
+
+if TYPE_CHECKING:
+    from ..nn.pca import Pca
+    from ..pipeline import Chain
+    from ..types import OnStep
 
 
 class ReconstructRequest(Drawing):
     """See `reconstruct`."""
 
     ability: ClassVar[str] = "reconstruct"
-    method: ClassVar[str] = "reconstruct"
-    image: Input
-    dims: Annotated[tuple[Count, ...], Field(min_length=1)]
-    pictures: Input = None
+    reads_text: ClassVar[bool] = False
+    one_seed: ClassVar[bool] = True
+    image: Picture
+    dims: Annotated[tuple[Count, ...], Option(metavar="K,K,...")] = Field(
+        min_length=1, description="How many principal components to keep, one picture each."
+    )
+    pictures: Annotated[
+        Input,
+        Option(metavar="DIR", default="those of the model's autoregressive prior", folder=True),
+    ] = Field(
+        None,
+        description="Pictures to find the components from; more of them than components.",
+    )
 
     @field_validator("pictures")
     @classmethod
@@ -35,12 +49,13 @@ class ReconstructRequest(Drawing):
             raise UsageError(f"pictures must be a list of pictures, got {shown(pictures)}")
         return pictures
 
+    def captions(self) -> list[str]:
+        """How many components each picture has."""
+        return [str(count) for count in self.dims]
+
     def work(self) -> Work:
         """One picture each."""
         return Work(len(self.dims), self.settings, len(self.dims))
-
-
-REQUEST = ReconstructRequest
 
 
 def reconstruct(
@@ -66,6 +81,8 @@ def reconstruct(
     Raises:
         UsageError: more components than there are, or a model that knows of none.
     """
+    import torch
+
     request = ReconstructRequest.of(
         image=image, dims=dims, seed=seed, pictures=pictures, settings=settings
     )
@@ -74,7 +91,11 @@ def reconstruct(
     clip = pipe.model.clip("reconstruction", "vision")
     picture = read_image(image, at_least=pipe.model.side)
     check_request(pipe, request, request.work(), on_step)
-    pca = fit(pipe, pictures, max(dims)) if pictures else find(pipe)
+    inputs = {"image": digest(picture)}
+    if pictures:
+        pca, inputs["pictures"] = fit(pipe, pictures, max(dims))
+    else:
+        pca = find(pipe)
     most = len(pca.basis)
     if max(dims) > most:
         raise UsageError(f"dims must be numbers of components from 1 to {most}, got {list(dims)}")
@@ -83,13 +104,13 @@ def reconstruct(
         projected = torch.cat([pca.project(z_i, k) for k in dims])
     cond, seeds = pipe.image_only(projected), [seed] * len(dims)
     drawn = pipe.sample(cond, seeds, settings=request.settings, on_step=on_step)
-    return attach_record(
-        pipe, to_pictures(drawn), request.record(image=digest(picture)), one_seed=True
-    )
+    return attach_record(pipe, to_pictures(drawn), request.record(**inputs), one_seed=True)
 
 
 def find(pipe: Chain) -> Pca:
     """The components that the model's autoregressive prior was fitted with."""
+    from ..nn.pca import Pca
+
     for stage in pipe.stages.values():
         if isinstance(getattr(stage.net_at_rest, "pca", None), Pca):
             pca: Pca = stage.net.pca  # type: ignore[assignment]
@@ -100,20 +121,28 @@ def find(pipe: Chain) -> Pca:
     )
 
 
-def fit(pipe: Chain, pictures: Sequence[Source], dims: int) -> Pca:
-    """Principal components of pictures' embeddings."""
+def fit(pipe: Chain, pictures: Sequence[Source], dims: int) -> tuple[Pca, str]:
+    """Principal components of pictures' embeddings, and a digest of the pictures."""
+    import torch
+
+    from ..nn.pca import Pca
+
     if len(pictures) <= dims:
         raise UsageError(f"{dims} components need more than {dims} pictures, got {len(pictures)}")
     clip = pipe.model.clip("reconstruction")
     width = clip.net.config.embed_dim
     if dims > width:
         raise UsageError(f"dims must be at most {width}, the width of z_i, got {dims}")
-    embeds = []
+    embeds, side, seen = [], pipe.model.side, hashlib.sha256()
     with torch.inference_mode():
         for one in pictures:
-            tensor = to_tensor([square(read_image(one, at_least=pipe.model.side), pipe.model.side)])
-            embeds.append(clip.embed_images(tensor))
+            picture = read_image(one, at_least=side)
+            seen.update(digest(picture).encode())
+            embeds.append(clip.embed_images(to_tensor([square(picture, side)])))
         with pipe.device:
             pca = Pca(embeds[0].shape[1], dims)
         pca.fit(torch.cat(embeds))
-    return pca
+    return pca, seen.hexdigest()[:12]
+
+
+ABILITY = Ability(ReconstructRequest, reconstruct)

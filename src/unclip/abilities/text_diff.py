@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from PIL import Image
 from pydantic import Field, model_validator
-from torch.nn import functional as F
 
+from ..cost import Work
 from ..errors import UsageError
 from ..media import Source, digest, read_image, to_pictures
-from ..pipeline import Chain
-from ..request import Drawing, Frames, Input, Prompt, Work
-from ..rng import Rng
-from ..types import OnStep
-from ._drawing import attach_record, check_request
-from .latent import Latent, decode_latents, of_picture, redrawn, slerp, with_detail
+from ..record import Record
+from ..request import Drawing, Frames, Option, Picture, Prompt
+from . import Ability
+from ._drawing import attach_record, check_request, ddim_settings
+
+if TYPE_CHECKING:
+    from ..pipeline import Chain
+    from ..types import OnStep
 
 
 class TextDiffRequest(Drawing):
     """See `text_diff`."""
 
     ability: ClassVar[str] = "textdiff"
-    method: ClassVar[str] = "text_diff"
-    image: Input
-    source: Annotated[Prompt, Field(exclude=True)]
-    target: Annotated[Prompt, Field(exclude=True)]
+    one_seed: ClassVar[bool] = True
+    film: ClassVar[bool] = True
+    image: Picture
+    source: Annotated[Prompt, Option("--from", "TEXT")] = Field(
+        exclude=True, description="What IMAGE shows."
+    )
+    target: Annotated[Prompt, Option("--to", "TEXT")] = Field(
+        exclude=True, description="What it becomes."
+    )
     frames: Frames = 4
-    theta: float = Field(0.5, gt=0, le=1)
+    theta: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="How far the last picture goes, above 0; the paper: 0.25 to 0.5.",
+    )
 
     @model_validator(mode="after")
     def _differ(self) -> Self:
@@ -40,12 +52,15 @@ class TextDiffRequest(Drawing):
         """What the last picture shows."""
         return self.target
 
+    @classmethod
+    def of_record(cls, record: Record, **inputs: Any) -> Self:
+        """Its prompt is the target."""
+        source = record.inputs.get("source")
+        return super().of_record(record, target=record.prompt, **{"source": source, **inputs})
+
     def work(self) -> Work:
         """The picture is inverted and drawn back, then drawn once a frame."""
-        return Work(self.frames, redrawn(self.settings), self.frames + 1, inversions=1)
-
-
-REQUEST = TextDiffRequest
+        return Work(self.frames, ddim_settings(self.settings), self.frames + 1, inversions=1)
 
 
 def text_diff(
@@ -64,7 +79,7 @@ def text_diff(
     Args:
         image: a path, bytes, a file or a PIL picture; cropped to its middle square.
         source: what the picture shows, such as "a fox".
-        target: what it shall show, such as "a wolf".
+        target: what it becomes, such as "a wolf".
         frames: how many, from the picture itself to the end; at least 2.
         theta: how far the last frame turns, 0 to 1; the paper ends at 0.25 to 0.50.
         seed: of stages that cannot be inverted.
@@ -74,6 +89,11 @@ def text_diff(
     Raises:
         UsageError: no such picture, equal or empty descriptions, or a setting out of range.
     """
+    from torch.nn import functional as F
+
+    from ..rng import Rng
+    from .latent import Latent, decode_latents, of_picture, slerp, with_detail
+
     request = TextDiffRequest.of(
         image=image,
         source=source,
@@ -103,3 +123,6 @@ def text_diff(
     drawn = with_detail(drawn, small, latent)
     made = request.record(image=digest(picture), source=source)
     return attach_record(pipe, to_pictures(drawn), made, one_seed=True)
+
+
+ABILITY = Ability(TextDiffRequest, text_diff)

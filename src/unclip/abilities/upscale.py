@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from PIL import Image
-from torch.nn import functional as F
+from pydantic import Field
 
+from ..cost import Work
 from ..errors import UsageError
 from ..media import Source, digest, read_image, to_pictures, to_tensor
-from ..pipeline import Chain
-from ..request import Count, Drawing, Input, Work
-from ..stages.upsampler import Upsampler
-from ..types import Cond, OnStep
+from ..request import Drawing, Option, Picture, Pictures
+from . import Ability
 from ._drawing import attach_record, check_request
+
+if TYPE_CHECKING:
+    from ..pipeline import Chain
+    from ..types import OnStep
+
 
 UNIT = 8
 """Small pictures are padded to a multiple of this, and the result is cropped."""
@@ -23,20 +27,25 @@ LARGEST = 2048
 """Longest side that is drawn in one piece; memory grows with its square."""
 
 
+UpsamplerSteps = Annotated[
+    int | None,
+    Field(description="Sampling steps of the stage called upsampler."),
+    Option("--steps", "STEPS"),
+]
+
+
 class UpscaleRequest(Drawing):
     """See `upscale`."""
 
     ability: ClassVar[str] = "upscale"
-    method: ClassVar[str] = "upscale"
-    image: Input
-    n: Count = 1
+    reads_text: ClassVar[bool] = False
+    common: ClassVar[dict[str, Any]] = {"upsampler_steps": UpsamplerSteps}
+    image: Picture
+    n: Pictures = 1
 
     def work(self, size: tuple[int, int], settings: Mapping[str, Any]) -> Work:
         """Once a picture; `size` is what comes out, `settings` those of every upsampler."""
-        return Work(self.n, settings, self.n, size=size, enlarges=True)
-
-
-REQUEST = UpscaleRequest
+        return Work(self.n, settings, self.n, size=size, upscales_only=True)
 
 
 def upscale(
@@ -61,6 +70,10 @@ def upscale(
     Raises:
         UsageError: no such picture, one too large, or a model without an upsampler.
     """
+    from torch.nn import functional as F
+
+    from ..types import Cond
+
     request = UpscaleRequest.of(image=image, n=n, seed=seed, settings=settings)
     seed = request.seed
     picture = read_image(image)
@@ -87,7 +100,10 @@ def upscale(
 
 def _everywhere(pipe: Chain, settings: dict[str, Any]) -> dict[str, Any]:
     """Settings without a stage's name as those of every upsampler."""
-    names = [name for name, stage in pipe.stages.items() if isinstance(stage, Upsampler)]
+    names = [name for name, stage in pipe.stages.items() if stage.factor > 1]
     own = {k: v for k, v in settings.items() if any(k.startswith(f"{n}_") for n in pipe.stages)}
     shared = {k: v for k, v in settings.items() if k not in own}
     return {f"{name}_{key}": value for name in names for key, value in shared.items()} | own
+
+
+ABILITY = Ability(UpscaleRequest, upscale)

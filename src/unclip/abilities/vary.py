@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from PIL import Image
+from pydantic import Field
 
+from ..arguments import Share
+from ..cost import Work
 from ..media import Source, digest, read_image, to_pictures
-from ..pipeline import Chain
-from ..request import Count, Drawing, Input, Share, Work
-from ..types import OnStep
-from ._drawing import attach_record, check_request
-from .latent import decode_latents, of_picture, redrawn, with_detail
+from ..request import Drawing, Picture, Pictures
+from . import Ability
+from ._drawing import attach_record, check_request, ddim_settings
+
+if TYPE_CHECKING:
+    from ..pipeline import Chain
+    from ..types import OnStep
 
 
 class VariationsRequest(Drawing):
     """See `variations`."""
 
     ability: ClassVar[str] = "vary"
-    method: ClassVar[str] = "variations"
-    image: Input
-    n: Count = 1
-    eta: Share = 0.8
+    reads_text: ClassVar[bool] = False
+    image: Picture
+    n: Pictures = 1
+    eta: Share = Field(0.8, description="0 gives the picture back, 1 is the most random.")
 
     def work(self) -> Work:
         """The picture is inverted and drawn back, then drawn `n` times."""
-        return Work(self.n, redrawn(self.settings), self.n + 1, inversions=1)
-
-
-REQUEST = VariationsRequest
+        return Work(self.n, ddim_settings(self.settings), self.n + 1, inversions=1)
 
 
 def variations(
@@ -57,6 +59,8 @@ def variations(
     Raises:
         UsageError: no such picture, an unknown setting, or a model without CLIP.
     """
+    from .latent import decode_latents, of_picture, with_detail
+
     request = VariationsRequest.of(image=image, n=n, eta=eta, seed=seed, settings=settings)
     n, eta, seed, settings = request.n, request.eta, request.seed, request.settings
     pipe.model.check_embedding("encoding a picture")
@@ -68,3 +72,6 @@ def variations(
     drawn, small = decode_latents(pipe, [latent] * n, seeds, {**settings, "eta": eta}, on_step)
     drawn = with_detail(drawn, small, latent, 1 - eta)
     return attach_record(pipe, to_pictures(drawn), request.record(image=digest(picture)))
+
+
+ABILITY = Ability(VariationsRequest, variations)

@@ -1,4 +1,4 @@
-"""Models of any format written anew: to this package's own folders, or to a diffusers folder.
+"""Models of any format written anew: to this package's own folders, or in a foreign layout.
 
 One stage after the other and one tensor after the other: a stage is never in memory whole.
 """
@@ -9,15 +9,18 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
 from .._version import __version__
 from ..errors import OutputError, UsageError
 from ..files import atomic_folder, inside, write_json, write_text
-from . import _to_diffusers
+from ..registry import Registry
 from .format import Plan
+from .keymap import KeyMap, TranslatedBack
 from .native import Manifest, write_manifest
 from .tensors import Cast, stream_tensors
 
@@ -31,6 +34,37 @@ LICENCE_BYTES = 2**20
 
 OnProgress = Callable[[int, int], None]
 """Bytes written, and bytes in all."""
+
+
+@dataclass(frozen=True)
+class Component:
+    """One weights file of a foreign layout: its folder, and where our tensors stand in it."""
+
+    folder: str
+    stage: str
+    table: KeyMap
+    file: str
+
+
+class Writer(Protocol):
+    """A foreign layout that models are written in."""
+
+    def write_settings(self, plan: Plan, folder: Path) -> list[Component]:
+        """Write all but the weights, and say what weights are to follow.
+
+        Raises:
+            UsageError: the layout has no place for a model of this shape.
+        """
+        ...
+
+    def name(self, plan: Plan) -> str:
+        """What the other program calls a model of this shape."""
+        ...
+
+
+WRITERS: Registry[Writer] = Registry(
+    "unclip.checkpoints", "WRITER", "layout", also=("unclip.families.*",)
+)
 
 
 def convert(
@@ -84,7 +118,8 @@ def convert(
         )
 
 
-def to_diffusers(
+def write_as(
+    layout: str,
     plan: Plan,
     target: Path,
     dtype: torch.dtype | None = None,
@@ -92,27 +127,31 @@ def to_diffusers(
     origin: str = "",
     on_progress: OnProgress | None = None,
 ) -> str:
-    """Write a model of Karlo's shape as a folder that diffusers 0.33.1 loads.
+    """Write a model in a foreign layout, one of `WRITERS`.
 
     Args and errors: see `convert`.
 
     Returns:
-        The class of its pipeline.
+        What the other program calls such a model.
 
     Raises:
-        UsageError: diffusers has no pipeline for a model of this shape.
+        UsageError: the layout is not known, or has no place for a model of this shape.
     """
+    writer = WRITERS[layout]
     with atomic_folder(target) as beside:  # settings first: they say whether it can be done at all
-        components = _to_diffusers.write_settings(plan, beside)
+        components = writer.write_settings(plan, beside)
         stages = {name: part.translated(plan.place_of(name)) for name, part in plan.parts.items()}
-        lazy = {one.folder: Cast(one.back(stages[one.stage]), dtype) for one in components}
+        lazy = {
+            one.folder: Cast(TranslatedBack(stages[one.stage], one.table), dtype)
+            for one in components
+        }
         told = _counted(lazy, target, on_progress)
         for one in components:
             stream_tensors(beside / one.folder, one.file, lazy[one.folder], None, told)
         own = {name: Cast(tensors, dtype) for name, tensors in stages.items()}
         write_text(beside / OWN_CARD, card(plan, own, origin))
         copy_licence(plan.where, beside)
-        return _to_diffusers.pipeline_of(plan)
+        return writer.name(plan)
 
 
 def check_target(target: Path, source: Path, force: bool = False) -> None:

@@ -223,7 +223,9 @@ class Format(ABC):
         """
 
 
-FORMATS: Registry[Format] = Registry("unclip.checkpoints", "FORMAT", "checkpoint format")
+FORMATS: Registry[Format] = Registry(
+    "unclip.checkpoints", "FORMAT", "checkpoint format", also=("unclip.families.*",)
+)
 
 
 def find_format(path: Path) -> Format:

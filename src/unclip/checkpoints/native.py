@@ -29,7 +29,7 @@ from ..stages.clip import ClipStageConfig
 from ..stages.model import TRAIN_ONE, Model
 from ..vocabulary import Vocabulary
 from .archive import member, open_tensors
-from .clip import completed, hf_tokenizer
+from .companions import completed, folder_tokenizer
 from .format import Format, Options, Part, Plan, read_json
 from .tensors import cast, check_sum, save_tensors, sha256
 
@@ -265,7 +265,7 @@ class Native(Format):
             family=self.name,
             where=path,
             parts=parts,
-            read_tokenizer=partial(hf_tokenizer, options.tokenizer, manifest.tokenizer.context)
+            read_tokenizer=partial(folder_tokenizer, options.tokenizer, manifest.tokenizer.context)
             if options.tokenizer
             else partial(_read_tokenizer, path, manifest),
             prior=manifest.prior,

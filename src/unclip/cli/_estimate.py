@@ -9,7 +9,7 @@ from ._progress import quiet
 from ._terminal import complain, duration
 
 if TYPE_CHECKING:
-    from ..request import Cost
+    from ..cost import Cost
     from ..types import Step
 
 LONG = 60.0
@@ -25,18 +25,14 @@ class Estimate:
     The steps of an inversion are left out: each takes several calls of the network.
     """
 
-    def __init__(self) -> None:
-        self._cost: Cost | None = None
-        self._told = False
-        self._ahead = 0
+    def __init__(self, cost: Cost | None = None) -> None:
+        self._cost = cost
+        self._ahead = cost.inverting if cost else 0
+        self._said = False
         self._last = time.monotonic()
         self._seen: dict[str, tuple[float, int]] = {}  # stage -> seconds, pictures' steps
 
-    def expect(self, cost: Cost) -> None:
-        """What is going to be drawn."""
-        self._cost, self._ahead = cost, cost.inverting
-
-    def tell(self, step: Step) -> None:
+    def update(self, step: Step) -> None:
         """After each step; says how long it will take in all, once."""
         now, before = time.monotonic(), self._last
         self._last = now
@@ -49,14 +45,14 @@ class Estimate:
 
     def seconds(self) -> float:
         """Of all steps, of the stages that have begun."""
-        assert self._cost is not None
-        pairs = [(self._cost.steps.get(name, 0), seen) for name, seen in self._seen.items()]
+        counts = self._cost.steps if self._cost else {}
+        pairs = ((counts.get(name, 0), seen) for name, seen in self._seen.items())
         return sum(count * seconds / steps for count, (seconds, steps) in pairs)
 
     def _say(self) -> None:
-        if self._told or self._cost is None or quiet.get():
+        if self._said or quiet.get():
             return
         measured = sum(seconds for seconds, _ in self._seen.values())
         if measured >= ENOUGH and (total := self.seconds()) > LONG:
             complain(f"{self._cost}: {duration(total)} or more, Ctrl-C ends it", "")
-            self._told = True
+            self._said = True

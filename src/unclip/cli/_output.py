@@ -1,4 +1,4 @@
-"""Where pictures go, and the record that each PNG carries."""
+"""Where pictures go, what their files are called, and the record that each PNG carries."""
 
 from __future__ import annotations
 
@@ -12,29 +12,78 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
-from ..errors import OutputError, UsageError
-from ..files import atomic_file
+from ..errors import OutputError
 from ._terminal import size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from PIL.Image import Image
 
-    from ..request import Cost
-
-FORMATS = {".png": "PNG", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
-_QUALITY = {"WEBP": {"quality": 95}, "JPEG": {"quality": 95, "subsampling": 0}}
-
-MAX_SIDE = {"PNG": 2**31 - 1, "WEBP": 16383, "JPEG": 65500}
-"""Pixels of the longest side: of the formats, and of the library that writes JPEG."""
-
-MAX_SHEET = 178_000_000
-"""Pixels of the largest picture that is written: Pillow opens no larger one unasked."""
+    from ..cost import Cost
+    from ..media.grid import Grid
+    from ..request import Drawing
 
 STDOUT = "-"
+
+
+class Sheet(Protocol):
+    """How several pictures become one, and what they are called one by one."""
+
+    def names(self, count: int) -> list[str]:
+        """A file each, without suffix."""
+
+    def size(self, cost: Cost) -> tuple[int, int]:
+        """Width and height of the whole, before there is a picture."""
+
+    def make(self, pictures: Sequence[Image]) -> Image:
+        """All of them on one."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The sheet of a request's pictures: a grid, or a row of what belongs together."""
+
+    request: Drawing
+    name: str
+
+    def names(self, count: int) -> list[str]:
+        """After the seed; of a row after the captions, else the numbers."""
+        seed = self.request.seed
+        if not self.request.one_seed:
+            return [f"{self.name}-{seed + index}" for index in range(count)]
+        numbers = [f"{one:0{len(str(count))}}" for one in range(1, count + 1)]
+        return [f"{self.name}-{seed}-{mark}" for mark in self.request.captions() or numbers]
+
+    def seeds(self, count: int) -> str:
+        """Which they were drawn from, in words."""
+        first = self.request.seed
+        if count == 1 or self.request.one_seed:
+            return f"seed {first}"
+        return f"seeds {first} to {first + count - 1}"
+
+    def _grid(self, count: int, size: tuple[int, int]) -> Grid:
+        from ..media.grid import Grid
+
+        return Grid(count, size, count if self.request.one_seed else None, self.request.captions())
+
+    def size(self, cost: Cost) -> tuple[int, int]:
+        """Width and height of the sheet."""
+        return self._grid(cost.pictures, cost.size).whole
+
+    def make(self, pictures: Sequence[Image]) -> Image:
+        """The one picture, or a sheet whose record says how many are on it."""
+        from ..media.grid import make_grid
+        from ..record import Record
+
+        if len(pictures) == 1:
+            return pictures[0]
+        grid = self._grid(len(pictures), pictures[0].size)
+        sheet = make_grid(pictures, grid.columns, grid.labels)
+        sheet.info["unclip"] = replace(Record.of(pictures[0]), n=len(pictures)).to_json()
+        return sheet
 
 
 @dataclass(frozen=True)
@@ -45,7 +94,7 @@ class Target:
     is_folder: bool = False
     fps: float | None = None  # a film's
     is_stdout: bool = False
-    gives_way: bool = False  # a name of our own choice: what lies there is not overwritten
+    numbered: bool = False  # a name of our own choice: what lies there is not overwritten
 
     @classmethod
     def of(cls, output: str, fps: float | None = None) -> Target:
@@ -58,23 +107,27 @@ class Target:
             UsageError: the suffix is of no format that is written here, or the fps of no film.
             OutputError: a file stands where the folder should be, or there is no ffmpeg.
         """
+        from ..media.film import FILM_FORMATS, check_film
+        from ..media.writing import format_of
+
         if output == STDOUT:
             return cls(Path("stdout"), is_stdout=True)
         path = Path(output).expanduser()
-        there = os.path.isdir(path)
-        if output.endswith("/") or there or not path.suffix:
-            if os.path.lexists(path) and not there:
+        folder = os.path.isdir(path)
+        if output.endswith("/") or folder or not path.suffix:
+            if os.path.lexists(path) and not folder:
                 raise OutputError(f"cannot write into {path}: it is a file, not a folder")
             return cls(path, True)
-        if fps is not None and is_film(path, fps):
-            return cls(path, False, fps)
-        format_of(path, films=fps is not None)
-        return cls(path, False)
+        if fps is not None and path.suffix.lower() in FILM_FORMATS:
+            check_film(path, fps=fps)
+            return cls(path, fps=fps)
+        format_of(path, *([] if fps is None else [".png, .jpg, .gif, .webp or .mp4"]))
+        return cls(path)
 
     @classmethod
     def default(cls, name: str) -> Target:
         """A PNG in this folder; with `-2`, `-3`, ... where another picture has the name."""
-        return replace(cls.of(f"./{name}.png"), path=Path(f"{name}.png"), gives_way=True)
+        return replace(cls.of(f"./{name}.png"), path=Path(f"{name}.png"), numbered=True)
 
     def check(self, names: Sequence[str] = ("picture",)) -> None:
         """Find out now, not after the work, whether it can be written.
@@ -92,82 +145,47 @@ class Target:
         else:
             check_writable(self.path)
 
-    def expect(
-        self,
-        cost: Cost,
-        names: Callable[[int], list[str]],
-        sheet: Callable[[Cost], tuple[int, int]] | None = None,
-    ) -> None:
+    def expect(self, cost: Cost, sheet: Sheet) -> None:
         """Find out whether its format can hold what is to be drawn, and its disk.
 
-        Args:
-            cost: of what is to be written.
-            names: of so many pictures, in a folder.
-            sheet: width and height of all pictures on one; without it, of a square grid.
-
         Raises:
-            UsageError: they are too large.
+            UsageError: the pictures are too large.
             OutputError: there is no room.
         """
-        from ..media.grid import Grid
+        from ..media.film import check_film
+        from ..media.writing import check_sides, format_of
 
         if self.is_folder:
-            self.check(names(cost.pictures))
+            self.check(sheet.names(cost.pictures))
         if self.fps is not None:
-            from ..media.film import check_film
-
             check_film(self.path, cost.size)
         else:
             kind = "PNG" if self.is_folder or self.is_stdout else format_of(self.path)
-            whole = sheet(cost) if sheet else Grid(cost.pictures, cost.size).whole
-            check_sides(cost.size if self.is_folder else whole, kind)
+            check_sides(cost.size if self.is_folder else sheet.size(cost), kind)
         if not self.is_stdout:
             each = cost.size[0] * cost.size[1] * 3
             check_room(self.path, cost.pictures * each // 20)  # no format writes less of much
 
-    def write(
-        self, pictures: Sequence[Image], names: Sequence[str], sheet: Callable[[], Image]
-    ) -> Path:
-        """One PNG each, of these names, in a folder; otherwise a film, or `sheet` in a file.
+    def write(self, pictures: Sequence[Image], sheet: Sheet) -> Path:
+        """One PNG each in a folder; otherwise a film, or all on one sheet in a file.
 
         Returns:
             Where it all is now.
         """
+        from ..media.film import save_film
+        from ..media.writing import save
+
         if self.is_folder:
-            _save_all(pictures, self.path, names)
+            _save_all(pictures, self.path, sheet.names(len(pictures)))
         elif self.is_stdout:
-            _send(sheet())
+            _send(sheet.make(pictures))
         elif self.fps is not None:
-            from ..media.film import save_film
-
             save_film(pictures, self.path, self.fps, bounce=True)
-        elif self.gives_way:
-            return _save_all([sheet()], self.path.parent, [self.path.stem])[0]
+        elif self.numbered:
+            return _save_all([sheet.make(pictures)], self.path.parent, [self.path.stem])[0]
         else:
-            save(sheet(), self.path)
+            save(sheet.make(pictures), self.path)
         return self.path
-
-
-def check_sides(
-    size: tuple[int, int], kind: str, instead: str = "fewer, or for one file each (-o DIR/)"
-) -> None:
-    """Raise UsageError where the format, or memory, has no room for a picture of `size`.
-
-    Args:
-        instead: what may be asked for.
-    """
-    width, height = size
-    what = f"a picture of {width:,}×{height:,} pixels"
-    if max(size) > MAX_SIDE[kind]:
-        raise UsageError(
-            f"{what} is more than {kind} can hold, {MAX_SIDE[kind]:,} a side: ask for a .png, for "
-            f"{instead}"
-        )
-    if width * height > MAX_SHEET:
-        raise UsageError(
-            f"{what} is more than the {MAX_SHEET // 10**6} million that are written: ask for "
-            f"{instead}"
-        )
 
 
 def _save_all(pictures: Sequence[Image], folder: Path, names: Sequence[str]) -> list[Path]:
@@ -182,44 +200,34 @@ def _save_all(pictures: Sequence[Image], folder: Path, names: Sequence[str]) -> 
     raise AssertionError("numbers do not end")
 
 
+def _is_free(path: Path, picture: Image) -> bool:
+    from ..media.writing import has_record_of
+
+    return not os.path.lexists(path) or has_record_of(path, picture)
+
+
 def _numbered(folder: Path, name: str, number: int) -> Path:
     return folder / (f"{name}.png" if number == 1 else f"{name}-{number}.png")
 
 
 def _save_new(folder: Path, name: str, number: int, picture: Image) -> Path:
     """Write where no other picture is: another run may have taken the name by now."""
+    from ..media.writing import has_record_of, save
+
     while True:
         path = _numbered(folder, name, number)
         try:
-            save(picture, path, new=not _is_same(path, picture))
+            save(picture, path, new=not has_record_of(path, picture))
         except FileExistsError:
             number += 1
         else:
             return path
 
 
-def _is_free(path: Path, picture: Image) -> bool:
-    return not os.path.lexists(path) or _is_same(path, picture)
-
-
-def _is_same(path: Path, picture: Image) -> bool:
-    """Whether a PNG carries the record of `picture`; found without decoding it."""
-    record = picture.info.get("unclip")
-    if not isinstance(record, str):
-        return False
-    try:
-        with path.open("rb") as file:
-            return b"unclip\0\0\0\0\0" + record.encode() in file.read(2**20)
-    except OSError:
-        return False
-
-
 def _stdout() -> BinaryIO:
     """Where a PNG can be sent. Raises OutputError."""
     stream = getattr(sys.stdout, "buffer", None)
-    if (
-        stream is None or getattr(sys.stdout, "name", "") == os.devnull
-    ):  # put there by `open_streams`
+    if stream is None or getattr(sys.stdout, "name", "") == os.devnull:  # see `open_streams`
         raise OutputError("cannot write to stdout: it is closed")
     if sys.stdout.isatty():
         raise OutputError("cannot write a PNG to a terminal: send stdout to a file or a program")
@@ -228,37 +236,15 @@ def _stdout() -> BinaryIO:
 
 def _send(picture: Image) -> None:
     """A PNG to stdout. Raises OutputError."""
+    from ..media.writing import encode
+
     data, stream = io.BytesIO(), _stdout()
-    _encode(picture, data, "PNG")
+    encode(picture, data)
     try:
         stream.write(data.getvalue())
         stream.flush()
     except OSError as error:
         raise OutputError(f"cannot write to stdout: {error.strerror or error}") from None
-
-
-def is_film(path: Path, fps: float) -> bool:
-    """Whether a file's suffix is a film's. Raises UsageError, OutputError where none can be."""
-    from ..media.film import FILM_FORMATS, MAX_FPS, MIN_FPS, check_film
-
-    if path.suffix.lower() not in FILM_FORMATS:
-        return False
-    kind = check_film(path)
-    if not MIN_FPS <= fps <= MAX_FPS[kind]:
-        most = f"{MAX_FPS[kind]:g} for {kind}"
-        raise UsageError(f"--fps must be between {MIN_FPS:g} and {most}, got {fps:g}")
-    return True
-
-
-def format_of(path: Path, films: bool = False) -> str:
-    """Pillow's name of the format that a file's suffix stands for. Raises UsageError."""
-    if path.suffix.lower() not in FORMATS:
-        known = ".png, .jpg, .gif, .webp or .mp4" if films else ".png, .webp or .jpg"
-        raise UsageError(
-            f"cannot write '{path.suffix}' pictures: {path} should end in {known}, "
-            "or in / for a folder"
-        )
-    return FORMATS[path.suffix.lower()]
 
 
 def check_writable(path: Path) -> None:
@@ -267,7 +253,7 @@ def check_writable(path: Path) -> None:
         if os.path.isdir(path):
             raise OutputError(f"cannot write {path}: it is a folder")
         folder = _existing(path)
-        for part in path.relative_to(folder).parts:
+        for part in path.absolute().relative_to(folder).parts:
             with suppress(FileNotFoundError):
                 os.lstat(folder / part)  # names that are too long are found where they would be
         with tempfile.NamedTemporaryFile(prefix=".unclip-", dir=folder):
@@ -293,53 +279,7 @@ def check_room(path: Path, needed: int) -> None:
 
 def _existing(path: Path) -> Path:
     """The nearest folder above `path` that there is."""
-    folder = path.parent
-    while not os.path.exists(folder):
-        folder = folder.parent
-    return folder
-
-
-def save(picture: Image, path: Path, new: bool = False) -> None:
-    """Write a picture, atomically; a PNG carries its record.
-
-    Raises:
-        OutputError: it cannot be written.
-        FileExistsError: it should be `new`, and there is one.
-    """
-    kind = format_of(path)
-    with atomic_file(path, new) as beside:
-        _encode(picture, beside, kind)
-
-
-def _encode(picture: Image, to: Path | BinaryIO, kind: str) -> None:
-    from PIL.PngImagePlugin import PngInfo
-
-    options: dict[str, object] = dict(_QUALITY.get(kind, {}))
-    record = picture.info.get("unclip")
-    if kind == "PNG" and isinstance(record, str):
-        chunks = PngInfo()
-        chunks.add_itxt("unclip", record)
-        options["pnginfo"] = chunks
-    picture.save(to, format=kind, **options)
-
-
-def as_one(
-    pictures: Sequence[Image], columns: int | None = None, labels: Sequence[str] | None = None
-) -> Image:
-    """The one picture, or a grid of several whose record says how many there are.
-
-    Args:
-        columns: pictures a row; without it, as square as can be.
-        labels: a caption under each.
-    """
-    from ..media.grid import make_grid
-    from ..request import Record
-
-    if len(pictures) == 1:
-        return pictures[0]
-    grid = make_grid(pictures, columns, labels)
-    grid.info["unclip"] = replace(Record.of(pictures[0]), n=len(pictures)).to_json()
-    return grid
+    return next(folder for folder in path.absolute().parents if os.path.exists(folder))
 
 
 def slug(prompt: str) -> str:

@@ -18,14 +18,14 @@ WAITING = ("OMP_WAIT_POLICY", *SOON)
 """Environment variables that say how idle threads wait for work."""
 
 
-def settle() -> None:
+def prepare() -> None:
     """Prepare this process and those that it starts. Called first, before PyTorch is there."""
-    wait_quietly()
+    let_threads_sleep()
     open_streams()
-    spare_the_collector()
+    collect_garbage_seldom()
 
 
-def wait_quietly() -> None:
+def let_threads_sleep() -> None:
     """Let threads without work sleep soon, unless the environment says otherwise.
 
     OpenMP's threads spin between two operations. Beside another busy process they take its cores
@@ -36,7 +36,7 @@ def wait_quietly() -> None:
         os.environ.update(SOON)
 
 
-def spare_the_collector() -> None:
+def collect_garbage_seldom() -> None:
     """Look for garbage in cycles seldom, and no more when the process ends.
 
     Importing PyTorch makes 150,000 objects and no garbage. Looking for some costs a tenth of

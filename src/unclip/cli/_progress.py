@@ -5,20 +5,21 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
+from functools import partial
 from threading import Timer
 from typing import TYPE_CHECKING
 
 from ._terminal import complain, console, duration, size
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, ProgressColumn, TaskID
+    from rich.progress import Progress, TaskID
 
     from ..types import OnStep, Step
 
-Tell = Callable[[str, int, int], None]
-"""Is told what is being done, how much of it is, and how much there is in all."""
+Update = Callable[[str, int, int], None]
+"""Takes what is done, how much of it is, and how much there is in all."""
 
 FIRST = 5.0
 """Seconds before the first line: what is done by then says nothing."""
@@ -49,7 +50,7 @@ class Lines:
         self._since: dict[str, tuple[float, int]] = {}  # what -> (when it began, what was done)
         self._last: dict[str, int] = {}  # what -> done
 
-    def tell(self, what: str, done: int, total: int) -> None:
+    def update(self, what: str, done: int, total: int) -> None:
         """Write a line where it is time for one."""
         now = self._clock()
         if done < self._last.get(what, done + 1):  # it begins, or begins again
@@ -68,57 +69,47 @@ def _rounded(seconds: float) -> str:
 
 
 @contextmanager
-def _told(lines: Callable[[], Lines], bars: Callable[[], Progress], alone: bool) -> Iterator[Tell]:
-    """Lines or bars, whichever fits to where stderr goes, or neither.
+def stage_progress(in_bytes: bool = False, alone: bool = True) -> Iterator[Update]:
+    """How far things are: bars on a terminal, else lines, or nothing with `--quiet`.
 
     Args:
-        alone: show the bar of what was told last, and no other.
+        in_bytes: what is counted is bytes; their speed and the time left are shown too.
+        alone: show the bar of what was updated last, and no other.
     """
     if quiet.get():
         yield lambda what, done, total: None
     elif not (sys.stderr and sys.stderr.isatty()):
-        yield lines().tell
+        yield (Lines(words=size) if in_bytes else Lines()).update
     else:
         known: dict[str, TaskID] = {}
-        with bars() as drawn:
+        with _bars(in_bytes) as bars:
 
-            def tell(what: str, done: int, total: int) -> None:
+            def update(what: str, done: int, total: int) -> None:
                 if what not in known:
-                    known[what] = drawn.add_task(what, total=total)
+                    known[what] = bars.add_task(what, total=total)
                 for name, bar in known.items() if alone else ():
-                    drawn.update(bar, visible=name == what)
-                drawn.update(known[what], completed=done, total=total)
+                    bars.update(bar, visible=name == what)
+                bars.update(known[what], completed=done, total=total)
 
-            yield tell
-
-
-def _bars(*columns: ProgressColumn) -> Progress:
-    from rich import progress
-
-    counted = (progress.MofNCompleteColumn(), progress.TimeElapsedColumn())
-    return progress.Progress(
-        progress.TextColumn("{task.description:>12}"),
-        progress.BarColumn(),
-        *(columns or counted),
-        console=console(stderr=True),
-        transient=True,
-    )
+            yield update
 
 
-def _byte_bars() -> Progress:
-    from rich import progress
+def _bars(in_bytes: bool) -> Progress:
+    from rich import progress as rich
 
-    return _bars(
-        progress.DownloadColumn(binary_units=True),
-        progress.TransferSpeedColumn(),
-        progress.TimeRemainingColumn(),
-    )
+    columns: tuple[rich.ProgressColumn, ...] = (rich.MofNCompleteColumn(), rich.TimeElapsedColumn())
+    if in_bytes:
+        sizes = rich.DownloadColumn(binary_units=True)
+        columns = (sizes, rich.TransferSpeedColumn(), rich.TimeRemainingColumn())
+    named = rich.TextColumn("{task.description:>12}")
+    out = console(stderr=True)
+    return rich.Progress(named, rich.BarColumn(), *columns, console=out, transient=True)
 
 
 @contextmanager
 def sampling_progress() -> Iterator[OnStep]:
     """How far each stage is while pictures are drawn; yields an `on_step`."""
-    with _told(Lines, _bars, alone=False) as tell:
+    with stage_progress(alone=False) as update:
         known: dict[str, tuple[int, int]] = {}  # stage -> (steps done, steps announced)
 
         def on_step(step: Step) -> None:
@@ -126,30 +117,21 @@ def sampling_progress() -> Iterator[OnStep]:
             if step.index == 1:  # a new batch, or another stage of the same kind
                 total += step.total
             known[step.stage] = (done + 1, total)
-            tell(step.stage, done + 1, total)
+            update(step.stage, done + 1, total)
 
         yield on_step
 
 
 @contextmanager
-def stage_progress() -> Iterator[Tell]:
-    """How far each of several things is that are done one after the other."""
-    with _told(Lines, _bars, alone=True) as tell:
-        yield tell
-
-
-@contextmanager
-def counting_progress(what: str) -> Iterator[Callable[[int, int], None]]:
+def counting_progress(what: str, in_bytes: bool = False) -> Iterator[Callable[[int, int], None]]:
     """How far one thing is; yields a function of (done, in all)."""
-    with stage_progress() as tell:
-        yield lambda done, total: tell(what, done, total)
+    with stage_progress(in_bytes) as update:
+        yield partial(update, what)
 
 
-@contextmanager
-def byte_progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """The same in bytes, with speed and time left."""
-    with _told(lambda: Lines(words=size), _byte_bars, alone=True) as tell:
-        yield lambda done, total: tell(what, done, total)
+def byte_progress(what: str) -> AbstractContextManager[Callable[[int, int], None]]:
+    """The same in bytes."""
+    return counting_progress(what, in_bytes=True)
 
 
 @contextmanager

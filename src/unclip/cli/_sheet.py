@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
@@ -12,51 +14,54 @@ PAD = 6
 LINE = 20
 
 
-def table_size(
-    size: tuple[int, int], columns: Sequence[str], rows: Sequence[str]
-) -> tuple[int, int]:
-    """Width and height of `make_table`'s sheet of pictures of `size`."""
-    return _measure(size, columns, rows)[0]
+@dataclass(frozen=True)
+class Table:
+    """Where everything lies, for pictures of `size`.
 
-
-_Measures = tuple[tuple[int, int], tuple[int, int], int, Any]
-
-
-def _measure(size: tuple[int, int], columns: Sequence[str], rows: Sequence[str]) -> _Measures:
-    """The sheet, a cell, the margin at the left, and the font."""
-    font = ImageFont.load_default(size=max(10, min(16, size[0] // 12)))
-
-    def length(text: str) -> int:
-        return round(font.getlength(text)) + PAD if text else 0
-
-    left = max(length(text) for text in rows)
-    width = max(size[0], *(length(text) for text in columns))
-    height = max(size[1], LINE)
-    sheet = (left + len(columns) * (width + GAP), LINE + len(rows) * (height + GAP))
-    return sheet, (width, height), left, font
-
-
-def make_table(
-    pictures: Sequence[Image.Image], columns: Sequence[str], rows: Sequence[str]
-) -> Image.Image:
-    """Lay pictures of one size out row by row, on white.
-
-    Args:
-        pictures: len(rows) times len(columns), row by row.
-        columns: a line above each column.
-        rows: a line to the left of each row.
+    A line stands above each column and to the left of each row.
     """
-    size, (width, height), left, font = _measure(pictures[0].size, columns, rows)
-    line, sheet = LINE, Image.new("RGB", size, "white")
-    draw = ImageDraw.Draw(sheet)
-    for index, text in enumerate(columns):
-        middle = left + index * (width + GAP) + width / 2
-        draw.text((middle, line / 2), text, fill="black", font=font, anchor="mm")
-    for index, text in enumerate(rows):
-        middle = line + index * (height + GAP) + height / 2
-        draw.text((left - PAD, middle), text, fill="black", font=font, anchor="rm")
-    for index, picture in enumerate(pictures):
-        row, column = divmod(index, len(columns))
-        x = left + column * (width + GAP) + (width - picture.width) // 2
-        sheet.paste(picture.convert("RGB"), (x, line + row * (height + GAP)))
-    return sheet
+
+    size: tuple[int, int]
+    columns: Sequence[str]
+    rows: Sequence[str]
+
+    @cached_property
+    def font(self) -> Any:
+        """Of the names."""
+        return ImageFont.load_default(size=max(10, min(16, self.size[0] // 12)))
+
+    def _length(self, texts: Sequence[str]) -> int:
+        return max(round(self.font.getlength(text)) + PAD if text else 0 for text in texts)
+
+    @cached_property
+    def left(self) -> int:
+        """Width of the rows' names."""
+        return self._length(self.rows)
+
+    @cached_property
+    def cell(self) -> tuple[int, int]:
+        """Width and height of a cell with its gap."""
+        width, height = self.size
+        return max(width, self._length(self.columns)) + GAP, max(height, LINE) + GAP
+
+    @property
+    def whole(self) -> tuple[int, int]:
+        """Width and height of the sheet."""
+        width, height = self.cell
+        return self.left + len(self.columns) * width, LINE + len(self.rows) * height
+
+    def make(self, pictures: Sequence[Image.Image]) -> Image.Image:
+        """Lay pictures out row by row, on white."""
+        (width, height), sheet = self.cell, Image.new("RGB", self.whole, "white")
+        draw = ImageDraw.Draw(sheet)
+        for index, text in enumerate(self.columns):
+            middle = self.left + index * width + (width - GAP) / 2
+            draw.text((middle, LINE / 2), text, fill="black", font=self.font, anchor="mm")
+        for index, text in enumerate(self.rows):
+            middle = LINE + index * height + (height - GAP) / 2
+            draw.text((self.left - PAD, middle), text, fill="black", font=self.font, anchor="rm")
+        for index, picture in enumerate(pictures):
+            row, column = divmod(index, len(self.columns))
+            x = self.left + column * width + (width - GAP - picture.width) // 2
+            sheet.paste(picture.convert("RGB"), (x, LINE + row * height))
+        return sheet

@@ -46,12 +46,14 @@ def complain(text: str, kind: str = "error") -> None:
 
 
 @contextmanager
-def prompts_warned_of() -> Iterator[None]:
+def prompt_warnings_as_lines() -> Iterator[None]:
     """Each `PromptWarning` becomes one line on stderr, however often a prompt is read."""
     said: set[str] = set()
     show = warnings.showwarning
 
-    def told(message: Warning | str, category: type[Warning], *args: Any, **kwargs: Any) -> None:
+    def show_once(
+        message: Warning | str, category: type[Warning], *args: Any, **kwargs: Any
+    ) -> None:
         if not issubclass(category, PromptWarning):
             show(message, category, *args, **kwargs)
         elif str(message) not in said:
@@ -60,7 +62,7 @@ def prompts_warned_of() -> Iterator[None]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", PromptWarning)
-        warnings.showwarning = told
+        warnings.showwarning = show_once
         yield
 
 

@@ -13,9 +13,9 @@ from .._version import __version__
 from ..errors import Cancelled, UnclipError
 from ..registry import Registry
 from . import _progress
-from ._process import settle
+from ._process import prepare
 from ._signals import interrupted_by_signals
-from ._terminal import complain, prompts_warned_of
+from ._terminal import complain, prompt_warnings_as_lines
 
 DEBUG = "UNCLIP_DEBUG"
 """Environment variable: where it is set, errors come with their traceback."""
@@ -59,7 +59,10 @@ def _version(wanted: bool) -> None:
 def top(
     context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Print the version and exit."
+        ),
     ] = False,
     quiet: Annotated[
         bool,
@@ -93,9 +96,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0, 1 where it failed, 2 where it was asked for wrongly, 3 where `train` stopped before its
         last step, 130 where it was cancelled.
     """
-    settle()
+    prepare()
     try:
-        with prompts_warned_of():
+        with prompt_warnings_as_lines():
             code = make_app()(
                 args=None if arguments is None else list(arguments),
                 prog_name="unclip",

@@ -1,63 +1,28 @@
 """`unclip convert`."""
-
-from __future__ import annotations
+# Without `from __future__ import annotations`: see `_options`.
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
-from ..errors import UsageError, nearest
-from ._chosen import Chosen, choosing
+from ..errors import UsageError
+from ._options import A_MODEL, Command, ModelParts, fetched, option
 from ._terminal import say, size
 
-if TYPE_CHECKING:
-    import torch
-
-DTYPES = ("keep", "float16", "bfloat16", "float32")
-TARGETS = ("native", "diffusers")
+DTYPES = "keep|float16|bfloat16|float32"
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(
-        choosing(convert, "model", "device", "low_memory", "dtype", "no_limit", "strict_words")
-    )
+    app.command("convert", cls=Command)(Convert)
 
 
-def convert(
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="SRC",
-            help="A model's folder or file of any known format, hub:org/name, or a bundled model.",
-        ),
-    ],
-    target: Annotated[Path, typer.Argument(metavar="DST", help="The folder to write.")],
-    chosen: Chosen,
-    dtype: Annotated[
-        str,
-        typer.Option(
-            metavar="|".join(DTYPES), help="Number format of the weights; keep is the file's own."
-        ),
-    ] = "keep",
-    to: Annotated[
-        str,
-        typer.Option(
-            metavar="|".join(TARGETS),
-            help="This package's own folder; or, of Karlo, one for diffusers 0.33.1.",
-        ),
-    ] = "native",
-    shard_size: Annotated[
-        str, typer.Option(metavar="SIZE", help="Largest weights file of a native folder.")
-    ] = "2GB",
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace the model that DST holds already.")
-    ] = False,
-) -> None:
+@dataclass(frozen=True)
+class Convert(ModelParts):
     """Write a model of any format as safetensors and JSON.
 
     The folder is written whole or not at all.
@@ -69,49 +34,57 @@ def convert(
       unclip convert hub:kakaobrain/karlo-v1-alpha models/karlo
       unclip convert models/karlo karlo-diffusers/ --to diffusers --dtype float16
     """
-    from ..checkpoints.convert import check_target
-    from ..loading import find_model
-    from ._chosen import fetched
-    from ._progress import byte_progress
 
-    numbers, most = _dtype(dtype), _bytes(shard_size)
-    if to not in TARGETS:
-        raise UsageError(f"--to must be one of {', '.join(TARGETS)}{nearest(to, TARGETS)}")
-    here = fetched(source, chosen.variant)
-    check_target(target, find_model(here), force)
-    plan = replace(chosen, model=here).plan()
-    origin = source if source.startswith("hub:") else ""
-    if origin:
+    source: Annotated[
+        str,
+        typer.Argument(metavar="SRC", help=A_MODEL),
+    ]
+    target: Annotated[Path, typer.Argument(metavar="DST", help="The folder to write.")]
+    dtype: Annotated[
+        Literal["keep", "float16", "bfloat16", "float32"],
+        option("--dtype", DTYPES, "Number format of the weights; keep is the file's own."),
+    ] = "keep"
+    to: Annotated[
+        Literal["native", "diffusers"],
+        option(
+            "--to", "native|diffusers", "This package's format; of Karlo, diffusers 0.33.1's too."
+        ),
+    ] = "native"
+    shard_size: Annotated[
+        str, option("--shard-size", "SIZE", "Largest weights file of a native folder.")
+    ] = "2GB"
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the model that DST already holds.")
+    ] = False
+
+    def run(self) -> None:
+        """Write the folder, and say what to do with it."""
+        import torch
+
         from .. import hub
+        from ..checkpoints.convert import check_target, convert, write_as
+        from ..loading import find_model
+        from ._progress import byte_progress
 
-        plan = replace(plan, name=hub.parse(origin).repo.rpartition("/")[2])
-    with byte_progress("converting") as on_progress:
-        if to == "diffusers":
-            from ..checkpoints.convert import to_diffusers
-
-            kind = to_diffusers(plan, target, numbers, origin=origin, on_progress=on_progress)
-            done = f"load it with: diffusers.{kind}.from_pretrained('{target}')"
-        else:
-            from ..checkpoints.convert import convert as write
-
-            write(plan, target, numbers, shard_bytes=most, origin=origin, on_progress=on_progress)
-            done = f"look at it with: unclip models inspect {target}"
-    weights = sum(file.stat().st_size for file in target.rglob("*.safetensors"))
-    say(f"{target}: {plan.name} ({plan.family}), {size(weights)} of weights")
-    say(done)
-
-
-def _dtype(name: str) -> torch.dtype | None:
-    """Raises UsageError."""
-    if name not in DTYPES:
-        known = ", ".join(DTYPES)
-        raise UsageError(f"--dtype must be one of {known}{nearest(name, DTYPES)}, got '{name}'")
-    if name == "keep":
-        return None
-    import torch
-
-    found: torch.dtype = getattr(torch, name)
-    return found
+        most = _bytes(self.shard_size)
+        numbers = None if self.dtype == "keep" else getattr(torch, self.dtype)
+        here = fetched(self.source, self.variant)
+        check_target(self.target, find_model(here), self.force)
+        plan, origin = self.plan(here), ""
+        if self.source.startswith("hub:"):
+            origin = self.source
+            plan = replace(plan, name=hub.parse(origin).repo.rpartition("/")[2])
+        with byte_progress("converting") as on_progress:
+            more: dict[str, Any] = {"origin": origin, "on_progress": on_progress}
+            if self.to == "diffusers":
+                kind = write_as(self.to, plan, self.target, numbers, **more)
+                done = f"load it with: diffusers.{kind}.from_pretrained('{self.target}')"
+            else:
+                convert(plan, self.target, numbers, shard_bytes=most, **more)
+                done = f"look at it with: unclip models inspect {self.target}"
+        weights = sum(file.stat().st_size for file in self.target.rglob("*.safetensors"))
+        say(f"{self.target}: {plan.name} ({plan.family}), {size(weights)} of weights")
+        say(done)
 
 
 def _bytes(text: str) -> int:

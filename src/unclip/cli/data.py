@@ -90,7 +90,8 @@ def inspect(
     """
     from ..data import source_at
     from ..data.inspect import contact_sheet, sheet_size
-    from ._output import check_sides, check_writable, format_of, save
+    from ..media.writing import check_sides, format_of, save
+    from ._output import check_writable
 
     for name, value in (("size", size), ("rows", rows), ("columns", columns)):
         if value < 1:

@@ -1,19 +1,18 @@
 """`unclip doctor`."""
-
-from __future__ import annotations
+# Without `from __future__ import annotations`: see `_options`.
 
 import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import typer
 
 from .._version import __version__
 from ..errors import UnclipError
-from ._chosen import BUNDLED, Chosen, choosing
+from ._options import Command, ModelOptions
 from ._terminal import duration, say
 
 OPTIONAL = {
@@ -25,49 +24,83 @@ OPTIONAL = {
 
 OLDEST_PYTHON = (3, 11)
 
-Check = Callable[[], str]
-
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(choosing(doctor, "no_limit", "strict_words"))
+    app.command("doctor", cls=Command)(Doctor)
 
 
-def doctor(chosen: Chosen = BUNDLED) -> None:
-    """Check that everything is there and works.
+@dataclass(frozen=True)
+class Doctor(ModelOptions):
+    """Check that the installation and a model work.
 
-    The exit code is 1 where something is broken.
+    The exit code is 1 if something is broken.
 
     \b
     Examples:
       unclip doctor
       unclip doctor --model runs/mine/model --device cuda
     """
-    from importlib import metadata, util
 
-    broken = 0
-    for name, check in _checks(chosen):
-        if name == "picture" and broken:
-            continue
-        try:
-            mark, text = "ok", check()
-        except Exception as error:  # noqa: BLE001 - whatever it is, a doctor reports it
-            mark, text, broken = "broken", " ".join(str(error).split()), broken + 1
-        say(f"{mark:<7}{name:<9}{text}")
-    for module, package in OPTIONAL.items():
-        here = util.find_spec(module) is not None
-        text = metadata.version(module) if here else f"missing: pip install {package}"
-        say(f"{'ok' if here else '-':<7}{'optional':<9}{module} {text}")
-    if broken:
-        raise typer.Exit(1)
+    def run(self) -> None:
+        """Say of each part whether it works."""
+        from importlib import metadata, util
 
+        checks = (_python, _torch, self._device, self._model, self._picture)
+        broken = False
+        for name, check in zip(
+            ("unclip", "torch", "device", "model", "picture"), checks, strict=True
+        ):
+            if name == "picture" and broken:
+                continue
+            try:
+                mark, text = "ok", check()
+            except Exception as error:  # noqa: BLE001 - whatever it is, a doctor reports it
+                mark, text, broken = "broken", " ".join(str(error).split()), True
+            say(f"{mark:<7}{name:<9}{text}")
+        for module, package in OPTIONAL.items():
+            here = util.find_spec(module) is not None
+            text = metadata.version(module) if here else f"missing: pip install {package}"
+            say(f"{'ok' if here else '-':<7}{'optional':<9}{module} {text}")
+        if broken:
+            raise typer.Exit(1)
 
-def _checks(chosen: Chosen) -> Iterator[tuple[str, Check]]:
-    yield "unclip", _python
-    yield "torch", _torch
-    yield "device", lambda: _device(chosen.device)
-    yield "model", lambda: _model(chosen)
-    yield "picture", lambda: _picture(chosen)
+    def _device(self) -> str:
+        from ..device import describe, fast_dtype, pick_device
+
+        device = pick_device(self.device)
+        number = str(fast_dtype(device)).removeprefix("torch.")
+        return f"{describe(device)}; computes in {number}"
+
+    def _model(self) -> str:
+        from ..checkpoints.native import read_manifest, verify
+
+        plan = self.plan(self.model)
+        if not (plan.where / "model.json").is_file():
+            for name, part in plan.parts.items():
+                part.check(part.build().net, plan.place_of(name))
+            return f"{plan.name}, {plan.family}, every name and shape is right"
+        faults = verify(plan.where)
+        if faults:
+            raise UnclipError(f"{plan.where}: {'; '.join(faults)}")
+        manifest = read_manifest(plan.where)
+        return f"{manifest.name}, {manifest.hash}, {len(manifest.files)} files unchanged"
+
+    def _picture(self) -> str:
+        """Draw one with a single step a stage."""
+        from ..stages import DiffusionStage
+
+        started = time.monotonic()
+        pipe = self.load()
+        loaded = time.monotonic()
+        sampled = [key for key, stage in pipe.stages.items() if isinstance(stage, DiffusionStage)]
+        one_step: dict[str, Any] = {f"{key}_steps": 1 for key in sampled}
+        picture = pipe.generate("a red car", **one_step)[0]
+        drawn = time.monotonic()
+        return (
+            f"{picture.width}×{picture.height}, loaded in {duration(loaded - started)}, "
+            f"one step of each stage in {duration(drawn - loaded)}"
+        )
 
 
 def _python() -> str:
@@ -82,43 +115,3 @@ def _torch() -> str:
     except (ImportError, OSError) as error:
         raise UnclipError(f"PyTorch cannot be imported: {error}") from None
     return f"{torch.__version__}, {torch.get_num_threads()} threads on {os.cpu_count()} cores"
-
-
-def _device(name: str | None) -> str:
-    from ..device import describe, fast_dtype, pick_device
-
-    device = pick_device(name)
-    number = str(fast_dtype(device)).removeprefix("torch.")
-    return f"{describe(device)}; computes in {number}"
-
-
-def _model(chosen: Chosen) -> str:
-    from ..checkpoints.native import read_manifest, verify
-
-    plan = chosen.plan()
-    if not (plan.where / "model.json").is_file():
-        for name, part in plan.parts.items():
-            part.check(part.build().net, plan.place_of(name))
-        return f"{plan.name}, {plan.family}, every name and shape in its place"
-    faults = verify(plan.where)
-    if faults:
-        raise UnclipError(f"{plan.where}: {'; '.join(faults)}")
-    manifest = read_manifest(plan.where)
-    return f"{manifest.name}, {manifest.hash}, {len(manifest.files)} files as they should be"
-
-
-def _picture(chosen: Chosen) -> str:
-    """Draw one with a single step a stage."""
-    from ..stages import DiffusionStage
-
-    started = time.monotonic()
-    pipe = chosen.load()
-    loaded = time.monotonic()
-    sampled = [key for key, stage in pipe.stages.items() if isinstance(stage, DiffusionStage)]
-    one_step: dict[str, Any] = {f"{key}_steps": 1 for key in sampled}
-    picture = pipe.generate("a red car", **one_step)[0]
-    drawn = time.monotonic()
-    return (
-        f"{picture.width}×{picture.height}, loaded in {duration(loaded - started)}, "
-        f"one step of each stage in {duration(drawn - loaded)}"
-    )

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import Cancelled, UsageError
-from ._chosen import BUNDLED, Chosen, choosing, fetched
+from ._options import (
+    Clip,
+    Device,
+    Dialect,
+    DType,
+    LowMemory,
+    ModelOptions,
+    Tokenizer,
+    Variant,
+    fetched,
+)
 from ._terminal import say
 
 if TYPE_CHECKING:
@@ -24,7 +34,7 @@ DEFAULT = "default"
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(choosing(evaluate, "model", "no_limit", "strict_words"))
+    app.command()(evaluate)
 
 
 def evaluate(
@@ -144,7 +154,13 @@ def evaluate(
     ] = False,
     eyes: Annotated[Path | None, typer.Option(hidden=True)] = None,
     eye: Annotated[str | None, typer.Option(hidden=True)] = None,
-    chosen: Chosen = BUNDLED,
+    device: Device = None,
+    dtype: DType = None,
+    low_memory: LowMemory = False,
+    clip: Clip = None,
+    tokenizer: Tokenizer = None,
+    dialect: Dialect = None,
+    variant: Variant = None,
 ) -> None:
     """Measure a model's pictures, and write a report.
 
@@ -159,14 +175,23 @@ def evaluate(
     from ..evaluate.benchmark import Request
 
     _check(data, output, seed)
-    where, named = _model(model, chosen.variant)
+    options = ModelOptions(
+        device=device,
+        dtype=dtype,
+        low_memory=low_memory,
+        clip=clip,
+        tokenizer=tokenizer,
+        dialect=dialect,
+        variant=variant,
+    )
+    where, named = _model(model, variant)
     request = Request(
         data=data,
         model=where,
         recipe=recipe,
         trained_on=trained_on,
         features=features or eyes,
-        clip=_clip(clip_features or eye),
+        clip=_clip_at(clip_features or eye),
         detector=detector,
         only=_parts(only),
         sizes=_sizes(quick, pictures, assignments or []),
@@ -176,7 +201,7 @@ def evaluate(
         command=shlex.join(["unclip", *sys.argv[1:]]),
     )
     kept = work or output.with_suffix(".work")
-    _write(_measured(lambda: chosen.load(named), request, kept), output, kept)
+    _write(_measured(lambda: options.load(named), request, kept), output, kept)
 
 
 def _measured(load: Callable[[], Pipeline], request: Request, kept: Path) -> Report:
@@ -213,7 +238,7 @@ def _check(data: Path, output: Path, seed: int) -> None:
         raise UsageError(f"--seed must be at least 0, got {seed}")
 
 
-def _model(model: str, variant: str | None) -> tuple[Path | None, str]:
+def _model(model: str, variant: str | None) -> tuple[Path | None, str | Path]:
     """Where a model lies, None for the bundled one, and what it is loaded by."""
     from ..loading import BUNDLED as BUNDLED_MODEL
     from ..loading import find_model
@@ -224,12 +249,12 @@ def _model(model: str, variant: str | None) -> tuple[Path | None, str]:
     return find_model(named), named
 
 
-def _clip(named: str | None) -> Path | None:
+def _clip_at(named: str | None) -> Path | None:
     """Where a CLIP lies. Raises UsageError."""
     from ..loading import find_model
 
-    named = fetched(named)
-    return find_model(named) if named else None
+    found = fetched(named)
+    return find_model(found) if found else None
 
 
 def _parts(only: str | None) -> tuple[str, ...]:

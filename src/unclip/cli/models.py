@@ -1,14 +1,13 @@
 """`unclip models`: what is bundled, what was pulled, and pulling and removing."""
+# Without `from __future__ import annotations`: see `_options`.
 
-from __future__ import annotations
-
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ._chosen import BUNDLED, Chosen, choosing
+from ._options import Command, ModelParts
 from ._terminal import complain, say, size
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 @_GROUP.callback(invoke_without_command=True)
 def models(context: typer.Context) -> None:
-    """List the models that are here; show, pull or remove one.
+    """List the installed models; show, pull or remove one.
 
     \b
     Examples:
@@ -35,18 +34,14 @@ def models(context: typer.Context) -> None:
       unclip models rm hub:kakaobrain/karlo-v1-alpha
     """
     if context.invoked_subcommand is None:
-        listed()
+        list_models()
 
 
 @_GROUP.command("list", hidden=True)
-def listed() -> None:
-    """List the models that are here, as `unclip models` does."""
-    _list()
-    _list_pulled()
-
-
-def _list() -> None:
+def list_models() -> None:
+    """List the installed models, as `unclip models` does."""
     from ..checkpoints.native import read_manifest
+    from ..hub import pulled
     from ..loading import BUNDLED, bundled_models
 
     bundled = bundled_models()
@@ -57,27 +52,22 @@ def _list() -> None:
         say(f"{name}{' (the default)' if name == BUNDLED else ''}")
         say(f"  {', '.join(manifest.stages)}; {size(_bytes(folder, manifest))}; {manifest.hash}")
         say(f"  {folder}")
-
-
-def _list_pulled() -> None:
-    from ..hub import pulled
-
     for one in pulled():
         say(f"{one.ref}")
         say(f"  pulled from the hub; {size(one.bytes)}; {one.commit[:12]}")
         say(f"  {one.path}")
 
 
-def inspect(
-    model: Annotated[
-        str,
-        typer.Argument(metavar="MODEL", help="A folder or file of any known format, or a name."),
-    ],
-    chosen: Chosen = BUNDLED,
-) -> None:
-    """Show a model's stages, sizes, licence and abilities.
+def _bytes(folder: Path, manifest: "Manifest") -> int:
+    files = [folder / name for name in manifest.files]
+    return sum(file.stat().st_size for file in files if file.is_file())
 
-    Also the memory that it needs. Every name and shape is checked; no weights are read.
+
+@dataclass(frozen=True)
+class Inspect(ModelParts):
+    """Show a model's stages, sizes, licence, abilities and memory.
+
+    Checks every name and shape; reads no weights.
 
     \b
     Examples:
@@ -86,30 +76,31 @@ def inspect(
       unclip models inspect downloads/karlo-v1-alpha
       unclip models inspect hub:kakaobrain/karlo-v1-alpha
     """
-    from ._inspect import inspect_plan
 
-    found = replace(chosen, model=model).plan()
-    inspect_plan(found)
-    _say_card(found.where)
+    model: Annotated[
+        str,
+        typer.Argument(metavar="MODEL", help="A folder or file of any known format, or a name."),
+    ]
+
+    def run(self) -> None:
+        """Print it, and of a native model the card and what is wrong with its files."""
+        from ..checkpoints.convert import read_card
+        from ..checkpoints.native import verify
+        from ._inspect import inspect_plan
+
+        plan = self.plan(self.model)
+        inspect_plan(plan)
+        if not (plan.where / "model.json").is_file():
+            return
+        card = read_card(plan.where).strip()
+        if card:
+            say(f"\n{card}")
+        for fault in verify(plan.where):
+            complain(fault, "warning")
 
 
-def _say_card(folder: Path) -> None:
-    """A native model's card, and what is wrong with its files."""
-    from ..checkpoints.convert import read_card
-    from ..checkpoints.native import verify
-
-    if not (folder / "model.json").is_file():
-        return
-    card = read_card(folder).strip()
-    if card:
-        say(f"\n{card}")
-    for fault in verify(folder):
-        complain(fault, "warning")
-
-
-_INSPECT = choosing(inspect, "model", "device", "low_memory", "dtype", "no_limit", "strict_words")
-_GROUP.command()(_INSPECT)
-_GROUP.command("show", hidden=True)(_INSPECT)  # its name before other formats could be read
+_GROUP.command("inspect", cls=Command)(Inspect)
+_GROUP.command("show", cls=Command, hidden=True)(Inspect)  # its older name
 
 
 @_GROUP.command()
@@ -117,16 +108,16 @@ def pull(
     model: Annotated[
         str,
         typer.Argument(
-            metavar="MODEL", help="hub:org/name, with /folder for a part and @revision to pin it."
+            metavar="MODEL", help="hub:org/name; add /folder for a part, @revision to pin it."
         ),
     ],
     variant: Annotated[
-        str | None, typer.Option(help="Weights to prefer where there are several, such as fp16.")
+        str | None, typer.Option(help="Which weights, if there are several, such as fp16.")
     ] = None,
 ) -> None:
-    """Fetch a model from the Hugging Face hub.
+    """Download a model from the Hugging Face hub.
 
-    Each file is checked by its hash. A pull that was cut off goes on where it stopped.
+    Checks each file by its hash. An interrupted download continues where it stopped.
 
     \b
     Examples:
@@ -149,10 +140,10 @@ def pull(
 def rm(
     model: Annotated[
         str,
-        typer.Argument(metavar="MODEL", help="As pulled; without @revision, every revision of it."),
+        typer.Argument(metavar="MODEL", help="As pulled; without @revision, all revisions."),
     ],
 ) -> None:
-    """Remove a pulled model from the hub's cache, at once.
+    """Remove a pulled model from the hub's cache, without asking.
 
     \b
     Examples:
@@ -162,8 +153,3 @@ def rm(
     from ..hub import remove
 
     say(f"freed {size(remove(model))}")
-
-
-def _bytes(folder: Path, manifest: Manifest) -> int:
-    files = [folder / name for name in manifest.files]
-    return sum(file.stat().st_size for file in files if file.is_file())

@@ -1,143 +1,168 @@
 """`unclip replay`."""
+# Without `from __future__ import annotations`: see `_options`.
 
-from __future__ import annotations
-
-from dataclasses import replace
+import re
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .._version import __version__
 from ..errors import UsageError
-from ._chosen import BUNDLED, Chosen, choosing
+from ._draw import drawing
+from ._fields import argument, pictures_of
+from ._options import Command, ModelOptions, NoLimit, StrictWords, option
+from ._output import Layout, Target, shortened
 from ._terminal import complain, say
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
     from PIL.Image import Image
 
-    from ..request import Record
+    from ..abilities import Ability
+    from ..record import Record
+    from ..request import Drawing
+
+HERE = "FILE-replay.png in this folder"
+DIGEST = re.compile(r"[0-9a-f]{12}")
+"""Of a picture, as a record has it."""
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(choosing(replay))
+    app.command("replay", cls=Command)(Replay)
 
 
-def replay(
-    file: Annotated[Path, typer.Argument(metavar="FILE.png", help="A PNG that unclip made.")],
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="FILE|DIR/|-",
-            help="Where the new picture goes; - is stdout.",
-            show_default="FILE-replay.png in this folder",
-        ),
-    ] = None,
-    chosen: Chosen = BUNDLED,
-) -> None:
-    """Make a picture again from its record, and compare the two.
+@dataclass(frozen=True)
+class Replay(ModelOptions):
+    """Draw a picture again from its record, and compare the two.
 
-    Exits with 0 where they are identical to the pixel, with 1 where they are not: another
-    device, number format or number of threads may round differently, another model draws
-    something else.
+    A picture that was made of others needs their files too, in the order of its own command: IMAGE,
+    then the file of --mask or the folder of --pictures.
+
+    Exits with 0 if the two are identical to the pixel, else with 1: another device, number format
+    or number of threads may round differently, another model draws something else.
 
     \b
     Examples:
       unclip replay a-red-car-7.png
+      unclip replay fox-vary-7.png fox.png
+      unclip replay pizza.png plate.png mask.png
       unclip replay out.png -o again.png --model runs/mine/model
     """
-    from ._draw import drawing
-    from ._output import Target, as_one, shortened
 
-    old, record = _read(file)
+    file: Annotated[Path, typer.Argument(metavar="FILE.png", help="A PNG that unclip made.")]
+    inputs: Annotated[
+        list[str] | None, typer.Argument(metavar="INPUT", help="The files it was made of.")
+    ] = None
+    output: Annotated[
+        str | None,
+        option("--output", "FILE|DIR/|-", "Where the new picture goes; - is stdout.", HERE),
+    ] = None
+    strict_words: StrictWords = field(default=False, kw_only=True)
+    no_limit: NoLimit = field(default=False, kw_only=True)
+
+    def run(self) -> None:
+        """Draw, write, compare."""
+        from ..abilities import ability_of
+        from ..media import read_image_and_record
+        from ..record import Record
+
+        old, text = read_image_and_record(self.file)
+        try:
+            record = Record.parse(text)
+            if record.ability == "sweep":  # of several requests
+                axes = " and ".join(f"{name} {values}" for name, values in record.inputs.items())
+                raise UsageError(f"it is a sheet of `unclip sweep` over {axes}: sweep again")
+            ability = ability_of(record.ability)
+            request = _request(ability, record, self.inputs or [])
+        except UsageError as error:
+            raise UsageError(f"{self.file} cannot be replayed: {error}") from None
+        request.check_pictures()
+        name = f"{shortened(self.file.stem, 200)}-replay"
+        target, layout = self._target(name), Layout(request, name)
+        pipe = self.load(None if self.model else _model_of(record))
+        self._warn(_unlike_here(record, pipe.name, pipe.hash))
+        with drawing(pipe, lambda cost: target.expect(cost, layout)) as on_step:
+            pictures = ability(pipe, request, on_step=on_step)
+        new = _counterpart(old, record, layout, pictures)
+        where, difference = target.write([new], layout), _difference(old, new)
+        say(f"{where}: {difference or 'identical to'} {self.file}", err=target.is_stdout)
+        if difference:
+            self._warn(_reasons(record, Record.of(pictures[0])))
+            raise typer.Exit(1)
+
+    def _warn(self, texts: "Iterable[str]") -> None:
+        for text in texts:
+            complain(f"{self.file}{text}", "warning")
+
+    def _target(self, name: str) -> Target:
+        """A file, in the folder where that is what was asked for. Raises OutputError."""
+        target = Target.default(name) if self.output is None else Target.of(self.output)
+        if target.is_folder:
+            path = target.path / f"{name}.png"
+            target = replace(target, path=path, is_folder=False, numbered=True)
+        target.check()
+        return target
+
+
+def _request(ability: "Ability", record: "Record", files: "Sequence[str]") -> "Drawing":
+    """What was asked for. Raises UsageError."""
+    from ..request import Drawing
+
+    assert issubclass(ability.request, Drawing)
+    fields = pictures_of(ability.request)
+    words = {name: text for name, text in record.inputs.items() if not DIGEST.fullmatch(text)}
+    names = [name for name in fields if name not in words]
+    if len(files) > len(names):
+        raise UsageError(f"it was made of {len(names)} file(s), got {len(files)}")
+    for name in names[len(files) :]:
+        if fields[name].is_required():
+            raise UsageError(
+                f"it was made of {name} {record.inputs.get(name, '')}: give that file too "
+                "(unclip replay FILE.png INPUT)"
+            )
+    given = {
+        name: argument(name, fields[name], file) for name, file in zip(names, files, strict=False)
+    }
+    return ability.request.of_record(record, **words, **given)
+
+
+def _counterpart(
+    old: "Image", record: "Record", layout: Layout, pictures: "Sequence[Image]"
+) -> "Image":
+    """What of the new pictures the old one shows: all on a sheet, or the one that is like it."""
+    if len(pictures) == record.n or not layout.request.one_seed:
+        return layout.make(pictures)
+    return min(pictures, key=lambda one: _gaps(old, one).mean() if one.size == old.size else 256)
+
+
+def _unlike_here(record: "Record", name: str, model_hash: str) -> "Iterator[str]":
+    """What of a record is not known, or of another model than this one."""
     if record.unknown:
-        names = ", ".join(record.unknown)
         later = "a later version's, left out" if record.version != __version__ else "left out"
-        complain(f"{file}: its record has what is not known here ({later}): {names}", "warning")
-    asked = _replayable(record, file)
-    name = f"{shortened(file.stem, 200)}-replay"
-    target = Target.default(name) if output is None else Target.of(output)
-    if target.is_folder:
-        path = target.path / f"{name}.png"
-        target = replace(target, path=path, is_folder=False, gives_way=True)
-    target.check()
-    pipe = chosen.load(None if chosen.model else _model_of(record))
-    if pipe.hash != record.model_hash:
-        complain(
-            f"{file} was drawn by model '{record.model}' ({record.model_hash}), "
-            f"this is '{pipe.name}' ({pipe.hash})",
-            "warning",
-        )
-    with drawing(pipe, lambda cost: target.expect(cost, lambda _: [name])) as on_step:
-        new = as_one(pipe.generate(**asked, on_step=on_step))
-    where = target.write([new], [name], lambda: new)
-    difference = _difference(old, new)
-    say(f"{where}: {difference or 'identical to'} {file}", err=target.is_stdout)
-    if difference:
-        _say_threads(record)
-        raise typer.Exit(1)
+        names = ", ".join(record.unknown)
+        yield f": its record has what is not known here ({later}): {names}"
+    if record.model_hash != model_hash:
+        was = f"model '{record.model}' ({record.model_hash})"
+        yield f" was drawn by {was}, this is '{name}' ({model_hash})"
 
 
-def _say_threads(record: Record) -> None:
-    """Sums are added up in another order by another number of threads."""
-    import torch
-
-    here = torch.get_num_threads()
-    if record.threads not in (0, here):
-        complain(
-            f"it was drawn with {record.threads} threads, this one with {here}: "
-            f"try OMP_NUM_THREADS={record.threads}",
-            "warning",
-        )
+def _reasons(old: "Record", new: "Record") -> "Iterator[str]":
+    """Why two pictures may differ: other inputs, or sums that are added up in another order."""
+    for name, found in new.inputs.items():
+        if found != old.inputs.get(name, found):
+            yield f" was made of {name} {old.inputs[name]}, this one of {found}"
+    if old.threads not in (0, new.threads):
+        again = f"try OMP_NUM_THREADS={old.threads}"
+        yield f" was drawn with {old.threads} threads, this one with {new.threads}: {again}"
 
 
-def _read(file: Path) -> tuple[Image, Record]:
-    """A picture and its record. Raises UsageError."""
-    from ..media import read_image_and_record
-    from ..request import Record
-
-    picture, record = read_image_and_record(file)
-    if record is not None:
-        picture.info["unclip"] = record
-    try:
-        return picture, Record.of(picture)
-    except UsageError as error:
-        raise UsageError(f"{file}: {error}; only PNGs made by `unclip generate` do") from None
-
-
-def _replayable(record: Record, file: Path) -> dict[str, Any]:
-    """The arguments of `generate`. Raises UsageError."""
-    from ..abilities.generate import GenerateRequest
-    from ..facade import Pipeline
-    from ._draw import check_settings
-
-    if record.ability != "generate":
-        command = _COMMANDS.get(record.ability, record.ability)
-        inputs = record.inputs if isinstance(record.inputs, dict) else {}
-        source = ", ".join(f"{name} {value}" for name, value in inputs.items())
-        raise UsageError(
-            f"{file} was made by `unclip {command}`{source and ' from ' + source}: "
-            "give that command the same again; only pictures of `unclip generate` are replayed"
-        )
-    settings, own = dict(record.settings), ("prior", "best_of", "negative_prompt")
-    asked = {"prompt": record.prompt, "n": record.n, "seed": record.seed}
-    asked |= {name: settings.pop(name) for name in own if name in settings}
-    try:
-        check_settings(Pipeline.generate, settings)
-        GenerateRequest.of(**asked, settings=settings)
-    except UsageError as error:
-        raise UsageError(f"{file}: its record cannot be followed: {error}") from None
-    return settings | asked
-
-
-_COMMANDS = {"image_to_image": "img2img"}
-"""Abilities whose command has another name."""
-
-
-def _model_of(record: Record) -> str:
+def _model_of(record: "Record") -> str:
     """The bundled model that made a picture, by hash, else by name. Raises UsageError."""
     from ..checkpoints.native import read_manifest
     from ..loading import bundled_models
@@ -155,14 +180,21 @@ def _model_of(record: Record) -> str:
     )
 
 
-def _difference(old: Image, new: Image) -> str:
-    """Empty where two pictures are the same, else what differs, to be followed by a name."""
+def _gaps(old: "Image", new: "Image") -> "NDArray[np.int16]":
+    """(H, W): how far apart two pictures of one size are, at the most of their channels."""
     import numpy as np
 
+    gaps = np.asarray(old, np.int16) - np.asarray(new.convert("RGB"), np.int16)
+    most: NDArray[np.int16] = np.abs(gaps).max(-1)
+    return most
+
+
+def _difference(old: "Image", new: "Image") -> str:
+    """Empty where two pictures are the same, else what differs, to be followed by a name."""
     if old.size != new.size:
         return f"{new.width}×{new.height}, not {old.width}×{old.height} as"
-    gap = np.abs(np.asarray(old, np.int16) - np.asarray(new.convert("RGB"), np.int16)).max(-1)
-    if not gap.any():
+    gaps = _gaps(old, new)
+    if not gaps.any():
         return ""
-    share = 100 * (gap > 0).mean()
-    return f"{share:.1f} % of the pixels differ, by at most {gap.max()} of 255, from"
+    share = 100 * (gaps > 0).mean()
+    return f"{share:.1f} % of the pixels differ, by at most {gaps.max()} of 255, from"

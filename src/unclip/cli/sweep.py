@@ -1,93 +1,73 @@
-"""`unclip sweep`."""
+"""Draw a grid of pictures over one or two settings.
 
-from __future__ import annotations
+One sentence is drawn under every combination of them, side by side. Any sampling setting will
+do, and also seed, prior, best_of and negative_prompt.
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+\b
+Examples:
+  unclip sweep "a fox" --x steps=4,8,16 --y guidance_scale=1,3,6 -o grid.png
+  unclip sweep "a fox" --x seed=1,2,3,4 --y prior=prior,none -o grid.png
+  unclip sweep "a fox" --x sampler=ddim,ddpm,heun --steps 12 -o foxes/
+"""
+# Without `from __future__ import annotations`: see `_options`.
 
-import typer
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from ..errors import UsageError
-from ._chosen import BUNDLED, Chosen, choosing
-from ._options import (
-    Assignments,
-    GuidanceScale,
-    OneSeed,
-    Output,
-    Prior,
-    Steps,
-)
+from ._ability import DrawCommand, ability_command
+from ._draw import deliver, drawing
+from ._options import option
+from ._output import slug
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from ..abilities.generate import GenerateRequest
+    from ..cost import Cost
     from ..facade import Pipeline
-    from ..request import Cost
-    from ._draw import Order
+
+    Requests = Callable[[Mapping[str, Any]], GenerateRequest]
+
+Columns = Annotated[str, option("--x", "KEY=V,V,...", "A setting and its values, by column.")]
+Rows = Annotated[
+    str | None, option("--y", "KEY=V,V,...", "Another setting and its values, by row.")
+]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(choosing(sweep))
+class Sweep(DrawCommand):
+    """What `unclip generate` is asked for, changed along two axes: a picture a combination."""
 
+    extra: ClassVar[list[Any]] = [("x", Columns), ("y", Rows, None)]
+    left_out: ClassVar[frozenset[str]] = frozenset(("n", "best_of", "negative_prompt"))
+    one_seed: ClassVar[bool] = True
 
-def sweep(
-    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What to draw.")],
-    x: Annotated[
-        str, typer.Option("--x", metavar="KEY=V,V,...", help="A setting, and its value by column.")
-    ],
-    y: Annotated[
-        str | None,
-        typer.Option("--y", metavar="KEY=V,V,...", help="Another setting, and its value by row."),
-    ] = None,
-    seed: OneSeed = None,
-    output: Output = None,
-    steps: Steps = None,
-    guidance_scale: GuidanceScale = None,
-    prior: Prior = None,
-    assignments: Assignments = None,
-    chosen: Chosen = BUNDLED,
-) -> None:
-    """Draw a grid of pictures over one or two settings.
+    def run(self) -> None:
+        """Draw, write, say so."""
+        from ..arguments import check_prompt, given
 
-    One sentence is drawn under every combination of them, side by side. Any sampling setting will
-    do, and also seed, prior and best_of.
+        started, seed = time.monotonic(), self.first_seed()
+        asked = self.values(self.ability.request.model_fields)
+        prompt, texts = asked.pop("prompt"), {"x": self.x, "y": self.y}  # type: ignore[attr-defined]
+        check_prompt(prompt)
+        columns, rows = (Axis.of(text, f"--{name}") for name, text in texts.items())
+        if columns.key == rows.key:
+            raise UsageError(f"--x and --y are both {columns.key}: give two different settings")
+        name, settings = f"{slug(prompt)}-sweep-{seed}", self.settings() | given(asked)
+        target, pipe = self.target(name), self.load()
 
-    \b
-    Examples:
-      unclip sweep "a fox" --x steps=4,8,16 --y guidance_scale=1,3,6 -o grid.png
-      unclip sweep "a fox" --x seed=1,2,3,4 --y prior=prior,none -o grid.png
-      unclip sweep "a fox" --x sampler=ddim,ddpm,heun --steps 12 -o foxes/
-    """
-    from ..request import check_prompt
-    from ._draw import Order
-    from ._output import slug
-    from ._sheet import make_table, table_size
+        def request_of(changes: Mapping[str, Any]) -> "GenerateRequest":
+            return _request(prompt, {"seed": seed, **settings, **changes})
 
-    check_prompt(prompt)
-    columns, rows = Axis.of(x, "--x"), Axis.of(y, "--y")
-    if columns.key == rows.key:
-        raise UsageError(f"--x and --y are both {columns.key}: give two different settings")
-    given = {"steps": steps, "guidance_scale": guidance_scale}
-    order = Order.of(f"{slug(prompt)}-sweep", seed, output, assignments, chosen, **given)
-    begin = {"seed": order.seed, **({"prior": prior} if prior else {}), **order.settings}
-    pipe = order.chosen.load()
-    cost, cells = planned(pipe, prompt, begin, columns, rows)
-    names = [
-        "-".join(filter(None, (order.name, str(order.seed), row, column))).replace("/", "-")
-        for row in rows.labels()
-        for column in columns.labels()
-    ]
-    labels = columns.labels(), rows.labels()
-    order.target.expect(cost, lambda _: names, lambda each: table_size(each.size, *labels))
-    pictures = _drawn(pipe, cells, cost)
-
-    def sheet() -> Image:
-        axes = {"x": x} | ({"y": y} if y else {})
-        return _signed(make_table(pictures, *labels), pipe, prompt, order, axes)
-
-    order.deliver(pictures, names, sheet, one_seed=True)
+        cost, cells = planned(pipe, request_of, columns, rows)
+        made = {"seed": seed, "settings": settings, "ability": "sweep", "inputs": given(texts)}
+        table = Combinations(name, columns.labels(), rows.labels(), made)
+        target.expect(cost, table)
+        with drawing(pipe, cost=cost) as on_step:
+            pictures = [self.ability(pipe, one, on_step=on_step)[0] for one in cells]
+        deliver(pictures, table, target, f"seed {seed}", started)
 
 
 @dataclass(frozen=True)
@@ -98,7 +78,7 @@ class Axis:
     values: tuple[Any, ...]
 
     @classmethod
-    def of(cls, text: str | None, option: str) -> Axis:
+    def of(cls, text: str | None, option: str) -> "Axis":
         """Read 'steps=4,8'. Raises UsageError."""
         from ..config import override
 
@@ -119,69 +99,77 @@ class Axis:
         return [f"{self.key}={value}" if self.key else "" for value in self.values]
 
 
-def planned(
-    pipe: Pipeline, prompt: str, begin: dict[str, Any], columns: Axis, rows: Axis
-) -> tuple[Cost, list[GenerateRequest]]:
-    """What all cells take together, and each one's request, row by row.
+@dataclass(frozen=True)
+class Combinations:
+    """The sheet of a sweep: a column and a row for each value."""
 
-    A mistake in any cell is found before the first is drawn, and so is that there are too many:
+    name: str
+    columns: list[str]
+    rows: list[str]
+    made: Mapping[str, Any]  # its record, where that is not the first picture's
+
+    def names(self, count: int) -> list[str]:
+        """After both values."""
+        parts = ((self.name, row, column) for row in self.rows for column in self.columns)
+        return ["-".join(filter(None, part)).replace("/", "-") for part in parts]
+
+    def size(self, cost: "Cost") -> tuple[int, int]:
+        """Width and height of it."""
+        from ._sheet import Table
+
+        return Table(cost.size, self.columns, self.rows).whole
+
+    def make(self, pictures: "Sequence[Image]") -> "Image":
+        """With a record of its own."""
+        from ..record import Record
+        from ._sheet import Table
+
+        sheet = Table(pictures[0].size, self.columns, self.rows).make(pictures)
+        record = replace(Record.of(pictures[0]), **self.made)
+        sheet.info["unclip"] = record.to_json()
+        return sheet
+
+
+def planned(
+    pipe: "Pipeline", request_of: "Requests", columns: Axis, rows: Axis
+) -> "tuple[Cost, list[GenerateRequest]]":
+    """What all combinations take together, and each one's request, row by row.
+
+    A mistake in any of them is found before the first is drawn, and so is that there are too many:
     first by the cheapest along both edges, as a list of all could itself be too long.
 
     Raises:
-        UsageError: a setting that there is not or that is out of range, or more than the limit.
+        UsageError: an unknown setting or one out of range, or more steps than the limit.
     """
-    from ..request import check_memory
+    from ..cost import check_memory
 
     down, across = rows.changes(), columns.changes()
-    edges = [begin | row | across[0] for row in down] + [begin | down[0] | one for one in across]
-    costs = [_cost(pipe, _request(prompt, cell)) for cell in edges]
-    count = len(down) * len(across)
-    cheapest = min(costs, key=lambda cost: cost.total)
-    cheapest.times(count).check(pipe.policy.limit)
+    edges = [row | across[0] for row in down] + [down[0] | column for column in across]
+    cheapest = min((_cost(pipe, request_of(edge)) for edge in edges), key=lambda cost: cost.total)
+    cheapest.times(count := len(down) * len(across)).check(pipe.policy.limit)
     check_memory(count, cheapest.size)
-    cells = [_request(prompt, begin | row | column) for row in down for column in across]
-    total = cheapest.times(0)
-    for cell in cells:
-        total += _cost(pipe, cell)
+    cells = [request_of(row | column) for row in down for column in across]
+    total = sum((_cost(pipe, cell) for cell in cells), cheapest.times(0))
     total.check(pipe.policy.limit)
     return total, cells
 
 
-def _request(prompt: str, cell: dict[str, Any]) -> GenerateRequest:
+def _request(prompt: str, values: Mapping[str, Any]) -> "GenerateRequest":
+    """Of a combination. Raises UsageError."""
     from ..abilities.generate import GenerateRequest
-    from ..facade import Pipeline
-    from ._draw import check_settings
 
-    own = {key: cell[key] for key in ("seed", "prior", "best_of") if key in cell}
-    settings = {key: value for key, value in cell.items() if key not in own}
-    check_settings(Pipeline.generate, settings)
-    if own.get("prior") is not None:  # a name that reads as a number is a name
-        own["prior"] = str(own["prior"])
-    return GenerateRequest.of(prompt=prompt, settings=settings, **own)
+    own = values.keys() & (GenerateRequest.model_fields.keys() - {"prompt", "n", "settings"})
+    asked = {key: values[key] for key in own}
+    if asked.get("prior") is not None:  # a name that reads as a number is a name
+        asked["prior"] = str(asked["prior"])
+    settings = {key: value for key, value in values.items() if key not in own}
+    return GenerateRequest.of(prompt=prompt, **asked, settings=settings)
 
 
-def _cost(pipe: Pipeline, cell: GenerateRequest) -> Cost:
-    """Of a cell that the model can draw. Raises UsageError."""
-    pipe.model.check_prior(cell.prior)
-    return pipe.cost(cell.work(), cell.prior)
+def _cost(pipe: "Pipeline", request: "GenerateRequest") -> "Cost":
+    """Of what the model can draw. Raises UsageError."""
+    pipe.model.check_prior(request.prior)
+    return pipe.cost(request.work(), request.prior)
 
 
-def _drawn(pipe: Pipeline, cells: list[GenerateRequest], cost: Cost) -> list[Image]:
-    """One picture a cell."""
-    from ._draw import drawing
-
-    with drawing(pipe, cost=cost) as on_step:
-        return [pipe.generate(**_arguments(cell), on_step=on_step)[0] for cell in cells]
-
-
-def _arguments(cell: GenerateRequest) -> dict[str, Any]:
-    own = cell.model_dump(exclude={"settings"})
-    return own | cell.settings
-
-
-def _signed(table: Image, pipe: Pipeline, prompt: str, order: Order, axes: dict[str, str]) -> Image:
-    from ..abilities._drawing import attach_record
-    from ..request import Record
-
-    record = Record(prompt, order.seed, dict(order.settings), ability="sweep", inputs=axes)
-    return attach_record(pipe, [table], record)[0]
+register = ability_command(__name__, "generate", Sweep)

@@ -180,14 +180,17 @@ def clamp(limit: float = 1.0) -> Callable[[Tensor], Tensor]:
     return lambda x0: x0.clamp(-limit, limit)
 
 
-def dynamic_threshold(quantile: float = 0.995, floor: float = 1.0) -> Callable[[Tensor], Tensor]:
+def dynamic_threshold(
+    quantile: float = 0.995, floor: float = 1.0, ceiling: float | None = None
+) -> Callable[[Tensor], Tensor]:
     """Dynamic thresholding (Imagen, arXiv 2205.11487, section 2.3).
 
-    Each sample's x0 is clamped to its own `quantile` of |x0|, at least `floor`, and divided by it.
+    Each sample's x0 is clamped to its own `quantile` of |x0|, at least `floor` and at most
+    `ceiling`, and divided by it.
     """
 
     def threshold(x0: Tensor) -> Tensor:
-        size = _quantile(x0.flatten(1).abs(), quantile).clamp(min=floor)
+        size = _quantile(x0.flatten(1).abs(), quantile).clamp(floor, ceiling)
         size = size.view(-1, *(1,) * (x0.ndim - 1))
         return torch.maximum(torch.minimum(x0, size), -size) / size * floor
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, SerializeAsAny
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..config import Config
+from ..errors import UsageError, nearest
 
 
 class Space(Protocol):
@@ -24,7 +27,29 @@ class Space(Protocol):
         ...
 
 
-class Rgb(Config):
+SPACES: dict[str, type[Config]] = {}
+"""Spaces without weights, by `kind`: each class of `SpaceSettings` that there is."""
+
+
+class SpaceSettings(Config, ABC):
+    """A space that needs nothing but its settings."""
+
+    kind: str
+
+    @abstractmethod
+    def encode(self, data: Tensor) -> Tensor:
+        """See `Space`."""
+
+    @abstractmethod
+    def decode(self, x: Tensor) -> Tensor:
+        """See `Space`."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        SPACES[cls.model_fields["kind"].default] = cls
+
+
+class Rgb(SpaceSettings):
     """Pictures in [-1, 1] as they are."""
 
     kind: Literal["rgb"] = "rgb"
@@ -38,7 +63,7 @@ class Rgb(Config):
         return x.clamp(-1, 1)
 
 
-class Embedding(Config):
+class Embedding(SpaceSettings):
     """Unit vectors times scale·√D: 0.5375·√1024 = 17.2 (arXiv 2204.06125, section 2.2)."""
 
     kind: Literal["embedding"] = "embedding"
@@ -74,4 +99,15 @@ class Whitened:
         return x * self.std.float() + self.mean.float()
 
 
-SpaceConfig = Annotated[Rgb | Embedding, Field(discriminator="kind")]
+def _chosen(values: Any) -> Any:
+    """The space that `kind` names."""
+    if not isinstance(values, Mapping):
+        return values
+    kind = str(values.get("kind"))
+    if kind not in SPACES:
+        known = ", ".join(SPACES)
+        raise UsageError(f"unknown space '{kind}'{nearest(kind, SPACES)}; known: {known}")
+    return SPACES[kind].model_validate(values)
+
+
+SpaceConfig = Annotated[SerializeAsAny[SpaceSettings], BeforeValidator(_chosen)]

@@ -65,14 +65,9 @@ class Judge(Protocol):
     `name` is one word for tables, `hash` pins weights or templates, `nouns` is what it tells apart.
     """
 
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def hash(self) -> str: ...
-
-    @property
-    def nouns(self) -> tuple[str, ...]: ...
+    name: str
+    hash: str
+    nouns: tuple[str, ...]
 
     def look(self, pictures: Pictures) -> list[Detections]:
         """What each of the pictures (B, H, W, 3) shows."""

@@ -159,11 +159,7 @@ class Benchmark(ABC):
     def open(cls, request: Request, recipe: Mapping[str, Any], side: int, on_task: OnTask) -> Self:
         """The benchmark on `request.data`, its pictures `side` wide.
 
-        Args:
-            request: whose sizes and seed it keeps to.
-            recipe: the `data` section that the model was trained with, empty if unknown.
-            side: of the pictures.
-            on_task: called with the progress.
+        `recipe` is the `data` section that the model was trained with, empty if unknown.
 
         Raises:
             DataError, UsageError: what it needs is missing, damaged, or not in the data.

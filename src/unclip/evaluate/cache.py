@@ -33,11 +33,7 @@ CHUNK = 16
 
 
 class Cache:
-    """Finished parts of one evaluation.
-
-    Args:
-        folder: where evaluations are kept.
-        key: all that the results depend on.
+    """Finished parts of one evaluation, in `folder`; `key` is all that they depend on.
 
     Raises:
         OutputError: the folder cannot be made or written to.
@@ -81,13 +77,9 @@ class Cache:
         draw: Callable[[Sequence[int]], Tensor],
         on_progress: OnProgress | None = None,
     ) -> ImageSet:
-        """Pictures drawn in chunks.
+        """A picture for each caption, drawn in chunks and kept in the folder `name`.
 
-        Args:
-            name: of their folder.
-            captions: one a picture.
-            draw: numbers -> (B, 3, H, W) in [-1, 1].
-            on_progress: called with (drawn, in all).
+        `draw` turns numbers into (B, 3, H, W) in [-1, 1].
         """
         files = []
         for start in range(0, len(captions), CHUNK):
@@ -109,9 +101,7 @@ class Cache:
 class JsonLines:
     """A file of JSON, one value a line, that is added to while work goes on.
 
-    Args:
-        path: it need not be there yet.
-        hint: what errors advise where a line is damaged.
+    `hint` is what errors advise where a line is damaged.
     """
 
     def __init__(self, path: Path, hint: str = "") -> None:

@@ -17,7 +17,6 @@ from ..facade import Pipeline
 from ..rng import Rng
 from ..stages.clip import ClipStage
 from ..stages.model import NO_PRIOR
-from ..stages.upsampler import Upsampler
 from ..types import Cond
 from .image_set import ImageSet
 
@@ -149,5 +148,5 @@ def has_tower(pipe: Pipeline, tower: str) -> bool:
 
 def decoder_only(pipe: Pipeline) -> Pipeline:
     """The pipeline without its upsamplers: what the ablations are about, and much faster."""
-    stages = {n: one for n, one in pipe.stages.items() if not isinstance(one, Upsampler)}
+    stages = {n: one for n, one in pipe.stages.items() if one.factor == 1}
     return pipe.with_stages(stages)

@@ -27,14 +27,17 @@ MAX_FPS = {"GIF": 50.0, "WEBP": 100.0, "MP4": 240.0}
 _MAX_SIDE = {"GIF": 65535, "WEBP": 16383, "MP4": 16384}
 
 
-def check_film(path: Path | str, size: tuple[int, int] | None = None) -> str:
+def check_film(
+    path: Path | str, size: tuple[int, int] | None = None, fps: float | None = None
+) -> str:
     """The format that `save_film` would write; so that a mistake is found before the work.
 
     Args:
         size: of each frame, where it is known.
+        fps: frames a second, where they are known.
 
     Raises:
-        UsageError: the suffix is none of `FILM_FORMATS`, or it cannot hold such frames.
+        UsageError: the suffix is none of `FILM_FORMATS`, or it cannot hold such frames or so many.
         OutputError: an MP4 without ffmpeg on the PATH.
     """
     path = Path(path)
@@ -46,6 +49,9 @@ def check_film(path: Path | str, size: tuple[int, int] | None = None) -> str:
         _ffmpeg(path)
     if size is not None:
         _check_size(size, kind)
+    if fps is not None and not MIN_FPS <= fps <= MAX_FPS[kind]:
+        most = f"{MAX_FPS[kind]:g} for {kind}"
+        raise UsageError(f"fps must be between {MIN_FPS:g} and {most}, got {fps:g}")
     return kind
 
 
@@ -70,12 +76,8 @@ def save_film(
         OutputError: the file cannot be written, ffmpeg is missing or fails.
     """
     path = Path(path)
-    kind = check_film(path)
+    kind = check_film(path, fps=fps)
     _check_frames(frames, kind)
-    if not MIN_FPS <= fps <= MAX_FPS[kind]:
-        raise UsageError(
-            f"fps must be between {MIN_FPS:g} and {MAX_FPS[kind]:g} for {kind}, got {fps:g}"
-        )
     pictures = [frame.convert("RGB") for frame in frames]
     if bounce:
         pictures += pictures[-2:0:-1]

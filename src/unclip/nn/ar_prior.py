@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..types import Cond
+from .conditioning import Given
 from .layers import normal_parameter, select
 from .pca import Pca, Quantiles
 from .prior import PriorConfig
@@ -22,6 +22,10 @@ class ArPriorConfig(PriorConfig):
     dims: int = Field(gt=0, description="principal components of z_i that are kept")
     buckets: int = Field(64, ge=2, description="values of each of them")
     dot_buckets: int = Field(16, ge=2, description="values of z_i·z_t")
+
+    def build(self) -> nn.Module:
+        """The network."""
+        return ArPriorNet(self)
 
 
 class ArPriorNet(nn.Module):
@@ -80,25 +84,25 @@ class ArPriorNet(nn.Module):
         half = self.config.dot_buckets // 2
         return self.config.dot_buckets - half + (uniform * half).long().clamp(max=half - 1)
 
-    def forward(self, cond: Cond, dot_token: Tensor, tokens: Tensor) -> Tensor:
+    def forward(self, given: Given, dot_token: Tensor, tokens: Tensor) -> Tensor:
         """Logits of every component given the true ones before it.
 
         Args:
-            cond: text_encodings, text_mask and text_embed.
+            given: text_encodings, text_mask and text_embed.
             dot_token: (B,) bucket of z_i·z_t.
             tokens: (B, dims) buckets.
 
         Returns:
             (B, dims, buckets)
         """
-        sequence = [self._prefix(cond, dot_token), self._components(tokens[:, :-1], 0)]
+        sequence = [self._prefix(given, dot_token), self._components(tokens[:, :-1], 0)]
         h, _ = self.transformer(torch.cat(sequence, dim=1))
         out: Tensor = self.out(self.norm(h[:, -self.config.dims :]))
         return out
 
-    def begin(self, cond: Cond, dot_token: Tensor) -> tuple[Tensor, list[KeyValue]]:
+    def begin(self, given: Given, dot_token: Tensor) -> tuple[Tensor, list[KeyValue]]:
         """(B, buckets) logits of the first component, and the keys and values so far."""
-        return self._last(*self.transformer(self._prefix(cond, dot_token)))
+        return self._last(*self.transformer(self._prefix(given, dot_token)))
 
     def step(
         self, token: Tensor, number: int, past: list[KeyValue]
@@ -109,17 +113,14 @@ class ArPriorNet(nn.Module):
     def _last(self, h: Tensor, caches: list[KeyValue]) -> tuple[Tensor, list[KeyValue]]:
         return self.out(self.norm(h[:, -1])), caches
 
-    def _prefix(self, cond: Cond, dot_token: Tensor) -> Tensor:
+    def _prefix(self, given: Given, dot_token: Tensor) -> Tensor:
         """(B, N + 2, W'): text (padding is null), z_t and z_i·z_t; all null without the text."""
-        assert cond.text_encodings is not None
-        assert cond.text_mask is not None and cond.text_embed is not None
-        dtype = self.null_dot.dtype
-        text = self.text_in(cond.text_encodings.to(dtype))  # (B, N, W')
-        text = torch.where(cond.text_mask[..., None], text, self.null_text.to(text.dtype))
-        text = select(cond.keep_text, text, self.null_text)
-        z_t = self.text_embed_in(cond.text_embed.to(dtype))
-        z_t = select(cond.keep_text, z_t, self.null_text_embed)
-        likeness = select(cond.keep_text, self.dot_in(dot_token), self.null_dot)
+        dtype, keep = self.null_dot.dtype, given.get("keep_text")
+        text = self.text_in(given["text_encodings"].to(dtype))  # (B, N, W')
+        text = torch.where(given["text_mask"][..., None], text, self.null_text.to(text.dtype))
+        text = select(keep, text, self.null_text)
+        z_t = select(keep, self.text_embed_in(given["text_embed"].to(dtype)), self.null_text_embed)
+        likeness = select(keep, self.dot_in(dot_token), self.null_dot)
         prefix = torch.cat([text, z_t[:, None], likeness[:, None]], dim=1)
         return prefix + self.positions[: prefix.shape[1]]
 

@@ -6,6 +6,7 @@ Learning Transferable Visual Models From Natural Language Supervision (arXiv 210
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from pydantic import Field, model_validator
@@ -50,6 +51,10 @@ class ClipConfig(Config):
             raise ValueError("give vision, text or both")
         return self
 
+    def build(self) -> Clip:
+        """The network."""
+        return Clip(self)
+
 
 class VisionTransformer(nn.Module):
     """ViT with a class token and a norm before and after (CLIP, section 2.4)."""
@@ -79,16 +84,27 @@ class VisionTransformer(nn.Module):
 class Clip(nn.Module):
     """Both encoders and the learned temperature."""
 
+    vision: Any
+    text: Any
+
     def __init__(self, config: ClipConfig) -> None:
         super().__init__()
         self.config = config
         if config.vision:
-            self.vision = VisionTransformer(config.vision, config.embed_dim)
+            self.vision = self.vision_encoder(config.vision)
         if config.text:
-            self.text = TextEncoder(config.text, causal=True)
+            self.text = self.text_encoder(config.text)
             self.text_proj = nn.Linear(config.text.width, config.embed_dim, bias=False)
         if config.vision and config.text:
             self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+
+    def vision_encoder(self, config: VisionConfig) -> nn.Module:
+        """A network with a `patch` convolution: (B, 3, H, W) -> features (B, D), and patches."""
+        return VisionTransformer(config, self.config.embed_dim)
+
+    def text_encoder(self, config: TextConfig) -> nn.Module:
+        """A network: tokens and mask (B, N) -> (B, N, W')."""
+        return TextEncoder(config, causal=True)
 
     def encode_image(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) in [-1, 1], of any size -> (B, D) float32: z_i.

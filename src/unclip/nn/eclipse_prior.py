@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..types import Cond
+from .conditioning import Given
 from .layers import normal_parameter
 from .prior import PriorConfig
 from .transformer import Transformer
@@ -13,6 +13,10 @@ from .transformer import Transformer
 
 class EclipsePriorConfig(PriorConfig):
     """Size of the prior."""
+
+    def build(self) -> nn.Module:
+        """The network."""
+        return EclipsePriorNet(self)
 
 
 class EclipsePriorNet(nn.Module):
@@ -35,14 +39,12 @@ class EclipsePriorNet(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, config.embed_dim)
 
-    def forward(self, cond: Cond) -> Tensor:
+    def forward(self, given: Given) -> Tensor:
         """text_encodings, text_mask and text_embed -> (B, D), of no particular norm."""
-        assert cond.text_encodings is not None
-        assert cond.text_mask is not None and cond.text_embed is not None
         dtype = self.query.dtype
-        text = self.text_in(cond.text_encodings.to(dtype))  # (B, N, W')
-        text = torch.where(cond.text_mask[..., None], text, self.null_text.to(text.dtype))
-        z_t = self.text_embed_in(cond.text_embed.to(dtype))[:, None]
+        text = self.text_in(given["text_encodings"].to(dtype))  # (B, N, W')
+        text = torch.where(given["text_mask"][..., None], text, self.null_text.to(text.dtype))
+        z_t = self.text_embed_in(given["text_embed"].to(dtype))[:, None]
         query = self.query.to(text.dtype).expand_as(z_t)
         h, _ = self.transformer(torch.cat([text, z_t, query], dim=1) + self.positions)
         out: Tensor = self.out(self.norm(h[:, -1]))

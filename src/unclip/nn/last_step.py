@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ..types import Cond
-from .unet import Encoded, UNet
+from .conditioning import Encoded, Given
+from .unet import UNet
 
 
 class LastStep(nn.Module):
-    """Two U-Nets: one for all timesteps but 0, one for that alone (Karlo's upsampler).
+    """Two U-Nets: one for all timesteps but 0, one for that alone.
 
     Both see the same condition, which must be without context.
     """
@@ -19,9 +19,9 @@ class LastStep(nn.Module):
         self.net = net
         self.last = last
 
-    def encode(self, cond: Cond) -> Encoded:
+    def encode(self, given: Given) -> Encoded:
         """See `UNet`."""
-        return self.net.encode(cond)
+        return self.net.encode(given)
 
     def forward(self, x: Tensor, t: Tensor, encoded: Encoded) -> Tensor:
         """(B, C, H, W), (B,) timesteps, all 0 or none -> (B, out_channels, H, W)."""

@@ -120,6 +120,12 @@ def coordinates(x: Tensor) -> Tensor:
     return both.expand(len(x), -1, -1, -1)
 
 
+def laid_out(x: Tensor) -> Tensor:
+    """(B, C, H, W) as convolutions like it, on CPU and GPU: channels_last."""
+    meta = x.device.type == "meta"  # which holds no data to lay out
+    return x if meta else x.contiguous(memory_format=torch.channels_last)
+
+
 def trimmed(mask: Tensor) -> Tensor:
     """(B, N) bool without the last columns in which it is False for all: (B, at least 1)."""
     used = mask.any(0).nonzero()

@@ -6,6 +6,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..config import Config
+from .conditioning import Given
 from .layers import identity_
 
 
@@ -13,6 +14,15 @@ class LinearPriorConfig(Config):
     """Size of the map."""
 
     embed_dim: int = Field(gt=0, description="width of CLIP's space (D)")
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Fields of a condition that it needs."""
+        return frozenset({"text_embed"})
+
+    def build(self) -> LinearPriorNet:
+        """The network."""
+        return LinearPriorNet(self)
 
 
 class LinearPriorNet(nn.Module):
@@ -25,7 +35,7 @@ class LinearPriorNet(nn.Module):
         identity_(self.map.weight)
         nn.init.zeros_(self.map.bias)
 
-    def forward(self, text_embed: Tensor) -> Tensor:
-        """(B, D) z_t -> (B, D), of no particular norm."""
-        out: Tensor = self.map(text_embed.to(self.map.weight.dtype))
+    def forward(self, given: Given) -> Tensor:
+        """z_t (B, D) -> (B, D), of no particular norm."""
+        out: Tensor = self.map(given["text_embed"].to(self.map.weight.dtype))
         return out

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..types import Cond
+from .conditioning import Given
 from .layers import TimestepMlp, normal_parameter, select, trimmed
 from .transformer import KeyValue, Transformer, TransformerConfig
 
@@ -28,6 +28,15 @@ class PriorConfig(TransformerConfig):
         "null", description="a learned vector stands for padding, or nobody looks at it"
     )
     whiten: bool = Field(False, description="it knows z_i's mean and deviation, number by number")
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Fields of a condition that it needs."""
+        return frozenset({"text_mask", "text_embed", "text_encodings"})
+
+    def build(self) -> nn.Module:
+        """The network."""
+        return PriorNet(self)
 
 
 @dataclass(frozen=True)
@@ -72,19 +81,18 @@ class PriorNet(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, config.embed_dim)
 
-    def encode(self, cond: Cond) -> Prefix:
+    def encode(self, given: Given) -> Prefix:
         """Keys and values of the tokens that do not change: text and z_t."""
-        assert cond.text_encodings is not None
-        assert cond.text_mask is not None and cond.text_embed is not None
         dtype = self.query.dtype
         masked = self.config.padding == "masked"
-        mask = trimmed(cond.text_mask) if masked else cond.text_mask
-        text = self.text_in(cond.text_encodings[:, : mask.shape[1]].to(dtype))  # (B, N, W')
-        z_t = self.text_embed_in(cond.text_embed.to(dtype))
+        mask = trimmed(given["text_mask"]) if masked else given["text_mask"]
+        text = self.text_in(given["text_encodings"][:, : mask.shape[1]].to(dtype))  # (B, N, W')
+        z_t = self.text_embed_in(given["text_embed"].to(dtype))
         if not masked:
+            keep = given.get("keep_text")
             text = torch.where(mask[..., None], text, self.null_text.to(text.dtype))
-            text = select(cond.keep_text, text, self.null_text)
-            z_t = select(cond.keep_text, z_t, self.null_text_embed)
+            text = select(keep, text, self.null_text)
+            z_t = select(keep, z_t, self.null_text_embed)
         text = text + self.positions[: mask.shape[1]]
         prefix = torch.cat([text, (z_t + self.positions[-4])[:, None]], dim=1)
         if not masked or mask.all():

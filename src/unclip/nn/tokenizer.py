@@ -24,9 +24,6 @@ PROBE = "A naïve fox, 12 of them: ½ 狐 🦊!"
 """A text that every tokenizer has to get through."""
 _SPECIAL = [PAD, START, END]
 _BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
-_PRINTABLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
-_BYTE_LETTERS = [chr(byte) for byte in _PRINTABLE] + [chr(256 + n) for n in range(256 - 188)]
-"""What a byte-level BPE writes for bytes: Latin-1's visible letters, others for the rest."""
 
 
 class Tokenizer:
@@ -70,64 +67,6 @@ class Tokenizer:
         return cls(Backend.from_str(json.dumps(saved)), context)
 
     @classmethod
-    def clip(cls, vocab: Path | str, merges: Path | str, context: int = 77) -> Self:
-        """CLIP's own BPE from the `vocab.json` and `merges.txt` that its checkpoints bring.
-
-        Raises:
-            CheckpointError: a file is missing or is not what it should be.
-        """
-        with _library(f"cannot read CLIP's {vocab} and {merges}"):
-            model = models.BPE.from_file(str(vocab), str(merges), end_of_word_suffix="</w>")
-        return cls._of_clip(model, str(vocab), context)
-
-    @classmethod
-    def clip_merges(
-        cls, merges: Sequence[tuple[str, str]], context: int = 77, frames: bool = True
-    ) -> Self:
-        """CLIP's BPE from its merges alone: they say its vocabulary too (openai/CLIP).
-
-        Without `frames` neither start nor end is put around a caption.
-        """
-        letters = [*_BYTE_LETTERS, *(f"{letter}</w>" for letter in _BYTE_LETTERS)]
-        start = CLIP_START if frames else f"{CLIP_START}unused"
-        names = [*letters, *(a + b for a, b in merges), start, CLIP_END]
-        vocab = {name: number for number, name in enumerate(names)}
-        model = models.BPE(vocab, list(merges), end_of_word_suffix="</w>")
-        if frames:
-            return cls._of_clip(model, "the list of merges", context)
-        backend = _clip_backend(model)
-        backend.add_special_tokens([CLIP_END])
-        return cls(backend, context).padded_with(CLIP_PAD)
-
-    @classmethod
-    def _of_clip(cls, model: models.BPE, where: str, context: int) -> Self:
-        backend = _clip_backend(model)
-        for token in (CLIP_PAD, CLIP_START, CLIP_END):
-            if backend.token_to_id(token) is None:
-                raise CheckpointError(f"{where} is not CLIP's vocabulary: it lacks '{token}'")
-        backend.add_special_tokens([CLIP_START, CLIP_END])
-        return cls(backend, context)
-
-    @classmethod
-    def gpt2(cls, vocab: Path | str, merges: Path | str, context: int) -> Self:
-        """GPT-2's BPE, lower-cased, as GLIDE reads captions.
-
-        Raises:
-            CheckpointError: a file is missing or is not what it should be.
-        """
-        with _library(f"cannot read GPT-2's {vocab} and {merges}"):
-            model = models.BPE.from_file(str(vocab), str(merges))
-        backend = Backend(model)
-        known = [backend.token_to_id(name) for name in (CLIP_START, CLIP_END)]
-        if known[0] is not None or known[1] is None:
-            raise CheckpointError(f"{vocab} is not GPT-2's vocabulary")
-        backend.add_special_tokens([CLIP_END])
-        backend.normalizer = normalizers.Lowercase()
-        backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-        backend.decoder = decoders.ByteLevel()
-        return cls(backend, context)
-
-    @classmethod
     def load(cls, path: Path | str, context: int) -> Self:
         """Read what `save` or another program wrote.
 
@@ -135,7 +74,7 @@ class Tokenizer:
             CheckpointError: it is missing or damaged, fails at a plain text, or has rules that
                 make far too much of one.
         """
-        with _library(f"cannot read the tokenizer {path}"):
+        with library_errors(f"cannot read the tokenizer {path}"):
             text = text_of(path, JSON_BYTES)
             check_rules(parse_json(text))
             read = cls(Backend.from_str(text), context)
@@ -182,7 +121,7 @@ class Tokenizer:
     def pieces(self, text: str) -> list[int]:
         """Ids of the text alone, neither cut nor padded."""
         text = text.encode(errors="replace").decode()  # a lone surrogate, as of a broken argument
-        with _library("the tokenizer fails at this text"):
+        with library_errors("the tokenizer fails at this text"):
             ids: list[int] = self._backend.encode(text, add_special_tokens=False).ids
         return ids
 
@@ -194,7 +133,7 @@ class Tokenizer:
     def kept(self, text: str) -> str:
         """The part of a text that `encode` keeps: all of it, or its beginning."""
         text = text.encode(errors="replace").decode()
-        with _library("the tokenizer fails at this text"):
+        with library_errors("the tokenizer fails at this text"):
             offsets = self._backend.encode(text, add_special_tokens=False).offsets
         if len(offsets) <= self.room:
             return text
@@ -226,7 +165,7 @@ class Tokenizer:
 
 
 @contextmanager
-def _library(what: str) -> Iterator[None]:
+def library_errors(what: str) -> Iterator[None]:
     """Its faults as one line; it raises them bare, and its panics are no `Exception` at all."""
     try:
         yield
@@ -250,26 +189,6 @@ def _backend(model: models.BPE) -> Backend:
     backend.pre_tokenizer = pre_tokenizers.Metaspace()
     backend.decoder = decoders.Sequence(
         [decoders.ByteFallback(), decoders.Metaspace(), decoders.Fuse()]
-    )
-    return backend
-
-
-def _clip_backend(model: models.BPE) -> Backend:
-    """Words, single digits and runs of signs, each as bytes (openai/CLIP, simple_tokenizer)."""
-    words = Regex(r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+")
-    backend = Backend(model)
-    quotes = [normalizers.Replace(Regex(a), b) for a, b in (("[‘’]", "'"), ("[“”]", '"'))]
-    backend.normalizer = normalizers.Sequence(
-        [normalizers.NFC(), *quotes, normalizers.Lowercase()]  # it never met a curly quote
-    )
-    backend.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(words, behavior="removed", invert=True),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    backend.decoder = decoders.Sequence(
-        [decoders.ByteLevel(), decoders.Replace("</w>", " "), decoders.Strip(" ", 0, 1)]
     )
     return backend
 

@@ -9,9 +9,12 @@ import torch
 
 from ..nn.layers import skip_init
 from ..registry import Registry
-from .stage import DiffusionStage, Sampling, Stage, StageConfig, check_finite
+from .sampling import Sampling, check_finite
+from .stage import DiffusionStage, Stage, StageConfig
 
-STAGES: Registry[type[Stage]] = Registry("unclip.stages", "STAGE", "stage")
+STAGES: Registry[type[Stage]] = Registry(
+    "unclip.stages", "STAGE", "stage", also=("unclip.families.*",)
+)
 
 __all__ = [
     "STAGES",

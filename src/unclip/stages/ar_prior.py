@@ -13,12 +13,13 @@ from torch.nn import functional as F
 from ..config import Config
 from ..nn.ar_prior import ArPriorConfig, ArPriorNet
 from ..rng import Rng
-from ..types import FREE, Cond, Control, OnStep, Step
-from .stage import Stage, StageConfig, check_finite
+from ..types import Cond, Step
+from .sampling import SampleArguments, check_finite
+from .stage import Stage, StageConfig
 
 
 class ArSampling(Config):
-    """How components are drawn."""
+    """SampleArguments components are drawn."""
 
     temperature: float = Field(1.0, ge=0, description="of the logits; 0 takes the likeliest")
     guidance_scale: float = Field(1.0, ge=0, description="1 is none and costs half")
@@ -66,27 +67,21 @@ class ArPriorStage(Stage):
         z_t = torch.cat([text for _, text in pairs if text is not None])
         self.net.fit(z_i, z_t)
 
-    def steps(self, sampling: dict[str, Any] | None = None, holds: bool = False) -> int:
+    def steps(self, sampling: dict[str, Any] | None = None, inpaints: bool = False) -> int:
         """One a component."""
         return self.config.network.dims
 
-    @torch.inference_mode()
-    def sample(
-        self,
-        cond: Cond,
-        rng: Rng,
-        sampling: dict[str, Any] | None = None,
-        on_step: OnStep | None = None,
-        control: Control = FREE,
-    ) -> Cond:
+    def _sample(self, cond: Cond, rng: Rng, arguments: SampleArguments) -> Cond:
         """Add `image_embed` (B, D), drawn with z_i·z_t in the top half of what training saw."""
-        options = self.config.sampling.merge(sampling or {})
+        options = self.config.sampling.merge(arguments.sampling)
         guided = options.guidance_scale != 1.0
         text = _text(cond)
         shown = text.dropped((True, True), (False, False)) if guided else text
         dims, copies = self.config.network.dims, 2 if guided else 1
         uniform = rng.rand(dims + 1)  # one number a sample and token
-        logits, past = self.net.begin(shown, self.net.top_half(uniform[:, 0]).repeat(copies))
+        logits, past = self.net.begin(
+            dict(shown.items()), self.net.top_half(uniform[:, 0]).repeat(copies)
+        )
         tokens = torch.empty(len(cond), 0, dtype=torch.long, device=logits.device)
         while True:
             done = tokens.shape[1]
@@ -94,8 +89,8 @@ class ArPriorStage(Stage):
             token = choose(guide(logits, options), uniform[:, done + 1], options.temperature)
             tokens = torch.cat([tokens, token[:, None]], dim=1)
             image_embed = self.net.embed(tokens)
-            if on_step is not None:
-                on_step(Step(self.kind, done + 1, dims, image_embed))
+            if arguments.on_step is not None:
+                arguments.on_step(Step(self.kind, done + 1, dims, image_embed))
             if done + 1 == dims:
                 return cond.replace(image_embed=image_embed)
             logits, past = self.net.step(token.repeat(copies), done, past)
@@ -106,7 +101,7 @@ class ArPriorStage(Stage):
         shown = _text(cond).replace(keep_text=~rng.bernoulli(self.config.drop_text))
         tokens = self.net.tokens(cond.image_embed)  # (B, dims)
         likeness = self.net.dot_tokens(cond.image_embed, cond.text_embed)
-        logits = self.net(shown, likeness, tokens).float()
+        logits = self.net(dict(shown.items()), likeness, tokens).float()
         loss = F.cross_entropy(logits.transpose(1, 2), tokens, reduction="none")
         hit = (logits.argmax(-1) == tokens).float()
         return loss.mean(1), {"accuracy": hit.mean(1)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -11,8 +11,9 @@ from torch.nn import functional as F
 
 from ..nn.clip import Clip, ClipConfig
 from ..rng import Rng
-from ..types import FREE, Cond, Control, OnStep
-from .stage import Stage, StageConfig, check_finite
+from ..types import Cond
+from .sampling import SampleArguments, check_finite
+from .stage import Stage, StageConfig
 
 
 class ClipStageConfig(StageConfig):
@@ -31,7 +32,7 @@ class ClipStageConfig(StageConfig):
 class ClipStage(Stage):
     """The two encoders, and the contrastive loss (arXiv 2103.00020, figure 3)."""
 
-    Config = ClipStageConfig
+    Config: ClassVar[type[StageConfig]] = ClipStageConfig
     kind = "clip"
     consumes: frozenset[str] = frozenset({"text_tokens", "text_mask"})
     produces: frozenset[str] = frozenset({"text_embed", "text_encodings"})
@@ -41,7 +42,7 @@ class ClipStage(Stage):
     def __init__(self, config: ClipStageConfig) -> None:
         super().__init__()
         self.config = config
-        self.net = Clip(config.network)
+        self.net = config.network.build()
 
     @property
     def null_is_text(self) -> bool:
@@ -69,15 +70,7 @@ class ClipStage(Stage):
         """Pictures and their captions."""
         return self.consumes | {"image"}
 
-    @torch.inference_mode()
-    def sample(
-        self,
-        cond: Cond,
-        rng: Rng,
-        sampling: dict[str, Any] | None = None,
-        on_step: OnStep | None = None,
-        control: Control = FREE,
-    ) -> Cond:
+    def _sample(self, cond: Cond, rng: Rng, arguments: SampleArguments) -> Cond:
         """Add `text_embed` and `text_encodings`. Nothing here is random. Raises SamplingError."""
         read = self.encode_text(cond)
         assert read.text_embed is not None

@@ -5,30 +5,33 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..diffusion.guidance import TINT
 from ..diffusion.parameterization import Parameterization
 from ..diffusion.schedule import Cosine, ScheduleConfig
-from ..diffusion.space import Rgb, SpaceConfig
+from ..diffusion.space import Rgb, Space, SpaceConfig
 from ..errors import UsageError
+from ..nn.conditioning import NetConfig
+from ..nn.latents import InLatents, Latents, LatentsConfig
 from ..nn.layers import select
-from ..nn.unet import UNet, UNetConfig
 from ..rng import Rng
-from ..types import FREE, Cond, Control, OnStep
+from ..types import Cond, Control, Level
 from .clip import ClipStage
-from .stage import DiffusionConfig, DiffusionStage, Sampling, Stage, check_channels, fit_known
+from .networks import Network
+from .sampling import SampleArguments, Sampling
+from .stage import DiffusionConfig, DiffusionStage, Stage, StageConfig, check_channels, fit_known
 
 
-class DecoderConfig(DiffusionConfig):
-    """The decoder's configuration."""
+class AnyDecoderConfig(DiffusionConfig):
+    """What every decoder's configuration has: any network, of pictures or of latents."""
 
-    kind: Literal["decoder"] = "decoder"
-    network: UNetConfig
+    network: NetConfig
     schedule: ScheduleConfig = Cosine()
     parameterization: Parameterization = Parameterization(kind="eps", learned_variance=True)
     space: SpaceConfig = Rgb()
@@ -45,59 +48,110 @@ class DecoderConfig(DiffusionConfig):
         0.5, ge=0, le=1, description="of samples with a part to paint, where the network inpaints"
     )
 
+    @property
+    def latents(self) -> LatentsConfig | None:
+        """The autoencoder whose latents are diffused; None: pictures are."""
+        return None
+
+    @model_validator(mode="after")
+    def _channels_fit(self) -> Self:
+        width = self.latents.width if self.latents else self.network.in_channels
+        if self.network.in_channels != width:
+            raise ValueError(
+                f"network.in_channels {self.network.in_channels} are not the autoencoder's {width}"
+            )
+        return self
+
+
+class DecoderConfig(AnyDecoderConfig):
+    """The decoder's configuration."""
+
+    kind: Literal["decoder"] = "decoder"
+    network: Network
+
 
 class Decoder(DiffusionStage):
-    """Section 2.1 of arXiv 2204.06125. With guidance both conditions are dropped together."""
+    """Section 2.1 of arXiv 2204.06125. With guidance both conditions are dropped together.
 
-    Config = DecoderConfig
+    With an autoencoder it diffuses latents (arXiv 2112.10752), whose mean the network learns.
+    """
+
+    Config: ClassVar[type[StageConfig]] = DecoderConfig
     kind = "decoder"
     consumes: frozenset[str] = frozenset({"text_tokens", "text_mask", "image_embed"})
     produces: frozenset[str] = frozenset({"image"})
-    config: DecoderConfig
-    net: UNet
+    config: AnyDecoderConfig
+    net: Any
 
-    def __init__(self, config: DecoderConfig) -> None:
+    def __init__(self, config: AnyDecoderConfig) -> None:
         super().__init__()
         network = config.network
         check_channels(config, network.in_channels, network.out_channels)
         self.config = config
-        self.net = UNet(network)
+        self.net = network.build()
+        if config.latents:  # which are learnt; the autoencoder itself is not
+            autoencoder = config.latents.build().requires_grad_(False)
+            self.net = InLatents(self.net, autoencoder)
+            # latents have a standard deviation of 1 (arXiv 2112.10752, appendix G), pictures of .5
+            # (arXiv 2206.00364, table 1)
+            self.tint = TINT / 0.5
         self.consumes = network.reads
 
     @property
     def trains_on(self) -> frozenset[str]:
         """What it reads and the picture; CLIP's patches of it and a prior's z_i where they help."""
-        aligns = {"image_patches"} if self.config.network.align_dim else set()
+        aligns = {"image_patches"} if self.config.network.aligns else set()
         predicted = {"predicted_embed"} if self.config.predicted_share else set()
         return super().trains_on | aligns | predicted
 
     @property
     def image_size(self) -> int | None:
         """Side of its pictures."""
-        return self.config.network.image_size
+        latents = self.config.latents
+        return self.config.network.image_size * (latents.factor if latents else 1)
+
+    @property
+    def space(self) -> Space:
+        """The autoencoder's latents, or pictures."""
+        return Latents(self.net.autoencoder) if self.config.latents else self.config.space
 
     def shape(self, cond: Cond) -> tuple[int, ...]:
-        """(3, H, W)."""
+        """(C, H, W)."""
         network = self.config.network
         return (network.in_channels, network.image_size, network.image_size)
 
-    @torch.inference_mode()
-    def sample(
-        self,
-        cond: Cond,
-        rng: Rng,
-        sampling: dict[str, Any] | None = None,
-        on_step: OnStep | None = None,
-        control: Control = FREE,
-    ) -> Cond:
+    def _sample(self, cond: Cond, rng: Rng, arguments: SampleArguments) -> Cond:
         """Add `image` (B, 3, H, W), true to `known` outside `mask` where they are given."""
-        bound = fit_known(cond, self.config.network.image_size)
-        return cond.replace(image=self.sample_data(bound, rng, sampling, on_step, control))
+        assert self.image_size is not None
+        seen = fit_known(cond, self.image_size)
+        bound = self.conditioned(seen, rng, self.config.sampling.merge(arguments.sampling))
+        latents = self.config.latents
+        if latents and seen.mask is not None:  # of which any pixel is to be painted is painted
+            bound = bound.replace(mask=F.max_pool2d(seen.mask, latents.factor))
+        image = self.sample_data(bound, rng, *arguments)
+        if latents and seen.known is not None and seen.mask is not None:
+            image = torch.where(seen.mask > 0, image, seen.known)
+        return cond.replace(image=image)
+
+    def conditioned(self, cond: Cond, rng: Rng, options: Sampling) -> Cond:
+        """The condition as the network gets to see it when it draws."""
+        return cond
+
+    def _begin(
+        self, cond: Cond, rng: Rng, levels: list[Level], control: Control
+    ) -> tuple[Tensor, list[Level]]:
+        """See `DiffusionStage`; but fresh latents are of unit variance wherever the grid begins.
+
+        The published grids begin a little below the noisiest level, and their samplers with this.
+        """
+        if self.config.latents and control.noise is None and control.start is None:
+            return rng.randn(*self.shape(cond)), levels
+        return super()._begin(cond, rng, levels, control)
 
     def init_from_clip(self, clip: Stage) -> None:
         """Its text encoder starts as CLIP's, where `network.text_of_clip` says so."""
-        text = self.config.network.text
-        if text is None or not self.config.network.text_of_clip:
+        text = self.config.network.starts_as
+        if text is None:
             return
         theirs = clip.config.network.text if isinstance(clip, ClipStage) else None
         if not isinstance(clip, ClipStage) or theirs != text:
@@ -110,13 +164,13 @@ class Decoder(DiffusionStage):
     @property
     def inpaints(self) -> bool:
         """Whether the network has channels for a mask."""
-        return self.config.network.inpaint
+        return self.config.network.inpaints
 
     def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """Diffusion loss of the picture given its own CLIP embedding and its caption."""
         image = cond.image
         assert image is not None
-        if self.config.network.inpaint:
+        if self.inpaints:
             mask = random_mask(rng, image.shape[-1], self.config.mask_share)
             cond = cond.replace(known=image, mask=mask)
         if self.config.predicted_share:
@@ -124,12 +178,13 @@ class Decoder(DiffusionStage):
             predicted = rng.bernoulli(self.config.predicted_share)
             z_i = select(predicted, cond.predicted_embed, cond.image_embed)
             cond = cond.replace(image_embed=z_i)
-        if not self.config.network.align_dim:
+        if not self.config.network.aligns:
             return self.denoising_loss(cond, image, rng)
         assert cond.image_patches is not None
-        with outputs_of(self.net.aligned_layer) as seen:
+        net = self.net
+        with outputs_of(net.aligned_layer) as seen:
             loss, metrics = self.denoising_loss(cond, image, rng)
-        apart = misalignment(self.net.align, seen[0], cond.image_patches)
+        apart = misalignment(net.align, seen[0], cond.image_patches)
         return loss + self.config.align_weight * apart, {**metrics, "align": apart.detach()}
 
 

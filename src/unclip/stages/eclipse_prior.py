@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -10,13 +10,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..device import no_autocast
-from ..nn.eclipse_prior import EclipsePriorConfig, EclipsePriorNet
+from ..nn.eclipse_prior import EclipsePriorConfig
 from ..rng import Rng
-from ..types import FREE, Cond, Control, OnStep
-from .stage import Stage, StageConfig
+from ..types import Cond
+from .one_pass import OnePassConfig, OnePassPrior
+from .stage import StageConfig
 
 
-class EclipsePriorStageConfig(StageConfig):
+class EclipsePriorStageConfig(OnePassConfig):
     """The configuration; `contrast` is the paper's lambda."""
 
     kind: Literal["eclipse_prior"] = "eclipse_prior"
@@ -25,42 +26,17 @@ class EclipsePriorStageConfig(StageConfig):
     temperature: float = Field(0.07, gt=0, description="of the contrastive loss")
 
 
-class EclipsePriorStage(Stage):
-    """Section 3.2 of arXiv 2312.04655. Nothing in it is random: a text has one embedding."""
+class EclipsePriorStage(OnePassPrior):
+    """Section 3.2 of arXiv 2312.04655."""
 
-    Config = EclipsePriorStageConfig
+    Config: ClassVar[type[StageConfig]] = EclipsePriorStageConfig
     kind = "eclipse_prior"
-    consumes: frozenset[str] = frozenset({"text_mask", "text_embed", "text_encodings"})
-    produces: frozenset[str] = frozenset({"image_embed"})
     config: EclipsePriorStageConfig
-    net: EclipsePriorNet
-
-    def __init__(self, config: EclipsePriorStageConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.net = EclipsePriorNet(config.network)
-
-    @property
-    def image_size(self) -> int | None:
-        """None: only CLIP sees the picture."""
-        return None
-
-    @torch.inference_mode()
-    def sample(
-        self,
-        cond: Cond,
-        rng: Rng,
-        sampling: dict[str, Any] | None = None,
-        on_step: OnStep | None = None,
-        control: Control = FREE,
-    ) -> Cond:
-        """Add `image_embed` (B, D) of unit norm."""
-        return cond.replace(image_embed=F.normalize(self.net(cond).float(), dim=-1))
 
     def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """Squared distance to z_i, plus `contrast` times the cross-entropy of picking its z_t."""
         assert cond.image_embed is not None and cond.text_embed is not None
-        drawn = self.net(cond).float()  # (B, D)
+        drawn = self.net(dict(cond.items())).float()  # (B, D)
         distance = (drawn - cond.image_embed).square().sum(-1)
         contrast = contrastive(drawn, cond.text_embed.float(), self.config.temperature)
         cosine = F.cosine_similarity(drawn, cond.image_embed)

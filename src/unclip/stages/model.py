@@ -11,7 +11,6 @@ from ..nn.tokenizer import Tokenizer
 from ..vocabulary import Vocabulary
 from .clip import ClipStage
 from .stage import Stage
-from .upsampler import Upsampler
 
 MAIN_STAGE = "decoder"
 """The stage whose sampling settings are named without its name."""
@@ -73,7 +72,7 @@ class Model:
         """How many times its upsamplers enlarge a picture, all together."""
         factor = 1
         for stage in self.image_stages.values():
-            factor *= stage.factor if isinstance(stage, Upsampler) else 1
+            factor *= stage.factor
         return factor
 
     @property
@@ -141,8 +140,8 @@ class Model:
         if not self.reads_embedding:
             lacks = f"decoder that draws from an image embedding (z_i), which {ability} needs"
             raise UsageError(
-                f"{self._lacking(lacks, '')}; Karlo, Kandinsky 2.2, Stable unCLIP and this "
-                "package's own models have one"
+                f"{self._lacking(lacks, '')}; this package's own models have one, and those that "
+                "docs/models names"
             )
 
     def _lacking(self, what: str, part: str, advice: Mapping[str, str] | None = None) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from pydantic import Field
 from torch import Tensor
 
 from ..config import Config
 from ..errors import SamplingError
-from ..types import Denoiser, Level, OnStep, Prediction, Step
+from ..types import Control, Denoiser, Level, OnStep, Prediction, Step
 
 
 class Sampling(Config):
@@ -38,6 +38,9 @@ class Sampling(Config):
     quantile: float = Field(
         0.995, gt=0, le=1, description="of |x0|, beyond which a dynamic threshold clamps"
     )
+    ceiling: float | None = Field(
+        None, gt=0, description="above which a dynamic threshold, then in use, does not rise"
+    )
     resample: int | None = Field(
         None, ge=1, description="RePaint's repetitions a step; none is 1 where the network inpaints"
     )
@@ -59,6 +62,14 @@ class Sampling(Config):
         if known.get("sampler", self.sampler) != self.sampler:
             del kept["eta"]
         return type(self).parse({**kept, **known}, where, strict=True)
+
+
+class SampleArguments(NamedTuple):
+    """The arguments of `Stage.sample` beside the condition and the generators."""
+
+    sampling: dict[str, Any]
+    on_step: OnStep | None
+    control: Control
 
 
 class SamplingSteps:

@@ -37,9 +37,7 @@ from ..errors import UsageError
 from ..rng import Rng
 from ..types import FREE, Cond, Control, Denoiser, Level, OnStep, Step
 from ._lazy import LazyModule
-from .sampling import Sampling as Sampling
-from .sampling import SamplingSteps
-from .sampling import check_finite as check_finite
+from .sampling import SampleArguments, Sampling, SamplingSteps
 
 REPAINT = 4
 """RePaint's repetitions a step for a network that cannot inpaint."""
@@ -60,11 +58,16 @@ class Stage(LazyModule, ABC):
     produces: frozenset[str]  # fields of Cond that it adds
     config: Any  # of the class `Config`
     prepare_samples: ClassVar[int] = 0  # how many `prepare` wants to see
+    factor: int = 1  # how many times it enlarges `image`
 
     @property
     @abstractmethod
     def image_size(self) -> int | None:
         """Side of the training pictures this stage wants; None where it sees none itself."""
+
+    def condition_for(self, cond: Cond, image: Tensor) -> Cond:
+        """`cond` as this stage would need it to draw (B, 3, H, W) `image` itself."""
+        return cond
 
     @property
     def null_is_text(self) -> bool:
@@ -76,7 +79,7 @@ class Stage(LazyModule, ABC):
         """Fields of Cond that `loss` needs: the condition, and the truth."""
         return self.consumes | self.produces
 
-    @abstractmethod
+    @torch.inference_mode()
     def sample(
         self,
         cond: Cond,
@@ -94,13 +97,18 @@ class Stage(LazyModule, ABC):
             on_step: called after each step.
             control: where diffusion starts and what pulls at it; other stages have no use for it.
         """
+        return self._sample(cond, rng, SampleArguments(sampling or {}, on_step, control))
 
-    def steps(self, sampling: dict[str, Any] | None = None, holds: bool = False) -> int:
-        """How many steps `sample` takes for one sample.
+    @abstractmethod
+    def _sample(self, cond: Cond, rng: Rng, arguments: SampleArguments) -> Cond:
+        """See `sample`."""
+
+    def steps(self, sampling: dict[str, Any] | None = None, inpaints: bool = False) -> int:
+        """SampleArguments many steps `sample` takes for one sample.
 
         Args:
             sampling: as `sample` takes it.
-            holds: whether a part of the picture is known.
+            inpaints: whether a part of the picture is known.
         """
         return 1
 
@@ -153,7 +161,7 @@ class DiffusionStage(Stage):
     """Everything that diffusion stages share; a subclass gives the network and the shapes."""
 
     config: DiffusionConfig
-    tint: ClassVar[float] = TINT  # in what is diffused: see `matched`
+    tint: float = TINT  # in what is diffused: see `matched`
 
     @property
     def space(self) -> Space:
@@ -173,8 +181,9 @@ class DiffusionStage(Stage):
             denoise = score_guided(denoise, lambda x0: score(decode(x0)), scale)
         if options.threshold == "clamp":
             denoise = map_x0(denoise, clamp(options.limit))
-        elif options.threshold == "dynamic":
-            denoise = map_x0(denoise, dynamic_threshold(options.quantile, options.limit))
+        elif options.threshold == "dynamic" or options.ceiling is not None:
+            limits = options.quantile, options.limit, options.ceiling
+            denoise = map_x0(denoise, dynamic_threshold(*limits))
         if cond.known is not None and cond.mask is not None:
             known = self.space.encode(cond.known)
             denoise = map_x0(matched(denoise, known, cond.mask, self.tint), hold(known, cond.mask))
@@ -202,7 +211,7 @@ class DiffusionStage(Stage):
         """The network with its condition encoded once, in the network's own dtype."""
         net: Any = self.net
         dtype = next(net.parameters()).dtype
-        encoded = net.encode(cond)
+        encoded = net.encode(dict(cond.items()))
 
         def bound(x: Tensor, t: Tensor) -> Tensor:
             out: Tensor = net(x.to(dtype), t, encoded)
@@ -210,10 +219,10 @@ class DiffusionStage(Stage):
 
         return bound
 
-    def steps(self, sampling: dict[str, Any] | None = None, holds: bool = False) -> int:
+    def steps(self, sampling: dict[str, Any] | None = None, inpaints: bool = False) -> int:
         """Those of the sampler, and RePaint's repetitions of each but the last."""
         options = self.config.sampling.merge(sampling or {})
-        return 1 + (options.steps - 1) * (self._repeats(options) if holds else 1)
+        return 1 + (options.steps - 1) * (self._repeats(options) if inpaints else 1)
 
     def check(self, sampling: dict[str, Any] | None = None) -> None:
         """There has to be such a sampler, and such a grid of levels."""
@@ -268,7 +277,7 @@ class DiffusionStage(Stage):
         return alpha * self.space.encode(control.start) + sigma * noise, levels
 
     def _repeats(self, options: Sampling) -> int:
-        """How often RePaint repeats each step where a part of the picture is known."""
+        """SampleArguments often RePaint repeats each step where a part of the picture is known."""
         if options.resample is not None:
             return options.resample
         return 1 if self.inpaints and options.inpainting == "auto" else REPAINT

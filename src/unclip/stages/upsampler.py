@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, Self
+from abc import abstractmethod
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -14,11 +15,13 @@ from ..config import Config
 from ..diffusion.parameterization import Parameterization
 from ..diffusion.schedule import Cosine, ScheduleConfig
 from ..diffusion.space import Rgb, SpaceConfig
+from ..nn.conditioning import NetConfig
 from ..nn.last_step import LastStep
-from ..nn.unet import UNet, UNetConfig
 from ..rng import Rng
-from ..types import FREE, Cond, Control, OnStep
-from .stage import DiffusionConfig, DiffusionStage, Sampling, check_channels, fit_known
+from ..types import Cond
+from .networks import Network
+from .sampling import SampleArguments, Sampling
+from .stage import DiffusionConfig, DiffusionStage, StageConfig, check_channels, fit_known
 
 
 class Corruption(Config):
@@ -30,12 +33,34 @@ class Corruption(Config):
     at_sampling: float = Field(0.0, ge=0, le=1, description="noise level when sampling, 0 to 1")
 
 
-class UpsamplerConfig(DiffusionConfig):
+class AnyUpsamplerConfig(DiffusionConfig):
+    """What every upsampler's configuration has: any network that looks at a small picture."""
+
+    network: NetConfig
+    low_res_size: int = Field(64, gt=0)
+    space: SpaceConfig = Rgb()
+
+    @property
+    def factor(self) -> int:
+        """SampleArguments many times a picture is enlarged."""
+        return self.network.image_size // self.low_res_size
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> Self:
+        if not getattr(self.network, "low_res", True):
+            raise ValueError("network.low_res is off, but an upsampler looks at a small picture")
+        if self.network.image_size % self.low_res_size:
+            raise ValueError(
+                f"network.image_size {self.network.image_size} is not a multiple of low_res_size"
+            )
+        return self
+
+
+class UpsamplerConfig(AnyUpsamplerConfig):
     """An upsampler's configuration."""
 
     kind: Literal["upsampler"] = "upsampler"
-    network: UNetConfig
-    low_res_size: int = Field(64, gt=0)
+    network: Network
     crop: int | None = Field(None, gt=0, description="side of training crops; none is a quarter")
     corruption: Corruption = Corruption()
     enlarge: Literal["nearest", "bilinear", "bicubic"] = Field(
@@ -44,44 +69,39 @@ class UpsamplerConfig(DiffusionConfig):
     last_network: bool = Field(False, description="a network of its own for timestep 0")
     schedule: ScheduleConfig = Cosine()
     parameterization: Parameterization = Parameterization(kind="eps")
-    space: SpaceConfig = Rgb()
     sampling: Sampling = Sampling(steps=27, threshold="clamp")
     drop_text: float = 0.0
     drop_image: float = 0.0
 
     @model_validator(mode="after")
-    def _sizes_fit(self) -> Self:
-        large, factor = self.network.image_size, self.network.image_size // self.low_res_size
-        if large % self.low_res_size:
-            raise ValueError(f"network.image_size {large} is not a multiple of low_res_size")
-        unit, crop = math.lcm(factor, self.network.unit), self.crop or large // 4
+    def _crop_fits(self) -> Self:
+        large = self.network.image_size
+        unit, crop = math.lcm(self.factor, self.network.unit), self.crop or large // 4
         if crop > large or crop % unit:
             raise ValueError(f"crop {crop} is not a multiple of {unit} and {large} at most")
         for setting in ("align_dim", "text_of_clip"):
-            if getattr(self.network, setting):
+            if getattr(self.network, setting, None):
                 raise ValueError(
                     f"network.{setting} is a decoder's; an upsampler has no use for it"
                 )
         return self
 
 
-class Upsampler(DiffusionStage):
-    """Section 2.1 of arXiv 2204.06125: no attention, trained on crops, run at full size."""
+class AnyUpsampler(DiffusionStage):
+    """What every upsampler does: a subclass says how a small picture is shown to the network."""
 
-    Config = UpsamplerConfig
-    kind = "upsampler"
     consumes: frozenset[str] = frozenset({"image"})
     produces: frozenset[str] = frozenset({"image"})
-    config: UpsamplerConfig
-    net: UNet | LastStep
+    config: AnyUpsamplerConfig
+    net: Any
 
-    def __init__(self, config: UpsamplerConfig) -> None:
+    def __init__(self, config: AnyUpsamplerConfig) -> None:
         super().__init__()
         network = config.network
         check_channels(config, network.in_channels, network.out_channels)
         self.config = config
-        self.factor = network.image_size // config.low_res_size
-        self.net = LastStep(UNet(network), UNet(network)) if config.last_network else UNet(network)
+        self.factor = config.factor
+        self.net = network.build()
         self.consumes = network.reads | {"image"}
 
     @property
@@ -95,37 +115,86 @@ class Upsampler(DiffusionStage):
         height, width = cond.image.shape[-2:]
         return (3, height * self.factor, width * self.factor)
 
-    @torch.inference_mode()
-    def sample(
-        self,
-        cond: Cond,
-        rng: Rng,
-        sampling: dict[str, Any] | None = None,
-        on_step: OnStep | None = None,
-        control: Control = FREE,
-    ) -> Cond:
-        """Replace `image` (B, 3, h, w) by one `factor` times as large."""
-        assert cond.image is not None
-        level = self._level(len(cond), rng.device)
-        small = cond.image
-        if self.config.corruption.at_sampling > 0:
-            noise = rng.fork("low_res").randn(*small.shape[1:])
-            small = small + self.config.corruption.noise * level.view(-1, 1, 1, 1) * noise
-        bound = fit_known(cond, cond.image.shape[-1] * self.factor).replace(
-            low_res=self._enlarge(small), low_res_level=level
-        )
-        return cond.replace(image=self.sample_data(bound, rng, sampling, on_step, control))
-
     @property
     def inpaints(self) -> bool:
         """True: the small picture already shows what belongs behind the mask."""
         return True
 
+    @property
+    @abstractmethod
+    def level_at_sampling(self) -> float:
+        """SampleArguments corrupted the small picture is when sampling, 0 to 1."""
+
+    @abstractmethod
+    def shown(self, small: Tensor, level: Tensor, rng: Rng) -> Tensor:
+        """(B, 3, h, w) corrupted by `level` (B,), and brought to the large picture's size."""
+
+    @abstractmethod
+    def enlarged(self, small: Tensor) -> Tensor:
+        """(B, 3, h, w) -> (B, 3, H, W), nothing added."""
+
+    def shrunk(self, large: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, 3, h, w)."""
+        return F.interpolate(large, scale_factor=1 / self.factor, mode="area")
+
+    def _sample(self, cond: Cond, rng: Rng, arguments: SampleArguments) -> Cond:
+        """Replace `image` (B, 3, h, w) by one `factor` times as large."""
+        assert cond.image is not None
+        level = self._level(cond.image)
+        bound = fit_known(cond, cond.image.shape[-1] * self.factor).replace(
+            low_res=self.shown(cond.image, level, rng.fork("low_res")), low_res_level=level
+        )
+        return cond.replace(image=self.sample_data(bound, rng, *arguments))
+
     def condition_for(self, cond: Cond, image: Tensor) -> Cond:
         """`cond` as this stage would need it to draw (B, 3, H, W) `image` itself."""
-        small = F.interpolate(image, scale_factor=1 / self.factor, mode="area")
-        level = self._level(len(image), image.device)
-        return cond.replace(image=small, low_res=self._enlarge(small), low_res_level=level)
+        small = self.shrunk(image)
+        level = self._level(image)
+        return cond.replace(image=small, low_res=self.enlarged(small), low_res_level=level)
+
+    def _level(self, image: Tensor) -> Tensor:
+        """(B,): how corrupted the small picture is when sampling."""
+        level = self.level_at_sampling
+        return torch.full((len(image),), level, dtype=torch.float32, device=image.device)
+
+    def blurred(self, small: Tensor, sigma: float, share: float, rng: Rng) -> Tensor:
+        """A `share` of (B, 3, h, w) pictures blurred, for training."""
+        if sigma == 0:
+            return small
+        chosen = rng.bernoulli(share).view(-1, 1, 1, 1)
+        return torch.where(chosen, gaussian_blur(small, sigma), small)
+
+
+class Upsampler(AnyUpsampler):
+    """Section 2.1 of arXiv 2204.06125: no attention, trained on crops, run at full size."""
+
+    Config: ClassVar[type[StageConfig]] = UpsamplerConfig
+    kind = "upsampler"
+    config: UpsamplerConfig
+
+    def __init__(self, config: UpsamplerConfig) -> None:
+        super().__init__(config)
+        if config.last_network:
+            self.net = LastStep(self.net, config.network.build())
+
+    @property
+    def level_at_sampling(self) -> float:
+        """As configured."""
+        return self.config.corruption.at_sampling
+
+    def shown(self, small: Tensor, level: Tensor, rng: Rng) -> Tensor:
+        """See `AnyUpsampler`: noised, then enlarged."""
+        if self.level_at_sampling > 0:
+            small = self._noised(small, level, rng)
+        return self.enlarged(small)
+
+    def enlarged(self, small: Tensor) -> Tensor:
+        """See `AnyUpsampler`."""
+        mode, factor = self.config.enlarge, float(self.factor)
+        if mode == "nearest":
+            return F.interpolate(small, scale_factor=factor, mode=mode)
+        # float32: antialiased bicubic has no bfloat16 kernel on the CPU
+        return F.interpolate(small.float(), scale_factor=factor, mode=mode, antialias=True)
 
     def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """Diffusion loss on random crops; the small picture is made from the crop and corrupted.
@@ -134,20 +203,20 @@ class Upsampler(DiffusionStage):
         """
         assert cond.image is not None
         crop = self._crop(cond.image, rng)
-        small = F.interpolate(crop, scale_factor=1 / self.factor, mode="area")
-        level = rng.rand()
-        low_res = self._enlarge(self.corrupt(small, level, rng))
+        small, level = self.shrunk(crop), rng.rand()
+        low_res = self.enlarged(self.corrupt(small, level, rng))
         bound = cond.replace(low_res=low_res, low_res_level=level)
         return self.denoising_loss(bound, crop, rng)
 
     def corrupt(self, small: Tensor, level: Tensor, rng: Rng) -> Tensor:
         """Blur some of the (B, 3, h, w) pictures, then add noise of strength `level` (B,)."""
         options = self.config.corruption
-        if options.blur > 0:
-            shown = rng.bernoulli(options.blur_share).view(-1, 1, 1, 1)
-            small = torch.where(shown, gaussian_blur(small, options.blur), small)
-        noise = rng.randn(*small.shape[1:])
-        return small + options.noise * level.view(-1, 1, 1, 1) * noise
+        small = self.blurred(small, options.blur, options.blur_share, rng)
+        return self._noised(small, level, rng)
+
+    def _noised(self, small: Tensor, level: Tensor, rng: Rng) -> Tensor:
+        strength = self.config.corruption.noise * level.view(-1, 1, 1, 1)
+        return small + strength * rng.randn(*small.shape[1:])
 
     def _crop(self, image: Tensor, rng: Rng) -> Tensor:
         """One random crop a sample, aligned to small pixels: (B, 3, crop, crop)."""
@@ -158,18 +227,6 @@ class Upsampler(DiffusionStage):
         sample = torch.arange(len(image), device=corner.device)[:, None, None]
         # (B, crop, crop, 3), then the view that is channels_last
         return image[sample, :, line[:, 0, :, None], line[:, 1, None, :]].permute(0, 3, 1, 2)
-
-    def _level(self, batch: int, device: torch.device) -> Tensor:
-        """(B,): how corrupted the small picture is when sampling."""
-        level = self.config.corruption.at_sampling
-        return torch.full((batch,), level, dtype=torch.float32, device=device)
-
-    def _enlarge(self, small: Tensor) -> Tensor:
-        mode, factor = self.config.enlarge, float(self.factor)
-        if mode == "nearest":
-            return F.interpolate(small, scale_factor=factor, mode=mode)
-        # float32: antialiased bicubic has no bfloat16 kernel on the CPU
-        return F.interpolate(small.float(), scale_factor=factor, mode=mode, antialias=True)
 
 
 def gaussian_blur(image: Tensor, sigma: float) -> Tensor:

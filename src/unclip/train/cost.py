@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..device import autocast, describe, fast_dtype, place
 from ..nn.layers import parameter_count
 from ..nn.transformer import Attention, Transformer, TransformerConfig
-from ..nn.unet import ResBlock, UNet
+from ..nn.unet import UNet
 from ..rng import BatchRng, Rng
 from ..stages import DiffusionStage, Stage, on_meta
 from ..stages.clip import ClipStage
@@ -242,7 +242,7 @@ def _unet_block(net: UNet, batch: int) -> tuple[nn.Module, list[Tensor]]:
     level = len(config.multipliers) // 2
     channels = min(_WIDEST, config.multipliers[level] * config.channels)
     side = min(_LARGEST, max(4, config.image_size // net.fold // 2**level))
-    block = ResBlock(config, channels, channels)
+    block = net.block(channels, channels)
     nn.init.normal_(block.conv2.weight, std=0.01)
     x = torch.randn(batch, channels, side, side).contiguous(memory_format=torch.channels_last)
     return block, [x, torch.randn(batch, 4 * config.channels)]

@@ -1,0 +1,138 @@
+"""A request's field as an argument or an option of the command line, and what is typed there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
+
+import typer
+
+from ..errors import UsageError
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+    from ..request import Option, Request
+
+ASKED = "asked_"
+"""Before the names of a request's fields, which are anybody's: a command has others too."""
+
+
+def fields_of(request: type[Request]) -> dict[str, FieldInfo]:
+    """The fields that are arguments and options by themselves."""
+    every = request.model_fields.items()
+    return {name: info for name, info in every if name not in ("seed", "settings")}
+
+
+def pictures_of(request: type[Request]) -> dict[str, FieldInfo]:
+    """The fields that are files: pictures, or a folder of them."""
+    return {name: info for name, info in fields_of(request).items() if info.annotation is Any}
+
+
+def _option(info: FieldInfo) -> Option:
+    from ..request import Option
+
+    found = [one for one in info.metadata if isinstance(one, Option)]
+    return found[-1] if found else Option()
+
+
+def option_name(name: str, info: FieldInfo) -> str:
+    """What the command line calls a field."""
+    if _option(info).positional:
+        return _option(info).metavar or name.upper()
+    return _option(info).name or f"--{name.replace('_', '-')}"
+
+
+def option_field(name: str, info: FieldInfo, defaults: Mapping[str, Any]) -> tuple[Any, ...]:
+    """(name, type, default) of a dataclass' field, as typer reads it; no default if it has none."""
+    shown = _option(info)
+    made: Any
+    metavar, kind = shown.metavar or name.upper(), _type(info.annotation, shown.positional)
+    if shown.positional:
+        made = typer.Argument(metavar=metavar, help=info.description)
+    else:
+        made = typer.Option(
+            option_name(name, info),
+            metavar=metavar,
+            help=info.description,
+            min=_bound(info, "ge"),
+            max=_bound(info, "le"),
+            show_default=shown.default or True,
+        )
+    if name not in defaults and info.is_required():
+        return ASKED + name, Annotated[kind, made]
+    return ASKED + name, Annotated[kind, made], defaults.get(name, info.default)
+
+
+def _type(annotation: Any, positional: bool) -> Any:
+    """What typer reads from the command line for it."""
+    inner = get_args(annotation)
+    if get_origin(annotation) is Annotated:
+        return _type(inner[0], positional)
+    if get_origin(annotation) in (Union, UnionType):
+        (kind,) = (one for one in inner if one is not NoneType)
+        return _type(kind, positional) | None
+    if get_origin(annotation) is tuple:  # several words, or numbers in one
+        return list[str] if positional else str
+    return str if annotation is Any else annotation
+
+
+def _bound(info: FieldInfo, name: str) -> Any:
+    """One that a person may meet."""
+    from ..arguments import MOST
+
+    found = (getattr(one, name, None) for one in info.metadata)
+    return next((value for value in found if value not in (None, MOST)), None)
+
+
+def argument(name: str, info: FieldInfo, value: Any) -> Any:
+    """A word of the command line as the request takes it. Raises UsageError."""
+    if not isinstance(value, str):
+        return value
+    if _option(info).folder:
+        return _pictures_in(Path(value))
+    if info.annotation is Any:
+        return _readable_again(value)
+    kind = _type(info.annotation, True)
+    return _numbers(name, info, value) if kind in (list[str], list[str] | None) else value
+
+
+def _numbers(name: str, info: FieldInfo, text: str) -> tuple[int, ...]:
+    """'10,40' -> (10, 40). Raises UsageError."""
+    metavar = _option(info).metavar
+    try:
+        numbers = tuple(int(word) for word in text.split(","))
+    except ValueError:
+        numbers = ()
+    if not numbers or ("..." not in metavar and len(numbers) != len(metavar.split(","))):
+        option = option_name(name, info)
+        raise UsageError(f"{option} must be {metavar} in whole numbers, got '{text}'")
+    return numbers
+
+
+def _pictures_in(folder: Path) -> list[Path]:
+    """Raises UsageError where there are none."""
+    from ..data.listing import pictures_in
+
+    if not folder.is_dir():
+        raise UsageError(f"cannot read {folder}: there is no such folder")
+    files = pictures_in(folder)
+    if not files:
+        raise UsageError(f"there are no pictures in {folder}")
+    return files
+
+
+def _readable_again(path: str) -> str | bytes:
+    """The content of a pipe, which can be read but once; any other path or text as it is."""
+    if not os.path.exists(path) or os.path.isfile(path) or os.path.isdir(path):
+        return path
+    from ..media._formats import MAX_BYTES
+
+    try:
+        with open(path, "rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except OSError:
+        return path  # who reads it says why it cannot be

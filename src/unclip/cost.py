@@ -1,0 +1,114 @@
+"""What a request takes, known before its first step."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import UsageError
+
+LIMIT = 1_000_000
+"""Sampling steps, of all pictures and stages together, from which on a request is refused."""
+
+BATCH = 16
+"""Pictures drawn at once, so that memory does not grow with how many are asked for."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What an ability is going to have the stages do."""
+
+    pictures: int
+    settings: Mapping[str, Any]  # flat, as it draws with
+    drawings: int  # runs of the decoder and the upsamplers, for one picture each
+    prior_runs: int = 0
+    inversions: int = 0
+    size: tuple[int, int] | None = None  # of each picture; None: the model's own
+    inpaints: bool = False  # a part of the picture is known
+    upscales_only: bool = False  # runs no decoder
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Pictures, their size, and sampling steps.
+
+    `steps` counts each picture's steps by stage, without those of inversions, which come first and
+    are `inverting`.
+    """
+
+    pictures: int
+    size: tuple[int, int]
+    steps: Mapping[str, int]
+    inverting: int = 0
+
+    @property
+    def total(self) -> int:
+        """Steps of all pictures and stages."""
+        return self.inverting + sum(self.steps.values())
+
+    def times(self, count: int) -> Cost:
+        """`count` such requests."""
+        steps = {name: count * steps for name, steps in self.steps.items()}
+        return Cost(count * self.pictures, self.size, steps, count * self.inverting)
+
+    def __add__(self, other: Cost) -> Cost:
+        names = dict.fromkeys((*self.steps, *other.steps))
+        steps = {name: self.steps.get(name, 0) + other.steps.get(name, 0) for name in names}
+        inverting = self.inverting + other.inverting
+        return Cost(self.pictures + other.pictures, self.size, steps, inverting)
+
+    def __str__(self) -> str:
+        width, height = self.size
+        what = "1 picture" if self.pictures == 1 else f"{self.pictures:,} pictures"
+        return f"{what} of {width:,}×{height:,} in up to {self.total:,} sampling steps"
+
+    def check(self, limit: int | None) -> None:
+        """Raise UsageError where there are more than `limit` steps."""
+        if limit is None or self.total <= limit:
+            return
+        hours = self.total / 3_600_000
+        raise UsageError(
+            f"this would be {self}: {hours:,.1f} hours even at a millisecond a step; the limit is "
+            f"{limit:,} steps: ask for less, or lift it (--no-limit, in Python pipe.limit = None)"
+        )
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What a pipeline refuses.
+
+    Args:
+        limit: sampling steps, of all pictures of a request together, above which it is refused.
+        strict_words: refuse a prompt with a word that the model does not know.
+        on_cost: called with what a request takes, before its first step; raise there to refuse it.
+    """
+
+    limit: int | None = LIMIT
+    strict_words: bool = False
+    on_cost: Callable[[Cost], None] | None = None
+
+
+def check_memory(pictures: int, size: tuple[int, int]) -> None:
+    """Raise UsageError where this machine's memory cannot hold so many, which it has to at the end.
+
+    Args:
+        pictures: all that are drawn for one request.
+        size: of each.
+    """
+    needed, memory = 3 * size[0] * size[1] * pictures, _memory()
+    if needed > memory:
+        raise UsageError(
+            f"{pictures:,} pictures of {size[0]:,}×{size[1]:,} lie in memory until the last is "
+            f"drawn, {needed / 2**30:,.0f} GiB of {memory / 2**30:,.0f}: ask for fewer at a time"
+        )
+
+
+def _memory() -> float:
+    """Bytes of this machine's memory; without end where the system does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return math.inf

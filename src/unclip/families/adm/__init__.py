@@ -1,0 +1,1 @@
+"""The U-Net of guided-diffusion as GLIDE, Karlo and Kandinsky vary it."""

@@ -1,0 +1,1 @@
+"""CLIP as it is published: by transformers, OpenAI, open_clip and x-clip."""

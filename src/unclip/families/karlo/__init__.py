@@ -1,0 +1,1 @@
+"""Karlo: folders of diffusers, read and written, and its makers' own checkpoints."""

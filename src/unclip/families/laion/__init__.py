@@ -1,0 +1,1 @@
+"""The models of DALLE2-pytorch, LAION's among them."""

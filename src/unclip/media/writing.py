@@ -1,0 +1,91 @@
+"""Pictures as files: their formats, how large they may be, and the record that a PNG carries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from ..errors import UsageError
+from ..files import atomic_file
+
+FORMATS = {".png": "PNG", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
+_QUALITY = {"WEBP": {"quality": 95}, "JPEG": {"quality": 95, "subsampling": 0}}
+
+MAX_SIDE = {"PNG": 2**31 - 1, "WEBP": 16383, "JPEG": 65500}
+"""Pixels of the longest side: of the formats, and of the library that writes JPEG."""
+
+MAX_SHEET = 178_000_000
+"""Pixels of the largest picture that is written: Pillow opens no larger one unasked."""
+
+
+def format_of(path: Path, known: str = ".png, .webp or .jpg") -> str:
+    """Pillow's name of the format that a file's suffix stands for.
+
+    Args:
+        known: the suffixes that an error names.
+
+    Raises:
+        UsageError: it stands for none.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise UsageError(
+            f"cannot write '{path.suffix}' pictures: {path} should end in {known}, "
+            "or in / for a folder"
+        )
+    return FORMATS[path.suffix.lower()]
+
+
+def check_sides(
+    size: tuple[int, int], kind: str, instead: str = "fewer, or for one file each (-o DIR/)"
+) -> None:
+    """Raise UsageError where the format, or memory, has no room for a picture of `size`.
+
+    Args:
+        instead: what may be asked for.
+    """
+    width, height = size
+    what = f"a picture of {width:,}×{height:,} pixels is more than"
+    if max(size) > MAX_SIDE[kind]:
+        most = f"{kind} can hold, {MAX_SIDE[kind]:,} a side"
+        raise UsageError(f"{what} {most}: ask for a .png, for {instead}")
+    if width * height > MAX_SHEET:
+        most = f"the {MAX_SHEET // 10**6} million that are written"
+        raise UsageError(f"{what} {most}: ask for {instead}")
+
+
+def save(picture: Image.Image, path: Path, new: bool = False) -> None:
+    """Write a picture, atomically; a PNG carries its record.
+
+    Raises:
+        OutputError: it cannot be written.
+        FileExistsError: it should be `new`, and there is one.
+    """
+    kind = format_of(path)
+    with atomic_file(path, new) as beside:
+        encode(picture, beside, kind)
+
+
+def encode(picture: Image.Image, to: Path | BinaryIO, kind: str = "PNG") -> None:
+    """Write a picture in one of `FORMATS`; a PNG carries its record."""
+    options: dict[str, object] = dict(_QUALITY.get(kind, {}))
+    record = picture.info.get("unclip")
+    if kind == "PNG" and isinstance(record, str):
+        chunks = PngInfo()
+        chunks.add_itxt("unclip", record)
+        options["pnginfo"] = chunks
+    picture.save(to, format=kind, **options)
+
+
+def has_record_of(path: Path, picture: Image.Image) -> bool:
+    """Whether a PNG carries the record of `picture`; found without decoding it."""
+    record = picture.info.get("unclip")
+    if not isinstance(record, str):
+        return False
+    try:
+        with path.open("rb") as file:
+            return b"unclip\0\0\0\0\0" + record.encode() in file.read(2**20)
+    except OSError:
+        return False

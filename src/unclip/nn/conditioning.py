@@ -1,0 +1,97 @@
+"""What a network that denoises pictures or latents is told, and what a stage asks of it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from ..config import Config
+from ..registry import Registry
+from .text import TextConfig
+
+Given = Mapping[str, Tensor]
+"""A condition: the fields of `types.Cond` that are there, by name. The first axis is the batch."""
+
+
+class Net(Protocol):
+    """A network that denoises: `encode` does the work of a prompt, a call that of a step."""
+
+    def encode(self, given: Given) -> Any:
+        """All that depends on the condition alone: whatever the call below understands."""
+        ...
+
+    def __call__(self, x: Tensor, t: Tensor, encoded: Any) -> Tensor:
+        """(B, C, ...) noisy data, (B,) timestep -> (B, out_channels, ...)."""
+        ...
+
+
+class NetConfig(Config, ABC):
+    """Settings of a network for a decoder or an upsampler."""
+
+    image_size: int = Field(gt=0, description="side of the pictures it is trained on")
+    in_channels: int = Field(3, gt=0)
+    out_channels: int = Field(3, gt=0)
+
+    @abstractmethod
+    def build(self) -> nn.Module:
+        """The network, a `Net`."""
+
+    @property
+    @abstractmethod
+    def reads(self) -> frozenset[str]:
+        """Fields of a condition that tell it what to draw."""
+
+    @property
+    def unit(self) -> int:
+        """Every picture's side is a multiple of this."""
+        return 1
+
+    @property
+    def inpaints(self) -> bool:
+        """Whether it looks at what is known of a picture."""
+        return False
+
+    @property
+    def aligns(self) -> int:
+        """Width of CLIP's patch features that training aligns with; 0 is none."""
+        return 0
+
+    @property
+    def starts_as(self) -> TextConfig | None:
+        """CLIP's text encoder, if training starts from that."""
+        return None
+
+
+NETWORKS: Registry[type[NetConfig]] = Registry(
+    "unclip.nn", "NETWORK", "network", also=("unclip.families.*",)
+)
+"""Networks that a decoder's or an upsampler's `network.kind` names."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What a U-Net makes of its condition, once a prompt.
+
+    `vector` (B, E) or None is added to the timestep embedding, `context` holds what each attention
+    layer looks at beside the pixels, in order, `mask` (B, L) bool or None says which of it counts.
+    `low_res` (B, 3, H, W) or None is concatenated to the input, with its corruption level (B,) or
+    None; so is `known` (B, 4, H, W), what is known of the picture (0 elsewhere) and a mask, None
+    where nothing is.
+    """
+
+    vector: Tensor | None = None
+    context: tuple[Any, ...] = ()
+    mask: Tensor | None = None
+    low_res: Tensor | None = None
+    low_res_level: Tensor | None = None
+    known: Tensor | None = None
+
+
+def batch_of(given: Given) -> int:
+    """B."""
+    return len(next(iter(given.values())))

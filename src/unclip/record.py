@@ -1,0 +1,65 @@
+"""How a picture was made: the record that its PNG carries."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Self
+
+from PIL import Image
+
+from .errors import UsageError
+from .plain import parse_json
+
+
+@dataclass(frozen=True)
+class Record:
+    """All that is needed to make a picture again; travels in the PNG as `unclip`."""
+
+    prompt: str
+    seed: int
+    settings: dict[str, Any]
+    model: str = ""
+    model_hash: str = ""
+    version: str = ""
+    threads: int = 0  # of the CPU that drew it; 0 where none is known
+    n: int = 1  # a grid holds several, from `seed` on
+    ability: str = "generate"
+    inputs: dict[str, str] = field(default_factory=dict)  # what it began from -> digest or words
+    unknown: tuple[str, ...] = field(default=(), compare=False)  # read past: a later version's
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        values = asdict(self)
+        del values["unknown"]
+        return json.dumps(values, ensure_ascii=False)
+
+    @classmethod
+    def of(cls, picture: Image.Image) -> Self:
+        """The record that a picture carries. Raises UsageError where it carries none."""
+        return cls.parse(picture.info.get("unclip"))
+
+    @classmethod
+    def parse(cls, text: object) -> Self:
+        """Read what `to_json` wrote, now or in another version. Raises UsageError."""
+        if not isinstance(text, str):
+            raise UsageError("the picture carries no record of how it was made by unclip")
+        known = {one.name for one in fields(cls)} - {"unknown"}
+        try:
+            values = dict(parse_json(text))
+            unknown = tuple(sorted(values.keys() - known))
+            record = cls(**{k: values[k] for k in values.keys() & known}, unknown=unknown)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise UsageError(f"the picture's record is damaged: {error}") from None
+        for name, kind in _KINDS.items():
+            value = getattr(record, name)
+            if not isinstance(value, kind) or isinstance(value, bool):
+                raise UsageError(f"the picture's record is damaged: '{name}' is no {kind.__name__}")
+        return record
+
+
+_KINDS = {
+    **dict.fromkeys(("prompt", "model", "model_hash", "version", "ability"), str),
+    **dict.fromkeys(("seed", "n", "threads"), int),
+    **dict.fromkeys(("settings", "inputs"), dict),
+}

@@ -1,0 +1,48 @@
+"""Pictures as files: what a PNG carries, and what a format can hold."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from unclip.errors import UsageError
+from unclip.media.writing import MAX_SHEET, MAX_SIDE, check_sides, encode, has_record_of, save
+
+
+def marked(record: str) -> Image.Image:
+    picture = Image.new("RGB", (4, 4), "orange")
+    picture.info["unclip"] = record
+    return picture
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "JPEG"])
+def test_a_png_alone_carries_its_record(kind: str) -> None:
+    data = io.BytesIO()
+    encode(marked('{"prompt": "狐狸"}'), data, kind)
+    with Image.open(data) as read:
+        assert read.format == kind
+        assert read.info.get("unclip") == ('{"prompt": "狐狸"}' if kind == "PNG" else None)
+
+
+def test_the_same_picture_is_known_by_its_record(tmp_path: Path) -> None:
+    one, other = marked('{"seed": 1}'), marked('{"seed": 12}')
+    save(one, tmp_path / "one.png")
+    assert has_record_of(tmp_path / "one.png", one)
+    assert not has_record_of(tmp_path / "one.png", other)
+    assert not has_record_of(tmp_path / "none.png", one)
+    assert not has_record_of(tmp_path / "one.png", Image.new("RGB", (4, 4), "orange"))
+
+
+@pytest.mark.parametrize("kind", MAX_SIDE)
+def test_a_side_and_an_area_have_an_end(kind: str) -> None:
+    most = MAX_SIDE[kind]
+    if most < MAX_SHEET:
+        check_sides((most, 1), kind)
+    with pytest.raises(UsageError, match=rf"more than {kind} can hold, .* a side: ask for a .png"):
+        check_sides((1, most + 1), kind)
+    check_sides((MAX_SHEET // 16_000, 16_000), kind)
+    with pytest.raises(UsageError, match=r"more than the 178 million .*: ask for another"):
+        check_sides((MAX_SHEET // 16_000 + 1, 16_000), kind, "another")
