@@ -30,25 +30,15 @@ _TABLES = ("right", "colours", "rejected")
 
 @dataclass(frozen=True)
 class Calibration:
-    """How often a judge is right on real renderings, and how often it rejects what is wrong.
-
-    Args:
-        judge: its name.
-        hash: what it is made of.
-        right: by category, and "all" for every aspect of every rendering.
-        colours: every aspect right, by a colour that the prompt asks of an object.
-        rejected: by what was altered in the prompt.
-        unknown: of renderings of other nouns, how many it calls unknown.
-        mistakes: (prompt, what it saw).
-    """
+    """How often a judge is right on real renderings, and how often it rejects what is wrong."""
 
     judge: str
     hash: str
-    right: dict[str, Share]
-    colours: dict[str, Share]
-    rejected: dict[str, Share]
-    unknown: Share | None
-    mistakes: tuple[tuple[str, str], ...]
+    right: dict[str, Share]  # by category, and "all" for every aspect of every rendering
+    colours: dict[str, Share]  # every aspect right, by a colour that is asked of an object
+    rejected: dict[str, Share]  # by what was altered in the prompt
+    unknown: Share | None  # of renderings of other nouns, how many it calls unknown
+    mistakes: tuple[tuple[str, str], ...]  # (prompt, what it saw)
 
     @property
     def reliable(self) -> bool:

@@ -27,29 +27,18 @@ class Style:
     source: str
 
 
-STYLES: dict[str, Style] = {
-    "noto": Style(
-        "@iconify-json/noto",
-        "@iconify-json/noto",
-        "Apache-2.0",
-        "Google Inc.",
-        "Noto Emoji (googlefonts/noto-emoji)",
-    ),
+_NOTO, _FLUENT = "@iconify-json/noto", "@iconify-json/fluent-emoji"
+_GOOGLE, _MICROSOFT = ("Apache-2.0", "Google Inc."), ("MIT", "Microsoft Corporation")
+STYLES = {
+    "noto": Style(_NOTO, _NOTO, *_GOOGLE, "Noto Emoji (googlefonts/noto-emoji)"),
     "flat": Style(
-        "@iconify-json/fluent-emoji-flat",
-        "@iconify-json/fluent-emoji-flat",
-        "MIT",
-        "Microsoft Corporation",
+        f"{_FLUENT}-flat", f"{_FLUENT}-flat", *_MICROSOFT,
         "Fluent Emoji Flat (microsoft/fluentui-emoji)",
     ),
     "glossy": Style(
-        "@iconify-json/fluent-emoji",
-        "@iconify-json/fluent-emoji-flat",
-        "MIT",
-        "Microsoft Corporation",
-        "Fluent Emoji (microsoft/fluentui-emoji)",
+        _FLUENT, f"{_FLUENT}-flat", *_MICROSOFT, "Fluent Emoji (microsoft/fluentui-emoji)"
     ),
-}
+}  # fmt: skip
 
 
 def style_named(name: str) -> Style:

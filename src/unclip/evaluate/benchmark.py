@@ -91,15 +91,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Checked:
-    """How many pictures show what their prompts ask for.
+    """How many pictures show what their prompts ask for."""
 
-    Args:
-        shares: by what is checked, the most telling first.
-        summary: all of it as plain data.
-    """
-
-    shares: Mapping[str, Share]
-    summary: dict[str, Any]
+    shares: Mapping[str, Share]  # by what is checked, the most telling first
+    summary: dict[str, Any]  # all of it as plain data
 
 
 class CheckedPrompts(ABC):
@@ -219,20 +214,7 @@ def benchmark_for(path: Path) -> str:
 
 @dataclass
 class Session:
-    """One evaluation at work.
-
-    Args:
-        pipe: the model.
-        benchmark: what it is measured on.
-        extractors: of features, the first one leading.
-        sizes: how much is measured.
-        seed: of everything drawn.
-        cache: what is kept.
-        on_task: called with the progress.
-        values: filled with plain data by the parts.
-        headline: filled with the few results to see first: (what, cell).
-        left_out: filled with (what, why).
-    """
+    """One evaluation at work. Parts of the report fill `values`, `headline` and `left_out`."""
 
     pipe: Pipeline
     benchmark: Benchmark
@@ -241,9 +223,9 @@ class Session:
     seed: int
     cache: Cache
     on_task: OnTask = lambda what, done, total: None
-    values: dict[str, Any] = field(default_factory=dict)
-    headline: list[tuple[str, Cell]] = field(default_factory=list)
-    left_out: list[tuple[str, str]] = field(default_factory=list)
+    values: dict[str, Any] = field(default_factory=dict)  # plain, for the JSON file
+    headline: list[tuple[str, Cell]] = field(default_factory=list)  # what to see first
+    left_out: list[tuple[str, str]] = field(default_factory=list)  # (what, why)
 
     def on_progress(self, what: str) -> OnProgress:
         """Reports how far one thing is."""
