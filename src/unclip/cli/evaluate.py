@@ -120,8 +120,8 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="A folder of the model's training pictures: --data are then those it never saw, "
-            "and memorisation is measured.",
+            help="A folder of the model's training pictures, to measure memorisation; --data then "
+            "holds pictures that it never saw.",
         ),
     ] = None,
     recipe: Annotated[
@@ -137,7 +137,7 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Where finished parts are kept, so that a run that was broken off goes on.",
+            help="Where finished parts are kept: the same command goes on after it was stopped.",
             show_default="FILE.work",
         ),
     ] = None,
@@ -150,7 +150,8 @@ def evaluate(
         ),
     ] = 0,
     anyway: Annotated[
-        bool, typer.Option("--anyway", help="Even if model and data do not seem to fit each other.")
+        bool,
+        typer.Option("--anyway", help="Evaluate a model on data that it does not seem to fit."),
     ] = False,
     eyes: Annotated[Path | None, typer.Option(hidden=True)] = None,
     eye: Annotated[str | None, typer.Option(hidden=True)] = None,

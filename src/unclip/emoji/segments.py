@@ -144,7 +144,8 @@ def _shaded(lab: Floats, ground: Floats) -> Floats:
 
 def _gaps(filled: NDArray[np.integer]) -> list[int]:
     """Where to cut along a line: the middles of the widest empty runs, and the thinnest place."""
-    found = [(start + end) // 2 for start, end in _runs(filled == 0, longest_first=True)[:_CUTS]]
+    empty = sorted(_runs(filled[None] == 0)[0], key=lambda run: run[0] - run[1])  # longest first
+    found = [(start + end) // 2 for start, end, _ in empty[:_CUTS]]
     fifth = len(filled) // 5
     if fifth > 1:
         thinnest = fifth + int(filled[fifth:-fifth].argmin())
@@ -153,15 +154,7 @@ def _gaps(filled: NDArray[np.integer]) -> list[int]:
     return found
 
 
-def _runs(line: Mask, longest_first: bool = False) -> list[tuple[int, int]]:
-    """(start, end) of each run of true values."""
-    edges = np.diff(np.concatenate([[0], line.astype(np.int8), [0]]))
-    starts, ends = (edges == 1).nonzero()[0].tolist(), (edges == -1).nonzero()[0].tolist()
-    runs = list(zip(starts, ends, strict=True))
-    return sorted(runs, key=lambda run: run[0] - run[1]) if longest_first else runs
-
-
-def _runs_of_rows(mask: Mask) -> list[list[tuple[int, int, int]]]:
+def _runs(mask: Mask) -> list[list[tuple[int, int, int]]]:
     """For each row of (H, W) the (start, end, row) of each run of true values."""
     height, width = mask.shape
     padded = np.zeros((height, width + 2), np.int8)
@@ -178,7 +171,7 @@ def _runs_of_rows(mask: Mask) -> list[list[tuple[int, int, int]]]:
 def pieces(mask: Mask, reach: int) -> list[Region]:
     """The connected parts of a mask, where pixels up to 2 · `reach` apart count as connected."""
     grown = _grown(mask, reach)
-    rows = _runs_of_rows(grown)
+    rows = _runs(grown)
     parent: dict[tuple[int, int, int], tuple[int, int, int]] = {}
 
     def root(run: tuple[int, int, int]) -> tuple[int, int, int]:
