@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+import typer
 
 from unclip import registry
 from unclip.cli import data as data_commands
@@ -99,20 +100,23 @@ class Shades(CheckedPrompts):
 BENCHMARK = StripesBenchmark
 ''',
     "command.py": '''
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 import typer
 
-def stripes(out: Annotated[Path, typer.Option(help="The folder.")], shades: int = 4):
+@dataclass
+class Stripes:
     """Make stripes."""
-    def make(on_progress):
-        out.mkdir(parents=True)
-        (out / "stripes.txt").write_text(str(shades))
+    out: Annotated[Path, typer.Option(help="The folder.")]
+    shades: int = 4
+    def build(self, on_progress):
+        self.out.mkdir(parents=True)
+        (self.out / "stripes.txt").write_text(str(self.shades))
         on_progress(1, 1)
-        return f"{out}: {shades} shades"
-    return make
+        return f"{self.out}: {self.shades} shades"
 
-COMMAND = stripes
+COMMAND = Stripes
 ''',
 }
 
@@ -175,11 +179,16 @@ def test_a_newcomer_is_a_benchmark_with_a_part_and_a_check(
     assert json.loads(json.dumps(values)) == values
 
 
-def test_a_newcomer_has_a_command(stripes: Path, tmp_path: Path) -> None:
-    make = data_commands.COMMANDS["stripes"]
-    assert make(out=tmp_path / "made", shades=3)(lambda done, total: None).endswith("3 shades")
-    assert (tmp_path / "made" / "stripes.txt").read_text() == "3"
+def test_a_newcomer_has_a_command(
+    stripes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert data_commands.COMMANDS.names() == ["emoji", "stripes"]
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    app.command("stripes", cls=data_commands.Build)(data_commands.COMMANDS["stripes"])
+    app(["stripes", "--out", str(tmp_path / "made"), "--shades", "3"], standalone_mode=False)
+    assert capsys.readouterr().out.endswith("3 shades\n")
+    assert (tmp_path / "made" / "stripes.txt").read_text() == "3"
 
 
 def test_nothing_imports_a_room() -> None:

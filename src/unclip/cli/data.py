@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from ..errors import UsageError
 from ..registry import Registry
 from ._progress import counting_progress
 from ._terminal import complain, say
 
-COMMANDS: Registry[Callable[..., Callable[[Callable[[int, int], None]], str]]] = Registry(
-    None, "COMMAND", "data command"
-)
-"""`unclip data NAME`: a function whose arguments are the options, `out` among them. It checks them
-and returns the work, which reports how far it is and returns the line to print."""
+COMMANDS: Registry[type[Any]] = Registry(None, "COMMAND", "data command")
+"""`unclip data NAME`: a dataclass whose fields are the options, `out` among them. Its `build` makes
+that folder, reports how far it is, and returns the line to print."""
 
 _GROUP = typer.Typer(rich_markup_mode=None, no_args_is_help=False)
 
@@ -39,24 +36,22 @@ def data() -> None:
     """
 
 
-def _building(name: str, plan: Callable[..., Any]) -> Callable[..., None]:
-    """A command that does the work that a data command asks for; it writes the folder `out`."""
+class Build(TyperCommand):
+    """A command whose dataclass typer fills in; then it builds its folder."""
 
-    @wraps(plan)
-    def command(out: Path, **options: Any) -> None:
+    def invoke(self, ctx: Any) -> Any:
+        """Check the folder, build it, say so."""
         from ._output import check_writable
 
-        check_writable(out / name)
-        work = plan(out=out, **options)
-        with counting_progress(name) as on_progress:
-            done = work(on_progress)
+        made = super().invoke(ctx)
+        check_writable(made.out / "any")
+        with counting_progress(str(ctx.info_name)) as on_progress:
+            done = made.build(on_progress)
         say(done)
-
-    return command
 
 
 for _name in COMMANDS.names():
-    _GROUP.command(_name)(_building(_name, COMMANDS[_name]))
+    _GROUP.command(_name, cls=Build)(COMMANDS[_name])
 
 
 @_GROUP.command()
