@@ -14,8 +14,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from unclip.checkpoints.format import Options, Part, open_model
+from unclip.checkpoints.format import Options, open_model
 from unclip.checkpoints.keymap import KeyMap
+from unclip.checkpoints.part import Part
 from unclip.families.clip import clip
 
 

@@ -101,7 +101,7 @@ def test_what_an_edit_paints_has_the_ground_of_what_it_keeps(pipe: unclip.Pipeli
 def test_it_knows_the_words_of_its_captions_and_says_which_it_does_not(
     pipe: unclip.Pipeline,
 ) -> None:
-    unknown = pipe.vocabulary.unknown
+    unknown = pipe.model.vocabulary.unknown
     for prompt in (
         "a fox above a pizza", "Two blue cars!", "an image of a smiling face, in the snow",
         "三只红色的狐狸在一辆汽车的左边", "浅蓝色背景上的雪人", "a jack-o'-lantern",

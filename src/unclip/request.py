@@ -87,7 +87,7 @@ class Drawing(Request):
     """A request for pictures.
 
     `settings` holds the sampling's, flat, as `Pipeline.generate` takes them; those that are None
-    are left out. Which of them there are depends on the model: see `Pipeline.by_stage`.
+    are left out. Which of them there are depends on the model: see `Model.by_stage`.
     """
 
     records_defaults: ClassVar[bool] = True

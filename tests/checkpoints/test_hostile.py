@@ -18,7 +18,8 @@ import torch
 
 from unclip.checkpoints import _containers, _pickles
 from unclip.checkpoints.archive import Tensors, open_pickle, open_tensors
-from unclip.checkpoints.format import Part, check_text
+from unclip.checkpoints.format import check_text
+from unclip.checkpoints.part import Part
 from unclip.errors import CheckpointError, UnclipError
 from unclip.nn.tokenizer import Tokenizer
 from unclip.stages import STAGES, Stage
@@ -165,7 +166,7 @@ HEADERS: dict[str, tuple[str, bytes, str]] = {
     "20,000 axes of one": (entries(entry([1] * 20_000, 0, 4)), b"1234", "layout is impossible"),
     "nothing times 2^61": (entries(entry([0, 2**61])), b"", "layout is impossible"),
     "more elements than fit 63 bits": (entries(entry([2**40, 2**40])), b"", "is impossible"),
-    "a deep header": ('{"a": ' * 10**5, b"", "nested more than"),
+    "a deep header": ('{"a": ' * 10**5, b"", "nested too deep"),
     "tensors that overlap": (entries(entry([2], 0, 8), entry([2], 4, 12)), bytes(12), "overlap"),
     "a hole": (entries(entry([1], 0, 4), entry([1], 8, 12)), bytes(12), "leave holes"),
     "an end before the beginning": (entries(entry([1], 8, 4)), bytes(8), "offsets"),

@@ -91,7 +91,8 @@ STAGE = Mirror
 FORMAT = """
 from safetensors.torch import load_file
 from unclip.checkpoints.archive import open_tensors
-from unclip.checkpoints.format import Format, Part, Plan
+from unclip.checkpoints.format import Format, Plan
+from unclip.checkpoints.part import Part
 from unclip.checkpoints.keymap import same
 from unclip.stages.linear_prior import LinearPriorStageConfig
 from unclip.nn.linear_prior import LinearPriorConfig

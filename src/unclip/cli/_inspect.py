@@ -11,7 +11,8 @@ from ._terminal import WIDTH, console, printable, say, si, size
 if TYPE_CHECKING:
     import torch
 
-    from ..checkpoints.format import Part, Plan
+    from ..checkpoints.format import Plan
+    from ..checkpoints.part import Part
     from ..stages import Stage
     from ..vocabulary import Vocabulary
 

@@ -14,8 +14,9 @@ from torch import Tensor
 from ..checkpoints._state_dicts import open_weights
 from ..checkpoints._variants import weights_file
 from ..checkpoints.archive import Tensors
-from ..checkpoints.format import Part, need, read_json
 from ..checkpoints.keymap import KeyMap, Take, joined, same
+from ..checkpoints.part import Part
+from ..checkpoints.settings import need, read_json
 from ..diffusion.parameterization import Parameterization
 from ..errors import CheckpointError
 from ..nn.blocks import Place

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
-from ..checkpoints.format import Part
+from ..checkpoints.part import Part
 from ..config import Config, override, read_toml
 from ..data import SOURCES, Source
 from ..device import fast_dtype

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from unclip.checkpoints.archive import tensors_of
-from unclip.checkpoints.format import Options, Part, open_model
+from unclip.checkpoints.format import Options, open_model
+from unclip.checkpoints.part import Part
 from unclip.errors import CheckpointError
 from unclip.families._diffusers import prior_part
 from unclip.families.karlo.karlo import PRIOR, decoder_part, upsampler_part

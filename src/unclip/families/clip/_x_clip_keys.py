@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ...checkpoints._state_dicts import open_weights
 from ...checkpoints.archive import Tensors
-from ...checkpoints.format import Part
 from ...checkpoints.keymap import KeyMap, Take, same, under
+from ...checkpoints.part import Part
 from ...errors import CheckpointError
 from ...nn.clip import VisionConfig
 from ...nn.text import TextConfig

@@ -12,8 +12,9 @@ import torch
 from ...checkpoints._state_dicts import open_weights
 from ...checkpoints._variants import weights_file
 from ...checkpoints.archive import Tensors
-from ...checkpoints.format import Part, need, read_json
 from ...checkpoints.keymap import KeyMap, Take, joined, same, under
+from ...checkpoints.part import Part
+from ...checkpoints.settings import need, read_json
 from ...config import Config
 from ...errors import CheckpointError, UsageError
 from ...nn.clip import ClipConfig, VisionConfig

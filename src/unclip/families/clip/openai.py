@@ -10,8 +10,9 @@ from typing import Any
 
 from ...checkpoints._state_dicts import open_weights
 from ...checkpoints.archive import Tensors
-from ...checkpoints.format import Part, need, read_json
 from ...checkpoints.keymap import KeyMap, Take, same, under
+from ...checkpoints.part import Part
+from ...checkpoints.settings import need, read_json
 from ...errors import CheckpointError
 from ...nn.clip import ClipConfig, VisionConfig
 from ...nn.text import TextConfig

@@ -12,8 +12,10 @@ from torch import Tensor
 
 from ...checkpoints.archive import Tensors
 from ...checkpoints.companions import completed, folder_tokenizer
-from ...checkpoints.format import GIVE_CLIP, Format, Options, Part, Plan, need
+from ...checkpoints.format import GIVE_CLIP, Format, Options, Plan
 from ...checkpoints.keymap import KeyMap, Take, same, under
+from ...checkpoints.part import Part
+from ...checkpoints.settings import need
 from ...errors import CheckpointError
 from ...stages.decoder import DecoderConfig
 from ...stages.sampling import Sampling

@@ -19,8 +19,9 @@ from typing import Any
 
 from ...checkpoints.archive import Blob, Tensors, open_pickle, tensors_of
 from ...checkpoints.companions import folder_tokenizer, open_clip_part
-from ...checkpoints.format import GIVE_CLIP, Format, Options, Part, Plan, needs_clip
+from ...checkpoints.format import GIVE_CLIP, Format, Options, Plan, needs_clip
 from ...checkpoints.keymap import KeyMap, Take, same, under
+from ...checkpoints.part import Part
 from ...errors import CheckpointError
 from ...nn.prior import PriorConfig
 from ...nn.tokenizer import CLIP_PAD, Tokenizer

@@ -14,8 +14,10 @@ from typing import Any
 from ...checkpoints._state_dicts import open_weights
 from ...checkpoints.archive import Tensors
 from ...checkpoints.companions import completed, folder_tokenizer
-from ...checkpoints.format import TEXT_ALONE, Format, Options, Part, Plan, need
+from ...checkpoints.format import TEXT_ALONE, Format, Options, Plan
 from ...checkpoints.keymap import KeyMap, flattened, joined, same, under
+from ...checkpoints.part import Part
+from ...checkpoints.settings import need
 from ...errors import CheckpointError
 from .._diffusers import (
     attending,
