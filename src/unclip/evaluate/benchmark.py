@@ -56,37 +56,21 @@ QUICK = Sizes(
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be evaluated, and on what.
+    """What is to be evaluated, and on what."""
 
-    Args:
-        data: a folder that one of `BENCHMARKS` reads.
-        model: where the model was loaded from, to find its recipe and its card.
-        recipe: what the model was trained with, where it is not found by itself.
-        trained_on: a folder of the model's training pictures, for memorisation on a folder.
-        features: a folder of feature extractors, where the benchmark has its own.
-        clip: a CLIP that extracts features too, of any format.
-        detector: the folder of a trained judge, where the benchmark has one.
-        only: parts by name; all if empty.
-        sizes: how much is measured.
-        seed: of everything drawn.
-        anyway: evaluate a model and data that do not seem to fit each other.
-        workers: processes for slow checks, 0 for none; no result depends on it.
-        command: what a person typed, for the report.
-    """
-
-    data: Path
-    model: Path | None = None
-    recipe: Path | None = None
-    trained_on: Path | None = None
-    features: Path | None = None
-    clip: Path | None = None
-    detector: Path | None = None
-    only: tuple[str, ...] = ()
+    data: Path  # a folder that one of `BENCHMARKS` reads
+    model: Path | None = None  # where the model lies, to find its recipe and its card
+    recipe: Path | None = None  # what it was trained with, where it is not found by itself
+    trained_on: Path | None = None  # its training pictures, for memorisation on a folder
+    features: Path | None = None  # feature extractors, where the benchmark has its own
+    clip: Path | None = None  # a CLIP, of any format, that extracts features too
+    detector: Path | None = None  # a trained judge, where the benchmark has one
+    only: tuple[str, ...] = ()  # parts by name; all if empty
     sizes: Sizes = FULL
-    seed: int = 0
-    anyway: bool = False
-    workers: int = 0
-    command: str = ""
+    seed: int = 0  # of everything drawn
+    anyway: bool = False  # though model and data do not seem to fit each other
+    workers: int = 0  # processes for slow checks; no result depends on it
+    command: str = ""  # what a person typed, for the report
 
 
 @dataclass(frozen=True)
@@ -112,37 +96,25 @@ class Benchmark(ABC):
 
     The module of a benchmark gives it as BENCHMARK; `BENCHMARKS` finds it by the module's name.
 
-    Attributes:
-        name: in the report.
-        hash: of its data.
-        side: of its pictures.
-        reference: the real side of every metric.
-        held_out: as many other real pictures. Their captions are drawn: what these pictures score
-            against the reference is what a perfect model would.
-        floors: more such sets, for the spread of that score.
-        trained: pictures that training saw, and `unseen` as many that it did not, of one
-            distribution; None where memorisation cannot be measured.
-        source: of more samples with captions, to compare priors on.
-        more: what to do where a metric needs more pictures.
-        checkers: who says what a picture shows.
-        notes: what was left out of the data.
+    `held_out` pictures are as real as the `reference` ones. Their captions are drawn, so that what
+    they score against the reference is what a perfect model would.
     """
 
     own_parts: ClassVar[Sequence[str]] = ()
     """Parts of the report that no other benchmark has; `section` makes them."""
 
     name: str
-    hash: str
-    side: int
+    hash: str  # of its data
+    side: int  # of its pictures
     reference: ImageSet
     held_out: ImageSet
-    floors: Sequence[ImageSet] = ()
-    trained: ImageSet | None = None
-    unseen: ImageSet | None = None
-    source: Source | None = None
-    more: str = ""
-    checkers: str = ""
-    notes: Sequence[str] = ()
+    floors: Sequence[ImageSet] = ()  # more held-out sets, for the spread of that score
+    trained: ImageSet | None = None  # what training saw; None where nobody knows
+    unseen: ImageSet | None = None  # as many pictures that it did not, of one distribution
+    source: Source | None = None  # of more samples with captions, to compare priors on
+    more: str = ""  # what to do where a metric needs more pictures
+    checkers: str = ""  # who says what a picture shows
+    notes: Sequence[str] = ()  # what was left out of the data
 
     @classmethod
     @abstractmethod

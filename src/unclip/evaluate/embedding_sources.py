@@ -26,21 +26,13 @@ Begin = Callable[[Pipeline, ImageSet, Sequence[int], Rng], Cond]
 
 @dataclass(frozen=True)
 class EmbeddingSource:
-    """One source of z_i on the way from a caption to a picture.
+    """One source of z_i on the way from a caption to a picture."""
 
-    Args:
-        name: of its results.
-        title: for the report.
-        begin: the condition that it starts from.
-        prior: which prior draws z_i where `begin` gives none.
-        settings: sampling settings that differ from the model's.
-    """
-
-    name: str
-    title: str
-    begin: Begin
-    prior: str | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    name: str  # of its results
+    title: str  # for the report
+    begin: Begin  # the condition that it starts from
+    prior: str | None = None  # which one draws z_i where `begin` gives none
+    settings: Mapping[str, Any] = field(default_factory=dict)  # that differ from the model's
 
     def drawer(
         self, pipe: Pipeline, images: ImageSet, seed: int

@@ -25,24 +25,14 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class FeatureExtractor:
-    """A network that turns images, and captions where it reads, into vectors.
+    """A network that turns images, and captions where it reads, into vectors."""
 
-    Args:
-        name: as in "FD-clip@1000".
-        hash: of its weights and settings.
-        dims: numbers in a feature (D).
-        see: (B, 3, H, W) in [-1, 1] -> (B, D).
-        read: captions -> (B, D) of norm 1, in the space of `see`; None where it cannot read.
-        facts: what is known of it, for the report.
-        device: where it computes.
-    """
-
-    name: str
-    hash: str
-    dims: int
-    see: Callable[[Tensor], Tensor]
-    read: Callable[[Sequence[str]], Tensor] | None = None
-    facts: dict[str, Any] = field(default_factory=dict)
+    name: str  # as in "FD-clip@1000"
+    hash: str  # of its weights and settings
+    dims: int  # numbers in a feature (D)
+    see: Callable[[Tensor], Tensor]  # (B, 3, H, W) in [-1, 1] -> (B, D)
+    read: Callable[[Sequence[str]], Tensor] | None = None  # captions -> (B, D) of norm 1
+    facts: dict[str, Any] = field(default_factory=dict)  # what is known of it, for the report
     device: str | torch.device = "cpu"
 
     @property

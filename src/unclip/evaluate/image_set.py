@@ -32,19 +32,12 @@ UNREADABLE = 0.01
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images with captions.
-
-    Args:
-        count: how many.
-        read: number -> (H, W, 3) uint8; the same image for the same number.
-        describe: gives the captions, one an image, when they are first asked for.
-        skipped: files that could not be read.
-    """
+    """Images with captions."""
 
     count: int
-    read: Callable[[int], Bytes]
-    describe: Callable[[], Iterable[str]] = tuple
-    skipped: int = 0
+    read: Callable[[int], Bytes]  # number -> (H, W, 3); the same image for the same number
+    describe: Callable[[], Iterable[str]] = tuple  # captions, when they are first asked for
+    skipped: int = 0  # files that could not be read
 
     def __len__(self) -> int:
         return self.count
