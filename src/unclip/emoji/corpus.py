@@ -49,7 +49,7 @@ def build(
         styles: some of `STYLES`; the first is the one captions need not name.
         on_progress: called with (glyphs done, glyphs in all).
 
-    Returns: the number of glyphs.
+    Returns the number of glyphs.
 
     Raises:
         DataError: the assets are missing or a drawing is broken.

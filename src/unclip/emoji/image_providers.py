@@ -53,13 +53,9 @@ def ceiling(config: EmojiConfig, side: int = _SIDE) -> ImageProvider:
 def retrieval(config: EmojiConfig, captions: int = 20_000, side: int = _SIDE) -> ImageProvider:
     """The training picture whose caption is nearest to the prompt: what memory alone gives.
 
-    Nearest by the cosine of words and word pairs, each weighted by how rare it is (tf-idf).
-    Picture number k takes the k-th of the captions that are equally near.
-
-    Args:
-        config: what the model was trained on, its seed and split included.
-        captions: how many of the training captions to remember.
-        side: of the pictures.
+    Nearest by the cosine of words and word pairs, each weighted by how rare it is (tf-idf), among
+    so many `captions` of what the model was trained on. Picture number k takes the k-th of those
+    that are equally near.
 
     Raises:
         UsageError: fewer than one caption.

@@ -28,15 +28,10 @@ class Panel:
 
 
 def choose(config: EmojiConfig, named: Path | None, usual: Path) -> tuple[tuple[Judge, ...], str]:
-    """The judges for a corpus' nouns.
+    """The judges for a corpus' nouns, and why none of them is a trained one, empty where one is.
 
-    Args:
-        config: corpus and nouns.
-        named: the folder of a trained detector, if a person named one.
-        usual: where one may lie otherwise; failing that, the bundled one judges.
-
-    Returns:
-        The judges, and why none of them is a trained one, empty where one is.
+    The detector is the one in the folder that a person `named`, or the `usual` one, or else the
+    bundled one.
 
     Raises:
         UsageError: there is no folder `named`.

@@ -102,11 +102,7 @@ def make_scenes(
     Scenes are made in English, and then said again in another `language`: scene i is the same in
     every one of them, its name and its specification included, so that languages can be compared.
 
-    Args:
-        config: the corpus, its nouns and styles; its seed, split and mix are not used.
-        sizes: how many prompts of each (category, split): `FULL`, `SMALL` or other numbers.
-        seed: of the prompts.
-        language: of the prompts.
+    Of `config` the corpus, nouns and styles are used; `sizes` are `FULL`, `SMALL` or others.
 
     Raises:
         DataError: the corpus is missing, damaged, or can show nothing of `sizes`; or something
