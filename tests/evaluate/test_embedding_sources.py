@@ -50,7 +50,7 @@ def test_without_a_prior_there_is_none_to_measure(pipe: Pipeline) -> None:
 
 
 def test_pictures_are_those_that_generate_draws(pipe: Pipeline, true: ImageSet) -> None:
-    drawn = embedding_sources.DEFAULT.drawer(pipe, true, 40)(range(2, 5))
+    drawn = embedding_sources.DEFAULT.provider(pipe, true, 40)(range(2, 5))
     for place, number in enumerate(range(2, 5)):
         want = pipe.generate(true.captions[number], seed=40 + number)
         off = (to_tensor(want)[0] - drawn[place].clamp(-1, 1)).abs().max()
@@ -135,7 +135,7 @@ def test_what_is_no_picture_is_refused() -> None:
 def test_z_t_takes_the_place_of_z_i(pipe: Pipeline, true: ImageSet) -> None:
     one = source_of(pipe, "z_t")
     short = embedding_sources.decoder_only(pipe)
-    drawn = one.drawer(short, true, 3)(range(2))
+    drawn = one.provider(short, true, 3)(range(2))
     tokens = pipe.read(list(true.captions[:2]))
     with torch.inference_mode():
         z_t = pipe.model.clip("a test").encode_text(tokens).text_embed

@@ -202,7 +202,7 @@ def test_every_way_is_judged_on_the_same_scenes(
     scenes = make_scenes(EmojiConfig(path=request_.data), sizes)
     shown: dict[str, int] = {"prior-prior": 0, "embedding": 255}
 
-    def drawer(self: EmbeddingSource, *_: Any) -> Callable[[Sequence[int]], torch.Tensor]:
+    def provider(self: EmbeddingSource, *_: Any) -> Callable[[Sequence[int]], torch.Tensor]:
         """The right picture with the text; none that is known without."""
 
         def draw(numbers: Sequence[int]) -> torch.Tensor:
@@ -216,7 +216,7 @@ def test_every_way_is_judged_on_the_same_scenes(
         way for way in embedding_sources.embedding_sources(pipe) if way.name in {*shown, "text"}
     ]
     monkeypatch.setattr(embedding_sources, "embedding_sources", lambda pipe: ways)
-    monkeypatch.setattr(EmbeddingSource, "drawer", drawer)
+    monkeypatch.setattr(EmbeddingSource, "provider", provider)
     monkeypatch.setattr(judges, "matcher_of", lambda config: Knowing(scenes))
     report = run.evaluate(pipe, replace(request_, only=("science",)), tmp_path / "work")
     judged = report.values["science"]["judged"]

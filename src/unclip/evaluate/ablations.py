@@ -193,7 +193,7 @@ def _checked(
     last = session.extractors[-1].name
     rows, found = [], {}
     for source in sources:
-        draw = source.drawer(session.pipe, prompts.images, session.seed)
+        draw = source.provider(session.pipe, prompts.images, session.seed)
         one = found[source.name] = prompts.check(session, f"way-{source.name}", draw)
         cells = [share(part, bar=False) for part in one.shares.values()]
         distance = number(values["ways"][source.name][last]["frechet"])

@@ -211,7 +211,7 @@ class Session:
         pipe: Pipeline | None = None,
     ) -> ImageSet:
         """Pictures of the captions of `images`, drawn once and kept under the source's name."""
-        draw = source.drawer(pipe or self.pipe, images, self.seed)
+        draw = source.provider(pipe or self.pipe, images, self.seed)
         report = self.on_progress(f"drawing, {source.title}")
         return self.cache.drawn(f"drawn/{name or source.name}", images.captions, draw, report)
 

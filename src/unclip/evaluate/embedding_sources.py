@@ -34,7 +34,7 @@ class EmbeddingSource:
     prior: str | None = None  # which one draws z_i where `begin` gives none
     settings: Mapping[str, Any] = field(default_factory=dict)  # that differ from the model's
 
-    def drawer(
+    def provider(
         self, pipe: Pipeline, images: ImageSet, seed: int
     ) -> Callable[[Sequence[int]], Tensor]:
         """Numbers -> (B, 3, H, W); picture i is drawn from `seed + i`, as `generate` does."""
