@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unclip.cli._progress import counting_progress
-from unclip.data import Source
+from unclip.data import IndexedSource
 from unclip.device import autocast
 from unclip.emoji import extractors
 from unclip.emoji.extractors import Classifier, EvalClip, ExtractorConfig, Network, build
@@ -102,7 +102,7 @@ def finish(
 
 def train_classifier(
     config: ExtractorConfig,
-    source: Source,
+    source: IndexedSource,
     steps: int,
     batch: int = 64,
     on_progress: OnProgress | None = None,
@@ -123,7 +123,7 @@ def train_classifier(
 
 def train_clip(
     config: ExtractorConfig,
-    source: Source,
+    source: IndexedSource,
     steps: int,
     batch: int = 128,
     on_progress: OnProgress | None = None,
@@ -154,7 +154,7 @@ def train_clip(
 def _descend(
     net: Network,
     loss: Callable[[list[Any]], Tensor],
-    source: Source,
+    source: IndexedSource,
     length: tuple[int, int],
     on_progress: OnProgress | None,
 ) -> None:
@@ -171,7 +171,7 @@ def _descend(
 
 
 @torch.inference_mode()
-def accuracy(net: Classifier, source: Source, count: int, start: int = 0) -> tuple[int, int]:
+def accuracy(net: Classifier, source: IndexedSource, count: int, start: int = 0) -> tuple[int, int]:
     """(right, of) on samples from `start` on."""
     right = 0
     for first in range(start, start + count, 100):
@@ -183,7 +183,7 @@ def accuracy(net: Classifier, source: Source, count: int, start: int = 0) -> tup
 
 
 @torch.inference_mode()
-def scale(net: Classifier, source: Source, count: int) -> float:
+def scale(net: Classifier, source: IndexedSource, count: int) -> float:
     """Root mean square of the features' numbers: kernels want it to be 1."""
     images = from_arrays([source.sample(position)["image"] for position in range(count)])
     return float(net.encode_image(images).square().mean().sqrt())
@@ -191,7 +191,7 @@ def scale(net: Classifier, source: Source, count: int) -> float:
 
 @torch.inference_mode()
 def retrieval(
-    net: EvalClip, tokenizer: Tokenizer, source: Source, count: int, start: int = 0
+    net: EvalClip, tokenizer: Tokenizer, source: IndexedSource, count: int, start: int = 0
 ) -> tuple[int, int]:
     """(right, of): pictures that find their own caption among `count` different ones."""
     found: dict[str, Any] = {}

@@ -80,7 +80,7 @@ class Mirror(Stage):
         super().__init__()
         self.config = config
         self.net = nn.Linear(1, 1)
-    def _sample(self, cond, rng, how):
+    def _sample(self, cond, rng, args):
         return cond.replace(image=cond.image.flip(-1))
     def loss(self, cond, rng):
         return self.net(cond.image.mean((1, 2, 3))[:, None])[:, 0], {}

@@ -28,13 +28,13 @@ ROOM = {
     "source.py": '''
 import numpy as np
 from unclip.config import Config
-from unclip.data.source import Source
+from unclip.data.source import IndexedSource
 
 class StripesConfig(Config):
     """Which stripes."""
     shades: int = 4
 
-class Stripes(Source):
+class Stripes(IndexedSource):
     """Pictures of one shade, which the caption names."""
     Config = StripesConfig
     def __init__(self, config, size):

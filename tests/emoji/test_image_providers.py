@@ -1,4 +1,4 @@
-"""A model as a provider of images: which picture comes depends on the scene, its number and the seed alone."""
+"""A model as a provider of images: they depend on scene, number and seed alone."""
 
 from __future__ import annotations
 

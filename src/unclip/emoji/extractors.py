@@ -18,7 +18,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..checkpoints.tensors import cast, load_tensors, save_tensors
+from ..checkpoints.archive import open_tensors
+from ..checkpoints.tensors import cast, save_tensors
 from ..config import Config
 from ..errors import CheckpointError, UsageError
 from ..evaluate.features import FeatureExtractor
@@ -170,7 +171,7 @@ def load(folder: Path) -> tuple[Network, Tokenizer | None]:
         raise CheckpointError(f"{folder} is no feature extractor: {error}") from None
     with torch.random.fork_rng(devices=[]):
         net = build(config)
-    tensors, wanted = load_tensors([folder / "weights.safetensors"]), net.state_dict()
+    tensors, wanted = dict(open_tensors(folder / "weights.safetensors")), net.state_dict()
     for name in [*wanted, *tensors]:
         if name not in tensors or name not in wanted or tensors[name].shape != wanted[name].shape:
             raise CheckpointError(f"{folder / 'weights.safetensors'}: '{name}' does not fit")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from .. import config
-from ..data.source import SAMPLED, Sample, Source
+from ..data.source import SAMPLED, IndexedSource, Sample
 from ..errors import UsageError, nearest
 from ..vocabulary import Vocabulary
 from . import captions, captions_zh
@@ -63,7 +63,7 @@ class EmojiConfig(config.Config):
         return value
 
 
-class EmojiScenes(Source):
+class EmojiScenes(IndexedSource):
     """The scenes of a corpus. Sample `position` depends on the configuration and on it alone.
 
     Raises:

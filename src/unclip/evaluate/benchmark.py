@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ..config import Config
-from ..data import Source
+from ..data import IndexedSource
 from ..facade import Pipeline
 from ..registry import Registry
 from .cache import Cache
@@ -111,7 +111,7 @@ class Benchmark(ABC):
     floors: Sequence[ImageSet] = ()  # more held-out sets, for the spread of that score
     trained: ImageSet | None = None  # what training saw; None where nobody knows
     unseen: ImageSet | None = None  # as many pictures that it did not, of one distribution
-    source: Source | None = None  # of more samples with captions, to compare priors on
+    source: IndexedSource | None = None  # of more samples with captions, to compare priors on
     more: str = ""  # what to do where a metric needs more pictures
     checkers: str = ""  # who says what a picture shows
     notes: Sequence[str] = ()  # what was left out of the data

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..data import Source
+from ..data import IndexedSource
 from ..data._picture import read_square
 from ..data.listing import pictures_in
 from ..errors import DataError
@@ -71,7 +71,7 @@ class ImageSet:
         )
 
 
-def of_source(source: Source, count: int) -> ImageSet:
+def of_source(source: IndexedSource, count: int) -> ImageSet:
     """The first `count` samples of a stream."""
     return ImageSet(
         count, lambda number: source.sample(number)["image"], lambda: source.captions(count)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..data.source import Source
+from ..data.source import IndexedSource
 from ..errors import DataError
 from ..facade import Pipeline
 from ..nn.tokenizer import Tokenizer
@@ -58,7 +58,7 @@ class Found:
 
 
 def twice(
-    source: Source, captions: int = CAPTIONS, pool: int = SCENES_EACH * CAPTIONS
+    source: IndexedSource, captions: int = CAPTIONS, pool: int = SCENES_EACH * CAPTIONS
 ) -> list[tuple[int, int]]:
     """Positions of two scenes of each of the first captions that come twice.
 
@@ -81,7 +81,7 @@ def twice(
 
 @torch.inference_mode()
 def hold(
-    source: Source, tokenizer: Tokenizer, clip: ClipStage, pairs: list[tuple[int, int]]
+    source: IndexedSource, tokenizer: Tokenizer, clip: ClipStage, pairs: list[tuple[int, int]]
 ) -> Held:
     """Compose both scenes of each caption and encode them with the model's CLIP."""
     captions = [source.sample(first)["caption"] for first, _ in pairs]
@@ -154,7 +154,7 @@ def compare(stages: dict[str, Stage], held: Held, seed: int) -> Iterator[tuple[s
     yield "another true picture", Found(true.first, true.fifth, true.cosine, apart)
 
 
-def table(pipe: Pipeline, source: Source, captions: int, seed: int) -> dict[str, Any]:
+def table(pipe: Pipeline, source: IndexedSource, captions: int, seed: int) -> dict[str, Any]:
     """What `compare` finds for a pipeline, as plain data. Raises DataError, as `twice` does."""
     pairs = twice(source, captions, SCENES_EACH * captions)
     held = hold(source, pipe.tokenizer, pipe.model.clip("a prior's evaluation"), pairs)

@@ -115,7 +115,7 @@ def test_the_tokens_of_an_embedding_are_told_apart() -> None:
 
     take = interleaved("x", 4)
     theirs = torch.arange(12.0)
-    assert take.there is not None and take.back is not None
-    ours = take.there(theirs)
+    assert take.to_ours is not None and take.to_theirs is not None
+    ours = take.to_ours(theirs)
     assert torch.equal(ours.view(4, 3), theirs.view(3, 4).T)
-    assert torch.equal(take.back(ours), theirs)
+    assert torch.equal(take.to_theirs(ours), theirs)

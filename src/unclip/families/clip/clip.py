@@ -137,7 +137,7 @@ def _file_reader(file: Path, settings: Path) -> Callable[[], Part] | None:
 
 def _notes(part: Part) -> tuple[str, ...]:
     """What a lone file leaves open."""
-    if part.ignored != OPENAI_IGNORED or "wrapper" not in part.tensors().metadata:
+    if part.ignored != OPENAI_IGNORED or not part.tensors().wrapped:
         return ()
     return (
         "read with OpenAI's activation (quick_gelu), as the file does not say which: where it was "

@@ -134,13 +134,13 @@ def decoder_table(config: GuidedUNetConfig) -> KeyMap:
 def interleaved(source: str, tokens: int) -> Take:
     """Rows that go through the tokens first there, and through each token's numbers first here."""
 
-    def there(value: Tensor) -> Tensor:
+    def to_ours(value: Tensor) -> Tensor:
         return value.reshape(-1, tokens, *value.shape[1:]).transpose(0, 1).flatten(0, 1)
 
-    def back(value: Tensor) -> Tensor:
+    def to_theirs(value: Tensor) -> Tensor:
         return value.reshape(tokens, -1, *value.shape[1:]).transpose(0, 1).flatten(0, 1)
 
-    return Take((source,), there, back)
+    return Take((source,), to_ours, to_theirs)
 
 
 def upsampler_part(path: Path, variant: str | None = None) -> Part:
