@@ -243,7 +243,7 @@ def test_what_is_asked_for_wrongly(
 def test_a_folder_that_is_not_there_or_empty(unclip: Run, model: Path, tmp_path: Path) -> None:
     unclip("evaluate", model, "--data", "data/emoji").fails(2, "data/emoji", "unclip data emoji")
     (tmp_path / "empty").mkdir()
-    unclip("evaluate", model, "--data", tmp_path / "empty").fails(1, "empty holds no pictures")
+    unclip("evaluate", model, "--data", tmp_path / "empty").fails(1, "empty has no pictures")
 
 
 def test_a_model_that_is_not_there(unclip: Run, dataset: Path) -> None:

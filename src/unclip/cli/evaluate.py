@@ -71,7 +71,9 @@ class Evaluate(ModelParts):
     ] = Path("data/emoji")
     output: Annotated[
         Path,
-        option("--output", "FILE", "The report, .html or .md; its numbers go to the .json beside."),
+        option(
+            "-o --output", "FILE", "The report, .html or .md; its numbers go to the .json beside."
+        ),
     ] = Path("report.html")
     quick: Annotated[
         bool, typer.Option("--quick", help="Fewer of everything: minutes on a CPU, wide intervals.")

@@ -115,7 +115,7 @@ def files_in(folder: Path) -> list[Path]:
         raise DataError(f"no folder of pictures at {folder}")
     found = pictures_in(folder)
     if not found:
-        raise DataError(f"{folder} holds no pictures (looked for {', '.join(SUFFIXES)})")
+        raise DataError(f"{folder} has no pictures (looked for {', '.join(SUFFIXES)})")
     return found
 
 
