@@ -39,9 +39,9 @@ class Descent:
         """The learning rate of a step."""
         warm = max(1, round(self.warmup * self.steps))
         if step < warm:
-            return self.learning_rate * (step + 1) / warm
-        done = (step - warm) / max(1, self.steps - warm)
-        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+            return self.learning_rate * ((step + 1) / warm)
+        turn = math.pi * (step - warm) / max(1, self.steps - warm)
+        return self.learning_rate * (0.5 * (1 + math.cos(turn)))
 
 
 class Fit:
