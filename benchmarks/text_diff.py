@@ -405,7 +405,7 @@ def main() -> None:
     own = unclip.load(args.model)
     settings = [f"data.path={args.data}", "data.split=any", f"data.seed={args.seed}"]
     recipe = load_recipe(args.recipe, settings)
-    scenes = cast(EmojiScenes, recipe.source(own.model.side))
+    scenes = cast(EmojiScenes, recipe.source(max(own.model.size)))
     each = [pairs(scenes, kind, args.seed) for kind in KINDS]
     mixed = [next(each[i % len(KINDS)]) for i in range(args.count)]
     singles = [one.picture for one in islice(pairs(scenes, "object", args.seed + 1), INVERTED)]

@@ -26,14 +26,14 @@ class Work:
     drawings: int  # runs of the decoder and the upsamplers, for one picture each
     prior_runs: int = 0
     inversions: int = 0
-    size: tuple[int, int] | None = None  # of each picture; None: the model's own
+    size: tuple[int, int] | None = None  # height and width of each; None: the model's own
     inpaints: bool = False  # part of the picture is known
     upscales_only: bool = False  # runs no decoder
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Pictures, their size, and sampling steps.
+    """Pictures, their (height, width), and sampling steps.
 
     `steps` counts the steps by stage, without those of inversions, which come first (`inverting`).
     """
@@ -60,7 +60,7 @@ class Cost:
         return Cost(self.pictures + other.pictures, self.size, steps, inverting)
 
     def __str__(self) -> str:
-        width, height = self.size
+        height, width = self.size
         what = "1 picture" if self.pictures == 1 else f"{self.pictures:,} pictures"
         return f"{what} of {width:,}×{height:,} in up to {self.total:,} sampling steps"
 
@@ -95,12 +95,13 @@ def check_memory(pictures: int, size: tuple[int, int]) -> None:
 
     Args:
         pictures: number of pictures in one request.
-        size: size of each.
+        size: (height, width) of each.
     """
-    needed, memory = 3 * size[0] * size[1] * pictures, _memory()
+    height, width = size
+    needed, memory = 3 * height * width * pictures, _memory()
     if needed > memory:
         raise UsageError(
-            f"{pictures:,} pictures of {size[0]:,}×{size[1]:,} stay in memory until the last is "
+            f"{pictures:,} pictures of {width:,}×{height:,} stay in memory until the last is "
             f"drawn, {needed / 2**30:,.0f} GiB of {memory / 2**30:,.0f}: ask for fewer at a time"
         )
 

@@ -103,7 +103,7 @@ class Chain:
             UsageError: a setting that no stage has or can follow, or more steps than the policy
                 allows.
         """
-        model, side = self.model, self.model.side
+        model, native = self.model, self.model.size
         sampling = model.by_stage(work.settings)
         each = {n: one.steps(sampling.get(n), work.inpaints) for n, one in self.stages.items()}
         runs = {n: work.drawings for n, one in model.image_stages.items()}
@@ -113,7 +113,7 @@ class Chain:
             runs[prior or model.priors[0]] = work.prior_runs
         inverting = work.inversions * sum(each[name] for name in model.image_stages)
         steps = {n: each[n] * count for n, count in runs.items()}
-        cost = Cost(work.pictures, work.size or (side, side), steps, inverting)
+        cost = Cost(work.pictures, work.size or native, steps, inverting)
         cost.check(self.policy.limit)
         check_memory(work.pictures if work.size else work.drawings, cost.size)
         for name in steps:
@@ -141,7 +141,7 @@ class Chain:
             prior: as in `generate`.
             on_stage: called after each stage with its name and a batch's condition.
         """
-        _ = self.model.side  # refused before the work where nothing draws
+        _ = self.model.size  # refused before the work where nothing draws
         controls = controls or {}
         _check_batch(len(seeds), cond, controls)
         sampling = self.model.by_stage(given(settings or {}))

@@ -18,6 +18,8 @@ from unclip import Cancelled, Pipeline
 from unclip.abilities.generate import GenerateRequest
 from unclip.cost import Cost
 from unclip.errors import PromptWarning, UsageError
+from unclip.stages.decoder import Decoder
+from unclip.stages.upsampler import AnyUpsampler
 from unclip.train.run import Run
 from unclip.types import Step
 
@@ -103,7 +105,7 @@ def test_its_cost_is_known_before_the_first_step(
     monkeypatch.setattr(pipe, "policy", replace(pipe.policy, on_cost=keep))
     pictures = ABILITIES[ability](pipe, on_step=count, **few)
     (cost,) = told
-    assert (cost.pictures, cost.size) == (len(pictures), pictures[0].size)
+    assert (cost.pictures, cost.size) == (len(pictures), pictures[0].size[::-1])
     taken = sum(sum(each) for each in seen.values())
     if ability in ("image_to_image", "outpaint"):  # begins half way; passes windows over
         assert taken <= cost.total <= 3 * taken
@@ -113,6 +115,19 @@ def test_its_cost_is_known_before_the_first_step(
         assert {name: sum(each) for name, each in seen.items()} == cost.steps
     if not cost.inverting:
         assert set(seen) == set(cost.steps)
+
+
+@pytest.mark.parametrize("ability", ABILITIES)
+def test_a_stage_alone_says_how_high_and_how_wide_it_draws(
+    ability: str, pipe: Pipeline, few: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Cost] = []
+    monkeypatch.setattr(pipe, "policy", replace(pipe.policy, on_cost=told.append))
+    monkeypatch.setattr(Decoder, "image_size", (8, 16))
+    monkeypatch.setattr(AnyUpsampler, "image_size", (16, 32))
+    sizes = {(one.height, one.width) for one in ABILITIES[ability](pipe, **few)}
+    of_the_picture = {"edit": (16, 16), "outpaint": (16, 20), "upscale": (32, 32)}
+    assert sizes == {told[0].size} == {of_the_picture.get(ability, (16, 32))}
 
 
 def test_a_cost_can_be_refused(

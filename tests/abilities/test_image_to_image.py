@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from unclip import Pipeline
 from unclip.errors import UsageError
-from unclip.media import digest, square, to_pictures, to_tensor
+from unclip.media import digest, fit_image, to_pictures, to_tensor
 from unclip.record import Record
 from unclip.rng import Rng
 from unclip.types import Cond
@@ -29,7 +29,7 @@ def test_strength_0_is_the_small_picture_upsampled_whatever_the_prompt(
         pipe.image_to_image(picture, f"a {colour} circle", strength=0, seed=2, **few)[0]
         for colour in ("red", "blue")
     )
-    small = F.avg_pool2d(to_tensor([square(picture, 16)]), 2)
+    small = F.avg_pool2d(to_tensor([fit_image(picture, (16, 16))]), 2)
     upsampler = pipe.stages["upsampler"]
     image = upsampler.sample(Cond(image=small), Rng(["2/upsampler"]), {"steps": 2}).image
     assert image is not None

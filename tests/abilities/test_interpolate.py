@@ -15,7 +15,7 @@ from unclip import Pipeline
 from unclip.abilities.interpolate import between, end_of
 from unclip.abilities.latent import Latent, decode_latents
 from unclip.errors import UsageError
-from unclip.media import digest, square, to_pictures
+from unclip.media import digest, fit_image, to_pictures
 from unclip.record import Record
 
 Noise = Callable[..., Image.Image]
@@ -31,7 +31,7 @@ def test_ends_that_are_pictures_come_back_to_the_byte(
     film = pipe.interpolate(a, b, frames=frames, seed=3, **few)
     assert len(film) == frames
     assert film[0].tobytes() == a.tobytes()
-    assert film[-1].tobytes() == square(b, 16).tobytes()
+    assert film[-1].tobytes() == fit_image(b, (16, 16)).tobytes()
     assert len({one.tobytes() for one in film}) == frames
 
 

@@ -60,14 +60,14 @@ def test_a_seed_is_its_own_whatever_n_is(
 def test_windows_cover_the_canvas_each_touching_what_is_known(
     left: int, right: int, top: int, bottom: int, width: int, height: int
 ) -> None:
-    canvas = (width + left + right, height + top + bottom)
+    canvas = (height + top + bottom, width + left + right)
     side = min(width, height)
-    windows = windows_outward(*canvas, side, left, top, (width, height))
-    known = np.zeros(canvas[::-1], dtype=bool)
+    windows = windows_outward(canvas, (height, width), top, left)
+    known = np.zeros(canvas, dtype=bool)
     known[top : top + height, left : left + width] = True
     for window in windows:
         assert window.side == side
-        assert 0 <= window.x <= canvas[0] - side and 0 <= window.y <= canvas[1] - side
+        assert 0 <= window.x <= canvas[1] - side and 0 <= window.y <= canvas[0] - side
         there = known[window.y : window.y + side, window.x : window.x + side]
         if not there.all():
             assert there.any() or side == 1, f"{window} sees nothing that is known"

@@ -10,7 +10,7 @@ from PIL import Image
 
 from unclip import Pipeline
 from unclip.errors import UsageError
-from unclip.media import digest, square
+from unclip.media import digest, fit_image
 from unclip.record import Record
 
 Noise = Callable[..., Image.Image]
@@ -25,7 +25,7 @@ def test_the_first_frame_is_the_picture_to_the_byte(
     picture = noise(*size)
     film = pipe.text_diff(picture, **WORDS, frames=frames, seed=2, **few)
     assert len(film) == frames
-    assert film[0].tobytes() == square(picture, 16).tobytes()
+    assert film[0].tobytes() == fit_image(picture, (16, 16)).tobytes()
     assert len({one.tobytes() for one in film}) == frames
     for one in film:
         record = Record.of(one)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from unclip import Pipeline
 from unclip.errors import UsageError
-from unclip.media import digest, square
+from unclip.media import digest, fit_image
 from unclip.record import Record
 
 Off = Callable[[Image.Image, Image.Image], int]
@@ -28,7 +28,7 @@ def test_eta_0_gives_the_picture_back_to_the_byte(
 ) -> None:
     picture = noise(*size)
     pictures = pipe.variations(picture, n=2, eta=0, seed=seed, **few)
-    assert [one.tobytes() for one in pictures] == [square(picture, 16).tobytes()] * 2
+    assert [one.tobytes() for one in pictures] == [fit_image(picture, (16, 16)).tobytes()] * 2
 
 
 def test_a_picture_that_the_model_drew_comes_back_too(pipe: Pipeline, few: dict[str, int]) -> None:

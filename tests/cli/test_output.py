@@ -189,7 +189,7 @@ def test_a_sheet_that_no_file_holds_is_found_before_the_first_step(
     model: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("unclip.stages.model.Model.side", 700)
+    monkeypatch.setattr("unclip.stages.model.Model.size", (700, 700))
     monkeypatch.setattr("unclip.pipeline.Chain.fold", lambda *_, **__: pytest.fail("drawn"))
     unclip("generate", "a fox", *arguments, *QUICK, "--model", model).fails(2, part, "-o DIR/")
     assert names() == []
@@ -209,7 +209,7 @@ def test_a_wide_strip_and_a_wide_film(
     monkeypatch.setattr("unclip.pipeline.Chain.fold", lambda *_, **__: pytest.fail("drawn"))
     common = ["interpolate", "a fox", "a car", "--frames", 4000, *QUICK, "--model", model]
     unclip(*common, "-o", "o.jpg").fails(2, "79,996×16 pixels is more than JPEG can hold")
-    monkeypatch.setattr("unclip.stages.model.Model.side", 70_000)
+    monkeypatch.setattr("unclip.stages.model.Model.size", (70_000, 70_000))
     monkeypatch.setattr("unclip.cost._memory", lambda: 10**18)
     unclip(*common, "-o", "o.gif").fails(2, "frames of GIF have sides of 1 to 65535 pixels")
     assert names() == []
@@ -236,9 +236,9 @@ def test_the_limits_are_those_of_the_formats(suffix: str, side: int, tmp_path: P
     with Image.open(target.path) as picture:
         assert picture.size == (side, 1)
     layout = Layout(GenerateRequest.of(prompt="a fox"), "fox")
-    target.expect(Cost(1, (side, 1), {}), layout)
+    target.expect(Cost(1, (1, side), {}), layout)
     with pytest.raises(UsageError, match="a side"):
-        target.expect(Cost(1, (side + 1, 1), {}), layout)
+        target.expect(Cost(1, (1, side + 1), {}), layout)
 
 
 def test_a_name_that_is_no_utf8_is_written_and_said(unclip: RunCli, model: Path) -> None:

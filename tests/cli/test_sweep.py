@@ -57,12 +57,12 @@ def test_one_axis_is_one_row(unclip: RunCli, model: Path) -> None:
 def test_a_table_shows_every_picture_in_its_place() -> None:
     colours = ["red", "lime", "blue", "yellow", "cyan", "magenta"]
     cells = [Image.new("RGB", (120, 100), colour) for colour in colours]
-    layout = Table((120, 100), ["x=1", "x=2", "x=3"], ["y=1", "y=2"])
+    layout = Table((100, 120), ["x=1", "x=2", "x=3"], ["y=1", "y=2"])
     table = layout.make(cells)
     left, top = table.width - 3 * 124, table.height - 2 * 104
     assert left > 0
     assert top > 0
-    assert table.size == layout.whole
+    assert table.size == layout.whole[::-1]
     for index, cell in enumerate(cells):
         row, column = divmod(index, 3)
         box = (left + 124 * column, top + 104 * row)

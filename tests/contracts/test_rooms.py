@@ -170,7 +170,7 @@ def test_a_newcomer_is_a_benchmark_with_a_part_and_a_check(
     assert "brightness" in run.parts()
     values = report.values
     assert values["data"] == {"name": "stripes", "kind": "stripes", "hash": "0"}
-    assert values["brightness"] == {"side": pipe.model.side}
+    assert values["brightness"] == {"side": max(pipe.model.size)}
     assert values["left_out"]["memorisation"] == "stripes have none"
     judged = values["science"]["judged"]
     assert judged["prompts"] == 3 and judged["oracle"]["right"]["total"] == 3

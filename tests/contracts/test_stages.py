@@ -72,8 +72,8 @@ def cond(stage: Stage, make_cond: Callable[..., Cond]) -> Cond:
 def lesson(stage: Stage, make_cond: Callable[..., Cond]) -> Cond:
     """What the stage trains on and not a field more: four smooth pictures and their conditions."""
     cond = make_cond(4)
-    size = stage.image_size or 8
-    smooth = F.interpolate(cond.image[..., :2, :2], (size, size), mode="bilinear")  # type: ignore[index]
+    size = stage.image_size or (8, 8)
+    smooth = F.interpolate(cond.image[..., :2, :2], size, mode="bilinear")  # type: ignore[index]
     return only(cond.replace(image=smooth), stage.trains_on)
 
 

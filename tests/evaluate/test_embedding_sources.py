@@ -28,7 +28,7 @@ def pipe(trained: Run) -> Pipeline:
 
 @pytest.fixture(scope="module")
 def true(pipe: Pipeline) -> ImageSet:
-    source = Shapes(ShapesConfig(seed=77), pipe.model.side)
+    source = Shapes(ShapesConfig(seed=77), max(pipe.model.size))
     return of_source(source, 6)
 
 
@@ -147,7 +147,7 @@ def test_z_t_takes_the_place_of_z_i(pipe: Pipeline, true: ImageSet) -> None:
 def test_the_decoder_alone_is_smaller(pipe: Pipeline) -> None:
     short = embedding_sources.decoder_only(pipe)
     assert "upsampler" in pipe.stages and "upsampler" not in short.stages
-    assert (short.model.side, pipe.model.side) == (8, 16)
+    assert (short.model.size, pipe.model.size) == ((8, 8), (16, 16))
 
 
 def test_guidance_is_all_that_differs(pipe: Pipeline) -> None:

@@ -16,9 +16,9 @@ def test_its_size_is_known_beforehand(
 ) -> None:
     pictures = [Image.new("RGB", (30, 20), (index, 0, 0)) for index in range(count)]
     mine = labels and (labels * count)[:count]
-    grid, sheet = Grid(count, (30, 20), columns, mine), make_grid(pictures, columns, mine)
-    assert sheet.size == grid.whole
-    width, height = grid.cell
+    grid, sheet = Grid(count, (20, 30), columns, mine), make_grid(pictures, columns, mine)
+    assert sheet.size == grid.whole[::-1]
+    height, width = grid.cell
     for index in range(count):
         down, across = divmod(index, grid.across)
         place = (across * width + 29, down * height + 19)
@@ -26,5 +26,5 @@ def test_its_size_is_known_beforehand(
 
 
 def test_four_are_two_by_two() -> None:
-    assert Grid(4, (64, 64)).whole == (132, 132)
+    assert Grid(4, (64, 32)).whole == (132, 68)
     assert Grid(10**12, (64, 64)).whole == (68_000_000 - 4, 68_000_000 - 4)

@@ -25,9 +25,9 @@ from unclip.media import (
     FORMATS,
     MAX_PIXELS,
     _formats,
+    fit_image,
     read_image,
     read_image_and_mask,
-    square,
 )
 
 LOSSLESS = {"PNG": {}, "WEBP": {"lossless": True}, "BMP": {}, "TIFF": {}, "PPM": {}}
@@ -325,11 +325,11 @@ def test_a_large_photograph_is_decoded_small_where_little_is_needed() -> None:
     ramp = np.linspace(0, 255, 1600).astype(np.uint8)
     data = saved(Image.fromarray(np.tile(ramp, (1200, 1))), "JPEG", quality=95)
     assert read_image(data).size == (1600, 1200)
-    assert read_image(data, at_least=600).size == (1600, 1200)
-    small = read_image(data, at_least=150)
+    assert read_image(data, at_least=(600, 600)).size == (1600, 1200)
+    small = read_image(data, at_least=(150, 100))
     assert small.size == (400, 300)
-    whole = square(read_image(data), 150)
-    assert np.abs(pixels(square(small, 150)) - pixels(whole)).max() <= 2
+    whole = fit_image(read_image(data), (150, 100))
+    assert np.abs(pixels(fit_image(small, (150, 100))) - pixels(whole)).max() <= 2
 
 
 BOMB = """
@@ -565,13 +565,17 @@ def test_threads_do_not_disturb_each_other() -> None:
 def test_the_middle_is_kept_and_antialiased() -> None:
     picture = np.zeros((20, 60, 3), np.uint8)
     picture[:, 20:40] = 255
-    assert pixels(square(Image.fromarray(picture), 10)).min() == 255
+    assert pixels(fit_image(Image.fromarray(picture), (10, 10))).min() == 255
     board = (np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8)
-    assert np.abs(pixels(square(Image.fromarray(board), 8)) - 127).max() < 12
-    assert square(Image.fromarray(noise()), 5).size == (5, 5)
-    assert (pixels(square(Image.fromarray(noise(9, 9)), 9)) == noise(9, 9)).all()
+    assert np.abs(pixels(fit_image(Image.fromarray(board), (8, 8))) - 127).max() < 12
+    assert fit_image(Image.fromarray(noise()), (5, 8)).size == (8, 5)
+    whole = noise(9, 9)
+    for height, width in ((9, 9), (9, 5), (3, 9)):
+        top, left = (9 - height) // 2, (9 - width) // 2
+        middle = whole[top : top + height, left : left + width]
+        assert (pixels(fit_image(Image.fromarray(whole), (height, width))) == middle).all()
     with pytest.raises(UsageError, match="at least 1 pixel"):
-        square(Image.fromarray(noise()), 0)
+        fit_image(Image.fromarray(noise()), (4, 0))
 
 
 # Masks

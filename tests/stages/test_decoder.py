@@ -273,16 +273,16 @@ def test_a_pixel_that_holds_anything_to_paint_is_painted() -> None:
     mask = torch.zeros(1, 1, 8, 8)
     mask[0, 0, 2, 5] = 1
     known = torch.arange(192.0).view(1, 3, 8, 8)
-    bound = fit_known(Cond(known=known, mask=mask), 4)
+    bound = fit_known(Cond(known=known, mask=mask), (4, 4))
     assert bound.mask is not None and bound.known is not None
     assert bound.mask[0, 0].nonzero().tolist() == [[1, 2]]
     assert torch.equal(bound.known, F.avg_pool2d(known, 2))
-    large = fit_known(Cond(known=known, mask=mask), 16)
+    large = fit_known(Cond(known=known, mask=mask), (16, 16))
     assert torch.equal(large.known, known.repeat_interleave(2, 2).repeat_interleave(2, 3))  # type: ignore[arg-type]
     assert large.mask is not None and float(large.mask.sum()) == 4
     same = Cond(known=known, mask=mask)
-    assert fit_known(same, 8) is same
-    assert fit_known(Cond(image=known), 4).image is known
+    assert fit_known(same, (8, 8)) is same
+    assert fit_known(Cond(image=known), (4, 4)).image is known
 
 
 def test_training_hides_a_share_of_the_pictures(painter: Any, cond: Cond) -> None:
@@ -301,8 +301,8 @@ def test_training_hides_a_share_of_the_pictures(painter: Any, cond: Cond) -> Non
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_random_masks_are_boxes_all_but_boxes_or_all(share: float) -> None:
-    masks = random_mask(BatchRng(0, 2000), 20, share)
-    assert masks.shape == (2000, 1, 20, 20)
+    masks = random_mask(BatchRng(0, 2000), (20, 40), share)
+    assert masks.shape == (2000, 1, 20, 40)
     assert set(masks.unique().tolist()) <= {0.0, 1.0}
     part = masks.mean((1, 2, 3)) < 1
     assert float(part.float().mean()) == pytest.approx(share, abs=0.04)
@@ -313,7 +313,7 @@ def test_random_masks_are_boxes_all_but_boxes_or_all(share: float) -> None:
             box = ~box
         sides = box_sides(box)
         assert sides is not None
-        assert min(sides) >= 3 and max(sides) <= 17  # 0.2 to 0.8 of 20
+        assert 3 <= sides[0] <= 17 and 7 <= sides[1] <= 33  # 0.2 to 0.8 of 20 and of 40
         boxes += bool(torch.equal(box, mask))
     if share:
         assert boxes / int(part.sum()) == pytest.approx(0.5, abs=0.08)

@@ -39,12 +39,12 @@ def test_stages_are_told_apart_by_what_they_produce(model: Callable[..., Model])
 def test_sizes_are_those_of_the_last_stage(model: Callable[..., Model]) -> None:
     decoder, upsampler = model(*NAMES).image_stages.values()
     assert decoder.image_size and upsampler.image_size
-    factor = upsampler.image_size // decoder.image_size
-    assert (model("decoder").side, model("decoder").upscaling) == (decoder.image_size, 1)
-    assert (model(*NAMES).side, model(*NAMES).upscaling) == (upsampler.image_size, factor)
+    factor = upsampler.image_size[0] // decoder.image_size[0]
+    assert (model("decoder").size, model("decoder").upscaling) == (decoder.image_size, 1)
+    assert (model(*NAMES).size, model(*NAMES).upscaling) == (upsampler.image_size, factor)
     assert model("decoder", first="upsampler", second="upsampler").upscaling == factor**2
     with pytest.raises(UsageError, match="model 'mine' has no stage that makes a picture; train"):
-        _ = model("clip", "prior").side
+        _ = model("clip", "prior").size
 
 
 def test_a_setting_belongs_to_the_stage_that_its_name_begins_with(

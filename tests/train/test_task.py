@@ -46,7 +46,7 @@ def test_embeddings_are_the_frozen_clips(
 ) -> None:
     clip = make_stage("clip")
     task = Task(make_stage("prior"), clip)
-    assert task.source_size == clip.image_size
+    assert (task.source_size, task.source_size) == clip.image_size
     cond = task.cond(batch(8), BatchRng(0, 4))
     seen = Cond(batch(8)["text_tokens"], batch(8)["text_mask"], image=pictures(batch(8)["image"]))
     with torch.no_grad():

@@ -86,21 +86,21 @@ def _paint_square(
     pipe: Chain, known: Tensor, mask: Tensor, seeds: Sequence[int | str], brush: Brush
 ) -> Tensor:
     """(n, 3, S, S) float of `known` (n, 3, S, S) and `mask` (1, 1, S, S)."""
-    size, side = known.shape[-1], pipe.model.side
+    size = pipe.model.size
     # what is hidden must not shine through where pixels are averaged: the mean of what is known
     kept = 1 - mask
     mean = (known * kept).sum((2, 3), True) / kept.sum().clamp(min=1)
-    known = _resize(known * kept + mean * mask, side).to(pipe.device)
-    shown = (_resize(mask, side) > 0).float().to(pipe.device)
+    known = _resize(known * kept + mean * mask, size).to(pipe.device)
+    shown = (_resize(mask, size) > 0).float().to(pipe.device)
     cond = pipe.read([brush.prompt]).replace(mask=shown).expand(len(seeds)).replace(known=known)
     drawn = pipe.sample(
         cond, seeds, settings=brush.settings, on_step=brush.on_step, prior=brush.prior
     )
-    return _resize(drawn.cpu(), size)
+    return _resize(drawn.cpu(), mask.shape[-2:])
 
 
-def _resize(x: Tensor, side: int) -> Tensor:
-    """(B, C, S, S) -> (B, C, side, side), antialiased."""
-    if x.shape[-1] == side:
+def _resize(x: Tensor, size: tuple[int, ...]) -> Tensor:
+    """(B, C, H, W) -> (B, C, *size), antialiased."""
+    if x.shape[-2:] == size:
         return x
-    return F.interpolate(x, (side, side), mode="bilinear", antialias=x.shape[-1] > side)
+    return F.interpolate(x, size, mode="bilinear", antialias=x.shape[-1] > size[-1])

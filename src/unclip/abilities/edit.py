@@ -58,10 +58,10 @@ class EditRequest(Drawing):
         if self.box is None:
             return read_image_and_mask(self.image, self.mask)
         picture = read_image(self.image)
-        return picture, _rectangle(self.box, picture.size)
+        return picture, _rectangle(self.box, (picture.height, picture.width))
 
     def work(self, size: tuple[int, int]) -> Work:
-        """One window a picture; `size` is the picture's."""
+        """One window a picture; `size` is the picture's (height, width)."""
         settings, n = self.settings, self.n
         return Work(n, settings, n, prior_runs=n, size=size, inpaints=True)
 
@@ -119,7 +119,7 @@ def edit(
     )
     pipe.model.check_prior(request.prior)
     picture, where = request.read()
-    check_request(pipe, request, request.work(picture.size), on_step)
+    check_request(pipe, request, request.work((picture.height, picture.width)), on_step)
     brush = Brush(request.prompt, request.settings, request.prior, on_step)
     window, seeds = window_around(where), range(request.seed, request.seed + request.n)
     painted = paint(pipe, as_tensor(picture), mask_tensor(where), [window], seeds, brush)
@@ -128,16 +128,16 @@ def edit(
 
 
 def _rectangle(box: Box, size: tuple[int, int]) -> Image.Image:
-    """A mask of a picture's size: 255 in the box, else 0. Raises UsageError."""
+    """A mask of a picture's (height, width): 255 in the box, else 0. Raises UsageError."""
     left, top, width, height = box
     corners = (left, top, left + width, top + height)
-    inside = left >= 0 and top >= 0 and corners[2] <= size[0] and corners[3] <= size[1]
+    inside = left >= 0 and top >= 0 and corners[2] <= size[1] and corners[3] <= size[0]
     if width < 1 or height < 1 or not inside:
         raise UsageError(
             f"box {','.join(map(str, box))} must lie within the picture, which is "
-            f"{size[0]}×{size[1]} pixels"
+            f"{size[1]}×{size[0]} pixels"
         )
-    mask = Image.new("L", size, 0)
+    mask = Image.new("L", size[::-1], 0)
     mask.paste(255, corners)
     return mask
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from ..arguments import Share
 from ..cost import Work
-from ..media import Source, digest, read_image, square, to_pictures, to_tensor
+from ..media import Source, digest, fit_image, read_image, to_pictures, to_tensor
 from ..request import Drawing, Option, Picture, Pictures, Prior, Prompt
 from . import Ability
 from ._drawing import attach_record, check_request
@@ -78,12 +78,12 @@ def image_to_image(
     )
     prompt, strength, seed = request.prompt, request.strength, request.seed
     pipe.model.check_prior(request.prior)
-    picture = read_image(image, at_least=pipe.model.side)
+    picture = read_image(image, pipe.model.size)
     check_request(pipe, request, request.work(), on_step)
-    truth = to_tensor([square(picture, pipe.model.side)]).to(pipe.device)
+    truth = to_tensor([fit_image(picture, pipe.model.size)]).to(pipe.device)
     name, decoder = next(iter(pipe.model.image_stages.items()))
-    size = decoder.image_size or pipe.model.side
-    small = truth if size == pipe.model.side else F.interpolate(truth, (size, size), mode="area")
+    size = decoder.image_size or pipe.model.size
+    small = truth if size == pipe.model.size else F.interpolate(truth, size, mode="area")
 
     seeds, cond = range(seed, seed + request.n), pipe.read([prompt]).expand(request.n)
     begun = Control(start=small.expand(request.n, -1, -1, -1), strength=strength)

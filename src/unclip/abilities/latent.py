@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..media import Source, read_image, square, to_tensor
+from ..media import Source, fit_image, read_image, to_tensor
 from ..pipeline import Chain
 from ..stages import DiffusionStage
 from ..types import Cond, Control, OnStep, named
@@ -50,7 +50,7 @@ def of_picture(
     """Encode a picture with CLIP and invert the decoder and the upsamplers with DDIM."""
     pipe.model.check_embedding("encoding a picture")
     clip = pipe.model.clip("encoding a picture", "vision")
-    picture = to_tensor([square(read_image(source), pipe.model.side)]).to(pipe.device)
+    picture = to_tensor([fit_image(read_image(source), pipe.model.size)]).to(pipe.device)
     z_i = clip.embed_images(picture)
     noises = _invert(pipe, picture, z_i, settings, on_step)
     drawn, small = decode_latents(pipe, [Latent(z_i, seed, noises)], [seed], settings, on_step)
@@ -69,9 +69,9 @@ def _invert(
     noises: dict[str, Tensor] = {}
     for name, stage in reversed(pipe.model.image_stages.items()):
         assert isinstance(stage, DiffusionStage)
-        cond, side = stage.condition_for(pipe.image_only(z_i), image), stage.image_size
+        cond, size = stage.condition_for(pipe.image_only(z_i), image), stage.image_size
         if cond.image is None:
-            image = image if image.shape[-1] == side else F.interpolate(image, side, mode="area")
+            image = image if image.shape[-2:] == size else F.interpolate(image, size, mode="area")
         noise = stage.invert(cond, image, sampling.get(name), named(on_step, name))
         if NOISE_STD[0] < float(noise.std()) < NOISE_STD[1]:
             noises[name] = noise

@@ -49,19 +49,19 @@ class OutpaintRequest(Drawing):
         return self
 
     def canvas(self, inner: tuple[int, int]) -> tuple[int, int]:
-        """Width and height around a picture of `inner`. Raises UsageError where too large."""
-        width, height = inner[0] + self.left + self.right, inner[1] + self.top + self.bottom
+        """(height, width) around a picture of `inner`. Raises UsageError where too large."""
+        height, width = inner[0] + self.top + self.bottom, inner[1] + self.left + self.right
         if width * height > MAX_PIXELS:
             raise UsageError(f"a canvas of {width}x{height} is more than {MAX_PIXELS:,} pixels")
-        return width, height
+        return height, width
 
     def work(self, inner: tuple[int, int]) -> Work:
         """As many drawings as windows, at most, around a picture of `inner`."""
         size = self.canvas(inner)
         side = min(*inner, *size)
-        begins = (self.left, self.top)
-        across, down = (_count(one, side, begin) for one, begin in zip(size, begins, strict=True))
-        count = self.n * across * down
+        begins = (self.top, self.left)
+        down, across = (_count(one, side, begin) for one, begin in zip(size, begins, strict=True))
+        count = self.n * down * across
         return Work(self.n, self.settings, count, prior_runs=count, size=size, inpaints=True)
 
 
@@ -114,27 +114,33 @@ def outpaint(
     left, top, seed = request.left, request.top, request.seed
     pipe.model.check_prior(request.prior)
     picture = read_image(image)
-    width, height = request.canvas(picture.size)
-    check_request(pipe, request, request.work(picture.size), on_step)
-    canvas = torch.full((1, 3, height, width), 127, dtype=torch.uint8, device="cpu")
-    mask = torch.ones(1, 1, height, width, dtype=torch.float32, device="cpu")
+    inner = picture.height, picture.width
+    size = request.canvas(inner)
+    check_request(pipe, request, request.work(inner), on_step)
+    canvas = torch.full((1, 3, *size), 127, dtype=torch.uint8, device="cpu")
+    mask = torch.ones(1, 1, *size, dtype=torch.float32, device="cpu")
     place = (..., slice(top, top + picture.height), slice(left, left + picture.width))
     canvas[place] = as_tensor(picture)
     mask[place] = 0
-    windows = windows_outward(width, height, min(picture.size), left, top, picture.size)
+    windows = windows_outward(size, inner, top, left)
     brush = Brush(request.prompt, request.settings, request.prior, on_step)
     painted = paint(pipe, canvas, mask, windows, range(seed, seed + request.n), brush)
     return attach_record(pipe, list(painted), request.record(image=digest(picture)))
 
 
 def windows_outward(
-    width: int, height: int, side: int, left: int, top: int, inner: tuple[int, int]
+    size: tuple[int, int], inner: tuple[int, int], top: int, left: int
 ) -> list[Window]:
-    """Windows over a canvas, half a side apart, those nearest to the picture within it first."""
+    """Windows over a canvas, half a side apart, those nearest to the picture within it first.
+
+    Args:
+        size: (height, width) of the canvas.
+        inner: (height, width) of the picture, whose corner lies at `top` and `left`.
+    """
     from .canvas import Window
 
-    side = min(side, width, height)
-    centre = (left + inner[0] / 2, top + inner[1] / 2)
+    (height, width), side = size, min(*inner, *size)
+    centre = (left + inner[1] / 2, top + inner[0] / 2)
 
     def distance(window: Window) -> float:
         x, y = window.x + side / 2, window.y + side / 2

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from ..arguments import plain
 from ..config import shown
 from ..errors import UsageError
-from ..media import Source, read_image, square, to_tensor
+from ..media import Source, fit_image, read_image, to_tensor
 from ..request import Option, Picture, Prompt, Request
 from . import Ability
 
@@ -64,8 +64,8 @@ def probe(pipe: Chain, image: Source, labels: Sequence[str]) -> list[float]:
 
     labels = ProbeRequest.of(image=image, labels=labels).labels
     clip = pipe.model.clip("probing", "text", "vision", advice=ADVICE)
-    side = clip.image_size or pipe.model.side
-    picture = to_tensor([square(read_image(image, at_least=side), side)])
+    size = clip.image_size or pipe.model.size
+    picture = to_tensor([fit_image(read_image(image, size), size)])
     with torch.inference_mode():
         z_i = clip.embed_images(picture)
         cond = clip.sample(pipe.read(list(labels)), Rng([0] * len(labels), pipe.device))

@@ -13,7 +13,7 @@ from ..arguments import Count
 from ..config import shown
 from ..cost import Work
 from ..errors import UsageError
-from ..media import Source, digest, read_image, square, to_pictures, to_tensor
+from ..media import Source, digest, fit_image, read_image, to_pictures, to_tensor
 from ..request import Drawing, Input, Option, Picture
 from . import Ability
 from ._drawing import attach_record, check_request
@@ -89,7 +89,7 @@ def reconstruct(
     dims, seed = request.dims, request.seed
     pipe.model.check_embedding("reconstruction")
     clip = pipe.model.clip("reconstruction", "vision")
-    picture = read_image(image, at_least=pipe.model.side)
+    picture = read_image(image, pipe.model.size)
     check_request(pipe, request, request.work(), on_step)
     inputs = {"image": digest(picture)}
     if pictures:
@@ -99,7 +99,7 @@ def reconstruct(
     most = len(pca.basis)
     if max(dims) > most:
         raise UsageError(f"dims must be numbers of components from 1 to {most}, got {list(dims)}")
-    z_i = clip.embed_images(to_tensor([square(picture, pipe.model.side)]))
+    z_i = clip.embed_images(to_tensor([fit_image(picture, pipe.model.size)]))
     with torch.inference_mode():
         projected = torch.cat([pca.project(z_i, k) for k in dims])
     cond, seeds = pipe.image_only(projected), [seed] * len(dims)
@@ -133,12 +133,12 @@ def fit(pipe: Chain, pictures: Sequence[Source], dims: int) -> tuple[Pca, str]:
     width = clip.net.config.embed_dim
     if dims > width:
         raise UsageError(f"dims must be at most {width}, the width of z_i, got {dims}")
-    embeds, side, seen = [], pipe.model.side, hashlib.sha256()
+    embeds, size, seen = [], pipe.model.size, hashlib.sha256()
     with torch.inference_mode():
         for one in pictures:
-            picture = read_image(one, at_least=side)
+            picture = read_image(one, size)
             seen.update(digest(picture).encode())
-            embeds.append(clip.embed_images(to_tensor([square(picture, side)])))
+            embeds.append(clip.embed_images(to_tensor([fit_image(picture, size)])))
         with pipe.device:
             pca = Pca(embeds[0].shape[1], dims)
         pca.fit(torch.cat(embeds))

@@ -108,7 +108,7 @@ def text_diff(
     pipe.model.check_embedding("a text difference")
     clip = pipe.model.clip("a text difference", "text", "vision")
     pipe.check_words(source, target)
-    picture = read_image(image, at_least=pipe.model.side)
+    picture = read_image(image, pipe.model.size)
     check_request(pipe, request, request.work(), on_step)
     latent = of_picture(pipe, picture, seed, settings, on_step)
     z_t = clip.sample(pipe.read([source, target]), Rng([0, 0], pipe.device)).text_embed

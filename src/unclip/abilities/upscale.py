@@ -44,7 +44,12 @@ class UpscaleRequest(Drawing):
     n: Pictures = 1
 
     def work(self, size: tuple[int, int], settings: Mapping[str, Any]) -> Work:
-        """Once a picture; `size` is what comes out, `settings` those of every upsampler."""
+        """Once a picture.
+
+        Args:
+            size: (height, width) of what comes out.
+            settings: those of every upsampler.
+        """
         return Work(self.n, settings, self.n, size=size, upscales_only=True)
 
 
@@ -88,7 +93,7 @@ def upscale(
         )
     width, height = picture.size
     sampling = _everywhere(pipe, request.settings)
-    check_request(pipe, request, request.work((width * factor, height * factor), sampling), on_step)
+    check_request(pipe, request, request.work((height * factor, width * factor), sampling), on_step)
     even = (0, -width % UNIT, 0, -height % UNIT)  # networks halve their input a few times
     small = F.pad(to_tensor([picture]), even, mode="replicate").to(pipe.device)
 

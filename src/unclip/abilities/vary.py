@@ -65,7 +65,7 @@ def variations(
     n, eta, seed, settings = request.n, request.eta, request.seed, request.settings
     pipe.model.check_embedding("encoding a picture")
     pipe.model.clip("encoding a picture", "vision")
-    picture = read_image(image, at_least=pipe.model.side)
+    picture = read_image(image, pipe.model.size)
     check_request(pipe, request, request.work(), on_step)
     latent = of_picture(pipe, picture, 0, settings, on_step)  # the same whatever the seed
     seeds = list(range(seed, seed + n)) if eta > 0 else [0] * n  # nothing is left to chance

@@ -58,9 +58,10 @@ def _row(name: str, stage: Stage, numbers: int, types: Counter[torch.dtype]) -> 
     if isinstance(stage, DiffusionStage):
         sampling = stage.config.sampling
         how = f"{sampling.sampler}, {sampling.steps} steps, guidance {sampling.guidance_scale:g}"
-    side = f"{stage.image_size}×{stage.image_size}" if "image" in stage.produces else ""
+    size = stage.image_size if "image" in stage.produces else None
+    shown = f"{size[1]}×{size[0]}" if size else ""
     stored = str(types.most_common(1)[0][0]).removeprefix("torch.") if types else ""
-    return (name, type(stage).__name__, side, si(numbers), stored, how)
+    return (name, type(stage).__name__, shown, si(numbers), stored, how)
 
 
 def _print(rows: list[tuple[str, ...]]) -> None:

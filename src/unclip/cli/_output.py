@@ -70,7 +70,7 @@ class Layout:
         return Grid(count, size, count if self.request.one_seed else None, self.request.captions())
 
     def size(self, cost: Cost) -> tuple[int, int]:
-        """Width and height of the sheet."""
+        """(height, width) of the sheet."""
         return self._grid(cost.pictures, cost.size).whole
 
     def make(self, pictures: Sequence[Image]) -> Image:
@@ -80,7 +80,7 @@ class Layout:
 
         if len(pictures) == 1:
             return pictures[0]
-        grid = self._grid(len(pictures), pictures[0].size)
+        grid = self._grid(len(pictures), (pictures[0].height, pictures[0].width))
         sheet = make_grid(pictures, grid.columns, grid.labels)
         sheet.info["unclip"] = replace(Record.of(pictures[0]), n=len(pictures)).to_json()
         return sheet

@@ -16,7 +16,7 @@ LINE = 20
 
 @dataclass(frozen=True)
 class Table:
-    """Where everything lies, for pictures of `size`.
+    """Where everything lies, for pictures of (height, width) `size`.
 
     A line stands above each column and to the left of each row.
     """
@@ -28,7 +28,7 @@ class Table:
     @cached_property
     def font(self) -> Any:
         """Of the names."""
-        return ImageFont.load_default(size=max(10, min(16, self.size[0] // 12)))
+        return ImageFont.load_default(size=max(10, min(16, self.size[1] // 12)))
 
     def _length(self, texts: Sequence[str]) -> int:
         return max(round(self.font.getlength(text)) + PAD if text else 0 for text in texts)
@@ -40,19 +40,19 @@ class Table:
 
     @cached_property
     def cell(self) -> tuple[int, int]:
-        """Width and height of a cell with its gap."""
-        width, height = self.size
-        return max(width, self._length(self.columns)) + GAP, max(height, LINE) + GAP
+        """(height, width) of a cell with its gap."""
+        height, width = self.size
+        return max(height, LINE) + GAP, max(width, self._length(self.columns)) + GAP
 
     @property
     def whole(self) -> tuple[int, int]:
-        """Width and height of the sheet."""
-        width, height = self.cell
-        return self.left + len(self.columns) * width, LINE + len(self.rows) * height
+        """(height, width) of the sheet."""
+        height, width = self.cell
+        return LINE + len(self.rows) * height, self.left + len(self.columns) * width
 
     def make(self, pictures: Sequence[Image.Image]) -> Image.Image:
         """Lay pictures out row by row, on white."""
-        (width, height), sheet = self.cell, Image.new("RGB", self.whole, "white")
+        (height, width), sheet = self.cell, Image.new("RGB", self.whole[::-1], "white")
         draw = ImageDraw.Draw(sheet)
         for index, text in enumerate(self.columns):
             middle = self.left + index * width + (width - GAP) / 2

@@ -114,7 +114,7 @@ class Combinations:
         return ["-".join(filter(None, part)).replace("/", "-") for part in parts]
 
     def size(self, cost: "Cost") -> tuple[int, int]:
-        """Width and height of it."""
+        """(height, width) of it."""
         from ._sheet import Table
 
         return Table(cost.size, self.columns, self.rows).whole
@@ -124,8 +124,9 @@ class Combinations:
         from ..record import Record
         from ._sheet import Table
 
-        sheet = Table(pictures[0].size, self.columns, self.rows).make(pictures)
-        record = replace(Record.of(pictures[0]), **self.made)
+        first = pictures[0]
+        sheet = Table((first.height, first.width), self.columns, self.rows).make(pictures)
+        record = replace(Record.of(first), **self.made)
         sheet.info["unclip"] = record.to_json()
         return sheet
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, UsageError
-from ..media import read_image, square
+from ..media import fit_image, read_image
 
 
 def read_square(path: Path, size: int) -> NDArray[np.uint8]:
@@ -20,6 +20,6 @@ def read_square(path: Path, size: int) -> NDArray[np.uint8]:
         DataError: the file cannot be read as a picture, or is too large.
     """
     try:
-        return np.asarray(square(read_image(path, at_least=size), size))
+        return np.asarray(fit_image(read_image(path, (size, size)), (size, size)))
     except UsageError as error:
         raise DataError(str(error)) from None

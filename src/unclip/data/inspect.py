@@ -17,8 +17,8 @@ _WIDTH, _HEIGHT = _CELL + _GAP, _CELL + _GAP + _LINES * (_TEXT + 3)
 
 
 def sheet_size(rows: int, columns: int) -> tuple[int, int]:
-    """Width and height of a contact sheet."""
-    return columns * _WIDTH + _GAP, rows * _HEIGHT + _GAP
+    """(height, width) of a contact sheet."""
+    return rows * _HEIGHT + _GAP, columns * _WIDTH + _GAP
 
 
 def contact_sheet(source: Source, rows: int = 6, columns: int = 8, seed: int = 0) -> Image.Image:
@@ -28,7 +28,7 @@ def contact_sheet(source: Source, rows: int = 6, columns: int = 8, seed: int = 0
         DataError: a sample cannot be read.
     """
     font = ImageFont.load_default(_TEXT)
-    sheet = Image.new("RGB", sheet_size(rows, columns), "white")
+    sheet = Image.new("RGB", sheet_size(rows, columns)[::-1], "white")
     draw = ImageDraw.Draw(sheet)
     source.load_state_dict({"position": seed * rows * columns})
     for number, sample in enumerate(islice(source, rows * columns)):

@@ -46,7 +46,7 @@ TEXT = (
 
 def section(session: Session, panel: Panel) -> Section:
     """Draw every prompt and have every judge look."""
-    asked, each, side = session.sizes.scenes, session.sizes.each, session.pipe.model.side
+    asked, each, side = session.sizes.scenes, session.sizes.each, session.benchmark.side
     scenes = make_scenes(panel.config, dict(FULL) if asked is None else dict.fromkeys(FULL, asked))
     provider = from_model(session.pipe, session.seed)
     others = {
@@ -149,7 +149,7 @@ def calibration(session: Session, panel: Panel) -> list[Part]:
     """How reliable each judge is; once in a report, where judges first speak."""
     if "admission" in session.values or not panel.judges:
         return []
-    each, side = session.sizes.admission, session.pipe.model.side
+    each, side = session.sizes.admission, session.benchmark.side
 
     def measured(judge: Judge) -> dict[str, Any]:
         report = session.on_progress(f"calibrating the {judge.name}")

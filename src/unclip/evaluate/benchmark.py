@@ -105,7 +105,7 @@ class Benchmark(ABC):
 
     name: str
     hash: str  # of its data
-    side: int  # of its pictures
+    side: int  # of its pictures, which are squares
     reference: ImageSet
     held_out: ImageSet
     floors: Sequence[ImageSet] = ()  # more held-out sets, for the spread of that score

@@ -100,7 +100,7 @@ def _prepare(
     check_source(pipe, request, recipe.get("source"))
     name = benchmark_for(request.data)
     benchmark = BENCHMARKS[name].open(
-        request, recipe if recipe.get("source") == name else {}, pipe.model.side, on_task
+        request, recipe if recipe.get("source") == name else {}, max(pipe.model.size), on_task
     )
     left_out = [(part, why) for part in only if (why := benchmark.lacks(part))]
     todo = [part for part in only if part not in dict(left_out)]

@@ -1,7 +1,7 @@
 """Safe reading of input pictures, and writing of pictures and animations."""
 
 from ._formats import FORMATS, MAX_PIXELS, SUFFIXES, Source
-from .images import read_image, read_image_and_mask, read_image_and_record, read_rgba, square
+from .images import fit_image, read_image, read_image_and_mask, read_image_and_record, read_rgba
 from .tensors import digest, from_arrays, from_uint8, mask_tensor, to_pictures, to_tensor, to_uint8
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "SUFFIXES",
     "Source",
     "digest",
+    "fit_image",
     "from_arrays",
     "from_uint8",
     "mask_tensor",
@@ -17,7 +18,6 @@ __all__ = [
     "read_image_and_mask",
     "read_image_and_record",
     "read_rgba",
-    "square",
     "to_pictures",
     "to_tensor",
     "to_uint8",

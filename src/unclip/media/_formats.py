@@ -112,7 +112,7 @@ _MAGIC = {kind: form.magic for kind, form in _READ.items()} | {
 }
 
 
-def decode(source: Source, name: str, at_least: int | None = None) -> Image.Image:
+def decode(source: Source, name: str, at_least: tuple[int, int] | None = None) -> Image.Image:
     """The first frame of a picture as stored, with its metadata in `info`.
 
     Args:
@@ -198,7 +198,9 @@ def _not_read(kind: str, name: str) -> UsageError:
     )
 
 
-def _decode(kind: str, stream: BinaryIO, name: str, at_least: int | None) -> Image.Image:
+def _decode(
+    kind: str, stream: BinaryIO, name: str, at_least: tuple[int, int] | None
+) -> Image.Image:
     """The first frame, decoded. A header with too many pixels is rejected before that."""
     stream.seek(0)
     _check_size(_size_ahead(kind, stream), name)
@@ -210,7 +212,8 @@ def _decode(kind: str, stream: BinaryIO, name: str, at_least: int | None) -> Ima
         tags = cast(TiffImagePlugin.TiffImageFile, image).tag_v2
         _check_size((tags.get(322, 1), tags.get(323, 1)), name)
     if at_least is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
-        image.draft(None, (2 * at_least, 2 * at_least))  # twice the side: `square` filters the rest
+        least = 2 * max(at_least)  # `fit_image` filters the rest; it may have to be turned yet
+        image.draft(None, (least, least))
     image.load()
     image.info.update(info)
     return image

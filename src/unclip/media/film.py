@@ -33,7 +33,7 @@ def check_film(
     """The format that `save_film` will write; call it to find errors before sampling.
 
     Args:
-        size: size of each frame, if known.
+        size: (height, width) of each frame, if known.
         fps: frames per second, if known.
 
     Raises:
@@ -89,16 +89,16 @@ def save_film(
 
 
 def _check_frames(frames: Sequence[Image.Image], kind: str) -> None:
-    sizes = sorted({frame.size for frame in frames})
+    sizes = sorted({(frame.height, frame.width) for frame in frames})
     if len(sizes) != 1:
-        found = " and ".join(f"{w}x{h}" for w, h in sizes) or "none"
+        found = " and ".join(f"{w}x{h}" for h, w in sizes) or "none"
         raise UsageError(f"a film needs frames of one size, got {found}")
     _check_size(sizes[0], kind)
 
 
 def _check_size(size: tuple[int, int], kind: str) -> None:
     if not 1 <= min(size) <= max(size) <= _MAX_SIDE[kind]:
-        found = f"{size[0]}x{size[1]}"
+        found = f"{size[1]}x{size[0]}"
         raise UsageError(
             f"frames of {kind} have sides of 1 to {_MAX_SIDE[kind]} pixels, got {found}"
         )

@@ -16,7 +16,7 @@ GAP = 4
 
 @dataclass(frozen=True)
 class Grid:
-    """The layout of a sheet of `count` cells of `size`, without pictures."""
+    """The layout of a sheet of `count` cells of (height, width) `size`, without pictures."""
 
     count: int
     size: tuple[int, int]
@@ -31,7 +31,7 @@ class Grid:
     @cached_property
     def font(self) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
         """Font of the labels."""
-        return ImageFont.load_default(size=max(10, min(16, self.size[0] // 12)))
+        return ImageFont.load_default(size=max(10, min(16, self.size[1] // 12)))
 
     @property
     def line(self) -> int:
@@ -41,19 +41,19 @@ class Grid:
     @cached_property
     def lines(self) -> list[list[str]]:
         """The lines of each label."""
-        return _wrap(self.labels, self.size[0], self.line) if self.labels else []
+        return _wrap(self.labels, self.size[1], self.line) if self.labels else []
 
     @property
     def cell(self) -> tuple[int, int]:
-        """A picture with its label and the gap after it."""
+        """(height, width) of a picture with its label and the gap after it."""
         foot = self.line * max((len(text) for text in self.lines), default=0)
-        return self.size[0] + GAP, self.size[1] + foot + GAP
+        return self.size[0] + foot + GAP, self.size[1] + GAP
 
     @property
     def whole(self) -> tuple[int, int]:
-        """The sheet's width and height."""
-        (width, height), down = self.cell, math.ceil(self.count / self.across)
-        return self.across * width - GAP, down * height - GAP
+        """(height, width) of the sheet."""
+        (height, width), down = self.cell, math.ceil(self.count / self.across)
+        return down * height - GAP, self.across * width - GAP
 
 
 def make_grid(
@@ -68,15 +68,16 @@ def make_grid(
         columns: pictures per row; by default as square as possible.
         labels: short texts under the pictures.
     """
-    grid = Grid(len(pictures), pictures[0].size, columns, labels)
-    sheet = Image.new("RGB", grid.whole, "white")
+    size = pictures[0].height, pictures[0].width
+    grid = Grid(len(pictures), size, columns, labels)
+    sheet = Image.new("RGB", grid.whole[::-1], "white")
     draw = ImageDraw.Draw(sheet)
-    (width, height), lines = grid.cell, grid.lines
+    (height, width), lines = grid.cell, grid.lines
     for index, picture in enumerate(pictures):
         x, y = index % grid.across * width, index // grid.across * height
         sheet.paste(picture.convert("RGB"), (x, y))
         for number, text in enumerate(lines[index] if lines else []):
-            place = (x + 2, y + grid.size[1] + number * grid.line)
+            place = (x + 2, y + grid.size[0] + number * grid.line)
             draw.text(place, text, fill="black", font=grid.font)
     return sheet
 

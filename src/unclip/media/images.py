@@ -28,7 +28,7 @@ _WHERE_DARK = [255] * 128 + [0] * 128
 _WHERE_BRIGHT = [0] * 128 + [255] * 128
 
 
-def read_image(source: Source, at_least: int | None = None) -> Image.Image:
+def read_image(source: Source, at_least: tuple[int, int] | None = None) -> Image.Image:
     """Any picture as upright 8-bit sRGB on white: mode "RGB", without metadata.
 
     An animation gives its first frame. 16-bit channels are reduced to 8 bits; values without a bit
@@ -36,7 +36,7 @@ def read_image(source: Source, at_least: int | None = None) -> Image.Image:
 
     Args:
         source: see `Source`.
-        at_least: smallest side that is needed; a JPEG more than twice as large is decoded at a
+        at_least: (height, width) that are needed; a JPEG more than twice as large is decoded at a
             half, a quarter or an eighth of its size.
 
     Raises:
@@ -87,18 +87,20 @@ def read_image_and_mask(
     return Image.composite(rgb, shown, paint), paint
 
 
-def square(image: Image.Image, side: int) -> Image.Image:
-    """The central square of a picture, (side, side), antialiased like the training data.
+def fit_image(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The middle of a picture at (height, width) `size`, antialiased like the training data.
 
     Raises:
-        UsageError: `side` is below 1.
+        UsageError: a side is below 1.
     """
-    if side < 1:
-        raise UsageError(f"a picture's side must be at least 1 pixel, got {side}")
-    short = min(image.size)
-    left, top = (image.width - short) // 2, (image.height - short) // 2
-    middle = image.crop((left, top, left + short, top + short))
-    return middle.resize((side, side), Image.Resampling.BICUBIC, reducing_gap=3.0)
+    height, width = size
+    if min(size) < 1:
+        raise UsageError(f"a picture's side must be at least 1 pixel, got {min(size)}")
+    across = min(image.width, max(1, image.height * width // height))
+    down = min(image.height, max(1, image.width * height // width))
+    left, top = (image.width - across) // 2, (image.height - down) // 2
+    middle = image.crop((left, top, left + across, top + down))
+    return middle.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0)
 
 
 def _name_of(source: Source, otherwise: str = "the picture") -> str:
@@ -110,7 +112,7 @@ def _name_of(source: Source, otherwise: str = "the picture") -> str:
 
 
 def _read(
-    source: Source, name: str, at_least: int | None = None
+    source: Source, name: str, at_least: tuple[int, int] | None = None
 ) -> tuple[Image.Image, Image.Image | None]:
     """Upright colours ("RGB") and the alpha channel ("L"), if any. Raises UsageError."""
     return _upright_rgb(decode(source, name, at_least), name)

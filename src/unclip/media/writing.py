@@ -41,12 +41,13 @@ def format_of(path: Path, known: str = ".png, .webp or .jpg") -> str:
 def check_sides(
     size: tuple[int, int], kind: str, instead: str = "fewer, or for one file each (-o DIR/)"
 ) -> None:
-    """Raise UsageError if a picture of `size` is too large for the format or for memory.
+    """Raise UsageError if a picture is too large for the format or for memory.
 
     Args:
+        size: its (height, width).
         instead: alternatives to name in the error.
     """
-    width, height = size
+    height, width = size
     what = f"a picture of {width:,}×{height:,} pixels is more than"
     if max(size) > MAX_SIDE[kind]:
         most = f"{kind} can hold, {MAX_SIDE[kind]:,} a side"

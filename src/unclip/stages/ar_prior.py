@@ -55,11 +55,6 @@ class ArPriorStage(Stage):
         self.config = config
         self.net = ArPriorNet(config.network)
 
-    @property
-    def image_size(self) -> int | None:
-        """None: only CLIP sees the picture."""
-        return None
-
     def prepare(self, conds: Iterable[Cond]) -> None:
         """Fit principal components, their buckets and those of z_i·z_t."""
         pairs = [(cond.image_embed, cond.text_embed) for cond in conds]

@@ -60,10 +60,10 @@ class ClipStage(Stage):
         return self.config.network.vision is not None
 
     @property
-    def image_size(self) -> int | None:
-        """Side of the image encoder's pictures; None without one."""
+    def image_size(self) -> tuple[int, int] | None:
+        """(height, width) of the image encoder's pictures; None without one."""
         vision = self.config.network.vision
-        return vision.image_size if vision else None
+        return (vision.image_size, vision.image_size) if vision else None
 
     @property
     def trains_on(self) -> frozenset[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Literal, Self
 
@@ -105,10 +105,15 @@ class Decoder(DiffusionStage):
         return super().trains_on | aligns | predicted
 
     @property
-    def image_size(self) -> int | None:
-        """Side of its pictures."""
-        latents = self.config.latents
-        return self.config.network.image_size * (latents.factor if latents else 1)
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) of its pictures."""
+        side = self.config.network.image_size * self._latent_factor
+        return side, side
+
+    @property
+    def _latent_factor(self) -> int:
+        """How many pixels' side one latent stands for; of pictures 1."""
+        return self.config.latents.factor if self.config.latents else 1
 
     @property
     def space(self) -> Space:
@@ -117,17 +122,16 @@ class Decoder(DiffusionStage):
 
     def shape(self, cond: Cond) -> tuple[int, ...]:
         """(C, H, W)."""
-        network = self.config.network
-        return (network.in_channels, network.image_size, network.image_size)
+        height, width = (side // self._latent_factor for side in self.image_size)
+        return (self.config.network.in_channels, height, width)
 
     def _sample(self, cond: Cond, rng: Rng, arguments: SampleArguments) -> Cond:
         """Add `image` (B, 3, H, W), true to `known` outside `mask` where they are given."""
-        assert self.image_size is not None
         seen = fit_known(cond, self.image_size)
         bound = self.conditioned(seen, rng, self.config.sampling.merge(arguments.sampling))
         latents = self.config.latents
         if latents and seen.mask is not None:  # of which any pixel is to be painted is painted
-            bound = bound.replace(mask=F.max_pool2d(seen.mask, latents.factor))
+            bound = bound.replace(mask=F.max_pool2d(seen.mask, self._latent_factor))
         image = self.sample_data(bound, rng, *arguments)
         if latents and seen.known is not None and seen.mask is not None:
             image = torch.where(seen.mask > 0, image, seen.known)
@@ -171,7 +175,7 @@ class Decoder(DiffusionStage):
         image = cond.image
         assert image is not None
         if self.inpaints:
-            mask = random_mask(rng, image.shape[-1], self.config.mask_share)
+            mask = random_mask(rng, image.shape[-2:], self.config.mask_share)
             cond = cond.replace(known=image, mask=mask)
         if self.config.predicted_share:
             assert cond.predicted_embed is not None and cond.image_embed is not None
@@ -220,16 +224,21 @@ def outputs_of(layer: nn.Module) -> Iterator[list[Tensor]]:
         handle.remove()
 
 
-def random_mask(rng: Rng, side: int, share: float) -> Tensor:
-    """(B, 1, side, side), 1 where to paint: for `share` of the samples a box or all but a box.
+def random_mask(rng: Rng, size: Sequence[int], share: float) -> Tensor:
+    """(B, 1, *size), 1 where to paint: for `share` of the samples a box or all but a box.
 
     The others are painted whole, so that one network inpaints and generates (GLIDE, section 4.1).
     """
     corner, extent = rng.rand(2), 0.2 + 0.6 * rng.rand(2)  # (B, 2), of the side
     start = (corner * (1 - extent))[:, :, None]
-    line = (torch.arange(side, dtype=torch.float32, device=corner.device) + 0.5) / side
-    inside = (line >= start) & (line < start + extent[:, :, None])  # (B, 2, side)
-    box = inside[:, 0, :, None] & inside[:, 1, None, :]  # (B, side, side)
+    end = start + extent[:, :, None]
+    rows, columns = (
+        (torch.arange(side, dtype=torch.float32, device=corner.device) + 0.5) / side
+        for side in size
+    )
+    down = (rows >= start[:, 0]) & (rows < end[:, 0])  # (B, H)
+    across = (columns >= start[:, 1]) & (columns < end[:, 1])  # (B, W)
+    box = down[:, :, None] & across[:, None]  # (B, H, W)
     box = box ^ rng.bernoulli(0.5)[:, None, None]
     mask = box | ~rng.bernoulli(share)[:, None, None]
     return mask[:, None].float()

@@ -60,8 +60,8 @@ class Model:
         return sorted(names, key=lambda name: name != self.prior)
 
     @property
-    def side(self) -> int:
-        """Side of the pictures it draws. Raises UsageError where it draws none."""
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the pictures it draws. Raises UsageError where it draws none."""
         sizes = [stage.image_size for stage in self.image_stages.values()]
         if not sizes or sizes[-1] is None:
             raise UsageError(self._lacking("stage that makes a picture", "decoder"))
@@ -136,7 +136,7 @@ class Model:
 
     def check_embedding(self, ability: str) -> None:
         """Raise UsageError where the model draws from no image embedding, which `ability` turns."""
-        _ = self.side
+        _ = self.size
         if not self.reads_embedding:
             lacks = f"decoder that draws from an image embedding (z_i), which {ability} needs"
             raise UsageError(

@@ -31,11 +31,6 @@ class OnePassPrior(Stage):
         self.net = config.network.build()
         self.consumes = config.network.reads
 
-    @property
-    def image_size(self) -> int | None:
-        """None: only CLIP sees the picture."""
-        return None
-
     def _sample(self, cond: Cond, rng: Rng, arguments: SampleArguments) -> Cond:
         """Add `image_embed` (B, D) of unit norm."""
         z_i = self.net(dict(cond.items())).float()

@@ -61,11 +61,6 @@ class PriorStage(DiffusionStage):
         net = self.net
         return Whitened(net.mean, net.std)
 
-    @property
-    def image_size(self) -> int | None:
-        """None: only CLIP sees the picture."""
-        return None
-
     def shape(self, cond: Cond) -> tuple[int, ...]:
         """(D,)."""
         return (self.config.network.embed_dim,)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Self
 
 import torch
@@ -61,9 +61,9 @@ class Stage(LazyModule, ABC):
     factor: int = 1  # how many times it enlarges `image`
 
     @property
-    @abstractmethod
-    def image_size(self) -> int | None:
-        """Side of the training pictures this stage wants; None where it sees none itself."""
+    def image_size(self) -> tuple[int, int] | None:
+        """(height, width) of the training pictures it wants; None where it sees none itself."""
+        return None
 
     def condition_for(self, cond: Cond, image: Tensor) -> Cond:
         """`cond` as this stage would need it to draw (B, 3, H, W) `image` itself."""
@@ -340,16 +340,15 @@ class DiffusionStage(Stage):
         return diffusion_loss(net, x0, *options, rng)
 
 
-def fit_known(cond: Cond, side: int) -> Cond:
-    """`known` and `mask`, where they are given, brought to a stage's own width of `side`.
+def fit_known(cond: Cond, size: Sequence[int]) -> Cond:
+    """`known` and `mask`, where they are given, brought to a stage's own (height, width).
 
     A pixel that holds anything to paint is painted.
     """
-    if cond.known is None or cond.mask is None or cond.known.shape[-1] == side:
+    if cond.known is None or cond.mask is None or cond.known.shape[-2:] == size:
         return cond
-    scale = side / cond.known.shape[-1]
-    known = F.interpolate(cond.known, scale_factor=scale, mode="area" if scale < 1 else "nearest")
-    mask = F.interpolate(cond.mask, scale_factor=scale, mode="area" if scale < 1 else "nearest")
+    mode = "area" if size[-1] < cond.known.shape[-1] else "nearest"
+    known, mask = (F.interpolate(one, size, mode=mode) for one in (cond.known, cond.mask))
     return cond.replace(known=known, mask=(mask > 0).to(mask.dtype))
 
 

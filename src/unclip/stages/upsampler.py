@@ -105,9 +105,9 @@ class AnyUpsampler(DiffusionStage):
         self.consumes = network.reads | {"image"}
 
     @property
-    def image_size(self) -> int | None:
-        """Side of its large pictures."""
-        return self.config.network.image_size
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) of its large pictures."""
+        return self.config.network.image_size, self.config.network.image_size
 
     def shape(self, cond: Cond) -> tuple[int, ...]:
         """(3, H, W), `factor` times the small picture's."""
@@ -141,7 +141,7 @@ class AnyUpsampler(DiffusionStage):
         """Replace `image` (B, 3, h, w) by one `factor` times as large."""
         assert cond.image is not None
         level = self._level(cond.image)
-        bound = fit_known(cond, cond.image.shape[-1] * self.factor).replace(
+        bound = fit_known(cond, self.shape(cond)[1:]).replace(
             low_res=self.shown(cond.image, level, rng.fork("low_res")), low_res_level=level
         )
         return cond.replace(image=self.sample_data(bound, rng, *arguments))

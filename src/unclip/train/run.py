@@ -64,13 +64,13 @@ class Run:
                 another size than is drawn before it.
             DataError: the data are not there.
         """
-        drawn: int | None = None
+        drawn: tuple[int, int] | None = None
         for name, recipe in self.recipe.stages.items():
             stage = on_meta(recipe.config)
-            wanted = getattr(recipe.config, "low_res_size", drawn)
-            if drawn is not None and wanted != drawn:
+            wanted = getattr(recipe.config, "low_res_size", None)
+            if drawn and wanted and drawn != (wanted, wanted):
                 raise UsageError(
-                    f"setting 'stages.{name}.low_res_size' must be {drawn}, the side of the "
+                    f"setting 'stages.{name}.low_res_size' must be {max(drawn)}, the side of the "
                     f"pictures of the stage before it, got {wanted}"
                 )
             drawn = stage.image_size if "image" in stage.produces else drawn

@@ -90,12 +90,10 @@ class Task(nn.Module):
 
     @property
     def source_size(self) -> int:
-        """Side of the pictures to ask the data source for."""
-        if self.stage.image_size is not None:
-            return self.stage.image_size
-        size = self.clip[0].image_size
+        """Side of the pictures to ask the data source for, which are squares."""
+        size = self.stage.image_size or self.clip[0].image_size
         assert size is not None
-        return size
+        return max(size)
 
     @property
     def _wanted(self) -> frozenset[str]:

@@ -48,7 +48,7 @@ def test_its_space_is_the_autoencoders(kind: str, make: Any) -> None:
     stage = make(kind)
     net, image, latents = stage.net.autoencoder, randn(2, 3, 8, 8), randn(2, 4, 4, 4)
     net.decoder.conv_out.bias += torch.tensor([3.0, -3.0, 0.0])
-    assert stage.image_size == 8
+    assert stage.image_size == (8, 8)
     assert stage.shape(Cond()) == (4, 4, 4)
     assert torch.equal(stage.space.encode(image), net.encode(image))
     decoded = stage.space.decode(latents)
