@@ -15,11 +15,13 @@ import typer
 from PIL import Image
 
 import unclip.abilities
-from unclip.abilities import ABILITIES
+from unclip.abilities import ABILITIES, Ability
 from unclip.abilities.capabilities import capabilities
 from unclip.cli import main
 from unclip.cli._ability import ability_command
+from unclip.cli.app import COMMANDS as CLI_COMMANDS
 from unclip.cli.app import make_app
+from unclip.facade import Pipeline
 from unclip.nn.tokenizer import Tokenizer
 from unclip.stages import Stage
 
@@ -187,6 +189,30 @@ def test_help_and_mistakes_need_no_pytorch(command: str) -> None:
         [sys.executable, "-c", code, *command.split()], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def forgotten(ability: Ability) -> list[str]:
+    """What an ability lacks beside its own file."""
+    method, command = ability.function.__name__, ability.command or ability.request.ability
+    lacks = []
+    if vars(Pipeline).get(method) is not ability.function:
+        lacks.append(f"src/unclip/facade.py: the line '{method} = {method}' in Pipeline")
+    if command not in CLI_COMMANDS.names():
+        lacks.append(f"src/unclip/cli/{command}.py, whose docstring is its help")
+    return lacks
+
+
+@pytest.mark.parametrize("name", ABILITIES.names())
+def test_an_ability_is_a_method_and_a_command(name: str) -> None:
+    assert forgotten(ABILITIES[name]) == []
+
+
+@pytest.mark.usefixtures("turn")
+def test_a_forgotten_method_and_a_forgotten_command_are_named() -> None:
+    assert forgotten(ABILITIES["turn"]) == [
+        "src/unclip/facade.py: the line 'turn = turn' in Pipeline",
+        "src/unclip/cli/turn.py, whose docstring is its help",
+    ]
 
 
 def test_every_ability_has_its_own_name_and_describes_its_arguments() -> None:
