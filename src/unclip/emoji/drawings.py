@@ -63,7 +63,7 @@ class Drawings:
     def __init__(self, assets: Path, style: Style) -> None:
         data = read_json(assets / style.package / "icons.json")
         self.icons: dict[str, dict[str, Any]] = data["icons"]
-        self.size = (data.get("width", 16), data.get("height", 16))
+        self.size = (data.get("height", 16), data.get("width", 16))
         chars: dict[str, str] = read_json(assets / style.chars / "chars.json")
         self.names: dict[str, str] = {}
         for codes, name in chars.items():
@@ -83,8 +83,8 @@ class Drawings:
             DataError: the drawing is empty or cannot be rendered.
         """
         icon = self.icons[self.names[emoji]]
-        width = icon.get("width", self.size[0])
-        height = icon.get("height", self.size[1])
+        height = icon.get("height", self.size[0])
+        width = icon.get("width", self.size[1])
         # A nested <svg> clips what the artist drew outside the sheet.
         body = (
             f'<svg x="0" y="0" width="{width}" height="{height}" '
