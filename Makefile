@@ -1,4 +1,4 @@
-# `make demo` and `make test` set up what is missing by themselves.
+# `make demo` and `make test` install what is missing.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -13,32 +13,32 @@ BY_HAND := benchmarks/peers.py benchmarks/low_memory.py
 .DEFAULT_GOAL := help
 .PHONY: help demo test setup format corpus model evaluation nightly bench gallery map tables peers parity clean
 
-help: ## say what there is
+help: ## list all targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 	@echo
-	@echo "TORCH_INDEX=URL names the package index to take torch from; PYTHON=... the Python to use."
+	@echo "TORCH_INDEX=URL selects the package index for torch, PYTHON=... the Python to use."
 
 demo: ## draw four pictures of "a red car" with the bundled model
 	@$(SETUP)
 	$(BIN)/unclip generate "a red car" -n 4 --seed 7 -o demo.png
 	@echo "The pictures are in $(CURDIR)/demo.png"
-	@echo "Go on with: source .venv/bin/activate && unclip --help"
+	@echo "Next: source .venv/bin/activate && unclip --help"
 
-test: setup ## run every gate: ruff, mypy, import-linter, pytest
+test: setup ## run every check: ruff, mypy, import-linter, pytest
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest
 
-setup: ## set up .venv for development
+setup: ## create .venv for development
 	@$(SETUP) train data dev
 
-format: setup ## format the code and mend what ruff can mend
+format: setup ## format the code and apply automatic fixes of ruff
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-corpus: ## fetch the drawings and build the emoji corpus (VOCABULARY=everyday or all)
+corpus: ## download the drawings and build the emoji corpus (VOCABULARY=everyday or all)
 	@$(SETUP) data
 	npm install --prefix assets
 	$(BIN)/unclip data emoji --out $(CORPUS) --vocabulary $(VOCABULARY)
@@ -46,7 +46,7 @@ corpus: ## fetch the drawings and build the emoji corpus (VOCABULARY=everyday or
 $(CORPUS)/corpus.json:
 	$(MAKE) corpus
 
-model: | $(CORPUS)/corpus.json ## train the bundled model, or go on with it (RECIPE=..., BUDGET=3h; hours on a CPU)
+model: | $(CORPUS)/corpus.json ## train the bundled model, or continue (RECIPE=..., BUDGET=3h; hours on a CPU)
 	@$(SETUP) train data
 	$(BIN)/unclip train $(RECIPE) --resume $(if $(BUDGET),--budget $(BUDGET))
 
@@ -62,7 +62,7 @@ evaluation: | $(EYES)/clip ## measure the bundled model: docs/evaluation.md and 
 nightly: setup ## run the slow tests
 	$(BIN)/pytest -m slow --timeout 3600
 
-bench: setup ## measure (benchmarks/peers.py and low_memory.py are run by hand)
+bench: setup ## run the benchmarks, except peers.py and low_memory.py
 	@set -e; for file in $(filter-out $(BY_HAND),$(wildcard benchmarks/[a-z]*.py)); do \
 		echo "== $$file"; $(BIN)/python $$file; done
 
@@ -80,13 +80,13 @@ tables: ## measure docs/samplers.md, priors.md and text_diff.md (needs the corpu
 	$(BIN)/python benchmarks/priors.py --data $(CORPUS) -o docs/priors.md
 	$(BIN)/python benchmarks/text_diff.py --data $(CORPUS) -o docs/text_diff.md
 
-peers: ## set up .venv-peers: the implementations that ours is compared with
+peers: ## create .venv-peers with the implementations that the tests compare with
 	$(PYTHON) scripts/peers.py
 
-parity: ## let them write tests/parity/fixtures anew (SOURCES=folder of clones, see scripts/peers.py)
+parity: ## regenerate tests/parity/fixtures with them (SOURCES=folder of clones, see scripts/peers.py)
 	$(PYTHON) scripts/peers.py --fixtures $(if $(SOURCES),--sources $(SOURCES))
 
-clean: ## remove caches and build outputs; data, runs and .venv stay
+clean: ## remove caches and build outputs; keep data, runs and .venv
 	rm -rf build dist src/*.egg-info demo.png .mypy_cache .pytest_cache .ruff_cache \
 		.import_linter_cache .hypothesis
 	find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +

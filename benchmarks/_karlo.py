@@ -1,4 +1,4 @@
-"""Writes Karlo-shaped folders of random weights, of any size, as diffusers lays them out."""
+"""Write Karlo-shaped diffusers folders of any size with random weights."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from unclip.checkpoints.format import Options, Part, open_model
+from unclip.checkpoints.format import Options, open_model
 from unclip.checkpoints.keymap import KeyMap
+from unclip.checkpoints.part import Part
 from unclip.families.clip import clip
 
 
@@ -32,13 +33,13 @@ class Size:
 
 
 MEDIUM = Size(6, 8, (96, 192, 288, 384), 384, (64, 128, 192, 256))
-"""What `benchmarks/peers.py` compares."""
+"""The size for `benchmarks/peers.py`."""
 
 FILES = {"text_encoder": "model.safetensors", "image_encoder": "model.safetensors"}
 
 
 def write(folder: Path, size: Size, dtype: torch.dtype) -> int:
-    """Write a text-to-image folder; returns how many numbers are in it."""
+    """Write a text-to-image folder; returns its number of parameters."""
     configs = _configs(size)
     for name, values in configs.items():
         (folder / name).mkdir(parents=True)
@@ -95,7 +96,7 @@ def _configs(size: Size) -> dict[str, dict[str, Any]]:
         "mid_block_type": "UNetMidBlock2DSimpleCrossAttn",
         "up_block_types": [*["SimpleCrossAttnUpBlock2D"] * (levels - 1), up],
         "cross_attention_dim": size.context,
-        # Karlo's 64, or the nearest that divides the widths of the medium one
+        # Karlo has 64; this is the nearest that divides the medium widths
         "attention_head_dim": 64 if size.decoder[0] % 64 == 0 else 48,
         "class_embed_type": "identity",
         "resnet_time_scale_shift": "scale_shift",
@@ -173,7 +174,7 @@ def _index() -> dict[str, Any]:
 
 
 def _write_tokenizer(folder: Path) -> None:
-    """CLIP's own vocabulary and merges, from the copy that comes with the package."""
+    """CLIP's vocabulary and merges, from the copy in the package."""
     packed = Path(clip.__file__).with_name("clip_bpe.txt.gz").read_bytes()
     merges = gzip.decompress(packed).decode().splitlines()
     vocab = json.loads(clip.clip_tokenizer().to_json())["model"]["vocab"]
@@ -190,7 +191,7 @@ def _write_tokenizer(folder: Path) -> None:
 def _by_component(
     part: Part, prefixes: Mapping[str, str], dtype: torch.dtype
 ) -> dict[str, dict[str, Tensor]]:
-    """Random tensors under the foreign names, by the folder that they belong in."""
+    """Random tensors with foreign names, by folder."""
     table = part.table
     assert table is not None
     shapes = _shapes(part, table)
@@ -204,12 +205,12 @@ def _by_component(
 
 
 def _shapes(part: Part, table: KeyMap) -> dict[str, tuple[int, ...]]:
-    """Foreign names and shapes, from ours."""
+    """Foreign names and shapes, derived from ours."""
     shapes = {}
     wanted = part.build().net.state_dict()
     for name, take in table.items():
         value = wanted[name]
-        value = take.back(value) if take.back else value
+        value = take.to_theirs(value) if take.to_theirs else value
         for source in take.sources:
             rows = value.shape[:1] if len(take.sources) == 1 else (len(value) // len(take.sources),)
             shapes[source] = (*rows, *value.shape[1:])
@@ -217,7 +218,7 @@ def _shapes(part: Part, table: KeyMap) -> dict[str, tuple[int, ...]]:
 
 
 def _value(name: str, shape: tuple[int, ...], noise: Tensor) -> Tensor:
-    """Random, and such that the signal neither dies nor explodes."""
+    """Random weights that keep the scale of the signal."""
     if "clip_std" in name or (name.endswith("weight") and "norm" in name):
         return torch.ones(shape)
     if len(shape) < 2:

@@ -1,4 +1,4 @@
-"""Is this machine idle enough to measure on? A figure taken beside other work is worth nothing."""
+"""Check that the machine is idle: measurements on a busy machine are useless."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from contextlib import contextmanager
 import torch
 
 BUSY = 0.1
-"""Share of the processors' time that others may take before a measurement is refused."""
+"""Largest CPU share of other processes with which a measurement may start."""
 
 
 def busy_share(seconds: float = 1.0) -> float | None:
-    """Share of all processors' time that is used while this process sleeps, 0 to 1.
+    """CPU share of other processes, 0 to 1, measured while this process sleeps.
 
-    None where the system does not say (no /proc/stat).
+    None if the system does not report it (no /proc/stat).
     """
     before = _ticks()
     time.sleep(seconds)
@@ -31,7 +31,7 @@ def busy_share(seconds: float = 1.0) -> float | None:
 
 
 def _ticks() -> tuple[int, int] | None:
-    """(busy, all) clock ticks of all processors since the machine started."""
+    """(busy, total) clock ticks of all processors since boot."""
     try:
         with open("/proc/stat") as file:
             fields = [int(one) for one in file.readline().split()[1:9]]
@@ -42,23 +42,23 @@ def _ticks() -> tuple[int, int] | None:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The option that `quiet` reads."""
+    """Add the option that `quiet` takes."""
     parser.add_argument(
-        "--busy", action="store_true", help="measure on a busy machine too; the output says so"
+        "--busy", action="store_true", help="also measure on a busy machine; the output says so"
     )
 
 
 @contextmanager
 def quiet(threads: int, allow_busy: bool = False) -> Iterator[None]:
-    """Print what is measured on, before and after; refuse a busy machine.
+    """Print the load of the machine before and after; refuse a busy machine.
 
     Raises:
-        SystemExit: others use more than a tenth of the processors, and `allow_busy` is off.
+        SystemExit: other processes use more than a tenth of the CPUs and `allow_busy` is off.
     """
     before = busy_share()
     print(f"{threads} threads of {os.cpu_count()}, torch {torch.__version__}, {_words(before)}")
     if before is not None and before > BUSY and not allow_busy:
-        raise SystemExit("the machine is busy: end what else runs, or pass --busy")
+        raise SystemExit("the machine is busy: stop other processes, or pass --busy")
     yield
     after = busy_share()
     print(f"\nafterwards {_words(after)}")
@@ -67,7 +67,7 @@ def quiet(threads: int, allow_busy: bool = False) -> Iterator[None]:
 
 
 def alone(main: Callable[[], None]) -> None:
-    """Run a benchmark on a quiet machine; `--busy` on its command line allows a busy one."""
+    """Run a benchmark on an idle machine; `--busy` on its command line allows a busy one."""
     busy = "--busy" in sys.argv
     sys.argv = [word for word in sys.argv if word != "--busy"]
     with quiet(torch.get_num_threads(), busy):
@@ -81,5 +81,5 @@ def _words(share: float | None) -> str:
 
 
 def spread(values: Sequence[float]) -> str:
-    """'1.23 (1.20 to 1.31)': the median, the least and the most."""
+    """'1.23 (1.20 to 1.31)': median, minimum and maximum."""
     return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"

@@ -1,7 +1,7 @@
-"""One side of `benchmarks/peers.py`, in the environment of whichever implementation it measures.
+"""One side of `benchmarks/peers.py`, run in the environment of the measured implementation.
 
-Reads lines of JSON: what to make ready, then what to run; answers each with one line of JSON. It
-imports nothing of this project but where it measures this project.
+Reads lines of JSON: first the set-up, then one line per run. Answers each with one line of JSON.
+Imports this project only to measure it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ READY: dict[str, Callable[..., Run]] = {}
 
 
 def ready(fn: Callable[..., Run]) -> Callable[..., Run]:
-    """Register what makes something ready: it gives what is timed, a function of a seed."""
+    """Register a set-up function; it returns the function of a seed that is timed."""
     READY[fn.__name__] = fn
     return fn
 
@@ -212,7 +212,7 @@ def laion_decoder_theirs(file: str, steps: int, batch: int, guidance: float, dty
 
 
 def _ours(kind: str, file: str, config: dict[str, Any], dtype: str) -> Any:
-    """Our stage with the weights that the peer's side wrote."""
+    """Our stage with the weights written by the peer's process."""
     from pathlib import Path
 
     from unclip.checkpoints import laion
@@ -263,7 +263,7 @@ def laion_decoder_ours(file: str, steps: int, batch: int, guidance: float, dtype
 
 
 def peak_bytes() -> int:
-    """The most memory this program ever held; what its parent held before it began is not its."""
+    """Peak memory of this process, without that inherited from its parent."""
     with contextlib.suppress(OSError), open("/proc/self/status") as status:
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -271,7 +271,7 @@ def peak_bytes() -> int:
 
 def main() -> None:
     answer = sys.stdout
-    sys.stdout = sys.stderr  # what libraries print is not an answer
+    sys.stdout = sys.stderr  # keep output of libraries out of the answers
     order = json.loads(sys.stdin.readline())
     torch.set_num_threads(order["threads"])
     run = READY[order["what"]](**order["with"])

@@ -1,4 +1,4 @@
-"""Timing two ways of doing one thing, in turn, in one process."""
+"""Time one function, or two alternately, in one process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 
 def seconds(run: Callable[[], object], repeat: int = 5) -> float:
-    """Median wall time of `run`, after one run to warm up."""
+    """Median wall time of `run`, after one warm-up run."""
     run()
     return statistics.median(_once(run) for _ in range(repeat))
 
@@ -16,7 +16,7 @@ def seconds(run: Callable[[], object], repeat: int = 5) -> float:
 def compare(
     ours: Callable[[], object], peer: Callable[[], object], repeat: int = 5
 ) -> tuple[float, float]:
-    """Median wall times of both, run in turn so that both meet the same machine."""
+    """Median wall times of both, run alternately under the same conditions."""
     ours(), peer()
     pairs = [(_once(ours), _once(peer)) for _ in range(repeat)]
     return statistics.median(p[0] for p in pairs), statistics.median(p[1] for p in pairs)

@@ -19,7 +19,7 @@ from unclip.types import Cond
 
 
 def stage_seconds(pipe: unclip.Pipeline) -> dict[str, float]:
-    """Wall time of every stage that took part, those without steps (CLIP, some priors) too."""
+    """Wall time of every stage that ran, including those without steps (CLIP, some priors)."""
     spent: dict[str, float] = {}
     last = time.perf_counter()
 
@@ -38,10 +38,10 @@ def main() -> None:
     loaded = time.perf_counter() - start
     print(f"model {pipe.name} {pipe.hash}; {describe(pipe.device)}; {fast_dtype(pipe.device)}")
     pipe.generate("a red car", seed=7)
-    print(f"load {loaded:.2f} s, and to the first picture {time.perf_counter() - start:.2f} s")
+    print(f"load {loaded:.2f} s, load and first picture {time.perf_counter() - start:.2f} s")
     one = seconds(lambda: pipe.generate("a red car", seed=7))
     four = seconds(lambda: pipe.generate("a red car", n=4, seed=7), repeat=3) / 4
-    print(f"one picture {one:.2f} s; of four {four:.2f} s each")
+    print(f"one picture {one:.2f} s; four pictures {four:.2f} s each")
     for stage, spent in stage_seconds(pipe).items():
         print(f"  {stage} {spent:.3f} s")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,9 +1,9 @@
 """Peak memory of a full-size Karlo folder (3.42 billion random weights), from prompt to picture.
 
-    python benchmarks/low_memory.py                  writes 6.4 GiB beside, and removes them
-    python benchmarks/low_memory.py --keep DIR       writes them there once, and uses them again
+    python benchmarks/low_memory.py                  write 6.4 GiB of weights, and remove them
+    python benchmarks/low_memory.py --keep DIR       write them to DIR once, and reuse them
 
-Each way of loading runs in a process of its own, whose peak counts everything that it held.
+Each way of loading runs in a separate process, and the peak is that of the whole process.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ print(json.dumps([loaded - begun, drawn - loaded, peak_bytes()]))
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--keep", type=Path, help="write the weights here, and leave them")
+    parser.add_argument("--keep", type=Path, help="folder to write the weights to, or to reuse")
     parser.add_argument("--steps", type=int, nargs=3, default=[25, 25, 7], metavar="N")
     given = parser.parse_args(arguments)
     prior, decoder, upsampler = given.steps
@@ -61,14 +61,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(order: list[Any]) -> list[float]:
-    """Seconds to load and to draw, and the peak in bytes, of a process of its own."""
+    """Seconds to load and to draw, and the peak in bytes, of a separate process."""
     done = subprocess.run(
         [sys.executable, "-c", CHILD, json.dumps(order), str(Path(__file__).parent)],
         stdout=subprocess.PIPE,
         text=True,
     )
     if done.returncode:
-        raise SystemExit("the run failed; its last lines say why")
+        raise SystemExit("the run failed; see the output above")
     said: list[float] = json.loads(done.stdout)
     return said
 

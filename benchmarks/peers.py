@@ -1,13 +1,13 @@
-"""Ours beside others', with equal weights, steps, threads and number format, in turn in one run.
+"""Compare with other implementations: same weights, steps, threads and number format.
 
     make peers
     python benchmarks/peers.py --peers .venv-peers/bin/python
     python benchmarks/peers.py --peers .venv-peers/bin/python --only karlo --repeat 5
 
 `--peers` is the Python of an environment with the packages of tests/parity/peers/requirements.txt.
-float32 is compared with float32, and bfloat16 with bfloat16 where the hardware multiplies it fast
-and the peer can. Printed are medians with the least and the most, the ratio run by run, and the
-peak memory of each process after its first and its last run. A busy machine is refused.
+float32 is compared with float32, and bfloat16 with bfloat16 if the hardware is fast in it and the
+peer supports it. Runs alternate. It prints medians with minimum and maximum, the ratio of each pair
+of runs, and the peak memory of each process after its first and last run. Needs an idle machine.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ DALLE2_PYTORCH = "DALLE2-pytorch 1.15.6"
 
 @dataclass(frozen=True)
 class Given:
-    """What the command line says."""
+    """Command-line options."""
 
     peers: str
     threads: int
@@ -50,7 +50,7 @@ Measure = Callable[[Given], None]
 
 
 class Side:
-    """A process that runs one implementation when it is asked to."""
+    """A process that runs one implementation on request."""
 
     def __init__(self, python: str, what: str, threads: int, **options: Any) -> None:
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
@@ -64,7 +64,7 @@ class Side:
         self._ask({"what": what, "threads": threads, "with": options})
 
     def run(self, seed: int, save: Path | None = None) -> dict[str, float]:
-        """Seconds of one run, and the peak of the process so far in bytes."""
+        """Seconds of one run, and the peak memory of the process in bytes."""
         return self._ask({"seed": seed, "save": str(save) if save else None})
 
     def close(self) -> None:
@@ -79,14 +79,14 @@ class Side:
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         if not line:
-            raise SystemExit("one side ended; its last lines say why")
+            raise SystemExit("a process ended; see its output above")
         answer: dict[str, float] = json.loads(line)
         return answer
 
 
 @dataclass
 class Result:
-    """What was measured of one side: seconds of each run, and peaks in bytes."""
+    """Measurements of one side: seconds of each run, and peaks in bytes."""
 
     seconds: list[float] = field(default_factory=list)
     first_peak: float = 0.0
@@ -94,7 +94,7 @@ class Result:
 
 
 def in_turn(sides: Sequence[Side], repeat: int) -> list[Result]:
-    """Run each side `repeat` times, in turn, after one run to warm up."""
+    """Run the sides alternately, `repeat` times each, after one warm-up run."""
     results = [Result(first_peak=side.run(0)["peak"]) for side in sides]
     for seed in range(repeat):
         for side, result in zip(sides, results, strict=True):
@@ -107,14 +107,14 @@ def in_turn(sides: Sequence[Side], repeat: int) -> list[Result]:
 def compare(
     title: str, peer: str, names: tuple[str, str], given: Given, dtype: str, **options: Any
 ) -> None:
-    """Run a peer and ours in turn, and print both and their ratios.
+    """Run a peer and ours alternately; print both and their ratios.
 
     Args:
-        title: what is compared, and its sizes.
+        title: what is compared, with its sizes.
         peer: the other implementation.
-        names: theirs and ours in `_peer.READY`; theirs starts first, as it may write ours' weights.
-        dtype: of both.
-        options: of both.
+        names: theirs and ours in `_peer.READY`; theirs starts first, and may write our weights.
+        dtype: number format of both.
+        options: options of both.
     """
     pythons = (given.peers, sys.executable)
     sides = [
@@ -135,14 +135,14 @@ def compare(
 
 
 def formats() -> list[str]:
-    """The number formats that this machine computes fast in."""
+    """The number formats in which this machine is fast."""
     half = fast_dtype(torch.device("cpu")) == torch.bfloat16
     return ["float32", "bfloat16"] if half else ["float32"]
 
 
 @contextmanager
 def medium_karlo() -> Iterator[tuple[Path, str]]:
-    """A folder of the medium Karlo, and its size in words."""
+    """A folder with the medium Karlo, and its size as text."""
     with tempfile.TemporaryDirectory() as folder:
         where = Path(folder) / "karlo"
         numbers = _karlo.write(where, _karlo.MEDIUM, torch.float32)
@@ -155,7 +155,7 @@ KARLO_STEPS = [25, 25, 7]
 def karlo(given: Given) -> None:
     """A medium Karlo-shaped pipeline, from a prompt to a 256x256 picture.
 
-    In float32 alone: diffusers' upsampler has no bfloat16 kernel on a CPU.
+    Only in float32: diffusers' upsampler has no bfloat16 kernel on a CPU.
     """
     with medium_karlo() as (where, numbers):
         compare(
@@ -172,7 +172,7 @@ def karlo(given: Given) -> None:
 
 
 def karlo_prior(given: Given) -> None:
-    """The prior of that pipeline alone, its text read before."""
+    """Only the prior of that pipeline, with the text already encoded."""
     with medium_karlo() as (where, _):
         for dtype in formats():
             compare(
@@ -188,7 +188,7 @@ def karlo_prior(given: Given) -> None:
 
 
 def karlo_command(given: Given) -> None:
-    """That pipeline as a command that draws one picture and ends: memory of the whole process."""
+    """Memory of a whole process that loads that pipeline and draws one picture."""
     with medium_karlo() as (where, numbers):
         options = {"folder": str(where), "steps": KARLO_STEPS, "dtype": "float32"}
         pairs = ((given.peers, "karlo_diffusers"), (sys.executable, "karlo_command"))
@@ -198,13 +198,13 @@ def karlo_command(given: Given) -> None:
             peaks.append(side.run(0)["peak"])
             side.close()
     theirs, ours = peaks
-    print(f"\nKarlo, {numbers}: load, draw one picture, end; both float32")
+    print(f"\nKarlo, {numbers}: load and draw one picture; both float32")
     print(f"  {DIFFUSERS:<24}{theirs / 2**30:.2f} GiB")
     print(f"  {'unclip generate':<24}{ours / 2**30:.2f} GiB: {ours / theirs:.2f} of the memory")
 
 
 def laion(kind: str, title: str, **options: Any) -> Measure:
-    """DALLE2-pytorch beside ours, at a shape of its README; it samples in float32 alone."""
+    """DALLE2-pytorch and ours, at a shape of its README; it samples only in float32."""
 
     def measure(given: Given) -> None:
         with tempfile.TemporaryDirectory() as folder:
@@ -216,7 +216,7 @@ def laion(kind: str, title: str, **options: Any) -> Measure:
 
 
 def _difference(where: Path, given: Given) -> None:
-    """How far bfloat16 changes a picture, beside how far another seed does."""
+    """How much bfloat16 changes a picture, compared with another seed."""
     runs = {"float32": ("whole", 1), "bfloat16": ("half", 1), "other": ("other", 2)}
     pictures = []
     for dtype, (name, seed) in runs.items():
@@ -235,11 +235,11 @@ def _difference(where: Path, given: Given) -> None:
         pictures.append(np.asarray(Image.open(file), np.float64))
     whole, half, other = pictures
     near, far = psnr(whole, half), psnr(whole, other)
-    print(f"  bfloat16 for float32: {near:.1f} dB; another seed: {far:.1f} dB")
+    print(f"  bfloat16 against float32: {near:.1f} dB; another seed: {far:.1f} dB")
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
-    """In dB, of 8-bit pictures."""
+    """PSNR of 8-bit pictures in dB."""
     return float(10 * np.log10(255**2 / max(((a - b) ** 2).mean(), 1e-9)))
 
 

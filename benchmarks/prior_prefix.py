@@ -1,8 +1,8 @@
-"""What the prior gains by running its constant prefix once: a ratio against the whole sequence.
+"""The speed-up of computing the prior's constant prefix once instead of at every step.
 
     .venv/bin/python benchmarks/prior_prefix.py [width depth heads context steps]
 
-The default is a prior of common size: width 512, depth 6, 8 heads, 77 tokens, 100 guided steps,
+The default is a typical size: width 512, depth 6, 8 heads, 77 tokens, 100 guided steps,
 batch 4 (8 rows with guidance).
 """
 
@@ -20,7 +20,7 @@ from unclip.types import Cond
 
 
 def condition(config: PriorConfig, batch: int) -> Cond:
-    """Random text, as many tokens as the context holds."""
+    """Random text of full context length."""
     return Cond(
         text_encodings=torch.randn(batch, config.context, config.text_width),
         text_mask=torch.ones(batch, config.context, dtype=torch.bool),
@@ -30,7 +30,7 @@ def condition(config: PriorConfig, batch: int) -> Cond:
 
 @torch.inference_mode()
 def prefix_once(net: PriorNet, cond: Cond, x: Tensor, steps: int) -> Tensor:
-    """The way the package does it."""
+    """As in the package: compute the prefix once."""
     encoded = net.encode(cond)
     for t in range(steps):
         x = net(x, torch.full((len(x),), float(t)), encoded)
@@ -39,7 +39,7 @@ def prefix_once(net: PriorNet, cond: Cond, x: Tensor, steps: int) -> Tensor:
 
 @torch.inference_mode()
 def prefix_each_step(net: PriorNet, cond: Cond, x: Tensor, steps: int) -> Tensor:
-    """The way it is usually done: all tokens at every step."""
+    """As usual elsewhere: compute all tokens at every step."""
     for t in range(steps):
         x = net(x, torch.full((len(x),), float(t)), net.encode(cond))
     return x

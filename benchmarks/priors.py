@@ -1,9 +1,9 @@
-"""What each prior of a model is worth: does the z_i it draws find its own picture among 1,000?
+"""Compare the priors of a model: does a sampled z_i retrieve its own picture among 1,000?
 
     .venv/bin/python benchmarks/priors.py [MODEL] --data data/emoji [-o docs/priors.md]
 
-`unclip.evaluate.priors` says what is measured; here it is printed with time and size. Everything
-but the times follows from the seed.
+`unclip.evaluate.priors` defines the measures; this adds time and size. The seed determines
+everything but the times.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 from _timing import seconds
 
 from unclip.checkpoints import native
+from unclip.data import IndexedSource
 from unclip.device import describe
 from unclip.evaluate import priors
 from unclip.evaluate.priors import BATCH, Found, Held
@@ -27,14 +28,14 @@ from unclip.stages.clip import ClipStage
 from unclip.train.recipe import load_recipe
 
 HEAD = (
-    "| prior | R@1 of 1,000 | R@5 | cosine to the truth | diversity | ms each | parameters | MB |",
+    "| prior | R@1 of 1,000 | R@5 | cosine to true z_i | diversity | ms each | parameters | MB |",
     "|---|--:|--:|--:|--:|--:|--:|--:|",
 )
-TITLES = {"none": "none: z_t as z_i"}
+TITLES = {"none": "none: the text embedding as z_i"}
 
 
 def cost(stage: Stage, folder: Path, held: Held) -> list[str]:
-    """Milliseconds a z_i, parameters, and megabytes of weights."""
+    """Milliseconds per z_i, parameters, and megabytes of weights."""
     draw = priors.drawing(stage)
     some = held.cond.map(lambda value: value[:BATCH])
     each = seconds(lambda: draw(some, [str(i) for i in range(BATCH)]), 3) / BATCH
@@ -49,7 +50,7 @@ def numbers(one: Found) -> list[str]:
 
 
 def rows(model: native.Model, folder: Path, held: Held, seed: int) -> Iterator[list[str]]:
-    """One row of the table a prior, then the ceiling."""
+    """One row per prior, then the ceiling."""
     for name, one in priors.compare(model.stages, held, seed):
         title = f"**{name}**" if name == model.prior else TITLES.get(name, name)
         costs = {"none": ["0", "0", "0"]}.get(name, ["", "", ""])
@@ -74,6 +75,7 @@ def main() -> None:
     recipe = load_recipe("emoji-cpu", [f"data.path={args.data}", *settings])
     assert clip.image_size is not None
     source = recipe.source(clip.image_size)
+    assert isinstance(source, IndexedSource)
     held = priors.hold(source, model.tokenizer, clip, priors.twice(source))
     lines = [
         f"Model {model.name} {model.hash}; the default prior in bold; seed {args.seed}, split "

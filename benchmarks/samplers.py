@@ -1,9 +1,9 @@
-"""Steps against quality of the decoder for each sampler and spacing, as a table for docs/.
+"""Quality of the decoder by sampler, number of steps and spacing, as a table for docs/.
 
     .venv/bin/python benchmarks/samplers.py [MODEL] [-o docs/samplers.md] [--pictures 12]
 
-The decoder draws the same prompts from the same noise and the same z_i with every sampler.
-Everything but the times follows from the seed, on one kind of machine.
+Every sampler gets the same prompts, noise and z_i. The seed determines everything but the times,
+on one kind of machine.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ from unclip.stages.model import MAIN_STAGE
 from unclip.train.recipe import load_recipe
 from unclip.types import Cond
 
-BATCH = 16  # larger ones are slower on two cores
+BATCH = 16  # larger batches are slower on two cores
 COUNTS = (5, 10, 15, 20, 30, 50)
 FULL = 250
 ENOUGH = 0.97
 SPACED = (("ddim", 10), ("ddim", 20), ("dpmpp_2m", 10), ("dpmpp_2m", 20))
-SAME = {"euler": "ddim"}  # without fresh noise Euler's method is DDIM
+SAME = {"euler": "ddim"}  # without added noise Euler's method is DDIM
 
 Scores = Tensor  # (pictures, 2): cosine to z_i and to z_t
 Results = dict[tuple[str, int], Scores]
 
 
 class Bench:
-    """The decoder with its conditions, drawn from again and again."""
+    """The decoder and its conditions."""
 
     def __init__(self, pipe: unclip.Pipeline, nouns: list[str], seed: int) -> None:
         self.pipe, self.decoder = pipe, cast(DiffusionStage, pipe.stages[MAIN_STAGE])
@@ -57,10 +57,10 @@ class Bench:
             rng = Rng(seeds, pipe.device)
             self.conds.append((pipe.sample_prior(pipe.read(words), rng), seeds))
         self.seconds: dict[tuple[str, int, str | None], float] = {}  # a picture
-        self.draw("ddim", 2)  # to warm up
+        self.draw("ddim", 2)  # warm-up
 
     def draw(self, sampler: str, count: int, spacing: str | None = None) -> Scores:
-        """Scores of all pictures, each made with at most `count` evaluations."""
+        """Scores of all pictures, each sampled with at most `count` evaluations."""
         options: dict[str, Any] = {"sampler": sampler, "spacing": spacing}
         options["steps"] = (count + 1) // 2 if sampler == "heun" else count  # two but the last one
         scores, spent = [], 0.0
@@ -104,7 +104,7 @@ def mean(scores: Scores, column: int = 0) -> float:
 
 
 def grid(results: Results, reference: Scores, column: int) -> Iterator[str]:
-    """Samplers × evaluations, as % of the reference, bold where that is enough."""
+    """Samplers × evaluations, in % of the reference, bold from ENOUGH on."""
     yield f"| sampler | {' | '.join(str(count) for count in COUNTS)} | {FULL} |"
     yield f"|---|{'--:|' * (len(COUNTS) + 1)}"
     for name in SAMPLERS:
@@ -133,13 +133,13 @@ def fewest(results: Results, reference: Scores) -> str:
             return (
                 f"Fewest evaluations within {100 * (1 - ENOUGH):.0f} %: **{count}**, best with "
                 f"**{best}** ({share(results[best, count], reference)} %); "
-                f"within it there: {every}."
+                f"at that number also within: {every}."
             )
     return f"No sampler is within {100 * (1 - ENOUGH):.0f} % at {COUNTS[-1]} evaluations."
 
 
 def spacings(bench: Bench, results: Results, reference: Scores) -> Iterator[str]:
-    """How the steps lie on the schedule."""
+    """Spacings of the steps on the schedule."""
     own = bench.decoder.config.sampling.spacing
     yield f"| spacing | {' | '.join(f'{name}, {count}' for name, count in SPACED)} |"
     yield f"|---|{'--:|' * len(SPACED)}"
@@ -158,31 +158,31 @@ def report(bench: Bench, results: Results, seed: int) -> Iterator[str]:
     cells = [results[n, count] for n in SAMPLERS for count in COUNTS[1:]]
     errors = [(one - reference)[:, 0].std() / pictures**0.5 / mean(reference) for one in cells]
     pipe, own = bench.pipe, bench.decoder.config.sampling
-    yield "# Samplers and steps, measured"
-    yield ""
-    yield f"Made by `{shlex.join(['python', 'benchmarks/samplers.py', *sys.argv[1:]])}`:"
-    yield f"model {pipe.name} {pipe.hash}, its decoder alone, {pictures} pictures (“a fox”, …),"
-    yield f"guidance {own.guidance_scale:g}, the default prior's z_i, seed {seed};"
-    yield f"{describe(pipe.device)}; {next(bench.decoder.net.parameters()).dtype}."
-    yield ""
-    yield "**How to read it.** Columns are network evaluations a picture (Heun's method makes two"
-    yield "a step and gets half the steps; with guidance each is of two conditions). A cell is the"
-    yield "mean cosine between CLIP's embedding of the picture and the z_i that it was drawn from,"
-    yield f"in % of the reference; bold is {100 * ENOUGH:.0f} % or more. That cosine is the number"
-    yield "because the decoder's work is to invert z_i: the text's cosine would also measure the"
-    yield "prior, and is given below for comparison. It is the model's own CLIP, which does not see"
-    yield "fine grain: a cell above 100 is no better picture than the reference."
-    yield f"The reference is {best} at {FULL} steps, {mean(reference):.4f}, the better of ddpm and"
-    yield f"ddim ({other}: {mean(results[other, FULL]):.4f}). Standard error of a cell from 10"
-    yield f"evaluations on, same prompts and noise: at most {100 * float(max(errors)):.1f} points,"
-    yield f"median {100 * float(torch.stack(errors).median()):.1f}."
-    yield ""
+    worst, median = (100 * float(value) for value in (max(errors), torch.stack(errors).median()))
+    yield f"""# Samplers and steps, measured
+
+Generated by `{shlex.join(["python", "benchmarks/samplers.py", *sys.argv[1:]])}`:
+decoder of model {pipe.name} {pipe.hash}, {pictures} pictures (“a fox”, …),
+guidance {own.guidance_scale:g}, z_i from the default prior, seed {seed};
+{describe(pipe.device)}; {next(bench.decoder.net.parameters()).dtype}.
+
+**How to read it.** Columns are network evaluations per picture; with guidance each covers two
+conditions. Heun's method makes two per step and gets half the steps. A cell is the mean cosine
+between CLIP's embedding of the picture and the z_i that it was sampled from, in % of the
+reference; {100 * ENOUGH:.0f} % and more is bold. The decoder's task is to invert z_i, so this
+cosine measures the decoder alone. The cosine to the text, in the second table, also measures the
+prior. CLIP here is the model's own. It does not see fine grain: a cell above 100 is not a better
+picture than the reference.
+The reference is {best} at {FULL} steps, {mean(reference):.4f}: the better of ddpm and ddim
+({other}: {mean(results[other, FULL]):.4f}). From 10 evaluations on, with the same prompts and
+noise, the standard error of a cell is at most {worst:.1f} points, median {median:.1f}.
+"""
     yield fewest(results, reference)
     yield ""
     yield from ("## Cosine to z_i, % of the reference", "", *grid(results, reference, 0), "")
     yield f"## Cosine to the text, % of the reference ({mean(reference, 1):.4f})"
     yield from ("", *grid(results, reference, 1), "")
-    yield f"## Seconds a picture (ddim, in batches of {min(BATCH, pictures)})"
+    yield f"## Seconds per picture (ddim, in batches of {min(BATCH, pictures)})"
     yield ""
     yield f"| {' | '.join(str(count) for count in (*COUNTS, FULL))} |"
     yield f"|{'--:|' * (len(COUNTS) + 1)}"
@@ -197,20 +197,20 @@ def report(bench: Bench, results: Results, seed: int) -> Iterator[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("model", nargs="?", default=BUNDLED)
-    parser.add_argument("--recipe", default="emoji-cpu", help="whose nouns to draw")
+    parser.add_argument("--recipe", default="emoji-cpu", help="recipe whose nouns are drawn")
     parser.add_argument("--pictures", type=int, default=12)
     parser.add_argument("--seed", type=int, default=2204)
     parser.add_argument("-o", "--out", type=Path, help="Markdown file to write")
     args = parser.parse_args()
     begun = time.perf_counter()
-    known = list(load_recipe(args.recipe).data["nouns"])
+    known = list(load_recipe(args.recipe).settings.data["nouns"])
     nouns = [known[i * len(known) // args.pictures % len(known)] for i in range(args.pictures)]
     bench = Bench(unclip.load(args.model), nouns, args.seed)
     page = "\n".join(report(bench, measure(bench), args.seed))
     print(page)
     if args.out:
         write_text(args.out, page)
-    print(f"{time.perf_counter() - begun:.0f} s in all")
+    print(f"{time.perf_counter() - begun:.0f} s in total")
 
 
 if __name__ == "__main__":

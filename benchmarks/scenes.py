@@ -1,4 +1,4 @@
-"""Scenes a second that the composer makes on one core.
+"""Scenes per second of the composer on one core.
 
 .venv/bin/python benchmarks/scenes.py data/emoji
 """

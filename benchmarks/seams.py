@@ -1,14 +1,14 @@
-"""How visible the border of what was painted is: edits and outpaintings of the bundled model.
+"""How visible the borders of edits and outpaintings are, with the bundled model.
 
     .venv/bin/python benchmarks/seams.py [--pictures 12] [-o sheet.png]
 
-Each picture is a thing on a plain ground. An edit paints its right three eighths anew, with
-the same prompt; outpainting adds a quarter on the right. In levels of 255, along the border:
+Each picture is an object on a plain background. An edit repaints the right three eighths with the
+same prompt; outpainting adds a quarter on the right. In levels of 255, along the border:
 
-    across   mean absolute difference of the two pixels on either side of the border
-    beside   the same of neighbours 2 and 3 pixels away from it, on both sides
-    tint     difference of the ground's colours: means of 16 kept pixels and of 8 painted ones, the
-             8 nearest to the border left out, in the topmost 20 rows, where hardly any thing is
+    across   mean absolute difference of the two pixels at the border
+    beside   the same between neighbours 2 and 3 pixels away, on both sides
+    tint     difference of the background colours: means of 16 kept and 8 painted pixels, without
+             the 8 nearest to the border, in the top 20 rows, which rarely show the object
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ def measure(picture: Image.Image, x: int) -> Seam:
 
 
 def main() -> None:
-    """Draw, measure, and print one line for edits and one for outpaintings."""
+    """Print one line for edits and one for outpaintings."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pictures", type=int, default=12)
-    parser.add_argument("-o", "--output", type=Path, help="a sheet of what was painted")
+    parser.add_argument("-o", "--output", type=Path, help="save a sheet of the results")
     options = parser.parse_args()
     pipe = unclip.load()
     seams: dict[str, list[Seam]] = {"edit": [], "outpaint": []}

@@ -1,17 +1,16 @@
-"""How long the first picture takes, and what a busy neighbour costs: ratios, each in one run.
+"""Time to the first picture, alone and next to a busy process, as ratios.
 
     .venv/bin/python benchmarks/start.py [--repeat 5] [--threads N] [--dtype float32]
 
-Three bars. The whole command `unclip generate "a red car"` takes at most 1.6 times what importing
-PyTorch and one picture of a loaded model take together. `unclip.load` takes at most .4 s once the
-package is imported. Beside one other busy process the command takes at most twice as long.
+There are three limits. The command `unclip generate "a red car"` takes at most 1.6 times as long as
+importing PyTorch and one picture of a loaded model together. `unclip.load` takes at most .4 s after
+the package is imported. Next to another busy process the command takes at most twice as long.
 
-What is compared runs in turn, so that both meet the same machine; medians, with the least and the
-most. A busy machine is refused. The first ratio is also given in seconds of processor time.
+Runs alternate, so that all meet the same conditions. Figures are medians, with minimum and maximum.
+The machine must be idle. The first ratio is also given in CPU time.
 
-It also says what a warm picture costs with threads that sleep soon, as the command has them, and
-with threads that sleep at once, to one with threads that spin, as OpenMP's do by default: alone,
-and beside a busy process.
+It also prints the time of a warm picture, alone and next to a busy process, with OpenMP threads
+that sleep soon (as in the command), at once, or spin (the default of OpenMP).
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ COMMAND = ["-m", "unclip.cli", "generate", "a red car", "--seed", "7"]
 
 
 def parts(environment: dict[str, str], dtype: str | None) -> list[float]:
-    """Seconds of `PARTS`, in a process of its own; last, processor time of first and last part."""
+    """Seconds of `PARTS` in a new process; then the CPU time of the first and last part."""
     line = [sys.executable, "-c", PYTHON, json.dumps(dtype)]
     done = subprocess.run(line, env=environment, stdout=subprocess.PIPE, check=True)
     said: list[float] = json.loads(done.stdout)
@@ -69,7 +68,7 @@ def parts(environment: dict[str, str], dtype: str | None) -> list[float]:
 
 
 def command(environment: dict[str, str], dtype: str | None, folder: Path) -> tuple[float, float]:
-    """Seconds of the whole command from its start to its end, and its processor time."""
+    """Wall time and CPU time of the whole command."""
     before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     line = [sys.executable, *COMMAND, "-o", str(folder / "car.png")]
     line += ["--dtype", dtype] if dtype else []
@@ -81,7 +80,7 @@ def command(environment: dict[str, str], dtype: str | None, folder: Path) -> tup
 
 @contextmanager
 def busy() -> Iterator[None]:
-    """Beside one process that does nothing but compute."""
+    """Run one busy process in the background."""
     spinning = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
         yield
@@ -91,7 +90,7 @@ def busy() -> Iterator[None]:
 
 
 def bar(what: str, ratio: float, most: float, unit: str = "times") -> str:
-    """One line for a bar."""
+    """One line for a limit."""
     verdict = "kept" if ratio <= most else "NOT KEPT"
     return f"{what}: {ratio:.2f} {unit}, at most {most:g}: {verdict}"
 
@@ -101,12 +100,12 @@ WAYS = {
     "at once asleep": {"OMP_WAIT_POLICY": "passive"},
     "spinning": {},
 }
-"""How threads wait -> the environment that says so. The first is the command's own."""
+"""How threads wait -> the environment variables for it. The command uses the first."""
 
 
 @dataclass
 class Times:
-    """What was measured, one entry a round."""
+    """Measurements, one entry per round."""
 
     python: list[list[float]] = field(default_factory=list)
     whole: list[tuple[float, float]] = field(default_factory=list)
@@ -115,12 +114,12 @@ class Times:
 
 
 def measure(environment: dict[str, str], dtype: str | None, repeat: int) -> Times:
-    """All ways in turn, `repeat` times."""
+    """Measure all ways alternately, `repeat` times."""
     free = {name: value for name, value in environment.items() if name not in WAITING}
     times = Times()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        command(environment, dtype, folder)  # files come into memory
+        command(environment, dtype, folder)  # warm the file cache
         for _ in range(repeat):
             times.whole.append(command(environment, dtype, folder))
             for way, more in WAYS.items():
@@ -137,20 +136,20 @@ def measure(environment: dict[str, str], dtype: str | None, repeat: int) -> Time
 
 
 def report(times: Times) -> None:
-    """Print every time and every bar."""
+    """Print all times and limits."""
     median = statistics.median
     columns = dict(zip(PARTS, zip(*times.python, strict=True), strict=False))
     for label, values in columns.items():
         print(f"  {label:<14} {spread(values)} s")
     seconds, worked = zip(*times.whole, strict=True)
     print(f"  the command    {spread(seconds)} s")
-    print(f"  beside a busy process {spread(times.beside)} s")
+    print(f"  next to a busy process {spread(times.beside)} s")
     least = median(one[0] + one[WARM] for one in times.python)
     share = median(worked) / median(one[-1] for one in times.python)
-    print(bar("the command to `import torch` and a warm picture", median(seconds) / least, 1.6))
-    print(bar("  the same in processor time", share, 1.6))
+    print(bar("command / (`import torch` + warm picture)", median(seconds) / least, 1.6))
+    print(bar("  the same in CPU time", share, 1.6))
     print(bar("load", median(columns["load"]), 0.4, "s"))
-    print(bar("beside a busy process to alone", median(times.beside) / median(seconds), 2.0))
+    print(bar("next to a busy process / alone", median(times.beside) / median(seconds), 2.0))
     for (way, neighbour), values in times.warm.items():
         print(f"  warm, threads {way}, {'busy' if neighbour else 'idle'}: {spread(values)} s")
 
@@ -158,8 +157,8 @@ def report(times: Times) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument("--threads", type=int, help="OMP_NUM_THREADS; as many as cores if left out")
-    parser.add_argument("--dtype", help="number format; the fast one of this machine if left out")
+    parser.add_argument("--threads", type=int, help="OMP_NUM_THREADS (default: number of cores)")
+    parser.add_argument("--dtype", help="number format (default: the fast one of this machine)")
     add_options(parser)
     given = parser.parse_args(arguments)
     environment = dict(os.environ)

@@ -1,9 +1,9 @@
-"""Text diffs on attribute pairs, judged: did the attribute flip, and did the others stay?
+"""Judge text diffs on attribute pairs: did the attribute flip, and did the others stay?
 
     .venv/bin/python benchmarks/text_diff.py [MODEL] --data data/emoji [-o docs/text_diff.md]
 
-Starts from true renderings of the corpus. Every call is `Pipeline.text_diff`, whose frames at
-theta 0 to 1 are judged; and the decoder's inversion is measured by itself.
+Starts from correct renderings of the corpus, and judges the frames of `Pipeline.text_diff` at
+theta 0 to 1. The decoder's inversion is measured separately.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ from unclip.types import Control
 
 Bytes = NDArray[np.uint8]
 THETAS = (0.0, 0.25, 0.5, 0.75, 1.0)
-KINDS = ("ground", "colour", "object")
+KINDS = ("background", "colour", "object")
 TITLES = {
-    "ground": "a fox on a green → yellow background",
+    "background": "a fox on a green → yellow background",
     "colour": "a red → blue car",
     "object": "a fox → a cat",
 }
@@ -55,14 +55,14 @@ GROUNDS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "light 
 QUIET = ("white", "light yellow", "light blue", "light green", "pink")
 TINTS = ("red", "orange", "yellow", "green", "blue", "purple", "pink")
 GREYS = ("black", "white", "gray")
-APART = 0.2  # OKLab: what tells an object from its ground
-SAME_SHAPE = 0.7  # intersection over union of two silhouettes
+APART = 0.2  # OKLab: separates an object from its background
+SAME_SHAPE = 0.7  # intersection over union of two outlines
 FLIPPED, STAYED, PSNR, INVERTED = 85, 90, 35, 16
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A picture, what it shows and what it shall show; `truth` is a rendering of the latter."""
+    """A picture, its caption and the target caption; `truth` is a rendering of the target."""
 
     kind: str
     source: str
@@ -70,23 +70,23 @@ class Pair:
     picture: Bytes
     truth: Bytes
     noun: str  # the object
-    was: str  # the attribute that changes: before and after
+    was: str  # the changed attribute, before and after
     wanted: str
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the judges see in one picture."""
+    """The judges' findings on one picture."""
 
-    ground: str
+    background: str
     colour: str
     object: str
-    shape: NDArray[np.bool_]  # where it is not ground
+    shape: NDArray[np.bool_]  # outside the background
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A pair, and the verdicts on its pictures."""
+    """A pair and the verdicts on its pictures."""
 
     kind: str
     noun: str
@@ -107,7 +107,7 @@ def pairs(scenes: EmojiScenes, kind: str, seed: int) -> Iterator[Pair]:
     for spec in singles:
         thing = spec["objects"][0]
         glyph = scenes.corpus[thing["id"]]
-        if kind == "ground":
+        if kind == "background":
             shades = _apart(GROUNDS, glyph["mean"])
             if len(shades) < 2:
                 continue
@@ -136,20 +136,20 @@ def pairs(scenes: EmojiScenes, kind: str, seed: int) -> Iterator[Pair]:
 
 
 def _simple(spec: dict[str, Any]) -> bool:
-    """One object of a usual size in its own colours."""
+    """One object of normal size in its own colours."""
     thing = spec["objects"][0]
     return spec["kind"] == "single" and not thing["tint"] and not thing["size"]
 
 
 def _apart(shades: Sequence[str], *means: Sequence[int]) -> list[str]:
-    """Grounds on which objects of these mean colours stand out."""
+    """Backgrounds on which objects of these mean colours stand out."""
     far = 1.25 * APART
     return [s for s in shades if all(distance(PALETTE[s], list(mean)) > far for mean in means)]
 
 
 def _on(spec: dict[str, Any], shade: str) -> dict[str, Any]:
-    ground = {"kind": "plain", "colour": shade, "rgb": list(PALETTE[shade]), "said": False}
-    return {**spec, "background": ground}
+    backdrop = {"kind": "plain", "colour": shade, "rgb": list(PALETTE[shade]), "said": False}
+    return {**spec, "background": backdrop}
 
 
 def _tinted(spec: dict[str, Any], tint: str) -> dict[str, Any]:
@@ -169,7 +169,7 @@ def _place(shade: str) -> str:
 
 
 def ground_of(pixels: Bytes) -> tuple[str, NDArray[Any]]:
-    """The named ground nearest to the median of the border, and that median in OKLab."""
+    """The named background nearest to the median of the border, and that median in OKLab."""
     wide = max(len(pixels) // 32, 1)
     edge = np.ones(pixels.shape[:2], bool)
     edge[wide:-wide, wide:-wide] = False
@@ -179,7 +179,7 @@ def ground_of(pixels: Bytes) -> tuple[str, NDArray[Any]]:
 
 
 def colour_of(pixels: Bytes, shape: NDArray[np.bool_]) -> str:
-    """The commonest colour name of what is not ground; greys only where nothing else is."""
+    """The most frequent colour name outside the background; greys only if nothing else is there."""
     inside = pixels[shape]
     if not len(inside):
         return "none"
@@ -192,7 +192,7 @@ def colour_of(pixels: Bytes, shape: NDArray[np.bool_]) -> str:
 
 
 def overlap(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
-    """Intersection over union of two silhouettes."""
+    """Intersection over union of two outlines."""
     return float((one & other).sum() / max((one | other).sum(), 1))
 
 
@@ -222,12 +222,12 @@ class Worker:
             verdicts.append(Verdict(name, colour_of(pixels, shape), noun, shape))
         return verdicts
 
-    @cache  # noqa: B019 - one worker a process
+    @cache  # noqa: B019 - one worker per process
     def words(self, kind: str, shade: str) -> Tensor:
         """(nouns, D): z_t of every noun in one wording."""
         tint = shade if kind == "colour" else ""
         words = [_phrase({"noun": noun, "plural": ""}, tint) for noun in self.nouns]
-        words = [word + _place(shade) if shade and kind == "ground" else word for word in words]
+        words = [word + _place(shade) if shade and kind == "background" else word for word in words]
         z_t = self.clip.sample(self.pipe.read(words), Rng([0] * len(words))).text_embed
         assert z_t is not None
         return z_t
@@ -259,7 +259,7 @@ class Worker:
 
 
 def begin(model: str, nouns: Sequence[str]) -> None:
-    """Load the model once a process."""
+    """Load the model once per process."""
     Worker.here = Worker(model, nouns)
 
 
@@ -277,23 +277,23 @@ def psnr(pictures: Sequence[Bytes], settings: dict[str, Any]) -> list[float]:
 
 
 def flipped(one: Judged, seen: Verdict) -> bool:
-    """Whether the attribute is what it should become."""
+    """Whether the attribute is that of the target."""
     return str(getattr(seen, one.kind)) == one.wanted
 
 
 def stayed(one: Judged, seen: Verdict) -> bool:
-    """Whether the others are what they were in the first picture, by the same judges.
+    """Whether the other attributes are those of the first picture, by the same judges.
 
-    An object that becomes another one brings its own colour and shape: only the ground must stay.
+    A new object has its own colour and shape, so only the background must stay.
     """
-    other = {"ground": "colour", "colour": "ground", "object": "ground"}[one.kind]
+    other = {"background": "colour", "colour": "background", "object": "background"}[one.kind]
     if getattr(seen, other) != getattr(one.picture, other):
         return False
     return one.kind == "object" or overlap(seen.shape, one.picture.shape) >= SAME_SHAPE
 
 
 def rate(values: Sequence[bool], wanted: int | None = None) -> str:
-    """A share with its 95 % Wilson interval; bold where it is what is wanted."""
+    """A share with its 95 % Wilson interval; bold if it reaches the goal."""
     n, k, z = len(values), sum(values), 1.96
     middle, spread = (
         k / n + z * z / (2 * n),
@@ -323,11 +323,11 @@ def main_table(judged: Sequence[Judged]) -> Iterator[str]:
         for index, theta in enumerate(THETAS):
             name = TITLES[kind] if index == 0 else ""
             yield f"| {name} | {theta:g} | {cells(mine, [one.frames[index] for one in mine])} |"
-        yield f"| | a true rendering | {cells(mine, [one.truth for one in mine])} |"
+        yield f"| | a correct rendering | {cells(mine, [one.truth for one in mine])} |"
 
 
 def guided_table(tried: dict[str, list[Judged]]) -> Iterator[str]:
-    """Settings × theta, the kinds together."""
+    """Settings × theta, all kinds combined."""
     yield "| settings | theta | flipped | others stayed | both |"
     yield "|---|--:|---|---|---|"
     for name, judged in tried.items():
@@ -337,7 +337,7 @@ def guided_table(tried: dict[str, list[Judged]]) -> Iterator[str]:
 
 
 def best(tried: dict[str, list[Judged]]) -> str:
-    """Which settings and theta flip and keep most."""
+    """The settings and theta with the most successes."""
     scores = {
         (name, theta): sum(flipped(o, o.frames[i]) and stayed(o, o.frames[i]) for o in judged)
         for name, judged in tried.items()
@@ -346,58 +346,57 @@ def best(tried: dict[str, list[Judged]]) -> str:
     }
     (name, theta), most = max(scores.items(), key=lambda item: item[1])
     total = len(next(iter(tried.values())))
-    return f"Most that flip with the others staying: {name}, theta {theta:g} ({most} of {total})."
+    return f"Most pictures with both: {name}, theta {theta:g} ({most} of {total})."
 
 
 def page(
-    judged: list[Judged], tried: dict[str, list[Judged]], values: list[float], pipe: str
+    judged: list[Judged], tried: dict[str, list[Judged]], values: list[float], about: str
 ) -> Iterator[str]:
     """The whole report."""
-    yield "# Text diffs, measured"
-    yield ""
-    yield f"Made by `{shlex.join(['python', 'benchmarks/text_diff.py', *sys.argv[1:]])}`: {pipe}."
-    yield ""
-    yield "**How to read it.** `text_diff` turns true renderings, with guidance 1; a row is one"
-    yield "theta (0 is the picture redrawn). *Flipped*: the attribute is now the target's, wanted"
-    yield f"≥ {FLIPPED} %. *Others stayed*, wanted ≥ {STAYED} %: where the ground changes, the"
-    yield "object's outline and colour; where its colour changes, the outline and the ground; where"
-    yield "the object changes, the ground. Bold is reached; in brackets counts and 95 % Wilson"
-    yield "intervals. The last row of a kind judges a true rendering of the target: what the"
-    yield "judges allow."
-    yield ""
-    yield "Judges: the ground is the named colour nearest to the border's median pixel, the"
-    yield "object's colour the commonest colour name of what is not ground. An outline stayed if"
-    yield f"it and the first picture's overlap by ≥ {SAME_SHAPE:g} of their union. Which object it"
-    yield "is says CLIP, zero-shot among the recipe's nouns: the model's CLIP, by which the text"
-    yield "diff steers, and thus lenient. It tells objects by their usual colours too, as its"
-    yield "figures on true renderings show; hence the outline."
-    yield ""
+    yield f"""# Text diffs, measured
+
+Generated by `{shlex.join(["python", "benchmarks/text_diff.py", *sys.argv[1:]])}`: {about}.
+
+**How to read it.** `text_diff` edits correct renderings, with guidance 1. A row is one theta; theta
+0 is the reconstruction. *Flipped*: the attribute is now that of the target; the goal is
+≥ {FLIPPED} %. *Others stayed* (goal ≥ {STAYED} %): the object's outline and colour, if its
+background changes; the outline and the background, if its colour changes; the background, if the
+object changes. A reached goal is bold. Brackets give counts and 95 % Wilson intervals. The last row
+of each kind judges a correct rendering of the target: it shows how far the judges can be trusted.
+
+Judges: the background is the named colour nearest to the median pixel of the border. The object's
+colour is the most frequent colour name outside the background. An outline stayed if it overlaps the
+first picture's by ≥ {SAME_SHAPE:g} (intersection over union). The object is named zero-shot, among
+the recipe's nouns, by the model's CLIP. The text diff follows the same CLIP, so this judge is
+lenient. It also relies on an object's usual colours, as its figures on correct renderings show;
+that is why the outline is judged too.
+"""
     yield from main_table(judged)
     for kind in KINDS:
         mine = [one for one in judged if one.kind == kind]
         right = rate([getattr(one.picture, kind) == one.was for one in mine])
         named = rate([one.picture.object == one.noun for one in mine])
         yield ""
-        yield f"True renderings before “{TITLES[kind]}”: {kind} judged rightly {right},"
-        yield f"object named rightly by CLIP {named}."
-    yield from ("", "## Guidance and other settings, all kinds together", "")
+        yield f"Correct renderings before “{TITLES[kind]}”: {kind} judged correctly {right},"
+        yield f"object named correctly by CLIP {named}."
+    yield from ("", "## Guidance and other settings, all kinds combined", "")
     yield from guided_table(tried)
     yield from ("", best(tried), "", "## Inversion", "")
     low, mean = min(values), sum(values) / len(values)
     verdict = "reached" if mean >= PSNR else "not reached"
-    yield "Picture → x_T → picture with the decoder at its own size, 50 steps, of"
-    yield f"{len(values)} pictures: PSNR {mean:.1f} dB in the mean, {low:.1f} dB at least"
-    yield f"(wanted ≥ {PSNR} dB: {verdict} in the mean,"
-    yield f"{sum(value >= PSNR for value in values)} of {len(values)} pictures)."
-    yield ""
+    reached = sum(value >= PSNR for value in values)
+    yield f"""Picture → x_T → picture, by the decoder at its own size in 50 steps:
+{len(values)} pictures, mean PSNR {mean:.1f} dB, minimum {low:.1f} dB
+(goal ≥ {PSNR} dB: {verdict} by the mean, reached by {reached} of {len(values)} pictures).
+"""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("model", nargs="?", default=BUNDLED)
     parser.add_argument("--data", default="data/emoji", help="the emoji corpus")
-    parser.add_argument("--recipe", default="emoji-cpu", help="whose nouns to use")
-    parser.add_argument("--count", type=int, default=48, help="pairs, of all kinds together")
+    parser.add_argument("--recipe", default="emoji-cpu", help="recipe whose nouns are used")
+    parser.add_argument("--count", type=int, default=48, help="pairs, all kinds combined")
     parser.add_argument("--tries", type=int, default=9, help="pairs for each other setting")
     parser.add_argument("--seed", type=int, default=2204)
     parser.add_argument("-o", "--out", type=Path, help="Markdown file to write")
@@ -417,13 +416,13 @@ def main() -> None:
         "guidance 1, not clamped": {"threshold": "none"},
     }
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
-    given = (args.model, list(recipe.data["nouns"]))
+    given = (args.model, list(recipe.settings.data["nouns"]))
     with ProcessPoolExecutor(workers, get_context("spawn"), begin, given) as pool:
         halves = [singles[start : start + 8] for start in range(0, len(singles), 8)]
         plain = {"steps": 50, "guidance_scale": 1.0, "sampler": "ddim"}
         inverted = pool.map(partial(psnr, settings=plain), halves)
         values = [value for half in inverted for value in half]
-        print(f"inversion {min(values):.1f} dB at least", flush=True)
+        print(f"inversion {min(values):.1f} dB minimum", flush=True)
         judged = list(pool.map(partial(diff, settings={}), mixed))
         tried = {"guidance 1": judged[: args.tries]}
         for name, changes in list(tries.items())[1:]:
@@ -435,7 +434,7 @@ def main() -> None:
     print(text)
     if args.out:
         write_text(args.out, text)
-    print(f"{time.perf_counter() - begun:.0f} s in all")
+    print(f"{time.perf_counter() - begun:.0f} s in total")
 
 
 if __name__ == "__main__":

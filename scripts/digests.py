@@ -1,11 +1,11 @@
-"""Digests of what the bundled model draws with fixed seeds, by every ability.
+"""Print digests of the results of every ability, with fixed seeds.
 
-    .venv/bin/python scripts/digests.py                    prints them
-    .venv/bin/python scripts/digests.py -o before.json     keeps them
+    .venv/bin/python scripts/digests.py                    print them
+    .venv/bin/python scripts/digests.py -o before.json     save them
     .venv/bin/python scripts/digests.py --against before.json
 
-Whoever moves code compares them before and after: they are equal to the bit on one machine with
-one number of threads. Other machines may round otherwise, so they are no test.
+Compare them before and after a refactoring. They are equal on one machine with the same number of
+threads. Other machines may round differently, so this is not a test.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Draw = Callable[[Image.Image], Sequence[Any]]
 
 
 def mask(picture: Image.Image) -> Image.Image:
-    """White where it is painted: the middle ninth."""
+    """A mask of the middle ninth, in white."""
     third = picture.width // 3
     mask = Image.new("L", picture.size, 0)
     mask.paste(255, (third, third, 2 * third, 2 * third))
@@ -36,7 +36,7 @@ def mask(picture: Image.Image) -> Image.Image:
 
 
 def abilities(pipe: Any) -> dict[str, Draw]:
-    """Name -> pictures (or numbers) made of one picture."""
+    """Name -> function from a picture to pictures or numbers."""
     fox, wolf = "a fox", "a blue car"
     short: dict[str, Any] = {"steps": 4, "upsampler_steps": 3}
     every: dict[str, Draw] = {
@@ -71,7 +71,7 @@ def abilities(pipe: Any) -> dict[str, Draw]:
 
 
 def digest(results: Sequence[Any]) -> str:
-    """Of the pixels of pictures, or of numbers as they are written."""
+    """A digest of the pixels of pictures, or of numbers as text."""
     found = hashlib.sha256()
     for one in results:
         found.update(one.tobytes() if isinstance(one, Image.Image) else repr(one).encode())
@@ -79,7 +79,7 @@ def digest(results: Sequence[Any]) -> str:
 
 
 def measure(model: str | None) -> dict[str, str]:
-    """Name of the ability -> digest, or the error of a model that cannot do it."""
+    """Name of the ability -> digest, or the error of a model without it."""
     pipe = unclip.load(model, device="cpu", dtype=torch.float32)
     given = pipe.generate("a fox", seed=1)[0]
     found = {}
@@ -94,9 +94,9 @@ def measure(model: str | None) -> dict[str, str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", help="another than the bundled one")
+    parser.add_argument("--model", help="default: the bundled one")
     parser.add_argument("-o", "--output", type=Path)
-    parser.add_argument("--against", type=Path, help="digests of before; exit code 1 on a change")
+    parser.add_argument("--against", type=Path, help="earlier digests; exit code 1 if any changed")
     wanted = parser.parse_args()
     torch.set_num_threads(1)
     found = measure(wanted.model)

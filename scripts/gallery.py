@@ -3,8 +3,8 @@
     .venv/bin/python scripts/gallery.py [ABILITY ...]
 
 `docs/gallery/rocket.png` and `panda.png` are renderings of the emoji corpus that the gallery starts
-from, `small.png` is a part of the panda at 40×28; everything else is made here, first try. Labels
-say what was asked for or set; what came of it, the texts say, by somebody who looked.
+from, `small.png` is a crop of the panda at 40×28; everything else is drawn here, first try. Labels
+name the prompt or the setting. The texts that describe the results are written by hand.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FOLDER = ROOT / "docs" / "gallery"
 ROCKET, PANDA, SMALL = (FOLDER / f"{name}.png" for name in ("rocket", "panda", "small"))
 SEED = 7
 LOOKED_AT = "29f85d0d284c"
-"""The model whose pictures the texts describe. Of another one they have to be looked at anew."""
+"""The model whose pictures the texts describe. Another model needs new texts."""
 COMPOSED = (
     (
         "a red apple to the left of a blue car",
@@ -47,7 +47,7 @@ SAID = {"一只狐狸": "a fox (in Chinese)", "两个苹果": "two apples (in Ch
 
 @dataclass(frozen=True)
 class Section:
-    """One ability: its heading, the commands that do the same, words, and what draws it."""
+    """One ability: heading, equivalent commands, text, and the function that draws it."""
 
     title: str
     commands: str
@@ -82,9 +82,9 @@ def sheet(name: str, pictures: list[Image.Image], labels: list[str], columns: in
 @section(
     "Text to picture",
     'unclip sweep "a fox" --x prior=eclipse_prior,prior,ar_prior,linear_prior,none --seed 7',
-    "One sentence and one seed with each prior. With `none` the text's embedding is passed off as "
-    "an image's. The decoder reads the text too, so that little hangs on it here. See "
-    "[priors.md](priors.md).",
+    "One prompt and one seed with each prior. With `none` the text embedding replaces the image "
+    "embedding. The prior matters little here, because the decoder also reads the text. "
+    "[priors.md](priors.md) compares the priors.",
 )
 def generate(pipe: unclip.Pipeline) -> str:
     names = [*pipe.model.priors, "none"]
@@ -98,8 +98,8 @@ def generate(pipe: unclip.Pipeline) -> str:
 @section(
     "Composition",
     'unclip generate "a red apple to the left of a blue car" --seed 7',
-    "Several things in one picture, each with its colour and in its place, asked for in English "
-    "or in Chinese. [evaluation.md](evaluation.md) counts how often that goes well.",
+    "Several objects in one picture, each with its own colour and position, from English or "
+    "Chinese prompts. [evaluation.md](evaluation.md) measures how often that works.",
 )
 def compose(pipe: unclip.Pipeline) -> str:
     out = ""
@@ -112,8 +112,9 @@ def compose(pipe: unclip.Pipeline) -> str:
 @section(
     "Variations",
     "unclip vary docs/gallery/rocket.png --eta 0.6 --seed 7",
-    "The picture is encoded with CLIP and inverted with DDIM, then drawn again. Eta 0 gives it "
-    "back; the higher eta, the more of what CLIP's embedding does not hold is left to chance.",
+    "The picture is encoded with CLIP and inverted with DDIM, then sampled again. Eta 0 "
+    "reproduces it. A higher eta randomises more of the details that the CLIP embedding does not "
+    "contain.",
 )
 def vary(pipe: unclip.Pipeline) -> str:
     etas = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -130,9 +131,8 @@ def vary(pipe: unclip.Pipeline) -> str:
     'unclip generate "a cat" --seed 7 -o cat.png\n'
     'unclip edit cat.png --box 128,0,128,256 "a cat" -n 3 --seed 7 -o cats/\n'
     'unclip edit cat.png --box 70,90,120,110 "a pizza" -n 3 --seed 7 -o pizzas/',
-    "What is grey is painted anew, the rest stays byte for byte. First by the decoder, which was "
-    "trained with mask channels; then by the way that suits any decoder "
-    "(`--set inpainting=repaint`).",
+    "The grey area is repainted; all other pixels stay exactly the same. First with the decoder's "
+    "mask channels, then with RePaint, which works with any decoder (`--set inpainting=repaint`).",
 )
 def edit(pipe: unclip.Pipeline) -> str:
     cat = pipe.generate("a cat", seed=SEED)[0]
@@ -155,8 +155,8 @@ def edit(pipe: unclip.Pipeline) -> str:
 @section(
     "Outpainting",
     'unclip outpaint docs/gallery/panda.png --left 128 --right 64 "a panda" -n 2 --seed 7',
-    "The canvas grows in windows that overlap by half; the picture itself stays byte for byte. "
-    "The painted ground is a little uneven, and the second panda is cut.",
+    "The canvas is extended in windows that overlap by half. The picture itself stays exactly the "
+    "same. The new background is slightly uneven, and the second panda is cut off.",
 )
 def outpaint(pipe: unclip.Pipeline) -> str:
     pictures = pipe.outpaint(PANDA, 128, 64, 0, 0, "a panda", 2, SEED)
@@ -169,8 +169,8 @@ def outpaint(pipe: unclip.Pipeline) -> str:
 @section(
     "Image to image",
     'unclip img2img docs/gallery/rocket.png "a guitar" --strength 0.6 --seed 7',
-    "The picture is noised part of the way and denoised under another sentence. Up to strength 0.6 "
-    "it stays a rocket here.",
+    "The picture is partly noised, then denoised with a new prompt. Here it stays a rocket up to "
+    "strength 0.6.",
 )
 def img2img(pipe: unclip.Pipeline) -> str:
     strengths = (0.2, 0.4, 0.6, 0.8, 1.0)
@@ -183,8 +183,8 @@ def img2img(pipe: unclip.Pipeline) -> str:
     "Interpolations",
     "unclip interpolate docs/gallery/rocket.png docs/gallery/panda.png --frames 7 --seed 7\n"
     'unclip interpolate "a red apple" "a red car" --frames 20 --fps 10 --seed 7 -o loop.gif',
-    "z_i and x_T move along great circles; the ends are the pictures themselves. Below, between "
-    "two sentences; and the same as an animation.",
+    "z_i and x_T are interpolated along great circles; the first and last frames are the pictures "
+    "themselves. Below, an interpolation between two prompts, and the same one as an animation.",
 )
 def interpolate(pipe: unclip.Pipeline) -> str:
     between = pipe.interpolate(str(ROCKET), str(PANDA), 7, SEED)
@@ -200,23 +200,23 @@ def interpolate(pipe: unclip.Pipeline) -> str:
     "Text diffs",
     'unclip generate "a fox" --seed 7 -o fox.png\n'
     'unclip textdiff fox.png --from "a fox" --to "a cat" --frames 6 --theta 0.75 --seed 7',
-    "z_i turns towards the difference of two descriptions while x_T stays. How often the wanted "
-    "attribute changes, and the others stay, stands in [text_diff.md](text_diff.md): beyond a "
-    "theta of 0.5 more than that changes.",
+    "z_i is rotated towards the difference between two captions; x_T stays the same. "
+    "[text_diff.md](text_diff.md) measures how often only the intended attribute changes. Above a "
+    "theta of 0.5 other attributes change too.",
 )
 def textdiff(pipe: unclip.Pipeline) -> str:
     fox, car = (pipe.generate(prompt, seed=SEED)[0] for prompt in ("a fox", "a red car"))
     out = ""
     labels = ["the picture", *(f"theta {0.15 * index:.2f}" for index in range(1, 6))]
     for name, picture, source, target, seen in (
-        ("object", fox, "a fox", "a cat", "A cat from 0.45 on."),
+        ("object", fox, "a fox", "a cat", "It is a cat from 0.45 on."),
         (
             *("colour", car, "a red car", "a blue car"),
-            "This fails: the car turns grey, and from 0.60 on it is a blue rocket.",
+            "This fails: the car turns grey, then into a blue rocket from 0.60 on.",
         ),
         (
             *("ground", fox, "a fox on a white background", "a fox on a green background"),
-            "Green from 0.30 on; from 0.60 on the fox is lost.",
+            "The background is green from 0.30 on; the fox is lost from 0.60 on.",
         ),
     ):
         pictures = pipe.text_diff(picture, source, target, 6, 0.75, SEED)
@@ -228,9 +228,9 @@ def textdiff(pipe: unclip.Pipeline) -> str:
 @section(
     "Reconstructions",
     "unclip reconstruct docs/gallery/rocket.png --dims 1,2,4,8,16,24 --seed 7",
-    "Drawn from the first few principal components of the picture's embedding (figure 7 of the "
-    "paper). This small CLIP's space has a low rank: 24 components hold 96 % of it. With four "
-    "of them the rocket is one, and the panda is not.",
+    "Sampled from the first few principal components of the picture's embedding (figure 7 of the "
+    "paper). The space of this small CLIP has a low rank: 24 components hold 96 % of it. With "
+    "four components the rocket is recognisable and the panda is not.",
 )
 def reconstruct(pipe: unclip.Pipeline) -> str:
     dims = [1, 2, 4, 8, 16, 24]
@@ -246,9 +246,9 @@ def reconstruct(pipe: unclip.Pipeline) -> str:
     "Probing",
     'unclip generate "an apple" --seed 7 -o apple.png\n'
     'unclip probe apple.png "an apple" "a pizza" "a car"',
-    "What CLIP takes a picture for, and the typographic attack of figure 6: an apple, and the "
-    "same apple with a word written across it. This CLIP has never seen letters, so a word is to "
-    "it only a smudge, and moves nothing here.",
+    "Zero-shot classification with CLIP, and the typographic attack of figure 6: an apple, and "
+    "the same apple with a word written across it. This CLIP was trained without letters, so the "
+    "word has no effect here.",
 )
 def probe(pipe: unclip.Pipeline) -> str:
     labels = ["an apple", "a pizza", "a car"]
@@ -271,7 +271,8 @@ def probe(pipe: unclip.Pipeline) -> str:
 @section(
     "Upscaling",
     "unclip upscale docs/gallery/small.png -o large.png",
-    "The upsamplers alone, at any size and shape: 40×28 pixels, and what comes of them.",
+    "The upsamplers alone, at any size and aspect ratio: a picture of 40×28 pixels, before and "
+    "after.",
 )
 def upscale(pipe: unclip.Pipeline) -> str:
     small = read_image(SMALL)
@@ -290,9 +291,9 @@ def upscale(pipe: unclip.Pipeline) -> str:
     'unclip generate "a robot" --seed 7 --best-of 8 -o best.png\n'
     'unclip generate "a robot" --seed 7 --set "guidance_interval=[0.2,0.9]" -o interval.png\n'
     'unclip generate "a robot" --seed 7 --set guidance_rescale=0.7 -o rescaled.png',
-    "The same sentence and seed, plain; with CLIP's gradient; the best of eight by CLIP; with "
-    "guidance kept to the middle of the noise levels; and with guidance rescaled. `unclip "
-    "sweep` draws such grids over any two settings.",
+    "One prompt and one seed: with default settings, with CLIP guidance, the best of eight as "
+    "ranked by CLIP, with guidance only at middle noise levels, and with rescaled guidance. "
+    "`unclip sweep` draws such grids over any two settings.",
 )
 def guidance(pipe: unclip.Pipeline) -> str:
     ways = {
@@ -310,10 +311,10 @@ def guidance(pipe: unclip.Pipeline) -> str:
 
 
 def main() -> None:
-    """Draw the sections named, or all of them and the page."""
+    """Draw the named sections, or all of them and the page."""
     pipe = unclip.load()
     if pipe.hash != LOOKED_AT:
-        print(f"the texts describe pictures of {LOOKED_AT}, this is {pipe.hash}: look at them anew")
+        print(f"the texts describe model {LOOKED_AT}, this is {pipe.hash}: check the texts")
     wanted = sys.argv[1:]
     bodies = {}
     for name in wanted or SECTIONS:
@@ -322,9 +323,9 @@ def main() -> None:
     if wanted:
         return
     page = [
-        "# What it can do\n",
-        "Each picture was drawn by the bundled model on the first try, with seed 7. The commands\n"
-        "above it draw the same; `python scripts/gallery.py` draws them all and writes the page.\n",
+        "# Gallery\n",
+        "The bundled model drew every picture on the first try, with seed 7. The commands above\n"
+        "the pictures draw them again. `python scripts/gallery.py` draws all of them.\n",
     ]
     for name, one in SECTIONS.items():
         page.append(f"## {one.title}\n\n```sh\n{one.commands}\n```\n\n{one.text}\n\n{bodies[name]}")

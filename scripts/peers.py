@@ -1,10 +1,10 @@
-"""Make `.venv-peers`, the environment of other implementations, and let them write the fixtures.
+"""Create `.venv-peers` with other implementations, and generate the parity fixtures.
 
-    python3 scripts/peers.py              set the environment up where it is missing
-    python3 scripts/peers.py --fixtures   and write tests/parity/fixtures anew
+    python3 scripts/peers.py              create the environment if it is missing
+    python3 scripts/peers.py --fixtures   also regenerate tests/parity/fixtures
 
-Two of the peers are in no package index: --sources names a folder that holds clones of
-openai/glide-text2im and kakaobrain/karlo; without it their fixtures stay as they are.
+Two peers are not in the package index. --sources is a folder with clones of openai/glide-text2im
+and kakaobrain/karlo; without it their fixtures are not regenerated.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ PYTHON = VENV / "bin" / "python"
 HERE = ROOT / "tests" / "parity" / "peers"
 FIXTURES = ROOT / "tests" / "parity" / "fixtures"
 DIALECTS = ("1.1.0", "0.15.4")
-"""Versions of DALLE2-pytorch beside the one in the environment, each in a folder of its own."""
+"""Other versions of DALLE2-pytorch, each in a separate folder of the environment."""
 
 NEED_SOURCES = {"glide": ("glide-text2im",), "karlo_original": ("karlo", "glide-text2im")}
 BY_HAND = ("karlo_defaults", "metrics")
-"""These say in their first lines how they are run."""
+"""The docstrings of these scripts say how to run them."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Other implementations, to compare with.")
-    parser.add_argument("--fixtures", action="store_true", help="write the fixtures anew")
-    parser.add_argument("--sources", type=Path, help="folder of clones of peers in no index")
+    parser = argparse.ArgumentParser(description="Set up the peers of the parity tests.")
+    parser.add_argument("--fixtures", action="store_true", help="regenerate the fixtures")
+    parser.add_argument("--sources", type=Path, help="folder of clones of glide-text2im and karlo")
     given = parser.parse_args()
     if not (VENV / "done").is_file():
         set_up()
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def set_up() -> None:
-    """Torch as the project pins it, the peers without their requirements, the stand-in."""
+    """Install the pinned torch, the peers without their requirements, and a torchvision stub."""
     shutil.rmtree(VENV, ignore_errors=True)
     run(sys.executable, "-m", "venv", str(VENV))
     pinned = re.search(r"^torch==\S+$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
@@ -60,15 +60,15 @@ def set_up() -> None:
 
 
 def dialect(version: str) -> Path:
-    """Where an older DALLE2-pytorch lies."""
+    """The folder of an older DALLE2-pytorch."""
     return VENV / f"dalle2-pytorch-{version}"
 
 
 def write(script: Path, sources: Path | None) -> None:
-    """Run one of the scripts, where all that it needs is there."""
+    """Run a script if everything that it needs is there."""
     needed = NEED_SOURCES.get(script.stem, ())
     if script.stem in BY_HAND or (needed and sources is None):
-        print(f"peers: {script.name} is left out: its first lines say what it needs")
+        print(f"peers: skipping {script.name}: its docstring says what it needs")
         return
     older = {f"DALLE2_PYTORCH_{v.replace('.', '_')}": str(dialect(v)) for v in DIALECTS}
     clones = os.pathsep.join(str(sources / name) for name in needed) if sources else ""
@@ -83,7 +83,7 @@ def pip(*arguments: str) -> None:
 
 def run(*command: str) -> None:
     if subprocess.run(command).returncode:
-        raise SystemExit(f"peers: {' '.join(command[:6])} failed; its last lines say why")
+        raise SystemExit(f"peers: {' '.join(command[:6])} failed; see the output above")
 
 
 if __name__ == "__main__":

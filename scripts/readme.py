@@ -1,16 +1,15 @@
-"""Run the README's commands from top to bottom, as somebody would who follows it.
+"""Run the README's commands from top to bottom, as a reader would.
 
-    python scripts/readme.py [--slow] [README.md]
+    python scripts/readme.py [--slow] [--activated] [README.md]
 
-Every `sh` and `python` block is read from the page and run in one bash session, in an empty folder
-that looks like a fresh clone beside a `.venv`. A block that is not run says why in a comment before
-it, which the rendered page does not show:
+Runs every `sh` and `python` block in one bash session, in an empty folder that looks like a fresh
+clone with a `.venv`. A comment before a block, invisible on the rendered page, can exclude it:
 
-    <!-- not run: REASON -->       never here: the network, other people's weights, hours
-    <!-- slow: REASON -->          with --slow alone, which `make nightly` gives
+    <!-- not run: REASON -->       never: needs the network, foreign weights or hours
+    <!-- slow: REASON -->          only with --slow, as in `make nightly`
 
-Prints each command with its seconds, then which were not run and why. Ends with 1 at the first
-command that fails.
+Prints each command with its seconds, then those not run and why. Stops with exit code 1 at the
+first command that fails.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CLONED = ("assets", "benchmarks", "docs", "scripts", "src")
-"""What commands may read of the clone."""
+"""The parts of the clone that commands may read."""
 
 BLOCK = re.compile(
     r"^(?:<!-- (?P<mark>[^:\n]*): (?P<why>[^\n]*) -->\n)?"
@@ -47,7 +46,7 @@ unclip_readme_run() {
 
 @dataclass(frozen=True)
 class Block:
-    """A block of commands; `mark` says when it is run: always (""), "slow" or "not run"."""
+    """A block of commands; `mark` is "" (always run), "slow" or "not run"."""
 
     language: str
     body: str
@@ -55,7 +54,7 @@ class Block:
     why: str = ""
 
     def commands(self) -> list[str]:
-        """What bash is given, one after the other; a `python` block is one command."""
+        """The commands for bash, in order; a `python` block is one command."""
         if self.language == "python":
             return [f"python - <<'END'\n{self.body}END"]
         joined = self.body.replace("\\\n", " ")
@@ -63,14 +62,14 @@ class Block:
 
 
 def blocks(page: str) -> list[Block]:
-    """The blocks of a Markdown page, in order. Raises ValueError for a mark that is none."""
+    """The blocks of a Markdown page, in order. Raises ValueError for an unknown mark."""
     found = [
         Block(one["language"], one["body"], one["mark"] or "", one["why"] or "")
         for one in BLOCK.finditer(page)
     ]
     for one in found:
         if one.mark not in ("", "slow", "not run"):
-            raise ValueError(f"no mark '{one.mark}' ({one.why}): it is 'slow' or 'not run'")
+            raise ValueError(f"unknown mark '{one.mark}' ({one.why}): use 'slow' or 'not run'")
     return found
 
 
@@ -80,14 +79,21 @@ def session(wanted: list[Block]) -> str:
     return SESSION + "".join(f"unclip_readme_run {shlex.quote(one)}\n" for one in commands)
 
 
-def run(wanted: list[Block], folder: Path) -> int:
-    """Run blocks in an empty folder; returns bash's exit code."""
+def run(wanted: list[Block], folder: Path, activated: bool = False) -> int:
+    """Run blocks in an empty folder; returns bash's exit code.
+
+    Args:
+        wanted: in the order of the page.
+        folder: where.
+        activated: the virtual environment is, before the first command.
+    """
     for name in CLONED:
         (folder / name).symlink_to(ROOT / name)
     (folder / ".venv").symlink_to(sys.prefix)
     own = str(Path(sys.prefix) / "bin")
     path = [part for part in os.environ["PATH"].split(os.pathsep) if part != own]
-    env = {**os.environ, "PATH": os.pathsep.join(path)}  # the README has to say how it gets there
+    path = [own, *path] if activated else path  # the README must set PATH itself
+    env = {**os.environ, "PATH": os.pathsep.join(path)}
     done = subprocess.run(["bash", "-c", session(wanted)], cwd=folder, env=env, check=False)
     return done.returncode
 
@@ -95,12 +101,13 @@ def run(wanted: list[Block], folder: Path) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Run the commands of a README.")
     parser.add_argument("page", nargs="?", type=Path, default=ROOT / "README.md")
-    parser.add_argument("--slow", action="store_true", help="run the blocks that take minutes too")
+    parser.add_argument("--slow", action="store_true", help="also run the blocks that take minutes")
+    parser.add_argument("--activated", action="store_true", help="with the .venv already active")
     args = parser.parse_args()
     found = blocks(args.page.read_text(encoding="utf-8"))
     wanted = [one for one in found if one.mark in ("", "slow" if args.slow else "")]
     with tempfile.TemporaryDirectory() as folder:
-        code = run(wanted, Path(folder))
+        code = run(wanted, Path(folder), args.activated)
     if code == 0:
         print(f"\nran {sum(len(one.commands()) for one in wanted)} commands; not run:")
         for one in found:

@@ -1,11 +1,11 @@
-"""Make `.venv` hold this package and the extras named; do nothing when it already does.
+"""Install this package and the given extras into `.venv`, unless that is already done.
 
     python3 scripts/setup.py               what `unclip generate` needs
-    python3 scripts/setup.py train data    and what training and building the corpus need
+    python3 scripts/setup.py train data    also what training and building the corpus need
 
-Torch comes first, alone, so that nothing later can pull in another build of it. A machine
-without an NVIDIA GPU never downloads CUDA packages: the build that the package index offers is
-looked at before it is fetched. `TORCH_INDEX` names an index to take torch from instead.
+Torch is installed first and alone, so that no other package can install another build. A machine
+without an NVIDIA GPU never downloads CUDA packages: the metadata of the build in the index is
+checked before the download. `TORCH_INDEX` selects another index for torch.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ IS_SUPPORTED = f"import sys, pip; sys.exit(sys.version_info < {OLDEST})"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Set up .venv with what is missing.")
+    parser = argparse.ArgumentParser(description="Install into .venv what is missing.")
     parser.add_argument("extras", nargs="*", help="extras of pyproject.toml: train, data, dev")
     wanted = set(parser.parse_args().extras)
     done = stamped()
@@ -45,14 +45,14 @@ def main() -> None:
 
 
 def digest() -> str:
-    """Changes whenever an installed environment may no longer be the right one."""
+    """A digest of everything that the environment depends on."""
     files = (ROOT / "pyproject.toml", CONSTRAINTS, Path(__file__))
     content = b"".join(file.read_bytes() for file in files)
     return hashlib.sha256(content + str(ROOT).encode()).hexdigest()
 
 
 def stamped() -> set[str] | None:
-    """The extras that the last complete set-up installed, None where there was none."""
+    """The extras of the last complete set-up, or None."""
     try:
         stamp = json.loads(STAMP.read_text())
         return set(stamp["extras"]) if stamp["digest"] == digest() else None
@@ -71,15 +71,15 @@ def works() -> bool:
 def make_venv() -> None:
     if works():
         return
-    say(f"making {VENV.name}")
+    say(f"creating {VENV.name}")
     if subprocess.run([find_python(), "-m", "venv", "--clear", str(VENV)]).returncode != 0:
         raise problem(
-            "python -m venv failed; on Debian and Ubuntu it needs the package python3-venv"
+            "python -m venv failed; on Debian and Ubuntu, install the package python3-venv"
         )
 
 
 def find_python() -> str:
-    """This Python if it is new enough, else the newest on the path that is."""
+    """This Python if it is new enough, otherwise the newest on the path."""
     if sys.version_info >= OLDEST:
         return sys.executable
     for minor in (14, 13, 12, 11):
@@ -98,21 +98,21 @@ def install_torch() -> None:
     index = os.environ.get("TORCH_INDEX")
     source = ["--index-url", index] if index else []
     gpu = has_gpu()
-    say(f"fetching {torch} for {'an NVIDIA GPU' if gpu else 'the CPU'}")
+    say(f"installing {torch} for {'an NVIDIA GPU' if gpu else 'the CPU'}")
     cuda = wants_cuda(torch, source)
     if gpu or not cuda:
         if gpu and not cuda:
-            say("the index offers a CPU build, which leaves the GPU idle; see TORCH_INDEX")
+            say("the index has only a CPU build, without GPU support; see TORCH_INDEX")
         pip("install", "--no-deps", torch, *source)
     elif index or not install_with_uv(torch):
         raise problem(
-            f"the package index offers a CUDA build of {torch}, and this machine has no NVIDIA GPU."
-            " Set TORCH_INDEX to an index with CPU builds (see CONTRIBUTING.md) and run it again"
+            f"the package index has a CUDA build of {torch}, and this machine has no NVIDIA GPU."
+            " Set TORCH_INDEX to an index with CPU builds (see CONTRIBUTING.md) and run this again"
         )
 
 
 def installed_torch() -> str | None:
-    """The public version of torch in the environment, None where there is none."""
+    """The version of torch in the environment without its local part, or None."""
     code = "import importlib.metadata as m; print(m.version('torch').split('+')[0])"
     found = subprocess.run([PYTHON, "-c", code], capture_output=True, text=True)
     return found.stdout.strip() or None
@@ -128,7 +128,7 @@ def has_gpu() -> bool:
 
 
 def wants_cuda(torch: str, source: list[str]) -> bool:
-    """Whether the build of torch that pip would choose depends on CUDA; reads metadata only."""
+    """Whether pip would install a CUDA build of torch; reads only metadata."""
     look = ["install", "--dry-run", "--quiet", "--no-deps", "--ignore-installed", "--report", "-"]
     asked = subprocess.run([*PIP, *look, torch, *source], stdout=subprocess.PIPE, text=True)
     if asked.returncode != 0:
@@ -139,8 +139,8 @@ def wants_cuda(torch: str, source: list[str]) -> bool:
 
 
 def install_with_uv(torch: str) -> bool:
-    """Let uv, which knows where CPU builds are kept, fetch one."""
-    say("the package index offers a CUDA build; asking uv for a CPU build")
+    """Install a CPU build with uv, which knows their index."""
+    say("the package index has a CUDA build; installing a CPU build with uv")
     uv = shutil.which("uv") or str(VENV / "bin" / "uv")
     if not Path(uv).exists():
         subprocess.run([*PIP, "install", "--quiet", "uv", "--constraint", str(CONSTRAINTS)])
@@ -152,7 +152,7 @@ def install_with_uv(torch: str) -> bool:
 
 
 def install_package(extras: set[str]) -> None:
-    """Install this folder, editable, with the extras; check that torch loads; stamp."""
+    """Install this folder, editable, with the extras; check torch; write the stamp."""
     names = ",".join(sorted(extras))
     target = f"{ROOT}[{names}]" if names else str(ROOT)
     say(f"installing unclip{f'[{names}]' if names else ''}")
@@ -160,14 +160,14 @@ def install_package(extras: set[str]) -> None:
     pip("install", "--quiet", *editable, "--constraint", str(CONSTRAINTS))
     if subprocess.run([PYTHON, "-c", "import torch"]).returncode != 0:
         raise problem(
-            f"torch does not load; remove {VENV} and run it again (TORCH_INDEX names its index)"
+            f"torch cannot be imported; remove {VENV} and run this again (see TORCH_INDEX)"
         )
     STAMP.write_text(json.dumps({"digest": digest(), "extras": sorted(extras)}) + "\n")
 
 
 def pip(*arguments: str) -> None:
     if subprocess.run([*PIP, *arguments]).returncode != 0:
-        raise problem("pip could not install what is missing; its last lines say why")
+        raise problem("pip failed; see its output above")
 
 
 def say(line: str) -> None:

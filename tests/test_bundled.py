@@ -32,7 +32,9 @@ def test_it_is_whole_and_within_its_size() -> None:
     assert verify(folder) == []
     assert max(sizes) < 15 * MIB
     assert sum(sizes) < 45 * MIB
-    assert "Apache-2.0" in (folder / "README.md").read_text(), "the card names the data's licence"
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "Apache-2.0" in card, "the card names the data's licence"
+    assert card == load_recipe(BUNDLED).card
 
 
 def test_each_of_two_things_has_its_colour_and_its_place(pipe: unclip.Pipeline) -> None:
@@ -101,7 +103,7 @@ def test_what_an_edit_paints_has_the_ground_of_what_it_keeps(pipe: unclip.Pipeli
 def test_it_knows_the_words_of_its_captions_and_says_which_it_does_not(
     pipe: unclip.Pipeline,
 ) -> None:
-    unknown = pipe.vocabulary.unknown
+    unknown = pipe.model.vocabulary.unknown
     for prompt in (
         "a fox above a pizza", "Two blue cars!", "an image of a smiling face, in the snow",
         "三只红色的狐狸在一辆汽车的左边", "浅蓝色背景上的雪人", "a jack-o'-lantern",
@@ -110,5 +112,5 @@ def test_it_knows_the_words_of_its_captions_and_says_which_it_does_not(
     assert unknown("a cat riding a bicycle") == ["riding", "bicycle"]
     assert unknown("骑自行车的猫") == ["骑自行车"]
     recipe = load_recipe("emoji-cpu")
-    for noun in recipe.data["nouns"]:
+    for noun in recipe.settings.data["nouns"]:
         assert not unknown(f"{article(noun)} {noun} and two {plural(noun)}")

@@ -102,7 +102,7 @@ def test_override_syntax() -> None:
 
 @pytest.mark.parametrize("assignment", ["steps", "=3", " = 3"])
 def test_override_wants_key_and_value(assignment: str) -> None:
-    with pytest.raises(UsageError, match="--set wants key=value"):
+    with pytest.raises(UsageError, match="--set needs key=value"):
         override({}, [assignment])
 
 
@@ -156,7 +156,7 @@ def test_a_path_may_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("HOME", str(tmp_path))
     assert Somewhere.parse({"path": "~/data"}).path == tmp_path / "data"
     assert Somewhere.parse({"path": "a~/~"}).path == Path("a~/~")
-    with pytest.raises(UsageError, match=r"'path': nobody here has a home .*'~no-such-person'"):
+    with pytest.raises(UsageError, match=r"'path': no home folder '~no-such-person'"):
         Somewhere.parse({"path": "~no-such-person/x"})
 
 

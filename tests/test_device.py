@@ -32,7 +32,7 @@ def test_a_gpu_is_one_that_pytorch_sees(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     assert [pick_device(name).index for name in ("cuda", "cuda:0", "cuda:1")] == [None, 0, 1]
-    with pytest.raises(UsageError, match="device 'cuda:2' is not here: PyTorch sees 2 CUDA GPUs"):
+    with pytest.raises(UsageError, match="'cuda:2' is not available: PyTorch sees 2 CUDA GPUs"):
         pick_device("cuda:2")
 
 

@@ -28,14 +28,16 @@ def test_every_ability_is_a_method_and_the_chain_below_knows_of_none(model: Mode
     assert methods <= set(vars(Pipeline)) and not methods & set(dir(Chain))
 
 
-def test_limit_and_strict_words_change_the_policy_of_this_pipeline_alone(model: Model) -> None:
+def test_what_is_refused_can_be_changed_for_one_pipeline_alone(model: Model) -> None:
     strict = Policy(limit=5)
     one, other = Pipeline(model, policy=strict), Pipeline(model, policy=strict)
     with pytest.raises(UsageError, match="the limit is 5 steps"):
         one.generate("a fox", steps=6, prior="none")
     one.limit, one.strict_words = None, True
-    assert (one.limit, one.strict_words) == (None, True)
-    assert (other.limit, other.strict_words) == (5, False)
+    one.on_cost = pytest.fail
+    assert one.policy == Policy(None, True, pytest.fail)
+    assert (one.limit, one.strict_words, one.on_cost) == (None, True, pytest.fail)
+    assert (other.limit, other.strict_words, other.on_cost) == (5, False, None)
     with pytest.raises(FrozenInstanceError):
         one.policy.limit = 7  # type: ignore[misc]
 

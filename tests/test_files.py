@@ -201,12 +201,12 @@ def test_text_is_utf_8_with_a_mark_or_without(tmp_path: Path, encoding: str) -> 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ("a".encode("utf-16"), "it is UTF-16: save it as UTF-8"),
+        ("a".encode("utf-16"), "it is UTF-16; save it as UTF-8"),
         (codecs.BOM_UTF16_BE + "a".encode("utf-16-be"), "it is UTF-16"),
         ("a".encode("utf-32"), "it is UTF-32"),
-        ("one\ntwo".encode("utf-16-le"), "line 1 holds a NUL byte"),
+        ("one\ntwo".encode("utf-16-le"), "line 1 has a NUL byte"),
         (b"one\ntwo\nth\xe9", r"line 3 is not UTF-8 \(byte 0xe9\)"),
-        (b"one\n\xed\xa0\xbd", "line 2 is not UTF-8"),  # half of a character
+        (b"one\n\xed\xa0\xbd", "line 2 is not UTF-8"),  # an incomplete character
     ],
 )
 def test_what_is_no_utf_8_is_named_with_its_line(tmp_path: Path, data: bytes, message: str) -> None:
@@ -223,9 +223,9 @@ def test_inside_follows_no_name_out_of_the_folder(tmp_path: Path) -> None:
     for name in ("", "..", "../a", "/a", "sub/../../a", "up/a", "c:a", "..\\a"):
         with pytest.raises(ValueError, match="which leads out of its folder"):
             inside(home, name)
-    with pytest.raises(ValueError, match="holds a NUL byte"):
+    with pytest.raises(ValueError, match="has a NUL byte"):
         inside(home, "a\0")
-    with pytest.raises(ValueError, match="too long for a file's name"):
+    with pytest.raises(ValueError, match="too long for a file name"):
         inside(home, "a" * 300)
     blobs = tmp_path / "hub" / "models--o--n" / "blobs"
     snapshot = tmp_path / "hub" / "models--o--n" / "snapshots" / "1"

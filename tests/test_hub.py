@@ -289,7 +289,7 @@ def test_a_hub_that_falls_silent_within_a_file(hub: Hub, monkeypatch: pytest.Mon
     monkeypatch.setattr("unclip.hub.SILENCE", 0.3)
     hub.piece, hub.stalls = 14 * 10**5, True
     hub.ranges = False
-    with pytest.raises(CheckpointError, match="fell silent"):
+    with pytest.raises(CheckpointError, match="stopped responding"):
         fetch("org/name")
     hub.piece = None
     name = "unet/diffusion_pytorch_model.safetensors"
@@ -308,7 +308,7 @@ def pulled_folder() -> str:
 def test_what_is_not_what_was_promised_is_refused_and_removed(name: str, hub: Hub) -> None:
     good = FILES[name]
     hub.served[name] = good[:-1] + b"?"
-    with pytest.raises(CheckpointError, match=rf"{name} of hub:org/name is not what .* hash"):
+    with pytest.raises(CheckpointError, match=rf"{name} of hub:org/name does not match .* digest"):
         fetch("org/name")
     wrong = hub.served.pop(name)
     files = [file for file in Path(pulled_folder()).rglob("*") if file.is_file()]
@@ -388,7 +388,7 @@ def test_a_pull_that_was_cut_off_is_no_model(hub: Hub, monkeypatch: pytest.Monke
     for name in ("README.md", "unet/diffusion_pytorch_model.safetensors"):
         with monkeypatch.context() as patch:
             hub.served[name] = FILES[name][:-1] + b"?"
-            with pytest.raises(CheckpointError, match="is not what the hub promised"):
+            with pytest.raises(CheckpointError, match="does not match the hub's digest"):
                 fetch("org/name")
             patch.setenv("HF_HUB_OFFLINE", "1")
             with pytest.raises(CheckpointError, match=r"is not in the cache .*HF_HUB_OFFLINE"):
@@ -404,7 +404,7 @@ def test_a_second_variant_that_was_cut_off_is_fetched_anew(hub: Hub) -> None:
     name = "unet/diffusion_pytorch_model.safetensors"
     fetch("org/name", variant="fp16")
     hub.served[name] = FILES[name][:-1] + b"?"
-    with pytest.raises(CheckpointError, match="is not what the hub promised"):
+    with pytest.raises(CheckpointError, match="does not match the hub's digest"):
         fetch("org/name", fresh=True)
     hub.served.clear()
     assert (fetch("org/name") / name).read_bytes() == BIG
@@ -444,7 +444,7 @@ def test_a_whole_variant_stays_usable_when_another_is_cut_off(
     path = fetch("org/name")
     name = "unet/diffusion_pytorch_model.fp16.safetensors"
     hub.served[name] = FILES[name][:-1] + b"?"
-    with pytest.raises(CheckpointError, match="is not what the hub promised"):
+    with pytest.raises(CheckpointError, match="does not match the hub's digest"):
         fetch("org/name", variant="fp16")
     assert fetch("org/name") == path
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -458,7 +458,7 @@ def test_a_part_is_not_the_model_that_was_cut_off(
     path = fetch("org/name/unet")
     name = "text/model.safetensors"
     hub.served[name] = FILES[name][:-1] + b"?"
-    with pytest.raises(CheckpointError, match="is not what the hub promised"):
+    with pytest.raises(CheckpointError, match="does not match the hub's digest"):
         fetch("org/name")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert fetch("org/name/unet") == path
@@ -489,7 +489,7 @@ def test_commands_fetch_the_variant_that_they_are_told(
 @pytest.mark.parametrize("name", ["unet/diffusion_pytorch_model.safetensors", "README.md"])
 def test_more_than_was_promised_is_not_written(name: str, hub: Hub) -> None:
     hub.served[name] = FILES[name] + bytes(10**6)
-    message = rf"{name} of hub:org/name: more than the {len(FILES[name])} bytes that the hub prom"
+    message = rf"{name} of hub:org/name: more than the {len(FILES[name])} bytes that the hub ann"
     with pytest.raises(CheckpointError, match=message):
         fetch("org/name")
     files = [file for file in Path(pulled_folder()).rglob("*") if file.is_file()]
@@ -501,7 +501,9 @@ def test_what_does_not_fit_on_the_disk_is_not_begun(
     hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10**6))
-    with pytest.raises(OutputError, match=r"bytes are to be fetched, and .* has room for 1000000"):
+    with pytest.raises(
+        OutputError, match=r"the download has .* bytes, and .* has room for 1000000"
+    ):
         fetch("org/name")
     assert not [get for get, _ in hub.gets if "/resolve/" in get]
 
@@ -510,7 +512,9 @@ def test_what_does_not_fit_on_the_disk_is_not_begun(
 def test_a_silent_hub_is_given_up(route: str, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unclip.hub.SILENCE", 0.2)
     hub.silent = route
-    with pytest.raises(CheckpointError, match=rf"the hub at {hub.url} could not be .* fell sil"):
+    with pytest.raises(
+        CheckpointError, match=rf"the hub at {hub.url} could not be .* stopped resp"
+    ):
         fetch("org/name")
 
 
@@ -636,7 +640,7 @@ def test_parse(text: str, ref: Ref) -> None:
     ["hub:", "name", "hub:org/", "a/b@", "a/../b", "a/b/..", "a/b@../x", "a/b@/etc", "https://a/b"],
 )
 def test_parse_refuses(text: str) -> None:
-    with pytest.raises(UsageError, match="is no model of the hub"):
+    with pytest.raises(UsageError, match="is not a hub model"):
         parse(text)
 
 

@@ -107,7 +107,7 @@ def test_a_device_and_a_dtype_as_torch_has_them(trained: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("org/name", r"; on the Hugging Face hub it would be 'hub:org/name'$"),
+        ("org/name", r"; for the Hugging Face hub write 'hub:org/name'$"),
         ("emoji-cp", r"'emoji-cp' \(did you mean 'emoji-cpu'\?\)"),
         ("./org/name", r"\(bundled: emoji-cpu\)$"),
         ("nothing", r"\(bundled: emoji-cpu\)$"),

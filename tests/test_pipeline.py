@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +143,7 @@ def test_a_record_of_a_later_version_is_read_past_what_is_unknown(pipe: Pipeline
 
 def test_a_picture_without_a_record_says_so() -> None:
     picture = Image.new("RGB", (2, 2))
-    with pytest.raises(UsageError, match="carries no record"):
+    with pytest.raises(UsageError, match="has no record"):
         Record.of(picture)
     whole = json.loads(Record("x", 1, {}).to_json())
     wrong = [{"seed": True}, {"n": "2"}, {"settings": []}, {"inputs": "x"}, {"model": None}]
@@ -308,6 +310,15 @@ def test_the_public_face_is_small_and_lazy() -> None:
     assert all(getattr(unclip, name) is not None for name in unclip.__all__)
     with pytest.raises(AttributeError, match="no attribute 'laod'"):
         unclip.laod  # noqa: B018
+
+
+def test_the_core_knows_neither_pictures_nor_files_of_models_nor_abilities() -> None:
+    code = "import sys, unclip.pipeline; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "unclip.stages.model" in loaded
+    for name in ("PIL", "unclip.media", "unclip.checkpoints", "unclip.abilities", "unclip.record"):
+        assert name not in loaded
 
 
 @pytest.fixture(scope="module")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from unclip.rng import BatchRng, Rng, drawing_device
 
@@ -97,6 +98,23 @@ def test_batch_rng_is_reproducible() -> None:
     assert not torch.equal(other.fork("a").randn(3), first.fork("a").randn(3))
     assert torch.equal(first.fork("a").randn(3), second.fork("a").randn(3))
     assert not torch.equal(first.fork("a").randn(3), first.fork("b").randn(3))
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3])
+def test_a_part_of_a_batch_has_the_numbers_that_it_has_in_the_whole(parts: int) -> None:
+    """Forks and branches too: in copy k of the whole and of the part alike."""
+    size = 6 // parts
+
+    def drawn(batch: int, part: tuple[int, int]) -> Iterator[Tensor]:
+        rng = BatchRng("0/decoder/3", batch, part=part)
+        for one, copies in ((rng, 1), (rng.fork("a"), 1), (rng.fork("a").branch("b", 2), 2)):
+            for draw in (one.randn, one.rand):
+                yield draw(2).view(copies, batch, 2)
+
+    for index in range(parts):
+        wholes = drawn(6, (0, 1))
+        for mine, whole in zip(drawn(size, (index, parts)), wholes, strict=True):
+            assert torch.equal(mine, whole[:, index * size : (index + 1) * size])
 
 
 def test_known_numbers_of_batch_rng() -> None:

@@ -83,10 +83,10 @@ def test_two_vocabularies_are_counted_together() -> None:
 def test_the_complaint_names_what_is_unknown_and_the_nearest_known() -> None:
     said = ENGLISH.complaint("a caar beside a bicycle")
     assert said.startswith("the model does not know 'caar', 'beside', 'bicycle'; nearest")
-    assert "nearest it knows: 'car'; " in said
-    assert said.endswith("; `unclip models inspect MODEL` lists them")
+    assert "nearest known: 'car'; " in said
+    assert said.endswith("; `unclip models inspect MODEL` lists its words")
     named = ENGLISH.complaint("a bicycle", "emoji-cpu")
-    assert named.endswith("; `unclip models inspect emoji-cpu` lists them")
+    assert named.endswith("; `unclip models inspect emoji-cpu` lists its words")
     assert "nearest" not in ENGLISH.complaint("a bicycle"), "nothing is spelt like it"
     assert ENGLISH.complaint("a red car") == Vocabulary().complaint("a bicycle") == ""
 

@@ -1,4 +1,4 @@
-"""DALL·E 2 in the open: text -> CLIP -> prior -> decoder -> upsamplers.
+"""Open DALL·E 2 (unCLIP): text -> CLIP -> prior -> decoder -> upsamplers.
 
 import unclip
 
@@ -24,7 +24,7 @@ _LAZY = {"Pipeline": "unclip.facade", "load": "unclip.loading", "Stage": "unclip
 
 
 def __getattr__(name: str) -> Any:
-    """Import PyTorch only once it is needed, so that `unclip --help` answers at once."""
+    """Import PyTorch only when needed, so that `unclip --help` is fast."""
     if name not in _LAZY:
         raise AttributeError(f"module 'unclip' has no attribute '{name}'")
     import importlib

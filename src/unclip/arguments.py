@@ -1,4 +1,4 @@
-"""Arguments of functions that anybody may call: normalised, and checked by name."""
+"""Normalise and check arguments of public functions."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from .cost import LIMIT
 from .errors import UsageError
 
 MOST = 10**12
-"""The largest count that is taken for one."""
+"""Largest valid count."""
 
 
 def plain(value: Any) -> Any:
-    """Numbers of numpy and torch as Python's own, lists of them as tuples; all else as it is."""
+    """Numbers of numpy and torch as Python numbers, lists as tuples; other values unchanged."""
     if hasattr(value, "dtype") and getattr(value, "ndim", 2) <= 1:
         try:
             return plain(value.tolist())
@@ -35,7 +35,7 @@ def plain(value: Any) -> Any:
 
 
 def _text(value: Any, info: ValidationInfo) -> Any:
-    """Refuse lists, and what UTF-8 cannot say, which pydantic would say in other words."""
+    """Reject lists and invalid text, with clearer messages than pydantic."""
     name = info.field_name or ""
     if isinstance(value, tuple) and name != "labels":
         raise UsageError(f"{name} must be one text, got {len(value)}: call once for each of them")
@@ -45,13 +45,13 @@ def _text(value: Any, info: ValidationInfo) -> Any:
 
 
 def check_text(value: str, name: str = "prompt") -> None:
-    """Raise UsageError where UTF-8 cannot write it: it was read from bytes that are none."""
+    """Raise UsageError for text with lone surrogates, read from bytes that are not UTF-8."""
     if any("\ud800" <= letter <= "\udfff" for letter in value):
-        raise UsageError(f"the {name} is not valid text: it holds bytes that are not UTF-8")
+        raise UsageError(f"the {name} is not valid text: it has bytes that are not UTF-8")
 
 
 def check_prompt(value: str, name: str = "prompt") -> None:
-    """Raise UsageError where a prompt is no text or says nothing."""
+    """Raise UsageError if a prompt is empty or not valid text."""
     check_text(value, name)
     if not value.strip():
         which = "" if name == "prompt" else f" ({name})"
@@ -64,10 +64,10 @@ def _prompt(value: str, info: ValidationInfo) -> str:
 
 
 Text = Annotated[str, BeforeValidator(_text)]
-"""Any text that UTF-8 can write."""
+"""Any valid text."""
 
 Prompt = Annotated[str, BeforeValidator(_text), AfterValidator(_prompt)]
-"""A text that says something."""
+"""A text that is not empty."""
 
 Count = Annotated[int, Field(ge=1, le=MOST)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -77,8 +77,8 @@ Seed = Annotated[int, Field(ge=-(2**128), le=2**128)]
 class Arguments(Config):
     """Arguments of a function, normalised and checked.
 
-    Numbers of numpy and torch become Python's own; whatever is of another type than it should be
-    is refused by name.
+    Numbers of numpy and torch become Python numbers. A value of a wrong type is an error that names
+    the argument.
     """
 
     model_config = ConfigDict(strict=True)
@@ -91,7 +91,7 @@ class Arguments(Config):
 
     @classmethod
     def of(cls, **values: Any) -> Self:
-        """Raises UsageError, which names the argument."""
+        """Parse arguments. Raises UsageError with the name of the argument."""
         return cls.parse(values)
 
 

@@ -1,4 +1,4 @@
-"""Typed, frozen configuration that reads from TOML or JSON and names what is wrong with it."""
+"""Typed, frozen configuration, read from TOML or JSON, with one-line errors."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ def _at_home(path: Path) -> Path:
     try:
         return path.expanduser()
     except RuntimeError:
-        raise ValueError(f"nobody here has a home folder called '{path.parts[0]}'") from None
+        raise ValueError(f"no home folder '{path.parts[0]}' on this machine") from None
 
 
 UserPath = Annotated[Path, AfterValidator(_at_home)]
-"""A path as a person writes it: `~` is their home."""
+"""A path in which `~` is the home folder."""
 
 Layers = Annotated[int, Field(le=512)]
-"""Of a transformer."""
+"""Blocks of a transformer."""
 Blocks = Annotated[int, Field(le=32)]
-"""Of one level of a network, and what each of them may hold several of."""
+"""Blocks of one level of a network, or parts of one block."""
 LEVELS = 12
-"""Most levels of a network; with the two above, no settings ask for a network without an end."""
+"""Most levels of a network. These three limits bound the size of any network."""
 
 SHOWN = 200
-"""Most letters of a wrong value that an error shows."""
+"""Most characters of a wrong value in an error."""
 
 
 class Config(BaseModel):
@@ -46,16 +46,16 @@ class Config(BaseModel):
         """Validate `values`.
 
         Args:
-            values: nested plain data, as TOML or JSON gives it.
-            where: what the values belong to (a file, a section), for the error's text; one that
-                ends in `_` is the beginning of every key.
-            strict: a number in quotes is no number, and 2.0 or true no whole one.
+            values: nested plain data from TOML or JSON.
+            where: source of the values (a file, a section), for error messages; if it ends in
+                `_`, it is the prefix of every key.
+            strict: reject numbers in quotes, and 2.0 or true as a whole number.
 
         Raises:
-            UsageError: an unknown key (the nearest known one is named) or a value out of range.
+            UsageError: an unknown key (with the nearest known one) or a value out of range.
         """
         try:
-            if strict:  # through JSON, where a list is a tuple and nothing else is what it is not
+            if strict:  # through JSON, where lists may be tuples and nothing else is converted
                 return cls.model_validate_json(json.dumps(dict(values)), strict=True)
             return cls.model_validate(dict(values))
         except ValidationError as error:
@@ -71,7 +71,7 @@ _REASONS = {
     "greater_than": "must be above {gt}",
     "less_than_equal": "must be at most {le}",
     "less_than": "must be below {lt}",
-    "too_short": "must hold at least {min_length}",
+    "too_short": "must have at least {min_length} value(s)",
     "finite_number": "must be finite",
     "literal_error": "must be {expected}",
     **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "must be a whole number"),
@@ -80,11 +80,11 @@ _REASONS = {
     "string_type": "must be text",
     "string_unicode": "must be text in UTF-8",
 }
-"""What would be right, by pydantic's type of the error and with its context."""
+"""Expected value, by pydantic's error type, with its context."""
 
 
 def explain(cls: type[BaseModel], error: ValidationError, where: str = "") -> str:
-    """One line for the first fault of a pydantic error: where, what, and what would be right."""
+    """One line for the first error of pydantic: where, what, and what is expected."""
     first = error.errors(include_url=False)[0]
     keys = [str(key)[:SHOWN] for key in first["loc"]]
     if where.endswith("_") and keys:
@@ -96,7 +96,7 @@ def explain(cls: type[BaseModel], error: ValidationError, where: str = "") -> st
         return f"unknown setting '{name}'{nearest(keys[-1], known)}"
     if first["type"] == "missing":
         return f"{called} is missing"
-    if first["type"] == "value_error":  # a validator of ours, whose text says what it got
+    if first["type"] == "value_error":  # our own validator, whose message includes the value
         text = str(first["ctx"]["error"])[: 2 * SHOWN]
         return f"section '{name}': {text}" if name and called.startswith("setting") else text
     if first["type"] in _REASONS:
@@ -111,16 +111,16 @@ def explain(cls: type[BaseModel], error: ValidationError, where: str = "") -> st
 
 
 def shown(value: object, most: int = 60) -> str:
-    """A value as part of a line, cut where it is long."""
+    """A value on one line, truncated."""
     try:
         text = " ".join(repr(value).split())
-    except ValueError:  # an int of more digits than Python writes
+    except ValueError:  # an int with more digits than Python prints
         text = f"a {type(value).__name__}"
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _known_keys(cls: type[BaseModel], path: list[str]) -> list[str]:
-    """The field names of the model that the path of keys leads to."""
+    """The field names of the model at a path of keys."""
     for key in path:
         field = cls.model_fields.get(key)
         inner = field.annotation if field else None
@@ -134,7 +134,7 @@ def read_toml(path: Path | str) -> dict[str, Any]:
     """Read a TOML file.
 
     Raises:
-        UsageError: there is no such file, or it is not TOML (the message gives the line).
+        UsageError: the file is missing or is not TOML (the message gives the line).
     """
     try:
         return parse_toml(text_of(path, TOML_BYTES))
@@ -148,13 +148,13 @@ def override(values: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
     """Apply `a.b.c=value` assignments (values in TOML syntax, bare words as strings) to a copy.
 
     Raises:
-        UsageError: an assignment without `=`, or one that goes through something that is no table.
+        UsageError: an assignment without `=`, or into something that is not a table.
     """
     result: dict[str, Any] = json.loads(json.dumps(values))
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not key.strip():
-            raise UsageError(f"--set wants key=value, got '{assignment}'")
+            raise UsageError(f"--set needs key=value, got '{assignment}'")
         *path, last = key.strip().split(".")
         table = result
         for part in path:

@@ -1,4 +1,4 @@
-"""What a request takes, known before its first step."""
+"""The cost of a request, known before its first step."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from typing import Any
 from .errors import UsageError
 
 LIMIT = 1_000_000
-"""Sampling steps, of all pictures and stages together, from which on a request is refused."""
+"""Most sampling steps of a request, all pictures and stages together."""
 
 BATCH = 16
-"""Pictures drawn at once, so that memory does not grow with how many are asked for."""
+"""Largest batch, so that memory does not grow with the number of pictures."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """What an ability is going to have the stages do."""
+    """The planned work of an ability."""
 
     pictures: int
-    settings: Mapping[str, Any]  # flat, as it draws with
+    settings: Mapping[str, Any]  # flat settings of the sampling
     drawings: int  # runs of the decoder and the upsamplers, for one picture each
     prior_runs: int = 0
     inversions: int = 0
     size: tuple[int, int] | None = None  # of each picture; None: the model's own
-    inpaints: bool = False  # a part of the picture is known
+    inpaints: bool = False  # part of the picture is known
     upscales_only: bool = False  # runs no decoder
 
 
@@ -35,8 +35,7 @@ class Work:
 class Cost:
     """Pictures, their size, and sampling steps.
 
-    `steps` counts each picture's steps by stage, without those of inversions, which come first and
-    are `inverting`.
+    `steps` counts the steps by stage, without those of inversions, which come first (`inverting`).
     """
 
     pictures: int
@@ -50,7 +49,7 @@ class Cost:
         return self.inverting + sum(self.steps.values())
 
     def times(self, count: int) -> Cost:
-        """`count` such requests."""
+        """The cost of `count` such requests."""
         steps = {name: count * steps for name, steps in self.steps.items()}
         return Cost(count * self.pictures, self.size, steps, count * self.inverting)
 
@@ -66,7 +65,7 @@ class Cost:
         return f"{what} of {width:,}×{height:,} in up to {self.total:,} sampling steps"
 
     def check(self, limit: int | None) -> None:
-        """Raise UsageError where there are more than `limit` steps."""
+        """Raise UsageError if there are more than `limit` steps."""
         if limit is None or self.total <= limit:
             return
         hours = self.total / 3_600_000
@@ -78,12 +77,12 @@ class Cost:
 
 @dataclass(frozen=True)
 class Policy:
-    """What a pipeline refuses.
+    """The limits of a pipeline.
 
     Args:
-        limit: sampling steps, of all pictures of a request together, above which it is refused.
-        strict_words: refuse a prompt with a word that the model does not know.
-        on_cost: called with what a request takes, before its first step; raise there to refuse it.
+        limit: most sampling steps of a request, all pictures together.
+        strict_words: reject prompts with words that the model does not know.
+        on_cost: called with the cost of a request before its first step; raise to reject it.
     """
 
     limit: int | None = LIMIT
@@ -92,22 +91,22 @@ class Policy:
 
 
 def check_memory(pictures: int, size: tuple[int, int]) -> None:
-    """Raise UsageError where this machine's memory cannot hold so many, which it has to at the end.
+    """Raise UsageError if the pictures do not fit into this machine's memory.
 
     Args:
-        pictures: all that are drawn for one request.
-        size: of each.
+        pictures: number of pictures in one request.
+        size: size of each.
     """
     needed, memory = 3 * size[0] * size[1] * pictures, _memory()
     if needed > memory:
         raise UsageError(
-            f"{pictures:,} pictures of {size[0]:,}×{size[1]:,} lie in memory until the last is "
+            f"{pictures:,} pictures of {size[0]:,}×{size[1]:,} stay in memory until the last is "
             f"drawn, {needed / 2**30:,.0f} GiB of {memory / 2**30:,.0f}: ask for fewer at a time"
         )
 
 
 def _memory() -> float:
-    """Bytes of this machine's memory; without end where the system does not say."""
+    """Bytes of this machine's memory; infinite if unknown."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):

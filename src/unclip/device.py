@@ -1,4 +1,4 @@
-"""Which device and number format to compute with."""
+"""Choose the device and the number format."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from .errors import UsageError
 
 
 def pick_device(name: str | torch.device | None = None) -> torch.device:
-    """The device called `name`; without one CUDA where there is a GPU, else MPS, else the CPU.
+    """The device called `name`; by default CUDA if there is a GPU, else MPS, else the CPU.
 
     Raises:
-        UsageError: the name is no device, or this machine (or this build of PyTorch) lacks it.
+        UsageError: unknown, or missing on this machine or in this build of PyTorch.
     """
     if name is None:
         if torch.cuda.is_available():
@@ -29,9 +29,9 @@ def pick_device(name: str | torch.device | None = None) -> torch.device:
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
-            raise UsageError(f"device '{name}' is not here: PyTorch sees {count} CUDA GPUs")
+            raise UsageError(f"device '{name}' is not available: PyTorch sees {count} CUDA GPUs")
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise UsageError("device 'mps' is not here")
+        raise UsageError("device 'mps' is not available")
     if device.type not in ("cpu", "cuda", "mps"):
         raise UsageError(f"device '{name}' is not supported; try cpu, cuda or mps")
     return device
@@ -43,10 +43,10 @@ _DTYPES: dict[str, torch.dtype] = {
 
 
 def pick_dtype(name: str | torch.dtype | None, device: torch.device) -> torch.dtype:
-    """The number format of that name; without one the fast one of the device.
+    """The number format of that name; by default the fast one of the device.
 
     Raises:
-        UsageError: it is none that networks compute with.
+        UsageError: networks cannot compute in it.
     """
     if name is None:
         return fast_dtype(device)
@@ -57,7 +57,7 @@ def pick_dtype(name: str | torch.dtype | None, device: torch.device) -> torch.dt
 
 
 def place(module: nn.Module, device: torch.device) -> None:
-    """Move a module and lay its convolutions out channels_last, the fast way on CPU and GPU."""
+    """Move a module to a device, with convolutions in channels_last, which is faster."""
     module.to(device)
     for parameter in module.parameters():
         if parameter.ndim == 4:
@@ -65,10 +65,10 @@ def place(module: nn.Module, device: torch.device) -> None:
 
 
 def give_back() -> None:
-    """Return memory that is free inside this process to the system.
+    """Return free memory of this process to the system.
 
     The C library keeps freed blocks of less than 32 MiB in its heap, where the next stage's larger
-    ones do not fit. Systems whose library has no malloc_trim are left alone.
+    ones do not fit. This does nothing on systems without malloc_trim.
     """
     with suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
@@ -77,14 +77,14 @@ def give_back() -> None:
 
 
 def no_autocast(device: torch.device) -> AbstractContextManager[object]:
-    """Keep the precision of the tensors inside; on `meta` there is nothing to keep."""
+    """Disable autocast inside; nothing to do on `meta`."""
     if device.type == "meta":
         return nullcontext()
     return torch.autocast(device.type, enabled=False)
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the hardware multiplies it fast, else float32."""
+    """bfloat16 if the hardware is fast in it, else float32."""
     if device.type == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if fast else torch.float32
@@ -96,7 +96,7 @@ def fast_dtype(device: torch.device) -> torch.dtype:
 def autocast(
     device: torch.device, dtype: torch.dtype | None = None
 ) -> AbstractContextManager[object]:
-    """Multiply in `dtype` inside, where None is `fast_dtype`; in float32 nothing is cast."""
+    """Multiply in `dtype` inside (default: `fast_dtype`); float32 casts nothing."""
     half = (dtype or fast_dtype(device)) == torch.bfloat16
     return torch.autocast(device.type, torch.bfloat16) if half else nullcontext()
 
@@ -108,7 +108,7 @@ def cpu_has_bf16() -> bool:
 
 
 def describe(device: torch.device) -> str:
-    """The device in words."""
+    """The device as text."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type}, {torch.get_num_threads()} threads" if device.type == "cpu" else "mps"

@@ -1,8 +1,7 @@
-"""Errors that a person can act on.
+"""Errors that the user can act on.
 
-Every foreseeable failure is an `UnclipError`: one line that names the thing that is wrong and
-what would be right. The command line prints that line and exits with `exit_code`; a program
-catches one base class.
+Every foreseeable failure is an `UnclipError`: one line with the fault and what is expected. The
+command line prints that line and exits with `exit_code`; programs catch this base class.
 """
 
 from __future__ import annotations
@@ -14,19 +13,19 @@ from collections.abc import Iterable
 
 
 class UnclipError(Exception):
-    """Base of the errors raised on purpose; `exit_code` is what the command line ends with."""
+    """Base of all errors of this package; `exit_code` is the exit code of the command line."""
 
     exit_code = 1
 
 
 class UsageError(UnclipError, ValueError):
-    """The caller asked for something that cannot be: a bad argument, setting or recipe."""
+    """An invalid argument, setting or recipe."""
 
     exit_code = 2
 
 
 class DataError(UnclipError):
-    """A dataset is missing, empty or not what it claims to be."""
+    """A dataset is missing, empty or malformed."""
 
 
 class CheckpointError(UnclipError):
@@ -34,26 +33,26 @@ class CheckpointError(UnclipError):
 
 
 class OutputError(UnclipError):
-    """A result cannot be written where the caller asked for it."""
+    """A result cannot be written to the given path."""
 
 
 class TrainingError(UnclipError):
-    """Training cannot go on: a loss is not finite, or a saved state does not fit the recipe."""
+    """Training cannot continue: a loss is not finite, or a saved state does not fit the recipe."""
 
 
 class WorkersLostError(TrainingError):
-    """Processes that make batches were killed again and again; what was trained can be saved."""
+    """Worker processes were killed repeatedly; the training so far can be saved."""
 
 
 class SamplingError(UnclipError):
-    """A stage gave numbers that are not finite, of which no picture can be made."""
+    """A stage returned values that are not finite, so there is no picture."""
 
     def __init__(self, stage: str, when: str) -> None:
         super().__init__(stage, when)
         self.stage, self.when = stage, when
 
     def __str__(self) -> str:
-        """Which stage, when, and what may be at fault."""
+        """The stage, the step and likely causes."""
         return (
             f"stage '{self.stage}' gave numbers that are not finite {self.when}: its weights are "
             "damaged, or too large for their number format (try --dtype float32; in Python "
@@ -62,20 +61,20 @@ class SamplingError(UnclipError):
 
 
 class PromptWarning(UserWarning):
-    """A prompt will not be drawn as it stands: a word is not known, or it is too long to be read.
+    """A prompt has unknown words, or is longer than the model reads.
 
-    A pipeline warns once a prompt; `warnings.simplefilter("ignore", PromptWarning)` turns it off.
+    A pipeline warns once per prompt; `warnings.simplefilter("ignore", PromptWarning)` disables it.
     """
 
 
 class Cancelled(UnclipError):
-    """The caller stopped the work between two steps."""
+    """The caller cancelled the work between two steps."""
 
     exit_code = 130
 
 
 def warn(text: str) -> None:
-    """A `PromptWarning` at the line outside this package that led here."""
+    """Warn, with the position of the calling line outside this package."""
     level, frame = 1, sys._getframe()
     while frame.f_back and frame.f_globals.get("__name__", "").startswith(f"{__package__}."):
         level, frame = level + 1, frame.f_back
@@ -89,6 +88,6 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def quoted(name: object) -> str:
-    """A name as it is, in quotes and escaped where it would not be seen for what it is."""
+    """A name, quoted and escaped if it has unprintable characters."""
     text = str(name)
     return text if text == text.strip() != "" and text.isprintable() else repr(text)

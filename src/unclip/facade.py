@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from .abilities.edit import edit
@@ -14,6 +15,7 @@ from .abilities.reconstruct import reconstruct
 from .abilities.text_diff import text_diff
 from .abilities.upscale import upscale
 from .abilities.vary import variations
+from .cost import Cost
 from .pipeline import Chain
 
 
@@ -48,3 +50,12 @@ class Pipeline(Chain):
     @strict_words.setter
     def strict_words(self, strict: bool) -> None:
         self.policy = replace(self.policy, strict_words=strict)
+
+    @property
+    def on_cost(self) -> Callable[[Cost], None] | None:
+        """See `Policy`."""
+        return self.policy.on_cost
+
+    @on_cost.setter
+    def on_cost(self, on_cost: Callable[[Cost], None] | None) -> None:
+        self.policy = replace(self.policy, on_cost=on_cost)

@@ -1,7 +1,7 @@
-"""Files: nothing half-written is ever seen (write beside, fsync, rename), and text is UTF-8.
+"""Atomic writing of files and folders (temporary file, fsync, rename), and reading of UTF-8 text.
 
-What is being written lies beside its target as `.NAME.xxxxxxxx.part`; a process that is killed
-leaves it there, and `remove_leftovers` finds it by that name.
+A temporary file is called `.NAME.xxxxxxxx.part` and is next to its target. `remove_leftovers` finds
+those of killed processes by that name.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ from .errors import OutputError
 
 _LEFTOVER = re.compile(r"\..+\.[a-z0-9_]{8}\.part")
 _ASIDE = "aside"
-_LONGEST = 50  # bytes of a target's name that the name beside it begins with: systems allow 255
+_LONGEST = 50  # bytes of the target's name in the temporary name: systems allow 255 in all
 
 _MARKS = {
     codecs.BOM_UTF32_LE: "UTF-32",
     codecs.BOM_UTF32_BE: "UTF-32",
     codecs.BOM_UTF16_LE: "UTF-16",
     codecs.BOM_UTF16_BE: "UTF-16",
-}  # in this order: one begins as another does
+}  # in this order: some are prefixes of others
 
 
 PART = 255
-"""Longest name of a file or folder, in bytes, on the systems in use."""
+"""Longest name of a file or folder in bytes on common systems."""
 
 
 def text_of(path: Path | str, most: int | None = None) -> str:
-    """What a text file holds, in UTF-8, without the byte-order mark that some editors put first.
+    """The contents of a UTF-8 text file, without a byte-order mark.
 
     Args:
         path: the file.
-        most: how many bytes it may have; no more are read.
+        most: largest size in bytes; no more is read.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is longer, no UTF-8, or no text; the message gives the line.
+        ValueError: it is longer, or not UTF-8 text; the message gives the line.
     """
     with Path(path).open("rb") as opened:
         data = opened.read() if most is None else opened.read(most + 1)
@@ -54,7 +54,7 @@ def text_of(path: Path | str, most: int | None = None) -> str:
         raise ValueError(f"it is longer than {most} bytes")
     for mark, name in _MARKS.items():
         if data.startswith(mark):
-            raise ValueError(f"it is {name}: save it as UTF-8")
+            raise ValueError(f"it is {name}; save it as UTF-8")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -64,20 +64,20 @@ def text_of(path: Path | str, most: int | None = None) -> str:
         ) from None
     if "\0" in text:
         line = data.count(b"\n", 0, data.index(0)) + 1
-        raise ValueError(f"line {line} holds a NUL byte, as UTF-16 does: save it as UTF-8")
+        raise ValueError(f"line {line} has a NUL byte, as in UTF-16; save it as UTF-8")
     return text
 
 
 @contextmanager
 def atomic_file(path: Path | str, new: bool = False) -> Iterator[Path]:
-    """Yield a path beside `path` to write to; on success it replaces `path`, on failure it goes.
+    """Yield a temporary path to write to; it replaces `path` on success and is removed on failure.
 
     Args:
-        new: replace nothing.
+        new: fail if `path` exists.
 
     Raises:
-        OutputError: the folder cannot be made or written to.
-        FileExistsError: it should be `new`, and there is such a file.
+        OutputError: the folder cannot be created or written to.
+        FileExistsError: `new`, and `path` exists.
     """
     path, moved = Path(path), True
     with writing(path):
@@ -99,10 +99,10 @@ def atomic_file(path: Path | str, new: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path | str) -> Iterator[Path]:
-    """Yield a new folder beside `path` to fill; on success it takes the place of `path` whole.
+    """Yield a temporary folder to fill; on success it replaces `path` as a whole.
 
     Raises:
-        OutputError: the folder cannot be made, written to or replaced.
+        OutputError: the folder cannot be created, written to or replaced.
     """
     path = Path(path)
     with writing(path):
@@ -120,7 +120,7 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
 
 @contextmanager
 def writing(path: Path | str) -> Iterator[None]:
-    """Raise OutputError in place of the system's errors."""
+    """Turn system errors into OutputError."""
     try:
         yield
     except OSError as error:
@@ -128,12 +128,12 @@ def writing(path: Path | str) -> Iterator[None]:
 
 
 def relative(name: str) -> str:
-    """A name that anybody may have written, without detours, if it stays in its folder.
+    """Normalise a relative path from an untrusted file, which must stay inside its folder.
 
-    Links are not looked at; a name that leads out of the folder on Windows leads out anywhere.
+    Links are not resolved. Paths that leave the folder on Windows are rejected everywhere.
 
     Raises:
-        ValueError: it is none, or leads out of it.
+        ValueError: it is not a valid path, or leaves the folder.
     """
     clean = posixpath.normpath(name)
     windows = ntpath.normpath(name)
@@ -141,20 +141,20 @@ def relative(name: str) -> str:
     if out or clean in (".", "..") or ntpath.splitdrive(windows)[0]:
         raise ValueError(f"{name[:PART]!r}, which leads out of its folder")
     if "\0" in name:
-        raise ValueError(f"{name[:PART]!r}, which holds a NUL byte")
+        raise ValueError(f"{name[:PART]!r}, which has a NUL byte")
     if any(len(part.encode(errors="replace")) > PART for part in clean.split("/")):
-        raise ValueError(f"{name[:PART]!r}..., which is too long for a file's name")
+        raise ValueError(f"{name[:PART]!r}..., which is too long for a file name")
     return clean
 
 
 def inside(folder: Path, name: str) -> Path:
-    """The file `name` of `folder`, wherever links lead to: see `relative`.
+    """The file `name` of `folder` with links resolved; see `relative`.
 
-    A link may lead to the `blobs` of the hub cache that the folder lies in: of its repository,
-    or those that all share.
+    Links may point to the `blobs` of the hub cache that contains the folder, of its repository or
+    shared.
 
     Raises:
-        ValueError: it leads out of the folder.
+        ValueError: it leaves the folder.
     """
     file = folder / relative(name)
     real, home = file.resolve(), folder.resolve()
@@ -179,18 +179,18 @@ def write_json(path: Path | str, value: Any) -> None:
 
 
 def remove_folder(path: Path) -> None:
-    """Remove a folder so that no half of it is ever seen."""
+    """Remove a folder atomically."""
     shutil.rmtree(_set_aside(path).parent, ignore_errors=True)
 
 
 def remove_leftovers(folder: Path) -> list[Path]:
-    """Remove what killed processes left half-written in a folder, however deep.
+    """Remove temporary files of killed processes in a folder and its subfolders.
 
-    A folder that was just being replaced, and is not there any more, is put back. Nobody else may
-    be writing in the folder meanwhile.
+    A folder whose replacement was interrupted is restored. No other process may write in the folder
+    at the same time.
 
     Returns:
-        The paths that were removed.
+        The removed paths.
     """
     removed = []
     for place, folders, files in os.walk(folder):
@@ -206,7 +206,7 @@ def remove_leftovers(folder: Path) -> list[Path]:
 
 
 def _put_back(aside: Path) -> None:
-    """The folder that `_swap` had set aside, where nothing has taken its place."""
+    """The folder that `_swap` moved away, if nothing has replaced it."""
     if not aside.name.startswith(f".{_ASIDE}."):
         return
     for old in aside.iterdir():
@@ -215,13 +215,13 @@ def _put_back(aside: Path) -> None:
 
 
 def _beside(folder: Path, name: str) -> Path:
-    """A name in `folder` that nothing has, by which `remove_leftovers` finds it."""
+    """An unused name in `folder` that `remove_leftovers` recognises."""
     start = os.fsencode(name)[:_LONGEST].decode(errors="ignore")
     return folder / f".{start}.{secrets.token_hex(4)}.part"
 
 
 def _set_aside(path: Path) -> Path:
-    """Move a folder out of the way, under its own name in a new one beside it."""
+    """Move a folder, with its name, into a new folder next to it."""
     aside = _beside(path.parent, _ASIDE)
     aside.mkdir()
     try:
@@ -232,7 +232,7 @@ def _set_aside(path: Path) -> Path:
 
 
 def _moved_to_free(beside: Path, path: Path) -> bool:
-    """Rename, but to a name that nothing has: a hard link is made or fails in one go."""
+    """Rename without replacing anything: creating a hard link is atomic."""
     try:
         os.link(beside, path)
     except FileExistsError:
@@ -245,14 +245,14 @@ def _moved_to_free(beside: Path, path: Path) -> bool:
 
 
 def _swap(beside: Path, path: Path) -> None:
-    """Rename `beside` to `path`; a folder already there is moved out of the way, then removed."""
+    """Rename `beside` to `path`; an existing folder is moved away first, then removed."""
     if not path.exists():
         beside.rename(path)
         return
     old = _set_aside(path)
     try:
         beside.rename(path)
-    except BaseException:  # a signal may come here too
+    except BaseException:  # a signal may arrive here too
         if not path.exists():
             old.rename(path)
             old.parent.rmdir()

@@ -1,4 +1,4 @@
-"""Where models are found, and how one becomes a pipeline."""
+"""Find a model and load it as a pipeline."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .errors import UsageError, nearest
 from .facade import Pipeline
 
 BUNDLED = "emoji-cpu"
-"""The model that comes with the package."""
+"""The bundled model."""
 
 
 def _path(value: object, info: ValidationInfo) -> object:
@@ -32,7 +32,7 @@ Place = Annotated[Any, AfterValidator(_path)]
 
 
 class LoadArguments(Arguments):
-    """What `load` is told beside device and dtype."""
+    """Arguments of `load`, except device and dtype."""
 
     model: Place | None = None
     low_memory: bool | None = False
@@ -56,21 +56,21 @@ def load(
     """Load a pipeline.
 
     Args:
-        model: a model's folder or file of any format that is known (docs/models), the name of a
-            bundled model, or `hub:org/name@revision`; the bundled one if left out.
-        device: "cpu", "cuda", "cuda:1", "mps"; the fastest one there is if left out.
-        dtype: number format of the weights, "float32", "bfloat16" or "float16"; bfloat16 where the
-            hardware is fast in it if left out.
-        low_memory: have one stage at a time in memory, read when it is needed; None: only if the
-            weights take more than a GiB.
-        clip: CLIP weights, if the model lacks them or has half of them; for one that draws
-            without, they judge what was drawn (`best_of`).
-        tokenizer: a tokenizer's files, for a model without.
-        dialect: which of a format's dialects, where its files leave it open (docs/models).
-        variant: which weights, where a folder has several: "fp16", "ema", "non_ema", ...
+        model: a folder or file of any supported format (docs/models), the name of a bundled
+            model, or `hub:org/name@revision`. Default: the bundled model.
+        device: "cpu", "cuda", "cuda:1" or "mps". Default: the fastest available.
+        dtype: number format of the weights, "float32", "bfloat16" or "float16". Default: bfloat16
+            if the hardware is fast in it.
+        low_memory: keep only one stage in memory, loaded when needed. None: only if the weights
+            take more than 1 GiB.
+        clip: CLIP weights, if the model has none or only half of them. A model that draws
+            without CLIP uses them for ranking (`best_of`).
+        tokenizer: tokenizer files, if the model has none.
+        dialect: dialect of a format, if the files do not determine it (docs/models).
+        variant: weights to load if a folder has several: "fp16", "ema", "non_ema", ...
 
     Raises:
-        UsageError: no such model, device or dtype; an option is needed.
+        UsageError: unknown model, device or dtype, or a missing option.
         CheckpointError: the files are missing, damaged or do not fit.
     """
     LoadArguments.of(
@@ -85,7 +85,7 @@ def load(
     kind = pick_dtype(dtype, where)
     loaded = plan(model, clip=clip, tokenizer=tokenizer, dialect=dialect, variant=variant)
     read = loaded.load(kind, where, low_memory)
-    alone = clip is not None and "clip" not in loaded.parts  # it has no place for one
+    alone = clip is not None and "clip" not in loaded.parts  # it cannot use one
     return Pipeline(read, where, ranker=load(clip, where, kind) if alone else None)
 
 
@@ -97,7 +97,7 @@ def plan(
     dialect: str | None = None,
     variant: str | None = None,
 ) -> Plan:
-    """What a model holds, before its weights are read: see `load`."""
+    """The contents of a model, without reading weights. Arguments as for `load`."""
     options = Options(
         clip=find_model(clip) if clip else None,
         tokenizer=Path(tokenizer) if tokenizer else None,
@@ -108,30 +108,30 @@ def plan(
 
 
 def bundled_models() -> dict[str, Path]:
-    """Name -> folder of the models that come with the package."""
+    """Name -> folder of the bundled models."""
     return {file.parent.name: file.parent for file in sorted(weights().glob("*/model.json"))}
 
 
 def weights() -> Path:
-    """The folder of all weights that come with the package."""
+    """The folder of all bundled weights."""
     return Path(str(resources.files("unclip"))) / "weights"
 
 
 def find_model(model: str | Path | None = None, variant: str | None = None) -> Path:
-    """Where a model is that is given by path, bundled name or `hub:` reference.
+    """The path of a model given as a path, a bundled name or a `hub:` reference.
 
     Args:
         model: see `load`.
-        variant: of the weights that are fetched from the hub.
+        variant: variant of the weights to download from the hub.
 
     Raises:
-        UsageError: there is none.
-        CheckpointError: the hub does not give it.
+        UsageError: not found.
+        CheckpointError: it cannot be downloaded.
     """
     if model is None:
         model = BUNDLED
     if str(model).startswith("hub:"):
-        from . import hub  # needs an extra
+        from . import hub  # optional dependency
 
         return hub.fetch(str(model), variant=variant)
     path = Path(os.path.expanduser(model))
@@ -142,7 +142,7 @@ def find_model(model: str | Path | None = None, variant: str | None = None) -> P
         return known[str(model)]
     names = ", ".join(known) or "none"
     on_hub = re.fullmatch(r"[\w.-]+/[\w.-]+", str(model)) and not str(model).startswith(".")
-    hint = f"; on the Hugging Face hub it would be 'hub:{model}'" if on_hub else ""
+    hint = f"; for the Hugging Face hub write 'hub:{model}'" if on_hub else ""
     raise UsageError(
         f"no model '{model}'{nearest(str(model), known)}: it is neither a folder or file nor "
         f"bundled (bundled: {names}){hint}"

@@ -1,7 +1,7 @@
-"""JSON and TOML that anybody may have written, read as plain data within limits.
+"""Read untrusted JSON and TOML as plain data, within limits.
 
-A small file can ask for endless work: brackets nested a million deep, a number of a hundred
-thousand digits. Whatever is wrong with a text is a ValueError here, in one line.
+A small file can cause endless work: brackets nested a million deep, a number of a hundred thousand
+digits. Every fault of a text is a ValueError of one line.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import Any
 from .files import text_of
 
 JSON_BYTES = 64 * 2**20
-"""Longest JSON file; a tokenizer of 250,000 words takes 17 MB."""
+"""Largest JSON file; a tokenizer of 250,000 words takes 17 MB."""
 TOML_BYTES = 2**20
-"""Longest TOML file."""
+"""Largest TOML file."""
 DEPTH = 64
-"""Most lists and objects within each other."""
+"""Deepest nesting of lists and objects."""
 PARTS = 16
 """Most parts of a dotted key."""
 
@@ -32,14 +32,14 @@ Pairs = Callable[[list[tuple[str, Any]]], Any]
 
 
 def parse_json(text: str | bytes, pairs: Pairs | None = None) -> Any:
-    """JSON as plain data; a byte order mark before it is passed over.
+    """Parse JSON as plain data; a byte-order mark is ignored.
 
     Args:
-        text: all of it.
-        pairs: makes what stands for an object, of its names and values in order.
+        text: the whole text.
+        pairs: makes the value of an object from its names and values in order.
 
     Raises:
-        ValueError: it is no JSON, or nested too deep.
+        ValueError: it is not JSON, or nested too deep.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8")
@@ -54,17 +54,17 @@ def parse_json(text: str | bytes, pairs: Pairs | None = None) -> Any:
 
 
 def read_json(file: Path | str, most: int = JSON_BYTES) -> Any:
-    """The JSON of a file of at most so many bytes.
+    """The JSON of a file of at most `most` bytes.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is longer, or see `parse_json`.
+        ValueError: it is longer, or as for `parse_json`.
     """
     return parse_json(text_of(file, most))
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """TOML as plain data. Raises ValueError where it is none (with the line), or nested deep."""
+    """TOML as plain data. Raises ValueError if it is invalid (with the line) or nested too deep."""
     if _DOTTED.search(text):
         raise ValueError(f"a key in it has more than {PARTS} parts")
     try:
@@ -76,9 +76,9 @@ def parse_toml(text: str) -> dict[str, Any]:
 
 
 def _check(values: Any, bits: float = math.inf) -> None:
-    """Refuse what is nested deep in a list or table, and numbers of more than so many bits.
+    """Reject deep nesting, and numbers of more than `bits` bits.
 
-    TOML's own have 64, but may be written in hex, where Python knows no limit.
+    TOML numbers have 64 bits, but Python reads hexadecimal ones of any length.
     """
     level = [values]
     for _ in range(DEPTH + 1):

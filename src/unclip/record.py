@@ -43,7 +43,7 @@ class Record:
     def parse(cls, text: object) -> Self:
         """Read what `to_json` wrote, now or in another version. Raises UsageError."""
         if not isinstance(text, str):
-            raise UsageError("the picture carries no record of how it was made by unclip")
+            raise UsageError("the picture has no record: only PNGs that unclip made have one")
         known = {one.name for one in fields(cls)} - {"unknown"}
         try:
             values = dict(parse_json(text))
@@ -54,7 +54,9 @@ class Record:
         for name, kind in _KINDS.items():
             value = getattr(record, name)
             if not isinstance(value, kind) or isinstance(value, bool):
-                raise UsageError(f"the picture's record is damaged: '{name}' is no {kind.__name__}")
+                raise UsageError(
+                    f"the picture's record is damaged: '{name}' must be {kind.__name__}"
+                )
         return record
 
 

@@ -51,7 +51,7 @@ class Registry(Generic[T]):
         return found  # type: ignore[no-any-return]
 
     def _get(self, name: str) -> Any:
-        modules = [path for own, path in self._modules() if own == name]
+        modules = (path for own, path in self._modules() if own == name)
         found = (getattr(importlib.import_module(path), self.attribute, None) for path in modules)
         return next((one for one in found if one is not None), None)
 

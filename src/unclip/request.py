@@ -87,7 +87,7 @@ class Drawing(Request):
     """A request for pictures.
 
     `settings` holds the sampling's, flat, as `Pipeline.generate` takes them; those that are None
-    are left out. Which of them there are depends on the model: see `Pipeline.by_stage`.
+    are left out. Which of them there are depends on the model: see `Model.by_stage`.
     """
 
     records_defaults: ClassVar[bool] = True
@@ -106,7 +106,7 @@ class Drawing(Request):
         simple = given({key: plain(value) for key, value in settings.items()})
         for key, value in simple.items():
             if key in cls.model_fields:
-                raise UsageError(f"'{key}' is not a setting of the sampling (see --help)")
+                raise UsageError(f"'{key}' is not a sampling setting (see --help)")
             try:
                 json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
             except (TypeError, ValueError, RecursionError):
@@ -142,10 +142,10 @@ class Drawing(Request):
         Raises:
             UsageError: it does not follow from the record.
         """
-        settings, own = dict(record.settings), {"prompt", "n", "seed", "settings"}
-        values = {
-            name: settings.pop(name) for name in {*cls.model_fields} - own if name in settings
-        }
+        settings, fields = dict(record.settings), cls.model_fields
+        recorded = {name for name, info in fields.items() if not info.exclude}
+        own = settings.keys() & (recorded - {"prompt", "n", "seed", "settings"})
+        values = {name: settings.pop(name) for name in own}
         every = {"prompt": record.prompt, "n": record.n, "seed": record.seed, **values, **inputs}
-        known = {name: value for name, value in every.items() if name in cls.model_fields}
+        known = {name: value for name, value in every.items() if name in fields}
         return cls.of(**known, settings=settings)

@@ -51,21 +51,38 @@ class BatchRng(Rng):
 
     On a GPU they are drawn there. A seed then gives the same numbers on every device of one type,
     and others on a CPU.
+
+    Args:
+        seed: of the generator.
+        batch: how many samples.
+        device: where the numbers go.
+        part: (index, count): these samples are that one of `count` parts of the whole batch, and
+            get the numbers that they have there.
+        copies: how often the batch holds each of the samples, all of them one after another.
     """
 
-    def __init__(self, seed: int | str, batch: int, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        seed: int | str,
+        batch: int,
+        device: torch.device | str = "cpu",
+        part: tuple[int, int] = (0, 1),
+        copies: int = 1,
+    ) -> None:
         self.seeds = (seed,)
-        self.batch = batch
+        self.batch, self.part, self.copies = batch, part, copies
         self.device = torch.device(device)
         self._generator = _generator(seed, drawing_device(self.device))
 
     def fork(self, name: str) -> Self:
         """An independent generator that depends on the seed and `name`."""
-        return type(self)(f"{self.seeds[0]}/{name}", self.batch, self.device)
+        seed = f"{self.seeds[0]}/{name}"
+        return type(self)(seed, self.batch, self.device, self.part, self.copies)
 
     def branch(self, name: str, count: int) -> Self:
         """An independent generator for `count` times as many samples."""
-        return type(self)(f"{self.seeds[0]}/{name}", count * self.batch, self.device)
+        seed = f"{self.seeds[0]}/{name}"
+        return type(self)(seed, count * self.batch, self.device, self.part, count * self.copies)
 
     def randn(self, *shape: int) -> Tensor:
         """Standard normal float32, (B, *shape)."""
@@ -76,8 +93,10 @@ class BatchRng(Rng):
         return self._draw(torch.rand, shape)
 
     def _draw(self, fn: Callable[..., Tensor], shape: tuple[int, ...]) -> Tensor:
-        source = self._generator
-        return _drawn(fn, (self.batch, *shape), source).to(self.device)
+        (index, parts), samples = self.part, self.batch // self.copies
+        drawn = _drawn(fn, (self.copies, parts * samples, *shape), self._generator)
+        mine = drawn[:, index * samples : (index + 1) * samples]
+        return mine.reshape(self.batch, *shape).to(self.device)
 
 
 def _drawn(fn: Callable[..., Tensor], shape: tuple[int, ...], generator: torch.Generator) -> Tensor:

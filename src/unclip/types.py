@@ -1,10 +1,10 @@
-"""The few values that travel between the layers, and the legend of shape letters.
+"""The data types shared by all layers, and the letters for shapes.
 
     B  batch          N  text tokens      D  width of a CLIP embedding
-    C  channels       H, W  picture       W' width of a transformer (written where it is met)
+    C  channels       H, W  picture       W' width of a transformer (noted where it occurs)
 
 Pictures are float32 in [-1, 1], (B, 3, H, W), sRGB. Embeddings are float32, and L2-normalised
-where the model's CLIP says so.
+if the model's CLIP does so.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from torch import Tensor
 class Level:
     """A noise level: x_t = alpha * x0 + sigma * eps.
 
-    Each field is a float32 tensor, () for a whole batch at one level or (B,) for one a sample.
-    `t` is what the network was trained on.
+    Each field is a float32 tensor, () for a batch at one level or (B,) for one level per sample.
+    `t` is the timestep of the network's training.
     """
 
     t: Tensor
@@ -45,10 +45,10 @@ class Level:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a denoiser says of a noisy x_t: the clean x0, the noise eps (both shaped as x_t).
+    """A denoiser's prediction for x_t: the clean x0 and the noise eps (both shaped as x_t).
 
     `variance` is the fraction (0 to 1, shaped as x_t) between the smallest and the largest
-    posterior log-variance, where the network has learnt it (Improved DDPM, eq. 15).
+    posterior log-variance, if the network has learnt it (Improved DDPM, eq. 15).
     """
 
     x0: Tensor
@@ -62,20 +62,20 @@ Denoiser = Callable[[Tensor, Level], Prediction]
 
 @dataclass(frozen=True)
 class Step:
-    """What `on_step` is called with after each step of a sampler."""
+    """The argument of `on_step` after each step of a sampler."""
 
     stage: str
     index: int  # 1-based
     total: int
-    x0: Tensor  # the present guess of the clean value, in diffusion space
+    x0: Tensor  # current prediction of x0, in diffusion space
 
 
 OnStep = Callable[[Step], None]
-"""Called after each step; an exception raised here (`Cancelled`) ends the work."""
+"""Called after each step; may raise an exception (`Cancelled`) to stop."""
 
 
 def named(on_step: OnStep | None, stage: str) -> OnStep | None:
-    """`on_step` with a stage's name in its model in place of its kind."""
+    """`on_step` with a stage's name in its model instead of its kind."""
     if on_step is None:
         return None
     return lambda step: on_step(replace(step, stage=stage))
@@ -88,28 +88,28 @@ class Cond:
     `keep_text` and `keep_image` say for each sample whether the condition is shown (True) or
     replaced by the network's own null; None means shown. Each network decides what null means.
 
-    Where a model's null is itself a text (the empty prompt, or what a picture shall not show), or
-    an embedding, the `null_` fields hold it, and take the place of what `dropped` hides.
+    If a model's null is a text (the empty or negative prompt) or an embedding, the `null_` fields
+    contain it and replace what `dropped` hides.
     """
 
     text_tokens: Tensor | None = None  # (B, N) int64
     text_mask: Tensor | None = None  # (B, N) bool, True on real tokens
     text_embed: Tensor | None = None  # (B, D) z_t
     text_encodings: Tensor | None = None  # (B, N, W')
-    negative_tokens: Tensor | None = None  # (B, N) a caption that is almost true, in training
+    negative_tokens: Tensor | None = None  # (B, N) a hard negative caption, in training
     negative_mask: Tensor | None = None  # (B, N)
     image_embed: Tensor | None = None  # (B, D) z_i
-    noised_image_embed: Tensor | None = None  # (B, 2·D) z_i noised, and the features of how far
-    predicted_embed: Tensor | None = None  # (B, D), what a prior makes of the text, in training
-    image_patches: Tensor | None = None  # (B, patches, W'), what CLIP sees in each, row by row
+    noised_image_embed: Tensor | None = None  # (B, 2·D) noised z_i, and features of the noise level
+    predicted_embed: Tensor | None = None  # (B, D), z_i from a prior, in training
+    image_patches: Tensor | None = None  # (B, patches, W'), CLIP's patch features, row by row
     image: Tensor | None = None  # (B, 3, H, W), the picture so far
-    low_res: Tensor | None = None  # (B, 3, H, W), what an upsampler looks at
+    low_res: Tensor | None = None  # (B, 3, H, W), input of an upsampler
     low_res_level: Tensor | None = None  # (B,) how corrupted low_res is, 0 to 1
-    known: Tensor | None = None  # (B, 3, H, W), a picture of which a part is to be painted anew
+    known: Tensor | None = None  # (B, 3, H, W), a picture to repaint in part
     mask: Tensor | None = None  # (B, 1, H, W), 1 where to paint, 0 where `known` stays
     keep_text: Tensor | None = None  # (B,) bool
     keep_image: Tensor | None = None  # (B,) bool
-    null_text_tokens: Tensor | None = None  # each shaped as the field whose place it takes
+    null_text_tokens: Tensor | None = None  # each shaped as the field that it replaces
     null_text_mask: Tensor | None = None
     null_text_embed: Tensor | None = None
     null_text_encodings: Tensor | None = None
@@ -120,11 +120,11 @@ class Cond:
         return replace(self, **changes)
 
     def map(self, fn: Callable[[Tensor], Tensor]) -> Self:
-        """A copy with `fn` applied to every field that is there."""
+        """A copy with `fn` applied to every field that is not None."""
         return replace(self, **{name: fn(value) for name, value in self.items()})
 
     def items(self) -> list[tuple[str, Tensor]]:
-        """(name, tensor) of every field that is there."""
+        """(name, tensor) of every field that is not None."""
         pairs = [(field.name, getattr(self, field.name)) for field in fields(self)]
         return [(name, value) for name, value in pairs if value is not None]
 
@@ -133,24 +133,24 @@ class Cond:
         return next((len(value) for _, value in self.items()), 0)
 
     def __getitem__(self, part: slice) -> Self:
-        """Some of the samples, copied."""
+        """A copy of some of the samples."""
         return self.map(lambda value: value[part].clone())
 
     def expand(self, count: int) -> Self:
-        """The only sample `count` times over, in the memory of one."""
+        """The only sample expanded to `count`, without copying."""
         return self.map(lambda value: value.expand(count, *value.shape[1:]))
 
     def dropped(self, *shown: tuple[bool, bool]) -> Self:
-        """(k·B): this condition k times over, for guidance in one forward.
+        """(k·B): k copies of this condition, for guidance in one forward.
 
         Args:
-            shown: k pairs: whether that copy sees the text, and whether it sees z_i.
+            shown: k pairs: whether the copy has the text, and whether it has z_i.
         """
         copies = [dict(self._shown(*which).items()) for which in shown]
         return type(self)(**{name: torch.cat([one[name] for one in copies]) for name in copies[0]})
 
     def _shown(self, text: bool, image: bool) -> Self:
-        """One copy: what is hidden gives way to its null, or is marked as hidden."""
+        """One copy: hidden parts are replaced by their null, or marked as hidden."""
         first = self.items()[0][1]
         keep = torch.ones(len(first), dtype=torch.bool, device=first.device)
         changes: dict[str, Tensor | None] = dict.fromkeys(_NULLS)
@@ -169,11 +169,11 @@ _NULLS = [field.name for field in fields(Cond) if field.name.startswith("null_")
 
 @dataclass(frozen=True)
 class Control:
-    """Where a diffusion stage starts from and what pulls at it, beside its condition.
+    """Start and guidance of a diffusion stage, in addition to its condition.
 
-    `noise` (B, ...) is x_T in place of fresh noise. `start` (B, ...) is data to begin from, noised
-    as far as `strength` (0 nothing, 1 everything) of the way. `score` gives (B,) similarities of
-    (B, ...) data, whose gradient `Sampling.clip_guidance_scale` weighs.
+    `noise` (B, ...) replaces the random x_T. `start` (B, ...) is data to start from, noised by
+    `strength` (0 none, 1 all). `score` returns (B,) similarities of (B, ...) data;
+    `Sampling.clip_guidance_scale` is the weight of its gradient.
     """
 
     noise: Tensor | None = None
@@ -182,15 +182,15 @@ class Control:
     score: Callable[[Tensor], Tensor] | None = None
 
     def __len__(self) -> int:
-        """B; 0 where nothing is said of single samples."""
+        """B; 0 if no field has samples."""
         return next((len(one) for one in (self.noise, self.start) if one is not None), 0)
 
     def __getitem__(self, part: slice) -> Self:
-        """That of some of the samples, copied."""
+        """A copy for some of the samples."""
         noise = None if self.noise is None else self.noise[part].clone()
         start = None if self.start is None else self.start[part].clone()
         return replace(self, noise=noise, start=start)
 
 
 FREE = Control()
-"""Nothing but the condition."""
+"""No start or guidance, only the condition."""

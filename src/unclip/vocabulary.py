@@ -1,4 +1,4 @@
-"""The words that a model has met in its captions, and those of a prompt that it has not."""
+"""The words of a model's training captions, and the unknown words of a prompt."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property, lru_cache
 
 RARE = 5
-"""A word of a large data set counts where so many captions have it: fewer are misspellings."""
+"""Least captions with a word in a large data set; rarer ones are taken for misspellings."""
 
 MOST = 50_000
-"""How many words a vocabulary keeps, the most frequent ones."""
+"""Largest vocabulary; the most frequent words are kept."""
 
 OFFERED = 0.66
-"""How alike a known word must be spelt to be offered (difflib's ratio)."""
+"""Least similarity (difflib's ratio) of a suggested word."""
 
-_UNSPACED = (  # scripts that put no space between words
+_UNSPACED = (  # scripts without spaces between words
     ("\u0e00", "\u0eff"), ("\u1000", "\u109f"), ("\u1780", "\u17ff"), ("\u3040", "\u30ff"),
     ("\u3400", "\u4dbf"), ("\u4e00", "\u9fff"), ("\uf900", "\ufaff"), ("\U00020000", "\U0003ffff"),
 )  # fmt: skip
 
 
 class Vocabulary:
-    """Words of captions, the most frequent first, with how many captions have each.
+    """Words of captions and the number of captions with each, most frequent first.
 
-    Words are compared as tokenizers read them: NFKC, lower case, punctuation left out. Where a
-    script puts no spaces (Chinese, Japanese, Thai) a text is cut into known words, so that the
-    fewest of its letters are left over. An empty vocabulary is that of a model that lists none:
-    it knows no word as unknown.
+    Words are normalised as for tokenizers: NFKC, lower case, no punctuation. In scripts without
+    spaces (Chinese, Japanese, Thai) a text is split into known words so that as few characters as
+    possible remain. The empty vocabulary is for models that list no words: to it no word is
+    unknown.
     """
 
     def __init__(self, counts: Mapping[str, int] | None = None) -> None:
@@ -38,11 +38,11 @@ class Vocabulary:
 
     @classmethod
     def of(cls, captions: Iterable[str], terms: Iterable[str] = ()) -> Vocabulary:
-        """The words of captions, without the rare ones where there are thousands of captions.
+        """The words of captions; with thousands of captions, without rare words.
 
         Args:
-            captions: each counts once for every word in it.
-            terms: words of a script without spaces; its other letters are words of their own.
+            captions: each counts once for each of its words.
+            terms: words of a script without spaces; other characters count as words.
         """
         found = cls({word: 1 for term in terms for word in _runs(term)})
         counts: Counter[str] = Counter()
@@ -61,44 +61,44 @@ class Vocabulary:
         return Vocabulary(dict(_ranked(Counter(self.counts) + Counter(other.counts))))
 
     def unknown(self, text: str) -> list[str]:
-        """The words of a text that are not known, in order, each once; none where it is empty."""
+        """The unknown words of a text, in order, each once; none if the vocabulary is empty."""
         if not self.counts:
             return []
         pieces = (piece for run in _runs(text) for piece in self._cut(run))
         return list(dict.fromkeys(word for word, known in pieces if not known))
 
     def nearest(self, words: Iterable[str]) -> list[str]:
-        """For each word the known one that is spelt most like it, where one is; each once."""
+        """The most similar known word for each word, if there is one; each once."""
         return list(dict.fromkeys(near for word in words if (near := _nearest(word, self._words))))
 
     def complaint(self, text: str, model: str = "MODEL", shown: int = 8) -> str:
-        """One line that names the unknown words of a text and the nearest known; or nothing.
+        """One line with the unknown words of a text and the nearest known ones; or "".
 
         Args:
-            model: its name, as a person would type it.
-            shown: how many words are named at most.
+            model: its name, as typed on the command line.
+            shown: most words to name.
         """
         words = self.unknown(text)
         if not words:
             return ""
         near = self.nearest(words[:shown])
         rest = f" and {len(words) - shown} more" if len(words) > shown else ""
-        known = f"nearest it knows: {_quoted(near)}; " if near else ""
-        where = f"`unclip models inspect {model or 'MODEL'}` lists them"
+        known = f"nearest known: {_quoted(near)}; " if near else ""
+        where = f"`unclip models inspect {model or 'MODEL'}` lists its words"
         return f"the model does not know {_quoted(words[:shown])}{rest}; {known}{where}"
 
     def _split(self, text: str) -> Iterator[str]:
-        """All words of a text; where there are no spaces, known ones and single letters."""
+        """All words of a text; without spaces, known words and single characters."""
         for run in _runs(text):
             for word, known in self._cut(run):
                 yield from (word,) if known else _units(word)
 
     def _cut(self, run: str) -> list[tuple[str, bool]]:
-        """A run of letters as words, and whether each is known."""
+        """Split a run of letters into words, and tell which are known."""
         if not any(map(_unspaced, run)):
             return [(run, self._knows(run))]
         units = _units(run)
-        # (letters left over, words) of the best way to cut units[:end], and that way's last word
+        # (unknown characters, words) of the best split of units[:end], and its last word
         best: list[tuple[int, int]] = [(0, 0)]
         last: list[tuple[int, bool]] = [(0, True)]
         for end in range(1, len(units) + 1):
@@ -121,7 +121,7 @@ class Vocabulary:
 
     @cached_property
     def _spelt(self) -> frozenset[str]:
-        """The words, and the parts of those with a hyphen: 't shirt' is as good as 't-shirt'."""
+        """The words, and the parts of hyphenated ones: 't shirt' equals 't-shirt'."""
         parts = {p for word in self.counts if "-" in word for p in word.split("-") if p}
         return frozenset(self.counts) | parts
 
@@ -136,17 +136,17 @@ class Vocabulary:
 
 @lru_cache(maxsize=1024)
 def _nearest(word: str, known: tuple[str, ...]) -> str | None:
-    """Remembered: a prompt is read again for every batch, and 50,000 words take long."""
+    """Cached: a prompt is read for every batch, and searching 50,000 words is slow."""
     return next(iter(difflib.get_close_matches(word, known, n=1, cutoff=OFFERED)), None)
 
 
 def _ranked(counts: Counter[str]) -> list[tuple[str, int]]:
-    """The most frequent first; of equal ones in the order of the alphabet."""
+    """Most frequent first, then alphabetical."""
     return sorted(counts.items(), key=lambda one: (-one[1], one[0]))
 
 
 def _joined(units: list[str], last: list[tuple[int, bool]]) -> list[tuple[str, bool]]:
-    """The words of the best way to cut, from the front; neighbours left over are one word."""
+    """The words of the best split; adjacent unknown characters form one word."""
     words: list[tuple[str, bool]] = []
     end = len(units)
     while end:
@@ -161,7 +161,7 @@ def _joined(units: list[str], last: list[tuple[int, bool]]) -> list[tuple[str, b
 
 
 def _runs(text: str) -> Iterator[str]:
-    """What stands between spaces and punctuation: letters, digits, hyphens and apostrophes."""
+    """Runs of letters, digits, hyphens and apostrophes."""
     folded = unicodedata.normalize("NFKC", text).lower().replace("’", "'").replace("\ufe0f", "")
     for run in "".join(map(_letter, folded)).split():
         if stripped := run.strip("-'"):
@@ -169,7 +169,7 @@ def _runs(text: str) -> Iterator[str]:
 
 
 def _letter(char: str) -> str:
-    """The letter itself; a picture such as an emoji by itself; a space for punctuation."""
+    """A letter; a symbol such as an emoji, in spaces; a space for punctuation."""
     kind = unicodedata.category(char)
     if kind == "So":
         return f" {char} "
@@ -177,7 +177,7 @@ def _letter(char: str) -> str:
 
 
 def _units(run: str) -> list[str]:
-    """Single letters of scripts without spaces, and whole runs of others: T恤 is T and 恤."""
+    """Single characters of scripts without spaces, and runs of others: T恤 is T and 恤."""
     units: list[str] = []
     for char in run:
         if units and not _unspaced(char) and not _unspaced(units[-1][-1]):

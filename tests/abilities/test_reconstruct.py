@@ -86,7 +86,7 @@ def test_without_pictures_the_priors_components_are_used(
 @pytest.mark.parametrize(
     ("dims", "count", "message"),
     [
-        ([], 8, "dims must hold at least 1, got"),
+        ([], 8, "dims must have at least 1"),
         ([0], 8, r"dims\.0 must be at least 1, got 0"),
         ([3, -1], 8, r"dims\.1 must be at least 1, got -1"),
         ([8], 8, "8 components need more than 8 pictures, got 8"),

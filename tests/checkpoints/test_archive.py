@@ -121,8 +121,6 @@ def test_what_was_written_is_read(
         assert read.dtype(name) == value.dtype
         assert same(read[name], value)
         assert Path(read.where(name)).parent == file.parent
-        if value.ndim:
-            assert same(read.rows(name, 1, 3), value[1:3])
     assert "not there" not in read
     with pytest.raises(KeyError):
         read["not there"]
@@ -143,8 +141,6 @@ def test_views_parameters_and_shared_storages(write: Write, tmp_path: Path) -> N
     read = open_tensors(write(state, tmp_path))
     for name, value in state.items():
         assert same(read[name], value), name
-    assert same(read.rows("turned", 2, 5), base.T[2:5])
-    assert same(read.rows("row", 4, 99), base[2, 4:])
 
 
 def test_reading_is_lazy_and_apart_from_the_file(tmp_path: Path) -> None:
@@ -162,12 +158,12 @@ def test_reading_is_lazy_and_apart_from_the_file(tmp_path: Path) -> None:
         read["a"]
 
 
-def test_prefixes_and_metadata(tmp_path: Path) -> None:
+def test_prefixes(tmp_path: Path) -> None:
     state = {"model.a.w": torch.ones(1), "model.b": torch.ones(2), "other": torch.ones(3)}
     save_file(state, tmp_path / "w", {"format": "pt"})
-    read = open_tensors(tmp_path / "w", "model.")
+    read = open_tensors(tmp_path / "w").under("model.")
     assert list(read) == ["a.w", "b"]
-    assert read.metadata == {"format": "pt"}
+    assert list(read.behind("x.")) == ["x.a.w", "x.b"]
     assert read.under("a.").shape("w") == (1,)
     assert read.where("b") == str(tmp_path / "w")
     assert dict(read.under("none")) == {}
@@ -261,22 +257,24 @@ def entry(shape: Any = (2,), offsets: Any = (0, 8), dtype: str = "F32") -> dict[
 @pytest.mark.parametrize(
     ("raw", "message"),
     [
-        (header({"a": entry(shape=(3,))}), "reaches beyond its data"),
-        (header({"a": entry(shape=(1,))}), "8 bytes for a shape of"),
-        (header({"a": entry(offsets=(0, 16), shape=(4,))}), r"is truncated: \d+ bytes of"),
-        (header({"a": entry()}, size=12), "is damaged: .* bytes where its header names"),
-        (header({"a": entry(offsets=(-8, 0))}), "offsets that are none"),
-        (header({"a": entry(), "b": entry()}), "overlap or leave holes"),
-        (header({"a": entry(offsets=(4, 12))}, 12), "overlap or leave holes"),
-        (header({"a": entry(shape=(-1, -2))}), "layout is impossible"),
-        (header({"a": entry(shape=(2.0,))}), "layout is impossible"),
-        (header({"a": entry(shape=(True, 2))}), "layout is impossible"),
-        (header({"a": entry(dtype="F4")}), "type F4"),
-        (header({"a": {"dtype": "F32"}}), "data_offsets"),
-        (header({"a": 3}), "its header says"),
-        (header('{"a": ' + "[" * 100_000), "its header says"),
-        (header('{"a": 1, "a": 2}'), "'a' twice"),
-        (b"\xff" * 7 + b"\x00{" + bytes(9), "truncated or not safetensors"),
+        (header({"a": entry(shape=(3,))}), "damaged or truncated"),
+        (header({"a": entry(shape=(1,))}), "damaged or truncated"),
+        (header({"a": entry(offsets=(0, 16), shape=(4,))}), "damaged or truncated"),
+        (header({"a": entry()}, size=12), "damaged or truncated"),
+        (header({"a": entry(offsets=(-8, 0))}), "damaged or truncated"),
+        (header({"a": entry(), "b": entry()}), "damaged or truncated"),
+        (header({"a": entry(offsets=(4, 12))}, 12), "damaged or truncated"),
+        (header({"a": entry(shape=(-1, -2))}), "damaged or truncated"),
+        (header({"a": entry(shape=(2.0,))}), "damaged or truncated"),
+        (header({"a": entry(shape=(True, 2))}), "damaged or truncated"),
+        (header({"a": entry(dtype="F4")}), "damaged or truncated"),
+        (header({"a": {"dtype": "F32"}}), "damaged or truncated"),
+        (header({"a": 3}), "damaged or truncated"),
+        (header('{"a": ' + "[" * 100_000), "damaged or truncated"),
+        (header('{"a": 1, "a": 2}'), "damaged or truncated"),
+        (header(f'{{"a": {json.dumps(entry())}, "a": {json.dumps(entry())}}}'), "'a' twice"),
+        (header({"a": entry(dtype="F8_E8M0", shape=(8,))}), "type F8_E8M0, which this cannot read"),
+        (b"\xff" * 7 + b"\x00{" + bytes(9), "damaged or truncated"),
         (b"", "is empty"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git-lfs pointer"),
         (b"\n<!DOCTYPE html><html>", "is a web page"),
@@ -373,7 +371,8 @@ def test_an_index_leads_nowhere_else(name: str, tmp_path: Path) -> None:
     folder.mkdir()
     save_file({"a": torch.ones(1)}, tmp_path / "secret")
     (folder / "link").symlink_to(tmp_path / "secret")
-    with pytest.raises(CheckpointError, match="leads out of its folder"):
+    why = "holds a NUL byte" if "\0" in name else "leads out of its folder"
+    with pytest.raises(CheckpointError, match=why):
         open_tensors(index_of(folder, {"a": name}))
 
 

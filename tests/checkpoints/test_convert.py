@@ -8,8 +8,9 @@ import shutil
 import struct
 import weakref
 from collections import namedtuple
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from unclip.checkpoints import native
 from unclip.checkpoints.archive import open_tensors
 from unclip.checkpoints.convert import check_target, convert, read_card, write_as
 from unclip.checkpoints.format import Options, open_model
-from unclip.checkpoints.tensors import Cast, stream_tensors
+from unclip.checkpoints.lazy_tensor import LazyTensor
+from unclip.checkpoints.tensors import cast_lazily, save_tensors
 from unclip.errors import CheckpointError, OutputError, UsageError
 from unclip.files import write_json
 from unclip.nn.tokenizer import Tokenizer
@@ -128,11 +130,11 @@ def test_numbers_are_cast(dtype: torch.dtype, model: Path, tmp_path: Path) -> No
 
 
 def test_numbers_too_large_for_half_precision_are_named(tmp_path: Path) -> None:
-    large = Cast(Made({"fine": torch.ones(2), "large": torch.tensor([1.0, 7e4])}), torch.float16)
+    large = made({"fine": torch.ones(2), "large": torch.tensor([1.0, 7e4])})
     with pytest.raises(CheckpointError, match="'large' holds numbers too large for float16"):
-        stream_tensors(tmp_path, "weights", large)
-    infinite = Cast(Made({"mask": torch.tensor([-torch.inf])}), torch.float16)
-    stream_tensors(tmp_path, "other", infinite)  # as it was
+        save_tensors(tmp_path, "weights", cast_lazily(large, torch.float16))
+    infinite = made({"mask": torch.tensor([-torch.inf])})
+    save_tensors(tmp_path, "other", cast_lazily(infinite, torch.float16))  # as it was
 
 
 def test_shards_are_as_large_as_asked_for(model: Path, tmp_path: Path) -> None:
@@ -148,27 +150,20 @@ def test_shards_are_as_large_as_asked_for(model: Path, tmp_path: Path) -> None:
     assert torch.equal(stage.net.state_dict()["conv_in.weight"], before["conv_in.weight"])
 
 
-class Made:
+def made(tensors: dict[str, Tensor]) -> dict[str, LazyTensor]:
     """Tensors that are made when asked for; no two may live at once."""
+    last: list[Callable[[], Any]] = [lambda: None]
 
-    def __init__(self, tensors: dict[str, Tensor]) -> None:
-        self.tensors = tensors
-        self.last: Callable[[], Any] = lambda: None
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.tensors)
-
-    def __getitem__(self, key: str) -> Tensor:
-        assert self.last() is None, "the tensor before is still in memory"
-        value = self.tensors[key].clone()
-        self.last = weakref.ref(value)
+    def read(key: str) -> Tensor:
+        assert last[0]() is None, "the tensor before is still in memory"
+        value = tensors[key].clone()
+        last[0] = weakref.ref(value)
         return value
 
-    def shape(self, key: str) -> tuple[int, ...]:
-        return tuple(self.tensors[key].shape)
-
-    def dtype(self, key: str) -> torch.dtype:
-        return self.tensors[key].dtype
+    return {
+        key: LazyTensor(Path("made"), value.dtype, tuple(value.shape), partial(read, key))
+        for key, value in tensors.items()
+    }
 
 
 TYPES = (torch.bool, torch.uint8, torch.float16, torch.bfloat16, torch.float32, torch.int64)
@@ -180,8 +175,7 @@ def test_one_tensor_at_a_time_is_in_memory(shard_bytes: int | None, tmp_path: Pa
     tensors = {f"{t}": (torch.randn(3, 5) * 9).to(t) for t in TYPES}  # odd counts: narrow ones last
     tensors |= {"number": torch.tensor(3.5), "none": torch.zeros(0, 4)}
     seen: list[int] = []
-    made = Cast(Made(tensors), None)
-    files = stream_tensors(tmp_path, "weights", made, shard_bytes, seen.append)
+    files = save_tensors(tmp_path, "weights", made(tensors), shard_bytes, seen.append)
     found: dict[str, Tensor] = {}
     for name in files:
         found |= load_file(tmp_path / name)

@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 import torch
 
-from unclip.checkpoints import _containers, _pickles
+from unclip.checkpoints import _torch_files, _unpickler
 from unclip.checkpoints.archive import Tensors, open_pickle, open_tensors
-from unclip.checkpoints.format import Part, check_text
+from unclip.checkpoints.format import check_text
+from unclip.checkpoints.part import Part
 from unclip.errors import CheckpointError, UnclipError
 from unclip.nn.tokenizer import Tokenizer
 from unclip.stages import STAGES, Stage
@@ -52,6 +53,10 @@ def multiple(n: int) -> bytes:
     return (n * (2**61 - 1)).to_bytes(9, "little")
 
 
+TUPLES = b"".join(  # -1 and -2 have one hash
+    b"(" + b"".join(b"J" + struct.pack("<i", -1 - (n >> bit & 1)) for bit in range(15)) + b"tN"
+    for n in range(20_000)
+)
 LONG = b"(" + b"N" * 3000 + b"lq\x000"  # a list of 3,000 in the memo
 CALL = b"ccollections\nOrderedDict\n"
 PICKLES: dict[str, tuple[bytes, str]] = {
@@ -63,11 +68,15 @@ PICKLES: dict[str, tuple[bytes, str]] = {
     "a pair of pairs, as a key": (b"}N" + b"2\x86" * 40 + b"Ns.", "tuple of tuples"),
     "a pair of pairs, as a device": (
         b"ctorch\ndevice\nN" + b"2\x86" * 40 + b"\x85R.",
-        "a device in it is none",
+        "more than 16777216 items",
     ),
     "a pair of pairs, as a class": (
         b"ccopyreg\n_reconstructor\nN" + b"2\x86" * 40 + b"\x85R.",
-        "calls what is no name",
+        "not callable",
+    ),
+    "a pair of pairs, as what makes a tensor": (
+        b"ctorch._tensor\n_rebuild_from_type_v2\n(N" + b"2\x86" * 40 + b"N)tR.",
+        "no attribute 'module'",
     ),
     "a pair of pairs, as a storage": (
         b"(X\x07\x00\x00\x00storageN" + b"N" + b"2\x86" * 40 + b"NK\x01tQ.",
@@ -78,14 +87,38 @@ PICKLES: dict[str, tuple[bytes, str]] = {
         "another code",
     ),
     "a list that holds itself": (b"]q\x00h\x00a.", "holds itself"),
-    "a list copied over and over": (
-        LONG + b"(ctorch.jit._pickle\nbuild_intlist\nq\x01" + b"h\x01h\x00\x85R" * 9999 + b"l.",
+    "a list given over and over": (
+        LONG + b"(ctorch.jit._pickle\nbuild_intlist\nq\x01" + b"h\x01h\x00\x85R" * 5500 + b"l.",
         "over and over",
     ),
+    "a list copied over and over": (
+        LONG + b"(cbuiltins\nset\nq\x01" + b"h\x01h\x00\x85R" * 9999 + b"l.",
+        "over and over",
+    ),
+    "bytes made over and over": (
+        b"X" + struct.pack("<I", 10**5) + b"a" * 10**5 + b"q\x000"
+        b"(c_codecs\nencode\nq\x01" + b"h\x01h\x00\x85R" * 9999 + b"l.",
+        "over and over",
+    ),
+    "a number of a hundred thousand digits": (b"L" + b"9" * 10**5 + b"L\n.", "cannot be read"),
+    "an array of 2^60 bytes": (b"\x96" + struct.pack("<Q", 2**60) + b".", "none that torch writes"),
+    "bytes of 2^60": (b"\x8e" + struct.pack("<Q", 2**60) + b".", "ends too early"),
+    "a frame of 2^60": (b"\x95" + struct.pack("<Q", 2**60) + b"N.", "ends too early"),
     "an endless number": (b"\x8b" + struct.pack("<I", 10**6) + b"\x7f" * 10**6 + b".", "1024 bits"),
     "numbers of one hash": (
         b"}(" + b"".join(b"\x8a\x09%bN" % multiple(n) for n in range(1, 99)) + b"u.",
         "beyond all use",
+    ),
+    "keys of one hash": (b"}(" + TUPLES + b"u.", "more than 10000 keys"),
+    "items of a set of one hash": (
+        b"cbuiltins\nset\n](" + TUPLES + b"e\x85R.", "more than 10000 keys",
+    ),
+    "complex keys of one hash": (
+        b"cbuiltins\ncomplex\nq\x00}(" + b"".join(
+            b"h\x00G" + struct.pack(">d", -1000003 * n) + b"G" + struct.pack(">d", n) + b"\x86RN"
+            for n in range(20_000)
+        ) + b"u.",
+        "more than 10000 keys",
     ),
     "an endless name": (b"ccollections\n" + b"x" * 600 + b"\n.", "longer than 512"),
 }  # fmt: skip
@@ -106,7 +139,7 @@ def test_the_older_kind_of_file_has_the_same_limits(tmp_path: Path) -> None:
 
 
 def test_steps_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_pickles, "OPCODES", 1000)
+    monkeypatch.setattr(_unpickler, "OPCODES", 1000)
     file = tmp_path / "w.pt"
     file.write_bytes(zipped(b"(" + b"\x8f" * 997 + b"l."))
     assert len(open_pickle(file)) == 997
@@ -136,7 +169,7 @@ def test_what_training_programs_leave_is_within_the_limits(tmp_path: Path) -> No
 def test_a_zip_unpacks_to_no_more_than_its_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_containers, "PICKLE_BYTES", 10**6)
+    monkeypatch.setattr(_torch_files, "PICKLE_BYTES", 10**6)
     file = tmp_path / "w.pt"
     file.write_bytes(zipped(pickle.dumps("x" * 10**6, protocol=2)))
     assert "data.pkl is too long" in refused(open_pickle, file)
@@ -165,14 +198,14 @@ HEADERS: dict[str, tuple[str, bytes, str]] = {
     "20,000 axes of one": (entries(entry([1] * 20_000, 0, 4)), b"1234", "layout is impossible"),
     "nothing times 2^61": (entries(entry([0, 2**61])), b"", "layout is impossible"),
     "more elements than fit 63 bits": (entries(entry([2**40, 2**40])), b"", "is impossible"),
-    "a deep header": ('{"a": ' * 10**5, b"", "nested more than"),
+    "a deep header": ('{"a": ' * 10**5, b"", "nested too deep"),
     "tensors that overlap": (entries(entry([2], 0, 8), entry([2], 4, 12)), bytes(12), "overlap"),
     "a hole": (entries(entry([1], 0, 4), entry([1], 8, 12)), bytes(12), "leave holes"),
     "an end before the beginning": (entries(entry([1], 8, 4)), bytes(8), "offsets"),
     "offsets far outside": (entries(entry([2**50], 0, 2**52)), bytes(8), "truncated"),
     "numbers of 5,000 digits": (
         '{"a": {"dtype": "F32", "shape": [' + "9" * 5000 + '], "data_offsets": [0, 0]}}', b"",
-        "digits",
+        "damaged or truncated",
     ),
 }  # fmt: skip
 

@@ -64,7 +64,7 @@ FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "code.pt": (lambda f: f.write_bytes(pickle.dumps(Runs(), 2)), "refused: .*'builtins.eval'"),
     "cut.safetensors": (
         lambda f: f.write_bytes((FIXTURES / "clip_hf.safetensors").read_bytes()[:-9]),
-        "is truncated",
+        "is damaged or truncated",
     ),
     "model.gguf": (lambda f: f.write_bytes(b"GGUF\3"), r"for GGUF \(llama\.cpp\).* not read"),
     "model.onnx": (lambda f: f.write_bytes(b"\x08\x06"), "for ONNX, which are not read"),

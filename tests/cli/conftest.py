@@ -35,7 +35,7 @@ class Result:
         lines = self.err.splitlines()
         assert len(lines) == 1, self.err
         assert lines[0].startswith("unclip: error: ")
-        assert "a fault in unclip" not in lines[0]
+        assert "an error in unclip itself" not in lines[0]
         for part in parts:
             assert part in lines[0]
 

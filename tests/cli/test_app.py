@@ -185,7 +185,7 @@ def test_commands_run_in_any_thread(capsys: pytest.CaptureFixture[str]) -> None:
         (
             RuntimeError("two\nlines"),
             1,
-            "unclip: error: a fault in unclip, please report it: RuntimeError: two lines "
+            "unclip: error: an error in unclip itself, please report it: RuntimeError: two lines "
             "(UNCLIP_DEBUG=1 shows where)",
         ),
     ],

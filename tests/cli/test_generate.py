@@ -127,7 +127,7 @@ def test_a_word_that_the_model_does_not_know_is_one_line_of_warning(
     assert (done.code, len(list(Path("out").iterdir()))) == (0, 3)
     (line,) = done.err.splitlines()
     assert line.startswith("unclip: warning: the model does not know 'foxx'; ")
-    assert "nearest it knows: 'fox'" in line
+    assert "nearest known: 'fox'" in line
     done = unclip("generate", "Fox", "--model", lettered, "--strict-words")
     assert (done.code, done.err) == (0, "")
 
@@ -202,7 +202,7 @@ def reshaped(file: Path) -> None:
 
 @pytest.mark.parametrize(
     ("damage", "part"),
-    [(missing, "is missing"), (truncated, "is truncated"), (reshaped, "query is (3,)")],
+    [(missing, "is missing"), (truncated, "is damaged or truncated"), (reshaped, "query is (3,)")],
 )
 def test_damaged_weights(
     damage: Callable[[Path], None], part: str, unclip: RunCli, broken: Path

@@ -74,14 +74,14 @@ def test_no_command_does(
 
 
 def test_no_picture_that_pillow_opened_does(started: Path, picture: Path) -> None:
-    with Image.open(picture) as opened, pytest.raises(UsageError, match="format EPS is not read"):
+    with Image.open(picture) as opened, pytest.raises(UsageError, match="EPS is not supported"):
         read_image(opened)
     assert not started.exists()
 
 
 def test_no_training_does(started: Path, picture: Path) -> None:
     picture.with_suffix(".txt").write_text("a drawing")
-    with pytest.raises(DataError, match=r"cannot read .*drawing\.png: format EPS is not read here"):
+    with pytest.raises(DataError, match=r"cannot read .*drawing\.png: format EPS is not supported"):
         Folder(Folder.Config(path=picture.parent), 16).sample(0)
     assert not started.exists()
 

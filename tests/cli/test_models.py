@@ -43,7 +43,7 @@ def test_inspect(unclip: RunCli, model: Path) -> None:
         assert "float16" in rows[name]
     assert "8×8" in rows["decoder"]
     assert "ddpm, 3 steps, guidance 2" in rows["prior"]
-    assert "abilities: generate, edit, outpaint, img2img, vary," in done.out
+    assert "abilities: edit, generate, img2img, interpolate, outpaint, probe," in done.out
     assert "licence:   see its README.md" in done.out
     assert done.out.endswith("# tiny\n\nRandom weights.\n")
     assert unclip("models", "show", model).out == done.out, "its older name"

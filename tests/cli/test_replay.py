@@ -48,6 +48,44 @@ def test_a_record_with_impossible_settings(
     unclip("replay", "fox.png", "--model", model).fails(2, next(iter(settings)))
 
 
+@pytest.mark.parametrize(
+    ("inputs", "ability", "part"),
+    [
+        ({"image": 3}, "vary", "made of image"),
+        ({"image": ["a"], "settings": "x", "record": "x", "seed": "x"}, "vary", "made of image"),
+        ({"image": "0123456789ab", "source": 7}, "textdiff", "source"),
+        ({"a": {}, "b": "a fox"}, "interpolate", "made of a"),
+        ({"x": 3}, "sweep", "sweep again"),
+        ({}, "fly", "no ability 'fly'"),
+        ({}, "probe", "no picture"),
+    ],
+)
+def test_a_record_with_impossible_inputs(
+    inputs: dict[str, object], ability: str, part: str, unclip: RunCli, model: Path
+) -> None:
+    unclip("generate", "a fox", "-o", "fox.png", "--model", model)
+    change_record("fox.png", inputs=inputs, ability=ability)
+    files = ["fox.png"] if ability == "textdiff" else []
+    unclip("replay", "fox.png", *files, "--model", model).fails(2, "fox.png", part)
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ({"ability": "interpolate", "inputs": {"a": "mine.png", "b": "a fox"}}, "a mine.png: add"),
+        ({"ability": "edit", "inputs": {}, "settings": {"mask": "mine.png"}}, "'mask' is not a"),
+    ],
+)
+def test_a_record_reads_no_file_that_a_person_does_not_give(
+    change: dict[str, object], part: str, unclip: RunCli, model: Path
+) -> None:
+    unclip("generate", "a fox", "-o", "fox.png", "--model", model)
+    Image.new("RGB", (16, 16), "red").save("mine.png")
+    change_record("fox.png", **change)
+    files = ["fox.png"] if change["ability"] == "edit" else []
+    unclip("replay", "fox.png", *files, "--model", model).fails(2, "fox.png", part)
+
+
 def test_one_of_several(unclip: RunCli, model: Path) -> None:
     unclip("generate", "a fox", "-n", 3, "--seed", 4, "-o", "dir/", "--model", model)
     done = unclip("replay", "dir/a-fox-5.png", "-o", "again.png", "--model", model)
@@ -139,7 +177,7 @@ def write(file: str, record: str, picture: Image.Image | None = None) -> None:
         (
             '{"prompt": 3, "seed": 1, "settings": {}, "model": "", "model_hash": "", '
             '"version": ""}',
-            "'prompt' is no str",
+            "'prompt' must be str",
         ),
     ],
 )
@@ -151,7 +189,7 @@ def test_a_damaged_record(record: str, part: str, unclip: RunCli, model: Path) -
 def test_pictures_that_cannot_be_replayed(unclip: RunCli, model: Path) -> None:
     Image.new("RGB", (16, 16)).save("plain.png")
     Path("text.png").write_text("no picture")
-    unclip("replay", "plain.png").fails(2, "plain.png", "carries no record")
+    unclip("replay", "plain.png").fails(2, "plain.png", "has no record")
     unclip("replay", "text.png").fails(2, "cannot read text.png", "not a picture")
     head = struct.pack(">I4sIIBBBBB", 13, b"IHDR", 17_000, 10_000, 8, 2, 0, 0, 0)
     data = head + struct.pack(">I", zlib.crc32(head[4:])) + struct.pack(">I4sI", 0, b"IDAT", 0)

@@ -11,13 +11,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from safetensors.torch import load_file
 
-from unclip.train.trainer import Limits, Trainer
+from unclip.train.clock import Clock
+from unclip.train.trainer import Trainer
 from unclip.train.watch import RunWatcher
 
 RunCli = Callable[..., Any]
@@ -278,18 +278,18 @@ def test_minutes_are_those_of_the_whole_command(
     unclip: RunCli, recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the first stage takes is gone for the second."""
-    now, given = [100.0], []
+    now, left = [100.0], []
     train = Trainer.run
 
-    def spy(self: Trainer, watcher: Any, limits: Limits) -> bool:
-        given.append(limits.minutes)
+    def spy(self: Trainer, watcher: Any) -> bool:
+        left.append(self.clock.deadline - now[0])
         now[0] += 120
-        return train(self, watcher, Limits(None, limits.stop))
+        return train(self, watcher)
 
     monkeypatch.setattr(Trainer, "run", spy)
-    monkeypatch.setattr("unclip.cli.train.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(Clock, "now", lambda _: now[0])
     assert unclip("train", recipe, "--minutes", 7).code == 0
-    assert given == pytest.approx([7.0, 5.0])
+    assert left == pytest.approx([7 * 60, 5 * 60])
 
 
 def test_minutes_that_are_none(unclip: RunCli, recipe: Path) -> None:

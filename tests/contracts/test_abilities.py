@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -15,13 +15,16 @@ from PIL import Image
 
 import unclip.abilities
 from unclip.abilities import ABILITIES
+from unclip.abilities.capabilities import capabilities
 from unclip.checkpoints import native
 from unclip.cli import main
 from unclip.cli._ability import ability_command
 from unclip.cli.app import make_app
 from unclip.nn.tokenizer import Tokenizer
-from unclip.registry import Registry
 from unclip.stages import Stage
+
+COMMANDS = ["edit", "generate", "img2img", "interpolate", "outpaint", "probe", "reconstruct"]
+COMMANDS += ["textdiff", "upscale", "vary"]
 
 NEWCOMER = '''
 """A picture turned, with a drawn one beside it."""
@@ -70,19 +73,17 @@ def turn(pipe, image, prompt, n=1, run=2, how="left", sizes=None, seed=0, on_ste
     return attach_record(pipe, drawn, request.record(image=digest(picture)))
 
 
-ABILITY = Ability(TurnRequest, turn)
+ABILITY = Ability(TurnRequest, turn, frozenset({"prompt"}))
 '''
 
 
 @pytest.fixture
-def turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A file of the package that was not there, and nothing else."""
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "turn.py").write_text(NEWCOMER)
     package = [*unclip.abilities.__path__, str(tmp_path / "more")]
     monkeypatch.setattr(unclip.abilities, "__path__", package)
-    found = Registry[unclip.abilities.Ability]("unclip.abilities", "ABILITY", "ability")
-    monkeypatch.setattr(unclip.abilities, "ABILITIES", found)
     monkeypatch.chdir(tmp_path)
 
     command = ModuleType("commands.turn", "Turn a picture.")
@@ -95,6 +96,9 @@ def turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("unclip.cli.app.make_app", with_turn)
     Image.radial_gradient("L").resize((16, 16)).convert("RGB").save("fox.png")
+    vars(ABILITIES).pop("_modules", None)  # it has looked already
+    yield
+    vars(ABILITIES).pop("_modules", None)
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +140,7 @@ def test_a_newcomers_fields_are_its_options(capsys: pytest.CaptureFixture[str]) 
         (["--how", "up"], "--how"),
         (["--sizes", "1,two"], "--sizes must be W,H,... in whole numbers, got '1,two'"),
         (["--sizes", "1,0"], "--sizes must be at least 1, got 0"),
-        (["--set", "run=3"], "'run' is not a setting"),
+        (["--set", "run=3"], "'run' is not a sampling setting"),
     ],
 )
 def test_what_is_wrong_is_named_as_its_option(
@@ -162,6 +166,14 @@ def test_a_newcomers_picture_has_a_record_and_is_replayed(
     capsys.readouterr()
     assert main(["replay", "out.png", "fox.png", "--model", model]) == 0
     assert capsys.readouterr().out == "out-replay.png: identical to out.png\n"
+
+
+@pytest.mark.usefixtures("turn")
+def test_a_newcomer_is_listed_for_the_models_that_can(make_stage: Callable[[str], Stage]) -> None:
+    whole = {name: make_stage(name) for name in ("clip", "prior", "decoder", "upsampler")}
+    assert sorted(capabilities(whole)) == sorted([*COMMANDS, "turn"])
+    assert "turn" not in capabilities({"upsampler": whole["upsampler"]})
+    assert capabilities({"clip": whole["clip"]}) == ["probe"]
 
 
 @pytest.mark.parametrize("command", ["generate --help", "vary none.png", "generate a --best-of 0"])

@@ -80,7 +80,7 @@ class Mirror(Stage):
         super().__init__()
         self.config = config
         self.net = nn.Linear(1, 1)
-    def _sample(self, cond, rng, how):
+    def _sample(self, cond, rng, args):
         return cond.replace(image=cond.image.flip(-1))
     def loss(self, cond, rng):
         return self.net(cond.image.mean((1, 2, 3))[:, None])[:, 0], {}
@@ -91,7 +91,8 @@ STAGE = Mirror
 FORMAT = """
 from safetensors.torch import load_file
 from unclip.checkpoints.archive import open_tensors
-from unclip.checkpoints.format import Format, Part, Plan
+from unclip.checkpoints.format import Format, Plan
+from unclip.checkpoints.part import Part
 from unclip.checkpoints.keymap import same
 from unclip.stages.linear_prior import LinearPriorStageConfig
 from unclip.nn.linear_prior import LinearPriorConfig

@@ -322,3 +322,18 @@ def test_a_record_goes_through_json(idle: Pipeline) -> None:
             0,
             {"image": "0123"},
         )
+
+
+@pytest.mark.parametrize("name", sorted(set(CLASSES) - {"probe"}))
+def test_a_request_follows_from_its_record_and_its_inputs(name: str) -> None:
+    cls = CLASSES[name]
+    assert issubclass(cls, Drawing)
+    given = {key: INPUTS[key] for key in cls.model_fields if key in INPUTS and key != "mask"}
+    more = {"strength": 0.25, "eta": 0.5, "frames": 3, "theta": 0.25, "best_of": 2, "prior": "none"}
+    given |= {key: value for key, value in more.items() if key in cls.model_fields}
+    request = cls.of(**given, seed=7, settings={"steps": 4, "guidance_interval": (0.25, 1.0)})
+    fields = cls.model_fields.items()
+    inputs = {key: given[key] for key, field in fields if field.exclude and key in given}
+    words = {key: value for key, value in inputs.items() if isinstance(value, str)}
+    record = Record.parse(request.record(**words).to_json())
+    assert cls.of_record(record, **inputs) == request

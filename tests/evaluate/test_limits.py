@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from unclip.evaluate import limits
+from unclip.loading import BUNDLED, find_model
 
 CARD = """# A model
 
@@ -23,6 +24,21 @@ def test_the_paragraph_on_limits_is_quoted(tmp_path: Path) -> None:
     assert section is not None
     assert section.text == "It knows *three* nouns, and no others (`data.nouns`)."
     assert section.parts == ()
+
+
+def test_limits_may_be_a_list(tmp_path: Path) -> None:
+    card = "**Limits.**\n\n- It knows *three*\n  nouns.\n- No text.\n\n## Licence\n\nMIT\n"
+    (tmp_path / "README.md").write_text("# A model\n\n" + card)
+    section = limits.section(tmp_path)
+    assert section is not None
+    assert section.text == "It knows *three* nouns. No text."
+
+
+def test_the_bundled_card_states_its_limits() -> None:
+    section = limits.section(find_model(BUNDLED))
+    assert section is not None
+    assert section.text.startswith("It knows only the 40 nouns")
+    assert "\n" not in section.text
 
 
 def test_a_model_without_such_a_paragraph_has_no_section(tmp_path: Path) -> None:

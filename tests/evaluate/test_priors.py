@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from unclip.data.source import Sample, Source
+from unclip.data.source import IndexedSource, Sample
 from unclip.errors import DataError
 from unclip.evaluate import priors
 from unclip.nn.tokenizer import Tokenizer
@@ -18,7 +18,7 @@ from unclip.stages import Stage
 from unclip.types import Cond
 
 
-class Colours(Source):
+class Colours(IndexedSource):
     """Plain pictures whose caption is one of a few words."""
 
     def __init__(self, words: list[str]) -> None:

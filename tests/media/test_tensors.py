@@ -71,7 +71,7 @@ def test_pictures_are_clamped() -> None:
 
 
 def test_a_batch_has_one_size() -> None:
-    with pytest.raises(UsageError, match="pictures of one size are needed, got none"):
+    with pytest.raises(UsageError, match="pictures must have the same size, got none"):
         to_tensor([])
     with pytest.raises(UsageError, match="got 2x3 and 4x3"):
         to_tensor([Image.new("RGB", size) for size in ((4, 3), (2, 3))])

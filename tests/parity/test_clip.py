@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from unclip.checkpoints.companions import open_clip_part
-from unclip.checkpoints.format import Part
+from unclip.checkpoints.part import Part
 from unclip.families.clip.clip import clip_tokenizer
 from unclip.families.clip.huggingface import hf_clip_part
 from unclip.nn.clip import Clip

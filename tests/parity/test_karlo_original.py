@@ -14,7 +14,8 @@ from torch import Tensor
 import unclip
 from unclip.checkpoints.archive import tensors_of
 from unclip.checkpoints.convert import write_as
-from unclip.checkpoints.format import Options, Part, open_model
+from unclip.checkpoints.format import Options, open_model
+from unclip.checkpoints.part import Part
 from unclip.diffusion.guidance import clamp
 from unclip.diffusion.samplers import posterior
 from unclip.families.karlo import karlo_original

@@ -20,7 +20,7 @@ def recipe() -> Recipe:
 
 
 def build(recipe: Recipe, name: str) -> Stage:
-    config = recipe.stage(name)
+    config = recipe.stage(name).config
     with torch.device("meta"):
         return STAGES[config.kind](config)  # type: ignore[call-arg]
 
@@ -47,7 +47,7 @@ def test_schedules_steps_and_attention(recipe: Recipe) -> None:
 
 
 def test_training(recipe: Recipe) -> None:
-    trains = [recipe.train(name) for name in TABLE]
+    trains = [recipe.trained[name] for name in TABLE]
     assert [t.batch_size for t in trains] == [4096, 2048, 1024, 512]
     assert [t.steps for t in trains] == [600_000, 800_000, 1_000_000, 1_000_000]
     assert [t.learning_rate for t in trains] == [1.1e-4, 1.2e-4, 1.2e-4, 1.0e-4]
@@ -57,9 +57,9 @@ def test_training(recipe: Recipe) -> None:
 
 
 def test_the_decoder_is_the_papers(recipe: Recipe) -> None:
-    config = recipe.stage("decoder")
+    config = recipe.stage("decoder").config
     assert config.parameterization.learned_variance  # type: ignore[attr-defined]
     assert config.parameterization.kind == "eps"  # type: ignore[attr-defined]
     assert (config.drop_text, config.drop_image) == (0.5, 0.1)  # type: ignore[attr-defined]
-    assert recipe.stage("prior").drop_text == 0.1  # type: ignore[attr-defined]
-    assert recipe.stage("prior").candidates == 2  # type: ignore[attr-defined]
+    assert recipe.stage("prior").config.drop_text == 0.1  # type: ignore[attr-defined]
+    assert recipe.stage("prior").config.candidates == 2  # type: ignore[attr-defined]

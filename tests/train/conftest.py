@@ -10,18 +10,19 @@ import numpy as np
 import pytest
 
 from unclip.config import Config
-from unclip.data import Sample, Source
+from unclip.data import IndexedSource, Sample
 from unclip.nn.tokenizer import Tokenizer
 from unclip.stages import Stage
+from unclip.train.clock import Clock
+from unclip.train.config import TrainConfig
 from unclip.train.loader import Loader
-from unclip.train.recipe import TrainConfig
 from unclip.train.task import Task
 from unclip.train.trainer import Trainer
 
 WORDS = ("a red car", "the fox", "two blue apples", "a dog under the moon")
 
 
-class Speckles(Source):
+class Speckles(IndexedSource):
     """Pictures of noise. The first pixel is the position, so that a batch tells what it holds."""
 
     Config = Config
@@ -77,20 +78,25 @@ def speckles() -> type[Speckles]:
 def make_trainer(
     make_stage: Callable[..., Stage], tokenizer: Tokenizer, tmp_path: Path
 ) -> Callable[..., Trainer]:
-    """`make_trainer(kind, folder, network={...}, **train settings)`; the folder is kept apart."""
+    """`make_trainer(kind, folder, network={...}, clock=..., **train settings)`: apart by folder."""
 
     def make(
-        kind: str = "prior", folder: str = "states", network: Any = None, **settings: Any
+        kind: str = "prior",
+        folder: str = "states",
+        network: Any = None,
+        clock: Clock | None = None,
+        **settings: Any,
     ) -> Trainer:
         stage = make_stage(kind)
         if network:
             merged = {**stage.config.network.dump(), **network}  # type: ignore[attr-defined]
             stage = make_stage(kind, network=merged)
         clip = make_stage("clip") if kind in ("prior", "ar_prior", "decoder") else None
-        task = Task(stage, clip)  # type: ignore[arg-type]
+        task = Task(stage, clip)
         defaults = {"steps": 6, "batch_size": 4, "warmup": 1, "workers": 0, "precision": "float32"}
         config = TrainConfig.parse({**defaults, **settings})
-        loader = Loader(Speckles(task.source_size), tokenizer, config.batch_at(0), config.workers)
-        return Trainer(task, loader, config, tmp_path / folder)
+        collate = task.collate(tokenizer)
+        loader = Loader(Speckles(task.source_size), collate, config.batch_at(0), config.workers)
+        return Trainer(task, loader, config, tmp_path / folder, clock=clock)
 
     return make

@@ -13,12 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unclip.errors import TrainingError, UsageError
-from unclip.train import budget
-from unclip.train.budget import Stint, fit, minutes_of, plan, seconds_for, steps_within
-from unclip.train.recipe import Recipe, TrainConfig, load_recipe
+from unclip.train.budget import Allocation, seconds_for, steps_within
+from unclip.train.clock import Clock
+from unclip.train.config import TrainConfig, minutes_of
+from unclip.train.recipe import Recipe, load_recipe
 from unclip.train.run import Run
 from unclip.train.state import State, load_state, save_state, saved_states
-from unclip.train.trainer import Limits, Trainer
+from unclip.train.trainer import Trainer
 
 CPU = torch.device("cpu")
 NAMES = ("clip", "prior", "decoder", "upsampler")
@@ -75,9 +76,9 @@ def test_what_is_no_time(text: object) -> None:
 
 def test_a_recipe_takes_a_budget_and_keeps_minutes() -> None:
     recipe = load_recipe("tiny", ["budget=1h30m"])
-    assert recipe.budget == 90.0
+    assert recipe.settings.budget == 90.0
     assert Recipe.parse(recipe.dump()) == recipe
-    assert load_recipe("tiny").budget is None
+    assert load_recipe("tiny").settings.budget is None
     with pytest.raises(UsageError, match=r"'budget': .* such as 3h.* got 'soon'"):
         load_recipe("tiny", ["budget=soon"])
 
@@ -134,14 +135,6 @@ def test_sizes_that_are_not_reached_are_not_measured() -> None:
     assert measured == [4]
 
 
-class Still:
-    """A clock that stands: measuring takes no time."""
-
-    @staticmethod
-    def monotonic() -> float:
-        return 0.0
-
-
 @pytest.fixture
 def speeds(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, float]]:
     """Steps take what SPEED says; (stage, batch size, window) of what was measured."""
@@ -154,7 +147,7 @@ def speeds(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, float]]:
 
     monkeypatch.setattr(Trainer, "seconds_per_step", pace)
     monkeypatch.setattr("unclip.train.trainer.Ema", lambda *_: None)  # nothing is trained
-    monkeypatch.setattr(budget, "time", Still)
+    monkeypatch.setattr(Clock, "now", lambda _: 0.0)  # measuring takes no time
     return asked
 
 
@@ -175,7 +168,7 @@ def make_run(tmp_path: Path, *settings: str) -> Run:
 
 def spend(run: Run, name: str, seconds: float, step: int | None = None) -> None:
     """Let a stage have taken so long, up to its last step or to another one."""
-    last = run.recipe.train(name).steps
+    last = run.recipe.trained[name].steps
     values = {"step": step or last, "seconds": seconds, "seed": 0, "data": {"position": 0}}
     save_state(run.folder / name / "states", State(values))
 
@@ -187,35 +180,35 @@ def test_shares_divide_a_budget(tmp_path: Path, speeds: list[tuple[str, int, flo
     for name, seconds in zip(NAMES, (60, 120, 360, 60), strict=True):
         each = 4 * SPEED[name]
         steps = int(0.97 * seconds / each + 1e-6)
-        expected.append(Stint(name, steps, 4 * steps, pytest.approx(steps * each)))
-    assert plan(run, NAMES) == tuple(expected)
-    assert [stint.steps for stint in expected] == [1455, 1455, 1746, 145]
+        expected.append(Allocation(name, steps, 4 * steps, pytest.approx(steps * each)))
+    assert run.allocate(NAMES) == expected
+    assert [one.steps for one in expected] == [1455, 1455, 1746, 145]
     assert speeds == [
         (n, 4, pytest.approx(s)) for n, s in zip(NAMES, (0.6, 1.2, 3.6, 0.6), strict=True)
     ]
-    assert plan(run, ["decoder"]) == (expected[2],), "the others keep their time"
+    assert run.allocate(["decoder"]) == [expected[2]], "the others keep their time"
     assert not (run.folder / "decoder").exists()
 
 
 def test_a_step_is_measured_for_no_more_than_twenty_seconds(
     tmp_path: Path, speeds: list[tuple[str, int, float]]
 ) -> None:
-    plan(make_run(tmp_path, "budget=10h", *shared(1, 1, 97, 1)), ["clip", "decoder"])
+    make_run(tmp_path, "budget=10h", *shared(1, 1, 97, 1)).allocate(["clip", "decoder"])
     assert [window for _, _, window in speeds] == [pytest.approx(3.6), 20.0]
 
 
 def test_without_shares_the_recipe_keeps_its_balance(tmp_path: Path, speeds: Any) -> None:
     """Every stage's steps are scaled by the same factor, whatever the budget."""
     run = make_run(tmp_path, "budget=5")
-    own = {name: run.recipe.train(name).steps for name in NAMES}
+    own = {name: run.recipe.trained[name].steps for name in NAMES}
     cost = sum(4 * SPEED[name] * own[name] for name in NAMES)
     for minutes in (1.0, 30.0):
-        run.recipe = run.recipe.model_copy(update={"budget": minutes})
+        run.recipe = run.recipe.with_budget(minutes)
         scaled = 0.97 * 60 * minutes / cost
-        for stint in plan(run, NAMES):
-            assert abs(stint.steps - scaled * own[stint.name]) <= 1
+        for one in run.allocate(NAMES):
+            assert abs(one.steps - scaled * own[one.name]) <= 1
     speeds.clear()
-    assert fit(run, "clip").shares() == {n: pytest.approx(4 * SPEED[n] * own[n]) for n in NAMES}
+    assert run.fitted("clip").shares() == {n: pytest.approx(4 * SPEED[n] * own[n]) for n in NAMES}
     assert [name for name, *_ in speeds] == list(NAMES), "each is measured once"
 
 
@@ -223,9 +216,9 @@ def test_a_ramp_is_in_the_estimate(tmp_path: Path, speeds: Any) -> None:
     """A share of 60 s: 100 steps of 2 pictures take 10 s, and what is left are steps of 8."""
     ramp = ["stages.decoder.train.batch_size=2", "stages.decoder.train.ramp=[[100, 8]]"]
     run = make_run(tmp_path, "budget=400", *shared(398, 0.5, 1, 0.5), *ramp)
-    (stint,) = plan(run, ["decoder"])
+    (one,) = run.allocate(["decoder"])
     steps = 100 + int((0.97 * 60 - 10) / 0.4)
-    assert stint == Stint(
+    assert one == Allocation(
         "decoder", steps, 200 + 8 * (steps - 100), pytest.approx(10 + 0.4 * (steps - 100))
     )
     assert [size for _, size, _ in speeds] == [2, 8]
@@ -238,7 +231,7 @@ def test_what_a_stage_leaves_or_overruns_goes_to_the_later_ones(
     run = make_run(tmp_path, "budget=10", *shared(1, 2, 6, 1))
     spend(run, "clip", took)
     assert run.spent() == took
-    fitted = fit(run, "prior").train("prior").steps
+    fitted = run.fitted("prior").trained["prior"].steps
     assert fitted == int(0.97 * left * 2 / 9 / 0.08 + 1e-6)
 
 
@@ -246,7 +239,7 @@ def test_a_stage_that_is_not_finished_is_reckoned_to_its_end(tmp_path: Path, spe
     run = make_run(tmp_path, "budget=10", *shared(1, 2, 6, 1))
     spend(run, "decoder", seconds=50.0, step=100)  # of 400
     assert run.spent() == 200.0
-    assert fit(run, "clip").train("clip").steps == int(0.97 * 400 / 4 / 0.04 + 1e-6)
+    assert run.fitted("clip").trained["clip"].steps == int(0.97 * 400 / 4 / 0.04 + 1e-6)
 
 
 def test_a_damaged_state_is_named(tmp_path: Path, speeds: Any) -> None:
@@ -256,7 +249,7 @@ def test_a_damaged_state_is_named(tmp_path: Path, speeds: Any) -> None:
     for text in ('{"step": 3}', '{"seconds": "soon"}', "["):
         file.write_text(text)
         with pytest.raises(TrainingError, match=r"state\.json is damaged"):
-            fit(run, "prior")
+            run.fitted("prior")
 
 
 def test_a_budget_that_is_too_short(tmp_path: Path, speeds: Any) -> None:
@@ -264,15 +257,15 @@ def test_a_budget_that_is_too_short(tmp_path: Path, speeds: Any) -> None:
     with pytest.raises(
         UsageError, match=r"too short: a step of stage 'upsampler' takes 0\.4 s, .*"
     ):
-        plan(Run(tiny("budget=0.02", *shared(1, 1, 1, 1)), tmp_path, CPU), NAMES)
+        Run(tiny("budget=0.02", *shared(1, 1, 1, 1)), tmp_path, CPU).allocate(NAMES)
     spend(run, "clip", 4.0)
     with pytest.raises(UsageError, match=r"used up before stage 'prior'; resume with a larger"):
-        fit(run, "prior")
+        run.fitted("prior")
 
 
 def test_some_shares_are_no_shares(tmp_path: Path) -> None:
     settings = ["stages.clip.train.share=1", "stages.decoder.train.share=2"]
-    assert tiny(*settings).train("clip").share == 1
+    assert tiny(*settings).trained["clip"].share == 1
     with pytest.raises(UsageError, match=r"'stages\.prior\.train\.share' is missing: give every"):
         tiny("budget=3", *settings)
     with pytest.raises(UsageError, match=r"'stages\.clip\.train\.share' must be above 0"):
@@ -295,7 +288,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     def pace(seconds: float) -> None:
         monkeypatch.setattr(Trainer, "seconds_per_step", lambda *_: seconds)
 
-    monkeypatch.setattr(budget, "time", Still)
+    monkeypatch.setattr(Clock, "now", lambda _: 0.0)  # measuring takes no time
     return pace
 
 
@@ -312,16 +305,17 @@ def test_a_budgeted_run_is_the_run_with_those_steps_and_stays_so(
     run = make_run(tmp_path, "budget=1", *shared(80, 5, 5, 10))  # 6 s for the upsampler
     trainer = run.trainer("upsampler")
     assert trainer.config.steps == 5
-    trainer.run(Silent(), Limits(stop=lambda: trainer.step >= 2))
+    trainer.clock.stop = lambda: trainer.step >= 2
+    trainer.run(Silent())
     recorded = json.loads((run.folder / "recipe.json").read_text())
     assert recorded["budget"] == 1.0
     assert recorded["stages"]["upsampler"]["train"]["steps"] == 5
 
     quick(0.1)  # another machine
     again = make_run(tmp_path)  # without the budget: the run knows it
-    assert again.recipe.budget == 1.0
+    assert again.recipe.settings.budget == 1.0
     assert again.recipe.shares() == run.recipe.shares()
-    assert again.recipe.train("clip").steps == tiny().train("clip").steps, "not begun"
+    assert again.recipe.trained["clip"].steps == tiny().trained["clip"].steps, "not begun"
     trainer = again.trainer("upsampler")
     assert (trainer.step, trainer.config.steps) == (2, 5)
     assert trainer.run(Silent())
@@ -348,7 +342,7 @@ def test_measured_shares_are_written_down(tmp_path: Path, quick: Callable[[float
     quick(1.0)
     run = make_run(tmp_path, "budget=15")
     run.trainer("upsampler")
-    shares = {name: float(run.recipe.train(name).steps) for name in NAMES[:3]}
+    shares = {name: float(run.recipe.trained[name].steps) for name in NAMES[:3]}
     again = make_run(tmp_path)
     assert again.recipe.shares() == {**shares, "upsampler": 150.0}
 
@@ -356,10 +350,27 @@ def test_measured_shares_are_written_down(tmp_path: Path, quick: Callable[[float
 def test_time_that_building_takes_is_the_stages_own(
     tmp_path: Path, quick: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Networks are built twice, to measure with and to train, and that takes 7 s each time."""
     quick(1.0)
-    ticks = iter(range(0, 10_000, 7))
-    monkeypatch.setattr("unclip.train.run.time.monotonic", lambda: float(next(ticks)))
-    assert make_run(tmp_path, "budget=1", *shared(1, 1, 1, 1)).trainer("clip").seconds == 7.0
+    now, build = [0.0], Run.build
+
+    def slowly(run: Run, name: str) -> Any:
+        now[0] += 7
+        return build(run, name)
+
+    monkeypatch.setattr(Run, "build", slowly)
+    monkeypatch.setattr(Clock, "now", lambda _: now[0])
+    run = make_run(tmp_path, "budget=10", *shared(1, 1, 1, 1))
+    assert run.trainer("clip").seconds == 14.0
+    assert run.recipe.trained["clip"].steps == int(0.97 * (600 / 4 - 7))
+
+
+def test_a_recorded_recipe_of_another_edition_is_gone_on_with(tmp_path: Path) -> None:
+    """Where no budget settled anything in it, nothing of it is needed."""
+    run = make_run(tmp_path)
+    values = {**json.loads((run.folder / "recipe.json").read_text()), "of_old": 1}
+    (run.folder / "recipe.json").write_text(json.dumps(values))
+    assert make_run(tmp_path).recipe == run.recipe
 
 
 def test_a_damaged_recipe_of_a_run_is_named(tmp_path: Path) -> None:

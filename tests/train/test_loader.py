@@ -11,11 +11,11 @@ import time
 from typing import Any
 
 import pytest
-import torch
 
 from unclip.errors import WorkersLostError
 from unclip.nn.tokenizer import Tokenizer
-from unclip.train.loader import REPLACED, Loader, collate, pictures
+from unclip.train.loader import REPLACED, Loader
+from unclip.train.task import Collate
 
 SIZE = 4
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a single core
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")  #
 @pytest.fixture
 def make(speckles: Any, tokenizer: Tokenizer) -> Any:
     def make(batch: int = 3, workers: int = 0, rank: int = 0, world: int = 1) -> Loader:
-        return Loader(speckles(SIZE), tokenizer, batch, workers, rank, world)
+        return Loader(speckles(SIZE), Collate(tokenizer), batch, workers, rank, world)
 
     return make
 
@@ -32,27 +32,6 @@ def make(speckles: Any, tokenizer: Tokenizer) -> Any:
 def positions(loader: Loader, batches: int) -> list[list[int]]:
     """The samples in the next batches; the first pixel of each tells its position."""
     return [next(loader)["image"][:, 0, 0, 0].tolist() for _ in range(batches)]
-
-
-def test_a_batch_is_pixels_and_tokens(speckles: Any, tokenizer: Tokenizer, make: Any) -> None:
-    batch, samples = next(make()), [speckles(SIZE).sample(i) for i in range(3)]
-    assert batch.keys() == {"image", "text_tokens", "text_mask"}
-    assert batch["image"].dtype == torch.uint8
-    for index, sample in enumerate(samples):
-        assert (batch["image"][index].numpy() == sample["image"]).all()
-    tokens, mask = tokenizer.encode([sample["caption"] for sample in samples])
-    assert torch.equal(batch["text_tokens"], tokens)
-    assert torch.equal(batch["text_mask"], mask)
-    assert batch.keys() == collate(samples, tokenizer).keys()
-
-
-def test_pictures_run_from_minus_one_to_one() -> None:
-    images = torch.tensor([[0, 51, 255], [255, 0, 102]], dtype=torch.uint8).view(1, 1, 2, 3)
-    x = pictures(images)
-    assert x.shape == (1, 3, 1, 2)
-    assert x[0, :, 0, 0].tolist() == pytest.approx([-1, -0.6, 1])
-    assert x[0, :, 0, 1].tolist() == pytest.approx([1, -1, -0.2])
-    assert x.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
@@ -121,7 +100,7 @@ def killed(others: set[Any], number: int = signal.SIGKILL) -> None:
 def test_a_killed_worker_is_replaced_and_no_sample_is_lost(number: int, make: Any) -> None:
     others = set(mp.active_children())
     loader, told = make(workers=2), []
-    loader.tell = told.append
+    loader.warn = told.append
     seen = positions(loader, 3)
     killed(others, number)
     time.sleep(0.05)  # nothing is raised where nobody waits for a batch
@@ -146,7 +125,7 @@ def test_workers_that_die_while_one_waits_are_replaced(
         return sample(self, position)
 
     monkeypatch.setattr(speckles, "sample", falling)
-    loader = Loader(speckles(SIZE), tokenizer, 3, workers=1)
+    loader = Loader(speckles(SIZE), Collate(tokenizer), 3, workers=1)
     started = time.monotonic()
     assert positions(loader, 3) == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
     assert time.monotonic() - started < 4
@@ -159,7 +138,7 @@ def test_workers_that_are_killed_again_and_again_end_it(
     monkeypatch.setattr("unclip.train.loader._SOUND", 2)
     others = set(mp.active_children())
     loader, told = make(workers=1), []
-    loader.tell = told.append
+    loader.warn = told.append
     for _ in range(REPLACED):
         next(loader)
         killed(others)
@@ -187,13 +166,13 @@ def test_what_goes_to_workers_can_be_pickled(
     sent: list[bytes] = []
 
     def made(blocks: Any, **_: Any) -> Any:
-        blocks.loader.source = None  # of a class that only these tests have
+        blocks.source = None  # of a class that only these tests have
         sent.append(pickle.dumps(blocks))
         return [{}]
 
     monkeypatch.setattr("unclip.train.loader.DataLoader", made)
-    loader = Loader(speckles(SIZE), tokenizer, 3, workers=2)
-    loader.tell = lambda line: None
+    loader = Loader(speckles(SIZE), Collate(tokenizer), 3, workers=2)
+    loader.warn = lambda line: None
     next(loader)
     assert sent
 
@@ -209,6 +188,6 @@ def test_batches_are_pinned_where_a_gpu_wants_them(
         return blocks
 
     monkeypatch.setattr("unclip.train.loader.DataLoader", made)
-    loader = Loader(speckles(SIZE), tokenizer, 3, workers=2, pin=pin)
+    loader = Loader(speckles(SIZE), Collate(tokenizer), 3, workers=2, pin=pin)
     next(loader)
     assert asked["pin_memory"] is pin

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
+from unclip.checkpoints.format import open_model
+from unclip.config import Config
 from unclip.errors import UsageError
 from unclip.stages import STAGES
-from unclip.train.recipe import PRESETS, Recipe, TrainConfig, load_recipe
+from unclip.train.cost import task_on_meta
+from unclip.train.recipe import PRESETS, Recipe, load_recipe
+from unclip.train.run import Run
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in PRESETS.glob("*.toml")))
 def test_every_preset_is_sound(name: str) -> None:
     recipe = load_recipe(name)
-    assert recipe.name == name
+    assert recipe.settings.name == name
     assert Recipe.parse(recipe.dump()) == recipe
     for stage in recipe.stages:
-        assert recipe.train(stage).steps > 0
-        assert recipe.stage(stage).kind in STAGES.names()
-
-
-def test_batch_ramp() -> None:
-    config = TrainConfig(batch_size=4, ramp=((10, 8), (20, 16)))
-    sizes = [config.batch_at(step) for step in (0, 9, 10, 19, 20, 999)]
-    assert sizes == [4, 4, 8, 8, 16, 16]
+        assert recipe.trained[stage].steps > 0
+        assert recipe.stage(stage).config.kind in STAGES.names()
 
 
 def test_set_reaches_stage_and_training() -> None:
@@ -32,10 +33,10 @@ def test_set_reaches_stage_and_training() -> None:
         "tiny",
         ["stages.prior.train.steps=7", "stages.prior.candidates=5", "name=mine", "seed=3"],
     )
-    assert recipe.train("prior").steps == 7
-    assert recipe.stage("prior").candidates == 5  # type: ignore[attr-defined]
-    assert (recipe.name, recipe.seed) == ("mine", 3)
-    assert load_recipe("tiny").train("prior").steps != 7
+    assert recipe.trained["prior"].steps == 7
+    assert recipe.stage("prior").config.candidates == 5  # type: ignore[attr-defined]
+    assert (recipe.settings.name, recipe.settings.seed) == ("mine", 3)
+    assert load_recipe("tiny").trained["prior"].steps != 7
 
 
 @pytest.mark.parametrize(
@@ -52,6 +53,7 @@ def test_set_reaches_stage_and_training() -> None:
         ("data.source=shape", r"unknown data source 'shape' \(did you mean 'shapes'\?\)"),
         ("stages.prior.kind=priors", r"unknown stage 'priors' \(did you mean 'prior'\?\)"),
         ("stages.prior.train.steps=0", r"'stages\.prior\.train\.steps' must be at least"),
+        ("stages.prior.train=7", r"'stages\.prior\.train' must be a section, got 7"),
         ("stages.prior.schedule={kind='cosin'}", r"stages\.prior\.schedule"),
         ("tokenizer.context=2", r"'tokenizer\.context' must be at least 4"),
         (
@@ -77,12 +79,14 @@ def test_mistakes_are_one_line_before_any_work(assignment: str, message: str) ->
 
 
 def test_a_recipe_may_hold_several_priors_and_names_one() -> None:
-    assert load_recipe("tiny").prior is None
+    assert load_recipe("tiny").settings.prior is None
     linear = "stages.linear_prior.network.embed_dim=32"
     second = "stages.second={kind='linear_prior', network={embed_dim=32}}"
     recipe = load_recipe("tiny", [linear, second, "prior=second"])
-    assert recipe.prior == "second"
-    assert recipe.stage("second").kind == recipe.stage("linear_prior").kind == "linear_prior"
+    assert recipe.settings.prior == "second"
+    assert [recipe.stage(name).config.kind for name in ("second", "linear_prior")] == [
+        "linear_prior"
+    ] * 2
     assert Recipe.parse(recipe.dump()) == recipe
     with pytest.raises(UsageError, match=r"'stages\.second.*\.embed_dim' must be CLIP's .* 32"):
         load_recipe("tiny", ["stages.second={kind='linear_prior', network={embed_dim=16}}"])
@@ -106,3 +110,69 @@ def test_a_file_is_read_and_needs_its_data(tmp_path: Path) -> None:
     file.write_text('name = "x"\n[data]\npath = "y"\n[stages.clip]\n')
     with pytest.raises(UsageError, match=r"data\.source is missing"):
         load_recipe(file)
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """What has been parsed, and how often."""
+    counts: Counter[str] = Counter()
+    parse = Config.parse.__func__  # type: ignore[attr-defined]
+
+    def counting(cls: Any, values: Any, where: str = "", strict: bool = False) -> Any:
+        counts[where] += 1
+        return parse(cls, values, where, strict)
+
+    monkeypatch.setattr(Config, "parse", classmethod(counting))
+    return counts
+
+
+def test_every_section_is_parsed_once(parsed: Counter[str], tmp_path: Path) -> None:
+    """Whatever is asked of the recipe afterwards."""
+    recipe = load_recipe("tiny", ["tokenizer.captions=50"])
+    run = Run(recipe, tmp_path / "run", torch.device("cpu"))
+    run.check()
+    run.begin(resume=False)
+    run.trainer("upsampler").save()
+    assert not any(run.finished(name) for name in recipe.stages)
+    task_on_meta(recipe, "decoder", torch.float32)
+    assert recipe.shares() == {}
+    stages = [f"stages.{name}" for name in recipe.stages]
+    assert parsed == dict.fromkeys(["", "data", *stages, *(f"{one}.train" for one in stages)], 1)
+
+
+def test_a_model_that_stages_are_taken_from_is_opened_once(
+    trained: Run, parsed: Counter[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For configurations, tokenizer, weights and vocabulary of all stages."""
+    opened: list[Path] = []
+    monkeypatch.setattr(
+        "unclip.loading.open_model", lambda path, *more: opened.append(path) or open_model(path)
+    )
+    values = trained.recipe.dump()
+    values["tokenizer"]["model"] = str(trained.model)
+    for name, table in values["stages"].items():
+        train = {"train": table["train"]} if name != "clip" else {}
+        values["stages"][name] = {"from": str(trained.model), **train}
+    run = Run(Recipe.parse(values), tmp_path / "run", torch.device("cpu"))
+    run.check()
+    run.begin(resume=False)
+    run.export_frozen("clip")
+    for name in run.recipe.trained:
+        run.trainer(name)
+    assert opened == [trained.model]
+    assert run.vocabulary.counts == (trained.vocabulary | trained.vocabulary).counts
+    assert max(parsed[f"stages.{name}"] for name in values["stages"]) == 1
+    assert {name: one.config for name, one in run.recipe.stages.items()} == {
+        name: one.config for name, one in trained.recipe.stages.items()
+    }
+
+
+def test_other_values_of_a_train_table_parse_that_one_alone(parsed: Counter[str]) -> None:
+    recipe = load_recipe("tiny")
+    parsed.clear()
+    other = recipe.with_train("prior", steps=7, share=2.0)
+    assert parsed == {"stages.prior.train": 1}
+    assert (other.trained["prior"].steps, other.trained["prior"].share) == (7, 2.0)
+    assert other.dump()["stages"]["prior"]["train"]["steps"] == 7
+    assert Recipe.parse(other.dump()) == other != recipe
+    assert recipe.dump() == load_recipe("tiny").dump()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,10 @@ from unclip.checkpoints import native
 from unclip.data.shapes import COLOURS, SHAPES
 from unclip.errors import DataError, TrainingError, UsageError
 from unclip.stages.ar_prior import ArPriorStage
-from unclip.train.recipe import load_recipe
+from unclip.train.clock import Clock
+from unclip.train.recipe import Recipe, load_recipe
 from unclip.train.run import Run
 from unclip.train.state import load_state, saved_states
-from unclip.train.trainer import Limits
 from unclip.train.watch import RunWatcher
 
 CPU = torch.device("cpu")
@@ -31,11 +32,11 @@ def test_a_trained_run_is_a_model_folder(trained: Run) -> None:
     assert manifest.name == "tiny"
     assert manifest.stages == ("clip", "prior", "decoder", "upsampler")
     assert native.verify(trained.model) == []
-    assert (trained.model / "README.md").read_text() == trained.recipe.card
+    assert (trained.model / "README.md").read_text() == trained.recipe.settings.card
     assert json.loads((trained.folder / "recipe.json").read_text()) == trained.recipe.dump()
     for name in trained.recipe.stages:
         assert trained.finished(name)
-        assert trained.steps_done(name) == trained.recipe.train(name).steps
+        assert trained.steps_done(name) == trained.recipe.trained[name].steps
 
 
 def test_the_model_holds_the_average_in_half_precision(trained: Run) -> None:
@@ -121,7 +122,7 @@ def test_nothing_is_hashed_between_a_stages_folder_and_the_manifest(
 
 def test_going_on_with_a_finished_stage_finds_its_state(trained: Run) -> None:
     trainer = trained.trainer("prior")
-    assert trainer.step == trained.recipe.train("prior").steps
+    assert trainer.step == trained.recipe.trained["prior"].steps
     assert trainer.loader.state_dict()["position"] == 80 * 32
 
 
@@ -142,9 +143,9 @@ def test_a_decoder_that_reads_as_clip_does_starts_with_the_trained_one(
     shutil.rmtree(tmp_path / "run" / "decoder")
     clip = native.load_stage(trained.model, "clip")
     text = clip.config.network.text.dump()  # type: ignore[attr-defined]
-    recipe = trained.recipe.model_copy(deep=True)
-    recipe.stages["decoder"]["network"] |= {"text": text, "text_of_clip": True}
-    run = Run(recipe, tmp_path / "run", CPU)
+    values = trained.recipe.dump()
+    values["stages"]["decoder"]["network"] |= {"text": text, "text_of_clip": True}
+    run = Run(Recipe.parse(values), tmp_path / "run", CPU)
     theirs = clip.net.float().text.state_dict()
     ours = run.trainer("decoder").net.text.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
@@ -161,9 +162,9 @@ def test_an_upsampler_that_enlarges_another_size_is_found_before_any_work(tmp_pa
     recipe = load_recipe("tiny", ["stages.upsampler.low_res_size=8"])
     with pytest.raises(UsageError, match=r"stages\.upsampler\.low_res_size' must be 16, .* got 8"):
         Run(recipe, tmp_path / "run", CPU).check()
-    alone = recipe.model_copy(deep=True)
-    del alone.stages["decoder"]
-    Run(alone, tmp_path / "run", CPU).check()
+    values = recipe.dump()
+    del values["stages"]["decoder"]
+    Run(Recipe.parse(values), tmp_path / "run", CPU).check()
 
 
 def test_data_that_are_not_there_are_found_before_any_work(tmp_path: Path) -> None:
@@ -256,16 +257,16 @@ def test_a_kill_around_the_last_save_loses_nothing(
     short = {"steps": 4, "batch_size": 2, "workers": 0}
     recipe = load_recipe("tiny", [f"stages.upsampler.train.{k}={v}" for k, v in short.items()])
 
-    def go(folder: str, *limits: Limits) -> Run:
-        run = Run(recipe, tmp_path / folder, CPU)
+    def go(folder: str, deadline: float = inf) -> Run:
+        run = Run(recipe, tmp_path / folder, CPU, Clock(deadline))
         run.begin(resume=True)
         trainer = run.trainer("upsampler")
         with RunWatcher(run, "upsampler", trainer, Console(file=io.StringIO())) as watcher:
-            trainer.run(watcher, *limits)
+            trainer.run(watcher)
         return run
 
     whole = go("whole")
-    assert not go("cut", Limits(minutes=1e-9)).finished("upsampler")
+    assert not go("cut", deadline=0.0).finished("upsampler")
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(at, killed)
         go("cut")
@@ -334,10 +335,9 @@ def test_words_of_the_models_that_readers_of_text_come_from_are_known_too(
     data = {"source": "folder", "path": str(tmp_path / "data")}
 
     def words(model: Path, taken: str = "clip") -> set[str]:
-        table = trained.recipe.stages[taken]
-        stages = {**trained.recipe.stages, taken: {**table, "from": str(model)}}
-        recipe = trained.recipe.model_copy(update={"data": data, "stages": stages})
-        return set(Run(recipe, tmp_path / "run", CPU).vocabulary.counts)
+        values = {**trained.recipe.dump(), "data": data}
+        values["stages"][taken]["from"] = str(model)
+        return set(Run(Recipe.parse(values), tmp_path / "run", CPU).vocabulary.counts)
 
     assert words(trained.model) == {"a", "fox", *COLOURS, *SHAPES}
     old = Path(shutil.copytree(trained.model, tmp_path / "old"))

@@ -12,14 +12,14 @@ from unclip.errors import UsageError
 from unclip.nn.tokenizer import Tokenizer
 from unclip.rng import BatchRng
 from unclip.stages import STAGES
-from unclip.train.loader import Batch, collate, pictures
-from unclip.train.task import Task
+from unclip.train.loader import Batch
+from unclip.train.task import Collate, Task, pictures
 from unclip.types import Cond
 
 
 @pytest.fixture
 def batch(speckles: Any, tokenizer: Tokenizer) -> Callable[[int], Batch]:
-    return lambda size: collate([speckles(size).sample(i) for i in range(4)], tokenizer)
+    return lambda size: Collate(tokenizer)([speckles(size).sample(i) for i in range(4)])
 
 
 @pytest.mark.parametrize("kind", STAGES.names())
@@ -86,3 +86,73 @@ def test_a_stage_that_needs_clip_says_so(kind: str, make_stage: Callable[..., An
     with pytest.raises(UsageError, match=f"stage '{kind}' needs a stage 'clip' before it"):
         Task(make_stage(kind), None)
     assert Task(make_stage("upsampler"), None).source_size == 16
+
+
+def test_a_batch_is_pixels_and_tokens(speckles: Any, tokenizer: Tokenizer) -> None:
+    samples = [speckles(4).sample(i) for i in range(3)]
+    batch = Collate(tokenizer)(samples)
+    assert batch.keys() == {"image", "text_tokens", "text_mask"}
+    assert batch["image"].dtype == torch.uint8
+    for index, sample in enumerate(samples):
+        assert (batch["image"][index].numpy() == sample["image"]).all()
+    tokens, mask = tokenizer.encode([sample["caption"] for sample in samples])
+    assert torch.equal(batch["text_tokens"], tokens)
+    assert torch.equal(batch["text_mask"], mask)
+
+
+def test_pictures_run_from_minus_one_to_one() -> None:
+    images = torch.tensor([[0, 51, 255], [255, 0, 102]], dtype=torch.uint8).view(1, 1, 2, 3)
+    x = pictures(images)
+    assert x.shape == (1, 3, 1, 2)
+    assert x[0, :, 0, 0].tolist() == pytest.approx([-1, -0.6, 1])
+    assert x[0, :, 0, 1].tolist() == pytest.approx([1, -1, -0.2])
+    assert x.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_false_captions_are_for_clip_alone(
+    make_stage: Callable[..., Any], speckles: Any, tokenizer: Tokenizer
+) -> None:
+    samples = [{**speckles(8).sample(i), "wrong": "the fox"} for i in range(3)]
+    of_clip = Task(make_stage("clip")).collate(tokenizer)(samples)
+    assert torch.equal(of_clip["negative_tokens"], tokenizer.encode(["the fox"] * 3)[0])
+    assert "negative_tokens" in of_clip
+    assert "negative_tokens" not in Task(make_stage("upsampler")).collate(tokenizer)(samples)
+    some = [*samples, speckles(8).sample(3)]
+    assert "negative_tokens" not in Task(make_stage("clip")).collate(tokenizer)(some)
+
+
+@pytest.mark.parametrize("kind", ["prior", "decoder"])
+def test_what_samples_hold_already_is_not_encoded_again(
+    kind: str,
+    make_stage: Callable[..., Any],
+    speckles: Any,
+    tokenizer: Tokenizer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What CLIP said before comes from the samples: the same loss without it."""
+    clip = make_stage("clip")
+    task = Task(make_stage(kind), clip)
+    samples = [speckles(task.source_size).sample(i) for i in range(4)]
+    plain = task.cond(task.collate(tokenizer)(samples), BatchRng(0, 4))
+    for index, sample in enumerate(samples):
+        held = [name for name, _ in plain.items() if name.endswith(("embed", "encodings"))]
+        sample |= {name: getattr(plain, name)[index].numpy() for name in held}
+        if kind == "prior":
+            del sample["image"]
+    for name in ("encode_text", "encode_image", "encode_patches"):
+        monkeypatch.setattr(clip, name, None)
+    batch = task.collate(tokenizer)(samples)
+    assert ("image" in batch) == (kind == "decoder")
+    loss, _ = task(batch, BatchRng(0, 4))
+    assert torch.equal(loss, task.stage.loss(plain, BatchRng(0, 4))[0].mean())
+
+
+def test_a_clip_whose_null_is_a_text_reads_every_text(
+    make_stage: Callable[..., Any], tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For guidance and dropping it reads the empty text beside each."""
+    clip = make_stage("clip")
+    monkeypatch.setattr(type(clip), "null_is_text", True)
+    keys = Task(make_stage("prior"), clip).collate(tokenizer).keys
+    assert "image_embed" in keys
+    assert "text_embed" not in keys

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +14,12 @@ from torch.profiler import ProfilerActivity, profile
 from unclip.checkpoints.native import load_stage, save_stage
 from unclip.errors import TrainingError, WorkersLostError
 from unclip.rng import Rng
+from unclip.train import trainer as trainer_module
+from unclip.train.clock import Clock
 from unclip.train.loader import REPLACED
 from unclip.train.state import load_state, saved_states, step_of
 from unclip.train.task import Task
-from unclip.train.trainer import Limits, Trainer
+from unclip.train.trainer import Trainer
 
 Make = Callable[..., Trainer]
 
@@ -32,8 +35,12 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
     return all(torch.equal(a[key], b[key]) for key in a)
 
 
-def stop_at(trainer: Trainer, step: int) -> Limits:
-    return Limits(stop=lambda: trainer.step >= step)
+def run_to(trainer: Trainer, step: int, notes: Any) -> bool:
+    """Train until the clock says, after that step, to stop."""
+    trainer.clock.stop = lambda: trainer.step >= step
+    done = trainer.run(notes)
+    trainer.clock.stop = lambda: False
+    return done
 
 
 @pytest.mark.parametrize(
@@ -55,7 +62,7 @@ def test_stopped_and_resumed_it_is_the_same_run_bit_for_bit(
     start = {key: value.clone() for key, value in whole.net.state_dict().items()}
     assert whole.run(notes)
     halves = make_trainer(kind, "halves", **settings)
-    assert not halves.run(notes, stop_at(halves, 3))
+    assert not run_to(halves, 3, notes)
     torch.manual_seed(123)  # another process would begin elsewhere
     again = make_trainer(kind, "halves", **settings)
     assert again.resume()
@@ -90,6 +97,24 @@ def test_two_runs_are_equal_and_another_seed_is_not(make_trainer: Make, notes: A
         trainer.run(notes)
     assert same(everything(one), everything(two))
     assert not same(everything(one), everything(other))
+
+
+def test_a_sample_has_the_same_draws_whichever_process_trains_on_it(make_trainer: Make) -> None:
+    whole = make_trainer(batch_size=4)
+    drawn = whole._rng().randn(3)
+    for rank in (0, 1):
+        half = make_trainer(batch_size=2)
+        half.loader.rank, half.loader.world = rank, 2
+        assert torch.equal(half._rng().randn(3), drawn[2 * rank : 2 * rank + 2])
+    whole.step = 1
+    assert not torch.equal(whole._rng().randn(3), drawn)
+
+
+def test_time_is_told_by_the_clock_alone() -> None:
+    """Who replaces the clock decides for all processes."""
+    folder = Path(trainer_module.__file__).parent
+    asking = {file.stem for file in folder.glob("*.py") if "\nimport time\n" in file.read_text()}
+    assert asking == {"clock"}
 
 
 def test_without_a_state_there_is_nothing_to_resume(make_trainer: Make) -> None:
@@ -162,13 +187,15 @@ def test_gradients_are_clipped(make_trainer: Make, notes: Any) -> None:
 
 
 def test_limits_end_it_early_with_a_saved_state(make_trainer: Make, notes: Any) -> None:
-    by_minutes = make_trainer("prior", "minutes", steps=10**6)
-    assert not by_minutes.run(notes, Limits(minutes=0.3 / 60))
+    clock = Clock()
+    by_minutes = make_trainer("prior", "minutes", steps=10**6, clock=clock)
+    clock.deadline = clock.now() + 0.3
+    assert not by_minutes.run(notes)
     assert 1 <= by_minutes.step < 10**5
     assert notes.saves == [by_minutes.step]
     assert [step_of(path) for path in saved_states(by_minutes.folder)] == [by_minutes.step]
     by_hand = make_trainer("prior", "hand")
-    assert not by_hand.run(notes, stop_at(by_hand, 2))
+    assert not run_to(by_hand, 2, notes)
     assert by_hand.step == 2
     assert by_hand.run(notes)
     assert by_hand.step == 6
@@ -202,43 +229,41 @@ def test_the_watcher_is_told_before_the_state_is_there(make_trainer: Make, notes
     assert there == [(1, []), (2, [1]), (3, [1, 2]), (3, [2, 3])]
 
 
-class Clock:
-    """Time that passes where a test lets it."""
+class Hand(Clock):
+    """A clock that a test moves by hand."""
 
-    def __init__(self) -> None:
-        self.now = 100.0
+    time = 100.0
 
-    def monotonic(self) -> float:
-        return self.now
+    def now(self) -> float:
+        return self.time
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr("unclip.train.trainer.time", clock)
-    return clock
+def clock() -> Hand:
+    return Hand()
 
 
 @pytest.mark.parametrize(("minutes", "steps"), [(0.5, 4), (2.0, 13), (1e-6, 1)])
 def test_minutes_are_minutes(
-    minutes: float, steps: int, make_trainer: Make, notes: Any, clock: Clock
+    minutes: float, steps: int, make_trainer: Make, notes: Any, clock: Hand
 ) -> None:
     """Steps of 10 s: the step at hand when time is up is the last."""
-    trainer = make_trainer(steps=100, batch_size=2)
+    clock.deadline = clock.time + 60 * minutes
+    trainer = make_trainer(steps=100, batch_size=2, clock=clock)
 
     def passing(*_: object) -> None:
-        clock.now += 10
+        clock.time += 10
 
     trainer.task.register_forward_hook(passing)
-    assert not trainer.run(notes, Limits(minutes=minutes))
+    assert not trainer.run(notes)
     assert trainer.step == steps == notes.saves[-1]
 
 
-def test_minutes_between_states_are_minutes(make_trainer: Make, notes: Any, clock: Clock) -> None:
-    trainer = make_trainer(steps=9, checkpoint_minutes=0.5)
+def test_minutes_between_states_are_minutes(make_trainer: Make, notes: Any, clock: Hand) -> None:
+    trainer = make_trainer(steps=9, checkpoint_minutes=0.5, clock=clock)
 
     def passing(*_: object) -> None:
-        clock.now += 10
+        clock.time += 10
 
     trainer.task.register_forward_hook(passing)
     trainer.run(notes)
@@ -246,13 +271,13 @@ def test_minutes_between_states_are_minutes(make_trainer: Make, notes: Any, cloc
 
 
 def test_pictures_a_second_are_those_since_the_last_line(
-    make_trainer: Make, notes: Any, clock: Clock
+    make_trainer: Make, notes: Any, clock: Hand
 ) -> None:
-    trainer = make_trainer(steps=6, batch_size=4, log_every=3)
+    trainer = make_trainer(steps=6, batch_size=4, log_every=3, clock=clock)
     spent = iter([1, 1, 2, 4, 4, 4])
 
     def passing(*_: object) -> None:
-        clock.now += next(spent)
+        clock.time += next(spent)
 
     trainer.task.register_forward_hook(passing)
     trainer.run(notes)
@@ -284,17 +309,18 @@ def test_where_no_batches_come_a_spoilt_state_is_not_saved(make_trainer: Make, n
 
 
 def test_seconds_are_all_that_pass_and_go_on_when_resumed(
-    make_trainer: Make, notes: Any, clock: Clock
+    make_trainer: Make, notes: Any, clock: Hand
 ) -> None:
     def pass_time(seconds: float) -> Callable[..., None]:
         def passing(*_: object) -> None:
-            clock.now += seconds
+            clock.time += seconds
 
         return passing
 
     notes.preview, notes.saving = pass_time(100), pass_time(10)
     for steps, checkpoints in ((4, 2.9 / 60), (7, 99.0)):
-        trainer = make_trainer(steps=steps, checkpoint_minutes=checkpoints, preview_every=3)
+        settings = {"steps": steps, "checkpoint_minutes": checkpoints, "preview_every": 3}
+        trainer = make_trainer(**settings, clock=clock)
         trainer.resume()
         trainer.task.register_forward_hook(pass_time(1))
         trainer.run(notes)
@@ -306,13 +332,13 @@ def test_seconds_are_all_that_pass_and_go_on_when_resumed(
 
 @pytest.mark.parametrize(("window", "steps"), [(0.5, 2), (3.0, 2), (3.1, 4), (20.0, 16)])
 def test_a_step_is_measured_without_its_warm_up(
-    window: float, steps: int, make_trainer: Make, clock: Clock
+    window: float, steps: int, make_trainer: Make, clock: Hand
 ) -> None:
     """The first step takes 50 s and each of the others 1.5: rounds of 1, 2, 4, ... follow it."""
-    trainer, sizes = make_trainer(steps=2, ramp=((1, 9),)), []
+    trainer, sizes = make_trainer(steps=2, ramp=((1, 9),), clock=clock), []
 
     def passing(_module: Any, args: Any, _out: Any) -> None:
-        clock.now += 1.5 if sizes else 50.0
+        clock.time += 1.5 if sizes else 50.0
         sizes.append(len(args[0]["image"]))
 
     trainer.task.register_forward_hook(passing)
@@ -371,7 +397,7 @@ def test_a_stop_on_a_bad_loss_saves_nothing(make_trainer: Make, notes: Any) -> N
     trainer = make_trainer(log_every=100)
     spoil_the_loss(trainer, 2, "loss")
     with pytest.raises(TrainingError):
-        trainer.run(notes, stop_at(trainer, 4))
+        run_to(trainer, 4, notes)
     assert saved_states(trainer.folder) == []
 
 
@@ -397,7 +423,7 @@ def test_the_average_follows_every_step(make_trainer: Make, notes: Any) -> None:
     trainer = make_trainer(steps=2, ema=0.5)
     expected = {key: value.clone() for key, value in trainer.net.state_dict().items()}
     for step in range(2):
-        trainer.run(notes, stop_at(trainer, step + 1))
+        run_to(trainer, step + 1, notes)
         decay = (1 + step) / (10 + step)
         for key, value in trainer.net.state_dict().items():
             expected[key] = decay * expected[key] + (1 - decay) * value
@@ -485,7 +511,7 @@ def test_what_was_fitted_is_resumed_and_not_fitted_again(make_trainer: Make, not
     trainer.task.stage.prepare_samples = 64  # type: ignore[misc]
     trainer.prepare()
     basis = trainer.net.pca.basis.clone()
-    trainer.run(notes, stop_at(trainer, 2))
+    run_to(trainer, 2, notes)
     again = make_trainer("ar_prior", steps=4)
     assert not torch.equal(again.net.pca.basis, basis)
     assert again.resume()

@@ -10,11 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from ..errors import UsageError, nearest
 from ..registry import Registry
 from ..request import Request
+
+Need = Literal["prompt", "embedding", "text", "vision", "upsampler"]
+"""What an ability may need of a model: to draw from a text or from an image embedding, to encode a
+text or a picture with CLIP, to enlarge."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,8 @@ class Ability:
 
     request: type[Request]
     function: Callable[..., Any]  # of a pipeline and the request's arguments
+    needs: frozenset[Need] = frozenset()
+    command: str = ""  # where its name on the command line is not the record's
 
     def __call__(self, pipe: Any, request: Request, **more: Any) -> Any:
         """Do with a pipeline what is asked. Raises UsageError where its model cannot."""

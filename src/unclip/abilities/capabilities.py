@@ -6,30 +6,27 @@ from collections.abc import Mapping
 
 from ..stages import Stage
 from ..stages.clip import ClipStage
+from . import ABILITIES, Need
 
 
 def capabilities(stages: Mapping[str, Stage]) -> list[str]:
     """Names of the commands that such a model serves."""
-    every = list(stages.values())
-    clips = [one.config.network for one in every if isinstance(one, ClipStage)]
-    sees = any(clip.vision for clip in clips)
-    reads = any(clip.text for clip in clips)
-    image_stages = [one for one in every if "image" in one.produces]
-    draws = [one for one in image_stages if "image" not in one.consumes]
-    by_embedding = any("image_embed" in one.consumes for one in draws)
-    has_prior = any("image_embed" in one.produces for one in every)
-    from_text = bool(draws) and (has_prior or not by_embedding)
-    likewise = by_embedding and sees
-    able = {
-        "generate": from_text,
-        "edit": from_text,
-        "outpaint": from_text,
-        "img2img": from_text,
-        "vary": likewise,
-        "interpolate": likewise,
-        "textdiff": likewise and reads,
-        "reconstruct": likewise,
-        "probe": sees and reads,
-        "upscale": any(one.factor > 1 for one in image_stages),
+    able, has = (ABILITIES[module] for module in ABILITIES.names()), _has(list(stages.values()))
+    return [one.command or one.request.ability for one in able if one.needs <= has]
+
+
+def _has(stages: list[Stage]) -> set[Need]:
+    """What of an ability's needs a model meets."""
+    clips = [stage.config.network for stage in stages if isinstance(stage, ClipStage)]
+    image_stages = [stage for stage in stages if "image" in stage.produces]
+    draws = [stage for stage in image_stages if "image" not in stage.consumes]
+    by_embedding = any("image_embed" in stage.consumes for stage in draws)
+    has_prior = any("image_embed" in stage.produces for stage in stages)
+    met: dict[Need, bool] = {
+        "prompt": bool(draws) and (has_prior or not by_embedding),
+        "embedding": by_embedding,
+        "text": any(clip.text for clip in clips),
+        "vision": any(clip.vision for clip in clips),
+        "upsampler": any(stage.factor > 1 for stage in image_stages),
     }
-    return [name for name, can in able.items() if can]
+    return {need for need, is_met in met.items() if is_met}

@@ -164,4 +164,4 @@ def window_around(mask: Image.Image) -> Window:
     return Window(corner(box[0], box[2], mask.width), corner(box[1], box[3], mask.height), side)
 
 
-ABILITY = Ability(EditRequest, edit)
+ABILITY = Ability(EditRequest, edit, frozenset({"prompt"}))

@@ -143,4 +143,4 @@ def _best(pipe: Chain, prompt: str, drawn: Tensor, n: int) -> Tensor:
     return drawn[mine[torch.arange(n, device=drawn.device), best]]
 
 
-ABILITY = Ability(GenerateRequest, generate)
+ABILITY = Ability(GenerateRequest, generate, frozenset({"prompt"}))

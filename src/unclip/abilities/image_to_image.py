@@ -91,4 +91,4 @@ def image_to_image(
     return attach_record(pipe, to_pictures(drawn), request.record(image=digest(picture)))
 
 
-ABILITY = Ability(ImageToImageRequest, image_to_image)
+ABILITY = Ability(ImageToImageRequest, image_to_image, frozenset({"prompt"}), "img2img")

@@ -177,4 +177,4 @@ def _name(end: Source) -> str:
     return str(end) if _is_prompt(end) else digest(read_image(end))
 
 
-ABILITY = Ability(InterpolateRequest, interpolate)
+ABILITY = Ability(InterpolateRequest, interpolate, frozenset({"embedding", "vision"}))

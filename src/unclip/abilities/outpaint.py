@@ -160,4 +160,4 @@ def _count(length: int, side: int, begin: int) -> int:
     return len(inner) + sum(end not in inner for end in {0, length - side})
 
 
-ABILITY = Ability(OutpaintRequest, outpaint)
+ABILITY = Ability(OutpaintRequest, outpaint, frozenset({"prompt"}))

@@ -75,4 +75,4 @@ def probe(pipe: Chain, image: Source, labels: Sequence[str]) -> list[float]:
     return shares
 
 
-ABILITY = Ability(ProbeRequest, probe)
+ABILITY = Ability(ProbeRequest, probe, frozenset({"vision", "text"}))

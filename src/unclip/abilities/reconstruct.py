@@ -145,4 +145,4 @@ def fit(pipe: Chain, pictures: Sequence[Source], dims: int) -> tuple[Pca, str]:
     return pca, seen.hexdigest()[:12]
 
 
-ABILITY = Ability(ReconstructRequest, reconstruct)
+ABILITY = Ability(ReconstructRequest, reconstruct, frozenset({"embedding", "vision"}))

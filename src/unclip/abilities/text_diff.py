@@ -55,8 +55,8 @@ class TextDiffRequest(Drawing):
     @classmethod
     def of_record(cls, record: Record, **inputs: Any) -> Self:
         """Its prompt is the target."""
-        source = record.inputs.get("source")
-        return super().of_record(record, target=record.prompt, **{"source": source, **inputs})
+        words = {"source": record.inputs.get("source"), "target": record.prompt}
+        return super().of_record(record, **(words | inputs))
 
     def work(self) -> Work:
         """The picture is inverted and drawn back, then drawn once a frame."""
@@ -125,4 +125,4 @@ def text_diff(
     return attach_record(pipe, to_pictures(drawn), made, one_seed=True)
 
 
-ABILITY = Ability(TextDiffRequest, text_diff)
+ABILITY = Ability(TextDiffRequest, text_diff, frozenset({"embedding", "vision", "text"}))

@@ -106,4 +106,4 @@ def _everywhere(pipe: Chain, settings: dict[str, Any]) -> dict[str, Any]:
     return {f"{name}_{key}": value for name in names for key, value in shared.items()} | own
 
 
-ABILITY = Ability(UpscaleRequest, upscale)
+ABILITY = Ability(UpscaleRequest, upscale, frozenset({"upsampler"}))

@@ -74,4 +74,4 @@ def variations(
     return attach_record(pipe, to_pictures(drawn), request.record(image=digest(picture)))
 
 
-ABILITY = Ability(VariationsRequest, variations)
+ABILITY = Ability(VariationsRequest, variations, frozenset({"embedding", "vision"}))

@@ -13,8 +13,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ._containers import kind_of
-from .archive import Blob, Tensors, open_pickle, open_tensors, tensors_of
+from .archive import Tensors, contents, tensors_of
+from .lazy_tensor import Entries, LazyTensor
 
 AVERAGED = ("ema_model", "model_ema", "ema_state_dict", "state_dict_ema", "ema")
 """Keys of averaged weights, which are taken where there are any."""
@@ -24,31 +24,30 @@ PREFIXES = ("module.", "_orig_mod.", "model.")
 DEPTH = 4
 """Wrappers around wrappers."""
 
-Named = Mapping[str, "Blob | Tensor"]
 
-
-def state_dict(data: Any, depth: int = DEPTH) -> Named | None:
-    """The names and tensors in what `open_pickle` gave, or None where there are none."""
+def state_dict(data: Any, depth: int = DEPTH) -> Entries | None:
+    """The names and tensors in what a file holds, or None where there are none."""
     if not isinstance(data, Mapping) or not depth:
         return None
     if data and is_state_dict(data):
-        return without_prefix(data)
+        return _without_prefix(data)
     inside = (state_dict(data[key], depth - 1) for key in WRAPPERS if key in data)
     return next((found for found in inside if found is not None), None)
 
 
-def is_state_dict(data: Any) -> bool:
+def is_state_dict(data: Mapping[Any, Any]) -> bool:
     """Whether it is names and tensors, and nothing else."""
-    return isinstance(data, Mapping) and all(
-        isinstance(key, str) and isinstance(value, (Blob, Tensor)) for key, value in data.items()
+    return all(
+        isinstance(key, str) and isinstance(value, (LazyTensor, Tensor))
+        for key, value in data.items()
     )
 
 
-def without_prefix(named: Named) -> Named:
+def _without_prefix(named: Entries) -> Entries:
     """Without what a wrapper of the network put before every name."""
     for prefix in PREFIXES:
-        if named and all(key.startswith(prefix) for key in named):
-            return without_prefix({key.removeprefix(prefix): v for key, v in named.items()})
+        if all(key.startswith(prefix) for key in named):
+            return _without_prefix({key.removeprefix(prefix): v for key, v in named.items()})
     return named
 
 
@@ -59,12 +58,8 @@ def open_weights(path: Path) -> Tensors:
         CheckpointError: the file is missing, damaged or of another kind; it wants to run code, or
             holds no state dict.
     """
-    if kind_of(path) in ("zip", "pickle"):
-        data = open_pickle(path)
-        found = state_dict(data)
-        if found is None:
-            return tensors_of(data, str(path))  # which says what stands in its place
-        wrapped = {} if is_state_dict(data) else {"wrapper": ", ".join(map(str, data))}
-        return Tensors(found, str(path), wrapped)
-    tensors = open_tensors(path)
-    return Tensors(without_prefix(tensors._entries), str(path), tensors.metadata)
+    data = contents(path)
+    found = state_dict(data)
+    if found is None:  # whose error says what stands in its place
+        return tensors_of(data, str(path))
+    return Tensors(found, str(path), wrapped=not is_state_dict(data))

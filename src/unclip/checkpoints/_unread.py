@@ -10,10 +10,9 @@ from typing import Any
 
 from ..errors import CheckpointError
 from ..plain import read_json
-from ._containers import kind_of
-from ._families import COMPONENTS, MODEL_TYPES, NAMES, PIPELINES
-from ._state_dicts import open_weights
-from .archive import open_pickle, open_tensors
+from ._foreign import COMPONENTS, MODEL_TYPES, NAMES, PIPELINES
+from ._state_dicts import state_dict
+from .archive import contents, kind_of
 
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".th")
 FOREIGN = {
@@ -44,41 +43,21 @@ def check_file(file: Path) -> None:
             f"{file} holds weights for {FOREIGN[ending]}, which are not read: "
             "take the same model's safetensors or PyTorch files"
         )
-    if ending in ARCHIVES and kind_or_none(file) in ("", "zip") and not _is_torch(file):
+    if ending in ARCHIVES and not _is_weights(file):
         raise CheckpointError(f"{file} is an archive: unpack it, and give the folder")
     if ending in PICTURES:
         raise CheckpointError(f"{file} is a picture, not a model")
-    kind = kind_of(file)
-    if kind == "json":
-        _check_json(file)
-    elif kind == "safetensors":
-        open_tensors(file)
-    else:
-        open_pickle(file)
+    if kind_of(file) == "json" and "weight_map" not in _json(file):
+        raise CheckpointError(f"{file} holds settings, no weights: give its folder, {file.parent}")
+    contents(file)
 
 
-def kind_or_none(file: Path) -> str:
-    """What `kind_of` says, or nothing where it is no weights file."""
+def _is_weights(file: Path) -> bool:
     try:
-        return kind_of(file)
-    except CheckpointError:
-        return ""
-
-
-def _is_torch(file: Path) -> bool:
-    try:
-        open_pickle(file)
+        contents(file)
     except CheckpointError:
         return False
     return True
-
-
-def _check_json(file: Path) -> None:
-    """An index of shards stands for them; settings stand for nothing without their folder."""
-    values = _json(file)
-    if "weight_map" not in values:
-        raise CheckpointError(f"{file} holds settings, no weights: give its folder, {file.parent}")
-    open_tensors(file)
 
 
 def why_unread(path: Path, readable: Readable = lambda _: False) -> str:
@@ -97,24 +76,18 @@ def why_unread(path: Path, readable: Readable = lambda _: False) -> str:
 
 def _file(file: Path) -> str:
     """What a sound weights file holds, by its names."""
-    try:
-        names = list(open_weights(file))
-    except CheckpointError:  # sound, but no state dict
-        return _no_weights(file)
+    data = contents(file)
+    tensors = state_dict(data)
+    held = data if tensors is None else tensors
+    names = [str(name) for name in held] if isinstance(held, Mapping) else []
     for pattern, what in NAMES:
         if any(re.search(pattern, name) for name in names):
             return f"{what}: not read by itself" if ":" not in what else what
+    if tensors is None:
+        keys = ", ".join(names[:4])
+        return f"no model: it holds no state dict{keys and f', but {keys}'}"
     first = ", ".join(sorted(names)[:3])
     return f"no model that is known here: it holds {len(names)} tensors ({first}, ...)"
-
-
-def _no_weights(file: Path) -> str:
-    data = open_pickle(file)
-    for pattern, what in NAMES:
-        if isinstance(data, Mapping) and any(re.search(pattern, str(name)) for name in data):
-            return f"{what}: not read by itself"
-    keys = ", ".join(str(key) for key in islice(data, 4)) if isinstance(data, Mapping) else ""
-    return f"no model: it holds no state dict{keys and f', but {keys}'}"
 
 
 def _pipeline(folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""Foreign weight files, opened lazily and safely: names and shapes at once, values when asked for.
+"""Weight files, opened lazily and safely: names and shapes at once, values when asked for.
 
 What a file is, its content says, not its name: safetensors, torch's zips and older pickles,
 TorchScript archives, and indexes that name the shards of a set. Nothing in any of them is run.
@@ -17,11 +17,12 @@ from torch import Tensor
 from ..errors import CheckpointError
 from ..files import inside
 from ..plain import read_json
-from ._blob import Blob
-from ._containers import kind_of, read_safetensors, read_torch
-from ._globals import version_text
+from ._torch_files import read_torch
+from ._unpickler import version_text
+from .lazy_tensor import Entries, LazyTensor, value_of
+from .tensors import read_safetensors
 
-__all__ = ["Blob", "Tensors", "open_pickle", "open_tensors", "tensors_of", "version_text"]
+__all__ = ["LazyTensor", "Tensors", "open_pickle", "open_tensors", "tensors_of", "version_text"]
 
 
 class Tensors(Mapping[str, Tensor]):
@@ -30,22 +31,17 @@ class Tensors(Mapping[str, Tensor]):
     Args:
         entries: tensors in files, or at hand.
         where: the file that those at hand are said to be from.
-        metadata: texts that came with them.
+        wrapped: whether a file held more than them.
     """
 
-    def __init__(
-        self,
-        entries: Mapping[str, Blob | Tensor],
-        where: str = "",
-        metadata: Mapping[str, str] | None = None,
-    ) -> None:
+    def __init__(self, entries: Entries, where: str = "", wrapped: bool = False) -> None:
         self._entries = dict(entries)
         self._where = where
-        self.metadata = dict(metadata or {})
+        self.wrapped = wrapped
 
     def __getitem__(self, key: str) -> Tensor:
         """Read one tensor, to the CPU. Raises CheckpointError where its file has gone bad."""
-        return _value(self._entries[key])
+        return value_of(self._entries[key])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
@@ -55,9 +51,6 @@ class Tensors(Mapping[str, Tensor]):
 
     def __contains__(self, key: object) -> bool:
         return key in self._entries
-
-    def __repr__(self) -> str:
-        return f"<{len(self)} tensors of {self._where}>"
 
     def shape(self, key: str) -> tuple[int, ...]:
         """The shape of a tensor; nothing is read."""
@@ -70,68 +63,103 @@ class Tensors(Mapping[str, Tensor]):
     def where(self, key: str) -> str:
         """The file that a tensor is from, for an error's text."""
         entry = self._entries.get(key)
-        return str(entry.file) if isinstance(entry, Blob) else self._where
-
-    def rows(self, key: str, start: int, stop: int) -> Tensor:
-        """Read the part [start:stop] of a tensor's first axis alone."""
-        entry = self._entries[key]
-        return entry.rows(start, stop).read() if isinstance(entry, Blob) else entry[start:stop]
+        return str(entry.file) if isinstance(entry, LazyTensor) else self._where
 
     def under(self, prefix: str) -> Tensors:
         """Those whose names begin with `prefix`, without it."""
-        size = len(prefix)
-        inside = {k[size:]: v for k, v in self._entries.items() if k.startswith(prefix)}
-        return Tensors(inside, self._where, self.metadata)
+        found = [key for key in self._entries if key.startswith(prefix)]
+        return self._renamed({key.removeprefix(prefix): self._entries[key] for key in found})
 
     def behind(self, prefix: str) -> Tensors:
         """The same, with `prefix` before each name."""
-        longer = {f"{prefix}{key}": value for key, value in self._entries.items()}
-        return Tensors(longer, self._where, self.metadata)
+        return self._renamed({f"{prefix}{key}": value for key, value in self._entries.items()})
+
+    def _renamed(self, entries: Entries) -> Tensors:
+        return Tensors(entries, self._where, self.wrapped)
 
 
-def open_tensors(paths: Path | str | Sequence[Path | str], prefix: str = "") -> Tensors:
-    """Open weight files as one set of tensors.
-
-    Args:
-        paths: a file or several. The index of a sharded set stands for all its shards.
-        prefix: keep the names that begin with this, without it.
+def kind_of(file: Path) -> str:
+    """`safetensors`, `zip`, `pickle` or `json`, told from the first bytes.
 
     Raises:
-        CheckpointError: a file is missing, damaged or of another kind; it wants to run code; a
-            name stands in two files; an index and its shards do not agree. Names file and key.
+        CheckpointError: the file is missing or is something else, and then what.
     """
-    several = [paths] if isinstance(paths, (str, Path)) else list(paths)
-    opened: dict[str, Blob] = {}
-    metadata: dict[str, str] = {}
-    for file in map(Path, several):
-        blobs, texts = _open(file)
-        _merge(opened, blobs)
-        metadata.update(texts)
-    where = ", ".join(str(path) for path in several)
-    return Tensors(opened, where, metadata).under(prefix)
+    if not file.is_file():
+        problem = "is a folder" if file.is_dir() else "is missing"
+        raise CheckpointError(f"weights file {file} {problem}")
+    try:
+        with file.open("rb") as opened:
+            head = opened.read(64)
+    except OSError as error:
+        raise CheckpointError(f"cannot read {file}: {error.strerror or error}") from None
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if head[:4] == b"PK\x03\x04":
+        return "zip"
+    if head[8:9] == b"{" and len(head) > 9:
+        return "safetensors"
+    if head[:1] == b"\x80":
+        return "pickle"
+    if text[:1] == b"{":
+        return "json"
+    raise CheckpointError(f"{file} {_what_else(text)}")
 
 
-def open_pickle(path: Path | str) -> Any:
-    """The nested data of a file of torch's: dicts, lists, numbers, texts and `Blob`s.
+def _what_else(text: bytes) -> str:
+    if not text:
+        return "is empty"
+    if text.startswith(b"version https://git-lfs"):
+        return "is a git-lfs pointer, not the weights themselves: fetch them with `git lfs pull`"
+    if text[:1] == b"<":
+        return "is a web page, not weights: the download went wrong"
+    return "is damaged or holds no weights: neither safetensors nor a file of torch's"
 
-    A `Blob` is a tensor not yet read: it has `shape`, `dtype` and `read()`. Objects of classes
-    that training programs leave behind are inert leftovers; any other refuses the file.
+
+def contents(file: Path) -> Any:
+    """What is in a weights file: the nested data that was saved, a `LazyTensor` for each tensor.
+
+    Safetensors, TorchScript archives and indexes of shards give names and tensors. Objects of
+    classes that training programs leave behind are inert leftovers; any other refuses the file.
 
     Raises:
         CheckpointError: the file is missing, damaged or of another kind, or wants to run code.
     """
+    kind = kind_of(file)
+    if kind == "safetensors":
+        return read_safetensors(file)
+    return _shards(file) if kind == "json" else read_torch(file)
+
+
+def open_tensors(paths: Path | str | Sequence[Path | str]) -> Tensors:
+    """Open weight files as one set of tensors.
+
+    Args:
+        paths: a file or several. The index of a sharded set stands for all its shards.
+
+    Raises:
+        CheckpointError: as `contents`; a file is no state dict; a name stands in two files; an
+            index and its shards do not agree. Names file and key.
+    """
+    files = [Path(one) for one in ([paths] if isinstance(paths, (str, Path)) else paths)]
+    opened: dict[str, LazyTensor] = {}
+    for file in files:
+        _merge(opened, _state_dict(file))
+    return Tensors(opened, ", ".join(map(str, files)))
+
+
+def open_pickle(path: Path | str) -> Any:
+    """The `contents` of a file of torch's. Raises CheckpointError, also where it is none."""
     file = Path(path)
     kind = kind_of(file)
     if kind not in ("zip", "pickle"):
         raise CheckpointError(f"{file} is {kind}, not a file of torch's")
-    return read_torch(file, kind)
+    return contents(file)
 
 
 def tensors_of(mapping: Any, where: str) -> Tensors:
-    """A state dict from inside `open_pickle`'s data, as tensors.
+    """A state dict from inside what `open_pickle` gave, as tensors.
 
     Args:
-        mapping: names -> `Blob`s or tensors.
+        mapping: names -> tensors, lazy or at hand.
         where: what holds it, for an error's text.
 
     Raises:
@@ -140,7 +168,7 @@ def tensors_of(mapping: Any, where: str) -> Tensors:
     if not isinstance(mapping, Mapping):
         raise CheckpointError(f"{where} holds {_kind(mapping)}, not a state dict")
     for key, value in mapping.items():
-        if not isinstance(key, str) or not isinstance(value, (Blob, Tensor)):
+        if not isinstance(key, str) or not isinstance(value, (LazyTensor, Tensor)):
             among = ", ".join(str(name) for name in list(mapping)[:6])
             raise CheckpointError(
                 f"{where} is not a state dict: '{key}' is {_kind(value)} (it holds {among})"
@@ -148,43 +176,34 @@ def tensors_of(mapping: Any, where: str) -> Tensors:
     return Tensors(mapping, where)
 
 
-def _value(entry: Blob | Tensor) -> Tensor:
-    return entry.read() if isinstance(entry, Blob) else entry
-
-
 def _kind(value: Any) -> str:
     return "a dict" if isinstance(value, dict) else f"of type {type(value).__name__}"
 
 
-def _open(file: Path) -> tuple[dict[str, Blob], dict[str, str]]:
-    kind = kind_of(file)
-    if kind == "safetensors":
-        return read_safetensors(file)
-    if kind == "json":
-        return _open_index(file), {}
-    data = read_torch(file, kind)
-    return tensors_of(data, str(file))._entries, {}  # type: ignore[return-value]
+def _state_dict(file: Path) -> Mapping[str, Any]:
+    return tensors_of(contents(file), str(file))._entries
 
 
-def _merge(opened: dict[str, Blob], more: Mapping[str, Blob]) -> None:
-    for key, blob in more.items():
+def _merge(opened: dict[str, LazyTensor], more: Mapping[str, LazyTensor]) -> None:
+    for key, tensor in more.items():
         if key in opened:
-            raise CheckpointError(f"'{key}' stands in {opened[key].file} and in {blob.file}")
-        opened[key] = blob
+            raise CheckpointError(f"'{key}' stands in {opened[key].file} and in {tensor.file}")
+        opened[key] = tensor
 
 
-def _open_index(index: Path) -> dict[str, Blob]:
-    places = _read_index(index)
-    opened: dict[str, Blob] = {}
+def _shards(index: Path) -> dict[str, LazyTensor]:
+    """What an index names, which is all that its shards hold."""
+    places = _places(index)
+    opened: dict[str, LazyTensor] = {}
     for name in dict.fromkeys(places.values()):
         shard = member(index.parent, name, index)
         if not shard.is_file():
             raise CheckpointError(f"{index} names {name}, which is missing")
         if kind_of(shard) == "json":
             raise CheckpointError(f"{index} names {name}, which is an index too")
-        blobs, _ = _open(shard)
-        _merge(opened, blobs)
-        for key in blobs:
+        inside_it = _state_dict(shard)
+        _merge(opened, inside_it)
+        for key in inside_it:
             if places.get(key) != name:
                 raise CheckpointError(f"'{key}' of {shard} is not in {index} for that file")
     for key, name in places.items():
@@ -193,7 +212,7 @@ def _open_index(index: Path) -> dict[str, Blob]:
     return opened
 
 
-def _read_index(index: Path) -> dict[str, str]:
+def _places(index: Path) -> dict[str, str]:
     """The `weight_map`: names -> file names, complete sets of numbered shards only."""
     try:
         values = read_json(index)

@@ -9,7 +9,9 @@ from typing import Any, Literal
 from ..errors import CheckpointError, UsageError
 from ..nn.tokenizer import CLIP_END, Tokenizer
 from ..stages.clip import ClipStageConfig
-from .format import FORMATS, Options, Part, read_json
+from .format import FORMATS, Options
+from .part import Part
+from .settings import read_json
 from .tokenizers import clip_of_files
 
 

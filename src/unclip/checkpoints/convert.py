@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Protocol
 
@@ -20,9 +21,10 @@ from ..errors import OutputError, UsageError
 from ..files import atomic_folder, inside, write_json, write_text
 from ..registry import Registry
 from .format import Plan
-from .keymap import KeyMap, TranslatedBack
+from .keymap import KeyMap, translate_back_lazily
+from .lazy_tensor import LazyTensor, bytes_of
 from .native import Manifest, write_manifest
-from .tensors import Cast, stream_tensors
+from .tensors import cast_lazily, save_tensors
 
 SHARD_BYTES = 2 * 10**9
 """Largest weights file of a converted model."""
@@ -34,6 +36,8 @@ LICENCE_BYTES = 2**20
 
 OnProgress = Callable[[int, int], None]
 """Bytes written, and bytes in all."""
+Stages = Mapping[str, Mapping[str, LazyTensor]]
+"""The tensors of each stage."""
 
 
 @dataclass(frozen=True)
@@ -90,9 +94,7 @@ def convert(
         CheckpointError: a file of the model is damaged, or does not fit its network.
         OutputError: the folder cannot be written, or its disk has no room for it.
     """
-    stages = {
-        name: Cast(part.translated(plan.place_of(name)), dtype) for name, part in plan.parts.items()
-    }
+    stages = _cast(_translated(plan), dtype)
     tokenizer = plan.read_tokenizer()
     told = _counted(stages, target, on_progress)
     with atomic_folder(target) as beside:
@@ -102,7 +104,7 @@ def convert(
             folder = beside / name
             folder.mkdir()
             write_json(folder / "config.json", plan.parts[name].config.dump())
-            digests = stream_tensors(folder, "weights", tensors, shard_bytes, told)
+            digests = save_tensors(folder, "weights", tensors, shard_bytes, told)
             known |= {folder / file: digest for file, digest in digests.items()}
         write_text(beside / OWN_CARD, card(plan, stages, origin))
         copy_licence(plan.where, beside)
@@ -140,18 +142,24 @@ def write_as(
     writer = WRITERS[layout]
     with atomic_folder(target) as beside:  # settings first: they say whether it can be done at all
         components = writer.write_settings(plan, beside)
-        stages = {name: part.translated(plan.place_of(name)) for name, part in plan.parts.items()}
-        lazy = {
-            one.folder: Cast(TranslatedBack(stages[one.stage], one.table), dtype)
-            for one in components
-        }
-        told = _counted(lazy, target, on_progress)
+        stages = _translated(plan)
+        back = {c.folder: translate_back_lazily(stages[c.stage], c.table) for c in components}
+        theirs = _cast(back, dtype)
+        told = _counted(theirs, target, on_progress)
         for one in components:
-            stream_tensors(beside / one.folder, one.file, lazy[one.folder], None, told)
-        own = {name: Cast(tensors, dtype) for name, tensors in stages.items()}
-        write_text(beside / OWN_CARD, card(plan, own, origin))
+            save_tensors(beside / one.folder, one.file, theirs[one.folder], None, told)
+        write_text(beside / OWN_CARD, card(plan, _cast(stages, dtype), origin))
         copy_licence(plan.where, beside)
         return writer.name(plan)
+
+
+def _translated(plan: Plan) -> Stages:
+    """The tensors of each stage under our names. Raises CheckpointError."""
+    return {name: part.translated(plan.place_of(name)) for name, part in plan.parts.items()}
+
+
+def _cast(stages: Stages, dtype: torch.dtype | None) -> Stages:
+    return {name: cast_lazily(tensors, dtype) for name, tensors in stages.items()}
 
 
 def check_target(target: Path, source: Path, force: bool = False) -> None:
@@ -174,7 +182,7 @@ def check_target(target: Path, source: Path, force: bool = False) -> None:
         raise OutputError(f"{target} is a model already; --force replaces it")
 
 
-def card(plan: Plan, stages: Mapping[str, Cast], origin: str = "") -> str:
+def card(plan: Plan, stages: Stages, origin: str = "") -> str:
     """The model card: where it came from, its licence, what it holds."""
     lines = [
         f"# {plan.name}",
@@ -188,9 +196,8 @@ def card(plan: Plan, stages: Mapping[str, Cast], origin: str = "") -> str:
     ]
     for name, tensors in stages.items():
         kinds = Counter[str]()
-        for key, size in tensors.sizes().items():
-            dtype = tensors.dtype(key)
-            kinds[str(dtype).removeprefix("torch.")] += size // dtype.itemsize
+        for one in tensors.values():
+            kinds[str(one.dtype).removeprefix("torch.")] += prod(one.shape)
         types = ", ".join(kind for kind, _ in kinds.most_common())
         kind = plan.parts[name].config.kind
         lines.append(f"| {name} | {kind} | {kinds.total():,} | {types} |")
@@ -234,11 +241,9 @@ def copy_licence(source: Path, target: Path) -> None:
                 shutil.copyfile(file, target / file.name)
 
 
-def _counted(
-    stages: Mapping[str, Cast], target: Path, on_progress: OnProgress | None
-) -> Callable[[int], None]:
+def _counted(stages: Stages, target: Path, on_progress: OnProgress | None) -> Callable[[int], None]:
     """What to tell of each tensor's bytes. Raises OutputError where there is no room for all."""
-    total = sum(sum(tensors.sizes().values()) for tensors in stages.values())
+    total = sum(bytes_of(one) for tensors in stages.values() for one in tensors.values())
     place = next(one for one in (target.absolute(), *target.absolute().parents) if one.exists())
     free = shutil.disk_usage(place).free
     if free < total:

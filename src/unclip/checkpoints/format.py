@@ -30,21 +30,6 @@ from ._unread import check_file, why_unread
 from ._variants import check_variant, variant_notes
 from .lazy import LazyNet, Offloader
 from .part import Part
-from .settings import Settings, need, read_json
-
-__all__ = [
-    "FORMATS",
-    "Format",
-    "Options",
-    "Part",
-    "Plan",
-    "Settings",
-    "find_format",
-    "need",
-    "needs_clip",
-    "open_model",
-    "read_json",
-]
 
 
 @dataclass(frozen=True)

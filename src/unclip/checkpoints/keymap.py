@@ -8,13 +8,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import lru_cache, partial, reduce
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
 from .archive import Tensors
+from .lazy_tensor import LazyTensor
 
 Change = Callable[[Tensor], Tensor]
 
@@ -25,13 +27,13 @@ class Take:
 
     Args:
         sources: foreign names; several are joined along the first axis, in this order.
-        there: from the foreign layout, joined, to ours.
-        back: the inverse of `there`.
+        to_ours: from the foreign layout, joined, to ours.
+        to_theirs: the inverse of `to_ours`.
     """
 
     sources: tuple[str, ...]
-    there: Change | None = None
-    back: Change | None = None
+    to_ours: Change | None = None
+    to_theirs: Change | None = None
 
 
 KeyMap = dict[str, Take]
@@ -52,10 +54,10 @@ def joined(ours: str, theirs: Iterable[str], *leaves: str) -> KeyMap:
     }
 
 
-def changed(ours: str, theirs: str, there: Change, back: Change, *leaves: str) -> KeyMap:
+def changed(ours: str, theirs: str, to_ours: Change, to_theirs: Change, *leaves: str) -> KeyMap:
     """A module whose tensors have another layout there."""
     return {
-        dotted(ours, leaf): Take((dotted(theirs, leaf),), there, back)
+        dotted(ours, leaf): Take((dotted(theirs, leaf),), to_ours, to_theirs)
         for leaf in leaves or ("weight", "bias")
     }
 
@@ -74,6 +76,12 @@ def under(ours: str, theirs: str, table: KeyMap) -> KeyMap:
         dotted(ours, name): replace(take, sources=tuple(dotted(theirs, s) for s in take.sources))
         for name, take in table.items()
     }
+
+
+def repeated(count: int, ours: str, theirs: str, table: KeyMap) -> KeyMap:
+    """Modules that are alike and numbered: `ours.0` is `theirs.0`, and so on."""
+    each = [under(f"{ours}.{i}", f"{theirs}.{i}", table) for i in range(count)]
+    return {name: take for one in each for name, take in one.items()}
 
 
 def dotted(prefix: str, name: str) -> str:
@@ -132,7 +140,7 @@ def _misfits(
             found = ()
         if found == wanted[name]:
             continue
-        if len(shapes) == 1 and take.there is None:
+        if len(shapes) == 1 and take.to_ours is None:
             yield f"{take.sources[0]} is {shapes[0]}, not {wanted[name]}"
         else:
             pairs = zip(take.sources, shapes, strict=True)
@@ -142,38 +150,32 @@ def _misfits(
 
 def _ours(parts: list[Tensor], take: Take) -> Tensor:
     value = torch.cat(parts) if len(parts) > 1 else parts[0]
-    return take.there(value) if take.there else value
+    return take.to_ours(value) if take.to_ours else value
 
 
 def translate(tensors: Mapping[str, Tensor], table: KeyMap) -> Iterator[tuple[str, Tensor]]:
     """(our name, tensor), read one by one."""
     for name, take in table.items():
-        yield name, _ours([tensors[source] for source in take.sources], take)
+        yield name, _read(tensors, take)
 
 
-class Translated:
-    """A file's tensors under our names; each is read when it is asked for."""
+def translate_lazily(
+    tensors: Tensors, table: KeyMap, shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, LazyTensor]:
+    """A file's tensors under our names, of our `shapes`; each is read when it is asked for."""
+    return {
+        name: LazyTensor(
+            Path(tensors.where(table[name].sources[0])),
+            reduce(torch.promote_types, map(tensors.dtype, table[name].sources)),
+            shape,
+            partial(_read, tensors, table[name]),
+        )
+        for name, shape in shapes.items()
+    }
 
-    def __init__(
-        self, tensors: Tensors, table: KeyMap, shapes: Mapping[str, tuple[int, ...]]
-    ) -> None:
-        self._tensors, self._table, self._shapes = tensors, table, dict(shapes)
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._shapes)
-
-    def __getitem__(self, name: str) -> Tensor:
-        """Read one. Raises CheckpointError where its file has gone bad."""
-        return next(translate(self._tensors, {name: self._table[name]}))[1]
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Its shape; nothing is read."""
-        return self._shapes[name]
-
-    def dtype(self, name: str) -> torch.dtype:
-        """The type of its numbers, of several the one that holds them all; nothing is read."""
-        types = [self._tensors.dtype(source) for source in self._table[name].sources]
-        return reduce(torch.promote_types, types)
+def _read(tensors: Mapping[str, Tensor], take: Take) -> Tensor:
+    return _ours([tensors[source] for source in take.sources], take)
 
 
 def translate_back(
@@ -188,50 +190,37 @@ def translate_back(
     """
     for name, take in table.items():
         value = ours[name]
-        if take.there and not take.back:
+        if take.to_ours and not take.to_theirs:
             value = value.reshape(shapes[take.sources[0]])
-        value = take.back(value) if take.back else value
+        value = take.to_theirs(value) if take.to_theirs else value
         sizes = [shapes[source][0] if shapes[source] else 1 for source in take.sources]
         parts = torch.split(value, sizes) if len(sizes) > 1 else [value]
         for source, part in zip(take.sources, parts, strict=True):
             yield source, part.contiguous()
 
 
-class TranslatedBack:
-    """Our tensors under foreign names, of a table whose changes of layout have a way back."""
+def translate_back_lazily(ours: Mapping[str, LazyTensor], table: KeyMap) -> dict[str, LazyTensor]:
+    """Our tensors under foreign names, of a table whose changes of layout have a way back.
 
-    def __init__(self, ours: Translated, table: KeyMap) -> None:
-        self._ours, self._table = ours, table
-        self._owners: dict[str, str] = {}
-        self._shapes: dict[str, tuple[int, ...]] = {}
-        self._last: tuple[str, dict[str, Tensor]] = ("", {})
-        for name in table:
-            empty = torch.empty(ours.shape(name), dtype=torch.float32, device="meta")
-            for source, value in self._parts(name, empty).items():
-                self._owners[source], self._shapes[source] = name, tuple(value.shape)
+    Those that are one tensor of ours are read once if asked for in a row.
+    """
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._owners)
+    @lru_cache(maxsize=1)
+    def parts(name: str) -> dict[str, Tensor]:
+        return _parts(ours[name].read(), table[name])
 
-    def __getitem__(self, source: str) -> Tensor:
-        """Read one. Those that are one tensor of ours are read once if asked for in a row."""
-        name = self._owners[source]
-        if name != self._last[0]:
-            self._last = (name, self._parts(name, self._ours[name]))
-        return self._last[1][source]
+    found = {}
+    for name, take in table.items():
+        own = ours[name]
+        for source, part in _parts(torch.empty(own.shape, device="meta"), take).items():
+            read = partial(lambda name, source: parts(name)[source], name, source)
+            found[source] = LazyTensor(own.file, own.dtype, tuple(part.shape), read)
+    return found
 
-    def shape(self, source: str) -> tuple[int, ...]:
-        """Its shape; nothing is read."""
-        return self._shapes[source]
 
-    def dtype(self, source: str) -> torch.dtype:
-        """The type of its numbers; nothing is read."""
-        return self._ours.dtype(self._owners[source])
-
-    def _parts(self, name: str, value: Tensor) -> dict[str, Tensor]:
-        """What one of ours is there. Those that are joined here are all of one size there."""
-        take = self._table[name]
-        assert take.back or not take.there, f"{name} has no way back"
-        share = (len(value) // len(take.sources),) if value.ndim else ()
-        shapes = dict.fromkeys(take.sources, (*share, *value.shape[1:]))
-        return dict(translate_back({name: value}, {name: take}, shapes))
+def _parts(value: Tensor, take: Take) -> dict[str, Tensor]:
+    """What one of ours is there. Those that are joined here are all of one size there."""
+    assert take.to_theirs or not take.to_ours, f"{take.sources} have no way back"
+    share = (len(value) // len(take.sources),) if value.ndim else ()
+    shapes = dict.fromkeys(take.sources, (*share, *value.shape[1:]))
+    return dict(translate_back({"": value}, {"": take}, shapes))

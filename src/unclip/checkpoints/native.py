@@ -30,7 +30,9 @@ from ..stages.model import TRAIN_ONE, Model
 from ..vocabulary import Vocabulary
 from .archive import member, open_tensors
 from .companions import completed, folder_tokenizer
-from .format import Format, Options, Part, Plan, read_json
+from .format import Format, Options, Plan
+from .part import Part
+from .settings import read_json
 from .tensors import cast, check_sum, save_tensors, sha256
 
 VERSION = 1

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError, UnclipError
 from ..stages import Stage, StageConfig, on_meta
-from ._globals import DAMAGE
+from ._unpickler import DAMAGE
 from .archive import Tensors
-from .keymap import KeyMap, Translated, check, same, translate
+from .keymap import KeyMap, check, same, translate, translate_lazily
+from .lazy_tensor import LazyTensor
 from .tensors import check_sum
 
 MOMENT = 0.5
@@ -89,12 +90,12 @@ class Part:
         self.fill(stage, where, dtype, device)
         return stage.net_at_rest
 
-    def translated(self, where: str) -> Translated:
+    def translated(self, where: str) -> dict[str, LazyTensor]:
         """Its tensors under our names, checked; read one by one. Raises CheckpointError."""
         net = self.build().net_at_rest
         tensors = self._sound(net, where)
         shapes = {name: tuple(value.shape) for name, value in net.state_dict().items()}
-        return Translated(tensors, self._table(shapes), shapes)
+        return translate_lazily(tensors, self._table(shapes), shapes)
 
     def _sound(self, net: nn.Module, where: str) -> Tensors:
         """The file, whose names, shapes and bytes are as they should be, or have become since."""

@@ -1,131 +1,87 @@
-"""Writing tensors, and reading back what we wrote: safetensors, in shards of bounded size."""
+"""Safetensors files, read and written one tensor at a time, and the check of their SHA-256."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 import struct
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..errors import CheckpointError, OutputError
-from ._containers import SAFE_DTYPES
+from ..errors import CheckpointError
+from ..plain import parse_json
+from ._unpickler import DAMAGE
+from .lazy_tensor import Entries, LazyTensor, Storage, bytes_of, in_file, value_of
 
 SHARD_BYTES = 14 * 2**20
 """Largest weights file written, but for a single tensor that is larger."""
 
+DTYPES: dict[str, torch.dtype] = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "C64": torch.complex64,
+    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8,
+    "U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16, "U8": torch.uint8,
+    "BOOL": torch.bool,
+}  # fmt: skip
+NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
-def save_tensors(
-    folder: Path, name: str, tensors: Mapping[str, Tensor], shard_bytes: int = SHARD_BYTES
-) -> list[str]:
-    """Write `tensors` into `folder` and return the files' names, in order.
+
+def read_safetensors(file: Path) -> dict[str, LazyTensor]:
+    """The tensors of a safetensors file, from its header.
+
+    The library sees that names, types, sizes and places fit each other and the file. Values are
+    read by our own seeks: its maps would count as memory, and end the process where a file shrinks.
 
     Raises:
-        OutputError: a file cannot be written.
+        CheckpointError: it is truncated, or its header does not fit it.
     """
-    sizes = {key: tensor.numel() * tensor.element_size() for key, tensor in tensors.items()}
-    shards = _shards(sizes, shard_bytes)
-    files = []
-    for number, keys in enumerate(shards, start=1):
-        files.append(_file(name, number, len(shards)))
-        shard = {key: tensors[key].detach().cpu().contiguous() for key in keys}
-        try:
-            save_file(shard, folder / files[-1])
-        except SafetensorError as error:  # its way to say that the disk is full
-            raise OutputError(f"cannot write {folder / files[-1]}: {error}") from None
-    return files
+    try:
+        with safe_open(file, "pt"):
+            pass
+        with file.open("rb") as opened:
+            start = 8 + int.from_bytes(opened.read(8), "little")
+            header = parse_json(opened.read(start - 8), _unique)
+        header.pop("__metadata__", None)
+        return {name: _entry(file, start, entry) for name, entry in header.items()}
+    except OSError as error:
+        raise CheckpointError(f"cannot read {file}: {error.strerror or error}") from None
+    except (*DAMAGE, SafetensorError) as error:
+        raise CheckpointError(f"{file} is damaged or truncated: {error}") from None
 
 
-def _shards(sizes: Mapping[str, int], shard_bytes: int) -> list[list[str]]:
-    """Which names go into which file, in order."""
-    shards: list[list[str]] = [[]]
-    room = shard_bytes
-    for key, size in sizes.items():
-        if size > room and shards[-1]:
-            shards.append([])
-            room = shard_bytes
-        shards[-1].append(key)
-        room -= size
-    return shards
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The library takes the last of several entries of one name."""
+    values: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in values:
+            raise ValueError(f"its header has '{name}' twice")
+        values[name] = value
+    return values
 
 
-def _file(name: str, number: int, count: int) -> str:
-    return f"{name}{f'-{number:05d}-of-{count:05d}' if count > 1 else ''}.safetensors"
+def _entry(file: Path, start: int, entry: dict[str, Any]) -> LazyTensor:
+    if entry["dtype"] not in DTYPES:
+        raise ValueError(f"it has numbers of type {entry['dtype']}, which this cannot read")
+    begin, end = entry["data_offsets"]
+    storage = Storage(file, start + begin, end - begin)
+    return in_file(storage, DTYPES[entry["dtype"]], tuple(entry["shape"]))
 
 
-class Lazy(Protocol):
-    """Tensors that are read one by one, and told of before."""
-
-    def __iter__(self) -> Iterator[str]:
-        """Their names."""
-        ...
-
-    def __getitem__(self, key: str, /) -> Tensor:
-        """Read one."""
-        ...
-
-    def shape(self, key: str, /) -> tuple[int, ...]:
-        """Its shape."""
-        ...
-
-    def dtype(self, key: str, /) -> torch.dtype:
-        """The type of its numbers."""
-        ...
-
-
-@dataclass(frozen=True)
-class Cast:
-    """The same tensors, those of floating point as `to`; as they are where it is None."""
-
-    tensors: Lazy
-    to: torch.dtype | None
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.tensors)
-
-    def __getitem__(self, key: str) -> Tensor:
-        """Read one and cast it.
-
-        Raises:
-            CheckpointError: it holds numbers that `to` has no room for.
-        """
-        value = self.tensors[key]
-        cast = value.to(self.dtype(key))
-        if cast.dtype == torch.float16 != value.dtype and (cast.isinf() & value.isfinite()).any():
-            raise CheckpointError(f"'{key}' holds numbers too large for float16; take bfloat16")
-        return cast
-
-    def shape(self, key: str) -> tuple[int, ...]:
-        """As it was."""
-        return self.tensors.shape(key)
-
-    def dtype(self, key: str) -> torch.dtype:
-        """As it will be."""
-        own = self.tensors.dtype(key)
-        return self.to if self.to and own.is_floating_point else own
-
-    def sizes(self) -> dict[str, int]:
-        """Bytes of each."""
-        return {key: math.prod(self.shape(key)) * self.dtype(key).itemsize for key in self}
-
-
-def stream_tensors(
+def save_tensors(
     folder: Path,
     name: str,
-    tensors: Cast,
-    shard_bytes: int | None = None,
+    tensors: Entries,
+    shard_bytes: int | None = SHARD_BYTES,
     on_bytes: Callable[[int], None] | None = None,
 ) -> dict[str, str]:
-    """Write tensors into `folder`, of which one at a time is in memory.
+    """Write tensors into `folder`, one at a time: the library needs all of a file in memory.
 
     Args:
         folder: is there.
@@ -140,72 +96,59 @@ def stream_tensors(
     Raises:
         OSError: a file cannot be written.
     """
-    sizes = tensors.sizes()
-    shards = _shards(sizes, shard_bytes or sum(sizes.values()))
-    files = [_file(name, number, len(shards)) for number in range(1, len(shards) + 1)]
-    return {
-        file: _stream(folder / file, keys, tensors, on_bytes)
-        for file, keys in zip(files, shards, strict=True)
-    }
+    shards = _shards({key: bytes_of(one) for key, one in tensors.items()}, shard_bytes)
+    number = f"-{{:05d}}-of-{len(shards):05d}" if len(shards) > 1 else ""
+    digests = {}
+    for place, keys in enumerate(shards, start=1):
+        file = f"{name}{number.format(place)}.safetensors"
+        digests[file] = _write(folder / file, {key: tensors[key] for key in keys}, on_bytes)
+    return digests
 
 
-def _stream(
-    file: Path, keys: list[str], tensors: Cast, on_bytes: Callable[[int], None] | None
-) -> str:
+def _shards(sizes: Mapping[str, int], shard_bytes: int | None) -> list[list[str]]:
+    """Which names go into which file, in order."""
+    shards: list[list[str]] = [[]]
+    room = whole = sum(sizes.values()) if shard_bytes is None else shard_bytes
+    for key, size in sizes.items():
+        if size > room and shards[-1]:
+            shards.append([])
+            room = whole
+        shards[-1].append(key)
+        room -= size
+    return shards
+
+
+def _write(file: Path, tensors: Entries, on_bytes: Callable[[int], None] | None) -> str:
     """Write one file and give its SHA-256. Wide numbers come first, so that all are aligned."""
-    keys = sorted(keys, key=lambda key: -tensors.dtype(key).itemsize)
+    ordered = sorted(tensors, key=lambda key: -tensors[key].dtype.itemsize)
     digest = hashlib.sha256()
     with file.open("wb") as opened:
-        header = _header(keys, tensors)
+        header = _header({key: tensors[key] for key in ordered})
         opened.write(header)
         digest.update(header)
-        for key in keys:
-            raw = tensors[key].detach().contiguous().flatten().view(torch.uint8).numpy().data
+        for key in ordered:
+            value = value_of(tensors[key]).detach().cpu().contiguous()
+            raw = value.flatten().view(torch.uint8).numpy().data
             opened.write(raw)
             digest.update(raw)
             if on_bytes:
                 on_bytes(len(raw))
+            del value, raw  # before the next is read
     return digest.hexdigest()
 
 
-def _header(keys: list[str], tensors: Cast) -> bytes:
+def _header(tensors: Entries) -> bytes:
     """What stands before the numbers: its own length, then where each tensor lies."""
-    names = {dtype: name for name, dtype in SAFE_DTYPES.items()}
     entries: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     at = 0
-    sizes = tensors.sizes()
-    for key in keys:
-        size = sizes[key]
-        entries[key] = {
-            "dtype": names[tensors.dtype(key)],
-            "shape": list(tensors.shape(key)),
-            "data_offsets": [at, at + size],
-        }
-        at += size
+    for key, one in tensors.items():
+        end = at + bytes_of(one)
+        dtype, shape = NAMES[one.dtype], list(one.shape)
+        entries[key] = {"dtype": dtype, "shape": shape, "data_offsets": [at, end]}
+        at = end
     text = json.dumps(entries, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return struct.pack("<Q", len(text)) + text
-
-
-def load_tensors(files: list[Path], device: str = "cpu") -> dict[str, Tensor]:
-    """Read safetensors files into one state dict, memory-mapped.
-
-    Raises:
-        CheckpointError: a file is missing, truncated or not safetensors, or a key comes twice.
-    """
-    tensors: dict[str, Tensor] = {}
-    for file in files:
-        if not file.is_file():
-            raise CheckpointError(f"weights file {file} is missing")
-        try:
-            with safe_open(file, framework="pt", device=device) as opened:
-                for key in opened.keys():  # noqa: SIM118 - not a mapping
-                    if key in tensors:
-                        raise CheckpointError(f"{file}: '{key}' stands in two files")
-                    tensors[key] = opened.get_tensor(key)
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{file} is damaged or not safetensors: {error}") from None
-    return tensors
 
 
 def cast(net: nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
@@ -214,6 +157,29 @@ def cast(net: nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
         key: tensor.to(dtype) if tensor.is_floating_point() else tensor
         for key, tensor in net.state_dict().items()
     }
+
+
+def cast_lazily(
+    tensors: Mapping[str, LazyTensor], dtype: torch.dtype | None
+) -> dict[str, LazyTensor]:
+    """The same of lazy tensors, of which one with numbers too large is an error when it is read.
+
+    None leaves each its own type.
+    """
+    return {
+        key: replace(one, dtype=dtype, read=partial(_cast, key, one, dtype))
+        if dtype and one.dtype.is_floating_point
+        else one
+        for key, one in tensors.items()
+    }
+
+
+def _cast(key: str, tensor: LazyTensor, dtype: torch.dtype) -> Tensor:
+    value = tensor.read()
+    cast = value.to(dtype)
+    if dtype == torch.float16 != value.dtype and (cast.isinf() & value.isfinite()).any():
+        raise CheckpointError(f"'{key}' holds numbers too large for float16; take bfloat16")
+    return cast
 
 
 def sha256(file: Path) -> str:

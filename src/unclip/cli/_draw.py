@@ -30,7 +30,7 @@ OneSeed = Annotated[int | None, option("--seed", "SEED", "Every picture uses it.
 Output = Annotated[
     str | None,
     option(
-        "--output",
+        "-o --output",
         "FILE|DIR/|-",
         f"A .png, .webp or .jpg file (a grid of several), {FOLDER}",
         NAMED,
@@ -39,7 +39,7 @@ Output = Annotated[
 FilmOutput = Annotated[
     str | None,
     option(
-        "--output",
+        "-o --output",
         "FILE|DIR/|-",
         f"A .png or .jpg strip, a .gif, .webp or .mp4 film that plays forward and back, {FOLDER}",
         NAMED,

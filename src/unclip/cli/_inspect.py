@@ -11,7 +11,8 @@ from ._terminal import WIDTH, console, printable, say, si, size
 if TYPE_CHECKING:
     import torch
 
-    from ..checkpoints.format import Part, Plan
+    from ..checkpoints.format import Plan
+    from ..checkpoints.part import Part
     from ..stages import Stage
     from ..vocabulary import Vocabulary
 
@@ -28,8 +29,8 @@ def inspect_plan(plan: Plan) -> None:
     say(f"{plan.where}")
     held = {name: _held(plan, name, stage) for name, stage in stages.items()}
     _print([_row(name, stages[name], *held[name]) for name in stages])
-    say(f"abilities: {', '.join(capabilities(stages)) or 'none by itself'}")
-    say(f"licence:   {plan.licence or 'not said'}")
+    say(f"abilities: {', '.join(capabilities(stages)) or 'none on its own'}")
+    say(f"licence:   {plan.licence or 'unknown'}")
     for note in plan.notes:
         say(f"note:      {note}")
     _say_words(plan.vocabulary)

@@ -18,10 +18,9 @@ if TYPE_CHECKING:
     from ..facade import Pipeline
 
 
-def option(flag: str, metavar: str, text: str, default: str = "") -> Any:
+def option(flags: str, metavar: str, text: str, default: str = "") -> Any:
     """An option with a value, and its help; `default` says what happens without it."""
-    flags = ("-o", flag) if flag == "--output" else (flag,)
-    return typer.Option(*flags, metavar=metavar, help=text, show_default=default or True)
+    return typer.Option(*flags.split(), metavar=metavar, help=text, show_default=default or True)
 
 
 A_MODEL = "A model's folder or file of any known format, hub:org/name, or a bundled model."

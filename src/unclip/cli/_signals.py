@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from types import FrameType
 
 
@@ -34,14 +36,63 @@ def interrupted_by_signals() -> Iterator[None]:
         came.append(number)
         raise KeyboardInterrupt
 
-    numbers = [number for number in asked_to_stop() if number != signal.SIGINT]
-    old = {number: signal.signal(number, handle) for number in numbers}
     try:
-        yield
+        with _handled(handle, *(one for one in asked_to_stop() if one != signal.SIGINT)):
+            yield
     except Exception:
         if came:
             raise KeyboardInterrupt from None
         raise
+
+
+@contextmanager
+def _handled(handler: Callable[[int, FrameType | None], None], *numbers: int) -> Iterator[None]:
+    """Within, these signals go to a function."""
+    old = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
     finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
+        for number, before in old.items():
+            signal.signal(number, before)
+
+
+@dataclass
+class Stop:
+    """Says whether a signal asked to stop."""
+
+    came: list[int] = field(default_factory=list)
+    stepping: bool = False
+
+    def __call__(self) -> bool:
+        """Whether one did."""
+        return bool(self.came)
+
+    @contextmanager
+    def after_step(self) -> Iterator[None]:
+        """Within, somebody asks after each step, and nothing need be interrupted."""
+        self.stepping = True
+        try:
+            yield
+        finally:
+            self.stepping = False
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """A signal: the first outside steps is a KeyboardInterrupt, and so is a second Ctrl-C."""
+        first = not self.came
+        self.came.append(number)
+        if (first and not self.stepping) or (not first and number == signal.SIGINT):
+            raise KeyboardInterrupt
+        if first:
+            # os.write, because a handler may interrupt a print and must not print itself
+            with suppress(OSError):  # the terminal may be gone
+                os.write(2, b"\nunclip: stopping after this step; Ctrl-C to stop at once\n")
+
+    @contextmanager
+    def on_signal(self) -> Iterator[None]:
+        """Within, signals are handled so; a second Ctrl-C ends at once.
+
+        The others may come twice without anybody having asked twice: `timeout` sends its signal
+        to the process and then to its group.
+        """
+        with _handled(self.handle, *asked_to_stop()):
+            yield

@@ -125,5 +125,5 @@ def _report(error: Exception) -> int:
     if "OutOfMemory" in name or isinstance(error, MemoryError):
         complain(f"out of memory: {text or 'ask for fewer or smaller pictures'}")
         return 1
-    complain(f"a fault in unclip, please report it: {name}: {text} ({DEBUG}=1 shows where)")
+    complain(f"an error in unclip itself, please report it: {name}: {text} ({DEBUG}=1 shows where)")
     return 1

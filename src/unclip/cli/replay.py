@@ -1,6 +1,7 @@
 """`unclip replay`."""
 # Without `from __future__ import annotations`: see `_options`.
 
+import os
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import typer
 from .._version import __version__
 from ..errors import UsageError
 from ._draw import drawing
-from ._fields import argument, pictures_of
+from ._fields import argument, fields_of, pictures_of
 from ._options import Command, ModelOptions, NoLimit, StrictWords, option
 from ._output import Layout, Target, shortened
 from ._terminal import complain, say
@@ -61,7 +62,7 @@ class Replay(ModelOptions):
     ] = None
     output: Annotated[
         str | None,
-        option("--output", "FILE|DIR/|-", "Where the new picture goes; - is stdout.", HERE),
+        option("-o --output", "FILE|DIR/|-", "Where the new picture goes; - is stdout.", HERE),
     ] = None
     strict_words: StrictWords = field(default=False, kw_only=True)
     no_limit: NoLimit = field(default=False, kw_only=True)
@@ -114,16 +115,22 @@ def _request(ability: "Ability", record: "Record", files: "Sequence[str]") -> "D
     """What was asked for. Raises UsageError."""
     from ..request import Drawing
 
-    assert issubclass(ability.request, Drawing)
+    if not issubclass(ability.request, Drawing):
+        raise UsageError(f"'{record.ability}' draws no picture")
     fields = pictures_of(ability.request)
-    words = {name: text for name, text in record.inputs.items() if not DIGEST.fullmatch(text)}
+    said = {name: record.inputs.get(name) for name in fields_of(ability.request)}
+    words = {
+        name: text
+        for name, text in said.items()
+        if isinstance(text, str) and not (DIGEST.fullmatch(text) or os.path.exists(text))
+    }
     names = [name for name in fields if name not in words]
     if len(files) > len(names):
         raise UsageError(f"it was made of {len(names)} file(s), got {len(files)}")
     for name in names[len(files) :]:
         if fields[name].is_required():
             raise UsageError(
-                f"it was made of {name} {record.inputs.get(name, '')}: give that file too "
+                f"it was made of {name} {record.inputs.get(name, '')}: add that file "
                 "(unclip replay FILE.png INPUT)"
             )
     given = {

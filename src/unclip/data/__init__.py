@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..registry import Registry
-from .source import Sample, Source
+from .source import IndexedSource, Sample, Source
 
 SOURCES: Registry[type[Source]] = Registry("unclip.data", "SOURCE", "data source")
 
-__all__ = ["SOURCES", "Sample", "Source"]
+__all__ = ["SOURCES", "IndexedSource", "Sample", "Source"]

@@ -1,4 +1,4 @@
-"""Reading one training picture: upright, sRGB, square."""
+"""Read one training picture: upright, sRGB, square."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ..media import read_image, square
 
 
 def read_square(path: Path, size: int) -> NDArray[np.uint8]:
-    """(size, size, 3) sRGB: the middle of a picture, turned upright and antialiased.
+    """(size, size, 3) sRGB: the central square of a picture, upright and antialiased.
 
-    What is transparent becomes white.
+    Transparent areas become white.
 
     Raises:
-        DataError: the file cannot be read as a picture, or is too large to be one.
+        DataError: the file cannot be read as a picture, or is too large.
     """
     try:
         return np.asarray(square(read_image(path, at_least=size), size))

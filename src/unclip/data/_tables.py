@@ -1,4 +1,4 @@
-"""Reading captions: a text file beside a picture, and tables of many, in CSV or JSON lines."""
+"""Read captions from text files, and from tables in CSV or JSON lines."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LINES = re.compile(r"\r\n|\r|\n")
 
 
 class Row(NamedTuple):
-    """A row of a table: its line, the picture's path from the table on, and a caption."""
+    """A row of a table: its line, the picture's relative path, and a caption."""
 
     line: int
     picture: str
@@ -30,10 +30,10 @@ class Row(NamedTuple):
 
 
 def captions_of(file: Path) -> tuple[str, ...]:
-    """The captions of a text file, one a line, without the space around them.
+    """The captions of a text file, one per line, stripped of spaces.
 
     Raises:
-        DataError: it cannot be read, or is no UTF-8.
+        DataError: it cannot be read, or is not UTF-8.
     """
     lines = (line.strip() for line in _LINES.split(_text(file)))
     return tuple(line for line in lines if line)
@@ -43,13 +43,13 @@ def rows_of(table: Path, is_there: Callable[[str], bool]) -> Iterator[Row]:
     """The rows of a CSV or JSON-lines table.
 
     Args:
-        table: its columns are `file_name` and `text`, in any order and beside any others.
-        is_there: whether there is a picture of a name. Where a line inside a quoted text begins
-            with such a name, a quote was left open.
+        table: has the columns `file_name` and `text`, in any order, among others.
+        is_there: whether a picture of that name exists. A line of a quoted text that begins with
+            such a name means that a quote was left open.
 
     Raises:
-        DataError: it cannot be read or does not keep to its format (the message gives the line),
-            or it names a file outside its folder.
+        DataError: it cannot be read, is malformed (the message gives the line), or names a file
+            outside its folder.
     """
     read = _csv if table.suffix.lower() == ".csv" else _json_lines
     for line, values in read(table, is_there):
@@ -57,9 +57,9 @@ def rows_of(table: Path, is_there: Callable[[str], bool]) -> Iterator[Row]:
         name, caption = values.get("file_name"), values.get("text")
         caption = "" if caption is None else caption
         if not (isinstance(name, str) and isinstance(caption, str) and "text" in values):
-            raise DataError(f"{where}: 'file_name' and 'text' are both needed, as text")
+            raise DataError(f"{where}: 'file_name' and 'text' are required, both as text")
         if not (name + caption).isascii() and _SURROGATE.search(name + caption):
-            raise DataError(f"{where}: half of a character (a lone surrogate, as in \\ud83d)")
+            raise DataError(f"{where}: an incomplete character (a lone surrogate such as \\ud83d)")
         if name.strip() in ("", "."):
             raise DataError(f"{where}: 'file_name' is empty")
         yield Row(line, _inside(name, where), caption)
@@ -69,7 +69,7 @@ def _inside(name: str, where: str) -> str:
     try:
         return relative(name)
     except ValueError as error:
-        text = f"{where}: 'file_name' is {error}; give names from the table's folder on"
+        text = f"{where}: 'file_name' is {error}; give paths relative to the table's folder"
         raise DataError(text) from None
 
 
@@ -96,8 +96,8 @@ def _csv(
             continue
         if len(row) != len(columns):
             raise DataError(
-                f"{where}: {_fields(len(row))} where the columns are {len(columns)} "
-                f"({', '.join(map(quoted, columns))}); a text that holds a comma stands in quotes"
+                f"{where}: {_fields(len(row))} but {len(columns)} columns "
+                f"({', '.join(map(quoted, columns))}); put a text with a comma in quotes"
             )
         _check_quotes(row, is_there, where)
         yield line, dict(zip(columns, row, strict=True))
@@ -117,40 +117,40 @@ def _csv_rows(table: Path) -> Iterator[tuple[int, list[str]]]:
             line = reader.line_num + 1
     except csv.Error as error:
         raise DataError(
-            f"{quoted(table)}, line {line}: {error}; a quote that opens a text has to close it, "
-            'and inside it is written twice ("")'
+            f"{quoted(table)}, line {line}: {error}; close every quote, "
+            'and write a quote inside a text twice ("")'
         ) from None
 
 
 def _columns(row: list[str], where: str) -> list[str]:
-    """The names of the columns, in small letters. Raises DataError."""
+    """The names of the columns in lower case. Raises DataError."""
     columns = [name.strip().lower() for name in row]
     mark = next((mark for mark in ";\t|" if mark in row[0]), None)
     if len(row) == 1 and mark is not None:
-        raise DataError(f"{where}: its columns are parted by {mark!r}; save it with commas")
+        raise DataError(f"{where}: its columns are separated by {mark!r}; save it with commas")
     for name in COLUMNS:
         if columns.count(name) != 1:
             known = [quoted(one) for one in columns]
-            found = f"there are: {', '.join(known)}{nearest(name, known)}"
+            found = f"its columns are: {', '.join(known)}{nearest(name, known)}"
             several = f"two columns are called '{name}'" if name in columns else found
-            raise DataError(f"{where}: 'file_name' and 'text' are both needed, once; {several}")
+            raise DataError(f"{where}: needs one column 'file_name' and one 'text'; {several}")
     return columns
 
 
 def _check_quotes(row: list[str], is_there: Callable[[str], bool], where: str) -> None:
-    """Raise DataError where a text goes on into what looks like rows of their own."""
+    """Raise DataError if a quoted text contains what looks like further rows."""
     for field in row:
         for text in _LINES.split(field)[1:]:
             name, comma, _ = text.partition(",")
             name = name.strip('"')
             if comma and name and is_there(name):
-                raise DataError(f"{where}: the quote that opens here goes on over the row {name!r}")
+                raise DataError(f"{where}: the quote that opens here is still open at {name!r}")
 
 
 def _json_lines(
     table: Path, is_there: Callable[[str], bool]
 ) -> Iterator[tuple[int, Mapping[str, object]]]:
-    """(line, values) of every line that is not blank; of all that end lines, only \\n does here."""
+    """(line, values) of every line that is not blank; only \\n ends a line."""
     for line, text in enumerate(_text(table).split("\n"), start=1):
         if not text.strip():
             continue
@@ -166,5 +166,5 @@ def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     values = dict(pairs)
     if len(values) < len(pairs):
         twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
-        raise ValueError(f"{twice!r} stands twice")
+        raise ValueError(f"the key {twice!r} appears twice")
     return values

@@ -19,7 +19,7 @@ from ._negatives import falsified
 from ._plan import Mix, Planner, Spec, Split, Weight
 from ._render import render
 from .corpus import Corpus
-from .source import SAMPLED, Sample, Source
+from .source import SAMPLED, IndexedSource, Sample
 
 LANGUAGES = {"en": _captions.caption, "zh": _captions_zh.caption}
 """Who says in a language what a scene shows."""
@@ -62,7 +62,7 @@ class EmojiConfig(config.Config):
         return value
 
 
-class EmojiScenes(Source):
+class EmojiScenes(IndexedSource):
     """The scenes of a corpus. Sample `position` depends on the configuration and on it alone.
 
     Raises:

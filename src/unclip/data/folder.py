@@ -1,4 +1,4 @@
-"""A folder of pictures with captions, shuffled anew every epoch."""
+"""A folder of pictures with captions, reshuffled every epoch."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from .. import config
 from ..vocabulary import Vocabulary
 from ._picture import read_square
 from .listing import listing
-from .source import Sample, Source
+from .source import IndexedSource, Sample
 
 
 class FolderConfig(config.Config):
-    """`path`: a folder with `name.txt` beside `name.png`, or with a table of captions.
+    """`path`: a folder with `name.txt` next to `name.png`, or with a table of captions.
 
-    A text file has one caption a line; a table (`captions.csv`, `.jsonl`, or `metadata`) has the
-    columns `file_name` and `text`, and may name a picture several times. Of several captions one
-    is drawn each time.
+    A text file has one caption per line. A table (`captions.csv`, `.jsonl`, or `metadata`) has the
+    columns `file_name` and `text`, and may list a picture several times. If a picture has several
+    captions, one is chosen at random each time.
     """
 
     path: config.UserPath
     seed: int = Field(default=0, ge=0)
 
 
-class Folder(Source):
+class Folder(IndexedSource):
     """The pictures of a folder, each once an epoch, in an order drawn from (seed, epoch).
 
     Raises:
@@ -47,7 +47,7 @@ class Folder(Source):
         self.pairs = self.listing.pairs
 
     def notes(self) -> list[str]:
-        """What the folder holds and training does not use."""
+        """Pictures and texts that training does not use."""
         return self.listing.notes()
 
     def sample(self, position: int) -> Sample:
@@ -64,7 +64,7 @@ class Folder(Source):
         return (self._pair(position)[1] for position in range(count))
 
     def vocabulary(self) -> Vocabulary:
-        """The words of every caption, without rare ones."""
+        """The words of all captions, without rare ones."""
         return Vocabulary.of(caption for _, captions in self.pairs for caption in captions)
 
     def _pair(self, position: int) -> tuple[Path, str]:

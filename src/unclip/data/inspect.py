@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,8 @@ def contact_sheet(source: Source, rows: int = 6, columns: int = 8, seed: int = 0
     font = ImageFont.load_default(_TEXT)
     sheet = Image.new("RGB", sheet_size(rows, columns), "white")
     draw = ImageDraw.Draw(sheet)
-    for number in range(rows * columns):
-        sample = source.sample(seed * rows * columns + number)
+    source.load_state_dict({"position": seed * rows * columns})
+    for number, sample in enumerate(islice(source, rows * columns)):
         x, y = _GAP + number % columns * _WIDTH, _GAP + number // columns * _HEIGHT
         picture = Image.fromarray(sample["image"])
         method = Image.Resampling.BOX if picture.width > _CELL else Image.Resampling.NEAREST

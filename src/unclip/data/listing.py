@@ -1,4 +1,4 @@
-"""Which pictures of a folder belong to which captions, and what belongs to nothing."""
+"""Match the pictures of a folder with captions, and list what has no match."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ Names = Mapping[str, list[Path]]
 
 @dataclass(frozen=True)
 class Listing:
-    """What a folder of pictures holds, in the order of names.
+    """The contents of a folder of pictures, sorted by name.
 
     Args:
         pairs: pictures with their captions.
-        uncaptioned: pictures without one.
+        uncaptioned: pictures without a caption.
         unpictured: text files without a picture.
-        links: folders that are links, which are not followed.
+        links: linked folders, which are not followed.
     """
 
     pairs: tuple[Pair, ...]
@@ -36,7 +36,7 @@ class Listing:
     links: tuple[Path, ...] = ()
 
     def notes(self) -> list[str]:
-        """What is left out, a line a kind; empty where nothing is."""
+        """What is not used, one line per kind; may be empty."""
         kinds = (
             (self.uncaptioned, "picture has no caption", "pictures have no caption"),
             (self.unpictured, "text file has no picture", "text files have no picture"),
@@ -50,7 +50,7 @@ class Listing:
         ]
 
     def check(self) -> None:
-        """Raise DataError where a picture with a caption is empty, or a link to nothing."""
+        """Raise DataError for a captioned picture that is empty or a broken link."""
         for picture, _ in self.pairs:
             try:
                 size = picture.stat().st_size
@@ -62,14 +62,14 @@ class Listing:
 
 
 def listing(folder: Path) -> Listing:
-    """Read a folder with `name.txt` beside `name.png`, or with one of `TABLES`.
+    """List a folder with `name.txt` next to `name.png`, or with one of `TABLES`.
 
-    Hidden files and folders are left alone. Where no name fits to the letter, capitals count as
-    small letters, and the two ways in which Unicode writes an accent as the same.
+    Hidden files and folders are ignored. Names that do not match exactly are compared again without
+    regard to case and to the form of Unicode accents.
 
     Raises:
-        DataError: there is no folder, no picture or no caption; two files claim the same place; a
-            caption cannot be read; a table names a picture that is not there.
+        DataError: there is no folder, picture or caption; two files match the same name; a
+            caption cannot be read; a picture of a table is missing.
     """
     if not folder.is_dir():
         raise DataError(f"no dataset folder at {folder}")
@@ -78,9 +78,9 @@ def listing(folder: Path) -> Listing:
     tables = [path for path in files if path.parent == folder and path.name.lower() in TABLES]
     if len(tables) > 1:
         names = " and ".join(quoted(table) for table in tables)
-        raise DataError(f"{names} are both tables of captions: keep one of them")
+        raise DataError(f"{names} are both tables of captions: keep only one")
     if not tables and not pictures:
-        raise DataError(f"{folder} holds no pictures (looked for {', '.join(SUFFIXES)})")
+        raise DataError(f"{folder} has no pictures (looked for {', '.join(SUFFIXES)})")
     found = _of_table(tables[0], pictures) if tables else _of_texts(pictures, files)
     if not found.pairs:
         raise DataError(_no_captions(folder, tables, pictures))
@@ -88,30 +88,30 @@ def listing(folder: Path) -> Listing:
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """The pictures of a folder that are not hidden, with captions or without, sorted.
+    """The pictures of a folder except hidden ones, with or without captions, sorted.
 
     Raises:
-        DataError: the folder, or one inside, cannot be read.
+        DataError: the folder or a subfolder cannot be read.
     """
     return [path for path in _files(folder)[0] if is_picture(path)]
 
 
 def is_picture(path: Path) -> bool:
-    """Whether a file's name ends as a picture's."""
+    """Whether a file has the suffix of a picture."""
     return path.suffix.lower() in SUFFIXES
 
 
 def _no_captions(folder: Path, tables: list[Path], pictures: list[Path]) -> str:
     if tables:
-        return f"{quoted(tables[0])} holds no captions"
+        return f"{quoted(tables[0])} has no captions"
     return (
-        f"{folder} holds {len(pictures)} pictures but no captions "
-        f"(looked for {pictures[0].stem}.txt and the like, and for {', '.join(TABLES)})"
+        f"{folder} has {len(pictures)} pictures but no captions "
+        f"(looked for {pictures[0].stem}.txt etc., and for {', '.join(TABLES)})"
     )
 
 
 def _files(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Every file below a folder, and the folders that are links; nothing hidden; sorted."""
+    """All files below a folder, and linked folders; without hidden ones; sorted."""
     files: list[Path] = []
     links: list[Path] = []
     waiting = [folder]
@@ -128,13 +128,13 @@ def _files(folder: Path) -> tuple[list[Path], list[Path]]:
                 waiting.append(path)
             elif entry.is_symlink() and path.is_dir():
                 links.append(path)
-            elif entry.is_symlink() or entry.is_file():  # a link to nothing is found out later
+            elif entry.is_symlink() or entry.is_file():  # broken links are reported later
                 files.append(path)
     return sorted(files), sorted(links)
 
 
 def _alike(name: str) -> str:
-    """What names have in common that are the same on some file systems."""
+    """A form that is equal for names that are equal on some file systems."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
@@ -150,7 +150,7 @@ def _stem(path: Path) -> str:
 
 
 def _of_texts(pictures: list[Path], files: list[Path]) -> Listing:
-    """Pictures with the text files beside them."""
+    """Pictures with their text files."""
     texts = [path for path in files if path.suffix.lower() == ".txt"]
     exact = _by((_stem(text), text) for text in texts)
     stems = {picture: _stem(picture) for picture in pictures}
@@ -171,7 +171,7 @@ def _of_texts(pictures: list[Path], files: list[Path]) -> Listing:
         if stems[first] != stem:
             raise DataError(
                 f"{quoted(text)} may belong to {quoted(first)} or to {quoted(picture)}: "
-                "give each a text file of its own name"
+                "give each picture a text file with exactly its name"
             )
         pairs.append((picture, captions_of(text)))
     captioned = tuple(pair for pair in pairs if pair[1])
@@ -190,8 +190,8 @@ def _of_table(table: Path, pictures: list[Path]) -> Listing:
             where = f"{quoted(table)}, line {row.line}"
             near = _one(alike.get(_alike(str(picture)), []), picture, where + ": ")
             if near is None:
-                hint = "; write / between folders" if "\\" in row.picture else ""
-                raise DataError(f"{where}: there is no picture {quoted(picture)}{hint}")
+                hint = "; use / between folders" if "\\" in row.picture else ""
+                raise DataError(f"{where}: no picture {quoted(picture)}{hint}")
             picture = near
         if row.caption.strip():
             found.setdefault(picture, []).append(row.caption.strip())
@@ -202,7 +202,7 @@ def _of_table(table: Path, pictures: list[Path]) -> Listing:
 def _one(paths: list[Path], picture: Path, where: str = "") -> Path | None:
     if len(paths) > 1:
         names = " and ".join(quoted(path) for path in paths)
-        raise DataError(f"{where}{names} both fit the name {quoted(picture)}: keep one of them")
+        raise DataError(f"{where}{names} both match {quoted(picture)}: keep only one")
     return paths[0] if paths else None
 
 

@@ -1,4 +1,4 @@
-"""Coloured shapes, drawn on the fly: data for tests and first steps, with nothing to download."""
+"""Coloured shapes, generated on the fly: data for tests and first steps, without a download."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import Field
 
 from .. import config
 from ..vocabulary import Vocabulary
-from .source import Sample, Source
+from .source import IndexedSource, Sample
 
 COLOURS = {
     "red": (220, 50, 47),
@@ -21,16 +21,16 @@ COLOURS = {
     "black": (30, 30, 30),
 }
 SHAPES = ("circle", "square", "triangle")
-SMOOTH = 4  # drawn so many times larger, then reduced
+SMOOTH = 4  # supersampling factor
 
 
 class ShapesConfig(config.Config):
-    """Which shapes to draw."""
+    """Settings of the generated shapes."""
 
     seed: int = Field(default=0, ge=0)
 
 
-class Shapes(Source):
+class Shapes(IndexedSource):
     """ "a red circle": one shape of one colour on white, of random size and place."""
 
     Config = ShapesConfig
@@ -41,7 +41,7 @@ class Shapes(Source):
         self.size = size
 
     def sample(self, position: int) -> Sample:
-        """Picture number `position` (size, size, 3), its caption, and what it shows."""
+        """Picture number `position` (size, size, 3), its caption and its description."""
         rng = self._rng(position)
         caption, colour, shape = _words(rng)
         radius = rng.uniform(0.25, 0.4)
@@ -54,7 +54,7 @@ class Shapes(Source):
         return (_words(self._rng(position))[0] for position in range(count))
 
     def vocabulary(self) -> Vocabulary:
-        """The words of every caption there is."""
+        """The words of all possible captions."""
         return Vocabulary.of(f"a {colour} {shape}" for colour in COLOURS for shape in SHAPES)
 
     def _rng(self, position: int) -> np.random.Generator:

@@ -1,4 +1,4 @@
-"""What every data source is: an endless stream of samples that is a pure function of position."""
+"""What every data source is: an endless stream of samples, which goes on exactly where it was."""
 
 from __future__ import annotations
 
@@ -18,19 +18,23 @@ SAMPLED = 20_000
 
 
 class Sample(TypedDict, total=False):
-    """One training example. Every source gives `image` and `caption`."""
+    """One training example: `image` and `caption`, or what networks have made of them before."""
 
     image: NDArray[np.uint8]  # (H, W, 3), sRGB
     caption: str
     wrong: str  # a caption that is almost true; absent where nobody makes one
     spec: dict[str, Any]  # what a composed scene shows; absent where nobody knows
+    text_embed: NDArray[np.float32]  # (D,) z_t
+    text_encodings: NDArray[np.float32]  # (N, W')
+    image_embed: NDArray[np.float32]  # (D,) z_i
+    image_patches: NDArray[np.float32]  # (patches, W')
 
 
 class Source(ABC):
     """An endless, seeded stream of samples.
 
-    Sample number `position` depends on the configuration and on `position` alone, so that
-    training resumes exactly, workers share the stream without talking to each other, and the
+    The sample at a position of the stream depends on the configuration and the position alone, so
+    that training resumes exactly, workers share the stream without talking to each other, and the
     order does not depend on how many of them there are.
     """
 
@@ -40,8 +44,8 @@ class Source(ABC):
         self._index, self._count, self._block, self._next = 0, 1, 1, 0
 
     @abstractmethod
-    def sample(self, position: int) -> Sample:
-        """Sample number `position` (>= 0) of the stream."""
+    def __iter__(self) -> Iterator[Sample]:
+        """Yield this shard's samples without end, starting at the present position."""
 
     @abstractmethod
     def captions(self, count: int) -> Iterator[str]:
@@ -65,18 +69,33 @@ class Source(ABC):
         view._index, view._count, view._block = index, count, block
         return view
 
-    def __iter__(self) -> Iterator[Sample]:
-        """Yield this shard's samples without end, starting at the present position."""
-        start, number = self._next, self._index
+    def positions(self) -> Iterator[int]:
+        """The positions in the whole stream of this shard's samples, from the present one on."""
+        first = self._next + self._index * self._block
         while True:
-            for position in range(start + number * self._block, start + (number + 1) * self._block):
-                yield self.sample(position)
-            number += self._count
+            yield from range(first, first + self._block)
+            first += self._count * self._block
 
-    def state_dict(self) -> dict[str, int]:
-        """Where the whole stream (not a shard of it) stands."""
+    def advance(self, count: int) -> None:
+        """Go on after the next `count` samples of the whole stream."""
+        self._next += count
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the whole stream (not a shard of it) stands, as JSON can hold it."""
         return {"position": self._next}
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue at a saved position."""
         self._next = int(state["position"])
+
+
+class IndexedSource(Source):
+    """A source that makes any sample by its position, and those before it need not be made."""
+
+    @abstractmethod
+    def sample(self, position: int) -> Sample:
+        """Sample number `position` (>= 0) of the stream."""
+
+    def __iter__(self) -> Iterator[Sample]:
+        """Yield this shard's samples without end, starting at the present position."""
+        return map(self.sample, self.positions())

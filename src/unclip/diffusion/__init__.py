@@ -1,4 +1,4 @@
 """The mathematics of diffusion: schedules, parameterizations, guidance, samplers, objectives.
 
-Nothing here knows of networks, files or conditions: a denoiser is a callable.
+This package does not depend on networks, files or conditions: a denoiser is a callable.
 """

@@ -1,4 +1,4 @@
-"""Wrappers: each takes a denoiser and gives a denoiser."""
+"""Guidance: functions that wrap a denoiser and return a denoiser."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ TINT = 0.15
 
 
 def combine(denoise: Denoiser, weights: Sequence[float], rescale: float = 0.0) -> Denoiser:
-    """The weighted sum of what `denoise` says under k conditions, in one batched forward.
+    """The weighted sum of the predictions under k conditions, in one batched forward.
 
     Args:
         denoise: bound to k·B conditions: all B of the first kind, then all of the second, ...
-        weights: k numbers, whose sum is 1 for x0 and eps to still make up x_t.
-        rescale: how far (0 to 1) each sample's x0 is brought back to the standard deviation that
-            it has under the first condition (arXiv 2305.08891, section 3.4), against the
-            oversaturation of large weights. eps follows, so that x_t still fits.
+        weights: k numbers with sum 1, so that x0 and eps still add up to x_t.
+        rescale: how far (0 to 1) the standard deviation of each sample's x0 is restored to that
+            under the first condition (arXiv 2305.08891, section 3.4), against the
+            oversaturation of large weights. eps changes with it, so that x_t stays the same.
 
     Returns:
-        A denoiser for B samples. A learned variance is the first condition's.
+        A denoiser for B samples, with the learned variance of the first condition.
     """
 
     def combined(x: Tensor, level: Level) -> Prediction:
@@ -49,7 +49,7 @@ def cfg(denoise: Denoiser, scale: float, rescale: float = 0.0) -> Denoiser:
 
     Args:
         denoise: bound to 2B conditions, the B real ones and then the same ones dropped.
-        scale: 1 is the plain condition, larger follows it more.
+        scale: 1 is the plain condition, larger values follow it more.
         rescale: see `combine`.
     """
     return combine(denoise, (scale, 1 - scale), rescale)
@@ -58,32 +58,32 @@ def cfg(denoise: Denoiser, scale: float, rescale: float = 0.0) -> Denoiser:
 def cfg_two(
     denoise: Denoiser, text_scale: float, image_scale: float, rescale: float = 0.0
 ) -> Denoiser:
-    """Guidance with a scale for each of two conditions (InstructPix2Pix, arXiv 2211.09800, eq. 3).
+    """Guidance with separate scales for two conditions (InstructPix2Pix, arXiv 2211.09800, eq. 3).
 
         none + image_scale·(image − none) + text_scale·(both − image)
 
-    With equal scales it is `cfg` of both conditions.
+    Equal scales give `cfg` with both conditions.
 
     Args:
-        denoise: bound to 3B conditions: text and image embedding, image embedding alone, neither.
-        text_scale: how much the text adds to the image embedding.
-        image_scale: how much the image embedding adds to nothing.
+        denoise: bound to 3B conditions: text and image embedding, image embedding only, neither.
+        text_scale: weight of the text, given the image embedding.
+        image_scale: weight of the image embedding.
         rescale: see `combine`.
     """
     return combine(denoise, (text_scale, image_scale - text_scale, 1 - image_scale), rescale)
 
 
 def switch(a: Denoiser, b: Denoiser, when: Callable[[Level], bool]) -> Denoiser:
-    """`a` at the levels where `when` holds, `b` at the others. The levels must be ()."""
+    """`a` at levels where `when` is true, `b` at others. Levels must have shape ()."""
     return lambda x, level: (a if when(level) else b)(x, level)
 
 
 def within(low: float, high: float) -> Callable[[Level], bool]:
-    """Whether a level lies in an interval of noise, both ends included.
+    """Whether a level is in an interval of noise, including both ends.
 
     The measure is sigma/√(alpha² + sigma²), the share of noise in the standard deviation of x_t
-    for data of unit variance: 0 clean, 1 pure noise, whatever the schedule. Guidance helps in the
-    middle (arXiv 2404.07724): `switch(cfg(...), plain, within(low, high))`.
+    for data of unit variance: 0 is clean and 1 is pure noise. Guidance helps most at middle levels
+    (arXiv 2404.07724): `switch(cfg(...), plain, within(low, high))`.
 
     Raises:
         UsageError: not 0 <= low <= high <= 1.
@@ -101,29 +101,28 @@ def within(low: float, high: float) -> Callable[[Level], bool]:
 def score_guided(
     denoise: Denoiser, score: Callable[[Tensor], Tensor], scale: float, data_std: float = 1.0
 ) -> Denoiser:
-    """Draw from p(x0)·exp(scale·score(x0)), as CLIP guidance does.
+    """Sample from p(x0)·exp(scale·score(x0)), as in CLIP guidance.
 
     Classifier guidance (arXiv 2105.05233, algorithm 2; with CLIP: GLIDE, arXiv 2112.10741, section
     2.4) adds the gradient of log E[exp(scale·score(x0)) | x_t] to that of log p(x_t) = −eps/sigma:
 
-        eps' = eps − sigma·g,     x0' = x0 + sigma²/alpha·g       (x_t stays what it was)
+        eps' = eps − sigma·g,     x0' = x0 + sigma²/alpha·g       (x_t stays the same)
 
     To first order in the scale, g is the gradient in x_t of scale·score(x̂0(x_t)), which is
-    scale·J·∇score(x̂0) with J = ∂x̂0/∂x_t = alpha/sigma²·Cov[x0 | x_t] (Tweedie). Instead of going
-    back through the network, the covariance is taken to be that of Gaussian data of standard
-    deviation s, v = s²·sigma²/(alpha²·s² + sigma²):
+    scale·J·∇score(x̂0) with J = ∂x̂0/∂x_t = alpha/sigma²·Cov[x0 | x_t] (Tweedie). Instead of
+    backpropagation through the network, the covariance of Gaussian data with standard deviation s
+    is used, v = s²·sigma²/(alpha²·s² + sigma²):
 
         x0' = x0 + v·scale·∇score,     eps' = eps − alpha·v/sigma·scale·∇score
 
-    The gradient counts fully where all is noise and not at all where x0 is known, and no division
-    by a small alpha or sigma is left. For Gaussian data and a linear score this is exact. So the
-    scale is the exponent's: CLIP was trained to read 100 times its cosine similarity as a
-    log-likelihood.
+    The gradient has full weight at pure noise and none where x0 is known, and there is no division
+    by a small alpha or sigma. For Gaussian data and a linear score this is exact. The scale is that
+    of the exponent: CLIP was trained with 100 times its cosine similarity as a log-likelihood.
 
     Args:
-        denoise: guided already, if it is to be; thresholds come after.
+        denoise: with other guidance already applied; thresholds come later.
         score: x0 (B, ...) in diffusion space -> (B,). Called outside inference mode.
-        scale: 0 is no guidance.
+        scale: 0 disables it.
         data_std: s, standard deviation of the data in diffusion space.
     """
 
@@ -142,7 +141,7 @@ def score_guided(
 
 
 def map_x0(denoise: Denoiser, fn: Callable[[Tensor], Tensor]) -> Denoiser:
-    """Change x0 by `fn` (clamp, threshold, project) and let eps follow, so that x_t still fits."""
+    """Apply `fn` (clamp, threshold, project) to x0, and adjust eps to keep x_t."""
 
     def mapped(x: Tensor, level: Level) -> Prediction:
         prediction = denoise(x, level)
@@ -176,7 +175,7 @@ def matched(denoise: Denoiser, known: Tensor, mask: Tensor, tint: float = TINT) 
 
 
 def clamp(limit: float = 1.0) -> Callable[[Tensor], Tensor]:
-    """Static thresholding: x0 stays within ± limit."""
+    """Static thresholding: clamp x0 to ± limit."""
     return lambda x0: x0.clamp(-limit, limit)
 
 
@@ -207,16 +206,16 @@ def _quantile(values: Tensor, q: float) -> Tensor:
 
 
 def _gradient(score: Callable[[Tensor], Tensor], x0: Tensor) -> Tensor:
-    """Of each sample's score in its own x0, (B, ...), also inside torch.inference_mode()."""
+    """Gradient of each sample's score in its x0, (B, ...); works in torch.inference_mode()."""
     with torch.inference_mode(False), torch.enable_grad():
-        leaf = x0.detach().clone().requires_grad_()  # a clone made here is no inference tensor
+        leaf = x0.detach().clone().requires_grad_()  # a clone is not an inference tensor
         return torch.autograd.grad(score(leaf).sum(), leaf)[0]
 
 
 def _moved(prediction: Prediction, x0: Tensor, level: Level) -> Prediction:
-    """The prediction with another x0, and the eps that goes with it for the same x_t."""
+    """The prediction with another x0, and the matching eps for the same x_t."""
     alpha, sigma = level.like(x0)
-    # from the change in x0, not from x_t: exact where nothing changes, also at sigma -> 0
+    # from the change in x0, not from x_t: exact without a change, also as sigma -> 0
     eps = prediction.eps - (alpha / sigma.clamp(min=1e-6)) * (x0 - prediction.x0)
     return Prediction(x0, eps, prediction.variance)
 
@@ -235,5 +234,5 @@ def _sum(values: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
 
 
 def _std(x0: Tensor) -> Tensor:
-    """Of each sample's own numbers, (B, 1, ...)."""
+    """Standard deviation per sample, (B, 1, ...)."""
     return x0.flatten(1).std(1).view(-1, *(1,) * (x0.ndim - 1))

@@ -1,4 +1,4 @@
-"""Running a sampler backwards, from a picture to its noise."""
+"""Inversion: run a sampler backwards, from a picture to its noise."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from .guidance import within
 
 
 def implicit(denoise: Denoiser, levels: list[Level], rounds: int) -> Denoiser:
-    """What DDIM needs in order to undo its own steps on the rising `levels`.
+    """Wrap a denoiser so that DDIM on the rising `levels` undoes its own steps.
 
-    A step from x at `then` down to x_now at `now` used eps(x, then); going up, that x is not
-    known yet. It solves (the backward Euler method)
+    A step from x at `then` down to x_now at `now` uses eps(x, then). In inversion this x is
+    unknown. It solves (backward Euler method)
 
         x = alpha/alpha_now · (x_now − sigma_now·eps(x, then)) + sigma·eps(x, then)
 
-    which is iterated from x = x_now, or the same in x0 where noise leads: one round is the usual
-    DDIM inversion, a few make the step the sampler's inverse. The network is never asked about
-    the clean level, where eps has no meaning.
+    which is iterated from x = x_now, or in x0 where noise dominates. One round is the usual DDIM
+    inversion; a few rounds make the step the exact inverse. The network is never evaluated at the
+    clean level, where eps is undefined.
 
     Args:
-        denoise: as the sampler will be given it.
-        levels: rising, from the clean one; the sampler must be given the same.
-        rounds: calls of `denoise` a step, at least 1.
+        denoise: the denoiser.
+        levels: rising, from the clean one; the same as for the sampler.
+        rounds: calls of `denoise` per step, at least 1.
     """
     after = {_key(now): then for now, then in pairwise(levels)}
 
@@ -35,7 +35,7 @@ def implicit(denoise: Denoiser, levels: list[Level], rounds: int) -> Denoiser:
         then = after[_key(now)]
         alpha, sigma = now.like(x)
         alpha_then, sigma_then = then.like(x)
-        if float(sigma) >= float(alpha):  # where noise leads, x0 is what hardly moves
+        if float(sigma) >= float(alpha):  # where noise dominates, x0 hardly changes
 
             def next_x0(x0: Tensor) -> Tensor:
                 return denoise(alpha_then * x0 + sigma_then * (x - alpha * x0) / sigma, then).x0
@@ -55,7 +55,7 @@ def implicit(denoise: Denoiser, levels: list[Level], rounds: int) -> Denoiser:
 
 
 def noisy(levels: list[Level], least: float) -> list[Level]:
-    """Rising `levels` from the first that has so much noise, the last step at the least.
+    """Rising `levels` from the first with that much noise; at least the last step.
 
     Args:
         levels: rising, from the clean one.
@@ -67,14 +67,14 @@ def noisy(levels: list[Level], least: float) -> list[Level]:
 
 
 def fixed_point(fn: Callable[[Tensor], Tensor], value: Tensor, rounds: int) -> Tensor:
-    """Solve value = fn(value) by Anderson's method, each sample by itself.
+    """Solve value = fn(value) by Anderson's method, separately for each sample.
 
-    Plain iteration crawls at low noise, where a step's map hardly contracts. Anderson's (1965)
-    takes the combination of all rounds so far whose residual is smallest in least squares.
+    Plain iteration is slow at low noise, where the map hardly contracts. Anderson's method (1965)
+    uses the combination of all rounds so far with the smallest residual (least squares).
 
     Args:
         fn: (B, ...) -> (B, ...).
-        value: (B, ...) where to begin.
+        value: (B, ...) initial value.
         rounds: calls of `fn`.
     """
     images: list[Tensor] = []  # fn(value) of each round, (B, numbers)
@@ -93,7 +93,7 @@ def _combined(images: list[Tensor], residuals: list[Tensor]) -> Tensor:
     image, residual = torch.stack(images, dim=-1), torch.stack(residuals, dim=-1)  # (B, n, rounds)
     change, slope = image.diff(dim=-1), residual.diff(dim=-1)
     gram = slope.transpose(1, 2) @ slope  # (B, rounds - 1, rounds - 1)
-    # rounding alone would decide where two rounds differ by next to nothing
+    # regularised: otherwise rounding decides between rounds that hardly differ
     gram.diagonal(dim1=1, dim2=2).add_(1e-3 * gram.diagonal(dim1=1, dim2=2).mean(1, True) + 1e-12)
     weights = torch.linalg.solve(gram, slope.transpose(1, 2) @ residual[..., -1:])
     combined: Tensor = (image[..., -1:] - change @ weights)[..., 0]

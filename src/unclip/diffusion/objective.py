@@ -1,4 +1,4 @@
-"""What training minimises."""
+"""Training objectives."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from .schedule import Schedule
 
 
 class ObjectiveConfig(Config):
-    """How the loss is weighed."""
+    """Weights of the loss."""
 
     min_snr_gamma: float | None = Field(None, gt=0, description="min-SNR weighting; none is 1")
     v_gamma: float | None = Field(
-        None, ge=1, description="weigh as v's own error is, 1 + SNR, no more than this"
+        None, ge=1, description="weight of the error of v, 1 + SNR, at most this"
     )
-    vlb_weight: float = Field(0.001, ge=0, description="of the variance's bound, where learnt")
+    vlb_weight: float = Field(0.001, ge=0, description="of the bound of a learned variance")
 
 
 def diffusion_loss(
@@ -37,12 +37,12 @@ def diffusion_loss(
     """Denoise `x0` at a random level.
 
     Args:
-        net: (x in, t) -> output, conditioning bound.
+        net: (x in, t) -> output, with its conditioning bound.
         x0: (B, ...) clean data in diffusion space.
-        rng: draws the level and the noise.
+        rng: for the level and the noise.
 
     Returns:
-        (B,) loss a sample, and metrics to log, (B,) each.
+        (B,) loss per sample, and metrics to log, (B,) each.
     """
     level = schedule.sample(rng).to(x0.device)
     alpha, sigma = level.like(x0)
@@ -65,7 +65,7 @@ def diffusion_loss(
 def variance_bound(
     x: Tensor, x0: Tensor, prediction: Prediction, level: Level, schedule: Schedule
 ) -> Tensor:
-    """(B,) bits a dimension of the variational bound's term at `level`, for the variance alone.
+    """(B,) the term of the variational bound at `level` in bits per dimension, for the variance.
 
     Improved DDPM (arXiv 2102.09672, section 3.1): the mean is detached. The term at the first
     timestep is the Gaussian's log-likelihood of x0 at the spacing of 8-bit pixels.

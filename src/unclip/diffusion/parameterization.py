@@ -1,4 +1,4 @@
-"""The one place that knows what a network's output means."""
+"""Parameterizations: the meaning of a network's output."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from ..config import Config
 from ..types import Denoiser, Level, Prediction
 
 X0_FLOOR = 0.15
-"""The bundled decoder's x_T has a standard deviation of 1.0 then; from .1 on 1.1, from 0 on 50."""
+"""The bundled decoder's x_T then has standard deviation 1.0; from .1 it is 1.1, from 0 it is 50."""
 
 RawNet = Callable[[Tensor, Tensor], Tensor]
 """A network with its conditioning bound: (x in, t (B,)) -> output."""
 
 
 class Parameterization(Config):
-    """How to read a network's output as x0 and eps.
+    """Converts a network's output to x0 and eps.
 
-    The network sees c_in · x_t, of unit variance when the data have standard deviation
-    `data_std`; in these coordinates x' = a·x0' + s·eps with a² + s² = 1, and its output is one of
+    The network gets c_in · x_t, which has unit variance if the data have standard deviation
+    `data_std`. In these coordinates x' = a·x0' + s·eps with a² + s² = 1, and its output is one of
 
         eps   the noise
         x0    the clean data x0' = x0 / data_std
@@ -40,15 +40,15 @@ class Parameterization(Config):
 
     @property
     def invertible_from(self) -> float:
-        """The share of noise in x_t from which this output tells eps well enough to invert.
+        """The share of noise in x_t from which eps is accurate enough for inversion.
 
-        The eps of a network that puts out x0 is wrong by its error over sigma: on the way up from
-        a clean picture x_T would come out at fifty times the deviation of noise.
+        With an x0 output the error of eps is the error of x0 divided by sigma: from a clean picture
+        x_T would have fifty times the standard deviation of noise.
         """
         return X0_FLOOR if self.kind == "x0" else 0.0
 
     def denoiser(self, net: RawNet) -> Denoiser:
-        """Wrap a network. Its input and output are cast here: mathematics is float32."""
+        """Wrap a network. Casts its input and output: the mathematics is in float32."""
 
         def denoise(x: Tensor, level: Level) -> Prediction:
             level = level.to(x.device)
@@ -65,7 +65,7 @@ class Parameterization(Config):
         return self._read(output, x * c_in, a, s)
 
     def _read(self, output: Tensor, x_in: Tensor, a: Tensor, s: Tensor) -> Prediction:
-        """`output` for what the network saw, a·x0' + s·eps."""
+        """`output` for the network's input, a·x0' + s·eps."""
         variance = None
         if self.learned_variance:
             output, fraction = output.chunk(2, dim=1)
@@ -79,7 +79,7 @@ class Parameterization(Config):
         return Prediction(x0 * self.data_std, eps, variance)
 
     def target(self, x0: Tensor, eps: Tensor, level: Level) -> Tensor:
-        """What the network should put out for this clean `x0` and noise `eps`."""
+        """The correct output for this clean `x0` and noise `eps`."""
         _, a, s = self._coordinates(x0, level)
         x0 = x0 / self.data_std
         if self.kind == "v":
@@ -87,33 +87,33 @@ class Parameterization(Config):
         return x0 if self.kind == "x0" else eps
 
     def error(self, prediction: Prediction, x0: Tensor, eps: Tensor, level: Level) -> Tensor:
-        """Squared error in the network's own output, shaped as `x0`."""
+        """Squared error of the network's output, with the shape of `x0`."""
         return (
             self.target(prediction.x0, prediction.eps, level) - self.target(x0, eps, level)
         ) ** 2
 
     def snr_weight(self, level: Level, gamma: float) -> Tensor:
-        """min-SNR-gamma for this output (arXiv 2303.09556, section 3.4), shaped as the level."""
+        """min-SNR-gamma for this output (arXiv 2303.09556, section 3.4), one per level."""
         snr = level.snr() * self.data_std**2
         return self._of_x0(snr.clamp(max=gamma), snr)
 
     def v_weight(self, level: Level, gamma: float) -> Tensor:
-        """What makes of this output's error the error of v, no more than `gamma` times x0's.
+        """Factor from this output's error to the error of v, at most `gamma` times that of x0.
 
-        At the highest noise it is x0's error, where min-SNR is nothing at all. Predicting x0 with
-        the loss of v is what JiT does (arXiv 2511.13720, table 1).
+        At the highest noise it gives the error of x0, where min-SNR is zero. JiT also predicts x0
+        with the loss of v (arXiv 2511.13720, table 1).
         """
         snr = level.snr() * self.data_std**2
         return self._of_x0((1 + snr).clamp(max=gamma), snr)
 
     def _of_x0(self, weight: Tensor, snr: Tensor) -> Tensor:
-        """The weight of this output's squared error that is `weight` of x0's."""
+        """The weight of this output's squared error that equals `weight` for x0's."""
         if self.kind == "v":
             return weight / (snr + 1)
         return weight if self.kind == "x0" else weight / snr
 
     def _coordinates(self, x: Tensor, level: Level) -> tuple[Tensor, Tensor, Tensor]:
-        """c_in, and the alpha and sigma (a, s) that hold after multiplying by it."""
+        """c_in, and alpha and sigma (a, s) after multiplication by it."""
         alpha, sigma = level.like(x)
         c_in = torch.rsqrt((alpha * self.data_std) ** 2 + sigma**2)
         return c_in, c_in * alpha * self.data_std, c_in * sigma

@@ -1,4 +1,4 @@
-"""Noise schedules: frozen objects that speak (t, alpha, sigma)."""
+"""Noise schedules: frozen objects that map t to (t, alpha, sigma)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..types import Level
 
 
 class Schedule(Protocol):
-    """What a sampler and an objective need of a schedule."""
+    """The interface of a schedule for samplers and objectives."""
 
     def level(self, t: Tensor) -> Level:
         """The noise level at timesteps `t`, () or (B,)."""
@@ -33,7 +33,7 @@ class Schedule(Protocol):
         ...
 
     def sample(self, rng: Rng) -> Level:
-        """A random level a sample, for training: fields (B,)."""
+        """A random level per sample, for training: fields (B,)."""
         ...
 
     def before(self, level: Level) -> Level:
@@ -42,9 +42,9 @@ class Schedule(Protocol):
 
 
 class _Gridded(Config, ABC):
-    """What a schedule has that can be walked along: an index from 0 (clean) to length - 1 (noise).
+    """A schedule with an index from 0 (clean) to length - 1 (noise).
 
-    On a discrete schedule the index is the timestep, and fractions lie between timesteps.
+    On a discrete schedule the index is the timestep; fractions are between timesteps.
     """
 
     whole: ClassVar[bool]  # whether training saw whole indices only
@@ -52,7 +52,7 @@ class _Gridded(Config, ABC):
     @property
     @abstractmethod
     def length(self) -> int:
-        """How many indices there are."""
+        """The number of indices."""
 
     @abstractmethod
     def at(self, index: Tensor) -> Level:
@@ -60,13 +60,13 @@ class _Gridded(Config, ABC):
 
     @abstractmethod
     def at_log_snr(self, log_snr: Tensor) -> Level:
-        """The levels whose log(alpha²/sigma²) is given, (N,) float64, fractions allowed."""
+        """The levels with given log(alpha²/sigma²), (N,) float64, fractions allowed."""
 
     def grid(self, steps: int, spacing: str = "uniform") -> list[Level]:
         """See `Schedule`.
 
         Raises:
-            UsageError: less than one step, more than a discrete schedule has, or no such spacing.
+            UsageError: less than one step, more than the schedule has, or an unknown spacing.
         """
         if steps < 1:
             raise UsageError(f"steps must be at least 1, got {steps}")
@@ -80,7 +80,7 @@ class _Gridded(Config, ABC):
         return [*(Level(*fields) for fields in each), clean(end.t)]
 
     def ends(self) -> Level:
-        """The noisiest level and the least noisy, (2,)."""
+        """The most and the least noisy level, (2,)."""
         return self.at(torch.tensor([self.length - 1.0, 0.0], dtype=torch.float64, device="cpu"))
 
 
@@ -106,12 +106,12 @@ def find_spacing(name: str) -> Spacing:
 
 @spacing
 def uniform(schedule: _Gridded, steps: int) -> Level:
-    """Even, both ends included, as Karlo's: i·(T − 1)/(n − 1), halves rounded to even.
+    """Evenly spaced with both ends, as in Karlo: i·(T − 1)/(n − 1), halves rounded to even.
 
-    On the EDM schedule this is EDM's own grid (arXiv 2206.00364, eq. 5).
+    On the EDM schedule this is EDM's grid (arXiv 2206.00364, eq. 5).
     """
     place = _indices(steps)
-    # in this order, as numpy does it for Karlo: which way an exact half goes depends on it
+    # in the order of numpy, as in Karlo: the rounding of exact halves depends on it
     index = (
         place * ((schedule.length - 1) / (steps - 1)) if steps > 1 else schedule.length - 1 + place
     )
@@ -120,9 +120,9 @@ def uniform(schedule: _Gridded, steps: int) -> Level:
 
 @spacing
 def leading(schedule: _Gridded, steps: int) -> Level:
-    """Every (length // steps)-th from the clean end (DDIM's; arXiv 2305.08891, table 2).
+    """Every (length // steps)-th from the clean end (DDIM; arXiv 2305.08891, table 2).
 
-    It leaves out the noisiest levels: for networks whose published samples were made so.
+    It omits the noisiest levels. For networks whose published samples used it.
     """
     stride = schedule.length // steps if schedule.whole else schedule.length / steps
     return schedule.at(stride * _indices(steps))
@@ -130,7 +130,7 @@ def leading(schedule: _Gridded, steps: int) -> Level:
 
 @spacing
 def leading_after(schedule: _Gridded, steps: int) -> Level:
-    """As `leading`, but from timestep 1 on: Stable Diffusion's published samples."""
+    """As `leading`, but from timestep 1 on, as in Stable Diffusion's published samples."""
     stride = schedule.length // steps if schedule.whole else schedule.length / steps
     index = stride * _indices(steps)
     return schedule.at(index + min(1.0, schedule.length - 1 - float(index[0])))
@@ -138,9 +138,9 @@ def leading_after(schedule: _Gridded, steps: int) -> Level:
 
 @spacing
 def trailing(schedule: _Gridded, steps: int) -> Level:
-    """Even from the noisiest, leaving out the cleanest (arXiv 2305.08891, table 2 and section 3.3).
+    """Evenly spaced, without the cleanest (arXiv 2305.08891, table 2 and section 3.3).
 
-    The last step is then as long as the others: best for few steps.
+    The last step is as long as the others, which is best for few steps.
     """
     stride = schedule.length / steps
     index = schedule.length - stride * _indices(steps).flip(0)
@@ -149,9 +149,9 @@ def trailing(schedule: _Gridded, steps: int) -> Level:
 
 @spacing
 def karras(schedule: _Gridded, steps: int) -> Level:
-    """sigma/alpha even in its 7th root between the ends (EDM, arXiv 2206.00364, eq. 5).
+    """The 7th root of sigma/alpha evenly spaced between the ends (EDM, arXiv 2206.00364, eq. 5).
 
-    Not for few steps of the cosine schedule, whose noisy end (20,000) would take most of them.
+    Not for few steps of the cosine schedule: its noisy end (20,000) would take most of them.
     """
     noisy, clear = (schedule.ends().snr().double() ** (-1 / 14)).tolist()
     ratio = _line(noisy, clear, steps) ** 7
@@ -160,13 +160,13 @@ def karras(schedule: _Gridded, steps: int) -> Level:
 
 @spacing
 def logsnr(schedule: _Gridded, steps: int) -> Level:
-    """Even in log(alpha²/sigma²) between the ends: DPM-Solver's (arXiv 2206.00927)."""
+    """log(alpha²/sigma²) evenly spaced between the ends (DPM-Solver, arXiv 2206.00927)."""
     noisy, clear = schedule.ends().snr().double().log().tolist()
     return schedule.at_log_snr(_line(noisy, clear, steps))
 
 
 def _line(start: float, end: float, steps: int) -> Tensor:
-    """(steps,) float64, even, both ends included."""
+    """(steps,) float64, evenly spaced, with both ends."""
     return torch.linspace(start, end, steps, dtype=torch.float64, device="cpu")
 
 
@@ -181,14 +181,14 @@ class _Discrete(_Gridded):
     whole: ClassVar[bool] = True
     steps: int = Field(1000, ge=2, le=100_000)
     noisy: float = Field(
-        1.0, gt=0, description="training draws u ** (1 / noisy) of the way to noise, u uniform"
+        1.0, gt=0, description="training uses u ** (1 / noisy) of the way to noise, u uniform"
     )
     last: Literal["clean", "first"] = Field(
-        "clean", description="where a grid ends; first: at timestep 0, unless it has been there"
+        "clean", description="end of a grid; first: timestep 0, if not yet included"
     )
 
     def grid(self, steps: int, spacing: str = "uniform") -> list[Level]:
-        """See `Schedule`; but Stable Diffusion's published samples end at the first timestep."""
+        """See `Schedule`. Stable Diffusion's published samples end at the first timestep."""
         levels = super().grid(steps, spacing)
         if self.last == "clean" or levels[-2].t < 0.5:
             return levels
@@ -227,15 +227,15 @@ class _Discrete(_Gridded):
         return self.level(index)
 
     def at_log_snr(self, log_snr: Tensor) -> Level:
-        """By fractional timesteps; outside the schedule its nearest end."""
-        table = -self.alpha_bar().logit()  # rises with t
+        """As fractional timesteps; outside the schedule its nearest end."""
+        table = -self.alpha_bar().logit()  # increasing in t
         right = torch.searchsorted(table, -log_snr).clamp(1, self.steps - 1)
         left = right - 1
         share = (-log_snr - table[left]) / (table[right] - table[left])
         return self.level(left + share.clamp(0, 1))
 
     def sample(self, rng: Rng) -> Level:
-        """See `Schedule`. Uniform over the timesteps, or more of them noisy."""
+        """See `Schedule`. Uniform over the timesteps, or more often noisy ones."""
         place = rng.rand() ** (1 / self.noisy)
         index = (place * self.steps).long().clamp(max=self.steps - 1)
         table = _levels(self, index.device)
@@ -266,7 +266,7 @@ class Cosine(_Discrete):
 
 
 class Linear(_Discrete):
-    """beta from 1e-4 to 0.02, rescaled so that any number of steps ends as 1000 do (DDPM)."""
+    """beta from 1e-4 to 0.02, rescaled so that any number of steps ends like 1000 (DDPM)."""
 
     kind: Literal["linear"] = "linear"
     beta_start: float = Field(1e-4, gt=0)
@@ -280,7 +280,7 @@ class Linear(_Discrete):
 
 
 class ScaledLinear(_Discrete):
-    """The root of beta rises evenly: latent diffusion's (arXiv 2112.10752; Stable Diffusion)."""
+    """The square root of beta is linear (latent diffusion, arXiv 2112.10752)."""
 
     kind: Literal["scaled_linear"] = "scaled_linear"
     beta_start: float = Field(0.00085, gt=0)
@@ -309,7 +309,7 @@ class Edm(_Gridded):
 
     @property
     def length(self) -> int:
-        """A measure only, as every sigma is a level: as long as the usual discrete schedule."""
+        """Nominal, as every sigma is a level: the length of the usual discrete schedule."""
         return 1000
 
     def level(self, t: Tensor) -> Level:
@@ -322,13 +322,13 @@ class Edm(_Gridded):
         return Level(250 * sigma.log(), torch.ones_like(sigma), sigma)
 
     def at(self, index: Tensor) -> Level:
-        """EDM, eq. 5: even steps of the index are even steps of sigma's rho-th root."""
+        """EDM, eq. 5: the index is linear in the rho-th root of sigma."""
         a, b = self.sigma_max ** (1 / self.rho), self.sigma_min ** (1 / self.rho)
         root = b + index.double() / (self.length - 1) * (a - b)
         return self.of_sigma((root**self.rho).float())
 
     def at_log_snr(self, log_snr: Tensor) -> Level:
-        """sigma is what the log-SNR says."""
+        """sigma from the log-SNR."""
         return self.of_sigma((-log_snr / 2).exp().float())
 
     def sample(self, rng: Rng) -> Level:
@@ -336,7 +336,7 @@ class Edm(_Gridded):
         return self.of_sigma((rng.randn().cpu() * self.p_std + self.p_mean).exp())
 
     def before(self, level: Level) -> Level:
-        """One index nearer to clean."""
+        """One index closer to clean."""
         a, b = self.sigma_max ** (1 / self.rho), self.sigma_min ** (1 / self.rho)
         root = level.sigma.cpu() ** (1 / self.rho) - (a - b) / (self.length - 1)
         return self.of_sigma(root.clamp(min=b) ** self.rho)
@@ -352,14 +352,14 @@ def clean(t: Tensor) -> Level:
 
 @cache
 def _alpha_bar(schedule: _Discrete) -> Tensor:
-    """Computed once a configuration: training asks for it at every step."""
-    # wherever it is asked for first, it has numbers and may be used in training
+    """Computed once per configuration: training needs it at every step."""
+    # also if first called in inference mode: training needs a normal tensor
     with torch.inference_mode(False):
         return torch.cumprod(1 - schedule.betas(), dim=0)
 
 
 @cache
 def _levels(schedule: _Discrete, device: torch.device) -> Level:
-    """Every timestep's level where training draws them: a GPU need not wait for the CPU."""
+    """The levels of all timesteps on the device of training, so a GPU never waits for the CPU."""
     with torch.inference_mode(False):
         return schedule.level(torch.arange(schedule.steps, device="cpu")).to(device)

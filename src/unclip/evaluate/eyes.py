@@ -17,7 +17,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..checkpoints.tensors import cast, load_tensors, save_tensors
+from ..checkpoints.archive import open_tensors
+from ..checkpoints.tensors import cast, save_tensors
 from ..config import Config
 from ..errors import CheckpointError
 from ..files import atomic_folder, write_json
@@ -164,7 +165,7 @@ def load(folder: Path) -> tuple[Eye, Tokenizer | None]:
         raise CheckpointError(f"{folder} is no eye for evaluation: {error}") from None
     with torch.random.fork_rng(devices=[]):
         eye = build(config)
-    tensors = load_tensors([folder / "weights.safetensors"])
+    tensors = dict(open_tensors(folder / "weights.safetensors"))
     wanted = {name: value.shape for name, value in eye.state_dict().items()}
     for name in [*wanted, *tensors]:
         if name not in tensors or name not in wanted or tensors[name].shape != wanted[name]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..config import read_toml
 from ..data.emoji import EmojiConfig, EmojiScenes
 from ..data.listing import listing
-from ..data.source import Source
+from ..data.source import IndexedSource
 from ..errors import DataError, UsageError
 from ..facade import Pipeline
 from ..plain import read_json
@@ -49,7 +49,7 @@ class Ground:
     twins: tuple[Album, ...] = ()
     trained: Album | None = None
     unseen: Album | None = None
-    source: Source | None = None  # of composed scenes, for what needs more of them
+    source: IndexedSource | None = None  # of composed scenes, for what needs more of them
     config: EmojiConfig | None = None  # what training composed
     notes: tuple[str, ...] = ()
     at: Callable[[int], Ground] | None = None  # the same at another side

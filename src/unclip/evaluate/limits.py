@@ -1,4 +1,4 @@
-"""What a model's own card says against it, for the report."""
+"""The limits that a model's own card states, for the report."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from pathlib import Path
 from ..checkpoints.convert import read_card
 from .report import Section
 
-_LEAD = re.compile(r"\*\*What it cannot do\.?\*\*\s*")
+_LIMITS = re.compile(
+    r"^\*\*(?:Limits|What it cannot do)\.?\*\*\s*(.*?)(?=^(?:\*\*|#)|\Z)", re.M | re.S
+)
+_BULLET = re.compile(r"^[-*] ", re.M)
 
 
 def section(model: Path) -> Section | None:
-    """The paragraph of the card that begins with "What it cannot do", in bold; or None.
+    """The part of the card under a bold "Limits" (or "What it cannot do"), a list too; or None.
 
     Args:
         model: the model's folder.
     """
-    for paragraph in read_card(model).split("\n\n"):
-        said = _LEAD.match(paragraph.strip())
-        if said:
-            text = " ".join(paragraph.strip()[said.end() :].split())
-            return Section("limits", "What its card says that it cannot do", text, ())
-    return None
+    found = _LIMITS.search(read_card(model))
+    if found is None:
+        return None
+    text = " ".join(_BULLET.sub("", found[1]).split())
+    return Section("limits", "What its card says that it cannot do", text, ())

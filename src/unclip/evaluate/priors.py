@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..data.source import Source
+from ..data.source import IndexedSource
 from ..errors import DataError
 from ..media import from_arrays
 from ..nn.tokenizer import Tokenizer
@@ -56,7 +56,7 @@ class Found:
 
 
 def twice(
-    source: Source, captions: int = CAPTIONS, pool: int = SCENES_EACH * CAPTIONS
+    source: IndexedSource, captions: int = CAPTIONS, pool: int = SCENES_EACH * CAPTIONS
 ) -> list[tuple[int, int]]:
     """Positions of two scenes of each of the first captions that come twice.
 
@@ -79,7 +79,7 @@ def twice(
 
 @torch.inference_mode()
 def hold(
-    source: Source, tokenizer: Tokenizer, clip: ClipStage, pairs: list[tuple[int, int]]
+    source: IndexedSource, tokenizer: Tokenizer, clip: ClipStage, pairs: list[tuple[int, int]]
 ) -> Held:
     """Compose both scenes of each caption and encode them with the model's CLIP."""
     parts: list[tuple[Cond, Tensor, Tensor]] = []

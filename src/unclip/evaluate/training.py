@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..data.source import Source
+from ..data.source import IndexedSource
 from ..device import autocast, place
 from ..media import from_arrays
 from ..nn.text import TextConfig
@@ -25,7 +25,7 @@ PEAK, WARMUP, DECAY = 2e-3, 0.05, 0.05
 
 def train_classifier(
     config: EyeConfig,
-    source: Source,
+    source: IndexedSource,
     steps: int,
     batch: int = 64,
     on_progress: OnProgress | None = None,
@@ -46,7 +46,7 @@ def train_classifier(
 
 def train_clip(
     config: EyeConfig,
-    source: Source,
+    source: IndexedSource,
     steps: int,
     batch: int = 128,
     on_progress: OnProgress | None = None,
@@ -77,7 +77,7 @@ def train_clip(
 def _descend(
     eye: Eye,
     loss: Callable[[list[Any]], Tensor],
-    source: Source,
+    source: IndexedSource,
     length: tuple[int, int],
     on_progress: OnProgress | None,
 ) -> None:
@@ -109,7 +109,7 @@ def _descend(
 
 
 @torch.inference_mode()
-def accuracy(eye: Classifier, source: Source, count: int, start: int = 0) -> tuple[int, int]:
+def accuracy(eye: Classifier, source: IndexedSource, count: int, start: int = 0) -> tuple[int, int]:
     """(right, of) on samples from `start` on."""
     right = 0
     for first in range(start, start + count, 100):
@@ -121,7 +121,7 @@ def accuracy(eye: Classifier, source: Source, count: int, start: int = 0) -> tup
 
 
 @torch.inference_mode()
-def scale(eye: Classifier, source: Source, count: int) -> float:
+def scale(eye: Classifier, source: IndexedSource, count: int) -> float:
     """Root mean square of the features' numbers: kernels want it to be 1."""
     images = from_arrays([source.sample(position)["image"] for position in range(count)])
     return float(eye.encode_image(images).square().mean().sqrt())
@@ -129,7 +129,7 @@ def scale(eye: Classifier, source: Source, count: int) -> float:
 
 @torch.inference_mode()
 def retrieval(
-    eye: EyeClip, tokenizer: Tokenizer, source: Source, count: int, start: int = 0
+    eye: EyeClip, tokenizer: Tokenizer, source: IndexedSource, count: int, start: int = 0
 ) -> tuple[int, int]:
     """(right, of): pictures that find their own caption among `count` different ones."""
     found: dict[str, Any] = {}

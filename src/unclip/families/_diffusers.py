@@ -14,8 +14,9 @@ from torch import Tensor
 from ..checkpoints._state_dicts import open_weights
 from ..checkpoints._variants import weights_file
 from ..checkpoints.archive import Tensors
-from ..checkpoints.format import Part, need, read_json
-from ..checkpoints.keymap import KeyMap, Take, joined, same
+from ..checkpoints.keymap import KeyMap, Take, joined, repeated, same
+from ..checkpoints.part import Part
+from ..checkpoints.settings import need, read_json
 from ..diffusion.parameterization import Parameterization
 from ..errors import CheckpointError
 from ..nn.blocks import Place
@@ -246,26 +247,27 @@ def prior_table(config: PriorConfig) -> KeyMap:
     table |= same("time.fc2", "time_embedding.linear_2") | same("norm", "norm_out")
     table |= {"query": lone("prd_embedding", 2), "positions": lone("positional_embedding", 1)}
     table |= {"mean": lone("clip_mean", 1), "std": lone("clip_std", 1)}
-    for index in range(config.depth):
-        ours, there = f"transformer.blocks.{index}", f"transformer_blocks.{index}"
-        table |= same(f"{ours}.norm1", f"{there}.norm1") | same(f"{ours}.norm2", f"{there}.norm3")
-        table |= joined(f"{ours}.attention.qkv", [f"{there}.attn1.to_{one}" for one in "qkv"])
-        table |= same(f"{ours}.attention.proj", f"{there}.attn1.to_out.0")
-        table |= same(f"{ours}.mlp.0", f"{there}.ff.net.0.proj")
-        table |= same(f"{ours}.mlp.2", f"{there}.ff.net.2")
-    return table
+    block = {
+        **same("norm1", "norm1"),
+        **joined("attention.qkv", [f"attn1.to_{one}" for one in "qkv"]),
+        **same("attention.proj", "attn1.to_out.0"),
+        **same("norm2", "norm3"),
+        **same("mlp.0", "ff.net.0.proj"),
+        **same("mlp.2", "ff.net.2"),
+    }
+    return table | repeated(config.depth, "transformer.blocks", "transformer_blocks", block)
 
 
 def lone(name: str, axes: int) -> Take:
     """A tensor that has `axes` leading axes of size 1 there."""
 
-    def there(value: Tensor) -> Tensor:
+    def to_ours(value: Tensor) -> Tensor:
         return value.reshape(value.shape[axes:])
 
-    def back(value: Tensor) -> Tensor:
+    def to_theirs(value: Tensor) -> Tensor:
         return value.reshape((1,) * axes + value.shape)
 
-    return Take((name,), there, back)
+    return Take((name,), to_ours, to_theirs)
 
 
 def unclip_sampling(folder: Path, defaults: Sampling, predicts: str, variance: str) -> Sampling:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from ..checkpoints.format import need
+from ..checkpoints.settings import need
 from ..diffusion.schedule import Cosine, Linear, ScaledLinear
 from ..stages.sampling import Sampling
 from ._diffusers import settings

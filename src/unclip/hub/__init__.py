@@ -1,8 +1,8 @@
-"""Models of the Hugging Face hub: fetched once, checked by hash, found again without a network.
+"""Models of the Hugging Face hub: downloaded once, checked by hash, available offline.
 
-A model is named `hub:org/name`, with `@revision` to pin it and `/folder` for a part of it. It
-lies in the hub's own cache (`HF_HOME`, `HF_HUB_CACHE`). What this package fetched is noted there,
-so that it can be listed and removed.
+A model is named `hub:org/name`, with `@revision` to pin it and `/folder` for a part of it. It is
+stored in the hub's own cache (`HF_HOME`, `HF_HUB_CACHE`). A note there lists the downloads of this
+package, for `list` and `remove`.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from .names import PREFIX, File, Ref, choose, parse, weights_of
 __all__ = ["OnBytes", "Pulled", "Ref", "fetch", "parse", "pulled", "remove"]
 
 SILENCE = 20.0
-"""Seconds without a byte of an answer after which the hub is given up."""
+"""Seconds without data after which a connection to the hub fails."""
 
 LARGEST = 50 * 10**9
-"""Most bytes of a file: the hub gives out no more at once."""
+"""Largest file in bytes: the hub has no larger ones."""
 
 OnBytes = Callable[[int, int], None]
-"""Called with the bytes that are there and the bytes in all."""
+"""Called with the bytes so far and the total."""
 
 
 def fetch(
@@ -38,21 +38,21 @@ def fetch(
     variant: str | None = None,
     fresh: bool = False,
 ) -> Path:
-    """Fetch a model, or what of it is not here yet, and say where it lies.
+    """Download the missing files of a model; returns its path in the cache.
 
-    Only files that a loader can use are fetched: of equal weights the safetensors file, and the
-    plain one rather than a half-precision copy. Each is checked against the hub's digest. Where
-    the hub cannot be reached, or `HF_HUB_OFFLINE` is set, the copy in the cache is taken.
+    Only files that a loader can use are downloaded: safetensors rather than other copies of the
+    same weights, and plain weights rather than half-precision copies. Each file is checked against
+    the hub's digest. Without a connection, or with `HF_HUB_OFFLINE`, the cached copy is used.
 
     Args:
         ref: the model.
-        on_progress: is told bytes there and bytes in all.
-        variant: such as 'fp16', to be preferred where the model has it.
-        fresh: fetch even where another variant is here, and fail where the hub is not reached.
+        on_progress: called with the bytes so far and the total.
+        variant: such as 'fp16', preferred if the model has it.
+        fresh: download even if another variant is in the cache, and fail without a connection.
 
     Raises:
-        CheckpointError: it is nowhere, or what came is not what the hub promised.
-        UsageError: `ref` is no name of a model.
+        CheckpointError: not found, or the download does not match its digest.
+        UsageError: `ref` is not the name of a model.
         UnclipError: huggingface_hub is not installed.
     """
     ref = parse(ref) if isinstance(ref, str) else ref
@@ -60,12 +60,12 @@ def fetch(
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         return known.whole("HF_HUB_OFFLINE is set")
     if known.commit == ref.asked and known.holds(variant, fresh):
-        return known.whole("")  # a commit, which never changes
+        return known.whole("")  # a commit never changes
     try:
         with hub_errors(ref):
             return _pull(ref, variant, on_progress, fresh)
     except Unreachable as error:
-        if fresh or not known.is_whole:  # what was cut off is no model
+        if fresh or not known.is_whole:  # an interrupted download is not a model
             raise CheckpointError(str(error)) from None
         return known.whole(str(error))
 
@@ -74,12 +74,12 @@ def remove(name: str) -> int:
     """Remove a model from the cache, every revision unless one is named; returns bytes freed.
 
     Raises:
-        CheckpointError: this package has fetched no such model.
-        UsageError: `name` is no name of a whole model.
+        CheckpointError: this package has not downloaded such a model.
+        UsageError: `name` is not the name of a whole model.
     """
     ref = parse(name)
     if ref.part:
-        raise UsageError(f"{ref} is a part of a model; only {PREFIX}{ref.repo} as a whole can go")
+        raise UsageError(f"{ref} is a part of a model; remove {PREFIX}{ref.repo} as a whole")
     all_of_it = [one for one in pulled() if one.ref.repo == ref.repo]
     gone = {one.commit for one in all_of_it if ref.revision in (None, one.ref.asked, one.commit)}
     if not gone:
@@ -114,7 +114,7 @@ def _pull(ref: Ref, variant: str | None, on_progress: OnBytes | None, fresh: boo
 def _complete(
     model: Pulled, files: list[File], variant: str | None, on_progress: OnBytes | None
 ) -> None:
-    """Fetch what is missing."""
+    """Download missing files."""
     missing = [file for file in files if model.lacks(file)]
     _check_room(sum(file.bytes for file in missing))
     model.note(variant, files)
@@ -136,7 +136,7 @@ def _endpoint() -> str | None:
 
 
 def _file(sibling: Any) -> File:
-    """A file that the hub names. Raises CheckpointError where it cannot be one."""
+    """A file from the hub's list. Raises CheckpointError if the entry is invalid."""
     lfs = sibling.lfs
     expected = str(lfs.sha256 if lfs else sibling.blob_id)
     size = int((lfs.size if lfs else sibling.size) or 0)
@@ -152,28 +152,28 @@ def _file(sibling: Any) -> File:
 
 
 def _check_room(needed: int) -> None:
-    """Raise OutputError where what is to come does not fit on the disk."""
+    """Raise OutputError if the download does not fit on the disk."""
     cache = cache_folder().absolute()
     free = shutil.disk_usage(next(one for one in (cache, *cache.parents) if one.exists())).free
     if needed > free:
         raise OutputError(
-            f"{needed} bytes are to be fetched, and {cache_folder()} has room for {free}: make "
-            "room, or set HF_HOME to a folder on another disk"
+            f"the download has {needed} bytes, and {cache_folder()} has room for {free}: free "
+            "space, or set HF_HOME to a folder on another disk"
         )
 
 
 def _download(model: Pulled, file: File, tell: Callable[[int], None]) -> Path:
-    """Put a file among the cache's blobs, going on where an earlier call was cut off.
+    """Download a file into the cache's blobs, resuming an interrupted download.
 
-    Not by `hf_hub_download`: that begins anew in each process, waits minutes for a hub that is
-    silent, writes whatever comes, and to wherever the hub's ETag leads.
+    `hf_hub_download` is not used: it restarts in each process, waits minutes for an unresponsive
+    hub, writes any amount of data, and to any path in the hub's ETag.
     """
     from filelock import FileLock
 
     repo = repo_folder(model.ref)
     blob = repo / "blobs" / file.digest
     part = blob.with_name(f"{file.digest}.unclip.incomplete")
-    lock = cache_folder() / ".locks" / repo.name / f"{file.digest}.lock"  # the library's own
+    lock = cache_folder() / ".locks" / repo.name / f"{file.digest}.lock"  # as in the library
     for needed in (blob.parent, lock.parent):
         needed.mkdir(parents=True, exist_ok=True)
     with FileLock(lock):
@@ -185,19 +185,19 @@ def _download(model: Pulled, file: File, tell: Callable[[int], None]) -> Path:
                 _append(part, model, file, tell)
                 break
             except network_errors():
-                if part.stat().st_size <= before:  # else it goes on as long as something comes
+                if part.stat().st_size <= before:  # otherwise it resumes as long as data arrive
                     raise
         if not is_sound(part, file):
             part.unlink()
             raise CheckpointError(
-                f"{file.name} of {model.ref} is not what the hub promised: its hash differs. "
-                "It was removed; pull it again"
+                f"{file.name} of {model.ref} does not match the hub's digest and was "
+                "removed; pull it again"
             )
         return part.replace(blob)
 
 
 def _append(part: Path, model: Pulled, file: File, tell: Callable[[int], None]) -> None:
-    """Fetch what `part` lacks. Raises CheckpointError where more comes than was promised."""
+    """Download the rest of `part`. Raises CheckpointError if more arrives than announced."""
     hub, size = library(), part.stat().st_size
     url = hub.hf_hub_url(model.ref.repo, file.name, revision=model.commit, endpoint=_endpoint())
     headers = {**hub.utils.build_hf_headers(), "Accept-Encoding": "identity"}
@@ -206,7 +206,7 @@ def _append(part: Path, model: Pulled, file: File, tell: Callable[[int], None]) 
     request = hub.utils.http_stream_backoff("GET", url, headers=headers, timeout=SILENCE, **busy)
     with request as response, part.open("ab") as opened:
         hub.utils.hf_raise_for_status(response)
-        if response.status_code != 206:  # all of it comes
+        if response.status_code != 206:  # the server sends the whole file
             size = opened.truncate(0)
         for data in response.iter_bytes():
             size += len(data)
@@ -217,6 +217,6 @@ def _append(part: Path, model: Pulled, file: File, tell: Callable[[int], None]) 
     if size > file.bytes:
         part.unlink()
         raise CheckpointError(
-            f"{file.name} of {model.ref}: more than the {file.bytes} bytes that the hub promised; "
+            f"{file.name} of {model.ref}: more than the {file.bytes} bytes that the hub announced; "
             "it was removed"
         )

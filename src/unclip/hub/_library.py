@@ -1,4 +1,4 @@
-"""The hub's client library, which is optional, and its errors as one line."""
+"""The optional client library of the hub, and its errors as one line."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ class Unreachable(CheckpointError):
 
 
 def library() -> Any:
-    """The module `huggingface_hub`. Raises UnclipError where it is not installed."""
+    """The module `huggingface_hub`. Raises UnclipError if it is not installed."""
     try:
         import huggingface_hub
         import huggingface_hub.errors
         import huggingface_hub.utils
     except ImportError:
         raise UnclipError(
-            "the hub's client is missing: pip install huggingface_hub (or fetch the files yourself)"
+            "the hub needs a client: pip install huggingface_hub (or download the files yourself)"
         ) from None
     return huggingface_hub
 
 
 def network_errors() -> tuple[type[Exception], ...]:
-    """What is raised where a connection fails; the library's HTTP client differs by version."""
+    """Errors of failed connections; the library's HTTP client depends on its version."""
     return (OSError, *library().errors.HfHubHTTPError.__bases__)
 
 
 @contextmanager
 def hub_errors(ref: Ref) -> Iterator[None]:
-    """Turn what the library raises into one line."""
+    """Turn errors of the library into one line."""
     errors = library().errors
     try:
         yield
     except UnclipError:
         raise
     except errors.GatedRepoError:
-        text = f"{ref} is given out on request only: ask for it on its page, then set HF_TOKEN"
+        text = f"{ref} is gated: request access on its page, then set HF_TOKEN"
         raise CheckpointError(text) from None
     except errors.RepositoryNotFoundError:
         text = f"the hub has no model {ref.repo}, or it is private and HF_TOKEN is not set for it"
@@ -57,14 +57,14 @@ def hub_errors(ref: Ref) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno in NO_ROOM:
             raise OutputError(f"cannot write to the hub's cache: {error}") from None
         silent = "Timeout" in type(error).__name__
-        why = "it fell silent" if silent else str(error) or type(error).__name__
+        why = "it stopped responding" if silent else str(error) or type(error).__name__
         raise _unreachable(why) from None
     except (ValueError, TypeError, LookupError, AttributeError):  # HTML, null, other fields
         raise _unreachable("its answer does not describe a model") from None
 
 
 def _unreachable(why: str) -> Unreachable:
-    """One line in which addresses have neither a name and password nor a query."""
+    """One line without user names, passwords and queries in addresses."""
     where = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
     text = " ".join(f"the hub at {where} could not be read: {why}".split())
     text = re.sub(r"(?<=://)[^/\s]*@", "", text)

@@ -1,7 +1,7 @@
-"""The hub's cache, which other programs share, and what this package has fetched into it.
+"""The hub's cache, shared with other programs, and the downloads of this package in it.
 
-`unclip.json` beside a model's blobs notes each pull, with its files, before it begins. A file is
-there only once it is whole and sound. So half a pull is never taken for a model.
+`unclip.json` next to a model's blobs lists each pull and its files before it starts. A file appears
+only when it is complete and verified. So an incomplete pull is never taken for a model.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ NOTES = "unclip.json"
 
 
 def cache_folder() -> Path:
-    """As the library has it, but read anew, since it looks at the environment only once."""
+    """As in the library, but read each time; the library reads the environment only once."""
     cache = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
     if cache:
         return Path(cache).expanduser()
@@ -31,18 +31,18 @@ def cache_folder() -> Path:
 
 
 def repo_folder(ref: Ref) -> Path:
-    """Where all revisions of a model lie."""
+    """The folder of all revisions of a model."""
     return cache_folder().resolve() / f"models--{ref.repo.replace('/', '--')}"
 
 
 def commit_of(ref: Ref) -> str:
-    """What its revision stood for when it was last looked up."""
+    """The commit of its revision at the last look-up."""
     pointer = repo_folder(ref) / "refs" / ref.asked
     return pointer.read_text().strip() if pointer.is_file() else ref.asked
 
 
 def read_notes(ref: Ref) -> dict[str, dict[str, Any]]:
-    """By commit: `revision`, by which it was asked for, and `pulls`, by what was asked for."""
+    """By commit: the requested `revision`, and `pulls` by what was requested."""
     try:
         notes = read_json(repo_folder(ref) / NOTES)
     except (OSError, ValueError):
@@ -60,17 +60,17 @@ class Pulled:
 
     @property
     def path(self) -> Path:
-        """Where the whole revision lies."""
+        """The folder of the whole revision."""
         return repo_folder(self.ref) / "snapshots" / self.commit
 
     @property
     def bytes(self) -> int:
-        """Of all files of the revision that are there."""
+        """Size of all files of the revision in the cache."""
         return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
 
     @property
     def _gone(self) -> dict[str, list[str]]:
-        """By what was pulled, files of this part that are not there; of a whole pull none."""
+        """Missing files of this part by pull; a complete pull has none."""
         pulls = read_notes(self.ref).get(self.commit, {}).get("pulls", {})
         mine = {
             key: [name for name in names if is_within(name, self.ref.part)]
@@ -84,19 +84,19 @@ class Pulled:
 
     @property
     def is_whole(self) -> bool:
-        """Whether a pull that was not cut off has brought files of it."""
+        """Whether a complete pull includes files of it."""
         return [] in self._gone.values()
 
     def whole(self, why: str) -> Path:
-        """Where it lies, with all that was pulled of it.
+        """Its path, with all pulled files.
 
-        Another variant of which a part is here, as its pull was cut off, takes nothing from it.
+        An incomplete pull of another variant does not matter.
 
         Args:
-            why: it is not fetched now, for the error's text.
+            why: reason for not downloading it now, for the error.
 
         Raises:
-            CheckpointError: it is not here, or files of it have gone.
+            CheckpointError: it is not in the cache, or files are missing.
         """
         path, gone = self.path / self.ref.part, self._gone
         whole = [key.rpartition(" ")[0] for key, names in gone.items() if not names]
@@ -110,14 +110,14 @@ class Pulled:
         raise CheckpointError(f"{what} is not in the cache {cache_folder()}{because}")
 
     def holds(self, variant: str | None, exactly: bool) -> bool:
-        """Whether that was fetched already: this variant, or any where none is asked for.
+        """Whether this variant is complete, or any if none is requested.
 
-        A variant that was not asked for by name does not do while another is half here: a loader
-        might take that one.
+        A variant that was not requested by name does not count while another is incomplete: a
+        loader might use that one.
 
         Args:
-            variant: of the weights.
-            exactly: without a variant, only the choice without one counts.
+            variant: variant of the weights.
+            exactly: without a variant, only a pull without one counts.
         """
         gone = self._gone
         whole = [key for key, names in gone.items() if not names]
@@ -127,7 +127,7 @@ class Pulled:
         )
 
     def note(self, variant: str | None, files: list[File]) -> None:
-        """Note a pull that begins; it is whole when all of its files are there."""
+        """Record the start of a pull; it is complete when all its files exist."""
         notes = read_notes(self.ref)
         note = notes.setdefault(self.commit, {"pulls": {}})
         note["revision"] = self.ref.asked
@@ -138,7 +138,7 @@ class Pulled:
         return f"{self.ref.part} {variant or ''}"
 
     def lacks(self, file: File) -> bool:
-        """Whether a file is not there as the hub has it; a damaged one goes."""
+        """Whether a file is missing or damaged; a damaged one is removed."""
         path = self.path / file.name
         if path.is_file() and is_sound(path, file):
             return False
@@ -146,7 +146,7 @@ class Pulled:
         return True
 
     def link(self, blob: Path, file: File) -> None:
-        """Give a blob its name; where links cannot be made, a copy of it."""
+        """Link a blob to its name, or copy it if links are not supported."""
         place = self.path / file.name
         place.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -157,7 +157,7 @@ class Pulled:
 
 
 def pulled() -> list[Pulled]:
-    """The models in the cache that this package fetched, by name."""
+    """The models in the cache downloaded by this package, by name."""
     found = []
     for file in sorted(cache_folder().glob(f"models--*/{NOTES}")):
         repo = file.parent.name.removeprefix("models--").replace("--", "/", 1)
@@ -169,14 +169,14 @@ def pulled() -> list[Pulled]:
 
 
 def forget(ref: Ref, commits: set[str]) -> None:
-    """Drop the notes on revisions that are gone."""
+    """Remove records of deleted revisions."""
     if repo_folder(ref).is_dir():
         kept = {commit: note for commit, note in read_notes(ref).items() if commit not in commits}
         write_json(repo_folder(ref) / NOTES, kept)
 
 
 def is_sound(path: Path, file: File) -> bool:
-    """Whether what lies at `path` has the digest that the hub has for `file`."""
+    """Whether the file at `path` has the hub's digest of `file`."""
     with path.open("rb") as opened:
         if len(file.digest) == 64:
             return hashlib.file_digest(opened, "sha256").hexdigest() == file.digest

@@ -1,4 +1,4 @@
-"""What models of the hub are called, and which of their files a loader can use."""
+"""Names of models on the hub, and the files of them that a loader can use."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ..errors import UsageError
 
 PREFIX = "hub:"
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".th")
-"""What a loader reads weights from, best first."""
+"""Suffixes of weights, best first."""
 
 BESIDE = ("*.json", "*.txt", "*.model", "*.yaml", "*.yml", "README.md", "LICENSE*")
-"""What else it reads: configurations, tokenizers, cards."""
+"""Other files that are read: configurations, tokenizers, cards."""
 
 USELESS = ("optimizer*", "scheduler.*", "rng_state*", "training_args.bin", "scaler.*", "*.py")
-"""Names of what only training, or nobody, should read."""
+"""Files for training only, or to ignore."""
 
 USELESS_FOLDERS = {"safety_checker", "onnx", "openvino", "flax", "tf", "coreml"}
 VARIANTS = ("fp16", "bf16", "fp32", "fp8", "ema", "non_ema")
@@ -27,7 +27,7 @@ VARIANTS = ("fp16", "bf16", "fp32", "fp8", "ema", "non_ema")
 
 @dataclass(frozen=True)
 class Ref:
-    """A model, or a folder or file of it, on the hub. No revision means its main branch."""
+    """A model, folder or file on the hub. Without a revision: the main branch."""
 
     repo: str
     revision: str | None = None
@@ -39,13 +39,13 @@ class Ref:
 
     @property
     def asked(self) -> str:
-        """The revision that is meant."""
+        """The revision, with its default."""
         return self.revision or "main"
 
 
 @dataclass(frozen=True)
 class File:
-    """A file on the hub, and the digest that it has to have: SHA-256, else git's SHA-1."""
+    """A file on the hub with its digest: SHA-256, else git's SHA-1."""
 
     name: str
     bytes: int
@@ -53,27 +53,27 @@ class File:
 
 
 def parse(text: str) -> Ref:
-    """Read `hub:org/name[/part][@revision]`; `hub:` may be left out.
+    """Read `hub:org/name[/part][@revision]`; `hub:` is optional.
 
     Raises:
-        UsageError: it is something else.
+        UsageError: it has another form.
     """
     body, at, revision = text.removeprefix(PREFIX).partition("@")
     names = body.strip("/").split("/")
     good = all(re.fullmatch(r"[\w.\- =+]+", name) and name not in (".", "..") for name in names)
     pinned = re.fullmatch(r"(?!/|.*\.\.)\S*", revision) and bool(at) == bool(revision)
     if len(names) < 2 or not good or not pinned:
-        raise UsageError(f"'{text}' is no model of the hub: write hub:org/name or hub:org/name@rev")
+        raise UsageError(f"'{text}' is not a hub model: write hub:org/name or hub:org/name@rev")
     return Ref("/".join(names[:2]), revision or None, "/".join(names[2:]))
 
 
 def choose(files: Iterable[File], variant: str | None = None, part: str = "") -> list[File]:
-    """Those that a loader can use, each set of weights once, by name.
+    """The files that a loader can use, with each set of weights once, by name.
 
     Args:
-        files: all that the model has.
-        variant: to be preferred.
-        part: a folder, or a file, which then comes with the configurations beside it.
+        files: all files of the model.
+        variant: preferred variant.
+        part: a folder, or a file, which includes the configurations next to it.
     """
     inside = [file for file in files if is_within(file.name, part) and not _is_useless(file.name)]
     is_pipeline = any(file.name == "model_index.json" for file in inside)
@@ -94,7 +94,7 @@ def choose(files: Iterable[File], variant: str | None = None, part: str = "") ->
 
 
 def is_within(name: str, part: str) -> bool:
-    """Whether a file is of a part: lies in that folder, is that file or a configuration of it."""
+    """Whether a file belongs to a part: in that folder, that file or its configuration."""
     if not part or name == part or name.startswith(f"{part}/"):
         return True
     beside = name.rpartition("/")[0] == part.rpartition("/")[0]
@@ -107,10 +107,10 @@ def _is_useless(name: str) -> bool:
 
 
 def weights_of(name: str, variant: str | None = None) -> tuple[str, str, str] | None:
-    """(the set that they are, their variant, suffix), None for another file.
+    """(set of weights, variant, suffix), or None for other files.
 
-    `unet/diffusion_pytorch_model.fp16-00001-of-00002.safetensors` is of the set
-    `diffusion_model`, as is `unet/diffusion_pytorch_model.bin`; their indexes too.
+    `unet/diffusion_pytorch_model.fp16-00001-of-00002.safetensors` belongs to the set
+    `diffusion_model`, as does `unet/diffusion_pytorch_model.bin`; their indexes too.
     """
     whole = re.sub(r"-\d{5}-of-\d{5}(?=\.|$)", "", name.rpartition("/")[2])
     first, *words = whole.split(".")
@@ -132,7 +132,7 @@ def weights_of(name: str, variant: str | None = None) -> tuple[str, str, str] | 
 
 
 def _rank(kind: str, suffix: str, variant: str | None) -> tuple[int, int, str]:
-    """Smallest is best: the variant that was asked for, the plain one, any other."""
+    """Sort key: the requested variant, then the plain one, then others."""
     order = [variant or "", "", "fp16", "bf16", "fp32"]
     place = order.index(kind) if kind in order else len(order)
     return place, WEIGHTS.index(suffix), kind

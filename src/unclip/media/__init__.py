@@ -1,4 +1,4 @@
-"""Pictures and films: what a person hands in, read safely, and what is handed out."""
+"""Safe reading of input pictures, and writing of pictures and animations."""
 
 from ._formats import FORMATS, MAX_PIXELS, SUFFIXES, Source
 from .images import read_image, read_image_and_mask, read_image_and_record, read_rgba, square

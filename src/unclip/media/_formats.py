@@ -1,4 +1,4 @@
-"""Which files are read as pictures, and how far they are trusted before they are decoded."""
+"""The supported picture formats, and the checks before a picture is decoded."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ from ..errors import UsageError
 from ._metadata import without_metadata
 
 Source = str | Path | bytes | BinaryIO | Image.Image
-"""A file's path, its bytes, an open binary file (read from its start) or a picture."""
+"""A path, bytes, an open binary file (read from its start) or a PIL picture."""
 
 ORIENTATION = 0x0112
-"""The tag of EXIF and TIFF that says how a picture is turned."""
+"""The orientation tag of EXIF and TIFF."""
 
 MAX_PIXELS = 64_000_000
-"""Width times height of the largest picture that is decoded."""
+"""Largest number of pixels that is decoded."""
 
 MAX_BYTES = 256 * 2**20
-"""How much is read from a pipe, whose length nobody knows."""
+"""Most bytes that are read from a pipe."""
 
 
-# What Pillow raises at a damaged file. A warning is raised only where they are made errors.
+# Pillow raises these for damaged files; warnings only if they are turned into errors.
 DAMAGE = (
     *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, AttributeError),
     *(ArithmeticError, RuntimeError, MemoryError, struct.error, zlib.error),
@@ -50,7 +50,7 @@ DAMAGE = (
 
 
 class _Tiff(TiffImagePlugin.TiffImageFile):
-    """A TIFF of which no tags are looked at that its pixels do not need."""
+    """A TIFF whose tags are ignored unless its pixels need them."""
 
     def _setup(self) -> None:
         for tag in (TiffImagePlugin.X_RESOLUTION, TiffImagePlugin.Y_RESOLUTION):
@@ -59,7 +59,7 @@ class _Tiff(TiffImagePlugin.TiffImageFile):
         super()._setup()
 
     def getexif(self) -> Image.Exif:
-        """The orientation, nothing else."""
+        """Only the orientation."""
         if self._exif is None:
             self._exif = Image.Exif()
             with suppress(*DAMAGE):
@@ -68,8 +68,8 @@ class _Tiff(TiffImagePlugin.TiffImageFile):
 
 
 class _Format(NamedTuple):
-    """Pillow's class, not Image.open: that one warns of bombs, and no thread can stop a warning
-    for itself alone; nor does it ever get to the formats that are left out, such as EPS.
+    """Pillow's class for a format. Image.open would warn about decompression bombs, which no
+    thread can suppress for itself, and would try unsupported formats such as EPS.
     """
 
     reader: type[ImageFile.ImageFile]
@@ -94,10 +94,10 @@ _READ = {
 _BUILT = {"WEBP": WebPImagePlugin.SUPPORTED, "AVIF": AvifImagePlugin.SUPPORTED}
 
 FORMATS = tuple(kind for kind in _READ if _BUILT.get(kind, True))
-"""What is read here; WEBP and AVIF only where Pillow was built with them."""
+"""Supported formats; WEBP and AVIF only if Pillow was built with them."""
 
 SUFFIXES = tuple(suffix for kind in FORMATS for suffix in _READ[kind].suffixes)
-"""What such files' names end in, in small letters; how they are read, their content decides."""
+"""Suffixes of these formats in lower case; the format itself is detected from the content."""
 
 _MAGIC = {kind: form.magic for kind, form in _READ.items()} | {
     "EPS": rb"%!PS|\xc5\xd0\xd3\xc6",
@@ -113,11 +113,11 @@ _MAGIC = {kind: form.magic for kind, form in _READ.items()} | {
 
 
 def decode(source: Source, name: str, at_least: int | None = None) -> Image.Image:
-    """The first frame of a picture as it is stored, with what is known of it in its `info`.
+    """The first frame of a picture as stored, with its metadata in `info`.
 
     Args:
         source: see `Source`.
-        name: what errors call it.
+        name: its name in errors.
         at_least: see `read_image`.
 
     Raises:
@@ -126,7 +126,7 @@ def decode(source: Source, name: str, at_least: int | None = None) -> Image.Imag
     with refusing(name):
         if isinstance(source, Image.Image):
             if getattr(source, "format", None) == "EPS" and getattr(source, "tile", None):
-                raise _not_read("EPS", name)  # to load it is to run Ghostscript
+                raise _not_read("EPS", name)  # loading it would run Ghostscript
             _check_size(source.size, name)
             source.load()
             return source
@@ -138,7 +138,7 @@ def decode(source: Source, name: str, at_least: int | None = None) -> Image.Imag
 
 @contextmanager
 def refusing(name: str, kind: str | None = None) -> Iterator[None]:
-    """Turn what Pillow raises at a damaged file into a UsageError that names it."""
+    """Turn Pillow's errors about damaged files into a UsageError with the name."""
     try:
         yield
     except UsageError:
@@ -152,7 +152,7 @@ def refusing(name: str, kind: str | None = None) -> Iterator[None]:
 
 @contextmanager
 def _stream(source: str | Path | bytes | BinaryIO, name: str) -> Iterator[BinaryIO]:
-    """What `source` holds, from its start, to be read in any order."""
+    """The content of `source` as a seekable stream at its start."""
     if isinstance(source, bytes | bytearray | memoryview):
         source = io.BytesIO(source)
     with ExitStack() as stack:
@@ -166,7 +166,7 @@ def _stream(source: str | Path | bytes | BinaryIO, name: str) -> Iterator[Binary
 
 
 def _rewound(stream: BinaryIO, name: str) -> BinaryIO:
-    """The stream at its start; a pipe, which has no way back, in memory."""
+    """The stream at its start; a pipe is read into memory."""
     if not hasattr(stream, "read"):
         raise UsageError(f"cannot read a picture from a {type(stream).__name__}")
     if getattr(stream, "seekable", bool)():
@@ -179,7 +179,7 @@ def _rewound(stream: BinaryIO, name: str) -> BinaryIO:
 
 
 def _kind_of(head: bytes, name: str) -> str:
-    """The format that a file starts like. Raises UsageError where it is not read here."""
+    """The format that the first bytes show. Raises UsageError if it is not supported."""
     if not head:
         raise UsageError(f"cannot read {name}: it is empty")
     kinds = (kind for kind, magic in _MAGIC.items() if re.match(magic, head, re.DOTALL))
@@ -193,24 +193,24 @@ def _kind_of(head: bytes, name: str) -> str:
 
 def _not_read(kind: str, name: str) -> UsageError:
     return UsageError(
-        f"cannot read {name}: format {kind} is not read here; save it as one of "
+        f"cannot read {name}: format {kind} is not supported; save it as one of "
         f"{', '.join(FORMATS)}"
     )
 
 
 def _decode(kind: str, stream: BinaryIO, name: str, at_least: int | None) -> Image.Image:
-    """The first frame, decoded. A header that promises too much is refused before that."""
+    """The first frame, decoded. A header with too many pixels is rejected before that."""
     stream.seek(0)
     _check_size(_size_ahead(kind, stream), name)
     stream.seek(0)
     file, info = without_metadata(kind, stream)
     image = _READ[kind].reader(file)
     _check_size(image.size, name)
-    if kind == "TIFF":  # libtiff makes room for a whole tile, however small the picture
+    if kind == "TIFF":  # libtiff allocates a whole tile even for a small picture
         tags = cast(TiffImagePlugin.TiffImageFile, image).tag_v2
         _check_size((tags.get(322, 1), tags.get(323, 1)), name)
     if at_least is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
-        image.draft(None, (2 * at_least, 2 * at_least))  # twice: `square` filters the rest
+        image.draft(None, (2 * at_least, 2 * at_least))  # twice the side: `square` filters the rest
     image.load()
     image.info.update(info)
     return image
@@ -228,7 +228,7 @@ def _check_size(size: tuple[int, int], name: str) -> None:
 
 
 def _size_ahead(kind: str, stream: BinaryIO) -> tuple[int, int]:
-    """The size of the two formats of which Pillow takes note only after an alarm of its own."""
+    """The size, for the two formats that Pillow checks only after its own warning."""
     if kind == "GIF":
         return _gif_size(stream)
     head = stream.read(30)
@@ -247,7 +247,7 @@ def _little(data: bytes) -> int:
 
 
 def _gif_size(stream: BinaryIO) -> tuple[int, int]:
-    """The canvas of a GIF, which grows where its first frame reaches beyond (GIF89a, 18-20)."""
+    """The canvas of a GIF, extended to its first frame (GIF89a, 18-20)."""
     head = stream.read(13)
     width, height, flags = struct.unpack("<HHB", head[6:11])
     stream.seek(3 << (flags & 7) + 1 if flags & 128 else 0, io.SEEK_CUR)  # the palette

@@ -1,8 +1,8 @@
-"""PNG and JPEG files without what is only said beside their pixels.
+"""Strip metadata from PNG and JPEG files before Pillow reads them.
 
-Pillow refuses a whole picture for a comment that is longer than it likes, a broken checksum of a
-profile, a resolution that is cut short. So it is given the file without such things, and what is
-of use here (orientation, profile, record) is read from them as far as they are sound.
+Pillow rejects a whole picture for a long comment, a wrong checksum of a profile or a truncated
+resolution. So it gets the file without them. The metadata that is needed (orientation, profile,
+record) is read here as far as it is valid.
 """
 
 from __future__ import annotations
@@ -14,30 +14,30 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 Info = dict[str, str | bytes]
-"""Metadata under the names that Pillow gives them in a picture's `info`."""
+"""Metadata with the names of Pillow's `info`."""
 
 MAX_FILE = 2**29
-"""Bytes that are kept: 64 million pixels of 16 bits in four channels, not compressed."""
+"""Most bytes to keep: 64 million pixels of 16 bits in four channels, uncompressed."""
 
 MAX_METADATA = 16 * 2**20
-"""Bytes of a profile or a text; larger ones are as good as none."""
+"""Largest profile or text in bytes; larger ones are ignored."""
 
 MAX_PARTS = 1_000_000
-"""Chunks or segments of a file; a picture of 64 million pixels needs a tenth of that."""
+"""Most chunks or segments of a file; 64 million pixels need a tenth of that."""
 
-_MAX_NOTES = 64  # that are unpacked, sound or not
+_MAX_NOTES = 64  # decompressed even if unused
 _TEXTS = (b"unclip", b"XML:com.adobe.xmp", b"Raw profile type exif")
 
 
 def without_metadata(kind: str, file: BinaryIO) -> tuple[BinaryIO, Info]:
-    """A picture's file without its metadata, and what of them Pillow might not read.
+    """A picture's file without its metadata, and the metadata that Pillow might fail to read.
 
     Args:
-        kind: a format's name; others than PNG and JPEG are given back as they are.
+        kind: the name of the format; files other than PNG and JPEG are returned unchanged.
         file: at its start.
 
     Raises:
-        ValueError: it has more than `MAX_PARTS`, or than `MAX_FILE` bytes of them are needed.
+        ValueError: it has more than `MAX_PARTS`, or more than `MAX_FILE` bytes of needed parts.
     """
     parts = {"PNG": _png, "JPEG": _jpeg}.get(kind)
     if parts is None:
@@ -54,7 +54,7 @@ def without_metadata(kind: str, file: BinaryIO) -> tuple[BinaryIO, Info]:
 
 
 def _png(file: BinaryIO, info: Info) -> Iterator[bytes]:
-    """Critical chunks and transparency, without which the pixels are others (PNG 3.0, 5.4)."""
+    """Critical chunks and transparency, which affect the pixels (PNG 3.0, 5.4)."""
     yield file.read(8)
     notes = 0
     while len(head := file.read(8)) == 8:
@@ -75,7 +75,7 @@ def _png(file: BinaryIO, info: Info) -> Iterator[bytes]:
 
 
 def _add_note(name: bytes, data: bytes, info: Info) -> bool:
-    """Add what a chunk tells; False where that is of no interest."""
+    """Add the metadata of a chunk; False if it has none that is needed."""
     try:
         found = _png_note(name, data)
     except (ValueError, IndexError, zlib.error):
@@ -85,7 +85,7 @@ def _add_note(name: bytes, data: bytes, info: Info) -> bool:
 
 
 def _png_note(name: bytes, data: bytes) -> Info:
-    """What a chunk tells (PNG 3.0, 11.3); nothing where that is of no interest."""
+    """The needed metadata of a chunk (PNG 3.0, 11.3); may be empty."""
     key, _, value = data.partition(b"\0")
     if name == b"eXIf":
         return {"exif": b"Exif\0\0" + data}
@@ -100,15 +100,15 @@ def _png_note(name: bytes, data: bytes) -> Info:
 
 
 def _inflated(data: bytes) -> bytes:
-    """Raises ValueError where it is cut or longer than `MAX_METADATA`, zlib.error for rubbish."""
+    """Raises ValueError if truncated or longer than `MAX_METADATA`, zlib.error if invalid."""
     inflate = zlib.decompressobj()
     text = inflate.decompress(data, MAX_METADATA)
     if not inflate.eof:
-        raise ValueError("cut, or too long")
+        raise ValueError("truncated or too long")
     return text
 
 
-_JPEG_NOTES = {  # with the least length at which Pillow reads them without a fault
+_JPEG_NOTES = {  # with the least length that Pillow reads without an error
     (0xE0, b"JFIF\0"): 14,
     (0xE1, b"Exif\0\0"): 6,
     (0xE1, b"http://ns.adobe.com/xap/1.0/\0"): 29,
@@ -118,7 +118,7 @@ _JPEG_NOTES = {  # with the least length at which Pillow reads them without a fa
 
 
 def _jpeg(file: BinaryIO, _: Info) -> Iterator[bytes]:
-    """All but unsound or useless metadata before the first scan (T.81, B.1.1)."""
+    """Everything except invalid or unneeded metadata before the first scan (T.81, B.1.1)."""
     yield file.read(2)
     said = 0
     while True:
@@ -143,7 +143,7 @@ def _jpeg(file: BinaryIO, _: Info) -> Iterator[bytes]:
 
 
 def _is_sound(marker: int, data: bytes) -> bool:
-    """Whether a segment is of use and as long as it has to be."""
+    """Whether a segment is needed and long enough."""
     return any(
         marker == kind and data.startswith(start) and len(data) >= least
         for (kind, start), least in _JPEG_NOTES.items()

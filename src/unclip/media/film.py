@@ -1,4 +1,4 @@
-"""Animations: frames to a GIF, a WebP, or through ffmpeg to an MP4."""
+"""Animations: write frames as GIF, WebP, or MP4 with ffmpeg."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from ..errors import OutputError, UsageError
 from ..files import atomic_file
 
 FILM_FORMATS = {".gif": "GIF", ".webp": "WEBP", ".mp4": "MP4"}
-"""A file's suffix to the format that is written."""
+"""Suffix of a file -> its format."""
 
 MIN_FPS = 0.1
 MAX_FPS = {"GIF": 50.0, "WEBP": 100.0, "MP4": 240.0}
-"""Browsers play a GIF whose frames take less than 20 ms at 10 frames a second."""
+"""Browsers play GIFs with frames shorter than 20 ms at 10 frames per second."""
 
 _MAX_SIDE = {"GIF": 65535, "WEBP": 16383, "MP4": 16384}
 
@@ -30,14 +30,14 @@ _MAX_SIDE = {"GIF": 65535, "WEBP": 16383, "MP4": 16384}
 def check_film(
     path: Path | str, size: tuple[int, int] | None = None, fps: float | None = None
 ) -> str:
-    """The format that `save_film` would write; so that a mistake is found before the work.
+    """The format that `save_film` will write; call it to find errors before sampling.
 
     Args:
-        size: of each frame, where it is known.
-        fps: frames a second, where they are known.
+        size: size of each frame, if known.
+        fps: frames per second, if known.
 
     Raises:
-        UsageError: the suffix is none of `FILM_FORMATS`, or it cannot hold such frames or so many.
+        UsageError: the suffix is not in `FILM_FORMATS`, or the format cannot store such frames.
         OutputError: an MP4 without ffmpeg on the PATH.
     """
     path = Path(path)
@@ -61,18 +61,18 @@ def save_film(
     fps: float = 12.0,
     bounce: bool = False,
 ) -> None:
-    """Write an animation that plays for ever, atomically.
+    """Write an endlessly looping animation, atomically.
 
     WebP is lossless; so is a GIF of up to 256 colours.
 
     Args:
         frames: at least one, all of one size.
         path: ends in one of `FILM_FORMATS`.
-        fps: frames a second.
-        bounce: go back to the start through the frames between, so that a loop has no jump.
+        fps: frames per second.
+        bounce: append the frames in reverse order, so that the loop has no jump.
 
     Raises:
-        UsageError: no frames, of several sizes or too large; an impossible `fps` or suffix.
+        UsageError: no frames, frames of several sizes or too large; an invalid `fps` or suffix.
         OutputError: the file cannot be written, ffmpeg is missing or fails.
     """
     path = Path(path)
@@ -113,17 +113,17 @@ def _write_animation(pictures: list[Image.Image], path: Path, fps: float, kind: 
         format=kind,
         save_all=True,
         append_images=pictures[1:],
-        duration=[end - start for start, end in pairwise(times)],  # the sum stays right
-        loop=0,  # for ever
+        duration=[end - start for start, end in pairwise(times)],  # rounding errors do not add up
+        loop=0,  # endless
         lossless=True,
     )
 
 
 def indexed(pictures: Sequence[Image.Image]) -> list[Image.Image]:
-    """RGB pictures with a palette (mode "P"), without dithering, which flat areas would show.
+    """Convert RGB pictures to palettes (mode "P") without dithering, which flat areas would show.
 
-    Up to 256 colours in all are kept exactly, in one palette; up to 256 in one picture exactly,
-    in its own; of more, each picture gets its own best 256.
+    Up to 256 colours in all pictures are exact, with one palette; up to 256 in one picture are
+    exact, with its own palette; otherwise each picture gets its best 256.
     """
     own = [np.unique(_codes(picture))[:257].copy() for picture in pictures]  # 257: too many
     shared = np.unique(np.concatenate(own))
@@ -132,7 +132,7 @@ def indexed(pictures: Sequence[Image.Image]) -> list[Image.Image]:
 
 
 def _paletted(picture: Image.Image, colours: NDArray[np.uint32]) -> Image.Image:
-    """A picture in these colours, or where they are too many in its best 256."""
+    """A picture with these colours, or with its best 256 if there are more."""
     if len(colours) > 256:
         return picture.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     places = np.searchsorted(colours, _codes(picture))
@@ -161,7 +161,7 @@ def _ffmpeg(path: Path) -> str:
 
 
 def _write_mp4(pictures: list[Image.Image], beside: Path, fps: float, path: Path) -> None:
-    """Pipe raw frames into ffmpeg. Raises OutputError with its last words where it fails."""
+    """Pipe raw frames into ffmpeg. Raises OutputError with its last line of output."""
     width, height = (side + side % 2 for side in pictures[0].size)  # 4:2:0 needs even sides
     command = [
         *(_ffmpeg(path), "-hide_banner", "-loglevel", "error", "-y"),
@@ -170,7 +170,7 @@ def _write_mp4(pictures: list[Image.Image], beside: Path, fps: float, path: Path
         *("-pix_fmt", "yuv420p", "-colorspace", "bt709", "-color_primaries", "bt709"),
         *("-color_trc", "bt709", "-movflags", "+faststart", "-f", "mp4", f"file:{beside}"),
     ]
-    with tempfile.TemporaryFile() as words:  # a pipe that nobody empties would fill up and block
+    with tempfile.TemporaryFile() as words:  # an unread pipe would fill up and block
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=words
         )
@@ -188,7 +188,7 @@ def _write_mp4(pictures: list[Image.Image], beside: Path, fps: float, path: Path
 
 
 def _feed(pipe: IO[bytes], pictures: Iterable[NDArray[np.uint8]]) -> None:
-    """Write frames until the reader has gone; why it has, its exit status tells."""
+    """Write frames until the reader ends; its exit status is checked later."""
     try:
         with pipe:
             for picture in pictures:
@@ -198,6 +198,6 @@ def _feed(pipe: IO[bytes], pictures: Iterable[NDArray[np.uint8]]) -> None:
 
 
 def _even(picture: Image.Image) -> NDArray[np.uint8]:
-    """(H, W, 3) with even sides: the last row and column are repeated where needed."""
+    """(H, W, 3) with even sides; repeats the last row or column if needed."""
     pixels = np.asarray(picture)
     return np.pad(pixels, ((0, pixels.shape[0] % 2), (0, pixels.shape[1] % 2), (0, 0)), "edge")

@@ -1,4 +1,4 @@
-"""Sheets of pictures: a grid, with a caption under each where wanted."""
+"""Grids of pictures, optionally with captions."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ GAP = 4
 
 @dataclass(frozen=True)
 class Grid:
-    """Where everything lies on a sheet of `count` cells of `size`, before there is a picture."""
+    """The layout of a sheet of `count` cells of `size`, without pictures."""
 
     count: int
     size: tuple[int, int]
-    columns: int | None = None  # without it, as square as can be
+    columns: int | None = None  # default: as square as possible
     labels: Sequence[str] | None = None
 
     @property
     def across(self) -> int:
-        """Pictures a row."""
+        """Pictures per row."""
         return self.columns or math.ceil(math.sqrt(self.count))
 
     @cached_property
     def font(self) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
-        """Of the labels."""
+        """Font of the labels."""
         return ImageFont.load_default(size=max(10, min(16, self.size[0] // 12)))
 
     @property
@@ -40,7 +40,7 @@ class Grid:
 
     @cached_property
     def lines(self) -> list[list[str]]:
-        """Each label's lines."""
+        """The lines of each label."""
         return _wrap(self.labels, self.size[0], self.line) if self.labels else []
 
     @property
@@ -61,12 +61,12 @@ def make_grid(
     columns: int | None = None,
     labels: Sequence[str] | None = None,
 ) -> Image.Image:
-    """Lay pictures out row by row on white.
+    """Arrange pictures in rows on white.
 
     Args:
-        pictures: at least one; the first one's size is every cell's.
-        columns: pictures a row; without it, as square as can be.
-        labels: a line or two under each.
+        pictures: at least one; the first one sets the size of the cells.
+        columns: pictures per row; by default as square as possible.
+        labels: short texts under the pictures.
     """
     grid = Grid(len(pictures), pictures[0].size, columns, labels)
     sheet = Image.new("RGB", grid.whole, "white")
@@ -82,6 +82,6 @@ def make_grid(
 
 
 def _wrap(labels: Sequence[str], width: int, line: int) -> list[list[str]]:
-    """Break each label so that it fits into `width` pixels, three lines at most."""
+    """Wrap each label to `width` pixels, in at most three lines."""
     letters = max(6, int(width / (line * 0.42)))
     return [textwrap.wrap(label, letters)[:3] for label in labels]

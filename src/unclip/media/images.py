@@ -1,4 +1,4 @@
-"""Pictures and masks that a person hands in: read safely, upright and in sRGB."""
+"""Read input pictures and masks safely, upright and in sRGB."""
 
 from __future__ import annotations
 
@@ -22,32 +22,31 @@ _TURNS = {
     6: Image.Transpose.ROTATE_270,
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
-}  # EXIF 2.32, 4.6.4 A: what has to be done to a stored picture to see it upright
+}  # EXIF 2.32, 4.6.4 A: transposition that makes a stored picture upright
 
 _WHERE_DARK = [255] * 128 + [0] * 128
 _WHERE_BRIGHT = [0] * 128 + [255] * 128
 
 
 def read_image(source: Source, at_least: int | None = None) -> Image.Image:
-    """Any picture as upright 8-bit sRGB on white: mode "RGB", carrying no metadata.
+    """Any picture as upright 8-bit sRGB on white: mode "RGB", without metadata.
 
-    Of an animation the first frame. 16 bits a channel lose their lower half; numbers without a
-    depth ("I", "F") count as 0..1, 0..255 or 0..65535, whichever they fit.
+    An animation gives its first frame. 16-bit channels are reduced to 8 bits; values without a bit
+    depth ("I", "F") are taken as 0..1, 0..255 or 0..65535, whichever fits.
 
     Args:
         source: see `Source`.
-        at_least: the smallest side that is needed: a JPEG of more than twice that is decoded
-            at a half, a quarter or an eighth of its size.
+        at_least: smallest side that is needed; a JPEG more than twice as large is decoded at a
+            half, a quarter or an eighth of its size.
 
     Raises:
-        UsageError: missing, no picture, of another format than `FORMATS`, damaged, without
-            pixels or of more than `MAX_PIXELS`.
+        UsageError: missing, not a picture in `FORMATS`, damaged, without pixels, or too large.
     """
     return _on_white(*_read(source, _name_of(source), at_least))
 
 
 def read_image_and_record(source: Source) -> tuple[Image.Image, str | None]:
-    """A picture as `read_image` reads it, and the record of a PNG that `unclip` made."""
+    """A picture as in `read_image`, and the record of a PNG written by `unclip`."""
     name = _name_of(source)
     image = decode(source, name)
     record = image.info.get("unclip")
@@ -55,7 +54,7 @@ def read_image_and_record(source: Source) -> tuple[Image.Image, str | None]:
 
 
 def read_rgba(source: Source) -> Image.Image:
-    """A picture as `read_image` reads it, but with its transparency: mode "RGBA"."""
+    """A picture as in `read_image`, with transparency: mode "RGBA"."""
     rgb, alpha = _read(source, _name_of(source))
     return Image.merge("RGBA", (*rgb.split(), alpha or Image.new("L", rgb.size, 255)))
 
@@ -63,16 +62,15 @@ def read_rgba(source: Source) -> Image.Image:
 def read_image_and_mask(
     image: Source, mask: Source | None = None
 ) -> tuple[Image.Image, Image.Image]:
-    """A picture to edit ("RGB") and where to paint: "L", 255 there and 0 where to keep.
+    """A picture to edit ("RGB") and its mask: "L", 255 where to paint and 0 elsewhere.
 
-    A mask with an alpha channel says so with it, as in the OpenAI Images API: paint what is
-    transparent (alpha < 128). One without says so with its brightness, as in diffusers and most
-    editors: paint what is white (>= 128). A mask of the same proportions is resized. Without one
-    the picture's own alpha channel is the mask, and the colours that lie hidden under what is
-    transparent stay as they are.
+    If the mask has an alpha channel, transparent pixels (alpha < 128) are painted, as in the OpenAI
+    Images API. Otherwise white pixels (>= 128) are, as in diffusers and most editors. A mask of the
+    same aspect ratio is resized. Without a mask the alpha channel of the picture is used; the
+    colours under transparent pixels are kept.
 
     Raises:
-        UsageError: what `read_image` raises; no mask, other proportions, or nothing to paint.
+        UsageError: as `read_image`; no mask, another aspect ratio, or nothing to paint.
     """
     name = _name_of(image)
     rgb, alpha = _read(image, name)
@@ -82,15 +80,15 @@ def read_image_and_mask(
         return shown, _mask_of(*_read(mask, called), rgb.size, called)
     if alpha is None:
         raise UsageError(
-            "no mask: give one that is transparent where to paint (or white, if it has no alpha "
-            "channel), or make those parts of the picture itself transparent"
+            "no mask: give one that is transparent where to paint (or white, without an alpha "
+            "channel), or make these areas of the picture itself transparent"
         )
     paint = _mask_of(rgb, alpha, rgb.size, name)
     return Image.composite(rgb, shown, paint), paint
 
 
 def square(image: Image.Image, side: int) -> Image.Image:
-    """The middle of a picture, (side, side), antialiased as the training data are.
+    """The central square of a picture, (side, side), antialiased like the training data.
 
     Raises:
         UsageError: `side` is below 1.
@@ -104,7 +102,7 @@ def square(image: Image.Image, side: int) -> Image.Image:
 
 
 def _name_of(source: Source, otherwise: str = "the picture") -> str:
-    """A path as it is, in quotes where it would not be seen for what it is."""
+    """A path, quoted if it has unprintable characters."""
     name = source if isinstance(source, str | os.PathLike) else getattr(source, "name", None)
     if not isinstance(name, str | os.PathLike):
         return otherwise
@@ -114,18 +112,18 @@ def _name_of(source: Source, otherwise: str = "the picture") -> str:
 def _read(
     source: Source, name: str, at_least: int | None = None
 ) -> tuple[Image.Image, Image.Image | None]:
-    """Upright colours ("RGB") and their alpha ("L") where there is one. Raises UsageError."""
+    """Upright colours ("RGB") and the alpha channel ("L"), if any. Raises UsageError."""
     return _upright_rgb(decode(source, name, at_least), name)
 
 
 def _upright_rgb(image: Image.Image, name: str) -> tuple[Image.Image, Image.Image | None]:
-    """`_read` of what is decoded."""
+    """`_read` for a decoded picture."""
     with refusing(name, image.format):
         return _split(_eight_bits(_upright(image), name))
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turned as its EXIF data say; not at all where they are damaged."""
+    """Rotated as in its EXIF data; unchanged if they are damaged."""
     turn = None
     with suppress(*DAMAGE):
         turn = _TURNS.get(image.getexif().get(ORIENTATION, 1))
@@ -133,7 +131,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image, name: str) -> Image.Image:
-    """Modes "I;16", "I" and "F" to "L", or "LA" where one value stands for transparent."""
+    """Modes "I;16", "I" and "F" to "L", or to "LA" if one value means transparent."""
     if image.mode[0] not in "IF":
         return image
     values = np.asarray(image)
@@ -148,25 +146,27 @@ def _eight_bits(image: Image.Image, name: str) -> Image.Image:
 
 
 def _scaled(values: NDArray[Any], mode: str, name: str) -> NDArray[Any]:
-    """Numbers in 0..255, from 0..65535, 0..255 or, in mode "F", 0..1. Raises UsageError."""
+    """Values in 0..255, from 0..65535, 0..255 or (mode "F") 0..1. Raises UsageError."""
     low, high = values.min().item(), values.max().item()
     limit = 255 if mode == "F" else 65535
-    if not 0 <= low <= high <= limit:  # false for NaN, too
-        raise UsageError(f"cannot read {name}: its values ({low} to {high}) leave 0 to {limit}")
+    if not 0 <= low <= high <= limit:  # also false for NaN
+        raise UsageError(
+            f"cannot read {name}: its values ({low} to {high}) are outside 0 to {limit}"
+        )
     if mode == "F":
         return (values * (255 if high <= 1 else 1)).round()
     return values >> 8 if mode != "I" or high > 255 else values
 
 
 def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """Any 8-bit mode to sRGB colours, transparent ones too, and alpha."""
+    """Any 8-bit mode to sRGB colours, also of transparent pixels, and alpha."""
     profile = image.info.get("icc_profile")
     gray = Image.getmodebase(image.mode) == "L" and image.mode != "P"
     space = "CMYK" if image.mode == "CMYK" else "GRAY" if gray else "RGB "
     if not image.has_transparency_data:
         return _to_srgb(image, profile, space), None
     key = image.info.get("transparency")
-    if isinstance(key, tuple) and max(key) > 255:  # of 16 bits, as the pixels once were
+    if isinstance(key, tuple) and max(key) > 255:  # 16 bits, like the original pixels
         image = image.copy()
         image.info["transparency"] = tuple(value >> 8 for value in key)
     rgba = image.convert("RGBA")
@@ -174,15 +174,15 @@ def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
 
 
 def _to_srgb(image: Image.Image, profile: Any, space: str) -> Image.Image:
-    """To "RGB", through the embedded ICC profile where it is one that can be used."""
+    """To "RGB", with the embedded ICC profile if it is valid."""
     changed = _through_profile(image, profile, space) if isinstance(profile, bytes) else None
     result = changed or image.convert("RGB")  # a copy
-    result.info = {}  # else a PNG saved from it would carry the profile it no longer has
+    result.info = {}  # otherwise a PNG saved from it would have a wrong profile
     return result
 
 
 def _through_profile(image: Image.Image, profile: bytes, space: str) -> Image.Image | None:
-    """From the profile's colours to sRGB; None where that cannot, or need not, be done."""
+    """From the profile's colours to sRGB; None if impossible or unnecessary."""
     try:
         from PIL import ImageCms
 
@@ -197,7 +197,7 @@ def _through_profile(image: Image.Image, profile: bytes, space: str) -> Image.Im
             source,
             ImageCms.createProfile("sRGB"),
             outputMode="RGB",
-            flags=ImageCms.Flags.HIGHRESPRECALC,  # else dark grays are off by several steps
+            flags=ImageCms.Flags.HIGHRESPRECALC,  # otherwise dark greys are off by several levels
         )
     except (ImportError, ImageCms.PyCMSError, *DAMAGE):
         return None
@@ -212,18 +212,18 @@ def _on_white(rgb: Image.Image, alpha: Image.Image | None) -> Image.Image:
 def _mask_of(
     rgb: Image.Image, alpha: Image.Image | None, size: tuple[int, int], name: str
 ) -> Image.Image:
-    """255 where to paint and 0 elsewhere, of `size`. Raises UsageError."""
+    """The mask at `size`: 255 where to paint, 0 elsewhere. Raises UsageError."""
     mask = alpha.point(_WHERE_DARK) if alpha else rgb.convert("L").point(_WHERE_BRIGHT)
     (w, h), (mask_w, mask_h) = size, mask.size
-    # the smaller one may be up to a pixel off in one direction: |h * mask_w / w - mask_h| < 1
+    # aspect ratios may differ by up to a pixel: |h * mask_w / w - mask_h| < 1
     if mask.size != size and abs(w * mask_h - h * mask_w) >= max(w, h, mask_w, mask_h):
-        raise UsageError(f"{name} is {mask_w}x{mask_h}, the picture {w}x{h}: give one of its size")
+        raise UsageError(f"{name} is {mask_w}x{mask_h}, the picture {w}x{h}: use the same size")
     mask = mask if mask.size == size else mask.resize(size, Image.Resampling.NEAREST)
     if mask.getbbox() is None:
         raise UsageError(
-            f"nothing to paint: {name} is opaque everywhere; make transparent what is to be "
-            "painted, or give a mask without an alpha channel, white on black"
+            f"nothing to paint: {name} is opaque everywhere; make the area to paint transparent, "
+            "or give a mask without an alpha channel, white on black"
             if alpha
-            else f"nothing to paint: {name} is black everywhere; make white what is to be painted"
+            else f"nothing to paint: {name} is black everywhere; make the area to paint white"
         )
     return mask

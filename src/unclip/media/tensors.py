@@ -12,7 +12,7 @@ from PIL import Image
 
 from ..errors import UsageError
 
-if TYPE_CHECKING:  # imported where it is used: a command finds a bad picture before torch loads
+if TYPE_CHECKING:  # imported late: a command finds a bad picture before torch loads
     from torch import Tensor
 
 
@@ -20,12 +20,12 @@ def to_tensor(images: Sequence[Image.Image]) -> Tensor:
     """B pictures of one size -> (B, 3, H, W) float32 in [-1, 1].
 
     Raises:
-        UsageError: there is none, or their sizes differ.
+        UsageError: no pictures, or different sizes.
     """
     sizes = {image.size for image in images}
     if len(sizes) != 1:
         found = " and ".join(sorted(f"{w}x{h}" for w, h in sizes)) or "none"
-        raise UsageError(f"pictures of one size are needed, got {found}")
+        raise UsageError(f"pictures must have the same size, got {found}")
     return from_arrays([np.asarray(image.convert("RGB")) for image in images]).contiguous()
 
 
@@ -36,19 +36,19 @@ def to_pictures(image: Tensor) -> list[Image.Image]:
 
 
 def from_arrays(pictures: Sequence[NDArray[np.uint8]]) -> Tensor:
-    """B arrays (H, W, 3) uint8 -> (B, 3, H, W) float32 in [-1, 1], laid out channels_last."""
+    """B arrays (H, W, 3) uint8 -> (B, 3, H, W) float32 in [-1, 1], channels_last."""
     import torch
 
     return from_uint8(torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2))
 
 
 def from_uint8(pixels: Tensor) -> Tensor:
-    """0 to 255 -> float32 in [-1, 1], shaped alike."""
+    """0 to 255 -> float32 in [-1, 1], same shape."""
     return pixels.float() / 127.5 - 1
 
 
 def to_uint8(image: Tensor) -> Tensor:
-    """[-1, 1] -> 0 to 255, shaped alike. Undoes `from_uint8` exactly."""
+    """[-1, 1] -> 0 to 255, same shape. Undoes `from_uint8` exactly."""
     return ((image.float().clamp(-1, 1) + 1) * 127.5).round().byte()
 
 
@@ -60,6 +60,6 @@ def mask_tensor(mask: Image.Image) -> Tensor:
 
 
 def digest(image: Image.Image) -> str:
-    """12 hexadecimal digits that tell a picture's pixels and size from any other's."""
+    """A digest of a picture's pixels and size, 12 hexadecimal digits."""
     head = f"{image.width}x{image.height}:".encode()
     return hashlib.sha256(head + image.convert("RGB").tobytes()).hexdigest()[:12]

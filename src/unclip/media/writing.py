@@ -1,4 +1,4 @@
-"""Pictures as files: their formats, how large they may be, and the record that a PNG carries."""
+"""Write pictures: formats, largest sizes, and the record in a PNG."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ FORMATS = {".png": "PNG", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
 _QUALITY = {"WEBP": {"quality": 95}, "JPEG": {"quality": 95, "subsampling": 0}}
 
 MAX_SIDE = {"PNG": 2**31 - 1, "WEBP": 16383, "JPEG": 65500}
-"""Pixels of the longest side: of the formats, and of the library that writes JPEG."""
+"""Longest side in pixels: limits of the formats, and of the JPEG library."""
 
 MAX_SHEET = 178_000_000
-"""Pixels of the largest picture that is written: Pillow opens no larger one unasked."""
+"""Most pixels of a written picture: Pillow does not open larger ones by default."""
 
 
 def format_of(path: Path, known: str = ".png, .webp or .jpg") -> str:
-    """Pillow's name of the format that a file's suffix stands for.
+    """Pillow's name of the format for the suffix of a file.
 
     Args:
-        known: the suffixes that an error names.
+        known: the suffixes to name in an error.
 
     Raises:
-        UsageError: it stands for none.
+        UsageError: unknown suffix.
     """
     if path.suffix.lower() not in FORMATS:
         raise UsageError(
@@ -41,10 +41,10 @@ def format_of(path: Path, known: str = ".png, .webp or .jpg") -> str:
 def check_sides(
     size: tuple[int, int], kind: str, instead: str = "fewer, or for one file each (-o DIR/)"
 ) -> None:
-    """Raise UsageError where the format, or memory, has no room for a picture of `size`.
+    """Raise UsageError if a picture of `size` is too large for the format or for memory.
 
     Args:
-        instead: what may be asked for.
+        instead: alternatives to name in the error.
     """
     width, height = size
     what = f"a picture of {width:,}×{height:,} pixels is more than"
@@ -57,11 +57,11 @@ def check_sides(
 
 
 def save(picture: Image.Image, path: Path, new: bool = False) -> None:
-    """Write a picture, atomically; a PNG carries its record.
+    """Write a picture atomically; a PNG includes its record.
 
     Raises:
         OutputError: it cannot be written.
-        FileExistsError: it should be `new`, and there is one.
+        FileExistsError: `new`, and the file exists.
     """
     kind = format_of(path)
     with atomic_file(path, new) as beside:
@@ -69,7 +69,7 @@ def save(picture: Image.Image, path: Path, new: bool = False) -> None:
 
 
 def encode(picture: Image.Image, to: Path | BinaryIO, kind: str = "PNG") -> None:
-    """Write a picture in one of `FORMATS`; a PNG carries its record."""
+    """Write a picture in one of `FORMATS`; a PNG includes its record."""
     options: dict[str, object] = dict(_QUALITY.get(kind, {}))
     record = picture.info.get("unclip")
     if kind == "PNG" and isinstance(record, str):
@@ -80,7 +80,7 @@ def encode(picture: Image.Image, to: Path | BinaryIO, kind: str = "PNG") -> None
 
 
 def has_record_of(path: Path, picture: Image.Image) -> bool:
-    """Whether a PNG carries the record of `picture`; found without decoding it."""
+    """Whether a PNG has the record of `picture`, without decoding it."""
     record = picture.info.get("unclip")
     if not isinstance(record, str):
         return False

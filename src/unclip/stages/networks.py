@@ -34,12 +34,20 @@ def chosen(values: Any, usual: ValidatorFunctionWrapHandler) -> NetConfig:
         return values
     if not isinstance(values, Mapping):
         return usual(values)  # type: ignore[no-any-return]  # which says what is wrong
-    older = {name: value for name, value in values.items() if name in OLDER}
-    differs = any(value != OLDER[name] for name, value in older.items())
-    kind = values.get("kind", "guided_unet" if differs else USUAL)
-    if kind == USUAL:
-        return usual({k: v for k, v in values.items() if k not in (*older, "kind")})  # type: ignore[no-any-return]
-    return NETWORKS[str(kind)].model_validate(dict(values))
+    kind = str(values.get("kind", _knows(values)))
+    if kind != USUAL:
+        return NETWORKS[kind].model_validate(dict(values))
+    neutral = {name for name, value in OLDER.items() if values.get(name, "gone") == value}
+    own = {name: value for name, value in values.items() if name not in (*neutral, "kind")}
+    return usual(own)  # type: ignore[no-any-return]
+
+
+def _knows(values: Mapping[str, Any]) -> str:
+    """The network of settings without a `kind`."""
+    if all(values[name] == neutral for name, neutral in OLDER.items() if name in values):
+        return USUAL
+    fits = (name for name in NETWORKS.names() if set(values) <= set(NETWORKS[name].model_fields))
+    return next(fits, USUAL)
 
 
 Network = Annotated[SerializeAsAny[UNetConfig], WrapValidator(chosen)]

@@ -226,9 +226,13 @@ class DiffusionStage(Stage):
 
     def check(self, sampling: dict[str, Any] | None = None) -> None:
         """There has to be such a sampler, and such a grid of levels."""
-        options = self.config.sampling.merge(sampling or {})
+        options, _ = self._grid(sampling)
         samplers.find(options.sampler)
-        self.config.schedule.grid(options.steps, options.spacing)
+
+    def _grid(self, sampling: dict[str, Any] | None) -> tuple[Sampling, list[Level]]:
+        """The settings, and the levels that they ask for. Raises UsageError."""
+        options = self.config.sampling.merge(sampling or {})
+        return options, self.config.schedule.grid(options.steps, options.spacing)
 
     @torch.inference_mode()
     def sample_data(
@@ -244,8 +248,7 @@ class DiffusionStage(Stage):
         Raises:
             SamplingError: a step's numbers are not finite.
         """
-        options = self.config.sampling.merge(sampling or {})
-        levels = self.config.schedule.grid(options.steps, options.spacing)
+        options, levels = self._grid(sampling)
         x, levels = self._begin(cond, rng, levels, control)
         run = samplers.find(options.sampler)
         repeats = 1 if cond.mask is None else self._repeats(options)
@@ -284,9 +287,7 @@ class DiffusionStage(Stage):
 
     def initial_noise(self, cond: Cond, rng: Rng, sampling: dict[str, Any] | None = None) -> Tensor:
         """(B, ...) the x_T that `sample_data` begins from with this `rng`."""
-        options = self.config.sampling.merge(sampling or {})
-        levels = self.config.schedule.grid(options.steps, options.spacing)
-        return self._begin(cond, rng, levels, FREE)[0]
+        return self._begin(cond, rng, self._grid(sampling)[1], FREE)[0]
 
     @property
     def inpaints(self) -> bool:
@@ -316,9 +317,8 @@ class DiffusionStage(Stage):
             rounds: network calls a step. 1 is the usual approximation; a few make each step the
                 inverse of the sampler's own.
         """
-        options = self.config.sampling.merge({**(sampling or {}), "sampler": "ddim", "eta": 0.0})
-        every = self.config.schedule.grid(options.steps, options.spacing)[::-1]
-        levels = noisy(every, self.config.parameterization.invertible_from)
+        options, every = self._grid({**(sampling or {}), "sampler": "ddim", "eta": 0.0})
+        levels = noisy(every[::-1], self.config.parameterization.invertible_from)
         steps = SamplingSteps(self.kind, len(levels) - 1, on_step)
         denoise = implicit(steps.watching(self.denoiser(cond, options)), levels, rounds)
         rng, x = Rng([0] * len(data), data.device), self.space.encode(data)
@@ -335,12 +335,9 @@ class DiffusionStage(Stage):
             keep_text=~rng.bernoulli(self.config.drop_text),
             keep_image=~rng.bernoulli(self.config.drop_image),
         )
-        config = self.config
-        x0 = self.space.encode(target)
-        net = self.bind(shown)
-        return diffusion_loss(
-            net, x0, config.schedule, config.parameterization, config.objective, rng
-        )
+        net, x0, config = self.bind(shown), self.space.encode(target), self.config
+        options = config.schedule, config.parameterization, config.objective
+        return diffusion_loss(net, x0, *options, rng)
 
 
 def fit_known(cond: Cond, side: int) -> Cond:

@@ -7,30 +7,28 @@ but no numbers: no data, no weights and no memory are needed, whatever the size.
 from __future__ import annotations
 
 import copy
-import itertools
-import statistics
-import time
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..device import autocast, describe, fast_dtype, place
+from ..device import autocast, fast_dtype, place
 from ..nn.layers import parameter_count
 from ..nn.transformer import Attention, Transformer, TransformerConfig
 from ..nn.unet import UNet
 from ..rng import BatchRng, Rng
 from ..stages import DiffusionStage, Stage, on_meta
-from ..stages.clip import ClipStage
 from ..types import Level
+from .config import TrainConfig
 from .ema import Ema
-from .loader import Batch
 from .optim import hidden_matrices, make_optimizers, orthogonal
-from .recipe import Recipe, TrainConfig
-from .task import Task
+from .recipe import Recipe
+from .task import Task, make_task
 
 BACKWARD = 2
 """Forward passes that a backward pass is worth: gradients of the inputs, and of the weights."""
@@ -48,7 +46,7 @@ class Cost:
     samples: int  # in all steps
     parameters: int
     step_flops: float  # forward and backward, and the frozen CLIP's forward
-    update_flops: float  # the optimizer's matrix products of one step, whatever the batch
+    update_flops: float  # the optimizer's products and inverses of one step, whatever the batch
     state_bytes: int  # weights, gradients, moments, average, frozen CLIP
     activation_bytes: int  # what the backward pass keeps
     seconds: float  # for all steps
@@ -64,43 +62,23 @@ class Cost:
         return self.state_bytes + self.activation_bytes
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """What a recipe costs on a device."""
+def estimate(recipe: Recipe, name: str, device: torch.device) -> Cost:
+    """Estimate the cost of one stage of a recipe, whose data need not be there.
 
-    device: str
-    precision: str
-    stages: tuple[Cost, ...]
-
-
-def estimate(recipe: Recipe, names: Sequence[str], device: torch.device) -> Estimate:
-    """Reckon the cost of some stages of a recipe.
-
-    Args:
-        recipe: its data need not be there.
-        names: stages.
-        device: whose speed is measured, for a second or two.
+    The speed of `device` is measured, for a second or two.
 
     Raises:
-        UsageError: a stage does not fit the others.
+        UsageError: the stage does not fit the others.
     """
-    costs = []
-    for name in names:
-        config = recipe.train(name)
-        costs.append(_cost(recipe, name, config, device))
-    precision = str(fast_dtype(device)).removeprefix("torch.")
-    return Estimate(describe(device), precision, tuple(costs))
-
-
-def _cost(recipe: Recipe, name: str, config: TrainConfig, device: torch.device) -> Cost:
+    config = recipe.trained[name]
     dtype = config.dtype(device)
-    samples, batch_size = batch_sizes(config)
+    sizes = list(config.stretches(config.steps))
+    samples, batch_size = int(sum(n * size for n, size in sizes)), max(size for _, size in sizes)
     task = task_on_meta(recipe, name, dtype)
-    flops, activations = step_cost(task, batch_size, recipe.tokenizer.context)
+    flops, activations = step_cost(task, batch_size, recipe.settings.tokenizer.context)
     parameters = parameter_count(task.stage)
     frozen = sum(parameter_count(helper) for helper in (*task.clip, *task.prior))
-    reached = speed(task.stage.net, batch_size, device, dtype)
-    arithmetic = flops / batch_size * samples / reached
+    arithmetic = flops / batch_size * samples / speed(task.stage.net, batch_size, device, dtype)
     updates = config.steps * parameters * seconds_per_parameter(task.stage.net, config, device)
     return Cost(
         name=name,
@@ -116,16 +94,10 @@ def _cost(recipe: Recipe, name: str, config: TrainConfig, device: torch.device) 
     )
 
 
-def batch_sizes(config: TrainConfig) -> tuple[int, int]:
-    """Samples in all steps of a recipe, ramp included, and the largest batch."""
-    edges = sorted({0, config.steps, *(s for s, _ in config.ramp if 0 < s < config.steps)})
-    sized = [(end - start, config.batch_at(start)) for start, end in itertools.pairwise(edges)]
-    return sum(length * size for length, size in sized), max(size for _, size in sized)
-
-
 def step_cost(task: Task, batch_size: int, context: int) -> tuple[float, int]:
     """FLOPs of one step of a task on `meta`, and bytes of the activations that it keeps."""
-    batch = _batch(task, batch_size, context)
+    with torch.device("meta"):
+        batch = task.blank(batch_size, context)
     rng = _NoRng(0, batch_size, "meta")
     with FlopCounterMode(display=False) as frozen:
         cond = task.cond(batch, rng)
@@ -137,48 +109,30 @@ def step_cost(task: Task, batch_size: int, context: int) -> tuple[float, int]:
 
 
 def update_flops(net: nn.Module, config: TrainConfig, dtype: torch.dtype) -> float:
-    """FLOPs of the matrix products of one step of the optimizer: Muon's; AdamW has none."""
-    with FlopCounterMode(display=False) as counter:
+    """FLOPs of the products and inverses of one step of the optimizer: Muon's; AdamW has none."""
+    ops = torch.ops.aten
+    inverse = {ops.linalg_cholesky_ex: _third, ops.cholesky_inverse: lambda *a, **k: 2 * _third(*a)}
+    with FlopCounterMode(display=False, custom_mapping=inverse) as counter:
         for matrix in hidden_matrices(net) if config.optimizer == "muon" else []:
             orthogonal(torch.empty(1, *matrix.flatten(1).shape, device="meta"), dtype)
     return float(counter.get_total_flops())
 
 
+def _third(shape: Sequence[int], *_: object, **__: object) -> int:
+    """FLOPs of the Cholesky factors of (K, m, m): m^3 / 3 each."""
+    return math.prod(shape) * shape[-1] // 3
+
+
 def task_on_meta(recipe: Recipe, name: str, dtype: torch.dtype) -> Task:
     """A stage and, where it needs them, the recipe's CLIP and prior, all without numbers."""
-    clip = None
-    stage = stage_on_meta(recipe, name, dtype)
-    for other in recipe.stages:
-        if clip is None and recipe.stage(other).kind == "clip" and other != name:
-            found = stage_on_meta(recipe, other, dtype)
-            assert isinstance(found, ClipStage)
-            clip = found
-    chosen = recipe.chosen_prior() if Task.needs_prior(stage) else None
-    prior = _bare(recipe, chosen, dtype) if chosen else None  # it samples: its schedule is needed
-    return Task(stage, clip if Task.needs_clip(stage) else None, prior)
 
+    def bare(one: str) -> Stage:
+        return on_meta(recipe.stage(one).config).to(dtype)
 
-def stage_on_meta(recipe: Recipe, name: str, dtype: torch.dtype) -> Stage:
-    """A stage without numbers; its schedule, which looks at numbers, is replaced."""
-    stage = _bare(recipe, name, dtype)
-    if isinstance(stage, DiffusionStage):
+    stage = bare(name)
+    if isinstance(stage, DiffusionStage):  # its schedule looks at numbers
         stage.config = stage.config.model_copy(update={"schedule": _NoSchedule()})
-    return stage
-
-
-def _bare(recipe: Recipe, name: str, dtype: torch.dtype) -> Stage:
-    config = recipe.stage(name)
-    return on_meta(config).to(dtype)
-
-
-def _batch(task: Task, size: int, context: int) -> Batch:
-    side = task.source_size
-    with torch.device("meta"):
-        return {
-            "image": torch.empty(size, side, side, 3, dtype=torch.uint8),
-            "text_tokens": torch.empty(size, context, dtype=torch.long),
-            "text_mask": torch.empty(size, context, dtype=torch.bool),
-        }
+    return make_task(recipe, stage, bare)
 
 
 class _NoRng(BatchRng):
@@ -187,8 +141,7 @@ class _NoRng(BatchRng):
     def randn(self, *shape: int) -> Tensor:
         return torch.empty((self.batch, *shape), device=self.device)
 
-    def rand(self, *shape: int) -> Tensor:
-        return torch.empty((self.batch, *shape), device=self.device)
+    rand = randn
 
 
 class _NoSchedule:
@@ -233,7 +186,7 @@ def speed(net: nn.Module, batch_size: int, device: torch.device, dtype: torch.dt
             out = block(*inputs)
         (out[0] if isinstance(out, tuple) else out).float().sum().backward()
 
-    return float((1 + BACKWARD) * counter.get_total_flops() / _seconds(run, device))
+    return float((1 + BACKWARD) * counter.get_total_flops() / _seconds(run))
 
 
 def _unet_block(net: UNet, batch: int) -> tuple[nn.Module, list[Tensor]]:
@@ -276,7 +229,7 @@ def seconds_per_parameter(net: nn.Module, config: TrainConfig, device: torch.dev
             optimizer.step()
         ema.update(like, 0)
 
-    return _seconds(run, device) / parameter_count(like)
+    return _seconds(run) / parameter_count(like)
 
 
 def state_bytes(net: nn.Module, config: TrainConfig) -> int:
@@ -286,18 +239,7 @@ def state_bytes(net: nn.Module, config: TrainConfig) -> int:
     return 4 * (3 * parameter_count(net) + moments)  # all float32
 
 
-def _seconds(run: Callable[[], None], device: torch.device, budget: float = 0.3) -> float:
-    """The median time of a call, after a warm-up, from about `budget` seconds of calls."""
-
-    def timed() -> float:
-        started = time.perf_counter()
-        run()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        return time.perf_counter() - started
-
-    timed()
-    times: list[float] = []
-    while sum(times) < budget:
-        times.append(timed())
-    return statistics.median(times)
+def _seconds(run: Callable[[], None]) -> float:
+    """The median time of a call, from about .3 s of calls after a warm-up."""
+    timer = Timer("run()", globals={"run": run}, num_threads=torch.get_num_threads())
+    return timer.blocked_autorange(min_run_time=0.3).median

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import copy
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import active_children
 from multiprocessing.process import BaseProcess
 from types import FrameType
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from ..data import Sample, Source
 from ..errors import UnclipError, WorkersLostError
-from ..media import from_uint8
-from ..nn.tokenizer import Tokenizer
 
 Batch = dict[str, Tensor]
+"""What a step is made of; its task knows the keys."""
 
 REPLACED = 3
 """How often workers that were killed are replaced before so many batches have been made."""
@@ -32,40 +29,24 @@ REPLACED = 3
 _SOUND = 100  # batches in a row after which earlier deaths no longer count
 
 
-def collate(samples: Sequence[Sample], tokenizer: Tokenizer) -> Batch:
-    """Samples -> `image` (B, H, W, 3) uint8, `text_tokens` (B, N) and `text_mask` (B, N).
-
-    And `wrong_tokens` and `wrong_mask` of captions that are almost true, where there are any.
-    """
-    tokens, mask = tokenizer.encode([sample["caption"] for sample in samples])
-    images = torch.from_numpy(np.stack([sample["image"] for sample in samples]))
-    batch = {"image": images, "text_tokens": tokens, "text_mask": mask}
-    if all("wrong" in sample for sample in samples):
-        wrong = tokenizer.encode([sample["wrong"] for sample in samples])
-        batch |= {"wrong_tokens": wrong[0], "wrong_mask": wrong[1]}
-    return batch
-
-
-def pictures(images: Tensor) -> Tensor:
-    """(B, H, W, 3) uint8 -> (B, 3, H, W) float32 in [-1, 1], laid out channels_last."""
-    return from_uint8(images.permute(0, 3, 1, 2))
-
-
+@dataclass(eq=False)
 class _Blocks(IterableDataset[Batch | UnclipError]):
     """Worker w of W makes batches w, w + W, ... of this rank's share of the stream."""
 
-    def __init__(self, loader: Loader) -> None:
-        self.loader = loader
+    source: Source
+    collate: Callable[[Sequence[Sample]], Batch]
+    batch_size: int
+    rank: int
+    world: int
 
     def __iter__(self) -> Iterator[Batch | UnclipError]:
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
-        mine = self.loader
-        index, count = mine.rank + mine.world * worker, mine.world * workers
-        stream = iter(mine.source.shard(index, count, mine.batch_size))
+        index, count = self.rank + self.world * worker, self.world * workers
+        stream = iter(self.source.shard(index, count, self.batch_size))
         while True:
             try:
-                yield collate(list(islice(stream, mine.batch_size)), mine.tokenizer)
+                yield self.collate(list(islice(stream, self.batch_size)))
             except UnclipError as error:
                 yield error  # as a value: raised, it would arrive with a traceback for its text
                 return
@@ -81,18 +62,18 @@ class Loader:
     def __init__(
         self,
         source: Source,
-        tokenizer: Tokenizer,
+        collate: Callable[[Sequence[Sample]], Batch],
         batch_size: int,
         workers: int,
         rank: int = 0,
         world: int = 1,
         pin: bool = False,
     ) -> None:
-        self.source, self.tokenizer = source, tokenizer
+        self.source, self.collate = source, collate
         self.batch_size, self.workers = batch_size, workers
         self.rank, self.world = rank, world
         self.pin = pin  # a GPU fetches batches from pinned memory while it computes
-        self.tell: Callable[[str], None] = _tell_nobody  # of what was replaced
+        self.warn: Callable[[str], None] = lambda line: None  # of what was replaced
         self._batches: Iterator[Batch | UnclipError] | None = None
         self._processes: list[BaseProcess] = []
         self._lost, self._made = 0, 0  # workers lost of late, batches since the last of them
@@ -106,14 +87,12 @@ class Loader:
                     f"processes that make batches were killed {self._lost} times (is memory "
                     "short?); set workers to 0, which makes them in the loop"
                 )
-            self.tell("a process that makes batches was killed; another one goes on for it")
+            self.warn("a process that makes batches was killed; another one goes on for it")
         if isinstance(batch, UnclipError):
             raise batch
         self._made += 1
         self._lost = 0 if self._made >= _SOUND else self._lost
-        state = self.source.state_dict()
-        state["position"] += self.batch_size * self.world
-        self.source.load_state_dict(state)
+        self.source.advance(self.batch_size * self.world)
         return batch
 
     def _attempt(self) -> Batch | UnclipError | None:
@@ -133,11 +112,9 @@ class Loader:
             raise
 
     def _start(self) -> Iterator[Batch | UnclipError]:
-        # of a copy: in a reference cycle the workers would be left to the garbage collector,
-        # which finalises their queues first and then waits 5 s for each of them
-        twin = copy.copy(self)
-        twin._batches, twin._processes, twin.tell = None, [], _tell_nobody  # it may be pickled
-        blocks = _Blocks(twin)
+        # it holds no loader: in a reference cycle the workers would be left to the garbage
+        # collector, which finalises their queues first and then waits 5 s for each of them
+        blocks = _Blocks(self.source, self.collate, self.batch_size, self.rank, self.world)
         if self.workers == 0:
             return iter(blocks)
         return iter(
@@ -202,7 +179,3 @@ def _deaths_raise() -> Iterator[None]:
 def _on_death(number: int, frame: FrameType | None) -> None:
     if _waiting and _theirs is not None:
         _theirs(number, frame)
-
-
-def _tell_nobody(line: str) -> None:
-    pass

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..device import fast_dtype
 from ..errors import TrainingError
-from .recipe import TrainConfig
+from .config import TrainConfig
 
 EDGES = ("conv_in", "conv_out", "patch")
 """Layers at a network's edge, whose weights are no map from features to features."""
@@ -48,9 +48,9 @@ def hidden_matrices(net: nn.Module) -> list[Tensor]:
 class Muon(torch.optim.Optimizer):
     """Momentum, made orthogonal: every direction of a weight matrix moves by the same amount.
 
-    After Jordan et al., "Muon" (2024), with the scale of Liu et al. (arXiv 2502.16982, section
-    2.2), which gives updates AdamW's size, so that both use one learning rate. A kernel counts as
-    the matrix (out, in · height · width).
+    After Jordan et al., "Muon" (2024), with `orthogonal` for their five steps and the scale of Liu
+    et al. (arXiv 2502.16982, section 2.2), which gives updates AdamW's size, so that both use one
+    learning rate. A kernel counts as the matrix (out, in · height · width).
     """
 
     def __init__(
@@ -110,37 +110,54 @@ def _kernel(matrix: Tensor, like: Tensor) -> Tensor:
     return matrix.view(like.shape)
 
 
-def orthogonal(matrices: Tensor, dtype: torch.dtype | None = None, steps: int = 5) -> Tensor:
-    """(K, m, n) -> (K, m, n) with singular values near 1, by a quintic Newton-Schulz iteration.
+POLYNOMIALS = (
+    (8.300667, -24.037544, 17.466134),
+    (4.003387, -2.92284, 0.541871),
+    (3.470862, -2.549404, 0.500204),
+    (2.490116, -1.834275, 0.436835),
+)
+"""(a, b, c) of aX + bX^3 + cX^5, step by step, for singular values from 3e-3 to 1.
 
-    It multiplies in `dtype`, where None is `fast_dtype`.
+Polar Express (Amsel et al., arXiv 2505.16932, section 3): of all compositions of odd quintics the
+one nearest to 1 there. All but the last are for X / 1.01, as in its Algorithm 1, so that what
+rounding brings above 1 does not grow.
+"""
 
-    A step takes X to p(G) X, with G = X X^T on the smaller side and p(G) = aI + bG + cG^2. In
-    float32 the steps of a wide matrix run on G alone, of which p(G) G p(G) is the next: only the
-    first G and the product of all p(G) with X touch the wide side. bfloat16 is too coarse for
-    that: what is rounded off in G, later steps magnify.
+FACTOR, POLES = 0.9619399, ((0.009583580, 1.896081e-5), (0.1926082, 0.009186060))
+"""Zolotarev's function X (1 + sum of weight / (X^2 + pole)) FACTOR for values from 2e-3 to 1.
+
+Of all rational functions of its degrees (5, 4) the one nearest to 1 there, to within .155
+(Nakatsukasa and Freund, SIAM Review 58(3), 2016, eq. 3.6 and 3.10).
+"""
+
+
+def orthogonal(matrices: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """(K, m, n) -> (K, m, n) with singular values near 1.
+
+    It multiplies in `dtype`, where None is `fast_dtype`: in float32 by a rational function, which
+    needs two inverses on the smaller side and nothing but G = X X^T and the last product on the
+    wide one; else by products alone, which can be coarse.
+
+    First each X is divided by the fourth root of the sum of its singular values' fourth powers,
+    of which none is above 1 then: by the square root of G's Frobenius norm.
     """
     x = matrices.to(dtype or fast_dtype(matrices.device))
     tall = x.shape[1] > x.shape[2]
-    first, *others = _rounds(x, steps)
-    gram = _gram(x, tall)
-    norm = gram.diagonal(dim1=1, dim2=2).float().sum(1).sqrt()[:, None, None]  # Frobenius'
-    scale = (1 / (norm + 1e-7)).to(x.dtype)
-    x = _times(_polynomials(gram * scale**2, first) * scale, x, tall)
-    for count in others:
-        x = _times(_polynomials(_gram(x, tall), count), x, tall)
+    gram = _gram(x, tall)  # (K, m, m) on the smaller side
+    trace = gram.diagonal(dim1=1, dim2=2).float().sum(1)[:, None, None]
+    unit = (gram / trace.clamp(min=1e-30)).flatten(1).norm(dim=1)[:, None, None]
+    scale = (1 / ((trace * unit).sqrt() + 1e-7)).to(x.dtype)
+    gram = gram * scale**2
+    if x.dtype == torch.float32 and x.device.type != "mps":  # which inverts nothing
+        return _times(_rational(gram) * scale, x, tall)
+    first, *later = POLYNOMIALS
+    x = _times(_polynomial(gram, *first), x * scale, tall)
+    for coefficients in later:
+        x = _times(_polynomial(_gram(x, tall), *coefficients), x, tall)
     return x
 
 
-def _rounds(x: Tensor, steps: int) -> list[int]:
-    """How many steps are taken on each Gram matrix: all on the first, or one on each."""
-    small, large = sorted(x.shape[1:])
-    together, apart = 2 * large + (4 * steps - 3) * small, steps * (2 * large + small)
-    return [steps] if x.dtype == torch.float32 and together < apart else [1] * steps
-
-
 def _gram(x: Tensor, tall: bool) -> Tensor:
-    """(K, m, m) on the smaller side of (K, m, n)."""
     return x.mT @ x if tall else x @ x.mT
 
 
@@ -148,17 +165,22 @@ def _times(turn: Tensor, x: Tensor, tall: bool) -> Tensor:
     return x @ turn if tall else turn @ x
 
 
-def _polynomials(gram: Tensor, steps: int) -> Tensor:
-    """The product of p(G) of so many steps, G (K, m, m) being the first one's."""
-    a, b, c = 3.4445, -4.7750, 2.0315  # chosen by Muon's authors for a steep start
-    turn: Tensor | None = None
-    for left in reversed(range(steps)):
-        p = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-        p.diagonal(dim1=1, dim2=2).add_(a)
-        turn = p if turn is None else p @ turn
-        if left:
-            gram = p @ (gram @ p)
-    assert turn is not None
+def _polynomial(gram: Tensor, a: float, b: float, c: float) -> Tensor:
+    """aI + bG + cG^2."""
+    turn = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+    turn.diagonal(dim1=1, dim2=2).add_(a)
+    return turn
+
+
+def _rational(gram: Tensor) -> Tensor:
+    """FACTOR (I + sum of weight (G + pole I)^-1)."""
+    turn = torch.zeros_like(gram)
+    turn.diagonal(dim1=1, dim2=2).fill_(FACTOR)
+    for weight, pole in POLES:
+        shifted = gram.clone()
+        shifted.diagonal(dim1=1, dim2=2).add_(pole)
+        inverse = torch.cholesky_inverse(torch.linalg.cholesky_ex(shifted)[0])
+        turn.add_(inverse, alpha=FACTOR * weight)
     return turn
 
 

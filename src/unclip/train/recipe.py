@@ -1,74 +1,25 @@
-"""A recipe: everything needed to train a model, in one TOML file."""
+"""A recipe: everything needed to train a model, in one TOML file, parsed once."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Self
 
-import torch
-from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
-from ..checkpoints.format import Part
-from ..config import Config, override, read_toml
+from ..checkpoints.format import Plan
+from ..checkpoints.part import Part
+from ..config import Config, override, read_toml, shown
 from ..data import SOURCES, Source
-from ..device import fast_dtype
 from ..errors import UsageError, nearest
 from ..loading import plan
 from ..stages import STAGES, StageConfig
-from .budget import minutes_of
+from .config import Minutes, TrainConfig
 
 PRESETS = Path(__file__).parent.parent / "presets"
-
-Beta = Annotated[float, Field(ge=0, lt=1)]
-
-
-def _minutes(value: object) -> float | None:
-    return None if value is None else minutes_of(value)
-
-
-class TrainConfig(Config):
-    """How one stage is trained."""
-
-    steps: int = Field(1000, ge=1)
-    batch_size: int = Field(64, ge=1)
-    ramp: tuple[tuple[NonNegativeInt, PositiveInt], ...] = Field(
-        (), description="(step, batch size) pairs: from that step on, that size"
-    )
-    optimizer: Literal["adamw", "muon"] = "adamw"
-    learning_rate: float = Field(3e-4, gt=0)
-    warmup: int = Field(200, ge=0, description="steps of linear warm-up")
-    decay: float = Field(0.25, ge=0, le=1, description="last share of the steps: down to zero")
-    weight_decay: float = Field(0.01, ge=0)
-    betas: tuple[Beta, Beta] = (0.9, 0.99)
-    clip_grad: float = Field(1.0, gt=0, description="largest gradient norm")
-    ema: float = Field(0.999, ge=0, lt=1)
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    workers: int = Field(1, ge=0, description="processes that make batches; 0 is in the loop")
-    log_every: int = Field(20, ge=1)
-    preview_every: int = Field(1000, ge=1)
-    checkpoint_minutes: float = Field(3.0, gt=0)
-    share: float | None = Field(
-        None, gt=0, description="weight of this stage in a budget; without any: what steps take"
-    )
-
-    def dtype(self, device: torch.device) -> torch.dtype:
-        """What networks multiply in on a device."""
-        if self.precision == "auto":
-            return fast_dtype(device)
-        return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
-
-    def edges(self) -> list[int]:
-        """The steps from which on a batch size holds: 0 and the ramp's, rising."""
-        return sorted({0, *(start for start, _ in self.ramp)})
-
-    def batch_at(self, step: int) -> int:
-        """The batch size of a step, counted from 0."""
-        size = self.batch_size
-        for start, value in self.ramp:
-            size = value if step >= start else size
-        return size
 
 
 class TokenizerConfig(Config):
@@ -80,8 +31,8 @@ class TokenizerConfig(Config):
     model: str | None = Field(None, description="take this model's, and learn none")
 
 
-class Recipe(Config):
-    """A recipe. `stages` are trained in the order they are written.
+class RecipeSettings(Config):
+    """What a recipe's file holds. `stages` are trained in the order they are written.
 
     `data` holds `source`, a data source's name, and that source's own settings. A section of
     `stages` holds the stage's configuration (`kind` is its name unless said otherwise) and a
@@ -100,65 +51,92 @@ class Recipe(Config):
     prior: str | None = Field(None, description="the stage that makes z_i, where there are several")
     prompts: tuple[str, ...] = Field((), description="captions of the sample grids")
     card: str = Field("", description="what the model card says of data and licences")
-    budget: Annotated[float | None, BeforeValidator(_minutes)] = Field(
+    budget: Minutes = Field(
         None, description="time for all stages, such as '3h' or '45min'; kept as minutes"
     )
 
     @model_validator(mode="after")
-    def _data_names_its_source(self) -> Recipe:
+    def _data_names_its_source(self) -> Self:
         if "source" not in self.data:
             raise ValueError("data.source is missing")
         return self
 
-    def stage(self, name: str) -> StageConfig:
-        """The typed configuration of a stage. Raises UsageError."""
-        table = self._table(name)
-        values = {key: value for key, value in table.items() if key not in ("train", "from")}
-        given = self.given(name)
-        if given is not None:
-            values = merged(given.config.dump(), {k: v for k, v in values.items() if k != "kind"})
-        kind = str(values.get("kind", name))
-        return STAGES[kind].Config.parse({**values, "kind": kind}, f"stages.{name}")
 
-    def given(self, name: str) -> Part | None:
-        """What a stage is taken from, if its section says `from`.
+@dataclass(frozen=True)
+class StageRecipe:
+    """One stage of a recipe.
+
+    Args:
+        config: what it is.
+        train: how it is trained; None: it is taken from a model as it is.
+        part: the stage of that model, whose weights it begins with.
+        base: the name of that model.
+    """
+
+    config: StageConfig
+    train: TrainConfig | None
+    part: Part | None = field(default=None, compare=False)
+    base: str | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe whose every section has been parsed and holds together.
+
+    Args:
+        settings: what was written, and what `recipe.json` keeps.
+        stages: each stage, in the order that they are trained in.
+        data: of the source that `settings.data` names.
+        models: those that stages are taken from, opened once, by the names that are given.
+    """
+
+    settings: RecipeSettings
+    stages: Mapping[str, StageRecipe]
+    data: Config
+    models: Mapping[str, Plan] = field(compare=False)
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> Recipe:
+        """Parse every section, so that a mistake is found before any work.
 
         Raises:
-            UsageError: there is no such model, or no such stage in it.
-            CheckpointError: the model is damaged.
+            UsageError: a misspelt key, a value out of range, a model that is not there, or
+                sections that do not fit together.
+            CheckpointError: a model that a stage is taken from is damaged.
         """
-        table = self._table(name)
-        if "from" not in table:
-            return None
-        parts, kind = plan(str(table["from"])).parts, table.get("kind", name)
-        alike = [part for part in parts.values() if part.config.kind == kind]
-        if name not in parts and len(alike) != 1:
+        settings = RecipeSettings.parse(values)
+        given = (table["from"] for table in settings.stages.values() if "from" in table)
+        models = {name: plan(name) for name in dict.fromkeys(map(str, given))}
+        stages = {
+            name: _stage(name, table, models.get(str(table.get("from"))))
+            for name, table in settings.stages.items()
+        }
+        data = {key: value for key, value in settings.data.items() if key != "source"}
+        source = SOURCES[str(settings.data["source"])]
+        recipe = cls(settings, stages, source.Config.parse(data, "data"), models)
+        _check_sizes(recipe)
+        recipe._check_prior()
+        if settings.budget is not None:
+            recipe.shares()
+        return recipe
+
+    def dump(self) -> dict[str, Any]:
+        """Plain data that `parse` reads back to an equal recipe."""
+        return self.settings.dump()
+
+    def stage(self, name: str) -> StageRecipe:
+        """A stage by its name. Raises UsageError."""
+        if name not in self.stages:
             raise UsageError(
-                f"setting 'stages.{name}.from': {table['from']} has no stage '{name}'"
-                f"{nearest(name, parts)}; it has: {', '.join(parts)}"
+                f"the recipe has no stage '{name}'{nearest(name, self.stages)}; "
+                f"it has: {', '.join(self.stages)}"
             )
-        return parts.get(name) or alike[0]
-
-    def readers_from(self) -> list[str]:
-        """The models that stages which read texts are taken from, each once."""
-        tables = {name: self._table(name) for name in self.stages}
-        given = {name: part for name in tables if (part := self.given(name)) is not None}
-        reads = [name for name, part in given.items() if "text_tokens" in part.build().consumes]
-        return list(dict.fromkeys(str(tables[name]["from"]) for name in reads))
-
-    def is_frozen(self, name: str) -> bool:
-        """Whether a stage is taken from a model and used as it is."""
-        table = self._table(name)
-        return "from" in table and "train" not in table
-
-    def train(self, name: str) -> TrainConfig:
-        """How a stage is trained. Raises UsageError."""
-        return TrainConfig.parse(self._table(name).get("train", {}), f"stages.{name}.train")
+        return self.stages[name]
 
     @property
-    def trained(self) -> list[str]:
-        """The stages that are not frozen, in order."""
-        return [name for name in self.stages if not self.is_frozen(name)]
+    def trained(self) -> dict[str, TrainConfig]:
+        """How each stage is trained that is not taken as it is."""
+        return {name: one.train for name, one in self.stages.items() if one.train is not None}
 
     def shares(self) -> dict[str, float]:
         """Each trained stage's weight in a budget; empty where none is given.
@@ -166,9 +144,9 @@ class Recipe(Config):
         Raises:
             UsageError: some have one and others do not.
         """
-        given = {name: self.train(name).share for name in self.trained}
-        shares = {name: share for name, share in given.items() if share is not None}
-        missing = [name for name in given if name not in shares]
+        trained = self.trained
+        shares = {name: one.share for name, one in trained.items() if one.share is not None}
+        missing = [name for name in trained if name not in shares]
         if shares and missing:
             raise UsageError(
                 f"setting 'stages.{missing[0]}.train.share' is missing: "
@@ -176,78 +154,102 @@ class Recipe(Config):
             )
         return shares
 
+    def with_budget(self, minutes: float) -> Recipe:
+        """A copy with another budget."""
+        return replace(self, settings=self.settings.model_copy(update={"budget": minutes}))
+
     def with_train(self, name: str, **changes: Any) -> Recipe:
-        """A copy with other values in the `train` table of a stage."""
-        table = self._table(name)
-        changed = {**table, "train": {**table.get("train", {}), **changes}}
-        return self.model_copy(update={"stages": {**self.stages, name: changed}})
+        """A copy with other values in the `train` table of a stage. Raises UsageError."""
+        table, stage = self.settings.stages[name], self.stage(name)
+        train = {**table.get("train", {}), **changes}
+        tables = {**self.settings.stages, name: {**table, "train": train}}
+        config = TrainConfig.parse(train, f"stages.{name}.train")
+        stages = {**self.stages, name: replace(stage, train=config)}
+        settings = self.settings.model_copy(update={"stages": tables})
+        return replace(self, settings=settings, stages=stages)
 
     def source(self, size: int) -> Source:
         """The data, with pictures of side `size`. Raises UsageError or DataError."""
-        values = {key: value for key, value in self.data.items() if key != "source"}
-        kind = SOURCES[str(self.data["source"])]
-        return kind(kind.Config.parse(values, "data"), size)  # type: ignore[call-arg]
-
-    def check(self) -> Recipe:
-        """Parse every section, so that a mistake is found before any work. Returns self.
-
-        Raises:
-            UsageError: a misspelt key, a value out of range, or sections that do not fit together.
-        """
-        for name in self.stages:
-            self.train(name)
-            for key, value in _leaves(self.stage(name).dump(), f"stages.{name}"):
-                self._check_fit(key, value)
-        self._check_prior()
-        if self.budget is not None:
-            self.shares()
-        kind = SOURCES[str(self.data["source"])]
-        kind.Config.parse({k: v for k, v in self.data.items() if k != "source"}, "data")
-        return self
+        kind = SOURCES[str(self.settings.data["source"])]
+        return kind(self.data, size)  # type: ignore[call-arg]
 
     def chosen_prior(self) -> str | None:
         """The stage that makes z_i: `prior`, or the first there is."""
-        return self.prior or next(iter(self._priors()), None)
+        return self.settings.prior or next(iter(self._priors()), None)
+
+    def clip(self) -> str | None:
+        """The stage whose CLIP the others learn with, if there is one."""
+        return next((n for n, one in self.stages.items() if one.config.kind == "clip"), None)
 
     def _priors(self) -> list[str]:
-        return [n for n in self.stages if "image_embed" in STAGES[self.stage(n).kind].produces]
+        kinds = {name: STAGES[one.config.kind] for name, one in self.stages.items()}
+        return [name for name, kind in kinds.items() if "image_embed" in kind.produces]
 
     def _check_prior(self) -> None:
         """`prior` must name a stage that makes an image embedding. Raises UsageError."""
-        priors = self._priors()
-        if self.prior is not None and self.prior not in priors:
+        priors, named = self._priors(), self.settings.prior
+        if named is not None and named not in priors:
             raise UsageError(
                 f"setting 'prior' must name a stage that makes an image embedding, "
-                f"got '{self.prior}'{nearest(self.prior, priors)}; "
+                f"got '{named}'{nearest(named, priors)}; "
                 f"the recipe has: {', '.join(priors) or 'none'}"
             )
 
-    def _check_fit(self, key: str, value: Any) -> None:
-        """A size that another section decides must be the same here. Raises UsageError."""
-        clips = [self.stage(name) for name in self.stages]
-        clip = next((one.dump()["network"] for one in clips if one.kind == "clip"), None)
-        wanted = {"context": ("tokenizer.context", self.tokenizer.context)}
-        if clip is not None:
-            wanted["embed_dim"] = ("CLIP's network.embed_dim", clip["embed_dim"])
-            wanted["text_width"] = ("CLIP's network.text.width", clip["text"]["width"])
-        leaf = key.rpartition(".")[2]
-        if leaf == "vocab_size" and value < self.tokenizer.vocab_size:
-            raise UsageError(
-                f"setting '{key}' must be at least tokenizer.vocab_size, "
-                f"{self.tokenizer.vocab_size}, got {value}"
-            )
-        unconditional = leaf == "embed_dim" and value == 0
-        if leaf in wanted and value != wanted[leaf][1] and not unconditional:
-            owner, right = wanted[leaf]
-            raise UsageError(f"setting '{key}' must be {owner}, {right}, got {value}")
 
-    def _table(self, name: str) -> dict[str, Any]:
-        if name not in self.stages:
-            raise UsageError(
-                f"the recipe has no stage '{name}'{nearest(name, self.stages)}; "
-                f"it has: {', '.join(self.stages)}"
-            )
-        return self.stages[name]
+def _stage(name: str, table: Mapping[str, Any], model: Plan | None) -> StageRecipe:
+    """Parse the section of a stage. Raises UsageError."""
+    part = None if model is None else _part(name, table, model)
+    values = {key: value for key, value in table.items() if key not in ("train", "from")}
+    if part is not None:
+        own = {key: value for key, value in values.items() if key != "kind"}
+        values = merged(part.config.dump(), own)
+    kind = str(values.get("kind", name))
+    config = STAGES[kind].Config.parse({**values, "kind": kind}, f"stages.{name}")
+    if part is None:
+        return StageRecipe(config, _train(name, table))
+    train = _train(name, table) if "train" in table else None
+    return StageRecipe(config, train, replace(part, config=config), str(table["from"]))
+
+
+def _train(name: str, table: Mapping[str, Any]) -> TrainConfig:
+    values, where = table.get("train", {}), f"stages.{name}.train"
+    if not isinstance(values, dict):
+        raise UsageError(f"setting '{where}' must be a section, got {shown(values)}")
+    return TrainConfig.parse(values, where)
+
+
+def _part(name: str, table: Mapping[str, Any], model: Plan) -> Part:
+    """The stage of a model that has the name or, where none has, the kind. Raises UsageError."""
+    parts, kind = model.parts, table.get("kind", name)
+    alike = [part for part in parts.values() if part.config.kind == kind]
+    if name not in parts and len(alike) != 1:
+        raise UsageError(
+            f"setting 'stages.{name}.from': {table['from']} has no stage '{name}'"
+            f"{nearest(name, parts)}; it has: {', '.join(parts)}"
+        )
+    return parts.get(name) or alike[0]
+
+
+def _check_sizes(recipe: Recipe) -> None:
+    """A size that another section decides must be the same in a stage. Raises UsageError."""
+    tokenizer, clip = recipe.settings.tokenizer, recipe.clip()
+    wanted = {"context": ("tokenizer.context", tokenizer.context)}
+    if clip is not None:
+        network = recipe.stages[clip].config.dump()["network"]
+        wanted["embed_dim"] = ("CLIP's network.embed_dim", network["embed_dim"])
+        wanted["text_width"] = ("CLIP's network.text.width", network["text"]["width"])
+    for name, stage in recipe.stages.items():
+        for key, value in _leaves(stage.config.dump(), f"stages.{name}"):
+            leaf = key.rpartition(".")[2]
+            if leaf == "vocab_size" and value < tokenizer.vocab_size:
+                raise UsageError(
+                    f"setting '{key}' must be at least tokenizer.vocab_size, "
+                    f"{tokenizer.vocab_size}, got {value}"
+                )
+            unconditional = leaf == "embed_dim" and value == 0
+            if leaf in wanted and value != wanted[leaf][1] and not unconditional:
+                owner, right = wanted[leaf]
+                raise UsageError(f"setting '{key}' must be {owner}, {right}, got {value}")
 
 
 def merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -283,5 +285,4 @@ def load_recipe(path: str | Path, assignments: Sequence[str] = ()) -> Recipe:
         raise UsageError(
             f"no recipe '{path}'{nearest(str(path), known)}; presets: {', '.join(known)}"
         )
-    values = override(read_toml(file), list(assignments))
-    return Recipe.parse(values).check()
+    return Recipe.parse(override(read_toml(file), list(assignments)))

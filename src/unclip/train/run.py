@@ -11,8 +11,7 @@ model/                      a native model folder of all stages so far, usable a
 
 from __future__ import annotations
 
-import time
-from dataclasses import replace
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,14 +26,15 @@ from ..loading import plan
 from ..nn.tokenizer import Tokenizer
 from ..plain import read_json
 from ..stages import STAGES, Stage, on_meta
-from ..stages.clip import ClipStage
 from ..vocabulary import Vocabulary
-from .budget import fit, minutes_of
+from .budget import Allocation, Budget
+from .clock import Clock
+from .config import minutes_of
 from .loader import Loader
 from .lock import Lock
-from .recipe import Recipe
+from .recipe import Recipe, RecipeSettings
 from .state import load_values, saved_states, step_of
-from .task import Task
+from .task import make_task
 from .trainer import Trainer
 
 LOCK = ".lock"
@@ -44,8 +44,11 @@ LOCK = ".lock"
 class Run:
     """A recipe, its folder, and what has come of it so far."""
 
-    def __init__(self, recipe: Recipe, folder: Path, device: torch.device) -> None:
+    def __init__(
+        self, recipe: Recipe, folder: Path, device: torch.device, clock: Clock | None = None
+    ) -> None:
         self.recipe, self.folder, self.device = recipe, folder, device
+        self.clock = clock or Clock()
         self._lock: Lock | None = None
 
     @property
@@ -62,10 +65,9 @@ class Run:
             DataError: the data are not there.
         """
         drawn: int | None = None
-        for name in self.recipe.stages:
-            config = self.recipe.stage(name)
-            stage = on_meta(config)
-            wanted = getattr(config, "low_res_size", drawn)
+        for name, recipe in self.recipe.stages.items():
+            stage = on_meta(recipe.config)
+            wanted = getattr(recipe.config, "low_res_size", drawn)
             if drawn is not None and wanted != drawn:
                 raise UsageError(
                     f"setting 'stages.{name}.low_res_size' must be {drawn}, the side of the "
@@ -98,7 +100,7 @@ class Run:
         self._lock = Lock(self.folder / LOCK, str(self.folder))
         if self._lock.held:  # else they may be what another process is writing
             remove_leftovers(self.folder)
-        self.recipe = self._carried()
+        self.recipe = self._with_recorded_budget()
         self._record()
 
     @property
@@ -114,21 +116,22 @@ class Run:
     def _record(self) -> None:
         write_json(self.folder / "recipe.json", self.recipe.dump())
 
-    def _carried(self) -> Recipe:
+    def _with_recorded_budget(self) -> Recipe:
         """The recipe with what a budget has settled before: shares, and the steps of what began."""
-        recorded = self._recorded()
-        budget = self.recipe.budget or recorded.get("budget")
-        if budget is None or not recorded:
+        values = self._recorded()
+        budget = self.recipe.settings.budget or values.get("budget")
+        if budget is None or not values:
             return self.recipe
-        before = Recipe.parse(recorded, str(self.folder / "recipe.json"))
-        recipe = self.recipe.model_copy(update={"budget": minutes_of(budget)})
-        known = {name: before.stages.get(name, {}).get("train", {}) for name in recipe.trained}
-        if not recipe.shares():
-            for name in recipe.trained:
-                recipe = recipe.with_train(name, **_some(known[name], "share"))
-        for name in filter(self.begun, recipe.trained):
-            recipe = recipe.with_train(name, **_some(known[name], "steps"))
-        return recipe.check()
+        before = RecipeSettings.parse(values, str(self.folder / "recipe.json"))
+        recipe, shared = self.recipe.with_budget(minutes_of(budget)), self.recipe.shares()
+        for name in recipe.trained:
+            settled = before.stages.get(name, {}).get("train", {})
+            keys = [] if shared else ["share"]
+            keys += ["steps"] if self.begun(name) else []
+            known = {key: settled[key] for key in keys if settled.get(key) is not None}
+            recipe = recipe.with_train(name, **known)
+        recipe.shares()
+        return recipe
 
     def _recorded(self) -> dict[str, Any]:
         """What this folder was last trained with, as plain values; empty where it is new."""
@@ -157,17 +160,16 @@ class Run:
             seconds, done = float(load_values(state)["seconds"]), step_of(state)
         except (KeyError, TypeError, ValueError) as error:
             raise TrainingError(f"{state / 'state.json'} is damaged: {error!r}") from None
-        return seconds / done * max(done, self.recipe.train(name).steps)
+        return seconds / done * max(done, self.recipe.trained[name].steps)
 
     def finished(self, name: str) -> bool:
         """Whether a stage has reached the recipe's last step, and its weights are in `model`."""
-        done = self.recipe.is_frozen(name) or (
-            self.steps_done(name) >= self.recipe.train(name).steps
-        )
+        train = self.recipe.stage(name).train
+        done = train is None or self.steps_done(name) >= train.steps
         exported = (self.model / "model.json").is_file() and (self.model / name).is_dir()
         return done and exported and name in native.read_manifest(self.model).stages
 
-    def take(self, name: str) -> None:
+    def export_frozen(self, name: str) -> None:
         """Put a stage that another model gives into this one, as it is."""
         self.export(name, self.build(name))
 
@@ -178,9 +180,10 @@ class Run:
 
     def tokenizer(self) -> Tokenizer:
         """Load the run's tokenizer, or learn it from the data's captions first."""
-        config, file = self.recipe.tokenizer, self.folder / "tokenizer.json"
+        config, file = self.recipe.settings.tokenizer, self.folder / "tokenizer.json"
         if not file.is_file() and config.model:
-            write_text(file, plan(config.model).read_tokenizer().to_json())
+            model = self.recipe.models.get(config.model) or plan(config.model)
+            write_text(file, model.read_tokenizer().to_json())
         elif not file.is_file():
             captions = self.recipe.source(64).captions(config.captions)
             tokenizer = Tokenizer.train(captions, config.vocab_size, config.context)
@@ -194,8 +197,10 @@ class Run:
         Empty where one of those models lists none: nobody can say what it knows.
         """
         words = self.recipe.source(64).vocabulary()
-        for model in self.recipe.readers_from():
-            before = plan(model).vocabulary
+        stages = [(one.part, one.base) for one in self.recipe.stages.values()]
+        reading = [base for part, base in stages if part and "text_tokens" in part.build().consumes]
+        for base in dict.fromkeys(reading):
+            before = self.recipe.models[str(base)].vocabulary
             if not before:
                 return Vocabulary()
             words |= before
@@ -211,64 +216,56 @@ class Run:
             UsageError: not one of its steps fits into its share of the budget.
         """
         _ = self.vocabulary  # now, while the data are there, and in nobody's share of a budget
-        started = time.monotonic()
-        if self.recipe.budget is not None and not self.begun(name):
-            self.recipe = fit(self, name)
+        started = self.clock.now()
+        if self.recipe.settings.budget is not None and not self.begun(name):
+            self.recipe = self.fitted(name)
             self._record()
         trainer = self._trainer(name)
         if not trainer.resume():
             trainer.prepare()
-        trainer.seconds += time.monotonic() - started
+        trainer.seconds += self.clock.now() - started
         return trainer
+
+    def fitted(self, name: str) -> Recipe:
+        """The recipe with as many steps of a stage as fit into its share of the budget's rest."""
+        begun = [one for one in self.recipe.trained if self.begun(one)]
+        return self._budget().fit(name, begun, self.spent())
+
+    def allocate(self, names: Iterable[str]) -> list[Allocation]:
+        """What the budget gives some stages, where nothing has begun. Raises as `trainer`."""
+        return self._budget().allocate(names)
 
     def untrained(self, name: str) -> Trainer:
         """A trainer to measure with; a CLIP that is not trained yet is as good for that."""
         return self._trainer(name, trained=False)
 
+    def _budget(self) -> Budget:
+        return Budget(self.recipe, lambda name: self.untrained(name).seconds_per_step, self.clock)
+
     def _trainer(self, name: str, trained: bool = True) -> Trainer:
-        torch.manual_seed(self.recipe.seed)
-        stage = self.build(name)
-        clip = self._clip(stage, trained)
-        if clip is not None and self.recipe.given(name) is None:
-            stage.init_from_clip(clip)
-        prior = self._prior(stage, trained)
-        task = Task(stage, clip, prior)
-        config = self.recipe.train(name)
+        torch.manual_seed(self.recipe.settings.seed)
+        stage, config = self.build(name), self.recipe.trained[name]
+        task = make_task(self.recipe, stage, lambda one: self._helper(one, stage, trained))
+        if task.clip and self.recipe.stage(name).part is None:
+            stage.init_from_clip(task.clip[0])
         loader = Loader(
             self.recipe.source(task.source_size),
-            self.tokenizer(),
+            task.collate(self.tokenizer()),
             config.batch_at(0),
             config.workers,
             pin=self.device.type == "cuda",
         )
-        states = self.folder / name / "states"
-        return Trainer(task, loader, config, states, self.recipe.seed, self.device)
+        states, seed = self.folder / name / "states", self.recipe.settings.seed
+        return Trainer(task, loader, config, states, seed, self.device, self.clock)
 
     def build(self, name: str) -> Stage:
         """A stage with fresh weights, or those of the model that it is taken from."""
-        config, given = self.recipe.stage(name), self.recipe.given(name)
-        if given is None:
-            return STAGES[config.kind](config)
-        part = replace(given, config=config)
-        stage = part.build()
-        part.fill(stage, f"stages.{name}.from", torch.float32, torch.device("cpu"))
+        recipe = self.recipe.stage(name)
+        if recipe.part is None:
+            return STAGES[recipe.config.kind](recipe.config)
+        stage = recipe.part.build()
+        recipe.part.fill(stage, f"stages.{name}.from", torch.float32, torch.device("cpu"))
         return stage.requires_grad_(True).train()
-
-    def _clip(self, stage: Stage, trained: bool) -> ClipStage | None:
-        """The CLIP of this run, where the stage needs one."""
-        if not Task.needs_clip(stage):
-            return None
-        for name in self.recipe.stages:
-            if self.recipe.stage(name).kind == "clip":
-                clip = self._helper(name, stage, trained)
-                assert isinstance(clip, ClipStage)
-                return clip
-        return None
-
-    def _prior(self, stage: Stage, trained: bool) -> Stage | None:
-        """The prior that the recipe chooses, where the stage needs one."""
-        name = self.recipe.chosen_prior() if Task.needs_prior(stage) else None
-        return self._helper(name, stage, trained) if name else None
 
     def _helper(self, name: str, stage: Stage, trained: bool) -> Stage:
         """A stage of this run that `stage` learns with."""
@@ -282,23 +279,19 @@ class Run:
 
         Others may be reading it: between the two nothing is done that can be done before.
         """
+        settings = self.recipe.settings
         self.tokenizer().save(self.model / "tokenizer.json")
-        if self.recipe.card:
-            write_text(self.model / "README.md", self.recipe.card)
+        if settings.card:
+            write_text(self.model / "README.md", settings.card)
         there = {one for one in self.recipe.stages if (self.model / one).is_dir()}
         done = [one for one in self.recipe.stages if one in there | {name}]
-        context, prior = self.recipe.tokenizer.context, self.recipe.prior
-        chosen = prior if prior in done else None
+        context = settings.tokenizer.context
+        chosen = settings.prior if settings.prior in done else None
         words = self.vocabulary
         known: dict[Path, str] = {}
         for one in there - {name}:
             known |= native.hashes(self.model / one)
         known |= native.save_stage(self.model / name, stage)
         native.write_manifest(
-            self.model, self.recipe.name, done, context, chosen, known=known, vocabulary=words
+            self.model, settings.name, done, context, chosen, known=known, vocabulary=words
         )
-
-
-def _some(values: dict[str, Any], key: str) -> dict[str, Any]:
-    """That value alone, if it is there."""
-    return {key: values[key]} if values.get(key) is not None else {}

@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ..checkpoints.tensors import load_tensors, save_tensors
+from ..checkpoints.archive import open_tensors
+from ..checkpoints.tensors import save_tensors
 from ..errors import TrainingError
 from ..files import atomic_folder, remove_folder, write_json
 from ..plain import read_json
@@ -68,4 +69,4 @@ def load_state(path: Path) -> State:
     groups: dict[str, list[Path]] = {}
     for file in sorted(path.glob("*.safetensors")):
         groups.setdefault(file.name.split("-")[0].removesuffix(".safetensors"), []).append(file)
-    return State(values, {group: load_tensors(files) for group, files in groups.items()})
+    return State(values, {group: dict(open_tensors(files)) for group, files in groups.items()})

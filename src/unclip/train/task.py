@@ -1,53 +1,92 @@
-"""What the trainer trains: a stage, fed from batches of pictures and captions."""
+"""What the trainer trains: a stage, fed from batches of which the task knows the keys."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..data import Sample
 from ..errors import UsageError
+from ..media import from_uint8
+from ..nn.tokenizer import Tokenizer
 from ..rng import Rng
 from ..stages import Stage
 from ..stages.clip import ClipStage
 from ..types import Cond
-from .loader import Batch, pictures
+from .loader import Batch
+from .recipe import Recipe
 
+_TOKENS = ("text_tokens", "text_mask", "negative_tokens", "negative_mask")
 _OF_TEXT = {"text_embed", "text_encodings"}
 _OF_IMAGE = {"image_embed", "image_patches"}
 _OF_PRIOR = {"predicted_embed"}
 
 
+def pictures(images: Tensor) -> Tensor:
+    """(B, H, W, 3) uint8 -> (B, 3, H, W) float32 in [-1, 1], laid out channels_last."""
+    return from_uint8(images.permute(0, 3, 1, 2))
+
+
+@dataclass(frozen=True)
+class Collate:
+    """Samples -> a batch of what `keys` names, as far as every sample has it.
+
+    `caption` becomes `text_tokens` and `text_mask` (B, N), and `wrong` becomes `negative_tokens`
+    and `negative_mask`; arrays are stacked. It holds no network: processes that make batches get
+    it.
+    """
+
+    tokenizer: Tokenizer
+    keys: tuple[str, ...] = ("image", "caption")
+
+    def __call__(self, samples: Sequence[Sample]) -> Batch:
+        batch: Batch = {}
+        for key in self.keys:
+            if not all(key in sample for sample in samples):
+                continue
+            values = [sample[key] for sample in samples]  # type: ignore[literal-required]
+            if text := {"caption": "text", "wrong": "negative"}.get(key):
+                batch[f"{text}_tokens"], batch[f"{text}_mask"] = self.tokenizer.encode(values)
+            else:
+                batch[key] = torch.from_numpy(np.stack(values))
+        return batch
+
+
+def needs_clip(stage: Stage) -> bool:
+    """Whether a stage trains on what a CLIP says."""
+    return bool(stage.trains_on & (_OF_TEXT | _OF_IMAGE | _OF_PRIOR))
+
+
+def needs_prior(stage: Stage) -> bool:
+    """Whether a stage trains on what a prior predicts."""
+    return bool(stage.trains_on & _OF_PRIOR)
+
+
 class Task(nn.Module):
     """batch -> (loss, metrics) for any stage, by the fields its `trains_on` names.
 
-    Text fields come from the tokenizer, embeddings, encodings and patches from a frozen CLIP,
-    `predicted_embed` from a frozen prior, `image` from the data.
+    What a batch already holds is used. Else text fields come from the tokenizer, embeddings,
+    encodings and patches from a frozen CLIP, `predicted_embed` from a frozen prior, `image` from
+    the data.
     """
 
-    def __init__(
-        self, stage: Stage, clip: ClipStage | None = None, prior: Stage | None = None
-    ) -> None:
+    def __init__(self, stage: Stage, clip: Stage | None = None, prior: Stage | None = None) -> None:
         super().__init__()
         self.stage = stage
-        self.clip = [clip.eval().requires_grad_(False)] if clip else []  # a list hides it: frozen
+        # lists hide them from PyTorch: they are frozen
+        self.clip = [clip.eval().requires_grad_(False)] if isinstance(clip, ClipStage) else []
         self.prior = [prior.eval().requires_grad_(False)] if prior else []
-        if self.needs_clip(stage) and clip is None:
+        if needs_clip(stage) and clip is None:
             raise UsageError(f"stage '{stage.kind}' needs a stage 'clip' before it in the recipe")
-        if self.needs_prior(stage) and prior is None:
+        if needs_prior(stage) and prior is None:
             raise UsageError(
                 f"stage '{stage.kind}' trains on what a prior predicts (predicted_share), and the "
                 "recipe has no prior"
             )
-
-    @staticmethod
-    def needs_clip(stage: Stage) -> bool:
-        """Whether a stage trains on what a CLIP says."""
-        return bool(stage.trains_on & (_OF_TEXT | _OF_IMAGE | _OF_PRIOR))
-
-    @staticmethod
-    def needs_prior(stage: Stage) -> bool:
-        """Whether a stage trains on what a prior predicts."""
-        return bool(stage.trains_on & _OF_PRIOR)
 
     @property
     def source_size(self) -> int:
@@ -58,20 +97,43 @@ class Task(nn.Module):
         assert size is not None
         return size
 
+    @property
+    def _wanted(self) -> frozenset[str]:
+        """The fields of Cond that a step needs."""
+        own = self.stage.trains_on
+        return own | self.prior[0].consumes if own & _OF_PRIOR else own
+
+    @property
+    def _encoded(self) -> frozenset[str]:
+        """Those that samples may hold. A CLIP whose null is a text reads texts beside that one."""
+        reads = any(clip.null_is_text for clip in self.clip)
+        return self._wanted & (_OF_IMAGE if reads else _OF_IMAGE | _OF_TEXT)
+
+    def collate(self, tokenizer: Tokenizer) -> Collate:
+        """What makes its batches of samples."""
+        wrong = ["wrong"] if isinstance(self.stage, ClipStage) else []
+        return Collate(tokenizer, ("image", "caption", *wrong, *sorted(self._encoded)))
+
+    def blank(self, size: int, context: int) -> Batch:
+        """A batch of pictures and captions without content."""
+        side = self.source_size
+        return {
+            "image": torch.empty(size, side, side, 3, dtype=torch.uint8),
+            "text_tokens": torch.empty(size, context, dtype=torch.long),
+            "text_mask": torch.empty(size, context, dtype=torch.bool),
+        }
+
     def cond(self, batch: Batch, rng: Rng) -> Cond:
         """Everything the stage trains on; `rng` is for a prior that draws."""
-        wanted = self.stage.trains_on
-        if wanted & _OF_PRIOR:
-            wanted = wanted | self.prior[0].consumes
-        cond = Cond(text_tokens=batch["text_tokens"], text_mask=batch["text_mask"])
-        if isinstance(self.stage, ClipStage) and "wrong_tokens" in batch:
-            tokens, mask = batch["wrong_tokens"], batch["wrong_mask"]
-            cond = cond.replace(negative_tokens=tokens, negative_mask=mask)
+        fields = (*_TOKENS, *self._encoded)
+        cond = Cond(**{name: batch[name] for name in fields if name in batch})
+        wanted = self._wanted - dict(cond.items()).keys()
         with torch.no_grad():
             if wanted & _OF_TEXT:
                 cond = self.clip[0].encode_text(cond)
             if wanted & _OF_PRIOR:  # which sees no picture: none is copied for its candidates
-                drawn = self.prior[0].sample(cond, rng.fork("prior")).image_embed
+                seen = cond.replace(image_embed=None, image_patches=None)
+                drawn = self.prior[0].sample(seen, rng.fork("prior")).image_embed
                 assert drawn is not None
                 cond = cond.replace(predicted_embed=drawn.clone())  # no inference tensor any more
             if wanted & ({"image"} | _OF_IMAGE):
@@ -86,3 +148,10 @@ class Task(nn.Module):
         """Mean loss (), and mean metrics ()."""
         loss, metrics = self.stage.loss(self.cond(batch, rng), rng)
         return loss.mean(), {name: value.float().mean() for name, value in metrics.items()}
+
+
+def make_task(recipe: Recipe, stage: Stage, helper: Callable[[str], Stage]) -> Task:
+    """The task of a stage; `helper` gives the recipe's CLIP and prior, where it needs them."""
+    clip = recipe.clip() if needs_clip(stage) else None
+    prior = recipe.chosen_prior() if needs_prior(stage) else None
+    return Task(stage, helper(clip) if clip else None, helper(prior) if prior else None)

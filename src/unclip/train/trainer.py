@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -16,43 +13,47 @@ from ..device import autocast, place
 from ..errors import TrainingError, WorkersLostError
 from ..rng import BatchRng
 from ..stages import Stage
+from .clock import Clock
+from .config import TrainConfig
 from .ema import Ema
 from .loader import Batch, Loader
 from .optim import learning_rate, make_optimizers, optimizer_tensors, restore_optimizers
-from .recipe import TrainConfig
 from .state import State, load_state, save_state, saved_states
 from .task import Task
 
 LOG_SECONDS = 60.0
-"""The watcher is told after so long, even before `log_every` steps."""
+"""The watcher gets the means after so long, even before `log_every` steps."""
 
 
 class Watcher(Protocol):
-    """Who is told how training goes: the terminal, TensorBoard, a test."""
+    """Who follows a training: the terminal, TensorBoard, a test."""
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Means since the last call."""
-        ...
 
     def saving(self, step: int) -> None:
         """A state is about to be written: what it must not be ahead of is written now."""
-        ...
 
     def note(self, line: str) -> None:
         """Something that a person may want to know, and that training goes on after."""
-        ...
 
     def preview(self, step: int, stage: Stage) -> None:
         """Time to draw sample pictures with `stage`, which holds the averaged weights."""
-        ...
 
 
-@dataclass(frozen=True)
-class Limits:
-    """When to stop before the recipe's last step."""
+class _Means:
+    """Means of what the steps since the last log gave, not yet read off the device."""
 
-    minutes: float | None = None
-    stop: Callable[[], bool] = lambda: False
+    def __init__(self, now: float) -> None:
+        self.since, self.steps = now, 0
+        self._sums: dict[str, Tensor] = {}
+
+    def add(self, metrics: dict[str, Tensor]) -> None:
+        self.steps += 1
+        self._sums = {key: self._sums.get(key, 0) + value for key, value in metrics.items()}
+
+    def values(self) -> dict[str, float]:
+        return {key: float(value) / self.steps for key, value in self._sums.items()}
 
 
 class Trainer:
@@ -69,10 +70,12 @@ class Trainer:
         folder: Path,
         seed: int = 0,
         device: torch.device | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self.task, self.loader, self.config = task, loader, config
         self.folder, self.seed = folder, seed
         self.device = device or torch.device("cpu")
+        self.clock = clock or Clock()
         self.step = 0
         self.seconds = 0.0  # of training, previews and saving included
         for module in (task, *task.clip, *task.prior):
@@ -96,8 +99,8 @@ class Trainer:
         self.loader.load_state_dict(place)
         self.ema = Ema(self.net, self.config.ema)
 
-    def run(self, watcher: Watcher, limits: Limits | None = None) -> bool:
-        """Train to the recipe's last step, or to a limit; a state is saved either way.
+    def run(self, watcher: Watcher) -> bool:
+        """Train to the recipe's last step, or until the clock stops it; a state is saved then.
 
         Returns:
             Whether the last step was reached.
@@ -106,40 +109,37 @@ class Trainer:
             TrainingError: the loss is not finite. The last good state stays.
             WorkersLostError: no batches come any more. A state is saved.
         """
-        limits = limits or Limits()
-        self.loader.tell = watcher.note
-        started = saved = last = time.monotonic()
-        totals: dict[str, Tensor] = {}
-        since = (self.step, started)
-        while self.step < self.config.steps:
+        clock, config = self.clock, self.config
+        self.loader.warn = watcher.note
+        saved = last = clock.now()
+        means = _Means(last)
+        while self.step < config.steps:
             try:
                 metrics = self._step()
             except WorkersLostError:
-                self._check_finite(totals)
-                self._save(watcher)
+                self._save(watcher, means)
                 raise
-            totals = {k: totals[k] + v if k in totals else v for k, v in metrics.items()}
-            now = time.monotonic()
+            means.add(metrics)
+            now = clock.now()
             self.seconds, last = self.seconds + now - last, now
-            if self._is_due(now - since[1]):
-                self._log(watcher, totals, since, now)
-                totals, since = {}, (self.step, now)
-            if self.step % self.config.preview_every == 0:
+            if self._is_due(now - means.since):
+                self._log(watcher, means, now)
+                means = _Means(now)
+            if self.step % config.preview_every == 0:
                 watcher.preview(self.step, self.averaged())
-            spent = limits.minutes is not None and now - started > 60 * limits.minutes
-            if spent or limits.stop():
+            if clock.is_over():
                 break
-            if now - saved > 60 * self.config.checkpoint_minutes:
-                self._check_finite(totals)
-                self._save(watcher)
-                saved = time.monotonic()
-        self._check_finite(totals)
-        self.seconds += time.monotonic() - last  # a GPU is done by now
-        self._save(watcher)
-        return self.step >= self.config.steps
+            if clock.has_passed(60 * config.checkpoint_minutes, since=saved):
+                self._save(watcher, means)
+                saved = clock.now()
+        self._check_finite(means)
+        self.seconds += clock.now() - last  # a GPU is done by now
+        self._save(watcher, means)
+        return self.step >= config.steps
 
-    def _save(self, watcher: Watcher) -> None:
-        """The watcher first: killed between the two, the last steps are done and told again."""
+    def _save(self, watcher: Watcher, means: _Means) -> None:
+        """The watcher first: killed between the two, the last steps are done and logged again."""
+        self._check_finite(means)
         watcher.saving(self.step)
         self.save()
 
@@ -159,11 +159,11 @@ class Trainer:
         return taken / count
 
     def _timed(self, steps: int) -> float:
-        started = time.monotonic()
+        started = self.clock.now()
         for _ in range(steps):
             loss = self._step()["loss"]
         float(loss)  # which waits for the device
-        return time.monotonic() - started
+        return self.clock.now() - started
 
     def _step(self) -> dict[str, Tensor]:
         """One optimizer step; returns the loss and the metrics, not yet read off the device."""
@@ -173,8 +173,8 @@ class Trainer:
         for group in (group for one in self.optimizers for group in one.param_groups):
             group["lr"] = learning_rate(config, self.step)
         self.task.train()
-        with autocast(self.device, self.config.dtype(self.device)):
-            loss, metrics = self.task(batch, self._rng(batch))
+        with autocast(self.device, config.dtype(self.device)):
+            loss, metrics = self.task(batch, self._rng())
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), config.clip_grad)
         for optimizer in self.optimizers:
@@ -182,39 +182,37 @@ class Trainer:
             optimizer.zero_grad(set_to_none=True)
         self.ema.update(self.net, self.step)
         self.step += 1
-        told = {"loss": loss, "grad_norm": norm, **metrics}
-        return {name: value.detach() for name, value in told.items()}
+        values = {"loss": loss, "grad_norm": norm, **metrics}
+        return {name: value.detach() for name, value in values.items()}
 
     def _next(self) -> Batch:
         return {k: v.to(self.device, non_blocking=True) for k, v in next(self.loader).items()}
 
-    def _rng(self, batch: Batch) -> BatchRng:
+    def _rng(self) -> BatchRng:
+        """The draws of this step's samples, by the seed and their places in the stream."""
         torch.manual_seed(self.seed * 1_000_003 + self.step)  # dropout
-        size = len(batch["text_tokens"])
-        rank = self.loader.rank
-        return BatchRng(f"{self.seed}/{self.task.stage.kind}/{rank}/{self.step}", size, self.device)
+        loader, key = self.loader, f"{self.seed}/{self.task.stage.kind}/0/{self.step}"
+        return BatchRng(key, loader.batch_size, self.device, (loader.rank, loader.world))
 
     def _is_due(self, seconds: float) -> bool:
-        """Whether to tell of the steps since `seconds` ago; slow ones are told without waiting."""
+        """Whether to log the steps since `seconds` ago; slow ones are logged without waiting."""
         step, config = self.step, self.config
         return step % config.log_every == 0 or step == config.steps or seconds > LOG_SECONDS
 
-    def _log(
-        self, watcher: Watcher, totals: dict[str, Tensor], since: tuple[int, float], now: float
-    ) -> None:
-        count = self.step - since[0]
-        self._check_finite(totals)
-        values = {name: float(total) / count for name, total in totals.items()}
-        values["images_per_second"] = (
-            count * self.loader.batch_size * self.loader.world / max(now - since[1], 1e-9)
-        )
-        values["learning_rate"] = learning_rate(self.config, self.step - 1)
+    def _log(self, watcher: Watcher, means: _Means, now: float) -> None:
+        self._check_finite(means)
+        pictures = means.steps * self.loader.batch_size * self.loader.world
+        values = {
+            **means.values(),
+            "images_per_second": pictures / max(now - means.since, 1e-9),
+            "learning_rate": learning_rate(self.config, self.step - 1),
+        }
         watcher.scalars(self.step, values)
 
-    def _check_finite(self, totals: dict[str, Tensor]) -> None:
+    def _check_finite(self, means: _Means) -> None:
         # a finite loss with a gradient that is not has spoilt the weights all the same
-        watched = [name for name in ("loss", "grad_norm") if name in totals]
-        bad = [name for name in watched if not math.isfinite(float(totals[name]))]
+        values = means.values()
+        bad = [key for key in ("loss", "grad_norm") if not math.isfinite(values.get(key, 0.0))]
         if not bad:
             return
         states = saved_states(self.folder)
@@ -230,18 +228,14 @@ class Trainer:
 
     def save(self) -> Path:
         """Write the whole state beside the older ones; nothing half-written is ever seen."""
-        values = {
-            "step": self.step,
-            "seconds": self.seconds,
-            "seed": self.seed,
-            "data": self.loader.state_dict(),
-        }
+        values = {"step": self.step, "seconds": self.seconds, "seed": self.seed}
         tensors = {
             "net": dict(self.net.state_dict()),
             "ema": dict(self.ema.average.state_dict()),
             "optimizer": optimizer_tensors(self.optimizers, self.net),
         }
-        return save_state(self.folder, State(values, tensors))
+        state = State({**values, "data": self.loader.state_dict()}, tensors)
+        return save_state(self.folder, state)
 
     def resume(self) -> bool:
         """Go on from the newest saved state; False where there is none.

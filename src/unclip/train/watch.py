@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
@@ -39,10 +37,10 @@ class RunWatcher:
         console: Console,
         warn: Callable[[str], None] | None = None,
     ) -> None:
-        """`warn` is told what a person should know even where `console` is quiet."""
+        """`warn` shows what a person should know even where `console` is quiet."""
         self.run, self.name, self.trainer, self.console = run, name, trainer, console
         self.warn = warn or partial(console.print, markup=False, highlight=False)
-        self.due = 0.0  # when a log gets its next line, on time.monotonic's clock
+        self.due = 0.0  # when a log gets its next line, on the trainer's clock
         self.board = _board(run.folder / name / "events")
         self.progress = Progress(
             TextColumn("[bold]{task.description}"),
@@ -63,12 +61,7 @@ class RunWatcher:
         self.progress.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.progress.stop()
         if self.board is not None:
             self.board.close()
@@ -77,24 +70,15 @@ class RunWatcher:
         """Show the loss and the speed; give everything to TensorBoard."""
         text = f"loss {values['loss']:.4f}  {values['images_per_second']:.0f} images/s"
         self.progress.update(self.bar, completed=step, text=text)
-        if not self.console.is_terminal and self._is_due(step):
-            line = f"{self.name} {step}/{self.trainer.config.steps}  {text}  {self._left()}"
-            self.console.print(line.rstrip())
+        now, steps = self.trainer.clock.now(), self.trainer.config.steps
+        if not self.console.is_terminal and (now >= self.due or step >= steps):
+            self.due = now + LINE_SECONDS
+            left = self.progress.tasks[self.bar].time_remaining
+            rest = "" if left is None else f"  {left / 60:.0f} min left"
+            self.console.print(f"{self.name} {step}/{steps}  {text}{rest}")
         if self.board is not None:
             for name, value in values.items():
                 self.board.add_scalar(f"{self.name}/{name}", value, step)
-
-    def _is_due(self, step: int) -> bool:
-        """Whether a log wants a line: now and then, and of the first and the last steps."""
-        now = time.monotonic()
-        if now < self.due and step < self.trainer.config.steps:
-            return False
-        self.due = now + LINE_SECONDS
-        return True
-
-    def _left(self) -> str:
-        remaining = self.progress.tasks[self.bar].time_remaining
-        return "" if remaining is None else f"{remaining / 60:.0f} min left"
 
     def saving(self, step: int) -> None:
         """Refresh the model folder with the averaged weights."""
@@ -106,13 +90,14 @@ class RunWatcher:
 
     def preview(self, step: int, stage: Stage) -> None:
         """Draw the recipe's prompts with the stages so far, once they make a picture."""
-        if "image" not in stage.produces or not self.run.recipe.prompts:
+        settings = self.run.recipe.settings
+        if "image" not in stage.produces or not settings.prompts:
             return
         chain = _chain(self.run, self.name, stage)
         if chain is None:
             return
-        prompts = list(self.run.recipe.prompts)
-        rng = Rng([f"{self.run.recipe.seed}/{i}" for i in range(len(prompts))], self.run.device)
+        prompts = list(settings.prompts)
+        rng = Rng([f"{settings.seed}/{i}" for i in range(len(prompts))], self.run.device)
         try:
             image = chain.fold(chain.read(prompts), rng).image
         except SamplingError as error:  # a stage at its beginning may do so, and learn yet

@@ -91,6 +91,13 @@ def test_a_decoder_saved_when_its_settings_stood_among_the_cores_is_read(
     assert DecoderConfig.parse(DecoderConfig.parse(saved).dump()).network == network
 
 
+def test_the_usual_network_knows_no_foreign_setting() -> None:
+    with pytest.raises(UsageError, match=r"unknown setting 'network\.unit_embed'"):
+        DecoderConfig.parse({"network": {**FULL, "kind": "unet", "unit_embed": False}})
+    plain = DecoderConfig.parse({"network": {**FULL, "kind": "unet", "unit_embed": True}})
+    assert plain.network == UNetConfig.parse(FULL)
+
+
 def test_a_kind_that_is_not_known_is_named() -> None:
     with pytest.raises(UsageError, match=r"network 'guided_nut' \(did you mean 'guided_unet'\?\)"):
         DecoderConfig.parse({"network": {**FULL, "kind": "guided_nut"}})

@@ -17,8 +17,9 @@ import unclip
 from unclip.checkpoints import companions
 from unclip.checkpoints._variants import weights_file
 from unclip.checkpoints.archive import Tensors, open_tensors
-from unclip.checkpoints.format import Options, Part, find_format, open_model
+from unclip.checkpoints.format import Options, find_format, open_model
 from unclip.checkpoints.keymap import translate_back
+from unclip.checkpoints.part import Part
 from unclip.errors import CheckpointError, UsageError
 from unclip.families.clip import clip, huggingface
 from unclip.families.clip import openai as its_own

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from unclip.checkpoints.archive import tensors_of
-from unclip.checkpoints.format import Options, Part, open_model
+from unclip.checkpoints.format import Options, open_model
+from unclip.checkpoints.part import Part
 from unclip.errors import CheckpointError
 from unclip.families._diffusers import prior_part
 from unclip.families.karlo.karlo import PRIOR, decoder_part, upsampler_part
@@ -114,7 +115,7 @@ def test_the_tokens_of_an_embedding_are_told_apart() -> None:
 
     take = interleaved("x", 4)
     theirs = torch.arange(12.0)
-    assert take.there is not None and take.back is not None
-    ours = take.there(theirs)
+    assert take.to_ours is not None and take.to_theirs is not None
+    ours = take.to_ours(theirs)
     assert torch.equal(ours.view(4, 3), theirs.view(3, 4).T)
-    assert torch.equal(take.back(ours), theirs)
+    assert torch.equal(take.to_theirs(ours), theirs)

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from unclip.checkpoints.archive import Tensors, tensors_of
-from unclip.checkpoints.format import FORMATS, Options, Part, open_model
+from unclip.checkpoints.format import FORMATS, Options, open_model
+from unclip.checkpoints.part import Part
 from unclip.errors import CheckpointError, UsageError
 from unclip.families.adm._names import unet_size
 from unclip.families.karlo import karlo

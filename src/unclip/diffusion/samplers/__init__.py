@@ -1,8 +1,8 @@
 """Samplers: pure functions (denoise, x, levels, rng, on_step, eta) -> x.
 
 Every formula is written for x_t = alpha·x0 + sigma·eps with any alpha and sigma, so the same
-function serves variance-preserving and EDM schedules. `eta` means the same in all of them: how
-strong the noise of the reverse SDE is, 0 the ODE, 1 the SDE (tau in SA-Solver, arXiv 2309.05019).
+function works with variance-preserving and EDM schedules. `eta` has the same meaning in all: the
+strength of the noise of the reverse SDE: 0 ODE, 1 SDE (tau in SA-Solver, arXiv 2309.05019).
 
 `SAMPLERS` holds every function that `@sampler` registers in one of the modules imported here.
 """

@@ -3,87 +3,49 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from ...rng import Rng
-from ...types import Denoiser, Level, Prediction
-from .base import OnX0, check_direction, sampler, tell, zeros_or_noise
+from ...types import Level, Prediction
+from .base import Walk, sampler, zeros_or_noise
 
 
-@sampler
-def ddpm(
-    denoise: Denoiser,
-    x: Tensor,
-    levels: list[Level],
-    rng: Rng,
-    on_step: OnX0 | None = None,
-    eta: float = 1.0,
-) -> Tensor:
+@sampler(eta=1.0, inverts=False)
+def ddpm(walk: Walk, x: Tensor, said: Prediction, now: Level, then: Level) -> Tensor:
     """Ancestral sampling (DDPM, arXiv 2006.11239, eq. 6 and 7).
 
     The variance is the posterior's, or where the network has learnt it the interpolation in the
     log domain (Improved DDPM, eq. 15), times eta². The last step, to the clean level, adds none.
     """
-    check_direction(levels, eta, "ddpm", inverts=False)
-    for index, (now, then) in enumerate(pairwise(levels)):
-        prediction = denoise(x, now)
-        mean, variance = posterior(x, prediction, now, then)
-        x = mean + eta * variance.sqrt() * zeros_or_noise(x, then, rng)
-        tell(on_step, index, levels, prediction)
-    return x
+    mean, variance = posterior(x, said, now, then)
+    return mean + walk.eta * variance.sqrt() * zeros_or_noise(x, then, walk.rng)
 
 
-@sampler
-def ddim(
-    denoise: Denoiser,
-    x: Tensor,
-    levels: list[Level],
-    rng: Rng,
-    on_step: OnX0 | None = None,
-    eta: float = 0.0,
-) -> Tensor:
+@sampler(eta=0.0)
+def ddim(walk: Walk, x: Tensor, said: Prediction, now: Level, then: Level) -> Tensor:
     """DDIM (arXiv 2010.02502, eq. 12 and 16): eta 0 is deterministic, eta 1 is ancestral."""
-    check_direction(levels, eta, "ddim")
-    for index, (now, then) in enumerate(pairwise(levels)):
-        prediction = denoise(x, now)
-        alpha, sigma = then.like(x)
-        # inversion (rising levels, eta 0) may start from the clean level, where this is 0 / 0
-        fresh = eta * _ddim_std(now, then).to(x.device) if eta > 0 else torch.zeros_like(sigma)
-        x = alpha * prediction.x0 + (sigma**2 - fresh**2).clamp(min=0).sqrt() * prediction.eps
-        if eta > 0 and then.sigma > 0:
-            x = x + fresh * rng.randn(*x.shape[1:])
-        tell(on_step, index, levels, prediction)
-    return x
+    alpha, sigma = then.like(x)
+    # inversion (rising levels, eta 0) may start from the clean level, where this is 0 / 0
+    is_noisy = walk.eta > 0
+    fresh = walk.eta * _ddim_std(now, then).to(x.device) if is_noisy else torch.zeros_like(sigma)
+    x = alpha * said.x0 + (sigma**2 - fresh**2).clamp(min=0).sqrt() * said.eps
+    return x + fresh * walk.rng.randn(*x.shape[1:]) if is_noisy and then.sigma > 0 else x
 
 
-@sampler
-def analytic_dpm(
-    denoise: Denoiser,
-    x: Tensor,
-    levels: list[Level],
-    rng: Rng,
-    on_step: OnX0 | None = None,
-    eta: float = 1.0,
-) -> Tensor:
+@sampler(eta=1.0, inverts=False)
+def analytic_dpm(walk: Walk, x: Tensor, said: Prediction, now: Level, then: Level) -> Tensor:
     """DDPM with the optimal variance (Analytic-DPM, arXiv 2201.06503): the paper's prior's.
 
     That is the posterior's variance plus what not knowing x0 adds to it (theorem 1), times eta².
     A learned variance is not used. On the step to the last noisy level the variance is clipped as
     in the paper's experiments, but never below the posterior's.
     """
-    check_direction(levels, eta, "analytic_dpm", inverts=False)
-    for index, (now, then) in enumerate(pairwise(levels)):
-        prediction = denoise(x, now)
-        mean, least = posterior(x, Prediction(prediction.x0, prediction.eps), now, then)
-        variance = least + _of_x0(x, now, then) ** 2 * uncertainty(prediction, now)
-        if index == len(levels) - 3 and levels[-1].sigma == 0:
-            variance = torch.maximum(least, variance.clamp(max=_LAST_STD**2))
-        x = mean + eta * variance.sqrt() * zeros_or_noise(x, then, rng)
-        tell(on_step, index, levels, prediction)
-    return x
+    mean, least = posterior(x, Prediction(said.x0, said.eps), now, then)
+    variance = least + _of_x0(x, now, then) ** 2 * uncertainty(said, now)
+    if walk.index == len(walk.levels) - 3 and walk.levels[-1].sigma == 0:
+        variance = torch.maximum(least, variance.clamp(max=_LAST_STD**2))
+    return mean + walk.eta * variance.sqrt() * zeros_or_noise(x, then, walk.rng)
 
 
 # E|noise| of at most two of 255 steps of a pixel in [-1, 1]; E|N(0, 1)| is the square root of 2/pi

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Protocol, Self
 
 import torch
@@ -39,13 +40,64 @@ class Sampler(Protocol):
     ) -> Tensor: ...
 
 
+@dataclass
+class Walk:
+    """A sampler's arguments, the number of its step from 0, and what samplers that remember keep.
+
+    `moves` are the steps so far and `guesses` x0 at the beginning of each, the latest last;
+    `base` is x without what is carried on.
+    """
+
+    denoise: Denoiser
+    levels: list[Level]
+    rng: Rng
+    eta: float
+    index: int = 0
+    moves: list[Move] = field(default_factory=list)
+    guesses: list[Tensor] = field(default_factory=list)
+    base: Tensor | None = None
+
+
+OneStep = Callable[[Walk, Tensor, Prediction, Level, Level], Tensor]
+"""(walk, x, what the network says of x, level now, level then) -> x then."""
+
 SAMPLERS: dict[str, Sampler] = {}
 
 
-def sampler(fn: Sampler) -> Sampler:
-    """Register a sampler under its function's name."""
-    SAMPLERS[fn.__name__] = fn  # type: ignore[attr-defined]
-    return fn
+def sampler(eta: float, inverts: bool = True, name: str = "") -> Callable[[OneStep], Sampler]:
+    """Make a sampler of a function of one step, and register it under the function's name.
+
+    Args:
+        eta: its paper's.
+        inverts: whether the levels may rise.
+        name: another name.
+    """
+
+    def register(one: OneStep) -> Sampler:
+        called, usual = name or one.__name__, eta
+
+        def run(
+            denoise: Denoiser,
+            x: Tensor,
+            levels: list[Level],
+            rng: Rng,
+            on_step: OnX0 | None = None,
+            eta: float = usual,
+        ) -> Tensor:
+            check_direction(levels, eta, called, inverts)
+            walk = Walk(denoise, levels, rng, eta)
+            for walk.index, (now, then) in enumerate(pairwise(levels)):
+                prediction = denoise(x, now)
+                x = one(walk, x, prediction, now, then)
+                if on_step is not None:
+                    on_step(walk.index + 1, len(levels) - 1, prediction.x0)
+            return x
+
+        run.__name__, run.__doc__ = called, one.__doc__
+        SAMPLERS[called] = run
+        return run
+
+    return register
 
 
 def find(name: str) -> Sampler:
@@ -101,12 +153,6 @@ def check_direction(levels: list[Level], eta: float, name: str, inverts: bool = 
         raise UsageError(f"{name} cannot invert: it averages over noise; use ddim, euler or heun")
     if eta > 0:
         raise UsageError(f"{name} inverts (its levels rise) only without noise: eta 0, got {eta:g}")
-
-
-def tell(on_step: OnX0 | None, index: int, levels: list[Level], prediction: Prediction) -> None:
-    """Report that step `index`, counted from 0, is done."""
-    if on_step is not None:
-        on_step(index + 1, len(levels) - 1, prediction.x0)
 
 
 def zeros_or_noise(x: Tensor, then: Level, rng: Rng) -> Tensor:

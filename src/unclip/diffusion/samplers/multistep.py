@@ -12,82 +12,45 @@ h (to the clean level, or from pure noise) leaves only the constant one.
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 
 from torch import Tensor
 
-from ...rng import Rng
-from ...types import Denoiser, Level
-from .base import Move, OnX0, check_direction, sampler, tell
+from ...types import Level, Prediction
+from .base import Move, Walk, sampler
 
 
-@sampler
-def dpmpp_2m(
-    denoise: Denoiser,
-    x: Tensor,
-    levels: list[Level],
-    rng: Rng,
-    on_step: OnX0 | None = None,
-    eta: float = 0.0,
-) -> Tensor:
+def _two_steps(walk: Walk, x: Tensor, said: Prediction, now: Level, then: Level) -> Tensor:
     """DPM-Solver++ (2M) (arXiv 2211.01095, algorithm 2); with eta 1 its SDE variant."""
-    check_direction(levels, eta, "dpmpp_2m")
-    past: tuple[Move, Tensor] | None = None  # the last step and its x0
-    for index, (now, then) in enumerate(pairwise(levels)):
-        prediction = denoise(x, now)
-        move = Move.between(now, then, eta)
-        x = move.start(prediction, prediction.eps, rng)
-        if past is not None:
-            x = x + _ahead(move, past[0]) * (prediction.x0 - past[1])
-        past = move, prediction.x0
-        tell(on_step, index, levels, prediction)
+    move = Move.between(now, then, walk.eta)
+    x = move.start(said, said.eps, walk.rng)
+    if walk.moves:
+        x = x + _ahead(move, walk.moves[-1]) * (said.x0 - walk.guesses[-1])
+    walk.moves, walk.guesses = [move], [said.x0]
     return x
 
 
-@sampler
-def dpmpp_2m_sde(
-    denoise: Denoiser,
-    x: Tensor,
-    levels: list[Level],
-    rng: Rng,
-    on_step: OnX0 | None = None,
-    eta: float = 1.0,
-) -> Tensor:
-    """SDE-DPM-Solver++ (2M) (arXiv 2211.01095); with eta 0 `dpmpp_2m`."""
-    check_direction(levels, eta, "dpmpp_2m_sde")
-    return dpmpp_2m(denoise, x, levels, rng, on_step, eta)
+dpmpp_2m = sampler(eta=0.0, name="dpmpp_2m")(_two_steps)
+dpmpp_2m_sde = sampler(eta=1.0, name="dpmpp_2m_sde")(_two_steps)
 
 
-@sampler
-def unipc(
-    denoise: Denoiser,
-    x: Tensor,
-    levels: list[Level],
-    rng: Rng,
-    on_step: OnX0 | None = None,
-    eta: float = 0.0,
-) -> Tensor:
+@sampler(eta=0.0)
+def unipc(walk: Walk, x: Tensor, said: Prediction, now: Level, then: Level) -> Tensor:
     """UniPC-2 with data prediction and B(h) = e^h − 1 (arXiv 2302.04867, section 3 and appendix).
 
     Its predictor is DPM-Solver++ (2M). The network's next answer, at what was predicted, also
     serves to correct it, which makes the order 3; the correction keeps the prediction's noise.
     """
-    check_direction(levels, eta, "unipc")
-    base, moves, guesses = x, list[Move](), list[Tensor]()  # of the steps so far, the latest last
-    for index, (now, then) in enumerate(pairwise(levels)):
-        prediction = denoise(x, now)
-        guesses.append(prediction.x0)
-        eps = prediction.eps
-        if moves and math.isfinite(moves[-1].h):
-            right = base + _corrected(moves, guesses)
-            eps = eps + (right - x) / moves[-1].sigma
-        moves.append(Move.between(now, then, eta))
-        x = base = moves[-1].start(prediction, eps, rng)
-        if index > 0:
-            x = base + _ahead(*moves[:-3:-1]) * (guesses[-1] - guesses[-2])
-        moves, guesses = moves[-2:], guesses[-2:]
-        tell(on_step, index, levels, prediction)
-    return x
+    moves, guesses, eps = walk.moves, [*walk.guesses, said.x0], said.eps
+    if moves and math.isfinite(moves[-1].h):
+        assert walk.base is not None
+        right = walk.base + _corrected(moves, guesses)
+        eps = eps + (right - x) / moves[-1].sigma
+    moves = [*moves, Move.between(now, then, walk.eta)]
+    walk.base = moves[-1].start(said, eps, walk.rng)
+    walk.moves, walk.guesses = moves[-2:], guesses[-2:]
+    if walk.index == 0:
+        return walk.base
+    return walk.base + _ahead(*moves[:-3:-1]) * (guesses[-1] - guesses[-2])
 
 
 def _ahead(move: Move, last: Move) -> float:

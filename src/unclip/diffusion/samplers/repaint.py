@@ -1,4 +1,4 @@
-"""RePaint (arXiv 2201.09865): inpainting with a network that was never trained for it."""
+"""RePaint (arXiv 2201.09865): inpainting with a network that was not trained for it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from .base import OnX0, Sampler
 
 
 def repaint(run: Sampler, resample: int) -> Sampler:
-    """`run` with each step taken `resample` times, noised again in between (algorithm 1).
+    """`run` with each step repeated `resample` times, with noise added in between (algorithm 1).
 
-    What is known is the denoiser's business (`map_x0(denoise, hold(known, mask))`); the
-    repetitions give the painted part time to agree with it. The step to the clean level is taken
-    once. A sampler that remembers earlier steps (2M, UniPC) has none here and is of first order.
+    The denoiser keeps the known part (`map_x0(denoise, hold(known, mask))`); the repetitions adapt
+    the painted part to it. The step to the clean level is done once. Multistep samplers (2M, UniPC)
+    have no earlier steps here and are of first order.
 
     Raises:
         UsageError: `resample` is less than 1.
@@ -51,12 +51,12 @@ def repaint(run: Sampler, resample: int) -> Sampler:
 
 
 def _counted(on_step: OnX0, index: int, total: int) -> OnX0:
-    """Tell `on_step` of the place in the whole work instead of the one step that it was."""
+    """Report progress in all steps to `on_step` instead of in one repetition."""
     return lambda _index, _total, x0: on_step(index, total, x0)
 
 
 def _noised(x: Tensor, now: Level, then: Level, rng: Rng) -> Tensor:
-    """A draw from q(x_then | x_now) on the way up, to a noisier level."""
+    """A sample of q(x_then | x_now) at a noisier level."""
     alpha, sigma = now.like(x)
     alpha_then, sigma_then = then.like(x)
     ratio = alpha_then / alpha

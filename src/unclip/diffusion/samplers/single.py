@@ -3,61 +3,36 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 
 from torch import Tensor
 
-from ...rng import Rng
-from ...types import Denoiser, Level
-from .base import Move, OnX0, check_direction, sampler, tell
+from ...types import Level, Prediction
+from .base import Move, Walk, sampler
 
 
-@sampler
-def euler(
-    denoise: Denoiser,
-    x: Tensor,
-    levels: list[Level],
-    rng: Rng,
-    on_step: OnX0 | None = None,
-    eta: float = 0.0,
-) -> Tensor:
+@sampler(eta=0.0)
+def euler(walk: Walk, x: Tensor, said: Prediction, now: Level, then: Level) -> Tensor:
     """Euler's method for d(x/alpha)/d(sigma/alpha) = eps (EDM, eq. 4).
 
     With eta 0 this is DDIM, and with eta 1 DDPM. In between, and above 1, it goes down as far as
     the reverse SDE of strength eta decays and comes up again with fresh noise. EDM's own churn
     would ask the network about levels that are not in `levels`.
     """
-    check_direction(levels, eta, "euler")
-    for index, (now, then) in enumerate(pairwise(levels)):
-        prediction = denoise(x, now)
-        x = Move.between(now, then, eta).start(prediction, prediction.eps, rng)
-        tell(on_step, index, levels, prediction)
-    return x
+    return Move.between(now, then, walk.eta).start(said, said.eps, walk.rng)
 
 
-@sampler
-def heun(
-    denoise: Denoiser,
-    x: Tensor,
-    levels: list[Level],
-    rng: Rng,
-    on_step: OnX0 | None = None,
-    eta: float = 0.0,
-) -> Tensor:
+@sampler(eta=0.0)
+def heun(walk: Walk, x: Tensor, said: Prediction, now: Level, then: Level) -> Tensor:
     """Heun's second-order method (EDM, algorithm 1): two network calls a step, one on the last.
 
     The second call is at the end of Euler's step without noise; the noise of eta is as in `euler`.
     """
-    check_direction(levels, eta, "heun")
-    for index, (now, then) in enumerate(pairwise(levels)):
-        prediction = denoise(x, now)
-        move = Move.between(now, then, eta)
-        x = move.start(prediction, prediction.eps, rng)
-        if move.sigma > 0:
-            trial = move.alpha * prediction.x0 + move.sigma * prediction.eps
-            change = denoise(trial, then).x0 - prediction.x0
-            x = x + move.alpha * _trapezoid(move) * change
-        tell(on_step, index, levels, prediction)
+    move = Move.between(now, then, walk.eta)
+    x = move.start(said, said.eps, walk.rng)
+    if move.sigma > 0:
+        trial = move.alpha * said.x0 + move.sigma * said.eps
+        change = walk.denoise(trial, then).x0 - said.x0
+        x = x + move.alpha * _trapezoid(move) * change
     return x
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from ...checkpoints.archive import Tensors
-from ...checkpoints.keymap import KeyMap, Take, flattened, same, under
+from ...checkpoints.keymap import KeyMap, changed, flattened, repeated, same, under
 from ...nn.blocks import Place
 from ...nn.transformer import TransformerConfig
 from ...nn.unet import UNetConfig
@@ -90,29 +90,26 @@ def by_head(ours: str, theirs: str, heads: int, parts: int) -> KeyMap:
         split = rows.reshape(first, second, -1, *rows.shape[1:])
         return split.transpose(0, 1).reshape(rows.shape)
 
-    def there(value: Tensor) -> Tensor:
+    def to_ours(value: Tensor) -> Tensor:
         return swapped(value, heads, parts)
 
-    def back(value: Tensor) -> Tensor:
+    def to_theirs(value: Tensor) -> Tensor:
         return swapped(value, parts, heads)
 
-    return {f"{ours}.{one}": Take((f"{theirs}.{one}",), there, back) for one in ("weight", "bias")}
+    return changed(ours, theirs, to_ours, to_theirs)
 
 
 def transformer_table(config: TransformerConfig) -> KeyMap:
     """A transformer's blocks."""
-    table: KeyMap = {}
-    for i in range(config.depth):
-        block = {
-            **same("norm1", "ln_1"),
-            **by_head("attention.qkv", "attn.c_qkv", config.heads, 3),
-            **same("attention.proj", "attn.c_proj"),
-            **same("norm2", "ln_2"),
-            **same("mlp.0", "mlp.c_fc"),
-            **same("mlp.2", "mlp.c_proj"),
-        }
-        table |= under(f"transformer.blocks.{i}", f"transformer.resblocks.{i}", block)
-    return table
+    block = {
+        **same("norm1", "ln_1"),
+        **by_head("attention.qkv", "attn.c_qkv", config.heads, 3),
+        **same("attention.proj", "attn.c_proj"),
+        **same("norm2", "ln_2"),
+        **same("mlp.0", "mlp.c_fc"),
+        **same("mlp.2", "mlp.c_proj"),
+    }
+    return repeated(config.depth, "transformer.blocks", "transformer.resblocks", block)
 
 
 def unet_size(tensors: Tensors, side: int = 0) -> dict[str, Any]:

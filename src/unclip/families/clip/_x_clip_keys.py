@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ...checkpoints._state_dicts import open_weights
 from ...checkpoints.archive import Tensors
-from ...checkpoints.format import Part
-from ...checkpoints.keymap import KeyMap, Take, same, under
+from ...checkpoints.keymap import KeyMap, Take, repeated, same, under
+from ...checkpoints.part import Part
 from ...errors import CheckpointError
 from ...nn.clip import VisionConfig
 from ...nn.text import TextConfig
@@ -89,10 +89,10 @@ def x_clip_table(config: XClipConfig) -> KeyMap:
     assert config.text and config.vision
     patch = config.vision.patch_size
 
-    def there(value: Tensor) -> Tensor:  # (W', lines · columns · colours)
+    def to_ours(value: Tensor) -> Tensor:  # (W', lines · columns · colours)
         return value.view(len(value), patch, patch, 3).permute(0, 3, 1, 2)
 
-    def back(value: Tensor) -> Tensor:
+    def to_theirs(value: Tensor) -> Tensor:
         return value.permute(0, 2, 3, 1).flatten(1)
 
     text: KeyMap = {
@@ -102,7 +102,7 @@ def x_clip_table(config: XClipConfig) -> KeyMap:
         **_blocks(config.text.depth),
     }
     vision: KeyMap = {
-        "patch.weight": Take(("to_tokens.1.weight",), there, back),
+        "patch.weight": Take(("to_tokens.1.weight",), to_ours, to_theirs),
         "patch.bias": Take(("to_tokens.1.bias",)),
         "positions": Take(("pos_emb.weight",)),
         **same("pool", "to_cls_tokens.1", "weight"),
@@ -118,19 +118,18 @@ def x_clip_table(config: XClipConfig) -> KeyMap:
 
 
 def _blocks(depth: int) -> KeyMap:
+    block = {
+        **_gain("norm1", "0.norm"),
+        **same("attention.qkv", "0.fn.to_qkv", "weight"),
+        **same("attention.proj", "0.fn.to_out.0", "weight"),
+        **_gain("attention.norm", "0.fn.to_out.1"),
+        **_gain("norm2", "1.norm"),
+        **same("mlp.up", "1.fn.net.0", "weight"),
+        **_gain("mlp.norm", "1.fn.net.2"),
+        **same("mlp.down", "1.fn.net.4", "weight"),
+    }
     table = _gain("norm_in", "norm_in") | _gain("norm_out", "norm_out")
-    for i in range(depth):
-        block = {
-            **_gain("norm1", "0.norm"),
-            **same("attention.qkv", "0.fn.to_qkv", "weight"),
-            **same("attention.proj", "0.fn.to_out.0", "weight"),
-            **_gain("attention.norm", "0.fn.to_out.1"),
-            **_gain("norm2", "1.norm"),
-            **same("mlp.up", "1.fn.net.0", "weight"),
-            **_gain("mlp.norm", "1.fn.net.2"),
-            **same("mlp.down", "1.fn.net.4", "weight"),
-        }
-        table |= under(f"blocks.{i}", f"layers.{i}", block)
+    table |= repeated(depth, "blocks", "layers", block)
     return under("transformer", "transformer", table)
 
 

@@ -21,7 +21,9 @@ from ...checkpoints._unread import check_file, why_unread
 from ...checkpoints._variants import variants, weights_file
 from ...checkpoints.archive import Tensors
 from ...checkpoints.companions import folder_tokenizer, has_tokenizer
-from ...checkpoints.format import Format, Options, Part, Plan, read_json
+from ...checkpoints.format import Format, Options, Plan
+from ...checkpoints.part import Part
+from ...checkpoints.settings import read_json
 from ...checkpoints.tokenizers import clip_of_merges
 from ...errors import CheckpointError, UsageError
 from ...nn.text import TextConfig
@@ -135,7 +137,7 @@ def _file_reader(file: Path, settings: Path) -> Callable[[], Part] | None:
 
 def _notes(part: Part) -> tuple[str, ...]:
     """What a lone file leaves open."""
-    if part.ignored != OPENAI_IGNORED or "wrapper" not in part.tensors().metadata:
+    if part.ignored != OPENAI_IGNORED or not part.tensors().wrapped:
         return ()
     return (
         "read with OpenAI's activation (quick_gelu), as the file does not say which: where it was "

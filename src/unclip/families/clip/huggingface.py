@@ -12,8 +12,9 @@ import torch
 from ...checkpoints._state_dicts import open_weights
 from ...checkpoints._variants import weights_file
 from ...checkpoints.archive import Tensors
-from ...checkpoints.format import Part, need, read_json
-from ...checkpoints.keymap import KeyMap, Take, joined, same, under
+from ...checkpoints.keymap import KeyMap, Take, joined, repeated, same, under
+from ...checkpoints.part import Part
+from ...checkpoints.settings import need, read_json
 from ...config import Config
 from ...errors import CheckpointError, UsageError
 from ...nn.clip import ClipConfig, VisionConfig
@@ -140,18 +141,15 @@ def hf_vision_table(depth: int, ours: str = "vision", theirs: str = "vision_mode
 
 
 def _hf_blocks(depth: int) -> KeyMap:
-    table: KeyMap = {}
-    for i in range(depth):
-        block = {
-            **same("norm1", "layer_norm1"),
-            **joined("attention.qkv", [f"self_attn.{name}_proj" for name in "qkv"]),
-            **same("attention.proj", "self_attn.out_proj"),
-            **same("norm2", "layer_norm2"),
-            **same("mlp.0", "mlp.fc1"),
-            **same("mlp.2", "mlp.fc2"),
-        }
-        table |= under(f"transformer.blocks.{i}", f"encoder.layers.{i}", block)
-    return table
+    block = {
+        **same("norm1", "layer_norm1"),
+        **joined("attention.qkv", [f"self_attn.{name}_proj" for name in "qkv"]),
+        **same("attention.proj", "self_attn.out_proj"),
+        **same("norm2", "layer_norm2"),
+        **same("mlp.0", "mlp.fc1"),
+        **same("mlp.2", "mlp.fc2"),
+    }
+    return repeated(depth, "transformer.blocks", "encoder.layers", block)
 
 
 def hf_table(config: ClipConfig) -> KeyMap:

@@ -8,10 +8,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ...checkpoints._state_dicts import open_weights
 from ...checkpoints.archive import Tensors
-from ...checkpoints.format import Part, need, read_json
-from ...checkpoints.keymap import KeyMap, Take, same, under
+from ...checkpoints.keymap import KeyMap, Take, repeated, same, under
+from ...checkpoints.part import Part
+from ...checkpoints.settings import need, read_json
 from ...errors import CheckpointError
 from ...nn.clip import ClipConfig, VisionConfig
 from ...nn.text import TextConfig
@@ -31,10 +34,9 @@ OPENAI_WIDTHS = (768, 1024)
 def openai_table(config: ClipConfig, text: str = "") -> KeyMap:
     """The names of OpenAI's `CLIP` and open_clip's; `text` is "text" in its CustomTextCLIP."""
     assert config.text and config.vision
-    transposed = dict.fromkeys(("there", "back"), lambda value: value.T)
     tower: KeyMap = {
         "text.positions": Take(("positional_embedding",)),
-        "text_proj.weight": Take(("text_projection",), **transposed),
+        "text_proj.weight": Take(("text_projection",), torch.t, torch.t),
         **same("text.embed", "token_embedding", "weight"),
         **under("text", "", _openai_blocks(config.text.depth)),
         **same("text.norm", "ln_final"),
@@ -42,7 +44,7 @@ def openai_table(config: ClipConfig, text: str = "") -> KeyMap:
     vision: KeyMap = {
         "positions": Take(("positional_embedding",)),
         "class_token": Take(("class_embedding",)),
-        "proj.weight": Take(("proj",), **transposed),
+        "proj.weight": Take(("proj",), torch.t, torch.t),
         **same("patch", "conv1", "weight"),
         **same("norm_in", "ln_pre"),
         **_openai_blocks(config.vision.depth),
@@ -53,19 +55,16 @@ def openai_table(config: ClipConfig, text: str = "") -> KeyMap:
 
 
 def _openai_blocks(depth: int) -> KeyMap:
-    table: KeyMap = {}
-    for i in range(depth):
-        block = {
-            **same("norm1", "ln_1"),
-            "attention.qkv.weight": Take(("attn.in_proj_weight",)),
-            "attention.qkv.bias": Take(("attn.in_proj_bias",)),
-            **same("attention.proj", "attn.out_proj"),
-            **same("norm2", "ln_2"),
-            **same("mlp.0", "mlp.c_fc"),
-            **same("mlp.2", "mlp.c_proj"),
-        }
-        table |= under(f"transformer.blocks.{i}", f"transformer.resblocks.{i}", block)
-    return table
+    block = {
+        **same("norm1", "ln_1"),
+        "attention.qkv.weight": Take(("attn.in_proj_weight",)),
+        "attention.qkv.bias": Take(("attn.in_proj_bias",)),
+        **same("attention.proj", "attn.out_proj"),
+        **same("norm2", "ln_2"),
+        **same("mlp.0", "mlp.c_fc"),
+        **same("mlp.2", "mlp.c_proj"),
+    }
+    return repeated(depth, "transformer.blocks", "transformer.resblocks", block)
 
 
 def is_openai(tensors: Tensors) -> bool:

@@ -17,8 +17,9 @@ from torch import Tensor
 from ...checkpoints._state_dicts import open_weights
 from ...checkpoints._unread import check_file
 from ...checkpoints.archive import Tensors
-from ...checkpoints.format import TEXT_ALONE, Format, Options, Part, Plan
+from ...checkpoints.format import TEXT_ALONE, Format, Options, Plan
 from ...checkpoints.keymap import KeyMap, Take, same, under
+from ...checkpoints.part import Part
 from ...checkpoints.tokenizers import gpt2_of_files
 from ...diffusion.schedule import Cosine, Linear
 from ...errors import CheckpointError, UsageError

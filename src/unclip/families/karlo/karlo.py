@@ -12,8 +12,10 @@ from torch import Tensor
 
 from ...checkpoints.archive import Tensors
 from ...checkpoints.companions import completed, folder_tokenizer
-from ...checkpoints.format import GIVE_CLIP, Format, Options, Part, Plan, need
+from ...checkpoints.format import GIVE_CLIP, Format, Options, Plan
 from ...checkpoints.keymap import KeyMap, Take, same, under
+from ...checkpoints.part import Part
+from ...checkpoints.settings import need
 from ...errors import CheckpointError
 from ...stages.decoder import DecoderConfig
 from ...stages.sampling import Sampling
@@ -132,13 +134,13 @@ def decoder_table(config: GuidedUNetConfig) -> KeyMap:
 def interleaved(source: str, tokens: int) -> Take:
     """Rows that go through the tokens first there, and through each token's numbers first here."""
 
-    def there(value: Tensor) -> Tensor:
+    def to_ours(value: Tensor) -> Tensor:
         return value.reshape(-1, tokens, *value.shape[1:]).transpose(0, 1).flatten(0, 1)
 
-    def back(value: Tensor) -> Tensor:
+    def to_theirs(value: Tensor) -> Tensor:
         return value.reshape(tokens, -1, *value.shape[1:]).transpose(0, 1).flatten(0, 1)
 
-    return Take((source,), there, back)
+    return Take((source,), to_ours, to_theirs)
 
 
 def upsampler_part(path: Path, variant: str | None = None) -> Part:

@@ -17,10 +17,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ...checkpoints.archive import Blob, Tensors, open_pickle, tensors_of
+from ...checkpoints.archive import LazyTensor, Tensors, open_pickle, tensors_of
 from ...checkpoints.companions import folder_tokenizer, open_clip_part
-from ...checkpoints.format import GIVE_CLIP, Format, Options, Part, Plan, needs_clip
+from ...checkpoints.format import GIVE_CLIP, Format, Options, Plan, needs_clip
 from ...checkpoints.keymap import KeyMap, Take, same, under
+from ...checkpoints.part import Part
 from ...errors import CheckpointError
 from ...nn.prior import PriorConfig
 from ...nn.tokenizer import CLIP_PAD, Tokenizer
@@ -106,7 +107,7 @@ def _is_checkpoint(file: Path) -> bool:
 def _is_pair(data: Any) -> bool:
     return (
         len(data) == 2
-        and all(isinstance(one, Blob) and len(one.shape) == 1 for one in data)
+        and all(isinstance(one, LazyTensor) and len(one.shape) == 1 for one in data)
         and data[0].shape == data[1].shape
     )
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...nn.layers import normal_parameter
+from ...nn.layers import TimestepMlp, normal_parameter
 from ...nn.transformer import KeyValue
 from ._layers import COSINE_SCALE, gain_norm, sinusoid
 
@@ -82,14 +82,8 @@ class Upsample(nn.Module):
         return F.pixel_shuffle(F.silu(out), 2) if self.how == "shuffle" else out
 
 
-class SineMlp(nn.Module):
+class SineMlp(TimestepMlp):
     """Sines and cosines of a number, then two linear layers."""
-
-    def __init__(self, features: int, width: int) -> None:
-        super().__init__()
-        self.features = features
-        self.fc1 = nn.Linear(features, width)
-        self.fc2 = nn.Linear(width, width)
 
     def hidden(self, t: Tensor) -> Tensor:
         """(B,) -> (B, width), after the first layer."""

@@ -14,7 +14,7 @@ from typing import Any, Literal, cast
 from pydantic import ValidationError
 
 from ...checkpoints.archive import Tensors
-from ...checkpoints.format import need
+from ...checkpoints.settings import need
 from ...diffusion.parameterization import Parameterization
 from ...diffusion.schedule import Cosine, Linear
 from ...diffusion.space import Embedding

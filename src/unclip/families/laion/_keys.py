@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ...checkpoints.keymap import Change, KeyMap, Take, changed, same, under
+from ...checkpoints.keymap import Change, KeyMap, Take, changed, repeated, same, under
 from ._layers import Dialect
 from ._prior import LaionPriorConfig
 from ._unet import LaionUNetConfig
@@ -41,8 +41,7 @@ def prior_table(config: LaionPriorConfig) -> KeyMap:
     body = "net.causal_transformer"
     if config.norm_in:
         table |= _gain("norm_in", f"{body}.init_norm", config.dialect)
-    for index in range(config.depth):
-        table |= under(f"layers.{index}", f"{body}.layers.{index}", _layer(config))
+    table |= repeated(config.depth, "layers", f"{body}.layers", _layer(config))
     if config.norm_out:
         table |= _gain("norm_out", f"{body}.norm", config.dialect)
     if config.project_out:

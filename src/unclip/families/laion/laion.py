@@ -18,8 +18,10 @@ from typing import Any, cast, get_args
 from ...checkpoints._state_dicts import state_dict
 from ...checkpoints.archive import Tensors, open_pickle, tensors_of, version_text
 from ...checkpoints.companions import open_clip_part
-from ...checkpoints.format import GIVE_CLIP, Format, Options, Part, Plan, needs_clip, read_json
+from ...checkpoints.format import GIVE_CLIP, Format, Options, Plan, needs_clip
 from ...checkpoints.keymap import complain
+from ...checkpoints.part import Part
+from ...checkpoints.settings import read_json
 from ...errors import CheckpointError, UsageError
 from ...nn.tokenizer import Tokenizer
 from ..clip.clip import tokenizer_for

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ...checkpoints.archive import Tensors
-from ...checkpoints.format import need
 from ...checkpoints.keymap import KeyMap, joined, same, under
+from ...checkpoints.settings import need
 from .._diffusers import attending, place_names, weights
 from ._autoencoder import AutoencoderConfig
 

@@ -12,8 +12,10 @@ from pathlib import Path
 
 from ...checkpoints.archive import Tensors
 from ...checkpoints.companions import folder_tokenizer
-from ...checkpoints.format import Format, Options, Part, Plan, need
+from ...checkpoints.format import Format, Options, Plan
 from ...checkpoints.keymap import KeyMap, same, under
+from ...checkpoints.part import Part
+from ...checkpoints.settings import need
 from ...errors import CheckpointError
 from ...nn.tokenizer import Tokenizer
 from ...nn.unet import UNetConfig

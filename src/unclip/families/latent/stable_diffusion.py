@@ -14,8 +14,10 @@ from typing import Any
 from ...checkpoints._state_dicts import open_weights
 from ...checkpoints.archive import Tensors
 from ...checkpoints.companions import completed, folder_tokenizer
-from ...checkpoints.format import TEXT_ALONE, Format, Options, Part, Plan, need
-from ...checkpoints.keymap import KeyMap, flattened, joined, same, under
+from ...checkpoints.format import TEXT_ALONE, Format, Options, Plan
+from ...checkpoints.keymap import KeyMap, flattened, joined, repeated, same, under
+from ...checkpoints.part import Part
+from ...checkpoints.settings import need
 from ...errors import CheckpointError
 from .._diffusers import (
     attending,
@@ -85,6 +87,35 @@ UNET_DEFAULTS: dict[str, Any] = {
     "attention_head_dim": 8,
 }
 """Of UNet2DConditionModel: its files may leave out what does not differ."""
+
+UNET_READ: dict[str, Any] = {
+    "in_channels": 4,
+    "act_fn": "silu",
+    "flip_sin_to_cos": True,
+    "freq_shift": 0,
+    "center_input_sample": False,
+    "downsample_padding": 1,
+    "mid_block_scale_factor": 1,
+    "mid_block_type": "UNetMidBlock2DCrossAttn",
+    "only_cross_attention": False,
+    "dual_cross_attention": False,
+    "num_attention_heads": None,
+    "encoder_hid_dim_type": None,
+    "class_embed_type": (None, "projection"),
+    "addition_embed_type": None,
+    "num_class_embeds": None,
+    "resnet_time_scale_shift": "default",
+    "resnet_skip_time_act": False,
+    "resnet_out_scale_factor": (1, 1.0),
+    "time_embedding_type": "positional",
+    "time_embedding_dim": None,
+    "time_cond_proj_dim": None,
+    "class_embeddings_concat": False,
+    "conv_in_kernel": 3,
+    "conv_out_kernel": 3,
+    "attention_type": "default",
+}
+"""What its settings must say, where they say anything."""
 
 
 class StableDiffusion(Format):
@@ -216,35 +247,7 @@ def unet_config(values: Mapping[str, Any], file: Path, **more: Any) -> LatentUNe
     Raises:
         CheckpointError: a setting has a value that is not read.
     """
-    need(
-        values,
-        file,
-        in_channels=4,
-        act_fn="silu",
-        flip_sin_to_cos=True,
-        freq_shift=0,
-        center_input_sample=False,
-        downsample_padding=1,
-        mid_block_scale_factor=1,
-        mid_block_type="UNetMidBlock2DCrossAttn",
-        only_cross_attention=False,
-        dual_cross_attention=False,
-        num_attention_heads=None,
-        encoder_hid_dim_type=None,
-        class_embed_type=(None, "projection"),
-        addition_embed_type=None,
-        num_class_embeds=None,
-        resnet_time_scale_shift="default",
-        resnet_skip_time_act=False,
-        resnet_out_scale_factor=(1, 1.0),
-        time_embedding_type="positional",
-        time_embedding_dim=None,
-        time_cond_proj_dim=None,
-        class_embeddings_concat=False,
-        conv_in_kernel=3,
-        conv_out_kernel=3,
-        attention_type="default",
-    )
+    need(values, file, **UNET_READ)
     values = {**UNET_DEFAULTS, **values}
     _check_text(values, more["text"].width, file)
     heads, levels = values["attention_head_dim"], len(values["block_out_channels"])
@@ -304,10 +307,10 @@ def unet_table(config: LatentUNetConfig) -> KeyMap:
         table = same(f"{ours}.norm", f"{theirs}.norm")
         table |= flattened(f"{ours}.proj_in", f"{theirs}.proj_in")
         table |= flattened(f"{ours}.proj_out", f"{theirs}.proj_out")
-        for index in range(config.layers):
-            names = _transformer_block()
-            table |= under(f"{ours}.blocks.{index}", f"{theirs}.transformer_blocks.{index}", names)
-        return table
+        names = _transformer_block()
+        return table | repeated(
+            config.layers, f"{ours}.blocks", f"{theirs}.transformer_blocks", names
+        )
 
     table = trunk_table(
         config, attention, lambda ours, theirs: same(f"{ours}.conv", f"{theirs}.conv")

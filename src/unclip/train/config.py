@@ -1,0 +1,89 @@
+"""How one stage is trained, and times as a person writes them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+from math import inf
+from typing import Annotated, Literal
+
+import torch
+from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt
+
+from ..config import Config
+from ..device import fast_dtype
+from ..errors import UsageError
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+_NUMBER = r"(\d+(?:\.\d+)?)\s*"
+_TIME = re.compile(rf"(?:{_NUMBER}(?:h|hours?))?\s*(?:{_NUMBER}(?:m|min|minutes?)?)?")
+
+
+def minutes_of(value: object) -> float:
+    """'3h', '90m', '45min', '1h 30min', or plain minutes -> minutes. Raises UsageError."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        total = float(value)
+    else:
+        whole = _TIME.fullmatch(value.strip()) if isinstance(value, str) else None
+        hours, minutes = (float(part or 0) for part in whole.groups()) if whole else (0.0, 0.0)
+        total = 60 * hours + minutes
+    if not 0 < total < inf:
+        raise UsageError(
+            f"a budget is a time such as 3h, 90m, 45min or plain minutes, got {value!r}"
+        )
+    return total
+
+
+def _minutes(value: object) -> float | None:
+    return None if value is None else minutes_of(value)
+
+
+Minutes = Annotated[float | None, BeforeValidator(_minutes)]
+"""A setting that is a time, kept as minutes."""
+
+
+class TrainConfig(Config):
+    """How one stage is trained."""
+
+    steps: int = Field(1000, ge=1)
+    batch_size: int = Field(64, ge=1)
+    ramp: tuple[tuple[NonNegativeInt, PositiveInt], ...] = Field(
+        (), description="(step, batch size) pairs: from that step on, that size"
+    )
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    learning_rate: float = Field(3e-4, gt=0)
+    warmup: int = Field(200, ge=0, description="steps of linear warm-up")
+    decay: float = Field(0.25, ge=0, le=1, description="last share of the steps: down to zero")
+    weight_decay: float = Field(0.01, ge=0)
+    betas: tuple[Beta, Beta] = (0.9, 0.99)
+    clip_grad: float = Field(1.0, gt=0, description="largest gradient norm")
+    ema: float = Field(0.999, ge=0, lt=1)
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    workers: int = Field(1, ge=0, description="processes that make batches; 0 is in the loop")
+    log_every: int = Field(20, ge=1)
+    preview_every: int = Field(1000, ge=1)
+    checkpoint_minutes: float = Field(3.0, gt=0)
+    share: float | None = Field(
+        None, gt=0, description="weight of this stage in a budget; without any: what steps take"
+    )
+
+    def dtype(self, device: torch.device) -> torch.dtype:
+        """What networks multiply in on a device."""
+        if self.precision == "auto":
+            return fast_dtype(device)
+        return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
+
+    def batch_at(self, step: int) -> int:
+        """The batch size of a step, counted from 0."""
+        size = self.batch_size
+        for start, value in self.ramp:
+            size = value if step >= start else size
+        return size
+
+    def stretches(self, steps: float = inf) -> Iterator[tuple[float, int]]:
+        """(steps, batch size) of each stretch of one batch size among the first `steps` steps."""
+        starts = sorted({0, *(start for start, _ in self.ramp)})
+        for start, end in pairwise([*(one for one in starts if one < steps), steps]):
+            yield end - start, self.batch_at(int(start))
