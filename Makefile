@@ -6,7 +6,7 @@ SETUP := $(PYTHON) scripts/setup.py
 RECIPE ?= src/unclip/presets/emoji-cpu.toml
 VOCABULARY ?= everyday
 CORPUS := data/emoji$(if $(filter all,$(VOCABULARY)),-all)
-EYES ?= $(CORPUS)/eyes
+FEATURES ?= $(CORPUS)/features
 
 BY_HAND := benchmarks/peers.py benchmarks/low_memory.py
 
@@ -50,13 +50,13 @@ model: | $(CORPUS)/corpus.json ## train the bundled model, or continue (RECIPE=.
 	@$(SETUP) train data
 	$(BIN)/unclip train $(RECIPE) --resume $(if $(BUDGET),--budget $(BUDGET))
 
-$(EYES)/clip: | $(CORPUS)/corpus.json
+$(FEATURES)/clip: | $(CORPUS)/corpus.json
 	@$(SETUP) data
-	$(BIN)/python scripts/eyes.py --data $(CORPUS) -o $(EYES)
+	$(BIN)/python scripts/features.py --data $(CORPUS) -o $(FEATURES)
 
-evaluation: | $(EYES)/clip ## measure the bundled model: docs/evaluation.md and .json (hours on a CPU)
+evaluation: | $(FEATURES)/clip ## measure the bundled model: docs/evaluation.md and .json (hours on a CPU)
 	@$(SETUP) data
-	$(BIN)/unclip evaluate default --data $(CORPUS) --eyes $(EYES) --work runs/evaluation \
+	$(BIN)/unclip evaluate default --data $(CORPUS) --features $(FEATURES) --work runs/evaluation \
 		-o docs/evaluation.md
 
 nightly: setup ## run the slow tests

@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 
 import unclip
-from unclip.data._words import article
 from unclip.device import describe
 from unclip.diffusion.samplers import SAMPLERS
 from unclip.diffusion.schedule import SPACINGS
+from unclip.emoji.english import article
 from unclip.files import write_text
 from unclip.loading import BUNDLED
 from unclip.rng import Rng

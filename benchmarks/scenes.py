@@ -11,7 +11,7 @@ from pathlib import Path
 from _machine import alone
 from _timing import seconds
 
-from unclip.data.emoji import EmojiConfig, EmojiScenes
+from unclip.emoji.source import EmojiConfig, EmojiScenes
 
 COUNT = 500
 

@@ -30,10 +30,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import unclip
-from unclip.data._backgrounds import PALETTE
-from unclip.data._colours import COLOURS, distance, name_pixels, oklab
-from unclip.data._words import article
-from unclip.data.emoji import EmojiScenes
+from unclip.emoji.backgrounds import PALETTE
+from unclip.emoji.colours import COLOURS, distance, name_pixels, oklab
+from unclip.emoji.english import article
+from unclip.emoji.source import EmojiScenes
 from unclip.files import write_text
 from unclip.loading import BUNDLED
 from unclip.media import to_tensor

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import unclip
-from unclip.data._words import article
+from unclip.emoji.english import article
 from unclip.files import atomic_file
 from unclip.media.grid import make_grid
 from unclip.train.recipe import Recipe, load_recipe
@@ -25,7 +25,7 @@ SEED = 7
 
 def objects(recipe: Recipe, count: int) -> list[str]:
     """Captions of `count` objects that the recipe's model knows, drawn by lot."""
-    file = ROOT / "src/unclip/data/everyday.toml"
+    file = ROOT / "src/unclip/emoji/everyday.toml"
     sections = tomllib.loads(file.read_text(encoding="utf-8")).values()
     entries = [entry for section in sections for entry in section.values()]
     words = [entry if isinstance(entry, dict) else {"noun": entry} for entry in entries]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from hypothesis import settings
 from rich.console import Console
 from torch import Tensor
 
+from unclip.checkpoints import native
+from unclip.files import atomic_folder
 from unclip.nn.tokenizer import Tokenizer
 from unclip.stages import STAGES, Stage
 from unclip.train.recipe import load_recipe
@@ -205,6 +208,30 @@ def make_stage() -> Callable[..., Stage]:
         return stage.eval()
 
     return make
+
+
+@pytest.fixture(scope="session")
+def save_model() -> Callable[..., native.Manifest]:
+    """`save_model(folder, name, tokenizer, stages)` writes a whole model folder, or nothing."""
+
+    def save(
+        folder: Path,
+        name: str,
+        tokenizer: Tokenizer,
+        stages: Mapping[str, Stage],
+        card: str = "",
+        dtype: torch.dtype = torch.float16,
+        prior: str | None = None,
+    ) -> native.Manifest:
+        with atomic_folder(folder) as beside:
+            tokenizer.save(beside / "tokenizer.json")
+            for stage_name, stage in stages.items():
+                native.save_stage(beside / stage_name, stage, dtype)
+            if card:
+                (beside / "README.md").write_text(card, encoding="utf-8")
+            return native.write_manifest(beside, name, list(stages), tokenizer.context, prior)
+
+    return save
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from PIL import Image
 import unclip
 from unclip.abilities.latent import of_picture
 from unclip.checkpoints.native import verify
-from unclip.data._words import article, plural
+from unclip.emoji.english import article, plural
 from unclip.loading import BUNDLED, bundled_models
 from unclip.train.recipe import load_recipe
 

@@ -5,29 +5,36 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Any, Generic, TypeVar
 
 from .errors import UsageError, nearest
 
 T = TypeVar("T")
 
+ROOMS = ("unclip.emoji",)
+"""Packages that nothing imports. Each adds an entry of its own name to every registry that it has
+a module for: `unclip.emoji.source` gives the SOURCE "emoji"."""
+
 
 class Registry(Generic[T]):
-    """The public modules of some packages, each giving one attribute.
+    """The public modules of some packages, each giving one attribute, and what `ROOMS` add.
 
     `Registry("unclip.stages", "STAGE", "stage")["decoder"]` is `unclip.stages.decoder.STAGE`.
     A module without the attribute (helpers, bases) is not an entry.
 
     Args:
-        package: where most of them are.
+        package: where most of them are; None where only rooms have entries.
         attribute: what a module gives.
         noun: what errors call an entry.
         also: further packages; one that ends in `.*` stands for all packages in it. They need not
             be there, and are looked into anew each time.
     """
 
-    def __init__(self, package: str, attribute: str, noun: str, also: tuple[str, ...] = ()) -> None:
-        self.packages = (package, *also)
+    def __init__(
+        self, package: str | None, attribute: str, noun: str, also: tuple[str, ...] = ()
+    ) -> None:
+        self.packages = (package, *also) if package else also
         self.attribute = attribute
         self.noun = noun
 
@@ -63,6 +70,10 @@ class Registry(Generic[T]):
                 continue
             for _, inner in _public(package.removesuffix(".*")):
                 yield from _public(inner)
+        for room in ROOMS:
+            module = f"{room}.{self.attribute.lower()}"
+            if find_spec(module):
+                yield room.rpartition(".")[2], module
 
 
 def _public(package: str) -> Iterator[tuple[str, str]]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from unclip.checkpoints import native
 from unclip.nn.tokenizer import Tokenizer
 from unclip.stages import Stage
 
@@ -16,9 +16,10 @@ from unclip.stages import Stage
 def folder(
     make_stage: Callable[..., Stage],
     tokenizer: Tokenizer,
+    save_model: Callable[..., Any],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     stages = {name: make_stage(name) for name in ("clip", "prior", "decoder")}
     path = tmp_path_factory.mktemp("models") / "tiny"
-    native.save_model(path, "tiny", tokenizer, stages)
+    save_model(path, "tiny", tokenizer, stages)
     return path

@@ -36,11 +36,16 @@ CHAIN = ("clip", "prior", "decoder", "upsampler")
 
 
 @pytest.fixture(scope="module")
-def model(make_stage: Make, tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model(
+    make_stage: Make,
+    tokenizer: Tokenizer,
+    save_model: Callable[..., Any],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
     folder = tmp_path_factory.mktemp("models") / "tiny"
     stages = {kind: make_stage(kind) for kind in CHAIN}
     card = "# Tiny\n\nOf random numbers.\n"
-    native.save_model(folder, "tiny", tokenizer, stages, card, torch.float32, prior="prior")
+    save_model(folder, "tiny", tokenizer, stages, card, torch.float32, prior="prior")
     return folder
 
 
@@ -54,10 +59,14 @@ def weights(folder: Path, stage: str) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("kind", STAGES.names())
 def test_every_kind_of_stage_is_carried_over(
-    kind: str, make_stage: Make, tokenizer: Tokenizer, tmp_path: Path
+    kind: str,
+    make_stage: Make,
+    tokenizer: Tokenizer,
+    save_model: Callable[..., Any],
+    tmp_path: Path,
 ) -> None:
     stage = make_stage(kind)
-    native.save_model(tmp_path / "in", "it", tokenizer, {"it": stage}, dtype=torch.float32)
+    save_model(tmp_path / "in", "it", tokenizer, {"it": stage}, dtype=torch.float32)
     convert(open_model(tmp_path / "in"), tmp_path / "out")
     assert open_model(tmp_path / "out").parts["it"].config == stage.config
     found = weights(tmp_path / "out", "it")
@@ -270,12 +279,16 @@ def test_the_words_it_knows_go_with_it(model: Path, tmp_path: Path) -> None:
 
 
 def test_only_models_of_karlos_shape_go_to_diffusers(
-    model: Path, make_stage: Make, tokenizer: Tokenizer, tmp_path: Path
+    model: Path,
+    make_stage: Make,
+    tokenizer: Tokenizer,
+    save_model: Callable[..., Any],
+    tmp_path: Path,
 ) -> None:
     with pytest.raises(UsageError, match=r"tokenizer"):
         write_as("diffusers", open_model(model), tmp_path / "out")
     stages = {"clip": make_stage("clip"), "prior": make_stage("linear_prior")}
-    native.save_model(tmp_path / "other", "other", tokenizer, stages)
+    save_model(tmp_path / "other", "other", tokenizer, stages)
     with pytest.raises(UsageError, match=r"its stages are clip \(clip\), prior \(linear_prior\)"):
         write_as("diffusers", open_model(tmp_path / "other"), tmp_path / "out")
     assert not (tmp_path / "out").exists()

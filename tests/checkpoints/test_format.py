@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import unclip
-from unclip.checkpoints import native
 from unclip.checkpoints.format import FORMATS, Options, find_format, open_model
 from unclip.errors import CheckpointError, UsageError
 from unclip.facade import Pipeline
@@ -63,12 +63,16 @@ def test_a_negative_prompt_is_read_as_a_null(folder: Path) -> None:
 
 
 def test_a_model_without_clip_is_judged_by_another(
-    folder: Path, make_stage: Callable[..., Stage], tokenizer: Tokenizer, tmp_path: Path
+    folder: Path,
+    make_stage: Callable[..., Stage],
+    tokenizer: Tokenizer,
+    save_model: Callable[..., Any],
+    tmp_path: Path,
 ) -> None:
     decoder = make_stage(
         "decoder", network={**make_stage("decoder").config.dump()["network"], "embed_dim": 0}
     )
-    native.save_model(tmp_path / "blind", "blind", tokenizer, {"decoder": decoder})
+    save_model(tmp_path / "blind", "blind", tokenizer, {"decoder": decoder})
     alone = unclip.load(tmp_path / "blind", "cpu", torch.float32)
     with pytest.raises(UsageError, match="has no CLIP, which re-ranking needs"):
         alone.generate("a fox", best_of=3)

@@ -29,11 +29,14 @@ Make = Callable[..., Stage]
 
 @pytest.fixture(scope="module")
 def pristine(
-    make_stage: Make, tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory
+    make_stage: Make,
+    tokenizer: Tokenizer,
+    save_model: Callable[..., Any],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     folder = tmp_path_factory.mktemp("models") / "tiny"
     stages = {"clip": make_stage("clip"), "prior": make_stage("prior")}
-    native.save_model(folder, "tiny", tokenizer, stages, card="# Tiny\n", dtype=torch.float32)
+    save_model(folder, "tiny", tokenizer, stages, card="# Tiny\n", dtype=torch.float32)
     return folder
 
 
@@ -101,7 +104,7 @@ def test_the_hash_names_these_very_weights(
 
 
 def test_the_default_prior_is_written_where_it_is_chosen(
-    folder: Path, make_stage: Make, tokenizer: Tokenizer
+    folder: Path, make_stage: Make, tokenizer: Tokenizer, save_model: Callable[..., Any]
 ) -> None:
     assert native.load_model(folder).prior == "prior", "the first that makes an image embedding"
     values = json.loads((folder / "model.json").read_text())
@@ -111,12 +114,12 @@ def test_the_default_prior_is_written_where_it_is_chosen(
     assert plain.hash == hashlib.sha256(text.encode()).hexdigest()[:12]
     stages = {name: make_stage(name) for name in ("clip", "prior", "linear_prior")}
     for prior in (None, "linear_prior"):
-        native.save_model(folder, "tiny", tokenizer, stages, prior=prior)
+        save_model(folder, "tiny", tokenizer, stages, prior=prior)
         assert native.read_manifest(folder).prior == prior
         assert native.load_model(folder).prior == (prior or "prior")
     assert json.loads((folder / "model.json").read_text())["prior"] == "linear_prior"
     bare = {"clip": make_stage("clip")}
-    native.save_model(folder, "tiny", tokenizer, bare)
+    save_model(folder, "tiny", tokenizer, bare)
     assert native.load_model(folder).prior is None
 
 
@@ -258,7 +261,11 @@ def test_verify_finds_one_changed_byte_and_a_missing_file(folder: Path) -> None:
 
 
 def test_a_failed_save_leaves_the_old_model_and_nothing_else(
-    folder: Path, make_stage: Make, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+    folder: Path,
+    make_stage: Make,
+    tokenizer: Tokenizer,
+    save_model: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     old = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
     stages = {"clip": make_stage("clip"), "decoder": make_stage("decoder")}
@@ -271,11 +278,11 @@ def test_a_failed_save_leaves_the_old_model_and_nothing_else(
 
     monkeypatch.setattr(native, "save_tensors", full)
     with pytest.raises(OutputError, match="No space left on device"):
-        native.save_model(folder, "new", tokenizer, stages)
+        save_model(folder, "new", tokenizer, stages)
     assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == old
     assert [file.name for file in folder.parent.iterdir()] == ["tiny"]
     with pytest.raises(OutputError):
-        native.save_model(folder.parent / "fresh", "new", tokenizer, stages)
+        save_model(folder.parent / "fresh", "new", tokenizer, stages)
     assert [file.name for file in folder.parent.iterdir()] == ["tiny"]
 
 

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -76,11 +77,12 @@ def model(
     tmp_path_factory: pytest.TempPathFactory,
     make_stage: Callable[[str], Stage],
     tokenizer: Tokenizer,
+    save_model: Callable[..., Any],
 ) -> Path:
     """A model folder whose pictures are 16 x 16 noise. Read only."""
     path = tmp_path_factory.mktemp("cli") / "model"
     stages = {name: make_stage(name) for name in STAGES}
-    native.save_model(path, "tiny", tokenizer, stages, card="# tiny\n\nRandom weights.\n")
+    save_model(path, "tiny", tokenizer, stages, card="# tiny\n\nRandom weights.\n")
     return path
 
 

@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from unclip.checkpoints import native
-from unclip.data.corpus import build
-from unclip.evaluate import eyes, features
-from unclip.evaluate._detector import Detector, DetectorNet
+from unclip.emoji import extractors
+from unclip.emoji.corpus import build
+from unclip.emoji.detector import Detector, DetectorNet
+from unclip.evaluate import features
 from unclip.nn.tokenizer import Tokenizer
 from unclip.stages import Stage
 
@@ -52,8 +52,10 @@ def eye(tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -
     """A net of four numbers in the place of the model's own CLIP."""
     text = {"width": 12, "depth": 1, "heads": 2, "vocab_size": 320, "context": 8}
     config = {"kind": "clip", "size": 16, "channels": (8,), "dims": 4, "text": text}
-    eyes.save(tmp_path / "eye", eyes.build(eyes.EyeConfig.parse(config)), tokenizer)
-    net = features.from_eye("own-clip", tmp_path / "eye")
+    extractors.save(
+        tmp_path / "eye", extractors.build(extractors.ExtractorConfig.parse(config)), tokenizer
+    )
+    net = extractors.open_extractor("own-clip", tmp_path / "eye")
     monkeypatch.setattr(features, "of_pipeline", lambda pipe: net)
 
 
@@ -127,19 +129,21 @@ def test_few_unreadable_pictures_are_counted_and_skipped(
     assert "1 of 120 files" in values["left_out"]["pictures"]
 
 
-def test_an_eye_that_is_none(
+def test_a_clip_for_features_that_is_none(
     unclip: Run, model: Path, photos: Path, tmp_path: Path, make_stage: Callable[[str], Stage],
-    tokenizer: Tokenizer,
+    tokenizer: Tokenizer, save_model: Callable[..., Any],
 ) -> None:  # fmt: skip
     """A folder of pictures, an empty one, a model without a CLIP, a file of something else."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "words.pt").write_text("no weights")
-    native.save_model(tmp_path / "blind", "blind", tokenizer, {"decoder": make_stage("decoder")})
+    save_model(tmp_path / "blind", "blind", tokenizer, {"decoder": make_stage("decoder")})
     for name, part in (("empty", "empty"), ("photos", "photos"), ("words.pt", "words.pt"),
                        ("blind", "holds no CLIP")):  # fmt: skip
-        result = unclip("evaluate", model, "--data", photos, "--eye", tmp_path / name, *SMALL)
+        result = unclip(
+            "evaluate", model, "--data", photos, "--clip-features", tmp_path / name, *SMALL
+        )
         assert result.code in (1, 2)
-        result.fails(result.code, part, "--eye")
+        result.fails(result.code, part, "--clip-features")
         assert list(Path().iterdir()) == []
 
 
@@ -153,17 +157,17 @@ def test_nan_in_features(
     net = features.of_pipeline(None)  # type: ignore[arg-type]
     monkeypatch.setattr(features, "of_pipeline", lambda pipe: replace(net, see=see))
     unclip("evaluate", model, "--data", photos, *SMALL).fails(
-        1, "net 'own-clip' sees NaN or infinity in 7 of 7 pictures"
+        1, "feature extractor 'own-clip' gives NaN or infinity for 7 of 7 pictures"
     )
     assert [path.name for path in Path().iterdir()] == ["report.work"]
 
 
 def test_a_model_without_a_clip_and_a_folder(
     unclip: Run, photos: Path, tmp_path: Path, make_stage: Callable[[str], Stage],
-    tokenizer: Tokenizer,
+    tokenizer: Tokenizer, save_model: Callable[..., Any],
 ) -> None:  # fmt: skip
     stages = {name: make_stage(name) for name in ("prior", "decoder")}
-    native.save_model(tmp_path / "blind", "blind", tokenizer, stages)
+    save_model(tmp_path / "blind", "blind", tokenizer, stages)
     unclip("evaluate", tmp_path / "blind", "--data", photos, *SMALL).fails(2, "'blind' has no CLIP")
     assert list(Path().iterdir()) == []
 
@@ -182,7 +186,9 @@ def test_a_corpus_that_does_not_fit(
     unclip("evaluate", model, "--data", photos, "--recipe", recipe).fails(
         2, "trained on an emoji corpus", "corpus.json"
     )
-    unclip(*asked, "--anyway").fails(2, "has no 'classifier'", "scripts/eyes.py", "--eyes")
+    unclip(*asked, "--anyway").fails(
+        2, "no feature extractor 'classifier'", "scripts/features.py", "--features"
+    )
     assert list(Path().iterdir()) == []
 
 
@@ -191,10 +197,10 @@ def test_judges_that_are_none(
 ) -> None:
     text = {"width": 12, "depth": 1, "heads": 2, "vocab_size": 320, "context": 8}
     small = {"size": 16, "channels": (8,), "dims": 4}
-    one = eyes.EyeConfig.parse({"kind": "classifier", "nouns": ("a", "b"), **small})
-    two = eyes.EyeConfig.parse({"kind": "clip", "text": text, **small})
-    eyes.save(tmp_path / "eyes" / "classifier", eyes.build(one))
-    eyes.save(tmp_path / "eyes" / "clip", eyes.build(two), tokenizer)
+    one = extractors.ExtractorConfig.parse({"kind": "classifier", "nouns": ("a", "b"), **small})
+    two = extractors.ExtractorConfig.parse({"kind": "clip", "text": text, **small})
+    extractors.save(tmp_path / "eyes" / "classifier", extractors.build(one))
+    extractors.save(tmp_path / "eyes" / "clip", extractors.build(two), tokenizer)
     asked = ("evaluate", model, "--data", corpus, "--eyes", tmp_path / "eyes", *SMALL)
     unclip(*asked, "--detector", tmp_path / "nothing").fails(2, "no folder", "--detector")
     unclip(*asked, "--detector", corpus, "--only", "languages").fails(
@@ -222,7 +228,7 @@ def test_an_unreadable_picture(unclip: Run, model: Path, photos: Path) -> None:
         (["--pictures", "0"], 2, ["setting 'pictures'", "must be at least 1"]),
         (["--seed", "-1"], 2, ["--seed must be at least 0"]),
         (["--eye", "nothing.pt"], 2, ["no model 'nothing.pt'"]),
-        (["--eye", "nothing"], 2, ["no model 'nothing'"]),
+        (["--clip-features", "nothing"], 2, ["no model 'nothing'"]),
         (["--recipe", "nothing.toml"], 2, ["cannot read nothing.toml"]),
         (["--trained-on", "nothing"], 1, ["no folder of pictures at nothing"]),
     ],
@@ -237,8 +243,14 @@ def test_what_is_asked_for_wrongly(
 def test_a_folder_that_is_not_there_or_empty(unclip: Run, model: Path, tmp_path: Path) -> None:
     unclip("evaluate", model, "--data", "data/emoji").fails(2, "data/emoji", "unclip data emoji")
     (tmp_path / "empty").mkdir()
-    unclip("evaluate", model, "--data", tmp_path / "empty").fails(1, "empty holds no pictures")
+    unclip("evaluate", model, "--data", tmp_path / "empty").fails(1, "empty has no pictures")
 
 
 def test_a_model_that_is_not_there(unclip: Run, dataset: Path) -> None:
     unclip("evaluate", "nomodel", "--data", dataset).fails(2, "no model 'nomodel'")
+
+
+def test_old_names_of_options_work_and_are_not_shown(unclip: Run) -> None:
+    shown = unclip("evaluate", "--help").out
+    assert "--features" in shown and "--clip-features" in shown and "ablations" in shown
+    assert "--eye" not in shown

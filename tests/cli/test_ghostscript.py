@@ -12,7 +12,7 @@ from PIL import EpsImagePlugin, Image
 
 from unclip.data.folder import Folder
 from unclip.errors import DataError, UsageError
-from unclip.evaluate.album import of_files
+from unclip.evaluate.image_set import of_files
 from unclip.media import read_image
 
 RunCli = Callable[..., Any]

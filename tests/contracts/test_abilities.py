@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import typer
@@ -16,7 +17,6 @@ from PIL import Image
 import unclip.abilities
 from unclip.abilities import ABILITIES
 from unclip.abilities.capabilities import capabilities
-from unclip.checkpoints import native
 from unclip.cli import main
 from unclip.cli._ability import ability_command
 from unclip.cli.app import make_app
@@ -106,11 +106,12 @@ def model(
     tmp_path_factory: pytest.TempPathFactory,
     make_stage: Callable[[str], Stage],
     tokenizer: Tokenizer,
+    save_model: Callable[..., Any],
 ) -> str:
     """A model folder whose pictures are 16 x 16 noise."""
     path = tmp_path_factory.mktemp("turn") / "model"
     stages = {name: make_stage(name) for name in ("clip", "prior", "decoder", "upsampler")}
-    native.save_model(path, "tiny", tokenizer, stages)
+    save_model(path, "tiny", tokenizer, stages)
     return str(path)
 
 

@@ -1,6 +1,7 @@
 """What every data source keeps: the stream is a pure function of position, however it is cut.
 
-A new file in `unclip/data` is tested by existing; it needs one entry in `EXAMPLES`.
+A new file in `unclip/data`, or a room with a SOURCE, is tested by existing; it needs one entry in
+`EXAMPLES`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from PIL import Image
 
 from unclip.config import Config
 from unclip.data import SOURCES, IndexedSource, Sample, Source
-from unclip.data.corpus import build
+from unclip.emoji.corpus import build
 from unclip.errors import UsageError
 from unclip.train.loader import Loader
 

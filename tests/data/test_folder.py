@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from unclip.data import source_at
 from unclip.data.folder import Folder
-from unclip.data.inspect import summary
 from unclip.errors import DataError
 from unclip.media import _formats
 
@@ -181,7 +181,7 @@ def test_a_bomb_is_refused_unopened(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_summary_of_a_folder(pictures: Path) -> None:
-    assert summary(pictures) == {
+    assert source_at(pictures, 8).summary() == {
         "kind": "folder of pictures",
         "pictures": 10,
         "captions": 10,

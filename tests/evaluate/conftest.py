@@ -1,4 +1,4 @@
-"""What tests of whole evaluations share: a corpus, a wee model and untrained eyes."""
+"""What tests of whole evaluations share: a corpus, a wee model and untrained extractors."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from unclip.checkpoints import native
-from unclip.data.corpus import build
-from unclip.evaluate import eyes
+from unclip.emoji import extractors
+from unclip.emoji.corpus import build
 from unclip.facade import Pipeline
 from unclip.loading import load
 from unclip.nn.tokenizer import Tokenizer
@@ -34,19 +33,22 @@ def pipe(
     tmp_path_factory: pytest.TempPathFactory,
     make_stage: Callable[[str], Stage],
     tokenizer: Tokenizer,
+    save_model: Callable[..., Any],
 ) -> Pipeline:
     path = tmp_path_factory.mktemp("run") / "model"
-    native.save_model(path, "wee", tokenizer, {name: make_stage(name) for name in STAGES})
+    save_model(path, "wee", tokenizer, {name: make_stage(name) for name in STAGES})
     return load(path, "cpu", dtype=torch.float32)
 
 
 @pytest.fixture
-def wee_eyes(tmp_path: Path, tokenizer: Tokenizer) -> Path:
-    """Untrained eyes of six numbers."""
+def wee_features(tmp_path: Path, tokenizer: Tokenizer) -> Path:
+    """Untrained feature extractors of six numbers."""
     small: dict[str, Any] = {"size": 16, "channels": (8,), "dims": 6}
-    folder = tmp_path / "eyes"
-    one = eyes.build(eyes.EyeConfig(kind="classifier", nouns=("a", "b"), **small))
-    two = eyes.build(eyes.EyeConfig.parse({"kind": "clip", "text": TEXT, **small}))
-    eyes.save(folder / "classifier", one)
-    eyes.save(folder / "clip", two, tokenizer)
+    folder = tmp_path / "features"
+    one = extractors.build(extractors.ExtractorConfig(kind="classifier", nouns=("a", "b"), **small))
+    two = extractors.build(
+        extractors.ExtractorConfig.parse({"kind": "clip", "text": TEXT, **small})
+    )
+    extractors.save(folder / "classifier", one)
+    extractors.save(folder / "clip", two, tokenizer)
     return folder

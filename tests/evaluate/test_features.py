@@ -1,140 +1,38 @@
-"""Eyes: kept as they were, pinned, alike whatever the batch, and able to see."""
+"""Features of a model's CLIP, and how well pictures suit captions by them."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from unclip.checkpoints import native
-from unclip.data.corpus import build
-from unclip.data.emoji import EmojiScenes
-from unclip.errors import CheckpointError, DataError, UsageError
-from unclip.evaluate import album, eyes, features, training
-from unclip.evaluate.features import Net, clip_score
+from unclip.errors import DataError, UsageError
+from unclip.evaluate import features
+from unclip.evaluate.features import FeatureExtractor, clip_score
+from unclip.evaluate.image_set import ImageSet
 from unclip.nn.tokenizer import Tokenizer
 from unclip.stages import Stage
 
-ASSETS = Path(__file__).parents[1] / "fixtures" / "assets"
 CPU = torch.device("cpu")
-SMALL = {"size": 32, "channels": (16, 32), "dims": 12}
-NOUNS = ("cat", "pizza", "star", "cactus")
-ALONE = {"single": 1, "count": 0, "pair": 0, "group": 0, "tinted": 0}
-
-
-@pytest.fixture(scope="module")
-def scenes(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., EmojiScenes]:
-    """`scenes(size, seed)`: single objects of the small corpus; or of `NOUNS` alone, or a mix."""
-    path = tmp_path_factory.mktemp("corpus") / "corpus"
-    build(path, ASSETS, "everyday", styles=("noto",))
-
-    def make(size: int, seed: int, nouns: tuple[str, ...] = (), **mix: float) -> EmojiScenes:
-        mix = mix or ALONE
-        values = {"path": path, "split": "any", "seed": seed, "mix": mix, "nouns": nouns}
-        return EmojiScenes(EmojiScenes.Config.parse(values), size)
-
-    return make
-
-
-@pytest.fixture(scope="module")
-def learnt(scenes: Callable[..., EmojiScenes], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Both eyes, trained for a few seconds."""
-    folder = tmp_path_factory.mktemp("eyes")
-    source = scenes(32, 1, NOUNS)
-    config = eyes.EyeConfig(kind="classifier", nouns=NOUNS, **SMALL)
-    eyes.save(folder / "classifier", training.train_classifier(config, source, 90, 24))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "CAPTIONS", 300)
-        clip, tokenizer = training.train_clip(eyes.EyeConfig(kind="clip", **SMALL), source, 90, 24)
-    eyes.save(folder / "clip", clip, tokenizer)
-    return folder
-
-
-def test_a_classifier_learns(learnt: Path, scenes: Callable[..., EmojiScenes]) -> None:
-    eye, _ = eyes.load(learnt / "classifier")
-    assert isinstance(eye, eyes.Classifier)
-    right, of = training.accuracy(eye, scenes(32, 2, NOUNS), 200)
-    assert right / of > 0.7  # chance is 0.25
-
-
-def test_a_clip_learns(learnt: Path, scenes: Callable[..., EmojiScenes]) -> None:
-    eye, tokenizer = eyes.load(learnt / "clip")
-    assert isinstance(eye, eyes.EyeClip) and tokenizer is not None
-    right, of = training.retrieval(eye, tokenizer, scenes(32, 2, NOUNS), 16)
-    assert right / of > 0.25  # chance is 0.06
-
-
-def test_features_do_not_depend_on_the_batch(
-    learnt: Path, scenes: Callable[..., EmojiScenes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pictures = album.of_scenes(scenes(48, 3), 7)
-    for name in ("classifier", "clip"):
-        net = features.from_eye(name, learnt / name)
-        monkeypatch.setattr(features, "BATCH", 64)
-        whole = features.features(net, pictures)
-        assert whole.shape == (7, 12) and whole.dtype == torch.float64
-        monkeypatch.setattr(features, "BATCH", 2)
-        torch.testing.assert_close(features.features(net, pictures), whole, atol=1e-5, rtol=1e-4)
-
-
-def test_a_clips_features_have_a_mean_square_of_1(
-    learnt: Path, scenes: Callable[..., EmojiScenes]
-) -> None:
-    seen = features.features(
-        features.from_eye("clip", learnt / "clip"), album.of_scenes(scenes(32, 3), 5)
-    )
-    torch.testing.assert_close(seen.square().mean(1), torch.ones(5, dtype=torch.float64))
-
-
-def test_a_hash_names_weights_and_settings(learnt: Path, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(learnt / "clip", tmp_path / "clip"))
-    before = eyes.digest(folder)
-    assert before == eyes.digest(learnt / "clip") and len(before) == 12
-    for name in ("config.json", "tokenizer.json", "weights.safetensors"):
-        content = (folder / name).read_bytes()
-        (folder / name).write_bytes(content + b" ")
-        assert eyes.digest(folder) != before
-        (folder / name).write_bytes(content)
-
-
-def test_eyes_of_a_corpus(learnt: Path, tmp_path: Path) -> None:
-    for name in features.EYES:
-        assert features.of_corpus(learnt, name).name == name
-    with pytest.raises(UsageError, match=r"has no 'clip' to look at pictures with: .*eyes\.py"):
-        features.of_corpus(tmp_path / "eyes", "clip")
-
-
-@pytest.mark.parametrize("damage", ["missing", "cut", "other"])
-def test_damaged_eyes(learnt: Path, tmp_path: Path, damage: str) -> None:
-    folder = Path(shutil.copytree(learnt / "classifier", tmp_path / "eye"))
-    weights = folder / "weights.safetensors"
-    if damage == "missing":
-        (folder / "config.json").unlink()
-    elif damage == "cut":
-        weights.write_bytes(weights.read_bytes()[:1000])
-    else:
-        text = (folder / "config.json").read_text()
-        (folder / "config.json").write_text(text.replace('"dims": 12', '"dims": 13'))
-    with pytest.raises(CheckpointError, match="eye"):
-        eyes.load(folder)
 
 
 def test_any_model_with_a_clip_can_look(
-    tmp_path: Path, make_stage: Callable[[str], Stage], tokenizer: Tokenizer
+    tmp_path: Path,
+    make_stage: Callable[[str], Stage],
+    tokenizer: Tokenizer,
+    save_model: Callable[..., Any],
 ) -> None:
     clip = make_stage("clip")
-    manifest = native.save_model(
-        tmp_path / "m", "m", tokenizer, {"clip": clip}, dtype=torch.float32
-    )
+    manifest = save_model(tmp_path / "m", "m", tokenizer, {"clip": clip}, dtype=torch.float32)
     net = features.from_clip(tmp_path / "m", CPU)
     assert (net.name, net.hash, net.dims) == ("m", manifest.hash, 16)
     picture = np.random.RandomState(0).randint(0, 256, (8, 8, 3)).astype(np.uint8)
-    one = album.of_arrays([picture], ["the fox"])
+    one = ImageSet(1, [picture].__getitem__, lambda: ["the fox"])
     seen = features.features(net, one)
     with torch.inference_mode():
         z_i = clip.net.encode_image(one.tensor([0])).double()  # type: ignore[operator]
@@ -145,17 +43,22 @@ def test_any_model_with_a_clip_can_look(
 
 
 def test_half_a_clip_or_none_is_refused(
-    tmp_path: Path, make_stage: Callable[..., Stage], tokenizer: Tokenizer
+    tmp_path: Path,
+    make_stage: Callable[..., Stage],
+    tokenizer: Tokenizer,
+    save_model: Callable[..., Any],
 ) -> None:
-    native.save_model(tmp_path / "m", "m", tokenizer, {"prior": make_stage("prior")})
+    save_model(tmp_path / "m", "m", tokenizer, {"prior": make_stage("prior")})
     with pytest.raises(UsageError, match="holds no CLIP"):
         features.from_clip(tmp_path / "m", CPU)
 
 
-def plain(see: Callable[[Tensor], Tensor]) -> Net:
+def plain(see: Callable[[Tensor], Tensor]) -> FeatureExtractor:
     """Reads a caption as one of the two axes."""
     axes = {"x": [1.0, 0], "y": [0, 1.0]}
-    return Net("plain", "", 2, see, lambda words: torch.tensor([axes[word] for word in words]))
+    return FeatureExtractor(
+        "plain", "", 2, see, lambda words: torch.tensor([axes[word] for word in words])
+    )
 
 
 def test_clip_scores_that_are_known() -> None:
@@ -167,7 +70,7 @@ def test_clip_scores_that_are_known() -> None:
     with pytest.raises(UsageError, match="3 pictures want as many captions, got 1"):
         clip_score(plain(lambda x: x), seen, ["x"])
     with pytest.raises(UsageError, match="cannot read"):
-        clip_score(Net("blind", "", 2, lambda x: x), seen, ["x"] * 3)
+        clip_score(FeatureExtractor("blind", "", 2, lambda x: x), seen, ["x"] * 3)
 
 
 def test_nan_in_features_is_refused() -> None:
@@ -176,6 +79,8 @@ def test_nan_in_features_is_refused() -> None:
         out[1] = torch.nan
         return out
 
-    pictures = album.of_arrays([np.zeros((4, 4, 3), np.uint8)] * 3)
-    with pytest.raises(DataError, match="net 'plain' sees NaN or infinity in 1 of 3 pictures"):
+    pictures = ImageSet(3, [np.zeros((4, 4, 3), np.uint8)].__mul__(3).__getitem__)
+    with pytest.raises(
+        DataError, match="extractor 'plain' gives NaN or infinity for 1 of 3 pictures"
+    ):
         features.features(plain(see), pictures)

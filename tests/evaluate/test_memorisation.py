@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from unclip.errors import DataError
-from unclip.evaluate import album
+from unclip.evaluate.image_set import ImageSet, pixels
 from unclip.evaluate.memorisation import copying
 
 
@@ -69,6 +69,6 @@ def test_nan_is_refused() -> None:
 def test_pixels_are_means_of_blocks() -> None:
     picture = np.zeros((64, 64, 3), np.uint8)
     picture[::2] = 255  # lines that a block of 2x2 has half of
-    (row,) = album.pixels(album.of_arrays([picture]))
+    (row,) = pixels(ImageSet(1, [picture].__getitem__))
     assert row.shape == (3 * 32 * 32,)
     torch.testing.assert_close(row, torch.zeros_like(row), atol=1e-6, rtol=0)

@@ -11,20 +11,20 @@ import pytest
 import torch
 from PIL import Image
 
-from unclip.data.emoji import EmojiConfig
+from unclip.emoji import benchmark, judges, languages, verifier_report
+from unclip.emoji.calibration import Calibration
+from unclip.emoji.image_providers import ImageProvider, Order
+from unclip.emoji.judge import Detection, Detections, Pictures
+from unclip.emoji.scenes import CATEGORIES, FULL, Scene, make_scenes
+from unclip.emoji.source import EmojiConfig
 from unclip.errors import CheckpointError
-from unclip.evaluate import languages, page, run, science, scores
-from unclip.evaluate.admission import Admission
-from unclip.evaluate.bench import Sizes
+from unclip.evaluate import embedding_sources, run
+from unclip.evaluate.benchmark import Request, Sizes
+from unclip.evaluate.embedding_sources import EmbeddingSource
 from unclip.evaluate.intervals import Share
-from unclip.evaluate.markdown import write_markdown
+from unclip.evaluate.render import html, write_markdown
 from unclip.evaluate.report import Report, Section, Table
-from unclip.evaluate.run import Request
-from unclip.evaluate.scenes import CATEGORIES, Scene, make_scenes
-from unclip.evaluate.seen import Pictures, Seen, Thing
-from unclip.evaluate.verifier import Drawer, Order
 from unclip.facade import Pipeline
-from unclip.types import Cond
 
 SIZES = Sizes(
     pictures=10, pool=12, science=9, scales=(1,), captions=4, inversions=1,
@@ -33,9 +33,9 @@ SIZES = Sizes(
 
 
 @pytest.fixture
-def request_(corpus: Path, wee_eyes: Path) -> Request:
-    """With untrained eyes of six numbers, and no judge that has learnt."""
-    return Request(corpus, sizes=SIZES, anyway=True, eyes=wee_eyes)
+def request_(corpus: Path, wee_features: Path) -> Request:
+    """With untrained extractors of six numbers, and no trained judge."""
+    return Request(corpus, sizes=SIZES, anyway=True, features=wee_features)
 
 
 class Knowing:
@@ -47,15 +47,15 @@ class Knowing:
         self.scenes = scenes
         self.nouns = tuple({thing.noun for scene in scenes for thing in scene.wanted})
 
-    def look(self, pictures: Pictures) -> list[Seen]:
+    def look(self, pictures: Pictures) -> list[Detections]:
         return [self._one(int(picture[0, 0, 0])) for picture in pictures]
 
-    def _one(self, number: int) -> Seen:
+    def _one(self, number: int) -> Detections:
         if number >= len(self.scenes):
-            return Seen((), "white")
+            return Detections((), "white")
         spec = self.scenes[number].spec
-        things = [Thing(o["noun"], o["tint"], tuple(o["box"]), 1.0) for o in spec["objects"]]
-        return Seen(tuple(things), spec["background"]["colour"])
+        things = [Detection(o["noun"], o["tint"], tuple(o["box"]), 1.0) for o in spec["objects"]]
+        return Detections(tuple(things), spec["background"]["colour"])
 
 
 class Counted:
@@ -69,9 +69,9 @@ class Counted:
         self.looks = 0
         Counted.made.append(self)
 
-    def look(self, pictures: Pictures) -> list[Seen]:
+    def look(self, pictures: Pictures) -> list[Detections]:
         self.looks += len(pictures)
-        found: list[Seen] = self.judge.look(pictures)
+        found: list[Detections] = self.judge.look(pictures)
         return found
 
     def close(self) -> None:
@@ -82,8 +82,8 @@ def test_workers_change_nothing_and_are_sent_home(
     pipe: Pipeline, request_: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scenes = make_scenes(EmojiConfig(path=request_.data), {("two", "seen"): 40})
-    monkeypatch.setattr(run, "matcher_of", lambda config: Blind(scenes))
-    monkeypatch.setattr(run, "Shared", Counted)
+    monkeypatch.setattr(judges, "matcher_of", lambda config: Blind(scenes))
+    monkeypatch.setattr(benchmark, "Shared", Counted)
     asked = replace(request_, only=("languages",))
     alone = run.evaluate(pipe, asked, tmp_path / "alone")
     assert not Counted.made
@@ -100,8 +100,8 @@ class Blind:
     def __init__(self, scenes: Sequence[Scene]) -> None:
         self.nouns = Knowing(scenes).nouns
 
-    def look(self, pictures: Pictures) -> list[Seen]:
-        return [Seen((), "white") for _ in pictures]
+    def look(self, pictures: Pictures) -> list[Detections]:
+        return [Detections((), "white") for _ in pictures]
 
 
 def test_languages_are_held_against_each_other_on_the_same_scenes(
@@ -113,7 +113,7 @@ def test_languages_are_held_against_each_other_on_the_same_scenes(
     number = {scene.prompt: at for at, scene in enumerate(scenes)}
     asked: list[str] = []
 
-    def by_model(*_: Any) -> Drawer:
+    def from_model(*_: Any) -> ImageProvider:
         def draw(orders: Sequence[Order]) -> list[Image.Image]:
             asked.extend(scene.prompt for scene, _ in orders)
             values = [number.get(scene.prompt, 255) for scene, _ in orders]
@@ -121,8 +121,8 @@ def test_languages_are_held_against_each_other_on_the_same_scenes(
 
         return draw
 
-    monkeypatch.setattr(languages, "by_model", by_model)
-    monkeypatch.setattr(run, "matcher_of", lambda config: Knowing(scenes))
+    monkeypatch.setattr(languages, "from_model", from_model)
+    monkeypatch.setattr(judges, "matcher_of", lambda config: Knowing(scenes))
     report = run.evaluate(pipe, replace(request_, only=("languages",)), tmp_path / "work")
     values = report.values["languages"]
     assert values["prompts"] == 12 and values["recipe"] == ["en"]
@@ -132,7 +132,7 @@ def test_languages_are_held_against_each_other_on_the_same_scenes(
         shares = values[name]["knowing"]
         assert {shares[category]["seen"]["right"] for category in CATEGORIES} == {right}
     assert values["right_in_one_alone"] == {"en": 12, "zh": 0}
-    text = page.html(report)
+    text = html(report)
     assert "English alone: 12; in Chinese alone: 0" in text
     assert "no Chinese captions" in text and asked[12] in text
     kept = len(asked)
@@ -145,7 +145,7 @@ def test_a_judge_that_is_not_admitted_is_called_so_once_and_plainly(
 ) -> None:
     """In the page, in Markdown, in the numbers and among the first of them; and it is kept."""
     scenes = make_scenes(EmojiConfig(path=request_.data), {("two", "seen"): 40})
-    monkeypatch.setattr(run, "matcher_of", lambda config: Blind(scenes))
+    monkeypatch.setattr(judges, "matcher_of", lambda config: Blind(scenes))
     request_ = replace(request_, only=("verifier", "languages"))
     report = run.evaluate(pipe, request_, tmp_path / "work")
     found = report.values["admission"]
@@ -153,15 +153,15 @@ def test_a_judge_that_is_not_admitted_is_called_so_once_and_plainly(
     judge = found["judges"]["blind"]
     assert judge["admitted"] is False and judge["right"]["all"]["right"] == 0
     write_markdown(report, tmp_path / "report.md")
-    for text in (page.html(report), (tmp_path / "report.md").read_text()):
-        assert text.count("Are the judges fit to judge?") == 1
-        assert "The blind is NOT admitted: it stays below 99%" in text
-    assert ("judge blind", "NOT admitted") in [(what, cell.text) for what, cell in report.headline]
+    for text in (html(report), (tmp_path / "report.md").read_text()):
+        assert text.count("Are the judges reliable?") == 1
+        assert "The blind is NOT reliable: it stays below 99%" in text
+    assert ("judge blind", "NOT reliable") in [(what, cell.text) for what, cell in report.headline]
 
-    def never(*_: Any, **__: Any) -> Admission:
+    def never(*_: Any, **__: Any) -> Calibration:
         raise AssertionError("it was admitted before")
 
-    monkeypatch.setattr(scores, "admit", never)
+    monkeypatch.setattr(verifier_report, "calibrate", never)
     again = run.evaluate(pipe, request_, tmp_path / "work")
     assert again.values == report.values
 
@@ -171,13 +171,15 @@ def test_the_admissions_table_names_the_lowest() -> None:
     colours = {"red": Share(30, 30), "blue": Share(19, 20)}
     rejected = {"object": Share(200, 200)}
     judges = [
-        Admission("good", "0", {"single": Share(5, 5), "all": Share(5, 5)}, {}, rejected, None, ()),
-        Admission("poor", "1", right, colours, rejected, Share(9, 10), ()),
+        Calibration(
+            "good", "0", {"single": Share(5, 5), "all": Share(5, 5)}, {}, rejected, None, ()
+        ),
+        Calibration("poor", "1", right, colours, rejected, Share(9, 10), ()),
     ]
-    table = scores._admission_table(judges, 100)
+    table = verifier_report.calibration_table(judges, 100)
     assert table.head == ("", "good", "poor")
     rows = {first.text: [cell.text for cell in rest] for first, *rest in table.rows}
-    assert rows[""] == ["admitted", "NOT admitted"]
+    assert rows[""] == ["reliable", "NOT reliable"]
     assert rows["right in every aspect"] == ["1", "0.985"]
     assert rows["lowest of the categories"] == ["1", "0.970"]
     assert rows["lowest of the colours"] == ["–", "0.950"]
@@ -187,20 +189,20 @@ def test_the_admissions_table_names_the_lowest() -> None:
     notes = {first.text: rest[-1].note for first, *rest in table.rows}
     assert notes["lowest of the categories"].startswith("binding")
     assert notes["lowest of the colours"].startswith("blue")
-    assert "The poor is NOT admitted" in table.note and "The good" not in table.note
+    assert "The poor is NOT reliable" in table.note and "The good" not in table.note
     assert "right: binding 97.0%" in table.note
-    page.html(Report("t", "l", sections=(Section("s", "S", "", (table,)),)))
+    html(Report("t", "l", sections=(Section("s", "S", "", (table,)),)))
 
 
 def test_every_way_is_judged_on_the_same_scenes(
     pipe: Pipeline, request_: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The text is worth what the ways with and without it differ by."""
-    sizes = {cell: 1 for cell in scores.FULL if cell[0] in scores.OF_WAYS}
+    sizes = {cell: 1 for cell in FULL if cell[0] in benchmark.CHECKED}
     scenes = make_scenes(EmojiConfig(path=request_.data), sizes)
     shown: dict[str, int] = {"prior-prior": 0, "embedding": 255}
 
-    def drawer(self: science.Way, *_: Any) -> Callable[[Sequence[int]], torch.Tensor]:
+    def provider(self: EmbeddingSource, *_: Any) -> Callable[[Sequence[int]], torch.Tensor]:
         """The right picture with the text; none that is known without."""
 
         def draw(numbers: Sequence[int]) -> torch.Tensor:
@@ -210,22 +212,24 @@ def test_every_way_is_judged_on_the_same_scenes(
 
         return draw
 
-    ways = [way for way in science.ways(pipe) if way.name in {*shown, "text"}]
-    monkeypatch.setattr(science, "ways", lambda pipe: ways)
-    monkeypatch.setattr(science.Way, "drawer", drawer)
-    monkeypatch.setattr(run, "matcher_of", lambda config: Knowing(scenes))
+    ways = [
+        way for way in embedding_sources.embedding_sources(pipe) if way.name in {*shown, "text"}
+    ]
+    monkeypatch.setattr(embedding_sources, "embedding_sources", lambda pipe: ways)
+    monkeypatch.setattr(EmbeddingSource, "provider", provider)
+    monkeypatch.setattr(judges, "matcher_of", lambda config: Knowing(scenes))
     report = run.evaluate(pipe, replace(request_, only=("science",)), tmp_path / "work")
     judged = report.values["science"]["judged"]
     assert judged["prompts"] == len(scenes)
     for name, right in (("prior-prior", 1.0), ("embedding", 0.0), ("text", 0.0)):
-        for category in (*scores.OF_WAYS, "all"):
+        for category in (*benchmark.CHECKED, "all"):
             assert judged[name]["both"][category]["any"]["share"] == right
         assert set(judged[name]["both"]["single"]) == set()
     table = next(
         part
         for section in report.sections
         for part in section.parts
-        if isinstance(part, Table) and part.title == "What the judges say of each way"
+        if isinstance(part, Table) and part.title == "What the judges say of each source of z_i"
     )
     titles = [row[0].text for row in table.rows]
     assert titles == [
@@ -241,12 +245,12 @@ def test_every_way_is_judged_on_the_same_scenes(
 def test_a_model_that_draws_no_numbers_is_refused(
     pipe: Pipeline, request_: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def sample(self: Pipeline, cond: Cond, *_: Any, **__: Any) -> torch.Tensor:
-        return torch.full((len(cond), 3, 16, 16), torch.nan)
+    def sample(self: Pipeline, cond: Any, seeds: Sequence[Any], **_: Any) -> torch.Tensor:
+        return torch.full((len(seeds), 3, 16, 16), torch.nan)
 
     monkeypatch.setattr(Pipeline, "sample", sample)
     scenes = make_scenes(EmojiConfig(path=request_.data), {("two", "seen"): 40})
-    monkeypatch.setattr(run, "matcher_of", lambda config: Blind(scenes))
+    monkeypatch.setattr(judges, "matcher_of", lambda config: Blind(scenes))
     for part in ("distribution", "verifier"):
         with pytest.raises(CheckpointError, match="draws NaN or infinity in"):
             run.evaluate(pipe, replace(request_, only=(part,)), tmp_path / part)

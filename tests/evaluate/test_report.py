@@ -12,9 +12,9 @@ from xml.etree import ElementTree
 import pytest
 from PIL import Image
 
-from unclip.evaluate import chart, page
+from unclip.evaluate import chart, render
 from unclip.evaluate.intervals import Share
-from unclip.evaluate.markdown import write_markdown
+from unclip.evaluate.render import write_markdown
 from unclip.evaluate.report import (
     Cell,
     Curve,
@@ -81,7 +81,7 @@ def report() -> Report:
 
 
 def test_the_page_is_whole_and_says_what_it_was_given() -> None:
-    text = page.html(report())
+    text = render.html(report())
     read = Reader(text)
     words = " ".join(read.words)
     for part in ("What <it> is worth", "A <table>", "drawn & real", "± 0.1", "2 × floor"):
@@ -92,7 +92,7 @@ def test_the_page_is_whole_and_says_what_it_was_given() -> None:
 
 
 def test_nothing_comes_from_elsewhere() -> None:
-    text = page.html(report())
+    text = render.html(report())
     assert "<script" not in text and "@import" not in text
     for tag, attributes in Reader(text).tags:
         for name in ("src", "href"):
@@ -104,7 +104,7 @@ def test_nothing_comes_from_elsewhere() -> None:
 @pytest.mark.parametrize("size", [(8, 8), (64, 64)])
 def test_pictures_are_in_the_page(size: tuple[int, int]) -> None:
     picture = Image.effect_mandelbrot(size, (-2, -1.5, 1, 1.5), 50).convert("RGB")
-    uri = page.data_uri(picture)
+    uri = render.data_uri(picture)
     found = re.fullmatch(r"data:image/(png|jpeg);base64,(.+)", uri)
     assert found
     back = Image.open(io.BytesIO(base64.b64decode(found[2]))).convert("RGB")
@@ -135,7 +135,7 @@ def test_markdown_holds_the_same(tmp_path: Path) -> None:
 
 
 def test_points_stand_where_their_numbers_say() -> None:
-    text = chart.svg(CURVE)
+    text = render.svg(CURVE)
     places = [
         (float(x), float(y)) for x, y in re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"', text)
     ]
@@ -149,10 +149,10 @@ def test_points_stand_where_their_numbers_say() -> None:
 
 def test_a_diagram_leaves_out_what_is_no_number() -> None:
     broken = Curve("x", "x", "y", (Line("a", ((1, 1.0), (2, float("nan")), (3, 2.0))),))
-    text = chart.svg(broken)
+    text = render.svg(broken)
     assert text.count("<circle") == 2 and "nan" not in text
-    assert "No point" in chart.svg(Curve("x", "x", "y", (Line("a", ()),)))
-    assert "<circle" in chart.svg(Curve("x", "x", "y", (Line("a", ((1, 1.0),)),)))
+    assert "No point" in render.svg(Curve("x", "x", "y", (Line("a", ()),)))
+    assert "<circle" in render.svg(Curve("x", "x", "y", (Line("a", ((1, 1.0),)),)))
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,13 @@ import torch
 from PIL import Image
 
 from unclip.config import read_toml
-from unclip.data.emoji import EmojiConfig, EmojiScenes
+from unclip.emoji import extractors
+from unclip.emoji.benchmark import EmojiBenchmark
+from unclip.emoji.source import EmojiConfig, EmojiScenes
 from unclip.errors import Cancelled, DataError, OutputError, UsageError
-from unclip.evaluate import features, ground, metrics, origins, run, science, work
-from unclip.evaluate.album import Album, of_arrays, of_files, of_scenes
-from unclip.evaluate.bench import Sizes
-from unclip.evaluate.run import Request
+from unclip.evaluate import ablations, cache, checks, embedding_sources, metrics, render, run
+from unclip.evaluate.benchmark import Request, Sizes
+from unclip.evaluate.image_set import ImageSet, of_files, of_source
 from unclip.facade import Pipeline
 from unclip.stages.model import Model
 
@@ -31,9 +32,11 @@ WAYS = ["oracle", "oracle-embedding", "prior-prior", "embedding", "z_t", "text"]
 
 
 @pytest.fixture
-def request_(corpus: Path, wee_eyes: Path) -> Request:
+def request_(corpus: Path, wee_features: Path) -> Request:
     command = "unclip evaluate wee"
-    return Request(corpus, sizes=SMALL, anyway=True, command=command, only=PARTS, eyes=wee_eyes)
+    return Request(
+        corpus, sizes=SMALL, anyway=True, command=command, only=PARTS, features=wee_features
+    )
 
 
 @pytest.fixture
@@ -57,7 +60,7 @@ def test_an_evaluation_measures_every_part(
     values = report.values
     assert values["command"] == "unclip evaluate wee"
     assert values["model"] == {"name": "wee", "hash": pipe.hash}
-    hashes = {name: features.of_corpus(request_.corpus_eyes, name).hash for name in features.EYES}
+    hashes = {name: extractors.of_corpus(request_.features, name).hash for name in extractors.NAMES}
     assert {name: one["hash"] for name, one in values["eyes"].items()} == hashes
     drawn = values["distribution"]["clip"]["drawn"]
     floors = values["distribution"]["clip"]["floor"]
@@ -78,33 +81,37 @@ def test_scenes_are_judged(
     pipe: Pipeline, request_: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Noise is hardly ever right, real renderings are, even this small; ways are judged too."""
-    first = science.ways(pipe)[:1]
-    monkeypatch.setattr(science, "ways", lambda pipe: first)  # the judges are slow with noise
+    first = embedding_sources.embedding_sources(pipe)[:1]
+    monkeypatch.setattr(
+        embedding_sources, "embedding_sources", lambda pipe: first
+    )  # the judges are slow with noise
     sizes = SMALL.model_copy(update={"scenes": 1, "ways": 1, "science": 8, "inversions": 1})
     request_ = replace(request_, only=("verifier", "science"), sizes=sizes)
     report = run.evaluate(pipe, request_, tmp_path / "work")
     found = report.values["verifier"]
     assert list(found["judges"]) == ["matcher"]
-    why = dict(report.left_out)["the judge that has learnt"]
+    why = dict(report.left_out)["the trained judge"]
     assert "--detector" in why and "never seen 'french fries'" in why
     every = {name: found[name]["both"]["all"]["any"] for name in ("model", "ceiling", "floor")}
     assert every["model"]["share"] < 0.2 and every["ceiling"]["share"] > 0.4
     assert every["model"]["total"] == every["ceiling"]["total"] == found["prompts"]
     judged = report.values["science"]["judged"]
     assert judged["oracle"]["both"]["all"]["any"]["total"] == judged["prompts"]
-    page = run.html(report)
-    assert "held-out colours" in page and "What the judges say of each way" in page
+    page = render.html(report)
+    assert "held-out colours" in page and "What the judges say of each source of z_i" in page
     again = run.evaluate(pipe, request_, tmp_path / "work")
     assert again.values == report.values
 
 
-def test_scenes_need_no_eyes(pipe: Pipeline, request_: Request, tmp_path: Path) -> None:
+def test_scenes_need_no_feature_extractors(
+    pipe: Pipeline, request_: Request, tmp_path: Path
+) -> None:
     """And the judge that comes with the package judges what it has learnt."""
     recipe = tmp_path / "recipe.toml"
     recipe.write_text('[data]\nsource = "emoji"\nnouns = ["fox", "car", "star", "house"]\n')
     sizes = SMALL.model_copy(update={"scenes": 2})
     request_ = replace(
-        request_, only=("verifier",), sizes=sizes, recipe=recipe, eyes=tmp_path / "none"
+        request_, only=("verifier",), sizes=sizes, recipe=recipe, features=tmp_path / "none"
     )
     report = run.evaluate(pipe, request_, tmp_path / "work")
     found = report.values["verifier"]
@@ -201,7 +208,7 @@ def test_what_a_folder_does_not_allow_is_said(
 ) -> None:
     least = dict.fromkeys(metrics.needed(1), 2)
     monkeypatch.setattr(metrics, "needed", lambda dims: least)
-    monkeypatch.setattr(run, "needed", lambda dims: least)
+    monkeypatch.setattr(checks, "needed", lambda dims: least)
     report = run.evaluate(pipe, Request(photos, sizes=SMALL, anyway=True), tmp_path / "work")
     why = dict(report.left_out)
     assert "--trained-on" in why["memorisation"]
@@ -232,8 +239,8 @@ def test_too_small_a_vocabulary_leaves_the_priors_out(
     pipe: Pipeline, request_: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Found only in the midst of the work, which is not thrown away for it."""
-    monkeypatch.setattr(science, "ways", lambda pipe: [])
-    monkeypatch.setattr(origins.priors, "SCENES_EACH", 1)
+    monkeypatch.setattr(embedding_sources, "embedding_sources", lambda pipe: [])
+    monkeypatch.setattr(ablations.priors, "SCENES_EACH", 1)
     sizes = SMALL.model_copy(update={"captions": 50})
     report = run.evaluate(pipe, replace(request_, sizes=sizes, only=("science",)), tmp_path / "w")
     why = dict(report.left_out)["how well priors find their pictures"]
@@ -275,37 +282,40 @@ def test_a_part_that_is_none() -> None:
     with pytest.raises(UsageError, match=r"no 'distributions' .did you mean 'distribution'"):
         run.check_parts(["distributions"])
     assert run.check_parts(["science", "distribution"]) == ("distribution", "science")
+    assert run.check_parts(["ablations"]) == ("science",)
+    assert set(run.check_parts([])) == {*PARTS, "verifier", "languages"}
 
 
 def test_a_recipe_is_found(pipe: Pipeline, tmp_path: Path) -> None:
-    assert ground.recipe_data(pipe, None, None) == {}
+    assert checks.recipe_data(pipe, None, None) == {}
     (tmp_path / "recipe.json").write_text('{"data": {"source": "emoji", "nouns": ["fox"]}}')
-    found = ground.recipe_data(pipe, tmp_path / "model", None)
+    found = checks.recipe_data(pipe, tmp_path / "model", None)
     assert found["nouns"] == ["fox"]
     bundled = Pipeline(Model(pipe.tokenizer, pipe.stages, "emoji-cpu"))
-    preset = read_toml(ground.PRESETS / "emoji-cpu.toml")
-    assert ground.recipe_data(bundled, None, None) == preset["data"]
+    preset = read_toml(checks.PRESETS / "emoji-cpu.toml")
+    assert checks.recipe_data(bundled, None, None) == preset["data"]
     (tmp_path / "recipe.json").write_text('{"data": {}}', encoding="utf-8-sig")
-    assert ground.recipe_data(pipe, tmp_path / "model", None) == {}
+    assert checks.recipe_data(pipe, tmp_path / "model", None) == {}
     for text in ("null", "[" * 100_000, "<html>"):
         (tmp_path / "recipe.json").write_text(text)
         with pytest.raises(UsageError, match=r"recipe\.json"):
-            ground.recipe_data(pipe, tmp_path / "model", None)
+            checks.recipe_data(pipe, tmp_path / "model", None)
     (tmp_path / "wrong.toml").write_text("name = 1\n")
     with pytest.raises(UsageError, match=r"wrong.toml is no recipe"):
-        ground.recipe_data(pipe, None, tmp_path / "wrong.toml")
+        checks.recipe_data(pipe, None, tmp_path / "wrong.toml")
 
 
 def test_scenes_of_an_evaluation_are_fresh(corpus: Path) -> None:
-    made = ground.emoji_ground(corpus, {"source": "emoji"}, 16, ground.Sizes(20, 30), 0)
-    sets = [made.reference, made.twin, *made.twins, made.unseen, made.trained]
-    specs = [[json.dumps(spec, sort_keys=True) for spec in one.specs or ()] for one in sets if one]
-    every = [spec for one in specs for spec in one]
+    sizes = Sizes(pictures=20, pool=30)
+    made = EmojiBenchmark(corpus, {"source": "emoji"}, 16, sizes, 0)
+    sets = [made.reference, made.held_out, *made.floors, made.unseen, made.trained]
+    every = [one.read(number).tobytes() for one in sets for number in range(len(one))]
     assert len(set(every)) == len(every) == 7 * 20 + 2 * 30
-    source = made.source
-    assert source is not None and made.trained is not None
-    trained = type(source)(type(source).Config(path=corpus), 64)  # type: ignore[call-arg]
+    trained = EmojiScenes(EmojiConfig(path=corpus), 64)
     np.testing.assert_array_equal(made.trained.read(4), trained.sample(4)["image"])
+    larger = made.at(32)
+    assert larger.held_out.captions == made.held_out.captions
+    assert larger.reference.read(0).shape == (32, 32, 3)
 
 
 def test_unreadable_pictures_are_counted_and_skipped(tmp_path: Path) -> None:
@@ -341,19 +351,19 @@ def test_work_keeps_values_and_forgets_a_cut_line(tmp_path: Path) -> None:
         calls.append(1)
         return {"a": [len(calls)]}
 
-    first = work.Work(tmp_path, {"seed": 1})
+    first = cache.Cache(tmp_path, {"seed": 1})
     assert first.value("x", make) == {"a": [1]} == first.value("x", make)
     file = first.folder / "values.jsonl"
     file.write_text(file.read_text() + '{"name": "y", "val')
-    second = work.Work(tmp_path, {"seed": 1})
+    second = cache.Cache(tmp_path, {"seed": 1})
     assert second.value("x", make) == {"a": [1]} and len(calls) == 1
     assert second.value("y", make) == {"a": [2]}
-    assert work.Work(tmp_path, {"seed": 1}).value("y", make) == {"a": [2]}
-    assert work.Work(tmp_path, {"seed": 2}).value("x", make) == {"a": [3]}
+    assert cache.Cache(tmp_path, {"seed": 1}).value("y", make) == {"a": [2]}
+    assert cache.Cache(tmp_path, {"seed": 2}).value("x", make) == {"a": [3]}
 
 
 def test_damaged_work_is_told(tmp_path: Path) -> None:
-    kept = work.Work(tmp_path, {"seed": 1})
+    kept = cache.Cache(tmp_path, {"seed": 1})
     kept.value("x", lambda: 1)
     kept.tensors("t", lambda: {"a": torch.zeros(2)})
     (kept.folder / "t.safetensors").write_bytes(b"oops")
@@ -362,7 +372,7 @@ def test_damaged_work_is_told(tmp_path: Path) -> None:
     file = kept.folder / "values.jsonl"
     file.write_text("oops\n" + file.read_text())
     with pytest.raises(DataError, match=r"values.jsonl is damaged in line 1; remove .* anew"):
-        work.Work(tmp_path, {"seed": 1})
+        cache.Cache(tmp_path, {"seed": 1})
     album = kept.drawn("p", ["a"], lambda numbers: torch.zeros(1, 3, 4, 4))
     (kept.folder / "p" / "000000.png").write_bytes(b"oops")
     with pytest.raises(DataError, match=r"000000.png is damaged, remove it"):
@@ -378,10 +388,10 @@ def test_drawn_pictures_are_kept_without_loss(tmp_path: Path) -> None:
         asked.append(numbers)
         return truth[list(numbers)].float() / 127.5 - 1
 
-    kept = work.Work(tmp_path, {})
+    kept = cache.Cache(tmp_path, {})
     words = [f"caption {number}" for number in range(20)]
     for _ in range(2):
-        found: Album = kept.drawn("some", words, draw)
+        found: ImageSet = kept.drawn("some", words, draw)
         assert asked == [range(16), range(16, 20)]
     for number in (0, 15, 16, 19):
         want = truth[number].permute(1, 2, 0).to(torch.uint8).numpy()
@@ -401,18 +411,19 @@ def test_scenes_are_composed_when_they_are_asked_for(corpus: Path) -> None:
         return original(position)
 
     source.sample = sample  # type: ignore[method-assign]
-    made = of_scenes(source, 5, 30)
-    assert len(made) == 5 and not composed
-    want = [original(30 + number) for number in range(5)]
-    assert list(made.captions) == [one["caption"] for one in want]
-    assert made.specs is not None and list(made.specs[1:3]) == [one["spec"] for one in want[1:3]]
+    made = of_source(source, 5)
+    want = [original(number) for number in range(5)]
+    assert len(made) == 5 and list(made.captions) == [one["caption"] for one in want]
+    assert not composed  # a caption needs no picture
     np.testing.assert_array_equal(made.read(4), want[4]["image"])
-    assert made.first(2).captions == made.captions[:2]
-    assert len(composed) == 5  # once each
+    some = made.part(1, 9)
+    assert len(some) == 4 and some.captions == made.captions[1:]
+    np.testing.assert_array_equal(some.read(0), want[1]["image"])
+    assert composed == [4, 1]
 
 
-def test_albums_in_memory() -> None:
+def test_images_in_memory() -> None:
     white = np.full((2, 2, 3), 255, np.uint8)
-    one = of_arrays([white, white * 0])
-    assert one.captions == ("", "") and len(one.first(1)) == 1
+    one = ImageSet(2, [white, white * 0].__getitem__)
+    assert one.captions == ("", "") and len(one.part(0, 1)) == 1
     assert [float(batch.mean()) for batch in one.batches(1)] == [1, -1]

@@ -202,25 +202,6 @@ def hashes(folder: Path) -> dict[Path, str]:
     return {file: sha256(file) for file in sorted(folder.iterdir()) if file.is_file()}
 
 
-def save_model(
-    folder: Path | str,
-    name: str,
-    tokenizer: Tokenizer,
-    stages: Mapping[str, Stage],
-    card: str = "",
-    dtype: torch.dtype = torch.float16,
-    prior: str | None = None,
-) -> Manifest:
-    """Write a whole model folder, or nothing."""
-    with atomic_folder(folder) as beside:
-        tokenizer.save(beside / "tokenizer.json")
-        for stage_name, stage in stages.items():
-            save_stage(beside / stage_name, stage, dtype)
-        if card:
-            (beside / "README.md").write_text(card, encoding="utf-8")
-        return write_manifest(beside, name, list(stages), tokenizer.context, prior)
-
-
 def write_manifest(
     folder: Path,
     name: str,

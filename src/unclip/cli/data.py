@@ -1,18 +1,21 @@
-"""`unclip data emoji` and `unclip data inspect`."""
+"""`unclip data inspect`, and a command for each kind of corpus that can be built."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
-from ..errors import OutputError, UsageError
+from ..errors import UsageError
+from ..registry import Registry
 from ._progress import counting_progress
 from ._terminal import complain, say
 
-if TYPE_CHECKING:
-    from ..data import Source
+COMMANDS: Registry[type[Any]] = Registry(None, "COMMAND", "data command")
+"""`unclip data NAME`: a dataclass whose fields are the options, `out` among them. Its `build` makes
+that folder, reports how far it is, and returns the line to print."""
 
 _GROUP = typer.Typer(rich_markup_mode=None, no_args_is_help=False)
 
@@ -33,42 +36,22 @@ def data() -> None:
     """
 
 
-@_GROUP.command()
-def emoji(
-    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write.")],
-    assets: Annotated[
-        Path,
-        typer.Option(
-            metavar="DIR", help="The npm packages that `npm install --prefix assets` fetches."
-        ),
-    ] = Path("assets/node_modules"),
-    vocabulary: Annotated[
-        str, typer.Option(metavar="everyday|all", help="Which emoji: 290 everyday ones, or all.")
-    ] = "all",
-    styles: Annotated[
-        str | None,
-        typer.Option(
-            metavar="A,B",
-            help="Which drawings; the first style is the one that captions do not name.",
-            show_default="all styles there are",
-        ),
-    ] = None,
-) -> None:
-    """Render the emoji corpus that the bundled model learns from.
+class Build(TyperCommand):
+    """A command whose dataclass typer fills in; then it builds its folder."""
 
-    \b
-    Examples:
-      npm install --prefix assets
-      unclip data emoji --out data/emoji
-      unclip data emoji --out data/small --vocabulary everyday --styles noto,flat
-    """
-    from ..data import corpus
+    def invoke(self, ctx: Any) -> Any:
+        """Check the folder, build it, say so."""
+        from ._output import check_writable
 
-    _check_replaceable(out)
-    chosen = {"styles": [style.strip() for style in styles.split(",")]} if styles else {}
-    with counting_progress("glyphs") as on_progress:
-        count = corpus.build(out, assets, vocabulary, on_progress=on_progress, **chosen)
-    say(f"{out}: {count} glyphs; look at them with `unclip data inspect {out}`")
+        made = super().invoke(ctx)
+        check_writable(made.out / "any")
+        with counting_progress(str(ctx.info_name)) as on_progress:
+            done = made.build(on_progress)
+        say(done)
+
+
+for _name in COMMANDS.names():
+    _GROUP.command(_name, cls=Build)(COMMANDS[_name])
 
 
 @_GROUP.command()
@@ -100,7 +83,8 @@ def inspect(
       unclip data inspect data/emoji
       unclip data inspect photos/ -o sheet.png --size 64 --seed 3
     """
-    from ..data.inspect import contact_sheet, sheet_size, summary
+    from ..data import source_at
+    from ..data.inspect import contact_sheet, sheet_size
     from ..media.writing import check_sides, format_of, save
     from ._output import check_writable
 
@@ -113,34 +97,12 @@ def inspect(
     check_sides((size, size), "PNG", "a smaller --size")
     check_sides(sheet_size(rows, columns), format_of(path), "fewer --rows or --columns")
     check_writable(path)
-    counts, source = summary(folder), _source(folder, size)
+    source = source_at(folder, size)
     save(contact_sheet(source, rows, columns, seed), path)
-    _print(counts)
+    for name, count in source.summary().items():
+        if isinstance(count, dict):
+            count = ", ".join(f"{key} {number}" for key, number in count.items())
+        say(f"{name + ':':<16} {count}")
     for note in source.notes():
         complain(note, "warning")
     say(f"{path}: {rows * columns} samples of {size}×{size}")
-
-
-def _source(folder: Path, size: int) -> Source:
-    from ..data.emoji import EmojiConfig, EmojiScenes
-    from ..data.folder import Folder, FolderConfig
-
-    if (folder / "corpus.json").is_file():
-        return EmojiScenes(EmojiConfig(path=folder, split="any"), size)
-    return Folder(FolderConfig(path=folder), size)
-
-
-def _print(counts: dict[str, Any]) -> None:
-    for name, value in counts.items():
-        if isinstance(value, dict):
-            value = ", ".join(f"{key} {number}" for key, number in value.items())
-        say(f"{name + ':':<16} {value}")
-
-
-def _check_replaceable(out: Path) -> None:
-    """Refuse to put a corpus in the place of something else. Raises OutputError."""
-    from ._output import check_writable
-
-    check_writable(out / "corpus.json")
-    if out.is_dir() and any(out.iterdir()) and not (out / "corpus.json").is_file():
-        raise OutputError(f"{out} holds something that is no emoji corpus; choose another --out")

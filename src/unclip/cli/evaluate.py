@@ -1,10 +1,10 @@
 """`unclip evaluate`."""
-
-from __future__ import annotations
+# Without `from __future__ import annotations`: see `_options`.
 
 import shlex
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,153 +12,46 @@ import typer
 
 from ..errors import Cancelled, UsageError
 from ._options import (
-    Clip,
+    A_MODEL,
+    Command,
     Device,
-    Dialect,
     DType,
     LowMemory,
     ModelOptions,
-    Tokenizer,
-    Variant,
+    ModelParts,
     fetched,
+    option,
 )
 from ._terminal import say
 
 if TYPE_CHECKING:
-    from ..evaluate.bench import Sizes
+    from ..evaluate.benchmark import Request, Sizes
     from ..evaluate.report import Report
-    from ..evaluate.run import Request
     from ..facade import Pipeline
 
 DEFAULT = "default"
+PARTS = (
+    "Some of: distribution, verifier, languages (the same scenes asked for in English and in "
+    "Chinese; a model that was taught no Chinese scores low), ablations (where z_i comes from, "
+    "guidance, priors, inversion; called science in the report), memorisation."
+)
+SIZES = (
+    "Any other size: pool, science, scales, captions, inversions, scenes, each, ways, languages, "
+    "admission, sample; repeatable."
+)
+TRAINED_ON = (
+    "A folder of the model's training pictures, to measure memorisation; --data then holds "
+    "pictures that it never saw."
+)
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(evaluate)
+    app.command("evaluate", cls=Command)(Evaluate)
 
 
-def evaluate(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL",
-            help="A model's folder or file of any known format, hub:org/name, a bundled model's "
-            "name, or 'default' for the bundled one.",
-        ),
-    ] = DEFAULT,
-    data: Annotated[
-        Path,
-        typer.Option(
-            metavar="DIR", help="The emoji corpus, or a folder of pictures with captions."
-        ),
-    ] = Path("data/emoji"),
-    output: Annotated[
-        Path,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="FILE",
-            help="The report, .html or .md; its numbers go to the .json beside it.",
-        ),
-    ] = Path("report.html"),
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Fewer of everything: minutes on a CPU, wide intervals.")
-    ] = False,
-    only: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PART,...",
-            help="Some of: distribution, verifier, languages (the same scenes asked for in English "
-            "and in Chinese; a model that was taught no Chinese scores low), science, "
-            "memorisation.",
-            show_default="all that the data allow",
-        ),
-    ] = None,
-    pictures: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="Pictures on each side of a distance.",
-            show_default="1000, or 96 with --quick",
-        ),
-    ] = None,
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Any other size: pool, science, scales, captions, inversions, scenes, each, ways, "
-            "languages, admission, sample; repeatable.",
-        ),
-    ] = None,
-    eyes: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="The networks that look at the corpus' pictures (scripts/eyes.py trains them).",
-            show_default="DATA/eyes",
-        ),
-    ] = None,
-    eye: Annotated[
-        str | None,
-        typer.Option(
-            metavar="CLIP",
-            help="A CLIP to look with, of any known format, beside those eyes.",
-        ),
-    ] = None,
-    detector: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="The judge that has learnt, for the verifier.",
-            show_default="EYES/detector, or else the one that comes along",
-        ),
-    ] = None,
-    trained_on: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="A folder of the model's training pictures: --data are then those it never saw, "
-            "and memorisation is measured.",
-        ),
-    ] = None,
-    recipe: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="The recipe that the model was trained with.",
-            show_default="that of its run, or the preset of its name",
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(metavar="SEED", help="Of everything drawn.")] = 0,
-    work: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Where finished parts are kept, so that a run that was broken off goes on.",
-            show_default="FILE.work",
-        ),
-    ] = None,
-    workers: Annotated[
-        int,
-        typer.Option(
-            metavar="N",
-            min=0,
-            help="Processes for the judge that compares; no number depends on it.",
-        ),
-    ] = 0,
-    anyway: Annotated[
-        bool, typer.Option("--anyway", help="Even if model and data do not seem to fit each other.")
-    ] = False,
-    device: Device = None,
-    dtype: DType = None,
-    low_memory: LowMemory = False,
-    clip: Clip = None,
-    tokenizer: Tokenizer = None,
-    dialect: Dialect = None,
-    variant: Variant = None,
-) -> None:
+@dataclass(frozen=True)
+class Evaluate(ModelParts):
     """Measure a model's pictures, and write a report.
 
     \b
@@ -166,42 +59,121 @@ def evaluate(
       unclip evaluate default --data data/emoji -o scenes.html --quick --only verifier
       unclip evaluate default --data data/emoji -o report.html
       unclip evaluate runs/mine/model --data data/emoji --only distribution,memorisation
-      unclip evaluate hub:org/name --data photos/ --eye ViT-B-32.pt --pictures 600
+      unclip evaluate hub:org/name --data photos/ --clip-features ViT-B-32.pt --pictures 600
       unclip evaluate runs/mine/model --data held-out/ --trained-on photos/
     """
-    from ..evaluate.run import Request
 
-    _check(data, output, seed)
-    options = ModelOptions(
-        device=device,
-        dtype=dtype,
-        low_memory=low_memory,
-        clip=clip,
-        tokenizer=tokenizer,
-        dialect=dialect,
-        variant=variant,
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help=f"{A_MODEL} 'default' is the bundled one.")
+    ] = DEFAULT
+    data: Annotated[
+        Path, option("--data", "DIR", "The emoji corpus, or a folder of pictures with captions.")
+    ] = Path("data/emoji")
+    output: Annotated[
+        Path,
+        option(
+            "-o --output", "FILE", "The report, .html or .md; its numbers go to the .json beside."
+        ),
+    ] = Path("report.html")
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Fewer of everything: minutes on a CPU, wide intervals.")
+    ] = False
+    only: Annotated[str | None, option("--only", "PART,...", PARTS, "all that the data allow")] = (
+        None
     )
-    where, named = _model(model, variant)
-    request = Request(
-        data=data,
-        model=where,
-        recipe=recipe,
-        trained_on=trained_on,
-        eyes=eyes,
-        eye=_other_eye(eye),
-        detector=detector,
-        only=_parts(only),
-        sizes=_sizes(quick, pictures, assignments or []),
-        seed=seed,
-        anyway=anyway,
-        workers=workers,
-        command=shlex.join(["unclip", *_arguments()]),
-    )
-    kept = work or output.with_suffix(".work")
-    _write(_measured(lambda: options.load(named), request, kept), output, kept)
+    pictures: Annotated[
+        int | None,
+        option(
+            "--pictures", "N", "Pictures on each side of a distance.", "1000, or 96 with --quick"
+        ),
+    ] = None
+    assignments: Annotated[list[str] | None, option("--set", "KEY=VALUE", SIZES)] = None
+    features: Annotated[
+        Path | None,
+        option(
+            "--features",
+            "DIR",
+            "The benchmark's feature extractors (scripts/features.py trains the emoji corpus').",
+            "DATA/features",
+        ),
+    ] = None
+    clip_features: Annotated[
+        str | None,
+        option("--clip-features", "CLIP", "A CLIP, of any known format, to extract features too."),
+    ] = None
+    detector: Annotated[
+        Path | None,
+        option(
+            "--detector",
+            "DIR",
+            "The trained judge of the verifier.",
+            "FEATURES/detector, or else the bundled one",
+        ),
+    ] = None
+    trained_on: Annotated[Path | None, option("--trained-on", "DIR", TRAINED_ON)] = None
+    recipe: Annotated[
+        Path | None,
+        option(
+            "--recipe",
+            "FILE",
+            "The recipe that the model was trained with.",
+            "that of its run, or the preset of its name",
+        ),
+    ] = None
+    seed: Annotated[int, option("--seed", "SEED", "Of everything drawn.")] = 0
+    work: Annotated[
+        Path | None,
+        option(
+            "--work",
+            "DIR",
+            "Where finished parts are kept: the same command goes on after it was stopped.",
+            "FILE.work",
+        ),
+    ] = None
+    workers: Annotated[
+        int,
+        typer.Option(
+            metavar="N", min=0, help="Worker processes for slow checks; the results do not change."
+        ),
+    ] = 0
+    anyway: Annotated[
+        bool,
+        typer.Option("--anyway", help="Evaluate a model on data that it does not seem to fit."),
+    ] = False
+    eyes: Annotated[Path | None, typer.Option(hidden=True)] = None  # older names of two options
+    eye: Annotated[str | None, typer.Option(hidden=True)] = None
+    device: Device = None
+    dtype: DType = None
+    low_memory: LowMemory = False
+
+    def run(self) -> None:
+        """Check, measure, write."""
+        from ..evaluate.benchmark import Request
+
+        _check(self.data, self.output, self.seed)
+        where, named = _model(self.model, self.variant)
+        request = Request(
+            data=self.data,
+            model=where,
+            recipe=self.recipe,
+            trained_on=self.trained_on,
+            features=self.features or self.eyes,
+            clip=_clip_at(self.clip_features or self.eye),
+            detector=self.detector,
+            only=_parts(self.only),
+            sizes=_sizes(self.quick, self.pictures, self.assignments or []),
+            seed=self.seed,
+            anyway=self.anyway,
+            workers=self.workers,
+            command=shlex.join(["unclip", *sys.argv[1:]]),
+        )
+        own = [field.name for field in fields(ModelOptions) if field.name != "model"]
+        options = ModelOptions(**{name: getattr(self, name) for name in own})
+        kept = self.work or self.output.with_suffix(".work")
+        _write(_measured(lambda: options.load(named), request, kept), self.output, kept)
 
 
-def _measured(load: Callable[[], Pipeline], request: Request, kept: Path) -> Report:
+def _measured(load: Callable[[], "Pipeline"], request: "Request", kept: Path) -> "Report":
     """The evaluation, and how far it is. Raises Cancelled, which tells how it goes on."""
     from ..evaluate.run import evaluate as measure
     from ._progress import stage_progress
@@ -213,7 +185,7 @@ def _measured(load: Callable[[], Pipeline], request: Request, kept: Path) -> Rep
         raise Cancelled(f"stopped; the same command goes on with what is in {kept}") from None
 
 
-def _write(report: Report, output: Path, kept: Path) -> None:
+def _write(report: "Report", output: Path, kept: Path) -> None:
     """The page and its numbers, and the first of them in the terminal."""
     from ..evaluate.run import write
 
@@ -246,20 +218,19 @@ def _model(model: str, variant: str | None) -> tuple[Path | None, str | Path]:
     return find_model(named), named
 
 
-def _other_eye(eye: str | None) -> Path | None:
-    """Where the CLIP lies that looks too. Raises UsageError."""
+def _clip_at(named: str | None) -> Path | None:
+    """Where a CLIP lies. Raises UsageError."""
     from ..loading import find_model
 
-    named = fetched(eye)
-    return find_model(named) if named else None
+    found = fetched(named)
+    return find_model(found) if found else None
 
 
 def _parts(only: str | None) -> tuple[str, ...]:
     """The parts that were asked for. Raises UsageError."""
-    from ..evaluate.bench import PARTS
     from ..evaluate.run import check_parts
 
-    return PARTS if only is None else check_parts([one.strip() for one in only.split(",")])
+    return () if only is None else check_parts([one.strip() for one in only.split(",")])
 
 
 def _check_output(output: Path) -> None:
@@ -272,18 +243,12 @@ def _check_output(output: Path) -> None:
     check_writable(output.with_suffix(".json"))
 
 
-def _sizes(quick: bool, pictures: int | None, assignments: list[str]) -> Sizes:
+def _sizes(quick: bool, pictures: int | None, assignments: list[str]) -> "Sizes":
     """How much is measured. Raises UsageError."""
     from ..config import override
-    from ..evaluate.bench import FULL, QUICK
-    from ..evaluate.bench import Sizes as Model
+    from ..evaluate.benchmark import FULL, QUICK
 
     values = (QUICK if quick else FULL).dump()
     if pictures is not None:
         values["pictures"] = pictures
-    return Model.parse(override(values, assignments))
-
-
-def _arguments() -> list[str]:
-    """What stands behind `unclip` on this command line, paths as they were typed."""
-    return sys.argv[1:]
+    return type(FULL).parse(override(values, assignments))

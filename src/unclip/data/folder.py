@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +47,25 @@ class Folder(IndexedSource):
         self.listing = listing(config.path)
         self.listing.check()
         self.pairs = self.listing.pairs
+
+    @classmethod
+    def at(cls, path: Path, size: int) -> Self:
+        """Any folder: the source for those that no other knows."""
+        return cls(FolderConfig(path=path), size)
+
+    def summary(self) -> dict[str, Any]:
+        """Pictures, captions and what has none of the other."""
+        captions = [caption for _, several in self.pairs for caption in several]
+        suffixes = Counter(picture.suffix.lower() for picture, _ in self.pairs)
+        return {
+            "kind": "folder of pictures",
+            "pictures": len(self.pairs),
+            "captions": len(captions),
+            "without caption": len(self.listing.uncaptioned),
+            "without picture": len(self.listing.unpictured),
+            "different words": len({word for line in captions for word in line.lower().split()}),
+            "formats": dict(suffixes.most_common()),
+        }
 
     def notes(self) -> list[str]:
         """Pictures and texts that training does not use."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, ClassVar, Self, TypedDict
 
 import numpy as np
@@ -42,6 +43,15 @@ class Source(ABC):
 
     def __init__(self) -> None:
         self._index, self._count, self._block, self._next = 0, 1, 1, 0
+
+    @classmethod
+    def at(cls, path: Path, size: int) -> Self | None:
+        """This source, reading a folder; None where the folder is none of its kind."""
+        return None
+
+    def summary(self) -> dict[str, Any]:
+        """What the data hold, in plain counts."""
+        return {}
 
     @abstractmethod
     def __iter__(self) -> Iterator[Sample]:

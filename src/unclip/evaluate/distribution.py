@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -10,11 +11,11 @@ import torch
 from torch import Tensor
 
 from . import metrics
-from .bench import Bench
-from .features import Net, clip_score
+from .benchmark import Session
+from .embedding_sources import DEFAULT
+from .features import FeatureExtractor, clip_score
 from .intervals import Share
 from .report import Cell, Grid, Part, Section, Table, estimate, number, row, share, shown
-from .science import DEFAULT
 
 SIDE = 128
 
@@ -27,15 +28,17 @@ TEXT = (
 )
 
 
-def measure(net: Net, real: Tensor, drawn: Tensor, seed: int) -> dict[str, Any]:
+def measure(extractor: FeatureExtractor, real: Tensor, drawn: Tensor, seed: int) -> dict[str, Any]:
     """Every metric of two sets of features, as plain data."""
     precision, recall = metrics.precision_recall(real, drawn)
     density, coverage = metrics.density_coverage(real, drawn)
+    # half of the pictures where there are few: subsets that are all of them have no spread
+    size = max(2, min(metrics.KID_SIZE, min(len(real), len(drawn)) // 2))
     return {
         "frechet": metrics.frechet(real, drawn),
         "frechet_deviation": metrics.frechet_deviation(real, drawn, seed),
-        "kid": asdict(metrics.kid(real, drawn, size=_subset(real, drawn), seed=seed)),
-        "mmd": metrics.mmd(real, drawn, net.bandwidth),
+        "kid": asdict(metrics.kid(real, drawn, size=size, seed=seed)),
+        "mmd": metrics.mmd(real, drawn, extractor.bandwidth),
         "precision": [precision.right, precision.total],
         "recall": [recall.right, recall.total],
         "density": density,
@@ -43,120 +46,102 @@ def measure(net: Net, real: Tensor, drawn: Tensor, seed: int) -> dict[str, Any]:
     }
 
 
-def _subset(real: Tensor, drawn: Tensor) -> int:
-    """Half of the pictures where there are few: subsets that are all of them have no spread."""
-    return max(2, min(metrics.KID_SIZE, min(len(real), len(drawn)) // 2))
-
-
-def section(bench: Bench) -> Section:
-    """Draw the twin's captions and measure."""
-    drawn = bench.drawn(DEFAULT, bench.ground.twin)
+def section(session: Session) -> Section:
+    """Draw the captions of the held-out pictures and measure."""
+    count = len(session.drawn(DEFAULT, session.benchmark.held_out))
+    values: dict[str, Any] = {"pictures": count}
     parts: list[Part] = []
-    values: dict[str, Any] = {}
-    for net in bench.nets:
-        values[net.name] = {
-            "drawn": bench.work.value(f"distribution/{net.key}", partial(_drawn, bench, net)),
-            "floor": bench.work.value(f"floor/{net.key}", partial(_floor, bench, net)),
+    for one in session.extractors:
+        key, name = one.key, one.name
+        values[name] = found = {
+            "drawn": session.cache.value(f"distribution/{key}", partial(_drawn, session, one)),
+            "floor": session.cache.value(f"floor/{key}", partial(_floor, session, one)),
         }
-        parts.append(_table(net, len(drawn), values[net.name]))
-    scores = _scores(bench)
+        distance = found["drawn"]["frechet"]
+        floor = sum(each["frechet"] for each in found["floor"]) / len(found["floor"])
+        times = number(distance / max(floor, 1e-12), 2)
+        parts.append(_table(name, count, found, times))
+        session.headline.append((f"FD-{name}@{count}", Cell(number(distance), f"{times} × floor")))
+    scores = _scores(session)
     if scores:
         values["clip_score"] = scores
         parts.append(_score_table(scores))
-    parts += _grids(bench)
-    bench.values["distribution"] = {"pictures": len(drawn), **values}
+    for name, score in scores.items():
+        note = f"of {number(score['ceiling']['value'])}"
+        session.headline.append(
+            (f"CLIP score, {name}", Cell(number(score["drawn"]["value"]), note))
+        )
+    session.values["distribution"] = values
+    parts += _grids(session)
     return Section("distribution", "Distribution", TEXT, tuple(parts))
 
 
-def _drawn(bench: Bench, net: Net) -> dict[str, Any]:
-    real = bench.seen(net, "reference", bench.ground.reference)
-    drawn = bench.seen(net, DEFAULT.name, bench.drawn(DEFAULT, bench.ground.twin))
-    return measure(net, real, drawn, bench.seed)
+def _drawn(session: Session, extractor: FeatureExtractor) -> dict[str, Any]:
+    real = session.features(extractor, "reference", session.benchmark.reference)
+    images = session.drawn(DEFAULT, session.benchmark.held_out)
+    drawn = session.features(extractor, DEFAULT.name, images)
+    return measure(extractor, real, drawn, session.seed)
 
 
-def _floor(bench: Bench, net: Net) -> list[dict[str, Any]]:
-    real = bench.seen(net, "reference", bench.ground.reference)
-    sets = (bench.ground.twin, *bench.ground.twins)
-    return [
-        measure(net, real, bench.seen(net, f"twin{number}", one), bench.seed)
-        for number, one in enumerate(sets)
-    ]
+def _floor(session: Session, extractor: FeatureExtractor) -> list[dict[str, Any]]:
+    benchmark = session.benchmark
+    real = session.features(extractor, "reference", benchmark.reference)
+    sets = enumerate((benchmark.held_out, *benchmark.floors))
+    others = (session.features(extractor, f"held-out-{at}", one) for at, one in sets)
+    return [measure(extractor, real, other, session.seed) for other in others]
 
 
-def _table(net: Net, count: int, values: dict[str, Any]) -> Table:
+COLUMNS: dict[str, tuple[Callable[[dict[str, Any]], Any], float]] = {
+    "KID ×10³": (lambda one: one["kid"]["value"], 1e3),
+    "MMD ×10³": (lambda one: one["mmd"], 1e3),
+    "precision": (lambda one: Share(*one["precision"]), 1),
+    "recall": (lambda one: Share(*one["recall"]), 1),
+    "density": (lambda one: one["density"], 1),
+    "coverage": (lambda one: Share(*one["coverage"]), 1),
+}
+"""Of the table, after the Fréchet distance: what is read from `measure`, and its scale."""
+
+
+def _table(name: str, count: int, values: dict[str, Any], times: str) -> Table:
     drawn, floors = values["drawn"], values["floor"]
-    head = (
-        "", f"FD-{net.name}@{count}", "KID ×10³", "MMD ×10³",
-        "precision", "recall", "density", "coverage",
-    )  # fmt: skip
-    times = drawn["frechet"] / max(mean(floors, "frechet"), 1e-12)
+    cells = [estimate(drawn["frechet"], drawn["frechet_deviation"], strong=True)]
+    means = [_mean([one["frechet"] for one in floors], 1)]
+    for title, (read, scale) in COLUMNS.items():
+        found = read(drawn)
+        deviation = drawn["kid"]["deviation"] if title.startswith("KID") else None
+        of_share = isinstance(found, Share)
+        cells.append(share(found) if of_share else estimate(found, deviation, scale))
+        several = [read(one) for one in floors]
+        means.append(_mean([one.value for one in several] if of_share else several, scale))
     return Table(
-        f"Seen by {net.name}",
-        head,
-        (
-            row("drawn", *_cells(drawn)),
-            row("floor: real against real", *_floor_cells(floors)),
-        ),
-        f"The Fréchet distance is {number(times, 2)} times the floor's. ± is one standard "
+        f"Seen by {name}",
+        ("", f"FD-{name}@{count}", *COLUMNS),
+        (row("drawn", *cells), row("floor: real against real", *means)),
+        f"The Fréchet distance is {times} times the floor's. ± is one standard "
         "deviation: of FD from halves of the drawn set, of KID over its subsets, and at the floor "
         f"over {len(floors)} real sets. Intervals are Wilson's, 95 %.",
     )
 
 
-def _cells(values: dict[str, Any]) -> list[Cell]:
-    shares = {name: share(Share(*values[name])) for name in ("precision", "recall", "coverage")}
-    return [
-        estimate(values["frechet"], values["frechet_deviation"], strong=True),
-        estimate(values["kid"]["value"], values["kid"]["deviation"], 1e3),
-        Cell(number(1e3 * values["mmd"])),
-        shares["precision"],
-        shares["recall"],
-        Cell(number(values["density"])),
-        shares["coverage"],
-    ]
+def _mean(values: list[float], scale: float) -> Cell:
+    found = torch.tensor(values, dtype=torch.float64)
+    return estimate(float(found.mean()), float(found.std()) if len(found) > 1 else None, scale)
 
 
-def _floor_cells(floors: list[dict[str, Any]]) -> list[Cell]:
-    def over(read: Any, scale: float = 1) -> Cell:
-        found = torch.tensor([read(one) for one in floors], dtype=torch.float64)
-        spread = float(found.std()) if len(found) > 1 else None
-        return estimate(float(found.mean()), spread, scale)
-
-    def part(name: str) -> Cell:
-        return over(lambda one: one[name][0] / one[name][1])
-
-    return [
-        over(lambda one: one["frechet"]),
-        over(lambda one: one["kid"]["value"], 1e3),
-        over(lambda one: one["mmd"], 1e3),
-        part("precision"),
-        part("recall"),
-        over(lambda one: one["density"]),
-        part("coverage"),
-    ]
-
-
-def mean(values: list[dict[str, Any]], name: str) -> float:
-    """Of one number over several measurements."""
-    return float(sum(one[name] for one in values) / len(values))
-
-
-def _scores(bench: Bench) -> dict[str, Any]:
+def _scores(session: Session) -> dict[str, Any]:
     """CLIP scores of drawn pictures, of the true ones, and of captions dealt anew."""
     found: dict[str, Any] = {}
-    twin = bench.ground.twin
-    if not any(twin.captions):
-        return found
-    for net in bench.nets:
-        if net.read is None:
+    images = session.benchmark.held_out
+    captions = images.captions
+    for one in session.extractors if any(captions) else ():
+        if one.read is None:
             continue
-        drawn = bench.seen(net, DEFAULT.name, bench.drawn(DEFAULT, twin))
-        real = bench.seen(net, "twin0", twin)
-        shifted = [*twin.captions[1:], twin.captions[0]]
-        found[net.name] = {
-            "drawn": asdict(clip_score(net, drawn, twin.captions)),
-            "ceiling": asdict(clip_score(net, real, twin.captions)),
-            "floor": asdict(clip_score(net, drawn, shifted)),
+        drawn = session.features(one, DEFAULT.name, session.drawn(DEFAULT, images))
+        real = session.features(one, "held-out-0", images)
+        shifted = [*captions[1:], captions[0]]
+        pairs = {"drawn": (drawn, captions), "ceiling": (real, captions), "floor": (drawn, shifted)}
+        found[one.name] = {
+            kind: asdict(clip_score(one, seen, words)) for kind, (seen, words) in pairs.items()
         }
     return found
 
@@ -169,36 +154,35 @@ def _score_table(scores: dict[str, Any]) -> Table:
             for kind in ("drawn", "ceiling", "floor")
         ]
         rows.append(row(f"CLIP score, {name}", *cells))
-    head = ("", "drawn", "ceiling: true pictures", "floor: another's caption")
     return Table(
         "Pictures and their captions",
-        head,
+        ("", "drawn", "ceiling: true pictures", "floor: another's caption"),
         tuple(rows),
         "100 times the cosine, below 0 counted as 0; ± is the standard error.",
     )
 
 
-def _grids(bench: Bench) -> list[Part]:
-    """The first pictures as they came, and those that the leading net finds strangest."""
-    twin = bench.ground.twin
-    drawn = bench.drawn(DEFAULT, twin)
-    count = min(bench.sizes.sample, len(drawn))
+def _grids(session: Session) -> list[Part]:
+    """The first pictures as they came, and those that the last extractor finds strangest."""
+    images = session.benchmark.held_out
+    drawn = session.drawn(DEFAULT, images)
+    count = min(session.sizes.sample, len(drawn))
     first = Grid(
         f"The first {count}, none picked",
-        shown([drawn.picture(number) for number in range(count)], SIDE),
-        tuple(twin.captions[:count]),
-        note=f"Picture i, counted from 0, is drawn from seed {bench.seed} + i.",
+        shown(drawn.pictures(range(count)), SIDE),
+        tuple(images.captions[:count]),
+        note=f"Picture i, counted from 0, is drawn from seed {session.seed} + i.",
     )
-    net = bench.nets[-1]
+    one = session.extractors[-1]
     away, _ = metrics.nearest(
-        bench.seen(net, "reference", bench.ground.reference),
-        bench.seen(net, DEFAULT.name, drawn),
+        session.features(one, "reference", session.benchmark.reference),
+        session.features(one, DEFAULT.name, drawn),
     )
     worst = away.argsort(descending=True, stable=True)[: min(16, len(drawn))].tolist()
     failed = Grid(
         "Failures: the farthest from any real picture",
-        shown([drawn.picture(number) for number in worst], SIDE),
-        tuple(f"{twin.captions[number]} ({bench.seed + number})" for number in worst),
-        note=f"By {net.name}'s features; the number is the seed.",
+        shown(drawn.pictures(worst), SIDE),
+        tuple(f"{images.captions[at]} ({session.seed + at})" for at in worst),
+        note=f"By {one.name}'s features; the number is the seed.",
     )
     return [first, failed]

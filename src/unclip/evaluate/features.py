@@ -1,4 +1,4 @@
-"""Networks that look at pictures for the metrics, under one face."""
+"""Feature extractors: networks that look at images for the metrics, under one face."""
 
 from __future__ import annotations
 
@@ -18,36 +18,21 @@ from ..errors import DataError, UsageError
 from ..facade import Pipeline
 from ..nn.tokenizer import Tokenizer
 from ..stages.clip import ClipStage
-from . import eyes
-from .album import Album, OnProgress
-
-EYES = ("classifier", "clip")
-"""The eyes of a corpus, in folders of these names. Numbers of other eyes are other numbers: a
-report names their hashes."""
+from .image_set import ImageSet, OnProgress
 
 BATCH = 64
 
 
 @dataclass(frozen=True)
-class Net:
-    """A network that looks at pictures.
+class FeatureExtractor:
+    """A network that turns images, and captions where it reads, into vectors."""
 
-    Args:
-        name: as in "FD-clip@1000".
-        hash: of its weights and settings.
-        dims: numbers in a feature (D).
-        see: (B, 3, H, W) in [-1, 1] -> (B, D).
-        read: captions -> (B, D) of norm 1, in the space of `see`; None where it cannot read.
-        facts: what is known of it, for the report.
-        device: where it computes.
-    """
-
-    name: str
-    hash: str
-    dims: int
-    see: Callable[[Tensor], Tensor]
-    read: Callable[[Sequence[str]], Tensor] | None = None
-    facts: dict[str, Any] = field(default_factory=dict)
+    name: str  # as in "FD-clip@1000"
+    hash: str  # of its weights and settings
+    dims: int  # numbers in a feature (D)
+    see: Callable[[Tensor], Tensor]  # (B, 3, H, W) in [-1, 1] -> (B, D)
+    read: Callable[[Sequence[str]], Tensor] | None = None  # captions -> (B, D) of norm 1
+    facts: dict[str, Any] = field(default_factory=dict)  # what is known of it, for the report
     device: str | torch.device = "cpu"
 
     @property
@@ -62,61 +47,30 @@ class Net:
 
 
 @torch.inference_mode()
-def features(net: Net, album: Album, on_progress: OnProgress | None = None) -> Tensor:
-    """(N, D) float64 of every picture.
+def features(
+    extractor: FeatureExtractor, images: ImageSet, on_progress: OnProgress | None = None
+) -> Tensor:
+    """(N, D) float64 of every image.
 
     Raises:
         DataError: some are NaN or infinite.
     """
-    found: list[Tensor] = []
-    for batch in album.batches(BATCH):
-        found.append(net.see(batch.to(net.device)).double().cpu())
+    found = [torch.zeros(0, extractor.dims, dtype=torch.float64)]
+    for batch in images.batches(BATCH):
+        found.append(extractor.see(batch.to(extractor.device)).double().cpu())
         if on_progress:
-            on_progress(min(len(found) * BATCH, len(album)), len(album))
-    made = torch.cat(found) if found else torch.zeros(0, net.dims, dtype=torch.float64)
+            on_progress(min((len(found) - 1) * BATCH, len(images)), len(images))
+    made = torch.cat(found)
     bad = int((~made.isfinite()).any(1).sum())
     if bad:
-        raise DataError(f"net '{net.name}' sees NaN or infinity in {bad} of {len(made)} pictures")
+        raise DataError(
+            f"feature extractor '{extractor.name}' gives NaN or infinity for {bad} of {len(made)} "
+            "pictures"
+        )
     return made
 
 
-def of_corpus(folder: Path, name: str) -> Net:
-    """One of the eyes that were trained for a corpus.
-
-    Raises:
-        UsageError: there is none; says how it is made.
-        CheckpointError: it is damaged.
-    """
-    if not (folder / name).is_dir():
-        raise UsageError(
-            f"{folder} has no '{name}' to look at pictures with: train the eyes with "
-            f"`python scripts/eyes.py --data {folder.parent}` (--eyes names another folder)"
-        )
-    return from_eye(name, folder / name)
-
-
-def from_eye(name: str, folder: Path) -> Net:
-    """An eye of any folder. Raises CheckpointError."""
-    eye, tokenizer = eyes.load(folder)
-    config = eye.config
-    facts = {"kind": config.kind, "seed": config.seed, **config.trained}
-    mark = eyes.digest(folder)
-    if isinstance(eye, eyes.Classifier):
-        classifier, size = eye, config.scale
-        see = lambda x: classifier.encode_image(x) / size  # noqa: E731
-        return Net(name, mark, config.dims, see, facts=facts)
-    assert tokenizer is not None
-    clip, words = eye, tokenizer
-
-    def read(captions: Sequence[str]) -> Tensor:
-        tokens, mask = words.encode(captions)
-        return clip.encode_text(tokens, mask)
-
-    scale = config.dims**0.5  # numbers with a mean square of 1, as a kernel wants them
-    return Net(name, mark, config.dims, lambda x: clip.encode_image(x) * scale, read, facts)
-
-
-def from_clip(path: Path, device: torch.device) -> Net:
+def from_clip(path: Path, device: torch.device) -> FeatureExtractor:
     """Any CLIP in a file or folder: a model of this package, transformers', OpenAI's, open_clip's.
 
     Raises:
@@ -132,7 +86,7 @@ def from_clip(path: Path, device: torch.device) -> Net:
     return of_stage(model.name, stage, model.tokenizer, mark, device)
 
 
-def of_pipeline(pipe: Pipeline) -> Net:
+def of_pipeline(pipe: Pipeline) -> FeatureExtractor:
     """The CLIP that a pipeline draws with. Raises UsageError where it has none."""
     stage = pipe.model.clip("an evaluation with its own CLIP")
     return of_stage("own-clip", stage, pipe.tokenizer, pipe.hash, pipe.device)
@@ -140,8 +94,8 @@ def of_pipeline(pipe: Pipeline) -> Net:
 
 def of_stage(
     name: str, stage: ClipStage, tokenizer: Tokenizer, mark: str, device: torch.device
-) -> Net:
-    """A CLIP stage as a net. Raises UsageError where it lacks a tower."""
+) -> FeatureExtractor:
+    """A CLIP stage. Raises UsageError where it lacks an encoder."""
     config = stage.config.network
     for tower in ("vision", "text"):
         if getattr(config, tower) is None:
@@ -157,36 +111,34 @@ def of_stage(
         z_t, _ = stage.net.encode_text(tokens.to(device), mask.to(device))
         return normalize(z_t, dim=-1)
 
-    return Net(name, mark, config.embed_dim, see, read, {"kind": "clip"}, device)
+    return FeatureExtractor(name, mark, config.embed_dim, see, read, {"kind": "clip"}, device)
 
 
 @dataclass(frozen=True)
 class ClipScore:
-    """Mean of 100 max(cos, 0) between pictures and captions, and its standard error."""
+    """Mean of 100 max(cos, 0) between images and captions, and its standard error."""
 
     value: float
     error: float
 
 
 @torch.inference_mode()
-def clip_score(net: Net, seen: Tensor, captions: Sequence[str]) -> ClipScore:
-    """How well pictures suit captions (Hessel et al. 2021, arXiv 2104.08718, with a weight of 1).
+def clip_score(extractor: FeatureExtractor, seen: Tensor, captions: Sequence[str]) -> ClipScore:
+    """How well images suit captions (Hessel et al. 2021, arXiv 2104.08718, with a weight of 1).
 
     Args:
-        net: one that reads.
-        seen: (N, D) features of the pictures, as `features` gives them.
+        extractor: one that reads.
+        seen: (N, D) features of the images, as `features` gives them.
         captions: N of them.
 
     Raises:
-        UsageError: the net cannot read, or there are fewer captions than pictures.
+        UsageError: the extractor cannot read, or there are fewer captions than images.
     """
-    if net.read is None:
-        raise UsageError(f"net '{net.name}' cannot read captions; a CLIP can")
+    if extractor.read is None:
+        raise UsageError(f"feature extractor '{extractor.name}' cannot read captions; a CLIP can")
     if len(captions) != len(seen):
         raise UsageError(f"{len(seen)} pictures want as many captions, got {len(captions)}")
-    parts = [
-        net.read(captions[at : at + 256]).double().cpu() for at in range(0, len(captions), 256)
-    ]
-    z_t = torch.cat(parts)
+    starts = range(0, len(captions), 256)
+    z_t = torch.cat([extractor.read(captions[at : at + 256]).double().cpu() for at in starts])
     score = 100 * (normalize(seen, dim=-1) * z_t).sum(1).clamp(min=0)
     return ClipScore(float(score.mean()), float(score.std() / max(len(score), 1) ** 0.5))

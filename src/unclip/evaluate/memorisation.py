@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .album import Album
-from .bench import Bench
+from .benchmark import Session
+from .embedding_sources import DEFAULT
+from .image_set import ImageSet
 from .intervals import Share
 from .metrics import nearest
-from .report import Cell, Grid, Part, Section, Table, number, row, share, shown
-from .science import DEFAULT
+from .report import Cell, Grid, Section, Table, number, row, share, shown
 
 SIDE = 128
 TRIPLES = 8
@@ -79,39 +79,43 @@ def copying(drawn: Tensor, trained: Tensor, unseen: Tensor) -> Copying:
     return Copying(ratio, which_trained, which_unseen)
 
 
-def section(bench: Bench) -> Section:
-    """Measure in every net's features and in pixels."""
-    ground = bench.ground
-    assert ground.trained is not None and ground.unseen is not None
-    drawn = bench.drawn(DEFAULT, ground.twin)
-    looks: dict[str, Callable[[str, Album], Tensor]] = {
-        net.name: partial(bench.seen, net) for net in bench.nets
+def section(session: Session) -> Section:
+    """Measure in every extractor's features and in pixels."""
+    benchmark = session.benchmark
+    trained, unseen = benchmark.trained, benchmark.unseen
+    assert trained is not None and unseen is not None
+    drawn = session.drawn(DEFAULT, benchmark.held_out)
+    spaces: dict[str, Callable[[str, ImageSet], Tensor]] = {
+        one.name: partial(session.features, one) for one in session.extractors
     }
-    looks["pixels at 32×32"] = bench.small
-    rows, values = [], {}
-    worst: Copying | None = None
-    for name, look in looks.items():
-        pools = look("trained", ground.trained), look("unseen", ground.unseen)
-        of_drawn = copying(look(DEFAULT.name, drawn), *pools)
-        of_real = copying(look("twin0", ground.twin), *pools)
-        values[name] = {"drawn": _plain(of_drawn), "real": _plain(of_real)}
+    spaces["pixels at 32×32"] = session.pixels
+    rows, found = [], {}
+    for name, space in spaces.items():
+        pools = space("trained", trained), space("unseen", unseen)
+        of_drawn = copying(space(DEFAULT.name, drawn), *pools)
+        of_real = copying(space("held-out-0", benchmark.held_out), *pools)
+        found[name] = (of_drawn, of_real)
         rows.append(row(name, *_cells(of_drawn), *_cells(of_real)))
-        worst = worst or of_drawn
-    bench.values["memorisation"] = {"pool": len(ground.trained), **values}
+    session.values["memorisation"] = {
+        "pool": len(trained),
+        **{name: {"drawn": _plain(a), "real": _plain(b)} for name, (a, b) in found.items()},
+    }
     head = (
         "", "drawn: median ratio", f"nearer to training, of {len(drawn)}", f"below {COPY:g}",
         "fresh real: median ratio", "nearer to training", f"below {COPY:g}",
     )  # fmt: skip
     table = Table(
-        f"Against {len(ground.trained):,} training pictures and as many unseen ones",
+        f"Against {len(trained):,} training pictures and as many unseen ones",
         head,
         tuple(rows),
         "Intervals are Wilson's, 95 %. The pictures of the right half are real ones that training "
         "did not see: what they score is what no copying looks like.",
     )
-    assert worst is not None
-    parts: tuple[Part, ...] = (table, _triples(bench, drawn, worst))
-    return Section("memorisation", "Memorisation", TEXT, parts)
+    first = next(iter(found.values()))[0]
+    copied = Cell(f"{100 * first.nearer.value:.0f} %", "50 % is none")
+    session.headline.append(("nearer to training", copied))
+    grid = _triples(first, drawn, trained, unseen)
+    return Section("memorisation", "Memorisation", TEXT, (table, grid))
 
 
 def _plain(one: Copying) -> dict[str, Any]:
@@ -127,17 +131,13 @@ def _cells(one: Copying) -> list[Cell]:
     return [Cell(number(one.median)), share(one.nearer), share(one.copies, bar=False)]
 
 
-def _triples(bench: Bench, drawn: Album, found: Copying) -> Grid:
+def _triples(found: Copying, drawn: ImageSet, trained: ImageSet, unseen: ImageSet) -> Grid:
     """The likeliest copies, each beside the nearest training picture and the nearest unseen one."""
-    trained, unseen = bench.ground.trained, bench.ground.unseen
-    assert trained is not None and unseen is not None
     pictures, labels = [], []
     for at in found.worst(min(TRIPLES, len(drawn))):
-        pictures += [
-            drawn.picture(at),
-            trained.picture(int(found.trained[at])),
-            unseen.picture(int(found.unseen[at])),
-        ]
+        pictures += drawn.pictures([at])
+        pictures += trained.pictures([int(found.trained[at])])
+        pictures += unseen.pictures([int(found.unseen[at])])
         ratio = number(float(found.ratio[at]), 2)
         labels += [f"drawn: {drawn.captions[at]}", f"training, ratio {ratio}", "unseen"]
     title = "The likeliest copies, with the nearest training picture and the nearest unseen one"

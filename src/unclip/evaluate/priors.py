@@ -9,18 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..data.source import IndexedSource
 from ..errors import DataError
-from ..media import from_arrays
+from ..facade import Pipeline
 from ..nn.tokenizer import Tokenizer
 from ..rng import Rng
 from ..stages import Stage
 from ..stages.clip import ClipStage
 from ..types import Cond
+from .image_set import ImageSet
 from .intervals import Share
 
 CAPTIONS, BATCH = 1000, 16
@@ -82,28 +84,24 @@ def hold(
     source: IndexedSource, tokenizer: Tokenizer, clip: ClipStage, pairs: list[tuple[int, int]]
 ) -> Held:
     """Compose both scenes of each caption and encode them with the model's CLIP."""
-    parts: list[tuple[Cond, Tensor, Tensor]] = []
-    for start in range(0, len(pairs), 250):
-        chunk = pairs[start : start + 250]
-        one, two = ([source.sample(pair[k]) for pair in chunk] for k in (0, 1))
-        tokens, mask = tokenizer.encode([sample["caption"] for sample in one])
-        text = Cond(text_tokens=tokens.to(clip.device), text_mask=mask.to(clip.device))
-        images = [from_arrays([sample["image"] for sample in scenes]) for scenes in (one, two)]
-        z_i, other = (clip.net.encode_image(batch.to(clip.device)) for batch in images)
-        parts.append((clip.encode_text(text), z_i, other))
-    fields = [dict(cond.items()) for cond, _, _ in parts]
-    cond = Cond(**{name: torch.cat([field[name] for field in fields]) for name in fields[0]})
-    truth, others = torch.cat([z for _, z, _ in parts]), torch.cat([z for _, _, z in parts])
-    return Held(cond, truth, others)
+    captions = [source.sample(first)["caption"] for first, _ in pairs]
+    tokens, mask = tokenizer.encode(captions)
+    text = Cond(text_tokens=tokens.to(clip.device), text_mask=mask.to(clip.device))
+    parts = [dict(clip.encode_text(text[at : at + 250]).items()) for at in range(0, len(text), 250)]
+    cond = Cond(**{name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+
+    def encoded(which: int) -> Tensor:
+        images = ImageSet(len(pairs), lambda at: source.sample(pairs[at][which])["image"])
+        batches = (batch.to(clip.device) for batch in images.batches(250))
+        return torch.cat([clip.net.encode_image(batch) for batch in batches])
+
+    return Held(cond, encoded(0), encoded(1))
 
 
 def in_batches(draw: Draw, cond: Cond, seeds: list[str]) -> Tensor:
     """(B, D), drawn a few at a time."""
-    drawn = []
-    for start in range(0, len(cond), 4 * BATCH):
-        part = slice(start, start + 4 * BATCH)
-        drawn.append(draw(cond[part], seeds[part]))
-    return torch.cat(drawn)
+    parts = [slice(start, start + 4 * BATCH) for start in range(0, len(cond), 4 * BATCH)]
+    return torch.cat([draw(cond[part], seeds[part]) for part in parts])
 
 
 def found(z: Tensor, truth: Tensor) -> Found:
@@ -118,12 +116,8 @@ def found(z: Tensor, truth: Tensor) -> Found:
 def diversity(draw: Draw, cond: Cond, seed: int) -> float:
     """Mean 1 - cosine of different draws of one caption."""
     few = cond[:VARIED]
-    z = torch.stack(
-        [
-            in_batches(draw, few, [f"{seed}/{k}/{i}" for i in range(len(few))])
-            for k in range(1, DRAWS + 1)
-        ]
-    )
+    seeds = [[f"{seed}/{k}/{i}" for i in range(len(few))] for k in range(1, DRAWS + 1)]
+    z = torch.stack([in_batches(draw, few, some) for some in seeds])
     likeness = torch.einsum("abd,cbd->bac", z, z)  # (VARIED, DRAWS, DRAWS)
     apart = 1 - likeness[:, *torch.triu_indices(DRAWS, DRAWS, 1)]
     return abs(float(apart.mean()))
@@ -158,3 +152,18 @@ def compare(stages: dict[str, Stage], held: Held, seed: int) -> Iterator[tuple[s
     true = found(held.other, held.truth)
     apart = float(1 - (held.truth * held.other).sum(-1).mean())
     yield "another true picture", Found(true.first, true.fifth, true.cosine, apart)
+
+
+def table(pipe: Pipeline, source: IndexedSource, captions: int, seed: int) -> dict[str, Any]:
+    """What `compare` finds for a pipeline, as plain data. Raises DataError, as `twice` does."""
+    pairs = twice(source, captions, SCENES_EACH * captions)
+    held = hold(source, pipe.tokenizer, pipe.model.clip("a prior's evaluation"), pairs)
+    return {
+        name: {
+            "first": [one.first.right, one.first.total],
+            "fifth": [one.fifth.right, one.fifth.total],
+            "cosine": one.cosine,
+            "diversity": one.diversity,
+        }
+        for name, one in compare(pipe.stages, held, seed)
+    }

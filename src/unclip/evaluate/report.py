@@ -13,19 +13,12 @@ from .intervals import Share
 
 @dataclass(frozen=True)
 class Cell:
-    """A number or a word in a table.
-
-    Args:
-        text: as it is read.
-        note: smaller, behind it: an interval.
-        bar: (value, low, high) from 0 to 1, drawn beneath it.
-        strong: whether it is to be seen first.
-    """
+    """A number or a word in a table."""
 
     text: str
-    note: str = ""
-    bar: tuple[float, float, float] | None = None
-    strong: bool = False
+    note: str = ""  # smaller, behind it: an interval
+    bar: tuple[float, float, float] | None = None  # value, low, high from 0 to 1, drawn beneath
+    strong: bool = False  # to be seen first
 
 
 @dataclass(frozen=True)
@@ -91,25 +84,15 @@ class Section:
 
 @dataclass(frozen=True)
 class Report:
-    """All of it.
-
-    Args:
-        title: of the page.
-        lead: what was done, in a sentence or two.
-        headline: the few numbers to see first: (what, cell).
-        sections: in order.
-        left_out: (what, why).
-        facts: (label, value): the command, the hashes.
-        values: the same as plain data, for the JSON file.
-    """
+    """All of it."""
 
     title: str
-    lead: str
-    headline: tuple[tuple[str, Cell], ...] = ()
+    lead: str  # what was done, in a sentence or two
+    headline: tuple[tuple[str, Cell], ...] = ()  # (what, cell): the few numbers to see first
     sections: tuple[Section, ...] = ()
-    left_out: tuple[tuple[str, str], ...] = ()
-    facts: tuple[tuple[str, str], ...] = ()
-    values: dict[str, Any] = field(default_factory=dict)
+    left_out: tuple[tuple[str, str], ...] = ()  # (what, why)
+    facts: tuple[tuple[str, str], ...] = ()  # (label, value): the command, the hashes
+    values: dict[str, Any] = field(default_factory=dict)  # the same as plain data, for JSON
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -125,10 +108,12 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:,.{places}f}"
 
 
-def share(one: Share, bar: bool = True, strong: bool = False) -> Cell:
-    """A share with its interval."""
+def share(one: Share | None, bar: bool = True, strong: bool = False) -> Cell:
+    """A share with its interval; a dash where nothing was counted."""
+    if one is None or not one.total:
+        return Cell("–")
     low, high = one.interval
-    text = "1" if one.right == one.total > 0 else f"{one.value:.3f}"
+    text = "1" if one.right == one.total else f"{one.value:.3f}"
     drawn = (one.value, low, high) if bar else None
     return Cell(text, f"{low:.3f}–{high:.3f}", drawn, strong)
 

@@ -1,0 +1,146 @@
+"""Composed emoji scenes without end: pictures, captions and what each of them shows."""
+
+from __future__ import annotations
+
+from bisect import bisect
+from collections.abc import Iterator
+from itertools import accumulate
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, field_validator
+
+from .. import config
+from ..data.source import SAMPLED, IndexedSource, Sample
+from ..errors import UsageError, nearest
+from ..vocabulary import Vocabulary
+from . import captions, captions_zh
+from .corpus import Corpus
+from .negatives import falsified
+from .plan import Mix, Planner, Spec, Split, Weight
+from .render import render
+
+LANGUAGES = {"en": captions.caption, "zh": captions_zh.caption}
+"""Who says in a language what a scene shows."""
+
+Language = Literal["en", "zh"]
+Languages = Annotated[dict[Language, Weight], Field(min_length=1)]
+
+
+def _english() -> dict[Language, float]:
+    return {"en": 1.0}
+
+
+class EmojiConfig(config.Config):
+    """Which scenes to compose.
+
+    `path` is a corpus folder (`unclip data emoji`). `vocabulary`, `nouns` (the objects to keep,
+    all where empty) and `styles` narrow what it holds; without `styles`, all of them are used,
+    the corpus' first one unnamed in captions.
+    `split` is `train` (nothing held out), `heldout` (nothing else; also by kind:
+    `heldout-pairs`, `heldout-colours`, `heldout-counts`) or `any`. With `wrong` each sample has a
+    caption that is almost true, for CLIP's loss. `languages` are those of the captions, with how
+    often each comes (relative weights).
+    """
+
+    path: config.UserPath
+    vocabulary: Literal["everyday", "all"] = "all"
+    nouns: tuple[str, ...] = ()
+    styles: tuple[str, ...] = ()
+    split: Split = "train"
+    seed: int = Field(default=0, ge=0)
+    mix: Mix = Mix()
+    wrong: bool = False
+    languages: Languages = Field(default_factory=_english)
+
+    @field_validator("languages")
+    @classmethod
+    def _says_something(cls, value: dict[str, float]) -> dict[str, float]:
+        if not sum(value.values()):
+            raise ValueError("the languages cannot all have the weight 0")
+        return value
+
+
+class EmojiScenes(IndexedSource):
+    """The scenes of a corpus. Sample `position` depends on the configuration and on it alone.
+
+    Raises:
+        DataError: the corpus is missing or damaged, or has nothing for the split.
+        UsageError: a style that the corpus does not hold.
+    """
+
+    Config = EmojiConfig
+
+    def __init__(self, config: EmojiConfig, size: int) -> None:
+        super().__init__()
+        self.config = config
+        self.size = size
+        self.corpus = Corpus.open(config.path).narrowed(config.vocabulary, config.nouns)
+        styles = config.styles or self.corpus.styles
+        for style in styles:
+            if style not in self.corpus.styles:
+                hint = nearest(style, self.corpus.styles)
+                raise UsageError(f"the corpus {config.path} has no style '{style}'{hint}")
+        self.planner = Planner(self.corpus, config.mix, config.split, styles)
+
+    @classmethod
+    def at(cls, path: Path, size: int) -> Self | None:
+        """Every scene of a corpus folder; None where the folder is none."""
+        known = (path / "corpus.json").is_file()
+        return cls(EmojiConfig(path=path, split="any"), size) if known else None
+
+    def summary(self) -> dict[str, Any]:
+        """What the corpus holds."""
+        return self.corpus.summary()
+
+    def sample(self, position: int) -> Sample:
+        """Scene number `position`: its picture (size, size, 3), a caption and its specification."""
+        spec, words = self._compose(position)
+        made: Sample = {"image": self.render(spec, self.size), "caption": words, "spec": spec}
+        if self.config.wrong:
+            made["wrong"] = self._wrong(spec, position)
+        return made
+
+    def captions(self, count: int) -> Iterator[str]:
+        """The captions of the first `count` scenes."""
+        return (self._compose(position)[1] for position in range(count))
+
+    def vocabulary(self) -> Vocabulary:
+        """The words of its captions. Chinese is cut into the words that its captions are made of.
+
+        Few captions of many have any one noun: those of the corpus are counted once more.
+        """
+        names = {"en": captions.nouns, "zh": captions_zh.nouns}
+        nouns = [noun for one in self.config.languages for noun in names[one](self.corpus)]
+        terms = captions_zh.terms(self.corpus)
+        return Vocabulary.of(self.captions(SAMPLED), terms) | Vocabulary.of(nouns, terms)
+
+    def render(self, spec: Spec, size: int) -> NDArray[np.uint8]:
+        """(size, size, 3): the picture that a specification describes."""
+        return render(spec, size, self.corpus)
+
+    def _wrong(self, spec: Spec, position: int) -> str:
+        """A caption that is false of the scene by one thing; empty where there is none."""
+        rng = np.random.Generator(np.random.PCG64((self.config.seed, position, 1)))
+        other = falsified(spec, rng, self.corpus)
+        return self._say(other, position, rng) if other else ""
+
+    def _compose(self, position: int) -> tuple[Spec, str]:
+        rng = np.random.Generator(np.random.PCG64((self.config.seed, position)))
+        spec = self.planner.plan(rng)
+        return spec, self._say(spec, position, rng)
+
+    def _say(self, spec: Spec, position: int, rng: np.random.Generator) -> str:
+        """A caption in the language of the sample, which is also that of its wrong one."""
+        names = list(self.config.languages)
+        if len(names) == 1:
+            return LANGUAGES[names[0]](spec, rng, self.corpus)
+        weights = list(accumulate(self.config.languages.values()))
+        draw = np.random.Generator(np.random.PCG64((self.config.seed, position, 2))).random()
+        language = names[bisect(weights, draw * weights[-1], hi=len(names) - 1)]
+        return LANGUAGES[language](spec, rng, self.corpus)
+
+
+SOURCE = EmojiScenes
