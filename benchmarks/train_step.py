@@ -1,9 +1,9 @@
-"""Where the time of a training step goes: data, networks, clipping, optimizers, average.
+"""The time of each part of a training step: data, networks, clipping, optimizers, EMA.
 
 .venv/bin/python benchmarks/train_step.py [--batch 32] [--float32] [--stage decoder]
 
-Each part is the median over the steps, and its share of their sum; all of it in one process. The
-last line holds Muon's share against its bar.
+Prints the median over the steps and the share of the total for each part, in one process. The
+last line compares the share of Muon with its limit.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from unclip.train.run import Run
 from unclip.train.trainer import Trainer
 
 MUON = 0.15
-"""The most of a step of 32 pictures that Muon may take."""
+"""Largest share of Muon in a step of 32 pictures."""
 
 
 class Parts:
-    """Seconds by part, one entry a step."""
+    """Seconds by part, one entry per step."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, list[float]] = defaultdict(list)
 
     def timed(self, name: str, work: Callable[[], Any]) -> Any:
-        """Do it, and wait for the device."""
+        """Run `work`, wait for the device and record the time."""
         start = time.perf_counter()
         result = work()
         if torch.cuda.is_available():
@@ -48,7 +48,7 @@ class Parts:
 
 
 def step(trainer: Trainer, parts: Parts) -> None:
-    """The parts of `Trainer._step`, one by one."""
+    """The parts of `Trainer._step`, timed separately."""
     batch = parts.timed("data", trainer._next)
     rng, task, config = trainer._rng(), trainer.task.train(), trainer.config
     with autocast(trainer.device, config.dtype(trainer.device)):
@@ -66,12 +66,12 @@ def step(trainer: Trainer, parts: Parts) -> None:
 
 
 def with_data(name: str) -> Recipe:
-    """The recipe, on computer-drawn shapes where its data are not here."""
+    """The recipe, with generated shapes if its data are missing."""
     recipe = load_recipe(name)
     try:
         recipe.source(64)
     except DataError as error:
-        print(f"shapes are drawn instead of the recipe's data: {error}")
+        print(f"using generated shapes instead of the recipe's data: {error}")
         return load_recipe(name, ["data={source='shapes'}"])
     return recipe
 
@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("--stage", default="decoder")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--float32", action="store_true", help="as where bfloat16 is slow")
+    parser.add_argument("--float32", action="store_true", help="never use bfloat16")
     wanted = parser.parse_args()
     device = pick_device()
     if wanted.float32:

@@ -34,7 +34,7 @@ def test_it_is_whole_and_within_its_size() -> None:
     assert sum(sizes) < 45 * MIB
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert "Apache-2.0" in card, "the card names the data's licence"
-    assert card == load_recipe(BUNDLED).card
+    assert card == load_recipe(BUNDLED).settings.card
 
 
 def test_each_of_two_things_has_its_colour_and_its_place(pipe: unclip.Pipeline) -> None:

@@ -1,4 +1,4 @@
-"""Randomness: one generator per sample, so that a picture depends on its own seed alone."""
+"""Random numbers: one generator per sample, so that a picture depends only on its seed."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch import Tensor
 class Rng:
     """Draws for a batch, sample i from its own generator seeded with `seeds[i]`.
 
-    Numbers are drawn on the CPU and then moved, so that they do not depend on the device, and
-    sample by sample, so that they do not depend on the batch (EDM2 calls this stacked).
+    Numbers are drawn on the CPU and then moved, so they do not depend on the device, and sample by
+    sample, so they do not depend on the batch (a stacked generator in EDM2).
     """
 
     def __init__(self, seeds: Sequence[int | str], device: torch.device | str = "cpu") -> None:
@@ -23,11 +23,11 @@ class Rng:
         self._generators = [_generator(seed) for seed in self.seeds]
 
     def fork(self, name: str) -> Self:
-        """Independent generators that depend on the seeds and `name`, not on what was drawn."""
+        """Independent generators that depend on the seeds and `name`, not on earlier draws."""
         return type(self)([f"{seed}/{name}" for seed in self.seeds], self.device)
 
     def branch(self, name: str, count: int) -> Self:
-        """As `fork`, for a batch that holds the samples `count` times over, one after another."""
+        """As `fork`, for a batch of `count` copies of all samples, one copy after another."""
         seeds = [f"{seed}/{name}{k}" for k in range(count) for seed in self.seeds]
         return type(self)(seeds, self.device)
 
@@ -47,18 +47,18 @@ class Rng:
 
 
 class BatchRng(Rng):
-    """The same draws from one generator for the whole batch: for training, where speed counts.
+    """One generator for the whole batch, which is faster: for training.
 
-    On a GPU they are drawn there. A seed then gives the same numbers on every device of one type,
-    and others on a CPU.
+    On a GPU the numbers are drawn there. A seed then gives the same numbers on all devices of one
+    type, and others on a CPU.
 
     Args:
-        seed: of the generator.
-        batch: how many samples.
-        device: where the numbers go.
-        part: (index, count): these samples are that one of `count` parts of the whole batch, and
-            get the numbers that they have there.
-        copies: how often the batch holds each of the samples, all of them one after another.
+        seed: seed of the generator.
+        batch: number of samples.
+        device: device of the results.
+        part: (index, count): the samples are part `index` of `count` of a whole batch, and get the
+            same numbers as there.
+        copies: number of copies of all samples in the batch, one copy after another.
     """
 
     def __init__(
@@ -100,12 +100,12 @@ class BatchRng(Rng):
 
 
 def _drawn(fn: Callable[..., Tensor], shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """float32, on the generator's own device, whatever PyTorch's defaults are."""
+    """float32, on the generator's device, independent of PyTorch's defaults."""
     return fn(shape, generator=generator, dtype=torch.float32, device=generator.device)
 
 
 def drawing_device(device: torch.device) -> torch.device:
-    """Where numbers for training on `device` are drawn: there on a GPU, else on the CPU."""
+    """The device that draws numbers for training on `device`: a GPU itself, else the CPU."""
     return device if device.type in ("cuda", "mps") else torch.device("cpu")
 
 

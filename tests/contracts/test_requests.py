@@ -292,7 +292,7 @@ def test_more_pictures_than_memory_holds_are_refused_whatever_the_limit(
     monkeypatch.setattr(idle, "limit", None)
     tracemalloc.start()
     try:
-        with pytest.raises(UsageError, match=r"lie in memory .* GiB of .*: ask for fewer"):
+        with pytest.raises(UsageError, match=r"stay in memory .* GiB of .*: ask for fewer"):
             call(idle, name, **{count: 10**12})
         assert tracemalloc.get_traced_memory()[1] < 10**6, "no list of them is made before"
     finally:

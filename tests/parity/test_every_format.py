@@ -324,7 +324,7 @@ def same(first: Plan, second: Plan) -> None:
         assert type(second.parts[name].config) is type(part.config)
         assert second.parts[name].config.network == part.config.network  # type: ignore[attr-defined]
         assert set(mine) == set(its)
-        assert all(torch.equal(mine[key], its[key]) for key in mine)
+        assert all(torch.equal(mine[key].read(), its[key].read()) for key in mine)
 
 
 @pytest.fixture(params=MODELS)

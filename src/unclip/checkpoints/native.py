@@ -193,8 +193,9 @@ def save_stage(
     config: Config = stage.config
     with atomic_folder(folder) as beside:
         write_json(beside / "config.json", config.dump())
-        save_tensors(beside, "weights", cast(stage.net, dtype))
-        return {Path(folder) / file.name: digest for file, digest in hashes(beside).items()}
+        digests = save_tensors(beside, "weights", cast(stage.net, dtype))
+        digests["config.json"] = sha256(beside / "config.json")
+        return {Path(folder) / file: digest for file, digest in digests.items()}
 
 
 def hashes(folder: Path) -> dict[Path, str]:

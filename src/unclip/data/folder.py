@@ -32,7 +32,7 @@ class FolderConfig(config.Config):
 
 
 class Folder(IndexedSource):
-    """The pictures of a folder, each once an epoch, in an order drawn from (seed, epoch).
+    """The pictures of a folder, each once per epoch, in an order given by (seed, epoch).
 
     Raises:
         DataError: the folder is missing, has no pictures, or has no captions.

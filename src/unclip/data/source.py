@@ -1,4 +1,4 @@
-"""What every data source is: an endless stream of samples, which goes on exactly where it was."""
+"""Data sources: endless streams of samples that resume exactly."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from ..config import Config
 from ..vocabulary import Vocabulary
 
 SAMPLED = 20_000
-"""Captions that a vocabulary is taken from, where a source has no end."""
+"""Number of captions from which an endless source derives its vocabulary."""
 
 
 class Sample(TypedDict, total=False):
-    """One training example: `image` and `caption`, or what networks have made of them before."""
+    """One training example: `image` and `caption`, or precomputed embeddings of them."""
 
     image: NDArray[np.uint8]  # (H, W, 3), sRGB
     caption: str
-    wrong: str  # a caption that is almost true; absent where nobody makes one
-    spec: dict[str, Any]  # what a composed scene shows; absent where nobody knows
+    wrong: str  # a hard negative caption; optional
+    spec: dict[str, Any]  # description of a composed scene; optional
     text_embed: NDArray[np.float32]  # (D,) z_t
     text_encodings: NDArray[np.float32]  # (N, W')
     image_embed: NDArray[np.float32]  # (D,) z_i
@@ -34,9 +34,9 @@ class Sample(TypedDict, total=False):
 class Source(ABC):
     """An endless, seeded stream of samples.
 
-    The sample at a position of the stream depends on the configuration and the position alone, so
-    that training resumes exactly, workers share the stream without talking to each other, and the
-    order does not depend on how many of them there are.
+    The sample at a position of the stream depends only on the configuration and the position, so
+    training resumes exactly, workers share the stream without communication, and the order does not
+    depend on their number.
     """
 
     Config: ClassVar[type[Config]]
@@ -55,43 +55,43 @@ class Source(ABC):
 
     @abstractmethod
     def __iter__(self) -> Iterator[Sample]:
-        """Yield this shard's samples without end, starting at the present position."""
+        """Yield this shard's samples endlessly from the current position."""
 
     @abstractmethod
     def captions(self, count: int) -> Iterator[str]:
-        """`count` captions as the stream would give them, without making pictures."""
+        """The next `count` captions of the stream, without making pictures."""
 
     def notes(self) -> list[str]:
-        """What a person should know of these data before training on them, a line each."""
+        """Remarks on the data for the user before training, one line each."""
         return []
 
     def vocabulary(self) -> Vocabulary:
-        """The words of its captions, without rare ones: those of `SAMPLED` captions."""
+        """The words of `SAMPLED` captions, without rare ones."""
         return Vocabulary.of(self.captions(SAMPLED))
 
     def shard(self, index: int, count: int, block: int = 1) -> Self:
         """A view of this stream for consumer `index` of `count`.
 
-        The stream is cut into blocks of `block` samples, dealt out in turn: consumer `index`
-        gets blocks `index`, `index + count`, ... counted from the stream's present position.
+        The stream is split into blocks of `block` samples. Consumer `index` gets the blocks
+        `index`, `index + count`, ... counted from the current position of the stream.
         """
         view = copy.copy(self)
         view._index, view._count, view._block = index, count, block
         return view
 
     def positions(self) -> Iterator[int]:
-        """The positions in the whole stream of this shard's samples, from the present one on."""
+        """The positions of this shard's samples in the whole stream, from the current one on."""
         first = self._next + self._index * self._block
         while True:
             yield from range(first, first + self._block)
             first += self._count * self._block
 
     def advance(self, count: int) -> None:
-        """Go on after the next `count` samples of the whole stream."""
+        """Skip the next `count` samples of the whole stream."""
         self._next += count
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the whole stream (not a shard of it) stands, as JSON can hold it."""
+        """The position of the whole stream (not of a shard), as JSON data."""
         return {"position": self._next}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -100,12 +100,12 @@ class Source(ABC):
 
 
 class IndexedSource(Source):
-    """A source that makes any sample by its position, and those before it need not be made."""
+    """A source with random access to samples by position."""
 
     @abstractmethod
     def sample(self, position: int) -> Sample:
         """Sample number `position` (>= 0) of the stream."""
 
     def __iter__(self) -> Iterator[Sample]:
-        """Yield this shard's samples without end, starting at the present position."""
+        """Yield this shard's samples endlessly from the current position."""
         return map(self.sample, self.positions())

@@ -1,4 +1,4 @@
-"""Values that are known in places, carried on to all others."""
+"""Extend values known at some pixels to all others."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from torch.nn import functional as F
 
 
 def spread(values: Tensor, valid: Tensor) -> Tensor:
-    """Values that are known in places, carried on smoothly to all others.
+    """Extend values known at some pixels smoothly to all others.
 
-    A pyramid of means ("push-pull", Gortler et al., The Lumigraph, 1996, section 3.4), which
-    stands in for a membrane through them (Poisson image editing, Pérez et al., 2003): next to
-    what is known it is that value, far away a mean of all. A constant stays that constant.
+    A pyramid of means ("push-pull", Gortler et al., The Lumigraph, 1996, section 3.4)
+    approximates a membrane (Poisson image editing, Pérez et al., 2003): near known pixels the
+    result is their value, far away the mean of all. A constant stays constant.
 
     Args:
-        values: (B, C, H, W); what stands where they are not known does not matter.
+        values: (B, C, H, W); ignored where they are not known.
         valid: (1 or B, 1, H, W), 1 where they are known, else 0.
 
     Returns:
-        (B, C, H, W), equal to `values` where they are known; 0 where nothing is.
+        (B, C, H, W), equal to `values` where they are known; 0 if none are.
     """
     height, width = values.shape[-2:]
     if min(height, width) == 1:

@@ -16,23 +16,23 @@ from ..errors import UsageError, nearest
 
 
 class Space(Protocol):
-    """What a stage needs of its space."""
+    """The interface of a space."""
 
     def encode(self, data: Tensor) -> Tensor:
-        """Data (B, ...) into what is diffused."""
+        """Data (B, ...) to diffusion space."""
         ...
 
     def decode(self, x: Tensor) -> Tensor:
-        """And back."""
+        """Diffusion space to data."""
         ...
 
 
 SPACES: dict[str, type[Config]] = {}
-"""Spaces without weights, by `kind`: each class of `SpaceSettings` that there is."""
+"""Spaces without weights, by `kind`: all subclasses of `SpaceSettings`."""
 
 
 class SpaceSettings(Config, ABC):
-    """A space that needs nothing but its settings."""
+    """A space without weights, only settings."""
 
     kind: str
 
@@ -68,10 +68,10 @@ class Embedding(SpaceSettings):
 
     kind: Literal["embedding"] = "embedding"
     scale: float = Field(0.5375, gt=0)
-    normalize: bool = Field(True, description="make what is decoded a unit vector")
+    normalize: bool = Field(True, description="normalize decoded vectors")
 
     def encode(self, data: Tensor) -> Tensor:
-        """(B, D) of unit norm -> (B, D) whose numbers have standard deviation about `scale`."""
+        """(B, D) of unit norm -> (B, D) whose values have standard deviation of about `scale`."""
         out: Tensor = data * (self.scale * data.shape[-1] ** 0.5)
         return out
 
@@ -85,7 +85,7 @@ class Embedding(SpaceSettings):
 
 @dataclass(frozen=True)
 class Whitened:
-    """Each number less its mean over its deviation: mean and std (D,), as Karlo has them."""
+    """(value - mean) / std, with mean and std (D,), as in Karlo."""
 
     mean: Tensor
     std: Tensor
@@ -100,7 +100,7 @@ class Whitened:
 
 
 def _chosen(values: Any) -> Any:
-    """The space that `kind` names."""
+    """The space called `kind`."""
     if not isinstance(values, Mapping):
         return values
     kind = str(values.get("kind"))

@@ -1,4 +1,4 @@
-"""The samplers of DDPM's family: each step is a Gaussian around a mean."""
+"""The DDPM family of samplers: each step samples a Gaussian."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from .base import Walk, sampler, zeros_or_noise
 def ddpm(walk: Walk, x: Tensor, said: Prediction, now: Level, then: Level) -> Tensor:
     """Ancestral sampling (DDPM, arXiv 2006.11239, eq. 6 and 7).
 
-    The variance is the posterior's, or where the network has learnt it the interpolation in the
-    log domain (Improved DDPM, eq. 15), times eta². The last step, to the clean level, adds none.
+    The variance is that of the posterior, or a learned one, interpolated in the log domain
+    (Improved DDPM, eq. 15), times eta². The last step, to the clean level, adds no noise.
     """
     mean, variance = posterior(x, said, now, then)
     return mean + walk.eta * variance.sqrt() * zeros_or_noise(x, then, walk.rng)
@@ -35,11 +35,11 @@ def ddim(walk: Walk, x: Tensor, said: Prediction, now: Level, then: Level) -> Te
 
 @sampler(eta=1.0, inverts=False)
 def analytic_dpm(walk: Walk, x: Tensor, said: Prediction, now: Level, then: Level) -> Tensor:
-    """DDPM with the optimal variance (Analytic-DPM, arXiv 2201.06503): the paper's prior's.
+    """DDPM with the optimal variance (Analytic-DPM, arXiv 2201.06503), used by the paper's prior.
 
-    That is the posterior's variance plus what not knowing x0 adds to it (theorem 1), times eta².
-    A learned variance is not used. On the step to the last noisy level the variance is clipped as
-    in the paper's experiments, but never below the posterior's.
+    That is the variance of the posterior plus that of the unknown x0 (theorem 1), times eta². A
+    learned variance is ignored. On the step to the last noisy level the variance is clipped as in
+    the paper's experiments, but never below that of the posterior.
     """
     mean, least = posterior(x, Prediction(said.x0, said.eps), now, then)
     variance = least + _of_x0(x, now, then) ** 2 * uncertainty(said, now)
@@ -53,16 +53,15 @@ _LAST_STD = 2 * 2 / 255 * math.sqrt(math.pi / 2)
 
 
 def uncertainty(prediction: Prediction, level: Level) -> Tensor:
-    """Estimate of the mean variance of x0 given x_t, (B, 1, ...), from each sample alone.
+    """Estimate of the mean variance of x0 given x_t, (B, 1, ...), for each sample separately.
 
-    With x̂0 and êps the predictions, its expectation is (sigma/alpha)²·(1 − E|êps|²/d), on which
-    Analytic-DPM is built (theorem 1), and equally (sigma/alpha)·E<x̂0, êps>/d, because x̂0 is
+    For predictions x̂0 and êps its expectation is (sigma/alpha)²·(1 − E|êps|²/d), the basis of
+    Analytic-DPM (theorem 1), and also (sigma/alpha)·E<x̂0, êps>/d, because x̂0 is
     uncorrelated with x0 − x̂0. The paper averages the first over a data set beforehand. Here the
-    d numbers of a sample stand for the data set, so that a sample depends neither on its batch nor
-    on a file of statistics. The first estimate is sharp where there is little noise and the second
-    where there is much: each counts by the inverse of its own variance. The result is clipped to
-    what is possible (theorem 2): to (sigma/alpha)², and to 1 for data in [-1, 1] or of unit
-    variance.
+    d values of one sample replace the data set, so a sample depends neither on its batch nor on a
+    file of statistics. The first estimate is precise at low noise and the second at high noise;
+    they are weighted by their inverse variances. The result is clipped to the possible range
+    (theorem 2): to (sigma/alpha)², and to 1 for data in [-1, 1] or of unit variance.
     """
     alpha, sigma = level.like(prediction.x0)
     noise = sigma / alpha.clamp(min=1e-4)
@@ -98,11 +97,11 @@ def _of_x0(x: Tensor, now: Level, then: Level) -> Tensor:
 
 
 def _ddim_std(now: Level, then: Level) -> Tensor:
-    """The noise that makes DDIM ancestral (arXiv 2010.02502, eq. 16), for any alpha and sigma."""
+    """The noise of ancestral DDIM (arXiv 2010.02502, eq. 16), for any alpha and sigma."""
     step = now.sigma**2 - (now.alpha / then.alpha) ** 2 * then.sigma**2
     return (step.clamp(min=0)).sqrt() * then.sigma / now.sigma
 
 
 def _mean(value: Tensor) -> Tensor:
-    """Over all but the batch, (B, 1, ...)."""
+    """Mean over all but the batch, (B, 1, ...)."""
     return value.flatten(1).mean(1).view(-1, *(1,) * (value.ndim - 1))

@@ -1,4 +1,4 @@
-"""What samplers share: their registry, and the numbers of one step."""
+"""The registry of samplers, and the coefficients of one step."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from ...rng import Rng
 from ...types import Denoiser, Level, Prediction
 
 OnX0 = Callable[[int, int, Tensor], None]
-"""(step from 1, steps, present x0), called after each step."""
+"""(step from 1, steps, current x0), called after each step."""
 
 
 class Sampler(Protocol):
     """x_T at `levels[0]` -> x at `levels[-1]`.
 
-    The levels are () each. Those of a deterministic sampler may rise: that inverts, from data to
-    noise. `eta` is how strong the fresh noise is; a sampler's default is its paper's.
+    Each level has shape (). Rising levels of a deterministic sampler give inversion, from data to
+    noise. `eta` is the strength of the added noise, by default as in the sampler's paper.
 
     Raises:
-        UsageError: the levels rise and there would be noise.
+        UsageError: the levels rise and eta is not 0.
     """
 
     def __call__(
@@ -42,10 +42,10 @@ class Sampler(Protocol):
 
 @dataclass
 class Walk:
-    """A sampler's arguments, the number of its step from 0, and what samplers that remember keep.
+    """A sampler's arguments, the number of its step from 0, and the state of multistep samplers.
 
-    `moves` are the steps so far and `guesses` x0 at the beginning of each, the latest last;
-    `base` is x without what is carried on.
+    `moves` are the steps so far and `guesses` x0 at the start of each, latest last; `base` is x
+    without extrapolation.
     """
 
     denoise: Denoiser
@@ -59,16 +59,16 @@ class Walk:
 
 
 OneStep = Callable[[Walk, Tensor, Prediction, Level, Level], Tensor]
-"""(walk, x, what the network says of x, level now, level then) -> x then."""
+"""(walk, x, prediction for x, level now, level then) -> x then."""
 
 SAMPLERS: dict[str, Sampler] = {}
 
 
 def sampler(eta: float, inverts: bool = True, name: str = "") -> Callable[[OneStep], Sampler]:
-    """Make a sampler of a function of one step, and register it under the function's name.
+    """Turn a function of one step into a sampler, registered under the function's name.
 
     Args:
-        eta: its paper's.
+        eta: the default, from its paper.
         inverts: whether the levels may rise.
         name: another name.
     """
@@ -110,13 +110,13 @@ def find(name: str) -> Sampler:
 
 @dataclass(frozen=True)
 class Move:
-    """One step as numbers, in float64: x at `now` -> alpha·x0 + kept·eps + fresh·noise.
+    """The coefficients of one step, in float64: x at `now` -> alpha·x0 + kept·eps + fresh·noise.
 
-    That is the exact solution where x0 does not change (DPM-Solver++, arXiv 2211.01095, eq. 8,
+    This is the exact solution for constant x0 (DPM-Solver++, arXiv 2211.01095, eq. 8,
     with SA-Solver's tau as eta): kept = sigma·e^(−eta²h) and kept² + fresh² = sigma².
     """
 
-    alpha: float  # of the level that is reached, as is sigma
+    alpha: float  # of the next level, like sigma
     sigma: float
     h: float  # rise of lambda = ln(alpha / sigma); infinite to a clean or from a pure noise level
     eta: float
@@ -133,11 +133,11 @@ class Move:
 
     @property
     def kept(self) -> float:
-        """How much of eps is left."""
+        """The coefficient of eps."""
         return self.sigma * math.exp(-(self.eta**2) * self.h) if self.eta else self.sigma
 
     def start(self, prediction: Prediction, eps: Tensor, rng: Rng) -> Tensor:
-        """The first-order step from alpha_now·x0 + sigma_now·eps, fresh noise included."""
+        """The first-order step from alpha_now·x0 + sigma_now·eps, with added noise."""
         x = self.alpha * prediction.x0 + self.kept * eps
         if self.eta == 0 or self.sigma == 0:
             return x
@@ -146,17 +146,17 @@ class Move:
 
 
 def check_direction(levels: list[Level], eta: float, name: str, inverts: bool = True) -> None:
-    """Raise UsageError where the levels rise and the sampler has no way up."""
+    """Raise UsageError if the levels rise and the sampler cannot invert."""
     if _lambda(levels[-1]) >= _lambda(levels[0]):
         return
     if not inverts:
         raise UsageError(f"{name} cannot invert: it averages over noise; use ddim, euler or heun")
     if eta > 0:
-        raise UsageError(f"{name} inverts (its levels rise) only without noise: eta 0, got {eta:g}")
+        raise UsageError(f"{name} inverts (rising levels) only without noise: eta 0, got {eta:g}")
 
 
 def zeros_or_noise(x: Tensor, then: Level, rng: Rng) -> Tensor:
-    """Standard normal noise, but none on the way to the clean level."""
+    """Standard normal noise, or zero on the step to the clean level."""
     return rng.randn(*x.shape[1:]) if then.sigma > 0 else torch.zeros_like(x)
 
 

@@ -1,12 +1,12 @@
-"""Samplers that remember: DPM-Solver++ (2M) and UniPC, one network call a step.
+"""Multistep samplers: DPM-Solver++ (2M) and UniPC, with one network call per step.
 
 With lambda = ln(alpha/sigma) and c = 1 + eta², a step of length h has the exact solution
 
     x' = (sigma'/sigma)·e^(−eta²h)·x + alpha'·∫ c·e^(−c·(lambda' − lambda))·x0(lambda) dlambda
 
 and noise (DPM-Solver++, arXiv 2211.01095, eq. 8; SA-Solver, arXiv 2309.05019, for any eta). These
-samplers replace x0(lambda) by a polynomial through what the network has said so far. An infinite
-h (to the clean level, or from pure noise) leaves only the constant one.
+samplers approximate x0(lambda) by a polynomial through the latest predictions; for an infinite h
+(to the clean level, or from pure noise) by a constant.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ dpmpp_2m_sde = sampler(eta=1.0, name="dpmpp_2m_sde")(_two_steps)
 def unipc(walk: Walk, x: Tensor, said: Prediction, now: Level, then: Level) -> Tensor:
     """UniPC-2 with data prediction and B(h) = e^h − 1 (arXiv 2302.04867, section 3 and appendix).
 
-    Its predictor is DPM-Solver++ (2M). The network's next answer, at what was predicted, also
-    serves to correct it, which makes the order 3; the correction keeps the prediction's noise.
+    Its predictor is DPM-Solver++ (2M). The network's next prediction, at the predicted x, also
+    corrects it, which gives order 3; the correction keeps the noise of the prediction.
     """
     moves, guesses, eps = walk.moves, [*walk.guesses, said.x0], said.eps
     if moves and math.isfinite(moves[-1].h):
@@ -54,11 +54,11 @@ def unipc(walk: Walk, x: Tensor, said: Prediction, now: Level, then: Level) -> T
 
 
 def _ahead(move: Move, last: Move) -> float:
-    """Weight of the latest change in x0, carried on for half of this step (2M, algorithm 2).
+    """Weight of the latest change in x0, extrapolated by half of this step (2M, algorithm 2).
 
-    A step is taken for at most one and a half times the last. On smooth grids that changes
-    nothing; but evenly spaced timesteps end in ever longer steps of lambda (a step of 3.7 after
-    one of 0.6, for 7 steps of the cosine schedule), where carrying on overshoots.
+    A step counts as at most 1.5 times the last one. This has no effect on smooth grids; but evenly
+    spaced timesteps end with ever longer steps of lambda (3.7 after 0.6, for 7 steps of the cosine
+    schedule), where extrapolation overshoots.
     """
     if not math.isfinite(move.h):
         return 0.0
@@ -66,14 +66,14 @@ def _ahead(move: Move, last: Move) -> float:
 
 
 def _corrected(moves: list[Move], guesses: list[Tensor]) -> Tensor:
-    """What the x0 at the end of the last step adds to its first-order solution (UniC).
+    """Correction of the last step's first-order solution by the x0 at its end (UniC).
 
     Args:
-        moves: the last step, before it perhaps another one.
+        moves: the last step, optionally with the one before it.
         guesses: x0 at the ends of these steps, the latest last.
     """
     move, change = moves[-1], guesses[-1] - guesses[-2]
-    if len(moves) == 1:  # a line through two guesses, UniPC's own weight of 1/2
+    if len(moves) == 1:  # a line through two guesses, with UniPC's weight of 1/2
         return -move.alpha * math.expm1(-move.span) / 2 * change
     # The parabola x0 = guesses[-2] + first·u + second·u² through u = before, 0 and 1, and the
     # integrals of u and u² against the weight of the exact solution

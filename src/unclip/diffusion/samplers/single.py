@@ -1,4 +1,4 @@
-"""EDM's samplers (arXiv 2206.00364): single steps along x/alpha as a function of sigma/alpha."""
+"""EDM's one-step samplers (arXiv 2206.00364), in x/alpha as a function of sigma/alpha."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from .base import Move, Walk, sampler
 def euler(walk: Walk, x: Tensor, said: Prediction, now: Level, then: Level) -> Tensor:
     """Euler's method for d(x/alpha)/d(sigma/alpha) = eps (EDM, eq. 4).
 
-    With eta 0 this is DDIM, and with eta 1 DDPM. In between, and above 1, it goes down as far as
-    the reverse SDE of strength eta decays and comes up again with fresh noise. EDM's own churn
-    would ask the network about levels that are not in `levels`.
+    With eta 0 this is DDIM, with eta 1 DDPM. Otherwise it goes down as far as the reverse SDE of
+    strength eta decays, and adds noise to return. EDM's churn would evaluate the network at levels
+    that are not in `levels`.
     """
     return Move.between(now, then, walk.eta).start(said, said.eps, walk.rng)
 
 
 @sampler(eta=0.0)
 def heun(walk: Walk, x: Tensor, said: Prediction, now: Level, then: Level) -> Tensor:
-    """Heun's second-order method (EDM, algorithm 1): two network calls a step, one on the last.
+    """Heun's second-order method (EDM, algorithm 1): two network calls per step, one on the last.
 
     The second call is at the end of Euler's step without noise; the noise of eta is as in `euler`.
     """
@@ -41,9 +41,9 @@ def _trapezoid(move: Move) -> float:
 
     The trapezoid rule for the slope eps, which changes by (x0 − x0')/s', along the way from s to
     s_down = s'·e^(−eta²h), gives (s − s_down)²/(2·s'·(s − s')): without noise EDM's (s/s' − 1)/2.
-    It has a meaning only while s/s' is moderate: the exact weight stays below 1, and from almost
-    pure noise (the cosine schedule begins at s = 20,000) EDM's is in the thousands. So it is at
-    most 2, which no step of EDM's own grid of 18 exceeds.
+    It is valid only for moderate s/s': the exact weight stays below 1, but from almost pure noise
+    (the cosine schedule starts at s = 20,000) EDM's is in the thousands. So it is limited to 2,
+    which no step of EDM's own grid of 18 exceeds.
     """
     wide = math.exp(min(move.h, 20.0))  # s / s'
     down = math.exp(-(move.eta**2) * move.h) if move.eta else 1.0
