@@ -11,7 +11,7 @@ FEATURES ?= $(CORPUS)/features
 BY_HAND := benchmarks/peers.py benchmarks/low_memory.py benchmarks/checkouts.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup format corpus model evaluation nightly bench gallery tables peers parity clean
+.PHONY: help demo test setup format corpus model evaluation nightly bench gallery map tables peers parity clean
 
 help: ## list all targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -70,6 +70,9 @@ gallery: ## draw docs/gallery.md and the README's pictures from the bundled mode
 	@$(SETUP)
 	$(BIN)/python scripts/gallery.py
 	$(BIN)/python scripts/pictures.py
+
+map: ## draw docs/architecture.svg, and count the lines of ARCHITECTURE.md's reading order
+	$(PYTHON) scripts/map.py
 
 tables: ## measure docs/samplers.md, priors.md and text_diff.md (needs the corpus; half an hour)
 	@$(SETUP) data

@@ -126,11 +126,8 @@ def interpolate(
     each = [decode_latents(pipe, part, [seed] * len(part), settings, on_step) for part in parts]
     drawn, small = (torch.cat(pieces) for pieces in zip(*each, strict=True))
     for end, weights in ((first, [1 - s for s in shares]), (last, shares)):
-        pieces = [
-            with_detail(drawn[i : i + 1], small[i : i + 1], end, weight)
-            for i, weight in enumerate(weights)
-        ]
-        drawn = torch.cat(pieces)
+        frame = zip(drawn[:, None], small[:, None], weights, strict=True)
+        drawn = torch.cat([with_detail(one, seen, end, weight) for one, seen, weight in frame])
     return attach_record(pipe, to_pictures(drawn), request.record(**inputs), one_seed=True)
 
 
