@@ -42,6 +42,13 @@ def test_what_is_refused_can_be_changed_for_one_pipeline_alone(model: Model) -> 
         one.policy.limit = 7  # type: ignore[misc]
 
 
+def test_what_the_model_says_is_said_by_the_pipeline_too(model: Model) -> None:
+    pipe = Pipeline(model)
+    assert pipe.side == max(model.size)
+    assert pipe.priors == model.priors == []
+    assert pipe.vocabulary is model.vocabulary
+
+
 def test_with_other_stages_all_else_stays(model: Model) -> None:
     pipe = Pipeline(model, policy=Policy(limit=3))
     short = pipe.with_stages({"decoder": pipe.stages["decoder"]})

@@ -17,6 +17,7 @@ from .abilities.upscale import upscale
 from .abilities.vary import variations
 from .cost import Cost
 from .pipeline import Chain
+from .vocabulary import Vocabulary
 
 
 class Pipeline(Chain):
@@ -32,6 +33,21 @@ class Pipeline(Chain):
     reconstruct = reconstruct
     probe = probe
     upscale = upscale
+
+    @property
+    def side(self) -> int:
+        """The larger side of its pictures. Raises UsageError where it draws none."""
+        return max(self.model.size)
+
+    @property
+    def priors(self) -> list[str]:
+        """See `Model`."""
+        return self.model.priors
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """See `Model`."""
+        return self.model.vocabulary
 
     @property
     def limit(self) -> int | None:

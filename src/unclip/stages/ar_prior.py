@@ -19,7 +19,7 @@ from .stage import Stage, StageConfig
 
 
 class ArSampling(Config):
-    """SampleArguments components are drawn."""
+    """How components are drawn."""
 
     temperature: float = Field(1.0, ge=0, description="of the logits; 0 takes the likeliest")
     guidance_scale: float = Field(1.0, ge=0, description="1 is none and costs half")

@@ -104,7 +104,7 @@ class Stage(LazyModule, ABC):
         """See `sample`."""
 
     def steps(self, sampling: dict[str, Any] | None = None, inpaints: bool = False) -> int:
-        """SampleArguments many steps `sample` takes for one sample.
+        """How many steps `sample` takes for one sample.
 
         Args:
             sampling: as `sample` takes it.
@@ -280,7 +280,7 @@ class DiffusionStage(Stage):
         return alpha * self.space.encode(control.start) + sigma * noise, levels
 
     def _repeats(self, options: Sampling) -> int:
-        """SampleArguments often RePaint repeats each step where a part of the picture is known."""
+        """How often RePaint repeats each step where a part of the picture is known."""
         if options.resample is not None:
             return options.resample
         return 1 if self.inpaints and options.inpainting == "auto" else REPAINT

@@ -42,7 +42,7 @@ class AnyUpsamplerConfig(DiffusionConfig):
 
     @property
     def factor(self) -> int:
-        """SampleArguments many times a picture is enlarged."""
+        """How many times a picture is enlarged."""
         return self.network.image_size // self.low_res_size
 
     @model_validator(mode="after")
@@ -123,7 +123,7 @@ class AnyUpsampler(DiffusionStage):
     @property
     @abstractmethod
     def level_at_sampling(self) -> float:
-        """SampleArguments corrupted the small picture is when sampling, 0 to 1."""
+        """How corrupted the small picture is when sampling, 0 to 1."""
 
     @abstractmethod
     def shown(self, small: Tensor, level: Tensor, rng: Rng) -> Tensor:

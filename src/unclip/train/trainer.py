@@ -189,7 +189,7 @@ class Trainer:
         return {k: v.to(self.device, non_blocking=True) for k, v in next(self.loader).items()}
 
     def _rng(self) -> BatchRng:
-        """The draws of this step's samples, by the seed and their places in the stream."""
+        """The draws of this step's samples, by the seed, the step and their places in its batch."""
         torch.manual_seed(self.seed * 1_000_003 + self.step)  # dropout
         loader, key = self.loader, f"{self.seed}/{self.task.stage.kind}/0/{self.step}"
         return BatchRng(key, loader.batch_size, self.device, (loader.rank, loader.world))
