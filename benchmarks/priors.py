@@ -27,6 +27,15 @@ from unclip.stages import Stage
 from unclip.stages.clip import ClipStage
 from unclip.train.recipe import load_recipe
 
+INTRODUCTION = """# Priors
+
+How good is a sampled image embedding z_i? `python benchmarks/priors.py --data data/emoji`
+samples z_i for 1,000 captions of the corpus and looks for the true picture's embedding nearest
+to it. R@1 and R@5 are the shares of captions whose own picture is the nearest, or among the
+five nearest. The cosine is between the sampled and the true z_i. Diversity is 1 minus the mean
+cosine of two samples for one caption. The last row uses another true picture of the same
+caption, as an upper reference.
+"""
 HEAD = (
     "| prior | R@1 of 1,000 | R@5 | cosine to true z_i | diversity | ms each | parameters | MB |",
     "|---|--:|--:|--:|--:|--:|--:|--:|",
@@ -78,6 +87,7 @@ def main() -> None:
     assert isinstance(source, IndexedSource)
     held = priors.hold(source, model.tokenizer, clip, priors.twice(source))
     lines = [
+        INTRODUCTION,
         f"Model {model.name} {model.hash}; the default prior in bold; seed {args.seed}, split "
         f"`{args.split}`; {describe(torch.device('cpu'))}, float32, batches of {BATCH}.",
         "",

@@ -3,6 +3,7 @@
 from ._formats import FORMATS, MAX_PIXELS, SUFFIXES, Source
 from .images import fit_image, read_image, read_image_and_mask, read_image_and_record, read_rgba
 from .tensors import digest, from_arrays, from_uint8, mask_tensor, to_pictures, to_tensor, to_uint8
+from .writing import save
 
 __all__ = [
     "FORMATS",
@@ -18,6 +19,7 @@ __all__ = [
     "read_image_and_mask",
     "read_image_and_record",
     "read_rgba",
+    "save",
     "to_pictures",
     "to_tensor",
     "to_uint8",

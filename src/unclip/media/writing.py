@@ -57,13 +57,14 @@ def check_sides(
         raise UsageError(f"{what} {most}: ask for {instead}")
 
 
-def save(picture: Image.Image, path: Path, new: bool = False) -> None:
+def save(picture: Image.Image, path: Path | str, new: bool = False) -> None:
     """Write a picture atomically; a PNG includes its record.
 
     Raises:
         OutputError: it cannot be written.
         FileExistsError: `new`, and the file exists.
     """
+    path = Path(path)
     kind = format_of(path)
     with atomic_file(path, new) as beside:
         encode(picture, beside, kind)

@@ -1,4 +1,4 @@
-"""What the U-Net of LAION's models is made of. See `laion_unet.py`."""
+"""What the U-Net of LAION's models is made of. See `_unet.py`."""
 
 from __future__ import annotations
 
