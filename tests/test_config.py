@@ -1,12 +1,12 @@
 """A configuration reads what it writes and names what is wrong with it in one line."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from unclip.config import Config, UserPath, override, read_toml
 from unclip.errors import UsageError, nearest
@@ -72,6 +72,33 @@ def test_a_fault_is_one_line_that_names_it(
 def test_a_missing_setting_is_named() -> None:
     with pytest.raises(UsageError, match=r"^setting 'data.folder' is missing$"):
         Needs.parse({}, "data")
+
+
+def test_a_tuple_that_is_too_short_is_named_as_a_whole() -> None:
+    class Pair(Config):
+        interval: tuple[float, float] = (0, 1)
+
+    wanted = r"^setting 'decoder.interval' has too few values, got \[0.5\]$"
+    with pytest.raises(UsageError, match=wanted):
+        Pair.parse({"interval": [0.5]}, "decoder")
+
+
+def test_a_section_is_named_where_its_own_check_fails_and_an_argument_is_not() -> None:
+    class Refusing(Config):
+        settings: int = 0
+
+        @field_validator("settings")
+        @classmethod
+        def _never(cls, value: int) -> int:
+            raise ValueError("no such thing")
+
+    class Called(Refusing):
+        called: ClassVar[str] = "{}"
+
+    for cls, text in ((Refusing, "section 'settings': no such thing"), (Called, "no such thing")):
+        with pytest.raises(UsageError) as caught:
+            cls.parse({"settings": 1})
+        assert str(caught.value) == text
 
 
 def test_override_syntax() -> None:

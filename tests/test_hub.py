@@ -7,7 +7,8 @@ import json
 import re
 import sys
 import threading
-from collections.abc import Iterator
+import tracemalloc
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +21,7 @@ from unclip.cli import main
 from unclip.errors import CheckpointError, OutputError, UnclipError, UsageError
 from unclip.hub import Ref, fetch, parse, pulled, remove
 from unclip.hub._library import hub_errors
+from unclip.hub.cache import is_sound
 from unclip.hub.names import File, choose
 
 pytest.importorskip("huggingface_hub")
@@ -333,6 +335,20 @@ def test_what_another_program_left_damaged_is_fetched_anew(hub: Hub) -> None:
     assert [get for get, _ in hub.gets if "/cdn/" in get] == [
         f"/cdn/{FIRST}/text/model.safetensors"
     ]
+
+
+@pytest.mark.parametrize("digest", [sha256, git_sha1])
+def test_a_digest_takes_no_memory(digest: Callable[[bytes], str], tmp_path: Path) -> None:
+    data = bytes(range(256)) * 2**16  # 16 MiB
+    path, file = tmp_path / "large", File("large", len(data), digest(data))
+    path.write_bytes(data)
+    tracemalloc.start()
+    try:
+        assert is_sound(path, file)
+        assert tracemalloc.get_traced_memory()[1] < 2**21
+    finally:
+        tracemalloc.stop()
+    assert not is_sound(path, File("large", len(data), digest(data[1:])))
 
 
 def test_a_revision_is_pinned(hub: Hub) -> None:

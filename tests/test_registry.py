@@ -71,19 +71,37 @@ def test_further_packages_and_the_packages_in_one_hold_entries_too(
     room.mkdir(parents=True)
     (room.parent / "__init__.py").touch()
     (room / "__init__.py").touch()
-    (room / "star.py").write_text("SHAPE = 'of no account'\nCOLOUR = 'red'\n")
+    (room / "star.py").write_text("COLOUR = 'red'\n")
     (room / "oval.py").write_text("SHAPE = 'none'\n")
     for name in [name for name in sys.modules if name.startswith("rooms_for_test")]:
         del sys.modules[name]
     more = ("not_there_for_test", "rooms_for_test.*")
     every = Registry[str]("shapes_for_test", "SHAPE", "shape", more)
     assert every.names() == ["oval", "square", "star"]
-    assert every["star"] == "five points", "the first package's is the one"
+    assert every["star"] == "five points"
     colours = Registry[str]("shapes_for_test", "COLOUR", "colour", more)
     assert colours["star"] == "red", "a module of that name gives something else"
     (room / "bow.py").write_text("SHAPE = 'two loops'\n")
     importlib.invalidate_caches()
     assert every["bow"] == "two loops", "a newcomer is found"
+
+
+def test_two_entries_of_one_name_are_an_error(
+    shapes: Registry[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "more_shapes_for_test"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "star.py").write_text("SHAPE = 'six points'\n")
+    for name in [name for name in sys.modules if name.startswith("more_shapes_for_test")]:
+        monkeypatch.delitem(sys.modules, name)
+    every = Registry[str]("shapes_for_test", "SHAPE", "shape", ("more_shapes_for_test",))
+    message = r"^shape 'star' is in shapes_for_test\.star and in more_shapes_for_test\.star; rename"
+    with pytest.raises(UnclipError, match=message):
+        every["star"]
+    with pytest.raises(UnclipError, match=message):
+        every.names()
+    assert every["square"] == "four corners"
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,7 @@ Prompt = Annotated[str, BeforeValidator(_text), AfterValidator(_prompt)]
 """A text that is not empty."""
 
 Count = Annotated[int, Field(ge=1, le=MOST)]
+"""How many. A field with bounds of its own is an `int`: of two `le`, pydantic checks the last."""
 Share = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=-(2**128), le=2**128)]
 

@@ -90,15 +90,19 @@ def explain(cls: type[BaseModel], error: ValidationError, where: str = "") -> st
     if where.endswith("_") and keys:
         where, keys[0] = "", where + keys[0]
     name = ".".join(filter(None, [where, *keys]))
-    called = getattr(cls, "called", Config.called).format(name)
+    kind = getattr(cls, "called", Config.called)
+    called = kind.format(name)
     if first["type"] == "extra_forbidden":
         known = _known_keys(cls, keys[:-1])
         return f"unknown setting '{name}'{nearest(keys[-1], known)}"
+    if first["type"] == "missing" and isinstance(first["loc"][-1], int):  # of a tuple
+        whole = name.rpartition(".")[0]
+        return f"{kind.format(whole)} has too few values, got {shown(first['input'])}"
     if first["type"] == "missing":
         return f"{called} is missing"
     if first["type"] == "value_error":  # our own validator, whose message includes the value
         text = str(first["ctx"]["error"])[: 2 * SHOWN]
-        return f"section '{name}': {text}" if name and called.startswith("setting") else text
+        return f"section '{name}': {text}" if name and called != name else text
     if first["type"] in _REASONS:
         bounds = {
             key: f"{value:g}" if isinstance(value, float) else value

@@ -21,6 +21,9 @@ from .facade import Pipeline
 BUNDLED = "emoji-cpu"
 """The bundled model."""
 
+PRESETS = Path(__file__).parent / "presets"
+"""The folder of the recipes that come with the package."""
+
 
 def _path(value: object, info: ValidationInfo) -> object:
     if not isinstance(value, str | os.PathLike):

@@ -8,23 +8,23 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any, Generic, TypeVar
 
-from .errors import UsageError, nearest
+from .errors import UnclipError, UsageError, nearest
 
 T = TypeVar("T")
 
-ROOMS = ("unclip.emoji",)
+PLUGINS = ("unclip.emoji",)
 """Packages that nothing imports. Each adds an entry of its own name to every registry that it has
 a module for: `unclip.emoji.source` gives the SOURCE "emoji"."""
 
 
 class Registry(Generic[T]):
-    """The public modules of some packages, each giving one attribute, and what `ROOMS` add.
+    """The public modules of some packages, each giving one attribute, and what `PLUGINS` add.
 
     `Registry("unclip.stages", "STAGE", "stage")["decoder"]` is `unclip.stages.decoder.STAGE`.
     A module without the attribute (helpers, bases) is not an entry.
 
     Args:
-        package: where most of them are; None where only rooms have entries.
+        package: where most of them are; None where only plugins have entries.
         attribute: what a module gives.
         noun: what errors call an entry.
         also: further packages; one that ends in `.*` stands for all packages in it. They need not
@@ -48,6 +48,7 @@ class Registry(Generic[T]):
 
         Raises:
             UsageError: there is none; the nearest name and all known names are given.
+            UnclipError: several modules of that name give one.
         """
         found = self._get(name)
         if found is None:
@@ -58,9 +59,13 @@ class Registry(Generic[T]):
         return found  # type: ignore[no-any-return]
 
     def _get(self, name: str) -> Any:
-        modules = (path for own, path in self._modules() if own == name)
-        found = (getattr(importlib.import_module(path), self.attribute, None) for path in modules)
-        return next((one for one in found if one is not None), None)
+        """What modules of that name give; imports no others."""
+        paths = [path for own, path in self._modules() if own == name]
+        found = [getattr(importlib.import_module(path), self.attribute, None) for path in paths]
+        given = {path: one for path, one in zip(paths, found, strict=True) if one is not None}
+        if len(given) > 1:
+            raise UnclipError(f"{self.noun} '{name}' is in {' and in '.join(given)}; rename one")
+        return next(iter(given.values()), None)
 
     def _modules(self) -> Iterator[tuple[str, str]]:
         """(name, path) of every public module."""
@@ -70,10 +75,10 @@ class Registry(Generic[T]):
                 continue
             for _, inner in _public(package.removesuffix(".*")):
                 yield from _public(inner)
-        for room in ROOMS:
-            module = f"{room}.{self.attribute.lower()}"
+        for plugin in PLUGINS:
+            module = f"{plugin}.{self.attribute.lower()}"
             if find_spec(module):
-                yield room.rpartition(".")[2], module
+                yield plugin.rpartition(".")[2], module
 
 
 def _public(package: str) -> Iterator[tuple[str, str]]:

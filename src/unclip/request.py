@@ -7,6 +7,7 @@ line, the record in a picture and `unclip replay` are made of them.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Self
 
@@ -27,6 +28,7 @@ class Option:
     name: str = ""  # such as "-n"; else `--` and the field's name
     metavar: str = ""  # else the field's name in capitals
     default: str = ""  # what no value stands for, in words
+    example: str = ""  # of several numbers in one
     positional: bool = False
     folder: bool = False  # of pictures
 
@@ -49,7 +51,10 @@ Frames = Annotated[int, Field(ge=2, le=MOST, description="Number of pictures, bo
 
 Prior = Annotated[
     Text | None,
-    Field(description="Which of the model's priors to use, or none."),
+    Field(
+        description="Which of the model's priors to use; 'none' uses the text embedding in place "
+        "of a prior's."
+    ),
     Option(metavar="NAME", default="the model's own"),
 ]
 
@@ -95,6 +100,7 @@ class Drawing(Request):
     film: ClassVar[bool] = False  # they are frames
     common: ClassVar[dict[str, Any]] = {"steps": Steps, "guidance_scale": GuidanceScale}
     """Settings with an option of their own."""
+    example: ClassVar[str] = "prior_steps=32"  # of another setting, for --help
 
     seed: Seed = 0
     settings: dict[str, Any] = Field(default_factory=dict)
@@ -106,7 +112,10 @@ class Drawing(Request):
         simple = given({key: plain(value) for key, value in settings.items()})
         for key, value in simple.items():
             if key in cls.model_fields:
-                raise UsageError(f"'{key}' is not a sampling setting (see --help)")
+                raise UsageError(
+                    f"unknown setting '{key}': it is not a setting of the sampling; it may have "
+                    "an option of its own (see --help)"
+                )
             try:
                 json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
             except (TypeError, ValueError, RecursionError):
@@ -148,4 +157,14 @@ class Drawing(Request):
         values = {name: settings.pop(name) for name in own}
         every = {"prompt": record.prompt, "n": record.n, "seed": record.seed, **values, **inputs}
         known = {name: value for name, value in every.items() if name in fields}
-        return cls.of(**known, settings=settings)
+        request = cls.of(**known, settings=settings)
+        if lacking := request.lacking(record.inputs):
+            raise UsageError(lacking)
+        return request
+
+    def lacking(self, inputs: Mapping[str, Any]) -> str:
+        """What is to be added of a record's inputs, in words; empty if nothing is."""
+        for name, digest in inputs.items():
+            if name in type(self).model_fields and getattr(self, name) is None:
+                return f"it was made with {name} {digest}: add that file"
+        return ""

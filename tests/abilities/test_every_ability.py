@@ -38,7 +38,7 @@ ABILITIES: dict[str, Callable[..., Any]] = {
     "interpolate prompts": lambda p, **more: p.interpolate(WORDS, "a", **more),
     "text_diff": lambda p, **more: p.text_diff(PICTURE, WORDS, "a", **more),
     "reconstruct": lambda p, **more: p.reconstruct(PICTURE, [1], pictures=[PICTURE] * 3, **more),
-    "upscale": lambda p, **more: p.upscale(PICTURE, **more),
+    "upscale": lambda p, prior_steps=0, **more: p.upscale(PICTURE, **more),  # it runs no prior
 }
 OF_TEXT = ["generate", "image_to_image", "edit", "outpaint", "interpolate prompts"]
 

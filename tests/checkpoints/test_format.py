@@ -41,14 +41,14 @@ def test_every_format_has_a_name_of_its_own() -> None:
 
 
 def test_what_is_no_model_is_told_so(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"is an empty folder \(read are: CLIP, .*unclip"):
+    with pytest.raises(CheckpointError, match=r"is an empty folder \(known formats: .*unclip"):
         find_format(tmp_path)
     with pytest.raises(CheckpointError, match="does not exist"):
         find_format(tmp_path / "nothing")
 
 
 def test_a_dialect_of_none_is_refused(folder: Path) -> None:
-    with pytest.raises(UsageError, match=r"unclip has no dialect '1\.1\.0'; it has none"):
+    with pytest.raises(UsageError, match=r"unclip has no dialect '1\.1\.0'; it has no dialects"):
         open_model(folder, Options(dialect="1.1.0"))
 
 

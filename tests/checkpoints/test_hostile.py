@@ -8,7 +8,9 @@ import json
 import pickle
 import struct
 import time
+import tracemalloc
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -120,6 +122,14 @@ PICKLES: dict[str, tuple[bytes, str]] = {
         ) + b"u.",
         "more than 10000 keys",
     ),
+    **{
+        f"a text as {name}": (
+            b"c" + name.replace(".", "\n").encode() + b"\nX\x03\x00\x00\x00abc\x85R.",
+            "made of what is none",
+        )
+        for name in ("torch.Size", "builtins.set", "builtins.frozenset")
+    },
+    "bytes as a size": (b"ctorch\nSize\nC\x03abc\x85R.", "made of what is none"),
     "an endless name": (b"ccollections\n" + b"x" * 600 + b"\n.", "longer than 512"),
 }  # fmt: skip
 
@@ -173,6 +183,51 @@ def test_a_zip_unpacks_to_no_more_than_its_limit(
     file = tmp_path / "w.pt"
     file.write_bytes(zipped(pickle.dumps("x" * 10**6, protocol=2)))
     assert "data.pkl is too long" in refused(open_pickle, file)
+
+
+def said(content: bytes, size: int, summed: int, compression: int) -> bytes:
+    """A zip as torch writes it, which says that its pickle has `size` bytes, and their checksum."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", compression) as archive:
+        archive.writestr("w/data.pkl", content)
+    raw = stream.getvalue()
+    at = raw.index(b"PK\x01\x02")  # the directory: sum of 4 bytes at 16, length at 24
+    checksum, length = struct.pack("<I", zlib.crc32(content[:summed])), struct.pack("<I", size)
+    return raw[: at + 16] + checksum + raw[at + 20 : at + 24] + length + raw[at + 28 :]
+
+
+EMPTY = b"\x80\x02}."  # four bytes
+
+
+@pytest.mark.parametrize(
+    ("compression", "summed", "message"),
+    [
+        (zipfile.ZIP_STORED, 4, "Bad CRC-32"),
+        (zipfile.ZIP_STORED, 5, "data.pkl is not of 4 bytes"),
+        (zipfile.ZIP_DEFLATED, 4, "Bad CRC-32"),
+        (zipfile.ZIP_DEFLATED, 5, "data.pkl is not of 4 bytes"),
+        (zipfile.ZIP_BZIP2, 4, "compressed in a way that torch never is"),
+        (zipfile.ZIP_LZMA, 4, "compressed in a way that torch never is"),
+    ],
+)
+def test_no_more_is_unpacked_than_a_zip_says(
+    compression: int, summed: int, message: str, tmp_path: Path
+) -> None:
+    zeros = 20 if compression == zipfile.ZIP_STORED else 2**25
+    file = tmp_path / "w.pt"
+    file.write_bytes(said(EMPTY + bytes(zeros), len(EMPTY), summed, compression))
+    tracemalloc.start()
+    try:
+        assert message in refused(open_pickle, file)
+        assert tracemalloc.get_traced_memory()[1] < 2**22
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_zip_that_holds_less_than_it_says(tmp_path: Path) -> None:
+    file = tmp_path / "w.pt"
+    file.write_bytes(said(EMPTY, 5, 4, zipfile.ZIP_DEFLATED))
+    assert "data.pkl is not of 5 bytes" in refused(open_pickle, file)
 
 
 # safetensors
@@ -379,8 +434,8 @@ def test_ids_that_the_network_has_no_vector_for(
     check_text(tokenizer, configs)
     file = tmp_path / "tokenizer.json"
     for vocab, context, message in (
-        ({"a": 0, "b": 10**6}, 8, "ids to 1000000 and 8 of them a text; stage 'clip' knows 320"),
-        ({"a": 0, "b": 1}, 9, "ids to 1 and 9 of them a text; .* and reads 8"),
+        ({"a": 0, "b": 10**6}, 8, "vocabulary size is 1000001 .* the stage reads at most 320"),
+        ({"a": 0, "b": 1}, 9, "context length 9, the stage reads at most 320 and 8"),
     ):
         file.write_text(json.dumps(rules(model={"type": "BPE", "vocab": vocab, "merges": []})))
         with pytest.raises(CheckpointError, match=message):

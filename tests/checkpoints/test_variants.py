@@ -130,5 +130,7 @@ def test_a_component_without_the_variant_keeps_its_plain_weights(tmp_path: Path)
 
 def test_a_model_without_variants_says_so(folder: Path) -> None:
     scaled(folder, "model.safetensors", 1)
-    with pytest.raises(UsageError, match="has no weights of variant 'fp16'; it has: plain ones"):
+    with pytest.raises(
+        UsageError, match="no weights of variant 'fp16'; it has: only plain weights"
+    ):
         unclip.load(folder, "cpu", variant="fp16")

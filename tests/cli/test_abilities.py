@@ -142,6 +142,52 @@ def test_a_replay_of_more_files_than_it_was_made_of(unclip: RunCli, model: Path)
     unclip(*asked).fails(2, "out.png", "made of 1 file", "got 2")
 
 
+def test_a_replay_asks_for_the_mask_that_a_picture_was_made_with(
+    unclip: RunCli, model: Path, record: RecordOf
+) -> None:
+    asked = ["fox.png", "a fox", "--mask", "mask.png", "--seed", 7, "--model", model]
+    assert unclip("edit", *asked, "-o", "out.png").code == 0
+    digest = record(Path("out.png"))["inputs"]["mask"]
+    done = unclip("replay", "out.png", "fox.png", "--model", model)
+    done.fails(2, "out.png", f"made with mask {digest}: add that file, or, if it was a box, a mask")
+    unclip("replay", "out.png", "none.png", "--model", model).fails(2, "cannot read none.png")
+
+
+def test_a_replay_asks_for_no_mask_that_is_in_the_picture(unclip: RunCli, model: Path) -> None:
+    assert unclip("edit", "holed.png", "a fox", "-o", "out.png", "--model", model).code == 0
+    done = unclip("replay", "out.png", "holed.png", "--model", model)
+    assert (done.code, done.err) == (0, "")
+
+
+def test_a_replay_asks_for_the_pictures_of_the_components(unclip: RunCli, model: Path) -> None:
+    asked = ["reconstruct", *ARGUMENTS["reconstruct"], "-o", "out.png", "--model", model]
+    assert unclip(*asked).code == 0
+    done = unclip("replay", "out.png", "fox.png", "--model", model)
+    done.fails(2, "out.png", "it was made with pictures ", ": add that file")
+
+
+def test_a_folder_of_a_prompts_name_is_no_picture_of_a_replay(unclip: RunCli, model: Path) -> None:
+    Path("fox").mkdir()
+    asked = ["fox", "cat", "--frames", 2, "-o", "out.png", "--model", model]
+    assert unclip("interpolate", *asked).code == 0
+    assert unclip("replay", "out.png", "--model", model).code == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("upscale", "such as upsampler_eta=0;"),
+        ("vary", "such as upsampler_steps=8;"),
+        ("generate", "such as prior_steps=32;"),
+        ("sweep", "'none' uses the text embedding in place of a prior's."),
+        ("img2img", "1 keeps nothing of it (0 to 1). [default: 0.6]"),
+        ("textdiff", "--fps FPS Frames per second of a film. [default: 12.0]"),
+    ],
+)
+def test_help_says_what_is_this_commands_own(name: str, words: str, unclip: RunCli) -> None:
+    assert words in " ".join(unclip(name, "--help").out.split())
+
+
 @pytest.mark.parametrize("name", ["interpolate", "textdiff"])
 @pytest.mark.parametrize("suffix", [".gif", ".webp"])
 def test_frames_make_a_film_there_and_back(
@@ -269,13 +315,13 @@ def test_an_unwritable_output(name: str, unclip: RunCli) -> None:
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        (["vary", "fox.png", "-n", "0"], ["'-n'", "1"]),
-        (["vary", "fox.png", "--eta", "2"], ["--eta"]),
+        (["vary", "fox.png", "-n", "0"], ["-n must be at least 1, got 0"]),
+        (["vary", "fox.png", "--eta", "2"], ["--eta must be at most 1, got 2"]),
         (["vary", "fox.png", "-o", "o.gif"], ["'.gif'", ".png"]),
         (["edit", "fox.png", "a fox"], ["no mask"]),
         (
             ["edit", "fox.png", "a fox", "--box", "8,0,8"],
-            ["--box", "LEFT,TOP,WIDTH,HEIGHT", "8,0,8"],
+            ["--box", "LEFT,TOP,WIDTH,HEIGHT", "such as 128,0,128,256", "got '8,0,8'"],
         ),
         (["edit", "fox.png", "a fox", "--box", "8,0,9,16"], ["within the picture", "16×16"]),
         (["edit", "fox.png", "a fox", "--box=-1,0,8,16"], ["within the picture", "16×16"]),
@@ -291,7 +337,7 @@ def test_an_unwritable_output(name: str, unclip: RunCli) -> None:
         (["outpaint", "fox.png", "a fox"], ["nothing to paint", "left"]),
         (["outpaint", "fox.png", "a fox", "--left", "-1"], ["--left"]),
         (["outpaint", "fox.png", "", "--left", "8"], ["prompt is empty"]),
-        (["img2img", "fox.png", "a fox", "--strength", "1.5"], ["--strength"]),
+        (["img2img", "fox.png", "a fox", "--strength", "1.5"], ["--strength must be at most 1, "]),
         (["img2img", "fox.png", ""], ["prompt is empty"]),
         (["interpolate", "fox.png", "a fox", "--frames", "1"], ["--frames"]),
         (["interpolate", "fox.png", " "], ["prompt is empty"]),
@@ -308,7 +354,7 @@ def test_an_unwritable_output(name: str, unclip: RunCli) -> None:
         (["textdiff", "fox.png", "--from", "a", "--to", "b", "--theta", "3"], ["--theta"]),
         (["textdiff", "fox.png", "--from", "a", "--to", "b", "--theta", "0"], ["theta", "above 0"]),
         (["reconstruct", "fox.png", "--dims", "0,4"], ["--dims", "at least 1, got 0"]),
-        (["reconstruct", "fox.png", "--dims", "four"], ["--dims", "four"]),
+        (["reconstruct", "fox.png", "--dims", "four"], ["--dims", "such as 10,40, got 'four'"]),
         (["reconstruct", "fox.png", "--dims", "4,4"], ["--dims", "4,4"]),
         (["reconstruct", "fox.png", "--pictures", "nowhere"], ["nowhere"]),
         (["probe", "fox.png", "a fox"], ["at least two labels"]),

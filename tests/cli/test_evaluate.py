@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +16,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from unclip.cli.evaluate import _sizes
 from unclip.emoji import extractors
 from unclip.emoji.corpus import build
 from unclip.emoji.detector import Detector, DetectorNet
-from unclip.evaluate import features
+from unclip.emoji.options import EmojiSizes
+from unclip.evaluate import features, run
+from unclip.evaluate.options import FULL
 from unclip.nn.tokenizer import Tokenizer
 from unclip.stages import Stage
 
@@ -223,8 +228,10 @@ def test_an_unreadable_picture(unclip: Run, model: Path, photos: Path) -> None:
     ("arguments", "code", "parts"),
     [
         (["-o", "report.pdf"], 2, ["report.pdf should end in .html"]),
-        (["--only", "distribution,sciense"], 2, ["no 'sciense'", "did you mean 'science'"]),
-        (["--set", "poool=3"], 2, ["unknown setting 'poool'", "did you mean 'pool'"]),
+        (["--only", "distribution,ablation"], 2, ["no 'ablation'", "did you mean 'ablations'"]),
+        (["--size", "pool"], 2, ["--size needs NAME=N, got 'pool'"]),
+        (["--size", "scenes=3"], 2, ["unknown setting 'scenes'"]),  # which only emoji have
+        (["--size", "poool=3"], 2, ["unknown setting 'poool'", "did you mean 'pool'"]),
         (["--pictures", "0"], 2, ["setting 'pictures'", "must be at least 1"]),
         (["--seed", "-1"], 2, ["--seed must be at least 0"]),
         (["--eye", "nothing.pt"], 2, ["no model 'nothing.pt'"]),
@@ -253,4 +260,30 @@ def test_a_model_that_is_not_there(unclip: Run, dataset: Path) -> None:
 def test_old_names_of_options_work_and_are_not_shown(unclip: Run) -> None:
     shown = unclip("evaluate", "--help").out
     assert "--features" in shown and "--clip-features" in shown and "ablations" in shown
-    assert "--eye" not in shown
+    assert "--eye" not in shown and "--set" not in shown
+
+
+def test_help_explains_every_part_and_size() -> None:
+    """Those of every benchmark, without the wait for PyTorch."""
+    code = (
+        "import sys; from unclip.cli.app import main; main(['evaluate', '--help']); "
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("False\n")
+    lines = [line.split() for line in done.stdout.splitlines()]
+    explained = {line[0] for line in lines if len(line) > 2}
+    assert {*run.parts(), *EmojiSizes.model_fields} <= explained
+    assert "[default: 1000; --quick: 96]" in " ".join(done.stdout.split())
+
+
+def test_sizes_by_their_old_and_new_names(corpus: Path, photos: Path) -> None:
+    """They are those of the data's benchmark."""
+    old = _sizes(corpus, True, 7, ["science=5", "ways=6", "admission=8", "scales=[1,2]"])
+    new = _sizes(
+        corpus, True, None,
+        ["pictures=7", "ablations=5", "source_prompts=6", "calibration=8", "scales=[1,2]"],
+    )  # fmt: skip
+    assert old == new and isinstance(old, EmojiSizes)
+    assert (old.ablations, old.source_prompts, old.calibration, old.each) == (5, 6, 8, 1)
+    assert _sizes(photos, False, None, []) == FULL

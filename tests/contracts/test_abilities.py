@@ -52,7 +52,9 @@ class TurnRequest(Drawing):
     image: Picture
     prompt: Prompt
     n: Pictures = 1
-    run: Annotated[Count, Option("--quarters", "Q")] = Field(2, le=3, description="Of a circle.")
+    run: Annotated[int, Option("--quarters", "Q")] = Field(
+        2, ge=1, le=3, description="Of a circle."
+    )
     how: Literal["left", "right"] = Field("left", description="Which way round.")
     sizes: Annotated[tuple[Count, ...] | None, Option(metavar="W,H,...")] = Field(
         None, description="Of nothing."
@@ -124,10 +126,10 @@ def test_a_newcomers_fields_are_its_options(capsys: pytest.CaptureFixture[str]) 
     words = " ".join(text.split())
     assert "IMAGE" in text.partition("Options:")[0]
     for part in (
-        "--quarters Q Of a circle. [default: 2; 1<=x<=3]",
+        "--quarters Q Of a circle (1 to 3). [default: 2]",
         "--how HOW Which way round. [default: left]",
         "--sizes W,H,... Of nothing.",
-        "-n N Number of pictures. [default: 1; x>=1]",
+        "-n N Number of pictures (at least 1). [default: 1]",
         "--steps STEPS Sampling steps of the decoder.",
     ):
         assert part in words
@@ -139,11 +141,11 @@ def test_a_newcomers_fields_are_its_options(capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.parametrize(
     ("options", "part"),
     [
-        (["--quarters", "4"], "--quarters"),
+        (["--quarters", "4"], "--quarters must be at most 3, got 4"),
         (["--how", "up"], "--how"),
         (["--sizes", "1,two"], "--sizes must be W,H,... in whole numbers, got '1,two'"),
         (["--sizes", "1,0"], "--sizes must be at least 1, got 0"),
-        (["--set", "run=3"], "'run' is not a sampling setting"),
+        (["--set", "run=3"], "unknown setting 'run': it is not a setting of the sampling"),
     ],
 )
 def test_what_is_wrong_is_named_as_its_option(

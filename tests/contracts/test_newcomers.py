@@ -1,6 +1,6 @@
-"""A newcomer touches one place: networks, stages, spaces and formats that this file alone knows.
+"""A newcomer touches one place: networks, stages, spaces, samplers, formats of this file alone.
 
-Each is a module in a new room of `unclip.families`, or a class; nothing else is told of it.
+Each is a module in a new room of `unclip.families`, a class or a function; nothing else is told.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ import unclip
 from unclip import families
 from unclip.checkpoints.format import FORMATS, find_format, open_model
 from unclip.checkpoints.native import load_stage, save_stage
+from unclip.diffusion.samplers import SAMPLERS, find, sampler
+from unclip.diffusion.samplers.base import Move, Walk
 from unclip.diffusion.space import SPACES, SpaceSettings
 from unclip.errors import UsageError
 from unclip.rng import BatchRng, Rng
 from unclip.stages import STAGES
 from unclip.stages.decoder import Decoder, DecoderConfig
-from unclip.types import Cond
+from unclip.types import Cond, Level, Prediction
 
 SRC = Path(unclip.__file__).parent
 
@@ -87,6 +89,16 @@ class Mirror(Stage):
 
 STAGE = Mirror
 '''
+
+HEIR = """
+from typing import Literal
+from unclip.families.adm.guided_unet import GuidedUNetConfig
+
+class AardvarkConfig(GuidedUNetConfig):
+    kind: Literal["aardvark"] = "aardvark"
+
+NETWORK = AardvarkConfig
+"""
 
 FORMAT = """
 from safetensors.torch import load_file
@@ -156,6 +168,14 @@ def test_a_network(room: Callable[[str, str], None], tmp_path: Path, make_cond: 
     assert again is not None and torch.equal(image, again)
 
 
+def test_a_network_takes_over_no_saved_model(room: Callable[[str, str], None]) -> None:
+    """Files without a kind are read as they were, whatever newcomers know besides."""
+    room("aardvark", HEIR)
+    size = {"image_size": 8, "channels": 32, "multipliers": [1], "depth": 1}
+    saved = {"network": {**size, "embed_dim": 16, "unit_embed": False}}
+    assert DecoderConfig.parse(saved).dump()["network"]["kind"] == "guided_unet"
+
+
 def test_a_stage(room: Callable[[str, str], None], tmp_path: Path) -> None:
     room("mirror", STAGE)
     assert "mirror" in STAGES.names()
@@ -204,6 +224,25 @@ def test_a_space(make_stage: Callable[..., Any], make_cond: Any, tmp_path: Path)
     assert load_stage(tmp_path, "it").config.space == Halved()
     with pytest.raises(UsageError, match=r"unknown space 'halfed'.*known: rgb, embedding"):
         make_stage("decoder", space={"kind": "halfed"})
+
+
+def test_a_sampler(make_stage: Callable[..., Any], make_cond: Any) -> None:
+    stage, cond, name = make_stage("decoder"), make_cond(1), "straight_by_a_test"
+    asked = {"sampler": name, "steps": 3}
+    with pytest.raises(UsageError, match=f"unknown sampler '{name}'"):
+        stage.sample(cond, Rng([1]), asked)
+
+    @sampler(eta=0.0, name=name)
+    def straight(walk: Walk, x: Tensor, said: Prediction, now: Level, then: Level) -> Tensor:
+        return Move.between(now, then, walk.eta).start(said, said.eps, walk.rng)
+
+    try:
+        assert find(name) is straight
+        image = stage.sample(cond, Rng([1]), asked).image
+    finally:
+        del SAMPLERS[name]
+    euler = stage.sample(cond, Rng([1]), {**asked, "sampler": "euler"}).image
+    assert torch.equal(image, euler)
 
 
 FOREIGN = re.compile(

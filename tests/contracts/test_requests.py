@@ -23,6 +23,7 @@ from pydantic.fields import FieldInfo
 
 from unclip import Pipeline
 from unclip.abilities import ABILITIES
+from unclip.config import override
 from unclip.cost import Cost, Policy
 from unclip.errors import UsageError
 from unclip.nn.tokenizer import Tokenizer
@@ -94,12 +95,20 @@ def call(pipe: Pipeline, name: str, **changes: Any) -> None:
     getattr(pipe, method(name))(**arguments(CLASSES[name], **changes))
 
 
+ASKED = {("edit", "mask"): inspect.Parameter.empty, ("outpaint", "prompt"): ""}
+"""Defaults that a method alone has: None has to be said, and what must follow others is checked."""
+
+
 def test_every_ability_of_a_pipeline_has_its_request() -> None:
     methods = {method(name) for name in CLASSES}
     assert len(CLASSES) == len(methods) == 10
     for name, cls in CLASSES.items():
-        taken = set(inspect.signature(getattr(Pipeline, method(name))).parameters)
-        assert set(cls.model_fields) - {"settings"} <= taken
+        taken = inspect.signature(getattr(Pipeline, method(name))).parameters
+        fields = {key: field for key, field in cls.model_fields.items() if key != "settings"}
+        assert set(fields) <= set(taken)
+        for key, field in fields.items():
+            own = inspect.Parameter.empty if field.is_required() else field.default
+            assert taken[key].default == ASKED.get((name, key), own), (name, key)
 
 
 @pytest.mark.parametrize("name", sorted(set(CLASSES) - {"probe"}))
@@ -150,6 +159,14 @@ def wrong(field: FieldInfo) -> list[Any]:
     return values
 
 
+@pytest.mark.parametrize(("name", "key"), FIELDS)
+def test_a_field_has_one_bound_of_a_kind(name: str, key: str) -> None:
+    """Of two, pydantic checks the last alone: a `Count` with `le=3` takes 4."""
+    bounds = CLASSES[name].model_fields[key].metadata
+    kinds = [type(one) for one in bounds if isinstance(one, Ge | Gt | Le | Lt)]
+    assert len(set(kinds)) == len(kinds)
+
+
 @pytest.mark.parametrize(("name", "key"), of_kind(int, float, str))
 def test_what_is_wrong_is_named_before_any_step(name: str, key: str, idle: Pipeline) -> None:
     cls = CLASSES[name]
@@ -188,6 +205,32 @@ def test_a_setting_is_checked_before_any_step(
         call(idle, name, settings=settings)
     assert part in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", sorted(set(CLASSES) - {"probe"}))
+def test_a_setting_that_is_wrong_by_itself_is_named_without_more(name: str, idle: Pipeline) -> None:
+    with pytest.raises(UsageError, match=r"^spacing must be a finite number, a text, or a list"):
+        call(idle, name, settings={"spacing": math.nan})
+    hint = r"^unknown setting 'settings': it is not a setting of the sampling; it may have an"
+    with pytest.raises(UsageError, match=hint):
+        call(idle, name, settings={"settings": 3})
+
+
+@pytest.mark.parametrize("name", sorted(set(CLASSES) - {"probe"}))
+def test_the_example_of_a_setting_is_one_of_a_stage_that_runs(
+    name: str, idle: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cls, costs = CLASSES[name], list[Cost]()
+    assert issubclass(cls, Drawing)
+
+    def note(cost: Cost) -> None:
+        costs.append(cost)
+        raise Idle
+
+    monkeypatch.setattr(idle, "policy", Policy(on_cost=note))
+    with pytest.raises(Idle):
+        call(idle, name, settings=override({}, [cls.example]))
+    assert cls.example.partition("_")[0] in costs[0].steps
 
 
 @pytest.mark.parametrize("name", sorted(set(CLASSES) - {"probe"}))
@@ -234,6 +277,9 @@ def test_a_callback_that_cannot_be_called_is_refused(name: str, idle: Pipeline) 
         ("interpolate", {"a": " "}, "the prompt is empty (a)"),
         ("interpolate", {"b": "a \udcff"}, "the b is not valid text"),
         ("interpolate", {"b": 3}, "cannot read a picture from a int"),
+        ("edit", {"box": (0, 0, 1)}, "box must be left, top, width and height in pixels, got (0"),
+        ("edit", {"box": "all"}, "box must be left, top, width and height in pixels, got 'all'"),
+        ("edit", {"box": (0, 0, 1, "1")}, "box.3 must be a whole number, got '1'"),
         ("edit", {"image": None}, "cannot read a picture from a NoneType"),
         ("upscale", {"image": np.zeros((8, 8, 3))}, "cannot read a picture from a ndarray"),
         ("vary", {"image": ["a.png"]}, "cannot read a picture from a list"),

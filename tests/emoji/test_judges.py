@@ -60,7 +60,7 @@ def test_the_matcher_reads_real_renderings(
     source = EmojiScenes(config, 256)
     for scene in scenes:
         seen = matcher.look(source.render(scene.spec, 256)[None])[0]
-        assert seen.ground == scene.spec["background"]["colour"]
+        assert seen.background == scene.spec["background"]["colour"]
         assert Counter(t.noun for t in seen.things) == Counter(
             o["noun"] for o in scene.spec["objects"]
         ), scene.prompt
@@ -200,7 +200,7 @@ def test_the_detectors_target_and_reading_are_inverse(config: EmojiConfig) -> No
     for sample, seen in zip(samples, judge.read(out), strict=True):
         objects = sample["spec"]["objects"]
         assert told(seen) == Counter((o["noun"], o["tint"]) for o in objects)
-        assert seen.ground == sample["spec"]["background"]["colour"]
+        assert seen.background == sample["spec"]["background"]["colour"]
         boxes = sorted(o["box"] for o in objects)
         np.testing.assert_allclose(sorted(t.box for t in seen.things), boxes, atol=1e-5)
     best = loss_of(out, target)

@@ -68,7 +68,7 @@ def test_what_is_wanted_is_what_the_specification_shows(scenes: list[Scene]) -> 
         shown = Counter((thing["noun"], thing["colour"]) for thing in scene.spec["objects"])
         assert {(thing.noun, thing.colour): thing.count for thing in scene.wanted} == shown
         ground = scene.spec["background"]
-        assert scene.ground == (ground["colour"] if ground["said"] else None)
+        assert scene.background == (ground["colour"] if ground["said"] else None)
         assert ground["kind"] == "plain"
 
 
@@ -80,7 +80,7 @@ def test_each_category_asks_for_what_it_is_named_after(scenes: list[Scene]) -> N
         assert (number == 1) == (kind in {"single", "colour"})
         assert (len(scene.wanted) == 2) == (kind in {"two", "position", "binding"})
         assert kind != "count" or 2 <= number <= 4
-        assert kind != "colour" or bool(coloured) != bool(scene.ground)
+        assert kind != "colour" or bool(coloured) != bool(scene.background)
         assert kind != "position" or scene.relation
         assert kind != "two" or not scene.relation
         assert (len(coloured) == 2) == (kind == "binding")
@@ -88,11 +88,11 @@ def test_each_category_asks_for_what_it_is_named_after(scenes: list[Scene]) -> N
 
 def test_a_prompt_names_no_colour_but_those_that_are_asked_for(scenes: list[Scene]) -> None:
     for scene in scenes:
-        said = {thing.colour for thing in scene.wanted} | set((scene.ground or "").split())
+        said = {thing.colour for thing in scene.wanted} | set((scene.background or "").split())
         words = set(scene.prompt.replace(",", "").split())
         assert words & set(COLOURS) <= said
         assert {colour for colour in said if colour} <= words
-        assert ("background" in words) == (scene.ground is not None)
+        assert ("background" in words) == (scene.background is not None)
 
 
 def test_splits_hold_what_training_never_saw(scenes: list[Scene]) -> None:
@@ -132,13 +132,13 @@ def test_a_chinese_prompt_names_the_colours_that_are_asked_for_and_no_other(
     grounds = 0
     for scene in make_scenes(config, sizes, language="zh"):
         asked = [thing.colour for thing in scene.wanted if thing.colour]
-        asked += [scene.ground] if scene.ground else []
-        grounds += scene.ground is not None
+        asked += [scene.background] if scene.background else []
+        grounds += scene.background is not None
         letters = Counter(CHINESE[colour.split()[-1]] for colour in asked)
         found = Counter(re.findall("(.)色", scene.prompt))
         assert found == letters, scene.prompt
-        assert ("背景" in scene.prompt) == (scene.ground is not None)
-        assert ("浅" in scene.prompt) == bool(scene.ground and "light" in scene.ground)
+        assert ("背景" in scene.prompt) == (scene.background is not None)
+        assert ("浅" in scene.prompt) == bool(scene.background and "light" in scene.background)
     assert grounds
 
 

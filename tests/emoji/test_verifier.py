@@ -22,15 +22,17 @@ def thing(noun: str, x: float = 0.4, y: float = 0.4, tint: str | None = None) ->
 
 
 def scene(category: str, *wanted: Wanted, **more: Any) -> Scene:
-    values: dict[str, Any] = {"relation": None, "ground": None, "name": "one", **more}
+    values: dict[str, Any] = {"relation": None, "background": None, "name": "one", **more}
     return Scene(
         category=category, split="seen", prompt="a prompt", wanted=wanted, spec={}, **values
     )
 
 
-def wrong(asked: Scene, *things: Detection, ground: str = "white") -> set[str]:
+def wrong(asked: Scene, *things: Detection, background: str = "white") -> set[str]:
     """The aspects that are not right."""
-    return {name for name, right in check(asked, Detections(things, ground)).items() if not right}
+    return {
+        name for name, right in check(asked, Detections(things, background)).items() if not right
+    }
 
 
 FOX, CAR = Wanted("fox"), Wanted("car")
@@ -100,7 +102,7 @@ def test_next_to_is_either_side() -> None:
 
 def test_the_ground_counts_in_the_score_of_colour_and_in_all_alone() -> None:
     for category, right in (("colour", False), ("single", True)):
-        asked = scene(category, FOX, ground="green")
+        asked = scene(category, FOX, background="green")
         found = check(asked, Detections((thing("fox"),), "blue"))
         assert [name for name, one in found.items() if not one] == ["ground"]
         assert is_right(asked, found) == right

@@ -15,20 +15,21 @@ from unclip.emoji import benchmark, judges, languages, verifier_report
 from unclip.emoji.calibration import Calibration
 from unclip.emoji.image_providers import ImageProvider, Order
 from unclip.emoji.judge import Detection, Detections, Pictures
+from unclip.emoji.options import EmojiSizes
 from unclip.emoji.scenes import CATEGORIES, FULL, Scene, make_scenes
 from unclip.emoji.source import EmojiConfig
 from unclip.errors import CheckpointError
 from unclip.evaluate import embedding_sources, run
-from unclip.evaluate.benchmark import Request, Sizes
+from unclip.evaluate.benchmark import Request
 from unclip.evaluate.embedding_sources import EmbeddingSource
 from unclip.evaluate.intervals import Share
 from unclip.evaluate.render import html, write_markdown
 from unclip.evaluate.report import Report, Section, Table
 from unclip.facade import Pipeline
 
-SIZES = Sizes(
-    pictures=10, pool=12, science=9, scales=(1,), captions=4, inversions=1,
-    scenes=1, each=1, ways=1, sample=4, admission=1, languages=2,
+SIZES = EmojiSizes(
+    pictures=10, pool=12, ablations=9, scales=(1,), captions=4, inversions=1,
+    scenes=1, each=1, source_prompts=1, sample=4, calibration=1, languages=2,
 )  # fmt: skip
 
 
@@ -218,7 +219,7 @@ def test_every_way_is_judged_on_the_same_scenes(
     monkeypatch.setattr(embedding_sources, "embedding_sources", lambda pipe: ways)
     monkeypatch.setattr(EmbeddingSource, "provider", provider)
     monkeypatch.setattr(judges, "matcher_of", lambda config: Knowing(scenes))
-    report = run.evaluate(pipe, replace(request_, only=("science",)), tmp_path / "work")
+    report = run.evaluate(pipe, replace(request_, only=("ablations",)), tmp_path / "work")
     judged = report.values["science"]["judged"]
     assert judged["prompts"] == len(scenes)
     for name, right in (("prior-prior", 1.0), ("embedding", 0.0), ("text", 0.0)):

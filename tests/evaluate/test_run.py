@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,19 +16,22 @@ from PIL import Image
 from unclip.config import read_toml
 from unclip.emoji import extractors
 from unclip.emoji.benchmark import EmojiBenchmark
+from unclip.emoji.options import EmojiSizes
 from unclip.emoji.source import EmojiConfig, EmojiScenes
 from unclip.errors import Cancelled, DataError, OutputError, UsageError
 from unclip.evaluate import ablations, cache, checks, embedding_sources, metrics, render, run
-from unclip.evaluate.benchmark import Request, Sizes
+from unclip.evaluate.benchmark import Request
 from unclip.evaluate.image_set import ImageSet, of_files, of_source
 from unclip.facade import Pipeline
+from unclip.loading import PRESETS
+from unclip.stages import Stage
 from unclip.stages.model import Model
 
-SMALL = Sizes(
-    pictures=10, pool=12, science=9, scales=(1, 2), captions=4, inversions=2,
-    scenes=1, each=1, ways=0, sample=4, admission=1, languages=1,
+SMALL = EmojiSizes(
+    pictures=10, pool=12, ablations=9, scales=(1, 2), captions=4, inversions=2,
+    scenes=1, each=1, source_prompts=0, sample=4, calibration=1, languages=1,
 )  # fmt: skip
-PARTS = ("distribution", "science", "memorisation")
+PARTS = ("distribution", "ablations", "memorisation")
 WAYS = ["oracle", "oracle-embedding", "prior-prior", "embedding", "z_t", "text"]
 
 
@@ -72,7 +76,7 @@ def test_an_evaluation_measures_every_part(
     assert values["science"]["priors"]["prior"]["first"][1] == 4
     assert len(values["science"]["inversion"]) == 2
     assert values["memorisation"]["pool"] == 12
-    assert ("verifier", "not asked for: --only distribution,science,memorisation") in (
+    assert ("verifier", "not asked for: --only distribution,ablations,memorisation") in (
         report.left_out
     )
 
@@ -85,8 +89,10 @@ def test_scenes_are_judged(
     monkeypatch.setattr(
         embedding_sources, "embedding_sources", lambda pipe: first
     )  # the judges are slow with noise
-    sizes = SMALL.model_copy(update={"scenes": 1, "ways": 1, "science": 8, "inversions": 1})
-    request_ = replace(request_, only=("verifier", "science"), sizes=sizes)
+    sizes = SMALL.model_copy(
+        update={"scenes": 1, "source_prompts": 1, "ablations": 8, "inversions": 1}
+    )
+    request_ = replace(request_, only=("verifier", "ablations"), sizes=sizes)
     report = run.evaluate(pipe, request_, tmp_path / "work")
     found = report.values["verifier"]
     assert list(found["judges"]) == ["matcher"]
@@ -212,7 +218,7 @@ def test_what_a_folder_does_not_allow_is_said(
     report = run.evaluate(pipe, Request(photos, sizes=SMALL, anyway=True), tmp_path / "work")
     why = dict(report.left_out)
     assert "--trained-on" in why["memorisation"]
-    assert "content is known" in why["science"] and "content is known" in why["verifier"]
+    assert "content is known" in why["ablations"] and "content is known" in why["verifier"]
     scores = report.values["distribution"]["clip_score"]["own-clip"]
     assert set(scores) == {"drawn", "ceiling", "floor"}
 
@@ -229,8 +235,10 @@ def test_too_few_pictures_are_refused_before_the_work(
     few = replace(request_, sizes=SMALL.model_copy(update={"pictures": 6}))
     with pytest.raises(DataError, match=r"FD-classifier needs at least 7 .* are 6: .*--pictures 7"):
         run.evaluate(pipe, few, tmp_path / "work")
-    few = replace(request_, sizes=SMALL.model_copy(update={"science": 5}))
-    with pytest.raises(DataError, match=r"FD-classifier needs at least 7 .* 5: .*--set science=7"):
+    few = replace(request_, sizes=SMALL.model_copy(update={"ablations": 5}))
+    with pytest.raises(
+        DataError, match=r"FD-classifier needs at least 7 .* 5: .*--size ablations=7"
+    ):
         run.evaluate(pipe, few, tmp_path / "work")
     assert not (tmp_path / "work").exists()
 
@@ -242,7 +250,7 @@ def test_too_small_a_vocabulary_leaves_the_priors_out(
     monkeypatch.setattr(embedding_sources, "embedding_sources", lambda pipe: [])
     monkeypatch.setattr(ablations.priors, "SCENES_EACH", 1)
     sizes = SMALL.model_copy(update={"captions": 50})
-    report = run.evaluate(pipe, replace(request_, sizes=sizes, only=("science",)), tmp_path / "w")
+    report = run.evaluate(pipe, replace(request_, sizes=sizes, only=("ablations",)), tmp_path / "w")
     why = dict(report.left_out)["how well priors find their pictures"]
     assert why.startswith("50 captions that come twice are needed") and "captions=N" in why
     assert "priors" not in report.values["science"]
@@ -254,7 +262,7 @@ def test_without_a_clip_nothing_is_measured_that_needs_one(
 ) -> None:
     blind = Pipeline(Model(pipe.tokenizer, {"decoder": pipe.stages["decoder"]}, "blind"))
     monkeypatch.setattr(Model, "check_prior", lambda self, prior: None)
-    report = run.evaluate(blind, replace(request_, only=("science",)), tmp_path / "work")
+    report = run.evaluate(blind, replace(request_, only=("ablations",)), tmp_path / "work")
     why = dict(report.left_out)
     assert "no CLIP that sees" in why["inversion"]
     assert "where z_i comes from" in why
@@ -278,11 +286,21 @@ def test_model_and_data_that_do_not_fit(
         run.evaluate(pipe, asked, tmp_path / "work")
 
 
+def test_a_clip_of_any_kind_must_fit(
+    pipe: Pipeline, corpus: Path, make_stage: Callable[[str], Stage]
+) -> None:
+    stages = {"clip": make_stage("x_clip"), "decoder": pipe.stages["decoder"]}
+    other = Pipeline(Model(pipe.tokenizer, stages, "other"))
+    scenes = EmojiBenchmark(corpus, {}, 16, EmojiSizes(pictures=120, pool=1), 0)
+    with pytest.raises(UsageError, match=r"'other' and scenes of .* do not fit each other"):
+        checks.check_fit(other, scenes)
+
+
 def test_a_part_that_is_none() -> None:
     with pytest.raises(UsageError, match=r"no 'distributions' .did you mean 'distribution'"):
         run.check_parts(["distributions"])
-    assert run.check_parts(["science", "distribution"]) == ("distribution", "science")
-    assert run.check_parts(["ablations"]) == ("science",)
+    assert run.check_parts(["ablations", "distribution"]) == ("distribution", "ablations")
+    assert run.check_parts(["science"]) == ("ablations",)
     assert set(run.check_parts([])) == {*PARTS, "verifier", "languages"}
 
 
@@ -292,7 +310,7 @@ def test_a_recipe_is_found(pipe: Pipeline, tmp_path: Path) -> None:
     found = checks.recipe_data(pipe, tmp_path / "model", None)
     assert found["nouns"] == ["fox"]
     bundled = Pipeline(Model(pipe.tokenizer, pipe.stages, "emoji-cpu"))
-    preset = read_toml(checks.PRESETS / "emoji-cpu.toml")
+    preset = read_toml(PRESETS / "emoji-cpu.toml")
     assert checks.recipe_data(bundled, None, None) == preset["data"]
     (tmp_path / "recipe.json").write_text('{"data": {}}', encoding="utf-8-sig")
     assert checks.recipe_data(pipe, tmp_path / "model", None) == {}
@@ -306,7 +324,7 @@ def test_a_recipe_is_found(pipe: Pipeline, tmp_path: Path) -> None:
 
 
 def test_scenes_of_an_evaluation_are_fresh(corpus: Path) -> None:
-    sizes = Sizes(pictures=20, pool=30)
+    sizes = EmojiSizes(pictures=20, pool=30)
     made = EmojiBenchmark(corpus, {"source": "emoji"}, 16, sizes, 0)
     sets = [made.reference, made.held_out, *made.floors, made.unseen, made.trained]
     every = [one.read(number).tobytes() for one in sets for number in range(len(one))]

@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
+from unclip.families.adm.guided_unet import GuidedUNetConfig
 from unclip.stages import STAGES, on_meta
-from unclip.stages.networks import OLDER
 
 FILE = Path(__file__).parents[1] / "fixtures" / "saved_stages.json.gz"
+OLDER = GuidedUNetConfig.once_usual
 SAVED: dict[str, dict[str, Any]] = json.loads(gzip.decompress(FILE.read_bytes()))
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from unclip.train import optim
 from unclip.train.optim import (
     FACTOR,
     POLES,
@@ -227,6 +228,36 @@ def test_orthogonal_takes_singular_values_through_its_functions(kind: str, shape
             size = wanted.norm(dim=(1, 2), keepdim=True).clamp(min=1e-30)
             off = (found.double() - wanted).norm(dim=(1, 2), keepdim=True)
             assert (off / size).max() < tolerance
+
+
+def test_where_a_factorisation_fails_it_multiplies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with products that a GPU rounds: a G of low rank has eigenvalues below -pole."""
+    exact = optim._gram
+    monkeypatch.setattr(optim, "_gram", lambda x, tall: exact(x, tall).bfloat16().float())
+    matrices = hard("rank 3", (2, 48, 64))
+    assert optim._rational(-torch.eye(4)[None]) is None
+    found = torch.linalg.svdvals(orthogonal(matrices, torch.float32))
+    assert float(found.max()) < 1.3
+    assert float(found[:, :3].min()) > 0.6
+
+
+@pytest.mark.parametrize("precision", ["auto", "float32", "bfloat16"])
+@pytest.mark.parametrize("fast", [False, True])
+def test_muon_multiplies_in_the_recipes_precision(
+    precision: Any, fast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = set()
+
+    def watched(matrices: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        seen.add(orthogonal(matrices, dtype).dtype)
+        return matrices
+
+    monkeypatch.setattr("unclip.device.cpu_has_bf16", lambda: fast)
+    monkeypatch.setattr(optim, "orthogonal", watched)
+    mine, config = net(), TrainConfig(optimizer="muon", precision=precision)
+    step(mine, make_optimizers(mine, config), 0)
+    usual = torch.bfloat16 if fast else torch.float32
+    assert seen == {usual if precision == "auto" else getattr(torch, precision)}
 
 
 def test_float32_costs_two_products_and_two_inverses() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,10 @@ import torch
 from unclip.checkpoints.format import open_model
 from unclip.config import Config
 from unclip.errors import UsageError
-from unclip.stages import STAGES
+from unclip.loading import PRESETS
+from unclip.stages import STAGES, Stage
 from unclip.train.cost import task_on_meta
-from unclip.train.recipe import PRESETS, Recipe, load_recipe
+from unclip.train.recipe import Recipe, load_recipe
 from unclip.train.run import Run
 
 
@@ -37,6 +40,14 @@ def test_set_reaches_stage_and_training() -> None:
     assert recipe.stage("prior").config.candidates == 5  # type: ignore[attr-defined]
     assert (recipe.settings.name, recipe.settings.seed) == ("mine", 3)
     assert load_recipe("tiny").trained["prior"].steps != 7
+
+
+def test_a_clip_of_any_kind_is_the_clip(make_stage: Callable[[str], Stage]) -> None:
+    recipe = load_recipe("tiny")
+    name = recipe.clip()
+    assert name is not None
+    other = replace(recipe.stages[name], config=make_stage("x_clip").config)
+    assert replace(recipe, stages={**recipe.stages, name: other}).clip() == name
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 import numpy as np
 from PIL import Image
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
+from ..config import shown
 from ..cost import Work
 from ..errors import UsageError
 from ..media import Source, digest, mask_tensor, read_image, read_image_and_mask
@@ -23,7 +25,13 @@ if TYPE_CHECKING:
     from .canvas import Window
 
 
-Box = tuple[int, int, int, int]
+def _four(box: Any) -> Any:
+    if not (isinstance(box, tuple) and len(box) == 4):
+        raise UsageError(f"box must be left, top, width and height in pixels, got {shown(box)}")
+    return box
+
+
+Box = Annotated[tuple[int, int, int, int], BeforeValidator(_four)]
 
 
 class EditRequest(Drawing):
@@ -36,8 +44,8 @@ class EditRequest(Drawing):
         description="A picture of the same proportions: transparent where to paint, or, without "
         "an alpha channel, white there.",
     )
-    box: Annotated[Box | None, Option(metavar="LEFT,TOP,WIDTH,HEIGHT")] = Field(
-        None, description="A rectangle to paint in place of a mask, in pixels of IMAGE."
+    box: Annotated[Box | None, Option(metavar="LEFT,TOP,WIDTH,HEIGHT", example="128,0,128,256")] = (
+        Field(None, description="A rectangle to paint in place of a mask, in pixels of IMAGE.")
     )
     prompt: Prompt
     n: Pictures = 1
@@ -59,6 +67,21 @@ class EditRequest(Drawing):
             return read_image_and_mask(self.image, self.mask)
         picture = read_image(self.image)
         return picture, _rectangle(self.box, (picture.height, picture.width))
+
+    def lacking(self, inputs: Mapping[str, Any]) -> str:
+        """The mask, if there is neither a box nor a mask in the picture."""
+        text = super().lacking(inputs)
+        if not text or self.box is not None or self._has_own_mask():
+            return ""
+        return f"{text}, or, if it was a box, a mask that is white in it"
+
+    def _has_own_mask(self) -> bool:
+        read_image(self.image)
+        try:
+            read_image_and_mask(self.image)
+        except UsageError:
+            return False
+        return True
 
     def work(self, size: tuple[int, int]) -> Work:
         """One window a picture; `size` is the picture's (height, width)."""

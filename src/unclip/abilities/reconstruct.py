@@ -28,10 +28,11 @@ class ReconstructRequest(Drawing):
     """See `reconstruct`."""
 
     ability: ClassVar[str] = "reconstruct"
+    example: ClassVar[str] = "upsampler_steps=8"
     reads_text: ClassVar[bool] = False
     one_seed: ClassVar[bool] = True
     image: Picture
-    dims: Annotated[tuple[Count, ...], Option(metavar="K,K,...")] = Field(
+    dims: Annotated[tuple[Count, ...], Option(metavar="K,K,...", example="10,40")] = Field(
         min_length=1, description="How many principal components to keep, one picture each."
     )
     pictures: Annotated[

@@ -24,6 +24,7 @@ class TextDiffRequest(Drawing):
     """See `text_diff`."""
 
     ability: ClassVar[str] = "textdiff"
+    example: ClassVar[str] = "upsampler_steps=8"
     one_seed: ClassVar[bool] = True
     film: ClassVar[bool] = True
     image: Picture
@@ -79,7 +80,7 @@ def text_diff(
     Args:
         image: a path, bytes, a file or a PIL picture; cropped to its middle square.
         source: what the picture shows, such as "a fox".
-        target: what it becomes, such as "a wolf".
+        target: what it becomes, such as "a cat".
         frames: how many, from the picture itself to the end; at least 2.
         theta: how far the last frame turns, 0 to 1; the paper ends at 0.25 to 0.50.
         seed: of stages that cannot be inverted.

@@ -38,6 +38,7 @@ class UpscaleRequest(Drawing):
     """See `upscale`."""
 
     ability: ClassVar[str] = "upscale"
+    example: ClassVar[str] = "upsampler_eta=0"
     reads_text: ClassVar[bool] = False
     common: ClassVar[dict[str, Any]] = {"upsampler_steps": UpsamplerSteps}
     image: Picture
@@ -73,7 +74,8 @@ def upscale(
         settings: as in `generate`, those of the upsamplers.
 
     Raises:
-        UsageError: no such picture, one too large, or a model without an upsampler.
+        UsageError: no such picture, one too large, a setting of another stage, or a model without
+            an upsampler.
     """
     from torch.nn import functional as F
 
@@ -104,11 +106,20 @@ def upscale(
 
 
 def _everywhere(pipe: Chain, settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings without a stage's name as those of every upsampler."""
+    """Settings without a stage's name as those of every upsampler. Raises UsageError."""
     names = [name for name, stage in pipe.stages.items() if stage.factor > 1]
-    own = {k: v for k, v in settings.items() if any(k.startswith(f"{n}_") for n in pipe.stages)}
-    shared = {k: v for k, v in settings.items() if k not in own}
-    return {f"{name}_{key}": value for name in names for key, value in shared.items()} | own
+    everywhere: dict[str, Any] = {}
+    own: dict[str, Any] = {}
+    for key, value in settings.items():
+        owner = max((n for n in pipe.stages if key.startswith(f"{n}_")), key=len, default="")
+        if owner in names:
+            own[key] = value
+        elif owner:
+            runs = " and ".join(names)
+            raise UsageError(f"setting '{key}' is of {owner}, but upscaling runs {runs} alone")
+        else:
+            everywhere |= {f"{name}_{key}": value for name in names}
+    return everywhere | own
 
 
 ABILITY = Ability(UpscaleRequest, upscale, frozenset({"upsampler"}))

@@ -23,6 +23,7 @@ class VariationsRequest(Drawing):
     """See `variations`."""
 
     ability: ClassVar[str] = "vary"
+    example: ClassVar[str] = "upsampler_steps=8"
     reads_text: ClassVar[bool] = False
     image: Picture
     n: Pictures = 1

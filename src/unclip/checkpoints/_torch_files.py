@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import re
 import struct
@@ -72,12 +73,20 @@ class _Zip:
         return dict(_Script(self).tensors(data)) if script else data
 
     def unpacked(self, name: str) -> bytes:
-        """One of its files."""
-        info = self.archive.getinfo(f"{self.root}/{name}")
-        self.room -= info.file_size
+        """One of its files, of the length that the zip says: never more is unpacked."""
+        info = copy.copy(self.archive.getinfo(f"{self.root}/{name}"))
+        size = info.file_size
+        self.room -= size
         if self.room < 0:
-            raise CheckpointError(f"{self.file}: {name} is too long: {info.file_size} bytes")
-        return self.archive.read(info)
+            raise CheckpointError(f"{self.file}: {name} is too long: {size} bytes")
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # unbounded there
+            raise CheckpointError(f"{self.file}: {name} is compressed in a way that torch never is")
+        info.file_size += 1  # shows whether more follows, which `open` would cut off
+        with self.archive.open(info) as opened:
+            data = opened.read(info.file_size)
+        if len(data) != size:
+            raise CheckpointError(f"{self.file} is damaged: {name} is not of {size} bytes")
+        return data
 
     def _locate(self, key: str, count: int) -> Storage:
         if key not in self.storages:

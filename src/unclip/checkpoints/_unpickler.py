@@ -233,7 +233,7 @@ class _Unpickler(pickle._Unpickler):
         self.room -= sum(map(getsizeof, (args, *args)))
         if self.room < 0:
             raise ValueError("it copies the same items over and over")
-        if MAKERS.get(str(self.stack[-1])) in (set, frozenset, _dict):
+        if MAKERS.get(str(self.stack[-1])) in (_set, _frozenset, _dict):
             self.check_keys(_keys(args))
         self.stack[-1] = self.stack[-1](*args)
 
@@ -354,6 +354,25 @@ def _dict(*args: Any) -> dict[Any, Any]:
     return dict(args[-1]) if args and isinstance(args[-1], (dict, list)) else {}
 
 
+def _items(values: Any) -> Any:
+    """What a container is made of: of a text or of bytes each letter would become an object."""
+    if not isinstance(values, (dict, list, tuple, set, frozenset)):
+        raise TypeError("a container in it is made of what is none")
+    return values
+
+
+def _size(values: Any = ()) -> tuple[Any, ...]:
+    return tuple(_items(values))
+
+
+def _set(values: Any = ()) -> set[Any]:
+    return set(_items(values))
+
+
+def _frozenset(values: Any = ()) -> frozenset[Any]:
+    return frozenset(_items(values))
+
+
 def _keys(args: tuple[Any, ...]) -> Iterator[Any]:
     """What sets and dicts that are made of these hash; of pairs in lists the first."""
     for arg in args:
@@ -384,7 +403,7 @@ MAKERS: dict[str, Callable[..., Any]] = {
     **REBUILDERS,
     "torch._tensor._rebuild_from_type_v2": _with_attributes,
     "torch.nn.parameter.Parameter": _same,
-    "torch.Size": lambda values=(): tuple(values),
+    "torch.Size": _size,
     "torch.jit._pickle.build_intlist": _same,
     "torch.jit._pickle.build_doublelist": _same,
     "torch.jit._pickle.build_boollist": _same,
@@ -393,8 +412,8 @@ MAKERS: dict[str, Callable[..., Any]] = {
     "collections.OrderedDict": _dict,
     "collections.defaultdict": _dict,
     "collections.Counter": _dict,
-    "builtins.set": set,
-    "builtins.frozenset": frozenset,
+    "builtins.set": _set,
+    "builtins.frozenset": _frozenset,
     "builtins.complex": complex,
     "_codecs.encode": _encode,
     "copyreg._reconstructor": lambda wanted, *_: wanted(),

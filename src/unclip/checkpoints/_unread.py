@@ -152,7 +152,7 @@ def _inside(readable: Readable) -> Callable[[Path], str]:
         if not found:
             return ""
         more = ", ..." if len(found) > 3 else ""
-        return f"is no model itself, but holds some: give {' or '.join(found[:3])}{more}"
+        return f"is not a model but contains some: give {' or '.join(found[:3])}{more}"
 
     return reason
 

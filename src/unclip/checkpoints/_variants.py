@@ -79,7 +79,7 @@ def check_variant(path: Path, variant: str) -> None:
     """Raise UsageError where nothing at `path` is of this variant."""
     there = {one for found in _components(path).values() for one in found}
     if variant not in there:
-        named = ", ".join(sorted(there - {""})) or "plain ones alone"
+        named = ", ".join(sorted(there - {""})) or "only plain weights"
         raise UsageError(f"{path} has no weights of variant '{variant}'; it has: {named}")
 
 

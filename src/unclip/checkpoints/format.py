@@ -165,8 +165,9 @@ def check_text(tokenizer: Tokenizer, configs: Mapping[str, StageConfig]) -> None
             continue
         if tokenizer.ids > text.vocab_size or tokenizer.context > text.context:
             raise CheckpointError(
-                f"the tokenizer has ids to {tokenizer.ids - 1} and {tokenizer.context} of them a "
-                f"text; stage '{name}' knows {text.vocab_size} and reads {text.context}"
+                f"the tokenizer does not fit stage '{name}': its vocabulary size is "
+                f"{tokenizer.ids} and its context length {tokenizer.context}, the stage reads at "
+                f"most {text.vocab_size} and {text.context}"
             )
 
 
@@ -232,7 +233,7 @@ def find_format(path: Path) -> Format:
             return FORMATS[name]
     known = ", ".join(FORMATS[name].name for name in FORMATS.names())
     reason = why_unread(path, _readable)
-    raise CheckpointError(f"{path} {reason} (read are: {known}; see docs/models)")
+    raise CheckpointError(f"{path} {reason} (known formats: {known}; see docs/models)")
 
 
 def _readable(path: Path) -> bool:
@@ -248,7 +249,7 @@ def open_model(path: Path | str, options: Options | None = None) -> Plan:
     path, options = Path(path), options or Options()
     found = find_format(path)
     if options.dialect is not None and options.dialect not in found.dialects:
-        has = f"it has: {', '.join(found.dialects)}" if found.dialects else "it has none"
+        has = f"it has: {', '.join(found.dialects)}" if found.dialects else "it has no dialects"
         raise UsageError(f"{found.name} has no dialect '{options.dialect}'; {has}")
     if options.variant:
         check_variant(path, options.variant)

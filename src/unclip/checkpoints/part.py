@@ -61,7 +61,7 @@ class Part:
         return stage.eval().requires_grad_(False)
 
     def check(self, net: nn.Module, where: str) -> Tensors:
-        """Hold the file against the network, and give it. Raises CheckpointError."""
+        """The tensors, once their names and shapes fit the network. Raises CheckpointError."""
         tensors = self.tensors()
         wanted = {name: tuple(value.shape) for name, value in net.state_dict().items()}
         check(wanted, tensors, self._table(wanted), where, self.ignored)

@@ -12,13 +12,17 @@ import typer
 from typer.main import get_command
 
 from ..errors import UsageError
-from ._draw import DrawOptions, FilmOutput, Fps, OneSeed, deliver, drawing
+from ._draw import DrawOptions, FilmOutput, Fps, OneSeed, assignments, deliver, drawing
 from ._fields import ASKED, argument, fields_of, option_field, option_name
 from ._options import Command, ModelOptions, NoLimit, StrictWords
 from ._output import Layout, slug
 
 if TYPE_CHECKING:
     from ..abilities import Ability
+
+
+NO_OPTION = object()
+"""The value of a field that the command line does not have."""
 
 
 class AbilityCommand(Command):
@@ -48,8 +52,8 @@ class AbilityOptions(ModelOptions):
 
     def values(self, names: Iterable[str]) -> dict[str, Any]:
         """What the command line says of fields, if it has them."""
-        every = {name: vars(self).get(ASKED + name, self) for name in names}
-        return {name: value for name, value in every.items() if value is not self}
+        every = {name: vars(self).get(ASKED + name, NO_OPTION) for name in names}
+        return {name: value for name, value in every.items() if value is not NO_OPTION}
 
     def request(self, **more: Any) -> Any:
         """The request that the command line stands for. Raises UsageError, which names options."""
@@ -90,7 +94,7 @@ class DrawCommand(AbilityOptions, DrawOptions):
         request = self.request(seed=seed, settings=self.settings())
         request.check_pictures()
         layout = Layout(request, self.title(self.values(fields_of(self.ability.request))))
-        target = self.target(f"{layout.name}-{seed}", getattr(self, "fps", None))
+        target = self.target(f"{layout.name}-{seed}")
         pipe = self.load(one_pass=request.one_pass)
         with drawing(pipe, lambda cost: target.expect(cost, layout)) as on_step:
             pictures = self.ability(pipe, request, on_step=on_step)
@@ -134,18 +138,21 @@ def command_class(
 
     request = ability.request
     fields = {key: info for key, info in fields_of(request).items() if key not in base.left_out}
-    more: list[tuple[str, Any, Any]] = []
     last: list[tuple[str, Any, Any]] = []
     last += [("strict_words", StrictWords, False)] if request.reads_text else []
     if issubclass(request, Drawing):
         for key, kind in request.common.items():
             fields[key] = FieldInfo.from_annotated_attribute(kind, None)
-        more += [("fps", Fps, 12.0)] if request.film else []
-        last += [("no_limit", NoLimit, False)]
+        last += [("no_limit", NoLimit, False), ("assignments", assignments(request.example), None)]
         last += [("seed", OneSeed, None)] if request.one_seed or base.one_seed else []
-        last += [("output", FilmOutput, None)] if request.film else []
-    own = [*base.extra, *(option_field(key, info, defaults) for key, info in fields.items()), *more]
-    own.sort(key=len)  # what has no default comes first
+        last += [("output", FilmOutput, None), ("fps", Fps, 12.0)] if request.film else []
+    own = [*base.extra, *(option_field(key, info, defaults) for key, info in fields.items())]
+    own.sort(key=_has_default)  # those without one come first
     keywords = [(key, kind, field(default=value, kw_only=True)) for key, kind, value in last]
     space = {"ability": ability}
     return make_dataclass(name, [*own, *keywords], bases=(base,), namespace=space, frozen=True)
+
+
+def _has_default(one: tuple[Any, ...]) -> bool:
+    """Of a field as (name, type) or (name, type, default)."""
+    return len(one) == 3

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from ._estimate import Estimate
 from ._options import option
@@ -46,10 +46,12 @@ FilmOutput = Annotated[
     ),
 ]
 Fps = Annotated[float, option("--fps", "FPS", "Frames per second of a film.")]
-Assignments = Annotated[
-    list[str] | None,
-    option("--set", "KEY=VALUE", "Any other sampling setting, such as prior_steps=32; repeatable."),
-]
+
+
+def assignments(example: str) -> Any:
+    """The type of --set."""
+    text = f"Any other sampling setting, such as {example}; repeatable."
+    return Annotated[list[str] | None, option("--set", "KEY=VALUE", text)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,20 +60,21 @@ class DrawOptions:
 
     seed: Seed = None
     output: Output = None
-    assignments: Assignments = None
+    fps: ClassVar[float | None] = None  # of a film; an option of the commands that draw frames
+    assignments: list[str] | None = None  # of the type `assignments` in each command
 
     def first_seed(self) -> int:
         """The one given, else a random one."""
         return random.randrange(2**31) if self.seed is None else self.seed
 
-    def target(self, name: str, fps: float | None = None) -> Target:
+    def target(self, name: str) -> Target:
         """Where the pictures go, `name` unless said otherwise; found to be writable.
 
         Raises:
             UsageError: a suffix of no format.
             OutputError: it cannot be written.
         """
-        target = Target.default(name) if self.output is None else Target.of(self.output, fps)
+        target = Target.default(name) if self.output is None else Target.of(self.output, self.fps)
         target.check([name])
         return target
 

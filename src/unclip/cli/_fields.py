@@ -53,13 +53,11 @@ def option_field(name: str, info: FieldInfo, defaults: Mapping[str, Any]) -> tup
     metavar, kind = shown.metavar or name.upper(), _type(info.annotation, shown.positional)
     if shown.positional:
         made = typer.Argument(metavar=metavar, help=info.description)
-    else:
+    else:  # without min and max: the request says better what is out of range
         made = typer.Option(
             option_name(name, info),
             metavar=metavar,
-            help=info.description,
-            min=_bound(info, "ge"),
-            max=_bound(info, "le"),
+            help=_help(info),
             show_default=shown.default or True,
         )
     if name not in defaults and info.is_required():
@@ -78,6 +76,16 @@ def _type(annotation: Any, positional: bool) -> Any:
     if get_origin(annotation) is tuple:  # several words, or numbers in one
         return list[str] if positional else str
     return str if annotation is Any else annotation
+
+
+def _help(info: FieldInfo) -> str:
+    """Its description and its range."""
+    text, low, high = info.description or "", _bound(info, "ge"), _bound(info, "le")
+    if low is None and high is None:
+        return text
+    words = f"{low} to {high}" if low is not None and high is not None else ""
+    words = words or (f"at most {high}" if low is None else f"at least {low}")
+    return f"{text.removesuffix('.')} ({words})."
 
 
 def _bound(info: FieldInfo, name: str) -> Any:
@@ -109,7 +117,9 @@ def _numbers(name: str, info: FieldInfo, text: str) -> tuple[int, ...]:
         numbers = ()
     if not numbers or ("..." not in metavar and len(numbers) != len(metavar.split(","))):
         option = option_name(name, info)
-        raise UsageError(f"{option} must be {metavar} in whole numbers, got '{text}'")
+        example = _option(info).example
+        such = f", such as {example}" if example else ""
+        raise UsageError(f"{option} must be {metavar} in whole numbers{such}, got '{text}'")
     return numbers
 
 

@@ -3,10 +3,10 @@
 
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,29 +25,67 @@ from ._options import (
 from ._terminal import say
 
 if TYPE_CHECKING:
-    from ..evaluate.benchmark import Request, Sizes
+    from ..evaluate.benchmark import Request
+    from ..evaluate.options import Sizes
     from ..evaluate.report import Report
     from ..facade import Pipeline
 
 DEFAULT = "default"
-PARTS = (
-    "Some of: distribution, verifier, languages (the same scenes asked for in English and in "
-    "Chinese; a model that was taught no Chinese scores low), ablations (where z_i comes from, "
-    "guidance, priors, inversion; called science in the report), memorisation."
-)
-SIZES = (
-    "Any other size: pool, science, scales, captions, inversions, scenes, each, ways, languages, "
-    "admission, sample; repeatable."
-)
+ONLY = "Measure these parts and no others; they are listed below."
+SIZES = "How much of something to measure, such as pool=5000; they are listed below. Repeatable."
 TRAINED_ON = (
-    "A folder of the model's training pictures, to measure memorisation; --data then holds "
-    "pictures that it never saw."
+    "A folder of the model's training pictures, to measure memorisation; --data must then hold "
+    "pictures that the model never saw."
 )
+
+
+class EvaluateCommand(Command):
+    """A command whose help ends with the parts and sizes of every benchmark."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """The options, then the lists."""
+        super().format_options(ctx, formatter)
+        for title, rows in _lists():
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+
+def _lists() -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """What --only and --size take, a list for each benchmark that has any of its own."""
+    from ..evaluate.options import OPTIONS, PARTS, Sizes
+
+    own = {name: OPTIONS[name] for name in OPTIONS.names()}
+    yield "Parts (--only)", list(PARTS.items())
+    for name, one in own.items():
+        yield f"Parts of the {name} benchmark", list(one.parts.items())
+    yield "Sizes (--size)", _described(Sizes, ())
+    for name, one in own.items():
+        yield f"Sizes of the {name} benchmark", _described(one.sizes, Sizes.model_fields)
+
+
+def _described(sizes: "type[Sizes]", without: Collection[str]) -> list[tuple[str, str]]:
+    """A line for each size: what it is, its default and what it is with --quick."""
+    return [
+        (name, f"{field.description} {_values(field.default, sizes.few.get(name))}".rstrip())
+        for name, field in sizes.model_fields.items()
+        if name not in without
+    ]
+
+
+def _values(usual: object, quick: object) -> str:
+    """Both values of a size, as they are typed, where there are any."""
+    found = [("default", usual), ("--quick", quick)]
+    texts = [f"{name}: {_typed(value)}" for name, value in found if value is not None]
+    return f"[{'; '.join(texts)}]" if texts else ""
+
+
+def _typed(value: object) -> str:
+    return f"[{','.join(map(str, value))}]" if isinstance(value, tuple) else str(value)
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("evaluate", cls=Command)(Evaluate)
+    app.command("evaluate", cls=EvaluateCommand)(Evaluate)
 
 
 @dataclass(frozen=True)
@@ -72,42 +110,47 @@ class Evaluate(ModelParts):
     output: Annotated[
         Path,
         option(
-            "-o --output", "FILE", "The report, .html or .md; its numbers go to the .json beside."
+            "-o --output", "FILE", "The report, .html or .md; a .json beside it holds the numbers."
         ),
     ] = Path("report.html")
     quick: Annotated[
-        bool, typer.Option("--quick", help="Fewer of everything: minutes on a CPU, wide intervals.")
+        bool, typer.Option("--quick", help="Measure less: minutes on a CPU, wide intervals.")
     ] = False
-    only: Annotated[str | None, option("--only", "PART,...", PARTS, "all that the data allow")] = (
+    only: Annotated[str | None, option("--only", "PART,...", ONLY, "all that the data allow")] = (
         None
     )
     pictures: Annotated[
         int | None,
         option(
-            "--pictures", "N", "Pictures on each side of a distance.", "1000, or 96 with --quick"
+            "--pictures",
+            "N",
+            "Compare N drawn pictures with N real ones; the same as --size pictures=N.",
+            "1000, or 96 with --quick",
         ),
     ] = None
-    assignments: Annotated[list[str] | None, option("--set", "KEY=VALUE", SIZES)] = None
+    assignments: Annotated[list[str] | None, option("--size", "NAME=N", SIZES)] = None
     features: Annotated[
         Path | None,
         option(
             "--features",
             "DIR",
-            "The benchmark's feature extractors (scripts/features.py trains the emoji corpus').",
+            "Feature extractors of the emoji corpus, which scripts/features.py trains.",
             "DATA/features",
         ),
     ] = None
     clip_features: Annotated[
         str | None,
-        option("--clip-features", "CLIP", "A CLIP, of any known format, to extract features too."),
+        option(
+            "--clip-features", "CLIP", "A CLIP of any known format, as a further feature extractor."
+        ),
     ] = None
     detector: Annotated[
         Path | None,
         option(
             "--detector",
             "DIR",
-            "The trained judge of the verifier.",
-            "FEATURES/detector, or else the bundled one",
+            "The trained judge that looks at emoji scenes.",
+            "detector in the --features folder, or else the bundled one",
         ),
     ] = None
     trained_on: Annotated[Path | None, option("--trained-on", "DIR", TRAINED_ON)] = None
@@ -117,31 +160,32 @@ class Evaluate(ModelParts):
             "--recipe",
             "FILE",
             "The recipe that the model was trained with.",
-            "that of its run, or the preset of its name",
+            "that of its training run, or the preset of the model's name",
         ),
     ] = None
-    seed: Annotated[int, option("--seed", "SEED", "Of everything drawn.")] = 0
+    seed: Annotated[int, option("--seed", "SEED", "Seed of all pictures and prompts.")] = 0
     work: Annotated[
         Path | None,
         option(
             "--work",
             "DIR",
-            "Where finished parts are kept: the same command goes on after it was stopped.",
+            "Where finished work is kept: a stopped command continues there when run again.",
             "FILE.work",
         ),
     ] = None
     workers: Annotated[
         int,
         typer.Option(
-            metavar="N", min=0, help="Worker processes for slow checks; the results do not change."
+            metavar="N", min=0, help="Processes for slow checks; the results do not change."
         ),
     ] = 0
     anyway: Annotated[
         bool,
-        typer.Option("--anyway", help="Evaluate a model on data that it does not seem to fit."),
+        typer.Option("--anyway", help="Evaluate even if model and data do not seem to fit."),
     ] = False
     eyes: Annotated[Path | None, typer.Option(hidden=True)] = None  # older names of two options
     eye: Annotated[str | None, typer.Option(hidden=True)] = None
+    older: Annotated[list[str] | None, typer.Option("--set", hidden=True)] = None  # now --size
     device: Device = None
     dtype: DType = None
     low_memory: LowMemory = False
@@ -161,7 +205,9 @@ class Evaluate(ModelParts):
             clip=_clip_at(self.clip_features or self.eye),
             detector=self.detector,
             only=_parts(self.only),
-            sizes=_sizes(self.quick, self.pictures, self.assignments or []),
+            sizes=_sizes(
+                self.data, self.quick, self.pictures, (self.older or []) + (self.assignments or [])
+            ),
             seed=self.seed,
             anyway=self.anyway,
             workers=self.workers,
@@ -243,12 +289,16 @@ def _check_output(output: Path) -> None:
     check_writable(output.with_suffix(".json"))
 
 
-def _sizes(quick: bool, pictures: int | None, assignments: list[str]) -> "Sizes":
-    """How much is measured. Raises UsageError."""
+def _sizes(data: Path, quick: bool, pictures: int | None, assignments: list[str]) -> "Sizes":
+    """How much is measured, of what the data's benchmark has. Raises UsageError."""
     from ..config import override
-    from ..evaluate.benchmark import FULL, QUICK
+    from ..evaluate.benchmark import BENCHMARKS, benchmark_for
 
-    values = (QUICK if quick else FULL).dump()
-    if pictures is not None:
-        values["pictures"] = pictures
-    return type(FULL).parse(override(values, assignments))
+    for one in assignments:
+        if "=" not in one:
+            raise UsageError(f"--size needs NAME=N, got '{one}'")
+    sizes = BENCHMARKS[benchmark_for(data)].sizes
+    usual = sizes.quick() if quick else sizes()
+    asked = {} if pictures is None else {"pictures": pictures}
+    asked |= sizes.renamed(override({}, assignments))
+    return sizes.parse({**dict(usual), **asked})

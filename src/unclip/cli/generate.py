@@ -16,7 +16,7 @@ Examples:
   unclip generate "a fox" --seed 7 -o -                  # a PNG to stdout
   unclip generate "a fox" --set prior_steps=32 --set eta=1
   unclip generate "a fox" --prior none --best-of 4
-  unclip generate "a fox" --negative-prompt "snow"
+  unclip generate "a fox" --negative-prompt "a car"
   unclip generate "a fox" --model runs/mine/model --device cuda
 """
 

@@ -6,7 +6,7 @@ An argument that names a file is a picture, cropped to its middle square.
 Examples:
   unclip interpolate fox.png car.png -o strip.png
   unclip interpolate "a fox" "a red car" --frames 24 --seed 7 -o loop.gif
-  unclip interpolate fox.png "a wolf" --noise fixed --fps 8 -o loop.mp4
+  unclip interpolate fox.png "a cat" --noise fixed --fps 8 -o loop.mp4
   unclip interpolate fox.png car.png --frames 16 -o frames/
 """
 

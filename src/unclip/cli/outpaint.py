@@ -4,8 +4,8 @@ The picture itself stays the same to the byte.
 
 \b
 Examples:
-  unclip outpaint fox.png --left 64 --right 64 "a fox in a forest"
-  unclip outpaint fox.png --top 128 "a fox under the moon" -n 4 --seed 7 -o foxes/
+  unclip outpaint fox.png --left 64 --right 64 "a fox"
+  unclip outpaint fox.png --top 128 "a fox on a blue background" -n 4 --seed 7 -o foxes/
 """
 
 from ._ability import ability_command

@@ -122,7 +122,7 @@ def _request(ability: "Ability", record: "Record", files: "Sequence[str]") -> "D
     words = {
         name: text
         for name, text in said.items()
-        if isinstance(text, str) and not (DIGEST.fullmatch(text) or os.path.exists(text))
+        if isinstance(text, str) and not (DIGEST.fullmatch(text) or os.path.isfile(text))
     }
     names = [name for name in fields if name not in words]
     if len(files) > len(names):

@@ -4,9 +4,9 @@ The first frame is the picture itself, cropped to its middle square.
 
 \b
 Examples:
-  unclip textdiff fox.png --from "a fox" --to "a wolf"
+  unclip textdiff fox.png --from "a fox" --to "a cat"
   unclip textdiff fox.png --from "a fox" --to "a blue fox" --theta 0.4 -o strip.png
-  unclip textdiff fox.png --from "a fox" --to "a wolf" --frames 16 --fps 8 -o loop.gif
+  unclip textdiff fox.png --from "a fox" --to "a cat" --frames 16 --fps 8 -o loop.gif
 """
 
 from ._ability import ability_command

@@ -19,15 +19,16 @@ from ..evaluate.benchmark import (
     OnTask,
     Request,
     Session,
-    Sizes,
 )
 from ..evaluate.features import FeatureExtractor
 from ..evaluate.image_set import ImageSet, of_source
+from ..evaluate.options import PARTS, Sizes
 from ..evaluate.report import Part, Section
 from ..media import to_pictures
 from . import extractors, languages, verifier_report
 from .image_providers import Order
 from .judges import Panel, Shared, choose
+from .options import OPTIONS
 from .scenes import FULL, Scene, make_scenes
 from .source import EmojiScenes
 from .verifier import BOTH
@@ -50,6 +51,7 @@ class EmojiBenchmark(Benchmark):
     """Composed scenes of a corpus, as a recipe's `data` narrows and mixes them."""
 
     own_parts = tuple(SECTIONS)
+    sizes = OPTIONS.sizes
 
     def __init__(
         self, path: Path, recipe: Mapping[str, Any], side: int, sizes: Sizes, seed: int
@@ -94,7 +96,7 @@ class EmojiBenchmark(Benchmark):
 
     def lacks(self, part: str) -> str:
         """Nothing that it knows."""
-        known = ("distribution", "science", "memorisation", *self.own_parts)
+        known = (*PARTS, *self.own_parts)
         return "" if part in known else "is a part of another benchmark"
 
     def at(self, side: int) -> EmojiBenchmark:
@@ -109,7 +111,7 @@ class EmojiBenchmark(Benchmark):
 
     def prepare(self, request: Request, only: Sequence[str]) -> list[tuple[str, str]]:
         """Choose the judges."""
-        if not {*SECTIONS, "science"} & set(only):
+        if not {*SECTIONS, "ablations"} & set(only):
             return []
         usual = extractors.folder_of(request.data, request.features) / "detector"
         self.panel.judges, why = choose(self.panel.config, request.detector, usual)

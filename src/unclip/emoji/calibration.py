@@ -180,7 +180,7 @@ class _Alter:
             "count": self._count,
             "colour": self._colour,
             "relation": self._relation,
-            "ground": self._ground,
+            "ground": self._background,
         }  # None where there is nothing of the kind to alter
 
     def _object(self, scene: Scene) -> Scene | None:
@@ -223,11 +223,11 @@ class _Alter:
             return None
         return replace(scene, relation=OPPOSITE[scene.relation])
 
-    def _ground(self, scene: Scene) -> Scene | None:
-        if scene.ground is None:
+    def _background(self, scene: Scene) -> Scene | None:
+        if scene.background is None:
             return None
-        others = [word for word in PALETTE if word != scene.ground]
-        return replace(scene, ground=str(self.rng.choice(others)))
+        others = [word for word in PALETTE if word != scene.background]
+        return replace(scene, background=str(self.rng.choice(others)))
 
 
 def _strangers(judge: Judge, source: EmojiScenes, each: int, seed: int) -> Share | None:
@@ -245,4 +245,4 @@ def _strangers(judge: Judge, source: EmojiScenes, each: int, seed: int) -> Share
 
 def _told(seen: Detections) -> str:
     things = [f"{thing.tint or 'own'} {thing.noun or 'unknown'}" for thing in seen.things]
-    return f"{', '.join(things) or 'nothing'} on {seen.ground}"
+    return f"{', '.join(things) or 'nothing'} on {seen.background}"

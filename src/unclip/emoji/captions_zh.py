@@ -81,8 +81,8 @@ def _phrase(
 
 
 def _with_background(subject: str, spec: Spec, rng: np.random.Generator) -> str:
-    ground = spec["background"]
-    where = _KINDS[ground["kind"]].format(COLOURS[ground["colour"]])
+    background = spec["background"]
+    where = _KINDS[background["kind"]].format(COLOURS[background["colour"]])
     if spec["relation"] or rng.random() < 0.4:
         return f"{subject}，{where}背景"
     return f"{where}背景上的{subject}"

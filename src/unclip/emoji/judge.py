@@ -36,10 +36,10 @@ class Detection:
 
 @dataclass(frozen=True)
 class Detections:
-    """All that a judge sees: the objects and the colour word of the ground."""
+    """All that a judge sees: the objects and the colour word of the background."""
 
     things: tuple[Detection, ...]
-    ground: str
+    background: str
 
     def dump(self) -> dict[str, Any]:
         """Plain data that `parse` reads back."""
@@ -47,7 +47,7 @@ class Detections:
             [thing.noun, thing.tint, [round(v, 4) for v in thing.box], round(thing.confidence, 4)]
             for thing in self.things
         ]
-        return {"things": rows, "ground": self.ground}
+        return {"things": rows, "ground": self.background}
 
     @classmethod
     def parse(cls, values: dict[str, Any]) -> Self:

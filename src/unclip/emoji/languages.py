@@ -8,6 +8,7 @@ from ..evaluate.benchmark import Session
 from ..evaluate.report import Section, Table, row
 from .image_providers import from_model
 from .judges import Panel
+from .options import emoji_sizes
 from .scenes import CATEGORIES, Scene, make_scenes
 from .source import Language
 from .verifier import BOTH, Verdicts
@@ -27,7 +28,8 @@ UNTAUGHT = (
 
 def section(session: Session, panel: Panel) -> Section:
     """Draw every scene in both languages and have every judge look."""
-    sizes = {(category, "seen"): session.sizes.languages for category in CATEGORIES}
+    each = emoji_sizes(session.sizes).languages
+    sizes = {(category, "seen"): each for category in CATEGORIES}
     scenes = {one: make_scenes(panel.config, sizes, language=one) for one in LANGUAGES}
     provider = from_model(session.pipe, session.seed)
     found = {

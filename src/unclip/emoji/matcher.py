@@ -1,7 +1,7 @@
 """The second judge: no learning. The scene is explained by the vocabulary's own drawings.
 
-A region that stands out from the ground is compared with every drawing in every tint, laid over
-the same ground; where none explains it, it is cut in two along a gap. Of all explanations that
+A region that stands out from the background is compared with every drawing in every tint, laid over
+the same background; where none explains it, it is cut in two along a gap. Of all explanations that
 one is taken which leaves the least of the picture unexplained.
 """
 
@@ -104,7 +104,7 @@ class Matcher:
 
     def _look(self, picture: NDArray[np.uint8]) -> Detections:
         parts = segment(picture)
-        scene = _Scene(parts, self._laid_over(parts.ground))
+        scene = _Scene(parts, self._laid_over(parts.background))
         whole = Region.of(parts.mask)
         fits = self._explain(scene, whole, 5)[1] if whole else []
         things = [self._thing(fit) for fit in fits]
@@ -205,7 +205,7 @@ class Matcher:
             boxes, rest = self._played(scene, rgb, boxes, able, play)
         best = int(rest.argmin())
         others = rest[self.noun[able] != self.noun[able[best]]].tolist()
-        other = min([*others, _as_blob(rgb, bounds, scene.parts.ground)])
+        other = min([*others, _as_blob(rgb, bounds, scene.parts.background)])
         found, least = self._tinted(scene, rgb, boxes[best], int(able[best]))
         corners = boxes[best].tolist()
         box = (corners[0], corners[1], corners[2], corners[3])
@@ -252,11 +252,11 @@ class Matcher:
         off = crops[back.reshape(-1)] - scene.drawn.lab[side][templates]  # (N, G, G, 3)
         return np.asarray(np.einsum("nhwc,nhwc->n", off, off) / side**2 * _area(boxes))
 
-    def _laid_over(self, ground: Floats) -> Drawn:
-        """Every drawing over a ground. The last one is kept: many pictures share a ground."""
-        key = np.round(ground).tobytes()
+    def _laid_over(self, background: Floats) -> Drawn:
+        """Every drawing over a background. The last is kept: many pictures share a background."""
+        key = np.round(background).tobytes()
         if self._over is None or self._over[0] != key:
-            self._over = (key, self.templates.over(np.round(ground)))
+            self._over = (key, self.templates.over(np.round(background)))
         return self._over[1]
 
 
@@ -288,14 +288,14 @@ def _area(boxes: Floats) -> Floats:
     return np.asarray((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
 
 
-def _as_blob(rgb: Floats, bounds: Bounds, ground: Floats) -> float:
+def _as_blob(rgb: Floats, bounds: Bounds, background: Floats) -> float:
     """The energy that stays when an ellipse of one colour is all that a drawing has to beat."""
     box = np.array([bounds], np.float32)
     crop = oklab(_crops(rgb, box, GRID))[0]  # (G, G, 3)
     line = (np.arange(GRID) + 0.5) / GRID * 2 - 1
     inside = (line[:, None] ** 2 + line**2 < 1)[..., None]
     middle = (crop * inside).sum((0, 1)) / inside.sum()
-    off = crop - np.where(inside, middle, oklab(ground))
+    off = crop - np.where(inside, middle, oklab(background))
     return float((off**2).sum(-1).mean() * _area(box)[0])
 
 

@@ -67,13 +67,13 @@ def _colour(spec: Spec, rng: np.random.Generator, corpus: Corpus) -> Spec | None
     return {**spec, "objects": changed}
 
 
-def _ground(spec: Spec, rng: np.random.Generator, corpus: Corpus) -> Spec | None:
-    """Another ground, where the caption speaks of it."""
-    ground = spec["background"]
-    if not ground["said"]:
+def _background(spec: Spec, rng: np.random.Generator, corpus: Corpus) -> Spec | None:
+    """Another background, where the caption speaks of it."""
+    background = spec["background"]
+    if not background["said"]:
         return None
-    new = pick(rng, [name for name in PALETTE if name != ground["colour"]])
-    return {**spec, "background": {**ground, "colour": new}}
+    new = pick(rng, [name for name in PALETTE if name != background["colour"]])
+    return {**spec, "background": {**background, "colour": new}}
 
 
 def _count(spec: Spec, rng: np.random.Generator, corpus: Corpus) -> Spec | None:
@@ -109,7 +109,7 @@ _CHANGES: tuple[Callable[[Spec, np.random.Generator, Corpus], Spec | None], ...]
     _relation,
     _binding,
     _colour,
-    _ground,
+    _background,
     _count,
     _noun,
 )

@@ -1,7 +1,7 @@
 """Prompts with the specification of what they ask for, made by the corpus' own composer.
 
 Six categories, each scored for itself: a single object, two objects, a count, a colour (of an
-object or of the ground), a position, and binding: two objects, each in its colour. A split says
+object or of the background), a position, and binding: two objects, each in its colour. A split says
 what of a prompt training has held out (`splits.py`): nothing (`seen`), the pair of objects,
 an object in a colour, or an object in a number.
 """
@@ -87,7 +87,7 @@ class Scene:
     prompt: str
     wanted: tuple[Wanted, ...]
     relation: str | None
-    ground: str | None
+    background: str | None
     spec: Spec
 
 
@@ -210,11 +210,11 @@ class _Maker:
     def _words(self, spec: Spec, rng: np.random.Generator) -> str | None:
         """A caption that tells of no colour that is not asked for; None if chance gives none."""
         said = {thing["colour"] for thing in spec["objects"]}
-        ground = spec["background"]
+        background = spec["background"]
         for _ in range(8):
             words = LANGUAGES["en"](spec, rng, self.corpus)
-            body = words.partition(ground["colour"])[0] if ground["said"] else words
-            if not ground["said"] and "background" in words:
+            body = words.partition(background["colour"])[0] if background["said"] else words
+            if not background["said"] and "background" in words:
                 continue
             if not any(colour in body.split() for colour in set(COLOURS) - said):
                 return words
@@ -226,7 +226,7 @@ class _Maker:
         longest_first = sorted(colours.values(), key=len, reverse=True)  # some are part of others
         some = re.compile("|".join(longest_first))
         asked = Counter(colours[thing.colour] for thing in scene.wanted if thing.colour)
-        asked.update([colours[scene.ground]] if scene.ground else [])
+        asked.update([colours[scene.background]] if scene.background else [])
         for glyph in {thing["id"] for thing in scene.spec["objects"]}:
             asked.update(some.findall(named(self.corpus[glyph])[1]))
         for attempt in range(_TRIES):
@@ -240,7 +240,7 @@ class _Maker:
         )
 
     def _scene(self, name: str, category: str, split: str, words: str, spec: Spec) -> Scene:
-        ground = spec["background"]
+        background = spec["background"]
         return Scene(
             name=name,
             category=category,
@@ -248,7 +248,7 @@ class _Maker:
             prompt=words,
             wanted=tuple(self._asked(spec)),
             relation=spec["relation"],
-            ground=ground["colour"] if ground["said"] else None,
+            background=background["colour"] if background["said"] else None,
             spec=spec,
         )
 

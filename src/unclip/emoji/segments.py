@@ -1,4 +1,4 @@
-"""What stands out from a picture's ground, and where it can be cut apart: no learning."""
+"""What stands out from a picture's background, and where it can be cut apart: no learning."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Bounds = tuple[int, int, int, int]  # left, top, right, bottom in pixels of the 
 
 SIDE = 128
 LEVELS = (0.05, 0.12, 0.2)
-"""OKLab distances from which a pixel stands out from the ground: a little, more, much."""
+"""OKLab distances from which a pixel stands out from the background: a little, more, much."""
 
 _MARGIN = 2  # pixels at the edge that are not looked at: generators leave rims there
 _CUTS = 2  # gaps tried in each direction
@@ -73,12 +73,12 @@ class Region:
 
 @dataclass(frozen=True)
 class Segmented:
-    """A picture at the working size, and what of it is no ground."""
+    """A picture at the working size, and what of it is no background."""
 
     rgb: Floats  # (S, S, 3) in 0..255
-    ground: Floats  # (3,), its main colour
+    background: Floats  # (3,), its main colour
     word: str  # that colour's word
-    energy: Floats  # (S, S), squared OKLab distance from the ground
+    energy: Floats  # (S, S), squared OKLab distance from the background
     mask: Mask  # (S, S)
 
     def power(self, region: Region) -> float:
@@ -91,27 +91,27 @@ class Segmented:
         return int((~_grown(~core, 2)).sum())
 
     def alone(self, region: Region) -> Floats:
-        """(S, S, 3): the picture with ground wherever another region stands out."""
-        return np.where((self.mask & ~region.mask)[..., None], self.ground, self.rgb)
+        """(S, S, 3): the picture with background wherever another region stands out."""
+        return np.where((self.mask & ~region.mask)[..., None], self.background, self.rgb)
 
 
 def segment(picture: NDArray[np.uint8]) -> Segmented:
-    """Take a picture (H, W, 3) apart into ground and what stands out from it."""
+    """Take a picture (H, W, 3) apart into background and what stands out from it."""
     image = Image.fromarray(np.ascontiguousarray(picture))
     if image.size != (SIDE, SIDE):
         image = image.resize((SIDE, SIDE), Image.Resampling.BOX)
     rgb = np.asarray(image).astype(np.float32)
     lab = oklab(rgb).astype(np.float32)
-    ground = _main_colour(rgb, lab)
-    shade = _shaded(lab, oklab(ground))
+    background = _main_colour(rgb, lab)
+    shade = _shaded(lab, oklab(background))
     energy = ((lab - shade) ** 2).sum(-1)
     inside = np.zeros((SIDE, SIDE), bool)
     inside[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN] = True
     energy *= inside
-    return Segmented(rgb, ground, ground_word(ground), energy, energy > LEVELS[0] ** 2)
+    return Segmented(rgb, background, background_word(background), energy, energy > LEVELS[0] ** 2)
 
 
-def ground_word(rgb: Floats) -> str:
+def background_word(rgb: Floats) -> str:
     """The word of `PALETTE` that comes nearest to a colour (3,)."""
     words = list(PALETTE)
     off = oklab(np.array(list(PALETTE.values()))) - oklab(rgb)
@@ -130,11 +130,11 @@ def _main_colour(rgb: Floats, lab: Floats) -> Floats:
     return np.asarray(np.median(rgb[near & (depth >= _MARGIN)], 0), np.float32)
 
 
-def _shaded(lab: Floats, ground: Floats) -> Floats:
-    """(S, S, 3) or (3,): the ground with the slight slope that fits the pixels near to it."""
-    near = ((lab - ground) ** 2).sum(-1) < 0.08**2
+def _shaded(lab: Floats, background: Floats) -> Floats:
+    """(S, S, 3) or (3,): the background with the slight slope that fits the pixels near to it."""
+    near = ((lab - background) ** 2).sum(-1) < 0.08**2
     if near.sum() < 0.1 * near.size:
-        return np.asarray(ground, np.float32)
+        return np.asarray(background, np.float32)
     line = np.linspace(-1, 1, SIDE, dtype=np.float32)
     x, y = np.meshgrid(line, line)
     plane = np.stack([np.ones_like(x), x, y], -1)  # (S, S, 3)

@@ -1,4 +1,4 @@
-"""The vocabulary's drawings in every tint, as templates over whatever ground a picture has."""
+"""The vocabulary's drawings in every tint, as templates over whatever background a picture has."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .corpus import Corpus, Glyph
 from .segments import LEVELS, Floats, Mask
 
 COARSE, GRID = 8, 16  # sides at which drawings are compared, first all of them, then the best
-FINE = 32  # and made at this size, to see what of them the ground swallows
+FINE = 32  # and made at this size, to see what of them the background swallows
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """Every template over one ground."""
+    """Every template over one background."""
 
     lab: dict[int, Floats]  # side G -> (T, G, G, 3)
     seen: Floats  # (L, T, 4): left, top, right, bottom, in 0..1, of what stands out at each level
@@ -26,7 +26,7 @@ class Drawn:
 
 
 class Templates:
-    """Templates (T, 32, 32, 4), premultiplied, ready to be laid over a ground."""
+    """Templates (T, 32, 32, 4), premultiplied, ready to be laid over a background."""
 
     def __init__(self, drawings: NDArray[np.uint8]) -> None:
         rgb: Floats = drawings[..., :3].astype(np.float32)
@@ -34,20 +34,20 @@ class Templates:
         self.fine = _Layer(rgb, clear)
         self.folded = {s: _Layer(_folded(rgb, s), _folded(clear, s)) for s in (COARSE, GRID)}
 
-    def over(self, ground: Floats) -> Drawn:
+    def over(self, background: Floats) -> Drawn:
         """All of them over a colour (3,) in 0..255."""
-        off = self.fine.over(ground) - oklab(ground)
+        off = self.fine.over(background) - oklab(background)
         energy = np.einsum("thwc,thwc->thw", off, off)  # (T, 32, 32)
-        lab = {side: layer.over(ground) for side, layer in self.folded.items()}
+        lab = {side: layer.over(background) for side, layer in self.folded.items()}
         seen = np.stack([_extent(energy > least**2) for least in LEVELS])  # (L, T, 4)
         shown = (energy > LEVELS[0] ** 2).mean((1, 2)) > 0.02
         return Drawn(lab, seen, shown)
 
 
 class _Layer:
-    """Pixels (..., 3) and how much of the ground each lets through (..., 1).
+    """Pixels (..., 3) and how much of the background each lets through (..., 1).
 
-    Most let through nothing, or all: only those between have to be converted for each ground.
+    Most let through nothing, or all: only those between have to be converted for each background.
     """
 
     def __init__(self, rgb: Floats, clear: Floats) -> None:
@@ -58,11 +58,11 @@ class _Layer:
         self.own = oklab(flat).astype(np.float32)  # right where nothing comes through
         self.shape = rgb.shape
 
-    def over(self, ground: Floats) -> Floats:
+    def over(self, background: Floats) -> Floats:
         """OKLab (..., 3) over a colour (3,) in 0..255."""
         lab = self.own.copy()
-        lab[self.bare] = oklab(ground)
-        lab[self.rim] = oklab(self.rgb + self.clear * ground.astype(np.float32))
+        lab[self.bare] = oklab(background)
+        lab[self.rim] = oklab(self.rgb + self.clear * background.astype(np.float32))
         return lab.reshape(self.shape)
 
 

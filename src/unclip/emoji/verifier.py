@@ -42,7 +42,7 @@ def check(scene: Scene, seen: Detections) -> dict[str, bool]:
     - colour: every object whose colour is said has it.
     - position: the first noun stands to the second as told: by their middles, along the axis in
       which these are farther apart.
-    - ground: the ground has the colour that is said.
+    - ground: the background has the colour that is said.
     """
     nouns = Counter(thing.noun for thing in seen.things)
     return {
@@ -50,7 +50,7 @@ def check(scene: Scene, seen: Detections) -> dict[str, bool]:
         "count": all(nouns[thing.noun] == thing.count for thing in scene.wanted),
         "colour": all(_coloured(thing, seen.things) for thing in scene.wanted),
         "position": _related(scene, seen.things),
-        "ground": scene.ground is None or scene.ground == seen.ground,
+        "ground": scene.background is None or scene.background == seen.background,
     }
 
 

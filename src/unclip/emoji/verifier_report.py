@@ -19,6 +19,7 @@ from .calibration import SEED as CALIBRATION_SEED
 from .image_providers import ImageProvider, Order, ceiling, from_model, retrieval
 from .judge import Judge
 from .judges import Panel
+from .options import emoji_sizes
 from .scenes import CATEGORIES, FULL, Scene, make_scenes
 from .verifier import BOTH, Verdicts, verify
 
@@ -46,7 +47,8 @@ TEXT = (
 
 def section(session: Session, panel: Panel) -> Section:
     """Draw every prompt and have every judge look."""
-    asked, each, side = session.sizes.scenes, session.sizes.each, session.benchmark.side
+    sizes, side = emoji_sizes(session.sizes), session.benchmark.side
+    asked, each = sizes.scenes, sizes.each
     scenes = make_scenes(panel.config, dict(FULL) if asked is None else dict.fromkeys(FULL, asked))
     provider = from_model(session.pipe, session.seed)
     others = {
@@ -141,7 +143,7 @@ def _splits(model: Verdicts) -> Table:
 REJECTED = {
     "object": "rejects another object", "count": "rejects another count",
     "colour": "rejects exchanged or other colours", "relation": "rejects the opposite relation",
-    "ground": "rejects another ground",
+    "ground": "rejects another background",
 }  # fmt: skip
 
 
@@ -149,7 +151,7 @@ def calibration(session: Session, panel: Panel) -> list[Part]:
     """How reliable each judge is; once in a report, where judges first speak."""
     if "admission" in session.values or not panel.judges:
         return []
-    each, side = session.sizes.admission, session.benchmark.side
+    each, side = emoji_sizes(session.sizes).calibration, session.benchmark.side
 
     def measured(judge: Judge) -> dict[str, Any]:
         report = session.on_progress(f"calibrating the {judge.name}")
@@ -190,9 +192,9 @@ def calibration_table(found: list[Calibration], each: int) -> Table:
         over("renderings", lambda one: Cell(f"{one.right['all'].total:,}")),
     ]
     note = (
-        f"Renderings that no judge was trained on, {each} of each category, a quarter of them of "
-        "what training holds out. Reliable is who is right in at least "
-        f"{BAR:.0%} of each category and rejects at least {BAR:.0%} of each kind of falsehood. "
+        f"Renderings that no judge was trained on, {each} of each category, a quarter of them "
+        "held out from training. A judge is reliable if it is right in at least "
+        f"{BAR:.0%} of each category and rejects at least {BAR:.0%} of each kind of wrong prompt. "
         + " ".join(_refusal(one) for one in found if not one.reliable)
     )
     head = ("", *(one.judge for one in found))

@@ -59,7 +59,7 @@ def section(session: Session) -> Section:
         session.left_out.append(("where z_i comes from", "this model's decoder reads no z_i"))
     parts += [*_priors(session, values), *_inversion(session, values)]
     session.values["science"] = values
-    return Section("science", "Where z_i comes from", TEXT, tuple(parts))
+    return Section("ablations", "Where z_i comes from", TEXT, tuple(parts))
 
 
 class Ablation:
@@ -68,7 +68,7 @@ class Ablation:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.pipe = embedding_sources.decoder_only(session.pipe)
-        small, count = session.benchmark.at(max(self.pipe.model.size)), session.sizes.science
+        small, count = session.benchmark.at(max(self.pipe.model.size)), session.sizes.ablations
         self.real, self.true = small.reference.part(0, count), small.held_out.part(0, count)
         self.values: dict[str, Any] = {"pictures": len(self.true)}
 
@@ -184,11 +184,12 @@ def _checked(
     session: Session, sources: list[EmbeddingSource], values: dict[str, Any]
 ) -> list[Part]:
     """What the benchmark's checks say of each source, with upsamplers: they see whole pictures."""
-    benchmark = session.benchmark
-    prompts = benchmark.prompts(session.sizes.ways) if session.sizes.ways else None
+    benchmark, count = session.benchmark, session.sizes.source_prompts
+    prompts = benchmark.prompts(count) if count else None
     if prompts is None:
         if benchmark.checkers:
-            session.left_out.append(("what judges say of each source of z_i", "give --set ways=15"))
+            advice = "give --size source_prompts=15"
+            session.left_out.append(("what judges say of each source of z_i", advice))
         return []
     last = session.extractors[-1].name
     rows, found = [], {}
@@ -240,7 +241,7 @@ def _priors(session: Session, values: dict[str, Any]) -> list[Part]:
         measured = partial(priors.table, pipe, source, count, session.seed)
         values["priors"] = table = session.cache.value("priors", measured)
     except DataError as error:  # a small vocabulary says few things twice
-        session.left_out.append((what, f"{error}; give --set captions=N with fewer"))
+        session.left_out.append((what, f"{error}; give --size captions=N with fewer"))
         return []
     session.on_task("priors", 1, 1)
     rows = []

@@ -9,10 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from pydantic import Field
 from torch import Tensor
 
-from ..config import Config
 from ..data import IndexedSource
 from ..facade import Pipeline
 from ..registry import Registry
@@ -21,6 +19,7 @@ from .embedding_sources import EmbeddingSource
 from .features import FeatureExtractor, features
 from .image_set import ImageSet, OnProgress, pixels
 from .intervals import Share
+from .options import FULL, Sizes
 from .report import Cell, Part, Section
 
 OnTask = Callable[[str, int, int], None]
@@ -28,30 +27,6 @@ OnTask = Callable[[str, int, int], None]
 
 Draw = Callable[[Sequence[int]], Tensor]
 """Numbers of prompts -> pictures (B, 3, H, W)."""
-
-
-class Sizes(Config):
-    """How much is measured."""
-
-    pictures: int = Field(1000, ge=1, description="on each side of a metric")
-    pool: int = Field(20_000, ge=1, description="training pictures, and unseen ones, to copy from")
-    science: int = Field(500, ge=1, description="pictures of each source of z_i")
-    scales: tuple[float, ...] = Field((1, 1.5, 2, 3, 4, 6, 8), description="guidance scales")
-    captions: int = Field(1000, ge=2, description="among which a prior has to find its own")
-    inversions: int = Field(64, ge=1, description="pictures that are inverted")
-    scenes: int | None = Field(None, description="prompts of each kind; none is the full list")
-    admission: int = Field(300, ge=1, description="renderings of each kind to calibrate judges on")
-    languages: int = Field(40, ge=1, description="scenes of each kind in every language")
-    ways: int = Field(15, ge=0, description="prompts of each kind for every source of z_i")
-    each: int = Field(4, ge=1, description="pictures of each prompt")
-    sample: int = Field(32, ge=1, description="pictures shown of each kind")
-
-
-FULL = Sizes()
-QUICK = Sizes(
-    pictures=96, pool=2000, science=80, scales=(1, 2, 4, 8), inversions=8, scenes=4, admission=20,
-    languages=2, ways=2, each=1, sample=16,
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -66,7 +41,7 @@ class Request:
     clip: Path | None = None  # a CLIP, of any format, that extracts features too
     detector: Path | None = None  # a trained judge, where the benchmark has one
     only: tuple[str, ...] = ()  # parts by name; all if empty
-    sizes: Sizes = FULL
+    sizes: Sizes = FULL  # those that its benchmark lacks count for nothing
     seed: int = 0  # of everything drawn
     anyway: bool = False  # though model and data do not seem to fit each other
     workers: int = 0  # processes for slow checks; no result depends on it
@@ -102,6 +77,8 @@ class Benchmark(ABC):
 
     own_parts: ClassVar[Sequence[str]] = ()
     """Parts of the report that no other benchmark has; `section` makes them."""
+    sizes: ClassVar[type[Sizes]] = Sizes
+    """How much is measured; a subclass where it has sizes of its own, which `OPTIONS` then show."""
 
     name: str
     hash: str  # of its data

@@ -12,12 +12,12 @@ from torch import Tensor
 from ..config import read_toml
 from ..errors import DataError, UsageError
 from ..facade import Pipeline
+from ..loading import PRESETS
 from ..plain import read_json
 from .benchmark import BENCHMARKS, Benchmark, Request, benchmark_for
 from .features import FeatureExtractor
 from .metrics import needed
 
-PRESETS = Path(__file__).parent.parent / "presets"
 FIT, CHANCE_HITS = 64, 3
 
 
@@ -72,8 +72,8 @@ def check_fit(pipe: Pipeline, benchmark: Benchmark) -> None:
     Raises:
         UsageError: it finds no more than that.
     """
-    clip = next((s for s in pipe.stages.values() if s.kind == "clip"), None)
-    if clip is None or clip.config.network.vision is None or clip.config.network.text is None:
+    clip = pipe.model.clip_stage
+    if clip is None or not (clip.sees and clip.reads):
         return
     images = benchmark.reference
     first: dict[str, int] = {}
@@ -113,7 +113,7 @@ def check_enough(
             len(benchmark.reference),
             benchmark.more or f"give --pictures {most} or more",
         ),
-        "science": (request.sizes.science, f"give --set science={most} or more"),
+        "ablations": (request.sizes.ablations, f"give --size ablations={most} or more"),
     }
     for part, (count, advice) in sides.items():
         for metric, least in (pair for one in extractors for pair in _least(one).items()):

@@ -19,12 +19,13 @@ from .benchmark import BENCHMARKS, Benchmark, OnTask, Request, Session, benchmar
 from .cache import Cache
 from .checks import check_enough, check_fit, check_source, recipe_data
 from .features import FeatureExtractor
+from .options import OLD_PARTS
 from .render import html, write_markdown
 from .report import Report, Section
 
 SECTIONS: dict[str, Callable[[Session], Section]] = {
     "distribution": distribution.section,
-    "science": ablations.section,
+    "ablations": ablations.section,
     "memorisation": memorisation.section,
 }
 
@@ -38,7 +39,7 @@ def parts() -> tuple[str, ...]:
 def check_parts(only: Sequence[str]) -> tuple[str, ...]:
     """Parts by name, in the report's order. Raises UsageError where there is no such part."""
     known = parts()
-    only = ["science" if name == "ablations" else name for name in only]
+    only = [OLD_PARTS.get(name, name) for name in only]
     for name in only:
         if name not in known:
             raise UsageError(
@@ -99,6 +100,7 @@ def _prepare(
     recipe = recipe_data(pipe, request.model, request.recipe)
     check_source(pipe, request, recipe.get("source"))
     name = benchmark_for(request.data)
+    request = replace(request, sizes=BENCHMARKS[name].sizes.of(request.sizes))
     benchmark = BENCHMARKS[name].open(
         request, recipe if recipe.get("source") == name else {}, max(pipe.model.size), on_task
     )
@@ -156,6 +158,7 @@ def _report(session: Session, request: Request, sections: Sequence[Section]) -> 
         *((f"features {name}", _line(one)) for name, one in extractors.items()),
         *benchmark.facts(),
     ]
+    old = {new: name for name, new in OLD_PARTS.items()}
     values = {
         "format": 1,
         "command": request.command,
@@ -167,18 +170,18 @@ def _report(session: Session, request: Request, sections: Sequence[Section]) -> 
             "hash": benchmark.hash,
         },
         "seed": session.seed,
-        "sizes": request.sizes.dump(),
+        "sizes": session.sizes.dump(),
         "eyes": extractors,
-        "left_out": dict(session.left_out),
+        "left_out": {old.get(what, what): why for what, why in session.left_out},
         **session.values,
     }
+    side = benchmark.side
     lead = (
-        f"{pipe.name} ({pipe.hash or 'no hash'}) drew at {benchmark.side}×{benchmark.side} and is "
-        f"held against {benchmark.name}. Every number follows from the seed; what it cannot do is "
-        "shown beside what it can."
+        f"{pipe.name} ({pipe.hash or 'no hash'}) drew pictures of {side}×{side}, which are "
+        f"compared with {benchmark.name}. The seed determines every number; failures are shown too."
     )
     return Report(
-        title=f"What {pipe.name} is worth",
+        title=f"Evaluation of {pipe.name}",
         lead=lead,
         headline=tuple(session.headline),
         sections=tuple(sections),

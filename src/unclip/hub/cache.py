@@ -180,6 +180,6 @@ def is_sound(path: Path, file: File) -> bool:
     with path.open("rb") as opened:
         if len(file.digest) == 64:
             return hashlib.file_digest(opened, "sha256").hexdigest() == file.digest
-        data = opened.read()
-    sha1 = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False)
-    return sha1.hexdigest() == file.digest
+        header = b"blob %d\0" % os.fstat(opened.fileno()).st_size
+        blob = hashlib.sha1(header, usedforsecurity=False)
+        return hashlib.file_digest(opened, lambda: blob).hexdigest() == file.digest

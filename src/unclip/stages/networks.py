@@ -12,42 +12,39 @@ from ..nn.unet import UNetConfig
 
 USUAL = "unet"
 
-OLDER: Mapping[str, Any] = {
-    "low_res_level": True,
-    "mask_of": "unknown",
-    "unit_embed": True,
-    "null_embed": True,
-    "norm_embed": False,
-    "context_dim": 0,
-    "project_text": True,
-    "clip_text": None,
-}
-"""Settings that once stood beside the usual network's own, and what they mean there."""
-
 
 def chosen(values: Any, usual: ValidatorFunctionWrapHandler) -> NetConfig:
     """The network that `kind` names; without it the usual one.
 
-    A model that was saved with other values of `OLDER` has the network that still knows them.
+    Models that were saved before networks had kinds may hold settings that the usual network has no
+    more. It is the usual one where they say nothing new, else the one that took them over: whose
+    class has them as `once_usual`, and what they mean there.
     """
     if isinstance(values, NetConfig):
         return values
     if not isinstance(values, Mapping):
         return usual(values)  # type: ignore[no-any-return]  # which says what is wrong
-    kind = str(values.get("kind", _knows(values)))
+    kind = str(values.get("kind", USUAL))
     if kind != USUAL:
         return NETWORKS[kind].model_validate(dict(values))
-    neutral = {name for name, value in OLDER.items() if values.get(name, "gone") == value}
-    own = {name: value for name, value in values.items() if name not in (*neutral, "kind")}
-    return usual(own)  # type: ignore[no-any-return]
+    own = {name: value for name, value in values.items() if name != "kind"}
+    if own.keys() <= UNetConfig.model_fields.keys():
+        return usual(own)  # type: ignore[no-any-return]
+    heir, once = _heir()
+    told = {name for name in own.keys() & once.keys() if own[name] != once[name]}
+    if told and heir and "kind" not in values:
+        return heir.model_validate(own)
+    kept = {name: value for name, value in own.items() if name in told or name not in once}
+    return usual(kept)  # type: ignore[no-any-return]
 
 
-def _knows(values: Mapping[str, Any]) -> str:
-    """The network of settings without a `kind`."""
-    if all(values[name] == neutral for name, neutral in OLDER.items() if name in values):
-        return USUAL
-    fits = (name for name in NETWORKS.names() if set(values) <= set(NETWORKS[name].model_fields))
-    return next(fits, USUAL)
+def _heir() -> tuple[type[NetConfig] | None, Mapping[str, Any]]:
+    """The network that took over settings of the usual one, and their values in that."""
+    for name in NETWORKS.names():
+        network = NETWORKS[name]
+        if "once_usual" in vars(network):  # its own, not that of what it is made from
+            return network, vars(network)["once_usual"]
+    return None, {}
 
 
 Network = Annotated[SerializeAsAny[UNetConfig], WrapValidator(chosen)]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..device import autocast, fast_dtype, place
+from ..device import autocast, place
 from ..nn.layers import parameter_count
 from ..nn.transformer import Attention, Transformer, TransformerConfig
 from ..nn.unet import UNet
@@ -87,7 +87,7 @@ def estimate(recipe: Recipe, name: str, device: torch.device) -> Cost:
         samples=samples,
         parameters=parameters,
         step_flops=flops,
-        update_flops=update_flops(task.stage.net, config, fast_dtype(device)),
+        update_flops=update_flops(task.stage.net, config, dtype),
         state_bytes=state_bytes(task.stage.net, config) + 4 * frozen,
         activation_bytes=activations,
         seconds=arithmetic + updates,

@@ -19,7 +19,8 @@ EDGES = ("conv_in", "conv_out", "patch")
 def make_optimizers(net: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
     """What `config.optimizer` names: AdamW for everything, or Muon with AdamW for the rest.
 
-    Weights of two or more dimensions decay, biases, norms and single vectors do not.
+    Weights of two or more dimensions decay, biases, norms and single vectors do not. Muon
+    multiplies in the recipe's `precision`, as networks do.
     """
     matrices = hidden_matrices(net) if config.optimizer == "muon" else []
     taken = {id(parameter) for parameter in matrices}
@@ -33,7 +34,8 @@ def make_optimizers(net: nn.Module, config: TrainConfig) -> list[torch.optim.Opt
     adamw = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, **fast)
     if not matrices:
         return [adamw]
-    return [Muon(matrices, config.learning_rate, config.weight_decay), adamw]
+    dtype = config.dtype(matrices[0].device)
+    return [Muon(matrices, config.learning_rate, config.weight_decay, dtype=dtype), adamw]
 
 
 def hidden_matrices(net: nn.Module) -> list[Tensor]:
@@ -50,13 +52,16 @@ class Muon(torch.optim.Optimizer):
 
     After Jordan et al., "Muon" (2024), with `orthogonal` for their five steps and the scale of Liu
     et al. (arXiv 2502.16982, section 2.2), which gives updates AdamW's size, so that both use one
-    learning rate. A kernel counts as the matrix (out, in · height · width).
+    learning rate. A kernel counts as the matrix (out, in · height · width). `dtype` is what
+    `orthogonal` multiplies in.
     """
 
     def __init__(
-        self, params: Iterable[Tensor], lr: float, weight_decay: float, momentum: float = 0.95
-    ) -> None:
-        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+        self, params: Iterable[Tensor], lr: float, weight_decay: float, momentum: float = 0.95,
+        dtype: torch.dtype | None = None,
+    ) -> None:  # fmt: skip
+        defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "dtype": dtype}
+        super().__init__(params, defaults)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
@@ -72,7 +77,8 @@ class Muon(torch.optim.Optimizer):
 
     def _update(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         """Move parameters whose matrices have one shape."""
-        turned = orthogonal(self._directions(parameters, group["momentum"]))  # (K, m, n)
+        directions = self._directions(parameters, group["momentum"])
+        turned = orthogonal(directions, group["dtype"])  # (K, m, n)
         scale = group["lr"] * 0.2 * max(turned.shape[1:]) ** 0.5
         updates = [_kernel(one, like) for one, like in zip(turned, parameters, strict=True)]
         torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
@@ -136,7 +142,8 @@ def orthogonal(matrices: Tensor, dtype: torch.dtype | None = None) -> Tensor:
 
     It multiplies in `dtype`, where None is `fast_dtype`: in float32 by a rational function, which
     needs two inverses on the smaller side and nothing but G = X X^T and the last product on the
-    wide one; else by products alone, which can be coarse.
+    wide one; else, and where a factorisation fails, by products alone, which can be coarse. To
+    learn of failures it waits for a GPU once a shape.
 
     First each X is divided by the fourth root of the sum of its singular values' fourth powers,
     of which none is above 1 then: by the square root of G's Frobenius norm.
@@ -148,8 +155,10 @@ def orthogonal(matrices: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     unit = (gram / trace.clamp(min=1e-30)).flatten(1).norm(dim=1)[:, None, None]
     scale = (1 / ((trace * unit).sqrt() + 1e-7)).to(x.dtype)
     gram = gram * scale**2
-    if x.dtype == torch.float32 and x.device.type != "mps":  # which inverts nothing
-        return _times(_rational(gram) * scale, x, tall)
+    inverts = x.dtype == torch.float32 and x.device.type != "mps"
+    turn = _rational(gram) if inverts else None
+    if turn is not None:
+        return _times(turn * scale, x, tall)
     first, *later = POLYNOMIALS
     x = _times(_polynomial(gram, *first), x * scale, tall)
     for coefficients in later:
@@ -172,16 +181,18 @@ def _polynomial(gram: Tensor, a: float, b: float, c: float) -> Tensor:
     return turn
 
 
-def _rational(gram: Tensor) -> Tensor:
-    """FACTOR (I + sum of weight (G + pole I)^-1)."""
+def _rational(gram: Tensor) -> Tensor | None:
+    """FACTOR (I + sum of weight (G + pole I)^-1); None where one has no Cholesky factor."""
+    failed = gram.new_zeros((), dtype=torch.bool)
     turn = torch.zeros_like(gram)
     turn.diagonal(dim1=1, dim2=2).fill_(FACTOR)
     for weight, pole in POLES:
         shifted = gram.clone()
         shifted.diagonal(dim1=1, dim2=2).add_(pole)
-        inverse = torch.cholesky_inverse(torch.linalg.cholesky_ex(shifted)[0])
-        turn.add_(inverse, alpha=FACTOR * weight)
-    return turn
+        factor, info = torch.linalg.cholesky_ex(shifted)
+        failed |= info.any()
+        turn.add_(torch.cholesky_inverse(factor), alpha=FACTOR * weight)
+    return None if not failed.is_meta and failed else turn
 
 
 def _moments(optimizer: torch.optim.Optimizer) -> tuple[str, ...]:

@@ -15,11 +15,10 @@ from ..checkpoints.part import Part
 from ..config import Config, override, read_toml, shown
 from ..data import SOURCES, Source
 from ..errors import UsageError, nearest
-from ..loading import plan
+from ..loading import PRESETS, plan
 from ..stages import STAGES, StageConfig
+from ..stages.clip import ClipStageConfig
 from .config import Minutes, TrainConfig
-
-PRESETS = Path(__file__).parent.parent / "presets"
 
 
 class TokenizerConfig(Config):
@@ -179,7 +178,8 @@ class Recipe:
 
     def clip(self) -> str | None:
         """The stage whose CLIP the others learn with, if there is one."""
-        return next((n for n, one in self.stages.items() if one.config.kind == "clip"), None)
+        stages = self.stages.items()
+        return next((n for n, s in stages if isinstance(s.config, ClipStageConfig)), None)
 
     def _priors(self) -> list[str]:
         kinds = {name: STAGES[one.config.kind] for name, one in self.stages.items()}

@@ -12,12 +12,12 @@ from unclip.errors import UsageError
 from unclip.families.adm.guided_unet import GuidedUNetConfig, guided
 from unclip.nn.unet import UNet, UNetConfig
 from unclip.stages.decoder import DecoderConfig
-from unclip.stages.networks import OLDER
 from unclip.types import Cond
 
 TEXT = {"width": 16, "depth": 1, "heads": 2, "vocab_size": 20, "context": 5}
 BASE = {"image_size": 16, "channels": 32, "multipliers": [1, 2], "depth": 1, "head_dim": 32}
 FULL = {**BASE, "attention": [8], "embed_dim": 12, "text": TEXT}
+OLDER = GuidedUNetConfig.once_usual
 T = torch.tensor([3.0, 800.0])
 
 

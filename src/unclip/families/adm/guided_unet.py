@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 from torch import Tensor, nn
@@ -24,6 +25,18 @@ class ClipTextConfig(Config):
 
 class GuidedUNetConfig(UNetConfig):
     """Size and conditions of the U-Net; without further settings it is the core's."""
+
+    once_usual: ClassVar[Mapping[str, Any]] = {
+        "low_res_level": True,
+        "mask_of": "unknown",
+        "unit_embed": True,
+        "null_embed": True,
+        "norm_embed": False,
+        "context_dim": 0,
+        "project_text": True,
+        "clip_text": None,
+    }
+    """Settings of old files, where they stand among the core's own, and what they mean there."""
 
     kind: Literal["guided_unet"] = "guided_unet"
     low_res_level: bool = Field(True, description="be told how corrupted the small picture is")

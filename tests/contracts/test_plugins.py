@@ -1,4 +1,4 @@
-"""A room that nothing imports: its source, benchmark and command are found by its name alone."""
+"""A plugin that nothing imports: its source, benchmark and command are found by its name alone."""
 
 from __future__ import annotations
 
@@ -12,12 +12,16 @@ from typing import Any
 import pytest
 import torch
 import typer
+from typer.testing import CliRunner
 
 from unclip import registry
 from unclip.cli import data as data_commands
+from unclip.cli.app import make_app
+from unclip.cli.evaluate import _sizes
 from unclip.data import SOURCES, source_at
 from unclip.evaluate import run
-from unclip.evaluate.benchmark import Request, Sizes, benchmark_for
+from unclip.evaluate.benchmark import Request, benchmark_for
+from unclip.evaluate.options import Sizes
 from unclip.facade import Pipeline
 from unclip.loading import load
 from unclip.nn.tokenizer import Tokenizer
@@ -55,17 +59,29 @@ class Stripes(IndexedSource):
 
 SOURCE = Stripes
 ''',
+    "options.py": '''
+from pydantic import Field
+from unclip.evaluate.options import Options, Sizes
+
+class StripesSizes(Sizes):
+    """How much is measured on stripes."""
+    widths: int = Field(3, description="widths of stripes")
+
+OPTIONS = Options(StripesSizes, {"brightness": "how bright stripes are"})
+''',
     "benchmark.py": '''
 import torch
 from unclip.evaluate.benchmark import Benchmark, Checked, CheckedPrompts
 from unclip.evaluate.image_set import of_source
 from unclip.evaluate.intervals import Share
 from unclip.evaluate.report import Section
+from .options import OPTIONS
 from .source import Stripes, StripesConfig
 
 class StripesBenchmark(Benchmark):
     """A picture is right where it is as bright as its caption says."""
-    own_parts = ("brightness",)
+    own_parts = tuple(OPTIONS.parts)
+    sizes = OPTIONS.sizes
     def __init__(self, side, pictures):
         self.name, self.hash, self.side, self.pictures = "stripes", "0", side, pictures
         self.source = Stripes(StripesConfig(), side)
@@ -79,11 +95,11 @@ class StripesBenchmark(Benchmark):
     def open(cls, request, recipe, side, tell):
         return cls(side, request.sizes.pictures)
     def lacks(self, part):
-        return "" if part in ("distribution", "science", "brightness") else "stripes have none"
+        return "" if part in ("distribution", "ablations", "brightness") else "stripes have none"
     def at(self, side):
         return StripesBenchmark(side, self.pictures)
     def section(self, part, session):
-        session.values[part] = {"side": self.side}
+        session.values[part] = {"side": self.side, "widths": session.sizes.widths}
         return Section(part, "Brightness", "", ())
     def prompts(self, count):
         return Shades(of_source(self.source, count))
@@ -123,14 +139,14 @@ COMMAND = Stripes
 
 @pytest.fixture
 def stripes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder of its data, while a package `stripes` is one of the rooms."""
+    """A folder of its data, while a package `stripes` is one of the plugins."""
     package = tmp_path / "packages" / "stripes"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
     for name, text in ROOM.items():
         (package / name).write_text(text)
     monkeypatch.syspath_prepend(package.parent)
-    monkeypatch.setattr(registry, "ROOMS", (*registry.ROOMS, "stripes"))
+    monkeypatch.setattr(registry, "PLUGINS", (*registry.PLUGINS, "stripes"))
     data = tmp_path / "data"
     data.mkdir()
     (data / "stripes.txt").touch()
@@ -163,20 +179,30 @@ def test_a_newcomer_is_a_benchmark_with_a_part_and_a_check(
 ) -> None:
     assert benchmark_for(stripes) == "stripes"
     sizes = Sizes(
-        pictures=20, science=20, scales=(1,), captions=2, inversions=1, ways=3, sample=2
+        pictures=20, ablations=20, scales=(1,), captions=2, inversions=1, source_prompts=3, sample=2
     )  # fmt: skip
     request = Request(stripes, sizes=sizes, anyway=True)
     report = run.evaluate(pipe, request, tmp_path / "work")
     assert "brightness" in run.parts()
     values = report.values
     assert values["data"] == {"name": "stripes", "kind": "stripes", "hash": "0"}
-    assert values["brightness"] == {"side": max(pipe.model.size)}
+    assert values["brightness"] == {"side": max(pipe.model.size), "widths": 3}
+    assert values["sizes"]["widths"] == 3
     assert values["left_out"]["memorisation"] == "stripes have none"
     judged = values["science"]["judged"]
     assert judged["prompts"] == 3 and judged["oracle"]["right"]["total"] == 3
     page = run.html(report)
     assert "brightness: as said" in page and "by their mean" in page
     assert json.loads(json.dumps(values)) == values
+
+
+def test_help_has_the_parts_and_sizes_of_a_newcomer(stripes: Path) -> None:
+    app = make_app()
+    result = CliRunner().invoke(app, ["evaluate", "--help"])
+    for line in ("brightness  how bright stripes are", "widths  widths of stripes [default: 3]"):
+        assert line in result.output
+    sizes = _sizes(stripes, True, None, ["widths=5"])
+    assert sizes.dump()["widths"] == 5 and sizes.pictures == 96
 
 
 def test_a_newcomer_has_a_command(
