@@ -14,7 +14,7 @@ Examples:
   unclip generate "a red car" -n 4 --seed 7 -o cars/     # cars/a-red-car-7.png and three more
   unclip generate "a fox" --steps 50 --guidance-scale 4
   unclip generate "a fox" --seed 7 -o -                  # a PNG to stdout
-  unclip generate "a fox" --set prior_steps=32 --set eta=1
+  unclip generate "a fox" --prior prior --set prior_steps=32
   unclip generate "a fox" --prior none --best-of 4
   unclip generate "a fox" --negative-prompt "a car"
   unclip generate "a fox" --model runs/mine/model --device cuda
