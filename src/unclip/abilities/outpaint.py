@@ -88,9 +88,7 @@ def outpaint(
         prompt: what the whole picture shows; must not be empty.
         n: how many; picture i uses `seed + i`.
         seed: any integer.
-        on_step: as in `generate`.
-        prior: as in `generate`.
-        settings: as in `generate`.
+        on_step, prior, settings: as in `generate`.
 
     Raises:
         UsageError: nothing to add, a canvas too large, an empty prompt.
