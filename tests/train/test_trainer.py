@@ -142,7 +142,7 @@ def test_batches_grow_as_the_ramp_says(make_trainer: Make, notes: Any) -> None:
 
 def test_the_learning_rate_is_applied_step_by_step(make_trainer: Make, notes: Any) -> None:
     trainer, rates = make_trainer(warmup=2, decay=0.5, learning_rate=0.03), []
-    (optimizer,) = trainer.optimizers
+    (optimizer,) = trainer.learners[""].optimizers
     step = optimizer.step
     optimizer.step = lambda: (  # type: ignore[method-assign]
         rates.append([group["lr"] for group in optimizer.param_groups]) or step()
@@ -172,7 +172,7 @@ def test_what_is_told(make_trainer: Make, notes: Any) -> None:
 
 def test_gradients_are_clipped(make_trainer: Make, notes: Any) -> None:
     trainer, norms = make_trainer(clip_grad=1e-3), []
-    (optimizer,) = trainer.optimizers
+    (optimizer,) = trainer.learners[""].optimizers
     step = optimizer.step
 
     def spy() -> None:

@@ -182,13 +182,20 @@ class Levels(nn.Module):
         self, h: Tensor, emb: Tensor, context: Iterator[Any], mask: Tensor | None = None
     ) -> Tensor:
         """(B, C, H, W) after the first convolution -> (B, C', H, W) before the last norm."""
+        skips, h = self.descend(h, emb, context, mask)
+        for layer in self.up:
+            h = h if layer.enlarges else torch.cat([h, skips.pop()], dim=1)
+            h = layer(h, emb, context, mask)
+        return h
+
+    def descend(
+        self, h: Tensor, emb: Tensor, context: Iterator[Any], mask: Tensor | None = None
+    ) -> tuple[list[Tensor], Tensor]:
+        """The way down: what each layer gives, `h` first, and what the middle makes of the last."""
         skips = [h]
         for layer in self.down:
             h = layer(h, emb, context, mask)
             skips.append(h)
         for layer in self.middle:
             h = layer(h, emb, context, mask)
-        for layer in self.up:
-            h = h if layer.enlarges else torch.cat([h, skips.pop()], dim=1)
-            h = layer(h, emb, context, mask)
-        return h
+        return skips, h

@@ -170,8 +170,8 @@ class Decoder(DiffusionStage):
         """Whether the network has channels for a mask."""
         return self.config.network.inpaints
 
-    def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
-        """Diffusion loss of the picture given its own CLIP embedding and its caption."""
+    def example(self, cond: Cond, rng: Rng) -> tuple[Cond, Tensor]:
+        """A picture with its caption and its own CLIP embedding, or one that a prior predicts."""
         image = cond.image
         assert image is not None
         if self.inpaints:
@@ -182,12 +182,16 @@ class Decoder(DiffusionStage):
             predicted = rng.bernoulli(self.config.predicted_share)
             z_i = select(predicted, cond.predicted_embed, cond.image_embed)
             cond = cond.replace(image_embed=z_i)
+        return cond, image
+
+    def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
+        """Of denoising, and of features apart from CLIP's where the network aligns."""
         if not self.config.network.aligns:
-            return self.denoising_loss(cond, image, rng)
+            return super().loss(cond, rng)
         assert cond.image_patches is not None
         net = self.net
         with outputs_of(net.aligned_layer) as seen:
-            loss, metrics = self.denoising_loss(cond, image, rng)
+            loss, metrics = super().loss(cond, rng)
         apart = misalignment(net.align, seen[0], cond.image_patches)
         return loss + self.config.align_weight * apart, {**metrics, "align": apart.detach()}
 

@@ -29,7 +29,7 @@ from ..diffusion.guidance import (
     within,
 )
 from ..diffusion.inversion import implicit, noisy
-from ..diffusion.objective import ObjectiveConfig, diffusion_loss
+from ..diffusion.objective import DiffusionObjective, ObjectiveConfig, diffusion_loss
 from ..diffusion.parameterization import Parameterization, RawNet
 from ..diffusion.schedule import ScheduleConfig
 from ..diffusion.space import Space, SpaceConfig
@@ -152,7 +152,7 @@ class DiffusionConfig(StageConfig):
     parameterization: Parameterization
     space: SpaceConfig
     sampling: Sampling = Sampling()
-    objective: ObjectiveConfig = ObjectiveConfig()
+    objective: ObjectiveConfig = DiffusionObjective()
     drop_text: float = Field(0.1, ge=0, le=1, description="share of samples without their text")
     drop_image: float = Field(0.1, ge=0, le=1, description="share of samples without their z_i")
 
@@ -174,6 +174,14 @@ class DiffusionStage(Stage):
 
     def denoiser(self, cond: Cond, options: Sampling, control: Control = FREE) -> Denoiser:
         """network -> parameterization -> guidance -> threshold -> what is known, `cond` bound."""
+        denoise = self.thresholded(cond, options, control)
+        if cond.known is not None and cond.mask is not None:
+            known = self.space.encode(cond.known)
+            denoise = map_x0(matched(denoise, known, cond.mask, self.tint), hold(known, cond.mask))
+        return denoise
+
+    def thresholded(self, cond: Cond, options: Sampling, control: Control = FREE) -> Denoiser:
+        """network -> parameterization -> guidance -> threshold, `cond` bound."""
         denoise = self._guided(cond, options)
         if control.score is not None and options.clip_guidance_scale > 0:
             decode, score = self.space.decode, control.score
@@ -184,9 +192,6 @@ class DiffusionStage(Stage):
         elif options.threshold == "dynamic" or options.ceiling is not None:
             limits = options.quantile, options.limit, options.ceiling
             denoise = map_x0(denoise, dynamic_threshold(*limits))
-        if cond.known is not None and cond.mask is not None:
-            known = self.space.encode(cond.known)
-            denoise = map_x0(matched(denoise, known, cond.mask, self.tint), hold(known, cond.mask))
         return denoise
 
     def _guided(self, cond: Cond, options: Sampling) -> Denoiser:
@@ -327,6 +332,19 @@ class DiffusionStage(Stage):
             x = alpha * x + sigma * rng.randn(*x.shape[1:])
         return samplers.find("ddim")(denoise, x, levels, rng, steps.done)
 
+    @abstractmethod
+    def example(self, cond: Cond, rng: Rng) -> tuple[Cond, Tensor]:
+        """Something to learn from: what the network sees, and the data (B, ...) that belong to it.
+
+        Args:
+            cond: holds every field of `trains_on`.
+            rng: for masks, crops and corruption.
+        """
+
+    def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
+        """See `Stage`: of denoising an example."""
+        return self.denoising_loss(*self.example(cond, rng), rng)
+
     def denoising_loss(
         self, cond: Cond, target: Tensor, rng: Rng
     ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -336,8 +354,10 @@ class DiffusionStage(Stage):
             keep_image=~rng.bernoulli(self.config.drop_image),
         )
         net, x0, config = self.bind(shown), self.space.encode(target), self.config
-        options = config.schedule, config.parameterization, config.objective
-        return diffusion_loss(net, x0, *options, rng)
+        objective = config.objective
+        if not isinstance(objective, DiffusionObjective):
+            raise UsageError(f"{self.kind}: objective '{objective.kind}' needs a teacher")
+        return diffusion_loss(net, x0, config.schedule, config.parameterization, objective, rng)
 
 
 def fit_known(cond: Cond, size: Sequence[int]) -> Cond:

@@ -196,8 +196,8 @@ class Upsampler(AnyUpsampler):
         # float32: antialiased bicubic has no bfloat16 kernel on the CPU
         return F.interpolate(small.float(), scale_factor=factor, mode=mode, antialias=True)
 
-    def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
-        """Diffusion loss on random crops; the small picture is made from the crop and corrupted.
+    def example(self, cond: Cond, rng: Rng) -> tuple[Cond, Tensor]:
+        """A random crop, and a small picture made from it and corrupted.
 
         What else the network reads is said of the whole picture.
         """
@@ -205,8 +205,7 @@ class Upsampler(AnyUpsampler):
         crop = self._crop(cond.image, rng)
         small, level = self.shrunk(crop), rng.rand()
         low_res = self.enlarged(self.corrupt(small, level, rng))
-        bound = cond.replace(low_res=low_res, low_res_level=level)
-        return self.denoising_loss(bound, crop, rng)
+        return cond.replace(low_res=low_res, low_res_level=level), crop
 
     def corrupt(self, small: Tensor, level: Tensor, rng: Rng) -> Tensor:
         """Blur some of the (B, 3, h, w) pictures, then add noise of strength `level` (B,)."""

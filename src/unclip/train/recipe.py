@@ -203,6 +203,8 @@ def _stage(name: str, table: Mapping[str, Any], model: Plan | None) -> StageReci
     if part is not None:
         own = {key: value for key, value in values.items() if key != "kind"}
         values = merged(part.config.dump(), own)
+        if "objective" in own:  # no mixture of two
+            values["objective"] = own["objective"]
     kind = str(values.get("kind", name))
     config = STAGES[kind].Config.parse({**values, "kind": kind}, f"stages.{name}")
     if part is None:

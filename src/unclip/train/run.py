@@ -34,7 +34,7 @@ from .loader import Loader
 from .lock import Lock
 from .recipe import Recipe, RecipeSettings
 from .state import load_values, saved_states, step_of
-from .task import make_task
+from .tasks import make_task
 from .trainer import Trainer
 
 LOCK = ".lock"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,6 @@ from ..stages import Stage
 from ..stages.clip import ClipStage
 from ..types import Cond
 from .loader import Batch
-from .recipe import Recipe
 
 _TOKENS = ("text_tokens", "text_mask", "negative_tokens", "negative_mask")
 _OF_TEXT = {"text_embed", "text_encodings"}
@@ -77,6 +76,7 @@ class Task(nn.Module):
     def __init__(self, stage: Stage, clip: Stage | None = None, prior: Stage | None = None) -> None:
         super().__init__()
         self.stage = stage
+        self.critic: nn.Module | None = None  # learns beside the stage, and is in no model
         # lists hide them from PyTorch: they are frozen
         self.clip = [clip.eval().requires_grad_(False)] if isinstance(clip, ClipStage) else []
         self.prior = [prior.eval().requires_grad_(False)] if prior else []
@@ -87,6 +87,22 @@ class Task(nn.Module):
                 f"stage '{stage.kind}' trains on what a prior predicts (predicted_share), and the "
                 "recipe has no prior"
             )
+
+    @property
+    def frozen(self) -> list[Stage]:
+        """Stages that it learns with and that do not learn."""
+        return [*self.clip, *self.prior]
+
+    def begin(self, progress: float, average: nn.Module) -> None:
+        """A step begins: the share of the training that is done, and the averaged network."""
+
+    @property
+    def critic_rate(self) -> float:
+        """The learning rate of `critic`."""
+        raise AssertionError("there is no critic")
+
+    def check(self, means: Mapping[str, float]) -> None:
+        """Raise TrainingError where the metrics since the last look say that training fails."""
 
     @property
     def source_size(self) -> int:
@@ -142,14 +158,11 @@ class Task(nn.Module):
                 cond = self.clip[0].encode_image(cond)
         return cond
 
+    def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
+        """(B,) of a batch's condition, and metrics (B,) or ()."""
+        return self.stage.loss(cond, rng)
+
     def forward(self, batch: Batch, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean loss (), and mean metrics ()."""
-        loss, metrics = self.stage.loss(self.cond(batch, rng), rng)
+        loss, metrics = self.loss(self.cond(batch, rng), rng)
         return loss.mean(), {name: value.float().mean() for name, value in metrics.items()}
-
-
-def make_task(recipe: Recipe, stage: Stage, helper: Callable[[str], Stage]) -> Task:
-    """The task of a stage; `helper` gives the recipe's CLIP and prior, where it needs them."""
-    clip = recipe.clip() if needs_clip(stage) else None
-    prior = recipe.chosen_prior() if needs_prior(stage) else None
-    return Task(stage, helper(clip) if clip else None, helper(prior) if prior else None)

@@ -17,7 +17,7 @@ from .clock import Clock
 from .config import TrainConfig
 from .ema import Ema
 from .loader import Batch, Loader
-from .optim import learning_rate, make_optimizers, optimizer_tensors, restore_optimizers
+from .optim import Learner, critic_config, learning_rate, optimizer_tensors, restore_optimizers
 from .state import State, load_state, save_state, saved_states
 from .task import Task
 
@@ -78,10 +78,12 @@ class Trainer:
         self.clock = clock or Clock()
         self.step = 0
         self.seconds = 0.0  # of training, previews and saving included
-        for module in (task, *task.clip, *task.prior):
+        for module in (task, *task.frozen):
             place(module, self.device)
         self.net = task.stage.net
-        self.optimizers = make_optimizers(self.net, config)
+        self.learners = {"": Learner(self.net, config)}
+        if task.critic is not None:
+            self.learners["critic_"] = Learner(task.critic, critic_config(config, task.critic_rate))
         self.ema = Ema(self.net, config.ema)
 
     def prepare(self) -> None:
@@ -170,19 +172,15 @@ class Trainer:
         config = self.config
         self.loader.resize(config.batch_at(self.step))
         batch = self._next()
-        for group in (group for one in self.optimizers for group in one.param_groups):
-            group["lr"] = learning_rate(config, self.step)
         self.task.train()
+        self.task.begin(self.step / config.steps, self.ema.average)
         with autocast(self.device, config.dtype(self.device)):
             loss, metrics = self.task(batch, self._rng())
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), config.clip_grad)
-        for optimizer in self.optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        norms = [learner.update(self.step) for learner in self.learners.values()]
         self.ema.update(self.net, self.step)
         self.step += 1
-        values = {"loss": loss, "grad_norm": norm, **metrics}
+        values = {"loss": loss, "grad_norm": norms[0], **metrics}
         return {name: value.detach() for name, value in values.items()}
 
     def _next(self) -> Batch:
@@ -214,6 +212,7 @@ class Trainer:
         values = means.values()
         bad = [key for key in ("loss", "grad_norm") if not math.isfinite(values.get(key, 0.0))]
         if not bad:
+            self.task.check(values)
             return
         states = saved_states(self.folder)
         good = f"the last good state is {states[-1]}" if states else "no state was saved yet"
@@ -229,11 +228,10 @@ class Trainer:
     def save(self) -> Path:
         """Write the whole state beside the older ones; nothing half-written is ever seen."""
         values = {"step": self.step, "seconds": self.seconds, "seed": self.seed}
-        tensors = {
-            "net": dict(self.net.state_dict()),
-            "ema": dict(self.ema.average.state_dict()),
-            "optimizer": optimizer_tensors(self.optimizers, self.net),
-        }
+        tensors = {"ema": dict(self.ema.average.state_dict())}
+        for prefix, learner in self.learners.items():
+            tensors[f"{prefix}net"] = dict(learner.net.state_dict())
+            tensors[f"{prefix}optimizer"] = optimizer_tensors(learner.optimizers, learner.net)
         state = State({**values, "data": self.loader.state_dict()}, tensors)
         return save_state(self.folder, state)
 
@@ -247,15 +245,21 @@ class Trainer:
         if not states:
             return False
         state = load_state(states[-1])
-        if "optimizer" not in state.tensors:
-            raise TrainingError(f"{states[-1]} is damaged: it has no optimizer.safetensors")
-        for net, group in ((self.net, "net"), (self.ema.average, "ema")):
+        nets = {f"{prefix}net": learner.net for prefix, learner in self.learners.items()}
+        for prefix in self.learners:
+            if f"{prefix}optimizer" not in state.tensors:
+                raise TrainingError(
+                    f"{states[-1]} is damaged: it has no {prefix}optimizer.safetensors"
+                )
+        for group, net in {**nets, "ema": self.ema.average}.items():
             try:
                 net.load_state_dict(state.tensors.get(group, {}))
             except RuntimeError as error:
                 first = str(error).splitlines()[1].strip()
                 raise TrainingError(f"{states[-1]} does not fit the recipe: {first}") from None
-        restore_optimizers(self.optimizers, self.net, state.tensors["optimizer"])
+        for prefix, learner in self.learners.items():
+            tensors = state.tensors[f"{prefix}optimizer"]
+            restore_optimizers(learner.optimizers, learner.net, tensors)
         try:
             self.step, self.seconds = int(state.values["step"]), float(state.values["seconds"])
             self.loader.load_state_dict(state.values["data"])

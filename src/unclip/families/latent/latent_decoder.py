@@ -64,11 +64,11 @@ class LatentDecoder(Decoder):
         level = self.config.image_schedule.level(t)
         return self._noised(cond, level, rng.fork("noise_level"))
 
-    def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
+    def example(self, cond: Cond, rng: Rng) -> tuple[Cond, Tensor]:
         """See `Decoder`; z_i is noised to a random level."""
         if self.config.network.embed_dim:
             cond = self._noised(cond, self.config.image_schedule.sample(rng), rng)
-        return super().loss(cond, rng)
+        return super().example(cond, rng)
 
     def _noised(self, cond: Cond, level: Level, rng: Rng) -> Cond:
         """Add `noised_image_embed` (B, 2·D), z_i noised to a level () or (B,)."""
