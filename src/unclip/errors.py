@@ -60,11 +60,22 @@ class SamplingError(UnclipError):
         )
 
 
-class PromptWarning(UserWarning):
+class UnclipWarning(UserWarning):
+    """Base of all warnings of this package, each one line, as of the errors.
+
+    `warnings.simplefilter("ignore", UnclipWarning)`, or one of its subclasses, disables them.
+    """
+
+
+class PromptWarning(UnclipWarning):
     """A prompt has unknown words, or is longer than the model reads.
 
-    A pipeline warns once per prompt; `warnings.simplefilter("ignore", PromptWarning)` disables it.
+    A pipeline warns once per prompt.
     """
+
+
+class SettingWarning(UnclipWarning):
+    """A setting has no effect on the pictures that it was given for."""
 
 
 class Cancelled(UnclipError):
@@ -73,12 +84,12 @@ class Cancelled(UnclipError):
     exit_code = 130
 
 
-def warn(text: str) -> None:
+def warn(text: str, kind: type[UnclipWarning] = PromptWarning) -> None:
     """Warn, with the position of the calling line outside this package."""
     level, frame = 1, sys._getframe()
     while frame.f_back and frame.f_globals.get("__name__", "").startswith(f"{__package__}."):
         level, frame = level + 1, frame.f_back
-    warnings.warn(text, PromptWarning, stacklevel=level)
+    warnings.warn(text, kind, stacklevel=level)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor
 from .arguments import given
 from .cost import BATCH, Cost, Policy, Work, check_memory
 from .device import place
-from .errors import SamplingError, UsageError, warn
+from .errors import SamplingError, SettingWarning, UsageError, warn
 from .nn.clip import Clip
 from .rng import Rng
 from .stages import DiffusionStage, Stage, check_finite
@@ -102,6 +102,9 @@ class Chain:
         Raises:
             UsageError: a setting that no stage has or can follow, or more steps than the policy
                 allows.
+
+        Warns:
+            SettingWarning: a setting has no effect.
         """
         model, native = self.model, self.model.size
         sampling = model.by_stage(work.settings)
@@ -118,6 +121,8 @@ class Chain:
         check_memory(work.pictures if work.size else work.drawings, cost.size)
         for name in steps:
             self.stages[name].check(sampling.get(name))
+        for complaint in model.unused(work.settings, steps, work.inpaints):
+            warn(complaint, SettingWarning)
         return cost
 
     def sample(
