@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -12,14 +13,17 @@ import torch
 from torch import Tensor
 
 from .arguments import given
+from .config import shown
 from .cost import BATCH, Cost, Policy, Work, check_memory
 from .device import place
-from .errors import SamplingError, SettingWarning, UsageError, warn
+from .errors import SamplingError, SettingWarning, UsageError, nearest, warn
 from .nn.clip import Clip
 from .rng import Rng
 from .stages import DiffusionStage, Stage, check_finite
 from .stages.model import NO_PRIOR, Model
 from .types import FREE, Cond, Control, OnStep, named
+
+_ATTRIBUTES = ("model", "device", "policy", "ranker", "stages", "tokenizer", "name", "hash")
 
 
 class Chain:
@@ -48,10 +52,27 @@ class Chain:
             if stage.source is None:  # else it comes as it should be
                 place(stage, self.device)
 
+    def __setattr__(self, name: str, value: object) -> None:
+        """Only what it refuses can be changed later. Raises UsageError for all else."""
+        wanted = {"model": Model, "device": torch.device, "policy": Policy}.get(name)
+        if wanted and not isinstance(value, wanted):
+            raise UsageError(
+                f"{name} must be a {wanted.__name__}, got {shown(value)}; unclip.load makes a "
+                "pipeline from names"
+            )
+        properties = inspect.getmembers(type(self), lambda one: isinstance(one, property))
+        changes = ["policy", *(key for key, one in properties if one.fset)]
+        if name not in changes and (name in vars(self) or name not in _ATTRIBUTES):
+            raise UsageError(
+                f"'{name}' of a pipeline cannot be set{nearest(name, changes)}; what can be set: "
+                f"{', '.join(changes)}"
+            )
+        super().__setattr__(name, value)
+
     def with_stages(self, stages: dict[str, Stage]) -> Self:
         """The same with other stages."""
         other = copy.copy(self)
-        other.model, other.stages = replace(self.model, stages=stages), stages
+        vars(other).update(model=replace(self.model, stages=stages), stages=stages)
         return other
 
     def read(self, prompts: list[str], negative: str = "") -> Cond:
