@@ -93,9 +93,10 @@ class Policy:
 
     def __post_init__(self) -> None:
         """Raise UsageError for a value of another type."""
-        count = isinstance(self.limit, Integral) and not isinstance(self.limit, bool)
+        limit: object = self.limit
+        count = isinstance(limit, Integral) and not isinstance(limit, bool)
         checks = {
-            "limit": (count or self.limit is None, "a number of sampling steps, or None"),
+            "limit": (count or limit is None, "a number of sampling steps, or None"),
             "strict_words": (isinstance(self.strict_words, bool), "True or False"),
             "on_cost": (self.on_cost is None or callable(self.on_cost), "a function, or None"),
         }
