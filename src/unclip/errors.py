@@ -54,9 +54,9 @@ class SamplingError(UnclipError):
     def __str__(self) -> str:
         """The stage, the step and likely causes."""
         return (
-            f"stage '{self.stage}' gave numbers that are not finite {self.when}: its weights are "
-            "damaged, or too large for their number format (try --dtype float32; in Python "
-            "dtype='float32')"
+            f"stage '{self.stage}' gave numbers that are not finite {self.when}: a setting such as "
+            "guidance_scale is too large, or its weights are damaged or too large for their number "
+            "format (try --dtype float32; in Python dtype='float32')"
         )
 
 
@@ -94,7 +94,7 @@ def warn(text: str, kind: type[UnclipWarning] = PromptWarning) -> None:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """` (did you mean 'x'?)` for the known word closest to `word`, or an empty string."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f" (did you mean '{close[0]}'?)" if close else ""
 
 

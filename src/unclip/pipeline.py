@@ -80,7 +80,12 @@ class Chain:
 
         With a `negative` prompt, or where the model's null is a text, its tokens too. Warns and
         raises as `check_words` does.
+
+        Raises:
+            UsageError: one text in place of a list of them.
         """
+        if isinstance(prompts, str) or not isinstance(prompts, Sequence):
+            raise UsageError(f"prompts must be a list of texts, got {shown(prompts)}")
         self.check_words(*prompts, negative)
         tokens, mask = self.tokenizer.encode(prompts)
         cond = Cond(text_tokens=tokens.to(self.device), text_mask=mask.to(self.device))
@@ -166,9 +171,22 @@ class Chain:
             on_step: as in `generate`.
             prior: as in `generate`.
             on_stage: called after each stage with its name and a batch's condition.
+
+        Raises:
+            UsageError: a wrong number of conditions or controls, an unknown stage, prior or
+                setting.
         """
         _ = self.model.size  # refused before the work where nothing draws
         controls = controls or {}
+        for name in controls:
+            if name not in self.stages:
+                raise UsageError(
+                    f"there is no stage '{name}'{nearest(name, self.stages)} to control"
+                )
+        if prior not in (None, NO_PRIOR, *self.model.priors):
+            self.model.check_prior(prior)
+        if not isinstance(seeds, Sequence):
+            raise UsageError(f"seeds must be a list, one a picture, got {shown(seeds)}")
         _check_batch(len(seeds), cond, controls)
         sampling = self.model.by_stage(given(settings or {}))
         images: list[Tensor] = []
@@ -262,6 +280,8 @@ class Chain:
 
 def _check_batch(count: int, cond: Cond, controls: Mapping[str, Control]) -> None:
     """Raise UsageError unless there is one of each for every seed."""
+    if not isinstance(cond, Cond):
+        raise UsageError(f"cond must be a Cond, such as `read` gives, got {shown(cond)}")
     lengths = {f"controls of '{name}'": len(one) for name, one in controls.items() if len(one)}
     for what, length in {"conditions": len(cond), **lengths}.items():
         if length != count:

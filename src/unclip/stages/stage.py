@@ -233,9 +233,10 @@ class DiffusionStage(Stage):
         return 1 + (options.steps - 1) * (self._repeats(options) if inpaints else 1)
 
     def check(self, sampling: dict[str, Any] | None = None) -> None:
-        """There has to be such a sampler, and such a grid of levels."""
+        """There has to be such a sampler, such a grid of levels, and such an interval."""
         options, _ = self._grid(sampling)
         samplers.find(options.sampler)
+        within(*options.guidance_interval)
 
     def unused(self, sampling: dict[str, Any], inpaints: bool = False) -> dict[str, str]:
         """Those that ask for another value than the stage's own, and have no use for it here."""
