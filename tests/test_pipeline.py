@@ -298,7 +298,7 @@ def test_wrong_arguments_of_sampling_are_said_before_any_work(
 
 @pytest.mark.parametrize("prompts", ["a fox", None, 3])
 def test_a_list_of_prompts_is_read_and_not_the_letters_of_one(prompts: Any, pipe: Pipeline) -> None:
-    with pytest.raises(UsageError, match="^prompts must be a list of texts, got "):
+    with pytest.raises(UsageError, match=r"^prompts must be a list of texts, got "):
         pipe.read(prompts)
 
 

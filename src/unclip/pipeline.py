@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import replace
 from functools import partial
 from typing import Any, Self
@@ -75,7 +75,7 @@ class Chain:
         vars(other).update(model=replace(self.model, stages=stages), stages=stages)
         return other
 
-    def read(self, prompts: list[str], negative: str = "") -> Cond:
+    def read(self, prompts: Sequence[str], negative: str = "") -> Cond:
         """Tokens of prompts, on the chain's device.
 
         With a `negative` prompt, or where the model's null is a text, its tokens too. Warns and
@@ -87,7 +87,7 @@ class Chain:
         if isinstance(prompts, str) or not isinstance(prompts, Sequence):
             raise UsageError(f"prompts must be a list of texts, got {shown(prompts)}")
         self.check_words(*prompts, negative)
-        tokens, mask = self.tokenizer.encode(prompts)
+        tokens, mask = self.tokenizer.encode(list(prompts))
         cond = Cond(text_tokens=tokens.to(self.device), text_mask=mask.to(self.device))
         if not negative and not self.model.null_is_text:
             return cond
@@ -185,7 +185,7 @@ class Chain:
                 )
         if prior not in (None, NO_PRIOR, *self.model.priors):
             self.model.check_prior(prior)
-        if not isinstance(seeds, Sequence):
+        if not isinstance(seeds, Sized):
             raise UsageError(f"seeds must be a list, one a picture, got {shown(seeds)}")
         _check_batch(len(seeds), cond, controls)
         sampling = self.model.by_stage(given(settings or {}))
