@@ -72,6 +72,8 @@ _REASONS = {
     "less_than_equal": "must be at most {le}",
     "less_than": "must be below {lt}",
     "too_short": "must have at least {min_length} value(s)",
+    "too_long": "must have at most {max_length} value(s)",
+    **dict.fromkeys(("tuple_type", "list_type"), "must be a list"),
     "finite_number": "must be finite",
     "literal_error": "must be {expected}",
     **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "must be a whole number"),

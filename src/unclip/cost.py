@@ -6,8 +6,10 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
+from .config import shown
 from .errors import UsageError
 
 LIMIT = 1_000_000
@@ -88,6 +90,19 @@ class Policy:
     limit: int | None = LIMIT
     strict_words: bool = False
     on_cost: Callable[[Cost], None] | None = None
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for a value of another type."""
+        limit: object = self.limit
+        count = isinstance(limit, Integral) and not isinstance(limit, bool)
+        checks = {
+            "limit": (count or limit is None, "a number of sampling steps, or None"),
+            "strict_words": (isinstance(self.strict_words, bool), "True or False"),
+            "on_cost": (self.on_cost is None or callable(self.on_cost), "a function, or None"),
+        }
+        for name, (right, wanted) in checks.items():
+            if not right:
+                raise UsageError(f"{name} must be {wanted}, got {shown(getattr(self, name))}")
 
 
 def check_memory(pictures: int, size: tuple[int, int]) -> None:

@@ -17,6 +17,7 @@ from rich.console import Console
 from unclip.checkpoints import native
 from unclip.data.shapes import COLOURS, SHAPES
 from unclip.errors import DataError, TrainingError, UsageError
+from unclip.loading import load
 from unclip.stages.ar_prior import ArPriorStage
 from unclip.train.clock import Clock
 from unclip.train.recipe import Recipe, load_recipe
@@ -224,7 +225,7 @@ def test_a_second_prior_is_prepared_once_trained_and_chosen(
     again.run(Silent())
     run.export("ar_prior", again.averaged())
     assert native.read_manifest(run.model).prior == "ar_prior"
-    model = native.load_model(run.model)
+    model = load(run.model, device="cpu", dtype="float32").model
     assert model.prior == "ar_prior"
     assert list(model.stages) == ["clip", "prior", "decoder", "upsampler", "ar_prior"]
     held = model.stages["ar_prior"].net.pca.basis

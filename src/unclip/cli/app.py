@@ -15,7 +15,7 @@ from ..registry import Registry
 from . import _progress
 from ._process import prepare
 from ._signals import interrupted_by_signals
-from ._terminal import complain, prompt_warnings_as_lines
+from ._terminal import complain, warnings_as_lines
 
 DEBUG = "UNCLIP_DEBUG"
 """Environment variable: where it is set, errors come with their traceback."""
@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     prepare()
     try:
-        with prompt_warnings_as_lines():
+        with warnings_as_lines():
             code = make_app()(
                 args=None if arguments is None else list(arguments),
                 prog_name="unclip",

@@ -94,7 +94,8 @@ class Doctor(ModelOptions):
         pipe = self.load()
         loaded = time.monotonic()
         sampled = [key for key, stage in pipe.stages.items() if isinstance(stage, DiffusionStage)]
-        one_step: dict[str, Any] = {f"{key}_steps": 1 for key in sampled}
+        idle = pipe.model.priors[1:]
+        one_step: dict[str, Any] = {f"{key}_steps": 1 for key in sampled if key not in idle}
         picture = pipe.generate("a red car", **one_step)[0]
         drawn = time.monotonic()
         return (

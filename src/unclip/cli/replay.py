@@ -3,6 +3,8 @@
 
 import os
 import re
+import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .._version import __version__
-from ..errors import UsageError
+from ..errors import SettingWarning, UsageError
 from ._draw import drawing
 from ._fields import argument, fields_of, pictures_of
 from ._options import Command, ModelOptions, NoLimit, StrictWords, option
@@ -88,7 +90,7 @@ class Replay(ModelOptions):
         target, layout = self._target(name), Layout(request, name)
         pipe = self.load(None if self.model else _model_of(record))
         self._warn(_unlike_here(record, pipe.name, pipe.hash))
-        with drawing(pipe, lambda cost: target.expect(cost, layout)) as on_step:
+        with drawing(pipe, lambda cost: target.expect(cost, layout)) as on_step, as_recorded():
             pictures = ability(pipe, request, on_step=on_step)
         new = _counterpart(old, record, layout, pictures)
         where, difference = target.write([new], layout), _difference(old, new)
@@ -109,6 +111,14 @@ class Replay(ModelOptions):
             target = replace(target, path=path, is_folder=False, numbered=True)
         target.check()
         return target
+
+
+@contextmanager
+def as_recorded() -> "Iterator[None]":
+    """A record may hold settings that had no effect: nobody gave them now."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SettingWarning)
+        yield
 
 
 def _request(ability: "Ability", record: "Record", files: "Sequence[str]") -> "Drawing":

@@ -63,13 +63,8 @@ class Parameterization(Config):
         t = level.t.expand(len(x)) if level.t.ndim == 0 else level.t
         return x * self._coordinates(x, level)[0], t.to(x.device)
 
-    def predict(self, output: Tensor, x: Tensor, level: Level) -> Prediction:
-        """Read `output` (B, C or 2·C, ...) for the noisy `x` (B, C, ...) at `level`."""
-        c_in, a, s = self._coordinates(x, level)
-        return self._read(output, x * c_in, a, s)
-
     def _read(self, output: Tensor, x_in: Tensor, a: Tensor, s: Tensor) -> Prediction:
-        """`output` for the network's input, a·x0' + s·eps."""
+        """`output` (B, C or 2·C, ...) for the network's input, a·x0' + s·eps (B, C, ...)."""
         variance = None
         if self.learned_variance:
             output, fraction = output.chunk(2, dim=1)

@@ -43,6 +43,10 @@ REPAINT = 4
 """RePaint's repetitions a step for a network that cannot inpaint."""
 
 
+NO_EMBEDDING = "the stage reads no image embedding"
+"""Why settings of z_i have no effect."""
+
+
 class StageConfig(Config):
     """What every stage's configuration has; `network` is refined by each stage."""
 
@@ -114,6 +118,10 @@ class Stage(LazyModule, ABC):
 
     def check(self, sampling: dict[str, Any] | None = None) -> None:
         """Raise UsageError where `sample` could not follow these settings."""
+
+    def unused(self, sampling: dict[str, Any], inpaints: bool = False) -> dict[str, str]:
+        """The settings among these that change nothing, each with the reason: see `Sampling`."""
+        return {}
 
     def preview(self, step: Step) -> Tensor | None:
         """(B, 3, H, W) the picture as it is at a step of this stage; None where it makes none."""
@@ -189,7 +197,7 @@ class DiffusionStage(Stage):
             denoise = score_guided(denoise, lambda x0: score(decode(x0)), scale)
         if options.threshold == "clamp":
             denoise = map_x0(denoise, clamp(options.limit))
-        elif options.threshold == "dynamic" or options.ceiling is not None:
+        elif options.is_dynamic:
             limits = options.quantile, options.limit, options.ceiling
             denoise = map_x0(denoise, dynamic_threshold(*limits))
         return denoise
@@ -230,9 +238,36 @@ class DiffusionStage(Stage):
         return 1 + (options.steps - 1) * (self._repeats(options) if inpaints else 1)
 
     def check(self, sampling: dict[str, Any] | None = None) -> None:
-        """There has to be such a sampler, and such a grid of levels."""
+        """There has to be such a sampler, such a grid of levels, and such an interval."""
         options, _ = self._grid(sampling)
         samplers.find(options.sampler)
+        within(*options.guidance_interval)
+
+    def unused(self, sampling: dict[str, Any], inpaints: bool = False) -> dict[str, str]:
+        """Those that ask for another value than the stage's own, and have no use for it here."""
+        own = self.config.sampling
+        options = own.merge(sampling)
+        changed = {n for n in sampling if getattr(options, n) != getattr(own, n)}
+        reasons = options.unused() | self._never_used(inpaints)
+        return {name: why for name, why in reasons.items() if name in changed}
+
+    def _never_used(self, inpaints: bool) -> dict[str, str]:
+        """Settings without effect whatever the others are, each with the reason."""
+        image = "image" in self.produces
+        reads_embed = bool(self.consumes & {"image_embed", "noised_image_embed"})
+        reads_text = any(field.startswith("text_") for field in self.consumes)
+        guidance = [name for name in Sampling.model_fields if name.startswith("guidance_")]
+        blind = "the stage reads neither a text nor an image embedding that could guide it"
+        imageless = "the stage makes no picture"
+        known = "the whole picture is drawn here; `edit` and `outpaint` keep a part"
+        reasons = [
+            (reads_embed, ["image_guidance_scale"], NO_EMBEDDING),
+            (reads_embed or reads_text, guidance, blind),
+            (self.inpaints, ["inpainting"], "the stage always inpaints by RePaint"),
+            (inpaints, ["resample", "inpainting"], known),
+            (image, ["clip_guidance_scale", "resample", "inpainting"], imageless),
+        ]
+        return {name: why for used, names, why in reasons if not used for name in names}
 
     def _grid(self, sampling: dict[str, Any] | None) -> tuple[Sampling, list[Level]]:
         """The settings, and the levels that they ask for. Raises UsageError."""

@@ -17,6 +17,7 @@ from ...diffusion.schedule import Cosine, ScaledLinear, ScheduleConfig
 from ...rng import Rng
 from ...stages.decoder import Decoder
 from ...stages.sampling import Sampling
+from ...stages.stage import NO_EMBEDDING
 from ...types import Cond, Level
 from ._autoencoder import OfLatentsConfig
 from ._unet import LatentUNetConfig
@@ -54,6 +55,11 @@ class LatentDecoder(Decoder):
     def null_is_text(self) -> bool:
         """True: the empty text's own encoding."""
         return True
+
+    def _never_used(self, inpaints: bool) -> dict[str, str]:
+        """The noise level too where the network sees no z_i."""
+        blind = {} if self.config.network.embed_dim else {"noise_level": NO_EMBEDDING}
+        return super()._never_used(inpaints) | blind
 
     def conditioned(self, cond: Cond, rng: Rng, options: Sampling) -> Cond:
         """z_i noised to the level that `options` name, and told so; a text needs nothing."""
