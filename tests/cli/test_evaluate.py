@@ -229,7 +229,7 @@ def test_an_unreadable_picture(unclip: Run, model: Path, photos: Path) -> None:
     [
         (["-o", "report.pdf"], 2, ["report.pdf should end in .html"]),
         (["--only", "distribution,ablation"], 2, ["no 'ablation'", "did you mean 'ablations'"]),
-        (["--size", "pool"], 2, ["--size needs NAME=N, got 'pool'"]),
+        (["--size", "pool"], 2, ["--size needs key=value, got 'pool'"]),
         (["--size", "scenes=3"], 2, ["unknown setting 'scenes'"]),  # which only emoji have
         (["--size", "poool=3"], 2, ["unknown setting 'poool'", "did you mean 'pool'"]),
         (["--pictures", "0"], 2, ["setting 'pictures'", "must be at least 1"]),
