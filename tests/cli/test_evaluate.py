@@ -267,6 +267,7 @@ def test_a_folder_that_is_not_there_or_empty(unclip: Run, model: Path, tmp_path:
         (["--size", "pool=x"], ["setting 'pool' must be a whole number"]),
         (["--pictures", "0"], ["setting 'pictures' must be at least 1"]),
         (["--seed", "-1"], ["--seed must be at least 0"]),
+        (["--clip-features", "nope"], ["no model 'nope'"]),
         (["--device", "tpu"], ["unknown device 'tpu'"]),
         (["--dtype", "int3"], ["int3"]),
         (["--detector", "none"], ["--detector: there is no none"]),

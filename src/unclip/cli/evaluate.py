@@ -233,6 +233,9 @@ class Evaluate(ModelParts):
         pick_dtype(self.dtype, pick_device(self.device))
         if not self.model.startswith("hub:"):
             _model(self.model, self.variant)
+        clip = self.clip_features or self.eye
+        if clip and not clip.startswith("hub:"):
+            _clip_at(clip)
         for name in ("recipe", "features", "detector", "trained_on"):
             path = getattr(self, name)
             if path is not None and not path.exists():
