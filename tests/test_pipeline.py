@@ -271,9 +271,9 @@ def test_each_sample_has_its_own_condition_and_control_whatever_the_batch(pipe: 
         mine = {"decoder": Control(noise=noise[i : i + 1])}
         alone = pipe.sample(pipe.read([prompts[i]]), [seeds[i]], mine, few)
         assert torch.allclose(drawn[i], alone[0], atol=1e-3)
-    with pytest.raises(UsageError, match="2 seeds need as many conditions, got 1"):
+    with pytest.raises(UsageError, match="2 seeds and 1 conditions: give as many"):
         pipe.sample(pipe.read(["a red circle"]), [1, 2])
-    with pytest.raises(UsageError, match="1 seeds need as many controls of 'decoder', got 21"):
+    with pytest.raises(UsageError, match="1 seed and 21 controls of 'decoder': give as many"):
         pipe.sample(pipe.read(["a red circle"]), [1], controls)
 
 

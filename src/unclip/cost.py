@@ -10,7 +10,7 @@ from numbers import Integral
 from typing import Any
 
 from .config import shown
-from .errors import UsageError
+from .errors import UsageError, counted
 
 LIMIT = 1_000_000
 """Most sampling steps of a request, all pictures and stages together."""
@@ -63,8 +63,8 @@ class Cost:
 
     def __str__(self) -> str:
         height, width = self.size
-        what = "1 picture" if self.pictures == 1 else f"{self.pictures:,} pictures"
-        return f"{what} of {width:,}×{height:,} in up to {self.total:,} sampling steps"
+        steps = counted(self.total, "sampling step")
+        return f"{counted(self.pictures, 'picture')} of {width:,}×{height:,} in up to {steps}"
 
     def check(self, limit: int | None) -> None:
         """Raise UsageError if there are more than `limit` steps."""
@@ -116,8 +116,9 @@ def check_memory(pictures: int, size: tuple[int, int]) -> None:
     needed, memory = 3 * height * width * pictures, _memory()
     if needed > memory:
         raise UsageError(
-            f"{pictures:,} pictures of {width:,}×{height:,} stay in memory until the last is "
-            f"drawn, {needed / 2**30:,.0f} GiB of {memory / 2**30:,.0f}: ask for fewer at a time"
+            f"{counted(pictures, 'picture')} of {width:,}×{height:,} would stay in memory until "
+            f"the last is drawn, {needed / 2**30:,.0f} GiB of {memory / 2**30:,.0f}: "
+            "ask for fewer at a time"
         )
 
 

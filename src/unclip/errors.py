@@ -98,6 +98,11 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f" (did you mean '{close[0]}'?)" if close else ""
 
 
+def counted(count: int, one: str, several: str = "") -> str:
+    """'1 file', '2,000 files'; `several` where the plural is not made with an s."""
+    return f"{count:,} {one if count == 1 else several or f'{one}s'}"
+
+
 def quoted(name: object) -> str:
     """A name, quoted and escaped if it has unprintable characters."""
     text = str(name)

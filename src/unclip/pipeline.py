@@ -16,7 +16,7 @@ from .arguments import given
 from .config import shown
 from .cost import BATCH, Cost, Policy, Work, check_memory
 from .device import place
-from .errors import SamplingError, SettingWarning, UsageError, nearest, warn
+from .errors import SamplingError, SettingWarning, UsageError, counted, nearest, warn
 from .nn.clip import Clip
 from .rng import Rng
 from .stages import DiffusionStage, Stage, check_finite
@@ -285,7 +285,7 @@ def _check_batch(count: int, cond: Cond, controls: Mapping[str, Control]) -> Non
     lengths = {f"controls of '{name}'": len(one) for name, one in controls.items() if len(one)}
     for what, length in {"conditions": len(cond), **lengths}.items():
         if length != count:
-            raise UsageError(f"{count} seeds need as many {what}, got {length}")
+            raise UsageError(f"{counted(count, 'seed')} and {length} {what}: give as many")
 
 
 def _similarity(net: Clip, target: Tensor, image: Tensor) -> Tensor:

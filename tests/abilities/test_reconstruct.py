@@ -89,7 +89,7 @@ def test_without_pictures_the_priors_components_are_used(
         ([], 8, "dims must have at least 1"),
         ([0], 8, r"dims\.0 must be at least 1, got 0"),
         ([3, -1], 8, r"dims\.1 must be at least 1, got -1"),
-        ([8], 8, "8 components need more than 8 pictures, got 8"),
+        ([8], 8, "for 8 components give more than 8 pictures, got 8"),
         ([33], 40, "at most 32, the width of z_i, got 33"),
         ([2], 0, "model 'tiny' has no principal components.*give pictures to find them from"),
     ],

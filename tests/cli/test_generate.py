@@ -252,3 +252,11 @@ def test_a_failure_half_way_leaves_nothing(
     done = unclip("generate", "a fox", "-o", "out.png", "--model", model)
     done.fails(1, "cannot write out.png: No space left on device")
     assert not list(Path().iterdir())
+
+
+def test_a_setting_with_an_option_of_its_own_is_given_once(unclip: RunCli) -> None:
+    unclip("generate", "a fox", "--steps", 4, "--set", "steps=3").fails(
+        2, "--steps 4 and --set steps=3 set the same: give only one of them"
+    )
+    scale = ["--guidance-scale", 4, "--set", "guidance_scale=3"]
+    unclip("generate", "a fox", *scale).fails(2, "--guidance-scale 4.0 and --set guidance_scale=3")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from ..errors import UsageError
+from ..errors import UsageError, counted
 from ..registry import Registry
 from ._progress import counting_progress
 from ._terminal import complain, say
@@ -105,4 +105,4 @@ def inspect(
         say(f"{name + ':':<16} {count}")
     for note in source.notes():
         complain(note, "warning")
-    say(f"{path}: {rows * columns} samples of {size}×{size}")
+    say(f"{path}: {counted(rows * columns, 'sample')} of {size}×{size}")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .._version import __version__
-from ..errors import SettingWarning, UsageError
+from ..errors import SettingWarning, UsageError, counted
 from ._draw import drawing
 from ._fields import argument, fields_of, pictures_of
 from ._options import Command, ModelOptions, NoLimit, StrictWords, option
@@ -136,7 +136,7 @@ def _request(ability: "Ability", record: "Record", files: "Sequence[str]") -> "D
     }
     names = [name for name in fields if name not in words]
     if len(files) > len(names):
-        raise UsageError(f"it was made of {len(names)} file(s), got {len(files)}")
+        raise UsageError(f"it was made of {counted(len(names), 'file')}, got {len(files)}")
     for name in names[len(files) :]:
         if fields[name].is_required():
             raise UsageError(
@@ -176,7 +176,8 @@ def _reasons(old: "Record", new: "Record") -> "Iterator[str]":
             yield f" was made of {name} {old.inputs[name]}, this one of {found}"
     if old.threads not in (0, new.threads):
         again = f"try OMP_NUM_THREADS={old.threads}"
-        yield f" was drawn with {old.threads} threads, this one with {new.threads}: {again}"
+        threads = counted(old.threads, "thread")
+        yield f" was drawn with {threads}, this one with {new.threads}: {again}"
 
 
 def _model_of(record: "Record") -> str:

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from ..data import IndexedSource
 from ..data._picture import read_square
 from ..data.listing import pictures_in
-from ..errors import DataError
+from ..errors import DataError, counted
 from ..media import SUFFIXES, from_arrays
 
 Bytes = NDArray[np.uint8]
@@ -99,7 +99,8 @@ def of_files(
     skipped = len(files) - len(good)
     if skipped > UNREADABLE * len(files):
         raise DataError(
-            f"{skipped} of {len(files)} pictures cannot be read, more than 1 %; the first: {fault}"
+            f"{skipped} of {counted(len(files), 'picture')} cannot be read, more than 1 %; "
+            f"the first: {fault}"
         )
     return ImageSet(
         len(good),

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from ..data import Sample, Source
-from ..errors import UnclipError, WorkersLostError
+from ..errors import UnclipError, WorkersLostError, counted
 
 Batch = dict[str, Tensor]
 """What a step is made of; its task knows the keys."""
@@ -84,8 +84,8 @@ class Loader:
             self._batches, self._made, self._lost = None, 0, self._lost + 1
             if self._lost > REPLACED:
                 raise WorkersLostError(
-                    f"processes that make batches were killed {self._lost} times (is memory "
-                    "short?); set workers to 0, which makes them in the loop"
+                    f"processes that make batches were killed {counted(self._lost, 'time')} "
+                    "(is memory short?); set workers to 0, which makes them in the loop"
                 )
             self.warn("a process that makes batches was killed; another one goes on for it")
         if isinstance(batch, UnclipError):

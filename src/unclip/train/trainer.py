@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -252,11 +253,13 @@ class Trainer:
                     f"{states[-1]} is damaged: it has no {prefix}optimizer.safetensors"
                 )
         for group, net in {**nets, "ema": self.ema.average}.items():
-            try:
-                net.load_state_dict(state.tensors.get(group, {}))
-            except RuntimeError as error:
-                first = str(error).splitlines()[1].strip()
-                raise TrainingError(f"{states[-1]} does not fit the recipe: {first}") from None
+            saved = state.tensors.get(group, {})
+            if fault := _misfit(saved, net.state_dict()):
+                raise TrainingError(
+                    f"{states[-1]} does not fit the recipe: {fault}; set the stage's network back "
+                    "to what it was, or train it anew in another folder"
+                )
+            net.load_state_dict(saved)
         for prefix, learner in self.learners.items():
             tensors = state.tensors[f"{prefix}optimizer"]
             restore_optimizers(learner.optimizers, learner.net, tensors)
@@ -266,3 +269,14 @@ class Trainer:
         except (KeyError, TypeError, ValueError) as error:
             raise TrainingError(f"{states[-1] / 'state.json'} is damaged: {error!r}") from None
         return True
+
+
+def _misfit(saved: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
+    """The first tensor that differs in name or shape, in words; empty where none does."""
+    for name in dict.fromkeys([*wanted, *saved]):
+        if name not in saved or name not in wanted:
+            return f"'{name}' is not in {'the state' if name in wanted else 'the network'}"
+        if saved[name].shape != wanted[name].shape:
+            was, now = tuple(saved[name].shape), tuple(wanted[name].shape)
+            return f"'{name}' has the shape {was}, and the network's is {now}"
+    return ""
