@@ -121,7 +121,7 @@ def test_false_captions_are_for_clip_alone(
     assert "negative_tokens" not in Task(make_stage("clip")).collate(tokenizer)(some)
 
 
-@pytest.mark.parametrize("kind", ["prior", "decoder"])
+@pytest.mark.parametrize("kind", ["prior", "decoder", "latent_decoder", "latent_unclip"])
 def test_what_samples_hold_already_is_not_encoded_again(
     kind: str,
     make_stage: Callable[..., Any],
@@ -129,22 +129,26 @@ def test_what_samples_hold_already_is_not_encoded_again(
     tokenizer: Tokenizer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What CLIP said before comes from the samples: the same loss without it."""
+    """What CLIP and the autoencoder said before comes from the samples: the same loss."""
     clip = make_stage("clip")
     task = Task(make_stage(kind), clip)
     samples = [speckles(task.source_size).sample(i) for i in range(4)]
-    plain = task.cond(task.collate(tokenizer)(samples), BatchRng(0, 4))
+    pictures = task.collate(tokenizer)(samples)
+    plain, expected = task.cond(pictures, BatchRng(0, 4)), task(pictures, BatchRng(0, 4))[0]
+    endings = ("embed", "encodings", "latents")
     for index, sample in enumerate(samples):
-        held = [name for name, _ in plain.items() if name.endswith(("embed", "encodings"))]
+        held = [name for name, _ in plain.items() if name.endswith(endings)]
         sample |= {name: getattr(plain, name)[index].numpy() for name in held}
-        if kind == "prior":
+        if kind != "decoder":
             del sample["image"]
     for name in ("encode_text", "encode_image", "encode_patches"):
         monkeypatch.setattr(clip, name, None)
+    if kind.startswith("latent"):
+        monkeypatch.setattr(task.stage.net.autoencoder, "encode", None)
     batch = task.collate(tokenizer)(samples)
     assert ("image" in batch) == (kind == "decoder")
     loss, _ = task(batch, BatchRng(0, 4))
-    assert torch.equal(loss, task.stage.loss(plain, BatchRng(0, 4))[0].mean())
+    assert torch.equal(loss, expected)
 
 
 def test_a_clip_whose_null_is_a_text_reads_every_text(

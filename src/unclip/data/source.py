@@ -19,7 +19,7 @@ SAMPLED = 20_000
 
 
 class Sample(TypedDict, total=False):
-    """One training example: `image` and `caption`, or precomputed embeddings of them."""
+    """One training example: `image` and `caption`, or precomputed embeddings or latents of them."""
 
     image: NDArray[np.uint8]  # (H, W, 3), sRGB
     caption: str
@@ -29,6 +29,7 @@ class Sample(TypedDict, total=False):
     text_encodings: NDArray[np.float32]  # (N, W')
     image_embed: NDArray[np.float32]  # (D,) z_i
     image_patches: NDArray[np.float32]  # (patches, W')
+    latents: NDArray[np.float32]  # (c, h, w), an autoencoder's of the picture
 
 
 class Source(ABC):

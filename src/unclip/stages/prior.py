@@ -85,7 +85,7 @@ class PriorStage(DiffusionStage):
     def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean squared error of the unnoised z_i; the text is dropped as configured."""
         assert cond.image_embed is not None
-        return self.denoising_loss(cond, cond.image_embed, rng)
+        return self.denoising_loss(cond, self.space.encode(cond.image_embed), rng)
 
 
 STAGE = PriorStage

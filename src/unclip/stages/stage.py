@@ -327,15 +327,13 @@ class DiffusionStage(Stage):
             x = alpha * x + sigma * rng.randn(*x.shape[1:])
         return samplers.find("ddim")(denoise, x, levels, rng, steps.done)
 
-    def denoising_loss(
-        self, cond: Cond, target: Tensor, rng: Rng
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Diffusion loss for `target` (B, ...) under `cond`, dropped at random as configured."""
+    def denoising_loss(self, cond: Cond, x0: Tensor, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
+        """Diffusion loss for `x0` (B, ...), in diffusion space, under `cond`, dropped at random."""
         shown = cond.replace(
             keep_text=~rng.bernoulli(self.config.drop_text),
             keep_image=~rng.bernoulli(self.config.drop_image),
         )
-        net, x0, config = self.bind(shown), self.space.encode(target), self.config
+        net, config = self.bind(shown), self.config
         options = config.schedule, config.parameterization, config.objective
         return diffusion_loss(net, x0, *options, rng)
 

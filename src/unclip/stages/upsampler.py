@@ -206,7 +206,7 @@ class Upsampler(AnyUpsampler):
         small, level = self.shrunk(crop), rng.rand()
         low_res = self.enlarged(self.corrupt(small, level, rng))
         bound = cond.replace(low_res=low_res, low_res_level=level)
-        return self.denoising_loss(bound, crop, rng)
+        return self.denoising_loss(bound, self.space.encode(crop), rng)
 
     def corrupt(self, small: Tensor, level: Tensor, rng: Rng) -> Tensor:
         """Blur some of the (B, 3, h, w) pictures, then add noise of strength `level` (B,)."""

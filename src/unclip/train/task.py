@@ -16,6 +16,7 @@ from ..nn.tokenizer import Tokenizer
 from ..rng import Rng
 from ..stages import Stage
 from ..stages.clip import ClipStage
+from ..stages.stage import DiffusionStage
 from ..types import Cond
 from .loader import Batch
 from .recipe import Recipe
@@ -23,6 +24,7 @@ from .recipe import Recipe
 _TOKENS = ("text_tokens", "text_mask", "negative_tokens", "negative_mask")
 _OF_TEXT = {"text_embed", "text_encodings"}
 _OF_IMAGE = {"image_embed", "image_patches"}
+_OF_SPACE = {"latents"}
 _OF_PRIOR = {"predicted_embed"}
 
 
@@ -70,8 +72,8 @@ class Task(nn.Module):
     """batch -> (loss, metrics) for any stage, by the fields its `trains_on` names.
 
     What a batch already holds is used. Else text fields come from the tokenizer, embeddings,
-    encodings and patches from a frozen CLIP, `predicted_embed` from a frozen prior, `image` from
-    the data.
+    encodings and patches from a frozen CLIP, `predicted_embed` from a frozen prior, `latents` from
+    the stage's autoencoder, `image` from the data.
     """
 
     def __init__(self, stage: Stage, clip: Stage | None = None, prior: Stage | None = None) -> None:
@@ -105,7 +107,7 @@ class Task(nn.Module):
     def _encoded(self) -> frozenset[str]:
         """Those that samples may hold. A CLIP whose null is a text reads texts beside that one."""
         reads = any(clip.null_is_text for clip in self.clip)
-        return self._wanted & (_OF_IMAGE if reads else _OF_IMAGE | _OF_TEXT)
+        return self._wanted & (_OF_IMAGE | _OF_SPACE | (set() if reads else _OF_TEXT))
 
     def collate(self, tokenizer: Tokenizer) -> Collate:
         """What makes its batches of samples."""
@@ -134,8 +136,11 @@ class Task(nn.Module):
                 drawn = self.prior[0].sample(seen, rng.fork("prior")).image_embed
                 assert drawn is not None
                 cond = cond.replace(predicted_embed=drawn.clone())  # no inference tensor any more
-            if wanted & ({"image"} | _OF_IMAGE):
+            if wanted & ({"image"} | _OF_IMAGE | _OF_SPACE):
                 cond = cond.replace(image=pictures(batch["image"]))
+            if wanted & _OF_SPACE:
+                assert isinstance(self.stage, DiffusionStage) and cond.image is not None
+                cond = cond.replace(latents=self.stage.space.encode(cond.image))
             if "image_patches" in wanted:
                 cond = self.clip[0].encode_patches(cond)
             elif "image_embed" in wanted:

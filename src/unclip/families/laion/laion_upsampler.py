@@ -71,7 +71,7 @@ class LaionUpsampler(AnyUpsampler):
         steps = self.config.noise_schedule.steps
         level = (rng.rand() * steps).floor() / steps
         bound = cond.replace(low_res=self.shown(small, level, rng), low_res_level=level)
-        return self.denoising_loss(bound, cond.image, rng)
+        return self.denoising_loss(bound, self.space.encode(cond.image), rng)
 
 
 STAGE = LaionUpsampler
