@@ -46,8 +46,8 @@ class Source(ABC):
         self._index, self._count, self._block, self._next = 0, 1, 1, 0
 
     @classmethod
-    def at(cls, path: Path, size: int) -> Self | None:
-        """This source, reading a folder; None where the folder is none of its kind."""
+    def at(cls, path: Path, size: tuple[int, int]) -> Self | None:
+        """This source of a folder, with (height, width) pictures; None for other folders."""
         return None
 
     def summary(self) -> dict[str, Any]:

@@ -91,11 +91,11 @@ class Task(nn.Module):
             )
 
     @property
-    def source_size(self) -> int:
-        """Side of the pictures to ask the data source for, which are squares."""
+    def source_size(self) -> tuple[int, int]:
+        """(height, width) of the pictures to ask the data source for."""
         size = self.stage.image_size or self.clip[0].image_size
         assert size is not None
-        return max(size)
+        return size
 
     @property
     def _wanted(self) -> frozenset[str]:
@@ -116,9 +116,8 @@ class Task(nn.Module):
 
     def blank(self, size: int, context: int) -> Batch:
         """A batch of pictures and captions without content."""
-        side = self.source_size
         return {
-            "image": torch.empty(size, side, side, 3, dtype=torch.uint8),
+            "image": torch.empty(size, *self.source_size, 3, dtype=torch.uint8),
             "text_tokens": torch.empty(size, context, dtype=torch.long),
             "text_mask": torch.empty(size, context, dtype=torch.bool),
         }
