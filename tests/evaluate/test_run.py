@@ -291,7 +291,7 @@ def test_a_clip_of_any_kind_must_fit(
 ) -> None:
     stages = {"clip": make_stage("x_clip"), "decoder": pipe.stages["decoder"]}
     other = Pipeline(Model(pipe.tokenizer, stages, "other"))
-    scenes = EmojiBenchmark(corpus, {}, 16, EmojiSizes(pictures=120, pool=1), 0)
+    scenes = EmojiBenchmark(corpus, {}, (16, 16), EmojiSizes(pictures=120, pool=1), 0)
     with pytest.raises(UsageError, match=r"'other' and scenes of .* do not fit each other"):
         checks.check_fit(other, scenes)
 
@@ -325,13 +325,13 @@ def test_a_recipe_is_found(pipe: Pipeline, tmp_path: Path) -> None:
 
 def test_scenes_of_an_evaluation_are_fresh(corpus: Path) -> None:
     sizes = EmojiSizes(pictures=20, pool=30)
-    made = EmojiBenchmark(corpus, {"source": "emoji"}, 16, sizes, 0)
+    made = EmojiBenchmark(corpus, {"source": "emoji"}, (16, 16), sizes, 0)
     sets = [made.reference, made.held_out, *made.floors, made.unseen, made.trained]
     every = [one.read(number).tobytes() for one in sets for number in range(len(one))]
     assert len(set(every)) == len(every) == 7 * 20 + 2 * 30
     trained = EmojiScenes(EmojiConfig(path=corpus), (64, 64))
     np.testing.assert_array_equal(made.trained.read(4), trained.sample(4)["image"])
-    larger = made.at(32)
+    larger = made.at((32, 32))
     assert larger.held_out.captions == made.held_out.captions
     assert larger.reference.read(0).shape == (32, 32, 3)
 

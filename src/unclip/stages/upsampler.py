@@ -220,8 +220,10 @@ class Upsampler(AnyUpsampler):
 
     def _crop(self, image: Tensor, rng: Rng) -> Tensor:
         """One random crop a sample, aligned to small pixels: (B, 3, crop, crop)."""
-        side = self.config.crop or image.shape[-1] // 4
-        places = (image.shape[-1] - side) // self.factor + 1
+        size = image.shape[-2:]
+        side = self.config.crop or min(size) // 4
+        corners = [(length - side) // self.factor + 1 for length in size]
+        places = torch.tensor(corners, device=image.device)
         corner = (rng.rand(2) * places).long() * self.factor  # (B, 2)
         line = corner[:, :, None] + torch.arange(side, device=corner.device)  # (B, 2, crop)
         sample = torch.arange(len(image), device=corner.device)[:, None, None]
