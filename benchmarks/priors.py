@@ -83,7 +83,7 @@ def main() -> None:
     settings = [f"data.{key}={getattr(args, key)}" for key in ("split", "seed")]
     recipe = load_recipe("emoji-cpu", [f"data.path={args.data}", *settings])
     assert clip.image_size is not None
-    source = recipe.source(max(clip.image_size))
+    source = recipe.source(clip.image_size)
     assert isinstance(source, IndexedSource)
     held = priors.hold(source, model.tokenizer, clip, priors.twice(source))
     lines = [

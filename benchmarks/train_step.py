@@ -69,7 +69,7 @@ def with_data(name: str) -> Recipe:
     """The recipe, with generated shapes if its data are missing."""
     recipe = load_recipe(name)
     try:
-        recipe.source(64)
+        recipe.source()
     except DataError as error:
         print(f"using generated shapes instead of the recipe's data: {error}")
         return load_recipe(name, ["data={source='shapes'}"])

@@ -79,9 +79,9 @@ def test_a_step_on_meta_is_the_step_that_is_run(name: str, tiny: Recipe, tmp_pat
     run = Run(tiny, tmp_path, CPU)
     clip = run.build("clip") if name != "upsampler" else None
     task = Task(run.build(name), clip)
-    side, context = task.source_size, tiny.settings.tokenizer.context
+    size, context = task.source_size, tiny.settings.tokenizer.context
     batch = {
-        "image": torch.zeros(2, side, side, 3, dtype=torch.uint8),
+        "image": torch.zeros(2, *size, 3, dtype=torch.uint8),
         "text_tokens": torch.arange(2)[:, None].repeat(1, context),  # two texts: equal ones are one
         "text_mask": torch.ones(2, context, dtype=torch.bool),
     }

@@ -97,7 +97,7 @@ def inspect(
     check_sides((size, size), "PNG", "a smaller --size")
     check_sides(sheet_size(rows, columns), format_of(path), "fewer --rows or --columns")
     check_writable(path)
-    source = source_at(folder, size)
+    source = source_at(folder, (size, size))
     save(contact_sheet(source, rows, columns, seed), path)
     for name, count in source.summary().items():
         if isinstance(count, dict):

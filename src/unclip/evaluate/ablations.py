@@ -68,7 +68,7 @@ class Ablation:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.pipe = embedding_sources.decoder_only(session.pipe)
-        small, count = session.benchmark.at(max(self.pipe.model.size)), session.sizes.ablations
+        small, count = session.benchmark.at(self.pipe.model.size), session.sizes.ablations
         self.real, self.true = small.reference.part(0, count), small.held_out.part(0, count)
         self.values: dict[str, Any] = {"pictures": len(self.true)}
 

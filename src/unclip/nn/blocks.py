@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import UsageError
-from .layers import conv_enlarged, silu_, zero
+from .layers import Dropout, conv_enlarged, silu_, zero
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class ResBlock(nn.Module):
         self.scale_shift = scale_shift
         self.emb = nn.Linear(emb, 2 * cout if scale_shift else cout)
         self.norm2 = norm(cout)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.conv2 = zero(nn.Conv2d(cout, cout, 3, padding=1))
         self.skip = nn.Conv2d(cin, cout, 1) if cin != cout else nn.Identity()
 

@@ -85,7 +85,7 @@ class PriorStage(DiffusionStage):
     def example(self, cond: Cond, rng: Rng) -> tuple[Cond, Tensor]:
         """The text, and its picture's z_i."""
         assert cond.image_embed is not None
-        return cond, cond.image_embed
+        return cond, self.space.encode(cond.image_embed)
 
 
 STAGE = PriorStage

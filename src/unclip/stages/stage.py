@@ -369,7 +369,7 @@ class DiffusionStage(Stage):
 
     @abstractmethod
     def example(self, cond: Cond, rng: Rng) -> tuple[Cond, Tensor]:
-        """Something to learn from: what the network sees, and the data (B, ...) that belong to it.
+        """Something to learn from: what the network sees, and its x0 (B, ...) in diffusion space.
 
         Args:
             cond: holds every field of `trains_on`.
@@ -380,16 +380,13 @@ class DiffusionStage(Stage):
         """See `Stage`: of denoising an example."""
         return self.denoising_loss(*self.example(cond, rng), rng)
 
-    def denoising_loss(
-        self, cond: Cond, target: Tensor, rng: Rng
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Diffusion loss for `target` (B, ...) under `cond`, dropped at random as configured."""
+    def denoising_loss(self, cond: Cond, x0: Tensor, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
+        """Diffusion loss for `x0` (B, ...), in diffusion space, under `cond`, dropped at random."""
         shown = cond.replace(
             keep_text=~rng.bernoulli(self.config.drop_text),
             keep_image=~rng.bernoulli(self.config.drop_image),
         )
-        net, x0, config = self.bind(shown), self.space.encode(target), self.config
-        objective = config.objective
+        net, config, objective = self.bind(shown), self.config, self.config.objective
         if not isinstance(objective, DiffusionObjective):
             raise UsageError(f"{self.kind}: objective '{objective.kind}' needs a teacher")
         return diffusion_loss(net, x0, config.schedule, config.parameterization, objective, rng)

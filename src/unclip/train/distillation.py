@@ -71,9 +71,8 @@ class ConsistencyTask(Task):
 
     def lesson(self, cond: Cond, rng: Rng) -> tuple[Cond, Tensor]:
         """What the student is shown, and clean data (B, ...) in diffusion space."""
-        shown, data = self.stage.example(cond, rng)
-        hidden = rng.bernoulli(self.stage.config.drop_text)
-        return shown.replace(keep_text=~hidden), self.stage.space.encode(data)
+        shown, x0 = self.stage.example(cond, rng)
+        return shown.replace(keep_text=~rng.bernoulli(self.stage.config.drop_text)), x0
 
     def stretch(self, x0: Tensor, rng: Rng) -> Stretch:
         """A piece of the path for each sample."""

@@ -72,6 +72,7 @@ class Loader:
         self.source, self.collate = source, collate
         self.batch_size, self.workers = batch_size, workers
         self.rank, self.world = rank, world
+        self.first = 0  # position in the stream of the first sample of the last batch
         self.pin = pin  # a GPU fetches batches from pinned memory while it computes
         self.warn: Callable[[str], None] = lambda line: None  # of what was replaced
         self._batches: Iterator[Batch | UnclipError] | None = None
@@ -91,6 +92,8 @@ class Loader:
         if isinstance(batch, UnclipError):
             raise batch
         self._made += 1
+        here = self.source.shard(self.rank, self.world, self.batch_size)
+        self.first = next(here.positions())
         self._lost = 0 if self._made >= _SOUND else self._lost
         self.source.advance(self.batch_size * self.world)
         return batch

@@ -170,8 +170,8 @@ class Recipe:
         settings = self.settings.model_copy(update={"stages": tables})
         return replace(self, settings=settings, stages=stages)
 
-    def source(self, size: int) -> Source:
-        """The data, with pictures of side `size`. Raises UsageError or DataError."""
+    def source(self, size: tuple[int, int] = (64, 64)) -> Source:
+        """The data, with (height, width) pictures. Raises UsageError or DataError."""
         kind = SOURCES[str(self.settings.data["source"])]
         return kind(self.data, size)  # type: ignore[call-arg]
 

@@ -74,7 +74,7 @@ class Run:
                     f"pictures of the stage before it, got {wanted}"
                 )
             drawn = stage.image_size if "image" in stage.produces else drawn
-        return self.recipe.source(64)
+        return self.recipe.source()
 
     def exists(self) -> bool:
         """Whether the folder holds anything of a run. Raises OutputError if it cannot be read."""
@@ -219,7 +219,7 @@ class Run:
             model = self.recipe.models.get(config.model) or plan(config.model)
             write_text(file, model.read_tokenizer().to_json())
         elif not file.is_file():
-            captions = self.recipe.source(64).captions(config.captions)
+            captions = self.recipe.source().captions(config.captions)
             tokenizer = Tokenizer.train(captions, config.vocab_size, config.context)
             write_text(file, tokenizer.to_json())
         return Tokenizer.load(file, config.context)
@@ -230,7 +230,7 @@ class Run:
 
         Empty where one of those models lists none: nobody can say what it knows.
         """
-        words = self.recipe.source(64).vocabulary()
+        words = self.recipe.source().vocabulary()
         stages = [(one.part, one.base) for one in self.recipe.stages.values()]
         reading = [base for part, base in stages if part and "text_tokens" in part.build().consumes]
         for base in dict.fromkeys(reading):

@@ -16,12 +16,14 @@ from ..nn.tokenizer import Tokenizer
 from ..rng import Rng
 from ..stages import Stage
 from ..stages.clip import ClipStage
+from ..stages.stage import DiffusionStage
 from ..types import Cond
 from .loader import Batch
 
 _TOKENS = ("text_tokens", "text_mask", "negative_tokens", "negative_mask")
 _OF_TEXT = {"text_embed", "text_encodings"}
 _OF_IMAGE = {"image_embed", "image_patches"}
+_OF_SPACE = {"latents"}
 _OF_PRIOR = {"predicted_embed"}
 
 
@@ -69,8 +71,8 @@ class Task(nn.Module):
     """batch -> (loss, metrics) for any stage, by the fields its `trains_on` names.
 
     What a batch already holds is used. Else text fields come from the tokenizer, embeddings,
-    encodings and patches from a frozen CLIP, `predicted_embed` from a frozen prior, `image` from
-    the data.
+    encodings and patches from a frozen CLIP, `predicted_embed` from a frozen prior, `latents` from
+    the stage's autoencoder, `image` from the data.
     """
 
     def __init__(self, stage: Stage, clip: Stage | None = None, prior: Stage | None = None) -> None:
@@ -105,11 +107,11 @@ class Task(nn.Module):
         """Raise TrainingError where the metrics since the last look say that training fails."""
 
     @property
-    def source_size(self) -> int:
-        """Side of the pictures to ask the data source for, which are squares."""
+    def source_size(self) -> tuple[int, int]:
+        """(height, width) of the pictures to ask the data source for."""
         size = self.stage.image_size or self.clip[0].image_size
         assert size is not None
-        return max(size)
+        return size
 
     @property
     def _wanted(self) -> frozenset[str]:
@@ -121,7 +123,7 @@ class Task(nn.Module):
     def _encoded(self) -> frozenset[str]:
         """Those that samples may hold. A CLIP whose null is a text reads texts beside that one."""
         reads = any(clip.null_is_text for clip in self.clip)
-        return self._wanted & (_OF_IMAGE if reads else _OF_IMAGE | _OF_TEXT)
+        return self._wanted & (_OF_IMAGE | _OF_SPACE | (set() if reads else _OF_TEXT))
 
     def collate(self, tokenizer: Tokenizer) -> Collate:
         """What makes its batches of samples."""
@@ -130,9 +132,8 @@ class Task(nn.Module):
 
     def blank(self, size: int, context: int) -> Batch:
         """A batch of pictures and captions without content."""
-        side = self.source_size
         return {
-            "image": torch.empty(size, side, side, 3, dtype=torch.uint8),
+            "image": torch.empty(size, *self.source_size, 3, dtype=torch.uint8),
             "text_tokens": torch.empty(size, context, dtype=torch.long),
             "text_mask": torch.empty(size, context, dtype=torch.bool),
         }
@@ -150,8 +151,11 @@ class Task(nn.Module):
                 drawn = self.prior[0].sample(seen, rng.fork("prior")).image_embed
                 assert drawn is not None
                 cond = cond.replace(predicted_embed=drawn.clone())  # no inference tensor any more
-            if wanted & ({"image"} | _OF_IMAGE):
+            if wanted & ({"image"} | _OF_IMAGE | _OF_SPACE):
                 cond = cond.replace(image=pictures(batch["image"]))
+            if wanted & _OF_SPACE:
+                assert isinstance(self.stage, DiffusionStage) and cond.image is not None
+                cond = cond.replace(latents=self.stage.space.encode(cond.image))
             if "image_patches" in wanted:
                 cond = self.clip[0].encode_patches(cond)
             elif "image_embed" in wanted:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..device import autocast, place
 from ..errors import TrainingError, WorkersLostError
+from ..nn.layers import dropout_from
 from ..rng import BatchRng
 from ..stages import Stage
 from .clock import Clock
@@ -60,7 +61,8 @@ class _Means:
 class Trainer:
     """Trains one stage: knows a task, a loader, an optimizer, an average and where to save.
 
-    Every random draw of step k comes from (seed, k) alone, so a resumed run is the same run.
+    What is drawn for a sample depends on the seed and its position in the stream alone: a resumed
+    run is the same run, and other batches of the same samples have the same draws.
     """
 
     def __init__(
@@ -97,8 +99,7 @@ class Trainer:
             return
         place = self.loader.state_dict()
         batches = math.ceil(wanted / self.loader.batch_size)
-        rng = BatchRng(f"{self.seed}/prepare", self.loader.batch_size, self.device)
-        self.task.stage.prepare(self.task.cond(self._next(), rng) for _ in range(batches))
+        self.task.stage.prepare(self.task.cond(self._next(), self._rng()) for _ in range(batches))
         self.loader.load_state_dict(place)
         self.ema = Ema(self.net, self.config.ema)
 
@@ -175,8 +176,10 @@ class Trainer:
         batch = self._next()
         self.task.train()
         self.task.begin(self.step / config.steps, self.ema.average)
-        with autocast(self.device, config.dtype(self.device)):
-            loss, metrics = self.task(batch, self._rng())
+        rng = self._rng()
+        dropout = dropout_from(self.net, rng.fork("dropout"))
+        with autocast(self.device, config.dtype(self.device)), dropout:
+            loss, metrics = self.task(batch, rng)
         loss.backward()
         norms = [learner.update(self.step) for learner in self.learners.values()]
         self.ema.update(self.net, self.step)
@@ -188,10 +191,10 @@ class Trainer:
         return {k: v.to(self.device, non_blocking=True) for k, v in next(self.loader).items()}
 
     def _rng(self) -> BatchRng:
-        """The draws of this step's samples, by the seed, the step and their places in its batch."""
-        torch.manual_seed(self.seed * 1_000_003 + self.step)  # dropout
-        loader, key = self.loader, f"{self.seed}/{self.task.stage.kind}/0/{self.step}"
-        return BatchRng(key, loader.batch_size, self.device, (loader.rank, loader.world))
+        """What is drawn for the last batch, by the seed and its place in the stream."""
+        torch.manual_seed(self.seed * 1_000_003 + self.step)  # for networks that draw by themselves
+        key, loader = f"{self.seed}/{self.task.stage.kind}", self.loader
+        return BatchRng(key, loader.batch_size, self.device, loader.first)
 
     def _is_due(self, seconds: float) -> bool:
         """Whether to log the steps since `seconds` ago; slow ones are logged without waiting."""

@@ -71,7 +71,7 @@ class LaionUpsampler(AnyUpsampler):
         steps = self.config.noise_schedule.steps
         level = (rng.rand() * steps).floor() / steps
         bound = cond.replace(low_res=self.shown(small, level, rng), low_res_level=level)
-        return bound, cond.image
+        return bound, self.space.encode(cond.image)
 
 
 STAGE = LaionUpsampler
