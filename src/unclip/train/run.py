@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from ..checkpoints import native
+from ..checkpoints.tokenizers import load_tokenizer
 from ..data import Source
 from ..errors import OutputError, TrainingError, UsageError
 from ..files import remove_leftovers, write_json, write_text
@@ -188,7 +189,7 @@ class Run:
             captions = self.recipe.source(64).captions(config.captions)
             tokenizer = Tokenizer.train(captions, config.vocab_size, config.context)
             write_text(file, tokenizer.to_json())
-        return Tokenizer.load(file, config.context)
+        return load_tokenizer(file, config.context)
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
