@@ -87,6 +87,12 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f" (did you mean '{close[0]}'?)" if close else ""
 
 
+def unknown(noun: str, name: str, known: Iterable[str]) -> UsageError:
+    """The error of a name that is none of the known ones."""
+    known = list(known)
+    return UsageError(f"unknown {noun} '{name}'{nearest(name, known)}; known: {', '.join(known)}")
+
+
 def quoted(name: object) -> str:
     """A name, quoted and escaped if it has unprintable characters."""
     text = str(name)

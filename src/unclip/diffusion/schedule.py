@@ -13,7 +13,8 @@ from pydantic import Field
 from torch import Tensor
 
 from ..config import Config
-from ..errors import UsageError, nearest
+from ..errors import UsageError
+from ..registry import Named
 from ..rng import Rng
 from ..types import Level
 
@@ -65,7 +66,7 @@ class Schedule(Config, ABC):
             raise UsageError(
                 f"steps must be at most {self.length}, the schedule's own, got {steps}"
             )
-        levels = find_spacing(spacing)(self, steps)
+        levels = SPACINGS[spacing](self, steps)
         each = zip(levels.t, levels.alpha, levels.sigma, strict=True)
         end = self.at(torch.zeros((), dtype=torch.float64, device="cpu"))
         return [*(Level(*fields) for fields in each), clean(end.t)]
@@ -78,21 +79,13 @@ class Schedule(Config, ABC):
 Spacing = Callable[[Schedule, int], Level]
 """(schedule, steps) -> the levels of a grid without the clean one, fields (steps,), falling."""
 
-SPACINGS: dict[str, Spacing] = {}
+SPACINGS: Named[Spacing] = Named("spacing")
 
 
 def spacing(fn: Spacing) -> Spacing:
     """Register a spacing under its function's name."""
     SPACINGS[fn.__name__] = fn
     return fn
-
-
-def find_spacing(name: str) -> Spacing:
-    """The spacing called `name`. Raises UsageError with the nearest name."""
-    if name not in SPACINGS:
-        known = ", ".join(SPACINGS)
-        raise UsageError(f"unknown spacing '{name}'{nearest(name, SPACINGS)}; known: {known}")
-    return SPACINGS[name]
 
 
 @spacing

@@ -227,7 +227,7 @@ class DiffusionStage(Stage):
     def check(self, sampling: dict[str, Any] | None = None) -> None:
         """There has to be such a sampler, and such a grid of levels."""
         options, _ = self._grid(sampling)
-        samplers.find(options.sampler)
+        _ = samplers.SAMPLERS[options.sampler]
 
     def _grid(self, sampling: dict[str, Any] | None) -> tuple[Sampling, list[Level]]:
         """The settings, and the levels that they ask for. Raises UsageError."""
@@ -250,7 +250,7 @@ class DiffusionStage(Stage):
         """
         options, levels = self._grid(sampling)
         x, levels = self._begin(cond, rng, levels, control)
-        run = samplers.find(options.sampler)
+        run = samplers.SAMPLERS[options.sampler]
         repeats = 1 if cond.mask is None else self._repeats(options)
         if repeats > 1:
             run = samplers.repaint(run, repeats)
@@ -325,7 +325,7 @@ class DiffusionStage(Stage):
         if len(levels) < len(every):
             alpha, sigma = levels[0].like(x)
             x = alpha * x + sigma * rng.randn(*x.shape[1:])
-        return samplers.find("ddim")(denoise, x, levels, rng, steps.done)
+        return samplers.ddim(denoise, x, levels, rng, steps.done)
 
     def denoising_loss(
         self, cond: Cond, target: Tensor, rng: Rng
