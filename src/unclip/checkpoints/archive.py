@@ -156,11 +156,7 @@ def open_pickle(path: Path | str) -> Any:
 
 
 def tensors_of(mapping: Any, where: str) -> Tensors:
-    """A state dict from inside what `open_pickle` gave, as tensors.
-
-    Args:
-        mapping: names -> tensors, lazy or at hand.
-        where: what holds it, for an error's text.
+    """A state dict from inside what `open_pickle` gave of the file `where`, as tensors.
 
     Raises:
         CheckpointError: it is no state dict. Names the key.

@@ -58,11 +58,7 @@ def open_clip_part(
 
 
 def completed(part: Part, clip: Path | None) -> Part:
-    """A model's own CLIP, or in its place the whole one that a person names.
-
-    Args:
-        part: a `ClipStage` that may lack a tower.
-        clip: the `clip` of `Options`.
+    """A model's own CLIP, which may lack a tower, or the whole one that a person names.
 
     Raises:
         UsageError: that is no CLIP, not one of this width, or lacks a tower that the model's has.

@@ -181,13 +181,7 @@ def _read(tensors: Mapping[str, Tensor], take: Take) -> Tensor:
 def translate_back(
     ours: Mapping[str, Tensor], table: KeyMap, shapes: Mapping[str, tuple[int, ...]]
 ) -> Iterator[tuple[str, Tensor]]:
-    """(foreign name, tensor): what `translate` would make `ours` of.
-
-    Args:
-        ours: all that the table names.
-        table: as for reading.
-        shapes: of the foreign tensors.
-    """
+    """(foreign name, tensor): what `translate` would make `ours` of, in those `shapes`."""
     for name, take in table.items():
         value = ours[name]
         if take.to_ours and not take.to_theirs:

@@ -44,22 +44,14 @@ def settings(folder: Path, file: str = "config.json") -> dict[str, Any]:
 
 
 def weights(folder: Path, variant: str | None = None) -> Tensors:
-    """The weights of one component. Raises CheckpointError.
-
-    Args:
-        folder: the component's.
-        variant: see `weights_file`.
-    """
+    """The weights of one component, `variant` as for `weights_file`. Raises CheckpointError."""
     return open_weights(weights_file(folder, variant=variant))
 
 
 def unet_config(values: Mapping[str, Any], file: Path, **more: Any) -> GuidedUNetConfig:
-    """A U-Net of residual blocks that up- and downsample, with or without attention.
+    """What a `UNet2DConditionModel` or `UNet2DModel` describes, and `more` of our settings.
 
-    Args:
-        values: of `UNet2DConditionModel` or `UNet2DModel`.
-        file: for an error's text.
-        more: of our configuration, beside the sizes.
+    Its residual blocks up- and downsample, with or without attention.
 
     Raises:
         CheckpointError: a setting has a value that is not read.
@@ -138,13 +130,7 @@ Names = Callable[[str, str], KeyMap]
 
 
 def trunk_table(config: Trunk, attention: Names, resample: Names) -> KeyMap:
-    """All of a U-Net but what is made of its condition.
-
-    Args:
-        config: its settings.
-        attention: the names of an attention layer.
-        resample: of what halves or doubles the side.
-    """
+    """All of a U-Net but what is made of its condition; `resample` halves or doubles the side."""
     table = {
         **same("time.fc1", "time_embedding.linear_1"),
         **same("time.fc2", "time_embedding.linear_2"),

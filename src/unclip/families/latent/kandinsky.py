@@ -154,13 +154,7 @@ def _places(path: Path, options: Options) -> tuple[Path | None, Path | None, str
 
 
 def prior_parts(folder: Path, prefix: str = "", variant: str | None = None) -> dict[str, Part]:
-    """CLIP and the prior. Raises CheckpointError.
-
-    Args:
-        folder: the prior's pipeline.
-        prefix: of its components' names.
-        variant: see `weights_file`.
-    """
+    """CLIP and the prior, whose components' names have a `prefix`. Raises CheckpointError."""
 
     def place(name: str) -> Path:
         return folder / f"{prefix}{name}"

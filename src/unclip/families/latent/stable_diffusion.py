@@ -237,12 +237,7 @@ def _noising(path: Path, network: LatentUNetConfig) -> dict[str, Any]:
 
 
 def unet_config(values: Mapping[str, Any], file: Path, **more: Any) -> LatentUNetConfig:
-    """A `UNet2DConditionModel` with transformer blocks.
-
-    Args:
-        values: its settings.
-        file: for an error's text.
-        more: of our configuration, beside the sizes.
+    """What a `UNet2DConditionModel` with transformer blocks describes, and `more` of our settings.
 
     Raises:
         CheckpointError: a setting has a value that is not read.
