@@ -21,8 +21,8 @@ import torch
 from ..checkpoints import native
 from ..checkpoints.tokenizers import load_tokenizer
 from ..data import Source
-from ..errors import OutputError, TrainingError, UsageError
-from ..files import remove_leftovers, write_json, write_text
+from ..errors import TrainingError, UsageError
+from ..files import remove_leftovers, write_json, write_text, writing
 from ..loading import plan
 from ..nn.tokenizer import Tokenizer
 from ..plain import read_json
@@ -88,7 +88,7 @@ class Run:
             OutputError: it cannot be made.
             TrainingError: its recipe.json is damaged.
         """
-        try:
+        with writing(self.folder):
             there = self.folder.iterdir() if self.folder.exists() else ()
             if not resume and any(one.name != LOCK for one in there):
                 raise UsageError(
@@ -96,8 +96,6 @@ class Run:
                     "or choose another --out"
                 )
             self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"cannot write {self.folder}: {error.strerror or error}") from None
         self._lock = Lock(self.folder / LOCK, str(self.folder))
         if self._lock.held:  # else they may be what another process is writing
             remove_leftovers(self.folder)
