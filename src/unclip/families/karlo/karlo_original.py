@@ -28,14 +28,13 @@ from ...nn.tokenizer import CLIP_PAD, Tokenizer
 from ...nn.unet import UNetConfig
 from ...stages.decoder import DecoderConfig
 from ...stages.prior import PriorStageConfig
-from ...stages.upsampler import Corruption, UpsamplerConfig
-from .._diffusers import lone, parameterization
+from .._diffusers import lone
 from ..adm._names import HEAD, adm_table, count_of, transformer_table, unet_size
 from ..adm.guided_unet import ClipTextConfig, GuidedUNetConfig
 from ..clip.clip import clip_tokenizer
 from ..clip.huggingface import merged
 from ..clip.openai import is_openai
-from .karlo import DECODER, LICENCE, PRIOR, UPSAMPLER, interleaved
+from .karlo import DECODER, LICENCE, PRIOR, UPSAMPLER, interleaved, upsampler_config
 
 SIDE, LARGE = 64, 256
 """Sides of the decoder's and the upsampler's pictures."""
@@ -223,11 +222,7 @@ def decoder_part(weights: Callable[[], Tensors], where: str) -> Part:
         )
     except UNFIT as error:
         raise CheckpointError(f"{where} is not Karlo's decoder: {error}") from None
-    config = DecoderConfig(
-        network=network,
-        parameterization=parameterization("epsilon", learned_variance=True),
-        sampling=DECODER.merge({"threshold": "clamp"}),
-    )
+    config = DecoderConfig(network=network, sampling=DECODER.merge({"threshold": "clamp"}))
     return Part(config, weights, under("", "model", decoder_table(network)))
 
 
@@ -253,15 +248,7 @@ def upsampler_part(weights: Callable[[], Tensors], where: str) -> Part:
         network = GuidedUNetConfig(**size, low_res=True, low_res_level=False)
     except UNFIT as error:
         raise CheckpointError(f"{where} is not Karlo's upsampler: {error}") from None
-    config = UpsamplerConfig(
-        network=network,
-        low_res_size=SIDE,
-        parameterization=parameterization("epsilon"),
-        enlarge="bicubic",
-        last_network=True,
-        corruption=Corruption(noise=0.0),
-        sampling=UPSAMPLER.merge({"threshold": "clamp"}),
-    )
+    config = upsampler_config(network, SIDE, UPSAMPLER.merge({"threshold": "clamp"}))
     trunk = upsampler_table(network)
     table = under("net", FIRST[:-1], trunk) | under("last", LAST[:-1], trunk)
     return Part(config, weights, table)
