@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from ..checkpoints.format import Plan
 from ..checkpoints.part import Part
+from ..checkpoints.settings import leaves
 from ..config import Config, override, read_toml, shown
 from ..data import SOURCES, Source
 from ..errors import UsageError, nearest
@@ -239,7 +240,7 @@ def _check_sizes(recipe: Recipe) -> None:
         wanted["embed_dim"] = ("CLIP's network.embed_dim", network["embed_dim"])
         wanted["text_width"] = ("CLIP's network.text.width", network["text"]["width"])
     for name, stage in recipe.stages.items():
-        for key, value in _leaves(stage.config.dump(), f"stages.{name}"):
+        for key, value in leaves(stage.config.dump(), f"stages.{name}"):
             leaf = key.rpartition(".")[2]
             if leaf == "vocab_size" and value < tokenizer.vocab_size:
                 raise UsageError(
@@ -260,15 +261,6 @@ def merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
         nested = isinstance(old, dict) and isinstance(value, dict)
         done[key] = merged(old, value) if nested else value  # type: ignore[arg-type]
     return done
-
-
-def _leaves(values: dict[str, Any], where: str) -> Iterator[tuple[str, Any]]:
-    """(dotted key, value) of every value in nested tables."""
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{where}.{key}")
-        else:
-            yield f"{where}.{key}", value
 
 
 def load_recipe(path: str | Path, assignments: Sequence[str] = ()) -> Recipe:

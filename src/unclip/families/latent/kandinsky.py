@@ -21,7 +21,6 @@ from ...nn.tokenizer import Tokenizer
 from ...nn.unet import UNetConfig
 from ...stages.sampling import Sampling
 from .._diffusers import (
-    parameterization,
     pipeline_class,
     prior_part,
     settings,
@@ -187,7 +186,6 @@ def decoder_part(folder: Path, variant: str | None = None) -> Part:
         network=network,
         autoencoder=autoencoder_config(settings(folder / "movq"), folder / "movq" / "config.json"),
         schedule=schedule_of(scheduler),
-        parameterization=parameterization("epsilon", learned_variance=True),
         sampling=sampling,
     )
 
