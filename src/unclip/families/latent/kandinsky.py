@@ -20,23 +20,12 @@ from ...errors import CheckpointError
 from ...nn.tokenizer import Tokenizer
 from ...nn.unet import UNetConfig
 from ...stages.sampling import Sampling
-from .._diffusers import (
-    pipeline_class,
-    prior_part,
-    settings,
-    unet_config,
-    unet_table,
-    weights,
-)
+from .._diffusers import pipeline_class, prior_part, settings, unet_config, unet_table, weights
 from .._schedulers import SCHEDULER, sampler_notes, sampling_of, schedule_of, unfollowed
 from ..adm.guided_unet import GuidedUNetConfig
 from ..clip.clip import clip_tokenizer
 from ..clip.huggingface import hf_clip_part, merged
-from ._autoencoder_names import (
-    autoencoder_config,
-    autoencoder_table,
-    autoencoder_tensors,
-)
+from ._autoencoder_names import autoencoder_config, autoencoder_table, autoencoder_tensors
 from .latent_unclip import LatentUnclipConfig
 
 PRIOR = ("KandinskyV22PriorPipeline", "KandinskyV22PriorEmb2EmbPipeline")

@@ -39,11 +39,7 @@ from ..clip.huggingface import (
     prefixed,
 )
 from ..karlo.karlo import PRIOR
-from ._autoencoder_names import (
-    autoencoder_config,
-    autoencoder_table,
-    autoencoder_tensors,
-)
+from ._autoencoder_names import autoencoder_config, autoencoder_table, autoencoder_tensors
 from ._unet import LatentUNetConfig
 from .latent_decoder import DecoderSampling, LatentDecoderConfig
 
