@@ -195,11 +195,7 @@ class Corpus:
         return cls(path, glyphs, header)
 
     def narrowed(self, vocabulary: str, nouns: Sequence[str] = ()) -> Self:
-        """The same corpus with the glyphs of one vocabulary only. The pictures are shared.
-
-        Args:
-            vocabulary: "everyday", or "all" for no narrowing.
-            nouns: the objects to keep, all where empty.
+        """The same corpus, pictures shared, with what is "everyday" or "all", of some nouns if any.
 
         Raises:
             DataError: it has none of them.

@@ -257,13 +257,10 @@ def lone(name: str, axes: int) -> Take:
 
 
 def unclip_sampling(folder: Path, defaults: Sampling, predicts: str, variance: str) -> Sampling:
-    """The defaults with what an `UnCLIPScheduler` says of clipping. Raises CheckpointError.
+    """The defaults with what an `UnCLIPScheduler` says of clipping.
 
-    Args:
-        folder: the scheduler's.
-        defaults: steps, guidance and sampler.
-        predicts: the `prediction_type` that the network must have.
-        variance: the `variance_type` that it must have.
+    Raises:
+        CheckpointError: `prediction_type` or `variance_type` are not those that the network has.
     """
     values, file = settings(folder, "scheduler_config.json"), folder / "scheduler_config.json"
     need(
