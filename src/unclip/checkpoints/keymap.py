@@ -70,6 +70,18 @@ def flattened(ours: str, theirs: str) -> KeyMap:
     }
 
 
+def lone(name: str, axes: int) -> Take:
+    """A tensor that has `axes` leading axes of size 1 there."""
+
+    def to_ours(value: Tensor) -> Tensor:
+        return value.reshape(value.shape[axes:])
+
+    def to_theirs(value: Tensor) -> Tensor:
+        return value.reshape((1,) * axes + value.shape)
+
+    return Take((name,), to_ours, to_theirs)
+
+
 def under(ours: str, theirs: str, table: KeyMap) -> KeyMap:
     """A table with a prefix on either side."""
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,15 @@ def read_json(file: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise CheckpointError(f"{file} is not a JSON object")
     return Settings(values, file)
+
+
+@contextmanager
+def shapes_of(what: str) -> Iterator[None]:
+    """Names and shapes that are not a whole network's become a CheckpointError: `what`, and why."""
+    try:
+        yield
+    except (LookupError, ValueError, ZeroDivisionError) as error:
+        raise CheckpointError(f"{what}: {error}") from None
 
 
 def leaves(values: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, Any]]:

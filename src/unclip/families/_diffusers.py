@@ -9,12 +9,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from torch import Tensor
-
 from ..checkpoints._state_dicts import open_weights
 from ..checkpoints._variants import weights_file
 from ..checkpoints.archive import Tensors
-from ..checkpoints.keymap import KeyMap, Take, joined, repeated, same
+from ..checkpoints.keymap import KeyMap, joined, lone, repeated, same
 from ..checkpoints.part import Part
 from ..checkpoints.settings import need, read_json
 from ..diffusion.parameterization import Parameterization
@@ -242,18 +240,6 @@ def prior_table(config: PriorConfig) -> KeyMap:
         **same("mlp.2", "ff.net.2"),
     }
     return table | repeated(config.depth, "transformer.blocks", "transformer_blocks", block)
-
-
-def lone(name: str, axes: int) -> Take:
-    """A tensor that has `axes` leading axes of size 1 there."""
-
-    def to_ours(value: Tensor) -> Tensor:
-        return value.reshape(value.shape[axes:])
-
-    def to_theirs(value: Tensor) -> Tensor:
-        return value.reshape((1,) * axes + value.shape)
-
-    return Take((name,), to_ours, to_theirs)
 
 
 def unclip_sampling(folder: Path, defaults: Sampling, predicts: str, variance: str) -> Sampling:

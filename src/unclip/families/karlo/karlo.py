@@ -13,7 +13,7 @@ from torch import Tensor
 from ...checkpoints.archive import Tensors
 from ...checkpoints.companions import completed, folder_tokenizer
 from ...checkpoints.format import GIVE_CLIP, Format, Options, Plan
-from ...checkpoints.keymap import KeyMap, Take, same, under
+from ...checkpoints.keymap import KeyMap, Take, lone, same, under
 from ...checkpoints.part import Part
 from ...checkpoints.settings import need
 from ...errors import CheckpointError
@@ -21,7 +21,6 @@ from ...stages.decoder import DecoderConfig
 from ...stages.sampling import Sampling
 from ...stages.upsampler import Corruption, UpsamplerConfig
 from .._diffusers import (
-    lone,
     pipeline_class,
     prior_part,
     settings,

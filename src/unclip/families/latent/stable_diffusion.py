@@ -15,13 +15,12 @@ from ...checkpoints._state_dicts import open_weights
 from ...checkpoints.archive import Tensors
 from ...checkpoints.companions import completed, folder_tokenizer
 from ...checkpoints.format import TEXT_ALONE, Format, Options, Plan
-from ...checkpoints.keymap import KeyMap, flattened, joined, repeated, same, under
+from ...checkpoints.keymap import KeyMap, flattened, joined, lone, repeated, same, under
 from ...checkpoints.part import Part
 from ...checkpoints.settings import need
 from ...errors import CheckpointError
 from .._diffusers import (
     attending,
-    lone,
     parameterization,
     pipeline_class,
     prior_part,
