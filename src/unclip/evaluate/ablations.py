@@ -19,19 +19,7 @@ from .embedding_sources import EmbeddingSource, has_tower
 from .features import FeatureExtractor
 from .image_set import ImageSet
 from .intervals import Share
-from .report import (
-    Curve,
-    Grid,
-    Line,
-    Part,
-    Section,
-    Table,
-    estimate,
-    number,
-    row,
-    share,
-    shown,
-)
+from .report import Curve, Grid, Line, Part, Section, Table, estimate, number, row, share, shown
 
 SIDE = 96
 COLUMNS = 8
