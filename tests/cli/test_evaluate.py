@@ -237,7 +237,7 @@ def test_an_unreadable_picture(unclip: Run, model: Path, photos: Path) -> None:
         (["--eye", "nothing.pt"], 2, ["no model 'nothing.pt'"]),
         (["--clip-features", "nothing"], 2, ["no model 'nothing'"]),
         (["--recipe", "nothing.toml"], 2, ["cannot read nothing.toml"]),
-        (["--trained-on", "nothing"], 1, ["no folder of pictures at nothing"]),
+        (["--trained-on", "nothing"], 1, ["from nothing: there is no such folder"]),
     ],
 )
 def test_what_is_asked_for_wrongly(
