@@ -174,7 +174,7 @@ def test_the_fixture_is_rendered_as_drawn(corpus: Corpus) -> None:
 
 
 def test_a_corpus_folder_is_read_by_its_own_source_and_counted(corpus_path: Path) -> None:
-    source = source_at(corpus_path, 8)
+    source = source_at(corpus_path, (8, 8))
     assert isinstance(source, EmojiScenes)
     counts = source.summary()
     assert counts["glyphs"] == 24
