@@ -54,6 +54,10 @@ class Registry(Generic[T]):
         modules = {name for name, _ in self._modules()}
         return sorted(name for name in modules if self._get(name) is not None)
 
+    def modules(self) -> dict[str, str]:
+        """Import paths by name. None is imported, so that some may turn out to be no entries."""
+        return dict(self._modules())
+
     def __getitem__(self, name: str) -> T:
         """The entry called `name`.
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..abilities.latent import decode_latents, of_picture
+from ..abilities._latent import decode_latents, of_picture
 from ..errors import DataError, counted
 from ..facade import Pipeline
 from ..stages.stage import DiffusionStage

@@ -16,9 +16,8 @@ from torch.nn import functional as F
 
 from ..data import IndexedSource
 from ..data._picture import read_cropped
-from ..data.listing import pictures_in
 from ..errors import DataError, counted
-from ..media import SUFFIXES, from_arrays
+from ..media import from_arrays
 
 Bytes = NDArray[np.uint8]
 OnProgress = Callable[[int, int], None]
@@ -111,16 +110,6 @@ def of_files(
         lambda: [caption for _, caption in good],
         skipped,
     )
-
-
-def files_in(folder: Path) -> list[Path]:
-    """The pictures of a folder, with captions or without. Raises DataError where there are none."""
-    if not folder.is_dir():
-        raise DataError(f"no folder of pictures at {folder}")
-    found = pictures_in(folder)
-    if not found:
-        raise DataError(f"{folder} has no pictures (looked for {', '.join(SUFFIXES)})")
-    return found
 
 
 def pixels(images: ImageSet, on_progress: OnProgress | None = None) -> Tensor:
