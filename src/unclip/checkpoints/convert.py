@@ -113,10 +113,11 @@ def convert(
             plan.name,
             list(stages),
             tokenizer.context,
-            plan.prior,
-            plan.licence,
             known,
-            plan.vocabulary,
+            prior=plan.prior,
+            decoder=plan.decoder,
+            licence=plan.licence,
+            vocabulary=plan.vocabulary.counts,
         )
 
 

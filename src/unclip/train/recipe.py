@@ -39,8 +39,9 @@ class RecipeSettings(Config):
     `train` table. With `from`, a model of any format, a stage takes its configuration and weights
     from there: to go on with where there is a `train` table, as it is where there is none. Of
     several stages that make an image embedding the model uses `prior` unless asked for another,
-    and the first where it is not given. With a `budget`, each stage takes as many steps as fit
-    into its share of that time, and its own `steps` count for nothing but a share not given.
+    and the first where it is not given; of several that draw from it, `decoder`. With a `budget`,
+    each stage takes as many steps as fit into its share of that time, and its own `steps` count
+    for nothing but a share not given.
     """
 
     name: str
@@ -49,6 +50,7 @@ class RecipeSettings(Config):
     tokenizer: TokenizerConfig = TokenizerConfig()
     stages: dict[str, dict[str, Any]] = Field(min_length=1)
     prior: str | None = Field(None, description="the stage that makes z_i, where there are several")
+    decoder: str | None = Field(None, description="the stage that draws, where there are several")
     prompts: tuple[str, ...] = Field((), description="captions of the sample grids")
     card: str = Field("", description="what the model card says of data and licences")
     budget: Minutes = Field(
@@ -118,7 +120,8 @@ class Recipe:
         check_keys(data, "data", [*source.Config.model_fields, "source"])
         recipe = cls(settings, stages, source.Config.parse(data, "data"), models)
         _check_sizes(recipe)
-        recipe._check_prior()
+        recipe._check_chosen("prior", settings.prior, recipe._priors(), "makes an image embedding")
+        recipe._check_chosen("decoder", settings.decoder, recipe._decoders(), "draws a picture")
         if settings.budget is not None:
             recipe.shares()
         return recipe
@@ -189,14 +192,17 @@ class Recipe:
         kinds = {name: STAGES[one.config.kind] for name, one in self.stages.items()}
         return [name for name, kind in kinds.items() if "image_embed" in kind.produces]
 
-    def _check_prior(self) -> None:
-        """`prior` must name a stage that makes an image embedding. Raises UsageError."""
-        priors, named = self._priors(), self.settings.prior
-        if named is not None and named not in priors:
+    def _decoders(self) -> list[str]:
+        kinds = {name: STAGES[one.config.kind] for name, one in self.stages.items()}
+        made = {name: kind for name, kind in kinds.items() if "image" in kind.produces}
+        return [name for name, kind in made.items() if "image" not in kind.consumes]
+
+    def _check_chosen(self, what: str, named: str | None, able: list[str], does: str) -> None:
+        """Of several stages that do one thing, the one that is named must. Raises UsageError."""
+        if named is not None and named not in able:
             raise UsageError(
-                f"setting 'prior' must name a stage that makes an image embedding, "
-                f"got '{named}'{nearest(named, priors)}; "
-                f"the recipe has: {', '.join(priors) or 'none'}"
+                f"setting '{what}' must name a stage that {does}, got '{named}'"
+                f"{nearest(named, able)}; the recipe has: {', '.join(able) or 'none'}"
             )
 
 

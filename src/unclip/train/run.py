@@ -319,15 +319,20 @@ class Run:
             write_text(self.model / "README.md", settings.card)
         there = {one for one in self.recipe.stages if (self.model / one).is_dir()}
         done = [one for one in self.recipe.stages if one in there | {name}]
-        context = settings.tokenizer.context
-        chosen = settings.prior if settings.prior in done else None
-        words = self.vocabulary
+        words = self.vocabulary.counts
         known: dict[Path, str] = {}
         for one in there - {name}:
             known |= native.hashes(self.model / one)
         known |= native.save_stage(self.model / name, stage)
         native.write_manifest(
-            self.model, settings.name, done, context, chosen, known=known, vocabulary=words
+            self.model,
+            settings.name,
+            done,
+            settings.tokenizer.context,
+            known,
+            prior=settings.prior if settings.prior in done else None,
+            decoder=settings.decoder if settings.decoder in done else None,
+            vocabulary=words,
         )
 
 
