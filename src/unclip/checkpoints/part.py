@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from ..errors import CheckpointError, UnclipError
 from ..stages import Stage, StageConfig, on_meta
 from ._unpickler import DAMAGE
 from .archive import Tensors
-from .keymap import KeyMap, check, same, translate, translate_lazily
+from .keymap import KeyMap, check, same, translate
 from .lazy_tensor import LazyTensor
 from .tensors import check_sum
 
@@ -34,6 +35,8 @@ class Part:
         ignored: regular expressions of names that are knowingly left alone.
         sums: its files' SHA-256, where they are known: checked before values are read.
         sums_now: reads them again, for a model that is trained while it is in use.
+        patch: changes a tensor of ours as it is read, such as W + scale·BA: (name, values) ->
+            values of the same shape, which are rounded to the type of the file.
     """
 
     config: StageConfig
@@ -42,6 +45,7 @@ class Part:
     ignored: tuple[str, ...] = ()
     sums: Mapping[Path, str] = field(default_factory=dict)
     sums_now: Callable[[], Mapping[Path, str]] | None = None
+    patch: Callable[[str, Tensor], Tensor] | None = None
 
     def build(self) -> Stage:
         """The stage without weights, on `meta`, in evaluation mode.
@@ -76,11 +80,10 @@ class Part:
             self._fill(stage.net_at_rest, where, dtype, device)
 
     def _fill(self, net: nn.Module, where: str, dtype: torch.dtype, device: torch.device) -> None:
-        tensors = self._sound(net, where)
         owners = dict(net.named_modules())
-        for name, value in translate(tensors, self._table(net.state_dict())):
+        for name, tensor in self._translated(net, where).items():
             path, _, leaf = name.rpartition(".")
-            _put(owners[path], leaf, _laid_out(_cast(value, dtype), device))
+            _put(owners[path], leaf, _laid_out(_cast(tensor.read(), dtype), device))
         idle = [name for name, value in net.named_buffers() if value.is_meta]
         assert not idle, f"buffers that no file fills: {idle}"
 
@@ -92,10 +95,16 @@ class Part:
 
     def translated(self, where: str) -> dict[str, LazyTensor]:
         """Its tensors under our names, checked; read one by one. Raises CheckpointError."""
-        net = self.build().net_at_rest
-        tensors = self._sound(net, where)
-        shapes = {name: tuple(value.shape) for name, value in net.state_dict().items()}
-        return translate_lazily(tensors, self._table(shapes), shapes)
+        return self._translated(self.build().net_at_rest, where)
+
+    def _translated(self, net: nn.Module, where: str) -> dict[str, LazyTensor]:
+        tensors = translate(self._sound(net, where), self._table(net.state_dict()))
+        if self.patch is None:
+            return tensors
+        return {
+            name: replace(tensor, read=partial(_patched, self.patch, name, tensor))
+            for name, tensor in tensors.items()
+        }
 
     def _sound(self, net: nn.Module, where: str) -> Tensors:
         """The file, whose names, shapes and bytes are as they should be, or have become since."""
@@ -130,6 +139,10 @@ def _identity(names: Mapping[str, Any]) -> KeyMap:
     for name in names:
         table |= same(name, name, "")
     return table
+
+
+def _patched(patch: Callable[[str, Tensor], Tensor], name: str, tensor: LazyTensor) -> Tensor:
+    return patch(name, tensor.read()).to(tensor.dtype)
 
 
 def _cast(value: Tensor, dtype: torch.dtype) -> Tensor:
