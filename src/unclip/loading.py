@@ -121,11 +121,7 @@ def weights() -> Path:
 
 
 def find_model(model: str | Path | None = None, variant: str | None = None) -> Path:
-    """The path of a model given as a path, a bundled name or a `hub:` reference.
-
-    Args:
-        model: see `load`.
-        variant: variant of the weights to download from the hub.
+    """The path of a model, named as for `load`; of the hub's this `variant` is downloaded.
 
     Raises:
         UsageError: not found.
@@ -138,7 +134,7 @@ def find_model(model: str | Path | None = None, variant: str | None = None) -> P
 
         return hub.fetch(str(model), variant=variant)
     path = Path(os.path.expanduser(model))
-    if path.exists():
+    if model != "" and path.exists():
         return path
     known = bundled_models()
     if model in known:

@@ -26,7 +26,7 @@ from ..files import atomic_folder, write_json
 from ..nn.tokenizer import Tokenizer
 from ..stages import STAGES, Stage
 from ..stages.clip import ClipStageConfig
-from ..stages.model import TRAIN_ONE, Model
+from ..stages.model import TRAIN_ONE
 from ..vocabulary import Vocabulary
 from .archive import member, open_tensors
 from .companions import completed, folder_tokenizer
@@ -34,6 +34,7 @@ from .format import Format, Options, Plan
 from .part import Part
 from .settings import read_json
 from .tensors import cast, check_sum, save_tensors, sha256
+from .tokenizers import load_tokenizer
 
 VERSION = 1
 
@@ -181,11 +182,6 @@ def load_stage(folder: Path | str, name: str, dtype: torch.dtype = torch.float32
     return stage
 
 
-def load_model(folder: Path | str, dtype: torch.dtype = torch.float32) -> Model:
-    """Load every stage of a folder. Raises CheckpointError."""
-    return FORMAT.open(Path(folder), Options()).load(dtype)
-
-
 def save_stage(
     folder: Path | str, stage: Stage, dtype: torch.dtype = torch.float16
 ) -> dict[Path, str]:
@@ -290,7 +286,7 @@ def _edited(folder: Path, manifest: Manifest) -> Iterator[str]:
 
 def _read_tokenizer(folder: Path, manifest: Manifest) -> Tokenizer:
     file = member(folder, manifest.tokenizer.file, folder / "model.json")
-    tokenizer = Tokenizer.load(file, manifest.tokenizer.context)
+    tokenizer = load_tokenizer(file, manifest.tokenizer.context)
     check_sum(file, _sum_of(file, folder, manifest))
     return tokenizer
 

@@ -14,7 +14,7 @@ from torch.nn.functional import normalize
 from ..checkpoints.format import Options, open_model
 from ..checkpoints.tensors import sha256
 from ..device import fast_dtype
-from ..errors import DataError, UsageError
+from ..errors import DataError, UsageError, counted
 from ..facade import Pipeline
 from ..nn.tokenizer import Tokenizer
 from ..stages.clip import ClipStage
@@ -55,12 +55,9 @@ def features(
     Raises:
         DataError: some are NaN or infinite.
     """
-    found = [torch.zeros(0, extractor.dims, dtype=torch.float64)]
-    for batch in images.batches(BATCH):
-        found.append(extractor.see(batch.to(extractor.device)).double().cpu())
-        if on_progress:
-            on_progress(min((len(found) - 1) * BATCH, len(images)), len(images))
-    made = torch.cat(found)
+    seen = map(extractor.see, (x.to(extractor.device) for x in images.batches(BATCH, on_progress)))
+    none = torch.zeros(0, extractor.dims, dtype=torch.float64)
+    made = torch.cat([none, *(one.double().cpu() for one in seen)])
     bad = int((~made.isfinite()).any(1).sum())
     if bad:
         raise DataError(
@@ -137,7 +134,9 @@ def clip_score(extractor: FeatureExtractor, seen: Tensor, captions: Sequence[str
     if extractor.read is None:
         raise UsageError(f"feature extractor '{extractor.name}' cannot read captions; a CLIP can")
     if len(captions) != len(seen):
-        raise UsageError(f"{len(seen)} pictures want as many captions, got {len(captions)}")
+        raise UsageError(
+            f"each of {counted(len(seen), 'picture')} needs a caption, got {len(captions)}"
+        )
     starts = range(0, len(captions), 256)
     z_t = torch.cat([extractor.read(captions[at : at + 256]).double().cpu() for at in starts])
     score = 100 * (normalize(seen, dim=-1) * z_t).sum(1).clamp(min=0)

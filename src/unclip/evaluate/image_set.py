@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..data import IndexedSource
-from ..data._picture import read_square
+from ..data._picture import read_cropped
 from ..data.listing import pictures_in
-from ..errors import DataError
+from ..errors import DataError, counted
 from ..media import SUFFIXES, from_arrays
 
 Bytes = NDArray[np.uint8]
@@ -51,10 +51,13 @@ class ImageSet:
         """(B, 3, H, W) float32 in [-1, 1]."""
         return from_arrays([self.read(number) for number in numbers])
 
-    def batches(self, size: int) -> Iterator[Tensor]:
+    def batches(self, size: int, on_progress: OnProgress | None = None) -> Iterator[Tensor]:
         """All of them, in order."""
         for start in range(0, len(self), size):
-            yield self.tensor(range(start, min(start + size, len(self))))
+            numbers = range(start, min(start + size, len(self)))
+            yield self.tensor(numbers)
+            if on_progress:
+                on_progress(numbers.stop, len(self))
 
     def pictures(self, numbers: Iterable[int]) -> list[Image.Image]:
         """Some of them, to be shown."""
@@ -79,9 +82,9 @@ def of_source(source: IndexedSource, count: int) -> ImageSet:
 
 
 def of_files(
-    files: Sequence[tuple[Path, str]], side: int, on_progress: OnProgress | None = None
+    files: Sequence[tuple[Path, str]], size: tuple[int, int], on_progress: OnProgress | None = None
 ) -> ImageSet:
-    """Files with captions, cropped to their middle square of `side`; each is tried once.
+    """Files with captions, cropped to their middle at (height, width); each is tried once.
 
     Raises:
         DataError: more than 1 % of them cannot be read.
@@ -90,7 +93,7 @@ def of_files(
     fault = ""
     for number, (path, caption) in enumerate(files):
         try:
-            read_square(path, side)
+            read_cropped(path, size)
             good.append((path, caption))
         except DataError as error:
             fault = fault or str(error)
@@ -99,11 +102,12 @@ def of_files(
     skipped = len(files) - len(good)
     if skipped > UNREADABLE * len(files):
         raise DataError(
-            f"{skipped} of {len(files)} pictures cannot be read, more than 1 %; the first: {fault}"
+            f"{skipped} of {counted(len(files), 'picture')} cannot be read, more than 1 %; "
+            f"the first: {fault}"
         )
     return ImageSet(
         len(good),
-        lambda number: read_square(good[number][0], side),
+        lambda number: read_cropped(good[number][0], size),
         lambda: [caption for _, caption in good],
         skipped,
     )
@@ -122,10 +126,8 @@ def files_in(folder: Path) -> list[Path]:
 def pixels(images: ImageSet, on_progress: OnProgress | None = None) -> Tensor:
     """(N, 3072) float64: every image at 32x32, averaged, in [-1, 1]."""
     found = [torch.zeros(0, 3 * TINY * TINY, dtype=torch.float64)]
-    for batch in images.batches(64):
+    for batch in images.batches(64, on_progress):
         if batch.shape[-1] != TINY:
             batch = F.interpolate(batch, (TINY, TINY), mode="area")
         found.append(batch.flatten(1).double())
-        if on_progress:
-            on_progress(min(64 * (len(found) - 1), len(images)), len(images))
     return torch.cat(found)
