@@ -21,6 +21,9 @@ from ..stages import STAGES, StageConfig
 from ..stages.clip import ClipStageConfig
 from .config import Minutes, TrainConfig, minutes_of
 
+FROM = "from"
+"""The teacher that is what a stage is taken from."""
+
 
 class TokenizerConfig(Config):
     """The tokenizer, learnt from the data's captions."""
@@ -75,12 +78,14 @@ class StageRecipe:
         train: how it is trained; None: it is taken from a model as it is.
         part: the stage of that model, whose weights it begins with.
         base: the name of that model.
+        origin: that stage as the model has it.
     """
 
     config: StageConfig
     train: TrainConfig | None
     part: Part | None = field(default=None, compare=False)
     base: str | None = None
+    origin: Part | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -122,6 +127,8 @@ class Recipe:
         _check_sizes(recipe)
         recipe._check_chosen("prior", settings.prior, recipe._priors(), "makes an image embedding")
         recipe._check_chosen("decoder", settings.decoder, recipe._decoders(), "draws a picture")
+        for name in recipe.stages:
+            recipe._check_teacher(name)
         if settings.budget is not None:
             recipe.shares()
         return recipe
@@ -192,6 +199,21 @@ class Recipe:
         kinds = {name: STAGES[one.config.kind] for name, one in self.stages.items()}
         return [name for name, kind in kinds.items() if "image_embed" in kind.produces]
 
+    def _check_teacher(self, name: str) -> None:
+        """Who teaches it must be there, and trained before. Raises UsageError."""
+        recipe, where = self.stages[name], f"setting 'stages.{name}.objective.teacher'"
+        teacher = getattr(getattr(recipe.config, "objective", None), "teacher", None)
+        if recipe.train is None or teacher is None:
+            return
+        before = list(self.stages)[: list(self.stages).index(name)]
+        if teacher == FROM and recipe.origin is None:
+            raise UsageError(f"{where} is '{FROM}', and the stage has no `{FROM}`: name a stage")
+        if teacher != FROM and teacher not in before:
+            raise UsageError(
+                f"{where} must be '{FROM}' or a stage before it, got '{teacher}'"
+                f"{nearest(teacher, before)}; before it: {', '.join(before) or 'none'}"
+            )
+
     def _decoders(self) -> list[str]:
         kinds = {name: STAGES[one.config.kind] for name, one in self.stages.items()}
         made = {name: kind for name, kind in kinds.items() if "image" in kind.produces}
@@ -221,7 +243,7 @@ def _stage(name: str, table: Mapping[str, Any], model: Plan | None) -> StageReci
     if part is None:
         return StageRecipe(config, _train(name, table))
     train = _train(name, table) if "train" in table else None
-    return StageRecipe(config, train, replace(part, config=config), str(table["from"]))
+    return StageRecipe(config, train, replace(part, config=config), str(table["from"]), part)
 
 
 def _train(name: str, table: Mapping[str, Any]) -> TrainConfig:
