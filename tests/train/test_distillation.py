@@ -36,7 +36,8 @@ def make_task(make_stage: Callable[..., Stage]) -> MakeTask:
 
     def make(objective: dict[str, Any], teacher: Any = None, **changes: Any) -> Any:
         one = make_stage("decoder", **(teacher or {}))
-        other = make_stage("decoder", objective=objective, **changes)
+        sampling = {"steps": 3, "guidance_scale": 1.0, "threshold": "clamp"}
+        other = make_stage("decoder", objective=objective, sampling=sampling, **changes)
         for stage in (one, other):  # a path that is smoother than random weights draw it
             stage.net.conv_out.weight.data.mul_(0.3)
         kind = AdversarialTask if objective["kind"] == "adversarial" else ConsistencyTask
@@ -208,3 +209,22 @@ def test_a_teacher_that_cannot_teach(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         make_task(objective, teacher)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"guidance_scale": 2.0}, "guidance_scale must be 1, got 2: .*'consistency'"),
+        ({"image_guidance_scale": 3.0}, "image_guidance_scale must not be set, got 3: "),
+    ],
+)
+def test_what_was_distilled_is_not_guided_again(
+    setting: dict[str, float], message: str, make_task: MakeTask
+) -> None:
+    stage = make_task(CONSISTENCY).stage
+    with pytest.raises(UsageError, match=f"^{message}"):
+        stage.check(setting)
+    values = stage.config.dump()
+    values["sampling"] |= setting
+    with pytest.raises(UsageError, match=rf"sampling\.{message}"):
+        type(stage.config).parse(values)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+from collections.abc import Callable
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from unclip.errors import DataError, TrainingError, UsageError
 from unclip.loading import load
 from unclip.stages.ar_prior import ArPriorStage
 from unclip.train.clock import Clock
+from unclip.train.cost import step_cost, task_on_meta
+from unclip.train.distillation import ConsistencyTask
 from unclip.train.recipe import Recipe, load_recipe
 from unclip.train.run import Run
 from unclip.train.state import load_state, saved_states
@@ -198,6 +201,101 @@ def test_a_changed_network_is_found_before_the_training_goes_on(
         run.begin(resume=True)
     assert not run.is_locked
     assert (trained.folder / "recipe.json").read_bytes() == before
+
+
+STUDENT = [
+    "stages.student.kind=decoder",
+    "stages.student.objective.kind=consistency",
+    "stages.student.sampling={guidance_scale=1.0, steps=2}",
+    "stages.student.train.steps=2",
+    "stages.student.train.batch_size=4",
+]
+
+
+@pytest.fixture
+def with_student(trained: Run) -> Callable[..., Recipe]:
+    """`with_student("key=value", ...)`: the tiny recipe, and a student of its decoder."""
+
+    def make(*assignments: str) -> Recipe:
+        values = trained.recipe.dump()
+        upsampler = values["stages"].pop("upsampler")
+        values = override(override(values, STUDENT), assignments)
+        values["stages"]["student"].setdefault("from", str(trained.model))
+        values["stages"]["upsampler"] = upsampler
+        return Recipe.parse(values)
+
+    return make
+
+
+def test_a_student_of_what_it_is_taken_from_is_trained_and_chosen(
+    with_student: Callable[..., Recipe], trained: Run, tmp_path: Path
+) -> None:
+    shutil.copytree(trained.folder, tmp_path / "run")
+    run = Run(with_student("decoder=student"), tmp_path / "run", CPU)
+    run.check()
+    trainer = run.trainer("student")
+    assert isinstance(trainer.task, ConsistencyTask)
+    theirs = native.load_stage(trained.model, "decoder").net.state_dict()
+    (teacher,) = trainer.task.teacher
+    assert all(torch.equal(v, theirs[k]) for k, v in teacher.net.state_dict().items())
+    assert all(torch.equal(v, theirs[k]) for k, v in trainer.net.state_dict().items())
+    task = task_on_meta(run.recipe, "student", torch.float32)
+    usual = task_on_meta(run.recipe, "decoder", torch.float32)
+    # forward and backward as usual, and forward alone of the teacher, twice, and of the average
+    assert 1.5 < step_cost(task, 4, 8)[0] / step_cost(usual, 4, 8)[0] < 2.5
+    run.export("student", trainer.task.stage)
+    model = load(run.model, device="cpu").model
+    assert model.decoders == ["student", "decoder"]
+    assert list(model.inverting().image_stages) == ["decoder", "upsampler"]
+
+
+@pytest.mark.parametrize(
+    ("assignments", "message"),
+    [
+        (["stages.student.objective.guidance_scale=1.0"], r"guidance_scale' is missing"),
+        (["stages.student.schedule.kind=linear"], "need the same schedule"),
+        (["stages.student.objective.kind=adversarial", "stages.student.objective.teacher=clip"],
+         "only a stage that diffuses"),
+    ],
+)  # fmt: skip
+def test_a_teacher_that_cannot_teach_is_found_before_any_work(
+    assignments: list[str], message: str, with_student: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        Run(with_student(*assignments), tmp_path / "run", CPU).check()
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_critic_that_a_saved_state_lacks_is_found_before_the_training_goes_on(
+    with_student: Callable[..., Recipe], trained: Run, tmp_path: Path
+) -> None:
+    shutil.copytree(trained.folder, tmp_path / "run")
+    run = Run(with_student(), tmp_path / "run", CPU)
+    run.begin(resume=True)
+    trainer = run.trainer("student")
+    trainer.step = 1
+    trainer.save()
+    run.end()
+    judged = with_student("stages.student.objective.kind=adversarial")
+    told = "student' in .* begun with .*objective.kind = consistency, and now it is adversarial"
+    with pytest.raises(TrainingError, match=told):
+        Run(judged, tmp_path / "run", CPU).check_states()
+    Run(with_student("stages.student.objective.levels=16"), tmp_path / "run", CPU).check_states()
+
+
+def test_an_objective_taken_from_a_model_is_changed_or_replaced_never_mixed(
+    with_student: Callable[..., Recipe],
+) -> None:
+    def objective(**given: Any) -> dict[str, Any]:
+        own = {"stages": {"decoder": {"objective": given}}}
+        recipe = with_student().dump()
+        recipe["stages"]["student"] |= own["stages"]["decoder"]
+        found = Recipe.parse(recipe).stages["student"].config.dump()["objective"]
+        return {key: value for key, value in found.items() if key in ("kind", *given)}
+
+    # the model's is diffusion's
+    assert objective(v_gamma=3.0)["kind"] == "diffusion"
+    assert objective(kind="consistency", v_gamma=3.0) == {"kind": "consistency", "v_gamma": 3.0}
 
 
 def test_stages_that_have_not_begun_may_change(trained: Run, tmp_path: Path) -> None:

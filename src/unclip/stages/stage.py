@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -169,6 +169,23 @@ class DiffusionConfig(StageConfig):
     drop_text: float = Field(0.1, ge=0, le=1, description="share of samples without their text")
     drop_image: float = Field(0.1, ge=0, le=1, description="share of samples without their z_i")
 
+    def guided_twice(self, options: Sampling) -> str:
+        """What would guide a stage into which guidance is built, in words; empty if nothing."""
+        if isinstance(self.objective, DiffusionObjective):
+            return ""
+        why = f"guidance is built into what objective '{self.objective.kind}' trains"
+        if options.image_guidance_scale is not None:
+            scale = options.image_guidance_scale
+            return f"image_guidance_scale must not be set, got {scale:g}: {why}"
+        scale = options.guidance_scale
+        return "" if scale == 1.0 else f"guidance_scale must be 1, got {scale:g}: {why}"
+
+    @model_validator(mode="after")
+    def _draws_as_it_is_set(self) -> Self:
+        if fault := self.guided_twice(self.sampling):
+            raise ValueError(f"sampling.{fault}")
+        return self
+
 
 class DiffusionStage(Stage):
     """Everything that diffusion stages share; a subclass gives the network and the shapes."""
@@ -251,11 +268,8 @@ class DiffusionStage(Stage):
         """There has to be such a sampler, such a grid of levels, and such an interval."""
         options, _ = self._grid(sampling)
         _ = samplers.SAMPLERS[options.sampler]
-        if options.guidance_scale != 1.0 and not self.inverts:
-            raise UsageError(
-                f"guidance_scale must be 1, got {options.guidance_scale:g}: guidance is built into "
-                "this decoder, which was distilled; another of the model's decoders may take it"
-            )
+        if fault := self.config.guided_twice(options):
+            raise UsageError(f"{fault}; another {self.kind} of the model may take it")
         within(*options.guidance_interval)
 
     def unused(self, sampling: dict[str, Any], inpaints: bool = False) -> dict[str, str]:

@@ -209,7 +209,7 @@ class AdversarialTask(ConsistencyTask):
         return other.replace(**{n: select(chosen, pairs[n], v) for n, v in other.items()})
 
     def _look(self, x0: Tensor, rng: Rng) -> Look:
-        """From three quarters of the path on to nearly clean: at pure noise nothing is seen."""
+        """Anywhere on the path but in its noisiest quarter, where nothing is seen."""
         levels = self.objective.levels
         path = path_of(self.stage.config.schedule, levels, x0.device)
         place = (levels * (0.25 + 0.75 * rng.rand())).long().clamp(max=levels - 1)

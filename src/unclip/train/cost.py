@@ -22,14 +22,14 @@ from ..nn.layers import parameter_count
 from ..nn.transformer import Attention, Transformer, TransformerConfig
 from ..nn.unet import UNet
 from ..rng import BatchRng, Rng
-from ..stages import DiffusionStage, Stage, on_meta
+from ..stages import DiffusionStage, Stage
 from ..types import Level
 from .config import TrainConfig
 from .ema import Ema
 from .optim import hidden_matrices, make_optimizers, orthogonal
-from .recipe import FROM, Recipe
+from .recipe import Recipe
 from .task import Task
-from .tasks import make_task
+from .tasks import bare, make_task
 
 BACKWARD = 2
 """Forward passes that a backward pass is worth: gradients of the inputs, and of the weights."""
@@ -126,20 +126,18 @@ def _third(shape: Sequence[int], *_: object, **__: object) -> int:
 def task_on_meta(recipe: Recipe, name: str, dtype: torch.dtype) -> Task:
     """A stage and, where it needs them, the recipe's CLIP and prior, all without numbers."""
 
-    def bare(one: str) -> Stage:
-        origin = recipe.stage(name).origin
-        config = origin.config if one == FROM and origin else recipe.stage(one).config
-        return on_meta(config).to(dtype)
+    def helper(one: str) -> Stage:
+        return bare(recipe, name, one).to(dtype)
 
     def trained(one: str) -> Stage:
-        stage = bare(one)
+        stage = helper(one)
         if isinstance(stage, DiffusionStage):  # its schedule looks at numbers
             stage.config = stage.config.model_copy(update={"schedule": _NoSchedule()})
         return stage
 
     teacher = getattr(getattr(recipe.stage(name).config, "objective", None), "teacher", None)
-    helper = {teacher: trained} if teacher else {}
-    return make_task(recipe, trained(name), lambda one: helper.get(one, bare)(one)).to("meta")
+    chosen = {teacher: trained} if teacher else {}
+    return make_task(recipe, trained(name), lambda one: chosen.get(one, helper)(one)).to("meta")
 
 
 class _NoRng(BatchRng):

@@ -235,8 +235,6 @@ def _stage(name: str, table: Mapping[str, Any], model: Plan | None) -> StageReci
     if part is not None:
         own = {key: value for key, value in values.items() if key != "kind"}
         values = merged(part.config.dump(), own)
-        if "objective" in own:  # no mixture of two
-            values["objective"] = own["objective"]
     kind = str(values.get("kind", name))
     check_keys(table, f"stages.{name}", [*STAGES[kind].Config.model_fields, "train", "from"])
     config = STAGES[kind].Config.parse({**values, "kind": kind}, f"stages.{name}")
@@ -288,12 +286,13 @@ def _check_sizes(recipe: Recipe) -> None:
 
 
 def merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Nested tables with some values changed."""
+    """Nested tables with some values changed. A table of another `kind` takes the place of one."""
     done = dict(values)
     for key, value in changes.items():
         old = done.get(key)
         nested = isinstance(old, dict) and isinstance(value, dict)
-        done[key] = merged(old, value) if nested else value  # type: ignore[arg-type]
+        alike = nested and ("kind" not in value or old.get("kind") == value["kind"])  # type: ignore[union-attr]
+        done[key] = merged(old, value) if alike else value  # type: ignore[arg-type]
     return done
 
 

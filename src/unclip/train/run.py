@@ -12,7 +12,7 @@ model/                      a native model folder of all stages so far, usable a
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from ..checkpoints.part import Part
 from ..checkpoints.settings import leaves
 from ..checkpoints.tokenizers import load_tokenizer
 from ..data import Source
+from ..diffusion.objective import AdversarialObjective
 from ..errors import OutputError, TrainingError, UnclipError, UsageError
 from ..files import remove_leftovers, write_json, write_text, writing
 from ..loading import plan
@@ -37,7 +38,7 @@ from .loader import Loader
 from .lock import Lock
 from .recipe import FROM, Recipe, RecipeSettings, StageRecipe
 from .state import load_values, saved_states, step_of
-from .tasks import make_task
+from .tasks import bare, make_task
 from .trainer import Trainer
 
 LOCK = ".lock"
@@ -63,8 +64,9 @@ class Run:
         """Find faults before anything is written, and return the data, which are there.
 
         Raises:
-            UsageError: a network cannot be built from its configuration, or an upsampler enlarges
-                another size than is drawn before it.
+            UsageError: a network cannot be built from its configuration, an upsampler enlarges
+                another size than is drawn before it, or a stage cannot learn with those that it
+                needs.
             DataError: the data are not there.
         """
         drawn: tuple[int, int] | None = None
@@ -77,6 +79,9 @@ class Run:
                     f"pictures of the stage before it, got {wanted}"
                 )
             drawn = stage.image_size if "image" in stage.produces else drawn
+            if name in self.recipe.trained:
+                with torch.device("meta"):
+                    make_task(self.recipe, stage, partial(bare, self.recipe, name))
         return self.recipe.source()
 
     def exists(self) -> bool:
@@ -351,6 +356,10 @@ def changes(old: StageRecipe, new: StageRecipe, where: str) -> str:
     if shapes(old) != shapes(new):
         pairs = _changed(leaves(old.config.dump(), where), leaves(new.config.dump(), where))
         pairs = {key: pair for key, pair in pairs.items() if ".sampling." not in key}
+    before, now = (getattr(one.config, "objective", None) for one in (old, new))
+    if isinstance(now, AdversarialObjective) and not isinstance(before, AdversarialObjective):
+        kind = before.kind if before else None
+        pairs[f"{where}.objective.kind"] = (kind, now.kind)  # the state has no critic
     if old.train and new.train and old.train.optimizer != new.train.optimizer:
         pairs[f"{where}.train.optimizer"] = (old.train.optimizer, new.train.optimizer)
     return ", ".join(f"{key} = {was}, and now it is {now}" for key, (was, now) in pairs.items())

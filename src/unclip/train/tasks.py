@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..diffusion.objective import AdversarialObjective, ConsistencyObjective
-from ..stages import DiffusionStage, Stage
+from ..stages import DiffusionStage, Stage, on_meta
 from .adversarial import AdversarialTask
 from .distillation import ConsistencyTask
-from .recipe import Recipe
+from .recipe import FROM, Recipe
 from .task import Task, needs_clip, needs_prior
 
 
@@ -23,3 +23,9 @@ def make_task(recipe: Recipe, stage: Stage, helper: Callable[[str], Stage]) -> T
         teacher = helper(objective.teacher) if objective.teacher else None
         return (AdversarialTask if judged else ConsistencyTask)(stage, *helpers, teacher)
     return Task(stage, *helpers)
+
+
+def bare(recipe: Recipe, student: str, name: str) -> Stage:
+    """A stage without numbers that stage `student` learns with; "from": what that is taken from."""
+    origin = recipe.stage(student).origin if name == FROM else None
+    return on_meta(origin.config if origin else recipe.stage(name).config)
