@@ -30,6 +30,7 @@ Run = Callable[..., Any]
 ASSETS = Path(__file__).parents[1] / "fixtures" / "assets"
 SMALL = (
     "--pictures", "7", "--set", "pool=6", "--set", "sample=2", "--anyway",
+    "--set", "prompts=2", "--set", "seeds=2", "--set", "reference_steps=4",
 )  # fmt: skip
 
 
