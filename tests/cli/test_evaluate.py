@@ -288,3 +288,9 @@ def test_sizes_by_their_old_and_new_names(corpus: Path, photos: Path) -> None:
     assert old == new and isinstance(old, EmojiSizes)
     assert (old.ablations, old.source_prompts, old.calibration, old.each) == (5, 6, 8, 1)
     assert _sizes(photos, False, None, []) == FULL
+
+
+def test_settings_to_compare_are_typed_as_one_size(corpus: Path) -> None:
+    asked = _sizes(corpus, True, None, ['settings=["steps=5","sampler=ddpm; steps=20"]', "seeds=4"])
+    assert asked.settings == ("steps=5", "sampler=ddpm; steps=20") and asked.seeds == 4
+    assert (asked.prompts, _sizes(corpus, False, None, []).prompts) == (8, 32)

@@ -1,10 +1,10 @@
 """The report's part on what seeds change, and on how sharp pictures are.
 
-Few steps and strong guidance draw nearly the same picture from every seed. Distances between sets
-of pictures with one picture a prompt hardly see that, and the cosine to the text rewards it.
-Pictures of one prompt are therefore compared with each other, as the diversity of
-conditional models is measured since BicycleGAN (arXiv 1711.11586, section 4; on guidance CADS,
-arXiv 2310.17347), and each number is divided by that of the same model with more steps.
+Few steps and strong guidance draw nearly the same picture from every seed. Sets with one picture
+a prompt hardly show that, and the cosine to the text rewards it. Here pictures of one prompt are
+compared with each other, as in BicycleGAN (arXiv 1711.11586: mean distance of pairs) and, for
+guidance, in CADS (arXiv 2310.17347), and each number is divided by that of the same model with
+more steps.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from . import sharpness
 from .benchmark import Session
 from .embedding_sources import DEFAULT, EmbeddingSource
 from .image_set import ImageSet
-from .intervals import bootstrap
+from .intervals import Numbers, bootstrap
 from .report import Cell, Grid, Section, Table, number, row, shown
 
 REAL = 256
@@ -78,10 +78,14 @@ def ratio_of_means(
     """Of two independent samples, with its 95 % interval; None where `real` is all 0."""
     if not any(real):
         return None
-    of = lambda a, b: a.mean(-1) / b.mean(-1).clip(1e-12)  # noqa: E731
+
+    def over(a: Numbers, b: Numbers) -> Numbers:
+        made: Numbers = a.mean(-1) / b.mean(-1).clip(1e-12)
+        return made
+
     a, b = np.asarray(values), np.asarray(real)
-    low, high = bootstrap(of, a, b, seed=seed)
-    return {"mean": float(of(a, b)), "low": low, "high": high}
+    low, high = bootstrap(over, a, b, seed=seed)
+    return {"mean": float(over(a, b)), "low": low, "high": high}
 
 
 def parse_settings(text: str) -> dict[str, Any]:
@@ -162,8 +166,8 @@ def _measured(session: Session, source: EmbeddingSource, images: ImageSet) -> Va
         starts = range(0, len(drawn), each)
         made = {"pixels": [pixel_deviation(drawn.tensor(range(at, at + each))) for at in starts]}
         for one in session.extractors:
-            seen = session.features(one, name, drawn).split(each)
-            made[one.name] = [pairwise_distance(some) for some in seen]
+            seen = session.features(one, name, drawn)
+            made[one.name] = [pairwise_distance(seen[at : at + each]) for at in starts]
         report = session.on_progress(f"sharpness, {source.title}")
         for what, values in sharpness.measure(drawn, report).items():
             made[what] = [fmean(values[at : at + each]) for at in starts]
@@ -230,8 +234,8 @@ def _sharp(runs: Mapping[str, dict[str, Any]], real: Values) -> Table:
     rows = []
     for title, run in runs.items():
         energy, saturated = run["energy"], run["saturated"]
-        cells = [_cell(energy, to="real"), _cell(energy), number(saturated["mean"])]
-        rows.append(row(title, number(1e3 * energy["mean"]), *cells))
+        ratios = _cell(energy, to="real"), _cell(energy)
+        rows.append(row(title, number(1e3 * energy["mean"]), *ratios, number(saturated["mean"])))
     sharp, full = fmean(real["energy"]), fmean(real["saturated"])
     rows.append(row("real pictures", number(1e3 * sharp), "1", "", number(full)))
     note = (

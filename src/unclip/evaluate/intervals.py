@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from ..errors import UsageError
 
+Numbers = NDArray[np.float64]
+
 
 @dataclass(frozen=True)
 class Share:
@@ -73,8 +75,8 @@ def wilson(right: int, total: int, confidence: float = 0.95) -> tuple[float, flo
 
 
 def bootstrap(
-    statistic: Callable[..., NDArray[np.float64]],
-    *samples: NDArray[np.float64],
+    statistic: Callable[..., Numbers],
+    *samples: Numbers,
     confidence: float = 0.95,
     resamples: int = 4000,
     seed: int = 0,

@@ -20,8 +20,8 @@ BATCH = 16
 def laplacian_energy(images: Tensor) -> Tensor:
     """The mean square of luma's Laplacian, of (B, 3, H, W) in [-1, 1]: (B,).
 
-    The energy of Laplacian, a measure of focus (Subbarao, Choi & Nikzad, Optical Engineering 32
-    (1993), 2824-2836), with the kernel of four neighbours. White noise of variance s has 20 s.
+    The energy of Laplacian, a measure of focus (Pertuz, Puig & Garcia, Pattern Recognition 46
+    (2013), 1415-1432), with the kernel of four neighbours. White noise of variance s has 20 s.
     Pictures of one size compare with each other, and of one kind: a photograph of grass has more
     than one of the sky.
     """
