@@ -15,16 +15,16 @@ from pathlib import Path
 import torch
 from _timing import seconds
 
-from unclip.checkpoints import native
 from unclip.data import IndexedSource
 from unclip.device import describe
 from unclip.evaluate import priors
 from unclip.evaluate.priors import BATCH, Found, Held
 from unclip.files import write_text
-from unclip.loading import BUNDLED, find_model
+from unclip.loading import BUNDLED, find_model, load
 from unclip.nn.layers import parameter_count
 from unclip.stages import Stage
 from unclip.stages.clip import ClipStage
+from unclip.stages.model import Model
 from unclip.train.recipe import load_recipe
 
 INTRODUCTION = """# Priors
@@ -58,7 +58,7 @@ def numbers(one: Found) -> list[str]:
     return [f"{value:.3f}" for value in values]
 
 
-def rows(model: native.Model, folder: Path, held: Held, seed: int) -> Iterator[list[str]]:
+def rows(model: Model, folder: Path, held: Held, seed: int) -> Iterator[list[str]]:
     """One row per prior, then the ceiling."""
     for name, one in priors.compare(model.stages, held, seed):
         title = f"**{name}**" if name == model.prior else TITLES.get(name, name)
@@ -78,12 +78,12 @@ def main() -> None:
     parser.add_argument("-o", "--out", type=Path, help="Markdown file to write")
     args = parser.parse_args()
     folder = find_model(args.model)
-    model = native.load_model(folder)
+    model = load(folder, device="cpu", dtype="float32").model
     clip = next(stage for stage in model.stages.values() if isinstance(stage, ClipStage))
     settings = [f"data.{key}={getattr(args, key)}" for key in ("split", "seed")]
     recipe = load_recipe("emoji-cpu", [f"data.path={args.data}", *settings])
     assert clip.image_size is not None
-    source = recipe.source(max(clip.image_size))
+    source = recipe.source(clip.image_size)
     assert isinstance(source, IndexedSource)
     held = priors.hold(source, model.tokenizer, clip, priors.twice(source))
     lines = [

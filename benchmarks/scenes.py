@@ -19,7 +19,7 @@ COUNT = 500
 def main() -> None:
     config = EmojiConfig(path=Path(sys.argv[1] if len(sys.argv) > 1 else "data/emoji"))
     for size in (64, 256):
-        source = EmojiScenes(config, size)
+        source = EmojiScenes(config, (size, size))
         spent = seconds(lambda source=source: [source.sample(i) for i in range(COUNT)], repeat=3)
         print(f"{size}x{size}: {COUNT / spent:.0f} scenes/s on one core")
 

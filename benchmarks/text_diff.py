@@ -131,7 +131,7 @@ def pairs(scenes: EmojiScenes, kind: str, seed: int) -> Iterator[Pair]:
             shade = rng.choice(_apart(QUIET, *means) or ["white"])
             ends = [(_on(one, str(shade)), _phrase(one["objects"][0])) for one in (spec, other)]
         (first, source), (second, target) = ends
-        drawn = [scenes.render(one, scenes.size) for one in (first, second)]
+        drawn = [scenes.render(one) for one in (first, second)]
         yield Pair(kind, source, target, drawn[0], drawn[1], thing["noun"], was, wanted)
 
 
@@ -405,7 +405,7 @@ def main() -> None:
     own = unclip.load(args.model)
     settings = [f"data.path={args.data}", "data.split=any", f"data.seed={args.seed}"]
     recipe = load_recipe(args.recipe, settings)
-    scenes = cast(EmojiScenes, recipe.source(max(own.model.size)))
+    scenes = cast(EmojiScenes, recipe.source(own.model.size))
     each = [pairs(scenes, kind, args.seed) for kind in KINDS]
     mixed = [next(each[i % len(KINDS)]) for i in range(args.count)]
     singles = [one.picture for one in islice(pairs(scenes, "object", args.seed + 1), INVERTED)]

@@ -53,12 +53,12 @@ def step(trainer: Trainer, parts: Parts) -> None:
     rng, task, config = trainer._rng(), trainer.task.train(), trainer.config
     with autocast(trainer.device, config.dtype(trainer.device)):
         cond = parts.timed("frozen CLIP and prior", lambda: task.cond(batch, rng))
-        loss = parts.timed("forward", lambda: task.stage.loss(cond, rng)[0].mean())
+        loss = parts.timed("forward", lambda: task.loss(cond, rng)[0].mean())
     parts.timed("backward", loss.backward)
     parameters = list(trainer.net.parameters())
     clip = torch.nn.utils.clip_grad_norm_
     parts.timed("clipping", lambda: clip(parameters, config.clip_grad))
-    for optimizer in trainer.optimizers:
+    for optimizer in trainer.learners[""].optimizers:
         parts.timed(type(optimizer).__name__, optimizer.step)
         optimizer.zero_grad(set_to_none=True)
     parts.timed("average", lambda: trainer.ema.update(trainer.net, trainer.step))
@@ -69,7 +69,7 @@ def with_data(name: str) -> Recipe:
     """The recipe, with generated shapes if its data are missing."""
     recipe = load_recipe(name)
     try:
-        recipe.source(64)
+        recipe.source()
     except DataError as error:
         print(f"using generated shapes instead of the recipe's data: {error}")
         return load_recipe(name, ["data={source='shapes'}"])

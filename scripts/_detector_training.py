@@ -130,7 +130,7 @@ class Shown(IterableDataset[Any]):
     def __init__(self, config: EmojiConfig, how: DetectorConfig) -> None:
         super().__init__()
         changed = {"split": "any", "mix": how.mix, "seed": how.seed}
-        self.scenes = EmojiScenes(config.model_copy(update=changed), SIDE)
+        self.scenes = EmojiScenes(config.model_copy(update=changed), (SIDE, SIDE))
         self.nouns = self.scenes.corpus.nouns
         self.strangers = strangers(self.scenes.corpus, self.scenes.planner.styles)[0]
         self.index = {noun: number for number, noun in enumerate(self.nouns)}
@@ -194,7 +194,7 @@ class Shown(IterableDataset[Any]):
         """The scene with another drawing in the place of one of its objects."""
         objects = [dict(thing) for thing in spec["objects"]]
         objects[number] |= {"id": other["id"], "tint": None}
-        return self.scenes.render(spec | {"objects": objects}, SIDE)
+        return self.scenes.render(spec | {"objects": objects})
 
 
 def _pick(glyphs: list[Glyph], rng: np.random.Generator) -> Glyph:

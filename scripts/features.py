@@ -43,7 +43,7 @@ MIXED = {"single": 0.35, "count": 0.2, "pair": 0.3, "group": 0.15, "tinted": 0.4
 def scenes(path: Path, mix: dict[str, float], seed: int) -> EmojiScenes:
     """Scenes of every split, as an extractor has to know what models are tested with."""
     values = {"path": path, "split": "any", "seed": seed, "mix": mix}
-    return EmojiScenes(EmojiScenes.Config.parse(values), 64)
+    return EmojiScenes(EmojiScenes.Config.parse(values), (64, 64))
 
 
 def classifier(args: argparse.Namespace) -> None:

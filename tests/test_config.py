@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import Field, ValidationError, field_validator
 
 from unclip.config import Config, UserPath, override, read_toml
-from unclip.errors import UsageError, nearest
+from unclip.errors import UsageError, counted, nearest
 
 
 class Inner(Config):
@@ -185,6 +185,43 @@ def test_a_path_may_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert Somewhere.parse({"path": "a~/~"}).path == Path("a~/~")
     with pytest.raises(UsageError, match=r"'path': no home folder '~no-such-person'"):
         Somewhere.parse({"path": "~no-such-person/x"})
+
+
+@pytest.mark.parametrize(
+    ("assignments", "taken", "message"),
+    [
+        (["steps=3", "steps = 4"], {}, "--set steps=3 and --set steps = 4 set the same"),
+        (["net.a=3", "net={b=4}"], {}, "--set net.a=3 and --set net={b=4} set the same"),
+        (["steps=3"], {"steps": "--steps 4"}, "--steps 4 and --set steps=3 set the same"),
+    ],
+)
+def test_what_is_set_twice_is_refused_and_both_are_named(
+    assignments: list[str], taken: dict[str, str], message: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        override({"steps": 1}, assignments, taken=taken)
+    assert str(caught.value) == f"{message}: give only one of them"
+
+
+def test_a_part_of_a_section_may_be_set_after_the_section() -> None:
+    assert override({}, ["net={ a = 1, b = 2 }", "net.a=3"]) == {"net": {"a": 3, "b": 2}}
+    assert override({}, ["net=1", "network=2"]) == {"net": 1, "network": 2}
+
+
+def test_counted() -> None:
+    assert [counted(n, "file") for n in (0, 1, 2, 2000)] == ["0 files", "1 file", "2 files",
+                                                             "2,000 files"]  # fmt: skip
+    assert counted(2, "text file has", "text files have") == "2 text files have"
+
+
+def test_too_few_and_too_many_values_are_counted() -> None:
+    class Some(Config):
+        values: list[int] = Field([0], min_length=1, max_length=2)
+
+    for values, reason in (([], "at least 1 value, got []"), ([1] * 3, "at most 2 values, got")):
+        with pytest.raises(UsageError) as caught:
+            Some.parse({"values": values})
+        assert str(caught.value).startswith(f"setting 'values' must have {reason}")
 
 
 def test_nearest() -> None:

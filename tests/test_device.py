@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import unclip
-from unclip.device import autocast, fast_dtype, pick_device
+from unclip.device import autocast, describe, fast_dtype, pick_device
 from unclip.errors import UsageError
 
 CPU = torch.device("cpu")
@@ -41,3 +41,9 @@ def test_nothing_else_casts() -> None:
     files = Path(unclip.__file__).parent.rglob("*.py")
     calls = {file.name for file in files if "torch.autocast(" in file.read_text(encoding="utf-8")}
     assert calls == {"device.py"}
+
+
+@pytest.mark.parametrize(("threads", "said"), [(1, "cpu, 1 thread"), (4, "cpu, 4 threads")])
+def test_threads_are_counted(threads: int, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    assert describe(torch.device("cpu")) == said

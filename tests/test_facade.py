@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError
 
+import numpy as np
 import pytest
+import torch
 
 from unclip import Pipeline
 from unclip.abilities import ABILITIES
@@ -40,6 +43,42 @@ def test_what_is_refused_can_be_changed_for_one_pipeline_alone(model: Model) -> 
     assert (other.limit, other.strict_words, other.on_cost) == (5, False, None)
     with pytest.raises(FrozenInstanceError):
         one.policy.limit = 7  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("limit", "x", "^limit must be a number of sampling steps, or None, got 'x'$"),
+        ("limit", True, "limit must be a number of sampling steps, or None, got True"),
+        ("limit", 2.5, "limit must be a number"),
+        ("strict_words", "no", "^strict_words must be True or False, got 'no'$"),
+        ("on_cost", 3, "^on_cost must be a function, or None, got 3$"),
+        ("policy", None, "^policy must be a Policy, got None; unclip.load makes"),
+        ("limits", 5, r"^'limits' of a pipeline cannot be set \(did you mean 'limit'\?\)"),
+        ("device", "cuda", "^device must be a device, got 'cuda'; unclip.load makes a pipeline"),
+        ("device", torch.device("cuda"), "^'device' of a pipeline cannot be set"),
+        ("model", "emoji-cpu", "^model must be a Model, got 'emoji-cpu'; unclip.load makes"),
+        ("stages", {}, "cannot be set; what can be set: policy, limit, on_cost, strict_words$"),
+        ("priors", [], "'priors' of a pipeline cannot be set"),
+        ("generate", None, "'generate' of a pipeline cannot be set"),
+    ],
+)
+def test_nothing_else_can_be_assigned(name: str, value: object, message: str, model: Model) -> None:
+    pipe = Pipeline(model)
+    before = dict(vars(pipe))
+    with pytest.raises(UsageError, match=message):
+        setattr(pipe, name, value)
+    assert vars(pipe) == before
+    other = copy.deepcopy(pipe)
+    other.limit = np.int64(7)
+    assert (other.limit, pipe.policy) == (7, Policy())
+
+
+def test_a_pipeline_is_made_of_a_model_and_a_name_is_loaded(model: Model) -> None:
+    with pytest.raises(UsageError, match="model must be a Model, got 'emoji-cpu'; unclip"):
+        Pipeline("emoji-cpu")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="device must be a device, got 'cpu'; unclip"):
+        Pipeline(model, "cpu")  # type: ignore[arg-type]
 
 
 def test_what_the_model_says_is_said_by_the_pipeline_too(model: Model) -> None:

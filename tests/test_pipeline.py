@@ -213,13 +213,16 @@ def test_it_can_be_cancelled_between_steps(pipe: Pipeline) -> None:
         ({"guidance_scale": -1.0}, "^setting 'guidance_scale' must be at least 0, got -1.0$"),
         ({"sampler": "dddim"}, r"unknown sampler 'dddim' \(did you mean 'ddim'\?\)"),
         ({"clip_steps": 3}, "unknown setting 'clip_steps'"),
+        ({"prompts": 3}, "unknown setting 'prompts'$"),
+        ({"guidance_interval": (0.9, 0.1)}, "interval of noise needs .* got 0.9 to 0.1"),
+        ({"prior_guidance_interval": (0.9, 0.1)}, "interval of noise needs"),
     ],
 )
 def test_bad_requests_are_one_clear_line(
     arguments: dict[str, Any], message: str, pipe: Pipeline
 ) -> None:
     with pytest.raises(UsageError, match=message) as caught:
-        pipe.generate(**{"prompt": "a red circle", **arguments})
+        pipe.generate(**{"prompt": "a red circle", **arguments}, on_step=pytest.fail)
     assert "\n" not in str(caught.value)
 
 
@@ -236,6 +239,8 @@ def test_load_takes_a_folder_or_a_bundled_name(trained: Run, tmp_path: Path) -> 
     assert find_model(str(trained.model)) == trained.model
     with pytest.raises(UsageError, match="no model 'emoij'"):
         unclip.load("emoij")
+    with pytest.raises(UsageError, match="no model '': it is neither a folder or file nor"):
+        unclip.load("")
     with pytest.raises(UsageError, match="unknown device 'gpu'"):
         unclip.load(trained.model, device="gpu")
 
@@ -266,10 +271,35 @@ def test_each_sample_has_its_own_condition_and_control_whatever_the_batch(pipe: 
         mine = {"decoder": Control(noise=noise[i : i + 1])}
         alone = pipe.sample(pipe.read([prompts[i]]), [seeds[i]], mine, few)
         assert torch.allclose(drawn[i], alone[0], atol=1e-3)
-    with pytest.raises(UsageError, match="2 seeds need as many conditions, got 1"):
+    with pytest.raises(UsageError, match="2 seeds and 1 conditions: give as many"):
         pipe.sample(pipe.read(["a red circle"]), [1, 2])
-    with pytest.raises(UsageError, match="1 seeds need as many controls of 'decoder', got 21"):
+    with pytest.raises(UsageError, match="1 seed and 21 controls of 'decoder': give as many"):
         pipe.sample(pipe.read(["a red circle"]), [1], controls)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"cond": None}, "^cond must be a Cond, such as `read` gives, got None$"),
+        ({"seeds": 1}, "^seeds must be a list, one a picture, got 1$"),
+        ({"prior": "priro"}, r"no prior 'priro' \(did you mean 'prior'\?\); it has: prior, none$"),
+        ({"controls": {"decodr": Control()}}, r"no stage 'decodr' \(did you mean 'decoder'\?\)"),
+        ({"settings": {"guidance_interval": (0, 0.5, 1)}}, "must have at most 2 value"),
+        ({"settings": {"guidance_interval": 0.5}}, "'guidance_interval' must be a list, got 0.5$"),
+    ],
+)
+def test_wrong_arguments_of_sampling_are_said_before_any_work(
+    arguments: dict[str, Any], message: str, pipe: Pipeline
+) -> None:
+    usual: dict[str, Any] = {"cond": pipe.read(["a red circle"]), "seeds": [1]}
+    with pytest.raises(UsageError, match=message):
+        pipe.sample(**{**usual, **arguments}, on_step=pytest.fail)
+
+
+@pytest.mark.parametrize("prompts", ["a fox", None, 3])
+def test_a_list_of_prompts_is_read_and_not_the_letters_of_one(prompts: Any, pipe: Pipeline) -> None:
+    with pytest.raises(UsageError, match=r"^prompts must be a list of texts, got "):
+        pipe.read(prompts)
 
 
 def test_a_text_that_is_encoded_already_is_not_encoded_again(pipe: Pipeline) -> None:

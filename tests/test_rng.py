@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from unclip.rng import BatchRng, Rng, drawing_device
+from unclip.rng import BLOCK, BatchRng, Rng, drawing_device
 
 SEEDS = st.lists(st.integers(-(2**80), 2**80) | st.text(max_size=5), min_size=1, max_size=5)
 
@@ -100,31 +100,41 @@ def test_batch_rng_is_reproducible() -> None:
     assert not torch.equal(first.fork("a").randn(3), first.fork("b").randn(3))
 
 
-@pytest.mark.parametrize("parts", [1, 2, 3])
-def test_a_part_of_a_batch_has_the_numbers_that_it_has_in_the_whole(parts: int) -> None:
-    """Forks and branches too: in copy k of the whole and of the part alike."""
-    size = 6 // parts
+def drawn_for(first: int, batch: int) -> Tensor:
+    """(B, 6, 2): what is drawn of every kind, in forks and each copy of branches too."""
+    rng = BatchRng("0/decoder", batch, first=first)
+    copies = ((rng, 1), (rng.fork("a"), 1), (rng.fork("a").branch("b", 2), 2))
+    kinds = [
+        draw(2).view(n, batch, 2) for one, n in copies for draw in (one.randn, one.rand, one.randn)
+    ]
+    return torch.cat(kinds).transpose(0, 1)
 
-    def drawn(batch: int, part: tuple[int, int]) -> Iterator[Tensor]:
-        rng = BatchRng("0/decoder/3", batch, part=part)
-        for one, copies in ((rng, 1), (rng.fork("a"), 1), (rng.fork("a").branch("b", 2), 2)):
-            for draw in (one.randn, one.rand):
-                yield draw(2).view(copies, batch, 2)
 
-    for index in range(parts):
-        wholes = drawn(6, (0, 1))
-        for mine, whole in zip(drawn(size, (index, parts)), wholes, strict=True):
-            assert torch.equal(mine, whole[:, index * size : (index + 1) * size])
+@given(
+    first=st.integers(0, 2 * BLOCK + 1) | st.integers(10**9, 10**9 + BLOCK),
+    before=st.integers(0, BLOCK + 1),
+    batch=st.integers(1, 2 * BLOCK + 1),
+    after=st.integers(0, BLOCK + 1),
+)
+def test_a_position_has_the_same_numbers_in_every_batch(
+    first: int, before: int, batch: int, after: int
+) -> None:
+    whole = drawn_for(first, before + batch + after)
+    part = drawn_for(first + before, batch)
+    assert torch.equal(part, whole[before : before + batch])
+    assert len({tuple(one.flatten().tolist()) for one in whole}) == len(whole)
+    copies = part[:, -6:-3], part[:, -3:]  # of the branch
+    assert not torch.equal(*copies)
 
 
 def test_known_numbers_of_batch_rng() -> None:
     """A training that was stopped goes on with these."""
-    rng = BatchRng("0/decoder/3", 2)
-    normal = [-0.789657711982727, -0.8755156993865967, -1.2878435850143433, -1.7495574951171875]
+    rng = BatchRng("0/decoder", 2, first=BLOCK - 1)
+    normal = [0.9358956813812256, -1.1326062679290771, 0.3566039204597473, -1.02085280418396]
     assert rng.randn(2).flatten().tolist() == normal
-    uniform = [0.9744869470596313, 0.7552803158760071, 0.7979929447174072, 0.3681100010871887]
+    uniform = [0.9882413148880005, 0.6248988509178162, 0.3067948818206787, 0.17648649215698242]
     assert rng.rand(2).flatten().tolist() == uniform
-    assert rng.fork("a").rand(1).flatten().tolist() == [0.7345927357673645, 0.8432688117027283]
+    assert rng.fork("a").rand(1).flatten().tolist() == [0.8428057432174683, 0.5542657375335693]
 
 
 @pytest.mark.parametrize(
@@ -134,7 +144,7 @@ def test_known_numbers_of_batch_rng() -> None:
 def test_training_draws_where_it_computes(device: str, draws_on: str) -> None:
     assert drawing_device(torch.device(device)) == torch.device(draws_on)
     if device in ("cpu", "meta"):
-        assert BatchRng(0, 2, device)._generator.device == torch.device(draws_on)
+        assert BatchRng(0, 2, device)._generators[0].device == torch.device(draws_on)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

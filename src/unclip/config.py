@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from .errors import UsageError, nearest
+from .errors import UsageError, counted, nearest
 from .files import text_of
 from .plain import TOML_BYTES, parse_toml
 
@@ -71,21 +72,31 @@ _REASONS = {
     "greater_than": "must be above {gt}",
     "less_than_equal": "must be at most {le}",
     "less_than": "must be below {lt}",
-    "too_short": "must have at least {min_length} value(s)",
+    "too_short": "must have at least {min_length}",
+    "too_long": "must have at most {max_length}",
     "finite_number": "must be finite",
     "literal_error": "must be {expected}",
     **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "must be a whole number"),
     **dict.fromkeys(("float_type", "float_parsing"), "must be a number"),
     **dict.fromkeys(("bool_type", "bool_parsing"), "must be true or false"),
+    "int_parsing_size": "is too large a number",
     "string_type": "must be text",
     "string_unicode": "must be text in UTF-8",
+    **dict.fromkeys(("tuple_type", "list_type"), "must be a list"),
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "must be a section"),
+    "union_tag_not_found": "needs the setting {discriminator}",
+    "union_tag_invalid": "must have as {discriminator} one of {expected_tags}",
 }
 """Expected value, by pydantic's error type, with its context."""
 
 
 def explain(cls: type[BaseModel], error: ValidationError, where: str = "") -> str:
-    """One line for the first error of pydantic: where, what, and what is expected."""
-    first = error.errors(include_url=False)[0]
+    """One line for one error of pydantic: where, what, and what is expected.
+
+    An unknown key comes first: a mistyped key is also missing where it should be.
+    """
+    every = error.errors(include_url=False)
+    first = next((one for one in every if one["type"] == "extra_forbidden"), every[0])
     keys = [str(key)[:SHOWN] for key in first["loc"]]
     if where.endswith("_") and keys:
         where, keys[0] = "", where + keys[0]
@@ -93,8 +104,7 @@ def explain(cls: type[BaseModel], error: ValidationError, where: str = "") -> st
     kind = getattr(cls, "called", Config.called)
     called = kind.format(name)
     if first["type"] == "extra_forbidden":
-        known = _known_keys(cls, keys[:-1])
-        return f"unknown setting '{name}'{nearest(keys[-1], known)}"
+        return unknown(name, first["input"], _known_keys(cls, keys[:-1]))
     if first["type"] == "missing" and isinstance(first["loc"][-1], int):  # of a tuple
         whole = name.rpartition(".")[0]
         return f"{kind.format(whole)} has too few values, got {shown(first['input'])}"
@@ -103,15 +113,36 @@ def explain(cls: type[BaseModel], error: ValidationError, where: str = "") -> st
     if first["type"] == "value_error":  # our own validator, whose message includes the value
         text = str(first["ctx"]["error"])[: 2 * SHOWN]
         return f"section '{name}': {text}" if name and called != name else text
-    if first["type"] in _REASONS:
-        bounds = {
-            key: f"{value:g}" if isinstance(value, float) else value
-            for key, value in first.get("ctx", {}).items()
-        }
-        reason = f" {_REASONS[first['type']]}".format(**bounds)
+    return called + expected(first)
+
+
+def expected(error: Mapping[str, Any]) -> str:
+    """' must be at least 1, got 0': one of pydantic's errors without the name of the value."""
+    if error["type"] in _REASONS:
+        bounds = {key: _bound(key, value) for key, value in error.get("ctx", {}).items()}
+        reason = f" {_REASONS[error['type']]}".format(**bounds)
     else:
-        reason = f": {first['msg'][:1].lower()}{first['msg'][1:]}"
-    return f"{called}{reason}, got {shown(first['input'])}"
+        reason = f": {error['msg'][:1].lower()}{error['msg'][1:]}"
+    return f"{reason}, got {shown(error['input'])}"
+
+
+def _bound(name: str, value: Any) -> Any:
+    if name in ("min_length", "max_length"):
+        return counted(value, "value")
+    return f"{value:g}" if isinstance(value, float) else value
+
+
+def unknown(name: str, value: object, known: Collection[str]) -> str:
+    """The error for a key that is none of `known`; the last part of `name` is compared."""
+    kind = "section" if isinstance(value, Mapping) else "setting"
+    return f"unknown {kind} '{name}'{nearest(name.rpartition('.')[2], known)}"
+
+
+def check_keys(values: Mapping[str, Any], where: str, known: Collection[str]) -> None:
+    """Raise UsageError if a section has a key that is none of `known`."""
+    for key, value in values.items():
+        if key not in known:
+            raise UsageError(unknown(f"{where}.{key}", value, known))
 
 
 def shown(value: object, most: int = 60) -> str:
@@ -124,14 +155,21 @@ def shown(value: object, most: int = 60) -> str:
 
 
 def _known_keys(cls: type[BaseModel], path: list[str]) -> list[str]:
-    """The field names of the model at a path of keys."""
+    """The field names of the models that may stand at a path of keys."""
+    models = [cls]
     for key in path:
-        field = cls.model_fields.get(key)
-        inner = field.annotation if field else None
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            continue
-        cls = inner
-    return list(cls.model_fields)
+        fields = [model.model_fields[key] for model in models if key in model.model_fields]
+        inner = [model for field in fields for model in _models(field.annotation)]
+        models = inner or models  # a place in a list and the kind of a union are no keys
+    return list(dict.fromkeys(name for model in models for name in model.model_fields))
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models that a field of this type may hold."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models(inner)
 
 
 def read_toml(path: Path | str) -> dict[str, Any]:
@@ -148,23 +186,39 @@ def read_toml(path: Path | str) -> dict[str, Any]:
         raise UsageError(f"{path} is not valid TOML: {error}") from None
 
 
-def override(values: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
+def override(
+    values: dict[str, Any],
+    assignments: Sequence[str],
+    option: str = "--set",
+    taken: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, Any]:
     """Apply `a.b.c=value` assignments (values in TOML syntax, bare words as strings) to a copy.
 
+    Args:
+        option: what they are given with, for errors.
+        taken: keys that have an option of their own and were set by it, such as `--steps 4`.
+
     Raises:
-        UsageError: an assignment without `=`, or into something that is not a table.
+        UsageError: an assignment without `=`, into something that is not a table, or to what is
+            set already.
     """
     result: dict[str, Any] = json.loads(json.dumps(values))
+    before = {tuple(key.split(".")): typed for key, typed in taken.items()}
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not key.strip():
-            raise UsageError(f"--set needs key=value, got '{assignment}'")
-        *path, last = key.strip().split(".")
+            raise UsageError(f"{option} needs key=value, got '{assignment}'")
+        *path, last = whole = tuple(key.strip().split("."))
+        typed = f"{option} {assignment.strip()}"
+        for earlier, other in before.items():
+            if earlier[: len(whole)] == whole:
+                raise UsageError(f"{other} and {typed} set the same: give only one of them")
+        before[whole] = typed
         table = result
         for part in path:
             table = table.setdefault(part, {})
             if not isinstance(table, dict):
-                raise UsageError(f"--set {key.strip()}: '{part}' is a value, not a section")
+                raise UsageError(f"{option} {key.strip()}: '{part}' is a value, not a section")
         table[last] = _value(text.strip())
     return result
 

@@ -6,9 +6,11 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
-from .errors import UsageError
+from .config import shown
+from .errors import UsageError, counted
 
 LIMIT = 1_000_000
 """Most sampling steps of a request, all pictures and stages together."""
@@ -61,8 +63,8 @@ class Cost:
 
     def __str__(self) -> str:
         height, width = self.size
-        what = "1 picture" if self.pictures == 1 else f"{self.pictures:,} pictures"
-        return f"{what} of {width:,}×{height:,} in up to {self.total:,} sampling steps"
+        steps = counted(self.total, "sampling step")
+        return f"{counted(self.pictures, 'picture')} of {width:,}×{height:,} in up to {steps}"
 
     def check(self, limit: int | None) -> None:
         """Raise UsageError if there are more than `limit` steps."""
@@ -89,6 +91,19 @@ class Policy:
     strict_words: bool = False
     on_cost: Callable[[Cost], None] | None = None
 
+    def __post_init__(self) -> None:
+        """Raise UsageError for a value of another type."""
+        limit: object = self.limit
+        count = isinstance(limit, Integral) and not isinstance(limit, bool)
+        checks = {
+            "limit": (count or limit is None, "a number of sampling steps, or None"),
+            "strict_words": (isinstance(self.strict_words, bool), "True or False"),
+            "on_cost": (self.on_cost is None or callable(self.on_cost), "a function, or None"),
+        }
+        for name, (right, wanted) in checks.items():
+            if not right:
+                raise UsageError(f"{name} must be {wanted}, got {shown(getattr(self, name))}")
+
 
 def check_memory(pictures: int, size: tuple[int, int]) -> None:
     """Raise UsageError if the pictures do not fit into this machine's memory.
@@ -101,8 +116,9 @@ def check_memory(pictures: int, size: tuple[int, int]) -> None:
     needed, memory = 3 * height * width * pictures, _memory()
     if needed > memory:
         raise UsageError(
-            f"{pictures:,} pictures of {width:,}×{height:,} stay in memory until the last is "
-            f"drawn, {needed / 2**30:,.0f} GiB of {memory / 2**30:,.0f}: ask for fewer at a time"
+            f"{counted(pictures, 'picture')} of {width:,}×{height:,} would stay in memory until "
+            f"the last is drawn, {needed / 2**30:,.0f} GiB of {memory / 2**30:,.0f}: "
+            "ask for fewer at a time"
         )
 
 

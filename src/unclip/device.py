@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from .config import shown
-from .errors import UsageError
+from .errors import UsageError, counted
 
 
 def pick_device(name: str | torch.device | None = None) -> torch.device:
@@ -111,4 +111,5 @@ def describe(device: torch.device) -> str:
     """The device as text."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{device.type}, {torch.get_num_threads()} threads" if device.type == "cpu" else "mps"
+    threads = counted(torch.get_num_threads(), "thread")
+    return f"{device.type}, {threads}" if device.type == "cpu" else "mps"

@@ -54,17 +54,28 @@ class SamplingError(UnclipError):
     def __str__(self) -> str:
         """The stage, the step and likely causes."""
         return (
-            f"stage '{self.stage}' gave numbers that are not finite {self.when}: its weights are "
-            "damaged, or too large for their number format (try --dtype float32; in Python "
-            "dtype='float32')"
+            f"stage '{self.stage}' gave numbers that are not finite {self.when}: a setting such as "
+            "guidance_scale is too large, or its weights are damaged or too large for their number "
+            "format (try --dtype float32; in Python dtype='float32')"
         )
 
 
-class PromptWarning(UserWarning):
+class UnclipWarning(UserWarning):
+    """Base of all warnings of this package, each one line, as of the errors.
+
+    `warnings.simplefilter("ignore", UnclipWarning)`, or one of its subclasses, disables them.
+    """
+
+
+class PromptWarning(UnclipWarning):
     """A prompt has unknown words, or is longer than the model reads.
 
-    A pipeline warns once per prompt; `warnings.simplefilter("ignore", PromptWarning)` disables it.
+    A pipeline warns once per prompt.
     """
+
+
+class SettingWarning(UnclipWarning):
+    """A setting has no effect on the pictures that it was given for."""
 
 
 class Cancelled(UnclipError):
@@ -73,18 +84,23 @@ class Cancelled(UnclipError):
     exit_code = 130
 
 
-def warn(text: str) -> None:
+def warn(text: str, kind: type[UnclipWarning] = PromptWarning) -> None:
     """Warn, with the position of the calling line outside this package."""
     level, frame = 1, sys._getframe()
     while frame.f_back and frame.f_globals.get("__name__", "").startswith(f"{__package__}."):
         level, frame = level + 1, frame.f_back
-    warnings.warn(text, PromptWarning, stacklevel=level)
+    warnings.warn(text, kind, stacklevel=level)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """` (did you mean 'x'?)` for the known word closest to `word`, or an empty string."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f" (did you mean '{close[0]}'?)" if close else ""
+
+
+def counted(count: int, one: str, several: str = "") -> str:
+    """'1 file', '2,000 files'; `several` where the plural is not made with an s."""
+    return f"{count:,} {one if count == 1 else several or f'{one}s'}"
 
 
 def quoted(name: object) -> str:

@@ -138,7 +138,7 @@ def find_model(model: str | Path | None = None, variant: str | None = None) -> P
 
         return hub.fetch(str(model), variant=variant)
     path = Path(os.path.expanduser(model))
-    if path.exists():
+    if model != "" and path.exists():
         return path
     known = bundled_models()
     if model in known:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import replace
 from functools import partial
 from typing import Any, Self
@@ -12,14 +13,17 @@ import torch
 from torch import Tensor
 
 from .arguments import given
+from .config import shown
 from .cost import BATCH, Cost, Policy, Work, check_memory
 from .device import place
-from .errors import SamplingError, UsageError, warn
+from .errors import SamplingError, SettingWarning, UsageError, counted, nearest, warn
 from .nn.clip import Clip
 from .rng import Rng
 from .stages import DiffusionStage, Stage, check_finite
 from .stages.model import NO_PRIOR, Model
 from .types import FREE, Cond, Control, OnStep, named
+
+_ATTRIBUTES = ("model", "device", "policy", "ranker", "stages", "tokenizer", "name", "hash")
 
 
 class Chain:
@@ -48,20 +52,42 @@ class Chain:
             if stage.source is None:  # else it comes as it should be
                 place(stage, self.device)
 
+    def __setattr__(self, name: str, value: object) -> None:
+        """Only what it refuses can be changed later. Raises UsageError for all else."""
+        wanted = {"model": Model, "device": torch.device, "policy": Policy}.get(name)
+        if wanted and not isinstance(value, wanted):
+            raise UsageError(
+                f"{name} must be a {wanted.__name__}, got {shown(value)}; unclip.load makes a "
+                "pipeline from names"
+            )
+        properties = inspect.getmembers(type(self), lambda one: isinstance(one, property))
+        changes = ["policy", *(key for key, one in properties if one.fset)]
+        if name not in changes and (name in vars(self) or name not in _ATTRIBUTES):
+            raise UsageError(
+                f"'{name}' of a pipeline cannot be set{nearest(name, changes)}; what can be set: "
+                f"{', '.join(changes)}"
+            )
+        super().__setattr__(name, value)
+
     def with_stages(self, stages: dict[str, Stage]) -> Self:
         """The same with other stages."""
         other = copy.copy(self)
-        other.model, other.stages = replace(self.model, stages=stages), stages
+        vars(other).update(model=replace(self.model, stages=stages), stages=stages)
         return other
 
-    def read(self, prompts: list[str], negative: str = "") -> Cond:
+    def read(self, prompts: Sequence[str], negative: str = "") -> Cond:
         """Tokens of prompts, on the chain's device.
 
         With a `negative` prompt, or where the model's null is a text, its tokens too. Warns and
         raises as `check_words` does.
+
+        Raises:
+            UsageError: one text in place of a list of them.
         """
+        if isinstance(prompts, str) or not isinstance(prompts, Sequence):
+            raise UsageError(f"prompts must be a list of texts, got {shown(prompts)}")
         self.check_words(*prompts, negative)
-        tokens, mask = self.tokenizer.encode(prompts)
+        tokens, mask = self.tokenizer.encode(list(prompts))
         cond = Cond(text_tokens=tokens.to(self.device), text_mask=mask.to(self.device))
         if not negative and not self.model.null_is_text:
             return cond
@@ -102,6 +128,9 @@ class Chain:
         Raises:
             UsageError: a setting that no stage has or can follow, or more steps than the policy
                 allows.
+
+        Warns:
+            SettingWarning: a setting has no effect.
         """
         model, native = self.model, self.model.size
         sampling = model.by_stage(work.settings)
@@ -118,6 +147,8 @@ class Chain:
         check_memory(work.pictures if work.size else work.drawings, cost.size)
         for name in steps:
             self.stages[name].check(sampling.get(name))
+        for complaint in model.unused(work.settings, steps, work.inpaints):
+            warn(complaint, SettingWarning)
         return cost
 
     def sample(
@@ -140,9 +171,22 @@ class Chain:
             on_step: as in `generate`.
             prior: as in `generate`.
             on_stage: called after each stage with its name and a batch's condition.
+
+        Raises:
+            UsageError: a wrong number of conditions or controls, an unknown stage, prior or
+                setting.
         """
         _ = self.model.size  # refused before the work where nothing draws
         controls = controls or {}
+        for name in controls:
+            if name not in self.stages:
+                raise UsageError(
+                    f"there is no stage '{name}'{nearest(name, self.stages)} to control"
+                )
+        if prior not in (None, NO_PRIOR, *self.model.priors):
+            self.model.check_prior(prior)
+        if not isinstance(seeds, Sized):
+            raise UsageError(f"seeds must be a list, one a picture, got {shown(seeds)}")
         _check_batch(len(seeds), cond, controls)
         sampling = self.model.by_stage(given(settings or {}))
         images: list[Tensor] = []
@@ -236,10 +280,12 @@ class Chain:
 
 def _check_batch(count: int, cond: Cond, controls: Mapping[str, Control]) -> None:
     """Raise UsageError unless there is one of each for every seed."""
+    if not isinstance(cond, Cond):
+        raise UsageError(f"cond must be a Cond, such as `read` gives, got {shown(cond)}")
     lengths = {f"controls of '{name}'": len(one) for name, one in controls.items() if len(one)}
     for what, length in {"conditions": len(cond), **lengths}.items():
         if length != count:
-            raise UsageError(f"{count} seeds need as many {what}, got {length}")
+            raise UsageError(f"{counted(count, 'seed')} and {length} {what}: give as many")
 
 
 def _similarity(net: Clip, target: Tensor, image: Tensor) -> Tensor:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable, Sequence
 from typing import Self
 
 import torch
 from torch import Tensor
+
+BLOCK = 8
+"""Neighbouring positions of a stream whose numbers one generator draws, in training."""
 
 
 class Rng:
@@ -47,42 +51,52 @@ class Rng:
 
 
 class BatchRng(Rng):
-    """One generator for the whole batch, which is faster: for training.
+    """One generator for every `BLOCK` positions of a stream, which is faster: for training.
 
-    On a GPU the numbers are drawn there. A seed then gives the same numbers on all devices of one
-    type, and others on a CPU.
+    A sample's numbers depend on the seed and its position, not on the batch that it is in. On a GPU
+    they are drawn there. A seed then gives the same numbers on all devices of one type, and others
+    on a CPU.
 
     Args:
-        seed: seed of the generator.
+        seed: seed of the generators.
         batch: number of samples.
         device: device of the results.
-        part: (index, count): the samples are part `index` of `count` of a whole batch, and get the
-            same numbers as there.
-        copies: number of copies of all samples in the batch, one copy after another.
+        first: position of the first sample in the stream; the others follow it.
     """
 
     def __init__(
-        self,
-        seed: int | str,
-        batch: int,
-        device: torch.device | str = "cpu",
-        part: tuple[int, int] = (0, 1),
-        copies: int = 1,
+        self, seed: int | str, batch: int, device: torch.device | str = "cpu", first: int = 0
     ) -> None:
-        self.seeds = (seed,)
-        self.batch, self.part, self.copies = batch, part, copies
         self.device = torch.device(device)
-        self._generator = _generator(seed, drawing_device(self.device))
+        self.samples, self.first = batch, first
+        self._start([seed])
+
+    def _start(self, seeds: Sequence[int | str]) -> None:
+        """One seed a copy of the samples; its generators begin where `_draw` cuts `samples` out."""
+        self.seeds = tuple(seeds)
+        blocks, device = self._blocks(), drawing_device(self.device)
+        self._generators = [_generator(f"{one}/{n}", device) for one in seeds for n in blocks]
+
+    def _blocks(self) -> range:
+        return range(self.first // BLOCK, -(-(self.first + self.samples) // BLOCK))
+
+    @property
+    def batch(self) -> int:
+        """Number of samples, their copies included."""
+        return self.samples * len(self.seeds)
 
     def fork(self, name: str) -> Self:
-        """An independent generator that depends on the seed and `name`."""
-        seed = f"{self.seeds[0]}/{name}"
-        return type(self)(seed, self.batch, self.device, self.part, self.copies)
+        """Independent generators that depend on the seed and `name`."""
+        return self._like([f"{seed}/{name}" for seed in self.seeds])
 
     def branch(self, name: str, count: int) -> Self:
-        """An independent generator for `count` times as many samples."""
-        seed = f"{self.seeds[0]}/{name}"
-        return type(self)(seed, count * self.batch, self.device, self.part, count * self.copies)
+        """Independent generators for `count` copies of all samples, one copy after another."""
+        return self._like([f"{seed}/{name}{k}" for k in range(count) for seed in self.seeds])
+
+    def _like(self, seeds: Sequence[int | str]) -> Self:
+        other = copy.copy(self)
+        other._start(seeds)
+        return other
 
     def randn(self, *shape: int) -> Tensor:
         """Standard normal float32, (B, *shape)."""
@@ -93,9 +107,9 @@ class BatchRng(Rng):
         return self._draw(torch.rand, shape)
 
     def _draw(self, fn: Callable[..., Tensor], shape: tuple[int, ...]) -> Tensor:
-        (index, parts), samples = self.part, self.batch // self.copies
-        drawn = _drawn(fn, (self.copies, parts * samples, *shape), self._generator)
-        mine = drawn[:, index * samples : (index + 1) * samples]
+        drawn = torch.cat([_drawn(fn, (BLOCK, *shape), one) for one in self._generators])
+        before = self.first % BLOCK
+        mine = drawn.view(len(self.seeds), -1, *shape)[:, before : before + self.samples]
         return mine.reshape(self.batch, *shape).to(self.device)
 
 

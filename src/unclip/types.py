@@ -103,6 +103,7 @@ class Cond:
     predicted_embed: Tensor | None = None  # (B, D), z_i from a prior, in training
     image_patches: Tensor | None = None  # (B, patches, W'), CLIP's patch features, row by row
     image: Tensor | None = None  # (B, 3, H, W), the picture so far
+    latents: Tensor | None = None  # (B, c, h, w), an autoencoder's of `image`, in training
     low_res: Tensor | None = None  # (B, 3, H, W), input of an upsampler
     low_res_level: Tensor | None = None  # (B,) how corrupted low_res is, 0 to 1
     known: Tensor | None = None  # (B, 3, H, W), a picture to repaint in part

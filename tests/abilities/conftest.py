@@ -32,6 +32,12 @@ def few() -> dict[str, int]:
 
 
 @pytest.fixture(scope="session")
+def brief() -> dict[str, int]:
+    """`few` of what runs no prior."""
+    return {"steps": 3, "upsampler_steps": 2}
+
+
+@pytest.fixture(scope="session")
 def short(pipe: Pipeline) -> Callable[..., Pipeline]:
     """`short("clip", "decoder")`: a model of these stages alone."""
 

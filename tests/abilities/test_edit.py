@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from unclip import Pipeline
+from unclip.abilities.canvas import Window
 from unclip.abilities.edit import window_around
 from unclip.errors import UsageError
 from unclip.media import digest
@@ -61,10 +62,29 @@ def test_any_box_of_any_picture(
     before, kept = split(picture, mask)[0], split(edited, mask)[0]
     assert np.array_equal(before, kept)
     assert edited.size == picture.size
-    window, box = window_around(mask), mask.getbbox()
+    window, box = window_around(mask, pipe.model.size), mask.getbbox()
     assert box is not None
     assert window.x <= box[0] and window.y <= box[1]
-    assert box[2] <= window.x + window.side and box[3] <= window.y + window.side
+    assert box[2] <= window.x + window.width and box[3] <= window.y + window.height
+
+
+@given(data=st.data())
+def test_a_window_has_the_proportions_that_a_model_draws(data: st.DataObject) -> None:
+    """It holds all that is painted, and is as large as lies within the picture, or larger."""
+    drawn = data.draw(st.sampled_from([(8, 8), (8, 16), (24, 8), (10, 7)]))
+    width, height = data.draw(st.integers(20, 90)), data.draw(st.integers(20, 90))
+    left, top = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
+    right = data.draw(st.integers(left + 1, width))
+    bottom = data.draw(st.integers(top + 1, height))
+    window = window_around(boxed((width, height), (left, top, right, bottom)), drawn)
+    assert window.x <= left and right <= window.x + window.width
+    assert window.y <= top and bottom <= window.y + window.height
+    assert abs(window.height * drawn[1] - window.width * drawn[0]) <= 2 * max(drawn)
+    assert window.height >= height or window.width >= width
+    if drawn == (8, 8):
+        assert window.height == window.width == max(min(width, height), right - left, bottom - top)
+    whole = boxed((drawn[1] * 3, drawn[0] * 3), (0, 1, 2, 3))
+    assert window_around(whole, drawn) == Window(0, 0, drawn[0] * 3, drawn[1] * 3)
 
 
 @pytest.mark.parametrize("size", [(16, 16), (23, 31)])

@@ -23,6 +23,9 @@ from unclip.stages.upsampler import AnyUpsampler
 from unclip.train.run import Run
 from unclip.types import Step
 
+pytestmark = pytest.mark.filterwarnings("ignore::unclip.errors.SettingWarning")
+"""All have the same settings, whatever they run."""
+
 PICTURE = Image.radial_gradient("L").resize((16, 16)).convert("RGB")
 WHOLE = Image.new("L", (16, 16), 255)
 WORDS = "a red circle"
@@ -38,7 +41,7 @@ ABILITIES: dict[str, Callable[..., Any]] = {
     "interpolate prompts": lambda p, **more: p.interpolate(WORDS, "a", **more),
     "text_diff": lambda p, **more: p.text_diff(PICTURE, WORDS, "a", **more),
     "reconstruct": lambda p, **more: p.reconstruct(PICTURE, [1], pictures=[PICTURE] * 3, **more),
-    "upscale": lambda p, prior_steps=0, **more: p.upscale(PICTURE, **more),  # it runs no prior
+    "upscale": lambda p, **more: p.upscale(PICTURE, **more),
 }
 OF_TEXT = ["generate", "image_to_image", "edit", "outpaint", "interpolate prompts"]
 

@@ -25,10 +25,10 @@ PROMPTS = ("a red circle", "a blue square")
 
 @pytest.mark.parametrize("frames", [2, 3, 5])
 def test_ends_that_are_pictures_come_back_to_the_byte(
-    frames: int, pipe: Pipeline, few: dict[str, int], noise: Noise
+    frames: int, pipe: Pipeline, brief: dict[str, int], noise: Noise
 ) -> None:
     a, b = noise(16, 16), noise(30, 20, seed=1)
-    film = pipe.interpolate(a, b, frames=frames, seed=3, **few)
+    film = pipe.interpolate(a, b, frames=frames, seed=3, **brief)
     assert len(film) == frames
     assert film[0].tobytes() == a.tobytes()
     assert film[-1].tobytes() == fit_image(b, (16, 16)).tobytes()

@@ -20,6 +20,7 @@ from unclip.record import Record
 Noise = Callable[..., Image.Image]
 MARGIN = st.integers(0, 60)
 SIDE = st.integers(1, 40)
+DRAWN = st.sampled_from([(8, 8), (8, 16), (24, 8), (10, 7)])
 
 
 @pytest.mark.parametrize("size", [(16, 16), (12, 7), (5, 14)])
@@ -56,21 +57,24 @@ def test_a_seed_is_its_own_whatever_n_is(
     assert off(many[1], alone) <= 6  # a level off in one window is carried on to the next
 
 
-@given(left=MARGIN, right=MARGIN, top=MARGIN, bottom=MARGIN, width=SIDE, height=SIDE)
+@given(
+    left=MARGIN, right=MARGIN, top=MARGIN, bottom=MARGIN, width=SIDE, height=SIDE, drawn=DRAWN
+)  # fmt: skip
 def test_windows_cover_the_canvas_each_touching_what_is_known(
-    left: int, right: int, top: int, bottom: int, width: int, height: int
+    left: int, right: int, top: int, bottom: int, width: int, height: int, drawn: tuple[int, int]
 ) -> None:
     canvas = (height + top + bottom, width + left + right)
-    side = min(width, height)
-    windows = windows_outward(canvas, (height, width), top, left)
+    windows = windows_outward(canvas, (height, width), (top, left), drawn)
+    if drawn == (8, 8):
+        assert {(one.height, one.width) for one in windows} == {(min(width, height),) * 2}
     known = np.zeros(canvas, dtype=bool)
     known[top : top + height, left : left + width] = True
     for window in windows:
-        assert window.side == side
-        assert 0 <= window.x <= canvas[1] - side and 0 <= window.y <= canvas[0] - side
-        there = known[window.y : window.y + side, window.x : window.x + side]
+        down, across = window.height, window.width
+        assert 0 <= window.x <= canvas[1] - across and 0 <= window.y <= canvas[0] - down
+        there = known[window.y : window.y + down, window.x : window.x + across]
         if not there.all():
-            assert there.any() or side == 1, f"{window} sees nothing that is known"
+            assert there.any() or min(down, across) == 1, f"{window} sees nothing that is known"
         there[...] = True
     assert known.all()
 

@@ -44,43 +44,43 @@ def many(noise: Noise) -> list[Image.Image]:
 
 
 def test_all_components_are_z_i_itself(
-    pipe: Pipeline, few: dict[str, int], many: list[Image.Image], noise: Noise, off: Off
+    pipe: Pipeline, brief: dict[str, int], many: list[Image.Image], noise: Noise, off: Off
 ) -> None:
     picture = noise(16, 16, seed=99)
-    (whole,) = pipe.reconstruct(picture, [32], seed=3, pictures=many, **few)
-    assert off(whole, image_only(pipe, embed(pipe, picture), 3, few)) <= 1
+    (whole,) = pipe.reconstruct(picture, [32], seed=3, pictures=many, **brief)
+    assert off(whole, image_only(pipe, embed(pipe, picture), 3, brief)) <= 1
 
 
 def test_each_number_of_components_is_its_projection(
-    pipe: Pipeline, few: dict[str, int], many: list[Image.Image], noise: Noise, off: Off
+    pipe: Pipeline, brief: dict[str, int], many: list[Image.Image], noise: Noise, off: Off
 ) -> None:
     picture, (pca, seen) = noise(16, 16, seed=99), fit(pipe, many, 5)
-    film = pipe.reconstruct(picture, [5, 1, 3], seed=3, pictures=many, **few)
+    film = pipe.reconstruct(picture, [5, 1, 3], seed=3, pictures=many, **brief)
     for k, one in zip((5, 1, 3), film, strict=True):
         z = embed(pipe, picture)
         left = (z - pca.mean) @ pca.basis[:k].T @ pca.basis[:k] + pca.mean
         z = torch.nn.functional.normalize(left, dim=-1)
-        assert off(one, image_only(pipe, z, 3, few)) <= 1
+        assert off(one, image_only(pipe, z, 3, brief)) <= 1
         record = Record.of(one)
         assert (record.ability, record.seed) == ("reconstruct", 3)
         assert record.inputs == {"image": digest(picture), "pictures": seen}
-        assert record.settings == {**few, "dims": [5, 1, 3]}
+        assert record.settings == {**brief, "dims": [5, 1, 3]}
     assert len({one.tobytes() for one in film}) == 3
 
 
 def test_without_pictures_the_priors_components_are_used(
-    pipe: Pipeline, few: dict[str, int], make_stage: Callable[..., Any], noise: Noise, off: Off
+    pipe: Pipeline, brief: dict[str, int], make_stage: Callable[..., Any], noise: Noise, off: Off
 ) -> None:
     prior = make_stage("ar_prior")
     prior.net.pca = Pca(32, 6)
     prior.net.pca.fit(Rng(range(20)).randn(32))
     model = Pipeline(Model(pipe.tokenizer, {**pipe.stages, "ar": prior}, "both"))
     assert find(model) is prior.net.pca
-    (one,) = model.reconstruct(noise(16, 16), [4], **few)
+    (one,) = model.reconstruct(noise(16, 16), [4], **brief)
     z = prior.net.pca.project(embed(pipe, noise(16, 16)), 4)
-    assert off(one, image_only(pipe, z, 0, few)) <= 1
+    assert off(one, image_only(pipe, z, 0, brief)) <= 1
     with pytest.raises(UsageError, match="1 to 6"):
-        model.reconstruct(noise(16, 16), [7], **few)
+        model.reconstruct(noise(16, 16), [7], **brief)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_without_pictures_the_priors_components_are_used(
         ([], 8, "dims must have at least 1"),
         ([0], 8, r"dims\.0 must be at least 1, got 0"),
         ([3, -1], 8, r"dims\.1 must be at least 1, got -1"),
-        ([8], 8, "8 components need more than 8 pictures, got 8"),
+        ([8], 8, "for 8 components give more than 8 pictures, got 8"),
         ([33], 40, "at most 32, the width of z_i, got 33"),
         ([2], 0, "model 'tiny' has no principal components.*give pictures to find them from"),
     ],

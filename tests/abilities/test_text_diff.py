@@ -20,10 +20,10 @@ WORDS = {"source": "a red circle", "target": "a blue circle"}
 @pytest.mark.parametrize("frames", [2, 4])
 @pytest.mark.parametrize("size", [(16, 16), (21, 40)])
 def test_the_first_frame_is_the_picture_to_the_byte(
-    frames: int, size: tuple[int, int], pipe: Pipeline, few: dict[str, int], noise: Noise
+    frames: int, size: tuple[int, int], pipe: Pipeline, brief: dict[str, int], noise: Noise
 ) -> None:
     picture = noise(*size)
-    film = pipe.text_diff(picture, **WORDS, frames=frames, seed=2, **few)
+    film = pipe.text_diff(picture, **WORDS, frames=frames, seed=2, **brief)
     assert len(film) == frames
     assert film[0].tobytes() == fit_image(picture, (16, 16)).tobytes()
     assert len({one.tobytes() for one in film}) == frames
@@ -31,7 +31,7 @@ def test_the_first_frame_is_the_picture_to_the_byte(
         record = Record.of(one)
         assert (record.ability, record.seed, record.prompt) == ("textdiff", 2, "a blue circle")
         assert record.inputs == {"image": digest(picture), "source": "a red circle"}
-        assert record.settings == {**few, "theta": 0.5, "frames": frames}
+        assert record.settings == {**brief, "theta": 0.5, "frames": frames}
 
 
 def test_a_larger_theta_goes_further(pipe: Pipeline) -> None:
@@ -43,9 +43,9 @@ def test_a_larger_theta_goes_further(pipe: Pipeline) -> None:
     assert far.tobytes() != near.tobytes()
 
 
-def test_the_way_back_is_another_way(pipe: Pipeline, few: dict[str, int], noise: Noise) -> None:
-    there = pipe.text_diff(noise(16, 16), "a red circle", "a blue circle", **few)[-1]
-    back = pipe.text_diff(noise(16, 16), "a blue circle", "a red circle", **few)[-1]
+def test_the_way_back_is_another_way(pipe: Pipeline, brief: dict[str, int], noise: Noise) -> None:
+    there = pipe.text_diff(noise(16, 16), "a red circle", "a blue circle", **brief)[-1]
+    back = pipe.text_diff(noise(16, 16), "a blue circle", "a red circle", **brief)[-1]
     assert there.tobytes() != back.tobytes()
 
 

@@ -72,6 +72,3 @@ def test_bad_requests(pipe: Pipeline, short: Callable[..., Pipeline], noise: Noi
         pipe.upscale(noise(8, 8), n=0)
     with pytest.raises(UsageError, match="unknown setting 'upsampler_stepz'"):
         pipe.upscale(noise(8, 8), upsampler_stepz=1)
-    wanted = "setting 'decoder_steps' is of decoder, but upscaling runs upsampler alone"
-    with pytest.raises(UsageError, match=wanted):
-        pipe.upscale(noise(8, 8), decoder_steps=3)

@@ -23,17 +23,19 @@ def test_eta_0_gives_the_picture_back_to_the_byte(
     size: tuple[int, int],
     seed: int,
     pipe: Pipeline,
-    few: dict[str, int],
+    brief: dict[str, int],
     noise: Callable[..., Image.Image],
 ) -> None:
     picture = noise(*size)
-    pictures = pipe.variations(picture, n=2, eta=0, seed=seed, **few)
+    pictures = pipe.variations(picture, n=2, eta=0, seed=seed, **brief)
     assert [one.tobytes() for one in pictures] == [fit_image(picture, (16, 16)).tobytes()] * 2
 
 
-def test_a_picture_that_the_model_drew_comes_back_too(pipe: Pipeline, few: dict[str, int]) -> None:
+def test_a_picture_that_the_model_drew_comes_back_too(
+    pipe: Pipeline, brief: dict[str, int]
+) -> None:
     (drawn,) = pipe.generate("a red circle", seed=4)
-    (same,) = pipe.variations(drawn, eta=0, **few)
+    (same,) = pipe.variations(drawn, eta=0, **brief)
     assert same.tobytes() == drawn.tobytes()
 
 
@@ -53,18 +55,18 @@ def test_the_picture_fades_as_eta_grows(
 
 @pytest.mark.parametrize("eta", [0.3, 0.8, 1.0])
 def test_a_variation_is_its_own_seeds_whatever_n_is(
-    eta: float, pipe: Pipeline, few: dict[str, int], off: Off, noise: Callable[..., Image.Image]
+    eta: float, pipe: Pipeline, brief: dict[str, int], off: Off, noise: Callable[..., Image.Image]
 ) -> None:
     picture = noise(16, 16)
-    many = pipe.variations(picture, n=3, eta=eta, seed=5, **few)
+    many = pipe.variations(picture, n=3, eta=eta, seed=5, **brief)
     for index, one in enumerate(many):
-        (alone,) = pipe.variations(picture, eta=eta, seed=5 + index, **few)
+        (alone,) = pipe.variations(picture, eta=eta, seed=5 + index, **brief)
         assert off(one, alone) <= 1
         assert Record.of(one) == Record.of(alone)
     assert min(off(many[0], many[1]), off(many[1], many[2])) > 20
     record = Record.of(many[2])
     assert (record.ability, record.seed, record.inputs) == ("vary", 7, {"image": digest(picture)})
-    assert record.settings == {**few, "eta": eta}
+    assert record.settings == {**brief, "eta": eta}
 
 
 @pytest.mark.parametrize(

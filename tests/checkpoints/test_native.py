@@ -22,6 +22,7 @@ from unclip.checkpoints.tensors import save_tensors
 from unclip.errors import CheckpointError, OutputError
 from unclip.nn.tokenizer import Tokenizer
 from unclip.stages import Stage
+from unclip.stages.model import Model
 from unclip.vocabulary import Vocabulary
 
 Make = Callable[..., Stage]
@@ -43,6 +44,11 @@ def pristine(
 @pytest.fixture
 def folder(pristine: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(pristine, tmp_path / "tiny"))
+
+
+def load_model(folder: Path, dtype: torch.dtype = torch.float32) -> Model:
+    """Every stage of a folder."""
+    return native.FORMAT.open(folder, Options()).load(dtype)
 
 
 def weights(folder: Path) -> Path:
@@ -74,7 +80,7 @@ def test_what_is_in_the_folder(folder: Path) -> None:
 
 
 def test_a_model_comes_back_whole(folder: Path, make_stage: Make, tokenizer: Tokenizer) -> None:
-    model = native.load_model(folder)
+    model = load_model(folder)
     assert (model.name, model.hash) == ("tiny", native.read_manifest(folder).hash)
     assert len(model.hash) == 12
     assert list(model.stages) == ["clip", "prior"]
@@ -84,7 +90,7 @@ def test_a_model_comes_back_whole(folder: Path, make_stage: Make, tokenizer: Tok
         expected = make_stage(name).net.state_dict()
         assert all(torch.equal(v, expected[k]) for k, v in stage.net.state_dict().items())
         assert not any(p.requires_grad for p in stage.net.parameters())
-    half = native.load_model(folder, torch.bfloat16).stages["prior"]
+    half = load_model(folder, torch.bfloat16).stages["prior"]
     assert {p.dtype for p in half.net.parameters()} == {torch.bfloat16}
 
 
@@ -106,7 +112,7 @@ def test_the_hash_names_these_very_weights(
 def test_the_default_prior_is_written_where_it_is_chosen(
     folder: Path, make_stage: Make, tokenizer: Tokenizer, save_model: Callable[..., Any]
 ) -> None:
-    assert native.load_model(folder).prior == "prior", "the first that makes an image embedding"
+    assert load_model(folder).prior == "prior", "the first that makes an image embedding"
     values = json.loads((folder / "model.json").read_text())
     assert "prior" not in values, "so that hashes of models with one prior stay as they were"
     plain = native.read_manifest(folder)
@@ -116,11 +122,11 @@ def test_the_default_prior_is_written_where_it_is_chosen(
     for prior in (None, "linear_prior"):
         save_model(folder, "tiny", tokenizer, stages, prior=prior)
         assert native.read_manifest(folder).prior == prior
-        assert native.load_model(folder).prior == (prior or "prior")
+        assert load_model(folder).prior == (prior or "prior")
     assert json.loads((folder / "model.json").read_text())["prior"] == "linear_prior"
     bare = {"clip": make_stage("clip")}
     save_model(folder, "tiny", tokenizer, bare)
-    assert native.load_model(folder).prior is None
+    assert load_model(folder).prior is None
 
 
 def test_the_bundled_models_hash_is_what_it_was() -> None:
@@ -135,12 +141,12 @@ def test_the_words_it_knows_are_written_and_leave_the_hash_as_it_was(
     folder: Path, tokenizer: Tokenizer
 ) -> None:
     plain = native.read_manifest(folder)
-    assert not native.load_model(folder).vocabulary, "a folder of old lists none"
+    assert not load_model(folder).vocabulary, "a folder of old lists none"
     assert "vocabulary" not in (folder / "model.json").read_text(encoding="utf-8")
     words = Vocabulary.of(["a fox", "a 狐狸"])
     native.write_manifest(folder, "tiny", plain.stages, tokenizer.context, vocabulary=words)
     assert native.read_manifest(folder).hash == plain.hash
-    assert native.load_model(folder).vocabulary.counts == {"a": 2, "fox": 1, "狐": 1, "狸": 1}
+    assert load_model(folder).vocabulary.counts == {"a": 2, "fox": 1, "狐": 1, "狸": 1}
 
 
 def test_weights_in_shards_are_one_model(folder: Path, make_stage: Make) -> None:
@@ -244,7 +250,7 @@ def test_a_fault_is_one_line_that_names_the_thing(fault: str, folder: Path) -> N
     spoil, message = FAULTS[fault]
     spoil(folder)
     with pytest.raises(CheckpointError, match=message) as caught:
-        native.load_model(folder)
+        load_model(folder)
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 1
 
@@ -295,7 +301,7 @@ def overwrite(file: Path, count: int = 100) -> None:
 
 @pytest.mark.parametrize("low_memory", [False, True])
 def test_overwritten_weights_are_no_model(folder: Path, low_memory: bool) -> None:
-    native.load_model(folder)  # what was hashed once is hashed again where it has changed
+    load_model(folder)  # what was hashed once is hashed again where it has changed
     overwrite(weights(folder))
     plan = native.FORMAT.open(folder, Options())
     message = r"prior/weights\.safetensors is not the file that model\.json names: its SHA-256"
@@ -366,17 +372,17 @@ def test_an_overwritten_tokenizer_is_none(folder: Path) -> None:
     text = (folder / "tokenizer.json").read_text()
     (folder / "tokenizer.json").write_text(text.replace("[.!", "[.?"))
     with pytest.raises(CheckpointError, match=r"tokenizer\.json is not the file that model\.json"):
-        native.load_model(folder)
+        load_model(folder)
 
 
 def test_weights_that_the_model_does_not_name_are_not_read(folder: Path) -> None:
     save_file({"spare": torch.ones(2)}, folder / "prior" / "weights-2.safetensors")
     with pytest.raises(CheckpointError, match=r"weights-2\.safetensors is not named in .*model\.j"):
-        native.load_model(folder)
+        load_model(folder)
 
 
 def test_settings_changed_by_hand_are_followed_under_another_hash(folder: Path) -> None:
-    before = native.load_model(folder)
+    before = load_model(folder)
     sampling = json.loads((folder / "prior" / "config.json").read_text())["sampling"]
     edit(folder / "prior" / "config.json", sampling={**sampling, "steps": 7})
     plan = native.FORMAT.open(folder, Options())
@@ -391,7 +397,7 @@ def test_a_stage_is_a_folder_of_the_model(name: str, folder: Path) -> None:
     shutil.copytree(folder / "prior", folder.parent / "other")
     edit(folder / "model.json", stages=["clip", name])
     with pytest.raises(CheckpointError, match=r"is no name of one folder inside the model's"):
-        native.load_model(folder)
+        load_model(folder)
 
 
 @pytest.mark.parametrize("name", ["/etc/passwd", "../tokenizer.json", "..\\x", ""])
@@ -399,14 +405,14 @@ def test_the_tokenizer_lies_in_the_model(name: str, folder: Path) -> None:
     shutil.copy(folder / "tokenizer.json", folder.parent)
     edit(folder / "model.json", tokenizer={"file": name, "context": 8})
     with pytest.raises(CheckpointError, match=r"model\.json names '.*', which leads out of its"):
-        native.load_model(folder)
+        load_model(folder)
 
 
 def test_links_lead_nowhere_else(folder: Path, tmp_path: Path) -> None:
     moved = weights(folder).rename(tmp_path / "elsewhere.safetensors")
     weights(folder).symlink_to(moved)
     with pytest.raises(CheckpointError, match=r"weights\.safetensors', which leads out of its"):
-        native.load_model(folder)
+        load_model(folder)
 
 
 def test_a_manifest_hashes_no_file_elsewhere(folder: Path) -> None:
@@ -419,4 +425,4 @@ def test_a_manifest_hashes_no_file_elsewhere(folder: Path) -> None:
 def test_the_length_of_captions_has_a_limit(folder: Path) -> None:
     edit(folder / "model.json", tokenizer={"file": "tokenizer.json", "context": 10**9})
     with pytest.raises(CheckpointError, match=r"tokenizer\.context' must be at most 65536"):
-        native.load_model(folder)
+        load_model(folder)

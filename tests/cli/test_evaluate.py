@@ -208,7 +208,7 @@ def test_judges_that_are_none(
     extractors.save(tmp_path / "eyes" / "classifier", extractors.build(one))
     extractors.save(tmp_path / "eyes" / "clip", extractors.build(two), tokenizer)
     asked = ("evaluate", model, "--data", corpus, "--eyes", tmp_path / "eyes", *SMALL)
-    unclip(*asked, "--detector", tmp_path / "nothing").fails(2, "no folder", "--detector")
+    unclip(*asked, "--detector", tmp_path / "nothing").fails(2, "--detector: there is no")
     unclip(*asked, "--detector", corpus, "--only", "languages").fails(
         1, "cannot read the detector in", corpus.name
     )
@@ -230,15 +230,20 @@ def test_an_unreadable_picture(unclip: Run, model: Path, photos: Path) -> None:
     [
         (["-o", "report.pdf"], 2, ["report.pdf should end in .html"]),
         (["--only", "distribution,ablation"], 2, ["no 'ablation'", "did you mean 'ablations'"]),
-        (["--size", "pool"], 2, ["--size needs NAME=N, got 'pool'"]),
+        (["--size", "pool"], 2, ["--size needs key=value, got 'pool'"]),
         (["--size", "scenes=3"], 2, ["unknown setting 'scenes'"]),  # which only emoji have
         (["--size", "poool=3"], 2, ["unknown setting 'poool'", "did you mean 'pool'"]),
         (["--pictures", "0"], 2, ["setting 'pictures'", "must be at least 1"]),
         (["--seed", "-1"], 2, ["--seed must be at least 0"]),
         (["--eye", "nothing.pt"], 2, ["no model 'nothing.pt'"]),
         (["--clip-features", "nothing"], 2, ["no model 'nothing'"]),
-        (["--recipe", "nothing.toml"], 2, ["cannot read nothing.toml"]),
-        (["--trained-on", "nothing"], 1, ["no folder of pictures at nothing"]),
+        (["--recipe", "nothing.toml"], 2, ["--recipe: there is no nothing.toml"]),
+        (["--trained-on", "nothing"], 2, ["--trained-on: there is no nothing"]),
+        (
+            ["--pictures", "3", "--size", "pictures=4"],
+            2,
+            ["--pictures 3 and --size pictures=4 set the same"],
+        ),
     ],
 )
 def test_what_is_asked_for_wrongly(
@@ -252,6 +257,29 @@ def test_a_folder_that_is_not_there_or_empty(unclip: Run, model: Path, tmp_path:
     unclip("evaluate", model, "--data", "data/emoji").fails(2, "data/emoji", "unclip data emoji")
     (tmp_path / "empty").mkdir()
     unclip("evaluate", model, "--data", tmp_path / "empty").fails(1, "empty has no pictures")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["nope"], ["no model 'nope'"]),
+        (["--only", "foo"], ["--only knows no 'foo'"]),
+        (["--size", "poool=3"], ["unknown setting 'poool'"]),
+        (["--size", "pool=x"], ["setting 'pool' must be a whole number"]),
+        (["--pictures", "0"], ["setting 'pictures' must be at least 1"]),
+        (["--seed", "-1"], ["--seed must be at least 0"]),
+        (["--clip-features", "nope"], ["no model 'nope'"]),
+        (["--device", "tpu"], ["unknown device 'tpu'"]),
+        (["--dtype", "int3"], ["int3"]),
+        (["--detector", "none"], ["--detector: there is no none"]),
+        (["--size", "scenes=3"], ["no folder data/emoji to evaluate on"]),  # emoji data have it
+        ([], ["no folder data/emoji to evaluate on"]),
+    ],
+)
+def test_what_is_mistyped_is_told_before_what_is_missing(
+    unclip: Run, arguments: list[str], parts: list[str]
+) -> None:
+    unclip("evaluate", *arguments).fails(2, *parts)
 
 
 def test_a_model_that_is_not_there(unclip: Run, dataset: Path) -> None:

@@ -132,6 +132,18 @@ def test_a_word_that_the_model_does_not_know_is_one_line_of_warning(
     assert (done.code, done.err) == (0, "")
 
 
+def test_a_setting_without_effect_is_one_line_of_warning(unclip: RunCli, model: Path) -> None:
+    """Of several pictures, and of all cells of a sweep, too."""
+    unused = ["--prior", "none", "--set", "prior_steps=2", "--model", model]
+    for command in (["generate", "-n", 2], ["sweep", "--x", "steps=1,2"]):
+        done = unclip(*command, "a fox", "-o", f"{command[0]}.png", *unused)
+        assert (done.code, done.err) == (
+            0,
+            "unclip: warning: setting 'prior_steps' has no effect: this draws with decoder, "
+            "upsampler, not with prior\n",
+        )
+
+
 def test_strict_words_refuse_it_before_anything_is_drawn(unclip: RunCli, lettered: Path) -> None:
     strict = ["--strict-words", "--model", lettered, "-o", "out.png"]
     unclip("generate", "a foxx", *strict).fails(2, "does not know 'foxx'", "nearest")
@@ -240,3 +252,11 @@ def test_a_failure_half_way_leaves_nothing(
     done = unclip("generate", "a fox", "-o", "out.png", "--model", model)
     done.fails(1, "cannot write out.png: No space left on device")
     assert not list(Path().iterdir())
+
+
+def test_a_setting_with_an_option_of_its_own_is_given_once(unclip: RunCli) -> None:
+    unclip("generate", "a fox", "--steps", 4, "--set", "steps=3").fails(
+        2, "--steps 4 and --set steps=3 set the same: give only one of them"
+    )
+    scale = ["--guidance-scale", 4, "--set", "guidance_scale=3"]
+    unclip("generate", "a fox", *scale).fails(2, "--guidance-scale 4.0 and --set guidance_scale=3")

@@ -82,11 +82,11 @@ def test_no_picture_that_pillow_opened_does(started: Path, picture: Path) -> Non
 def test_no_training_does(started: Path, picture: Path) -> None:
     picture.with_suffix(".txt").write_text("a drawing")
     with pytest.raises(DataError, match=r"cannot read .*drawing\.png: format EPS is not supported"):
-        Folder(Folder.Config(path=picture.parent), 16).sample(0)
+        Folder(Folder.Config(path=picture.parent), (16, 16)).sample(0)
     assert not started.exists()
 
 
 def test_no_evaluation_does(started: Path, picture: Path) -> None:
     with pytest.raises(DataError, match=r"1 of 1 pictures cannot be read.*EPS"):
-        of_files([(picture, "a drawing")], 16)
+        of_files([(picture, "a drawing")], (16, 16))
     assert not started.exists()

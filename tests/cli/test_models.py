@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from unclip.checkpoints.native import load_model, read_manifest
+from unclip.checkpoints.native import read_manifest
 from unclip.cli._terminal import si
-from unclip.loading import BUNDLED
+from unclip.loading import BUNDLED, load
 from unclip.nn.layers import parameter_count
 
 RunCli = Callable[..., Any]
@@ -38,7 +38,7 @@ def test_inspect(unclip: RunCli, model: Path) -> None:
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith(f"tiny (unclip), {read_manifest(model).hash}\n")
     rows = {line.split()[0]: line for line in done.out.splitlines() if line.split()}
-    for name, stage in load_model(model).stages.items():
+    for name, stage in load(model, device="cpu").stages.items():
         assert si(parameter_count(stage)) in rows[name]
         assert "float16" in rows[name]
     assert "8×8" in rows["decoder"]

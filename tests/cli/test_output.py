@@ -199,7 +199,7 @@ def test_pictures_that_memory_cannot_hold_are_refused_before_they_are_named(
     unclip: RunCli, model: Path
 ) -> None:
     arguments = ["generate", "a fox", "-n", 10**12, "--no-limit", "-o", "foxes/", "--model", model]
-    unclip(*arguments).fails(2, "1,000,000,000,000 pictures of 16×16 stay in memory")
+    unclip(*arguments).fails(2, "1,000,000,000,000 pictures of 16×16 would stay in memory")
     assert names() == []
 
 

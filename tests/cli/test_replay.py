@@ -39,6 +39,18 @@ def test_prior_and_candidates_are_replayed(unclip: RunCli, model: Path) -> None:
     assert done.out == "fox-replay.png: identical to fox.png\n"
 
 
+def test_a_record_of_settings_without_effect_is_replayed_without_a_word(
+    unclip: RunCli, model: Path
+) -> None:
+    unclip("generate", "a fox", "--seed", 4, "-o", "fox.png", "--model", model)
+    unclip("upscale", "fox.png", "--seed", 4, "-o", "large.png", "--model", model)
+    change_record("fox.png", settings={"quantile": 0.5, "resample": 3})
+    change_record("large.png", settings={"decoder_steps": 3})
+    for files in (["fox.png"], ["large.png", "fox.png"]):
+        done = unclip("replay", *files, "--model", model)
+        assert (done.code, done.err) == (0, "")
+
+
 @pytest.mark.parametrize("settings", [{"prior": 3}, {"best_of": "x"}, {"n": 3}, {"stps": 3}])
 def test_a_record_with_impossible_settings(
     settings: dict[str, object], unclip: RunCli, model: Path

@@ -111,3 +111,14 @@ def test_a_sweep_draws_nothing_where_one_cell_is_wrong(
     monkeypatch.setattr("unclip.pipeline.Chain.fold", lambda *_, **__: pytest.fail("drawn"))
     axes = ["--x", "steps=2,3", "--y", "spacing=uniform,kerras"]
     unclip("sweep", "a fox", *axes, "--model", model).fails(2, "kerras", "'karras'")
+
+
+@pytest.mark.parametrize("again", [["--steps", 4], ["--set", "steps=4"]])
+def test_an_axis_and_a_setting_of_the_same_name_are_refused(
+    unclip: RunCli, again: list[Any]
+) -> None:
+    for option, other in (("--x", "--y"), ("--y", "--x")):
+        axes = [option, "steps=2,3", other, "guidance_scale=1,2"]
+        unclip("sweep", "a fox", *axes, *again).fails(
+            2, f"{option} steps=2,3 and steps=4 set the same: give only one of them"
+        )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -346,7 +348,7 @@ def test_dry_run_of_a_budget_shows_the_plan_and_touches_nothing(
     shares = ["--set", "stages.clip.train.share=1", "--set", "stages.decoder.train.share=3"]
     done = unclip("train", recipe, "--dry-run", "--budget", "40m", *shares)
     assert done.code == 0, done.err
-    table = done.out[: done.out.index("Of 40 min on cpu")]
+    table = done.out[: done.out.index("would train 2 stages for 40 min on cpu")]
     rows = {line.split()[0]: line.split() for line in table.splitlines() if line.split()}
     assert rows["stage"] == ["stage", "s/step", "steps", "pictures", "minutes"]
     for name, minutes, batch in (("clip", 10, 4), ("decoder", 30, 2)):
@@ -368,6 +370,42 @@ def test_dry_run_says_what_it_costs_and_touches_nothing(unclip: RunCli, recipe: 
     assert "FLOP" in rows["clip"]
     assert "iB" in rows["decoder"]
     assert not list(Path().iterdir())
+
+
+def test_dry_run_ends_with_what_it_would_do_and_what_to_type(
+    unclip: RunCli, recipe: Path, dataset: Path
+) -> None:
+    wanted = ["--stage", "clip", "--set", "prompts=['a fox']", "--out", "mine"]
+    for again in ("", "--resume "):
+        *_, said, _, _, command = unclip("train", recipe, *wanted, "--dry-run").out.splitlines()
+        assert re.fullmatch(
+            r"would train 1 stage in about [\d.]+ \w+ on cpu, 1 thread, in \w+", said
+        )
+        start, _, typed = command.partition(": ")
+        assert start == "nothing was written; to train into mine"
+        assert typed.startswith(f"unclip train {recipe} {again}--set ")
+        assert Path("mine").exists() is bool(again)
+        assert unclip(*shlex.split(typed)[1:]).code == 0
+
+
+def test_a_network_that_was_changed_is_refused_before_any_work(
+    unclip: RunCli, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert unclip("train", recipe, "--stage", "clip").code == 0
+    monkeypatch.setattr(Trainer, "run", lambda *_: pytest.fail("it must not begin"))
+    before = {file: file.read_bytes() for file in Path().rglob("*") if file.is_file()}
+    changed = ["--resume", "--set", "stages.clip.network.vision.width=32"]
+    for more in ([], ["--dry-run"]):
+        unclip("train", recipe, *changed, *more).fails(
+            1,
+            "stage 'clip' in runs/little",
+            "vision.width = 16",
+            "it is 32",
+            "set it back",
+            "--out",
+        )
+    after = {file: file.read_bytes() for file in Path().rglob("*") if file.is_file()}
+    assert before == after
 
 
 def test_a_precision_that_this_machine_is_slow_in_is_said(
@@ -443,6 +481,13 @@ def test_a_recipe_s_home_and_its_byte_order_mark(
         (["--set", "stages.decoder.network.out_channels=6"], ["out_channels", "3"]),
         (["--dry-run", "--set", "stages.decoder.network.out_channels=6"], ["out_channels", "3"]),
         (["--device", "tpu"], ["tpu"]),
+        (["--minutes", "nan"], ["--minutes must be above 0, got nan"]),
+        (["--minutes", "0", "--dry-run"], ["--minutes must be above 0, got 0"]),
+        (
+            ["--budget", "1h", "--set", "budget=2h"],
+            ["--budget 1h and --set budget=2h set the same"],
+        ),
+        (["--set", "seed=1", "--set", "seed=2"], ["--set seed=1 and --set seed=2 set the same"]),
         (["--budget", "3d"], ["a budget is a time such as 3h, 90m, 45min", "'3d'"]),
         (["--budget", "0"], ["a budget is a time", "'0'"]),
         (["--set", "budget=soon"], ["'budget'", "such as 3h", "'soon'"]),

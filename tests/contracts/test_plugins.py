@@ -51,7 +51,7 @@ class Stripes(IndexedSource):
         return {"kind": "stripes", "shades": self.config.shades}
     def sample(self, position):
         shade = position * 37 % 256
-        picture = np.full((self.size, self.size, 3), shade, np.uint8)
+        picture = np.full((*self.size, 3), shade, np.uint8)
         picture[:: 2 + position % 5] = 255 - shade
         return {"image": picture, "caption": f"shade {shade}"}
     def captions(self, count):
@@ -84,9 +84,9 @@ class StripesBenchmark(Benchmark):
     """A picture is right where it is as bright as its caption says."""
     own_parts = tuple(OPTIONS.parts)
     sizes = OPTIONS.sizes
-    def __init__(self, side, pictures):
-        self.name, self.hash, self.side, self.pictures = "stripes", "0", side, pictures
-        self.source = Stripes(StripesConfig(), side)
+    def __init__(self, size, pictures):
+        self.name, self.hash, self.size, self.pictures = "stripes", "0", size, pictures
+        self.source = Stripes(StripesConfig(), size)
         whole = of_source(self.source, 2 * pictures)
         self.reference, self.held_out = whole.part(0, pictures), whole.part(pictures, 2 * pictures)
         self.checkers = "by their mean"
@@ -94,14 +94,14 @@ class StripesBenchmark(Benchmark):
     def fits(cls, path):
         return (path / "stripes.txt").is_file()
     @classmethod
-    def open(cls, request, recipe, side, tell):
-        return cls(side, request.sizes.pictures)
+    def open(cls, request, recipe, size, tell):
+        return cls(size, request.sizes.pictures)
     def lacks(self, part):
         return "" if part in PARTS else "stripes have none"
-    def at(self, side):
-        return StripesBenchmark(side, self.pictures)
+    def at(self, size):
+        return StripesBenchmark(size, self.pictures)
     def section(self, part, session):
-        session.values[part] = {"side": self.side, "widths": session.sizes.widths}
+        session.values[part] = {"size": list(self.size), "widths": session.sizes.widths}
         return Section(part, "Brightness", "", ())
     def prompts(self, count):
         return Shades(of_source(self.source, count))
@@ -171,9 +171,9 @@ def pipe(
 
 def test_a_newcomer_is_a_source(stripes: Path) -> None:
     assert "stripes" in SOURCES.names() and "emoji" in SOURCES.names()
-    assert source_at(stripes, 8).summary() == {"kind": "stripes", "shades": 4}
+    assert source_at(stripes, (8, 8)).summary() == {"kind": "stripes", "shades": 4}
     recipe = load_recipe("tiny", ["data.source=stripes", "data.shades=2"])
-    assert next(iter(recipe.source(8).captions(1))) == "shade 0"
+    assert next(iter(recipe.source((8, 8)).captions(1))) == "shade 0"
 
 
 def test_a_newcomer_is_a_benchmark_with_a_part_and_a_check(
@@ -189,7 +189,7 @@ def test_a_newcomer_is_a_benchmark_with_a_part_and_a_check(
     assert "brightness" in run.parts()
     values = report.values
     assert values["data"] == {"name": "stripes", "kind": "stripes", "hash": "0"}
-    assert values["brightness"] == {"side": max(pipe.model.size), "widths": 3}
+    assert values["brightness"] == {"size": list(pipe.model.size), "widths": 3}
     assert values["sizes"]["widths"] == 3
     assert values["left_out"]["memorisation"] == "stripes have none"
     assert values["diversity"]["seeds"] == 2 and len(values["diversity"]["captions"]) == 2

@@ -40,7 +40,7 @@ def test_a_gaussian_is_drawn_with_its_mean_and_spread(
 ) -> None:
     rng, levels = BatchRng(name, DRAWS), schedule.grid(STEPS)
     drawn = SAMPLERS[name](gaussian.denoise, start(levels, rng), levels, rng)
-    assert drawn.mean(0).tolist() == pytest.approx([0.5, -1.0], abs=0.02)
+    assert drawn.mean(0).tolist() == pytest.approx([0.5, -1.0], abs=0.03)
     assert drawn.std(0).tolist() == pytest.approx([0.3, 0.3], rel=0.05)
     assert abs(float(torch.corrcoef(drawn.T)[0, 1])) < 0.06
 
@@ -163,7 +163,7 @@ def test_pure_noise_is_a_level_too(name: str, gaussian: Any) -> None:
     levels, rng = [noise, *Linear().grid(60)[5:]], BatchRng(0, 4000)
     drawn = SAMPLERS[name](gaussian.denoise, rng.randn(2), levels, rng)
     assert drawn.mean(0).tolist() == pytest.approx([0.5, -1.0], abs=0.04)
-    assert drawn.std(0).tolist() == pytest.approx([0.3, 0.3], rel=0.15)
+    assert drawn.std(0).tolist() == pytest.approx([0.3, 0.3], rel=0.17)
 
 
 @EVERY

@@ -24,7 +24,7 @@ from unclip.errors import UsageError
 from unclip.train.loader import Loader
 
 ASSETS = Path(__file__).parents[1] / "fixtures" / "assets"
-SIZE = 32
+SIZE = (32, 32)
 
 
 def emoji(folder: Path) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def made(
     assert name in EXAMPLES, f"give the source '{name}' an entry in EXAMPLES"
     values = EXAMPLES[name](tmp_path_factory.mktemp(name))
     cls: Any = SOURCES[name]
-    return lambda **more: cls(cls.Config.parse(values | more), SIZE)
+    return lambda size=SIZE, **more: cls(cls.Config.parse(values | more), size)
 
 
 def same(a: Any, b: Any) -> bool:
@@ -64,9 +64,22 @@ def same(a: Any, b: Any) -> bool:
 def test_a_sample_is_a_picture_and_a_caption(made: Callable[..., IndexedSource]) -> None:
     for position in (0, 1, 10**9):
         sample = made().sample(position)
-        assert sample["image"].shape == (SIZE, SIZE, 3)
+        assert sample["image"].shape == (*SIZE, 3)
         assert sample["image"].dtype == np.uint8
         assert sample["caption"].strip()
+
+
+def test_pictures_are_of_any_height_and_width(made: Callable[..., IndexedSource]) -> None:
+    """Or the source says that it has squares alone."""
+    for size in ((24, 40), (40, 24)):
+        try:
+            source = made(size=size)
+        except UsageError as error:
+            refused = str(error)
+            assert refused.endswith(f"square pictures, not {size[1]}×{size[0]}")
+            continue
+        assert source.sample(3)["image"].shape == (*size, 3)
+        assert list(source.captions(5)) == list(made().captions(5))
 
 
 def test_a_sample_depends_on_its_position_alone(made: Callable[..., IndexedSource]) -> None:

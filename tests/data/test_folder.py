@@ -19,7 +19,7 @@ def save(path: Path, colour: str | tuple[int, ...] = "red", size: tuple[int, int
 
 
 def make(path: Path, size: int = 16, seed: int = 0) -> Folder:
-    return Folder(Folder.Config(path=path, seed=seed), size)
+    return Folder(Folder.Config(path=path, seed=seed), (size, size))
 
 
 @pytest.fixture
@@ -181,7 +181,7 @@ def test_a_bomb_is_refused_unopened(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_summary_of_a_folder(pictures: Path) -> None:
-    assert source_at(pictures, 8).summary() == {
+    assert source_at(pictures, (8, 8)).summary() == {
         "kind": "folder of pictures",
         "pictures": 10,
         "captions": 10,

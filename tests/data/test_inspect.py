@@ -10,7 +10,7 @@ from unclip.data.inspect import contact_sheet
 from unclip.data.shapes import Shapes, ShapesConfig
 from unclip.errors import DataError
 
-SHAPES = Shapes(ShapesConfig(seed=5), 64)
+SHAPES = Shapes(ShapesConfig(seed=5), (64, 64))
 
 
 def test_a_sheet_shows_the_samples_in_order() -> None:
@@ -30,6 +30,25 @@ def test_a_sheet_has_captions_and_a_seed() -> None:
     assert (first[154:, :] < 100).any()  # ink below the pictures
 
 
+def test_a_sheet_keeps_proportions() -> None:
+    wide = Shapes(ShapesConfig(seed=5), (48, 144))
+    sheet = np.asarray(contact_sheet(wide, 1, 1))
+    assert (sheet[8:56, 8:152] == wide.sample(0)["image"]).all()
+    assert (sheet[56:150] == 255).all()
+
+
+def test_a_shape_is_as_high_as_wide_in_any_picture() -> None:
+    shapes, seen = Shapes(ShapesConfig(seed=5), (48, 144)), set()
+    for number in range(20):
+        sample = shapes.sample(number)
+        rows, columns = (
+            np.flatnonzero((sample["image"] != 255).any(-1).any(axis)) for axis in (1, 0)
+        )
+        assert abs(np.ptp(rows) - np.ptp(columns)) <= 1
+        seen.add(int(columns.mean()) // 48)
+    assert len(seen) > 1
+
+
 def test_a_folder_without_pictures_is_no_source(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no pictures"):
-        source_at(tmp_path, 8)
+        source_at(tmp_path, (8, 8))

@@ -130,7 +130,7 @@ def test_quotes_inside_a_text_that_begins_without_one_are_letters() -> None:
             "a.png,a fox\n",
             "line 1: needs one column 'file_name' and one 'text'; its columns are: a.png",
         ),
-        ("filename,text\n", r"line 1: .*filename, text \(did you mean 'filename'\?\)"),
+        ("filename,text\n", r"line 1: .*filename, text; rename filename to file_name"),
         ("file_name,text,Text\n", "line 1: .*two columns are called 'text'"),
         ("file_name,text\n,a\n", "line 2: 'file_name' is empty"),
         (

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from unclip.diffusion.objective import ObjectiveConfig, diffusion_loss, variance_bound
+from unclip.diffusion.objective import DiffusionObjective, diffusion_loss, variance_bound
 from unclip.diffusion.parameterization import Parameterization
 from unclip.diffusion.schedule import Cosine, Edm, Schedule
 from unclip.rng import BatchRng, Rng
 from unclip.types import Prediction
 
-PLAIN = ObjectiveConfig()
+PLAIN = DiffusionObjective()
 X0 = torch.linspace(-1, 1, 4 * 3 * 4).view(4, 3, 2, 2)
 SCHEDULE = pytest.mark.parametrize("schedule", [Cosine(), Edm()], ids=["cosine", "edm"])
 
@@ -41,7 +41,7 @@ def test_the_loss_of_a_constant_network(kind: Any, gamma: float | None, schedule
     least = snr.clamp(max=5.0)
     weight = {"eps": least / snr, "x0": least, "v": least / (snr + 1)}[kind]
     expected = ((target - 0.3) ** 2).flatten(1).mean(1)
-    config = ObjectiveConfig(min_snr_gamma=gamma)
+    config = DiffusionObjective(min_snr_gamma=gamma)
     loss, metrics = diffusion_loss(
         lambda x, t: torch.full_like(x, 0.3), X0, schedule, p, config, BatchRng(3, 4)
     )
@@ -67,7 +67,7 @@ def test_any_output_can_be_trained_with_the_loss_of_v(kind: Any, schedule: Any) 
     of_x0 = ((guess.x0 - X0) ** 2).flatten(1).mean(1)
     of_v = of_x0 * (1 + (level.alpha / level.sigma) ** 2)
     for gamma in (1.0, 5.0, 1e9):
-        config = ObjectiveConfig(v_gamma=gamma)
+        config = DiffusionObjective(v_gamma=gamma)
         loss, _ = diffusion_loss(net, X0, schedule, p, config, BatchRng(3, 4))
         assert torch.allclose(loss, torch.minimum(of_v, gamma * of_x0), rtol=1e-3)
 
@@ -169,7 +169,7 @@ def test_the_bound_trains_the_variance_and_leaves_the_mean_alone(kind: Any) -> N
             X0,
             Cosine(),
             p,
-            ObjectiveConfig(vlb_weight=weight),
+            DiffusionObjective(vlb_weight=weight),
             BatchRng(3, 4),
         )
         of_mean, of_fraction = torch.autograd.grad(loss.sum(), [mean, fraction])

@@ -57,7 +57,7 @@ def test_x0_and_eps_always_add_up_to_the_noisy_x(
     _, _, x, level = noised(schedule, data_std)
     output = torch.randn_like(x)
     p = Parameterization(kind=kind, data_std=data_std)
-    prediction = p.predict(output, x, level)
+    prediction = p.denoiser(lambda *_: output)(x, level)
     alpha, sigma = level.like(x)
     assert torch.allclose(alpha * prediction.x0 + sigma * prediction.eps, x, atol=1e-4)
 
@@ -140,7 +140,8 @@ def test_min_snr_weighs_the_same_error_of_x0_alike_for_every_output(kind: Any) -
 def test_a_learned_variance_is_split_off() -> None:
     _, _, x, level = noised(Cosine(), 1.0)
     output = torch.cat([torch.zeros_like(x), torch.full_like(x, 0.5)], dim=1)
-    prediction = Parameterization(kind="eps", learned_variance=True).predict(output, x, level)
+    p = Parameterization(kind="eps", learned_variance=True)
+    prediction = p.denoiser(lambda *_: output)(x, level)
     assert prediction.variance is not None
     assert prediction.variance.shape == prediction.x0.shape == x.shape
     assert torch.equal(prediction.variance, torch.full_like(x, 0.75))

@@ -507,7 +507,7 @@ def test_repaint_keeps_the_marginal(name: str, schedule: Schedule, gaussian: Any
     x = rng.randn(1) * levels[0].sigma
     drawn = repaint(SAMPLERS[name], 3)(gaussian.denoise, x, levels, rng)
     assert float(drawn.mean()) == pytest.approx(MEAN, abs=0.03)
-    assert float(drawn.std()) == pytest.approx(STD, rel=0.12)
+    assert float(drawn.std()) == pytest.approx(STD, rel=0.13)
 
 
 def test_repaint_brings_the_painted_part_into_agreement(mixture: Any) -> None:

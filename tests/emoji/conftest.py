@@ -27,4 +27,4 @@ def corpus(corpus_path: Path) -> Corpus:
 @pytest.fixture(scope="session")
 def scenes(corpus_path: Path) -> EmojiScenes:
     config = EmojiScenes.Config(path=corpus_path, styles=("noto",), seed=5)
-    return EmojiScenes(config, 64)
+    return EmojiScenes(config, (64, 64))

@@ -22,7 +22,7 @@ SIDES = {"to the left of": "左", "to the right of": "右", "above": "上", "bel
 
 def make(path: Path, **settings: Any) -> EmojiScenes:
     settings = {"path": path, "styles": ("noto",), "languages": {"zh": 1}, **settings}
-    return EmojiScenes(EmojiScenes.Config.parse(settings), 32)
+    return EmojiScenes(EmojiScenes.Config.parse(settings), (32, 32))
 
 
 def test_they_are_chinese(corpus_path: Path) -> None:

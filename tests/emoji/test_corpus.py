@@ -10,8 +10,10 @@ from PIL import Image
 
 from unclip.data import source_at
 from unclip.emoji.corpus import MIPS, Corpus, build, file_name
+from unclip.emoji.names import read_json
 from unclip.emoji.source import EmojiScenes
 from unclip.errors import DataError, UsageError
+from unclip.plain import JSON_BYTES
 
 from .conftest import ASSETS
 
@@ -172,7 +174,7 @@ def test_the_fixture_is_rendered_as_drawn(corpus: Corpus) -> None:
 
 
 def test_a_corpus_folder_is_read_by_its_own_source_and_counted(corpus_path: Path) -> None:
-    source = source_at(corpus_path, 8)
+    source = source_at(corpus_path, (8, 8))
     assert isinstance(source, EmojiScenes)
     counts = source.summary()
     assert counts["glyphs"] == 24
@@ -181,3 +183,9 @@ def test_a_corpus_folder_is_read_by_its_own_source_and_counted(corpus_path: Path
     assert counts["everyday nouns"] == 14
     assert counts["nouns"] == 16
     assert counts["sources"]["@iconify-json/noto"] == "1.2.9"
+
+
+def test_an_asset_may_be_longer_than_other_json(tmp_path: Path) -> None:
+    file = tmp_path / "icons.json"
+    file.write_bytes(b"{}" + b" " * JSON_BYTES)
+    assert read_json(file) == {}

@@ -32,7 +32,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., EmojiScene
     def make(size: int, seed: int, nouns: tuple[str, ...] = (), **mix: float) -> EmojiScenes:
         mix = mix or ALONE
         values = {"path": path, "split": "any", "seed": seed, "mix": mix, "nouns": nouns}
-        return EmojiScenes(EmojiScenes.Config.parse(values), size)
+        return EmojiScenes(EmojiScenes.Config.parse(values), (size, size))
 
     return make
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from unclip.checkpoints import native
+import unclip
 from unclip.emoji.image_providers import from_model
 from unclip.emoji.scenes import Scene
-from unclip.facade import Pipeline
 from unclip.train.run import Run
 
 
 def test_a_models_pictures_do_not_depend_on_the_batch_or_the_order(trained: Run) -> None:
-    pipe = Pipeline(native.load_model(trained.model))
+    pipe = unclip.load(trained.model, device="cpu", dtype="float32")
     scenes = [
         Scene(f"single-{n}", "single", "seen", prompt, (), None, None, {})
         for n, prompt in enumerate(("a red square", "a blue circle"))

@@ -57,9 +57,9 @@ def told(seen: Detections) -> Counter[tuple[str, str | None]]:
 def test_the_matcher_reads_real_renderings(
     config: EmojiConfig, matcher: Matcher, scenes: list[Scene]
 ) -> None:
-    source = EmojiScenes(config, 256)
+    source = EmojiScenes(config, (256, 256))
     for scene in scenes:
-        seen = matcher.look(source.render(scene.spec, 256)[None])[0]
+        seen = matcher.look(source.render(scene.spec)[None])[0]
         assert seen.background == scene.spec["background"]["colour"]
         assert Counter(t.noun for t in seen.things) == Counter(
             o["noun"] for o in scene.spec["objects"]
@@ -72,11 +72,11 @@ def test_the_matcher_reads_real_renderings(
 def test_the_matcher_does_not_know_what_is_no_noun_of_its_own(config: EmojiConfig) -> None:
     nouns = ("fox", "car", "star", "house", "penguin")
     few = matcher_of(config.model_copy(update={"nouns": nouns}))
-    source = EmojiScenes(config, 256)
+    source = EmojiScenes(config, (256, 256))
     shown = make_scenes(config, {("single", "seen"): 12})
     for scene in shown:
         noun = scene.wanted[0].noun
-        seen = few.look(source.render(scene.spec, 256)[None])[0]
+        seen = few.look(source.render(scene.spec)[None])[0]
         assert [thing.noun for thing in seen.things] == [noun if noun in nouns else UNKNOWN]
     found = calibrate(few, config.model_copy(update={"nouns": nouns}), 4)
     assert found.unknown is not None and found.unknown.right == found.unknown.total == 4
@@ -118,8 +118,8 @@ def test_an_empty_picture_shows_nothing_on_its_ground(matcher: Matcher) -> None:
 def test_what_a_picture_is_judged_after_does_not_matter(
     config: EmojiConfig, matcher: Matcher, scenes: list[Scene]
 ) -> None:
-    source = EmojiScenes(config, 128)
-    pictures = np.stack([source.render(scene.spec, 128) for scene in scenes[:4]])
+    source = EmojiScenes(config, (128, 128))
+    pictures = np.stack([source.render(scene.spec) for scene in scenes[:4]])
     together = matcher.look(pictures)
     assert matcher.look(pictures[::-1])[::-1] == together
 
@@ -127,8 +127,8 @@ def test_what_a_picture_is_judged_after_does_not_matter(
 def test_a_judge_in_several_processes_says_the_same(
     config: EmojiConfig, matcher: Matcher, scenes: list[Scene]
 ) -> None:
-    source = EmojiScenes(config, 64)
-    pictures = np.stack([source.render(scene.spec, 64) for scene in scenes[:5]])
+    source = EmojiScenes(config, (64, 64))
+    pictures = np.stack([source.render(scene.spec) for scene in scenes[:5]])
     shared = Shared(matcher, 2)
     try:
         assert shared.look(pictures) == matcher.look(pictures)
@@ -341,10 +341,10 @@ def test_the_ceiling_is_right_and_memory_finds_what_it_has_seen(
 ) -> None:
     some = [scene for scene in scenes if scene.split == "seen"]
     assert verify(ceiling(config), some, [matcher], 1).share("matcher").value == 1.0
-    source = EmojiScenes(config, 64)
+    source = EmojiScenes(config, (64, 64))
     captions = list(source.captions(40))
     remembered = Scene("r", "single", "seen", captions[7], (), None, None, {})
     alike = [n for n, caption in enumerate(captions) if caption == captions[7]]
-    drawn = retrieval(config, 40, 64)([(remembered, number) for number in range(len(alike))])
+    drawn = retrieval(config, 40, (64, 64))([(remembered, number) for number in range(len(alike))])
     for number, picture in zip(alike, drawn, strict=True):
         np.testing.assert_array_equal(np.asarray(picture), source.sample(number)["image"])

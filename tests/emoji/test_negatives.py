@@ -15,7 +15,7 @@ from unclip.emoji.source import EmojiScenes
 
 def scenes(path: Path, **settings: Any) -> EmojiScenes:
     return EmojiScenes(
-        EmojiScenes.Config.parse({"path": path, "styles": ("noto",), **settings}), 32
+        EmojiScenes.Config.parse({"path": path, "styles": ("noto",), **settings}), (32, 32)
     )
 
 

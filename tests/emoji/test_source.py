@@ -17,6 +17,7 @@ from unclip.emoji.captions import caption
 from unclip.emoji.colours import COLOURS, name_pixels
 from unclip.emoji.english import NUMBERS
 from unclip.emoji.plan import RELATIONS
+from unclip.emoji.render import render
 from unclip.emoji.source import EmojiScenes
 from unclip.errors import DataError, UsageError
 
@@ -24,7 +25,9 @@ ALL_NOTO = {"styles": ("noto",)}
 
 
 def make(path: Path, size: int = 64, **settings: Any) -> EmojiScenes:
-    return EmojiScenes(EmojiScenes.Config.parse({"path": path, **ALL_NOTO, **settings}), size)
+    return EmojiScenes(
+        EmojiScenes.Config.parse({"path": path, **ALL_NOTO, **settings}), (size, size)
+    )
 
 
 def specs(source: EmojiScenes, count: int) -> list[dict[str, Any]]:
@@ -55,14 +58,14 @@ def blobs(mask: NDArray[np.bool_]) -> int:
 
 
 def background_of(source: EmojiScenes, spec: dict[str, Any], size: int) -> NDArray[np.uint8]:
-    return source.render(spec | {"objects": []}, size)
+    return render(spec | {"objects": []}, size, source.corpus)
 
 
 def test_a_specification_is_plain_data(scenes: EmojiScenes) -> None:
     for spec in specs(scenes, 200):
         assert json.loads(json.dumps(spec)) == spec
-        again = scenes.render(json.loads(json.dumps(spec)), 64)
-        assert (again == scenes.render(spec, 64)).all()
+        again = render(json.loads(json.dumps(spec)), 64, scenes.corpus)
+        assert (again == render(spec, 64, scenes.corpus)).all()
 
 
 def test_objects_stay_within_their_boxes_and_the_canvas(scenes: EmojiScenes) -> None:
@@ -74,7 +77,7 @@ def test_objects_stay_within_their_boxes_and_the_canvas(scenes: EmojiScenes) -> 
             assert 0 <= x < x + width <= 64
             assert 0 <= y < y + height <= 64
             outside[y : y + height, x : x + width] = False
-        changed = (scenes.render(spec, 64) != background_of(scenes, spec, 64)).any(-1)
+        changed = (render(spec, 64, scenes.corpus) != background_of(scenes, spec, 64)).any(-1)
         assert not (changed & outside).any()
 
 
@@ -82,7 +85,7 @@ def test_boxes_are_tight(corpus_path: Path) -> None:
     source = make(corpus_path, mix={"single": 1, "count": 0, "pair": 0, "group": 0})
     for spec in specs(source, 40):
         spec["background"] = {"kind": "plain", "colour": "pink", "rgb": [255, 0, 255], "said": True}
-        changed = (source.render(spec, 256) != np.array([255, 0, 255], np.uint8)).any(-1)
+        changed = (render(spec, 256, source.corpus) != np.array([255, 0, 255], np.uint8)).any(-1)
         rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
         found = [columns[0], rows[0], columns[-1] + 1 - columns[0], rows[-1] + 1 - rows[0]]
         assert np.array(found) == pytest.approx(np.array(spec["objects"][0]["box"]) * 256, abs=3)
@@ -107,7 +110,7 @@ def test_counted_objects_can_be_counted_in_the_picture(corpus_path: Path) -> Non
             continue
         count = len(spec["objects"])
         spec["background"] |= {"rgb": [20, 30, 90], "kind": "plain"}
-        picture = source.render(spec, 64).astype(int)
+        picture = render(spec, 64, source.corpus).astype(int)
         mask = np.abs(picture - [20, 30, 90]).max(-1) > 60
         assert blobs(mask) == count
         assert f"{NUMBERS[count]} " in words
@@ -160,7 +163,7 @@ def test_a_said_colour_is_shown(corpus_path: Path, colour: str) -> None:
             continue
         assert colour in words
         spec["background"] |= {"rgb": [255, 255, 255], "kind": "plain"}
-        picture = source.render(spec, 64)
+        picture = render(spec, 64, source.corpus)
         shown = picture[(255 - picture.min(-1)) > 40]
         assert (name_pixels(shown) == colour).mean() > 0.3
         seen += 1
@@ -169,8 +172,8 @@ def test_a_said_colour_is_shown(corpus_path: Path, colour: str) -> None:
 
 def test_large_and_small_renderings_show_the_same_picture(scenes: EmojiScenes) -> None:
     for spec in specs(scenes, 60):
-        small = scenes.render(spec, 64).astype(float)
-        large = scenes.render(spec, 256).reshape(64, 4, 64, 4, 3).mean((1, 3))
+        small = render(spec, 64, scenes.corpus).astype(float)
+        large = render(spec, 256, scenes.corpus).reshape(64, 4, 64, 4, 3).mean((1, 3))
         assert np.abs(small - large).mean() < 5
 
 
@@ -179,8 +182,8 @@ def test_every_background_is_the_same_at_every_size(scenes: EmojiScenes, kind: s
     background = {"kind": kind, "rgb": [60, 120, 220], "second": [230, 230, 250]}
     background |= {"angle": 0.7, "scale": 7, "seed": 3, "colour": "blue", "said": True}
     spec = {"background": background, "objects": []}
-    small = scenes.render(spec, 64).astype(float)
-    large = scenes.render(spec, 256).reshape(64, 4, 64, 4, 3).mean((1, 3))
+    small = render(spec, 64, scenes.corpus).astype(float)
+    large = render(spec, 256, scenes.corpus).reshape(64, 4, 64, 4, 3).mean((1, 3))
     assert np.abs(small - large).mean() < 3
     assert (small.std((0, 1)).max() > 3) == (kind != "plain")
 
@@ -190,14 +193,14 @@ def test_no_dark_fringes(corpus_path: Path) -> None:
     source = make(corpus_path)
     thing = {"id": "noto/2b50", "tint": None, "box": [0.1, 0.1, 0.7, 0.7]}
     ground = {"kind": "plain", "rgb": [255, 255, 255]}
-    picture = source.render({"background": ground, "objects": [thing]}, 64)
+    picture = render({"background": ground, "objects": [thing]}, 64, source.corpus)
     assert picture[..., 0].min() > 225  # the star's red channel is high everywhere
 
 
 def test_objects_stand_out_from_the_background(scenes: EmojiScenes) -> None:
     faint = 0
     for spec in specs(scenes, 200):
-        change = scenes.render(spec, 64).astype(int) - background_of(scenes, spec, 64)
+        change = render(spec, 64, scenes.corpus).astype(int) - background_of(scenes, spec, 64)
         faint += np.abs(change).max() < 40
     assert faint == 0
 

@@ -17,7 +17,7 @@ from .conftest import ASSETS
 
 def plans(path: Path, split: str, count: int, **settings: Any) -> list[list[tuple[str, Any]]]:
     values = {"path": path, "styles": ["noto"], "split": split, **settings}
-    source = EmojiScenes(EmojiScenes.Config.parse(values), 64)
+    source = EmojiScenes(EmojiScenes.Config.parse(values), (64, 64))
     specs = (source._compose(position)[0] for position in range(count))
     return [[(thing["noun"], thing["colour"]) for thing in spec["objects"]] for spec in specs]
 
@@ -94,6 +94,6 @@ def test_holds_out(things: list[tuple[str, str | None]], expected: bool) -> None
 def test_held_out_scenes_can_be_shown_in_every_style(corpus_path: Path) -> None:
     styles = ("noto", "flat")
     config = EmojiScenes.Config(path=corpus_path, styles=styles, split="heldout")
-    source = EmojiScenes(config, 16)
+    source = EmojiScenes(config, (16, 16))
     shown = {source.sample(position)["spec"]["style"] for position in range(200)}
     assert shown == {"noto", "flat"}

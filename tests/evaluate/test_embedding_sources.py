@@ -28,7 +28,7 @@ def pipe(trained: Run) -> Pipeline:
 
 @pytest.fixture(scope="module")
 def true(pipe: Pipeline) -> ImageSet:
-    source = Shapes(ShapesConfig(seed=77), max(pipe.model.size))
+    source = Shapes(ShapesConfig(seed=77), pipe.model.size)
     return of_source(source, 6)
 
 

@@ -67,7 +67,7 @@ def test_clip_scores_that_are_known() -> None:
     assert found.value == pytest.approx((60 + 100 + 0) / 3, rel=1e-6)
     spread = torch.tensor([60.0, 100, 0]).std() / 3**0.5
     assert found.error == pytest.approx(float(spread), rel=1e-5)
-    with pytest.raises(UsageError, match="3 pictures want as many captions, got 1"):
+    with pytest.raises(UsageError, match="each of 3 pictures needs a caption, got 1"):
         clip_score(plain(lambda x: x), seen, ["x"])
     with pytest.raises(UsageError, match="cannot read"):
         clip_score(FeatureExtractor("blind", "", 2, lambda x: x), seen, ["x"] * 3)

@@ -182,3 +182,5 @@ def test_shares_and_estimates() -> None:
 def test_pictures_are_brought_to_one_side() -> None:
     small, large = Image.new("RGB", (4, 4), "red"), Image.new("RGB", (64, 64), "blue")
     assert [one.size for one in shown([small, large], 16)] == [(16, 16), (16, 16)]
+    wide, high = Image.new("RGB", (4, 2), "red"), Image.new("RGB", (16, 64), "blue")
+    assert [one.size for one in shown([wide, high], 16)] == [(16, 8), (4, 16)]

@@ -293,7 +293,7 @@ def test_a_clip_of_any_kind_must_fit(
 ) -> None:
     stages = {"clip": make_stage("x_clip"), "decoder": pipe.stages["decoder"]}
     other = Pipeline(Model(pipe.tokenizer, stages, "other"))
-    scenes = EmojiBenchmark(corpus, {}, 16, EmojiSizes(pictures=120, pool=1), 0)
+    scenes = EmojiBenchmark(corpus, {}, (16, 16), EmojiSizes(pictures=120, pool=1), 0)
     with pytest.raises(UsageError, match=r"'other' and scenes of .* do not fit each other"):
         checks.check_fit(other, scenes)
 
@@ -327,13 +327,13 @@ def test_a_recipe_is_found(pipe: Pipeline, tmp_path: Path) -> None:
 
 def test_scenes_of_an_evaluation_are_fresh(corpus: Path) -> None:
     sizes = EmojiSizes(pictures=20, pool=30)
-    made = EmojiBenchmark(corpus, {"source": "emoji"}, 16, sizes, 0)
+    made = EmojiBenchmark(corpus, {"source": "emoji"}, (16, 16), sizes, 0)
     sets = [made.reference, made.held_out, *made.floors, made.unseen, made.trained]
     every = [one.read(number).tobytes() for one in sets for number in range(len(one))]
     assert len(set(every)) == len(every) == 7 * 20 + 2 * 30
-    trained = EmojiScenes(EmojiConfig(path=corpus), 64)
+    trained = EmojiScenes(EmojiConfig(path=corpus), (64, 64))
     np.testing.assert_array_equal(made.trained.read(4), trained.sample(4)["image"])
-    larger = made.at(32)
+    larger = made.at((32, 32))
     assert larger.held_out.captions == made.held_out.captions
     assert larger.reference.read(0).shape == (32, 32, 3)
 
@@ -345,14 +345,14 @@ def test_unreadable_pictures_are_counted_and_skipped(tmp_path: Path) -> None:
         Image.new("RGB", (8, 8), (number, 0, 0)).save(path)
         files.append((path, f"picture {number}"))
     files[50][0].write_bytes(b"no picture")
-    found = of_files(files, 4)
+    found = of_files(files, (4, 4))
     assert (len(found), found.skipped) == (199, 1)
     assert found.captions[50] == "picture 51"
     assert found.read(50)[0, 0, 0] == 51
     for number in (60, 61):
         files[number][0].write_bytes(b"")
     with pytest.raises(DataError, match=r"3 of 200 pictures cannot be read, more than 1 %.*050"):
-        of_files(files, 4)
+        of_files(files, (4, 4))
 
 
 @pytest.mark.parametrize("make", ["nothing", "missing"])
@@ -401,7 +401,7 @@ def test_damaged_work_is_told(tmp_path: Path) -> None:
 
 def test_drawn_pictures_are_kept_without_loss(tmp_path: Path) -> None:
     rng = torch.Generator().manual_seed(0)
-    truth = torch.randint(0, 256, (20, 3, 6, 6), generator=rng)
+    truth = torch.randint(0, 256, (20, 3, 6, 9), generator=rng)
     asked: list[range] = []
 
     def draw(numbers: range) -> torch.Tensor:
@@ -422,7 +422,7 @@ def test_drawn_pictures_are_kept_without_loss(tmp_path: Path) -> None:
 
 
 def test_scenes_are_composed_when_they_are_asked_for(corpus: Path) -> None:
-    source = EmojiScenes(EmojiConfig(path=corpus, split="any"), 16)
+    source = EmojiScenes(EmojiConfig(path=corpus, split="any"), (16, 16))
     composed: list[int] = []
     original = source.sample
 

@@ -75,9 +75,9 @@ def test_saturated_values_are_counted_at_both_ends() -> None:
 
 
 def test_larger_pictures_are_averaged_down() -> None:
-    """A picture of 512 px whose pixels come in fours is the one of 256 px."""
+    """A picture of 512 px whose pixels come in fours is the one of 256 px, square or not."""
     rng = np.random.default_rng(0)
-    small = rng.integers(0, 256, (256, 256, 3), dtype=np.uint8)
+    small = rng.integers(0, 256, (128, 256, 3), dtype=np.uint8)
     large = small.repeat(2, 0).repeat(2, 1)
     one, two = (sharpness.measure(ImageSet(17, lambda number, of=of: of)) for of in (small, large))
     assert len(one["energy"]) == 17

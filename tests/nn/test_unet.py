@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from unclip.errors import UsageError
 from unclip.nn.blocks import AttentionBlock
 from unclip.nn.last_step import LastStep
+from unclip.nn.layers import Dropout, dropout_from
 from unclip.nn.unet import UNet, UNetConfig
+from unclip.rng import Rng
 from unclip.types import Cond
 
 TEXT = {"width": 16, "depth": 1, "heads": 2, "vocab_size": 20, "context": 5}
@@ -279,6 +281,27 @@ def test_dropout_only_in_training(x: Tensor, cond: Cond) -> None:
     assert torch.equal(run(net, x, cond), run(net, x, cond))
     net.train()
     assert not torch.equal(run(net, x, cond), run(net, x, cond))
+
+
+def test_dropout_draws_from_what_it_is_given(x: Tensor, cond: Cond) -> None:
+    net = make(dropout=0.5).train()
+
+    def dropped(seed: int) -> Tensor:
+        with dropout_from(net, Rng([f"{seed}/{n}" for n in range(len(x))])):
+            return run(net, x, cond)
+
+    assert torch.equal(dropped(0), dropped(0))
+    assert not torch.equal(dropped(0), dropped(1))
+    assert not torch.equal(run(net, x, cond), run(net, x, cond)), "outside PyTorch draws"
+
+
+def test_dropout_keeps_the_mean() -> None:
+    layer, x = Dropout(0.25).train(), torch.ones(4, 10_000)
+    with dropout_from(layer, Rng(range(4))):
+        out = layer(x)
+    assert out.unique().tolist() == pytest.approx([0.0, 4 / 3])
+    assert out.mean(1).tolist() == pytest.approx([1.0] * 4, abs=0.03)
+    assert not torch.equal(out[0], out[1])
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,9 @@ ABILITIES: dict[str, tuple[str, Callable[..., Any]]] = {
 }  # fmt: skip
 """Name -> (what `capabilities` calls it, a call)."""
 
+pytestmark = pytest.mark.filterwarnings("ignore::unclip.errors.SettingWarning")
+"""All have the same settings, whatever they run."""
+
 OPTIONAL: dict[str, Callable[..., Any]] = {
     "best of": lambda p, **few: p.generate(WORDS, best_of=2, **few),
     "without prior": lambda p, **few: p.generate(WORDS, prior="none", **few),

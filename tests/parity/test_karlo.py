@@ -134,7 +134,7 @@ def test_each_step_of_the_scheduler(
         )
         now, then = levels[call], levels[call + 1]
         assert float(now.t) == float(t)
-        said = mine.config.parameterization.predict(output, x, now)
+        said = mine.config.parameterization.denoiser(lambda *_, out=output: out)(x, now)
         clipped = replace(said, x0=clamp(options.limit)(said.x0))
         mean, variance = posterior(x, clipped, now, then)
         noise = 0 if call == count - 1 else peer[f"text/noise/{first + call + 1}/it"]

@@ -73,6 +73,10 @@ def test_training_crops_are_aligned_and_their_small_copy_is_their_own(
     assert set(rows) == set(columns) == {0, 2, 4, 6, 8}
     for one, y, x in zip(crop, rows, columns, strict=True):
         assert torch.equal(one, number[0, :, y : y + 8, x : x + 8])
+    wide = torch.arange(16.0 * 32).view(1, 1, 16, 32).expand(64, 3, 16, 32) / 512
+    seen_at = (stage._crop(wide, BatchRng(0, 64))[:, 0, 0, 0] * 512).round().long()
+    assert set((seen_at // 32).tolist()) == {0, 2, 4, 6, 8}
+    assert max((seen_at % 32).tolist()) == 24
     small = F.avg_pool2d(crop, 2)
     expected = small.repeat_interleave(2, 2).repeat_interleave(2, 3)
     assert torch.allclose(seen[0].low_res, expected, atol=1e-6)

@@ -27,13 +27,13 @@ class Speckles(IndexedSource):
 
     Config = Config
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: tuple[int, int]) -> None:
         super().__init__()
         self.size = size
 
     def sample(self, position: int) -> Sample:
         rng = np.random.default_rng(position)
-        image = rng.integers(0, 256, (self.size, self.size, 3), dtype=np.uint8)
+        image = rng.integers(0, 256, (*self.size, 3), dtype=np.uint8)
         image[0, 0] = position % 256
         return {"image": image, "caption": WORDS[position % len(WORDS)]}
 

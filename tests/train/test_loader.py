@@ -17,7 +17,7 @@ from unclip.nn.tokenizer import Tokenizer
 from unclip.train.loader import REPLACED, Loader
 from unclip.train.task import Collate
 
-SIZE = 4
+SIZE = (4, 4)
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a single core
 
 

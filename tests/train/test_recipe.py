@@ -61,6 +61,18 @@ def test_a_clip_of_any_kind_is_the_clip(make_stage: Callable[[str], Stage]) -> N
         ),
         ("sead=1", r"unknown setting 'sead' \(did you mean 'seed'\?\)"),
         ("data.sourse=1", r"unknown setting 'data\.sourse'"),
+        ("data.sourc=x", r"unknown setting 'data\.sourc' \(did you mean 'source'\?\)"),
+        ("dta.source=x", r"unknown section 'dta' \(did you mean 'data'\?\)"),
+        ("stages.prior.trian.steps=7", r"unknown section 'stages.prior.trian' .* 'train'\?\)"),
+        ("stages.prior.frm=x", r"unknown setting 'stages.prior.frm' \(did you mean 'from'\?\)"),
+        (
+            "stages.decoder.network.text.contxt=7",
+            r"setting 'stages\.decoder\.network\.text\.contxt' \(did you mean 'context'\?\)",
+        ),
+        ("stages.clip.network.vison.width=7", r"section 'stages.clip.network.vison' .* 'vision'"),
+        ("stages=7", r"^setting 'stages' must be a section, got 7$"),
+        ("stages.prior.train.betas=[1,2,3]", r"betas' must have at most 2 values, got \[1, 2, 3\]"),
+        ("stages.prior.train.betas=7", r"betas' must be a list, got 7"),
         ("data.source=shape", r"unknown data source 'shape' \(did you mean 'shapes'\?\)"),
         ("stages.prior.kind=priors", r"unknown stage 'priors' \(did you mean 'prior'\?\)"),
         ("stages.prior.train.steps=0", r"'stages\.prior\.train\.steps' must be at least"),
@@ -119,8 +131,37 @@ def test_a_file_is_read_and_needs_its_data(tmp_path: Path) -> None:
     file.write_text((PRESETS / "tiny.toml").read_text())
     assert load_recipe(file) == load_recipe("tiny")
     file.write_text('name = "x"\n[data]\npath = "y"\n[stages.clip]\n')
-    with pytest.raises(UsageError, match=r"data\.source is missing"):
+    with pytest.raises(UsageError, match=r"^setting 'data\.source' is missing$"):
         load_recipe(file)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "message"),
+    [
+        ("[data]", "[dta]", "unknown section 'dta' (did you mean 'data'?)"),
+        ("[stages.clip]", "[stage.clip]", "unknown section 'stage' (did you mean 'stages'?)"),
+        ("source", "sourse", "unknown setting 'data.sourse' (did you mean 'source'?)"),
+        ("[stages.clip.train]", "[stages.clip.trian]", "unknown section 'stages.clip.trian' (did "
+         "you mean 'train'?)"),
+    ],
+)  # fmt: skip
+def test_a_mistyped_key_of_a_file_is_named_before_what_it_leaves_missing(
+    right: str, wrong: str, message: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.toml"
+    text = 'name = "x"\n[data]\nsource = "shapes"\n[stages.clip]\n[stages.clip.train]\nsteps = 2\n'
+    file.write_text(text.replace(right, wrong))
+    with pytest.raises(UsageError) as caught:
+        load_recipe(file)
+    assert str(caught.value) == message
+
+
+def test_a_budget_is_given_once() -> None:
+    wanted = r"^--budget 1h and --set budget=2h set the same: give only one of them$"
+    with pytest.raises(UsageError, match=wanted):
+        load_recipe("tiny", ["budget=2h"], "1h")
+    assert load_recipe("tiny", [], "1h").settings.budget == 60
+    assert load_recipe("tiny", ["budget=2h"]).settings.budget == 120
 
 
 @pytest.fixture

@@ -15,8 +15,10 @@ from PIL import Image
 from rich.console import Console
 
 from unclip.checkpoints import native
+from unclip.config import override
 from unclip.data.shapes import COLOURS, SHAPES
 from unclip.errors import DataError, TrainingError, UsageError
+from unclip.loading import load
 from unclip.stages.ar_prior import ArPriorStage
 from unclip.train.clock import Clock
 from unclip.train.recipe import Recipe, load_recipe
@@ -167,6 +169,43 @@ def test_an_upsampler_that_enlarges_another_size_is_found_before_any_work(tmp_pa
     Run(Recipe.parse(values), tmp_path / "run", CPU).check()
 
 
+@pytest.mark.parametrize(
+    ("assignments", "told"),
+    [
+        (["stages.decoder.network.channels=64"], "stages.decoder.network.channels = 32, .* is 64"),
+        (["stages.clip.network.vision.depth=3"], r"stages.clip.network.vision.depth = \d, .* is 3"),
+        (["stages.prior.train.optimizer=muon"], "stages.prior.train.optimizer = adamw, .* is muon"),
+        (
+            ["stages.decoder.network.dropout=0.3", "stages.decoder.sampling.steps=9"],
+            None,  # no tensor is another
+        ),
+        (["stages.clip.train.steps=99", "prompts=['x']"], None),
+    ],
+)
+def test_a_changed_network_is_found_before_the_training_goes_on(
+    assignments: list[str], told: str | None, trained: Run
+) -> None:
+    before = (trained.folder / "recipe.json").read_bytes()
+    recipe = Recipe.parse(override(trained.recipe.dump(), assignments))
+    run = Run(recipe, trained.folder, CPU)
+    if told is None:
+        run.check_states()
+        return
+    stage = assignments[0].split(".")[1]
+    with pytest.raises(
+        TrainingError, match=f"^stage '{stage}' in .* begun with {told}: set .*--out"
+    ):
+        run.begin(resume=True)
+    assert not run.is_locked
+    assert (trained.folder / "recipe.json").read_bytes() == before
+
+
+def test_stages_that_have_not_begun_may_change(trained: Run, tmp_path: Path) -> None:
+    (tmp_path / "recipe.json").write_bytes((trained.folder / "recipe.json").read_bytes())
+    values = override(trained.recipe.dump(), ["stages.decoder.network.channels=64"])
+    Run(Recipe.parse(values), tmp_path, CPU).check_states()
+
+
 def test_data_that_are_not_there_are_found_before_any_work(tmp_path: Path) -> None:
     recipe = load_recipe("tiny", ["data={source='folder', path='/nowhere'}"])
     run = Run(recipe, tmp_path / "run", CPU)
@@ -224,7 +263,7 @@ def test_a_second_prior_is_prepared_once_trained_and_chosen(
     again.run(Silent())
     run.export("ar_prior", again.averaged())
     assert native.read_manifest(run.model).prior == "ar_prior"
-    model = native.load_model(run.model)
+    model = load(run.model, device="cpu", dtype="float32").model
     assert model.prior == "ar_prior"
     assert list(model.stages) == ["clip", "prior", "decoder", "upsampler", "ar_prior"]
     held = model.stages["ar_prior"].net.pca.basis

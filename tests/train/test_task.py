@@ -18,13 +18,13 @@ from unclip.types import Cond
 
 
 @pytest.fixture
-def batch(speckles: Any, tokenizer: Tokenizer) -> Callable[[int], Batch]:
+def batch(speckles: Any, tokenizer: Tokenizer) -> Callable[[tuple[int, int]], Batch]:
     return lambda size: Collate(tokenizer)([speckles(size).sample(i) for i in range(4)])
 
 
 @pytest.mark.parametrize("kind", STAGES.names())
 def test_a_stage_gets_every_field_it_trains_on(
-    kind: str, make_stage: Callable[..., Any], batch: Callable[[int], Batch]
+    kind: str, make_stage: Callable[..., Any], batch: Callable[[tuple[int, int]], Batch]
 ) -> None:
     task = Task(make_stage(kind), make_stage("clip"))
     cond = task.cond(batch(task.source_size), BatchRng(0, 4))
@@ -32,7 +32,7 @@ def test_a_stage_gets_every_field_it_trains_on(
     assert task.stage.trains_on <= given.keys()
     assert len(cond.text_tokens) == 4  # type: ignore[arg-type]
     if "image" in given:
-        assert given["image"].shape == (4, 3, task.source_size, task.source_size)
+        assert given["image"].shape == (4, 3, *task.source_size)
         assert given["image"].min() < -0.9
         assert given["image"].max() > 0.9
     loss, metrics = task(batch(task.source_size), BatchRng(0, 4))
@@ -42,13 +42,17 @@ def test_a_stage_gets_every_field_it_trains_on(
 
 
 def test_embeddings_are_the_frozen_clips(
-    make_stage: Callable[..., Any], batch: Callable[[int], Batch]
+    make_stage: Callable[..., Any], batch: Callable[[tuple[int, int]], Batch]
 ) -> None:
     clip = make_stage("clip")
     task = Task(make_stage("prior"), clip)
-    assert (task.source_size, task.source_size) == clip.image_size
-    cond = task.cond(batch(8), BatchRng(0, 4))
-    seen = Cond(batch(8)["text_tokens"], batch(8)["text_mask"], image=pictures(batch(8)["image"]))
+    assert task.source_size == clip.image_size
+    cond = task.cond(batch((8, 8)), BatchRng(0, 4))
+    seen = Cond(
+        batch((8, 8))["text_tokens"],
+        batch((8, 8))["text_mask"],
+        image=pictures(batch((8, 8))["image"]),
+    )
     with torch.no_grad():
         expected = clip.encode_image(clip.encode_text(seen))
     for name in ("text_embed", "text_encodings", "image_embed"):
@@ -62,7 +66,7 @@ def test_embeddings_are_the_frozen_clips(
 
 
 def test_a_frozen_prior_predicts_what_it_would_sample(
-    make_stage: Callable[..., Any], batch: Callable[[int], Batch]
+    make_stage: Callable[..., Any], batch: Callable[[tuple[int, int]], Batch]
 ) -> None:
     clip, prior = make_stage("clip"), make_stage("prior")
     stage = make_stage("decoder", predicted_share=0.5)
@@ -85,11 +89,25 @@ def test_a_frozen_prior_predicts_what_it_would_sample(
 def test_a_stage_that_needs_clip_says_so(kind: str, make_stage: Callable[..., Any]) -> None:
     with pytest.raises(UsageError, match=f"stage '{kind}' needs a stage 'clip' before it"):
         Task(make_stage(kind), None)
-    assert Task(make_stage("upsampler"), None).source_size == 16
+    assert Task(make_stage("upsampler"), None).source_size == (16, 16)
+
+
+def test_pictures_have_the_height_and_width_of_the_stage(
+    make_stage: Callable[..., Any],
+    speckles: Any,
+    tokenizer: Tokenizer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task = Task(make_stage("upsampler"))
+    monkeypatch.setattr(type(task.stage), "image_size", (16, 32))
+    assert task.source_size == (16, 32)
+    assert task.blank(2, 5)["image"].shape == (2, 16, 32, 3)
+    batch = task.collate(tokenizer)([speckles(task.source_size).sample(0)])
+    assert task.cond(batch, BatchRng(0, 1)).image.shape == (1, 3, 16, 32)  # type: ignore[union-attr]
 
 
 def test_a_batch_is_pixels_and_tokens(speckles: Any, tokenizer: Tokenizer) -> None:
-    samples = [speckles(4).sample(i) for i in range(3)]
+    samples = [speckles((4, 4)).sample(i) for i in range(3)]
     batch = Collate(tokenizer)(samples)
     assert batch.keys() == {"image", "text_tokens", "text_mask"}
     assert batch["image"].dtype == torch.uint8
@@ -112,16 +130,16 @@ def test_pictures_run_from_minus_one_to_one() -> None:
 def test_false_captions_are_for_clip_alone(
     make_stage: Callable[..., Any], speckles: Any, tokenizer: Tokenizer
 ) -> None:
-    samples = [{**speckles(8).sample(i), "wrong": "the fox"} for i in range(3)]
+    samples = [{**speckles((8, 8)).sample(i), "wrong": "the fox"} for i in range(3)]
     of_clip = Task(make_stage("clip")).collate(tokenizer)(samples)
     assert torch.equal(of_clip["negative_tokens"], tokenizer.encode(["the fox"] * 3)[0])
     assert "negative_tokens" in of_clip
     assert "negative_tokens" not in Task(make_stage("upsampler")).collate(tokenizer)(samples)
-    some = [*samples, speckles(8).sample(3)]
+    some = [*samples, speckles((8, 8)).sample(3)]
     assert "negative_tokens" not in Task(make_stage("clip")).collate(tokenizer)(some)
 
 
-@pytest.mark.parametrize("kind", ["prior", "decoder"])
+@pytest.mark.parametrize("kind", ["prior", "decoder", "latent_decoder", "latent_unclip"])
 def test_what_samples_hold_already_is_not_encoded_again(
     kind: str,
     make_stage: Callable[..., Any],
@@ -129,22 +147,26 @@ def test_what_samples_hold_already_is_not_encoded_again(
     tokenizer: Tokenizer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What CLIP said before comes from the samples: the same loss without it."""
+    """What CLIP and the autoencoder said before comes from the samples: the same loss."""
     clip = make_stage("clip")
     task = Task(make_stage(kind), clip)
     samples = [speckles(task.source_size).sample(i) for i in range(4)]
-    plain = task.cond(task.collate(tokenizer)(samples), BatchRng(0, 4))
+    pictures = task.collate(tokenizer)(samples)
+    plain, expected = task.cond(pictures, BatchRng(0, 4)), task(pictures, BatchRng(0, 4))[0]
+    endings = ("embed", "encodings", "latents")
     for index, sample in enumerate(samples):
-        held = [name for name, _ in plain.items() if name.endswith(("embed", "encodings"))]
+        held = [name for name, _ in plain.items() if name.endswith(endings)]
         sample |= {name: getattr(plain, name)[index].numpy() for name in held}
-        if kind == "prior":
+        if kind != "decoder":
             del sample["image"]
     for name in ("encode_text", "encode_image", "encode_patches"):
         monkeypatch.setattr(clip, name, None)
+    if kind.startswith("latent"):
+        monkeypatch.setattr(task.stage.net.autoencoder, "encode", None)
     batch = task.collate(tokenizer)(samples)
     assert ("image" in batch) == (kind == "decoder")
     loss, _ = task(batch, BatchRng(0, 4))
-    assert torch.equal(loss, task.stage.loss(plain, BatchRng(0, 4))[0].mean())
+    assert torch.equal(loss, expected)
 
 
 def test_a_clip_whose_null_is_a_text_reads_every_text(

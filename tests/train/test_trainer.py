@@ -101,13 +101,43 @@ def test_two_runs_are_equal_and_another_seed_is_not(make_trainer: Make, notes: A
 
 def test_a_sample_has_the_same_draws_whichever_process_trains_on_it(make_trainer: Make) -> None:
     whole = make_trainer(batch_size=4)
+    whole._next()
     drawn = whole._rng().randn(3)
     for rank in (0, 1):
         half = make_trainer(batch_size=2)
         half.loader.rank, half.loader.world = rank, 2
+        half._next()
         assert torch.equal(half._rng().randn(3), drawn[2 * rank : 2 * rank + 2])
-    whole.step = 1
+    whole._next()
     assert not torch.equal(whole._rng().randn(3), drawn)
+
+
+@pytest.mark.parametrize("kind", ["prior", "ar_prior", "decoder", "upsampler"])
+def test_a_sample_has_the_same_draws_in_batches_of_every_size(
+    kind: str, make_trainer: Make
+) -> None:
+    """Noise, level, hidden conditions, crop, mask and dropout: all that a loss is made of."""
+
+    def losses(folder: str, steps: int, **settings: Any) -> list[float]:
+        network = {"dropout": 0.3} if kind in ("decoder", "upsampler") else None
+        trainer = make_trainer(kind, folder, network, learning_rate=1e-30, **settings)
+        found: list[float] = []
+        loss = trainer.task.stage.loss
+
+        def spy(*args: Any) -> Any:
+            each, metrics = loss(*args)
+            found.extend(each.tolist())
+            return each, metrics
+
+        trainer.task.stage.loss = spy  # type: ignore[method-assign]
+        for _ in range(steps):
+            trainer._step()
+        return found
+
+    whole = losses("whole", 1, batch_size=12)
+    assert len(whole) == 12 and len(set(whole)) > 6
+    assert losses("parts", 3, batch_size=4) == pytest.approx(whole, rel=1e-4)
+    assert losses("ramp", 3, batch_size=2, ramp=((1, 7), (2, 3))) == pytest.approx(whole, rel=1e-4)
 
 
 def test_time_is_told_by_the_clock_alone() -> None:
@@ -126,7 +156,9 @@ def test_without_a_state_there_is_nothing_to_resume(make_trainer: Make) -> None:
 def test_a_state_of_another_shape_is_named(make_trainer: Make, notes: Any) -> None:
     make_trainer("prior").run(notes)
     wider = make_trainer("prior", network={"depth": 3})
-    with pytest.raises(TrainingError, match=r"step-00000006 does not fit the recipe: .*blocks\.2"):
+    with pytest.raises(
+        TrainingError, match=r"step-00000006 does not fit the recipe: '.*blocks\.2\S*' is "
+    ):
         wider.resume()
     (saved_states(wider.folder)[-1] / "optimizer.safetensors").unlink()
     with pytest.raises(TrainingError, match=r"step-00000006 is damaged: it has no optimizer"):
@@ -142,7 +174,7 @@ def test_batches_grow_as_the_ramp_says(make_trainer: Make, notes: Any) -> None:
 
 def test_the_learning_rate_is_applied_step_by_step(make_trainer: Make, notes: Any) -> None:
     trainer, rates = make_trainer(warmup=2, decay=0.5, learning_rate=0.03), []
-    (optimizer,) = trainer.optimizers
+    (optimizer,) = trainer.learners[""].optimizers
     step = optimizer.step
     optimizer.step = lambda: (  # type: ignore[method-assign]
         rates.append([group["lr"] for group in optimizer.param_groups]) or step()
@@ -172,7 +204,7 @@ def test_what_is_told(make_trainer: Make, notes: Any) -> None:
 
 def test_gradients_are_clipped(make_trainer: Make, notes: Any) -> None:
     trainer, norms = make_trainer(clip_grad=1e-3), []
-    (optimizer,) = trainer.optimizers
+    (optimizer,) = trainer.learners[""].optimizers
     step = optimizer.step
 
     def spy() -> None:

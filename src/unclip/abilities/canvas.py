@@ -19,25 +19,26 @@ from ._blending import blended
 
 @dataclass(frozen=True)
 class Window:
-    """A square of a canvas: its corner and its side, in pixels. It may reach over the edge."""
+    """A part of a canvas: its corner and its size, in pixels. It may reach over the edge."""
 
     x: int
     y: int
-    side: int
+    height: int
+    width: int
 
     def of(self, canvas: Tensor, outside: float) -> Tensor:
-        """(B, C, side, side) of a (B, C, H, W) canvas; `outside` stands beyond its edge."""
+        """(B, C, height, width) of a (B, C, H, W) canvas; `outside` stands beyond its edge."""
         height, width = canvas.shape[-2:]
-        beyond = (-self.x, self.x + self.side - width, -self.y, self.y + self.side - height)
+        beyond = (-self.x, self.x + self.width - width, -self.y, self.y + self.height - height)
         padded = F.pad(canvas, [max(0, one) for one in beyond], value=outside)
         x, y = max(0, self.x), max(0, self.y)
-        return padded[..., y : y + self.side, x : x + self.side]
+        return padded[..., y : y + self.height, x : x + self.width]
 
     def put(self, canvas: Tensor, piece: Tensor) -> None:
-        """Write (B, C, side, side) into the canvas, as far as it lies within."""
+        """Write (B, C, height, width) into the canvas, as far as it lies within."""
         height, width = canvas.shape[-2:]
         x0, y0 = max(0, self.x), max(0, self.y)
-        x1, y1 = min(width, self.x + self.side), min(height, self.y + self.side)
+        x1, y1 = min(width, self.x + self.width), min(height, self.y + self.height)
         canvas[..., y0:y1, x0:x1] = piece[..., y0 - self.y : y1 - self.y, x0 - self.x : x1 - self.x]
 
 
@@ -75,17 +76,17 @@ def paint(
             continue
         names = [f"{seed}/window{index}" for seed in seeds] if index else list(seeds)
         known = from_uint8(window.of(canvas, 127))
-        piece = blended(_paint_square(pipe, known, inside, names, brush), known, inside)
+        piece = blended(_paint_window(pipe, known, inside, names, brush), known, inside)
         window.put(canvas, torch.where(inside.bool(), to_uint8(piece), window.of(canvas, 127)))
         window.put(left, torch.zeros_like(inside))
     for one in canvas.permute(0, 2, 3, 1):
         yield Image.fromarray(one.cpu().numpy())
 
 
-def _paint_square(
+def _paint_window(
     pipe: Chain, known: Tensor, mask: Tensor, seeds: Sequence[int | str], brush: Brush
 ) -> Tensor:
-    """(n, 3, S, S) float of `known` (n, 3, S, S) and `mask` (1, 1, S, S)."""
+    """(n, 3, h, w) float of `known` (n, 3, h, w) and `mask` (1, 1, h, w)."""
     size = pipe.model.size
     # what is hidden must not shine through where pixels are averaged: the mean of what is known
     kept = 1 - mask

@@ -144,7 +144,8 @@ def edit(
     picture, where = request.read()
     check_request(pipe, request, request.work((picture.height, picture.width)), on_step)
     brush = Brush(request.prompt, request.settings, request.prior, on_step)
-    window, seeds = window_around(where), range(request.seed, request.seed + request.n)
+    window = window_around(where, pipe.model.size)
+    seeds = range(request.seed, request.seed + request.n)
     painted = paint(pipe, as_tensor(picture), mask_tensor(where), [window], seeds, brush)
     made = request.record(image=digest(picture), mask=digest(where))
     return attach_record(pipe, list(painted), made)
@@ -172,19 +173,35 @@ def as_tensor(picture: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]
 
 
-def window_around(mask: Image.Image) -> Window:
-    """The square to look at: the whole of a square picture, else the one around what is painted."""
+def largest(drawn: tuple[int, int], within: tuple[int, int]) -> tuple[int, int]:
+    """The largest (height, width) in the proportions of what a model draws that lies within."""
+    height, width = within
+    return (
+        min(height, max(1, width * drawn[0] // drawn[1])),
+        min(width, max(1, height * drawn[1] // drawn[0])),
+    )
+
+
+def window_around(mask: Image.Image, drawn: tuple[int, int]) -> Window:
+    """The part to look at: as much as a model draws in these proportions, around what is painted.
+
+    The whole of a picture that has the proportions of `drawn`, (height, width).
+    """
     from .canvas import Window
 
     box = mask.getbbox()
     assert box is not None  # a mask with nothing to paint was refused
-    side = max(min(mask.size), box[2] - box[0], box[3] - box[1])
+    across, down = box[2] - box[0], box[3] - box[1]
+    fitting = largest(drawn, (mask.height, mask.width))
+    height = max(fitting[0], down, -(-across * drawn[0] // drawn[1]))
+    width = max(fitting[1], across, -(-down * drawn[1] // drawn[0]))
 
-    def corner(low: int, high: int, size: int) -> int:
-        middle = (low + high - side) // 2
-        return (size - side) // 2 if side > size else min(max(0, middle), size - side)
+    def corner(low: int, high: int, size: int, window: int) -> int:
+        middle = (low + high - window) // 2
+        return (size - window) // 2 if window > size else min(max(0, middle), size - window)
 
-    return Window(corner(box[0], box[2], mask.width), corner(box[1], box[3], mask.height), side)
+    x = corner(box[0], box[2], mask.width, width)
+    return Window(x, corner(box[1], box[3], mask.height, height), height, width)
 
 
 ABILITY = Ability(EditRequest, edit, frozenset({"prompt"}))

@@ -14,7 +14,7 @@ from ..media import MAX_PIXELS, Source, digest, read_image
 from ..request import Drawing, Option, Picture, Pictures, Prior, Prompt
 from . import Ability
 from ._drawing import attach_record, check_request
-from .edit import as_tensor
+from .edit import as_tensor, largest
 
 if TYPE_CHECKING:
     from ..pipeline import Chain
@@ -55,13 +55,11 @@ class OutpaintRequest(Drawing):
             raise UsageError(f"a canvas of {width}x{height} is more than {MAX_PIXELS:,} pixels")
         return height, width
 
-    def work(self, inner: tuple[int, int]) -> Work:
-        """As many drawings as windows, at most, around a picture of `inner`."""
+    def work(self, inner: tuple[int, int], drawn: tuple[int, int]) -> Work:
+        """As many drawings of a model's size as windows, at most, around a picture of `inner`."""
         size = self.canvas(inner)
-        side = min(*inner, *size)
-        begins = (self.top, self.left)
-        down, across = (_count(one, side, begin) for one, begin in zip(size, begins, strict=True))
-        count = self.n * down * across
+        height, width = largest(drawn, inner)
+        count = self.n * _count(size[0], height, self.top) * _count(size[1], width, self.left)
         return Work(self.n, self.settings, count, prior_runs=count, size=size, inpaints=True)
 
 
@@ -114,54 +112,56 @@ def outpaint(
     picture = read_image(image)
     inner = picture.height, picture.width
     size = request.canvas(inner)
-    check_request(pipe, request, request.work(inner), on_step)
+    check_request(pipe, request, request.work(inner, pipe.model.size), on_step)
     canvas = torch.full((1, 3, *size), 127, dtype=torch.uint8, device="cpu")
     mask = torch.ones(1, 1, *size, dtype=torch.float32, device="cpu")
     place = (..., slice(top, top + picture.height), slice(left, left + picture.width))
     canvas[place] = as_tensor(picture)
     mask[place] = 0
-    windows = windows_outward(size, inner, top, left)
+    windows = windows_outward(size, inner, (top, left), pipe.model.size)
     brush = Brush(request.prompt, request.settings, request.prior, on_step)
     painted = paint(pipe, canvas, mask, windows, range(seed, seed + request.n), brush)
     return attach_record(pipe, list(painted), request.record(image=digest(picture)))
 
 
 def windows_outward(
-    size: tuple[int, int], inner: tuple[int, int], top: int, left: int
+    size: tuple[int, int], inner: tuple[int, int], corner: tuple[int, int], drawn: tuple[int, int]
 ) -> list[Window]:
-    """Windows over a canvas, half a side apart, those nearest to the picture within it first.
+    """Windows over a canvas, half a window apart, those nearest to the picture within it first.
 
     Args:
         size: (height, width) of the canvas.
-        inner: (height, width) of the picture, whose corner lies at `top` and `left`.
+        inner: (height, width) of the picture.
+        corner: (top, left) of the picture.
+        drawn: (height, width) that a model draws: the proportions of windows.
     """
     from .canvas import Window
 
-    (height, width), side = size, min(*inner, *size)
+    (top, left), (height, width) = corner, largest(drawn, inner)
     centre = (left + inner[1] / 2, top + inner[0] / 2)
 
     def distance(window: Window) -> float:
-        x, y = window.x + side / 2, window.y + side / 2
-        return max(abs(x - centre[0]), abs(y - centre[1]))
+        x, y = window.x + width / 2, window.y + height / 2
+        return max(abs(x - centre[0]) * height, abs(y - centre[1]) * width)
 
-    corners = [(x, y) for y in _starts(height, side, top) for x in _starts(width, side, left)]
-    return sorted((Window(x, y, side) for x, y in corners), key=distance)
-
-
-def _starts(length: int, side: int, begin: int) -> list[int]:
-    """Where windows start along one axis: `begin`, steps of half a side both ways, both ends."""
-    return sorted({0, length - side, *_inner(length, side, begin)})
+    rows, columns = _starts(size[0], height, top), _starts(size[1], width, left)
+    return sorted((Window(x, y, height, width) for y in rows for x in columns), key=distance)
 
 
-def _inner(length: int, side: int, begin: int) -> range:
-    step = max(1, side // 2)
-    return range(begin % step, length - side + 1, step)
+def _starts(length: int, window: int, begin: int) -> list[int]:
+    """Where windows start along one axis: `begin`, steps of half a window both ways, both ends."""
+    return sorted({0, length - window, *_inner(length, window, begin)})
 
 
-def _count(length: int, side: int, begin: int) -> int:
+def _inner(length: int, window: int, begin: int) -> range:
+    step = max(1, window // 2)
+    return range(begin % step, length - window + 1, step)
+
+
+def _count(length: int, window: int, begin: int) -> int:
     """How many `_starts` there are, without a list of them."""
-    inner = _inner(length, side, begin)
-    return len(inner) + sum(end not in inner for end in {0, length - side})
+    inner = _inner(length, window, begin)
+    return len(inner) + sum(end not in inner for end in {0, length - window})
 
 
 ABILITY = Ability(OutpaintRequest, outpaint, frozenset({"prompt"}))

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 from ..arguments import Count
 from ..config import shown
 from ..cost import Work
-from ..errors import UsageError
+from ..errors import UsageError, counted
 from ..media import Source, digest, fit_image, read_image, to_pictures, to_tensor
 from ..request import Drawing, Input, Option, Picture
 from . import Ability
@@ -129,7 +129,10 @@ def fit(pipe: Chain, pictures: Sequence[Source], dims: int) -> tuple[Pca, str]:
     from ..nn.pca import Pca
 
     if len(pictures) <= dims:
-        raise UsageError(f"{dims} components need more than {dims} pictures, got {len(pictures)}")
+        raise UsageError(
+            f"for {counted(dims, 'component')} give more than {counted(dims, 'picture')}, "
+            f"got {len(pictures)}"
+        )
     clip = pipe.model.clip("reconstruction")
     width = clip.net.config.embed_dim
     if dims > width:

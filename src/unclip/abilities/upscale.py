@@ -74,8 +74,7 @@ def upscale(
         settings: as in `generate`, those of the upsamplers.
 
     Raises:
-        UsageError: no such picture, one too large, a setting of another stage, or a model without
-            an upsampler.
+        UsageError: no such picture, one too large, or a model without an upsampler.
     """
     from torch.nn import functional as F
 
@@ -106,20 +105,12 @@ def upscale(
 
 
 def _everywhere(pipe: Chain, settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings without a stage's name as those of every upsampler. Raises UsageError."""
+    """Settings without a stage's name as those of every upsampler."""
     names = [name for name, stage in pipe.stages.items() if stage.factor > 1]
-    everywhere: dict[str, Any] = {}
-    own: dict[str, Any] = {}
-    for key, value in settings.items():
-        owner = max((n for n in pipe.stages if key.startswith(f"{n}_")), key=len, default="")
-        if owner in names:
-            own[key] = value
-        elif owner:
-            runs = " and ".join(names)
-            raise UsageError(f"setting '{key}' is of {owner}, but upscaling runs {runs} alone")
-        else:
-            everywhere |= {f"{name}_{key}": value for name in names}
-    return everywhere | own
+    owned = tuple(f"{name}_" for name in pipe.stages)
+    own = {key: value for key, value in settings.items() if key.startswith(owned)}
+    plain = [key for key in settings if key not in own]
+    return {f"{name}_{key}": settings[key] for name in names for key in plain} | own
 
 
 ABILITY = Ability(UpscaleRequest, upscale, frozenset({"upsampler"}))

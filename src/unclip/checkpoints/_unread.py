@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, counted
 from ..plain import read_json
 from ._foreign import COMPONENTS, MODEL_TYPES, NAMES, PIPELINES
 from ._state_dicts import state_dict
@@ -87,7 +87,7 @@ def _file(file: Path) -> str:
         keys = ", ".join(names[:4])
         return f"no model: it holds no state dict{keys and f', but {keys}'}"
     first = ", ".join(sorted(names)[:3])
-    return f"no model that is known here: it holds {len(names)} tensors ({first}, ...)"
+    return f"no model that is known here: it holds {counted(len(names), 'tensor')} ({first}, ...)"
 
 
 def _pipeline(folder: Path) -> str:

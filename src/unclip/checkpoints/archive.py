@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, counted
 from ..files import inside
 from ..plain import read_json
 from ._torch_files import read_torch
@@ -223,7 +223,9 @@ def _places(index: Path) -> dict[str, str]:
     for name in names:
         shard = re.fullmatch(r"(.*)-(\d+)-of-(\d+)(\.\w+)", name)
         if shard and int(shard[3]) != len(names):
-            raise CheckpointError(f"{index} names {len(names)} shards of {int(shard[3])}")
+            raise CheckpointError(
+                f"{index} names {counted(len(names), 'shard')} of {int(shard[3])}"
+            )
     return places
 
 

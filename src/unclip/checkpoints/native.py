@@ -26,7 +26,7 @@ from ..files import atomic_folder, write_json
 from ..nn.tokenizer import Tokenizer
 from ..stages import STAGES, Stage
 from ..stages.clip import ClipStageConfig
-from ..stages.model import TRAIN_ONE, Model
+from ..stages.model import TRAIN_ONE
 from ..vocabulary import Vocabulary
 from .archive import member, open_tensors
 from .companions import completed, folder_tokenizer
@@ -179,11 +179,6 @@ def load_stage(folder: Path | str, name: str, dtype: torch.dtype = torch.float32
     stage = found.build()
     found.fill(stage, str(Path(folder) / name), dtype, torch.device("cpu"))
     return stage
-
-
-def load_model(folder: Path | str, dtype: torch.dtype = torch.float32) -> Model:
-    """Load every stage of a folder. Raises CheckpointError."""
-    return FORMAT.open(Path(folder), Options()).load(dtype)
 
 
 def save_stage(

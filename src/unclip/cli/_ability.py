@@ -85,8 +85,9 @@ class DrawCommand(AbilityOptions, DrawOptions):
         from ..arguments import given
         from ..config import override
 
-        common = self.values(self.ability.request.common)
-        return override({}, self.assignments or []) | given(common)
+        common = given(self.values(self.ability.request.common))
+        taken = {key: f"--{key.replace('_', '-')} {value}" for key, value in common.items()}
+        return override({}, self.assignments or [], taken=taken) | common
 
     def run(self) -> None:
         """Draw, write, say so."""

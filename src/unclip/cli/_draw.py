@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
+from ..errors import counted
 from ._estimate import Estimate
 from ._options import option
 from ._output import Sheet, Target
@@ -84,7 +85,7 @@ def deliver(
 ) -> None:
     """Write pictures, and say where, how many, of which seeds and how long they took."""
     where = target.write(pictures, sheet)
-    what = "1 picture" if len(pictures) == 1 else f"{len(pictures)} pictures"
+    what = counted(len(pictures), "picture")
     size = f"{pictures[0].width}×{pictures[0].height}"
     seconds = duration(time.monotonic() - started)
     say(f"{where}: {what}, {seeds}, {size}, in {seconds}", err=target.is_stdout)

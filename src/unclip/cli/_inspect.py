@@ -6,6 +6,7 @@ import textwrap
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from ..errors import counted
 from ._terminal import WIDTH, console, printable, say, si, size
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ def _row(name: str, stage: Stage, numbers: int, types: Counter[torch.dtype]) -> 
     how = ""
     if isinstance(stage, DiffusionStage):
         sampling = stage.config.sampling
-        how = f"{sampling.sampler}, {sampling.steps} steps, guidance {sampling.guidance_scale:g}"
+        steps = counted(sampling.steps, "step")
+        how = f"{sampling.sampler}, {steps}, guidance {sampling.guidance_scale:g}"
     size = stage.image_size if "image" in stage.produces else None
     shown = f"{size[1]}×{size[0]}" if size else ""
     stored = str(types.most_common(1)[0][0]).removeprefix("torch.") if types else ""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ..errors import PromptWarning
+from ..errors import UnclipWarning
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,22 +46,22 @@ def complain(text: str, kind: str = "error") -> None:
 
 
 @contextmanager
-def prompt_warnings_as_lines() -> Iterator[None]:
-    """Each `PromptWarning` becomes one line on stderr, however often a prompt is read."""
+def warnings_as_lines() -> Iterator[None]:
+    """Each `UnclipWarning` becomes one line on stderr, however often it is given."""
     said: set[str] = set()
     show = warnings.showwarning
 
     def show_once(
         message: Warning | str, category: type[Warning], *args: Any, **kwargs: Any
     ) -> None:
-        if not issubclass(category, PromptWarning):
+        if not issubclass(category, UnclipWarning):
             show(message, category, *args, **kwargs)
         elif str(message) not in said:
             said.add(str(message))
             complain(str(message), "warning")
 
     with warnings.catch_warnings():
-        warnings.simplefilter("always", PromptWarning)
+        warnings.simplefilter("always", UnclipWarning)
         warnings.showwarning = show_once
         yield
 

@@ -15,7 +15,8 @@ from ..registry import Registry
 from . import _progress
 from ._process import prepare
 from ._signals import interrupted_by_signals
-from ._terminal import complain, prompt_warnings_as_lines
+from ._terminal import complain, warnings_as_lines
+from ._usage import usage_fault
 
 DEBUG = "UNCLIP_DEBUG"
 """Environment variable: where it is set, errors come with their traceback."""
@@ -98,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     prepare()
     try:
-        with prompt_warnings_as_lines():
+        with warnings_as_lines():
             code = make_app()(
                 args=None if arguments is None else list(arguments),
                 prog_name="unclip",
@@ -115,11 +116,8 @@ def _report(error: Exception) -> int:
     if isinstance(error, UnclipError):
         complain(str(error), "" if isinstance(error, Cancelled) else "error")
         return error.exit_code
-    usage = getattr(error, "format_message", None)  # typer's own, which has no public base class
-    if usage is not None:
-        context = getattr(error, "ctx", None)
-        hint = f" (see {context.command_path} --help)" if context else ""
-        complain(usage().rstrip(".") + hint)
+    if hasattr(error, "format_message"):  # typer's own, which has no public base class
+        complain(usage_fault(error))
         return int(getattr(error, "exit_code", 2))
     name, text = type(error).__name__, str(error)
     if "OutOfMemory" in name or isinstance(error, MemoryError):

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from ..errors import UsageError
+from ..errors import UsageError, counted
 from ..registry import Registry
 from ._progress import counting_progress
 from ._terminal import complain, say
@@ -97,7 +97,7 @@ def inspect(
     check_sides((size, size), "PNG", "a smaller --size")
     check_sides(sheet_size(rows, columns), format_of(path), "fewer --rows or --columns")
     check_writable(path)
-    source = source_at(folder, size)
+    source = source_at(folder, (size, size))
     save(contact_sheet(source, rows, columns, seed), path)
     for name, count in source.summary().items():
         if isinstance(count, dict):
@@ -105,4 +105,4 @@ def inspect(
         say(f"{name + ':':<16} {count}")
     for note in source.notes():
         complain(note, "warning")
-    say(f"{path}: {rows * columns} samples of {size}×{size}")
+    say(f"{path}: {counted(rows * columns, 'sample')} of {size}×{size}")

@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from .._version import __version__
-from ..errors import UnclipError
+from ..errors import UnclipError, counted
 from ._options import Command, ModelOptions
 from ._terminal import duration, say
 
@@ -84,7 +84,7 @@ class Doctor(ModelOptions):
         if faults:
             raise UnclipError(f"{plan.where}: {'; '.join(faults)}")
         manifest = read_manifest(plan.where)
-        return f"{manifest.name}, {manifest.hash}, {len(manifest.files)} files unchanged"
+        return f"{manifest.name}, {manifest.hash}, {counted(len(manifest.files), 'file')} unchanged"
 
     def _picture(self) -> str:
         """Draw one with a single step a stage."""
@@ -94,7 +94,8 @@ class Doctor(ModelOptions):
         pipe = self.load()
         loaded = time.monotonic()
         sampled = [key for key, stage in pipe.stages.items() if isinstance(stage, DiffusionStage)]
-        one_step: dict[str, Any] = {f"{key}_steps": 1 for key in sampled}
+        idle = pipe.model.priors[1:]
+        one_step: dict[str, Any] = {f"{key}_steps": 1 for key in sampled if key not in idle}
         picture = pipe.generate("a red car", **one_step)[0]
         drawn = time.monotonic()
         return (
@@ -114,4 +115,5 @@ def _torch() -> str:
         import torch
     except (ImportError, OSError) as error:
         raise UnclipError(f"PyTorch cannot be imported: {error}") from None
-    return f"{torch.__version__}, {torch.get_num_threads()} threads on {os.cpu_count()} cores"
+    threads, cores = torch.get_num_threads(), os.cpu_count() or 1
+    return f"{torch.__version__}, {counted(threads, 'thread')} on {counted(cores, 'core')}"

@@ -194,7 +194,11 @@ class Evaluate(ModelParts):
         """Check, measure, write."""
         from ..evaluate.benchmark import Request
 
-        _check(self.data, self.output, self.seed)
+        only = _parts(self.only)
+        sizes = _sizes(
+            self.data, self.quick, self.pictures, (self.older or []) + (self.assignments or [])
+        )
+        self.check()
         where, named = _model(self.model, self.variant)
         request = Request(
             data=self.data,
@@ -204,10 +208,8 @@ class Evaluate(ModelParts):
             features=self.features or self.eyes,
             clip=_clip_at(self.clip_features or self.eye),
             detector=self.detector,
-            only=_parts(self.only),
-            sizes=_sizes(
-                self.data, self.quick, self.pictures, (self.older or []) + (self.assignments or [])
-            ),
+            only=only,
+            sizes=sizes,
             seed=self.seed,
             anyway=self.anyway,
             workers=self.workers,
@@ -217,6 +219,31 @@ class Evaluate(ModelParts):
         options = ModelOptions(**{name: getattr(self, name) for name in own})
         kept = self.work or self.output.with_suffix(".work")
         _write(_measured(lambda: options.load(named), request, kept), self.output, kept)
+
+    def check(self) -> None:
+        """Find what is mistyped, then whether the data are there. Raises UsageError, OutputError.
+
+        Nothing is loaded, and nothing downloaded.
+        """
+        from ..device import pick_device, pick_dtype
+
+        _check_output(self.output)
+        if self.seed < 0:
+            raise UsageError(f"--seed must be at least 0, got {self.seed}")
+        pick_dtype(self.dtype, pick_device(self.device))
+        if not self.model.startswith("hub:"):
+            _model(self.model, self.variant)
+        clip = self.clip_features or self.eye
+        if clip and not clip.startswith("hub:"):
+            _clip_at(clip)
+        for name in ("recipe", "features", "detector", "trained_on"):
+            path = getattr(self, name)
+            if path is not None and not path.exists():
+                raise UsageError(f"--{name.replace('_', '-')}: there is no {path}")
+        if not self.data.is_dir():
+            hint = " (build the emoji corpus: unclip data emoji --out data/emoji)"
+            emoji = self.data.name == "emoji"
+            raise UsageError(f"no folder {self.data} to evaluate on{hint if emoji else ''}")
 
 
 def _measured(load: Callable[[], "Pipeline"], request: "Request", kept: Path) -> "Report":
@@ -241,16 +268,6 @@ def _write(report: "Report", output: Path, kept: Path) -> None:
     for what, why in report.left_out:
         say(f"left out: {what}: {why}")
     say(f"{output}: the report; {numbers.name}: its numbers; {kept}: what they were made from")
-
-
-def _check(data: Path, output: Path, seed: int) -> None:
-    """What can be refused before anything is loaded. Raises UsageError or OutputError."""
-    _check_output(output)
-    if not data.is_dir():
-        hint = " (build the emoji corpus: unclip data emoji --out data/emoji)"
-        raise UsageError(f"no folder {data} to evaluate on{hint if data.name == 'emoji' else ''}")
-    if seed < 0:
-        raise UsageError(f"--seed must be at least 0, got {seed}")
 
 
 def _model(model: str, variant: str | None) -> tuple[Path | None, str | Path]:
@@ -290,15 +307,22 @@ def _check_output(output: Path) -> None:
 
 
 def _sizes(data: Path, quick: bool, pictures: int | None, assignments: list[str]) -> "Sizes":
-    """How much is measured, of what the data's benchmark has. Raises UsageError."""
+    """How much is measured, of what the data's benchmark has. Raises UsageError.
+
+    Where the data are missing, a size that any benchmark has will do.
+    """
     from ..config import override
     from ..evaluate.benchmark import BENCHMARKS, benchmark_for
 
-    for one in assignments:
-        if "=" not in one:
-            raise UsageError(f"--size needs NAME=N, got '{one}'")
-    sizes = BENCHMARKS[benchmark_for(data)].sizes
-    usual = sizes.quick() if quick else sizes()
     asked = {} if pictures is None else {"pictures": pictures}
-    asked |= sizes.renamed(override({}, assignments))
-    return sizes.parse({**dict(usual), **asked})
+    taken = {name: f"--{name} {value}" for name, value in asked.items()}
+    asked |= override({}, assignments, "--size", taken)
+    names = [benchmark_for(data)] if data.is_dir() else BENCHMARKS.names()
+    faults: list[UsageError] = []
+    for sizes in (BENCHMARKS[name].sizes for name in names):
+        try:
+            usual = sizes.quick() if quick else sizes()
+            return sizes.parse({**dict(usual), **sizes.renamed(asked)})
+        except UsageError as error:
+            faults.append(error)
+    raise faults[0]

@@ -3,6 +3,8 @@
 
 import os
 import re
+import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .._version import __version__
-from ..errors import UsageError
+from ..errors import SettingWarning, UsageError, counted
 from ._draw import drawing
 from ._fields import argument, fields_of, pictures_of
 from ._options import Command, ModelOptions, NoLimit, StrictWords, option
@@ -88,7 +90,7 @@ class Replay(ModelOptions):
         target, layout = self._target(name), Layout(request, name)
         pipe = self.load(None if self.model else _model_of(record))
         self._warn(_unlike_here(record, pipe.name, pipe.hash))
-        with drawing(pipe, lambda cost: target.expect(cost, layout)) as on_step:
+        with drawing(pipe, lambda cost: target.expect(cost, layout)) as on_step, as_recorded():
             pictures = ability(pipe, request, on_step=on_step)
         new = _counterpart(old, record, layout, pictures)
         where, difference = target.write([new], layout), _difference(old, new)
@@ -111,6 +113,14 @@ class Replay(ModelOptions):
         return target
 
 
+@contextmanager
+def as_recorded() -> "Iterator[None]":
+    """A record may hold settings that had no effect: nobody gave them now."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SettingWarning)
+        yield
+
+
 def _request(ability: "Ability", record: "Record", files: "Sequence[str]") -> "Drawing":
     """What was asked for. Raises UsageError."""
     from ..request import Drawing
@@ -126,7 +136,7 @@ def _request(ability: "Ability", record: "Record", files: "Sequence[str]") -> "D
     }
     names = [name for name in fields if name not in words]
     if len(files) > len(names):
-        raise UsageError(f"it was made of {len(names)} file(s), got {len(files)}")
+        raise UsageError(f"it was made of {counted(len(names), 'file')}, got {len(files)}")
     for name in names[len(files) :]:
         if fields[name].is_required():
             raise UsageError(
@@ -166,7 +176,8 @@ def _reasons(old: "Record", new: "Record") -> "Iterator[str]":
             yield f" was made of {name} {old.inputs[name]}, this one of {found}"
     if old.threads not in (0, new.threads):
         again = f"try OMP_NUM_THREADS={old.threads}"
-        yield f" was drawn with {old.threads} threads, this one with {new.threads}: {again}"
+        threads = counted(old.threads, "thread")
+        yield f" was drawn with {threads}, this one with {new.threads}: {again}"
 
 
 def _model_of(record: "Record") -> str:

@@ -56,6 +56,10 @@ class Sweep(DrawCommand):
         if columns.key == rows.key:
             raise UsageError(f"--x and --y are both {columns.key}: give two different settings")
         name, settings = f"{slug(prompt)}-sweep-{seed}", self.settings() | given(asked)
+        for text, axis in zip(texts.items(), (columns, rows), strict=True):
+            if axis.key in settings:
+                typed = f"--{text[0]} {text[1]} and {axis.key}={settings[axis.key]}"
+                raise UsageError(f"{typed} set the same: give only one of them")
         target, pipe = self.target(name), self.load()
 
         def request_of(changes: Mapping[str, Any]) -> "GenerateRequest":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import Cancelled, UsageError
+from ..errors import Cancelled, UsageError, counted
 from ._options import Device
 from ._progress import quiet, waiting
 from ._signals import Stop
@@ -102,31 +102,42 @@ def train(
     """
     from ..device import pick_device
     from ..train.clock import Clock
-    from ..train.config import minutes_of
     from ..train.recipe import load_recipe
     from ..train.run import Run
 
     stop, clock = Stop(), Clock()
     if minutes is not None:
+        if not minutes > 0:  # nor NaN
+            raise UsageError(f"--minutes must be above 0, got {minutes:g}")
         clock.deadline = clock.now() + 60 * minutes
     clock.stop = stop
-    time = [] if budget is None else [f"budget={minutes_of(budget)}"]
-    loaded = load_recipe(recipe, [*(assignments or []), *time])
+    loaded = load_recipe(recipe, assignments or [], budget)
     chosen = [name for name in stage or [] if loaded.stage(name)]  # which knows all names
     names = [name for name in loaded.stages if not chosen or name in chosen]
     run = Run(loaded, out or Path("runs") / loaded.settings.name, pick_device(device), clock)
     trained = [name for name in names if name in loaded.trained]
     _say_what_is_slow(loaded, trained, run.device)
+    options: dict[str, Any] = {
+        "--set": assignments,
+        "--stage": stage,
+        "--out": [out],
+        "--device": [device],
+    }
     if dry_run:
-        _dry_run(run, trained)
+        if resume:
+            run.check_states()
+        times = {"--budget": [budget], "--minutes": [minutes and f"{minutes:g}"]}
+        _dry_run(run, trained, _command(recipe, run.exists(), options | times))
         return
-    if minutes is not None and minutes <= 0:
-        raise UsageError(f"--minutes must be above 0, got {minutes:g}")
-    options = {"--set": assignments, "--stage": stage, "--out": [out], "--device": [device]}
-    again = ["unclip", "train", recipe, "--resume"]
+    _train(_Session(run, _command(recipe, True, options), stop), names, resume)
+
+
+def _command(recipe: str, resume: bool, options: Mapping[str, Sequence[Any] | None]) -> str:
+    """What to type, to train with these options."""
+    words = ["unclip", "train", recipe, *(["--resume"] if resume else [])]
     for key, values in options.items():
-        again += [word for one in values or () if one for word in (key, str(one))]
-    _train(_Session(run, shlex.join(again), stop), names, resume)
+        words += [word for one in values or () if one for word in (key, str(one))]
+    return shlex.join(words)
 
 
 def _train(session: _Session, names: Sequence[str], resume: bool) -> None:
@@ -169,7 +180,7 @@ class _Session:
                 say(f"{name}: taken as it is")
                 continue
             if self.run.finished(name):
-                say(f"{name}: finished, {self.run.recipe.trained[name].steps} steps")
+                say(f"{name}: finished, {counted(self.run.recipe.trained[name].steps, 'step')}")
                 continue
             if self.stop() or (begun and self.run.clock.is_over()) or not self._stage(name):
                 self._stopped(name)
@@ -233,8 +244,11 @@ def _check(run: Run) -> None:
         complain(note, "warning")
 
 
-def _dry_run(run: Run, names: Sequence[str]) -> None:
+def _dry_run(run: Run, names: Sequence[str], command: str) -> None:
     """Say what training these stages would cost, or what a budget would give them.
+
+    Args:
+        command: what begins the training.
 
     Raises:
         UnclipError: training could not begin. What needs no data has been said by then.
@@ -245,6 +259,7 @@ def _dry_run(run: Run, names: Sequence[str]) -> None:
     else:
         _check(run)
         _say_budget(run, run.recipe.settings.budget, names)
+    say(f"nothing was written; to train into {run.folder}: {command}")
 
 
 def _say_budget(run: Run, minutes: float, names: Sequence[str]) -> None:
@@ -260,8 +275,9 @@ def _say_budget(run: Run, minutes: float, names: Sequence[str]) -> None:
         ("pictures", "{:,}".format, lambda one: one.samples, sum),
         ("minutes", "{:.1f}".format, lambda one: one.seconds / 60, sum),
     )
-    say(f"Of {duration(60 * minutes)} on {describe(run.device)}, measured just now. A stage is")
-    say("measured again when it begins; what it leaves or overruns is shared by those after it.")
+    stages = counted(len(given), "stage")
+    say(f"would train {stages} for {duration(60 * minutes)} on {describe(run.device)}")
+    say("steps are measured again when a stage begins; time left over goes to later stages")
 
 
 def _say_cost(run: Run, names: Sequence[str]) -> None:
@@ -282,10 +298,10 @@ def _say_cost(run: Run, names: Sequence[str]) -> None:
         ("time", duration, lambda one: one.seconds, sum),
     )
     precision = str(fast_dtype(run.device)).removeprefix("torch.")
-    say(f"On {describe(run.device)}, in {precision}, the whole batch on the one device.")
-    say("A step, the optimizer's part included, and its memory are at the largest batch. The time")
-    say("follows from what such blocks reach on this device right now; previews, and data that")
-    say("come too late, are extra.")
+    took, stages = duration(sum(one.seconds for one in costs)), counted(len(costs), "stage")
+    say(f"would train {stages} in about {took} on {describe(run.device)}, in {precision}")
+    say("time is measured on this machine now, without previews and slow data; a step and its")
+    say("memory are of the largest batch")
 
 
 Number = Callable[[Any], Any]

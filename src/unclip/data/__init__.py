@@ -12,7 +12,7 @@ SOURCES: Registry[type[Source]] = Registry("unclip.data", "SOURCE", "data source
 __all__ = ["SOURCES", "IndexedSource", "Sample", "Source", "source_at"]
 
 
-def source_at(path: Path, size: int) -> Source:
+def source_at(path: Path, size: tuple[int, int]) -> Source:
     """The source that reads a folder; a plain folder of pictures if no other knows it.
 
     Raises:

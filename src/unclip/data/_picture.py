@@ -1,4 +1,4 @@
-"""Read one training picture: upright, sRGB, square."""
+"""Read one training picture: upright, sRGB, cropped."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ..errors import DataError, UsageError
 from ..media import fit_image, read_image
 
 
-def read_square(path: Path, size: int) -> NDArray[np.uint8]:
-    """(size, size, 3) sRGB: the central square of a picture, upright and antialiased.
+def read_cropped(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """(*size, 3) sRGB: the middle of a picture at (height, width), upright and antialiased.
 
     Transparent areas become white.
 
@@ -20,6 +20,6 @@ def read_square(path: Path, size: int) -> NDArray[np.uint8]:
         DataError: the file cannot be read as a picture, or is too large.
     """
     try:
-        return np.asarray(fit_image(read_image(path, (size, size)), (size, size)))
+        return np.asarray(fit_image(read_image(path, size), size))
     except UsageError as error:
         raise DataError(str(error)) from None

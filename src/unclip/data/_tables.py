@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import DataError, nearest, quoted
+from ..errors import DataError, counted, nearest, quoted
 from ..files import relative, text_of
 from ..plain import parse_json
 
@@ -96,15 +96,11 @@ def _csv(
             continue
         if len(row) != len(columns):
             raise DataError(
-                f"{where}: {_fields(len(row))} but {len(columns)} columns "
+                f"{where}: {counted(len(row), 'field')} but {counted(len(columns), 'column')} "
                 f"({', '.join(map(quoted, columns))}); put a text with a comma in quotes"
             )
         _check_quotes(row, is_there, where)
         yield line, dict(zip(columns, row, strict=True))
-
-
-def _fields(count: int) -> str:
-    return "1 field" if count == 1 else f"{count} fields"
 
 
 def _csv_rows(table: Path) -> Iterator[tuple[int, list[str]]]:
@@ -130,8 +126,10 @@ def _columns(row: list[str], where: str) -> list[str]:
         raise DataError(f"{where}: its columns are separated by {mark!r}; save it with commas")
     for name in COLUMNS:
         if columns.count(name) != 1:
-            known = [quoted(one) for one in columns]
-            found = f"its columns are: {', '.join(known)}{nearest(name, known)}"
+            found = f"its columns are: {', '.join(map(quoted, columns))}"
+            near = [one for one in columns if one not in COLUMNS and nearest(one, [name])]
+            if near and name not in columns:
+                found += f"; rename {quoted(near[0])} to {name}"
             several = f"two columns are called '{name}'" if name in columns else found
             raise DataError(f"{where}: needs one column 'file_name' and one 'text'; {several}")
     return columns

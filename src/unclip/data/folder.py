@@ -14,7 +14,7 @@ from pydantic import Field
 
 from .. import config
 from ..vocabulary import Vocabulary
-from ._picture import read_square
+from ._picture import read_cropped
 from .listing import listing
 from .source import IndexedSource, Sample
 
@@ -40,7 +40,7 @@ class Folder(IndexedSource):
 
     Config = FolderConfig
 
-    def __init__(self, config: FolderConfig, size: int) -> None:
+    def __init__(self, config: FolderConfig, size: tuple[int, int]) -> None:
         super().__init__()
         self.config = config
         self.size = size
@@ -49,7 +49,7 @@ class Folder(IndexedSource):
         self.pairs = self.listing.pairs
 
     @classmethod
-    def at(cls, path: Path, size: int) -> Self:
+    def at(cls, path: Path, size: tuple[int, int]) -> Self:
         """Any folder: the source for those that no other knows."""
         return cls(FolderConfig(path=path), size)
 
@@ -72,13 +72,13 @@ class Folder(IndexedSource):
         return self.listing.notes()
 
     def sample(self, position: int) -> Sample:
-        """Picture number `position` of the stream, (size, size, 3), and one of its captions.
+        """Picture number `position` of the stream, (*size, 3), and one of its captions.
 
         Raises:
             DataError: the picture cannot be read.
         """
         path, words = self._pair(position)
-        return {"image": read_square(path, self.size), "caption": words}
+        return {"image": read_cropped(path, self.size), "caption": words}
 
     def captions(self, count: int) -> Iterator[str]:
         """The captions of the first `count` samples."""

@@ -7,6 +7,7 @@ from itertools import islice
 
 from PIL import Image, ImageDraw, ImageFont
 
+from ..media import scale_to
 from .source import Source
 
 _CELL = 144  # pixels for one picture on the sheet
@@ -33,9 +34,7 @@ def contact_sheet(source: Source, rows: int = 6, columns: int = 8, seed: int = 0
     source.load_state_dict({"position": seed * rows * columns})
     for number, sample in enumerate(islice(source, rows * columns)):
         x, y = _GAP + number % columns * _WIDTH, _GAP + number // columns * _HEIGHT
-        picture = Image.fromarray(sample["image"])
-        method = Image.Resampling.BOX if picture.width > _CELL else Image.Resampling.NEAREST
-        sheet.paste(picture.resize((_CELL, _CELL), method), (x, y))
+        sheet.paste(scale_to(Image.fromarray(sample["image"]), _CELL), (x, y))
         words = "\n".join(textwrap.wrap(sample["caption"], 24, max_lines=_LINES, placeholder="…"))
         draw.multiline_text((x, y + _CELL + 2), words, "black", font, spacing=2)
     return sheet

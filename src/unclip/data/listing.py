@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..errors import DataError, quoted
+from ..errors import DataError, counted, quoted
 from ..media import SUFFIXES
 from ._tables import TABLES, captions_of, rows_of
 
@@ -43,7 +43,7 @@ class Listing:
             (self.links, "folder is a link, not followed", "folders are links, not followed"),
         )
         return [
-            f"{len(files)} {one if len(files) == 1 else several}: "
+            f"{counted(len(files), one, several)}: "
             f"{quoted(files[0])}{' and others' if len(files) > 1 else ''}"
             for files, one, several in kinds
             if files
@@ -105,7 +105,7 @@ def _no_captions(folder: Path, tables: list[Path], pictures: list[Path]) -> str:
     if tables:
         return f"{quoted(tables[0])} has no captions"
     return (
-        f"{folder} has {len(pictures)} pictures but no captions "
+        f"{folder} has {counted(len(pictures), 'picture')} but no captions "
         f"(looked for {pictures[0].stem}.txt etc., and for {', '.join(TABLES)})"
     )
 

@@ -35,13 +35,13 @@ class Shapes(IndexedSource):
 
     Config = ShapesConfig
 
-    def __init__(self, config: ShapesConfig, size: int) -> None:
+    def __init__(self, config: ShapesConfig, size: tuple[int, int]) -> None:
         super().__init__()
         self.config = config
         self.size = size
 
     def sample(self, position: int) -> Sample:
-        """Picture number `position` (size, size, 3), its caption and its description."""
+        """Picture number `position` (*size, 3), its caption and its description."""
         rng = self._rng(position)
         caption, colour, shape = _words(rng)
         radius = rng.uniform(0.25, 0.4)
@@ -73,12 +73,12 @@ def _draw(
     colour: tuple[int, int, int],
     centre: tuple[float, float],
     radius: float,
-    size: int,
+    size: tuple[int, int],
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """(size, size, 3): one shape on white; centre and radius in 0..1."""
-    side = size * SMOOTH
-    x, y, r = centre[0] * side, centre[1] * side, radius * side
-    canvas = Image.new("RGB", (side, side), "white")
+    """(*size, 3): one shape on white; centre in 0..1, radius a share of the shorter side."""
+    height, width = (length * SMOOTH for length in size)
+    x, y, r = centre[0] * width, centre[1] * height, radius * min(height, width)
+    canvas = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(canvas)
     if shape == "circle":
         draw.ellipse((x - r, y - r, x + r, y + r), fill=colour)

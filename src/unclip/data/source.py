@@ -19,7 +19,7 @@ SAMPLED = 20_000
 
 
 class Sample(TypedDict, total=False):
-    """One training example: `image` and `caption`, or precomputed embeddings of them."""
+    """One training example: `image` and `caption`, or precomputed embeddings or latents of them."""
 
     image: NDArray[np.uint8]  # (H, W, 3), sRGB
     caption: str
@@ -29,6 +29,7 @@ class Sample(TypedDict, total=False):
     text_encodings: NDArray[np.float32]  # (N, W')
     image_embed: NDArray[np.float32]  # (D,) z_i
     image_patches: NDArray[np.float32]  # (patches, W')
+    latents: NDArray[np.float32]  # (c, h, w), an autoencoder's of the picture
 
 
 class Source(ABC):
@@ -45,8 +46,8 @@ class Source(ABC):
         self._index, self._count, self._block, self._next = 0, 1, 1, 0
 
     @classmethod
-    def at(cls, path: Path, size: int) -> Self | None:
-        """This source, reading a folder; None where the folder is none of its kind."""
+    def at(cls, path: Path, size: tuple[int, int]) -> Self | None:
+        """This source of a folder, with (height, width) pictures; None for other folders."""
         return None
 
     def summary(self) -> dict[str, Any]:

@@ -123,7 +123,8 @@ def score_guided(
         denoise: with other guidance already applied; thresholds come later.
         score: x0 (B, ...) in diffusion space -> (B,). Called outside inference mode.
         scale: 0 disables it.
-        data_std: s, standard deviation of the data in diffusion space.
+        data_std: s, standard deviation of the data in diffusion space. Stages leave it at 1,
+            for pictures too, whose own is about 0.5: at high noise they push up to 4 times as far.
     """
 
     def guided(x: Tensor, level: Level) -> Prediction:

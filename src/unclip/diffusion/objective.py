@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from operator import itemgetter
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import BeforeValidator, Field, PositiveInt, field_validator
 from torch import Tensor
 
 from ..config import Config
@@ -15,10 +17,13 @@ from .parameterization import Parameterization, RawNet
 from .samplers import posterior
 from .schedule import Schedule
 
+Share = Annotated[float, Field(ge=0, le=1)]
 
-class ObjectiveConfig(Config):
-    """Weights of the loss."""
 
+class DiffusionObjective(Config):
+    """Denoising: the truth is the data."""
+
+    kind: Literal["diffusion"] = "diffusion"
     min_snr_gamma: float | None = Field(None, gt=0, description="min-SNR weighting; none is 1")
     v_gamma: float | None = Field(
         None, ge=1, description="weight of the error of v, 1 + SNR, at most this"
@@ -26,12 +31,79 @@ class ObjectiveConfig(Config):
     vlb_weight: float = Field(0.001, ge=0, description="of the bound of a learned variance")
 
 
+class ConsistencyObjective(Config):
+    """Consistency distillation: the truth is a guided teacher's path. See `consistency`."""
+
+    kind: Literal["consistency"] = "consistency"
+    teacher: str | None = Field("decoder", description="stage of the recipe whose path is learnt")
+    guidance_scale: float | None = Field(
+        None, ge=0, description="of the teacher; none is what it samples with"
+    )
+    levels: int = Field(32, ge=2, description="levels of the path, evenly spaced")
+    noise_share: float = Field(0.4, ge=0, le=1, description="of samples that begin at pure noise")
+    strides: tuple[tuple[Share, PositiveInt], ...] = Field(
+        ((0.0, 4), (1 / 3, 2), (0.7, 1)),
+        description="(share of the training done, levels that the teacher's step then spans)",
+    )
+    v_gamma: float = Field(5.0, ge=1, description="weight of the error, 1 + SNR, at most this")
+    huber: float = Field(0.03, gt=0, description="error above which the loss is linear")
+
+    def stride(self, progress: float) -> int:
+        """How many levels the teacher's step spans when `progress` (0 to 1) is done."""
+        return [levels for share, levels in self.strides if progress >= share][-1]
+
+    @field_validator("strides")
+    @classmethod
+    def _from_the_start(cls, strides: tuple[tuple[float, int], ...]) -> Any:
+        if not strides or strides[0][0] != 0 or list(strides) != sorted(strides, key=itemgetter(0)):
+            raise ValueError("the shares must rise from 0")
+        return strides
+
+
+class AdversarialObjective(ConsistencyObjective):
+    """A critic judges the student's pictures, beside consistency where there is a teacher.
+
+    Without a teacher it is a generative adversarial network with CLIP's feedback, learnt from the
+    pictures alone.
+    """
+
+    kind: Literal["adversarial"] = "adversarial"  # type: ignore[assignment]
+    teacher: str | None = Field(
+        None, description="stage of the recipe whose path is learnt, and whose features are judged"
+    )
+    consistency_weight: float = Field(1.0, ge=0, description="of the distance to the path's end")
+    adversarial_weight: float = Field(0.5, ge=0, description="of what the critic says")
+    clip_weight: float = Field(0.2, ge=0, description="of 1 - cos between picture and text in CLIP")
+    critic_rate: float = Field(2e-4, gt=0, description="the critic's learning rate")
+    penalty: float = Field(100.0, ge=0, description="of the critic's change by a little noise")
+    penalty_noise: float = Field(0.1, gt=0, description="standard deviation of that noise")
+    mismatch: float = Field(1.0, ge=0, description="weight of true pictures of another text")
+    largest_gap: float = Field(
+        4.0, gt=0, description="between true and made pictures; beyond it training stops"
+    )
+
+
+def _by_name(value: object) -> object:
+    """A kind's name alone stands for its usual settings; settings alone are diffusion's."""
+    if isinstance(value, str):
+        return {"kind": value}
+    return {"kind": "diffusion", **value} if isinstance(value, dict) else value
+
+
+ObjectiveConfig = Annotated[
+    DiffusionObjective | ConsistencyObjective | AdversarialObjective,
+    Field(discriminator="kind"),
+    BeforeValidator(_by_name),
+]
+"""What a diffusion stage learns from."""
+
+
 def diffusion_loss(
     net: RawNet,
     x0: Tensor,
     schedule: Schedule,
     parameterization: Parameterization,
-    config: ObjectiveConfig,
+    config: DiffusionObjective,
     rng: Rng,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Denoise `x0` at a random level.

@@ -52,20 +52,19 @@ class Parameterization(Config):
 
         def denoise(x: Tensor, level: Level) -> Prediction:
             level = level.to(x.device)
-            c_in, a, s = self._coordinates(x, level)
-            x_in = x * c_in
-            t = level.t.expand(len(x)) if level.t.ndim == 0 else level.t
+            _, a, s = self._coordinates(x, level)
+            x_in, t = self.inputs(x, level)
             return self._read(net(x_in, t).float(), x_in, a, s)
 
         return denoise
 
-    def predict(self, output: Tensor, x: Tensor, level: Level) -> Prediction:
-        """Read `output` (B, C or 2·C, ...) for the noisy `x` (B, C, ...) at `level`."""
-        c_in, a, s = self._coordinates(x, level)
-        return self._read(output, x * c_in, a, s)
+    def inputs(self, x: Tensor, level: Level) -> tuple[Tensor, Tensor]:
+        """What a network is given for (B, ...) x_t: c_in · x_t, and t (B,)."""
+        t = level.t.expand(len(x)) if level.t.ndim == 0 else level.t
+        return x * self._coordinates(x, level)[0], t.to(x.device)
 
     def _read(self, output: Tensor, x_in: Tensor, a: Tensor, s: Tensor) -> Prediction:
-        """`output` for the network's input, a·x0' + s·eps."""
+        """`output` (B, C or 2·C, ...) for the network's input, a·x0' + s·eps (B, C, ...)."""
         variance = None
         if self.learned_variance:
             output, fraction = output.chunk(2, dim=1)

@@ -35,6 +35,8 @@ from .verifier import BOTH
 
 FRESH = 50_000_000
 """Added to seeds, so that the scenes of an evaluation are none that a recipe draws."""
+SMALL = (64, 64)
+"""(height, width) of pictures that are compared with training pictures."""
 FLOORS = 5
 """Other real sets that the floor is measured with."""
 
@@ -54,27 +56,27 @@ class EmojiBenchmark(Benchmark):
     sizes = OPTIONS.sizes
 
     def __init__(
-        self, path: Path, recipe: Mapping[str, Any], side: int, sizes: Sizes, seed: int
+        self, path: Path, recipe: Mapping[str, Any], size: tuple[int, int], sizes: Sizes, seed: int
     ) -> None:
         self._made = (path, recipe, sizes, seed)
         known = {k: v for k, v in recipe.items() if k not in ("source", "path", "wrong")}
 
-        def scenes(fresh: int | None, side: int) -> EmojiScenes:
+        def scenes(fresh: int | None, size: tuple[int, int]) -> EmojiScenes:
             values = {**known, "path": path}
             if fresh is not None:  # in English, which the extractors read; `languages` has others
                 values |= {"seed": FRESH + 1000 * seed + fresh, "languages": {"en": 1.0}}
-            return EmojiScenes(EmojiScenes.Config.parse(values, "data"), side)
+            return EmojiScenes(EmojiScenes.Config.parse(values, "data"), size)
 
-        sets = [of_source(scenes(n, side), sizes.pictures) for n in range(2 + FLOORS)]
+        sets = [of_source(scenes(n, size), sizes.pictures) for n in range(2 + FLOORS)]
         self.reference, self.held_out, *self.floors = sets
-        self.trained = of_source(scenes(None, 64), sizes.pool)
-        self.unseen = of_source(scenes(99, 64), sizes.pool)
-        self.source = scenes(98, side)
-        trained = scenes(None, side)
+        self.trained = of_source(scenes(None, SMALL), sizes.pool)
+        self.unseen = of_source(scenes(99, SMALL), sizes.pool)
+        self.source = scenes(98, size)
+        trained = scenes(None, size)
         self.panel = Panel(trained.config)
         self.name = f"scenes of {len(trained.corpus.nouns)} nouns"
         content = (path / "corpus.json").read_bytes() + json.dumps(known, default=str).encode()
-        self.hash, self.side = hashlib.sha256(content).hexdigest()[:12], side
+        self.hash, self.size = hashlib.sha256(content).hexdigest()[:12], size
 
     @classmethod
     def fits(cls, path: Path) -> bool:
@@ -82,9 +84,11 @@ class EmojiBenchmark(Benchmark):
         return (path / "corpus.json").is_file()
 
     @classmethod
-    def open(cls, request: Request, recipe: Mapping[str, Any], side: int, on_task: OnTask) -> Self:
+    def open(
+        cls, request: Request, recipe: Mapping[str, Any], size: tuple[int, int], on_task: OnTask
+    ) -> Self:
         """See `Benchmark.open`."""
-        return cls(request.data, recipe, side, request.sizes, request.seed)
+        return cls(request.data, recipe, size, request.sizes, request.seed)
 
     @classmethod
     def missing(cls, path: Path) -> str:
@@ -99,10 +103,10 @@ class EmojiBenchmark(Benchmark):
         known = (*PARTS, *self.own_parts)
         return "" if part in known else "is a part of another benchmark"
 
-    def at(self, side: int) -> EmojiBenchmark:
+    def at(self, size: tuple[int, int]) -> EmojiBenchmark:
         """The same scenes, painted at another size."""
         path, recipe, sizes, seed = self._made
-        return EmojiBenchmark(path, recipe, side, sizes, seed)
+        return EmojiBenchmark(path, recipe, size, sizes, seed)
 
     def extractors(self, request: Request) -> list[FeatureExtractor]:
         """The classifier and the CLIP that were trained for the corpus.
@@ -152,7 +156,7 @@ class EmojiBenchmark(Benchmark):
         """Scenes of `CHECKED`, with their renderings."""
         sizes = {cell: count for cell in FULL if cell[0] in CHECKED}
         scenes = make_scenes(self.panel.config, sizes)
-        return CheckedScenes(self.panel, scenes, self.side) if self.panel.judges else None
+        return CheckedScenes(self.panel, scenes, self.size) if self.panel.judges else None
 
     def calibration(self, session: Session) -> list[Part]:
         """How often each judge is right on real renderings."""
@@ -162,12 +166,12 @@ class EmojiBenchmark(Benchmark):
 class CheckedScenes(CheckedPrompts):
     """Scenes, and judges of pictures of them."""
 
-    def __init__(self, panel: Panel, scenes: list[Scene], side: int) -> None:
-        source = EmojiScenes(panel.config, side)
+    def __init__(self, panel: Panel, scenes: list[Scene], size: tuple[int, int]) -> None:
+        source = EmojiScenes(panel.config, size)
         self.panel, self.scenes = panel, scenes
         self.images = ImageSet(
             len(scenes),
-            lambda number: source.render(scenes[number].spec, side),
+            lambda number: source.render(scenes[number].spec),
             lambda: [scene.prompt for scene in scenes],
         )
 

@@ -84,17 +84,17 @@ def calibrate(
     each: int = 300,
     *,
     seed: int = SEED,
-    side: int = 256,
+    size: tuple[int, int] = (256, 256),
     on_progress: OnProgress | None = None,
 ) -> Calibration:
     """Measure a judge on renderings that neither it nor a generator has seen.
 
-    There are `each` of every category, `side` wide, a quarter of them of what training holds out;
-    of `config` the corpus, nouns and styles are used. Where the corpus holds other nouns too, half
-    of them (which no judge is trained on) are shown as well, each alone: of these a judge should
-    say that it knows none. `on_progress` may raise `Cancelled`.
+    There are `each` of every category, a quarter of them of what training holds out, at (height,
+    width) `size`; of `config` the corpus, nouns and styles are used. Where the corpus holds other
+    nouns too, half of them (which no judge is trained on) are shown as well, each alone: of these a
+    judge should say that it knows none. `on_progress` may raise `Cancelled`.
     """
-    source = EmojiScenes(config, side)
+    source = EmojiScenes(config, size)
     scenes = make_scenes(config, _sizes(each), seed)
     seen = _looks(judge, source, scenes, on_progress)
     right: dict[str, list[bool]] = {name: [] for name in (*CATEGORIES, "all")}
@@ -147,7 +147,7 @@ def _looks(
     seen: list[Detections] = []
     for start in range(0, len(scenes), _BATCH):
         part = scenes[start : start + _BATCH]
-        pictures = np.stack([source.render(scene.spec, source.size) for scene in part])
+        pictures = np.stack([source.render(scene.spec) for scene in part])
         seen += judge.look(pictures)
         if on_progress:
             on_progress(len(seen), len(scenes))

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ..errors import OutputError
+from ..errors import OutputError, counted
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Emoji:
             )
         chosen = {"styles": [style.strip() for style in styles.split(",")]} if styles else {}
         count = build(out, self.assets, self.vocabulary, on_progress=on_progress, **chosen)
-        return f"{out}: {count} glyphs; look at them with `unclip data inspect {out}`"
+        return f"{out}: {counted(count, 'glyph')}; look at them with `unclip data inspect {out}`"
 
 
 COMMAND = Emoji

@@ -58,10 +58,12 @@ def build(
     """
     if vocabulary not in VOCABULARIES:
         hint = nearest(vocabulary, VOCABULARIES)
-        raise UsageError(f"unknown vocabulary '{vocabulary}'{hint}; known: {list(VOCABULARIES)}")
+        raise UsageError(
+            f"unknown vocabulary '{vocabulary}'{hint}; known: {', '.join(VOCABULARIES)}"
+        )
     sets = {name: Drawings(assets, style_named(name)) for name in dict.fromkeys(styles)}
     if not sets:
-        raise UsageError(f"no style given; known: {list(STYLES)}")
+        raise UsageError(f"no style given; known: {', '.join(STYLES)}")
     groups = {emoji: group for one in sets.values() for emoji, group in one.groups().items()}
     todo = [
         (style, entry)

@@ -48,7 +48,9 @@ def style_named(name: str) -> Style:
         UsageError: there is none; the known ones are named.
     """
     if name not in STYLES:
-        raise UsageError(f"unknown style '{name}'{nearest(name, STYLES)}; known: {list(STYLES)}")
+        raise UsageError(
+            f"unknown style '{name}'{nearest(name, STYLES)}; known: {', '.join(STYLES)}"
+        )
     return STYLES[name]
 
 

@@ -22,7 +22,7 @@ Order = tuple[Scene, int]  # a scene and the number of the picture
 ImageProvider = Callable[[Sequence[Order]], Sequence[Image.Image]]
 """Gives one picture for each order. Picture k of a scene depends on the two alone."""
 
-_SIDE = 256
+_SIZE = (256, 256)
 
 
 def one_by_one(draw: Callable[[Scene, int], Image.Image]) -> ImageProvider:
@@ -44,13 +44,15 @@ def from_model(pipeline: Pipeline, seed: int = 0) -> ImageProvider:
     return draw
 
 
-def ceiling(config: EmojiConfig, side: int = _SIDE) -> ImageProvider:
+def ceiling(config: EmojiConfig, size: tuple[int, int] = _SIZE) -> ImageProvider:
     """The composer's own pictures of the scenes: what a judge's mistakes alone cost."""
-    source = EmojiScenes(config, side)
-    return one_by_one(lambda scene, number: Image.fromarray(source.render(scene.spec, side)))
+    source = EmojiScenes(config, size)
+    return one_by_one(lambda scene, number: Image.fromarray(source.render(scene.spec)))
 
 
-def retrieval(config: EmojiConfig, captions: int = 20_000, side: int = _SIDE) -> ImageProvider:
+def retrieval(
+    config: EmojiConfig, captions: int = 20_000, size: tuple[int, int] = _SIZE
+) -> ImageProvider:
     """The training picture whose caption is nearest to the prompt: what memory alone gives.
 
     Nearest by the cosine of words and word pairs, each weighted by how rare it is (tf-idf), among
@@ -62,7 +64,7 @@ def retrieval(config: EmojiConfig, captions: int = 20_000, side: int = _SIDE) ->
     """
     if captions < 1:
         raise UsageError(f"captions must be at least 1, got {captions}")
-    source = EmojiScenes(config, side)
+    source = EmojiScenes(config, size)
     index = _Index(list(source.captions(captions)))
 
     def draw(scene: Scene, number: int) -> Image.Image:

@@ -57,7 +57,7 @@ def matcher_of(config: EmojiConfig) -> Matcher:
         DataError: the corpus is missing or damaged.
         UsageError: it lacks a noun or a style.
     """
-    source = EmojiScenes(config.model_copy(update={"split": "any"}), 64)
+    source = EmojiScenes(config.model_copy(update={"split": "any"}), (64, 64))
     return Matcher(source.corpus, source.planner.styles[0])
 
 
@@ -74,7 +74,7 @@ def detector_of(config: EmojiConfig, folder: Path) -> Detector:
         DataError: the corpus is missing or damaged.
     """
     found = Detector.load(folder)
-    corpus = EmojiScenes(config.model_copy(update={"split": "any"}), 64).corpus
+    corpus = EmojiScenes(config.model_copy(update={"split": "any"}), (64, 64)).corpus
     missing = set(corpus.nouns) - set(found.nouns)
     if missing:
         raise CheckpointError(

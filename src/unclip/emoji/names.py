@@ -16,6 +16,8 @@ from . import english
 from .colours import COLOURS
 
 FETCH = "npm install --prefix assets"
+ASSET_BYTES = 256 * 2**20
+"""Largest of the assets; the drawings of fluent-emoji, with their gradients, take 104 MB."""
 _LANGUAGES = ("en", "zh")
 _SKIN_TONES = {chr(code) for code in range(0x1F3FB, 0x1F400)}
 _WEIGHTS = {"People & Body": 0.25, "Symbols": 0.25, "Flags": 0.3}
@@ -56,7 +58,7 @@ def read_json(path: Path) -> Any:
         DataError: it is not there (the command that fetches it is named) or damaged.
     """
     try:
-        return plain.read_json(path)
+        return plain.read_json(path, ASSET_BYTES)
     except FileNotFoundError:
         raise DataError(f"no drawings at {path}; fetch them with: {FETCH}") from None
     except (OSError, ValueError) as error:

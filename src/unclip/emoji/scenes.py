@@ -108,7 +108,7 @@ def make_scenes(
         DataError: the corpus is missing, damaged, or can show nothing of `sizes`; or something
             cannot be said in `language` without a colour that is not asked for.
     """
-    source = EmojiScenes(config.model_copy(update={"split": "any"}), 64)
+    source = EmojiScenes(config.model_copy(update={"split": "any"}), (64, 64))
     maker = _Maker(source)
     found: list[Scene] = []
     for cell, number in sizes.items():

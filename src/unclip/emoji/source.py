@@ -68,13 +68,15 @@ class EmojiScenes(IndexedSource):
 
     Raises:
         DataError: the corpus is missing or damaged, or has nothing for the split.
-        UsageError: a style that the corpus does not hold.
+        UsageError: a style that the corpus does not hold, or pictures that are not square.
     """
 
     Config = EmojiConfig
 
-    def __init__(self, config: EmojiConfig, size: int) -> None:
+    def __init__(self, config: EmojiConfig, size: tuple[int, int]) -> None:
         super().__init__()
+        if size[0] != size[1]:
+            raise UsageError(f"scenes of emoji are square pictures, not {size[1]}×{size[0]}")
         self.config = config
         self.size = size
         self.corpus = Corpus.open(config.path).narrowed(config.vocabulary, config.nouns)
@@ -86,7 +88,7 @@ class EmojiScenes(IndexedSource):
         self.planner = Planner(self.corpus, config.mix, config.split, styles)
 
     @classmethod
-    def at(cls, path: Path, size: int) -> Self | None:
+    def at(cls, path: Path, size: tuple[int, int]) -> Self | None:
         """Every scene of a corpus folder; None where the folder is none."""
         known = (path / "corpus.json").is_file()
         return cls(EmojiConfig(path=path, split="any"), size) if known else None
@@ -96,9 +98,9 @@ class EmojiScenes(IndexedSource):
         return self.corpus.summary()
 
     def sample(self, position: int) -> Sample:
-        """Scene number `position`: its picture (size, size, 3), a caption and its specification."""
+        """Scene number `position`: its picture (*size, 3), a caption and its specification."""
         spec, words = self._compose(position)
-        made: Sample = {"image": self.render(spec, self.size), "caption": words, "spec": spec}
+        made: Sample = {"image": self.render(spec), "caption": words, "spec": spec}
         if self.config.wrong:
             made["wrong"] = self._wrong(spec, position)
         return made
@@ -117,9 +119,9 @@ class EmojiScenes(IndexedSource):
         terms = captions_zh.terms(self.corpus)
         return Vocabulary.of(self.captions(SAMPLED), terms) | Vocabulary.of(nouns, terms)
 
-    def render(self, spec: Spec, size: int) -> NDArray[np.uint8]:
-        """(size, size, 3): the picture that a specification describes."""
-        return render(spec, size, self.corpus)
+    def render(self, spec: Spec) -> NDArray[np.uint8]:
+        """(*size, 3): the picture that a specification describes."""
+        return render(spec, self.size[0], self.corpus)
 
     def _wrong(self, spec: Spec, position: int) -> str:
         """A caption that is false of the scene by one thing; empty where there is none."""

@@ -47,13 +47,13 @@ TEXT = (
 
 def section(session: Session, panel: Panel) -> Section:
     """Draw every prompt and have every judge look."""
-    sizes, side = emoji_sizes(session.sizes), session.benchmark.side
+    sizes, size = emoji_sizes(session.sizes), session.benchmark.size
     asked, each = sizes.scenes, sizes.each
     scenes = make_scenes(panel.config, dict(FULL) if asked is None else dict.fromkeys(FULL, asked))
     provider = from_model(session.pipe, session.seed)
     others = {
-        "ceiling": ceiling(panel.config, side),
-        "retrieval": retrieval(panel.config, side=side),
+        "ceiling": ceiling(panel.config, size),
+        "retrieval": retrieval(panel.config, size=size),
     }
     model = verdicts_on(session, panel, "model", provider, scenes, each)
     found = {"model": model, "floor": model.shuffled(session.seed)}
@@ -151,18 +151,18 @@ def calibration(session: Session, panel: Panel) -> list[Part]:
     """How reliable each judge is; once in a report, where judges first speak."""
     if "admission" in session.values or not panel.judges:
         return []
-    each, side = emoji_sizes(session.sizes).calibration, session.benchmark.side
+    each, size = emoji_sizes(session.sizes).calibration, session.benchmark.size
 
     def measured(judge: Judge) -> dict[str, Any]:
         report = session.on_progress(f"calibrating the {judge.name}")
-        return calibrate(judge, panel.config, each, side=side, on_progress=report).dump()
+        return calibrate(judge, panel.config, each, size=size, on_progress=report).dump()
 
     found = []
     for one in panel.judges:
         name = f"admission/{one.name}-{one.hash}"
         found.append(Calibration.parse(session.cache.value(name, partial(measured, one))))
     session.values["admission"] = {
-        "bar": BAR, "each": each, "side": side, "seed": CALIBRATION_SEED,
+        "bar": BAR, "each": each, "side": size[0], "seed": CALIBRATION_SEED,
         "judges": {one.judge: one.dump() for one in found},
     }  # fmt: skip
     session.headline[:0] = [

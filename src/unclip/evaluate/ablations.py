@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..abilities.latent import decode_latents, of_picture
-from ..errors import DataError
+from ..errors import DataError, counted
 from ..facade import Pipeline
 from ..stages.stage import DiffusionStage
 from . import embedding_sources, metrics, priors
@@ -68,7 +68,7 @@ class Ablation:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.pipe = embedding_sources.decoder_only(session.pipe)
-        small, count = session.benchmark.at(max(self.pipe.model.size)), session.sizes.ablations
+        small, count = session.benchmark.at(self.pipe.model.size), session.sizes.ablations
         self.real, self.true = small.reference.part(0, count), small.held_out.part(0, count)
         self.values: dict[str, Any] = {"pictures": len(self.true)}
 
@@ -204,9 +204,9 @@ def _checked(
     }  # fmt: skip
     titles = next(iter(found.values())).shares
     note = (
-        f"The same {len(prompts.images)} prompts for every source, whole pictures, one each, "
-        f"{benchmark.checkers}; intervals are Wilson's, 95 %. The distance is that of the table "
-        f"above.{_worth_of_text(session.pipe, found)}"
+        f"The same {counted(len(prompts.images), 'prompt')} for every source, whole pictures, "
+        f"one each, {benchmark.checkers}; intervals are Wilson's, 95 %. The distance is that of "
+        f"the table above.{_worth_of_text(session.pipe, found)}"
     )
     head = ("", *titles, f"FD-{last}@{values['pictures']}")
     return [Table("What the judges say of each source of z_i", head, tuple(rows), note)]
@@ -281,7 +281,7 @@ def _inversion(session: Session, values: dict[str, Any]) -> list[Part]:
         rows.append(row(title, estimate(float(one.mean()), error), low, high))
     note = "DDIM inversion without guidance, drawn again; PSNR in dB, ± the standard error."
     head = ("", "mean", "least", "most")
-    return [Table(f"{count} pictures inverted and drawn again", head, tuple(rows), note)]
+    return [Table(f"{counted(count, 'picture')} inverted and drawn again", head, tuple(rows), note)]
 
 
 def invert(pipe: Pipeline, images: ImageSet, number: int) -> dict[str, float]:

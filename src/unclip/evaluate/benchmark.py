@@ -82,7 +82,7 @@ class Benchmark(ABC):
 
     name: str
     hash: str  # of its data
-    side: int  # of its pictures, which are squares
+    size: tuple[int, int]  # (height, width) of its pictures
     reference: ImageSet
     held_out: ImageSet
     floors: Sequence[ImageSet] = ()  # more held-out sets, for the spread of that score
@@ -100,8 +100,10 @@ class Benchmark(ABC):
 
     @classmethod
     @abstractmethod
-    def open(cls, request: Request, recipe: Mapping[str, Any], side: int, on_task: OnTask) -> Self:
-        """The benchmark on `request.data`, its pictures `side` wide.
+    def open(
+        cls, request: Request, recipe: Mapping[str, Any], size: tuple[int, int], on_task: OnTask
+    ) -> Self:
+        """The benchmark on `request.data`, with (height, width) pictures.
 
         `recipe` is the `data` section that the model was trained with, empty if unknown.
 
@@ -122,8 +124,8 @@ class Benchmark(ABC):
         """One of its own parts."""
         raise NotImplementedError
 
-    def at(self, side: int) -> Benchmark:
-        """The same benchmark with pictures of another side."""
+    def at(self, size: tuple[int, int]) -> Benchmark:
+        """The same benchmark with pictures of another (height, width)."""
         raise NotImplementedError
 
     def extractors(self, request: Request) -> list[FeatureExtractor]:

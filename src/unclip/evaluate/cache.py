@@ -92,8 +92,9 @@ class Cache:
 
         def read(number: int) -> NDArray[np.uint8]:
             strip, place = _strip(files[number // CHUNK]), number % CHUNK
-            side = len(strip)
-            return strip[:, place * side : (place + 1) * side]
+            held = min(CHUNK, len(captions) - (number - place))
+            width = strip.shape[1] // held
+            return strip[:, place * width : (place + 1) * width]
 
         return ImageSet(len(captions), read, lambda: captions)
 

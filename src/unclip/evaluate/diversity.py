@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..config import override
 from ..cost import Work
-from ..errors import UsageError
+from ..errors import UsageError, counted
 from ..facade import Pipeline
 from ..stages.stage import DiffusionStage
 from . import sharpness
@@ -223,7 +223,7 @@ def _spread(runs: Mapping[str, dict[str, Any]], versus: str) -> Table:
     head = [name for one in columns for name in (one, versus or "ratio", "least prompt")]
     prompts = len(next(iter(runs.values()))["pixels"]["each"])
     note = (
-        f"{prompts} prompts; ratios are the mean of the prompts' own, intervals are 95 %, by the "
+        f"{counted(prompts, 'prompt')}; ratios are the mean of the prompts' own, intervals are 95 %, by the "
         "bootstrap over prompts. Pixels are in [-1, 1]."
     )
     return Table("What seeds change", ("", *head), tuple(rows), note)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, counted
 from ..facade import Pipeline
 from ..rng import Rng
 from ..stages.clip import ClipStage
@@ -60,7 +60,7 @@ def finite(drawn: Tensor) -> Tensor:
     bad = int((~drawn.isfinite()).flatten(1).any(1).sum())
     if bad:
         raise CheckpointError(
-            f"the model draws NaN or infinity in {bad} of {len(drawn)} pictures: "
+            f"the model draws NaN or infinity in {bad} of {counted(len(drawn), 'picture')}: "
             "its weights are damaged, or its settings do not suit them"
         )
     return drawn

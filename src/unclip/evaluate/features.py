@@ -14,7 +14,7 @@ from torch.nn.functional import normalize
 from ..checkpoints.format import Options, open_model
 from ..checkpoints.tensors import sha256
 from ..device import fast_dtype
-from ..errors import DataError, UsageError
+from ..errors import DataError, UsageError, counted
 from ..facade import Pipeline
 from ..nn.tokenizer import Tokenizer
 from ..stages.clip import ClipStage
@@ -137,7 +137,9 @@ def clip_score(extractor: FeatureExtractor, seen: Tensor, captions: Sequence[str
     if extractor.read is None:
         raise UsageError(f"feature extractor '{extractor.name}' cannot read captions; a CLIP can")
     if len(captions) != len(seen):
-        raise UsageError(f"{len(seen)} pictures want as many captions, got {len(captions)}")
+        raise UsageError(
+            f"each of {counted(len(seen), 'picture')} needs a caption, got {len(captions)}"
+        )
     starts = range(0, len(captions), 256)
     z_t = torch.cat([extractor.read(captions[at : at + 256]).double().cpu() for at in starts])
     score = 100 * (normalize(seen, dim=-1) * z_t).sum(1).clamp(min=0)

@@ -23,16 +23,16 @@ class Folder(Benchmark):
         DataError: no pictures, no captions, or more than 1 % of them unreadable.
     """
 
-    def __init__(self, request: Request, side: int, on_task: OnTask) -> None:
+    def __init__(self, request: Request, size: tuple[int, int], on_task: OnTask) -> None:
         path = request.data
         pairs = listing(path).pairs
         order = np.random.default_rng((request.seed, 5)).permutation(len(pairs))
         self.files = [(pairs[at][0], pairs[at][1][0]) for at in order]
         self.on_progress = lambda done, total: on_task("reading", done, total)
         half = min(request.sizes.pictures, len(self.files) // 2)
-        whole = of_files(self.files[: 2 * half], side, self.on_progress)
+        whole = of_files(self.files[: 2 * half], size, self.on_progress)
         half = len(whole) // 2
-        self.name, self.side = path.name, side
+        self.name, self.size = path.name, size
         self.hash = _hash(self.files)
         self.reference, self.held_out = whole.part(0, half), whole.part(half, 2 * half)
         self.more = f"half of what {path} holds"
@@ -54,7 +54,7 @@ class Folder(Benchmark):
         count = min(request.sizes.pool, len(files), len(self.files))
         chosen = [(files[at], "") for at in order[:count]]
         pools = [
-            of_files(some, self.side, self.on_progress) for some in (chosen, self.files[:count])
+            of_files(some, self.size, self.on_progress) for some in (chosen, self.files[:count])
         ]
         count = min(map(len, pools))
         self.trained, self.unseen = (pool.part(0, count) for pool in pools)
@@ -65,9 +65,11 @@ class Folder(Benchmark):
         return True
 
     @classmethod
-    def open(cls, request: Request, recipe: Mapping[str, Any], side: int, on_task: OnTask) -> Self:
+    def open(
+        cls, request: Request, recipe: Mapping[str, Any], size: tuple[int, int], on_task: OnTask
+    ) -> Self:
         """See `Benchmark.open`; the recipe changes nothing."""
-        return cls(request, side, on_task)
+        return cls(request, size, on_task)
 
     def lacks(self, part: str) -> str:
         """Pictures and captions are enough for most; memorisation needs the training pictures."""

@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..data import IndexedSource
-from ..data._picture import read_square
+from ..data._picture import read_cropped
 from ..data.listing import pictures_in
-from ..errors import DataError
+from ..errors import DataError, counted
 from ..media import SUFFIXES, from_arrays
 
 Bytes = NDArray[np.uint8]
@@ -79,9 +79,9 @@ def of_source(source: IndexedSource, count: int) -> ImageSet:
 
 
 def of_files(
-    files: Sequence[tuple[Path, str]], side: int, on_progress: OnProgress | None = None
+    files: Sequence[tuple[Path, str]], size: tuple[int, int], on_progress: OnProgress | None = None
 ) -> ImageSet:
-    """Files with captions, cropped to their middle square of `side`; each is tried once.
+    """Files with captions, cropped to their middle at (height, width); each is tried once.
 
     Raises:
         DataError: more than 1 % of them cannot be read.
@@ -90,7 +90,7 @@ def of_files(
     fault = ""
     for number, (path, caption) in enumerate(files):
         try:
-            read_square(path, side)
+            read_cropped(path, size)
             good.append((path, caption))
         except DataError as error:
             fault = fault or str(error)
@@ -99,11 +99,12 @@ def of_files(
     skipped = len(files) - len(good)
     if skipped > UNREADABLE * len(files):
         raise DataError(
-            f"{skipped} of {len(files)} pictures cannot be read, more than 1 %; the first: {fault}"
+            f"{skipped} of {counted(len(files), 'picture')} cannot be read, more than 1 %; "
+            f"the first: {fault}"
         )
     return ImageSet(
         len(good),
-        lambda number: read_square(good[number][0], side),
+        lambda number: read_cropped(good[number][0], size),
         lambda: [caption for _, caption in good],
         skipped,
     )

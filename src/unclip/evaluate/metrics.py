@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..errors import DataError, UsageError
+from ..errors import DataError, UsageError, counted
 from .intervals import Share
 
 KID_SUBSETS, KID_SIZE = 100, 1000
@@ -61,7 +61,7 @@ def check(a: Tensor, b: Tensor, metric: str, least: int) -> tuple[Tensor, Tensor
         bad = int((~values.isfinite()).any(1).sum())
         if bad:
             raise DataError(
-                f"{metric}: the features of {bad} of {len(values)} {side} pictures "
+                f"{metric}: the features of {bad} of {counted(len(values), f'{side} picture')} "
                 "hold NaN or infinity"
             )
     return a.double(), b.double()

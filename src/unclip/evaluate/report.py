@@ -8,6 +8,7 @@ from typing import Any
 
 from PIL import Image
 
+from ..media import scale_to
 from .intervals import Share
 
 
@@ -129,10 +130,6 @@ def row(name: str, *cells: Cell | str) -> tuple[Cell, ...]:
     return (Cell(name), *(Cell(one) if isinstance(one, str) else one for one in cells))
 
 
-def shown(pictures: Sequence[Image.Image], side: int) -> tuple[Image.Image, ...]:
-    """Pictures brought to one side for a grid: averaged down, or enlarged by whole pixels."""
-    made = []
-    for one in pictures:
-        method = Image.Resampling.BOX if one.width >= side else Image.Resampling.NEAREST
-        made.append(one if one.width == side else one.resize((side, side), method))
-    return tuple(made)
+def shown(pictures: Sequence[Image.Image], length: int) -> tuple[Image.Image, ...]:
+    """Pictures whose longer side is `length`, for a grid."""
+    return tuple(scale_to(one, length) for one in pictures)

@@ -103,7 +103,7 @@ def _prepare(
     name = benchmark_for(request.data)
     request = replace(request, sizes=BENCHMARKS[name].sizes.of(request.sizes))
     benchmark = BENCHMARKS[name].open(
-        request, recipe if recipe.get("source") == name else {}, max(pipe.model.size), on_task
+        request, recipe if recipe.get("source") == name else {}, pipe.model.size, on_task
     )
     left_out = [(part, why) for part in only if (why := benchmark.lacks(part))]
     todo = [part for part in only if part not in dict(left_out)]
@@ -119,7 +119,7 @@ def _prepare(
     key = {
         "version": __version__,
         "model": [pipe.name, pipe.hash, str(request.model or "")],
-        "data": [benchmark.name, benchmark.hash, benchmark.side],
+        "data": [benchmark.name, benchmark.hash, _side(benchmark.size)],
         "sizes": request.sizes.dump(),
         "seed": request.seed,
     }
@@ -127,6 +127,11 @@ def _prepare(
     session = Session(pipe, benchmark, extractors, request.sizes, request.seed, cache, on_task)
     session.left_out = left_out
     return session, todo
+
+
+def _side(size: tuple[int, int]) -> int | list[int]:
+    """Squares are recorded by their side, as they were before there were other shapes."""
+    return size[0] if size[0] == size[1] else list(size)
 
 
 def _extractors(
@@ -178,9 +183,9 @@ def _report(session: Session, request: Request, sections: Sequence[Section]) -> 
         "left_out": {old.get(what, what): why for what, why in session.left_out},
         **session.values,
     }
-    side = benchmark.side
+    height, width = benchmark.size
     lead = (
-        f"{pipe.name} ({pipe.hash or 'no hash'}) drew pictures of {side}×{side}, which are "
+        f"{pipe.name} ({pipe.hash or 'no hash'}) drew pictures of {width}×{height}, which are "
         f"compared with {benchmark.name}. The seed determines every number; failures are shown too."
     )
     return Report(

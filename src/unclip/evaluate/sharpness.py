@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from .image_set import ImageSet, OnProgress
 
 SIDE = 256
-"""Larger pictures are averaged down to this side, so that models of several sizes compare."""
+"""Larger pictures are averaged down to this longer side, so that models of several sizes compare."""
 SATURATED = 0.98
 """A value in [-1, 1] beyond this is saturated: the outermost three of 256 levels at either end."""
 LUMA = (0.299, 0.587, 0.114)
@@ -39,11 +39,14 @@ def saturated_share(images: Tensor) -> Tensor:
 def measure(images: ImageSet, on_progress: OnProgress | None = None) -> dict[str, list[float]]:
     """`energy` and `saturated` of every picture, at `SIDE` or their own smaller size."""
     found = [torch.zeros(2, 0)]
-    for batch in images.batches(BATCH):
-        if min(batch.shape[-2:]) > SIDE:
-            batch = F.interpolate(batch, (SIDE, SIDE), mode="area")
-        found.append(torch.stack([laplacian_energy(batch), saturated_share(batch)]))
-        if on_progress:
-            on_progress(min(BATCH * (len(found) - 1), len(images)), len(images))
+    for batch in images.batches(BATCH, on_progress):
+        small = _averaged(batch)
+        found.append(torch.stack([laplacian_energy(small), saturated_share(small)]))
     energy, saturated = torch.cat(found, dim=1).tolist()
     return {"energy": energy, "saturated": saturated}
+
+
+def _averaged(images: Tensor) -> Tensor:
+    height, width = images.shape[-2:]
+    scale = SIDE / max(height, width, SIDE)
+    return F.interpolate(images, (round(scale * height), round(scale * width)), mode="area")

@@ -1,7 +1,14 @@
 """Safe reading of input pictures, and writing of pictures and animations."""
 
 from ._formats import FORMATS, MAX_PIXELS, SUFFIXES, Source
-from .images import fit_image, read_image, read_image_and_mask, read_image_and_record, read_rgba
+from .images import (
+    fit_image,
+    read_image,
+    read_image_and_mask,
+    read_image_and_record,
+    read_rgba,
+    scale_to,
+)
 from .tensors import digest, from_arrays, from_uint8, mask_tensor, to_pictures, to_tensor, to_uint8
 from .writing import save
 
@@ -20,6 +27,7 @@ __all__ = [
     "read_image_and_record",
     "read_rgba",
     "save",
+    "scale_to",
     "to_pictures",
     "to_tensor",
     "to_uint8",

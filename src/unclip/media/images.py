@@ -87,6 +87,16 @@ def read_image_and_mask(
     return Image.composite(rgb, shown, paint), paint
 
 
+def scale_to(image: Image.Image, length: int) -> Image.Image:
+    """A picture whose longer side is `length`: averaged down, or enlarged by whole pixels."""
+    longest = max(image.size)
+    if longest == length:
+        return image
+    width, height = (max(1, round(side * length / longest)) for side in image.size)
+    method = Image.Resampling.BOX if longest > length else Image.Resampling.NEAREST
+    return image.resize((width, height), method)
+
+
 def fit_image(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """The middle of a picture at (height, width) `size`, antialiased like the training data.
 

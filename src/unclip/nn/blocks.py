@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import UsageError
-from .layers import conv_enlarged, silu_, zero
+from .layers import Dropout, conv_enlarged, silu_, zero
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class ResBlock(nn.Module):
         self.scale_shift = scale_shift
         self.emb = nn.Linear(emb, 2 * cout if scale_shift else cout)
         self.norm2 = norm(cout)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.conv2 = zero(nn.Conv2d(cout, cout, 3, padding=1))
         self.skip = nn.Conv2d(cin, cout, 1) if cin != cout else nn.Identity()
 
@@ -182,13 +182,20 @@ class Levels(nn.Module):
         self, h: Tensor, emb: Tensor, context: Iterator[Any], mask: Tensor | None = None
     ) -> Tensor:
         """(B, C, H, W) after the first convolution -> (B, C', H, W) before the last norm."""
+        skips, h = self.descend(h, emb, context, mask)
+        for layer in self.up:
+            h = h if layer.enlarges else torch.cat([h, skips.pop()], dim=1)
+            h = layer(h, emb, context, mask)
+        return h
+
+    def descend(
+        self, h: Tensor, emb: Tensor, context: Iterator[Any], mask: Tensor | None = None
+    ) -> tuple[list[Tensor], Tensor]:
+        """The way down: what each layer gives, `h` first, and what the middle makes of the last."""
         skips = [h]
         for layer in self.down:
             h = layer(h, emb, context, mask)
             skips.append(h)
         for layer in self.middle:
             h = layer(h, emb, context, mask)
-        for layer in self.up:
-            h = h if layer.enlarges else torch.cat([h, skips.pop()], dim=1)
-            h = layer(h, emb, context, mask)
-        return h
+        return skips, h

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
+
+from ..rng import Rng
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -23,6 +26,34 @@ def identity_(matrix: Tensor) -> None:
     """Make a matrix the identity; one on `meta`, whose numbers will be read, stays as it is."""
     if not matrix.is_meta:
         nn.init.eye_(matrix)
+
+
+class Dropout(nn.Module):
+    """Dropout whose masks come from `rng`, each sample's own, or from PyTorch's generator."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+        self.rng: Rng | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, ...) -> the same shape; in evaluation mode the same numbers."""
+        if self.rng is None or not self.training or self.p == 0:
+            return F.dropout(x, self.p, self.training)
+        return x * (self.rng.rand(*x.shape[1:]) >= self.p) / (1 - self.p)
+
+
+@contextmanager
+def dropout_from(net: nn.Module, rng: Rng) -> Iterator[None]:
+    """Within, every `Dropout` of a network draws from `rng`, in the order of its calls."""
+    layers = [one for one in net.modules() if isinstance(one, Dropout)]
+    for one in layers:
+        one.rng = rng
+    try:
+        yield
+    finally:
+        for one in layers:
+            one.rng = None
 
 
 class skip_init(TorchFunctionMode):  # noqa: N801  (used as a function, as torch.no_grad is)

@@ -260,6 +260,25 @@ class UNet(Levels):
 
     def forward(self, x: Tensor, t: Tensor, encoded: Encoded) -> Tensor:
         """(B, C, H, W) noisy picture, (B,) timestep -> (B, out_channels, H, W)."""
+        h, emb = self._entered(x, t, encoded)
+        h = self.run(h, emb, iter(encoded.context), encoded.mask)
+        out: Tensor = F.pixel_shuffle(self.conv_out(silu_(self.norm_out(h))), self.fold)
+        return out
+
+    @property
+    def feature_channels(self) -> list[int]:
+        """C' of each of `features`."""
+        return [*self.config.widths, self.config.widths[-1]]
+
+    def features(self, x: Tensor, t: Tensor, encoded: Encoded) -> list[Tensor]:
+        """(B, C', H', W') each: how the way down sees a picture at each size, then the middle."""
+        down, middle = self.descend(
+            *self._entered(x, t, encoded), iter(encoded.context), encoded.mask
+        )
+        return [*{one.shape[-1]: one for one in down}.values(), middle]
+
+    def _entered(self, x: Tensor, t: Tensor, encoded: Encoded) -> tuple[Tensor, Tensor]:
+        """(B, C', H', W') after the first convolution, and (B, E) what every block is told."""
         emb = self.time(t)
         if encoded.vector is not None:
             emb = emb + encoded.vector
@@ -273,10 +292,7 @@ class UNet(Levels):
         x = F.pixel_unshuffle(x, self.fold)
         if self.config.coordinates:
             x = torch.cat([x, coordinates(x)], dim=1)
-        h = self.conv_in(laid_out(x))
-        h = self.run(h, F.silu(emb), iter(encoded.context), encoded.mask)
-        out: Tensor = F.pixel_shuffle(self.conv_out(silu_(self.norm_out(h))), self.fold)
-        return out
+        return self.conv_in(laid_out(x)), F.silu(emb)
 
 
 NETWORK = UNetConfig

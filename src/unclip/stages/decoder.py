@@ -99,10 +99,11 @@ class Decoder(DiffusionStage):
 
     @property
     def trains_on(self) -> frozenset[str]:
-        """What it reads and the picture; CLIP's patches of it and a prior's z_i where they help."""
+        """What it reads and what it diffuses; CLIP's patches and a prior's z_i where they help."""
         aligns = {"image_patches"} if self.config.network.aligns else set()
         predicted = {"predicted_embed"} if self.config.predicted_share else set()
-        return super().trains_on | aligns | predicted
+        own = self.consumes | ({"latents"} if self.config.latents else {"image"})
+        return own | aligns | predicted
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -170,11 +171,14 @@ class Decoder(DiffusionStage):
         """Whether the network has channels for a mask."""
         return self.config.network.inpaints
 
-    def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
-        """Diffusion loss of the picture given its own CLIP embedding and its caption."""
-        image = cond.image
-        assert image is not None
+    def example(self, cond: Cond, rng: Rng) -> tuple[Cond, Tensor]:
+        """A picture with its caption and its own CLIP embedding, or one that a prior predicts."""
+        image, x0 = cond.image, cond.latents
+        if x0 is None:
+            assert image is not None
+            x0 = self.space.encode(image)
         if self.inpaints:
+            assert image is not None
             mask = random_mask(rng, image.shape[-2:], self.config.mask_share)
             cond = cond.replace(known=image, mask=mask)
         if self.config.predicted_share:
@@ -182,12 +186,16 @@ class Decoder(DiffusionStage):
             predicted = rng.bernoulli(self.config.predicted_share)
             z_i = select(predicted, cond.predicted_embed, cond.image_embed)
             cond = cond.replace(image_embed=z_i)
+        return cond, x0
+
+    def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
+        """Of denoising, and of features apart from CLIP's where the network aligns."""
         if not self.config.network.aligns:
-            return self.denoising_loss(cond, image, rng)
+            return super().loss(cond, rng)
         assert cond.image_patches is not None
         net = self.net
         with outputs_of(net.aligned_layer) as seen:
-            loss, metrics = self.denoising_loss(cond, image, rng)
+            loss, metrics = super().loss(cond, rng)
         apart = misalignment(net.align, seen[0], cond.image_patches)
         return loss + self.config.align_weight * apart, {**metrics, "align": apart.detach()}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -151,20 +151,64 @@ class Model:
 
     def by_stage(self, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         """Flat settings to {stage: {setting: value}}, checked. Raises UsageError."""
-        own = {n: getattr(stage.config, "sampling", None) for n, stage in self.stages.items()}
-        sampled = {name: sampling for name, sampling in own.items() if sampling is not None}
-        main = MAIN_STAGE if MAIN_STAGE in sampled else next(reversed(sampled), "")
+        sampled, main = self._sampled, self._main_stage
         fields = {name: list(type(one).model_fields) for name, one in sampled.items()}
         result: dict[str, dict[str, Any]] = {}
         for key, value in settings.items():
-            owners = [name for name in sampled if key.startswith(f"{name}_")]
-            stage = max(owners, key=len, default=main)
-            setting = key.removeprefix(f"{stage}_")
+            stage, setting = self._owner(key)
             if setting not in fields.get(stage, ()):
                 known = [f"{n}_{field}" for n, each in fields.items() for field in each]
                 hint = nearest(key, [*fields.get(main, ()), *known])
                 raise UsageError(f"unknown setting '{key}'{hint}")
             result.setdefault(stage, {})[setting] = value
         for stage, values in result.items():
-            sampled[stage].merge(values, "" if stage == main else f"{stage}_")
+            sampled[stage].merge(values, self._prefix(stage))
         return result
+
+    @property
+    def _sampled(self) -> dict[str, Any]:
+        """The settings of every stage that has any."""
+        own = {n: getattr(stage.config, "sampling", None) for n, stage in self.stages.items()}
+        return {name: sampling for name, sampling in own.items() if sampling is not None}
+
+    @property
+    def _main_stage(self) -> str:
+        """The stage whose settings are named without its name; empty where none has any."""
+        sampled = self._sampled
+        return MAIN_STAGE if MAIN_STAGE in sampled else next(reversed(sampled), "")
+
+    def _owner(self, key: str) -> tuple[str, str]:
+        """The stage that a flat setting is of, and its name there."""
+        owners = [name for name in self._sampled if key.startswith(f"{name}_")]
+        stage = max(owners, key=len, default=self._main_stage)
+        return stage, key.removeprefix(f"{stage}_")
+
+    def _prefix(self, stage: str) -> str:
+        """What the names of a stage's settings begin with."""
+        return "" if stage == self._main_stage else f"{stage}_"
+
+    def unused(
+        self, settings: Mapping[str, Any], runs: Collection[str], inpaints: bool = False
+    ) -> Iterator[str]:
+        """One line for each setting that has no effect.
+
+        Args:
+            settings: as `by_stage` takes them, and finds no fault with them.
+            runs: the stages that run.
+            inpaints: whether a part of the picture is known.
+        """
+        each = self.by_stage(settings)
+        reasons = {n: self.stages[n].unused(each[n], inpaints) for n in each if n in runs}
+        for key in settings:
+            stage, setting = self._owner(key)
+            if stage not in runs:
+                yield f"setting '{key}' has no effect: {self._idle(stage, runs)}"
+            elif why := reasons[stage].get(setting):
+                yield f"setting '{key}' has no effect: {why.replace('{}', self._prefix(stage))}"
+
+    def _idle(self, name: str, runs: Collection[str]) -> str:
+        """Why a stage does not run, and how it would."""
+        others = ", ".join(one for one in self.stages if one in runs)
+        replaced = name in self.priors and any(one in runs for one in self.priors)
+        hint = f"; to use it, give --prior {name} (in Python prior='{name}')" if replaced else ""
+        return f"this draws with {others}, not with {name}{hint}"

@@ -82,10 +82,10 @@ class PriorStage(DiffusionStage):
         best = score.argmax(0)
         return cond.replace(image_embed=drawn[best, torch.arange(batch, device=best.device)])
 
-    def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
-        """Mean squared error of the unnoised z_i; the text is dropped as configured."""
+    def example(self, cond: Cond, rng: Rng) -> tuple[Cond, Tensor]:
+        """The text, and its picture's z_i."""
         assert cond.image_embed is not None
-        return self.denoising_loss(cond, cond.image_embed, rng)
+        return cond, self.space.encode(cond.image_embed)
 
 
 STAGE = PriorStage

@@ -48,6 +48,29 @@ class Sampling(Config):
         "auto", description="repaint does not show the network what is known"
     )
 
+    def unused(self) -> dict[str, str]:
+        """Settings that the others leave without effect, each with what it needs.
+
+        `{}` in the text stands for what a setting's name begins with.
+        """
+        guided = self.guidance_scale != 1.0 or self.image_guidance_scale is not None
+        clamped = self.is_dynamic or self.threshold == "clamp"
+        needs = {
+            "guidance_rescale": (guided, "{}guidance_scale other than 1"),
+            "guidance_interval": (guided, "{}guidance_scale other than 1"),
+            "quantile": (self.is_dynamic, "{}threshold 'dynamic'"),
+            "ceiling": (self.is_dynamic, "{}threshold 'dynamic'"),
+            "limit": (clamped, "{}threshold 'clamp' or 'dynamic'"),
+        }
+        return {name: f"it needs {what}" for name, (has, what) in needs.items() if not has}
+
+    @property
+    def is_dynamic(self) -> bool:
+        """Whether the dynamic threshold is in use, which a ceiling asks for too."""
+        return self.threshold == "dynamic" or (
+            self.threshold == "none" and self.ceiling is not None
+        )
+
     def merge(self, changes: dict[str, Any], where: str = "sampling") -> Self:
         """A copy with the settings in `changes` that are not None. Raises UsageError.
 

@@ -29,7 +29,7 @@ from ..diffusion.guidance import (
     within,
 )
 from ..diffusion.inversion import implicit, noisy
-from ..diffusion.objective import ObjectiveConfig, diffusion_loss
+from ..diffusion.objective import DiffusionObjective, ObjectiveConfig, diffusion_loss
 from ..diffusion.parameterization import Parameterization, RawNet
 from ..diffusion.schedule import ScheduleConfig
 from ..diffusion.space import Space, SpaceConfig
@@ -41,6 +41,10 @@ from .sampling import SampleArguments, Sampling, SamplingSteps
 
 REPAINT = 4
 """RePaint's repetitions a step for a network that cannot inpaint."""
+
+
+NO_EMBEDDING = "the stage reads no image embedding"
+"""Why settings of z_i have no effect."""
 
 
 class StageConfig(Config):
@@ -115,6 +119,10 @@ class Stage(LazyModule, ABC):
     def check(self, sampling: dict[str, Any] | None = None) -> None:
         """Raise UsageError where `sample` could not follow these settings."""
 
+    def unused(self, sampling: dict[str, Any], inpaints: bool = False) -> dict[str, str]:
+        """The settings among these that change nothing, each with the reason: see `Sampling`."""
+        return {}
+
     def preview(self, step: Step) -> Tensor | None:
         """(B, 3, H, W) the picture as it is at a step of this stage; None where it makes none."""
         return None
@@ -152,7 +160,7 @@ class DiffusionConfig(StageConfig):
     parameterization: Parameterization
     space: SpaceConfig
     sampling: Sampling = Sampling()
-    objective: ObjectiveConfig = ObjectiveConfig()
+    objective: ObjectiveConfig = DiffusionObjective()
     drop_text: float = Field(0.1, ge=0, le=1, description="share of samples without their text")
     drop_image: float = Field(0.1, ge=0, le=1, description="share of samples without their z_i")
 
@@ -174,6 +182,14 @@ class DiffusionStage(Stage):
 
     def denoiser(self, cond: Cond, options: Sampling, control: Control = FREE) -> Denoiser:
         """network -> parameterization -> guidance -> threshold -> what is known, `cond` bound."""
+        denoise = self.thresholded(cond, options, control)
+        if cond.known is not None and cond.mask is not None:
+            known = self.space.encode(cond.known)
+            denoise = map_x0(matched(denoise, known, cond.mask, self.tint), hold(known, cond.mask))
+        return denoise
+
+    def thresholded(self, cond: Cond, options: Sampling, control: Control = FREE) -> Denoiser:
+        """network -> parameterization -> guidance -> threshold, `cond` bound."""
         denoise = self._guided(cond, options)
         if control.score is not None and options.clip_guidance_scale > 0:
             decode, score = self.space.decode, control.score
@@ -181,12 +197,9 @@ class DiffusionStage(Stage):
             denoise = score_guided(denoise, lambda x0: score(decode(x0)), scale)
         if options.threshold == "clamp":
             denoise = map_x0(denoise, clamp(options.limit))
-        elif options.threshold == "dynamic" or options.ceiling is not None:
+        elif options.is_dynamic:
             limits = options.quantile, options.limit, options.ceiling
             denoise = map_x0(denoise, dynamic_threshold(*limits))
-        if cond.known is not None and cond.mask is not None:
-            known = self.space.encode(cond.known)
-            denoise = map_x0(matched(denoise, known, cond.mask, self.tint), hold(known, cond.mask))
         return denoise
 
     def _guided(self, cond: Cond, options: Sampling) -> Denoiser:
@@ -225,9 +238,36 @@ class DiffusionStage(Stage):
         return 1 + (options.steps - 1) * (self._repeats(options) if inpaints else 1)
 
     def check(self, sampling: dict[str, Any] | None = None) -> None:
-        """There has to be such a sampler, and such a grid of levels."""
+        """There has to be such a sampler, such a grid of levels, and such an interval."""
         options, _ = self._grid(sampling)
         samplers.find(options.sampler)
+        within(*options.guidance_interval)
+
+    def unused(self, sampling: dict[str, Any], inpaints: bool = False) -> dict[str, str]:
+        """Those that ask for another value than the stage's own, and have no use for it here."""
+        own = self.config.sampling
+        options = own.merge(sampling)
+        changed = {n for n in sampling if getattr(options, n) != getattr(own, n)}
+        reasons = options.unused() | self._never_used(inpaints)
+        return {name: why for name, why in reasons.items() if name in changed}
+
+    def _never_used(self, inpaints: bool) -> dict[str, str]:
+        """Settings without effect whatever the others are, each with the reason."""
+        image = "image" in self.produces
+        reads_embed = bool(self.consumes & {"image_embed", "noised_image_embed"})
+        reads_text = any(field.startswith("text_") for field in self.consumes)
+        guidance = [name for name in Sampling.model_fields if name.startswith("guidance_")]
+        blind = "the stage reads neither a text nor an image embedding that could guide it"
+        imageless = "the stage makes no picture"
+        known = "the whole picture is drawn here; `edit` and `outpaint` keep a part"
+        reasons = [
+            (reads_embed, ["image_guidance_scale"], NO_EMBEDDING),
+            (reads_embed or reads_text, guidance, blind),
+            (self.inpaints, ["inpainting"], "the stage always inpaints by RePaint"),
+            (inpaints, ["resample", "inpainting"], known),
+            (image, ["clip_guidance_scale", "resample", "inpainting"], imageless),
+        ]
+        return {name: why for used, names, why in reasons if not used for name in names}
 
     def _grid(self, sampling: dict[str, Any] | None) -> tuple[Sampling, list[Level]]:
         """The settings, and the levels that they ask for. Raises UsageError."""
@@ -327,17 +367,29 @@ class DiffusionStage(Stage):
             x = alpha * x + sigma * rng.randn(*x.shape[1:])
         return samplers.find("ddim")(denoise, x, levels, rng, steps.done)
 
-    def denoising_loss(
-        self, cond: Cond, target: Tensor, rng: Rng
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Diffusion loss for `target` (B, ...) under `cond`, dropped at random as configured."""
+    @abstractmethod
+    def example(self, cond: Cond, rng: Rng) -> tuple[Cond, Tensor]:
+        """Something to learn from: what the network sees, and its x0 (B, ...) in diffusion space.
+
+        Args:
+            cond: holds every field of `trains_on`.
+            rng: for masks, crops and corruption.
+        """
+
+    def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
+        """See `Stage`: of denoising an example."""
+        return self.denoising_loss(*self.example(cond, rng), rng)
+
+    def denoising_loss(self, cond: Cond, x0: Tensor, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
+        """Diffusion loss for `x0` (B, ...), in diffusion space, under `cond`, dropped at random."""
         shown = cond.replace(
             keep_text=~rng.bernoulli(self.config.drop_text),
             keep_image=~rng.bernoulli(self.config.drop_image),
         )
-        net, x0, config = self.bind(shown), self.space.encode(target), self.config
-        options = config.schedule, config.parameterization, config.objective
-        return diffusion_loss(net, x0, *options, rng)
+        net, config, objective = self.bind(shown), self.config, self.config.objective
+        if not isinstance(objective, DiffusionObjective):
+            raise UsageError(f"{self.kind}: objective '{objective.kind}' needs a teacher")
+        return diffusion_loss(net, x0, config.schedule, config.parameterization, objective, rng)
 
 
 def fit_known(cond: Cond, size: Sequence[int]) -> Cond:

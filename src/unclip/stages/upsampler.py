@@ -196,8 +196,8 @@ class Upsampler(AnyUpsampler):
         # float32: antialiased bicubic has no bfloat16 kernel on the CPU
         return F.interpolate(small.float(), scale_factor=factor, mode=mode, antialias=True)
 
-    def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
-        """Diffusion loss on random crops; the small picture is made from the crop and corrupted.
+    def example(self, cond: Cond, rng: Rng) -> tuple[Cond, Tensor]:
+        """A random crop, and a small picture made from it and corrupted.
 
         What else the network reads is said of the whole picture.
         """
@@ -205,8 +205,7 @@ class Upsampler(AnyUpsampler):
         crop = self._crop(cond.image, rng)
         small, level = self.shrunk(crop), rng.rand()
         low_res = self.enlarged(self.corrupt(small, level, rng))
-        bound = cond.replace(low_res=low_res, low_res_level=level)
-        return self.denoising_loss(bound, crop, rng)
+        return cond.replace(low_res=low_res, low_res_level=level), self.space.encode(crop)
 
     def corrupt(self, small: Tensor, level: Tensor, rng: Rng) -> Tensor:
         """Blur some of the (B, 3, h, w) pictures, then add noise of strength `level` (B,)."""
@@ -220,8 +219,10 @@ class Upsampler(AnyUpsampler):
 
     def _crop(self, image: Tensor, rng: Rng) -> Tensor:
         """One random crop a sample, aligned to small pixels: (B, 3, crop, crop)."""
-        side = self.config.crop or image.shape[-1] // 4
-        places = (image.shape[-1] - side) // self.factor + 1
+        size = image.shape[-2:]
+        side = self.config.crop or min(size) // 4
+        corners = [(length - side) // self.factor + 1 for length in size]
+        places = torch.tensor(corners, device=image.device)
         corner = (rng.rand(2) * places).long() * self.factor  # (B, 2)
         line = corner[:, :, None] + torch.arange(side, device=corner.device)  # (B, 2, crop)
         sample = torch.arange(len(image), device=corner.device)[:, None, None]

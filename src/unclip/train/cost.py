@@ -28,7 +28,8 @@ from .config import TrainConfig
 from .ema import Ema
 from .optim import hidden_matrices, make_optimizers, orthogonal
 from .recipe import Recipe
-from .task import Task, make_task
+from .task import Task
+from .tasks import make_task
 
 BACKWARD = 2
 """Forward passes that a backward pass is worth: gradients of the inputs, and of the weights."""
@@ -77,7 +78,7 @@ def estimate(recipe: Recipe, name: str, device: torch.device) -> Cost:
     task = task_on_meta(recipe, name, dtype)
     flops, activations = step_cost(task, batch_size, recipe.settings.tokenizer.context)
     parameters = parameter_count(task.stage)
-    frozen = sum(parameter_count(helper) for helper in (*task.clip, *task.prior))
+    frozen = sum(parameter_count(helper) for helper in task.frozen)
     arithmetic = flops / batch_size * samples / speed(task.stage.net, batch_size, device, dtype)
     updates = config.steps * parameters * seconds_per_parameter(task.stage.net, config, device)
     return Cost(
@@ -102,10 +103,9 @@ def step_cost(task: Task, batch_size: int, context: int) -> tuple[float, int]:
     with FlopCounterMode(display=False) as frozen:
         cond = task.cond(batch, rng)
     with FlopCounterMode(display=False) as trained, saved_bytes(task.stage) as kept:
-        loss = task.stage.loss(cond, rng)  # holds what is kept
-    del loss
-    flops = frozen.get_total_flops() + (1 + BACKWARD) * trained.get_total_flops()
-    return float(flops), sum(kept.values())
+        loss, _ = task.loss(cond, rng)
+        loss.mean().backward()  # type: ignore[no-untyped-call]
+    return float(frozen.get_total_flops() + trained.get_total_flops()), sum(kept.values())
 
 
 def update_flops(net: nn.Module, config: TrainConfig, dtype: torch.dtype) -> float:
@@ -129,10 +129,15 @@ def task_on_meta(recipe: Recipe, name: str, dtype: torch.dtype) -> Task:
     def bare(one: str) -> Stage:
         return on_meta(recipe.stage(one).config).to(dtype)
 
-    stage = bare(name)
-    if isinstance(stage, DiffusionStage):  # its schedule looks at numbers
-        stage.config = stage.config.model_copy(update={"schedule": _NoSchedule()})
-    return make_task(recipe, stage, bare)
+    def trained(one: str) -> Stage:
+        stage = bare(one)
+        if isinstance(stage, DiffusionStage):  # its schedule looks at numbers
+            stage.config = stage.config.model_copy(update={"schedule": _NoSchedule()})
+        return stage
+
+    teacher = getattr(getattr(recipe.stage(name).config, "objective", None), "teacher", None)
+    helper = {teacher: trained} if teacher else {}
+    return make_task(recipe, trained(name), lambda one: helper.get(one, bare)(one))
 
 
 class _NoRng(BatchRng):
@@ -144,6 +149,7 @@ class _NoRng(BatchRng):
     rand = randn
 
 
+@dataclass(frozen=True)
 class _NoSchedule:
     """Levels without numbers."""
 
@@ -152,6 +158,10 @@ class _NoSchedule:
 
     def before(self, level: Level) -> Level:
         return level
+
+    def grid(self, steps: int, spacing: str = "uniform") -> list[Level]:
+        """Of () each, as `sample` gives (B,)."""
+        return [Level(*(torch.empty((), device="meta") for _ in range(3)))] * (steps + 1)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from ..data import Sample, Source
-from ..errors import UnclipError, WorkersLostError
+from ..errors import UnclipError, WorkersLostError, counted
 
 Batch = dict[str, Tensor]
 """What a step is made of; its task knows the keys."""
@@ -72,6 +72,7 @@ class Loader:
         self.source, self.collate = source, collate
         self.batch_size, self.workers = batch_size, workers
         self.rank, self.world = rank, world
+        self.first = 0  # position in the stream of the first sample of the last batch
         self.pin = pin  # a GPU fetches batches from pinned memory while it computes
         self.warn: Callable[[str], None] = lambda line: None  # of what was replaced
         self._batches: Iterator[Batch | UnclipError] | None = None
@@ -84,13 +85,15 @@ class Loader:
             self._batches, self._made, self._lost = None, 0, self._lost + 1
             if self._lost > REPLACED:
                 raise WorkersLostError(
-                    f"processes that make batches were killed {self._lost} times (is memory "
-                    "short?); set workers to 0, which makes them in the loop"
+                    f"processes that make batches were killed {counted(self._lost, 'time')} "
+                    "(is memory short?); set workers to 0, which makes them in the loop"
                 )
             self.warn("a process that makes batches was killed; another one goes on for it")
         if isinstance(batch, UnclipError):
             raise batch
         self._made += 1
+        here = self.source.shard(self.rank, self.world, self.batch_size)
+        self.first = next(here.positions())
         self._lost = 0 if self._made >= _SOUND else self._lost
         self.source.advance(self.batch_size * self.world)
         return batch

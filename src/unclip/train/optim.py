@@ -38,6 +38,30 @@ def make_optimizers(net: nn.Module, config: TrainConfig) -> list[torch.optim.Opt
     return [Muon(matrices, config.learning_rate, config.weight_decay, dtype=dtype), adamw]
 
 
+class Learner:
+    """A network that learns, and its optimizers."""
+
+    def __init__(self, net: nn.Module, config: TrainConfig) -> None:
+        self.net, self.config = net, config
+        self.optimizers = make_optimizers(net, config)
+
+    def update(self, step: int) -> Tensor:
+        """Step `step` (from 0), by the gradients there are. Returns their norm before clipping."""
+        norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.config.clip_grad)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(self.config, step)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        return norm
+
+
+def critic_config(config: TrainConfig, rate: float) -> TrainConfig:
+    """How a critic is trained: AdamW without momentum (arXiv 2501.05441, appendix C)."""
+    adamw = {"optimizer": "adamw", "weight_decay": 0.0, "betas": (0.0, 0.99)}
+    return config.model_copy(update={**adamw, "learning_rate": rate})
+
+
 def hidden_matrices(net: nn.Module) -> list[Tensor]:
     """Weights of linear layers and convolutions, those at the network's edge left out."""
     return [

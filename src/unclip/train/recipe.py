@@ -12,13 +12,13 @@ from pydantic import Field, model_validator
 
 from ..checkpoints.format import Plan
 from ..checkpoints.part import Part
-from ..config import Config, override, read_toml, shown
+from ..config import Config, check_keys, override, read_toml, shown, unknown
 from ..data import SOURCES, Source
 from ..errors import UsageError, nearest
 from ..loading import PRESETS, plan
 from ..stages import STAGES, StageConfig
 from ..stages.clip import ClipStageConfig
-from .config import Minutes, TrainConfig
+from .config import Minutes, TrainConfig, minutes_of
 
 
 class TokenizerConfig(Config):
@@ -57,7 +57,9 @@ class RecipeSettings(Config):
     @model_validator(mode="after")
     def _data_names_its_source(self) -> Self:
         if "source" not in self.data:
-            raise ValueError("data.source is missing")
+            wrong = [key for key in self.data if nearest(key, ["source"])]
+            meant = [unknown(f"data.{key}", self.data[key], ["source"]) for key in wrong]
+            raise ValueError(*meant[:1] or ["setting 'data.source' is missing"])
         return self
 
 
@@ -112,6 +114,7 @@ class Recipe:
         }
         data = {key: value for key, value in settings.data.items() if key != "source"}
         source = SOURCES[str(settings.data["source"])]
+        check_keys(data, "data", [*source.Config.model_fields, "source"])
         recipe = cls(settings, stages, source.Config.parse(data, "data"), models)
         _check_sizes(recipe)
         recipe._check_prior()
@@ -167,8 +170,8 @@ class Recipe:
         settings = self.settings.model_copy(update={"stages": tables})
         return replace(self, settings=settings, stages=stages)
 
-    def source(self, size: int) -> Source:
-        """The data, with pictures of side `size`. Raises UsageError or DataError."""
+    def source(self, size: tuple[int, int] = (64, 64)) -> Source:
+        """The data, with (height, width) pictures. Raises UsageError or DataError."""
         kind = SOURCES[str(self.settings.data["source"])]
         return kind(self.data, size)  # type: ignore[call-arg]
 
@@ -203,7 +206,10 @@ def _stage(name: str, table: Mapping[str, Any], model: Plan | None) -> StageReci
     if part is not None:
         own = {key: value for key, value in values.items() if key != "kind"}
         values = merged(part.config.dump(), own)
+        if "objective" in own:  # no mixture of two
+            values["objective"] = own["objective"]
     kind = str(values.get("kind", name))
+    check_keys(table, f"stages.{name}", [*STAGES[kind].Config.model_fields, "train", "from"])
     config = STAGES[kind].Config.parse({**values, "kind": kind}, f"stages.{name}")
     if part is None:
         return StageRecipe(config, _train(name, table))
@@ -239,7 +245,7 @@ def _check_sizes(recipe: Recipe) -> None:
         wanted["embed_dim"] = ("CLIP's network.embed_dim", network["embed_dim"])
         wanted["text_width"] = ("CLIP's network.text.width", network["text"]["width"])
     for name, stage in recipe.stages.items():
-        for key, value in _leaves(stage.config.dump(), f"stages.{name}"):
+        for key, value in leaves(stage.config.dump(), f"stages.{name}"):
             leaf = key.rpartition(".")[2]
             if leaf == "vocab_size" and value < tokenizer.vocab_size:
                 raise UsageError(
@@ -262,17 +268,19 @@ def merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return done
 
 
-def _leaves(values: dict[str, Any], where: str) -> Iterator[tuple[str, Any]]:
+def leaves(values: dict[str, Any], where: str) -> Iterator[tuple[str, Any]]:
     """(dotted key, value) of every value in nested tables."""
     for key, value in values.items():
         if isinstance(value, dict):
-            yield from _leaves(value, f"{where}.{key}")
+            yield from leaves(value, f"{where}.{key}")
         else:
             yield f"{where}.{key}", value
 
 
-def load_recipe(path: str | Path, assignments: Sequence[str] = ()) -> Recipe:
-    """Read a recipe, or a preset by its name, and apply `--set` assignments.
+def load_recipe(
+    path: str | Path, assignments: Sequence[str] = (), budget: str | None = None
+) -> Recipe:
+    """Read a recipe, or a preset by its name, and apply `--set` assignments and a `--budget`.
 
     Raises:
         UsageError: no such file or preset, or a setting that is unknown or out of range.
@@ -285,4 +293,6 @@ def load_recipe(path: str | Path, assignments: Sequence[str] = ()) -> Recipe:
         raise UsageError(
             f"no recipe '{path}'{nearest(str(path), known)}; presets: {', '.join(known)}"
         )
-    return Recipe.parse(override(read_toml(file), list(assignments)))
+    taken = {} if budget is None else {"budget": f"--budget {budget}"}
+    values = override(read_toml(file), assignments, taken=taken)
+    return Recipe.parse(values if budget is None else {**values, "budget": minutes_of(budget)})

@@ -20,7 +20,7 @@ import torch
 
 from ..checkpoints import native
 from ..data import Source
-from ..errors import OutputError, TrainingError, UsageError
+from ..errors import OutputError, TrainingError, UnclipError, UsageError
 from ..files import remove_leftovers, write_json, write_text
 from ..loading import plan
 from ..nn.tokenizer import Tokenizer
@@ -32,9 +32,9 @@ from .clock import Clock
 from .config import minutes_of
 from .loader import Loader
 from .lock import Lock
-from .recipe import Recipe, RecipeSettings
+from .recipe import Recipe, RecipeSettings, StageRecipe, leaves
 from .state import load_values, saved_states, step_of
-from .task import make_task
+from .tasks import make_task
 from .trainer import Trainer
 
 LOCK = ".lock"
@@ -74,7 +74,42 @@ class Run:
                     f"pictures of the stage before it, got {wanted}"
                 )
             drawn = stage.image_size if "image" in stage.produces else drawn
-        return self.recipe.source(64)
+        return self.recipe.source()
+
+    def exists(self) -> bool:
+        """Whether the folder holds anything of a run. Raises OutputError if it cannot be read."""
+        try:
+            there = self.folder.iterdir() if self.folder.is_dir() else ()
+            return any(one.name != LOCK for one in there)
+        except OSError as error:
+            raise OutputError(f"cannot read {self.folder}: {error.strerror or error}") from None
+
+    def check_states(self) -> None:
+        """Check that the saved states fit the recipe, by the recipe that they were trained with.
+
+        Raises:
+            TrainingError: a stage with a saved state has another network now, or another
+                optimizer.
+        """
+        before = self._recorded_recipe()
+        for name, stage in self.recipe.stages.items():
+            old = before.stages.get(name) if before else None
+            if old is None or not self.begun(name):
+                continue
+            changed = changes(old, stage, f"stages.{name}")
+            if changed:
+                raise TrainingError(
+                    f"stage '{name}' in {self.folder} was begun with {changed}: set it back, "
+                    "or train anew in another folder (--out)"
+                )
+
+    def _recorded_recipe(self) -> Recipe | None:
+        """The recipe that this folder was last trained with; None where it says nothing now."""
+        values = self._recorded()
+        try:
+            return Recipe.parse(values) if values else None
+        except UnclipError:  # of an older version, or a model that it begins from is gone
+            return None
 
     def begin(self, resume: bool) -> None:
         """Make the folder, or check that it may be gone on with, and keep others out until `end`.
@@ -85,15 +120,14 @@ class Run:
             UsageError: it holds a run already and `resume` was not asked for, or another process
                 trains in it.
             OutputError: it cannot be made.
-            TrainingError: its recipe.json is damaged.
+            TrainingError: its recipe.json is damaged, or as for `check_states`.
         """
+        if not resume and self.exists():
+            raise UsageError(
+                f"{self.folder} holds a run already; go on with --resume, or choose another --out"
+            )
+        self.check_states()
         try:
-            there = self.folder.iterdir() if self.folder.exists() else ()
-            if not resume and any(one.name != LOCK for one in there):
-                raise UsageError(
-                    f"{self.folder} holds a run already; go on with --resume, "
-                    "or choose another --out"
-                )
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"cannot write {self.folder}: {error.strerror or error}") from None
@@ -185,7 +219,7 @@ class Run:
             model = self.recipe.models.get(config.model) or plan(config.model)
             write_text(file, model.read_tokenizer().to_json())
         elif not file.is_file():
-            captions = self.recipe.source(64).captions(config.captions)
+            captions = self.recipe.source().captions(config.captions)
             tokenizer = Tokenizer.train(captions, config.vocab_size, config.context)
             write_text(file, tokenizer.to_json())
         return Tokenizer.load(file, config.context)
@@ -196,7 +230,7 @@ class Run:
 
         Empty where one of those models lists none: nobody can say what it knows.
         """
-        words = self.recipe.source(64).vocabulary()
+        words = self.recipe.source().vocabulary()
         stages = [(one.part, one.base) for one in self.recipe.stages.values()]
         reading = [base for part, base in stages if part and "text_tokens" in part.build().consumes]
         for base in dict.fromkeys(reading):
@@ -295,3 +329,28 @@ class Run:
         native.write_manifest(
             self.model, settings.name, done, context, chosen, known=known, vocabulary=words
         )
+
+
+def changes(old: StageRecipe, new: StageRecipe, where: str) -> str:
+    """Settings by which a saved state of `old` does not fit `new`, in words; empty if it fits."""
+    pairs = {}
+    if shapes(old) != shapes(new):
+        pairs = _changed(leaves(old.config.dump(), where), leaves(new.config.dump(), where))
+        pairs = {key: pair for key, pair in pairs.items() if ".sampling." not in key}
+    if old.train and new.train and old.train.optimizer != new.train.optimizer:
+        pairs[f"{where}.train.optimizer"] = (old.train.optimizer, new.train.optimizer)
+    return ", ".join(f"{key} = {was}, and now it is {now}" for key, (was, now) in pairs.items())
+
+
+def _changed(
+    old: Iterable[tuple[str, Any]], new: Iterable[tuple[str, Any]]
+) -> dict[str, tuple[Any, Any]]:
+    before, now = dict(old), dict(new)
+    keys = dict.fromkeys([*before, *now])
+    pairs = {key: (before.get(key), now.get(key)) for key in keys}
+    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def shapes(stage: StageRecipe) -> dict[str, torch.Size]:
+    """The shape of every tensor of a stage's network."""
+    return {name: one.shape for name, one in on_meta(stage.config).net.state_dict().items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,13 +16,14 @@ from ..nn.tokenizer import Tokenizer
 from ..rng import Rng
 from ..stages import Stage
 from ..stages.clip import ClipStage
+from ..stages.stage import DiffusionStage
 from ..types import Cond
 from .loader import Batch
-from .recipe import Recipe
 
 _TOKENS = ("text_tokens", "text_mask", "negative_tokens", "negative_mask")
 _OF_TEXT = {"text_embed", "text_encodings"}
 _OF_IMAGE = {"image_embed", "image_patches"}
+_OF_SPACE = {"latents"}
 _OF_PRIOR = {"predicted_embed"}
 
 
@@ -70,13 +71,14 @@ class Task(nn.Module):
     """batch -> (loss, metrics) for any stage, by the fields its `trains_on` names.
 
     What a batch already holds is used. Else text fields come from the tokenizer, embeddings,
-    encodings and patches from a frozen CLIP, `predicted_embed` from a frozen prior, `image` from
-    the data.
+    encodings and patches from a frozen CLIP, `predicted_embed` from a frozen prior, `latents` from
+    the stage's autoencoder, `image` from the data.
     """
 
     def __init__(self, stage: Stage, clip: Stage | None = None, prior: Stage | None = None) -> None:
         super().__init__()
         self.stage = stage
+        self.critic: nn.Module | None = None  # learns beside the stage, and is in no model
         # lists hide them from PyTorch: they are frozen
         self.clip = [clip.eval().requires_grad_(False)] if isinstance(clip, ClipStage) else []
         self.prior = [prior.eval().requires_grad_(False)] if prior else []
@@ -89,11 +91,27 @@ class Task(nn.Module):
             )
 
     @property
-    def source_size(self) -> int:
-        """Side of the pictures to ask the data source for, which are squares."""
+    def frozen(self) -> list[Stage]:
+        """Stages that it learns with and that do not learn."""
+        return [*self.clip, *self.prior]
+
+    def begin(self, progress: float, average: nn.Module) -> None:
+        """A step begins: the share of the training that is done, and the averaged network."""
+
+    @property
+    def critic_rate(self) -> float:
+        """The learning rate of `critic`."""
+        raise AssertionError("there is no critic")
+
+    def check(self, means: Mapping[str, float]) -> None:
+        """Raise TrainingError where the metrics since the last look say that training fails."""
+
+    @property
+    def source_size(self) -> tuple[int, int]:
+        """(height, width) of the pictures to ask the data source for."""
         size = self.stage.image_size or self.clip[0].image_size
         assert size is not None
-        return max(size)
+        return size
 
     @property
     def _wanted(self) -> frozenset[str]:
@@ -105,7 +123,7 @@ class Task(nn.Module):
     def _encoded(self) -> frozenset[str]:
         """Those that samples may hold. A CLIP whose null is a text reads texts beside that one."""
         reads = any(clip.null_is_text for clip in self.clip)
-        return self._wanted & (_OF_IMAGE if reads else _OF_IMAGE | _OF_TEXT)
+        return self._wanted & (_OF_IMAGE | _OF_SPACE | (set() if reads else _OF_TEXT))
 
     def collate(self, tokenizer: Tokenizer) -> Collate:
         """What makes its batches of samples."""
@@ -114,9 +132,8 @@ class Task(nn.Module):
 
     def blank(self, size: int, context: int) -> Batch:
         """A batch of pictures and captions without content."""
-        side = self.source_size
         return {
-            "image": torch.empty(size, side, side, 3, dtype=torch.uint8),
+            "image": torch.empty(size, *self.source_size, 3, dtype=torch.uint8),
             "text_tokens": torch.empty(size, context, dtype=torch.long),
             "text_mask": torch.empty(size, context, dtype=torch.bool),
         }
@@ -134,22 +151,22 @@ class Task(nn.Module):
                 drawn = self.prior[0].sample(seen, rng.fork("prior")).image_embed
                 assert drawn is not None
                 cond = cond.replace(predicted_embed=drawn.clone())  # no inference tensor any more
-            if wanted & ({"image"} | _OF_IMAGE):
+            if wanted & ({"image"} | _OF_IMAGE | _OF_SPACE):
                 cond = cond.replace(image=pictures(batch["image"]))
+            if wanted & _OF_SPACE:
+                assert isinstance(self.stage, DiffusionStage) and cond.image is not None
+                cond = cond.replace(latents=self.stage.space.encode(cond.image))
             if "image_patches" in wanted:
                 cond = self.clip[0].encode_patches(cond)
             elif "image_embed" in wanted:
                 cond = self.clip[0].encode_image(cond)
         return cond
 
+    def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
+        """(B,) of a batch's condition, and metrics (B,) or ()."""
+        return self.stage.loss(cond, rng)
+
     def forward(self, batch: Batch, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean loss (), and mean metrics ()."""
-        loss, metrics = self.stage.loss(self.cond(batch, rng), rng)
+        loss, metrics = self.loss(self.cond(batch, rng), rng)
         return loss.mean(), {name: value.float().mean() for name, value in metrics.items()}
-
-
-def make_task(recipe: Recipe, stage: Stage, helper: Callable[[str], Stage]) -> Task:
-    """The task of a stage; `helper` gives the recipe's CLIP and prior, where it needs them."""
-    clip = recipe.clip() if needs_clip(stage) else None
-    prior = recipe.chosen_prior() if needs_prior(stage) else None
-    return Task(stage, helper(clip) if clip else None, helper(prior) if prior else None)

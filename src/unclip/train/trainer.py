@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -11,13 +12,14 @@ from torch import Tensor
 
 from ..device import autocast, place
 from ..errors import TrainingError, WorkersLostError
+from ..nn.layers import dropout_from
 from ..rng import BatchRng
 from ..stages import Stage
 from .clock import Clock
 from .config import TrainConfig
 from .ema import Ema
 from .loader import Batch, Loader
-from .optim import learning_rate, make_optimizers, optimizer_tensors, restore_optimizers
+from .optim import Learner, critic_config, learning_rate, optimizer_tensors, restore_optimizers
 from .state import State, load_state, save_state, saved_states
 from .task import Task
 
@@ -59,7 +61,8 @@ class _Means:
 class Trainer:
     """Trains one stage: knows a task, a loader, an optimizer, an average and where to save.
 
-    Every random draw of step k comes from (seed, k) alone, so a resumed run is the same run.
+    What is drawn for a sample depends on the seed and its position in the stream alone: a resumed
+    run is the same run, and other batches of the same samples have the same draws.
     """
 
     def __init__(
@@ -78,10 +81,12 @@ class Trainer:
         self.clock = clock or Clock()
         self.step = 0
         self.seconds = 0.0  # of training, previews and saving included
-        for module in (task, *task.clip, *task.prior):
+        for module in (task, *task.frozen):
             place(module, self.device)
         self.net = task.stage.net
-        self.optimizers = make_optimizers(self.net, config)
+        self.learners = {"": Learner(self.net, config)}
+        if task.critic is not None:
+            self.learners["critic_"] = Learner(task.critic, critic_config(config, task.critic_rate))
         self.ema = Ema(self.net, config.ema)
 
     def prepare(self) -> None:
@@ -94,8 +99,7 @@ class Trainer:
             return
         place = self.loader.state_dict()
         batches = math.ceil(wanted / self.loader.batch_size)
-        rng = BatchRng(f"{self.seed}/prepare", self.loader.batch_size, self.device)
-        self.task.stage.prepare(self.task.cond(self._next(), rng) for _ in range(batches))
+        self.task.stage.prepare(self.task.cond(self._next(), self._rng()) for _ in range(batches))
         self.loader.load_state_dict(place)
         self.ema = Ema(self.net, self.config.ema)
 
@@ -170,29 +174,27 @@ class Trainer:
         config = self.config
         self.loader.resize(config.batch_at(self.step))
         batch = self._next()
-        for group in (group for one in self.optimizers for group in one.param_groups):
-            group["lr"] = learning_rate(config, self.step)
         self.task.train()
-        with autocast(self.device, config.dtype(self.device)):
-            loss, metrics = self.task(batch, self._rng())
+        self.task.begin(self.step / config.steps, self.ema.average)
+        rng = self._rng()
+        dropout = dropout_from(self.net, rng.fork("dropout"))
+        with autocast(self.device, config.dtype(self.device)), dropout:
+            loss, metrics = self.task(batch, rng)
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), config.clip_grad)
-        for optimizer in self.optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        norms = [learner.update(self.step) for learner in self.learners.values()]
         self.ema.update(self.net, self.step)
         self.step += 1
-        values = {"loss": loss, "grad_norm": norm, **metrics}
+        values = {"loss": loss, "grad_norm": norms[0], **metrics}
         return {name: value.detach() for name, value in values.items()}
 
     def _next(self) -> Batch:
         return {k: v.to(self.device, non_blocking=True) for k, v in next(self.loader).items()}
 
     def _rng(self) -> BatchRng:
-        """The draws of this step's samples, by the seed, the step and their places in its batch."""
-        torch.manual_seed(self.seed * 1_000_003 + self.step)  # dropout
-        loader, key = self.loader, f"{self.seed}/{self.task.stage.kind}/0/{self.step}"
-        return BatchRng(key, loader.batch_size, self.device, (loader.rank, loader.world))
+        """What is drawn for the last batch, by the seed and its place in the stream."""
+        torch.manual_seed(self.seed * 1_000_003 + self.step)  # for networks that draw by themselves
+        key, loader = f"{self.seed}/{self.task.stage.kind}", self.loader
+        return BatchRng(key, loader.batch_size, self.device, loader.first)
 
     def _is_due(self, seconds: float) -> bool:
         """Whether to log the steps since `seconds` ago; slow ones are logged without waiting."""
@@ -214,6 +216,7 @@ class Trainer:
         values = means.values()
         bad = [key for key in ("loss", "grad_norm") if not math.isfinite(values.get(key, 0.0))]
         if not bad:
+            self.task.check(values)
             return
         states = saved_states(self.folder)
         good = f"the last good state is {states[-1]}" if states else "no state was saved yet"
@@ -229,11 +232,10 @@ class Trainer:
     def save(self) -> Path:
         """Write the whole state beside the older ones; nothing half-written is ever seen."""
         values = {"step": self.step, "seconds": self.seconds, "seed": self.seed}
-        tensors = {
-            "net": dict(self.net.state_dict()),
-            "ema": dict(self.ema.average.state_dict()),
-            "optimizer": optimizer_tensors(self.optimizers, self.net),
-        }
+        tensors = {"ema": dict(self.ema.average.state_dict())}
+        for prefix, learner in self.learners.items():
+            tensors[f"{prefix}net"] = dict(learner.net.state_dict())
+            tensors[f"{prefix}optimizer"] = optimizer_tensors(learner.optimizers, learner.net)
         state = State({**values, "data": self.loader.state_dict()}, tensors)
         return save_state(self.folder, state)
 
@@ -247,18 +249,37 @@ class Trainer:
         if not states:
             return False
         state = load_state(states[-1])
-        if "optimizer" not in state.tensors:
-            raise TrainingError(f"{states[-1]} is damaged: it has no optimizer.safetensors")
-        for net, group in ((self.net, "net"), (self.ema.average, "ema")):
-            try:
-                net.load_state_dict(state.tensors.get(group, {}))
-            except RuntimeError as error:
-                first = str(error).splitlines()[1].strip()
-                raise TrainingError(f"{states[-1]} does not fit the recipe: {first}") from None
-        restore_optimizers(self.optimizers, self.net, state.tensors["optimizer"])
+        nets = {f"{prefix}net": learner.net for prefix, learner in self.learners.items()}
+        for prefix in self.learners:
+            if f"{prefix}optimizer" not in state.tensors:
+                raise TrainingError(
+                    f"{states[-1]} is damaged: it has no {prefix}optimizer.safetensors"
+                )
+        for group, net in {**nets, "ema": self.ema.average}.items():
+            saved = state.tensors.get(group, {})
+            if fault := _misfit(saved, net.state_dict()):
+                raise TrainingError(
+                    f"{states[-1]} does not fit the recipe: {fault}; set the stage's network back "
+                    "to what it was, or train it anew in another folder"
+                )
+            net.load_state_dict(saved)
+        for prefix, learner in self.learners.items():
+            tensors = state.tensors[f"{prefix}optimizer"]
+            restore_optimizers(learner.optimizers, learner.net, tensors)
         try:
             self.step, self.seconds = int(state.values["step"]), float(state.values["seconds"])
             self.loader.load_state_dict(state.values["data"])
         except (KeyError, TypeError, ValueError) as error:
             raise TrainingError(f"{states[-1] / 'state.json'} is damaged: {error!r}") from None
         return True
+
+
+def _misfit(saved: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
+    """The first tensor that differs in name or shape, in words; empty where none does."""
+    for name in dict.fromkeys([*wanted, *saved]):
+        if name not in saved or name not in wanted:
+            return f"'{name}' is not in {'the state' if name in wanted else 'the network'}"
+        if saved[name].shape != wanted[name].shape:
+            was, now = tuple(saved[name].shape), tuple(wanted[name].shape)
+            return f"'{name}' has the shape {was}, and the network's is {now}"
+    return ""

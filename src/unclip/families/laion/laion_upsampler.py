@@ -63,15 +63,15 @@ class LaionUpsampler(AnyUpsampler):
         """By nearest neighbours."""
         return F.interpolate(small, scale_factor=float(self.factor), mode="nearest")
 
-    def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
-        """Diffusion loss; the small picture is made from the large one, blurred and noised."""
+    def example(self, cond: Cond, rng: Rng) -> tuple[Cond, Tensor]:
+        """The picture, and a small one made from it, blurred and noised."""
         assert cond.image is not None
         small = self.shrunk(cond.image)
         small = self.blurred(small, self.config.blur, self.config.blur_share, rng)
         steps = self.config.noise_schedule.steps
         level = (rng.rand() * steps).floor() / steps
         bound = cond.replace(low_res=self.shown(small, level, rng), low_res_level=level)
-        return self.denoising_loss(bound, cond.image, rng)
+        return bound, self.space.encode(cond.image)
 
 
 STAGE = LaionUpsampler

@@ -17,6 +17,7 @@ from ...diffusion.schedule import Cosine, ScaledLinear, ScheduleConfig
 from ...rng import Rng
 from ...stages.decoder import Decoder
 from ...stages.sampling import Sampling
+from ...stages.stage import NO_EMBEDDING
 from ...types import Cond, Level
 from ._autoencoder import OfLatentsConfig
 from ._unet import LatentUNetConfig
@@ -55,6 +56,11 @@ class LatentDecoder(Decoder):
         """True: the empty text's own encoding."""
         return True
 
+    def _never_used(self, inpaints: bool) -> dict[str, str]:
+        """The noise level too where the network sees no z_i."""
+        blind = {} if self.config.network.embed_dim else {"noise_level": NO_EMBEDDING}
+        return super()._never_used(inpaints) | blind
+
     def conditioned(self, cond: Cond, rng: Rng, options: Sampling) -> Cond:
         """z_i noised to the level that `options` name, and told so; a text needs nothing."""
         if not self.config.network.embed_dim:
@@ -64,11 +70,11 @@ class LatentDecoder(Decoder):
         level = self.config.image_schedule.level(t)
         return self._noised(cond, level, rng.fork("noise_level"))
 
-    def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
+    def example(self, cond: Cond, rng: Rng) -> tuple[Cond, Tensor]:
         """See `Decoder`; z_i is noised to a random level."""
         if self.config.network.embed_dim:
             cond = self._noised(cond, self.config.image_schedule.sample(rng), rng)
-        return super().loss(cond, rng)
+        return super().example(cond, rng)
 
     def _noised(self, cond: Cond, level: Level, rng: Rng) -> Cond:
         """Add `noised_image_embed` (B, 2·D), z_i noised to a level () or (B,)."""

@@ -1,0 +1,49 @@
+"""What typer finds wrong with a command line, in the words of this package's other errors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import nearest
+
+_EXTRA = re.compile(r"got unexpected extra arguments?(?:\(s\))? \((.*)\)")
+_CHOICE = re.compile(r"'.*' is not one of (.*?)\.?")
+
+
+def usage_fault(error: Any) -> str:
+    """One line for an error of typer's: what is wrong, and what would be right."""
+    from pydantic import ValidationError
+
+    param, cause = getattr(error, "param", None), error.__cause__
+    if param is not None and isinstance(cause, ValidationError):
+        return _name(param) + _fault(cause.errors(include_url=False)[0])
+    text = error.format_message()
+    if hasattr(error, "possibilities"):
+        option = error.option_name
+        text = f"no such option: {option}{_nearest_option(option, error.possibilities or ())}"
+    text = _EXTRA.sub(r"unexpected argument: \1", f"{text[:1].lower()}{text[1:]}").rstrip(".")
+    context = getattr(error, "ctx", None)
+    return text + (f" (see {context.command_path} --help)" if context else "")
+
+
+def _name(param: Any) -> str:
+    """What a person types: the longest name of an option, or what help calls an argument."""
+    if param.param_type_name == "argument":
+        return str(param.metavar or param.name.upper())
+    return str(max(param.opts, key=len))
+
+
+def _fault(fault: Mapping[str, Any]) -> str:
+    """' must be a whole number, got 'x''."""
+    from ..config import expected
+
+    if choice := _CHOICE.fullmatch(str(fault.get("ctx", {}).get("error", ""))):
+        return f" must be one of {choice[1]}, got {fault['input']!r}"
+    return expected(fault)
+
+
+def _nearest_option(option: str, known: Any) -> str:
+    """As `nearest`, but the dashes, which all options have, do not make two alike."""
+    return nearest(option.lstrip("-"), [one.lstrip("-") for one in known]).replace("'", "'--", 1)

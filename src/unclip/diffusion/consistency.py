@@ -1,0 +1,84 @@
+"""Consistency distillation: a student that goes from any level of a teacher's path to its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..rng import Rng
+from ..types import Denoiser, Level
+from .objective import ConsistencyObjective
+from .parameterization import Parameterization
+from .schedule import Schedule
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A piece of the path from noise to data, a sample each: where it begins, and its two levels.
+
+    Args:
+        x: (B, ...) x_t at `now`.
+        now: the noisier level, fields (B,).
+        then: the other one; the clean level may be it.
+    """
+
+    x: Tensor
+    now: Level
+    then: Level
+
+
+def stretch(
+    x0: Tensor, schedule: Schedule, config: ConsistencyObjective, progress: float, rng: Rng
+) -> Stretch:
+    """A random piece of the path to each of (B, ...) clean `x0`.
+
+    Args:
+        x0: in diffusion space.
+        schedule: whose grid of `config.levels` levels the path is.
+        config: how often it begins at pure noise, and how many levels it spans.
+        progress: share of the training done, 0 to 1.
+        rng: for the level and the noise.
+    """
+    path = path_of(schedule, config.levels, x0.device)
+    noisy = rng.bernoulli(config.noise_share)
+    start = torch.where(noisy, 0, (rng.rand() * config.levels).long())
+    end = (start + config.stride(progress)).clamp(max=config.levels)
+    now, then = at(path, start), at(path, end)
+    alpha, sigma = now.like(x0)
+    return Stretch(alpha * x0 + sigma * rng.randn(*x0.shape[1:]), now, then)
+
+
+def path_of(schedule: Schedule, levels: int, device: torch.device) -> Level:
+    """The levels from pure noise to clean, fields (levels + 1,)."""
+    each = schedule.grid(levels)
+    fields = ([getattr(one, name) for one in each] for name in ("t", "alpha", "sigma"))
+    return Level(*(torch.stack(values).to(device) for values in fields))
+
+
+def at(path: Level, place: Tensor) -> Level:
+    """The levels of a path at (B,) places, 0 pure noise."""
+    return Level(path.t[place], path.alpha[place], path.sigma[place])
+
+
+@torch.no_grad()
+def end_of(part: Stretch, average: Denoiser, teacher: Denoiser) -> Tensor:
+    """(B, ...) x0 at the end of the path (arXiv 2303.01469, algorithm 2).
+
+    The teacher takes one DDIM step over the stretch, and the averaged student says where the path
+    ends from there; at the clean level the teacher has said it. The teacher is guided, so that the
+    student needs no guidance (arXiv 2310.04378, section 4.2).
+    """
+    said = teacher(part.x, part.now)
+    alpha, sigma = part.then.like(part.x)
+    ahead = average(alpha * said.x0 + sigma * said.eps, part.then).x0
+    return torch.where(sigma == 0, said.x0, ahead)
+
+
+def apart(said: Tensor, end: Tensor, now: Level, config: ConsistencyObjective) -> Tensor:
+    """(B,) weighted pseudo-Huber distance (arXiv 2310.14189, eq. 7, each value alone)."""
+    width = config.huber
+    error = ((said - end).float() ** 2 + width**2).sqrt() - width
+    weight = Parameterization(kind="x0").v_weight(now, config.v_gamma)
+    return weight * error.flatten(1).mean(1)

@@ -1,0 +1,64 @@
+"""The critic of adversarial training: small heads on features of frozen networks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .unet import UNet
+
+
+class Critic(nn.Module):
+    """Says how real a picture is, place by place, by what frozen networks see in it.
+
+    One head a feature map (Projected GANs, arXiv 2111.01007, section 3.2), each with a projection
+    of the condition (arXiv 1802.05637, eq. 3).
+
+    Args:
+        channels: of each feature map.
+        condition: width of the condition; 0 where there is none.
+        width: channels within a head.
+        backbone: what makes the features, where it learns with the heads.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        condition: int,
+        width: int = 64,
+        backbone: UNet | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.heads = nn.ModuleList(Head(one, condition, width) for one in channels)
+
+    def forward(self, features: Sequence[Tensor], condition: Tensor | None) -> list[Tensor]:
+        """(B, C, H, W) features, (B, D) condition -> (B, H·W) logits of each feature map."""
+        pairs = zip(self.heads, features, strict=True)
+        return [head(one, condition) for head, one in pairs]
+
+
+class Head(nn.Module):
+    """The critic of one feature map."""
+
+    def __init__(self, channels: int, condition: int, width: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(1, channels, affine=False)  # of networks as they come
+        self.narrow = nn.Conv2d(channels, width, 1)
+        self.look = nn.Conv2d(width, width, 3, padding=1)
+        self.out = nn.Conv2d(width, 1, 1)
+        self.project = nn.Linear(condition, width, bias=False) if condition else None
+
+    def forward(self, features: Tensor, condition: Tensor | None) -> Tensor:
+        """(B, C, H, W) -> (B, H·W)."""
+        h = F.silu(self.narrow(self.norm(features)))
+        h = h + F.silu(self.look(h))  # (B, width, H, W)
+        logits = self.out(h)[:, 0]
+        if self.project is not None and condition is not None:
+            key = self.project(condition) * h.shape[1] ** -0.5
+            logits = logits + torch.einsum("bchw,bc->bhw", h, key)
+        out: Tensor = logits.flatten(1)
+        return out

@@ -1,0 +1,237 @@
+"""Adversarial training: a critic, CLIP's feedback and, with a teacher, consistency distillation.
+
+After SANA-Sprint (arXiv 2503.09641, section 3.2): heads on a teacher's features of re-noised
+pictures. The loss is relativistic (R3GAN, arXiv 2501.05441, eq. 4), and the gradient penalty on
+true pictures is a finite difference (APT, arXiv 2501.08316, section 3.3), so that nothing is
+differentiated twice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..diffusion.consistency import apart, at, path_of
+from ..diffusion.objective import AdversarialObjective
+from ..errors import TrainingError, UsageError
+from ..nn.critic import Critic
+from ..nn.layers import select
+from ..nn.tokenizer import Tokenizer
+from ..nn.unet import UNet
+from ..rng import Rng
+from ..stages import Stage
+from ..types import Cond, Level
+from .distillation import ConsistencyTask
+from .task import Collate
+
+Logits = list[Tensor]
+"""(B, places) of each head of the critic."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """How the critic looks at pictures: all that it compares are equally noisy.
+
+    Args:
+        level: of the noise, fields (B,).
+        noise: (B, ...).
+    """
+
+    level: Level
+    noise: Tensor
+
+    def noised(self, x0: Tensor) -> Tensor:
+        """(B, ...) x_t of `x0`."""
+        alpha, sigma = self.level.like(x0)
+        return alpha * x0 + sigma * self.noise
+
+
+class AdversarialTask(ConsistencyTask):
+    """A stage and its critic, which learn at the same time.
+
+    The critic sees the truth, what the student makes, and the truth beside another picture's
+    caption. The student's gradient passes through the critic and does not move it; the critic's
+    gradient ends at the student's picture.
+    """
+
+    critic: Critic
+
+    def __init__(
+        self,
+        stage: Stage,
+        clip: Stage | None = None,
+        prior: Stage | None = None,
+        teacher: Stage | None = None,
+    ) -> None:
+        super().__init__(stage, clip, prior, teacher)
+        config: Any = stage.config
+        backbone = self.teacher[0].net if self.teacher else config.network.build()
+        if not isinstance(backbone, UNet):
+            raise UsageError(
+                f"setting 'stages.{stage.kind}.objective.teacher' must be a stage with a U-Net, "
+                f"whose features the critic judges, got a {type(backbone).__name__}"
+            )
+        channels, condition = backbone.feature_channels, 0
+        if "image_embed" in stage.consumes:
+            condition += config.network.embed_dim
+        if self.feedback:
+            seen: Any = self.clip[0].config.network
+            channels, condition = [*channels, seen.vision.width], condition + seen.embed_dim
+        self.critic = Critic(channels, condition, backbone=None if self.teacher else backbone)
+
+    @property
+    def objective(self) -> AdversarialObjective:
+        """How it is judged."""
+        objective = self.stage.config.objective
+        assert isinstance(objective, AdversarialObjective)
+        return objective
+
+    @property
+    def critic_rate(self) -> float:
+        """See `Task`."""
+        return self.objective.critic_rate
+
+    @property
+    def feedback(self) -> bool:
+        """Whether CLIP looks too: it needs both encoders, and whole pictures."""
+        sees = [clip.sees and clip.reads for clip in self.clip]
+        return any(sees) and "image" in self.stage.produces and self.stage.factor == 1
+
+    @property
+    def _wanted(self) -> frozenset[str]:
+        """See `Task`; and what the text is to CLIP."""
+        return super()._wanted | ({"text_embed"} if self.feedback else set())
+
+    def collate(self, tokenizer: Tokenizer) -> Collate:
+        """See `Task`; and captions that are almost true, where there are any."""
+        usual = super().collate(tokenizer)
+        return replace(usual, keys=(*usual.keys, "wrong"))
+
+    def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
+        """(B,) of the student and the critic together, and what each has of it."""
+        options = self.objective
+        shown, x0 = self.lesson(cond, rng)
+        part = self.stretch(x0, rng)
+        said = self.denoiser(self.stage, shown)(part.x, part.now).x0
+        metrics: dict[str, Tensor] = {}
+        total = torch.zeros(len(x0), device=x0.device)
+        if self.teacher:
+            metrics["consistency"] = apart(said, self.end(shown, part), part.now, options)
+            total = total + options.consistency_weight * metrics["consistency"]
+        look = self._look(x0, rng)
+        with constant(self.critic):
+            real = self.logits(x0, shown, look)
+            fake = self.logits(said, shown, look)
+        metrics["adversarial"] = pairwise(fake, real, F.softplus)
+        total = total + options.adversarial_weight * metrics["adversarial"]
+        if self.feedback:
+            metrics["clip"] = self._unlike(said, shown)
+            total = total + options.clip_weight * metrics["clip"]
+        judged, noted = self._judged(x0, said.detach(), shown, look, rng)
+        metrics |= noted
+        metrics["saturated"] = (said.detach().abs() > 0.98).float().flatten(1).mean(1)
+        return total + judged, {name: value.detach() for name, value in metrics.items()}
+
+    def _judged(
+        self, x0: Tensor, said: Tensor, shown: Cond, look: Look, rng: Rng
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """(B,) the critic's loss, and what it says."""
+        options = self.objective
+        real, fake = self.logits(x0, shown, look), self.logits(said, shown, look)
+        loss = pairwise(real, fake, F.softplus)
+        noted = {"critic": loss, "gap": pairwise(real, fake, lambda apart: -apart)}
+        if options.penalty:
+            near = x0 + options.penalty_noise * rng.randn(*x0.shape[1:])
+            noted["penalty"] = pairwise(self.logits(near, shown, look), real, torch.square)
+            loss = loss + options.penalty * noted["penalty"]
+        if options.mismatch and len(x0) > 1:
+            other = self.logits(x0, self._mismatched(shown, rng), look)
+            loss = loss + options.mismatch * pairwise(real, other, F.softplus)
+            noted["mismatch_found"] = pairwise(real, other, lambda apart: (apart < 0).float())
+        return loss, noted
+
+    def logits(self, x0: Tensor, shown: Cond, look: Look) -> Logits:
+        """What the critic says of (B, ...) pictures in diffusion space, beside a condition."""
+        net: Any = self.critic.backbone or self.teacher[0].net
+        x, t = self.stage.config.parameterization.inputs(look.noised(x0), look.level)
+        seen = net.features(x, t, net.encode(dict(shown.items())))
+        if self.feedback:
+            patches = self.clip[0].net.see(self.stage.space.decode(x0))[1]  # (B, P, W')
+            side = math.isqrt(patches.shape[1])
+            seen.append(patches.transpose(1, 2).reshape(len(x), -1, side, side))
+        said: Logits = self.critic(seen, self._condition(shown))
+        return said
+
+    def _condition(self, shown: Cond) -> Tensor | None:
+        """(B, D) or (B, 2·D): z_i, and z_t of a text that is not hidden, to the critic's heads."""
+        parts = []
+        if "image_embed" in self.stage.consumes:
+            assert shown.image_embed is not None
+            parts.append(shown.image_embed)
+        if self.feedback:
+            assert shown.text_embed is not None and shown.keep_text is not None
+            parts.append(shown.text_embed * shown.keep_text[:, None])
+        return torch.cat(parts, dim=1) if parts else None
+
+    def _unlike(self, said: Tensor, shown: Cond) -> Tensor:
+        """(B,) 1 - cos between a picture and its text in CLIP; 0 of a hidden text."""
+        assert shown.text_embed is not None and shown.keep_text is not None
+        z_i = self.clip[0].net.encode_image(self.stage.space.decode(said))
+        return (1 - F.cosine_similarity(z_i, shown.text_embed, dim=1)) * shown.keep_text
+
+    def _mismatched(self, shown: Cond, rng: Rng) -> Cond:
+        """Another condition for each picture: that of the sample before.
+
+        Half keep their own z_i and have an almost true caption, where there are such captions.
+        """
+        other = shown.map(lambda value: value.roll(1, 0))
+        other = other.replace(known=shown.known, mask=shown.mask, keep_text=shown.keep_text)
+        tokens, mask = shown.negative_tokens, shown.negative_mask
+        if tokens is None or mask is None or "text_tokens" not in self.stage.consumes:
+            return other
+        almost = shown.replace(text_tokens=tokens, text_mask=mask)
+        if self.feedback:
+            almost = almost.replace(text_embed=self.clip[0].net.encode_text(tokens, mask)[0])
+        assert shown.keep_text is not None
+        chosen = rng.bernoulli(0.5) & shown.keep_text
+        pairs = dict(almost.items())
+        return other.replace(**{n: select(chosen, pairs[n], v) for n, v in other.items()})
+
+    def _look(self, x0: Tensor, rng: Rng) -> Look:
+        """From three quarters of the path on to nearly clean: at pure noise nothing is seen."""
+        levels = self.objective.levels
+        path = path_of(self.stage.config.schedule, levels, x0.device)
+        place = (levels * (0.25 + 0.75 * rng.rand())).long().clamp(max=levels - 1)
+        return Look(at(path, place), rng.randn(*x0.shape[1:]))
+
+    def check(self, means: Mapping[str, float]) -> None:
+        """See `Task`: the critic may not win."""
+        gap, most = means.get("gap", 0.0), self.objective.largest_gap
+        if gap > most:
+            raise TrainingError(
+                f"the critic wins: its logits of true and made pictures are {gap:.1f} apart, more "
+                f"than objective.largest_gap, {most:g}. Raise objective.penalty or lower "
+                "objective.critic_rate"
+            )
+
+
+def pairwise(one: Logits, other: Logits, fn: Callable[[Tensor], Tensor]) -> Tensor:
+    """(B,) the mean of fn(other - one) over places, then over heads."""
+    return torch.stack([fn(b - a).float().mean(1) for a, b in zip(one, other, strict=True)]).mean(0)
+
+
+@contextmanager
+def constant(net: nn.Module) -> Iterator[None]:
+    """What is computed here has no gradient in a network's weights."""
+    net.requires_grad_(False)
+    try:
+        yield
+    finally:
+        net.requires_grad_(True)

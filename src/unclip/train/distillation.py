@@ -1,0 +1,113 @@
+"""Distillation: a student learns where a guided teacher's path ends."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..diffusion.consistency import Stretch, apart, end_of, stretch
+from ..diffusion.objective import AdversarialObjective, ConsistencyObjective
+from ..errors import UsageError
+from ..rng import Rng
+from ..stages import DiffusionStage, Stage
+from ..stages.sampling import Sampling
+from ..types import Cond, Denoiser
+from .task import Task
+
+
+class ConsistencyTask(Task):
+    """Consistency distillation of a stage that diffuses, a decoder, an upsampler or a prior.
+
+    The text is hidden as configured (`drop_text`), z_i never is: the student draws of either what
+    the teacher draws with guidance, and there is no unconditional student.
+    """
+
+    stage: DiffusionStage
+
+    def __init__(
+        self,
+        stage: Stage,
+        clip: Stage | None = None,
+        prior: Stage | None = None,
+        teacher: Stage | None = None,
+    ) -> None:
+        super().__init__(stage, clip, prior)
+        self.teacher: list[DiffusionStage] = []
+        if teacher is not None:
+            self.options = check_teacher(stage, teacher, self.objective)
+            assert isinstance(teacher, DiffusionStage)
+            self.teacher = [teacher.eval().requires_grad_(False)]
+        elif not isinstance(self.objective, AdversarialObjective):
+            raise UsageError(
+                f"setting 'stages.{stage.kind}.objective.teacher' is missing: "
+                "the stage of the recipe that is to be distilled"
+            )
+        self.average = [stage.net]
+        self.progress = 0.0
+
+    @property
+    def objective(self) -> ConsistencyObjective:
+        """How it is distilled."""
+        objective = self.stage.config.objective
+        assert isinstance(objective, ConsistencyObjective)
+        return objective
+
+    @property
+    def frozen(self) -> list[Stage]:
+        """See `Task`; and the teacher."""
+        return [*super().frozen, *self.teacher]
+
+    def begin(self, progress: float, average: nn.Module) -> None:
+        """See `Task`."""
+        self.progress, self.average = progress, [average]
+
+    def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
+        """(B,) how far the student's x0 is from the end of the teacher's path."""
+        shown, x0 = self.lesson(cond, rng)
+        part = self.stretch(x0, rng)
+        said = self.denoiser(self.stage, shown)(part.x, part.now).x0
+        loss = apart(said, self.end(shown, part), part.now, self.objective)
+        return loss, {"consistency": loss.detach()}
+
+    def lesson(self, cond: Cond, rng: Rng) -> tuple[Cond, Tensor]:
+        """What the student is shown, and clean data (B, ...) in diffusion space."""
+        shown, x0 = self.stage.example(cond, rng)
+        return shown.replace(keep_text=~rng.bernoulli(self.stage.config.drop_text)), x0
+
+    def stretch(self, x0: Tensor, rng: Rng) -> Stretch:
+        """A piece of the path for each sample."""
+        return stretch(x0, self.stage.config.schedule, self.objective, self.progress, rng)
+
+    @torch.no_grad()
+    def end(self, shown: Cond, part: Stretch) -> Tensor:
+        """(B, ...) where the path ends."""
+        average = self.denoiser(self.stage.with_net(self.average[0]), shown)
+        return end_of(part, average, self.teacher[0].thresholded(shown, self.options))
+
+    def denoiser(self, stage: DiffusionStage, cond: Cond) -> Denoiser:
+        """A stage's network with its condition bound, without guidance."""
+        return stage.config.parameterization.denoiser(stage.bind(cond))
+
+
+def check_teacher(stage: Stage, teacher: Stage, objective: ConsistencyObjective) -> Sampling:
+    """What the teacher samples with. Raises UsageError where it cannot teach this student."""
+    name = f"stages.{stage.kind}.objective"
+    if not isinstance(stage, DiffusionStage) or not isinstance(teacher, DiffusionStage):
+        raise UsageError(f"setting '{name}': only a stage that diffuses can teach or be taught")
+    options = teacher.config.sampling.merge({"guidance_scale": objective.guidance_scale})
+    if options.guidance_scale == 1.0:
+        raise UsageError(
+            f"setting '{name}.guidance_scale' is missing: the teacher samples without guidance, "
+            "which the student takes over; give a scale above 1"
+        )
+    for what, own, theirs in (
+        ("schedule", stage.config.schedule, teacher.config.schedule),
+        ("picture size", stage.image_size, teacher.image_size),
+        ("space", stage.config.space, teacher.config.space),
+    ):
+        if own != theirs:
+            raise UsageError(
+                f"setting '{name}.teacher': student and teacher need the same {what}, "
+                f"got {own} and {theirs}"
+            )
+    return options

@@ -1,0 +1,101 @@
+"""Consistency distillation against the path of a Gaussian, whose end is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from unclip.diffusion.consistency import apart, end_of, stretch
+from unclip.diffusion.objective import ConsistencyObjective
+from unclip.diffusion.schedule import Cosine
+from unclip.errors import UsageError
+from unclip.rng import BatchRng
+from unclip.types import Level, Prediction
+
+STD = 0.5  # of the data
+SCHEDULE = Cosine()
+
+
+def denoiser(x: Tensor, level: Level) -> Prediction:
+    """The mean of x0 given x_t, for x0 of N(0, STD²)."""
+    alpha, sigma = level.like(x)
+    x0 = alpha * STD**2 / (alpha**2 * STD**2 + sigma**2) * x
+    return Prediction(x0, (x - alpha * x0) / sigma.clamp(min=1e-6))
+
+
+def end(x: Tensor, level: Level) -> Prediction:
+    """Where the path through x_t ends: along it x_t keeps its place in its distribution."""
+    alpha, sigma = level.like(x)
+    return Prediction(STD * x / (alpha**2 * STD**2 + sigma**2).sqrt(), torch.zeros_like(x))
+
+
+def _errors(levels: int) -> tuple[float, float]:
+    """Distance of the path's end, and of the denoiser, from what the student shall say."""
+    config = ConsistencyObjective(levels=levels, strides=((0, 1),))
+    x0 = STD * torch.randn(64, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    part = stretch(x0, SCHEDULE, config, 0.0, BatchRng(0, 64))
+    target = end_of(part, end, denoiser)
+    said = end(part.x, part.now).x0, denoiser(part.x, part.now).x0
+    known, mean = (float(apart(one, target, part.now, config).mean()) for one in said)
+    return known, mean
+
+
+def test_the_end_of_the_path_is_what_is_learnt() -> None:
+    coarse, _ = _errors(8)
+    fine, mean = _errors(64)
+    assert fine < coarse / 8  # the error of a DDIM step falls with its square
+    assert fine < mean / 100
+
+
+@pytest.mark.parametrize(("progress", "span"), [(0.0, 4), (0.3, 4), (0.34, 2), (0.7, 1), (1.0, 1)])
+def test_steps_become_shorter(progress: float, span: int) -> None:
+    config = ConsistencyObjective()
+    x0 = torch.zeros(256, 1)
+    part = stretch(x0, SCHEDULE, config, progress, BatchRng(0, 256))
+    path = torch.stack([level.sigma for level in SCHEDULE.grid(config.levels)])
+    start, stop = ((one.sigma[:, None] - path).abs().argmin(1) for one in (part.now, part.then))
+    assert torch.equal(stop, (start + span).clamp(max=config.levels))
+    assert float((start == 0).float().mean()) == pytest.approx(0.4 + 0.6 / 32, abs=0.1)
+    assert set(start.tolist()) == set(range(config.levels))
+
+
+def test_at_the_clean_level_the_teacher_is_right() -> None:
+    config = ConsistencyObjective(levels=2, noise_share=0.0, strides=((0, 2),))
+    part = stretch(torch.randn(8, 4), SCHEDULE, config, 0.0, BatchRng(0, 8))
+    assert bool((part.then.sigma == 0).all())
+    wrong = Prediction(torch.full((8, 4), torch.nan), torch.zeros(8, 4))
+    assert torch.equal(
+        end_of(part, lambda x, level: wrong, denoiser), denoiser(part.x, part.now).x0
+    )
+
+
+def test_the_loss_is_of_the_error_and_the_level() -> None:
+    config = ConsistencyObjective(huber=0.03, v_gamma=5.0)
+    each = SCHEDULE.grid(4)[:3]
+    now = Level(*(torch.stack([getattr(one, n) for one in each]) for n in ("t", "alpha", "sigma")))
+    said = torch.tensor([[0.04], [0.04], [0.0]])
+    expected = (0.04**2 + 0.03**2) ** 0.5 - 0.03
+    weight = (1 + (now.alpha / now.sigma) ** 2).clamp(max=5)
+    loss = apart(said, torch.zeros(3, 1), now, config)
+    assert torch.allclose(loss, weight * torch.tensor([expected, expected, 0.0]))
+
+
+@pytest.mark.parametrize("strides", [(), ((0.1, 2),), ((0.0, 2), (0.5, 1), (0.2, 1))])
+def test_strides_begin_at_the_start_and_go_on(strides: object) -> None:
+    with pytest.raises(UsageError, match="the shares must rise from 0"):
+        ConsistencyObjective.parse({"strides": strides})
+
+
+def test_an_objective_is_named_or_described(make_stage: Callable[..., Any]) -> None:
+    def objective(value: object) -> str:
+        return str(make_stage("decoder", objective=value).config.objective.kind)
+
+    assert objective("adversarial") == "adversarial"
+    assert objective({"kind": "consistency", "levels": 8}) == "consistency"
+    assert objective({"v_gamma": 5.0}) == "diffusion"
+    with pytest.raises(UsageError, match="objective"):
+        objective("gan")

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from unclip.nn.critic import Critic
+
+
+def test_one_logit_a_place_of_each_feature_map() -> None:
+    critic = Critic([8, 4], condition=6)
+    maps = [torch.randn(3, 8, 4, 5), torch.randn(3, 4, 2, 2)]
+    first, second = critic(maps, torch.randn(3, 6))
+    assert first.shape == (3, 20)
+    assert second.shape == (3, 4)
+    alone, _ = Critic([8, 4], condition=0)(maps, None)
+    assert alone.shape == (3, 20)
+
+
+def test_the_condition_is_a_projection() -> None:
+    """arXiv 1802.05637, eq. 3: the logits are linear in the condition."""
+    critic = Critic([8], condition=6)
+    maps, one = [torch.randn(3, 8, 4, 4)], torch.randn(3, 6)
+    none, once, twice = (critic(maps, scale * one)[0] for scale in (0, 1, 2))
+    assert torch.allclose(twice - none, 2 * (once - none), atol=1e-5)
+    assert not torch.allclose(once, none)
+
+
+def test_features_come_as_they_are_scaled() -> None:
+    critic = Critic([8], condition=0)
+    maps = torch.randn(3, 8, 4, 4)
+    assert torch.allclose(critic([maps], None)[0], critic([100 * maps + 7], None)[0], atol=1e-4)
+
+
+def test_a_network_tells_what_it_sees(make_stage: Callable[..., Any]) -> None:
+    net = make_stage("decoder").net
+    config = net.config
+
+    def seen(z_i: torch.Tensor) -> list[torch.Tensor]:
+        tokens = torch.ones(2, config.text.context, dtype=torch.long)
+        given = {"image_embed": z_i, "text_tokens": tokens, "text_mask": tokens > 0}
+        picture = torch.ones(2, 3, config.image_size, config.image_size)
+        maps: list[torch.Tensor] = net.features(
+            picture, torch.tensor([10.0, 500.0]), net.encode(given)
+        )
+        return maps
+
+    maps, other = (seen(value * torch.ones(2, config.embed_dim)) for value in (0.0, 1.0))
+    assert [one.shape[1] for one in maps] == net.feature_channels
+    sides = [one.shape[-1] for one in maps]
+    assert sides[:-1] == sorted(set(sides), reverse=True)
+    assert not torch.allclose(maps[-1], other[-1])  # the condition is seen

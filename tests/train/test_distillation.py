@@ -1,0 +1,210 @@
+"""A student of a tiny decoder, with and without a critic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from unclip.errors import TrainingError, UsageError
+from unclip.nn.tokenizer import Tokenizer
+from unclip.rng import BatchRng, Rng
+from unclip.stages import Stage
+from unclip.train.adversarial import AdversarialTask
+from unclip.train.config import TrainConfig
+from unclip.train.distillation import ConsistencyTask
+from unclip.train.ema import Ema
+from unclip.train.loader import Loader
+from unclip.train.optim import Learner
+from unclip.train.trainer import Trainer
+from unclip.types import Cond
+
+CONSISTENCY = {"kind": "consistency", "levels": 8, "strides": [[0, 2], [0.5, 1]]}
+ADVERSARIAL = {**CONSISTENCY, "kind": "adversarial", "teacher": "decoder"}
+ALONE = {"kind": "adversarial", "noise_share": 1.0}
+
+MakeTask = Callable[..., Any]
+
+
+@pytest.fixture
+def make_task(make_stage: Callable[..., Stage]) -> MakeTask:
+    """`make_task(objective, teacher={...}, **student settings)`, the same weights for both."""
+
+    def make(objective: dict[str, Any], teacher: Any = None, **changes: Any) -> Any:
+        one = make_stage("decoder", **(teacher or {}))
+        other = make_stage("decoder", objective=objective, **changes)
+        for stage in (one, other):  # a path that is smoother than random weights draw it
+            stage.net.conv_out.weight.data.mul_(0.3)
+        kind = AdversarialTask if objective["kind"] == "adversarial" else ConsistencyTask
+        return kind(other, make_stage("clip"), None, one if objective.get("teacher", 1) else None)
+
+    return make
+
+
+@pytest.fixture
+def make_trainer(tokenizer: Tokenizer, speckles: Any, tmp_path: Path) -> Callable[..., Trainer]:
+    """`make_trainer(task, folder, **train settings)`."""
+
+    def make(task: Any, folder: str = "states", **settings: Any) -> Trainer:
+        usual = {"steps": 4, "batch_size": 4, "warmup": 1, "workers": 0, "precision": "float32"}
+        config = TrainConfig.parse({**usual, **settings})
+        loader = Loader(speckles(task.source_size), task.collate(tokenizer), config.batch_at(0), 0)
+        return Trainer(task, loader, config, tmp_path / folder)
+
+    return make
+
+
+def given(task: Any, batch: int = 8) -> Cond:
+    """Captions, embeddings and noise for pictures."""
+    rng, network = BatchRng("given", batch), task.stage.config.network
+    tokens = torch.ones(batch, network.text.context, dtype=torch.long)
+    return Cond(
+        text_tokens=tokens,
+        text_mask=tokens > 0,
+        text_embed=torch.nn.functional.normalize(rng.randn(network.embed_dim)),
+        image_embed=torch.nn.functional.normalize(rng.randn(network.embed_dim)),
+        image=rng.rand(3, *task.stage.image_size) * 2 - 1,
+    )
+
+
+def drawn(stage: Stage, cond: Cond, **sampling: Any) -> Tensor:
+    image = stage.sample(cond, Rng(list(range(len(cond)))), sampling).image
+    assert image is not None
+    return image
+
+
+def test_the_student_comes_closer_than_as_few_steps_of_its_teacher(make_task: MakeTask) -> None:
+    task = make_task(CONSISTENCY, drop_text=0.0)
+    cond, steps = given(task), 60
+    learner = Learner(task.stage.net, TrainConfig(steps=steps, learning_rate=2e-3, warmup=1))
+    ema, losses = Ema(task.stage.net, 0.9), []
+    for step in range(steps):
+        task.begin(step / steps, ema.average)
+        loss, _ = task.loss(cond, BatchRng(step, len(cond)))
+        loss.mean().backward()
+        learner.update(step)
+        ema.update(task.stage.net, step)
+        losses.append(float(loss.detach().mean()))
+    assert sum(losses[-10:]) < 0.7 * sum(losses[:10])
+    path = drawn(task.teacher[0], cond, steps=30, eta=0.0)
+    few = drawn(task.teacher[0], cond, steps=2, eta=0.0)
+    student = drawn(task.stage.with_net(ema.average), cond, steps=1, guidance_scale=1.0)
+    assert float((student - path).abs().mean()) < 0.7 * float((few - path).abs().mean())
+
+
+@pytest.mark.parametrize("objective", [CONSISTENCY, ADVERSARIAL, ALONE])
+def test_what_is_frozen_stays_as_it_is(
+    objective: dict[str, Any],
+    make_task: MakeTask,
+    make_trainer: Callable[..., Trainer],
+    notes: Any,
+) -> None:
+    task = make_task(objective)
+    before = [[p.clone() for p in stage.net.parameters()] for stage in task.frozen]
+    assert make_trainer(task).run(notes)
+    after = [list(stage.net.parameters()) for stage in task.frozen]
+    for old, new in zip(before, after, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(old, new, strict=True))
+        assert all(p.grad is None for p in new)
+
+
+@pytest.mark.parametrize("objective", [CONSISTENCY, ADVERSARIAL, ALONE])
+def test_resuming_is_exact(
+    objective: dict[str, Any],
+    make_task: MakeTask,
+    make_trainer: Callable[..., Trainer],
+    notes: Any,
+) -> None:
+    whole = make_trainer(make_task(objective), "whole")
+    whole.run(notes)
+    first = make_trainer(make_task(objective), "parts")
+    for _ in range(2):
+        first._step()
+    first.save()
+    second = make_trainer(make_task(objective), "parts")
+    assert second.resume()
+    second.run(notes)
+    assert whole.learners.keys() == second.learners.keys()
+    for prefix, learner in whole.learners.items():
+        other = dict(second.learners[prefix].net.state_dict())
+        assert all(torch.equal(v, other[k]) for k, v in learner.net.state_dict().items())
+
+
+def test_each_player_has_the_gradient_of_its_own_loss(make_task: MakeTask) -> None:
+    def gradients(**weights: float) -> tuple[list[Tensor], list[Tensor]]:
+        torch.manual_seed(1)  # of the critic
+        task = make_task({**ADVERSARIAL, **weights})
+        torch.nn.init.normal_(task.critic.heads[0].out.weight)
+        task.loss(given(task), BatchRng(0, 8))[0].mean().backward()
+        return tuple(
+            [torch.zeros_like(p) if p.grad is None else p.grad for p in net.parameters()]
+            for net in (task.stage.net, task.critic)
+        )  # type: ignore[return-value]
+
+    none = {"consistency_weight": 0.0, "adversarial_weight": 0.0, "clip_weight": 0.0}
+    student, critic = gradients()
+    idle, alone = gradients(**none)
+    assert all(not one.any() for one in idle)
+    assert any(one.any() for one in student)
+    assert all(torch.allclose(a, b, atol=1e-7) for a, b in zip(critic, alone, strict=True))
+    by_critic, _ = gradients(**{**none, "adversarial_weight": 1.0})
+    assert any(one.any() for one in by_critic)
+
+
+def test_the_critic_tells_true_pictures_from_made_ones(make_task: MakeTask) -> None:
+    task = make_task({**ADVERSARIAL, "adversarial_weight": 0.0})
+    task.stage.requires_grad_(False)
+    cond = given(task).replace(image=torch.full((8, 3, *task.stage.image_size), 0.9))
+    learner = Learner(task.critic, TrainConfig(steps=30, learning_rate=3e-3, warmup=1))
+    said = []
+    for step in range(30):
+        loss, metrics = task.loss(cond, BatchRng(step, 8))
+        loss.mean().backward()
+        learner.update(step)
+        said.append({name: float(value.mean()) for name, value in metrics.items()})
+    assert abs(said[0]["gap"]) < 0.5
+    assert said[-1]["gap"] > 1
+    assert said[-1]["critic"] < 0.7 * said[0]["critic"]
+
+
+def test_almost_true_captions_are_told_apart(make_task: MakeTask) -> None:
+    task = make_task(ADVERSARIAL)
+    cond = given(task).replace(keep_text=torch.ones(8, dtype=torch.bool))
+    tokens = torch.full_like(cond.text_tokens, 2)  # type: ignore[arg-type]
+    cond = cond.replace(negative_tokens=tokens, negative_mask=tokens > 0)
+    other = task._mismatched(cond, BatchRng(0, 8))
+    assert other.text_tokens is not None and other.image_embed is not None
+    assert cond.image_embed is not None
+    almost = (other.text_tokens == 2).all(1)
+    assert 0 < int(almost.sum()) < 8
+    own = (other.image_embed == cond.image_embed).all(1)
+    assert torch.equal(own, almost)  # the others have another picture's z_i
+    assert torch.equal(other.image_embed[~own], cond.image_embed.roll(1, 0)[~own])
+
+
+def test_a_critic_that_wins_ends_training(
+    make_task: MakeTask, make_trainer: Callable[..., Trainer], notes: Any
+) -> None:
+    trainer = make_trainer(make_task({**ADVERSARIAL, "largest_gap": 1e-9}), steps=50, log_every=1)
+    trainer.task.critic.heads[0].out.bias.data.fill_(0.0)  # type: ignore[union-attr, index]
+    with pytest.raises(TrainingError, match=r"the critic wins.*largest_gap"):
+        trainer.run(notes)
+
+
+@pytest.mark.parametrize(
+    ("objective", "teacher", "message"),
+    [
+        (CONSISTENCY, {"sampling": {"steps": 3, "guidance_scale": 1.0}}, "without guidance"),
+        (CONSISTENCY, {"schedule": {"kind": "linear"}}, "need the same schedule"),
+        ({**CONSISTENCY, "teacher": None}, None, "objective.teacher' is missing"),
+    ],
+)
+def test_a_teacher_that_cannot_teach(
+    objective: dict[str, Any], teacher: Any, message: str, make_task: MakeTask
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        make_task(objective, teacher)
