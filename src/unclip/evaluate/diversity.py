@@ -223,8 +223,8 @@ def _spread(runs: Mapping[str, dict[str, Any]], versus: str) -> Table:
     head = [name for one in columns for name in (one, versus or "ratio", "least prompt")]
     prompts = len(next(iter(runs.values()))["pixels"]["each"])
     note = (
-        f"{counted(prompts, 'prompt')}; ratios are the mean of the prompts' own, intervals are 95 %, by the "
-        "bootstrap over prompts. Pixels are in [-1, 1]."
+        f"{counted(prompts, 'prompt')}; ratios are the mean of the prompts' own, intervals are "
+        "95 %, by the bootstrap over prompts. Pixels are in [-1, 1]."
     )
     return Table("What seeds change", ("", *head), tuple(rows), note)
 

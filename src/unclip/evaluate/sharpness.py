@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from .image_set import ImageSet, OnProgress
 
 SIDE = 256
-"""Larger pictures are averaged down to this longer side, so that models of several sizes compare."""
+"""Larger pictures are averaged down to this longer side: models of several sizes then compare."""
 SATURATED = 0.98
 """A value in [-1, 1] beyond this is saturated: the outermost three of 256 levels at either end."""
 LUMA = (0.299, 0.587, 0.114)
