@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import unclip
-from unclip.abilities.latent import of_picture
+from unclip.abilities._latent import of_picture
 from unclip.checkpoints.native import verify
 from unclip.emoji.english import article, plural
 from unclip.loading import BUNDLED, bundled_models

@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from unclip import Pipeline
+from unclip import Pipeline, load
 from unclip.abilities import ABILITIES
 from unclip.cost import Policy
 from unclip.errors import UsageError
@@ -96,3 +97,13 @@ def test_with_other_stages_all_else_stays(model: Model) -> None:
     assert list(pipe.stages) == ["clip", "decoder"]
     with pytest.raises(UsageError, match="model 'two' has no CLIP, which a test needs; train one"):
         short.model.clip("a test")
+
+
+def test_a_pipeline_says_what_it_is_without_reading_weights(
+    model: Model, tmp_path: Path, save_model: Callable[..., object], tokenizer: Tokenizer
+) -> None:
+    assert repr(Pipeline(model)) == "<Pipeline 'two': clip, decoder 8×8; float32 on cpu>"
+    save_model(tmp_path / "two", "two", tokenizer, model.stages)
+    pipe = load(tmp_path / "two", "cpu", "bfloat16")
+    assert repr(pipe) == "<Pipeline 'two': clip, decoder 8×8; bfloat16 on cpu>"
+    assert all(stage.source is not None for stage in pipe.stages.values())

@@ -26,6 +26,7 @@ from safetensors.torch import save_file
 from unclip.checkpoints import native
 from unclip.checkpoints.archive import open_pickle, open_tensors
 from unclip.checkpoints.format import Options, find_format
+from unclip.checkpoints.tokenizers import load_tokenizer
 from unclip.config import read_toml
 from unclip.errors import UnclipError
 from unclip.loading import bundled_models
@@ -108,7 +109,7 @@ FORMATS: dict[str, tuple[Callable[[Path], Path], Read]] = {
     "legacy": (legacy_seed, open_pickle),
     "safetensors": (safetensors_seed, lambda file: [v.sum() for v in open_tensors(file).values()]),
     "index": (index_seed, open_tensors),
-    "tokenizer": (tokenizer_seed, lambda file: Tokenizer.load(file, 8).encode(["a red fox é"])),
+    "tokenizer": (tokenizer_seed, lambda file: load_tokenizer(file, 8).encode(["a red fox é"])),
     "toml": (toml_seed, read_toml),
     "model.json": (model_seed("model.json"), check_model),
     "config.json": (model_seed("prior/config.json"), check_model),

@@ -103,6 +103,12 @@ def counted(count: int, one: str, several: str = "") -> str:
     return f"{count:,} {one if count == 1 else several or f'{one}s'}"
 
 
+def unknown(noun: str, name: str, known: Iterable[str]) -> UsageError:
+    """The error of a name that is none of the known ones."""
+    known = list(known)
+    return UsageError(f"unknown {noun} '{name}'{nearest(name, known)}; known: {', '.join(known)}")
+
+
 def quoted(name: object) -> str:
     """A name, quoted and escaped if it has unprintable characters."""
     text = str(name)

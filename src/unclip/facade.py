@@ -5,23 +5,50 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from .abilities import ability_of
 from .abilities.edit import edit
 from .abilities.generate import generate
-from .abilities.image_to_image import image_to_image
+from .abilities.img2img import image_to_image
 from .abilities.interpolate import interpolate
 from .abilities.outpaint import outpaint
 from .abilities.probe import probe
 from .abilities.reconstruct import reconstruct
-from .abilities.text_diff import text_diff
+from .abilities.textdiff import text_diff
 from .abilities.upscale import upscale
 from .abilities.vary import variations
+from .config import shown
 from .cost import Cost
+from .errors import UsageError
 from .pipeline import Chain
+from .request import Request, Result
+from .types import OnStep
 from .vocabulary import Vocabulary
 
 
 class Pipeline(Chain):
-    """Draws pictures with a model. `unclip.load` gives one."""
+    """Draws pictures with a model. `unclip.load` gives one.
+
+    `run` does what any ability's request asks; abilities of this package are methods too.
+    """
+
+    def run(self, request: Request[Result], on_step: OnStep | None = None) -> Result:
+        """Do what a request asks.
+
+        Args:
+            request: of any ability, such as `GenerateRequest.of(prompt="a red car", n=4)`; the
+                class is in the ability's file.
+            on_step: as in `generate`; of abilities that draw.
+
+        Raises:
+            UsageError: no request, one of no ability, or what the ability raises.
+        """
+        asked: object = request
+        if not isinstance(asked, Request):
+            example = "GenerateRequest.of(prompt='a red car')"
+            raise UsageError(f"run takes a request, such as {example}, got {shown(asked)}")
+        more = {} if on_step is None else {"on_step": on_step}
+        result: Result = ability_of(request.ability)(self, request, **more)
+        return result
 
     generate = generate
     variations = variations
@@ -33,6 +60,14 @@ class Pipeline(Chain):
     reconstruct = reconstruct
     probe = probe
     upscale = upscale
+
+    def __repr__(self) -> str:
+        """Such as <Pipeline 'emoji-cpu': clip, prior, decoder 64×64; float32 on cpu>."""
+        sizes = {name: one.image_size for name, one in self.model.image_stages.items()}
+        drawn = {name: f" {size[1]}×{size[0]}" for name, size in sizes.items() if size}
+        stages = ", ".join(f"{name}{drawn.get(name, '')}" for name in self.stages)
+        number = str(self.model.dtype).removeprefix("torch.")
+        return f"<Pipeline '{self.name}': {stages}; {number} on {self.device}>"
 
     @property
     def side(self) -> int:

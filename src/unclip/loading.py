@@ -62,8 +62,8 @@ def load(
         model: a folder or file of any supported format (docs/models), the name of a bundled
             model, or `hub:org/name@revision`. Default: the bundled model.
         device: "cpu", "cuda", "cuda:1" or "mps". Default: the fastest available.
-        dtype: number format of the weights, "float32", "bfloat16" or "float16". Default: bfloat16
-            if the hardware is fast in it.
+        dtype: number format of the networks, "float32", "bfloat16", "float16" or "float64".
+            Default: bfloat16 if the hardware is fast in it.
         low_memory: keep only one stage in memory, loaded when needed. None: only if the weights
             take more than 1 GiB.
         clip: CLIP weights, if the model has none or only half of them. A model that draws
@@ -121,11 +121,7 @@ def weights() -> Path:
 
 
 def find_model(model: str | Path | None = None, variant: str | None = None) -> Path:
-    """The path of a model given as a path, a bundled name or a `hub:` reference.
-
-    Args:
-        model: see `load`.
-        variant: variant of the weights to download from the hub.
+    """The path of a model, named as for `load`; of the hub's this `variant` is downloaded.
 
     Raises:
         UsageError: not found.

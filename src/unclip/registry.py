@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from typing import Any, Generic, TypeVar
 
-from .errors import UnclipError, UsageError, nearest
+from .errors import UnclipError, unknown
 
 T = TypeVar("T")
 
 PLUGINS = ("unclip.emoji",)
 """Packages that nothing imports. Each adds an entry of its own name to every registry that it has
 a module for: `unclip.emoji.source` gives the SOURCE "emoji"."""
+
+
+class Named(dict[str, T]):
+    """Things by name; one that is not there is a UsageError that names the nearest."""
+
+    def __init__(self, noun: str, things: Mapping[str, T] | None = None) -> None:
+        super().__init__(things or {})
+        self.noun = noun
+
+    def __missing__(self, name: str) -> T:
+        raise unknown(self.noun, name, self)
 
 
 class Registry(Generic[T]):
@@ -43,6 +54,10 @@ class Registry(Generic[T]):
         modules = {name for name, _ in self._modules()}
         return sorted(name for name in modules if self._get(name) is not None)
 
+    def modules(self) -> dict[str, str]:
+        """Import paths by name. None is imported, so that some may turn out to be no entries."""
+        return dict(self._modules())
+
     def __getitem__(self, name: str) -> T:
         """The entry called `name`.
 
@@ -52,10 +67,7 @@ class Registry(Generic[T]):
         """
         found = self._get(name)
         if found is None:
-            known = self.names()
-            raise UsageError(
-                f"unknown {self.noun} '{name}'{nearest(name, known)}; known: {', '.join(known)}"
-            )
+            raise unknown(self.noun, name, self.names())
         return found  # type: ignore[no-any-return]
 
     def _get(self, name: str) -> Any:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Self
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
 
+from PIL import Image
 from pydantic import Field, field_validator
 
 from .arguments import MOST, Arguments, Count, Seed, Text, given, plain
@@ -31,6 +33,8 @@ class Option:
     example: str = ""  # of several numbers in one
     positional: bool = False
     folder: bool = False  # of pictures
+    sampling: bool = False  # listed with the settings of the sampling
+    begins_with: Any = None  # the command's default, where it is not the field's
 
 
 Input = Annotated[Any, Field(exclude=True)]
@@ -55,7 +59,7 @@ Prior = Annotated[
         description="Which of the model's priors to use; 'none' uses the text embedding in place "
         "of a prior's."
     ),
-    Option(metavar="NAME", default="the model's own"),
+    Option(metavar="NAME", default="the model's own", sampling=True),
 ]
 
 Steps = Annotated[int | None, Field(description="Sampling steps of the decoder.")]
@@ -65,8 +69,15 @@ GuidanceScale = Annotated[
 ]
 
 
-class Request(Arguments):
-    """All arguments of an ability but `on_step`: one class an ability, in the ability's file."""
+Result = TypeVar("Result")
+
+
+class Request(Arguments, Generic[Result]):
+    """All arguments of an ability but `on_step`: one class an ability, in the ability's file.
+
+    `Result` is what the ability returns. A `Drawing` returns pictures; the command of any other
+    prints its `shares`.
+    """
 
     ability: ClassVar[str]  # as in the record
     reads_text: ClassVar[bool] = True
@@ -82,13 +93,20 @@ class Request(Arguments):
         settings: dict[str, Any] = values.pop("settings", {})
         return values | settings
 
-    def check_pictures(self) -> None:
-        """Raise UsageError where a picture cannot be read: known before a model is loaded."""
+    def check_inputs(self) -> None:
+        """Raise UsageError where a command cannot do it: known before a model is loaded.
+
+        Such as a picture that cannot be read.
+        """
         if "image" in type(self).model_fields:
             read_image(self.image)  # type: ignore[attr-defined]
 
+    def shares(self, result: Result) -> dict[str, float]:
+        """A result as its command prints it: shares of 1 by name."""
+        raise NotImplementedError
 
-class Drawing(Request):
+
+class Drawing(Request[list[Image.Image]]):
     """A request for pictures.
 
     `settings` holds the sampling's, flat, as `Pipeline.generate` takes them; those that are None
@@ -122,6 +140,12 @@ class Drawing(Request):
                 wanted = "a finite number, a text, or a list of them"
                 raise ValueError(f"{key} must be {wanted}, got {shown(value)}") from None
         return simple
+
+    def title(self, command: str) -> list[str]:
+        """Words that files are called after, before their seed; `command` draws them."""
+        if "image" in type(self).model_fields:
+            return [stem(self.image), command]  # type: ignore[attr-defined]
+        return [getattr(self, "prompt", command)]
 
     def captions(self) -> list[str] | None:
         """What each picture of a series is called; None: by its number."""
@@ -168,3 +192,8 @@ class Drawing(Request):
             if name in type(self).model_fields and getattr(self, name) is None:
                 return f"it was made with {name} {digest}: add that file"
         return ""
+
+
+def stem(picture: Any) -> str:
+    """The name of a picture's file; empty where it has none."""
+    return Path(picture).stem if isinstance(picture, str | Path) else ""

@@ -6,7 +6,7 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from unclip.abilities.canvas import Window
+from unclip.abilities._canvas import Window
 
 
 @given(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from unclip import Pipeline
-from unclip.abilities.canvas import Window
+from unclip.abilities._canvas import Window
 from unclip.abilities.edit import window_around
 from unclip.errors import UsageError
 from unclip.media import digest
@@ -172,3 +172,18 @@ def test_bad_requests(
     given = {"image": noise(16, 16), "mask": Image.new("L", (16, 16), 255), "prompt": "a"}
     with pytest.raises(UsageError, match=message):
         pipe.edit(**{**given, **arguments})  # type: ignore[arg-type]
+
+
+def test_a_prompt_may_stand_where_there_is_no_mask(
+    pipe: Pipeline, few: dict[str, int], noise: Noise
+) -> None:
+    picture, box = noise(16, 16), (4, 4, 8, 8)
+    (expected,) = pipe.edit(picture, boxed((16, 16), (4, 4, 12, 12)), "a red circle", **few)
+    for one in (
+        *pipe.edit(picture, "a red circle", box=box, **few),
+        *pipe.edit(picture, prompt="a red circle", box=box, **few),
+        *pipe.edit(picture, None, "a red circle", box=box, **few),
+    ):
+        assert one.tobytes() == expected.tobytes()
+    with pytest.raises(UsageError, match="the prompt is empty"):
+        pipe.edit(picture, box=box)

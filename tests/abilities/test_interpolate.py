@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from unclip import Pipeline
+from unclip.abilities._latent import Latent, decode_latents
 from unclip.abilities.interpolate import between, end_of
-from unclip.abilities.latent import Latent, decode_latents
 from unclip.errors import UsageError
 from unclip.media import digest, fit_image, to_pictures
 from unclip.record import Record

@@ -13,7 +13,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from unclip import Pipeline
-from unclip.abilities.latent import Latent, decode_latents, of_picture, slerp, with_detail
+from unclip.abilities._latent import Latent, decode_latents, of_picture, slerp, with_detail
 from unclip.media import to_pictures, to_tensor
 from unclip.rng import Rng
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -95,3 +95,28 @@ def test_bad_requests(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         pipe.outpaint(noise(16, 16), **{"prompt": "a", **arguments})
+
+
+def test_prompt_and_sides_stand_in_either_order(
+    pipe: Pipeline, few: dict[str, int], noise: Noise
+) -> None:
+    picture, words, call = noise(16, 16), "a red circle", cast(Any, pipe.outpaint)
+    quick = {**few, "resample": 1}
+    (expected,) = call(picture, left=3, top=2, prompt=words, seed=4, **quick)
+    for places, named in (
+        ((words, 3, 0, 2), {"seed": 4}),
+        ((words,), {"left": 3, "top": 2, "seed": 4}),
+        ((3, 0, 2), {"prompt": words, "seed": 4}),
+        ((np.int64(3), 0, 2, 0, words, 1, 4), {}),
+    ):
+        (one,) = call(picture, *places, **named, **quick)
+        assert one.tobytes() == expected.tobytes()
+        assert one.info == expected.info
+
+
+def test_an_argument_is_given_once(pipe: Pipeline, noise: Noise) -> None:
+    call = cast(Any, pipe.outpaint)
+    with pytest.raises(TypeError, match=r"multiple values for .*'left'"):
+        call(noise(16, 16), 3, left=3, prompt="a")
+    with pytest.raises(TypeError, match=r"multiple values for .*'prompt'"):
+        call(noise(16, 16), 3, 0, 0, 0, "a", 1, 4, None, "b")

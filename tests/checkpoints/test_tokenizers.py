@@ -1,4 +1,4 @@
-"""CLIP's tokenizer, read from the files that its checkpoints bring."""
+"""Tokenizers that are read from files: our own, and CLIP's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from unclip.checkpoints.tokenizers import clip_of_files
+from unclip.checkpoints.tokenizers import clip_of_files, load_tokenizer
 from unclip.errors import CheckpointError
 from unclip.nn.tokenizer import Tokenizer
 
@@ -40,7 +40,7 @@ def test_clips_own_bpe_is_read_from_its_files(tmp_path: Path) -> None:
     assert mask[0].tolist() == [True] * 4 + [False] * 8
     assert end not in clip.pieces("<|endoftext|>")
     clip.save(tmp_path / "tokenizer.json")
-    loaded = Tokenizer.load(tmp_path / "tokenizer.json", 12)
+    loaded = load_tokenizer(tmp_path / "tokenizer.json", 12)
     assert torch.equal(loaded.encode(["car!", "狐"])[0], clip.encode(["car!", "狐"])[0])
 
 
@@ -51,3 +51,22 @@ def test_clip_files_that_are_none_are_named(tmp_path: Path) -> None:
     vocab.write_text(json.dumps({token: i for token, i in ids.items() if "endof" not in token}))
     with pytest.raises(CheckpointError, match=r"vocab\.json is not CLIP's .* '<\|endoftext\|>'"):
         clip_of_files(vocab, merges)
+
+
+def test_save_and_load(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    tokenizer.save(tmp_path / "tokenizer.json")
+    loaded = load_tokenizer(tmp_path / "tokenizer.json", tokenizer.context)
+    texts = ["a red car", "<end> 红色的汽车 🦊", ""]
+    for mine, theirs in zip(loaded.encode(texts), tokenizer.encode(texts), strict=True):
+        assert torch.equal(mine, theirs)
+    assert loaded.to_json() == tokenizer.to_json()
+    assert loaded.vocab_size == tokenizer.vocab_size
+
+
+@pytest.mark.parametrize("content", [None, "", "{}", '{"model": 3}'])
+def test_a_damaged_file_is_named(content: str | None, tmp_path: Path) -> None:
+    file = tmp_path / "tokenizer.json"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(CheckpointError, match=r"cannot read the tokenizer .*tokenizer\.json"):
+        load_tokenizer(file, 8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -11,12 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import typer
 from typer.core import TyperGroup
 from typer.main import get_group
 
 from unclip import __version__
+from unclip.abilities import ABILITIES
 from unclip.cli.app import COMMANDS, main, make_app
+from unclip.device import pick_dtype
+from unclip.errors import UsageError
 from unclip.files import atomic_file
 
 NAMES = (
@@ -39,7 +44,8 @@ def test_help_needs_none_of_the_heavy_libraries() -> None:
 
 
 def test_commands_are_found_by_their_files() -> None:
-    assert tuple(COMMANDS.names()) == NAMES
+    assert tuple(sorted(get_group(make_app()).commands)) == NAMES
+    assert set(COMMANDS.names()) | set(ABILITIES.modules()) == set(NAMES)
 
 
 @pytest.mark.parametrize("name", [*NAMES, ""])
@@ -49,6 +55,17 @@ def test_every_help_has_an_example(name: str, capsys: pytest.CaptureFixture[str]
     assert "Examples:\n" in out
     assert f"    unclip {name}" in out
     assert all(len(line) <= 100 for line in out.splitlines())
+
+
+def test_dtype_is_told_as_it_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UsageError) as caught:
+        pick_dtype("float8", torch.device("cpu"))
+    taken = re.findall(r"b?float\d+", str(caught.value).partition(", got")[0])
+    assert len(taken) == 4
+    assert main(["generate", "--help"]) == 0
+    words = " ".join(capsys.readouterr().out.split())
+    told = words.partition("--dtype NAME ")[2].partition(".")[0]
+    assert set(re.findall(r"b?float\d+", told)) == set(taken)
 
 
 def _groups(group: TyperGroup, name: str = "") -> Iterator[tuple[str, TyperGroup]]:

@@ -1,35 +1,41 @@
-"""An ability is one file: what is defined here alone is a command, has a record, is replayed."""
+"""An ability is one file: what is defined here alone is a command, is run and replayed."""
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
-import typer
 from PIL import Image
 
+import unclip
 import unclip.abilities
-from unclip.abilities import ABILITIES, Ability
-from unclip.abilities.capabilities import capabilities
+from unclip.abilities import ABILITIES
+from unclip.abilities._capabilities import capabilities
 from unclip.cli import main
-from unclip.cli._ability import ability_command
-from unclip.cli.app import COMMANDS as CLI_COMMANDS
-from unclip.cli.app import make_app
+from unclip.cli.app import COMMANDS as OTHER_COMMANDS
+from unclip.errors import UsageError
 from unclip.facade import Pipeline
 from unclip.nn.tokenizer import Tokenizer
+from unclip.request import Drawing
 from unclip.stages import Stage
 
 COMMANDS = ["edit", "generate", "img2img", "interpolate", "outpaint", "probe", "reconstruct"]
 COMMANDS += ["textdiff", "upscale", "vary"]
 
 NEWCOMER = '''
-"""A picture turned, with a drawn one beside it."""
+"""Turn a picture, and draw one around it.
+
+\\b
+Examples:
+  unclip turn fox.png "a fox" --quarters 1
+"""
 
 from __future__ import annotations
 
@@ -80,29 +86,53 @@ def turn(pipe, image, prompt, n=1, run=2, how="left", sizes=None, seed=0, on_ste
 ABILITY = Ability(TurnRequest, turn, frozenset({"prompt"}))
 '''
 
+TELLER = '''
+"""Measure a picture."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from unclip.abilities import Ability
+from unclip.media import read_image
+from unclip.request import Picture, Request
+
+
+class MeasureRequest(Request[list[float]]):
+    """See `measure`."""
+
+    ability: ClassVar[str] = "measure"
+    reads_text: ClassVar[bool] = False
+    image: Picture
+
+    def shares(self, result: list[float]) -> dict[str, float]:
+        return dict(zip(("red", "green", "blue"), result, strict=True))
+
+
+def measure(pipe, image):
+    return [float(one) / 255 for one in np.asarray(read_image(image)).mean((0, 1))]
+
+
+ABILITY = Ability(MeasureRequest, measure)
+'''
+
 
 @pytest.fixture
 def turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A file of the package that was not there, and nothing else."""
+    """Files of the package that were not there, and nothing else."""
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "turn.py").write_text(NEWCOMER)
+    (tmp_path / "more" / "measure.py").write_text(TELLER)
     package = [*unclip.abilities.__path__, str(tmp_path / "more")]
     monkeypatch.setattr(unclip.abilities, "__path__", package)
     monkeypatch.chdir(tmp_path)
-
-    command = ModuleType("commands.turn", "Turn a picture.")
-    monkeypatch.setitem(sys.modules, "commands.turn", command)
-
-    def with_turn() -> typer.Typer:
-        app = make_app()
-        ability_command("commands.turn", "turn")(app)
-        return app
-
-    monkeypatch.setattr("unclip.cli.app.make_app", with_turn)
     Image.radial_gradient("L").resize((16, 16)).convert("RGB").save("fox.png")
-    vars(ABILITIES).pop("_modules", None)  # it has looked already
     yield
-    vars(ABILITIES).pop("_modules", None)
+    for name in ("turn", "measure"):
+        sys.modules.pop(f"unclip.abilities.{name}", None)
+        vars(unclip.abilities).pop(name, None)
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +154,9 @@ def test_a_newcomers_fields_are_its_options(capsys: pytest.CaptureFixture[str]) 
     assert main(["turn", "--help"]) == 0
     text = capsys.readouterr().out
     words = " ".join(text.split())
+    assert text.startswith("Usage: unclip turn [OPTIONS] IMAGE PROMPT\n")
+    assert "Turn a picture, and draw one around it." in text
+    assert '\n    unclip turn fox.png "a fox" --quarters 1\n' in text
     assert "IMAGE" in text.partition("Options:")[0]
     for part in (
         "--quarters Q Of a circle (1 to 3). [default: 2]",
@@ -176,9 +209,9 @@ def test_a_newcomers_picture_has_a_record_and_is_replayed(
 @pytest.mark.usefixtures("turn")
 def test_a_newcomer_is_listed_for_the_models_that_can(make_stage: Callable[[str], Stage]) -> None:
     whole = {name: make_stage(name) for name in ("clip", "prior", "decoder", "upsampler")}
-    assert sorted(capabilities(whole)) == sorted([*COMMANDS, "turn"])
+    assert capabilities(whole) == sorted([*COMMANDS, "turn", "measure"])
     assert "turn" not in capabilities({"upsampler": whole["upsampler"]})
-    assert capabilities({"clip": whole["clip"]}) == ["probe"]
+    assert capabilities({"clip": whole["clip"]}) == ["measure", "probe"]
 
 
 @pytest.mark.parametrize("command", ["generate --help", "vary none.png", "generate a --best-of 0"])
@@ -193,28 +226,83 @@ def test_help_and_mistakes_need_no_pytorch(command: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def forgotten(ability: Ability) -> list[str]:
-    """What an ability lacks beside its own file."""
-    method, command = ability.function.__name__, ability.command or ability.request.ability
-    lacks = []
-    if vars(Pipeline).get(method) is not ability.function:
-        lacks.append(f"src/unclip/facade.py: the line '{method} = {method}' in Pipeline")
-    if command not in CLI_COMMANDS.names():
-        lacks.append(f"src/unclip/cli/{command}.py, whose docstring is its help")
-    return lacks
-
-
-@pytest.mark.parametrize("name", ABILITIES.names())
-def test_an_ability_is_a_method_and_a_command(name: str) -> None:
-    assert forgotten(ABILITIES[name]) == []
+@pytest.mark.usefixtures("turn")
+def test_a_newcomer_is_listed_without_being_imported(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    assert ["turn", "Turn a picture, and draw one around it."] in lines
+    assert "unclip.abilities.turn" not in sys.modules
 
 
 @pytest.mark.usefixtures("turn")
-def test_a_forgotten_method_and_a_forgotten_command_are_named() -> None:
-    assert forgotten(ABILITIES["turn"]) == [
-        "src/unclip/facade.py: the line 'turn = turn' in Pipeline",
-        "src/unclip/cli/turn.py, whose docstring is its help",
-    ]
+def test_a_newcomers_request_is_run_by_any_pipeline(model: str) -> None:
+    pipe = unclip.load(model, device="cpu")
+    request = ABILITIES["turn"].request
+    assert issubclass(request, Drawing)
+    seen: list[str] = []
+    asked = request.of(image="fox.png", prompt="a fox", n=2, seed=3, settings={"steps": 2})
+    pictures = pipe.run(asked, lambda step: seen.append(step.stage))
+    assert seen.count("decoder") == 2
+    plain = pipe.generate("a fox", n=2, seed=3, steps=2)
+    turned = Image.open("fox.png").rotate(180).crop((0, 0, 8, 8))
+    for picture, one in zip(pictures, plain, strict=True):
+        one.paste(turned)
+        assert np.array_equal(np.asarray(picture), np.asarray(one))
+    assert [json.loads(one.info["unclip"])["seed"] for one in pictures] == [3, 4]
+
+
+@pytest.mark.usefixtures("turn")
+def test_what_a_newcomer_tells_is_printed(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.new("RGB", (4, 4), (51, 255, 0)).save("fox.png")
+    assert main(["measure", "fox.png", "--model", model]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [f"green  100.0%  {'█' * 40}", f"red     20.0%  {'█' * 8}", "blue     0.0%"]
+    assert main(["measure", "fox.png", "--model", model, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"green": 1.0, "red": 0.2, "blue": 0.0}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_ability_of_this_package_is_a_method(name: str) -> None:
+    method = ABILITIES[name].function
+    assert vars(Pipeline)[method.__name__] is method
+
+
+def test_run_refuses_what_is_no_request(model: str) -> None:
+    pipe = unclip.load(model, device="cpu")
+    with pytest.raises(UsageError, match=r"run takes a request, such as .*, got 'a fox'"):
+        pipe.run("a fox")  # type: ignore[arg-type]
+
+
+def test_every_module_of_abilities_is_one_and_no_other_command_has_its_name() -> None:
+    assert ABILITIES.names() == sorted(ABILITIES.modules()) == COMMANDS
+    assert not set(COMMANDS) & set(OTHER_COMMANDS.names())
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("name", [*COMMANDS, "sweep", "replay"])
+def test_help_fits_the_terminal_and_is_in_groups(
+    name: str, columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert main([name, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= columns
+    heads = [line for line in text.splitlines() if line.endswith(":") and line[0] != " "]
+    wanted = ["Arguments:", "Options:", "Sampling:", "Model:", "Hardware and limits:"]
+    assert heads == [one for one in wanted if one in heads]
+    columns_of = {re.match(r"  (-\S.*?|[A-Z.]\S*)  +(?=\S)", line) for line in text.splitlines()}
+    assert len({match.end() for match in columns_of if match}) == 1
+
+
+def test_help_begins_with_what_is_asked_for_most(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, options in {
+        "generate": ["-n", "--seed", "-o", "--negative-prompt", "-h", "--steps"],
+        "edit": ["-n", "--seed", "-o", "--mask", "--box", "-h", "--steps"],
+        "textdiff": ["--from", "--to", "--seed", "-o", "--fps", "--frames", "--theta", "-h"],
+    }.items():
+        assert main([name, "--help"]) == 0
+        found = re.findall(r"^  (--?[a-z-]+)", capsys.readouterr().out, re.MULTILINE)
+        assert found[: len(options)] == options
 
 
 def test_every_ability_has_its_own_name_and_describes_its_arguments() -> None:

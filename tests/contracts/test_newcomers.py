@@ -22,7 +22,7 @@ import unclip
 from unclip import families
 from unclip.checkpoints.format import FORMATS, find_format, open_model
 from unclip.checkpoints.native import load_stage, save_stage
-from unclip.diffusion.samplers import SAMPLERS, find, sampler
+from unclip.diffusion.samplers import SAMPLERS, sampler
 from unclip.diffusion.samplers.base import Move, Walk
 from unclip.diffusion.space import SPACES, SpaceSettings
 from unclip.errors import UsageError
@@ -237,7 +237,7 @@ def test_a_sampler(make_stage: Callable[..., Any], make_cond: Any) -> None:
         return Move.between(now, then, walk.eta).start(said, said.eps, walk.rng)
 
     try:
-        assert find(name) is straight
+        assert SAMPLERS[name] is straight
         image = stage.sample(cond, Rng([1]), asked).image
     finally:
         del SAMPLERS[name]

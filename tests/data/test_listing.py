@@ -228,3 +228,16 @@ def test_every_format_that_is_read_is_looked_for(tmp_path: Path) -> None:
     assert set(pairs(tmp_path)) == set(names)
     assert {".jpe", ".jfif", ".png", ".webp", ".tiff"} <= set(SUFFIXES)
     assert len(SUFFIXES) >= len(FORMATS)
+
+
+def test_where_there_are_no_pictures_it_says_why(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    fill(tmp_path, "a.png")
+    for name, part in {
+        "nowhere": "there is no such folder",
+        "a.png": "it is a file, not a folder",
+        "empty": "has no pictures (looked for .png,",
+    }.items():
+        with pytest.raises(DataError) as caught:
+            pictures_in(tmp_path / name)
+        assert part in str(caught.value) and name in str(caught.value)

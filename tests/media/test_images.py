@@ -10,10 +10,11 @@ import sys
 import threading
 import zlib
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -687,3 +688,34 @@ def test_no_mask_is_explained() -> None:
 def test_an_opaque_picture_is_no_mask() -> None:
     with pytest.raises(UsageError, match="nothing to paint: the picture is opaque everywhere"):
         read_image_and_mask(Image.new("RGBA", (4, 4), "red"))
+
+
+def test_an_array_of_uint8_is_a_picture() -> None:
+    colours, clear = noise(), noise(bands=4)
+    assert np.array_equal(pixels(read_image(colours)), colours)
+    assert np.array_equal(pixels(read_image(torch.from_numpy(colours))), colours)
+    assert np.array_equal(pixels(read_image(colours[::-1, ::2])), colours[::-1, ::2])
+    assert np.array_equal(pixels(read_image(noise(bands=1))), np.stack([noise(bands=1)] * 3, -1))
+    assert np.abs(pixels(read_image(clear)) - on_white(clear)).max() <= 1
+    mask = np.zeros((9, 13), np.uint8)
+    mask[:, 5:] = 255
+    assert np.array_equal(np.asarray(read_image_and_mask(colours, mask)[1]), mask)
+
+
+@pytest.mark.parametrize(
+    ("array", "part"),
+    [
+        (np.zeros((4, 4, 3)), "an array of float64 and shape (4, 4, 3); give one of uint8"),
+        (torch.zeros(3, 4, 4), "an array of float32 and shape (3, 4, 4); give one of uint8"),
+        (np.zeros((3, 4, 5), np.uint8), "shape (3, 4, 5); give one of uint8 (0 to 255) and shape"),
+        (np.zeros((1, 4, 4, 3), np.uint8), "shape (1, 4, 4, 3)"),
+        (np.float64(3), "an array of float64 and shape ()"),
+        (np.zeros((0, 4, 3), np.uint8), "it has no pixels (4x0)"),
+        (np.broadcast_to(np.uint8(0), (10**6, 10**6)), "more than the limit"),
+        (3, "from a int; give a path, bytes, a file, a PIL picture or an array of uint8"),
+    ],
+)
+def test_what_an_array_must_be_is_said(array: Any, part: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        read_image(array)
+    assert part in str(caught.value)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import re
 import unicodedata
-from pathlib import Path
 
 import pytest
 import torch
@@ -181,22 +180,3 @@ def test_training_is_reproducible() -> None:
     assert (
         Tokenizer.train(captions, 300, 8).to_json() == Tokenizer.train(captions, 300, 8).to_json()
     )
-
-
-def test_save_and_load(tokenizer: Tokenizer, tmp_path: Path) -> None:
-    tokenizer.save(tmp_path / "tokenizer.json")
-    loaded = Tokenizer.load(tmp_path / "tokenizer.json", tokenizer.context)
-    texts = ["a red car", "<end> 红色的汽车 🦊", ""]
-    for mine, theirs in zip(loaded.encode(texts), tokenizer.encode(texts), strict=True):
-        assert torch.equal(mine, theirs)
-    assert loaded.to_json() == tokenizer.to_json()
-    assert loaded.vocab_size == tokenizer.vocab_size
-
-
-@pytest.mark.parametrize("content", [None, "", "{}", '{"model": 3}'])
-def test_a_damaged_file_is_named(content: str | None, tmp_path: Path) -> None:
-    file = tmp_path / "tokenizer.json"
-    if content is not None:
-        file.write_text(content)
-    with pytest.raises(CheckpointError, match=r"cannot read the tokenizer .*tokenizer\.json"):
-        Tokenizer.load(file, 8)

@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import unclip
-from unclip.abilities.capabilities import capabilities
+from unclip.abilities._capabilities import capabilities
 from unclip.checkpoints.convert import WRITERS, convert, write_as
 from unclip.checkpoints.format import FORMATS, Options, Plan, open_model
 from unclip.errors import CheckpointError, UsageError

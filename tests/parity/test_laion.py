@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from unclip.checkpoints.format import Options, open_model
-from unclip.diffusion.samplers import find
+from unclip.diffusion.samplers import SAMPLERS
 from unclip.diffusion.samplers.ancestral import posterior
 from unclip.stages import DiffusionStage
 from unclip.types import Cond, Level
@@ -126,7 +126,7 @@ def sampled(stage: DiffusionStage, cond: Cond, rng: Any) -> Tensor:
     assert (options.sampler, options.steps) == ("ddpm", STEPS)
     levels = stage.config.schedule.grid(STEPS)
     with torch.inference_mode():
-        x = find("ddpm")(stage.denoiser(cond, options), rng.randn(), levels, rng)
+        x = SAMPLERS["ddpm"](stage.denoiser(cond, options), rng.randn(), levels, rng)
         return stage.space.decode(x)
 
 

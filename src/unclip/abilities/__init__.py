@@ -1,20 +1,22 @@
 """What can be done with a pipeline: one file an ability, found by its module's `ABILITY`.
 
-An ability is a function of a pipeline, a method of `Pipeline` by one line in `facade.py`, and the
-request that says what its arguments are: its command, record and replay follow from that. These
-files import PyTorch where they compute, so that a command can read a request, and find a mistake
-in it, before that.
+An ability is a request, which says what its arguments are, and a function of a pipeline. Its
+command, record and replay follow from the request, and `Pipeline.run` runs it. The file's name is
+the command's and its docstring the help. These files import PyTorch where they compute, so that a
+command can read a request, and find a mistake in it, before that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import UsageError, nearest
 from ..registry import Registry
-from ..request import Request
+
+if TYPE_CHECKING:
+    from ..request import Request
 
 Need = Literal["prompt", "embedding", "text", "vision", "upsampler"]
 """What an ability may need of a model: to draw from a text or from an image embedding, to encode a
@@ -25,22 +27,22 @@ text or a picture with CLIP, to enlarge."""
 class Ability:
     """A function and the class of its arguments."""
 
-    request: type[Request]
+    request: type[Request[Any]]
     function: Callable[..., Any]  # of a pipeline and the request's arguments
     needs: frozenset[Need] = frozenset()
-    command: str = ""  # where its name on the command line is not the record's
 
-    def __call__(self, pipe: Any, request: Request, **more: Any) -> Any:
+    def __call__(self, pipe: Any, request: Request[Any], **more: Any) -> Any:
         """Do with a pipeline what is asked. Raises UsageError where its model cannot."""
         return self.function(pipe, **request.arguments(), **more)
 
 
 ABILITIES: Registry[Ability] = Registry("unclip.abilities", "ABILITY", "ability")
+"""By the names of their commands."""
 
 
 def ability_of(name: str) -> Ability:
     """The ability that a record names. Raises UsageError where there is none."""
-    for module in ABILITIES.names():
-        if ABILITIES[module].request.ability == name:
-            return ABILITIES[module]
+    for command in ABILITIES.names():
+        if ABILITIES[command].request.ability == name:
+            return ABILITIES[command]
     raise UsageError(f"there is no ability '{name}'{nearest(name, ABILITIES.names())}")

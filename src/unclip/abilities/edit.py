@@ -1,4 +1,13 @@
-"""Inpainting: a part of a picture painted anew."""
+"""Repaint a part of a picture.
+
+The rest stays the same to the byte.
+
+\b
+Examples:
+  unclip edit fox.png --box 128,0,128,256 "a cat"   # the right half
+  unclip edit plate.png --mask mask.png "a pizza" -n 4 --seed 7 -o pizzas/
+  unclip edit holed.png "a fox"                     # where it is transparent
+"""
 
 from __future__ import annotations
 
@@ -22,7 +31,7 @@ if TYPE_CHECKING:
 
     from ..pipeline import Chain
     from ..types import OnStep
-    from .canvas import Window
+    from ._canvas import Window
 
 
 def _four(box: Any) -> Any:
@@ -57,7 +66,7 @@ class EditRequest(Drawing):
             raise UsageError("box and mask both say where to paint: give one of them")
         return self
 
-    def check_pictures(self) -> None:
+    def check_inputs(self) -> None:
         """The mask too, and that the box lies within."""
         self.read()
 
@@ -92,8 +101,8 @@ class EditRequest(Drawing):
 def edit(
     pipe: Chain,
     image: Source,
-    mask: Source | None,
-    prompt: str,
+    mask: Source | None = None,
+    prompt: str = "",
     n: int = 1,
     seed: int = 0,
     on_step: OnStep | None = None,
@@ -106,21 +115,19 @@ def edit(
 
     What is painted takes the tint of what it borders on (`blended`).
 
-    A decoder with mask channels (GLIDE, arXiv 2112.10741, section 4.1) sees what is around; any
-    other is held to it while it samples (RePaint, arXiv 2201.09865). `inpainting="repaint"` and
-    `resample=4` choose the second way.
+    A decoder with mask channels (GLIDE, arXiv 2112.10741, section 4.1) sees what is around; others,
+    and `inpainting="repaint"` with `resample=4`, are held to it (RePaint, arXiv 2201.09865).
 
     Args:
         image: a path, bytes, a file or a PIL picture, of any size and shape.
         mask: a picture of the same shape: where its alpha is 0 (as in OpenAI's Images API), or,
             without alpha, where it is white, is painted. None: the picture's own alpha.
-        prompt: what the whole picture shows; must not be empty.
+        prompt: what the whole picture shows; must not be empty. Without a mask it may take its
+            place, as in `edit(image, "a cat", box=(0, 0, 64, 64))`.
         n: how many; picture i uses `seed + i`.
         seed: any integer.
-        on_step: as in `generate`.
-        prior: as in `generate`.
+        on_step, prior, settings: as in `generate`.
         box: left, top, width and height of a rectangle to paint in place of a mask, in pixels.
-        settings: as in `generate`.
 
     Returns:
         Pictures of the size of `image`.
@@ -128,16 +135,18 @@ def edit(
     Raises:
         UsageError: pictures that do not fit each other, nothing to paint, an empty prompt.
     """
-    from .canvas import Brush, paint
+    from ._canvas import Brush, paint
 
+    if isinstance(mask, str) and not prompt:  # a text alone
+        prompt, mask = mask, None
     request = EditRequest.of(
         image=image,
         mask=mask,
+        box=box,
         prompt=prompt,
         n=n,
         seed=seed,
         prior=prior,
-        box=box,
         settings=settings,
     )
     pipe.model.check_prior(request.prior)
@@ -187,7 +196,7 @@ def window_around(mask: Image.Image, drawn: tuple[int, int]) -> Window:
 
     The whole of a picture that has the proportions of `drawn`, (height, width).
     """
-    from .canvas import Window
+    from ._canvas import Window
 
     box = mask.getbbox()
     assert box is not None  # a mask with nothing to paint was refused

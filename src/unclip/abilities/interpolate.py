@@ -1,4 +1,14 @@
-"""From one picture, or sentence, to another."""
+"""Interpolate between two pictures or sentences.
+
+An argument that names a file is a picture, cropped to its middle square.
+
+\b
+Examples:
+  unclip interpolate fox.png car.png -o strip.png
+  unclip interpolate "a fox" "a red car" --frames 24 --seed 7 -o loop.gif
+  unclip interpolate fox.png "a cat" --noise fixed --fps 8 -o loop.mp4
+  unclip interpolate fox.png car.png --frames 16 -o frames/
+"""
 
 from __future__ import annotations
 
@@ -13,14 +23,14 @@ from ..arguments import check_prompt
 from ..cost import Work
 from ..errors import UsageError
 from ..media import SUFFIXES, Source, digest, read_image, to_pictures
-from ..request import Drawing, Frames, Input, Option, Prior
+from ..request import Drawing, Frames, Input, Option, Prior, stem
 from . import Ability
 from ._drawing import attach_record, check_request, ddim_settings
 
 if TYPE_CHECKING:
     from ..pipeline import Chain
     from ..types import OnStep
-    from .latent import Latent
+    from ._latent import Latent
 
 
 End = Annotated[
@@ -54,7 +64,12 @@ class InterpolateRequest(Drawing):
         check_prompt(end, info.field_name or "")
         return end
 
-    def check_pictures(self) -> None:
+    def title(self, command: str) -> list[str]:
+        """Such as fox-to-a-red-car."""
+        a, b = (end if _is_prompt(end) else stem(end) for end in (self.a, self.b))
+        return [a, "to", b]
+
+    def check_inputs(self) -> None:
         """Each end that is one."""
         for end in (self.a, self.b):
             if not _is_prompt(end):
@@ -103,7 +118,7 @@ def interpolate(
     """
     import torch
 
-    from .latent import decode_latents, with_detail
+    from ._latent import decode_latents, with_detail
 
     request = InterpolateRequest.of(
         a=a, b=b, frames=frames, seed=seed, noise=noise, prior=prior, settings=settings
@@ -133,7 +148,7 @@ def interpolate(
 
 def between(a: Latent, b: Latent, share: float, noise: str) -> Latent:
     """The latent a `share` of the way from `a` to `b`."""
-    from .latent import Latent, slerp
+    from ._latent import Latent, slerp
 
     if share == 0 or (share == 1 and noise != "fixed"):
         return b if share else a
@@ -155,7 +170,7 @@ def end_of(
     """The latent of a picture, or of a prompt."""
     from ..rng import Rng
     from ..stages import DiffusionStage
-    from .latent import Latent, of_picture
+    from ._latent import Latent, of_picture
 
     if not _is_prompt(end):
         return of_picture(pipe, end, seed, settings, on_step)

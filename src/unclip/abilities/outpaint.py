@@ -1,8 +1,18 @@
-"""A larger canvas around a picture."""
+"""Extend a picture beyond its edges.
+
+The picture itself stays the same to the byte.
+
+\b
+Examples:
+  unclip outpaint fox.png --left 64 --right 64 "a fox"
+  unclip outpaint fox.png --top 128 "a fox in the rain" -n 4 -o foxes/
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, ParamSpec, Self, TypeVar, cast
 
 from PIL import Image
 from pydantic import Field, model_validator
@@ -19,7 +29,7 @@ from .edit import as_tensor, largest
 if TYPE_CHECKING:
     from ..pipeline import Chain
     from ..types import OnStep
-    from .canvas import Window
+    from ._canvas import Window
 
 
 Pixels = Annotated[
@@ -63,14 +73,36 @@ class OutpaintRequest(Drawing):
         return Work(self.n, self.settings, count, prior_runs=count, size=size, inpaints=True)
 
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+OLDER = ("left", "right", "top", "bottom", "prompt", "n", "seed", "on_step")
+"""The order of arguments after the picture, where the first is a number."""
+
+
+def _also_older(function: Callable[P, R]) -> Callable[P, R]:
+    """Take arguments by position in the `OLDER` order too."""
+
+    @wraps(function)
+    def either(pipe: Any, image: Any, *given: Any, **named: Any) -> R:
+        call: Callable[..., R] = function
+        if not given or not hasattr(given[0], "__index__"):
+            return call(pipe, image, *given, **named)
+        older = dict(zip(OLDER, given, strict=False))
+        return call(pipe, image, *given[len(OLDER) :], **older, **named)
+
+    return cast(Callable[P, R], either)
+
+
+@_also_older
 def outpaint(
     pipe: Chain,
     image: Source,
+    prompt: str = "",
     left: int = 0,
     right: int = 0,
     top: int = 0,
     bottom: int = 0,
-    prompt: str = "",
     n: int = 1,
     seed: int = 0,
     on_step: OnStep | None = None,
@@ -82,8 +114,8 @@ def outpaint(
 
     Args:
         image: a path, bytes, a file or a PIL picture; comes back byte for byte in its place.
-        left, right, top, bottom: how many pixels to add on each side.
         prompt: what the whole picture shows; must not be empty.
+        left, right, top, bottom: how many pixels to add on each side.
         n: how many; picture i uses `seed + i`.
         seed: any integer.
         on_step, prior, settings: as in `generate`.
@@ -93,7 +125,7 @@ def outpaint(
     """
     import torch
 
-    from .canvas import Brush, paint
+    from ._canvas import Brush, paint
 
     request = OutpaintRequest.of(
         image=image,
@@ -135,7 +167,7 @@ def windows_outward(
         corner: (top, left) of the picture.
         drawn: (height, width) that a model draws: the proportions of windows.
     """
-    from .canvas import Window
+    from ._canvas import Window
 
     (top, left), (height, width) = corner, largest(drawn, inner)
     centre = (left + inner[1] / 2, top + inner[0] / 2)

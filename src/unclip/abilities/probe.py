@@ -1,4 +1,10 @@
-"""What CLIP takes a picture for."""
+"""Ask the model's CLIP which description fits a picture best.
+
+\b
+Examples:
+  unclip probe fox.png "a fox" "a car" "a house"
+  unclip probe fox.png "a red fox" "a blue fox" --json
+"""
 
 from __future__ import annotations
 
@@ -24,7 +30,7 @@ ADVICE = dict.fromkeys(
 """Whatever model lacks CLIP: nothing else of a model is needed."""
 
 
-class ProbeRequest(Request):
+class ProbeRequest(Request[list[float]]):
     """See `probe`."""
 
     ability: ClassVar[str] = "probe"
@@ -43,6 +49,16 @@ class ProbeRequest(Request):
         if len(labels) < 2:
             raise UsageError(f"give at least two labels to choose from, got {len(labels)}")
         return labels
+
+    def check_inputs(self) -> None:
+        """And that labels can be told apart."""
+        if len(set(self.labels)) < len(self.labels):
+            raise UsageError("two labels are the same: all must be different")
+        super().check_inputs()
+
+    def shares(self, result: list[float]) -> dict[str, float]:
+        """Of each label."""
+        return dict(zip(self.labels, result, strict=True))
 
 
 def probe(pipe: Chain, image: Source, labels: Sequence[str]) -> list[float]:

@@ -1,4 +1,12 @@
-"""What each of CLIP's principal components adds to a picture."""
+"""Draw a picture from a few components of its embedding.
+
+These are the first principal components of its CLIP image embedding.
+
+\b
+Examples:
+  unclip reconstruct fox.png --pictures photos/
+  unclip reconstruct fox.png --dims 2,8,32 --pictures photos/ -o parts.png
+"""
 
 from __future__ import annotations
 
@@ -33,7 +41,9 @@ class ReconstructRequest(Drawing):
     one_seed: ClassVar[bool] = True
     image: Picture
     dims: Annotated[tuple[Count, ...], Option(metavar="K,K,...", example="10,40")] = Field(
-        min_length=1, description="How many principal components to keep, one picture each."
+        (10, 40, 160),
+        min_length=1,
+        description="How many principal components to keep, one picture each.",
     )
     pictures: Annotated[
         Input,
@@ -50,6 +60,13 @@ class ReconstructRequest(Drawing):
             raise UsageError(f"pictures must be a list of pictures, got {shown(pictures)}")
         return pictures
 
+    def check_inputs(self) -> None:
+        """And that no two files would have one name."""
+        super().check_inputs()
+        if len(set(self.dims)) < len(self.dims):
+            dims = ",".join(map(str, self.dims))
+            raise UsageError(f"dims must be different numbers, got '{dims}'")
+
     def captions(self) -> list[str]:
         """How many components each picture has."""
         return [str(count) for count in self.dims]
@@ -62,7 +79,7 @@ class ReconstructRequest(Drawing):
 def reconstruct(
     pipe: Chain,
     image: Source,
-    dims: Sequence[int],
+    dims: Sequence[int] = (10, 40, 160),
     seed: int = 0,
     on_step: OnStep | None = None,
     *,

@@ -1,8 +1,18 @@
-"""Variations of a picture."""
+"""Draw variations of a picture.
+
+What CLIP sees in the picture stays, the rest is random. The picture is cropped to its middle
+square.
+
+\b
+Examples:
+  unclip vary fox.png
+  unclip vary fox.png -n 9 --eta 1 --seed 7 -o foxes.png   # one grid of nine
+  unclip vary fox.png -o foxes/                            # one file each
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from PIL import Image
 from pydantic import Field
@@ -10,7 +20,7 @@ from pydantic import Field
 from ..arguments import Share
 from ..cost import Work
 from ..media import Source, digest, read_image, to_pictures
-from ..request import Drawing, Picture, Pictures
+from ..request import Drawing, Option, Picture, Pictures
 from . import Ability
 from ._drawing import attach_record, check_request, ddim_settings
 
@@ -26,7 +36,7 @@ class VariationsRequest(Drawing):
     example: ClassVar[str] = "upsampler_steps=8"
     reads_text: ClassVar[bool] = False
     image: Picture
-    n: Pictures = 1
+    n: Annotated[Pictures, Option("-n", "N", begins_with=4)] = 1
     eta: Share = Field(0.8, description="0 gives the picture back, 1 is the most random.")
 
     def work(self) -> Work:
@@ -60,7 +70,7 @@ def variations(
     Raises:
         UsageError: no such picture, an unknown setting, or a model without CLIP.
     """
-    from .latent import decode_latents, of_picture, with_detail
+    from ._latent import decode_latents, of_picture, with_detail
 
     request = VariationsRequest.of(image=image, n=n, eta=eta, seed=seed, settings=settings)
     n, eta, seed, settings = request.n, request.eta, request.seed, request.settings

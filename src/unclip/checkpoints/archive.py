@@ -7,7 +7,7 @@ TorchScript archives, and indexes that name the shards of a set. Nothing in any 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,14 +67,17 @@ class Tensors(Mapping[str, Tensor]):
 
     def under(self, prefix: str) -> Tensors:
         """Those whose names begin with `prefix`, without it."""
-        found = [key for key in self._entries if key.startswith(prefix)]
-        return self._renamed({key.removeprefix(prefix): self._entries[key] for key in found})
+        found = {key: one for key, one in self._entries.items() if key.startswith(prefix)}
+        inside = Tensors(found, self._where, self.wrapped)
+        return inside.renamed(lambda key: key.removeprefix(prefix))
 
     def behind(self, prefix: str) -> Tensors:
         """The same, with `prefix` before each name."""
-        return self._renamed({f"{prefix}{key}": value for key, value in self._entries.items()})
+        return self.renamed(lambda key: f"{prefix}{key}")
 
-    def _renamed(self, entries: Entries) -> Tensors:
+    def renamed(self, fn: Callable[[str], str]) -> Tensors:
+        """The same under other names."""
+        entries = {fn(key): one for key, one in self._entries.items()}
         return Tensors(entries, self._where, self.wrapped)
 
 
@@ -156,11 +159,7 @@ def open_pickle(path: Path | str) -> Any:
 
 
 def tensors_of(mapping: Any, where: str) -> Tensors:
-    """A state dict from inside what `open_pickle` gave, as tensors.
-
-    Args:
-        mapping: names -> tensors, lazy or at hand.
-        where: what holds it, for an error's text.
+    """A state dict from inside what `open_pickle` gave of the file `where`, as tensors.
 
     Raises:
         CheckpointError: it is no state dict. Names the key.

@@ -12,7 +12,7 @@ from ..stages.clip import ClipStageConfig
 from .format import FORMATS, Options
 from .part import Part
 from .settings import read_json
-from .tokenizers import clip_of_files
+from .tokenizers import clip_of_files, load_tokenizer
 
 
 def open_clip_part(
@@ -58,11 +58,7 @@ def open_clip_part(
 
 
 def completed(part: Part, clip: Path | None) -> Part:
-    """A model's own CLIP, or in its place the whole one that a person names.
-
-    Args:
-        part: a `ClipStage` that may lack a tower.
-        clip: the `clip` of `Options`.
+    """A model's own CLIP, which may lack a tower, or the whole one that a person names.
 
     Raises:
         UsageError: that is no CLIP, not one of this width, or lacks a tower that the model's has.
@@ -103,7 +99,7 @@ def folder_tokenizer(folder: Path, context: int = 77) -> Tokenizer:
     if vocab.is_file() and merges.is_file():
         tokenizer = clip_of_files(vocab, merges, context)
     elif whole.is_file():
-        tokenizer = Tokenizer.load(whole, context)
+        tokenizer = load_tokenizer(whole, context)
     else:
         raise CheckpointError(
             f"{folder} has no tokenizer (vocab.json and merges.txt, or tokenizer.json): "

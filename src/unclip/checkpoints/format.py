@@ -136,7 +136,8 @@ class Plan:
             else:
                 stage.source = LazyNet(stage, partial(part.fill, stage, place, dtype, where))
         prior, words = self.first_prior, self.vocabulary
-        return Model(tokenizer, stages, self.name, self.digest, prior, self.advice, words)
+        advice = self.advice
+        return Model(tokenizer, stages, self.name, self.digest, prior, advice, words, dtype)
 
     @property
     def first_prior(self) -> str | None:

@@ -70,6 +70,18 @@ def flattened(ours: str, theirs: str) -> KeyMap:
     }
 
 
+def lone(name: str, axes: int) -> Take:
+    """A tensor that has `axes` leading axes of size 1 there."""
+
+    def to_ours(value: Tensor) -> Tensor:
+        return value.reshape(value.shape[axes:])
+
+    def to_theirs(value: Tensor) -> Tensor:
+        return value.reshape((1,) * axes + value.shape)
+
+    return Take((name,), to_ours, to_theirs)
+
+
 def under(ours: str, theirs: str, table: KeyMap) -> KeyMap:
     """A table with a prefix on either side."""
     return {
@@ -181,13 +193,7 @@ def _read(tensors: Mapping[str, Tensor], take: Take) -> Tensor:
 def translate_back(
     ours: Mapping[str, Tensor], table: KeyMap, shapes: Mapping[str, tuple[int, ...]]
 ) -> Iterator[tuple[str, Tensor]]:
-    """(foreign name, tensor): what `translate` would make `ours` of.
-
-    Args:
-        ours: all that the table names.
-        table: as for reading.
-        shapes: of the foreign tensors.
-    """
+    """(foreign name, tensor): what `translate` would make `ours` of, in those `shapes`."""
     for name, take in table.items():
         value = ours[name]
         if take.to_ours and not take.to_theirs:

@@ -34,6 +34,7 @@ from .format import Format, Options, Plan
 from .part import Part
 from .settings import read_json
 from .tensors import cast, check_sum, save_tensors, sha256
+from .tokenizers import load_tokenizer
 
 VERSION = 1
 
@@ -285,7 +286,7 @@ def _edited(folder: Path, manifest: Manifest) -> Iterator[str]:
 
 def _read_tokenizer(folder: Path, manifest: Manifest) -> Tokenizer:
     file = member(folder, manifest.tokenizer.file, folder / "model.json")
-    tokenizer = Tokenizer.load(file, manifest.tokenizer.context)
+    tokenizer = load_tokenizer(file, manifest.tokenizer.context)
     check_sum(file, _sum_of(file, folder, manifest))
     return tokenizer
 

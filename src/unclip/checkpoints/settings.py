@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,25 @@ def read_json(file: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise CheckpointError(f"{file} is not a JSON object")
     return Settings(values, file)
+
+
+@contextmanager
+def shapes_of(what: str) -> Iterator[None]:
+    """Names and shapes that are not a whole network's become a CheckpointError: `what`, and why."""
+    try:
+        yield
+    except (LookupError, ValueError, ZeroDivisionError) as error:
+        raise CheckpointError(f"{what}: {error}") from None
+
+
+def leaves(values: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted key, value) of every value in nested tables."""
+    for key, value in values.items():
+        dotted = f"{where}.{key}" if where else key
+        if isinstance(value, dict):
+            yield from leaves(value, dotted)
+        else:
+            yield dotted, value
 
 
 def need(values: Mapping[str, Any], file: Path, **expected: Any) -> None:

@@ -1,4 +1,4 @@
-"""CLIP's and GPT-2's tokenizers, out of the files that foreign models bring."""
+"""Tokenizers from files: the `tokenizers` library's JSON, and what CLIP and GPT-2 bring."""
 
 from __future__ import annotations
 
@@ -9,11 +9,33 @@ from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 
 from ..errors import CheckpointError
+from ..files import text_of
 from ..nn.tokenizer import CLIP_END, CLIP_PAD, CLIP_START, Tokenizer, library_errors
+from ..plain import JSON_BYTES, parse_json
+from ._tokenizer_rules import check_rules
+
+PROBE = "A naïve fox, 12 of them: ½ 狐 🦊!"
+"""A text that every tokenizer has to get through."""
 
 _PRINTABLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
 _BYTE_LETTERS = [chr(byte) for byte in _PRINTABLE] + [chr(256 + n) for n in range(256 - 188)]
 """What a byte-level BPE writes for bytes: Latin-1's visible letters, others for the rest."""
+
+
+def load_tokenizer(path: Path | str, context: int) -> Tokenizer:
+    """Read what `Tokenizer.save` or another program wrote.
+
+    Raises:
+        CheckpointError: it is missing or damaged, fails at a plain text, or has rules that
+            make far too much of one.
+    """
+    with library_errors(f"cannot read the tokenizer {path}"):
+        text = text_of(path, JSON_BYTES)
+        check_rules(parse_json(text))
+        backend = Backend.from_str(text)
+        read = Tokenizer(backend, context)
+        backend.encode(PROBE)
+    return read
 
 
 def clip_of_files(vocab: Path | str, merges: Path | str, context: int = 77) -> Tokenizer:

@@ -1,12 +1,15 @@
 """The command of an ability: its arguments and options follow from the ability's request."""
 # Without `from __future__ import annotations`: see `_options`.
 
-import sys
+import ast
+import inspect
+import json
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, make_dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+import tokenize
+from collections.abc import Iterable
+from dataclasses import dataclass, make_dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 from typer.main import get_command
@@ -14,21 +17,27 @@ from typer.main import get_command
 from ..errors import UsageError
 from ._draw import DrawOptions, FilmOutput, Fps, OneSeed, assignments, deliver, drawing
 from ._fields import ASKED, argument, fields_of, option_field, option_name
-from ._options import Command, ModelOptions, NoLimit, StrictWords
+from ._options import SAMPLING, Command, ModelOptions, NoLimit, StrictWords
 from ._output import Layout, slug
+from ._terminal import say
 
 if TYPE_CHECKING:
     from ..abilities import Ability
 
+
+BAR = 40
+"""Columns of a bar of 100 %."""
+
+Json = Annotated[bool, typer.Option("--json", help="Label to share, as JSON.")]
 
 NO_OPTION = object()
 """The value of a field that the command line does not have."""
 
 
 class AbilityCommand(Command):
-    """A command that finds out its options when they are needed: requests import PyTorch.
+    """A command that finds out its options when they are needed.
 
-    The list of commands needs the first line of its help alone.
+    The list of commands needs the first line of its help alone, and no request's class.
     """
 
     def get_params(self, ctx: Any) -> Any:
@@ -46,7 +55,6 @@ class AbilityOptions(ModelOptions):
     """What the command of an ability is made of, beside its request's fields."""
 
     ability: ClassVar[Any]  # an `Ability`
-    extra: ClassVar[list[Any]] = []  # options that are not the request's: name, type, default
     left_out: ClassVar[frozenset[str]] = frozenset()  # of the request's fields
     one_seed: ClassVar[bool] = False  # as in `Drawing`
 
@@ -62,23 +70,19 @@ class AbilityOptions(ModelOptions):
             name: argument(name, fields[name], value) for name, value in self.values(fields).items()
         }
         try:
-            return self.ability.request.of(**own, **more)
+            request = self.ability.request.of(**own, **more)
+            request.check_inputs()
         except UsageError as error:
             head, space, rest = str(error).partition(" ")  # it begins with the field
             name = head.partition(".")[0]
             head = option_name(name, fields[name]) if name in fields else head
             raise UsageError(head + space + rest) from None
+        return request
 
 
 @dataclass(frozen=True, kw_only=True)
 class DrawCommand(AbilityOptions, DrawOptions):
     """What commands do that draw: check, load, draw with progress, write, say so."""
-
-    def title(self, values: Mapping[str, Any]) -> str:
-        """What files are called, before their seed."""
-        if "image" not in values:
-            return slug(values["prompt"])
-        return f"{slug(Path(values['image']).stem)}-{type(self).__name__}"
 
     def settings(self) -> dict[str, Any]:
         """Of the sampling: --set, and what has an option of its own. Raises UsageError."""
@@ -93,42 +97,75 @@ class DrawCommand(AbilityOptions, DrawOptions):
         """Draw, write, say so."""
         started, seed = time.monotonic(), self.first_seed()
         request = self.request(seed=seed, settings=self.settings())
-        request.check_pictures()
-        layout = Layout(request, self.title(self.values(fields_of(self.ability.request))))
+        layout = Layout(request, "-".join(map(slug, request.title(type(self).__name__))))
         target = self.target(f"{layout.name}-{seed}")
         pipe = self.load(one_pass=request.one_pass)
         with drawing(pipe, lambda cost: target.expect(cost, layout)) as on_step:
-            pictures = self.ability(pipe, request, on_step=on_step)
+            pictures = pipe.run(request, on_step)
         deliver(pictures, layout, target, layout.seeds(len(pictures)), started)
 
 
-def ability_command(
-    module: str, ability: str, base: type[AbilityOptions] = DrawCommand, **defaults: Any
-) -> Callable[[typer.Typer], None]:
-    """What adds an ability's command to an application.
+@dataclass(frozen=True, kw_only=True)
+class ShareCommand(AbilityOptions):
+    """What other commands do: print shares of 1, the largest first."""
+
+    as_json: Json = False
+
+    def run(self) -> None:
+        """A line a share, or JSON."""
+        request = self.request()
+        shares = request.shares(self.load().run(request))
+        ranked = dict(sorted(shares.items(), key=lambda pair: -pair[1]))
+        if self.as_json:
+            say(json.dumps(ranked, ensure_ascii=False))
+            return
+        width = max(map(len, ranked))
+        for name, share in ranked.items():
+            say(f"{name:<{width}}  {share:6.1%}  {'█' * round(share * BAR)}".rstrip())
+
+
+def help_of(module: str) -> str:
+    """A module's docstring, as the help of its command; the module is not run."""
+    spec = find_spec(module)
+    if spec is None or spec.origin is None:
+        return ""
+    with tokenize.open(spec.origin) as file:
+        for token in tokenize.generate_tokens(file.readline):
+            if token.type == tokenize.STRING:
+                return inspect.cleandoc(ast.literal_eval(token.string))
+            if token.type not in (tokenize.COMMENT, tokenize.NL):
+                break
+    return ""
+
+
+def add_command(
+    app: typer.Typer,
+    name: str,
+    module: str,
+    ability: str = "",
+    base: type[AbilityOptions] | None = None,
+) -> None:
+    """Add an ability's command.
 
     Args:
-        module: the command's, whose name is its name and whose docstring its help.
-        ability: the name of its module.
-        base: what the command does.
-        defaults: of arguments that are not the request's own.
+        app: to this application.
+        name: of the command.
+        module: whose docstring is its help.
+        ability: whose arguments it takes, if that is not called as the command is.
+        base: what the command does, if that is not drawing or printing shares.
     """
-    name = module.rpartition(".")[2]
 
     def make() -> type:
         from ..abilities import ABILITIES
 
-        return command_class(ABILITIES[ability], name, base, defaults)
+        return command_class(ABILITIES[ability or name], name, base)
 
-    def register(app: typer.Typer) -> None:
-        app.command(name, cls=AbilityCommand, help=sys.modules[module].__doc__)(make)
-
-    return register
+    app.command(name, cls=AbilityCommand, help=help_of(module))(make)
 
 
 def command_class(
-    ability: "Ability", name: str, base: type[AbilityOptions], defaults: Mapping[str, Any]
-) -> type:
+    ability: "Ability", name: str, base: type[AbilityOptions] | None = None
+) -> type[AbilityOptions]:
     """A dataclass with a field for each of the request's, which typer reads, and those of `base`.
 
     A field's type, default, bounds and description are the request's.
@@ -138,22 +175,15 @@ def command_class(
     from ..request import Drawing
 
     request = ability.request
+    base = base or (DrawCommand if issubclass(request, Drawing) else ShareCommand)
     fields = {key: info for key, info in fields_of(request).items() if key not in base.left_out}
-    last: list[tuple[str, Any, Any]] = []
-    last += [("strict_words", StrictWords, False)] if request.reads_text else []
+    own = [option_field(key, info) for key, info in fields.items()]
+    own += [("strict_words", StrictWords, False)] if request.reads_text else []
     if issubclass(request, Drawing):
         for key, kind in request.common.items():
-            fields[key] = FieldInfo.from_annotated_attribute(kind, None)
-        last += [("no_limit", NoLimit, False), ("assignments", assignments(request.example), None)]
-        last += [("seed", OneSeed, None)] if request.one_seed or base.one_seed else []
-        last += [("output", FilmOutput, None), ("fps", Fps, 12.0)] if request.film else []
-    own = [*base.extra, *(option_field(key, info, defaults) for key, info in fields.items())]
-    own.sort(key=_has_default)  # those without one come first
-    keywords = [(key, kind, field(default=value, kw_only=True)) for key, kind, value in last]
+            own.append(option_field(key, FieldInfo.from_annotated_attribute(kind, None), SAMPLING))
+        own += [("no_limit", NoLimit, False), ("assignments", assignments(request.example), None)]
+        own += [("seed", OneSeed, None)] if request.one_seed or base.one_seed else []
+        own += [("output", FilmOutput, None), ("fps", Fps, 12.0)] if request.film else []
     space = {"ability": ability}
-    return make_dataclass(name, [*own, *keywords], bases=(base,), namespace=space, frozen=True)
-
-
-def _has_default(one: tuple[Any, ...]) -> bool:
-    """Of a field as (name, type) or (name, type, default)."""
-    return len(one) == 3
+    return make_dataclass(name, own, bases=(base,), namespace=space, frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from ..errors import counted
 from ._estimate import Estimate
-from ._options import option
+from ._options import SAMPLING, option
 from ._output import Sheet, Target
 from ._progress import sampling_progress
 from ._terminal import duration, say
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..types import OnStep, Step
 
 RANDOM = "random, and printed"
-NAMED = "a PNG here, named after its content and the seed; numbered if that name is taken"
+NAMED = "a new PNG here, named after its content and the seed"
 FOLDER = "a folder for one PNG each, or - for a PNG to stdout."
 
 Seed = Annotated[int | None, option("--seed", "SEED", "Picture i uses SEED + i.", RANDOM)]
@@ -52,7 +52,7 @@ Fps = Annotated[float, option("--fps", "FPS", "Frames per second of a film.")]
 def assignments(example: str) -> Any:
     """The type of --set."""
     text = f"Any other sampling setting, such as {example}; repeatable."
-    return Annotated[list[str] | None, option("--set", "KEY=VALUE", text)]
+    return Annotated[list[str] | None, option("--set", "KEY=VALUE", text, group=SAMPLING)]
 
 
 @dataclass(frozen=True, kw_only=True)

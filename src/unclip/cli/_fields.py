@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 
 import typer
 
-from ..errors import UsageError
+from ..errors import DataError, UsageError
+from ._options import SAMPLING, option
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -21,13 +21,13 @@ ASKED = "asked_"
 """Before the names of a request's fields, which are anybody's: a command has others too."""
 
 
-def fields_of(request: type[Request]) -> dict[str, FieldInfo]:
+def fields_of(request: type[Request[Any]]) -> dict[str, FieldInfo]:
     """The fields that are arguments and options by themselves."""
     every = request.model_fields.items()
     return {name: info for name, info in every if name not in ("seed", "settings")}
 
 
-def pictures_of(request: type[Request]) -> dict[str, FieldInfo]:
+def pictures_of(request: type[Request[Any]]) -> dict[str, FieldInfo]:
     """The fields that are files: pictures, or a folder of them."""
     return {name: info for name, info in fields_of(request).items() if info.annotation is Any}
 
@@ -46,23 +46,29 @@ def option_name(name: str, info: FieldInfo) -> str:
     return _option(info).name or f"--{name.replace('_', '-')}"
 
 
-def option_field(name: str, info: FieldInfo, defaults: Mapping[str, Any]) -> tuple[Any, ...]:
-    """(name, type, default) of a dataclass' field, as typer reads it; no default if it has none."""
+def option_field(name: str, info: FieldInfo, group: str = "") -> tuple[Any, ...]:
+    """(name, type, default) of a dataclass' field, as typer reads it; no default if it has none.
+
+    Args:
+        group: of options, in the command's help.
+    """
     shown = _option(info)
-    made: Any
     metavar, kind = shown.metavar or name.upper(), _type(info.annotation, shown.positional)
+    made: Any
     if shown.positional:
         made = typer.Argument(metavar=metavar, help=info.description)
     else:  # without min and max: the request says better what is out of range
-        made = typer.Option(
-            option_name(name, info),
-            metavar=metavar,
-            help=_help(info),
-            show_default=shown.default or True,
-        )
-    if name not in defaults and info.is_required():
+        group = group or (SAMPLING if shown.sampling else "")
+        made = option(option_name(name, info), metavar, _help(info), shown.default, group)
+    default = info.default if shown.begins_with is None else shown.begins_with
+    if shown.begins_with is None and info.is_required():
         return ASKED + name, Annotated[kind, made]
-    return ASKED + name, Annotated[kind, made], defaults.get(name, info.default)
+    return ASKED + name, Annotated[kind, made], _written(default)
+
+
+def _written(default: Any) -> Any:
+    """Numbers in one, as they are typed."""
+    return ",".join(map(str, default)) if isinstance(default, tuple) else default
 
 
 def _type(annotation: Any, positional: bool) -> Any:
@@ -101,7 +107,12 @@ def argument(name: str, info: FieldInfo, value: Any) -> Any:
     if not isinstance(value, str):
         return value
     if _option(info).folder:
-        return _pictures_in(Path(value))
+        from ..data.listing import pictures_in
+
+        try:
+            return pictures_in(Path(value))
+        except DataError as error:
+            raise UsageError(str(error)) from None
     if info.annotation is Any:
         return _readable_again(value)
     kind = _type(info.annotation, True)
@@ -121,18 +132,6 @@ def _numbers(name: str, info: FieldInfo, text: str) -> tuple[int, ...]:
         such = f", such as {example}" if example else ""
         raise UsageError(f"{option} must be {metavar} in whole numbers{such}, got '{text}'")
     return numbers
-
-
-def _pictures_in(folder: Path) -> list[Path]:
-    """Raises UsageError where there are none."""
-    from ..data.listing import pictures_in
-
-    if not folder.is_dir():
-        raise UsageError(f"cannot read {folder}: there is no such folder")
-    files = pictures_in(folder)
-    if not files:
-        raise UsageError(f"there are no pictures in {folder}")
-    return files
 
 
 def _readable_again(path: str) -> str | bytes:

@@ -23,7 +23,7 @@ ALL = 400
 
 def inspect_plan(plan: Plan) -> None:
     """Print stages, sizes, licence, abilities and the memory needed; raises where it is damaged."""
-    from ..abilities.capabilities import capabilities
+    from ..abilities._capabilities import capabilities
 
     stages = {name: part.build() for name, part in plan.parts.items()}
     say(f"{plan.name} ({plan.family}), {plan.digest}")

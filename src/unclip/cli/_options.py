@@ -18,51 +18,107 @@ if TYPE_CHECKING:
     from ..facade import Pipeline
 
 
-def option(flags: str, metavar: str, text: str, default: str = "") -> Any:
-    """An option with a value, and its help; `default` says what happens without it."""
-    return typer.Option(*flags.split(), metavar=metavar, help=text, show_default=default or True)
+SAMPLING, MODEL, LIMITS = "Sampling", "Model", "Hardware and limits"
+"""Groups of options in a command's help, after those that are its own."""
+
+PLACES = {"-n": -6, "--seed": -5, "--output": -4, "--fps": -3, "--steps": -2}
+PLACES |= {"--guidance-scale": -1, "--set": 1, "--help": 2}
+"""In a group of the help: these stand before all others, which have 0, or after them."""
+
+COLUMN = 30
+"""Widest first column of a command's help."""
+
+
+def option(flags: str, metavar: str, text: str, default: str = "", group: str = "") -> Any:
+    """An option with a value, and its help.
+
+    Args:
+        flags: separated by spaces.
+        metavar: what the help calls its value.
+        text: the help.
+        default: says what happens without it, if the default value does not.
+        group: of options; else it is the command's own.
+    """
+    return typer.Option(
+        *flags.split(),
+        metavar=metavar,
+        help=f"{text}  [default: {default}]" if default else text,
+        show_default=not default,
+        rich_help_panel=group or None,
+    )
+
+
+def flag(name: str, text: str, group: str = "") -> Any:
+    """An option without a value, and its help."""
+    return typer.Option(name, help=text, rich_help_panel=group or None)
 
 
 A_MODEL = "A model's folder or file of any known format, hub:org/name, or a bundled model."
+DTYPES = "Number format of the networks: float32, bfloat16, float16 or float64."
+DIALECTS = "Kind of the format, if the files do not tell (docs/models)."
+VARIANTS = "Which weights, if there are several: fp16, ema, non_ema, ..."
 FAST = "bfloat16 where the hardware is fast in it, else float32"
 
-Model = Annotated[str | None, option("--model", "MODEL", A_MODEL, "the bundled model")]
+Model = Annotated[str | None, option("--model", "MODEL", A_MODEL, "the bundled model", MODEL)]
 Device = Annotated[
-    str | None, option("--device", "DEVICE", "cpu, cuda, cuda:1 or mps.", "the fastest available")
+    str | None,
+    option("--device", "DEVICE", "cpu, cuda, cuda:1 or mps.", "the fastest available", LIMITS),
 ]
-DType = Annotated[
-    str | None, option("--dtype", "NAME", "Weights as float32, bfloat16 or float16.", FAST)
-]
+DType = Annotated[str | None, option("--dtype", "NAME", DTYPES, FAST, LIMITS)]
 LowMemory = Annotated[
-    bool, typer.Option("--low-memory", help="Keep one stage at a time in memory; slower.")
+    bool, flag("--low-memory", "Keep one stage at a time in memory; slower.", LIMITS)
 ]
-Clip = Annotated[str | None, option("--clip", "CLIP", "CLIP weights, if the model lacks them.")]
+Clip = Annotated[
+    str | None, option("--clip", "CLIP", "CLIP weights, if the model lacks them.", group=MODEL)
+]
 Tokenizer = Annotated[
-    str | None, option("--tokenizer", "DIR", "Tokenizer files, if the model lacks them.")
-]
-Dialect = Annotated[
     str | None,
-    option("--dialect", "NAME", "Kind of the format, if the files do not tell (docs/models)."),
+    option("--tokenizer", "DIR", "Tokenizer files, if the model lacks them.", group=MODEL),
 ]
-Variant = Annotated[
-    str | None,
-    option("--variant", "NAME", "Which weights, if there are several: fp16, ema, non_ema, ..."),
-]
+Dialect = Annotated[str | None, option("--dialect", "NAME", DIALECTS, group=MODEL)]
+Variant = Annotated[str | None, option("--variant", "NAME", VARIANTS, group=MODEL)]
 StrictWords = Annotated[
     bool,
-    typer.Option("--strict-words", help="Refuse a prompt with words that the model does not know."),
+    flag("--strict-words", "Refuse a prompt with words that the model does not know.", LIMITS),
 ]
-NoLimit = Annotated[
-    bool, typer.Option("--no-limit", help="Allow more than a million sampling steps.")
-]
+NoLimit = Annotated[bool, flag("--no-limit", "Allow more than a million sampling steps.", LIMITS)]
 
 
 class Command(TyperCommand):
-    """A command whose dataclass typer fills in; then it runs."""
+    """A command whose dataclass typer fills in; then it runs. Its help lists options in groups."""
 
     def invoke(self, ctx: Any) -> Any:
         """What `run` returns."""
         return super().invoke(ctx).run()
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Such as `[OPTIONS] PROMPT`: what must be given stands without brackets."""
+        pieces = super().collect_usage_pieces(ctx)
+        return [piece.replace("{", "").replace("}", "") for piece in pieces]
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Arguments, the command's own options, then the groups, in columns of one width."""
+        groups: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
+        groups |= {SAMPLING: [], MODEL: [], LIMITS: []}
+        parameter: Any
+        for parameter in sorted(self.get_params(ctx), key=_place):
+            record = parameter.get_help_record(ctx)
+            if record and parameter.param_type_name == "argument":  # the usage says the rest
+                text = record[1].removesuffix("[required]").rstrip()
+                groups["Arguments"].append((parameter.display_name_raw, text))
+            elif record:
+                groups[parameter.rich_help_panel or "Options"].append(record)
+        rows = [first for group in groups.values() for first, _ in group]
+        width = max(len(first) for first in rows if len(first) <= COLUMN)
+        for title, group in groups.items():
+            if group:
+                with formatter.section(title):
+                    formatter.write_dl([(name.ljust(width), text) for name, text in group], COLUMN)
+
+
+def _place(parameter: Any) -> tuple[bool, int]:
+    """Where a parameter stands in its group, for sorting: first what must be given."""
+    return not parameter.required, sum(PLACES.get(name, 0) for name in parameter.opts)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,9 +10,11 @@ import typer
 from typer.core import TyperGroup
 
 from .._version import __version__
+from ..abilities import ABILITIES
 from ..errors import Cancelled, UnclipError
 from ..registry import Registry
 from . import _progress
+from ._ability import add_command
 from ._process import prepare
 from ._signals import interrupted_by_signals
 from ._terminal import complain, warnings_as_lines
@@ -37,7 +39,7 @@ class Group(TyperGroup):
 
 
 def make_app() -> typer.Typer:
-    """The application with every command that `COMMANDS` finds."""
+    """The application with every command that `COMMANDS` finds, and one for each ability."""
     app = typer.Typer(
         cls=Group,
         rich_markup_mode=None,  # plain help: examples stay as written, and it starts twice as fast
@@ -46,9 +48,16 @@ def make_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
     app.callback(invoke_without_command=True)(top)
-    for name in COMMANDS.names():
-        COMMANDS[name](app)
+    own = {name: COMMANDS[name] for name in COMMANDS.names()}
+    able = {name: _adding(name, module) for name, module in ABILITIES.modules().items()}
+    for _, add in sorted({**able, **own}.items()):
+        add(app)
     return app
+
+
+def _adding(name: str, module: str) -> Callable[[typer.Typer], None]:
+    """What adds the command of an ability."""
+    return lambda app: add_command(app, name, module)
 
 
 def _version(wanted: bool) -> None:

@@ -85,13 +85,13 @@ class Replay(ModelOptions):
             request = _request(ability, record, self.inputs or [])
         except UsageError as error:
             raise UsageError(f"{self.file} cannot be replayed: {error}") from None
-        request.check_pictures()
+        request.check_inputs()
         name = f"{shortened(self.file.stem, 200)}-replay"
         target, layout = self._target(name), Layout(request, name)
         pipe = self.load(None if self.model else _model_of(record))
         self._warn(_unlike_here(record, pipe.name, pipe.hash))
         with drawing(pipe, lambda cost: target.expect(cost, layout)) as on_step, as_recorded():
-            pictures = ability(pipe, request, on_step=on_step)
+            pictures = pipe.run(request, on_step)
         new = _counterpart(old, record, layout, pictures)
         where, difference = target.write([new], layout), _difference(old, new)
         say(f"{where}: {difference or 'identical to'} {self.file}", err=target.is_stdout)

@@ -16,8 +16,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
+import typer
+
 from ..errors import UsageError
-from ._ability import DrawCommand, ability_command
+from ._ability import DrawCommand, add_command
 from ._draw import deliver, drawing
 from ._options import option
 from ._output import slug
@@ -37,10 +39,12 @@ Rows = Annotated[
 ]
 
 
+@dataclass(frozen=True, kw_only=True)
 class Sweep(DrawCommand):
     """What `unclip generate` is asked for, changed along two axes: a picture a combination."""
 
-    extra: ClassVar[list[Any]] = [("x", Columns), ("y", Rows, None)]
+    x: Columns
+    y: Rows = None
     left_out: ClassVar[frozenset[str]] = frozenset(("n", "best_of", "negative_prompt"))
     one_seed: ClassVar[bool] = True
 
@@ -50,7 +54,7 @@ class Sweep(DrawCommand):
 
         started, seed = time.monotonic(), self.first_seed()
         asked = self.values(self.ability.request.model_fields)
-        prompt, texts = asked.pop("prompt"), {"x": self.x, "y": self.y}  # type: ignore[attr-defined]
+        prompt, texts = asked.pop("prompt"), {"x": self.x, "y": self.y}
         check_prompt(prompt)
         columns, rows = (Axis.of(text, f"--{name}") for name, text in texts.items())
         if columns.key == rows.key:
@@ -70,7 +74,7 @@ class Sweep(DrawCommand):
         table = Combinations(name, columns.labels(), rows.labels(), made)
         target.expect(cost, table)
         with drawing(pipe, cost=cost) as on_step:
-            pictures = [self.ability(pipe, one, on_step=on_step)[0] for one in cells]
+            pictures = [pipe.run(one, on_step)[0] for one in cells]
         deliver(pictures, table, target, f"seed {seed}", started)
 
 
@@ -177,4 +181,6 @@ def _cost(pipe: "Pipeline", request: "GenerateRequest") -> "Cost":
     return pipe.cost(request.work(), request.prior)
 
 
-register = ability_command(__name__, "generate", Sweep)
+def register(app: typer.Typer) -> None:
+    """Add the command, which takes what `unclip generate` does."""
+    add_command(app, "sweep", __name__, "generate", Sweep)

@@ -91,9 +91,16 @@ def pictures_in(folder: Path) -> list[Path]:
     """The pictures of a folder except hidden ones, with or without captions, sorted.
 
     Raises:
-        DataError: the folder or a subfolder cannot be read.
+        DataError: no such folder, a file in its place, no pictures, or a folder that cannot be
+            read.
     """
-    return [path for path in _files(folder)[0] if is_picture(path)]
+    if not folder.is_dir():
+        wrong = "it is a file, not a folder" if folder.exists() else "there is no such folder"
+        raise DataError(f"cannot read pictures from {quoted(folder)}: {wrong}")
+    found = [path for path in _files(folder)[0] if is_picture(path)]
+    if not found:
+        raise DataError(f"{quoted(folder)} has no pictures (looked for {', '.join(SUFFIXES)})")
+    return found
 
 
 def is_picture(path: Path) -> bool:

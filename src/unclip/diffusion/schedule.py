@@ -6,48 +6,38 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import cache
-from typing import Annotated, ClassVar, Literal, Protocol
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from ..config import Config
-from ..errors import UsageError, nearest
+from ..errors import UsageError
+from ..registry import Named
 from ..rng import Rng
 from ..types import Level
 
 
-class Schedule(Protocol):
-    """The interface of a schedule for samplers and objectives."""
-
-    def level(self, t: Tensor) -> Level:
-        """The noise level at timesteps `t`, () or (B,)."""
-        ...
-
-    def grid(self, steps: int, spacing: str = "uniform") -> list[Level]:
-        """`steps` levels from noise to nearly clean, then the clean level: steps + 1 in all.
-
-        `spacing` names one of SPACINGS.
-        """
-        ...
-
-    def sample(self, rng: Rng) -> Level:
-        """A random level per sample, for training: fields (B,)."""
-        ...
-
-    def before(self, level: Level) -> Level:
-        """The level one training step less noisy."""
-        ...
-
-
-class _Gridded(Config, ABC):
-    """A schedule with an index from 0 (clean) to length - 1 (noise).
+class Schedule(Config, ABC):
+    """Noise levels by timestep, and by an index from 0 (clean) to length - 1 (noise).
 
     On a discrete schedule the index is the timestep; fractions are between timesteps.
     """
 
     whole: ClassVar[bool]  # whether training saw whole indices only
+
+    @abstractmethod
+    def level(self, t: Tensor) -> Level:
+        """The noise level at timesteps `t`, () or (B,)."""
+
+    @abstractmethod
+    def sample(self, rng: Rng) -> Level:
+        """A random level per sample, for training: fields (B,)."""
+
+    @abstractmethod
+    def before(self, level: Level) -> Level:
+        """The level one training step less noisy."""
 
     @property
     @abstractmethod
@@ -63,7 +53,9 @@ class _Gridded(Config, ABC):
         """The levels with given log(alpha²/sigma²), (N,) float64, fractions allowed."""
 
     def grid(self, steps: int, spacing: str = "uniform") -> list[Level]:
-        """See `Schedule`.
+        """`steps` levels from noise to nearly clean, then the clean level: steps + 1 in all.
+
+        `spacing` names one of SPACINGS.
 
         Raises:
             UsageError: less than one step, more than the schedule has, or an unknown spacing.
@@ -74,7 +66,7 @@ class _Gridded(Config, ABC):
             raise UsageError(
                 f"steps must be at most {self.length}, the schedule's own, got {steps}"
             )
-        levels = find_spacing(spacing)(self, steps)
+        levels = SPACINGS[spacing](self, steps)
         each = zip(levels.t, levels.alpha, levels.sigma, strict=True)
         end = self.at(torch.zeros((), dtype=torch.float64, device="cpu"))
         return [*(Level(*fields) for fields in each), clean(end.t)]
@@ -84,10 +76,10 @@ class _Gridded(Config, ABC):
         return self.at(torch.tensor([self.length - 1.0, 0.0], dtype=torch.float64, device="cpu"))
 
 
-Spacing = Callable[[_Gridded, int], Level]
+Spacing = Callable[[Schedule, int], Level]
 """(schedule, steps) -> the levels of a grid without the clean one, fields (steps,), falling."""
 
-SPACINGS: dict[str, Spacing] = {}
+SPACINGS: Named[Spacing] = Named("spacing")
 
 
 def spacing(fn: Spacing) -> Spacing:
@@ -96,16 +88,8 @@ def spacing(fn: Spacing) -> Spacing:
     return fn
 
 
-def find_spacing(name: str) -> Spacing:
-    """The spacing called `name`. Raises UsageError with the nearest name."""
-    if name not in SPACINGS:
-        known = ", ".join(SPACINGS)
-        raise UsageError(f"unknown spacing '{name}'{nearest(name, SPACINGS)}; known: {known}")
-    return SPACINGS[name]
-
-
 @spacing
-def uniform(schedule: _Gridded, steps: int) -> Level:
+def uniform(schedule: Schedule, steps: int) -> Level:
     """Evenly spaced with both ends, as in Karlo: i·(T − 1)/(n − 1), halves rounded to even.
 
     On the EDM schedule this is EDM's grid (arXiv 2206.00364, eq. 5).
@@ -119,7 +103,7 @@ def uniform(schedule: _Gridded, steps: int) -> Level:
 
 
 @spacing
-def leading(schedule: _Gridded, steps: int) -> Level:
+def leading(schedule: Schedule, steps: int) -> Level:
     """Every (length // steps)-th from the clean end (DDIM; arXiv 2305.08891, table 2).
 
     It omits the noisiest levels. For networks whose published samples used it.
@@ -129,7 +113,7 @@ def leading(schedule: _Gridded, steps: int) -> Level:
 
 
 @spacing
-def leading_after(schedule: _Gridded, steps: int) -> Level:
+def leading_after(schedule: Schedule, steps: int) -> Level:
     """As `leading`, but from timestep 1 on, as in Stable Diffusion's published samples."""
     stride = schedule.length // steps if schedule.whole else schedule.length / steps
     index = stride * _indices(steps)
@@ -137,7 +121,7 @@ def leading_after(schedule: _Gridded, steps: int) -> Level:
 
 
 @spacing
-def trailing(schedule: _Gridded, steps: int) -> Level:
+def trailing(schedule: Schedule, steps: int) -> Level:
     """Evenly spaced, without the cleanest (arXiv 2305.08891, table 2 and section 3.3).
 
     The last step is as long as the others, which is best for few steps.
@@ -148,7 +132,7 @@ def trailing(schedule: _Gridded, steps: int) -> Level:
 
 
 @spacing
-def karras(schedule: _Gridded, steps: int) -> Level:
+def karras(schedule: Schedule, steps: int) -> Level:
     """The 7th root of sigma/alpha evenly spaced between the ends (EDM, arXiv 2206.00364, eq. 5).
 
     Not for few steps of the cosine schedule: its noisy end (20,000) would take most of them.
@@ -159,7 +143,7 @@ def karras(schedule: _Gridded, steps: int) -> Level:
 
 
 @spacing
-def logsnr(schedule: _Gridded, steps: int) -> Level:
+def logsnr(schedule: Schedule, steps: int) -> Level:
     """log(alpha²/sigma²) evenly spaced between the ends (DPM-Solver, arXiv 2206.00927)."""
     noisy, clear = schedule.ends().snr().double().log().tolist()
     return schedule.at_log_snr(_line(noisy, clear, steps))
@@ -175,7 +159,7 @@ def _indices(steps: int) -> Tensor:
     return torch.arange(steps - 1, -1, -1, dtype=torch.float64, device="cpu")
 
 
-class _Discrete(_Gridded):
+class _Discrete(Schedule):
     """Variance-preserving, on `steps` discrete timesteps 0 (clean) to steps - 1 (noise)."""
 
     whole: ClassVar[bool] = True
@@ -292,7 +276,7 @@ class ScaledLinear(_Discrete):
         return _line(start, end, self.steps) ** 2
 
 
-class Edm(_Gridded):
+class Edm(Schedule):
     """alpha = 1, sigma continuous, t = 250·ln(sigma) (EDM, arXiv 2206.00364, table 1).
 
     The paper's network input is ln(sigma)/4; a thousand times that suits timestep features made

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..config import Config
-from ..errors import UsageError, nearest
+from ..registry import Named
 
 
 class Space(Protocol):
@@ -27,7 +27,7 @@ class Space(Protocol):
         ...
 
 
-SPACES: dict[str, type[Config]] = {}
+SPACES: Named[type[Config]] = Named("space")
 """Spaces without weights, by `kind`: all subclasses of `SpaceSettings`."""
 
 
@@ -103,11 +103,7 @@ def _chosen(values: Any) -> Any:
     """The space called `kind`."""
     if not isinstance(values, Mapping):
         return values
-    kind = str(values.get("kind"))
-    if kind not in SPACES:
-        known = ", ".join(SPACES)
-        raise UsageError(f"unknown space '{kind}'{nearest(kind, SPACES)}; known: {known}")
-    return SPACES[kind].model_validate(values)
+    return SPACES[str(values.get("kind"))].model_validate(values)
 
 
 SpaceConfig = Annotated[SerializeAsAny[SpaceSettings], BeforeValidator(_chosen)]

@@ -11,15 +11,7 @@ from typing import Any, Self
 
 from PIL import Image
 
-from ..evaluate.benchmark import (
-    Benchmark,
-    Checked,
-    CheckedPrompts,
-    Draw,
-    OnTask,
-    Request,
-    Session,
-)
+from ..evaluate.benchmark import Benchmark, Checked, CheckedPrompts, Draw, OnTask, Request, Session
 from ..evaluate.features import FeatureExtractor
 from ..evaluate.image_set import ImageSet, of_source
 from ..evaluate.options import PARTS, Sizes

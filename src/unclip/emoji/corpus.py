@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..errors import DataError, UsageError, nearest
+from ..errors import DataError, UsageError, nearest, unknown
 from ..files import atomic_folder, write_json, write_text
 from ..plain import read_json
 from .colours import name_pixels, tint_of
-from .drawings import STYLES, Drawings, extent, style_named, version
+from .drawings import STYLES, Drawings, extent, version
 from .names import Entry, entries
 
 Bytes = NDArray[np.uint8]
@@ -57,11 +57,8 @@ def build(
         OutputError: `out` cannot be written.
     """
     if vocabulary not in VOCABULARIES:
-        hint = nearest(vocabulary, VOCABULARIES)
-        raise UsageError(
-            f"unknown vocabulary '{vocabulary}'{hint}; known: {', '.join(VOCABULARIES)}"
-        )
-    sets = {name: Drawings(assets, style_named(name)) for name in dict.fromkeys(styles)}
+        raise unknown("vocabulary", vocabulary, VOCABULARIES)
+    sets = {name: Drawings(assets, STYLES[name]) for name in dict.fromkeys(styles)}
     if not sets:
         raise UsageError(f"no style given; known: {', '.join(STYLES)}")
     groups = {emoji: group for one in sets.values() for emoji, group in one.groups().items()}
@@ -198,11 +195,7 @@ class Corpus:
         return cls(path, glyphs, header)
 
     def narrowed(self, vocabulary: str, nouns: Sequence[str] = ()) -> Self:
-        """The same corpus with the glyphs of one vocabulary only. The pictures are shared.
-
-        Args:
-            vocabulary: "everyday", or "all" for no narrowing.
-            nouns: the objects to keep, all where empty.
+        """The same corpus, pictures shared, with what is "everyday" or "all", of some nouns if any.
 
         Raises:
             DataError: it has none of them.

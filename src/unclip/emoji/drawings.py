@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError, UsageError, nearest
+from ..errors import DataError
 from ..media import read_rgba
+from ..registry import Named
 from .names import bare, read_json
 
 Bytes = NDArray[np.uint8]
@@ -29,7 +30,7 @@ class Style:
 
 _NOTO, _FLUENT = "@iconify-json/noto", "@iconify-json/fluent-emoji"
 _GOOGLE, _MICROSOFT = ("Apache-2.0", "Google Inc."), ("MIT", "Microsoft Corporation")
-STYLES = {
+STYLES = Named("style", {
     "noto": Style(_NOTO, _NOTO, *_GOOGLE, "Noto Emoji (googlefonts/noto-emoji)"),
     "flat": Style(
         f"{_FLUENT}-flat", f"{_FLUENT}-flat", *_MICROSOFT,
@@ -38,20 +39,7 @@ STYLES = {
     "glossy": Style(
         _FLUENT, f"{_FLUENT}-flat", *_MICROSOFT, "Fluent Emoji (microsoft/fluentui-emoji)"
     ),
-}  # fmt: skip
-
-
-def style_named(name: str) -> Style:
-    """The style called `name`.
-
-    Raises:
-        UsageError: there is none; the known ones are named.
-    """
-    if name not in STYLES:
-        raise UsageError(
-            f"unknown style '{name}'{nearest(name, STYLES)}; known: {', '.join(STYLES)}"
-        )
-    return STYLES[name]
+})  # fmt: skip
 
 
 def version(assets: Path, package: str) -> str:

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from ..checkpoints.archive import open_tensors
 from ..checkpoints.tensors import cast, save_tensors
+from ..checkpoints.tokenizers import load_tokenizer
 from ..config import Config
 from ..errors import CheckpointError, UsageError
 from ..evaluate.features import FeatureExtractor
@@ -178,7 +179,7 @@ def load(folder: Path) -> tuple[Network, Tokenizer | None]:
     net.load_state_dict({name: value.to(wanted[name]) for name, value in tensors.items()})
     tokenizer = None
     if config.text is not None:
-        tokenizer = Tokenizer.load(folder / "tokenizer.json", config.text.context)
+        tokenizer = load_tokenizer(folder / "tokenizer.json", config.text.context)
     return net.eval().requires_grad_(False), tokenizer
 
 

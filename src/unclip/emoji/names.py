@@ -68,10 +68,7 @@ def read_json(path: Path) -> Any:
 def entries(assets: Path, vocabulary: str, groups: dict[str, str]) -> list[Entry]:
     """The entries of a vocabulary (`everyday` or `all`), everyday ones first.
 
-    Args:
-        assets: the folder of npm packages.
-        vocabulary: the one or the other; anything but `all` is `everyday`.
-        groups: Unicode's group ("Food & Drink") of each emoji that has a drawing.
+    `groups` are Unicode's ("Food & Drink") of each emoji that has a drawing.
 
     Raises:
         DataError: the names are not among the assets.

@@ -6,7 +6,7 @@ Boxes lie on a grid of 1/64, so that a scene's edges fall on whole pixels at 64,
 from __future__ import annotations
 
 from bisect import bisect
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -114,8 +114,7 @@ class Planner:
 
     def _kind(self, rng: np.random.Generator, pool: _Pool) -> str:
         names = ("single", "count", "pair", "group")
-        weights = list(accumulate(getattr(self.mix, name) for name in names))
-        kind = names[bisect(weights, rng.random() * weights[-1], hi=len(names) - 1)]
+        kind = weighted(rng.random(), names, (getattr(self.mix, name) for name in names))
         return kind if pool.can_show(kind) else "single"
 
     def _things(
@@ -241,6 +240,12 @@ _BACKGROUND_NAMES = tuple(PALETTE)
 
 def _shown(spec: Spec) -> list[tuple[str, str | None]]:
     return [(thing["noun"], thing["colour"]) for thing in spec["objects"]]
+
+
+def weighted(draw: float, choices: Sequence[T], weights: Iterable[float]) -> T:
+    """The one of `choices` that `draw`, on [0, 1), falls to."""
+    ends = list(accumulate(weights))
+    return choices[bisect(ends, draw * ends[-1], hi=len(ends) - 1)]
 
 
 def pick(rng: np.random.Generator, choices: Sequence[T]) -> T:

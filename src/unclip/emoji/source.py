@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect
 from collections.abc import Iterator
-from itertools import accumulate
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -19,7 +17,7 @@ from ..vocabulary import Vocabulary
 from . import captions, captions_zh
 from .corpus import Corpus
 from .negatives import falsified
-from .plan import Mix, Planner, Spec, Split, Weight
+from .plan import Mix, Planner, Spec, Split, Weight, weighted
 from .render import render
 
 LANGUAGES = {"en": captions.caption, "zh": captions_zh.caption}
@@ -139,9 +137,8 @@ class EmojiScenes(IndexedSource):
         names = list(self.config.languages)
         if len(names) == 1:
             return LANGUAGES[names[0]](spec, rng, self.corpus)
-        weights = list(accumulate(self.config.languages.values()))
         draw = np.random.Generator(np.random.PCG64((self.config.seed, position, 2))).random()
-        language = names[bisect(weights, draw * weights[-1], hi=len(names) - 1)]
+        language = weighted(draw, names, self.config.languages.values())
         return LANGUAGES[language](spec, rng, self.corpus)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..abilities.latent import decode_latents, of_picture
+from ..abilities._latent import decode_latents, of_picture
 from ..errors import DataError, counted
 from ..facade import Pipeline
 from ..stages.stage import DiffusionStage
@@ -19,19 +19,7 @@ from .embedding_sources import EmbeddingSource, has_tower
 from .features import FeatureExtractor
 from .image_set import ImageSet
 from .intervals import Share
-from .report import (
-    Curve,
-    Grid,
-    Line,
-    Part,
-    Section,
-    Table,
-    estimate,
-    number,
-    row,
-    share,
-    shown,
-)
+from .report import Curve, Grid, Line, Part, Section, Table, estimate, number, row, share, shown
 
 SIDE = 96
 COLUMNS = 8

@@ -22,8 +22,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ..errors import DataError, OutputError, UsageError
-from ..files import atomic_file, write_json
+from ..errors import DataError, UsageError
+from ..files import atomic_file, write_json, writing
 from ..media import read_image, to_uint8
 from ..plain import parse_json
 from .image_set import ImageSet, OnProgress
@@ -129,12 +129,10 @@ class JsonLines:
 
     def add(self, values: Sequence[Any]) -> None:
         """Write some more. Raises OutputError."""
-        try:
+        with writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", encoding="utf-8") as file:
                 file.writelines(json.dumps(one, ensure_ascii=False) + "\n" for one in values)
-        except OSError as error:
-            raise OutputError(f"cannot write {self.path}: {error.strerror or error}") from None
 
 
 def _save_strip(file: Path, drawn: Tensor) -> None:

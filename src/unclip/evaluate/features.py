@@ -55,12 +55,9 @@ def features(
     Raises:
         DataError: some are NaN or infinite.
     """
-    found = [torch.zeros(0, extractor.dims, dtype=torch.float64)]
-    for batch in images.batches(BATCH):
-        found.append(extractor.see(batch.to(extractor.device)).double().cpu())
-        if on_progress:
-            on_progress(min((len(found) - 1) * BATCH, len(images)), len(images))
-    made = torch.cat(found)
+    seen = map(extractor.see, (x.to(extractor.device) for x in images.batches(BATCH, on_progress)))
+    none = torch.zeros(0, extractor.dims, dtype=torch.float64)
+    made = torch.cat([none, *(one.double().cpu() for one in seen)])
     bad = int((~made.isfinite()).any(1).sum())
     if bad:
         raise DataError(

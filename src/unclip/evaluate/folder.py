@@ -9,9 +9,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from ..data.listing import listing
+from ..data.listing import listing, pictures_in
 from .benchmark import Benchmark, OnTask, Request
-from .image_set import files_in, of_files
+from .image_set import of_files
 
 
 class Folder(Benchmark):
@@ -49,7 +49,7 @@ class Folder(Benchmark):
 
     def _split_pools(self, request: Request, trained_on: Path) -> None:
         """As many pictures that training saw and that it did not."""
-        files = files_in(trained_on)
+        files = pictures_in(trained_on)
         order = np.random.default_rng((request.seed, 6)).permutation(len(files))
         count = min(request.sizes.pool, len(files), len(self.files))
         chosen = [(files[at], "") for at in order[:count]]

@@ -16,9 +16,8 @@ from torch.nn import functional as F
 
 from ..data import IndexedSource
 from ..data._picture import read_cropped
-from ..data.listing import pictures_in
 from ..errors import DataError, counted
-from ..media import SUFFIXES, from_arrays
+from ..media import from_arrays
 
 Bytes = NDArray[np.uint8]
 OnProgress = Callable[[int, int], None]
@@ -51,10 +50,13 @@ class ImageSet:
         """(B, 3, H, W) float32 in [-1, 1]."""
         return from_arrays([self.read(number) for number in numbers])
 
-    def batches(self, size: int) -> Iterator[Tensor]:
+    def batches(self, size: int, on_progress: OnProgress | None = None) -> Iterator[Tensor]:
         """All of them, in order."""
         for start in range(0, len(self), size):
-            yield self.tensor(range(start, min(start + size, len(self))))
+            numbers = range(start, min(start + size, len(self)))
+            yield self.tensor(numbers)
+            if on_progress:
+                on_progress(numbers.stop, len(self))
 
     def pictures(self, numbers: Iterable[int]) -> list[Image.Image]:
         """Some of them, to be shown."""
@@ -110,23 +112,11 @@ def of_files(
     )
 
 
-def files_in(folder: Path) -> list[Path]:
-    """The pictures of a folder, with captions or without. Raises DataError where there are none."""
-    if not folder.is_dir():
-        raise DataError(f"no folder of pictures at {folder}")
-    found = pictures_in(folder)
-    if not found:
-        raise DataError(f"{folder} has no pictures (looked for {', '.join(SUFFIXES)})")
-    return found
-
-
 def pixels(images: ImageSet, on_progress: OnProgress | None = None) -> Tensor:
     """(N, 3072) float64: every image at 32x32, averaged, in [-1, 1]."""
     found = [torch.zeros(0, 3 * TINY * TINY, dtype=torch.float64)]
-    for batch in images.batches(64):
+    for batch in images.batches(64, on_progress):
         if batch.shape[-1] != TINY:
             batch = F.interpolate(batch, (TINY, TINY), mode="area")
         found.append(batch.flatten(1).double())
-        if on_progress:
-            on_progress(min(64 * (len(found) - 1), len(images)), len(images))
     return torch.cat(found)

@@ -15,11 +15,7 @@ _BULLET = re.compile(r"^[-*] ", re.M)
 
 
 def section(model: Path) -> Section | None:
-    """The part of the card under a bold "Limits" (or "What it cannot do"), a list too; or None.
-
-    Args:
-        model: the model's folder.
-    """
+    """The part of the card under a bold "Limits" (or "What it cannot do"), a list too; or None."""
     found = _LIMITS.search(read_card(model))
     if found is None:
         return None

@@ -9,12 +9,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from torch import Tensor
-
 from ..checkpoints._state_dicts import open_weights
 from ..checkpoints._variants import weights_file
 from ..checkpoints.archive import Tensors
-from ..checkpoints.keymap import KeyMap, Take, joined, repeated, same
+from ..checkpoints.keymap import KeyMap, joined, lone, repeated, same
 from ..checkpoints.part import Part
 from ..checkpoints.settings import need, read_json
 from ..diffusion.parameterization import Parameterization
@@ -44,22 +42,14 @@ def settings(folder: Path, file: str = "config.json") -> dict[str, Any]:
 
 
 def weights(folder: Path, variant: str | None = None) -> Tensors:
-    """The weights of one component. Raises CheckpointError.
-
-    Args:
-        folder: the component's.
-        variant: see `weights_file`.
-    """
+    """The weights of one component, `variant` as for `weights_file`. Raises CheckpointError."""
     return open_weights(weights_file(folder, variant=variant))
 
 
 def unet_config(values: Mapping[str, Any], file: Path, **more: Any) -> GuidedUNetConfig:
-    """A U-Net of residual blocks that up- and downsample, with or without attention.
+    """What a `UNet2DConditionModel` or `UNet2DModel` describes, and `more` of our settings.
 
-    Args:
-        values: of `UNet2DConditionModel` or `UNet2DModel`.
-        file: for an error's text.
-        more: of our configuration, beside the sizes.
+    Its residual blocks up- and downsample, with or without attention.
 
     Raises:
         CheckpointError: a setting has a value that is not read.
@@ -138,13 +128,7 @@ Names = Callable[[str, str], KeyMap]
 
 
 def trunk_table(config: Trunk, attention: Names, resample: Names) -> KeyMap:
-    """All of a U-Net but what is made of its condition.
-
-    Args:
-        config: its settings.
-        attention: the names of an attention layer.
-        resample: of what halves or doubles the side.
-    """
+    """All of a U-Net but what is made of its condition; `resample` halves or doubles the side."""
     table = {
         **same("time.fc1", "time_embedding.linear_1"),
         **same("time.fc2", "time_embedding.linear_2"),
@@ -258,26 +242,11 @@ def prior_table(config: PriorConfig) -> KeyMap:
     return table | repeated(config.depth, "transformer.blocks", "transformer_blocks", block)
 
 
-def lone(name: str, axes: int) -> Take:
-    """A tensor that has `axes` leading axes of size 1 there."""
-
-    def to_ours(value: Tensor) -> Tensor:
-        return value.reshape(value.shape[axes:])
-
-    def to_theirs(value: Tensor) -> Tensor:
-        return value.reshape((1,) * axes + value.shape)
-
-    return Take((name,), to_ours, to_theirs)
-
-
 def unclip_sampling(folder: Path, defaults: Sampling, predicts: str, variance: str) -> Sampling:
-    """The defaults with what an `UnCLIPScheduler` says of clipping. Raises CheckpointError.
+    """The defaults with what an `UnCLIPScheduler` says of clipping.
 
-    Args:
-        folder: the scheduler's.
-        defaults: steps, guidance and sampler.
-        predicts: the `prediction_type` that the network must have.
-        variance: the `variance_type` that it must have.
+    Raises:
+        CheckpointError: `prediction_type` or `variance_type` are not those that the network has.
     """
     values, file = settings(folder, "scheduler_config.json"), folder / "scheduler_config.json"
     need(

@@ -88,12 +88,9 @@ class Pulled:
         return [] in self._gone.values()
 
     def whole(self, why: str) -> Path:
-        """Its path, with all pulled files.
+        """Its path, with all pulled files. An incomplete pull of another variant does not matter.
 
-        An incomplete pull of another variant does not matter.
-
-        Args:
-            why: reason for not downloading it now, for the error.
+        `why` it is not downloaded now is for the error.
 
         Raises:
             CheckpointError: it is not in the cache, or files are missing.

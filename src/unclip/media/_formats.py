@@ -10,8 +10,10 @@ import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import (
     AvifImagePlugin,
     BmpImagePlugin,
@@ -28,8 +30,9 @@ from PIL import (
 from ..errors import UsageError
 from ._metadata import without_metadata
 
-Source = str | Path | bytes | BinaryIO | Image.Image
-"""A path, bytes, an open binary file (read from its start) or a PIL picture."""
+Source = str | Path | bytes | BinaryIO | Image.Image | NDArray[np.uint8]
+"""A path, bytes, an open binary file (read from its start), a PIL picture, or an array of uint8:
+(H, W, 3) RGB, (H, W, 4) RGBA or (H, W) gray."""
 
 ORIENTATION = 0x0112
 """The orientation tag of EXIF and TIFF."""
@@ -130,10 +133,27 @@ def decode(source: Source, name: str, at_least: tuple[int, int] | None = None) -
             _check_size(source.size, name)
             source.load()
             return source
+        if hasattr(source, "dtype"):
+            return _of_array(source, name)
         with _stream(source, name) as stream:
             kind = _kind_of(stream.read(64), name)
             with refusing(name, kind):
                 return _decode(kind, stream, name, at_least)
+
+
+def _of_array(array: Any, name: str) -> Image.Image:
+    """Of numpy or another library. Raises UsageError where it is not as `Source` says."""
+    shape = tuple(array.shape)
+    if not str(array.dtype).endswith("uint8") or not (
+        len(shape) == 2 or (len(shape) == 3 and shape[2] in (3, 4))
+    ):
+        kind = str(array.dtype).removeprefix("torch.")
+        raise UsageError(
+            f"cannot read {name}: it is an array of {kind} and shape {shape}; give one of uint8 "
+            "(0 to 255) and shape (height, width, 3), a PIL picture or a path"
+        )
+    _check_size((shape[1], shape[0]), name)
+    return Image.fromarray(np.array(array.cpu().numpy() if hasattr(array, "cpu") else array))
 
 
 @contextmanager
@@ -151,7 +171,7 @@ def refusing(name: str, kind: str | None = None) -> Iterator[None]:
 
 
 @contextmanager
-def _stream(source: str | Path | bytes | BinaryIO, name: str) -> Iterator[BinaryIO]:
+def _stream(source: Any, name: str) -> Iterator[BinaryIO]:
     """The content of `source` as a seekable stream at its start."""
     if isinstance(source, bytes | bytearray | memoryview):
         source = io.BytesIO(source)
@@ -168,7 +188,10 @@ def _stream(source: str | Path | bytes | BinaryIO, name: str) -> Iterator[Binary
 def _rewound(stream: BinaryIO, name: str) -> BinaryIO:
     """The stream at its start; a pipe is read into memory."""
     if not hasattr(stream, "read"):
-        raise UsageError(f"cannot read a picture from a {type(stream).__name__}")
+        raise UsageError(
+            f"cannot read a picture from a {type(stream).__name__}; give a path, bytes, a file, a "
+            "PIL picture or an array of uint8"
+        )
     if getattr(stream, "seekable", bool)():
         stream.seek(0)
         return stream

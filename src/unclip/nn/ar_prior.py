@@ -87,13 +87,7 @@ class ArPriorNet(nn.Module):
     def forward(self, given: Given, dot_token: Tensor, tokens: Tensor) -> Tensor:
         """Logits of every component given the true ones before it.
 
-        Args:
-            given: text_encodings, text_mask and text_embed.
-            dot_token: (B,) bucket of z_i·z_t.
-            tokens: (B, dims) buckets.
-
-        Returns:
-            (B, dims, buckets)
+        The condition, (B,) bucket of z_i·z_t and (B, dims) buckets -> (B, dims, buckets).
         """
         sequence = [self._prefix(given, dot_token), self._components(tokens[:, :-1], 0)]
         h, _ = self.transformer(torch.cat(sequence, dim=1))

@@ -129,11 +129,7 @@ class Clip(nn.Module):
         return self._finished(features), patches
 
     def encode_text(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode captions.
-
-        Args:
-            tokens: (B, N) int64, the last real token being the end of text.
-            mask: (B, N) bool, True on real tokens.
+        """(B, N) int64 tokens, the last real one the end of text, and bool, True on real ones.
 
         Returns:
             (B, D) float32: z_t; and (B, N, W') encodings of the tokens.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -18,18 +18,6 @@ Given = Mapping[str, Tensor]
 """A condition: the fields of `types.Cond` that are there, by name. The first axis is the batch."""
 
 
-class Net(Protocol):
-    """A network that denoises: `encode` does the work of a prompt, a call that of a step."""
-
-    def encode(self, given: Given) -> Any:
-        """All that depends on the condition alone: whatever the call below understands."""
-        ...
-
-    def __call__(self, x: Tensor, t: Tensor, encoded: Any) -> Tensor:
-        """(B, C, ...) noisy data, (B,) timestep -> (B, out_channels, ...)."""
-        ...
-
-
 class NetConfig(Config, ABC):
     """Settings of a network for a decoder or an upsampler."""
 
@@ -39,7 +27,11 @@ class NetConfig(Config, ABC):
 
     @abstractmethod
     def build(self) -> nn.Module:
-        """The network, a `Net`."""
+        """The network: `encode` does the work of a prompt, a call that of a step.
+
+        `encode(given)` gives all that depends on the condition alone, which the call understands:
+        (x (B, C, ...) noisy, t (B,) timestep, encoded) -> (B, out_channels, ...).
+        """
 
     @property
     @abstractmethod

@@ -39,15 +39,7 @@ class TextEncoder(nn.Module):
         nn.init.normal_(self.embed.weight, std=0.5)
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """Encode.
-
-        Args:
-            tokens: (B, N) int64.
-            mask: (B, N) bool, True on the tokens that count.
-
-        Returns:
-            (B, N, W').
-        """
+        """(B, N) int64 tokens, and bool, True on those that count -> (B, N, W')."""
         x = self.embed(tokens) + self.positions[: tokens.shape[1]]
         if self.config.learned_padding:
             x = torch.where(mask[..., None], x, self.padding)

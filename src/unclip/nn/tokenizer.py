@@ -14,14 +14,10 @@ from tokenizers import Tokenizer as Backend
 from torch import Tensor
 
 from ..errors import CheckpointError, UnclipError
-from ..files import text_of, write_text
-from ..plain import JSON_BYTES, parse_json
-from ._tokenizer_rules import check_rules
+from ..files import write_text
 
 PAD, START, END = "<pad>", "<start>", "<end>"
 CLIP_PAD, CLIP_START, CLIP_END = "!", "<|startoftext|>", "<|endoftext|>"
-PROBE = "A naïve fox, 12 of them: ½ 狐 🦊!"
-"""A text that every tokenizer has to get through."""
 _SPECIAL = [PAD, START, END]
 _BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 
@@ -65,21 +61,6 @@ class Tokenizer:
         saved = json.loads(backend.to_str())
         saved["added_tokens"] = saved["added_tokens"][: len(_SPECIAL)]
         return cls(Backend.from_str(json.dumps(saved)), context)
-
-    @classmethod
-    def load(cls, path: Path | str, context: int) -> Self:
-        """Read what `save` or another program wrote.
-
-        Raises:
-            CheckpointError: it is missing or damaged, fails at a plain text, or has rules that
-                make far too much of one.
-        """
-        with library_errors(f"cannot read the tokenizer {path}"):
-            text = text_of(path, JSON_BYTES)
-            check_rules(parse_json(text))
-            read = cls(Backend.from_str(text), context)
-            read._backend.encode(PROBE)
-        return read
 
     @classmethod
     def of_json(cls, text: str, context: int) -> Self:

@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import torch
+
 from ..errors import UsageError, nearest
 from ..nn.tokenizer import Tokenizer
 from ..vocabulary import Vocabulary
@@ -38,6 +40,7 @@ class Model:
         prior: the stage that makes z_i unless another is named.
         advice: what to do about a part that it lacks: see `Plan`.
         vocabulary: the words that it has learnt; empty where they are not listed.
+        read_as: number format in which weights that are still to be read will be.
     """
 
     tokenizer: Tokenizer
@@ -47,6 +50,7 @@ class Model:
     prior: str | None = None
     advice: Mapping[str, str] = field(default_factory=lambda: TRAIN_ONE)
     vocabulary: Vocabulary = field(default_factory=Vocabulary)
+    read_as: torch.dtype | None = None
 
     @property
     def image_stages(self) -> dict[str, Stage]:
@@ -66,6 +70,12 @@ class Model:
         if not sizes or sizes[-1] is None:
             raise UsageError(self._lacking("stage that makes a picture", "decoder"))
         return sizes[-1]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The number format of its networks. Reads no weights."""
+        nets = (stage.net_at_rest for stage in self.stages.values())
+        return self.read_as or next(next(net.parameters()).dtype for net in nets)
 
     @property
     def upscaling(self) -> int:

@@ -240,7 +240,7 @@ class DiffusionStage(Stage):
     def check(self, sampling: dict[str, Any] | None = None) -> None:
         """There has to be such a sampler, such a grid of levels, and such an interval."""
         options, _ = self._grid(sampling)
-        samplers.find(options.sampler)
+        _ = samplers.SAMPLERS[options.sampler]
         within(*options.guidance_interval)
 
     def unused(self, sampling: dict[str, Any], inpaints: bool = False) -> dict[str, str]:
@@ -290,7 +290,7 @@ class DiffusionStage(Stage):
         """
         options, levels = self._grid(sampling)
         x, levels = self._begin(cond, rng, levels, control)
-        run = samplers.find(options.sampler)
+        run = samplers.SAMPLERS[options.sampler]
         repeats = 1 if cond.mask is None else self._repeats(options)
         if repeats > 1:
             run = samplers.repaint(run, repeats)
@@ -365,7 +365,7 @@ class DiffusionStage(Stage):
         if len(levels) < len(every):
             alpha, sigma = levels[0].like(x)
             x = alpha * x + sigma * rng.randn(*x.shape[1:])
-        return samplers.find("ddim")(denoise, x, levels, rng, steps.done)
+        return samplers.ddim(denoise, x, levels, rng, steps.done)
 
     @abstractmethod
     def example(self, cond: Cond, rng: Rng) -> tuple[Cond, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from ..checkpoints.format import Plan
 from ..checkpoints.part import Part
+from ..checkpoints.settings import leaves
 from ..config import Config, check_keys, override, read_toml, shown, unknown
 from ..data import SOURCES, Source
 from ..errors import UsageError, nearest
@@ -266,15 +267,6 @@ def merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
         nested = isinstance(old, dict) and isinstance(value, dict)
         done[key] = merged(old, value) if nested else value  # type: ignore[arg-type]
     return done
-
-
-def leaves(values: dict[str, Any], where: str) -> Iterator[tuple[str, Any]]:
-    """(dotted key, value) of every value in nested tables."""
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from leaves(value, f"{where}.{key}")
-        else:
-            yield f"{where}.{key}", value
 
 
 def load_recipe(

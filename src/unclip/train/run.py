@@ -19,9 +19,11 @@ from typing import Any
 import torch
 
 from ..checkpoints import native
+from ..checkpoints.settings import leaves
+from ..checkpoints.tokenizers import load_tokenizer
 from ..data import Source
 from ..errors import OutputError, TrainingError, UnclipError, UsageError
-from ..files import remove_leftovers, write_json, write_text
+from ..files import remove_leftovers, write_json, write_text, writing
 from ..loading import plan
 from ..nn.tokenizer import Tokenizer
 from ..plain import read_json
@@ -32,7 +34,7 @@ from .clock import Clock
 from .config import minutes_of
 from .loader import Loader
 from .lock import Lock
-from .recipe import Recipe, RecipeSettings, StageRecipe, leaves
+from .recipe import Recipe, RecipeSettings, StageRecipe
 from .state import load_values, saved_states, step_of
 from .tasks import make_task
 from .trainer import Trainer
@@ -127,10 +129,8 @@ class Run:
                 f"{self.folder} holds a run already; go on with --resume, or choose another --out"
             )
         self.check_states()
-        try:
+        with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"cannot write {self.folder}: {error.strerror or error}") from None
         self._lock = Lock(self.folder / LOCK, str(self.folder))
         if self._lock.held:  # else they may be what another process is writing
             remove_leftovers(self.folder)
@@ -222,7 +222,7 @@ class Run:
             captions = self.recipe.source().captions(config.captions)
             tokenizer = Tokenizer.train(captions, config.vocab_size, config.context)
             write_text(file, tokenizer.to_json())
-        return Tokenizer.load(file, config.context)
+        return load_tokenizer(file, config.context)
 
     @cached_property
     def vocabulary(self) -> Vocabulary:

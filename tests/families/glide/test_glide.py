@@ -12,10 +12,9 @@ from PIL import Image
 
 import unclip
 from unclip.checkpoints.format import Options, find_format, open_model
-from unclip.checkpoints.tokenizers import gpt2_of_files
+from unclip.checkpoints.tokenizers import gpt2_of_files, load_tokenizer
 from unclip.errors import CheckpointError, UsageError
 from unclip.families.glide import glide
-from unclip.nn.tokenizer import Tokenizer
 from unclip.types import Cond
 
 PARITY = Path(__file__).parents[2] / "parity"
@@ -187,7 +186,7 @@ def test_gpt2s_tokens_are_the_peers(tmp_path: Path) -> None:
     assert tokenizer.encode(["the cat's " * 20])[1].all(), "nothing stands around a long caption"
     assert tokenizer.decode(torch.tensor(tokenizer.pieces("The cat's 狐"))) == "the cat's 狐"
     tokenizer.save(tmp_path / "tokenizer.json")
-    loaded = Tokenizer.load(tmp_path / "tokenizer.json", 32)
+    loaded = load_tokenizer(tmp_path / "tokenizer.json", 32)
     for mine, its in zip(tokenizer.encode(["the cat"]), loaded.encode(["the cat"]), strict=True):
         assert torch.equal(mine, its)
 

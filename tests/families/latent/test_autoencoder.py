@@ -14,11 +14,10 @@ from unclip.families.latent._autoencoder import (
     AttentionBlock,
     Autoencoder,
     AutoencoderConfig,
-    Downsample,
     Norm,
     SpatialNorm,
-    Upsample,
 )
+from unclip.families.latent._unet import Resample
 
 TINY: dict[str, Any] = {"channels": (32, 64), "depth": 1, "groups": 8}
 
@@ -71,7 +70,7 @@ def test_without_a_gaussian_there_is_no_variance() -> None:
 
 @pytest.mark.parametrize("corner", [(0, 0), (1, 1), (2, 2)])
 def test_downsampling_reaches_over_the_right_and_lower_edge_alone(corner: tuple[int, int]) -> None:
-    down = Downsample(1)
+    down = Resample(1, enlarges=False, corner=True)
     with torch.no_grad():
         down.conv.weight.zero_()
         down.conv.weight[0, 0, corner[0], corner[1]] = 1
@@ -82,7 +81,7 @@ def test_downsampling_reaches_over_the_right_and_lower_edge_alone(corner: tuple[
 
 
 def test_upsampling_repeats_pixels_before_it_convolves() -> None:
-    up = Upsample(1)
+    up = Resample(1, enlarges=True, corner=True)
     with torch.no_grad():
         up.conv.weight.zero_()
         up.conv.weight[0, 0, 1, 1] = 1

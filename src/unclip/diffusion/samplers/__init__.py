@@ -8,7 +8,7 @@ strength of the noise of the reverse SDE: 0 ODE, 1 SDE (tau in SA-Solver, arXiv 
 """
 
 from .ancestral import analytic_dpm, ddim, ddpm, posterior
-from .base import SAMPLERS, OnX0, Sampler, find, sampler
+from .base import SAMPLERS, OnX0, Sampler, sampler
 from .multistep import dpmpp_2m, dpmpp_2m_sde, unipc
 from .repaint import repaint
 from .single import euler, heun
@@ -23,7 +23,6 @@ __all__ = [
     "dpmpp_2m",
     "dpmpp_2m_sde",
     "euler",
-    "find",
     "heun",
     "posterior",
     "repaint",

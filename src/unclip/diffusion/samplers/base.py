@@ -11,7 +11,8 @@ from typing import Protocol, Self
 import torch
 from torch import Tensor
 
-from ...errors import UsageError, nearest
+from ...errors import UsageError
+from ...registry import Named
 from ...rng import Rng
 from ...types import Denoiser, Level, Prediction
 
@@ -61,7 +62,7 @@ class Walk:
 OneStep = Callable[[Walk, Tensor, Prediction, Level, Level], Tensor]
 """(walk, x, prediction for x, level now, level then) -> x then."""
 
-SAMPLERS: dict[str, Sampler] = {}
+SAMPLERS: Named[Sampler] = Named("sampler")
 
 
 def sampler(eta: float, inverts: bool = True, name: str = "") -> Callable[[OneStep], Sampler]:
@@ -98,14 +99,6 @@ def sampler(eta: float, inverts: bool = True, name: str = "") -> Callable[[OneSt
         return run
 
     return register
-
-
-def find(name: str) -> Sampler:
-    """The sampler called `name`. Raises UsageError with the nearest name."""
-    if name not in SAMPLERS:
-        known = ", ".join(SAMPLERS)
-        raise UsageError(f"unknown sampler '{name}'{nearest(name, SAMPLERS)}; known: {known}")
-    return SAMPLERS[name]
 
 
 @dataclass(frozen=True)

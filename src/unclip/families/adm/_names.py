@@ -78,11 +78,7 @@ def _attention(ours: str, theirs: str, heads: int, has_context: bool) -> KeyMap:
 def by_head(ours: str, theirs: str, heads: int, parts: int) -> KeyMap:
     """A layer whose rows are (heads, parts, numbers) there and (parts, heads, numbers) here.
 
-    Args:
-        ours: our linear layer.
-        theirs: a linear layer, or a convolution of one pixel.
-        heads: of the attention.
-        parts: 3 for query, key and value, 2 for key and value.
+    There it may be a convolution of one pixel. Parts are query, key and value, or the last two.
     """
 
     def swapped(value: Tensor, first: int, second: int) -> Tensor:

@@ -16,6 +16,7 @@ from ...checkpoints._state_dicts import open_weights
 from ...checkpoints.archive import Tensors
 from ...checkpoints.keymap import KeyMap, Take, repeated, same, under
 from ...checkpoints.part import Part
+from ...checkpoints.settings import shapes_of
 from ...errors import CheckpointError
 from ...nn.clip import VisionConfig
 from ...nn.text import TextConfig
@@ -48,14 +49,12 @@ def x_clip_config(tensors: Tensors, where: Path) -> XClipConfig:
             raise CheckpointError(f"{where}: an x-clip with {variant} is not read ('{name}')")
     if "text_transformer.cls_token" not in tensors:
         raise CheckpointError(f"{where}: an x-clip whose text encoder is causal is not read")
-    try:
+    with shapes_of(f"{where} is not a whole x-clip"):
         vocab, text_width = tensors.shape("text_transformer.token_emb.weight")
         width, numbers = tensors.shape("visual_transformer.to_tokens.1.weight")
         patch = math.isqrt(numbers // 3)
         patches = tensors.shape("visual_transformer.pos_emb.weight")[0]
         embed = tensors.shape("to_text_latent.weight")[0]
-    except (LookupError, ValueError) as error:
-        raise CheckpointError(f"{where} is not a whole x-clip: {error}") from None
     text = sized(
         TextConfig,
         where,

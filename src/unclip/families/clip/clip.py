@@ -30,10 +30,7 @@ from ...nn.text import TextConfig
 from ...nn.tokenizer import Tokenizer
 from ...stages.clip import ClipStageConfig
 from ._x_clip_keys import context_of, is_x_clip, x_clip_part
-from .huggingface import (
-    hf_class,
-    hf_part,
-)
+from .huggingface import hf_class, hf_part
 from .openai import (
     OPEN_CLIP,
     OPEN_CLIP_STEMS,

@@ -232,11 +232,8 @@ def prefixed(tensors: Tensors, tower: str) -> Tensors:
     """
     if "embeddings.position_embedding.weight" not in tensors:
         return tensors
-    named = {
-        name if name.endswith("_projection.weight") else f"{tower}.{name}": value
-        for name, value in tensors._entries.items()
-    }
-    return Tensors(named, tensors._where)
+    projection = "_projection.weight"
+    return tensors.renamed(lambda n: n if n.endswith(projection) else f"{tower}.{n}")
 
 
 def hf_part(folder: Path, variant: str | None = None) -> Part:

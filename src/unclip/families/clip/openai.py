@@ -14,7 +14,7 @@ from ...checkpoints._state_dicts import open_weights
 from ...checkpoints.archive import Tensors
 from ...checkpoints.keymap import KeyMap, Take, repeated, same, under
 from ...checkpoints.part import Part
-from ...checkpoints.settings import need, read_json
+from ...checkpoints.settings import need, read_json, shapes_of
 from ...errors import CheckpointError
 from ...nn.clip import ClipConfig, VisionConfig
 from ...nn.text import TextConfig
@@ -78,14 +78,12 @@ def openai_config(tensors: Tensors, where: Path) -> ClipConfig:
         raise CheckpointError(
             f"{where} is a CLIP whose image encoder is a ResNet; only those with a ViT are read"
         )
-    try:
+    with shapes_of(f"{where} is not a whole CLIP"):
         width, _, patch, _ = tensors.shape("visual.conv1.weight")
         places = tensors.shape("visual.positional_embedding")[0] - 1
         context, text_width = tensors.shape("positional_embedding")
         vocab = tensors.shape("token_embedding.weight")[0]
         embed = tensors.shape("text_projection")[1]
-    except (LookupError, ValueError) as error:
-        raise CheckpointError(f"{where} is not a whole CLIP: {error}") from None
     _check_heads(width, where)
     vision = VisionConfig(
         **_openai_size(tensors, width, "visual."),

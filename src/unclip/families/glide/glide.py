@@ -20,6 +20,7 @@ from ...checkpoints.archive import Tensors
 from ...checkpoints.format import TEXT_ALONE, Format, Options, Plan
 from ...checkpoints.keymap import KeyMap, Take, same, under
 from ...checkpoints.part import Part
+from ...checkpoints.settings import shapes_of
 from ...checkpoints.tokenizers import gpt2_of_files
 from ...diffusion.schedule import Cosine, Linear
 from ...errors import CheckpointError, UsageError
@@ -74,7 +75,7 @@ def kind_of(tensors: Tensors, where: Path) -> Kind:
 
 def network(tensors: Tensors, kind: Kind, where: Path) -> GuidedUNetConfig:
     """The U-Net that names and shapes tell of. Raises CheckpointError."""
-    try:
+    with shapes_of(f"{where} is not a whole network of GLIDE's"):
         size = {**unet_size(tensors), "in_channels": 3}  # what comes beside is said below
         return GuidedUNetConfig(
             **size,
@@ -85,8 +86,6 @@ def network(tensors: Tensors, kind: Kind, where: Path) -> GuidedUNetConfig:
             text=_text(tensors),
             project_text=False,
         )
-    except (LookupError, ValueError) as error:
-        raise CheckpointError(f"{where} is not a whole network of GLIDE's: {error}") from None
 
 
 def _text(tensors: Tensors) -> TextConfig:

@@ -15,6 +15,7 @@ from typing import Any
 from ...checkpoints.convert import Component
 from ...checkpoints.format import Options, Plan
 from ...checkpoints.keymap import KeyMap, under
+from ...checkpoints.settings import leaves
 from ...config import Config
 from ...errors import CheckpointError, UsageError
 from ...files import write_json, write_text
@@ -126,17 +127,12 @@ def _read_back(plan: Plan, folder: Path) -> None:
 
 def _essence(config: Config) -> dict[str, Any]:
     """All that bears on what a model draws, but for sampling settings that pipelines have."""
-    return dict(_flat(config.dump(), ""))
-
-
-def _flat(values: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if key in OF_TRAINING or (prefix == "sampling." and key not in OF_SAMPLING):
-            continue
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+    found = {tuple(key.split(".")): value for key, value in leaves(config.dump())}
+    return {
+        ".".join(keys): value
+        for keys, value in found.items()
+        if not OF_TRAINING.intersection(keys) and (keys[0] != "sampling" or keys[1] in OF_SAMPLING)
+    }
 
 
 def _clip(network: ClipConfig, tokenizer: Tokenizer, folder: Path) -> Iterator[Component]:

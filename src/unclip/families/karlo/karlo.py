@@ -13,7 +13,7 @@ from torch import Tensor
 from ...checkpoints.archive import Tensors
 from ...checkpoints.companions import completed, folder_tokenizer
 from ...checkpoints.format import GIVE_CLIP, Format, Options, Plan
-from ...checkpoints.keymap import KeyMap, Take, same, under
+from ...checkpoints.keymap import KeyMap, Take, lone, same, under
 from ...checkpoints.part import Part
 from ...checkpoints.settings import need
 from ...errors import CheckpointError
@@ -21,8 +21,6 @@ from ...stages.decoder import DecoderConfig
 from ...stages.sampling import Sampling
 from ...stages.upsampler import Corruption, UpsamplerConfig
 from .._diffusers import (
-    lone,
-    parameterization,
     pipeline_class,
     prior_part,
     settings,
@@ -104,10 +102,10 @@ def decoder_part(path: Path, variant: str | None = None) -> Part:
         context_dim=width,
         clip_text=ClipTextConfig(embed_dim=size, width=size),
     )
+    scheduler = path / "decoder_scheduler"
     config = DecoderConfig(
         network=network,
-        parameterization=parameterization("epsilon", learned_variance=True),
-        sampling=unclip_sampling(path / "decoder_scheduler", DECODER, "epsilon", "learned_range"),
+        sampling=unclip_sampling(scheduler, DECODER, "epsilon", "learned_range"),
     )
 
     def tensors() -> Tensors:
@@ -154,23 +152,30 @@ def upsampler_part(path: Path, variant: str | None = None) -> Part:
     network = unet_config(
         {**values, "in_channels": channels}, file, low_res=True, low_res_level=False
     )
-    scheduler = path / "super_res_scheduler"
-    config = UpsamplerConfig(
-        network=network,
-        low_res_size=settings(path / "decoder")["sample_size"],
-        parameterization=parameterization("epsilon"),
-        enlarge="bicubic",
-        last_network=True,
-        corruption=Corruption(noise=0.0),
-        sampling=unclip_sampling(scheduler, UPSAMPLER, "epsilon", "fixed_small_log"),
-    )
+    scheduler, small = path / "super_res_scheduler", settings(path / "decoder")["sample_size"]
+    sampling = unclip_sampling(scheduler, UPSAMPLER, "epsilon", "fixed_small_log")
 
     def tensors() -> Tensors:
         both = weights(first, variant).behind("first."), weights(last, variant).behind("last.")
         return merged(*both)
 
     trunk = unet_table(network)
-    return Part(config, tensors, under("net", "first", trunk) | under("last", "last", trunk))
+    table = under("net", "first", trunk) | under("last", "last", trunk)
+    return Part(upsampler_config(network, small, sampling), tensors, table)
+
+
+def upsampler_config(
+    network: GuidedUNetConfig, low_res_size: int, sampling: Sampling
+) -> UpsamplerConfig:
+    """Of two networks of one size, the second for the last step alone."""
+    return UpsamplerConfig(
+        network=network,
+        low_res_size=low_res_size,
+        enlarge="bicubic",
+        last_network=True,
+        corruption=Corruption(noise=0.0),
+        sampling=sampling,
+    )
 
 
 def _sizes(values: dict[str, Any]) -> dict[str, Any]:

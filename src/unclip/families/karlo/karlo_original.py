@@ -20,22 +20,21 @@ from typing import Any
 from ...checkpoints.archive import LazyTensor, Tensors, open_pickle, tensors_of
 from ...checkpoints.companions import folder_tokenizer, open_clip_part
 from ...checkpoints.format import GIVE_CLIP, Format, Options, Plan, needs_clip
-from ...checkpoints.keymap import KeyMap, Take, same, under
+from ...checkpoints.keymap import KeyMap, Take, lone, same, under
 from ...checkpoints.part import Part
+from ...checkpoints.settings import shapes_of
 from ...errors import CheckpointError
 from ...nn.prior import PriorConfig
 from ...nn.tokenizer import CLIP_PAD, Tokenizer
 from ...nn.unet import UNetConfig
 from ...stages.decoder import DecoderConfig
 from ...stages.prior import PriorStageConfig
-from ...stages.upsampler import Corruption, UpsamplerConfig
-from .._diffusers import lone, parameterization
 from ..adm._names import HEAD, adm_table, count_of, transformer_table, unet_size
 from ..adm.guided_unet import ClipTextConfig, GuidedUNetConfig
 from ..clip.clip import clip_tokenizer
 from ..clip.huggingface import merged
 from ..clip.openai import is_openai
-from .karlo import DECODER, LICENCE, PRIOR, UPSAMPLER, interleaved
+from .karlo import DECODER, LICENCE, PRIOR, UPSAMPLER, interleaved, upsampler_config
 
 SIDE, LARGE = 64, 256
 """Sides of the decoder's and the upsampler's pictures."""
@@ -54,8 +53,6 @@ ADVICE = {
     "text": GIVE_CLIP,
     "prior": "lay its prior's checkpoint (prior-ckpt-step=*.ckpt) and ViT-L-14_stats.th beside it",
 }
-UNFIT = (LookupError, ValueError, ZeroDivisionError)
-"""What comes of shapes that are not those of the network that they should be."""
 
 
 def look(folder: Path) -> dict[str, Path]:
@@ -181,7 +178,7 @@ def prior_part(weights: Callable[[], Tensors], where: str) -> Part:
 
 
 def _prior_config(tensors: Tensors, where: str) -> PriorConfig:
-    try:
+    with shapes_of(f"{where} is not Karlo's prior"):
         _, places, width = tensors.shape("positional_embedding")
         return PriorConfig(
             width=width,
@@ -193,8 +190,6 @@ def _prior_config(tensors: Tensors, where: str) -> PriorConfig:
             padding="masked",
             whiten=True,
         )
-    except UNFIT as error:
-        raise CheckpointError(f"{where} is not Karlo's prior: {error}") from None
 
 
 def prior_table(config: PriorConfig) -> KeyMap:
@@ -211,7 +206,7 @@ def prior_table(config: PriorConfig) -> KeyMap:
 def decoder_part(weights: Callable[[], Tensors], where: str) -> Part:
     """The decoder. Raises CheckpointError."""
     tensors = weights().under("model.")
-    try:
+    with shapes_of(f"{where} is not Karlo's decoder"):
         width, embed = tensors.shape("text_seq_proj.0.weight")
         network = GuidedUNetConfig(
             **unet_size(tensors, SIDE),
@@ -221,13 +216,7 @@ def decoder_part(weights: Callable[[], Tensors], where: str) -> Part:
             context_dim=width,
             clip_text=ClipTextConfig(embed_dim=embed, width=embed),
         )
-    except UNFIT as error:
-        raise CheckpointError(f"{where} is not Karlo's decoder: {error}") from None
-    config = DecoderConfig(
-        network=network,
-        parameterization=parameterization("epsilon", learned_variance=True),
-        sampling=DECODER.merge({"threshold": "clamp"}),
-    )
+    config = DecoderConfig(network=network, sampling=DECODER.merge({"threshold": "clamp"}))
     return Part(config, weights, under("", "model", decoder_table(network)))
 
 
@@ -245,23 +234,13 @@ def decoder_table(config: UNetConfig) -> KeyMap:
 def upsampler_part(weights: Callable[[], Tensors], where: str) -> Part:
     """Both upsampling networks as one stage. Raises CheckpointError."""
     tensors = weights()
-    try:
+    with shapes_of(f"{where} is not Karlo's upsampler"):
         size, other = (unet_size(tensors.under(one), LARGE) for one in (FIRST, LAST))
         if size != other:
             raise CheckpointError(f"{where}: its two networks are of different sizes")
         size["in_channels"] //= 2  # the small picture comes beside the noisy one
         network = GuidedUNetConfig(**size, low_res=True, low_res_level=False)
-    except UNFIT as error:
-        raise CheckpointError(f"{where} is not Karlo's upsampler: {error}") from None
-    config = UpsamplerConfig(
-        network=network,
-        low_res_size=SIDE,
-        parameterization=parameterization("epsilon"),
-        enlarge="bicubic",
-        last_network=True,
-        corruption=Corruption(noise=0.0),
-        sampling=UPSAMPLER.merge({"threshold": "clamp"}),
-    )
+    config = upsampler_config(network, SIDE, UPSAMPLER.merge({"threshold": "clamp"}))
     trunk = upsampler_table(network)
     table = under("net", FIRST[:-1], trunk) | under("last", LAST[:-1], trunk)
     return Part(config, weights, table)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ...checkpoints.keymap import Change, KeyMap, Take, changed, repeated, same, under
+from ...checkpoints.keymap import Change, KeyMap, Take, changed, lone, repeated, same, under
 from ._layers import Dialect
 from ._prior import LaionPriorConfig
 from ._unet import LaionUNetConfig
@@ -29,10 +29,10 @@ def prior_table(config: LaionPriorConfig) -> KeyMap:
     }
     if not config.masks:
         null = "net.null_text_encodings" if config.has_nulls else "net.null_text_embed"
-        table["null_text"] = _only_row(null)
+        table["null_text"] = lone(null, 1)
     if config.has_nulls:
-        table["null_text_embed"] = _only_row("net.null_text_embeds")
-        table["null_image_embed"] = _only_row("net.null_image_embed")
+        table["null_text_embed"] = lone("net.null_text_embeds", 1)
+        table["null_image_embed"] = lone("net.null_image_embed", 1)
     if config.text_tokens > 1:
         table |= same("text_embed_in", "net.to_text_embeds.0")
     if config.image_tokens > 1:
@@ -89,13 +89,13 @@ def _conditions(config: LaionUNetConfig) -> KeyMap:
     table: KeyMap = {}
     if config.embed_dim:
         table |= same("image_tokens", "image_to_tokens.0")
-        table["null_image_tokens"] = _only_row("null_image_embed")
+        table["null_image_tokens"] = lone("null_image_embed", 1)
     if config.embed_dim and config.image_in_time:
         table |= same("image_vector", "to_image_hiddens.0")
-        table["null_image_vector"] = _only_row("null_image_hiddens")
+        table["null_image_vector"] = lone("null_image_hiddens", 1)
     if config.text_width:
         table |= same("text_in", "text_to_cond")
-        table["null_text"] = _only_row("null_text_embed")
+        table["null_text"] = lone("null_text_embed", 1)
     if config.low_res_noise:
         table |= same("low_res_time.fc1", "to_lowres_noise_cond.1")
         table |= same("low_res_time.fc2", "to_lowres_noise_cond.3")
@@ -215,10 +215,6 @@ def _cross_embed(ours: str, theirs: str, count: int, alone: str) -> KeyMap:
 def _gain(ours: str, theirs: str, dialect: Dialect) -> KeyMap:
     leaf = "gamma" if dialect == "0.15.4" else "g"
     return {f"{ours}.weight": Take((f"{theirs}.{leaf}",))}
-
-
-def _only_row(theirs: str) -> Take:
-    return Take((theirs,), lambda value: value[0], lambda value: value[None])
 
 
 def _pixelwise(ours: str, theirs: str, axes: int) -> KeyMap:

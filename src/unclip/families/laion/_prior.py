@@ -19,13 +19,7 @@ from ...config import Config, Layers
 from ...nn.conditioning import Given
 from ...nn.layers import normal_parameter, select
 from ...nn.transformer import KeyValue
-from ._layers import (
-    Dialect,
-    SharedKeyAttention,
-    gain_norm,
-    rotary_angles,
-    sinusoid,
-)
+from ._layers import Dialect, SharedKeyAttention, gain_norm, rotary_angles, sinusoid
 
 BUCKETS, FARTHEST = 32, 128
 """Of the relative positions (T5, arXiv 1910.10683, section 2.1)."""

@@ -26,13 +26,7 @@ from ...errors import CheckpointError, UsageError
 from ...nn.tokenizer import Tokenizer
 from ..clip.clip import tokenizer_for
 from ._config import decoder_configs, faults_named, prior_config, prior_from_shapes
-from ._keys import (
-    DECODER_IGNORED,
-    PRIOR_IGNORED,
-    prior_table,
-    unet_ignored,
-    unet_table,
-)
+from ._keys import DECODER_IGNORED, PRIOR_IGNORED, prior_table, unet_ignored, unet_table
 from ._layers import Dialect
 from .laion_prior import LaionPriorStageConfig
 from .laion_upsampler import LaionUpsamplerConfig

@@ -20,6 +20,7 @@ from ...nn.blocks import Place, places
 from ...nn.latents import LatentsConfig
 from ...nn.layers import laid_out
 from ...stages.decoder import AnyDecoderConfig
+from ._unet import Resample
 
 EPS = 1e-6
 SPATIAL_GROUPS = 32
@@ -141,32 +142,6 @@ class AttentionBlock(nn.Module):
         return x + out.view(len(x), *x.shape[2:], x.shape[1]).permute(0, 3, 1, 2)
 
 
-class Downsample(nn.Module):
-    """Half the side: a strided convolution that reaches over the right and lower edge alone."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, stride=2)
-
-    def forward(self, x: Tensor, z: Tensor | None = None) -> Tensor:
-        """(B, C, H, W) -> (B, C, H/2, W/2)."""
-        out: Tensor = self.conv(F.pad(x, (0, 1, 0, 1)))
-        return out
-
-
-class Upsample(nn.Module):
-    """Twice the side: pixels repeated, then a convolution."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
-
-    def forward(self, x: Tensor, z: Tensor | None = None) -> Tensor:
-        """(B, C, H, W) -> (B, C, 2H, 2W)."""
-        out: Tensor = self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
-        return out
-
-
 class Half(nn.Module):
     """An encoder or a decoder: convolution, layers in order, norm, SiLU, convolution."""
 
@@ -186,7 +161,7 @@ class Half(nn.Module):
             return ResBlock(self.config, place.cin, place.cout, self.spatial)
         if kind == "attention":
             return AttentionBlock(self.config, place.cout, self.spatial)
-        return Upsample(place.cin) if place.resample == "up" else Downsample(place.cin)
+        return Resample(place.cin, place.resample == "up", corner=True)
 
     def forward(self, x: Tensor, z: Tensor | None = None) -> Tensor:
         """(B, cin, H, W), and what spatial norms look at (B, c, h, w) -> (B, cout, H', W')."""

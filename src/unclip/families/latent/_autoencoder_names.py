@@ -75,8 +75,7 @@ def autoencoder_config(values: Mapping[str, Any], file: Path) -> AutoencoderConf
 
 def autoencoder_tensors(folder: Path, variant: str | None = None) -> Tensors:
     """The weights of an autoencoder, by today's names. Raises CheckpointError."""
-    tensors = weights(folder, variant)
-    return Tensors({_today(k): v for k, v in tensors._entries.items()}, tensors._where)
+    return weights(folder, variant).renamed(_today)
 
 
 def _today(name: str) -> str:

@@ -159,19 +159,22 @@ class SpatialTransformer(nn.Module):
 
 
 class Resample(nn.Module):
-    """Half the side by a strided convolution, or twice by repeating pixels before one."""
+    """Half the side by a strided convolution, or twice by repeating pixels before one.
 
-    def __init__(self, channels: int, enlarges: bool) -> None:
+    With `corner` halving reaches over the right and lower edge alone.
+    """
+
+    def __init__(self, channels: int, enlarges: bool, corner: bool = False) -> None:
         super().__init__()
-        self.enlarges = enlarges
-        stride = 1 if enlarges else 2
-        self.conv = nn.Conv2d(channels, channels, 3, stride=stride, padding=1)
+        self.enlarges, self.corner = enlarges, corner and not enlarges
+        stride, padding = 1 if enlarges else 2, 0 if self.corner else 1
+        self.conv = nn.Conv2d(channels, channels, 3, stride=stride, padding=padding)
 
     def forward(self, x: Tensor, *_: Any) -> Tensor:
         """(B, C, H, W) -> (B, C, H', W'), whatever the condition."""
         if self.enlarges:
             x = F.interpolate(x, scale_factor=2.0, mode="nearest")
-        out: Tensor = self.conv(x)
+        out: Tensor = self.conv(F.pad(x, (0, 1, 0, 1)) if self.corner else x)
         return out
 
 

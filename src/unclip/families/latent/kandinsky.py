@@ -20,24 +20,12 @@ from ...errors import CheckpointError
 from ...nn.tokenizer import Tokenizer
 from ...nn.unet import UNetConfig
 from ...stages.sampling import Sampling
-from .._diffusers import (
-    parameterization,
-    pipeline_class,
-    prior_part,
-    settings,
-    unet_config,
-    unet_table,
-    weights,
-)
+from .._diffusers import pipeline_class, prior_part, settings, unet_config, unet_table, weights
 from .._schedulers import SCHEDULER, sampler_notes, sampling_of, schedule_of, unfollowed
 from ..adm.guided_unet import GuidedUNetConfig
 from ..clip.clip import clip_tokenizer
 from ..clip.huggingface import hf_clip_part, merged
-from ._autoencoder_names import (
-    autoencoder_config,
-    autoencoder_table,
-    autoencoder_tensors,
-)
+from ._autoencoder_names import autoencoder_config, autoencoder_table, autoencoder_tensors
 from .latent_unclip import LatentUnclipConfig
 
 PRIOR = ("KandinskyV22PriorPipeline", "KandinskyV22PriorEmb2EmbPipeline")
@@ -154,13 +142,7 @@ def _places(path: Path, options: Options) -> tuple[Path | None, Path | None, str
 
 
 def prior_parts(folder: Path, prefix: str = "", variant: str | None = None) -> dict[str, Part]:
-    """CLIP and the prior. Raises CheckpointError.
-
-    Args:
-        folder: the prior's pipeline.
-        prefix: of its components' names.
-        variant: see `weights_file`.
-    """
+    """CLIP and the prior, whose components' names have a `prefix`. Raises CheckpointError."""
 
     def place(name: str) -> Path:
         return folder / f"{prefix}{name}"
@@ -193,7 +175,6 @@ def decoder_part(folder: Path, variant: str | None = None) -> Part:
         network=network,
         autoencoder=autoencoder_config(settings(folder / "movq"), folder / "movq" / "config.json"),
         schedule=schedule_of(scheduler),
-        parameterization=parameterization("epsilon", learned_variance=True),
         sampling=sampling,
     )
 

@@ -15,13 +15,12 @@ from ...checkpoints._state_dicts import open_weights
 from ...checkpoints.archive import Tensors
 from ...checkpoints.companions import completed, folder_tokenizer
 from ...checkpoints.format import TEXT_ALONE, Format, Options, Plan
-from ...checkpoints.keymap import KeyMap, flattened, joined, repeated, same, under
+from ...checkpoints.keymap import KeyMap, flattened, joined, lone, repeated, same, under
 from ...checkpoints.part import Part
 from ...checkpoints.settings import need
 from ...errors import CheckpointError
 from .._diffusers import (
     attending,
-    lone,
     parameterization,
     pipeline_class,
     prior_part,
@@ -39,11 +38,7 @@ from ..clip.huggingface import (
     prefixed,
 )
 from ..karlo.karlo import PRIOR
-from ._autoencoder_names import (
-    autoencoder_config,
-    autoencoder_table,
-    autoencoder_tensors,
-)
+from ._autoencoder_names import autoencoder_config, autoencoder_table, autoencoder_tensors
 from ._unet import LatentUNetConfig
 from .latent_decoder import DecoderSampling, LatentDecoderConfig
 
@@ -237,12 +232,7 @@ def _noising(path: Path, network: LatentUNetConfig) -> dict[str, Any]:
 
 
 def unet_config(values: Mapping[str, Any], file: Path, **more: Any) -> LatentUNetConfig:
-    """A `UNet2DConditionModel` with transformer blocks.
-
-    Args:
-        values: its settings.
-        file: for an error's text.
-        more: of our configuration, beside the sizes.
+    """What a `UNet2DConditionModel` with transformer blocks describes, and `more` of our settings.
 
     Raises:
         CheckpointError: a setting has a value that is not read.

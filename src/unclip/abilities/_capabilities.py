@@ -11,8 +11,8 @@ from . import ABILITIES, Need
 
 def capabilities(stages: Mapping[str, Stage]) -> list[str]:
     """Names of the commands that such a model serves."""
-    able, has = (ABILITIES[module] for module in ABILITIES.names()), _has(list(stages.values()))
-    return [one.command or one.request.ability for one in able if one.needs <= has]
+    has = _has(list(stages.values()))
+    return [name for name in ABILITIES.names() if ABILITIES[name].needs <= has]
 
 
 def _has(stages: list[Stage]) -> set[Need]:

@@ -19,10 +19,7 @@ LETTERS = "precompiled_charsmap"
 
 
 def check_rules(values: Any) -> None:
-    """Hold the rules of a tokenizer against the limits.
-
-    Args:
-        values: the JSON, as plain data.
+    """Hold the rules of a tokenizer's JSON, as plain data, against the limits.
 
     Raises:
         ValueError: it has too many, they make too much of a text, or a table is damaged.

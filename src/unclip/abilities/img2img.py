@@ -1,4 +1,12 @@
-"""A picture drawn again under a prompt."""
+"""Redraw a picture to match a sentence.
+
+The layout stays roughly the same. The picture is cropped to its middle square.
+
+\b
+Examples:
+  unclip img2img sketch.png "a pizza"
+  unclip img2img sketch.png "a pizza" --strength 0.8 -n 4 -o pizzas.png
+"""
 
 from __future__ import annotations
 
@@ -91,4 +99,4 @@ def image_to_image(
     return attach_record(pipe, to_pictures(drawn), request.record(image=digest(picture)))
 
 
-ABILITY = Ability(ImageToImageRequest, image_to_image, frozenset({"prompt"}), "img2img")
+ABILITY = Ability(ImageToImageRequest, image_to_image, frozenset({"prompt"}))

@@ -1,4 +1,13 @@
-"""Changing a picture by the difference between two descriptions."""
+"""Change a picture by the difference between two descriptions.
+
+The first frame is the picture itself, cropped to its middle square.
+
+\b
+Examples:
+  unclip textdiff fox.png --from "a fox" --to "a cat"
+  unclip textdiff fox.png --from "a fox" --to "a cat" --theta 0.4 -o strip.png
+  unclip textdiff fox.png --from "a fox" --to "a cat" --frames 16 -o loop.gif
+"""
 
 from __future__ import annotations
 
@@ -93,7 +102,7 @@ def text_diff(
     from torch.nn import functional as F
 
     from ..rng import Rng
-    from .latent import Latent, decode_latents, of_picture, slerp, with_detail
+    from ._latent import Latent, decode_latents, of_picture, slerp, with_detail
 
     request = TextDiffRequest.of(
         image=image,
