@@ -229,7 +229,7 @@ def save_model() -> Callable[..., native.Manifest]:
                 native.save_stage(beside / stage_name, stage, dtype)
             if card:
                 (beside / "README.md").write_text(card, encoding="utf-8")
-            return native.write_manifest(beside, name, list(stages), tokenizer.context, prior)
+            return native.write_manifest(beside, name, list(stages), tokenizer.context, prior=prior)
 
     return save
 

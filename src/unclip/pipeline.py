@@ -71,8 +71,19 @@ class Chain:
 
     def with_stages(self, stages: dict[str, Stage]) -> Self:
         """The same with other stages."""
+        return self._with_model(replace(self.model, stages=stages))
+
+    def with_decoder(self, name: str | None = None) -> Self:
+        """The same with another of the model's decoders. Raises UsageError where it has none."""
+        return self._with_model(self.model.with_decoder(name))
+
+    def inverting(self) -> Self:
+        """The same with a decoder that can be inverted, where the model has one."""
+        return self._with_model(self.model.inverting())
+
+    def _with_model(self, model: Model) -> Self:
         other = copy.copy(self)
-        vars(other).update(model=replace(self.model, stages=stages), stages=stages)
+        vars(other).update(model=model, stages=model.stages)
         return other
 
     def read(self, prompts: Sequence[str], negative: str = "") -> Cond:
@@ -233,9 +244,10 @@ class Chain:
         return cond
 
     def _has_no_part(self, name: str, stage: Stage, cond: Cond, prior: str | None) -> bool:
-        """Whether what a stage makes is there already, not needed, or another prior was chosen."""
-        if name in self.model.image_stages:
-            return cond.image is not None and "image" not in stage.consumes
+        """Whether what a stage makes is there already, not needed, or made by another stage."""
+        if "image" in stage.produces:
+            drawn = cond.image is not None and "image" not in stage.consumes
+            return drawn or name not in self.model.image_stages
         begun = cond.image_embed is not None or cond.image is not None
         if name in self.model.priors:
             return begun or name != (prior or self.model.priors[0])
@@ -272,8 +284,8 @@ class Chain:
         prior: str | None = None,
     ) -> Cond:
         """Run CLIP and the prior alone: `cond` with `image_embed`."""
-        images = self.model.image_stages
-        short = self.with_stages({n: one for n, one in self.stages.items() if n not in images})
+        stages = self.stages.items()
+        short = self.with_stages({n: one for n, one in stages if "image" not in one.produces})
         cond = short.fold(cond, rng, sampling, on_step, prior)
         return cond.replace(image_embed=cond.text_embed) if prior == NO_PRIOR else cond
 

@@ -62,6 +62,12 @@ Prior = Annotated[
     Option(metavar="NAME", default="the model's own", sampling=True),
 ]
 
+Decoder = Annotated[
+    Text | None,
+    Field(description="Which of the model's decoders to use."),
+    Option(metavar="NAME", default="the model's own", sampling=True),
+]
+
 Steps = Annotated[int | None, Field(description="Sampling steps of the decoder.")]
 
 GuidanceScale = Annotated[

@@ -84,7 +84,9 @@ def test_every_change_of_layout_goes_there_and_back() -> None:
         "linear.weight": torch.randn(4, 6),
         "far.two.scale": torch.randn(()),
     }
-    ours = dict(translate(theirs, table))
+    lazy = translate(Tensors(theirs), table)
+    ours = {name: one.read() for name, one in lazy.items()}
+    assert all(lazy[name].shape == value.shape for name, value in ours.items())
     assert ours["attention.qkv.weight"].tolist()[2:4] == theirs["to_k.weight"].tolist()
     assert ours["proj.weight"].shape == (3, 5)
     assert torch.equal(ours["turned.weight"], theirs["linear.weight"].T)

@@ -144,7 +144,7 @@ def test_the_words_it_knows_are_written_and_leave_the_hash_as_it_was(
     assert not load_model(folder).vocabulary, "a folder of old lists none"
     assert "vocabulary" not in (folder / "model.json").read_text(encoding="utf-8")
     words = Vocabulary.of(["a fox", "a 狐狸"])
-    native.write_manifest(folder, "tiny", plain.stages, tokenizer.context, vocabulary=words)
+    native.write_manifest(folder, "tiny", plain.stages, tokenizer.context, vocabulary=words.counts)
     assert native.read_manifest(folder).hash == plain.hash
     assert load_model(folder).vocabulary.counts == {"a": 2, "fox": 1, "狐": 1, "狸": 1}
 

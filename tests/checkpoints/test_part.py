@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from shutil import copytree
 
@@ -11,7 +12,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from unclip.checkpoints.archive import Tensors
-from unclip.checkpoints.format import open_model
+from unclip.checkpoints.convert import convert
+from unclip.checkpoints.format import Plan, open_model
 from unclip.checkpoints.part import Part
 from unclip.errors import CheckpointError
 
@@ -49,3 +51,51 @@ def test_a_file_that_does_not_fit_is_found_before_anything_is_used(
     save_file({"nothing": torch.zeros(1)}, broken / "prior" / "weights.safetensors")
     with pytest.raises(CheckpointError, match="prior does not fit"):
         open_model(broken).load(torch.float32)
+
+
+def low_rank(
+    plan: Plan, stage: str, dtype: torch.dtype
+) -> tuple[Plan, list[str], dict[str, Tensor]]:
+    """The plan with W + scale * B A for the matrices of a stage; names read; what comes of it."""
+    seen: list[str] = []
+    part, random = plan.parts[stage], torch.Generator().manual_seed(0)
+    truth = {name: one.read() for name, one in part.translated("it").items()}
+    more = {
+        name: 0.5
+        * torch.randn(value.shape[0], 2, generator=random)
+        @ torch.randn(2, value.shape[1], generator=random)
+        for name, value in truth.items()
+        if value.ndim == 2
+    }
+
+    def patch(name: str, value: Tensor) -> Tensor:
+        seen.append(name)
+        return value + more[name] if name in more else value
+
+    assert more
+    wanted = {
+        n: (v + more[n]).to(v.dtype).to(dtype) if n in more else v.to(dtype)
+        for n, v in truth.items()
+    }
+    parts = {**plan.parts, stage: replace(part, patch=patch)}
+    return replace(plan, parts=parts), seen, wanted
+
+
+@pytest.mark.parametrize("low_memory", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_patch_changes_weights_as_they_are_read(
+    folder: Path, low_memory: bool, dtype: torch.dtype
+) -> None:
+    plan, seen, wanted = low_rank(open_model(folder), "prior", dtype)
+    stages = plan.load(dtype, low_memory=low_memory).stages
+    assert stages["clip"].net and not seen, "nothing is patched before the stage is used"
+    found = stages["prior"].net.state_dict()
+    assert all(torch.equal(found[name], value) for name, value in wanted.items())
+    assert sorted(seen) == sorted(wanted), "each once"
+
+
+def test_a_patched_model_can_be_written(folder: Path, tmp_path: Path) -> None:
+    plan, _, wanted = low_rank(open_model(folder), "prior", torch.float32)
+    convert(plan, tmp_path / "merged")
+    found = open_model(tmp_path / "merged").parts["prior"].translated("it")
+    assert all(torch.equal(found[name].read(), value) for name, value in wanted.items())

@@ -14,6 +14,7 @@ from unclip.checkpoints.native import read_manifest, verify
 from unclip.cli.convert import _bytes
 
 RunCli = Callable[..., Any]
+FILE = "weights.safetensors"
 
 
 def test_to_our_own_folder(unclip: RunCli, model: Path, tmp_path: Path) -> None:
@@ -36,6 +37,25 @@ def test_a_picture_of_the_converted_model(unclip: RunCli, model: Path, tmp_path:
 
     with Image.open("a.png") as a, Image.open("b.png") as b:
         assert a.tobytes() == b.tobytes()
+
+
+def test_each_stage_has_its_own_number_format(unclip: RunCli, model: Path, tmp_path: Path) -> None:
+    formats = ("--dtype", "decoder=int8", "--dtype", "float32", "--dtype", "prior=keep")
+    assert unclip("convert", model, tmp_path / "new", *formats).code == 0
+    found = {
+        stage: {value.dtype for value in load_file(tmp_path / "new" / stage / FILE).values()}
+        for stage in ("clip", "prior", "decoder")
+    }
+    assert found == {
+        "clip": {torch.float32},
+        "prior": {torch.float16},
+        "decoder": {torch.int8, torch.bfloat16, torch.float16},
+    }
+    shown = unclip("models", "inspect", tmp_path / "new")
+    assert shown.code == 0
+    assert any({"decoder", "int8"} <= set(line.split()) for line in shown.out.splitlines())
+    drawn = unclip("generate", "a fox", "--model", tmp_path / "new", "-o", "a.png")
+    assert (drawn.code, Path("a.png").is_file()) == (0, True)
 
 
 def test_a_model_of_the_hub_is_called_by_its_name(
@@ -82,6 +102,10 @@ def test_what_is_there_is_not_lost(unclip: RunCli, model: Path, tmp_path: Path) 
     ("options", "parts"),
     [
         (("--dtype", "float8"), ("--dtype", "float16")),
+        (("--dtype", "decoder=float8"), ("--dtype", "got 'decoder=float8'")),
+        (("--dtype", "turbo=int8"), ("turbo", "its stages: ", "decoder")),
+        (("--dtype", "int8", "--to", "diffusers"), ("diffusers", "float16")),
+        (("--dtype", "prior=float16", "--to", "diffusers"), ("--to diffusers", "one --dtype")),
         (("--to", "native2"), ("--to", "native")),
         (("--to", "diffusers"), ("--to diffusers", "tokenizer")),
         (("--shard-size", "lots"), ("--shard-size", "2GB")),

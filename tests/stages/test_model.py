@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -67,3 +68,38 @@ def test_a_setting_belongs_to_the_stage_that_its_name_begins_with(
     with pytest.raises(UsageError, match="unknown setting 'steps'"):
         model("clip").by_stage({"steps": 3})
     assert model("prior").by_stage({"steps": 3}) == {"prior": {"steps": 3}}, "the last that samples"
+
+
+@pytest.fixture
+def two(tokenizer: Tokenizer, make_stage: Callable[..., Any]) -> Model:
+    """A model with a decoder and a student of it, which draws."""
+    student = make_stage("decoder", objective="consistency", sampling={"steps": 2})
+    stages = {"decoder": make_stage("decoder"), "turbo": student, "up": make_stage("upsampler")}
+    return Model(tokenizer, stages, "two", decoder="turbo")
+
+
+def test_of_several_decoders_one_draws(two: Model) -> None:
+    assert two.decoders == ["turbo", "decoder"]
+    assert list(two.image_stages) == ["turbo", "up"]
+    assert two.by_stage({"steps": 1, "decoder_steps": 3, "up_steps": 2}) == {
+        "turbo": {"steps": 1},
+        "decoder": {"steps": 3},
+        "up": {"steps": 2},
+    }
+    (line,) = two.unused({"decoder_steps": 7}, ["turbo", "up"])
+    assert "to use it, give --decoder decoder (in Python decoder='decoder')" in line
+
+
+def test_another_decoder_is_chosen_by_name(two: Model) -> None:
+    other = two.with_decoder("decoder")
+    assert list(other.image_stages) == ["decoder", "up"]
+    assert other.by_stage({"steps": 1}) == {"decoder": {"steps": 1}}
+    assert two.with_decoder(None) is two
+    with pytest.raises(UsageError, match=r"no decoder 'turb'.*did you mean 'turbo'.*turbo, decod"):
+        two.with_decoder("turb")
+
+
+def test_what_is_inverted_is_no_student(two: Model) -> None:
+    assert two.inverting().decoders[0] == "decoder"
+    del two.stages["decoder"]
+    assert two.inverting() is two

@@ -72,9 +72,10 @@ def _invert(
         cond, size = stage.condition_for(pipe.image_only(z_i), image), stage.image_size
         if cond.image is None:
             image = image if image.shape[-2:] == size else F.interpolate(image, size, mode="area")
-        noise = stage.invert(cond, image, sampling.get(name), named(on_step, name))
-        if NOISE_STD[0] < float(noise.std()) < NOISE_STD[1]:
-            noises[name] = noise
+        if stage.inverts:
+            noise = stage.invert(cond, image, sampling.get(name), named(on_step, name))
+            if NOISE_STD[0] < float(noise.std()) < NOISE_STD[1]:
+                noises[name] = noise
         image = image if cond.image is None else cond.image
     return noises
 

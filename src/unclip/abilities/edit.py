@@ -22,7 +22,7 @@ from ..config import shown
 from ..cost import Work
 from ..errors import UsageError
 from ..media import Source, digest, mask_tensor, read_image, read_image_and_mask
-from ..request import Drawing, Input, Option, Picture, Pictures, Prior, Prompt
+from ..request import Decoder, Drawing, Input, Option, Picture, Pictures, Prior, Prompt
 from . import Ability
 from ._drawing import attach_record, check_request
 
@@ -59,6 +59,7 @@ class EditRequest(Drawing):
     prompt: Prompt
     n: Pictures = 1
     prior: Prior = None
+    decoder: Decoder = None
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
@@ -108,6 +109,7 @@ def edit(
     on_step: OnStep | None = None,
     *,
     prior: str | None = None,
+    decoder: str | None = None,
     box: tuple[int, int, int, int] | None = None,
     **settings: Any,
 ) -> list[Image.Image]:
@@ -126,7 +128,7 @@ def edit(
             place, as in `edit(image, "a cat", box=(0, 0, 64, 64))`.
         n: how many; picture i uses `seed + i`.
         seed: any integer.
-        on_step, prior, settings: as in `generate`.
+        on_step, prior, decoder, settings: as in `generate`.
         box: left, top, width and height of a rectangle to paint in place of a mask, in pixels.
 
     Returns:
@@ -147,8 +149,10 @@ def edit(
         n=n,
         seed=seed,
         prior=prior,
+        decoder=decoder,
         settings=settings,
     )
+    pipe = pipe.with_decoder(request.decoder)
     pipe.model.check_prior(request.prior)
     picture, where = request.read()
     check_request(pipe, request, request.work((picture.height, picture.width)), on_step)

@@ -30,7 +30,7 @@ from pydantic import Field
 from ..arguments import Count, Text
 from ..cost import BATCH, Work
 from ..media import to_pictures
-from ..request import Drawing, Option, Pictures, Prior, Prompt
+from ..request import Decoder, Drawing, Option, Pictures, Prior, Prompt
 from . import Ability
 from ._drawing import attach_record, check_request
 
@@ -56,6 +56,7 @@ class GenerateRequest(Drawing):
     prompt: Prompt = Field(description="What to draw.")
     n: Pictures = 1
     prior: Prior = None
+    decoder: Decoder = None
     best_of: Annotated[Count, Option(metavar="K", sampling=True)] = Field(
         1, description="Draw K for each picture and keep the one that CLIP finds nearest to PROMPT."
     )
@@ -82,6 +83,7 @@ def generate(
     on_step: OnStep | None = None,
     *,
     prior: str | None = None,
+    decoder: str | None = None,
     best_of: int = 1,
     negative_prompt: str = "",
     **settings: Any,
@@ -95,6 +97,7 @@ def generate(
         on_step: called after each step with a `Step`; raise `Cancelled` there to stop.
         prior: the stage that makes z_i, where the model has several; "none" passes z_t off
             as z_i.
+        decoder: the stage that draws, where the model has several.
         best_of: draw so many for each picture and keep the one that CLIP finds nearest to
             the prompt.
         negative_prompt: what guidance leads away from, in place of nothing.
@@ -115,11 +118,13 @@ def generate(
         n=n,
         seed=seed,
         prior=prior,
+        decoder=decoder,
         best_of=best_of,
         negative_prompt=negative_prompt,
         settings=settings,
     )
     prompt, n, seed, best_of = request.prompt, request.n, request.seed, request.best_of
+    pipe = pipe.with_decoder(request.decoder)
     pipe.model.check_prior(request.prior)
     if best_of > 1:
         _ranker(pipe)

@@ -85,6 +85,7 @@ def image_to_image(
         settings=settings,
     )
     prompt, strength, seed = request.prompt, request.strength, request.seed
+    pipe = pipe.inverting()  # whose grid is fine enough to begin part of the way
     pipe.model.check_prior(request.prior)
     picture = read_image(image, pipe.model.size)
     check_request(pipe, request, request.work(), on_step)

@@ -124,6 +124,7 @@ def interpolate(
         a=a, b=b, frames=frames, seed=seed, noise=noise, prior=prior, settings=settings
     )
     frames, seed, prior, settings = request.frames, request.seed, request.prior, request.settings
+    pipe = pipe.inverting()
     pipe.model.check_embedding("interpolation")
     for one in (a, b):
         if _is_prompt(one):

@@ -21,7 +21,7 @@ from ..arguments import MOST
 from ..cost import Work
 from ..errors import UsageError
 from ..media import MAX_PIXELS, Source, digest, read_image
-from ..request import Drawing, Option, Picture, Pictures, Prior, Prompt
+from ..request import Decoder, Drawing, Option, Picture, Pictures, Prior, Prompt
 from . import Ability
 from ._drawing import attach_record, check_request
 from .edit import as_tensor, largest
@@ -51,6 +51,7 @@ class OutpaintRequest(Drawing):
     prompt: Prompt
     n: Pictures = 1
     prior: Prior = None
+    decoder: Decoder = None
 
     @model_validator(mode="after")
     def _grows(self) -> Self:
@@ -108,6 +109,7 @@ def outpaint(
     on_step: OnStep | None = None,
     *,
     prior: str | None = None,
+    decoder: str | None = None,
     **settings: Any,
 ) -> list[Image.Image]:
     """Grow the canvas and paint what is new, in windows that overlap by half.
@@ -118,7 +120,7 @@ def outpaint(
         left, right, top, bottom: how many pixels to add on each side.
         n: how many; picture i uses `seed + i`.
         seed: any integer.
-        on_step, prior, settings: as in `generate`.
+        on_step, prior, decoder, settings: as in `generate`.
 
     Raises:
         UsageError: nothing to add, a canvas too large, an empty prompt.
@@ -137,9 +139,11 @@ def outpaint(
         n=n,
         seed=seed,
         prior=prior,
+        decoder=decoder,
         settings=settings,
     )
     left, top, seed = request.left, request.top, request.seed
+    pipe = pipe.with_decoder(request.decoder)
     pipe.model.check_prior(request.prior)
     picture = read_image(image)
     inner = picture.height, picture.width

@@ -74,6 +74,7 @@ def variations(
 
     request = VariationsRequest.of(image=image, n=n, eta=eta, seed=seed, settings=settings)
     n, eta, seed, settings = request.n, request.eta, request.seed, request.settings
+    pipe = pipe.inverting()
     pipe.model.check_embedding("encoding a picture")
     pipe.model.clip("encoding a picture", "vision")
     picture = read_image(image, pipe.model.size)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
@@ -21,6 +21,7 @@ from ..errors import OutputError, UsageError
 from ..files import atomic_folder, inside, write_json, write_text
 from ..registry import Registry
 from .format import Plan
+from .int8 import to_int8
 from .keymap import KeyMap, translate_back_lazily
 from .lazy_tensor import LazyTensor, bytes_of
 from .native import Manifest, write_manifest
@@ -75,6 +76,7 @@ def convert(
     plan: Plan,
     target: Path,
     dtype: torch.dtype | None = None,
+    dtypes: Mapping[str, torch.dtype | None] | None = None,
     *,
     shard_bytes: int = SHARD_BYTES,
     origin: str = "",
@@ -85,7 +87,9 @@ def convert(
     Args:
         plan: the model.
         target: the folder, which takes the place of what is there (see `check_target`).
-        dtype: number format of the weights; each tensor's own if left out.
+        dtype: number format of the weights; each tensor's own if left out. Of int8, large tensors
+            alone (see `int8.py`).
+        dtypes: the same of single stages.
         shard_bytes: largest weights file, but for a single larger tensor.
         origin: where it came from, for the card.
         on_progress: told after each tensor.
@@ -93,8 +97,11 @@ def convert(
     Raises:
         CheckpointError: a file of the model is damaged, or does not fit its network.
         OutputError: the folder cannot be written, or its disk has no room for it.
+        UsageError: there is no such stage.
     """
-    stages = _cast(_translated(plan), dtype)
+    dtypes = dtypes or {}
+    _check_stages(plan, dtypes)
+    stages = {name: _stored(plan, name, dtypes.get(name, dtype)) for name in plan.parts}
     tokenizer = plan.read_tokenizer()
     told = _counted(stages, target, on_progress)
     with atomic_folder(target) as beside:
@@ -113,10 +120,11 @@ def convert(
             plan.name,
             list(stages),
             tokenizer.context,
-            plan.prior,
-            plan.licence,
             known,
-            plan.vocabulary,
+            prior=plan.prior,
+            decoder=plan.decoder,
+            licence=plan.licence,
+            vocabulary=plan.vocabulary.counts,
         )
 
 
@@ -140,9 +148,11 @@ def write_as(
         UsageError: the layout is not known, or has no place for a model of this shape.
     """
     writer = WRITERS[layout]
+    if dtype == torch.int8:
+        raise UsageError(f"{layout} has no 8-bit weights; take float16")
     with atomic_folder(target) as beside:  # settings first: they say whether it can be done at all
         components = writer.write_settings(plan, beside)
-        stages = _translated(plan)
+        stages = {name: part.translated(plan.place_of(name)) for name, part in plan.parts.items()}
         back = {c.folder: translate_back_lazily(stages[c.stage], c.table) for c in components}
         theirs = _cast(back, dtype)
         told = _counted(theirs, target, on_progress)
@@ -153,9 +163,20 @@ def write_as(
         return writer.name(plan)
 
 
-def _translated(plan: Plan) -> Stages:
-    """The tensors of each stage under our names. Raises CheckpointError."""
-    return {name: part.translated(plan.place_of(name)) for name, part in plan.parts.items()}
+def _check_stages(plan: Plan, names: Iterable[str]) -> None:
+    for name in names:
+        if name not in plan.parts:
+            known = ", ".join(plan.parts)
+            raise UsageError(f"{plan.name} has no stage '{name}'; its stages: {known}")
+
+
+def _stored(plan: Plan, name: str, dtype: torch.dtype | None) -> Mapping[str, LazyTensor]:
+    """What to write of a stage. Raises CheckpointError."""
+    part, where = plan.parts[name], plan.place_of(name)
+    if dtype is None:
+        return part.stored(where)
+    ours = part.translated(where)
+    return to_int8(ours) if dtype == torch.int8 else cast_lazily(ours, dtype)
 
 
 def _cast(stages: Stages, dtype: torch.dtype | None) -> Stages:

@@ -72,6 +72,7 @@ class Plan:
         parts: its stages, in order.
         read_tokenizer: reads its tokenizer.
         prior: the stage that makes z_i unless another is named.
+        decoder: the stage that draws, of several, unless another is named.
         licence: what is known of its licence.
         hash: names these very weights and settings; made of names and sizes where it is empty.
         notes: what a person should know, one line each.
@@ -86,6 +87,7 @@ class Plan:
     parts: Mapping[str, Part]
     read_tokenizer: Callable[[], Tokenizer]
     prior: str | None = None
+    decoder: str | None = None
     licence: str = ""
     hash: str = ""
     notes: tuple[str, ...] = field(default=())
@@ -135,9 +137,17 @@ class Plan:
                 )
             else:
                 stage.source = LazyNet(stage, partial(part.fill, stage, place, dtype, where))
-        prior, words = self.first_prior, self.vocabulary
-        advice = self.advice
-        return Model(tokenizer, stages, self.name, self.digest, prior, advice, words, dtype)
+        return Model(
+            tokenizer,
+            stages,
+            name=self.name,
+            hash=self.digest,
+            prior=self.first_prior,
+            advice=self.advice,
+            vocabulary=self.vocabulary,
+            read_as=dtype,
+            decoder=self.decoder,
+        )
 
     @property
     def first_prior(self) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial, reduce
+from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
@@ -26,14 +26,16 @@ class Take:
     """Where one of our tensors comes from.
 
     Args:
-        sources: foreign names; several are joined along the first axis, in this order.
+        sources: foreign names; several are joined, in this order.
         to_ours: from the foreign layout, joined, to ours.
         to_theirs: the inverse of `to_ours`.
+        join: makes one tensor of several; along the first axis unless said otherwise.
     """
 
     sources: tuple[str, ...]
     to_ours: Change | None = None
     to_theirs: Change | None = None
+    join: Callable[[list[Tensor]], Tensor] = torch.cat
 
 
 KeyMap = dict[str, Take]
@@ -144,14 +146,13 @@ def _misfits(
 ) -> Iterator[str]:
     """By shape: a change of layout is tried on `meta`."""
     for name, take in table.items():
-        shapes = [tensors.shape(source) for source in take.sources]
-        empty = [torch.empty(shape, dtype=torch.float32, device="meta") for shape in shapes]
         try:
-            found = tuple(_ours(empty, take).shape)
+            found = tuple(_on_meta(tensors, take).shape)
         except (RuntimeError, ValueError, IndexError):
             found = ()
         if found == wanted[name]:
             continue
+        shapes = [tensors.shape(source) for source in take.sources]
         if len(shapes) == 1 and take.to_ours is None:
             yield f"{take.sources[0]} is {shapes[0]}, not {wanted[name]}"
         else:
@@ -161,32 +162,33 @@ def _misfits(
 
 
 def _ours(parts: list[Tensor], take: Take) -> Tensor:
-    value = torch.cat(parts) if len(parts) > 1 else parts[0]
+    value = take.join(parts) if len(parts) > 1 else parts[0]
     return take.to_ours(value) if take.to_ours else value
 
 
-def translate(tensors: Mapping[str, Tensor], table: KeyMap) -> Iterator[tuple[str, Tensor]]:
-    """(our name, tensor), read one by one."""
-    for name, take in table.items():
-        yield name, _read(tensors, take)
+def _on_meta(tensors: Tensors, take: Take) -> Tensor:
+    """Of the shape and type of what is read."""
+    return _ours(
+        [
+            torch.empty(tensors.shape(source), dtype=tensors.dtype(source), device="meta")
+            for source in take.sources
+        ],
+        take,
+    )
 
 
-def translate_lazily(
-    tensors: Tensors, table: KeyMap, shapes: Mapping[str, tuple[int, ...]]
-) -> dict[str, LazyTensor]:
-    """A file's tensors under our names, of our `shapes`; each is read when it is asked for."""
-    return {
-        name: LazyTensor(
-            Path(tensors.where(table[name].sources[0])),
-            reduce(torch.promote_types, map(tensors.dtype, table[name].sources)),
-            shape,
-            partial(_read, tensors, table[name]),
-        )
-        for name, shape in shapes.items()
-    }
+def translate(tensors: Tensors, table: KeyMap) -> dict[str, LazyTensor]:
+    """A file's tensors under our names; each is read when it is asked for."""
+    return {name: _lazy(tensors, take) for name, take in table.items()}
 
 
-def _read(tensors: Mapping[str, Tensor], take: Take) -> Tensor:
+def _lazy(tensors: Tensors, take: Take) -> LazyTensor:
+    made = _on_meta(tensors, take)
+    file = Path(tensors.where(take.sources[0]))
+    return LazyTensor(file, made.dtype, tuple(made.shape), partial(_read, tensors, take))
+
+
+def _read(tensors: Tensors, take: Take) -> Tensor:
     return _ours([tensors[source] for source in take.sources], take)
 
 

@@ -68,6 +68,7 @@ class Manifest(Config):
     tokenizer: TokenizerEntry
     files: dict[str, str] = Field(description="path in the folder -> SHA-256")
     prior: str | None = Field(None, description="the stage that makes z_i unless another is named")
+    decoder: str | None = Field(None, description="the one that draws unless another is named")
     licence: str = Field("", description="of the weights, where it is known")
     vocabulary: dict[str, int] = Field(
         default_factory=dict, description="words of the captions it learnt from, with how often"
@@ -82,9 +83,10 @@ class Manifest(Config):
         return names
 
     @model_validator(mode="after")
-    def _prior_is_there(self) -> Self:
-        if self.prior is not None and self.prior not in self.stages:
-            raise ValueError(f"prior '{self.prior}' is none of its stages")
+    def _chosen_are_there(self) -> Self:
+        for what, name in (("prior", self.prior), ("decoder", self.decoder)):
+            if name is not None and name not in self.stages:
+                raise ValueError(f"{what} '{name}' is none of its stages")
         return self
 
     def dump(self) -> dict[str, Any]:
@@ -92,7 +94,7 @@ class Manifest(Config):
         return {
             key: value
             for key, value in super().dump().items()
-            if value or key not in ("prior", "licence", "vocabulary")
+            if value or key not in ("prior", "decoder", "licence", "vocabulary")
         }
 
     @property
@@ -204,12 +206,13 @@ def write_manifest(
     name: str,
     stages: Sequence[str],
     context: int,
-    prior: str | None = None,
-    licence: str = "",
     known: Mapping[Path, str] | None = None,
-    vocabulary: Vocabulary | None = None,
+    **more: Any,
 ) -> Manifest:
-    """Hash what is in `folder` and write its model.json; hashes that are `known` are believed."""
+    """Hash what is in `folder` and write its model.json; hashes that are `known` are believed.
+
+    `more` are other fields of a `Manifest`: `prior`, `decoder`, `licence`, `vocabulary`.
+    """
     files = [folder / "tokenizer.json"]
     for stage in stages:
         files += sorted(file for file in (folder / stage).iterdir() if file.is_file())
@@ -220,9 +223,7 @@ def write_manifest(
         stages=tuple(stages),
         tokenizer=TokenizerEntry(context=context),
         files={f.relative_to(folder).as_posix(): known.get(f) or sha256(f) for f in files},
-        prior=prior,
-        licence=licence,
-        vocabulary=vocabulary.counts if vocabulary else {},
+        **more,
     )
     write_json(folder / "model.json", manifest.dump())
     return manifest
@@ -268,6 +269,7 @@ class Native(Format):
             if options.tokenizer
             else partial(_read_tokenizer, path, manifest),
             prior=manifest.prior,
+            decoder=manifest.decoder,
             licence=manifest.licence or card,
             hash="" if options.clip or edited else manifest.hash,
             notes=edited,

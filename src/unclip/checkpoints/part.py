@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,8 @@ from ..errors import CheckpointError, UnclipError
 from ..stages import Stage, StageConfig, on_meta
 from ._unpickler import DAMAGE
 from .archive import Tensors
-from .keymap import KeyMap, check, same, translate, translate_lazily
+from .int8 import own_table
+from .keymap import KeyMap, Take, check, complain, translate
 from .lazy_tensor import LazyTensor
 from .tensors import check_sum
 
@@ -34,6 +35,8 @@ class Part:
         ignored: regular expressions of names that are knowingly left alone.
         sums: its files' SHA-256, where they are known: checked before values are read.
         sums_now: reads them again, for a model that is trained while it is in use.
+        patch: changes a tensor of ours as it is read, such as W + scale·BA: (name, values) ->
+            values of the same shape, which are rounded to the type of the file.
     """
 
     config: StageConfig
@@ -42,6 +45,7 @@ class Part:
     ignored: tuple[str, ...] = ()
     sums: Mapping[Path, str] = field(default_factory=dict)
     sums_now: Callable[[], Mapping[Path, str]] | None = None
+    patch: Callable[[str, Tensor], Tensor] | None = None
 
     def build(self) -> Stage:
         """The stage without weights, on `meta`, in evaluation mode.
@@ -63,8 +67,10 @@ class Part:
     def check(self, net: nn.Module, where: str) -> Tensors:
         """The tensors, once their names and shapes fit the network. Raises CheckpointError."""
         tensors = self.tensors()
-        wanted = {name: tuple(value.shape) for name, value in net.state_dict().items()}
-        check(wanted, tensors, self._table(wanted), where, self.ignored)
+        state, table = net.state_dict(), self._table(net, tensors)
+        wanted = {name: tuple(value.shape) for name, value in state.items()}
+        check(wanted, tensors, table, where, self.ignored)
+        complain(where, "whole numbers, not weights", list(_whole(state, tensors, table)))
         return tensors
 
     @torch.inference_mode(False)  # gradients may pass through weights, wherever they are first used
@@ -76,11 +82,10 @@ class Part:
             self._fill(stage.net_at_rest, where, dtype, device)
 
     def _fill(self, net: nn.Module, where: str, dtype: torch.dtype, device: torch.device) -> None:
-        tensors = self._sound(net, where)
         owners = dict(net.named_modules())
-        for name, value in translate(tensors, self._table(net.state_dict())):
+        for name, tensor in self._translated(net, where).items():
             path, _, leaf = name.rpartition(".")
-            _put(owners[path], leaf, _laid_out(_cast(value, dtype), device))
+            _put(owners[path], leaf, _laid_out(_cast(tensor.read(), dtype), device))
         idle = [name for name, value in net.named_buffers() if value.is_meta]
         assert not idle, f"buffers that no file fills: {idle}"
 
@@ -92,10 +97,24 @@ class Part:
 
     def translated(self, where: str) -> dict[str, LazyTensor]:
         """Its tensors under our names, checked; read one by one. Raises CheckpointError."""
-        net = self.build().net_at_rest
+        return self._translated(self.build().net_at_rest, where)
+
+    def _translated(self, net: nn.Module, where: str) -> dict[str, LazyTensor]:
         tensors = self._sound(net, where)
-        shapes = {name: tuple(value.shape) for name, value in net.state_dict().items()}
-        return translate_lazily(tensors, self._table(shapes), shapes)
+        ours = translate(tensors, self._table(net, tensors))
+        if self.patch is None:
+            return ours
+        return {
+            name: replace(tensor, read=partial(_patched, self.patch, name, tensor))
+            for name, tensor in ours.items()
+        }
+
+    def stored(self, where: str) -> dict[str, LazyTensor]:
+        """The same as a file of our own names stores them: in 8 bits with scales, or not."""
+        if self.table is not None or self.patch is not None:
+            return self.translated(where)
+        tensors = self._sound(self.build().net_at_rest, where)
+        return translate(tensors, {name: Take((name,)) for name in tensors})
 
     def _sound(self, net: nn.Module, where: str) -> Tensors:
         """The file, whose names, shapes and bytes are as they should be, or have become since."""
@@ -121,15 +140,19 @@ class Part:
         stats = [file.stat() if file.exists() else None for file in self.sums]
         return [(one.st_ino, one.st_mtime_ns) if one else (0, 0) for one in stats]
 
-    def _table(self, names: Mapping[str, Any]) -> KeyMap:
-        return self.table if self.table is not None else _identity(names)
+    def _table(self, net: nn.Module, tensors: Tensors) -> KeyMap:
+        return self.table if self.table is not None else own_table(net.state_dict(), tensors)
 
 
-def _identity(names: Mapping[str, Any]) -> KeyMap:
-    table: KeyMap = {}
-    for name in names:
-        table |= same(name, name, "")
-    return table
+def _whole(state: Mapping[str, Tensor], tensors: Tensors, table: KeyMap) -> Iterator[str]:
+    """Tensors of the file that a network cannot compute with: integers that have no scale."""
+    for name, take in table.items():
+        if state[name].is_floating_point() and take.join is torch.cat:
+            yield from (one for one in take.sources if not tensors.dtype(one).is_floating_point)
+
+
+def _patched(patch: Callable[[str, Tensor], Tensor], name: str, tensor: LazyTensor) -> Tensor:
+    return patch(name, tensor.read()).to(tensor.dtype)
 
 
 def _cast(value: Tensor, dtype: torch.dtype) -> Tensor:

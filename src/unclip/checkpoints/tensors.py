@@ -30,6 +30,8 @@ DTYPES: dict[str, torch.dtype] = {
     "U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16, "U8": torch.uint8,
     "BOOL": torch.bool,
 }  # fmt: skip
+INT8 = "W = NAME * NAME.scale, broadcast"
+"""What a file with int8 tensors says of them in its header: see `int8.py`."""
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
@@ -139,7 +141,10 @@ def _write(file: Path, tensors: Entries, on_bytes: Callable[[int], None] | None)
 
 def _header(tensors: Entries) -> bytes:
     """What stands before the numbers: its own length, then where each tensor lies."""
-    entries: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    whole = any(one.dtype == torch.int8 for one in tensors.values())
+    entries: dict[str, Any] = {
+        "__metadata__": {"format": "pt", **({"int8": INT8} if whole else {})}
+    }
     at = 0
     for key, one in tensors.items():
         end = at + bytes_of(one)

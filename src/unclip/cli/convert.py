@@ -4,7 +4,7 @@
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -12,7 +12,10 @@ from ..errors import UsageError
 from ._options import A_MODEL, Command, ModelParts, fetched, option
 from ._terminal import say, size
 
-DTYPES = "keep|float16|bfloat16|float32"
+if TYPE_CHECKING:
+    import torch
+
+DTYPES = ("keep", "float16", "bfloat16", "float32", "int8")
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 
 
@@ -31,6 +34,7 @@ class Convert(ModelParts):
     Examples:
       unclip convert karlo-v1-alpha/ models/karlo --dtype bfloat16
       unclip convert karlo-v1-alpha/ models/karlo --clip ViT-L-14.pt
+      unclip convert emoji-cpu models/small --dtype decoder=int8
       unclip convert hub:kakaobrain/karlo-v1-alpha models/karlo
       unclip convert models/karlo karlo-diffusers/ --to diffusers --dtype float16
     """
@@ -41,9 +45,15 @@ class Convert(ModelParts):
     ]
     target: Annotated[Path, typer.Argument(metavar="DST", help="The folder to write.")]
     dtype: Annotated[
-        Literal["keep", "float16", "bfloat16", "float32"],
-        option("--dtype", DTYPES, "Number format of the weights; keep is the file's own."),
-    ] = "keep"
+        list[str] | None,
+        option(
+            "--dtype",
+            f"[STAGE=]{'|'.join(DTYPES)}",
+            "Number format of the weights, or of one stage's; may be repeated. keep is the file's "
+            "own; int8 stores large matrices in 8 bits and the rest in float16.",
+            "keep",
+        ),
+    ] = None
     to: Annotated[
         Literal["native", "diffusers"],
         option(
@@ -59,15 +69,16 @@ class Convert(ModelParts):
 
     def run(self) -> None:
         """Write the folder, and say what to do with it."""
-        import torch
-
         from .. import hub
         from ..checkpoints.convert import check_target, convert, write_as
         from ..loading import find_model
         from ._progress import byte_progress
 
         most = _bytes(self.shard_size)
-        numbers = None if self.dtype == "keep" else getattr(torch, self.dtype)
+        dtypes = _dtypes(self.dtype or [])
+        dtype = dtypes.pop("", None)
+        if dtypes and self.to != "native":
+            raise UsageError(f"--to {self.to} has one --dtype, without a stage")
         here = fetched(self.source, self.variant)
         check_target(self.target, find_model(here), self.force)
         plan, origin = self.plan(here), ""
@@ -77,14 +88,28 @@ class Convert(ModelParts):
         with byte_progress("converting") as on_progress:
             more: dict[str, Any] = {"origin": origin, "on_progress": on_progress}
             if self.to == "diffusers":
-                kind = write_as(self.to, plan, self.target, numbers, **more)
+                kind = write_as(self.to, plan, self.target, dtype, **more)
                 done = f"load it with: diffusers.{kind}.from_pretrained('{self.target}')"
             else:
-                convert(plan, self.target, numbers, shard_bytes=most, **more)
+                convert(plan, self.target, dtype, dtypes, shard_bytes=most, **more)
                 done = f"look at it with: unclip models inspect {self.target}"
         weights = sum(file.stat().st_size for file in self.target.rglob("*.safetensors"))
         say(f"{self.target}: {plan.name} ({plan.family}), {size(weights)} of weights")
         say(done)
+
+
+def _dtypes(given: list[str]) -> dict[str, "torch.dtype | None"]:
+    """['float16', 'decoder=int8'] -> {"": torch.float16, "decoder": torch.int8}; None is keep."""
+    import torch
+
+    found = {}
+    for one in given:
+        stage, _, name = one.rpartition("=")
+        if name not in DTYPES:
+            known = ", ".join(DTYPES)
+            raise UsageError(f"--dtype must be [STAGE=]NAME with NAME of {known}; got '{one}'")
+        found[stage] = None if name == "keep" else getattr(torch, name)
+    return found
 
 
 def _bytes(text: str) -> int:

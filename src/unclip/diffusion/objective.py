@@ -35,7 +35,10 @@ class ConsistencyObjective(Config):
     """Consistency distillation: the truth is a guided teacher's path. See `consistency`."""
 
     kind: Literal["consistency"] = "consistency"
-    teacher: str | None = Field("decoder", description="stage of the recipe whose path is learnt")
+    teacher: str | None = Field(
+        "from",
+        description="stage of the recipe whose path is learnt; from: what this one is taken from",
+    )
     guidance_scale: float | None = Field(
         None, ge=0, description="of the teacher; none is what it samples with"
     )
@@ -72,6 +75,9 @@ class AdversarialObjective(ConsistencyObjective):
         None, description="stage of the recipe whose path is learnt, and whose features are judged"
     )
     consistency_weight: float = Field(1.0, ge=0, description="of the distance to the path's end")
+    data_weight: float = Field(
+        0.0, ge=0, description="of the distance to the data, of which an upsampler is shown much"
+    )
     adversarial_weight: float = Field(0.5, ge=0, description="of what the critic says")
     clip_weight: float = Field(0.2, ge=0, description="of 1 - cos between picture and text in CLIP")
     critic_rate: float = Field(2e-4, gt=0, description="the critic's learning rate")

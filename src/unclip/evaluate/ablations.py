@@ -55,7 +55,7 @@ class Ablation:
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self.pipe = embedding_sources.decoder_only(session.pipe)
+        self.pipe = embedding_sources.decoder_only(session.pipe.inverting())
         small, count = session.benchmark.at(self.pipe.model.size), session.sizes.ablations
         self.real, self.true = small.reference.part(0, count), small.held_out.part(0, count)
         self.values: dict[str, Any] = {"pictures": len(self.true)}
@@ -257,7 +257,7 @@ def _inversion(session: Session, values: dict[str, Any]) -> list[Part]:
     found: list[dict[str, float]] = []
     for at in range(count):
         session.on_task("inverting", at, count)
-        inverted = partial(invert, session.pipe, images, at)
+        inverted = partial(invert, session.pipe.inverting(), images, at)
         found.append(session.cache.value(f"inversion/{at}", inverted))
     session.on_task("inverting", count, count)
     values["inversion"] = found

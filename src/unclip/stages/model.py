@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -38,6 +38,7 @@ class Model:
         name: what it is called.
         hash: names these very weights and settings.
         prior: the stage that makes z_i unless another is named.
+        decoder: the stage that draws, of several, unless another is named.
         advice: what to do about a part that it lacks: see `Plan`.
         vocabulary: the words that it has learnt; empty where they are not listed.
         read_as: number format in which weights that are still to be read will be.
@@ -51,11 +52,40 @@ class Model:
     advice: Mapping[str, str] = field(default_factory=lambda: TRAIN_ONE)
     vocabulary: Vocabulary = field(default_factory=Vocabulary)
     read_as: torch.dtype | None = None
+    decoder: str | None = None
 
     @property
     def image_stages(self) -> dict[str, Stage]:
-        """The stages that make a picture or change one: decoder, upsamplers."""
-        return {name: one for name, one in self.stages.items() if "image" in one.produces}
+        """The stages that make a picture or change one: the decoder that draws, upsamplers."""
+        idle = self.decoders[1:]
+        made = {name: one for name, one in self.stages.items() if "image" in one.produces}
+        return {name: one for name, one in made.items() if name not in idle}
+
+    @property
+    def decoders(self) -> list[str]:
+        """Names of the stages that make a picture of no other, the one that draws first."""
+        stages = self.stages.items()
+        names = [n for n, one in stages if "image" in one.produces and "image" not in one.consumes]
+        return sorted(names, key=lambda name: name != self.decoder)
+
+    def with_decoder(self, name: str | None = None) -> Model:
+        """The model with another of its decoders; None: its own.
+
+        Raises:
+            UsageError: it has no such decoder.
+        """
+        if name is None:
+            return self
+        if name not in self.decoders:
+            known = ", ".join(self.decoders) or "none"
+            hint = nearest(str(name), self.decoders)
+            raise UsageError(f"model '{self.name}' has no decoder '{name}'{hint}; it has: {known}")
+        return replace(self, decoder=name)
+
+    def inverting(self) -> Model:
+        """The model with a decoder that can be inverted, as one distilled to few steps cannot."""
+        able = [name for name in self.decoders if self.stages[name].inverts]
+        return self.with_decoder(able[0]) if able else self
 
     @property
     def priors(self) -> list[str]:
@@ -185,7 +215,8 @@ class Model:
     def _main_stage(self) -> str:
         """The stage whose settings are named without its name; empty where none has any."""
         sampled = self._sampled
-        return MAIN_STAGE if MAIN_STAGE in sampled else next(reversed(sampled), "")
+        main = next(iter(self.decoders), MAIN_STAGE)
+        return main if main in sampled else next(reversed(sampled), "")
 
     def _owner(self, key: str) -> tuple[str, str]:
         """The stage that a flat setting is of, and its name there."""
@@ -219,6 +250,8 @@ class Model:
     def _idle(self, name: str, runs: Collection[str]) -> str:
         """Why a stage does not run, and how it would."""
         others = ", ".join(one for one in self.stages if one in runs)
-        replaced = name in self.priors and any(one in runs for one in self.priors)
-        hint = f"; to use it, give --prior {name} (in Python prior='{name}')" if replaced else ""
+        hint = ""
+        for option, names in (("prior", self.priors), ("decoder", self.decoders)):
+            if name in names and any(one in runs for one in names):
+                hint = f"; to use it, give --{option} {name} (in Python {option}='{name}')"
         return f"this draws with {others}, not with {name}{hint}"

@@ -74,6 +74,11 @@ class Stage(LazyModule, ABC):
         return cond
 
     @property
+    def inverts(self) -> bool:
+        """Whether a picture has an x_T from which this stage draws it again."""
+        return False
+
+    @property
     def null_is_text(self) -> bool:
         """Whether a hidden text gives way to another text's encoding, and not to a learned null."""
         return False
@@ -172,6 +177,11 @@ class DiffusionStage(Stage):
     tint: float = TINT  # in what is diffused: see `matched`
 
     @property
+    def inverts(self) -> bool:
+        """See `Stage`: what is distilled to a few steps goes to x0 at once, and not back."""
+        return isinstance(self.config.objective, DiffusionObjective)
+
+    @property
     def space(self) -> Space:
         """Between data and what is diffused; a stage whose space has weights overrides it."""
         return self.config.space
@@ -241,6 +251,11 @@ class DiffusionStage(Stage):
         """There has to be such a sampler, such a grid of levels, and such an interval."""
         options, _ = self._grid(sampling)
         _ = samplers.SAMPLERS[options.sampler]
+        if options.guidance_scale != 1.0 and not self.inverts:
+            raise UsageError(
+                f"guidance_scale must be 1, got {options.guidance_scale:g}: guidance is built into "
+                "this decoder, which was distilled; another of the model's decoders may take it"
+            )
         within(*options.guidance_interval)
 
     def unused(self, sampling: dict[str, Any], inpaints: bool = False) -> dict[str, str]:

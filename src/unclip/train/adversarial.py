@@ -122,9 +122,12 @@ class AdversarialTask(ConsistencyTask):
         said = self.denoiser(self.stage, shown)(part.x, part.now).x0
         metrics: dict[str, Tensor] = {}
         total = torch.zeros(len(x0), device=x0.device)
-        if self.teacher:
+        if self.teacher and options.consistency_weight:
             metrics["consistency"] = apart(said, self.end(shown, part), part.now, options)
             total = total + options.consistency_weight * metrics["consistency"]
+        if options.data_weight:
+            metrics["data"] = apart(said, x0, part.now, options)
+            total = total + options.data_weight * metrics["data"]
         look = self._look(x0, rng)
         with constant(self.critic):
             real = self.logits(x0, shown, look)
@@ -161,12 +164,13 @@ class AdversarialTask(ConsistencyTask):
         """What the critic says of (B, ...) pictures in diffusion space, beside a condition."""
         net: Any = self.critic.backbone or self.teacher[0].net
         x, t = self.stage.config.parameterization.inputs(look.noised(x0), look.level)
-        seen = net.features(x, t, net.encode(dict(shown.items())))
+        dtype = next(net.parameters()).dtype
+        seen = net.features(x.to(dtype), t, net.encode(dict(shown.items())))
         if self.feedback:
             patches = self.clip[0].net.see(self.stage.space.decode(x0))[1]  # (B, P, W')
             side = math.isqrt(patches.shape[1])
             seen.append(patches.transpose(1, 2).reshape(len(x), -1, side, side))
-        said: Logits = self.critic(seen, self._condition(shown))
+        said: Logits = self.critic([one.float() for one in seen], self._condition(shown))
         return said
 
     def _condition(self, shown: Cond) -> Tensor | None:

@@ -27,7 +27,7 @@ from ..types import Level
 from .config import TrainConfig
 from .ema import Ema
 from .optim import hidden_matrices, make_optimizers, orthogonal
-from .recipe import Recipe
+from .recipe import FROM, Recipe
 from .task import Task
 from .tasks import make_task
 
@@ -127,7 +127,9 @@ def task_on_meta(recipe: Recipe, name: str, dtype: torch.dtype) -> Task:
     """A stage and, where it needs them, the recipe's CLIP and prior, all without numbers."""
 
     def bare(one: str) -> Stage:
-        return on_meta(recipe.stage(one).config).to(dtype)
+        origin = recipe.stage(name).origin
+        config = origin.config if one == FROM and origin else recipe.stage(one).config
+        return on_meta(config).to(dtype)
 
     def trained(one: str) -> Stage:
         stage = bare(one)
@@ -137,7 +139,7 @@ def task_on_meta(recipe: Recipe, name: str, dtype: torch.dtype) -> Task:
 
     teacher = getattr(getattr(recipe.stage(name).config, "objective", None), "teacher", None)
     helper = {teacher: trained} if teacher else {}
-    return make_task(recipe, trained(name), lambda one: helper.get(one, bare)(one))
+    return make_task(recipe, trained(name), lambda one: helper.get(one, bare)(one)).to("meta")
 
 
 class _NoRng(BatchRng):

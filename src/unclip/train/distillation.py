@@ -95,7 +95,8 @@ def check_teacher(stage: Stage, teacher: Stage, objective: ConsistencyObjective)
     if not isinstance(stage, DiffusionStage) or not isinstance(teacher, DiffusionStage):
         raise UsageError(f"setting '{name}': only a stage that diffuses can teach or be taught")
     options = teacher.config.sampling.merge({"guidance_scale": objective.guidance_scale})
-    if options.guidance_scale == 1.0:
+    guided = bool(stage.consumes & {"text_tokens", "text_encodings", "image_embed"})
+    if guided and options.guidance_scale == 1.0:
         raise UsageError(
             f"setting '{name}.guidance_scale' is missing: the teacher samples without guidance, "
             "which the student takes over; give a scale above 1"

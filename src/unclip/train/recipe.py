@@ -21,6 +21,9 @@ from ..stages import STAGES, StageConfig
 from ..stages.clip import ClipStageConfig
 from .config import Minutes, TrainConfig, minutes_of
 
+FROM = "from"
+"""The teacher that is what a stage is taken from."""
+
 
 class TokenizerConfig(Config):
     """The tokenizer, learnt from the data's captions."""
@@ -39,8 +42,9 @@ class RecipeSettings(Config):
     `train` table. With `from`, a model of any format, a stage takes its configuration and weights
     from there: to go on with where there is a `train` table, as it is where there is none. Of
     several stages that make an image embedding the model uses `prior` unless asked for another,
-    and the first where it is not given. With a `budget`, each stage takes as many steps as fit
-    into its share of that time, and its own `steps` count for nothing but a share not given.
+    and the first where it is not given; of several that draw from it, `decoder`. With a `budget`,
+    each stage takes as many steps as fit into its share of that time, and its own `steps` count
+    for nothing but a share not given.
     """
 
     name: str
@@ -49,6 +53,7 @@ class RecipeSettings(Config):
     tokenizer: TokenizerConfig = TokenizerConfig()
     stages: dict[str, dict[str, Any]] = Field(min_length=1)
     prior: str | None = Field(None, description="the stage that makes z_i, where there are several")
+    decoder: str | None = Field(None, description="the stage that draws, where there are several")
     prompts: tuple[str, ...] = Field((), description="captions of the sample grids")
     card: str = Field("", description="what the model card says of data and licences")
     budget: Minutes = Field(
@@ -73,12 +78,14 @@ class StageRecipe:
         train: how it is trained; None: it is taken from a model as it is.
         part: the stage of that model, whose weights it begins with.
         base: the name of that model.
+        origin: that stage as the model has it.
     """
 
     config: StageConfig
     train: TrainConfig | None
     part: Part | None = field(default=None, compare=False)
     base: str | None = None
+    origin: Part | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -118,7 +125,10 @@ class Recipe:
         check_keys(data, "data", [*source.Config.model_fields, "source"])
         recipe = cls(settings, stages, source.Config.parse(data, "data"), models)
         _check_sizes(recipe)
-        recipe._check_prior()
+        recipe._check_chosen("prior", settings.prior, recipe._priors(), "makes an image embedding")
+        recipe._check_chosen("decoder", settings.decoder, recipe._decoders(), "draws a picture")
+        for name in recipe.stages:
+            recipe._check_teacher(name)
         if settings.budget is not None:
             recipe.shares()
         return recipe
@@ -189,14 +199,32 @@ class Recipe:
         kinds = {name: STAGES[one.config.kind] for name, one in self.stages.items()}
         return [name for name, kind in kinds.items() if "image_embed" in kind.produces]
 
-    def _check_prior(self) -> None:
-        """`prior` must name a stage that makes an image embedding. Raises UsageError."""
-        priors, named = self._priors(), self.settings.prior
-        if named is not None and named not in priors:
+    def _check_teacher(self, name: str) -> None:
+        """Who teaches it must be there, and trained before. Raises UsageError."""
+        recipe, where = self.stages[name], f"setting 'stages.{name}.objective.teacher'"
+        teacher = getattr(getattr(recipe.config, "objective", None), "teacher", None)
+        if recipe.train is None or teacher is None:
+            return
+        before = list(self.stages)[: list(self.stages).index(name)]
+        if teacher == FROM and recipe.origin is None:
+            raise UsageError(f"{where} is '{FROM}', and the stage has no `{FROM}`: name a stage")
+        if teacher != FROM and teacher not in before:
             raise UsageError(
-                f"setting 'prior' must name a stage that makes an image embedding, "
-                f"got '{named}'{nearest(named, priors)}; "
-                f"the recipe has: {', '.join(priors) or 'none'}"
+                f"{where} must be '{FROM}' or a stage before it, got '{teacher}'"
+                f"{nearest(teacher, before)}; before it: {', '.join(before) or 'none'}"
+            )
+
+    def _decoders(self) -> list[str]:
+        kinds = {name: STAGES[one.config.kind] for name, one in self.stages.items()}
+        made = {name: kind for name, kind in kinds.items() if "image" in kind.produces}
+        return [name for name, kind in made.items() if "image" not in kind.consumes]
+
+    def _check_chosen(self, what: str, named: str | None, able: list[str], does: str) -> None:
+        """Of several stages that do one thing, the one that is named must. Raises UsageError."""
+        if named is not None and named not in able:
+            raise UsageError(
+                f"setting '{what}' must name a stage that {does}, got '{named}'"
+                f"{nearest(named, able)}; the recipe has: {', '.join(able) or 'none'}"
             )
 
 
@@ -215,7 +243,7 @@ def _stage(name: str, table: Mapping[str, Any], model: Plan | None) -> StageReci
     if part is None:
         return StageRecipe(config, _train(name, table))
     train = _train(name, table) if "train" in table else None
-    return StageRecipe(config, train, replace(part, config=config), str(table["from"]))
+    return StageRecipe(config, train, replace(part, config=config), str(table["from"]), part)
 
 
 def _train(name: str, table: Mapping[str, Any]) -> TrainConfig:

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from ..checkpoints import native
+from ..checkpoints.part import Part
 from ..checkpoints.settings import leaves
 from ..checkpoints.tokenizers import load_tokenizer
 from ..data import Source
@@ -34,7 +35,7 @@ from .clock import Clock
 from .config import minutes_of
 from .loader import Loader
 from .lock import Lock
-from .recipe import Recipe, RecipeSettings, StageRecipe
+from .recipe import FROM, Recipe, RecipeSettings, StageRecipe
 from .state import load_values, saved_states, step_of
 from .tasks import make_task
 from .trainer import Trainer
@@ -279,7 +280,7 @@ class Run:
     def _trainer(self, name: str, trained: bool = True) -> Trainer:
         torch.manual_seed(self.recipe.settings.seed)
         stage, config = self.build(name), self.recipe.trained[name]
-        task = make_task(self.recipe, stage, lambda one: self._helper(one, stage, trained))
+        task = make_task(self.recipe, stage, lambda one: self._helper(one, name, trained))
         if task.clip and self.recipe.stage(name).part is None:
             stage.init_from_clip(task.clip[0])
         loader = Loader(
@@ -297,15 +298,16 @@ class Run:
         recipe = self.recipe.stage(name)
         if recipe.part is None:
             return STAGES[recipe.config.kind](recipe.config)
-        stage = recipe.part.build()
-        recipe.part.fill(stage, f"stages.{name}.from", torch.float32, torch.device("cpu"))
-        return stage.requires_grad_(True).train()
+        return _filled(recipe.part, name).requires_grad_(True).train()
 
-    def _helper(self, name: str, stage: Stage, trained: bool) -> Stage:
-        """A stage of this run that `stage` learns with."""
+    def _helper(self, name: str, student: str, trained: bool) -> Stage:
+        """A stage of this run, or what the student is taken from, that it learns with."""
+        origin = self.recipe.stage(student).origin
+        if name == FROM and origin is not None:
+            return _filled(origin, student)
         known = (self.model / name).is_dir()
         if trained and not known:
-            raise TrainingError(f"train stage '{name}' first: '{stage.kind}' needs it")
+            raise TrainingError(f"train stage '{name}' first: '{student}' needs it")
         return native.load_stage(self.model, name) if known else self.build(name)
 
     def export(self, name: str, stage: Stage) -> None:
@@ -319,16 +321,28 @@ class Run:
             write_text(self.model / "README.md", settings.card)
         there = {one for one in self.recipe.stages if (self.model / one).is_dir()}
         done = [one for one in self.recipe.stages if one in there | {name}]
-        context = settings.tokenizer.context
-        chosen = settings.prior if settings.prior in done else None
-        words = self.vocabulary
+        words = self.vocabulary.counts
         known: dict[Path, str] = {}
         for one in there - {name}:
             known |= native.hashes(self.model / one)
         known |= native.save_stage(self.model / name, stage)
         native.write_manifest(
-            self.model, settings.name, done, context, chosen, known=known, vocabulary=words
+            self.model,
+            settings.name,
+            done,
+            settings.tokenizer.context,
+            known,
+            prior=settings.prior if settings.prior in done else None,
+            decoder=settings.decoder if settings.decoder in done else None,
+            vocabulary=words,
         )
+
+
+def _filled(part: Part, name: str) -> Stage:
+    """A stage with the weights of the model that stage `name` is taken from."""
+    stage = part.build()
+    part.fill(stage, f"stages.{name}.from", torch.float32, torch.device("cpu"))
+    return stage
 
 
 def changes(old: StageRecipe, new: StageRecipe, where: str) -> str:

@@ -284,7 +284,7 @@ def test_back_and_there_is_the_same(version: str, name: str, tmp_path: Path) -> 
     for part in plan.parts.values():
         tensors = part.tensors()
         assert part.table is not None
-        ours = dict(translate(tensors, part.table))
+        ours = {key: one.read() for key, one in translate(tensors, part.table).items()}
         shapes = {key: tensors.shape(key) for key in tensors}
         again = dict(translate_back(ours, part.table, shapes))
         for key, value in again.items():
