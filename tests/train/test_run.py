@@ -343,8 +343,7 @@ def test_a_second_prior_is_prepared_once_trained_and_chosen(
 
     monkeypatch.setattr(ArPriorStage, "prepare", spy)
     monkeypatch.setattr(ArPriorStage, "prepare_samples", 100)
-    size = "stages.clip.network.vision.image_size=8"
-    recipe = load_recipe("tiny", [size, AR, "prior=ar_prior"])
+    recipe = Recipe.parse(override(trained.recipe.dump(), [AR, "prior=ar_prior"]))
     folder = Path(shutil.copytree(trained.folder, tmp_path / "run"))
     run = Run(recipe, folder, CPU)
     run.begin(resume=True)
