@@ -69,8 +69,8 @@ def test_the_student_of_a_foreign_teacher(karlo: Path, tmp_path: Path) -> None:
     run.export("turbo", trainer.averaged())
     pipe = load(run.model)
     assert pipe.model.decoders == ["turbo", "decoder"]
-    picture, other = (pipe.generate("a cat", decoder=name, steps=2, prior_steps=2, upsampler_steps=2)
-                      for name in ("turbo", "decoder"))  # fmt: skip
+    few = {"steps": 2, "prior_steps": 2, "upsampler_steps": 2}
+    picture, other = (pipe.generate("a cat", decoder=one, **few) for one in ("turbo", "decoder"))
     assert picture[0].size == other[0].size
     assert picture[0].tobytes() != other[0].tobytes()
 
@@ -106,12 +106,6 @@ def test_it_comes_closer_than_as_few_steps_of_its_teacher(karlo: Path, tmp_path:
         for n in (2, 25)
     )
     student = drawn(task.stage.with_net(ema.average), steps=1)
-    print(
-        sum(losses[:10]),
-        sum(losses[-10:]),
-        float((student - path).abs().mean()),
-        float((few - path).abs().mean()),
-    )
     assert sum(losses[-10:]) < sum(losses[:10])
     assert float((student - path).abs().mean()) < float((few - path).abs().mean())
 
