@@ -9,17 +9,18 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 from unclip.errors import UsageError
 from unclip.loading import load
 from unclip.rng import BatchRng, Rng
+from unclip.train.config import TrainConfig
 from unclip.train.ema import Ema
 from unclip.train.optim import Learner
 from unclip.train.recipe import load_recipe
 from unclip.train.run import Run
 
 CPU = torch.device("cpu")
+STEPS = 250
 SHAPES = ["data={source='shapes'}", "stages.turbo.train.workers=0", "prompts=[]"]
 SHAPES += [
     "stages.turbo.objective.guidance_scale=1.5",
@@ -48,9 +49,6 @@ def karlo(tmp_path: Path, fixture: Callable[[str], Any], alphabet: Callable[[Pat
         config = json.dumps(said.said["configs"][name])
         (folder / name / "scheduler_config.json").write_text(config)
     alphabet(folder / "tokenizer")
-    file = folder / "decoder" / "diffusion_pytorch_model.safetensors"
-    weights = load_file(file)  # a path that is smoother than random weights draw it
-    save_file({k: 0.3 * v if k == "conv_out.weight" else v for k, v in weights.items()}, file)
     return folder
 
 
@@ -75,7 +73,9 @@ def test_the_student_of_a_foreign_teacher(karlo: Path, tmp_path: Path) -> None:
     assert picture[0].tobytes() != other[0].tobytes()
 
 
+@pytest.mark.slow
 def test_it_comes_closer_than_as_few_steps_of_its_teacher(karlo: Path, tmp_path: Path) -> None:
+    """The teacher is trained first: at pure noise random weights say nothing of a picture."""
     recipe = load_recipe("turbo", SHAPES, teacher=str(karlo))
     run = Run(recipe, tmp_path / "run", CPU)
     run.begin(resume=False)
@@ -84,30 +84,46 @@ def test_it_comes_closer_than_as_few_steps_of_its_teacher(karlo: Path, tmp_path:
             run.export_frozen(name)
     trainer = run.trainer("turbo")
     task: Any = trainer.task
-    cond = task.cond(trainer._next(), BatchRng("given", 4))
-    steps, learner, ema = 150, Learner(task.stage.net, trainer.config), Ema(task.stage.net, 0.9)
-    losses = []
-    for step in range(steps):
-        task.begin(step / steps, ema.average)
-        loss = task.loss(cond, BatchRng(step, 4))[0].mean()
-        loss.backward()
-        learner.update(20 + step)
-        ema.update(task.stage.net, step)
-        losses.append(float(loss.detach()))
-    shown = task.lesson(cond, BatchRng(0, 4))[0].replace(keep_text=None, known=None, mask=None)
+    teacher, student = task.teacher[0], task.stage
+    cond = task.cond(trainer._next(), BatchRng("given", 8))
+    cond = cond.replace(image_embed=cond.predicted_embed)
+    learn(teacher, lambda step: teacher.loss(cond, BatchRng(f"teacher {step}", 8))[0])
+    teacher.requires_grad_(False)
+    student.net.load_state_dict(teacher.net.state_dict())
+    ema = Ema(student.net, 0.95)
+
+    def loss(step: int) -> torch.Tensor:
+        ema.update(student.net, step)
+        task.begin(step / STEPS, ema.average)
+        said: torch.Tensor = task.loss(cond, BatchRng(step, 8))[0]
+        return said
+
+    losses = learn(student, loss)
+    assert sum(losses[-20:]) < 0.7 * sum(losses[:20])
+    shown = task.lesson(cond, BatchRng(0, 8))[0].replace(keep_text=None, known=None, mask=None)
 
     def drawn(stage: Any, **sampling: Any) -> torch.Tensor:
-        image = stage.sample(shown, Rng([0, 1, 2, 3]), sampling).image
+        image = stage.sample(shown, Rng(list(range(8))), sampling).image
         assert image is not None
         return image
 
-    few, path = (
-        drawn(task.teacher[0], sampler="ddim", eta=0.0, guidance_scale=1.5, steps=n)
-        for n in (2, 25)
-    )
-    student = drawn(task.stage.with_net(ema.average), steps=1)
-    assert sum(losses[-10:]) < sum(losses[:10])
-    assert float((student - path).abs().mean()) < float((few - path).abs().mean())
+    guided = {"sampler": "ddim", "eta": 0.0, "guidance_scale": 1.5}
+    few, path = (drawn(teacher, steps=steps, **guided) for steps in (2, 25))
+    one = drawn(student.with_net(ema.average), steps=1)
+    assert float((one - path).abs().mean()) < 0.9 * float((few - path).abs().mean())
+
+
+def learn(stage: Any, loss: Callable[[int], torch.Tensor]) -> list[float]:
+    """Losses of training a stage."""
+    stage.requires_grad_(True)
+    config = {"steps": STEPS, "optimizer": "muon", "learning_rate": 3e-3, "warmup": 5, "decay": 0.5}
+    learner, losses = Learner(stage.net, TrainConfig.parse(config)), []
+    for step in range(STEPS):
+        mean = loss(step).mean()
+        mean.backward()
+        learner.update(step)
+        losses.append(float(mean.detach()))
+    return losses
 
 
 def test_a_teacher_without_the_stage(tmp_path: Path) -> None:
