@@ -115,9 +115,8 @@ def edit(
 ) -> list[Image.Image]:
     """Paint a part of a picture anew; the rest comes back byte for byte.
 
-    What is painted takes the tint of what it borders on (`blended`). A decoder with mask channels
-    (GLIDE, arXiv 2112.10741, section 4.1) sees what is around; others, and `inpainting="repaint"`
-    with `resample=4`, are held to it (RePaint, arXiv 2201.09865).
+    It takes its border's tint. A decoder with mask channels (GLIDE, arXiv 2112.10741) sees what is
+    around; others, and `inpainting="repaint"`, are held to it (RePaint, arXiv 2201.09865).
 
     Args:
         image: a path, bytes, a file or a PIL picture, of any size and shape.
