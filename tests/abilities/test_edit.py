@@ -34,6 +34,7 @@ def split(picture: Image.Image, mask: Image.Image) -> tuple[np.ndarray, np.ndarr
     return np.asarray(picture)[~painted], np.asarray(picture)[painted]
 
 
+@pytest.mark.filterwarnings("ignore::unclip.errors.SettingWarning")  # it always repaints
 @pytest.mark.parametrize("size", [(16, 16), (40, 24), (23, 31), (8, 50), (5, 3)])
 @pytest.mark.parametrize("way", [{}, {"inpainting": "repaint", "resample": 2}])
 def test_what_is_kept_is_kept_and_what_is_painted_is_new(
@@ -141,6 +142,7 @@ def test_the_pictures_own_alpha_is_a_mask(
     assert by_alpha.tobytes() == by_mask.tobytes()
 
 
+@pytest.mark.filterwarnings("ignore::unclip.errors.SettingWarning")  # it always repaints
 @pytest.mark.parametrize(
     ("way", "count"),
     [({}, 9), ({"resample": 1}, 3), ({"resample": 2}, 5), ({"inpainting": "repaint"}, 9)],

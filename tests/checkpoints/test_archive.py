@@ -347,7 +347,7 @@ def test_a_compressed_storage_is_refused(tmp_path: Path) -> None:
         ({"b": "two", "a": "two"}, "promises 'a' in two"),
         ({"a": "w.safetensors.index.json"}, "names .*json, which is an index too"),
         ({"x": "one", "b": "two"}, "'a' of .*one is not in"),
-        ({"a": "w-00001-of-00003.safetensors"}, "names 1 shards of 3"),
+        ({"a": "w-00001-of-00003.safetensors"}, "names 1 shard of 3"),
     ],
 )
 def test_an_index_and_its_shards_agree(

@@ -30,6 +30,7 @@ Run = Callable[..., Any]
 ASSETS = Path(__file__).parents[1] / "fixtures" / "assets"
 SMALL = (
     "--pictures", "7", "--set", "pool=6", "--set", "sample=2", "--anyway",
+    "--set", "prompts=2", "--set", "seeds=2", "--set", "reference_steps=4",
 )  # fmt: skip
 
 
@@ -315,3 +316,9 @@ def test_sizes_by_their_old_and_new_names(corpus: Path, photos: Path) -> None:
     assert old == new and isinstance(old, EmojiSizes)
     assert (old.ablations, old.source_prompts, old.calibration, old.each) == (5, 6, 8, 1)
     assert _sizes(photos, False, None, []) == FULL
+
+
+def test_settings_to_compare_are_typed_as_one_size(corpus: Path) -> None:
+    asked = _sizes(corpus, True, None, ['settings=["steps=5","sampler=ddpm; steps=20"]', "seeds=4"])
+    assert asked.settings == ("steps=5", "sampler=ddpm; steps=20") and asked.seeds == 4
+    assert (asked.prompts, _sizes(corpus, False, None, []).prompts) == (8, 32)

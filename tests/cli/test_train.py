@@ -559,7 +559,7 @@ def test_stages_and_tokenizer_of_another_model(
     ]
     assert 0 < max(gaps) < 0.1, "three steps from where it was"
     assert json.loads((second / "decoder" / "config.json").read_text())["sampling"]["steps"] == 3
-    assert "clip" not in unclip("train", tuned, "--dry-run").out
+    assert "\n clip" not in unclip("train", tuned, "--dry-run").out
     assert unclip("train", tuned, "--out", "second", "--resume").code == 0
 
 

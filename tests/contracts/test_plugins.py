@@ -78,6 +78,8 @@ from unclip.evaluate.report import Section
 from .options import OPTIONS
 from .source import Stripes, StripesConfig
 
+PARTS = ("distribution", "diversity", "ablations", "brightness")
+
 class StripesBenchmark(Benchmark):
     """A picture is right where it is as bright as its caption says."""
     own_parts = tuple(OPTIONS.parts)
@@ -95,7 +97,7 @@ class StripesBenchmark(Benchmark):
     def open(cls, request, recipe, size, tell):
         return cls(size, request.sizes.pictures)
     def lacks(self, part):
-        return "" if part in ("distribution", "ablations", "brightness") else "stripes have none"
+        return "" if part in PARTS else "stripes have none"
     def at(self, size):
         return StripesBenchmark(size, self.pictures)
     def section(self, part, session):
@@ -179,7 +181,8 @@ def test_a_newcomer_is_a_benchmark_with_a_part_and_a_check(
 ) -> None:
     assert benchmark_for(stripes) == "stripes"
     sizes = Sizes(
-        pictures=20, ablations=20, scales=(1,), captions=2, inversions=1, source_prompts=3, sample=2
+        pictures=20, ablations=20, scales=(1,), captions=2, inversions=1, source_prompts=3,
+        sample=2, prompts=2, seeds=2, reference_steps=4,
     )  # fmt: skip
     request = Request(stripes, sizes=sizes, anyway=True)
     report = run.evaluate(pipe, request, tmp_path / "work")
@@ -189,6 +192,7 @@ def test_a_newcomer_is_a_benchmark_with_a_part_and_a_check(
     assert values["brightness"] == {"size": list(pipe.model.size), "widths": 3}
     assert values["sizes"]["widths"] == 3
     assert values["left_out"]["memorisation"] == "stripes have none"
+    assert values["diversity"]["seeds"] == 2 and len(values["diversity"]["captions"]) == 2
     judged = values["science"]["judged"]
     assert judged["prompts"] == 3 and judged["oracle"]["right"]["total"] == 3
     page = run.html(report)

@@ -209,11 +209,11 @@ def test_switch_asks_only_the_one_that_is_on() -> None:
         raise AssertionError
 
     grid, x = Cosine().grid(10), torch.zeros(1, 1)
-    denoise = switch(says(1.0), says(2.0), lambda level: float(level.t) > 500)
+    denoise = switch(says(1.0), says(2.0), lambda level: level.t > 500)
     found = [float(denoise(x, level).x0) for level in grid]
     assert found == [1.0] * 5 + [2.0] * 6
-    assert float(switch(says(1.0), never, lambda level: True)(x, grid[0]).x0) == 1
-    assert float(switch(never, says(2.0), lambda level: False)(x, grid[0]).x0) == 2
+    assert float(switch(says(1.0), never, lambda level: torch.tensor(True))(x, grid[0]).x0) == 1
+    assert float(switch(never, says(2.0), lambda level: torch.tensor(False))(x, grid[0]).x0) == 2
 
 
 @given(low=st.floats(0, 1), high=st.floats(0, 1))

@@ -12,7 +12,7 @@ from unclip.evaluate.options import FULL, OPTIONS, PARTS, Sizes
 
 OLD = {
     "pictures", "pool", "science", "scales", "captions", "inversions", "scenes", "admission",
-    "languages", "ways", "each", "sample",
+    "languages", "ways", "each", "sample", "prompts", "seeds", "reference_steps", "settings",
 }  # fmt: skip
 
 

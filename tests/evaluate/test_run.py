@@ -215,7 +215,9 @@ def test_what_a_folder_does_not_allow_is_said(
     least = dict.fromkeys(metrics.needed(1), 2)
     monkeypatch.setattr(metrics, "needed", lambda dims: least)
     monkeypatch.setattr(checks, "needed", lambda dims: least)
-    report = run.evaluate(pipe, Request(photos, sizes=SMALL, anyway=True), tmp_path / "work")
+    sizes = SMALL.model_copy(update={"prompts": 2, "seeds": 2, "reference_steps": 4})
+    report = run.evaluate(pipe, Request(photos, sizes=sizes, anyway=True), tmp_path / "work")
+    assert [one.name for one in report.sections] == ["distribution", "diversity"]
     why = dict(report.left_out)
     assert "--trained-on" in why["memorisation"]
     assert "content is known" in why["ablations"] and "content is known" in why["verifier"]
@@ -301,7 +303,7 @@ def test_a_part_that_is_none() -> None:
         run.check_parts(["distributions"])
     assert run.check_parts(["ablations", "distribution"]) == ("distribution", "ablations")
     assert run.check_parts(["science"]) == ("ablations",)
-    assert set(run.check_parts([])) == {*PARTS, "verifier", "languages"}
+    assert set(run.check_parts([])) == {*PARTS, "diversity", "verifier", "languages"}
 
 
 def test_a_recipe_is_found(pipe: Pipeline, tmp_path: Path) -> None:

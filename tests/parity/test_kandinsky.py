@@ -248,6 +248,9 @@ class Shapes(dict[str, tuple[int, ...]]):
     def shape(self, key: str) -> tuple[int, ...]:
         return self[key]
 
+    def dtype(self, key: str) -> torch.dtype:
+        return torch.float32
+
 
 @pytest.fixture(scope="module")
 def published() -> dict[str, Any]:

@@ -202,6 +202,9 @@ class Shapes(dict[str, tuple[int, ...]]):
     def shape(self, key: str) -> tuple[int, ...]:
         return self[key]
 
+    def dtype(self, key: str) -> torch.dtype:
+        return torch.float32
+
 
 COUNTS = {
     "unet_1": 859_520_964,

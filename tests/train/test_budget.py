@@ -214,7 +214,7 @@ def test_without_shares_the_recipe_keeps_its_balance(tmp_path: Path, speeds: Any
 
 def test_a_ramp_is_in_the_estimate(tmp_path: Path, speeds: Any) -> None:
     """A share of 60 s: 100 steps of 2 pictures take 10 s, and what is left are steps of 8."""
-    ramp = ["stages.decoder.train.batch_size=2", "stages.decoder.train.ramp=[[100, 8]]"]
+    ramp = ["stages.decoder.train.ramp=[[0, 2], [100, 8]]"]
     run = make_run(tmp_path, "budget=400", *shared(398, 0.5, 1, 0.5), *ramp)
     (one,) = run.allocate(["decoder"])
     steps = 100 + int((0.97 * 60 - 10) / 0.4)

@@ -24,7 +24,7 @@ from unclip.train.clock import Clock
 from unclip.train.recipe import Recipe, load_recipe
 from unclip.train.run import Run
 from unclip.train.state import load_state, saved_states
-from unclip.train.watch import RunWatcher
+from unclip.train.watch import RunWatcher, _chain
 
 CPU = torch.device("cpu")
 
@@ -245,8 +245,7 @@ def test_a_second_prior_is_prepared_once_trained_and_chosen(
 
     monkeypatch.setattr(ArPriorStage, "prepare", spy)
     monkeypatch.setattr(ArPriorStage, "prepare_samples", 100)
-    size = "stages.clip.network.vision.image_size=8"
-    recipe = load_recipe("tiny", [size, AR, "prior=ar_prior"])
+    recipe = Recipe.parse(override(trained.recipe.dump(), [AR, "prior=ar_prior"]))
     folder = Path(shutil.copytree(trained.folder, tmp_path / "run"))
     run = Run(recipe, folder, CPU)
     run.begin(resume=True)
@@ -405,3 +404,14 @@ def test_a_preview_that_comes_to_nothing_does_not_end_the_training(
     assert isinstance(said.file, io.StringIO)
     assert "no preview at step 9: stage 'decoder' gave numbers" in said.file.getvalue()
     assert sorted((trained.folder / "decoder" / "previews").iterdir()) == before
+
+
+def test_a_preview_is_of_the_decoder_that_is_trained(trained: Run) -> None:
+    values = trained.recipe.dump()
+    student = {"kind": "decoder", "from": str(trained.model), "objective": "consistency"}
+    values["stages"] = {**values["stages"], "student": {**student, "train": {"steps": 1}}}
+    run = Run(Recipe.parse(values), trained.folder, CPU)
+    for name in ("decoder", "student"):
+        chain = _chain(run, name, run.build(name))
+        assert chain is not None
+        assert chain.model.decoders[0] == name

@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from ..types import OnStep
 
 
+def chosen(pipe: Chain, request: Drawing) -> Chain:
+    """The pipeline with the decoder that a request names. Raises UsageError, for a prior too."""
+    pipe = pipe.with_decoder(getattr(request, "decoder", None))
+    pipe.model.check_prior(getattr(request, "prior", None))
+    return pipe
+
+
 def check_request(pipe: Chain, request: Drawing, work: Work, on_step: OnStep | None = None) -> None:
     """Refuse before the first step what cannot be drawn, or would take too long.
 

@@ -24,7 +24,7 @@ from ..errors import UsageError
 from ..media import Source, digest, mask_tensor, read_image, read_image_and_mask
 from ..request import Decoder, Drawing, Input, Option, Picture, Pictures, Prior, Prompt
 from . import Ability
-from ._drawing import attach_record, check_request
+from ._drawing import attach_record, check_request, chosen
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -115,10 +115,9 @@ def edit(
 ) -> list[Image.Image]:
     """Paint a part of a picture anew; the rest comes back byte for byte.
 
-    What is painted takes the tint of what it borders on (`blended`).
-
-    A decoder with mask channels (GLIDE, arXiv 2112.10741, section 4.1) sees what is around; others,
-    and `inpainting="repaint"` with `resample=4`, are held to it (RePaint, arXiv 2201.09865).
+    What is painted takes the tint of what it borders on (`blended`). A decoder with mask channels
+    (GLIDE, arXiv 2112.10741, section 4.1) sees what is around; others, and `inpainting="repaint"`
+    with `resample=4`, are held to it (RePaint, arXiv 2201.09865).
 
     Args:
         image: a path, bytes, a file or a PIL picture, of any size and shape.
@@ -152,8 +151,7 @@ def edit(
         decoder=decoder,
         settings=settings,
     )
-    pipe = pipe.with_decoder(request.decoder)
-    pipe.model.check_prior(request.prior)
+    pipe = chosen(pipe, request)
     picture, where = request.read()
     check_request(pipe, request, request.work((picture.height, picture.width)), on_step)
     brush = Brush(request.prompt, request.settings, request.prior, on_step)

@@ -32,7 +32,7 @@ from ..cost import BATCH, Work
 from ..media import to_pictures
 from ..request import Decoder, Drawing, Option, Pictures, Prior, Prompt
 from . import Ability
-from ._drawing import attach_record, check_request
+from ._drawing import attach_record, check_request, chosen
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -92,12 +92,10 @@ def generate(
 
     Args:
         prompt: what to draw; must not be empty.
-        n: how many; picture i uses `seed + i` and is the same whatever `n` is.
-        seed: any integer.
+        n, seed: how many; picture i uses `seed + i` and is the same whatever `n` is.
         on_step: called after each step with a `Step`; raise `Cancelled` there to stop.
-        prior: the stage that makes z_i, where the model has several; "none" passes z_t off
-            as z_i.
-        decoder: the stage that draws, where the model has several.
+        prior, decoder: stages, where the model has several of their kind; the prior "none"
+            passes z_t off as z_i.
         best_of: draw so many for each picture and keep the one that CLIP finds nearest to
             the prompt.
         negative_prompt: what guidance leads away from, in place of nothing.
@@ -110,8 +108,7 @@ def generate(
 
     Raises:
         UsageError: an empty prompt, n < 1, an unknown setting or one out of range, or more
-            steps than `limit`; all before the first step.
-        Cancelled: `on_step` raised it.
+            steps than `limit`; all before the first step. `on_step` may raise Cancelled.
     """
     request = GenerateRequest.of(
         prompt=prompt,
@@ -124,8 +121,7 @@ def generate(
         settings=settings,
     )
     prompt, n, seed, best_of = request.prompt, request.n, request.seed, request.best_of
-    pipe = pipe.with_decoder(request.decoder)
-    pipe.model.check_prior(request.prior)
+    pipe = chosen(pipe, request)
     if best_of > 1:
         _ranker(pipe)
     check_request(pipe, request, request.work(), on_step)

@@ -23,7 +23,7 @@ from ..errors import UsageError
 from ..media import MAX_PIXELS, Source, digest, read_image
 from ..request import Decoder, Drawing, Option, Picture, Pictures, Prior, Prompt
 from . import Ability
-from ._drawing import attach_record, check_request
+from ._drawing import attach_record, check_request, chosen
 from .edit import as_tensor, largest
 
 if TYPE_CHECKING:
@@ -118,8 +118,7 @@ def outpaint(
         image: a path, bytes, a file or a PIL picture; comes back byte for byte in its place.
         prompt: what the whole picture shows; must not be empty.
         left, right, top, bottom: how many pixels to add on each side.
-        n: how many; picture i uses `seed + i`.
-        seed: any integer.
+        n, seed: how many; picture i uses `seed + i`.
         on_step, prior, decoder, settings: as in `generate`.
 
     Raises:
@@ -143,8 +142,7 @@ def outpaint(
         settings=settings,
     )
     left, top, seed = request.left, request.top, request.seed
-    pipe = pipe.with_decoder(request.decoder)
-    pipe.model.check_prior(request.prior)
+    pipe = chosen(pipe, request)
     picture = read_image(image)
     inner = picture.height, picture.width
     size = request.canvas(inner)

@@ -115,8 +115,7 @@ def text_diff(
     )
     frames, theta, seed = request.frames, request.theta, request.seed
     source, target, settings = request.source, request.target, request.settings
-    pipe = pipe.inverting()
-    pipe.model.check_embedding("a text difference")
+    (pipe := pipe.inverting()).model.check_embedding("a text difference")
     clip = pipe.model.clip("a text difference", "text", "vision")
     pipe.check_words(source, target)
     picture = read_image(image, pipe.model.size)

@@ -66,6 +66,14 @@ Time = Annotated[
         "the recipe's own steps",
     ),
 ]
+Teacher = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODEL",
+        help="Another model for the recipe's students to learn from, such as karlo.",
+        show_default="the recipe's own",
+    ),
+]
 Out = Annotated[
     Path | None, option("--out", "DIR", "The run's folder.", "runs/ and the recipe's name")
 ]
@@ -79,6 +87,7 @@ def train(
     stage: Stages = None,
     minutes: Minutes = None,
     budget: Time = None,
+    teacher: Teacher = None,
     out: Out = None,
     device: Device = None,
 ) -> None:
@@ -94,6 +103,7 @@ def train(
       unclip train emoji-cpu --dry-run
       unclip train emoji-cpu --budget 3h
       unclip train emoji-cpu --resume --minutes 9
+      unclip train turbo --teacher karlo/ --set data.path=photos --set data.source=folder
       unclip train my.toml --set stages.decoder.train.batch_size=32 --stage decoder
     """
     from ..device import pick_device
@@ -107,7 +117,7 @@ def train(
             raise UsageError(f"--minutes must be above 0, got {minutes:g}")
         clock.deadline = clock.now() + 60 * minutes
     clock.stop = stop
-    loaded = load_recipe(recipe, assignments or [], budget)
+    loaded = load_recipe(recipe, assignments or [], budget, teacher)
     chosen = [name for name in stage or [] if loaded.stage(name)]  # which knows all names
     names = [name for name in loaded.stages if not chosen or name in chosen]
     run = Run(loaded, out or Path("runs") / loaded.settings.name, pick_device(device), clock)
@@ -116,6 +126,7 @@ def train(
     options: dict[str, Any] = {
         "--set": assignments,
         "--stage": stage,
+        "--teacher": [teacher],
         "--out": [out],
         "--device": [device],
     }

@@ -73,12 +73,24 @@ def cfg_two(
     return combine(denoise, (text_scale, image_scale - text_scale, 1 - image_scale), rescale)
 
 
-def switch(a: Denoiser, b: Denoiser, when: Callable[[Level], bool]) -> Denoiser:
-    """`a` at levels where `when` is true, `b` at others. Levels must have shape ()."""
-    return lambda x, level: (a if when(level) else b)(x, level)
+def switch(a: Denoiser, b: Denoiser, when: Callable[[Level], Tensor]) -> Denoiser:
+    """`a` at levels where `when` is true, `b` at others; of a batch at several levels both run."""
+
+    def denoise(x: Tensor, level: Level) -> Prediction:
+        chosen = when(level)
+        if not chosen.is_meta and (chosen.all() or not chosen.any()):
+            return (a if chosen.all() else b)(x, level)
+        one, other = a(x, level), b(x, level)
+        mine = chosen.to(x.device).view(-1, *(1,) * (x.ndim - 1))
+        x0, eps = torch.where(mine, one.x0, other.x0), torch.where(mine, one.eps, other.eps)
+        if one.variance is None or other.variance is None:
+            return Prediction(x0, eps)
+        return Prediction(x0, eps, torch.where(mine, one.variance, other.variance))
+
+    return denoise
 
 
-def within(low: float, high: float) -> Callable[[Level], bool]:
+def within(low: float, high: float) -> Callable[[Level], Tensor]:
     """Whether a level is in an interval of noise, including both ends.
 
     The measure is sigma/√(alpha² + sigma²), the share of noise in the standard deviation of x_t
@@ -91,9 +103,10 @@ def within(low: float, high: float) -> Callable[[Level], bool]:
     if not 0 <= low <= high <= 1:
         raise UsageError(f"an interval of noise needs 0 <= low <= high <= 1, got {low} to {high}")
 
-    def when(level: Level) -> bool:
-        sigma = float(level.sigma)
-        return low <= sigma / math.hypot(float(level.alpha), sigma) <= high
+    def when(level: Level) -> Tensor:
+        alpha, sigma = level.alpha.double(), level.sigma.double()
+        share = sigma / torch.hypot(alpha, sigma)
+        return (low <= share) & (share <= high)
 
     return when
 

@@ -37,6 +37,9 @@ class Parameterization(Config):
     kind: Literal["eps", "x0", "v"] = "v"
     data_std: float = Field(1.0, gt=0)
     learned_variance: bool = False
+    alpha_floor: float = Field(
+        1e-6, gt=0, le=1, description="least alpha that x0 of an eps output is divided by"
+    )
 
     @property
     def invertible_from(self) -> float:
@@ -74,7 +77,7 @@ class Parameterization(Config):
         elif self.kind == "x0":
             x0, eps = output, (x_in - a * output) / s.clamp(min=1e-6)
         else:
-            x0, eps = (x_in - s * output) / a.clamp(min=1e-6), output
+            x0, eps = (x_in - s * output) / a.clamp(min=self.alpha_floor), output
         return Prediction(x0 * self.data_std, eps, variance)
 
     def target(self, x0: Tensor, eps: Tensor, level: Level) -> Tensor:

@@ -101,8 +101,14 @@ class EmojiBenchmark(Benchmark):
         return EmojiBenchmark(path, recipe, size, sizes, seed)
 
     def extractors(self, request: Request) -> list[FeatureExtractor]:
-        """The classifier and the CLIP that were trained for the corpus."""
+        """The classifier and the CLIP that were trained for the corpus.
+
+        Diversity alone does without them, by the model's own CLIP.
+        """
         folder = extractors.folder_of(request.data, request.features)
+        others = {*(request.only or PARTS)} & {*PARTS} - {"diversity"}
+        if not others and not folder.is_dir():
+            return []
         return [extractors.of_corpus(folder, name) for name in extractors.NAMES]
 
     def prepare(self, request: Request, only: Sequence[str]) -> list[tuple[str, str]]:

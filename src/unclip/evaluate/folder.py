@@ -72,13 +72,13 @@ class Folder(Benchmark):
         return cls(request, size, on_task)
 
     def lacks(self, part: str) -> str:
-        """Distributions need nothing more; memorisation needs the training pictures."""
+        """Pictures and captions are enough for most; memorisation needs the training pictures."""
         if part == "memorisation" and self.trained is None:
             return (
                 "needs pictures that training saw and pictures that it did not; give the first as "
                 "--trained-on DIR and keep --data for the others"
             )
-        if part not in ("distribution", "memorisation"):
+        if part not in ("distribution", "diversity", "memorisation"):
             return "needs scenes whose content is known, and pictures of a folder are not (yet)"
         return ""
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from ..data import IndexedSource
 from ..data._picture import read_cropped
-from ..errors import DataError, counted
+from ..errors import DataError
 from ..media import from_arrays
 
 Bytes = NDArray[np.uint8]
@@ -101,7 +101,7 @@ def of_files(
     skipped = len(files) - len(good)
     if skipped > UNREADABLE * len(files):
         raise DataError(
-            f"{skipped} of {counted(len(files), 'picture')} cannot be read, more than 1 %; "
+            f"{skipped} of {len(files):,} pictures cannot be read, more than 1 %; "
             f"the first: {fault}"
         )
     return ImageSet(

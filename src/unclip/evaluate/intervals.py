@@ -1,14 +1,19 @@
-"""Shares of pictures and how sure they are, and how far two judges agree beyond chance."""
+"""How sure shares and other numbers are, and how far two judges agree beyond chance."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..errors import UsageError
+
+Numbers = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,31 @@ def wilson(right: int, total: int, confidence: float = 0.95) -> tuple[float, flo
     return (max(middle - half, 0.0) if right else 0.0), (
         min(middle + half, 1.0) if right < total else 1.0
     )
+
+
+def bootstrap(
+    statistic: Callable[..., Numbers],
+    *samples: Numbers,
+    confidence: float = 0.95,
+    resamples: int = 4000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """The percentile interval of a statistic (Efron & Tibshirani 1993, chapter 13): (low, high).
+
+    A little too narrow for few values: that of a mean of n is by √(1 - 1/n).
+
+    Args:
+        statistic: of arrays (resamples, n), one for each sample, over their last axis.
+        samples: (n,) each, drawn from independently.
+        confidence: how much of the resamples the interval holds.
+        resamples: how many.
+        seed: of the resamples.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = [one[rng.integers(0, len(one), (resamples, len(one)))] for one in samples]
+    outside = (1 - confidence) / 2
+    low, high = np.quantile(statistic(*drawn), [outside, 1 - outside])
+    return float(low), float(high)
 
 
 def kappa(first: Sequence[bool], second: Sequence[bool]) -> float:

@@ -16,6 +16,8 @@ from ..registry import Registry
 
 PARTS = {
     "distribution": "how near the pictures come to real ones: Fréchet distances, KID, precision",
+    "diversity": "how far pictures of one prompt differ, next to those of more steps; how sharp "
+    "pictures are, next to real ones",
     "ablations": "one thing changed at a time: where the image embedding z_i comes from, guidance, "
     "priors; and inversion",
     "memorisation": "whether pictures are copies of training pictures",
@@ -30,14 +32,22 @@ class Sizes(Config):
     """How much is measured. A benchmark may have a subclass with sizes of its own."""
 
     few: ClassVar[Mapping[str, Any]] = {
-        "pictures": 96, "pool": 2000, "ablations": 80, "scales": (1, 2, 4, 8), "inversions": 8,
-        "source_prompts": 2, "sample": 16,
+        "pictures": 96, "prompts": 8, "pool": 2000, "ablations": 80, "scales": (1, 2, 4, 8),
+        "inversions": 8, "source_prompts": 2, "sample": 16,
     }  # fmt: skip
     """What `quick` has; all else is as it is by default."""
     old_names: ClassVar[Mapping[str, str]] = {"science": "ablations", "ways": "source_prompts"}
     """Former names, which are still understood. Reports and caches are written with them."""
 
     pictures: int = Field(1000, ge=1, description="real pictures, and as many drawn, to compare")
+    prompts: int = Field(32, ge=1, description="prompts to draw from several seeds, for diversity")
+    seeds: int = Field(8, ge=2, description="pictures of each of these prompts")
+    reference_steps: int = Field(
+        30, ge=1, description="steps of the run that their diversity is compared with"
+    )
+    settings: tuple[str, ...] = Field(
+        (), description='more settings to compare there, as in ["steps=5","sampler=ddpm; steps=20"]'
+    )
     pool: int = Field(
         20_000, ge=1, description="training pictures, and as many unseen, to search for copies"
     )

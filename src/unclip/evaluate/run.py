@@ -14,7 +14,7 @@ from ..errors import CheckpointError, PromptWarning, UsageError, nearest
 from ..facade import Pipeline
 from ..files import write_json, write_text
 from ..loading import bundled_models
-from . import ablations, distribution, features, limits, memorisation
+from . import ablations, distribution, diversity, features, limits, memorisation
 from .benchmark import BENCHMARKS, Benchmark, OnTask, Request, Session, benchmark_for
 from .cache import Cache
 from .checks import check_enough, check_fit, check_source, recipe_data
@@ -25,6 +25,7 @@ from .report import Report, Section
 
 SECTIONS: dict[str, Callable[[Session], Section]] = {
     "distribution": distribution.section,
+    "diversity": diversity.section,
     "ablations": ablations.section,
     "memorisation": memorisation.section,
 }
@@ -110,6 +111,8 @@ def _prepare(
         raise UsageError("nothing is left to measure: " + "; ".join(why for _, why in left_out))
     if not request.anyway:
         check_fit(pipe, benchmark)
+    if "diversity" in todo:
+        diversity.check(pipe, request.sizes.settings)
     extractors = _extractors(pipe, request, benchmark) if set(SECTIONS) & set(todo) else ()
     check_enough(request, benchmark, extractors, todo)
     left_out += benchmark.prepare(request, todo)

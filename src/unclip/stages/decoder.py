@@ -101,9 +101,10 @@ class Decoder(DiffusionStage):
     def trains_on(self) -> frozenset[str]:
         """What it reads and what it diffuses; CLIP's patches and a prior's z_i where they help."""
         aligns = {"image_patches"} if self.config.network.aligns else set()
-        predicted = {"predicted_embed"} if self.config.predicted_share else set()
+        share = self.config.predicted_share
+        predicted = {"predicted_embed"} if share else set()
         own = self.consumes | ({"latents"} if self.config.latents else {"image"})
-        return own | aligns | predicted
+        return (own - {"image_embed"} if share == 1 else own) | aligns | predicted
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -182,10 +183,10 @@ class Decoder(DiffusionStage):
             mask = random_mask(rng, image.shape[-2:], self.config.mask_share)
             cond = cond.replace(known=image, mask=mask)
         if self.config.predicted_share:
-            assert cond.predicted_embed is not None and cond.image_embed is not None
+            z_i, own = cond.predicted_embed, cond.image_embed
+            assert z_i is not None
             predicted = rng.bernoulli(self.config.predicted_share)
-            z_i = select(predicted, cond.predicted_embed, cond.image_embed)
-            cond = cond.replace(image_embed=z_i)
+            cond = cond.replace(image_embed=z_i if own is None else select(predicted, z_i, own))
         return cond, x0
 
     def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:

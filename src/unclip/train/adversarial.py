@@ -8,6 +8,7 @@ differentiated twice.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -72,7 +73,7 @@ class AdversarialTask(ConsistencyTask):
     ) -> None:
         super().__init__(stage, clip, prior, teacher)
         config: Any = stage.config
-        backbone = self.teacher[0].net if self.teacher else config.network.build()
+        backbone = self.teacher[0].net if self.teacher else copy.deepcopy(stage.net)
         if not isinstance(backbone, UNet):
             raise UsageError(
                 f"setting 'stages.{stage.kind}.objective.teacher' must be a stage with a U-Net, "
@@ -209,10 +210,10 @@ class AdversarialTask(ConsistencyTask):
         return other.replace(**{n: select(chosen, pairs[n], v) for n, v in other.items()})
 
     def _look(self, x0: Tensor, rng: Rng) -> Look:
-        """From three quarters of the path on to nearly clean: at pure noise nothing is seen."""
-        levels = self.objective.levels
+        """A level for each sample, of the part of the path that is looked at."""
+        levels, (start, end) = self.objective.levels, self.objective.critic_sees
         path = path_of(self.stage.config.schedule, levels, x0.device)
-        place = (levels * (0.25 + 0.75 * rng.rand())).long().clamp(max=levels - 1)
+        place = (levels * (start + (end - start) * rng.rand())).long().clamp(max=levels - 1)
         return Look(at(path, place), rng.randn(*x0.shape[1:]))
 
     def check(self, means: Mapping[str, float]) -> None:

@@ -25,6 +25,13 @@ FROM = "from"
 """The teacher that is what a stage is taken from."""
 
 
+ALPHA_FLOOR = 0.1
+"""Of a student that puts out eps: at pure noise x0 would be the error of eps times thousands."""
+
+OWN_KEYS = ("train", "from", "from_stage")
+"""Keys of a stage's section that are not settings of the stage."""
+
+
 class TokenizerConfig(Config):
     """The tokenizer, learnt from the data's captions."""
 
@@ -40,7 +47,8 @@ class RecipeSettings(Config):
     `data` holds `source`, a data source's name, and that source's own settings. A section of
     `stages` holds the stage's configuration (`kind` is its name unless said otherwise) and a
     `train` table. With `from`, a model of any format, a stage takes its configuration and weights
-    from there: to go on with where there is a `train` table, as it is where there is none. Of
+    from there, from the stage of its name or `from_stage`: to go on with where there is a `train`
+    table, as it is where there is none. Of
     several stages that make an image embedding the model uses `prior` unless asked for another,
     and the first where it is not given; of several that draw from it, `decoder`. With a `budget`,
     each stage takes as many steps as fit into its share of that time, and its own `steps` count
@@ -231,14 +239,14 @@ class Recipe:
 def _stage(name: str, table: Mapping[str, Any], model: Plan | None) -> StageRecipe:
     """Parse the section of a stage. Raises UsageError."""
     part = None if model is None else _part(name, table, model)
-    values = {key: value for key, value in table.items() if key not in ("train", "from")}
+    values = {key: value for key, value in table.items() if key not in OWN_KEYS}
     if part is not None:
         own = {key: value for key, value in values.items() if key != "kind"}
         values = merged(part.config.dump(), own)
         if "objective" in own:  # no mixture of two
             values["objective"] = own["objective"]
     kind = str(values.get("kind", name))
-    check_keys(table, f"stages.{name}", [*STAGES[kind].Config.model_fields, "train", "from"])
+    check_keys(table, f"stages.{name}", [*STAGES[kind].Config.model_fields, *OWN_KEYS])
     config = STAGES[kind].Config.parse({**values, "kind": kind}, f"stages.{name}")
     if part is None:
         return StageRecipe(config, _train(name, table))
@@ -254,15 +262,21 @@ def _train(name: str, table: Mapping[str, Any]) -> TrainConfig:
 
 
 def _part(name: str, table: Mapping[str, Any], model: Plan) -> Part:
-    """The stage of a model that has the name or, where none has, the kind. Raises UsageError."""
+    """The stage of a model that `from_stage` names, or which has this one's name, or its kind.
+
+    Raises:
+        UsageError: there is none, or there are several of the kind and none has the name.
+    """
     parts, kind = model.parts, table.get("kind", name)
+    key = "from_stage" if "from_stage" in table else "from"
+    wanted = str(table.get("from_stage", name))
     alike = [part for part in parts.values() if part.config.kind == kind]
-    if name not in parts and len(alike) != 1:
+    if wanted not in parts and (key == "from_stage" or len(alike) != 1):
         raise UsageError(
-            f"setting 'stages.{name}.from': {table['from']} has no stage '{name}'"
-            f"{nearest(name, parts)}; it has: {', '.join(parts)}"
+            f"setting 'stages.{name}.{key}': {table['from']} has no stage '{wanted}'"
+            f"{nearest(wanted, parts)}; it has: {', '.join(parts)}"
         )
-    return parts.get(name) or alike[0]
+    return parts.get(wanted) or alike[0]
 
 
 def _check_sizes(recipe: Recipe) -> None:
@@ -297,10 +311,65 @@ def merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return done
 
 
+def taught_by(values: Mapping[str, Any], teacher: str) -> dict[str, Any]:
+    """A recipe of students with another model for their teacher.
+
+    Every stage of that model is taken as it is. A student comes after the stage that does what
+    the student does, and starts from it.
+
+    Raises:
+        UsageError: there is no such model, it has no such stage, or the recipe has no student.
+    """
+    model = plan(teacher)
+    tables: dict[str, Any] = {name: {"from": teacher} for name in model.parts}
+    students = {name: one for name, one in values["stages"].items() if "objective" in one}
+    if not students:
+        raise UsageError("--teacher is for a recipe with a stage that has an `objective`")
+    for name, table in students.items():
+        role = _role(str(table.get("kind", name)))
+        kinds = {one: str(part.config.kind) for one, part in model.parts.items()}
+        alike = [one for one, kind in kinds.items() if _role(kind) == role]
+        if not alike:
+            raise UsageError(f"--teacher: {teacher} has no stage for '{name}' to learn from")
+        before, after = _cut(tables, alike[0])
+        student = {**table, "kind": kinds[alike[0]], "from": teacher, "from_stage": alike[0]}
+        if "predicted_share" in table and not _sees(model):
+            student["predicted_share"] = 1.0  # nothing embeds the pictures of the data
+        if model.parts[alike[0]].config.dump()["parameterization"]["kind"] == "eps":
+            student["parameterization"] = {"alpha_floor": ALPHA_FLOOR}
+        tables = {**before, name: student, **after}
+    tokenizer = {"model": teacher, "context": model.read_tokenizer().context, "vocab_size": 300}
+    chosen = {"prior": model.prior, "decoder": next(iter(students))}
+    return {**values, **chosen, "tokenizer": tokenizer, "stages": tables}
+
+
+def _role(kind: str) -> tuple[bool, ...]:
+    """What a kind of stage does: stages of one role can stand in for each other."""
+    stage = STAGES[kind]
+    makes, reads = stage.produces, stage.consumes
+    return "image" in makes, "image" in reads, "image_embed" in makes
+
+
+def _sees(model: Plan) -> bool:
+    """Whether a model's CLIP has an image encoder."""
+    clips = [one.config for one in model.parts.values() if isinstance(one.config, ClipStageConfig)]
+    return any(clip.network.vision for clip in clips)
+
+
+def _cut(tables: Mapping[str, Any], name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The tables up to one, and those after it."""
+    place = list(tables).index(name) + 1
+    every = list(tables.items())
+    return dict(every[:place]), dict(every[place:])
+
+
 def load_recipe(
-    path: str | Path, assignments: Sequence[str] = (), budget: str | None = None
+    path: str | Path,
+    assignments: Sequence[str] = (),
+    budget: str | None = None,
+    teacher: str | None = None,
 ) -> Recipe:
-    """Read a recipe, or a preset by its name, and apply `--set` assignments and a `--budget`.
+    """Read a recipe, or a preset by its name, and apply a `--teacher`, `--set` and a `--budget`.
 
     Raises:
         UsageError: no such file or preset, or a setting that is unknown or out of range.
@@ -314,5 +383,6 @@ def load_recipe(
             f"no recipe '{path}'{nearest(str(path), known)}; presets: {', '.join(known)}"
         )
     taken = {} if budget is None else {"budget": f"--budget {budget}"}
-    values = override(read_toml(file), assignments, taken=taken)
+    read = read_toml(file)
+    values = override(taught_by(read, teacher) if teacher else read, assignments, taken=taken)
     return Recipe.parse(values if budget is None else {**values, "budget": minutes_of(budget)})

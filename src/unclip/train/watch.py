@@ -114,7 +114,9 @@ def _chain(run: Run, name: str, stage: Stage) -> Chain | None:
     stages: dict[str, Stage] = {}
     for earlier in run.recipe.stages:
         if earlier == name:
-            return Chain(Model(run.tokenizer(), {**stages, name: stage}), run.device)
+            draws = name if "image" not in stage.consumes else run.recipe.settings.decoder
+            model = Model(run.tokenizer(), {**stages, name: stage}, decoder=draws)
+            return Chain(model, run.device)
         if not (run.model / earlier).is_dir():
             return None
         stages[earlier] = native.load_stage(run.model, earlier)
