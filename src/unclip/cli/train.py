@@ -68,10 +68,11 @@ Time = Annotated[
 ]
 Teacher = Annotated[
     str | None,
-    typer.Option(
-        metavar="MODEL",
-        help="Another model for the recipe's students to learn from, such as karlo.",
-        show_default="the recipe's own",
+    option(
+        "--teacher",
+        "MODEL",
+        "Another model for the recipe's students to learn from, such as karlo.",
+        "the recipe's own",
     ),
 ]
 Out = Annotated[
