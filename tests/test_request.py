@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from unclip.abilities.generate import GenerateRequest
 from unclip.arguments import plain
 from unclip.cost import LIMIT, Cost
 from unclip.errors import UsageError
@@ -64,3 +65,12 @@ def test_a_cost_is_refused_from_the_limit_on() -> None:
         "even at a millisecond a step; the limit is 1,000,000 steps: ask for less, or lift it "
         "(--no-limit, in Python pipe.limit = None)"
     )
+
+
+def test_a_setting_beside_the_settings_is_told_its_place() -> None:
+    with pytest.raises(
+        UsageError, match=r"GenerateRequest has no field 'steps'; .*\{'steps': \.\.\.\}"
+    ):
+        GenerateRequest.of(prompt="a fox", steps=3)
+    with pytest.raises(UsageError, match=r"did you mean 'prompt'\?"):
+        GenerateRequest.of(prompts="a fox")

@@ -18,7 +18,7 @@ from pydantic import Field, field_validator
 from .arguments import MOST, Arguments, Count, Seed, Text, given, plain
 from .arguments import Prompt as AnyPrompt
 from .config import shown
-from .errors import UsageError
+from .errors import UsageError, nearest
 from .media import read_image
 from .record import Record
 
@@ -170,6 +170,16 @@ class Drawing(Request[list[Image.Image]]):
         )
         prompt, settings = getattr(self, "prompt", ""), {**self.settings, **own}
         return Record(prompt, self.seed, settings, ability=self.ability, inputs=inputs)
+
+    @classmethod
+    def of(cls, **values: Any) -> Self:
+        """Parse arguments. Raises UsageError, also for a setting that is outside of `settings`."""
+        fields = cls.model_fields
+        for name in values:
+            if name not in fields and not nearest(name, fields):
+                where = f"settings of the sampling belong into settings={{'{name}': ...}}"
+                raise UsageError(f"{cls.__name__} has no field '{name}'; {where}")
+        return super().of(**values)
 
     @classmethod
     def of_record(cls, record: Record, **inputs: Any) -> Self:

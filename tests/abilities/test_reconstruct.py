@@ -79,7 +79,10 @@ def test_without_pictures_the_priors_components_are_used(
     (one,) = model.reconstruct(noise(16, 16), [4], **brief)
     z = prior.net.pca.project(embed(pipe, noise(16, 16)), 4)
     assert off(one, image_only(pipe, z, 0, brief)) <= 1
-    with pytest.raises(UsageError, match="1 to 6"):
+    with pytest.raises(
+        UsageError,
+        match=r"dims must be at most 6, .* got 7; give smaller ones, or more than 7 pictures",
+    ):
         model.reconstruct(noise(16, 16), [7], **brief)
 
 

@@ -118,6 +118,8 @@ def test_a_stage_that_does_not_run(pipe: Pipeline, few: dict[str, int], noise: N
         assert told[0].filename == __file__, "the line that called"
     with pytest.raises(UsageError, match="unknown setting 'upsampler_steeps'"):
         pipe.upscale(size, steeps=3)
+    with pytest.raises(UsageError, match=r"unknown setting 'xyz'; known: .*steps, .*prior_"):
+        pipe.generate("a", xyz=3)
 
 
 def test_a_value_that_the_stage_has_anyway_is_not_said(pipe: Pipeline) -> None:

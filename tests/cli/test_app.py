@@ -57,6 +57,21 @@ def test_every_help_has_an_example(name: str, capsys: pytest.CaptureFixture[str]
     assert all(len(line) <= 100 for line in out.splitlines())
 
 
+def _commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[list[str]]:
+    for name, one in group.commands.items():
+        yield [*path, name]
+        yield from _commands(one, (*path, name)) if hasattr(one, "commands") else ()
+
+
+@pytest.mark.parametrize("arguments", [*_commands(get_group(make_app()))], ids=" ".join)
+def test_every_help_looks_alike(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Without typer's marks for types, and for what must be given."""
+    assert main([*arguments, "--help"]) == 0
+    out = capsys.readouterr().out
+    assert not re.search(r"<\w+>|\{|\[default: \(", out)
+    assert re.search(r"^  [A-Z|.]+ .*\[required\]", out, re.MULTILINE) is None
+
+
 def test_dtype_is_told_as_it_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UsageError) as caught:
         pick_dtype("float8", torch.device("cpu"))
@@ -116,7 +131,9 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        (["generat"], ["generat", "generate"]),
+        (["generat"], ["no such command: generat (did you mean 'generate'?) (see unclip --help)"]),
+        (["models", "inspct"], ["inspct (did you mean 'inspect'?)"]),  # not the hidden `list` too
+        (["models", "lst"], ["no such command: lst (see unclip models --help)"]),
         (["generate"], ["PROMPT", "unclip generate --help"]),
         (["generate", "a fox", "--sed", "1"], ["--sed", "--seed"]),
         (["generate", "a fox", "--seed", "x"], ["--seed must be a whole number, got 'x'"]),

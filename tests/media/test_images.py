@@ -681,7 +681,9 @@ def test_mask_and_picture_are_turned_alike() -> None:
 
 
 def test_no_mask_is_explained() -> None:
-    with pytest.raises(UsageError, match="no mask: give one that is transparent where to paint"):
+    with pytest.raises(
+        UsageError, match=r"no mask: give one that is transparent where to paint .* or a box"
+    ):
         read_image_and_mask(Image.fromarray(noise()))
 
 

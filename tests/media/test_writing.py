@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -46,3 +48,12 @@ def test_a_side_and_an_area_have_an_end(kind: str) -> None:
     check_sides((MAX_SHEET // 16_000, 16_000), kind)
     with pytest.raises(UsageError, match=r"more than the 178 million .*: ask for another"):
         check_sides((MAX_SHEET // 16_000 + 1, 16_000), kind, "another")
+
+
+@pytest.mark.parametrize("wrong", [[Image.new("RGB", (2, 2))], np.zeros((2, 2, 3), np.uint8), None])
+def test_what_is_no_picture_is_not_saved(wrong: Any, tmp_path: Path) -> None:
+    with pytest.raises(
+        UsageError, match=f"save takes one PIL picture, got a {type(wrong).__name__}"
+    ):
+        save(wrong, tmp_path / "a.png")
+    assert not list(tmp_path.iterdir())

@@ -169,7 +169,7 @@ def _rectangle(box: Box, size: tuple[int, int]) -> Image.Image:
     if width < 1 or height < 1 or not inside:
         raise UsageError(
             f"box {','.join(map(str, box))} must lie within the picture, which is "
-            f"{size[1]}×{size[0]} pixels"
+            f"{size[1]}×{size[0]} pixels, and be at least one pixel wide and high"
         )
     mask = Image.new("L", size[::-1], 0)
     mask.paste(255, corners)

@@ -116,7 +116,10 @@ def reconstruct(
         pca = find(pipe)
     most = len(pca.basis)
     if max(dims) > most:
-        raise UsageError(f"dims must be numbers of components from 1 to {most}, got {list(dims)}")
+        raise UsageError(
+            f"dims must be at most {most}, the number of components that there are, got "
+            f"{max(dims)}; give smaller ones, or more than {max(dims)} pictures to find them from"
+        )
     z_i = clip.embed_images(to_tensor([fit_image(picture, pipe.model.size)]))
     with torch.inference_mode():
         projected = torch.cat([pca.project(z_i, k) for k in dims])

@@ -84,12 +84,8 @@ StrictWords = Annotated[
 NoLimit = Annotated[bool, flag("--no-limit", "Allow more than a million sampling steps.", LIMITS)]
 
 
-class Command(TyperCommand):
-    """A command whose dataclass typer fills in; then it runs. Its help lists options in groups."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """What `run` returns."""
-        return super().invoke(ctx).run()
+class Listed(TyperCommand):
+    """A command whose help lists arguments and options in groups."""
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Such as `[OPTIONS] PROMPT`: what must be given stands without brackets."""
@@ -114,6 +110,14 @@ class Command(TyperCommand):
             if group:
                 with formatter.section(title):
                     formatter.write_dl([(name.ljust(width), text) for name, text in group], COLUMN)
+
+
+class Command(Listed):
+    """A command whose dataclass typer fills in; then it runs."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """What `run` returns."""
+        return super().invoke(ctx).run()
 
 
 def _place(parameter: Any) -> tuple[bool, int]:

@@ -9,6 +9,7 @@ from typing import Any
 from ..errors import nearest
 
 _EXTRA = re.compile(r"got unexpected extra arguments?(?:\(s\))? \((.*)\)")
+_COMMAND = re.compile(r"No such command '(.*?)'\.")
 _CHOICE = re.compile(r"'.*' is not one of (.*?)\.?")
 
 
@@ -23,6 +24,9 @@ def usage_fault(error: Any) -> str:
     if hasattr(error, "possibilities"):
         option = error.option_name
         text = f"no such option: {option}{_nearest_option(option, error.possibilities or ())}"
+    if typo := _COMMAND.match(text):  # typer's own hint also names hidden ones
+        known = [name for name, one in error.ctx.command.commands.items() if not one.hidden]
+        text = f"no such command: {typo[1]}{nearest(typo[1], known)}"
     text = _EXTRA.sub(r"unexpected argument: \1", f"{text[:1].lower()}{text[1:]}").rstrip(".")
     context = getattr(error, "ctx", None)
     return text + (f" (see {context.command_path} --help)" if context else "")

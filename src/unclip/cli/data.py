@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
 from ..errors import UsageError, counted
 from ..registry import Registry
+from ._options import Listed, option
 from ._progress import counting_progress
 from ._terminal import complain, say
 
@@ -36,7 +36,7 @@ def data() -> None:
     """
 
 
-class Build(TyperCommand):
+class Build(Listed):
     """A command whose dataclass typer fills in; then it builds its folder."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -54,19 +54,15 @@ for _name in COMMANDS.names():
     _GROUP.command(_name, cls=Build)(COMMANDS[_name])
 
 
-@_GROUP.command()
+@_GROUP.command(cls=Listed)
 def inspect(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="A corpus, or a folder of pictures and captions.")
     ],
     output: Annotated[
         Path | None,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="FILE",
-            help="Where the contact sheet goes.",
-            show_default="DIR-sheet.png in this folder",
+        option(
+            "-o --output", "FILE", "Where the contact sheet goes.", "DIR-sheet.png in this folder"
         ),
     ] = None,
     size: Annotated[int, typer.Option(metavar="SIDE", help="Pixels of a training picture.")] = 128,

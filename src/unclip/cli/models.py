@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ._options import Command, ModelParts
+from ._options import Command, Listed, ModelParts, Variant
 from ._terminal import complain, say, size
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ _GROUP.command("inspect", cls=Command)(Inspect)
 _GROUP.command("show", cls=Command, hidden=True)(Inspect)  # its older name
 
 
-@_GROUP.command()
+@_GROUP.command(cls=Listed)
 def pull(
     model: Annotated[
         str,
@@ -111,9 +111,7 @@ def pull(
             metavar="MODEL", help="hub:org/name; add /folder for a part, @revision to pin it."
         ),
     ],
-    variant: Annotated[
-        str | None, typer.Option(help="Which weights, if there are several, such as fp16.")
-    ] = None,
+    variant: Variant = None,
 ) -> None:
     """Download a model from the Hugging Face hub.
 
@@ -136,7 +134,7 @@ def pull(
     say(f'use it with: unclip generate --model {ref} "a red car"')
 
 
-@_GROUP.command()
+@_GROUP.command(cls=Listed)
 def rm(
     model: Annotated[
         str,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import Cancelled, UsageError, counted
-from ._options import Device
+from ._options import Device, Listed, option
 from ._progress import quiet, waiting
 from ._signals import Stop
 from ._terminal import complain, console, duration, say, si, size
@@ -30,7 +30,7 @@ NOT_YET = 3
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(train)
+    app.command(cls=Listed)(train)
 
 
 RecipeName = Annotated[
@@ -50,36 +50,33 @@ DryRun = Annotated[
 ]
 Stages = Annotated[
     list[str] | None,
-    typer.Option(
-        metavar="NAME", help="Train this stage only; repeatable.", show_default="all of them"
-    ),
+    option("--stage", "NAME", "Train this stage only; repeatable.", "all of them"),
 ]
 Minutes = Annotated[
     float | None,
-    typer.Option(
-        metavar="MINUTES", help="Stop after so long, ready to be resumed.", show_default="never"
-    ),
+    option("--minutes", "MINUTES", "Stop after so long, ready to be resumed.", "never"),
 ]
 Time = Annotated[
     str | None,
-    typer.Option(
-        metavar="TIME",
-        help="Time for the whole recipe on this machine, such as 3h or 45min: each stage "
-        "takes as many steps as fit into its share.",
-        show_default="the recipe's own steps",
+    option(
+        "--budget",
+        "TIME",
+        "Time for the whole recipe on this machine, such as 3h or 45min: each stage takes as many "
+        "steps as fit into its share.",
+        "the recipe's own steps",
     ),
 ]
 Teacher = Annotated[
     str | None,
-    typer.Option(
-        metavar="MODEL",
-        help="Another model for the recipe's students to learn from, such as karlo.",
-        show_default="the recipe's own",
+    option(
+        "--teacher",
+        "MODEL",
+        "Another model for the recipe's students to learn from, such as karlo.",
+        "the recipe's own",
     ),
 ]
 Out = Annotated[
-    Path | None,
-    typer.Option(metavar="DIR", help="The run's folder.", show_default="runs/ and its name"),
+    Path | None, option("--out", "DIR", "The run's folder.", "runs/ and the recipe's name")
 ]
 
 

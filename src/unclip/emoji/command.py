@@ -36,8 +36,9 @@ class Emoji:
         str | None,
         typer.Option(
             metavar="A,B",
-            help="Which drawings; the first style is the one that captions do not name.",
-            show_default="all styles there are",
+            help="Which drawings; the first style is the one that captions do not name.  "
+            "[default: all styles there are]",
+            show_default=False,
         ),
     ] = None
 

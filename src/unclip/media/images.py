@@ -81,7 +81,7 @@ def read_image_and_mask(
     if alpha is None:
         raise UsageError(
             "no mask: give one that is transparent where to paint (or white, without an alpha "
-            "channel), or make these areas of the picture itself transparent"
+            "channel) or a box, or make these areas of the picture itself transparent"
         )
     paint = _mask_of(rgb, alpha, rgb.size, name)
     return Image.composite(rgb, shown, paint), paint
@@ -229,7 +229,9 @@ def _mask_of(
     (w, h), (mask_w, mask_h) = size, mask.size
     # aspect ratios may differ by up to a pixel: |h * mask_w / w - mask_h| < 1
     if mask.size != size and abs(w * mask_h - h * mask_w) >= max(w, h, mask_w, mask_h):
-        raise UsageError(f"{name} is {mask_w}x{mask_h}, the picture {w}x{h}: use the same size")
+        raise UsageError(
+            f"{name} is {mask_w}x{mask_h}, the picture {w}x{h}: give one of the same proportions"
+        )
     mask = mask if mask.size == size else mask.resize(size, Image.Resampling.NEAREST)
     if mask.getbbox() is None:
         raise UsageError(

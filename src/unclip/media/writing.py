@@ -61,9 +61,12 @@ def save(picture: Image.Image, path: Path | str, new: bool = False) -> None:
     """Write a picture atomically; a PNG includes its record.
 
     Raises:
+        UsageError: it is no PIL picture, or another suffix than those of `FORMATS`.
         OutputError: it cannot be written.
         FileExistsError: `new`, and the file exists.
     """
+    if not isinstance(picture, Image.Image):
+        raise UsageError(f"save takes one PIL picture, got a {type(picture).__name__}")
     path = Path(path)
     kind = format_of(path)
     with atomic_file(path, new) as beside:

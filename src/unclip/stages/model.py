@@ -199,7 +199,8 @@ class Model:
             if setting not in fields.get(stage, ()):
                 known = [f"{n}_{field}" for n, each in fields.items() for field in each]
                 hint = nearest(key, [*fields.get(main, ()), *known])
-                raise UsageError(f"unknown setting '{key}'{hint}")
+                some = ", ".join([*fields.get(main, ()), *known[:1], "..."])
+                raise UsageError(f"unknown setting '{key}'{hint or f'; known: {some}'}")
             result.setdefault(stage, {})[setting] = value
         for stage, values in result.items():
             sampled[stage].merge(values, self._prefix(stage))
