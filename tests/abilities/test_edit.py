@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -189,3 +190,9 @@ def test_a_prompt_may_stand_where_there_is_no_mask(
         assert one.tobytes() == expected.tobytes()
     with pytest.raises(UsageError, match="the prompt is empty"):
         pipe.edit(picture, box=box)
+
+
+def test_a_mask_without_a_prompt_is_no_prompt(pipe: Pipeline, noise: Noise, tmp_path: Path) -> None:
+    boxed((16, 16), (4, 4, 12, 12)).save(tmp_path / "mask.png")
+    with pytest.raises(UsageError, match="prompt must not be empty"):
+        pipe.edit(noise(16, 16), str(tmp_path / "mask.png"))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from unclip.diffusion.consistency import apart, end_of, stretch
+from unclip.diffusion.consistency import consistency_target, sample_segment, weighted_distance
 from unclip.diffusion.objective import ConsistencyObjective
 from unclip.diffusion.schedule import Cosine
 from unclip.errors import UsageError
@@ -37,10 +37,10 @@ def _errors(levels: int) -> tuple[float, float]:
     """Distance of the path's end, and of the denoiser, from what the student shall say."""
     config = ConsistencyObjective(levels=levels, strides=((0, 1),))
     x0 = STD * torch.randn(64, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    part = stretch(x0, SCHEDULE, config, 0.0, BatchRng(0, 64))
-    target = end_of(part, end, denoiser)
+    part = sample_segment(x0, SCHEDULE, config, 0.0, BatchRng(0, 64))
+    target = consistency_target(part, end, denoiser)
     said = end(part.x, part.now).x0, denoiser(part.x, part.now).x0
-    known, mean = (float(apart(one, target, part.now, config).mean()) for one in said)
+    known, mean = (float(weighted_distance(one, target, part.now, config).mean()) for one in said)
     return known, mean
 
 
@@ -55,7 +55,7 @@ def test_the_end_of_the_path_is_what_is_learnt() -> None:
 def test_steps_become_shorter(progress: float, span: int) -> None:
     config = ConsistencyObjective()
     x0 = torch.zeros(2048, 1)
-    part = stretch(x0, SCHEDULE, config, progress, BatchRng(0, 2048))
+    part = sample_segment(x0, SCHEDULE, config, progress, BatchRng(0, 2048))
     path = torch.stack([level.sigma for level in SCHEDULE.grid(config.levels)])
     start, stop = ((one.sigma[:, None] - path).abs().argmin(1) for one in (part.now, part.then))
     assert torch.equal(stop, (start + span).clamp(max=config.levels))
@@ -65,11 +65,11 @@ def test_steps_become_shorter(progress: float, span: int) -> None:
 
 def test_at_the_clean_level_the_teacher_is_right() -> None:
     config = ConsistencyObjective(levels=2, noise_share=0.0, strides=((0, 2),))
-    part = stretch(torch.randn(8, 4), SCHEDULE, config, 0.0, BatchRng(0, 8))
+    part = sample_segment(torch.randn(8, 4), SCHEDULE, config, 0.0, BatchRng(0, 8))
     assert bool((part.then.sigma == 0).all())
     wrong = Prediction(torch.full((8, 4), torch.nan), torch.zeros(8, 4))
     assert torch.equal(
-        end_of(part, lambda x, level: wrong, denoiser), denoiser(part.x, part.now).x0
+        consistency_target(part, lambda x, level: wrong, denoiser), denoiser(part.x, part.now).x0
     )
 
 
@@ -80,7 +80,7 @@ def test_the_loss_is_of_the_error_and_the_level() -> None:
     said = torch.tensor([[0.04], [0.04], [0.0]])
     expected = (0.04**2 + 0.03**2) ** 0.5 - 0.03
     weight = (1 + (now.alpha / now.sigma) ** 2).clamp(max=5)
-    loss = apart(said, torch.zeros(3, 1), now, config)
+    loss = weighted_distance(said, torch.zeros(3, 1), now, config)
     assert torch.allclose(loss, weight * torch.tensor([expected, expected, 0.0]))
 
 
@@ -92,7 +92,8 @@ def test_strides_begin_at_the_start_and_go_on(strides: object) -> None:
 
 def test_an_objective_is_named_or_described(make_stage: Callable[..., Any]) -> None:
     def objective(value: object) -> str:
-        return str(make_stage("decoder", objective=value).config.objective.kind)
+        plain = {"guidance_scale": 1.0}
+        return str(make_stage("decoder", objective=value, sampling=plain).config.objective.kind)
 
     assert objective("adversarial") == "adversarial"
     assert objective({"kind": "consistency", "levels": 8}) == "consistency"

@@ -100,7 +100,9 @@ def test_it_comes_closer_than_as_few_steps_of_its_teacher(karlo: Path, tmp_path:
 
     losses = learn(student, loss)
     assert sum(losses[-20:]) < 0.7 * sum(losses[:20])
-    shown = task.lesson(cond, BatchRng(0, 8))[0].replace(keep_text=None, known=None, mask=None)
+    shown = task.training_example(cond, BatchRng(0, 8))[0].replace(
+        keep_text=None, known=None, mask=None
+    )
 
     def drawn(stage: Any, **sampling: Any) -> torch.Tensor:
         image = stage.sample(shown, Rng(list(range(8))), sampling).image

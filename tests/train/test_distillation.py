@@ -14,7 +14,7 @@ from unclip.errors import TrainingError, UsageError
 from unclip.nn.tokenizer import Tokenizer
 from unclip.rng import BatchRng, Rng
 from unclip.stages import Stage
-from unclip.train.adversarial import AdversarialTask
+from unclip.train.adversarial import AdversarialTask, differs
 from unclip.train.config import TrainConfig
 from unclip.train.distillation import ConsistencyTask
 from unclip.train.ema import Ema
@@ -78,6 +78,7 @@ def drawn(stage: Stage, cond: Cond, **sampling: Any) -> Tensor:
     return image
 
 
+@pytest.mark.timeout(600)
 def test_the_student_comes_closer_than_as_few_steps_of_its_teacher(make_task: MakeTask) -> None:
     task = make_task(CONSISTENCY, drop_text=0.0)
     cond, steps = given(task), 60
@@ -185,6 +186,15 @@ def test_almost_true_captions_are_told_apart(make_task: MakeTask) -> None:
     own = (other.image_embed == cond.image_embed).all(1)
     assert torch.equal(own, almost)  # the others have another picture's z_i
     assert torch.equal(other.image_embed[~own], cond.image_embed.roll(1, 0)[~own])
+
+
+def test_equal_captions_are_no_mismatch(make_task: MakeTask) -> None:
+    cond = given(make_task(ADVERSARIAL))
+    assert not differs(cond, cond).any()
+    tokens = cond.text_tokens.clone()  # type: ignore[union-attr]
+    tokens[3, 1] += 1
+    assert differs(cond, cond.replace(text_tokens=tokens)).tolist() == [i == 3 for i in range(8)]
+    assert differs(Cond(image=torch.zeros(2, 3, 8, 8)), Cond()).all()
 
 
 def test_a_critic_that_wins_ends_training(

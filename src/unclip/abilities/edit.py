@@ -12,6 +12,7 @@ Examples:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 import numpy as np
@@ -137,7 +138,7 @@ def edit(
     """
     from ._canvas import Brush, paint
 
-    if isinstance(mask, str) and not prompt:  # a text alone
+    if isinstance(mask, str) and not prompt and not Path(mask).is_file():  # a text alone
         prompt, mask = mask, None
     request = EditRequest.of(
         image=image,

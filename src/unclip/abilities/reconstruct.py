@@ -40,8 +40,8 @@ class ReconstructRequest(Drawing):
     reads_text: ClassVar[bool] = False
     one_seed: ClassVar[bool] = True
     image: Picture
-    dims: Annotated[tuple[Count, ...], Option(metavar="K,K,...", example="10,40")] = Field(
-        (10, 40, 160),
+    dims: Annotated[tuple[Count, ...], Option(metavar="K,K,...", example="1,8")] = Field(
+        (1, 4, 16),
         min_length=1,
         description="How many principal components to keep, one picture each.",
     )
@@ -79,7 +79,7 @@ class ReconstructRequest(Drawing):
 def reconstruct(
     pipe: Chain,
     image: Source,
-    dims: Sequence[int] = (10, 40, 160),
+    dims: Sequence[int] = (1, 4, 16),
     seed: int = 0,
     on_step: OnStep | None = None,
     *,

@@ -24,7 +24,7 @@ from .format import Plan
 from .int8 import to_int8
 from .keymap import KeyMap, translate_back_lazily
 from .lazy_tensor import LazyTensor, bytes_of
-from .native import Manifest, write_manifest
+from .native import SEE_CARD, Manifest, write_manifest
 from .tensors import cast_lazily, save_tensors
 
 SHARD_BYTES = 2 * 10**9
@@ -203,6 +203,10 @@ def check_target(target: Path, source: Path, force: bool = False) -> None:
         raise OutputError(f"{target} is a model already; --force replaces it")
 
 
+LICENCES = {"": "not known; it is that of what this was converted from", SEE_CARD: "see below"}
+"""What the card says of a licence, where that is not its name."""
+
+
 def card(plan: Plan, stages: Stages, origin: str = "") -> str:
     """The model card: where it came from, its licence, what it holds."""
     lines = [
@@ -210,7 +214,7 @@ def card(plan: Plan, stages: Stages, origin: str = "") -> str:
         "",
         f"Converted from {origin or plan.where.name} ({plan.family}) by unclip {__version__}.",
         "",
-        f"Licence: {plan.licence or 'not known; it is that of what this was converted from'}.",
+        f"Licence: {LICENCES.get(plan.licence, plan.licence)}.",
         "",
         "| stage | kind | numbers | as |",
         "|---|---|---|---|",

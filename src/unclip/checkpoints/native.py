@@ -59,6 +59,10 @@ class TokenizerEntry(Config):
     context: int = Field(gt=0, le=LONGEST)
 
 
+SEE_CARD = "see its README.md"
+"""The licence of a model whose model.json names none."""
+
+
 class Manifest(Config):
     """model.json."""
 
@@ -259,7 +263,7 @@ class Native(Format):
             for name, one in parts.items():
                 is_clip = isinstance(one.config, ClipStageConfig)
                 parts[name] = completed(one, options.clip) if is_clip else one
-        card = "see its README.md" if (path / "README.md").is_file() else ""
+        card = SEE_CARD if (path / "README.md").is_file() else ""
         return Plan(
             name=manifest.name,
             family=self.name,

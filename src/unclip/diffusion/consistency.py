@@ -15,7 +15,7 @@ from .schedule import Schedule
 
 
 @dataclass(frozen=True)
-class Stretch:
+class Segment:
     """A piece of the path from noise to data, a sample each: where it begins, and its two levels.
 
     Args:
@@ -29,9 +29,9 @@ class Stretch:
     then: Level
 
 
-def stretch(
+def sample_segment(
     x0: Tensor, schedule: Schedule, config: ConsistencyObjective, progress: float, rng: Rng
-) -> Stretch:
+) -> Segment:
     """A random piece of the path to each of (B, ...) clean `x0`.
 
     Args:
@@ -41,32 +41,32 @@ def stretch(
         progress: share of the training done, 0 to 1.
         rng: for the level and the noise.
     """
-    path = path_of(schedule, config.levels, x0.device)
+    path = path_levels(schedule, config.levels, x0.device)
     noisy = rng.bernoulli(config.noise_share)
     start = torch.where(noisy, 0, (rng.rand() * config.levels).long())
     end = (start + config.stride(progress)).clamp(max=config.levels)
-    now, then = at(path, start), at(path, end)
+    now, then = level_at(path, start), level_at(path, end)
     alpha, sigma = now.like(x0)
-    return Stretch(alpha * x0 + sigma * rng.randn(*x0.shape[1:]), now, then)
+    return Segment(alpha * x0 + sigma * rng.randn(*x0.shape[1:]), now, then)
 
 
-def path_of(schedule: Schedule, levels: int, device: torch.device) -> Level:
+def path_levels(schedule: Schedule, levels: int, device: torch.device) -> Level:
     """The levels from pure noise to clean, fields (levels + 1,)."""
     each = schedule.grid(levels)
     fields = ([getattr(one, name) for one in each] for name in ("t", "alpha", "sigma"))
     return Level(*(torch.stack(values).to(device) for values in fields))
 
 
-def at(path: Level, place: Tensor) -> Level:
+def level_at(path: Level, place: Tensor) -> Level:
     """The levels of a path at (B,) places, 0 pure noise."""
     return Level(path.t[place], path.alpha[place], path.sigma[place])
 
 
 @torch.no_grad()
-def end_of(part: Stretch, average: Denoiser, teacher: Denoiser) -> Tensor:
+def consistency_target(part: Segment, average: Denoiser, teacher: Denoiser) -> Tensor:
     """(B, ...) x0 at the end of the path (arXiv 2303.01469, algorithm 2).
 
-    The teacher takes one DDIM step over the stretch, and the averaged student says where the path
+    The teacher takes one DDIM step over the segment, and the averaged student says where the path
     ends from there; at the clean level the teacher has said it. The teacher is guided, so that the
     student needs no guidance (arXiv 2310.04378, section 4.2).
     """
@@ -76,7 +76,9 @@ def end_of(part: Stretch, average: Denoiser, teacher: Denoiser) -> Tensor:
     return torch.where(sigma == 0, said.x0, ahead)
 
 
-def apart(said: Tensor, end: Tensor, now: Level, config: ConsistencyObjective) -> Tensor:
+def weighted_distance(
+    said: Tensor, end: Tensor, now: Level, config: ConsistencyObjective
+) -> Tensor:
     """(B,) weighted pseudo-Huber distance (arXiv 2310.14189, eq. 7, each value alone)."""
     width = config.huber
     error = ((said - end).float() ** 2 + width**2).sqrt() - width

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..diffusion.consistency import apart, at, path_of
+from ..diffusion.consistency import level_at, path_levels, weighted_distance
 from ..diffusion.objective import AdversarialObjective
 from ..errors import TrainingError, UsageError
 from ..nn.critic import Critic
@@ -37,7 +37,7 @@ Logits = list[Tensor]
 
 
 @dataclass(frozen=True)
-class Look:
+class Renoising:
     """How the critic looks at pictures: all that it compares are equally noisy.
 
     Args:
@@ -118,53 +118,57 @@ class AdversarialTask(ConsistencyTask):
     def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """(B,) of the student and the critic together, and what each has of it."""
         options = self.objective
-        shown, x0 = self.lesson(cond, rng)
-        part = self.stretch(x0, rng)
+        shown, x0 = self.training_example(cond, rng)
+        part = self.segment(x0, rng)
         said = self.denoiser(self.stage, shown)(part.x, part.now).x0
         metrics: dict[str, Tensor] = {}
         total = torch.zeros(len(x0), device=x0.device)
         if self.teacher and options.consistency_weight:
-            metrics["consistency"] = apart(said, self.end(shown, part), part.now, options)
+            metrics["consistency"] = weighted_distance(
+                said, self.end(shown, part), part.now, options
+            )
             total = total + options.consistency_weight * metrics["consistency"]
         if options.data_weight:
-            metrics["data"] = apart(said, x0, part.now, options)
+            metrics["data"] = weighted_distance(said, x0, part.now, options)
             total = total + options.data_weight * metrics["data"]
-        look = self._look(x0, rng)
+        renoising = self._renoising(x0, rng)
         with constant(self.critic):
-            real = self.logits(x0, shown, look)
-            fake = self.logits(said, shown, look)
+            real = self.logits(x0, shown, renoising)
+            fake = self.logits(said, shown, renoising)
         metrics["adversarial"] = pairwise(fake, real, F.softplus)
         total = total + options.adversarial_weight * metrics["adversarial"]
         if self.feedback:
             metrics["clip"] = self._unlike(said, shown)
             total = total + options.clip_weight * metrics["clip"]
-        judged, noted = self._judged(x0, said.detach(), shown, look, rng)
+        judged, noted = self._judged(x0, said.detach(), shown, renoising, rng)
         metrics |= noted
         metrics["saturated"] = (said.detach().abs() > 0.98).float().flatten(1).mean(1)
         return total + judged, {name: value.detach() for name, value in metrics.items()}
 
     def _judged(
-        self, x0: Tensor, said: Tensor, shown: Cond, look: Look, rng: Rng
+        self, x0: Tensor, said: Tensor, shown: Cond, renoising: Renoising, rng: Rng
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """(B,) the critic's loss, and what it says."""
         options = self.objective
-        real, fake = self.logits(x0, shown, look), self.logits(said, shown, look)
+        real, fake = self.logits(x0, shown, renoising), self.logits(said, shown, renoising)
         loss = pairwise(real, fake, F.softplus)
-        noted = {"critic": loss, "gap": pairwise(real, fake, lambda apart: -apart)}
+        noted = {"critic": loss, "gap": pairwise(real, fake, torch.neg)}
         if options.penalty:
             near = x0 + options.penalty_noise * rng.randn(*x0.shape[1:])
-            noted["penalty"] = pairwise(self.logits(near, shown, look), real, torch.square)
+            noted["penalty"] = pairwise(self.logits(near, shown, renoising), real, torch.square)
             loss = loss + options.penalty * noted["penalty"]
         if options.mismatch and len(x0) > 1:
-            other = self.logits(x0, self._mismatched(shown, rng), look)
-            loss = loss + options.mismatch * pairwise(real, other, F.softplus)
-            noted["mismatch_found"] = pairwise(real, other, lambda apart: (apart < 0).float())
+            wrong = self._mismatched(shown, rng)
+            other = self.logits(x0, wrong, renoising)
+            apart = pairwise(real, other, F.softplus) * differs(shown, wrong)
+            loss = loss + options.mismatch * apart
+            noted["mismatch_found"] = pairwise(real, other, lambda gap: (gap < 0).float())
         return loss, noted
 
-    def logits(self, x0: Tensor, shown: Cond, look: Look) -> Logits:
+    def logits(self, x0: Tensor, shown: Cond, renoising: Renoising) -> Logits:
         """What the critic says of (B, ...) pictures in diffusion space, beside a condition."""
         net: Any = self.critic.backbone or self.teacher[0].net
-        x, t = self.stage.config.parameterization.inputs(look.noised(x0), look.level)
+        x, t = self.stage.config.parameterization.inputs(renoising.noised(x0), renoising.level)
         dtype = next(net.parameters()).dtype
         seen = net.features(x.to(dtype), t, net.encode(dict(shown.items())))
         if self.feedback:
@@ -209,12 +213,12 @@ class AdversarialTask(ConsistencyTask):
         pairs = dict(almost.items())
         return other.replace(**{n: select(chosen, pairs[n], v) for n, v in other.items()})
 
-    def _look(self, x0: Tensor, rng: Rng) -> Look:
+    def _renoising(self, x0: Tensor, rng: Rng) -> Renoising:
         """A level for each sample, of the part of the path that is looked at."""
         levels, (start, end) = self.objective.levels, self.objective.critic_sees
-        path = path_of(self.stage.config.schedule, levels, x0.device)
+        path = path_levels(self.stage.config.schedule, levels, x0.device)
         place = (levels * (start + (end - start) * rng.rand())).long().clamp(max=levels - 1)
-        return Look(at(path, place), rng.randn(*x0.shape[1:]))
+        return Renoising(level_at(path, place), rng.randn(*x0.shape[1:]))
 
     def check(self, means: Mapping[str, float]) -> None:
         """See `Task`: the critic may not win."""
@@ -230,6 +234,13 @@ class AdversarialTask(ConsistencyTask):
 def pairwise(one: Logits, other: Logits, fn: Callable[[Tensor], Tensor]) -> Tensor:
     """(B,) the mean of fn(other - one) over places, then over heads."""
     return torch.stack([fn(b - a).float().mean(1) for a, b in zip(one, other, strict=True)]).mean(0)
+
+
+def differs(shown: Cond, other: Cond) -> Tensor:
+    """(B,) whether another condition has another caption; True where there are no captions."""
+    if shown.text_tokens is None or other.text_tokens is None:
+        return torch.ones(len(shown), dtype=torch.bool, device=shown.items()[0][1].device)
+    return (shown.text_tokens != other.text_tokens).any(1)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..diffusion.consistency import Stretch, apart, end_of, stretch
+from ..diffusion.consistency import Segment, consistency_target, sample_segment, weighted_distance
 from ..diffusion.objective import AdversarialObjective, ConsistencyObjective
 from ..errors import UsageError
 from ..rng import Rng
@@ -63,26 +63,26 @@ class ConsistencyTask(Task):
 
     def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """(B,) how far the student's x0 is from the end of the teacher's path."""
-        shown, x0 = self.lesson(cond, rng)
-        part = self.stretch(x0, rng)
+        shown, x0 = self.training_example(cond, rng)
+        part = self.segment(x0, rng)
         said = self.denoiser(self.stage, shown)(part.x, part.now).x0
-        loss = apart(said, self.end(shown, part), part.now, self.objective)
+        loss = weighted_distance(said, self.end(shown, part), part.now, self.objective)
         return loss, {"consistency": loss.detach()}
 
-    def lesson(self, cond: Cond, rng: Rng) -> tuple[Cond, Tensor]:
+    def training_example(self, cond: Cond, rng: Rng) -> tuple[Cond, Tensor]:
         """What the student is shown, and clean data (B, ...) in diffusion space."""
         shown, x0 = self.stage.example(cond, rng)
         return shown.replace(keep_text=~rng.bernoulli(self.stage.config.drop_text)), x0
 
-    def stretch(self, x0: Tensor, rng: Rng) -> Stretch:
+    def segment(self, x0: Tensor, rng: Rng) -> Segment:
         """A piece of the path for each sample."""
-        return stretch(x0, self.stage.config.schedule, self.objective, self.progress, rng)
+        return sample_segment(x0, self.stage.config.schedule, self.objective, self.progress, rng)
 
     @torch.no_grad()
-    def end(self, shown: Cond, part: Stretch) -> Tensor:
+    def end(self, shown: Cond, part: Segment) -> Tensor:
         """(B, ...) where the path ends."""
         average = self.denoiser(self.stage.with_net(self.average[0]), shown)
-        return end_of(part, average, self.teacher[0].thresholded(shown, self.options))
+        return consistency_target(part, average, self.teacher[0].thresholded(shown, self.options))
 
     def denoiser(self, stage: DiffusionStage, cond: Cond) -> Denoiser:
         """A stage's network with its condition bound, without guidance."""
