@@ -194,5 +194,5 @@ def test_a_prompt_may_stand_where_there_is_no_mask(
 
 def test_a_mask_without_a_prompt_is_no_prompt(pipe: Pipeline, noise: Noise, tmp_path: Path) -> None:
     boxed((16, 16), (4, 4, 12, 12)).save(tmp_path / "mask.png")
-    with pytest.raises(UsageError, match="prompt must not be empty"):
+    with pytest.raises(UsageError, match="the prompt is empty"):
         pipe.edit(noise(16, 16), str(tmp_path / "mask.png"))
