@@ -135,7 +135,7 @@ def task_on_meta(recipe: Recipe, name: str, dtype: torch.dtype) -> Task:
             stage.config = stage.config.model_copy(update={"schedule": _NoSchedule()})
         return stage
 
-    teacher = getattr(getattr(recipe.stage(name).config, "objective", None), "teacher", None)
+    teacher = recipe.stage(name).teacher
     chosen = {teacher: trained} if teacher else {}
     return make_task(recipe, trained(name), lambda one: chosen.get(one, helper)(one)).to("meta")
 

@@ -15,6 +15,7 @@ from ..checkpoints.part import Part
 from ..checkpoints.settings import leaves
 from ..config import Config, check_keys, override, read_toml, shown, unknown
 from ..data import SOURCES, Source
+from ..diffusion.objective import ConsistencyObjective
 from ..errors import UsageError, nearest
 from ..loading import PRESETS, plan
 from ..stages import STAGES, StageConfig
@@ -94,6 +95,12 @@ class StageRecipe:
     part: Part | None = field(default=None, compare=False)
     base: str | None = None
     origin: Part | None = field(default=None, compare=False)
+
+    @property
+    def teacher(self) -> str | None:
+        """The stage that it learns from: see `ConsistencyObjective`."""
+        objective = getattr(self.config, "objective", None)
+        return objective.teacher if isinstance(objective, ConsistencyObjective) else None
 
 
 @dataclass(frozen=True)
@@ -210,7 +217,7 @@ class Recipe:
     def _check_teacher(self, name: str) -> None:
         """Who teaches it must be there, and trained before. Raises UsageError."""
         recipe, where = self.stages[name], f"setting 'stages.{name}.objective.teacher'"
-        teacher = getattr(getattr(recipe.config, "objective", None), "teacher", None)
+        teacher = recipe.teacher
         if recipe.train is None or teacher is None:
             return
         before = list(self.stages)[: list(self.stages).index(name)]

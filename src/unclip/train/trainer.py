@@ -177,7 +177,7 @@ class Trainer:
         self.task.train()
         self.task.begin(self.step / config.steps, self.ema.average)
         rng = self._rng()
-        dropout = dropout_from(self.net, rng.fork("dropout"))
+        dropout = dropout_from(self.task, rng.fork("dropout"))
         with autocast(self.device, config.dtype(self.device)), dropout:
             loss, metrics = self.task(batch, rng)
         loss.backward()
