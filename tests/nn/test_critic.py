@@ -9,28 +9,30 @@ from unclip.nn.critic import Critic
 
 
 def test_one_logit_a_place_of_each_feature_map() -> None:
-    critic = Critic([8, 4], condition=6)
+    critic, x0 = Critic([8, 4], condition=6), torch.randn(3, 3, 8, 10)
     maps = [torch.randn(3, 8, 4, 5), torch.randn(3, 4, 2, 2)]
-    first, second = critic(maps, torch.randn(3, 6))
+    first, second, patches = critic(x0, maps, torch.randn(3, 6))
     assert first.shape == (3, 20)
     assert second.shape == (3, 4)
-    alone, _ = Critic([8, 4], condition=0)(maps, None)
+    assert patches.shape == (3, 20)  # of half the side
+    alone, *_ = Critic([8, 4], condition=0)(x0, maps, None)
     assert alone.shape == (3, 20)
 
 
 def test_the_condition_is_a_projection() -> None:
     """arXiv 1802.05637, eq. 3: the logits are linear in the condition."""
     critic = Critic([8], condition=6)
-    maps, one = [torch.randn(3, 8, 4, 4)], torch.randn(3, 6)
-    none, once, twice = (critic(maps, scale * one)[0] for scale in (0, 1, 2))
+    maps, one, x0 = [torch.randn(3, 8, 4, 4)], torch.randn(3, 6), torch.zeros(3, 3, 8, 8)
+    none, once, twice = (critic(x0, maps, scale * one)[0] for scale in (0, 1, 2))
     assert torch.allclose(twice - none, 2 * (once - none), atol=1e-5)
     assert not torch.allclose(once, none)
 
 
 def test_features_come_as_they_are_scaled() -> None:
     critic = Critic([8], condition=0)
-    maps = torch.randn(3, 8, 4, 4)
-    assert torch.allclose(critic([maps], None)[0], critic([100 * maps + 7], None)[0], atol=1e-4)
+    maps, x0 = torch.randn(3, 8, 4, 4), torch.zeros(3, 3, 8, 8)
+    one, other = (critic(x0, [value], None)[0] for value in (maps, 100 * maps + 7))
+    assert torch.allclose(one, other, atol=1e-4)
 
 
 def test_a_network_tells_what_it_sees(make_stage: Callable[..., Any]) -> None:

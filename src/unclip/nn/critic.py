@@ -15,10 +15,13 @@ class Critic(nn.Module):
     """Says how real a picture is, place by place, by what frozen networks see in it.
 
     One head a feature map (Projected GANs, arXiv 2111.01007, section 3.2), each with a projection
-    of the condition (arXiv 1802.05637, eq. 3).
+    of the condition (arXiv 1802.05637, eq. 3). One more looks at the values themselves, through
+    convolutions of its own (PatchGAN, arXiv 1611.07004, section 3.2.2): frozen features overlook
+    blur, and the grid of a network that works on patches.
 
     Args:
         channels: of each feature map.
+        values: channels of what is judged.
         condition: width of the condition; 0 where there is none.
         width: channels within a head.
         backbone: what makes the features, where it learns with the heads.
@@ -28,16 +31,26 @@ class Critic(nn.Module):
         self,
         channels: Sequence[int],
         condition: int,
+        values: int = 3,
         width: int = 64,
         backbone: UNet | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.heads = nn.ModuleList(Head(one, condition, width) for one in channels)
+        self.patches = nn.Sequential(
+            nn.Conv2d(values, width // 2, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(width // 2, width, 4, stride=2, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+        )
+        self.heads = nn.ModuleList(Head(one, condition, width) for one in (*channels, width))
 
-    def forward(self, features: Sequence[Tensor], condition: Tensor | None) -> list[Tensor]:
-        """(B, C, H, W) features, (B, D) condition -> (B, H·W) logits of each feature map."""
-        pairs = zip(self.heads, features, strict=True)
+    def forward(
+        self, x0: Tensor, features: Sequence[Tensor], condition: Tensor | None
+    ) -> list[Tensor]:
+        """(B, C, H, W) data and features, (B, D) condition -> (B, H·W) logits of each map."""
+        pairs = zip(self.heads, (*features, self.patches(x0)), strict=True)
         return [head(one, condition) for head, one in pairs]
 
 

@@ -85,7 +85,12 @@ class AdversarialTask(ConsistencyTask):
         if self.feedback:
             seen: Any = self.clip[0].config.network
             channels, condition = [*channels, seen.vision.width], condition + seen.embed_dim
-        self.critic = Critic(channels, condition, backbone=None if self.teacher else backbone)
+        self.critic = Critic(
+            channels,
+            condition,
+            config.network.in_channels,
+            backbone=None if self.teacher else backbone,
+        )
 
     @property
     def objective(self) -> AdversarialObjective:
@@ -175,7 +180,8 @@ class AdversarialTask(ConsistencyTask):
             patches = self.clip[0].net.see(self.stage.space.decode(x0))[1]  # (B, P, W')
             side = math.isqrt(patches.shape[1])
             seen.append(patches.transpose(1, 2).reshape(len(x), -1, side, side))
-        said: Logits = self.critic([one.float() for one in seen], self._condition(shown))
+        seen = [one.float() for one in seen]
+        said: Logits = self.critic(x0, seen, self._condition(shown))
         return said
 
     def _condition(self, shown: Cond) -> Tensor | None:
