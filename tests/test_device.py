@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import unclip
-from unclip.device import autocast, describe, fast_dtype, pick_device
+from unclip.device import autocast, describe, fast_dtype, pick_device, pick_dtype
 from unclip.errors import UsageError
 
 CPU = torch.device("cpu")
@@ -47,3 +47,11 @@ def test_nothing_else_casts() -> None:
 def test_threads_are_counted(threads: int, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     assert describe(torch.device("cpu")) == said
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("bf16", "bfloat16"), ("fp16", "float16"), ("floatt32", "float32")]
+)
+def test_a_dtype_by_another_name_is_understood(name: str, meant: str) -> None:
+    with pytest.raises(UsageError, match=rf"did you mean '{meant}'"):
+        pick_dtype(name, torch.device("cpu"))

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from .config import shown
-from .errors import UsageError, counted
+from .errors import UsageError, counted, nearest
 
 
 def pick_device(name: str | torch.device | None = None) -> torch.device:
@@ -42,6 +42,10 @@ _DTYPES: dict[str, torch.dtype] = {
 }
 
 
+_SHORT = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "half": "float16"}
+"""What others call them."""
+
+
 def pick_dtype(name: str | torch.dtype | None, device: torch.device) -> torch.dtype:
     """The number format of that name; by default the fast one of the device.
 
@@ -53,7 +57,9 @@ def pick_dtype(name: str | torch.dtype | None, device: torch.device) -> torch.dt
     for text, kind in _DTYPES.items():
         if name is kind or (isinstance(name, str) and name == text):
             return kind
-    raise UsageError(f"dtype must be one of {', '.join(_DTYPES)}, got {shown(name)}")
+    meant = _SHORT.get(str(name)) or nearest(str(name), _DTYPES)
+    hint = f" (did you mean '{meant}'?)" if meant in _DTYPES else meant
+    raise UsageError(f"dtype must be one of {', '.join(_DTYPES)}, got {shown(name)}{hint}")
 
 
 def place(module: nn.Module, device: torch.device) -> None:

@@ -147,7 +147,10 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
             ["convert", "a", "b", "--to", "x"],
             ["--to must be one of 'native', 'diffusers', got 'x'"],
         ),
-        (["generate", "a fox", "more"], ["unexpected argument: more (see unclip generate --help)"]),
+        (
+            ["generate", "a fox", "more"],
+            ["unexpected argument: more; put a text of several words in quotes (see unclip gen"],
+        ),
         (["train", "tiny", "--dryrun"], ["no such option: --dryrun (did you mean '--dry-run'?)"]),
         (["models", "inspect", "--model", "x"], ["no such option: --model (see"]),
         (["data"], ["unclip data --help"]),

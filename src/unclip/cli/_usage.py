@@ -27,9 +27,13 @@ def usage_fault(error: Any) -> str:
     if typo := _COMMAND.match(text):  # typer's own hint also names hidden ones
         known = [name for name, one in error.ctx.command.commands.items() if not one.hidden]
         text = f"no such command: {typo[1]}{nearest(typo[1], known)}"
-    text = _EXTRA.sub(r"unexpected argument: \1", f"{text[:1].lower()}{text[1:]}").rstrip(".")
+    text = _EXTRA.sub(_extra, f"{text[:1].lower()}{text[1:]}").rstrip(".")
     context = getattr(error, "ctx", None)
     return text + (f" (see {context.command_path} --help)" if context else "")
+
+
+def _extra(found: re.Match[str]) -> str:
+    return f"unexpected argument: {found[1]}; put a text of several words in quotes"
 
 
 def _name(param: Any) -> str:

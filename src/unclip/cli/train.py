@@ -152,6 +152,8 @@ def _train(session: _Session, names: Sequence[str], resume: bool) -> None:
     """Hold the run's folder while its stages are trained."""
     run = session.run
     _check(run)
+    if resume and not run.exists():
+        say(f"nothing to resume in {run.folder}: it starts from the beginning")
     run.begin(resume)
     if not run.is_locked:
         say(f"{run.folder} is on a file system without locks: let no other process train there")
