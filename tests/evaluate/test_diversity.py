@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from unclip.diffusion.objective import ConsistencyObjective
 from unclip.emoji.options import EmojiSizes
 from unclip.errors import UsageError
 from unclip.evaluate import diversity, run
@@ -23,6 +25,7 @@ from unclip.evaluate.intervals import bootstrap
 from unclip.evaluate.render import html, write_markdown
 from unclip.evaluate.report import Report, Table
 from unclip.facade import Pipeline
+from unclip.stages.sampling import Sampling
 
 SIZES = EmojiSizes(pictures=12, prompts=3, seeds=4, reference_steps=6, settings=("steps=2",))
 SPREAD = {None: 0.2, 2: 0.05, 6: 0.4}
@@ -41,7 +44,7 @@ def noisy(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 
     def sample(self: Pipeline, cond: Any, seeds: Sequence[int], **given: Any) -> Tensor:
         settings = dict(given["settings"])
-        calls.append((tuple(seeds), settings))
+        calls.append((tuple(seeds), settings, self.model.decoders[0]))
         steps = settings.get("steps", settings.get("decoder_steps"))
         drawn = []
         for seed in seeds:
@@ -134,7 +137,7 @@ def test_the_report_finds_what_more_and_fewer_steps_do(
     assert first["energy"]["real"]["mean"] == pytest.approx(first["energy"]["mean"] / real)
     # each prompt from the same seeds with all settings, and from others than the next prompt
     by_settings: dict[str, list[int]] = {}
-    for seeds, settings in noisy:
+    for seeds, settings, _ in noisy:
         by_settings.setdefault(json.dumps(settings), []).extend(seeds)
     assert list(by_settings.values()) == [list(range(12))] * 3
 
@@ -218,3 +221,19 @@ def test_ones_own_pictures_and_no_extractor_are_enough(
     with pytest.raises(UsageError, match="no feature extractor 'classifier'"):
         asked = replace(request_, only=("diversity", "memorisation"), features=tmp_path / "none")
         run.evaluate(pipe, asked, tmp_path / "work")
+
+
+def test_a_student_is_compared_with_its_teacher(
+    pipe: Pipeline, request_: Request, noisy: list[tuple[Any, ...]], tmp_path: Path
+) -> None:
+    teacher: Any = pipe.stages["decoder"]
+    student = copy.copy(teacher)
+    few = {"objective": ConsistencyObjective(), "sampling": Sampling(steps=2)}
+    student.config = teacher.config.model_copy(update=few)
+    stages = {**pipe.stages, "student": student}
+    both = Pipeline(replace(pipe.model, stages=stages, decoder="student"))
+    report = run.evaluate(both, request_, tmp_path / "work")
+    assert report.values["diversity"]["reference"] == "6 steps"
+    drew = {json.dumps(settings): decoder for _, settings, decoder in noisy}
+    assert drew == {"{}": "student", '{"steps": 2}': "student", '{"decoder_steps": 6}': "decoder"}
+    assert ("decoder", "student") in report.facts

@@ -163,6 +163,10 @@ class Evaluate(ModelParts):
             "that of its training run, or the preset of the model's name",
         ),
     ] = None
+    decoder: Annotated[
+        str | None,
+        option("--decoder", "NAME", "Which of the model's decoders draws.", "the model's own"),
+    ] = None
     seed: Annotated[int, option("--seed", "SEED", "Seed of all pictures and prompts.")] = 0
     work: Annotated[
         Path | None,
@@ -218,7 +222,8 @@ class Evaluate(ModelParts):
         own = [field.name for field in fields(ModelOptions) if field.name != "model"]
         options = ModelOptions(**{name: getattr(self, name) for name in own})
         kept = self.work or self.output.with_suffix(".work")
-        _write(_measured(lambda: options.load(named), request, kept), self.output, kept)
+        load = lambda: options.load(named).with_decoder(self.decoder)  # noqa: E731
+        _write(_measured(load, request, kept), self.output, kept)
 
     def check(self) -> None:
         """Find what is mistyped, then whether the data are there. Raises UsageError, OutputError.

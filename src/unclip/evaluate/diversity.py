@@ -34,6 +34,7 @@ from .report import Cell, Grid, Section, Table, number, row, shown
 REAL = 256
 """Real pictures, at most, that sharpness is compared with."""
 SHOWN, SIDE = 3, 96
+REFERENCE = "reference"
 
 TEXT = (
     "The same prompts and seeds with the model's own settings and with more steps. The pixel "
@@ -146,12 +147,15 @@ def _prompts(session: Session) -> ImageSet:
 
 
 def _reference(session: Session) -> EmbeddingSource | None:
-    """With more steps of the decoder; None where it has none, or no fewer itself."""
-    name, first = next(iter(session.pipe.model.image_stages.items()))
+    """With more steps of the decoder; None where it has none, or no fewer itself.
+
+    Of a decoder that was distilled the reference is its teacher, if the model has that.
+    """
+    name, first = next(iter(session.pipe.model.inverting().image_stages.items()))
     steps = session.sizes.reference_steps
     if isinstance(first, DiffusionStage) and first.config.sampling.steps < steps:
         more = {f"{name}_steps": steps}
-        return replace(DEFAULT, name="reference", title=f"{steps} steps", settings=more)
+        return replace(DEFAULT, name=REFERENCE, title=f"{steps} steps", settings=more)
     why = f"the {name} of the model takes no fewer steps; give --size reference_steps=N with more"
     session.left_out.append(("diversity over that of more steps", why))
     return None
@@ -160,7 +164,8 @@ def _reference(session: Session) -> EmbeddingSource | None:
 def _measured(session: Session, source: EmbeddingSource, images: ImageSet) -> Values:
     """Every number of each prompt, from its pictures."""
     name, each = f"diversity-{source.name}", session.sizes.seeds
-    drawn = session.drawn(source, images, name)
+    pipe = session.pipe.inverting() if source.name == REFERENCE else session.pipe
+    drawn = session.drawn(source, images, name, pipe)
 
     def make() -> dict[str, list[float]]:
         starts = range(0, len(drawn), each)

@@ -116,7 +116,9 @@ def _prepare(
     extractors = _extractors(pipe, request, benchmark) if set(SECTIONS) & set(todo) else ()
     check_enough(request, benchmark, extractors, todo)
     left_out += benchmark.prepare(request, todo)
+    drawing = {"decoder": pipe.model.decoders[0]} if len(pipe.model.decoders) > 1 else {}
     key = {
+        **drawing,
         "version": __version__,
         "model": [pipe.name, pipe.hash, str(request.model or "")],
         "data": [benchmark.name, benchmark.hash, _side(benchmark.size)],
@@ -161,6 +163,7 @@ def _report(session: Session, request: Request, sections: Sequence[Section]) -> 
         ("command", request.command),
         ("unclip", __version__),
         ("model", f"{pipe.name} {pipe.hash}".strip()),
+        *([("decoder", pipe.model.decoders[0])] if len(pipe.model.decoders) > 1 else []),
         ("data", f"{benchmark.name}, {benchmark.hash}"),
         ("seed", str(session.seed)),
         *((f"features {name}", _line(one)) for name, one in extractors.items()),
