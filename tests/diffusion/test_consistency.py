@@ -63,6 +63,23 @@ def test_steps_become_shorter(progress: float, span: int) -> None:
     assert set(start.tolist()) == set(range(config.levels))
 
 
+def test_the_student_goes_on_from_its_own_pictures() -> None:
+    """A perfect student draws the data; what it noises again is distributed as noised data are."""
+    config = ConsistencyObjective(own_share=0.5, own_level=0.25, noise_share=0.5)
+    x0 = torch.full((4096, 1), 50.0)  # far from what the student draws
+    part = sample_segment(x0, SCHEDULE, config, 1.0, BatchRng(0, 4096), end)
+    level = SCHEDULE.grid(config.levels)[8]
+    own = (part.now.sigma == level.sigma) & (part.x[:, 0].abs() < 10)
+    assert float(own.float().mean()) == pytest.approx(0.5, abs=0.03)
+    noisy = part.now.sigma == SCHEDULE.grid(config.levels)[0].sigma
+    assert torch.equal(part.as_sampled, own | noisy)
+    std = float((level.alpha**2 * STD**2 + level.sigma**2).sqrt())
+    assert float(part.x[own].std()) == pytest.approx(std, rel=0.05)
+    assert float(part.x[own].mean()) == pytest.approx(0, abs=0.05)
+    none = sample_segment(x0, SCHEDULE, config, 1.0, BatchRng(0, 4096))
+    assert torch.equal(none.as_sampled, none.now.sigma == SCHEDULE.grid(config.levels)[0].sigma)
+
+
 def test_at_the_clean_level_the_teacher_is_right() -> None:
     config = ConsistencyObjective(levels=2, noise_share=0.0, strides=((0, 2),))
     part = sample_segment(torch.randn(8, 4), SCHEDULE, config, 0.0, BatchRng(0, 8))

@@ -25,6 +25,7 @@ from unclip.types import Cond
 
 CONSISTENCY = {"kind": "consistency", "levels": 8, "strides": [[0, 2], [0.5, 1]]}
 ADVERSARIAL = {**CONSISTENCY, "kind": "adversarial", "teacher": "decoder"}
+OWN = {**CONSISTENCY, "own_share": 0.5}
 ALONE = {"kind": "adversarial", "noise_share": 1.0}
 
 MakeTask = Callable[..., Any]
@@ -114,7 +115,7 @@ def test_what_is_frozen_stays_as_it_is(
         assert all(p.grad is None for p in new)
 
 
-@pytest.mark.parametrize("objective", [CONSISTENCY, ADVERSARIAL, ALONE])
+@pytest.mark.parametrize("objective", [CONSISTENCY, ADVERSARIAL, ALONE, OWN])
 def test_resuming_is_exact(
     objective: dict[str, Any],
     make_task: MakeTask,

@@ -22,15 +22,23 @@ class Segment:
         x: (B, ...) x_t at `now`.
         now: the noisier level, fields (B,).
         then: the other one; the clean level may be it.
+        as_sampled: (B,) whether sampling in few steps meets such an x: at pure noise, or made of
+            the student's own picture.
     """
 
     x: Tensor
     now: Level
     then: Level
+    as_sampled: Tensor
 
 
 def sample_segment(
-    x0: Tensor, schedule: Schedule, config: ConsistencyObjective, progress: float, rng: Rng
+    x0: Tensor,
+    schedule: Schedule,
+    config: ConsistencyObjective,
+    progress: float,
+    rng: Rng,
+    student: Denoiser | None = None,
 ) -> Segment:
     """A random piece of the path to each of (B, ...) clean `x0`.
 
@@ -40,14 +48,24 @@ def sample_segment(
         config: how often it begins at pure noise, and how many levels it spans.
         progress: share of the training done, 0 to 1.
         rng: for the level and the noise.
+        student: as it samples, for `config.own_share`.
     """
     path = path_levels(schedule, config.levels, x0.device)
     noisy = rng.bernoulli(config.noise_share)
     start = torch.where(noisy, 0, (rng.rand() * config.levels).long())
+    own = torch.zeros_like(noisy)
+    if student is not None and config.own_share:
+        own = rng.bernoulli(config.own_share)
+        start = torch.where(own, round(config.own_level * config.levels), start)
+        noise = level_at(path, torch.zeros_like(start))
+        with torch.no_grad():
+            drawn = student(noise.like(x0)[1] * rng.randn(*x0.shape[1:]), noise).x0
+        x0 = torch.where(own.view(-1, *(1,) * (x0.ndim - 1)), drawn, x0)
     end = (start + config.stride(progress)).clamp(max=config.levels)
     now, then = level_at(path, start), level_at(path, end)
     alpha, sigma = now.like(x0)
-    return Segment(alpha * x0 + sigma * rng.randn(*x0.shape[1:]), now, then)
+    x = alpha * x0 + sigma * rng.randn(*x0.shape[1:])
+    return Segment(x, now, then, own | (start == 0))
 
 
 def path_levels(schedule: Schedule, levels: int, device: torch.device) -> Level:

@@ -44,6 +44,16 @@ class ConsistencyObjective(Config):
     )
     levels: int = Field(32, ge=2, description="levels of the path, evenly spaced")
     noise_share: float = Field(0.4, ge=0, le=1, description="of samples that begin at pure noise")
+    own_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="of samples that begin at the student's own picture, noised again, as its "
+        "second step does",
+    )
+    own_level: float = Field(
+        0.5, gt=0, lt=1, description="where on the path that is, 0 pure noise to 1 clean"
+    )
     strides: tuple[tuple[Share, PositiveInt], ...] = Field(
         ((0.0, 4), (1 / 3, 2), (0.7, 1)),
         description="(share of the training done, levels that the teacher's step then spans)",

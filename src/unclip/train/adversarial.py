@@ -58,7 +58,8 @@ class AdversarialTask(ConsistencyTask):
     """A stage and its critic, which learn at the same time.
 
     The critic sees the truth, what the student makes, and the truth beside another picture's
-    caption. The student's gradient passes through the critic and does not move it; the critic's
+    caption. Only what sampling in few steps makes is judged: x0 from nearly clean data is as good
+    as true. The student's gradient passes through the critic and does not move it; the critic's
     gradient ends at the student's picture.
     """
 
@@ -124,7 +125,7 @@ class AdversarialTask(ConsistencyTask):
         """(B,) of the student and the critic together, and what each has of it."""
         options = self.objective
         shown, x0 = self.training_example(cond, rng)
-        part = self.segment(x0, rng)
+        part = self.segment(shown, x0, rng)
         said = self.denoiser(self.stage, shown)(part.x, part.now).x0
         metrics: dict[str, Tensor] = {}
         total = torch.zeros(len(x0), device=x0.device)
@@ -141,23 +142,30 @@ class AdversarialTask(ConsistencyTask):
             real = self.logits(x0, shown, renoising)
             fake = self.logits(said, shown, renoising)
         metrics["adversarial"] = pairwise(fake, real, F.softplus)
-        total = total + options.adversarial_weight * metrics["adversarial"]
+        total = total + options.adversarial_weight * metrics["adversarial"] * part.as_sampled
         if self.feedback:
             metrics["clip"] = self._unlike(said, shown)
             total = total + options.clip_weight * metrics["clip"]
-        judged, noted = self._judged(x0, said.detach(), shown, renoising, rng)
+        judged, noted = self._judged(x0, said.detach(), shown, renoising, part.as_sampled, rng)
         metrics |= noted
         metrics["saturated"] = (said.detach().abs() > 0.98).float().flatten(1).mean(1)
         return total + judged, {name: value.detach() for name, value in metrics.items()}
 
     def _judged(
-        self, x0: Tensor, said: Tensor, shown: Cond, renoising: Renoising, rng: Rng
+        self,
+        x0: Tensor,
+        said: Tensor,
+        shown: Cond,
+        renoising: Renoising,
+        counts: Tensor,
+        rng: Rng,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """(B,) the critic's loss, and what it says."""
+        """(B,) the critic's loss, and what it says; of what is made only some samples count."""
         options = self.objective
         real, fake = self.logits(x0, shown, renoising), self.logits(said, shown, renoising)
-        loss = pairwise(real, fake, F.softplus)
-        noted = {"critic": loss, "gap": pairwise(real, fake, torch.neg)}
+        share = counts.float().mean().clamp(min=1 / len(x0))
+        loss = pairwise(real, fake, F.softplus) * counts
+        noted = {"critic": loss, "gap": pairwise(real, fake, torch.neg) * counts / share}
         if options.penalty:
             near = x0 + options.penalty_noise * rng.randn(*x0.shape[1:])
             noted["penalty"] = pairwise(self.logits(near, shown, renoising), real, torch.square)

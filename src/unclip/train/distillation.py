@@ -64,7 +64,7 @@ class ConsistencyTask(Task):
     def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """(B,) how far the student's x0 is from the end of the teacher's path."""
         shown, x0 = self.training_example(cond, rng)
-        part = self.segment(x0, rng)
+        part = self.segment(shown, x0, rng)
         said = self.denoiser(self.stage, shown)(part.x, part.now).x0
         loss = weighted_distance(said, self.end(shown, part), part.now, self.objective)
         return loss, {"consistency": loss.detach()}
@@ -74,9 +74,15 @@ class ConsistencyTask(Task):
         shown, x0 = self.stage.example(cond, rng)
         return shown.replace(keep_text=~rng.bernoulli(self.stage.config.drop_text)), x0
 
-    def segment(self, x0: Tensor, rng: Rng) -> Segment:
+    def segment(self, shown: Cond, x0: Tensor, rng: Rng) -> Segment:
         """A piece of the path for each sample."""
-        return sample_segment(x0, self.stage.config.schedule, self.objective, self.progress, rng)
+        config, student = self.stage.config, None
+        if self.objective.own_share:
+            with torch.no_grad():
+                averaged = self.stage.with_net(self.average[0])
+                student = averaged.thresholded(shown, config.sampling)
+        options = config.schedule, self.objective, self.progress
+        return sample_segment(x0, *options, rng, student)
 
     @torch.no_grad()
     def end(self, shown: Cond, part: Segment) -> Tensor:
