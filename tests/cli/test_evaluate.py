@@ -209,6 +209,7 @@ def test_judges_that_are_none(
     extractors.save(tmp_path / "eyes" / "clip", extractors.build(two), tokenizer)
     asked = ("evaluate", model, "--data", corpus, "--eyes", tmp_path / "eyes", *SMALL)
     unclip(*asked, "--detector", tmp_path / "nothing").fails(2, "--detector: there is no")
+    unclip(*asked, "--decoder", "turbo").fails(2, "no decoder 'turbo'", "it has: decoder")
     unclip(*asked, "--detector", corpus, "--only", "languages").fails(
         1, "cannot read the detector in", corpus.name
     )
