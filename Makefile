@@ -8,7 +8,7 @@ VOCABULARY ?= everyday
 CORPUS := data/emoji$(if $(filter all,$(VOCABULARY)),-all)
 FEATURES ?= $(CORPUS)/features
 
-BY_HAND := benchmarks/peers.py benchmarks/low_memory.py benchmarks/checkouts.py
+BY_HAND := benchmarks/peers.py benchmarks/low_memory.py benchmarks/checkouts.py benchmarks/decoders.py
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test setup format corpus model evaluation nightly bench gallery map tables peers parity clean
@@ -62,7 +62,7 @@ evaluation: | $(FEATURES)/clip ## measure the bundled model: docs/evaluation.md 
 nightly: setup ## run the slow tests
 	$(BIN)/pytest -m slow --timeout 3600
 
-bench: setup ## run the benchmarks, except peers.py, low_memory.py and checkouts.py
+bench: setup ## run the benchmarks, except peers.py, low_memory.py, checkouts.py and decoders.py
 	@set -e; for file in $(filter-out $(BY_HAND),$(wildcard benchmarks/[a-z]*.py)); do \
 		echo "== $$file"; $(BIN)/python $$file; done
 
