@@ -213,7 +213,7 @@ def test_it_can_be_cancelled_between_steps(pipe: Pipeline) -> None:
         ({"guidance_scale": -1.0}, "^setting 'guidance_scale' must be at least 0, got -1.0$"),
         ({"sampler": "dddim"}, r"unknown sampler 'dddim' \(did you mean 'ddim'\?\)"),
         ({"clip_steps": 3}, "unknown setting 'clip_steps'"),
-        ({"prompts": 3}, "unknown setting 'prompts'$"),
+        ({"prompts": 3}, "unknown setting 'prompts'; known: sampler"),
         ({"guidance_interval": (0.9, 0.1)}, "interval of noise needs .* got 0.9 to 0.1"),
         ({"prior_guidance_interval": (0.9, 0.1)}, "interval of noise needs"),
     ],

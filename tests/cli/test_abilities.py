@@ -354,7 +354,7 @@ def test_an_unwritable_output(name: str, unclip: RunCli) -> None:
         (["textdiff", "fox.png", "--from", "a", "--to", "b", "--theta", "3"], ["--theta"]),
         (["textdiff", "fox.png", "--from", "a", "--to", "b", "--theta", "0"], ["theta", "above 0"]),
         (["reconstruct", "fox.png", "--dims", "0,4"], ["--dims", "at least 1, got 0"]),
-        (["reconstruct", "fox.png", "--dims", "four"], ["--dims", "such as 10,40, got 'four'"]),
+        (["reconstruct", "fox.png", "--dims", "four"], ["--dims", "such as 1,8, got 'four'"]),
         (["reconstruct", "fox.png", "--dims", "4,4"], ["--dims", "4,4"]),
         (["reconstruct", "fox.png", "--pictures", "nowhere"], ["nowhere", "no such folder"]),
         (["reconstruct", "fox.png", "--pictures", "fox.png"], ["it is a file, not a folder"]),

@@ -24,7 +24,7 @@ STEPS = 250
 SHAPES = ["data={source='shapes'}", "stages.turbo.train.workers=0", "prompts=[]"]
 SHAPES += [
     "stages.turbo.objective.guidance_scale=1.5",
-    "stages.turbo.train.batch_size=4",
+    "stages.turbo.train.batch_size=8",
     "stages.turbo.train.precision='float32'",
 ]
 
