@@ -50,8 +50,8 @@ class Registry(Generic[T]):
         self.noun = noun
 
     def names(self) -> list[str]:
-        """Every entry's name, sorted. Imports each module of the packages."""
-        modules = {name for name, _ in self._modules()}
+        """Every entry's name, sorted. Imports the modules that mention the attribute."""
+        modules = {name for name, path in self._modules() if _mentions(path, self.attribute)}
         return sorted(name for name in modules if self._get(name) is not None)
 
     def modules(self) -> dict[str, str]:
@@ -91,6 +91,14 @@ class Registry(Generic[T]):
             module = f"{plugin}.{self.attribute.lower()}"
             if find_spec(module):
                 yield plugin.rpartition(".")[2], module
+
+
+def _mentions(path: str, name: str) -> bool:
+    """Whether a module's source contains a name; True where there is no source to read."""
+    spec = find_spec(path)
+    read = getattr(spec.loader, "get_source", None) if spec else None
+    source = read(path) if read else None
+    return source is None or name in source
 
 
 def _public(package: str) -> Iterator[tuple[str, str]]:
