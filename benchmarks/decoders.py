@@ -37,7 +37,7 @@ from unclip.emoji.verifier import Verdicts, verify
 from unclip.evaluate.diversity import pixel_deviation
 from unclip.evaluate.sharpness import laplacian_energy
 from unclip.files import write_text
-from unclip.loading import weights
+from unclip.loading import BUNDLED, weights
 from unclip.media import from_uint8, to_pictures
 from unclip.nn.layers import parameter_count
 from unclip.train.recipe import load_recipe
@@ -73,23 +73,24 @@ class Row:
 
 
 def rows(model: str, texts: Sequence[str], dtype: str | None) -> Iterator[Row]:
-    """The rows that are asked for; without any, each decoder as it comes, and as few steps."""
+    """The rows that `texts` ask for, each model loaded once."""
     pipes: dict[str, unclip.Pipeline] = {}
     for text in texts:
         words = shlex.split(text)
         settings = override({}, [word for word in words if "=" in word])
         *where, decoder = [word for word in words if "=" not in word]
         named = where[0] if where else model
-        pipe = pipes.setdefault(named, unclip.load(named, dtype=dtype))
-        yield Row(text, pipe.with_decoder(decoder), settings)
+        if named not in pipes:
+            pipes[named] = unclip.load(named, dtype=dtype)
+        yield Row(text, pipes[named].with_decoder(decoder), settings)
 
 
 def usual(model: str) -> list[str]:
-    """30 steps of what can be inverted, then every decoder as it comes and with one step less."""
+    """30 steps of what can be inverted, then every decoder with its own steps and with half."""
     known = unclip.load(model).model
     teacher, asked = known.inverting().decoders[0], []
     for name in known.decoders:
-        steps = known.with_decoder(name).stages[name].config.sampling.steps  # type: ignore[attr-defined]
+        steps = known.stages[name].config.sampling.steps  # type: ignore[attr-defined]
         asked += [f"{name} steps={steps}", f"{name} steps={max(1, steps // 2)}"]
     return list(dict.fromkeys([f"{teacher} steps=30", *asked]))
 
@@ -177,7 +178,7 @@ def main(options: argparse.Namespace) -> None:
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
-    parser.add_argument("model", nargs="?", default="default")
+    parser.add_argument("model", nargs="?", default=BUNDLED)
     parser.add_argument("--row", action="append", metavar="'[MODEL] DECODER [SETTING=VALUE]...'")
     parser.add_argument("--data", type=Path, default=Path("data/emoji"))
     parser.add_argument("--scenes", type=int, default=16, help="of each of six kinds")

@@ -104,7 +104,7 @@ def train(
       unclip train emoji-cpu --dry-run
       unclip train emoji-cpu --budget 3h
       unclip train emoji-cpu --resume --minutes 9
-      unclip train turbo --teacher karlo/ --set data.path=photos --set data.source=folder
+      unclip train turbo --teacher karlo/
       unclip train my.toml --set stages.decoder.train.batch_size=32 --stage decoder
     """
     from ..device import pick_device

@@ -65,14 +65,9 @@ class AdversarialTask(ConsistencyTask):
 
     critic: Critic
 
-    def __init__(
-        self,
-        stage: Stage,
-        clip: Stage | None = None,
-        prior: Stage | None = None,
-        teacher: Stage | None = None,
-    ) -> None:
-        super().__init__(stage, clip, prior, teacher)
+    def __init__(self, stage: Stage, *helpers: Stage | None) -> None:
+        """`helpers` are those of `ConsistencyTask`."""
+        super().__init__(stage, *helpers)
         config: Any = stage.config
         backbone = self.teacher[0].net if self.teacher else copy.deepcopy(stage.net)
         if not isinstance(backbone, UNet):
@@ -138,15 +133,16 @@ class AdversarialTask(ConsistencyTask):
             metrics["data"] = weighted_distance(said, x0, part.now, options)
             total = total + options.data_weight * metrics["data"]
         renoising = self._renoising(x0, rng)
+        real = self.logits(x0, shown, renoising)
         with constant(self.critic):
-            real = self.logits(x0, shown, renoising)
             fake = self.logits(said, shown, renoising)
-        metrics["adversarial"] = pairwise(fake, real, F.softplus)
+        metrics["adversarial"] = pairwise(fake, [one.detach() for one in real], F.softplus)
         total = total + options.adversarial_weight * metrics["adversarial"] * part.as_sampled
         if self.feedback:
             metrics["clip"] = self._unlike(said, shown)
             total = total + options.clip_weight * metrics["clip"]
-        judged, noted = self._judged(x0, said.detach(), shown, renoising, part.as_sampled, rng)
+        fake = self.logits(said.detach(), shown, renoising)
+        judged, noted = self._judged(x0, (real, fake), shown, renoising, part.as_sampled, rng)
         metrics |= noted
         metrics["saturated"] = (said.detach().abs() > 0.98).float().flatten(1).mean(1)
         return total + judged, {name: value.detach() for name, value in metrics.items()}
@@ -154,15 +150,18 @@ class AdversarialTask(ConsistencyTask):
     def _judged(
         self,
         x0: Tensor,
-        said: Tensor,
+        said: tuple[Logits, Logits],
         shown: Cond,
         renoising: Renoising,
         counts: Tensor,
         rng: Rng,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """(B,) the critic's loss, and what it says; of what is made only some samples count."""
+        """(B,) the critic's loss, and what it says; of what is made only some samples count.
+
+        `said` is what it says of the truth, and of what the student makes.
+        """
         options = self.objective
-        real, fake = self.logits(x0, shown, renoising), self.logits(said, shown, renoising)
+        real, fake = said
         share = counts.float().mean().clamp(min=1 / len(x0))
         loss = pairwise(real, fake, F.softplus) * counts
         noted = {"critic": loss, "gap": pairwise(real, fake, torch.neg) * counts / share}
