@@ -19,6 +19,7 @@ from .abilities.vary import variations
 from .config import shown
 from .cost import Cost
 from .errors import UsageError
+from .keywords import outputs
 from .pipeline import Chain
 from .request import Request, Result
 from .types import OnStep
@@ -50,16 +51,16 @@ class Pipeline(Chain):
         result: Result = ability_of(request.ability)(self, request, **more)
         return result
 
-    generate = generate
-    variations = variations
-    image_to_image = image_to_image
-    edit = edit
-    outpaint = outpaint
-    interpolate = interpolate
-    text_diff = text_diff
-    reconstruct = reconstruct
+    generate = outputs(generate)
+    variations = outputs(variations)
+    image_to_image = outputs(image_to_image)
+    edit = outputs(edit)
+    outpaint = outputs(outpaint)
+    interpolate = outputs(interpolate)
+    text_diff = outputs(text_diff)
+    reconstruct = outputs(reconstruct)
     probe = probe
-    upscale = upscale
+    upscale = outputs(upscale)
 
     def __repr__(self) -> str:
         """Such as <Pipeline 'emoji-cpu': clip, prior, decoder 64×64; float32 on cpu>."""

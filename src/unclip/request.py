@@ -15,10 +15,12 @@ from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
 from PIL import Image
 from pydantic import Field, field_validator
 
+from .aliases import resolved_flat
 from .arguments import MOST, Arguments, Count, Seed, Text, given, plain
 from .arguments import Prompt as AnyPrompt
 from .config import shown
 from .errors import UsageError, nearest
+from .keywords import translated
 from .media import read_image
 from .record import Record
 
@@ -75,6 +77,12 @@ GuidanceScale = Annotated[
 ]
 
 
+Sampler = Annotated[
+    Text | None,
+    Field(description="How the decoder is sampled, such as 'euler a'; see `unclip samplers`."),
+    Option(metavar="NAME"),
+]
+
 Result = TypeVar("Result")
 
 
@@ -122,7 +130,11 @@ class Drawing(Request[list[Image.Image]]):
     records_defaults: ClassVar[bool] = True
     one_seed: ClassVar[bool] = False  # all pictures are of `seed`, not picture i of seed + i
     film: ClassVar[bool] = False  # they are frames
-    common: ClassVar[dict[str, Any]] = {"steps": Steps, "guidance_scale": GuidanceScale}
+    common: ClassVar[dict[str, Any]] = {
+        "steps": Steps,
+        "guidance_scale": GuidanceScale,
+        "sampler": Sampler,
+    }
     """Settings with an option of their own."""
     example: ClassVar[str] = "prior_steps=32"  # of another setting, for --help
 
@@ -133,7 +145,7 @@ class Drawing(Request[list[Image.Image]]):
     @classmethod
     def _simple(cls, settings: dict[str, Any]) -> dict[str, Any]:
         """Only what JSON can write, as the record has to."""
-        simple = given({key: plain(value) for key, value in settings.items()})
+        simple = resolved_flat(given({key: plain(value) for key, value in settings.items()}))
         for key, value in simple.items():
             if key in cls.model_fields:
                 raise UsageError(
@@ -175,6 +187,7 @@ class Drawing(Request[list[Image.Image]]):
     def of(cls, **values: Any) -> Self:
         """Parse arguments. Raises UsageError, also for a setting that is outside of `settings`."""
         fields = cls.model_fields
+        values = translated(values, fields)
         for name in values:
             if name not in fields and not nearest(name, fields):
                 where = f"settings of the sampling belong into settings={{'{name}': ...}}"

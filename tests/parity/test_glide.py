@@ -17,10 +17,11 @@ from torch import Tensor
 from unclip.checkpoints.archive import Tensors
 from unclip.checkpoints.format import open_model
 from unclip.diffusion.guidance import cfg, clamp, map_x0
-from unclip.diffusion.samplers import posterior
+from unclip.diffusion.samplers import SAMPLERS, posterior
 from unclip.families.glide import glide
+from unclip.rng import Rng
 from unclip.stages import DiffusionStage
-from unclip.types import Cond
+from unclip.types import Cond, Level, Prediction
 
 HERE = Path(__file__).parent
 NAMES = ("base", "base-inpaint", "upsample", "upsample-inpaint")
@@ -105,6 +106,31 @@ def test_a_guided_step(
     assert off(said.x0, peer[f"step/{index}/x0"]) < 1e-4
     mean, variance = posterior(x, replace(said), now, then)
     assert off(mean + variance.sqrt() * noise * (index > 0), after) < 1e-4
+
+
+def test_the_published_steps_of_the_upsampler(
+    peer: Any, stages: dict[str, DiffusionStage], off: Callable[[Tensor, Tensor], float]
+) -> None:
+    """`fast27`, 27 steps of DDIM: from the peer's x_T to its picture."""
+    stage = stages["upsample"]
+    options, config = stage.config.sampling, stage.config
+    levels = config.schedule.grid(options.steps, options.spacing)
+    assert [int(level.t) for level in levels[:-1]][::-1] == peer["fast27/timesteps"].tolist()
+    cond, small = condition(peer, "upsample"), peer["upsample/low_res"]
+    cond = cond.replace(image=small, low_res=stage.enlarged(small))  # type: ignore[attr-defined]
+    inner, seen = stage.denoiser(cond.map(lambda value: value[:1]), options), list[Tensor]()
+
+    def denoise(x: Tensor, level: Level) -> Prediction:
+        seen.append(x)
+        return inner(x, level)
+
+    eta = {} if options.eta is None else {"eta": options.eta}
+    with torch.inference_mode():
+        end = SAMPLERS[options.sampler](denoise, peer["fast27/x_t"], levels, Rng([0]), **eta)
+    after = [*seen[1:], end]
+    for index in (1, 9, 18, 27):
+        assert off(after[index - 1], peer[f"fast27/after/{index}"]) < 1e-4
+    assert stages["upsample-inpaint"].config.sampling.spacing == options.spacing == "fast27"
 
 
 @pytest.mark.parametrize("name", NAMES)

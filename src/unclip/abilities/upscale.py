@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from PIL import Image
 from pydantic import Field
 
+from ..arguments import Text
 from ..cost import Work
 from ..errors import UsageError
 from ..media import Source, digest, read_image, to_pictures, to_tensor
@@ -42,13 +43,23 @@ UpsamplerSteps = Annotated[
 ]
 
 
+UpsamplerSampler = Annotated[
+    Text | None,
+    Field(description="How it is sampled, such as 'euler a'; see `unclip samplers`."),
+    Option("--sampler", "NAME"),
+]
+
+
 class UpscaleRequest(Drawing):
     """See `upscale`."""
 
     ability: ClassVar[str] = "upscale"
     example: ClassVar[str] = "upsampler_eta=0"
     reads_text: ClassVar[bool] = False
-    common: ClassVar[dict[str, Any]] = {"upsampler_steps": UpsamplerSteps}
+    common: ClassVar[dict[str, Any]] = {
+        "upsampler_steps": UpsamplerSteps,
+        "upsampler_sampler": UpsamplerSampler,
+    }
     image: Picture
     n: Pictures = 1
 

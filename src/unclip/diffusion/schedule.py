@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import cache
+from itertools import accumulate, pairwise
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -103,6 +104,12 @@ def uniform(schedule: Schedule, steps: int) -> Level:
 
 
 @spacing
+def linspace(schedule: Schedule, steps: int) -> Level:
+    """Evenly spaced with both ends, between whole timesteps where they fall so (k-diffusion)."""
+    return schedule.at(_line(schedule.length - 1, 0, steps))
+
+
+@spacing
 def leading(schedule: Schedule, steps: int) -> Level:
     """Every (length // steps)-th from the clean end (DDIM; arXiv 2305.08891, table 2).
 
@@ -147,6 +154,33 @@ def logsnr(schedule: Schedule, steps: int) -> Level:
     """log(alpha²/sigma²) evenly spaced between the ends (DPM-Solver, arXiv 2206.00927)."""
     noisy, clear = schedule.ends().snr().double().log().tolist()
     return schedule.at_log_snr(_line(noisy, clear, steps))
+
+
+SECTIONS = (10, 10, 3, 2, 2)
+
+
+@spacing
+def fast27(schedule: Schedule, steps: int) -> Level:
+    """Five equal sections of the timesteps, of 27 steps 10, 10, 3, 2 and 2 from the clean end on.
+
+    For upsamplers, with the noisiest step two timesteps lower (GLIDE, arXiv 2112.10741). Another
+    number of steps is divided in proportion.
+
+    Raises:
+        UsageError: a section has not so many timesteps.
+    """
+    size, ends = schedule.length / len(SECTIONS), [0]
+    for share in accumulate(SECTIONS):
+        ends.append(round(steps * share / sum(SECTIONS)))
+    index = []
+    for section, (first, last) in enumerate(pairwise(ends)):
+        start, end = (round(size * one) for one in (section, section + 1))
+        if last - first > end - start:
+            raise UsageError(f"spacing fast27 has at most {int(2.7 * size)} steps, got {steps}")
+        stride = (end - start - 1) / max(last - first - 1, 1)
+        index += [start + round(stride * one) for one in range(last - first)]
+    index[-1] = schedule.length - 3
+    return schedule.at(torch.tensor(index[::-1], dtype=torch.float64, device="cpu"))
 
 
 def _line(start: float, end: float, steps: int) -> Tensor:

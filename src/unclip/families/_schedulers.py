@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from ..aliases import sampler_of
 from ..checkpoints.settings import need
 from ..diffusion.schedule import Cosine, Linear, ScaledLinear
 from ..stages.sampling import Sampling
@@ -17,22 +18,20 @@ from ._diffusers import settings
 
 S = TypeVar("S", bound=Sampling)
 SCHEDULER = "scheduler_config.json"
-SAMPLERS = {
-    "DDPMScheduler": "ddpm",
-    "DPMSolverMultistepScheduler": "dpmpp_2m",
-    "EulerDiscreteScheduler": "euler",
-    "HeunDiscreteScheduler": "heun",
-    "UniPCMultistepScheduler": "unipc",
-}
-"""Where ours is the same method. Any other scheduler is drawn with DDIM."""
-
 SDE = ("sde-dpmsolver++", "sde-dpmsolver")
 """`algorithm_type` of DPM-Solver with fresh noise."""
 
 VARIANCES = ("fixed_small", "fixed_small_log", "learned_range")
 """Of an ancestral sampler: the posterior's, however it is written, or what is learnt of it."""
 
-LINSPACED = ("EulerDiscreteScheduler", "HeunDiscreteScheduler", "DPMSolverMultistepScheduler")
+FRACTIONS = (
+    "EulerAncestralDiscreteScheduler",
+    "EulerDiscreteScheduler",
+    "HeunDiscreteScheduler",
+)
+"""Schedulers whose steps from end to end lie between whole timesteps."""
+
+LINSPACED = (*FRACTIONS, "DPMSolverMultistepScheduler", "UniPCMultistepScheduler")
 """Schedulers that space their steps from end to end unless told otherwise."""
 
 FOLLOWED = frozenset(
@@ -58,7 +57,7 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "rho": (7,),
     "sigma_max": (None,),
     "sigma_min": (None,),
-    "skip_prk_steps": (True, False),
+    "skip_prk_steps": (True,),
     "solver_order": (2,),
     "solver_p": (None,),
     "solver_type": ("midpoint", "bh2"),
@@ -122,7 +121,7 @@ def sampling_of(folder: Path, defaults: S) -> S:
 
 
 def _sampler(values: Mapping[str, Any]) -> str:
-    sampler = SAMPLERS.get(_class(values), "ddim")
+    sampler = sampler_of(_class(values)) or "ddim"
     is_sde = sampler == "dpmpp_2m" and values.get("algorithm_type") in SDE
     return "dpmpp_2m_sde" if is_sde else sampler
 
@@ -138,22 +137,25 @@ def _spacing(values: Mapping[str, Any], file: Path) -> str:
     spacing = str(values.get("timestep_spacing", usual))
     if spacing == "leading" and values.get("steps_offset", 0):
         return "leading_after"
-    return {"linspace": "uniform"}.get(spacing, spacing)
+    if spacing == "linspace" and _class(values) not in FRACTIONS:
+        return "uniform"
+    return spacing
 
 
 def sampler_notes(folder: Path) -> tuple[str, ...]:
     """What to say where the published sampler is another than the one used here."""
     name = _class(settings(folder, SCHEDULER))
-    known = name in SAMPLERS or name == "DDIMScheduler"
     other = f"published with {name}; drawn with DDIM here, or what you choose"
-    return (*(() if known else (other,)), *unfollowed(folder))
+    return (*(() if sampler_of(name) else (other,)), *unfollowed(folder))
 
 
 def unfollowed(*folders: Path) -> Iterator[str]:
     """The settings of schedulers that have no effect here, one line each."""
     for folder in folders:
         values = settings(folder, SCHEDULER)
-        own = _class(values) in SAMPLERS  # of a method that is replaced, its settings are too
+        if _class(values) == "PNDMScheduler":
+            values = {"skip_prk_steps": False, **values}
+        own = sampler_of(_class(values))  # of a method that is replaced, its settings are too
         for key, value in sorted(values.items()):
             if key.startswith("_") or key in FOLLOWED:
                 continue

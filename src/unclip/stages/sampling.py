@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any, Literal, NamedTuple, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
+from ..aliases import resolved
 from ..config import Config
 from ..errors import SamplingError
 from ..types import Control, Denoiser, Level, OnStep, Prediction, Step
@@ -48,6 +49,11 @@ class Sampling(Config):
         "auto", description="repaint does not show the network what is known"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _own_names(cls, values: Any) -> Any:
+        return resolved(values) if isinstance(values, dict) else values
+
     def unused(self) -> dict[str, str]:
         """Settings that the others leave without effect, each with what it needs.
 
@@ -80,7 +86,7 @@ class Sampling(Config):
             changes: plain data, of exactly the types that the fields have.
             where: what errors call the settings.
         """
-        known = {key: value for key, value in changes.items() if value is not None}
+        known = resolved({key: value for key, value in changes.items() if value is not None})
         kept = self.dump()
         if known.get("sampler", self.sampler) != self.sampler:
             del kept["eta"]

@@ -142,6 +142,21 @@ def steps(kept: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return made
 
 
+def fast27(kept: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The upsampler's trajectory as the repository's notebook sets it up, but for its noise."""
+    net = tiny("upsample")
+    betas = get_named_beta_schedule("linear", 1000)
+    diffusion = SpacedDiffusion(use_timesteps=space_timesteps(1000, "fast27"), betas=betas)
+    given = {key: kept[f"upsample/{key}"][:1] for key in ("tokens", "mask", "low_res")}
+    x_t = torch.randn(1, 3, SIDE["upsample"], SIDE["upsample"])
+    steps = diffusion.ddim_sample_loop_progressive(
+        net, x_t.shape, noise=x_t, device="cpu", clip_denoised=True, model_kwargs=given
+    )
+    samples = [one["sample"] for one in steps]
+    kept = {"timesteps": torch.tensor(diffusion.timestep_map), "x_t": x_t}
+    return kept | {f"after/{index}": samples[index - 1] for index in (1, 9, 18, 27)}
+
+
 MERGES = ["t h", "th e", "Ġ the", "Ġ c", "a t", "Ġc at", "Ġ 1", "' s", "Ġ Ġ"]
 TEXTS = [
     "",
@@ -176,6 +191,7 @@ def main(out: Path) -> None:
     for name in CLASSES:
         kept |= {f"{name}/{key}": one for key, one in one_call(name).items()}
     kept |= {f"step/{key}": one for key, one in steps(kept).items()}
+    kept |= {f"fast27/{key}": one for key, one in fast27(kept).items()}
     save_file({key: one.contiguous() for key, one in kept.items()}, out / "glide.safetensors")
     with tempfile.TemporaryDirectory() as folder:
         tokens = alphabet(folder)

@@ -27,7 +27,7 @@ from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
 PROMPT, NEGATIVE = "a red Fox, 2 cats", "blue"
-SIDE, STEPS = 8, 4
+SIDE, STEPS, PAD = 8, 4, "<|endoftext|>"
 TEXT: dict[str, Any] = {
     "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2,
     "vocab_size": 514, "eos_token_id": 513, "bos_token_id": 512,
@@ -45,11 +45,6 @@ BETAS: dict[str, Any] = {
 
 def main(out: Path) -> None:
     torch.set_grad_enabled(False)
-    v1 = {
-        "text_encoder": CLIPTextModel(CLIPTextConfig(**TEXT, hidden_size=16)),
-        "unet": UNet2DConditionModel(**UNET, cross_attention_dim=16, attention_head_dim=4),
-        "vae": make_vae(),
-    }
     v2 = {
         "text_encoder": CLIPTextModel(CLIPTextConfig(**TEXT, hidden_size=24, hidden_act="gelu")),
         "unet": UNet2DConditionModel(
@@ -57,11 +52,19 @@ def main(out: Path) -> None:
         ),
         "vae": make_vae(),
     }
-    write(out, "stable_diffusion_1", v1, "<|endoftext|>", DDIMScheduler(**BETAS))
+    write(out, "stable_diffusion_1", version_1(), PAD, DDIMScheduler(**BETAS))
     v = DDIMScheduler(**BETAS, prediction_type="v_prediction")
     write(out, "stable_diffusion_2", v2, "!", v)
     packed = gzip.compress(json.dumps(published()).encode(), mtime=0)
     (out / "stable_published.json.gz").write_bytes(packed)
+
+
+def version_1() -> dict[str, Any]:
+    return {
+        "text_encoder": CLIPTextModel(CLIPTextConfig(**TEXT, hidden_size=16)),
+        "unet": UNet2DConditionModel(**UNET, cross_attention_dim=16, attention_head_dim=4),
+        "vae": make_vae(),
+    }
 
 
 def make_vae(**more: Any) -> AutoencoderKL:
@@ -76,13 +79,7 @@ def write(
     out: Path, name: str, networks: dict[str, Any], pad: str, scheduler: DDIMScheduler
 ) -> None:
     networks = {part: filled(part, net) for part, net in networks.items()}
-    tokenizer = make_tokenizer()
-    tokenizer.pad_token = pad
-    pipe = StableDiffusionPipeline(
-        **networks, tokenizer=tokenizer, scheduler=scheduler, safety_checker=None,
-        feature_extractor=None, requires_safety_checker=False,
-    )  # fmt: skip
-    pipe.set_progress_bar_config(disable=True)
+    pipe = make_pipeline(networks, pad, scheduler)
     noise = numbers(1, 4, SIDE, SIDE)
     recorder = Recorder()
     recorder["noise"] = noise
@@ -96,6 +93,17 @@ def write(
     said = {"prompt": PROMPT, "negative": NEGATIVE, "pad": pad, **described(networks)}
     said["configs"]["scheduler"] = described_config(scheduler)
     recorder.save(out, name, said)
+
+
+def make_pipeline(networks: dict[str, Any], pad: str, scheduler: Any) -> StableDiffusionPipeline:
+    tokenizer = make_tokenizer()
+    tokenizer.pad_token = pad
+    pipe = StableDiffusionPipeline(
+        **networks, tokenizer=tokenizer, scheduler=scheduler, safety_checker=None,
+        feature_extractor=None, requires_safety_checker=False,
+    )  # fmt: skip
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
 
 
 def numbers(*shape: int, seed: int = 5) -> torch.Tensor:

@@ -8,12 +8,14 @@ strength of the noise of the reverse SDE: 0 ODE, 1 SDE (tau in SA-Solver, arXiv 
 """
 
 from .ancestral import analytic_dpm, ddim, ddpm, posterior
-from .base import SAMPLERS, OnX0, Sampler, sampler
+from .base import ABOUT, SAMPLERS, OnX0, Sampler, sampler
+from .linear_multistep import pndm
 from .multistep import dpmpp_2m, dpmpp_2m_sde, unipc
 from .repaint import repaint
-from .single import euler, heun
+from .single import euler, euler_ancestral, heun
 
 __all__ = [
+    "ABOUT",
     "SAMPLERS",
     "OnX0",
     "Sampler",
@@ -23,7 +25,9 @@ __all__ = [
     "dpmpp_2m",
     "dpmpp_2m_sde",
     "euler",
+    "euler_ancestral",
     "heun",
+    "pndm",
     "posterior",
     "repaint",
     "sampler",

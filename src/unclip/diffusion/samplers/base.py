@@ -6,11 +6,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor
 
+from ...aliases import nearest_sampler
 from ...errors import UsageError
 from ...registry import Named
 from ...rng import Rng
@@ -45,8 +46,8 @@ class Sampler(Protocol):
 class Walk:
     """A sampler's arguments, the number of its step from 0, and the state of multistep samplers.
 
-    `moves` are the steps so far and `guesses` x0 at the start of each, latest last; `base` is x
-    without extrapolation.
+    `moves` are the steps so far and `guesses` x0 (PNDM: eps) at the start of each, latest last;
+    `base` is x without extrapolation.
     """
 
     denoise: Denoiser
@@ -62,16 +63,40 @@ class Walk:
 OneStep = Callable[[Walk, Tensor, Prediction, Level, Level], Tensor]
 """(walk, x, prediction for x, level now, level then) -> x then."""
 
-SAMPLERS: Named[Sampler] = Named("sampler")
+
+class Samplers(Named[Sampler]):
+    """By name, which may be one of other tools to find the nearest."""
+
+    def __missing__(self, name: str) -> Sampler:
+        hint, known = nearest_sampler(name, self), ", ".join(self)
+        raise UsageError(f"unknown sampler '{name}'{hint}; known: {known}")
 
 
-def sampler(eta: float, inverts: bool = True, name: str = "") -> Callable[[OneStep], Sampler]:
+SAMPLERS = Samplers("sampler")
+
+
+class About(NamedTuple):
+    """What a sampler is, beside its function: see `sampler`."""
+
+    eta: float
+    order: int
+    calls: int
+
+
+ABOUT: dict[str, About] = {}
+
+
+def sampler(
+    eta: float, inverts: bool = True, name: str = "", order: int = 1, calls: int = 1
+) -> Callable[[OneStep], Sampler]:
     """Turn a function of one step into a sampler, registered under the function's name.
 
     Args:
         eta: the default, from its paper.
         inverts: whether the levels may rise.
         name: another name.
+        order: of convergence without noise, with steps of even length.
+        calls: of the network in a step.
     """
 
     def register(one: OneStep) -> Sampler:
@@ -95,7 +120,7 @@ def sampler(eta: float, inverts: bool = True, name: str = "") -> Callable[[OneSt
             return x
 
         run.__name__, run.__doc__ = called, one.__doc__
-        SAMPLERS[called] = run
+        SAMPLERS[called], ABOUT[called] = run, About(usual, order, calls)
         return run
 
     return register

@@ -29,11 +29,11 @@ def _two_steps(walk: Walk, x: Tensor, said: Prediction, now: Level, then: Level)
     return x
 
 
-dpmpp_2m = sampler(eta=0.0, name="dpmpp_2m")(_two_steps)
-dpmpp_2m_sde = sampler(eta=1.0, name="dpmpp_2m_sde")(_two_steps)
+dpmpp_2m = sampler(eta=0.0, name="dpmpp_2m", order=2)(_two_steps)
+dpmpp_2m_sde = sampler(eta=1.0, name="dpmpp_2m_sde", order=2)(_two_steps)
 
 
-@sampler(eta=0.0)
+@sampler(eta=0.0, order=3)
 def unipc(walk: Walk, x: Tensor, said: Prediction, now: Level, then: Level) -> Tensor:
     """UniPC-2 with data prediction and B(h) = e^h − 1 (arXiv 2302.04867, section 3 and appendix).
 

@@ -21,7 +21,22 @@ def euler(walk: Walk, x: Tensor, said: Prediction, now: Level, then: Level) -> T
     return Move.between(now, then, walk.eta).start(said, said.eps, walk.rng)
 
 
-@sampler(eta=0.0)
+@sampler(eta=1.0)
+def euler_ancestral(walk: Walk, x: Tensor, said: Prediction, now: Level, then: Level) -> Tensor:
+    """Euler's method to a lower level than the next, and noise to return to it (k-diffusion).
+
+    The noise is eta·s'·sqrt(1 − s'²/s²) of s = sigma/alpha: DDIM's (arXiv 2010.02502, eq. 16), which
+    this is under another name and with another default.
+    """
+    move = Move.between(now, then, walk.eta)
+    if move.eta == 0 or move.sigma == 0:
+        return move.alpha * said.x0 + move.sigma * said.eps
+    fresh = move.sigma * min(move.eta * math.sqrt(-math.expm1(-2 * move.h)), 1.0)
+    x = move.alpha * said.x0 + math.sqrt(move.sigma**2 - fresh**2) * said.eps
+    return x + fresh * walk.rng.randn(*x.shape[1:])
+
+
+@sampler(eta=0.0, order=2, calls=2)
 def heun(walk: Walk, x: Tensor, said: Prediction, now: Level, then: Level) -> Tensor:
     """Heun's second-order method (EDM, algorithm 1): two network calls per step, one on the last.
 

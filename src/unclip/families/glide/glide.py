@@ -40,8 +40,12 @@ KINDS: dict[int, Kind] = {3: "base", 6: "upsample", 7: "base-inpaint", 10: "upsa
 SAMPLING: dict[Kind, Sampling] = {
     "base": Sampling(sampler="ddpm", steps=100, guidance_scale=3.0, threshold="clamp"),
     "base-inpaint": Sampling(sampler="ddpm", steps=100, guidance_scale=5.0, threshold="clamp"),
-    "upsample": Sampling(sampler="ddim", steps=27, eta=0.0, threshold="clamp"),
-    "upsample-inpaint": Sampling(sampler="ddpm", steps=27, threshold="clamp"),
+    "upsample": Sampling(
+        sampler="ddim", steps=27, spacing="fast27", eta=0.0, threshold="clamp"
+    ),
+    "upsample-inpaint": Sampling(
+        sampler="ddpm", steps=27, spacing="fast27", threshold="clamp"
+    ),
 }
 """As in the repository's notebooks."""
 DIALECTS = ("generate", "inpaint")
@@ -52,7 +56,7 @@ ADVICE = {
 }
 NOTES = (
     "it has no CLIP: abilities that need one (variations, text diffs, ...) do not work with it",
-    "the published upsampler steps are denser near the picture, its noise 0.997 times as strong",
+    "the published upsampler's noise is 0.997 times as strong",
 )
 
 
