@@ -42,12 +42,19 @@ AUTOMATIC = "automatic"
 OTHERS: Mapping[str, tuple[str, ...]] = {
     "pndm": ("LMS", "LMSDiscreteScheduler", "ipndm", "ipndm_v"),
     "heun": ("DPM2", "dpm_2", "KDPM2DiscreteScheduler", "heunpp2", "Restart"),
-    "euler_ancestral": ("DPM2 a", "dpm_2_ancestral", "KDPM2AncestralDiscreteScheduler")
-    + ("DPM++ 2S a", "dpmpp_2s_ancestral"),
-    "dpmpp_2m_sde": ("DPM++ SDE", "dpmpp_sde_gpu", "DPMSolverSDEScheduler", "DPM++ 2M SDE Heun")
-    + ("DPM++ 3M SDE", "dpmpp_3m_sde_gpu", "CosineDPMSolverMultistepScheduler", "SASolverScheduler"),
-    "dpmpp_2m": ("DPM fast", "DPM adaptive", "DEIS", "DEISMultistepScheduler", "res_multistep")
-    + ("DPMSolverSinglestepScheduler",),
+    "euler_ancestral": (
+        *("DPM2 a", "dpm_2_ancestral", "KDPM2AncestralDiscreteScheduler"),
+        *("DPM++ 2S a", "dpmpp_2s_ancestral"),
+    ),
+    "dpmpp_2m_sde": (
+        *("DPM++ SDE", "dpmpp_sde_gpu", "DPMSolverSDEScheduler", "DPM++ 2M SDE Heun"),
+        *("DPM++ 3M SDE", "dpmpp_3m_sde_gpu", "CosineDPMSolverMultistepScheduler"),
+        "SASolverScheduler",
+    ),
+    "dpmpp_2m": (
+        *("DPM fast", "DPM adaptive", "DEIS", "DEISMultistepScheduler", "res_multistep"),
+        "DPMSolverSinglestepScheduler",
+    ),
 }
 """Sampler -> samplers of other tools that are not here, and that it is the nearest to."""
 
@@ -83,7 +90,7 @@ def resolved(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def resolved_flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """As `resolved`, of every stage at once: `sampler`, `prior_sampler`, `upsampler_spacing`, ..."""
+    """As `resolved`, of every stage: `sampler`, `prior_sampler`, `upsampler_spacing`, ..."""
     result = dict(settings)
     for key in settings:
         for ending in ("sampler", "spacing"):
@@ -104,7 +111,9 @@ def nearest_sampler(name: str, known: Iterable[str]) -> str:
         return f" (the nearest here is '{' '.join(filter(None, (_OTHERS[method], grid)))}')"
     shown = {_plain(one): one for names in SAMPLERS.values() for one in names}
     shown |= {_plain(one): one for one in known}
-    shown |= {f"{one}{grid}": f"{own} {grid}" for one, own in _SAMPLERS.items() for grid in _SPACINGS}
+    shown |= {
+        f"{one}{grid}": f"{own} {grid}" for one, own in _SAMPLERS.items() for grid in _SPACINGS
+    }
     close = difflib.get_close_matches(_plain(name), shown, n=1, cutoff=0.6)
     return f" (did you mean '{shown[close[0]]}'?)" if close else ""
 

@@ -83,7 +83,9 @@ def translated(values: Mapping[str, Any], fields: Mapping[str, FieldInfo]) -> di
             home = own if ours in fields else settings
             usual = fields[ours].default if ours in fields else None
             if ours in said or home.get(ours, usual) not in (None, usual):
-                raise UsageError(f"{said.get(ours, ours)} and {name} set the same: give one of them")
+                raise UsageError(
+                    f"{said.get(ours, ours)} and {name} set the same: give only one of them"
+                )
             home[ours], said[ours] = _seed(value) if name == "generator" else value, name
     return own | ({"settings": settings} if settings or "settings" in values else {})
 

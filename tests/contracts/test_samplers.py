@@ -5,12 +5,13 @@ A new function in `diffusion/samplers/` is tested by existing.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
 import torch
 
-from unclip.diffusion.samplers import SAMPLERS, ddim
+from unclip.diffusion.samplers import ABOUT, SAMPLERS, ddim
 from unclip.diffusion.schedule import Cosine, Edm, Linear, Schedule
 from unclip.errors import Cancelled, UsageError
 from unclip.rng import BatchRng, Rng
@@ -190,6 +191,49 @@ def test_rising_levels_invert_or_say_why_not(name: str, gaussian: Any) -> None:
     assert torch.allclose(latent, (data - torch.tensor([0.5, -1.0])) / 0.3, atol=0.15)
     back = SAMPLERS[name](gaussian.denoise, latent, levels, rng, eta=0.0)
     assert torch.allclose(back, data, atol=0.03)
+
+
+def smooth(steps: int) -> list[Level]:
+    """Levels in float64 along a cosine, far from both ends."""
+    angle = torch.linspace(0.9, 0.2, steps + 1, dtype=torch.float64) * math.pi / 2
+    return [Level(*one) for one in zip(angle, angle.cos(), angle.sin(), strict=True)]
+
+
+@EVERY
+def test_it_converges_at_its_order_and_calls_the_network_as_often_as_it_says(name: str) -> None:
+    """To the ODE's solution for a Gaussian: its quantiles stay quantiles."""
+    about, mean, std = ABOUT[name], 0.7, 0.4
+
+    def spread(level: Level) -> torch.Tensor:
+        return ((level.alpha * std) ** 2 + level.sigma**2).sqrt()
+
+    errors, calls = [], 0
+
+    def denoise(x: torch.Tensor, level: Level) -> Prediction:
+        nonlocal calls
+        calls += 1
+        off = (x - level.alpha * mean) / spread(level) ** 2
+        return Prediction(mean + level.alpha * std**2 * off, level.sigma * off)
+
+    for steps in (128, 256):
+        levels, calls = smooth(steps), 0
+        first, last = levels[0], levels[-1]
+        x = first.alpha * mean + spread(first) * torch.tensor([[-2.0], [1.0]], dtype=torch.float64)
+        wanted = last.alpha * mean + (x - first.alpha * mean) / spread(first) * spread(last)
+        drawn = SAMPLERS[name](denoise, x, levels, Rng([0, 1]), eta=0.0)
+        errors.append(float((drawn - wanted).abs().max()))
+        assert abs(calls - about.calls * steps) <= 1  # PNDM's first step takes one more
+    if name not in ("ddpm", "analytic_dpm"):  # without noise these are the posterior's mean alone
+        assert math.log2(errors[0] / errors[1]) == pytest.approx(about.order, abs=0.2)
+
+
+@EVERY
+def test_it_is_deterministic_where_its_eta_is_0(name: str, gaussian: Any) -> None:
+    levels = Cosine().grid(6)
+    one, other = (
+        SAMPLERS[name](gaussian.denoise, torch.ones(1, 2), levels, Rng([s])) for s in "ab"
+    )
+    assert torch.equal(one, other) == (ABOUT[name].eta == 0)
 
 
 def test_an_unknown_sampler_names_the_nearest() -> None:

@@ -23,12 +23,15 @@ from unclip.diffusion.samplers import (
     dpmpp_2m,
     dpmpp_2m_sde,
     euler,
+    euler_ancestral,
     heun,
+    pndm,
     posterior,
     repaint,
     unipc,
 )
 from unclip.diffusion.samplers.ancestral import uncertainty
+from unclip.diffusion.samplers.linear_multistep import WEIGHTS
 from unclip.diffusion.schedule import Cosine, Edm, Linear, Schedule
 from unclip.errors import UsageError
 from unclip.rng import BatchRng, Rng
@@ -87,6 +90,58 @@ def test_ddim_with_eta_1_is_ddpm_with_the_same_noise(schedule: Schedule, gaussia
     by_ddpm = ddpm(gaussian.denoise, noisy(levels), levels, Rng(range(5)))
     assert torch.allclose(by_ddim, by_ddpm, rtol=1e-4, atol=1e-4)
     assert not torch.allclose(by_ddim, ddim(gaussian.denoise, noisy(levels), levels, Rng(range(5))))
+
+
+@SCHEDULE
+@pytest.mark.parametrize("eta", [0.4, 1.0])
+def test_euler_ancestral_is_ddim_by_another_name(
+    schedule: Schedule, eta: float, gaussian: Any
+) -> None:
+    levels = schedule.grid(20)
+    ours = euler_ancestral(gaussian.denoise, noisy(levels), levels, Rng(range(5)), eta=eta)
+    theirs = ddim(gaussian.denoise, noisy(levels), levels, Rng(range(5)), eta=eta)
+    assert torch.allclose(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
+def test_a_step_of_euler_ancestral_is_that_of_k_diffusion() -> None:
+    """Down to sigma_down of s = sigma/alpha, in x/alpha, then noise of sigma_up."""
+    now = Level(torch.tensor(0.0), torch.tensor(0.6), torch.tensor(0.8))
+    then = Level(torch.tensor(0.0), torch.tensor(0.8), torch.tensor(0.6))
+    x, x0, eps = torch.tensor([[1.1]]), torch.tensor([[0.5]]), torch.tensor([[1.0]])
+    s, s_next = 0.8 / 0.6, 0.6 / 0.8
+    up = min(s_next, (s_next**2 * (s**2 - s_next**2) / s**2) ** 0.5)
+    down = (s_next**2 - up**2) ** 0.5
+    noise = float(Rng([3]).randn(1))
+    euler_step = 1.1 / 0.6 + (1.1 / 0.6 - 0.5) / s * (down - s)
+    drawn = euler_ancestral(lambda *_: Prediction(x0, eps), x, [now, then], Rng([3]))
+    assert float(drawn) == pytest.approx(0.8 * (euler_step + up * noise), rel=1e-5)
+
+
+def test_the_weights_of_pndm_integrate_polynomials_exactly() -> None:
+    """The k latest values of any polynomial of degree below k give its integral over a step."""
+    for weights in WEIGHTS:
+        for degree in range(len(weights)):
+            back = range(1 - len(weights), 1)
+            integral = sum(w * float(u) ** degree for w, u in zip(weights, back, strict=True))
+            assert integral == pytest.approx(1 / (degree + 1)), (weights, degree)
+
+
+def test_pndm_warms_up_with_the_improved_euler_method(gaussian: Any) -> None:
+    """By hand: eps at the start and at the end of DDIM's step, averaged; then 3/2 and -1/2."""
+    levels = Linear().grid(6, "leading")[2:5]
+    first, second, third = levels
+    x, eps = noisy(levels), list[Tensor]()
+
+    def transfer(x: Tensor, eps: Tensor, now: Level, then: Level) -> Tensor:
+        return then.alpha * (x - now.sigma * eps) / now.alpha + then.sigma * eps
+
+    eps = [gaussian.denoise(x, first).eps]
+    eps.append(gaussian.denoise(transfer(x, eps[0], first, second), second).eps)
+    once = transfer(x, (eps[0] + eps[1]) / 2, first, second)
+    eps.append(gaussian.denoise(once, second).eps)
+    twice = transfer(once, 1.5 * eps[2] - 0.5 * eps[0], second, third)
+    assert torch.allclose(pndm(gaussian.denoise, x, levels[:2], Rng(range(5))), once, atol=1e-5)
+    assert torch.allclose(pndm(gaussian.denoise, x, levels, Rng(range(5))), twice, atol=1e-5)
 
 
 def test_ddim_on_rising_levels_inverts_itself(gaussian: Any) -> None:

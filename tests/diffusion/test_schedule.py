@@ -124,7 +124,7 @@ def noise_ratios(levels: list[Level]) -> list[float]:
 
 @ALL
 @SPACING
-@pytest.mark.parametrize("steps", [1, 2, 7, 50])
+@pytest.mark.parametrize("steps", [1, 2, 7, 27])
 def test_a_grid_falls_from_noise_to_clean(schedule: Schedule, spacing: str, steps: int) -> None:
     levels = schedule.grid(steps, spacing)
     assert len(levels) == steps + 1
@@ -149,8 +149,8 @@ def test_a_grid_holds_the_noisy_end_and_the_clear_end_but_for_its_name(
 ) -> None:
     ends = noise_ratios(schedule.grid(2))
     ratios = noise_ratios(schedule.grid(20, spacing))
-    if spacing in ("leading", "leading_after"):
-        assert ratios[0] < 0.9 * ends[0]
+    if spacing in ("leading", "leading_after", "fast27"):
+        assert ratios[0] < (1 if spacing == "fast27" else 0.9) * ends[0]
     else:
         assert ratios[0] == pytest.approx(ends[0], rel=1e-4)
     if spacing == "leading_after":
@@ -164,6 +164,10 @@ def test_a_grid_holds_the_noisy_end_and_the_clear_end_but_for_its_name(
 @SPACING
 def test_a_grid_of_every_step_is_the_schedule(spacing: str) -> None:
     """Where a spacing speaks of timesteps, all of them are all of them."""
+    if spacing == "fast27":
+        with pytest.raises(UsageError, match=r"^spacing fast27 has at most 21 steps, got 40$"):
+            Linear(steps=40).grid(40, spacing)
+        return
     t = [float(level.t) for level in Linear(steps=40).grid(40, spacing)[:-1]]
     if spacing in ("uniform", "leading", "leading_after", "trailing"):
         assert t == list(range(39, -1, -1))
@@ -208,6 +212,33 @@ def test_leading_after_is_one_timestep_later(steps: int) -> None:
     expected = (np.arange(steps) * (1000 // steps) + 1)[::-1]
     grid = ScaledLinear().grid(steps, "leading_after")
     assert [float(level.t) for level in grid[:-1]] == expected.tolist()
+
+
+def test_fast27_is_that_of_glide() -> None:
+    """10, 10, 3, 2 and 2 of five times 200 timesteps, the noisiest of them two lower."""
+    t = [int(level.t) for level in Linear().grid(27, "fast27")[-2::-1]]
+    sections = [np.linspace(200 * i, 200 * i + 199, n) for i, n in enumerate((10, 10, 3, 2, 2))]
+    expected = [round(one) for section in sections for one in section.tolist()]
+    assert t == [*expected[:-1], 997]
+    assert t[:3] == [0, 22, 44] and t[-7:] == [400, 500, 599, 600, 799, 800, 997]
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5, 13, 54, 200, 540])
+def test_fast27_divides_other_numbers_in_proportion(steps: int) -> None:
+    t = [float(level.t) for level in Linear().grid(steps, "fast27")[:-1]]
+    assert len(set(t)) == steps and t[0] == 997
+    shares = [sum(200 * i <= one < 200 * (i + 1) for one in t) for i in range(5)]
+    if steps % 27 == 0:
+        assert shares == [steps // 27 * one for one in (10, 10, 3, 2, 2)]
+    with pytest.raises(UsageError, match=r"^spacing fast27 has at most 540 steps, got 543$"):
+        Linear().grid(543, "fast27")
+
+
+def test_linspace_lies_between_timesteps() -> None:
+    """numpy's, as k-diffusion and diffusers' Euler have it."""
+    for steps in (2, 6, 20, 28):
+        t = [float(level.t) for level in ScaledLinear().grid(steps, "linspace")[:-1]]
+        assert t == pytest.approx(np.linspace(999, 0, steps).tolist(), rel=1e-5)
 
 
 def test_scaled_linear_betas_are_even_in_their_root() -> None:

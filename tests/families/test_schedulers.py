@@ -64,7 +64,18 @@ def write(folder: Path, values: dict[str, Any]) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("values", [DPM, UNIPC, EULER])
+PNDM: dict[str, Any] = {  # as Stable Diffusion v1 has it
+    "_class_name": "PNDMScheduler",
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "beta_start": 0.00085,
+    "set_alpha_to_one": False,
+    "skip_prk_steps": True,
+    "steps_offset": 1,
+}
+
+
+@pytest.mark.parametrize("values", [DPM, UNIPC, EULER, PNDM])
 def test_plain_settings_need_no_word(values: dict[str, Any], tmp_path: Path) -> None:
     assert sampler_notes(write(tmp_path, values)) == ()
 
@@ -86,6 +97,15 @@ def test_what_is_followed(
     sampling = sampling_of(folder, Sampling())
     assert (sampling.sampler, sampling.spacing) == (sampler, spacing)
     assert sampler_notes(folder) == ()
+
+
+def test_pndm_is_followed_and_another_warm_up_is_named(tmp_path: Path) -> None:
+    sampling = sampling_of(write(tmp_path, PNDM), Sampling())
+    assert (sampling.sampler, sampling.spacing) == ("pndm", "leading_after")
+    runge = {key: value for key, value in PNDM.items() if key != "skip_prk_steps"}
+    for values in (runge, {**runge, "skip_prk_steps": False}):
+        (note,) = sampler_notes(write(tmp_path, values))
+        assert note == f"{tmp_path.name}: skip_prk_steps is False, which is not followed"
 
 
 def test_fresh_noise_comes_with_its_sampler(tmp_path: Path) -> None:

@@ -169,16 +169,15 @@ def fast27(schedule: Schedule, steps: int) -> Level:
     Raises:
         UsageError: a section has not so many timesteps.
     """
-    size, ends = schedule.length / len(SECTIONS), [0]
-    for share in accumulate(SECTIONS):
-        ends.append(round(steps * share / sum(SECTIONS)))
-    index = []
+    size = schedule.length / len(SECTIONS)
+    ends = [round(steps * share / sum(SECTIONS)) for share in accumulate(SECTIONS, initial=0)]
+    index: list[int] = []
     for section, (first, last) in enumerate(pairwise(ends)):
         start, end = (round(size * one) for one in (section, section + 1))
         if last - first > end - start:
             raise UsageError(f"spacing fast27 has at most {int(2.7 * size)} steps, got {steps}")
         stride = (end - start - 1) / max(last - first - 1, 1)
-        index += [start + round(stride * one) for one in range(last - first)]
+        index.extend(start + round(stride * one) for one in range(last - first))
     index[-1] = schedule.length - 3
     return schedule.at(torch.tensor(index[::-1], dtype=torch.float64, device="cpu"))
 

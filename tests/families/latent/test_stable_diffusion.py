@@ -122,7 +122,7 @@ def test_version_2(write: Write) -> None:
     config, network = read(folder), read(folder).network
     assert list(plan.parts) == ["decoder"]
     assert plan.licence.startswith("CreativeML Open RAIL++-M")
-    assert plan.notes == ("published with PNDMScheduler; drawn with DDIM here, or what you choose",)
+    assert plan.notes == ()
     assert (network.image_size, network.depth, network.layers) == (64, 2, 1)
     assert (network.heads, network.attention) == ((5, 10, 20, 20), (0, 1, 2))
     assert (network.text.depth, network.text.width, network.text.activation) == (23, 1024, "gelu")
@@ -130,7 +130,7 @@ def test_version_2(write: Write) -> None:
     assert config.schedule == ScaledLinear(last="first")
     assert config.parameterization.kind == "eps"
     sampling = config.sampling
-    assert (sampling.sampler, sampling.steps, sampling.guidance_scale) == ("ddim", 50, 7.5)
+    assert (sampling.sampler, sampling.steps, sampling.guidance_scale) == ("pndm", 50, 7.5)
     assert (sampling.spacing, sampling.threshold) == ("leading_after", "none")
 
 
@@ -182,7 +182,11 @@ def test_schedules(write: Write, changes: dict[str, Any], expected: Any) -> None
         ({"_class_name": "DDIMScheduler"}, {"sampler": "ddim", "spacing": "leading_after"}),
         ({"_class_name": "DDPMScheduler", "steps_offset": 0},
          {"sampler": "ddpm", "spacing": "leading"}),
-        ({"_class_name": "EulerDiscreteScheduler"}, {"sampler": "euler", "spacing": "uniform"}),
+        ({"_class_name": "EulerDiscreteScheduler"}, {"sampler": "euler", "spacing": "linspace"}),
+        ({"_class_name": "EulerAncestralDiscreteScheduler", "timestep_spacing": "leading"},
+         {"sampler": "euler_ancestral", "spacing": "leading_after"}),
+        ({"_class_name": "UniPCMultistepScheduler"}, {"sampler": "unipc", "spacing": "uniform"}),
+        ({"_class_name": "DEISMultistepScheduler"}, {"sampler": "ddim"}),
         ({"_class_name": "UniPCMultistepScheduler", "timestep_spacing": "trailing"},
          {"sampler": "unipc", "spacing": "trailing"}),
         ({"_class_name": "DPMSolverMultistepScheduler", "use_karras_sigmas": True},

@@ -34,7 +34,9 @@ PUBLISHED = PNDMScheduler(**BETAS, skip_prk_steps=True, set_alpha_to_one=False, 
 RUNS: dict[str, tuple[Any, int]] = {
     "pndm": (PUBLISHED, 7),
     "pndm-clean": (PNDMScheduler.from_config(PUBLISHED.config, set_alpha_to_one=True), 5),
-    "euler_ancestral": (EulerAncestralDiscreteScheduler.from_config(PUBLISHED.config), 6),
+    "euler_ancestral": (
+        EulerAncestralDiscreteScheduler(**BETAS, timestep_spacing="leading", steps_offset=1), 6,
+    ),
     "euler_ancestral-linspace": (EulerAncestralDiscreteScheduler(**BETAS), 6),
     "euler_ancestral-trailing": (
         EulerAncestralDiscreteScheduler(**BETAS, timestep_spacing="trailing"), 6,

@@ -25,8 +25,8 @@ def euler(walk: Walk, x: Tensor, said: Prediction, now: Level, then: Level) -> T
 def euler_ancestral(walk: Walk, x: Tensor, said: Prediction, now: Level, then: Level) -> Tensor:
     """Euler's method to a lower level than the next, and noise to return to it (k-diffusion).
 
-    The noise is eta·s'·sqrt(1 − s'²/s²) of s = sigma/alpha: DDIM's (arXiv 2010.02502, eq. 16), which
-    this is under another name and with another default.
+    The noise is eta·s'·sqrt(1 − s'²/s²) of s = sigma/alpha: DDIM's (arXiv 2010.02502, eq. 16),
+    which this is by another name, with another eta.
     """
     move = Move.between(now, then, walk.eta)
     if move.eta == 0 or move.sigma == 0:

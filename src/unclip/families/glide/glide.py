@@ -40,12 +40,8 @@ KINDS: dict[int, Kind] = {3: "base", 6: "upsample", 7: "base-inpaint", 10: "upsa
 SAMPLING: dict[Kind, Sampling] = {
     "base": Sampling(sampler="ddpm", steps=100, guidance_scale=3.0, threshold="clamp"),
     "base-inpaint": Sampling(sampler="ddpm", steps=100, guidance_scale=5.0, threshold="clamp"),
-    "upsample": Sampling(
-        sampler="ddim", steps=27, spacing="fast27", eta=0.0, threshold="clamp"
-    ),
-    "upsample-inpaint": Sampling(
-        sampler="ddpm", steps=27, spacing="fast27", threshold="clamp"
-    ),
+    "upsample": Sampling(sampler="ddim", steps=27, spacing="fast27", eta=0.0, threshold="clamp"),
+    "upsample-inpaint": Sampling(sampler="ddpm", steps=27, spacing="fast27", threshold="clamp"),
 }
 """As in the repository's notebooks."""
 DIALECTS = ("generate", "inpaint")
