@@ -86,7 +86,8 @@ class Bench:
     def draw(self, sampler: str, count: int, spacing: str | None = None) -> Drawn:
         """All pictures, each sampled with at most `count` evaluations."""
         options: dict[str, Any] = {"sampler": sampler, "spacing": spacing}
-        options["steps"] = (count + 1) // 2 if sampler == "heun" else count  # two but the last one
+        # two but the last one, and PNDM two in the first
+        options["steps"] = {"heun": (count + 1) // 2, "pndm": count - 1}.get(sampler, count)
         images, seen, cosines, spent = [], [], [], 0.0
         for cond, seeds in self.conds:
             begun = time.perf_counter()

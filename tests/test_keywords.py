@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -108,6 +108,22 @@ def test_no_keyword_hides_a_name_of_ours() -> None:
     own = {field for cls in every for field in cls.model_fields}
     assert not (RENAMED.keys() | INSTEAD.keys()) & (own | Sampling.model_fields.keys())
     assert {ours for ours in RENAMED.values() if ours in own} == {"n", "seed"}
+
+
+class Sized(Drawing):
+    ability: ClassVar[str] = "generate"
+    size: str | None = None
+
+
+def test_height_and_width_are_a_size_where_there_is_one() -> None:
+    assert Sized.of(height=512, width=768).size == "768x512"
+    assert Sized.of(settings={"width": 768, "height": 512}) == Sized.of(size="768x512")
+    with pytest.raises(UsageError, match=r"^height and width belong together: give both$"):
+        Sized.of(height=512)
+    with pytest.raises(UsageError, match=r"^size and height and width set the same"):
+        Sized.of(height=512, width=512, size="64x64")
+    with pytest.raises(UsageError, match=r"^'height and width' means nothing here: there is no"):
+        UpscaleRequest.of(image=PICTURE, settings={"height": 512, "width": 512})
 
 
 def test_none_is_as_good_as_nothing() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -26,7 +26,7 @@ RENAMED: Mapping[str, str] = {
 }
 """Keyword -> ours of the same meaning."""
 
-COUNTS = ("n", "seed")
+COUNTS = ("n", "seed", "size")
 """Of ours, those that are no settings of the sampling."""
 
 ON_STEP = "on_step=, a function that is called with a `Step` after each"
@@ -70,24 +70,32 @@ def translated(values: Mapping[str, Any], fields: Mapping[str, FieldInfo]) -> di
     own, settings = dict(values), dict(values.get("settings", {}))
     said: dict[str, str] = {}  # what is set -> by which keyword
     for place in (own, settings):
-        for name in [key for key in place if key not in fields]:
-            value = place[name]
-            if name in INSTEAD:
-                raise UsageError(f"'{name}' means nothing here; use {INSTEAD[name]}")
-            if name not in RENAMED or value is None:
-                continue
-            del place[name]
-            ours = RENAMED[name]
+        for name, ours, value in list(_taken(place, fields)):
             if ours in COUNTS and ours not in fields:
                 raise UsageError(f"'{name}' means nothing here: there is no {ours}")
             home = own if ours in fields else settings
             usual = fields[ours].default if ours in fields else None
             if ours in said or home.get(ours, usual) not in (None, usual):
-                raise UsageError(
-                    f"{said.get(ours, ours)} and {name} set the same: give only one of them"
-                )
-            home[ours], said[ours] = _seed(value) if name == "generator" else value, name
+                before = said.get(ours, ours)
+                raise UsageError(f"{before} and {name} set the same: give only one of them")
+            home[ours], said[ours] = value, name
     return own | ({"settings": settings} if settings or "settings" in values else {})
+
+
+def _taken(
+    place: dict[str, Any], fields: Mapping[str, FieldInfo]
+) -> Iterator[tuple[str, str, Any]]:
+    """(keyword, ours, value) of every keyword in `place`, taken out of it. Raises UsageError."""
+    for name in [one for one in place if one not in fields]:
+        if name in INSTEAD:
+            raise UsageError(f"'{name}' means nothing here; use {INSTEAD[name]}")
+        if name in RENAMED and (value := place.pop(name)) is not None:
+            yield name, RENAMED[name], _seed(value) if name == "generator" else value
+    sides = {one: place.pop(one, None) for one in ("height", "width") if one not in fields}
+    if any(side is not None for side in sides.values()):
+        if None in sides.values():
+            raise UsageError("height and width belong together: give both")
+        yield "height and width", "size", f"{sides['width']}x{sides['height']}"
 
 
 def _seed(generator: Any) -> int:

@@ -69,16 +69,16 @@ class Samplers:
 def known_samplers() -> dict[str, dict[str, Any]]:
     """Every sampler: its order, network calls a step, whether it draws no noise, other names."""
     from ..aliases import SAMPLERS
-    from ..diffusion.samplers import ABOUT
+    from ..diffusion import samplers
 
     return {
         name: {
-            "order": one.order,
-            "calls": one.calls,
-            "deterministic": one.eta == 0,
+            "order": samplers.ABOUT[name].order,
+            "calls": samplers.ABOUT[name].calls,
+            "deterministic": samplers.ABOUT[name].eta == 0,
             "names": list(SAMPLERS.get(name, ())),
         }
-        for name, one in ABOUT.items()
+        for name in samplers.SAMPLERS
     }
 
 

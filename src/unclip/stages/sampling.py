@@ -49,10 +49,12 @@ class Sampling(Config):
         "auto", description="repaint does not show the network what is known"
     )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _own_names(cls, values: Any) -> Any:
-        return resolved(values) if isinstance(values, dict) else values
+    @model_validator(mode="after")
+    def _own_names(self) -> Self:
+        asked = self.model_dump(include=self.model_fields_set & {"sampler", "spacing"})
+        for name, value in resolved(asked).items():
+            object.__setattr__(self, name, value)  # frozen, but nobody has it yet
+        return self
 
     def unused(self) -> dict[str, str]:
         """Settings that the others leave without effect, each with what it needs.
