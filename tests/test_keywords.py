@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from unclip import Pipeline
 from unclip.abilities import ABILITIES
 from unclip.abilities.generate import GenerateRequest
 from unclip.abilities.interpolate import InterpolateRequest
@@ -134,6 +135,13 @@ def test_an_upsamplers_steps() -> None:
     made = UpscaleRequest.of(image=PICTURE, settings={"num_inference_steps": 9})
     assert isinstance(made, Drawing)
     assert made.settings == {"steps": 9}
+
+
+@pytest.mark.parametrize("name", [name for name in ABILITIES.names() if name != "probe"])
+def test_every_method_that_draws_has_output_types(name: str) -> None:
+    """Refused before anything else, the pipeline itself included."""
+    with pytest.raises(UsageError, match=r"^output_type must be 'pil', 'np' or 'pt', got 'jax'"):
+        getattr(Pipeline, ABILITIES[name].function.__name__)(None, output_type="jax")
 
 
 def test_output_types() -> None:

@@ -29,7 +29,8 @@ from .vocabulary import Vocabulary
 class Pipeline(Chain):
     """Draws pictures with a model. `unclip.load` gives one.
 
-    `run` does what any ability's request asks; abilities of this package are methods too.
+    `run` does what any ability's request asks; abilities of this package are methods too. They
+    understand diffusers' keywords (`keywords.py`): `num_inference_steps`, `output_type="np"`, ...
     """
 
     def run(self, request: Request[Result], on_step: OnStep | None = None) -> Result:
