@@ -58,6 +58,11 @@ def own_convolutions(values: int, width: int, halvings: int) -> nn.Sequential:
         layers += [nn.SiLU(), nn.Conv2d(width, 2 * width, 4, stride=2, padding=1)]
         width *= 2
         layers += [nn.SiLU(), nn.Conv2d(width, width, 3, padding=1)]
+    for layer in layers[::2]:
+        assert isinstance(layer, nn.Conv2d) and layer.bias is not None
+        # or what they see fades with depth: arXiv 1502.01852, section 2.2
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        nn.init.zeros_(layer.bias)
     return nn.Sequential(*layers)
 
 
