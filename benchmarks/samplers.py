@@ -25,7 +25,7 @@ from torch.nn.functional import normalize
 import unclip
 from unclip.device import describe
 from unclip.diffusion.samplers import SAMPLERS
-from unclip.diffusion.schedule import SPACINGS
+from unclip.diffusion.spacing import SPACINGS
 from unclip.emoji.english import article
 from unclip.evaluate.diversity import pairwise_distance, pixel_deviation
 from unclip.evaluate.sharpness import laplacian_energy

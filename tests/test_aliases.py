@@ -10,7 +10,7 @@ from unclip.abilities import ABILITIES
 from unclip.abilities.generate import GenerateRequest
 from unclip.aliases import OTHERS, SAMPLERS, SPACINGS, resolved, resolved_flat, sampler_of
 from unclip.diffusion import samplers
-from unclip.diffusion.schedule import SPACINGS as GRIDS
+from unclip.diffusion.spacing import SPACINGS as GRIDS
 from unclip.errors import UsageError
 from unclip.stages.sampling import Sampling
 

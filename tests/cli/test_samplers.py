@@ -12,7 +12,7 @@ from PIL import Image
 
 from unclip.abilities import ABILITIES
 from unclip.diffusion.samplers import SAMPLERS
-from unclip.diffusion.schedule import SPACINGS
+from unclip.diffusion.spacing import SPACINGS
 
 Run = Callable[..., Any]
 

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from unclip.diffusion.schedule import (
-    SPACINGS,
     Cosine,
     Edm,
     Linear,
@@ -22,6 +21,7 @@ from unclip.diffusion.schedule import (
     Schedule,
     _alpha_bar,
 )
+from unclip.diffusion.spacing import SPACINGS
 from unclip.errors import UsageError
 from unclip.rng import BatchRng
 from unclip.types import Level

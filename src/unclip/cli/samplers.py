@@ -85,7 +85,7 @@ def known_samplers() -> dict[str, dict[str, Any]]:
 def known_grids() -> dict[str, dict[str, Any]]:
     """Every grid: what it is, and its other names."""
     from ..aliases import SPACINGS as NAMES
-    from ..diffusion.schedule import SPACINGS
+    from ..diffusion.spacing import SPACINGS
 
     return {
         name: {"what": _first(grid.__doc__ or ""), "names": list(NAMES.get(name, ()))}

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from functools import cache
-from itertools import accumulate, pairwise
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -15,9 +13,9 @@ from torch import Tensor
 
 from ..config import Config
 from ..errors import UsageError
-from ..registry import Named
 from ..rng import Rng
 from ..types import Level
+from .spacing import SPACINGS, line
 
 
 class Schedule(Config, ABC):
@@ -75,121 +73,6 @@ class Schedule(Config, ABC):
     def ends(self) -> Level:
         """The most and the least noisy level, (2,)."""
         return self.at(torch.tensor([self.length - 1.0, 0.0], dtype=torch.float64, device="cpu"))
-
-
-Spacing = Callable[[Schedule, int], Level]
-"""(schedule, steps) -> the levels of a grid without the clean one, fields (steps,), falling."""
-
-SPACINGS: Named[Spacing] = Named("spacing")
-
-
-def spacing(fn: Spacing) -> Spacing:
-    """Register a spacing under its function's name."""
-    SPACINGS[fn.__name__] = fn
-    return fn
-
-
-@spacing
-def uniform(schedule: Schedule, steps: int) -> Level:
-    """Evenly spaced with both ends, as in Karlo: i·(T − 1)/(n − 1), halves rounded to even.
-
-    On the EDM schedule this is EDM's grid (arXiv 2206.00364, eq. 5).
-    """
-    place = _indices(steps)
-    # in the order of numpy, as in Karlo: the rounding of exact halves depends on it
-    index = (
-        place * ((schedule.length - 1) / (steps - 1)) if steps > 1 else schedule.length - 1 + place
-    )
-    return schedule.at(index.round() if schedule.whole else index)
-
-
-@spacing
-def linspace(schedule: Schedule, steps: int) -> Level:
-    """Evenly spaced with both ends, between whole timesteps where they fall so (k-diffusion)."""
-    return schedule.at(_line(schedule.length - 1, 0, steps))
-
-
-@spacing
-def leading(schedule: Schedule, steps: int) -> Level:
-    """Every (length // steps)-th from the clean end (DDIM; arXiv 2305.08891, table 2).
-
-    It omits the noisiest levels. For networks whose published samples used it.
-    """
-    stride = schedule.length // steps if schedule.whole else schedule.length / steps
-    return schedule.at(stride * _indices(steps))
-
-
-@spacing
-def leading_after(schedule: Schedule, steps: int) -> Level:
-    """As `leading`, but from timestep 1 on, as in Stable Diffusion's published samples."""
-    stride = schedule.length // steps if schedule.whole else schedule.length / steps
-    index = stride * _indices(steps)
-    return schedule.at(index + min(1.0, schedule.length - 1 - float(index[0])))
-
-
-@spacing
-def trailing(schedule: Schedule, steps: int) -> Level:
-    """Evenly spaced, without the cleanest (arXiv 2305.08891, table 2 and section 3.3).
-
-    The last step is as long as the others, which is best for few steps.
-    """
-    stride = schedule.length / steps
-    index = schedule.length - stride * _indices(steps).flip(0)
-    return schedule.at((index.round() if schedule.whole else index) - 1)
-
-
-@spacing
-def karras(schedule: Schedule, steps: int) -> Level:
-    """The 7th root of sigma/alpha evenly spaced between the ends (EDM, arXiv 2206.00364, eq. 5).
-
-    Not for few steps of the cosine schedule: its noisy end (20,000) would take most of them.
-    """
-    noisy, clear = (schedule.ends().snr().double() ** (-1 / 14)).tolist()
-    ratio = _line(noisy, clear, steps) ** 7
-    return schedule.at_log_snr(-2 * ratio.log())
-
-
-@spacing
-def logsnr(schedule: Schedule, steps: int) -> Level:
-    """log(alpha²/sigma²) evenly spaced between the ends (DPM-Solver, arXiv 2206.00927)."""
-    noisy, clear = schedule.ends().snr().double().log().tolist()
-    return schedule.at_log_snr(_line(noisy, clear, steps))
-
-
-SECTIONS = (10, 10, 3, 2, 2)
-
-
-@spacing
-def fast27(schedule: Schedule, steps: int) -> Level:
-    """Five equal sections of the timesteps, of 27 steps 10, 10, 3, 2 and 2 from the clean end on.
-
-    For upsamplers, with the noisiest step two timesteps lower (GLIDE, arXiv 2112.10741). Another
-    number of steps is divided in proportion.
-
-    Raises:
-        UsageError: a section has not so many timesteps.
-    """
-    size = schedule.length / len(SECTIONS)
-    ends = [round(steps * share / sum(SECTIONS)) for share in accumulate(SECTIONS, initial=0)]
-    index: list[int] = []
-    for section, (first, last) in enumerate(pairwise(ends)):
-        start, end = (round(size * one) for one in (section, section + 1))
-        if last - first > end - start:
-            raise UsageError(f"spacing fast27 has at most {int(2.7 * size)} steps, got {steps}")
-        stride = (end - start - 1) / max(last - first - 1, 1)
-        index.extend(start + round(stride * one) for one in range(last - first))
-    index[-1] = schedule.length - 3
-    return schedule.at(torch.tensor(index[::-1], dtype=torch.float64, device="cpu"))
-
-
-def _line(start: float, end: float, steps: int) -> Tensor:
-    """(steps,) float64, evenly spaced, with both ends."""
-    return torch.linspace(start, end, steps, dtype=torch.float64, device="cpu")
-
-
-def _indices(steps: int) -> Tensor:
-    """steps - 1 down to 0, (steps,) float64."""
-    return torch.arange(steps - 1, -1, -1, dtype=torch.float64, device="cpu")
 
 
 class _Discrete(Schedule):
@@ -293,7 +176,7 @@ class Linear(_Discrete):
         """(steps,) float64."""
         scale = 1000 / self.steps
         start, end = self.beta_start * scale, self.beta_end * scale
-        return _line(start, end, self.steps).clamp(max=0.999)
+        return line(start, end, self.steps).clamp(max=0.999)
 
 
 class ScaledLinear(_Discrete):
@@ -306,7 +189,7 @@ class ScaledLinear(_Discrete):
     def betas(self) -> Tensor:
         """(steps,) float64."""
         start, end = self.beta_start**0.5, self.beta_end**0.5
-        return _line(start, end, self.steps) ** 2
+        return line(start, end, self.steps) ** 2
 
 
 class Edm(Schedule):

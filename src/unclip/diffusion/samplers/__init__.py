@@ -7,8 +7,9 @@ strength of the noise of the reverse SDE: 0 ODE, 1 SDE (tau in SA-Solver, arXiv 
 `SAMPLERS` holds every function that `@sampler` registers in one of the modules imported here.
 """
 
+from .about import ABOUT
 from .ancestral import analytic_dpm, ddim, ddpm, posterior
-from .base import ABOUT, SAMPLERS, OnX0, Sampler, sampler
+from .base import SAMPLERS, OnX0, Sampler, sampler
 from .linear_multistep import pndm
 from .multistep import dpmpp_2m, dpmpp_2m_sde, unipc
 from .repaint import repaint

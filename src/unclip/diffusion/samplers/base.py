@@ -6,16 +6,15 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import NamedTuple, Protocol, Self
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
 
-from ...aliases import nearest_sampler
 from ...errors import UsageError
-from ...registry import Named
 from ...rng import Rng
 from ...types import Denoiser, Level, Prediction
+from .about import ABOUT, About, Samplers
 
 OnX0 = Callable[[int, int, Tensor], None]
 """(step from 1, steps, current x0), called after each step."""
@@ -63,27 +62,7 @@ class Walk:
 OneStep = Callable[[Walk, Tensor, Prediction, Level, Level], Tensor]
 """(walk, x, prediction for x, level now, level then) -> x then."""
 
-
-class Samplers(Named[Sampler]):
-    """By name, which may be one of other tools to find the nearest."""
-
-    def __missing__(self, name: str) -> Sampler:
-        hint, known = nearest_sampler(name, self), ", ".join(self)
-        raise UsageError(f"unknown sampler '{name}'{hint}; known: {known}")
-
-
-SAMPLERS = Samplers("sampler")
-
-
-class About(NamedTuple):
-    """What a sampler is, beside its function: see `sampler`."""
-
-    eta: float
-    order: int
-    calls: int
-
-
-ABOUT: dict[str, About] = {}
+SAMPLERS: Samplers[Sampler] = Samplers("sampler")
 
 
 def sampler(
