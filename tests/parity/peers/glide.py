@@ -142,19 +142,22 @@ def steps(kept: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return made
 
 
-def fast27(kept: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The upsampler's trajectory as the repository's notebook sets it up, but for its noise."""
-    net = tiny("upsample")
+def slope(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+    """Stands for a network: of a trained one rounding errors do not grow, as of a random one."""
+    eps = x - 0.3 * torch.tanh(x + t[:, None, None, None] / 500)
+    return torch.cat([eps, torch.zeros_like(x)], dim=1)
+
+
+def fast27() -> dict[str, torch.Tensor]:
+    """The upsampler's steps as the repository's notebook sets them up."""
     betas = get_named_beta_schedule("linear", 1000)
     diffusion = SpacedDiffusion(use_timesteps=space_timesteps(1000, "fast27"), betas=betas)
-    given = {key: kept[f"upsample/{key}"][:1] for key in ("tokens", "mask", "low_res")}
-    x_t = torch.randn(1, 3, SIDE["upsample"], SIDE["upsample"])
+    x_t = torch.randn(1, 3, 8, 8)
     steps = diffusion.ddim_sample_loop_progressive(
-        net, x_t.shape, noise=x_t, device="cpu", clip_denoised=True, model_kwargs=given
+        slope, x_t.shape, noise=x_t, device="cpu", clip_denoised=True
     )
-    samples = [one["sample"] for one in steps]
-    kept = {"timesteps": torch.tensor(diffusion.timestep_map), "x_t": x_t}
-    return kept | {f"after/{index}": samples[index - 1] for index in (1, 9, 18, 27)}
+    states = [x_t, *(one["sample"] for one in steps)]
+    return {"timesteps": torch.tensor(diffusion.timestep_map), "states": torch.cat(states)}
 
 
 MERGES = ["t h", "th e", "Ġ the", "Ġ c", "a t", "Ġc at", "Ġ 1", "' s", "Ġ Ġ"]
@@ -191,7 +194,7 @@ def main(out: Path) -> None:
     for name in CLASSES:
         kept |= {f"{name}/{key}": one for key, one in one_call(name).items()}
     kept |= {f"step/{key}": one for key, one in steps(kept).items()}
-    kept |= {f"fast27/{key}": one for key, one in fast27(kept).items()}
+    kept |= {f"fast27/{key}": one for key, one in fast27().items()}
     save_file({key: one.contiguous() for key, one in kept.items()}, out / "glide.safetensors")
     with tempfile.TemporaryDirectory() as folder:
         tokens = alphabet(folder)
