@@ -39,6 +39,7 @@ SHOWN = list(
 def here(model: Path, tmp_path: Path, unclip: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder, with a picture of the small model's, a mask and texts."""
     monkeypatch.setattr(loading, "BUNDLED", str(model))
+    monkeypatch.setattr(loading, "bundled_models", lambda: {"tiny": model})
     fox = loading.load(model, "cpu").generate("a fox", seed=1)[0]
     shutil.copy(drawn(fox, tmp_path), "fox.png")
     mask = Image.new("L", fox.size)

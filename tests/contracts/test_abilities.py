@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import subprocess
@@ -264,7 +265,7 @@ def test_what_a_newcomer_tells_is_printed(model: str, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_ability_of_this_package_is_a_method(name: str) -> None:
     method = ABILITIES[name].function
-    assert vars(Pipeline)[method.__name__] is method
+    assert inspect.unwrap(vars(Pipeline)[method.__name__]) is method
 
 
 def test_run_refuses_what_is_no_request(model: str) -> None:

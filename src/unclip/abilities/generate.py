@@ -13,7 +13,7 @@ Examples:
   unclip generate "a red car" -n 4 --seed 7 -o out.png   # one grid of four
   unclip generate "a red car" -n 4 --seed 7 -o cars/     # four files
   unclip generate "a fox" --steps 50 --guidance-scale 4
-  unclip generate "a fox" --sampler "dpm++ 2m karras"    # see `unclip samplers`
+  unclip generate "a fox" --sampler "dpm++ 2m karras"    # see unclip samplers
   unclip generate "a fox" --seed 7 -o -                  # a PNG to stdout
   unclip generate "a fox" --prior prior --set prior_steps=32
   unclip generate "a fox" --prior none --best-of 4
