@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
 import subprocess
@@ -265,7 +264,8 @@ def test_what_a_newcomer_tells_is_printed(model: str, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_ability_of_this_package_is_a_method(name: str) -> None:
     method = ABILITIES[name].function
-    assert inspect.unwrap(vars(Pipeline)[method.__name__]) is method
+    own = vars(Pipeline)[method.__name__]
+    assert (own if name == "probe" else own.__wrapped__) is method
 
 
 def test_run_refuses_what_is_no_request(model: str) -> None:
