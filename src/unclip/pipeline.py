@@ -18,8 +18,9 @@ from .cost import BATCH, Cost, Policy, Work, check_memory
 from .device import place
 from .errors import SamplingError, SettingWarning, UsageError, counted, nearest, warn
 from .nn.clip import Clip
+from .nn.tiling import wrapping
 from .rng import Rng
-from .stages import DiffusionStage, Stage, check_finite
+from .stages import DiffusionStage, Stage, check_finite, sizes
 from .stages.model import NO_PRIOR, Model
 from .types import FREE, Cond, Control, OnStep, named
 
@@ -80,6 +81,26 @@ class Chain:
     def inverting(self) -> Self:
         """The same with a decoder that can be inverted, where the model has one."""
         return self._with_model(self.model.inverting())
+
+    def resized(self, size: tuple[int, int]) -> Self:
+        """The same, drawing pictures of (height, width). Raises UsageError where it cannot."""
+        return self._with_model(sizes.resized(self.model, size))
+
+    def of_aspect(self, aspect: float) -> Self:
+        """The same, drawing pictures of about its own number of pixels, and width / height.
+
+        Raises:
+            UsageError: it cannot.
+        """
+        return self.resized(sizes.of_aspect(self.model, aspect))
+
+    def tiled(self, axes: str) -> Self:
+        """The same, whose pictures fit together along `axes`: "x", "y" or "xy".
+
+        Raises:
+            UsageError: one of its networks is told where a pixel lies.
+        """
+        return self._with_model(sizes.tiled(self.model, axes))
 
     def _with_model(self, model: Model) -> Self:
         other = copy.copy(self)
@@ -201,8 +222,9 @@ class Chain:
         _check_batch(len(seeds), cond, controls)
         sampling = self.model.by_stage(given(settings or {}))
         images: list[Tensor] = []
-        for start in range(0, len(seeds), BATCH):
-            part = slice(start, start + BATCH)
+        batch = max(1, int(BATCH / max(1.0, self.model.enlarged)))  # in about the same memory
+        for start in range(0, len(seeds), batch):
+            part = slice(start, start + batch)
             steer = {name: control[part] for name, control in controls.items()}
             rng = Rng(seeds[part], self.device)
             drawn = self.fold(cond[part], rng, sampling, on_step, prior, steer, on_stage)
@@ -234,7 +256,8 @@ class Chain:
             control = self._steered(stage, cond, options, (controls or {}).get(name, FREE))
             try:
                 report = named(on_step, name)
-                cond = stage.sample(cond, rng.fork(name), options, report, control)
+                with wrapping(self.model.tile, report) as seen:
+                    cond = stage.sample(cond, rng.fork(name), options, seen, control)
             except SamplingError as error:  # under the stage's name in this model, not its kind
                 raise SamplingError(name, error.when) from None
             made = (value for field, value in cond.items() if field in stage.produces)

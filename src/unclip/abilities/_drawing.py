@@ -15,6 +15,7 @@ from ..cost import Work
 from ..errors import UsageError
 from ..record import Record
 from ..request import Drawing
+from ._sized import Sized
 
 if TYPE_CHECKING:
     from ..pipeline import Chain
@@ -25,7 +26,7 @@ def chosen(pipe: Chain, request: Drawing) -> Chain:
     """The pipeline with the decoder that a request names. Raises UsageError, for a prior too."""
     pipe = pipe.with_decoder(getattr(request, "decoder", None))
     pipe.model.check_prior(getattr(request, "prior", None))
-    return pipe
+    return request.framed(pipe) if isinstance(request, Sized) else pipe
 
 
 def check_request(pipe: Chain, request: Drawing, work: Work, on_step: OnStep | None = None) -> None:

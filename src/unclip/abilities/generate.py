@@ -17,6 +17,8 @@ Examples:
   unclip generate "a fox" --prior prior --set prior_steps=32
   unclip generate "a fox" --prior none --best-of 4
   unclip generate "a fox" --negative-prompt "a car"
+  unclip generate "a meadow" --tile both               # edges that fit together
+  unclip generate "a fox" --model v1-5.safetensors --size 768x512
   unclip generate "a fox" --model runs/mine/model --device cuda
 """
 
@@ -30,9 +32,10 @@ from pydantic import Field
 from ..arguments import Count, Text
 from ..cost import BATCH, Work
 from ..media import to_pictures
-from ..request import Decoder, Drawing, Option, Pictures, Prior, Prompt
+from ..request import Decoder, Option, Pictures, Prior, Prompt
 from . import Ability
 from ._drawing import attach_record, check_request, chosen
+from ._sized import Sized
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,12 +50,12 @@ PriorGuidance = Annotated[
 ]
 
 
-class GenerateRequest(Drawing):
+class GenerateRequest(Sized):
     """See `generate`."""
 
     ability: ClassVar[str] = "generate"
     records_defaults: ClassVar[bool] = False
-    common: ClassVar[dict[str, Any]] = {**Drawing.common, "prior_guidance_scale": PriorGuidance}
+    common: ClassVar[dict[str, Any]] = {**Sized.common, "prior_guidance_scale": PriorGuidance}
     prompt: Prompt = Field(description="What to draw.")
     n: Pictures = 1
     prior: Prior = None
@@ -102,6 +105,7 @@ def generate(
         settings: sampling settings that differ from the model's defaults: `steps`,
             `guidance_scale`, `sampler`, `eta`, ... are the decoder's, and those of another
             stage carry its name: `prior_guidance_scale`, `upsampler_steps`. None is skipped.
+            `size="768x512"`, `aspect="3:2"` and `tile=True` too: see `Sized`.
 
     Returns:
         PIL pictures. `picture.info["unclip"]` is JSON that `replay` makes the same one from.
