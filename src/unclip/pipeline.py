@@ -72,37 +72,18 @@ class Chain:
 
     def with_stages(self, stages: dict[str, Stage]) -> Self:
         """The same with other stages."""
-        return self._with_model(replace(self.model, stages=stages))
+        return self.with_model(replace(self.model, stages=stages))
 
     def with_decoder(self, name: str | None = None) -> Self:
         """The same with another of the model's decoders. Raises UsageError where it has none."""
-        return self._with_model(self.model.with_decoder(name))
+        return self.with_model(self.model.with_decoder(name))
 
     def inverting(self) -> Self:
         """The same with a decoder that can be inverted, where the model has one."""
-        return self._with_model(self.model.inverting())
+        return self.with_model(self.model.inverting())
 
-    def resized(self, size: tuple[int, int]) -> Self:
-        """The same, drawing pictures of (height, width). Raises UsageError where it cannot."""
-        return self._with_model(sizes.resized(self.model, size))
-
-    def of_aspect(self, aspect: float) -> Self:
-        """The same, drawing pictures of about its own number of pixels, and width / height.
-
-        Raises:
-            UsageError: it cannot.
-        """
-        return self.resized(sizes.of_aspect(self.model, aspect))
-
-    def tiled(self, axes: str) -> Self:
-        """The same, whose pictures fit together along `axes`: "x", "y" or "xy".
-
-        Raises:
-            UsageError: one of its networks is told where a pixel lies.
-        """
-        return self._with_model(sizes.tiled(self.model, axes))
-
-    def _with_model(self, model: Model) -> Self:
+    def with_model(self, model: Model) -> Self:
+        """The same with another model."""
         other = copy.copy(self)
         vars(other).update(model=model, stages=model.stages)
         return other

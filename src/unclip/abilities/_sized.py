@@ -75,11 +75,15 @@ class Sized(Drawing):
 
     def framed(self, pipe: Chain) -> Chain:
         """The pipeline that draws such pictures. Raises UsageError where its model cannot."""
+        from ..stages.sizes import of_aspect, resized, tiled
+
+        model = pipe.model
         if self.size is not None:
             width, height = map(int, self.size.split("x"))
-            pipe = pipe.resized((height, width))
+            model = resized(model, (height, width))
         if self.aspect is not None:
-            width, height = map(float, self.aspect.split(":"))
-            pipe = pipe.of_aspect(width / height)
-        axes = {"both": "xy", None: ""}.get(self.tile, self.tile or "")
-        return pipe.tiled(axes) if axes else pipe
+            across, down = map(float, self.aspect.split(":"))
+            model = resized(model, of_aspect(model, across / down))
+        if self.tile is not None:
+            model = tiled(model, "xy" if self.tile == "both" else self.tile)
+        return pipe if model is pipe.model else pipe.with_model(model)

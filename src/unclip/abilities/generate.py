@@ -102,10 +102,9 @@ def generate(
         best_of: draw so many for each picture and keep the one that CLIP finds nearest to
             the prompt.
         negative_prompt: what guidance leads away from, in place of nothing.
-        settings: sampling settings that differ from the model's defaults: `steps`,
-            `guidance_scale`, `sampler`, `eta`, ... are the decoder's, and those of another
-            stage carry its name: `prior_guidance_scale`, `upsampler_steps`. None is skipped.
-            `size="768x512"`, `aspect="3:2"` and `tile=True` too: see `Sized`.
+        settings: `size="768x512"`, `aspect="3:2"`, `tile=True`, and sampling settings that
+            differ from the model's defaults: `steps`, `guidance_scale`, `sampler`, ... of the
+            decoder, and `prior_guidance_scale`, `upsampler_steps`, ... of others. None is skipped.
 
     Returns:
         PIL pictures. `picture.info["unclip"]` is JSON that `replay` makes the same one from.
