@@ -20,7 +20,7 @@ from .errors import SamplingError, SettingWarning, UsageError, counted, nearest,
 from .nn.clip import Clip
 from .nn.tiling import wrapping
 from .rng import Rng
-from .stages import DiffusionStage, Stage, check_finite, sizes
+from .stages import DiffusionStage, Stage, check_finite
 from .stages.model import NO_PRIOR, Model
 from .types import FREE, Cond, Control, OnStep, named
 
