@@ -82,7 +82,7 @@ class Decoder(DiffusionStage):
     produces: frozenset[str] = frozenset({"image"})
     config: AnyDecoderConfig
     net: Any
-    _size: tuple[int, int] | None = None  # in place of the network's own
+    drawn: tuple[int, int] | None = None  # (height, width) in place of the network's own
 
     def __init__(self, config: AnyDecoderConfig) -> None:
         super().__init__()
@@ -110,27 +110,10 @@ class Decoder(DiffusionStage):
     @property
     def image_size(self) -> tuple[int, int]:
         """(height, width) of its pictures."""
-        if self._size:
-            return self._size
+        if self.drawn:
+            return self.drawn
         side = self.config.network.image_size * self._latent_factor
         return side, side
-
-    @property
-    def size_unit(self) -> int | None:
-        """What the sides of pictures of other sizes are multiples of; None where it draws none.
-
-        What diffuses latents is used at many sizes; a U-Net of pictures knows the one it has seen.
-        """
-        network = self.config.network
-        if not (self.config.latents or network.resizes):
-            return None
-        return network.size_unit * self._latent_factor
-
-    def resized(self, size: tuple[int, int]) -> Self:
-        """This stage, drawing pictures of (height, width), multiples of `size_unit`."""
-        other = object.__new__(type(self))  # `copy` would read the weights
-        vars(other).update(vars(self), _size=size)
-        return other
 
     @property
     def _latent_factor(self) -> int:

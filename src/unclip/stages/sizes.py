@@ -30,7 +30,12 @@ def size_unit(model: Model) -> int | None:
 def _unit_of(stage: Stage) -> int | None:
     if isinstance(stage, AnyUpsampler):  # trained on crops, so that any size will do
         return math.lcm(stage.config.network.unit, stage.factor)
-    return stage.size_unit if isinstance(stage, Decoder) else None
+    if not isinstance(stage, Decoder):
+        return None
+    network, latents = stage.config.network, stage.config.latents
+    if latents:  # which are drawn at many sizes; a U-Net of pictures knows the one it has seen
+        return network.size_unit * latents.factor
+    return network.size_unit if network.resizes else None
 
 
 def resized(model: Model, size: Size) -> Model:
@@ -46,10 +51,16 @@ def resized(model: Model, size: Size) -> Model:
     stages, (height, width) = dict(model.stages), size
     for name, stage in reversed(model.image_stages.items()):
         if isinstance(stage, Decoder):
-            stages[name] = stage.resized((height, width))
+            stages[name] = _drawing(stage, (height, width))
         height, width = height // stage.factor, width // stage.factor
     enlarged = model.enlarged * math.prod(size) / math.prod(model.size)
     return replace(model, stages=stages, drawn=size, enlarged=enlarged)
+
+
+def _drawing(stage: Decoder, size: Size) -> Decoder:
+    other = object.__new__(type(stage))  # `copy` would read the weights
+    vars(other).update(vars(stage), drawn=size)
+    return other
 
 
 def of_aspect(model: Model, aspect: float) -> Size:
