@@ -5,11 +5,12 @@ No adapter by itself. The U-Net's trunk is named as guided-diffusion's.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
 from ...checkpoints.archive import Tensors
-from ...checkpoints.keymap import KeyMap, Take, flattened, joined, same, under
+from ...checkpoints.keymap import KeyMap, flattened, joined, same, under
 from ...nn.blocks import Place
 from ..adm._names import block_table, count_of, ends_table, layer_name
 from ._autoencoder import AutoencoderConfig
@@ -28,8 +29,7 @@ def unet_table(config: LatentUNetConfig) -> KeyMap:
             continue
         table |= block_table(f"{place.name}.block", there, place.cin != place.cout)
         if config.attends(place):
-            block = there.rpartition(".")[0]
-            attention = f"{block}.1" if not place.name.startswith("middle") else "middle_block.1"
+            attention = f"{there.rpartition('.')[0]}.1"
             table |= transformer_table(config.layers, f"{place.name}.attention", attention)
     return table
 
@@ -79,21 +79,22 @@ def _layer(kind: str, ours: str, place: Place) -> KeyMap:
         level = place.level - 1 if place.resample == "down" else place.level
         return same(f"{ours}.conv", f"{part}.{level}.{place.resample}sample.conv")
     if kind == "attention":
-        theirs = "mid.attn_1" if middle else f"{part}.{place.level}.attn.{place.number}"
-        table = same(f"{ours}.norm", f"{theirs}.norm")
-        every = joined(f"{ours}.qkv", [f"{theirs}.{one}" for one in "qkv"])
-        weight = every[f"{ours}.qkv.weight"]
-        every[f"{ours}.qkv.weight"] = Take(weight.sources, lambda w: w.flatten(1))
-        return table | every | flattened(f"{ours}.proj", f"{theirs}.proj_out")
-    theirs = (
-        f"mid.block_{place.number + 1}" if middle else f"{part}.{place.level}.block.{place.number}"
-    )
-    table: KeyMap = {}
+        inside = f"{part}.{place.level}.attn.{place.number}"
+        return _attention(ours, "mid.attn_1" if middle else inside)
+    block = f"{part}.{place.level}.block.{place.number}"
+    theirs = f"mid.block_{place.number + 1}" if middle else block
+    table = same(f"{ours}.skip", f"{theirs}.nin_shortcut") if place.cin != place.cout else {}
     for leaf in ("norm1", "conv1", "norm2", "conv2"):
         table |= same(f"{ours}.{leaf}", f"{theirs}.{leaf}")
-    return table | (
-        same(f"{ours}.skip", f"{theirs}.nin_shortcut") if place.cin != place.cout else {}
-    )
+    return table
+
+
+def _attention(ours: str, theirs: str) -> KeyMap:
+    """Convolutions of one pixel there, linear layers here."""
+    table = same(f"{ours}.norm", f"{theirs}.norm") | flattened(f"{ours}.proj", f"{theirs}.proj_out")
+    table |= joined(f"{ours}.qkv", [f"{theirs}.{one}" for one in "qkv"])
+    weight = table[f"{ours}.qkv.weight"]
+    return table | {f"{ours}.qkv.weight": replace(weight, to_ours=lambda w: w.flatten(1))}
 
 
 def autoencoder_size(tensors: Tensors) -> dict[str, Any]:
