@@ -37,7 +37,7 @@ def others_request(
     file: Path, parameters: Parameters, pipe: Pipeline, seed: int
 ) -> GenerateRequest:
     """The request for it; a line for each thing that is not taken over."""
-    from ..abilities._parameters import request_of
+    from ..abilities._others import request_of
 
     try:
         request, left = request_of(parameters, pipe, seed)
