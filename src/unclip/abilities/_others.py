@@ -43,7 +43,7 @@ def request_of(parameters: Parameters, pipe: Chain, seed: int) -> tuple[Generate
     if (height, width) != pipe.model.size:
         own = pipe.model.size
         left.append(f"size {width}×{height}: model '{pipe.name}' draws {own[1]}×{own[0]}")
-    if parameters.model:
+    if parameters.model not in ("", pipe.name):
         left.append(f"model {parameters.model}: this is '{pipe.name}'")
     left += [f"{n}: {said}" for n, said in parameters.others.items() if n not in _KNOWN_HERE]
     request = GenerateRequest.of(
