@@ -101,7 +101,7 @@ class Replay(ModelOptions):
             self._draw_others(notes)
             return
         try:
-            record = Record.parse(notes.get("unclip"), hint(notes))
+            record = Record.parse(notes.get("unclip"), "" if "unclip" in notes else hint(notes))
             if record.ability == "sweep":  # of several requests
                 axes = " and ".join(f"{name} {values}" for name, values in record.inputs.items())
                 raise UsageError(f"it is a sheet of `unclip sweep` over {axes}: sweep again")

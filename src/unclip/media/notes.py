@@ -18,11 +18,9 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from ..errors import RecordWarning, warn
-from ._metadata import MAX_METADATA
+from ._metadata import MAX_METADATA, TEXTS
 
 RECORD, PARAMETERS = "unclip", "parameters"
-TEXTS = (RECORD, PARAMETERS, "prompt", "workflow", "Comment")
-"""Names of the texts that are read."""
 
 JPEG_SEGMENT = 65_533
 """Most bytes of a JPEG's metadata in one segment (T.81, B.1.1.4)."""

@@ -14,7 +14,7 @@ from typing import Any, Self
 from ..config import shown
 from ..errors import UsageError
 from ..media import Source, read_notes
-from ..media.notes import TEXTS
+from ..media._metadata import TEXTS
 from ..registry import Registry
 
 Reader = Callable[[str], dict[str, Any] | None]
