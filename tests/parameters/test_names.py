@@ -12,7 +12,7 @@ from unclip.parameters.names import A1111, sampler_of
     [
         ("Euler a", "", ("euler_ancestral", None, "")),
         ("euler_ancestral", "normal", ("euler_ancestral", None, "")),
-        ("k_euler_ancestral", "karras", ("euler_ancestral", "karras", "")),
+        ("euler_ancestral", "karras", ("euler_ancestral", "karras", "")),
         ("DPM++ 2M Karras", "", ("dpmpp_2m", "karras", "")),
         ("DPM++ 2M", "Karras", ("dpmpp_2m", "karras", "")),
         ("DPM++ 2M SDE", "Exponential", ("dpmpp_2m_sde", None, "Exponential")),

@@ -35,7 +35,7 @@ def test_a_comment_as_it_writes_it() -> None:
         prompt="a fox",
         negative_prompt="lowres",
         steps=28,
-        sampler="k_euler_ancestral",
+        sampler="euler_ancestral",
         spacing="karras",
         guidance_scale=11.0,
         seed=1234567890,

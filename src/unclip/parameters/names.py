@@ -16,7 +16,7 @@ A1111 = {
 }
 """Samplers of this package, and what Stable Diffusion web UI calls them."""
 
-_OTHERS = {"eulerancestral": "euler_ancestral", "ddimv3": "ddim"}
+_OTHERS = {"eulerancestral": "euler_ancestral"}
 _USUAL = ("", "automatic", "normal", "simple", "uniform", "native")
 
 
@@ -37,6 +37,5 @@ def sampler_of(name: str, spacing: str = "") -> tuple[str, str | None, str]:
 
 
 def _plain(name: str) -> str:
-    """'DPM++ 2M Karras', 'k_dpmpp_2m' -> 'dpmpp2mkarras', 'dpmpp2m'."""
-    lower = name.lower().replace("+", "p")
-    return re.sub(r"[^a-z0-9]", "", lower.removeprefix("k_").removeprefix("sample_"))
+    """'DPM++ 2M Karras' -> 'dpmpp2mkarras'."""
+    return re.sub(r"[^a-z0-9]", "", name.lower().replace("+", "p"))

@@ -24,7 +24,7 @@ def read(text: str) -> dict[str, Any] | None:
     return {
         "prompt": str(said.get("prompt", "")),
         "negative_prompt": str(said["uc"]),
-        "sampler": str(said["sampler"]),
+        "sampler": str(said["sampler"]).removeprefix("k_").removesuffix("_v3"),
         "spacing": str(said.get("noise_schedule") or ""),
         "steps": whole("steps", said["steps"]) if "steps" in said else None,
         "seed": whole("seed", said["seed"]) if "seed" in said else None,
