@@ -18,6 +18,7 @@ from .cost import BATCH, Cost, Policy, Work, check_memory
 from .device import place
 from .errors import SamplingError, SettingWarning, UsageError, counted, nearest, warn
 from .nn.clip import Clip
+from .nn.tiling import wrapping
 from .rng import Rng
 from .stages import DiffusionStage, Stage, check_finite
 from .stages.model import NO_PRIOR, Model
@@ -71,17 +72,18 @@ class Chain:
 
     def with_stages(self, stages: dict[str, Stage]) -> Self:
         """The same with other stages."""
-        return self._with_model(replace(self.model, stages=stages))
+        return self.with_model(replace(self.model, stages=stages))
 
     def with_decoder(self, name: str | None = None) -> Self:
         """The same with another of the model's decoders. Raises UsageError where it has none."""
-        return self._with_model(self.model.with_decoder(name))
+        return self.with_model(self.model.with_decoder(name))
 
     def inverting(self) -> Self:
         """The same with a decoder that can be inverted, where the model has one."""
-        return self._with_model(self.model.inverting())
+        return self.with_model(self.model.inverting())
 
-    def _with_model(self, model: Model) -> Self:
+    def with_model(self, model: Model) -> Self:
+        """The same with another model."""
         other = copy.copy(self)
         vars(other).update(model=model, stages=model.stages)
         return other
@@ -201,8 +203,9 @@ class Chain:
         _check_batch(len(seeds), cond, controls)
         sampling = self.model.by_stage(given(settings or {}))
         images: list[Tensor] = []
-        for start in range(0, len(seeds), BATCH):
-            part = slice(start, start + BATCH)
+        batch = max(1, int(BATCH / max(1.0, self.model.enlarged)))  # in about the same memory
+        for start in range(0, len(seeds), batch):
+            part = slice(start, start + batch)
             steer = {name: control[part] for name, control in controls.items()}
             rng = Rng(seeds[part], self.device)
             drawn = self.fold(cond[part], rng, sampling, on_step, prior, steer, on_stage)
@@ -234,7 +237,8 @@ class Chain:
             control = self._steered(stage, cond, options, (controls or {}).get(name, FREE))
             try:
                 report = named(on_step, name)
-                cond = stage.sample(cond, rng.fork(name), options, report, control)
+                with wrapping(self.model.tile, report) as seen:
+                    cond = stage.sample(cond, rng.fork(name), options, seen, control)
             except SamplingError as error:  # under the stage's name in this model, not its kind
                 raise SamplingError(name, error.when) from None
             made = (value for field, value in cond.items() if field in stage.produces)

@@ -138,6 +138,9 @@ class Drawing(Request[list[Image.Image]]):
     """Settings with an option of their own."""
     example: ClassVar[str] = "prior_steps=32"  # of another setting, for --help
 
+    shared: ClassVar[frozenset[str]] = frozenset()
+    """Fields of a base class, which functions take among their settings."""
+
     seed: Seed = 0
     settings: dict[str, Any] = Field(default_factory=dict)
 
@@ -187,6 +190,10 @@ class Drawing(Request[list[Image.Image]]):
     def of(cls, **values: Any) -> Self:
         """Parse arguments. Raises UsageError, also for a setting that is outside of `settings`."""
         fields = cls.model_fields
+        if isinstance(settings := values.get("settings"), Mapping):
+            own = {name: one for name, one in settings.items() if name in cls.shared}
+            rest = {name: one for name, one in settings.items() if name not in own}
+            values = {**values, **own, "settings": rest}
         values = translated(values, fields)
         for name in values:
             if name not in fields and not nearest(name, fields):

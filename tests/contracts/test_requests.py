@@ -104,7 +104,8 @@ def test_every_ability_of_a_pipeline_has_its_request() -> None:
     assert len(CLASSES) == len(methods) == 10
     for name, cls in CLASSES.items():
         taken = inspect.signature(getattr(Pipeline, method(name))).parameters
-        fields = {key: field for key, field in cls.model_fields.items() if key != "settings"}
+        among = {"settings", *getattr(cls, "shared", ())}
+        fields = {key: field for key, field in cls.model_fields.items() if key not in among}
         assert set(fields) <= set(taken)
         for key, field in fields.items():
             own = inspect.Parameter.empty if field.is_required() else field.default
@@ -116,6 +117,9 @@ def test_a_sound_request_comes_as_far_as_the_first_step(name: str, idle: Pipelin
     with pytest.raises(Idle):
         call(idle, name)
 
+
+WORDS = {"size": "16x16", "aspect": "2:1"}
+"""Texts of fields that take no others."""
 
 SAME: dict[type, list[Callable[[Any], Any]]] = {
     int: [np.int64, np.uint8, lambda v: np.array(v), torch.tensor],
@@ -130,7 +134,7 @@ def test_numbers_of_numpy_and_torch_are_plain_numbers(name: str, key: str) -> No
     cls = CLASSES[name]
     kind = kind_of(cls.model_fields[key])
     assert kind is not None
-    value: Any = {int: 3, float: 0.5, str: "none"}[kind]
+    value: Any = WORDS.get(key, {int: 3, float: 0.5, str: "none"}[kind])
     given = {name: INPUTS[name] for name in cls.model_fields if name in INPUTS}
     plain = cls.of(**given | {key: value})
     for write in SAME[kind]:

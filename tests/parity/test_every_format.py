@@ -6,7 +6,7 @@ What works is what `capabilities` says, which knows of the model's stages alone.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -123,6 +123,17 @@ class Folders:
             "stable_diffusion_1", "StableDiffusionPipeline", names, "scheduler", "sd"
         )
 
+    def single_file(self, name: str) -> Path:
+        """With as many tokens as CLIP's own tokenizer knows, which such a file comes without."""
+        peer, folder = self.fixture(f"single_file_{name}"), self.root / f"single-{name}"
+        folder.mkdir()
+        parts = {part: peer.weights(part) for part in peer.said["shapes"]}
+        state = {f"{p}.{name}": v for p, named in parts.items() for name, v in named.items()}
+        words = next(name for name in state if "token_embedding" in name)
+        state[words] = state[words].repeat(97, 1)[:49408]
+        save_file(state, folder / "it.safetensors")
+        return folder / "it.safetensors"
+
     def stable_unclip(self, images: bool) -> Path:
         kind = "StableUnCLIPImg2ImgPipeline" if images else "StableUnCLIPPipeline"
         names = "image_normalizer text_encoder unet vae "
@@ -206,6 +217,8 @@ MODELS: dict[str, Callable[[Folders], tuple[Path, Path | None]]] = {
     "Kandinsky's decoder": lambda f: (f.kandinsky("decoder"), None),
     "Kandinsky's prior": lambda f: (f.kandinsky("prior"), None),
     "Stable Diffusion": lambda f: (f.stable_diffusion(), None),
+    "Stable Diffusion in a file": lambda f: (f.single_file("2"), None),
+    "Stable Diffusion that inpaints": lambda f: (f.single_file("inpaint"), None),
     "Stable unCLIP of pictures": lambda f: (f.stable_unclip(images=True), None),
     "Stable unCLIP of texts": lambda f: (f.stable_unclip(images=False), None),
     "GLIDE": lambda f: (f.glide("base", "upsample"), None),
@@ -239,6 +252,15 @@ ADVICE = {
     ("CLIP", "generate"): r"it is a CLIP alone.*--clip",
 }
 """What is said to whom: the way out fits where the model comes from."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_latents() -> Iterator[None]:
+    """Those of single files, which do not say how large theirs are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("unclip.families.latent.single_file.EPS_SIDE", 8)
+        patch.setattr("unclip.families.latent.single_file.V_SIDE", 8)
+        yield
 
 
 @pytest.fixture(scope="module", params=MODELS)

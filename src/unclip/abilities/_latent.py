@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..media import Source, fit_image, read_image, to_tensor
+from ..nn.tiling import wrapping
 from ..pipeline import Chain
 from ..stages import DiffusionStage
 from ..types import Cond, Control, OnStep, named
@@ -73,7 +74,8 @@ def _invert(
         if cond.image is None:
             image = image if image.shape[-2:] == size else F.interpolate(image, size, mode="area")
         if stage.inverts:
-            noise = stage.invert(cond, image, sampling.get(name), named(on_step, name))
+            with wrapping(pipe.model.tile, named(on_step, name)) as seen:
+                noise = stage.invert(cond, image, sampling.get(name), seen)
             if NOISE_STD[0] < float(noise.std()) < NOISE_STD[1]:
                 noises[name] = noise
         image = image if cond.image is None else cond.image

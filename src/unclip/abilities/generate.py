@@ -3,8 +3,8 @@
 Without -o, a file is named after the prompt and the seed (a-fox-7.png), and numbered if another
 picture has that name (a-fox-7-2.png): nothing is overwritten.
 
-Every PNG stores its prompt, seed, settings and the model's hash, so that `unclip replay` can draw
-the same picture again; other formats store nothing. Settings that are not given here have the
+Every PNG, WebP and JPEG stores its prompt, seed, settings and the model's hash, so that `unclip
+replay` can draw the same picture again. Settings that are not given here have the
 model's defaults.
 
 \b
@@ -18,6 +18,8 @@ Examples:
   unclip generate "a fox" --prior prior --set prior_steps=32
   unclip generate "a fox" --prior none --best-of 4
   unclip generate "a fox" --negative-prompt "a car"
+  unclip generate "a meadow" --tile both               # edges that fit together
+  unclip generate "a fox" --model v1-5.safetensors --size 768x512
   unclip generate "a fox" --model runs/mine/model --device cuda
 """
 
@@ -31,9 +33,10 @@ from pydantic import Field
 from ..arguments import Count, Text
 from ..cost import BATCH, Work
 from ..media import to_pictures
-from ..request import Decoder, Drawing, Option, Pictures, Prior, Prompt
+from ..request import Decoder, Option, Pictures, Prior, Prompt
 from . import Ability
 from ._drawing import attach_record, check_request, chosen
+from ._sized import Sized
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,12 +51,12 @@ PriorGuidance = Annotated[
 ]
 
 
-class GenerateRequest(Drawing):
+class GenerateRequest(Sized):
     """See `generate`."""
 
     ability: ClassVar[str] = "generate"
     records_defaults: ClassVar[bool] = False
-    common: ClassVar[dict[str, Any]] = {**Drawing.common, "prior_guidance_scale": PriorGuidance}
+    common: ClassVar[dict[str, Any]] = {**Sized.common, "prior_guidance_scale": PriorGuidance}
     prompt: Prompt = Field(description="What to draw.")
     n: Pictures = 1
     prior: Prior = None
@@ -100,9 +103,9 @@ def generate(
         best_of: draw so many for each picture and keep the one that CLIP finds nearest to
             the prompt.
         negative_prompt: what guidance leads away from, in place of nothing.
-        settings: sampling settings that differ from the model's defaults: `steps`,
-            `guidance_scale`, `sampler`, `eta`, ... are the decoder's, and those of another
-            stage carry its name: `prior_guidance_scale`, `upsampler_steps`. None is skipped.
+        settings: `size="768x512"`, `aspect="3:2"`, `tile=True`, and sampling settings that
+            differ from the model's defaults: `steps`, `guidance_scale`, `sampler`, ... of the
+            decoder, and `prior_guidance_scale`, `upsampler_steps`, ... of others. None is skipped.
 
     Returns:
         PIL pictures. `picture.info["unclip"]` is JSON that `replay` makes the same one from.

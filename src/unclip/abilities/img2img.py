@@ -1,11 +1,12 @@
 """Redraw a picture to match a sentence.
 
-The layout stays roughly the same. The picture is cropped to its middle square.
+The layout stays roughly the same. The picture is cropped to its middle square, or to --size.
 
 \b
 Examples:
   unclip img2img sketch.png "a pizza"
   unclip img2img sketch.png "a pizza" --strength 0.8 -n 4 -o pizzas.png
+  unclip img2img sketch.png "a pizza" --model v1-5.safetensors --aspect 3:2
 """
 
 from __future__ import annotations
@@ -18,16 +19,17 @@ from pydantic import Field
 from ..arguments import Share
 from ..cost import Work
 from ..media import Source, digest, fit_image, read_image, to_pictures, to_tensor
-from ..request import Drawing, Option, Picture, Pictures, Prior, Prompt
+from ..request import Option, Picture, Pictures, Prior, Prompt
 from . import Ability
 from ._drawing import attach_record, check_request
+from ._sized import Sized
 
 if TYPE_CHECKING:
     from ..pipeline import Chain
     from ..types import OnStep
 
 
-class ImageToImageRequest(Drawing):
+class ImageToImageRequest(Sized):
     """See `image_to_image`."""
 
     ability: ClassVar[str] = "image_to_image"
@@ -85,7 +87,7 @@ def image_to_image(
         settings=settings,
     )
     prompt, strength, seed = request.prompt, request.strength, request.seed
-    pipe = pipe.inverting()  # whose grid is fine enough to begin part of the way
+    pipe = request.framed(pipe.inverting())  # whose grid is fine enough to begin part of the way
     pipe.model.check_prior(request.prior)
     picture = read_image(image, pipe.model.size)
     check_request(pipe, request, request.work(), on_step)

@@ -23,9 +23,10 @@ from ..arguments import check_prompt
 from ..cost import Work
 from ..errors import UsageError
 from ..media import SUFFIXES, Source, digest, read_image, to_pictures
-from ..request import Drawing, Frames, Input, Option, Prior, stem
+from ..request import Frames, Input, Option, Prior, stem
 from . import Ability
 from ._drawing import attach_record, check_request, ddim_settings
+from ._sized import Sized
 
 if TYPE_CHECKING:
     from ..pipeline import Chain
@@ -40,7 +41,7 @@ End = Annotated[
 ]
 
 
-class InterpolateRequest(Drawing):
+class InterpolateRequest(Sized):
     """See `interpolate`."""
 
     ability: ClassVar[str] = "interpolate"
@@ -124,7 +125,7 @@ def interpolate(
         a=a, b=b, frames=frames, seed=seed, noise=noise, prior=prior, settings=settings
     )
     frames, seed, prior, settings = request.frames, request.seed, request.prior, request.settings
-    pipe = pipe.inverting()
+    pipe = request.framed(pipe.inverting())
     pipe.model.check_embedding("interpolation")
     for one in (a, b):
         if _is_prompt(one):

@@ -22,9 +22,10 @@ from ..config import shown
 from ..cost import Work
 from ..errors import UsageError, counted
 from ..media import Source, digest, fit_image, read_image, to_pictures, to_tensor
-from ..request import Drawing, Input, Option, Picture
+from ..request import Input, Option, Picture
 from . import Ability
 from ._drawing import attach_record, check_request
+from ._sized import Sized
 
 if TYPE_CHECKING:
     from ..nn.pca import Pca
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from ..types import OnStep
 
 
-class ReconstructRequest(Drawing):
+class ReconstructRequest(Sized):
     """See `reconstruct`."""
 
     ability: ClassVar[str] = "reconstruct"
@@ -104,7 +105,7 @@ def reconstruct(
     request = ReconstructRequest.of(
         image=image, dims=dims, seed=seed, pictures=pictures, settings=settings
     )
-    dims, seed = request.dims, request.seed
+    dims, seed, pipe = request.dims, request.seed, request.framed(pipe)
     pipe.model.check_embedding("reconstruction")
     clip = pipe.model.clip("reconstruction", "vision")
     picture = read_image(image, pipe.model.size)

@@ -20,16 +20,17 @@ from ..cost import Work
 from ..errors import UsageError
 from ..media import Source, digest, read_image, to_pictures
 from ..record import Record
-from ..request import Drawing, Frames, Option, Picture, Prompt
+from ..request import Frames, Option, Picture, Prompt
 from . import Ability
 from ._drawing import attach_record, check_request, ddim_settings
+from ._sized import Sized
 
 if TYPE_CHECKING:
     from ..pipeline import Chain
     from ..types import OnStep
 
 
-class TextDiffRequest(Drawing):
+class TextDiffRequest(Sized):
     """See `text_diff`."""
 
     ability: ClassVar[str] = "textdiff"
@@ -115,7 +116,7 @@ def text_diff(
     )
     frames, theta, seed = request.frames, request.theta, request.seed
     source, target, settings = request.source, request.target, request.settings
-    (pipe := pipe.inverting()).model.check_embedding("a text difference")
+    (pipe := request.framed(pipe.inverting())).model.check_embedding("a text difference")
     clip = pipe.model.clip("a text difference", "text", "vision")
     pipe.check_words(source, target)
     picture = read_image(image, pipe.model.size)

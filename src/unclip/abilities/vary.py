@@ -20,16 +20,17 @@ from pydantic import Field
 from ..arguments import Share
 from ..cost import Work
 from ..media import Source, digest, read_image, to_pictures
-from ..request import Drawing, Option, Picture, Pictures
+from ..request import Option, Picture, Pictures
 from . import Ability
 from ._drawing import attach_record, check_request, ddim_settings
+from ._sized import Sized
 
 if TYPE_CHECKING:
     from ..pipeline import Chain
     from ..types import OnStep
 
 
-class VariationsRequest(Drawing):
+class VariationsRequest(Sized):
     """See `variations`."""
 
     ability: ClassVar[str] = "vary"
@@ -74,9 +75,9 @@ def variations(
 
     request = VariationsRequest.of(image=image, n=n, eta=eta, seed=seed, settings=settings)
     n, eta, seed, settings = request.n, request.eta, request.seed, request.settings
-    pipe = pipe.inverting()
-    pipe.model.check_embedding("encoding a picture")
+    (pipe := pipe.inverting()).model.check_embedding("encoding a picture")
     pipe.model.clip("encoding a picture", "vision")
+    pipe = request.framed(pipe)
     picture = read_image(image, pipe.model.size)
     check_request(pipe, request, request.work(), on_step)
     latent = of_picture(pipe, picture, 0, settings, on_step)  # the same whatever the seed

@@ -89,6 +89,8 @@ NAMES = (
     (r"conditioner\.embedders\.", "a single file of Stable Diffusion XL"),
     (r"(^|\.)joint_blocks\.0\.", "Stable Diffusion 3"),
     (r"(^|\.)double_blocks\.0\.", "FLUX"),
+    (r"^(model\.)?diffusion_model\.", "a U-Net alone (model.diffusion_model.*): take a file that "
+     "has the autoencoder and the text encoder too"),
     (r"^logit_bias$", "SigLIP"),
     (r"^(encoder|decoder)\.conv_in\.|^first_stage_model\.", "an autoencoder (VAE) alone"),
     (r"^vision_model\.|^text_model\.", "a CLIP of transformers, without its config.json: give "

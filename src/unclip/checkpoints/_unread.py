@@ -82,7 +82,11 @@ def _file(file: Path) -> str:
     names = [str(name) for name in held] if isinstance(held, Mapping) else []
     for pattern, what in NAMES:
         if any(re.search(pattern, name) for name in names):
-            return f"{what}: not read by itself" if ":" not in what else what
+            if ":" in what:
+                return what
+            return (
+                f"{what}: not read by itself" if ", which" in what else f"{what}, which is not read"
+            )
     if tensors is None:
         keys = ", ".join(names[:4])
         return f"no model: it holds no state dict{keys and f', but {keys}'}"

@@ -44,6 +44,21 @@ class NetConfig(Config, ABC):
         return 1
 
     @property
+    def resizes(self) -> bool:
+        """Whether it draws pictures of other sizes about as well as those it is trained on."""
+        return False
+
+    @property
+    def size_unit(self) -> int:
+        """What the sides of such pictures are multiples of."""
+        return self.unit
+
+    @property
+    def knows_places(self) -> bool:
+        """Whether it is told where in the picture each pixel lies."""
+        return False
+
+    @property
     def inpaints(self) -> bool:
         """Whether it looks at what is known of a picture."""
         return False

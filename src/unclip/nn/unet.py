@@ -86,6 +86,11 @@ class UNetConfig(NetConfig):
         return unit
 
     @property
+    def knows_places(self) -> bool:
+        """As configured."""
+        return self.coordinates
+
+    @property
     def inpaints(self) -> bool:
         """As configured."""
         return self.inpaint

@@ -82,6 +82,7 @@ class Decoder(DiffusionStage):
     produces: frozenset[str] = frozenset({"image"})
     config: AnyDecoderConfig
     net: Any
+    drawn: tuple[int, int] | None = None  # (height, width) in place of the network's own
 
     def __init__(self, config: AnyDecoderConfig) -> None:
         super().__init__()
@@ -109,6 +110,8 @@ class Decoder(DiffusionStage):
     @property
     def image_size(self) -> tuple[int, int]:
         """(height, width) of its pictures."""
+        if self.drawn:
+            return self.drawn
         side = self.config.network.image_size * self._latent_factor
         return side, side
 

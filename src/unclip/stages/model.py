@@ -42,6 +42,9 @@ class Model:
         advice: what to do about a part that it lacks: see `Plan`.
         vocabulary: the words that it has learnt; empty where they are not listed.
         read_as: number format in which weights that are still to be read will be.
+        drawn: (height, width) of its pictures where that is not its own: see `sizes`.
+        enlarged: how many times as many pixels these have.
+        tile: axes along which its pictures go on beyond their edges: "x", "y", both.
     """
 
     tokenizer: Tokenizer
@@ -53,6 +56,9 @@ class Model:
     vocabulary: Vocabulary = field(default_factory=Vocabulary)
     read_as: torch.dtype | None = None
     decoder: str | None = None
+    drawn: tuple[int, int] | None = None
+    enlarged: float = 1.0
+    tile: str = ""
 
     @property
     def image_stages(self) -> dict[str, Stage]:
@@ -96,6 +102,8 @@ class Model:
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) of the pictures it draws. Raises UsageError where it draws none."""
+        if self.drawn:
+            return self.drawn
         sizes = [stage.image_size for stage in self.image_stages.values()]
         if not sizes or sizes[-1] is None:
             raise UsageError(self._lacking("stage that makes a picture", "decoder"))

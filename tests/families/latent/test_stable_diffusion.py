@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from unclip.checkpoints.format import Options, find_format
 from unclip.diffusion.schedule import Cosine, Linear, ScaledLinear
@@ -221,7 +220,7 @@ def test_schedules_are_those_of_the_table_of_betas(write: Write) -> None:
 @pytest.mark.parametrize(
     ("where", "changes", "message"),
     [
-        ("unet", {"in_channels": 9}, "in_channels is 9; only 4 is read"),
+        ("unet", {"in_channels": 5}, "in_channels is 5; only 4 or 9 is read"),
         ("unet", {"addition_embed_type": "text_time"}, "addition_embed_type is 'text_time'"),
         ("unet", {"class_embed_type": "timestep"}, "class_embed_type is 'timestep'"),
         ("unet", {"num_class_embeds": 1000}, "num_class_embeds is 1000"),
@@ -266,17 +265,10 @@ def test_it_is_known_by_its_pipeline(write: Write, tmp_path: Path) -> None:
     assert not FORMAT.matches(tmp_path / "unet" / "config.json")
 
 
-def test_a_single_file_of_the_original_code_is_refused(tmp_path: Path) -> None:
-    names = ("model.diffusion_model.out.2.weight", "first_stage_model.decoder.conv_in.weight")
-    file = tmp_path / "v1-5-pruned-emaonly.safetensors"
-    save_file({name: torch.zeros(1) for name in names}, file)
-    assert find_format(file) is FORMAT
-    with pytest.raises(CheckpointError, match="single file of Stable Diffusion's original code"):
-        FORMAT.open(file, Options())
-    save_file({names[0]: torch.zeros(1)}, file)
-    assert not FORMAT.matches(file)
-    file.write_bytes(b"nothing")
-    assert not FORMAT.matches(file)
+def test_a_network_of_nine_channels_inpaints(write: Write) -> None:
+    network = read(write("StableDiffusionInpaintPipeline", unet={"in_channels": 9})).network
+    assert (network.inpaints, network.in_channels) == (True, 4)
+    assert not read(write("StableDiffusionInpaintPipeline")).network.inpaints
 
 
 def test_stable_unclip_knows_its_embeddings(write: Write) -> None:

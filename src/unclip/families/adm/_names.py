@@ -7,8 +7,9 @@ first and through query, key and value within each.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -18,22 +19,26 @@ from ...nn.blocks import Place
 from ...nn.transformer import TransformerConfig
 from ...nn.unet import UNetConfig
 
+
+class Trunk(Protocol):
+    """Settings of a U-Net of levels."""
+
+    @property
+    def depth(self) -> int: ...
+    def places(self) -> Iterator[Place]: ...
+    def attends(self, place: Place) -> bool: ...
+
+
 HEAD = 64
 """Width of every head, of the U-Net's attention and of the transformers."""
 
 
 def adm_table(config: UNetConfig, prefix: str = "") -> KeyMap:
     """The trunk: all of a U-Net but what is made of its condition."""
-    table = {
-        **same("time.fc1", "time_embed.0"),
-        **same("time.fc2", "time_embed.2"),
-        **same("conv_in", "input_blocks.0.0"),
-        **same("norm_out", "out.0"),
-        **same("conv_out", "out.2"),
-    }
+    table = ends_table()
     for place in config.places():
-        there = _there(config, place)
-        table |= _block(f"{place.name}.block", there, place.cin != place.cout)
+        there = layer_name(config, place)
+        table |= block_table(f"{place.name}.block", there, place.cin != place.cout)
         if config.attends(place):
             attention = f"{there.rpartition('.')[0]}.1"
             heads = max(1, place.cout // config.head_dim)
@@ -42,21 +47,34 @@ def adm_table(config: UNetConfig, prefix: str = "") -> KeyMap:
     return under("", prefix, table)
 
 
-def _there(config: UNetConfig, place: Place) -> str:
+def ends_table() -> KeyMap:
+    """The timestep's MLP, the first convolution, and what comes after the last layer."""
+    return {
+        **same("time.fc1", "time_embed.0"),
+        **same("time.fc2", "time_embed.2"),
+        **same("conv_in", "input_blocks.0.0"),
+        **same("norm_out", "out.0"),
+        **same("conv_out", "out.2"),
+    }
+
+
+def layer_name(config: Trunk, place: Place) -> str:
     """A layer's residual block; on the way up a level's last holds the enlarging one too."""
     part, number = place.name.split(".")
     if part == "down":
         return f"input_blocks.{int(number) + 1}.0"
     if part == "middle":
         return f"middle_block.{2 * int(number)}"
-    block = (len(config.multipliers) - 1 - place.level) * (config.depth + 1)
+    deepest = max(one.level for one in config.places())
+    block = (deepest - place.level) * (config.depth + 1)
     if not place.resample:
         return f"output_blocks.{block + place.number}.0"
     inside = 2 if config.attends(replace(place, resample="")) else 1
     return f"output_blocks.{block + config.depth}.{inside}"
 
 
-def _block(ours: str, theirs: str, has_skip: bool) -> KeyMap:
+def block_table(ours: str, theirs: str, has_skip: bool) -> KeyMap:
+    """A residual block."""
     table = {
         **same("norm1", "in_layers.0"),
         **same("conv1", "in_layers.2"),

@@ -35,11 +35,8 @@ def openai_table(config: ClipConfig, text: str = "") -> KeyMap:
     """The names of OpenAI's `CLIP` and open_clip's; `text` is "text" in its CustomTextCLIP."""
     assert config.text and config.vision
     tower: KeyMap = {
-        "text.positions": Take(("positional_embedding",)),
         "text_proj.weight": Take(("text_projection",), torch.t, torch.t),
-        **same("text.embed", "token_embedding", "weight"),
-        **under("text", "", _openai_blocks(config.text.depth)),
-        **same("text.norm", "ln_final"),
+        **under("text", "", openai_text_table(config.text.depth)),
     }
     vision: KeyMap = {
         "positions": Take(("positional_embedding",)),
@@ -52,6 +49,16 @@ def openai_table(config: ClipConfig, text: str = "") -> KeyMap:
     }
     scale = Take(("logit_scale",), lambda value: value.reshape(()))
     return {"log_scale": scale, **under("", text, tower), **under("vision", "visual", vision)}
+
+
+def openai_text_table(depth: int) -> KeyMap:
+    """The text encoder: what comes before its projection."""
+    return {
+        "positions": Take(("positional_embedding",)),
+        **same("embed", "token_embedding", "weight"),
+        **_openai_blocks(depth),
+        **same("norm", "ln_final"),
+    }
 
 
 def _openai_blocks(depth: int) -> KeyMap:

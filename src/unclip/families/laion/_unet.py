@@ -90,6 +90,11 @@ class LaionUNetConfig(NetConfig):
         return unit
 
     @property
+    def resizes(self) -> bool:
+        """It is made of convolutions, and of attention that depends on no size."""
+        return True
+
+    @property
     def sizes(self) -> list[tuple[int, int]]:
         """Channels before and after each level."""
         wide = [self.channels, *(self.channels * factor for factor in self.multipliers)]

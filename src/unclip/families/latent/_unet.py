@@ -6,7 +6,7 @@ appendix E.2.1). Stable unCLIP adds z_i to the timestep embedding, as DALL·E 2 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 import torch
@@ -36,6 +36,9 @@ class LatentUNetConfig(NetConfig):
     )
     heads: tuple[int, ...] = Field(min_length=1, description="of each level's attention")
     layers: Blocks = Field(1, ge=1, description="blocks of each transformer")
+    inpaint: bool = Field(
+        False, description="concatenate a mask and the latents of what is known of the picture"
+    )
     text: TextConfig
     pad_id: int = Field(0, ge=0, description="token that stands for padding; it is read like any")
     empty: tuple[int, ...] = Field((), description="tokens of the empty text, which is the null")
@@ -78,6 +81,16 @@ class LatentUNetConfig(NetConfig):
         """See `NetConfig`."""
         image = {"image_embed"} if self.embed_dim else set()
         return frozenset({"text_tokens", "text_mask"} | image)
+
+    @property
+    def inpaints(self) -> bool:
+        """As configured."""
+        return self.inpaint
+
+    @property
+    def size_unit(self) -> int:
+        """Any number of latents: an odd one is halved rounding up, and doubled to what it was."""
+        return 1
 
     @property
     def unit(self) -> int:
@@ -170,10 +183,11 @@ class Resample(nn.Module):
         stride, padding = 1 if enlarges else 2, 0 if self.corner else 1
         self.conv = nn.Conv2d(channels, channels, 3, stride=stride, padding=padding)
 
-    def forward(self, x: Tensor, *_: Any) -> Tensor:
-        """(B, C, H, W) -> (B, C, H', W'), whatever the condition."""
+    def forward(self, x: Tensor, *_: Any, size: Sequence[int] = ()) -> Tensor:
+        """(B, C, H, W) -> (B, C, H', W'), whatever the condition; `size` is twice that or less."""
         if self.enlarges:
             x = F.interpolate(x, scale_factor=2.0, mode="nearest")
+            x = x[..., : size[0], : size[1]] if size else x
         out: Tensor = self.conv(F.pad(x, (0, 1, 0, 1)) if self.corner else x)
         return out
 
@@ -225,7 +239,8 @@ class LatentUNet(Levels):
         self.text = TextEncoder(config.text, causal=True)
         if config.embed_dim:
             self.image = ImageVector(config.embed_dim, emb)
-        self.conv_in = nn.Conv2d(config.in_channels, first, 3, padding=1)
+        cin = config.in_channels + (1 + config.in_channels) * config.inpaint
+        self.conv_in = nn.Conv2d(cin, first, 3, padding=1)
         self.add_levels(config.places(), self._layer)
         self.norm_out = self._norm(first)
         self.conv_out = zero(nn.Conv2d(first, config.out_channels, 3, padding=1))
@@ -246,7 +261,8 @@ class LatentUNet(Levels):
         """All that depends on the condition alone.
 
         Reads `text_tokens` and `text_mask`; where the network is conditional on z_i
-        `noised_image_embed`, or else `image_embed`, which is then noised not at all.
+        `noised_image_embed`, or else `image_embed`, which is then noised not at all; where it
+        inpaints `known_latents`.
         The context is the text's keys and values for each transformer block.
         """
         # a prompt stands in several rows when several pictures are drawn of it
@@ -257,7 +273,8 @@ class LatentUNet(Levels):
         if self.config.embed_dim:
             vector = self.image(self._features(given), given.get("keep_image"))
         keys_values = [block.keys_values(context)[rows] for block in self.blocks()]
-        return Encoded(vector, tuple(keys_values))
+        known = given["known_latents"] if self.config.inpaint else None
+        return Encoded(vector, tuple(keys_values), known=known)
 
     def _features(self, given: Given) -> Tensor:
         if "noised_image_embed" in given:
@@ -278,10 +295,24 @@ class LatentUNet(Levels):
             if isinstance(module, TransformerBlock):
                 yield module
 
+    def run(
+        self, h: Tensor, emb: Tensor, context: Iterator[Any], mask: Tensor | None = None
+    ) -> Tensor:
+        """See `Levels`; an odd side that was halved is doubled to what it was."""
+        skips, h = self.descend(h, emb, context, mask)
+        for layer in self.up:
+            if isinstance(layer, Resample):
+                h = layer(h, size=skips[-1].shape[2:])
+            else:
+                h = layer(torch.cat([h, skips.pop()], dim=1), emb, context, mask)
+        return h
+
     def forward(self, x: Tensor, t: Tensor, encoded: Encoded) -> Tensor:
         """(B, C, H, W) noisy latents, (B,) timestep -> (B, out_channels, H, W)."""
         emb = self.time(t)
         emb = F.silu(emb if encoded.vector is None else emb + encoded.vector)
+        if encoded.known is not None:
+            x = torch.cat([x, encoded.known.to(x.dtype)], dim=1)
         h = self.run(self.conv_in(laid_out(x)), emb, iter(encoded.context))
         out: Tensor = self.conv_out(F.silu(self.norm_out(h)))
         return out

@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch.nn import functional as F
 
 from ...diffusion.parameterization import Parameterization
 from ...diffusion.schedule import Cosine, ScaledLinear, ScheduleConfig
@@ -62,10 +63,15 @@ class LatentDecoder(Decoder):
         return super()._never_used(inpaints) | blind
 
     def conditioned(self, cond: Cond, rng: Rng, options: Sampling) -> Cond:
-        """z_i noised to the level that `options` name, and told so; a text needs nothing."""
+        """z_i noised to the level that `options` name, and told so; a text needs nothing.
+
+        Where the network inpaints, what is known, in latents, unless `options` hide it.
+        """
+        assert isinstance(options, DecoderSampling)
+        if self.config.network.inpaint:
+            cond = self._shown(cond, hidden=options.inpainting == "repaint")
         if not self.config.network.embed_dim:
             return cond
-        assert isinstance(options, DecoderSampling)
         t = torch.tensor(float(options.noise_level), dtype=torch.float32, device="cpu")
         level = self.config.image_schedule.level(t)
         return self._noised(cond, level, rng.fork("noise_level"))
@@ -74,7 +80,23 @@ class LatentDecoder(Decoder):
         """See `Decoder`; z_i is noised to a random level."""
         if self.config.network.embed_dim:
             cond = self._noised(cond, self.config.image_schedule.sample(rng), rng)
-        return super().example(cond, rng)
+        cond, x0 = super().example(cond, rng)
+        return (self._shown(cond) if self.config.network.inpaint else cond), x0
+
+    @property
+    def trains_on(self) -> frozenset[str]:
+        """See `Decoder`; of latents alone no part can be hidden."""
+        return super().trains_on | ({"image"} if self.inpaints else set())
+
+    def _shown(self, cond: Cond, hidden: bool = False) -> Cond:
+        """Add `known_latents`; of a picture of which nothing is known, they are those of grey."""
+        known, mask = cond.known, cond.mask
+        if hidden or known is None or mask is None:
+            known = torch.zeros(1, 3, *self.image_size, dtype=torch.float32, device=self.device)
+            mask = torch.ones_like(known[:, :1])
+        small = F.max_pool2d(mask, self._latent_factor)
+        seen = torch.cat([small, self.space.encode(known * (1 - mask))], dim=1)
+        return cond.replace(known_latents=seen.expand(len(cond), -1, -1, -1))
 
     def _noised(self, cond: Cond, level: Level, rng: Rng) -> Cond:
         """Add `noised_image_embed` (B, 2·D), z_i noised to a level () or (B,)."""

@@ -8,10 +8,10 @@ autoencoder. The safety checker and the feature extractor's resizing have no pla
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ...checkpoints._state_dicts import open_weights
 from ...checkpoints.archive import Tensors
 from ...checkpoints.companions import completed, folder_tokenizer
 from ...checkpoints.format import TEXT_ALONE, Format, Options, Plan
@@ -42,13 +42,14 @@ from ._autoencoder_names import autoencoder_config, autoencoder_table, autoencod
 from ._unet import LatentUNetConfig
 from .latent_decoder import DecoderSampling, LatentDecoderConfig
 
-PLAIN = ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline")
+PLAIN = (
+    "StableDiffusionPipeline",
+    "StableDiffusionImg2ImgPipeline",
+    "StableDiffusionInpaintPipeline",
+)
 UNCLIP = ("StableUnCLIPPipeline", "StableUnCLIPImg2ImgPipeline")
-OTHERS = ("StableDiffusionInpaintPipeline", "StableDiffusionDepth2ImgPipeline")
-"""Relatives whose U-Net sees more than latents: known, to be refused by what they have."""
-
-SINGLE = {"model.diffusion_model.out.2.weight", "first_stage_model.decoder.conv_in.weight"}
-"""Names of the original code's files."""
+OTHERS = ("StableDiffusionDepth2ImgPipeline",)
+"""Relatives whose U-Net sees what is not known here: to be refused by what they have."""
 
 TEXT_TO_IMAGE = DecoderSampling(steps=50, guidance_scale=7.5)
 EMBED_TO_IMAGE = DecoderSampling(steps=20, guidance_scale=10.0)
@@ -84,7 +85,7 @@ UNET_DEFAULTS: dict[str, Any] = {
 """Of UNet2DConditionModel: its files may leave out what does not differ."""
 
 UNET_READ: dict[str, Any] = {
-    "in_channels": 4,
+    "in_channels": (4, 9),
     "act_fn": "silu",
     "flip_sin_to_cos": True,
     "freq_shift": 0,
@@ -119,18 +120,11 @@ class StableDiffusion(Format):
     name = "stable_diffusion"
 
     def matches(self, path: Path) -> bool:
-        """By the pipeline's class; a single file of the original code is known, to be refused."""
-        if path.is_dir():
-            return pipeline_class(path) in (*PLAIN, *UNCLIP, *OTHERS)
-        return _is_single(path)
+        """By the pipeline's class."""
+        return path.is_dir() and pipeline_class(path) in (*PLAIN, *UNCLIP, *OTHERS)
 
     def open(self, path: Path, options: Options) -> Plan:
         """See `Format`."""
-        if path.is_file():
-            raise CheckpointError(
-                f"{path} is a single file of Stable Diffusion's original code, which is not read: "
-                "take the folder of the same model in the layout of diffusers"
-            )
         is_unclip = (path / "image_normalizer").is_dir()
         parts = _clip_and_prior(path, options) if is_unclip else {}
         priors = [path / "prior_scheduler"] if "prior" in parts else []
@@ -147,14 +141,6 @@ class StableDiffusion(Format):
             notes=(*sampler_notes(path / "scheduler"), *unfollowed(*priors)),
             advice=ADVICE if is_unclip else TEXT_ALONE,
         )
-
-
-def _is_single(path: Path) -> bool:
-    try:
-        names = set(open_weights(path))
-    except CheckpointError:
-        return False
-    return names >= SINGLE
 
 
 def _clip_and_prior(path: Path, options: Options) -> dict[str, Part]:
@@ -244,6 +230,7 @@ def unet_config(values: Mapping[str, Any], file: Path, **more: Any) -> LatentUNe
     projected = values.get("class_embed_type") == "projection"
     return LatentUNetConfig(
         image_size=values["sample_size"],
+        inpaint=values["in_channels"] == 9,  # latents, a mask, and a picture's latents
         out_channels=values["out_channels"],
         channels=tuple(values["block_out_channels"]),
         depth=values["layers_per_block"],
@@ -293,22 +280,24 @@ def decoder_table(config: LatentDecoderConfig) -> KeyMap:
 def unet_table(config: LatentUNetConfig) -> KeyMap:
     """Names of a `UNet2DConditionModel` with transformer blocks."""
 
-    def attention(ours: str, theirs: str) -> KeyMap:
-        table = same(f"{ours}.norm", f"{theirs}.norm")
-        table |= flattened(f"{ours}.proj_in", f"{theirs}.proj_in")
-        table |= flattened(f"{ours}.proj_out", f"{theirs}.proj_out")
-        names = _transformer_block()
-        return table | repeated(
-            config.layers, f"{ours}.blocks", f"{theirs}.transformer_blocks", names
-        )
-
     table = trunk_table(
-        config, attention, lambda ours, theirs: same(f"{ours}.conv", f"{theirs}.conv")
+        config,
+        partial(transformer_table, config.layers),
+        lambda ours, theirs: same(f"{ours}.conv", f"{theirs}.conv"),
     )
     if config.embed_dim:
         table |= same("image.fc1", "class_embedding.linear_1")
         table |= same("image.fc2", "class_embedding.linear_2")
     return table
+
+
+def transformer_table(layers: int, ours: str, theirs: str) -> KeyMap:
+    """Names of a `SpatialTransformer`."""
+    table = same(f"{ours}.norm", f"{theirs}.norm")
+    table |= flattened(f"{ours}.proj_in", f"{theirs}.proj_in")
+    table |= flattened(f"{ours}.proj_out", f"{theirs}.proj_out")
+    block = _transformer_block()
+    return table | repeated(layers, f"{ours}.blocks", f"{theirs}.transformer_blocks", block)
 
 
 def _transformer_block() -> KeyMap:

@@ -1,0 +1,111 @@
+"""Models that draw pictures of another size than they were trained on, or pictures that tile."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from ..errors import UsageError
+from .decoder import Decoder
+from .model import Model
+from .stage import Stage
+from .upsampler import AnyUpsampler
+
+Size = tuple[int, int]
+"""(height, width)."""
+
+
+def size_unit(model: Model) -> int | None:
+    """What both sides of its pictures are multiples of; None where it draws one size alone."""
+    unit, factor = 1, 1
+    for stage in reversed(model.image_stages.values()):
+        own = _unit_of(stage)
+        if own is None:
+            return None
+        unit = math.lcm(unit, own * factor)
+        factor *= stage.factor
+    return unit
+
+
+def _unit_of(stage: Stage) -> int | None:
+    if isinstance(stage, AnyUpsampler):  # trained on crops, so that any size will do
+        return math.lcm(stage.config.network.unit, stage.factor)
+    if not isinstance(stage, Decoder):
+        return None
+    network, latents = stage.config.network, stage.config.latents
+    if latents:  # which are drawn at many sizes; a U-Net of pictures knows the one it has seen
+        return network.size_unit * latents.factor
+    return network.size_unit if network.resizes else None
+
+
+def resized(model: Model, size: Size) -> Model:
+    """The same, drawing pictures of (height, width). Raises UsageError where it cannot."""
+    if size == model.size:
+        return model
+    unit = _need_unit(model, f"size {words(size)}")
+    if any(side % unit for side in size):
+        raise UsageError(
+            f"size {words(size)} is not possible: sides must be multiples of {unit}; "
+            f"the nearest is {words(_rounded(size, unit))}"
+        )
+    stages, (height, width) = dict(model.stages), size
+    for name, stage in reversed(model.image_stages.items()):
+        if isinstance(stage, Decoder):
+            stages[name] = _drawing(stage, (height, width))
+        height, width = height // stage.factor, width // stage.factor
+    enlarged = model.enlarged * math.prod(size) / math.prod(model.size)
+    return replace(model, stages=stages, drawn=size, enlarged=enlarged)
+
+
+def _drawing(stage: Decoder, size: Size) -> Decoder:
+    other = object.__new__(type(stage))  # `copy` would read the weights
+    vars(other).update(vars(stage), drawn=size)
+    return other
+
+
+def of_aspect(model: Model, aspect: float) -> Size:
+    """The size with about as many pixels as the model's own and this width / height.
+
+    Raises:
+        UsageError: the model cannot draw it.
+    """
+    height, width = model.size
+    if width == height * aspect:
+        return height, width
+    unit, area = _need_unit(model, "another aspect"), height * width
+    return _rounded((math.sqrt(area / aspect), math.sqrt(area * aspect)), unit)
+
+
+def _need_unit(model: Model, wanted: str) -> int:
+    unit = size_unit(model)
+    if unit is not None:
+        return unit
+    raise UsageError(
+        f"{wanted} is not possible: model '{model.name}' draws {words(model.size)} alone, the size "
+        "that its decoder was trained on; draw that, and extend it with outpaint"
+    )
+
+
+def _rounded(size: tuple[float, float], unit: int) -> Size:
+    height, width = (max(unit, round(side / unit) * unit) for side in size)
+    return height, width
+
+
+def words(size: Size) -> str:
+    """Width x height, as people write it."""
+    return f"{size[1]}x{size[0]}"
+
+
+def tiled(model: Model, axes: str) -> Model:
+    """The same, whose pictures go on beyond their edges along `axes`: "x", "y" or "xy".
+
+    Raises:
+        UsageError: one of its networks is told where a pixel lies.
+    """
+    for name, stage in model.image_stages.items():
+        if stage.config.network.knows_places:
+            raise UsageError(
+                f"model '{model.name}' draws no tiles: the network of its {name} is told where in "
+                "the picture each pixel lies"
+            )
+    return replace(model, tile=axes)
