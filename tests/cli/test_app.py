@@ -25,7 +25,17 @@ from unclip.errors import UsageError
 from unclip.files import atomic_file
 
 NAMES = (
-    *("convert", "data", "doctor", "edit", "evaluate", "generate", "img2img", "interpolate"),
+    *(
+        "config",
+        "convert",
+        "data",
+        "doctor",
+        "edit",
+        "evaluate",
+        "generate",
+        "img2img",
+        "interpolate",
+    ),
     "models",
     "outpaint",
     *("probe", "reconstruct", "replay", "sweep", "textdiff", "train", "upscale", "vary"),

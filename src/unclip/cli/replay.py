@@ -15,8 +15,9 @@ from .._version import __version__
 from ..errors import SettingWarning, UsageError, counted
 from ._draw import drawing
 from ._fields import argument, fields_of, pictures_of
-from ._options import Command, ModelOptions, NoLimit, StrictWords, option
+from ._options import LIMITS, Command, ModelOptions, NoLimit, StrictWords, option
 from ._output import Layout, Target, shortened
+from ._result import report
 from ._terminal import complain, say
 
 if TYPE_CHECKING:
@@ -37,7 +38,13 @@ DIGEST = re.compile(r"[0-9a-f]{12}")
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("replay", cls=Command)(Replay)
+    app.command("replay", cls=ReplayCommand)(Replay)
+
+
+class ReplayCommand(Command):
+    """Its model is the record's, whatever a user's default is."""
+
+    shared_groups = (LIMITS,)
 
 
 @dataclass(frozen=True)
@@ -94,6 +101,7 @@ class Replay(ModelOptions):
             pictures = pipe.run(request, on_step)
         new = _counterpart(old, record, layout, pictures)
         where, difference = target.write([new], layout), _difference(old, new)
+        report(identical=not difference, difference=difference)
         say(f"{where}: {difference or 'identical to'} {self.file}", err=target.is_stdout)
         if difference:
             self._warn(_reasons(record, Record.of(pictures[0])))
