@@ -86,7 +86,7 @@ def test_they_take_their_share_of_the_time_and_no_more(
 
 def test_a_stage_of_no_picture_costs_nothing(made: Pipeline) -> None:
     shown: list[Any] = []
-    on_step = made.previews(shown.append)
+    on_step = made.previews(shown.append, share=1e9)
     on_step(Step("prior", 1, 3, torch.zeros(1, 16)))
     on_step(Step("nobody", 1, 3, torch.zeros(1, 16)))
     assert shown == []
@@ -100,6 +100,6 @@ def test_who_shows_may_cancel(made: Pipeline) -> None:
         raise Cancelled("enough")
 
     with pytest.raises(Cancelled, match="enough"):
-        made.generate("a fox", on_step=made.previews(show))
+        made.generate("a fox", on_step=made.previews(show, share=1e9))
     with pytest.raises(UsageError, match="show must be a function of pictures, got 3"):
         made.previews(3)  # type: ignore[arg-type]

@@ -110,7 +110,8 @@ def test_summaries_are_shown_whole_at_80_columns(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     assert main([*name.split(), "--help"]) == 0
-    listed = capsys.readouterr().out.partition("\nCommands:\n")[2].splitlines()
+    rest = capsys.readouterr().out.partition("\nCommands:\n")[2]
+    listed = rest.partition("\n\n")[0].splitlines()
     for key, command in group.commands.items():
         if not command.hidden:
             assert command.help

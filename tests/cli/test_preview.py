@@ -35,6 +35,7 @@ def test_a_file_is_rewritten_and_the_picture_is_the_same(
                 seen.append(whole.size)
 
     monkeypatch.setattr("unclip.media.writing.save", note)
+    monkeypatch.setattr("unclip.abilities._preview.FIRST", 0.0)
     words = ("generate", "a fox", "-n", 2, "--seed", 3, "--model", model)
     assert unclip(*words, "-o", "plain/").code == 0
     done = unclip(*words, "-o", "seen/", "--preview", "look.png")

@@ -45,7 +45,7 @@ EXAMPLES: dict[str, tuple[list[str], set[str]]] = {
     "models inspect": (["MODEL"], {"name", "family", "hash", "path", "stages", "abilities"}),
     "outpaint": (["fox.png", "a cat", "--left", "4"], DRAWN),
     "probe": (["fox.png", "a fox", "a cat"], {"shares"}),
-    "reconstruct": (["fox.png", "--dims", "1,2"], DRAWN),
+    "reconstruct": (["fox.png", "--dims", "1,2", "--pictures", "pictures"], DRAWN),
     "replay": (["drawn.png", "--model", "MODEL"], {*DRAWN, "identical", "difference"}),
     "sweep": (["a fox", "--x", "steps=1,2", "--seed", "3"], DRAWN),
     "textdiff": (["fox.png", "--from", "a fox", "--to", "a cat", "--frames", "2"], DRAWN),
@@ -129,9 +129,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory, model: str) -> Path:
     """What examples read."""
     path = tmp_path_factory.mktemp("json")
     (path / "pictures").mkdir()
-    for name in ("fox", "pictures/one"):
-        Image.new("RGB", (8, 8), "orange").save(path / f"{name}.png")
-    (path / "pictures" / "one.txt").write_text("a fox")
+    Image.new("RGB", (8, 8), "orange").save(path / "fox.png")
+    for colour in ("red", "lime", "blue", "gray"):
+        Image.new("RGB", (20, 20), colour).save(path / "pictures" / f"{colour}.png")
+        (path / "pictures" / f"{colour}.txt").write_text(f"a {colour} square")
     (path / "config.toml").write_text('device = "cpu"\n')
     words = ["generate", "a fox", "--seed", "1", "-o", str(path / "drawn.png"), "--model", model]
     assert main(words) == 0
@@ -194,7 +195,7 @@ def test_an_error_is_one_object(name: str, capsys: pytest.CaptureFixture[str]) -
         (["generate", "a fox", "--preview", "x.y"], "preview", "usage", 2),
         (["vary", "none.png"], "image", "usage", 2),
         (["generat"], None, "usage", 2),
-        (["data", "inspect", "pictures/one.txt"], None, "data", 1),
+        (["data", "inspect", "pictures/red.txt"], None, "data", 1),
         (["models", "inspect", "pictures"], None, "checkpoint", 1),
     ],
 )
@@ -252,9 +253,11 @@ def test_what_the_schema_refuses() -> None:
 
 
 def test_json_has_no_infinite_numbers() -> None:
-    result = Result(fields={"a": [float("nan"), {"b": float("inf")}], "path": Path("x")})
-    values = json.loads(result.to_json(0), parse_constant=pytest.fail)
-    assert (values["a"], values["path"]) == ([None, {"b": None}], "x")
+    result = Result(fields={"a": [float("nan"), {"b": float("inf")}], "path": Path("狐")})
+    text = result.to_json(0)
+    assert text.isascii()
+    values = json.loads(text, parse_constant=pytest.fail)
+    assert (values["a"], values["path"]) == ([None, {"b": None}], "狐")
 
 
 def test_every_exit_code_is_in_the_table_and_in_the_help(

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 SHARE = 0.04
 """Most of the time that previews take, all together."""
 
+FIRST = 0.01
+"""Seconds that one takes, before that is known."""
+
 SIDE = 512
 """Longest side of a preview."""
 
@@ -54,7 +57,7 @@ class Previews:
     Args:
         pipe: whose steps they are.
         show: gets a batch of PIL pictures.
-        share: most of the time that previews take; the first is shown whatever it takes.
+        share: most of the time that previews take.
     """
 
     def __init__(
@@ -68,7 +71,7 @@ class Previews:
             raise UsageError(f"show must be a function of pictures, got {shown(show)}")
         self._pipe, self._show, self._share, self._clock = pipe, show, share, clock
         self._began = clock()
-        self._spent = self._most = 0.0  # seconds: of all, of the dearest
+        self._spent, self._most = 0.0, FIRST  # seconds: of all, of the dearest
 
     def __call__(self, step: Step) -> None:
         """Show the batch, where it is time."""

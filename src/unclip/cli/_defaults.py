@@ -152,7 +152,7 @@ def every_option(root: Any) -> dict[tuple[str, ...], Options]:
     """Of every command below a context, by its path."""
     found = {}
     for name, command in getattr(root.command, "commands", {}).items():
-        if not command.hidden:
+        if not command.hidden and hasattr(command, "options_of"):
             context = type(root)(command, parent=root, info_name=name)
             options = command.options_of(context)
             found |= {options.path: options, **every_option(context)}

@@ -107,7 +107,7 @@ class Shared:
 
     def get_params(self, ctx: Any) -> Any:
         """Those of the function, and --json."""
-        if not any(param.name == "as_json" for param in self.params):
+        if _json_option() not in self.params:
             self.params.append(_json_option())
             for param in self.params:
                 param.show_envvar = False

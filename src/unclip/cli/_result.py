@@ -38,13 +38,13 @@ class Result:
     began: float = field(default_factory=time.monotonic)
 
     def to_json(self, exit_code: int) -> str:
-        """One line."""
+        """One line of ASCII, which every stdout takes."""
         values = {"command": self.command, "exit_code": exit_code, **self.fields}
         values["warnings"] = self.warnings
         values["seconds"] = round(time.monotonic() - self.began, 3)
         if self.error is not None:
             values["error"] = self.error
-        return json.dumps(_finite(values), ensure_ascii=False, allow_nan=False, default=str)
+        return json.dumps(_finite(values), allow_nan=False, default=str)
 
 
 _current: ContextVar[Result | None] = ContextVar("result", default=None)

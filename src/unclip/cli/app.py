@@ -131,6 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _report(error: Exception) -> int:
     """Say on stderr what went wrong; returns the exit code."""
     text, code = _explained(error)
+    text = " ".join(text.split())
     fail(text, code_of(error), at_fault(error))
     complain(text, "" if isinstance(error, Cancelled) else "error")
     return code
