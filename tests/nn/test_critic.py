@@ -19,6 +19,18 @@ def test_one_logit_a_place_of_each_feature_map() -> None:
     assert alone.shape == (3, 20)
 
 
+def test_alone_its_convolutions_look_at_small_patches() -> None:
+    """Each logit sees a part of the picture, and nothing of the rest."""
+    critic, x0 = Critic([], condition=0), torch.randn(2, 3, 32, 32)
+    (logits,) = critic(x0, [], None)
+    assert logits.shape == (2, 64)
+    changed = x0.clone()
+    changed[:, :, :, 28:] += 1.0
+    apart = (critic(changed, [], None)[0] != logits).view(2, 8, 8).any(0).any(0)
+    assert apart.any()
+    assert not apart[:3].any()
+
+
 def test_the_condition_is_a_projection() -> None:
     """arXiv 1802.05637, eq. 3: the logits are linear in the condition."""
     critic = Critic([8], condition=6)

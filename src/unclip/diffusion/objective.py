@@ -90,6 +90,11 @@ class AdversarialObjective(ConsistencyObjective):
     )
     adversarial_weight: float = Field(0.5, ge=0, description="of what the critic says")
     clip_weight: float = Field(0.2, ge=0, description="of 1 - cos between picture and text in CLIP")
+    critic: Literal["features", "patches"] = Field(
+        "features",
+        description="whether it looks through the teacher's features (without a teacher, a copy's "
+        "that learns with it) and its own convolutions, or through these alone",
+    )
     critic_rate: float = Field(2e-4, gt=0, description="the critic's learning rate")
     critic_sees: tuple[Share, Share] = Field(
         (0.25, 1.0), description="part of the path, 0 pure noise to 1 clean, that it looks at"

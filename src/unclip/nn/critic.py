@@ -1,4 +1,4 @@
-"""The critic of adversarial training: small heads on features of frozen networks."""
+"""The critic of adversarial training: convolutions of its own, and heads on frozen features."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Critic(nn.Module):
     blur, and the grid of a network that works on patches.
 
     Args:
-        channels: of each feature map.
-        values: channels of what is judged.
+        channels: of each feature map; none: its own convolutions judge alone.
+        values: channels of what is judged, with what is shown beside it.
         condition: width of the condition; 0 where there is none.
         width: channels within a head.
         backbone: what makes the features, where it learns with the heads.
@@ -37,14 +37,11 @@ class Critic(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.patches = nn.Sequential(
-            nn.Conv2d(values, width // 2, 3, padding=1),
-            nn.SiLU(),
-            nn.Conv2d(width // 2, width, 4, stride=2, padding=1),
-            nn.SiLU(),
-            nn.Conv2d(width, width, 3, padding=1),
-        )
-        self.heads = nn.ModuleList(Head(one, condition, width) for one in (*channels, width))
+        halvings = 1 if channels else 2  # alone they look further
+        wide = width * halvings
+        self.patches = own_convolutions(values, width // 2, halvings)
+        heads = [Head(one, condition, width) for one in channels]
+        self.heads = nn.ModuleList([*heads, Head(wide, condition, width, norm=False)])
 
     def forward(
         self, x0: Tensor, features: Sequence[Tensor], condition: Tensor | None
@@ -54,12 +51,28 @@ class Critic(nn.Module):
         return [head(one, condition) for head, one in pairs]
 
 
+def own_convolutions(values: int, width: int, halvings: int) -> nn.Sequential:
+    """(B, C, H, W) -> (B, width·2^n, H/2^n, W/2^n)."""
+    layers: list[nn.Module] = [nn.Conv2d(values, width, 3, padding=1)]
+    for _ in range(halvings):
+        layers += [nn.SiLU(), nn.Conv2d(width, 2 * width, 4, stride=2, padding=1)]
+        width *= 2
+        layers += [nn.SiLU(), nn.Conv2d(width, width, 3, padding=1)]
+    for layer in layers[::2]:
+        assert isinstance(layer, nn.Conv2d) and layer.bias is not None
+        # or what they see fades with depth: arXiv 1502.01852, section 2.2
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        nn.init.zeros_(layer.bias)
+    return nn.Sequential(*layers)
+
+
 class Head(nn.Module):
     """The critic of one feature map."""
 
-    def __init__(self, channels: int, condition: int, width: int) -> None:
+    def __init__(self, channels: int, condition: int, width: int, norm: bool = True) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(1, channels, affine=False)  # of networks as they come
+        # features of networks as they come
+        self.norm = nn.GroupNorm(1, channels, affine=False) if norm else nn.Identity()
         self.narrow = nn.Conv2d(channels, width, 1)
         self.look = nn.Conv2d(width, width, 3, padding=1)
         self.out = nn.Conv2d(width, 1, 1)

@@ -69,24 +69,25 @@ class AdversarialTask(ConsistencyTask):
         """`helpers` are those of `ConsistencyTask`."""
         super().__init__(stage, *helpers)
         config: Any = stage.config
-        backbone = self.teacher[0].net if self.teacher else copy.deepcopy(stage.net)
-        if not isinstance(backbone, UNet):
-            raise UsageError(
-                f"setting 'stages.{stage.kind}.objective.teacher' must be a stage with a U-Net, "
-                f"whose features the critic judges, got a {type(backbone).__name__}"
-            )
-        channels, condition = backbone.feature_channels, 0
-        if "image_embed" in stage.consumes:
-            condition += config.network.embed_dim
+        channels, backbone = self._features() if self.through_features else ([], None)
+        condition = config.network.embed_dim if "image_embed" in stage.consumes else 0
         if self.feedback:
-            seen: Any = self.clip[0].config.network
-            channels, condition = [*channels, seen.vision.width], condition + seen.embed_dim
-        self.critic = Critic(
-            channels,
-            condition,
-            config.network.in_channels,
-            backbone=None if self.teacher else backbone,
-        )
+            condition += self.clip[0].config.network.embed_dim
+        values = config.network.in_channels * (2 if stage.factor > 1 else 1)
+        self.critic = Critic(channels, condition, values, backbone=backbone)
+
+    def _features(self) -> tuple[list[int], UNet | None]:
+        """Channels of each feature map that is judged, and the network that learns to make them."""
+        net = self.teacher[0].net if self.teacher else copy.deepcopy(self.stage.net)
+        if not isinstance(net, UNet):
+            raise UsageError(
+                f"setting 'stages.{self.stage.kind}.objective.teacher' must be a stage with a "
+                f"U-Net, whose features the critic judges, got a {type(net).__name__}; "
+                "objective.critic = 'patches' judges without"
+            )
+        vision = self.clip[0].config.network.vision if self.feedback else None
+        of_clip = [vision.width] if vision else []
+        return [*net.feature_channels, *of_clip], None if self.teacher else net
 
     @property
     def objective(self) -> AdversarialObjective:
@@ -99,6 +100,11 @@ class AdversarialTask(ConsistencyTask):
     def critic_rate(self) -> float:
         """See `Task`."""
         return self.objective.critic_rate
+
+    @property
+    def through_features(self) -> bool:
+        """Whether the critic sees features of a network, or the picture alone."""
+        return self.objective.critic == "features"
 
     @property
     def feedback(self) -> bool:
@@ -179,15 +185,19 @@ class AdversarialTask(ConsistencyTask):
 
     def logits(self, x0: Tensor, shown: Cond, renoising: Renoising) -> Logits:
         """What the critic says of (B, ...) pictures in diffusion space, beside a condition."""
-        net: Any = self.critic.backbone or self.teacher[0].net
-        x, t = self.stage.config.parameterization.inputs(renoising.noised(x0), renoising.level)
-        dtype = next(net.parameters()).dtype
-        seen = net.features(x.to(dtype), t, net.encode(dict(shown.items())))
-        if self.feedback:
-            patches = self.clip[0].net.see(self.stage.space.decode(x0))[1]  # (B, P, W')
-            side = math.isqrt(patches.shape[1])
-            seen.append(patches.transpose(1, 2).reshape(len(x), -1, side, side))
-        seen = [one.float() for one in seen]
+        seen: list[Tensor] = []
+        if self.through_features:
+            net: Any = self.critic.backbone or self.teacher[0].net
+            x, t = self.stage.config.parameterization.inputs(renoising.noised(x0), renoising.level)
+            dtype = next(net.parameters()).dtype
+            seen = net.features(x.to(dtype), t, net.encode(dict(shown.items())))
+            if self.feedback:
+                patches = self.clip[0].net.see(self.stage.space.decode(x0))[1]  # (B, P, W')
+                side = math.isqrt(patches.shape[1])
+                seen.append(patches.transpose(1, 2).reshape(len(x), -1, side, side))
+            seen = [one.float() for one in seen]
+        if shown.low_res is not None and self.stage.factor > 1:
+            x0 = torch.cat([x0, shown.low_res], dim=1)
         said: Logits = self.critic(x0, seen, self._condition(shown))
         return said
 
