@@ -150,7 +150,7 @@ def typed(param: Any, value: Any) -> Any:
 
 def every_option(root: Any) -> dict[tuple[str, ...], Options]:
     """Of every command below a context, by its path."""
-    found = {}
+    found: dict[tuple[str, ...], Options] = {}
     for name, command in getattr(root.command, "commands", {}).items():
         if not command.hidden and hasattr(command, "options_of"):
             context = type(root)(command, parent=root, info_name=name)
