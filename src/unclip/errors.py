@@ -103,6 +103,10 @@ class SettingWarning(UnclipWarning):
     """A setting has no effect on the pictures that it was given for."""
 
 
+class RecordWarning(UnclipWarning):
+    """A picture is saved without its record, or without the text for other programs."""
+
+
 class Cancelled(UnclipError):
     """The caller cancelled the work between two steps."""
 

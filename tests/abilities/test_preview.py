@@ -51,7 +51,7 @@ def test_latents_are_seen_on_a_small_grid(make_stage: Callable[..., Stage]) -> N
     assert small.shape == (2, 3, 32, 16), "16 x 8 latents of two pixels a side"
     with torch.inference_mode():
         whole = stage.space.decode(flat.expand(2, 4, 16, 8))
-    assert torch.equal(small, whole)
+    assert torch.allclose(small, whole, atol=1e-4)
     few = Step("decoder", 1, 3, torch.randn(1, 4, 8, 8))
     with torch.inference_mode():
         assert torch.equal(stage.preview(few), stage.space.decode(few.x0))

@@ -25,19 +25,8 @@ from unclip.errors import UsageError
 from unclip.files import atomic_file
 
 NAMES = (
-    *(
-        "config",
-        "convert",
-        "data",
-        "doctor",
-        "edit",
-        "evaluate",
-        "generate",
-        "img2img",
-        "interpolate",
-    ),
-    "models",
-    "outpaint",
+    *("config", "convert", "data", "doctor", "edit", "evaluate"),
+    *("generate", "img2img", "inspect", "interpolate", "models", "outpaint"),
     *("probe", "reconstruct", "replay", "sweep", "textdiff", "train", "upscale", "vary"),
 )
 

@@ -17,12 +17,14 @@ class Critic(nn.Module):
     One head a feature map (Projected GANs, arXiv 2111.01007, section 3.2), each with a projection
     of the condition (arXiv 1802.05637, eq. 3). One more looks at the values themselves, through
     convolutions of its own (PatchGAN, arXiv 1611.07004, section 3.2.2): frozen features overlook
-    blur, and the grid of a network that works on patches.
+    blur, and the grid of a network that works on patches. Beside the values these see their
+    Laplacian, in which both show at once.
 
     Args:
         channels: of each feature map; none: its own convolutions judge alone.
-        values: channels of what is judged, with what is shown beside it.
+        values: channels of what is judged.
         condition: width of the condition; 0 where there is none.
+        beside: channels of what its own convolutions are shown beside it.
         width: channels within a head.
         backbone: what makes the features, where it learns with the heads.
     """
@@ -32,6 +34,7 @@ class Critic(nn.Module):
         channels: Sequence[int],
         condition: int,
         values: int = 3,
+        beside: int = 0,
         width: int = 64,
         backbone: UNet | None = None,
     ) -> None:
@@ -39,16 +42,28 @@ class Critic(nn.Module):
         self.backbone = backbone
         halvings = 1 if channels else 2  # alone they look further
         wide = width * halvings
-        self.patches = own_convolutions(values, width // 2, halvings)
+        self.patches = own_convolutions(2 * values + beside, width // 2, halvings)
         heads = [Head(one, condition, width) for one in channels]
         self.heads = nn.ModuleList([*heads, Head(wide, condition, width, norm=False)])
 
     def forward(
-        self, x0: Tensor, features: Sequence[Tensor], condition: Tensor | None
+        self,
+        x0: Tensor,
+        features: Sequence[Tensor],
+        condition: Tensor | None,
+        beside: Tensor | None = None,
     ) -> list[Tensor]:
         """(B, C, H, W) data and features, (B, D) condition -> (B, H·W) logits of each map."""
-        pairs = zip(self.heads, (*features, self.patches(x0)), strict=True)
+        seen = [x0, laplacian(x0), *([] if beside is None else [beside])]
+        pairs = zip(self.heads, (*features, self.patches(torch.cat(seen, dim=1))), strict=True)
         return [head(one, condition) for head, one in pairs]
+
+
+def laplacian(x: Tensor) -> Tensor:
+    """(B, C, H, W) -> the same: how far each value is from its four neighbours' sum."""
+    taps = [[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]]
+    kernel = torch.tensor(taps, dtype=x.dtype, device=x.device).expand(x.shape[1], 1, 3, 3)
+    return F.conv2d(x, kernel, padding=1, groups=x.shape[1])
 
 
 def own_convolutions(values: int, width: int, halvings: int) -> nn.Sequential:
