@@ -93,7 +93,7 @@ def run(wanted: list[Block], folder: Path, activated: bool = False) -> int:
     own = str(Path(sys.prefix) / "bin")
     path = [part for part in os.environ["PATH"].split(os.pathsep) if part != own]
     path = [own, *path] if activated else path  # the README must set PATH itself
-    env = {**os.environ, "PATH": os.pathsep.join(path)}
+    env = {**os.environ, "PATH": os.pathsep.join(path), "UNCLIP_CONFIG": ""}
     done = subprocess.run(["bash", "-c", session(wanted)], cwd=folder, env=env, check=False)
     return done.returncode
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,6 +169,16 @@ TINY: dict[str, dict[str, Any]] = {
     },
 }
 """A few thousand weights of every stage, by kind."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_defaults() -> Iterator[None]:
+    """No configuration of the person who runs the tests, and no variable."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [one for one in os.environ if one.startswith("UNCLIP_")]:
+            patch.delenv(name)
+        patch.setenv("UNCLIP_CONFIG", "")
+        yield
 
 
 @pytest.fixture(params=["float64", "device"])

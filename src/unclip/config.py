@@ -60,7 +60,7 @@ class Config(BaseModel):
                 return cls.model_validate_json(json.dumps(dict(values)), strict=True)
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            raise UsageError(explain(cls, error, where)) from None
+            raise UsageError(explain(cls, error, where)).about(_at_fault(error, where)) from None
 
     def dump(self) -> dict[str, Any]:
         """Plain data that `parse` reads back to an equal configuration."""
@@ -95,8 +95,7 @@ def explain(cls: type[BaseModel], error: ValidationError, where: str = "") -> st
 
     An unknown key comes first: a mistyped key is also missing where it should be.
     """
-    every = error.errors(include_url=False)
-    first = next((one for one in every if one["type"] == "extra_forbidden"), every[0])
+    first = _first(error)
     keys = [str(key)[:SHOWN] for key in first["loc"]]
     if where.endswith("_") and keys:
         where, keys[0] = "", where + keys[0]
@@ -114,6 +113,18 @@ def explain(cls: type[BaseModel], error: ValidationError, where: str = "") -> st
         text = str(first["ctx"]["error"])[: 2 * SHOWN]
         return f"section '{name}': {text}" if name and called != name else text
     return called + expected(first)
+
+
+def _first(error: ValidationError) -> Mapping[str, Any]:
+    """The error that is told of."""
+    every = error.errors(include_url=False)
+    return next((one for one in every if one["type"] == "extra_forbidden"), every[0])
+
+
+def _at_fault(error: ValidationError, where: str) -> str:
+    """The setting that it is about, such as `steps` or `prior_steps`."""
+    prefix = where if where.endswith("_") else ""
+    return prefix + ".".join(str(key)[:SHOWN] for key in _first(error)["loc"])
 
 
 def expected(error: Mapping[str, Any]) -> str:

@@ -7,15 +7,40 @@ command line prints that line and exits with `exit_code`; programs catch this ba
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Self
 
 
 class UnclipError(Exception):
     """Base of all errors of this package; `exit_code` is the exit code of the command line."""
 
     exit_code = 1
+    field: str | None = None  # the argument or setting at fault, where it is one
+
+    @property
+    def code(self) -> str:
+        """The kind of failure, for programs: 'usage', 'checkpoint', 'output', ..."""
+        words = re.findall("[A-Z][a-z]+", type(self).__name__.removesuffix("Error"))
+        return "_".join(words).lower()
+
+    def about(self, field: str) -> Self:
+        """The same error, of this field unless it has one."""
+        self.field = self.field or field
+        return self
+
+
+@contextmanager
+def about(field: str) -> Iterator[None]:
+    """Within, an error is of this field unless it has one."""
+    try:
+        yield
+    except UnclipError as error:
+        error.about(field)
+        raise
 
 
 class UsageError(UnclipError, ValueError):

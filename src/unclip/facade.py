@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from PIL.Image import Image
+
 from .abilities import ability_of
+from .abilities._preview import SHARE, Previews, preview
 from .abilities.edit import edit
 from .abilities.generate import generate
 from .abilities.img2img import image_to_image
@@ -62,6 +65,16 @@ class Pipeline(Chain):
     reconstruct = outputs(reconstruct)
     probe = probe
     upscale = outputs(upscale)
+    preview = preview
+
+    def previews(self, show: Callable[[Sequence[Image]], None], share: float = SHARE) -> OnStep:
+        """An `on_step` that calls `show` with a batch's `preview`, now and then.
+
+        Args:
+            show: gets PIL pictures, and may raise `Cancelled`.
+            share: most of the time that previews take.
+        """
+        return Previews(self, show, share)
 
     def __repr__(self) -> str:
         """Such as <Pipeline 'emoji-cpu': clip, prior, decoder 64×64; float32 on cpu>."""

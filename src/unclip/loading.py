@@ -15,7 +15,7 @@ from .arguments import Arguments, Text
 from .checkpoints.format import Options, Plan, open_model
 from .config import shown
 from .device import pick_device, pick_dtype
-from .errors import UsageError, nearest
+from .errors import UsageError, about, nearest
 from .facade import Pipeline
 
 BUNDLED = "emoji-cpu"
@@ -85,9 +85,12 @@ def load(
         dialect=dialect,
         variant=variant,
     )
-    where = pick_device(device)
-    kind = pick_dtype(dtype, where)
-    loaded = plan(model, clip=clip, tokenizer=tokenizer, dialect=dialect, variant=variant)
+    with about("device"):
+        where = pick_device(device)
+    with about("dtype"):
+        kind = pick_dtype(dtype, where)
+    with about("model"):
+        loaded = plan(model, clip=clip, tokenizer=tokenizer, dialect=dialect, variant=variant)
     read = loaded.load(kind, where, low_memory)
     alone = clip is not None and "clip" not in loaded.parts  # it cannot use one
     return Pipeline(read, where, ranker=load(clip, where, kind) if alone else None)

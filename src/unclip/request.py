@@ -19,7 +19,7 @@ from .aliases import resolved_flat
 from .arguments import MOST, Arguments, Count, Seed, Text, given, plain
 from .arguments import Prompt as AnyPrompt
 from .config import shown
-from .errors import UsageError, nearest
+from .errors import UsageError, about, nearest
 from .keywords import translated
 from .media import read_image
 from .record import Record
@@ -113,7 +113,8 @@ class Request(Arguments, Generic[Result]):
         Such as a picture that cannot be read.
         """
         if "image" in type(self).model_fields:
-            read_image(self.image)  # type: ignore[attr-defined]
+            with about("image"):
+                read_image(self.image)  # type: ignore[attr-defined]
 
     def shares(self, result: Result) -> dict[str, float]:
         """A result as its command prints it: shares of 1 by name."""

@@ -261,7 +261,7 @@ def test_settings_reach_the_record(unclip: RunCli, model: Path, record: RecordOf
 def test_probing_says_what_the_picture_is_taken_for(unclip: RunCli, model: Path) -> None:
     labels = ["a fox", "a red car", "a house"]
     done = unclip("probe", "fox.png", *labels, "--json", "--model", model)
-    shares = json.loads(done.out)
+    shares = json.loads(done.out)["shares"]
     assert sorted(shares) == sorted(labels)
     assert sum(shares.values()) == pytest.approx(1)
     assert list(shares.values()) == sorted(shares.values(), reverse=True)

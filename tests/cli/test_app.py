@@ -25,9 +25,8 @@ from unclip.errors import UsageError
 from unclip.files import atomic_file
 
 NAMES = (
-    *("convert", "data", "doctor", "edit", "evaluate", "generate", "img2img", "interpolate"),
-    "models",
-    "outpaint",
+    *("config", "convert", "data", "doctor", "edit", "evaluate"),
+    *("generate", "img2img", "inspect", "interpolate", "models", "outpaint"),
     *("probe", "reconstruct", "replay", "sweep", "textdiff", "train", "upscale", "vary"),
 )
 
@@ -100,7 +99,8 @@ def test_summaries_are_shown_whole_at_80_columns(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     assert main([*name.split(), "--help"]) == 0
-    listed = capsys.readouterr().out.partition("\nCommands:\n")[2].splitlines()
+    rest = capsys.readouterr().out.partition("\nCommands:\n")[2]
+    listed = rest.partition("\n\n")[0].splitlines()
     for key, command in group.commands.items():
         if not command.hidden:
             assert command.help

@@ -3,22 +3,23 @@
 
 import ast
 import inspect
-import json
 import time
 import tokenize
 from collections.abc import Iterable
 from dataclasses import dataclass, make_dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import typer
 from typer.main import get_command
 
 from ..errors import UsageError
+from ._defaults import origins
 from ._draw import DrawOptions, FilmOutput, Fps, OneSeed, assignments, deliver, drawing
 from ._fields import ASKED, argument, fields_of, option_field, option_name
 from ._options import SAMPLING, Command, ModelOptions, NoLimit, StrictWords
 from ._output import Layout, slug
+from ._result import report
 from ._terminal import say
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 BAR = 40
 """Columns of a bar of 100 %."""
-
-Json = Annotated[bool, typer.Option("--json", help="Label to share, as JSON.")]
 
 NO_OPTION = object()
 """The value of a field that the command line does not have."""
@@ -39,6 +38,8 @@ class AbilityCommand(Command):
 
     The list of commands needs the first line of its help alone, and no request's class.
     """
+
+    shared_groups = None
 
     def get_params(self, ctx: Any) -> Any:
         """The fields of the dataclass that its function makes."""
@@ -75,8 +76,10 @@ class AbilityOptions(ModelOptions):
         except UsageError as error:
             head, space, rest = str(error).partition(" ")  # it begins with the field
             name = head.partition(".")[0]
-            head = option_name(name, fields[name]) if name in fields else head
-            raise UsageError(head + space + rest) from None
+            if name not in fields:
+                raise
+            head = option_name(name, fields[name])
+            raise UsageError(head + space + rest).about(error.field or name) from None
         return request
 
 
@@ -90,35 +93,32 @@ class DrawCommand(AbilityOptions, DrawOptions):
         from ..config import override
 
         common = given(self.values(self.ability.request.common))
+        usual = {key: common.pop(key) for key in common.keys() & origins.get().keys()}
         taken = {key: f"--{key.replace('_', '-')} {value}" for key, value in common.items()}
-        return override({}, self.assignments or [], taken=taken) | common
+        return usual | override({}, self.assignments or [], taken=taken) | common
 
     def run(self) -> None:
         """Draw, write, say so."""
         started, seed = time.monotonic(), self.first_seed()
         request = self.request(seed=seed, settings=self.settings())
         layout = Layout(request, "-".join(map(slug, request.title(type(self).__name__))))
-        target = self.target(f"{layout.name}-{seed}")
+        target, preview = self.target(f"{layout.name}-{seed}"), self.shown()
         pipe = self.load(one_pass=request.one_pass)
-        with drawing(pipe, lambda cost: target.expect(cost, layout)) as on_step:
+        with drawing(pipe, lambda cost: target.expect(cost, layout), preview=preview) as on_step:
             pictures = pipe.run(request, on_step)
-        deliver(pictures, layout, target, layout.seeds(len(pictures)), started)
+        self.open(deliver(pictures, layout, target, layout.seeds(len(pictures)), started))
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShareCommand(AbilityOptions):
     """What other commands do: print shares of 1, the largest first."""
 
-    as_json: Json = False
-
     def run(self) -> None:
-        """A line a share, or JSON."""
+        """A line a share."""
         request = self.request()
         shares = request.shares(self.load().run(request))
         ranked = dict(sorted(shares.items(), key=lambda pair: -pair[1]))
-        if self.as_json:
-            say(json.dumps(ranked, ensure_ascii=False))
-            return
+        report(shares=ranked)
         width = max(map(len, ranked))
         for name, share in ranked.items():
             say(f"{name:<{width}}  {share:6.1%}  {'█' * round(share * BAR)}".rstrip())

@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from ..errors import counted
+from ..errors import UsageError, about, counted
 from ._estimate import Estimate
-from ._options import SAMPLING, option
-from ._output import Sheet, Target
+from ._options import SAMPLING, flag, option
+from ._output import STDOUT, Sheet, Target
+from ._preview import Screen, open_file, preview_to
 from ._progress import sampling_progress
 from ._terminal import duration, say
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from ..cost import Cost
     from ..facade import Pipeline
     from ..types import OnStep, Step
+    from ._preview import Show
 
 RANDOM = "random, and printed"
 NAMED = "a new PNG here, named after its content and the seed"
@@ -46,6 +49,17 @@ FilmOutput = Annotated[
         NAMED,
     ),
 ]
+Preview = Annotated[
+    str | None,
+    option(
+        "--preview",
+        "FILE|terminal|off",
+        "Show pictures while they are drawn: in a file that is rewritten, or in the terminal by "
+        "kitty, iterm, sixel or blocks.",
+        "where a terminal's variables say that it shows pictures",
+    ),
+]
+Opens = Annotated[bool, flag("--open", "Open the result with the system's viewer.")]
 Fps = Annotated[float, option("--fps", "FPS", "Frames per second of a film.")]
 
 
@@ -61,12 +75,27 @@ class DrawOptions:
 
     seed: Seed = None
     output: Output = None
+    preview: Preview = None
+    opens: Opens = False
     fps: ClassVar[float | None] = None  # of a film; an option of the commands that draw frames
     assignments: list[str] | None = None  # of the type `assignments` in each command
 
     def first_seed(self) -> int:
         """The one given, else a random one."""
         return random.randrange(2**31) if self.seed is None else self.seed
+
+    def shown(self) -> "Show | None":
+        """Who shows the pictures while they are drawn. Raises UsageError and OutputError."""
+        if self.opens and self.output == STDOUT:
+            text = "--open needs a file to open: -o - sends the picture to stdout"
+            raise UsageError(text).about("open")
+        with about("preview"):
+            return preview_to(self.preview)
+
+    def open(self, where: Path) -> None:
+        """Show what was written, where that was asked for."""
+        if self.opens:
+            open_file(where)
 
     def target(self, name: str) -> Target:
         """Where the pictures go, `name` unless said otherwise; found to be writable.
@@ -75,20 +104,27 @@ class DrawOptions:
             UsageError: a suffix of no format.
             OutputError: it cannot be written.
         """
-        target = Target.default(name) if self.output is None else Target.of(self.output, self.fps)
-        target.check([name])
+        with about("output"):
+            given = self.output
+            target = Target.default(name) if given is None else Target.of(given, self.fps)
+            target.check([name])
         return target
 
 
 def deliver(
     pictures: "Sequence[Image]", sheet: Sheet, target: Target, seeds: str, started: float
-) -> None:
-    """Write pictures, and say where, how many, of which seeds and how long they took."""
+) -> Path:
+    """Write pictures, and say where, how many, of which seeds and how long they took.
+
+    Returns:
+        Where they are.
+    """
     where = target.write(pictures, sheet)
     what = counted(len(pictures), "picture")
     size = f"{pictures[0].width}×{pictures[0].height}"
     seconds = duration(time.monotonic() - started)
     say(f"{where}: {what}, {seeds}, {size}, in {seconds}", err=target.is_stdout)
+    return where
 
 
 @contextmanager
@@ -96,12 +132,14 @@ def drawing(
     pipe: "Pipeline",
     on_cost: "Callable[[Cost], None] | None" = None,
     cost: "Cost | None" = None,
+    preview: "Show | None" = None,
 ) -> "Iterator[OnStep]":
     """Bars while a pipeline draws, and a line if it is going to take long.
 
     Args:
         on_cost: gets what the request takes, before its first step; may raise.
         cost: of several requests together, from which the time is estimated.
+        preview: gets the pictures now and then.
     """
     estimate = Estimate(cost)
 
@@ -112,11 +150,14 @@ def drawing(
         if cost is None:
             estimate = Estimate(one)
 
-    with sampling_progress() as show:
+    look = pipe.previews(preview) if preview else None
+    with sampling_progress(preview if isinstance(preview, Screen) else None) as show:
 
         def on_step(step: "Step") -> None:
             show(step)
             estimate.update(step)
+            if look is not None:
+                look(step)
 
         before = pipe.policy
         pipe.policy = replace(before, on_cost=note)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import counted
+from ._result import report
 from ._terminal import WIDTH, console, printable, say, si, size
 
 if TYPE_CHECKING:
@@ -30,7 +31,11 @@ def inspect_plan(plan: Plan) -> None:
     say(f"{plan.where}")
     held = {name: _held(plan, name, stage) for name, stage in stages.items()}
     _print([_row(name, stages[name], *held[name]) for name in stages])
-    say(f"abilities: {', '.join(capabilities(stages)) or 'none on its own'}")
+    able = list(capabilities(stages))
+    report(name=plan.name, family=plan.family, hash=plan.digest, path=plan.where, abilities=able)
+    report(licence=plan.licence, notes=list(plan.notes), words=len(plan.vocabulary.counts))
+    report(stages=[_told(name, stages[name], *held[name]) for name in stages])
+    say(f"abilities: {', '.join(able) or 'none on its own'}")
     say(f"licence:   {plan.licence or 'unknown'}")
     for note in plan.notes:
         say(f"note:      {note}")
@@ -50,6 +55,20 @@ def _held(plan: Plan, name: str, stage: Stage) -> tuple[int, Counter[torch.dtype
             count *= axis
         types[tensors.dtype(key)] += count
     return sum(value.numel() for value in net.state_dict().values()), types
+
+
+def _told(name: str, stage: Stage, numbers: int, types: Counter[torch.dtype]) -> dict[str, Any]:
+    """What a program learns of a stage."""
+    stored = {str(kind).removeprefix("torch."): count for kind, count in types.items()}
+    sampling = getattr(stage.config, "sampling", None)
+    return {
+        "name": name,
+        "class": type(stage).__name__,
+        "size": stage.image_size if "image" in stage.produces else None,  # (height, width)
+        "parameters": numbers,
+        "stored_as": stored,
+        "sampling": sampling and sampling.dump(),
+    }
 
 
 def _row(name: str, stage: Stage, numbers: int, types: Counter[torch.dtype]) -> tuple[str, ...]:

@@ -6,12 +6,23 @@ they stand after its own, as fields that are keywords only do.
 """
 # Without `from __future__ import annotations`: typer reads these types from other modules.
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
+
+from ..errors import UnclipError
+from ._complete import VALUES
+from ._defaults import Defaults, Options, origins, origins_of, unknown_variables
+from ._result import FLAG, current
+from ._terminal import complain
 
 if TYPE_CHECKING:
     from ..checkpoints.format import Plan
@@ -22,7 +33,7 @@ SAMPLING, MODEL, LIMITS = "Sampling", "Model", "Hardware and limits"
 """Groups of options in a command's help, after those that are its own."""
 
 PLACES = {"-n": -6, "--seed": -5, "--output": -4, "--fps": -3, "--steps": -2}
-PLACES |= {"--guidance-scale": -1, "--set": 1, "--help": 2}
+PLACES |= {"--guidance-scale": -1, "--set": 1, FLAG: 1, "--help": 2, "--preview": -2, "--open": -2}
 """In a group of the help: these stand before all others, which have 0, or after them."""
 
 COLUMN = 30
@@ -42,6 +53,7 @@ def option(flags: str, metavar: str, text: str, default: str = "", group: str = 
     return typer.Option(
         *flags.split(),
         metavar=metavar,
+        autocompletion=VALUES.get(max(flags.split(), key=len)),
         help=f"{text}  [default: {default}]" if default else text,
         show_default=not default,
         rich_help_panel=group or None,
@@ -90,7 +102,91 @@ StrictWords = Annotated[
 NoLimit = Annotated[bool, flag("--no-limit", "Allow more than a million sampling steps.", LIMITS)]
 
 
-class Listed(TyperCommand):
+class Shared:
+    """What commands and groups of them have in common, over one of typer's classes.
+
+    An option --json, defaults from the environment and the configuration file, and completion.
+    """
+
+    shared_groups: ClassVar[tuple[str, ...] | None] = (MODEL, LIMITS)  # as in `Options`
+    params: list[Any]
+
+    def get_params(self, ctx: Any) -> Any:
+        """Those of the function, and --json."""
+        if _json_option() not in self.params:
+            self.params.append(_json_option())
+            for param in self.params:
+                param.show_envvar = False
+        return super().get_params(ctx)  # type: ignore[misc]
+
+    def options_of(self, ctx: Any) -> Options:
+        """Those that may have a value by default."""
+        return Options.of(ctx, self.get_params(ctx), self.shared_groups)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        """What is not typed is looked for in the environment and in the configuration file."""
+        if not ctx.resilient_parsing:
+            options = self.options_of(ctx)
+            current().command = " ".join(options.path)
+            for key, param in options.every.items():
+                param.envvar = options.variables(key)
+            ctx.default_map = Defaults(ctx, options)
+        return super().parse_args(ctx, args)  # type: ignore[misc]
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Show the defaults of the command, not those of a user."""
+        ctx.default_map = None
+        super().format_help(ctx, formatter)  # type: ignore[misc]
+
+    def invoke(self, ctx: Any) -> Any:
+        """What `perform` does; an error says where a value is from that was not typed."""
+        options, wanted = self.options_of(ctx), ctx.params.pop("as_json")
+        if options.path:
+            for line in unknown_variables(ctx.find_root(), options):
+                complain(line, "warning")
+        with _running(ctx, options, wanted):
+            return self.perform(ctx)
+
+    def perform(self, ctx: Any) -> Any:
+        """Call the function."""
+        return super().invoke(ctx)  # type: ignore[misc]
+
+
+class ListedGroup(Shared, TyperGroup):
+    """A group of commands."""
+
+
+@cache
+def _json_option() -> Any:
+    """As typer makes it of a function's argument."""
+
+    def command(as_json: Annotated[bool, flag(FLAG, "Print the result as JSON.")] = False) -> None:
+        pass
+
+    app = typer.Typer(add_completion=False)
+    app.command()(command)
+    (param,) = (one for one in get_command(app).params if one.name == "as_json")
+    return param
+
+
+@contextmanager
+def _running(ctx: Any, options: Options, wanted: bool) -> Iterator[None]:
+    """Within, a command runs: what it says is no result where a program wants that as JSON."""
+    result = current()
+    result.wanted |= wanted
+    token = origins.set(origins_of(ctx, options))
+    try:
+        with redirect_stdout(sys.stderr) if result.wanted else nullcontext():
+            yield
+    except UnclipError as error:
+        if origin := origins.get().get(error.field or ""):
+            error.args = (f"{error} (from {origin})",)
+        raise
+    finally:
+        origins.reset(token)
+
+
+class Listed(Shared, TyperCommand):
     """A command whose help lists arguments and options in groups."""
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
@@ -121,9 +217,9 @@ class Listed(TyperCommand):
 class Command(Listed):
     """A command whose dataclass typer fills in; then it runs."""
 
-    def invoke(self, ctx: Any) -> Any:
+    def perform(self, ctx: Any) -> Any:
         """What `run` returns."""
-        return super().invoke(ctx).run()
+        return super().perform(ctx).run()
 
 
 def _place(parameter: Any) -> tuple[bool, int]:

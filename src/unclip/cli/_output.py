@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import shutil
@@ -14,7 +15,8 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
-from ..errors import OutputError
+from ..errors import OutputError, UsageError
+from ._result import FLAG, current, report
 from ._terminal import size
 
 if TYPE_CHECKING:
@@ -174,20 +176,31 @@ class Target:
         Returns:
             Where it all is now.
         """
+        from ..record import Record
+
+        files = self._written(pictures, sheet)
+        records = [Record.of(one) for one in pictures]
+        report(files=files, seeds=[one.seed for one in records])
+        report(records=[json.loads(one.to_json()) for one in records])
+        return files[0] if self.numbered and not self.is_folder else self.path
+
+    def _written(self, pictures: Sequence[Image], sheet: Sheet) -> list[Path]:
+        """The files."""
         from ..media.film import save_film
         from ..media.writing import save
 
         if self.is_folder:
-            _save_all(pictures, self.path, sheet.names(len(pictures)))
-        elif self.is_stdout:
+            return _save_all(pictures, self.path, sheet.names(len(pictures)))
+        if self.numbered:
+            return _save_all([sheet.make(pictures)], self.path.parent, [self.path.stem])
+        if self.is_stdout:
             _send(sheet.make(pictures))
-        elif self.fps is not None:
+            return []
+        if self.fps is not None:
             save_film(pictures, self.path, self.fps, bounce=True)
-        elif self.numbered:
-            return _save_all([sheet.make(pictures)], self.path.parent, [self.path.stem])[0]
         else:
             save(sheet.make(pictures), self.path)
-        return self.path
+        return [self.path]
 
 
 def _save_all(pictures: Sequence[Image], folder: Path, names: Sequence[str]) -> list[Path]:
@@ -227,7 +240,10 @@ def _save_new(folder: Path, name: str, number: int, picture: Image) -> Path:
 
 
 def _stdout() -> BinaryIO:
-    """Where a PNG can be sent. Raises OutputError."""
+    """Where a PNG can be sent. Raises OutputError, and UsageError where JSON is sent there."""
+    if current().wanted:
+        text = f"the picture and the result of {FLAG} both go to stdout: give -o FILE"
+        raise UsageError(text).about("output")
     stream = getattr(sys.stdout, "buffer", None)
     if stream is None or getattr(sys.stdout, "name", "") == os.devnull:  # see `open_streams`
         raise OutputError("cannot write to stdout: it is closed")

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from functools import partial
 from threading import Timer
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ._terminal import complain, console, duration, size
 
@@ -68,13 +68,25 @@ def _rounded(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 99.5 else duration(seconds)
 
 
+class Above(Protocol):
+    """What stands above the bars in a terminal, and has to know how many lines they take."""
+
+    below: int
+
+    def open(self) -> None:
+        """Make its place."""
+
+
 @contextmanager
-def stage_progress(in_bytes: bool = False, alone: bool = True) -> Iterator[Update]:
+def stage_progress(
+    in_bytes: bool = False, alone: bool = True, above: Above | None = None
+) -> Iterator[Update]:
     """How far things are: bars on a terminal, else lines, or nothing with `--quiet`.
 
     Args:
         in_bytes: what is counted is bytes; their speed and the time left are shown too.
         alone: show the bar of what was updated last, and no other.
+        above: drawn to between two updates, so that the bars are drawn by `update` alone.
     """
     if quiet.get():
         yield lambda what, done, total: None
@@ -82,7 +94,9 @@ def stage_progress(in_bytes: bool = False, alone: bool = True) -> Iterator[Updat
         yield (Lines(words=size) if in_bytes else Lines()).update
     else:
         known: dict[str, TaskID] = {}
-        with _bars(in_bytes) as bars:
+        if above is not None:
+            above.open()
+        with _bars(in_bytes, auto_refresh=above is None) as bars:
 
             def update(what: str, done: int, total: int) -> None:
                 if what not in known:
@@ -90,11 +104,14 @@ def stage_progress(in_bytes: bool = False, alone: bool = True) -> Iterator[Updat
                 for name, bar in known.items() if alone else ():
                     bars.update(bar, visible=name == what)
                 bars.update(known[what], completed=done, total=total)
+                if above is not None:
+                    bars.refresh()
+                    above.below = len(known)
 
             yield update
 
 
-def _bars(in_bytes: bool) -> Progress:
+def _bars(in_bytes: bool, auto_refresh: bool) -> Progress:
     from rich import progress as rich
 
     columns: tuple[rich.ProgressColumn, ...] = (rich.MofNCompleteColumn(), rich.TimeElapsedColumn())
@@ -103,13 +120,15 @@ def _bars(in_bytes: bool) -> Progress:
         columns = (sizes, rich.TransferSpeedColumn(), rich.TimeRemainingColumn())
     named = rich.TextColumn("{task.description:>12}")
     out = console(stderr=True)
-    return rich.Progress(named, rich.BarColumn(), *columns, console=out, transient=True)
+    return rich.Progress(
+        named, rich.BarColumn(), *columns, console=out, transient=True, auto_refresh=auto_refresh
+    )
 
 
 @contextmanager
-def sampling_progress() -> Iterator[OnStep]:
+def sampling_progress(above: Above | None = None) -> Iterator[OnStep]:
     """How far each stage is while pictures are drawn; yields an `on_step`."""
-    with stage_progress(alone=False) as update:
+    with stage_progress(alone=False, above=above) as update:
         known: dict[str, tuple[int, int]] = {}  # stage -> (steps done, steps announced)
 
         def on_step(step: Step) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ..errors import UnclipWarning
+from ._result import current
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,6 +42,8 @@ def complain(text: str, kind: str = "error") -> None:
     """One line on stderr; on a terminal, red for an error and yellow for a warning."""
     line = printable(" ".join(text.split()))
     line = line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
+    if kind == "warning":
+        current().warnings.append(line)
     colour = {"error": typer.colors.RED, "warning": typer.colors.YELLOW}.get(kind)
     typer.secho(f"unclip: {kind}: {line}" if kind else f"unclip: {line}", fg=colour, err=True)
 

@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import nearest
+from ..errors import UnclipError, nearest
+from ._defaults import key_of, origins_of
 
 _EXTRA = re.compile(r"got unexpected extra arguments?(?:\(s\))? \((.*)\)")
 _COMMAND = re.compile(r"No such command '(.*?)'\.")
@@ -19,7 +20,7 @@ def usage_fault(error: Any) -> str:
 
     param, cause = getattr(error, "param", None), error.__cause__
     if param is not None and isinstance(cause, ValidationError):
-        return _name(param) + _fault(cause.errors(include_url=False)[0])
+        return _name(param) + _fault(cause.errors(include_url=False)[0]) + _origin(param, error.ctx)
     text = error.format_message()
     if hasattr(error, "possibilities"):
         option = error.option_name
@@ -30,6 +31,20 @@ def usage_fault(error: Any) -> str:
     text = _EXTRA.sub(_extra, f"{text[:1].lower()}{text[1:]}").rstrip(".")
     context = getattr(error, "ctx", None)
     return text + (f" (see {context.command_path} --help)" if context else "")
+
+
+def at_fault(error: Any) -> str | None:
+    """The field that an error is about: of a request, of a setting, or of the command line."""
+    if isinstance(error, UnclipError):
+        return error.field
+    param = getattr(error, "param", None)
+    return param and (key_of(param) or _name(param).lower())
+
+
+def _origin(param: Any, ctx: Any) -> str:
+    """Where a value is from that was not typed."""
+    origin = ctx and origins_of(ctx, ctx.command.options_of(ctx)).get(key_of(param))
+    return f" (from {origin})" if origin else ""
 
 
 def _extra(found: re.Match[str]) -> str:

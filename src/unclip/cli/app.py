@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from .._version import __version__
 from ..abilities import ABILITIES
@@ -15,10 +15,12 @@ from ..errors import Cancelled, UnclipError
 from ..registry import Registry
 from . import _progress
 from ._ability import add_command
+from ._options import ListedGroup
 from ._process import prepare
+from ._result import EXIT_CODES, asks_for_json, code_of, collecting, fail, is_of_memory
 from ._signals import interrupted_by_signals
 from ._terminal import complain, warnings_as_lines
-from ._usage import usage_fault
+from ._usage import at_fault, usage_fault
 
 DEBUG = "UNCLIP_DEBUG"
 """Environment variable: where it is set, errors come with their traceback."""
@@ -26,7 +28,7 @@ DEBUG = "UNCLIP_DEBUG"
 COMMANDS: Registry[Callable[[typer.Typer], None]] = Registry("unclip.cli", "register", "command")
 
 
-class Group(TyperGroup):
+class Group(ListedGroup):
     """Ctrl-C in any command is `Cancelled`, and so are SIGTERM and SIGHUP."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -37,13 +39,17 @@ class Group(TyperGroup):
         except KeyboardInterrupt:
             raise Cancelled("cancelled") from None
 
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """The exit codes."""
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(code), text) for code, text in EXIT_CODES.items()])
+
 
 def make_app() -> typer.Typer:
     """The application with every command that `COMMANDS` finds, and one for each ability."""
     app = typer.Typer(
         cls=Group,
         rich_markup_mode=None,  # plain help: examples stay as written, and it starts twice as fast
-        add_completion=False,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
@@ -103,34 +109,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: as after `unclip` on a command line; this process' own if left out.
 
     Returns:
-        0, 1 where it failed, 2 where it was asked for wrongly, 3 where `train` stopped before its
-        last step, 130 where it was cancelled.
+        One of `EXIT_CODES`.
     """
     prepare()
-    try:
-        with warnings_as_lines():
-            code = make_app()(
-                args=None if arguments is None else list(arguments),
-                prog_name="unclip",
-                standalone_mode=False,
-            )
-    except Exception as error:  # the last stop: a person gets a line, not a traceback
-        if os.environ.get(DEBUG):
-            raise
-        return _report(error)
-    return code if isinstance(code, int) else 0
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    with collecting() as result:
+        try:
+            with warnings_as_lines():
+                done = make_app()(args=words, prog_name="unclip", standalone_mode=False)
+            code = done if isinstance(done, int) else 0
+        except Exception as error:  # the last stop: a person gets a line, not a traceback
+            if os.environ.get(DEBUG):
+                raise
+            code = _report(error)
+            result.wanted |= asks_for_json(words)
+        if result.wanted:
+            typer.echo(result.to_json(code))
+    return code
 
 
 def _report(error: Exception) -> int:
+    """Say on stderr what went wrong; returns the exit code."""
+    text, code = _explained(error)
+    text = " ".join(text.split())
+    fail(text, code_of(error), at_fault(error))
+    complain(text, "" if isinstance(error, Cancelled) else "error")
+    return code
+
+
+def _explained(error: Exception) -> tuple[str, int]:
+    """A line, and the exit code."""
     if isinstance(error, UnclipError):
-        complain(str(error), "" if isinstance(error, Cancelled) else "error")
-        return error.exit_code
+        return str(error), error.exit_code
     if hasattr(error, "format_message"):  # typer's own, which has no public base class
-        complain(usage_fault(error))
-        return int(getattr(error, "exit_code", 2))
+        return usage_fault(error), int(getattr(error, "exit_code", 2))
     name, text = type(error).__name__, str(error)
-    if "OutOfMemory" in name or isinstance(error, MemoryError):
-        complain(f"out of memory: {text or 'ask for fewer or smaller pictures'}")
-        return 1
-    complain(f"an error in unclip itself, please report it: {name}: {text} ({DEBUG}=1 shows where)")
-    return 1
+    if is_of_memory(error):
+        return f"out of memory: {text or 'ask for fewer or smaller pictures'}", 1
+    where = f"({DEBUG}=1 shows where)"
+    return f"an error in unclip itself, please report it: {name}: {text} {where}", 1

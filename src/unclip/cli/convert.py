@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ..errors import UsageError
+from ._complete import MODELS
 from ._options import A_MODEL, Command, ModelParts, fetched, option
+from ._result import report
 from ._terminal import say, size
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ class Convert(ModelParts):
 
     source: Annotated[
         str,
-        typer.Argument(metavar="SRC", help=A_MODEL),
+        typer.Argument(metavar="SRC", help=A_MODEL, autocompletion=MODELS),
     ]
     target: Annotated[Path, typer.Argument(metavar="DST", help="The folder to write.")]
     dtype: Annotated[
@@ -94,6 +96,7 @@ class Convert(ModelParts):
                 convert(plan, self.target, dtype, dtypes, shard_bytes=most, **more)
                 done = f"look at it with: unclip models inspect {self.target}"
         weights = sum(file.stat().st_size for file in self.target.rglob("*.safetensors"))
+        report(path=self.target, model=plan.name, family=plan.family, bytes=weights)
         say(f"{self.target}: {plan.name} ({plan.family}), {size(weights)} of weights")
         say(done)
 

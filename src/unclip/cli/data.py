@@ -9,15 +9,16 @@ import typer
 
 from ..errors import UsageError, counted
 from ..registry import Registry
-from ._options import Listed, option
+from ._options import Listed, ListedGroup, option
 from ._progress import counting_progress
+from ._result import report
 from ._terminal import complain, say
 
 COMMANDS: Registry[type[Any]] = Registry(None, "COMMAND", "data command")
 """`unclip data NAME`: a dataclass whose fields are the options, `out` among them. Its `build` makes
 that folder, reports how far it is, and returns the line to print."""
 
-_GROUP = typer.Typer(rich_markup_mode=None, no_args_is_help=False)
+_GROUP = typer.Typer(cls=ListedGroup, rich_markup_mode=None, no_args_is_help=False)
 
 
 def register(app: typer.Typer) -> None:
@@ -39,14 +40,15 @@ def data() -> None:
 class Build(Listed):
     """A command whose dataclass typer fills in; then it builds its folder."""
 
-    def invoke(self, ctx: Any) -> Any:
+    def perform(self, ctx: Any) -> Any:
         """Check the folder, build it, say so."""
         from ._output import check_writable
 
-        made = super().invoke(ctx)
+        made = super().perform(ctx)
         check_writable(made.out / "any")
         with counting_progress(str(ctx.info_name)) as on_progress:
             done = made.build(on_progress)
+        report(path=made.out)
         say(done)
 
 
@@ -95,6 +97,7 @@ def inspect(
     check_writable(path)
     source = source_at(folder, (size, size))
     save(contact_sheet(source, rows, columns, seed), path)
+    report(files=[path], summary=source.summary(), samples=rows * columns)
     for name, count in source.summary().items():
         if isinstance(count, dict):
             count = ", ".join(f"{key} {number}" for key, number in count.items())

@@ -13,6 +13,7 @@ import typer
 from .._version import __version__
 from ..errors import UnclipError, counted
 from ._options import Command, ModelOptions
+from ._result import report
 from ._terminal import duration, say
 
 OPTIONAL = {
@@ -57,10 +58,12 @@ class Doctor(ModelOptions):
                 mark, text = "ok", check()
             except Exception as error:  # noqa: BLE001 - whatever it is, a doctor reports it
                 mark, text, broken = "broken", " ".join(str(error).split()), True
+            report(checks=[{"name": name, "ok": mark == "ok", "text": text}])
             say(f"{mark:<7}{name:<9}{text}")
         for module, package in OPTIONAL.items():
             here = util.find_spec(module) is not None
             text = metadata.version(module) if here else f"missing: pip install {package}"
+            report(optional=[{"name": module, "ok": here}])
             say(f"{'ok' if here else '-':<7}{'optional':<9}{module} {text}")
         if broken:
             raise typer.Exit(1)

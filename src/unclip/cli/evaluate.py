@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import Cancelled, UsageError
+from ._complete import MODELS
 from ._options import (
     A_MODEL,
     Command,
@@ -22,6 +23,7 @@ from ._options import (
     fetched,
     option,
 )
+from ._result import report as tell
 from ._terminal import say
 
 if TYPE_CHECKING:
@@ -102,7 +104,12 @@ class Evaluate(ModelParts):
     """
 
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help=f"{A_MODEL} 'default' is the bundled one.")
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help=f"{A_MODEL} 'default' is the bundled one.",
+            autocompletion=MODELS,
+        ),
     ] = DEFAULT
     data: Annotated[
         Path, option("--data", "DIR", "The emoji corpus, or a folder of pictures with captions.")
@@ -257,8 +264,8 @@ def _measured(load: Callable[[], "Pipeline"], request: "Request", kept: Path) ->
     from ._progress import stage_progress
 
     try:
-        with stage_progress() as tell:
-            return measure(load(), request, kept, tell)
+        with stage_progress() as on_progress:
+            return measure(load(), request, kept, on_progress)
     except KeyboardInterrupt:
         raise Cancelled(f"stopped; the same command goes on with what is in {kept}") from None
 
@@ -268,6 +275,9 @@ def _write(report: "Report", output: Path, kept: Path) -> None:
     from ..evaluate.run import write
 
     numbers = write(report, output)
+    told = [{"what": what, "text": cell.text, "note": cell.note} for what, cell in report.headline]
+    gaps = [{"what": what, "why": why} for what, why in report.left_out]
+    tell(files=[output, numbers], work=kept, headline=told, left_out=gaps)
     for what, cell in report.headline:
         say(f"{what + ':':<32} {cell.text} {cell.note}".rstrip())
     for what, why in report.left_out:

@@ -1,6 +1,7 @@
 """`unclip inspect`."""
 # Without `from __future__ import annotations`: see `_options`.
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import typer
 
 from ..errors import UsageError
 from ._options import Command
+from ._result import report
 from ._terminal import say
 
 if TYPE_CHECKING:
@@ -51,6 +53,10 @@ class Inspect:
                 parameters = Parameters.in_notes(notes)
             except UsageError as error:
                 raise UsageError(f"{file}: {error}") from None
+            told = {"file": file, "format": kind, "size": (picture.height, picture.width)}
+            own = {"record": record and json.loads(record.to_json())}
+            own["parameters"] = parameters and _of_parameters(parameters)
+            report(pictures=[told | own])
             if record is not None:
                 _show(f"record of unclip {record.version}", _of_record(record))
             if parameters is not None:

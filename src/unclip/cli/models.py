@@ -3,17 +3,19 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ._options import Command, Listed, ModelParts, Variant
+from ._complete import MODELS
+from ._options import Command, Listed, ListedGroup, ModelParts, Variant
+from ._result import report
 from ._terminal import complain, say, size
 
 if TYPE_CHECKING:
     from ..checkpoints.native import Manifest
 
-_GROUP = typer.Typer(rich_markup_mode=None)
+_GROUP = typer.Typer(cls=ListedGroup, rich_markup_mode=None)
 
 
 def register(app: typer.Typer) -> None:
@@ -45,14 +47,20 @@ def list_models() -> None:
     from ..loading import BUNDLED, bundled_models
 
     bundled = bundled_models()
+    report(models=[])
     if not bundled:
         say("no model is bundled with this installation; train one with `unclip train`")
     for name, folder in bundled.items():
-        manifest = read_manifest(folder)
-        say(f"{name}{' (the default)' if name == BUNDLED else ''}")
-        say(f"  {', '.join(manifest.stages)}; {size(_bytes(folder, manifest))}; {manifest.hash}")
+        manifest, is_default = read_manifest(folder), name == BUNDLED
+        held: dict[str, Any] = {"name": name, "stages": list(manifest.stages)}
+        held |= {"bytes": _bytes(folder, manifest), "hash": manifest.hash, "path": folder}
+        report(models=[{**held, "bundled": True, "default": is_default}])
+        say(f"{name}{' (the default)' if is_default else ''}")
+        say(f"  {', '.join(manifest.stages)}; {size(held['bytes'])}; {manifest.hash}")
         say(f"  {folder}")
     for one in pulled():
+        found = {"name": str(one.ref), "bytes": one.bytes, "hash": one.commit, "path": one.path}
+        report(models=[{**found, "bundled": False, "default": False}])
         say(f"{one.ref}")
         say(f"  pulled from the hub; {size(one.bytes)}; {one.commit[:12]}")
         say(f"  {one.path}")
@@ -79,7 +87,11 @@ class Inspect(ModelParts):
 
     model: Annotated[
         str,
-        typer.Argument(metavar="MODEL", help="A folder or file of any known format, or a name."),
+        typer.Argument(
+            metavar="MODEL",
+            help="A folder or file of any known format, or a name.",
+            autocompletion=MODELS,
+        ),
     ]
 
     def run(self) -> None:
@@ -95,6 +107,7 @@ class Inspect(ModelParts):
         card = read_card(plan.where).strip()
         if card:
             say(f"\n{card}")
+        report(card=card)
         for fault in verify(plan.where):
             complain(fault, "warning")
 
@@ -130,6 +143,7 @@ def pull(
     ref = parse(model)
     with byte_progress(ref.repo) as on_progress:
         path = fetch(ref, on_progress, variant=variant, fresh=True)
+    report(model=str(ref), path=path)
     say(f"{path}")
     say(f'use it with: unclip generate --model {ref} "a red car"')
 
@@ -138,7 +152,11 @@ def pull(
 def rm(
     model: Annotated[
         str,
-        typer.Argument(metavar="MODEL", help="As pulled; without @revision, all revisions."),
+        typer.Argument(
+            metavar="MODEL",
+            help="As pulled; without @revision, all revisions.",
+            autocompletion=MODELS,
+        ),
     ],
 ) -> None:
     """Remove a pulled model from the hub's cache, without asking.
@@ -150,4 +168,6 @@ def rm(
     """
     from ..hub import remove
 
-    say(f"freed {size(remove(model))}")
+    freed = remove(model)
+    report(freed_bytes=freed)
+    say(f"freed {size(freed)}")

@@ -18,9 +18,10 @@ from .._version import __version__
 from ..errors import SettingWarning, UsageError, counted
 from ._draw import deliver, drawing
 from ._fields import argument, fields_of, pictures_of
-from ._options import Command, ModelOptions, NoLimit, StrictWords, option
+from ._options import LIMITS, Command, ModelOptions, NoLimit, StrictWords, option
 from ._output import Layout, Target, shortened
 from ._redraw import AS, hint, others_parameters, others_request
+from ._result import report
 from ._terminal import complain, say
 
 if TYPE_CHECKING:
@@ -44,7 +45,13 @@ DIGEST = re.compile(r"[0-9a-f]{12}")
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("replay", cls=Command)(Replay)
+    app.command("replay", cls=ReplayCommand)(Replay)
+
+
+class ReplayCommand(Command):
+    """Its model is the record's, whatever a user's default is."""
+
+    shared_groups = (LIMITS,)
 
 
 @dataclass(frozen=True)
@@ -118,6 +125,7 @@ class Replay(ModelOptions):
             pictures = pipe.run(request, on_step)
         new = _counterpart(old, record, layout, pictures)
         where, difference = target.write([new], layout), _difference(old, _stored(new, kind))
+        report(identical=not difference, difference=difference)
         how = f" (compared as {kind})" if kind in LOSSY else ""
         say(f"{where}: {difference or 'identical to'} {self.file}{how}", err=target.is_stdout)
         if difference:

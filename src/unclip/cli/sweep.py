@@ -20,6 +20,7 @@ import typer
 
 from ..errors import UsageError
 from ._ability import DrawCommand, add_command
+from ._defaults import origins
 from ._draw import deliver, drawing
 from ._options import option
 from ._output import slug
@@ -60,11 +61,13 @@ class Sweep(DrawCommand):
         if columns.key == rows.key:
             raise UsageError(f"--x and --y are both {columns.key}: give two different settings")
         name, settings = f"{slug(prompt)}-sweep-{seed}", self.settings() | given(asked)
+        for key in {columns.key, rows.key} & origins.get().keys():
+            settings.pop(key, None)  # nobody typed it
         for text, axis in zip(texts.items(), (columns, rows), strict=True):
             if axis.key in settings:
                 typed = f"--{text[0]} {text[1]} and {axis.key}={settings[axis.key]}"
                 raise UsageError(f"{typed} set the same: give only one of them")
-        target, pipe = self.target(name), self.load()
+        target, preview, pipe = self.target(name), self.shown(), self.load()
 
         def request_of(changes: Mapping[str, Any]) -> "GenerateRequest":
             return _request(prompt, {"seed": seed, **settings, **changes})
@@ -73,9 +76,9 @@ class Sweep(DrawCommand):
         made = {"seed": seed, "settings": settings, "ability": "sweep", "inputs": given(texts)}
         table = Combinations(name, columns.labels(), rows.labels(), made)
         target.expect(cost, table)
-        with drawing(pipe, cost=cost) as on_step:
+        with drawing(pipe, cost=cost, preview=preview) as on_step:
             pictures = [pipe.run(one, on_step)[0] for one in cells]
-        deliver(pictures, table, target, f"seed {seed}", started)
+        self.open(deliver(pictures, table, target, f"seed {seed}", started))
 
 
 @dataclass(frozen=True)

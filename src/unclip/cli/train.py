@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import Cancelled, UsageError, counted
+from ._complete import PRESETS
 from ._options import Device, Listed, option
 from ._progress import quiet, waiting
+from ._result import report
 from ._signals import Stop
 from ._terminal import complain, console, duration, say, si, size
 
@@ -34,7 +36,12 @@ def register(app: typer.Typer) -> None:
 
 
 RecipeName = Annotated[
-    str, typer.Argument(metavar="RECIPE", help="A recipe's TOML file, or a preset's name.")
+    str,
+    typer.Argument(
+        metavar="RECIPE",
+        help="A recipe's TOML file, or a preset's name.",
+        autocompletion=PRESETS,
+    ),
 ]
 Assignments = Annotated[
     list[str] | None,
@@ -162,7 +169,16 @@ def _train(session: _Session, names: Sequence[str], resume: bool) -> None:
             if not session.train(names):
                 raise typer.Exit(NOT_YET)
     finally:
+        stages = {name: _so_far(run, name) for name in names}
+        report(run=run.folder, model=run.model, stages=stages)
         run.end()
+
+
+def _so_far(run: Run, name: str) -> dict[str, Any]:
+    """How far a stage is."""
+    steps = run.recipe.trained[name].steps if name in run.recipe.trained else 0
+    finished = run.finished(name)
+    return {"finished": finished, "done": run.steps_done(name) if steps else 0, "steps": steps}
 
 
 @dataclass
@@ -269,6 +285,7 @@ def _dry_run(run: Run, names: Sequence[str], command: str) -> None:
     else:
         _check(run)
         _say_budget(run, run.recipe.settings.budget, names)
+    report(run=run.folder)
     say(f"nothing was written; to train into {run.folder}: {command}")
 
 
@@ -278,6 +295,7 @@ def _say_budget(run: Run, minutes: float, names: Sequence[str]) -> None:
 
     with TemporaryDirectory() as folder, waiting("measuring each stage's steps"):
         given = Run(run.recipe, Path(folder), run.device).allocate(names)
+    report(stages={one.name: {"steps": one.steps, "seconds": one.seconds} for one in given})
     _print_table(
         given,
         ("s/step", "{:.3g}".format, lambda one: one.seconds / one.steps, None),
@@ -296,6 +314,7 @@ def _say_cost(run: Run, names: Sequence[str]) -> None:
 
     with waiting("measuring this machine"):
         costs = [estimate(run.recipe, name, run.device) for name in names]
+    report(stages={one.name: _told(one) for one in costs})
     flop = partial(si, unit="FLOP")
     _print_table(
         costs,
@@ -312,6 +331,12 @@ def _say_cost(run: Run, names: Sequence[str]) -> None:
     say(f"would train {stages} in about {took} on {describe(run.device)}, in {precision}")
     say("time is measured on this machine now, without previews and slow data; a step and its")
     say("memory are of the largest batch")
+
+
+def _told(cost: Any) -> dict[str, Any]:
+    """What a program learns of a stage's cost."""
+    names = ("parameters", "batch_size", "steps", "memory_bytes", "total_flops", "seconds")
+    return {name: getattr(cost, name) for name in names}
 
 
 Number = Callable[[Any], Any]

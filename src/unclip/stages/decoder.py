@@ -21,11 +21,14 @@ from ..nn.conditioning import NetConfig
 from ..nn.latents import InLatents, Latents, LatentsConfig
 from ..nn.layers import select
 from ..rng import Rng
-from ..types import Cond, Control, Level
+from ..types import Cond, Control, Level, Step
 from .clip import ClipStage
 from .networks import Network
 from .sampling import SampleArguments, Sampling
 from .stage import DiffusionConfig, DiffusionStage, Stage, StageConfig, check_channels, fit_known
+
+PREVIEW = 16
+"""Longest side of latents that are decoded for a preview."""
 
 
 class AnyDecoderConfig(DiffusionConfig):
@@ -141,6 +144,15 @@ class Decoder(DiffusionStage):
         if latents and seen.known is not None and seen.mask is not None:
             image = torch.where(seen.mask > 0, image, seen.known)
         return cond.replace(image=image)
+
+    @torch.inference_mode()
+    def preview(self, step: Step) -> Tensor | None:
+        """See `Stage`; of latents a smaller picture, which the autoencoder makes at little cost."""
+        factor = PREVIEW / max(step.x0.shape[-2:])
+        if self.config.latents is None or factor >= 1:
+            return super().preview(step)
+        size = [max(1, round(side * factor)) for side in step.x0.shape[-2:]]
+        return self.space.decode(F.interpolate(step.x0, size, mode="area"))
 
     def conditioned(self, cond: Cond, rng: Rng, options: Sampling) -> Cond:
         """The condition as the network gets to see it when it draws."""

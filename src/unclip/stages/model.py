@@ -208,7 +208,8 @@ class Model:
                 known = [f"{n}_{field}" for n, each in fields.items() for field in each]
                 hint = nearest(key, [*fields.get(main, ()), *known])
                 some = ", ".join([*fields.get(main, ()), *known[:1], "..."])
-                raise UsageError(f"unknown setting '{key}'{hint or f'; known: {some}'}")
+                text = f"unknown setting '{key}'{hint or f'; known: {some}'}"
+                raise UsageError(text).about(key)
             result.setdefault(stage, {})[setting] = value
         for stage, values in result.items():
             sampled[stage].merge(values, self._prefix(stage))

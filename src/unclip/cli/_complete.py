@@ -1,0 +1,94 @@
+"""What a shell completes an option's value to. Quick: nothing here imports PyTorch."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterable, Iterator
+from importlib import resources
+from pathlib import Path
+
+ROOT = Path(str(resources.files("unclip")))
+
+Completion = Callable[[str], list[str]]
+"""The values that begin with what is typed so far."""
+
+
+def _of(values: Callable[[], Iterable[str]]) -> Completion:
+    def complete(incomplete: str) -> list[str]:
+        return [one for one in values() if one.startswith(incomplete)]
+
+    return complete
+
+
+def model_names() -> Iterator[str]:
+    """Bundled models, those pulled from the hub, and those of runs in this folder."""
+    from ..hub import pulled
+
+    yield from sorted(file.parent.name for file in (ROOT / "weights").glob("*/model.json"))
+    yield from (str(one.ref) for one in pulled())
+    yield from sorted(str(file.parent) for file in Path().glob("runs/*/model/model.json"))
+
+
+def preset_names() -> Iterator[str]:
+    """The recipes of this package."""
+    yield from sorted(file.stem for file in (ROOT / "presets").glob("*.toml"))
+
+
+def sampler_names() -> list[str]:
+    """The functions that `@sampler` registers, read from their source."""
+    files = (ROOT / "diffusion" / "samplers").glob("*.py")
+    return sorted(name for file in files for name in _registered(file))
+
+
+def _registered(file: Path) -> Iterator[str]:
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef) and any(map(_makes_sampler, node.decorator_list)):
+            yield node.name
+        elif isinstance(node, ast.Assign) and _makes_sampler(_called(node.value)):
+            yield from (one.id for one in node.targets if isinstance(one, ast.Name))
+
+
+def _called(node: ast.expr | None) -> ast.expr | None:
+    return node.func if isinstance(node, ast.Call) else None
+
+
+def _makes_sampler(node: ast.expr | None) -> bool:
+    """Whether it is `sampler(...)`, which makes one of a function."""
+    called = _called(node)
+    return isinstance(called, ast.Name) and called.id == "sampler"
+
+
+def setting_names() -> list[str]:
+    """Of a decoder's sampling, as --set takes them, and the samplers; read from the source."""
+    file = ROOT / "stages" / "sampling.py"
+    classes = {
+        node.name: node.body
+        for node in ast.parse(file.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef)
+    }
+    fields = (node.target for node in classes["Sampling"] if isinstance(node, ast.AnnAssign))
+    names = sorted(f"{one.id}=" for one in fields if isinstance(one, ast.Name))
+    return [*names, *(f"sampler={name}" for name in sampler_names())]
+
+
+def config_keys() -> list[str]:
+    """What `unclip config set` takes."""
+    from typer.main import get_group
+
+    from ._defaults import keys_of
+    from .app import make_app
+
+    return keys_of(get_group(make_app()))
+
+
+MODELS, PRESETS, KEYS = _of(model_names), _of(preset_names), _of(config_keys)
+
+VALUES: dict[str, Completion] = {
+    "--model": MODELS,
+    "--teacher": MODELS,
+    "--sampler": _of(sampler_names),
+    "--set": _of(setting_names),
+    "--device": _of(lambda: ("cpu", "cuda", "mps")),
+    "--dtype": _of(lambda: ("float32", "bfloat16", "float16", "float64")),
+}
+"""By option."""
