@@ -27,7 +27,17 @@ from unclip.files import atomic_file
 NAMES = (
     *("config", "convert", "data", "doctor", "edit", "evaluate"),
     *("generate", "img2img", "inspect", "interpolate", "models", "outpaint"),
-    *("probe", "reconstruct", "replay", "sweep", "textdiff", "train", "upscale", "vary"),
+    *(
+        "probe",
+        "reconstruct",
+        "replay",
+        "samplers",
+        "sweep",
+        "textdiff",
+        "train",
+        "upscale",
+        "vary",
+    ),
 )
 
 

@@ -48,6 +48,7 @@ EXAMPLES: dict[str, tuple[list[str], set[str]]] = {
     "probe": (["fox.png", "a fox", "a cat"], {"shares"}),
     "reconstruct": (["fox.png", "--dims", "1,2", "--pictures", "pictures"], DRAWN),
     "replay": (["drawn.png", "--model", "MODEL"], {*DRAWN, "identical", "difference"}),
+    "samplers": ([], {"samplers", "grids"}),
     "sweep": (["a fox", "--x", "steps=1,2", "--seed", "3"], DRAWN),
     "textdiff": (["fox.png", "--from", "a fox", "--to", "a cat", "--frames", "2"], DRAWN),
     "train": (["tiny", "--dry-run"], {"run", "stages"}),

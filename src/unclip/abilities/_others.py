@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from ..aliases import resolved
 from ..errors import UsageError
 from ..parameters import Parameters
-from ..parameters.names import sampler_of
 from .generate import GenerateRequest
 
 if TYPE_CHECKING:
@@ -39,10 +39,7 @@ def request_of(parameters: Parameters, pipe: Chain, seed: int) -> tuple[Generate
     given = parameters.seed is not None and parameters.seed >= 0
     if not given:
         left.append(f"it says no seed: {seed} is used")
-    height, width = parameters.size or pipe.model.size
-    if (height, width) != pipe.model.size:
-        own = pipe.model.size
-        left.append(f"size {width}×{height}: model '{pipe.name}' draws {own[1]}×{own[0]}")
+    size = _size(parameters.size, pipe, left)
     if parameters.model not in ("", pipe.name):
         left.append(f"model {parameters.model}: this is '{pipe.name}'")
     left += [f"{n}: {said}" for n, said in parameters.others.items() if n not in _KNOWN_HERE]
@@ -50,9 +47,23 @@ def request_of(parameters: Parameters, pipe: Chain, seed: int) -> tuple[Generate
         prompt=texts[0],
         negative_prompt=texts[1],
         seed=parameters.seed if given else seed,
+        size=size,
         settings=settings,
     )
     return request, left
+
+
+def _size(size: tuple[int, int] | None, pipe: Chain, left: list[str]) -> str | None:
+    """As a request says it, where it is not the model's own and the model can draw it."""
+    if size in (None, pipe.model.size):
+        return None
+    asked = f"{size[1]}x{size[0]}"
+    try:
+        GenerateRequest(prompt="x", size=asked).framed(pipe)
+    except UsageError as error:
+        left.append(str(error))
+        return None
+    return asked
 
 
 def _words(text: str, left: list[str]) -> str:
@@ -63,15 +74,10 @@ def _words(text: str, left: list[str]) -> str:
 
 def _settings(parameters: Parameters, pipe: Chain, left: list[str]) -> dict[str, Any]:
     """Of the sampling, those that the model's decoder takes."""
-    sampler, spacing, unknown = sampler_of(parameters.sampler, parameters.spacing)
-    if parameters.sampler and not sampler:
-        left.append(f"sampler {parameters.sampler}: no sampler here has this name")
-    if unknown:
-        left.append(f"schedule {unknown}: no spacing of levels here has this name")
+    named = {"sampler": parameters.sampler, "spacing": parameters.spacing}
     asked = {
         "steps": parameters.steps,
-        "sampler": sampler or None,
-        "spacing": spacing,
+        **resolved({name: value for name, value in named.items() if value}),
         "guidance_scale": parameters.guidance_scale,
     }
     taken: dict[str, Any] = {}

@@ -35,27 +35,10 @@ def preset_names() -> Iterator[str]:
 
 
 def sampler_names() -> list[str]:
-    """The functions that `@sampler` registers, read from their source."""
-    files = (ROOT / "diffusion" / "samplers").glob("*.py")
-    return sorted(name for file in files for name in _registered(file))
+    """This package's own names of samplers."""
+    from ..aliases import SAMPLERS
 
-
-def _registered(file: Path) -> Iterator[str]:
-    for node in ast.parse(file.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.FunctionDef) and any(map(_makes_sampler, node.decorator_list)):
-            yield node.name
-        elif isinstance(node, ast.Assign) and _makes_sampler(_called(node.value)):
-            yield from (one.id for one in node.targets if isinstance(one, ast.Name))
-
-
-def _called(node: ast.expr | None) -> ast.expr | None:
-    return node.func if isinstance(node, ast.Call) else None
-
-
-def _makes_sampler(node: ast.expr | None) -> bool:
-    """Whether it is `sampler(...)`, which makes one of a function."""
-    called = _called(node)
-    return isinstance(called, ast.Name) and called.id == "sampler"
+    return sorted(SAMPLERS)
 
 
 def setting_names() -> list[str]:

@@ -1,16 +1,16 @@
 """`unclip samplers`."""
 # Without `from __future__ import annotations`: see `_options`.
 
-import json
 import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
 from ._options import Command
+from ._result import report
 from ._terminal import say
 
 WIDTH = 80
@@ -24,8 +24,6 @@ INTRO = (
     "Case, spaces, +, - and _ in names do not matter. docs/samplers.md compares them.",
 )
 
-Json = Annotated[bool, typer.Option("--json", help="The same as JSON.")]
-
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -34,7 +32,7 @@ def register(app: typer.Typer) -> None:
 
 @dataclass(frozen=True)
 class Samplers:
-    """List samplers and grids of noise levels, with the names that other tools have for them.
+    """List samplers and grids of noise levels, with other names.
 
     \b
     Examples:
@@ -42,14 +40,10 @@ class Samplers:
       unclip samplers --json
     """
 
-    as_json: Json = False
-
     def run(self) -> None:
-        """Two tables, or JSON."""
+        """Two tables."""
         samplers, grids = known_samplers(), known_grids()
-        if self.as_json:
-            say(json.dumps({"samplers": samplers, "grids": grids}, ensure_ascii=False, indent=2))
-            return
+        report(samplers=samplers, grids=grids)
         first, second, last = (textwrap.fill(text, WIDTH) for text in INTRO)
         yes = {True: "yes", False: "no"}
         rows = [

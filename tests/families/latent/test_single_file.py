@@ -76,6 +76,7 @@ def test_version_1(tmp_path: Path) -> None:
     assert (network.text.activation, network.inpaints) == ("quick_gelu", False)
     assert (network.pad_id, network.empty) == (49407, (49406, 49407)), "CLIP's own tokenizer"
     assert config.parameterization.kind == "eps"
+    assert (config.sampling.sampler, config.sampling.steps) == ("pndm", 50), "as published"
     assert (config.autoencoder.scale, config.autoencoder.factor) == (0.18215, 1)
     assert plan.licence.startswith("CreativeML Open RAIL-M")
     assert plan.notes == ()

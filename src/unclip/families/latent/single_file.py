@@ -172,7 +172,9 @@ def decoder_config(
         empty=(tokenizer.start, tokenizer.end),
     )
     kind = Parameterization.parse({"kind": predicts})
-    return LatentDecoderConfig(network=network, autoencoder=autoencoder, parameterization=kind)
+    config = LatentDecoderConfig(network=network, autoencoder=autoencoder, parameterization=kind)
+    published = {} if is_v2 else {"sampler": "pndm"}
+    return config.model_copy(update={"sampling": config.sampling.merge(published)})
 
 
 def _inputs(path: Path, tensors: Tensors) -> int:
