@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Mapping, Sequence, Sized
+from collections.abc import Callable, Collection, Mapping, Sequence, Sized
 from dataclasses import replace
 from functools import partial
 from typing import Any, Self
@@ -19,7 +19,7 @@ from .device import place
 from .errors import SamplingError, SettingWarning, UsageError, counted, nearest, warn
 from .nn.clip import Clip
 from .rng import Rng
-from .stages import DiffusionStage, Stage, check_finite
+from .stages import DiffusionStage, Stage, check_finite, prompts
 from .stages.model import NO_PRIOR, Model
 from .types import FREE, Cond, Control, OnStep, named
 
@@ -107,19 +107,48 @@ class Chain:
             null_text_tokens=tokens.to(self.device), null_text_mask=mask.to(self.device)
         )
 
-    def check_words(self, *texts: str) -> None:
-        """Say what of a text the model does not know, or does not read, as a `PromptWarning`.
+    def read_prompt(
+        self, prompt: str, negative: str = "", prior: str | None = None, conjunction: bool = True
+    ) -> Cond:
+        """The condition of one prompt, on the chain's device, with what `weighting` reads in it.
+
+        Args:
+            prompt: with weights, `BREAK` and `AND`.
+            negative: what guidance leads away from, with weights and `BREAK`.
+            prior: the one in use, if not the first.
+            conjunction: whether what draws may hold to several prompts (`AND`) at once.
+
+        Raises:
+            UsageError: a weight is out of range; as `check_words`.
+
+        Warns:
+            PromptWarning: the model does not know, or does not read, a part of it.
+        """
+        for written in prompts.parsed(prompt, negative):
+            self.check_words(written.plain, cuts=False)
+            for complaint in prompts.complaints(self.model, written, prior, conjunction):
+                warn(complaint)
+        cond = prompts.read_prompt(self.model, prompt, negative, conjunction)
+        return cond.map(lambda value: value.to(self.device))
+
+    def check_words(self, *texts: str, cuts: bool = True) -> None:
+        """Say what of a text the model does not know, or (`cuts`) read, as a `PromptWarning`.
 
         Raises:
             UsageError: a word is not known, and the policy is strict.
         """
         for text in dict.fromkeys(texts):
-            unknown = self.model.vocabulary.complaint(text, self.name)
+            unknown = self.model.vocabulary.complaint(self.tokenizer.without(text), self.name)
             if unknown and self.policy.strict_words:
                 raise UsageError(unknown)
-            for complaint in (unknown, self.tokenizer.complaint(text)):
+            for complaint in (unknown, self.tokenizer.complaint(text) if cuts else ""):
                 if complaint:
                     warn(complaint)
+
+    def check_negative(self, settings: Mapping[str, Any], runs: Collection[str]) -> None:
+        """Warn where a negative prompt has no effect on what these stages draw."""
+        if why := prompts.unguided(self.model, self.model.by_stage(settings), runs):
+            warn(f"setting 'negative_prompt' has no effect: {why}", SettingWarning)
 
     def image_only(self, image_embed: Tensor) -> Cond:
         """The condition of (B, D) z_i alone: the text is dropped."""
@@ -228,13 +257,14 @@ class Chain:
         for name, stage in self.stages.items():
             if self._has_no_part(name, stage, cond, prior):
                 continue
-            if name in self.model.image_stages and cond.image_embed is None and prior == NO_PRIOR:
-                cond = cond.replace(image_embed=cond.text_embed)
+            draws = "image" in stage.produces
+            if draws and cond.image_embed is None and prior == NO_PRIOR:
+                cond = cond.each(lambda one: one.replace(image_embed=one.text_embed))
             options = dict((sampling or {}).get(name, {}))
             control = self._steered(stage, cond, options, (controls or {}).get(name, FREE))
             try:
-                report = named(on_step, name)
-                cond = stage.sample(cond, rng.fork(name), options, report, control)
+                run = partial(_run, stage, rng, name, options, named(on_step, name), control)
+                cond = run(cond) if draws else cond.each(run)
             except SamplingError as error:  # under the stage's name in this model, not its kind
                 raise SamplingError(name, error.when) from None
             made = (value for field, value in cond.items() if field in stage.produces)
@@ -288,6 +318,19 @@ class Chain:
         short = self.with_stages({n: one for n, one in stages if "image" not in one.produces})
         cond = short.fold(cond, rng, sampling, on_step, prior)
         return cond.replace(image_embed=cond.text_embed) if prior == NO_PRIOR else cond
+
+
+def _run(
+    stage: Stage,
+    rng: Rng,
+    name: str,
+    options: dict[str, Any],
+    on_step: OnStep | None,
+    control: Control,
+    cond: Cond,
+) -> Cond:
+    """What a stage makes of a condition, with the noise that is its own."""
+    return stage.sample(cond, rng.fork(name), options, on_step, control)
 
 
 def _check_batch(count: int, cond: Cond, controls: Mapping[str, Control]) -> None:

@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Self
 
 from PIL import Image
 
 from .errors import UsageError
 from .plain import parse_json
+
+
+@dataclass(frozen=True)
+class Added:
+    """A file that a model was loaded with: a LoRA and its scale, or an embedding and its word."""
+
+    kind: str  # as the option that takes it
+    name: str
+    hash: str
+    scale: float = 1.0
+
+    def __str__(self) -> str:
+        scale = f":{self.scale:g}" if self.kind == "lora" else ""
+        return f"--{self.kind} {self.name}{scale} ({self.hash})"
+
+    def same(self, other: Added) -> bool:
+        """Whether it does the same; a LoRA's file may have another name now."""
+        return replace(self, name="") == replace(other, name="") and (
+            self.kind == "lora" or self.name == other.name
+        )
 
 
 @dataclass(frozen=True)
@@ -26,12 +46,15 @@ class Record:
     n: int = 1  # a grid holds several, from `seed` on
     ability: str = "generate"
     inputs: dict[str, str] = field(default_factory=dict)  # what it began from -> digest or words
+    added: tuple[Added, ...] = ()  # what its model was loaded with
     unknown: tuple[str, ...] = field(default=(), compare=False)  # read past: a later version's
 
     def to_json(self) -> str:
         """One line of JSON."""
         values = asdict(self)
         del values["unknown"]
+        if not self.added:
+            del values["added"]
         return json.dumps(values, ensure_ascii=False)
 
     @classmethod
@@ -48,6 +71,7 @@ class Record:
         try:
             values = dict(parse_json(text))
             unknown = tuple(sorted(values.keys() - known))
+            values["added"] = tuple(Added(**one) for one in values.get("added", ()))
             record = cls(**{k: values[k] for k in values.keys() & known}, unknown=unknown)
         except (TypeError, ValueError, RecursionError) as error:
             raise UsageError(f"the picture's record is damaged: {error}") from None

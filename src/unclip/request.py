@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
 
 from PIL import Image
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from .arguments import MOST, Arguments, Count, Seed, Text, given, plain
 from .arguments import Prompt as AnyPrompt
@@ -21,6 +21,7 @@ from .config import shown
 from .errors import UsageError, nearest
 from .media import read_image
 from .record import Record
+from .weighting import parse
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,11 @@ class Request(Arguments, Generic[Result]):
     def shares(self, result: Result) -> dict[str, float]:
         """A result as its command prints it: shares of 1 by name."""
         raise NotImplementedError
+
+
+def _parsed(text: str) -> str:
+    parse(text, conjunction=False)
+    return text
 
 
 class Drawing(Request[list[Image.Image]]):
@@ -208,6 +214,14 @@ class Drawing(Request[list[Image.Image]]):
             if name in type(self).model_fields and getattr(self, name) is None:
                 return f"it was made with {name} {digest}: add that file"
         return ""
+
+
+class Guided(Drawing):
+    """A drawing of a text, by stages that guidance may lead away from another."""
+
+    negative_prompt: Annotated[Text, AfterValidator(_parsed), Option(metavar="TEXT")] = Field(
+        "", description="What guidance leads away from."
+    )
 
 
 def stem(picture: Any) -> str:

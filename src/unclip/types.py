@@ -9,7 +9,7 @@ if the model's CLIP does so.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
@@ -94,6 +94,7 @@ class Cond:
 
     text_tokens: Tensor | None = None  # (B, N) int64
     text_mask: Tensor | None = None  # (B, N) bool, True on real tokens
+    text_weights: Tensor | None = None  # (B, N) of each token's encoding; None: all are 1
     text_embed: Tensor | None = None  # (B, D) z_t
     text_encodings: Tensor | None = None  # (B, N, W')
     negative_tokens: Tensor | None = None  # (B, N) a hard negative caption, in training
@@ -112,21 +113,39 @@ class Cond:
     keep_image: Tensor | None = None  # (B,) bool
     null_text_tokens: Tensor | None = None  # each shaped as the field that it replaces
     null_text_mask: Tensor | None = None
+    null_text_weights: Tensor | None = None
     null_text_embed: Tensor | None = None
     null_text_encodings: Tensor | None = None
     null_image_embed: Tensor | None = None
+    weight: float = 1.0  # of this condition where there are others
+    others: tuple[Cond, ...] = ()  # that are to hold too, each with what belongs to its text
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed."""
         return replace(self, **changes)
 
     def map(self, fn: Callable[[Tensor], Tensor]) -> Self:
-        """A copy with `fn` applied to every field that is not None."""
-        return replace(self, **{name: fn(value) for name, value in self.items()})
+        """A copy with `fn` applied to every field that is not None, of the others too."""
+        others = tuple(one.map(fn) for one in self.others)
+        return replace(self, others=others, **{name: fn(value) for name, value in self.items()})
+
+    @property
+    def every(self) -> list[Self]:
+        """This condition and the others, each with what this one has beside text and z_i."""
+        alone = replace(self, others=())
+        asked = ({n: v for n, v in one.items() if n in _ASKED} for one in self.others)
+        weights = (one.weight for one in self.others)
+        pairs = zip(weights, asked, strict=True)
+        return [alone, *(replace(alone, weight=weight, **own) for weight, own in pairs)]
+
+    def each(self, fn: Callable[[Self], Self]) -> Self:
+        """A copy with `fn` applied to this condition and to each of the others."""
+        first, *others = [fn(one) for one in self.every]
+        return replace(first, others=tuple(others))
 
     def items(self) -> list[tuple[str, Tensor]]:
         """(name, tensor) of every field that is not None."""
-        pairs = [(field.name, getattr(self, field.name)) for field in fields(self)]
+        pairs = [(name, getattr(self, name)) for name in _TENSORS]
         return [(name, value) for name, value in pairs if value is not None]
 
     def __len__(self) -> int:
@@ -147,8 +166,13 @@ class Cond:
         Args:
             shown: k pairs: whether the copy has the text, and whether it has z_i.
         """
-        copies = [dict(self._shown(*which).items()) for which in shown]
-        return type(self)(**{name: torch.cat([one[name] for one in copies]) for name in copies[0]})
+        return self.joined([self._shown(*which) for which in shown])
+
+    @classmethod
+    def joined(cls, several: Sequence[Self]) -> Self:
+        """The samples of conditions that have the same fields, in this order."""
+        each = [dict(one.items()) for one in several]
+        return cls(**{name: torch.cat([one[name] for one in each]) for name in each[0]})
 
     def _shown(self, text: bool, image: bool) -> Self:
         """One copy: hidden parts are replaced by their null, or marked as hidden."""
@@ -165,7 +189,10 @@ class Cond:
         return replace(self, **changes)
 
 
-_NULLS = [field.name for field in fields(Cond) if field.name.startswith("null_")]
+_TENSORS = [field.name for field in fields(Cond) if field.name not in ("weight", "others")]
+_ASKED = ("image_embed", "noised_image_embed", "null_image_embed")
+_ASKED += tuple(name for name in _TENSORS if name.startswith(("text_", "null_text_")))
+_NULLS = [name for name in _TENSORS if name.startswith("null_")]
 
 
 @dataclass(frozen=True)

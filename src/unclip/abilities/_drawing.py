@@ -12,9 +12,10 @@ from .._version import __version__
 from ..arguments import given
 from ..config import shown
 from ..cost import Work
-from ..errors import UsageError
+from ..errors import UsageError, warn
 from ..record import Record
 from ..request import Drawing
+from ..weighting import parse
 
 if TYPE_CHECKING:
     from ..pipeline import Chain
@@ -39,8 +40,26 @@ def check_request(pipe: Chain, request: Drawing, work: Work, on_step: OnStep | N
         raise UsageError(f"on_step must be a function or None, got {shown(on_step)}")
     cost = pipe.cost(work, getattr(request, "prior", None))
     request.record().to_json().encode()
+    if getattr(request, "negative_prompt", ""):
+        pipe.check_negative(work.settings, cost.steps)
     if pipe.policy.on_cost is not None:
         pipe.policy.on_cost(cost)
+
+
+def words_alone(*prompts: str) -> list[str]:
+    """Prompts without their syntax, which has no effect on the embedding of a whole text.
+
+    Warns:
+        PromptWarning: there is such syntax.
+    """
+    found = [parse(prompt) for prompt in prompts]
+    for prompt, written in zip(prompts, found, strict=True):
+        if written.weighs or written.breaks or written.left_out or len(written.clauses) > 1:
+            warn(
+                f"the embedding of a whole text takes no weights, AND or BREAK: '{prompt}' is "
+                f"read as '{written.plain}'"
+            )
+    return [written.plain for written in found]
 
 
 def attach_record(
@@ -58,6 +77,7 @@ def attach_record(
             model_hash=pipe.hash,
             version=__version__,
             threads=threads,
+            added=pipe.model.added,
         )
         picture.info["unclip"] = own.to_json()
     return pictures

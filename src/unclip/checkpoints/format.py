@@ -22,6 +22,7 @@ from ..config import explain
 from ..errors import CheckpointError, UsageError
 from ..nn.text import TextConfig
 from ..nn.tokenizer import Tokenizer
+from ..record import Added
 from ..registry import Registry
 from ..stages import STAGES, Stage, StageConfig
 from ..stages.model import Model
@@ -79,6 +80,7 @@ class Plan:
         advice: what to do about a part that it lacks: "clip", "text" or "vision" (CLIP's
             encoders), "prior", "decoder" -> words that end an error's line.
         vocabulary: the words that it has learnt; empty where they are not listed.
+        added: what a person added to it: see `adapted`.
     """
 
     name: str
@@ -93,6 +95,7 @@ class Plan:
     notes: tuple[str, ...] = field(default=())
     advice: Mapping[str, str] = field(default_factory=dict)
     vocabulary: Vocabulary = field(default_factory=Vocabulary)
+    added: tuple[Added, ...] = ()
 
     @cached_property
     def digest(self) -> str:
@@ -147,6 +150,7 @@ class Plan:
             vocabulary=self.vocabulary,
             read_as=dtype,
             decoder=self.decoder,
+            added=self.added,
         )
 
     @property

@@ -77,6 +77,19 @@ Tokenizer = Annotated[
 ]
 Dialect = Annotated[str | None, option("--dialect", "NAME", DIALECTS, group=MODEL)]
 Variant = Annotated[str | None, option("--variant", "NAME", VARIANTS, group=MODEL)]
+Loras = Annotated[
+    list[str] | None,
+    option("--lora", "FILE[:SCALE]", "A LoRA file to add to the weights; repeatable.", group=MODEL),
+]
+Embeddings = Annotated[
+    list[str] | None,
+    option(
+        "--embedding",
+        "[WORD=]FILE",
+        "A textual inversion file: a word for the prompt; repeatable.",
+        group=MODEL,
+    ),
+]
 StrictWords = Annotated[
     bool,
     flag("--strict-words", "Refuse a prompt with words that the model does not know.", LIMITS),
@@ -161,6 +174,8 @@ class ModelParts:
 class ModelOptions(ModelParts, ModelPlace):
     """Which model, and how it is loaded."""
 
+    lora: Loras = None
+    embedding: Embeddings = None
     strict_words = False
     no_limit = False
 
@@ -185,6 +200,8 @@ class ModelOptions(ModelParts, ModelPlace):
                 tokenizer=self.tokenizer,
                 dialect=self.dialect,
                 variant=self.variant,
+                lora=self.lora or (),
+                embedding=self.embedding or (),
             )
         pipe.strict_words = self.strict_words
         if self.no_limit:

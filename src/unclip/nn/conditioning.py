@@ -44,6 +44,11 @@ class NetConfig(Config, ABC):
         return 1
 
     @property
+    def reads_long(self) -> bool:
+        """Whether it reads `text_tokens` of any length, in chunks of its context."""
+        return False
+
+    @property
     def inpaints(self) -> bool:
         """Whether it looks at what is known of a picture."""
         return False

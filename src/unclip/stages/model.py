@@ -10,6 +10,7 @@ import torch
 
 from ..errors import UsageError, nearest
 from ..nn.tokenizer import Tokenizer
+from ..record import Added
 from ..vocabulary import Vocabulary
 from .clip import ClipStage
 from .stage import Stage
@@ -42,6 +43,7 @@ class Model:
         advice: what to do about a part that it lacks: see `Plan`.
         vocabulary: the words that it has learnt; empty where they are not listed.
         read_as: number format in which weights that are still to be read will be.
+        added: LoRA files and embeddings that it was loaded with.
     """
 
     tokenizer: Tokenizer
@@ -53,6 +55,7 @@ class Model:
     vocabulary: Vocabulary = field(default_factory=Vocabulary)
     read_as: torch.dtype | None = None
     decoder: str | None = None
+    added: tuple[Added, ...] = ()
 
     @property
     def image_stages(self) -> dict[str, Stage]:

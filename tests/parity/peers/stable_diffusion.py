@@ -45,6 +45,14 @@ BETAS: dict[str, Any] = {
 
 def main(out: Path) -> None:
     torch.set_grad_enabled(False)
+    for name, (networks, pad, scheduler) in versions().items():
+        write(out, name, networks, pad, scheduler)
+    packed = gzip.compress(json.dumps(published()).encode(), mtime=0)
+    (out / "stable_published.json.gz").write_bytes(packed)
+
+
+def versions() -> dict[str, tuple[dict[str, Any], str, DDIMScheduler]]:
+    """Networks, the token that pads, and the scheduler."""
     v1 = {
         "text_encoder": CLIPTextModel(CLIPTextConfig(**TEXT, hidden_size=16)),
         "unet": UNet2DConditionModel(**UNET, cross_attention_dim=16, attention_head_dim=4),
@@ -57,11 +65,11 @@ def main(out: Path) -> None:
         ),
         "vae": make_vae(),
     }
-    write(out, "stable_diffusion_1", v1, "<|endoftext|>", DDIMScheduler(**BETAS))
     v = DDIMScheduler(**BETAS, prediction_type="v_prediction")
-    write(out, "stable_diffusion_2", v2, "!", v)
-    packed = gzip.compress(json.dumps(published()).encode(), mtime=0)
-    (out / "stable_published.json.gz").write_bytes(packed)
+    return {
+        "stable_diffusion_1": (v1, "<|endoftext|>", DDIMScheduler(**BETAS)),
+        "stable_diffusion_2": (v2, "!", v),
+    }
 
 
 def make_vae(**more: Any) -> AutoencoderKL:
@@ -75,14 +83,7 @@ def make_vae(**more: Any) -> AutoencoderKL:
 def write(
     out: Path, name: str, networks: dict[str, Any], pad: str, scheduler: DDIMScheduler
 ) -> None:
-    networks = {part: filled(part, net) for part, net in networks.items()}
-    tokenizer = make_tokenizer()
-    tokenizer.pad_token = pad
-    pipe = StableDiffusionPipeline(
-        **networks, tokenizer=tokenizer, scheduler=scheduler, safety_checker=None,
-        feature_extractor=None, requires_safety_checker=False,
-    )  # fmt: skip
-    pipe.set_progress_bar_config(disable=True)
+    pipe, networks = make_pipe(networks, pad, scheduler)
     noise = numbers(1, 4, SIDE, SIDE)
     recorder = Recorder()
     recorder["noise"] = noise
@@ -96,6 +97,21 @@ def write(
     said = {"prompt": PROMPT, "negative": NEGATIVE, "pad": pad, **described(networks)}
     said["configs"]["scheduler"] = described_config(scheduler)
     recorder.save(out, name, said)
+
+
+def make_pipe(
+    networks: dict[str, Any], pad: str, scheduler: DDIMScheduler
+) -> tuple[StableDiffusionPipeline, dict[str, Any]]:
+    """The pipeline, and its networks, filled."""
+    networks = {part: filled(part, net) for part, net in networks.items()}
+    tokenizer = make_tokenizer()
+    tokenizer.pad_token = pad
+    pipe = StableDiffusionPipeline(
+        **networks, tokenizer=tokenizer, scheduler=scheduler, safety_checker=None,
+        feature_extractor=None, requires_safety_checker=False,
+    )  # fmt: skip
+    pipe.set_progress_bar_config(disable=True)
+    return pipe, networks
 
 
 def numbers(*shape: int, seed: int = 5) -> torch.Tensor:

@@ -18,7 +18,7 @@ from ...config import LEVELS, Blocks
 from ...nn.blocks import Layer, Levels, Place, ResBlock, places
 from ...nn.conditioning import Encoded, Given, NetConfig
 from ...nn.layers import TimestepMlp, laid_out, select, timestep_embedding, zero
-from ...nn.text import TextConfig, TextEncoder
+from ...nn.text import TextConfig, TextEncoder, weighted
 
 
 class LatentUNetConfig(NetConfig):
@@ -78,6 +78,11 @@ class LatentUNetConfig(NetConfig):
         """See `NetConfig`."""
         image = {"image_embed"} if self.embed_dim else set()
         return frozenset({"text_tokens", "text_mask"} | image)
+
+    @property
+    def reads_long(self) -> bool:
+        """See `NetConfig`."""
+        return True
 
     @property
     def unit(self) -> int:
@@ -251,13 +256,23 @@ class LatentUNet(Levels):
         """
         # a prompt stands in several rows when several pictures are drawn of it
         tokens, rows = torch.unique(self._tokens(given), dim=0, return_inverse=True)
-        everything = torch.ones_like(tokens, dtype=torch.bool)
-        context = self.text(tokens, everything)  # (prompts, N, W')
+        context = self._read(tokens)  # (prompts, N, W')
+        if "text_weights" in given:
+            weights = torch.cat(given["text_weights"].split(self.config.text.context, dim=1))
+            each = torch.cat(context[rows].split(self.config.text.context, dim=1))
+            context = torch.cat(weighted(each, weights).split(len(rows)), dim=1)
+            rows = torch.arange(len(rows), device=rows.device)
         vector = None
         if self.config.embed_dim:
             vector = self.image(self._features(given), given.get("keep_image"))
         keys_values = [block.keys_values(context)[rows] for block in self.blocks()]
         return Encoded(vector, tuple(keys_values))
+
+    def _read(self, tokens: Tensor) -> Tensor:
+        """(B, N) -> (B, N, W'): chunk by chunk where N is several times the encoder's context."""
+        chunks = torch.cat(tokens.split(self.config.text.context, dim=1))
+        read = self.text(chunks, torch.ones_like(chunks, dtype=torch.bool))
+        return torch.cat(read.split(len(tokens)), dim=1)
 
     def _features(self, given: Given) -> Tensor:
         if "noised_image_embed" in given:
@@ -269,7 +284,8 @@ class LatentUNet(Levels):
         """(B, N): padding, and the empty text for those that are hidden, as the file wants it."""
         tokens = given["text_tokens"].where(given["text_mask"], self.config.pad_id)
         empty = tokens.new_full(tokens.shape[1:], self.config.pad_id)
-        empty[: len(self.config.empty)] = tokens.new_tensor(self.config.empty)
+        for chunk in empty.split(self.config.text.context):
+            chunk[: len(self.config.empty)] = tokens.new_tensor(self.config.empty)
         return select(given.get("keep_text"), tokens, empty)
 
     def blocks(self) -> Iterator[TransformerBlock]:
