@@ -40,9 +40,9 @@ Place = Annotated[Any, AfterValidator(_path)]
 
 def _several(value: Any, info: ValidationInfo) -> Any:
     """One alone is no list of its letters."""
-    kind = {"lora": Lora, "embedding": Embedding}[info.field_name or ""]
     if not isinstance(value, tuple):
         raise UsageError(f"{info.field_name} must be a list of files, got {shown(value)}")
+    kind = Lora if info.field_name == "lora" else Embedding
     return tuple(kind.of(one) for one in value)
 
 

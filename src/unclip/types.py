@@ -117,31 +117,23 @@ class Cond:
     null_text_embed: Tensor | None = None
     null_text_encodings: Tensor | None = None
     null_image_embed: Tensor | None = None
-    weight: float = 1.0  # of this condition where there are others
-    others: tuple[Cond, ...] = ()  # that are to hold too, each with what belongs to its text
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed."""
         return replace(self, **changes)
 
     def map(self, fn: Callable[[Tensor], Tensor]) -> Self:
-        """A copy with `fn` applied to every field that is not None, of the others too."""
-        others = tuple(one.map(fn) for one in self.others)
-        return replace(self, others=others, **{name: fn(value) for name, value in self.items()})
+        """A copy with `fn` applied to every field that is not None."""
+        return replace(self, **{name: fn(value) for name, value in self.items()})
 
     @property
-    def every(self) -> list[Self]:
-        """This condition and the others, each with what this one has beside text and z_i."""
-        alone = replace(self, others=())
-        asked = ({n: v for n, v in one.items() if n in _ASKED} for one in self.others)
-        weights = (one.weight for one in self.others)
-        pairs = zip(weights, asked, strict=True)
-        return [alone, *(replace(alone, weight=weight, **own) for weight, own in pairs)]
+    def every(self) -> list[tuple[Cond, float]]:
+        """The conditions that are to hold at once, and their weights: this one alone."""
+        return [(self, 1.0)]
 
-    def each(self, fn: Callable[[Self], Self]) -> Self:
-        """A copy with `fn` applied to this condition and to each of the others."""
-        first, *others = [fn(one) for one in self.every]
-        return replace(first, others=tuple(others))
+    def each(self, fn: Callable[[Cond], Cond]) -> Cond:
+        """A copy with `fn` applied to each of them."""
+        return fn(self)
 
     def items(self) -> list[tuple[str, Tensor]]:
         """(name, tensor) of every field that is not None."""
@@ -189,9 +181,7 @@ class Cond:
         return replace(self, **changes)
 
 
-_TENSORS = [field.name for field in fields(Cond) if field.name not in ("weight", "others")]
-_ASKED = ("image_embed", "noised_image_embed", "null_image_embed")
-_ASKED += tuple(name for name in _TENSORS if name.startswith(("text_", "null_text_")))
+_TENSORS = [field.name for field in fields(Cond)]
 _NULLS = [name for name in _TENSORS if name.startswith("null_")]
 
 

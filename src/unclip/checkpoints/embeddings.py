@@ -20,6 +20,7 @@ from ..config import shown
 from ..errors import CheckpointError, UsageError
 from ..nn.text import TextConfig
 from ..nn.tokenizer import Tokenizer
+from ._unpickler import Inert
 from .archive import Tensors, contents
 from .format import Plan
 from .int8 import own_table
@@ -61,8 +62,9 @@ def read(asked: Embedding) -> tuple[str, dict[str, Tensor]]:
         CheckpointError: the file is damaged, or of another kind.
     """
     file, data = asked.file, contents(asked.file)
-    own = data.get("string_to_param") if isinstance(data, Mapping) else None
-    own = getattr(own, "items", own) if own is not None else data
+    own = data.get("string_to_param", data) if isinstance(data, Mapping) else None
+    if isinstance(own, Inert) and isinstance(own.state, dict):  # a ParameterDict
+        own = own.state.get("_parameters")
     if not isinstance(own, Mapping) or not own:
         raise _no_embedding(file)
     values = {str(key): _vectors(file, value) for key, value in own.items()}

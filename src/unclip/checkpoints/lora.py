@@ -75,13 +75,14 @@ class Pair(NamedTuple):
     alpha: str | float | None = None
 
 
-class Place(NamedTuple):
-    """A weight of ours that a pair changes: part `index` of `count` of its first axis."""
+@dataclass(frozen=True)
+class Place:
+    """A weight of ours that a pair changes: part `number` of `parts` of its first axis."""
 
     stage: str
     name: str
-    index: int = 0
-    count: int = 1
+    number: int = 0
+    parts: int = 1
 
 
 class Layout(Protocol):
@@ -150,7 +151,7 @@ def _check(
             )
         down, up = tensors.shape(pair.down), tensors.shape(pair.up)
         whole = tuple(state[place.name].shape)
-        wanted = (whole[0] // place.count, *whole[1:]) if whole else ()
+        wanted = (whole[0] // place.parts, *whole[1:]) if whole else ()
         made = (*up[:1], *down[1:])
         if len(down) < 2 or len(up) < 2 or up[1] != down[0] or math.prod(up[2:]) != 1:
             raise CheckpointError(
@@ -180,8 +181,8 @@ def _patched(part: Part, tensors: Tensors, places: Mapping[Place, Pair], scale: 
             return value
         value = value.float()
         for place, pair in mine[name]:
-            length = len(value) // place.count
-            rows = value[place.index * length : (place.index + 1) * length]
+            length = len(value) // place.parts
+            rows = value[place.number * length : (place.number + 1) * length]
             rows += change(tensors, pair, scale).view(rows.shape)
         return value
 

@@ -12,6 +12,7 @@ from ..errors import counted
 from ..nn.tokenizer import Tokenizer
 from ..types import Cond
 from ..weighting import Text, Written, parse
+from .guided import Conjunction
 from .model import NO_PRIOR, Model
 from .stage import DiffusionStage, Stage
 
@@ -46,8 +47,11 @@ def read_prompt(model: Model, prompt: str, negative: str = "", conjunction: bool
     hidden = negative or model.null_is_text
     nulls = {f"null_{name}": value for name, value in null.items()} if hidden else {}
     pairs = zip(framed, clauses, strict=True)
-    first, *others = [Cond(**one, **nulls, weight=clause.weight) for one, clause in pairs]
-    return first.replace(others=tuple(others))
+    first, *others = [(Cond(**one, **nulls), clause.weight) for one, clause in pairs]
+    if not others:
+        return first[0]
+    made: dict[str, Any] = dict(first[0].items())
+    return Conjunction(**made, weight=first[1], others=tuple(others))
 
 
 def _chunks(tokenizer: Tokenizer, texts: Iterable[Text], long: bool) -> list[Chunk]:

@@ -258,9 +258,8 @@ class LatentUNet(Levels):
         tokens, rows = torch.unique(self._tokens(given), dim=0, return_inverse=True)
         context = self._read(tokens)  # (prompts, N, W')
         if "text_weights" in given:
-            weights = torch.cat(given["text_weights"].split(self.config.text.context, dim=1))
-            each = torch.cat(context[rows].split(self.config.text.context, dim=1))
-            context = torch.cat(weighted(each, weights).split(len(rows)), dim=1)
+            weights, each = self._chunks(given["text_weights"]), self._chunks(context[rows])
+            context = torch.cat(torch.split(weighted(each, weights), len(rows)), dim=1)
             rows = torch.arange(len(rows), device=rows.device)
         vector = None
         if self.config.embed_dim:
@@ -270,9 +269,13 @@ class LatentUNet(Levels):
 
     def _read(self, tokens: Tensor) -> Tensor:
         """(B, N) -> (B, N, W'): chunk by chunk where N is several times the encoder's context."""
-        chunks = torch.cat(tokens.split(self.config.text.context, dim=1))
+        chunks = self._chunks(tokens)
         read = self.text(chunks, torch.ones_like(chunks, dtype=torch.bool))
-        return torch.cat(read.split(len(tokens)), dim=1)
+        return torch.cat(torch.split(read, len(tokens)), dim=1)
+
+    def _chunks(self, x: Tensor) -> Tensor:
+        """(B, k·N, ...) -> (k·B, N, ...)."""
+        return torch.cat(torch.split(x, self.config.text.context, dim=1))
 
     def _features(self, given: Given) -> Tensor:
         if "noised_image_embed" in given:
@@ -284,7 +287,7 @@ class LatentUNet(Levels):
         """(B, N): padding, and the empty text for those that are hidden, as the file wants it."""
         tokens = given["text_tokens"].where(given["text_mask"], self.config.pad_id)
         empty = tokens.new_full(tokens.shape[1:], self.config.pad_id)
-        for chunk in empty.split(self.config.text.context):
+        for chunk in torch.split(empty, self.config.text.context):
             chunk[: len(self.config.empty)] = tokens.new_tensor(self.config.empty)
         return select(given.get("keep_text"), tokens, empty)
 

@@ -5,6 +5,7 @@ unet. ... .attn1.to_q.lora_A.weight, lora_B.weight                     diffusers
 unet. ... .attn1.to_q.lora.down.weight                                 diffusers before it
 unet. ... .attn1.processor.to_q_lora.down.weight                       its attention processors
 text_encoder. ... .q_proj.lora_linear_layer.down.weight                of the text encoder then
+text_encoder. ... .self_attn.to_q_lora.down.weight                     and before that
 
 Their names are those of the modules in diffusers' folders, whatever the model's own file is.
 """
@@ -83,6 +84,7 @@ def _split(key: str, spelt: Mapping[str, str]) -> tuple[str, str]:
     for ending in ENDINGS:
         if found := re.fullmatch(f"(.+?){ending}", key):
             name = found[1].removeprefix("base_model.model.").replace(".processor.", ".")
+            name = re.sub(r"(self_attn)\.to_(q|k|v|out)$", r"\1.\2_proj", name)
             name = re.sub(r"\.to_out$", ".to_out.0", name)
             if name not in spelt:
                 raise LookupError(f"'{key}' fits nothing in it")
