@@ -10,6 +10,9 @@ from PIL import Image
 
 from .errors import UsageError
 from .plain import parse_json
+from .weighting import escaped, has_syntax
+
+NEGATIVE = "negative_prompt"
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,22 @@ class Record:
         del values["unknown"]
         if not self.added:
             del values["added"]
+        if any(map(has_syntax, self._texts())):
+            values["syntax"] = True  # records before there was any are of letters alone
         return json.dumps(values, ensure_ascii=False)
+
+    def _texts(self) -> list[str]:
+        """What may be a prompt."""
+        every = [self.prompt, self.settings.get(NEGATIVE), *self.inputs.values()]
+        return [text for text in every if isinstance(text, str)]
+
+    def _as_letters(self) -> Self:
+        """The same of texts that have no syntax, written as prompts are now."""
+        settings, inputs = dict(self.settings), self.inputs.items()
+        if isinstance(settings.get(NEGATIVE), str):
+            settings[NEGATIVE] = escaped(settings[NEGATIVE])
+        words = {name: escaped(text) if isinstance(text, str) else text for name, text in inputs}
+        return replace(self, prompt=escaped(self.prompt), settings=settings, inputs=words)
 
     @classmethod
     def of(cls, picture: Image.Image) -> Self:
@@ -70,7 +88,8 @@ class Record:
         known = {one.name for one in fields(cls)} - {"unknown"}
         try:
             values = dict(parse_json(text))
-            unknown = tuple(sorted(values.keys() - known))
+            unknown = tuple(sorted(values.keys() - known - {"syntax"}))
+            has_its_syntax = values.pop("syntax", False)
             values["added"] = tuple(Added(**one) for one in values.get("added", ()))
             record = cls(**{k: values[k] for k in values.keys() & known}, unknown=unknown)
         except (TypeError, ValueError, RecursionError) as error:
@@ -81,7 +100,7 @@ class Record:
                 raise UsageError(
                     f"the picture's record is damaged: '{name}' must be {kind.__name__}"
                 )
-        return record
+        return record if has_its_syntax else record._as_letters()
 
 
 _KINDS = {
