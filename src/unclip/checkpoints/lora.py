@@ -215,7 +215,8 @@ def pairs(keys: Iterable[str], split: Callable[[str], tuple[str, str]]) -> dict[
         found.setdefault(module, {})[role] = key
     for each in found.values():
         if missing := {"down", "up"} - each.keys():
-            raise LookupError(f"'{next(iter(each.values()))}' has no '{missing.pop()}' beside it")
+            there = each.get("down") or each.get("up") or each["alpha"]
+            raise LookupError(f"'{there}' has no '{missing.pop()}' beside it")
     return {name: Pair(**each) for name, each in found.items()}
 
 
