@@ -219,6 +219,8 @@ class Drawing(Request[list[Image.Image]]):
 class Guided(Drawing):
     """A drawing of a text, by stages that guidance may lead away from another."""
 
+    prior_alone: ClassVar[bool] = False  # reads the text
+
     negative_prompt: Annotated[Text, AfterValidator(_parsed), Option(metavar="TEXT")] = Field(
         "", description="What guidance leads away from."
     )

@@ -14,7 +14,7 @@ from ..config import shown
 from ..cost import Work
 from ..errors import UsageError, warn
 from ..record import Record
-from ..request import Drawing
+from ..request import Drawing, Guided
 from ..weighting import parse
 
 if TYPE_CHECKING:
@@ -40,8 +40,9 @@ def check_request(pipe: Chain, request: Drawing, work: Work, on_step: OnStep | N
         raise UsageError(f"on_step must be a function or None, got {shown(on_step)}")
     cost = pipe.cost(work, getattr(request, "prior", None))
     request.record().to_json().encode()
-    if getattr(request, "negative_prompt", ""):
-        pipe.check_negative(work.settings, cost.steps)
+    if isinstance(request, Guided) and request.negative_prompt:
+        every = set(pipe.model.priors) if request.prior_alone else set(cost.steps)
+        pipe.check_negative(work.settings, [name for name in cost.steps if name in every])
     if pipe.policy.on_cost is not None:
         pipe.policy.on_cost(cost)
 

@@ -148,10 +148,10 @@ def edit(
         prompt=prompt,
         n=n,
         seed=seed,
+        settings=settings,
         prior=prior,
         decoder=decoder,
         negative_prompt=negative_prompt,
-        settings=settings,
     )
     pipe = chosen(pipe, request)
     picture, where = request.read()

@@ -47,6 +47,7 @@ class InterpolateRequest(Guided):
     ability: ClassVar[str] = "interpolate"
     one_seed: ClassVar[bool] = True
     film: ClassVar[bool] = True
+    prior_alone: ClassVar[bool] = True
     a: End
     b: End
     frames: Frames = 8
@@ -122,16 +123,8 @@ def interpolate(
 
     from ._latent import decode_latents, with_detail
 
-    request = InterpolateRequest.of(
-        a=a,
-        b=b,
-        frames=frames,
-        seed=seed,
-        noise=noise,
-        prior=prior,
-        negative_prompt=negative_prompt,
-        settings=settings,
-    )
+    asked = {"noise": noise, "prior": prior, "negative_prompt": negative_prompt}
+    request = InterpolateRequest.of(a=a, b=b, frames=frames, seed=seed, settings=settings, **asked)
     frames, seed, prior, settings = request.frames, request.seed, request.prior, request.settings
     pipe = pipe.inverting()
     pipe.model.check_embedding("interpolation")

@@ -138,10 +138,10 @@ def outpaint(
         prompt=prompt,
         n=n,
         seed=seed,
+        settings=settings,
         prior=prior,
         decoder=decoder,
         negative_prompt=negative_prompt,
-        settings=settings,
     )
     left, top, seed = request.left, request.top, request.seed
     pipe = chosen(pipe, request)

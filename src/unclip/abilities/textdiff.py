@@ -117,8 +117,7 @@ def text_diff(
     source, target, settings = request.source, request.target, request.settings
     (pipe := pipe.inverting()).model.check_embedding("a text difference")
     clip = pipe.model.clip("a text difference", "text", "vision")
-    words = words_alone(source, target)
-    pipe.check_words(*words)
+    pipe.check_words(*(words := words_alone(source, target)))
     picture = read_image(image, pipe.model.size)
     check_request(pipe, request, request.work(), on_step)
     latent = of_picture(pipe, picture, seed, settings, on_step)
