@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Collection, Mapping, Sequence, Sized
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import replace
 from functools import partial
 from typing import Any, Self
@@ -19,14 +19,15 @@ from .device import place
 from .errors import SamplingError, SettingWarning, UsageError, counted, nearest, warn
 from .nn.clip import Clip
 from .rng import Rng
-from .stages import DiffusionStage, Stage, check_finite, prompts
+from .stages import DiffusionStage, Stage, check_finite
 from .stages.model import NO_PRIOR, Model
+from .stages.reading import Reader
 from .types import FREE, Cond, Control, OnStep, named
 
 _ATTRIBUTES = ("model", "device", "policy", "ranker", "stages", "tokenizer", "name", "hash")
 
 
-class Chain:
+class Chain(Reader):
     """A model's stages on a device: text -> CLIP -> prior -> decoder -> upsamplers, or any other.
 
     Args:
@@ -85,70 +86,6 @@ class Chain:
         other = copy.copy(self)
         vars(other).update(model=model, stages=model.stages)
         return other
-
-    def read(self, prompts: Sequence[str], negative: str = "") -> Cond:
-        """Tokens of prompts, on the chain's device.
-
-        With a `negative` prompt, or where the model's null is a text, its tokens too. Warns and
-        raises as `check_words` does.
-
-        Raises:
-            UsageError: one text in place of a list of them.
-        """
-        if isinstance(prompts, str) or not isinstance(prompts, Sequence):
-            raise UsageError(f"prompts must be a list of texts, got {shown(prompts)}")
-        self.check_words(*prompts, negative)
-        tokens, mask = self.tokenizer.encode(list(prompts))
-        cond = Cond(text_tokens=tokens.to(self.device), text_mask=mask.to(self.device))
-        if not negative and not self.model.null_is_text:
-            return cond
-        tokens, mask = self.tokenizer.encode([negative] * len(prompts))
-        return cond.replace(
-            null_text_tokens=tokens.to(self.device), null_text_mask=mask.to(self.device)
-        )
-
-    def read_prompt(
-        self, prompt: str, negative: str = "", prior: str | None = None, conjunction: bool = True
-    ) -> Cond:
-        """The condition of one prompt, on the chain's device, with what `weighting` reads in it.
-
-        Args:
-            prompt: with weights, `BREAK` and `AND`.
-            negative: what guidance leads away from, with weights and `BREAK`.
-            prior: the one in use, if not the first.
-            conjunction: whether what draws may hold to several prompts (`AND`) at once.
-
-        Raises:
-            UsageError: a weight is out of range; as `check_words`.
-
-        Warns:
-            PromptWarning: the model does not know, or does not read, a part of it.
-        """
-        for written in prompts.parsed(prompt, negative):
-            self.check_words(written.plain, cuts=False)
-            for complaint in prompts.complaints(self.model, written, prior, conjunction):
-                warn(complaint)
-        cond = prompts.read_prompt(self.model, prompt, negative, conjunction)
-        return cond.map(lambda value: value.to(self.device))
-
-    def check_words(self, *texts: str, cuts: bool = True) -> None:
-        """Say what of a text the model does not know, or (`cuts`) read, as a `PromptWarning`.
-
-        Raises:
-            UsageError: a word is not known, and the policy is strict.
-        """
-        for text in dict.fromkeys(texts):
-            unknown = self.model.vocabulary.complaint(self.tokenizer.without(text), self.name)
-            if unknown and self.policy.strict_words:
-                raise UsageError(unknown)
-            for complaint in (unknown, self.tokenizer.complaint(text) if cuts else ""):
-                if complaint:
-                    warn(complaint)
-
-    def check_negative(self, settings: Mapping[str, Any], runs: Collection[str]) -> None:
-        """Warn where a negative prompt has no effect on what these stages draw."""
-        if why := prompts.unguided(self.model, self.model.by_stage(settings), runs):
-            warn(f"setting 'negative_prompt' has no effect: {why}", SettingWarning)
 
     def image_only(self, image_embed: Tensor) -> Cond:
         """The condition of (B, D) z_i alone: the text is dropped."""

@@ -91,10 +91,12 @@ def test_several_add_up(write: Any, model: Path) -> None:
 
 
 def test_it_is_recorded_and_the_hash_is_another(write: Any, model: Path) -> None:
-    pipe = unclip.load(model, "cpu", lora=[f"{write()}:0.5"])
-    plain = unclip.load(model, "cpu")
-    assert pipe.hash not in (plain.hash, unclip.load(model, "cpu", lora=[write()]).hash)
-    assert pipe.hash == unclip.load(model, "cpu", lora=[(write(), 0.5)]).hash
+    file = write()
+    pipe, plain = unclip.load(model, "cpu", lora=[f"{file}:0.5"]), unclip.load(model, "cpu")
+    assert pipe.hash not in (plain.hash, unclip.load(model, "cpu", lora=[file]).hash)
+    other = file.with_name("pen.safetensors")
+    other.write_bytes(file.read_bytes())
+    assert pipe.hash == unclip.load(model, "cpu", lora=[(other, 0.5)]).hash
     few = {"steps": 1, "prior_steps": 1}
     record = Record.of(pipe.generate("a red car", **few)[0])
     assert [(one.kind, one.name, one.scale) for one in record.added] == [("lora", "ink", 0.5)]

@@ -15,7 +15,7 @@ from torch import Tensor
 import unclip
 from unclip.errors import CheckpointError
 from unclip.facade import Pipeline
-from unclip.nn.text import weighted
+from unclip.nn.weighted import weighted
 from unclip.types import Cond
 
 STEPS = 4

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from unclip.nn.text import weighted
 from unclip.nn.tokenizer import Tokenizer
+from unclip.nn.weighted import weighted
 from unclip.rng import Rng
 from unclip.stages import prompts
 from unclip.stages.guided import Conjunction

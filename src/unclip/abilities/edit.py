@@ -141,6 +141,7 @@ def edit(
 
     if isinstance(mask, str) and not prompt and not Path(mask).is_file():  # a text alone
         prompt, mask = mask, None
+    asked = {"prior": prior, "decoder": decoder, "negative_prompt": negative_prompt}
     request = EditRequest.of(
         image=image,
         mask=mask,
@@ -149,9 +150,7 @@ def edit(
         n=n,
         seed=seed,
         settings=settings,
-        prior=prior,
-        decoder=decoder,
-        negative_prompt=negative_prompt,
+        **asked,
     )
     pipe = chosen(pipe, request)
     picture, where = request.read()

@@ -129,6 +129,7 @@ def outpaint(
 
     from ._canvas import Brush, paint
 
+    asked = {"prior": prior, "decoder": decoder, "negative_prompt": negative_prompt}
     request = OutpaintRequest.of(
         image=image,
         left=left,
@@ -139,9 +140,7 @@ def outpaint(
         n=n,
         seed=seed,
         settings=settings,
-        prior=prior,
-        decoder=decoder,
-        negative_prompt=negative_prompt,
+        **asked,
     )
     left, top, seed = request.left, request.top, request.seed
     pipe = chosen(pipe, request)

@@ -34,7 +34,8 @@ def adapted(plan: Plan, loras: Iterable[Lora], embeddings: Iterable[Embedding]) 
         added.append(Added("embedding", word, _hash(embedding.file)))
     if not added:
         return base
-    text = json.dumps([base.digest, *map(asdict, added)], sort_keys=True)
+    unnamed = [replace(one, name="") if one.kind == "lora" else one for one in added]
+    text = json.dumps([base.digest, *map(asdict, unnamed)], sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
     return replace(plan, hash=digest, added=tuple(added))
 

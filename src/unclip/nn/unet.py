@@ -29,7 +29,8 @@ from .layers import (
     silu_,
     zero,
 )
-from .text import TextConfig, TextEncoder, weighted
+from .text import TextConfig, TextEncoder
+from .weighted import weighted
 
 
 class UNetConfig(NetConfig):

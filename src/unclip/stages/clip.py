@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..nn.clip import Clip, ClipConfig
-from ..nn.text import weighted
+from ..nn.weighted import weighted
 from ..rng import Rng
 from ..types import Cond
 from .sampling import SampleArguments, check_finite

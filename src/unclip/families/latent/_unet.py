@@ -18,7 +18,8 @@ from ...config import LEVELS, Blocks
 from ...nn.blocks import Layer, Levels, Place, ResBlock, places
 from ...nn.conditioning import Encoded, Given, NetConfig
 from ...nn.layers import TimestepMlp, laid_out, select, timestep_embedding, zero
-from ...nn.text import TextConfig, TextEncoder, weighted
+from ...nn.text import TextConfig, TextEncoder
+from ...nn.weighted import weighted
 
 
 class LatentUNetConfig(NetConfig):
