@@ -143,14 +143,7 @@ def edit(
         prompt, mask = mask, None
     asked = {"prior": prior, "decoder": decoder, "negative_prompt": negative_prompt}
     request = EditRequest.of(
-        image=image,
-        mask=mask,
-        box=box,
-        prompt=prompt,
-        n=n,
-        seed=seed,
-        settings=settings,
-        **asked,
+        image=image, mask=mask, box=box, prompt=prompt, n=n, seed=seed, settings=settings, **asked
     )
     pipe = chosen(pipe, request)
     picture, where = request.read()

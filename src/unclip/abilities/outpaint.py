@@ -130,17 +130,9 @@ def outpaint(
     from ._canvas import Brush, paint
 
     asked = {"prior": prior, "decoder": decoder, "negative_prompt": negative_prompt}
+    sides = {"left": left, "right": right, "top": top, "bottom": bottom}
     request = OutpaintRequest.of(
-        image=image,
-        left=left,
-        right=right,
-        top=top,
-        bottom=bottom,
-        prompt=prompt,
-        n=n,
-        seed=seed,
-        settings=settings,
-        **asked,
+        image=image, prompt=prompt, n=n, seed=seed, settings=settings, **sides, **asked
     )
     left, top, seed = request.left, request.top, request.seed
     pipe = chosen(pipe, request)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from ..record import Added
+from ..added import Added
 from .embeddings import Embedding, with_embedding
 from .format import Plan
 from .lora import Lora, with_lora

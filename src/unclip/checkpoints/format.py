@@ -18,11 +18,11 @@ from typing import ClassVar
 import torch
 from pydantic import BaseModel, ValidationError
 
+from ..added import Added
 from ..config import explain
 from ..errors import CheckpointError, UsageError
 from ..nn.text import TextConfig
 from ..nn.tokenizer import Tokenizer
-from ..record import Added
 from ..registry import Registry
 from ..stages import STAGES, Stage, StageConfig
 from ..stages.model import Model

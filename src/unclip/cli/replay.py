@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from ..abilities import Ability
-    from ..record import Added, Record
+    from ..added import Added
+    from ..record import Record
     from ..request import Drawing
 
 HERE = "FILE-replay.png in this folder"

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import torch
 
+from ..added import Added
 from ..errors import UsageError, nearest
 from ..nn.tokenizer import Tokenizer
-from ..record import Added
 from ..vocabulary import Vocabulary
 from .clip import ClipStage
 from .stage import Stage
