@@ -80,7 +80,8 @@ def load(  # noqa: PLR0913 - the public function
     Args:
         model: a folder or file of any supported format (docs/models), the name of a bundled
             model, or `hub:org/name@revision`. Default: the bundled model.
-        device: "cpu", "cuda", "cuda:1" or "mps". Default: the fastest available.
+        device: "cpu", "cuda" (also AMD's), "cuda:1", "xpu" (Intel) or "mps" (Apple). Default: the
+            fastest available.
         dtype: number format of the networks, "float32", "bfloat16", "float16" or "float64".
             Default: bfloat16 if the hardware is fast in it.
         low_memory: keep only one stage in memory, loaded when needed. None: only if the weights

@@ -1,4 +1,4 @@
-"""How a picture was made: the record that its PNG carries."""
+"""How a picture was made: the record that its file carries."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import json
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Self
 
-from PIL import Image
-
 from .added import Added
 from .errors import UsageError
+from .media import Source, read_notes
 from .plain import parse_json
 from .weighting import escaped, has_syntax
 
@@ -18,7 +17,7 @@ NEGATIVE = "negative_prompt"
 
 @dataclass(frozen=True)
 class Record:
-    """All that is needed to make a picture again; travels in the PNG as `unclip`."""
+    """All that is needed to make a picture again; travels in the file as `unclip`."""
 
     prompt: str
     seed: int
@@ -57,15 +56,23 @@ class Record:
         return replace(self, prompt=escaped(self.prompt), settings=settings, inputs=words)
 
     @classmethod
-    def of(cls, picture: Image.Image) -> Self:
-        """The record that a picture carries. Raises UsageError where it carries none."""
-        return cls.parse(picture.info.get("unclip"))
+    def of(cls, picture: Source) -> Self:
+        """The record that a picture or its file carries. Raises UsageError where it has none."""
+        return cls.parse(read_notes(picture).get("unclip"))
 
     @classmethod
-    def parse(cls, text: object) -> Self:
-        """Read what `to_json` wrote, now or in another version. Raises UsageError."""
+    def parse(cls, text: object, instead: str = "") -> Self:
+        """Read what `to_json` wrote, now or in another version.
+
+        Args:
+            instead: the end of the error where there is no text.
+
+        Raises:
+            UsageError: there is none, or it is damaged.
+        """
         if not isinstance(text, str):
-            raise UsageError("the picture has no record: only PNGs that unclip made have one")
+            why = f"only those that unclip made have one{instead}"
+            raise UsageError(f"the picture has no record: {why}")
         known = {one.name for one in fields(cls)} - {"unknown"}
         try:
             values = dict(parse_json(text))

@@ -10,6 +10,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from .device import ACCELERATORS
+
 BLOCK = 8
 """Neighbouring positions of a stream whose numbers one generator draws, in training."""
 
@@ -120,7 +122,7 @@ def _drawn(fn: Callable[..., Tensor], shape: tuple[int, ...], generator: torch.G
 
 def drawing_device(device: torch.device) -> torch.device:
     """The device that draws numbers for training on `device`: a GPU itself, else the CPU."""
-    return device if device.type in ("cuda", "mps") else torch.device("cpu")
+    return device if device.type in ACCELERATORS else torch.device("cpu")
 
 
 def _generator(seed: int | str, device: torch.device | str = "cpu") -> torch.Generator:

@@ -273,3 +273,103 @@ def test_an_older_record_with_brackets_is_of_letters(unclip: RunCli, model: Path
     change_record("old.png", prompt="a (red:1.5) fox", syntax=None)
     done = unclip("replay", "old.png", "--model", model)
     assert done.out == "old-replay.png: identical to old.png\n"
+
+
+@pytest.mark.parametrize("suffix", ["webp", "jpg"])
+@pytest.mark.parametrize("n", [1, 3])
+def test_a_picture_that_lost_pixels_is_compared_as_it_was_stored(
+    suffix: str, n: int, unclip: RunCli, model: Path
+) -> None:
+    made = ["-n", n, "--seed", 4, "--steps", 1, "--model", model]
+    assert unclip("generate", "a fox", *made, "-o", f"fox.{suffix}").err == ""
+    done = unclip("replay", f"fox.{suffix}", "--model", model)
+    kind = {"webp": "WEBP", "jpg": "JPEG"}[suffix]
+    assert done.out == f"fox-replay.png: identical to fox.{suffix} (compared as {kind})\n"
+    assert (done.code, done.err) == (0, "")
+    with Image.open("fox-replay.png") as new, Image.open(f"fox.{suffix}") as old:
+        assert new.tobytes() != old.convert("RGB").tobytes()
+        old.save("damaged.webp", "WEBP", quality=1, xmp=old.info["xmp"])
+    assert unclip("replay", "damaged.webp", "--model", model).code == 1
+
+
+PARAMETERS = """a fox, <lora:ink:0.8>
+Negative prompt: a car
+Steps: 2, Sampler: Euler, Schedule type: Karras, CFG scale: 3, Seed: 5, Size: 512x768, \
+Model: dream, Clip skip: 2"""
+
+
+def write_parameters(file: str, text: str = PARAMETERS) -> None:
+    chunks = PngInfo()
+    chunks.add_text("parameters", text)
+    Image.new("RGB", (8, 8)).save(file, pnginfo=chunks)
+
+
+def test_another_programs_picture_is_drawn_from_what_it_says(unclip: RunCli, model: Path) -> None:
+    write_parameters("other.png")
+    done = unclip("replay", "--as", "unclip", "other.png", "--model", model)
+    assert (done.code, done.out.partition(",")[0]) == (0, "other-replay.png: 1 picture")
+    assert [line.partition("not taken over: ")[2] for line in done.err.splitlines()] == [
+        "lora ink:0.8: no such network",
+        "size 512×768: model 'tiny' draws 16×16",
+        "model dream: this is 'tiny'",
+        "Clip skip: 2",
+    ]
+    options = ["--steps", 2, "--guidance-scale", 3, "--set", "sampler=euler", "--seed", 5]
+    options += ["--set", "spacing=karras", "--negative-prompt", "a car", "--model", model]
+    assert unclip("generate", "a fox,", *options, "-o", "same.png").code == 0
+    with Image.open("other-replay.png") as one, Image.open("same.png") as other:
+        assert one.tobytes() == other.tobytes()
+        assert Record.of(one) == Record.of(other)
+    again = unclip("replay", "other-replay.png", "--model", model)
+    assert again.out.endswith("identical to other-replay.png\n")
+
+
+def test_what_a_model_has_not_is_left_and_said(unclip: RunCli, model: Path) -> None:
+    write_parameters("other.png", "a fox\nSteps: 0, Sampler: DPM adaptive, CFG scale: -1, Seed: -1")
+    done = unclip("replay", "--as", "unclip", "other.png", "--model", model)
+    assert done.code == 0
+    said = [line.partition("not taken over: ")[2] for line in done.err.splitlines()]
+    assert said[0] == "sampler DPM adaptive: no sampler here has this name"
+    assert said[1].startswith("steps 0: setting 'steps' must be at least 1")
+    assert said[2].startswith("guidance_scale -1.0: ")
+    assert said[3].startswith("it says no seed: ")
+    with Image.open("other-replay.png") as picture:
+        assert Record.of(picture).settings == {}
+        assert f"no seed: {Record.of(picture).seed} is used" in said[3]
+
+
+def test_a_picture_of_ours_is_replayed_as_ever(unclip: RunCli, model: Path) -> None:
+    unclip("generate", "a fox", "--seed", 4, "-o", "fox.png", "--model", model)
+    done = unclip("replay", "--as", "unclip", "fox.png", "--model", model)
+    assert done.out == "fox-replay.png: identical to fox.png\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "more", "parts"),
+    [
+        (PARAMETERS, [], ["has no record", "parameters of A1111", "--as unclip"]),
+        (PARAMETERS, ["--as", "comfyui"], ["--as must be unclip, got 'comfyui'"]),
+        (PARAMETERS, ["--as", "unclip", "other.png"], ["give no INPUT"]),
+        ("Steps: many", ["--as", "unclip"], ["other.png", "'parameters' is damaged", "'many'"]),
+        ("Steps: 2, Seed: 1", ["--as", "unclip"], ["other.png", "prompt is empty"]),
+        (None, ["--as", "unclip"], ["other.png", "neither a record nor parameters"]),
+    ],
+)
+def test_what_cannot_be_drawn_is_one_line_before_a_model_is_loaded(
+    text: str | None, more: list[str], parts: list[str], unclip: RunCli, no_model: None
+) -> None:
+    Image.new("RGB", (8, 8)).save("other.png")
+    if text is not None:
+        write_parameters("other.png", text)
+    unclip("replay", "other.png", *more).fails(2, *parts)
+    assert not Path("other-replay.png").exists()
+
+
+def test_more_steps_than_the_model_has_are_left_and_said(unclip: RunCli, model: Path) -> None:
+    write_parameters("other.png", f"a fox\nSteps: {10**9}, Seed: 1, CFG scale: 1")
+    done = unclip("replay", "--as", "unclip", "other.png", "--model", model)
+    assert done.code == 0
+    assert done.err.endswith(
+        "not taken over: steps 1000000000: steps must be at most 1000, the schedule's own, "
+        "got 1000000000\n"
+    )

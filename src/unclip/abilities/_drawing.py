@@ -13,9 +13,11 @@ from ..arguments import given
 from ..config import shown
 from ..cost import Work
 from ..errors import UsageError, warn
+from ..media.notes import PARAMETERS, RECORD
 from ..record import Record
 from ..request import Drawing, Guided
 from ..weighting import parse
+from ._parameters import parameters_of
 
 if TYPE_CHECKING:
     from ..pipeline import Chain
@@ -64,10 +66,20 @@ def words_alone(*prompts: str) -> list[str]:
 
 
 def attach_record(
-    pipe: Chain, pictures: list[Image.Image], record: Record, one_seed: bool = False
+    pipe: Chain,
+    pictures: list[Image.Image],
+    record: Record,
+    one_seed: bool = False,
+    stage: str = "",
 ) -> list[Image.Image]:
-    """Give picture i its record, with seed + i unless all come of one seed."""
+    """Give picture i its record, with seed + i unless all come of one seed.
+
+    Beside it stand the parameters as other programs read them, with the sampling of `stage`, by
+    default the decoder's.
+    """
     import torch
+
+    from ..parameters.a1111 import write
 
     threads = torch.get_num_threads() if pipe.device.type == "cpu" else 0
     for index, picture in enumerate(pictures):
@@ -80,7 +92,8 @@ def attach_record(
             threads=threads,
             added=pipe.model.added,
         )
-        picture.info["unclip"] = own.to_json()
+        picture.info[RECORD] = own.to_json()
+        picture.info[PARAMETERS] = write(parameters_of(pipe, picture, own, stage))
     return pictures
 
 

@@ -3,8 +3,8 @@
 Without -o, a file is named after the prompt and the seed (a-fox-7.png), and numbered if another
 picture has that name (a-fox-7-2.png): nothing is overwritten.
 
-Every PNG stores its prompt, seed, settings and the model's hash, so that `unclip replay` can draw
-the same picture again; other formats store nothing. Settings that are not given here have the
+Every PNG, WebP and JPEG stores its prompt, seed, settings and the model's hash, so that `unclip
+replay` can draw the same picture again. Settings that are not given here have the
 model's defaults.
 
 \b

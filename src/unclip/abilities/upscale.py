@@ -109,16 +109,20 @@ def upscale(
     cond, seeds = Cond(image=small).expand(request.n), range(seed, seed + request.n)
     drawn = pipe.sample(cond, seeds, settings=sampling, on_step=on_step)
     drawn = drawn[..., : height * factor, : width * factor]
-    return attach_record(pipe, to_pictures(drawn), request.record(image=digest(picture)))
+    made, last = request.record(image=digest(picture)), _upsamplers(pipe)[-1]
+    return attach_record(pipe, to_pictures(drawn), made, stage=last)
+
+
+def _upsamplers(pipe: Chain) -> list[str]:
+    return [name for name, stage in pipe.stages.items() if stage.factor > 1]
 
 
 def _everywhere(pipe: Chain, settings: dict[str, Any]) -> dict[str, Any]:
     """Settings without a stage's name as those of every upsampler."""
-    names = [name for name, stage in pipe.stages.items() if stage.factor > 1]
     owned = tuple(f"{name}_" for name in pipe.stages)
     own = {key: value for key, value in settings.items() if key.startswith(owned)}
     plain = [key for key in settings if key not in own]
-    return {f"{name}_{key}": settings[key] for name in names for key in plain} | own
+    return {f"{name}_{key}": settings[key] for name in _upsamplers(pipe) for key in plain} | own
 
 
 ABILITY = Ability(UpscaleRequest, upscale, frozenset({"upsampler"}))

@@ -62,7 +62,13 @@ FAST = "bfloat16 where the hardware is fast in it, else float32"
 Model = Annotated[str | None, option("--model", "MODEL", A_MODEL, "the bundled model", MODEL)]
 Device = Annotated[
     str | None,
-    option("--device", "DEVICE", "cpu, cuda, cuda:1 or mps.", "the fastest available", LIMITS),
+    option(
+        "--device",
+        "DEVICE",
+        "cpu, cuda (NVIDIA, AMD), cuda:1, xpu (Intel) or mps (Apple).",
+        "the fastest available",
+        LIMITS,
+    ),
 ]
 DType = Annotated[str | None, option("--dtype", "NAME", DTYPES, FAST, LIMITS)]
 LowMemory = Annotated[

@@ -1,4 +1,4 @@
-"""Where pictures go, what their files are called, and the record that each PNG carries."""
+"""Where pictures go, what their files are called, and the record that each carries."""
 
 from __future__ import annotations
 
@@ -76,12 +76,14 @@ class Layout:
     def make(self, pictures: Sequence[Image]) -> Image:
         """The one picture, or a sheet whose record says how many are on it."""
         from ..media.grid import make_grid
+        from ..media.notes import copy_notes
         from ..record import Record
 
         if len(pictures) == 1:
             return pictures[0]
         grid = self._grid(len(pictures), (pictures[0].height, pictures[0].width))
         sheet = make_grid(pictures, grid.columns, grid.labels)
+        copy_notes(pictures[0], sheet)
         sheet.info["unclip"] = replace(Record.of(pictures[0]), n=len(pictures)).to_json()
         return sheet
 

@@ -1,8 +1,11 @@
 """`unclip replay`."""
 # Without `from __future__ import annotations`: see `_options`.
 
+import io
 import os
+import random
 import re
+import time
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -13,14 +16,15 @@ import typer
 
 from .._version import __version__
 from ..errors import SettingWarning, UsageError, counted
-from ._draw import drawing
+from ._draw import deliver, drawing
 from ._fields import argument, fields_of, pictures_of
 from ._options import Command, ModelOptions, NoLimit, StrictWords, option
 from ._output import Layout, Target, shortened
+from ._redraw import AS, hint, others_parameters, others_request
 from ._terminal import complain, say
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -32,6 +36,9 @@ if TYPE_CHECKING:
     from ..request import Drawing
 
 HERE = "FILE-replay.png in this folder"
+LOSSY = ("WEBP", "JPEG")
+"""Formats of which no picture has exactly the pixels that were drawn."""
+
 DIGEST = re.compile(r"[0-9a-f]{12}")
 """Of a picture, as a record has it."""
 
@@ -45,6 +52,11 @@ def register(app: typer.Typer) -> None:
 class Replay(ModelOptions):
     """Draw a picture again from its record, and compare the two.
 
+    The record is in every PNG, WebP and JPEG that unclip made. With `--as unclip` a picture of
+    Stable Diffusion web UI, ComfyUI or NovelAI is drawn by a model of unclip, from the prompt,
+    negative prompt, seed, steps, sampler and guidance that it names; a line says what else it
+    names, and nothing is compared.
+
     A picture that was made of others needs their files too, in the order of its own command: IMAGE,
     then the file of --mask or the folder of --pictures.
 
@@ -57,9 +69,12 @@ class Replay(ModelOptions):
       unclip replay fox-vary-7.png fox.png
       unclip replay pizza.png plate.png mask.png
       unclip replay out.png -o again.png --model runs/mine/model
+      unclip replay --as unclip from-a1111.png
     """
 
-    file: Annotated[Path, typer.Argument(metavar="FILE.png", help="A PNG that unclip made.")]
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A PNG, WebP or JPEG that unclip made.")
+    ]
     inputs: Annotated[
         list[str] | None, typer.Argument(metavar="INPUT", help="The files it was made of.")
     ] = None
@@ -67,18 +82,27 @@ class Replay(ModelOptions):
         str | None,
         option("-o --output", "FILE|DIR/|-", "Where the new picture goes; - is stdout.", HERE),
     ] = None
+    draw_as: Annotated[
+        str | None,
+        option("--as", AS, "Draw what another program's picture was made of, with unclip."),
+    ] = field(default=None, kw_only=True)
     strict_words: StrictWords = field(default=False, kw_only=True)
     no_limit: NoLimit = field(default=False, kw_only=True)
 
     def run(self) -> None:
         """Draw, write, compare."""
         from ..abilities import ability_of
-        from ..media import read_image_and_record
+        from ..media import read_image_and_notes
         from ..record import Record
 
-        old, text = read_image_and_record(self.file)
+        if self.draw_as not in (None, AS):
+            raise UsageError(f"--as must be {AS}, got '{self.draw_as}'")
+        old, notes, kind = read_image_and_notes(self.file)
+        if self.draw_as and "unclip" not in notes:
+            self._draw_others(notes)
+            return
         try:
-            record = Record.parse(text)
+            record = Record.parse(notes.get("unclip"), "" if "unclip" in notes else hint(notes))
             if record.ability == "sweep":  # of several requests
                 axes = " and ".join(f"{name} {values}" for name, values in record.inputs.items())
                 raise UsageError(f"it is a sheet of `unclip sweep` over {axes}: sweep again")
@@ -96,11 +120,25 @@ class Replay(ModelOptions):
         with drawing(pipe, lambda cost: target.expect(cost, layout)) as on_step, as_recorded():
             pictures = pipe.run(request, on_step)
         new = _counterpart(old, record, layout, pictures)
-        where, difference = target.write([new], layout), _difference(old, new)
-        say(f"{where}: {difference or 'identical to'} {self.file}", err=target.is_stdout)
+        where, difference = target.write([new], layout), _difference(old, _stored(new, kind))
+        how = f" (compared as {kind})" if kind in LOSSY else ""
+        say(f"{where}: {difference or 'identical to'} {self.file}{how}", err=target.is_stdout)
         if difference:
             self._warn(_reasons(record, Record.of(pictures[0])))
             raise typer.Exit(1)
+
+    def _draw_others(self, notes: "Mapping[str, str]") -> None:
+        """Draw what another program says of its picture. Raises UsageError."""
+        started, name = time.monotonic(), f"{shortened(self.file.stem, 200)}-replay"
+        if self.inputs:
+            raise UsageError(f"{self.file} is drawn from its text alone: give no INPUT")
+        parameters, target = others_parameters(self.file, notes), self._target(name)
+        pipe = self.load()
+        request = others_request(self.file, parameters, pipe, random.randrange(2**31))
+        layout = Layout(request, name)
+        with drawing(pipe, lambda cost: target.expect(cost, layout)) as on_step:
+            pictures = pipe.run(request, on_step)
+        deliver(pictures, layout, target, layout.seeds(1), started)
 
     def _warn(self, texts: "Iterable[str]") -> None:
         for text in texts:
@@ -144,7 +182,7 @@ def _request(ability: "Ability", record: "Record", files: "Sequence[str]") -> "D
         if fields[name].is_required():
             raise UsageError(
                 f"it was made of {name} {record.inputs.get(name, '')}: add that file "
-                "(unclip replay FILE.png INPUT)"
+                "(unclip replay FILE INPUT)"
             )
     given = {
         name: argument(name, fields[name], file) for name, file in zip(names, files, strict=False)
@@ -208,6 +246,19 @@ def _model_of(record: "Record") -> str:
         f"the picture was drawn by model '{record.model}' ({record.model_hash}), which is not "
         "bundled: give its folder with --model"
     )
+
+
+def _stored(picture: "Image", kind: str) -> "Image":
+    """A picture as it is read again from a file of this kind."""
+    from ..media import read_image
+    from ..media.writing import encode
+
+    if kind not in LOSSY:
+        return picture
+    bare, data = picture.copy(), io.BytesIO()
+    bare.info = {}
+    encode(bare, data, kind)
+    return read_image(data)
 
 
 def _gaps(old: "Image", new: "Image") -> "NDArray[np.int16]":

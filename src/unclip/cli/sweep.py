@@ -129,12 +129,14 @@ class Combinations:
 
     def make(self, pictures: "Sequence[Image]") -> "Image":
         """With a record of its own."""
+        from ..media.notes import copy_notes
         from ..record import Record
         from ._sheet import Table
 
         first = pictures[0]
         sheet = Table((first.height, first.width), self.columns, self.rows).make(pictures)
         record = replace(Record.of(first), **self.made)
+        copy_notes(first, sheet)
         sheet.info["unclip"] = record.to_json()
         return sheet
 

@@ -119,7 +119,8 @@ def within(low: float, high: float) -> Callable[[Level], Tensor]:
         raise UsageError(f"an interval of noise needs 0 <= low <= high <= 1, got {low} to {high}")
 
     def when(level: Level) -> Tensor:
-        alpha, sigma = level.alpha.double(), level.sigma.double()
+        here = level if level.alpha.is_meta else level.to("cpu")  # not every device has float64
+        alpha, sigma = here.alpha.double(), here.sigma.double()
         share = sigma / torch.hypot(alpha, sigma)
         return (low <= share) & (share <= high)
 

@@ -197,7 +197,7 @@ class _Discrete(Schedule):
         Raises:
             UsageError: t is outside the timesteps.
         """
-        t = t.double().cpu()
+        t = t.cpu().double()
         if t.numel() and not (float(t.min()) >= 0 and float(t.max()) <= self.steps - 1):
             raise UsageError(f"timestep {t} is outside 0 to {self.steps - 1}")
         low, high = t.floor().long(), t.ceil().long()
@@ -308,7 +308,7 @@ class Edm(Schedule):
     def at(self, index: Tensor) -> Level:
         """EDM, eq. 5: the index is linear in the rho-th root of sigma."""
         a, b = self.sigma_max ** (1 / self.rho), self.sigma_min ** (1 / self.rho)
-        root = b + index.double() / (self.length - 1) * (a - b)
+        root = b + index.cpu().double() / (self.length - 1) * (a - b)
         return self.of_sigma((root**self.rho).float())
 
     def at_log_snr(self, log_snr: Tensor) -> Level:

@@ -57,7 +57,7 @@ def features(
     """
     seen = map(extractor.see, (x.to(extractor.device) for x in images.batches(BATCH, on_progress)))
     none = torch.zeros(0, extractor.dims, dtype=torch.float64)
-    made = torch.cat([none, *(one.double().cpu() for one in seen)])
+    made = torch.cat([none, *(one.cpu().double() for one in seen)])
     bad = int((~made.isfinite()).any(1).sum())
     if bad:
         raise DataError(
@@ -138,6 +138,6 @@ def clip_score(extractor: FeatureExtractor, seen: Tensor, captions: Sequence[str
             f"each of {counted(len(seen), 'picture')} needs a caption, got {len(captions)}"
         )
     starts = range(0, len(captions), 256)
-    z_t = torch.cat([extractor.read(captions[at : at + 256]).double().cpu() for at in starts])
+    z_t = torch.cat([extractor.read(captions[at : at + 256]).cpu().double() for at in starts])
     score = 100 * (normalize(seen, dim=-1) * z_t).sum(1).clamp(min=0)
     return ClipScore(float(score.mean()), float(score.std() / max(len(score), 1) ** 0.5))

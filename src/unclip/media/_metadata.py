@@ -26,7 +26,10 @@ MAX_PARTS = 1_000_000
 """Most chunks or segments of a file; 64 million pixels need a tenth of that."""
 
 _MAX_NOTES = 64  # decompressed even if unused
-_TEXTS = (b"unclip", b"XML:com.adobe.xmp", b"Raw profile type exif")
+TEXTS = ("unclip", "parameters", "prompt", "workflow", "Comment")
+"""Names of the texts in which programs say how a picture was made: our own, A1111's, ComfyUI's
+two, NovelAI's."""
+_TEXTS = (*map(str.encode, TEXTS), b"XML:com.adobe.xmp", b"Raw profile type exif")
 
 
 def without_metadata(kind: str, file: BinaryIO) -> tuple[BinaryIO, Info]:

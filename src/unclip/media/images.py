@@ -13,6 +13,7 @@ from PIL import Image
 
 from ..errors import UsageError, quoted
 from ._formats import DAMAGE, ORIENTATION, Source, decode, refusing
+from .notes import RECORD, notes_of
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -46,11 +47,22 @@ def read_image(source: Source, at_least: tuple[int, int] | None = None) -> Image
 
 
 def read_image_and_record(source: Source) -> tuple[Image.Image, str | None]:
-    """A picture as in `read_image`, and the record of a PNG written by `unclip`."""
+    """A picture as in `read_image`, and the record that `unclip` wrote in it."""
+    image, notes, _ = read_image_and_notes(source)
+    return image, notes.get(RECORD)
+
+
+def read_image_and_notes(source: Source) -> tuple[Image.Image, dict[str, str], str]:
+    """A picture as in `read_image`, what programs wrote in it (see `notes_of`), and its format."""
     name = _name_of(source)
     image = decode(source, name)
-    record = image.info.get("unclip")
-    return _on_white(*_upright_rgb(image, name)), record if isinstance(record, str) else None
+    return _on_white(*_upright_rgb(image, name)), notes_of(image), image.format or ""
+
+
+def read_notes(source: Source) -> dict[str, str]:
+    """What programs wrote in a picture: see `notes_of`. Raises UsageError as `read_image`."""
+    picture = source if isinstance(source, Image.Image) else decode(source, _name_of(source))
+    return notes_of(picture)
 
 
 def read_rgba(source: Source) -> Image.Image:

@@ -1,24 +1,31 @@
-"""Write pictures: formats, largest sizes, and the record in a PNG."""
+"""Write pictures: formats, largest sizes, and the record."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from ..errors import UsageError
 from ..files import atomic_file
+from .notes import RECORD, record_bytes, save_options
 
 FORMATS = {".png": "PNG", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
-_QUALITY = {"WEBP": {"quality": 95}, "JPEG": {"quality": 95, "subsampling": 0}}
+_QUALITY: dict[str, dict[str, Any]] = {
+    "WEBP": {"quality": 95},
+    "JPEG": {"quality": 95, "subsampling": 0},
+}
 
 MAX_SIDE = {"PNG": 2**31 - 1, "WEBP": 16383, "JPEG": 65500}
 """Longest side in pixels: limits of the formats, and of the JPEG library."""
 
 MAX_SHEET = 178_000_000
 """Most pixels of a written picture: Pillow does not open larger ones by default."""
+
+
+_SEARCHED = 2**26
+"""Bytes of a file that are searched for a record, which a WebP has at its end."""
 
 
 def format_of(path: Path, known: str = ".png, .webp or .jpg") -> str:
@@ -58,12 +65,15 @@ def check_sides(
 
 
 def save(picture: Image.Image, path: Path | str, new: bool = False) -> None:
-    """Write a picture atomically; a PNG includes its record.
+    """Write a picture atomically, with its record.
 
     Raises:
         UsageError: it is no PIL picture, or another suffix than those of `FORMATS`.
         OutputError: it cannot be written.
         FileExistsError: `new`, and the file exists.
+
+    Warns:
+        RecordWarning: the record does not fit into the file.
     """
     if not isinstance(picture, Image.Image):
         raise UsageError(f"save takes one PIL picture, got a {type(picture).__name__}")
@@ -74,23 +84,17 @@ def save(picture: Image.Image, path: Path | str, new: bool = False) -> None:
 
 
 def encode(picture: Image.Image, to: Path | BinaryIO, kind: str = "PNG") -> None:
-    """Write a picture in one of `FORMATS`; a PNG includes its record."""
-    options: dict[str, object] = dict(_QUALITY.get(kind, {}))
-    record = picture.info.get("unclip")
-    if kind == "PNG" and isinstance(record, str):
-        chunks = PngInfo()
-        chunks.add_itxt("unclip", record)
-        options["pnginfo"] = chunks
-    picture.save(to, format=kind, **options)
+    """Write a picture in one of `FORMATS`, with its record and parameters."""
+    picture.save(to, format=kind, **_QUALITY.get(kind, {}), **save_options(picture, kind))
 
 
 def has_record_of(path: Path, picture: Image.Image) -> bool:
-    """Whether a PNG has the record of `picture`, without decoding it."""
-    record = picture.info.get("unclip")
+    """Whether a file has the record of `picture`, without decoding it."""
+    record = picture.info.get(RECORD)
     if not isinstance(record, str):
         return False
     try:
         with path.open("rb") as file:
-            return b"unclip\0\0\0\0\0" + record.encode() in file.read(2**20)
+            return record_bytes(record, format_of(path)) in file.read(_SEARCHED)
     except OSError:
         return False

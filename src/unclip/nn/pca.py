@@ -33,8 +33,9 @@ class Pca(nn.Module):
     @torch.no_grad()
     def fit(self, z: Tensor) -> None:
         """Fit to (M, D) samples; of the two directions of a component, one is always the same."""
-        mean = z.double().mean(0)
-        centred = z.double() - mean
+        z = z.cpu().double()  # some devices have no float64, or no eigh
+        mean = z.mean(0)
+        centred = z - mean
         variance, vectors = torch.linalg.eigh(centred.T @ centred / len(z))  # ascending
         basis = vectors.flip(1)[:, : self.dims].T  # (dims, D)
         largest = basis.gather(1, basis.abs().argmax(1, keepdim=True))

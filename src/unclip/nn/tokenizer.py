@@ -14,7 +14,7 @@ from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, tra
 from tokenizers import Tokenizer as Backend
 from torch import Tensor
 
-from ..errors import CheckpointError, UnclipError
+from ..errors import CheckpointError, UnclipError, beginning, ending
 from ..files import write_text
 
 PAD, START, END = "<pad>", "<start>", "<end>"
@@ -162,8 +162,8 @@ class Tokenizer:
         kept = self.kept(text)
         if kept == text:
             return ""
-        where = f"after '{_ending(kept)}'" if kept.strip() else "whole"
-        count, left = len(self.pieces(text)), _beginning(text[len(kept) :].strip())
+        where = f"after '{ending(kept)}'" if kept.strip() else "whole"
+        count, left = len(self.pieces(text)), beginning(text[len(kept) :].strip())
         return (
             f"the prompt has {count} tokens, the model reads {self.room}: it is cut {where}, "
             f"and '{left}' is not read"
@@ -216,19 +216,3 @@ def _backend(model: models.BPE) -> Backend:
         [decoders.ByteFallback(), decoders.Metaspace(), decoders.Fuse()]
     )
     return backend
-
-
-def _beginning(text: str, most: int = 80) -> str:
-    """The first words of a text, at most so many letters of them."""
-    if len(text) <= most:
-        return text
-    words = text[: most + 1].rpartition(" ")[0].strip()
-    return f"{words} …" if words else f"{text[:most]}…"
-
-
-def _ending(text: str, most: int = 40) -> str:
-    """The last words of a text, at most so many letters of them."""
-    if len(text) <= most:
-        return text
-    words = text[-most - 1 :].partition(" ")[2].strip()
-    return f"… {words}" if words else f"…{text[-most:]}"

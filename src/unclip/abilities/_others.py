@@ -1,0 +1,93 @@
+"""Requests from what other programs say of a picture."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UsageError
+from ..parameters import Parameters
+from ..parameters.names import sampler_of
+from .generate import GenerateRequest
+
+if TYPE_CHECKING:
+    from ..pipeline import Chain
+
+_NETWORK = re.compile(r"<(\w+):([^<>]*)>")
+"""Such as <lora:name:0.8> in a prompt."""
+_KNOWN_HERE = ("Version", "Hashes", "Lora hashes", "TI hashes", "RNG")
+"""Settings of other programs that change nothing of what is asked for."""
+
+
+def request_of(parameters: Parameters, pipe: Chain, seed: int) -> tuple[GenerateRequest, list[str]]:
+    """The request for a picture as another program made it, as far as a model can draw it.
+
+    Args:
+        parameters: what that program says.
+        pipe: what is going to draw it.
+        seed: used where they say none.
+
+    Returns:
+        The request, and one line for each thing that is not taken over, with the reason.
+
+    Raises:
+        UsageError: there is no prompt, or a value out of range.
+    """
+    left: list[str] = []
+    texts = [_words(text, left) for text in (parameters.prompt, parameters.negative_prompt)]
+    settings = _settings(parameters, pipe, left)
+    given = parameters.seed is not None and parameters.seed >= 0
+    if not given:
+        left.append(f"it says no seed: {seed} is used")
+    height, width = parameters.size or pipe.model.size
+    if (height, width) != pipe.model.size:
+        own = pipe.model.size
+        left.append(f"size {width}×{height}: model '{pipe.name}' draws {own[1]}×{own[0]}")
+    if parameters.model not in ("", pipe.name):
+        left.append(f"model {parameters.model}: this is '{pipe.name}'")
+    left += [f"{n}: {said}" for n, said in parameters.others.items() if n not in _KNOWN_HERE]
+    request = GenerateRequest.of(
+        prompt=texts[0],
+        negative_prompt=texts[1],
+        seed=parameters.seed if given else seed,
+        settings=settings,
+    )
+    return request, left
+
+
+def _words(text: str, left: list[str]) -> str:
+    """A prompt without the networks that are to be loaded for it."""
+    left += [f"{kind} {name}: no such network" for kind, name in _NETWORK.findall(text)]
+    return _NETWORK.sub("", text).strip() if _NETWORK.search(text) else text
+
+
+def _settings(parameters: Parameters, pipe: Chain, left: list[str]) -> dict[str, Any]:
+    """Of the sampling, those that the model's decoder takes."""
+    sampler, spacing, unknown = sampler_of(parameters.sampler, parameters.spacing)
+    if parameters.sampler and not sampler:
+        left.append(f"sampler {parameters.sampler}: no sampler here has this name")
+    if unknown:
+        left.append(f"schedule {unknown}: no spacing of levels here has this name")
+    asked = {
+        "steps": parameters.steps,
+        "sampler": sampler or None,
+        "spacing": spacing,
+        "guidance_scale": parameters.guidance_scale,
+    }
+    taken: dict[str, Any] = {}
+    for name, value in asked.items():
+        if value is None:
+            continue
+        try:
+            _check(pipe, {name: value})
+        except UsageError as error:
+            left.append(f"{name} {value}: {error}")
+        else:
+            taken[name] = value
+    return taken
+
+
+def _check(pipe: Chain, settings: dict[str, Any]) -> None:
+    """Raise UsageError where the model's stages cannot follow settings."""
+    for name, sampling in pipe.model.by_stage(settings).items():
+        pipe.stages[name].check(sampling)
