@@ -22,7 +22,7 @@ SAMPLING, MODEL, LIMITS = "Sampling", "Model", "Hardware and limits"
 """Groups of options in a command's help, after those that are its own."""
 
 PLACES = {"-n": -6, "--seed": -5, "--output": -4, "--fps": -3, "--steps": -2}
-PLACES |= {"--guidance-scale": -1, "--set": 1, "--help": 2}
+PLACES |= {"--guidance-scale": -1, "--negative-prompt": 1, "--set": 1, "--help": 2}
 """In a group of the help: these stand before all others, which have 0, or after them."""
 
 COLUMN = 30
