@@ -221,6 +221,13 @@ class Guided(Drawing):
 
     prior_alone: ClassVar[bool] = False  # reads the text
 
+    def record(self, **inputs: str) -> Record:
+        """See `Drawing`; without a negative prompt there is none."""
+        made = super().record(**inputs)
+        if not self.negative_prompt:
+            made.settings.pop("negative_prompt", None)
+        return made
+
     negative_prompt: Annotated[Text, AfterValidator(_parsed), Option(metavar="TEXT")] = Field(
         "", description="What guidance leads away from."
     )
