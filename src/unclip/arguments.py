@@ -67,6 +67,15 @@ def _prompt(value: str, info: ValidationInfo) -> str:
 Text = Annotated[str, BeforeValidator(_text)]
 """Any valid text."""
 
+
+def _negative(value: str) -> str:
+    plain_text(value)
+    return value
+
+
+NegativePrompt = Annotated[str, BeforeValidator(_text), AfterValidator(_negative)]
+"""A text that may be empty, whose weights are in their range."""
+
 Prompt = Annotated[str, BeforeValidator(_text), AfterValidator(_prompt)]
 """A text that is not empty."""
 

@@ -13,15 +13,14 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
 
 from PIL import Image
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import Field, field_validator
 
-from .arguments import MOST, Arguments, Count, Seed, Text, given, plain
+from .arguments import MOST, Arguments, Count, NegativePrompt, Seed, Text, given, plain
 from .arguments import Prompt as AnyPrompt
 from .config import shown
 from .errors import UsageError, nearest
 from .media import read_image
 from .record import Record
-from .weighting import parse
 
 
 @dataclass(frozen=True)
@@ -111,11 +110,6 @@ class Request(Arguments, Generic[Result]):
     def shares(self, result: Result) -> dict[str, float]:
         """A result as its command prints it: shares of 1 by name."""
         raise NotImplementedError
-
-
-def _parsed(text: str) -> str:
-    parse(text, conjunction=False)
-    return text
 
 
 class Drawing(Request[list[Image.Image]]):
@@ -228,7 +222,7 @@ class Guided(Drawing):
             made.settings.pop("negative_prompt", None)
         return made
 
-    negative_prompt: Annotated[Text, AfterValidator(_parsed), Option(metavar="TEXT")] = Field(
+    negative_prompt: Annotated[NegativePrompt, Option(metavar="TEXT")] = Field(
         "", description="What guidance leads away from."
     )
 
