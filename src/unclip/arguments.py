@@ -17,6 +17,7 @@ from pydantic import (
 from .config import Config
 from .cost import LIMIT
 from .errors import UsageError
+from .weighting import plain as plain_text
 
 MOST = 10**12
 """Largest valid count."""
@@ -51,9 +52,9 @@ def check_text(value: str, name: str = "prompt") -> None:
 
 
 def check_prompt(value: str, name: str = "prompt") -> None:
-    """Raise UsageError if a prompt is empty or not valid text."""
+    """Raise UsageError if a prompt is empty or not valid text, or a weight is out of range."""
     check_text(value, name)
-    if not value.strip():
+    if not plain_text(value).strip():
         which = "" if name == "prompt" else f" ({name})"
         raise UsageError(f"the prompt is empty{which}; say what to draw, such as 'a red car'")
 
@@ -65,6 +66,15 @@ def _prompt(value: str, info: ValidationInfo) -> str:
 
 Text = Annotated[str, BeforeValidator(_text)]
 """Any valid text."""
+
+
+def _negative(value: str) -> str:
+    plain_text(value)
+    return value
+
+
+NegativePrompt = Annotated[str, BeforeValidator(_text), AfterValidator(_negative)]
+"""A text that may be empty, whose weights are in their range."""
 
 Prompt = Annotated[str, BeforeValidator(_text), AfterValidator(_prompt)]
 """A text that is not empty."""

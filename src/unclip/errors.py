@@ -142,3 +142,19 @@ def quoted(name: object) -> str:
     """A name, quoted and escaped if it has unprintable characters."""
     text = str(name)
     return text if text == text.strip() != "" and text.isprintable() else repr(text)
+
+
+def beginning(text: str, most: int = 80) -> str:
+    """The first words of a text, at most so many letters of them."""
+    if len(text) <= most:
+        return text
+    words = text[: most + 1].rpartition(" ")[0].strip()
+    return f"{words} …" if words else f"{text[:most]}…"
+
+
+def ending(text: str, most: int = 40) -> str:
+    """The last words of a text, at most so many letters of them."""
+    if len(text) <= most:
+        return text
+    words = text[-most - 1 :].partition(" ")[2].strip()
+    return f"… {words}" if words else f"…{text[-most:]}"

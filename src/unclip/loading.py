@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from pydantic import AfterValidator, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 
 from .arguments import Arguments, Text
+from .checkpoints.adapted import adapted
+from .checkpoints.embeddings import Embedding
 from .checkpoints.format import Options, Plan, open_model
+from .checkpoints.lora import Lora
 from .config import shown
 from .device import pick_device, pick_dtype
 from .errors import UsageError, about, nearest
@@ -34,6 +38,17 @@ def _path(value: object, info: ValidationInfo) -> object:
 Place = Annotated[Any, AfterValidator(_path)]
 
 
+def _several(value: Any, info: ValidationInfo) -> Any:
+    """One alone is no list of its letters."""
+    if not isinstance(value, tuple):
+        raise UsageError(f"{info.field_name} must be a list of files, got {shown(value)}")
+    kind = Lora if info.field_name == "lora" else Embedding
+    return tuple(kind.of(one) for one in value)
+
+
+Files = Annotated[tuple[Any, ...], BeforeValidator(_several)]
+
+
 class LoadArguments(Arguments):
     """Arguments of `load`, except device and dtype."""
 
@@ -43,9 +58,11 @@ class LoadArguments(Arguments):
     tokenizer: Place | None = None
     dialect: Text | None = None
     variant: Text | None = None
+    lora: Files = ()
+    embedding: Files = ()
 
 
-def load(
+def load(  # noqa: PLR0913 - the public function
     model: str | Path | None = None,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
@@ -55,6 +72,8 @@ def load(
     tokenizer: str | Path | None = None,
     dialect: str | None = None,
     variant: str | None = None,
+    lora: Sequence[str | Path | tuple[str | Path, float]] = (),
+    embedding: Sequence[str | Path] = (),
 ) -> Pipeline:
     """Load a pipeline.
 
@@ -72,18 +91,22 @@ def load(
         tokenizer: tokenizer files, if the model has none.
         dialect: dialect of a format, if the files do not determine it (docs/models).
         variant: weights to load if a folder has several: "fp16", "ema", "non_ema", ...
+        lora: LoRA files to add to the weights: "ink.safetensors:0.8", or a pair of both.
+        embedding: textual inversions, each a word of prompts: "cat.pt", or "WORD=cat.pt".
 
     Raises:
         UsageError: unknown model, device or dtype, or a missing option.
         CheckpointError: the files are missing, damaged or do not fit.
     """
-    LoadArguments.of(
+    asked = LoadArguments.of(
         model=model,
         low_memory=low_memory,
         clip=clip,
         tokenizer=tokenizer,
         dialect=dialect,
         variant=variant,
+        lora=lora,
+        embedding=embedding,
     )
     with about("device"):
         where = pick_device(device)
@@ -91,6 +114,7 @@ def load(
         kind = pick_dtype(dtype, where)
     with about("model"):
         loaded = plan(model, clip=clip, tokenizer=tokenizer, dialect=dialect, variant=variant)
+        loaded = adapted(loaded, asked.lora, asked.embedding)
     read = loaded.load(kind, where, low_memory)
     alone = clip is not None and "clip" not in loaded.parts  # it cannot use one
     return Pipeline(read, where, ranker=load(clip, where, kind) if alone else None)

@@ -22,12 +22,13 @@ from .nn.tiling import wrapping
 from .rng import Rng
 from .stages import DiffusionStage, Stage, check_finite
 from .stages.model import NO_PRIOR, Model
+from .stages.reading import Reader
 from .types import FREE, Cond, Control, OnStep, named
 
 _ATTRIBUTES = ("model", "device", "policy", "ranker", "stages", "tokenizer", "name", "hash")
 
 
-class Chain:
+class Chain(Reader):
     """A model's stages on a device: text -> CLIP -> prior -> decoder -> upsamplers, or any other.
 
     Args:
@@ -87,41 +88,6 @@ class Chain:
         other = copy.copy(self)
         vars(other).update(model=model, stages=model.stages)
         return other
-
-    def read(self, prompts: Sequence[str], negative: str = "") -> Cond:
-        """Tokens of prompts, on the chain's device.
-
-        With a `negative` prompt, or where the model's null is a text, its tokens too. Warns and
-        raises as `check_words` does.
-
-        Raises:
-            UsageError: one text in place of a list of them.
-        """
-        if isinstance(prompts, str) or not isinstance(prompts, Sequence):
-            raise UsageError(f"prompts must be a list of texts, got {shown(prompts)}")
-        self.check_words(*prompts, negative)
-        tokens, mask = self.tokenizer.encode(list(prompts))
-        cond = Cond(text_tokens=tokens.to(self.device), text_mask=mask.to(self.device))
-        if not negative and not self.model.null_is_text:
-            return cond
-        tokens, mask = self.tokenizer.encode([negative] * len(prompts))
-        return cond.replace(
-            null_text_tokens=tokens.to(self.device), null_text_mask=mask.to(self.device)
-        )
-
-    def check_words(self, *texts: str) -> None:
-        """Say what of a text the model does not know, or does not read, as a `PromptWarning`.
-
-        Raises:
-            UsageError: a word is not known, and the policy is strict.
-        """
-        for text in dict.fromkeys(texts):
-            unknown = self.model.vocabulary.complaint(text, self.name)
-            if unknown and self.policy.strict_words:
-                raise UsageError(unknown)
-            for complaint in (unknown, self.tokenizer.complaint(text)):
-                if complaint:
-                    warn(complaint)
 
     def image_only(self, image_embed: Tensor) -> Cond:
         """The condition of (B, D) z_i alone: the text is dropped."""
@@ -231,14 +197,15 @@ class Chain:
         for name, stage in self.stages.items():
             if self._has_no_part(name, stage, cond, prior):
                 continue
-            if name in self.model.image_stages and cond.image_embed is None and prior == NO_PRIOR:
-                cond = cond.replace(image_embed=cond.text_embed)
+            draws = "image" in stage.produces
+            if draws and cond.image_embed is None and prior == NO_PRIOR:
+                cond = cond.each(lambda one: one.replace(image_embed=one.text_embed))
             options = dict((sampling or {}).get(name, {}))
             control = self._steered(stage, cond, options, (controls or {}).get(name, FREE))
             try:
-                report = named(on_step, name)
-                with wrapping(self.model.tile, report) as seen:
-                    cond = stage.sample(cond, rng.fork(name), options, seen, control)
+                with wrapping(self.model.tile, named(on_step, name)) as seen:
+                    run = partial(_run, stage, rng, name, options, seen, control)
+                    cond = run(cond) if draws else cond.each(run)
             except SamplingError as error:  # under the stage's name in this model, not its kind
                 raise SamplingError(name, error.when) from None
             made = (value for field, value in cond.items() if field in stage.produces)
@@ -292,6 +259,19 @@ class Chain:
         short = self.with_stages({n: one for n, one in stages if "image" not in one.produces})
         cond = short.fold(cond, rng, sampling, on_step, prior)
         return cond.replace(image_embed=cond.text_embed) if prior == NO_PRIOR else cond
+
+
+def _run(
+    stage: Stage,
+    rng: Rng,
+    name: str,
+    options: dict[str, Any],
+    on_step: OnStep | None,
+    control: Control,
+    cond: Cond,
+) -> Cond:
+    """What a stage makes of a condition, with the noise that is its own."""
+    return stage.sample(cond, rng.fork(name), options, on_step, control)
 
 
 def _check_batch(count: int, cond: Cond, controls: Mapping[str, Control]) -> None:

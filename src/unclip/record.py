@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Self
 
+from .added import Added
 from .errors import UsageError
 from .media import Source, read_notes
 from .plain import parse_json
+from .weighting import escaped, has_syntax
+
+NEGATIVE = "negative_prompt"
 
 
 @dataclass(frozen=True)
@@ -25,13 +29,31 @@ class Record:
     n: int = 1  # a grid holds several, from `seed` on
     ability: str = "generate"
     inputs: dict[str, str] = field(default_factory=dict)  # what it began from -> digest or words
+    added: tuple[Added, ...] = ()  # what its model was loaded with
     unknown: tuple[str, ...] = field(default=(), compare=False)  # read past: a later version's
 
     def to_json(self) -> str:
         """One line of JSON."""
         values = asdict(self)
         del values["unknown"]
+        if not self.added:
+            del values["added"]
+        if any(map(has_syntax, self._texts())):
+            values["syntax"] = True  # records before there was any are of letters alone
         return json.dumps(values, ensure_ascii=False)
+
+    def _texts(self) -> list[str]:
+        """What may be a prompt."""
+        every = [self.prompt, self.settings.get(NEGATIVE), *self.inputs.values()]
+        return [text for text in every if isinstance(text, str)]
+
+    def _as_letters(self) -> Self:
+        """The same of texts that have no syntax, written as prompts are now."""
+        settings, inputs = dict(self.settings), self.inputs.items()
+        if isinstance(settings.get(NEGATIVE), str):
+            settings[NEGATIVE] = escaped(settings[NEGATIVE])
+        words = {name: escaped(text) if isinstance(text, str) else text for name, text in inputs}
+        return replace(self, prompt=escaped(self.prompt), settings=settings, inputs=words)
 
     @classmethod
     def of(cls, picture: Source) -> Self:
@@ -54,7 +76,9 @@ class Record:
         known = {one.name for one in fields(cls)} - {"unknown"}
         try:
             values = dict(parse_json(text))
-            unknown = tuple(sorted(values.keys() - known))
+            unknown = tuple(sorted(values.keys() - known - {"syntax"}))
+            has_its_syntax = values.pop("syntax", False)
+            values["added"] = tuple(Added(**one) for one in values.get("added", ()))
             record = cls(**{k: values[k] for k in values.keys() & known}, unknown=unknown)
         except (TypeError, ValueError, RecursionError) as error:
             raise UsageError(f"the picture's record is damaged: {error}") from None
@@ -64,7 +88,7 @@ class Record:
                 raise UsageError(
                     f"the picture's record is damaged: '{name}' must be {kind.__name__}"
                 )
-        return record
+        return record if has_its_syntax else record._as_letters()
 
 
 _KINDS = {

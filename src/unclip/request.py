@@ -16,7 +16,7 @@ from PIL import Image
 from pydantic import Field, field_validator
 
 from .aliases import resolved_flat
-from .arguments import MOST, Arguments, Count, Seed, Text, given, plain
+from .arguments import MOST, Arguments, Count, NegativePrompt, Seed, Text, given, plain
 from .arguments import Prompt as AnyPrompt
 from .config import shown
 from .errors import UsageError, about, nearest
@@ -229,6 +229,23 @@ class Drawing(Request[list[Image.Image]]):
             if name in type(self).model_fields and getattr(self, name) is None:
                 return f"it was made with {name} {digest}: add that file"
         return ""
+
+
+class Guided(Drawing):
+    """A drawing of a text, by stages that guidance may lead away from another."""
+
+    prior_alone: ClassVar[bool] = False  # reads the text
+
+    def record(self, **inputs: str) -> Record:
+        """See `Drawing`; without a negative prompt there is none."""
+        made = super().record(**inputs)
+        if not self.negative_prompt:
+            made.settings.pop("negative_prompt", None)
+        return made
+
+    negative_prompt: Annotated[NegativePrompt, Option(metavar="TEXT")] = Field(
+        "", description="What guidance leads away from."
+    )
 
 
 def stem(picture: Any) -> str:

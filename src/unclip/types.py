@@ -9,7 +9,7 @@ if the model's CLIP does so.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
@@ -94,6 +94,7 @@ class Cond:
 
     text_tokens: Tensor | None = None  # (B, N) int64
     text_mask: Tensor | None = None  # (B, N) bool, True on real tokens
+    text_weights: Tensor | None = None  # (B, N) of each token's encoding; None: all are 1
     text_embed: Tensor | None = None  # (B, D) z_t
     text_encodings: Tensor | None = None  # (B, N, W')
     negative_tokens: Tensor | None = None  # (B, N) a hard negative caption, in training
@@ -113,6 +114,7 @@ class Cond:
     keep_image: Tensor | None = None  # (B,) bool
     null_text_tokens: Tensor | None = None  # each shaped as the field that it replaces
     null_text_mask: Tensor | None = None
+    null_text_weights: Tensor | None = None
     null_text_embed: Tensor | None = None
     null_text_encodings: Tensor | None = None
     null_image_embed: Tensor | None = None
@@ -125,9 +127,18 @@ class Cond:
         """A copy with `fn` applied to every field that is not None."""
         return replace(self, **{name: fn(value) for name, value in self.items()})
 
+    @property
+    def every(self) -> list[tuple[Cond, float]]:
+        """The conditions that are to hold at once, and their weights: this one alone."""
+        return [(self, 1.0)]
+
+    def each(self, fn: Callable[[Cond], Cond]) -> Cond:
+        """A copy with `fn` applied to each of them."""
+        return fn(self)
+
     def items(self) -> list[tuple[str, Tensor]]:
         """(name, tensor) of every field that is not None."""
-        pairs = [(field.name, getattr(self, field.name)) for field in fields(self)]
+        pairs = [(name, getattr(self, name)) for name in _TENSORS]
         return [(name, value) for name, value in pairs if value is not None]
 
     def __len__(self) -> int:
@@ -148,8 +159,13 @@ class Cond:
         Args:
             shown: k pairs: whether the copy has the text, and whether it has z_i.
         """
-        copies = [dict(self._shown(*which).items()) for which in shown]
-        return type(self)(**{name: torch.cat([one[name] for one in copies]) for name in copies[0]})
+        return self.joined([self._shown(*which) for which in shown])
+
+    @classmethod
+    def joined(cls, several: Sequence[Self]) -> Self:
+        """The samples of conditions that have the same fields, in this order."""
+        each = [dict(one.items()) for one in several]
+        return cls(**{name: torch.cat([one[name] for one in each]) for name in each[0]})
 
     def _shown(self, text: bool, image: bool) -> Self:
         """One copy: hidden parts are replaced by their null, or marked as hidden."""
@@ -166,7 +182,8 @@ class Cond:
         return replace(self, **changes)
 
 
-_NULLS = [field.name for field in fields(Cond) if field.name.startswith("null_")]
+_TENSORS = [field.name for field in fields(Cond)]
+_NULLS = [name for name in _TENSORS if name.startswith("null_")]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from unclip import Pipeline
 from unclip.abilities._latent import Latent, decode_latents
-from unclip.abilities.interpolate import between, end_of
+from unclip.abilities.interpolate import InterpolateRequest, between, end_of
 from unclip.errors import UsageError
 from unclip.media import digest, fit_image, to_pictures
 from unclip.record import Record
@@ -21,6 +21,10 @@ from unclip.record import Record
 Noise = Callable[..., Image.Image]
 Off = Callable[[Image.Image, Image.Image], int]
 PROMPTS = ("a red circle", "a blue square")
+
+
+def asked(seed: int, settings: dict[str, int]) -> InterpolateRequest:
+    return InterpolateRequest.of(a="a", b="b", seed=seed, settings=settings)
 
 
 @pytest.mark.parametrize("frames", [2, 3, 5])
@@ -59,14 +63,14 @@ def test_ends_that_are_prompts_are_what_their_own_latent_draws(
 ) -> None:
     film = pipe.interpolate(*PROMPTS, frames=4, seed=6, **few)
     for prompt, frame in zip(PROMPTS, (film[0], film[-1]), strict=True):
-        alone, _ = decode_latents(pipe, [end_of(pipe, prompt, 6, None, dict(few), None)], [6], few)
+        alone, _ = decode_latents(pipe, [end_of(pipe, prompt, asked(6, few), None)], [6], few)
         assert off(frame, to_pictures(alone)[0]) <= 1
     assert off(film[0], film[-1]) > 20
 
 
 def test_a_prompts_latent_is_the_priors_and_the_seeds(pipe: Pipeline, few: dict[str, int]) -> None:
     first, again, other, words = (
-        end_of(pipe, prompt, seed, None, dict(few), None)
+        end_of(pipe, prompt, asked(seed, few), None)
         for prompt, seed in ((PROMPTS[0], 1), (PROMPTS[0], 1), (PROMPTS[0], 2), (PROMPTS[1], 1))
     )
     assert torch.equal(first.image_embed, again.image_embed)

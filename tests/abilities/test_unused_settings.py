@@ -126,3 +126,34 @@ def test_a_value_that_the_stage_has_anyway_is_not_said(pipe: Pipeline) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", UnclipWarning)
         pipe.cost(Work(1, {"resample": None, "quantile": 0.995, "guidance_interval": [0, 1]}, 1))
+
+
+@pytest.mark.parametrize("name", ["generate", "edit", "outpaint", "image_to_image", "interpolate"])
+def test_a_negative_prompt_leads_elsewhere_or_is_said_to_have_no_effect(
+    name: str, pipe: Pipeline, few: dict[str, int], noise: Noise, off: Off
+) -> None:
+    """In every ability that draws from a text; the oracle is the picture."""
+    picture = noise(16, 16)
+    given: dict[str, tuple[Any, ...]] = {
+        "generate": ("a red circle",),
+        "edit": (picture, None, "a red circle"),
+        "outpaint": (picture, "a red circle", 4),
+        "image_to_image": (picture, "a red circle"),
+        "interpolate": ("a red circle", "a blue square"),
+    }
+    more: dict[str, Any] = {"box": (4, 4, 8, 8)} if name == "edit" else {}
+    more |= {"frames": 2} if name == "interpolate" else {}
+
+    def draw(negative: str, scale: float) -> tuple[Image.Image, list[str]]:
+        scales = {"guidance_scale": scale, "prior_guidance_scale": scale}
+        return warned(
+            lambda: getattr(pipe, name)(
+                *given[name], negative_prompt=negative, **more, **few, **scales
+            )
+        )
+
+    line = "setting 'negative_prompt' has no effect: it needs "
+    for scale, has_effect in ((3.0, True), (1.0, False)):
+        (usual, _), (other, lines) = draw("", scale), draw("a blue square", scale)
+        assert (off(usual, other) > 1) == has_effect
+        assert any(one.startswith(line) for one in lines) != has_effect

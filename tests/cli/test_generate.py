@@ -158,7 +158,7 @@ def test_a_prompt_that_is_cut_says_where(unclip: RunCli, model: Path) -> None:
     assert done.code == 0
     assert line == (
         "unclip: warning: the prompt has 9 tokens, the model reads 6: "
-        "it is cut after 'red red red red red red'"
+        "it is cut after 'red red red red red red', and 'red red red' is not read"
     )
 
 

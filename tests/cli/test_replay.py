@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from safetensors.torch import save_file
 
 from unclip.cli.replay import _reasons
 from unclip.record import Record
@@ -236,6 +238,41 @@ def test_another_number_of_threads_is_named(unclip: RunCli, model: Path) -> None
     assert not list(_reasons(replace(record, threads=0), record)), "nobody knows"
     (said,) = _reasons(replace(record, threads=record.threads + 3), record)
     assert f"OMP_NUM_THREADS={record.threads + 3}" in said
+
+
+def test_a_lora_is_asked_for_again(unclip: RunCli, model: Path) -> None:
+    """By what it holds and its scale; its file may have another name."""
+    stage = json.loads((model / "prior" / "config.json").read_text())["network"]
+    width, name = stage["width"], "text_in.weight"
+    for file, value in (("ink", 0.5), ("oil", -0.5)):
+        down, up = torch.full((1, stage["text_width"]), value), torch.ones(width, 1)
+        tensors = {f"{name}.lora_down": down, f"{name}.lora_up": up}
+        save_file(tensors, f"{file}.safetensors", {"format": "unclip.lora", "stage": "prior"})
+    few = ["--seed", 4, "--steps", 2, "--set", "prior_steps=2", "--model", model]
+    unclip("generate", "a fox", *few, "-o", "fox.png", "--lora", "ink.safetensors:0.5")
+    Path("ink.safetensors").rename("pen.safetensors")
+    done = unclip("replay", "fox.png", "--model", model, "--lora", "pen.safetensors:0.5")
+    assert (done.code, done.err) == (0, "")
+    assert done.out == "fox-replay.png: identical to fox.png\n"
+    for more in ([], ["--lora", "pen.safetensors"], ["--lora", "oil.safetensors:0.5"]):
+        unclip("replay", "fox.png", "--model", model, *more).fails(
+            2, "fox.png was drawn with --lora ink:0.5 (", "): give that file"
+        )
+    no = unclip("generate", "a fox", *few, "--lora", "no.safetensors:0.5")
+    no.fails(2, "lora no.safetensors: there is no such file")
+
+
+def test_an_older_record_with_brackets_is_of_letters(unclip: RunCli, model: Path) -> None:
+    few = ["--seed", 4, "--steps", 2, "--set", "prior_steps=2", "--model", model]
+    unclip("generate", r"a \(red:1.5\) fox", *few, "-o", "old.png")
+    unclip("generate", "a (red:1.5) fox", *few, "-o", "new.png")
+    with Image.open("new.png") as picture:
+        assert json.loads(picture.info["unclip"])["prompt"] == "a (red:1.5) fox"
+    done = unclip("replay", "new.png", "--model", model)
+    assert done.out == "new-replay.png: identical to new.png\n"
+    change_record("old.png", prompt="a (red:1.5) fox", syntax=None)
+    done = unclip("replay", "old.png", "--model", model)
+    assert done.out == "old-replay.png: identical to old.png\n"
 
 
 @pytest.mark.parametrize("suffix", ["webp", "jpg"])

@@ -299,7 +299,7 @@ def test_help_fits_the_terminal_and_is_in_groups(
 def test_help_begins_with_what_is_asked_for_most(capsys: pytest.CaptureFixture[str]) -> None:
     for name, options in {
         "generate": ["-n", "--seed", "-o", "--negative-prompt", "-h", "--steps"],
-        "edit": ["-n", "--seed", "-o", "--mask", "--box", "-h", "--steps"],
+        "edit": ["-n", "--seed", "-o", "--mask", "--box", "--negative-prompt", "-h"],
         "textdiff": ["--from", "--to", "--seed", "-o", "--fps", "--frames", "--theta", "-h"],
     }.items():
         assert main([name, "--help"]) == 0

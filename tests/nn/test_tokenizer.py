@@ -118,11 +118,14 @@ def test_a_cut_prompt_is_complained_of_with_its_last_words(tokenizer: Tokenizer)
     kept, count = tokenizer.kept(text), len(tokenizer.pieces(text))
     said = tokenizer.complaint(text)
     assert said.startswith(f"the prompt has {count} tokens, the model reads {tokenizer.room}: ")
-    shown = said.partition("it is cut after '")[2].removesuffix("'").removeprefix("… ")
+    shown, _, left = said.partition("it is cut after '")[2].partition("', and '")
+    shown = shown.removeprefix("… ")
     assert 0 < len(shown) <= 40 and kept.endswith(shown)
+    left = left.removesuffix("' is not read").removesuffix(" …")
+    assert 40 < len(left) <= 80 and text[len(kept) :].strip().startswith(left)
     tokenizer = copy.copy(tokenizer)
     tokenizer.context = 2
-    assert tokenizer.complaint("a fox").endswith("the model reads 0: it is cut whole")
+    assert tokenizer.complaint("a fox").endswith("is cut whole, and 'a fox' is not read")
 
 
 def test_a_fault_while_it_finds_what_is_kept_is_one_line(tokenizer: Tokenizer) -> None:

@@ -36,6 +36,11 @@ class Fixture:
         """How many calls `prefix/0/...`, `prefix/1/...` were recorded."""
         return len({n.split("/")[2] for n in self.tensors if n.startswith(f"{prefix}/")})
 
+    @staticmethod
+    def value(name: str, shape: tuple[int, ...]) -> Tensor:
+        """The numbers that both sides give a tensor of that name."""
+        return torch.from_numpy(_values.value(name, shape))
+
     def weights(self, component: str) -> dict[str, Tensor]:
         """A component's state dict, as the peer filled it."""
         made = {}

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from PIL import Image
@@ -13,7 +12,8 @@ from torch.nn import functional as F
 
 from ..media import from_uint8, to_uint8
 from ..pipeline import Chain
-from ..types import OnStep
+from ..request import Guided
+from ..types import Cond, OnStep
 from ._blending import blended
 
 
@@ -44,12 +44,16 @@ class Window:
 
 @dataclass(frozen=True)
 class Brush:
-    """What to paint and how."""
+    """What to paint and how: with the prompts, prior and settings of a request."""
 
-    prompt: str
-    settings: Mapping[str, Any]
+    request: Guided
     prior: str | None = None
     on_step: OnStep | None = None
+
+    def read(self, pipe: Chain) -> Cond:
+        """The condition (1, ...)."""
+        prompt: str = self.request.prompt  # type: ignore[attr-defined]
+        return pipe.read_prompt(prompt, self.request.negative_prompt, self.prior)
 
 
 def paint(
@@ -93,10 +97,9 @@ def _paint_window(
     mean = (known * kept).sum((2, 3), True) / kept.sum().clamp(min=1)
     known = _resize(known * kept + mean * mask, size).to(pipe.device)
     shown = (_resize(mask, size) > 0).float().to(pipe.device)
-    cond = pipe.read([brush.prompt]).replace(mask=shown).expand(len(seeds)).replace(known=known)
-    drawn = pipe.sample(
-        cond, seeds, settings=brush.settings, on_step=brush.on_step, prior=brush.prior
-    )
+    cond = brush.read(pipe).replace(mask=shown).expand(len(seeds)).replace(known=known)
+    settings = brush.request.settings
+    drawn = pipe.sample(cond, seeds, settings=settings, on_step=brush.on_step, prior=brush.prior)
     return _resize(drawn.cpu(), mask.shape[-2:])
 
 

@@ -12,10 +12,11 @@ from .._version import __version__
 from ..arguments import given
 from ..config import shown
 from ..cost import Work
-from ..errors import UsageError
+from ..errors import UsageError, warn
 from ..media.notes import PARAMETERS, RECORD
 from ..record import Record
-from ..request import Drawing
+from ..request import Drawing, Guided
+from ..weighting import parse
 from ._parameters import parameters_of
 from ._sized import Sized
 
@@ -42,8 +43,27 @@ def check_request(pipe: Chain, request: Drawing, work: Work, on_step: OnStep | N
         raise UsageError(f"on_step must be a function or None, got {shown(on_step)}")
     cost = pipe.cost(work, getattr(request, "prior", None))
     request.record().to_json().encode()
+    if isinstance(request, Guided) and request.negative_prompt:
+        every = set(pipe.model.priors) if request.prior_alone else set(cost.steps)
+        pipe.check_negative(work.settings, [name for name in cost.steps if name in every])
     if pipe.policy.on_cost is not None:
         pipe.policy.on_cost(cost)
+
+
+def words_alone(*prompts: str) -> list[str]:
+    """Prompts without their syntax, which has no effect on the embedding of a whole text.
+
+    Warns:
+        PromptWarning: there is such syntax.
+    """
+    found = [parse(prompt) for prompt in prompts]
+    for prompt, written in zip(prompts, found, strict=True):
+        if written.weighs or written.breaks or written.left_out or len(written.clauses) > 1:
+            warn(
+                f"the embedding of a whole text takes no weights, AND or BREAK: '{prompt}' is "
+                f"read as '{written.plain}'"
+            )
+    return [written.plain for written in found]
 
 
 def attach_record(
@@ -71,6 +91,7 @@ def attach_record(
             model_hash=pipe.hash,
             version=__version__,
             threads=threads,
+            added=pipe.model.added,
         )
         picture.info[RECORD] = own.to_json()
         picture.info[PARAMETERS] = write(parameters_of(pipe, picture, own, stage))

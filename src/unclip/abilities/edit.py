@@ -23,7 +23,7 @@ from ..config import shown
 from ..cost import Work
 from ..errors import UsageError
 from ..media import Source, digest, mask_tensor, read_image, read_image_and_mask
-from ..request import Decoder, Drawing, Input, Option, Picture, Pictures, Prior, Prompt
+from ..request import Decoder, Guided, Input, Option, Picture, Pictures, Prior, Prompt
 from . import Ability
 from ._drawing import attach_record, check_request, chosen
 
@@ -44,7 +44,7 @@ def _four(box: Any) -> Any:
 Box = Annotated[tuple[int, int, int, int], BeforeValidator(_four)]
 
 
-class EditRequest(Drawing):
+class EditRequest(Guided):
     """See `edit`."""
 
     ability: ClassVar[str] = "edit"
@@ -112,6 +112,7 @@ def edit(
     prior: str | None = None,
     decoder: str | None = None,
     box: tuple[int, int, int, int] | None = None,
+    negative_prompt: str = "",
     **settings: Any,
 ) -> list[Image.Image]:
     """Paint a part of a picture anew; the rest comes back byte for byte.
@@ -127,7 +128,7 @@ def edit(
             place, as in `edit(image, "a cat", box=(0, 0, 64, 64))`.
         n: how many; picture i uses `seed + i`.
         seed: any integer.
-        on_step, prior, decoder, settings: as in `generate`.
+        on_step, prior, decoder, negative_prompt, settings: as in `generate`.
         box: left, top, width and height of a rectangle to paint in place of a mask, in pixels.
 
     Returns:
@@ -140,21 +141,14 @@ def edit(
 
     if isinstance(mask, str) and not prompt and not Path(mask).is_file():  # a text alone
         prompt, mask = mask, None
+    asked = {"prior": prior, "decoder": decoder, "negative_prompt": negative_prompt}
     request = EditRequest.of(
-        image=image,
-        mask=mask,
-        box=box,
-        prompt=prompt,
-        n=n,
-        seed=seed,
-        prior=prior,
-        decoder=decoder,
-        settings=settings,
+        image=image, mask=mask, box=box, prompt=prompt, n=n, seed=seed, settings=settings, **asked
     )
     pipe = chosen(pipe, request)
     picture, where = request.read()
     check_request(pipe, request, request.work((picture.height, picture.width)), on_step)
-    brush = Brush(request.prompt, request.settings, request.prior, on_step)
+    brush = Brush(request, request.prior, on_step)
     window = window_around(where, pipe.model.size)
     seeds = range(request.seed, request.seed + request.n)
     painted = paint(pipe, as_tensor(picture), mask_tensor(where), [window], seeds, brush)

@@ -20,6 +20,7 @@ Examples:
   unclip generate "a fox" --negative-prompt "a car"
   unclip generate "a meadow" --tile both               # edges that fit together
   unclip generate "a fox" --model v1-5.safetensors --size 768x512
+  unclip generate "a (red:1.3) car AND snow:0.5" --negative-prompt "[text]"
   unclip generate "a fox" --model runs/mine/model --device cuda
 """
 
@@ -30,10 +31,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from PIL import Image
 from pydantic import Field
 
-from ..arguments import Count, Text
+from ..arguments import Count
 from ..cost import BATCH, Work
 from ..media import to_pictures
-from ..request import Decoder, Option, Pictures, Prior, Prompt
+from ..request import Decoder, Guided, Option, Pictures, Prior, Prompt
+from ..weighting import plain
 from . import Ability
 from ._drawing import attach_record, check_request, chosen
 from ._sized import Sized
@@ -51,21 +53,18 @@ PriorGuidance = Annotated[
 ]
 
 
-class GenerateRequest(Sized):
+class GenerateRequest(Sized, Guided):
     """See `generate`."""
 
     ability: ClassVar[str] = "generate"
     records_defaults: ClassVar[bool] = False
-    common: ClassVar[dict[str, Any]] = {**Sized.common, "prior_guidance_scale": PriorGuidance}
+    common: ClassVar[dict[str, Any]] = {**Guided.common, "prior_guidance_scale": PriorGuidance}
     prompt: Prompt = Field(description="What to draw.")
     n: Pictures = 1
     prior: Prior = None
     decoder: Decoder = None
     best_of: Annotated[Count, Option(metavar="K", sampling=True)] = Field(
         1, description="Draw K for each picture and keep the one that CLIP finds nearest to PROMPT."
-    )
-    negative_prompt: Annotated[Text, Option(metavar="TEXT")] = Field(
-        "", description="What guidance leads away from."
     )
 
     @property
@@ -95,7 +94,7 @@ def generate(
     """Draw `n` pictures of `prompt`.
 
     Args:
-        prompt: what to draw; must not be empty.
+        prompt: what to draw; must not be empty. Its syntax is that of `unclip.weighting`.
         n, seed: how many; picture i uses `seed + i` and is the same whatever `n` is.
         on_step: called after each step with a `Step`; raise `Cancelled` there to stop.
         prior, decoder: stages, where the model has several of their kind; the prior "none"
@@ -132,7 +131,7 @@ def generate(
 
     first = range(seed, seed + n)
     seeds = [*first, *(f"{one}/candidate{k}" for one in first for k in range(1, best_of))]
-    cond = pipe.read([prompt], request.negative_prompt).expand(len(seeds))
+    cond = pipe.read_prompt(prompt, request.negative_prompt, request.prior).expand(len(seeds))
     drawn = pipe.sample(
         cond, seeds, settings=request.settings, on_step=on_step, prior=request.prior
     )
@@ -158,7 +157,7 @@ def _best(pipe: Chain, prompt: str, drawn: Tensor, n: int) -> Tensor:
     from ..rng import Rng
 
     reader, clip = _ranker(pipe)
-    z_t = clip.sample(reader.read([prompt]), Rng([0], pipe.device)).text_embed
+    z_t = clip.sample(reader.read([plain(prompt)]), Rng([0], pipe.device)).text_embed
     assert z_t is not None
     z_i = clip.embed_images(drawn)
     score = F.cosine_similarity(z_i, z_t)  # the first n, then the others of each

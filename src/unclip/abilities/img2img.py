@@ -19,7 +19,7 @@ from pydantic import Field
 from ..arguments import Share
 from ..cost import Work
 from ..media import Source, digest, fit_image, read_image, to_pictures, to_tensor
-from ..request import Option, Picture, Pictures, Prior, Prompt
+from ..request import Guided, Option, Picture, Pictures, Prior, Prompt
 from . import Ability
 from ._drawing import attach_record, check_request
 from ._sized import Sized
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..types import OnStep
 
 
-class ImageToImageRequest(Sized):
+class ImageToImageRequest(Sized, Guided):
     """See `image_to_image`."""
 
     ability: ClassVar[str] = "image_to_image"
@@ -56,6 +56,7 @@ def image_to_image(
     on_step: OnStep | None = None,
     *,
     prior: str | None = None,
+    negative_prompt: str = "",
     **settings: Any,
 ) -> list[Image.Image]:
     """Noise a picture part of the way, and denoise it under a prompt (SDEdit, arXiv 2108.01073).
@@ -67,8 +68,7 @@ def image_to_image(
         n: how many; picture i uses `seed + i` and is the same whatever `n` is.
         seed: any integer.
         on_step: as in `generate`.
-        prior: as in `generate`.
-        settings: as in `generate`.
+        prior, negative_prompt, settings: as in `generate`.
 
     Raises:
         UsageError: no such picture, an empty prompt, or a setting out of range.
@@ -84,6 +84,7 @@ def image_to_image(
         n=n,
         seed=seed,
         prior=prior,
+        negative_prompt=negative_prompt,
         settings=settings,
     )
     prompt, strength, seed = request.prompt, request.strength, request.seed
@@ -96,7 +97,8 @@ def image_to_image(
     size = decoder.image_size or pipe.model.size
     small = truth if size == pipe.model.size else F.interpolate(truth, size, mode="area")
 
-    seeds, cond = range(seed, seed + request.n), pipe.read([prompt]).expand(request.n)
+    seeds = range(seed, seed + request.n)
+    cond = pipe.read_prompt(prompt, request.negative_prompt, request.prior).expand(request.n)
     begun = Control(start=small.expand(request.n, -1, -1, -1), strength=strength)
     drawn = pipe.sample(cond, seeds, {name: begun}, request.settings, on_step, request.prior)
     return attach_record(pipe, to_pictures(drawn), request.record(image=digest(picture)))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeGuard
 
 from PIL import Image
 from pydantic import Field, ValidationInfo, field_validator
@@ -23,7 +23,8 @@ from ..arguments import check_prompt
 from ..cost import Work
 from ..errors import UsageError
 from ..media import SUFFIXES, Source, digest, read_image, to_pictures
-from ..request import Frames, Input, Option, Prior, stem
+from ..request import Frames, Guided, Input, Option, Prior, stem
+from ..weighting import plain
 from . import Ability
 from ._drawing import attach_record, check_request, ddim_settings
 from ._sized import Sized
@@ -41,12 +42,13 @@ End = Annotated[
 ]
 
 
-class InterpolateRequest(Sized):
+class InterpolateRequest(Sized, Guided):
     """See `interpolate`."""
 
     ability: ClassVar[str] = "interpolate"
     one_seed: ClassVar[bool] = True
     film: ClassVar[bool] = True
+    prior_alone: ClassVar[bool] = True
     a: End
     b: End
     frames: Frames = 8
@@ -83,7 +85,7 @@ class InterpolateRequest(Sized):
         return Work(self.frames, settings, self.frames + inversions, prompts, inversions)
 
 
-def _is_prompt(end: Source) -> bool:
+def _is_prompt(end: Source) -> TypeGuard[str]:
     return isinstance(end, str) and not os.path.isfile(end)
 
 
@@ -97,6 +99,7 @@ def interpolate(
     *,
     noise: Literal["slerp", "fixed"] = "slerp",
     prior: str | None = None,
+    negative_prompt: str = "",
     **settings: Any,
 ) -> list[Image.Image]:
     """Walk from `a` to `b` in CLIP's space (arXiv 2204.06125, section 3.2).
@@ -110,7 +113,7 @@ def interpolate(
         seed: of what no picture decides.
         on_step: as in `generate`.
         noise: what becomes of x_T.
-        prior: as in `generate`, for prompts.
+        prior, negative_prompt: as in `generate`, for prompts.
         settings: as in `generate`, with guidance 1 unless said otherwise.
 
     Returns:
@@ -121,9 +124,8 @@ def interpolate(
 
     from ._latent import decode_latents, with_detail
 
-    request = InterpolateRequest.of(
-        a=a, b=b, frames=frames, seed=seed, noise=noise, prior=prior, settings=settings
-    )
+    asked = {"noise": noise, "prior": prior, "negative_prompt": negative_prompt}
+    request = InterpolateRequest.of(a=a, b=b, frames=frames, seed=seed, settings=settings, **asked)
     frames, seed, prior, settings = request.frames, request.seed, request.prior, request.settings
     pipe = request.framed(pipe.inverting())
     pipe.model.check_embedding("interpolation")
@@ -134,8 +136,8 @@ def interpolate(
             pipe.model.clip("encoding a picture", "vision")
     inputs = {"a": _name(a), "b": _name(b)}
     check_request(pipe, request, request.work(), on_step)
-    pipe.check_words(*(str(end) for end in (a, b) if _is_prompt(end)))
-    first, last = (end_of(pipe, end, seed, prior, settings, on_step) for end in (a, b))
+    pipe.check_words(*(plain(end) for end in (a, b) if _is_prompt(end)))
+    first, last = (end_of(pipe, end, request, on_step) for end in (a, b))
     shares = [index / (frames - 1) for index in range(frames)]
     path = [between(first, last, share, noise) for share in shares]
     # apart from each other, as a batch has only the x_T that all in it have
@@ -161,24 +163,18 @@ def between(a: Latent, b: Latent, share: float, noise: str) -> Latent:
     return Latent(slerp(a.image_embed, b.image_embed, share), a.seed, noises)
 
 
-def end_of(
-    pipe: Chain,
-    end: Source,
-    seed: int,
-    prior: str | None,
-    settings: dict[str, Any],
-    on_step: OnStep | None,
-) -> Latent:
+def end_of(pipe: Chain, end: Source, request: InterpolateRequest, on_step: OnStep | None) -> Latent:
     """The latent of a picture, or of a prompt."""
     from ..rng import Rng
     from ..stages import DiffusionStage
     from ._latent import Latent, of_picture
 
+    seed, prior, settings = request.seed, request.prior, request.settings
     if not _is_prompt(end):
         return of_picture(pipe, end, seed, settings, on_step)
-    assert isinstance(end, str)
     rng, sampling = Rng([seed], pipe.device), pipe.model.by_stage(ddim_settings(settings))
-    z_i = pipe.sample_prior(pipe.read([end]), rng, sampling, on_step, prior).image_embed
+    cond = pipe.read_prompt(end, request.negative_prompt, prior, conjunction=False)
+    z_i = pipe.sample_prior(cond, rng, sampling, on_step, prior).image_embed
     assert z_i is not None
     name, stage = next(iter(pipe.model.image_stages.items()))
     assert isinstance(stage, DiffusionStage)
@@ -188,7 +184,7 @@ def end_of(
 
 def _name(end: Source) -> str:
     """A picture's digest, or the prompt."""
-    return str(end) if _is_prompt(end) else digest(read_image(end))
+    return end if _is_prompt(end) else digest(read_image(end))
 
 
 ABILITY = Ability(InterpolateRequest, interpolate, frozenset({"embedding", "vision"}))

@@ -21,7 +21,7 @@ from ..arguments import MOST
 from ..cost import Work
 from ..errors import UsageError
 from ..media import MAX_PIXELS, Source, digest, read_image
-from ..request import Decoder, Drawing, Option, Picture, Pictures, Prior, Prompt
+from ..request import Decoder, Guided, Option, Picture, Pictures, Prior, Prompt
 from . import Ability
 from ._drawing import attach_record, check_request, chosen
 from .edit import as_tensor, largest
@@ -39,7 +39,7 @@ Pixels = Annotated[
 ]
 
 
-class OutpaintRequest(Drawing):
+class OutpaintRequest(Guided):
     """See `outpaint`."""
 
     ability: ClassVar[str] = "outpaint"
@@ -110,6 +110,7 @@ def outpaint(
     *,
     prior: str | None = None,
     decoder: str | None = None,
+    negative_prompt: str = "",
     **settings: Any,
 ) -> list[Image.Image]:
     """Grow the canvas and paint what is new, in windows that overlap by half.
@@ -119,7 +120,7 @@ def outpaint(
         prompt: what the whole picture shows; must not be empty.
         left, right, top, bottom: how many pixels to add on each side.
         n, seed: how many; picture i uses `seed + i`.
-        on_step, prior, decoder, settings: as in `generate`.
+        on_step, prior, decoder, negative_prompt, settings: as in `generate`.
 
     Raises:
         UsageError: nothing to add, a canvas too large, an empty prompt.
@@ -128,18 +129,10 @@ def outpaint(
 
     from ._canvas import Brush, paint
 
+    asked = {"prior": prior, "decoder": decoder, "negative_prompt": negative_prompt}
+    sides = {"left": left, "right": right, "top": top, "bottom": bottom}
     request = OutpaintRequest.of(
-        image=image,
-        left=left,
-        right=right,
-        top=top,
-        bottom=bottom,
-        prompt=prompt,
-        n=n,
-        seed=seed,
-        prior=prior,
-        decoder=decoder,
-        settings=settings,
+        image=image, prompt=prompt, n=n, seed=seed, settings=settings, **sides, **asked
     )
     left, top, seed = request.left, request.top, request.seed
     pipe = chosen(pipe, request)
@@ -153,7 +146,7 @@ def outpaint(
     canvas[place] = as_tensor(picture)
     mask[place] = 0
     windows = windows_outward(size, inner, (top, left), pipe.model.size)
-    brush = Brush(request.prompt, request.settings, request.prior, on_step)
+    brush = Brush(request, request.prior, on_step)
     painted = paint(pipe, canvas, mask, windows, range(seed, seed + request.n), brush)
     return attach_record(pipe, list(painted), request.record(image=digest(picture)))
 

@@ -22,7 +22,7 @@ from ..media import Source, digest, read_image, to_pictures
 from ..record import Record
 from ..request import Frames, Option, Picture, Prompt
 from . import Ability
-from ._drawing import attach_record, check_request, ddim_settings
+from ._drawing import attach_record, check_request, ddim_settings, words_alone
 from ._sized import Sized
 
 if TYPE_CHECKING:
@@ -118,11 +118,11 @@ def text_diff(
     source, target, settings = request.source, request.target, request.settings
     (pipe := request.framed(pipe.inverting())).model.check_embedding("a text difference")
     clip = pipe.model.clip("a text difference", "text", "vision")
-    pipe.check_words(source, target)
+    pipe.check_words(*(words := words_alone(source, target)))
     picture = read_image(image, pipe.model.size)
     check_request(pipe, request, request.work(), on_step)
     latent = of_picture(pipe, picture, seed, settings, on_step)
-    z_t = clip.sample(pipe.read([source, target]), Rng([0, 0], pipe.device)).text_embed
+    z_t = clip.sample(pipe.read(words), Rng([0, 0], pipe.device)).text_embed
     assert z_t is not None
     length = latent.image_embed.norm()  # not 1 where the model's embeddings are as CLIP gives them
     direction = F.normalize(z_t[1:] - z_t[:1], dim=-1) * length

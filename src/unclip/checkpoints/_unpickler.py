@@ -61,6 +61,7 @@ INERT_NAMES = {
     *(f"builtins.{name}" for name in ("list", "object", "slice", "str", "tuple")),
     *(f"numpy.{core}.multiarray._reconstruct" for core in ("core", "_core")),
     *(f"numpy.{core}.multiarray.scalar" for core in ("core", "_core")),
+    "torch.nn.modules.container.ParameterDict",  # of textual inversions
     *("argparse.Namespace", "numpy.dtype", "numpy.ndarray", "torch.Tensor", "torch.device"),
 }
 STORAGES: dict[str, torch.dtype] = {

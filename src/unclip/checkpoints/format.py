@@ -18,6 +18,7 @@ from typing import ClassVar
 import torch
 from pydantic import BaseModel, ValidationError
 
+from ..added import Added
 from ..config import explain
 from ..errors import CheckpointError, UsageError
 from ..nn.text import TextConfig
@@ -79,6 +80,7 @@ class Plan:
         advice: what to do about a part that it lacks: "clip", "text" or "vision" (CLIP's
             encoders), "prior", "decoder" -> words that end an error's line.
         vocabulary: the words that it has learnt; empty where they are not listed.
+        added: what a person added to it: see `adapted`.
     """
 
     name: str
@@ -93,6 +95,7 @@ class Plan:
     notes: tuple[str, ...] = field(default=())
     advice: Mapping[str, str] = field(default_factory=dict)
     vocabulary: Vocabulary = field(default_factory=Vocabulary)
+    added: tuple[Added, ...] = ()
 
     @cached_property
     def digest(self) -> str:
@@ -147,6 +150,7 @@ class Plan:
             vocabulary=self.vocabulary,
             read_as=dtype,
             decoder=self.decoder,
+            added=self.added,
         )
 
     @property

@@ -33,7 +33,8 @@ SAMPLING, MODEL, LIMITS = "Sampling", "Model", "Hardware and limits"
 """Groups of options in a command's help, after those that are its own."""
 
 PLACES = {"-n": -6, "--seed": -5, "--output": -4, "--fps": -3, "--steps": -2}
-PLACES |= {"--guidance-scale": -1, "--set": 1, FLAG: 1, "--help": 2, "--preview": -2, "--open": -2}
+PLACES |= {"--guidance-scale": -1, "--preview": -2, "--open": -2}
+PLACES |= {"--negative-prompt": 1, "--set": 1, FLAG: 1, "--help": 2}
 """In a group of the help: these stand before all others, which have 0, or after them."""
 
 COLUMN = 30
@@ -95,6 +96,19 @@ Tokenizer = Annotated[
 ]
 Dialect = Annotated[str | None, option("--dialect", "NAME", DIALECTS, group=MODEL)]
 Variant = Annotated[str | None, option("--variant", "NAME", VARIANTS, group=MODEL)]
+Loras = Annotated[
+    list[str] | None,
+    option("--lora", "FILE[:SCALE]", "A LoRA file to add to the weights; repeatable.", group=MODEL),
+]
+Embeddings = Annotated[
+    list[str] | None,
+    option(
+        "--embedding",
+        "[WORD=]FILE",
+        "A textual inversion file: a word for the prompt; repeatable.",
+        group=MODEL,
+    ),
+]
 StrictWords = Annotated[
     bool,
     flag("--strict-words", "Refuse a prompt with words that the model does not know.", LIMITS),
@@ -263,6 +277,8 @@ class ModelParts:
 class ModelOptions(ModelParts, ModelPlace):
     """Which model, and how it is loaded."""
 
+    lora: Loras = None
+    embedding: Embeddings = None
     strict_words = False
     no_limit = False
 
@@ -287,6 +303,8 @@ class ModelOptions(ModelParts, ModelPlace):
                 tokenizer=self.tokenizer,
                 dialect=self.dialect,
                 variant=self.variant,
+                lora=self.lora or (),
+                embedding=self.embedding or (),
             )
         pipe.strict_words = self.strict_words
         if self.no_limit:

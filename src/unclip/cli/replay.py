@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from ..abilities import Ability
+    from ..added import Added
     from ..record import Record
     from ..request import Drawing
 
@@ -120,6 +121,8 @@ class Replay(ModelOptions):
         name = f"{shortened(self.file.stem, 200)}-replay"
         target, layout = self._target(name), Layout(request, name)
         pipe = self.load(None if self.model else _model_of(record))
+        if lacking := _lacking(record.added, pipe.model.added):
+            raise UsageError(f"{self.file} was drawn with {lacking[0]}: give that file")
         self._warn(_unlike_here(record, pipe.name, pipe.hash))
         with drawing(pipe, lambda cost: target.expect(cost, layout)) as on_step, as_recorded():
             pictures = pipe.run(request, on_step)
@@ -202,6 +205,15 @@ def _counterpart(
     if len(pictures) == record.n or not layout.request.one_seed:
         return layout.make(pictures)
     return min(pictures, key=lambda one: _gaps(old, one).mean() if one.size == old.size else 256)
+
+
+def _lacking(wanted: "Sequence[Added]", given: "Sequence[Added]") -> "list[Added]":
+    """Files that a model was loaded with, and is not now."""
+    left, lacking = list(given), []
+    for one in wanted:
+        found = next((other for other in left if one.same(other)), None)
+        left.remove(found) if found else lacking.append(one)
+    return lacking
 
 
 def _unlike_here(record: "Record", name: str, model_hash: str) -> "Iterator[str]":

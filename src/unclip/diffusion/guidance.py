@@ -44,19 +44,31 @@ def combine(denoise: Denoiser, weights: Sequence[float], rescale: float = 0.0) -
     return combined
 
 
-def cfg(denoise: Denoiser, scale: float, rescale: float = 0.0) -> Denoiser:
+def cfg(
+    denoise: Denoiser, scale: float, rescale: float = 0.0, weights: Sequence[float] = (1.0,)
+) -> Denoiser:
     """Classifier-free guidance (arXiv 2207.12598): null + scale·(cond − null).
 
+    Several conditions that are to hold at once add up (arXiv 2206.01714, eq. 11):
+
+        null + scale·Σ weight·(cond − null)
+
     Args:
-        denoise: bound to 2B conditions, the B real ones and then the same ones dropped.
+        denoise: bound to the conditions, B of each, and then to the first ones dropped.
         scale: 1 is the plain condition, larger values follow it more.
         rescale: see `combine`.
+        weights: one a condition.
     """
-    return combine(denoise, (scale, 1 - scale), rescale)
+    scales = [scale * weight for weight in weights]
+    return combine(denoise, (*scales, 1 - sum(scales)), rescale)
 
 
 def cfg_two(
-    denoise: Denoiser, text_scale: float, image_scale: float, rescale: float = 0.0
+    denoise: Denoiser,
+    text_scale: float,
+    image_scale: float,
+    rescale: float = 0.0,
+    weights: Sequence[float] = (1.0,),
 ) -> Denoiser:
     """Guidance with separate scales for two conditions (InstructPix2Pix, arXiv 2211.09800, eq. 3).
 
@@ -65,12 +77,15 @@ def cfg_two(
     Equal scales give `cfg` with both conditions.
 
     Args:
-        denoise: bound to 3B conditions: text and image embedding, image embedding only, neither.
+        denoise: bound to conditions, B of each: text and image embedding, as often as there are
+            weights, image embedding only, neither.
         text_scale: weight of the text, given the image embedding.
         image_scale: weight of the image embedding.
         rescale: see `combine`.
+        weights: see `cfg`.
     """
-    return combine(denoise, (text_scale, image_scale - text_scale, 1 - image_scale), rescale)
+    scales = [text_scale * weight for weight in weights]
+    return combine(denoise, (*scales, image_scale - sum(scales), 1 - image_scale), rescale)
 
 
 def switch(a: Denoiser, b: Denoiser, when: Callable[[Level], Tensor]) -> Denoiser:

@@ -59,6 +59,11 @@ class NetConfig(Config, ABC):
         return False
 
     @property
+    def reads_long(self) -> bool:
+        """Whether it reads `text_tokens` of any length, in chunks of its context."""
+        return False
+
+    @property
     def inpaints(self) -> bool:
         """Whether it looks at what is known of a picture."""
         return False

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import torch
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Backend
 from torch import Tensor
 
-from ..errors import CheckpointError, UnclipError
+from ..errors import CheckpointError, UnclipError, beginning, ending
 from ..files import write_text
 
 PAD, START, END = "<pad>", "<start>", "<end>"
 CLIP_PAD, CLIP_START, CLIP_END = "!", "<|startoftext|>", "<|endoftext|>"
 _SPECIAL = [PAD, START, END]
 _BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
+
+
+class Span(NamedTuple):
+    """A token, and from which letter of a text to which it stands for."""
+
+    id: int
+    start: int
+    end: int
 
 
 class Tokenizer:
@@ -34,6 +43,8 @@ class Tokenizer:
 
     def __init__(self, backend: Backend, context: int) -> None:
         self.context = context
+        self.words: dict[str, tuple[int, ...]] = {}
+        self._words: re.Pattern[str] | None = None
         self._backend = backend
         backend.encode_special_tokens = True  # a caption that spells "<end>" is a caption
         is_clip = backend.token_to_id(CLIP_START) is not None
@@ -75,6 +86,19 @@ class Tokenizer:
         """Write `to_json`, atomically."""
         write_text(path, self.to_json())
 
+    def with_words(self, words: Mapping[str, tuple[int, ...]]) -> Self:
+        """A copy that knows some words, whatever their case, by ids of their own."""
+        other = type(self).of_json(self.to_json(), self.context)
+        other.words = self.words | {word.lower(): ids for word, ids in words.items()}
+        longest_first = sorted(other.words, key=len, reverse=True)
+        every = "|".join(map(re.escape, longest_first))
+        other._words = re.compile(rf"(?<!\w)(?:{every})(?!\w)", re.IGNORECASE)
+        return other
+
+    def without(self, text: str) -> str:
+        """A text without the words that `with_words` gave."""
+        return self._words.sub(" ", text) if self._words else text
+
     def padded_with(self, token: str) -> Self:
         """A copy that pads with another of its tokens. Raises CheckpointError where it has none."""
         number = self._backend.token_to_id(token)
@@ -101,10 +125,24 @@ class Tokenizer:
 
     def pieces(self, text: str) -> list[int]:
         """Ids of the text alone, neither cut nor padded."""
+        return [one.id for one in self.spans(text)]
+
+    def spans(self, text: str) -> list[Span]:
+        """The same, each with the letters of the text that it stands for."""
         text = text.encode(errors="replace").decode()  # a lone surrogate, as of a broken argument
+        found, done = list[Span](), 0
+        for word in self._words.finditer(text) if self._words else ():
+            start, end = word.span()
+            found += self._plain_spans(text[done:start], done)
+            found += [Span(one, start, end) for one in self.words[word[0].lower()]]
+            done = end
+        return found + self._plain_spans(text[done:], done)
+
+    def _plain_spans(self, text: str, start: int) -> list[Span]:
         with library_errors("the tokenizer fails at this text"):
-            ids: list[int] = self._backend.encode(text, add_special_tokens=False).ids
-        return ids
+            made = self._backend.encode(text, add_special_tokens=False)
+        pairs = zip(made.ids, made.offsets, strict=True)
+        return [Span(one, start + first, start + last) for one, (first, last) in pairs]
 
     @property
     def room(self) -> int:
@@ -113,28 +151,34 @@ class Tokenizer:
 
     def kept(self, text: str) -> str:
         """The part of a text that `encode` keeps: all of it, or its beginning."""
+        spans = self.spans(text)
         text = text.encode(errors="replace").decode()
-        with library_errors("the tokenizer fails at this text"):
-            offsets = self._backend.encode(text, add_special_tokens=False).offsets
-        if len(offsets) <= self.room:
+        if len(spans) <= self.room:
             return text
-        return text[: offsets[self.room - 1][1]] if self.room > 0 else ""
+        return text[: spans[self.room - 1].end] if self.room > 0 else ""
 
     def complaint(self, text: str) -> str:
         """Where a prompt is cut, for a warning; empty where all of it is read."""
         kept = self.kept(text)
         if kept == text:
             return ""
-        where = f"after '{_ending(kept)}'" if kept.strip() else "whole"
-        count = len(self.pieces(text))
-        return f"the prompt has {count} tokens, the model reads {self.room}: it is cut {where}"
+        where = f"after '{ending(kept)}'" if kept.strip() else "whole"
+        count, left = len(self.pieces(text)), beginning(text[len(kept) :].strip())
+        return (
+            f"the prompt has {count} tokens, the model reads {self.room}: it is cut {where}, "
+            f"and '{left}' is not read"
+        )
 
     def encode(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """(B, N) int64 ids and (B, N) bool mask; what is too long is cut before the end token."""
-        tokens = torch.full((len(texts), self.context), self.pad, dtype=torch.long, device="cpu")
-        mask = torch.zeros(len(texts), self.context, dtype=torch.bool, device="cpu")
-        for row, text in enumerate(texts):
-            ids = self.pieces(text)[: self.room]
+        return self.framed([self.pieces(text) for text in texts])
+
+    def framed(self, pieces: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        """The same of ids; those beyond `room` are cut."""
+        tokens = torch.full((len(pieces), self.context), self.pad, dtype=torch.long, device="cpu")
+        mask = torch.zeros(len(pieces), self.context, dtype=torch.bool, device="cpu")
+        for row, every in enumerate(pieces):
+            ids = list(every[: self.room])
             ids = [self.start, *ids, self.end] if self.frames else ids
             tokens[row, : len(ids)] = torch.tensor(ids, dtype=torch.long, device="cpu")
             mask[row, : len(ids)] = True
@@ -172,11 +216,3 @@ def _backend(model: models.BPE) -> Backend:
         [decoders.ByteFallback(), decoders.Metaspace(), decoders.Fuse()]
     )
     return backend
-
-
-def _ending(text: str, most: int = 40) -> str:
-    """The last words of a text, at most so many letters of them."""
-    if len(text) <= most:
-        return text
-    words = text[-most - 1 :].partition(" ")[2].strip()
-    return f"… {words}" if words else f"…{text[-most:]}"

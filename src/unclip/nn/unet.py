@@ -30,6 +30,7 @@ from .layers import (
     zero,
 )
 from .text import TextConfig, TextEncoder
+from .weighted import weighted
 
 
 class UNetConfig(NetConfig):
@@ -244,10 +245,11 @@ class UNet(Levels):
             shape = (batch_of(given), self.text.config.context)
             ids = torch.zeros(shape, dtype=torch.long, device=self.text.positions.device)
             mask = ids > 0
+        weights = given.get("text_weights")
         if "keep_text" in given:
             mask = mask & given["keep_text"][:, None]
-        out: Tensor = self.text(ids, mask)
-        return out
+            weights = None if weights is None else weights.where(given["keep_text"][:, None], 1.0)
+        return weighted(self.text(ids, mask), weights)
 
     def known(self, given: Given) -> Tensor | None:
         """(B, 4, H, W): the known part of a picture, 0 elsewhere, and the mask."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..nn.clip import Clip, ClipConfig
+from ..nn.weighted import weighted
 from ..rng import Rng
 from ..types import Cond
 from .sampling import SampleArguments, check_finite
@@ -83,15 +84,16 @@ class ClipStage(Stage):
         assert cond.text_tokens is not None and cond.text_mask is not None
         if cond.null_text_tokens is None or cond.null_text_mask is None:
             z_t, encodings = self._read(cond.text_tokens, cond.text_mask)
+            encodings = weighted(encodings, cond.text_weights)
             return cond.replace(text_embed=z_t, text_encodings=encodings)
         tokens = torch.cat([cond.text_tokens, cond.null_text_tokens])
         z_t, encodings = self._read(tokens, torch.cat([cond.text_mask, cond.null_text_mask]))
         half = len(cond)
         return cond.replace(
             text_embed=z_t[:half],
-            text_encodings=encodings[:half],
+            text_encodings=weighted(encodings[:half], cond.text_weights),
             null_text_embed=z_t[half:],
-            null_text_encodings=encodings[half:],
+            null_text_encodings=weighted(encodings[half:], cond.null_text_weights),
         )
 
     def _read(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

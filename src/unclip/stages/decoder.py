@@ -136,7 +136,8 @@ class Decoder(DiffusionStage):
     def _sample(self, cond: Cond, rng: Rng, arguments: SampleArguments) -> Cond:
         """Add `image` (B, 3, H, W), true to `known` outside `mask` where they are given."""
         seen = fit_known(cond, self.image_size)
-        bound = self.conditioned(seen, rng, self.config.sampling.merge(arguments.sampling))
+        options = self.config.sampling.merge(arguments.sampling)
+        bound = seen.each(lambda one: self.conditioned(one, rng, options))
         latents = self.config.latents
         if latents and seen.mask is not None:  # of which any pixel is to be painted is painted
             bound = bound.replace(mask=F.max_pool2d(seen.mask, self._latent_factor))

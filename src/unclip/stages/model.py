@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 
+from ..added import Added
 from ..errors import UsageError, nearest
 from ..nn.tokenizer import Tokenizer
 from ..vocabulary import Vocabulary
@@ -45,6 +46,7 @@ class Model:
         drawn: (height, width) of its pictures where that is not its own: see `sizes`.
         enlarged: how many times as many pixels these have.
         tile: axes along which its pictures go on beyond their edges: "x", "y", both.
+        added: LoRA files and embeddings that it was loaded with.
     """
 
     tokenizer: Tokenizer
@@ -59,6 +61,7 @@ class Model:
     drawn: tuple[int, int] | None = None
     enlarged: float = 1.0
     tile: str = ""
+    added: tuple[Added, ...] = ()
 
     @property
     def image_stages(self) -> dict[str, Stage]:

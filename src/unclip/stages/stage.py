@@ -17,15 +17,12 @@ from ..config import Config
 from ..diffusion import samplers
 from ..diffusion.guidance import (
     TINT,
-    cfg,
-    cfg_two,
     clamp,
     dynamic_threshold,
     hold,
     map_x0,
     matched,
     score_guided,
-    switch,
     within,
 )
 from ..diffusion.inversion import implicit, noisy
@@ -37,6 +34,7 @@ from ..errors import UsageError
 from ..rng import Rng
 from ..types import FREE, Cond, Control, Denoiser, Level, OnStep, Step
 from ._lazy import LazyModule
+from .guided import guided
 from .sampling import SampleArguments, Sampling, SamplingSteps
 
 REPAINT = 4
@@ -76,6 +74,11 @@ class Stage(LazyModule, ABC):
     @property
     def inverts(self) -> bool:
         """Whether a picture has an x_T from which this stage draws it again."""
+        return False
+
+    @property
+    def composes(self) -> bool:
+        """Whether it can hold to several conditions at once."""
         return False
 
     @property
@@ -199,6 +202,12 @@ class DiffusionStage(Stage):
         return isinstance(self.config.objective, DiffusionObjective)
 
     @property
+    def composes(self) -> bool:
+        """See `Stage`: where it can be guided, and by what a condition says."""
+        asked = {"text_tokens", "text_encodings", "image_embed"}
+        return self.inverts and bool(self.consumes & asked)
+
+    @property
     def space(self) -> Space:
         """Between data and what is diffused; a stage whose space has weights overrides it."""
         return self.config.space
@@ -217,7 +226,8 @@ class DiffusionStage(Stage):
 
     def thresholded(self, cond: Cond, options: Sampling, control: Control = FREE) -> Denoiser:
         """network -> parameterization -> guidance -> threshold, `cond` bound."""
-        denoise = self._guided(cond, options)
+        wrap = self.config.parameterization.denoiser
+        denoise = guided(lambda one: wrap(self.bind(one)), cond, options, self.composes)
         if control.score is not None and options.clip_guidance_scale > 0:
             decode, score = self.space.decode, control.score
             scale = options.clip_guidance_scale
@@ -228,24 +238,6 @@ class DiffusionStage(Stage):
             limits = options.quantile, options.limit, options.ceiling
             denoise = map_x0(denoise, dynamic_threshold(*limits))
         return denoise
-
-    def _guided(self, cond: Cond, options: Sampling) -> Denoiser:
-        """The network with classifier-free guidance, within its interval."""
-        if options.inpainting == "repaint":
-            cond = cond.replace(known=None, mask=None)
-        wrap = self.config.parameterization.denoiser
-        rescale, low, high = options.guidance_rescale, *options.guidance_interval
-        if options.image_guidance_scale is not None:
-            bound = wrap(self.bind(cond.dropped((True, True), (False, True), (False, False))))
-            guided = cfg_two(bound, options.guidance_scale, options.image_guidance_scale, rescale)
-        elif options.guidance_scale == 1.0:
-            return wrap(self.bind(cond))
-        else:
-            bound = wrap(self.bind(cond.dropped((True, True), (False, False))))
-            guided = cfg(bound, options.guidance_scale, rescale)
-        if (low, high) == (0.0, 1.0):
-            return guided
-        return switch(guided, wrap(self.bind(cond)), within(low, high))
 
     def bind(self, cond: Cond) -> RawNet:
         """The network with its condition encoded once, in the network's own dtype."""

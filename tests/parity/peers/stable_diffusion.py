@@ -45,6 +45,14 @@ BETAS: dict[str, Any] = {
 
 def main(out: Path) -> None:
     torch.set_grad_enabled(False)
+    for name, (networks, pad, scheduler) in versions().items():
+        write(out, name, networks, pad, scheduler)
+    packed = gzip.compress(json.dumps(published()).encode(), mtime=0)
+    (out / "stable_published.json.gz").write_bytes(packed)
+
+
+def versions() -> dict[str, tuple[dict[str, Any], str, DDIMScheduler]]:
+    """Networks, the token that pads, and the scheduler."""
     v2 = {
         "text_encoder": CLIPTextModel(CLIPTextConfig(**TEXT, hidden_size=24, hidden_act="gelu")),
         "unet": UNet2DConditionModel(
@@ -52,11 +60,11 @@ def main(out: Path) -> None:
         ),
         "vae": make_vae(),
     }
-    write(out, "stable_diffusion_1", version_1(), PAD, DDIMScheduler(**BETAS))
     v = DDIMScheduler(**BETAS, prediction_type="v_prediction")
-    write(out, "stable_diffusion_2", v2, "!", v)
-    packed = gzip.compress(json.dumps(published()).encode(), mtime=0)
-    (out / "stable_published.json.gz").write_bytes(packed)
+    return {
+        "stable_diffusion_1": (version_1(), PAD, DDIMScheduler(**BETAS)),
+        "stable_diffusion_2": (v2, "!", v),
+    }
 
 
 def version_1() -> dict[str, Any]:
@@ -78,8 +86,7 @@ def make_vae(**more: Any) -> AutoencoderKL:
 def write(
     out: Path, name: str, networks: dict[str, Any], pad: str, scheduler: DDIMScheduler
 ) -> None:
-    networks = {part: filled(part, net) for part, net in networks.items()}
-    pipe = make_pipeline(networks, pad, scheduler)
+    pipe, networks = make_pipe(networks, pad, scheduler)
     noise = numbers(1, 4, SIDE, SIDE)
     recorder = Recorder()
     recorder["noise"] = noise
@@ -93,6 +100,14 @@ def write(
     said = {"prompt": PROMPT, "negative": NEGATIVE, "pad": pad, **described(networks)}
     said["configs"]["scheduler"] = described_config(scheduler)
     recorder.save(out, name, said)
+
+
+def make_pipe(
+    networks: dict[str, Any], pad: str, scheduler: DDIMScheduler
+) -> tuple[StableDiffusionPipeline, dict[str, Any]]:
+    """The pipeline, and its networks, filled."""
+    networks = {part: filled(part, net) for part, net in networks.items()}
+    return make_pipeline(networks, pad, scheduler), networks
 
 
 def make_pipeline(networks: dict[str, Any], pad: str, scheduler: Any) -> StableDiffusionPipeline:

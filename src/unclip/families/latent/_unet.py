@@ -19,6 +19,7 @@ from ...nn.blocks import Layer, Levels, Place, ResBlock, places
 from ...nn.conditioning import Encoded, Given, NetConfig
 from ...nn.layers import TimestepMlp, laid_out, select, timestep_embedding, zero
 from ...nn.text import TextConfig, TextEncoder
+from ...nn.weighted import weighted
 
 
 class LatentUNetConfig(NetConfig):
@@ -91,6 +92,11 @@ class LatentUNetConfig(NetConfig):
     def size_unit(self) -> int:
         """Any number of latents: an odd one is halved rounding up, and doubled to what it was."""
         return 1
+
+    @property
+    def reads_long(self) -> bool:
+        """See `NetConfig`."""
+        return True
 
     @property
     def unit(self) -> int:
@@ -267,14 +273,27 @@ class LatentUNet(Levels):
         """
         # a prompt stands in several rows when several pictures are drawn of it
         tokens, rows = torch.unique(self._tokens(given), dim=0, return_inverse=True)
-        everything = torch.ones_like(tokens, dtype=torch.bool)
-        context = self.text(tokens, everything)  # (prompts, N, W')
+        context = self._read(tokens)  # (prompts, N, W')
+        if "text_weights" in given:
+            weights, each = self._chunks(given["text_weights"]), self._chunks(context[rows])
+            context = torch.cat(torch.split(weighted(each, weights), len(rows)), dim=1)
+            rows = torch.arange(len(rows), device=rows.device)
         vector = None
         if self.config.embed_dim:
             vector = self.image(self._features(given), given.get("keep_image"))
         keys_values = [block.keys_values(context)[rows] for block in self.blocks()]
         known = given["known_latents"] if self.config.inpaint else None
         return Encoded(vector, tuple(keys_values), known=known)
+
+    def _read(self, tokens: Tensor) -> Tensor:
+        """(B, N) -> (B, N, W'): chunk by chunk where N is several times the encoder's context."""
+        chunks = self._chunks(tokens)
+        read = self.text(chunks, torch.ones_like(chunks, dtype=torch.bool))
+        return torch.cat(torch.split(read, len(tokens)), dim=1)
+
+    def _chunks(self, x: Tensor) -> Tensor:
+        """(B, k·N, ...) -> (k·B, N, ...)."""
+        return torch.cat(torch.split(x, self.config.text.context, dim=1))
 
     def _features(self, given: Given) -> Tensor:
         if "noised_image_embed" in given:
@@ -286,7 +305,8 @@ class LatentUNet(Levels):
         """(B, N): padding, and the empty text for those that are hidden, as the file wants it."""
         tokens = given["text_tokens"].where(given["text_mask"], self.config.pad_id)
         empty = tokens.new_full(tokens.shape[1:], self.config.pad_id)
-        empty[: len(self.config.empty)] = tokens.new_tensor(self.config.empty)
+        for chunk in torch.split(empty, self.config.text.context):
+            chunk[: len(self.config.empty)] = tokens.new_tensor(self.config.empty)
         return select(given.get("keep_text"), tokens, empty)
 
     def blocks(self) -> Iterator[TransformerBlock]:

@@ -1,0 +1,44 @@
+"""A model with what a person adds to it: LoRA files and embeddings, each named by its hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from ..added import Added
+from .embeddings import Embedding, with_embedding
+from .format import Plan
+from .lora import Lora, with_lora
+from .tensors import sha256
+
+DIGITS = 12
+"""Of a file's SHA-256."""
+
+
+def adapted(plan: Plan, loras: Iterable[Lora], embeddings: Iterable[Embedding]) -> Plan:
+    """The model, changed as it is read, whose hash is then another.
+
+    Raises:
+        CheckpointError: a file is damaged, of a kind that is not read, or of another model.
+        UsageError: the model has no place for it.
+    """
+    base, added = plan, list[Added]()
+    for lora in loras:
+        plan = with_lora(plan, lora)
+        added.append(Added("lora", lora.file.stem, _hash(lora.file), lora.scale))
+    for embedding in embeddings:
+        plan, word = with_embedding(plan, embedding)
+        added.append(Added("embedding", word, _hash(embedding.file)))
+    if not added:
+        return base
+    unnamed = [replace(one, name="") if one.kind == "lora" else one for one in added]
+    text = json.dumps([base.digest, *map(asdict, unnamed)], sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
+    return replace(plan, hash=digest, added=tuple(added))
+
+
+def _hash(file: Path) -> str:
+    return sha256(file)[:DIGITS]

@@ -1,0 +1,241 @@
+"""LoRA: low-rank changes of a model's weights, W + scale·alpha/r·up·down, made as it is read.
+
+LoRA: Low-Rank Adaptation of Large Language Models (arXiv 2106.09685). This package's own layout
+is a safetensors file with metadata {"format": "unclip.lora", "stage": STAGE} and, for any
+parameter of that stage,
+
+NAME.lora_down   (r, in) or (r, in, height, width)
+NAME.lora_up     (out, r) or (out, r, 1, 1)
+NAME.alpha       (), r if left out
+
+Layouts of other programs are in `families`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple, Protocol, Self
+
+from safetensors import safe_open
+from torch import Tensor
+
+from ..config import shown
+from ..errors import CheckpointError, UsageError
+from ..registry import Registry
+from ..stages import StageConfig
+from ._state_dicts import open_weights
+from .archive import Tensors, kind_of
+from .format import Plan
+from .part import Part
+
+OWN = "unclip.lora"
+"""What the metadata of this package's own files call their format."""
+
+
+@dataclass(frozen=True)
+class Lora:
+    """A file, and how much of it is added."""
+
+    file: Path
+    scale: float = 1.0
+
+    @classmethod
+    def of(cls, asked: object) -> Self:
+        """From a path, 'FILE:0.8', or a pair of both. Raises UsageError."""
+        file, scale = asked if isinstance(asked, tuple) and len(asked) == 2 else (asked, None)
+        if not isinstance(file, str | Path):
+            raise UsageError(f"lora must be a file or 'FILE:0.8', got {shown(asked)}")
+        head, colon, tail = str(file).rpartition(":")
+        if scale is None and colon and not Path(file).is_file() and _is_number(tail):
+            file, scale = head, float(tail)
+        scale = 1.0 if scale is None else scale
+        if not isinstance(scale, int | float) or not math.isfinite(scale):
+            raise UsageError(f"lora {file} must have a finite number as its scale, got {scale}")
+        if not Path(file).is_file():
+            raise UsageError(f"lora {file}: there is no such file; it must be FILE or FILE:0.8")
+        return cls(Path(file), float(scale))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+class Pair(NamedTuple):
+    """A change of one weight: names in the file. `alpha` is r where it is left out."""
+
+    down: str
+    up: str
+    alpha: str | float | None = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """A weight of ours that a pair changes: part `number` of `parts` of its first axis."""
+
+    stage: str
+    name: str
+    number: int = 0
+    parts: int = 1
+
+
+class Layout(Protocol):
+    """How a program writes LoRA files."""
+
+    def __call__(
+        self, keys: Iterable[str], metadata: Mapping[str, str], stages: Mapping[str, StageConfig]
+    ) -> dict[Place, Pair]:
+        """What changes what.
+
+        Raises:
+            LookupError: a key is of no such file, or fits nothing in these stages; names it.
+            CheckpointError: it is of a kind that is not read.
+        """
+        ...
+
+
+LAYOUTS: Registry[Layout] = Registry(
+    "unclip.checkpoints", "LORA", "layout of LoRA files", also=("unclip.families.*",)
+)
+
+
+def with_lora(plan: Plan, lora: Lora) -> Plan:
+    """A model that a LoRA changes as it is read.
+
+    Raises:
+        CheckpointError: the file is damaged, of a kind that is not read, or of another model.
+    """
+    file, tensors = lora.file, open_weights(lora.file)
+    metadata = _metadata(file)
+    layout = LAYOUTS["lora"] if metadata.get("format") == OWN else LAYOUTS["diffusers_lora"]
+    configs = {name: part.config for name, part in plan.parts.items()}
+    try:
+        places = layout(tensors, metadata, configs)
+    except LookupError as error:
+        raise CheckpointError(
+            f"{file} is no LoRA of model '{plan.name}': {error.args[0]}"
+        ) from None
+    if not places:
+        raise CheckpointError(f"{file} holds no LoRA: it is empty")
+    parts = dict(plan.parts)
+    for stage in {place.stage: None for place in places}:
+        own = {place: pair for place, pair in places.items() if place.stage == stage}
+        _check(file, tensors, own, parts[stage], plan.name)
+        parts[stage] = _patched(parts[stage], tensors, own, lora.scale)
+    return replace(plan, parts=parts)
+
+
+def _metadata(file: Path) -> dict[str, str]:
+    if kind_of(file) != "safetensors":
+        return {}
+    with safe_open(file, "pt") as opened:
+        return opened.metadata() or {}
+
+
+def _check(
+    file: Path, tensors: Tensors, places: Mapping[Place, Pair], part: Part, model: str
+) -> None:
+    """Raise CheckpointError unless every pair has the shape of what it changes."""
+    state = part.build().net_at_rest.state_dict()
+    for place, pair in places.items():
+        if place.name not in state:
+            raise CheckpointError(
+                f"{file} is no LoRA of model '{model}': '{pair.down}' fits nothing in its stage "
+                f"'{place.stage}'"
+            )
+        down, up = tensors.shape(pair.down), tensors.shape(pair.up)
+        whole = tuple(state[place.name].shape)
+        wanted = (whole[0] // place.parts, *whole[1:]) if whole else ()
+        made = (*up[:1], *down[1:])
+        if len(down) < 2 or len(up) < 2 or up[1] != down[0] or math.prod(up[2:]) != 1:
+            raise CheckpointError(
+                f"{file} is damaged: '{pair.down}' is {down} and '{pair.up}' {up}: they make no "
+                "low-rank matrix"
+            )
+        if _bare(made) != _bare(wanted):
+            raise CheckpointError(
+                f"{file} is no LoRA of model '{model}': '{pair.down}' and '{pair.up}' make "
+                f"{made}, the weight is {wanted}"
+            )
+
+
+def _bare(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A linear layer's shape of a convolution of one pixel."""
+    return shape[:2] if all(length == 1 for length in shape[2:]) else shape
+
+
+def _patched(part: Part, tensors: Tensors, places: Mapping[Place, Pair], scale: float) -> Part:
+    before, mine = part.patch, dict[str, list[tuple[Place, Pair]]]()
+    for place, pair in places.items():
+        mine.setdefault(place.name, []).append((place, pair))
+
+    def patch(name: str, value: Tensor) -> Tensor:
+        value = value if before is None else before(name, value)
+        if name not in mine:
+            return value
+        value = value.float()
+        for place, pair in mine[name]:
+            length = len(value) // place.parts
+            rows = value[place.number * length : (place.number + 1) * length]
+            rows += change(tensors, pair, scale).view(rows.shape)
+        return value
+
+    return replace(part, patch=patch)
+
+
+def change(tensors: Tensors, pair: Pair, scale: float = 1.0) -> Tensor:
+    """scale·alpha/r·up·down, (out, in) or (out, in, height, width), float32."""
+    down, up = tensors[pair.down].float(), tensors[pair.up].float()
+    rank = len(down)
+    alpha = float(tensors[pair.alpha]) if isinstance(pair.alpha, str) else pair.alpha
+    product = up.flatten(1) @ down.flatten(1)
+    factor = scale * (1.0 if alpha is None else alpha / rank)
+    return factor * product.view(len(up), *down.shape[1:])
+
+
+def pairs(keys: Iterable[str], split: Callable[[str], tuple[str, str]]) -> dict[str, Pair]:
+    """Keys by what they change.
+
+    Args:
+        keys: of a file.
+        split: a key to what it changes, and which of "down", "up" and "alpha" it is.
+
+    Raises:
+        LookupError: by `split`; one of a pair is missing.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for key in keys:
+        module, role = split(key)
+        found.setdefault(module, {})[role] = key
+    for each in found.values():
+        if missing := {"down", "up"} - each.keys():
+            there = each.get("down") or each.get("up") or each["alpha"]
+            raise LookupError(f"'{there}' has no '{missing.pop()}' beside it")
+    return {name: Pair(**each) for name, each in found.items()}
+
+
+def _own(
+    keys: Iterable[str], metadata: Mapping[str, str], stages: Mapping[str, StageConfig]
+) -> dict[Place, Pair]:
+    """This package's layout: see the top of the file."""
+    stage = metadata.get("stage", "")
+    if stage not in stages:
+        raise LookupError(f"it is of a stage '{stage}', the model has {', '.join(stages)}")
+
+    def split(key: str) -> tuple[str, str]:
+        name, _, role = key.rpartition(".")
+        role = role.removeprefix("lora_")
+        if role not in ("down", "up", "alpha"):
+            raise LookupError(f"'{key}' ends in none of lora_down, lora_up and alpha")
+        return name, role
+
+    return {Place(stage, name): pair for name, pair in pairs(keys, split).items()}
+
+
+LORA: Layout = _own

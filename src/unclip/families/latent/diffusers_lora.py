@@ -1,0 +1,118 @@
+"""LoRA files of Stable Diffusion and Kandinsky, as kohya's scripts and diffusers write them.
+
+lora_unet_..._attn1_to_q.lora_down.weight, .lora_up.weight, .alpha    kohya (LoCon's convolutions)
+unet. ... .attn1.to_q.lora_A.weight, lora_B.weight                     diffusers with peft
+unet. ... .attn1.to_q.lora.down.weight                                 diffusers before it
+unet. ... .attn1.processor.to_q_lora.down.weight                       its attention processors
+text_encoder. ... .q_proj.lora_linear_layer.down.weight                of the text encoder then
+text_encoder. ... .self_attn.to_q_lora.down.weight                     and before that
+
+Their names are those of the modules in diffusers' folders, whatever the model's own file is.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+
+from ...checkpoints.keymap import KeyMap
+from ...checkpoints.lora import Layout, Pair, Place, pairs
+from ...errors import CheckpointError
+from ...stages import StageConfig
+from . import kandinsky, stable_diffusion
+from .latent_decoder import LatentDecoderConfig
+from .latent_unclip import LatentUnclipConfig
+
+ENDINGS = (
+    r"\.lora_(down|up)\.weight",
+    r"\.lora_(A|B)(?:\.default)?\.weight",
+    r"\.lora\.(down|up)\.weight",
+    r"\.lora_linear_layer\.(down|up)\.weight",
+    r"_lora\.(down|up)\.weight",
+    r"\.(alpha)",
+)
+ROLES = {"A": "down", "B": "up"}
+OTHER_KINDS = {
+    "hada_": "LoHa",
+    "lokr_": "LoKr",
+    "lora_mid": "a LoRA with a third matrix",
+    "dora_scale": "DoRA",
+    "lora_magnitude": "DoRA",
+    "oft_": "OFT",
+}
+"""What stands in the names of what is not read."""
+
+KOHYA = {"unet": "lora_unet_", "text_encoder": "lora_te_"}
+"""How kohya's names begin, by the folder."""
+
+
+def _lora(
+    keys: Iterable[str], metadata: Mapping[str, str], stages: Mapping[str, StageConfig]
+) -> dict[Place, Pair]:
+    """See `Layout`."""
+    places = {name: found for stage, one in stages.items() for name, found in _places(stage, one)}
+    spelt = {name.removeprefix("unet."): name for name in places}
+    spelt |= {_kohya(name): name for name in places} | {name: name for name in places}
+    named, alphas = pairs(keys, lambda key: _split(key, spelt)), _alphas(metadata)
+    return {
+        places[name]: pair
+        if pair.alpha is not None
+        else pair._replace(alpha=alphas.get(name.partition(".")[0]))
+        for name, pair in named.items()
+    }
+
+
+def _places(stage: str, config: StageConfig) -> Iterable[tuple[str, Place]]:
+    """diffusers' names of a stage's modules."""
+    table: KeyMap = {}
+    if isinstance(config, LatentDecoderConfig):
+        table = stable_diffusion.decoder_table(config)
+    elif isinstance(config, LatentUnclipConfig):
+        table = kandinsky.decoder_table(config)
+    for name, take in table.items():
+        for index, source in enumerate(take.sources):
+            if source.endswith(".weight"):
+                yield source.removesuffix(".weight"), Place(stage, name, index, len(take.sources))
+
+
+def _split(key: str, spelt: Mapping[str, str]) -> tuple[str, str]:
+    """A key to its module in `spelt` and its role. Raises LookupError or CheckpointError."""
+    for mark, kind in OTHER_KINDS.items():
+        if mark in key:
+            raise CheckpointError(f"'{key}' is of {kind}; only plain LoRA is read")
+    for ending in ENDINGS:
+        if found := re.fullmatch(f"(.+?){ending}", key):
+            name = found[1].removeprefix("base_model.model.").replace(".processor.", ".")
+            name = re.sub(r"(self_attn)\.to_(q|k|v|out)$", r"\1.\2_proj", name)
+            name = re.sub(r"\.to_out$", ".to_out.0", name)
+            if name not in spelt:
+                raise LookupError(f"'{key}' fits nothing in it")
+            return spelt[name], ROLES.get(found[2], found[2])
+    raise LookupError(f"'{key}' is of no layout that is known here (docs/models)")
+
+
+def _kohya(name: str) -> str:
+    folder, _, rest = name.partition(".")
+    return KOHYA.get(folder, f"{folder}_") + rest.replace(".", "_")
+
+
+def _alphas(metadata: Mapping[str, str]) -> dict[str, float]:
+    """What newer files say of alpha in their metadata, by folder.
+
+    Raises:
+        CheckpointError: they ask for what is not read.
+    """
+    try:
+        said = json.loads(metadata.get("lora_adapter_metadata", "{}"))
+        found = {f: float(said[f"{f}.lora_alpha"]) for f in KOHYA if f"{f}.lora_alpha" in said}
+        special = [key for key in said if key.endswith(("alpha_pattern", "rslora", "dora"))]
+        unread = next((key for key in special if said[key]), None)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"the metadata of a LoRA file is damaged: {error}") from None
+    if unread:
+        raise CheckpointError(f"a LoRA file asks for {unread}, which is not read")
+    return found
+
+
+LORA: Layout = _lora
