@@ -22,6 +22,8 @@ Examples:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from PIL import Image
@@ -33,6 +35,7 @@ from ..media import to_pictures
 from ..request import Decoder, Drawing, Option, Pictures, Prior, Prompt
 from . import Ability
 from ._drawing import attach_record, check_request, chosen
+from ._several import several
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,10 +77,15 @@ class GenerateRequest(Drawing):
         drawings = self.n * self.best_of
         return Work(self.n, self.settings, drawings, prior_runs=drawings)
 
+    def seeds(self) -> list[int | str]:
+        """Of the pictures, then of the other candidates of each."""
+        first = range(self.seed, self.seed + self.n)
+        return [*first, *(f"{one}/candidate{k}" for one in first for k in range(1, self.best_of))]
+
 
 def generate(
     pipe: Chain,
-    prompt: str,
+    prompt: str | Sequence[str],
     n: int = 1,
     seed: int = 0,
     on_step: OnStep | None = None,
@@ -91,7 +99,7 @@ def generate(
     """Draw `n` pictures of `prompt`.
 
     Args:
-        prompt: what to draw; must not be empty.
+        prompt: what to draw; must not be empty. Or a list: `n` pictures of each, in its order.
         n, seed: how many; picture i uses `seed + i` and is the same whatever `n` is.
         on_step: called after each step with a `Step`; raise `Cancelled` there to stop.
         prior, decoder: stages, where the model has several of their kind; the prior "none"
@@ -110,31 +118,52 @@ def generate(
         UsageError: an empty prompt, n < 1, an unknown setting or one out of range, or more
             steps than `limit`; all before the first step. `on_step` may raise Cancelled.
     """
-    request = GenerateRequest.of(
-        prompt=prompt,
-        n=n,
-        seed=seed,
-        prior=prior,
-        decoder=decoder,
-        best_of=best_of,
-        negative_prompt=negative_prompt,
-        settings=settings,
-    )
-    prompt, n, seed, best_of = request.prompt, request.n, request.seed, request.best_of
-    pipe = chosen(pipe, request)
-    if best_of > 1:
-        _ranker(pipe)
-    check_request(pipe, request, request.work(), on_step)
+    requests = [
+        GenerateRequest.of(
+            prompt=one,
+            n=n,
+            seed=seed,
+            prior=prior,
+            decoder=decoder,
+            best_of=best_of,
+            negative_prompt=negative_prompt,
+            settings=settings,
+        )
+        for one in several(prompt)
+    ]
+    return list(chain.from_iterable(together(pipe, requests, on_step)))
 
-    first = range(seed, seed + n)
-    seeds = [*first, *(f"{one}/candidate{k}" for one in first for k in range(1, best_of))]
-    cond = pipe.read([prompt], request.negative_prompt).expand(len(seeds))
-    drawn = pipe.sample(
-        cond, seeds, settings=request.settings, on_step=on_step, prior=request.prior
-    )
-    if best_of > 1:
-        drawn = _best(pipe, prompt, drawn, n)
-    return attach_record(pipe, to_pictures(drawn), request.record())
+
+def together(
+    pipe: Chain, requests: Sequence[GenerateRequest], on_step: OnStep | None = None
+) -> list[list[Image.Image]]:
+    """Draw the pictures of several requests in the same batches.
+
+    Args:
+        requests: the same but for prompt, n and seed.
+
+    Raises:
+        UsageError: as `generate`.
+    """
+    import torch
+
+    one, work = requests[0], sum((other.work() for other in requests[1:]), requests[0].work())
+    pipe = chosen(pipe, one)
+    if one.best_of > 1:
+        _ranker(pipe)
+    check_request(pipe, one, work, on_step)
+
+    seeds = [request.seeds() for request in requests]
+    counts = torch.tensor([len(own) for own in seeds], device=pipe.device)
+    cond = pipe.read([request.prompt for request in requests], one.negative_prompt)
+    cond = cond.map(lambda value: value.repeat_interleave(counts, dim=0))
+    every = list(chain.from_iterable(seeds))
+    drawn = pipe.sample(cond, every, settings=one.settings, on_step=on_step, prior=one.prior)
+    pictures = []
+    for request, own in zip(requests, drawn.split(counts.tolist()), strict=True):
+        best = _best(pipe, request.prompt, own, request.n) if one.best_of > 1 else own
+        pictures.append(attach_record(pipe, to_pictures(best), request.record()))
+    return pictures
 
 
 def _ranker(pipe: Chain) -> tuple[Chain, ClipStage]:
@@ -164,4 +193,4 @@ def _best(pipe: Chain, prompt: str, drawn: Tensor, n: int) -> Tensor:
     return drawn[mine[torch.arange(n, device=drawn.device), best]]
 
 
-ABILITY = Ability(GenerateRequest, generate, frozenset({"prompt"}))
+ABILITY = Ability(GenerateRequest, generate, frozenset({"prompt"}), together)

@@ -10,6 +10,7 @@ Examples:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from PIL import Image
@@ -21,6 +22,7 @@ from ..media import Source, digest, fit_image, read_image, to_pictures, to_tenso
 from ..request import Drawing, Option, Picture, Pictures, Prior, Prompt
 from . import Ability
 from ._drawing import attach_record, check_request
+from ._several import each_prompt
 
 if TYPE_CHECKING:
     from ..pipeline import Chain
@@ -44,10 +46,11 @@ class ImageToImageRequest(Drawing):
         return Work(self.n, self.settings, self.n, prior_runs=self.n)
 
 
+@each_prompt(ImageToImageRequest)
 def image_to_image(
     pipe: Chain,
     image: Source,
-    prompt: str,
+    prompt: str | Sequence[str],
     strength: float = 0.6,
     n: int = 1,
     seed: int = 0,
@@ -60,7 +63,7 @@ def image_to_image(
 
     Args:
         image: a path, bytes, a file or a PIL picture; cropped to its middle square.
-        prompt: what it becomes; must not be empty.
+        prompt: what it becomes; must not be empty; or a list, as in `generate`.
         strength: 0 keeps the picture (at the decoder's size), 1 keeps nothing of it.
         n: how many; picture i uses `seed + i` and is the same whatever `n` is.
         seed: any integer.
