@@ -61,6 +61,16 @@ def each_prompt(request: type[Drawing]) -> Callable[[Draw[P]], Draw[P]]:
     return decorate
 
 
+def shared(request: Request[Any]) -> str:
+    """What requests that one batch can draw have in common: all but prompt, n and seed.
+
+    Empty where an ability draws one at a time.
+    """
+    if ability_of(request.ability).together is None:
+        return ""
+    return f"{request.ability} {request.model_dump_json(exclude={'prompt', 'n', 'seed'})}"
+
+
 def batches(requests: Sequence[Request[Any]]) -> list[list[int]]:
     """Numbers of the requests that are drawn together, a list a batch, in the order of the first.
 
@@ -70,11 +80,10 @@ def batches(requests: Sequence[Request[Any]]) -> list[list[int]]:
     done: list[list[int]] = []
     filling: dict[str, tuple[list[int], int]] = {}  # what they share -> requests, pictures
     for index, request in enumerate(requests):
-        if ability_of(request.ability).together is None:
+        key, count = shared(request), getattr(request, "n", 1)
+        if not key:
             done.append([index])
             continue
-        shared = request.model_dump_json(exclude={"prompt", "n", "seed"})
-        key, count = f"{request.ability} {shared}", getattr(request, "n", 1)
         batch, pictures = filling.get(key, ([], BATCH))
         if pictures + count > BATCH:
             batch, pictures = [], 0

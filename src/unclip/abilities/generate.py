@@ -160,7 +160,7 @@ def together(
     every = list(chain.from_iterable(seeds))
     drawn = pipe.sample(cond, every, settings=one.settings, on_step=on_step, prior=one.prior)
     pictures = []
-    for request, own in zip(requests, drawn.split(counts.tolist()), strict=True):
+    for request, own in zip(requests, torch.split(drawn, counts.tolist()), strict=True):
         best = _best(pipe, request.prompt, own, request.n) if one.best_of > 1 else own
         pictures.append(attach_record(pipe, to_pictures(best), request.record()))
     return pictures

@@ -4,21 +4,29 @@
 import ast
 import inspect
 import json
-import time
 import tokenize
 from collections.abc import Iterable
 from dataclasses import dataclass, make_dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_args
 
 import typer
 from typer.main import get_command
 
 from ..errors import UsageError
-from ._draw import DrawOptions, FilmOutput, Fps, OneSeed, assignments, deliver, drawing
+from ._draw import (
+    Combinatorial,
+    DrawOptions,
+    FilmOutput,
+    Fps,
+    Grid,
+    OneSeed,
+    Prompts,
+    WildcardFolder,
+    assignments,
+)
 from ._fields import ASKED, argument, fields_of, option_field, option_name
 from ._options import SAMPLING, Command, ModelOptions, NoLimit, StrictWords
-from ._output import Layout, slug
 from ._terminal import say
 
 if TYPE_CHECKING:
@@ -64,20 +72,23 @@ class AbilityOptions(ModelOptions):
         return {name: value for name, value in every.items() if value is not NO_OPTION}
 
     def request(self, **more: Any) -> Any:
-        """The request that the command line stands for. Raises UsageError, which names options."""
+        """The request that the command line stands for. Raises UsageError, which names options.
+
+        Args:
+            more: fields that the command line does not say, or says otherwise.
+        """
         fields = fields_of(self.ability.request)
         own = {
-            name: argument(name, fields[name], value) for name, value in self.values(fields).items()
+            name: argument(name, fields[name], value)
+            for name, value in self.values(fields.keys() - more.keys()).items()
         }
         try:
-            request = self.ability.request.of(**own, **more)
-            request.check_inputs()
+            return self.ability.request.of(**own | more)
         except UsageError as error:
             head, space, rest = str(error).partition(" ")  # it begins with the field
             name = head.partition(".")[0]
-            head = option_name(name, fields[name]) if name in fields else head
+            head = option_name(name, fields[name]) if name in own else head
             raise UsageError(head + space + rest) from None
-        return request
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,14 +106,9 @@ class DrawCommand(AbilityOptions, DrawOptions):
 
     def run(self) -> None:
         """Draw, write, say so."""
-        started, seed = time.monotonic(), self.first_seed()
-        request = self.request(seed=seed, settings=self.settings())
-        layout = Layout(request, "-".join(map(slug, request.title(type(self).__name__))))
-        target = self.target(f"{layout.name}-{seed}")
-        pipe = self.load(one_pass=request.one_pass)
-        with drawing(pipe, lambda cost: target.expect(cost, layout)) as on_step:
-            pictures = pipe.run(request, on_step)
-        deliver(pictures, layout, target, layout.seeds(len(pictures)), started)
+        from ._bulk import draw
+
+        draw(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +120,7 @@ class ShareCommand(AbilityOptions):
     def run(self) -> None:
         """A line a share, or JSON."""
         request = self.request()
+        request.check_inputs()
         shares = request.shares(self.load().run(request))
         ranked = dict(sorted(shares.items(), key=lambda pair: -pair[1]))
         if self.as_json:
@@ -122,6 +129,12 @@ class ShareCommand(AbilityOptions):
         width = max(map(len, ranked))
         for name, share in ranked.items():
             say(f"{name:<{width}}  {share:6.1%}  {'█' * round(share * BAR)}".rstrip())
+
+
+def _optional(name: str, kind: Any, *_: Any) -> tuple[Any, ...]:
+    """A positional argument that may be left out."""
+    annotated, shown = get_args(kind)
+    return name, Annotated[annotated | None, shown], None
 
 
 def help_of(module: str) -> str:
@@ -185,5 +198,11 @@ def command_class(
         own += [("no_limit", NoLimit, False), ("assignments", assignments(request.example), None)]
         own += [("seed", OneSeed, None)] if request.one_seed or base.one_seed else []
         own += [("output", FilmOutput, None), ("fps", Fps, 12.0)] if request.film else []
+    if base is DrawCommand:
+        own += [("grid", Grid, False)]
+    if base is DrawCommand and "prompt" in request.model_fields:
+        own = [_optional(*one) if one[0] == ASKED + "prompt" else one for one in own]
+        own += [("prompts", Prompts, None), ("wildcards", WildcardFolder, None)]
+        own += [("combinatorial", Combinatorial, False)]
     space = {"ability": ability}
     return make_dataclass(name, own, bases=(base,), namespace=space, frozen=True, kw_only=True)

@@ -69,12 +69,15 @@ def _rounded(seconds: float) -> str:
 
 
 @contextmanager
-def stage_progress(in_bytes: bool = False, alone: bool = True) -> Iterator[Update]:
+def stage_progress(
+    in_bytes: bool = False, alone: bool = True, left: bool = False
+) -> Iterator[Update]:
     """How far things are: bars on a terminal, else lines, or nothing with `--quiet`.
 
     Args:
         in_bytes: what is counted is bytes; their speed and the time left are shown too.
         alone: show the bar of what was updated last, and no other.
+        left: show the time left on a bar too.
     """
     if quiet.get():
         yield lambda what, done, total: None
@@ -82,7 +85,7 @@ def stage_progress(in_bytes: bool = False, alone: bool = True) -> Iterator[Updat
         yield (Lines(words=size) if in_bytes else Lines()).update
     else:
         known: dict[str, TaskID] = {}
-        with _bars(in_bytes) as bars:
+        with _bars(in_bytes, left) as bars:
 
             def update(what: str, done: int, total: int) -> None:
                 if what not in known:
@@ -94,10 +97,11 @@ def stage_progress(in_bytes: bool = False, alone: bool = True) -> Iterator[Updat
             yield update
 
 
-def _bars(in_bytes: bool) -> Progress:
+def _bars(in_bytes: bool, left: bool = False) -> Progress:
     from rich import progress as rich
 
     columns: tuple[rich.ProgressColumn, ...] = (rich.MofNCompleteColumn(), rich.TimeElapsedColumn())
+    columns += (rich.TimeRemainingColumn(),) if left else ()
     if in_bytes:
         sizes = rich.DownloadColumn(binary_units=True)
         columns = (sizes, rich.TransferSpeedColumn(), rich.TimeRemainingColumn())

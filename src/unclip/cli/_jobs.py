@@ -1,0 +1,189 @@
+"""What a command that draws is asked for, request by request."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import DataError, UsageError
+from ._draw import ANY, random_seed
+from ._names import NamedLayout, NameTemplate
+from ._output import Layout, slug
+
+if TYPE_CHECKING:
+    from ..bulk.manifest import Key
+    from ..bulk.rows import Row
+    from ..request import Drawing
+    from ._ability import DrawCommand
+
+MOST = 10_000
+"""Most pictures of one prompt with choices, each of which is a request of its own."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A request, and how its pictures are called."""
+
+    request: Drawing
+    layout: Layout
+    row: Row
+    written: str = ""  # its prompt, as it was before choices were made
+    sources: Mapping[str, str] = field(default_factory=dict)  # files that it begins from
+    folder: str = ""  # of its pictures within the folder for all
+
+    @property
+    def count(self) -> int:
+        """Of its pictures."""
+        captions = self.request.captions()
+        other = getattr(self.request, "frames", 1) if captions is None else len(captions)
+        return int(getattr(self.request, "n", other))
+
+    def names(self) -> list[str]:
+        """Of its pictures, without suffix."""
+        own = str(Path(self.row.output).with_suffix("")) if self.row.output else ""
+        if own and self.count > 1:
+            return [f"{own}-{number}" for number in range(1, self.count + 1)]
+        names = [own] if own else self.layout.names(self.count)
+        return [os.path.join(self.folder, name) for name in names]
+
+    def blame(self, error: Exception) -> UsageError:
+        """An error with the row or the picture that it is about."""
+        where, text = self.row.where or self.sources.get("image", ""), str(error)
+        return UsageError(text if not where or where in text else f"{where}: {text}")
+
+
+class Jobs:
+    """The jobs of a command: of each picture of a folder, and of each row of a file of prompts.
+
+    Raises:
+        UsageError: no prompt, or two; a folder or a file that cannot be read.
+    """
+
+    def __init__(self, command: DrawCommand) -> None:
+        self.command, self.request = command, command.ability.request
+        self.template = NameTemplate.of(command.output) if command.output else None
+        self.folder = self._folder()
+        self._check_prompt()
+        self.rows = self._rows()
+
+    def _folder(self) -> Path | None:
+        """Of the pictures to begin from, if it is one."""
+        given = self.command.values(["image"]).get("image")
+        return Path(given) if isinstance(given, str) and os.path.isdir(given) else None
+
+    def _check_prompt(self) -> None:
+        prompts, given = self.command.prompts, self.command.values(["prompt"])
+        if "prompt" not in given:
+            return
+        if prompts is None and given["prompt"] is None:
+            name = f"unclip {type(self.command).__name__}"
+            raise UsageError(f"missing argument 'PROMPT', or --prompts FILE (see {name} --help)")
+        if prompts is not None and given["prompt"] is not None:
+            raise UsageError("PROMPT and --prompts both say what to draw: give one of them")
+
+    def _rows(self) -> list[Row]:
+        from ..bulk.rows import Row, read_rows
+
+        prompts = self.command.prompts
+        return [Row({})] if prompts is None else read_rows(prompts)
+
+    @property
+    def are_many(self) -> bool:
+        """Whether they are of a file of prompts, or of a folder."""
+        return self.command.prompts is not None or self.folder is not None
+
+    def all(self, seeds: Mapping[Key, int] | None = None) -> list[Job]:
+        """Each checked by itself.
+
+        Args:
+            seeds: those that were drawn before for what asks for any seed.
+
+        Raises:
+            UsageError: a wrong one, with the row.
+        """
+        from ..bulk.wildcards import Wildcards
+
+        wildcards, settings = Wildcards(self.command.wildcards), self.command.settings()
+        jobs = []
+        for image in self._images():
+            for row in self.rows:
+                try:
+                    jobs += self._of(row, image, settings, seeds or {}, wildcards)
+                except UsageError as error:
+                    raise UsageError(f"{row.where}: {error}" if row.where else error) from None
+        return jobs
+
+    def _images(self) -> list[Path | None]:
+        from ..data.listing import pictures_in
+
+        if self.folder is None:
+            return [None]
+        try:
+            return list(pictures_in(self.folder))
+        except DataError as error:
+            raise UsageError(str(error)) from None
+
+    def _of(
+        self,
+        row: Row,
+        image: Path | None,
+        settings: dict[str, Any],
+        seeds: Mapping[Key, int],
+        wildcards: Any,
+    ) -> list[Job]:
+        fields, own = row.split(self.request)
+        sources = self._sources(image)
+        fields |= {} if image is None else {"image": str(image)}
+        seed = fields.pop("seed", self.command.seed)
+        if seed in (None, ANY):
+            written = fields.get("prompt") or self.command.values(["prompt"]).get("prompt", "")
+            key = (row.line, str(written), sources.get("image", ""))
+            seed = seeds.get(key, None) if self.are_many else None
+            seed = random_seed() if seed is None else seed
+        request = self.command.request(**fields, seed=seed, settings=settings | own)
+        folder = (
+            "" if image is None or self.folder is None else image.parent.relative_to(self.folder)
+        )
+        command = type(self.command).__name__
+        jobs = []
+        for one, template in self._chosen(request, wildcards):
+            layout = self._layout(one, "-".join(map(slug, one.title(command))), row)
+            jobs.append(Job(one, layout, row, template, sources, str(folder)))
+        return jobs
+
+    def _sources(self, image: Path | None) -> dict[str, str]:
+        from ._fields import pictures_of
+
+        given = self.command.values(pictures_of(self.request))
+        given |= {} if image is None else {"image": str(image)}
+        return {name: one for name, one in given.items() if isinstance(one, str)}
+
+    def _layout(self, request: Drawing, name: str, row: Row) -> Layout:
+        if self.template is None:
+            return Layout(request, name)
+        command = type(self.command).__name__
+        return NamedLayout(request, name, template=self.template, command=command, row=row.line)
+
+    def _chosen(self, request: Any, wildcards: Any) -> list[tuple[Drawing, str]]:
+        """Requests with one of a prompt's choices each, and the prompt as it was."""
+        from ..arguments import check_prompt
+
+        if "prompt" not in self.command.values(["prompt"]):
+            return [(request, "")]
+        written, n = request.prompt, request.n
+        if self.command.combinatorial:
+            changes = [{"prompt": text} for text in wildcards.combinations(written)]
+        elif not wildcards.is_template(written):
+            changes = [{"prompt": wildcards.draw(written)}]
+        elif n > MOST:
+            raise UsageError(f"n must be at most {MOST:,} where a prompt has choices, got {n}")
+        else:
+            seeds = range(request.seed, request.seed + n)
+            changes = [{"prompt": wildcards.draw(written, s), "seed": s, "n": 1} for s in seeds]
+        for one in changes:
+            check_prompt(one["prompt"])
+        chosen = [(request.model_copy(update=one), one["prompt"]) for one in changes]
+        return [(one, "" if text == written else written) for one, text in chosen]
