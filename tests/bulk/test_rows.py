@@ -62,7 +62,7 @@ def test_a_field_of_another_ability_and_what_no_row_sets() -> None:
 def test_stdin_is_text_or_json_lines(content: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content.encode())))
     rows = read_rows("-")
-    assert [row.values["prompt"] for row in rows][0] == "a fox"
+    assert rows[0].values["prompt"] == "a fox"
     assert rows[1].where == "stdin, line 2"
 
 
@@ -91,5 +91,5 @@ def test_faults_name_file_and_line(
 
 
 def test_a_file_that_is_not_there() -> None:
-    with pytest.raises(UsageError, match="cannot read prompts from none.txt: No such file"):
+    with pytest.raises(UsageError, match=r"cannot read prompts from none\.txt: No such file"):
         read_rows("none.txt")

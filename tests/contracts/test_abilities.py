@@ -154,7 +154,7 @@ def test_a_newcomers_fields_are_its_options(capsys: pytest.CaptureFixture[str]) 
     assert main(["turn", "--help"]) == 0
     text = capsys.readouterr().out
     words = " ".join(text.split())
-    assert text.startswith("Usage: unclip turn [OPTIONS] IMAGE PROMPT\n")
+    assert text.startswith("Usage: unclip turn [OPTIONS] IMAGE [PROMPT]\n")
     assert "Turn a picture, and draw one around it." in text
     assert '\n    unclip turn fox.png "a fox" --quarters 1\n' in text
     assert "IMAGE" in text.partition("Options:")[0]

@@ -7,6 +7,7 @@ Examples:
   unclip edit fox.png --box 128,0,128,256 "a cat"   # the right half
   unclip edit plate.png --mask mask.png "a pizza" -n 4 --seed 7 -o pizzas/
   unclip edit holed.png "a fox"                     # where it is transparent
+  unclip edit photos/ "a cat" --box 0,0,128,128 -o edited/
 """
 
 from __future__ import annotations

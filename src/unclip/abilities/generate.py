@@ -3,6 +3,10 @@
 Without -o, a file is named after the prompt and the seed (a-fox-7.png), and numbered if another
 picture has that name (a-fox-7-2.png): nothing is overwritten.
 
+`{red|blue} car` draws one of the two by its seed, `{2::red|blue}` red twice as often, and
+`__animals__` a line of animals.txt; write \\{ for a brace. --prompts draws a file of prompts in
+shared batches and lists the pictures in manifest.jsonl beside them; the same command continues it.
+
 Every PNG stores its prompt, seed, settings and the model's hash, so that `unclip replay` can draw
 the same picture again; other formats store nothing. Settings that are not given here have the
 model's defaults.
@@ -14,6 +18,10 @@ Examples:
   unclip generate "a red car" -n 4 --seed 7 -o cars/     # four files
   unclip generate "a fox" --steps 50 --guidance-scale 4
   unclip generate "a fox" --seed 7 -o -                  # a PNG to stdout
+  unclip generate "a fox" -n 4 -o "out/{prompt}-{seed}-{model}.png"
+  unclip generate "{red|blue} {car|fox}" --combinatorial -o all.png
+  unclip generate "a red __animals__" --wildcards words/ -n 8 -o many/
+  unclip generate --prompts prompts.csv -o many/         # columns: prompt, seed, n, steps, ...
   unclip generate "a fox" --prior prior --set prior_steps=32
   unclip generate "a fox" --prior none --best-of 4
   unclip generate "a fox" --negative-prompt "a car"

@@ -117,7 +117,9 @@ def _lines(text: str, name: str) -> list[Row]:
 
 def _table(text: str, name: str, kind: str) -> list[Row]:
     rows = []
-    table: Any = csv_rows(text, name, ["prompt"]) if kind == ".csv" else json_rows(text, name)
+    table: Any = (
+        csv_rows(text, name, ["prompt"], once=True) if kind == ".csv" else json_rows(text, name)
+    )
     for line, values in table:
         where = f"{name}, line {line}"
         given = {key: one for key, one in values.items() if one is not None and one != ""}

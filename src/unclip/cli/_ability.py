@@ -6,6 +6,7 @@ import inspect
 import json
 import tokenize
 from collections.abc import Iterable
+from copy import copy
 from dataclasses import dataclass, make_dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_args
@@ -131,6 +132,13 @@ class ShareCommand(AbilityOptions):
             say(f"{name:<{width}}  {share:6.1%}  {'█' * round(share * BAR)}".rstrip())
 
 
+def _or_folder(info: Any) -> Any:
+    """A picture to begin from, of which a folder may hold several."""
+    other = copy(info)
+    other.description = f"{info.description.removesuffix('.')}, or a folder of them."
+    return other
+
+
 def _optional(name: str, kind: Any, *_: Any) -> tuple[Any, ...]:
     """A positional argument that may be left out."""
     annotated, shown = get_args(kind)
@@ -190,6 +198,8 @@ def command_class(
     request = ability.request
     base = base or (DrawCommand if issubclass(request, Drawing) else ShareCommand)
     fields = {key: info for key, info in fields_of(request).items() if key not in base.left_out}
+    if base is DrawCommand and "image" in fields:
+        fields["image"] = _or_folder(fields["image"])
     own = [option_field(key, info) for key, info in fields.items()]
     own += [("strict_words", StrictWords, False)] if request.reads_text else []
     if issubclass(request, Drawing):

@@ -85,7 +85,7 @@ def _target(command: DrawCommand, jobs: Jobs) -> Target | None:
     suffix = Path(jobs.template.text).suffix
     if command.fps is not None and suffix.lower() in FILM_FORMATS:
         raise UsageError(f"-o {command.output}: a film has a name without fields in braces")
-    format_of(Path(f"_{suffix}"))
+    format_of(Path(jobs.template.text))
     return Target(jobs.template.folder, True, suffix=suffix, grid=command.grid)
 
 
@@ -191,7 +191,7 @@ def _draw_long(command: DrawCommand, jobs: Jobs, target: Target | None) -> None:
     if not target.is_folder or target.grid:
         wrong = "--grid" if target.grid else f"-o {command.output}"
         raise UsageError(
-            f"{wrong} is for one prompt; many go into a folder: -o DIR/, or -o with names such as "
+            f"{wrong} is for one request; many go into a folder: -o DIR/, or -o with names such as "
             "'DIR/{prompt}-{seed}.png'"
         )
     if jobs.folder is not None and os.path.realpath(target.path) == os.path.realpath(jobs.folder):
@@ -280,14 +280,14 @@ def _place(
 def _checked(pipe: Pipeline, places: Sequence[Place]) -> tuple[list[Place], int]:
     """Those that can be drawn, with what they take, and how many cannot.
 
-    A picture that cannot be read is said, and left out; where nothing is left, and with any other
-    fault, the first is raised.
+    A picture of a folder that cannot be drawn from is said, and left out; where nothing is left,
+    the first fault is raised, and so is any of a row.
     """
     from ..abilities._several import shared
 
     costs: dict[str, Cost] = {}
     good: list[Place] = []
-    faults: dict[str, UsageError] = {}
+    faults: dict[str, UsageError] = {}  # by what is said
     for place in places:
         request = place.job.request
         key = f"{shared(request)} {place.job.count}" if shared(request) else ""
@@ -295,18 +295,27 @@ def _checked(pipe: Pipeline, places: Sequence[Place]) -> tuple[list[Place], int]
             _check_words(pipe, request)
             cost = costs.get(key) or cost_of(pipe, request)
         except UsageError as error:
-            fault = place.job.blame(error)
-            if "image" not in place.job.sources or place.job.row.where:
-                raise fault from None
-            faults[str(fault)] = fault
+            image, text = place.job.sources.get("image", ""), str(error)
+            if not place.job.folder or (place.job.row.where and _is_readable(request)):
+                raise place.job.blame(error) from None
+            faults[text if image in text else f"{image}: {text}"] = error
             continue
         costs |= {key: cost} if key else {}
         good.append(replace(place, cost=cost))
     if faults and not good:
-        raise next(iter(faults.values()))
+        same = len({str(error) for error in faults.values()}) == 1
+        raise UsageError(next(iter(faults.values() if same else faults)))
     for text in faults:
         complain(text)
     return good, len(faults)
+
+
+def _is_readable(request: Drawing) -> bool:
+    try:
+        request.check_inputs()
+    except UsageError:
+        return False
+    return True
 
 
 def _check_words(pipe: Pipeline, request: Drawing) -> None:

@@ -50,9 +50,8 @@ class Job:
         return [os.path.join(self.folder, name) for name in names]
 
     def blame(self, error: Exception) -> UsageError:
-        """An error with the row or the picture that it is about."""
-        where, text = self.row.where or self.sources.get("image", ""), str(error)
-        return UsageError(text if not where or where in text else f"{where}: {text}")
+        """An error with the row that it is about."""
+        return UsageError(f"{self.row.where}: {error}" if self.row.where else error)
 
 
 class Jobs:

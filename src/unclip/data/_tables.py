@@ -91,13 +91,16 @@ def _csv(
         yield line, values
 
 
-def csv_rows(text: str, name: str, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+def csv_rows(
+    text: str, name: str, needed: Sequence[str], once: bool = False
+) -> Iterator[tuple[int, dict[str, str]]]:
     """(first line, values by column) of every row of a CSV text that is not blank (RFC 4180).
 
     Args:
         text: its first row names the columns.
         name: of the file, in errors.
         needed: columns that there must be, in lower case, as all names become.
+        once: no other column may be there twice either.
 
     Raises:
         DataError: it is malformed, or a column is missing; the message gives the line.
@@ -109,6 +112,7 @@ def csv_rows(text: str, name: str, needed: Sequence[str]) -> Iterator[tuple[int,
             continue
         if not columns:
             columns = _columns(row, where, needed)
+            _check_once(columns, where, once)
             continue
         if len(row) != len(columns):
             raise DataError(
@@ -151,6 +155,12 @@ def _columns(row: list[str], where: str, needed: Sequence[str]) -> list[str]:
                 f"{where}: needs {wanted.replace(' and one column', ' and one')}; {several}"
             )
     return columns
+
+
+def _check_once(columns: list[str], where: str, once: bool) -> None:
+    twice = next((name for name in columns if columns.count(name) > 1), None)
+    if once and twice is not None:
+        raise DataError(f"{where}: two columns are called '{twice}'")
 
 
 def _check_quotes(row: list[str], is_there: Callable[[str], bool], where: str) -> None:
