@@ -32,7 +32,17 @@ def test_an_entry_is_one_line_and_read_again(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (tmp_path / NAME).read_text().splitlines()]
     assert [line["file"] for line in lines] == ["a.png", "b.png"]
     assert (lines[0]["prompt"], lines[0]["seed"], lines[0]["row"]) == ("a red car", 7, 3)
-    assert Manifest(tmp_path).seeds == {(3, "a {red|blue} car", "x.png"): 7}
+    assert Manifest(tmp_path).seeds == {("a {red|blue} car", "x.png"): []}
+    assert Entry.parse(ENTRY.to_json()) == ENTRY
+
+
+def test_seeds_that_nobody_asked_for_are_kept_a_row_each(tmp_path: Path) -> None:
+    manifest, plain = Manifest(tmp_path), replace(RECORD, prompt="a fox")
+    for row, seed in ((1, 5), (1, 6), (2, 5), (4, 9)):  # of row 1 two pictures
+        one = replace(plain, seed=seed)
+        manifest.add([Entry(f"{row}-{seed}.png", one, row, any_seed=True)])
+    manifest.add([Entry("asked.png", replace(plain, seed=77), 3)])
+    assert manifest.seeds == Manifest(tmp_path).seeds == {("a fox", ""): [5, 9]}
 
 
 def test_what_is_listed_and_there_is_done(tmp_path: Path) -> None:

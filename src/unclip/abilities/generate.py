@@ -21,7 +21,7 @@ Examples:
   unclip generate "a fox" -n 4 -o "out/{prompt}-{seed}-{model}.png"
   unclip generate "{red|blue} {car|fox}" --combinatorial -o all.png
   unclip generate "a red __animals__" --wildcards words/ -n 8 -o many/
-  unclip generate --prompts prompts.csv -o many/         # columns: prompt, seed, n, steps, ...
+  unclip generate --prompts prompts.csv -o many/         # prompt,seed,n,steps
   unclip generate "a fox" --prior prior --set prior_steps=32
   unclip generate "a fox" --prior none --best-of 4
   unclip generate "a fox" --negative-prompt "a car"

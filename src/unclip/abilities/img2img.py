@@ -6,7 +6,7 @@ The layout stays roughly the same. The picture is cropped to its middle square.
 Examples:
   unclip img2img sketch.png "a pizza"
   unclip img2img sketch.png "a pizza" --strength 0.8 -n 4 -o pizzas.png
-  unclip img2img sketches/ "a pizza" -o pizzas/     # every picture of a folder
+  unclip img2img sketches/ "a pizza" -o pizzas/     # all of a folder
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ from ..record import Record
 
 NAME = "manifest.jsonl"
 
-Key = tuple[int | None, str, str]
-"""A row's line, its prompt as written, and the picture that it begins from."""
+Key = tuple[str, str]
+"""A prompt as written, and the picture that it begins from."""
 
 
 @dataclass(frozen=True)
@@ -29,17 +29,19 @@ class Entry:
     record: Record
     row: int | None = None  # line in the file of prompts
     sources: Mapping[str, str] = field(default_factory=dict)  # files it was made of, by argument
+    any_seed: bool = False  # nobody asked for its seed
 
     @property
     def key(self) -> Key:
         """What asked for it."""
         written = self.record.inputs.get("template", self.record.prompt)
-        return self.row, written, self.sources.get("image", "")
+        return written, self.sources.get("image", "")
 
     def to_json(self) -> str:
         """One line: the record's values, and those of its own."""
         own = {"file": self.file, "row": self.row, "sources": dict(self.sources)}
-        kept = {name: value for name, value in own.items() if value not in (None, {})}
+        own["any_seed"] = self.any_seed
+        kept = {name: value for name, value in own.items() if value not in (None, {}, False)}
         return json.dumps(kept | json.loads(self.record.to_json()), ensure_ascii=False)
 
     @classmethod
@@ -49,9 +51,10 @@ class Entry:
         if not isinstance(values, dict) or not isinstance(values.get("file"), str):
             raise ValueError("it names no file")
         file, row, sources = values.pop("file"), values.pop("row", None), values.pop("sources", {})
+        any_seed = values.pop("any_seed", False) is True
         if not isinstance(sources, dict) or not isinstance(row, int | None):
             raise ValueError("its row or its sources are no such")
-        return cls(file, Record.parse(json.dumps(values)), row, sources)
+        return cls(file, Record.parse(json.dumps(values)), row, sources, any_seed)
 
 
 def alike(found: Record, wanted: Record) -> bool:
@@ -78,7 +81,8 @@ class Manifest:
     def __init__(self, folder: Path) -> None:
         self.folder, self.path = folder, folder / NAME
         self._entries: dict[str, Entry] = {}
-        self.seeds: dict[Key, int] = {}  # of the first picture that a row asked for
+        self.seeds: dict[Key, list[int]] = {}  # of each row's first picture, where any would do
+        self._rows: set[tuple[Key, int | None]] = set()
         for entry in self._read():
             self._note(entry)
 
@@ -105,7 +109,10 @@ class Manifest:
 
     def _note(self, entry: Entry) -> None:
         self._entries[entry.file] = entry
-        self.seeds.setdefault(entry.key, entry.record.seed)
+        row, seeds = (entry.key, entry.row), self.seeds.setdefault(entry.key, [])
+        if entry.any_seed and row not in self._rows and entry.record.seed not in seeds:
+            self._rows.add(row)
+            seeds.append(entry.record.seed)
 
     def add(self, entries: list[Entry]) -> None:
         """Write further entries. Raises OutputError."""

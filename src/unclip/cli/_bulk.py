@@ -126,6 +126,8 @@ class Several:
 
 def _draw_at_once(command: DrawCommand, jobs: Jobs, target: Target | None) -> None:
     """All pictures, then their file or files."""
+    from ..cost import check_memory
+
     started, every = time.monotonic(), jobs.all()
     first = every[0].request
     first.check_inputs()
@@ -138,7 +140,9 @@ def _draw_at_once(command: DrawCommand, jobs: Jobs, target: Target | None) -> No
     sheet: Any = layouts[0]
     if len(every) > 1:
         sheet = Several(layouts, [job.count for job in every], written)
-        cost = sum((cost_of(pipe, job.request) for job in every[1:]), cost_of(pipe, first))
+        cost = cost_of(pipe, first).times(len(every))  # they differ in prompt and seed alone
+        cost.check(pipe.policy.limit)
+        check_memory(cost.pictures, cost.size)
         target.expect(cost, sheet)
         with drawing(pipe, cost=cost) as on_step:
             drawn = pipe.run_many([job.request for job in every], on_step)
@@ -269,7 +273,7 @@ def _place(
             if named:
                 raise UsageError(f"output '{file}' is that of {taken[file]} too")
             continue
-        entry = Entry(file, wanted, job.row.line, job.sources)
+        entry = Entry(file, wanted, job.row.line, job.sources, job.any_seed)
         there = manifest.has(entry) or manifest.finds(entry)
         if there or named or not os.path.lexists(path):
             taken[file] = job.row.where

@@ -36,12 +36,11 @@ Prompts = Annotated[
         "FILE",
         "Prompts in place of PROMPT: a .txt with one a line, or a .csv or .jsonl with settings of "
         "each; - is stdin. Pictures that are there already are skipped.",
-        "none",
     ),
 ]
 WildcardFolder = Annotated[
     str | None,
-    option("--wildcards", "DIR", "Where __animals__ in a prompt finds animals.txt.", "none"),
+    option("--wildcards", "DIR", "Where __animals__ in a prompt finds animals.txt."),
 ]
 Combinatorial = Annotated[
     bool, flag("--combinatorial", "Draw all combinations of {a|b} in a prompt, not some by seed.")

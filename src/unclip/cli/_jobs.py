@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,7 @@ class Job:
     written: str = ""  # its prompt, as it was before choices were made
     sources: Mapping[str, str] = field(default_factory=dict)  # files that it begins from
     folder: str = ""  # of its pictures within the folder for all
+    any_seed: bool = False  # nobody asked for its seed
 
     @property
     def count(self) -> int:
@@ -94,11 +95,11 @@ class Jobs:
         """Whether they are of a file of prompts, or of a folder."""
         return self.command.prompts is not None or self.folder is not None
 
-    def all(self, seeds: Mapping[Key, int] | None = None) -> list[Job]:
+    def all(self, seeds: Mapping[Key, Sequence[int]] | None = None) -> list[Job]:
         """Each checked by itself.
 
         Args:
-            seeds: those that were drawn before for what asks for any seed.
+            seeds: those of an earlier run, for rows that ask for any seed.
 
         Raises:
             UsageError: a wrong one, with the row.
@@ -106,11 +107,12 @@ class Jobs:
         from ..bulk.wildcards import Wildcards
 
         wildcards, settings = Wildcards(self.command.wildcards), self.command.settings()
+        earlier = {key: iter(every) for key, every in (seeds or {}).items()}
         jobs = []
         for image in self._images():
             for row in self.rows:
                 try:
-                    jobs += self._of(row, image, settings, seeds or {}, wildcards)
+                    jobs += self._of(row, image, settings, earlier, wildcards)
                 except UsageError as error:
                     raise UsageError(f"{row.where}: {error}" if row.where else error) from None
         return jobs
@@ -130,17 +132,18 @@ class Jobs:
         row: Row,
         image: Path | None,
         settings: dict[str, Any],
-        seeds: Mapping[Key, int],
+        earlier: Mapping[Key, Iterator[int]],
         wildcards: Any,
     ) -> list[Job]:
         fields, own = row.split(self.request)
         sources = self._sources(image)
         fields |= {} if image is None else {"image": str(image)}
         seed = fields.pop("seed", self.command.seed)
-        if seed in (None, ANY):
+        any_seed = seed in (None, ANY)
+        if any_seed:
             written = fields.get("prompt") or self.command.values(["prompt"]).get("prompt", "")
-            key = (row.line, str(written), sources.get("image", ""))
-            seed = seeds.get(key, None) if self.are_many else None
+            key = (str(written), sources.get("image", ""))
+            seed = next(earlier.get(key, iter(())), None) if self.are_many else None
             seed = random_seed() if seed is None else seed
         request = self.command.request(**fields, seed=seed, settings=settings | own)
         folder = (
@@ -150,7 +153,7 @@ class Jobs:
         jobs = []
         for one, template in self._chosen(request, wildcards):
             layout = self._layout(one, "-".join(map(slug, one.title(command))), row)
-            jobs.append(Job(one, layout, row, template, sources, str(folder)))
+            jobs.append(Job(one, layout, row, template, sources, str(folder), any_seed))
         return jobs
 
     def _sources(self, image: Path | None) -> dict[str, str]:
