@@ -207,6 +207,7 @@ def test_stdin_and_the_time_that_is_left(
         ('{"prompt": "a"}\n{"prompt": "{b"}', ["line 2: the prompt '{b' has a { without a }"]),
         ('{"prompt": "a"}\n{"prompt": "__b__"}', ["line 2: ", "__b__", "--wildcards DIR"]),
         ('{"prompt": "a"}\n{"prompt": "b", "output": "../b"}', ["line 2: output is '../b', which"]),
+        ('{"prompt": "a"}\n{"prompt": "b", "output": "v1.5"}', ["line 2: cannot write '.5' pic"]),
         (
             '{"prompt": "a", "output": "x"}\n{"prompt": "b", "output": "x.png"}',
             ["line 2: output 'x.png' is that of p.jsonl, line 1 too"],

@@ -265,7 +265,7 @@ def _place(
     request, named = job.request, bool(job.row.output)
     seed = request.seed + (0 if request.one_seed else index)
     wanted = replace(request.record(), seed=seed, model_hash=model_hash)
-    suffix = Path(job.row.output).suffix or target.suffix
+    suffix = Path(job.row.output).suffix if named else target.suffix
     for number in numbers(1):
         path = numbered(target.path / f"{name}{suffix}", number)
         file = str(path.relative_to(target.path))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError, UsageError
 from ._draw import ANY, random_seed
 from ._names import NamedLayout, NameTemplate
-from ._output import Layout, slug
+from ._output import Layout, numbered, slug
 
 if TYPE_CHECKING:
     from ..bulk.manifest import Key
@@ -45,9 +45,8 @@ class Job:
     def names(self) -> list[str]:
         """Of its pictures, without suffix."""
         own = str(Path(self.row.output).with_suffix("")) if self.row.output else ""
-        if own and self.count > 1:
-            return [f"{own}-{number}" for number in range(1, self.count + 1)]
-        names = [own] if own else self.layout.names(self.count)
+        more = [f"{own}-{number}" for number in range(2, self.count + 1)]
+        names = [own, *more] if own else self.layout.names(self.count)
         return [os.path.join(self.folder, name) for name in names]
 
     def blame(self, error: Exception) -> UsageError:
@@ -150,10 +149,11 @@ class Jobs:
             "" if image is None or self.folder is None else image.parent.relative_to(self.folder)
         )
         command = type(self.command).__name__
-        jobs = []
-        for one, template in self._chosen(request, wildcards):
+        jobs, chosen = [], self._chosen(request, wildcards)
+        for number, (one, template) in enumerate(chosen, start=1):
             layout = self._layout(one, "-".join(map(slug, one.title(command))), row)
-            jobs.append(Job(one, layout, row, template, sources, str(folder), any_seed))
+            own = _output_of(row, number if len(chosen) > 1 else 0)
+            jobs.append(Job(one, layout, own, template, sources, str(folder), any_seed))
         return jobs
 
     def _sources(self, image: Path | None) -> dict[str, str]:
@@ -189,3 +189,16 @@ class Jobs:
             check_prompt(one["prompt"])
         chosen = [(request.model_copy(update=one), one["prompt"]) for one in changes]
         return [(one, "" if text == written else written) for one, text in chosen]
+
+
+def _output_of(row: Row, number: int) -> Row:
+    """The row with the name of its picture, numbered where it has several. Raises UsageError."""
+    from ..bulk.rows import OUTPUT
+    from ..media.writing import format_of
+
+    if not row.output:
+        return row
+    path = Path(row.output)
+    path = path if path.suffix else path.with_name(f"{path.name}.png")
+    format_of(path)
+    return replace(row, values={**row.values, OUTPUT: str(numbered(path, number or 1))})
