@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from unclip.nn.critic import Critic
+from unclip.nn.critic import Critic, laplacian
 
 
 def test_one_logit_a_place_of_each_feature_map() -> None:
@@ -17,6 +17,26 @@ def test_one_logit_a_place_of_each_feature_map() -> None:
     assert patches.shape == (3, 20)  # of half the side
     alone, *_ = Critic([8, 4], condition=0)(x0, maps, None)
     assert alone.shape == (3, 20)
+
+
+def test_alone_its_convolutions_look_at_small_patches() -> None:
+    """Each logit sees a part of the picture, and nothing of the rest."""
+    critic, x0 = Critic([], condition=0), torch.randn(2, 3, 32, 32)
+    (logits,) = critic(x0, [], None)
+    assert logits.shape == (2, 64)
+    changed = x0.clone()
+    changed[:, :, :, 28:] += 1.0
+    apart = (critic(changed, [], None)[0] != logits).view(2, 8, 8).any(0).any(0)
+    assert apart.any()
+    assert not apart[:3].any()
+
+
+def test_the_laplacian_of_a_plane_is_zero() -> None:
+    rows = torch.arange(6.0).view(1, 1, 6, 1) + 2 * torch.arange(5.0).view(1, 1, 1, 5)
+    picture = torch.cat([rows, rows**2], dim=1)
+    plane, square = laplacian(picture)[0, :, 1:-1, 1:-1]
+    assert torch.equal(plane, torch.zeros(4, 3))
+    assert torch.equal(square, torch.full((4, 3), 10.0))  # 2 + 2 · 2²
 
 
 def test_the_condition_is_a_projection() -> None:

@@ -74,12 +74,26 @@ def test_training_crops_are_aligned_and_their_small_copy_is_their_own(
     for one, y, x in zip(crop, rows, columns, strict=True):
         assert torch.equal(one, number[0, :, y : y + 8, x : x + 8])
     wide = torch.arange(16.0 * 32).view(1, 1, 16, 32).expand(64, 3, 16, 32) / 512
-    seen_at = (stage._crop(wide, BatchRng(0, 64))[:, 0, 0, 0] * 512).round().long()
+    cut = stage.example(Cond(image=wide), BatchRng(0, 64))[1]
+    seen_at = (cut[:, 0, 0, 0] * 512).round().long()
     assert set((seen_at // 32).tolist()) == {0, 2, 4, 6, 8}
     assert max((seen_at % 32).tolist()) == 24
     small = F.avg_pool2d(crop, 2)
     expected = small.repeat_interleave(2, 2).repeat_interleave(2, 3)
     assert torch.allclose(seen[0].low_res, expected, atol=1e-6)
+
+
+def test_a_small_picture_that_is_given_is_cut_at_the_same_place(
+    make_stage: Callable[..., Any],
+) -> None:
+    stage = make_stage("upsampler", corruption={"blur": 1.0, "noise": 1.0})
+    number = torch.arange(8.0 * 8).view(1, 1, 8, 8).expand(64, 3, 8, 8) / 64
+    large = number.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    level = torch.rand(64)
+    given = Cond(image=large, low_res=number, low_res_level=level)
+    shown, crop = stage.example(given, BatchRng(0, 64))
+    assert torch.equal(shown.low_res, crop)  # nearest, of what is the same picture
+    assert torch.equal(shown.low_res_level, level)
 
 
 def test_crops_are_a_quarter_unless_said_otherwise(make_stage: Callable[..., Any]) -> None:

@@ -90,12 +90,17 @@ class AdversarialObjective(ConsistencyObjective):
     )
     adversarial_weight: float = Field(0.5, ge=0, description="of what the critic says")
     clip_weight: float = Field(0.2, ge=0, description="of 1 - cos between picture and text in CLIP")
-    critic_rate: float = Field(2e-4, gt=0, description="the critic's learning rate")
+    critic: Literal["features", "patches"] = Field(
+        "features",
+        description="whether it looks through the teacher's features (without a teacher, a copy's "
+        "that learns with it) and its own convolutions, or through these alone",
+    )
+    critic_rate: float = Field(1e-3, gt=0, description="the critic's learning rate")
     critic_sees: tuple[Share, Share] = Field(
         (0.25, 1.0), description="part of the path, 0 pure noise to 1 clean, that it looks at"
     )
-    penalty: float = Field(100.0, ge=0, description="of the critic's change by a little noise")
-    penalty_noise: float = Field(0.1, gt=0, description="standard deviation of that noise")
+    penalty: float = Field(1.0, ge=0, description="of the critic's change by a little noise")
+    penalty_noise: float = Field(0.03, gt=0, description="standard deviation of that noise")
     mismatch: float = Field(1.0, ge=0, description="weight of true pictures of another text")
     largest_gap: float = Field(
         4.0, gt=0, description="between true and made pictures; beyond it training stops"

@@ -31,6 +31,13 @@ class Corruption(Config):
     blur_share: float = Field(0.5, ge=0, le=1, description="share of samples that are blurred")
     noise: float = Field(0.2, ge=0, description="largest standard deviation of added noise")
     at_sampling: float = Field(0.0, ge=0, le=1, description="noise level when sampling, 0 to 1")
+    redrawn_by: str | None = Field(
+        None, description="a decoder of the recipe, which redraws small pictures for training"
+    )
+    redrawn_share: float = Field(0.7, ge=0, le=1, description="of samples that it redraws")
+    redrawn_from: tuple[float, float] = Field(
+        (0.25, 0.8), description="the part of its path it begins on, 0 pure noise to 1 clean"
+    )
 
 
 class AnyUpsamplerConfig(DiffusionConfig):
@@ -197,14 +204,19 @@ class Upsampler(AnyUpsampler):
         return F.interpolate(small.float(), scale_factor=factor, mode=mode, antialias=True)
 
     def example(self, cond: Cond, rng: Rng) -> tuple[Cond, Tensor]:
-        """A random crop, and a small picture made from it and corrupted.
+        """A random crop, and a small picture made from it and corrupted, or cut from `low_res`.
 
         What else the network reads is said of the whole picture.
         """
         assert cond.image is not None
-        crop = self._crop(cond.image, rng)
-        small, level = self.shrunk(crop), rng.rand()
-        low_res = self.enlarged(self.corrupt(small, level, rng))
+        corner, side = self._corner(cond.image, rng), self._side(cond.image)
+        crop = cut(cond.image, self.factor * corner, side)
+        if cond.low_res is not None and cond.low_res_level is not None:
+            small, level = cut(cond.low_res, corner, side // self.factor), cond.low_res_level
+        else:
+            small, level = self.shrunk(crop), rng.rand()
+            small = self.corrupt(small, level, rng)
+        low_res = self.enlarged(small)
         return cond.replace(low_res=low_res, low_res_level=level), self.space.encode(crop)
 
     def corrupt(self, small: Tensor, level: Tensor, rng: Rng) -> Tensor:
@@ -217,17 +229,22 @@ class Upsampler(AnyUpsampler):
         strength = self.config.corruption.noise * level.view(-1, 1, 1, 1)
         return small + strength * rng.randn(*small.shape[1:])
 
-    def _crop(self, image: Tensor, rng: Rng) -> Tensor:
-        """One random crop a sample, aligned to small pixels: (B, 3, crop, crop)."""
-        size = image.shape[-2:]
-        side = self.config.crop or min(size) // 4
-        corners = [(length - side) // self.factor + 1 for length in size]
-        places = torch.tensor(corners, device=image.device)
-        corner = (rng.rand(2) * places).long() * self.factor  # (B, 2)
-        line = corner[:, :, None] + torch.arange(side, device=corner.device)  # (B, 2, crop)
-        sample = torch.arange(len(image), device=corner.device)[:, None, None]
-        # (B, crop, crop, 3), then the view that is channels_last
-        return image[sample, :, line[:, 0, :, None], line[:, 1, None, :]].permute(0, 3, 1, 2)
+    def _side(self, image: Tensor) -> int:
+        """Of a training crop."""
+        return self.config.crop or min(image.shape[-2:]) // 4
+
+    def _corner(self, image: Tensor, rng: Rng) -> Tensor:
+        """(B, 2) of a random crop a sample, in small pixels."""
+        corners = [(length - self._side(image)) // self.factor + 1 for length in image.shape[-2:]]
+        return (rng.rand(2) * torch.tensor(corners, device=image.device)).long()
+
+
+def cut(image: Tensor, corner: Tensor, side: int) -> Tensor:
+    """(B, C, H, W) and (B, 2) corners -> (B, C, side, side)."""
+    line = corner[:, :, None] + torch.arange(side, device=corner.device)  # (B, 2, side)
+    sample = torch.arange(len(image), device=corner.device)[:, None, None]
+    # (B, side, side, C), then the view that is channels_last
+    return image[sample, :, line[:, 0, :, None], line[:, 1, None, :]].permute(0, 3, 1, 2)
 
 
 def gaussian_blur(image: Tensor, sigma: float) -> Tensor:

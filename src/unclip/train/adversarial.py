@@ -1,16 +1,16 @@
 """Adversarial training: a critic, CLIP's feedback and, with a teacher, consistency distillation.
 
 After SANA-Sprint (arXiv 2503.09641, section 3.2): heads on a teacher's features of re-noised
-pictures. The loss is relativistic (R3GAN, arXiv 2501.05441, eq. 4), and the gradient penalty on
-true pictures is a finite difference (APT, arXiv 2501.08316, section 3.3), so that nothing is
-differentiated twice.
+pictures. The loss is relativistic, with gradient penalties on true and made pictures (R3GAN, arXiv
+2501.05441, eq. 2 to 4); these are finite differences (APT, arXiv 2501.08316, section 3.3), so that
+nothing is differentiated twice.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -69,24 +69,26 @@ class AdversarialTask(ConsistencyTask):
         """`helpers` are those of `ConsistencyTask`."""
         super().__init__(stage, *helpers)
         config: Any = stage.config
-        backbone = self.teacher[0].net if self.teacher else copy.deepcopy(stage.net)
-        if not isinstance(backbone, UNet):
-            raise UsageError(
-                f"setting 'stages.{stage.kind}.objective.teacher' must be a stage with a U-Net, "
-                f"whose features the critic judges, got a {type(backbone).__name__}"
-            )
-        channels, condition = backbone.feature_channels, 0
-        if "image_embed" in stage.consumes:
-            condition += config.network.embed_dim
+        channels, backbone = self._features() if self.through_features else ([], None)
+        condition = config.network.embed_dim if "image_embed" in stage.consumes else 0
         if self.feedback:
-            seen: Any = self.clip[0].config.network
-            channels, condition = [*channels, seen.vision.width], condition + seen.embed_dim
-        self.critic = Critic(
-            channels,
-            condition,
-            config.network.in_channels,
-            backbone=None if self.teacher else backbone,
-        )
+            condition += self.clip[0].config.network.embed_dim
+        values = config.network.in_channels
+        beside = values if stage.factor > 1 else 0
+        self.critic = Critic(channels, condition, values, beside, backbone=backbone)
+
+    def _features(self) -> tuple[list[int], UNet | None]:
+        """Channels of each feature map that is judged, and the network that learns to make them."""
+        net = self.teacher[0].net if self.teacher else copy.deepcopy(self.stage.net)
+        if not isinstance(net, UNet):
+            raise UsageError(
+                f"setting 'stages.{self.stage.kind}.objective.teacher' must be a stage with a "
+                f"U-Net, whose features the critic judges, got a {type(net).__name__}; "
+                "objective.critic = 'patches' judges without"
+            )
+        vision = self.clip[0].config.network.vision if self.feedback else None
+        of_clip = [vision.width] if vision else []
+        return [*net.feature_channels, *of_clip], None if self.teacher else net
 
     @property
     def objective(self) -> AdversarialObjective:
@@ -99,6 +101,11 @@ class AdversarialTask(ConsistencyTask):
     def critic_rate(self) -> float:
         """See `Task`."""
         return self.objective.critic_rate
+
+    @property
+    def through_features(self) -> bool:
+        """Whether the critic sees features of a network, or the picture alone."""
+        return self.objective.critic == "features"
 
     @property
     def feedback(self) -> bool:
@@ -141,16 +148,15 @@ class AdversarialTask(ConsistencyTask):
         if self.feedback:
             metrics["clip"] = self._unlike(said, shown)
             total = total + options.clip_weight * metrics["clip"]
-        fake = self.logits(said.detach(), shown, renoising)
-        judged, noted = self._judged(x0, (real, fake), shown, renoising, part.as_sampled, rng)
+        pairs = [(x0, real), (said.detach(), self.logits(said.detach(), shown, renoising))]
+        judged, noted = self._judged(pairs, shown, renoising, part.as_sampled, rng)
         metrics |= noted
         metrics["saturated"] = (said.detach().abs() > 0.98).float().flatten(1).mean(1)
         return total + judged, {name: value.detach() for name, value in metrics.items()}
 
     def _judged(
         self,
-        x0: Tensor,
-        said: tuple[Logits, Logits],
+        pairs: Sequence[tuple[Tensor, Logits]],
         shown: Cond,
         renoising: Renoising,
         counts: Tensor,
@@ -158,16 +164,20 @@ class AdversarialTask(ConsistencyTask):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """(B,) the critic's loss, and what it says; of what is made only some samples count.
 
-        `said` is what it says of the truth, and of what the student makes.
+        `pairs` are the truth and what the student makes, with what it says of each.
         """
         options = self.objective
-        real, fake = said
+        (x0, real), (_, fake) = pairs
         share = counts.float().mean().clamp(min=1 / len(x0))
         loss = pairwise(real, fake, F.softplus) * counts
         noted = {"critic": loss, "gap": pairwise(real, fake, torch.neg) * counts / share}
         if options.penalty:
-            near = x0 + options.penalty_noise * rng.randn(*x0.shape[1:])
-            noted["penalty"] = pairwise(self.logits(near, shown, renoising), real, torch.square)
+            noise = options.penalty_noise * rng.randn(*x0.shape[1:])
+            moved = [
+                pairwise(self.logits(one + noise, shown, renoising), said, torch.square)
+                for one, said in pairs
+            ]
+            noted["penalty"] = torch.stack(moved).sum(0)
             loss = loss + options.penalty * noted["penalty"]
         if options.mismatch and len(x0) > 1:
             wrong = self._mismatched(shown, rng)
@@ -179,16 +189,19 @@ class AdversarialTask(ConsistencyTask):
 
     def logits(self, x0: Tensor, shown: Cond, renoising: Renoising) -> Logits:
         """What the critic says of (B, ...) pictures in diffusion space, beside a condition."""
-        net: Any = self.critic.backbone or self.teacher[0].net
-        x, t = self.stage.config.parameterization.inputs(renoising.noised(x0), renoising.level)
-        dtype = next(net.parameters()).dtype
-        seen = net.features(x.to(dtype), t, net.encode(dict(shown.items())))
-        if self.feedback:
-            patches = self.clip[0].net.see(self.stage.space.decode(x0))[1]  # (B, P, W')
-            side = math.isqrt(patches.shape[1])
-            seen.append(patches.transpose(1, 2).reshape(len(x), -1, side, side))
-        seen = [one.float() for one in seen]
-        said: Logits = self.critic(x0, seen, self._condition(shown))
+        seen: list[Tensor] = []
+        if self.through_features:
+            net: Any = self.critic.backbone or self.teacher[0].net
+            x, t = self.stage.config.parameterization.inputs(renoising.noised(x0), renoising.level)
+            dtype = next(net.parameters()).dtype
+            seen = net.features(x.to(dtype), t, net.encode(dict(shown.items())))
+            if self.feedback:
+                patches = self.clip[0].net.see(self.stage.space.decode(x0))[1]  # (B, P, W')
+                side = math.isqrt(patches.shape[1])
+                seen.append(patches.transpose(1, 2).reshape(len(x), -1, side, side))
+            seen = [one.float() for one in seen]
+        beside = shown.low_res if self.stage.factor > 1 else None
+        said: Logits = self.critic(x0, seen, self._condition(shown), beside)
         return said
 
     def _condition(self, shown: Cond) -> Tensor | None:

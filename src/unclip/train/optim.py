@@ -57,9 +57,9 @@ class Learner:
 
 
 def critic_config(config: TrainConfig, rate: float) -> TrainConfig:
-    """How a critic is trained: AdamW without momentum (arXiv 2501.05441, appendix C)."""
-    adamw = {"optimizer": "adamw", "weight_decay": 0.0, "betas": (0.0, 0.99)}
-    return config.model_copy(update={**adamw, "learning_rate": rate})
+    """How a critic is trained: AdamW, as its rival's vectors are, and without weight decay."""
+    adamw = {"optimizer": "adamw", "weight_decay": 0.0, "learning_rate": rate}
+    return config.model_copy(update=adamw)
 
 
 def hidden_matrices(net: nn.Module) -> list[Tensor]:

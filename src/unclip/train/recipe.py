@@ -143,7 +143,7 @@ class Recipe:
         recipe._check_chosen("prior", settings.prior, recipe._priors(), "makes an image embedding")
         recipe._check_chosen("decoder", settings.decoder, recipe._decoders(), "draws a picture")
         for name in recipe.stages:
-            recipe._check_teacher(name)
+            recipe._check_helpers(name)
         if settings.budget is not None:
             recipe.shares()
         return recipe
@@ -214,20 +214,27 @@ class Recipe:
         kinds = {name: STAGES[one.config.kind] for name, one in self.stages.items()}
         return [name for name, kind in kinds.items() if "image_embed" in kind.produces]
 
-    def _check_teacher(self, name: str) -> None:
-        """Who teaches it must be there, and trained before. Raises UsageError."""
-        recipe, where = self.stages[name], f"setting 'stages.{name}.objective.teacher'"
-        teacher = recipe.teacher
-        if recipe.train is None or teacher is None:
+    def _check_helpers(self, name: str) -> None:
+        """What a stage learns with must be there, and trained before. Raises UsageError."""
+        recipe = self.stages[name]
+        if recipe.train is None:
             return
-        before = list(self.stages)[: list(self.stages).index(name)]
-        if teacher == FROM and recipe.origin is None:
-            raise UsageError(f"{where} is '{FROM}', and the stage has no `{FROM}`: name a stage")
-        if teacher != FROM and teacher not in before:
+        if recipe.teacher == FROM and recipe.origin is None:
             raise UsageError(
-                f"{where} must be '{FROM}' or a stage before it, got '{teacher}'"
-                f"{nearest(teacher, before)}; before it: {', '.join(before) or 'none'}"
+                f"setting 'stages.{name}.objective.teacher' is '{FROM}', and the stage has no "
+                f"`{FROM}`: name a stage"
             )
+        before = list(self.stages)[: list(self.stages).index(name)]
+        for key, named, able in (
+            ("objective.teacher", recipe.teacher, [FROM, *before]),
+            ("corruption.redrawn_by", redrawn_by(recipe.config), before),
+        ):
+            if named is not None and named not in able:
+                choice = "a stage" if able == before else f"'{FROM}' or a stage"
+                raise UsageError(
+                    f"setting 'stages.{name}.{key}' must be {choice} before it, got '{named}'"
+                    f"{nearest(named, before)}; before it: {', '.join(before) or 'none'}"
+                )
 
     def _decoders(self) -> list[str]:
         kinds = {name: STAGES[one.config.kind] for name, one in self.stages.items()}
@@ -241,6 +248,12 @@ class Recipe:
                 f"setting '{what}' must name a stage that {does}, got '{named}'"
                 f"{nearest(named, able)}; the recipe has: {', '.join(able) or 'none'}"
             )
+
+
+def redrawn_by(config: StageConfig) -> str | None:
+    """The stage of the recipe that redraws an upsampler's small pictures."""
+    by: str | None = getattr(getattr(config, "corruption", None), "redrawn_by", None)
+    return by
 
 
 def _stage(name: str, table: Mapping[str, Any], model: Plan | None) -> StageRecipe:

@@ -19,6 +19,7 @@ from ..stages.clip import ClipStage
 from ..stages.stage import DiffusionStage
 from ..types import Cond
 from .loader import Batch
+from .redrawing import Redrawer
 
 _TOKENS = ("text_tokens", "text_mask", "negative_tokens", "negative_mask")
 _OF_TEXT = {"text_embed", "text_encodings"}
@@ -57,9 +58,10 @@ class Collate:
         return batch
 
 
-def needs_clip(stage: Stage) -> bool:
-    """Whether a stage trains on what a CLIP says."""
-    return bool(stage.trains_on & (_OF_TEXT | _OF_IMAGE | _OF_PRIOR))
+def needs_clip(stage: Stage, redraws: Stage | None = None) -> bool:
+    """Whether a stage, or what redraws for it, trains on what a CLIP says."""
+    wanted = stage.trains_on | (redraws.consumes if redraws else frozenset())
+    return bool(wanted & (_OF_TEXT | _OF_IMAGE | _OF_PRIOR))
 
 
 def needs_prior(stage: Stage) -> bool:
@@ -82,6 +84,7 @@ class Task(nn.Module):
         # lists hide them from PyTorch: they are frozen
         self.clip = [clip.eval().requires_grad_(False)] if isinstance(clip, ClipStage) else []
         self.prior = [prior.eval().requires_grad_(False)] if prior else []
+        self.redrawer: Redrawer | None = None  # of an upsampler's small pictures
         if needs_clip(stage) and clip is None:
             raise UsageError(f"stage '{stage.kind}' needs a stage 'clip' before it in the recipe")
         if needs_prior(stage) and prior is None:
@@ -93,7 +96,7 @@ class Task(nn.Module):
     @property
     def frozen(self) -> list[Stage]:
         """Stages that it learns with and that do not learn."""
-        return [*self.clip, *self.prior]
+        return [*self.clip, *self.prior, *([self.redrawer.decoder] if self.redrawer else [])]
 
     def begin(self, progress: float, average: nn.Module) -> None:
         """A step begins: the share of the training that is done, and the averaged network."""
@@ -117,6 +120,8 @@ class Task(nn.Module):
     def _wanted(self) -> frozenset[str]:
         """The fields of Cond that a step needs."""
         own = self.stage.trains_on
+        if self.redrawer:
+            own = own | self.redrawer.decoder.consumes
         return own | self.prior[0].consumes if own & _OF_PRIOR else own
 
     @property
@@ -160,7 +165,7 @@ class Task(nn.Module):
                 cond = self.clip[0].encode_patches(cond)
             elif "image_embed" in wanted:
                 cond = self.clip[0].encode_image(cond)
-        return cond
+            return self.redrawer(cond, rng.fork("redrawn")) if self.redrawer else cond
 
     def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """(B,) of a batch's condition, and metrics (B,) or ()."""

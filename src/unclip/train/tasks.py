@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 from ..diffusion.objective import AdversarialObjective, ConsistencyObjective
 from ..stages import DiffusionStage, Stage, on_meta
+from ..stages.upsampler import Upsampler
 from .adversarial import AdversarialTask
 from .distillation import ConsistencyTask
-from .recipe import FROM, Recipe
+from .recipe import FROM, Recipe, redrawn_by
+from .redrawing import Redrawer
 from .task import Task, needs_clip, needs_prior
 
 
@@ -16,13 +18,20 @@ def make_task(recipe: Recipe, stage: Stage, helper: Callable[[str], Stage]) -> T
     """The task of a stage; `helper` gives the recipe's CLIP and prior, where it needs them."""
     objective = stage.config.objective if isinstance(stage, DiffusionStage) else None
     judged = isinstance(objective, AdversarialObjective)
-    clip = recipe.clip() if needs_clip(stage) or judged else None
+    by = redrawn_by(stage.config)
+    decoder = helper(by) if by else None
+    clip = recipe.clip() if needs_clip(stage, decoder) or judged else None
     prior = recipe.chosen_prior() if needs_prior(stage) else None
     helpers = helper(clip) if clip else None, helper(prior) if prior else None
     if isinstance(objective, ConsistencyObjective):
         teacher = helper(objective.teacher) if objective.teacher else None
-        return (AdversarialTask if judged else ConsistencyTask)(stage, *helpers, teacher)
-    return Task(stage, *helpers)
+        task: Task = (AdversarialTask if judged else ConsistencyTask)(stage, *helpers, teacher)
+    else:
+        task = Task(stage, *helpers)
+    if decoder is not None:
+        assert isinstance(stage, Upsampler)
+        task.redrawer = Redrawer(stage, decoder)
+    return task
 
 
 def bare(recipe: Recipe, student: str, name: str) -> Stage:

@@ -1,0 +1,50 @@
+"""Small pictures as a decoder draws them, for an upsampler to learn from."""
+
+from __future__ import annotations
+
+import torch
+
+from ..diffusion.consistency import level_at, path_levels
+from ..errors import UsageError
+from ..nn.layers import select
+from ..rng import Rng
+from ..stages import DiffusionStage, Stage
+from ..stages.upsampler import Upsampler
+from ..types import Cond
+
+_LEVELS = 100
+
+
+class Redrawer:
+    """Noises a true small picture, and lets a decoder say what it was.
+
+    So the upsampler learns to mend what this decoder gets wrong, and the pairs stay true. Blur and
+    noise alone (cascaded diffusion, arXiv 2106.15282, section 4.2) stand for any decoder's faults.
+    """
+
+    def __init__(self, upsampler: Upsampler, decoder: Stage) -> None:
+        """Raises UsageError where the decoder draws no such small pictures."""
+        side = upsampler.config.low_res_size
+        if not isinstance(decoder, DiffusionStage) or decoder.image_size != (side, side):
+            raise UsageError(
+                f"setting 'stages.{upsampler.kind}.corruption.redrawn_by' must be a decoder of "
+                f"{side}x{side} pictures, got a stage '{decoder.kind}' of {decoder.image_size}"
+            )
+        self.upsampler, self.decoder = upsampler, decoder.eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def __call__(self, cond: Cond, rng: Rng) -> Cond:
+        """`cond` with `low_res` (B, 3, h, w), some redrawn, the others corrupted as usual."""
+        assert cond.image is not None
+        options, small = self.upsampler.config.corruption, self.upsampler.shrunk(cond.image)
+        chosen, level = rng.bernoulli(options.redrawn_share), rng.rand()
+        path = path_levels(self.decoder.config.schedule, _LEVELS, small.device)
+        low, high = options.redrawn_from
+        noisy = level_at(path, (_LEVELS * (low + (high - low) * rng.rand())).long())
+        alpha, sigma = noisy.like(small)
+        x = alpha * self.decoder.space.encode(small) + sigma * rng.randn(*small.shape[1:])
+        denoise = self.decoder.thresholded(cond, self.decoder.config.sampling)
+        drawn = self.decoder.space.decode(denoise(x, noisy).x0)
+        usual = self.upsampler.corrupt(small, level, rng)
+        level = torch.where(chosen, self.upsampler.level_at_sampling, level)
+        return cond.replace(low_res=select(chosen, drawn, usual), low_res_level=level)
