@@ -152,8 +152,8 @@ class Jobs:
         jobs, chosen = [], self._chosen(request, wildcards)
         for number, (one, template) in enumerate(chosen, start=1):
             layout = self._layout(one, "-".join(map(slug, one.title(command))), row)
-            own = _output_of(row, number if len(chosen) > 1 else 0)
-            jobs.append(Job(one, layout, own, template, sources, str(folder), any_seed))
+            mine = _output_of(row, number if len(chosen) > 1 else 0)
+            jobs.append(Job(one, layout, mine, template, sources, str(folder), any_seed))
         return jobs
 
     def _sources(self, image: Path | None) -> dict[str, str]:
