@@ -295,10 +295,11 @@ def test_help_fits_the_terminal_and_is_in_groups(
 
 
 def test_help_begins_with_what_is_asked_for_most(capsys: pytest.CaptureFixture[str]) -> None:
+    many = ["--grid", "--prompts", "--wildcards", "--combinatorial"]
     for name, options in {
-        "generate": ["-n", "--seed", "-o", "--negative-prompt", "-h", "--steps"],
-        "edit": ["-n", "--seed", "-o", "--mask", "--box", "-h", "--steps"],
-        "textdiff": ["--from", "--to", "--seed", "-o", "--fps", "--frames", "--theta", "-h"],
+        "generate": ["-n", "--seed", "-o", "--negative-prompt", *many, "-h", "--steps"],
+        "edit": ["-n", "--seed", "-o", "--mask", "--box", *many, "-h", "--steps"],
+        "textdiff": ["--from", "--to", "--seed", "-o", "--fps", "--frames", "--theta", "--grid"],
     }.items():
         assert main([name, "--help"]) == 0
         found = re.findall(r"^  (--?[a-z-]+)", capsys.readouterr().out, re.MULTILINE)

@@ -4,8 +4,8 @@ Without -o, a file is named after the prompt and the seed (a-fox-7.png), and num
 picture has that name (a-fox-7-2.png): nothing is overwritten.
 
 `{red|blue} car` draws one of the two by its seed, `{2::red|blue}` red twice as often, and
-`__animals__` a line of animals.txt; write \\{ for a brace. --prompts draws a file of prompts in
-shared batches and lists the pictures in manifest.jsonl beside them; the same command continues it.
+`__animals__` a line of animals.txt; write \\{ for a brace. A file of --prompts is drawn in shared
+batches and listed in manifest.jsonl beside the pictures; the same command continues it.
 
 Every PNG stores its prompt, seed, settings and the model's hash, so that `unclip replay` can draw
 the same picture again; other formats store nothing. Settings that are not given here have the
