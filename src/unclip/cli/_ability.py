@@ -5,7 +5,8 @@ import ast
 import inspect
 import json
 import tokenize
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, make_dataclass
 from importlib.util import find_spec
@@ -83,11 +84,23 @@ class AbilityOptions(ModelOptions):
             name: argument(name, fields[name], value)
             for name, value in self.values(fields.keys() - more.keys()).items()
         }
-        try:
+        with self._naming_options(own):
             return self.ability.request.of(**own | more)
+
+    def check_inputs(self, request: Any) -> None:
+        """As `Request.check_inputs`. Raises UsageError, which names options."""
+        with self._naming_options(self.values(fields_of(self.ability.request))):
+            request.check_inputs()
+
+    @contextmanager
+    def _naming_options(self, own: Iterable[str]) -> Iterator[None]:
+        """An error that begins with a field's name begins with its option's instead."""
+        try:
+            yield
         except UsageError as error:
-            head, space, rest = str(error).partition(" ")  # it begins with the field
+            head, space, rest = str(error).partition(" ")
             name = head.partition(".")[0]
+            fields = fields_of(self.ability.request)
             head = option_name(name, fields[name]) if name in own else head
             raise UsageError(head + space + rest) from None
 
@@ -121,7 +134,7 @@ class ShareCommand(AbilityOptions):
     def run(self) -> None:
         """A line a share, or JSON."""
         request = self.request()
-        request.check_inputs()
+        self.check_inputs(request)
         shares = request.shares(self.load().run(request))
         ranked = dict(sorted(shares.items(), key=lambda pair: -pair[1]))
         if self.as_json:

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from ..media.grid import Grid
     from ..request import Drawing
     from ..types import Step
-    from ._ability import DrawCommand
 
 
 class _Enough(Exception):
@@ -60,8 +59,12 @@ def cost_of(pipe: Pipeline, request: Drawing) -> Cost:
     return costs[0]
 
 
-def draw(command: DrawCommand) -> None:
-    """Draw what a command asks for, write it, say so."""
+def draw(command: Any) -> None:
+    """Draw what a command asks for, write it, say so.
+
+    Args:
+        command: a `DrawCommand`, whose file imports this one.
+    """
     jobs = Jobs(command)
     target = _target(command, jobs)
     if jobs.are_many or (command.combinatorial and target is not None and target.is_folder):
@@ -70,7 +73,7 @@ def draw(command: DrawCommand) -> None:
         _draw_at_once(command, jobs, target)
 
 
-def _target(command: DrawCommand, jobs: Jobs) -> Target | None:
+def _target(command: Any, jobs: Jobs) -> Target | None:
     """Where pictures go; None where a name is still to be made. Raises UsageError."""
     from ..media.film import FILM_FORMATS
     from ..media.writing import format_of
@@ -124,13 +127,13 @@ class Several:
         return sheet
 
 
-def _draw_at_once(command: DrawCommand, jobs: Jobs, target: Target | None) -> None:
+def _draw_at_once(command: Any, jobs: Jobs, target: Target | None) -> None:
     """All pictures, then their file or files."""
     from ..cost import check_memory
 
     started, every = time.monotonic(), jobs.all()
     first = every[0].request
-    first.check_inputs()
+    command.check_inputs(first)
     written = every[0].written or getattr(first, "prompt", "")
     name = every[0].layout.name if len(every) == 1 else slug(written)
     target = target or Target.default(f"{name}-{first.seed}")
@@ -186,7 +189,7 @@ class Place:
         return all(self.there)
 
 
-def _draw_long(command: DrawCommand, jobs: Jobs, target: Target | None) -> None:
+def _draw_long(command: Any, jobs: Jobs, target: Target | None) -> None:
     """Batch by batch; what is drawn is written, and listed, before the next."""
     from ..bulk.manifest import Manifest
 
@@ -218,7 +221,7 @@ def _draw_long(command: DrawCommand, jobs: Jobs, target: Target | None) -> None:
         raise typer.Exit(1)
 
 
-def _folder_name(command: DrawCommand, jobs: Jobs) -> str:
+def _folder_name(command: Any, jobs: Jobs) -> str:
     """After the file of prompts or the folder of pictures."""
     from ..bulk.rows import STDIN
 

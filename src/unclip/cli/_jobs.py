@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from ..bulk.manifest import Key
     from ..bulk.rows import Row
     from ..request import Drawing
-    from ._ability import DrawCommand
 
 MOST = 10_000
 """Most pictures of one prompt with choices, each of which is a request of its own."""
@@ -61,7 +60,7 @@ class Jobs:
         UsageError: no prompt, or two; a folder or a file that cannot be read.
     """
 
-    def __init__(self, command: DrawCommand) -> None:
+    def __init__(self, command: Any) -> None:
         self.command, self.request = command, command.ability.request
         self.template = NameTemplate.of(command.output) if command.output else None
         self.folder = self._folder()
