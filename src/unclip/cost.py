@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
 
@@ -31,6 +31,16 @@ class Work:
     size: tuple[int, int] | None = None  # height and width of each; None: the model's own
     inpaints: bool = False  # part of the picture is known
     upscales_only: bool = False  # runs no decoder
+
+    def __add__(self, other: Work) -> Work:
+        """Both, where settings and size are the same."""
+        return replace(
+            self,
+            pictures=self.pictures + other.pictures,
+            drawings=self.drawings + other.drawings,
+            prior_runs=self.prior_runs + other.prior_runs,
+            inversions=self.inversions + other.inversions,
+        )
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from PIL.Image import Image
 
 from .abilities import ability_of
 from .abilities._preview import SHARE, Previews, preview
+from .abilities._several import batches
 from .abilities.edit import edit
 from .abilities.generate import generate
 from .abilities.img2img import image_to_image
@@ -54,6 +55,18 @@ class Pipeline(Chain):
         more = {} if on_step is None else {"on_step": on_step}
         result: Result = ability_of(request.ability)(self, request, **more)
         return result
+
+    def run_many(
+        self, requests: Sequence[Request[Result]], on_step: OnStep | None = None
+    ) -> list[Result]:
+        """What `run` gives for each request; those that differ in prompts alone share batches."""
+        results: dict[int, Result] = {}
+        for batch in batches(requests):
+            chosen = [requests[index] for index in batch]
+            together = ability_of(chosen[0].ability).together if len(batch) > 1 else None
+            drawn = together(self, chosen, on_step) if together else [self.run(chosen[0], on_step)]
+            results.update(zip(batch, drawn, strict=True))
+        return [results[index] for index in range(len(requests))]
 
     generate = outputs(generate)
     variations = outputs(variations)

@@ -52,6 +52,11 @@ def text_of(path: Path | str, most: int | None = None) -> str:
         data = opened.read() if most is None else opened.read(most + 1)
     if most is not None and len(data) > most:
         raise ValueError(f"it is longer than {most} bytes")
+    return decoded(data)
+
+
+def decoded(data: bytes) -> str:
+    """UTF-8 text, without a byte-order mark. Raises ValueError, as `text_of`."""
     for mark, name in _MARKS.items():
         if data.startswith(mark):
             raise ValueError(f"it is {name}; save it as UTF-8")

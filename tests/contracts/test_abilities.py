@@ -154,7 +154,7 @@ def test_a_newcomers_fields_are_its_options(capsys: pytest.CaptureFixture[str]) 
     assert main(["turn", "--help"]) == 0
     text = capsys.readouterr().out
     words = " ".join(text.split())
-    assert text.startswith("Usage: unclip turn [OPTIONS] IMAGE PROMPT\n")
+    assert text.startswith("Usage: unclip turn [OPTIONS] IMAGE [PROMPT]\n")
     assert "Turn a picture, and draw one around it." in text
     assert '\n    unclip turn fox.png "a fox" --quarters 1\n' in text
     assert "IMAGE" in text.partition("Options:")[0]
@@ -297,10 +297,11 @@ def test_help_fits_the_terminal_and_is_in_groups(
 
 
 def test_help_begins_with_what_is_asked_for_most(capsys: pytest.CaptureFixture[str]) -> None:
+    many = ["--grid", "--prompts", "--wildcards", "--combinatorial"]
     for name, options in {
-        "generate": ["-n", "--seed", "-o", "--negative-prompt", "-h", "--steps"],
-        "edit": ["-n", "--seed", "-o", "--mask", "--box", "--negative-prompt", "-h"],
-        "textdiff": ["--from", "--to", "--seed", "-o", "--fps", "--frames", "--theta", "-h"],
+        "generate": ["-n", "--seed", "-o", "--negative-prompt", *many, "-h", "--steps"],
+        "edit": ["-n", "--seed", "-o", "--mask", "--box", "--negative-prompt", *many, "-h"],
+        "textdiff": ["--from", "--to", "--seed", "-o", "--fps", "--frames", "--theta", "--grid"],
     }.items():
         assert main([name, "--help"]) == 0
         found = re.findall(r"^  (--?[a-z-]+)", capsys.readouterr().out, re.MULTILINE)

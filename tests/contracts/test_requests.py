@@ -145,6 +145,10 @@ def test_numbers_of_numpy_and_torch_are_plain_numbers(name: str, key: str) -> No
             assert json.loads(request.record().to_json()) == json.loads(plain.record().to_json())
 
 
+LISTS = {(name, "prompt") for name in ("generate", "img2img", "edit", "outpaint")}
+"""Of these the method takes several."""
+
+
 def wrong(field: FieldInfo) -> list[Any]:
     """Values that no such field can have."""
     kind = kind_of(field)
@@ -175,6 +179,8 @@ def test_a_field_has_one_bound_of_a_kind(name: str, key: str) -> None:
 def test_what_is_wrong_is_named_before_any_step(name: str, key: str, idle: Pipeline) -> None:
     cls = CLASSES[name]
     for value in wrong(cls.model_fields[key]):
+        if (name, key) in LISTS and isinstance(value, list | tuple):
+            value = []
         with pytest.raises(UsageError) as caught:
             call(idle, name, **{key: value})
         text = str(caught.value)
@@ -291,7 +297,10 @@ def test_a_callback_that_cannot_be_called_is_refused(name: str, idle: Pipeline) 
             "an array of float64 and shape (8, 8, 3); give",
         ),
         ("vary", {"image": ["a.png"]}, "cannot read a picture from a list"),
-        ("generate", {"prompt": ["a", "b"]}, "prompt must be one text, got 2: call once for each"),
+        ("generate", {"prompt": ["a", ["b", "c"]]}, "prompt must be one text, got 2: call once"),
+        ("generate", {"prompt": ["a", " "]}, "the prompt is empty"),
+        ("edit", {"prompt": ["a", 3]}, "prompt must be text, got 3"),
+        ("img2img", {"prompt": []}, "prompt must be a text or a list of them, got an empty list"),
         ("generate", {"prior": "mine"}, "no prior 'mine'"),
     ],
 )

@@ -30,6 +30,7 @@ class Ability:
     request: type[Request[Any]]
     function: Callable[..., Any]  # of a pipeline and the request's arguments
     needs: frozenset[Need] = frozenset()
+    together: Callable[..., Any] | None = None  # the results of requests that one batch can draw
 
     def __call__(self, pipe: Any, request: Request[Any], **more: Any) -> Any:
         """Do with a pipeline what is asked. Raises UsageError where its model cannot."""

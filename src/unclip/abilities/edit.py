@@ -7,11 +7,12 @@ Examples:
   unclip edit fox.png --box 128,0,128,256 "a cat"   # the right half
   unclip edit plate.png --mask mask.png "a pizza" -n 4 --seed 7 -o pizzas/
   unclip edit holed.png "a fox"                     # where it is transparent
+  unclip edit photos/ "a cat" --box 0,0,128,128 -o edited/
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
@@ -26,6 +27,7 @@ from ..media import Source, digest, mask_tensor, read_image, read_image_and_mask
 from ..request import Decoder, Guided, Input, Option, Picture, Pictures, Prior, Prompt
 from . import Ability
 from ._drawing import attach_record, check_request, chosen
+from ._several import each_prompt
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -100,11 +102,12 @@ class EditRequest(Guided):
         return Work(n, settings, n, prior_runs=n, size=size, inpaints=True)
 
 
+@each_prompt(EditRequest)
 def edit(
     pipe: Chain,
     image: Source,
     mask: Source | None = None,
-    prompt: str = "",
+    prompt: str | Sequence[str] = "",
     n: int = 1,
     seed: int = 0,
     on_step: OnStep | None = None,
@@ -124,8 +127,8 @@ def edit(
         image: a path, bytes, a file or a PIL picture, of any size and shape.
         mask: a picture of the same shape: where its alpha is 0 (as in OpenAI's Images API), or,
             without alpha, where it is white, is painted. None: the picture's own alpha.
-        prompt: what the whole picture shows; must not be empty. Without a mask it may take its
-            place, as in `edit(image, "a cat", box=(0, 0, 64, 64))`.
+        prompt: what the whole picture shows; must not be empty; or a list, as in `generate`. One
+            text may take a mask's place, as in `edit(image, "a cat", box=(0, 0, 64, 64))`.
         n: how many; picture i uses `seed + i`.
         seed: any integer.
         on_step, prior, decoder, negative_prompt, settings: as in `generate`.

@@ -3,6 +3,10 @@
 Without -o, a file is named after the prompt and the seed (a-fox-7.png), and numbered if another
 picture has that name (a-fox-7-2.png): nothing is overwritten.
 
+`{red|blue} car` draws one of the two by its seed, `{2::red|blue}` red twice as often, and
+`__animals__` a line of animals.txt; write \\{ for a brace. A file of --prompts is drawn in shared
+batches and listed in manifest.jsonl beside the pictures; the same command continues it.
+
 Every PNG, WebP and JPEG stores its prompt, seed, settings and the model's hash, so that `unclip
 replay` can draw the same picture again. Settings that are not given here have the
 model's defaults.
@@ -15,6 +19,10 @@ Examples:
   unclip generate "a fox" --steps 50 --guidance-scale 4
   unclip generate "a fox" --sampler "dpm++ 2m karras"    # see unclip samplers
   unclip generate "a fox" --seed 7 -o -                  # a PNG to stdout
+  unclip generate "a fox" -n 4 -o "out/{prompt}-{seed}-{model}.png"
+  unclip generate "{red|blue} {car|fox}" --combinatorial -o all.png
+  unclip generate "a red __animals__" --wildcards words/ -n 8 -o many/
+  unclip generate --prompts prompts.csv -o many/         # prompt,seed,n,steps
   unclip generate "a fox" --prior prior --set prior_steps=32
   unclip generate "a fox" --prior none --best-of 4
   unclip generate "a fox" --negative-prompt "a car"
@@ -26,6 +34,8 @@ Examples:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from PIL import Image
@@ -38,6 +48,7 @@ from ..request import Decoder, Guided, Option, Pictures, Prior, Prompt
 from ..weighting import plain
 from . import Ability
 from ._drawing import attach_record, check_request, chosen
+from ._several import several
 from ._sized import Sized
 
 if TYPE_CHECKING:
@@ -45,7 +56,7 @@ if TYPE_CHECKING:
 
     from ..pipeline import Chain
     from ..stages.clip import ClipStage
-    from ..types import OnStep
+    from ..types import Cond, OnStep
 
 
 PriorGuidance = Annotated[
@@ -77,10 +88,15 @@ class GenerateRequest(Sized, Guided):
         drawings = self.n * self.best_of
         return Work(self.n, self.settings, drawings, prior_runs=drawings)
 
+    def seeds(self) -> list[int | str]:
+        """Of the pictures, then of the other candidates of each."""
+        first = range(self.seed, self.seed + self.n)
+        return [*first, *(f"{one}/candidate{k}" for one in first for k in range(1, self.best_of))]
+
 
 def generate(
     pipe: Chain,
-    prompt: str,
+    prompt: str | Sequence[str],
     n: int = 1,
     seed: int = 0,
     on_step: OnStep | None = None,
@@ -94,7 +110,8 @@ def generate(
     """Draw `n` pictures of `prompt`.
 
     Args:
-        prompt: what to draw; must not be empty. Its syntax is that of `unclip.weighting`.
+        prompt: what to draw; must not be empty. Its syntax is that of `unclip.weighting`. Or a
+            list: `n` pictures of each, in its order.
         n, seed: how many; picture i uses `seed + i` and is the same whatever `n` is.
         on_step: called after each step with a `Step`; raise `Cancelled` there to stop.
         prior, decoder: stages, where the model has several of their kind; the prior "none"
@@ -113,31 +130,63 @@ def generate(
         UsageError: an empty prompt, n < 1, an unknown setting or one out of range, or more
             steps than `limit`; all before the first step. `on_step` may raise Cancelled.
     """
-    request = GenerateRequest.of(
-        prompt=prompt,
-        n=n,
-        seed=seed,
-        prior=prior,
-        decoder=decoder,
-        best_of=best_of,
-        negative_prompt=negative_prompt,
-        settings=settings,
-    )
-    prompt, n, seed, best_of = request.prompt, request.n, request.seed, request.best_of
-    pipe = chosen(pipe, request)
-    if best_of > 1:
-        _ranker(pipe)
-    check_request(pipe, request, request.work(), on_step)
+    requests = [
+        GenerateRequest.of(
+            prompt=one,
+            n=n,
+            seed=seed,
+            prior=prior,
+            decoder=decoder,
+            best_of=best_of,
+            negative_prompt=negative_prompt,
+            settings=settings,
+        )
+        for one in several(prompt)
+    ]
+    return list(chain.from_iterable(together(pipe, requests, on_step)))
 
-    first = range(seed, seed + n)
-    seeds = [*first, *(f"{one}/candidate{k}" for one in first for k in range(1, best_of))]
-    cond = pipe.read_prompt(prompt, request.negative_prompt, request.prior).expand(len(seeds))
-    drawn = pipe.sample(
-        cond, seeds, settings=request.settings, on_step=on_step, prior=request.prior
-    )
-    if best_of > 1:
-        drawn = _best(pipe, prompt, drawn, n)
-    return attach_record(pipe, to_pictures(drawn), request.record())
+
+def together(
+    pipe: Chain, requests: Sequence[GenerateRequest], on_step: OnStep | None = None
+) -> list[list[Image.Image]]:
+    """Draw the pictures of several requests in the same batches.
+
+    Args:
+        requests: the same but for prompt, n and seed.
+
+    Raises:
+        UsageError: as `generate`.
+    """
+    import torch
+
+    from ..types import Cond
+
+    one, work = requests[0], sum((other.work() for other in requests[1:]), requests[0].work())
+    pipe = chosen(pipe, one)
+    if one.best_of > 1:
+        _ranker(pipe)
+    check_request(pipe, one, work, on_step)
+
+    seeds = [request.seeds() for request in requests]
+    conds = [
+        pipe.read_prompt(request.prompt, one.negative_prompt, one.prior).expand(len(own))
+        for request, own in zip(requests, seeds, strict=True)
+    ]
+    if len({_shape(each) for each in conds}) > 1 or (len(conds) > 1 and type(conds[0]) is not Cond):
+        return [together(pipe, [request], on_step)[0] for request in requests]
+    cond = conds[0] if len(conds) == 1 else Cond.joined(conds)
+    every = list(chain.from_iterable(seeds))
+    drawn = pipe.sample(cond, every, settings=one.settings, on_step=on_step, prior=one.prior)
+    pictures = []
+    for request, own in zip(requests, torch.split(drawn, [len(own) for own in seeds]), strict=True):
+        best = _best(pipe, request.prompt, own, request.n) if one.best_of > 1 else own
+        pictures.append(attach_record(pipe, to_pictures(best), request.record()))
+    return pictures
+
+
+def _shape(cond: Cond) -> tuple[Any, ...]:
+    """What conditions need to have in common to be drawn in one batch."""
+    return type(cond), *((name, value.shape[1:]) for name, value in cond.items())
 
 
 def _ranker(pipe: Chain) -> tuple[Chain, ClipStage]:
@@ -167,4 +216,4 @@ def _best(pipe: Chain, prompt: str, drawn: Tensor, n: int) -> Tensor:
     return drawn[mine[torch.arange(n, device=drawn.device), best]]
 
 
-ABILITY = Ability(GenerateRequest, generate, frozenset({"prompt"}))
+ABILITY = Ability(GenerateRequest, generate, frozenset({"prompt"}), together)

@@ -7,10 +7,12 @@ Examples:
   unclip img2img sketch.png "a pizza"
   unclip img2img sketch.png "a pizza" --strength 0.8 -n 4 -o pizzas.png
   unclip img2img sketch.png "a pizza" --model v1-5.safetensors --aspect 3:2
+  unclip img2img sketches/ "a pizza" -o pizzas/     # all of a folder
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from PIL import Image
@@ -22,6 +24,7 @@ from ..media import Source, digest, fit_image, read_image, to_pictures, to_tenso
 from ..request import Guided, Option, Picture, Pictures, Prior, Prompt
 from . import Ability
 from ._drawing import attach_record, check_request
+from ._several import each_prompt
 from ._sized import Sized
 
 if TYPE_CHECKING:
@@ -46,10 +49,11 @@ class ImageToImageRequest(Sized, Guided):
         return Work(self.n, self.settings, self.n, prior_runs=self.n)
 
 
+@each_prompt(ImageToImageRequest)
 def image_to_image(
     pipe: Chain,
     image: Source,
-    prompt: str,
+    prompt: str | Sequence[str],
     strength: float = 0.6,
     n: int = 1,
     seed: int = 0,
@@ -63,7 +67,7 @@ def image_to_image(
 
     Args:
         image: a path, bytes, a file or a PIL picture; cropped to its middle square.
-        prompt: what it becomes; must not be empty.
+        prompt: what it becomes; must not be empty; or a list, as in `generate`.
         strength: 0 keeps the picture (at the decoder's size), 1 keeps nothing of it.
         n: how many; picture i uses `seed + i` and is the same whatever `n` is.
         seed: any integer.

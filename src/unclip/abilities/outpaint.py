@@ -10,7 +10,7 @@ Examples:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, ParamSpec, Self, TypeVar, cast
 
@@ -24,6 +24,7 @@ from ..media import MAX_PIXELS, Source, digest, read_image
 from ..request import Decoder, Guided, Option, Picture, Pictures, Prior, Prompt
 from . import Ability
 from ._drawing import attach_record, check_request, chosen
+from ._several import each_prompt
 from .edit import as_tensor, largest
 
 if TYPE_CHECKING:
@@ -96,10 +97,11 @@ def _also_older(function: Callable[P, R]) -> Callable[P, R]:
 
 
 @_also_older
+@each_prompt(OutpaintRequest)
 def outpaint(
     pipe: Chain,
     image: Source,
-    prompt: str = "",
+    prompt: str | Sequence[str] = "",
     left: int = 0,
     right: int = 0,
     top: int = 0,
@@ -117,7 +119,7 @@ def outpaint(
 
     Args:
         image: a path, bytes, a file or a PIL picture; comes back byte for byte in its place.
-        prompt: what the whole picture shows; must not be empty.
+        prompt: what the whole picture shows; must not be empty; or a list, as in `generate`.
         left, right, top, bottom: how many pixels to add on each side.
         n, seed: how many; picture i uses `seed + i`.
         on_step, prior, decoder, negative_prompt, settings: as in `generate`.

@@ -6,6 +6,7 @@ The picture may have any size and shape.
 Examples:
   unclip upscale fox.png -o large.png
   unclip upscale fox.png --steps 20 --set upsampler_eta=0
+  unclip upscale photos/ -o large/                  # all of a folder
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ Examples:
   unclip vary fox.png
   unclip vary fox.png -n 9 --eta 1 --seed 7 -o foxes.png   # one grid of nine
   unclip vary fox.png -o foxes/                            # one file each
+  unclip vary photos/ -n 2 -o varied/                      # all of a folder
 """
 
 from __future__ import annotations

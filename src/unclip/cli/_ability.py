@@ -3,22 +3,32 @@
 
 import ast
 import inspect
-import time
 import tokenize
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, make_dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_args
 
 import typer
 from typer.main import get_command
 
 from ..errors import UsageError
 from ._defaults import origins
-from ._draw import DrawOptions, FilmOutput, Fps, OneSeed, assignments, deliver, drawing
+from ._draw import (
+    Combinatorial,
+    DrawOptions,
+    FilmOutput,
+    Fps,
+    Grid,
+    OneSeed,
+    Prompts,
+    WildcardFolder,
+    assignments,
+)
 from ._fields import ASKED, argument, fields_of, option_field, option_name
 from ._options import SAMPLING, Command, ModelOptions, NoLimit, StrictWords
-from ._output import Layout, slug
 from ._result import report
 from ._terminal import say
 
@@ -65,22 +75,37 @@ class AbilityOptions(ModelOptions):
         return {name: value for name, value in every.items() if value is not NO_OPTION}
 
     def request(self, **more: Any) -> Any:
-        """The request that the command line stands for. Raises UsageError, which names options."""
+        """The request that the command line stands for. Raises UsageError, which names options.
+
+        Args:
+            more: fields that the command line does not say, or says otherwise.
+        """
         fields = fields_of(self.ability.request)
         own = {
-            name: argument(name, fields[name], value) for name, value in self.values(fields).items()
+            name: argument(name, fields[name], value)
+            for name, value in self.values(fields.keys() - more.keys()).items()
         }
-        try:
-            request = self.ability.request.of(**own, **more)
+        with self._naming_options(own):
+            return self.ability.request.of(**own | more)
+
+    def check_inputs(self, request: Any) -> None:
+        """As `Request.check_inputs`. Raises UsageError, which names options."""
+        with self._naming_options(self.values(fields_of(self.ability.request))):
             request.check_inputs()
+
+    @contextmanager
+    def _naming_options(self, own: Iterable[str]) -> Iterator[None]:
+        """An error that begins with a field's name begins with its option's instead."""
+        try:
+            yield
         except UsageError as error:
-            head, space, rest = str(error).partition(" ")  # it begins with the field
+            head, space, rest = str(error).partition(" ")
             name = head.partition(".")[0]
+            fields = fields_of(self.ability.request)
             if name not in fields:
                 raise
-            head = option_name(name, fields[name])
+            head = option_name(name, fields[name]) if name in own else head
             raise UsageError(head + space + rest).about(error.field or name) from None
-        return request
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,14 +124,9 @@ class DrawCommand(AbilityOptions, DrawOptions):
 
     def run(self) -> None:
         """Draw, write, say so."""
-        started, seed = time.monotonic(), self.first_seed()
-        request = self.request(seed=seed, settings=self.settings())
-        layout = Layout(request, "-".join(map(slug, request.title(type(self).__name__))))
-        target, preview = self.target(f"{layout.name}-{seed}"), self.shown()
-        pipe = self.load(one_pass=request.one_pass)
-        with drawing(pipe, lambda cost: target.expect(cost, layout), preview=preview) as on_step:
-            pictures = pipe.run(request, on_step)
-        self.open(deliver(pictures, layout, target, layout.seeds(len(pictures)), started))
+        from ._bulk import draw
+
+        draw(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,12 +136,26 @@ class ShareCommand(AbilityOptions):
     def run(self) -> None:
         """A line a share."""
         request = self.request()
+        self.check_inputs(request)
         shares = request.shares(self.load().run(request))
         ranked = dict(sorted(shares.items(), key=lambda pair: -pair[1]))
         report(shares=ranked)
         width = max(map(len, ranked))
         for name, share in ranked.items():
             say(f"{name:<{width}}  {share:6.1%}  {'█' * round(share * BAR)}".rstrip())
+
+
+def _or_folder(info: Any) -> Any:
+    """A picture to begin from, of which a folder may hold several."""
+    other = copy(info)
+    other.description = f"{info.description.removesuffix('.')}, or a folder of them."
+    return other
+
+
+def _optional(name: str, kind: Any, *_: Any) -> tuple[Any, ...]:
+    """A positional argument that may be left out."""
+    annotated, shown = get_args(kind)
+    return name, Annotated[annotated | None, shown], None
 
 
 def help_of(module: str) -> str:
@@ -177,6 +211,8 @@ def command_class(
     request = ability.request
     base = base or (DrawCommand if issubclass(request, Drawing) else ShareCommand)
     fields = {key: info for key, info in fields_of(request).items() if key not in base.left_out}
+    if base is DrawCommand and "image" in fields:
+        fields["image"] = _or_folder(fields["image"])
     own = [option_field(key, info) for key, info in fields.items()]
     own += [("strict_words", StrictWords, False)] if request.reads_text else []
     if issubclass(request, Drawing):
@@ -185,5 +221,11 @@ def command_class(
         own += [("no_limit", NoLimit, False), ("assignments", assignments(request.example), None)]
         own += [("seed", OneSeed, None)] if request.one_seed or base.one_seed else []
         own += [("output", FilmOutput, None), ("fps", Fps, 12.0)] if request.film else []
+    if base is DrawCommand:
+        own += [("grid", Grid, False)]
+    if base is DrawCommand and "prompt" in request.model_fields:
+        own = [_optional(*one) if one[0] == ASKED + "prompt" else one for one in own]
+        own += [("prompts", Prompts, None), ("wildcards", WildcardFolder, None)]
+        own += [("combinatorial", Combinatorial, False)]
     space = {"ability": ability}
     return make_dataclass(name, own, bases=(base,), namespace=space, frozen=True, kw_only=True)

@@ -25,12 +25,29 @@ if TYPE_CHECKING:
     from ..types import OnStep, Step
     from ._preview import Show
 
-RANDOM = "random, and printed"
+RANDOM = "random, and printed; -1 too"
 NAMED = "a new PNG here, named after its content and the seed"
-FOLDER = "a folder for one PNG each, or - for a PNG to stdout."
+FOLDER = "a folder for one PNG each, a name such as {prompt}-{seed}.png, or - for a PNG to stdout."
 
 Seed = Annotated[int | None, option("--seed", "SEED", "Picture i uses SEED + i.", RANDOM)]
 OneSeed = Annotated[int | None, option("--seed", "SEED", "Every picture uses it.", RANDOM)]
+Grid = Annotated[bool, flag("--grid", "Write a grid and its pictures one by one.")]
+Prompts = Annotated[
+    str | None,
+    option(
+        "--prompts",
+        "FILE",
+        "Prompts in place of PROMPT: a .txt with one a line, or a .csv or .jsonl with settings of "
+        "each; - is stdin. Pictures that are there already are skipped.",
+    ),
+]
+WildcardFolder = Annotated[
+    str | None,
+    option("--wildcards", "DIR", "Where __animals__ in a prompt finds animals.txt."),
+]
+Combinatorial = Annotated[
+    bool, flag("--combinatorial", "Draw all combinations of {a|b} in a prompt, not some by seed.")
+]
 Output = Annotated[
     str | None,
     option(
@@ -69,6 +86,15 @@ def assignments(example: str) -> Any:
     return Annotated[list[str] | None, option("--set", "KEY=VALUE", text, group=SAMPLING)]
 
 
+ANY = -1
+"""The seed that stands for a random one."""
+
+
+def random_seed() -> int:
+    """One of 31 bits."""
+    return random.randrange(2**31)
+
+
 @dataclass(frozen=True, kw_only=True)
 class DrawOptions:
     """From which seed, to where, with what settings."""
@@ -78,11 +104,15 @@ class DrawOptions:
     preview: Preview = None
     opens: Opens = False
     fps: ClassVar[float | None] = None  # of a film; an option of the commands that draw frames
+    grid: ClassVar[bool] = False  # these four are options where `command_class` says so
+    prompts: ClassVar[str | None] = None
+    wildcards: ClassVar[str | None] = None
+    combinatorial: ClassVar[bool] = False
     assignments: list[str] | None = None  # of the type `assignments` in each command
 
     def first_seed(self) -> int:
         """The one given, else a random one."""
-        return random.randrange(2**31) if self.seed is None else self.seed
+        return random_seed() if self.seed in (None, ANY) else self.seed
 
     def shown(self) -> "Show | None":
         """Who shows the pictures while they are drawn. Raises UsageError and OutputError."""

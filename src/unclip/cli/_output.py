@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 STDOUT = "-"
 
+SEVERAL = "prompts"
+"""What the record of a sheet of several prompts has as its ability."""
+
 
 class Sheet(Protocol):
     """How several pictures become one, and what they are called one by one."""
@@ -99,6 +102,8 @@ class Target:
     fps: float | None = None  # a film's
     is_stdout: bool = False
     numbered: bool = False  # a name of our own choice: what lies there is not overwritten
+    suffix: str = ".png"  # of the files in a folder
+    grid: bool = False  # a sheet and its pictures one by one
 
     @classmethod
     def of(cls, output: str, fps: float | None = None) -> Target:
@@ -145,7 +150,8 @@ class Target:
         if self.is_stdout:
             _stdout()
         elif self.is_folder:
-            check_writable(self.path / f"{max(names, key=lambda one: len(os.fsencode(one)))}.png")
+            longest = max(names, key=lambda one: len(os.fsencode(one)))
+            check_writable(self.path / f"{longest}{self.suffix}")
         else:
             check_writable(self.path)
 
@@ -164,8 +170,10 @@ class Target:
         if self.fps is not None:
             check_film(self.path, cost.size)
         else:
-            kind = "PNG" if self.is_folder or self.is_stdout else format_of(self.path)
-            check_sides(cost.size if self.is_folder else sheet.size(cost), kind)
+            written = Path(f"_{self.suffix}") if self.is_folder else self.path
+            kind = "PNG" if self.is_stdout else format_of(written)
+            single = self.is_folder and not self.grid
+            check_sides(cost.size if single else sheet.size(cost), kind)
         if not self.is_stdout:
             each = cost.size[0] * cost.size[1] * 3
             check_room(self.path, cost.pictures * each // 20)  # no format writes less of much
@@ -189,8 +197,13 @@ class Target:
         from ..media.film import save_film
         from ..media.writing import save
 
+        names = sheet.names(len(pictures))
         if self.is_folder:
-            return _save_all(pictures, self.path, sheet.names(len(pictures)))
+            written = _save_all(pictures, self.path, names, self.suffix)
+            if self.grid and len(pictures) > 1:
+                sheets = [f"{names[0]}-grid"]
+                written += _save_all([sheet.make(pictures)], self.path, sheets, self.suffix)
+            return written
         if self.numbered:
             return _save_all([sheet.make(pictures)], self.path.parent, [self.path.stem])
         if self.is_stdout:
@@ -200,18 +213,25 @@ class Target:
             save_film(pictures, self.path, self.fps, bounce=True)
         else:
             save(sheet.make(pictures), self.path)
+            if self.grid and len(pictures) > 1:
+                return [
+                    self.path,
+                    *_save_all(pictures, self.path.parent, names, self.path.suffix),
+                ]
         return [self.path]
 
 
-def _save_all(pictures: Sequence[Image], folder: Path, names: Sequence[str]) -> list[Path]:
-    """PNGs of these names, or all with `-2`, `-3`, ... where another picture has one of them.
+def _save_all(
+    pictures: Sequence[Image], folder: Path, names: Sequence[str], suffix: str = ".png"
+) -> list[Path]:
+    """Files of these names, or all with `-2`, `-3`, ... where another picture has one of them.
 
     The same picture, by its record, is written over: the same request has the same names.
     """
-    pairs = list(zip(names, pictures, strict=True))
+    pairs = list(zip((folder / f"{name}{suffix}" for name in names), pictures, strict=True))
     for number in count(1):
-        if all(_is_free(_numbered(folder, name, number), one) for name, one in pairs):
-            return [_save_new(folder, name, number, one) for name, one in pairs]
+        if all(_is_free(numbered(path, number), one) for path, one in pairs):
+            return [save_new(path, number, one) for path, one in pairs]
     raise AssertionError("numbers do not end")
 
 
@@ -221,16 +241,17 @@ def _is_free(path: Path, picture: Image) -> bool:
     return not os.path.lexists(path) or has_record_of(path, picture)
 
 
-def _numbered(folder: Path, name: str, number: int) -> Path:
-    return folder / (f"{name}.png" if number == 1 else f"{name}-{number}.png")
+def numbered(path: Path, number: int) -> Path:
+    """fox.png, fox-2.png, fox-3.png, ..."""
+    return path if number == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
 
 
-def _save_new(folder: Path, name: str, number: int, picture: Image) -> Path:
+def save_new(first: Path, number: int, picture: Image) -> Path:
     """Write where no other picture is: another run may have taken the name by now."""
     from ..media.writing import has_record_of, save
 
     while True:
-        path = _numbered(folder, name, number)
+        path = numbered(first, number)
         try:
             save(picture, path, new=not has_record_of(path, picture))
         except FileExistsError:

@@ -79,7 +79,7 @@ class Above(Protocol):
 
 @contextmanager
 def stage_progress(
-    in_bytes: bool = False, alone: bool = True, above: Above | None = None
+    in_bytes: bool = False, alone: bool = True, left: bool = False, above: Above | None = None
 ) -> Iterator[Update]:
     """How far things are: bars on a terminal, else lines, or nothing with `--quiet`.
 
@@ -87,6 +87,7 @@ def stage_progress(
         in_bytes: what is counted is bytes; their speed and the time left are shown too.
         alone: show the bar of what was updated last, and no other.
         above: drawn to between two updates, so that the bars are drawn by `update` alone.
+        left: show the time left on a bar too.
     """
     if quiet.get():
         yield lambda what, done, total: None
@@ -96,7 +97,7 @@ def stage_progress(
         known: dict[str, TaskID] = {}
         if above is not None:
             above.open()
-        with _bars(in_bytes, auto_refresh=above is None) as bars:
+        with _bars(in_bytes, left, auto_refresh=above is None) as bars:
 
             def update(what: str, done: int, total: int) -> None:
                 if what not in known:
@@ -111,10 +112,11 @@ def stage_progress(
             yield update
 
 
-def _bars(in_bytes: bool, auto_refresh: bool) -> Progress:
+def _bars(in_bytes: bool, left: bool = False, auto_refresh: bool = True) -> Progress:
     from rich import progress as rich
 
     columns: tuple[rich.ProgressColumn, ...] = (rich.MofNCompleteColumn(), rich.TimeElapsedColumn())
+    columns += (rich.TimeRemainingColumn(),) if left else ()
     if in_bytes:
         sizes = rich.DownloadColumn(binary_units=True)
         columns = (sizes, rich.TransferSpeedColumn(), rich.TimeRemainingColumn())

@@ -19,7 +19,7 @@ from ..errors import SettingWarning, UsageError, counted
 from ._draw import deliver, drawing
 from ._fields import argument, fields_of, pictures_of
 from ._options import LIMITS, Command, ModelOptions, NoLimit, StrictWords, option
-from ._output import Layout, Target, shortened
+from ._output import SEVERAL, Layout, Target, shortened
 from ._redraw import AS, hint, others_parameters, others_request
 from ._result import report
 from ._terminal import complain, say
@@ -113,6 +113,8 @@ class Replay(ModelOptions):
             if record.ability == "sweep":  # of several requests
                 axes = " and ".join(f"{name} {values}" for name, values in record.inputs.items())
                 raise UsageError(f"it is a sheet of `unclip sweep` over {axes}: sweep again")
+            if record.ability == SEVERAL:
+                raise UsageError("it is a sheet of several prompts: draw it again as before")
             ability = ability_of(record.ability)
             request = _request(ability, record, self.inputs or [])
         except UsageError as error:

@@ -6,9 +6,9 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import DataError, counted, nearest, quoted
 from ..files import relative, text_of
@@ -85,27 +85,46 @@ def _text(file: Path) -> str:
 def _csv(
     table: Path, is_there: Callable[[str], bool]
 ) -> Iterator[tuple[int, Mapping[str, object]]]:
-    """(first line, values by column) of every row that is not blank (RFC 4180)."""
+    """(first line, values by column) of every row that is not blank."""
+    for line, values in csv_rows(_text(table), quoted(table), COLUMNS):
+        _check_quotes([*values.values()], is_there, f"{quoted(table)}, line {line}")
+        yield line, values
+
+
+def csv_rows(
+    text: str, name: str, needed: Sequence[str], once: bool = False
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """(first line, values by column) of every row of a CSV text that is not blank (RFC 4180).
+
+    Args:
+        text: its first row names the columns.
+        name: of the file, in errors.
+        needed: columns that there must be, in lower case, as all names become.
+        once: no other column may be there twice either.
+
+    Raises:
+        DataError: it is malformed, or a column is missing; the message gives the line.
+    """
     columns: list[str] = []
-    for line, row in _csv_rows(table):
-        where = f"{quoted(table)}, line {line}"
+    for line, row in _csv_fields(text, name):
+        where = f"{name}, line {line}"
         if not any(field.strip() for field in row):
             continue
         if not columns:
-            columns = _columns(row, where)
+            columns = _columns(row, where, needed)
+            _check_once(columns, where, once)
             continue
         if len(row) != len(columns):
             raise DataError(
                 f"{where}: {counted(len(row), 'field')} but {counted(len(columns), 'column')} "
                 f"({', '.join(map(quoted, columns))}); put a text with a comma in quotes"
             )
-        _check_quotes(row, is_there, where)
         yield line, dict(zip(columns, row, strict=True))
 
 
-def _csv_rows(table: Path) -> Iterator[tuple[int, list[str]]]:
+def _csv_fields(text: str, name: str) -> Iterator[tuple[int, list[str]]]:
     """(first line, fields) of every row. Raises DataError."""
-    reader = csv.reader(io.StringIO(_text(table), newline=""), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     line = 1
     try:
         for row in reader:
@@ -113,26 +132,35 @@ def _csv_rows(table: Path) -> Iterator[tuple[int, list[str]]]:
             line = reader.line_num + 1
     except csv.Error as error:
         raise DataError(
-            f"{quoted(table)}, line {line}: {error}; close every quote, "
+            f"{name}, line {line}: {error}; close every quote, "
             'and write a quote inside a text twice ("")'
         ) from None
 
 
-def _columns(row: list[str], where: str) -> list[str]:
+def _columns(row: list[str], where: str, needed: Sequence[str]) -> list[str]:
     """The names of the columns in lower case. Raises DataError."""
     columns = [name.strip().lower() for name in row]
     mark = next((mark for mark in ";\t|" if mark in row[0]), None)
     if len(row) == 1 and mark is not None:
         raise DataError(f"{where}: its columns are separated by {mark!r}; save it with commas")
-    for name in COLUMNS:
+    for name in needed:
         if columns.count(name) != 1:
             found = f"its columns are: {', '.join(map(quoted, columns))}"
-            near = [one for one in columns if one not in COLUMNS and nearest(one, [name])]
+            near = [one for one in columns if one not in needed and nearest(one, [name])]
             if near and name not in columns:
                 found += f"; rename {quoted(near[0])} to {name}"
             several = f"two columns are called '{name}'" if name in columns else found
-            raise DataError(f"{where}: needs one column 'file_name' and one 'text'; {several}")
+            wanted = " and ".join(f"one column '{one}'" for one in needed)
+            raise DataError(
+                f"{where}: needs {wanted.replace(' and one column', ' and one')}; {several}"
+            )
     return columns
+
+
+def _check_once(columns: list[str], where: str, once: bool) -> None:
+    twice = next((name for name in columns if columns.count(name) > 1), None)
+    if once and twice is not None:
+        raise DataError(f"{where}: two columns are called '{twice}'")
 
 
 def _check_quotes(row: list[str], is_there: Callable[[str], bool], where: str) -> None:
@@ -148,16 +176,27 @@ def _check_quotes(row: list[str], is_there: Callable[[str], bool], where: str) -
 def _json_lines(
     table: Path, is_there: Callable[[str], bool]
 ) -> Iterator[tuple[int, Mapping[str, object]]]:
-    """(line, values) of every line that is not blank; only \\n ends a line."""
-    for line, text in enumerate(_text(table).split("\n"), start=1):
-        if not text.strip():
+    """(line, values) of every line that is not blank."""
+    for line, values in json_rows(_text(table), quoted(table)):
+        yield line, {**{name.strip().lower(): one for name, one in values.items()}, **values}
+
+
+def json_rows(text: str, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line, values) of every line that is not blank; only \\n ends a line.
+
+    What is no object has no values.
+
+    Raises:
+        DataError: a line is not JSON, or has a key twice; the message gives the line.
+    """
+    for line, one in enumerate(text.split("\n"), start=1):
+        if not one.strip():
             continue
         try:
-            value = parse_json(text, _once)
+            value = parse_json(one, _once)
         except ValueError as error:
-            raise DataError(f"{quoted(table)}, line {line} is not JSON: {error}") from None
-        values = value if isinstance(value, dict) else {}
-        yield line, {**{name.strip().lower(): one for name, one in values.items()}, **values}
+            raise DataError(f"{name}, line {line} is not JSON: {error}") from None
+        yield line, value if isinstance(value, dict) else {}
 
 
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:

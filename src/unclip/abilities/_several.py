@@ -1,0 +1,93 @@
+"""Several prompts at once, and several requests in the same batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from inspect import signature
+from itertools import chain
+from typing import Any, ParamSpec
+
+from PIL import Image
+
+from ..arguments import plain
+from ..cost import BATCH
+from ..errors import UsageError
+from ..request import Drawing, Request
+from . import ability_of
+
+P = ParamSpec("P")
+Draw = Callable[P, list[Image.Image]]
+
+
+def several(prompt: Any) -> tuple[Any, ...]:
+    """The prompts of a list, or the only one. Raises UsageError where a list is empty."""
+    prompts = plain(prompt)
+    if not isinstance(prompts, tuple):
+        return (prompt,)
+    if not prompts:
+        raise UsageError("prompt must be a text or a list of them, got an empty list")
+    return prompts
+
+
+def each_prompt(request: type[Drawing]) -> Callable[[Draw[P]], Draw[P]]:
+    """Let the function of an ability take a list of prompts, drawn one after the other.
+
+    Args:
+        request: checks them all before the first is drawn.
+    """
+
+    def decorate(function: Draw[P]) -> Draw[P]:
+        names = signature(function)
+
+        @wraps(function)
+        def each(*args: P.args, **more: P.kwargs) -> list[Image.Image]:
+            call = names.bind(*args, **more)
+            if not isinstance(plain(call.arguments.get("prompt")), tuple):
+                return function(*args, **more)
+            prompts = several(call.arguments["prompt"])
+            known = request.model_fields.keys() & call.arguments.keys()
+            values = {name: call.arguments[name] for name in known}
+            for one in prompts:
+                request.of(**values | {"prompt": one})
+            drawn = []
+            for one in prompts:
+                call.arguments["prompt"] = one
+                drawn.append(function(*call.args, **call.kwargs))
+            return list(chain.from_iterable(drawn))
+
+        return each
+
+    return decorate
+
+
+def shared(request: Request[Any]) -> str:
+    """What requests that one batch can draw have in common: all but prompt, n and seed.
+
+    Empty where an ability draws one at a time.
+    """
+    if ability_of(request.ability).together is None:
+        return ""
+    return f"{request.ability} {request.model_dump_json(exclude={'prompt', 'n', 'seed'})}"
+
+
+def batches(requests: Sequence[Request[Any]]) -> list[list[int]]:
+    """Numbers of the requests that are drawn together, a list a batch, in the order of the first.
+
+    Those of an ability that can, the same but for prompt, n and seed. A batch has at most `BATCH`
+    pictures, or one request.
+    """
+    done: list[list[int]] = []
+    filling: dict[str, tuple[list[int], int]] = {}  # what they share -> requests, pictures
+    for index, request in enumerate(requests):
+        key, count = shared(request), getattr(request, "n", 1)
+        if not key:
+            done.append([index])
+            continue
+        batch, pictures = filling.get(key, ([], BATCH))
+        if pictures + count > BATCH:
+            batch, pictures = [], 0
+            done.append(batch)
+        batch.append(index)
+        filling[key] = batch, pictures + count
+    return done

@@ -1,0 +1,1 @@
+"""Many pictures of one command: choices in prompts, files of prompts, a record of what is done."""

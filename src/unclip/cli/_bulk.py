@@ -1,0 +1,403 @@
+"""What commands that draw do: some pictures at once, or many in a job that can be resumed."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import count as numbers
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from ..errors import UsageError, counted
+from ._draw import deliver, drawing
+from ._jobs import Job, Jobs
+from ._names import NamedLayout
+from ._output import SEVERAL, Layout, Target, check_room, numbered, save_new, shortened, slug
+from ._progress import stage_progress
+from ._terminal import complain, duration, say
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from ..bulk.manifest import Entry, Manifest
+    from ..cost import Cost
+    from ..facade import Pipeline
+    from ..media.grid import Grid
+    from ..request import Drawing
+    from ..types import Step
+
+
+class _Enough(Exception):
+    """The cost of a request is known, and nothing more is wanted."""
+
+
+def cost_of(pipe: Pipeline, request: Drawing) -> Cost:
+    """What a request takes; no step is made.
+
+    Raises:
+        UsageError: this model cannot draw it, or its pictures cannot be read.
+    """
+    costs: list[Cost] = []
+
+    def note(cost: Cost) -> None:
+        costs.append(cost)
+        raise _Enough
+
+    before = pipe.policy
+    pipe.policy = replace(before, on_cost=note)
+    try:
+        pipe.run(request)
+    except _Enough:
+        pass
+    finally:
+        pipe.policy = before
+    return costs[0]
+
+
+def draw(command: Any) -> None:
+    """Draw what a command asks for, write it, say so.
+
+    Args:
+        command: a `DrawCommand`, whose file imports this one.
+    """
+    jobs = Jobs(command)
+    target = _target(command, jobs)
+    if jobs.are_many or (command.combinatorial and target is not None and target.is_folder):
+        _draw_long(command, jobs, target)
+    else:
+        _draw_at_once(command, jobs, target)
+
+
+def _target(command: Any, jobs: Jobs) -> Target | None:
+    """Where pictures go; None where a name is still to be made. Raises UsageError."""
+    from ..media.film import FILM_FORMATS
+    from ..media.writing import format_of
+
+    if command.output is None:
+        return Target(Path("."), True, grid=True) if command.grid else None
+    if jobs.template is None:
+        target = Target.of(command.output, command.fps)
+        if command.grid and (target.is_stdout or target.fps is not None):
+            raise UsageError(f"--grid writes several pictures, and -o {command.output} holds one")
+        return replace(target, grid=command.grid)
+    suffix = Path(jobs.template.text).suffix
+    if command.fps is not None and suffix.lower() in FILM_FORMATS:
+        raise UsageError(f"-o {command.output}: a film has a name without fields in braces")
+    format_of(Path(jobs.template.text))
+    return Target(jobs.template.folder, True, suffix=suffix, grid=command.grid)
+
+
+@dataclass(frozen=True)
+class Several:
+    """The sheet of several prompts that are written as one."""
+
+    layouts: Sequence[Layout]
+    counts: Sequence[int]
+    written: str
+
+    def names(self, count: int) -> list[str]:
+        """Those of each request."""
+        pairs = zip(self.layouts, self.counts, strict=True)
+        return [name for layout, own in pairs for name in layout.names(own)]
+
+    def _grid(self, count: int, size: tuple[int, int]) -> Grid:
+        from ..media.grid import Grid
+
+        return Grid(count, size)
+
+    def size(self, cost: Cost) -> tuple[int, int]:
+        """(height, width) of the sheet."""
+        return self._grid(cost.pictures, cost.size).whole
+
+    def make(self, pictures: Sequence[Image]) -> Image:
+        """With a record that says of which prompt it is."""
+        from ..media.grid import make_grid
+        from ..record import Record
+
+        if len(pictures) == 1:
+            return pictures[0]
+        sheet, first = make_grid(pictures), Record.of(pictures[0])
+        made = replace(first, prompt=self.written, n=len(pictures), ability=SEVERAL)
+        sheet.info["unclip"] = made.to_json()
+        return sheet
+
+
+def _draw_at_once(command: Any, jobs: Jobs, target: Target | None) -> None:
+    """All pictures, then their file or files."""
+    from ..cost import check_memory
+
+    started, every = time.monotonic(), jobs.all()
+    first = every[0].request
+    command.check_inputs(first)
+    written = every[0].written or getattr(first, "prompt", "")
+    name = every[0].layout.name if len(every) == 1 else slug(written)
+    target = target or Target.default(f"{name}-{first.seed}")
+    target.check([f"{name}-{first.seed}"])
+    preview = command.shown()
+    pipe = command.load(one_pass=len(every) == 1 and first.one_pass)
+    layouts = [_called(job.layout, pipe.name) for job in every]
+    sheet: Any = layouts[0]
+    if len(every) > 1:
+        sheet = Several(layouts, [job.count for job in every], written)
+        cost = cost_of(pipe, first).times(len(every))  # they differ in prompt and seed alone
+        cost.check(pipe.policy.limit)
+        check_memory(cost.pictures, cost.size)
+        target.expect(cost, sheet)
+        with drawing(pipe, cost=cost, preview=preview) as on_step:
+            drawn = pipe.run_many([job.request for job in every], on_step)
+    else:
+        expect = partial(target.expect, sheet=sheet)
+        with drawing(pipe, expect, preview=preview) as on_step:
+            drawn = [pipe.run(first, on_step)]
+    for job, pictures in zip(every, drawn, strict=True):
+        note_template(pictures, job.written)
+    pictures = [one for own in drawn for one in own]
+    seeds = sorted({job.request.seed for job in every})
+    span = layouts[0].seeds(len(pictures) if len(seeds) == len(every) else every[0].count)
+    command.open(deliver(pictures, sheet, target, span, started))
+
+
+def _called(layout: Layout, model: str) -> Layout:
+    return replace(layout, model=model) if isinstance(layout, NamedLayout) else layout
+
+
+def note_template(pictures: Sequence[Image], template: str) -> None:
+    """Say in records what the prompt was before choices were made, if there were any."""
+    from ..record import Record
+
+    for picture in pictures if template else ():
+        record = Record.of(picture)
+        inputs = record.inputs | {"template": template}
+        picture.info["unclip"] = replace(record, inputs=inputs).to_json()
+
+
+@dataclass(frozen=True)
+class Place:
+    """A job, the entries of its pictures, and which of them are there."""
+
+    job: Job
+    entries: Sequence[Entry]
+    there: Sequence[bool]
+    cost: Cost | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is left of it."""
+        return all(self.there)
+
+
+def _draw_long(command: Any, jobs: Jobs, target: Target | None) -> None:
+    """Batch by batch; what is drawn is written, and listed, before the next."""
+    from ..bulk.manifest import Manifest
+
+    started = time.monotonic()
+    target = target or Target(Path(_folder_name(command, jobs)), True)
+    if not target.is_folder or target.grid:
+        wrong = "--grid" if target.grid else f"-o {command.output}"
+        raise UsageError(
+            f"{wrong} is for one request; many go into a folder: -o DIR/, or -o with names such as "
+            "'DIR/{prompt}-{seed}.png'"
+        )
+    if jobs.folder is not None and os.path.realpath(target.path) == os.path.realpath(jobs.folder):
+        raise UsageError(f"{target.path} is where the pictures come from: give another folder")
+    target.check()
+    manifest = Manifest(target.path)
+    every = [job for job in jobs.all(manifest.seeds) if not _is_within(job, target.path)]
+    pipe = command.load()
+    places = _places(every, target, manifest, pipe)
+    checked, bad = _checked(pipe, [one for one in places if not one.is_done])
+    try:
+        drawn = _draw_all(pipe, checked, target, manifest)
+    except KeyboardInterrupt:
+        complain(f"what is drawn is in {target.path}: the same command draws the rest", "")
+        raise
+    there = sum(sum(one.there) for one in places)
+    what = counted(drawn, "picture") + (f", {there:,} there already" if there else "")
+    say(f"{target.path}: {what}, in {duration(time.monotonic() - started)}")
+    if bad:
+        raise typer.Exit(1)
+
+
+def _folder_name(command: Any, jobs: Jobs) -> str:
+    """After the file of prompts or the folder of pictures."""
+    from ..bulk.rows import STDIN
+
+    name = command.prompts if jobs.folder is None else jobs.folder.resolve().name
+    stem = "prompts" if name in (None, STDIN) else Path(str(name)).stem
+    return f"{shortened(stem, 96)}-{type(command).__name__}"
+
+
+def _is_within(job: Job, folder: Path) -> bool:
+    """Whether its picture is one that was drawn, in a folder inside of the folder of pictures."""
+    image = job.sources.get("image", "") if job.folder else ""
+    return bool(image) and Path(image).resolve().is_relative_to(folder.resolve())
+
+
+def _places(jobs: Sequence[Job], target: Target, manifest: Manifest, pipe: Pipeline) -> list[Place]:
+    """Where each picture goes: files that are there are left alone, unless they were named."""
+    taken: dict[str, str] = {}
+    places = []
+    for job in jobs:
+        job = replace(job, layout=_called(job.layout, pipe.name))
+        try:
+            pairs = [
+                _place(job, index, name, target, manifest, pipe.hash, taken)
+                for index, name in enumerate(job.names())
+            ]
+        except UsageError as error:
+            raise job.blame(error) from None
+        places.append(Place(job, [one for one, _ in pairs], [there for _, there in pairs]))
+    return places
+
+
+def _place(
+    job: Job,
+    index: int,
+    name: str,
+    target: Target,
+    manifest: Manifest,
+    model_hash: str,
+    taken: dict[str, str],
+) -> tuple[Entry, bool]:
+    """The entry of a picture, and whether the picture is there. Raises UsageError."""
+    from ..bulk.manifest import Entry
+
+    request, named = job.request, bool(job.row.output)
+    seed = request.seed + (0 if request.one_seed else index)
+    wanted = replace(request.record(), seed=seed, model_hash=model_hash)
+    suffix = Path(job.row.output).suffix if named else target.suffix
+    for number in numbers(1):
+        path = numbered(target.path / f"{name}{suffix}", number)
+        file = str(path.relative_to(target.path))
+        if file in taken:
+            if named:
+                raise UsageError(f"output '{file}' is that of {taken[file]} too")
+            continue
+        entry = Entry(file, wanted, job.row.line, job.sources, job.any_seed)
+        there = manifest.has(entry) or manifest.finds(entry)
+        if there or named or not os.path.lexists(path):
+            taken[file] = job.row.where
+            return entry, there
+    raise AssertionError("numbers do not end")
+
+
+def _checked(pipe: Pipeline, places: Sequence[Place]) -> tuple[list[Place], int]:
+    """Those that can be drawn, with what they take, and how many cannot.
+
+    A picture of a folder that cannot be drawn from is said, and left out; where nothing is left,
+    the first fault is raised, and so is any of a row.
+    """
+    from ..abilities._several import shared
+
+    costs: dict[str, Cost] = {}
+    good: list[Place] = []
+    faults: dict[str, UsageError] = {}  # by what is said
+    for place in places:
+        request = place.job.request
+        key = f"{shared(request)} {place.job.count}" if shared(request) else ""
+        try:
+            _check_words(pipe, request)
+            cost = costs.get(key) or cost_of(pipe, request)
+        except UsageError as error:
+            image, text = place.job.sources.get("image", ""), str(error)
+            if not place.job.folder or (place.job.row.where and _is_readable(request)):
+                raise place.job.blame(error) from None
+            faults[text if image in text else f"{image}: {text}"] = error
+            continue
+        costs |= {key: cost} if key else {}
+        good.append(replace(place, cost=cost))
+    if faults and not good:
+        same = len({str(error) for error in faults.values()}) == 1
+        raise UsageError(next(iter(faults.values() if same else faults)))
+    for text in faults:
+        complain(text)
+    return good, len(faults)
+
+
+def _is_readable(request: Drawing) -> bool:
+    try:
+        request.check_inputs()
+    except UsageError:
+        return False
+    return True
+
+
+def _check_words(pipe: Pipeline, request: Drawing) -> None:
+    texts = [getattr(request, name, "") for name in ("prompt", "negative_prompt")]
+    if request.reads_text:
+        pipe.check_words(*texts)
+
+
+def _draw_all(pipe: Pipeline, places: Sequence[Place], target: Target, manifest: Manifest) -> int:
+    """Draw, write and list; returns how many pictures."""
+    from ..abilities._several import batches
+
+    drawn, costs = 0, [place.cost for place in places if place.cost is not None]
+    if costs:
+        total = sum(costs[1:], costs[0])
+        check_room(target.path / "_", total.pictures * total.size[0] * total.size[1] * 3 // 20)
+    with _progress(costs) as step:
+        for batch in batches([place.job.request for place in places]):
+            chosen = [places[index] for index in batch]
+            results = pipe.run_many([place.job.request for place in chosen], step.on_step)
+            for place, pictures in zip(chosen, results, strict=True):
+                drawn += _write(place, pictures, target, manifest)
+            step.done([costs[index] for index in batch])
+    return drawn
+
+
+def _write(place: Place, pictures: Sequence[Image], target: Target, manifest: Manifest) -> int:
+    """Those that are not there; returns how many."""
+    from ..media.writing import save
+    from ..record import Record
+
+    note_template(pictures, place.job.written)
+    entries = []
+    for picture, entry, there in zip(pictures, place.entries, place.there, strict=True):
+        path = target.path / entry.file
+        if there:
+            continue
+        if place.job.row.output:
+            save(picture, path)
+        else:
+            path = save_new(path, 1, picture)
+        file = str(path.relative_to(target.path))
+        entries.append(replace(entry, file=file, record=Record.of(picture)))
+    manifest.add(entries)
+    return len(entries)
+
+
+class _Steps:
+    """Pictures done, in parts: by the steps that are made of all."""
+
+    def __init__(self, costs: Sequence[Cost], update: Any) -> None:
+        self._update, self._made, self._before = update, 0, 0
+        self._pictures = sum(cost.pictures for cost in costs)
+        self._steps = sum(cost.total for cost in costs) or 1
+
+    def on_step(self, step: Step) -> None:
+        """After each step of a batch."""
+        self._made += len(step.x0)
+        self._show()
+
+    def done(self, costs: Sequence[Cost]) -> None:
+        """After each batch: some steps may have counted twice, or were not needed."""
+        self._before += sum(cost.total for cost in costs)
+        self._made = self._before
+        self._show()
+
+    def _show(self) -> None:
+        share = min(1.0, self._made / self._steps)
+        self._update("pictures", int(share * self._pictures), self._pictures)
+
+
+@contextmanager
+def _progress(costs: Sequence[Cost]) -> Iterator[_Steps]:
+    with stage_progress(left=True) as update:
+        yield _Steps(costs, update)

@@ -1,0 +1,203 @@
+"""What a command that draws is asked for, request by request."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import DataError, UsageError
+from ._draw import ANY, random_seed
+from ._names import NamedLayout, NameTemplate
+from ._output import Layout, numbered, slug
+
+if TYPE_CHECKING:
+    from ..bulk.manifest import Key
+    from ..bulk.rows import Row
+    from ..request import Drawing
+
+MOST = 10_000
+"""Most pictures of one prompt with choices, each of which is a request of its own."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A request, and how its pictures are called."""
+
+    request: Drawing
+    layout: Layout
+    row: Row
+    written: str = ""  # its prompt, as it was before choices were made
+    sources: Mapping[str, str] = field(default_factory=dict)  # files that it begins from
+    folder: str = ""  # of its pictures within the folder for all
+    any_seed: bool = False  # nobody asked for its seed
+
+    @property
+    def count(self) -> int:
+        """Of its pictures."""
+        captions = self.request.captions()
+        other = getattr(self.request, "frames", 1) if captions is None else len(captions)
+        return int(getattr(self.request, "n", other))
+
+    def names(self) -> list[str]:
+        """Of its pictures, without suffix."""
+        own = str(Path(self.row.output).with_suffix("")) if self.row.output else ""
+        more = [f"{own}-{number}" for number in range(2, self.count + 1)]
+        names = [own, *more] if own else self.layout.names(self.count)
+        return [os.path.join(self.folder, name) for name in names]
+
+    def blame(self, error: Exception) -> UsageError:
+        """An error with the row that it is about."""
+        return UsageError(f"{self.row.where}: {error}" if self.row.where else error)
+
+
+class Jobs:
+    """The jobs of a command: of each picture of a folder, and of each row of a file of prompts.
+
+    Raises:
+        UsageError: no prompt, or two; a folder or a file that cannot be read.
+    """
+
+    def __init__(self, command: Any) -> None:
+        self.command, self.request = command, command.ability.request
+        self.template = NameTemplate.of(command.output) if command.output else None
+        self.folder = self._folder()
+        self._check_prompt()
+        self.rows = self._rows()
+
+    def _folder(self) -> Path | None:
+        """Of the pictures to begin from, if it is one."""
+        given = self.command.values(["image"]).get("image")
+        return Path(given) if isinstance(given, str) and os.path.isdir(given) else None
+
+    def _check_prompt(self) -> None:
+        prompts, given = self.command.prompts, self.command.values(["prompt"])
+        if "prompt" not in given:
+            return
+        if prompts is None and given["prompt"] is None:
+            name = f"unclip {type(self.command).__name__}"
+            raise UsageError(f"missing argument 'PROMPT', or --prompts FILE (see {name} --help)")
+        if prompts is not None and given["prompt"] is not None:
+            raise UsageError("PROMPT and --prompts both say what to draw: give one of them")
+
+    def _rows(self) -> list[Row]:
+        from ..bulk.rows import Row, read_rows
+
+        prompts = self.command.prompts
+        return [Row({})] if prompts is None else read_rows(prompts)
+
+    @property
+    def are_many(self) -> bool:
+        """Whether they are of a file of prompts, or of a folder."""
+        return self.command.prompts is not None or self.folder is not None
+
+    def all(self, seeds: Mapping[Key, Sequence[int]] | None = None) -> list[Job]:
+        """Each checked by itself.
+
+        Args:
+            seeds: those of an earlier run, for rows that ask for any seed.
+
+        Raises:
+            UsageError: a wrong one, with the row.
+        """
+        from ..bulk.wildcards import Wildcards
+
+        wildcards, settings = Wildcards(self.command.wildcards), self.command.settings()
+        earlier = {key: iter(every) for key, every in (seeds or {}).items()}
+        jobs = []
+        for image in self._images():
+            for row in self.rows:
+                try:
+                    jobs += self._of(row, image, settings, earlier, wildcards)
+                except UsageError as error:
+                    raise UsageError(f"{row.where}: {error}" if row.where else error) from None
+        return jobs
+
+    def _images(self) -> list[Path | None]:
+        from ..data.listing import pictures_in
+
+        if self.folder is None:
+            return [None]
+        try:
+            return list(pictures_in(self.folder))
+        except DataError as error:
+            raise UsageError(str(error)) from None
+
+    def _of(
+        self,
+        row: Row,
+        image: Path | None,
+        settings: dict[str, Any],
+        earlier: Mapping[Key, Iterator[int]],
+        wildcards: Any,
+    ) -> list[Job]:
+        fields, own = row.split(self.request)
+        sources = self._sources(image)
+        fields |= {} if image is None else {"image": str(image)}
+        seed = fields.pop("seed", self.command.seed)
+        any_seed = seed in (None, ANY)
+        if any_seed:
+            written = fields.get("prompt") or self.command.values(["prompt"]).get("prompt", "")
+            key = (str(written), sources.get("image", ""))
+            seed = next(earlier.get(key, iter(())), None) if self.are_many else None
+            seed = random_seed() if seed is None else seed
+        request = self.command.request(**fields, seed=seed, settings=settings | own)
+        folder = (
+            "" if image is None or self.folder is None else image.parent.relative_to(self.folder)
+        )
+        command = type(self.command).__name__
+        jobs, chosen = [], self._chosen(request, wildcards)
+        for number, (one, template) in enumerate(chosen, start=1):
+            layout = self._layout(one, "-".join(map(slug, one.title(command))), row)
+            mine = _output_of(row, number if len(chosen) > 1 else 0)
+            jobs.append(Job(one, layout, mine, template, sources, str(folder), any_seed))
+        return jobs
+
+    def _sources(self, image: Path | None) -> dict[str, str]:
+        from ._fields import pictures_of
+
+        given = self.command.values(pictures_of(self.request))
+        given |= {} if image is None else {"image": str(image)}
+        return {name: one for name, one in given.items() if isinstance(one, str)}
+
+    def _layout(self, request: Drawing, name: str, row: Row) -> Layout:
+        if self.template is None:
+            return Layout(request, name)
+        command = type(self.command).__name__
+        return NamedLayout(request, name, template=self.template, command=command, row=row.line)
+
+    def _chosen(self, request: Any, wildcards: Any) -> list[tuple[Drawing, str]]:
+        """Requests with one of a prompt's choices each, and the prompt as it was."""
+        from ..arguments import check_prompt
+
+        if "prompt" not in self.command.values(["prompt"]):
+            return [(request, "")]
+        written, n = request.prompt, request.n
+        if self.command.combinatorial:
+            changes = [{"prompt": text} for text in wildcards.combinations(written)]
+        elif not wildcards.is_template(written):
+            changes = [{"prompt": wildcards.draw(written)}]
+        elif n > MOST:
+            raise UsageError(f"n must be at most {MOST:,} where a prompt has choices, got {n}")
+        else:
+            seeds = range(request.seed, request.seed + n)
+            changes = [{"prompt": wildcards.draw(written, s), "seed": s, "n": 1} for s in seeds]
+        for one in changes:
+            check_prompt(one["prompt"])
+        chosen = [(request.model_copy(update=one), one["prompt"]) for one in changes]
+        return [(one, "" if text == written else written) for one, text in chosen]
+
+
+def _output_of(row: Row, number: int) -> Row:
+    """The row with the name of its picture, numbered where it has several. Raises UsageError."""
+    from ..bulk.rows import OUTPUT
+    from ..media.writing import format_of
+
+    if not row.output:
+        return row
+    path = Path(row.output)
+    path = path if path.suffix else path.with_name(f"{path.name}.png")
+    format_of(path)
+    return replace(row, values={**row.values, OUTPUT: str(numbered(path, number or 1))})
