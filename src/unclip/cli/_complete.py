@@ -54,17 +54,7 @@ def setting_names() -> list[str]:
     return [*names, *(f"sampler={name}" for name in sampler_names())]
 
 
-def config_keys() -> list[str]:
-    """What `unclip config set` takes."""
-    from typer.main import get_group
-
-    from ._defaults import keys_of
-    from .app import make_app
-
-    return keys_of(get_group(make_app()))
-
-
-MODELS, PRESETS, KEYS = _of(model_names), _of(preset_names), _of(config_keys)
+MODELS, PRESETS = _of(model_names), _of(preset_names)
 
 VALUES: dict[str, Completion] = {
     "--model": MODELS,

@@ -50,7 +50,14 @@ class Job:
 
     def blame(self, error: Exception) -> UsageError:
         """An error with the row that it is about."""
-        return UsageError(f"{self.row.where}: {error}" if self.row.where else error)
+        return in_row(error, self.row.where)
+
+
+def in_row(error: Exception, where: str) -> UsageError:
+    """The same, after the row that it is about, if there is one."""
+    said = UsageError(f"{where}: {error}" if where else error)
+    said.field = getattr(error, "field", None)
+    return said
 
 
 class Jobs:
@@ -112,7 +119,7 @@ class Jobs:
                 try:
                     jobs += self._of(row, image, settings, earlier, wildcards)
                 except UsageError as error:
-                    raise UsageError(f"{row.where}: {error}" if row.where else error) from None
+                    raise in_row(error, row.where) from None
         return jobs
 
     def _images(self) -> list[Path | None]:

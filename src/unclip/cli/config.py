@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import OutputError, UsageError, nearest
-from ._complete import KEYS
 from ._defaults import (
     FILE,
     check,
@@ -27,13 +26,19 @@ from ._usage import usage_fault
 
 _GROUP = typer.Typer(cls=ListedGroup, rich_markup_mode=None)
 
+
+def known_keys(context: typer.Context, incomplete: str) -> list[str]:
+    """Completes a key."""
+    return [key for key in keys_of(context.find_root().command) if key.startswith(incomplete)]
+
+
 Key = Annotated[
     str,
     typer.Argument(
         metavar="KEY",
         help="An option of all commands that have it, such as steps or model, or of one command, "
         "such as generate.steps.",
-        autocompletion=KEYS,
+        autocompletion=known_keys,
     ),
 ]
 
