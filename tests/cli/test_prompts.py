@@ -40,13 +40,13 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     from unclip.pipeline import Chain
 
     seen: list[str] = []
-    read = Chain.read
+    read = Chain.read_prompt
 
-    def note(self: Chain, prompts: Any, negative: str = "") -> Any:
-        seen.extend(prompts)
-        return read(self, prompts, negative)
+    def note(self: Chain, prompt: str, *rest: Any, **more: Any) -> Any:
+        seen.append(prompt)
+        return read(self, prompt, *rest, **more)
 
-    monkeypatch.setattr(Chain, "read", note)
+    monkeypatch.setattr(Chain, "read_prompt", note)
     return seen
 
 

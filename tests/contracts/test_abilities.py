@@ -297,11 +297,13 @@ def test_help_fits_the_terminal_and_is_in_groups(
 
 
 def test_help_begins_with_what_is_asked_for_most(capsys: pytest.CaptureFixture[str]) -> None:
+    picture, size = ["-n", "--seed", "-o"], ["--size", "--aspect", "--tile"]
     many = ["--grid", "--prompts", "--wildcards", "--combinatorial"]
+    seeing = ["--preview", "--open", "--json"]
     for name, options in {
-        "generate": ["-n", "--seed", "-o", "--negative-prompt", *many, "-h", "--steps"],
-        "edit": ["-n", "--seed", "-o", "--mask", "--box", "--negative-prompt", *many, "-h"],
-        "textdiff": ["--from", "--to", "--seed", "-o", "--fps", "--frames", "--theta", "--grid"],
+        "generate": [*picture, "--negative-prompt", *size, *many, *seeing, "-h", "--steps"],
+        "edit": [*picture, "--negative-prompt", "--mask", "--box", *many, *seeing, "-h"],
+        "textdiff": ["--from", "--to", *picture[1:], "--fps", "--frames", "--theta", *size],
     }.items():
         assert main([name, "--help"]) == 0
         found = re.findall(r"^  (--?[a-z-]+)", capsys.readouterr().out, re.MULTILINE)

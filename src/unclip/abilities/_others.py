@@ -68,7 +68,8 @@ def _size(size: tuple[int, int] | None, pipe: Chain, left: list[str]) -> str | N
 
 def _words(text: str, left: list[str]) -> str:
     """A prompt without the networks that are to be loaded for it."""
-    left += [f"{kind} {name}: no such network" for kind, name in _NETWORK.findall(text)]
+    for kind, name in _NETWORK.findall(text):
+        left.append(f"{kind} {name}: " + ("give --lora FILE" if kind == "lora" else "not read"))
     return _NETWORK.sub("", text).strip() if _NETWORK.search(text) else text
 
 

@@ -33,9 +33,9 @@ SAMPLING, MODEL, LIMITS = "Sampling", "Model", "Hardware and limits"
 """Groups of options in a command's help, after those that are its own."""
 
 PLACES = {"-n": -6, "--seed": -5, "--output": -4, "--fps": -3, "--steps": -2}
-PLACES |= {"--guidance-scale": -1, "--preview": -2, "--open": -2}
-PLACES |= {"--negative-prompt": 1, "--set": 1, FLAG: 1, "--help": 2}
+PLACES |= {"--guidance-scale": -1, "--negative-prompt": -1, "--set": 1}
 PLACES |= dict.fromkeys(("--grid", "--prompts", "--wildcards", "--combinatorial"), 1)
+PLACES |= {"--preview": 2, "--open": 2, FLAG: 3, "--help": 4}
 """In a group of the help: these stand before all others, which have 0, or after them."""
 
 COLUMN = 30

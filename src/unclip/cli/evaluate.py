@@ -17,6 +17,8 @@ from ._options import (
     Command,
     Device,
     DType,
+    Embeddings,
+    Loras,
     LowMemory,
     ModelOptions,
     ModelParts,
@@ -200,6 +202,8 @@ class Evaluate(ModelParts):
     device: Device = None
     dtype: DType = None
     low_memory: LowMemory = False
+    lora: Loras = None
+    embedding: Embeddings = None
 
     def run(self) -> None:
         """Check, measure, write."""
