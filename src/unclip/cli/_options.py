@@ -34,8 +34,9 @@ SAMPLING, MODEL, LIMITS = "Sampling", "Model", "Hardware and limits"
 
 PLACES = {"-n": -6, "--seed": -5, "--output": -4, "--fps": -3, "--steps": -2}
 PLACES |= {"--guidance-scale": -1, "--negative-prompt": -1, "--set": 1}
-PLACES |= dict.fromkeys(("--grid", "--prompts", "--wildcards", "--combinatorial"), 1)
-PLACES |= {"--preview": 2, "--open": 2, FLAG: 3, "--help": 4}
+PLACES |= dict.fromkeys(("--size", "--aspect", "--tile"), 1)
+PLACES |= dict.fromkeys(("--grid", "--prompts", "--wildcards", "--combinatorial"), 2)
+PLACES |= {"--preview": 3, "--open": 3, FLAG: 4, "--help": 5}
 """In a group of the help: these stand before all others, which have 0, or after them."""
 
 COLUMN = 30
