@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from unclip.errors import UsageError
 from unclip.rng import BatchRng
 from unclip.stages import Stage
+from unclip.stages.upsampler import Corruption
 from unclip.train.adversarial import AdversarialTask
 from unclip.train.redrawing import Redrawer
 from unclip.train.task import Task
@@ -122,3 +123,16 @@ def test_a_critic_of_patches_sees_what_is_enlarged(make_stage: MakeStage) -> Non
     cond = Cond(image=torch.rand(2, 3, *stage.image_size))
     loss, metrics = task.loss(cond, BatchRng(0, 2))
     assert torch.isfinite(loss).all() and "penalty" in metrics
+
+
+@pytest.mark.parametrize("part", [(0.9, 7.0), (-0.1, 0.5), (0.8, 0.2)])
+def test_a_part_that_is_none_of_the_path(part: tuple[float, float]) -> None:
+    with pytest.raises(UsageError, match="redrawn_from"):
+        Corruption.parse({"redrawn_from": part})
+    redrawn = Corruption.parse({"redrawn_from": (1.0, 1.0)})
+    assert redrawn.redrawn_from == (1.0, 1.0)
+
+
+def test_the_clean_end_of_the_path_is_there(redrawer: Callable[..., Redrawer]) -> None:
+    one = redrawer(share=1.0, begin=1.0)
+    assert one(given(one, 2), BatchRng(0, 2)).low_res is not None

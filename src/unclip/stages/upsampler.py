@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..config import Config
+from ..diffusion.objective import Share
 from ..diffusion.parameterization import Parameterization
 from ..diffusion.schedule import Cosine, ScheduleConfig
 from ..diffusion.space import Rgb, SpaceConfig
@@ -35,9 +36,16 @@ class Corruption(Config):
         None, description="a decoder of the recipe, which redraws small pictures for training"
     )
     redrawn_share: float = Field(0.7, ge=0, le=1, description="of samples that it redraws")
-    redrawn_from: tuple[float, float] = Field(
+    redrawn_from: tuple[Share, Share] = Field(
         (0.25, 0.8), description="the part of its path it begins on, 0 pure noise to 1 clean"
     )
+
+    @model_validator(mode="after")
+    def _part_of_the_path(self) -> Self:
+        low, high = self.redrawn_from
+        if low > high:
+            raise ValueError(f"redrawn_from must rise, got {low:g} to {high:g}")
+        return self
 
 
 class AnyUpsamplerConfig(DiffusionConfig):
