@@ -46,7 +46,9 @@ INSTEAD: Mapping[str, str] = {
     "ip_adapter_image": "pipe.variations(image)",
     "ip_adapter_image_embeds": "pipe.variations(image)",
     "clip_skip": "nothing: a model's own layer of CLIP is read",
-    "cross_attention_kwargs": "nothing: there is no such setting",
+    "lora": "unclip.load(lora=['FILE:0.8']); on the command line --lora, for all pictures",
+    "embedding": "unclip.load(embedding=['FILE']); on the command line --embedding",
+    "cross_attention_kwargs": "unclip.load(lora=['FILE:0.8']), where 0.8 is the scale",
     "enable_safety_checker": "nothing: there is no safety checker",
 }
 """Keyword without a meaning here -> what does its work."""
@@ -88,7 +90,9 @@ def _taken(
     """(keyword, ours, value) of every keyword in `place`, taken out of it. Raises UsageError."""
     for name in [one for one in place if one not in fields]:
         if name in INSTEAD:
-            raise UsageError(f"'{name}' means nothing here; use {INSTEAD[name]}")
+            use = INSTEAD[name]
+            how = use.removeprefix("nothing") if use.startswith("nothing: ") else f"; use {use}"
+            raise UsageError(f"'{name}' means nothing here{how}")
         if name in RENAMED and (value := place.pop(name)) is not None:
             yield name, RENAMED[name], _seed(value) if name == "generator" else value
     sides = {one: place.pop(one, None) for one in ("height", "width") if one not in fields}

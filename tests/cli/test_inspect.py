@@ -9,6 +9,10 @@ from typing import Any
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from unclip.added import Added
+from unclip.media import save
+from unclip.record import Record
+
 RunCli = Callable[..., Any]
 OTHERS = """a fox, (oil:1.2)
 second line
@@ -63,3 +67,20 @@ def test_what_is_broken_is_one_line(unclip: RunCli) -> None:
 def test_letters_that_a_terminal_obeys_are_written_out(unclip: RunCli) -> None:
     write("bad.png", "a \x1b[31mfox\nSteps: 1")
     assert "\x1b" not in unclip("inspect", "bad.png").out
+
+
+def test_the_others_follow_one_that_cannot_be_read(unclip: RunCli) -> None:
+    Image.new("RGB", (6, 4)).save("plain.png")
+    done = unclip("inspect", "none.png", "plain.png")
+    assert done.code == 1
+    assert "cannot read none.png" in done.err
+    assert done.out.startswith("plain.png: PNG, 6×4")
+
+
+def test_what_a_model_was_loaded_with(unclip: RunCli) -> None:
+    added = (Added("lora", "ink", "0123456789ab", 0.8), Added("embedding", "toy", "ba9876543210"))
+    picture = Image.new("RGB", (6, 4))
+    picture.info["unclip"] = Record("a fox", 3, {}, added=added).to_json()
+    save(picture, Path("fox.png"))
+    told = [" ".join(line.split()) for line in unclip("inspect", "fox.png").out.splitlines()]
+    assert {"lora ink 0123456789ab, scale 0.8", "embedding toy ba9876543210"} <= set(told)

@@ -50,7 +50,10 @@ def test_a_file_is_rewritten_and_the_picture_is_the_same(
     ("words", "part"),
     [
         (["--preview", "look.xyz"], "cannot write '.xyz' pictures"),
-        (["--preview", "look"], "cannot write '' pictures"),
+        (
+            ["--preview", "look"],
+            "--preview must be a .png, .webp or .jpg file, or terminal, blocks",
+        ),
         (["--open", "-o", "-"], "--open needs a file to open"),
     ],
 )

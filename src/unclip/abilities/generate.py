@@ -26,7 +26,7 @@ Examples:
   unclip generate "a fox" --prior prior --set prior_steps=32
   unclip generate "a fox" --prior none --best-of 4
   unclip generate "a fox" --negative-prompt "a car"
-  unclip generate "a meadow" --tile both                 # edges fit together
+  unclip generate "stars" --tile both                    # edges fit together
   unclip generate "a fox" --model v1-5.safetensors --size 768x512
   unclip generate "a (red:1.3) car AND snow:0.5" --negative-prompt "[text]"
   unclip generate "a fox" --model runs/mine/model --device cuda

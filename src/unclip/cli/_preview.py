@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import UsageError
 from ._graphics import ESCAPE, Box, Draw, cell_size, chosen, names
 from ._output import check_writable
 from ._progress import quiet
@@ -59,7 +60,7 @@ def preview_to(where: str | None) -> Show | None:
             pictures.
 
     Raises:
-        UsageError: the suffix is of no format that is written here.
+        UsageError: it is none of these, or the suffix is of no format that is written here.
         OutputError: the file cannot be written.
     """
     wanted = where or AUTO
@@ -71,7 +72,11 @@ def preview_to(where: str | None) -> Show | None:
         if draw is None and wanted != AUTO:
             complain("this is no terminal that shows pictures; --preview FILE writes them", "")
         return draw and Screen(draw, size.lines, size.columns)
-    return _file(Path(wanted).expanduser())
+    path = Path(wanted).expanduser()
+    if not path.suffix:
+        modes = ", ".join((*names(), OFF))
+        raise UsageError(f"--preview must be a .png, .webp or .jpg file, or {modes}; got '{where}'")
+    return _file(path)
 
 
 def _file(path: Path) -> Show:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import UsageError
+from ..errors import UnclipError, UsageError
 from ._options import Command
 from ._result import report
-from ._terminal import say
+from ._terminal import complain, say
 
 if TYPE_CHECKING:
     from ..parameters import Parameters
@@ -40,29 +40,42 @@ class Inspect:
     files: Annotated[list[Path], typer.Argument(metavar="FILE", help="PNG, WebP or JPEG pictures.")]
 
     def run(self) -> None:
-        """A block of lines for each."""
-        from ..media import read_image_and_notes
-        from ..parameters import Parameters
-        from ..record import Record
-
+        """A block of lines for each; one that cannot be read is named, and the others follow."""
+        failed = False
         for file in self.files:
-            picture, notes, kind = read_image_and_notes(file)
-            say(f"{file}: {kind}, {picture.width}×{picture.height}")
             try:
-                record = Record.parse(notes["unclip"]) if "unclip" in notes else None
-                parameters = Parameters.in_notes(notes)
-            except UsageError as error:
-                raise UsageError(f"{file}: {error}") from None
-            told = {"file": file, "format": kind, "size": (picture.height, picture.width)}
-            own = {"record": record and json.loads(record.to_json())}
-            own["parameters"] = parameters and _of_parameters(parameters)
-            report(pictures=[told | own])
-            if record is not None:
-                _show(f"record of unclip {record.version}", _of_record(record))
-            if parameters is not None:
-                _show(f"parameters as {parameters.program} writes them", _of_parameters(parameters))
-            if record is None and parameters is None:
-                say("  no record, and no parameters of a program known here")
+                _inspect(file)
+            except UnclipError as error:
+                if len(self.files) == 1:
+                    raise
+                failed = True
+                complain(str(error))
+        if failed:
+            raise typer.Exit(1)
+
+
+def _inspect(file: Path) -> None:
+    from ..media import read_image_and_notes
+    from ..parameters import Parameters
+    from ..record import Record
+
+    picture, notes, kind = read_image_and_notes(file)
+    try:
+        record = Record.parse(notes["unclip"]) if "unclip" in notes else None
+        parameters = Parameters.in_notes(notes)
+    except UsageError as error:
+        raise UsageError(f"{file}: {error}") from None
+    say(f"{file}: {kind}, {picture.width}×{picture.height}")
+    told = {"file": file, "format": kind, "size": (picture.height, picture.width)}
+    own = {"record": record and json.loads(record.to_json())}
+    own["parameters"] = parameters and _of_parameters(parameters)
+    report(pictures=[told | own])
+    if record is not None:
+        _show(f"record of unclip {record.version}", _of_record(record))
+    if parameters is not None:
+        _show(f"parameters as {parameters.program} writes them", _of_parameters(parameters))
+    if record is None and parameters is None:
+        say("  no record, and no parameters of a program known here")
 
 
 def _show(title: str, values: Mapping[str, Any]) -> None:
@@ -81,6 +94,9 @@ def _of_record(record: "Record") -> dict[str, Any]:
     values |= {f"made of {name}": text for name, text in record.inputs.items()}
     values |= record.settings
     values["model"] = f"{record.model} ({record.model_hash})"
+    for one in record.added:
+        scale = f", scale {one.scale:g}" if one.kind == "lora" else ""
+        values[f"{one.kind} {one.name}"] = f"{one.hash}{scale}"
     return {name: value for name, value in values.items() if value != ""}
 
 
