@@ -122,3 +122,18 @@ def test_an_axis_and_a_setting_of_the_same_name_are_refused(
         unclip("sweep", "a fox", *axes, *again).fails(
             2, f"{option} steps=2,3 and steps=4 set the same: give only one of them"
         )
+
+
+def test_a_negative_prompt_is_that_of_every_picture(
+    unclip: RunCli, model: Path, record: RecordOf
+) -> None:
+    same = ["a fox", "--seed", 3, "--steps", 2, "--model", model]
+    sweep = [*same, "--x", "guidance_scale=2,4"]
+    assert unclip("sweep", *sweep, "--negative-prompt", "a car", "-o", "one/").code == 0
+    assert unclip("sweep", *sweep, "-o", "plain/").code == 0
+    (first, *_), (plain, *_) = (sorted(Path(folder).iterdir()) for folder in ("one", "plain"))
+    assert record(first)["settings"]["negative_prompt"] == "a car"
+    with Image.open(first) as one, Image.open(plain) as other:
+        assert one.tobytes() != other.tobytes()
+    twice = unclip("sweep", *same, "--x", "negative_prompt=x,y", "--negative-prompt", "a car")
+    twice.fails(2, "negative_prompt=a car set the same")

@@ -46,7 +46,7 @@ class Sweep(DrawCommand):
 
     x: Columns
     y: Rows = None
-    left_out: ClassVar[frozenset[str]] = frozenset(("n", "best_of", "negative_prompt"))
+    left_out: ClassVar[frozenset[str]] = frozenset(("n", "best_of"))
     one_seed: ClassVar[bool] = True
 
     def run(self) -> None:
