@@ -116,6 +116,9 @@ def test_a_grid_and_its_pictures(
     assert len(pictures) == 2 and Path(grid).is_file()
     assert (record(Path(grid))["n"], record(Path(grid))["seed"]) == (2, 7)
     assert [record(Path(one))["seed"] for one in pictures] == [7, 8]
+    if grid == "all.png":
+        assert pictures == ["all-1.png", "all-2.png"]
+        assert done.out.startswith("all.png and all-1.png, ...: 2 pictures, ")
 
 
 def test_a_grid_where_there_is_one_file(unclip: RunCli, no_model: None) -> None:

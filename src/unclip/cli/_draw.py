@@ -153,7 +153,9 @@ def deliver(
     what = counted(len(pictures), "picture")
     size = f"{pictures[0].width}×{pictures[0].height}"
     seconds = duration(time.monotonic() - started)
-    say(f"{where}: {what}, {seeds}, {size}, in {seconds}", err=target.is_stdout)
+    beside = target.grid and not target.is_folder and len(pictures) > 1
+    more = f" and {where.stem}-1{where.suffix}, ..." if beside else ""
+    say(f"{where}{more}: {what}, {seeds}, {size}, in {seconds}", err=target.is_stdout)
     return where
 
 

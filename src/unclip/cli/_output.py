@@ -214,10 +214,9 @@ class Target:
         else:
             save(sheet.make(pictures), self.path)
             if self.grid and len(pictures) > 1:
-                return [
-                    self.path,
-                    *_save_all(pictures, self.path.parent, names, self.path.suffix),
-                ]
+                beside = [f"{self.path.stem}-{number + 1}" for number in range(len(pictures))]
+                own = _save_all(pictures, self.path.parent, beside, self.path.suffix)
+                return [self.path, *own]
         return [self.path]
 
 
