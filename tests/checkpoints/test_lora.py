@@ -12,6 +12,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import unclip
+from unclip.checkpoints.convert import convert
+from unclip.checkpoints.format import open_model
 from unclip.checkpoints.lora import Lora
 from unclip.errors import CheckpointError, UsageError
 from unclip.nn.tokenizer import Tokenizer
@@ -79,6 +81,19 @@ def test_it_adds_the_low_rank_product(write: Any, model: Path) -> None:
     assert torch.allclose(found[KERNEL], want, atol=1e-5)
     others = found.keys() - {LINEAR, KERNEL}
     assert all(torch.equal(found[name], plain[name]) for name in others)
+
+
+def test_a_small_change_of_half_a_precision_is_kept(
+    write: Any, model: Path, tmp_path: Path
+) -> None:
+    """Changes that are smaller than the steps between the numbers of the file."""
+    convert(open_model(model), tmp_path / "half", torch.float16)
+    file, plain = write(), weights(tmp_path / "half")
+    found = weights(tmp_path / "half", f"{file}:1e-5")
+    for name in (LINEAR, KERNEL):
+        whole = weights(model, file)[name] - weights(model)[name]
+        change = (found[name] - plain[name]) * 1e5
+        assert (change - whole).abs().mean() < 0.01 * whole.abs().mean()
 
 
 def test_several_add_up(write: Any, model: Path) -> None:

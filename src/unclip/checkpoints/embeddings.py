@@ -178,4 +178,4 @@ def _appended(own: Take, parts: list[Tensor]) -> Tensor:
     *theirs, rows = parts
     value = own.join(theirs) if len(theirs) > 1 else theirs[0]
     value = own.to_ours(value) if own.to_ours else value
-    return torch.cat([value, rows.to(value.dtype)])
+    return torch.cat([value.float(), rows])
