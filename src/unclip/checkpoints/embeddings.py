@@ -112,7 +112,7 @@ def with_embedding(plan: Plan, asked: Embedding) -> tuple[Plan, str]:
 
     def read_tokenizer() -> Tokenizer:
         tokenizer = read_before()
-        if word.lower() in tokenizer.words:
+        if tokenizer.knows(word):
             raise UsageError(f"two embeddings are called '{word}': give one as WORD=FILE")
         return tokenizer.with_words({word: tuple(range(first, first + count))})
 
