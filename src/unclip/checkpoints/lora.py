@@ -14,7 +14,7 @@ Layouts of other programs are in `families`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -90,7 +90,11 @@ class Place:
 class Layout(Protocol):
     """How a program writes LoRA files."""
 
-    def __call__(
+    def matches(self, keys: Iterable[str], metadata: Mapping[str, str]) -> bool:
+        """Whether a file is of this layout, sound or not."""
+        ...
+
+    def places(
         self, keys: Iterable[str], metadata: Mapping[str, str], stages: Mapping[str, StageConfig]
     ) -> dict[Place, Pair]:
         """What changes what.
@@ -115,16 +119,19 @@ def with_lora(plan: Plan, lora: Lora) -> Plan:
     """
     file, tensors = lora.file, open_weights(lora.file)
     metadata = _metadata(file)
-    layout = LAYOUTS["lora"] if metadata.get("format") == OWN else LAYOUTS["diffusers_lora"]
+    layout = next((one for one in _layouts() if one.matches(tensors, metadata)), None)
     configs = {name: part.config for name, part in plan.parts.items()}
+    if layout is None or not tensors:
+        holds = f"'{next(iter(tensors))}' is of no layout" if tensors else "it is empty"
+        raise CheckpointError(f"{file} holds no LoRA that is known here (docs/prompts.md): {holds}")
     try:
-        places = layout(tensors, metadata, configs)
+        places = layout.places(tensors, metadata, configs)
     except LookupError as error:
         raise CheckpointError(
             f"{file} is no LoRA of model '{plan.name}': {error.args[0]}"
         ) from None
-    if not places:
-        raise CheckpointError(f"{file} holds no LoRA: it is empty")
+    except CheckpointError as error:
+        raise CheckpointError(f"{file}: {error}") from None
     parts = dict(plan.parts)
     check = partial(check_sum, file, sha256(file), "was changed since it was given: load it again")
     for stage in {place.stage: None for place in places}:
@@ -137,6 +144,12 @@ def with_lora(plan: Plan, lora: Lora) -> Plan:
         heights = {place.name: len(state[place.name]) for place in own}
         parts[stage] = replace(parts[stage], patch=_Patch(changes, heights, parts[stage].patch))
     return replace(plan, parts=parts)
+
+
+def _layouts() -> Iterator[Layout]:
+    """Each, this package's own before the others."""
+    yield LAYOUTS["lora"]
+    yield from (LAYOUTS[name] for name in LAYOUTS.names())
 
 
 def _metadata(file: Path) -> dict[str, str]:
@@ -253,22 +266,27 @@ def pairs(keys: Iterable[str], split: Callable[[str], tuple[str, str]]) -> dict[
     return {name: Pair(**each) for name, each in found.items()}
 
 
-def _own(
-    keys: Iterable[str], metadata: Mapping[str, str], stages: Mapping[str, StageConfig]
-) -> dict[Place, Pair]:
+class _Own:
     """This package's layout: see the top of the file."""
-    stage = metadata.get("stage", "")
-    if stage not in stages:
-        raise LookupError(f"it is of a stage '{stage}', the model has {', '.join(stages)}")
 
-    def split(key: str) -> tuple[str, str]:
-        name, _, role = key.rpartition(".")
-        role = role.removeprefix("lora_")
-        if role not in ("down", "up", "alpha"):
-            raise LookupError(f"'{key}' ends in none of lora_down, lora_up and alpha")
-        return name, role
+    def matches(self, keys: Iterable[str], metadata: Mapping[str, str]) -> bool:
+        return metadata.get("format") == OWN
 
-    return {Place(stage, name): pair for name, pair in pairs(keys, split).items()}
+    def places(
+        self, keys: Iterable[str], metadata: Mapping[str, str], stages: Mapping[str, StageConfig]
+    ) -> dict[Place, Pair]:
+        stage = metadata.get("stage", "")
+        if stage not in stages:
+            raise LookupError(f"it is of a stage '{stage}', the model has {', '.join(stages)}")
+
+        def split(key: str) -> tuple[str, str]:
+            name, _, role = key.rpartition(".")
+            role = role.removeprefix("lora_")
+            if role not in ("down", "up", "alpha"):
+                raise LookupError(f"'{key}' ends in none of lora_down, lora_up and alpha")
+            return name, role
+
+        return {Place(stage, name): pair for name, pair in pairs(keys, split).items()}
 
 
-LORA: Layout = _own
+LORA: Layout = _Own()
