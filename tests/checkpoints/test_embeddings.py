@@ -12,7 +12,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import unclip
+from unclip.checkpoints.convert import convert
 from unclip.checkpoints.embeddings import Embedding, read
+from unclip.checkpoints.format import open_model
 from unclip.errors import CheckpointError, UsageError
 from unclip.nn.tokenizer import Tokenizer
 from unclip.record import Record
@@ -67,6 +69,13 @@ def test_a_word_has_rows_in_each_text_encoder(model: Path, file: Path) -> None:
     assert picture.tobytes() != plain.generate("a toy car", **few)[0].tobytes()
     (added,) = Record.of(picture).added
     assert (added.kind, added.name) == ("embedding", "toy")
+
+
+def test_its_rows_are_not_rounded_to_the_type_of_the_file(model: Path, file: Path) -> None:
+    half = file.parent / "half"
+    convert(open_model(model), half, torch.float16)
+    net = unclip.load(half, "cpu", torch.float32, embedding=[file]).stages["clip"].net
+    assert torch.equal(net.state_dict()["text.embed.weight"][330:], rows(0))
 
 
 def test_another_word(model: Path, file: Path) -> None:

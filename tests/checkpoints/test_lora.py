@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import unclip
+from unclip.checkpoints.convert import convert
+from unclip.checkpoints.format import open_model
 from unclip.checkpoints.lora import Lora
 from unclip.errors import CheckpointError, UsageError
 from unclip.nn.tokenizer import Tokenizer
@@ -81,6 +83,19 @@ def test_it_adds_the_low_rank_product(write: Any, model: Path) -> None:
     assert all(torch.equal(found[name], plain[name]) for name in others)
 
 
+def test_a_small_change_of_half_a_precision_is_kept(
+    write: Any, model: Path, tmp_path: Path
+) -> None:
+    """Changes that are smaller than the steps between the numbers of the file."""
+    convert(open_model(model), tmp_path / "half", torch.float16)
+    file, plain = write(), weights(tmp_path / "half")
+    found = weights(tmp_path / "half", f"{file}:1e-5")
+    for name in (LINEAR, KERNEL):
+        whole = weights(model, file)[name] - weights(model)[name]
+        change = (found[name] - plain[name]) * 1e5
+        assert (change - whole).abs().mean() < 0.01 * whole.abs().mean()
+
+
 def test_several_add_up(write: Any, model: Path) -> None:
     file, plain = write(), weights(model)
     once = weights(model, (file, 1.0))
@@ -112,6 +127,11 @@ def test_it_is_recorded_and_the_hash_is_another(write: Any, model: Path) -> None
         ({f"{LINEAR}.lora_down": randn(2, 7)}, "make (48, 7), the weight is (48, 16)"),
         ({f"{LINEAR}.lora_down": randn(3, 16)}, "they make no low-rank matrix"),
         ({f"{KERNEL}.lora_up": randn(32, 2, 3, 3)}, "they make no low-rank matrix"),
+        (
+            {f"{LINEAR}.lora_down": randn(0, 16), f"{LINEAR}.lora_up": randn(48, 0)},
+            "they make no low-rank matrix",
+        ),
+        ({f"{LINEAR}.alpha": randn(3)}, f"'{LINEAR}.alpha' is (3,), not one number"),
         ({"other": randn(2)}, "'other' ends in none of lora_down, lora_up and alpha"),
     ],
 )
@@ -121,6 +141,37 @@ def test_what_does_not_fit_is_named(changes: Any, fault: str, write: Any, model:
         unclip.load(model, "cpu", lora=[file])
     assert str(caught.value).startswith(f"{file} ")
     assert fault in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", [f"{LINEAR}.alpha", f"{LINEAR}.lora_up", f"{KERNEL}.lora_down"])
+def test_numbers_that_are_not_finite_are_named(key: str, write: Any, model: Path) -> None:
+    good = load_file(write())[key]
+    file = write({key: good * float("nan")}, "wrong")
+    pipe = unclip.load(model, "cpu", lora=[file])
+    with pytest.raises(CheckpointError) as caught:
+        pipe.generate("a fox", steps=1, prior_steps=1)
+    assert str(caught.value) == f"{file} is damaged: '{key}' holds numbers that are not finite"
+
+
+def test_a_file_that_is_changed_after_loading_is_not_drawn_with(write: Any, model: Path) -> None:
+    """The record would name another."""
+    file = write()
+    pipe = unclip.load(model, "cpu", lora=[file])
+    write({f"{LINEAR}.alpha": torch.tensor(4.0)})
+    with pytest.raises(CheckpointError, match=r"ink\.safetensors was changed since it was given"):
+        pipe.generate("a fox", steps=1, prior_steps=1)
+
+
+def test_a_table_that_an_embedding_makes_longer(write: Any, model: Path) -> None:
+    name, off = "text.embed.weight", dict.fromkeys(load_file(write()))
+    more = {f"{name}.lora_down": randn(2, 16), f"{name}.lora_up": randn(320, 2)}
+    file = write({**off, **more})
+    word = file.with_name("toy.safetensors")
+    save_file({stage: randn(2, 16) for stage in ("clip", "decoder")}, word)
+    alone = weights(model, file)[name]
+    pipe = unclip.load(model, "cpu", torch.float32, lora=[file], embedding=[word])
+    both = pipe.stages["decoder"].net.state_dict()[name]
+    assert torch.equal(both[:320], alone) and torch.equal(both[320:], randn(2, 16))
 
 
 def test_a_file_of_another_stage_or_kind(write: Any, model: Path, tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ from unclip.checkpoints.native import load_stage, save_stage
 from unclip.diffusion.samplers import SAMPLERS, sampler
 from unclip.diffusion.samplers.base import Move, Walk
 from unclip.diffusion.space import SPACES, SpaceSettings
-from unclip.errors import UsageError
+from unclip.errors import CheckpointError, UsageError
+from unclip.nn.tokenizer import Tokenizer
 from unclip.rng import BatchRng, Rng
 from unclip.stages import STAGES
 from unclip.stages.decoder import Decoder, DecoderConfig
@@ -124,6 +125,18 @@ class Toy(Format):
 FORMAT = Toy()
 """
 
+LAYOUT = """
+from unclip.checkpoints.lora import Pair, Place
+
+class Toy:
+    def matches(self, keys, metadata):
+        return "toy.down" in keys
+    def places(self, keys, metadata, stages):
+        return {Place("decoder", "conv_in.weight"): Pair("toy.down", "toy.up")}
+
+LORA = Toy()
+"""
+
 
 @pytest.fixture
 def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], None]]:
@@ -199,6 +212,27 @@ def test_a_format(room: Callable[[str, str], None], tmp_path: Path) -> None:
     assert z_i is not None and torch.allclose(z_i, expected, atol=1e-6)
 
 
+def test_a_layout_of_lora_files(
+    room: Callable[[str, str], None],
+    make_stage: Callable[..., Any],
+    save_model: Callable[..., Any],
+    tokenizer: Tokenizer,
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "small"
+    save_model(folder, "small", tokenizer, {"decoder": make_stage("decoder")})
+    file, name = tmp_path / "ink.safetensors", "conv_in.weight"
+    kernel = unclip.load(folder, "cpu", torch.float32).stages["decoder"].net.state_dict()[name]
+    down, up = torch.randn(1, *kernel.shape[1:]), torch.randn(len(kernel), 1, 1, 1)
+    save_file({"toy.down": down, "toy.up": up}, file)
+    with pytest.raises(CheckpointError, match=r"'toy\.down' is of no layout"):
+        unclip.load(folder, "cpu", lora=[file])
+    room("toy_lora", LAYOUT)
+    pipe = unclip.load(folder, "cpu", torch.float32, lora=[file])
+    found = pipe.stages["decoder"].net.state_dict()[name]
+    assert torch.allclose(found, kernel + up * down, atol=1e-6)
+
+
 class Halved(SpaceSettings):
     """Pictures at half their contrast."""
 
@@ -247,7 +281,8 @@ def test_a_sampler(make_stage: Callable[..., Any], make_cond: Any) -> None:
 
 FOREIGN = re.compile(
     r"dalle2|laion|karlo|glide|kandinsky|stable.?diffusion|stable.?unclip|x.?clip|open.?clip"
-    r"|openai|hugging|transformers\b|diffusers|gpt.?2|lucidrains|movq",
+    r"|openai|hugging|transformers\b|diffusers|gpt.?2|lucidrains|movq"
+    r"|kohya|a1111|automatic1111|comfy.?ui|novelai",
     re.IGNORECASE,
 )
 CORE = ("nn", "diffusion", "stages", "pipeline.py")

@@ -151,6 +151,26 @@ def test_case_and_width_do_not_matter(tokenizer: Tokenizer) -> None:
     assert tokenizer.pieces(" a red car") == tokenizer.pieces("a red car")
 
 
+@pytest.mark.parametrize(
+    ("word", "written"),
+    [
+        ("cats", "CatS"),
+        ("cats", "cat\u017f"),
+        ("cat\u017f", "cats"),
+        ("\u0130x", "\u0130x"),
+        ("kit", "\u212aIT"),
+        ("\u03c3\u03c3", "\u03a3\u03c2"),
+        ("ind", "\u0131nd"),
+    ],
+)
+def test_a_word_is_known_in_whatever_case(word: str, written: str, tokenizer: Tokenizer) -> None:
+    """Python's expressions take more letters for the same than `lower` and `casefold` do."""
+    taught = tokenizer.with_words({"x": (900,), "longer word": (901,)}).with_words({word: (902,)})
+    pieces = taught.pieces(f"{written} X longer WORD")
+    assert [one for one in pieces if one >= 900] == [902, 900, 901]
+    assert taught.knows(written) and not tokenizer.knows(written)
+
+
 @pytest.mark.parametrize("end", [".", "!", "...", " . ", "。", "!!!\n"])
 def test_a_final_stop_does_not_matter(end: str, tokenizer: Tokenizer) -> None:
     assert tokenizer.pieces("a red car" + end) == tokenizer.pieces("a red car")

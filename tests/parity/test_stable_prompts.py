@@ -199,6 +199,25 @@ def test_textual_inversion(
 
 
 @pytest.mark.parametrize(
+    ("said", "fault"),
+    [
+        ('{"unet.lora_alpha": NaN}', "is damaged: its metadata has nan as an alpha"),
+        ('{"unet.lora_alpha": []}', ": the metadata of a LoRA file is damaged: float"),
+        ('{"unet.use_rslora": true}', ": a LoRA file asks for unet.use_rslora, which is not"),
+    ],
+)
+def test_metadata_of_a_lora_are_checked(
+    said: str, fault: str, kohya: Any, folder: Path, tmp_path: Path
+) -> None:
+    file, tensors = tmp_path / "ink.safetensors", spelt(kohya, peft)
+    tensors = {key: one.contiguous() for key, one in tensors.items() if not key.endswith("alpha")}
+    save_file(tensors, file, {"lora_adapter_metadata": said})
+    with pytest.raises(CheckpointError) as caught:
+        unclip.load(folder, "cpu", lora=[file])
+    assert str(caught.value).startswith(str(file)) and fault in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("key", "shape", "fault"),
     [
         ("lora_unet_down_blocks_9_proj_in", (4, 16), "'{}.lora_down.weight' fits nothing in it"),

@@ -152,7 +152,10 @@ def write_as(
         raise UsageError(f"{layout} has no 8-bit weights; take float16")
     with atomic_folder(target) as beside:  # settings first: they say whether it can be done at all
         components = writer.write_settings(plan, beside)
-        stages = {name: part.translated(plan.place_of(name)) for name, part in plan.parts.items()}
+        stages = {
+            name: part.translated(plan.place_of(name), as_stored=dtype is None)
+            for name, part in plan.parts.items()
+        }
         back = {c.folder: translate_back_lazily(stages[c.stage], c.table) for c in components}
         theirs = _cast(back, dtype)
         told = _counted(theirs, target, on_progress)

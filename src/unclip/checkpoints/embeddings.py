@@ -112,7 +112,7 @@ def with_embedding(plan: Plan, asked: Embedding) -> tuple[Plan, str]:
 
     def read_tokenizer() -> Tokenizer:
         tokenizer = read_before()
-        if word.lower() in tokenizer.words:
+        if tokenizer.knows(word):
             raise UsageError(f"two embeddings are called '{word}': give one as WORD=FILE")
         return tokenizer.with_words({word: tuple(range(first, first + count))})
 
@@ -178,4 +178,4 @@ def _appended(own: Take, parts: list[Tensor]) -> Tensor:
     *theirs, rows = parts
     value = own.join(theirs) if len(theirs) > 1 else theirs[0]
     value = own.to_ours(value) if own.to_ours else value
-    return torch.cat([value, rows.to(value.dtype)])
+    return torch.cat([value.float(), rows])

@@ -14,11 +14,13 @@ Layouts of other programs are in `families`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol, Self
 
+import torch
 from safetensors import safe_open
 from torch import Tensor
 
@@ -29,7 +31,7 @@ from ..stages import StageConfig
 from ._state_dicts import open_weights
 from .archive import Tensors, kind_of
 from .format import Plan
-from .part import Part
+from .tensors import check_sum, sha256
 
 OWN = "unclip.lora"
 """What the metadata of this package's own files call their format."""
@@ -88,7 +90,11 @@ class Place:
 class Layout(Protocol):
     """How a program writes LoRA files."""
 
-    def __call__(
+    def matches(self, keys: Iterable[str], metadata: Mapping[str, str]) -> bool:
+        """Whether a file is of this layout, sound or not."""
+        ...
+
+    def places(
         self, keys: Iterable[str], metadata: Mapping[str, str], stages: Mapping[str, StageConfig]
     ) -> dict[Place, Pair]:
         """What changes what.
@@ -113,22 +119,37 @@ def with_lora(plan: Plan, lora: Lora) -> Plan:
     """
     file, tensors = lora.file, open_weights(lora.file)
     metadata = _metadata(file)
-    layout = LAYOUTS["lora"] if metadata.get("format") == OWN else LAYOUTS["diffusers_lora"]
+    layout = next((one for one in _layouts() if one.matches(tensors, metadata)), None)
     configs = {name: part.config for name, part in plan.parts.items()}
+    if layout is None or not tensors:
+        holds = f"'{next(iter(tensors))}' is of no layout" if tensors else "it is empty"
+        raise CheckpointError(f"{file} holds no LoRA that is known here (docs/prompts.md): {holds}")
     try:
-        places = layout(tensors, metadata, configs)
+        places = layout.places(tensors, metadata, configs)
     except LookupError as error:
         raise CheckpointError(
             f"{file} is no LoRA of model '{plan.name}': {error.args[0]}"
         ) from None
-    if not places:
-        raise CheckpointError(f"{file} holds no LoRA: it is empty")
+    except CheckpointError as error:
+        raise CheckpointError(f"{file}: {error}") from None
     parts = dict(plan.parts)
+    check = partial(check_sum, file, sha256(file), "was changed since it was given: load it again")
     for stage in {place.stage: None for place in places}:
         own = {place: pair for place, pair in places.items() if place.stage == stage}
-        _check(file, tensors, own, parts[stage], plan.name)
-        parts[stage] = _patched(parts[stage], tensors, own, lora.scale)
+        state = parts[stage].build().net_at_rest.state_dict()
+        _check(file, tensors, own, state, plan.name)
+        changes = {
+            place: partial(_change, check, tensors, pair, lora.scale) for place, pair in own.items()
+        }
+        heights = {place.name: len(state[place.name]) for place in own}
+        parts[stage] = replace(parts[stage], patch=_Patch(changes, heights, parts[stage].patch))
     return replace(plan, parts=parts)
+
+
+def _layouts() -> Iterator[Layout]:
+    """Each, this package's own before the others."""
+    yield LAYOUTS["lora"]
+    yield from (LAYOUTS[name] for name in LAYOUTS.names())
 
 
 def _metadata(file: Path) -> dict[str, str]:
@@ -139,10 +160,13 @@ def _metadata(file: Path) -> dict[str, str]:
 
 
 def _check(
-    file: Path, tensors: Tensors, places: Mapping[Place, Pair], part: Part, model: str
+    file: Path,
+    tensors: Tensors,
+    places: Mapping[Place, Pair],
+    state: Mapping[str, Tensor],
+    model: str,
 ) -> None:
     """Raise CheckpointError unless every pair has the shape of what it changes."""
-    state = part.build().net_at_rest.state_dict()
     for place, pair in places.items():
         if place.name not in state:
             raise CheckpointError(
@@ -153,7 +177,8 @@ def _check(
         whole = tuple(state[place.name].shape)
         wanted = (whole[0] // place.parts, *whole[1:]) if whole else ()
         made = (*up[:1], *down[1:])
-        if len(down) < 2 or len(up) < 2 or up[1] != down[0] or math.prod(up[2:]) != 1:
+        fits = len(down) > 1 and len(up) > 1 and up[1] == down[0] and math.prod(up[2:]) == 1
+        if not fits or not down[0]:
             raise CheckpointError(
                 f"{file} is damaged: '{pair.down}' is {down} and '{pair.up}' {up}: they make no "
                 "low-rank matrix"
@@ -163,6 +188,15 @@ def _check(
                 f"{file} is no LoRA of model '{model}': '{pair.down}' and '{pair.up}' make "
                 f"{made}, the weight is {wanted}"
             )
+        _check_alpha(file, tensors, pair.alpha)
+
+
+def _check_alpha(file: Path, tensors: Tensors, alpha: str | float | None) -> None:
+    """Raise CheckpointError unless it is one number; that in a tensor is read later."""
+    if isinstance(alpha, str) and math.prod(shape := tensors.shape(alpha)) != 1:
+        raise CheckpointError(f"{file} is damaged: '{alpha}' is {shape}, not one number")
+    if isinstance(alpha, float) and not math.isfinite(alpha):
+        raise CheckpointError(f"{file} is damaged: its metadata has {alpha} as an alpha")
 
 
 def _bare(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -170,33 +204,45 @@ def _bare(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape[:2] if all(length == 1 for length in shape[2:]) else shape
 
 
-def _patched(part: Part, tensors: Tensors, places: Mapping[Place, Pair], scale: float) -> Part:
-    before, mine = part.patch, dict[str, list[tuple[Place, Pair]]]()
-    for place, pair in places.items():
-        mine.setdefault(place.name, []).append((place, pair))
+@dataclass(frozen=True)
+class _Patch:
+    """A stage's weights with what is added to them. Rows beyond `heights` are not the model's."""
 
-    def patch(name: str, value: Tensor) -> Tensor:
-        value = value if before is None else before(name, value)
-        if name not in mine:
+    changes: Mapping[Place, Callable[[], Tensor]]
+    heights: Mapping[str, int]
+    before: Callable[[str, Tensor], Tensor] | None
+
+    def __call__(self, name: str, value: Tensor) -> Tensor:
+        value = value if self.before is None else self.before(name, value)
+        if name not in self.heights:
             return value
-        value = value.float()
-        for place, pair in mine[name]:
-            length = len(value) // place.parts
-            rows = value[place.number * length : (place.number + 1) * length]
-            rows += change(tensors, pair, scale).view(rows.shape)
+        value = value.float().clone(memory_format=torch.contiguous_format)
+        for place, change in self.changes.items():
+            if place.name == name:
+                length = self.heights[name] // place.parts
+                rows = value[place.number * length : (place.number + 1) * length]
+                rows += change().view(rows.shape)
         return value
 
-    return replace(part, patch=patch)
 
-
-def change(tensors: Tensors, pair: Pair, scale: float = 1.0) -> Tensor:
+def _change(check: Callable[[], None], tensors: Tensors, pair: Pair, scale: float) -> Tensor:
     """scale·alpha/r·up·down, (out, in) or (out, in, height, width), float32."""
-    down, up = tensors[pair.down].float(), tensors[pair.up].float()
+    check()
+    down, up = _finite(tensors, pair.down), _finite(tensors, pair.up)
     rank = len(down)
-    alpha = float(tensors[pair.alpha]) if isinstance(pair.alpha, str) else pair.alpha
+    alpha = _finite(tensors, pair.alpha).item() if isinstance(pair.alpha, str) else pair.alpha
     product = up.flatten(1) @ down.flatten(1)
     factor = scale * (1.0 if alpha is None else alpha / rank)
     return factor * product.view(len(up), *down.shape[1:])
+
+
+def _finite(tensors: Tensors, key: str) -> Tensor:
+    value = tensors[key].float()
+    if not value.isfinite().all():
+        raise CheckpointError(
+            f"{tensors.where(key)} is damaged: '{key}' holds numbers that are not finite"
+        )
+    return value
 
 
 def pairs(keys: Iterable[str], split: Callable[[str], tuple[str, str]]) -> dict[str, Pair]:
@@ -220,22 +266,27 @@ def pairs(keys: Iterable[str], split: Callable[[str], tuple[str, str]]) -> dict[
     return {name: Pair(**each) for name, each in found.items()}
 
 
-def _own(
-    keys: Iterable[str], metadata: Mapping[str, str], stages: Mapping[str, StageConfig]
-) -> dict[Place, Pair]:
+class _Own:
     """This package's layout: see the top of the file."""
-    stage = metadata.get("stage", "")
-    if stage not in stages:
-        raise LookupError(f"it is of a stage '{stage}', the model has {', '.join(stages)}")
 
-    def split(key: str) -> tuple[str, str]:
-        name, _, role = key.rpartition(".")
-        role = role.removeprefix("lora_")
-        if role not in ("down", "up", "alpha"):
-            raise LookupError(f"'{key}' ends in none of lora_down, lora_up and alpha")
-        return name, role
+    def matches(self, keys: Iterable[str], metadata: Mapping[str, str]) -> bool:
+        return metadata.get("format") == OWN
 
-    return {Place(stage, name): pair for name, pair in pairs(keys, split).items()}
+    def places(
+        self, keys: Iterable[str], metadata: Mapping[str, str], stages: Mapping[str, StageConfig]
+    ) -> dict[Place, Pair]:
+        stage = metadata.get("stage", "")
+        if stage not in stages:
+            raise LookupError(f"it is of a stage '{stage}', the model has {', '.join(stages)}")
+
+        def split(key: str) -> tuple[str, str]:
+            name, _, role = key.rpartition(".")
+            role = role.removeprefix("lora_")
+            if role not in ("down", "up", "alpha"):
+                raise LookupError(f"'{key}' ends in none of lora_down, lora_up and alpha")
+            return name, role
+
+        return {Place(stage, name): pair for name, pair in pairs(keys, split).items()}
 
 
-LORA: Layout = _own
+LORA: Layout = _Own()

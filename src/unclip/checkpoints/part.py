@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,7 +17,7 @@ from .archive import Tensors
 from .int8 import own_table
 from .keymap import KeyMap, Take, check, complain, translate
 from .lazy_tensor import LazyTensor
-from .tensors import check_sum
+from .tensors import cast_lazily, check_sum
 
 MOMENT = 0.5
 """Seconds that a stage being replaced may differ from its model.json."""
@@ -36,7 +35,7 @@ class Part:
         sums: its files' SHA-256, where they are known: checked before values are read.
         sums_now: reads them again, for a model that is trained while it is in use.
         patch: changes a tensor of ours as it is read, such as W + scale·BA: (name, values) ->
-            values of the same shape, which are rounded to the type of the file.
+            values of the same shape, kept in float32 until they are cast or written.
     """
 
     config: StageConfig
@@ -95,24 +94,34 @@ class Part:
         self.fill(stage, where, dtype, device)
         return stage.net_at_rest
 
-    def translated(self, where: str) -> dict[str, LazyTensor]:
-        """Its tensors under our names, checked; read one by one. Raises CheckpointError."""
-        return self._translated(self.build().net_at_rest, where)
+    def translated(self, where: str, as_stored: bool = False) -> dict[str, LazyTensor]:
+        """Its tensors under our names, checked; read one by one. Raises CheckpointError.
 
-    def _translated(self, net: nn.Module, where: str) -> dict[str, LazyTensor]:
+        Args:
+            where: the stage, for an error's text.
+            as_stored: patched ones have the file's type again, to be written as they are.
+        """
+        return self._translated(self.build().net_at_rest, where, as_stored)
+
+    def _translated(
+        self, net: nn.Module, where: str, as_stored: bool = False
+    ) -> dict[str, LazyTensor]:
         tensors = self._sound(net, where)
         ours = translate(tensors, self._table(net, tensors))
         if self.patch is None:
             return ours
+        made = {name: _patched(self.patch, name, tensor) for name, tensor in ours.items()}
+        if not as_stored:
+            return made
         return {
-            name: replace(tensor, read=partial(_patched, self.patch, name, tensor))
+            name: cast_lazily({name: made[name]}, tensor.dtype)[name]
             for name, tensor in ours.items()
         }
 
     def stored(self, where: str) -> dict[str, LazyTensor]:
         """The same as a file of our own names stores them: in 8 bits with scales, or not."""
         if self.table is not None or self.patch is not None:
-            return self.translated(where)
+            return self.translated(where, as_stored=True)
         tensors = self._sound(self.build().net_at_rest, where)
         return translate(tensors, {name: Take((name,)) for name in tensors})
 
@@ -151,8 +160,10 @@ def _whole(state: Mapping[str, Tensor], tensors: Tensors, table: KeyMap) -> Iter
             yield from (one for one in take.sources if not tensors.dtype(one).is_floating_point)
 
 
-def _patched(patch: Callable[[str, Tensor], Tensor], name: str, tensor: LazyTensor) -> Tensor:
-    return patch(name, tensor.read()).to(tensor.dtype)
+def _patched(patch: Callable[[str, Tensor], Tensor], name: str, tensor: LazyTensor) -> LazyTensor:
+    if not tensor.dtype.is_floating_point:
+        return replace(tensor, read=lambda: patch(name, tensor.read()))
+    return replace(tensor, dtype=torch.float32, read=lambda: patch(name, tensor.read()).float())
 
 
 def _cast(value: Tensor, dtype: torch.dtype) -> Tensor:

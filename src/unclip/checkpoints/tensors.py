@@ -199,14 +199,17 @@ def _sha256(file: Path, *_stat: int) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def check_sum(file: Path, digest: str) -> None:
-    """Raise CheckpointError where a file is not the one that model.json names."""
+UNLIKE = (
+    "is not the file that model.json names: its SHA-256 is another. It was changed or damaged: "
+    "copy or fetch the model again; or it is being trained: try again"
+)
+
+
+def check_sum(file: Path, digest: str, fault: str = UNLIKE) -> None:
+    """Raise CheckpointError, which says `fault`, where a file's SHA-256 is another."""
     try:
         is_it = sha256(file) == digest
     except OSError as error:
         raise CheckpointError(f"cannot read {file}: {error.strerror or error}") from None
     if not is_it:
-        raise CheckpointError(
-            f"{file} is not the file that model.json names: its SHA-256 is another. It was "
-            "changed or damaged: copy or fetch the model again; or it is being trained: try again"
-        )
+        raise CheckpointError(f"{file} {fault}")

@@ -89,11 +89,15 @@ class Tokenizer:
     def with_words(self, words: Mapping[str, tuple[int, ...]]) -> Self:
         """A copy that knows some words, whatever their case, by ids of their own."""
         other = type(self).of_json(self.to_json(), self.context)
-        other.words = self.words | {word.lower(): ids for word, ids in words.items()}
-        longest_first = sorted(other.words, key=len, reverse=True)
-        every = "|".join(map(re.escape, longest_first))
+        longest_first = sorted({**self.words, **words}.items(), key=lambda one: -len(one[0]))
+        other.words = dict(longest_first)
+        every = "|".join(f"({re.escape(word)})" for word in other.words)  # group n is word n
         other._words = re.compile(rf"(?<!\w)(?:{every})(?!\w)", re.IGNORECASE)
         return other
+
+    def knows(self, word: str) -> bool:
+        """Whether `with_words` gave it, in whatever case."""
+        return bool(self._words and self._words.fullmatch(word))
 
     def without(self, text: str) -> str:
         """A text without the words that `with_words` gave."""
@@ -130,11 +134,11 @@ class Tokenizer:
     def spans(self, text: str) -> list[Span]:
         """The same, each with the letters of the text that it stands for."""
         text = text.encode(errors="replace").decode()  # a lone surrogate, as of a broken argument
-        found, done = list[Span](), 0
+        found, done, every = list[Span](), 0, list(self.words.values())
         for word in self._words.finditer(text) if self._words else ():
             start, end = word.span()
             found += self._plain_spans(text[done:start], done)
-            found += [Span(one, start, end) for one in self.words[word[0].lower()]]
+            found += [Span(one, start, end) for one in every[(word.lastindex or 0) - 1]]
             done = end
         return found + self._plain_spans(text[done:], done)
 

@@ -47,20 +47,28 @@ KOHYA = {"unet": "lora_unet_", "text_encoder": "lora_te_"}
 """How kohya's names begin, by the folder."""
 
 
-def _lora(
-    keys: Iterable[str], metadata: Mapping[str, str], stages: Mapping[str, StageConfig]
-) -> dict[Place, Pair]:
+class _Lora:
     """See `Layout`."""
-    places = {name: found for stage, one in stages.items() for name, found in _places(stage, one)}
-    spelt = {name.removeprefix("unet."): name for name in places}
-    spelt |= {_kohya(name): name for name in places} | {name: name for name in places}
-    named, alphas = pairs(keys, lambda key: _split(key, spelt)), _alphas(metadata)
-    return {
-        places[name]: pair
-        if pair.alpha is not None
-        else pair._replace(alpha=alphas.get(name.partition(".")[0]))
-        for name, pair in named.items()
-    }
+
+    def matches(self, keys: Iterable[str], metadata: Mapping[str, str]) -> bool:
+        ends = re.compile("|".join(f".+{ending}" for ending in ENDINGS))
+        return any(ends.fullmatch(key) or any(m in key for m in OTHER_KINDS) for key in keys)
+
+    def places(
+        self, keys: Iterable[str], metadata: Mapping[str, str], stages: Mapping[str, StageConfig]
+    ) -> dict[Place, Pair]:
+        places = {
+            name: found for stage, one in stages.items() for name, found in _places(stage, one)
+        }
+        spelt = {name.removeprefix("unet."): name for name in places}
+        spelt |= {_kohya(name): name for name in places} | {name: name for name in places}
+        named, alphas = pairs(keys, lambda key: _split(key, spelt)), _alphas(metadata)
+        return {
+            places[name]: pair
+            if pair.alpha is not None
+            else pair._replace(alpha=alphas.get(name.partition(".")[0]))
+            for name, pair in named.items()
+        }
 
 
 def _places(stage: str, config: StageConfig) -> Iterable[tuple[str, Place]]:
@@ -115,4 +123,4 @@ def _alphas(metadata: Mapping[str, str]) -> dict[str, float]:
     return found
 
 
-LORA: Layout = _lora
+LORA: Layout = _Lora()
