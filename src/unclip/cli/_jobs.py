@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from ..bulk.rows import Row
     from ..request import Drawing
 
-MOST = 10_000
-"""Most pictures of one prompt with choices, each of which is a request of its own."""
-
 
 @dataclass(frozen=True)
 class Job:
@@ -178,6 +175,7 @@ class Jobs:
     def _chosen(self, request: Any, wildcards: Any) -> list[tuple[Drawing, str]]:
         """Requests with one of a prompt's choices each, and the prompt as it was."""
         from ..arguments import check_prompt
+        from ..bulk.wildcards import MOST
 
         if "prompt" not in self.command.values(["prompt"]):
             return [(request, "")]
