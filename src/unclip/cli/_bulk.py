@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ..errors import UsageError, counted
+from ..errors import UsageError, about, counted
 from ._draw import deliver, drawing
 from ._jobs import Job, Jobs
 from ._names import NamedLayout
@@ -74,6 +74,7 @@ def draw(command: Any) -> None:
         _draw_at_once(command, jobs, target)
 
 
+@about("output")
 def _target(command: Any, jobs: Jobs) -> Target | None:
     """Where pictures go; None where a name is still to be made. Raises UsageError."""
     from ..media.film import FILM_FORMATS
@@ -84,7 +85,8 @@ def _target(command: Any, jobs: Jobs) -> Target | None:
     if jobs.template is None:
         target = Target.of(command.output, command.fps)
         if command.grid and (target.is_stdout or target.fps is not None):
-            raise UsageError(f"--grid writes several pictures, and -o {command.output} holds one")
+            text = f"--grid writes several pictures, and -o {command.output} holds one"
+            raise UsageError(text).about("grid")
         return replace(target, grid=command.grid)
     suffix = Path(jobs.template.text).suffix
     if command.fps is not None and suffix.lower() in FILM_FORMATS:
@@ -203,9 +205,10 @@ def _draw_long(command: Any, jobs: Jobs, target: Target | None) -> None:
         raise UsageError(
             f"{wrong} is for one request; many go into a folder: -o DIR/, or -o with names such as "
             "'DIR/{prompt}-{seed}.png'"
-        )
+        ).about("grid" if target.grid else "output")
     if jobs.folder is not None and os.path.realpath(target.path) == os.path.realpath(jobs.folder):
-        raise UsageError(f"{target.path} is where the pictures come from: give another folder")
+        text = f"{target.path} is where the pictures come from: give another folder"
+        raise UsageError(text).about("output")
     target.check()
     manifest = Manifest(target.path)
     every = [job for job in jobs.all(manifest.seeds) if not _is_within(job, target.path)]
@@ -277,7 +280,7 @@ def _place(
         file = str(path.relative_to(target.path))
         if file in taken:
             if named:
-                raise UsageError(f"output '{file}' is that of {taken[file]} too")
+                raise UsageError(f"output '{file}' is that of {taken[file]} too").about("output")
             continue
         entry = Entry(file, wanted, job.row.line, job.sources, job.any_seed)
         there = manifest.has(entry) or manifest.finds(entry)

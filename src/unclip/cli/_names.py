@@ -9,7 +9,7 @@ from pathlib import Path
 from string import Formatter
 from typing import Any
 
-from ..errors import UsageError, nearest
+from ..errors import UsageError, about, nearest
 from ._output import Layout, shortened, slug
 
 _SPEC = re.compile(r"0?\d{0,2}")
@@ -23,6 +23,7 @@ class NameTemplate:
     text: str
 
     @classmethod
+    @about("output")
     def of(cls, text: str) -> NameTemplate | None:
         """None where a path has no braces. Raises UsageError where they are wrong."""
         if "{" not in text and "}" not in text:
@@ -50,6 +51,7 @@ class NameTemplate:
         """Of all pictures: what stands before the first field."""
         return Path(f"{self.parts()[0][0]}x").expanduser().parent
 
+    @about("output")
     def fill(self, values: Mapping[str, Any]) -> str:
         """The path of a picture. Raises UsageError where a field is not known."""
         made = []
