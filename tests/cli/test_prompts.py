@@ -256,6 +256,19 @@ def test_strict_words_are_checked_in_every_row_first(
     done.fails(2, "p.txt, line 2: ", "does not know 'foxx'")
 
 
+def test_the_words_of_a_row_are_those_without_its_syntax(unclip: RunCli, lettered: Path) -> None:
+    common = [*QUICK, "--seed", 7, "--model", lettered, "-o", "out/"]
+    Path("p.csv").write_text("prompt,negative_prompt\na (red:1.3) car,a [fox]\na (foxx:1.3),\n")
+    done = unclip("generate", "--prompts", "p.csv", *common, "--strict-words")
+    done.fails(2, "p.csv, line 3: ", "does not know 'foxx'")
+    Path("p.csv").write_text("prompt,negative_prompt\na (red:1.3) car,a [fox]\n")
+    done = unclip("generate", "--prompts", "p.csv", *common, "--strict-words")
+    assert (done.code, "does not know" in done.err) == (0, False), done.err
+    Path("p.csv").write_text("prompt\na (foxx:1.3)\n")
+    done = unclip("generate", "--prompts", "p.csv", *common)
+    assert done.code == 0 and done.err.count("does not know 'foxx'") == 1, done.err
+
+
 def test_each_seed_makes_its_choice_and_the_record_has_both(
     unclip: RunCli, model: Path, record: RecordOf
 ) -> None:

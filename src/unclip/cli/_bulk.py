@@ -305,7 +305,8 @@ def _checked(pipe: Pipeline, places: Sequence[Place]) -> tuple[list[Place], int]
         request = place.job.request
         key = f"{shared(request)} {place.job.count}" if shared(request) else ""
         try:
-            _check_words(pipe, request)
+            if request.reads_text and hasattr(request, "prompt"):
+                pipe.check_prompt(request.prompt, getattr(request, "negative_prompt", ""))
             cost = costs.get(key) or cost_of(pipe, request)
         except UsageError as error:
             image, text = place.job.sources.get("image", ""), str(error)
@@ -329,12 +330,6 @@ def _is_readable(request: Drawing) -> bool:
     except UsageError:
         return False
     return True
-
-
-def _check_words(pipe: Pipeline, request: Drawing) -> None:
-    texts = [getattr(request, name, "") for name in ("prompt", "negative_prompt")]
-    if request.reads_text:
-        pipe.check_words(*texts)
 
 
 def _draw_all(pipe: Pipeline, places: Sequence[Place], target: Target, manifest: Manifest) -> int:
