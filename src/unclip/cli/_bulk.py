@@ -33,33 +33,6 @@ if TYPE_CHECKING:
     from ..types import Step
 
 
-class _Enough(Exception):
-    """The cost of a request is known, and nothing more is wanted."""
-
-
-def cost_of(pipe: Pipeline, request: Drawing) -> Cost:
-    """What a request takes; no step is made.
-
-    Raises:
-        UsageError: this model cannot draw it, or its pictures cannot be read.
-    """
-    costs: list[Cost] = []
-
-    def note(cost: Cost) -> None:
-        costs.append(cost)
-        raise _Enough
-
-    before = pipe.policy
-    pipe.policy = replace(before, on_cost=note)
-    try:
-        pipe.run(request)
-    except _Enough:
-        pass
-    finally:
-        pipe.policy = before
-    return costs[0]
-
-
 def draw(command: Any) -> None:
     """Draw what a command asks for, write it, say so.
 
@@ -132,7 +105,7 @@ class Several:
 
 def _draw_at_once(command: Any, jobs: Jobs, target: Target | None) -> None:
     """All pictures, then their file or files."""
-    from ..cost import check_memory
+    from ..abilities._several import cost_of
 
     started, every = time.monotonic(), jobs.all()
     first = every[0].request
@@ -147,9 +120,7 @@ def _draw_at_once(command: Any, jobs: Jobs, target: Target | None) -> None:
     sheet: Any = layouts[0]
     if len(every) > 1:
         sheet = Several(layouts, [job.count for job in every], written)
-        cost = cost_of(pipe, first).times(len(every))  # they differ in prompt and seed alone
-        cost.check(pipe.policy.limit)
-        check_memory(cost.pictures, cost.size)
+        cost = cost_of(pipe, first, len(every))  # they differ in prompt and seed alone
         target.expect(cost, sheet)
         with drawing(pipe, cost=cost, preview=preview) as on_step:
             drawn = pipe.run_many([job.request for job in every], on_step)
@@ -296,7 +267,7 @@ def _checked(pipe: Pipeline, places: Sequence[Place]) -> tuple[list[Place], int]
     A picture of a folder that cannot be drawn from is said, and left out; where nothing is left,
     the first fault is raised, and so is any of a row.
     """
-    from ..abilities._several import shared
+    from ..abilities._several import cost_of, shared
 
     costs: dict[str, Cost] = {}
     good: list[Place] = []
@@ -339,6 +310,7 @@ def _draw_all(pipe: Pipeline, places: Sequence[Place], target: Target, manifest:
     drawn, costs = 0, [place.cost for place in places if place.cost is not None]
     if costs:
         total = sum(costs[1:], costs[0])
+        total.check(pipe.policy.limit)
         check_room(target.path / "_", total.pictures * total.size[0] * total.size[1] * 3 // 20)
     with _progress(costs) as step:
         for batch in batches([place.job.request for place in places]):
