@@ -12,7 +12,7 @@ from unclip.aliases import OTHERS, SAMPLERS, SPACINGS, resolved, resolved_flat, 
 from unclip.diffusion import samplers
 from unclip.diffusion.spacing import SPACINGS as GRIDS
 from unclip.errors import UsageError
-from unclip.stages.sampling import Sampling
+from unclip.stages.sampling import Sampling, check_sampler
 
 KNOWN = [
     # AUTOMATIC1111
@@ -62,6 +62,19 @@ def test_a_name_is_a_sampler_and_a_grid(name: str, sampler: str, spacing: str | 
     sampling = Sampling(spacing="leading").merge({"sampler": name})
     assert (sampling.sampler, sampling.spacing) == (sampler, spacing or "leading")
     _ = samplers.SAMPLERS[sampling.sampler], GRIDS[sampling.spacing]
+
+
+NAMES = [(one, own) for own, names in SAMPLERS.items() for one in (own, *names)]
+
+
+@pytest.mark.parametrize("grid", [one for own, names in SPACINGS.items() for one in (own, *names)])
+@pytest.mark.parametrize(("name", "own"), NAMES)
+def test_every_sampler_goes_with_every_grid(name: str, own: str, grid: str) -> None:
+    """Though `ddim uniform` is a grid too, and `ddim sgm uniform` ends in two."""
+    wanted = {"sampler": own} | resolved({"spacing": grid})
+    for written in (f"{name} {grid}", f"{name}{grid}"):
+        assert resolved({"sampler": written}) == wanted
+        assert resolved({"sampler": written.replace(" ", "_")}) == wanted
 
 
 def test_case_spaces_plus_and_underscores_do_not_matter() -> None:
@@ -137,11 +150,11 @@ def test_every_ability_that_draws_has_the_option(name: str) -> None:
 )
 def test_a_name_that_is_not_here_gets_the_nearest(name: str, hint: str) -> None:
     with pytest.raises(UsageError) as caught:
-        _ = samplers.SAMPLERS[Sampling().merge({"sampler": name}).sampler]
+        check_sampler(Sampling().merge({"sampler": name}).sampler)
     assert str(caught.value).startswith(f"unknown sampler '{name}' ({hint}); known: ddpm, ddim, ")
     assert "\n" not in str(caught.value)
 
 
 def test_what_is_nothing_like_it_gets_the_list() -> None:
     with pytest.raises(UsageError, match=r"^unknown sampler 'xyzzy'; known: ddpm, "):
-        _ = samplers.SAMPLERS["xyzzy"]
+        check_sampler("xyzzy")

@@ -134,7 +134,10 @@ _OTHERS = {name: own for name, own in _by_name(OTHERS).items() if name not in _S
 def _split(name: str) -> tuple[str, str]:
     """A sampler's plain name, and the grid that its last words name, if they name one."""
     plain = _plain(name)
-    for grid in sorted(_SPACINGS, key=len, reverse=True):
-        if plain not in _SAMPLERS and plain.endswith(grid):
-            return plain.removesuffix(grid), _SPACINGS[grid]
+    if plain in _SAMPLERS:
+        return plain, ""
+    for grid, own in _SPACINGS.items():
+        method = plain.removesuffix(grid)
+        if method != plain and (method in _SAMPLERS or method in _OTHERS):
+            return method, own
     return plain, ""

@@ -29,7 +29,8 @@ from .errors import UsageError, counted, nearest
 ACCELERATORS = {"cuda": "CUDA GPU", "xpu": "Intel GPU", "mps": "Apple GPU"}
 """Types of devices beside the CPU, the first that is there being chosen, and what each is called.
 
-`cuda` is also AMD's, with a ROCm build of PyTorch.
+`cuda` is also AMD's, with a ROCm build of PyTorch. `cli/_complete.py` reads these names, and those
+of `DTYPES`, in this file's text.
 """
 
 
@@ -68,9 +69,10 @@ def _count(kind: str) -> int:
     return int(module.device_count()) if module.is_available() else 0
 
 
-_DTYPES: dict[str, torch.dtype] = {
-    name: getattr(torch, name) for name in ("float32", "bfloat16", "float16", "float64")
-}
+DTYPES = ("float32", "bfloat16", "float16", "float64")
+"""Number formats that networks can compute in."""
+
+_DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in DTYPES}
 
 
 _SHORT = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "half": "float16"}

@@ -89,6 +89,12 @@ class Chain(Reader):
         vars(other).update(model=model, stages=model.stages)
         return other
 
+    def with_policy(self, policy: Policy) -> Self:
+        """The same that refuses something else."""
+        other = copy.copy(self)
+        vars(other).update(policy=policy)
+        return other
+
     def image_only(self, image_embed: Tensor) -> Cond:
         """The condition of (B, D) z_i alone: the text is dropped."""
         cond = self.read([""])  # of one picture, then for all of them

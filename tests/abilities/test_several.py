@@ -11,11 +11,13 @@ import pytest
 from PIL import Image
 
 from unclip import Pipeline
-from unclip.abilities._several import batches
+from unclip.abilities._several import batches, cost_of
 from unclip.abilities.generate import GenerateRequest
 from unclip.abilities.vary import VariationsRequest
+from unclip.cost import Cost, Policy
 from unclip.errors import UsageError
 from unclip.nn.tokenizer import Tokenizer
+from unclip.pipeline import Chain
 from unclip.stages import Stage
 from unclip.stages.model import Model
 from unclip.types import Step
@@ -115,3 +117,83 @@ def test_requests_that_agree_share_batches_and_the_others_do_not(pipe: Pipeline)
     for drawn, request in zip(many, [*requests, vary], strict=True):
         assert same(drawn, pipe.run(request))
     assert pipe.run_many([]) == []
+
+
+@pytest.fixture
+def told(pipe: Pipeline) -> tuple[Pipeline, list[Cost]]:
+    """A pipeline, and what it was told its calls take."""
+    costs: list[Cost] = []
+    return Pipeline(pipe.model, policy=Policy(on_cost=costs.append)), costs
+
+
+@pytest.mark.parametrize(
+    "odd", ["a (red:1.3) car", "a red car AND a fox", "a fox " * 60], ids=["weight", "AND", "long"]
+)
+@pytest.mark.parametrize("settings", [{"n": 8}, {"best_of": 2}])
+def test_an_odd_prompt_leaves_the_others_their_batch(
+    odd: str,
+    settings: dict[str, Any],
+    told: tuple[Pipeline, list[Cost]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pipe, costs = told
+    read, sizes = Chain.read_prompt, []
+    alone = [pipe.generate(one, seed=7, **settings) for one in ("a fox", odd, "a car")]
+    total = sum(cost.total for cost in costs)
+    costs.clear()
+    seen: list[str] = []
+
+    def note(self: Chain, prompt: str, *rest: Any, **more: Any) -> Any:
+        seen.append(prompt)
+        return read(self, prompt, *rest, **more)
+
+    def count(self: Chain, cond: Any, seeds: Any, **more: Any) -> Any:
+        sizes.append(len(seeds))
+        return sample(self, cond, seeds, **more)
+
+    sample = Chain.sample
+    monkeypatch.setattr(Chain, "read_prompt", note)
+    monkeypatch.setattr(Chain, "sample", count)
+    together = pipe.generate(["a fox", odd, "a car"], seed=7, **settings)
+    assert same(together, [one for each in alone for one in each])
+    assert [cost.total for cost in costs] == [total], "checked once, for all"
+    assert seen == ["a fox", odd, "a car"], "read once"
+    each = settings.get("n", 1) * settings.get("best_of", 1)
+    assert sizes in ([2 * each, each], [3 * each])
+
+
+def test_prompts_that_are_drawn_one_by_one_have_one_limit(
+    told: tuple[Pipeline, list[Cost]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe, costs = told
+    calls: list[Callable[[Any], Any]] = [
+        lambda prompt: pipe.image_to_image(PICTURE, prompt, steps=2),
+        lambda prompt: pipe.edit(PICTURE, prompt=prompt, box=(0, 0, 8, 8), steps=2),
+        lambda prompt: pipe.outpaint(PICTURE, prompt, left=8, steps=2),
+    ]
+    for draw in calls:
+        costs.clear()
+        pipe.limit = None
+        draw("a fox")
+        draw(["a fox", "a car", "a bus"])
+        assert costs[1:] == [costs[0].times(3)], "told once, of all"
+        pipe.limit = costs[0].total
+        draw("a fox")
+        with monkeypatch.context() as patch, pytest.raises(UsageError, match="would be 3 pictures"):
+            patch.setattr(Chain, "fold", lambda *_, **__: pytest.fail("drawn"))
+            draw(["a fox", "a car", "a bus"])
+
+
+def test_the_cost_of_one_request_does_not_touch_another(pipe: Pipeline) -> None:
+    """What is drawn meanwhile, by another thread, has the policy that it had."""
+    policies: list[Policy] = []
+
+    class Watched(Pipeline):
+        def cost(self, *args: Any, **more: Any) -> Cost:
+            policies.append(watched.policy)
+            return super().cost(*args, **more)
+
+    watched = Watched(pipe.model)
+    before = watched.policy
+    assert cost_of(watched, GenerateRequest.of(prompt="a fox", n=2), 3).pictures == 6
+    assert watched.policy is before and all(one is before for one in policies) and policies

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from unclip.cli._complete import preset_names, sampler_names, setting_names
+from unclip.cli._complete import VALUES, preset_names, sampler_names, setting_names
 from unclip.cli.app import main
+from unclip.device import ACCELERATORS, DTYPES
 from unclip.diffusion.samplers import SAMPLERS
 from unclip.loading import bundled_models
 from unclip.stages.sampling import Sampling
@@ -65,6 +66,8 @@ def test_names_that_are_read_from_source_are_those_that_there_are() -> None:
     assert sampler_names() == sorted(SAMPLERS)
     settings = {name.removesuffix("=") for name in setting_names() if name.endswith("=")}
     assert settings == set(Sampling.model_fields)
+    assert VALUES["--device"]("") == ["cpu", *ACCELERATORS]
+    assert VALUES["--dtype"]("") == list(DTYPES)
     assert {"tiny", "emoji-cpu"} <= set(preset_names())
     assert "emoji-cpu" in bundled_models()
 

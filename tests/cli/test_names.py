@@ -50,7 +50,15 @@ def test_fields_of_a_name() -> None:
     assert named("{row}.png", fox, row=12) == ["12", "12"]
     image = VariationsRequest.of(image="photos/cat.jpg", eta=0.5)
     assert named("{image}-{eta}.png", image, 1) == ["cat-0.5"]
+    assert named("../{prompt}..{index}/a..b.png", fox, 1) == ["../a-fox..1/a..b"]
     assert NameTemplate.of("out/fox.png") is None
+
+
+def test_home_is_read_in_the_template_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    fox = GenerateRequest.of(prompt="root", seed=7)
+    assert named("~/{prompt}/{seed}.png", fox, 1) == ["/home/me/root/7"]
+    assert named("~{prompt}/{seed}.png", fox, 1) == ["~root/7"]
 
 
 @pytest.mark.parametrize(
@@ -63,6 +71,9 @@ def test_fields_of_a_name() -> None:
         ("{prompt!r}.png", "'{prompt}' is no field"),
         ("{seed:9999999}.png", "'9999999' is no width"),
         ("{prompt.png", "write {{ for a brace"),
+        ("t/{prompt}/../../../esc-{seed}.png", "'..' after a field leads out of t, the folder"),
+        ("{prompt}/../{seed}.png", "'..' after a field leads out of ., the folder"),
+        ("t/{prompt}/..", "'..' after a field"),
         ("prompt}.png", "write {{ for a brace"),
     ],
 )

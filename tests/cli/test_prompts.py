@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from unclip.checkpoints.native import read_manifest
+from unclip.errors import UsageError
 from unclip.types import Step
 
 RunCli = Callable[..., Any]
@@ -254,6 +255,36 @@ def test_strict_words_are_checked_in_every_row_first(
     Path("p.txt").write_text("a fox\na foxx\n")
     done = unclip("generate", "--prompts", "p.txt", "--strict-words", "--model", lettered)
     done.fails(2, "p.txt, line 2: ", "does not know 'foxx'")
+
+
+def test_the_words_of_a_row_are_those_without_its_syntax(unclip: RunCli, lettered: Path) -> None:
+    common = [*QUICK, "--seed", 7, "--model", lettered, "-o", "out/"]
+    Path("p.csv").write_text("prompt,negative_prompt\na (red:1.3) car,a [fox]\na (foxx:1.3),\n")
+    done = unclip("generate", "--prompts", "p.csv", *common, "--strict-words")
+    done.fails(2, "p.csv, line 3: ", "does not know 'foxx'")
+    Path("p.csv").write_text("prompt,negative_prompt\na (red:1.3) car,a [fox]\n")
+    done = unclip("generate", "--prompts", "p.csv", *common, "--strict-words")
+    assert (done.code, "does not know" in done.err) == (0, False), done.err
+    Path("p.csv").write_text("prompt\na (foxx:1.3)\n")
+    done = unclip("generate", "--prompts", "p.csv", *common)
+    assert done.code == 0 and done.err.count("does not know 'foxx'") == 1, done.err
+
+
+def test_the_limit_is_of_all_rows_together(
+    unclip: RunCli, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fold(*_: Any, **__: Any) -> Any:
+        raise UsageError("it is drawn")
+
+    monkeypatch.setattr("unclip.pipeline.Chain.fold", fold)
+    Path("p.txt").write_text("a fox\n")
+    common = ["generate", "--prompts", "p.txt", *QUICK, "--steps", 8, "-n", 80_000]
+    common = [*common, "--model", model, "-o", "out/"]
+    unclip(*common).fails(2, "it is drawn")
+    Path("p.txt").write_text("a fox\na car\n")
+    unclip(*common).fails(2, "this would be 160,000 pictures", "the limit is 1,000,000 steps")
+    unclip(*common, "--no-limit").fails(2, "it is drawn")
+    assert names() == ["p.txt"]
 
 
 def test_each_seed_makes_its_choice_and_the_record_has_both(

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from functools import wraps
 from inspect import signature
 from itertools import chain
-from typing import Any, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 from PIL import Image
 
 from ..arguments import plain
-from ..cost import BATCH
+from ..cost import BATCH, Cost, check_memory
 from ..errors import UsageError
 from ..request import Drawing, Request
 from . import ability_of
+
+if TYPE_CHECKING:
+    from ..pipeline import Chain
 
 P = ParamSpec("P")
 Draw = Callable[P, list[Image.Image]]
@@ -30,8 +35,35 @@ def several(prompt: Any) -> tuple[Any, ...]:
     return prompts
 
 
+class _Enough(Exception):
+    """The cost of a request is known, and nothing more is wanted."""
+
+
+def cost_of(pipe: Chain, request: Drawing, count: int = 1) -> Cost:
+    """What `count` such requests take together, found out without a step.
+
+    Raises:
+        UsageError: this model cannot draw it, its pictures cannot be read, or it is more than the
+            policy allows.
+    """
+    costs: list[Cost] = []
+
+    def note(cost: Cost) -> None:
+        costs.append(cost.times(count))
+        raise _Enough
+
+    asked = pipe.with_policy(replace(pipe.policy, on_cost=note))
+    with suppress(_Enough):
+        ability_of(request.ability)(asked, request)
+    costs[0].check(pipe.policy.limit)
+    check_memory(costs[0].pictures, costs[0].size)
+    return costs[0]
+
+
 def each_prompt(request: type[Drawing]) -> Callable[[Draw[P]], Draw[P]]:
     """Let the function of an ability take a list of prompts, drawn one after the other.
+
+    What they take together is checked, and told to the policy's `on_cost`, before the first.
 
     Args:
         request: checks them all before the first is drawn.
@@ -48,8 +80,8 @@ def each_prompt(request: type[Drawing]) -> Callable[[Draw[P]], Draw[P]]:
             prompts = several(call.arguments["prompt"])
             known = request.model_fields.keys() & call.arguments.keys()
             values = {name: call.arguments[name] for name in known}
-            for one in prompts:
-                request.of(**values | {"prompt": one})
+            asked = [request.of(**values | {"prompt": one}) for one in prompts]
+            call.arguments["pipe"] = _checked(call.arguments["pipe"], asked)
             drawn = []
             for one in prompts:
                 call.arguments["prompt"] = one
@@ -59,6 +91,14 @@ def each_prompt(request: type[Drawing]) -> Callable[[Draw[P]], Draw[P]]:
         return each
 
     return decorate
+
+
+def _checked(pipe: Chain, requests: Sequence[Drawing]) -> Chain:
+    """For requests that differ in their prompt alone, a chain that checks no cost again."""
+    cost = cost_of(pipe, requests[0], len(requests))
+    if pipe.policy.on_cost is not None:
+        pipe.policy.on_cost(cost)
+    return pipe.with_policy(replace(pipe.policy, limit=None, on_cost=None))
 
 
 def shared(request: Request[Any]) -> str:

@@ -172,21 +172,28 @@ def together(
         pipe.read_prompt(request.prompt, one.negative_prompt, one.prior).expand(len(own))
         for request, own in zip(requests, seeds, strict=True)
     ]
-    if len({_shape(each) for each in conds}) > 1 or (len(conds) > 1 and type(conds[0]) is not Cond):
-        return [together(pipe, [request], on_step)[0] for request in requests]
-    cond = conds[0] if len(conds) == 1 else Cond.joined(conds)
-    every = list(chain.from_iterable(seeds))
-    drawn = pipe.sample(cond, every, settings=one.settings, on_step=on_step, prior=one.prior)
-    pictures = []
-    for request, own in zip(requests, torch.split(drawn, [len(own) for own in seeds]), strict=True):
-        best = _best(pipe, request.prompt, own, request.n) if one.best_of > 1 else own
-        pictures.append(attach_record(pipe, to_pictures(best), request.record()))
-    return pictures
+    pictures: dict[int, list[Image.Image]] = {}
+    for group in _groups(conds):
+        parts = [seeds[index] for index in group]
+        cond = conds[group[0]] if len(group) == 1 else Cond.joined([conds[i] for i in group])
+        every = list(chain.from_iterable(parts))
+        drawn = pipe.sample(cond, every, settings=one.settings, on_step=on_step, prior=one.prior)
+        for index, own in zip(group, torch.split(drawn, list(map(len, parts))), strict=True):
+            request = requests[index]
+            best = _best(pipe, request.prompt, own, request.n) if one.best_of > 1 else own
+            pictures[index] = attach_record(pipe, to_pictures(best), request.record())
+    return [pictures[index] for index in range(len(requests))]
 
 
-def _shape(cond: Cond) -> tuple[Any, ...]:
-    """What conditions need to have in common to be drawn in one batch."""
-    return type(cond), *((name, value.shape[1:]) for name, value in cond.items())
+def _groups(conds: Sequence[Cond]) -> list[list[int]]:
+    """Numbers of the conditions that one batch can hold; one of several prompts is by itself."""
+    from ..types import Cond
+
+    groups: dict[Any, list[int]] = {}
+    for index, cond in enumerate(conds):
+        shape = tuple((name, value.shape[1:]) for name, value in cond.items())
+        groups.setdefault(shape if type(cond) is Cond else index, []).append(index)
+    return list(groups.values())
 
 
 def _ranker(pipe: Chain) -> tuple[Chain, ClipStage]:

@@ -38,7 +38,8 @@ class Row:
             name = column.replace("-", "_")
             known = request.model_fields.get(name)
             if name == "settings" or (known is not None and known.annotation is Any):
-                raise UsageError(f"column '{column}' cannot be set in a file of prompts")
+                text = f"column '{column}' cannot be set in a file of prompts"
+                raise UsageError(text).about(column)
             read = self.written and not (known and _is_text(known.annotation))
             own = override({}, [f"value={value}"])["value"] if read else value
             (settings if known is None else fields)[name] = own

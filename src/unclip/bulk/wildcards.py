@@ -26,7 +26,7 @@ from ..errors import UsageError, nearest, quoted
 from ..files import text_of
 
 MOST = 10_000
-"""Most combinations of one prompt."""
+"""Most texts of one prompt: all combinations, or the pictures of which each draws its own."""
 
 DEEPEST = 32
 """Choices within choices."""

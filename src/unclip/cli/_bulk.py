@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ..errors import UsageError, counted
+from ..errors import UsageError, about, counted
 from ._draw import deliver, drawing
 from ._jobs import Job, Jobs
 from ._names import NamedLayout
@@ -33,33 +33,6 @@ if TYPE_CHECKING:
     from ..types import Step
 
 
-class _Enough(Exception):
-    """The cost of a request is known, and nothing more is wanted."""
-
-
-def cost_of(pipe: Pipeline, request: Drawing) -> Cost:
-    """What a request takes; no step is made.
-
-    Raises:
-        UsageError: this model cannot draw it, or its pictures cannot be read.
-    """
-    costs: list[Cost] = []
-
-    def note(cost: Cost) -> None:
-        costs.append(cost)
-        raise _Enough
-
-    before = pipe.policy
-    pipe.policy = replace(before, on_cost=note)
-    try:
-        pipe.run(request)
-    except _Enough:
-        pass
-    finally:
-        pipe.policy = before
-    return costs[0]
-
-
 def draw(command: Any) -> None:
     """Draw what a command asks for, write it, say so.
 
@@ -74,6 +47,7 @@ def draw(command: Any) -> None:
         _draw_at_once(command, jobs, target)
 
 
+@about("output")
 def _target(command: Any, jobs: Jobs) -> Target | None:
     """Where pictures go; None where a name is still to be made. Raises UsageError."""
     from ..media.film import FILM_FORMATS
@@ -84,7 +58,8 @@ def _target(command: Any, jobs: Jobs) -> Target | None:
     if jobs.template is None:
         target = Target.of(command.output, command.fps)
         if command.grid and (target.is_stdout or target.fps is not None):
-            raise UsageError(f"--grid writes several pictures, and -o {command.output} holds one")
+            text = f"--grid writes several pictures, and -o {command.output} holds one"
+            raise UsageError(text).about("grid")
         return replace(target, grid=command.grid)
     suffix = Path(jobs.template.text).suffix
     if command.fps is not None and suffix.lower() in FILM_FORMATS:
@@ -130,7 +105,7 @@ class Several:
 
 def _draw_at_once(command: Any, jobs: Jobs, target: Target | None) -> None:
     """All pictures, then their file or files."""
-    from ..cost import check_memory
+    from ..abilities._several import cost_of
 
     started, every = time.monotonic(), jobs.all()
     first = every[0].request
@@ -145,9 +120,7 @@ def _draw_at_once(command: Any, jobs: Jobs, target: Target | None) -> None:
     sheet: Any = layouts[0]
     if len(every) > 1:
         sheet = Several(layouts, [job.count for job in every], written)
-        cost = cost_of(pipe, first).times(len(every))  # they differ in prompt and seed alone
-        cost.check(pipe.policy.limit)
-        check_memory(cost.pictures, cost.size)
+        cost = cost_of(pipe, first, len(every))  # they differ in prompt and seed alone
         target.expect(cost, sheet)
         with drawing(pipe, cost=cost, preview=preview) as on_step:
             drawn = pipe.run_many([job.request for job in every], on_step)
@@ -203,9 +176,10 @@ def _draw_long(command: Any, jobs: Jobs, target: Target | None) -> None:
         raise UsageError(
             f"{wrong} is for one request; many go into a folder: -o DIR/, or -o with names such as "
             "'DIR/{prompt}-{seed}.png'"
-        )
+        ).about("grid" if target.grid else "output")
     if jobs.folder is not None and os.path.realpath(target.path) == os.path.realpath(jobs.folder):
-        raise UsageError(f"{target.path} is where the pictures come from: give another folder")
+        text = f"{target.path} is where the pictures come from: give another folder"
+        raise UsageError(text).about("output")
     target.check()
     manifest = Manifest(target.path)
     every = [job for job in jobs.all(manifest.seeds) if not _is_within(job, target.path)]
@@ -277,7 +251,7 @@ def _place(
         file = str(path.relative_to(target.path))
         if file in taken:
             if named:
-                raise UsageError(f"output '{file}' is that of {taken[file]} too")
+                raise UsageError(f"output '{file}' is that of {taken[file]} too").about("output")
             continue
         entry = Entry(file, wanted, job.row.line, job.sources, job.any_seed)
         there = manifest.has(entry) or manifest.finds(entry)
@@ -293,7 +267,7 @@ def _checked(pipe: Pipeline, places: Sequence[Place]) -> tuple[list[Place], int]
     A picture of a folder that cannot be drawn from is said, and left out; where nothing is left,
     the first fault is raised, and so is any of a row.
     """
-    from ..abilities._several import shared
+    from ..abilities._several import cost_of, shared
 
     costs: dict[str, Cost] = {}
     good: list[Place] = []
@@ -302,7 +276,8 @@ def _checked(pipe: Pipeline, places: Sequence[Place]) -> tuple[list[Place], int]
         request = place.job.request
         key = f"{shared(request)} {place.job.count}" if shared(request) else ""
         try:
-            _check_words(pipe, request)
+            if request.reads_text and hasattr(request, "prompt"):
+                pipe.check_prompt(request.prompt, getattr(request, "negative_prompt", ""))
             cost = costs.get(key) or cost_of(pipe, request)
         except UsageError as error:
             image, text = place.job.sources.get("image", ""), str(error)
@@ -328,12 +303,6 @@ def _is_readable(request: Drawing) -> bool:
     return True
 
 
-def _check_words(pipe: Pipeline, request: Drawing) -> None:
-    texts = [getattr(request, name, "") for name in ("prompt", "negative_prompt")]
-    if request.reads_text:
-        pipe.check_words(*texts)
-
-
 def _draw_all(pipe: Pipeline, places: Sequence[Place], target: Target, manifest: Manifest) -> int:
     """Draw, write and list; returns how many pictures."""
     from ..abilities._several import batches
@@ -341,6 +310,7 @@ def _draw_all(pipe: Pipeline, places: Sequence[Place], target: Target, manifest:
     drawn, costs = 0, [place.cost for place in places if place.cost is not None]
     if costs:
         total = sum(costs[1:], costs[0])
+        total.check(pipe.policy.limit)
         check_room(target.path / "_", total.pictures * total.size[0] * total.size[1] * 3 // 20)
     with _progress(costs) as step:
         for batch in batches([place.job.request for place in places]):

@@ -41,6 +41,19 @@ def sampler_names() -> list[str]:
     return sorted(SAMPLERS)
 
 
+def device_names(constant: str) -> list[str]:
+    """Of a constant of `device`, read from the source: that imports PyTorch."""
+    source = (ROOT / "device.py").read_text(encoding="utf-8")
+    values = {
+        target.id: node.value
+        for node in ast.parse(source).body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    return list(ast.literal_eval(values[constant]))
+
+
 def setting_names() -> list[str]:
     """Of a decoder's sampling, as --set takes them, and the samplers; read from the source."""
     file = ROOT / "stages" / "sampling.py"
@@ -61,7 +74,7 @@ VALUES: dict[str, Completion] = {
     "--teacher": MODELS,
     "--sampler": _of(sampler_names),
     "--set": _of(setting_names),
-    "--device": _of(lambda: ("cpu", "cuda", "mps")),
-    "--dtype": _of(lambda: ("float32", "bfloat16", "float16", "float64")),
+    "--device": _of(lambda: ["cpu", *device_names("ACCELERATORS")]),
+    "--dtype": _of(lambda: device_names("DTYPES")),
 }
 """By option."""

@@ -134,10 +134,9 @@ class DrawOptions:
             UsageError: a suffix of no format.
             OutputError: it cannot be written.
         """
-        with about("output"):
-            given = self.output
-            target = Target.default(name) if given is None else Target.of(given, self.fps)
-            target.check([name])
+        given = self.output
+        target = Target.default(name) if given is None else Target.of(given, self.fps)
+        target.check([name])
         return target
 
 

@@ -112,7 +112,7 @@ def argument(name: str, info: FieldInfo, value: Any) -> Any:
         try:
             return pictures_in(Path(value))
         except DataError as error:
-            raise UsageError(str(error)) from None
+            raise UsageError(str(error)).about(name) from None
     if info.annotation is Any:
         return _readable_again(value)
     kind = _type(info.annotation, True)
@@ -130,7 +130,8 @@ def _numbers(name: str, info: FieldInfo, text: str) -> tuple[int, ...]:
         option = option_name(name, info)
         example = _option(info).example
         such = f", such as {example}" if example else ""
-        raise UsageError(f"{option} must be {metavar} in whole numbers{such}, got '{text}'")
+        wanted = f"{option} must be {metavar} in whole numbers{such}, got '{text}'"
+        raise UsageError(wanted).about(name)
     return numbers
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import DataError, UsageError
+from ..errors import DataError, UsageError, about
 from ._draw import ANY, random_seed
 from ._names import NamedLayout, NameTemplate
 from ._output import Layout, numbered, slug
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from ..bulk.manifest import Key
     from ..bulk.rows import Row
     from ..request import Drawing
-
-MOST = 10_000
-"""Most pictures of one prompt with choices, each of which is a request of its own."""
 
 
 @dataclass(frozen=True)
@@ -85,10 +82,13 @@ class Jobs:
             return
         if prompts is None and given["prompt"] is None:
             name = f"unclip {type(self.command).__name__}"
-            raise UsageError(f"missing argument 'PROMPT', or --prompts FILE (see {name} --help)")
+            text = f"missing argument 'PROMPT', or --prompts FILE (see {name} --help)"
+            raise UsageError(text).about("prompt")
         if prompts is not None and given["prompt"] is not None:
-            raise UsageError("PROMPT and --prompts both say what to draw: give one of them")
+            text = "PROMPT and --prompts both say what to draw: give one of them"
+            raise UsageError(text).about("prompts")
 
+    @about("prompts")
     def _rows(self) -> list[Row]:
         from ..bulk.rows import Row, read_rows
 
@@ -111,7 +111,9 @@ class Jobs:
         """
         from ..bulk.wildcards import Wildcards
 
-        wildcards, settings = Wildcards(self.command.wildcards), self.command.settings()
+        with about("wildcards"):
+            wildcards = Wildcards(self.command.wildcards)
+        settings = self.command.settings()
         earlier = {key: iter(every) for key, every in (seeds or {}).items()}
         jobs = []
         for image in self._images():
@@ -130,7 +132,7 @@ class Jobs:
         try:
             return list(pictures_in(self.folder))
         except DataError as error:
-            raise UsageError(str(error)) from None
+            raise UsageError(str(error)).about("image") from None
 
     def _of(
         self,
@@ -175,9 +177,11 @@ class Jobs:
         command = type(self.command).__name__
         return NamedLayout(request, name, template=self.template, command=command, row=row.line)
 
+    @about("prompt")
     def _chosen(self, request: Any, wildcards: Any) -> list[tuple[Drawing, str]]:
         """Requests with one of a prompt's choices each, and the prompt as it was."""
         from ..arguments import check_prompt
+        from ..bulk.wildcards import MOST
 
         if "prompt" not in self.command.values(["prompt"]):
             return [(request, "")]
@@ -187,7 +191,8 @@ class Jobs:
         elif not wildcards.is_template(written):
             changes = [{"prompt": wildcards.draw(written)}]
         elif n > MOST:
-            raise UsageError(f"n must be at most {MOST:,} where a prompt has choices, got {n}")
+            text = f"n must be at most {MOST:,} where a prompt has choices, got {n}"
+            raise UsageError(text).about("n")
         else:
             seeds = range(request.seed, request.seed + n)
             changes = [{"prompt": wildcards.draw(written, s), "seed": s, "n": 1} for s in seeds]
@@ -197,6 +202,7 @@ class Jobs:
         return [(one, "" if text == written else written) for one, text in chosen]
 
 
+@about("output")
 def _output_of(row: Row, number: int) -> Row:
     """The row with the name of its picture, numbered where it has several. Raises UsageError."""
     from ..bulk.rows import OUTPUT

@@ -1,7 +1,11 @@
-"""Names of files with fields in braces: `-o "out/{prompt}-{seed}-{model}.png"`."""
+"""Names of files with fields in braces: `-o "out/{prompt}-{seed}-{model}.png"`.
+
+Every picture is in the folder before the first field, or in a folder in it; links are followed.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +13,7 @@ from pathlib import Path
 from string import Formatter
 from typing import Any
 
-from ..errors import UsageError, nearest
+from ..errors import UsageError, about, nearest
 from ._output import Layout, shortened, slug
 
 _SPEC = re.compile(r"0?\d{0,2}")
@@ -23,18 +27,26 @@ class NameTemplate:
     text: str
 
     @classmethod
+    @about("output")
     def of(cls, text: str) -> NameTemplate | None:
         """None where a path has no braces. Raises UsageError where they are wrong."""
         if "{" not in text and "}" not in text:
             return None
         if text.endswith("/"):
             text += "{name}-{seed}"
+        text = os.path.expanduser(text)
         template = cls(text if Path(text).suffix else f"{text}.png")
         for _, name, spec, conversion in template.parts():
             if name is not None and (not name.isidentifier() or conversion):
                 raise UsageError(f"-o {text}: '{{{name}}}' is no field, such as {{prompt}}")
             if spec and not _SPEC.fullmatch(spec):
                 raise UsageError(f"-o {text}: '{spec}' is no width, such as 04")
+        every = "".join(part + ("x" if name else "") for part, name, *_ in cls(text).parts())
+        if ".." in Path(every).relative_to(template.folder).parts:
+            raise UsageError(
+                f"-o {text}: '..' after a field leads out of {template.folder}, the folder of all "
+                "pictures: write it before the first field"
+            )
         return template
 
     def parts(self) -> list[tuple[str, str | None, str | None, str | None]]:
@@ -48,8 +60,9 @@ class NameTemplate:
     @property
     def folder(self) -> Path:
         """Of all pictures: what stands before the first field."""
-        return Path(f"{self.parts()[0][0]}x").expanduser().parent
+        return Path(f"{self.parts()[0][0]}x").parent
 
+    @about("output")
     def fill(self, values: Mapping[str, Any]) -> str:
         """The path of a picture. Raises UsageError where a field is not known."""
         made = []
@@ -66,8 +79,7 @@ class NameTemplate:
 
     def stem(self, values: Mapping[str, Any]) -> str:
         """The same within `folder`, and without suffix."""
-        path = Path(self.fill(values)).expanduser()
-        return str(path.relative_to(self.folder).with_suffix(""))
+        return str(Path(self.fill(values)).relative_to(self.folder).with_suffix(""))
 
 
 def _safe(value: Any) -> str:

@@ -15,7 +15,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
-from ..errors import OutputError, UsageError
+from ..errors import OutputError, UsageError, about
 from ._result import FLAG, current, report
 from ._terminal import size
 
@@ -106,6 +106,7 @@ class Target:
     grid: bool = False  # a sheet and its pictures one by one
 
     @classmethod
+    @about("output")
     def of(cls, output: str, fps: float | None = None) -> Target:
         """Read `-o`: a folder where it ends in a slash, is one already or has no suffix.
 
@@ -138,6 +139,7 @@ class Target:
         """A PNG in this folder; with `-2`, `-3`, ... where another picture has the name."""
         return replace(cls.of(f"./{name}.png"), path=Path(f"{name}.png"), numbered=True)
 
+    @about("output")
     def check(self, names: Sequence[str] = ("picture",)) -> None:
         """Find out now, not after the work, whether it can be written.
 
@@ -155,6 +157,7 @@ class Target:
         else:
             check_writable(self.path)
 
+    @about("output")
     def expect(self, cost: Cost, sheet: Sheet) -> None:
         """Find out whether its format can hold what is to be drawn, and its disk.
 
@@ -178,6 +181,7 @@ class Target:
             each = cost.size[0] * cost.size[1] * 3
             check_room(self.path, cost.pictures * each // 20)  # no format writes less of much
 
+    @about("output")
     def write(self, pictures: Sequence[Image], sheet: Sheet) -> Path:
         """One PNG each in a folder; otherwise a film, or all on one sheet in a file.
 

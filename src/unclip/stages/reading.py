@@ -12,6 +12,7 @@ from ..cost import Policy
 from ..errors import SettingWarning, UsageError, warn
 from ..nn.tokenizer import Tokenizer
 from ..types import Cond
+from ..weighting import Written
 from . import prompts as written_prompts
 from .model import Model
 
@@ -63,12 +64,25 @@ class Reader:
         Warns:
             PromptWarning: the model does not know, or does not read, a part of it.
         """
-        for written in written_prompts.parsed(prompt, negative):
-            self.check_words(written.plain, cuts=False)
+        for written in self.check_prompt(prompt, negative):
             for complaint in written_prompts.complaints(self.model, written, prior, conjunction):
                 warn(complaint)
         cond = written_prompts.read_prompt(self.model, prompt, negative, conjunction)
         return cond.map(lambda value: value.to(self.device))
+
+    def check_prompt(self, prompt: str, negative: str = "") -> tuple[Written, Written]:
+        """Say which of its words the model does not know, weights and other syntax aside.
+
+        Returns:
+            Both, as they are written.
+
+        Raises:
+            UsageError: a weight is out of range; as `check_words`.
+        """
+        both = written_prompts.parsed(prompt, negative)
+        for written in both:
+            self.check_words(written.plain, cuts=False)
+        return both
 
     def check_words(self, *texts: str, cuts: bool = True) -> None:
         """Say what of a text the model does not know, or (`cuts`) read, as a `PromptWarning`.

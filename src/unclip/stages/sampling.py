@@ -8,9 +8,10 @@ from typing import Any, Literal, NamedTuple, Self
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from ..aliases import resolved
+from ..aliases import nearest_sampler, resolved
 from ..config import Config
-from ..errors import SamplingError
+from ..diffusion.samplers import SAMPLERS
+from ..errors import SamplingError, UsageError
 from ..types import Control, Denoiser, Level, OnStep, Prediction, Step
 
 
@@ -93,6 +94,13 @@ class Sampling(Config):
         if known.get("sampler", self.sampler) != self.sampler:
             del kept["eta"]
         return type(self).parse({**kept, **known}, where, strict=True)
+
+
+def check_sampler(name: str) -> None:
+    """Raise UsageError for a name of no sampler, with the nearest one to that of another tool."""
+    if name not in SAMPLERS:
+        hint, known = nearest_sampler(name, SAMPLERS), ", ".join(SAMPLERS)
+        raise UsageError(f"unknown sampler '{name}'{hint}; known: {known}")
 
 
 class SampleArguments(NamedTuple):

@@ -35,7 +35,7 @@ from ..rng import Rng
 from ..types import FREE, Cond, Control, Denoiser, Level, OnStep, Step
 from ._lazy import LazyModule
 from .guided import guided
-from .sampling import SampleArguments, Sampling, SamplingSteps
+from .sampling import SampleArguments, Sampling, SamplingSteps, check_sampler
 
 REPAINT = 4
 """RePaint's repetitions a step for a network that cannot inpaint."""
@@ -259,7 +259,7 @@ class DiffusionStage(Stage):
     def check(self, sampling: dict[str, Any] | None = None) -> None:
         """There has to be such a sampler, such a grid of levels, and such an interval."""
         options, _ = self._grid(sampling)
-        _ = samplers.SAMPLERS[options.sampler]
+        check_sampler(options.sampler)
         if fault := self.config.guided_twice(options):
             raise UsageError(f"{fault}; another {self.kind} of the model may take it")
         within(*options.guidance_interval)

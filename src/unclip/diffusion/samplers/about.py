@@ -2,21 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeVar
-
-from ...aliases import nearest_sampler
-from ...errors import UsageError
-from ...registry import Named
-
-T = TypeVar("T")
-
-
-class Samplers(Named[T]):
-    """By name, which may be one of other tools to find the nearest."""
-
-    def __missing__(self, name: str) -> T:
-        hint, known = nearest_sampler(name, self), ", ".join(self)
-        raise UsageError(f"unknown sampler '{name}'{hint}; known: {known}")
+from typing import NamedTuple
 
 
 class About(NamedTuple):

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from ...errors import UsageError
+from ...registry import Named
 from ...rng import Rng
 from ...types import Denoiser, Level, Prediction
-from .about import ABOUT, About, Samplers
+from .about import ABOUT, About
 
 OnX0 = Callable[[int, int, Tensor], None]
 """(step from 1, steps, current x0), called after each step."""
@@ -62,7 +63,7 @@ class Walk:
 OneStep = Callable[[Walk, Tensor, Prediction, Level, Level], Tensor]
 """(walk, x, prediction for x, level now, level then) -> x then."""
 
-SAMPLERS: Samplers[Sampler] = Samplers("sampler")
+SAMPLERS: Named[Sampler] = Named("sampler")
 
 
 def sampler(
