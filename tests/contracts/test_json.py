@@ -187,6 +187,7 @@ def test_an_error_is_one_object(name: str, capsys: pytest.CaptureFixture[str]) -
         (["generate", "a fox", "--steps", "0"], "steps", "usage", 2),
         (["generate", "a fox", "--set", "prior_steps=0"], "prior_steps", "usage", 2),
         (["generate", "a fox", "--set", "stepz=1"], "stepz", "usage", 2),
+        (["generate", "a fox", "--sampler", "foo"], "sampler", "usage", 2),
         (["generate", " "], "prompt", "usage", 2),
         (["generate"], "prompt", "usage", 2),
         (["generate", "a fox", "--device", "gpu"], "device", "usage", 2),

@@ -100,7 +100,7 @@ def check_sampler(name: str) -> None:
     """Raise UsageError for a name of no sampler, with the nearest one to that of another tool."""
     if name not in SAMPLERS:
         hint, known = nearest_sampler(name, SAMPLERS), ", ".join(SAMPLERS)
-        raise UsageError(f"unknown sampler '{name}'{hint}; known: {known}")
+        raise UsageError(f"unknown sampler '{name}'{hint}; known: {known}").about("sampler")
 
 
 class SampleArguments(NamedTuple):
