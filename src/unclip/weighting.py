@@ -25,7 +25,10 @@ STEP = 1.1
 LARGEST = 10.0
 """Largest weight that can be written, and least with a minus."""
 
-_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)"
+LONGEST = 100_000
+"""Most letters of a prompt."""
+
+_NUMBER = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)"
 _MARK = re.compile(
     r"\\(?P<escaped>[\\()\[\]]|<(?=(?:lora|lyco|hypernet):)|(?:AND|BREAK)(?!\w))"
     r"|(?P<extra><(?:lora|lyco|hypernet):[^<>]*>)"
@@ -33,7 +36,7 @@ _MARK = re.compile(
     rf"|(?P<close>:\s*(?P<number>{_NUMBER})\s*\)|[)\]])"
     r"|(?P<keyword>(?<!\w)(?:AND|BREAK)(?!\w))"
 )
-_CLAUSE = re.compile(rf"\s*:\s*({_NUMBER})\s*$")
+_WEIGHT = re.compile(rf"\s*({_NUMBER})\s*")
 
 
 Piece = tuple[str, float]
@@ -130,8 +133,10 @@ def parse(prompt: str, conjunction: bool = True) -> Written:
         conjunction: whether `AND` is a keyword.
 
     Raises:
-        UsageError: a weight is out of range.
+        UsageError: a weight is out of range, or there are more than `LONGEST` letters.
     """
+    if len(prompt) > LONGEST:
+        raise UsageError(f"the prompt has {len(prompt):,} letters: give at most {LONGEST:,}")
     marks = list(_marks(prompt, conjunction))
     _pair(marks)
     clauses: list[list[list[Piece]]] = [[[]]]
@@ -163,6 +168,12 @@ def escaped(text: str) -> str:
     return re.sub(r"(?<!\w)(?:AND|BREAK)(?!\w)", r"\\\g<0>", text)
 
 
+def without_extras(prompt: str) -> tuple[str, list[str]]:
+    """A prompt without what is no part of its text, such as <lora:name:1>; and that."""
+    extras = [found["extra"] for found in _MARK.finditer(prompt) if found["extra"]]
+    return _MARK.sub(lambda found: "" if found["extra"] else found[0], prompt), extras
+
+
 def has_syntax(text: str) -> bool:
     """Whether a prompt says more than its letters."""
     return escaped(text) != text
@@ -192,9 +203,7 @@ def _pair(marks: list[_Mark]) -> None:
     for mark in marks:
         if mark.kind == "open":
             waiting.append(mark)
-        elif (
-            mark.kind == "close" and waiting and "([".index(waiting[-1].text) == (mark.text == "]")
-        ):
+        elif mark.kind == "close" and waiting and _match(waiting[-1], mark):
             factor = 1 / STEP if mark.text == "]" else STEP
             factor = factor if mark.number is None else _checked(mark.number)
             waiting.pop().pair = mark.pair = factor
@@ -217,9 +226,10 @@ def _clauses(found: list[list[list[Piece]]]) -> Iterator[Clause]:
     alone = len(found) == 1
     for pieces in found:
         texts = [Text.of(one) for one in pieces]
-        weight = None if alone else _CLAUSE.search(texts[-1].letters)
+        before, colon, last = texts[-1].letters.rpartition(":")
+        weight = None if alone or not colon else _WEIGHT.fullmatch(last)
         if weight:
-            texts[-1] = texts[-1][: weight.start()]
+            texts[-1] = texts[-1][: len(before.rstrip())]
         kept = texts if alone and len(texts) == 1 else [text.stripped() for text in texts]
         kept = [text for text in kept if text.letters] or kept[:1]
         if alone or kept[0].letters:

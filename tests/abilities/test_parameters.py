@@ -70,6 +70,13 @@ def test_what_is_told_is_taken_again(tiny: Pipeline) -> None:
     assert left == []
 
 
+def test_networks_are_told_and_other_words_in_angles_stay(tiny: Pipeline) -> None:
+    prompt = r"a fox <lora:ink:0.8> <hypernet:x> <time:noon> \<lora:y>"
+    request, left = request_of(Parameters(prompt, seed=1), tiny, 0)
+    assert request.prompt.split() == ["a", "fox", "<time:noon>", r"\<lora:y>"]
+    assert left == ["lora ink:0.8: give --lora FILE", "hypernet x: not read"]
+
+
 def test_a_text_without_a_prompt_is_no_request(tiny: Pipeline) -> None:
     with pytest.raises(UsageError, match="the prompt is empty"):
         request_of(Parameters(steps=3), tiny, 0)
