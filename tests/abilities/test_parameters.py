@@ -60,8 +60,9 @@ def test_every_picture_has_its_seed(tiny: Pipeline) -> None:
     assert [Parameters.of(one).seed for one in pictures] == [7, 8, 9]
 
 
-def test_what_is_told_is_taken_again(tiny: Pipeline) -> None:
-    settings = {"steps": 5, "sampler": "euler", "spacing": "karras", "guidance_scale": 2.5}
+@pytest.mark.parametrize("spacing", ["karras", "logsnr", "trailing", "linspace", "leading_after"])
+def test_what_is_told_is_taken_again(tiny: Pipeline, spacing: str) -> None:
+    settings = {"steps": 5, "sampler": "euler", "spacing": spacing, "guidance_scale": 2.5}
     record = Record("a fox", 7, settings | {"negative_prompt": "a car"})
     (picture,) = attach_record(tiny, [Image.new("RGB", tiny.model.size[::-1])], record)
     request, left = request_of(Parameters.of(picture), tiny, 0)
