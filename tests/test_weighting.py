@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unclip.errors import UsageError
-from unclip.weighting import LONGEST, Clause, escaped, has_syntax, parse, plain
+from unclip.weighting import LONGEST, Clause, escaped, further, has_syntax, parse, plain
 
 LETTERS = st.text(alphabet="ab ,:.é🦊\\n0<>|{}-'", max_size=12).filter(
     lambda text: r"\\" not in text
@@ -141,6 +141,14 @@ def test_no_prompt_takes_long(text: str) -> None:
         with contextlib.suppress(UsageError):
             parse(prompt[:LONGEST])
     assert time.monotonic() - started < 5
+
+
+def test_no_more_clauses_than_are_drawn_at_once() -> None:
+    assert further(" AND ".join("abcdefgh")) == 7
+    assert further("AND " * 50 + "a") == further("a") == 0
+    with pytest.raises(UsageError, match=r"the prompt joins 100 prompts by AND: give at most 8$"):
+        parse(" AND ".join(["a fox"] * 100))
+    assert parse(" AND ".join(["a fox"] * 100), conjunction=False)
 
 
 def test_a_prompt_has_a_greatest_length() -> None:

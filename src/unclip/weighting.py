@@ -28,6 +28,9 @@ LARGEST = 10.0
 LONGEST = 100_000
 """Most letters of a prompt."""
 
+MOST_CLAUSES = 8
+"""Most prompts that `AND` joins: each is one more run of the network in every step."""
+
 _NUMBER = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)"
 _MARK = re.compile(
     r"\\(?P<escaped>[\\()\[\]]|<(?=(?:lora|lyco|hypernet):)|(?:AND|BREAK)(?!\w))"
@@ -133,7 +136,8 @@ def parse(prompt: str, conjunction: bool = True) -> Written:
         conjunction: whether `AND` is a keyword.
 
     Raises:
-        UsageError: a weight is out of range, or there are more than `LONGEST` letters.
+        UsageError: a weight is out of range, or there are more than `LONGEST` letters or
+            `MOST_CLAUSES` clauses.
     """
     if len(prompt) > LONGEST:
         raise UsageError(f"the prompt has {len(prompt):,} letters: give at most {LONGEST:,}")
@@ -154,12 +158,22 @@ def parse(prompt: str, conjunction: bool = True) -> Written:
         elif mark.kind != "extra":
             here[-1].append((mark.text, weight[-1]))
     left_out = tuple(mark.text for mark in marks if mark.kind == "extra")
-    return Written(tuple(_clauses(clauses)) or (Clause((Text(),)),), left_out)
+    kept = tuple(_clauses(clauses)) or (Clause((Text(),)),)
+    if len(kept) > MOST_CLAUSES:
+        raise UsageError(
+            f"the prompt joins {len(kept):,} prompts by AND: give at most {MOST_CLAUSES}"
+        )
+    return Written(kept, left_out)
 
 
 def plain(prompt: str) -> str:
     """The words of a prompt, without its syntax. Raises UsageError."""
     return parse(prompt).plain
+
+
+def further(prompt: str) -> int:
+    """How many clauses it has besides the first."""
+    return len(parse(prompt).clauses) - 1
 
 
 def escaped(text: str) -> str:
