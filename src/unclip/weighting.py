@@ -13,9 +13,10 @@ A bracket without its counterpart is a letter.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, groupby
+from operator import itemgetter
 
 from .errors import UsageError
 
@@ -31,15 +32,15 @@ LONGEST = 100_000
 MOST_CLAUSES = 8
 """Most prompts that `AND` joins: each is one more run of the network in every step."""
 
-_NUMBER = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)"
+NUMBER = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)"
 _MARK = re.compile(
     r"\\(?P<escaped>[\\()\[\]]|<(?=(?:lora|lyco|hypernet):)|(?:AND|BREAK)(?!\w))"
     r"|(?P<extra><(?:lora|lyco|hypernet):[^<>]*>)"
     r"|(?P<open>[(\[])"
-    rf"|(?P<close>:\s*(?P<number>{_NUMBER})\s*\)|[)\]])"
+    rf"|(?P<close>:\s*(?P<number>{NUMBER})\s*\)|[)\]])"
     r"|(?P<keyword>(?<!\w)(?:AND|BREAK)(?!\w))"
 )
-_WEIGHT = re.compile(rf"\s*({_NUMBER})\s*")
+_WEIGHT = re.compile(rf"\s*({NUMBER})\s*")
 
 
 Piece = tuple[str, float]
@@ -180,6 +181,15 @@ def escaped(text: str) -> str:
     r"""The prompt that stands for exactly this text: `a (b)` -> `a \(b\)`."""
     text = re.sub(r"[\\()\[\]]|<(?=(?:lora|lyco|hypernet):)", r"\\\g<0>", text)
     return re.sub(r"(?<!\w)(?:AND|BREAK)(?!\w)", r"\\\g<0>", text)
+
+
+def weighted(pieces: Iterable[Piece]) -> str:
+    """The prompt that stands for exactly these letters and weights."""
+    groups = groupby(pieces, itemgetter(1))
+    each = (("".join(text for text, _ in group), weight) for weight, group in groups)
+    return "".join(
+        escaped(text) if weight == 1 else f"({escaped(text)}:{weight:.4f})" for text, weight in each
+    )
 
 
 def without_extras(prompt: str) -> tuple[str, list[str]]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..plain import parse_json
 from . import number, whole
+from ._emphasis import translated
 
 _SAMPLERS = ("KSampler", "KSamplerAdvanced")
 _WIDGETS = {
@@ -137,7 +138,7 @@ def _text(graph: Mapping[str, Node], link: Any, side: str) -> str:
     """The text that a sampler's condition is the encoding of, through what only changes it."""
     names = ("text", "text_g", "string", "value", "conditioning", side, "conditioning_1")
     value = _value(graph, link, names)
-    return value if isinstance(value, str) else ""
+    return translated(value, {"()": 1.1}) if isinstance(value, str) else ""
 
 
 def _model(graph: Mapping[str, Node], sampler: Mapping[str, Any]) -> Any:
