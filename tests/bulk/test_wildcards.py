@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from collections import Counter
@@ -65,6 +66,16 @@ def test_files_that_double_take_no_time(tmp_path: Path, line: str, last: str) ->
     for read in (wildcards.combinations, *([] if "\n" in line else [wildcards.draw])):
         with pytest.raises(UsageError, match=r"100,000 letters|10,000 combinations"):
             read("__f0__")
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize(
+    "text", ["__a/", "__a", "_", "__a//", "{", "}", "|", r"\{", "{a|", "1", "{1::", "{a}", "{|}"]
+)
+def test_no_template_takes_long(text: str) -> None:
+    started = time.monotonic()
+    with contextlib.suppress(UsageError):
+        Wildcards().draw(text * (LONGEST // len(text)))
     assert time.monotonic() - started < 5
 
 

@@ -39,7 +39,7 @@ DEEPEST = 32
 BYTES = 16 * 2**20
 """Largest file of wildcards."""
 
-_TOKEN = re.compile(r"\\([{}|_])|__([\w-]+?(?:/[\w-]+?)*)__|([{}|])")
+_TOKEN = re.compile(r"\\([{}|_])|__(?!/)((?:[\w-]|(?<!/)/){1,255}?)(?<!/)__|([{}|])")
 _LINES = re.compile(r"\r\n|\r|\n")
 _WEIGHT = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)::")
 
