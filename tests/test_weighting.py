@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from unclip.errors import UsageError
-from unclip.weighting import Clause, escaped, has_syntax, parse, plain
+from unclip.weighting import LONGEST, Clause, escaped, further, has_syntax, parse, plain
 
 LETTERS = st.text(alphabet="ab ,:.é🦊\\n0<>|{}-'", max_size=12).filter(
     lambda text: r"\\" not in text
@@ -128,6 +130,31 @@ def test_what_belongs_to_another_option_is_left_out() -> None:
 def test_a_weight_out_of_range(number: str, prompt: str) -> None:
     with pytest.raises(UsageError, match=r"the prompt has the weight \S+: it must be -10 to 10$"):
         parse(prompt.format(number))
+
+
+@pytest.mark.parametrize(
+    "text", [" ", ":", " :", "1", ":1", "(", "[(", "<lora:", "\\", "AND:", "(a:1 ", "((a) "]
+)
+def test_no_prompt_takes_long(text: str) -> None:
+    started = time.monotonic()
+    for prompt in (text * (LONGEST // len(text)), "a AND b" + text * (LONGEST // len(text) - 7)):
+        with contextlib.suppress(UsageError):
+            parse(prompt[:LONGEST])
+    assert time.monotonic() - started < 5
+
+
+def test_no_more_clauses_than_are_drawn_at_once() -> None:
+    assert further(" AND ".join("abcdefgh")) == 7
+    assert further("AND " * 50 + "a") == further("a") == 0
+    with pytest.raises(UsageError, match=r"the prompt joins 100 prompts by AND: give at most 8$"):
+        parse(" AND ".join(["a fox"] * 100))
+    assert parse(" AND ".join(["a fox"] * 100), conjunction=False)
+
+
+def test_a_prompt_has_a_greatest_length() -> None:
+    assert plain("a" * LONGEST) == "a" * LONGEST
+    with pytest.raises(UsageError, match=r"the prompt has 100,001 letters: give at most 100,000$"):
+        parse("a" * (LONGEST + 1))
 
 
 def test_brackets_without_end_take_no_time() -> None:

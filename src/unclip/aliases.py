@@ -11,30 +11,30 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 SAMPLERS: Mapping[str, tuple[str, ...]] = {
-    "ddpm": ("DDPMScheduler", "UnCLIPScheduler"),
-    "ddim": ("DDIMScheduler",),
+    "ddpm": ("DDPM", "DDPMScheduler", "UnCLIPScheduler"),
+    "ddim": ("DDIM", "DDIMScheduler"),
     "analytic_dpm": (),
     "dpmpp_2m": ("DPM++ 2M", "DPMSolverMultistepScheduler"),
     "dpmpp_2m_sde": ("DPM++ 2M SDE", "dpmpp_2m_sde_gpu"),
-    "unipc": ("uni_pc_bh2", "UniPCMultistepScheduler"),
-    "euler": ("EulerDiscreteScheduler",),
+    "unipc": ("UniPC", "uni_pc_bh2", "UniPCMultistepScheduler"),
+    "euler": ("Euler", "EulerDiscreteScheduler"),
     "euler_ancestral": ("Euler a", "EulerAncestralDiscreteScheduler"),
-    "heun": ("HeunDiscreteScheduler",),
+    "heun": ("Heun", "HeunDiscreteScheduler"),
     "pndm": ("PLMS", "PNDMScheduler"),
 }
-"""Sampler -> its other names."""
+"""Sampler -> its other names. The first is what A1111 shows, where it has such a sampler."""
 
 SPACINGS: Mapping[str, tuple[str, ...]] = {
-    "linspace": ("normal",),
+    "linspace": ("Normal",),
     "uniform": (),
     "leading": (),
-    "leading_after": ("ddim_uniform",),
+    "leading_after": ("DDIM", "ddim_uniform"),
     "trailing": ("SGM Uniform", "simple"),
-    "karras": (),
+    "karras": ("Karras",),
     "logsnr": ("Exponential",),
     "fast27": (),
 }
-"""Grid of levels -> its other names."""
+"""Grid of levels -> its other names. The first is what A1111 shows, where it has such a grid."""
 
 AUTOMATIC = "automatic"
 """What other tools call the grid that is a model's own."""

@@ -31,6 +31,7 @@ class Work:
     size: tuple[int, int] | None = None  # height and width of each; None: the model's own
     inpaints: bool = False  # part of the picture is known
     upscales_only: bool = False  # runs no decoder
+    further: int = 0  # drawings, and runs of the prior, under further clauses of AND
 
     def __add__(self, other: Work) -> Work:
         """Both, where settings and size are the same."""
@@ -39,6 +40,7 @@ class Work:
             pictures=self.pictures + other.pictures,
             drawings=self.drawings + other.drawings,
             prior_runs=self.prior_runs + other.prior_runs,
+            further=self.further + other.further,
             inversions=self.inversions + other.inversions,
         )
 
@@ -47,29 +49,32 @@ class Work:
 class Cost:
     """Pictures, their (height, width), and sampling steps.
 
-    `steps` counts the steps by stage, without those of inversions, which come first (`inverting`).
+    `steps` counts the steps by stage, without those of inversions, which come first (`inverting`),
+    and without those under further clauses of AND, which share a step's batch (`further`).
     """
 
     pictures: int
     size: tuple[int, int]
     steps: Mapping[str, int]
     inverting: int = 0
+    further: int = 0
 
     @property
     def total(self) -> int:
         """Steps of all pictures and stages."""
-        return self.inverting + sum(self.steps.values())
+        return self.inverting + self.further + sum(self.steps.values())
 
     def times(self, count: int) -> Cost:
         """The cost of `count` such requests."""
         steps = {name: count * steps for name, steps in self.steps.items()}
-        return Cost(count * self.pictures, self.size, steps, count * self.inverting)
+        inverting, further = count * self.inverting, count * self.further
+        return Cost(count * self.pictures, self.size, steps, inverting, further)
 
     def __add__(self, other: Cost) -> Cost:
         names = dict.fromkeys((*self.steps, *other.steps))
         steps = {name: self.steps.get(name, 0) + other.steps.get(name, 0) for name in names}
-        inverting = self.inverting + other.inverting
-        return Cost(self.pictures + other.pictures, self.size, steps, inverting)
+        inverting, further = self.inverting + other.inverting, self.further + other.further
+        return Cost(self.pictures + other.pictures, self.size, steps, inverting, further)
 
     def __str__(self) -> str:
         height, width = self.size

@@ -118,16 +118,19 @@ class Chain(Reader):
             SettingWarning: a setting has no effect.
         """
         model, native = self.model, self.model.size
+        composing = {n for n, one in model.image_stages.items() if one.composes}
         sampling = model.by_stage(work.settings)
         each = {n: one.steps(sampling.get(n), work.inpaints) for n, one in self.stages.items()}
         runs = {n: work.drawings for n, one in model.image_stages.items()}
         if work.upscales_only:
             runs = {n: runs[n] for n in runs if "image" in self.stages[n].consumes}
         elif work.prior_runs and model.priors and prior != NO_PRIOR:
-            runs[prior or model.priors[0]] = work.prior_runs
+            again = work.further if composing else 0
+            runs[prior or model.priors[0]] = work.prior_runs + again
         inverting = work.inversions * sum(each[name] for name in model.image_stages)
         steps = {n: each[n] * count for n, count in runs.items()}
-        cost = Cost(work.pictures, work.size or native, steps, inverting)
+        further = work.further * sum(each[name] for name in composing & runs.keys())
+        cost = Cost(work.pictures, work.size or native, steps, inverting, further)
         cost.check(self.policy.limit)
         check_memory(work.pictures if work.size else work.drawings, cost.size)
         for name in steps:
@@ -175,7 +178,8 @@ class Chain(Reader):
         _check_batch(len(seeds), cond, controls)
         sampling = self.model.by_stage(given(settings or {}))
         images: list[Tensor] = []
-        batch = max(1, int(BATCH / max(1.0, self.model.enlarged)))  # in about the same memory
+        alike = max(1.0, self.model.enlarged) * len(cond.every)
+        batch = max(1, int(BATCH / alike))  # in about the same memory
         for start in range(0, len(seeds), batch):
             part = slice(start, start + batch)
             steer = {name: control[part] for name, control in controls.items()}

@@ -13,9 +13,10 @@ A bracket without its counterpart is a letter.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, groupby
+from operator import itemgetter
 
 from .errors import UsageError
 
@@ -25,15 +26,21 @@ STEP = 1.1
 LARGEST = 10.0
 """Largest weight that can be written, and least with a minus."""
 
-_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)"
+LONGEST = 100_000
+"""Most letters of a prompt."""
+
+MOST_CLAUSES = 8
+"""Most prompts that `AND` joins: each is one more run of the network in every step."""
+
+NUMBER = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)"
 _MARK = re.compile(
     r"\\(?P<escaped>[\\()\[\]]|<(?=(?:lora|lyco|hypernet):)|(?:AND|BREAK)(?!\w))"
     r"|(?P<extra><(?:lora|lyco|hypernet):[^<>]*>)"
     r"|(?P<open>[(\[])"
-    rf"|(?P<close>:\s*(?P<number>{_NUMBER})\s*\)|[)\]])"
+    rf"|(?P<close>:\s*(?P<number>{NUMBER})\s*\)|[)\]])"
     r"|(?P<keyword>(?<!\w)(?:AND|BREAK)(?!\w))"
 )
-_CLAUSE = re.compile(rf"\s*:\s*({_NUMBER})\s*$")
+_WEIGHT = re.compile(rf"\s*({NUMBER})\s*")
 
 
 Piece = tuple[str, float]
@@ -130,8 +137,11 @@ def parse(prompt: str, conjunction: bool = True) -> Written:
         conjunction: whether `AND` is a keyword.
 
     Raises:
-        UsageError: a weight is out of range.
+        UsageError: a weight is out of range, or there are more than `LONGEST` letters or
+            `MOST_CLAUSES` clauses.
     """
+    if len(prompt) > LONGEST:
+        raise UsageError(f"the prompt has {len(prompt):,} letters: give at most {LONGEST:,}")
     marks = list(_marks(prompt, conjunction))
     _pair(marks)
     clauses: list[list[list[Piece]]] = [[[]]]
@@ -149,7 +159,12 @@ def parse(prompt: str, conjunction: bool = True) -> Written:
         elif mark.kind != "extra":
             here[-1].append((mark.text, weight[-1]))
     left_out = tuple(mark.text for mark in marks if mark.kind == "extra")
-    return Written(tuple(_clauses(clauses)) or (Clause((Text(),)),), left_out)
+    kept = tuple(_clauses(clauses)) or (Clause((Text(),)),)
+    if len(kept) > MOST_CLAUSES:
+        raise UsageError(
+            f"the prompt joins {len(kept):,} prompts by AND: give at most {MOST_CLAUSES}"
+        )
+    return Written(kept, left_out)
 
 
 def plain(prompt: str) -> str:
@@ -157,10 +172,30 @@ def plain(prompt: str) -> str:
     return parse(prompt).plain
 
 
+def further(prompt: str) -> int:
+    """How many clauses it has besides the first."""
+    return len(parse(prompt).clauses) - 1
+
+
 def escaped(text: str) -> str:
     r"""The prompt that stands for exactly this text: `a (b)` -> `a \(b\)`."""
     text = re.sub(r"[\\()\[\]]|<(?=(?:lora|lyco|hypernet):)", r"\\\g<0>", text)
     return re.sub(r"(?<!\w)(?:AND|BREAK)(?!\w)", r"\\\g<0>", text)
+
+
+def weighted(pieces: Iterable[Piece]) -> str:
+    """The prompt that stands for exactly these letters and weights."""
+    groups = groupby(pieces, itemgetter(1))
+    each = (("".join(text for text, _ in group), weight) for weight, group in groups)
+    return "".join(
+        escaped(text) if weight == 1 else f"({escaped(text)}:{weight:.4f})" for text, weight in each
+    )
+
+
+def without_extras(prompt: str) -> tuple[str, list[str]]:
+    """A prompt without what is no part of its text, such as <lora:name:1>; and that."""
+    extras = [found["extra"] for found in _MARK.finditer(prompt) if found["extra"]]
+    return _MARK.sub(lambda found: "" if found["extra"] else found[0], prompt), extras
 
 
 def has_syntax(text: str) -> bool:
@@ -192,9 +227,7 @@ def _pair(marks: list[_Mark]) -> None:
     for mark in marks:
         if mark.kind == "open":
             waiting.append(mark)
-        elif (
-            mark.kind == "close" and waiting and "([".index(waiting[-1].text) == (mark.text == "]")
-        ):
+        elif mark.kind == "close" and waiting and _match(waiting[-1], mark):
             factor = 1 / STEP if mark.text == "]" else STEP
             factor = factor if mark.number is None else _checked(mark.number)
             waiting.pop().pair = mark.pair = factor
@@ -217,9 +250,10 @@ def _clauses(found: list[list[list[Piece]]]) -> Iterator[Clause]:
     alone = len(found) == 1
     for pieces in found:
         texts = [Text.of(one) for one in pieces]
-        weight = None if alone else _CLAUSE.search(texts[-1].letters)
+        before, colon, last = texts[-1].letters.rpartition(":")
+        weight = None if alone or not colon else _WEIGHT.fullmatch(last)
         if weight:
-            texts[-1] = texts[-1][: weight.start()]
+            texts[-1] = texts[-1][: len(before.rstrip())]
         kept = texts if alone and len(texts) == 1 else [text.stripped() for text in texts]
         kept = [text for text in kept if text.letters] or kept[:1]
         if alone or kept[0].letters:

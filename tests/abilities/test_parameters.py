@@ -60,14 +60,22 @@ def test_every_picture_has_its_seed(tiny: Pipeline) -> None:
     assert [Parameters.of(one).seed for one in pictures] == [7, 8, 9]
 
 
-def test_what_is_told_is_taken_again(tiny: Pipeline) -> None:
-    settings = {"steps": 5, "sampler": "euler", "spacing": "karras", "guidance_scale": 2.5}
+@pytest.mark.parametrize("spacing", ["karras", "logsnr", "trailing", "linspace", "leading_after"])
+def test_what_is_told_is_taken_again(tiny: Pipeline, spacing: str) -> None:
+    settings = {"steps": 5, "sampler": "euler", "spacing": spacing, "guidance_scale": 2.5}
     record = Record("a fox", 7, settings | {"negative_prompt": "a car"})
     (picture,) = attach_record(tiny, [Image.new("RGB", tiny.model.size[::-1])], record)
     request, left = request_of(Parameters.of(picture), tiny, 0)
     assert (request.prompt, request.negative_prompt, request.seed) == ("a fox", "a car", 7)
     assert request.settings == settings
     assert left == []
+
+
+def test_networks_are_told_and_other_words_in_angles_stay(tiny: Pipeline) -> None:
+    prompt = r"a fox <lora:ink:0.8> <hypernet:x> <time:noon> \<lora:y>"
+    request, left = request_of(Parameters(prompt, seed=1), tiny, 0)
+    assert request.prompt.split() == ["a", "fox", "<time:noon>", r"\<lora:y>"]
+    assert left == ["lora ink:0.8: give --lora FILE", "hypernet x: not read"]
 
 
 def test_a_text_without_a_prompt_is_no_request(tiny: Pipeline) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 
 from unclip.bulk.wildcards import DEEPEST, Wildcards
 from unclip.errors import UsageError
+from unclip.weighting import LONGEST
 
 
 @pytest.mark.parametrize(
@@ -46,6 +49,40 @@ def test_a_seed_draws_the_same_everywhere_and_weights_count() -> None:
     assert 0.71 < colours["red"] / 2000 < 0.79
     assert min(things.values()) > 600
     assert {Wildcards().draw("{0::red|blue}", seed) for seed in range(50)} == {"blue"}
+
+
+@pytest.mark.parametrize("last", ["x", "{|}", "{a|b}"])
+@pytest.mark.parametrize("line", ["__{}__ __{}__", "__{}____{}__", "__{}__\n__{}__"])
+def test_files_that_double_take_no_time(tmp_path: Path, line: str, last: str) -> None:
+    for level in range(30):
+        own = line.replace("{}", f"f{level + 1}") if level < 29 else last
+        (tmp_path / f"f{level}.txt").write_text(own)
+    wildcards = Wildcards(tmp_path)
+    started = time.monotonic()
+    assert wildcards.is_template("__f0__")
+    assert len(wildcards.combinations("__f20__ __f29__" if "\n" in line else "__f27__")) < 5_000
+    if "\n" in line:
+        assert len(wildcards.draw("__f0__")) <= 1
+    for read in (wildcards.combinations, *([] if "\n" in line else [wildcards.draw])):
+        with pytest.raises(UsageError, match=r"100,000 letters|10,000 combinations"):
+            read("__f0__")
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize(
+    "text", ["__a/", "__a", "_", "__a//", "{", "}", "|", r"\{", "{a|", "1", "{1::", "{a}", "{|}"]
+)
+def test_no_template_takes_long(text: str) -> None:
+    started = time.monotonic()
+    with contextlib.suppress(UsageError):
+        Wildcards().draw(text * (LONGEST // len(text)))
+    assert time.monotonic() - started < 5
+
+
+def test_a_drawn_prompt_is_no_longer_than_one_may_be() -> None:
+    assert len(Wildcards().draw("{" + "a" * (LONGEST - 1) + "}")) == LONGEST - 1
+    with pytest.raises(UsageError, match="texts of more than 100,000 letters and choices"):
+        Wildcards().draw("{a|" + "a" * LONGEST + "}")
 
 
 @pytest.fixture

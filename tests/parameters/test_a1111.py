@@ -183,8 +183,10 @@ def test_a_broken_text_is_one_line(text: str, part: str) -> None:
         "Steps:\n" * 100_000,
         "a: " * 300_000,
         "Negative prompt:\n" * 60_000,
+        "Steps: 1" + "," * 64_000,
+        "Steps: 1" + ", " * 32_000,
     ],
-    ids=range(8),
+    ids=range(10),
 )
 def test_no_text_takes_long(text: str) -> None:
     started = time.monotonic()

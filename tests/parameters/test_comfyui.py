@@ -153,15 +153,12 @@ def test_of_two_samplers_the_one_that_begins_from_noise() -> None:
 @pytest.mark.parametrize(
     ("text", "name", "part"),
     [
-        ("{", "prompt", "Expecting"),
-        ("[]", "prompt", "must be a JSON object of nodes"),
-        ("[" * 100_000, "prompt", "nested too deep"),
         ("{}", "prompt", "no node KSampler"),
         (json.dumps({"3": {"class_type": "KSampler"}}), "prompt", "no node KSampler"),
         (json.dumps(changed("3", steps="many")), "prompt", "steps must be a whole number"),
         (json.dumps(changed("3", cfg=[])), "prompt", ""),
         (json.dumps(changed("5", width={})), "prompt", "width must be a whole number"),
-        ("3", "workflow", "object with nodes and links"),
+        ("{}", "workflow", "object with nodes and links"),
         ('{"nodes": [3], "links": [3]}', "workflow", "no node KSampler"),
     ],
 )
@@ -174,6 +171,16 @@ def test_a_broken_graph_is_one_line(text: str, name: str, part: str) -> None:
     ) as fault:
         of(text, name)
     assert "\n" not in str(fault.value)
+
+
+@pytest.mark.parametrize("name", ["prompt", "workflow"])
+@pytest.mark.parametrize("text", ["a fox", "{", "[]", "3", "[" * 100_000])
+def test_what_is_no_json_object_is_not_comfyui_s(name: str, text: str) -> None:
+    with pytest.raises(UsageError, match="no parameters of a program known here"):
+        of(text, name)
+    other = "workflow" if name == "prompt" else "prompt"
+    graph = json.dumps(WORKFLOW if other == "workflow" else GRAPH)
+    assert Parameters.in_notes({name: text, other: graph}) == EXPECTED
 
 
 def test_links_in_a_circle_end() -> None:

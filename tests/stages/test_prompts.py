@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
+from unclip.errors import UsageError
 from unclip.nn.tokenizer import Tokenizer
 from unclip.nn.weighted import weighted
 from unclip.rng import Rng
@@ -145,6 +147,44 @@ def test_every_prompt_has_a_z_i_of_its_own(model: Any) -> None:
     twice = pipe.sample(pipe.read_prompt("a red car:0.25 AND a red car:0.75"), [5])
     once = pipe.sample(pipe.read_prompt("a red car"), [5])
     assert torch.allclose(twice, once, atol=1e-4)
+
+
+def test_no_more_chunks_than_memory_is_kept_for(latent: Model, model: Any) -> None:
+    many = " BREAK ".join(["a"] * 33)
+    assert prompts.read_prompt(latent, many.removesuffix(" BREAK a")).text_tokens is not None
+    for text, negative in ((many, ""), ("a", many), ("a AND " + many, ""), ("a " * 400, "")):
+        with pytest.raises(UsageError, match=r"chunks of 6 tokens: give at most 32$"):
+            prompts.read_prompt(latent, text, negative)
+    prompts.read_prompt(model("clip", "prior", "decoder"), many, many)  # which are one chunk
+
+
+@pytest.mark.parametrize("ability", ["generate", "img2img", "edit", "outpaint"])
+def test_prompts_that_hold_at_once_are_counted_and_share_a_batch(model: Any, ability: str) -> None:
+    """In the steps, those of the prior too, which `limit` sees before the first one."""
+    from unclip import Pipeline
+
+    pipe = Pipeline(model("clip", "prior", "decoder"))
+    asked: dict[str, Any] = {"n": 5, "steps": 2, "prior_steps": 3}
+    given = {} if ability == "generate" else {"image": Image.new("RGB", (8, 8))}
+    given |= {"edit": {"box": (0, 0, 4, 4)}, "outpaint": {"left": 4}}.get(ability, {})
+    name = {"img2img": "image_to_image"}.get(ability, ability)
+    costs, sizes = [], []
+    pipe.on_cost = costs.append
+    decoder: Any = pipe.stages["decoder"]
+    decoder.net.register_forward_hook(lambda _m, seen, _o: sizes.append(len(seen[0])))
+    runs: list[int] = []
+    for prompt in ("a", "a AND b", "a AND b:0.5 AND c AND d"):
+        sizes.clear()
+        getattr(pipe, name)(prompt=prompt, **given, **asked)
+        runs.append(max(sizes))
+    one, two, four = costs
+    assert two.total == 2 * one.total and four.total == 4 * one.total
+    assert two.steps["prior"] == 2 * one.steps["prior"] and (one + two).further == two.further
+    assert two.times(3).total == 3 * two.total
+    assert runs[0] == 5 * 2 and runs[2] == 4 * 5
+    pipe.limit = one.total
+    with pytest.raises(UsageError, match="the limit is"):
+        getattr(pipe, name)(prompt="a AND b", **given, **asked)
 
 
 def test_what_is_not_read_is_named(model: Any, latent: Model) -> None:

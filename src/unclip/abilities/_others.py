@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from ..aliases import resolved
 from ..errors import UsageError
 from ..parameters import Parameters
+from ..weighting import without_extras
 from .generate import GenerateRequest
 
 if TYPE_CHECKING:
     from ..pipeline import Chain
 
-_NETWORK = re.compile(r"<(\w+):([^<>]*)>")
-"""Such as <lora:name:0.8> in a prompt."""
 _KNOWN_HERE = ("Version", "Hashes", "Lora hashes", "TI hashes", "RNG")
 """Settings of other programs that change nothing of what is asked for."""
 
@@ -68,9 +66,10 @@ def _size(size: tuple[int, int] | None, pipe: Chain, left: list[str]) -> str | N
 
 def _words(text: str, left: list[str]) -> str:
     """A prompt without the networks that are to be loaded for it."""
-    for kind, name in _NETWORK.findall(text):
+    words, extras = without_extras(text)
+    for kind, _, name in (extra[1:-1].partition(":") for extra in extras):
         left.append(f"{kind} {name}: " + ("give --lora FILE" if kind == "lora" else "not read"))
-    return _NETWORK.sub("", text).strip() if _NETWORK.search(text) else text
+    return words.strip() if extras else text
 
 
 def _settings(parameters: Parameters, pipe: Chain, left: list[str]) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .._version import __version__
+from ..aliases import SAMPLERS, SPACINGS
 from ..parameters import Parameters
-from ..parameters.names import A1111
 from ..record import Record
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ def parameters_of(pipe: Chain, picture: Image.Image, record: Record, stage: str 
             {n: settings[n] for n in type(sampling).model_fields.keys() & settings}
         )
         known = {"steps": used.steps, "guidance_scale": float(used.guidance_scale)}
-        known["sampler"] = A1111.get(used.sampler, used.sampler)
-        known["spacing"] = "Karras" if used.spacing == "karras" else ""
+        known["sampler"] = next(iter(SAMPLERS.get(used.sampler, ())), used.sampler)
+        known["spacing"] = next(iter(SPACINGS.get(used.spacing, ())), "")
     others = {"Version": f"unclip {__version__}"}
     if (strength := record.settings.get("strength")) is not None:
         others = {"Denoising strength": str(strength), **others}

@@ -25,6 +25,7 @@ from ..cost import Work
 from ..errors import UsageError
 from ..media import Source, digest, mask_tensor, read_image, read_image_and_mask
 from ..request import Decoder, Guided, Input, Option, Picture, Pictures, Prior, Prompt
+from ..weighting import further
 from . import Ability
 from ._drawing import attach_record, check_request, chosen
 from ._several import each_prompt
@@ -99,7 +100,8 @@ class EditRequest(Guided):
     def work(self, size: tuple[int, int]) -> Work:
         """One window a picture; `size` is the picture's (height, width)."""
         settings, n = self.settings, self.n
-        return Work(n, settings, n, prior_runs=n, size=size, inpaints=True)
+        more = n * further(self.prompt)
+        return Work(n, settings, n, prior_runs=n, further=more, size=size, inpaints=True)
 
 
 @each_prompt(EditRequest)

@@ -45,7 +45,7 @@ from ..arguments import Count
 from ..cost import BATCH, Work
 from ..media import to_pictures
 from ..request import Decoder, Guided, Option, Pictures, Prior, Prompt
-from ..weighting import plain
+from ..weighting import further, plain
 from . import Ability
 from ._drawing import attach_record, check_request, chosen
 from ._several import several
@@ -81,12 +81,13 @@ class GenerateRequest(Sized, Guided):
     @property
     def one_pass(self) -> bool:
         """What fits into one batch goes through every stage once; CLIP ranks it in another."""
-        return self.n <= BATCH and self.best_of == 1
+        return self.n * (1 + further(self.prompt)) <= BATCH and self.best_of == 1
 
     def work(self) -> Work:
         """Every candidate is drawn in full."""
         drawings = self.n * self.best_of
-        return Work(self.n, self.settings, drawings, prior_runs=drawings)
+        more = drawings * further(self.prompt)
+        return Work(self.n, self.settings, drawings, prior_runs=drawings, further=more)
 
     def seeds(self) -> list[int | str]:
         """Of the pictures, then of the other candidates of each."""

@@ -22,6 +22,7 @@ from ..arguments import Share
 from ..cost import Work
 from ..media import Source, digest, fit_image, read_image, to_pictures, to_tensor
 from ..request import Guided, Option, Picture, Pictures, Prior, Prompt
+from ..weighting import further
 from . import Ability
 from ._drawing import attach_record, check_request
 from ._several import each_prompt
@@ -46,7 +47,8 @@ class ImageToImageRequest(Sized, Guided):
 
     def work(self) -> Work:
         """As many steps as from noise, at most."""
-        return Work(self.n, self.settings, self.n, prior_runs=self.n)
+        more = self.n * further(self.prompt)
+        return Work(self.n, self.settings, self.n, prior_runs=self.n, further=more)
 
 
 @each_prompt(ImageToImageRequest)

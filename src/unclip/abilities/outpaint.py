@@ -11,6 +11,7 @@ Examples:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import wraps
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, ParamSpec, Self, TypeVar, cast
 
@@ -22,6 +23,7 @@ from ..cost import Work
 from ..errors import UsageError
 from ..media import MAX_PIXELS, Source, digest, read_image
 from ..request import Decoder, Guided, Option, Picture, Pictures, Prior, Prompt
+from ..weighting import further
 from . import Ability
 from ._drawing import attach_record, check_request, chosen
 from ._several import each_prompt
@@ -72,7 +74,9 @@ class OutpaintRequest(Guided):
         size = self.canvas(inner)
         height, width = largest(drawn, inner)
         count = self.n * _count(size[0], height, self.top) * _count(size[1], width, self.left)
-        return Work(self.n, self.settings, count, prior_runs=count, size=size, inpaints=True)
+        more = count * further(self.prompt)
+        work = Work(self.n, self.settings, count, prior_runs=count, further=more)
+        return replace(work, size=size, inpaints=True)
 
 
 P = ParamSpec("P")

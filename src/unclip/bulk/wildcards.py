@@ -18,15 +18,20 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate, product
 from pathlib import Path
 
 from ..config import shown
 from ..errors import UsageError, nearest, quoted
 from ..files import text_of
+from ..weighting import LONGEST
 
 MOST = 10_000
 """Most texts of one prompt: all combinations, or the pictures of which each draws its own."""
+
+_UNCOUNTED = 10**12
+"""From here on combinations are not counted."""
 
 DEEPEST = 32
 """Choices within choices."""
@@ -34,7 +39,7 @@ DEEPEST = 32
 BYTES = 16 * 2**20
 """Largest file of wildcards."""
 
-_TOKEN = re.compile(r"\\([{}|_])|__([\w-]+?(?:/[\w-]+?)*)__|([{}|])")
+_TOKEN = re.compile(r"\\([{}|_])|__(?!/)((?:[\w-]|(?<!/)/){1,255}?)(?<!/)__|([{}|])")
 _LINES = re.compile(r"\r\n|\r|\n")
 _WEIGHT = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)::")
 
@@ -45,9 +50,15 @@ class Choice:
 
     options: tuple[tuple[float, Parts], ...]
 
-    def count(self, most: int) -> int:
-        """How many texts it stands for; no more than `most` are counted."""
-        return min(most, sum(_count(parts, most) for _, parts in self.options))
+    @cached_property  # files may stand for the same ones again and again
+    def count(self) -> int:
+        """How many texts it stands for, up to `_UNCOUNTED`."""
+        return min(_UNCOUNTED, sum(_count(parts) for _, parts in self.options))
+
+    @cached_property
+    def size(self) -> int:
+        """Letters and choices of the longest text that it stands for."""
+        return 1 + max(_size(parts) for _, parts in self.options)
 
     def draw(self, rng: random.Random) -> str:
         """One of them."""
@@ -65,9 +76,12 @@ Parts = tuple[str | Choice, ...]
 """What a template is made of."""
 
 
-def _count(parts: Parts, most: int) -> int:
-    choices = (part.count(most) for part in parts if isinstance(part, Choice))
-    return min(most, math.prod(choices))
+def _count(parts: Parts) -> int:
+    return min(_UNCOUNTED, math.prod(part.count for part in parts if isinstance(part, Choice)))
+
+
+def _size(parts: Parts) -> int:
+    return sum(len(part) if isinstance(part, str) else part.size for part in parts)
 
 
 def _draw(parts: Parts, rng: random.Random) -> str:
@@ -103,9 +117,10 @@ class Wildcards:
         """The text that a seed draws, the same on every machine.
 
         Raises:
-            UsageError: a brace without its other, an unknown file, or files in a circle.
+            UsageError: a brace without its other, an unknown file, files in a circle, or texts
+                longer than a prompt may be.
         """
-        return _draw(self._parse(template), random.Random(f"prompt/{seed}"))
+        return _draw(self._bounded(template), random.Random(f"prompt/{seed}"))
 
     def combinations(self, template: str, most: int = MOST) -> list[str]:
         """All texts, each once, the last choice changing first; weights do not matter.
@@ -113,13 +128,23 @@ class Wildcards:
         Raises:
             UsageError: as `draw`, or there are more than `most`.
         """
-        parts = self._parse(template)
-        if _count(parts, most + 1) > most:
+        parts = self._bounded(template)
+        if _count(parts) > most:
             raise UsageError(
                 f"the prompt {shown(template)} has more than {most:,} combinations: give fewer "
                 "options, or have some drawn by seed (without --combinatorial)"
             )
         return list(dict.fromkeys(_texts(parts)))
+
+    def _bounded(self, template: str) -> Parts:
+        """As `_parse`. Raises UsageError where a text would be too long."""
+        parts = self._parse(template)
+        if _size(parts) > LONGEST:
+            raise UsageError(
+                f"the prompt {shown(template)} stands for texts of more than {LONGEST:,} letters "
+                "and choices: give shorter ones"
+            )
+        return parts
 
     def _parse(self, template: str, within: tuple[str, ...] = ()) -> Parts:
         return _Parser(self, template, within).parts()

@@ -31,7 +31,10 @@ LARGEST = 2**128
 
 @dataclass(frozen=True)
 class Parameters:
-    """What a picture was made of, with the values and names of the program that wrote them."""
+    """What a picture was made of, with the values and names of the program that wrote them.
+
+    Its prompts are in the syntax of `unclip.weighting`, and mean what they meant there.
+    """
 
     prompt: str = ""
     negative_prompt: str = ""

@@ -18,7 +18,8 @@ from ..config import shown
 from . import Parameters, number, whole
 
 _NEGATIVE = "Negative prompt:"
-_KEY = re.compile(r"[\s,]*(\w[\w \-/.]{0,60}):[ \t]*")
+_BETWEEN = re.compile(r"[\s,]*")
+_KEY = re.compile(r"(\w[\w \-/.]{0,60}):[ \t]*")
 _FIRST = re.compile(r"\s*Steps:\s*\S")
 _SIZE = re.compile(r"(\d{1,9})\s*x\s*(\d{1,9})")
 _SETTINGS = 2**16
@@ -90,10 +91,10 @@ def _parts(text: str) -> tuple[str, str, str]:
 def _pairs(line: str) -> Iterator[tuple[str, str]]:
     """The settings of a line. What has no name belongs to the value before it, which is left."""
     at = 0
-    while at < len(line):
+    while (at := _BETWEEN.match(line, at).end()) < len(line):  # type: ignore[union-attr]
         key = _KEY.match(line, at)
         if key is None:
-            at = _comma(line, at) + 1
+            at = _comma(line, at)
             continue
         value, at = _value(line, key.end())
         yield key[1].strip(), value

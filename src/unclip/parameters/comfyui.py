@@ -12,6 +12,7 @@ from typing import Any
 
 from ..plain import parse_json
 from . import number, whole
+from ._emphasis import translated
 
 _SAMPLERS = ("KSampler", "KSamplerAdvanced")
 _WIDGETS = {
@@ -28,21 +29,23 @@ Node = Mapping[str, Any]
 
 
 def read(text: str) -> dict[str, Any] | None:
-    """The fields of `Parameters`, of a graph as it was run.
+    """The fields of `Parameters`, of a graph as it was run; None where it is no JSON object.
 
     Raises:
-        ValueError: it is no graph, or none with a KSampler.
+        ValueError: the graph has no KSampler.
     """
-    graph = parse_json(text)
-    if not isinstance(graph, dict):
-        raise ValueError("it must be a JSON object of nodes")
+    graph = _object(text)
+    if graph is None:
+        return None
     return _parameters({str(name): node for name, node in graph.items() if _is_node(node)})
 
 
 def read_workflow(text: str) -> dict[str, Any] | None:
     """As `read`, of a graph as it was drawn."""
-    drawn = parse_json(text)
-    nodes, links = (drawn.get(name) if isinstance(drawn, dict) else None for name in _PARTS)
+    drawn = _object(text)
+    if drawn is None:
+        return None
+    nodes, links = drawn.get("nodes"), drawn.get("links")
     if not isinstance(nodes, list) or not isinstance(links, list):
         raise ValueError("it must be a JSON object with nodes and links")
     sources = {
@@ -54,7 +57,13 @@ def read_workflow(text: str) -> dict[str, Any] | None:
     return _parameters({str(node.get("id")): _as_run(node, sources) for node in known})
 
 
-_PARTS = ("nodes", "links")
+def _object(text: str) -> dict[str, Any] | None:
+    """A JSON object; None where the text is none, hence another program's."""
+    try:
+        found = parse_json(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _as_run(node: Node, sources: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,7 +138,7 @@ def _text(graph: Mapping[str, Node], link: Any, side: str) -> str:
     """The text that a sampler's condition is the encoding of, through what only changes it."""
     names = ("text", "text_g", "string", "value", "conditioning", side, "conditioning_1")
     value = _value(graph, link, names)
-    return value if isinstance(value, str) else ""
+    return translated(value, {"()": 1.1}) if isinstance(value, str) else ""
 
 
 def _model(graph: Mapping[str, Node], sampler: Mapping[str, Any]) -> Any:

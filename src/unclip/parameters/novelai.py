@@ -6,6 +6,10 @@ from typing import Any
 
 from ..plain import parse_json
 from . import number, whole
+from ._emphasis import translated
+
+_BRACKETS = {"{}": 1.05, "[]": 1 / 1.05}
+"""What each pair multiplies the weight by."""
 
 
 def read(text: str) -> dict[str, Any] | None:
@@ -22,8 +26,8 @@ def read(text: str) -> dict[str, Any] | None:
         return None
     size = (said["height"], said["width"]) if {"height", "width"} <= said.keys() else None
     return {
-        "prompt": str(said.get("prompt", "")),
-        "negative_prompt": str(said["uc"]),
+        "prompt": translated(str(said.get("prompt", "")), _BRACKETS),
+        "negative_prompt": translated(str(said["uc"]), _BRACKETS),
         "sampler": str(said["sampler"]).removeprefix("k_").removesuffix("_v3"),
         "spacing": str(said.get("noise_schedule") or ""),
         "steps": whole("steps", said["steps"]) if "steps" in said else None,

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import counted
+from ..errors import UsageError, counted
 from ..nn.tokenizer import Tokenizer
 from ..types import Cond
 from ..weighting import Text, Written, parse
@@ -21,6 +21,9 @@ TEXT = frozenset({"text_tokens", "text_embed", "text_encodings"})
 
 ENCODED = frozenset({"text_tokens", "text_encodings"})
 """What of it there is a token each of, so that it can be weighted."""
+
+MOST_CHUNKS = 32
+"""Most chunks of a text: attention to them takes less memory than a picture's to itself."""
 
 Chunk = tuple[list[int], list[float]]
 """Ids of tokens, and the weight of each."""
@@ -35,7 +38,7 @@ def read_prompt(model: Model, prompt: str, negative: str = "", conjunction: bool
     """The condition (1, ...) of a prompt and of what guidance leads away from, on the CPU.
 
     Raises:
-        UsageError: a weight is out of range.
+        UsageError: a weight is out of range, or there are more than `MOST_CHUNKS` chunks.
     """
     written, against = parsed(prompt, negative)
     long = reads_long(model)
@@ -43,6 +46,11 @@ def read_prompt(model: Model, prompt: str, negative: str = "", conjunction: bool
     texts = [one.texts if long else (one.whole,) for one in (*clauses, *against.clauses)]
     chunked = [_chunks(model.tokenizer, one, long) for one in texts]
     length, weighs = max(map(len, chunked)), written.weighs or against.weighs
+    if length > MOST_CHUNKS:
+        raise UsageError(
+            f"the prompt takes {length:,} chunks of {model.tokenizer.room} tokens: give at most "
+            f"{MOST_CHUNKS}"
+        )
     *framed, null = [_framed(model.tokenizer, one, length, weighs) for one in chunked]
     hidden = negative or model.null_is_text
     nulls = {f"null_{name}": value for name, value in null.items()} if hidden else {}
