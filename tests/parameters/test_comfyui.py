@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -199,6 +199,7 @@ JSON = st.recursive(
 
 
 @given(st.sampled_from(sorted(GRAPH["3"]["inputs"])), JSON)
+@example("model", [None, None, {}])
 def test_any_value_is_read_or_refused(name: str, value: Any) -> None:
     graph = changed("3", **{name: value})
     drawn = copy.deepcopy(WORKFLOW)

@@ -69,8 +69,9 @@ def _object(text: str) -> dict[str, Any] | None:
 def _as_run(node: Node, sources: Mapping[str, Any]) -> dict[str, Any]:
     """A node of a workflow as in a graph that was run."""
     kind, inputs = str(node.get("type")), _list(node.get("inputs"))
-    named = [one for one in inputs if isinstance(one, dict) and str(one.get("link")) in sources]
-    linked = {str(one.get("name")): sources[str(one["link"])] for one in named}
+    named = [one for one in inputs if isinstance(one, dict) and "link" in one]
+    links = {str(one.get("name")): str(one["link"]) for one in named}
+    linked = {name: sources[link] for name, link in links.items() if link in sources}
     values = zip(_WIDGETS.get(kind, ()), _list(node.get("widgets_values")), strict=False)
     return {"class_type": kind, "inputs": {n: v for n, v in values if n} | linked}
 
