@@ -13,6 +13,7 @@ from PIL import Image
 from unclip import Pipeline
 from unclip.abilities._several import batches, cost_of
 from unclip.abilities.generate import GenerateRequest
+from unclip.abilities.img2img import ImageToImageRequest, image_to_image
 from unclip.abilities.vary import VariationsRequest
 from unclip.cost import Cost, Policy
 from unclip.errors import UsageError
@@ -195,5 +196,25 @@ def test_the_cost_of_one_request_does_not_touch_another(pipe: Pipeline) -> None:
 
     watched = Watched(pipe.model)
     before = watched.policy
-    assert cost_of(watched, GenerateRequest.of(prompt="a fox", n=2), 3).pictures == 6
+    assert cost_of(watched, *[GenerateRequest.of(prompt="a fox", n=2)] * 3).pictures == 6
     assert watched.policy is before and all(one is before for one in policies) and policies
+
+
+def test_clauses_of_every_prompt_are_counted(pipe: Pipeline) -> None:
+    one, three = "a fox", "a fox AND a car AND a bus"
+    asked: list[Cost] = []
+    told = pipe.with_policy(Policy(on_cost=asked.append))
+    alone = [cost_of(pipe, GenerateRequest.of(prompt=text)).total for text in (one, three)]
+    assert alone[1] > alone[0]
+    both = [GenerateRequest.of(prompt=text) for text in (one, three, one)]
+    assert cost_of(pipe, *both).total == 2 * alone[0] + alone[1]
+    drawn = {"strength": 0.5, "steps": 2}
+    image_to_image(told, PICTURE, [one, three], **drawn)
+    costs = [
+        cost_of(
+            pipe,
+            ImageToImageRequest.of(image=PICTURE, prompt=text, settings={"steps": 2}, strength=0.5),
+        ).total
+        for text in (one, three)
+    ]
+    assert [cost.total for cost in asked] == [sum(costs)]

@@ -16,6 +16,7 @@ from ..arguments import plain
 from ..cost import BATCH, Cost, check_memory
 from ..errors import UsageError
 from ..request import Drawing, Request
+from ..weighting import further
 from . import ability_of
 
 if TYPE_CHECKING:
@@ -39,24 +40,35 @@ class _Enough(Exception):
     """The cost of a request is known, and nothing more is wanted."""
 
 
-def cost_of(pipe: Chain, request: Drawing, count: int = 1) -> Cost:
-    """What `count` such requests take together, found out without a step.
+def cost_of(pipe: Chain, *requests: Drawing) -> Cost:
+    """What requests that differ in prompt and seed alone take together, found out without a step.
 
     Raises:
         UsageError: this model cannot draw it, its pictures cannot be read, or it is more than the
             policy allows.
     """
+    found: dict[int, Cost] = {}  # by the clauses that AND joins, in which prompts differ
+    costs = []
+    for request in requests:
+        clauses = further(getattr(request, "prompt", ""))
+        found[clauses] = found.get(clauses) or _cost_of(pipe, request)
+        costs.append(found[clauses])
+    cost = sum(costs[1:], costs[0])
+    cost.check(pipe.policy.limit)
+    check_memory(cost.pictures, cost.size)
+    return cost
+
+
+def _cost_of(pipe: Chain, request: Drawing) -> Cost:
     costs: list[Cost] = []
 
     def note(cost: Cost) -> None:
-        costs.append(cost.times(count))
+        costs.append(cost)
         raise _Enough
 
     asked = pipe.with_policy(replace(pipe.policy, on_cost=note))
     with suppress(_Enough):
         ability_of(request.ability)(asked, request)
-    costs[0].check(pipe.policy.limit)
-    check_memory(costs[0].pictures, costs[0].size)
     return costs[0]
 
 
@@ -95,7 +107,7 @@ def each_prompt(request: type[Drawing]) -> Callable[[Draw[P]], Draw[P]]:
 
 def _checked(pipe: Chain, requests: Sequence[Drawing]) -> Chain:
     """For requests that differ in their prompt alone, a chain that checks no cost again."""
-    cost = cost_of(pipe, requests[0], len(requests))
+    cost = cost_of(pipe, *requests)
     if pipe.policy.on_cost is not None:
         pipe.policy.on_cost(cost)
     return pipe.with_policy(replace(pipe.policy, limit=None, on_cost=None))

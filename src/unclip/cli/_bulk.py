@@ -120,7 +120,7 @@ def _draw_at_once(command: Any, jobs: Jobs, target: Target | None) -> None:
     sheet: Any = layouts[0]
     if len(every) > 1:
         sheet = Several(layouts, [job.count for job in every], written)
-        cost = cost_of(pipe, first, len(every))  # they differ in prompt and seed alone
+        cost = cost_of(pipe, *(job.request for job in every))
         target.expect(cost, sheet)
         with drawing(pipe, cost=cost, preview=preview) as on_step:
             drawn = pipe.run_many([job.request for job in every], on_step)
@@ -268,13 +268,15 @@ def _checked(pipe: Pipeline, places: Sequence[Place]) -> tuple[list[Place], int]
     the first fault is raised, and so is any of a row.
     """
     from ..abilities._several import cost_of, shared
+    from ..weighting import further
 
     costs: dict[str, Cost] = {}
     good: list[Place] = []
     faults: dict[str, UsageError] = {}  # by what is said
     for place in places:
         request = place.job.request
-        key = f"{shared(request)} {place.job.count}" if shared(request) else ""
+        alike, clauses = shared(request), further(getattr(request, "prompt", ""))
+        key = f"{alike} {place.job.count} {clauses}" if alike else ""
         try:
             if request.reads_text and hasattr(request, "prompt"):
                 pipe.check_prompt(request.prompt, getattr(request, "negative_prompt", ""))
