@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
+import re
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -14,6 +18,7 @@ from PIL import Image
 from unclip import Pipeline
 from unclip.errors import CheckpointError
 from unclip.record import Record
+from unclip.server.hooks import refuse_words
 from unclip.server.job import Finish, Spec
 from unclip.server.protocol import ModelInfo
 
@@ -68,6 +73,25 @@ def test_a_size_that_is_not_the_models_is_reached_by_resampling(talk: Talk) -> N
     assert (opened(made["b"])[0].format, opened(made["b"])[0].size) == ("JPEG", (48, 32))
     assert small["bytes"] == len(base64.b64decode(small["data"]))
     assert Record.of(opened(made["b"])[0]).seed == 0
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
+def test_files_say_that_a_model_made_them_and_how(talk: Talk, kind: Any) -> None:
+    talk.draw(a=spec("a fox", 4, finish=Finish(format=kind)))
+    (shown,) = opened(done(talk.until("idle"))["a"])
+    packet = shown.info.get("xmp", shown.info.get("XML:com.adobe.xmp"))
+    packet = packet if isinstance(packet, str) else packet.decode()
+    (source,) = re.findall('Iptc4xmpExt:DigitalSourceType="(.*?)"', packet)
+    assert source.endswith("/newscodes/digitalsourcetype/trainedAlgorithmicMedia")
+    assert ElementTree.fromstring(packet.partition("?>")[2].rpartition("<?")[0]) is not None
+    assert (Record.of(shown).prompt, Record.of(shown).seed) == ("a fox", 4)
+    talk.draw(a=spec("a fox", 4, finish=Finish(format=kind, record=False, marked=False)))
+    message = done(talk.until("idle"))["a"]
+    assert message["pictures"][0]["seed"] == 4
+    data = base64.b64decode(message["pictures"][0]["data"])
+    assert b"fox" not in data and b"algorithmic" not in data.lower()
+    (bare,) = opened(message)
+    assert bare.size == shown.size
 
 
 def test_a_fault_of_one_does_not_hit_the_others(talk: Talk) -> None:
@@ -206,3 +230,52 @@ def test_it_does_not_outlive_the_server(talk: Talk) -> None:
     talk.draw(a=spec())
     talk.thread.join(30)
     assert not talk.thread.is_alive()
+
+
+def no_cars(kind: str, value: Any) -> str | None:
+    """A hook for prompts."""
+    return "no cars here" if kind == "prompt" and "car" in value else None
+
+
+def no_seed_five(kind: str, value: Any) -> str | None:
+    """A hook for pictures."""
+    return "not this one" if kind == "picture" and Record.of(value).seed == 5 else None
+
+
+def test_hooks_refuse_prompts_and_pictures_of_one_job_alone(pipe: Pipeline) -> None:
+    here = sys.modules[__name__]
+    sys.modules["hooks_of_a_test"] = here
+    names = ["hooks_of_a_test:no_cars", "hooks_of_a_test:no_seed_five"]
+    talk = Talk(lambda name: pipe, hooks=names)
+    talk.until("ready")
+    talk.say(kind="check", number=1, spec=spec("a car").to_json(), inputs={})
+    (answer,) = talk.until("checked")
+    assert answer["failure"]["code"] == "content_policy"
+    talk.draw(a=spec("a fox", 1), b=spec("a fox", 5), c=spec("a car"), d=spec("a dog", 2))
+    heard = talk.until("idle")
+    assert set(done(heard)) == {"a", "d"}
+    assert [one["kind"] for one in heard].count("done") == 2
+    refused = {one["id"]: one["failure"] for one in heard if one["kind"] == "failed"}
+    assert {name: one["code"] for name, one in refused.items()} == dict.fromkeys(
+        ("b", "c"), "content_policy"
+    )
+    assert "not this one" in refused["b"]["message"]
+    talk.close()
+
+
+def test_a_hook_that_is_none_stops_the_start(pipe: Pipeline) -> None:
+    talk = Talk(lambda name: pipe, hooks=["unclip.server.hooks:none_such"])
+    assert "none_such" in talk.until("broken")[-1]["message"]
+    talk.close()
+
+
+def test_refused_words_are_whole_words_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "words.txt"
+    file.write_text("gun\nbloody mess  # a phrase\n# nothing\n", "utf-8")
+    monkeypatch.setenv("UNCLIP_REFUSED_WORDS", str(file))
+    assert refuse_words("prompt", "a GUN on a table") == "it holds 'GUN'"
+    assert refuse_words("prompt", "a bloody mess")
+    assert refuse_words("prompt", "a gunboat, a mess, nothing") is None
+    assert refuse_words("picture", object()) is None

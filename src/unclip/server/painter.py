@@ -21,10 +21,12 @@ from ..abilities._capabilities import capabilities
 from ..abilities._several import cost_of
 from ..errors import Cancelled, UnclipError, UsageError, is_of_memory, unknown
 from ..facade import Pipeline
+from ..media.notes import GENERATED
 from ..media.writing import encode as encode_picture
 from ..record import Record
 from ..request import Drawing
 from ..types import Step
+from .hooks import Hook, check_pictures, check_texts
 from .job import Failure, Finish, Spec
 from .protocol import Message, ModelInfo
 
@@ -109,16 +111,24 @@ class Painter:
         models: to draw with.
         tell: gets every message for the server; called from the drawing thread alone.
         exact: draw every picture in a batch of its own, so that its bytes never depend on others.
+        hooks: asked about every text and picture.
     """
 
-    def __init__(self, models: Models, tell: Callable[[Message], None], exact: bool) -> None:
-        self.models, self._tell, self._exact = models, tell, exact
+    def __init__(
+        self,
+        models: Models,
+        tell: Callable[[Message], None],
+        exact: bool = False,
+        hooks: Sequence[Hook] = (),
+    ) -> None:
+        self.models, self._tell, self._exact, self._hooks = models, tell, exact, hooks
         self.cancelled: set[str] = set()  # other threads add to these two
         self.watched: set[str] = set()
         self.stopped = threading.Event()  # nobody waits for anything
 
     def check(self, task: Task) -> int:
         """The sampling steps that a task takes. Raises what drawing it would raise at its start."""
+        check_texts(self._hooks, task.spec.fields)
         request = task.request()
         pipe = self.models[task.spec.model]
         if task.spec.ability not in capabilities(pipe.stages):
@@ -157,6 +167,8 @@ class Painter:
 
     def _draw(self, tasks: Sequence[Task], singly: bool = False) -> None:
         pipe = self.models[tasks[0].spec.model]
+        for task in tasks:
+            check_texts(self._hooks, task.spec.fields)
         requests = [task.request() for task in tasks]
         steps = cost_of(pipe, *requests).total
         watch = Watch(self, tasks, pipe, steps)
@@ -165,9 +177,18 @@ class Painter:
         else:
             drawn = pipe.run_many(requests, watch)
         for task, pictures in zip(tasks, drawn, strict=True):
-            if self._is_cancelled(task):
-                continue
+            self._deliver(task, pictures)
+
+    def _deliver(self, task: Task, pictures: Sequence[Image.Image]) -> None:
+        """Tell that a task is done, unless a hook refuses its pictures."""
+        if self._is_cancelled(task):
+            return
+        try:
+            check_pictures(self._hooks, pictures)
             files = [finished(picture, task.spec.finish) for picture in pictures]
+        except Exception as error:  # noqa: BLE001 - of this task alone
+            self._fail(task, error)
+        else:
             self._tell({"kind": "done", "id": task.id, "pictures": files})
 
     def _one_by_one(self, pipe: Pipeline, request: Drawing, watch: Watch) -> list[Image.Image]:
@@ -234,14 +255,13 @@ class Watch:
 def finished(picture: Image.Image, finish: Finish) -> Message:
     """A picture as it is delivered, with its record: `Drawn` but for the id, and its `data`."""
     native, wanted = picture.size, finish.size or picture.size
-    info = picture.info
-    if wanted != native:
-        picture = picture.resize(wanted, Image.Resampling.LANCZOS)
-        picture.info.update(info)
-    data = file_of(picture, finish)
-    seed = 0
+    info, seed = picture.info, 0
     with suppress(UsageError):
         seed = Record.of(picture).seed
+    if wanted != native:
+        picture = picture.resize(wanted, Image.Resampling.LANCZOS)
+    picture.info = {**(info if finish.record else {}), GENERATED: finish.marked}
+    data = file_of(picture, finish)
     made = {"seed": seed, "width": wanted[0], "height": wanted[1], "native": list(native)}
     encoded = base64.b64encode(data).decode()
     return {**made, "bytes": len(data), "format": finish.format, "data": encoded}

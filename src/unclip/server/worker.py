@@ -47,14 +47,16 @@ class Worker:
     def run(self) -> int:
         """Work until the server has gone. Returns the exit code."""
         from ..errors import UnclipError
+        from .hooks import load_hook
         from .painter import Models, Painter
 
         begin = protocol.decode(next(self._lines))
         models = Models(self._load(begin), list(begin["models"]), begin.get("memory"))
-        self.painter = Painter(models, self.tell, bool(begin.get("exact")))
         try:
+            hooks = [load_hook(name) for name in begin.get("hooks", ())]
+            self.painter = Painter(models, self.tell, bool(begin.get("exact")), hooks)
             infos = [asdict(models.info(name)) for name in reversed(models.names)]
-            self._warm_up(models.names[0])
+            self._read_weights(models.names[0])
         except (UnclipError, OSError, MemoryError) as error:
             self.tell({"kind": "broken", "message": " ".join(str(error).split())})
             return 1
@@ -66,8 +68,8 @@ class Worker:
                 self.tell({"kind": "idle"})
         return 0
 
-    def _warm_up(self, name: str) -> None:
-        """Draw once, in few steps: weights are read, and a damaged model is found now."""
+    def _read_weights(self, name: str) -> None:
+        """Read a model's weights, which would be read when it first draws: damage is found now."""
         pipe = self.painter.models[name]
         for stage in pipe.stages.values():
             stage.net  # noqa: B018 - reading it reads the weights
