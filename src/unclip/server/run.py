@@ -152,7 +152,7 @@ def _name(model: str) -> str:
 
 async def _serve(options: ServeOptions, engine: Engine, listener: socket.socket, say: Say) -> int:
     app, stop = make_app(engine, options), _Stop()
-    http = _Http(_uvicorn(app, options))
+    http = _Http(http_config(app, options))
     with stop.on_signal():
         serving = asyncio.create_task(http.serve(sockets=[listener]))
         starting = asyncio.create_task(engine.start())
@@ -176,7 +176,8 @@ async def _serve(options: ServeOptions, engine: Engine, listener: socket.socket,
     return 130 if stop.second.is_set() else 0
 
 
-def _uvicorn(app: object, options: ServeOptions) -> uvicorn.Config:
+def http_config(app: object, options: ServeOptions) -> uvicorn.Config:
+    """How uvicorn serves the application."""
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
         loop="asyncio",
