@@ -68,7 +68,7 @@ def is_sound(action: Any) -> None:
 
 
 @given(BODIES)
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_any_json_is_a_call_or_an_error_of_four_keys(body: dict[str, Any]) -> None:
     data = json.dumps(body).encode()
     for translate in (generation, edit):
@@ -94,7 +94,7 @@ PARTS = st.lists(
 
 
 @given(PARTS)
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_any_form_is_a_call_or_an_error_of_four_keys(parts: list[Part]) -> None:
     for translate in (edit, variation):
         is_sound(lambda translate=translate: translate(parts, SERVED))
