@@ -49,7 +49,7 @@ def test_null_means_the_default(field: str, value: None) -> None:
     assert fingerprint(asked(**{field: value})) == fingerprint(asked())
 
 
-@pytest.mark.parametrize("model", [None, "dall-e-2", "emoji", "gpt-image-1"])
+@pytest.mark.parametrize("model", [None, "dall-e-2", "emoji", "dall-e-3", "gpt-image-1"])
 def test_fields_of_other_models_are_accepted_and_change_nothing(model: str | None) -> None:
     others = dict(OTHERS)
     if model == "gpt-image-1":  # these two are its own

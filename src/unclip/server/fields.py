@@ -64,8 +64,10 @@ def _check(value: Any) -> None:
 def _check_text(text: str) -> None:
     if "\0" in text:
         raise ValueError("a text in it has a NUL")
-    if any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise ValueError("a text in it has half a surrogate pair")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("a text in it has half a surrogate pair") from None
 
 
 def _kind(value: Any) -> str:
