@@ -19,11 +19,15 @@ class Finish:
         size: (width, height); None: as they are drawn.
         format: of the file.
         quality: 1 to 100, of JPEG and WebP.
+        record: whether the file says how it was made: prompt, seed, settings.
+        marked: whether it says, as IPTC has it, that a trained model made it.
     """
 
     size: tuple[int, int] | None = None
     format: Format = "png"
     quality: int = 95
+    record: bool = True
+    marked: bool = True
 
 
 @dataclass(frozen=True)
