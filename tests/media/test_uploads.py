@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 import tracemalloc
 import zlib
 from typing import Any
@@ -165,7 +167,7 @@ def test_a_colour_profile_and_an_orientation_are_kept() -> None:
 
 @pytest.mark.parametrize("name", [b"zTXt", b"iCCP"])
 def test_a_bomb_in_a_text_or_a_profile_is_not_unpacked(name: bytes) -> None:
-    bomb = zlib.compress(b"\0" * 300_000_000, 9)
+    bomb = zlib.compress(b"\0" * 100_000_000, 9)
     data = file_of(FOX)
     for key in (b"Comment", b"parameters", b"prompt", b"workflow"):
         data = with_chunk(data, name, key + b"\0\0" + bomb)
@@ -190,6 +192,27 @@ def test_jpeg_and_webp_are_read_where_they_are_allowed() -> None:
     assert check_upload(photo, "the image", ANY).alpha is None
     assert check_upload(file_of(FOX, "WEBP", lossless=True), "the image", ANY).alpha == 3
     assert "PNG, JPEG or WEBP" in refused(file_of(FOX, "GIF"), ANY)
+
+
+@pytest.mark.parametrize(
+    ("kind", "side"), [("PNG", 4096), ("JPEG", 4096), ("WEBP", 2048), ("WEBP", 4096), ("PNG", 7900)]
+)
+def test_a_small_file_of_many_pixels_takes_less_than_100_mb(kind: str, side: int) -> None:
+    mode = "RGB" if kind == "JPEG" else "P" if kind == "PNG" else "RGBA"
+    data = file_of(Image.new(mode, (side, side)), kind)
+    code = (
+        "import resource, sys\n"
+        "from unclip.media import Limits, check_upload\n"
+        "def most(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "data, before = sys.stdin.buffer.read(), most()\n"
+        f"try: check_upload(data, 'the image', Limits({ANY.formats}))\n"
+        "except ValueError: print('refused')\n"
+        "print((most() - before) // (2**20 if sys.platform == 'darwin' else 1024))\n"
+    )
+    told = subprocess.run([sys.executable, "-c", code], input=data, capture_output=True, check=True)
+    *refusal, megabytes = told.stdout.split()
+    assert (refusal == [b"refused"]) == (side * side > ANY.pixels or (kind, side) == ("WEBP", 4096))
+    assert int(megabytes) < (2 if refusal else 100)
 
 
 def test_a_truncated_jpeg_and_one_of_endless_scans_are_refused() -> None:

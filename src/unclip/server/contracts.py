@@ -7,18 +7,23 @@ they take DALL·E 2's smaller sizes too, which clients send that know no others.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ..media import Limits
-from .errors import not_found_model
+from .errors import not_found_model, quoted
+from .fields import Fields
 
 ResponseFormat = Literal["url", "b64_json"]
 Sizes = dict[str, tuple[int, int] | None]
 """What a client may ask for -> (width, height); None: as it is drawn."""
 
 MOST_PICTURES = 10
+
+MOST_PIXELS = 3840 * 2160
+"""Of a size that is not one of a list."""
 
 DALLE2 = "dall-e-2"
 
@@ -39,6 +44,7 @@ class Contract:
         longest_prompt: in characters.
         sizes: those it takes.
         size: its default.
+        any_size: it takes any width and height that are not too long or many, in steps of 16.
         response_format: its default.
         image, mask: what may be uploaded.
         whole: without a mask the whole picture is edited; else it has to be transparent somewhere.
@@ -51,6 +57,7 @@ class Contract:
     longest_prompt: int = 1000
     sizes: Mapping[str, tuple[int, int] | None] = field(default_factory=lambda: _sizes(*_SQUARES))
     size: str = "1024x1024"
+    any_size: bool = False
     response_format: ResponseFormat = "url"
     image: Limits = _IMAGE
     mask: Limits = _MASK
@@ -59,6 +66,23 @@ class Contract:
     json_edits: bool = False
     describes: bool = False
     revises: bool = False
+
+    def size_of(self, fields: Fields) -> tuple[int, int] | None:
+        """(width, height) of a request's `size`; None: as drawn. Raises ApiError."""
+        asked = fields.get("size")
+        if self.any_size and isinstance(asked, str) and (size := _any_size(asked)):
+            return size
+        return self.sizes[fields.choice("size", self.sizes, self.size)]
+
+
+def _any_size(text: str) -> tuple[int, int] | None:
+    """As `gpt-image-2` takes them; None where it does not."""
+    found = re.fullmatch("([0-9]{2,4})x([0-9]{2,4})", text)
+    if found is None:
+        return None
+    width, height = int(found[1]), int(found[2])
+    fits = width % 16 == height % 16 == 0 and 1 / 3 <= width / max(1, height) <= 3
+    return (width, height) if fits and 0 < width * height <= MOST_PIXELS else None
 
 
 STRICT = Contract()
@@ -81,7 +105,15 @@ GPT_IMAGE = Contract(
     describes=True,
 )
 
-_BY_BEGINNING = {"dall-e-3": DALLE3, "gpt-image": GPT_IMAGE, "chatgpt-image": GPT_IMAGE}
+GPT_IMAGE_2 = replace(GPT_IMAGE, any_size=True)
+
+_BY_BEGINNING = {
+    "dall-e-3": DALLE3,
+    "gpt-image-1": GPT_IMAGE,
+    "gpt-image": GPT_IMAGE_2,
+    "chatgpt-image": GPT_IMAGE,
+}
+"""The first that an alias begins with says what it promises."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +155,7 @@ def asked_for(name: str | None, served: Served) -> Asked:
         return Asked(name, name, STRICT)
     if name == DALLE2:
         return Asked(name, served.models[0], STRICT)
-    raise not_found_model(name[:100], _advice(name, served))
+    raise not_found_model(name, _advice(name, served))
 
 
 def _contract(alias: str) -> Contract:
@@ -134,5 +166,7 @@ def _contract(alias: str) -> Contract:
 def _advice(name: str, served: Served) -> str:
     known = f" Served here: {', '.join(served.names)}."
     if any(name.startswith(start) for start in _BY_BEGINNING):
-        known += f" `unclip serve --alias {name[:100]}` serves the first one under that name."
+        known += (
+            f" `unclip serve --alias {quoted(name)[1:-1]}` serves the first one under that name."
+        )
     return known

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ..config import shown
 from ..errors import UnclipError
 from .job import Failure
 
@@ -64,6 +65,12 @@ class ApiError(Exception):
         return found
 
 
+def quoted(value: Any, most: int = 60) -> str:
+    """What a client sent, on one line, cut."""
+    text = repr(value)[1:-1] if isinstance(value, str) else shown(value)
+    return f"'{text if len(text) <= most else f'{text[: most - 1]}…'}'"
+
+
 def invalid(param: str | None, message: str, code: str | None = None) -> ApiError:
     """400: a parameter, or the whole body, is not as it has to be."""
     return ApiError(400, message, param=param, code=code)
@@ -86,7 +93,7 @@ def forbidden(message: str) -> ApiError:
 
 def not_found_model(name: str, advice: str = "") -> ApiError:
     """404; `advice` says what there is."""
-    message = f"The model '{name}' does not exist or you do not have access to it.{advice}"
+    message = f"The model {quoted(name)} does not exist or you do not have access to it.{advice}"
     return ApiError(404, message, param="model", code="model_not_found")
 
 

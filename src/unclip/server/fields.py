@@ -13,7 +13,7 @@ from typing import Any
 
 from ..config import shown
 from ..plain import parse_json
-from .errors import ApiError, invalid
+from .errors import ApiError, invalid, quoted
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}(\.0*)?")
 _NUMBER = re.compile(r"[+-]?([0-9]{1,18}(\.[0-9]{0,18})?|\.[0-9]{1,18})([eE][+-]?[0-9]{1,3})?")
@@ -64,8 +64,10 @@ def _check(value: Any) -> None:
 def _check_text(text: str) -> None:
     if "\0" in text:
         raise ValueError("a text in it has a NUL")
-    if any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise ValueError("a text in it has half a surrogate pair")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("a text in it has half a surrogate pair") from None
 
 
 def _kind(value: Any) -> str:
@@ -183,7 +185,7 @@ class Fields:
 
 
 def _wrong_type(name: str, wanted: str, value: Any) -> ApiError:
-    got = _quoted(value) if isinstance(value, str | float) else _kind(value)
+    got = quoted(value) if isinstance(value, str | float) else _kind(value)
     message = f"Invalid type for '{name}': expected {wanted}, but got {got} instead."
     return invalid(name, message, "invalid_type")
 
@@ -199,11 +201,5 @@ def _out_of_bounds(name: str, side: str, sign: str, bound: int, value: int) -> A
 def _not_supported(name: str, value: Any, known: list[str]) -> ApiError:
     listed = [f"'{one}'" for one in known]
     every = ", ".join([*listed[:-1], f"and {listed[-1]}"])
-    message = f"Invalid value: {_quoted(value)}. Supported values are: {every}."
+    message = f"Invalid value: {quoted(value)}. Supported values are: {every}."
     return invalid(name, message, "invalid_value")
-
-
-def _quoted(value: Any, most: int = 60) -> str:
-    """On one line, cut."""
-    text = repr(value)[1:-1] if isinstance(value, str) else shown(value)
-    return f"'{text if len(text) <= most else f'{text[: most - 1]}…'}'"

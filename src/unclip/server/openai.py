@@ -180,7 +180,7 @@ def _values(ability: str, fields: Fields, contract: Contract) -> dict[str, Any]:
 
 
 def _finish(fields: Fields, contract: Contract) -> Finish:
-    size = contract.sizes[fields.choice("size", contract.sizes, contract.size)]
+    size = contract.size_of(fields)
     if not contract.chooses_format:
         return Finish(size)
     format = cast(Format, fields.choice("output_format", ("png", "jpeg", "webp"), "png"))
