@@ -5,7 +5,6 @@ from __future__ import annotations
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -42,15 +41,14 @@ def make_app(engine: Engine, options: ServeOptions) -> FastAPI:
         docs_url=None,  # they load scripts of other sites
         redoc_url=None,
         redirect_slashes=False,
-        middleware=[Middleware(Limits, options=options)],
     )
     app.state.serving = Serving(engine, options, metrics)
     for one in (routes_openai, routes_jobs, routes_pictures, routes_site):
         app.include_router(one.routes)
     for kind, answer in ANSWERS.items():
         app.add_exception_handler(kind, answer)
-    inner = app.build_middleware_stack()
-    app.middleware_stack = Envelope(Root(Auth(inner, options), options.root_path), metrics)
+    guarded = Auth(Limits(app.build_middleware_stack(), options), options)
+    app.middleware_stack = Envelope(Root(guarded, options.root_path), metrics)
     return app
 
 

@@ -111,7 +111,7 @@ class ServeOptions(Config):
     keys: tuple[Key, ...] = ()
     no_auth: bool = False
     models: tuple[str, ...] = ()
-    aliases: dict[str, str] = {}
+    aliases: dict[str, str] = Field(default_factory=dict)
     public_url: Url = ""
     root_path: Url = ""
     allow_origin: tuple[Url, ...] = ()

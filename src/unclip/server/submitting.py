@@ -8,8 +8,8 @@ from starlette.requests import Request
 
 from . import errors
 from .context import Serving, owner, serving
-from .engine import Draining, Refused
 from .job import Job, Spec
+from .refusals import Draining, Refused
 from .store import QueueFull
 
 MOST_RETRY = 60
