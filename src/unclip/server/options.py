@@ -100,6 +100,7 @@ class ServeOptions(Config):
         keep_gigabytes: of pictures, beyond which the oldest go; 0: no limit.
         device, dtype: as for `unclip.load`.
         memory_gigabytes: of the worker, before it lets a model go to load another; 0: no limit.
+        hooks: functions that may refuse prompts and pictures, see `hooks`.
         deterministic: draw each job by itself, so that a seed gives the same bytes.
         log_prompts: whether the log has prompts.
     """
@@ -129,6 +130,7 @@ class ServeOptions(Config):
     device: str | None = None
     dtype: str | None = None
     memory_gigabytes: float = Field(0, ge=0)
+    hooks: tuple[str, ...] = ()
     deterministic: bool = False
     log_prompts: bool = False
 

@@ -140,6 +140,7 @@ def engine_options(options: ServeOptions) -> EngineOptions:
         dtype=options.dtype,
         memory=memory or None,
         exact=options.deterministic,
+        hooks=options.hooks,
         queued=options.most_queued,
     )
 
