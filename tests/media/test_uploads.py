@@ -135,6 +135,20 @@ def test_a_wrong_checksum_is_refused() -> None:
     assert "wrong checksum of IDAT" in refused(bytes(data))
 
 
+def test_a_profile_with_a_wrong_checksum_is_left_out() -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ")).tobytes()
+    data = bytearray(file_of(FOX, icc_profile=profile))
+    data[60] ^= 1
+    upload = check_upload(bytes(data), "the image", PNG)
+    assert set(names_in(upload.data)) == {b"IHDR", b"IDAT", b"IEND"}
+
+
+def test_a_wrong_checksum_of_the_transparency_is_refused() -> None:
+    data = bytearray(file_of(PALETTE, transparency=1))
+    data[data.index(b"tRNS") + 4] ^= 1
+    assert "wrong checksum of tRNS" in refused(bytes(data))
+
+
 def test_a_file_of_one_byte_below_the_limit_is_read() -> None:
     data = file_of(FOX)
     filler = 4 * 2**20 - 1 - len(data)
