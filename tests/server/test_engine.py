@@ -143,7 +143,7 @@ def test_jobs_that_wait_share_a_batch(tmp_path: Path) -> None:
         for job in (first, *rest):
             await drawn(engine, job)
         assert [len(one) for one in workers.batches] == [1, 8, 2]
-        assert engine.figures.batches == [1, 16, 4]
+        assert list(engine.figures.batches) == [1, 16, 4]
 
     run(tmp_path, test)
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
+
+KEPT = 10_000
+"""Most batches and waits that nobody has read yet."""
 
 
 @dataclass
 class Figures:
-    """Counts since the start; the lists are emptied by whoever reads them.
+    """Counts since the start; whoever reads batches and waits empties them.
 
     Args:
         pictures: finished.
@@ -19,6 +23,6 @@ class Figures:
 
     pictures: int = 0
     steps: int = 0
-    batches: list[int] = field(default_factory=list)
-    waits: list[float] = field(default_factory=list)
+    batches: deque[int] = field(default_factory=lambda: deque(maxlen=KEPT))
+    waits: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
     deaths: int = 0
