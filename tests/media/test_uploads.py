@@ -202,7 +202,8 @@ def test_jpeg_and_webp_are_read_where_they_are_allowed() -> None:
     exif = Image.Exif()
     exif[0x0112] = 8
     photo = file_of(FOX.convert("RGB").resize((16, 8)), "JPEG", exif=exif)
-    assert check_upload(photo, "the image", ANY).size == read_image(photo).size == (8, 16)
+    upload = check_upload(photo, "the image", ANY)
+    assert upload.size == read_image(photo).size == read_image(upload.data).size == (8, 16)
     assert check_upload(photo, "the image", ANY).alpha is None
     assert check_upload(file_of(FOX, "WEBP", lossless=True), "the image", ANY).alpha == 3
     assert "PNG, JPEG or WEBP" in refused(file_of(FOX, "GIF"), ANY)
