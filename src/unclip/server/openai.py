@@ -11,9 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
-from ..abilities import ABILITIES
 from ..errors import UnclipError
-from .call import Call, Kind, fingerprint, request_of, spec_of
+from .call import Call, Kind, fingerprint, request_class, request_of, spec_of
 from .contracts import MOST_PICTURES, Asked, Contract, ResponseFormat, Served, asked_for
 from .errors import invalid, of_usage
 from .fields import Fields, parse_body
@@ -166,7 +165,7 @@ def _call(
 
 def _values(ability: str, fields: Fields, contract: Contract) -> dict[str, Any]:
     """Of an ability's request, but for its seed."""
-    known = ABILITIES[ability].request.model_fields
+    known = request_class(ability).model_fields
     values: dict[str, Any] = {}
     if "prompt" in known:
         values["prompt"] = fields.prompt(contract.longest_prompt)
