@@ -116,6 +116,13 @@ class Serve:
         bool, flag("--deterministic", "Draw requests one by one: a seed gives the same bytes.")
     ] = False
     log_prompts: Annotated[bool, flag("--log-prompts", "Write prompts into the log.")] = False
+    workers: Annotated[
+        int, option("--workers", "N", "Processes that draw at once.", group=LIMITS)
+    ] = 1
+    most_workers: Annotated[
+        int,
+        option("--most-workers", "N", "To how many they grow.", "as --workers", group=LIMITS),
+    ] = 0
     memory_gigabytes: Annotated[
         float,
         option("--memory-gigabytes", "N", "Most memory before a model goes; 0: any.", group=LIMITS),

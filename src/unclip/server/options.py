@@ -101,6 +101,8 @@ class ServeOptions(Config):
         device, dtype: as for `unclip.load`.
         memory_gigabytes: of the worker, before it lets a model go to load another; 0: no limit.
         hooks: functions that may refuse prompts and pictures, see `hooks`.
+        workers: how many draw at once.
+        most_workers: to how many they grow while jobs wait; 0: no more than `workers`.
         deterministic: draw each job by itself, so that a seed gives the same bytes.
         log_prompts: whether the log has prompts.
     """
@@ -131,6 +133,8 @@ class ServeOptions(Config):
     dtype: str | None = None
     memory_gigabytes: float = Field(0, ge=0)
     hooks: tuple[str, ...] = ()
+    workers: int = Field(1, ge=1, le=256)
+    most_workers: int = Field(0, ge=0, le=256)
     deterministic: bool = False
     log_prompts: bool = False
 

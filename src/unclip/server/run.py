@@ -142,6 +142,8 @@ def engine_options(options: ServeOptions) -> EngineOptions:
         exact=options.deterministic,
         hooks=options.hooks,
         queued=options.most_queued,
+        workers=options.workers,
+        most_workers=max(options.workers, options.most_workers),
     )
 
 
