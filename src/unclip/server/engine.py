@@ -103,6 +103,11 @@ class Engine:
         return any(lane.ready for lane in self._lanes) and not self.draining
 
     @property
+    def idle(self) -> int:
+        """How many workers have nothing to do."""
+        return sum(lane.ready and not lane.running for lane in self._lanes)
+
+    @property
     def workers(self) -> int:
         """How many there are, those included that are loading."""
         return len(self._lanes)
