@@ -47,7 +47,7 @@ class House:
     def client(self, **more: Any) -> httpx2.Client:
         """With the first key."""
         headers = {**BEARER, **more.pop("headers", {})}
-        return httpx2.Client(base_url=self.url, headers=headers, timeout=30, **more)
+        return httpx2.Client(base_url=self.url, headers=headers, timeout=8, **more)
 
     def call(self, work: Callable[[], Awaitable[T]]) -> T:
         """Await in the server's loop."""

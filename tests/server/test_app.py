@@ -1,4 +1,4 @@
-"""The application answers as OpenAI's does: routes, headers, errors, addresses, streams, retries."""
+"""OpenAI's routes: headers, errors, addresses, streams, retries, time limits."""
 
 from __future__ import annotations
 
@@ -180,20 +180,6 @@ def test_a_failed_job_says_why(house: House, code: str, status: int) -> None:
     assert reply.status_code == status and "no luck" in error_of(reply.content)["message"]
 
 
-def together(*calls: Any) -> list[Any]:
-    """What several calls give that are made at the same time."""
-    found: list[Any] = [None] * len(calls)
-
-    def run(index: int) -> None:
-        found[index] = calls[index]()
-
-    threads = [threading.Thread(target=run, args=(one,)) for one in range(len(calls))]
-    for thread in threads:
-        thread.start()
-        time.sleep(0.1)
-    return [*threads, *found] if False else _joined(threads, found)
-
-
 def _joined(threads: list[threading.Thread], found: list[Any]) -> list[Any]:
     for thread in threads:
         thread.join(30)
@@ -218,7 +204,6 @@ def test_a_full_queue_is_429_at_once_with_a_time_to_come_back(tmp_path: Path) ->
             threads.append(threading.Thread(target=generate, args=(house,)))
             threads[-1].start()
             waiting(house, count)
-        generate(house)  # its connection is not timed
         began = time.perf_counter()
         reply = generate(house)
         took = time.perf_counter() - began

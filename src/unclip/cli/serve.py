@@ -16,8 +16,6 @@ from ._terminal import say
 if TYPE_CHECKING:
     from ..server.options import ServeOptions
 
-WHO, STORE = "Who may ask", "Queue and pictures"
-
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -81,15 +79,15 @@ class Serve:
     ] = ""
     allow_origin: Annotated[
         list[str] | None,
-        option("--allow-origin", "ORIGIN", "Whose web pages may ask; repeatable; * is all."),
+        option("--allow-origin", "ORIGIN", "Whose pages may ask; repeatable; * is all.", "none"),
     ] = None
     allow_host: Annotated[
         list[str] | None,
-        option("--allow-host", "NAME", "Another name of this server; repeatable."),
+        option("--allow-host", "NAME", "Another name of this server; repeatable.", "none"),
     ] = None
     trusted_proxy: Annotated[
         list[str] | None,
-        option("--trusted-proxy", "ADDRESS", "Whose X-Forwarded headers hold; repeatable."),
+        option("--trusted-proxy", "IP", "Whose X-Forwarded headers hold; repeatable.", "none"),
     ] = None
     data: Annotated[
         Path | None,
@@ -105,10 +103,26 @@ class Serve:
     url_minutes: Annotated[
         float, option("--url-minutes", "N", "How long a picture's address is valid.")
     ] = 60
+    hook: Annotated[
+        list[str] | None,
+        option(
+            "--hook",
+            "MODULE:NAME",
+            "A function that may refuse prompts and pictures; repeatable.",
+            "none",
+        ),
+    ] = None
     deterministic: Annotated[
         bool, flag("--deterministic", "Draw requests one by one: a seed gives the same bytes.")
     ] = False
     log_prompts: Annotated[bool, flag("--log-prompts", "Write prompts into the log.")] = False
+    workers: Annotated[
+        int, option("--workers", "N", "Processes that draw at once.", group=LIMITS)
+    ] = 1
+    most_workers: Annotated[
+        int,
+        option("--most-workers", "N", "To how many they grow.", "as --workers", group=LIMITS),
+    ] = 0
     memory_gigabytes: Annotated[
         float,
         option("--memory-gigabytes", "N", "Most memory before a model goes; 0: any.", group=LIMITS),
@@ -134,6 +148,7 @@ class Serve:
         values["keys"] = read_keys(path) if path else ()
         values["models"] = tuple(values.pop("model") or ())
         values["aliases"] = _aliases(values.pop("alias") or ())
+        values["hooks"] = tuple(values.pop("hook") or ())
         for name in ("allow_origin", "allow_host", "trusted_proxy"):
             values[name] = tuple(values[name] or ())
         return ServeOptions.parse(values | ({"data": data} if data else {}))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -34,7 +35,7 @@ def make_app(engine: Engine, options: ServeOptions) -> FastAPI:
         With `state.serving`, a `Serving`.
     """
     metrics = Metrics(engine)
-    app = FastAPI(
+    app = _Application(
         title="unclip",
         version=__version__,
         description=ABOUT,
@@ -42,16 +43,27 @@ def make_app(engine: Engine, options: ServeOptions) -> FastAPI:
         docs_url=None,  # they load scripts of other sites
         redoc_url=None,
         redirect_slashes=False,
-        middleware=[Middleware(Limits, options=options)],
     )
     app.state.serving = Serving(engine, options, metrics)
     for one in (routes_openai, routes_jobs, routes_pictures, routes_site):
         app.include_router(one.routes)
     for kind, answer in ANSWERS.items():
         app.add_exception_handler(kind, answer)
-    inner = app.build_middleware_stack()
-    app.middleware_stack = Envelope(Root(Auth(inner, options), options.root_path), metrics)
+    guarded = Auth(Limits(app.build_middleware_stack(), options), options)
+    app.middleware_stack = Envelope(Root(guarded, options.root_path), metrics)
     return app
+
+
+class _Application(FastAPI):
+    """Whose document has the fields of every ability, from its request."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document."""
+        if self.openapi_schema is None:
+            document = super().openapi()
+            content = document["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]
+            content["application/json"]["schema"] = {"oneOf": routes_jobs.bodies()}
+        return super().openapi()
 
 
 def _api(_: Request, error: Exception) -> Response:

@@ -31,14 +31,16 @@ class Asked:
 
     def text(self, name: str) -> str:
         """A text; empty where there is none."""
-        value = self.values.get(name) or ""
+        value = self.values.get(name)
+        value = "" if value is None else value
         if not isinstance(value, str):
             raise self.wrong(name, "a text")
         return value
 
     def section(self, name: str) -> dict[str, Any]:
         """An object; empty where there is none."""
-        value = self.values.get(name) or {}
+        value = self.values.get(name)
+        value = {} if value is None else value
         if not isinstance(value, dict):
             raise self.wrong(name, "an object")
         return value

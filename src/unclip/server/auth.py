@@ -13,7 +13,7 @@ import secrets
 import time
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -21,6 +21,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from . import errors
+from .middleware import error_response
 from .options import LOCAL, Key, ServeOptions
 
 OPEN = re.compile(r"/|/healthz|/readyz|/files/[0-9a-f]{32}\.(png|jpeg|webp)|/static/[\w./-]+")
@@ -89,19 +90,27 @@ class Auth:
         self.app, self.options = app, options
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request. Raises ApiError."""
+        """One request; who is refused may read why, if they are of an allowed origin."""
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         visit = _Visit.of(scope)
-        if visit.path not in PROBES:
-            self.check_host(visit)
         allowed = self.allowed_origin(visit)
         sending = _with_cors(send, visit.origin) if allowed else send
+        try:
+            answer = self.answer(visit, allowed, scope["state"])
+        except errors.ApiError as error:
+            answer = error_response(error)
+        return await (answer or self.app)(scope, receive, sending)
+
+    def answer(self, visit: _Visit, allowed: bool, state: dict[str, Any]) -> Response | None:
+        """What needs no route. Notes the owner in `state`. Raises ApiError."""
+        if visit.path not in PROBES:
+            self.check_host(visit)
         if visit.is_preflight:
-            return await self.preflight(visit, allowed)(scope, receive, sending)
+            return self.preflight(visit, allowed)
         self.check_site(visit, allowed)
-        scope["state"]["owner"] = self.owner(visit)
-        return await self.app(scope, receive, sending)
+        state["owner"] = self.owner(visit)
+        return None
 
     def check_host(self, visit: _Visit) -> None:
         """Raise ApiError where it is asked for under a name that is not its own."""

@@ -31,6 +31,8 @@ LOG = logging.getLogger("unclip.server")
 _ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 BYTES_A_SECOND = 16 * 2**10
 """Slowest upload."""
+QUIET = ("/healthz", "/readyz", "/metrics")
+"""Asked again and again: logged where something is wrong alone."""
 CLIENT_GONE = 499
 """Logged where a client did not wait for the answer."""
 
@@ -72,7 +74,8 @@ class Envelope:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
         if scope["type"] != "http":
-            return await self._no_socket(scope, receive, send)
+            await self._no_socket(scope, receive, send)
+            return
         asked = Headers(scope=scope).get("x-request-id", "")
         own = asked if _ID.fullmatch(asked) else f"req_{secrets.token_hex(16)}"
         exchange = _Exchange(own)
@@ -107,6 +110,8 @@ class Envelope:
     def _note(self, scope: Scope, exchange: _Exchange) -> None:
         route = getattr(scope.get("route"), "path", "none")
         self.metrics.answered(scope["method"], route, exchange.status, exchange.ms / 1000)
+        if scope["path"] in QUIET and exchange.status == 200:
+            return
         log(
             "request",
             request_id=exchange.id,
@@ -114,7 +119,7 @@ class Envelope:
             path=scope["path"],
             status=exchange.status,
             ms=round(exchange.ms, 1),
-            owner=scope["state"].get("owner"),
+            owner=scope["state"].get("owner") or None,
             **scope["state"].get("log", {}),
         )
 
@@ -174,11 +179,9 @@ class Limits:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         said = Headers(scope=scope).get("content-length", "")
-        if said.isdigit() and int(said[:20]) > self.options.body_bytes:
+        if said.isdecimal() and int(said[:20]) > self.options.body_bytes:
             raise _too_large(self.options.body_bytes)
-        body = _Body(receive, self.options)
-        await self.app(scope, body.receive, send)
-        return None
+        return await self.app(scope, _Body(receive, self.options).receive, send)
 
 
 class _Body:

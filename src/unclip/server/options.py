@@ -100,6 +100,9 @@ class ServeOptions(Config):
         keep_gigabytes: of pictures, beyond which the oldest go; 0: no limit.
         device, dtype: as for `unclip.load`.
         memory_gigabytes: of the worker, before it lets a model go to load another; 0: no limit.
+        hooks: functions that may refuse prompts and pictures, see `hooks`.
+        workers: how many draw at once.
+        most_workers: to how many they grow while jobs wait; 0: no more than `workers`.
         deterministic: draw each job by itself, so that a seed gives the same bytes.
         log_prompts: whether the log has prompts.
     """
@@ -111,7 +114,7 @@ class ServeOptions(Config):
     keys: tuple[Key, ...] = ()
     no_auth: bool = False
     models: tuple[str, ...] = ()
-    aliases: dict[str, str] = {}
+    aliases: dict[str, str] = Field(default_factory=dict)
     public_url: Url = ""
     root_path: Url = ""
     allow_origin: tuple[Url, ...] = ()
@@ -129,6 +132,9 @@ class ServeOptions(Config):
     device: str | None = None
     dtype: str | None = None
     memory_gigabytes: float = Field(0, ge=0)
+    hooks: tuple[str, ...] = ()
+    workers: int = Field(1, ge=1, le=256)
+    most_workers: int = Field(0, ge=0, le=256)
     deterministic: bool = False
     log_prompts: bool = False
 

@@ -21,10 +21,10 @@ from .middleware import LOG
 from .openai import Call
 from .reading import is_form, read_json, read_parts
 from .schemas import EDIT, GENERATION, IMAGES, MODEL, MODELS, VARIATION, answers, body
-from .submitting import STOPPING, check_taking, submit
+from .submitting import STOPPING, check_room, check_taking, submit
 
 MARGIN = 1.0
-"""Seconds before a client's time limit at which it gets an answer."""
+"""Seconds before a client's time limit at which it gets an answer; of short limits a tenth."""
 
 routes = APIRouter(tags=["OpenAI"])
 
@@ -91,6 +91,8 @@ async def _call(request: Request, kind: Kind) -> Call:
     """What a request asks for. Raises ApiError."""
     here = serving(request)
     check_taking(here)
+    if not _is_retry(request):
+        await check_room(here)
     served, named = here.served, request.path_params.get("model")
     if kind == "generations":
         return openai.generation(await read_json(request), served, named)
@@ -108,8 +110,8 @@ async def _answer(request: Request, call: Call) -> Response:
     digests = {
         name: await run_in_threadpool(store.put_input, data) for name, data in call.files.items()
     }
-    spec, retry = openai.spec_of(call, digests), _number(request, "x-stainless-retry-count")
-    job = await submit(request, spec, openai.fingerprint(call), join=(retry or 0) >= 1)
+    spec, mark = openai.spec_of(call, digests), openai.fingerprint(call)
+    job = await submit(request, spec, mark, join=_is_retry(request))
     request.scope["state"]["log"] = _logged(here, call, job)
     if call.stream:
         events = _events(request, call, job, created)
@@ -134,11 +136,22 @@ async def _ended(request: Request, job: Job) -> Job:
         try:
             ended = await sse.while_there(request, waiting, here.stopped, seconds)
         except TimeoutError:
-            raise errors.unavailable(
-                f"The pictures were not ready in {seconds:.0f} seconds; ask again to wait on.",
+            raise _NotReady(
+                503,
+                f"The pictures were not ready in {seconds:.0f} seconds: ask again to wait on.",
+                "server_error",
+                code="timeout",
                 retry_after=1,
             ) from None
     return done(here, ended)
+
+
+class _NotReady(ApiError):
+    """The client's time is up; its retry joins the job, best before that has ended."""
+
+    def headers(self) -> dict[str, str]:
+        """OpenAI's clients prefer the finer one."""
+        return super().headers() | {"retry-after-ms": "10"}
 
 
 def done(here: Serving, job: Job | None) -> Job:
@@ -157,7 +170,13 @@ def _patience(request: Request, here: Serving) -> float:
     """Seconds that the client waits, less a margin to answer in."""
     said = [_number(request, name) for name in ("x-stainless-read-timeout", "x-stainless-timeout")]
     known = [one for one in said if one is not None and one > 0]
-    return max(min([*known, here.options.wait_seconds]) - MARGIN, 0.05)
+    limit = min([*known, here.options.wait_seconds])
+    return limit - min(MARGIN, limit / 10)
+
+
+def _is_retry(request: Request) -> bool:
+    """Whether a client asks again."""
+    return (_number(request, "x-stainless-retry-count") or 0) >= 1
 
 
 def _number(request: Request, header: str) -> float | None:

@@ -140,7 +140,10 @@ def engine_options(options: ServeOptions) -> EngineOptions:
         dtype=options.dtype,
         memory=memory or None,
         exact=options.deterministic,
+        hooks=options.hooks,
         queued=options.most_queued,
+        workers=options.workers,
+        most_workers=max(options.workers, options.most_workers),
     )
 
 

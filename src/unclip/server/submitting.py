@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from . import errors
 from .context import Serving, owner, serving
-from .engine import Draining, Refused
 from .job import Job, Spec
+from .refusals import Draining, Refused
 from .store import QueueFull
 
 MOST_RETRY = 60
@@ -27,6 +28,18 @@ def check_taking(here: Serving) -> None:
         raise errors.unavailable("The model is loading: ask again in a moment.", retry_after=AGAIN)
 
 
+async def check_room(here: Serving) -> None:
+    """Raise ApiError where the queue is full, before a body is read."""
+    counts = await run_in_threadpool(here.engine.store.counts)
+    if counts["queued"] >= here.options.most_queued:
+        raise _full(here)
+
+
+def _full(here: Serving) -> errors.ApiError:
+    seconds = math.ceil(here.metrics.job_seconds())
+    return errors.busy(min(MOST_RETRY, max(1, seconds)))
+
+
 async def submit(
     request: Request, spec: Spec, fingerprint: str = "", join: bool = False, kept: bool = False
 ) -> Job:
@@ -37,8 +50,7 @@ async def submit(
             owner(request), spec, fingerprint=fingerprint, join=join, kept=kept
         )
     except QueueFull:
-        seconds = math.ceil(here.metrics.job_seconds())
-        raise errors.busy(min(MOST_RETRY, max(1, seconds))) from None
+        raise _full(here) from None
     except Draining:
         raise errors.unavailable(STOPPING, retry_after=AGAIN) from None
     except Refused as error:
