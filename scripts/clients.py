@@ -143,9 +143,10 @@ client cannot ask for that. The server draws with a tiny model whose weights are
 APPLIED = """
 ## Applications
 
-LangChain and LlamaIndex themselves run against the server (`runs`). The requests of the others, and
-of these two, are sent as their source has them, or where no package index has it, as it was seen
-(`tests/clients/test_applications.py` says which), and the answers are read as they read them.
+LangChain and LlamaIndex run themselves against the server. Requests of these two and of other
+applications are also replayed, as their packages send them, or, where there is no package, as they
+were seen (`tests/clients/test_applications.py` says which), and the answers are read as they read
+them.
 
 """
 
@@ -166,7 +167,7 @@ def text(
     return (
         HEAD
         + table(["case", *clients], rows)
-        + "\nWhat – means:\n\n"
+        + "\nWhy a client cannot:\n\n"
         + "\n".join(why)
         + "\n"
         + APPLIED

@@ -68,9 +68,19 @@ OLD_ERRORS = {
 }
 
 OLD = {"list", "path", "tuple", "pipe", "stream", "headers", "azure"}
-LACKS = {"0.28.1": OLD, "1.3.0": {"list", "stream", "azure edits"}}
+LACKS = {"0.28.1": OLD, "1.3.0": {"list", "stream"}}
 LACKS |= {"4.104.0": {"stream", "path", "pipe"}, "6.49.0": {"path"}, "7.59.0": {"path"}}
 """Version -> what its users cannot ask for. Node's clients read files as streams anyhow."""
+
+REASONS = {
+    "list": "it takes no list of pictures",
+    "path": "it takes no path in a file's place",
+    "tuple": "it takes no name and type with a file",
+    "pipe": "it reads a file whole, so that its length is known",
+    "stream": "it knows no streams of pictures",
+    "headers": "it hides the headers of an answer",
+    "azure": "its way to ask Azure is another one, which is gone",
+}
 
 
 def _python(version: str, mode: str) -> Kind:

@@ -3,8 +3,8 @@
 LangChain and LlamaIndex run themselves where `scripts/clients.py` has installed them, and send
 what stands here. The requests of Open WebUI 0.12.4 are those of its wheel
 (`open_webui/routers/images.py`), those of n8n are of `@n8n/n8n-nodes-langchain` 2.41.1
-(`OpenAi/v2/actions/image`). No package index has LibreChat, AnythingLLM or what the AI SDK's users
-write: theirs are as they were seen to ask.
+(`OpenAi/v2/actions/image`). LibreChat and AnythingLLM are in no package index, and what the AI SDK
+sends was noted, not captured: these are called "as seen".
 """
 
 from __future__ import annotations
@@ -71,6 +71,7 @@ class Request:
         path: after the base URL.
         files: (name, filename, content type, data) of a form's files.
         files_first: they come before the fields.
+        chunked: the form is streamed, without a length.
     """
 
     body: Mapping[str, Any]
@@ -79,6 +80,7 @@ class Request:
     path: str = "/images/generations"
     files: tuple[tuple[str, str, str, bytes], ...] = ()
     files_first: bool = False
+    chunked: bool = False
 
     def sent(self) -> tuple[dict[str, str], bytes]:
         """Headers and body."""
@@ -112,14 +114,7 @@ LLAMA_INDEX = {
 }
 OPEN_WEBUI = {"model": "dall-e-2", "prompt": PROMPT, "n": 1, "size": "512x512"}
 B64 = {"response_format": "b64_json"}
-LIBRECHAT = {
-    "model": "gpt-image-1",
-    "prompt": PROMPT,
-    "n": 1,
-    "size": "auto",
-    "quality": "auto",
-    "background": "auto",
-}
+LIBRECHAT = {"model": "gpt-image-1", "prompt": PROMPT, "size": "auto", "quality": "auto"}
 N8N_EDIT = {"prompt": PROMPT, "model": "dall-e-2", "n": "1", "size": "1024x1024", **B64}
 N8N_LATER = {"prompt": PROMPT, "model": "gpt-image-1", "n": "1", "size": "1024x1024"}
 
@@ -171,8 +166,18 @@ REQUESTS = {
         (("image[]", "a.png", "image/png", OPEN),),
         files_first=True,
     ),
-    "LibreChat, as seen": Request(LIBRECHAT, None, by_base64),
-    "LibreChat's DALL·E tool, as seen": Request(
+    "LibreChat, as seen": Request(
+        {**LIBRECHAT, "n": 1, "background": "auto", "output_format": "png"}, None, by_base64
+    ),
+    "LibreChat edits, as seen": Request(
+        LIBRECHAT,
+        None,
+        by_base64,
+        "/images/edits",
+        (("image[]", "a.png", "image/png", OPEN),),
+        chunked=True,
+    ),
+    "LibreChat's DALL-E tool, as seen": Request(
         {"model": "dall-e-3", "prompt": PROMPT, "quality": "standard", "style": "vivid", "n": 1}
         | {"size": "1024x1024"},
         LARGE,
@@ -202,7 +207,8 @@ def test_replay(house: House, name: str) -> None:
     asked = REQUESTS[name]
     headers, body = asked.sent()
     with house.client(headers=headers) as client:
-        reply = client.post(f"/v1{asked.path}", content=body)
+        content = iter([body[:100], body[100:]]) if asked.chunked else body
+        reply = client.post(f"/v1{asked.path}", content=content)
     assert reply.status_code == 200, reply.text
     (one,) = reply.json()["data"]
     with Image.open(io.BytesIO(asked.read(one, house)), formats=["PNG"]) as image:

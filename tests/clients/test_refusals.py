@@ -87,6 +87,7 @@ def test_bad_response_format(client: Client, served: Server) -> None:
 @pytest.mark.parametrize(
     ("name", "says"),
     [("jpeg", "PNG"), ("cut", "truncated"), ("huge", "4 MB"), ("wide", "square")],
+    ids=["no PNG", "truncated", "over 4 MB", "not square"],
 )
 def test_bad_picture(
     client: Client, served: Server, files: dict[str, Path], name: str, says: str
@@ -105,7 +106,11 @@ def test_nothing_says_where_to_paint(
     assert told["param"] == "image" and "alpha" in told["message"]
 
 
-@pytest.mark.parametrize(("mask", "says"), [("small mask", "128x128"), ("opaque mask", "alpha")])
+@pytest.mark.parametrize(
+    ("mask", "says"),
+    [("small mask", "128x128"), ("opaque mask", "transparent")],
+    ids=["another size", "opaque"],
+)
 def test_bad_mask(
     client: Client, served: Server, files: dict[str, Path], mask: str, says: str
 ) -> None:

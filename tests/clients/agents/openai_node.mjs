@@ -33,8 +33,9 @@ const plain = (headers) =>
 const called = async (client, { call, args, extra, files, raw }) => {
   if (call === "models") return { body: { data: (await client.models.list()).data } };
   if (call === "model") return { body: await client.models.retrieve(args.model) };
-  const body = { ...args, ...extra };
+  const body = {}; // files first, as OpenAI's own examples have them
   for (const [name, [kind, file]] of Object.entries(files)) body[name] = await opened(kind, file);
+  Object.assign(body, args, extra);
   const name = call === "variation" ? "createVariation" : call;
   const pending = client.images[name](body);
   if (args.stream) {
