@@ -82,7 +82,16 @@ Prompt = Annotated[str, BeforeValidator(_text), AfterValidator(_prompt)]
 Count = Annotated[int, Field(ge=1, le=MOST)]
 """How many. A field with bounds of its own is an `int`: of two `le`, pydantic checks the last."""
 Share = Annotated[float, Field(ge=0, le=1)]
-Seed = Annotated[int, Field(ge=-(2**128), le=2**128)]
+
+
+def _seed(value: Any) -> Any:
+    if isinstance(value, int) and value < 0:
+        text = f"seed must be at least 0, got {value}; --seed -1 is a random one"
+        raise UsageError(text).about("seed")
+    return value
+
+
+Seed = Annotated[int, BeforeValidator(_seed), Field(le=2**128)]
 
 
 class Arguments(Config):

@@ -155,15 +155,16 @@ def planned(
     Raises:
         UsageError: an unknown setting or one out of range, or more steps than the limit.
     """
+    from ..abilities._several import cost_of
     from ..cost import check_memory
 
     down, across = rows.changes(), columns.changes()
     edges = [row | across[0] for row in down] + [down[0] | column for column in across]
-    cheapest = min((_cost(pipe, request_of(edge)) for edge in edges), key=lambda cost: cost.total)
+    cheapest = min((cost_of(pipe, request_of(edge)) for edge in edges), key=lambda cost: cost.total)
     cheapest.times(count := len(down) * len(across)).check(pipe.policy.limit)
     check_memory(count, cheapest.size)
     cells = [request_of(row | column) for row in down for column in across]
-    total = sum((_cost(pipe, cell) for cell in cells), cheapest.times(0))
+    total = sum((cost_of(pipe, cell) for cell in cells), cheapest.times(0))
     total.check(pipe.policy.limit)
     return total, cells
 
@@ -178,12 +179,6 @@ def _request(prompt: str, values: Mapping[str, Any]) -> "GenerateRequest":
         asked["prior"] = str(asked["prior"])
     settings = {key: value for key, value in values.items() if key not in own}
     return GenerateRequest.of(prompt=prompt, **asked, settings=settings)
-
-
-def _cost(pipe: "Pipeline", request: "GenerateRequest") -> "Cost":
-    """Of what the model can draw. Raises UsageError."""
-    pipe.model.check_prior(request.prior)
-    return pipe.cost(request.work(), request.prior)
 
 
 def register(app: typer.Typer) -> None:
