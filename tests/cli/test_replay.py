@@ -254,9 +254,13 @@ def test_a_lora_is_asked_for_again(unclip: RunCli, model: Path) -> None:
     done = unclip("replay", "fox.png", "--model", model, "--lora", "pen.safetensors:0.5")
     assert (done.code, done.err) == (0, "")
     assert done.out == "fox-replay.png: identical to fox.png\n"
-    for more in ([], ["--lora", "pen.safetensors"], ["--lora", "oil.safetensors:0.5"]):
+    done = unclip("replay", "fox.png", "--model", model, "--lora", "pen.safetensors")
+    assert (done.code, done.err) == (0, ""), "the scale is the record's"
+    done = unclip("replay", "fox.png", "--model", model, "--lora", "pen.safetensors:0.8")
+    done.fails(2, "--lora ink:0.5 (", "): give the file of --lora pen:0.8 (", "with that scale, or")
+    for more in ([], ["--lora", "oil.safetensors"], ["--lora", "oil.safetensors:0.5"]):
         unclip("replay", "fox.png", "--model", model, *more).fails(
-            2, "fox.png was drawn with --lora ink:0.5 (", "): give that file"
+            2, "fox.png was drawn with --lora ink:0.5 (", "): give that file, as --lora FILE"
         )
     no = unclip("generate", "a fox", *few, "--lora", "no.safetensors:0.5")
     no.fails(2, "lora no.safetensors: there is no such file")

@@ -28,10 +28,10 @@ def adapted(plan: Plan, loras: Iterable[Lora], embeddings: Iterable[Embedding]) 
     base, added = plan, list[Added]()
     for lora in loras:
         plan = with_lora(plan, lora)
-        added.append(Added("lora", lora.file.stem, _hash(lora.file), lora.scale))
+        added.append(Added("lora", lora.file.stem, hash_of(lora.file), lora.scale))
     for embedding in embeddings:
         plan, word = with_embedding(plan, embedding)
-        added.append(Added("embedding", word, _hash(embedding.file)))
+        added.append(Added("embedding", word, hash_of(embedding.file)))
     if not added:
         return base
     unnamed = [replace(one, name="") if one.kind == "lora" else one for one in added]
@@ -40,5 +40,6 @@ def adapted(plan: Plan, loras: Iterable[Lora], embeddings: Iterable[Embedding]) 
     return replace(plan, hash=digest, added=tuple(added))
 
 
-def _hash(file: Path) -> str:
+def hash_of(file: Path) -> str:
+    """As `Added.hash`."""
     return sha256(file)[:DIGITS]
