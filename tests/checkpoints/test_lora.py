@@ -145,11 +145,11 @@ def test_what_does_not_fit_is_named(changes: Any, fault: str, write: Any, model:
 
 @pytest.mark.parametrize("key", [f"{LINEAR}.alpha", f"{LINEAR}.lora_up", f"{KERNEL}.lora_down"])
 def test_numbers_that_are_not_finite_are_named(key: str, write: Any, model: Path) -> None:
+    """When the file is given: a weight that no picture needs is read by none."""
     good = load_file(write())[key]
     file = write({key: good * float("nan")}, "wrong")
-    pipe = unclip.load(model, "cpu", lora=[file])
     with pytest.raises(CheckpointError) as caught:
-        pipe.generate("a fox", steps=1, prior_steps=1)
+        unclip.load(model, "cpu", lora=[file])
     assert str(caught.value) == f"{file} is damaged: '{key}' holds numbers that are not finite"
 
 
