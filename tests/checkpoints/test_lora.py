@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor
 import unclip
 from unclip.checkpoints.convert import convert
 from unclip.checkpoints.format import open_model
-from unclip.checkpoints.lora import Lora
+from unclip.checkpoints.lora import Lora, others_hash
 from unclip.errors import CheckpointError, UsageError
 from unclip.nn.tokenizer import Tokenizer
 from unclip.record import Record
@@ -184,6 +185,23 @@ def test_a_file_of_another_stage_or_kind(write: Any, model: Path, tmp_path: Path
     save_file({"lora_unet_x.hada_w1_a": randn(2, 2)}, kohya)
     with pytest.raises(CheckpointError, match="is of LoHa; only plain LoRA is read"):
         unclip.load(model, "cpu", lora=[kohya])
+
+
+def test_other_programs_know_it_by_a_hash_of_its_tensors(write: Any, model: Path) -> None:
+    """Or by the one that kohya's scripts wrote; the model's own hash knows the whole file."""
+    file = write()
+    data = file.read_bytes()
+    body = hashlib.sha256(data[8 + int.from_bytes(data[:8], "little") :]).hexdigest()
+    assert others_hash(file) == body[:12] != hashlib.sha256(data).hexdigest()[:12]
+    (one,) = unclip.load(model, "cpu", lora=[file]).model.added
+    assert (one.hash, one.others_hash) == (hashlib.sha256(data).hexdigest()[:12], body[:12])
+    kohya = file.with_name("kohya.safetensors")
+    for said, wanted in (("ab" * 32, "ab" * 6), ("no hash", others_hash(file))):
+        save_file(load_file(file), kohya, {"sshs_model_hash": said})
+        assert others_hash(kohya) == wanted
+    pickled = file.with_name("ink.pt")
+    torch.save(load_file(file), pickled)
+    assert others_hash(pickled) == hashlib.sha256(pickled.read_bytes()).hexdigest()[:12]
 
 
 def test_how_it_is_asked_for(write: Any) -> None:

@@ -13,7 +13,9 @@ Layouts of other programs are in `families`.
 
 from __future__ import annotations
 
+import hashlib
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -32,6 +34,9 @@ from ._state_dicts import open_weights
 from .archive import Tensors, kind_of
 from .format import Plan
 from .tensors import check_sum, sha256
+
+DIGITS = 12
+"""Of a file's SHA-256."""
 
 OWN = "unclip.lora"
 """What the metadata of this package's own files call their format."""
@@ -157,6 +162,21 @@ def _metadata(file: Path) -> dict[str, str]:
         return {}
     with safe_open(file, "pt") as opened:
         return opened.metadata() or {}
+
+
+def others_hash(file: Path) -> str:
+    """The hash that A1111 and Civitai (AutoV3) know a LoRA file by, 12 digits.
+
+    Of what follows the header of a safetensors file, which kohya's scripts write into its metadata;
+    of another file of all.
+    """
+    said = _metadata(file).get("sshs_model_hash", "")
+    if re.fullmatch("[0-9a-f]{64}", said):
+        return said[:DIGITS]
+    with file.open("rb") as opened:
+        if kind_of(file) == "safetensors":
+            opened.seek(int.from_bytes(opened.read(8), "little") + 8)
+        return hashlib.file_digest(opened, "sha256").hexdigest()[:DIGITS]
 
 
 def _check(
