@@ -17,23 +17,9 @@ from unclip.checkpoints.convert import convert
 from unclip.checkpoints.format import open_model
 from unclip.checkpoints.lora import Lora, others_hash
 from unclip.errors import CheckpointError, UsageError
-from unclip.nn.tokenizer import Tokenizer
 from unclip.record import Record
 
 LINEAR, KERNEL = "text.transformer.blocks.0.attention.qkv.weight", "conv_in.weight"
-
-
-@pytest.fixture(scope="module")
-def model(
-    make_stage: Callable[..., Any],
-    save_model: Callable[..., Any],
-    tokenizer: Tokenizer,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "small"
-    stages = {name: make_stage(name) for name in ("clip", "prior", "decoder")}
-    save_model(folder, "small", tokenizer, stages, dtype=torch.float32)
-    return folder
 
 
 def randn(*shape: int, seed: int = 0) -> Tensor:
@@ -165,14 +151,14 @@ def test_a_file_that_is_changed_after_loading_is_not_drawn_with(write: Any, mode
 
 def test_a_table_that_an_embedding_makes_longer(write: Any, model: Path) -> None:
     name, off = "text.embed.weight", dict.fromkeys(load_file(write()))
-    more = {f"{name}.lora_down": randn(2, 16), f"{name}.lora_up": randn(320, 2)}
+    more = {f"{name}.lora_down": randn(2, 16), f"{name}.lora_up": randn(330, 2)}
     file = write({**off, **more})
     word = file.with_name("toy.safetensors")
     save_file({stage: randn(2, 16) for stage in ("clip", "decoder")}, word)
     alone = weights(model, file)[name]
     pipe = unclip.load(model, "cpu", torch.float32, lora=[file], embedding=[word])
     both = pipe.stages["decoder"].net.state_dict()[name]
-    assert torch.equal(both[:320], alone) and torch.equal(both[320:], randn(2, 16))
+    assert torch.equal(both[:330], alone) and torch.equal(both[330:], randn(2, 16))
 
 
 def test_a_file_of_another_stage_or_kind(write: Any, model: Path, tmp_path: Path) -> None:
