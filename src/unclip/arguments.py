@@ -14,7 +14,7 @@ from pydantic import (
     field_validator,
 )
 
-from .config import Config
+from .config import Config, shown
 from .cost import LIMIT
 from .errors import UsageError
 from .weighting import plain as plain_text
@@ -86,12 +86,12 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 def _seed(value: Any) -> Any:
     if isinstance(value, int) and value < 0:
-        text = f"seed must be at least 0, got {value}; --seed -1 is a random one"
+        text = f"seed must be at least 0, got {shown(value)}; --seed -1 is a random one"
         raise UsageError(text).about("seed")
     return value
 
 
-Seed = Annotated[int, BeforeValidator(_seed), Field(le=2**128)]
+Seed = Annotated[int, BeforeValidator(_seed), Field(ge=0, le=2**128)]
 
 
 class Arguments(Config):

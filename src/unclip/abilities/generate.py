@@ -28,7 +28,7 @@ Examples:
   unclip generate "a fox" --negative-prompt "a car"
   unclip generate "stars" --tile both                    # edges fit together
   unclip generate "a fox" --model v1-5.safetensors --size 768x512
-  unclip generate "two foxes" --aspect 16:9              # wider than the model draws
+  unclip generate "six stars" --aspect 16:9              # in windows
   unclip generate "a (red:1.3) car AND snow:0.5" --negative-prompt "[text]"
   unclip generate "a fox" --model runs/mine/model --device cuda
 """

@@ -2,6 +2,7 @@
 # Without `from __future__ import annotations`: see `_options`.
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -130,7 +131,17 @@ def _show_given(context: Any) -> None:
         say(f"nothing is set; the file is {path or f'the one that {FILE} names'}")
 
 
-@_GROUP.command("set", cls=Listed, context_settings={"ignore_unknown_options": True})
+class Signed(Listed):
+    """A command whose last argument may be a negative number, which is no option."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        """What follows `--` is no option."""
+        numbers = [one for one in args if re.fullmatch(r"-[\d.]+", one)]
+        others = [one for one in args if one not in numbers]
+        return super().parse_args(ctx, [*others, "--", *numbers] if numbers else args)
+
+
+@_GROUP.command("set", cls=Signed)
 def set_key(
     context: typer.Context,
     key: Key,
