@@ -113,7 +113,8 @@ def generate(
 
     Args:
         prompt: what to draw; must not be empty. Its syntax is that of `unclip.weighting`. Or a
-            list: `n` pictures of each, in its order.
+            list: `n` pictures of each, in its order and in shared batches. In float32 each is
+            within one level of 255 of the one that its prompt and seed give alone.
         n, seed: how many; picture i uses `seed + i` and is the same whatever `n` is.
         on_step: called after each step with a `Step`; raise `Cancelled` there to stop.
         prior, decoder: stages, where the model has several of their kind; the prior "none"
@@ -152,7 +153,7 @@ def generate(
 def together(
     pipe: Chain, requests: Sequence[GenerateRequest], on_step: OnStep | None = None
 ) -> list[list[Image.Image]]:
-    """Draw the pictures of several requests in the same batches.
+    """Draw the pictures of several requests in the same batches, as `generate` those of a list.
 
     Args:
         requests: the same but for prompt, n and seed.
