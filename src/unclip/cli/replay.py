@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .._version import __version__
+from ..bulk.layout import Layout
+from ..bulk.names import shortened
 from ..errors import SettingWarning, UsageError, counted
 from ._draw import deliver, drawing
 from ._fields import argument, fields_of, pictures_of
 from ._options import LIMITS, Command, ModelOptions, NoLimit, StrictWords, option
-from ._output import SEVERAL, Layout, Target, shortened
+from ._output import SEVERAL, Target
 from ._redraw import AS, hint, others_parameters, others_request
 from ._result import report
 from ._terminal import complain, say

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
+from ..bulk.names import slug
 from ..errors import UsageError
 from ._ability import DrawCommand, add_command
 from ._defaults import origins
 from ._draw import deliver, drawing
 from ._options import option
-from ._output import slug
 
 if TYPE_CHECKING:
     from PIL.Image import Image
