@@ -1,4 +1,4 @@
-"""`-o` with fields in its name, a grid beside its pictures, and folders of pictures to begin from."""
+"""`-o` with fields in its name, a grid beside its pictures, and folders of pictures."""
 
 from __future__ import annotations
 
