@@ -32,7 +32,7 @@ test: setup ## run every check: ruff, mypy, import-linter, pytest
 	$(BIN)/pytest
 
 setup: ## create .venv for development
-	@$(SETUP) train data dev
+	@$(SETUP) train data serve dev
 
 format: setup ## format the code and apply automatic fixes of ruff
 	$(BIN)/ruff check --fix
