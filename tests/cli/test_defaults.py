@@ -215,6 +215,8 @@ def test_set_refuses_in_the_words_of_the_use(config: Path, unclip: RunCli, model
         ("device", "--device", "gpu9"),
         ("generate.size", "--size", "huge"),
         ("generate.best_of", "--best-of", "0"),
+        ("preview", "--preview", "what"),
+        ("preview", "--preview", "look.xyz"),
         ("seed", "--seed", "-5"),
     ):
         said = unclip("config", "set", key, value)

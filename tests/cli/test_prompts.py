@@ -332,6 +332,17 @@ def test_braces_can_be_written(unclip: RunCli, model: Path, record: RecordOf) ->
     assert unclip("replay", "o.png", "--model", model).code == 0
 
 
+def test_a_mistyped_column_is_answered_with_the_nearest(unclip: RunCli, model: Path) -> None:
+    for column, meant in (
+        ("sed", "seed"),
+        ("stepz", "steps"),
+        ("negativ_prompt", "negative_prompt"),
+    ):
+        Path("p.csv").write_text(f"prompt,{column}\na fox,3\n")
+        done = unclip("generate", "--prompts", "p.csv", "--model", model)
+        done.fails(2, f"p.csv, line 2: unknown setting '{column}' (did you mean '{meant}'?)")
+
+
 def test_other_negative_seeds_are_refused_wherever_they_are_read(
     unclip: RunCli, model: Path, record: RecordOf
 ) -> None:

@@ -266,6 +266,17 @@ def test_a_lora_is_asked_for_again(unclip: RunCli, model: Path) -> None:
     no.fails(2, "lora no.safetensors: there is no such file")
 
 
+def test_a_damaged_lora_is_no_fault_of_the_models_variable(
+    unclip: RunCli, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNCLIP_MODEL", str(model))
+    Path("bad.safetensors").write_text("x")
+    for option in ("lora", "embedding"):
+        done = unclip("generate", "a fox", f"--{option}", "bad.safetensors", "--json")
+        assert "UNCLIP_MODEL" not in done.err
+        assert json.loads(done.out)["error"]["field"] == option
+
+
 def test_an_older_record_with_brackets_is_of_letters(unclip: RunCli, model: Path) -> None:
     few = ["--seed", 4, "--steps", 2, "--set", "prior_steps=2", "--model", model]
     unclip("generate", r"a \(red:1.5\) fox", *few, "-o", "old.png")

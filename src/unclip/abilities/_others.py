@@ -46,7 +46,8 @@ def request_of(parameters: Parameters, pipe: Chain, seed: int) -> tuple[Generate
     settings = _settings(parameters, pipe, left)
     given = parameters.seed is not None and parameters.seed >= 0
     if not given:
-        left.append(f"it says no seed: {seed} is used")
+        asks = "it says no seed" if parameters.seed in (None, -1) else f"seed {parameters.seed}"
+        left.append(f"{asks}: {seed} is used")
     size = _size(parameters.size, pipe, left)
     if parameters.model not in ("", pipe.name):
         left.append(f"model {parameters.model}: this is '{pipe.name}'")

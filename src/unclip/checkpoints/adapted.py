@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..added import Added
+from ..errors import about
 from .embeddings import Embedding, with_embedding
 from .format import Plan
 from .lora import DIGITS, Lora, others_hash, with_lora
@@ -24,11 +25,13 @@ def adapted(plan: Plan, loras: Iterable[Lora], embeddings: Iterable[Embedding]) 
     """
     base, added = plan, list[Added]()
     for lora in loras:
-        plan = with_lora(plan, lora)
+        with about("lora"):
+            plan = with_lora(plan, lora)
         hashes = hash_of(lora.file), others_hash(lora.file)
         added.append(Added("lora", lora.file.stem, hashes[0], lora.scale, hashes[1]))
     for embedding in embeddings:
-        plan, word = with_embedding(plan, embedding)
+        with about("embedding"):
+            plan, word = with_embedding(plan, embedding)
         added.append(Added("embedding", word, hash_of(embedding.file)))
     if not added:
         return base

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UsageError
 from ._draw import ANY
 from ._fields import ASKED, argument, fields_of, option_name
+from ._preview import check_preview
 
 if TYPE_CHECKING:
     from ..request import Request
@@ -85,5 +86,9 @@ def _dtype(name: str) -> None:
     pick_dtype(name, pick_device())
 
 
-_CHECKS: dict[str, Callable[[Any], None]] = {"device": _device, "dtype": _dtype}
+_CHECKS: dict[str, Callable[[Any], None]] = {
+    "device": _device,
+    "dtype": _dtype,
+    "preview": check_preview,
+}
 """Of options that are no request's, by name."""

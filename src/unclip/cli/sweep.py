@@ -136,10 +136,10 @@ class Combinations:
         from ..record import Record
         from ._sheet import Table
 
-        first = pictures[0]
-        sheet = Table((first.height, first.width), self.columns, self.rows).make(pictures)
-        record = replace(Record.of(first), **self.made)
-        copy_notes(first, sheet)
+        largest = max(one.height for one in pictures), max(one.width for one in pictures)
+        sheet = Table(largest, self.columns, self.rows).make(pictures)
+        record = replace(Record.of(pictures[0]), **self.made)
+        copy_notes(pictures[0], sheet)
         sheet.info["unclip"] = record.to_json()
         return sheet
 
@@ -164,9 +164,11 @@ def planned(
     cheapest.times(count := len(down) * len(across)).check(pipe.policy.limit)
     check_memory(count, cheapest.size)
     cells = [request_of(row | column) for row in down for column in across]
-    total = sum((cost_of(pipe, cell) for cell in cells), cheapest.times(0))
+    costs = [cost_of(pipe, cell) for cell in cells]
+    total = sum(costs, cheapest.times(0))
     total.check(pipe.policy.limit)
-    return total, cells
+    heights, widths = zip(*(cost.size for cost in costs), strict=True)
+    return replace(total, size=(max(heights), max(widths))), cells
 
 
 def _request(prompt: str, values: Mapping[str, Any]) -> "GenerateRequest":
