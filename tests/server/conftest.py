@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,17 +25,23 @@ FEW = {"steps": 3, "prior_steps": 2, "upsampler_steps": 2}
 
 
 @pytest.fixture(scope="session")
-def pipe(
+def model(
     tmp_path_factory: pytest.TempPathFactory,
     make_stage: Callable[[str], Stage],
     tokenizer: Tokenizer,
     save_model: Callable[..., Any],
-) -> Pipeline:
-    """Its pictures are 16 x 16."""
+) -> Path:
+    """A folder whose pictures are 16 x 16 noise."""
     path = tmp_path_factory.mktemp("served") / "model"
     stages = {name: make_stage(name) for name in ("clip", "prior", "decoder", "upsampler")}
     save_model(path, "tiny", tokenizer, stages)
-    return unclip.load(path, device="cpu", dtype=torch.float32)
+    return path
+
+
+@pytest.fixture(scope="session")
+def pipe(model: Path) -> Pipeline:
+    """Of that model."""
+    return unclip.load(model, device="cpu", dtype=torch.float32)
 
 
 def spec(prompt: str = "a fox", seed: int = 0, n: int = 1, **more: Any) -> Spec:

@@ -94,6 +94,14 @@ def test_files_say_that_a_model_made_them_and_how(talk: Talk, kind: Any) -> None
     assert bare.size == shown.size
 
 
+def test_another_shape_is_cut_from_the_middle_not_stretched(talk: Talk) -> None:
+    talk.draw(a=spec(seed=3), b=spec(seed=3, finish=Finish((16, 8))))
+    made = done(talk.until("idle"))
+    whole, part = opened(made["a"])[0], opened(made["b"])[0]
+    assert part.size == (16, 8)
+    assert far(part, whole.crop((0, 4, 16, 12))) == 0
+
+
 def test_a_fault_of_one_does_not_hit_the_others(talk: Talk) -> None:
     wrong = Spec("generate", {"prompt": "a car", "settings": {"sampler": "none such"}}, batch="g")
     talk.draw(bad=wrong, good=spec())

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from ..abilities import ABILITIES
 from ..abilities._capabilities import capabilities
@@ -259,7 +259,7 @@ def finished(picture: Image.Image, finish: Finish) -> Message:
     with suppress(UsageError):
         seed = Record.of(picture).seed
     if wanted != native:
-        picture = picture.resize(wanted, Image.Resampling.LANCZOS)
+        picture = ImageOps.fit(picture, wanted, Image.Resampling.LANCZOS)  # its middle
     picture.info = {**(info if finish.record else {}), GENERATED: finish.marked}
     data = file_of(picture, finish)
     made = {"seed": seed, "width": wanted[0], "height": wanted[1], "native": list(native)}
