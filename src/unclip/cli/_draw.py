@@ -181,17 +181,16 @@ def drawing(
         cost: of several requests together, from which the time is estimated.
         preview: gets the pictures now and then.
     """
-    estimate = Estimate(cost)
-
-    def note(one: "Cost") -> None:
-        nonlocal estimate
-        if on_cost is not None:
-            on_cost(one)
-        if cost is None:
-            estimate = Estimate(one)
-
-    look = pipe.previews(preview) if preview else None
+    estimate, look = Estimate(cost), pipe.previews(preview) if preview else None
     with sampling_progress(preview if isinstance(preview, Screen) else None) as show:
+        show.cost = cost
+
+        def note(one: "Cost") -> None:
+            nonlocal estimate
+            if on_cost is not None:
+                on_cost(one)
+            if cost is None:
+                estimate, show.cost = Estimate(one), one
 
         def on_step(step: "Step") -> None:
             show(step)
