@@ -218,14 +218,11 @@ def test_files_without_a_name_are_swept_and_those_of_others_are_not(
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_start_with_a_long_history_is_quick(
-    tmp_path: Path, record_property: Callable[[str, object], None]
-) -> None:
+def test_a_start_with_a_long_history_is_quick(tmp_path: Path) -> None:
     """Within 2 s on a quiet machine; the bound here leaves room for a busy one."""
     fill(tmp_path, 100_000)
     began = time.perf_counter()
     store = Store(tmp_path)
-    opened = time.perf_counter() - began
     assert store.counts() == {
         "queued": 0,
         "running": 0,
@@ -235,14 +232,11 @@ def test_a_start_with_a_long_history_is_quick(
     }
     assert len(store.jobs("owner 1")) == 50 and len(store.pictures("owner 1")) == 50
     ready = time.perf_counter() - began
-    assert (found := store.pictures("owner 1", Search("fox 99991"))) and len(found) == 1
+    assert len(store.pictures("owner 3", Search("fox 99991"))) == 1
     searched = time.perf_counter() - began - ready
     job = store.add("me", Spec("vary", {}), 9)
     assert [one.id for one in store.lease(4)] == [job.id]
     store.close()
-    record_property(
-        "seconds", f"opened {opened:.3f}, answered {ready:.3f}, searched {searched:.3f}"
-    )
     assert ready < 5 and searched < 5
 
 
