@@ -113,6 +113,11 @@ class Cancelled(UnclipError):
     exit_code = 130
 
 
+def is_of_memory(error: Exception) -> bool:
+    """Whether there is not enough of it, of this machine or of a GPU."""
+    return "OutOfMemory" in type(error).__name__ or isinstance(error, MemoryError)
+
+
 def warn(text: str, kind: type[UnclipWarning] = PromptWarning) -> None:
     """Warn, with the position of the calling line outside this package."""
     level, frame = 1, sys._getframe()

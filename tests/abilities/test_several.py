@@ -208,6 +208,8 @@ def test_clauses_of_every_prompt_are_counted(pipe: Pipeline) -> None:
     assert alone[1] > alone[0]
     both = [GenerateRequest.of(prompt=text) for text in (one, three, one)]
     assert cost_of(pipe, *both).total == 2 * alone[0] + alone[1]
+    more = [GenerateRequest.of(prompt=one, n=n) for n in (1, 3)]
+    assert cost_of(pipe, *more).total == 4 * alone[0]
     drawn = {"strength": 0.5, "steps": 2}
     image_to_image(told, PICTURE, [one, three], **drawn)
     costs = [

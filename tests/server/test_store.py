@@ -35,23 +35,18 @@ def add(store: Store, owner: str = "me", most: int = 100, **changes: Any) -> Job
     return store.add(owner, spec(**changes), most)
 
 
-Draw = Callable[..., list[tuple[Drawn, Path]]]
+Draw = Callable[..., list[tuple[Drawn, bytes]]]
 
 
 @pytest.fixture
-def draw(tmp_path: Path) -> Draw:
-    """`draw(*contents)`: pictures as a worker leaves them, each with its bytes."""
-    spool = tmp_path / "spool"
-    spool.mkdir()
+def draw() -> Draw:
+    """`draw(*contents)`: pictures as the engine gives them, each with its bytes."""
 
-    def made(*contents: bytes) -> list[tuple[Drawn, Path]]:
-        found = []
-        for seed, data in enumerate(contents):
-            one = Drawn(secrets.token_hex(16), seed, 8, 4, (2, 1), len(data), "webp")
-            path = spool / one.id
-            path.write_bytes(data)
-            found.append((one, path))
-        return found
+    def made(*contents: bytes) -> list[tuple[Drawn, bytes]]:
+        return [
+            (Drawn(secrets.token_hex(16), seed, 8, 4, (2, 1), len(data), "webp"), data)
+            for seed, data in enumerate(contents)
+        ]
 
     return made
 
@@ -83,7 +78,7 @@ def test_a_job_keeps_all_that_was_asked_through_a_restart(tmp_path: Path) -> Non
     again.close()
 
 
-def test_pictures_move_in_with_the_job_that_ends(store: Store, draw: Draw, tmp_path: Path) -> None:
+def test_pictures_are_kept_with_the_job_that_ends(store: Store, draw: Draw) -> None:
     job = add(store, pictures=2)
     assert [one.state for one in store.lease(4)] == ["running"]
     pictures = draw(b"first", b"second")
@@ -94,7 +89,6 @@ def test_pictures_move_in_with_the_job_that_ends(store: Store, draw: Draw, tmp_p
     found = [store.picture(one.id) for one, _ in pictures]
     assert [one.path.read_bytes() for one in found if one] == [b"first", b"second"]
     assert [one.owner for one in found if one] == ["me", "me"]
-    assert not list((tmp_path / "spool").iterdir())
 
 
 @pytest.mark.parametrize("end", ["finish", "cancel", "fail"])
@@ -115,7 +109,6 @@ def test_a_job_ends_once(store: Store, draw: Draw, tmp_path: Path, end: str) -> 
     assert store.release([job.id], died=True) == []
     assert store.job(job.id) == ended
     assert files(tmp_path / "data" / "pictures") == before
-    assert not list((tmp_path / "spool").iterdir())
     assert store.lease(1) == []
 
 
@@ -126,8 +119,8 @@ def test_a_job_cancelled_while_its_pictures_move_in_keeps_none(
     store.lease(1)
     place = store._files.place
 
-    def slow(source: Path, target: Path) -> None:
-        place(source, target)
+    def slow(data: bytes, target: Path) -> None:
+        place(data, target)
         assert store.cancel(job.id)
 
     monkeypatch.setattr(store._files, "place", slow)

@@ -41,18 +41,18 @@ class _Enough(Exception):
 
 
 def cost_of(pipe: Chain, *requests: Drawing) -> Cost:
-    """What requests that differ in prompt and seed alone take together, found out without a step.
+    """What requests that differ in prompt, n and seed alone take together, without a step.
 
     Raises:
         UsageError: this model cannot draw it, its pictures cannot be read, or it is more than the
             policy allows.
     """
-    found: dict[int, Cost] = {}  # by the clauses that AND joins, in which prompts differ
+    found: dict[tuple[int, int], Cost] = {}  # by n and the clauses that AND joins
     costs = []
     for request in requests:
-        clauses = further(getattr(request, "prompt", ""))
-        found[clauses] = found.get(clauses) or _cost_of(pipe, request)
-        costs.append(found[clauses])
+        differ = getattr(request, "n", 1), further(getattr(request, "prompt", ""))
+        found[differ] = found.get(differ) or _cost_of(pipe, request)
+        costs.append(found[differ])
     cost = sum(costs[1:], costs[0])
     cost.check(pipe.policy.limit)
     check_memory(cost.pictures, cost.size)

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import UnclipError
+from ..errors import UnclipError, is_of_memory
 
 FLAG = "--json"
 
@@ -94,11 +94,6 @@ def code_of(error: Exception) -> str:
     if is_of_memory(error):
         return "memory"
     return "usage" if hasattr(error, "format_message") else "internal"
-
-
-def is_of_memory(error: Exception) -> bool:
-    """Whether there is not enough of it, of this machine or of a GPU."""
-    return "OutOfMemory" in type(error).__name__ or isinstance(error, MemoryError)
 
 
 def _finite(value: Any) -> Any:

@@ -11,13 +11,13 @@ import typer
 
 from .._version import __version__
 from ..abilities import ABILITIES
-from ..errors import Cancelled, UnclipError
+from ..errors import Cancelled, UnclipError, is_of_memory
 from ..registry import Registry
 from . import _progress
 from ._ability import add_command
 from ._options import ListedGroup
 from ._process import prepare
-from ._result import EXIT_CODES, asks_for_json, code_of, collecting, fail, is_of_memory
+from ._result import EXIT_CODES, asks_for_json, code_of, collecting, fail
 from ._signals import interrupted_by_signals
 from ._terminal import complain, warnings_as_lines
 from ._usage import at_fault, usage_fault

@@ -12,13 +12,17 @@ from .images import (
     scale_to,
 )
 from .tensors import digest, from_arrays, from_uint8, mask_tensor, to_pictures, to_tensor, to_uint8
+from .uploads import Limits, Upload, check_upload
 from .writing import save
 
 __all__ = [
     "FORMATS",
     "MAX_PIXELS",
     "SUFFIXES",
+    "Limits",
     "Source",
+    "Upload",
+    "check_upload",
     "digest",
     "fit_image",
     "from_arrays",

@@ -201,12 +201,17 @@ def _rewound(stream: BinaryIO, name: str) -> BinaryIO:
     return io.BytesIO(data)
 
 
+def detected(head: bytes) -> str | None:
+    """The format that the first 64 bytes of a file show, also one that is not read here."""
+    kinds = (kind for kind, magic in _MAGIC.items() if re.match(magic, head, re.DOTALL))
+    return next(kinds, None)
+
+
 def _kind_of(head: bytes, name: str) -> str:
     """The format that the first bytes show. Raises UsageError if it is not supported."""
     if not head:
         raise UsageError(f"cannot read {name}: it is empty")
-    kinds = (kind for kind, magic in _MAGIC.items() if re.match(magic, head, re.DOTALL))
-    kind = next(kinds, None)
+    kind = detected(head)
     if kind is None:
         raise UsageError(f"cannot read {name}: it is not a picture ({', '.join(FORMATS)})")
     if kind not in FORMATS:
@@ -225,6 +230,22 @@ def _decode(
     kind: str, stream: BinaryIO, name: str, at_least: tuple[int, int] | None
 ) -> Image.Image:
     """The first frame, decoded. A header with too many pixels is rejected before that."""
+    image, info = opened(kind, stream, name)
+    if at_least is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
+        least = 2 * max(at_least)  # `fit_image` filters the rest; it may have to be turned yet
+        image.draft(None, (least, least))
+    image.load()
+    image.info.update(info)
+    return image
+
+
+def opened(
+    kind: str, stream: BinaryIO, name: str
+) -> tuple[ImageFile.ImageFile, dict[str, str | bytes]]:
+    """A picture of which only the header is read, and its metadata (see `without_metadata`).
+
+    Raises UsageError for a header with too many pixels, and what Pillow raises (see `refusing`).
+    """
     stream.seek(0)
     _check_size(_size_ahead(kind, stream), name)
     stream.seek(0)
@@ -234,12 +255,7 @@ def _decode(
     if kind == "TIFF":  # libtiff allocates a whole tile even for a small picture
         tags = cast(TiffImagePlugin.TiffImageFile, image).tag_v2
         _check_size((tags.get(322, 1), tags.get(323, 1)), name)
-    if at_least is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
-        least = 2 * max(at_least)  # `fit_image` filters the rest; it may have to be turned yet
-        image.draft(None, (least, least))
-    image.load()
-    image.info.update(info)
-    return image
+    return image, info
 
 
 def _check_size(size: tuple[int, int], name: str) -> None:

@@ -189,12 +189,36 @@ def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     space = "CMYK" if image.mode == "CMYK" else "GRAY" if gray else "RGB "
     if not image.has_transparency_data:
         return _to_srgb(image, profile, space), None
+    rgba = _rgba(image)
+    return _to_srgb(rgba.convert("RGB"), profile, space), rgba.getchannel("A")
+
+
+def _rgba(image: Image.Image) -> Image.Image:
+    """Of a mode with transparency."""
     key = image.info.get("transparency")
     if isinstance(key, tuple) and max(key) > 255:  # 16 bits, like the original pixels
         image = image.copy()
         image.info["transparency"] = tuple(value >> 8 for value in key)
-    rgba = image.convert("RGBA")
-    return _to_srgb(rgba.convert("RGB"), profile, space), rgba.getchannel("A")
+    return image.convert("RGBA")
+
+
+def least_alpha(image: Image.Image, name: str) -> int | None:
+    """The alpha of a decoded picture's most transparent pixel, 0 to 255; None without alpha."""
+    with refusing(name, image.format):
+        image = _eight_bits(image, name)
+        if not image.has_transparency_data:
+            return None
+        alpha = image if "A" in image.getbands() else _rgba(image)
+        least, _ = alpha.getchannel("A").getextrema()
+        return int(least)  # type: ignore[arg-type]
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """(width, height) of a decoded picture as its EXIF data turn it."""
+    turn = None
+    with suppress(*DAMAGE):
+        turn = image.getexif().get(ORIENTATION, 1)
+    return image.size if turn not in (5, 6, 7, 8) else (image.height, image.width)
 
 
 def _to_srgb(image: Image.Image, profile: Any, space: str) -> Image.Image:

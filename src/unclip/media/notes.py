@@ -22,6 +22,12 @@ from ._metadata import MAX_METADATA, TEXTS
 
 RECORD, PARAMETERS = "unclip", "parameters"
 
+GENERATED = "generated"
+"""In a picture's `info`, true: its file says, as IPTC has it, that a trained model made it."""
+
+DIGITAL_SOURCE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+"""IPTC's digital source type (Photo Metadata Standard 2023.1) of such a picture."""
+
 JPEG_SEGMENT = 65_533
 """Most bytes of a JPEG's metadata in one segment (T.81, B.1.1.4)."""
 
@@ -30,9 +36,13 @@ _PACKET = (
     '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
     '<x:xmpmeta xmlns:x="adobe:ns:meta/">'
     '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
-    f'<rdf:Description rdf:about="" xmlns:unclip="{_SPACE}">'
-    "<unclip:record>{}</unclip:record></rdf:Description></rdf:RDF></x:xmpmeta>"
+    f'<rdf:Description rdf:about="" xmlns:unclip="{_SPACE}"{{}}>'
+    "{}</rdf:Description></rdf:RDF></x:xmpmeta>"
     '<?xpacket end="w"?>'
+)
+_GENERATED = (
+    ' xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"'
+    f' Iptc4xmpExt:DigitalSourceType="{DIGITAL_SOURCE}"'
 )
 _EXIF_PLACE, _COMMENT = 0x8769, 0x9286
 _ASCII = (0x010E, 0x010F, 0x0110)  # description, make, model
@@ -68,11 +78,19 @@ def save_options(picture: Image.Image, kind: str) -> dict[str, Any]:
     """
     notes = {name: picture.info.get(name) for name in (RECORD, PARAMETERS)}
     kept = {name: text for name, text in notes.items() if isinstance(text, str)}
+    generated = bool(picture.info.get(GENERATED))
     if kind == "PNG":
-        return {"pnginfo": _chunks(_fitting({n: text.encode() for n, text in kept.items()}, kind))}
-    write = {RECORD: ("xmp", _packet), PARAMETERS: ("exif", _exif)}
+        chunks = _chunks(_fitting({n: text.encode() for n, text in kept.items()}, kind))
+        if generated:
+            chunks.add_itxt("XML:com.adobe.xmp", _packet(None, generated).decode())
+        return {"pnginfo": chunks}
+    write = {
+        RECORD: ("xmp", lambda text: _packet(text, generated)),
+        PARAMETERS: ("exif", _exif),
+    }
     data = _fitting({name: write[name][1](text) for name, text in kept.items()}, kind)
-    return {write[name][0]: packed for name, packed in data.items()}
+    options: dict[str, Any] = {write[name][0]: packed for name, packed in data.items()}
+    return {"xmp": _packet(None, generated), **options} if generated else options
 
 
 def record_bytes(record: str, kind: str) -> bytes:
@@ -101,10 +119,13 @@ def _chunks(data: Mapping[str, bytes]) -> PngInfo:
     return chunks
 
 
-def _packet(record: str) -> bytes:
+def _packet(record: str | None, generated: bool = False) -> bytes:
     """XMP (ISO 16684-1, 7.3) with the record; two letters that XML has not are escaped as JSON."""
-    plain = re.sub("[\ufffe\uffff]", lambda found: f"\\u{ord(found[0]):04x}", record)
-    return _PACKET.format(escape(plain)).encode()
+    inner = ""
+    if record is not None:
+        plain = re.sub("[\ufffe\uffff]", lambda found: f"\\u{ord(found[0]):04x}", record)
+        inner = f"<unclip:record>{escape(plain)}</unclip:record>"
+    return _PACKET.format(_GENERATED if generated else "", inner).encode()
 
 
 def _xmp_record(packet: object) -> str | None:

@@ -83,9 +83,18 @@ def save(picture: Image.Image, path: Path | str, new: bool = False) -> None:
         encode(picture, beside, kind)
 
 
-def encode(picture: Image.Image, to: Path | BinaryIO, kind: str = "PNG") -> None:
-    """Write a picture in one of `FORMATS`, with its record and parameters."""
-    picture.save(to, format=kind, **_QUALITY.get(kind, {}), **save_options(picture, kind))
+def encode(
+    picture: Image.Image, to: Path | BinaryIO, kind: str = "PNG", quality: int | None = None
+) -> None:
+    """Write a picture in one of `FORMATS`, with its record and parameters.
+
+    Args:
+        quality: 1 to 100, of a JPEG or WebP.
+    """
+    options = dict(_QUALITY.get(kind, {}))
+    if options and quality is not None:
+        options["quality"] = quality
+    picture.save(to, format=kind, **options, **save_options(picture, kind))
 
 
 def has_record_of(path: Path, picture: Image.Image) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 import threading
 from collections.abc import Iterable
 from contextlib import suppress
@@ -63,22 +62,12 @@ class Files:
             raise UsageError("a picture's id must be 32 hexadecimal digits")
         return self.pictures / token[:2] / f"{token}.{form}"
 
-    def place(self, source: Path, target: Path) -> None:
-        """Give a drawn picture's file a second name on its way in; a copy where there is no link.
-
-        Raises:
-            OutputError: it cannot be read or written.
-        """
+    def place(self, data: bytes, target: Path) -> None:
+        """Write a drawn picture's file. Raises OutputError."""
         with writing(target):
             target.parent.mkdir(exist_ok=True)
-            try:
-                os.link(source, target)
-                _sync(target)
-            except FileExistsError:  # from a try that failed later on; the id makes it the same
-                return
-            except OSError:
-                with atomic_file(target) as beside:
-                    shutil.copyfile(source, beside)
+            with atomic_file(target) as beside:
+                beside.write_bytes(data)
             _sync_folder(target.parent)
 
 

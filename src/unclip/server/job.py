@@ -16,14 +16,19 @@ class Finish:
     """How a job's pictures are delivered.
 
     Args:
-        size: (width, height); None: as they are drawn.
+        size: (width, height), reached by resampling the largest middle part of its proportions;
+            None: as they are drawn.
         format: of the file.
         quality: 1 to 100, of JPEG and WebP.
+        record: whether the file says how it was made: prompt, seed, settings.
+        marked: whether it says, as IPTC has it, that a trained model made it.
     """
 
     size: tuple[int, int] | None = None
     format: Format = "png"
     quality: int = 95
+    record: bool = True
+    marked: bool = True
 
 
 @dataclass(frozen=True)

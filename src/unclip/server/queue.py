@@ -173,11 +173,11 @@ class Queue(Kept):
             leased = {row.number: _job(row, []) for row in rows}
         return [leased[number] for number in numbers]
 
-    def finish(self, id: str, drawn: Sequence[tuple[Drawn, Path]]) -> Job | None:
-        """End a running job with its pictures, whose files move into the folder.
+    def finish(self, id: str, drawn: Sequence[tuple[Drawn, bytes]]) -> Job | None:
+        """End a running job with its pictures and the bytes of their files.
 
-        If the job is not running (it was cancelled, or has ended), it stays as it is, and the files
-        are removed. After an error they are where they were, and the job runs on.
+        If the job is not running (it was cancelled, or has ended), it stays as it is, and nothing
+        is kept. After an error the job runs on.
 
         Returns:
             The job; None if it stays as it is.
@@ -189,13 +189,12 @@ class Queue(Kept):
             job = self.job(id)
             if job is not None:
                 job = self._finish(job, drawn) if job.state == "running" else None
-        remove(path for _, path in drawn)
         return job
 
-    def _finish(self, job: Job, drawn: Sequence[tuple[Drawn, Path]]) -> Job | None:
+    def _finish(self, job: Job, drawn: Sequence[tuple[Drawn, bytes]]) -> Job | None:
         placed = {one.id: self._files.picture(one.id, one.format) for one, _ in drawn}
-        for one, source in drawn:
-            self._files.place(source, placed[one.id])
+        for one, data in drawn:
+            self._files.place(data, placed[one.id])
         running = (jobs.c.id == job.id) & (jobs.c.state == "running")
         values = {"state": "done", "finished": self._now()}
         with self._db.write() as connection:

@@ -1,0 +1,291 @@
+"""Draws jobs with loaded models: requests in batches, pictures as finished files."""
+
+from __future__ import annotations
+
+import base64
+import io
+import logging
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+from ..abilities import ABILITIES
+from ..abilities._capabilities import capabilities
+from ..abilities._several import cost_of
+from ..errors import Cancelled, UnclipError, UsageError, is_of_memory, unknown
+from ..facade import Pipeline
+from ..media.notes import GENERATED
+from ..media.writing import encode as encode_picture
+from ..record import Record
+from ..request import Drawing
+from ..types import Step
+from .hooks import Hook, check_pictures, check_texts
+from .job import Failure, Finish, Spec
+from .protocol import Message, ModelInfo
+
+_log = logging.getLogger(__name__)
+
+OFTEN = 0.1
+"""Seconds between two reports of steps."""
+
+Load = Callable[[str], Pipeline]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A job as the worker gets it: what to draw, and where its input pictures are."""
+
+    id: str
+    spec: Spec
+    inputs: Mapping[str, str]
+
+    @classmethod
+    def of(cls, values: Message) -> Task:
+        """From plain data."""
+        return cls(values["id"], Spec.of(values["spec"]), values["inputs"])
+
+    def request(self) -> Drawing:
+        """The ability's request. Raises UsageError."""
+        if self.spec.ability not in ABILITIES.names():
+            raise unknown("ability", self.spec.ability, ABILITIES.names())
+        kind = ABILITIES[self.spec.ability].request
+        if not issubclass(kind, Drawing):
+            raise UsageError(f"'{self.spec.ability}' draws no pictures")
+        return kind.of(**self.spec.fields, **self.inputs)
+
+
+class Models:
+    """Served models, of which as many stay loaded as memory allows.
+
+    Args:
+        load: makes the pipeline of a name.
+        names: of all that are served.
+        memory: most bytes that this process may hold before another model is loaded; None: all
+            stay.
+    """
+
+    def __init__(self, load: Load, names: Sequence[str], memory: int | None = None) -> None:
+        self._load, self.names, self._memory = load, list(names), memory
+        self._loaded: OrderedDict[str, Pipeline] = OrderedDict()
+
+    def __getitem__(self, name: str) -> Pipeline:
+        name = name or self.names[0]
+        if name not in self.names:
+            raise unknown("model", name, self.names)
+        if name not in self._loaded:
+            while self._loaded and self._memory is not None and resident() > self._memory:
+                self._loaded.popitem(last=False)
+            self._loaded[name] = self._load(name)
+        self._loaded.move_to_end(name)
+        return self._loaded[name]
+
+    def info(self, name: str) -> ModelInfo:
+        """What clients may know of a model."""
+        pipe = self[name]
+        model, (height, width) = pipe.model, pipe.model.size
+        own = {n: getattr(stage.config, "sampling", None) for n, stage in pipe.stages.items()}
+        settings = {n: sorted(type(one).model_fields) for n, one in own.items() if one is not None}
+        return ModelInfo(
+            name=name,
+            size=(width, height),
+            abilities=tuple(capabilities(pipe.stages)),
+            priors=tuple(model.priors),
+            decoders=tuple(model.decoders),
+            settings=settings,
+            words=tuple(pipe.vocabulary.counts)[:2000],
+            hash=pipe.hash,
+        )
+
+
+class Painter:
+    """Draws tasks, tells how they go, and stops those that are cancelled.
+
+    Args:
+        models: to draw with.
+        tell: gets every message for the server; called from the drawing thread alone.
+        exact: draw every picture in a batch of its own, so that its bytes never depend on others.
+        hooks: asked about every text and picture.
+    """
+
+    def __init__(
+        self,
+        models: Models,
+        tell: Callable[[Message], None],
+        exact: bool = False,
+        hooks: Sequence[Hook] = (),
+    ) -> None:
+        self.models, self._tell, self._exact, self._hooks = models, tell, exact, hooks
+        self.cancelled: set[str] = set()  # other threads add to these two
+        self.watched: set[str] = set()
+        self.stopped = threading.Event()  # nobody waits for anything
+
+    def check(self, task: Task) -> int:
+        """The sampling steps that a task takes. Raises what drawing it would raise at its start."""
+        check_texts(self._hooks, task.spec.fields)
+        request = task.request()
+        pipe = self.models[task.spec.model]
+        if task.spec.ability not in capabilities(pipe.stages):
+            raise UsageError(f"the model '{pipe.name}' cannot {task.spec.ability}").about("model")
+        return cost_of(pipe, request).total
+
+    def draw(self, tasks: Sequence[Task]) -> None:
+        """Draw a batch; each task is told to be done, failed or cancelled."""
+        left = [task for task in tasks if not self._is_cancelled(task)]
+        try:
+            if left:
+                self._draw(left)
+        except Cancelled:
+            for task in left:
+                self._tell({"kind": "cancelled", "id": task.id})
+        except Exception as error:  # noqa: BLE001 - whatever it is, the worker goes on
+            if len(left) > 1 or (is_of_memory(error) and left[0].spec.pictures > 1):
+                self._apart(left)
+            else:
+                self._fail(left[0], error)
+        finally:
+            for task in tasks:
+                self.cancelled.discard(task.id)
+                self.watched.discard(task.id)
+
+    def _apart(self, tasks: Sequence[Task]) -> None:
+        """What failed together, each alone and picture by picture: one fault hits one task."""
+        for task in tasks:
+            try:
+                if not self._is_cancelled(task):
+                    self._draw([task], singly=True)
+            except Cancelled:
+                self._tell({"kind": "cancelled", "id": task.id})
+            except Exception as error:  # noqa: BLE001
+                self._fail(task, error)
+
+    def _draw(self, tasks: Sequence[Task], singly: bool = False) -> None:
+        pipe = self.models[tasks[0].spec.model]
+        for task in tasks:
+            check_texts(self._hooks, task.spec.fields)
+        requests = [task.request() for task in tasks]
+        steps = cost_of(pipe, *requests).total
+        watch = Watch(self, tasks, pipe, steps)
+        if self._exact or singly:
+            drawn = [self._one_by_one(pipe, request, watch) for request in requests]
+        else:
+            drawn = pipe.run_many(requests, watch)
+        for task, pictures in zip(tasks, drawn, strict=True):
+            self._deliver(task, pictures)
+
+    def _deliver(self, task: Task, pictures: Sequence[Image.Image]) -> None:
+        """Tell that a task is done, unless a hook refuses its pictures."""
+        if self._is_cancelled(task):
+            return
+        try:
+            check_pictures(self._hooks, pictures)
+            files = [finished(picture, task.spec.finish) for picture in pictures]
+        except Exception as error:  # noqa: BLE001 - of this task alone
+            self._fail(task, error)
+        else:
+            self._tell({"kind": "done", "id": task.id, "pictures": files})
+
+    def _one_by_one(self, pipe: Pipeline, request: Drawing, watch: Watch) -> list[Image.Image]:
+        count = getattr(request, "n", 1)
+        if count == 1 or request.one_seed:
+            return pipe.run(request, watch)
+        each = (request.model_copy(update={"n": 1, "seed": request.seed + i}) for i in range(count))
+        return [picture for one in each for picture in pipe.run(one, watch)]
+
+    def _is_cancelled(self, task: Task) -> bool:
+        """Whether it is; then that is told."""
+        if task.id not in self.cancelled:
+            return False
+        self._tell({"kind": "cancelled", "id": task.id})
+        return True
+
+    def _fail(self, task: Task, error: Exception) -> None:
+        if not isinstance(error, UnclipError):
+            _log.error("job %s failed", task.id, exc_info=error)
+        self._tell({"kind": "failed", "id": task.id, "failure": asdict(failure_of(error))})
+
+    def tell_step(self, tasks: Sequence[Task], step: Step, share: float) -> None:
+        """Say how far a batch is."""
+        where = {"stage": step.stage, "index": step.index, "total": step.total, "share": share}
+        for task in tasks:
+            self._tell({"kind": "step", "id": task.id, **where})
+
+    def tell_previews(self, tasks: Sequence[Task], pictures: Sequence[Image.Image]) -> None:
+        """Show those that somebody watches, where it is known whose they are."""
+        if sum(task.spec.pictures for task in tasks) != len(pictures):
+            return
+        left = iter(pictures)
+        for task in tasks:
+            for index, picture in zip(range(task.spec.pictures), left, strict=False):
+                if task.id in self.watched:
+                    data = base64.b64encode(file_of(picture, Finish())).decode()
+                    about = {"id": task.id, "index": index, "picture": data}
+                    self._tell({"kind": "preview", **about})
+
+
+class Watch:
+    """An `on_step` that reports, shows previews, and stops a batch that nobody wants any more."""
+
+    def __init__(self, painter: Painter, tasks: Sequence[Task], pipe: Pipeline, steps: int) -> None:
+        self._painter, self._tasks, self._steps = painter, tasks, steps
+        self._taken, self._told = 0, 0.0
+        self._previews = pipe.previews(lambda some: painter.tell_previews(tasks, some))
+
+    def __call__(self, step: Step) -> None:
+        """After a step. Raises Cancelled where every task is cancelled."""
+        gone = all(task.id in self._painter.cancelled for task in self._tasks)
+        if gone or self._painter.stopped.is_set():
+            raise Cancelled("cancelled")
+        self._taken += len(step.x0)
+        now = time.monotonic()
+        if now - self._told >= OFTEN or step.index == step.total:
+            share = min(1.0, self._taken / max(1, self._steps))
+            self._painter.tell_step(self._tasks, step, round(share, 4))
+            self._told = now
+        if any(task.id in self._painter.watched for task in self._tasks):
+            self._previews(step)
+
+
+def finished(picture: Image.Image, finish: Finish) -> Message:
+    """A picture as it is delivered, with its record: `Drawn` but for the id, and its `data`."""
+    native, wanted = picture.size, finish.size or picture.size
+    info, seed = picture.info, 0
+    with suppress(UsageError):
+        seed = Record.of(picture).seed
+    if wanted != native:
+        picture = ImageOps.fit(picture, wanted, Image.Resampling.LANCZOS)  # its middle
+    picture.info = {**(info if finish.record else {}), GENERATED: finish.marked}
+    data = file_of(picture, finish)
+    made = {"seed": seed, "width": wanted[0], "height": wanted[1], "native": list(native)}
+    encoded = base64.b64encode(data).decode()
+    return {**made, "bytes": len(data), "format": finish.format, "data": encoded}
+
+
+def file_of(picture: Image.Image, finish: Finish) -> bytes:
+    """The bytes of its file."""
+    file = io.BytesIO()
+    encode_picture(picture, file, finish.format.upper(), finish.quality)
+    return file.getvalue()
+
+
+def failure_of(error: Exception) -> Failure:
+    """What a client is told of an error; what is unforeseen stays in the log."""
+    if isinstance(error, UnclipError):
+        return Failure(error.code, " ".join(str(error).split()), error.field)
+    if is_of_memory(error):
+        return Failure("memory", "there is not enough memory: ask for fewer or smaller pictures")
+    return Failure("internal", "an error in the server itself; its log says more")
+
+
+def resident() -> int:
+    """Bytes of memory that this process holds now; 0 where the system does not say."""
+    with suppress(OSError, ValueError, IndexError):
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+    return 0

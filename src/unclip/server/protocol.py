@@ -1,0 +1,71 @@
+"""What the server and its worker tell each other: one JSON object a line.
+
+To the worker:
+
+- `begin` (`models`: name -> path, `device`, `dtype`, `memory`, `exact`, `hooks`): first, once.
+- `draw` (`jobs`: [`id`, `spec`, `inputs`: field -> path]): one batch, after `idle` or `ready`.
+- `cancel` (`id`), `watch` (`ids`: those whose previews somebody wants), at any time.
+- `check` (`number`, `spec`, `inputs`): is answered at once, also while something is drawn.
+
+To the server:
+
+- `ready` (`models`: [`ModelInfo`]), or `broken` (`message`) where no model can be loaded.
+- `step` (`id`, `stage`, `index`, `total`, `share` of the whole work done, 0 to 1).
+- `preview` (`id`, `index` of the picture, `picture`: base64 of a PNG).
+- `done` (`id`, `pictures`: [`Drawn` but for its id, and `data`: base64 of the file]).
+- `failed` (`id`, `failure`), `cancelled` (`id`).
+- `idle`: every job of the batch has ended.
+- `checked` (`number`, `failure` or null, `steps`).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+LONGEST = 512 * 2**20
+"""Most bytes of a line."""
+
+Message = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a served model is and can do.
+
+    Args:
+        name: as clients call it.
+        size: (width, height) of its pictures.
+        abilities: names of the commands that it serves.
+        priors, decoders: names that requests may give.
+        settings: stage -> names of its sampling's settings.
+        words: it was trained on, most frequent first; none where it lists none.
+        hash: of its files.
+    """
+
+    name: str
+    size: tuple[int, int]
+    abilities: tuple[str, ...]
+    priors: tuple[str, ...] = ()
+    decoders: tuple[str, ...] = ()
+    settings: dict[str, list[str]] = field(default_factory=dict)
+    words: tuple[str, ...] = ()
+    hash: str = ""
+
+    @classmethod
+    def of(cls, values: Message) -> ModelInfo:
+        """From plain data, in which tuples have become lists."""
+        tuples = {name: tuple(values[name]) for name, one in values.items() if type(one) is list}
+        return cls(**{**values, **tuples})
+
+
+def encode(message: Message) -> bytes:
+    """A line."""
+    return json.dumps(message, allow_nan=False).encode() + b"\n"
+
+
+def decode(line: bytes) -> Message:
+    """What `encode` wrote."""
+    message: Message = json.loads(line)
+    return message

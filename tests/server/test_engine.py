@@ -1,0 +1,336 @@
+"""The engine gives jobs to its worker in batches, and nothing that it has accepted is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Callable, Coroutine
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from unclip.errors import OutputError
+from unclip.server.engine import Engine, EngineOptions
+from unclip.server.job import Event, Job, Spec
+from unclip.server.protocol import Message
+from unclip.server.refusals import Draining, NoWorker, Refused
+from unclip.server.store import QueueFull, Store
+
+from .conftest import spec
+
+INFO = {"name": "tiny", "size": [16, 16], "abilities": ["generate"]}
+Test = Callable[[Engine, "Workers"], Coroutine[Any, Any, None]]
+
+
+class Fake:
+    """A worker that draws what `Workers` lets it draw."""
+
+    def __init__(self, workers: Workers) -> None:
+        self.workers = workers
+        self.to_server: asyncio.Queue[Message | None] = asyncio.Queue()
+        self.heard: list[Message] = []
+        self.dead = False
+
+    async def send(self, message: Message) -> None:
+        if self.dead:
+            raise BrokenPipeError
+        self.heard.append(message)
+        if message["kind"] == "begin":
+            self.tell(self.workers.greeting)
+        elif message["kind"] == "check":
+            failure = self.workers.refusal
+            self.tell({"kind": "checked", "number": message["number"], "failure": failure})
+        elif message["kind"] == "draw":
+            self.workers.batches.append(
+                [one["spec"]["fields"]["prompt"] for one in message["jobs"]]
+            )
+            self.workers.drawing.set()
+            if self.workers.at_once:
+                self.finish(message["jobs"])
+        elif message["kind"] == "cancel" and self.workers.obeys:
+            self.tell({"kind": "cancelled", "id": message["id"]})
+            self.tell({"kind": "idle"})
+
+    def tell(self, message: Message) -> None:
+        self.to_server.put_nowait(message)
+
+    def finish(self, jobs: list[Message] | None = None) -> None:
+        """End the last batch."""
+        jobs = jobs or [one for one in self.heard if one["kind"] == "draw"][-1]["jobs"]
+        for job in jobs:
+            self.tell({"kind": "step", "id": job["id"], "stage": "decoder", "share": 1.0})
+            words = base64.b64encode(job["spec"]["fields"]["prompt"].encode()).decode()
+            one = {"seed": 1, "width": 16, "height": 16, "native": [16, 16], "bytes": 5}
+            self.tell({"kind": "done", "id": job["id"], "pictures": [{**one, "data": words}]})
+        self.tell({"kind": "idle"})
+
+    async def receive(self) -> Message | None:
+        return await self.to_server.get()
+
+    async def close(self, patience: float) -> None:
+        self.kill()
+
+    def kill(self) -> None:
+        self.dead = True
+        self.to_server.put_nowait(None)
+
+
+class Workers:
+    """Launches fake workers, and says what they do."""
+
+    def __init__(self) -> None:
+        self.all: list[Fake] = []
+        self.batches: list[list[str]] = []
+        self.drawing = asyncio.Event()
+        self.at_once, self.obeys, self.refusal = True, True, None
+        self.greeting: Message = {"kind": "ready", "models": [INFO]}
+
+    async def __call__(self) -> Fake:
+        self.all.append(Fake(self))
+        return self.all[-1]
+
+
+def run(folder: Path, test: Test, **options: Any) -> None:
+    """A test with an engine that runs."""
+
+    async def within() -> None:
+        workers, store = Workers(), Store(folder)
+        engine = Engine(store, EngineOptions({"tiny": "tiny"}, **options), workers)
+        await engine.start()
+        try:
+            await asyncio.wait_for(test(engine, workers), 60)
+        finally:
+            await engine.stop(finish_running=False)
+            store.close()
+
+    asyncio.run(within())
+
+
+async def heard(events: AsyncIterator[Event]) -> list[str]:
+    return [event.kind async for event in events]
+
+
+async def drawn(engine: Engine, job: Job) -> bytes:
+    """The bytes of its picture, when it is done."""
+    ended = await engine.wait(job.id)
+    assert ended is not None and ended.state == "done", ended
+    return await engine.read(ended.pictures[0])
+
+
+def test_a_job_is_drawn_and_its_events_are_told_in_order(tmp_path: Path) -> None:
+    async def test(engine: Engine, workers: Workers) -> None:
+        job = await engine.submit("me", spec("a fox"))
+        assert await drawn(engine, job) == b"a fox"
+        every = [event async for event in engine.events(job.id)]
+        assert [one.kind for one in every] == ["queued", "started", "step", "done"]
+        assert [one.number for one in every] == sorted(one.number for one in every)
+        later = await heard(engine.events(job.id, after=every[1].number))
+        assert later == ["step", "done"]
+
+    run(tmp_path, test)
+
+
+def test_jobs_that_wait_share_a_batch(tmp_path: Path) -> None:
+    async def test(engine: Engine, workers: Workers) -> None:
+        workers.at_once = False
+        first = await engine.submit("me", spec("first"))
+        await workers.drawing.wait()
+        rest = [await engine.submit(f"{n}", spec(f"{n}", n=2)) for n in range(10)]
+        workers.at_once = True
+        workers.all[0].finish()
+        for job in (first, *rest):
+            await drawn(engine, job)
+        assert [len(one) for one in workers.batches] == [1, 8, 2]
+        assert list(engine.figures.batches) == [1, 16, 4]
+
+    run(tmp_path, test)
+
+
+def test_exact_batches_hold_one_job(tmp_path: Path) -> None:
+    async def test(engine: Engine, workers: Workers) -> None:
+        for job in [await engine.submit("me", spec(f"{n}")) for n in range(3)]:
+            await drawn(engine, job)
+        assert [len(one) for one in workers.batches] == [1, 1, 1]
+
+    run(tmp_path, test, exact=True)
+
+
+def test_a_dead_workers_jobs_run_again_and_the_second_death_fails_them(tmp_path: Path) -> None:
+    async def test(engine: Engine, workers: Workers) -> None:
+        workers.at_once = False
+        poison, other = [await engine.submit("me", spec(one)) for one in ("poison", "other")]
+        for _ in range(2):
+            await workers.drawing.wait()
+            workers.drawing.clear()
+            workers.all[-1].kill()
+        failed = await engine.wait(poison.id)
+        assert failed is not None and failed.state == "failed" and failed.failure is not None
+        assert failed.failure.code == "worker_died"
+        workers.at_once = True
+        if workers.drawing.is_set():
+            workers.all[-1].finish()
+        assert await drawn(engine, other) == b"other"
+        assert engine.figures.deaths == 2
+
+    run(tmp_path, test)
+
+
+def test_what_waited_when_the_server_was_killed_is_drawn_after_its_start(tmp_path: Path) -> None:
+    jobs: list[str] = []
+
+    async def accept(engine: Engine, workers: Workers) -> None:
+        workers.at_once = False
+        jobs.extend([(await engine.submit("me", spec(f"{n}"))).id for n in range(3)])
+        await workers.drawing.wait()
+
+    async def draw(engine: Engine, workers: Workers) -> None:
+        for n, job in enumerate(jobs):
+            ended = await engine.wait(job)
+            assert ended is not None and ended.state == "done"
+            assert await engine.read(ended.pictures[0]) == f"{n}".encode()
+        assert sorted(chain.from_iterable(workers.batches)) == ["0", "1", "2"]
+
+    run(tmp_path, accept)
+    run(tmp_path, draw)
+
+
+def test_a_job_that_nobody_waits_for_is_cancelled_after_a_while(tmp_path: Path) -> None:
+    async def test(engine: Engine, workers: Workers) -> None:
+        workers.at_once = False
+        left, kept = [
+            await engine.submit("me", spec(one), kept=k) for one, k in (("a", 0), ("b", 1))
+        ]
+        for job in (left, kept):
+            with engine.attending(job.id):
+                await workers.drawing.wait()
+        gone = await engine.wait(left.id)
+        assert gone is not None and gone.state == "cancelled"
+        assert {"kind": "cancel", "id": left.id} in workers.all[0].heard
+        stays = engine.store.job(kept.id)
+        assert stays is not None and stays.state in ("running", "queued")
+
+    run(tmp_path, test, patience=0.05)
+
+
+def test_a_client_that_comes_back_in_time_finds_its_job(tmp_path: Path) -> None:
+    async def test(engine: Engine, workers: Workers) -> None:
+        workers.at_once = False
+        job = await engine.submit("me", spec(), fingerprint="f")
+        with engine.attending(job.id):
+            await workers.drawing.wait()
+        again = await engine.submit("me", spec(), fingerprint="f", join=True)
+        assert again.id == job.id
+        with engine.attending(again.id):
+            await asyncio.sleep(0.4)
+            workers.all[0].finish()
+            assert await drawn(engine, again) == b"a fox"
+        other = await engine.submit("me", spec(), fingerprint="f")
+        stranger = await engine.submit("you", spec(), fingerprint="f", join=True)
+        assert len({job.id, other.id, stranger.id}) == 3
+
+    run(tmp_path, test, patience=0.2)
+
+
+def test_a_full_queue_refuses_and_keeps_what_it_has(tmp_path: Path) -> None:
+    async def test(engine: Engine, workers: Workers) -> None:
+        workers.at_once = False
+        first = await engine.submit("me", spec("first"))
+        await workers.drawing.wait()
+        taken = [await engine.submit("me", spec(f"{n}")) for n in range(3)]
+        with pytest.raises(QueueFull):
+            await engine.submit("me", spec("too many"))
+        workers.at_once = True
+        workers.all[0].finish()
+        for job in (first, *taken):
+            await drawn(engine, job)
+
+    run(tmp_path, test, queued=3)
+
+
+def test_what_the_model_cannot_draw_is_refused_before_it_waits(tmp_path: Path) -> None:
+    async def test(engine: Engine, workers: Workers) -> None:
+        workers.refusal = {"code": "usage", "message": "no such prior", "field": "prior"}  # type: ignore[assignment]
+        with pytest.raises(Refused, match="no such prior") as caught:
+            await engine.submit("me", spec())
+        assert caught.value.failure.field == "prior"
+        assert sum(engine.store.counts().values()) == 0
+
+    run(tmp_path, test)
+
+
+def test_stopping_finishes_what_runs_and_keeps_what_waits(tmp_path: Path) -> None:
+    jobs: list[str] = []
+
+    async def test(engine: Engine, workers: Workers) -> None:
+        workers.at_once = False
+        first = await engine.submit("me", spec("first"))
+        await workers.drawing.wait()
+        second = await engine.submit("me", Spec("vary", {"prompt": "second"}))
+        stopping = asyncio.create_task(engine.stop())
+        await asyncio.sleep(0.05)
+        assert not engine.ready and not stopping.done()
+        with pytest.raises(Draining):
+            await engine.submit("me", spec())
+        workers.all[0].finish()
+        await stopping
+        states = [engine.store.job(one.id) for one in (first, second)]
+        assert [one.state for one in states if one] == ["done", "queued"]
+        assert workers.batches == [["first"]]
+        jobs.append(second.id)
+
+    async def after(engine: Engine, workers: Workers) -> None:
+        ended = await engine.wait(jobs[0])
+        assert ended is not None and ended.state == "done"
+
+    run(tmp_path, test)
+    run(tmp_path, after)
+
+
+def test_pictures_that_cannot_be_kept_still_reach_the_client(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> Any:
+        raise OutputError("the disk is full")
+
+    async def test(engine: Engine, workers: Workers) -> None:
+        monkeypatch.setattr(engine.store, "finish", full)
+        assert await drawn(engine, await engine.submit("me", spec("a fox"))) == b"a fox"
+
+    run(tmp_path, test)
+
+
+def test_previews_are_asked_for_when_somebody_watches(tmp_path: Path) -> None:
+    async def test(engine: Engine, workers: Workers) -> None:
+        workers.at_once = False
+        job = await engine.submit("me", spec())
+        await workers.drawing.wait()
+        assert not [one for one in workers.all[0].heard if one["kind"] == "watch"]
+        watching = asyncio.create_task(heard(engine.events(job.id)))
+        await asyncio.sleep(0.05)
+        assert {"kind": "watch", "ids": [job.id]} in workers.all[0].heard
+        for index in range(3):
+            workers.all[0].tell(
+                {"kind": "preview", "id": job.id, "index": 0, "picture": f"{index}"}
+            )
+        await asyncio.sleep(0.05)
+        workers.all[0].finish()
+        assert (await watching)[-1] == "done"
+        kept = [event async for event in engine.events(job.id) if event.kind == "preview"]
+        assert [event.data["picture"] for event in kept] == ["2"]
+
+    run(tmp_path, test)
+
+
+def test_models_that_cannot_be_loaded_are_the_starts_error(tmp_path: Path) -> None:
+    async def within() -> None:
+        workers, store = Workers(), Store(tmp_path)
+        workers.greeting = {"kind": "broken", "message": "weights are damaged"}
+        engine = Engine(store, EngineOptions({"tiny": "tiny"}), workers)
+        with pytest.raises(NoWorker, match="weights are damaged"):
+            await engine.start()
+        await engine.stop()
+        store.close()
+
+    asyncio.run(within())
