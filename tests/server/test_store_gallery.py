@@ -27,15 +27,14 @@ Draws = Callable[..., str]
 
 
 @pytest.fixture
-def draw(store: Store, tmp_path: Path) -> Draws:
+def draw(store: Store) -> Draws:
     """`draw(prompt, owner="me")`: the id of a picture that a job drew."""
 
     def made(prompt: Any, owner: str = "me", **fields: Any) -> str:
         job = store.add(owner, Spec("generate", {"prompt": prompt, **fields}), 100)
         store.lease(1)
         one = Drawn(secrets.token_hex(16), 7, 4, 4, (4, 4), 5)
-        (tmp_path / one.id).write_bytes(b"bytes")
-        assert store.finish(job.id, [(one, tmp_path / one.id)])
+        assert store.finish(job.id, [(one, b"bytes")])
         return one.id
 
     return made
@@ -223,9 +222,8 @@ OWNERS = ["me", "me", "other", "other"]
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, list[str]]]:
     """A store with a picture of each of `OWNERS`."""
-    folder = tmp_path_factory.mktemp("gallery")
-    store = Store(folder / "data")
-    yield store, [_drawn(store, folder, owner) for owner in OWNERS]
+    store = Store(tmp_path_factory.mktemp("gallery"))
+    yield store, [_drawn(store, owner) for owner in OWNERS]
     store.close()
 
 
@@ -269,10 +267,9 @@ def test_any_order_of_changes_is_as_sets_have_it(
         assert ids(store, owner, tag="t") == named(own & tagged - gone)
 
 
-def _drawn(store: Store, folder: Path, owner: str) -> str:
+def _drawn(store: Store, owner: str) -> str:
     job = store.add(owner, Spec("generate", {"prompt": ""}), 9)
     store.lease(1)
     one = Drawn(secrets.token_hex(16), 0, 1, 1, (1, 1), 0)
-    (folder / one.id).touch()
-    assert store.finish(job.id, [(one, folder / one.id)])
+    assert store.finish(job.id, [(one, b"")])
     return one.id

@@ -46,17 +46,15 @@ Draws = Callable[..., list[str]]
 
 
 @pytest.fixture
-def draw(store: Store, tmp_path: Path) -> Draws:
+def draw(store: Store) -> Draws:
     """`draw(*sizes)`: a job that has drawn pictures of so many bytes; their ids."""
 
     def made(*sizes: int, **spec: Any) -> list[str]:
         job = store.add("me", Spec("vary", {}, **spec), 1000)
         store.lease(1)
-        drawn = []
-        for size in sizes:
-            one = Drawn(secrets.token_hex(16), 0, 1, 1, (1, 1), size)
-            (tmp_path / one.id).write_bytes(bytes(size))
-            drawn.append((one, tmp_path / one.id))
+        drawn = [
+            (Drawn(secrets.token_hex(16), 0, 1, 1, (1, 1), size), bytes(size)) for size in sizes
+        ]
         assert store.finish(job.id, drawn)
         return [one.id for one, _ in drawn]
 

@@ -19,15 +19,14 @@ from unclip.server.store import Store
 WORK = """
 import random, secrets, sys
 from pathlib import Path
-from unclip.server.job import Drawn, Failure, Spec
+from unclip.server.job import Drawn, Spec
 from unclip.server.store import Store
 
 def say(*words):
     sys.stdout.write(" ".join(words) + "\\n")
     sys.stdout.flush()
 
-folder = Path(sys.argv[1])
-store, rng = Store(folder / "data"), random.Random(int(sys.argv[2]))
+store, rng = Store(Path(sys.argv[1]) / "data"), random.Random(int(sys.argv[2]))
 say("started")
 while True:
     image = store.put_input(str(rng.randrange(9)).encode())
@@ -36,16 +35,13 @@ while True:
         say("added", store.add(rng.choice("abc"), spec, 10**6).id)
     leased = store.lease(6)
     if leased and rng.random() < 0.1:
-        for job in store.release([job.id for job in leased], died=False):
-            pass
+        store.release([job.id for job in leased], died=False)
         continue
     for job in leased:
         drawn = []
         for index in range(job.spec.pictures):
             one = Drawn(secrets.token_hex(16), index, 1, 1, (1, 1), 32)
-            path = folder / "spool" / one.id
-            path.write_text(one.id)
-            drawn.append((one, path))
+            drawn.append((one, one.id.encode()))
         if store.finish(job.id, drawn) is not None:
             say("ended", job.id)
 """
@@ -67,7 +63,6 @@ def killed(folder: Path, rng: random.Random, seed: int) -> list[list[str]]:
 
 def check(folder: Path, kills: int) -> None:
     rng = random.Random(kills)
-    (folder / "spool").mkdir()
     said = [words for seed in range(kills) for words in killed(folder, rng, seed)]
     added = {words[1] for words in said if words[0] == "added"}
     ended = Counter(words[1] for words in said if words[0] == "ended")

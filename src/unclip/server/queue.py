@@ -193,8 +193,19 @@ class Queue(Kept):
 
     def _finish(self, job: Job, drawn: Sequence[tuple[Drawn, bytes]]) -> Job | None:
         placed = {one.id: self._files.picture(one.id, one.format) for one, _ in drawn}
-        for one, data in drawn:
-            self._files.place(data, placed[one.id])
+        try:
+            for one, data in drawn:
+                self._files.place(data, placed[one.id])
+            ended = self._end(job, [one for one, _ in drawn])
+        except UnclipError:  # the disk may be full: leave it the room
+            remove(placed.values())
+            raise
+        if not ended:  # cancelled just now
+            remove(placed.values())
+        return self.job(job.id) if ended else None
+
+    def _end(self, job: Job, drawn: Sequence[Drawn]) -> bool:
+        """Name a job's pictures in the database. False if it no longer runs."""
         running = (jobs.c.id == job.id) & (jobs.c.state == "running")
         values = {"state": "done", "finished": self._now()}
         with self._db.write() as connection:
@@ -202,12 +213,9 @@ class Queue(Kept):
             number = connection.execute(change).scalar()
             if number is not None and drawn:
                 same = {"job": number, "owner": job.owner, "words": words_of(job.spec.fields)}
-                rows = [{**same, **_row(one), "created": self._now()} for one, _ in drawn]
+                rows = [{**same, **_row(one), "created": self._now()} for one in drawn]
                 connection.execute(insert(pictures), rows)
-        if number is None:  # cancelled just now
-            remove(placed.values())
-            return None
-        return self.job(job.id)
+        return number is not None
 
     def fail(self, id: str, failure: Failure) -> Job | None:
         """End a job with its reason. None if it has ended already; it then stays as it is."""
