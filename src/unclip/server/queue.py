@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 
 from ..errors import UnclipError, counted
-from .fair import Waiting, choose, order
+from .fair import Waiting, choose, place
 from .files import remove
 from .job import Drawn, Failure, Job, Spec, State
 from .kept import Kept, drawn_of, storable, words_of
@@ -266,17 +266,18 @@ class Queue(Kept):
         connection.execute(update(jobs).where(back).values(state="queued", started=0))
 
     def place(self, id: str) -> int:
-        """How many queued jobs come before a queued one; 0 for any other. See `places`."""
-        return self.places().get(id, 0)
-
-    def places(self) -> dict[str, int]:
-        """How many queued jobs come before each queued one, if none is drawn along with others."""
+        """How many queued jobs come before a queued one, drawn one at a time; 0 for any other."""
+        queued = jobs.c.state == "queued"
+        lines = select(jobs.c.owner, func.count(), func.min(jobs.c.number)).where(queued)
         with self._db.read() as connection:
-            waiting = _waiting(connection, None)
-            query = select(jobs.c.number, jobs.c.id).where(jobs.c.state == "queued")
-            ids = {row.number: row.id for row in connection.execute(query)}
-        turn = order(waiting, dict(self._turns))
-        return {ids[job.number]: place for place, job in enumerate(turn) if job.number in ids}
+            job = connection.execute(_jobs((jobs.c.id == id) & queued)).one_or_none()
+            if job is None:
+                return 0
+            own = queued & (jobs.c.owner == job.owner) & (jobs.c.number < job.number)
+            behind = _count(connection, own)
+            rows = connection.execute(lines.group_by(jobs.c.owner))
+            waiting = {owner: (count, first) for owner, count, first in rows}
+        return place(job.owner, behind, waiting, dict(self._turns))
 
     def counts(self) -> dict[State, int]:
         """How many jobs are in each state."""
