@@ -135,6 +135,20 @@ def test_a_wrong_checksum_is_refused() -> None:
     assert "wrong checksum of IDAT" in refused(bytes(data))
 
 
+def test_a_profile_with_a_wrong_checksum_is_left_out() -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ")).tobytes()
+    data = bytearray(file_of(FOX, icc_profile=profile))
+    data[60] ^= 1
+    upload = check_upload(bytes(data), "the image", PNG)
+    assert set(names_in(upload.data)) == {b"IHDR", b"IDAT", b"IEND"}
+
+
+def test_a_wrong_checksum_of_the_transparency_is_refused() -> None:
+    data = bytearray(file_of(PALETTE, transparency=1))
+    data[data.index(b"tRNS") + 4] ^= 1
+    assert "wrong checksum of tRNS" in refused(bytes(data))
+
+
 def test_a_file_of_one_byte_below_the_limit_is_read() -> None:
     data = file_of(FOX)
     filler = 4 * 2**20 - 1 - len(data)
@@ -188,7 +202,8 @@ def test_jpeg_and_webp_are_read_where_they_are_allowed() -> None:
     exif = Image.Exif()
     exif[0x0112] = 8
     photo = file_of(FOX.convert("RGB").resize((16, 8)), "JPEG", exif=exif)
-    assert check_upload(photo, "the image", ANY).size == read_image(photo).size == (8, 16)
+    upload = check_upload(photo, "the image", ANY)
+    assert upload.size == read_image(photo).size == read_image(upload.data).size == (8, 16)
     assert check_upload(photo, "the image", ANY).alpha is None
     assert check_upload(file_of(FOX, "WEBP", lossless=True), "the image", ANY).alpha == 3
     assert "PNG, JPEG or WEBP" in refused(file_of(FOX, "GIF"), ANY)

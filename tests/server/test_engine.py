@@ -66,6 +66,11 @@ class Fake:
             self.tell({"kind": "done", "id": job["id"], "pictures": [{**one, "data": words}]})
         self.tell({"kind": "idle"})
 
+    def prompts(self) -> list[str]:
+        """Of the last batch."""
+        given = [one["jobs"] for one in self.heard if one["kind"] == "draw"]
+        return [job["spec"]["fields"]["prompt"] for job in given[-1]] if given else []
+
     async def receive(self) -> Message | None:
         return await self.to_server.get()
 
@@ -334,3 +339,44 @@ def test_models_that_cannot_be_loaded_are_the_starts_error(tmp_path: Path) -> No
         store.close()
 
     asyncio.run(within())
+
+
+def test_two_workers_draw_at_once_and_each_has_its_own_jobs(tmp_path: Path) -> None:
+    async def test(engine: Engine, workers: Workers) -> None:
+        workers.at_once = False
+        one, other = [await engine.submit("me", spec(name)) for name in ("one", "other")]
+        while len(workers.batches) < 2:
+            await asyncio.sleep(0.01)
+        assert workers.batches == [["one"], ["other"]]
+        holder = {b[0]: fake for fake in workers.all if (b := fake.prompts())}
+        assert await engine.cancel(one.id)
+        assert {"kind": "cancel", "id": one.id} in holder["one"].heard
+        assert {"kind": "cancel", "id": one.id} not in holder["other"].heard
+        holder["other"].finish()
+        assert await drawn(engine, other) == b"other"
+
+    run(tmp_path, test, workers=2)
+
+
+def test_workers_grow_while_jobs_wait_and_go_when_they_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unclip.server.engine.SCALING", 0.02)
+
+    async def test(engine: Engine, workers: Workers) -> None:
+        workers.at_once = False
+        jobs = [await engine.submit("me", Spec("vary", {"prompt": f"{n}"})) for n in range(5)]
+        while len(workers.batches) < 3:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        assert (engine.workers, len(workers.batches)) == (3, 3)
+        workers.at_once = True
+        for fake in workers.all:
+            fake.finish()
+        for job in jobs:
+            await drawn(engine, job)
+        while engine.workers > 1:
+            await asyncio.sleep(0.01)
+        await drawn(engine, await engine.submit("me", spec("again")))
+
+    run(tmp_path, test, most_workers=3, rest=0.1)

@@ -9,6 +9,7 @@ import pytest
 from unclip.errors import UsageError
 from unclip.server import errors
 from unclip.server.errors import ApiError
+from unclip.server.hooks import ContentPolicyError
 from unclip.server.job import Failure
 
 EVERY = {
@@ -58,7 +59,6 @@ def test_what_repeating_does_not_mend_says_so() -> None:
         (Failure("memory", "no"), 503, None, {}),
         (Failure("sampling", "no"), 500, None, {"x-should-retry": "false"}),
         (Failure("worker_died", "no"), 500, None, {"x-should-retry": "false"}),
-        (Failure(errors.REFUSED, "no"), 400, "prompt", {"x-should-retry": "false"}),
     ],
 )
 def test_a_failed_job_is_told_as_its_cause(
@@ -67,6 +67,13 @@ def test_a_failed_job_is_told_as_its_cause(
     error = errors.of_failure(failure)
     assert (error.status, error.param, error.headers()) == (status, param, headers)
     assert error.message == failure.message
+
+
+def test_what_a_hook_refuses_is_told_as_openai_does() -> None:
+    refusal = ContentPolicyError("the prompt is refused").about("negative_prompt")
+    error = errors.of_failure(Failure(refusal.code, str(refusal), refusal.field))
+    assert (error.status, error.code) == (400, "content_policy_violation")
+    assert (error.param, error.should_retry) == ("negative_prompt", False)
 
 
 def test_an_abilitys_error_keeps_its_field() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops
 
 from unclip import Pipeline
 from unclip.server.engine import Engine, EngineOptions
@@ -44,13 +44,16 @@ class Watched(SubprocessLauncher):
 
 
 def run(
-    folder: Path, model: str, test: Callable[[Engine, Watched], Coroutine[Any, Any, None]]
+    folder: Path,
+    model: str,
+    test: Callable[[Engine, Watched], Coroutine[Any, Any, None]],
+    **options: Any,
 ) -> None:
     """A test with an engine whose worker is real."""
 
     async def within() -> None:
         store, launch = Store(folder), Watched()
-        engine = Engine(store, EngineOptions({"tiny": model}, "cpu", "float32"), launch)
+        engine = Engine(store, EngineOptions({"tiny": model}, "cpu", "float32", **options), launch)
         try:
             await engine.start()
             await asyncio.wait_for(test(engine, launch), 100)
@@ -115,3 +118,18 @@ def test_a_model_that_is_not_there_is_one_line(tmp_path: Path) -> None:
 
     with pytest.raises(NoWorker, match=r"^no model 'nowhere'"):
         run(tmp_path, "nowhere", never)
+
+
+def test_the_number_of_workers_changes_no_picture(
+    tmp_path: Path, model: Path, pipe: Pipeline
+) -> None:
+    async def test(engine: Engine, launch: Watched) -> None:
+        jobs = [await engine.submit("me", spec("a fox", seed)) for seed in range(6)]
+        drawn = [await picture(engine, job) for job in jobs]
+        assert len(launch.all) == 2
+        alone = pipe.generate("a fox", n=6, seed=0, **FEW)
+        for one, other in zip(drawn, alone, strict=True):
+            far = ImageChops.difference(one.convert("RGB"), other).getextrema()
+            assert max(high for _, high in far) <= 1
+
+    run(tmp_path, str(model), test, workers=2, batch=2)

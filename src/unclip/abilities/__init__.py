@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import UsageError, nearest
@@ -41,6 +42,7 @@ ABILITIES: Registry[Ability] = Registry("unclip.abilities", "ABILITY", "ability"
 """By the names of their commands."""
 
 
+@lru_cache(maxsize=64)  # a lookup reads folders, and servers ask for every request
 def ability_of(name: str) -> Ability:
     """The ability that a record names. Raises UsageError where there is none."""
     for command in ABILITIES.names():

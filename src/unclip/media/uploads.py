@@ -28,6 +28,7 @@ MAX_SCANS = 100
 """Most scans of a JPEG, each of which may go over all pixels; progressive ones have about ten."""
 
 _CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
+_NEEDED = (*_CRITICAL, b"tRNS")
 
 
 @dataclass(frozen=True)
@@ -134,10 +135,11 @@ def _chunks(data: bytes) -> Iterator[bytes]:
             raise ValueError("its header is not where it belongs")
         if not name[0] & 32 and name not in _CRITICAL:
             raise ValueError(f"chunk {name!r} is not known")
-        if name in _CRITICAL or _is_kept(name, data[place + 8 : end - 4]):
-            if zlib.crc32(data[place + 4 : end - 4]) != int.from_bytes(data[end - 4 : end]):
+        if name in _NEEDED or _is_kept(name, data[place + 8 : end - 4]):
+            is_sound = zlib.crc32(data[place + 4 : end - 4]) == int.from_bytes(data[end - 4 : end])
+            if not is_sound and name in _NEEDED:
                 raise ValueError(f"wrong checksum of {name.decode()}")
-            yield data[place:end]
+            yield data[place:end] if is_sound else b""
         if name == b"IEND":
             return
         place = end
@@ -145,9 +147,9 @@ def _chunks(data: bytes) -> Iterator[bytes]:
 
 
 def _is_kept(name: bytes, data: bytes) -> bool:
-    """Whether an optional chunk changes how a picture looks, and is no bomb."""
+    """Whether a chunk that a picture can do without changes its looks, and is no bomb."""
     if name != b"iCCP":
-        return name in (b"tRNS", b"eXIf") and len(data) <= 2**16
+        return name == b"eXIf" and len(data) <= 2**16
     inflate = zlib.decompressobj()
     try:
         inflate.decompress(data.partition(b"\0")[2][1:], MAX_PROFILE)

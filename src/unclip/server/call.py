@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from typing import Any, Literal
 
 from ..abilities import ABILITIES
@@ -59,7 +60,13 @@ class Call:
 
 def request_of(ability: str, fields: Mapping[str, Any], files: Mapping[str, Any]) -> Request[Any]:
     """The ability's request. Raises UsageError, with the field at fault."""
-    return ABILITIES[ability].request.of(**fields, **files)
+    return request_class(ability).of(**fields, **files)
+
+
+@lru_cache(maxsize=64)  # a lookup reads folders
+def request_class(ability: str) -> type[Request[Any]]:
+    """Of the ability with this command."""
+    return ABILITIES[ability].request
 
 
 def spec_of(call: Call, digests: Mapping[str, str]) -> Spec:

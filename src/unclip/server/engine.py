@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import logging
-import secrets
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,9 +15,10 @@ from ..errors import UnclipError
 from .events import Logs
 from .figures import Figures
 from .job import ENDED, Drawn, Event, Failure, Job, Spec
-from .launch import Connection, Launcher, SubprocessLauncher
-from .protocol import Message, ModelInfo
-from .refusals import Draining, NoWorker, Refused
+from .lane import Lane
+from .launch import Launcher, SubprocessLauncher
+from .protocol import ModelInfo
+from .refusals import Draining
 from .store import Store
 
 _log = logging.getLogger(__name__)
@@ -30,8 +29,8 @@ PATIENCE = 15.0
 HELD = 16
 """Jobs whose pictures are kept in memory where they cannot be stored."""
 
-CHECKING = 5.0
-"""Most seconds that a request waits for the worker to check it; it is checked again when drawn."""
+SCALING = 1.0
+"""Seconds between two looks at how many workers are needed."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,9 @@ class EngineOptions:
         hooks: see `hooks.load_hook`.
         batch: most pictures drawn together.
         queued: most jobs that wait.
+        workers: how many draw at once.
+        most_workers: to how many they grow while jobs wait.
+        rest: seconds after which a further worker that has nothing to do ends.
         patience: see `PATIENCE`.
     """
 
@@ -57,6 +59,9 @@ class EngineOptions:
     hooks: tuple[str, ...] = ()
     batch: int = BATCH
     queued: int = 1000
+    workers: int = 1
+    most_workers: int = 1
+    rest: float = 60.0
     patience: float = PATIENCE
 
 
@@ -70,7 +75,7 @@ class _Live:
 
 
 class Engine:
-    """Owns the queue, the worker, and the log of every job.
+    """Owns the queue, the workers' lanes, and the log of every job.
 
     Args:
         store: where jobs and pictures are kept.
@@ -86,43 +91,66 @@ class Engine:
         self._live: dict[str, _Live] = {}
         self._logs = Logs()
         self._unsaved: dict[str, tuple[Job, dict[str, bytes]]] = {}
-        self._connection: Connection | None = None
-        self._running: dict[str, Job] = {}
         self._watched: set[str] = set()  # jobs that wait, whose previews somebody wants
-        self._waking = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._checks: dict[int, asyncio.Future[Message]] = {}
-        self._task: asyncio.Task[None] | None = None
-        self._ready: asyncio.Future[None] | None = None
+        self._lanes: list[Lane] = []
+        self._scaling: asyncio.Task[None] | None = None
         self.models: tuple[ModelInfo, ...] = ()
         self.draining, self.figures = False, Figures()
 
     @property
     def ready(self) -> bool:
         """Whether a job would be drawn now."""
-        return self._connection is not None and bool(self.models) and not self.draining
+        return any(lane.ready for lane in self._lanes) and not self.draining
+
+    @property
+    def workers(self) -> int:
+        """How many there are, those included that are loading."""
+        return len(self._lanes)
 
     async def start(self) -> None:
-        """Start the worker. Raises NoWorker where it cannot load its models."""
-        self._ready = asyncio.get_running_loop().create_future()
-        self._task = asyncio.create_task(self._keep_working())
-        await self._ready
+        """Start the workers. Raises NoWorker where the first cannot load its models."""
+        for _ in range(self.options.workers):
+            self._add_lane()
+        self.models = await asyncio.shield(self._lanes[0].loaded)
+        self._scaling = asyncio.create_task(self._scale())
 
     async def stop(self, finish_running: bool = True) -> None:
         """Take no more jobs; what runs is finished, or drawn again after the next start."""
         self.draining = True
-        self._waking.set()
-        if finish_running and self._connection is not None:
-            while self._running:
-                self._idle.clear()
-                await self._idle.wait()
-        connection, self._connection = self._connection, None
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-        if connection is not None:
-            await connection.close(5.0 if finish_running else 0.0)
+        if self._scaling is not None:
+            self._scaling.cancel()
+        await asyncio.gather(*(lane.stop(finish_running) for lane in self._lanes))
+
+    def _add_lane(self) -> None:
+        options = self.options
+        begin = {
+            "kind": "begin",
+            "models": dict(options.models),
+            "device": options.device,
+            "dtype": options.dtype,
+            "memory": options.memory,
+            "exact": options.exact,
+            "hooks": list(options.hooks),
+        }
+        lane = Lane(self, self._launch, begin)
+        self._lanes.append(lane)
+        lane.start()
+
+    async def _scale(self) -> None:
+        """Start a further worker while all are busy and jobs wait; end one that has long rested."""
+        least, most = self.options.workers, self.options.most_workers
+        while most > least:
+            await asyncio.sleep(SCALING)
+            resting = [lane for lane in self._lanes if lane.ready and not lane.running]
+            counts = await asyncio.to_thread(self.store.counts)
+            loading = any(not lane.ready for lane in self._lanes)
+            if counts.get("queued") and not resting and not loading and self.workers < most:
+                self._add_lane()
+            elif self.workers > least:
+                long_ago = time.monotonic() - self.options.rest
+                for lane in [one for one in resting if one.idle_since < long_ago][:1]:
+                    self._lanes.remove(lane)
+                    await lane.stop(True)
 
     async def submit(
         self,
@@ -151,45 +179,25 @@ class Engine:
         if self.draining:
             raise Draining("the server is stopping: ask again in a moment")
         stored = {name: await self._stored(data) for name, data in (files or {}).items()}
-        spec = Spec(**{**vars(spec), "inputs": {**spec.inputs, **stored}})
-        await self._check(spec)
+        spec = replace(spec, inputs={**spec.inputs, **stored})
+        for lane in [one for one in self._lanes if one.ready][:1]:
+            await lane.check(spec)
         most = self.options.queued
         job = await asyncio.to_thread(self.store.add, owner, spec, most, fingerprint, join)
         if job.id in self._live:  # joined
             return job
         self._live[job.id] = _Live(kept)
-        place = await asyncio.to_thread(self.store.place, job.id)
-        self._logs[job.id].add("queued", place=place)
-        self._waking.set()
+        self.tell(job.id, "queued", place=await asyncio.to_thread(self.store.place, job.id))
+        for lane in self._lanes:
+            lane.wake()
         return job
 
     async def _stored(self, data: bytes) -> str:
         return await asyncio.to_thread(self.store.put_input, data)
 
-    async def _check(self, spec: Spec) -> None:
-        """Ask the worker whether it can draw this. Raises Refused."""
-        if self._connection is None:
-            return
-        number = secrets.randbits(53)
-        future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
-        self._checks[number] = future
-        body = {"number": number, "spec": spec.to_json(), "inputs": self._paths(spec)}
-        try:
-            await self._connection.send({"kind": "check", **body})
-            answer = await asyncio.wait_for(future, CHECKING)
-        except (TimeoutError, OSError):
-            return
-        finally:
-            self._checks.pop(number, None)
-        if answer.get("failure"):
-            raise Refused(Failure(**answer["failure"]))
-
-    def _paths(self, spec: Spec) -> dict[str, str]:
-        return {name: str(self.store.input_path(one)) for name, one in spec.inputs.items()}
-
     async def wait(self, job: str) -> Job | None:
         """The job when it has ended; None where there is none."""
-        async for _ in self.events(job):
+        async for _ in self._followed(job, 0):
             pass
         if job in self._unsaved:
             return self._unsaved[job][0]
@@ -197,6 +205,15 @@ class Engine:
 
     async def events(self, job: str, after: int = 0) -> AsyncIterator[Event]:
         """What happened to a job after an event, and what happens until it ends."""
+        lane = self._drawing(job)
+        if lane is not None:
+            await lane.say(kind="watch", ids=[job])
+        elif job in self._live:
+            self._watched.add(job)
+        async for event in self._followed(job, after):
+            yield event
+
+    async def _followed(self, job: str, after: int) -> AsyncIterator[Event]:
         log = self._logs.get(job)
         if log is None:  # of before a restart
             known = await asyncio.to_thread(self.store.job, job)
@@ -206,17 +223,12 @@ class Engine:
                 yield Event(max(1, after + 1), known.state)
                 return
             log = self._logs[job]
-        await self._watch(job)
         async for event in log.follow(after):
             yield event
 
-    async def _watch(self, job: str) -> None:
-        """Let the worker send previews of a job."""
-        if self._connection is not None and job in self._running:
-            with suppress(OSError):
-                await self._connection.send({"kind": "watch", "ids": [job]})
-        elif job in self._live:
-            self._watched.add(job)
+    def _drawing(self, job: str) -> Lane | None:
+        """The lane in which a job is drawn now."""
+        return next((lane for lane in self._lanes if job in lane.running), None)
 
     @contextmanager
     def attending(self, job: str) -> Iterator[None]:
@@ -245,14 +257,15 @@ class Engine:
         """Stop a job that has not ended; whether there was one, of this owner's if one is given."""
         if not await asyncio.to_thread(self.store.cancel, job, owner):
             return False
-        if job in self._running and self._connection is not None:
-            with suppress(OSError):
-                await self._connection.send({"kind": "cancel", "id": job})
+        lane = self._drawing(job)
+        if lane is not None:
+            await lane.say(kind="cancel", id=job)
         self._end(job, "cancelled")
         return True
 
     def _end(self, job: str, kind: str, **data: Any) -> None:
         """Tell the end of a job, once."""
+        self._watched.discard(job)
         live = self._live.pop(job, None)
         if live is not None and live.leaving is not None:
             live.leaving.cancel()
@@ -271,164 +284,65 @@ class Engine:
             raise FileNotFoundError(drawn.id)
         return await asyncio.to_thread(found.path.read_bytes)
 
-    async def _keep_working(self) -> None:
-        """Start a worker, and another when it dies, waiting longer each time."""
-        pause = 0.2
-        while True:
-            began = time.monotonic()
-            try:
-                self._connection = connection = await self._launch()
-                await self._serve(connection)
-            except asyncio.CancelledError:
-                raise
-            except Exception:  # noqa: BLE001 - whatever it is, another worker starts
-                _log.exception("the worker was lost")
-            if self.draining:
-                return
-            connection.kill()
-            self._connection = None
-            await self._release()
-            self.figures.deaths += 1
-            if self._ready is not None and not self._ready.done():
-                self._ready.set_exception(NoWorker("the worker died while it loaded its models"))
-                return
-            pause = 0.2 if time.monotonic() - began > 30 else min(30.0, 2 * pause)
-            _log.warning("the worker died; another one starts in %.1f s", pause)
-            await asyncio.sleep(pause)
-
-    async def _release(self) -> None:
-        """What a dead worker drew waits again, or has failed by its second death."""
-        ids, self._running = list(self._running), {}
-        for job in await asyncio.to_thread(self.store.release, ids, True) if ids else ():
-            if job.state == "failed" and job.failure is not None:
-                self._end(job.id, "failed", **vars(job.failure))
-            else:
-                self._logs[job.id].add("queued", place=0)
-        self._idle.set()
-
-    async def _serve(self, connection: Connection) -> None:
-        """Let a worker draw until it ends."""
-        options = self.options
-        about = {"device": options.device, "dtype": options.dtype, "memory": options.memory}
-        begin = {
-            "models": dict(options.models),
-            "exact": options.exact,
-            "hooks": list(options.hooks),
-            **about,
-        }
-        await connection.send({"kind": "begin", **begin})
-        giving: asyncio.Task[None] | None = None
-        try:
-            while (message := await connection.receive()) is not None:
-                kind = message["kind"]
-                if kind == "ready":
-                    self.models = tuple(ModelInfo.of(one) for one in message["models"])
-                    if self._ready is not None and not self._ready.done():
-                        self._ready.set_result(None)
-                    giving = asyncio.create_task(self._give(connection))
-                elif kind == "broken":
-                    self._broken(message["message"])
-                elif kind == "idle":
-                    await self._all_ended()
-                    giving = asyncio.create_task(self._give(connection))
-                else:
-                    await self._take(message)
-        finally:
-            if giving is not None:
-                giving.cancel()
-
-    def _broken(self, text: str) -> None:
-        if self._ready is not None and not self._ready.done():
-            self._ready.set_exception(NoWorker(text))
-
-    async def _give(self, connection: Connection) -> None:
-        """Lease the next batch, as soon as there is one, and let it be drawn."""
+    async def lease(self) -> list[Job]:
+        """See `Desk`."""
         most = 1 if self.options.exact else self.options.batch
-        while not self.draining:
-            self._waking.clear()
-            try:
-                jobs = await asyncio.to_thread(self.store.lease, most)
-            except UnclipError as error:  # such as a full disk
-                _log.error("no job can be taken: %s", error)
-                await asyncio.sleep(1.0)
-                continue
-            if jobs:
-                await self._draw(connection, jobs)
-                return
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._waking.wait(), 5.0)
+        return await asyncio.to_thread(self.store.lease, most)
 
-    async def _draw(self, connection: Connection, jobs: Sequence[Job]) -> None:
-        self._running = {job.id: job for job in jobs}
+    def started(self, jobs: Sequence[Job]) -> list[str]:
+        """See `Desk`."""
         now = time.time()
         for job in jobs:
             self._live.setdefault(job.id, _Live(kept=True))
-            self._logs[job.id].add("started", together=len(jobs))
+            self.tell(job.id, "started", together=len(jobs))
             self.figures.waits.append(now - job.created)
         self.figures.batches.append(sum(job.spec.pictures for job in jobs))
-        tasks = [
-            {"id": job.id, "spec": job.spec.to_json(), "inputs": self._paths(job.spec)}
-            for job in jobs
-        ]
-        await connection.send({"kind": "draw", "jobs": tasks})
-        if wanted := [job.id for job in jobs if job.id in self._watched]:
-            await connection.send({"kind": "watch", "ids": wanted})
-            self._watched.difference_update(wanted)
+        watched = [job.id for job in jobs if job.id in self._watched]
+        self._watched.difference_update(watched)
+        return watched
 
-    async def _all_ended(self) -> None:
-        """A batch is over. What the worker said nothing of waits again."""
-        left, self._running = list(self._running), {}
-        if left:
-            await asyncio.to_thread(self.store.release, left, True)
-        self._idle.set()
+    def tell(self, job: str, kind: str, **data: Any) -> None:
+        """See `Desk`."""
+        self.figures.steps += kind == "step"
+        self._logs[job].add(kind, **data)
 
-    async def _take(self, message: Message) -> None:
-        """What the worker says of a job."""
-        kind = message.pop("kind")
-        if kind == "checked":
-            future = self._checks.get(message["number"])
-            if future is not None and not future.done():
-                future.set_result(message)
-            return
-        job = message.pop("id")
-        if kind == "done":
-            await self._done(job, message["pictures"])
-        elif kind == "failed":
-            self._running.pop(job, None)
-            failure = Failure(**message["failure"])
-            await asyncio.to_thread(self.store.fail, job, failure)
-            self._end(job, "failed", **vars(failure))
-        elif kind == "cancelled":
-            self._running.pop(job, None)
-            self._end(job, "cancelled")
-        elif job in self._running:
-            self.figures.steps += kind == "step"
-            self._logs[job].add(kind, **message)
+    def cancelled(self, job: str) -> None:
+        """See `Desk`."""
+        self._end(job, "cancelled")
 
-    async def _done(self, job: str, pictures: Sequence[Message]) -> None:
-        """Keep finished pictures, then say so."""
-        running = self._running.pop(job, None)
-        made = []
-        for one in pictures:
-            data = base64.b64decode(one.pop("data"))
-            native = tuple(one.pop("native"))
-            made.append((Drawn(id=secrets.token_hex(16), native=native, **one), data))
+    async def failed(self, job: str, failure: Failure) -> None:
+        """See `Desk`."""
+        await asyncio.to_thread(self.store.fail, job, failure)
+        self._end(job, "failed", **vars(failure))
+
+    async def lost(self, jobs: Sequence[str]) -> None:
+        """See `Desk`: what a dead worker drew waits again, or has failed by its second death."""
+        self.figures.deaths += 1
+        for job in await asyncio.to_thread(self.store.release, jobs, True) if jobs else ():
+            if job.state == "failed" and job.failure is not None:
+                self._end(job.id, "failed", **vars(job.failure))
+            else:
+                self.tell(job.id, "queued", place=0)
+
+    async def done(self, job: Job, made: Sequence[tuple[Drawn, bytes]]) -> None:
+        """See `Desk`: pictures are kept, then told of."""
         try:
-            if await asyncio.to_thread(self.store.finish, job, made) is None:
+            if await asyncio.to_thread(self.store.finish, job.id, made) is None:
                 return  # cancelled meanwhile
         except UnclipError as error:
-            _log.error("the pictures of job %s cannot be kept: %s", job, error)
-            if running is None:
-                return
-            self._hold(running, made)
+            _log.error("the pictures of job %s cannot be kept: %s", job.id, error)
+            self._hold(job, made)
         self.figures.pictures += len(made)
-        self._end(job, "done", pictures=[one.id for one, _ in made])
+        self._end(job.id, "done", pictures=[one.id for one, _ in made])
 
     def _hold(self, job: Job, made: Sequence[tuple[Drawn, bytes]]) -> None:
         """Keep what cannot be stored for the clients that wait, of the last few jobs."""
-        ended = replace(
-            job, state="done", finished=time.time(), pictures=tuple(one for one, _ in made)
-        )
+        drawn = tuple(one for one, _ in made)
+        ended = replace(job, state="done", finished=time.time(), pictures=drawn)
         self._unsaved[job.id] = ended, {one.id: data for one, data in made}
         for old in list(self._unsaved)[:-HELD]:
             del self._unsaved[old]
+
+    def paths(self, spec: Spec) -> dict[str, str]:
+        """See `Desk`."""
+        return {name: str(self.store.input_path(one)) for name, one in spec.inputs.items()}

@@ -19,8 +19,8 @@ LONGEST_WAIT = 60
 
 INVALID = "invalid_request_error"
 
-REFUSED = "content_policy_violation"
-"""The code of what a hook refused."""
+REFUSED = "content_policy"
+"""The code of a failure by a hook; see `hooks.ContentPolicyError`."""
 
 
 @dataclass(eq=False)
@@ -78,7 +78,7 @@ def invalid(param: str | None, message: str, code: str | None = None) -> ApiErro
 
 def refused(message: str, param: str | None = "prompt") -> ApiError:
     """400: a hook does not allow it."""
-    return ApiError(400, message, param=param, code=REFUSED, should_retry=False)
+    return ApiError(400, message, param=param, code="content_policy_violation", should_retry=False)
 
 
 def unauthorized(message: str = "Incorrect API key provided.") -> ApiError:
