@@ -321,6 +321,31 @@ def test_a_name_that_the_operator_allows_is_known(tmp_path: Path) -> None:
             assert house.raw("GET", "/v1/models", {**BEARER, "host": host}).status == 200
 
 
+def test_only_a_proxy_that_is_named_says_how_it_was_asked(tmp_path: Path) -> None:
+    forwarded = {**JSON, "x-forwarded-proto": "https", "x-forwarded-host": "evil.example"}
+    body = json.dumps({"prompt": "a fox"}).encode()
+    for proxies, scheme in (((), "http"), (("10.0.0.1",), "http"), (("127.0.0.1",), "https")):
+        with a_house(tmp_path / str(len(str(proxies))), trusted_proxy=proxies) as house:
+            made = json.loads(house.raw("POST", GENERATIONS, forwarded, body).content)
+            begins = f"{scheme}://127.0.0.1:{house.port}/files/"
+            assert made["data"][0]["url"].startswith(begins), made
+
+
+def test_a_session_cannot_be_made_up(house: House) -> None:
+    owner = house.app.state.serving.options.keys[0].owner
+    for cookie in (
+        f"{owner}.99999999999.{32 * '0'}.{64 * '0'}",
+        f"{owner}.1.{32 * '0'}.{64 * '0'}",
+        f"{owner}.x.y.z",
+        "....",
+        "",
+        "\xff",
+        4000 * "a",
+    ):
+        headers = {**HOST, "cookie": f"unclip_session={cookie}"}
+        assert house.raw("GET", "/v1/jobs", headers).status in (400, 401), cookie
+
+
 FROM = [
     {"origin": "https://evil.example"},
     {"origin": "null"},
