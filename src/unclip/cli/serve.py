@@ -116,12 +116,27 @@ class Serve:
         bool, flag("--deterministic", "Draw requests one by one: a seed gives the same bytes.")
     ] = False
     log_prompts: Annotated[bool, flag("--log-prompts", "Write prompts into the log.")] = False
+    no_record: Annotated[
+        bool, flag("--no-record", "Leave prompt and settings out of pictures' files.")
+    ] = False
+    no_mark: Annotated[
+        bool, flag("--no-mark", "Do not mark pictures' files as made by a model (IPTC).")
+    ] = False
     workers: Annotated[
         int, option("--workers", "N", "Processes that draw at once.", group=LIMITS)
     ] = 1
     most_workers: Annotated[
         int,
         option("--most-workers", "N", "To how many they grow.", "as --workers", group=LIMITS),
+    ] = 0
+    ray: Annotated[
+        str,
+        option(
+            "--ray", "ADDRESS", "A Ray cluster that draws; auto: this machine's.", "none", LIMITS
+        ),
+    ] = ""
+    ray_gpus: Annotated[
+        float, option("--ray-gpus", "N", "GPUs that each worker takes there.", group=LIMITS)
     ] = 0
     memory_gigabytes: Annotated[
         float,
@@ -148,6 +163,7 @@ class Serve:
         values["keys"] = read_keys(path) if path else ()
         values["models"] = tuple(values.pop("model") or ())
         values["aliases"] = _aliases(values.pop("alias") or ())
+        values["record"], values["marked"] = not values.pop("no_record"), not values.pop("no_mark")
         values["hooks"] = tuple(values.pop("hook") or ())
         for name in ("allow_origin", "allow_host", "trusted_proxy"):
             values[name] = tuple(values[name] or ())

@@ -103,8 +103,11 @@ class ServeOptions(Config):
         hooks: functions that may refuse prompts and pictures, see `hooks`.
         workers: how many draw at once.
         most_workers: to how many they grow while jobs wait; 0: no more than `workers`.
+        ray: address of a Ray cluster whose machines draw; "auto": that of this one.
+        ray_gpus: what each worker there takes of its machine.
         deterministic: draw each job by itself, so that a seed gives the same bytes.
         log_prompts: whether the log has prompts.
+        record, marked: of every picture's file, see `Finish`.
     """
 
     called = "{}"
@@ -135,8 +138,12 @@ class ServeOptions(Config):
     hooks: tuple[str, ...] = ()
     workers: int = Field(1, ge=1, le=256)
     most_workers: int = Field(0, ge=0, le=256)
+    ray: str = ""
+    ray_gpus: float = Field(0, ge=0)
     deterministic: bool = False
     log_prompts: bool = False
+    record: bool = True
+    marked: bool = True
 
     @field_validator("public_url")
     @classmethod

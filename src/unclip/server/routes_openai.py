@@ -105,7 +105,7 @@ async def _call(request: Request, kind: Kind) -> Call:
 
 async def _answer(request: Request, call: Call) -> Response:
     """Draw, and answer when it is done, or as it goes on."""
-    here, created = serving(request), int(time.time())
+    here, created, began = serving(request), int(time.time()), time.monotonic()
     store = here.engine.store
     digests = {
         name: await run_in_threadpool(store.put_input, data) for name, data in call.files.items()
@@ -116,7 +116,7 @@ async def _answer(request: Request, call: Call) -> Response:
     if call.stream:
         events = _events(request, call, job, created)
         return sse.stream(events, here.stopped, await limits(here, job))
-    job = await _ended(request, job)
+    job = await _ended(request, job, began + _patience(request, here))
     pictures = [(one, await _bytes(here, call, one)) for one in job.pictures]
     body = openai.reply(call, pictures, created, lambda drawn: here.url(request, drawn))
     headers = {**await limits(here, job), "x-unclip-size": reached(job.pictures)}
@@ -128,10 +128,17 @@ async def _bytes(here: Serving, call: Call, drawn: Drawn) -> bytes:
     return await here.engine.read(drawn) if call.response_format == "b64_json" else b""
 
 
-async def _ended(request: Request, job: Job) -> Job:
-    """The job when it is done. Raises ApiError where it failed, or takes longer than allowed."""
+async def _ended(request: Request, job: Job, until: float) -> Job:
+    """The job when it is done.
+
+    Args:
+        until: when the client goes, by the monotonic clock.
+
+    Raises:
+        ApiError: it failed, or takes longer.
+    """
     here = serving(request)
-    seconds, waiting = _patience(request, here), here.engine.wait(job.id)
+    seconds, waiting = max(0.01, until - time.monotonic()), here.engine.wait(job.id)
     with here.engine.attending(job.id):
         try:
             ended = await sse.while_there(request, waiting, here.stopped, seconds)

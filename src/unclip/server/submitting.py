@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -45,6 +46,8 @@ async def submit(
 ) -> Job:
     """The job that a request becomes, or joins; see `Engine.submit`. Raises ApiError."""
     here = serving(request)
+    record, marked = here.options.record, here.options.marked
+    spec = replace(spec, finish=replace(spec.finish, record=record, marked=marked))
     try:
         return await here.engine.submit(
             owner(request), spec, fingerprint=fingerprint, join=join, kept=kept
