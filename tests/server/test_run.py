@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -312,3 +313,15 @@ def test_the_command_says_what_is_wrong_before_anything_starts(
         assert main(["--quiet", "serve", "--json", "--port", str(used.getsockname()[1])]) == 1
     told = json.loads(capsys.readouterr().out)
     assert told["error"]["field"] == "port" and "in use" in told["error"]["message"]
+
+
+def test_without_the_extra_it_says_what_to_install(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from unclip.cli import main
+
+    monkeypatch.delenv("UNCLIP_DEBUG", raising=False)
+    monkeypatch.delitem(sys.modules, "unclip.server.run")
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    assert main(["serve"]) == 2
+    assert "pip install 'unclip[serve]'" in capsys.readouterr().err
