@@ -111,7 +111,7 @@ def test_a_signal_lets_what_runs_end_and_keeps_what_waits(running: Running) -> N
         threads = [threading.Thread(target=lambda: replies.append(self.ask())) for _ in range(2)]
         for count, thread in enumerate(threads, start=1):
             thread.start()
-            until(lambda count=count: jobs(self) == count)
+            until(lambda count=count: jobs(self) == count and jobs(self, "running") == 1)
         self.stop()
         until(lambda: self.get("/readyz").status_code == 503)
         assert self.ask().status_code == 503  # no more jobs are taken
@@ -134,11 +134,14 @@ def test_a_signal_lets_what_runs_end_and_keeps_what_waits(running: Running) -> N
     assert len(again.worker.drawn) == 1  # what waited was drawn after the restart
 
 
-def jobs(self: Running) -> int:
-    """How many run or wait."""
+def jobs(self: Running, *states: str) -> int:
+    """How many run or wait, or are in these states."""
     text = self.get("/metrics").text
     lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if line[:1] not in ("#", ""))
-    return sum(int(float(lines[f'unclip_jobs{{state="{one}"}}'])) for one in ("queued", "running"))
+    return sum(
+        int(float(lines[f'unclip_jobs{{state="{one}"}}']))
+        for one in states or ("queued", "running")
+    )
 
 
 def until(true: Callable[[], bool]) -> None:
