@@ -1,0 +1,242 @@
+"""Jobs: every ability, followed from the queue to the pictures, and what there is to ask for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from fastapi import APIRouter
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from . import abilities, errors, sse
+from .asked import Asked, number
+from .context import Serving, owner, serving
+from .job import ENDED, Drawn, Finish, Format, Job, Spec, State
+from .reading import read_json
+from .schemas import JOB, SIZE, answers, json_body, list_of, maybe, object_of, text, whole
+from .submitting import check_taking, submit
+
+routes = APIRouter(prefix="/v1", tags=["Jobs"])
+
+MOST_LISTED = 200
+LARGEST = 4096
+"""Most pixels along a side of a delivered picture."""
+ID = re.compile(r"[0-9a-f]{32}")
+DIGEST = re.compile(r"[0-9a-f]{64}")
+
+FINISH = object_of(
+    [],
+    size=maybe(SIZE),
+    format=text(enum=list(get_args(Format))),
+    quality=whole(1, 100, "Of JPEG and WebP."),
+)
+ASKED = object_of(
+    ["ability"],
+    ability=text("See /v1/capabilities."),
+    fields={"type": "object", "description": "Of the ability's request."},
+    inputs={
+        "type": "object",
+        "additionalProperties": text(),
+        "description": "Field: id of an uploaded or drawn picture.",
+    },
+    model=maybe(text()),
+    finish=FINISH,
+)
+
+
+@routes.post(
+    "/jobs",
+    response_model=None,
+    status_code=202,
+    responses=answers(JOB, status=202),
+    openapi_extra=json_body(ASKED),
+)
+async def create_job(request: Request) -> Response:
+    """Ask for pictures; the job goes on whether anybody waits for it or not."""
+    here = serving(request)
+    check_taking(here)
+    asked = Asked(await read_json(request), frozenset(ASKED["properties"]))
+    inputs = {
+        name: await _stored(request, name, one) for name, one in asked.texts("inputs").items()
+    }
+    model, finish = _model(asked, here), _finish(asked)
+    ability, fields = asked.text("ability"), asked.section("fields")
+    spec = await run_in_threadpool(abilities.spec_of, ability, fields, inputs, model)
+    job = await submit(request, replace(spec, finish=finish), kept=True)
+    request.scope["state"]["log"] = _logged(here, spec, job)
+    return JSONResponse(await shown(request, job), 202, {"location": f"/v1/jobs/{job.id}"})
+
+
+@routes.get("/jobs", response_model=None, responses=answers(object_of([], data=list_of(JOB))))
+async def list_jobs(
+    request: Request, state: str = "", limit: str = "50", before: str = ""
+) -> Response:
+    """Own jobs, newest first."""
+    if state and state not in get_args(State):
+        known = ", ".join(get_args(State))
+        raise errors.invalid("state", f"Invalid value: {state!r}. Supported values are: {known}.")
+    store, most = serving(request).engine.store, number("limit", limit, 1, MOST_LISTED)
+    which = cast(State, state) if state else None
+    jobs = await run_in_threadpool(store.jobs, owner(request), which, most, before or None)
+    return JSONResponse({"data": [await shown(request, one) for one in jobs]})
+
+
+@routes.get("/jobs/{id}", response_model=None, responses=answers(JOB))
+async def get_job(request: Request, id: str) -> Response:
+    """One job."""
+    return JSONResponse(await shown(request, await own_job(request, id)))
+
+
+@routes.get("/jobs/{id}/events", response_model=None, responses=answers({}, events=True))
+async def job_events(request: Request, id: str, after: str = "") -> Response:
+    """What happens to a job, as it happens: queued, started, step, preview, done ...
+
+    A client that comes back sends the number of the last event in Last-Event-ID.
+    """
+    job = await own_job(request, id)
+    last = after or request.headers.get("last-event-id", "") or "0"
+    first = number("after", last, 0, 2**53)
+    return sse.stream(_told(request, job, first), serving(request).stopped)
+
+
+@routes.post("/jobs/{id}/cancel", response_model=None, responses=answers(JOB))
+@routes.delete("/jobs/{id}", response_model=None, responses=answers(JOB))
+async def cancel_job(request: Request, id: str) -> Response:
+    """Stop a job that has not ended; one that has stays as it is."""
+    job, engine = await own_job(request, id), serving(request).engine
+    if job.state not in ENDED:
+        await engine.cancel(job.id)
+    return JSONResponse(await shown(request, await own_job(request, id)))
+
+
+@routes.get("/capabilities", response_model=None, responses=answers({"type": "object"}))
+async def capabilities(request: Request) -> Response:
+    """What can be asked for: abilities with their fields, models, limits and words."""
+    return JSONResponse(await run_in_threadpool(_capabilities, serving(request)))
+
+
+def _capabilities(here: Serving) -> dict[str, Any]:
+    models = here.engine.models
+    able = {name for model in models for name in model.abilities}
+    drawing = [name for name in abilities.drawing() if name in able or not models]
+    return {
+        "abilities": {name: abilities.describe(name) for name in drawing},
+        "models": [{**asdict(model), "default": model is models[0]} for model in models],
+        "aliases": here.options.aliases,
+        "finish": FINISH,
+        "limits": {
+            "pictures": abilities.MOST_PICTURES,
+            "queued": here.options.most_queued,
+            "body_bytes": here.options.body_bytes,
+            "side": LARGEST,
+        },
+    }
+
+
+def _model(asked: Asked, here: Serving) -> str:
+    """A served model's name; the first where none is asked for."""
+    name, served = asked.text("model"), here.served
+    name = served.aliases.get(name, name)
+    if name and name not in served.models:
+        raise errors.not_found_model(name)
+    return name or served.models[0]
+
+
+def _finish(asked: Asked) -> Finish:
+    """How the pictures are delivered."""
+    inner = Asked(asked.section("finish"), frozenset(FINISH["properties"]), "finish.")
+    size, form = inner.values.get("size"), inner.text("format") or "png"
+    if form not in get_args(Format):
+        raise inner.wrong("format", f"one of {', '.join(get_args(Format))}")
+    if size is not None and not _is_size(size):
+        raise inner.wrong("size", f"[width, height], each from 1 to {LARGEST}")
+    quality = inner.whole("quality", 1, 100, 95)
+    return Finish((size[0], size[1]) if size else None, cast(Format, form), quality)
+
+
+def _is_size(value: Any) -> bool:
+    if not isinstance(value, list) or len(value) != 2:
+        return False
+    return all(type(one) is int and 1 <= one <= LARGEST for one in value)
+
+
+async def own_job(request: Request, id: str) -> Job:
+    """A job of who asks; another's is as if it were not there. Raises ApiError."""
+    store = serving(request).engine.store
+    job = await run_in_threadpool(store.job, id) if ID.fullmatch(id) else None
+    if job is None or job.owner != owner(request):
+        raise errors.not_found("There is no such job.")
+    return job
+
+
+async def shown(request: Request, job: Job) -> dict[str, Any]:
+    """A job as JSON."""
+    here, spec = serving(request), job.spec
+    queued = job.state == "queued"
+    place = await run_in_threadpool(here.engine.store.place, job.id) if queued else None
+    return {
+        "id": job.id,
+        "ability": spec.ability,
+        "fields": spec.fields,
+        "inputs": spec.inputs,
+        "model": spec.model,
+        "finish": asdict(spec.finish),
+        "state": job.state,
+        "place": place,
+        "created": job.created,
+        "started": job.started,
+        "finished": job.finished,
+        "failure": asdict(job.failure) if job.failure else None,
+        "pictures": [picture(here, request, one) for one in job.pictures],
+    }
+
+
+def picture(here: Serving, request: Request, drawn: Drawn) -> dict[str, Any]:
+    """A picture as JSON."""
+    return {**asdict(drawn), "url": here.url(request, drawn)}
+
+
+async def _told(request: Request, job: Job, after: int) -> AsyncIterator[bytes]:
+    """The events of a job; the last has the job itself."""
+    engine = serving(request).engine
+    with engine.attending(job.id):
+        async for one in engine.events(job.id, after):
+            data = one.data
+            if one.kind in ENDED:
+                data = {**data, "job": await shown(request, await own_job(request, job.id))}
+            yield sse.event(data, one.kind, one.number)
+
+
+async def _stored(request: Request, field: str, id: str) -> tuple[str, Path]:
+    """The digest and the path of an uploaded or drawn picture. Raises ApiError."""
+    store, where = serving(request).engine.store, f"inputs.{field}"
+    missing = errors.invalid(where, f"{where}: there is no such picture.")
+    if DIGEST.fullmatch(id):
+        path = store.input_path(id)
+        if not path.is_file():
+            raise missing
+        return id, path
+    found = await run_in_threadpool(store.picture, id) if ID.fullmatch(id) else None
+    if found is None or found.owner != owner(request):
+        raise missing
+    digest = await run_in_threadpool(lambda: store.put_input(found.path.read_bytes()))
+    return digest, store.input_path(digest)
+
+
+def picture_id(id: str) -> str:
+    """An id. Raises ApiError where it cannot be one."""
+    if not ID.fullmatch(id):
+        raise errors.not_found("There is no such picture.")
+    return id
+
+
+def _logged(here: Serving, spec: Spec, job: Job) -> dict[str, Any]:
+    told: dict[str, Any] = {"job": job.id, "model": spec.model, "ability": spec.ability}
+    if here.options.log_prompts and "prompt" in spec.fields:
+        told["prompt"] = spec.fields["prompt"]
+    return told

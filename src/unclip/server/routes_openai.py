@@ -1,0 +1,236 @@
+"""OpenAI's Images API: what a client asks becomes a job, and what was drawn its answer."""
+
+from __future__ import annotations
+
+import base64
+import math
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Literal
+
+from fastapi import APIRouter
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from . import errors, openai, sse
+from .context import Serving, serving
+from .errors import ApiError
+from .job import ENDED, Drawn, Event, Job
+from .middleware import LOG
+from .openai import Call
+from .reading import is_form, read_json, read_parts
+from .schemas import EDIT, GENERATION, IMAGES, MODEL, MODELS, VARIATION, answers, body
+from .submitting import STOPPING, check_taking, submit
+
+MARGIN = 1.0
+"""Seconds before a client's time limit at which it gets an answer."""
+
+routes = APIRouter(tags=["OpenAI"])
+
+Kind = Literal["generations", "edits", "variations"]
+PREFIXES = (
+    "/v1/images",
+    "/openai/v1/images",
+    "/openai/images",
+    "/openai/deployments/{model}/images",
+)
+"""OpenAI's, then Azure's."""
+
+
+async def generations(request: Request) -> Response:
+    """Draw pictures of a prompt."""
+    return await _answer(request, await _call(request, "generations"))
+
+
+async def edits(request: Request) -> Response:
+    """Repaint a part of a picture."""
+    return await _answer(request, await _call(request, "edits"))
+
+
+async def variations(request: Request) -> Response:
+    """Draw variations of a picture."""
+    return await _answer(request, await _call(request, "variations"))
+
+
+for prefix in PREFIXES:
+    shown = prefix.startswith("/v1")
+    for name, function, read in (
+        ("generations", generations, GENERATION),
+        ("edits", edits, EDIT),
+        ("variations", variations, VARIATION),
+    ):
+        routes.add_api_route(
+            f"{prefix}/{name}",
+            function,
+            methods=["POST"],
+            response_model=None,
+            include_in_schema=shown,
+            responses=answers(IMAGES, events=True),
+            openapi_extra=body(read),
+        )
+
+
+@routes.get("/v1/models", responses=answers(MODELS), response_model=None)
+@routes.get("/openai/models", include_in_schema=False, response_model=None)
+@routes.get("/openai/v1/models", include_in_schema=False, response_model=None)
+async def models(request: Request) -> Response:
+    """List the models that are served."""
+    return JSONResponse(openai.models_list(serving(request).served))
+
+
+@routes.get("/v1/models/{name:path}", responses=answers(MODEL), response_model=None)
+@routes.get("/openai/models/{name:path}", include_in_schema=False, response_model=None)
+@routes.get("/openai/v1/models/{name:path}", include_in_schema=False, response_model=None)
+async def model(request: Request, name: str) -> Response:
+    """One of the models that are served."""
+    return JSONResponse(openai.model_object(name, 0, serving(request).served))
+
+
+async def _call(request: Request, kind: Kind) -> Call:
+    """What a request asks for. Raises ApiError."""
+    here = serving(request)
+    check_taking(here)
+    served, named = here.served, request.path_params.get("model")
+    if kind == "generations":
+        return openai.generation(await read_json(request), served, named)
+    if kind == "edits":
+        most = here.options.body_bytes
+        asked: Any = await (read_parts(request) if is_form(request) else read_json(request, most))
+        return await run_in_threadpool(openai.edit, asked, served, named)
+    return await run_in_threadpool(openai.variation, await read_parts(request), served, named)
+
+
+async def _answer(request: Request, call: Call) -> Response:
+    """Draw, and answer when it is done, or as it goes on."""
+    here, created = serving(request), int(time.time())
+    store = here.engine.store
+    digests = {
+        name: await run_in_threadpool(store.put_input, data) for name, data in call.files.items()
+    }
+    spec, retry = openai.spec_of(call, digests), _number(request, "x-stainless-retry-count")
+    job = await submit(request, spec, openai.fingerprint(call), join=(retry or 0) >= 1)
+    request.scope["state"]["log"] = _logged(here, call, job)
+    if call.stream:
+        events = _events(request, call, job, created)
+        return sse.stream(events, here.stopped, await limits(here, job))
+    job = await _ended(request, job)
+    pictures = [(one, await _bytes(here, call, one)) for one in job.pictures]
+    body = openai.reply(call, pictures, created, lambda drawn: here.url(request, drawn))
+    headers = {**await limits(here, job), "x-unclip-size": reached(job.pictures)}
+    return JSONResponse(body, headers=headers)
+
+
+async def _bytes(here: Serving, call: Call, drawn: Drawn) -> bytes:
+    """Of the file, where the answer has it."""
+    return await here.engine.read(drawn) if call.response_format == "b64_json" else b""
+
+
+async def _ended(request: Request, job: Job) -> Job:
+    """The job when it is done. Raises ApiError where it failed, or takes longer than allowed."""
+    here = serving(request)
+    seconds, waiting = _patience(request, here), here.engine.wait(job.id)
+    with here.engine.attending(job.id):
+        try:
+            ended = await sse.while_there(request, waiting, here.stopped, seconds)
+        except TimeoutError:
+            raise errors.unavailable(
+                f"The pictures were not ready in {seconds:.0f} seconds; ask again to wait on.",
+                retry_after=1,
+            ) from None
+    return done(here, ended)
+
+
+def done(here: Serving, job: Job | None) -> Job:
+    """The job. Raises ApiError unless it is done."""
+    if job is None or job.state not in ENDED:
+        raise errors.unavailable(STOPPING, retry_after=5)
+    if job.failure is not None:
+        raise errors.of_failure(job.failure)
+    if job.state != "done":
+        raise errors.invalid(None, "The job was cancelled.", "cancelled")
+    here.metrics.took(job.finished - job.started)
+    return job
+
+
+def _patience(request: Request, here: Serving) -> float:
+    """Seconds that the client waits, less a margin to answer in."""
+    said = [_number(request, name) for name in ("x-stainless-read-timeout", "x-stainless-timeout")]
+    known = [one for one in said if one is not None and one > 0]
+    return max(min([*known, here.options.wait_seconds]) - MARGIN, 0.05)
+
+
+def _number(request: Request, header: str) -> float | None:
+    """A header's number; None where it has none."""
+    try:
+        value = float(request.headers.get(header, ""))
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+async def limits(here: Serving, job: Job) -> dict[str, str]:
+    """Headers that say how much may still be asked, and which job it is."""
+    counts = await run_in_threadpool(here.engine.store.counts)
+    most = here.options.most_queued
+    return {
+        "x-ratelimit-limit-requests": str(most),
+        "x-ratelimit-remaining-requests": str(max(0, most - counts.get("queued", 0))),
+        "x-ratelimit-reset-requests": f"{math.ceil(here.metrics.job_seconds())}s",
+        "x-unclip-job": job.id,
+    }
+
+
+def reached(pictures: tuple[Drawn, ...]) -> str:
+    """How the pictures got their size: 'native', or 'resampled from 64x64'."""
+    ways = {
+        "native"
+        if (one.width, one.height) == one.native
+        else f"resampled from {one.native[0]}x{one.native[1]}"
+        for one in pictures
+    }
+    return ", ".join(sorted(ways))
+
+
+def _logged(here: Serving, call: Call, job: Job) -> Mapping[str, Any]:
+    """What the log says of it."""
+    told = {"job": job.id, "model": call.model, "pictures": job.spec.pictures}
+    if here.options.log_prompts and "prompt" in call.fields:
+        told["prompt"] = call.fields["prompt"]
+    return told
+
+
+async def _events(request: Request, call: Call, job: Job, created: int) -> AsyncIterator[bytes]:
+    """Previews, then each picture; an error as the clients read it."""
+    here, previews = serving(request), _Previews(call.partial_images)
+    with here.engine.attending(job.id):
+        try:
+            async for one in here.engine.events(job.id):
+                for index, picture in previews.of(one):
+                    kind, data = openai.partial_event(call, index, picture, created)
+                    yield sse.event(data, kind)
+            for drawn in done(here, await here.engine.wait(job.id)).pictures:
+                picture = await here.engine.read(drawn)
+                kind, data = openai.completed_event(call, drawn, picture, created)
+                yield sse.event(data, kind)
+        except ApiError as error:
+            yield sse.event(error.body())
+        except Exception:  # noqa: BLE001 - the answer has begun: it can only end with an error
+            LOG.exception("the stream of job %s failed", job.id)
+            yield sse.event(errors.internal().body())
+
+
+class _Previews:
+    """Picks as many previews as are wanted, spread over the steps."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.sent, self.share = most, 0, 0.0
+
+    def of(self, event: Event) -> list[tuple[int, bytes]]:
+        """The number and the file of what an event shows, where it is picked."""
+        self.share = max(self.share, float(event.data.get("share", 0.0)))
+        due = self.sent < self.most and self.share >= self.sent / (self.most + 1)
+        if event.kind != "preview" or not due:
+            return []
+        self.sent += 1
+        return [(self.sent - 1, base64.b64decode(event.data["picture"]))]

@@ -1,0 +1,293 @@
+"""The gallery: pictures uploaded and drawn, searched, marked, collected, deleted and packed."""
+
+from __future__ import annotations
+
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import IO, Any
+
+from fastapi import APIRouter
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from ..errors import UsageError
+from ..media import Limits, Upload, check_upload
+from . import errors
+from .asked import Asked, number
+from .context import Serving, owner, serving
+from .gallery import Picture, Search
+from .reading import is_form, read_json, read_parts
+from .routes_jobs import MOST_LISTED, picture_id
+from .routes_jobs import picture as drawn_shown
+from .schemas import PICTURE, answers, body, json_body, list_of, maybe, object_of, text
+
+routes = APIRouter(prefix="/v1", tags=["Pictures"])
+
+ALLOWED = Limits(("PNG", "JPEG", "WEBP"), megabytes=50)
+"""What may be uploaded."""
+MOST_ZIPPED = 1000
+CHUNK = 2**16
+UPLOADED = object_of(["id", "width", "height"], id=text(), width={}, height={})
+LISTED = object_of(["data"], data=list_of(PICTURE))
+CHANGES = object_of(
+    [],
+    favourite=maybe({"type": "boolean"}),
+    add_tags=list_of(text()),
+    remove_tags=list_of(text()),
+    add_collections=list_of(text("An id.")),
+    remove_collections=list_of(text("An id.")),
+)
+IDS = object_of(["ids"], ids=list_of(text()))
+NAME = object_of(["name"], name=text())
+COLLECTION = object_of(["id", "name"], id=text(), name=text(), created={}, pictures={})
+_FILE: dict[str, Any] = {"type": "string", "format": "binary"}
+UPLOAD = {
+    "multipart/form-data": object_of(["file"], file=_FILE),
+    **dict.fromkeys(("image/png", "image/jpeg", "image/webp"), _FILE),
+}
+
+
+@routes.post(
+    "/pictures",
+    response_model=None,
+    status_code=201,
+    responses=answers(UPLOADED, status=201),
+    openapi_extra=body(UPLOAD),
+)
+async def upload(request: Request) -> Response:
+    """Upload a picture that jobs may begin from, as a form's file or as the whole body."""
+    if is_form(request):
+        files = [part.data for part in await read_parts(request) if part.filename is not None]
+        if len(files) != 1:
+            raise errors.invalid("file", f"The form must have one file, got {len(files)}.")
+        data = files[0]
+    else:
+        data = await request.body()
+    checked = await run_in_threadpool(_checked, data)
+    digest = await run_in_threadpool(serving(request).engine.store.put_input, checked.data)
+    width, height = checked.size
+    return JSONResponse({"id": digest, "width": width, "height": height}, 201)
+
+
+def _checked(data: bytes) -> Upload:
+    """A picture. Raises ApiError where it is none."""
+    try:
+        return check_upload(data, "the picture", ALLOWED)
+    except UsageError as error:
+        raise errors.invalid("file", str(error)) from None
+
+
+@routes.get("/pictures", response_model=None, responses=answers(LISTED))
+async def list_pictures(
+    request: Request,
+    q: str = "",
+    favourites: str = "",
+    collection: str = "",
+    tag: str = "",
+    deleted: str = "",
+    limit: str = "50",
+    before: str = "",
+) -> Response:
+    """Own pictures, newest first; `q` is searched in the prompts."""
+    here = serving(request)
+    search = Search(
+        text=q,
+        favourites=_truth("favourites", favourites),
+        collection=collection or None,
+        tag=tag or None,
+        deleted=_truth("deleted", deleted),
+    )
+    most, last = number("limit", limit, 1, MOST_LISTED), before or None
+    found = await run_in_threadpool(here.engine.store.pictures, owner(request), search, most, last)
+    return JSONResponse({"data": [_shown(here, request, one) for one in found]})
+
+
+@routes.get("/pictures/{id}/file", response_model=None, responses=answers(_FILE))
+async def picture_file(request: Request, id: str) -> Response:
+    """The file of an own picture, however old."""
+    found = await run_in_threadpool(serving(request).engine.store.picture, picture_id(id))
+    if found is None or found.owner != owner(request):
+        raise _missing()
+    data = await run_in_threadpool(found.path.read_bytes)
+    name = f'inline; filename="{found.drawn.id}.{found.drawn.format}"'
+    kept = {"content-disposition": name, "cache-control": "private, max-age=86400, immutable"}
+    return Response(data, media_type=f"image/{found.drawn.format}", headers=kept)
+
+
+@routes.patch(
+    "/pictures/{id}",
+    response_model=None,
+    responses=answers(object_of(["id"], id=text())),
+    openapi_extra=json_body(CHANGES),
+)
+async def change_picture(request: Request, id: str) -> Response:
+    """Make a picture a favourite or not, tag it, put it into collections, or take it out."""
+    asked = Asked(await read_json(request), frozenset(CHANGES["properties"]))
+    favourite = asked.truth("favourite")
+    lists = {name: asked.list(name) for name in asked.known - {"favourite"}}
+    found = await run_in_threadpool(
+        _change, serving(request), owner(request), picture_id(id), favourite, lists
+    )
+    if not found:
+        raise _missing()
+    return JSONResponse({"id": id})
+
+
+def _change(
+    here: Serving, who: str, id: str, favourite: bool | None, lists: dict[str, list[str]]
+) -> bool:
+    """Whether the picture is there."""
+    store, found = here.engine.store, True
+    if favourite is not None:
+        found &= bool(store.mark(who, [id], favourite))
+    if names := lists["add_tags"]:
+        found &= bool(store.tag(who, [id], names))
+    if names := lists["remove_tags"]:
+        found &= bool(store.untag(who, [id], names))
+    for one in lists["add_collections"]:
+        found &= bool(store.collect(who, one, [id]))
+    for one in lists["remove_collections"]:
+        found &= bool(store.uncollect(who, one, [id]))
+    return found
+
+
+@routes.delete("/pictures/{id}", response_model=None, responses=answers(IDS))
+async def delete_picture(request: Request, id: str) -> Response:
+    """Delete a picture; `restore` undoes it for a while."""
+    store = serving(request).engine.store
+    if not await run_in_threadpool(store.delete, owner(request), [picture_id(id)]):
+        raise _missing()
+    return JSONResponse({"id": id})
+
+
+@routes.post("/pictures/{id}/restore", response_model=None, responses=answers(IDS))
+async def restore_picture(request: Request, id: str) -> Response:
+    """Undo the deletion of a picture."""
+    store = serving(request).engine.store
+    if not await run_in_threadpool(store.restore, owner(request), [picture_id(id)]):
+        raise _missing()
+    return JSONResponse({"id": id})
+
+
+@routes.post(
+    "/pictures/zip", response_model=None, responses=answers(_FILE), openapi_extra=json_body(IDS)
+)
+async def zip_pictures(request: Request) -> Response:
+    """Own pictures as a ZIP file."""
+    ids = Asked(await read_json(request), frozenset({"ids"})).list("ids")
+    if not 1 <= len(ids) <= MOST_ZIPPED:
+        raise errors.invalid("ids", f"ids must have 1 to {MOST_ZIPPED} ids, got {len(ids)}.")
+    names = [picture_id(one) for one in dict.fromkeys(ids)]
+    packed = await run_in_threadpool(_pack, serving(request), owner(request), names)
+    headers = {"content-disposition": 'attachment; filename="pictures.zip"'}
+    return StreamingResponse(_pieces(packed), 200, headers, "application/zip")
+
+
+def _pack(here: Serving, who: str, ids: list[str]) -> IO[bytes]:
+    """A temporary file, at its start. Raises ApiError where a picture is not there."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - `_pieces` closes it
+    try:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+            for id in ids:
+                found = here.engine.store.picture(id)
+                if found is None or found.owner != who:
+                    raise _missing()
+                name = f"{found.drawn.seed}-{found.drawn.id[:8]}.{found.drawn.format}"
+                archive.write(found.path, name)
+        file.seek(0)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _pieces(file: IO[bytes]) -> Iterator[bytes]:
+    with file:
+        while piece := file.read(CHUNK):
+            yield piece
+
+
+@routes.get("/tags", response_model=None, responses=answers({"type": "object"}))
+async def list_tags(request: Request) -> Response:
+    """Own tags, and how many pictures have each."""
+    store = serving(request).engine.store
+    return JSONResponse({"data": await run_in_threadpool(store.tags, owner(request))})
+
+
+@routes.get("/collections", response_model=None, responses=answers(list_of(COLLECTION)))
+async def list_collections(request: Request) -> Response:
+    """Own collections, by name."""
+    found = await run_in_threadpool(serving(request).engine.store.collections, owner(request))
+    return JSONResponse({"data": [asdict(one) for one in found]})
+
+
+@routes.post(
+    "/collections",
+    response_model=None,
+    status_code=201,
+    responses=answers(COLLECTION, status=201),
+    openapi_extra=json_body(NAME),
+)
+async def make_collection(request: Request) -> Response:
+    """Make an empty collection."""
+    name = Asked(await read_json(request), frozenset({"name"})).text("name")
+    store = serving(request).engine.store
+    made = await run_in_threadpool(store.make_collection, owner(request), name)
+    return JSONResponse(asdict(made), 201)
+
+
+@routes.patch(
+    "/collections/{id}",
+    response_model=None,
+    responses=answers(COLLECTION),
+    openapi_extra=json_body(NAME),
+)
+async def rename_collection(request: Request, id: str) -> Response:
+    """Give a collection another name."""
+    name = Asked(await read_json(request), frozenset({"name"})).text("name")
+    store = serving(request).engine.store
+    made = await run_in_threadpool(store.rename_collection, owner(request), id, name)
+    if made is None:
+        raise errors.not_found("There is no such collection.")
+    return JSONResponse(asdict(made))
+
+
+@routes.delete("/collections/{id}", response_model=None, responses=answers(IDS))
+async def remove_collection(request: Request, id: str) -> Response:
+    """Remove a collection; its pictures stay."""
+    store = serving(request).engine.store
+    if not await run_in_threadpool(store.remove_collection, owner(request), id):
+        raise errors.not_found("There is no such collection.")
+    return JSONResponse({"id": id})
+
+
+def _missing() -> errors.ApiError:
+    return errors.not_found("There is no such picture.")
+
+
+def _truth(name: str, value: str) -> bool:
+    """Of a query: true, 1, false, 0 or nothing."""
+    if value.lower() not in ("", "true", "false", "1", "0"):
+        raise errors.invalid(name, f"{name} must be true or false.")
+    return value.lower() in ("true", "1")
+
+
+def _shown(here: Serving, request: Request, one: Picture) -> dict[str, Any]:
+    """A picture of the gallery as JSON."""
+    return {
+        **drawn_shown(here, request, one.drawn),
+        "file": f"{here.options.root_path}/v1/pictures/{one.drawn.id}/file",
+        "job": one.job,
+        "ability": one.spec.ability,
+        "fields": one.spec.fields,
+        "inputs": one.spec.inputs,
+        "model": one.spec.model,
+        "created": one.created,
+        "favourite": one.favourite,
+        "tags": list(one.tags),
+        "collections": list(one.collections),
+        "deleted": one.deleted,
+    }

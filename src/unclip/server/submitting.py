@@ -1,0 +1,45 @@
+"""Gives a job to the engine, and says what may be wrong as an API does."""
+
+from __future__ import annotations
+
+import math
+
+from starlette.requests import Request
+
+from . import errors
+from .context import Serving, owner, serving
+from .job import Job, Spec
+from .refusals import Draining, Refused
+from .store import QueueFull
+
+MOST_RETRY = 60
+"""Largest Retry-After that every client obeys."""
+AGAIN = 5
+"""Seconds after which a server that starts or stops may take jobs."""
+STOPPING = "The server is stopping: ask again in a moment."
+
+
+def check_taking(here: Serving) -> None:
+    """Raise ApiError where no job is taken: the model is loading, or the server stops."""
+    if here.engine.draining:
+        raise errors.unavailable(STOPPING, retry_after=AGAIN)
+    if not here.engine.models:
+        raise errors.unavailable("The model is loading: ask again in a moment.", retry_after=AGAIN)
+
+
+async def submit(
+    request: Request, spec: Spec, fingerprint: str = "", join: bool = False, kept: bool = False
+) -> Job:
+    """The job that a request becomes, or joins; see `Engine.submit`. Raises ApiError."""
+    here = serving(request)
+    try:
+        return await here.engine.submit(
+            owner(request), spec, fingerprint=fingerprint, join=join, kept=kept
+        )
+    except QueueFull:
+        seconds = math.ceil(here.metrics.job_seconds())
+        raise errors.busy(min(MOST_RETRY, max(1, seconds))) from None
+    except Draining:
+        raise errors.unavailable(STOPPING, retry_after=AGAIN) from None
+    except Refused as error:
+        raise errors.of_failure(error.failure) from None
