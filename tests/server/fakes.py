@@ -108,7 +108,7 @@ class _Connection:
             self.out.put_nowait({"kind": "step", "id": name, **step})
             shown = {"index": 0, "picture": preview}
             self.out.put_nowait({"kind": "preview", "id": name, **shown})
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.005)  # as if it took some time
         if failure := self.fake.fails(spec):
             self.out.put_nowait({"kind": "failed", "id": name, "failure": failure})
             return

@@ -24,7 +24,7 @@ from .schemas import EDIT, GENERATION, IMAGES, MODEL, MODELS, VARIATION, answers
 from .submitting import STOPPING, check_taking, submit
 
 MARGIN = 1.0
-"""Seconds before a client's time limit at which it gets an answer."""
+"""Seconds before a client's time limit at which it gets an answer; of short limits a tenth."""
 
 routes = APIRouter(tags=["OpenAI"])
 
@@ -134,11 +134,22 @@ async def _ended(request: Request, job: Job) -> Job:
         try:
             ended = await sse.while_there(request, waiting, here.stopped, seconds)
         except TimeoutError:
-            raise errors.unavailable(
-                f"The pictures were not ready in {seconds:.0f} seconds; ask again to wait on.",
+            raise _NotReady(
+                503,
+                f"The pictures were not ready in {seconds:.0f} seconds: ask again to wait on.",
+                "server_error",
+                code="timeout",
                 retry_after=1,
             ) from None
     return done(here, ended)
+
+
+class _NotReady(ApiError):
+    """The client's time is up; its retry joins the job, best before that has ended."""
+
+    def headers(self) -> dict[str, str]:
+        """OpenAI's clients prefer the finer one."""
+        return super().headers() | {"retry-after-ms": "10"}
 
 
 def done(here: Serving, job: Job | None) -> Job:
@@ -157,7 +168,8 @@ def _patience(request: Request, here: Serving) -> float:
     """Seconds that the client waits, less a margin to answer in."""
     said = [_number(request, name) for name in ("x-stainless-read-timeout", "x-stainless-timeout")]
     known = [one for one in said if one is not None and one > 0]
-    return max(min([*known, here.options.wait_seconds]) - MARGIN, 0.05)
+    limit = min([*known, here.options.wait_seconds])
+    return limit - min(MARGIN, limit / 10)
 
 
 def _number(request: Request, header: str) -> float | None:
