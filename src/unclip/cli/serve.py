@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..server.options import ServeOptions
 
 WHO, STORE = "Who may ask", "Queue and pictures"
+LISTS = ("allow_origin", "allow_host", "trusted_proxy")
 
 
 def register(app: typer.Typer) -> None:
@@ -42,6 +43,8 @@ class Serve:
       unclip serve --alias gpt-image-1 --alias dall-e-3
       unclip serve --public-url https://draw.example --trusted-proxy 127.0.0.1
       unclip serve --allow-origin https://app.example --api-key-file keys.txt
+      unclip serve --workers 1 --most-workers 4
+      unclip serve --hook mypackage.policy:check --no-record --c2pa
       curl http://127.0.0.1:8000/v1/images/generations -d '{"prompt": "a red car"}'
     """
 
@@ -109,6 +112,32 @@ class Serve:
         bool, flag("--deterministic", "Draw requests one by one: a seed gives the same bytes.")
     ] = False
     log_prompts: Annotated[bool, flag("--log-prompts", "Write prompts into the log.")] = False
+    hook: Annotated[
+        list[str] | None,
+        option("--hook", "MODULE:FUNCTION", "May refuse prompts and pictures; repeatable."),
+    ] = None
+    no_record: Annotated[
+        bool, flag("--no-record", "Leave prompt, seed and settings out of the pictures' files.")
+    ] = False
+    no_mark: Annotated[
+        bool, flag("--no-mark", "Leave out of the files that a model made them (IPTC).")
+    ] = False
+    c2pa: Annotated[
+        bool, flag("--c2pa", "Sign pictures: Content Credentials that say a model made them.")
+    ] = False
+    c2pa_key: Annotated[
+        Path | None, option("--c2pa-key", "FILE", "Private key, PEM.", "one made in --data")
+    ] = None
+    c2pa_cert: Annotated[
+        Path | None, option("--c2pa-cert", "FILE", "Its certificates, PEM, its own first.")
+    ] = None
+    workers: Annotated[
+        int, option("--workers", "N", "Processes that draw at once.", group=LIMITS)
+    ] = 1
+    most_workers: Annotated[
+        int | None,
+        option("--most-workers", "N", "Most of them while jobs wait.", "--workers", LIMITS),
+    ] = None
     memory_gigabytes: Annotated[
         float,
         option("--memory-gigabytes", "N", "Most memory before a model goes; 0: any.", group=LIMITS),
@@ -134,8 +163,11 @@ class Serve:
         values["keys"] = read_keys(path) if path else ()
         values["models"] = tuple(values.pop("model") or ())
         values["aliases"] = _aliases(values.pop("alias") or ())
-        for name in ("allow_origin", "allow_host", "trusted_proxy"):
+        values["hooks"] = values.pop("hook")
+        for name in (*LISTS, "hooks"):
             values[name] = tuple(values[name] or ())
+        values["record"] = not values.pop("no_record")
+        values["marked"] = not values.pop("no_mark")
         return ServeOptions.parse(values | ({"data": data} if data else {}))
 
 

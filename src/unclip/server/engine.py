@@ -47,6 +47,7 @@ class EngineOptions:
         queued: most jobs that wait.
         workers: how many draw at once.
         most_workers: to how many they grow while jobs wait.
+        c2pa: files of the key and the certificates that pictures are signed with; None: unsigned.
         rest: seconds after which a further worker that has nothing to do ends.
         patience: see `PATIENCE`.
     """
@@ -61,6 +62,7 @@ class EngineOptions:
     queued: int = 1000
     workers: int = 1
     most_workers: int = 1
+    c2pa: tuple[str, str] | None = None
     rest: float = 60.0
     patience: float = PATIENCE
 
@@ -131,6 +133,7 @@ class Engine:
             "memory": options.memory,
             "exact": options.exact,
             "hooks": list(options.hooks),
+            "c2pa": options.c2pa,
         }
         lane = Lane(self, self._launch, begin)
         self._lanes.append(lane)

@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from ..config import Config, UserPath
 from ..errors import UsageError
 from ..files import text_of
+from .hooks import split_hook
 
 SHORTEST_KEY = 16
 """Fewest characters of an API key."""
@@ -46,6 +47,11 @@ class Key(Config):
 
 
 def read_keys(path: Path) -> tuple[Key, ...]:
+    """Who may ask, by the keys of a file. Raises UsageError, as `key_lines`."""
+    return tuple(dict.fromkeys(Key.of(key) for key in key_lines(path)))
+
+
+def key_lines(path: Path) -> list[str]:
     """The keys of a file, one a line; empty lines and those that begin with # are skipped.
 
     Raises:
@@ -66,7 +72,7 @@ def read_keys(path: Path) -> tuple[Key, ...]:
                 f"key {number} of {path} must be at least {SHORTEST_KEY} ASCII characters without "
                 f"spaces: {make_one}"
             ).about("api_key_file")
-    return tuple(dict.fromkeys(Key.of(key) for key in keys))
+    return keys
 
 
 def _without_slash(value: object) -> object:
@@ -102,6 +108,13 @@ class ServeOptions(Config):
         memory_gigabytes: of the worker, before it lets a model go to load another; 0: no limit.
         deterministic: draw each job by itself, so that a seed gives the same bytes.
         log_prompts: whether the log has prompts.
+        hooks: functions that may refuse prompts and pictures; see `hooks.load_hook`.
+        workers: how many draw at once.
+        most_workers: to how many they grow while jobs wait; None: they do not.
+        record: whether files say how they were made: prompt, seed, settings.
+        marked: whether files say, as IPTC has it, that a trained model made them.
+        c2pa: whether files have Content Credentials; see `credentials`.
+        c2pa_key, c2pa_cert: PEM files to sign with; None: those of `data`, made at first need.
     """
 
     called = "{}"
@@ -131,6 +144,14 @@ class ServeOptions(Config):
     memory_gigabytes: float = Field(0, ge=0)
     deterministic: bool = False
     log_prompts: bool = False
+    hooks: tuple[str, ...] = ()
+    workers: int = Field(1, ge=1, le=64)
+    most_workers: int | None = Field(None, ge=1, le=64)
+    record: bool = True
+    marked: bool = True
+    c2pa: bool = False
+    c2pa_key: UserPath | None = None
+    c2pa_cert: UserPath | None = None
 
     @field_validator("public_url")
     @classmethod
@@ -170,6 +191,29 @@ class ServeOptions(Config):
                     f"10.0.0.0/24, got {address!r}"
                 ) from None
         return addresses
+
+    @field_validator("hooks")
+    @classmethod
+    def _are_names(cls, hooks: tuple[str, ...]) -> tuple[str, ...]:
+        for name in hooks:
+            split_hook(name)
+        return hooks
+
+    @model_validator(mode="after")
+    def _how_many_draw(self) -> Self:
+        most = self.most_workers
+        if most is not None and most < self.workers:
+            raise UsageError(f"most_workers must be at least workers, {self.workers}, got {most}")
+        return self
+
+    @model_validator(mode="after")
+    def _who_signs(self) -> Self:
+        """A key and its certificates belong together."""
+        if (self.c2pa_key is None) != (self.c2pa_cert is None):
+            raise UsageError("c2pa_key and c2pa_cert belong together: give both or neither")
+        if self.c2pa_key is not None and not self.c2pa:
+            raise UsageError("c2pa_key is used with c2pa alone: give --c2pa too").about("c2pa_key")
+        return self
 
     @model_validator(mode="after")
     def _who_may_ask(self) -> Self:

@@ -16,6 +16,7 @@ import uvicorn
 
 from ..errors import UnclipError, UsageError, unknown
 from .app import make_app
+from .credentials import signing_files
 from .engine import Engine, EngineOptions
 from .launch import Launcher
 from .middleware import LOG, log
@@ -140,7 +141,11 @@ def engine_options(options: ServeOptions) -> EngineOptions:
         dtype=options.dtype,
         memory=memory or None,
         exact=options.deterministic,
+        hooks=options.hooks,
         queued=options.most_queued,
+        workers=options.workers,
+        most_workers=options.most_workers or options.workers,
+        c2pa=signing_files(options) if options.c2pa else None,
     )
 
 

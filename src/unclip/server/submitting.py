@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from starlette.requests import Request
 
@@ -32,6 +33,8 @@ async def submit(
 ) -> Job:
     """The job that a request becomes, or joins; see `Engine.submit`. Raises ApiError."""
     here = serving(request)
+    finish = replace(spec.finish, record=here.options.record, marked=here.options.marked)
+    spec = replace(spec, finish=finish)
     try:
         return await here.engine.submit(
             owner(request), spec, fingerprint=fingerprint, join=join, kept=kept

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import IO, Any
 
 from . import protocol
@@ -47,6 +48,7 @@ class Worker:
     def run(self) -> int:
         """Work until the server has gone. Returns the exit code."""
         from ..errors import UnclipError
+        from .credentials import Signer
         from .hooks import load_hook
         from .painter import Models, Painter
 
@@ -54,7 +56,8 @@ class Worker:
         models = Models(self._load(begin), list(begin["models"]), begin.get("memory"))
         try:
             hooks = [load_hook(name) for name in begin.get("hooks", ())]
-            self.painter = Painter(models, self.tell, bool(begin.get("exact")), hooks)
+            sign = Signer(*map(Path, begin["c2pa"])) if begin.get("c2pa") else None
+            self.painter = Painter(models, self.tell, bool(begin.get("exact")), hooks, sign)
             infos = [asdict(models.info(name)) for name in reversed(models.names)]
             self._read_weights(models.names[0])
         except (UnclipError, OSError, MemoryError) as error:
