@@ -12,26 +12,29 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from PIL import Image
 
 from unclip.errors import UnclipError, UsageError
 from unclip.server import credentials
-from unclip.server.credentials import CERTIFICATES, KEY, Signer, make_files, signing_files
+from unclip.server.credentials import CERTIFICATES, KEY, Signer, make_files, signing_pems
 from unclip.server.job import Finish
 from unclip.server.options import ServeOptions
 from unclip.server.painter import file_of, finished
 
 c2pa = pytest.importorskip("c2pa")
+Pems = tuple[str, str]
 KINDS = ("png", "jpeg", "webp")
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Of a key and its certificates."""
+def pems(tmp_path_factory: pytest.TempPathFactory) -> Pems:
+    """A key and its certificates."""
     folder = tmp_path_factory.mktemp("c2pa")
     made = folder / KEY, folder / CERTIFICATES
     make_files(*made)
-    return made
+    return made[0].read_text(), made[1].read_text()
 
 
 @pytest.fixture
@@ -51,9 +54,9 @@ def manifest(data: bytes, kind: str) -> tuple[str, Any]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_signed_file_says_that_a_model_made_it_and_is_the_same_picture(
-    files: tuple[Path, Path], picture: Image.Image, kind: Any
+    pems: Pems, picture: Image.Image, kind: Any
 ) -> None:
-    made = finished(picture, Finish(format=kind), Signer(*files))
+    made = finished(picture, Finish(format=kind), Signer(*pems))
     signed, plain = base64.b64decode(made["data"]), finished(picture, Finish(format=kind))["data"]
     state, found = manifest(signed, kind)
     assert state == "Valid"
@@ -69,18 +72,16 @@ def test_a_signed_file_says_that_a_model_made_it_and_is_the_same_picture(
     assert b"a fox" in signed, "the record is kept"
 
 
-def test_a_file_that_is_changed_after_is_found_out(
-    files: tuple[Path, Path], picture: Image.Image
-) -> None:
-    signed = bytearray(Signer(*files)(file_of(picture, Finish(format="webp")), "webp"))
+def test_a_file_that_is_changed_after_is_found_out(pems: Pems, picture: Image.Image) -> None:
+    signed = bytearray(Signer(*pems)(file_of(picture, Finish(format="webp")), "webp"))
     signed[40] ^= 1
     assert manifest(bytes(signed), "webp")[0] == "Invalid"
 
 
 def test_the_issuer_is_untrusted_and_nothing_else_is_wrong(
-    files: tuple[Path, Path], picture: Image.Image
+    pems: Pems, picture: Image.Image
 ) -> None:
-    data = Signer(*files)(file_of(picture, Finish()), "png")
+    data = Signer(*pems)(file_of(picture, Finish()), "png")
     found = json.loads(c2pa.Reader("image/png", io.BytesIO(data)).json())
     assert [one["code"] for one in found["validation_status"]] == ["signingCredential.untrusted"]
 
@@ -89,89 +90,74 @@ def test_files_are_made_once_in_the_data_folder_and_the_key_is_for_the_owner_alo
     tmp_path: Path,
 ) -> None:
     options = ServeOptions.parse({"data": tmp_path, "c2pa": True})
-    key, certificates = map(Path, signing_files(options))
-    assert {key.parent, certificates.parent} == {tmp_path / "c2pa"}
+    made = signing_pems(options)
+    key, certificates = (tmp_path / "c2pa" / name for name in (KEY, CERTIFICATES))
+    assert made == (key.read_text(), certificates.read_text()) == signing_pems(options)
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
-    before = key.read_bytes(), certificates.read_bytes()
-    assert signing_files(options) == (str(key), str(certificates))
-    assert (key.read_bytes(), certificates.read_bytes()) == before
-    assert certificates.read_bytes().count(b"BEGIN CERTIFICATE") == 2
-    Signer(key, certificates)
+    assert made[1].count("BEGIN CERTIFICATE") == 2
+    Signer(*made)
 
 
-def test_own_files_are_used_as_they_are(tmp_path: Path, files: tuple[Path, Path]) -> None:
-    key, certificates = files
+def test_own_files_are_used_as_they_are(tmp_path: Path, pems: Pems) -> None:
+    key, certificates = tmp_path / "own.key", tmp_path / "own.crt"
+    key.write_text(pems[0])
+    certificates.write_text(pems[1])
     values = {"data": tmp_path, "c2pa": True, "c2pa_key": key, "c2pa_cert": certificates}
-    assert signing_files(ServeOptions.parse(values)) == (str(key), str(certificates))
-    assert not list(tmp_path.iterdir())
+    assert signing_pems(ServeOptions.parse(values)) == pems
+    assert set(tmp_path.iterdir()) == {key, certificates}
+    key.unlink()
+    with pytest.raises(UsageError, match=r"cannot read .*own\.key") as caught:
+        signing_pems(ServeOptions.parse(values))
+    assert caught.value.field == "c2pa_key"
+    key.write_bytes(b"\x89PNG")
+    with pytest.raises(UsageError, match=r"cannot read .*own\.key"):
+        signing_pems(ServeOptions.parse(values))
 
 
 @pytest.mark.parametrize("kind", ["ec384", "ed25519", "rsa"])
-def test_keys_of_other_kinds_sign(tmp_path: Path, kind: str, monkeypatch: Any) -> None:
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-    from cryptography.hazmat.primitives.serialization import Encoding
-
+def test_keys_of_other_kinds_sign(kind: str) -> None:
     own: Any = {
         "ec384": lambda: ec.generate_private_key(ec.SECP384R1()),
         "ed25519": ed25519.Ed25519PrivateKey.generate,
         "rsa": lambda: rsa.generate_private_key(65537, 2048),
     }[kind]()
-    above = ec.generate_private_key(ec.SECP256R1())
-    key, certificates = tmp_path / "key.pem", tmp_path / "chain.pem"
-    key.write_bytes(credentials._pkcs8(own))
-    chain = credentials._certificates(above, own)
-    certificates.write_bytes(b"".join(one.public_bytes(Encoding.PEM) for one in chain))
-    Signer(key, certificates)
+    chain = credentials._certificates(ec.generate_private_key(ec.SECP256R1()), own)
+    certificates = b"".join(one.public_bytes(serialization.Encoding.PEM) for one in chain)
+    Signer(credentials._pkcs8(own).decode(), certificates.decode())
 
 
 @pytest.mark.parametrize(
     ("key", "certificates", "field", "text"),
     [
         ("other", "", "c2pa_cert", "claimSignature.mismatch"),
-        ("missing", "", "c2pa_key", "cannot read"),
-        ("junk", "", "c2pa_key", "must be a PEM file"),
-        ("certificates", "", "c2pa_key", "must be a private key"),
-        ("small", "", "c2pa_key", "must be EC"),
+        ("junk", "", "c2pa_key", "must be a private key"),
+        ("chain", "", "c2pa_key", "must be a private key"),
+        ("small", "", "c2pa_key", "c2pa_key must be EC"),
         ("locked", "", "c2pa_key", "without a password"),
-        ("", "missing", "c2pa_cert", "cannot read"),
-        ("", "junk", "c2pa_cert", "must be a PEM file"),
+        ("", "junk", "c2pa_cert", "sign nothing that can be checked"),
         ("", "key", "c2pa_cert", "sign nothing that can be checked"),
     ],
 )
-def test_what_does_not_sign_is_one_line_about_its_file(
-    tmp_path: Path, files: tuple[Path, Path], key: str, certificates: str, field: str, text: str
+def test_what_does_not_sign_is_one_line_about_its_option(
+    pems: Pems, key: str, certificates: str, field: str, text: str
 ) -> None:
-    made = _files(tmp_path, files)
-    chosen = made[key or "key"], made[certificates or "certificates"]
-    with pytest.raises(UsageError, match=re.escape(text)) as caught:
-        Signer(*chosen)
-    assert caught.value.field == field
-    assert str(chosen[0] if field == "c2pa_key" else chosen[1]) in str(caught.value)
-
-
-def _files(folder: Path, files: tuple[Path, Path]) -> dict[str, Path]:
-    from cryptography.hazmat.primitives.asymmetric import ec, rsa
-    from cryptography.hazmat.primitives.serialization import (
-        BestAvailableEncryption,
-        Encoding,
-        PrivateFormat,
-    )
-
     other = ec.generate_private_key(ec.SECP256R1())
     small = rsa.generate_private_key(65537, 1024)
     locked = other.private_bytes(
-        Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"secret"),
     )
-    contents = {
-        "other": credentials._pkcs8(other),
-        "small": credentials._pkcs8(small),
-        "junk": b"\x89PNG",
-        "locked": locked,
+    made = {
+        "other": credentials._pkcs8(other).decode(),
+        "small": credentials._pkcs8(small).decode(),
+        "locked": locked.decode(),
+        "junk": "-----BEGIN nothing",
+        **dict(zip(("key", "chain"), pems, strict=True)),
     }
-    made = {name: folder / f"{name}.pem" for name in (*contents, "missing")}
-    for name, data in contents.items():
-        made[name].write_bytes(data)
-    return {**made, "key": files[0], "certificates": files[1]}
+    with pytest.raises(UsageError, match=re.escape(text)) as caught:
+        Signer(made[key or "key"], made[certificates or "chain"])
+    assert caught.value.field == field
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from unclip.server.openai import (
     generation,
     spec_of,
 )
+from unclip.weighting import parse
 
 from ._wire import SERVED, Seeds, asked, refused
 
@@ -74,6 +75,14 @@ def test_another_n_is_refused(n: object) -> None:
     assert error["type"] == "invalid_request_error"
 
 
+@pytest.mark.parametrize("prompt", ["a (fox:99)", " AND ".join(["fox"] * 9), "[a] BREAK \\(b"])
+def test_prompts_are_taken_by_the_letter(prompt: str) -> None:
+    call = asked(prompt=prompt, negative_prompt=prompt)
+    for name in ("prompt", "negative_prompt"):
+        written = parse(call.fields[name])
+        assert (written.plain, written.weighs, len(written.clauses)) == (prompt, False, 1)
+
+
 @pytest.mark.parametrize(
     ("prompt", "code"),
     [
@@ -84,8 +93,6 @@ def test_another_n_is_refused(n: object) -> None:
         (7, "invalid_type"),
         (["a fox"], "invalid_type"),
         ("   ", "invalid_value"),
-        ("a (fox:99)", "invalid_value"),
-        (" AND ".join(["fox"] * 9), "invalid_value"),
     ],
 )
 def test_a_bad_prompt_is_refused(prompt: object, code: str) -> None:
@@ -218,7 +225,6 @@ def test_gpt_image_chooses_the_files_format(format: str) -> None:
         ("guidance_scale", True),
         ("guidance_scale", 10**400),
         ("negative_prompt", 3),
-        ("negative_prompt", "(car:99)"),
         ("prior", 3),
     ],
 )

@@ -81,8 +81,8 @@ def test_one_place_says_what_files_tell_for_every_route(
 
 def test_a_worker_that_is_told_signs_its_pictures(tmp_path: Path, pipe: Pipeline) -> None:
     c2pa = pytest.importorskip("c2pa")
-    files = credentials.signing_files(options("--data", str(tmp_path), "--c2pa"))
-    talk = Talk(lambda name: pipe, c2pa=files)
+    pems = credentials.signing_pems(options("--data", str(tmp_path), "--c2pa"))
+    talk = Talk(lambda name: pipe, c2pa=pems)
     talk.until("ready")
     talk.draw(a=spec(), b=spec(seed=1))
     made = done(talk.until("idle"))
@@ -95,9 +95,9 @@ def test_a_worker_that_is_told_signs_its_pictures(tmp_path: Path, pipe: Pipeline
 
 def test_a_worker_says_at_its_start_that_it_cannot_sign(tmp_path: Path, pipe: Pipeline) -> None:
     pytest.importorskip("c2pa")
-    talk = Talk(lambda name: pipe, c2pa=[str(tmp_path / "key.pem"), str(tmp_path / "chain.pem")])
+    talk = Talk(lambda name: pipe, c2pa=["-----BEGIN nothing", ""])
     message = talk.until("broken")[-1]["message"]
-    assert message.startswith("cannot read ") and "key.pem" in message
+    assert message.startswith("c2pa_key must be a private key")
 
 
 def test_without_the_package_signing_says_what_to_install(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from xml.parsers import expat
 from xml.sax.saxutils import escape
@@ -84,7 +84,7 @@ def save_options(picture: Image.Image, kind: str) -> dict[str, Any]:
         if generated:
             chunks.add_itxt("XML:com.adobe.xmp", _packet(None, generated).decode())
         return {"pnginfo": chunks}
-    write = {
+    write: dict[str, tuple[str, Callable[[str], bytes]]] = {
         RECORD: ("xmp", lambda text: _packet(text, generated)),
         PARAMETERS: ("exif", _exif),
     }

@@ -20,7 +20,7 @@ from PIL import Image
 
 from .._version import __version__
 from ..errors import OutputError, UsageError
-from ..files import atomic_file
+from ..files import atomic_file, text_of
 from ..media.notes import DIGITAL_SOURCE
 from .job import Format
 from .options import ServeOptions
@@ -59,49 +59,47 @@ _CURVES = {"secp256r1": "es256", "secp384r1": "es384", "secp521r1": "es512"}
 _SMALLEST_RSA = 2048
 
 
-def signing_files(options: ServeOptions) -> tuple[str, str]:
-    """The files of the key and the certificates, made where none are given and none are there.
+def signing_pems(options: ServeOptions) -> tuple[str, str]:
+    """The key and the certificates, made where none are given and none are there.
 
     Raises:
-        UsageError: the package is missing.
+        UsageError: the package is missing, or a file cannot be read.
         OutputError: they cannot be written.
     """
     if find_spec("c2pa") is None or find_spec("cryptography") is None:
         raise UsageError(NEEDED).about("c2pa")
-    if options.c2pa_key is not None and options.c2pa_cert is not None:
-        return str(options.c2pa_key), str(options.c2pa_cert)
-    key, certificates = (options.data / "c2pa" / name for name in (KEY, CERTIFICATES))
-    if not (key.is_file() and certificates.is_file()):
-        make_files(key, certificates)
-    return str(key), str(certificates)
+    key, certificates = options.c2pa_key, options.c2pa_cert
+    if key is None or certificates is None:
+        key, certificates = (options.data / "c2pa" / name for name in (KEY, CERTIFICATES))
+        if not (key.is_file() and certificates.is_file()):
+            make_files(key, certificates)
+    return _read(key, "c2pa_key"), _read(certificates, "c2pa_cert")
 
 
 class Signer:
     """Signs the files of pictures.
 
     Args:
-        key: of a PEM file: EC (P-256, P-384, P-521), Ed25519, or RSA of at least 2,048 bits.
-        certificates: of a PEM file: the key's own first, then those above it.
+        key: PEM: EC (P-256, P-384, P-521), Ed25519, or RSA of at least 2,048 bits.
+        certificates: PEM: the key's own first, then those above it.
 
     Raises:
-        UsageError: one cannot be read, or they do not fit together; a trial says so.
+        UsageError: they are no such, or do not fit together; a trial says so.
     """
 
-    def __init__(self, key: Path, certificates: Path) -> None:
+    def __init__(self, key: str, certificates: str) -> None:
         try:
             import c2pa
         except ModuleNotFoundError:
             raise UsageError(NEEDED).about("c2pa") from None
         algorithm, private = _private_key(key)
-        chain = _read(certificates, "c2pa_cert")
         self._c2pa: Any = c2pa
         self._context = c2pa.Context.from_dict(_SETTINGS)
-        wrong = f"{key} and {certificates} sign nothing that can be checked"
+        wrong = "c2pa_key and c2pa_cert sign nothing that can be checked"
         try:
-            info = c2pa.C2paSignerInfo(algorithm, chain, private, None)
+            info = c2pa.C2paSignerInfo(algorithm, certificates.encode(), private, None)
             self._signer = c2pa.Signer.from_info(info)
-            signed = io.BytesIO(self(_trial(), "png"))
-            reader = c2pa.Reader("image/png", signed)
+            reader = c2pa.Reader("image/png", io.BytesIO(self(_trial(), "png")))
         except (c2pa.C2paError, OutputError) as error:
             raise UsageError(f"{wrong}: {error}").about("c2pa_cert") from None
         if reader.get_validation_state() not in ("Valid", "Trusted"):
@@ -133,29 +131,29 @@ def _faults(results: Any) -> list[str]:
     return [one for one in codes if one != "signingCredential.untrusted"] or codes
 
 
-def _read(path: Path, field: str) -> bytes:
+def _read(path: Path, field: str) -> str:
+    """A PEM file. Raises UsageError."""
     try:
-        with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}").about(field) from None
-    if len(data) > MOST_BYTES or b"-----BEGIN " not in data or b"\0" in data:
-        raise UsageError(f"{path} must be a PEM file").about(field)
-    return data
+        text = text_of(path, MOST_BYTES)
+        if "-----BEGIN " not in text:
+            raise ValueError("it is no PEM file")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"cannot read {path}: {reason}").about(field) from None
+    return text
 
 
-def _private_key(path: Path) -> tuple[str, bytes]:
+def _private_key(text: str) -> tuple[str, bytes]:
     """C2PA's name of the algorithm, and the key as PKCS 8. Raises UsageError."""
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-    data = _read(path, "c2pa_key")
     try:
-        key = serialization.load_pem_private_key(data, password=None)
+        key = serialization.load_pem_private_key(text.encode(), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        wrong = "must be a private key without a password"
-        raise UsageError(f"{path} {wrong}: {error}").about("c2pa_key") from None
+        wrong = "c2pa_key must be a private key without a password"
+        raise UsageError(f"{wrong}: {error}").about("c2pa_key") from None
     algorithm = None
     if isinstance(key, ec.EllipticCurvePrivateKey):
         algorithm = _CURVES.get(key.curve.name)
@@ -165,7 +163,7 @@ def _private_key(path: Path) -> tuple[str, bytes]:
         algorithm = "ps256"
     if algorithm is None:
         known = f"EC (P-256, P-384, P-521), Ed25519 or RSA of at least {_SMALLEST_RSA:,} bits"
-        raise UsageError(f"the key of {path} must be {known}").about("c2pa_key")
+        raise UsageError(f"c2pa_key must be {known}").about("c2pa_key")
     return algorithm, _pkcs8(key)
 
 

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..cost import BATCH
@@ -47,7 +47,7 @@ class EngineOptions:
         queued: most jobs that wait.
         workers: how many draw at once.
         most_workers: to how many they grow while jobs wait.
-        c2pa: files of the key and the certificates that pictures are signed with; None: unsigned.
+        c2pa: key and certificates, PEM, that pictures are signed with; None: unsigned.
         rest: seconds after which a further worker that has nothing to do ends.
         patience: see `PATIENCE`.
     """
@@ -62,7 +62,7 @@ class EngineOptions:
     queued: int = 1000
     workers: int = 1
     most_workers: int = 1
-    c2pa: tuple[str, str] | None = None
+    c2pa: tuple[str, str] | None = field(default=None, repr=False)
     rest: float = 60.0
     patience: float = PATIENCE
 
@@ -103,6 +103,11 @@ class Engine:
     def ready(self) -> bool:
         """Whether a job would be drawn now."""
         return any(lane.ready for lane in self._lanes) and not self.draining
+
+    @property
+    def idle(self) -> int:
+        """How many workers have nothing to do."""
+        return sum(lane.ready and not lane.running for lane in self._lanes)
 
     @property
     def workers(self) -> int:

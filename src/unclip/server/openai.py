@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from ..errors import UnclipError
+from ..weighting import escaped
 from .call import Call, Kind, fingerprint, request_class, request_of, spec_of
 from .contracts import MOST_PICTURES, Asked, Contract, ResponseFormat, Served, asked_for
 from .errors import invalid, of_usage
@@ -164,14 +165,19 @@ def _call(
 
 
 def _values(ability: str, fields: Fields, contract: Contract) -> dict[str, Any]:
-    """Of an ability's request, but for its seed."""
+    """Of an ability's request, but for its seed.
+
+    Texts are taken by the letter, as OpenAI's models take them: `(a cat)` weighs nothing.
+    """
     known = request_class(ability).model_fields
     values: dict[str, Any] = {}
     if "prompt" in known:
-        values["prompt"] = fields.prompt(contract.longest_prompt)
+        values["prompt"] = escaped(fields.prompt(contract.longest_prompt))
     values["n"] = fields.integer("n", 1, MOST_PICTURES) or 1
     texts = {name: fields.text(name) for name in _TEXTS if name in known}
     values |= {name: text for name, text in texts.items() if text is not None}
+    if "negative_prompt" in values:
+        values["negative_prompt"] = escaped(values["negative_prompt"])
     steps, scale = fields.integer("steps", 1, MOST_STEPS), fields.number("guidance_scale")
     settings = dict(zip(_SETTINGS, (steps, scale), strict=True))
     values["settings"] = {name: one for name, one in settings.items() if one is not None}

@@ -3,7 +3,7 @@
 To the worker:
 
 - `begin` (`models`: name -> path, `device`, `dtype`, `memory`, `exact`, `hooks`,
-  `c2pa`: files of a key and its certificates): first, once.
+  `c2pa`: a key and its certificates, PEM): first, once.
 - `draw` (`jobs`: [`id`, `spec`, `inputs`: field -> path]): one batch, after `idle` or `ready`.
 - `cancel` (`id`), `watch` (`ids`: those whose previews somebody wants), at any time.
 - `check` (`number`, `spec`, `inputs`): is answered at once, also while something is drawn.

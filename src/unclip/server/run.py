@@ -16,7 +16,7 @@ import uvicorn
 
 from ..errors import UnclipError, UsageError, unknown
 from .app import make_app
-from .credentials import signing_files
+from .credentials import signing_pems
 from .engine import Engine, EngineOptions
 from .launch import Launcher
 from .middleware import LOG, log
@@ -145,7 +145,7 @@ def engine_options(options: ServeOptions) -> EngineOptions:
         queued=options.most_queued,
         workers=options.workers,
         most_workers=options.most_workers or options.workers,
-        c2pa=signing_files(options) if options.c2pa else None,
+        c2pa=signing_pems(options) if options.c2pa else None,
     )
 
 

@@ -14,7 +14,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from pathlib import Path
 from typing import IO, Any
 
 from . import protocol
@@ -56,7 +55,7 @@ class Worker:
         models = Models(self._load(begin), list(begin["models"]), begin.get("memory"))
         try:
             hooks = [load_hook(name) for name in begin.get("hooks", ())]
-            sign = Signer(*map(Path, begin["c2pa"])) if begin.get("c2pa") else None
+            sign = Signer(*begin["c2pa"]) if begin.get("c2pa") else None
             self.painter = Painter(models, self.tell, bool(begin.get("exact")), hooks, sign)
             infos = [asdict(models.info(name)) for name in reversed(models.names)]
             self._read_weights(models.names[0])
