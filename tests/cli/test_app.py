@@ -32,6 +32,7 @@ NAMES = (
         "reconstruct",
         "replay",
         "samplers",
+        "serve",
         "sweep",
         "textdiff",
         "train",

@@ -26,6 +26,9 @@ from .fakes import FakeWorker
 
 KEY, OTHER = "sk-house-0123456789abcdef", "sk-other-0123456789abcdef"
 BEARER, STRANGER = {"authorization": f"Bearer {KEY}"}, {"authorization": f"Bearer {OTHER}"}
+HOST = {"host": "localhost"}
+JSON = {**HOST, **BEARER, "content-type": "application/json"}
+GENERATIONS, EDITS = "/v1/images/generations", "/v1/images/edits"
 T = TypeVar("T")
 
 

@@ -287,5 +287,10 @@ def test_the_openapi_document_has_every_route_and_no_422(house: House) -> None:
         for method, told in methods.items():
             assert "422" not in told["responses"], (path, method)
             assert told["summary"] and "description" in told
+    jobs = paths["/v1/jobs"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    by_ability = {one["properties"]["ability"]["enum"][0]: one for one in jobs["oneOf"]}
+    strength = by_ability["img2img"]["properties"]["fields"]["properties"]["strength"]
+    assert (strength["minimum"], strength["maximum"]) == (0, 1)
+    assert by_ability["vary"]["required"] == ["ability", "inputs"]
     body = paths["/v1/images/generations"]["post"]["requestBody"]["content"]["application/json"]
     assert body["schema"]["required"] == ["prompt"]

@@ -50,7 +50,6 @@ def test_workers_do_not_grow_unless_told() -> None:
         (["--hook", "no_function"], "hooks"),
         (["--hook", ":check"], "hooks"),
         (["--workers", "0"], "workers"),
-        (["--workers", "3", "--most-workers", "2"], "most_workers"),
         (["--c2pa", "--c2pa-key", "key.pem"], "c2pa"),
     ],
 )

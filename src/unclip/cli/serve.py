@@ -16,9 +16,6 @@ from ._terminal import say
 if TYPE_CHECKING:
     from ..server.options import ServeOptions
 
-WHO, STORE = "Who may ask", "Queue and pictures"
-LISTS = ("allow_origin", "allow_host", "trusted_proxy")
-
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -41,10 +38,9 @@ class Serve:
       unclip serve --port 9000 --model runs/mine/model
       unclip serve --host 0.0.0.0 --api-key-file keys.txt
       unclip serve --alias gpt-image-1 --alias dall-e-3
+      unclip serve --workers 1 --most-workers 4 --hook mypackage.policy:check --c2pa
       unclip serve --public-url https://draw.example --trusted-proxy 127.0.0.1
       unclip serve --allow-origin https://app.example --api-key-file keys.txt
-      unclip serve --workers 1 --most-workers 4
-      unclip serve --hook mypackage.policy:check --no-record --c2pa
       curl http://127.0.0.1:8000/v1/images/generations -d '{"prompt": "a red car"}'
     """
 
@@ -84,15 +80,15 @@ class Serve:
     ] = ""
     allow_origin: Annotated[
         list[str] | None,
-        option("--allow-origin", "ORIGIN", "Whose web pages may ask; repeatable; * is all."),
+        option("--allow-origin", "ORIGIN", "Whose pages may ask; repeatable; * is all.", "none"),
     ] = None
     allow_host: Annotated[
         list[str] | None,
-        option("--allow-host", "NAME", "Another name of this server; repeatable."),
+        option("--allow-host", "NAME", "Another name of this server; repeatable.", "none"),
     ] = None
     trusted_proxy: Annotated[
         list[str] | None,
-        option("--trusted-proxy", "ADDRESS", "Whose X-Forwarded headers hold; repeatable."),
+        option("--trusted-proxy", "IP", "Whose X-Forwarded headers hold; repeatable.", "none"),
     ] = None
     data: Annotated[
         Path | None,
@@ -108,19 +104,24 @@ class Serve:
     url_minutes: Annotated[
         float, option("--url-minutes", "N", "How long a picture's address is valid.")
     ] = 60
+    hook: Annotated[
+        list[str] | None,
+        option(
+            "--hook",
+            "MODULE:NAME",
+            "A function that may refuse prompts and pictures; repeatable.",
+            "none",
+        ),
+    ] = None
     deterministic: Annotated[
         bool, flag("--deterministic", "Draw requests one by one: a seed gives the same bytes.")
     ] = False
     log_prompts: Annotated[bool, flag("--log-prompts", "Write prompts into the log.")] = False
-    hook: Annotated[
-        list[str] | None,
-        option("--hook", "MODULE:FUNCTION", "May refuse prompts and pictures; repeatable."),
-    ] = None
     no_record: Annotated[
-        bool, flag("--no-record", "Leave prompt, seed and settings out of the pictures' files.")
+        bool, flag("--no-record", "Leave prompt and settings out of pictures' files.")
     ] = False
     no_mark: Annotated[
-        bool, flag("--no-mark", "Leave out of the files that a model made them (IPTC).")
+        bool, flag("--no-mark", "Do not mark pictures' files as made by a model (IPTC).")
     ] = False
     c2pa: Annotated[
         bool, flag("--c2pa", "Sign pictures: Content Credentials that say a model made them.")
@@ -135,9 +136,18 @@ class Serve:
         int, option("--workers", "N", "Processes that draw at once.", group=LIMITS)
     ] = 1
     most_workers: Annotated[
-        int | None,
-        option("--most-workers", "N", "Most of them while jobs wait.", "--workers", LIMITS),
-    ] = None
+        int,
+        option("--most-workers", "N", "To how many they grow.", "as --workers", group=LIMITS),
+    ] = 0
+    ray: Annotated[
+        str,
+        option(
+            "--ray", "ADDRESS", "A Ray cluster that draws; auto: this machine's.", "none", LIMITS
+        ),
+    ] = ""
+    ray_gpus: Annotated[
+        float, option("--ray-gpus", "N", "GPUs that each worker takes there.", group=LIMITS)
+    ] = 0
     memory_gigabytes: Annotated[
         float,
         option("--memory-gigabytes", "N", "Most memory before a model goes; 0: any.", group=LIMITS),
@@ -163,11 +173,10 @@ class Serve:
         values["keys"] = read_keys(path) if path else ()
         values["models"] = tuple(values.pop("model") or ())
         values["aliases"] = _aliases(values.pop("alias") or ())
-        values["hooks"] = values.pop("hook")
-        for name in (*LISTS, "hooks"):
+        values["record"], values["marked"] = not values.pop("no_record"), not values.pop("no_mark")
+        values["hooks"] = tuple(values.pop("hook") or ())
+        for name in ("allow_origin", "allow_host", "trusted_proxy"):
             values[name] = tuple(values[name] or ())
-        values["record"] = not values.pop("no_record")
-        values["marked"] = not values.pop("no_mark")
         return ServeOptions.parse(values | ({"data": data} if data else {}))
 
 

@@ -20,6 +20,11 @@ MOST_PICTURES = 64
 """Most pictures of a job."""
 MOST_SEED = 2**63 - 2 * MOST_PICTURES
 """Largest seed, so that those of all pictures can be stored."""
+BOUNDS = {
+    "seed": {"minimum": -MOST_SEED, "maximum": MOST_SEED},
+    **{name: {"maximum": MOST_PICTURES} for name in ("n", "frames")},
+}
+"""Of fields, narrower than an ability's own."""
 EITHER = "IMAGE|PROMPT"
 """How the command line shows what may be a picture or a text."""
 
@@ -56,7 +61,7 @@ def describe(name: str) -> dict[str, Any]:
     kept = properties.keys() - _folders(request)
     fields = {
         "type": "object",
-        "properties": {key: _one(one) for key, one in properties.items() if key in kept},
+        "properties": {key: _one(key, one) for key, one in properties.items() if key in kept},
         "required": sorted(required - inputs.keys()),
         "additionalProperties": False,
     }
@@ -73,9 +78,9 @@ def _folders(request: type[Drawing]) -> set[str]:
     }
 
 
-def _one(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """A field's schema, without pydantic's own title."""
-    return {key: value for key, value in schema.items() if key != "title"}
+def _one(name: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A field's schema, with this server's bounds, and without pydantic's own title."""
+    return {key: value for key, value in schema.items() if key != "title"} | BOUNDS.get(name, {})
 
 
 def _help(ability: Ability) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -33,7 +35,7 @@ def make_app(engine: Engine, options: ServeOptions) -> FastAPI:
         With `state.serving`, a `Serving`.
     """
     metrics = Metrics(engine)
-    app = FastAPI(
+    app = _Application(
         title="unclip",
         version=__version__,
         description=ABOUT,
@@ -50,6 +52,18 @@ def make_app(engine: Engine, options: ServeOptions) -> FastAPI:
     guarded = Auth(Limits(app.build_middleware_stack(), options), options)
     app.middleware_stack = Envelope(Root(guarded, options.root_path), metrics)
     return app
+
+
+class _Application(FastAPI):
+    """Whose document has the fields of every ability, from its request."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document."""
+        if self.openapi_schema is None:
+            document = super().openapi()
+            content = document["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]
+            content["application/json"]["schema"] = {"oneOf": routes_jobs.bodies()}
+        return super().openapi()
 
 
 def _api(_: Request, error: Exception) -> Response:

@@ -106,14 +106,15 @@ class ServeOptions(Config):
         keep_gigabytes: of pictures, beyond which the oldest go; 0: no limit.
         device, dtype: as for `unclip.load`.
         memory_gigabytes: of the worker, before it lets a model go to load another; 0: no limit.
+        hooks: functions that may refuse prompts and pictures, see `hooks`.
+        workers: how many draw at once.
+        most_workers: to how many they grow while jobs wait; 0: no more than `workers`.
+        ray: address of a Ray cluster whose machines draw; "auto": that of this one.
+        ray_gpus: what each worker there takes of its machine.
         deterministic: draw each job by itself, so that a seed gives the same bytes.
         log_prompts: whether the log has prompts.
-        hooks: functions that may refuse prompts and pictures; see `hooks.load_hook`.
-        workers: how many draw at once.
-        most_workers: to how many they grow while jobs wait; None: they do not.
-        record: whether files say how they were made: prompt, seed, settings.
-        marked: whether files say, as IPTC has it, that a trained model made them.
-        c2pa: whether files have Content Credentials; see `credentials`.
+        record, marked: of every picture's file, see `Finish`.
+        c2pa: whether files have Content Credentials, see `credentials`.
         c2pa_key, c2pa_cert: PEM files to sign with; None: those of `data`, made at first need.
     """
 
@@ -142,11 +143,13 @@ class ServeOptions(Config):
     device: str | None = None
     dtype: str | None = None
     memory_gigabytes: float = Field(0, ge=0)
+    hooks: tuple[str, ...] = ()
+    workers: int = Field(1, ge=1, le=256)
+    most_workers: int = Field(0, ge=0, le=256)
+    ray: str = ""
+    ray_gpus: float = Field(0, ge=0)
     deterministic: bool = False
     log_prompts: bool = False
-    hooks: tuple[str, ...] = ()
-    workers: int = Field(1, ge=1, le=64)
-    most_workers: int | None = Field(None, ge=1, le=64)
     record: bool = True
     marked: bool = True
     c2pa: bool = False
@@ -198,13 +201,6 @@ class ServeOptions(Config):
         for name in hooks:
             split_hook(name)
         return hooks
-
-    @model_validator(mode="after")
-    def _how_many_draw(self) -> Self:
-        most = self.most_workers
-        if most is not None and most < self.workers:
-            raise UsageError(f"most_workers must be at least workers, {self.workers}, got {most}")
-        return self
 
     @model_validator(mode="after")
     def _who_signs(self) -> Self:

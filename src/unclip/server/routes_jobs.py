@@ -19,7 +19,7 @@ from .context import Serving, owner, serving
 from .job import ENDED, Drawn, Finish, Format, Job, Spec, State
 from .reading import read_json
 from .schemas import JOB, SIZE, answers, json_body, list_of, maybe, object_of, text, whole
-from .submitting import check_taking, submit
+from .submitting import check_room, check_taking, submit
 
 routes = APIRouter(prefix="/v1", tags=["Jobs"])
 
@@ -49,6 +49,21 @@ ASKED = object_of(
 )
 
 
+def bodies() -> list[dict[str, Any]]:
+    """What `create_job` reads, a schema an ability, with the fields of its request."""
+    return [_body(name, abilities.describe(name)) for name in abilities.drawing()]
+
+
+def _body(name: str, told: dict[str, Any]) -> dict[str, Any]:
+    takes = told["inputs"]
+    needed = [key for key, one in takes.items() if one["required"] and not one["or_text"]]
+    inputs = object_of(needed, **{key: text(one["description"]) for key, one in takes.items()})
+    known = {**ASKED["properties"], "ability": text(told["help"], enum=[name])}
+    required = ["ability", *(["fields"] if told["fields"]["required"] else [])]
+    required += ["inputs"] if needed else []
+    return object_of(required, **{**known, "fields": told["fields"], "inputs": inputs})
+
+
 @routes.post(
     "/jobs",
     response_model=None,
@@ -60,6 +75,7 @@ async def create_job(request: Request) -> Response:
     """Ask for pictures; the job goes on whether anybody waits for it or not."""
     here = serving(request)
     check_taking(here)
+    await check_room(here)
     asked = Asked(await read_json(request), frozenset(ASKED["properties"]))
     inputs = {
         name: await _stored(request, name, one) for name, one in asked.texts("inputs").items()

@@ -21,7 +21,7 @@ from .middleware import LOG
 from .openai import Call
 from .reading import is_form, read_json, read_parts
 from .schemas import EDIT, GENERATION, IMAGES, MODEL, MODELS, VARIATION, answers, body
-from .submitting import STOPPING, check_taking, submit
+from .submitting import STOPPING, check_room, check_taking, submit
 
 MARGIN = 1.0
 """Seconds before a client's time limit at which it gets an answer; of short limits a tenth."""
@@ -91,6 +91,8 @@ async def _call(request: Request, kind: Kind) -> Call:
     """What a request asks for. Raises ApiError."""
     here = serving(request)
     check_taking(here)
+    if not _is_retry(request):
+        await check_room(here)
     served, named = here.served, request.path_params.get("model")
     if kind == "generations":
         return openai.generation(await read_json(request), served, named)
@@ -103,18 +105,18 @@ async def _call(request: Request, kind: Kind) -> Call:
 
 async def _answer(request: Request, call: Call) -> Response:
     """Draw, and answer when it is done, or as it goes on."""
-    here, created = serving(request), int(time.time())
+    here, created, began = serving(request), int(time.time()), time.monotonic()
     store = here.engine.store
     digests = {
         name: await run_in_threadpool(store.put_input, data) for name, data in call.files.items()
     }
-    spec, retry = openai.spec_of(call, digests), _number(request, "x-stainless-retry-count")
-    job = await submit(request, spec, openai.fingerprint(call), join=(retry or 0) >= 1)
+    spec, mark = openai.spec_of(call, digests), openai.fingerprint(call)
+    job = await submit(request, spec, mark, join=_is_retry(request))
     request.scope["state"]["log"] = _logged(here, call, job)
     if call.stream:
         events = _events(request, call, job, created)
         return sse.stream(events, here.stopped, await limits(here, job))
-    job = await _ended(request, job)
+    job = await _ended(request, job, began + _patience(request, here))
     pictures = [(one, await _bytes(here, call, one)) for one in job.pictures]
     body = openai.reply(call, pictures, created, lambda drawn: here.url(request, drawn))
     headers = {**await limits(here, job), "x-unclip-size": reached(job.pictures)}
@@ -126,10 +128,17 @@ async def _bytes(here: Serving, call: Call, drawn: Drawn) -> bytes:
     return await here.engine.read(drawn) if call.response_format == "b64_json" else b""
 
 
-async def _ended(request: Request, job: Job) -> Job:
-    """The job when it is done. Raises ApiError where it failed, or takes longer than allowed."""
+async def _ended(request: Request, job: Job, until: float) -> Job:
+    """The job when it is done.
+
+    Args:
+        until: when the client goes, by the monotonic clock.
+
+    Raises:
+        ApiError: it failed, or takes longer.
+    """
     here = serving(request)
-    seconds, waiting = _patience(request, here), here.engine.wait(job.id)
+    seconds, waiting = max(0.01, until - time.monotonic()), here.engine.wait(job.id)
     with here.engine.attending(job.id):
         try:
             ended = await sse.while_there(request, waiting, here.stopped, seconds)
@@ -170,6 +179,11 @@ def _patience(request: Request, here: Serving) -> float:
     known = [one for one in said if one is not None and one > 0]
     limit = min([*known, here.options.wait_seconds])
     return limit - min(MARGIN, limit / 10)
+
+
+def _is_retry(request: Request) -> bool:
+    """Whether a client asks again."""
+    return (_number(request, "x-stainless-retry-count") or 0) >= 1
 
 
 def _number(request: Request, header: str) -> float | None:

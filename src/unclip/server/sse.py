@@ -13,6 +13,8 @@ from starlette.responses import StreamingResponse
 
 T = TypeVar("T")
 
+LAST = 0.5
+"""Seconds after the server has stopped in which what has just ended is told."""
 BEAT = 10.0
 """Seconds without an event after which a comment is sent: proxies close what is silent."""
 
@@ -45,8 +47,7 @@ async def beating(
     try:
         while True:
             coming = coming or asyncio.ensure_future(_next(iterator))
-            both: set[asyncio.Future[Any]] = {coming, stopping}
-            await asyncio.wait(both, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            await _either(coming, stopping, seconds)
             if coming.done():
                 if isinstance(coming.exception(), _Ended):
                     return
@@ -61,6 +62,16 @@ async def beating(
         await _stop(coming)
         if closing := getattr(iterator, "aclose", None):
             await closing()
+
+
+async def _either(
+    coming: asyncio.Future[bytes], stopping: asyncio.Future[Any], seconds: float
+) -> None:
+    """Wait for the next event, and not long where the server stops."""
+    both: set[asyncio.Future[Any]] = {coming, stopping}
+    await asyncio.wait(both, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    if stopping.done():
+        await asyncio.wait({coming}, timeout=LAST)
 
 
 async def _next(iterator: AsyncIterator[bytes]) -> bytes:
@@ -103,7 +114,8 @@ async def while_there(
             raise ClientDisconnect
         if not done:
             raise TimeoutError
-        return None
+        await asyncio.wait({working}, timeout=LAST)
+        return working.result() if working.done() else None
     finally:
         for task in every:
             if not task.done():

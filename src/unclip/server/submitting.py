@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from . import errors
@@ -28,20 +29,31 @@ def check_taking(here: Serving) -> None:
         raise errors.unavailable("The model is loading: ask again in a moment.", retry_after=AGAIN)
 
 
+async def check_room(here: Serving) -> None:
+    """Raise ApiError where the queue is full, before a body is read."""
+    counts = await run_in_threadpool(here.engine.store.counts)
+    if counts["queued"] >= here.options.most_queued:
+        raise _full(here)
+
+
+def _full(here: Serving) -> errors.ApiError:
+    seconds = math.ceil(here.metrics.job_seconds())
+    return errors.busy(min(MOST_RETRY, max(1, seconds)))
+
+
 async def submit(
     request: Request, spec: Spec, fingerprint: str = "", join: bool = False, kept: bool = False
 ) -> Job:
     """The job that a request becomes, or joins; see `Engine.submit`. Raises ApiError."""
     here = serving(request)
-    finish = replace(spec.finish, record=here.options.record, marked=here.options.marked)
-    spec = replace(spec, finish=finish)
+    record, marked = here.options.record, here.options.marked
+    spec = replace(spec, finish=replace(spec.finish, record=record, marked=marked))
     try:
         return await here.engine.submit(
             owner(request), spec, fingerprint=fingerprint, join=join, kept=kept
         )
     except QueueFull:
-        seconds = math.ceil(here.metrics.job_seconds())
-        raise errors.busy(min(MOST_RETRY, max(1, seconds))) from None
+        raise _full(here) from None
     except Draining:
         raise errors.unavailable(STOPPING, retry_after=AGAIN) from None
     except Refused as error:
