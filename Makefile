@@ -11,7 +11,7 @@ FEATURES ?= $(CORPUS)/features
 BY_HAND := benchmarks/peers.py benchmarks/low_memory.py benchmarks/checkouts.py benchmarks/decoders.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup format corpus model evaluation nightly bench gallery map tables peers parity clean
+.PHONY: help demo serve test setup format corpus model evaluation nightly bench gallery map tables peers parity clean
 
 help: ## list all targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -23,6 +23,10 @@ demo: ## draw four pictures of "a red car" with the bundled model
 	$(BIN)/unclip generate "a red car" -n 4 --seed 7 -o demo.png
 	@echo "The pictures are in $(CURDIR)/demo.png"
 	@echo "Next: source .venv/bin/activate && unclip --help"
+
+serve: ## serve the bundled model at http://127.0.0.1:8000/v1 (SERVE="--port 9000 ...")
+	@$(SETUP) serve
+	$(BIN)/unclip serve $(SERVE)
 
 test: setup ## run every check: ruff, mypy, import-linter, pytest
 	$(BIN)/ruff check

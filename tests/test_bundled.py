@@ -66,6 +66,15 @@ def test_one_seed_is_one_picture_whatever_the_batch(pipe: unclip.Pipeline) -> No
     assert np.abs(pixels(two[0]) - pixels(one)).mean() > 5.0
 
 
+def test_a_list_gives_what_each_prompt_gives_to_a_level_of_255() -> None:
+    """In float32, whose sums are rounded in another way in another batch."""
+    pipe, prompts = unclip.load(device="cpu", dtype="float32"), ["a fox", "a red car"]
+    together = pipe.generate(prompts, seed=7, steps=5)
+    for prompt, picture in zip(prompts, together, strict=True):
+        (alone,) = pipe.generate(prompt, seed=7, steps=5)
+        assert np.abs(pixels(picture) - pixels(alone)).max() <= 1
+
+
 @pytest.mark.parametrize(
     ("prompt", "corner", "centre"),
     [

@@ -67,8 +67,15 @@ def test_the_same_seed_gives_the_same_pixels_in_any_batch(pipe: Pipeline) -> Non
     assert np.abs(pixels(many[0]) - pixels(many[1])).max() > 20
 
 
-@pytest.mark.parametrize("seed", [-1, 0, 2**63, 2**100])
-def test_any_whole_number_is_a_seed(seed: int, pipe: Pipeline) -> None:
+@pytest.mark.parametrize("seed", [-1, -(2**100)])
+def test_a_negative_seed_is_refused(seed: int, pipe: Pipeline) -> None:
+    for draw in (pipe.generate, pipe.variations):
+        with pytest.raises(UsageError, match=rf"^seed must be at least 0, got {seed}; --seed -1"):
+            draw("a", seed=seed)
+
+
+@pytest.mark.parametrize("seed", [0, 2**63, 2**100])
+def test_any_other_whole_number_is_a_seed(seed: int, pipe: Pipeline) -> None:
     first, second = (chain(pipe, "clip", "prior", "decoder").generate("a", seed=seed) for _ in "ab")
     assert first[0].tobytes() == second[0].tobytes()
     assert json.loads(first[0].info["unclip"])["seed"] == seed
@@ -213,7 +220,9 @@ def test_it_can_be_cancelled_between_steps(pipe: Pipeline) -> None:
         ({"guidance_scale": -1.0}, "^setting 'guidance_scale' must be at least 0, got -1.0$"),
         ({"sampler": "dddim"}, r"unknown sampler 'dddim' \(did you mean 'ddim'\?\)"),
         ({"clip_steps": 3}, "unknown setting 'clip_steps'"),
-        ({"prompts": 3}, "unknown setting 'prompts'; known: sampler"),
+        ({"prompts": 3}, r"unknown setting 'prompts' \(did you mean 'prompt'\?\)"),
+        ({"sed": 3}, r"unknown setting 'sed' \(did you mean 'seed'\?\)"),
+        ({"xyz": 3}, "unknown setting 'xyz'; known: sampler"),
         ({"guidance_interval": (0.9, 0.1)}, "interval of noise needs .* got 0.9 to 0.1"),
         ({"prior_guidance_interval": (0.9, 0.1)}, "interval of noise needs"),
     ],

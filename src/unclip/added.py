@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -13,6 +14,13 @@ class Added:
     name: str
     hash: str
     scale: float = 1.0
+    others_hash: str = field(default="", compare=False)  # other programs' of a LoRA; not recorded
+
+    def dump(self) -> dict[str, Any]:
+        """As a record has it."""
+        values = asdict(self)
+        del values["others_hash"]
+        return values
 
     def __str__(self) -> str:
         scale = f":{self.scale:g}" if self.kind == "lora" else ""

@@ -14,7 +14,7 @@ from pydantic import (
     field_validator,
 )
 
-from .config import Config
+from .config import Config, shown
 from .cost import LIMIT
 from .errors import UsageError
 from .weighting import plain as plain_text
@@ -82,7 +82,16 @@ Prompt = Annotated[str, BeforeValidator(_text), AfterValidator(_prompt)]
 Count = Annotated[int, Field(ge=1, le=MOST)]
 """How many. A field with bounds of its own is an `int`: of two `le`, pydantic checks the last."""
 Share = Annotated[float, Field(ge=0, le=1)]
-Seed = Annotated[int, Field(ge=-(2**128), le=2**128)]
+
+
+def _seed(value: Any) -> Any:
+    if isinstance(value, int) and value < 0:
+        text = f"seed must be at least 0, got {shown(value)}; --seed -1 is a random one"
+        raise UsageError(text).about("seed")
+    return value
+
+
+Seed = Annotated[int, BeforeValidator(_seed), Field(ge=0, le=2**128)]
 
 
 class Arguments(Config):

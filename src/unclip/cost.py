@@ -32,6 +32,7 @@ class Work:
     inpaints: bool = False  # part of the picture is known
     upscales_only: bool = False  # runs no decoder
     further: int = 0  # drawings, and runs of the prior, under further clauses of AND
+    then: Work | None = None  # what is done with the pictures after that
 
     def __add__(self, other: Work) -> Work:
         """Both, where settings and size are the same."""
@@ -42,6 +43,7 @@ class Work:
             prior_runs=self.prior_runs + other.prior_runs,
             further=self.further + other.further,
             inversions=self.inversions + other.inversions,
+            then=self.then and other.then and self.then + other.then,
         )
 
 

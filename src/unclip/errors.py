@@ -100,7 +100,7 @@ class PromptWarning(UnclipWarning):
 
 
 class SettingWarning(UnclipWarning):
-    """A setting has no effect on the pictures that it was given for."""
+    """A setting has no effect on the pictures that it was given for, or not quite what it says."""
 
 
 class RecordWarning(UnclipWarning):

@@ -59,7 +59,10 @@ class Pipeline(Chain):
     def run_many(
         self, requests: Sequence[Request[Result]], on_step: OnStep | None = None
     ) -> list[Result]:
-        """What `run` gives for each request; those that differ in prompts alone share batches."""
+        """What `run` gives for each request; those that differ in prompts alone share batches.
+
+        Their pictures are those of `run` to one level of 255, in float32.
+        """
         results: dict[int, Result] = {}
         for batch in batches(requests):
             chosen = [requests[index] for index in batch]

@@ -117,6 +117,20 @@ class Chain(Reader):
         Warns:
             SettingWarning: a setting has no effect.
         """
+        cost = self._steps(work, prior)
+        cost = cost if work.then is None else cost + self._steps(work.then, prior)
+        cost.check(self.policy.limit)
+        check_memory(work.pictures if work.size else work.drawings, cost.size)
+        sampling = self.model.by_stage(work.settings)
+        for name in cost.steps:
+            self.stages[name].check(sampling.get(name))
+        inpaints = work.inpaints or work.then is not None
+        for complaint in self.model.unused(work.settings, cost.steps, inpaints):
+            warn(complaint, SettingWarning)
+        return cost
+
+    def _steps(self, work: Work, prior: str | None) -> Cost:
+        """The cost of such work, but not of what is done after it."""
         model, native = self.model, self.model.size
         composing = {n for n, one in model.image_stages.items() if one.composes}
         sampling = model.by_stage(work.settings)
@@ -130,14 +144,7 @@ class Chain(Reader):
         inverting = work.inversions * sum(each[name] for name in model.image_stages)
         steps = {n: each[n] * count for n, count in runs.items()}
         further = work.further * sum(each[name] for name in composing & runs.keys())
-        cost = Cost(work.pictures, work.size or native, steps, inverting, further)
-        cost.check(self.policy.limit)
-        check_memory(work.pictures if work.size else work.drawings, cost.size)
-        for name in steps:
-            self.stages[name].check(sampling.get(name))
-        for complaint in model.unused(work.settings, steps, work.inpaints):
-            warn(complaint, SettingWarning)
-        return cost
+        return Cost(work.pictures, work.size or native, steps, inverting, further)
 
     def sample(
         self,

@@ -36,6 +36,7 @@ class Record:
         """One line of JSON."""
         values = asdict(self)
         del values["unknown"]
+        values["added"] = [one.dump() for one in self.added]
         if not self.added:
             del values["added"]
         if any(map(has_syntax, self._texts())):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 from unclip import Pipeline
 from unclip.abilities._drawing import attach_record
 from unclip.abilities._others import request_of
+from unclip.added import Added
 from unclip.errors import UsageError
 from unclip.nn.tokenizer import Tokenizer
 from unclip.parameters import Parameters
@@ -75,7 +77,33 @@ def test_networks_are_told_and_other_words_in_angles_stay(tiny: Pipeline) -> Non
     prompt = r"a fox <lora:ink:0.8> <hypernet:x> <time:noon> \<lora:y>"
     request, left = request_of(Parameters(prompt, seed=1), tiny, 0)
     assert request.prompt.split() == ["a", "fox", "<time:noon>", r"\<lora:y>"]
-    assert left == ["lora ink:0.8: give --lora FILE", "hypernet x: not read"]
+    assert left == ["lora ink:0.8: give --lora FILE:0.8", "hypernet x: not read"]
+
+
+def test_lora_files_are_told_and_known_again_by_hash(tiny: Pipeline) -> None:
+    ink = Added("lora", "my ink, v1", "0123456789ab", 0.8, "ba9876543210")
+    toy = Added("embedding", "toy", "00112233aabb")
+    added = Pipeline(replace(tiny.model, added=(ink, toy)))
+    record = Record("a toy fox", 7, {})
+    (picture,) = attach_record(added, [Image.new("RGB", tiny.model.size[::-1])], record)
+    found = Parameters.of(picture)
+    assert found.prompt == "a toy fox <lora:my ink v1:0.8>"
+    assert found.others["Lora hashes"] == "my ink v1: ba9876543210"
+    assert found.others["TI hashes"] == "toy: 00112233aabb"
+    assert "others_hash" not in picture.info["unclip"], "the record has the file's own hash"
+    request, left = request_of(found, added, 0)
+    assert (request.prompt, left) == ("a toy fox", [])
+    other = Pipeline(replace(tiny.model, added=(replace(ink, scale=0.5),)))
+    assert request_of(found, other, 0)[1] == [
+        "lora my ink v1:0.8 (ba9876543210): --lora my ink, v1 is 0.5"
+    ]
+    for one in (replace(ink, others_hash="ffffffffffff"), replace(ink, others_hash="")):
+        chain = Pipeline(replace(tiny.model, added=(one,)))
+        assert request_of(found, chain, 0)[1] == [
+            "lora my ink v1:0.8 (ba9876543210): give --lora FILE:0.8"
+        ]
+    short = replace(found, others={"Hashes": '{"lora:my ink v1": "BA98765432"}'})
+    assert request_of(short, added, 0)[1] == []
 
 
 def test_a_text_without_a_prompt_is_no_request(tiny: Pipeline) -> None:

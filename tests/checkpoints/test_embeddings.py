@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -16,25 +14,7 @@ from unclip.checkpoints.convert import convert
 from unclip.checkpoints.embeddings import Embedding, read
 from unclip.checkpoints.format import open_model
 from unclip.errors import CheckpointError, UsageError
-from unclip.nn.tokenizer import Tokenizer
 from unclip.record import Record
-
-
-@pytest.fixture(scope="module")
-def model(
-    make_stage: Callable[..., Any],
-    save_model: Callable[..., Any],
-    tokenizer: Tokenizer,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Path:
-    """CLIP's text encoder knows 320 tokens, the decoder's 330."""
-    folder = tmp_path_factory.mktemp("models") / "small"
-    decoder = make_stage("decoder").config.network.dump()
-    decoder["text"]["vocab_size"] = 330
-    stages = {name: make_stage(name) for name in ("clip", "prior")}
-    stages["decoder"] = make_stage("decoder", network=decoder)
-    save_model(folder, "small", tokenizer, stages, dtype=torch.float32)
-    return folder
 
 
 def rows(seed: int, count: int = 2) -> Tensor:

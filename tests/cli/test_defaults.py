@@ -189,11 +189,42 @@ def test_set_and_unset(config: Path, unclip: RunCli) -> None:
         (("stepz", "3"), "unknown key 'stepz' (did you mean 'steps'?)"),
         (("generate.model", "x", "y"), "unexpected argument"),
         (("generate.n", "two"), "-n must be a whole number, got 'two'"),
+        (("generate.n", "0"), "-n must be at least 1, got 0"),
+        (("steps", "0"), "setting 'steps' must be at least 1, got 0"),
+        (("guidance_scale", "-1"), "setting 'guidance_scale' must be at least 0, got -1"),
+        (("generate.prior_guidance_scale", "-1"), "'prior_guidance_scale' must be at least 0"),
+        (("sampler", "eulr"), "unknown sampler 'eulr' (did you mean 'euler'?); known: "),
+        (("generate.set", "upsampler_steps=0"), "'upsampler_steps' must be at least 1"),
+        (("generate.set", "prior_spacing=karas"), "unknown spacing 'karas' (did you mean 'karras'"),
+        (("img2img.strength", "2"), "--strength must be at most 1, got 2"),
+        (("generate.size", "huge"), "--size must be WIDTHxHEIGHT"),
+        (("seed", "-5"), "seed must be at least 0, got -5"),
+        (("device", "gpu9"), "unknown device 'gpu9'; try cpu"),
+        (("dtype", "half"), "dtype must be one of float32"),
         (("generate.image", "x"), "unknown key 'generate.image'"),
     ):
         unclip("config", "set", *words).fails(2, part)
     unclip("config", "unset", "steps").fails(2, "does not set steps")
     assert config.read_text() == before
+
+
+def test_set_refuses_in_the_words_of_the_use(config: Path, unclip: RunCli, model: Path) -> None:
+    for key, option, value in (
+        ("steps", "--steps", "0"),
+        ("sampler", "--sampler", "eulr"),
+        ("device", "--device", "gpu9"),
+        ("generate.size", "--size", "huge"),
+        ("generate.best_of", "--best-of", "0"),
+        ("preview", "--preview", "what"),
+        ("preview", "--preview", "look.xyz"),
+        ("seed", "--seed", "-5"),
+    ):
+        said = unclip("config", "set", key, value)
+        used = unclip("generate", "a fox", "--model", model, option, value)
+        assert (said.code, said.err) == (used.code, used.err) and said.code == 2
+    for key, value in (("seed", "-1"), ("sampler", "Euler a"), ("generate.size", "512x256")):
+        assert unclip("config", "set", key, value).code == 0
+    assert not {"steps", "device"} & set(config.read_text().split())
 
 
 def test_without_a_file_there_is_nothing_to_set(unclip: RunCli) -> None:

@@ -185,6 +185,23 @@ def test_what_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     assert chosen("auto") is kitty is chosen("terminal")
 
 
+@pytest.mark.parametrize(
+    ("colorterm", "colours"), [("", "38;5;196"), ("truecolor", "38;2;255;0;0")]
+)
+@pytest.mark.parametrize("term", ["xterm", "xterm-256color"])
+def test_a_terminal_that_names_no_colours_has_256(
+    term: str, colorterm: str, colours: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("TMUX", "STY", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setenv("TERM", term)
+    monkeypatch.setenv("COLORTERM", colorterm)
+    drawn = chosen("blocks")
+    assert drawn is not None
+    assert colours in drawn(Image.new("RGB", (2, 2), "red"), Box(1, 2))
+
+
 @pytest.fixture
 def pair() -> Iterator[tuple[int, int]]:
     """A terminal's two ends."""

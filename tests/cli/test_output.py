@@ -16,8 +16,10 @@ import pytest
 from PIL import Image
 
 from unclip.abilities.generate import GenerateRequest
+from unclip.bulk.layout import Layout
+from unclip.bulk.names import slug
 from unclip.cli import main
-from unclip.cli._output import Layout, Target, _save_all, slug
+from unclip.cli._output import Target, _save_all
 from unclip.cost import Cost
 from unclip.errors import UsageError
 from unclip.media.writing import save

@@ -55,6 +55,10 @@ def test_a_file_is_rewritten_and_the_picture_is_the_same(
             "--preview must be a .png, .webp or .jpg file, or terminal, blocks",
         ),
         (["--open", "-o", "-"], "--open needs a file to open"),
+        (
+            ["--preview", "../here/a.png", "-o", "./a.png"],
+            "--preview and -o are both ./a.png: give two different files",
+        ),
     ],
 )
 @pytest.mark.usefixtures("no_model")

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from unclip.cli import _progress
 from unclip.cli._progress import Lines, byte_progress, counting_progress, sampling_progress, waiting
+from unclip.cost import Cost
 from unclip.types import Step
 
 RunCli = Callable[..., Any]
@@ -88,6 +90,18 @@ def test_sampling_adds_up_batches(capsys: pytest.CaptureFixture[str]) -> None:
                 on_step(Step("decoder", index, 2, x0=None))  # type: ignore[arg-type]
     lines = [line.partition(",")[0] for line in capsys.readouterr().err.splitlines()]
     assert lines == [f"unclip: decoder {done}" for done in ("1/2", "2/2", "3/4", "4/4")]
+
+
+@pytest.mark.usefixtures("at_once")
+def test_what_is_to_come_counts_where_the_cost_is_known(capsys: pytest.CaptureFixture[str]) -> None:
+    """Two pictures, then three windows of each; of a batch that is cut short the rest."""
+    with sampling_progress() as on_step:
+        on_step.cost = Cost(2, (8, 8), {"decoder": 2 * 2 + 3 * 2 * 2 + 1})
+        for count, steps in ((2, 2), (2, 2), (2, 2), (2, 2), (1, 1)):
+            for index in range(1, steps + 1):
+                on_step(Step("decoder", index, steps, x0=torch.zeros(count, 3, 8, 8)))
+    lines = [line.partition(",")[0] for line in capsys.readouterr().err.splitlines()]
+    assert lines == [f"unclip: decoder {done}/9" for done in range(1, 10)]
 
 
 @pytest.mark.usefixtures("at_once")

@@ -15,6 +15,7 @@ from PIL import Image
 
 from unclip.checkpoints.native import read_manifest
 from unclip.errors import UsageError
+from unclip.media import save
 from unclip.types import Step
 
 RunCli = Callable[..., Any]
@@ -329,6 +330,33 @@ def test_braces_can_be_written(unclip: RunCli, model: Path, record: RecordOf) ->
     assert done.code == 0, done.err
     assert record(Path("o.png"))["prompt"] == "a {red|blue} car"
     assert unclip("replay", "o.png", "--model", model).code == 0
+
+
+def test_a_mistyped_column_is_answered_with_the_nearest(unclip: RunCli, model: Path) -> None:
+    for column, meant in (
+        ("sed", "seed"),
+        ("stepz", "steps"),
+        ("negativ_prompt", "negative_prompt"),
+    ):
+        Path("p.csv").write_text(f"prompt,{column}\na fox,3\n")
+        done = unclip("generate", "--prompts", "p.csv", "--model", model)
+        done.fails(2, f"p.csv, line 2: unknown setting '{column}' (did you mean '{meant}'?)")
+
+
+def test_other_negative_seeds_are_refused_wherever_they_are_read(
+    unclip: RunCli, model: Path, record: RecordOf
+) -> None:
+    said = "seed must be at least 0, got -5; --seed -1 is a random one"
+    unclip("generate", "a fox", "--seed", -5).fails(2, said)
+    unclip("sweep", "a fox", "--x", "seed=-5,3", "--model", model).fails(2, said)
+    Path("p.csv").write_text("prompt,seed\na fox,3\na car,-5\n")
+    unclip("generate", "--prompts", "p.csv", "--model", model).fails(2, f"p.csv, line 3: {said}")
+    drawn = unclip("generate", "a fox", *QUICK, "--model", model, "--seed", 5, "-o", "a.png")
+    assert drawn.code == 0, drawn.err
+    with Image.open("a.png") as picture:
+        picture.info["unclip"] = picture.info["unclip"].replace('"seed": 5', '"seed": -5')
+        save(picture, "b.png")
+    unclip("replay", "b.png", "--model", model).fails(2, f"b.png cannot be replayed: {said}")
 
 
 @pytest.mark.parametrize("given", ["option", "row"])

@@ -254,12 +254,27 @@ def test_a_lora_is_asked_for_again(unclip: RunCli, model: Path) -> None:
     done = unclip("replay", "fox.png", "--model", model, "--lora", "pen.safetensors:0.5")
     assert (done.code, done.err) == (0, "")
     assert done.out == "fox-replay.png: identical to fox.png\n"
-    for more in ([], ["--lora", "pen.safetensors"], ["--lora", "oil.safetensors:0.5"]):
+    done = unclip("replay", "fox.png", "--model", model, "--lora", "pen.safetensors")
+    assert (done.code, done.err) == (0, ""), "the scale is the record's"
+    done = unclip("replay", "fox.png", "--model", model, "--lora", "pen.safetensors:0.8")
+    done.fails(2, "--lora ink:0.5 (", "): give the file of --lora pen:0.8 (", "with that scale, or")
+    for more in ([], ["--lora", "oil.safetensors"], ["--lora", "oil.safetensors:0.5"]):
         unclip("replay", "fox.png", "--model", model, *more).fails(
-            2, "fox.png was drawn with --lora ink:0.5 (", "): give that file"
+            2, "fox.png was drawn with --lora ink:0.5 (", "): give that file, as --lora FILE"
         )
     no = unclip("generate", "a fox", *few, "--lora", "no.safetensors:0.5")
     no.fails(2, "lora no.safetensors: there is no such file")
+
+
+def test_a_damaged_lora_is_no_fault_of_the_models_variable(
+    unclip: RunCli, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNCLIP_MODEL", str(model))
+    Path("bad.safetensors").write_text("x")
+    for option in ("lora", "embedding"):
+        done = unclip("generate", "a fox", f"--{option}", "bad.safetensors", "--json")
+        assert "UNCLIP_MODEL" not in done.err
+        assert json.loads(done.out)["error"]["field"] == option
 
 
 def test_an_older_record_with_brackets_is_of_letters(unclip: RunCli, model: Path) -> None:
@@ -309,7 +324,7 @@ def test_another_programs_picture_is_drawn_from_what_it_says(unclip: RunCli, mod
     done = unclip("replay", "--as", "unclip", "other.png", "--model", model)
     assert (done.code, done.out.partition(",")[0]) == (0, "other-replay.png: 1 picture")
     assert [line.partition("not taken over: ")[2] for line in done.err.splitlines()] == [
-        "lora ink:0.8: give --lora FILE",
+        "lora ink:0.8: give --lora FILE:0.8",
         "size 512x768 is not possible: model 'tiny' draws 16x16 alone, the size that its decoder "
         "was trained on; draw that, and extend it with outpaint",
         "model dream: this is 'tiny'",

@@ -124,6 +124,24 @@ def test_an_axis_and_a_setting_of_the_same_name_are_refused(
         )
 
 
+def test_pictures_of_several_sizes_have_room_on_the_sheet(unclip: RunCli, model: Path) -> None:
+    words = ["sweep", "a fox", "--x", "steps=1,2", "--y", "size=90x24,16x40", "--seed", 1]
+    done = unclip(*words, "--model", model, "-o", "sheet.png")
+    assert done.code == 0, done.err
+    assert unclip(*words, "--model", model, "-o", "each/").code == 0
+    with Image.open("sheet.png") as sheet:
+        found = np.asarray(sheet.convert("RGB"))
+    for path in Path("each").glob("*.png"):
+        with Image.open(path) as one:
+            cell = np.asarray(one.convert("RGB"))
+        height, width = cell.shape[:2]
+        places = np.argwhere((found == cell[0, 0]).all(-1))
+        fits = [
+            (y, x) for y, x in places if (found[y : y + height, x : x + width].shape == cell.shape)
+        ]
+        assert any((found[y : y + height, x : x + width] == cell).all() for y, x in fits), path
+
+
 def test_a_negative_prompt_is_that_of_every_picture(
     unclip: RunCli, model: Path, record: RecordOf
 ) -> None:

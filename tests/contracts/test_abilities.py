@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +21,6 @@ from unclip.cli import main
 from unclip.cli.app import COMMANDS as OTHER_COMMANDS
 from unclip.errors import UsageError
 from unclip.facade import Pipeline
-from unclip.nn.tokenizer import Tokenizer
 from unclip.request import Drawing
 from unclip.stages import Stage
 
@@ -133,20 +131,6 @@ def turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("turn", "measure"):
         sys.modules.pop(f"unclip.abilities.{name}", None)
         vars(unclip.abilities).pop(name, None)
-
-
-@pytest.fixture(scope="module")
-def model(
-    tmp_path_factory: pytest.TempPathFactory,
-    make_stage: Callable[[str], Stage],
-    tokenizer: Tokenizer,
-    save_model: Callable[..., Any],
-) -> str:
-    """A model folder whose pictures are 16 x 16 noise."""
-    path = tmp_path_factory.mktemp("turn") / "model"
-    stages = {name: make_stage(name) for name in ("clip", "prior", "decoder", "upsampler")}
-    save_model(path, "tiny", tokenizer, stages)
-    return str(path)
 
 
 @pytest.mark.usefixtures("turn")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,7 @@ from unclip.cli.app import make_app
 from unclip.cli.train import NOT_YET
 from unclip.errors import UnclipError
 from unclip.media import save
-from unclip.nn.tokenizer import Tokenizer
 from unclip.request import Drawing
-from unclip.stages import Stage
 
 ROOT = Path(__file__).parents[2]
 DRAWN = {"files", "seeds", "records"}
@@ -111,20 +109,6 @@ def told(capsys: pytest.CaptureFixture[str], code: int) -> Told:
 
 def test_every_command_has_an_example() -> None:
     assert set(COMMANDS) == EXAMPLES.keys() | ELSEWHERE.keys()
-
-
-@pytest.fixture(scope="module")
-def model(
-    tmp_path_factory: pytest.TempPathFactory,
-    make_stage: Callable[[str], Stage],
-    tokenizer: Tokenizer,
-    save_model: Callable[..., Any],
-) -> str:
-    """A model folder whose pictures are 16 x 16 noise."""
-    path = tmp_path_factory.mktemp("model") / "tiny"
-    stages = {name: make_stage(name) for name in ("clip", "prior", "decoder", "upsampler")}
-    save_model(path, "tiny", tokenizer, stages)
-    return str(path)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unclip.server.fair import Waiting, choose, order
+from unclip.server.fair import Waiting, choose, order, place
 
 OWNERS = st.sampled_from("abcd")
 JOBS = st.lists(st.tuples(OWNERS, st.integers(1, 5), st.sampled_from(["", "x", "y"])), max_size=25)
@@ -37,6 +37,18 @@ def test_order_is_a_round_robin(jobs: list[tuple[str, int, str]], turns: dict[st
     for owner in "abcd":
         numbers = [job.number for job in found if job.owner == owner]
         assert numbers == sorted(numbers)
+
+
+@given(JOBS, TURNS)
+def test_places_are_those_of_the_order(
+    jobs: list[tuple[str, int, str]], turns: dict[str, int]
+) -> None:
+    found = order(queue(jobs), turns)
+    numbers = {owner: sorted(job.number for job in found if job.owner == owner) for owner in "abcd"}
+    lines = {owner: (len(line), line[0]) for owner, line in numbers.items() if line}
+    for at, job in enumerate(found):
+        behind = numbers[job.owner].index(job.number)
+        assert place(job.owner, behind, lines, turns) == at
 
 
 @given(JOBS, TURNS, st.integers(1, 8))

@@ -99,6 +99,25 @@ def test_a_slow_upload_is_ended(tmp_path: Path) -> None:
     assert error_of(answer.partition(b"\r\n\r\n")[2])["code"] == "request_timeout"
 
 
+@pytest.mark.parametrize("pieces", [[], [b"x"] * 30])
+def test_headers_that_never_end_are_left(tmp_path: Path, pieces: list[bytes]) -> None:
+    with a_house(tmp_path, upload_seconds=0.5) as house:
+        began = time.perf_counter()
+        lines = "GET /healthz HTTP/1.1\nHost: localhost\nX: " if pieces else ""
+        with socket.create_connection(("127.0.0.1", house.port), timeout=20) as wire:
+            wire.sendall(lines.replace("\n", "\r\n").encode())
+            with contextlib.suppress(ConnectionError):
+                for piece in pieces:
+                    wire.sendall(piece)
+                    time.sleep(0.1)
+                assert wire.recv(100) == b""
+        assert time.perf_counter() - began < 4
+        with house.client() as client:  # a connection that waits between requests is kept
+            assert client.get("/healthz").status_code == 200
+            time.sleep(1)
+            assert client.get("/healthz").status_code == 200
+
+
 def form(parts: list[tuple[str, bytes]], boundary: str = "xx", end: bool = True) -> bytes:
     body = b""
     for name, data in parts:

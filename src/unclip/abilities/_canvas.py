@@ -70,10 +70,10 @@ def paint(
     What is painted is brought to the level of what it borders on.
 
     Args:
-        canvas: (1, 3, H, W) uint8.
+        canvas: (1, 3, H, W) uint8, or one a seed.
         windows: those without a pixel to paint are passed over.
     """
-    canvas, left = canvas.repeat(len(seeds), 1, 1, 1), mask.clone()
+    canvas, left = canvas.expand(len(seeds), -1, -1, -1).clone(), mask.clone()
     for index, window in enumerate(windows):
         inside = window.of(left, 1.0)
         if not window.of(left, 0.0).any():

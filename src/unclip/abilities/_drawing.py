@@ -12,7 +12,7 @@ from .._version import __version__
 from ..arguments import given
 from ..config import shown
 from ..cost import Work
-from ..errors import UsageError, warn
+from ..errors import UsageError, nearest, warn
 from ..media.notes import PARAMETERS, RECORD
 from ..record import Record
 from ..request import Drawing, Guided
@@ -41,13 +41,24 @@ def check_request(pipe: Chain, request: Drawing, work: Work, on_step: OnStep | N
     """
     if not (on_step is None or callable(on_step)):
         raise UsageError(f"on_step must be a function or None, got {shown(on_step)}")
-    cost = pipe.cost(work, getattr(request, "prior", None))
+    try:
+        cost = pipe.cost(work, getattr(request, "prior", None))
+    except UsageError as error:
+        raise _as_meant(error, request) from None
     request.record().to_json().encode()
     if isinstance(request, Guided) and request.negative_prompt:
         every = set(pipe.model.priors) if request.prior_alone else set(cost.steps)
         pipe.check_negative(work.settings, [name for name in cost.steps if name in every])
     if pipe.policy.on_cost is not None:
         pipe.policy.on_cost(cost)
+
+
+def _as_meant(error: UsageError, request: Drawing) -> UsageError:
+    """The error about an unknown setting, which may be a mistyped field instead."""
+    head, known, _ = str(error).partition("; known: ")
+    hint = nearest(error.field or "", type(request).model_fields)
+    is_unknown = known and hint and error.field in request.settings
+    return UsageError(head + hint).about(str(error.field)) if is_unknown else error
 
 
 def words_alone(*prompts: str) -> list[str]:

@@ -57,6 +57,9 @@ class Sized(Drawing):
 
     shared: ClassVar[frozenset[str]] = frozenset({"size", "aspect", "tile"})
 
+    extends: ClassVar[bool] = False
+    """Whether windows extend what a model draws that draws one size alone."""
+
     size: Annotated[
         str | None, BeforeValidator(_size), Option(metavar="WxH", default="the model's own")
     ] = Field(None, description="Width and height in pixels, such as 768x512.")
@@ -73,17 +76,37 @@ class Sized(Drawing):
             raise UsageError("size and aspect both say how large: give one of them")
         return self
 
+    def wanted(self, drawn: tuple[int, int]) -> tuple[int, int]:
+        """The (height, width) asked for, of a model that draws `drawn` alone.
+
+        An aspect keeps the side that is not longer.
+        """
+        height, width = drawn
+        if self.size is not None:
+            across, down = map(int, self.size.split("x"))
+            return down, across
+        if self.aspect is None:
+            return drawn
+        return max(height, round(width / self._proportions)), max(
+            width, round(height * self._proportions)
+        )
+
+    @property
+    def _proportions(self) -> float:
+        """Width / height of the aspect."""
+        across, down = map(float, (self.aspect or "1:1").split(":"))
+        return across / down
+
     def framed(self, pipe: Chain) -> Chain:
         """The pipeline that draws such pictures. Raises UsageError where its model cannot."""
-        from ..stages.sizes import of_aspect, resized, tiled
+        from ..stages.sizes import of_aspect, resized, size_unit, tiled
 
         model = pipe.model
-        if self.size is not None:
-            width, height = map(int, self.size.split("x"))
-            model = resized(model, (height, width))
-        if self.aspect is not None:
-            across, down = map(float, self.aspect.split(":"))
-            model = resized(model, of_aspect(model, across / down))
+        by_network = not self.extends or size_unit(model) is not None
+        if self.size is not None and by_network:
+            model = resized(model, self.wanted(model.size))
+        if self.aspect is not None and by_network:
+            model = resized(model, of_aspect(model, self._proportions))
         if self.tile is not None:
             model = tiled(model, "xy" if self.tile == "both" else self.tile)
         return pipe if model is pipe.model else pipe.with_model(model)

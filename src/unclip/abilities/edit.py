@@ -132,7 +132,7 @@ def edit(
         prompt: what the whole picture shows; must not be empty; or a list, as in `generate`. One
             text may take a mask's place, as in `edit(image, "a cat", box=(0, 0, 64, 64))`.
         n: how many; picture i uses `seed + i`.
-        seed: any integer.
+        seed: 0 or more.
         on_step, prior, decoder, negative_prompt, settings: as in `generate`.
         box: left, top, width and height of a rectangle to paint in place of a mask, in pixels.
 

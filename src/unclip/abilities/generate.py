@@ -28,6 +28,7 @@ Examples:
   unclip generate "a fox" --negative-prompt "a car"
   unclip generate "stars" --tile both                    # edges fit together
   unclip generate "a fox" --model v1-5.safetensors --size 768x512
+  unclip generate "six stars" --aspect 16:9              # in windows
   unclip generate "a (red:1.3) car AND snow:0.5" --negative-prompt "[text]"
   unclip generate "a fox" --model runs/mine/model --device cuda
 """
@@ -43,7 +44,6 @@ from pydantic import Field
 
 from ..arguments import Count
 from ..cost import BATCH, Work
-from ..media import to_pictures
 from ..request import Decoder, Guided, Option, Pictures, Prior, Prompt
 from ..weighting import further, plain
 from . import Ability
@@ -70,6 +70,7 @@ class GenerateRequest(Sized, Guided):
     ability: ClassVar[str] = "generate"
     records_defaults: ClassVar[bool] = False
     common: ClassVar[dict[str, Any]] = {**Guided.common, "prior_guidance_scale": PriorGuidance}
+    extends: ClassVar[bool] = True
     prompt: Prompt = Field(description="What to draw.")
     n: Pictures = 1
     prior: Prior = None
@@ -112,7 +113,8 @@ def generate(
 
     Args:
         prompt: what to draw; must not be empty. Its syntax is that of `unclip.weighting`. Or a
-            list: `n` pictures of each, in its order.
+            list: `n` pictures of each, in its order and in shared batches. In float32 each is
+            within one level of 255 of the one that its prompt and seed give alone.
         n, seed: how many; picture i uses `seed + i` and is the same whatever `n` is.
         on_step: called after each step with a `Step`; raise `Cancelled` there to stop.
         prior, decoder: stages, where the model has several of their kind; the prior "none"
@@ -120,9 +122,10 @@ def generate(
         best_of: draw so many for each picture and keep the one that CLIP finds nearest to
             the prompt.
         negative_prompt: what guidance leads away from, in place of nothing.
-        settings: `size="768x512"`, `aspect="3:2"`, `tile=True`, and sampling settings that
-            differ from the model's defaults: `steps`, `guidance_scale`, `sampler`, ... of the
-            decoder, and `prior_guidance_scale`, `upsampler_steps`, ... of others. None is skipped.
+        settings: `size="768x512"` or `aspect="3:2"` (windows extend the picture of a model that
+            draws one size alone), `tile=True`, and sampling settings that differ from the model's
+            defaults: `steps`, `guidance_scale`, `sampler`, ... of the decoder, and
+            `prior_guidance_scale`, `upsampler_steps`, ... of others. None is skipped.
 
     Returns:
         PIL pictures. `picture.info["unclip"]` is JSON that `replay` makes the same one from.
@@ -150,7 +153,7 @@ def generate(
 def together(
     pipe: Chain, requests: Sequence[GenerateRequest], on_step: OnStep | None = None
 ) -> list[list[Image.Image]]:
-    """Draw the pictures of several requests in the same batches.
+    """Draw the pictures of several requests in the same batches, as `generate` those of a list.
 
     Args:
         requests: the same but for prompt, n and seed.
@@ -161,9 +164,14 @@ def together(
     import torch
 
     from ..types import Cond
+    from ._canvas import Brush
+    from ._extended import Extension
 
-    one, work = requests[0], sum((other.work() for other in requests[1:]), requests[0].work())
+    one = requests[0]
     pipe = chosen(pipe, one)
+    extension = Extension.of(one, pipe.model)
+    works = [extension.work(request.work(), request.prompt) for request in requests]
+    work = sum(works[1:], works[0])
     if one.best_of > 1:
         _ranker(pipe)
     check_request(pipe, one, work, on_step)
@@ -182,7 +190,9 @@ def together(
         for index, own in zip(group, torch.split(drawn, list(map(len, parts))), strict=True):
             request = requests[index]
             best = _best(pipe, request.prompt, own, request.n) if one.best_of > 1 else own
-            pictures[index] = attach_record(pipe, to_pictures(best), request.record())
+            own_seeds = range(request.seed, request.seed + request.n)
+            made = extension.extend(pipe, best, own_seeds, Brush(request, one.prior, on_step))
+            pictures[index] = attach_record(pipe, made, request.record())
     return [pictures[index] for index in range(len(requests))]
 
 

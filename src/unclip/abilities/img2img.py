@@ -72,7 +72,7 @@ def image_to_image(
         prompt: what it becomes; must not be empty; or a list, as in `generate`.
         strength: 0 keeps the picture (at the decoder's size), 1 keeps nothing of it.
         n: how many; picture i uses `seed + i` and is the same whatever `n` is.
-        seed: any integer.
+        seed: 0 or more.
         on_step: as in `generate`.
         prior, negative_prompt, settings: as in `generate`.
 

@@ -89,7 +89,7 @@ def upscale(
     Args:
         image: a path, bytes, a file or a PIL picture.
         n: how many; picture i uses `seed + i`.
-        seed: any integer.
+        seed: 0 or more.
         on_step: as in `generate`.
         settings: as in `generate`, those of the upsamplers.
 

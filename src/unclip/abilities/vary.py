@@ -64,7 +64,7 @@ def variations(
         image: a path, bytes, a file or a PIL picture; cropped to its middle square.
         n: how many; picture i uses `seed + i` and is the same whatever `n` is.
         eta: 0 gives the picture back, 1 leaves the most to chance.
-        seed: any integer.
+        seed: 0 or more.
         on_step: as in `generate`.
         settings: as in `generate`; guidance is 1 unless said otherwise, because it would change
             the picture.

@@ -13,7 +13,9 @@ Layouts of other programs are in `families`.
 
 from __future__ import annotations
 
+import hashlib
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -32,6 +34,9 @@ from ._state_dicts import open_weights
 from .archive import Tensors, kind_of
 from .format import Plan
 from .tensors import check_sum, sha256
+
+DIGITS = 12
+"""Of a file's SHA-256."""
 
 OWN = "unclip.lora"
 """What the metadata of this package's own files call their format."""
@@ -159,6 +164,21 @@ def _metadata(file: Path) -> dict[str, str]:
         return opened.metadata() or {}
 
 
+def others_hash(file: Path) -> str:
+    """The hash that A1111 and Civitai (AutoV3) know a LoRA file by, 12 digits.
+
+    Of what follows the header of a safetensors file, which kohya's scripts write into its metadata;
+    of another file of all.
+    """
+    said = _metadata(file).get("sshs_model_hash", "")
+    if re.fullmatch("[0-9a-f]{64}", said):
+        return said[:DIGITS]
+    with file.open("rb") as opened:
+        if kind_of(file) == "safetensors":
+            opened.seek(int.from_bytes(opened.read(8), "little") + 8)
+        return hashlib.file_digest(opened, "sha256").hexdigest()[:DIGITS]
+
+
 def _check(
     file: Path,
     tensors: Tensors,
@@ -166,7 +186,7 @@ def _check(
     state: Mapping[str, Tensor],
     model: str,
 ) -> None:
-    """Raise CheckpointError unless every pair has the shape of what it changes."""
+    """Raise CheckpointError unless every pair has the shape of what it changes, and is finite."""
     for place, pair in places.items():
         if place.name not in state:
             raise CheckpointError(
@@ -189,10 +209,13 @@ def _check(
                 f"{made}, the weight is {wanted}"
             )
         _check_alpha(file, tensors, pair.alpha)
+        for key in pair:
+            if isinstance(key, str):
+                _check_finite(tensors, key)
 
 
 def _check_alpha(file: Path, tensors: Tensors, alpha: str | float | None) -> None:
-    """Raise CheckpointError unless it is one number; that in a tensor is read later."""
+    """Raise CheckpointError unless it is one number; that in a tensor is looked at later."""
     if isinstance(alpha, str) and math.prod(shape := tensors.shape(alpha)) != 1:
         raise CheckpointError(f"{file} is damaged: '{alpha}' is {shape}, not one number")
     if isinstance(alpha, float) and not math.isfinite(alpha):
@@ -228,21 +251,19 @@ class _Patch:
 def _change(check: Callable[[], None], tensors: Tensors, pair: Pair, scale: float) -> Tensor:
     """scale·alpha/r·up·down, (out, in) or (out, in, height, width), float32."""
     check()
-    down, up = _finite(tensors, pair.down), _finite(tensors, pair.up)
+    down, up = tensors[pair.down].float(), tensors[pair.up].float()
     rank = len(down)
-    alpha = _finite(tensors, pair.alpha).item() if isinstance(pair.alpha, str) else pair.alpha
+    alpha = tensors[pair.alpha].float().item() if isinstance(pair.alpha, str) else pair.alpha
     product = up.flatten(1) @ down.flatten(1)
     factor = scale * (1.0 if alpha is None else alpha / rank)
     return factor * product.view(len(up), *down.shape[1:])
 
 
-def _finite(tensors: Tensors, key: str) -> Tensor:
-    value = tensors[key].float()
-    if not value.isfinite().all():
+def _check_finite(tensors: Tensors, key: str) -> None:
+    if not tensors[key].isfinite().all():
         raise CheckpointError(
             f"{tensors.where(key)} is damaged: '{key}' holds numbers that are not finite"
         )
-    return value
 
 
 def pairs(keys: Iterable[str], split: Callable[[str], tuple[str, str]]) -> dict[str, Pair]:

@@ -8,28 +8,30 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import count as numbers
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from ..bulk.drawing import checked, draw_places, note_template
+from ..bulk.jobs import Job
+from ..bulk.layout import Layout, called
+from ..bulk.names import shortened, slug
+from ..bulk.places import Place, places_of
 from ..errors import UsageError, about, counted
 from ._draw import deliver, drawing
-from ._jobs import Job, Jobs
-from ._names import NamedLayout
-from ._output import SEVERAL, Layout, Target, check_room, numbered, save_new, shortened, slug
+from ._jobs import Jobs
+from ._output import SEVERAL, Target, check_room
 from ._progress import stage_progress
 from ._terminal import complain, duration, say
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from ..bulk.manifest import Entry, Manifest
+    from ..bulk.manifest import Manifest
     from ..cost import Cost
     from ..facade import Pipeline
     from ..media.grid import Grid
-    from ..request import Drawing
     from ..types import Step
 
 
@@ -116,7 +118,7 @@ def _draw_at_once(command: Any, jobs: Jobs, target: Target | None) -> None:
     target.check([f"{name}-{first.seed}"])
     preview = command.shown()
     pipe = command.load(one_pass=len(every) == 1 and first.one_pass)
-    layouts = [_called(job.layout, pipe.name) for job in every]
+    layouts = [called(job.layout, pipe.name) for job in every]
     sheet: Any = layouts[0]
     if len(every) > 1:
         sheet = Several(layouts, [job.count for job in every], written)
@@ -134,35 +136,6 @@ def _draw_at_once(command: Any, jobs: Jobs, target: Target | None) -> None:
     seeds = sorted({job.request.seed for job in every})
     span = layouts[0].seeds(len(pictures) if len(seeds) == len(every) else every[0].count)
     command.open(deliver(pictures, sheet, target, span, started))
-
-
-def _called(layout: Layout, model: str) -> Layout:
-    return replace(layout, model=model) if isinstance(layout, NamedLayout) else layout
-
-
-def note_template(pictures: Sequence[Image], template: str) -> None:
-    """Say in records what the prompt was before choices were made, if there were any."""
-    from ..record import Record
-
-    for picture in pictures if template else ():
-        record = Record.of(picture)
-        inputs = record.inputs | {"template": template}
-        picture.info["unclip"] = replace(record, inputs=inputs).to_json()
-
-
-@dataclass(frozen=True)
-class Place:
-    """A job, the entries of its pictures, and which of them are there."""
-
-    job: Job
-    entries: Sequence[Entry]
-    there: Sequence[bool]
-    cost: Cost | None = None
-
-    @property
-    def is_done(self) -> bool:
-        """Whether nothing is left of it."""
-        return all(self.there)
 
 
 def _draw_long(command: Any, jobs: Jobs, target: Target | None) -> None:
@@ -184,17 +157,19 @@ def _draw_long(command: Any, jobs: Jobs, target: Target | None) -> None:
     manifest = Manifest(target.path)
     every = [job for job in jobs.all(manifest.seeds) if not _is_within(job, target.path)]
     pipe = command.load()
-    places = _places(every, target, manifest, pipe)
-    checked, bad = _checked(pipe, [one for one in places if not one.is_done])
+    places = places_of(every, target.suffix, manifest, pipe)
+    good, faults = checked(pipe, [one for one in places if not one.is_done])
+    for text in faults:
+        complain(text)
     try:
-        drawn = _draw_all(pipe, checked, target, manifest)
+        drawn = _draw_all(pipe, good, manifest)
     except KeyboardInterrupt:
         complain(f"what is drawn is in {target.path}: the same command draws the rest", "")
         raise
     there = sum(sum(one.there) for one in places)
     what = counted(drawn, "picture") + (f", {there:,} there already" if there else "")
     say(f"{target.path}: {what}, in {duration(time.monotonic() - started)}")
-    if bad:
+    if faults:
         raise typer.Exit(1)
 
 
@@ -213,136 +188,15 @@ def _is_within(job: Job, folder: Path) -> bool:
     return bool(image) and Path(image).resolve().is_relative_to(folder.resolve())
 
 
-def _places(jobs: Sequence[Job], target: Target, manifest: Manifest, pipe: Pipeline) -> list[Place]:
-    """Where each picture goes: files that are there are left alone, unless they were named."""
-    taken: dict[str, str] = {}
-    places = []
-    for job in jobs:
-        job = replace(job, layout=_called(job.layout, pipe.name))
-        try:
-            pairs = [
-                _place(job, index, name, target, manifest, pipe.hash, taken)
-                for index, name in enumerate(job.names())
-            ]
-        except UsageError as error:
-            raise job.blame(error) from None
-        places.append(Place(job, [one for one, _ in pairs], [there for _, there in pairs]))
-    return places
-
-
-def _place(
-    job: Job,
-    index: int,
-    name: str,
-    target: Target,
-    manifest: Manifest,
-    model_hash: str,
-    taken: dict[str, str],
-) -> tuple[Entry, bool]:
-    """The entry of a picture, and whether the picture is there. Raises UsageError."""
-    from ..bulk.manifest import Entry
-
-    request, named = job.request, bool(job.row.output)
-    seed = request.seed + (0 if request.one_seed else index)
-    wanted = replace(request.record(), seed=seed, model_hash=model_hash)
-    suffix = Path(job.row.output).suffix if named else target.suffix
-    for number in numbers(1):
-        path = numbered(target.path / f"{name}{suffix}", number)
-        file = str(path.relative_to(target.path))
-        if file in taken:
-            if named:
-                raise UsageError(f"output '{file}' is that of {taken[file]} too").about("output")
-            continue
-        entry = Entry(file, wanted, job.row.line, job.sources, job.any_seed)
-        there = manifest.has(entry) or manifest.finds(entry)
-        if there or named or not os.path.lexists(path):
-            taken[file] = job.row.where
-            return entry, there
-    raise AssertionError("numbers do not end")
-
-
-def _checked(pipe: Pipeline, places: Sequence[Place]) -> tuple[list[Place], int]:
-    """Those that can be drawn, with what they take, and how many cannot.
-
-    A picture of a folder that cannot be drawn from is said, and left out; where nothing is left,
-    the first fault is raised, and so is any of a row.
-    """
-    from ..abilities._several import cost_of, shared
-    from ..weighting import further
-
-    costs: dict[str, Cost] = {}
-    good: list[Place] = []
-    faults: dict[str, UsageError] = {}  # by what is said
-    for place in places:
-        request = place.job.request
-        alike, clauses = shared(request), further(getattr(request, "prompt", ""))
-        key = f"{alike} {place.job.count} {clauses}" if alike else ""
-        try:
-            if request.reads_text and hasattr(request, "prompt"):
-                pipe.check_prompt(request.prompt, getattr(request, "negative_prompt", ""))
-            cost = costs.get(key) or cost_of(pipe, request)
-        except UsageError as error:
-            image, text = place.job.sources.get("image", ""), str(error)
-            if not place.job.folder or (place.job.row.where and _is_readable(request)):
-                raise place.job.blame(error) from None
-            faults[text if image in text else f"{image}: {text}"] = error
-            continue
-        costs |= {key: cost} if key else {}
-        good.append(replace(place, cost=cost))
-    if faults and not good:
-        same = len({str(error) for error in faults.values()}) == 1
-        raise UsageError(next(iter(faults.values() if same else faults)))
-    for text in faults:
-        complain(text)
-    return good, len(faults)
-
-
-def _is_readable(request: Drawing) -> bool:
-    try:
-        request.check_inputs()
-    except UsageError:
-        return False
-    return True
-
-
-def _draw_all(pipe: Pipeline, places: Sequence[Place], target: Target, manifest: Manifest) -> int:
-    """Draw, write and list; returns how many pictures."""
-    from ..abilities._several import batches
-
-    drawn, costs = 0, [place.cost for place in places if place.cost is not None]
+def _draw_all(pipe: Pipeline, places: Sequence[Place], manifest: Manifest) -> int:
+    """With bars; returns how many pictures."""
+    costs = [place.cost for place in places if place.cost is not None]
     if costs:
         total = sum(costs[1:], costs[0])
         total.check(pipe.policy.limit)
-        check_room(target.path / "_", total.pictures * total.size[0] * total.size[1] * 3 // 20)
-    with _progress(costs) as step:
-        for batch in batches([place.job.request for place in places]):
-            chosen = [places[index] for index in batch]
-            results = pipe.run_many([place.job.request for place in chosen], step.on_step)
-            for place, pictures in zip(chosen, results, strict=True):
-                drawn += _write(place, pictures, target, manifest)
-            step.done([costs[index] for index in batch])
-    return drawn
-
-
-def _write(place: Place, pictures: Sequence[Image], target: Target, manifest: Manifest) -> int:
-    """Those that are not there; returns how many."""
-    from ..media.writing import save
-    from ..record import Record
-
-    note_template(pictures, place.job.written)
-    entries = []
-    for picture, entry, there in zip(pictures, place.entries, place.there, strict=True):
-        path = target.path / entry.file
-        if there:
-            continue
-        if place.job.row.output:
-            save(picture, path)
-        else:
-            path = save_new(path, 1, picture)
-        file = str(path.relative_to(target.path))
-        entries.append(replace(entry, file=file, record=Record.of(picture)))
-    manifest.add(entries)
-    return len(entries)
+        check_room(manifest.path, total.pictures * total.size[0] * total.size[1] * 3 // 20)
+    with _progress(costs) as steps:
+        return draw_places(pipe, places, manifest, steps.on_step, steps.done)
 
 
 class _Steps:
@@ -358,9 +212,9 @@ class _Steps:
         self._made += len(step.x0)
         self._show()
 
-    def done(self, costs: Sequence[Cost]) -> None:
+    def done(self, places: Sequence[Place]) -> None:
         """After each batch: some steps may have counted twice, or were not needed."""
-        self._before += sum(cost.total for cost in costs)
+        self._before += sum(place.cost.total for place in places if place.cost is not None)
         self._made = self._before
         self._show()
 

@@ -1,6 +1,7 @@
 """What every command that draws has in common: a seed, a place for the pictures, progress."""
 # Without `from __future__ import annotations`: see `_options`.
 
+import os
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -119,6 +120,9 @@ class DrawOptions:
         if self.opens and self.output == STDOUT:
             text = "--open needs a file to open: -o - sends the picture to stdout"
             raise UsageError(text).about("open")
+        if self.preview and self.output and _same_file(self.preview, self.output):
+            text = f"--preview and -o are both {self.output}: give two different files"
+            raise UsageError(text).about("preview")
         with about("preview"):
             return preview_to(self.preview)
 
@@ -138,6 +142,11 @@ class DrawOptions:
         target = Target.default(name) if given is None else Target.of(given, self.fps)
         target.check([name])
         return target
+
+
+def _same_file(one: str, other: str) -> bool:
+    first, second = (os.path.realpath(os.path.expanduser(path)) for path in (one, other))
+    return first == second
 
 
 def deliver(
@@ -172,17 +181,16 @@ def drawing(
         cost: of several requests together, from which the time is estimated.
         preview: gets the pictures now and then.
     """
-    estimate = Estimate(cost)
-
-    def note(one: "Cost") -> None:
-        nonlocal estimate
-        if on_cost is not None:
-            on_cost(one)
-        if cost is None:
-            estimate = Estimate(one)
-
-    look = pipe.previews(preview) if preview else None
+    estimate, look = Estimate(cost), pipe.previews(preview) if preview else None
     with sampling_progress(preview if isinstance(preview, Screen) else None) as show:
+        show.cost = cost
+
+        def note(one: "Cost") -> None:
+            nonlocal estimate
+            if on_cost is not None:
+                on_cost(one)
+            if cost is None:
+                estimate, show.cost = Estimate(one), one
 
         def on_step(step: "Step") -> None:
             show(step)

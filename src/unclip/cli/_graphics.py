@@ -222,7 +222,8 @@ def chosen(wanted: str) -> Draw | None:
 def _blocks() -> Draw | None:
     from ._terminal import console
 
-    kinds = {"truecolor": truecolor, "256": colour_cube}
+    # any terminal of today has 256 colours, whether or not its name says so, as 'xterm' does not
+    kinds = {"truecolor": truecolor, "256": colour_cube, "standard": colour_cube}
     colour = kinds.get(console(stderr=True).color_system or "")
     utf = "utf" in (getattr(sys.stderr, "encoding", "") or "").lower()
     return blocks(colour) if colour and utf else None

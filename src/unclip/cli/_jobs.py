@@ -4,57 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..bulk.jobs import Job, in_row, output_of
+from ..bulk.layout import Layout, NamedLayout
+from ..bulk.names import NameTemplate, slug
 from ..errors import DataError, UsageError, about
 from ._draw import ANY, random_seed
-from ._names import NamedLayout, NameTemplate
-from ._output import Layout, numbered, slug
 
 if TYPE_CHECKING:
     from ..bulk.manifest import Key
     from ..bulk.rows import Row
     from ..request import Drawing
-
-
-@dataclass(frozen=True)
-class Job:
-    """A request, and how its pictures are called."""
-
-    request: Drawing
-    layout: Layout
-    row: Row
-    written: str = ""  # its prompt, as it was before choices were made
-    sources: Mapping[str, str] = field(default_factory=dict)  # files that it begins from
-    folder: str = ""  # of its pictures within the folder for all
-    any_seed: bool = False  # nobody asked for its seed
-
-    @property
-    def count(self) -> int:
-        """Of its pictures."""
-        captions = self.request.captions()
-        other = getattr(self.request, "frames", 1) if captions is None else len(captions)
-        return int(getattr(self.request, "n", other))
-
-    def names(self) -> list[str]:
-        """Of its pictures, without suffix."""
-        own = str(Path(self.row.output).with_suffix("")) if self.row.output else ""
-        more = [f"{own}-{number}" for number in range(2, self.count + 1)]
-        names = [own, *more] if own else self.layout.names(self.count)
-        return [os.path.join(self.folder, name) for name in names]
-
-    def blame(self, error: Exception) -> UsageError:
-        """An error with the row that it is about."""
-        return in_row(error, self.row.where)
-
-
-def in_row(error: Exception, where: str) -> UsageError:
-    """The same, after the row that it is about, if there is one."""
-    said = UsageError(f"{where}: {error}" if where else error)
-    said.field = getattr(error, "field", None)
-    return said
 
 
 class Jobs:
@@ -160,7 +122,7 @@ class Jobs:
         jobs, chosen = [], self._chosen(request, wildcards)
         for number, (one, template) in enumerate(chosen, start=1):
             layout = self._layout(one, "-".join(map(slug, one.title(command))), row)
-            mine = _output_of(row, number if len(chosen) > 1 else 0)
+            mine = output_of(row, number if len(chosen) > 1 else 0)
             jobs.append(Job(one, layout, mine, template, sources, str(folder), any_seed))
         return jobs
 
@@ -200,17 +162,3 @@ class Jobs:
             check_prompt(one["prompt"])
         chosen = [(request.model_copy(update=one), one["prompt"]) for one in changes]
         return [(one, "" if text == written else written) for one, text in chosen]
-
-
-@about("output")
-def _output_of(row: Row, number: int) -> Row:
-    """The row with the name of its picture, numbered where it has several. Raises UsageError."""
-    from ..bulk.rows import OUTPUT
-    from ..media.writing import format_of
-
-    if not row.output:
-        return row
-    path = Path(row.output)
-    path = path if path.suffix else path.with_name(f"{path.name}.png")
-    format_of(path)
-    return replace(row, values={**row.values, OUTPUT: str(numbered(path, number or 1))})

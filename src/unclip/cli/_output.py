@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import re
 import shutil
 import sys
 import tempfile
@@ -15,6 +14,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
+from ..bulk.names import is_free, numbered, save_new
 from ..errors import OutputError, UsageError, about
 from ._result import FLAG, current, report
 from ._terminal import size
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from ..cost import Cost
-    from ..media.grid import Grid
-    from ..request import Drawing
 
 STDOUT = "-"
 
@@ -45,52 +43,6 @@ class Sheet(Protocol):
 
     def make(self, pictures: Sequence[Image]) -> Image:
         """All of them on one."""
-
-
-@dataclass(frozen=True)
-class Layout:
-    """The sheet of a request's pictures: a grid, or a row of what belongs together."""
-
-    request: Drawing
-    name: str
-
-    def names(self, count: int) -> list[str]:
-        """After the seed; of a row after the captions, else the numbers."""
-        seed = self.request.seed
-        if not self.request.one_seed:
-            return [f"{self.name}-{seed + index}" for index in range(count)]
-        numbers = [f"{one:0{len(str(count))}}" for one in range(1, count + 1)]
-        return [f"{self.name}-{seed}-{mark}" for mark in self.request.captions() or numbers]
-
-    def seeds(self, count: int) -> str:
-        """Which they were drawn from, in words."""
-        first = self.request.seed
-        if count == 1 or self.request.one_seed:
-            return f"seed {first}"
-        return f"seeds {first} to {first + count - 1}"
-
-    def _grid(self, count: int, size: tuple[int, int]) -> Grid:
-        from ..media.grid import Grid
-
-        return Grid(count, size, count if self.request.one_seed else None, self.request.captions())
-
-    def size(self, cost: Cost) -> tuple[int, int]:
-        """(height, width) of the sheet."""
-        return self._grid(cost.pictures, cost.size).whole
-
-    def make(self, pictures: Sequence[Image]) -> Image:
-        """The one picture, or a sheet whose record says how many are on it."""
-        from ..media.grid import make_grid
-        from ..media.notes import copy_notes
-        from ..record import Record
-
-        if len(pictures) == 1:
-            return pictures[0]
-        grid = self._grid(len(pictures), (pictures[0].height, pictures[0].width))
-        sheet = make_grid(pictures, grid.columns, grid.labels)
-        copy_notes(pictures[0], sheet)
-        sheet.info["unclip"] = replace(Record.of(pictures[0]), n=len(pictures)).to_json()
-        return sheet
 
 
 @dataclass(frozen=True)
@@ -233,34 +185,9 @@ def _save_all(
     """
     pairs = list(zip((folder / f"{name}{suffix}" for name in names), pictures, strict=True))
     for number in count(1):
-        if all(_is_free(numbered(path, number), one) for path, one in pairs):
+        if all(is_free(numbered(path, number), one) for path, one in pairs):
             return [save_new(path, number, one) for path, one in pairs]
     raise AssertionError("numbers do not end")
-
-
-def _is_free(path: Path, picture: Image) -> bool:
-    from ..media.writing import has_record_of
-
-    return not os.path.lexists(path) or has_record_of(path, picture)
-
-
-def numbered(path: Path, number: int) -> Path:
-    """fox.png, fox-2.png, fox-3.png, ..."""
-    return path if number == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
-
-
-def save_new(first: Path, number: int, picture: Image) -> Path:
-    """Write where no other picture is: another run may have taken the name by now."""
-    from ..media.writing import has_record_of, save
-
-    while True:
-        path = numbered(first, number)
-        try:
-            save(picture, path, new=not has_record_of(path, picture))
-        except FileExistsError:
-            number += 1
-        else:
-            return path
 
 
 def _stdout() -> BinaryIO:
@@ -322,14 +249,3 @@ def check_room(path: Path, needed: int) -> None:
 def _existing(path: Path) -> Path:
     """The nearest folder above `path` that there is."""
     return next(folder for folder in path.absolute().parents if os.path.exists(folder))
-
-
-def slug(prompt: str) -> str:
-    """A prompt as part of a file's name: 'A red car!' -> 'a-red-car'."""
-    words = re.sub(r"[\W_]+", "-", prompt.lower()).strip("-")
-    return shortened(words[:48], 96).strip("-") or "picture"
-
-
-def shortened(name: str, most: int) -> str:
-    """A name of at most so many bytes, which file systems count: 255 with all that follows."""
-    return os.fsencode(name)[:most].decode(errors="ignore")

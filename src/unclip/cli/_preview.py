@@ -72,19 +72,28 @@ def preview_to(where: str | None) -> Show | None:
         if draw is None and wanted != AUTO:
             complain("this is no terminal that shows pictures; --preview FILE writes them", "")
         return draw and Screen(draw, size.lines, size.columns)
-    path = Path(wanted).expanduser()
+    check_preview(wanted)
+    return _file(Path(wanted).expanduser())
+
+
+def check_preview(where: str) -> None:
+    """Raise UsageError for what is neither a way to show pictures nor a picture's file."""
+    from ..media.writing import format_of
+
+    modes, path = (*names(), OFF), Path(where).expanduser()
+    if where in modes:
+        return
     if not path.suffix:
-        modes = ", ".join((*names(), OFF))
-        raise UsageError(f"--preview must be a .png, .webp or .jpg file, or {modes}; got '{where}'")
-    return _file(path)
+        every = ", ".join(modes)
+        raise UsageError(f"--preview must be a .png, .webp or .jpg file, or {every}; got '{where}'")
+    format_of(path)
 
 
 def _file(path: Path) -> Show:
     """What writes previews into a file, whole at any time."""
     from ..media.grid import make_grid
-    from ..media.writing import format_of, save
+    from ..media.writing import save
 
-    format_of(path)
     check_writable(path)
 
     def show(pictures: Sequence[Image]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +17,8 @@ from ._terminal import complain, console, duration, size
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from ..types import OnStep, Step
+    from ..cost import Cost
+    from ..types import Step
 
 Update = Callable[[str, int, int], None]
 """Takes what is done, how much of it is, and how much there is in all."""
@@ -127,20 +129,40 @@ def _bars(in_bytes: bool, left: bool = False, auto_refresh: bool = True) -> Prog
     )
 
 
+class SamplingProgress:
+    """An `on_step` that shows how far each stage is.
+
+    `cost` is what is to be drawn, where that is known: then later batches, prompts and windows
+    count from the first step on.
+    """
+
+    def __init__(self, update: Update, cost: Cost | None = None) -> None:
+        self._update, self.cost = update, cost
+        self._done: dict[str, int] = {}  # stage -> steps
+        self._announced: dict[str, int] = {}  # steps of the batches that have begun
+        self._drawn: dict[str, int] = {}  # steps of pictures
+
+    def __call__(self, step: Step) -> None:
+        """Count a step of a batch."""
+        name = step.stage
+        if step.index == 1:  # a new batch, or another stage of the same kind
+            self._announced[name] = self._announced.get(name, 0) + step.total
+        self._done[name] = done = self._done.get(name, 0) + 1
+        self._update(name, done, max(self._announced[name], done + self._ahead(step)))
+
+    def _ahead(self, step: Step) -> int:
+        """Steps to come of a stage, in batches such as this one; none where nobody knows."""
+        if self.cost is None or self.cost.inverting:
+            return 0
+        self._drawn[step.stage] = drawn = self._drawn.get(step.stage, 0) + len(step.x0)
+        return math.ceil((self.cost.steps.get(step.stage, 0) - drawn) / len(step.x0))
+
+
 @contextmanager
-def sampling_progress(above: Above | None = None) -> Iterator[OnStep]:
-    """How far each stage is while pictures are drawn; yields an `on_step`."""
+def sampling_progress(above: Above | None = None) -> Iterator[SamplingProgress]:
+    """How far each stage is while pictures are drawn."""
     with stage_progress(alone=False, above=above) as update:
-        known: dict[str, tuple[int, int]] = {}  # stage -> (steps done, steps announced)
-
-        def on_step(step: Step) -> None:
-            done, total = known.get(step.stage, (0, 0))
-            if step.index == 1:  # a new batch, or another stage of the same kind
-                total += step.total
-            known[step.stage] = (done + 1, total)
-            update(step.stage, done + 1, total)
-
-        yield on_step
+        yield SamplingProgress(update)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 # Without `from __future__ import annotations`: see `_options`.
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -130,7 +131,17 @@ def _show_given(context: Any) -> None:
         say(f"nothing is set; the file is {path or f'the one that {FILE} names'}")
 
 
-@_GROUP.command("set", cls=Listed)
+class Signed(Listed):
+    """A command whose last argument may be a negative number, which is no option."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        """What follows `--` is no option."""
+        numbers = [one for one in args if re.fullmatch(r"-[\d.]+", one)]
+        others = [one for one in args if one not in numbers]
+        return super().parse_args(ctx, [*others, "--", *numbers] if numbers else args)
+
+
+@_GROUP.command("set", cls=Signed)
 def set_key(
     context: typer.Context,
     key: Key,
@@ -189,22 +200,39 @@ def _file() -> Path:
 def _checked(context: Any, key: str, text: str) -> Any:
     """A value as TOML holds it. Raises UsageError for an unknown key, and for a wrong value."""
     from ..config import override
+    from ._checks import check_default
 
     root = context.find_root()
     every = every_option(root).values()
-    found = [one.every[name] for one in every for name in one.every if key in one.places(name)]
+    found = [
+        (one.path, one.every[name])
+        for one in every
+        for name in one.every
+        if key in one.places(name)
+    ]
     if not found:
         raise UsageError(unknown(key, keys_of(root.command))).about("key")
     value = override({}, [f"value={text}"])["value"]
-    for param in found:
+    for path, param in found:
         try:
-            param.process_value(context, typed(param, value))
+            processed = param.process_value(context, typed(param, value))
+            check_default(_command(root, path), param, processed)
+        except UsageError as error:
+            raise UsageError(str(error)).about("value") from None
         except Exception as error:
             if not hasattr(error, "format_message"):
                 raise
             error.param, error.ctx = param, None  # type: ignore[attr-defined]
             raise UsageError(usage_fault(error)).about("value") from None
     return value
+
+
+def _command(root: Any, path: tuple[str, ...]) -> Any:
+    """The command of a path."""
+    command = root.command
+    for name in path:
+        command = command.commands[name]
+    return command
 
 
 def _change(key: str, value: Any) -> Path:

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .._version import __version__
+from ..bulk.layout import Layout
+from ..bulk.names import shortened
 from ..errors import SettingWarning, UsageError, counted
 from ._draw import deliver, drawing
 from ._fields import argument, fields_of, pictures_of
 from ._options import LIMITS, Command, ModelOptions, NoLimit, StrictWords, option
-from ._output import SEVERAL, Layout, Target, shortened
+from ._output import SEVERAL, Target
 from ._redraw import AS, hint, others_parameters, others_request
 from ._result import report
 from ._terminal import complain, say
@@ -122,9 +124,11 @@ class Replay(ModelOptions):
         request.check_inputs()
         name = f"{shortened(self.file.stem, 200)}-replay"
         target, layout = self._target(name), Layout(request, name)
-        pipe = self.load(None if self.model else _model_of(record))
+        again = replace(self, lora=_as_scaled(self.lora or [], record.added))
+        pipe = again.load(None if self.model else _model_of(record))
         if lacking := _lacking(record.added, pipe.model.added):
-            raise UsageError(f"{self.file} was drawn with {lacking[0]}: give that file")
+            what = _to_give(lacking[0], pipe.model.added)
+            raise UsageError(f"{self.file} was drawn with {lacking[0]}: {what}")
         self._warn(_unlike_here(record, pipe.name, pipe.hash))
         with drawing(pipe, lambda cost: target.expect(cost, layout)) as on_step, as_recorded():
             pictures = pipe.run(request, on_step)
@@ -216,6 +220,33 @@ def _lacking(wanted: "Sequence[Added]", given: "Sequence[Added]") -> "list[Added
         found = next((other for other in left if one.same(other)), None)
         left.remove(found) if found else lacking.append(one)
     return lacking
+
+
+def _as_scaled(files: "Sequence[str]", recorded: "Sequence[Added]") -> list[str]:
+    """LoRA files that are given without a scale, with the one that the record has for the file."""
+    from ..checkpoints.adapted import hash_of
+    from ..checkpoints.lora import Lora
+
+    scales: dict[str, list[float]] = {}
+    for one in recorded:
+        if one.kind == "lora":
+            scales.setdefault(one.hash, []).append(one.scale)
+    found = []
+    for given in files:
+        file = Lora.of(given).file
+        left = scales.get(hash_of(file), []) if scales and str(file) == given else []
+        found.append(f"{file}:{left.pop(0)!r}" if left else given)
+    return found
+
+
+def _to_give(lacking: "Added", given: "Sequence[Added]") -> str:
+    """What to do about a file that a model was not loaded with."""
+    if lacking.kind == "embedding":
+        return f"give that file, as --embedding {lacking.name}=FILE"
+    other = next((one for one in given if one.same(replace(lacking, scale=one.scale))), None)
+    if other is not None:
+        return f"give the file of {other} with that scale, or without one"
+    return "give that file, as --lora FILE"
 
 
 def _unlike_here(record: "Record", name: str, model_hash: str) -> "Iterator[str]":

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
+from ..bulk.names import slug
 from ..errors import UsageError
 from ._ability import DrawCommand, add_command
 from ._defaults import origins
 from ._draw import deliver, drawing
 from ._options import option
-from ._output import slug
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -136,10 +136,10 @@ class Combinations:
         from ..record import Record
         from ._sheet import Table
 
-        first = pictures[0]
-        sheet = Table((first.height, first.width), self.columns, self.rows).make(pictures)
-        record = replace(Record.of(first), **self.made)
-        copy_notes(first, sheet)
+        largest = max(one.height for one in pictures), max(one.width for one in pictures)
+        sheet = Table(largest, self.columns, self.rows).make(pictures)
+        record = replace(Record.of(pictures[0]), **self.made)
+        copy_notes(pictures[0], sheet)
         sheet.info["unclip"] = record.to_json()
         return sheet
 
@@ -155,17 +155,20 @@ def planned(
     Raises:
         UsageError: an unknown setting or one out of range, or more steps than the limit.
     """
+    from ..abilities._several import cost_of
     from ..cost import check_memory
 
     down, across = rows.changes(), columns.changes()
     edges = [row | across[0] for row in down] + [down[0] | column for column in across]
-    cheapest = min((_cost(pipe, request_of(edge)) for edge in edges), key=lambda cost: cost.total)
+    cheapest = min((cost_of(pipe, request_of(edge)) for edge in edges), key=lambda cost: cost.total)
     cheapest.times(count := len(down) * len(across)).check(pipe.policy.limit)
     check_memory(count, cheapest.size)
     cells = [request_of(row | column) for row in down for column in across]
-    total = sum((_cost(pipe, cell) for cell in cells), cheapest.times(0))
+    costs = [cost_of(pipe, cell) for cell in cells]
+    total = sum(costs, cheapest.times(0))
     total.check(pipe.policy.limit)
-    return total, cells
+    heights, widths = zip(*(cost.size for cost in costs), strict=True)
+    return replace(total, size=(max(heights), max(widths))), cells
 
 
 def _request(prompt: str, values: Mapping[str, Any]) -> "GenerateRequest":
@@ -178,12 +181,6 @@ def _request(prompt: str, values: Mapping[str, Any]) -> "GenerateRequest":
         asked["prior"] = str(asked["prior"])
     settings = {key: value for key, value in values.items() if key not in own}
     return GenerateRequest.of(prompt=prompt, **asked, settings=settings)
-
-
-def _cost(pipe: "Pipeline", request: "GenerateRequest") -> "Cost":
-    """Of what the model can draw. Raises UsageError."""
-    pipe.model.check_prior(request.prior)
-    return pipe.cost(request.work(), request.prior)
 
 
 def register(app: typer.Typer) -> None:

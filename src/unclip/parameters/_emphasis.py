@@ -11,7 +11,12 @@ _TOKEN = re.compile(rf"(\\[()]|:\s*{NUMBER}\s*\)|[()\[\]{{}}])")
 
 
 def translated(prompt: str, brackets: Mapping[str, float]) -> str:
-    r"""The prompt that means here what it meant there; all else is letters.
+    """The prompt that means here what it meant there, as `pieces`."""
+    return weighted(pieces(prompt, brackets))
+
+
+def pieces(prompt: str, brackets: Mapping[str, float]) -> Iterator[tuple[str, float]]:
+    r"""Letters with their weights.
 
     Args:
         prompt: as written there.
@@ -27,7 +32,7 @@ def translated(prompt: str, brackets: Mapping[str, float]) -> str:
             waiting.append(at)
         elif waiting and token[0] != "\\" and opening[tokens[waiting[-1]]][1] == token[-1]:
             pairs[waiting.pop()] = at
-    return weighted(_pieces(tokens, pairs, {one: brackets[pair] for one, pair in opening.items()}))
+    return _pieces(tokens, pairs, {one: brackets[pair] for one, pair in opening.items()})
 
 
 def _pieces(

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from ..config import shown
+from ..plain import parse_json
 from . import Parameters, number, whole
 
 _NEGATIVE = "Negative prompt:"
@@ -70,6 +72,19 @@ def read(text: str) -> dict[str, Any]:
         if key in said:
             result[field] = convert(key, said.pop(key))
     return {**result, "others": said}
+
+
+def lora_hashes(others: Mapping[str, str]) -> dict[str, str]:
+    """The hashes of LoRA files among other settings, by the names that they have in prompts."""
+    found: dict[str, str] = {}
+    with suppress(ValueError):
+        every = parse_json(others.get("Hashes", "{}"))
+        pairs = every.items() if isinstance(every, dict) else ()
+        found = {name[5:]: str(value) for name, value in pairs if name.startswith("lora:")}
+    for one in others.get("Lora hashes", "").split(","):
+        name, colon, value = one.partition(":")
+        found |= {name.strip(): value.strip()} if colon else {}
+    return found
 
 
 def _parts(text: str) -> tuple[str, str, str]:

@@ -32,6 +32,7 @@ _FAULTS = {
     "SQLITE_CANTOPEN": "it cannot be opened; make it and its folder writable",
     "SQLITE_BUSY": _LOCKED,
     "SQLITE_LOCKED": _LOCKED,
+    "SQLITE_PROTOCOL": _LOCKED,
     "SQLITE_NOTADB": _DAMAGED,
     "SQLITE_CORRUPT": _DAMAGED,
     "SQLITE_IOERR": "the disk fails; look at the system's log",

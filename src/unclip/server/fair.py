@@ -34,7 +34,7 @@ def order(waiting: Iterable[Waiting], turns: Mapping[str, int]) -> list[Waiting]
     lines: dict[str, deque[Waiting]] = {}
     for job in waiting:
         lines.setdefault(job.owner, deque()).append(job)
-    ring = deque(sorted(lines, key=lambda owner: (turns.get(owner, 0), lines[owner][0].number)))
+    ring = deque(_ring({owner: line[0].number for owner, line in lines.items()}, turns))
     found = []
     while ring:
         owner = ring.popleft()
@@ -42,6 +42,24 @@ def order(waiting: Iterable[Waiting], turns: Mapping[str, int]) -> list[Waiting]
         if lines[owner]:
             ring.append(owner)
     return found
+
+
+def place(
+    owner: str, behind: int, lines: Mapping[str, tuple[int, int]], turns: Mapping[str, int]
+) -> int:
+    """How many jobs come before one in `order`, from counts alone.
+
+    Args:
+        owner: whose it is.
+        behind: how many of their own come before it.
+        lines: owner -> how many jobs they have waiting, and the first one's number.
+        turns: as for `order`.
+    """
+    ring = _ring({one: first for one, (_, first) in lines.items()}, turns)
+    earlier = ring.index(owner)
+    others = (lines[one][0] for one in ring if one != owner)
+    rounds = (behind + (1 if at < earlier else 0) for at in range(len(ring) - 1))
+    return behind + sum(map(min, others, rounds))
 
 
 def choose(waiting: Iterable[Waiting], turns: Mapping[str, int], most: int) -> list[Waiting]:
@@ -63,6 +81,11 @@ def choose(waiting: Iterable[Waiting], turns: Mapping[str, int], most: int) -> l
             chosen.append(job)
             free -= job.pictures
     return chosen
+
+
+def _ring(firsts: Mapping[str, int], turns: Mapping[str, int]) -> list[str]:
+    """Owners in the order of their turns, by when they last had one and by their first job."""
+    return sorted(firsts, key=lambda owner: (turns.get(owner, 0), firsts[owner]))
 
 
 def _arrival(job: Waiting) -> int:

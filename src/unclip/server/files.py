@@ -37,9 +37,7 @@ class Files:
         path = self.input(digest)
         with self.taking:
             if not _touched(path):
-                with atomic_file(path) as beside:
-                    beside.write_bytes(data)
-                _sync_folder(path.parent)
+                self.place(data, path)
         return digest
 
     def input(self, digest: str) -> Path:
@@ -63,9 +61,11 @@ class Files:
         return self.pictures / token[:2] / f"{token}.{form}"
 
     def place(self, data: bytes, target: Path) -> None:
-        """Write a drawn picture's file. Raises OutputError."""
+        """Write a file, its name and its folder's name to the disk. Raises OutputError."""
         with writing(target):
-            target.parent.mkdir(exist_ok=True)
+            if not target.parent.exists():
+                target.parent.mkdir(exist_ok=True)
+                _sync_folder(target.parent.parent)
             with atomic_file(target) as beside:
                 beside.write_bytes(data)
             _sync_folder(target.parent)

@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 
 from ..errors import UnclipError, counted
-from .fair import Waiting, choose, order
+from .fair import Waiting, choose, place
 from .files import remove
 from .job import Drawn, Failure, Job, Spec, State
 from .kept import Kept, drawn_of, storable, words_of
@@ -193,8 +193,19 @@ class Queue(Kept):
 
     def _finish(self, job: Job, drawn: Sequence[tuple[Drawn, bytes]]) -> Job | None:
         placed = {one.id: self._files.picture(one.id, one.format) for one, _ in drawn}
-        for one, data in drawn:
-            self._files.place(data, placed[one.id])
+        try:
+            for one, data in drawn:
+                self._files.place(data, placed[one.id])
+            ended = self._end(job, [one for one, _ in drawn])
+        except UnclipError:  # the disk may be full: leave it the room
+            remove(placed.values())
+            raise
+        if not ended:  # cancelled just now
+            remove(placed.values())
+        return self.job(job.id) if ended else None
+
+    def _end(self, job: Job, drawn: Sequence[Drawn]) -> bool:
+        """Name a job's pictures in the database. False if it no longer runs."""
         running = (jobs.c.id == job.id) & (jobs.c.state == "running")
         values = {"state": "done", "finished": self._now()}
         with self._db.write() as connection:
@@ -202,12 +213,9 @@ class Queue(Kept):
             number = connection.execute(change).scalar()
             if number is not None and drawn:
                 same = {"job": number, "owner": job.owner, "words": words_of(job.spec.fields)}
-                rows = [{**same, **_row(one), "created": self._now()} for one, _ in drawn]
+                rows = [{**same, **_row(one), "created": self._now()} for one in drawn]
                 connection.execute(insert(pictures), rows)
-        if number is None:  # cancelled just now
-            remove(placed.values())
-            return None
-        return self.job(job.id)
+        return number is not None
 
     def fail(self, id: str, failure: Failure) -> Job | None:
         """End a job with its reason. None if it has ended already; it then stays as it is."""
@@ -258,17 +266,18 @@ class Queue(Kept):
         connection.execute(update(jobs).where(back).values(state="queued", started=0))
 
     def place(self, id: str) -> int:
-        """How many queued jobs come before a queued one; 0 for any other. See `places`."""
-        return self.places().get(id, 0)
-
-    def places(self) -> dict[str, int]:
-        """How many queued jobs come before each queued one, if none is drawn along with others."""
+        """How many queued jobs come before a queued one, drawn one at a time; 0 for any other."""
+        queued = jobs.c.state == "queued"
+        lines = select(jobs.c.owner, func.count(), func.min(jobs.c.number)).where(queued)
         with self._db.read() as connection:
-            waiting = _waiting(connection, None)
-            query = select(jobs.c.number, jobs.c.id).where(jobs.c.state == "queued")
-            ids = {row.number: row.id for row in connection.execute(query)}
-        turn = order(waiting, dict(self._turns))
-        return {ids[job.number]: place for place, job in enumerate(turn) if job.number in ids}
+            job = connection.execute(_jobs((jobs.c.id == id) & queued)).one_or_none()
+            if job is None:
+                return 0
+            own = queued & (jobs.c.owner == job.owner) & (jobs.c.number < job.number)
+            behind = _count(connection, own)
+            rows = connection.execute(lines.group_by(jobs.c.owner))
+            waiting = {owner: (count, first) for owner, count, first in rows}
+        return place(job.owner, behind, waiting, dict(self._turns))
 
     def counts(self) -> dict[State, int]:
         """How many jobs are in each state."""

@@ -16,6 +16,7 @@ import uvicorn
 
 from ..errors import UnclipError, UsageError, unknown
 from .app import make_app
+from .connection import connection
 from .credentials import signing_pems
 from .engine import Engine, EngineOptions
 from .launch import Launcher
@@ -196,7 +197,7 @@ def http_config(app: object, options: ServeOptions) -> uvicorn.Config:
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
         loop="asyncio",
-        http="httptools",
+        http=connection(options.upload_seconds),
         ws="none",
         lifespan="off",
         log_config=None,

@@ -11,10 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError, about, nearest
-from ._output import Layout, shortened, slug
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 _SPEC = re.compile(r"0?\d{0,2}")
 _UNFIT = re.compile(r"[^\w.+-]+")
@@ -88,28 +90,38 @@ def _safe(value: Any) -> str:
     return shortened(_UNFIT.sub("-", text).strip("-."), 96) or "none"
 
 
-@dataclass(frozen=True, kw_only=True)
-class NamedLayout(Layout):
-    """Pictures called as a template says."""
+def numbered(path: Path, number: int) -> Path:
+    """fox.png, fox-2.png, fox-3.png, ..."""
+    return path if number == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
 
-    template: NameTemplate
-    command: str
-    model: str = ""
-    row: int | None = None  # of a file of prompts
 
-    def names(self, count: int) -> list[str]:
-        """Raises UsageError where a field is not known."""
-        from ..request import stem
+def is_free(path: Path, picture: Image) -> bool:
+    """Whether nothing is there, or this very picture, by its record."""
+    from ..media.writing import has_record_of
 
-        own = self.request.model_dump(exclude={"n", "settings"}, exclude_none=True)
-        values = own | self.request.settings | {"model": self.model, "command": self.command}
-        values |= {"name": self.name, "prompt": slug(getattr(self.request, "prompt", self.name))}
-        if "image" in type(self.request).model_fields:
-            values["image"] = stem(getattr(self.request, "image", None))
-        if self.row is not None:
-            values["row"] = self.row
-        each = 0 if self.request.one_seed else 1
-        counts = (
-            {"index": one + 1, "seed": self.request.seed + each * one} for one in range(count)
-        )
-        return [self.template.stem(values | one) for one in counts]
+    return not os.path.lexists(path) or has_record_of(path, picture)
+
+
+def save_new(first: Path, number: int, picture: Image) -> Path:
+    """Write where no other picture is: another run may have taken the name by now."""
+    from ..media.writing import has_record_of, save
+
+    while True:
+        path = numbered(first, number)
+        try:
+            save(picture, path, new=not has_record_of(path, picture))
+        except FileExistsError:
+            number += 1
+        else:
+            return path
+
+
+def slug(prompt: str) -> str:
+    """A prompt as part of a file's name: 'A red car!' -> 'a-red-car'."""
+    words = re.sub(r"[\W_]+", "-", prompt.lower()).strip("-")
+    return shortened(words[:48], 96).strip("-") or "picture"
+
+
+def shortened(name: str, most: int) -> str:
+    """A name of at most so many bytes, which file systems count: 255 with all that follows."""
+    return os.fsencode(name)[:most].decode(errors="ignore")

@@ -1,0 +1,112 @@
+"""Pictures of another size than a model draws: what it draws in the middle, windows around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from unclip import Pipeline
+from unclip.abilities.generate import GenerateRequest
+from unclip.cost import Cost, Policy
+from unclip.errors import SettingWarning, UsageError
+from unclip.nn.tokenizer import Tokenizer
+from unclip.record import Record
+from unclip.stages import Stage
+from unclip.stages.model import Model
+from unclip.types import Step
+
+WORDS = "a fox"
+FEW = {"steps": 2, "prior_steps": 2, "upsampler_steps": 2}
+
+
+@pytest.fixture(scope="module")
+def pipe(make_stage: Callable[..., Stage], tokenizer: Tokenizer) -> Pipeline:
+    """Draws 16 x 16 alone."""
+    stages = {name: make_stage(name) for name in ("clip", "prior", "decoder", "upsampler")}
+    return Pipeline(Model(tokenizer, stages, "it"))
+
+
+def only(pipe: Pipeline, **asked: Any) -> Image.Image:
+    (picture,) = pipe.generate(WORDS, **FEW, **asked)
+    return picture
+
+
+@pytest.mark.parametrize(
+    ("asked", "size"),
+    [({"size": "32x16"}, (32, 16)), ({"size": "17x23"}, (17, 23)), ({"aspect": "16:9"}, (28, 16))],
+)
+def test_the_middle_is_what_the_model_draws_and_the_rest_is_painted(
+    asked: dict[str, str], size: tuple[int, int], pipe: Pipeline
+) -> None:
+    usual, picture = only(pipe, seed=3), only(pipe, seed=3, **asked)
+    assert picture.size == size
+    left, top = (size[0] - 16) // 2, (size[1] - 16) // 2
+    assert picture.crop((left, top, left + 16, top + 16)).tobytes() == usual.tobytes()
+    outside = np.ones((size[1], size[0]), dtype=bool)
+    outside[top : top + 16, left : left + 16] = False
+    assert (np.asarray(picture) == 127).all(-1)[outside].mean() < 0.2, "left as the canvas was"
+    assert Record.of(picture).settings == {**FEW, **asked}
+    (again,) = pipe.run(GenerateRequest.of_record(Record.of(picture)))
+    assert again.tobytes() == picture.tobytes()
+
+
+def test_a_smaller_picture_is_resampled_and_that_is_said(pipe: Pipeline) -> None:
+    said = r"^size 8x8 is drawn as 16x16 and resampled: model 'it' draws 16x16 alone$"
+    with pytest.warns(SettingWarning, match=said):
+        small = only(pipe, size="8x8")
+    assert small.tobytes() == only(pipe).resize((8, 8), Image.Resampling.LANCZOS).tobytes()
+    with pytest.warns(SettingWarning, match=r"^size 10x4 is drawn as 40x16 and resampled"):
+        flat = only(pipe, size="10x4")
+    whole = only(pipe, size="40x16")
+    assert flat.tobytes() == whole.resize((10, 4), Image.Resampling.LANCZOS).tobytes()
+
+
+def test_the_cost_is_that_of_every_step(pipe: Pipeline) -> None:
+    costs: list[Cost] = []
+    watched, taken = Pipeline(pipe.model, policy=Policy(on_cost=costs.append)), [0]
+
+    def count(step: Step) -> None:
+        taken[0] += len(step.x0)
+
+    for asked in ({}, {"size": "32x16"}, {"size": "32x16", "n": 2}, {"aspect": "1:3"}):
+        taken[0] = 0
+        pictures = watched.generate(WORDS, on_step=count, **FEW, **asked)  # type: ignore[arg-type]
+        cost = costs.pop()
+        assert (cost.total, cost.pictures) == (taken[0], len(pictures))
+        assert cost.size == pictures[0].size[::-1]
+    watched.generate(WORDS, size="32x16", best_of=3, **FEW)
+    watched.generate(WORDS, best_of=3, **FEW)
+    watched.generate(WORDS, size="32x16", **FEW)
+    watched.generate(WORDS, **FEW)
+    best, alone, wide, one = (cost.total for cost in costs)
+    assert best - alone == wide - one, "the best is chosen before the windows"
+
+
+def test_each_of_several_is_the_one_that_its_seed_gives(pipe: Pipeline) -> None:
+    many = pipe.generate([WORDS, "two apples"], n=2, seed=4, size="24x16", **FEW)
+    for index, prompt in enumerate((WORDS, WORDS, "two apples", "two apples")):
+        (alone,) = pipe.generate(prompt, seed=4 + index % 2, size="24x16", **FEW)
+        off = np.asarray(many[index]).astype(int) - np.asarray(alone)
+        assert np.abs(off).max() <= 6  # a level off in one window is carried on to the next
+
+
+def test_what_cannot_be_is_refused_before_any_work(pipe: Pipeline) -> None:
+    with pytest.raises(UsageError, match=r"^size 500000x1 is not possible: .* 8000000x16, more"):
+        only(pipe, size="500000x1")
+    with pytest.raises(UsageError, match=r"^tile and size 32x16 do not go together: model 'it' "):
+        only(pipe, size="32x16", tile=True)
+    with pytest.raises(UsageError, match=r"the limit is 100 steps"):
+        Pipeline(pipe.model, policy=Policy(limit=100)).generate(WORDS, size="900x900")
+    only(pipe, size="16x16", tile=True)  # its own
+
+
+def test_other_abilities_say_what_to_do(pipe: Pipeline) -> None:
+    picture = Image.new("RGB", (16, 16))
+    for draw in (pipe.variations, pipe.image_to_image):
+        words = [WORDS] if draw == pipe.image_to_image else []
+        with pytest.raises(UsageError, match=r"^size 32x16 is not possible: .* with outpaint$"):
+            draw(picture, *words, size="32x16")
