@@ -158,16 +158,16 @@ class Serve:
     def run(self) -> int:
         """Serve until a signal. The exit code."""
         options = self.options()
-        from ..server.run import serve
-
+        try:
+            from ..server.run import serve
+        except ModuleNotFoundError as error:
+            raise UsageError(f"serving needs {error.name}: pip install 'unclip[serve]'") from None
         return serve(options, _serving)
 
     def options(self) -> "ServeOptions":
         """Checked, before anything is loaded. Raises UsageError."""
-        try:
-            from ..server.options import ServeOptions, read_keys
-        except ModuleNotFoundError as error:
-            raise UsageError(f"serving needs {error.name}: pip install 'unclip[serve]'") from None
+        from ..server.options import ServeOptions, read_keys
+
         values = dict(vars(self))
         path, data = values.pop("api_key_file"), values.pop("data")
         values["keys"] = read_keys(path) if path else ()

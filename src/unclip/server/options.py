@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import os
 import socket
 from hashlib import sha256
 from pathlib import Path
@@ -75,6 +76,12 @@ def key_lines(path: Path) -> list[str]:
     return keys
 
 
+def _at_home() -> Path:
+    """Where the queue is kept unless somebody says where."""
+    home = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(home).expanduser() / "unclip" / "server"
+
+
 def _without_slash(value: object) -> object:
     return value.rstrip("/") if isinstance(value, str) else value
 
@@ -131,7 +138,7 @@ class ServeOptions(Config):
     allow_origin: tuple[Url, ...] = ()
     allow_host: tuple[str, ...] = ()
     trusted_proxy: tuple[str, ...] = ()
-    data: UserPath = Path("~/.local/share/unclip/server").expanduser()
+    data: UserPath = Field(default_factory=_at_home)
     most_queued: int = Field(1000, ge=1, le=10**6)
     body_bytes: int = Field(72 * 2**20, ge=2**20)
     form_parts: int = Field(64, ge=1)
