@@ -211,15 +211,20 @@ class Engine:
             return self._unsaved[job][0]
         return await asyncio.to_thread(self.store.job, job)
 
-    async def events(self, job: str, after: int = 0) -> AsyncIterator[Event]:
-        """What happened to a job after an event, and what happens until it ends."""
-        lane = self._drawing(job)
+    async def events(self, job: str, after: int = 0, previews: bool = True) -> AsyncIterator[Event]:
+        """What happened to a job after an event, and what happens until it ends.
+
+        Args:
+            previews: are wanted; none are made where nobody wants them.
+        """
+        lane = self._drawing(job) if previews else None
         if lane is not None:
             await lane.say(kind="watch", ids=[job])
-        elif job in self._live:
+        elif previews and job in self._live:
             self._watched.add(job)
         async for event in self._followed(job, after):
-            yield event
+            if previews or event.kind != "preview":
+                yield event
 
     async def _followed(self, job: str, after: int) -> AsyncIterator[Event]:
         log = self._logs.get(job)

@@ -99,7 +99,9 @@ class Remote:
         tries = 0
         while tries < MOST_TRIES:
             try:
-                async with self._http.stream("GET", f"/v1/jobs/{id}/events") as answer:
+                async with self._http.stream(
+                    "GET", f"/v1/jobs/{id}/events?previews=false"
+                ) as answer:
                     if answer.status_code != STARTING:
                         await answer.aread() if answer.is_error else None
                         self._check(answer)
