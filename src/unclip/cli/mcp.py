@@ -23,10 +23,11 @@ def register(app: typer.Typer) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Mcp:
-    """Draw on behalf of an assistant, by the Model Context Protocol (stdin and stdout).
+    """Draw for an assistant, by the Model Context Protocol.
 
     The tools generate, edit, vary and job ask a running `unclip serve`, and wait in its queue like
-    everybody. An assistant starts this command itself; its settings name it, such as
+    everybody. An assistant starts this command itself, and speaks to it on stdin and stdout; its
+    settings name it, such as
 
     \b
       {"mcpServers": {"unclip": {"command": "unclip", "args": ["mcp"]}}}
