@@ -402,3 +402,12 @@ def test_what_the_command_cannot_use_is_said_before_it_serves(
 ) -> None:
     with pytest.raises(UsageError, match=text):
         Mcp(**words).run()
+
+
+def test_without_the_package_the_command_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delitem(sys.modules, "unclip.server.mcp")
+    monkeypatch.setitem(sys.modules, "mcp_types", None)
+    with pytest.raises(UsageError, match=r"this needs mcp_types: pip install 'unclip\[mcp\]'"):
+        Mcp().run()
