@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..cost import BATCH
@@ -47,6 +47,7 @@ class EngineOptions:
         queued: most jobs that wait.
         workers: how many draw at once.
         most_workers: to how many they grow while jobs wait.
+        c2pa: key and certificates, PEM, that pictures are signed with; None: unsigned.
         rest: seconds after which a further worker that has nothing to do ends.
         patience: see `PATIENCE`.
     """
@@ -61,6 +62,7 @@ class EngineOptions:
     queued: int = 1000
     workers: int = 1
     most_workers: int = 1
+    c2pa: tuple[str, str] | None = field(default=None, repr=False)
     rest: float = 60.0
     patience: float = PATIENCE
 
@@ -136,6 +138,7 @@ class Engine:
             "memory": options.memory,
             "exact": options.exact,
             "hooks": list(options.hooks),
+            "c2pa": options.c2pa,
         }
         lane = Lane(self, self._launch, begin)
         self._lanes.append(lane)
@@ -208,15 +211,20 @@ class Engine:
             return self._unsaved[job][0]
         return await asyncio.to_thread(self.store.job, job)
 
-    async def events(self, job: str, after: int = 0) -> AsyncIterator[Event]:
-        """What happened to a job after an event, and what happens until it ends."""
-        lane = self._drawing(job)
+    async def events(self, job: str, after: int = 0, previews: bool = True) -> AsyncIterator[Event]:
+        """What happened to a job after an event, and what happens until it ends.
+
+        Args:
+            previews: are wanted; none are made where nobody wants them.
+        """
+        lane = self._drawing(job) if previews else None
         if lane is not None:
             await lane.say(kind="watch", ids=[job])
-        elif job in self._live:
+        elif previews and job in self._live:
             self._watched.add(job)
         async for event in self._followed(job, after):
-            yield event
+            if previews or event.kind != "preview":
+                yield event
 
     async def _followed(self, job: str, after: int) -> AsyncIterator[Event]:
         log = self._logs.get(job)

@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from ..config import Config, UserPath
 from ..errors import UsageError
 from ..files import text_of
+from .hooks import split_hook
 
 SHORTEST_KEY = 16
 """Fewest characters of an API key."""
@@ -47,6 +48,11 @@ class Key(Config):
 
 
 def read_keys(path: Path) -> tuple[Key, ...]:
+    """Who may ask, by the keys of a file. Raises UsageError, as `key_lines`."""
+    return tuple(dict.fromkeys(Key.of(key) for key in key_lines(path)))
+
+
+def key_lines(path: Path) -> list[str]:
     """The keys of a file, one a line; empty lines and those that begin with # are skipped.
 
     Raises:
@@ -67,7 +73,7 @@ def read_keys(path: Path) -> tuple[Key, ...]:
                 f"key {number} of {path} must be at least {SHORTEST_KEY} ASCII characters without "
                 f"spaces: {make_one}"
             ).about("api_key_file")
-    return tuple(dict.fromkeys(Key.of(key) for key in keys))
+    return keys
 
 
 def _at_home() -> Path:
@@ -115,6 +121,8 @@ class ServeOptions(Config):
         deterministic: draw each job by itself, so that a seed gives the same bytes.
         log_prompts: whether the log has prompts.
         record, marked: of every picture's file, see `Finish`.
+        c2pa: whether files have Content Credentials, see `credentials`.
+        c2pa_key, c2pa_cert: PEM files to sign with; None: those of `data`, made at first need.
     """
 
     called = "{}"
@@ -151,6 +159,9 @@ class ServeOptions(Config):
     log_prompts: bool = False
     record: bool = True
     marked: bool = True
+    c2pa: bool = False
+    c2pa_key: UserPath | None = None
+    c2pa_cert: UserPath | None = None
 
     @field_validator("public_url")
     @classmethod
@@ -190,6 +201,22 @@ class ServeOptions(Config):
                     f"10.0.0.0/24, got {address!r}"
                 ) from None
         return addresses
+
+    @field_validator("hooks")
+    @classmethod
+    def _are_names(cls, hooks: tuple[str, ...]) -> tuple[str, ...]:
+        for name in hooks:
+            split_hook(name)
+        return hooks
+
+    @model_validator(mode="after")
+    def _who_signs(self) -> Self:
+        """A key and its certificates belong together."""
+        if (self.c2pa_key is None) != (self.c2pa_cert is None):
+            raise UsageError("c2pa_key and c2pa_cert belong together: give both or neither")
+        if self.c2pa_key is not None and not self.c2pa:
+            raise UsageError("c2pa_key is used with c2pa alone: give --c2pa too").about("c2pa_key")
+        return self
 
     @model_validator(mode="after")
     def _who_may_ask(self) -> Self:
