@@ -75,7 +75,7 @@ async def create_job(request: Request) -> Response:
     """Ask for pictures; the job goes on whether anybody waits for it or not."""
     here = serving(request)
     check_taking(here)
-    await check_room(here)
+    await check_room(request)
     asked = Asked(await read_json(request), frozenset(ASKED["properties"]))
     inputs = {
         name: await _stored(request, name, one) for name, one in asked.texts("inputs").items()
@@ -147,7 +147,7 @@ def _capabilities(here: Serving) -> dict[str, Any]:
         "finish": FINISH,
         "limits": {
             "pictures": abilities.MOST_PICTURES,
-            "queued": here.options.most_queued,
+            "queued": here.options.most_each,
             "body_bytes": here.options.body_bytes,
             "side": LARGEST,
         },

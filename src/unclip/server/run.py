@@ -153,6 +153,7 @@ def engine_options(options: ServeOptions) -> EngineOptions:
         exact=options.deterministic,
         hooks=options.hooks,
         queued=options.most_queued,
+        each=options.most_each,
         workers=options.workers,
         most_workers=max(options.workers, options.most_workers),
     )

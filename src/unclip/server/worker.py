@@ -48,7 +48,7 @@ class Worker:
         """Work until the server has gone. Returns the exit code."""
         from ..errors import UnclipError
         from .hooks import load_hook
-        from .painter import Models, Painter
+        from .painter import Models, Painter, memory
 
         begin = protocol.decode(next(self._lines))
         models = Models(self._load(begin), list(begin["models"]), begin.get("memory"))
@@ -62,6 +62,7 @@ class Worker:
             return 1
         threading.Thread(target=self._read, daemon=True).start()
         self.tell({"kind": "ready", "models": infos[::-1]})
+        self.tell(memory())
         with suppress(BrokenPipeError):  # the server has gone
             while (order := self._orders.get()) is not None:
                 self.painter.draw(_tasks(order["jobs"]))
@@ -90,7 +91,9 @@ class Worker:
         elif kind == "cancel":
             self.painter.cancelled.add(message["id"])
         elif kind == "watch":
-            self.painter.watched.update(message["ids"])
+            watched = self.painter.watched
+            for job, count in message["previews"].items():
+                watched[job] = max(count, watched.get(job, 0))
         elif kind == "check":
             self.tell({"kind": "checked", "number": message["number"], **self._checked(message)})
 
