@@ -131,6 +131,9 @@ class Engine:
         """Start the workers. Raises NoWorker where the first cannot load its models."""
         for _ in range(self.options.workers):
             self._add_lane()
+        # what was done just before the end of the last process may have reached nobody
+        done = await asyncio.to_thread(self.store.done_since, time.time() - UNHEARD)
+        self._unheard = dict.fromkeys(done, time.monotonic())
         self.models = await asyncio.shield(self._lanes[0].loaded)
         self._scaling = asyncio.create_task(self._scale())
 
@@ -199,14 +202,13 @@ class Engine:
         """
         if self.draining:
             raise Draining("the server is stopping: ask again in a moment")
-        room = Room(self.options.queued, self.options.each, self._just_done() if join else None)
         if files:
-            await asyncio.to_thread(self.store.check_room, owner, room, fingerprint)
+            await asyncio.to_thread(self.store.check_room, owner, self._room(join), fingerprint)
             stored = {name: await self._stored(data) for name, data in files.items()}
             spec = replace(spec, inputs={**spec.inputs, **stored})
         for lane in [one for one in self._lanes if one.ready][:1]:
             await lane.check(spec)
-        job = await asyncio.to_thread(self.store.add, owner, spec, room, fingerprint)
+        job = await asyncio.to_thread(self.store.add, owner, spec, self._room(join), fingerprint)
         if job.id in self._live or job.state in ENDED or self._has_ended(job.id):  # joined
             self._unheard.pop(job.id, None)
             return job
@@ -220,11 +222,18 @@ class Engine:
         log = self._logs.get(job)
         return log is not None and log.ended
 
-    def _just_done(self) -> frozenset[str]:
-        """Jobs whose pictures nobody has been given."""
+    def _room(self, join: bool) -> Room:
         long_ago = time.monotonic() - UNHEARD
-        self._unheard = {job: when for job, when in self._unheard.items() if when > long_ago}
-        return frozenset(self._unheard)
+        recent = (one for one, when in self._unheard.items() if when > long_ago)
+        joins = frozenset(recent) if join else None
+        return Room(self.options.queued, self.options.each, joins)
+
+    def _not_heard_of(self, job: str) -> None:
+        """A job is done, and nobody has been given its pictures."""
+        now = time.monotonic()
+        self._unheard[job] = now
+        for old in [one for one, when in self._unheard.items() if when < now - UNHEARD]:
+            del self._unheard[old]
 
     async def _stored(self, data: bytes) -> str:
         return await asyncio.to_thread(self.store.put_input, data)
@@ -365,6 +374,7 @@ class Engine:
 
     async def done(self, job: Job, made: Sequence[tuple[Drawn, bytes]]) -> None:
         """See `Desk`: pictures are kept, then told of."""
+        self._not_heard_of(job.id)  # before a retry could see that it is done
         try:
             if await asyncio.to_thread(self.store.finish, job.id, made) is None:
                 return  # cancelled meanwhile
@@ -372,10 +382,8 @@ class Engine:
             _log.error("the pictures of job %s cannot be kept: %s", job.id, error)
             self._hold(job, made)
         self.figures.pictures += len(made)
-        live = self._live.get(job.id)
-        if live is None or live.clients == 0:
-            self._unheard = {job: self._unheard[job] for job in self._just_done()}
-            self._unheard[job.id] = time.monotonic()
+        if self._live.get(job.id, _Live()).clients:
+            self._unheard.pop(job.id, None)
         self._end(job.id, "done", pictures=[one.id for one, _ in made])
 
     def _hold(self, job: Job, made: Sequence[tuple[Drawn, bytes]]) -> None:

@@ -294,6 +294,12 @@ class Queue(Kept):
             waiting = {owner: (count, first) for owner, count, first in rows}
         return place(job.owner, behind, waiting, dict(self._turns))
 
+    def done_since(self, when: float) -> list[str]:
+        """Jobs that were done after a time, in seconds since 1970."""
+        since = (jobs.c.state == "done") & (jobs.c.finished > when)
+        with self._db.read() as connection:
+            return list(connection.execute(select(jobs.c.id).where(since)).scalars())
+
     def waiting(self, owner: str) -> tuple[int, int]:
         """How many jobs wait, and how many of them are this owner's."""
         with self._db.read() as connection:
