@@ -121,6 +121,15 @@ def resident(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def descriptors(pid: int) -> int:
-    """How many files and sockets it has open."""
-    return len(os.listdir(f"/proc/{pid}/fd"))
+def descriptors(pid: int) -> list[str]:
+    """What it has open, such as "socket:[123]" and paths."""
+    found = []
+    for one in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):  # closed meanwhile
+            found.append(os.readlink(one))
+    return found
+
+
+def sockets(pid: int) -> int:
+    """How many sockets it has open."""
+    return sum(one.startswith("socket:") for one in descriptors(pid))
