@@ -11,7 +11,8 @@ FEATURES ?= $(CORPUS)/features
 BY_HAND := benchmarks/peers.py benchmarks/low_memory.py benchmarks/checkouts.py benchmarks/decoders.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test setup format corpus model evaluation nightly bench gallery map tables peers parity clean
+.PHONY: help demo serve test setup format corpus model evaluation nightly bench gallery map tables peers parity \
+	clients clean
 
 help: ## list all targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -89,6 +90,9 @@ peers: ## create .venv-peers with the implementations that the tests compare wit
 
 parity: ## regenerate tests/parity/fixtures with them (SOURCES=folder of clones, see scripts/peers.py)
 	$(PYTHON) scripts/peers.py --fixtures $(if $(SOURCES),--sources $(SOURCES))
+
+clients: setup ## run OpenAI's clients, old and new, against the server: docs/clients.md
+	$(PYTHON) scripts/clients.py
 
 clean: ## remove caches and build outputs; keep data, runs and .venv
 	rm -rf build dist src/*.egg-info demo.png .mypy_cache .pytest_cache .ruff_cache \

@@ -49,6 +49,7 @@ class FakeWorker:
         self.drawn: list[dict[str, Any]] = []
         self.specs: list[dict[str, Any]] = []
         self.cancelled: list[str] = []
+        self.watched: list[str] = []
         self.refuses: Callable[[dict[str, Any]], dict[str, Any] | None] = lambda spec: None
         self.fails: Callable[[dict[str, Any]], dict[str, Any] | None] = lambda spec: None
 
@@ -76,6 +77,8 @@ class _Connection:
         elif kind == "cancel":
             self.stopped.add(message["id"])
             self.fake.cancelled.append(message["id"])
+        elif kind == "watch":
+            self.fake.watched += message["ids"]
         elif kind == "draw":
             task = asyncio.create_task(self._draw(message["jobs"]))
             self.tasks.add(task)

@@ -200,10 +200,12 @@ def test_a_full_queue_is_429_at_once_with_a_time_to_come_back(tmp_path: Path) ->
     with a_house(tmp_path, queued=1) as house:
         house.worker.go.clear()
         threads = []
-        for count in (1, 2):  # one runs, one waits
+        for queued in (0, 1):  # one runs, one waits
             threads.append(threading.Thread(target=generate, args=(house,)))
             threads[-1].start()
-            waiting(house, count)
+            waiting(house, queued + 1)
+            while house.engine.store.counts()["queued"] != queued:
+                time.sleep(0.01)
         began = time.perf_counter()
         reply = generate(house)
         took = time.perf_counter() - began

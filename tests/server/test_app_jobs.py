@@ -294,3 +294,16 @@ def test_the_openapi_document_has_every_route_and_no_422(house: House) -> None:
     assert by_ability["vary"]["required"] == ["ability", "inputs"]
     body = paths["/v1/images/generations"]["post"]["requestBody"]["content"]["application/json"]
     assert body["schema"]["required"] == ["prompt"]
+
+
+def test_previews_are_made_for_those_alone_who_want_them(house: House) -> None:
+    with house.client() as client:
+        for wanted in ("false", "true"):
+            house.loop.call_soon_threadsafe(house.worker.go.clear)
+            job = ask(client)["id"]
+            with client.stream("GET", f"/v1/jobs/{job}/events?previews={wanted}") as answer:
+                house.loop.call_soon_threadsafe(house.worker.go.set)
+                told = answer.read().decode()
+            assert "event: done" in told
+            assert ("event: preview" in told) == (job in house.worker.watched) == (wanted == "true")
+        assert client.get(f"/v1/jobs/{job}/events?previews=some").status_code == 400

@@ -350,9 +350,9 @@ def test_a_full_queue_is_waited_for_by_the_client_itself(tmp_path: Path) -> None
                 threading.Thread(target=client.images.generate, kwargs={"prompt": "a"})
                 for _ in range(2)
             ]
-            for count, thread in enumerate(threads, start=1):
+            for queued, thread in enumerate(threads):  # one runs, one waits
                 thread.start()
-                until(house, count)
+                until(house, queued)
             with pytest.raises(openai.RateLimitError) as told:
                 client.images.generate(prompt="a")
             assert told.value.code == "rate_limit_exceeded"
@@ -380,11 +380,11 @@ def test_a_client_that_times_out_finds_its_picture_by_its_own_retry(tmp_path: Pa
     assert (counts["done"], sum(counts.values())) == (1, 1)
 
 
-def until(house: House, count: int) -> None:
-    """Until so many jobs run or wait."""
-    for _ in range(500):
+def until(house: House, queued: int) -> None:
+    """Until one job runs and so many wait."""
+    for _ in range(1000):
         counts = house.engine.store.counts()
-        if counts["queued"] + counts["running"] == count:
+        if (counts["running"], counts["queued"]) == (1, queued):
             return
         time.sleep(0.01)
     raise AssertionError(counts)

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -110,7 +111,7 @@ def test_a_signal_lets_what_runs_end_and_keeps_what_waits(running: Running) -> N
         threads = [threading.Thread(target=lambda: replies.append(self.ask())) for _ in range(2)]
         for count, thread in enumerate(threads, start=1):
             thread.start()
-            until(lambda count=count: jobs(self) == count)
+            until(lambda count=count: jobs(self) == count and jobs(self, "running") == 1)
         self.stop()
         until(lambda: self.get("/readyz").status_code == 503)
         assert self.ask().status_code == 503  # no more jobs are taken
@@ -133,11 +134,14 @@ def test_a_signal_lets_what_runs_end_and_keeps_what_waits(running: Running) -> N
     assert len(again.worker.drawn) == 1  # what waited was drawn after the restart
 
 
-def jobs(self: Running) -> int:
-    """How many run or wait."""
+def jobs(self: Running, *states: str) -> int:
+    """How many run or wait, or are in these states."""
     text = self.get("/metrics").text
     lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if line[:1] not in ("#", ""))
-    return sum(int(float(lines[f'unclip_jobs{{state="{one}"}}'])) for one in ("queued", "running"))
+    return sum(
+        int(float(lines[f'unclip_jobs{{state="{one}"}}']))
+        for one in states or ("queued", "running")
+    )
 
 
 def until(true: Callable[[], bool]) -> None:
@@ -312,3 +316,15 @@ def test_the_command_says_what_is_wrong_before_anything_starts(
         assert main(["--quiet", "serve", "--json", "--port", str(used.getsockname()[1])]) == 1
     told = json.loads(capsys.readouterr().out)
     assert told["error"]["field"] == "port" and "in use" in told["error"]["message"]
+
+
+def test_without_the_extra_it_says_what_to_install(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from unclip.cli import main
+
+    monkeypatch.delenv("UNCLIP_DEBUG", raising=False)
+    monkeypatch.delitem(sys.modules, "unclip.server.run")
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    assert main(["serve"]) == 2
+    assert "pip install 'unclip[serve]'" in capsys.readouterr().err

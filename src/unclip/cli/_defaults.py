@@ -20,7 +20,7 @@ FILE = "UNCLIP_CONFIG"
 """Environment variable: the configuration file, in place of the platform's; empty for none."""
 
 PREFIX = "UNCLIP_"
-OWN = {FILE, "UNCLIP_DEBUG"}
+OWN = {FILE, "UNCLIP_DEBUG", "UNCLIP_API_KEY", "UNCLIP_REFUSED_WORDS"}
 """Variables that stand for no option."""
 
 NEVER = {"help", "json"}

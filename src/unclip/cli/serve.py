@@ -38,6 +38,7 @@ class Serve:
       unclip serve --port 9000 --model runs/mine/model
       unclip serve --host 0.0.0.0 --api-key-file keys.txt
       unclip serve --alias gpt-image-1 --alias dall-e-3
+      unclip serve --workers 1 --most-workers 4 --hook mypackage.policy:check --c2pa
       unclip serve --public-url https://draw.example --trusted-proxy 127.0.0.1
       unclip serve --allow-origin https://app.example --api-key-file keys.txt
       curl http://127.0.0.1:8000/v1/images/generations -d '{"prompt": "a red car"}'
@@ -125,6 +126,15 @@ class Serve:
     no_mark: Annotated[
         bool, flag("--no-mark", "Do not mark pictures' files as made by a model (IPTC).")
     ] = False
+    c2pa: Annotated[
+        bool, flag("--c2pa", "Sign pictures: Content Credentials that say a model made them.")
+    ] = False
+    c2pa_key: Annotated[
+        Path | None, option("--c2pa-key", "FILE", "Private key, PEM.", "one made in --data")
+    ] = None
+    c2pa_cert: Annotated[
+        Path | None, option("--c2pa-cert", "FILE", "Its certificates, PEM, its own first.")
+    ] = None
     workers: Annotated[
         int, option("--workers", "N", "Processes that draw at once.", group=LIMITS)
     ] = 1
@@ -151,16 +161,16 @@ class Serve:
     def run(self) -> int:
         """Serve until a signal. The exit code."""
         options = self.options()
-        from ..server.run import serve
-
+        try:
+            from ..server.run import serve
+        except ModuleNotFoundError as error:
+            raise UsageError(f"serving needs {error.name}: pip install 'unclip[serve]'") from None
         return serve(options, _serving)
 
     def options(self) -> "ServeOptions":
         """Checked, before anything is loaded. Raises UsageError."""
-        try:
-            from ..server.options import ServeOptions, read_keys
-        except ModuleNotFoundError as error:
-            raise UsageError(f"serving needs {error.name}: pip install 'unclip[serve]'") from None
+        from ..server.options import ServeOptions, read_keys
+
         values = dict(vars(self))
         path, data = values.pop("api_key_file"), values.pop("data")
         values["keys"] = read_keys(path) if path else ()

@@ -82,3 +82,10 @@ def number(name: str, value: str, low: int, high: int) -> int:
     if value.isascii() and value.isdecimal() and low <= int(value[:20]) <= high:
         return int(value)
     raise errors.invalid(name, f"{name} must be a whole number from {low} to {high}.")
+
+
+def truth(name: str, value: str) -> bool:
+    """Of a query: true, 1, false, 0 or nothing. Raises ApiError."""
+    if value.lower() not in ("", "true", "false", "1", "0"):
+        raise errors.invalid(name, f"{name} must be true or false.")
+    return value.lower() in ("true", "1")

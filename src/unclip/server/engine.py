@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..cost import BATCH
@@ -51,6 +51,7 @@ class EngineOptions:
         each: most of them that are one owner's; None: all.
         workers: how many draw at once.
         most_workers: to how many they grow while jobs wait.
+        c2pa: key and certificates, PEM, that pictures are signed with; None: unsigned.
         rest: seconds after which a further worker that has nothing to do ends.
         patience: see `PATIENCE`.
     """
@@ -66,6 +67,7 @@ class EngineOptions:
     each: int | None = None
     workers: int = 1
     most_workers: int = 1
+    c2pa: tuple[str, str] | None = field(default=None, repr=False)
     rest: float = 60.0
     patience: float = PATIENCE
 
@@ -154,6 +156,7 @@ class Engine:
             "memory": options.memory,
             "exact": options.exact,
             "hooks": list(options.hooks),
+            "c2pa": options.c2pa,
         }
         lane = Lane(self, self._launch, begin)
         self._lanes.append(lane)
@@ -254,14 +257,16 @@ class Engine:
         Args:
             job: its id.
             after: number of the last event that is known.
-            previews: how many are wanted, spread over the steps; None: as many as take little time.
+            previews: how many are wanted, spread over the steps; None: as many as take little time;
+                0: none, and none are made where nobody wants them.
         """
         if job in self._live and previews != 0:
             self._watched[job] = max(previews or 0, self._watched.get(job, 0))
             if (lane := self._drawing(job)) is not None:
                 await lane.say(kind="watch", previews={job: self._watched[job]})
         async for event in self._followed(job, after):
-            yield event
+            if previews != 0 or event.kind != "preview":
+                yield event
 
     async def _followed(self, job: str, after: int) -> AsyncIterator[Event]:
         log = self._logs.get(job)

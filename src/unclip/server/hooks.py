@@ -28,11 +28,17 @@ class ContentPolicyError(UnclipError):
     """A hook refuses a prompt or a picture."""
 
 
-def load_hook(name: str) -> Hook:
-    """The function that `MODULE:NAME` names. Raises UsageError where there is none."""
+def split_hook(name: str) -> tuple[str, str]:
+    """Module and function of `MODULE:NAME`. Raises UsageError where it is not so."""
     module, _, function = name.partition(":")
     if not module or not function:
         raise UsageError(f"hook '{name}' must be MODULE:FUNCTION, such as mypackage.policy:check")
+    return module, function
+
+
+def load_hook(name: str) -> Hook:
+    """The function that `MODULE:NAME` names. Raises UsageError where there is none."""
+    module, function = split_hook(name)
     try:
         found = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError) as error:

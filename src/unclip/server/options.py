@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import os
 import socket
 from hashlib import sha256
 from pathlib import Path
@@ -15,6 +16,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from ..config import Config, UserPath
 from ..errors import UsageError
 from ..files import text_of
+from .hooks import split_hook
 
 SHORTEST_KEY = 16
 """Fewest characters of an API key."""
@@ -46,6 +48,11 @@ class Key(Config):
 
 
 def read_keys(path: Path) -> tuple[Key, ...]:
+    """Who may ask, by the keys of a file. Raises UsageError, as `key_lines`."""
+    return tuple(dict.fromkeys(Key.of(key) for key in key_lines(path)))
+
+
+def key_lines(path: Path) -> list[str]:
     """The keys of a file, one a line; empty lines and those that begin with # are skipped.
 
     Raises:
@@ -66,7 +73,13 @@ def read_keys(path: Path) -> tuple[Key, ...]:
                 f"key {number} of {path} must be at least {SHORTEST_KEY} ASCII characters without "
                 f"spaces: {make_one}"
             ).about("api_key_file")
-    return tuple(dict.fromkeys(Key.of(key) for key in keys))
+    return keys
+
+
+def _at_home() -> Path:
+    """Where the queue is kept unless somebody says where."""
+    home = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(home).expanduser() / "unclip" / "server"
 
 
 def _without_slash(value: object) -> object:
@@ -108,6 +121,8 @@ class ServeOptions(Config):
         deterministic: draw each job by itself, so that a seed gives the same bytes.
         log_prompts: whether the log has prompts.
         record, marked: of every picture's file, see `Finish`.
+        c2pa: whether files have Content Credentials, see `credentials`.
+        c2pa_key, c2pa_cert: PEM files to sign with; None: those of `data`, made at first need.
     """
 
     called = "{}"
@@ -123,7 +138,7 @@ class ServeOptions(Config):
     allow_origin: tuple[Url, ...] = ()
     allow_host: tuple[str, ...] = ()
     trusted_proxy: tuple[str, ...] = ()
-    data: UserPath = Path("~/.local/share/unclip/server").expanduser()
+    data: UserPath = Field(default_factory=_at_home)
     most_queued: int = Field(1000, ge=1, le=10**6)
     body_bytes: int = Field(72 * 2**20, ge=2**20)
     form_parts: int = Field(64, ge=1)
@@ -144,6 +159,9 @@ class ServeOptions(Config):
     log_prompts: bool = False
     record: bool = True
     marked: bool = True
+    c2pa: bool = False
+    c2pa_key: UserPath | None = None
+    c2pa_cert: UserPath | None = None
 
     @field_validator("public_url")
     @classmethod
@@ -183,6 +201,22 @@ class ServeOptions(Config):
                     f"10.0.0.0/24, got {address!r}"
                 ) from None
         return addresses
+
+    @field_validator("hooks")
+    @classmethod
+    def _are_names(cls, hooks: tuple[str, ...]) -> tuple[str, ...]:
+        for name in hooks:
+            split_hook(name)
+        return hooks
+
+    @model_validator(mode="after")
+    def _who_signs(self) -> Self:
+        """A key and its certificates belong together."""
+        if (self.c2pa_key is None) != (self.c2pa_cert is None):
+            raise UsageError("c2pa_key and c2pa_cert belong together: give both or neither")
+        if self.c2pa_key is not None and not self.c2pa:
+            raise UsageError("c2pa_key is used with c2pa alone: give --c2pa too").about("c2pa_key")
+        return self
 
     @model_validator(mode="after")
     def _who_may_ask(self) -> Self:

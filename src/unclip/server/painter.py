@@ -30,7 +30,7 @@ from ..record import Record
 from ..request import Drawing
 from ..types import Step
 from .hooks import Hook, check_pictures, check_texts
-from .job import Failure, Finish, Spec
+from .job import Failure, Finish, Format, Spec
 from .protocol import Message, ModelInfo
 
 _log = logging.getLogger(__name__)
@@ -39,6 +39,7 @@ OFTEN = 0.1
 """Seconds between two reports of steps."""
 
 Load = Callable[[str], Pipeline]
+Sign = Callable[[bytes, Format], bytes]
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,7 @@ class Painter:
         tell: gets every message for the server; called from the drawing thread alone.
         exact: draw every picture in a batch of its own, so that its bytes never depend on others.
         hooks: asked about every text and picture.
+        sign: what signs files, if they are signed.
     """
 
     def __init__(
@@ -123,8 +125,10 @@ class Painter:
         tell: Callable[[Message], None],
         exact: bool = False,
         hooks: Sequence[Hook] = (),
+        sign: Sign | None = None,
     ) -> None:
         self.models, self._tell, self._exact, self._hooks = models, tell, exact, hooks
+        self._sign = sign
         self.cancelled: set[str] = set()  # other threads add to these two
         self.watched: dict[str, int] = {}  # how many previews, see `protocol`
         self.stopped = threading.Event()  # nobody waits for anything
@@ -188,7 +192,7 @@ class Painter:
             return
         try:
             check_pictures(self._hooks, pictures)
-            files = [finished(picture, task.spec.finish) for picture in pictures]
+            files = [finished(picture, task.spec.finish, self._sign) for picture in pictures]
         except Exception as error:  # noqa: BLE001 - of this task alone
             self._fail(task, error)
         else:
@@ -277,7 +281,7 @@ class Watch:
             self._painter.tell_previews(self._tasks, pictures, number=self._shown, share=share)
 
 
-def finished(picture: Image.Image, finish: Finish) -> Message:
+def finished(picture: Image.Image, finish: Finish, sign: Sign | None = None) -> Message:
     """A picture as it is delivered, with its record: `Drawn` but for the id, and its `data`."""
     native, wanted = picture.size, finish.size or picture.size
     info, seed = picture.info, 0
@@ -287,6 +291,7 @@ def finished(picture: Image.Image, finish: Finish) -> Message:
         picture = ImageOps.fit(picture, wanted, Image.Resampling.LANCZOS)  # its middle
     picture.info = {**(info if finish.record else {}), GENERATED: finish.marked}
     data = file_of(picture, finish)
+    data = data if sign is None else sign(data, finish.format)
     made = {"seed": seed, "width": wanted[0], "height": wanted[1], "native": list(native)}
     encoded = base64.b64encode(data).decode()
     return {**made, "bytes": len(data), "format": finish.format, "data": encoded}

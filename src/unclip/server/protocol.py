@@ -2,7 +2,8 @@
 
 To the worker:
 
-- `begin` (`models`: name -> path, `device`, `dtype`, `memory`, `exact`, `hooks`): first, once.
+- `begin` (`models`: name -> path, `device`, `dtype`, `memory`, `exact`, `hooks`,
+  `c2pa`: a key and its certificates, PEM): first, once.
 - `draw` (`jobs`: [`id`, `spec`, `inputs`: field -> path]): one batch, after `idle` or `ready`.
 - `cancel` (`id`), at any time.
 - `watch` (`previews`: id -> how many somebody wants, spread over the steps whatever time they take;

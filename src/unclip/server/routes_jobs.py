@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from . import abilities, errors, sse
-from .asked import Asked, number
+from .asked import Asked, number, truth
 from .context import Serving, owner, serving
 from .job import ENDED, Drawn, Finish, Format, Job, Spec, State
 from .reading import read_json
@@ -109,15 +109,19 @@ async def get_job(request: Request, id: str) -> Response:
 
 
 @routes.get("/jobs/{id}/events", response_model=None, responses=answers({}, events=True))
-async def job_events(request: Request, id: str, after: str = "") -> Response:
+async def job_events(
+    request: Request, id: str, after: str = "", previews: str = "true"
+) -> Response:
     """What happens to a job, as it happens: queued, started, step, preview, done ...
 
-    A client that comes back sends the number of the last event in Last-Event-ID.
+    A client that comes back sends the number of the last event in Last-Event-ID. One that does not
+    show previews says so, and none are made for it.
     """
     job = await own_job(request, id)
     last = after or request.headers.get("last-event-id", "") or "0"
     first = number("after", last, 0, 2**53)
-    return sse.stream(_told(request, job, first), serving(request).stopped)
+    told = _told(request, job, first, truth("previews", previews))
+    return sse.stream(told, serving(request).stopped)
 
 
 @routes.post("/jobs/{id}/cancel", response_model=None, responses=answers(JOB))
@@ -217,11 +221,11 @@ def picture(here: Serving, request: Request, drawn: Drawn) -> dict[str, Any]:
     return {**asdict(drawn), "url": here.url(request, drawn)}
 
 
-async def _told(request: Request, job: Job, after: int) -> AsyncIterator[bytes]:
+async def _told(request: Request, job: Job, after: int, previews: bool) -> AsyncIterator[bytes]:
     """The events of a job; the last has the job itself."""
     engine = serving(request).engine
     with engine.attending(job.id):
-        async for one in engine.events(job.id, after):
+        async for one in engine.events(job.id, after, None if previews else 0):
             data = one.data
             if one.kind in ENDED:
                 data = {**data, "job": await shown(request, await own_job(request, job.id))}

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from ..errors import UsageError
 from ..media import Limits, Upload, check_upload
 from . import errors
-from .asked import Asked, number
+from .asked import Asked, number, truth
 from .context import Serving, owner, serving
 from .gallery import Picture, Search
 from .reading import is_form, read_json, read_parts
@@ -95,10 +95,10 @@ async def list_pictures(
     here = serving(request)
     search = Search(
         text=q,
-        favourites=_truth("favourites", favourites),
+        favourites=truth("favourites", favourites),
         collection=collection or None,
         tag=tag or None,
-        deleted=_truth("deleted", deleted),
+        deleted=truth("deleted", deleted),
     )
     most, last = number("limit", limit, 1, MOST_LISTED), before or None
     found = await run_in_threadpool(here.engine.store.pictures, owner(request), search, most, last)
@@ -266,13 +266,6 @@ async def remove_collection(request: Request, id: str) -> Response:
 
 def _missing() -> errors.ApiError:
     return errors.not_found("There is no such picture.")
-
-
-def _truth(name: str, value: str) -> bool:
-    """Of a query: true, 1, false, 0 or nothing."""
-    if value.lower() not in ("", "true", "false", "1", "0"):
-        raise errors.invalid(name, f"{name} must be true or false.")
-    return value.lower() in ("true", "1")
 
 
 def _shown(here: Serving, request: Request, one: Picture) -> dict[str, Any]:

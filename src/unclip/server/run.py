@@ -17,6 +17,7 @@ import uvicorn
 from ..errors import UnclipError, UsageError, unknown
 from .app import make_app
 from .connection import connection
+from .credentials import signing_pems
 from .engine import Engine, EngineOptions
 from .launch import Launcher
 from .middleware import LOG, log
@@ -156,6 +157,7 @@ def engine_options(options: ServeOptions) -> EngineOptions:
         each=options.most_each,
         workers=options.workers,
         most_workers=max(options.workers, options.most_workers),
+        c2pa=signing_pems(options) if options.c2pa else None,
     )
 
 

@@ -47,6 +47,7 @@ class Worker:
     def run(self) -> int:
         """Work until the server has gone. Returns the exit code."""
         from ..errors import UnclipError
+        from .credentials import Signer
         from .hooks import load_hook
         from .painter import Models, Painter, memory
 
@@ -54,7 +55,8 @@ class Worker:
         models = Models(self._load(begin), list(begin["models"]), begin.get("memory"))
         try:
             hooks = [load_hook(name) for name in begin.get("hooks", ())]
-            self.painter = Painter(models, self.tell, bool(begin.get("exact")), hooks)
+            sign = Signer(*begin["c2pa"]) if begin.get("c2pa") else None
+            self.painter = Painter(models, self.tell, bool(begin.get("exact")), hooks, sign)
             infos = [asdict(models.info(name)) for name in reversed(models.names)]
             self._read_weights(models.names[0])
         except (UnclipError, OSError, MemoryError) as error:
