@@ -91,6 +91,7 @@ class _Connection:
         about = {"size": list(NATIVE), "abilities": ABILITIES, "words": ["fox", "car"]}
         models = [{"name": name, **about} for name in message["models"]]
         self.out.put_nowait({"kind": "ready", "models": models})
+        self.out.put_nowait({"kind": "memory", "bytes": 1000, "gpu": 0})
 
     async def _draw(self, jobs: list[dict[str, Any]]) -> None:
         for job in jobs:

@@ -140,6 +140,7 @@ async def _serve(
         engine = Engine(
             store,
             EngineOptions({name: name for name in names}, queued=options.most_queued,
+                          each=options.most_each,
                           patience=patience, exact=True),
             worker,
         )  # fmt: skip

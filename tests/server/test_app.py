@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from .fakes import grey, png
-from .house import BEARER, House, a_house, error_of
+from .house import BEARER, STRANGER, House, a_house, error_of
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +52,8 @@ def test_every_answer_has_the_headers_that_clients_read(house: House) -> None:
     headers = reply.headers
     assert headers["x-request-id"].startswith("req_")
     assert int(headers["openai-processing-ms"]) >= 0
-    assert headers["x-ratelimit-limit-requests"] == "100"
-    assert headers["x-ratelimit-remaining-requests"] == "100"
+    assert headers["x-ratelimit-limit-requests"] == "50"  # of two keys each has half
+    assert headers["x-ratelimit-remaining-requests"] == "50"
     assert headers["x-content-type-options"] == "nosniff"
     again = generate(house)
     assert again.headers["x-request-id"] != headers["x-request-id"]
@@ -82,10 +82,10 @@ def test_an_address_begins_with_the_public_url(tmp_path: Path) -> None:
 
 
 def test_an_address_expires(tmp_path: Path) -> None:
-    with a_house(tmp_path, url_minutes=0.5 / 60) as house:
+    with a_house(tmp_path, url_minutes=2 / 60) as house:
         path = generate(house).json()["data"][0]["url"].removeprefix(house.url)
         assert house.raw("GET", path, {"host": "localhost"}).status == 200
-        time.sleep(0.6)
+        time.sleep(2.1)
         assert house.raw("GET", path, {"host": "localhost"}).error()["code"] == "not_found"
 
 
@@ -298,6 +298,40 @@ def test_who_waits_when_the_server_has_stopped_is_sent_away(tmp_path: Path) -> N
     assert found[0].status_code == 503
 
 
+def test_one_key_leaves_room_for_others(tmp_path: Path) -> None:
+    with a_house(tmp_path, queued=4) as house:
+        house.worker.go.clear()
+        threads = []
+        for count in (1, 2, 3):  # one runs, two wait
+            threads.append(threading.Thread(target=generate, args=(house,)))
+            threads[-1].start()
+            waiting(house, count)
+        refused = generate(house)
+        assert refused.status_code == 429
+        native = {"ability": "generate", "fields": {"prompt": "a fox"}}
+        with house.client() as greedy, house.client(headers=STRANGER) as other:
+            assert greedy.post("/v1/jobs", json=native).status_code == 429
+            assert other.post("/v1/jobs", json=native).status_code == 202
+        house.worker.go.set()
+        _joined(threads, [])
+
+
+def test_a_full_queue_stores_no_upload_not_even_of_a_retry(tmp_path: Path) -> None:
+    with a_house(tmp_path, queued=1) as house:
+        house.worker.go.clear()
+        threads = []
+        for count in (1, 2):
+            threads.append(threading.Thread(target=generate, args=(house,)))
+            threads[-1].start()
+            waiting(house, count)
+        with house.client(headers={"x-stainless-retry-count": "1"}) as client:
+            reply = client.post("/v1/images/variations", files={"image": png((8, 8))})
+        assert reply.status_code == 429
+        assert not [one for one in (tmp_path / "inputs").rglob("*") if one.is_file()]
+        house.worker.go.set()
+        _joined(threads, [])
+
+
 def test_metrics_count_requests_and_pictures(tmp_path: Path) -> None:
     with a_house(tmp_path) as house:
         assert generate(house, n=3).status_code == 200
@@ -308,6 +342,8 @@ def test_metrics_count_requests_and_pictures(tmp_path: Path) -> None:
     assert "unclip_pictures_total 3.0" in text
     assert 'unclip_jobs{state="done"} 1.0' in text
     assert "unclip_batch_pictures_count 1.0" in text
+    memory = 'unclip_worker_memory_bytes{kind="%s",worker="0"} %s'
+    assert memory % ("machine", 1000.0) in text and memory % ("accelerator", 0.0) in text
     assert "a fox" not in text
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import nullcontext
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from unclip.errors import OutputError
 from unclip.server.engine import Engine, EngineOptions
+from unclip.server.events import SHOWN, Logs
 from unclip.server.job import Event, Job, Spec
 from unclip.server.protocol import Message
 from unclip.server.refusals import Draining, NoWorker, Refused
@@ -314,7 +316,7 @@ def test_previews_are_asked_for_when_somebody_watches(tmp_path: Path) -> None:
         assert not [one for one in workers.all[0].heard if one["kind"] == "watch"]
         watching = asyncio.create_task(heard(engine.events(job.id)))
         await asyncio.sleep(0.05)
-        assert {"kind": "watch", "ids": [job.id]} in workers.all[0].heard
+        assert {"kind": "watch", "previews": {job.id: 0}} in workers.all[0].heard
         for index in range(3):
             workers.all[0].tell(
                 {"kind": "preview", "id": job.id, "index": 0, "picture": f"{index}"}
@@ -326,6 +328,83 @@ def test_previews_are_asked_for_when_somebody_watches(tmp_path: Path) -> None:
         assert [event.data["picture"] for event in kept] == ["2"]
 
     run(tmp_path, test)
+
+
+def test_previews_that_are_asked_for_by_number_all_arrive(tmp_path: Path) -> None:
+    async def test(engine: Engine, workers: Workers) -> None:
+        workers.at_once = False
+        job = await engine.submit("me", spec())
+        watching = asyncio.create_task(_previews(engine, job.id, 3))
+        await workers.drawing.wait()
+        await asyncio.sleep(0.05)
+        assert {"kind": "watch", "previews": {job.id: 3}} in workers.all[0].heard
+        for number in (1, 2, 3):  # at once, as of a quick model
+            shown = {"index": 0, "picture": f"{number}", "number": number}
+            workers.all[0].tell({"kind": "preview", "id": job.id, **shown})
+        workers.all[0].finish()
+        assert await watching == await _previews(engine, job.id, 3) == ["1", "2", "3"]
+
+    run(tmp_path, test)
+
+
+async def _previews(engine: Engine, job: str, most: int) -> list[str]:
+    told = engine.events(job, previews=most)
+    return [event.data["picture"] async for event in told if event.kind == "preview"]
+
+
+def test_who_wants_no_previews_has_none_made(tmp_path: Path) -> None:
+    async def test(engine: Engine, workers: Workers) -> None:
+        job = await engine.submit("me", spec())
+        assert (await heard(engine.events(job.id, previews=0)))[-1] == "done"
+        assert not [one for one in workers.all[0].heard if one["kind"] == "watch"]
+
+    run(tmp_path, test)
+
+
+def test_a_retry_finds_what_was_done_when_nobody_waited(tmp_path: Path) -> None:
+    async def test(engine: Engine, workers: Workers) -> None:
+        async def ask(join: bool, stays: bool = True) -> str:
+            job = await engine.submit("me", spec(), fingerprint="f", join=join)
+            with engine.attending(job.id) if stays else nullcontext():
+                assert await drawn(engine, job) == b"a fox"
+            return job.id
+
+        lost = await ask(join=False, stays=False)
+        assert await ask(join=True) == lost
+        other = await ask(join=True)  # what was lost has been given: this is another request
+        third = await ask(join=True)
+        assert len({lost, other, third}) == len(workers.batches) == 3
+
+    run(tmp_path, test)
+
+
+def test_a_full_queue_stores_no_file(tmp_path: Path) -> None:
+    async def test(engine: Engine, workers: Workers) -> None:
+        workers.at_once = False
+        await engine.submit("me", spec())
+        await workers.drawing.wait()
+        await engine.submit("me", spec(), fingerprint="f")
+        for join, mark in ((False, "f"), (True, "g")):
+            with pytest.raises(QueueFull):
+                await engine.submit("me", spec(), {"image": b"a picture"}, mark, join)
+        assert not [one for one in (tmp_path / "inputs").rglob("*") if one.is_file()]
+        await engine.submit("me", spec(), {"image": b"a picture"}, "f", join=True)
+
+    run(tmp_path, test, queued=1)
+
+
+def test_ended_jobs_keep_few_previews() -> None:
+    logs = Logs()
+    for job in map(str, range(SHOWN + 5)):
+        logs[job].add("preview", index=0, picture="large")
+        logs[job].add("done")
+        logs.prune()
+
+    async def kinds(job: int) -> list[str]:
+        return [event.kind async for event in logs[str(job)].follow()]
+
+    assert asyncio.run(kinds(4)) == ["done"]
+    assert asyncio.run(kinds(5)) == ["preview", "done"]
 
 
 def test_models_that_cannot_be_loaded_are_the_starts_error(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from unclip.errors import UsageError
 from unclip.server.job import Drawn, Failure, Finish, Job, Spec
-from unclip.server.store import QueueFull, Store
+from unclip.server.store import QueueFull, Room, Store
 
 DIED = "its worker process died 2 times while it drew this"
 
@@ -214,25 +214,56 @@ def test_the_queue_is_bounded_and_running_jobs_do_not_count(store: Store) -> Non
     assert store.counts()["cancelled"] == 1
 
 
+RETRY = Room(1, joins=frozenset())
+
+
 def test_a_retry_joins_its_living_first(store: Store) -> None:
+    retry = Room(9, joins=frozenset())
     first = store.add("me", spec(), 1, fingerprint="f")
-    assert store.add("me", spec(), 1, fingerprint="f", join=True) == first  # though it is full
+    assert store.add("me", spec(), RETRY, "f") == first  # though it is full
     store.lease(1)
-    assert store.add("me", spec(), 1, fingerprint="f", join=True).id == first.id
+    assert store.add("me", spec(), RETRY, "f").id == first.id
     others = [
-        store.add("other", spec(), 9, fingerprint="f", join=True),
-        store.add("me", spec(), 9, fingerprint="g", join=True),
-        store.add("me", spec(), 9, join=True),
+        store.add("other", spec(), retry, "f"),
+        store.add("me", spec(), retry, "g"),
+        store.add("me", spec(), retry),
         store.add("me", spec(), 9, fingerprint="f"),
     ]
     assert len({first.id, *(job.id for job in others)}) == 5
-    assert store.add("me", spec(), 1, fingerprint="f", join=True).id == others[-1].id
+    assert store.add("me", spec(), RETRY, "f").id == others[-1].id
     for job in (first, others[-1]):
         store.cancel(job.id)
-    assert store.add("me", spec(), 9, fingerprint="f", join=True).id not in (
+    assert store.add("me", spec(), retry, "f").id not in (
         first.id,
         others[-1].id,
     )
+
+
+def test_a_retry_joins_one_that_is_done_and_named(store: Store, draw: Draw) -> None:
+    one, other = (store.add("me", spec(), 9, "f") for _ in range(2))
+    while leased := store.lease(9):
+        (job,) = leased
+        store.finish(job.id, draw(*[b"a"] * job.spec.pictures))
+    for job in (one, other):
+        assert store.add("me", spec(), Room(1, joins=frozenset({job.id})), "f").id == job.id
+    for owner, mark in (("you", "f"), ("me", "g")):
+        assert store.add(owner, spec(), Room(9, joins=frozenset({one.id})), mark).state == "queued"
+
+
+def test_one_owner_cannot_fill_the_queue(store: Store) -> None:
+    room = Room(4, each=2)
+    for _ in range(2):
+        store.add("greedy", spec(), room)
+    with pytest.raises(QueueFull, match="2 jobs wait"):
+        store.check_room("greedy", room)
+    with pytest.raises(QueueFull, match="2 jobs wait"):
+        store.add("greedy", spec(), room)
+    for owner in ("a", "b"):
+        store.check_room(owner, room)
+        store.add(owner, spec(), room)
+    with pytest.raises(QueueFull, match="4 jobs wait"):
+        store.add("a", spec(), room)
+    assert store.waiting("greedy") == (4, 2)
 
 
 def test_owners_see_and_cancel_only_their_own(store: Store) -> None:

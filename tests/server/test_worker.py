@@ -177,7 +177,7 @@ def test_of_a_batch_only_the_cancelled_job_is(talk: Talk) -> None:
 
 
 def test_steps_grow_to_one_and_previews_are_of_those_who_watch(talk: Talk) -> None:
-    talk.say(kind="watch", ids=["b"])
+    talk.say(kind="watch", previews={"b": 0})
     talk.say(kind="check", number=1, spec=spec().to_json(), inputs={})
     talk.until("checked")
     talk.draw(a=spec(n=2), b=spec("a car"))
@@ -185,6 +185,35 @@ def test_steps_grow_to_one_and_previews_are_of_those_who_watch(talk: Talk) -> No
     shares = [one["share"] for one in heard if one["kind"] == "step" and one["id"] == "a"]
     assert shares == sorted(shares) and shares[-1] == 1.0 and len(shares) >= 3
     assert {(one["id"], one["index"]) for one in heard if one["kind"] == "preview"} <= {("b", 0)}
+
+
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_a_quick_model_shows_as_many_previews_as_are_asked_for(talk: Talk, most: int) -> None:
+    talk.say(kind="watch", previews={"a": most})
+    talk.say(kind="check", number=1, spec=spec().to_json(), inputs={})
+    talk.until("checked")
+    talk.draw(a=spec())  # two steps of the prior, three of the decoder, two of the upsampler
+    heard = talk.until("idle")
+    shown = [one for one in heard if one["kind"] == "preview"]
+    assert [one["number"] for one in shown] == list(range(1, most + 1))
+    shares = [one["share"] for one in shown]
+    assert shares == sorted(set(shares)) and shares[0] > 0.25  # never twice at one step
+    sizes = [Image.open(io.BytesIO(base64.b64decode(one["picture"]))).size for one in shown]
+    assert sizes == [(16, 16)] * most
+
+
+def test_it_says_what_memory_it_holds(talk: Talk) -> None:
+    talk.draw(a=spec())
+    told = [one for one in talk.until("idle") if one["kind"] == "memory"]
+    assert told and all(one["bytes"] > 10 * 2**20 and one["gpu"] >= 0 for one in told)
+
+
+@pytest.mark.parametrize("field", ["prior", "decoder"])
+def test_an_unknown_prior_or_decoder_is_named(talk: Talk, field: str) -> None:
+    asked = Spec("generate", {"prompt": "a fox", field: "c"})
+    talk.say(kind="check", number=1, spec=asked.to_json(), inputs={})
+    (answer,) = talk.until("checked")
+    assert answer["failure"]["field"] == field
 
 
 def test_a_check_draws_nothing_and_says_what_is_wrong(talk: Talk, pipe: Pipeline) -> None:
@@ -255,7 +284,7 @@ def test_hooks_refuse_prompts_and_pictures_of_one_job_alone(pipe: Pipeline) -> N
     sys.modules["hooks_of_a_test"] = here
     names = ["hooks_of_a_test:no_cars", "hooks_of_a_test:no_seed_five"]
     talk = Talk(lambda name: pipe, hooks=names)
-    talk.until("ready")
+    talk.until("memory")
     talk.say(kind="check", number=1, spec=spec("a car").to_json(), inputs={})
     (answer,) = talk.until("checked")
     assert answer["failure"]["code"] == "content_policy"

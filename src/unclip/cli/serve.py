@@ -94,7 +94,10 @@ class Serve:
         Path | None,
         option("--data", "DIR", "Folder of the queue.", "~/.local/share/unclip/server"),
     ] = None
-    most_queued: Annotated[int, option("--most-queued", "N", "Jobs that may wait.")] = 1000
+    most_queued: Annotated[
+        int,
+        option("--most-queued", "N", "Jobs that may wait; with several keys half for each."),
+    ] = 1000
     keep_days: Annotated[
         float, option("--keep-days", "N", "Days that pictures are kept; 0: for ever.")
     ] = 90

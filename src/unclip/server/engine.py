@@ -19,12 +19,15 @@ from .lane import Lane
 from .launch import Launcher, SubprocessLauncher
 from .protocol import ModelInfo
 from .refusals import Draining
-from .store import Store
+from .store import Room, Store
 
 _log = logging.getLogger(__name__)
 
 PATIENCE = 15.0
 """Seconds that a job goes on after its last client has left: a retry finds it."""
+
+UNHEARD = 60.0
+"""Seconds in which a retry finds a job that was done when no client waited for it."""
 
 HELD = 16
 """Jobs whose pictures are kept in memory where they cannot be stored."""
@@ -45,6 +48,7 @@ class EngineOptions:
         hooks: see `hooks.load_hook`.
         batch: most pictures drawn together.
         queued: most jobs that wait.
+        each: most of them that are one owner's; None: all.
         workers: how many draw at once.
         most_workers: to how many they grow while jobs wait.
         c2pa: key and certificates, PEM, that pictures are signed with; None: unsigned.
@@ -60,6 +64,7 @@ class EngineOptions:
     hooks: tuple[str, ...] = ()
     batch: int = BATCH
     queued: int = 1000
+    each: int | None = None
     workers: int = 1
     most_workers: int = 1
     c2pa: tuple[str, str] | None = field(default=None, repr=False)
@@ -93,7 +98,8 @@ class Engine:
         self._live: dict[str, _Live] = {}
         self._logs = Logs()
         self._unsaved: dict[str, tuple[Job, dict[str, bytes]]] = {}
-        self._watched: set[str] = set()  # jobs that wait, whose previews somebody wants
+        self._watched: dict[str, int] = {}  # of jobs: how many previews somebody wants
+        self._unheard: dict[str, float] = {}  # done without a client -> when
         self._lanes: list[Lane] = []
         self._scaling: asyncio.Task[None] | None = None
         self.models: tuple[ModelInfo, ...] = ()
@@ -114,10 +120,22 @@ class Engine:
         """How many there are, those included that are loading."""
         return len(self._lanes)
 
+    @property
+    def memory(self) -> list[dict[str, int]]:
+        """Bytes that each worker holds: of the machine, and of its accelerator."""
+        return [
+            {"machine": one.memory["bytes"], "accelerator": one.memory["gpu"]}
+            for one in self._lanes
+            if one.memory
+        ]
+
     async def start(self) -> None:
         """Start the workers. Raises NoWorker where the first cannot load its models."""
         for _ in range(self.options.workers):
             self._add_lane()
+        # what was done just before the end of the last process may have reached nobody
+        done = await asyncio.to_thread(self.store.done_since, time.time() - UNHEARD)
+        self._unheard = dict.fromkeys(done, time.monotonic())
         self.models = await asyncio.shield(self._lanes[0].loaded)
         self._scaling = asyncio.create_task(self._scale())
 
@@ -176,29 +194,49 @@ class Engine:
             spec: what to draw; its inputs are the digests of stored files.
             files: of its inputs, those that are not stored yet.
             fingerprint: equal requests have the same.
-            join: it may be a retry; then an equal one that has not ended is it.
+            join: it may be a retry; then it is an equal one that has not ended, or is just done and
+                nobody has heard of it.
             kept: it goes on when nobody waits for it.
 
         Raises:
             Draining: the server stops.
             Refused: the model cannot draw it.
-            QueueFull: too many wait.
+            QueueFull: too many wait; then no file is stored.
         """
         if self.draining:
             raise Draining("the server is stopping: ask again in a moment")
-        stored = {name: await self._stored(data) for name, data in (files or {}).items()}
-        spec = replace(spec, inputs={**spec.inputs, **stored})
+        if files:
+            await asyncio.to_thread(self.store.check_room, owner, self._room(join), fingerprint)
+            stored = {name: await self._stored(data) for name, data in files.items()}
+            spec = replace(spec, inputs={**spec.inputs, **stored})
         for lane in [one for one in self._lanes if one.ready][:1]:
             await lane.check(spec)
-        most = self.options.queued
-        job = await asyncio.to_thread(self.store.add, owner, spec, most, fingerprint, join)
-        if job.id in self._live:  # joined
+        job = await asyncio.to_thread(self.store.add, owner, spec, self._room(join), fingerprint)
+        if job.id in self._live or job.state in ENDED or self._has_ended(job.id):  # joined
+            self._unheard.pop(job.id, None)
             return job
         self._live[job.id] = _Live(kept)
         self.tell(job.id, "queued", place=await asyncio.to_thread(self.store.place, job.id))
         for lane in self._lanes:
             lane.wake()
         return job
+
+    def _has_ended(self, job: str) -> bool:
+        log = self._logs.get(job)
+        return log is not None and log.ended
+
+    def _room(self, join: bool) -> Room:
+        long_ago = time.monotonic() - UNHEARD
+        recent = (one for one, when in self._unheard.items() if when > long_ago)
+        joins = frozenset(recent) if join else None
+        return Room(self.options.queued, self.options.each, joins)
+
+    def _not_heard_of(self, job: str) -> None:
+        """A job is done, and nobody has been given its pictures."""
+        now = time.monotonic()
+        self._unheard[job] = now
+        for old in [one for one, when in self._unheard.items() if when < now - UNHEARD]:
+            del self._unheard[old]
 
     async def _stored(self, data: bytes) -> str:
         return await asyncio.to_thread(self.store.put_input, data)
@@ -211,19 +249,23 @@ class Engine:
             return self._unsaved[job][0]
         return await asyncio.to_thread(self.store.job, job)
 
-    async def events(self, job: str, after: int = 0, previews: bool = True) -> AsyncIterator[Event]:
+    async def events(
+        self, job: str, after: int = 0, previews: int | None = None
+    ) -> AsyncIterator[Event]:
         """What happened to a job after an event, and what happens until it ends.
 
         Args:
-            previews: are wanted; none are made where nobody wants them.
+            job: its id.
+            after: number of the last event that is known.
+            previews: how many are wanted, spread over the steps; None: as many as take little time;
+                0: none, and none are made where nobody wants them.
         """
-        lane = self._drawing(job) if previews else None
-        if lane is not None:
-            await lane.say(kind="watch", ids=[job])
-        elif previews and job in self._live:
-            self._watched.add(job)
+        if job in self._live and previews != 0:
+            self._watched[job] = max(previews or 0, self._watched.get(job, 0))
+            if (lane := self._drawing(job)) is not None:
+                await lane.say(kind="watch", previews={job: self._watched[job]})
         async for event in self._followed(job, after):
-            if previews or event.kind != "preview":
+            if previews != 0 or event.kind != "preview":
                 yield event
 
     async def _followed(self, job: str, after: int) -> AsyncIterator[Event]:
@@ -278,7 +320,7 @@ class Engine:
 
     def _end(self, job: str, kind: str, **data: Any) -> None:
         """Tell the end of a job, once."""
-        self._watched.discard(job)
+        self._watched.pop(job, None)
         live = self._live.pop(job, None)
         if live is not None and live.leaving is not None:
             live.leaving.cancel()
@@ -302,7 +344,7 @@ class Engine:
         most = 1 if self.options.exact else self.options.batch
         return await asyncio.to_thread(self.store.lease, most)
 
-    def started(self, jobs: Sequence[Job]) -> list[str]:
+    def started(self, jobs: Sequence[Job]) -> dict[str, int]:
         """See `Desk`."""
         now = time.time()
         for job in jobs:
@@ -310,9 +352,7 @@ class Engine:
             self.tell(job.id, "started", together=len(jobs))
             self.figures.waits.append(now - job.created)
         self.figures.batches.append(sum(job.spec.pictures for job in jobs))
-        watched = [job.id for job in jobs if job.id in self._watched]
-        self._watched.difference_update(watched)
-        return watched
+        return {job.id: self._watched[job.id] for job in jobs if job.id in self._watched}
 
     def tell(self, job: str, kind: str, **data: Any) -> None:
         """See `Desk`."""
@@ -339,6 +379,7 @@ class Engine:
 
     async def done(self, job: Job, made: Sequence[tuple[Drawn, bytes]]) -> None:
         """See `Desk`: pictures are kept, then told of."""
+        self._not_heard_of(job.id)  # before a retry could see that it is done
         try:
             if await asyncio.to_thread(self.store.finish, job.id, made) is None:
                 return  # cancelled meanwhile
@@ -346,6 +387,8 @@ class Engine:
             _log.error("the pictures of job %s cannot be kept: %s", job.id, error)
             self._hold(job, made)
         self.figures.pictures += len(made)
+        if self._live.get(job.id, _Live()).clients:
+            self._unheard.pop(job.id, None)
         self._end(job.id, "done", pictures=[one.id for one, _ in made])
 
     def _hold(self, job: Job, made: Sequence[tuple[Drawn, bytes]]) -> None:

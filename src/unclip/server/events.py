@@ -12,6 +12,9 @@ from .job import ENDED, Event
 KEPT = 1000
 """Logs of ended jobs that are kept for those who come back."""
 
+SHOWN = 32
+"""Of these, the last whose previews are kept too."""
+
 LONGEST = 500
 """Events of a log; of more, the oldest steps are forgotten."""
 
@@ -38,6 +41,10 @@ class Log:
         self._more = asyncio.Event()
         return event
 
+    def forget_previews(self) -> None:
+        """Keep the rest, which is small."""
+        self._events = [one for one in self._events if one.kind != "preview"]
+
     async def follow(self, after: int = 0) -> AsyncIterator[Event]:
         """Events numbered above `after`, as they come, to the one that ends the job."""
         while True:
@@ -53,8 +60,10 @@ class Log:
 
 def _replaced(old: Event, new: Event) -> bool:
     """Whether the new event makes an old one useless."""
-    same = old.kind == new.kind and old.data.get("index") == new.data.get("index")
-    return same if new.kind == "preview" else old.kind == new.kind
+    if new.kind != "preview":
+        return old.kind == new.kind
+    which = ("index", "number")
+    return old.kind == new.kind and all(old.data.get(one) == new.data.get(one) for one in which)
 
 
 class Logs:
@@ -73,5 +82,7 @@ class Logs:
     def prune(self) -> None:
         """Forget the oldest of ended jobs."""
         ended = [job for job, log in self._logs.items() if log.ended]
-        for job in ended[: max(0, len(ended) - KEPT)]:
+        for job in ended[:-SHOWN]:
+            self._logs[job].forget_previews()
+        for job in ended[:-KEPT]:
             del self._logs[job]

@@ -40,8 +40,8 @@ class Desk(Protocol):
     def tell(self, job: str, kind: str, **data: Any) -> None:
         """Something happened to a job."""
 
-    def started(self, jobs: Sequence[Job]) -> list[str]:
-        """A batch begins. Returns those of it whose previews somebody wants."""
+    def started(self, jobs: Sequence[Job]) -> dict[str, int]:
+        """A batch begins. Returns how many previews somebody wants of which of it."""
 
     async def done(self, job: Job, made: Sequence[tuple[Drawn, bytes]]) -> None:
         """A job has its pictures."""
@@ -82,6 +82,7 @@ class Lane:
         )
         self.running: dict[str, Job] = {}
         self.ready = False
+        self.memory: Message = {}  # bytes of its worker, as that last said
         self.idle_since = time.monotonic()
 
     def start(self) -> None:
@@ -152,7 +153,7 @@ class Lane:
             if self._desk.draining and not self.running:
                 return
             connection.kill()
-            self._connection, self.ready = None, False
+            self._connection, self.ready, self.memory = None, False, {}
             lost, self.running = list(self.running), {}
             await self._desk.lost(lost)
             self._empty.set()
@@ -220,11 +221,14 @@ class Lane:
         with suppress(OSError):  # it has died: `_keep_working` hears that too
             await connection.send({"kind": "draw", "jobs": tasks})
             if watched:
-                await connection.send({"kind": "watch", "ids": watched})
+                await connection.send({"kind": "watch", "previews": watched})
 
     async def _take(self, message: Message) -> None:
         """What the worker says of a job."""
         kind = message.pop("kind")
+        if kind == "memory":
+            self.memory = message
+            return
         if kind == "checked":
             future = self._checks.get(message["number"])
             if future is not None and not future.done():

@@ -93,6 +93,13 @@ class _Figures(Collector):
             jobs.add_metric([state], count)
         yield jobs
         yield GaugeMetricFamily("unclip_ready", "Whether it can draw.", int(self.engine.ready))
+        memory = GaugeMetricFamily(
+            "unclip_worker_memory_bytes", "Held by a worker.", labels=("worker", "kind")
+        )
+        for number, held in enumerate(self.engine.memory):
+            for kind, count in held.items():
+                memory.add_metric([str(number), kind], count)
+        yield memory
         yield CounterMetricFamily("unclip_pictures", "Pictures drawn.", figures.pictures)
         yield CounterMetricFamily("unclip_steps", "Sampling steps.", figures.steps)
         yield CounterMetricFamily("unclip_worker_deaths", "Workers that died.", figures.deaths)

@@ -103,7 +103,7 @@ class ServeOptions(Config):
         allow_host: further names that the server is reached by.
         trusted_proxy: addresses of proxies whose X-Forwarded-For and -Proto are believed.
         data: the folder of the queue and the pictures.
-        most_queued: jobs that may wait.
+        most_queued: jobs that may wait; with several keys one may have half of them.
         body_bytes: of the largest request; base64 of a picture of 50 MB fits.
         form_parts: most parts of a form.
         upload_seconds: in which a request must have come, but for 1 s for each 16 KiB of it.
@@ -233,6 +233,11 @@ class ServeOptions(Config):
                 "with --allow-origin '*' every web page could draw: give --api-key-file FILE too"
             ).about("allow_origin")
         return self
+
+    @property
+    def most_each(self) -> int:
+        """Jobs of one owner that may wait: with several keys half, so that none keeps all out."""
+        return self.most_queued if len(self.keys) < 2 else (self.most_queued + 1) // 2
 
     def owner_of(self, key: str) -> str | None:
         """Whose key that is; compared in constant time with every one."""

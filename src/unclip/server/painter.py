@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import logging
+import math
 import os
+import sys
 import threading
 import time
 from collections import OrderedDict
@@ -18,6 +20,7 @@ from PIL import Image, ImageOps
 
 from ..abilities import ABILITIES
 from ..abilities._capabilities import capabilities
+from ..abilities._preview import preview
 from ..abilities._several import cost_of
 from ..errors import Cancelled, UnclipError, UsageError, is_of_memory, unknown
 from ..facade import Pipeline
@@ -127,7 +130,7 @@ class Painter:
         self.models, self._tell, self._exact, self._hooks = models, tell, exact, hooks
         self._sign = sign
         self.cancelled: set[str] = set()  # other threads add to these two
-        self.watched: set[str] = set()
+        self.watched: dict[str, int] = {}  # how many previews, see `protocol`
         self.stopped = threading.Event()  # nobody waits for anything
 
     def check(self, task: Task) -> int:
@@ -156,7 +159,7 @@ class Painter:
         finally:
             for task in tasks:
                 self.cancelled.discard(task.id)
-                self.watched.discard(task.id)
+                self.watched.pop(task.id, None)
 
     def _apart(self, tasks: Sequence[Task]) -> None:
         """What failed together, each alone and picture by picture: one fault hits one task."""
@@ -217,10 +220,13 @@ class Painter:
     def tell_step(self, tasks: Sequence[Task], step: Step, share: float) -> None:
         """Say how far a batch is."""
         where = {"stage": step.stage, "index": step.index, "total": step.total, "share": share}
+        self._tell(memory())
         for task in tasks:
             self._tell({"kind": "step", "id": task.id, **where})
 
-    def tell_previews(self, tasks: Sequence[Task], pictures: Sequence[Image.Image]) -> None:
+    def tell_previews(
+        self, tasks: Sequence[Task], pictures: Sequence[Image.Image], **more: object
+    ) -> None:
         """Show those that somebody watches, where it is known whose they are."""
         if sum(task.spec.pictures for task in tasks) != len(pictures):
             return
@@ -230,16 +236,18 @@ class Painter:
                 if task.id in self.watched:
                     data = base64.b64encode(file_of(picture, Finish())).decode()
                     about = {"id": task.id, "index": index, "picture": data}
-                    self._tell({"kind": "preview", **about})
+                    self._tell({"kind": "preview", **about, **more})
 
 
 class Watch:
     """An `on_step` that reports, shows previews, and stops a batch that nobody wants any more."""
 
     def __init__(self, painter: Painter, tasks: Sequence[Task], pipe: Pipeline, steps: int) -> None:
-        self._painter, self._tasks, self._steps = painter, tasks, steps
+        self._painter, self._tasks, self._pipe, self._steps = painter, tasks, pipe, steps
         self._taken, self._told = 0, 0.0
-        self._previews = pipe.previews(lambda some: painter.tell_previews(tasks, some))
+        self._drawing = [name for name, one in pipe.stages.items() if "image" in one.produces]
+        self._before, self._shown = 0, 0  # steps before those of a picture; previews since
+        self._cheap = pipe.previews(lambda some: painter.tell_previews(tasks, some))
 
     def __call__(self, step: Step) -> None:
         """After a step. Raises Cancelled where every task is cancelled."""
@@ -248,12 +256,29 @@ class Watch:
             raise Cancelled("cancelled")
         self._taken += len(step.x0)
         now = time.monotonic()
+        share = round(min(1.0, self._taken / max(1, self._steps)), 4)
         if now - self._told >= OFTEN or step.index == step.total:
-            share = min(1.0, self._taken / max(1, self._steps))
-            self._painter.tell_step(self._tasks, step, round(share, 4))
+            self._painter.tell_step(self._tasks, step, share)
             self._told = now
-        if any(task.id in self._painter.watched for task in self._tasks):
-            self._previews(step)
+        watched = self._painter.watched
+        wanted = [watched[task.id] for task in self._tasks if task.id in watched]
+        if most := max(wanted, default=0):
+            self._preview(step, most, share)
+        elif wanted:
+            self._cheap(step)
+
+    def _preview(self, step: Step, most: int, share: float) -> None:
+        """Show a preview where the next of `most` is due, whatever time it takes."""
+        if step.stage not in self._drawing:
+            self._before = self._taken
+            return
+        done = (self._taken - self._before) / max(1, self._steps - self._before)
+        left = step.total - step.index if step.stage == self._drawing[-1] else math.inf
+        missing = most - self._shown
+        if missing > 0 and (done >= (self._shown + 1) / (most + 1) or left < missing):
+            self._shown += 1
+            pictures = preview(self._pipe, step)
+            self._painter.tell_previews(self._tasks, pictures, number=self._shown, share=share)
 
 
 def finished(picture: Image.Image, finish: Finish, sign: Sign | None = None) -> Message:
@@ -286,6 +311,13 @@ def failure_of(error: Exception) -> Failure:
     if is_of_memory(error):
         return Failure("memory", "there is not enough memory: ask for fewer or smaller pictures")
     return Failure("internal", "an error in the server itself; its log says more")
+
+
+def memory() -> Message:
+    """What this process holds, as it is told."""
+    cuda = sys.modules["torch"].cuda  # a pipeline has imported it
+    held = cuda.memory_reserved() if cuda.is_initialized() else 0
+    return {"kind": "memory", "bytes": resident(), "gpu": held}
 
 
 def resident() -> int:

@@ -5,14 +5,18 @@ To the worker:
 - `begin` (`models`: name -> path, `device`, `dtype`, `memory`, `exact`, `hooks`,
   `c2pa`: a key and its certificates, PEM): first, once.
 - `draw` (`jobs`: [`id`, `spec`, `inputs`: field -> path]): one batch, after `idle` or `ready`.
-- `cancel` (`id`), `watch` (`ids`: those whose previews somebody wants), at any time.
+- `cancel` (`id`), at any time.
+- `watch` (`previews`: id -> how many somebody wants, spread over the steps whatever time they take;
+  0: as many as take little), at any time.
 - `check` (`number`, `spec`, `inputs`): is answered at once, also while something is drawn.
 
 To the server:
 
 - `ready` (`models`: [`ModelInfo`]), or `broken` (`message`) where no model can be loaded.
 - `step` (`id`, `stage`, `index`, `total`, `share` of the whole work done, 0 to 1).
-- `preview` (`id`, `index` of the picture, `picture`: base64 of a PNG).
+- `preview` (`id`, `index` of the picture, `picture`: base64 of a PNG; where a number was wanted,
+  `number` from 1, and `share` as of a step).
+- `memory` (`bytes` that it holds, `gpu`: those of its accelerator).
 - `done` (`id`, `pictures`: [`Drawn` but for its id, and `data`: base64 of the file]).
 - `failed` (`id`, `failure`), `cancelled` (`id`).
 - `idle`: every job of the batch has ended.

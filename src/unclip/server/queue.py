@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -54,6 +54,21 @@ class QueueFull(UnclipError):
         self.waiting = waiting
 
 
+@dataclass(frozen=True)
+class Room:
+    """When the queue takes a job, and when it need not.
+
+    Args:
+        all: most jobs that wait.
+        each: most of them that are one owner's; None: all.
+        joins: None, or the job may be an equal one that lives or is one of these, by id.
+    """
+
+    all: int
+    each: int | None = None
+    joins: frozenset[str] | None = None
+
+
 class Queue(Kept):
     """Jobs. What was running when the process ended is queued again.
 
@@ -80,17 +95,21 @@ class Queue(Kept):
         """Where a stored picture is, if it is there. Raises UsageError for what is no digest."""
         return self._files.input(digest)
 
-    def add(
-        self, owner: str, spec: Spec, most_queued: int, fingerprint: str = "", join: bool = False
-    ) -> Job:
+    def check_room(self, owner: str, room: Room, fingerprint: str = "") -> None:
+        """Raise QueueFull where `add` would now."""
+        with self._db.read() as connection:
+            if not _same(connection, owner, room, fingerprint):
+                _check_room(connection, owner, room)
+
+    def add(self, owner: str, spec: Spec, room: Room | int, fingerprint: str = "") -> Job:
         """Accept a job: when this returns it is on the disk.
 
         Args:
             owner: whose it is.
             spec: what it draws.
-            most_queued: jobs that may wait, this one included.
+            room: how many may wait, this one included; and whether the owner's newest equal job is
+                given instead.
             fingerprint: what equal requests have in common.
-            join: give the owner's newest living job of this fingerprint instead, if there is one.
 
         Raises:
             QueueFull: as many wait already.
@@ -110,14 +129,10 @@ class Queue(Kept):
             "spec": spec.to_json(),
         }
         with self._db.write() as connection:
-            if join and fingerprint:
-                same = (jobs.c.owner == owner) & (jobs.c.fingerprint == values["fingerprint"])
-                query = _jobs(same & _ALIVE).order_by(jobs.c.number.desc()).limit(1)
-                for job in _read(connection, query):
-                    return job
-            waiting = _count(connection, jobs.c.state == "queued")
-            if waiting >= most_queued:
-                raise QueueFull(waiting)
+            room = Room(room) if isinstance(room, int) else room
+            for job in _same(connection, owner, room, fingerprint):
+                return job
+            _check_room(connection, owner, room)
             number = connection.execute(insert(jobs).returning(jobs.c.number), values).scalar_one()
             rows = [{"job": number, "digest": one, "bytes": size} for one, size in sizes.items()]
             if rows:
@@ -279,6 +294,17 @@ class Queue(Kept):
             waiting = {owner: (count, first) for owner, count, first in rows}
         return place(job.owner, behind, waiting, dict(self._turns))
 
+    def done_since(self, when: float) -> list[str]:
+        """Jobs that were done after a time, in seconds since 1970."""
+        since = (jobs.c.state == "done") & (jobs.c.finished > when)
+        with self._db.read() as connection:
+            return list(connection.execute(select(jobs.c.id).where(since)).scalars())
+
+    def waiting(self, owner: str) -> tuple[int, int]:
+        """How many jobs wait, and how many of them are this owner's."""
+        with self._db.read() as connection:
+            return _queued(connection), _queued(connection, owner)
+
     def counts(self) -> dict[State, int]:
         """How many jobs are in each state."""
         query = select(jobs.c.state, func.count()).group_by(jobs.c.state)
@@ -297,6 +323,29 @@ def _of(owner: str | None) -> ColumnElement[bool]:
 
 def _count(connection: Connection, which: ColumnElement[bool]) -> int:
     return connection.execute(select(func.count()).select_from(jobs).where(which)).scalar_one()
+
+
+def _queued(connection: Connection, owner: str | None = None) -> int:
+    return _count(connection, (jobs.c.state == "queued") & _of(owner))
+
+
+def _check_room(connection: Connection, owner: str, room: Room) -> None:
+    """Raise QueueFull where no further job may wait."""
+    waiting = _queued(connection)
+    if waiting >= room.all:
+        raise QueueFull(waiting)
+    if room.each is not None and (own := _queued(connection, owner)) >= room.each:
+        raise QueueFull(own)
+
+
+def _same(connection: Connection, owner: str, room: Room, fingerprint: str) -> list[Job]:
+    """The job that a retry is of, if there is one."""
+    if room.joins is None or not fingerprint:
+        return []
+    equal = _of(owner) & (jobs.c.fingerprint == storable(fingerprint))
+    there = _ALIVE | ((jobs.c.state == "done") & jobs.c.id.in_(room.joins))
+    found = _read(connection, _jobs(equal & there).order_by(jobs.c.number.desc()).limit(1))
+    return [job for job in found if job.state != "done" or len(job.pictures) == job.spec.pictures]
 
 
 def _waiting(connection: Connection, models: Sequence[str] | None) -> list[Waiting]:

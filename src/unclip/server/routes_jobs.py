@@ -75,7 +75,7 @@ async def create_job(request: Request) -> Response:
     """Ask for pictures; the job goes on whether anybody waits for it or not."""
     here = serving(request)
     check_taking(here)
-    await check_room(here)
+    await check_room(request)
     asked = Asked(await read_json(request), frozenset(ASKED["properties"]))
     inputs = {
         name: await _stored(request, name, one) for name, one in asked.texts("inputs").items()
@@ -151,7 +151,7 @@ def _capabilities(here: Serving) -> dict[str, Any]:
         "finish": FINISH,
         "limits": {
             "pictures": abilities.MOST_PICTURES,
-            "queued": here.options.most_queued,
+            "queued": here.options.most_each,
             "body_bytes": here.options.body_bytes,
             "side": LARGEST,
         },
@@ -225,7 +225,7 @@ async def _told(request: Request, job: Job, after: int, previews: bool) -> Async
     """The events of a job; the last has the job itself."""
     engine = serving(request).engine
     with engine.attending(job.id):
-        async for one in engine.events(job.id, after, previews):
+        async for one in engine.events(job.id, after, None if previews else 0):
             data = one.data
             if one.kind in ENDED:
                 data = {**data, "job": await shown(request, await own_job(request, job.id))}

@@ -21,7 +21,7 @@ from .middleware import LOG
 from .openai import Call
 from .reading import is_form, read_json, read_parts
 from .schemas import EDIT, GENERATION, IMAGES, MODEL, MODELS, VARIATION, answers, body
-from .submitting import STOPPING, check_room, check_taking, submit
+from .submitting import STOPPING, check_room, check_taking, room_left, submit
 
 MARGIN = 1.0
 """Seconds before a client's time limit at which it gets an answer; of short limits a tenth."""
@@ -92,7 +92,7 @@ async def _call(request: Request, kind: Kind) -> Call:
     here = serving(request)
     check_taking(here)
     if not _is_retry(request):
-        await check_room(here)
+        await check_room(request)
     served, named = here.served, request.path_params.get("model")
     if kind == "generations":
         return openai.generation(await read_json(request), served, named)
@@ -106,12 +106,9 @@ async def _call(request: Request, kind: Kind) -> Call:
 async def _answer(request: Request, call: Call) -> Response:
     """Draw, and answer when it is done, or as it goes on."""
     here, created, began = serving(request), int(time.time()), time.monotonic()
-    store = here.engine.store
-    digests = {
-        name: await run_in_threadpool(store.put_input, data) for name, data in call.files.items()
-    }
-    spec, mark = openai.spec_of(call, digests), openai.fingerprint(call)
-    job = await submit(request, spec, mark, join=_is_retry(request))
+    spec, join = openai.spec_of(call, {}), _is_retry(request)
+    mark = openai.fingerprint(call)
+    job = await submit(request, spec, files=call.files, fingerprint=mark, join=join)
     request.scope["state"]["log"] = _logged(here, call, job)
     if call.stream:
         events = _events(request, call, job, created)
@@ -197,11 +194,9 @@ def _number(request: Request, header: str) -> float | None:
 
 async def limits(here: Serving, job: Job) -> dict[str, str]:
     """Headers that say how much may still be asked, and which job it is."""
-    counts = await run_in_threadpool(here.engine.store.counts)
-    most = here.options.most_queued
     return {
-        "x-ratelimit-limit-requests": str(most),
-        "x-ratelimit-remaining-requests": str(max(0, most - counts.get("queued", 0))),
+        "x-ratelimit-limit-requests": str(here.options.most_each),
+        "x-ratelimit-remaining-requests": str(max(0, await room_left(here, job.owner))),
         "x-ratelimit-reset-requests": f"{math.ceil(here.metrics.job_seconds())}s",
         "x-unclip-job": job.id,
     }
@@ -231,7 +226,7 @@ async def _events(request: Request, call: Call, job: Job, created: int) -> Async
     here, previews = serving(request), _Previews(call.partial_images)
     with here.engine.attending(job.id):
         try:
-            async for one in here.engine.events(job.id):
+            async for one in here.engine.events(job.id, previews=call.partial_images):
                 for index, picture in previews.of(one):
                     kind, data = openai.partial_event(call, index, picture, created)
                     yield sse.event(data, kind)
@@ -256,7 +251,7 @@ class _Previews:
         """The number and the file of what an event shows, where it is picked."""
         self.share = max(self.share, float(event.data.get("share", 0.0)))
         due = self.sent < self.most and self.share >= self.sent / (self.most + 1)
-        if event.kind != "preview" or not due:
+        if event.kind != "preview" or event.data["index"] or not due:
             return []
         self.sent += 1
         return [(self.sent - 1, base64.b64decode(event.data["picture"]))]

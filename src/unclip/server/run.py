@@ -154,6 +154,7 @@ def engine_options(options: ServeOptions) -> EngineOptions:
         exact=options.deterministic,
         hooks=options.hooks,
         queued=options.most_queued,
+        each=options.most_each,
         workers=options.workers,
         most_workers=max(options.workers, options.most_workers),
         c2pa=signing_pems(options) if options.c2pa else None,

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from .gallery import Collection, Found, Gallery, Picture, Search
 from .history import History, Pruned
-from .queue import Queue, QueueFull
+from .queue import Queue, QueueFull, Room
 
-__all__ = ["Collection", "Found", "Picture", "Pruned", "QueueFull", "Search", "Store"]
+__all__ = ["Collection", "Found", "Picture", "Pruned", "QueueFull", "Room", "Search", "Store"]
 
 
 class Store(Queue, Gallery, History):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -29,11 +30,17 @@ def check_taking(here: Serving) -> None:
         raise errors.unavailable("The model is loading: ask again in a moment.", retry_after=AGAIN)
 
 
-async def check_room(here: Serving) -> None:
-    """Raise ApiError where the queue is full, before a body is read."""
-    counts = await run_in_threadpool(here.engine.store.counts)
-    if counts["queued"] >= here.options.most_queued:
+async def check_room(request: Request) -> None:
+    """Raise ApiError where the queue is full for who asks, before a body is read."""
+    here = serving(request)
+    if await room_left(here, owner(request)) <= 0:
         raise _full(here)
+
+
+async def room_left(here: Serving, owner: str) -> int:
+    """How many more jobs of an owner may wait."""
+    waiting, own = await run_in_threadpool(here.engine.store.waiting, owner)
+    return min(here.options.most_queued - waiting, here.options.most_each - own)
 
 
 def _full(here: Serving) -> errors.ApiError:
@@ -41,17 +48,13 @@ def _full(here: Serving) -> errors.ApiError:
     return errors.busy(min(MOST_RETRY, max(1, seconds)))
 
 
-async def submit(
-    request: Request, spec: Spec, fingerprint: str = "", join: bool = False, kept: bool = False
-) -> Job:
-    """The job that a request becomes, or joins; see `Engine.submit`. Raises ApiError."""
+async def submit(request: Request, spec: Spec, **more: Any) -> Job:
+    """The job that a request becomes, or joins; `more` as for `Engine.submit`. Raises ApiError."""
     here = serving(request)
     record, marked = here.options.record, here.options.marked
     spec = replace(spec, finish=replace(spec.finish, record=record, marked=marked))
     try:
-        return await here.engine.submit(
-            owner(request), spec, fingerprint=fingerprint, join=join, kept=kept
-        )
+        return await here.engine.submit(owner(request), spec, **more)
     except QueueFull:
         raise _full(here) from None
     except Draining:

@@ -49,7 +49,7 @@ class Worker:
         from ..errors import UnclipError
         from .credentials import Signer
         from .hooks import load_hook
-        from .painter import Models, Painter
+        from .painter import Models, Painter, memory
 
         begin = protocol.decode(next(self._lines))
         models = Models(self._load(begin), list(begin["models"]), begin.get("memory"))
@@ -64,6 +64,7 @@ class Worker:
             return 1
         threading.Thread(target=self._read, daemon=True).start()
         self.tell({"kind": "ready", "models": infos[::-1]})
+        self.tell(memory())
         with suppress(BrokenPipeError):  # the server has gone
             while (order := self._orders.get()) is not None:
                 self.painter.draw(_tasks(order["jobs"]))
@@ -92,7 +93,9 @@ class Worker:
         elif kind == "cancel":
             self.painter.cancelled.add(message["id"])
         elif kind == "watch":
-            self.painter.watched.update(message["ids"])
+            watched = self.painter.watched
+            for job, count in message["previews"].items():
+                watched[job] = max(count, watched.get(job, 0))
         elif kind == "check":
             self.tell({"kind": "checked", "number": message["number"], **self._checked(message)})
 

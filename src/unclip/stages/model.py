@@ -88,7 +88,8 @@ class Model:
         if name not in self.decoders:
             known = ", ".join(self.decoders) or "none"
             hint = nearest(str(name), self.decoders)
-            raise UsageError(f"model '{self.name}' has no decoder '{name}'{hint}; it has: {known}")
+            text = f"model '{self.name}' has no decoder '{name}'{hint}; it has: {known}"
+            raise UsageError(text).about("decoder")
         return replace(self, decoder=name)
 
     def inverting(self) -> Model:
@@ -172,12 +173,13 @@ class Model:
         if prior is not None and prior not in (*self.priors, NO_PRIOR):
             known = ", ".join([*self.priors, NO_PRIOR])
             hint = nearest(str(prior), self.priors)
-            raise UsageError(f"model '{self.name}' has no prior '{prior}'{hint}; it has: {known}")
+            text = f"model '{self.name}' has no prior '{prior}'{hint}; it has: {known}"
+            raise UsageError(text).about("prior")
         if prior is None and not self.priors and self.reads_embedding:
             reads = self.clip_stage is not None and self.clip_stage.reads
             without = f", or pass z_t off as it: prior='{NO_PRIOR}'" if reads else ""
             lacks = "prior, which makes an image embedding of a text"
-            raise UsageError(f"{self._lacking(lacks, 'prior')}{without}")
+            raise UsageError(f"{self._lacking(lacks, 'prior')}{without}").about("prior")
 
         readers = [*self.image_stages.values(), *(self.stages[name] for name in self.priors)]
         if prior == NO_PRIOR or any("text_embed" in one.consumes for one in readers):
