@@ -308,6 +308,116 @@ def test_pictures_that_cannot_be_kept_still_reach_the_client(
     run(tmp_path, test)
 
 
+def test_a_failure_that_cannot_be_kept_still_reaches_the_client(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> Any:
+        raise OutputError("the disk is full")
+
+    async def test(engine: Engine, workers: Workers) -> None:
+        monkeypatch.setattr(engine.store, "fail", full)
+        workers.at_once = False
+        job = await engine.submit("me", spec("a fox"))
+        await workers.drawing.wait()
+        failure = {"code": "usage", "message": "no", "field": None}
+        workers.all[0].tell({"kind": "failed", "id": job.id, "failure": failure})
+        workers.all[0].tell({"kind": "idle"})
+        ended = await engine.wait(job.id)
+        assert ended is not None and ended.failure is not None and ended.failure.message == "no"
+        workers.at_once = True
+        assert await drawn(engine, await engine.submit("me", spec("next"))) == b"next"
+        assert engine.figures.deaths == 0
+
+    run(tmp_path, test)
+
+
+@pytest.mark.parametrize("where", ["launch", "release", "lease", "paths"])
+def test_trouble_beside_a_worker_stops_no_lane(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """Such as no process to be had, or a full disk: what is asked then is drawn when it is over."""
+    monkeypatch.setattr("unclip.server.lane.LOOKING", 0.02)
+    monkeypatch.setattr("unclip.server.lane.SHORT", 0.02)
+    left = ["trouble"] * 2
+
+    async def test(engine: Engine, workers: Workers) -> None:
+        def troubled(do: Callable[..., Any]) -> Callable[..., Any]:
+            def often(*given: Any) -> Any:
+                if left:
+                    raise OSError(left.pop())
+                return do(*given)
+
+            return often
+
+        workers.at_once = False
+        job = await engine.submit("me", spec("a fox"))
+        await workers.drawing.wait()
+        for lane in engine._lanes if where == "launch" else ():
+            monkeypatch.setattr(lane, "_launch", troubled(lane._launch))
+        if where in ("release", "lease"):
+            monkeypatch.setattr(engine.store, where, troubled(getattr(engine.store, where)))
+        workers.at_once = True
+        workers.all[0].kill()
+        assert await drawn(engine, job) == b"a fox"
+        if where == "paths":
+            left[1:] = []  # two deaths would fail it
+            monkeypatch.setattr(engine._lanes[0]._desk, "paths", troubled(engine.paths))
+            job = engine.store.add("me", spec("next"), 1)
+            assert await drawn(engine, job) == b"next"
+        assert not left
+
+    run(tmp_path, test)
+
+
+def test_what_is_cancelled_while_it_is_taken_is_not_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(engine: Engine, workers: Workers) -> None:
+        lease, loop = engine.store.lease, asyncio.get_running_loop()
+
+        def slowly(most: int) -> list[Job]:
+            for job in (taken := lease(most)):
+                if job.spec.fields["prompt"] == "first":
+                    asyncio.run_coroutine_threadsafe(engine.cancel(job.id), loop).result()
+            return taken
+
+        monkeypatch.setattr(engine.store, "lease", slowly)
+        first = await engine.submit("me", Spec("vary", {"prompt": "first"}))
+        second = await engine.submit("me", spec("second"))
+        assert await drawn(engine, second) == b"second"
+        assert workers.batches == [["second"]]
+        assert (await heard(engine.events(first.id)))[-1] == "cancelled"
+        assert not engine._live
+
+    run(tmp_path, test)
+
+
+def test_a_job_that_is_taken_before_its_client_knows_is_given_up_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(engine: Engine, workers: Workers) -> None:
+        add, loop = engine.store.add, asyncio.get_running_loop()
+
+        async def taken() -> None:
+            engine._lanes[0].wake()
+            await workers.drawing.wait()
+
+        def slowly(*given: Any) -> Job:
+            job = add(*given)
+            asyncio.run_coroutine_threadsafe(taken(), loop).result()
+            return job
+
+        workers.at_once = False
+        monkeypatch.setattr(engine.store, "add", slowly)
+        job = await engine.submit("me", spec("a fox"))
+        with engine.attending(job.id):
+            pass
+        ended = await asyncio.wait_for(engine.wait(job.id), 10)
+        assert ended is not None and ended.state == "cancelled"
+
+    run(tmp_path, test, patience=0.05)
+
+
 def test_previews_are_asked_for_when_somebody_watches(tmp_path: Path) -> None:
     async def test(engine: Engine, workers: Workers) -> None:
         workers.at_once = False

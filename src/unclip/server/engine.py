@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 from ..cost import BATCH
@@ -168,15 +169,19 @@ class Engine:
         while most > least:
             await asyncio.sleep(SCALING)
             resting = [lane for lane in self._lanes if lane.ready and not lane.running]
-            counts = await asyncio.to_thread(self.store.counts)
+            try:
+                counts = await asyncio.to_thread(self.store.counts)
+            except UnclipError as error:  # such as a locked database
+                _log.error("the queue cannot be counted: %s", error)
+                continue
             loading = any(not lane.ready for lane in self._lanes)
             if counts.get("queued") and not resting and not loading and self.workers < most:
                 self._add_lane()
             elif self.workers > least:
                 long_ago = time.monotonic() - self.options.rest
                 for lane in [one for one in resting if one.idle_since < long_ago][:1]:
+                    await lane.stop(True)  # first: it may have just begun a batch
                     self._lanes.remove(lane)
-                    await lane.stop(True)
 
     async def submit(
         self,
@@ -212,7 +217,10 @@ class Engine:
         for lane in [one for one in self._lanes if one.ready][:1]:
             await lane.check(spec)
         job = await asyncio.to_thread(self.store.add, owner, spec, self._room(join), fingerprint)
-        if job.id in self._live or job.state in ENDED or self._has_ended(job.id):  # joined
+        if job.id in self._live or job.state in ENDED or self._has_ended(job.id):
+            # joined, or a worker was quicker than this
+            if live := self._live.get(job.id):
+                live.kept = kept
             self._unheard.pop(job.id, None)
             return job
         self._live[job.id] = _Live(kept)
@@ -342,7 +350,10 @@ class Engine:
     async def lease(self) -> list[Job]:
         """See `Desk`."""
         most = 1 if self.options.exact else self.options.batch
-        return await asyncio.to_thread(self.store.lease, most)
+        while jobs := await asyncio.to_thread(self.store.lease, most):
+            if wanted := [job for job in jobs if not self._has_ended(job.id)]:
+                return wanted  # the others were cancelled just now
+        return []
 
     def started(self, jobs: Sequence[Job]) -> dict[str, int]:
         """See `Desk`."""
@@ -363,15 +374,20 @@ class Engine:
         """See `Desk`."""
         self._end(job, "cancelled")
 
-    async def failed(self, job: str, failure: Failure) -> None:
+    async def failed(self, job: Job, failure: Failure) -> None:
         """See `Desk`."""
-        await asyncio.to_thread(self.store.fail, job, failure)
-        self._end(job, "failed", **vars(failure))
+        try:
+            await asyncio.to_thread(self.store.fail, job.id, failure)
+        except UnclipError as error:
+            _log.error("the failure of job %s cannot be kept: %s", job.id, error)
+            self._hold(replace(job, state="failed", finished=time.time(), failure=failure))
+        self._end(job.id, "failed", **vars(failure))
 
     async def lost(self, jobs: Sequence[str]) -> None:
         """See `Desk`: what a dead worker drew waits again, or has failed by its second death."""
+        released = await asyncio.to_thread(self.store.release, jobs, True) if jobs else ()
         self.figures.deaths += 1
-        for job in await asyncio.to_thread(self.store.release, jobs, True) if jobs else ():
+        for job in released:
             if job.state == "failed" and job.failure is not None:
                 self._end(job.id, "failed", **vars(job.failure))
             else:
@@ -385,17 +401,17 @@ class Engine:
                 return  # cancelled meanwhile
         except UnclipError as error:
             _log.error("the pictures of job %s cannot be kept: %s", job.id, error)
-            self._hold(job, made)
+            drawn = tuple(one for one, _ in made)
+            ended = replace(job, state="done", finished=time.time(), pictures=drawn)
+            self._hold(ended, {one.id: data for one, data in made})
         self.figures.pictures += len(made)
         if self._live.get(job.id, _Live()).clients:
             self._unheard.pop(job.id, None)
         self._end(job.id, "done", pictures=[one.id for one, _ in made])
 
-    def _hold(self, job: Job, made: Sequence[tuple[Drawn, bytes]]) -> None:
+    def _hold(self, ended: Job, files: Mapping[str, bytes] = MappingProxyType({})) -> None:
         """Keep what cannot be stored for the clients that wait, of the last few jobs."""
-        drawn = tuple(one for one, _ in made)
-        ended = replace(job, state="done", finished=time.time(), pictures=drawn)
-        self._unsaved[job.id] = ended, {one.id: data for one, data in made}
+        self._unsaved[ended.id] = ended, dict(files)
         for old in list(self._unsaved)[:-HELD]:
             del self._unsaved[old]
 

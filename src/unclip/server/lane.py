@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
-from ..errors import UnclipError
 from .job import Drawn, Failure, Job, Spec
 from .launch import Connection, Launcher
 from .protocol import Message, ModelInfo
@@ -46,7 +45,7 @@ class Desk(Protocol):
     async def done(self, job: Job, made: Sequence[tuple[Drawn, bytes]]) -> None:
         """A job has its pictures."""
 
-    async def failed(self, job: str, failure: Failure) -> None:
+    async def failed(self, job: Job, failure: Failure) -> None:
         """A job cannot be drawn."""
 
     def cancelled(self, job: str) -> None:
@@ -142,9 +141,9 @@ class Lane:
         """Start a worker, and another when it dies, waiting longer each time."""
         pause = SHORT
         while True:
-            began, connection = time.monotonic(), await self._launch()
+            began, connection = time.monotonic(), None
             try:
-                self._connection = connection
+                connection = self._connection = await self._launch()
                 await self._serve(connection)
             except asyncio.CancelledError:
                 raise
@@ -152,11 +151,11 @@ class Lane:
                 _log.exception("the worker was lost")
             if self._desk.draining and not self.running:
                 return
-            connection.kill()
+            if connection is not None:
+                connection.kill()
             self._connection, self.ready, self.memory = None, False, {}
             lost, self.running = list(self.running), {}
-            await self._desk.lost(lost)
-            self._empty.set()
+            await self._lose(lost)
             if not self.loaded.done():
                 self.loaded.set_exception(NoWorker("the worker died while it loaded its models"))
                 return
@@ -165,6 +164,18 @@ class Lane:
             pause = SHORT if time.monotonic() - began > LONG else min(LONG, 2 * pause)
             _log.warning("the worker died; another one starts in %.1f s", pause)
             await asyncio.sleep(pause)
+
+    async def _lose(self, jobs: Sequence[str]) -> None:
+        """Tell of jobs that a worker has left, again and again until that can be written down."""
+        while True:
+            try:
+                await self._desk.lost(jobs)
+                return
+            except Exception as error:  # noqa: BLE001 - such as a full disk; the lane goes on
+                _log.error("what a dead worker drew cannot be queued again: %s", error)
+            finally:
+                self._empty.set()
+            await asyncio.sleep(LOOKING)
 
     async def _serve(self, connection: Connection) -> None:
         """Let a worker draw until it ends."""
@@ -193,7 +204,7 @@ class Lane:
             self.loaded.set_result(tuple(ModelInfo.of(one) for one in message["models"]))
         left, self.running = list(self.running), {}
         if left:  # the worker said nothing of them
-            await self._desk.lost(left)
+            await self._lose(left)
         self.ready, self.idle_since = True, time.monotonic()
         self._empty.set()
 
@@ -203,7 +214,7 @@ class Lane:
             self._waking.clear()
             try:
                 jobs = await self._desk.lease()
-            except UnclipError as error:  # such as a full disk
+            except Exception as error:  # noqa: BLE001 - such as a full disk; the lane goes on
                 _log.error("no job can be taken: %s", error)
                 jobs = []
             if jobs:
@@ -215,13 +226,17 @@ class Lane:
     async def _draw(self, connection: Connection, jobs: Sequence[Job]) -> None:
         self.running = {job.id: job for job in jobs}
         watched, paths = self._desk.started(jobs), self._desk.paths
-        tasks = [
-            {"id": job.id, "spec": job.spec.to_json(), "inputs": paths(job.spec)} for job in jobs
-        ]
-        with suppress(OSError):  # it has died: `_keep_working` hears that too
+        try:
+            tasks = [
+                {"id": job.id, "spec": job.spec.to_json(), "inputs": paths(job.spec)}
+                for job in jobs
+            ]
             await connection.send({"kind": "draw", "jobs": tasks})
             if watched:
                 await connection.send({"kind": "watch", "previews": watched})
+        except Exception as error:  # noqa: BLE001 - it would wait for ever: `_keep_working` goes on
+            _log.error("a batch cannot be given to the worker: %s", error)
+            connection.kill()
 
     async def _take(self, message: Message) -> None:
         """What the worker says of a job."""
@@ -248,7 +263,7 @@ class Lane:
             made = [_file(one) for one in message["pictures"]]
             await self._desk.done(self.running[job], made)
         elif kind == "failed":
-            await self._desk.failed(job, Failure(**message["failure"]))
+            await self._desk.failed(self.running[job], Failure(**message["failure"]))
         else:
             self._desk.cancelled(job)
 
