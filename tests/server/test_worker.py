@@ -202,6 +202,25 @@ def test_a_quick_model_shows_as_many_previews_as_are_asked_for(talk: Talk, most:
     assert sizes == [(16, 16)] * most
 
 
+def test_what_is_said_too_late_of_a_batch_is_forgotten(talk: Talk) -> None:
+    talk.cancel("long gone")
+    talk.say(kind="watch", previews={"long gone": 0})
+    talk.draw(a=spec())
+    talk.until("idle")
+    assert not talk.worker.painter.cancelled and not talk.worker.painter.watched
+
+
+def test_files_that_are_too_large_to_send_fail_their_job_alone(
+    talk: Talk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unclip.server.painter.MOST_SENT", 3000)
+    talk.draw(a=spec(n=1), b=spec(n=8))
+    heard = talk.until("idle")
+    assert [*done(heard)] == ["a"]
+    (failed,) = [one for one in heard if one["kind"] == "failed"]
+    assert failed["id"] == "b" and "fewer or smaller" in failed["failure"]["message"]
+
+
 def test_it_says_what_memory_it_holds(talk: Talk) -> None:
     talk.draw(a=spec())
     told = [one for one in talk.until("idle") if one["kind"] == "memory"]

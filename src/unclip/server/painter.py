@@ -31,12 +31,15 @@ from ..request import Drawing
 from ..types import Step
 from .hooks import Hook, check_pictures, check_texts
 from .job import Failure, Finish, Format, Spec
-from .protocol import Message, ModelInfo
+from .protocol import LONGEST, Message, ModelInfo
 
 _log = logging.getLogger(__name__)
 
 OFTEN = 0.1
 """Seconds between two reports of steps."""
+
+MOST_SENT = LONGEST - 2**20
+"""Most characters of a job's files, which are one line."""
 
 Load = Callable[[str], Pipeline]
 Sign = Callable[[bytes, Format], bytes]
@@ -78,17 +81,19 @@ class Models:
     def __init__(self, load: Load, names: Sequence[str], memory: int | None = None) -> None:
         self._load, self.names, self._memory = load, list(names), memory
         self._loaded: OrderedDict[str, Pipeline] = OrderedDict()
+        self._one = threading.RLock()  # one thread draws, another checks
 
     def __getitem__(self, name: str) -> Pipeline:
         name = name or self.names[0]
         if name not in self.names:
             raise unknown("model", name, self.names)
-        if name not in self._loaded:
-            while self._loaded and self._memory is not None and resident() > self._memory:
-                self._loaded.popitem(last=False)
-            self._loaded[name] = self._load(name)
-        self._loaded.move_to_end(name)
-        return self._loaded[name]
+        with self._one:
+            if name not in self._loaded:
+                while self._loaded and self._memory is not None and resident() > self._memory:
+                    self._loaded.popitem(last=False)
+                self._loaded[name] = self._load(name)
+            self._loaded.move_to_end(name)
+            return self._loaded[name]
 
     def info(self, name: str) -> ModelInfo:
         """What clients may know of a model."""
@@ -156,10 +161,9 @@ class Painter:
                 self._apart(left)
             else:
                 self._fail(left[0], error)
-        finally:
-            for task in tasks:
-                self.cancelled.discard(task.id)
-                self.watched.pop(task.id, None)
+        finally:  # with what came too late for the batch before: there is one at a time
+            self.cancelled.clear()
+            self.watched.clear()
 
     def _apart(self, tasks: Sequence[Task]) -> None:
         """What failed together, each alone and picture by picture: one fault hits one task."""
@@ -193,6 +197,8 @@ class Painter:
         try:
             check_pictures(self._hooks, pictures)
             files = [finished(picture, task.spec.finish, self._sign) for picture in pictures]
+            if sum(len(one["data"]) for one in files) > MOST_SENT:
+                raise UsageError("the files are too large together: ask for fewer or smaller ones")
         except Exception as error:  # noqa: BLE001 - of this task alone
             self._fail(task, error)
         else:
