@@ -336,12 +336,16 @@ def test_metrics_count_requests_and_pictures(tmp_path: Path) -> None:
     with a_house(tmp_path) as house:
         assert generate(house, n=3).status_code == 200
         with house.client() as client:
+            ask = {"ability": "generate", "fields": {"prompt": "a fox"}}
+            job = client.post("/v1/jobs", json=ask).json()["id"]
+            client.get(f"/v1/jobs/{job}/events")
             text = client.get("/metrics").text
     route = '{method="POST",route="/v1/images/generations",status="200"}'
     assert f"unclip_requests_total{route} 1.0" in text
-    assert "unclip_pictures_total 3.0" in text
-    assert 'unclip_jobs{state="done"} 1.0' in text
-    assert "unclip_batch_pictures_count 1.0" in text
+    assert "unclip_pictures_total 4.0" in text
+    assert 'unclip_jobs{state="done"} 2.0' in text
+    assert "unclip_batch_pictures_count 2.0" in text
+    assert "unclip_job_run_seconds_count 2.0" in text
     memory = 'unclip_worker_memory_bytes{kind="%s",worker="0"} %s'
     assert memory % ("machine", 1000.0) in text and memory % ("accelerator", 0.0) in text
     assert "a fox" not in text

@@ -405,6 +405,7 @@ class Engine:
             ended = replace(job, state="done", finished=time.time(), pictures=drawn)
             self._hold(ended, {one.id: data for one, data in made})
         self.figures.pictures += len(made)
+        self.figures.ran(time.time() - job.started)
         if self._live.get(job.id, _Live()).clients:
             self._unheard.pop(job.id, None)
         self._end(job.id, "done", pictures=[one.id for one, _ in made])

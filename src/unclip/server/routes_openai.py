@@ -147,7 +147,7 @@ async def _ended(request: Request, job: Job, until: float) -> Job:
                 code="timeout",
                 retry_after=1,
             ) from None
-    return done(here, ended)
+    return done(ended)
 
 
 class _NotReady(ApiError):
@@ -158,7 +158,7 @@ class _NotReady(ApiError):
         return super().headers() | {"retry-after-ms": "10"}
 
 
-def done(here: Serving, job: Job | None) -> Job:
+def done(job: Job | None) -> Job:
     """The job. Raises ApiError unless it is done."""
     if job is None or job.state not in ENDED:
         raise errors.unavailable(STOPPING, retry_after=5)
@@ -166,7 +166,6 @@ def done(here: Serving, job: Job | None) -> Job:
         raise errors.of_failure(job.failure)
     if job.state != "done":
         raise errors.invalid(None, "The job was cancelled.", "cancelled")
-    here.metrics.took(job.finished - job.started)
     return job
 
 
@@ -230,7 +229,7 @@ async def _events(request: Request, call: Call, job: Job, created: int) -> Async
                 for index, picture in previews.of(one):
                     kind, data = openai.partial_event(call, index, picture, created)
                     yield sse.event(data, kind)
-            for drawn in done(here, await here.engine.wait(job.id)).pictures:
+            for drawn in done(await here.engine.wait(job.id)).pictures:
                 picture = await here.engine.read(drawn)
                 kind, data = openai.completed_event(call, drawn, picture, created)
                 yield sse.event(data, kind)
