@@ -281,6 +281,11 @@ def test_a_database_that_another_program_locks(
     store.close()
 
 
+def test_a_new_folder_is_its_owners_alone(tmp_path: Path) -> None:
+    Store(tmp_path / "made" / "data").close()
+    assert (tmp_path / "made" / "data").stat().st_mode & 0o777 == 0o700
+
+
 def test_one_server_has_a_folder(folder: Path) -> None:
     program = """
 import sys

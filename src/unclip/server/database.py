@@ -54,7 +54,7 @@ class Database:
 
     def __init__(self, folder: Path) -> None:
         with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(0o700, parents=True, exist_ok=True)  # prompts and pictures are private
         self.path = folder / FILE
         self._lock = Lock(folder / "lock", str(folder))
         self._engine = _engine(self.path)
