@@ -198,7 +198,7 @@ class Drawing(Request[list[Image.Image]]):
         values = translated(values, fields)
         for name in values:
             if name not in fields and not nearest(name, fields):
-                where = f"settings of the sampling belong into settings={{'{name}': ...}}"
+                where = f"settings of the sampling belong in settings={{'{name}': ...}}"
                 raise UsageError(f"{cls.__name__} has no field '{name}'; {where}")
         return super().of(**values)
 

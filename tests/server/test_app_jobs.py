@@ -261,6 +261,31 @@ def test_pictures_are_packed(client: httpx2.Client) -> None:
     assert files == [client.get(one["url"]).content for one in pictures]
 
 
+def test_a_picture_whose_file_is_gone_is_404(house: House, client: httpx2.Client) -> None:
+    (picture,) = done(client, ask(client, fields={"seed": 9}))["pictures"]
+    found = house.engine.store.picture(picture["id"])
+    assert found is not None
+    found.path.unlink()
+    assert client.get(f"/v1/pictures/{picture['id']}/file").status_code == 404
+    assert client.get(picture["url"]).status_code == 404
+    assert client.post("/v1/pictures/zip", json={"ids": [picture["id"]]}).status_code == 404
+    reply = client.post("/v1/jobs", json={"ability": "vary", "inputs": {"image": picture["id"]}})
+    assert (reply.status_code, reply.json()["error"]["param"]) == (400, "inputs.image")
+
+
+def test_a_picture_that_is_not_there_cannot_be_changed(client: httpx2.Client) -> None:
+    for changes in ({}, {"favourite": True}, {"add_tags": ["sea"]}):
+        assert client.patch(f"/v1/pictures/{'0' * 32}", json=changes).status_code == 404
+
+
+def test_a_file_is_taken_whatever_curl_calls_it(client: httpx2.Client) -> None:
+    (picture,) = done(client, ask(client))["pictures"]
+    data = client.get(picture["url"]).content
+    for kind in ("application/x-www-form-urlencoded", "application/octet-stream", "image/png"):
+        reply = client.post("/v1/pictures", content=data, headers={"content-type": kind})
+        assert reply.status_code == 201
+
+
 def test_a_browser_logs_in_with_a_cookie_and_sends_a_token(house: House) -> None:
     with httpx2.Client(base_url=house.url) as browser:
         asked = browser.get("/v1/session").json()

@@ -180,6 +180,7 @@ def test_json_that_is_not_as_it_has_to_be_is_400(house: House, body: bytes) -> N
         reply = house.raw("POST", path, JSON, body)
         assert reply.status == 400, (path, reply.content)
         assert reply.error()["type"] == "invalid_request_error"
+        assert "sys." not in reply.error()["message"]
 
 
 def test_a_form_where_json_is_wanted_is_400(house: House) -> None:

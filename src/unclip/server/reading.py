@@ -24,9 +24,14 @@ LONGEST_BOUNDARY = 70
 FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 
 
+def kind_of(request: Request) -> str:
+    """What the body is said to be, such as "application/json"."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
 def is_form(request: Request) -> bool:
     """Whether the body is a form."""
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower() in FORMS
+    return kind_of(request) in FORMS
 
 
 async def read_json(request: Request, most: int = JSON_BYTES) -> Mapping[str, Any]:

@@ -244,7 +244,10 @@ async def _stored(request: Request, field: str, id: str) -> tuple[str, Path]:
     found = await run_in_threadpool(store.picture, id) if ID.fullmatch(id) else None
     if found is None or found.owner != owner(request):
         raise missing
-    digest = await run_in_threadpool(lambda: store.put_input(found.path.read_bytes()))
+    try:
+        digest = await run_in_threadpool(lambda: store.put_input(found.path.read_bytes()))
+    except FileNotFoundError:  # retention was quicker
+        raise missing from None
     return digest, store.input_path(digest)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import IO, Any
 
@@ -19,7 +20,7 @@ from . import errors
 from .asked import Asked, number, truth
 from .context import Serving, owner, serving
 from .gallery import Picture, Search
-from .reading import is_form, read_json, read_parts
+from .reading import kind_of, read_json, read_parts
 from .routes_jobs import MOST_LISTED, picture_id
 from .routes_jobs import picture as drawn_shown
 from .schemas import PICTURE, answers, body, json_body, list_of, maybe, object_of, text
@@ -59,7 +60,7 @@ UPLOAD = {
 )
 async def upload(request: Request) -> Response:
     """Upload a picture that jobs may begin from, as a form's file or as the whole body."""
-    if is_form(request):
+    if kind_of(request) == "multipart/form-data":  # `curl --data-binary` calls all a form
         files = [part.data for part in await read_parts(request) if part.filename is not None]
         if len(files) != 1:
             raise errors.invalid("file", f"The form must have one file, got {len(files)}.")
@@ -111,7 +112,8 @@ async def picture_file(request: Request, id: str) -> Response:
     found = await run_in_threadpool(serving(request).engine.store.picture, picture_id(id))
     if found is None or found.owner != owner(request):
         raise _missing()
-    data = await run_in_threadpool(found.path.read_bytes)
+    with _still_there():
+        data = await run_in_threadpool(found.path.read_bytes)
     name = f'inline; filename="{found.drawn.id}.{found.drawn.format}"'
     kept = {"content-disposition": name, "cache-control": "private, max-age=86400, immutable"}
     return Response(data, media_type=f"image/{found.drawn.format}", headers=kept)
@@ -140,17 +142,18 @@ def _change(
     here: Serving, who: str, id: str, favourite: bool | None, lists: dict[str, list[str]]
 ) -> bool:
     """Whether the picture is there."""
-    store, found = here.engine.store, True
+    store, one = here.engine.store, here.engine.store.picture(id)
+    found = one is not None and one.owner == who
     if favourite is not None:
         found &= bool(store.mark(who, [id], favourite))
     if names := lists["add_tags"]:
         found &= bool(store.tag(who, [id], names))
     if names := lists["remove_tags"]:
         found &= bool(store.untag(who, [id], names))
-    for one in lists["add_collections"]:
-        found &= bool(store.collect(who, one, [id]))
-    for one in lists["remove_collections"]:
-        found &= bool(store.uncollect(who, one, [id]))
+    for collection in lists["add_collections"]:
+        found &= bool(store.collect(who, collection, [id]))
+    for collection in lists["remove_collections"]:
+        found &= bool(store.uncollect(who, collection, [id]))
     return found
 
 
@@ -196,7 +199,8 @@ def _pack(here: Serving, who: str, ids: list[str]) -> IO[bytes]:
                 if found is None or found.owner != who:
                     raise _missing()
                 name = f"{found.drawn.seed}-{found.drawn.id[:8]}.{found.drawn.format}"
-                archive.write(found.path, name)
+                with _still_there():
+                    archive.write(found.path, name)
         file.seek(0)
     except BaseException:
         file.close()
@@ -262,6 +266,15 @@ async def remove_collection(request: Request, id: str) -> Response:
     if not await run_in_threadpool(store.remove_collection, owner(request), id):
         raise errors.not_found("There is no such collection.")
     return JSONResponse({"id": id})
+
+
+@contextmanager
+def _still_there() -> Iterator[None]:
+    """Raise ApiError where a picture's file is gone: retention, or somebody, was quicker."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise _missing() from None
 
 
 def _missing() -> errors.ApiError:
