@@ -26,6 +26,8 @@ async def main() -> None:
     answering = asyncio.create_task(answer())
     while line := await lines.readline():
         await worker.send(protocol.decode(line))
+        for kept in (worker.drawn, worker.cancelled, worker.watched):
+            kept.clear()  # they are for tests in the same process
     answering.cancel()
 
 

@@ -122,11 +122,11 @@ def test_without_memory_for_all_it_draws_one_at_a_time(
             raise MemoryError
         return sample(self, cond, seeds, *more, **named)
 
-    alone = pipe.generate("a fox", n=4, seed=5, **FEW)
+    alone = pipe.generate("a fox", n=10, seed=5, **FEW)
     monkeypatch.setattr(Pipeline, "sample", small)
-    talk.draw(a=spec(n=4, seed=5))
+    talk.draw(a=spec(n=10, seed=5))
     drawn = opened(done(talk.until("idle"))["a"])
-    assert [far(one, other) <= 1 for one, other in zip(drawn, alone, strict=True)] == [True] * 4
+    assert [far(one, other) <= 1 for one, other in zip(drawn, alone, strict=True)] == [True] * 10
 
 
 def test_where_even_one_picture_is_too_much_it_says_memory(
