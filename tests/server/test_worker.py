@@ -208,8 +208,8 @@ def test_it_says_what_memory_it_holds(talk: Talk) -> None:
     assert told and all(one["bytes"] > 10 * 2**20 and one["gpu"] >= 0 for one in told)
 
 
-@pytest.mark.parametrize("field", ["prior", "decoder"])
-def test_an_unknown_prior_or_decoder_is_named(talk: Talk, field: str) -> None:
+@pytest.mark.parametrize("field", ["prior", "decoder", "surprise"])
+def test_an_unknown_prior_decoder_or_field_is_named(talk: Talk, field: str) -> None:
     asked = Spec("generate", {"prompt": "a fox", field: "c"})
     talk.say(kind="check", number=1, spec=asked.to_json(), inputs={})
     (answer,) = talk.until("checked")
