@@ -18,6 +18,7 @@ from ..diffusion.schedule import Cosine, ScheduleConfig
 from ..diffusion.space import Rgb, SpaceConfig
 from ..nn.conditioning import NetConfig
 from ..nn.last_step import LastStep
+from ..nn.sharpening import warp_sharpened
 from ..rng import Rng
 from ..types import Cond
 from .networks import Network
@@ -46,6 +47,14 @@ class Corruption(Config):
         if low > high:
             raise ValueError(f"redrawn_from must rise, got {low:g} to {high:g}")
         return self
+
+
+class UpsamplerSampling(Sampling):
+    """How an upsampler is sampled."""
+
+    sharpen: float = Field(
+        0.0, ge=0, le=8, description="pixels by which soft edges are narrowed, 0 not at all"
+    )
 
 
 class AnyUpsamplerConfig(DiffusionConfig):
@@ -84,7 +93,7 @@ class UpsamplerConfig(AnyUpsamplerConfig):
     last_network: bool = Field(False, description="a network of its own for timestep 0")
     schedule: ScheduleConfig = Cosine()
     parameterization: Parameterization = Parameterization(kind="eps")
-    sampling: Sampling = Sampling(steps=27, threshold="clamp")
+    sampling: UpsamplerSampling = UpsamplerSampling(steps=27, threshold="clamp")
     drop_text: float = 0.0
     drop_image: float = 0.0
 
@@ -159,7 +168,12 @@ class AnyUpsampler(DiffusionStage):
         bound = fit_known(cond, self.shape(cond)[1:]).replace(
             low_res=self.shown(cond.image, level, rng.fork("low_res")), low_res_level=level
         )
-        return cond.replace(image=self.sample_data(bound, rng, *arguments))
+        drawn = self.sample_data(bound, rng, *arguments)
+        return cond.replace(image=self.finished(drawn, arguments.sampling))
+
+    def finished(self, drawn: Tensor, sampling: dict[str, Any]) -> Tensor:
+        """What is done to a picture (B, 3, H, W) after the last step: nothing."""
+        return drawn
 
     def condition_for(self, cond: Cond, image: Tensor) -> Cond:
         """`cond` as this stage would need it to draw (B, 3, H, W) `image` itself."""
@@ -202,6 +216,10 @@ class Upsampler(AnyUpsampler):
         if self.level_at_sampling > 0:
             small = self._noised(small, level, rng)
         return self.enlarged(small)
+
+    def finished(self, drawn: Tensor, sampling: dict[str, Any]) -> Tensor:
+        """See `AnyUpsampler`: its edges are narrowed, where it is asked for."""
+        return warp_sharpened(drawn, self.config.sampling.merge(sampling).sharpen)
 
     def enlarged(self, small: Tensor) -> Tensor:
         """See `AnyUpsampler`."""
