@@ -78,7 +78,7 @@ class _Connection:
             self.stopped.add(message["id"])
             self.fake.cancelled.append(message["id"])
         elif kind == "watch":
-            self.fake.watched += message["ids"]
+            self.fake.watched += message["previews"]
         elif kind == "draw":
             task = asyncio.create_task(self._draw(message["jobs"]))
             self.tasks.add(task)

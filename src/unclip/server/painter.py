@@ -307,7 +307,7 @@ def file_of(picture: Image.Image, finish: Finish) -> bytes:
 def failure_of(error: Exception) -> Failure:
     """What a client is told of an error; what is unforeseen stays in the log."""
     if isinstance(error, UnclipError):
-        return Failure(error.code, " ".join(str(error).split()), error.field)
+        return Failure(error.code, " ".join(str(error).split()), error.field or None)
     if is_of_memory(error):
         return Failure("memory", "there is not enough memory: ask for fewer or smaller pictures")
     return Failure("internal", "an error in the server itself; its log says more")
