@@ -78,7 +78,7 @@ class _Connection:
             self.stopped.add(message["id"])
             self.fake.cancelled.append(message["id"])
         elif kind == "watch":
-            self.fake.watched += message["ids"]
+            self.fake.watched += message["previews"]
         elif kind == "draw":
             task = asyncio.create_task(self._draw(message["jobs"]))
             self.tasks.add(task)
@@ -109,6 +109,7 @@ class _Connection:
                 return
             share = (index + 1) / self.fake.steps
             step = {"stage": "decoder", "index": index, "total": self.fake.steps, "share": share}
+            self.out.put_nowait({"kind": "memory", "bytes": 1000, "gpu": 0, "steps": 10})
             self.out.put_nowait({"kind": "step", "id": name, **step})
             shown = {"index": 0, "picture": preview}
             self.out.put_nowait({"kind": "preview", "id": name, **shown})
