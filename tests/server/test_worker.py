@@ -208,6 +208,17 @@ def test_it_says_what_memory_it_holds(talk: Talk) -> None:
     assert told and all(one["bytes"] > 10 * 2**20 and one["gpu"] >= 0 for one in told)
 
 
+def test_it_says_how_many_steps_it_took_however_seldom(talk: Talk) -> None:
+    jobs, costs = {"a": spec(n=2), "b": spec("a car")}, 0
+    for one in jobs.values():
+        talk.say(kind="check", number=1, spec=one.to_json(), inputs={})
+        costs += talk.until("checked")[-1]["steps"]
+    talk.draw(**jobs)
+    heard = talk.until("idle")
+    assert costs > 3 * sum(FEW.values())  # the prior draws candidates
+    assert sum(one["steps"] for one in heard if one["kind"] == "memory") == costs
+
+
 @pytest.mark.parametrize("field", ["prior", "decoder", "surprise"])
 def test_an_unknown_prior_decoder_or_field_is_named(talk: Talk, field: str) -> None:
     asked = Spec("generate", {"prompt": "a fox", field: "c"})

@@ -356,8 +356,11 @@ class Engine:
 
     def tell(self, job: str, kind: str, **data: Any) -> None:
         """See `Desk`."""
-        self.figures.steps += kind == "step"
         self._logs[job].add(kind, **data)
+
+    def worked(self, steps: int) -> None:
+        """See `Desk`."""
+        self.figures.steps += steps
 
     def cancelled(self, job: str) -> None:
         """See `Desk`."""
@@ -386,7 +389,7 @@ class Engine:
         except UnclipError as error:
             _log.error("the pictures of job %s cannot be kept: %s", job.id, error)
             self._hold(job, made)
-        self.figures.pictures += len(made)
+        self.figures.drew(len(made), time.time() - job.started)
         if self._live.get(job.id, _Live()).clients:
             self._unheard.pop(job.id, None)
         self._end(job.id, "done", pictures=[one.id for one, _ in made])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 PICTURES = (1, 2, 4, 8, 16, 32)
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-REMEMBERED = 50
-"""Last jobs whose time the wait of the next is guessed from."""
 
 
 class Metrics:
@@ -53,7 +50,6 @@ class Metrics:
         self.batches = Histogram(
             "unclip_batch_pictures", "Pictures of a batch.", buckets=PICTURES, registry=own
         )
-        self._last: deque[float] = deque(maxlen=REMEMBERED)
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """A request was answered."""
@@ -61,19 +57,14 @@ class Metrics:
         self.requests.labels(named, route, str(status)).inc()
         self.seconds.labels(route).observe(seconds)
 
-    def took(self, seconds: float) -> None:
-        """A job was drawn, from its start to its end."""
-        self.drew.observe(max(0.0, seconds))
-        self._last.append(max(0.0, seconds))
-
-    def job_seconds(self) -> float:
-        """How long a job took lately; 1 where none did."""
-        return sum(self._last) / len(self._last) if self._last else 1.0
-
     def text(self) -> bytes:
         """As Prometheus reads it."""
         figures = self.engine.figures
-        for histogram, values in ((self.waits, figures.waits), (self.batches, figures.batches)):
+        for histogram, values in (
+            (self.waits, figures.waits),
+            (self.drew, figures.runs),
+            (self.batches, figures.batches),
+        ):
             while values:
                 histogram.observe(values.pop())
         return generate_latest(self.registry)

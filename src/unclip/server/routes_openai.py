@@ -166,7 +166,6 @@ def done(here: Serving, job: Job | None) -> Job:
         raise errors.of_failure(job.failure)
     if job.state != "done":
         raise errors.invalid(None, "The job was cancelled.", "cancelled")
-    here.metrics.took(job.finished - job.started)
     return job
 
 
@@ -197,7 +196,7 @@ async def limits(here: Serving, job: Job) -> dict[str, str]:
     return {
         "x-ratelimit-limit-requests": str(here.options.most_each),
         "x-ratelimit-remaining-requests": str(max(0, await room_left(here, job.owner))),
-        "x-ratelimit-reset-requests": f"{math.ceil(here.metrics.job_seconds())}s",
+        "x-ratelimit-reset-requests": f"{math.ceil(here.engine.figures.job_seconds())}s",
         "x-unclip-job": job.id,
     }
 
