@@ -64,8 +64,9 @@ evaluation: | $(FEATURES)/clip ## measure the bundled model: docs/evaluation.md 
 	$(BIN)/unclip evaluate default --data $(CORPUS) --features $(FEATURES) --work runs/evaluation \
 		-o docs/evaluation.md
 
-nightly: setup ## run the slow tests
+nightly: setup ## run the slow tests (UNCLIP_SOAK_MINUTES=30), and look up known vulnerabilities
 	$(BIN)/pytest -m slow --timeout 3600
+	$(BIN)/python scripts/audit.py
 
 bench: setup ## run the benchmarks, except peers.py, low_memory.py, checkouts.py and decoders.py
 	@set -e; for file in $(filter-out $(BY_HAND),$(wildcard benchmarks/[a-z]*.py)); do \

@@ -23,8 +23,8 @@ CONSTRAINTS = ROOT / "constraints.txt"
 VERSION = "2.10.1"
 NO_ADVISORIES = re.compile(
     r"ConnectionError|ConnectTimeout|ReadTimeout|Max retries exceeded|Name or service not known|"
-    r"resolve|Connection (refused|aborted|reset)|timed out|unreachable|SSLError|ProxyError|"
-    r"ServiceError|50[0-9] (Server )?Error|40[34] Client Error",
+    r"resolve host|Connection (refused|aborted|reset)|timed out|unreachable|SSLError|ProxyError|"
+    r"50[0-9] Server Error",
     re.IGNORECASE,
 )
 

@@ -199,7 +199,7 @@ class Drawing(Request[list[Image.Image]]):
         for name in values:
             if name not in fields and not nearest(name, fields):
                 where = f"settings of the sampling belong in settings={{'{name}': ...}}"
-                raise UsageError(f"{cls.__name__} has no field '{name}'; {where}")
+                raise UsageError(f"{cls.__name__} has no field '{name}'; {where}").about(name)
         return super().of(**values)
 
     @classmethod

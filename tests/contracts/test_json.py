@@ -60,6 +60,7 @@ ELSEWHERE = {
     "evaluate": "tests/cli/test_evaluate.py",
     "models pull": "tests/cli/test_models.py",
     "models rm": "tests/cli/test_models.py",
+    "mcp": "tests/server/test_mcp.py",
     "serve": "tests/server/test_run.py",
 }
 """Commands that cannot run here, and why, or where they do."""

@@ -109,6 +109,7 @@ class _Connection:
                 return
             share = (index + 1) / self.fake.steps
             step = {"stage": "decoder", "index": index, "total": self.fake.steps, "share": share}
+            self.out.put_nowait({"kind": "memory", "bytes": 1000, "gpu": 0, "steps": 10})
             self.out.put_nowait({"kind": "step", "id": name, **step})
             shown = {"index": 0, "picture": preview}
             self.out.put_nowait({"kind": "preview", "id": name, **shown})

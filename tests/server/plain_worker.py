@@ -16,7 +16,8 @@ async def main() -> None:
     loop, out = asyncio.get_running_loop(), os.fdopen(os.dup(1), "wb")
     lines = asyncio.StreamReader(limit=protocol.LONGEST)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
-    worker = await FakeWorker()()
+    fake = FakeWorker()
+    worker = await fake()
 
     async def answer() -> None:
         while (message := await worker.receive()) is not None:
@@ -26,6 +27,8 @@ async def main() -> None:
     answering = asyncio.create_task(answer())
     while line := await lines.readline():
         await worker.send(protocol.decode(line))
+        for kept in (fake.drawn, fake.cancelled, fake.watched):
+            kept.clear()  # they are for tests in the same process
     answering.cancel()
 
 

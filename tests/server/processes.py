@@ -102,8 +102,8 @@ class Serving:
     def workers(self) -> list[int]:
         """Ids of its workers' processes."""
         found: list[int] = []
-        with suppress(OSError):
-            for thread in Path(f"/proc/{self.pid}/task").iterdir():
+        for thread in Path(f"/proc/{self.pid}/task").iterdir():
+            with suppress(OSError):  # it has ended
                 found += map(int, (thread / "children").read_text().split())
         return found
 

@@ -346,6 +346,7 @@ def test_metrics_count_requests_and_pictures(tmp_path: Path) -> None:
     assert 'unclip_jobs{state="done"} 2.0' in text
     assert "unclip_batch_pictures_count 2.0" in text
     assert "unclip_job_run_seconds_count 2.0" in text
+    assert f"unclip_steps_total {20.0 * house.worker.steps}" in text
     memory = 'unclip_worker_memory_bytes{kind="%s",worker="0"} %s'
     assert memory % ("machine", 1000.0) in text and memory % ("accelerator", 0.0) in text
     assert "a fox" not in text

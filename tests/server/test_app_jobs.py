@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import time
 import zipfile
 from collections.abc import Iterator
@@ -67,6 +68,17 @@ def test_a_job_goes_from_the_queue_to_its_pictures(client: httpx2.Client) -> Non
     with Image.open(io.BytesIO(client.get(job["pictures"][1]["url"]).content)) as image:
         assert image.getpixel((0, 0)) == grey(5)
     assert job["id"] in [one["id"] for one in client.get("/v1/jobs?state=done").json()["data"]]
+
+
+def test_a_job_that_nobody_asked_openais_way_for_is_counted_too(client: httpx2.Client) -> None:
+    def runs(what: str) -> float:
+        text = client.get("/metrics").text
+        (found,) = re.findall(rf"^unclip_job_run_seconds_{what} (\S+)$", text, re.MULTILINE)
+        return float(found)
+
+    before = runs("count")
+    assert "event: done" in client.get(f"/v1/jobs/{ask(client)['id']}/events").text
+    assert runs("count") > before and 0 < runs("sum") < 60
 
 
 def test_a_job_is_delivered_in_the_asked_size_and_format(client: httpx2.Client) -> None:

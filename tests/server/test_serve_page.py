@@ -20,7 +20,7 @@ from .house import House, a_house
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "serve.md").read_text(encoding="utf-8")
-TEST = re.compile(r"`((?:tests/\w+/)?test_\w+\.py)::(test_\w+)`")
+TEST = re.compile(r"`((?:tests/(?:\w+/)?)?test_\w+\.py)::(test_\w+)`")
 METRIC = re.compile(r"`(unclip_\w+)`")
 BASE = "http://127.0.0.1:8000"
 

@@ -122,11 +122,11 @@ def test_without_memory_for_all_it_draws_one_at_a_time(
             raise MemoryError
         return sample(self, cond, seeds, *more, **named)
 
-    alone = pipe.generate("a fox", n=4, seed=5, **FEW)
+    alone = pipe.generate("a fox", n=10, seed=5, **FEW)
     monkeypatch.setattr(Pipeline, "sample", small)
-    talk.draw(a=spec(n=4, seed=5))
+    talk.draw(a=spec(n=10, seed=5))
     drawn = opened(done(talk.until("idle"))["a"])
-    assert [far(one, other) <= 1 for one, other in zip(drawn, alone, strict=True)] == [True] * 4
+    assert [far(one, other) <= 1 for one, other in zip(drawn, alone, strict=True)] == [True] * 10
 
 
 def test_where_even_one_picture_is_too_much_it_says_memory(
@@ -227,8 +227,19 @@ def test_it_says_what_memory_it_holds(talk: Talk) -> None:
     assert told and all(one["bytes"] > 10 * 2**20 and one["gpu"] >= 0 for one in told)
 
 
-@pytest.mark.parametrize("field", ["prior", "decoder"])
-def test_an_unknown_prior_or_decoder_is_named(talk: Talk, field: str) -> None:
+def test_it_says_how_many_steps_it_took_however_seldom(talk: Talk) -> None:
+    jobs, costs = {"a": spec(n=2), "b": spec("a car")}, 0
+    for one in jobs.values():
+        talk.say(kind="check", number=1, spec=one.to_json(), inputs={})
+        costs += talk.until("checked")[-1]["steps"]
+    talk.draw(**jobs)
+    heard = talk.until("idle")
+    assert costs > 3 * sum(FEW.values())  # the prior draws candidates
+    assert sum(one["steps"] for one in heard if one["kind"] == "memory") == costs
+
+
+@pytest.mark.parametrize("field", ["prior", "decoder", "surprise"])
+def test_an_unknown_prior_decoder_or_field_is_named(talk: Talk, field: str) -> None:
     asked = Spec("generate", {"prompt": "a fox", field: "c"})
     talk.say(kind="check", number=1, spec=asked.to_json(), inputs={})
     (answer,) = talk.until("checked")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from unclip.nn.sharpening import warp_sharpened
 from unclip.rng import BatchRng, Rng
 from unclip.stages.upsampler import gaussian_blur
 from unclip.types import Cond
@@ -42,6 +43,23 @@ def test_a_picture_becomes_twice_as_large(
     assert image.shape == (2, 3, 2 * size[0], 2 * size[1])
     assert torch.equal(seen[0].low_res, small.repeat_interleave(2, 2).repeat_interleave(2, 3))
     assert seen[0].low_res_level.tolist() == [0, 0]
+
+
+def test_edges_are_narrowed_after_the_last_step_where_it_is_asked_for(
+    make_stage: Callable[..., Any],
+) -> None:
+    stage, small = make_stage("upsampler"), torch.rand(2, 3, 8, 8) * 2 - 1
+    drawn = [
+        stage.sample(Cond(image=small), Rng([1, 2]), options, None).image
+        for options in ({"steps": 2}, {"steps": 2, "sharpen": 2.0}, {"steps": 2, "sharpen": 0.0})
+    ]
+    assert torch.equal(drawn[1], warp_sharpened(drawn[0], 2.0))
+    assert torch.equal(drawn[2], drawn[0]) and not torch.equal(drawn[1], drawn[0])
+    own = {**stage.config.sampling.dump(), "steps": 2, "sharpen": 2.0}
+    narrowed = make_stage("upsampler", sampling=own)
+    narrowed.net.load_state_dict(stage.net.state_dict())
+    again = narrowed.sample(Cond(image=small), Rng([1, 2]), {}, None).image
+    assert torch.equal(again, drawn[1])
 
 
 def test_sampling_noise_is_as_strong_as_its_level_says(make_stage: Callable[..., Any]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..errors import UsageError, quoted
+from ..errors import UsageError, about, quoted
 from ._formats import DAMAGE, ORIENTATION, Source, decode, refusing
 from .notes import RECORD, notes_of
 
@@ -89,12 +89,13 @@ def read_image_and_mask(
     shown = _on_white(rgb, alpha)
     if mask is not None:
         called = _name_of(mask, "the mask")
-        return shown, _mask_of(*_read(mask, called), rgb.size, called)
+        with about("mask"):
+            return shown, _mask_of(*_read(mask, called), rgb.size, called)
     if alpha is None:
         raise UsageError(
             "no mask: give one that is transparent where to paint (or white, without an alpha "
             "channel) or a box, or make these areas of the picture itself transparent"
-        )
+        ).about("mask")
     paint = _mask_of(rgb, alpha, rgb.size, name)
     return Image.composite(rgb, shown, paint), paint
 

@@ -367,8 +367,11 @@ class Engine:
 
     def tell(self, job: str, kind: str, **data: Any) -> None:
         """See `Desk`."""
-        self.figures.steps += kind == "step"
         self._logs[job].add(kind, **data)
+
+    def worked(self, steps: int) -> None:
+        """See `Desk`."""
+        self.figures.steps += steps
 
     def cancelled(self, job: str) -> None:
         """See `Desk`."""
@@ -404,8 +407,7 @@ class Engine:
             drawn = tuple(one for one, _ in made)
             ended = replace(job, state="done", finished=time.time(), pictures=drawn)
             self._hold(ended, {one.id: data for one, data in made})
-        self.figures.pictures += len(made)
-        self.figures.ran(time.time() - job.started)
+        self.figures.drew(len(made), time.time() - job.started)
         if self._live.get(job.id, _Live()).clients:
             self._unheard.pop(job.id, None)
         self._end(job.id, "done", pictures=[one.id for one, _ in made])

@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 KEPT = 10_000
-"""Most batches and waits that nobody has read yet."""
+"""Most batches, waits and runs that nobody has read yet."""
 REMEMBERED = 50
 """Last jobs whose time the wait of the next is guessed from."""
 
@@ -17,11 +17,11 @@ class Figures:
 
     Args:
         pictures: finished.
-        steps: reported of jobs.
+        steps: of sampling, those of each picture counted.
         batches: pictures of each batch.
         waits: seconds in the queue of each job.
-        runs: seconds from there of each job that is done.
-        last: those of the last few.
+        runs: seconds from there to its end, of each job that was drawn.
+        lately: the last of those.
         deaths: of workers.
     """
 
@@ -30,10 +30,15 @@ class Figures:
     batches: deque[int] = field(default_factory=lambda: deque(maxlen=KEPT))
     waits: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
     runs: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
-    last: deque[float] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+    lately: deque[float] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     deaths: int = 0
 
-    def ran(self, seconds: float) -> None:
-        """A job is done, after so long."""
+    def drew(self, pictures: int, seconds: float) -> None:
+        """A job was drawn."""
+        self.pictures += pictures
         self.runs.append(max(0.0, seconds))
-        self.last.append(max(0.0, seconds))
+        self.lately.append(max(0.0, seconds))
+
+    def job_seconds(self) -> float:
+        """How long a job took lately; 1 where none was drawn."""
+        return sum(self.lately) / len(self.lately) if self.lately else 1.0

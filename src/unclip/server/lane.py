@@ -39,6 +39,9 @@ class Desk(Protocol):
     def tell(self, job: str, kind: str, **data: Any) -> None:
         """Something happened to a job."""
 
+    def worked(self, steps: int) -> None:
+        """So many further sampling steps were taken."""
+
     def started(self, jobs: Sequence[Job]) -> dict[str, int]:
         """A batch begins. Returns how many previews somebody wants of which of it."""
 
@@ -242,6 +245,7 @@ class Lane:
         """What the worker says of a job."""
         kind = message.pop("kind")
         if kind == "memory":
+            self._desk.worked(message.pop("steps", 0))
             self.memory = message
             return
         if kind == "checked":

@@ -57,18 +57,14 @@ class Metrics:
         self.requests.labels(named, route, str(status)).inc()
         self.seconds.labels(route).observe(seconds)
 
-    def job_seconds(self) -> float:
-        """How long a job took lately; 1 where none did."""
-        last = self.engine.figures.last
-        return sum(last) / len(last) if last else 1.0
-
     def text(self) -> bytes:
         """As Prometheus reads it."""
         figures = self.engine.figures
-        unread = (
-            (self.waits, figures.waits), (self.batches, figures.batches), (self.drew, figures.runs)
-        )  # fmt: skip
-        for histogram, values in unread:
+        for histogram, values in (
+            (self.waits, figures.waits),
+            (self.drew, figures.runs),
+            (self.batches, figures.batches),
+        ):
             while values:
                 histogram.observe(values.pop())
         return generate_latest(self.registry)

@@ -223,10 +223,10 @@ class Painter:
             _log.error("job %s failed", task.id, exc_info=error)
         self._tell({"kind": "failed", "id": task.id, "failure": asdict(failure_of(error))})
 
-    def tell_step(self, tasks: Sequence[Task], step: Step, share: float) -> None:
-        """Say how far a batch is."""
+    def tell_step(self, tasks: Sequence[Task], step: Step, share: float, steps: int) -> None:
+        """Say how far a batch is, and how many steps it took since it was last said."""
         where = {"stage": step.stage, "index": step.index, "total": step.total, "share": share}
-        self._tell(memory())
+        self._tell({**memory(), "steps": steps})
         for task in tasks:
             self._tell({"kind": "step", "id": task.id, **where})
 
@@ -250,7 +250,7 @@ class Watch:
 
     def __init__(self, painter: Painter, tasks: Sequence[Task], pipe: Pipeline, steps: int) -> None:
         self._painter, self._tasks, self._pipe, self._steps = painter, tasks, pipe, steps
-        self._taken, self._told = 0, 0.0
+        self._taken, self._counted, self._told = 0, 0, 0.0
         self._drawing = [name for name, one in pipe.stages.items() if "image" in one.produces]
         self._before, self._shown = 0, 0  # steps before those of a picture; previews since
         self._cheap = pipe.previews(lambda some: painter.tell_previews(tasks, some))
@@ -264,8 +264,8 @@ class Watch:
         now = time.monotonic()
         share = round(min(1.0, self._taken / max(1, self._steps)), 4)
         if now - self._told >= OFTEN or step.index == step.total:
-            self._painter.tell_step(self._tasks, step, share)
-            self._told = now
+            self._painter.tell_step(self._tasks, step, share, self._taken - self._counted)
+            self._told, self._counted = now, self._taken
         watched = self._painter.watched
         wanted = [watched[task.id] for task in self._tasks if task.id in watched]
         if most := max(wanted, default=0):
@@ -313,7 +313,7 @@ def file_of(picture: Image.Image, finish: Finish) -> bytes:
 def failure_of(error: Exception) -> Failure:
     """What a client is told of an error; what is unforeseen stays in the log."""
     if isinstance(error, UnclipError):
-        return Failure(error.code, " ".join(str(error).split()), error.field)
+        return Failure(error.code, " ".join(str(error).split()), error.field or None)
     if is_of_memory(error):
         return Failure("memory", "there is not enough memory: ask for fewer or smaller pictures")
     return Failure("internal", "an error in the server itself; its log says more")

@@ -16,7 +16,8 @@ To the server:
 - `step` (`id`, `stage`, `index`, `total`, `share` of the whole work done, 0 to 1).
 - `preview` (`id`, `index` of the picture, `picture`: base64 of a PNG; where a number was wanted,
   `number` from 1, and `share` as of a step).
-- `memory` (`bytes` that it holds, `gpu`: those of its accelerator).
+- `memory` (`bytes` that it holds, `gpu`: those of its accelerator; `steps` since it last said so,
+  those of each picture counted).
 - `done` (`id`, `pictures`: [`Drawn` but for its id, and `data`: base64 of the file]).
 - `failed` (`id`, `failure`), `cancelled` (`id`).
 - `idle`: every job of the batch has ended.

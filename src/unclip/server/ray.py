@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import queue
+import socket
 import tempfile
 import threading
 from pathlib import Path
@@ -21,6 +22,8 @@ from .protocol import Message
 if TYPE_CHECKING:
     from .launch import Connection
 
+REACHING = 10.0
+"""Seconds that a cluster's head has to take a connection."""
 POLLING = 5.0
 """Seconds that a call for messages waits on the worker's side."""
 
@@ -158,11 +161,23 @@ def connect(address: str | None) -> None:
         raise UsageError("workers on a cluster need Ray: pip install 'unclip[ray]'") from None
     if ray.is_initialized():
         return
+    _reach(address or "")
     try:
         own = {} if address else {"dashboard_host": "127.0.0.1", "include_dashboard": False}
         ray.init(address=address, log_to_driver=False, **own)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UsageError(f"cannot join the Ray cluster {address or 'here'}: {error}") from None
+
+
+def _reach(address: str) -> None:
+    """Raise UsageError where nothing listens at HOST:PORT, where Ray itself asks on for ever."""
+    host, _, port = address.rpartition(":")
+    if not port.isdecimal() or "/" in host:
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), REACHING).close()
+    except (OSError, OverflowError) as error:
+        raise UsageError(f"cannot join the Ray cluster {address}: {error}").about("ray") from None
 
 
 def _errors() -> tuple[type[BaseException], ...]:

@@ -196,7 +196,7 @@ async def limits(here: Serving, job: Job) -> dict[str, str]:
     return {
         "x-ratelimit-limit-requests": str(here.options.most_each),
         "x-ratelimit-remaining-requests": str(max(0, await room_left(here, job.owner))),
-        "x-ratelimit-reset-requests": f"{math.ceil(here.metrics.job_seconds())}s",
+        "x-ratelimit-reset-requests": f"{math.ceil(here.engine.figures.job_seconds())}s",
         "x-unclip-job": job.id,
     }
 

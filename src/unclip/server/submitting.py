@@ -44,7 +44,7 @@ async def room_left(here: Serving, owner: str) -> int:
 
 
 def _full(here: Serving) -> errors.ApiError:
-    seconds = math.ceil(here.metrics.job_seconds())
+    seconds = math.ceil(here.engine.figures.job_seconds())
     return errors.busy(min(MOST_RETRY, max(1, seconds)))
 
 

@@ -29,7 +29,7 @@ from ...nn.tokenizer import Tokenizer
 from ...nn.unet import UNetConfig
 from ...stages.decoder import DecoderConfig
 from ...stages.sampling import Sampling
-from ...stages.upsampler import Corruption, UpsamplerConfig
+from ...stages.upsampler import Corruption, UpsamplerConfig, UpsamplerSampling
 from ..adm._names import HEAD, adm_table, count_of, transformer_table, unet_size
 from ..adm.guided_unet import GuidedUNetConfig
 
@@ -40,8 +40,12 @@ KINDS: dict[int, Kind] = {3: "base", 6: "upsample", 7: "base-inpaint", 10: "upsa
 SAMPLING: dict[Kind, Sampling] = {
     "base": Sampling(sampler="ddpm", steps=100, guidance_scale=3.0, threshold="clamp"),
     "base-inpaint": Sampling(sampler="ddpm", steps=100, guidance_scale=5.0, threshold="clamp"),
-    "upsample": Sampling(sampler="ddim", steps=27, spacing="fast27", eta=0.0, threshold="clamp"),
-    "upsample-inpaint": Sampling(sampler="ddpm", steps=27, spacing="fast27", threshold="clamp"),
+    "upsample": UpsamplerSampling(
+        sampler="ddim", steps=27, spacing="fast27", eta=0.0, threshold="clamp"
+    ),
+    "upsample-inpaint": UpsamplerSampling(
+        sampler="ddpm", steps=27, spacing="fast27", threshold="clamp"
+    ),
 }
 """As in the repository's notebooks."""
 DIALECTS = ("generate", "inpaint")

@@ -19,7 +19,7 @@ from ...checkpoints.settings import need
 from ...errors import CheckpointError
 from ...stages.decoder import DecoderConfig
 from ...stages.sampling import Sampling
-from ...stages.upsampler import Corruption, UpsamplerConfig
+from ...stages.upsampler import Corruption, UpsamplerConfig, UpsamplerSampling
 from .._diffusers import (
     pipeline_class,
     prior_part,
@@ -43,7 +43,7 @@ PIPELINES = ("UnCLIPPipeline", "UnCLIPImageVariationPipeline")
 SCHEDULERS = ("prior_scheduler", "decoder_scheduler", "super_res_scheduler")
 PRIOR = Sampling(sampler="ddpm", steps=25, guidance_scale=4.0)
 DECODER = Sampling(sampler="ddpm", steps=25, guidance_scale=8.0)
-UPSAMPLER = Sampling(sampler="ddpm", steps=7)
+UPSAMPLER = UpsamplerSampling(sampler="ddpm", steps=7)
 
 
 class Karlo(Format):
