@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from unclip.server.job import Job, Spec
 from unclip.server.store import Store
+from unclip.server.tables import jobs
 
 
 @pytest.fixture
@@ -54,6 +56,16 @@ def test_a_poisoned_job_stops_no_start_invokeai_6333(tmp_path: Path) -> None:
     failed = store.job(poison.id)
     assert failed is not None and failed.state == "failed" and failed.failure is not None
     store.close()
+
+
+def test_a_job_that_another_version_wrote_stops_nobody_invokeai_6333(store: Store) -> None:
+    alien, other = add(store), add(store)
+    with store._db.write() as connection:
+        newer = {**alien.spec.to_json(), "newer": 1}
+        connection.execute(update(jobs).where(jobs.c.id == alien.id).values(spec=newer))
+    leased = [*store.lease(16), *store.lease(16)]
+    assert {one.id: one.spec == other.spec for one in leased} == {alien.id: False, other.id: True}
+    assert len(store.jobs("me")) == 2
 
 
 def test_the_queue_outlives_the_server_comfyui_2844_swarmui_935(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from unclip.errors import CheckpointError
 from unclip.record import Record
 from unclip.server.hooks import refuse_words
 from unclip.server.job import Finish, Spec
+from unclip.server.kept import spec_of
 from unclip.server.protocol import ModelInfo
 
 from .conftest import FEW, Talk, spec
@@ -109,6 +110,14 @@ def test_a_fault_of_one_does_not_hit_the_others(talk: Talk) -> None:
     (failed,) = (one for one in heard if one["kind"] == "failed")
     assert (failed["id"], failed["failure"]["code"]) == ("bad", "usage")
     assert "none such" in failed["failure"]["message"]
+    assert set(done(heard)) == {"good"}
+
+
+def test_a_job_of_another_version_fails_alone_with_its_reason(talk: Talk) -> None:
+    talk.draw(alien=spec_of({"newer": 1}), good=spec())
+    heard = talk.until("idle")
+    (failed,) = (one for one in heard if one["kind"] == "failed")
+    assert failed["id"] == "alien" and "another version" in failed["failure"]["message"]
     assert set(done(heard)) == {"good"}
 
 

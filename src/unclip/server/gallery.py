@@ -14,7 +14,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from ..errors import UsageError, about
 from .job import Drawn, Spec
-from .kept import Kept, drawn_of, storable
+from .kept import Kept, drawn_of, spec_of, storable
 from .tables import collected, collections, jobs, pictures, tags
 
 LONGEST_NAME = 100
@@ -253,7 +253,7 @@ def _read(connection: Connection, query: Select[Any]) -> list[Picture]:
         Picture(
             drawn=drawn_of(row),
             job=row.job_id,
-            spec=Spec.of(row.spec),
+            spec=spec_of(row.spec),
             created=row.created,
             favourite=row.favourite,
             tags=tuple(names[row.number]),

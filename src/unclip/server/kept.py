@@ -11,7 +11,7 @@ from sqlalchemy import Row
 
 from .database import Database
 from .files import Files
-from .job import Drawn
+from .job import Drawn, Spec
 
 T = TypeVar("T")
 
@@ -48,6 +48,17 @@ def drawn_of(row: Row[Any]) -> Drawn:
         bytes=row.bytes,
         format=row.format,
     )
+
+
+def spec_of(values: dict[str, Any]) -> Spec:
+    """What a row asks for; of one that another version wrote, a request that no worker draws.
+
+    It then fails alone, with a reason: one row must not stop whoever reads many.
+    """
+    try:
+        return Spec.of(values)
+    except (KeyError, TypeError, ValueError):
+        return Spec("of another version of unclip", {})
 
 
 def storable(text: str) -> str:

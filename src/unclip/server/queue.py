@@ -27,7 +27,7 @@ from ..errors import UnclipError, counted
 from .fair import Waiting, choose, place
 from .files import remove
 from .job import Drawn, Failure, Job, Spec, State
-from .kept import Kept, drawn_of, storable, words_of
+from .kept import Kept, drawn_of, spec_of, storable, words_of
 from .tables import inputs, jobs, pictures
 
 DEATHS = 2
@@ -384,7 +384,7 @@ def _job(row: Row[Any], drawn: Sequence[Drawn]) -> Job:
     return Job(
         id=row.id,
         owner=row.owner,
-        spec=Spec.of(row.spec),
+        spec=spec_of(row.spec),
         state=row.state,
         created=row.created,
         started=row.started,
