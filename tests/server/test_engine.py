@@ -569,3 +569,26 @@ def test_workers_grow_while_jobs_wait_and_go_when_they_rest(
         await drawn(engine, await engine.submit("me", spec("again")))
 
     run(tmp_path, test, most_workers=3, rest=0.1)
+
+
+def test_a_further_worker_that_cannot_load_its_models_is_done_without(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def within() -> None:
+        workers, store = Workers(), Store(tmp_path)
+        ready, broken = workers.greeting, {"kind": "broken", "message": "no memory is left"}
+
+        async def launch() -> Fake:
+            workers.greeting = broken if workers.all else ready
+            return await workers()
+
+        engine = Engine(store, EngineOptions({"tiny": "tiny"}, workers=2), launch)
+        await engine.start()
+        while engine.workers > 1:
+            await asyncio.sleep(0.01)
+        assert await drawn(engine, await engine.submit("me", spec("a fox"))) == b"a fox"
+        await engine.stop()
+        store.close()
+
+    asyncio.run(asyncio.wait_for(within(), 60))
+    assert "no memory is left" in caplog.text

@@ -161,7 +161,15 @@ class Engine:
         }
         lane = Lane(self, self._launch, begin)
         self._lanes.append(lane)
+        lane.loaded.add_done_callback(lambda _: self._drop_unloaded(lane))
         lane.start()
+
+    def _drop_unloaded(self, lane: Lane) -> None:
+        """Do without a further worker that cannot load its models; the first one raises."""
+        error = None if lane.loaded.cancelled() else lane.loaded.exception()
+        if error is not None and lane is not self._lanes[0]:
+            _log.error("a further worker cannot load its models: %s", error)
+            self._lanes.remove(lane)
 
     async def _scale(self) -> None:
         """Start a further worker while all are busy and jobs wait; end one that has long rested."""
