@@ -137,6 +137,7 @@ class Painter:
         self.cancelled: set[str] = set()  # other threads add to these two
         self.watched: dict[str, int] = {}  # how many previews, see `protocol`
         self.stopped = threading.Event()  # nobody waits for anything
+        self.between_steps: Callable[[], None] = lambda: None
 
     def check(self, task: Task) -> int:
         """The sampling steps that a task takes. Raises what drawing it would raise at its start."""
@@ -260,6 +261,7 @@ class Watch:
         gone = all(task.id in self._painter.cancelled for task in self._tasks)
         if gone or self._painter.stopped.is_set():
             raise Cancelled("cancelled")
+        self._painter.between_steps()
         self._taken += len(step.x0)
         now = time.monotonic()
         share = round(min(1.0, self._taken / max(1, self._steps)), 4)

@@ -8,7 +8,7 @@ To the worker:
 - `cancel` (`id`), at any time.
 - `watch` (`previews`: id -> how many somebody wants, spread over the steps whatever time they take;
   0: as many as take little), at any time.
-- `check` (`number`, `spec`, `inputs`): is answered at once, also while something is drawn.
+- `check` (`number`, `spec`, `inputs`): is answered soon, between two steps of what is drawn.
 
 To the server:
 

@@ -35,6 +35,7 @@ class Worker:
     def __init__(self, lines: Iterator[bytes], out: IO[bytes], load: Load | None = None) -> None:
         self._lines, self._out, self._load = lines, out, load or loader
         self._orders: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        self._checks: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._writing = threading.Lock()
 
     def tell(self, message: Message) -> None:
@@ -57,6 +58,7 @@ class Worker:
             hooks = [load_hook(name) for name in begin.get("hooks", ())]
             sign = Signer(*begin["c2pa"]) if begin.get("c2pa") else None
             self.painter = Painter(models, self.tell, bool(begin.get("exact")), hooks, sign)
+            self.painter.between_steps = self._answer_checks
             infos = [asdict(models.info(name)) for name in reversed(models.names)]
             self._read_weights(models.names[0])
         except (UnclipError, OSError, MemoryError) as error:
@@ -67,8 +69,10 @@ class Worker:
         self.tell(memory())
         with suppress(BrokenPipeError):  # the server has gone
             while (order := self._orders.get()) is not None:
-                self.painter.draw(_tasks(order["jobs"]))
-                self.tell({"kind": "idle"})
+                self._answer_checks()
+                if order["kind"] == "draw":
+                    self.painter.draw(_tasks(order["jobs"]))
+                    self.tell({"kind": "idle"})
         return 0
 
     def _read_weights(self, name: str) -> None:
@@ -97,7 +101,20 @@ class Worker:
             for job, count in message["previews"].items():
                 watched[job] = max(count, watched.get(job, 0))
         elif kind == "check":
-            self.tell({"kind": "checked", "number": message["number"], **self._checked(message)})
+            self._checks.put(message)
+            self._orders.put({"kind": "check"})
+
+    def _answer_checks(self) -> None:
+        """Answer what waits, in the thread that draws.
+
+        A second thread that uses PyTorch makes a second pool of OpenMP's threads; with more of
+        them than cores, a picture takes 1.7 times as long from then on.
+        """
+        with suppress(queue.Empty):
+            while True:
+                message = self._checks.get_nowait()
+                answer = self._checked(message)
+                self.tell({"kind": "checked", "number": message["number"], **answer})
 
     def _checked(self, message: Message) -> Message:
         from .painter import Task, failure_of
