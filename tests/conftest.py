@@ -335,3 +335,17 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
             with RunWatcher(run, name, trainer, Console(file=io.StringIO())) as watcher:
                 assert trainer.run(watcher)
     return run
+
+
+@pytest.fixture(scope="session")
+def tiny_model(
+    tmp_path_factory: pytest.TempPathFactory,
+    make_stage: Callable[[str], Stage],
+    tokenizer: Tokenizer,
+    save_model: Callable[..., Any],
+) -> Path:
+    """A model folder with random weights, whose pictures are 16 x 16 noise. Read only."""
+    path = tmp_path_factory.mktemp("tiny") / "tiny"
+    stages = {name: make_stage(name) for name in ("clip", "prior", "decoder", "upsampler")}
+    save_model(path, "tiny", tokenizer, stages)
+    return path

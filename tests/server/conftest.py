@@ -14,28 +14,18 @@ import torch
 
 import unclip
 from unclip import Pipeline
-from unclip.nn.tokenizer import Tokenizer
 from unclip.server import protocol
 from unclip.server.job import Spec
 from unclip.server.worker import Worker
-from unclip.stages import Stage
 
 FEW = {"steps": 3, "prior_steps": 2, "upsampler_steps": 2}
 """Settings under which everything is quick."""
 
 
 @pytest.fixture(scope="session")
-def model(
-    tmp_path_factory: pytest.TempPathFactory,
-    make_stage: Callable[[str], Stage],
-    tokenizer: Tokenizer,
-    save_model: Callable[..., Any],
-) -> Path:
-    """A folder whose pictures are 16 x 16 noise."""
-    path = tmp_path_factory.mktemp("served") / "model"
-    stages = {name: make_stage(name) for name in ("clip", "prior", "decoder", "upsampler")}
-    save_model(path, "tiny", tokenizer, stages)
-    return path
+def model(tiny_model: Path) -> Path:
+    """See `tiny_model`."""
+    return tiny_model
 
 
 @pytest.fixture(scope="session")

@@ -81,19 +81,17 @@ class Models:
     def __init__(self, load: Load, names: Sequence[str], memory: int | None = None) -> None:
         self._load, self.names, self._memory = load, list(names), memory
         self._loaded: OrderedDict[str, Pipeline] = OrderedDict()
-        self._one = threading.RLock()  # one thread draws, another checks
 
     def __getitem__(self, name: str) -> Pipeline:
         name = name or self.names[0]
         if name not in self.names:
             raise unknown("model", name, self.names)
-        with self._one:
-            if name not in self._loaded:
-                while self._loaded and self._memory is not None and resident() > self._memory:
-                    self._loaded.popitem(last=False)
-                self._loaded[name] = self._load(name)
-            self._loaded.move_to_end(name)
-            return self._loaded[name]
+        if name not in self._loaded:
+            while self._loaded and self._memory is not None and resident() > self._memory:
+                self._loaded.popitem(last=False)
+            self._loaded[name] = self._load(name)
+        self._loaded.move_to_end(name)
+        return self._loaded[name]
 
     def info(self, name: str) -> ModelInfo:
         """What clients may know of a model."""

@@ -37,10 +37,10 @@ class Remote:
     def __init__(self) -> None:
         from .worker import Worker
 
-        self._to: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._to: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._said: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
         self._folder = tempfile.TemporaryDirectory(prefix="unclip-")
-        self._worker = Worker(iter(self._to.get, None), self)  # type: ignore[arg-type]
+        self._worker = Worker(iter(self._to.get, b""), self)  # type: ignore[arg-type]
         threading.Thread(target=self._run, daemon=True).start()
 
     def _run(self) -> None:
@@ -56,11 +56,8 @@ class Remote:
     def flush(self) -> None:
         """As a file's."""
 
-    def hear(self, message: Message | None, files: dict[str, bytes]) -> None:
+    def hear(self, message: Message, files: dict[str, bytes]) -> None:
         """Take a message; the paths in it name `files`, which are written here first."""
-        if message is None:
-            self._to.put(None)
-            return
         for name, data in files.items():
             path = Path(self._folder.name) / name
             if not path.exists():

@@ -24,7 +24,7 @@ Load = Callable[[Message], Any]
 
 
 class Worker:
-    """Reads messages in one thread and draws in another.
+    """Reads messages in one thread; checks and draws in another, the only one that uses PyTorch.
 
     Args:
         lines: what the server says.
@@ -108,7 +108,7 @@ class Worker:
         """Answer what waits, in the thread that draws.
 
         A second thread that uses PyTorch makes a second pool of OpenMP's threads; with more of
-        them than cores, a picture takes 1.7 times as long from then on.
+        them than cores, every picture takes longer from then on.
         """
         with suppress(queue.Empty):
             while True:
