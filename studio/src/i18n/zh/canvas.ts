@@ -1,0 +1,3 @@
+import type { canvas as en } from "../en/canvas";
+
+export const canvas: Record<keyof typeof en, string> = {};

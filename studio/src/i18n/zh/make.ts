@@ -1,0 +1,26 @@
+import type { make as en } from "../en/make";
+
+export const make: Record<keyof typeof en, string> = {
+  "make.title": "生成",
+  "make.about": "用中文或英文说出要画什么。",
+  "make.prompt": "提示词",
+  "make.placeholder": "一辆红色的汽车",
+  "make.draw": "绘制",
+  "make.examples": "示例",
+  "make.settings": "设置",
+  "make.count": "张数",
+  "make.model": "模型",
+  "make.prior": "先验",
+  "make.decoder": "解码器",
+  "make.negative": "反向提示词",
+  "make.seed": "种子",
+  "make.seed.lock": "固定这个种子",
+  "make.seed.random": "每次不同",
+  "make.default": "模型默认({value})",
+  "make.reset": "恢复模型默认",
+  "make.unknown": "模型不认识:{words}。",
+  "make.near": "它认识:{words}。",
+  "make.empty": "图片会出现在这里。",
+  "make.again": "使用这些设置",
+  "make.stage": "{stage}",
+};

@@ -1,0 +1,30 @@
+/** What the server can do: read once, when the page may ask. */
+import { computed, signal } from "@preact/signals";
+import { api } from "../api/client";
+import type { Ability, Capabilities, Model } from "../api/types";
+import { kept } from "./kept";
+
+export const capabilities = signal<Capabilities | null>(null);
+const chosen = kept<string>("model", "");
+
+export const model = computed<Model | null>(() => {
+  const models = capabilities.value?.models ?? [];
+  return models.find((one) => one.name === chosen.value) ?? models[0] ?? null;
+});
+
+export function chooseModel(name: string): void {
+  chosen.value = name;
+}
+
+export async function readCapabilities(): Promise<void> {
+  capabilities.value = await api.get<Capabilities>("v1/capabilities");
+}
+
+export function ability(name: string): Ability | null {
+  return capabilities.value?.abilities[name] ?? null;
+}
+
+/** Whether the chosen model has an ability. */
+export function can(name: string): boolean {
+  return model.value?.abilities.includes(name) ?? false;
+}

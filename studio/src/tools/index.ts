@@ -1,0 +1,4 @@
+import { make } from "./make";
+import type { Tool } from "./tool";
+
+export const TOOLS: readonly Tool[] = [make];

@@ -1,0 +1,93 @@
+/** A control for a field or setting, by its schema: bounds, choices, default and help are the server's. */
+import type { Schema } from "../api/types";
+import { t } from "../i18n";
+import { Choice, Field } from "./field";
+
+interface Props {
+  label: string;
+  schema: Schema;
+  value: unknown;
+  /** `undefined`: the default. */
+  onChange: (value: unknown) => void;
+}
+
+/** The schema without "or null". */
+export function bare(schema: Schema): Schema {
+  const inner = schema.anyOf?.find((one) => one.type !== "null");
+  return inner ? { ...schema, ...inner } : schema;
+}
+
+/** Whether a control can be made of it. */
+export function isSimple(schema: Schema): boolean {
+  const one = bare(schema);
+  return (
+    one.enum !== undefined || ["number", "integer", "string", "boolean"].includes(String(one.type))
+  );
+}
+
+/** Why a number cannot be, or nothing. */
+export function fault(text: string, schema: Schema): string {
+  const one = bare(schema);
+  if (text.trim() === "") return "";
+  const value = Number(text);
+  if (!Number.isFinite(value)) return t("field.number");
+  if (one.type === "integer" && !Number.isInteger(value)) return t("field.whole");
+  if (one.minimum !== undefined && value < one.minimum) return t("field.least", { n: one.minimum });
+  if (one.maximum !== undefined && value > one.maximum) return t("field.most", { n: one.maximum });
+  return "";
+}
+
+export function SchemaField({ label, schema, value, onChange }: Props) {
+  const one = bare(schema);
+  const own = one.default === undefined || one.default === null ? "" : String(one.default);
+  const asDefault = t("make.default", { value: own || t("field.none") });
+  const help = [one.description, bounds(one)].filter(Boolean).join(" ");
+  if (one.enum || one.type === "boolean") {
+    const options = (one.enum ?? ["true", "false"]).map(
+      (key) => [String(key), String(key)] as const,
+    );
+    return (
+      <Choice
+        label={label}
+        help={help}
+        value={value === undefined ? "" : String(value)}
+        options={[["", asDefault], ...options]}
+        onChange={(key) => onChange(key === "" ? undefined : parsed(key, one))}
+      />
+    );
+  }
+  const text = value === undefined ? "" : String(value);
+  const wrong = one.type === "string" ? "" : fault(text, one);
+  return (
+    <Field label={label} help={help} {...(wrong ? { wrong } : {})}>
+      {({ id, describedby }) => (
+        <input
+          id={id}
+          type="text"
+          inputMode={one.type === "string" ? "text" : "decimal"}
+          aria-describedby={describedby}
+          aria-invalid={wrong ? true : undefined}
+          placeholder={asDefault}
+          value={text}
+          onInput={(event) => {
+            const typed = event.currentTarget.value;
+            onChange(typed.trim() === "" ? undefined : parsed(typed, one));
+          }}
+        />
+      )}
+    </Field>
+  );
+}
+
+function parsed(text: string, schema: Schema): unknown {
+  if (schema.type === "boolean") return text === "true";
+  if (schema.type === "string" || Number.isNaN(Number(text))) return text;
+  return /[.eE]$|\.0*$/.test(text) ? text : Number(text);
+}
+
+function bounds({ minimum, maximum }: Schema): string {
+  if (minimum !== undefined && maximum !== undefined && maximum < 1e6) {
+    return t("field.between", { low: minimum, high: maximum });
+  }
+  return minimum === undefined ? "" : t("field.least", { n: minimum });
+}
