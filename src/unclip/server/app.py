@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from .._version import __version__
 from ..errors import OutputError, UnclipError, UsageError
-from . import errors, routes_jobs, routes_openai, routes_pictures, routes_site
+from . import errors, routes_jobs, routes_openai, routes_page, routes_pictures, routes_site
 from .auth import Auth
 from .context import Serving
 from .engine import Engine
@@ -45,7 +45,7 @@ def make_app(engine: Engine, options: ServeOptions) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.serving = Serving(engine, options, metrics)
-    for one in (routes_openai, routes_jobs, routes_pictures, routes_site):
+    for one in (routes_openai, routes_jobs, routes_pictures, routes_site, routes_page):
         app.include_router(one.routes)
     for kind, answer in ANSWERS.items():
         app.add_exception_handler(kind, answer)
