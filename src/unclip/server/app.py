@@ -12,7 +12,15 @@ from starlette.responses import Response
 
 from .._version import __version__
 from ..errors import OutputError, UnclipError, UsageError
-from . import errors, routes_jobs, routes_openai, routes_pictures, routes_site
+from . import (
+    errors,
+    routes_events,
+    routes_jobs,
+    routes_openai,
+    routes_page,
+    routes_pictures,
+    routes_site,
+)
 from .auth import Auth
 from .context import Serving
 from .engine import Engine
@@ -21,6 +29,10 @@ from .metrics import Metrics
 from .middleware import LOG, Envelope, Limits, Root, error_response
 from .options import ServeOptions
 
+ROUTES = (
+    *(routes_openai, routes_jobs, routes_events, routes_pictures),
+    *(routes_site, routes_page),
+)
 ABOUT = "OpenAI's Images API for DALL·E 2 on your own machine, and every ability as a job."
 
 
@@ -45,7 +57,7 @@ def make_app(engine: Engine, options: ServeOptions) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.serving = Serving(engine, options, metrics)
-    for one in (routes_openai, routes_jobs, routes_pictures, routes_site):
+    for one in ROUTES:
         app.include_router(one.routes)
     for kind, answer in ANSWERS.items():
         app.add_exception_handler(kind, answer)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from ..cost import BATCH
 from ..errors import UnclipError
 from .events import Logs
+from .feed import Feed, Feeds, News
 from .figures import Figures
 from .job import ENDED, Drawn, Event, Failure, Job, Spec
 from .lane import Lane
@@ -77,6 +78,7 @@ class EngineOptions:
 class _Live:
     """What the engine knows of a job that has not ended."""
 
+    owner: str = ""
     kept: bool = False  # it goes on without a client
     clients: int = 0
     leaving: asyncio.TimerHandle | None = None
@@ -97,7 +99,7 @@ class Engine:
         self.store, self.options = store, options
         self._launch = launch or SubprocessLauncher()
         self._live: dict[str, _Live] = {}
-        self._logs = Logs()
+        self._logs, self.feeds = Logs(), Feeds()
         self._unsaved: dict[str, tuple[Job, dict[str, bytes]]] = {}
         self._watched: dict[str, int] = {}  # of jobs: how many previews somebody wants
         self._unheard: dict[str, float] = {}  # done without a client -> when
@@ -231,7 +233,7 @@ class Engine:
                 live.kept = kept
             self._unheard.pop(job.id, None)
             return job
-        self._live[job.id] = _Live(kept)
+        self._live[job.id] = _Live(job.owner, kept)
         self.tell(job.id, "queued", place=await asyncio.to_thread(self.store.place, job.id))
         for lane in self._lanes:
             lane.wake()
@@ -284,6 +286,17 @@ class Engine:
             if previews != 0 or event.kind != "preview":
                 yield event
 
+    @asynccontextmanager
+    async def following(self, owner: str, previews: bool) -> AsyncIterator[Feed]:
+        """Within, what happens to all of an owner's jobs and pictures is collected."""
+        with self.feeds.following(owner, previews) as feed:
+            for lane in self._lanes if previews else ():
+                mine = [one.id for one in lane.running.values() if one.owner == owner]
+                self._watched.update({one: self._watched.get(one, 0) for one in mine})
+                if mine:
+                    await lane.say(kind="watch", previews={i: self._watched[i] for i in mine})
+            yield feed
+
     async def _followed(self, job: str, after: int) -> AsyncIterator[Event]:
         log = self._logs.get(job)
         if log is None:  # of before a restart
@@ -331,18 +344,19 @@ class Engine:
         lane = self._drawing(job)
         if lane is not None:
             await lane.say(kind="cancel", id=job)
+        if job not in self._live and (known := await asyncio.to_thread(self.store.job, job)):
+            self._live[job] = _Live(known.owner)  # it has waited since before a restart
         self._end(job, "cancelled")
         return True
 
     def _end(self, job: str, kind: str, **data: Any) -> None:
         """Tell the end of a job, once."""
+        if not self._logs[job].ended:
+            self.tell(job, kind, **data)
         self._watched.pop(job, None)
         live = self._live.pop(job, None)
         if live is not None and live.leaving is not None:
             live.leaving.cancel()
-        log = self._logs[job]
-        if not log.ended:
-            log.add(kind, **data)
         self._logs.prune()
 
     async def read(self, drawn: Drawn) -> bytes:
@@ -367,7 +381,9 @@ class Engine:
         """See `Desk`."""
         now = time.time()
         for job in jobs:
-            self._live.setdefault(job.id, _Live(kept=True))
+            self._live.setdefault(job.id, _Live(job.owner, kept=True))
+            if self.feeds.wants_previews(job.owner):
+                self._watched.setdefault(job.id, 0)
             self.tell(job.id, "started", together=len(jobs))
             self.figures.waits.append(now - job.created)
         self.figures.batches.append(sum(job.spec.pictures for job in jobs))
@@ -376,6 +392,8 @@ class Engine:
     def tell(self, job: str, kind: str, **data: Any) -> None:
         """See `Desk`."""
         self._logs[job].add(kind, **data)
+        owner = self._live.get(job, _Live()).owner
+        self.feeds.tell(owner, News(kind, job, data))
 
     def worked(self, steps: int) -> None:
         """See `Desk`."""

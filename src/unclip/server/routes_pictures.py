@@ -135,6 +135,7 @@ async def change_picture(request: Request, id: str) -> Response:
     )
     if not found:
         raise _missing()
+    serving(request).engine.feeds.tell_change(owner(request), [id], "changed")
     return JSONResponse({"id": id})
 
 
@@ -160,18 +161,20 @@ def _change(
 @routes.delete("/pictures/{id}", response_model=None, responses=answers(IDS))
 async def delete_picture(request: Request, id: str) -> Response:
     """Delete a picture; `restore` undoes it for a while."""
-    store = serving(request).engine.store
-    if not await run_in_threadpool(store.delete, owner(request), [picture_id(id)]):
+    engine = serving(request).engine
+    if not await run_in_threadpool(engine.store.delete, owner(request), [picture_id(id)]):
         raise _missing()
+    engine.feeds.tell_change(owner(request), [id], "deleted")
     return JSONResponse({"id": id})
 
 
 @routes.post("/pictures/{id}/restore", response_model=None, responses=answers(IDS))
 async def restore_picture(request: Request, id: str) -> Response:
     """Undo the deletion of a picture."""
-    store = serving(request).engine.store
-    if not await run_in_threadpool(store.restore, owner(request), [picture_id(id)]):
+    engine = serving(request).engine
+    if not await run_in_threadpool(engine.store.restore, owner(request), [picture_id(id)]):
         raise _missing()
+    engine.feeds.tell_change(owner(request), [id], "restored")
     return JSONResponse({"id": id})
 
 
