@@ -88,7 +88,9 @@ class _Connection:
         if self.fake.broken:
             self.out.put_nowait({"kind": "broken", "message": self.fake.broken})
             return
+        steps = {"type": "integer", "minimum": 1, "default": 6, "nullable": False, "name": "steps"}
         about = {"size": list(NATIVE), "abilities": ABILITIES, "words": ["fox", "car"]}
+        about |= {"priors": ["prior"], "settings": {"decoder": {"steps": steps}}}
         models = [{"name": name, **about} for name in message["models"]]
         self.out.put_nowait({"kind": "ready", "models": models})
         self.out.put_nowait({"kind": "memory", "bytes": 1000, "gpu": 0})

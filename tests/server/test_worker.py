@@ -282,7 +282,20 @@ def test_it_tells_what_its_model_can(pipe: Pipeline) -> None:
     (info,) = map(ModelInfo.of, ready["models"])
     assert (info.name, info.size, info.priors) == ("tiny", (16, 16), ("prior",))
     assert {"generate", "vary", "edit"} <= set(info.abilities)
-    assert "guidance_scale" in info.settings["decoder"]
+    scale, steps = (info.settings["decoder"][one] for one in ("guidance_scale", "steps"))
+    own = pipe.stages["decoder"].config.sampling
+    assert scale["type"] == "number" and scale["minimum"] == 0 and not scale["nullable"]
+    assert (scale["default"], scale["name"]) == (own.guidance_scale, "guidance_scale")
+    assert steps["type"] == "integer" and steps["default"] == own.steps
+    eta = info.settings["decoder"]["eta"]
+    assert eta["type"] == "number" and eta["nullable"] and "ancestral" in eta["description"]
+    assert info.settings["prior"]["steps"]["name"] == "prior_steps"
+    assert {"ddim", "euler"} <= set(info.settings["decoder"]["sampler"]["enum"])
+    for each in info.settings.values():  # every default is one that the settings take
+        for one in each.values():
+            pipe.model.by_stage({one["name"]: one["default"]})
+            for choice in one.get("enum", ()):
+                pipe.model.by_stage({one["name"]: choice})
     talk.close()
 
 

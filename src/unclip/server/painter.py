@@ -32,6 +32,7 @@ from ..types import Step
 from .hooks import Hook, check_pictures, check_texts
 from .job import Failure, Finish, Format, Spec
 from .protocol import LONGEST, Message, ModelInfo
+from .settings import settings_of
 
 _log = logging.getLogger(__name__)
 
@@ -97,16 +98,14 @@ class Models:
         """What clients may know of a model."""
         pipe = self[name]
         model, (height, width) = pipe.model, pipe.model.size
-        own = {n: getattr(stage.config, "sampling", None) for n, stage in pipe.stages.items()}
-        settings = {n: sorted(type(one).model_fields) for n, one in own.items() if one is not None}
         return ModelInfo(
             name=name,
             size=(width, height),
             abilities=tuple(capabilities(pipe.stages)),
             priors=tuple(model.priors),
             decoders=tuple(model.decoders),
-            settings=settings,
-            words=tuple(pipe.vocabulary.counts)[:2000],
+            settings=settings_of(pipe),
+            words=tuple(pipe.vocabulary.counts),
             hash=pipe.hash,
         )
 

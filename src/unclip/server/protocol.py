@@ -45,7 +45,7 @@ class ModelInfo:
         size: (width, height) of its pictures.
         abilities: names of the commands that it serves.
         priors, decoders: names that requests may give.
-        settings: stage -> names of its sampling's settings.
+        settings: stage -> setting of its sampling -> what it is, see `settings`.
         words: it was trained on, most frequent first; none where it lists none.
         hash: of its files.
     """
@@ -55,7 +55,7 @@ class ModelInfo:
     abilities: tuple[str, ...]
     priors: tuple[str, ...] = ()
     decoders: tuple[str, ...] = ()
-    settings: dict[str, list[str]] = field(default_factory=dict)
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     words: tuple[str, ...] = ()
     hash: str = ""
 
