@@ -120,6 +120,8 @@ def test_every_answer_is_as_the_document_says(house: House, client: httpx2.Clien
     client.patch(f"/v1/collections/{shelf['id']}", json={"name": "ark"})
     client.delete(f"/v1/collections/{shelf['id']}")
     client.post(f"/v1/jobs/{job['id']}/cancel")
+    client.post("/v1/words", json={"prompt": "a purpel fox"})
+    client.post("/v1/probe", json={"image": one, "captions": ["a fox", "a car"]})
     body = {"prompt": "a fox", "size": "256x256", "n": 1}
     assert client.post("/v1/images/generations", json=body).status_code == 200
     for path in ("/v1/jobs/none", "/v1/jobs?limit=x"):

@@ -22,6 +22,7 @@ from ..abilities import ABILITIES
 from ..abilities._capabilities import capabilities
 from ..abilities._preview import preview
 from ..abilities._several import cost_of
+from ..abilities.probe import ProbeRequest
 from ..errors import Cancelled, UnclipError, UsageError, is_of_memory, unknown
 from ..facade import Pipeline
 from ..media.notes import GENERATED
@@ -144,6 +145,13 @@ class Painter:
         if task.spec.ability not in capabilities(pipe.stages):
             raise UsageError(f"the model '{pipe.name}' cannot {task.spec.ability}").about("model")
         return cost_of(pipe, request).total
+
+    def probe(self, model: str, image: str, labels: Sequence[str]) -> list[float]:
+        """Which of several descriptions fits a picture: a share of each. Raises UnclipError."""
+        check_texts(self._hooks, {"captions": list(labels)})
+        request = ProbeRequest.of(image=image, labels=labels)
+        request.check_inputs()
+        return self.models[model].run(request)
 
     def draw(self, tasks: Sequence[Task]) -> None:
         """Draw a batch; each task is told to be done, failed or cancelled."""

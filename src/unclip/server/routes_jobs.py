@@ -61,9 +61,10 @@ async def create_job(request: Request) -> Response:
     await check_room(request)
     asked = Asked(await read_json(request), frozenset(ASKED["properties"]))
     inputs = {
-        name: await _stored(request, name, one) for name, one in asked.texts("inputs").items()
+        name: await stored(request, f"inputs.{name}", one)
+        for name, one in asked.texts("inputs").items()
     }
-    model, finish = _model(asked, here), _finish(asked)
+    model, finish = model_of(asked, here), _finish(asked)
     ability, fields = asked.text("ability"), asked.section("fields")
     spec = await run_in_threadpool(abilities.spec_of, ability, fields, inputs, model)
     job = await submit(request, replace(spec, finish=finish), kept=True)
@@ -117,7 +118,7 @@ async def cancel_job(request: Request, id: str) -> Response:
     return JSONResponse(await shown(request, await own_job(request, id)))
 
 
-def _model(asked: Asked, here: Serving) -> str:
+def model_of(asked: Asked, here: Serving) -> str:
     """A served model's name; the first where none is asked for."""
     name, served = asked.text("model"), here.served
     name = served.aliases.get(name, name)
@@ -191,9 +192,16 @@ async def _told(request: Request, job: Job, after: int, previews: bool) -> Async
             yield sse.event(data, one.kind, one.number)
 
 
-async def _stored(request: Request, field: str, id: str) -> tuple[str, Path]:
-    """The digest and the path of an uploaded or drawn picture. Raises ApiError."""
-    store, where = serving(request).engine.store, f"inputs.{field}"
+async def stored(request: Request, where: str, id: str) -> tuple[str, Path]:
+    """The digest and the path of an uploaded or drawn picture.
+
+    Args:
+        where: the parameter that names it.
+
+    Raises:
+        ApiError: there is none.
+    """
+    store = serving(request).engine.store
     missing = errors.invalid(where, f"{where}: there is no such picture.")
     if DIGEST.fullmatch(id):
         path = store.input_path(id)

@@ -24,6 +24,8 @@ from .schemas import (
     whole_object,
 )
 
+MOST_CAPTIONS = 64
+"""Of a picture that is probed."""
 TIME = number("Seconds since 1970; 0: not yet.")
 FORMAT = text(enum=list(get_args(Format)))
 FIELDS: Schema = {"type": "object", "additionalProperties": True}
@@ -217,6 +219,31 @@ CAPABILITIES = named(
             side={**INTEGER, "description": "Pixels of a delivered picture's."},
         ),
     ),
+)
+
+WORDS_ASKED = named(
+    "WordsAsked", object_of(["prompt"], prompt=text(), model=maybe(text("As of a job.")))
+)
+WORDS = named(
+    "Words",
+    whole_object(
+        unknown=list_of(
+            whole_object(word=text(), near=list_of(text(), "Known words that are like it.")),
+            "Words of the prompt that the model was not trained on, in order.",
+        )
+    ),
+)
+PROBE_ASKED = named(
+    "ProbeAsked",
+    object_of(
+        ["image", "captions"],
+        image=text("Id of an uploaded or drawn picture."),
+        captions={**list_of(text(minLength=1)), "minItems": 2, "maxItems": MOST_CAPTIONS},
+        model=maybe(text("As of a job.")),
+    ),
+)
+PROBE = named(
+    "Probe", whole_object(shares=map_of(number(), "Caption: its share of 1, the largest first."))
 )
 
 
