@@ -1,4 +1,5 @@
+import { edit } from "./edit";
 import { make } from "./make";
 import type { Tool } from "./tool";
 
-export const TOOLS: readonly Tool[] = [make];
+export const TOOLS: readonly Tool[] = [make, edit];
