@@ -44,6 +44,13 @@ export function isTyping(target: EventTarget | null): boolean {
   );
 }
 
+/** Whether letters are typed there; a slider takes none. */
+export function isText(target: EventTarget | null): boolean {
+  if (!(target instanceof HTMLElement)) return false;
+  const kind = target instanceof HTMLInputElement ? target.type : "";
+  return target.matches("textarea, select, input") && kind !== "range" && kind !== "radio";
+}
+
 export function shortcuts(event: KeyboardEvent, list: () => void): void {
   const held = event.ctrlKey || event.metaKey || event.altKey;
   if (held || event.defaultPrevented || isTyping(event.target)) return;

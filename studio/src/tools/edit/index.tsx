@@ -21,7 +21,7 @@ import { Icon } from "../../ui/icon";
 import { Picker } from "../../ui/picker";
 import { Prompt } from "../../ui/prompt";
 import { Settings } from "../../ui/settings";
-import { also } from "../../ui/shortcuts";
+import { also, isText } from "../../ui/shortcuts";
 import type { Tool } from "../tool";
 import { back, forth, type Kind, middleOf, nextRadius, paperOf } from "./paper";
 import { Results } from "./results";
@@ -291,13 +291,6 @@ function useKeys(keys: Keys): void {
       removeEventListener("keyup", up);
     };
   }, []);
-}
-
-/** Whether letters are typed there; a slider takes none. */
-export function isText(target: EventTarget | null): boolean {
-  if (!(target instanceof HTMLElement)) return false;
-  const kind = target instanceof HTMLInputElement ? target.type : "";
-  return target.matches("textarea, select, input") && kind !== "range" && kind !== "radio";
 }
 
 export const edit: Tool = {

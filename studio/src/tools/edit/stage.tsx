@@ -65,8 +65,6 @@ export function Stage(props: Props) {
   const begin = (event: PointerEvent) => {
     const eraser = event.button === 5; // the other end of a pen
     if (drawn.current || (event.button !== 0 && !eraser)) return;
-    event.preventDefault();
-    surface.current?.focus({ preventScroll: true });
     surface.current?.setPointerCapture(event.pointerId);
     const start = at(event);
     const points = [start.x, start.y];
@@ -127,7 +125,7 @@ export function Stage(props: Props) {
       data-kind={kind}
       style={{
         aspectRatio: `${size.width} / ${size.height}`,
-        maxWidth: `calc(66dvh * ${size.width / size.height})`,
+        maxWidth: `calc(60dvh * ${size.width / size.height})`,
       }}
     >
       <img src={instead ?? image.src} alt={props.label} draggable={false} />
