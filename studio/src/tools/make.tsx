@@ -8,9 +8,9 @@ import { model } from "../state/capabilities";
 import { asked, form, handed, set } from "../state/form";
 import { draw, jobs } from "../state/jobs";
 import { attempt } from "../state/toasts";
-import { Button } from "../ui/button";
 import { Segments } from "../ui/field";
 import { JobView } from "../ui/job";
+import { Prompt } from "../ui/prompt";
 import { Settings } from "../ui/settings";
 import type { Tool } from "./tool";
 
@@ -69,33 +69,6 @@ function Make() {
           <JobView key={job.id} job={job} />
         ))}
       </div>
-    </div>
-  );
-}
-
-interface PromptProps {
-  value: string;
-  onChange: (text: string) => void;
-  onSubmit: () => void;
-}
-
-function Prompt({ value, onChange, onSubmit }: PromptProps) {
-  return (
-    <div class="prompt">
-      <textarea
-        rows={1}
-        aria-label={t("make.prompt")}
-        placeholder={t("make.placeholder")}
-        value={value}
-        maxLength={4000}
-        onInput={(event) => onChange(event.currentTarget.value)}
-        onKeyDown={(event) => {
-          if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
-          event.preventDefault();
-          onSubmit();
-        }}
-      />
-      <Button type="submit" kind="primary" label={t("make.draw")} disabled={!value.trim()} />
     </div>
   );
 }
