@@ -1,5 +1,5 @@
 /** A line to type in, four pictures, and what was drawn before. */
-import { useSignal } from "@preact/signals";
+import { useSignal, useSignalEffect } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { api } from "../api/client";
 import type { Unknown } from "../api/types";
@@ -12,6 +12,7 @@ import { Button } from "../ui/button";
 import { Segments } from "../ui/field";
 import { JobView } from "../ui/job";
 import { Settings } from "../ui/settings";
+import { keepPrompt, useRecall } from "./recall";
 import type { Tool } from "./tool";
 
 const EXAMPLES = [
@@ -28,13 +29,15 @@ function Make() {
   const fields = form("make", { prompt: "", n: 4 });
   const prompt = String(fields.value["prompt"] ?? "");
   const made = jobs.value.filter((one) => one.ability === "generate");
-  useEffect(() => {
+  useSignalEffect(() => {
     if (handed.value?.tool !== "make") return;
-    fields.value = { n: 4, ...handed.value.fields };
+    fields.value = { prompt: "", n: 4, ...handed.value.fields };
     handed.value = null;
-  }, [fields]);
+  });
   const submit = () => {
-    if (prompt.trim()) void attempt(() => draw(asked("generate", fields.value)));
+    if (!prompt.trim()) return;
+    keepPrompt(prompt);
+    void attempt(() => draw(asked("generate", fields.value)));
   };
   return (
     <div class="make">
@@ -80,6 +83,7 @@ interface PromptProps {
 }
 
 function Prompt({ value, onChange, onSubmit }: PromptProps) {
+  const recall = useRecall(value, onChange);
   return (
     <div class="prompt">
       <textarea
@@ -90,7 +94,7 @@ function Prompt({ value, onChange, onSubmit }: PromptProps) {
         maxLength={4000}
         onInput={(event) => onChange(event.currentTarget.value)}
         onKeyDown={(event) => {
-          if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+          if (recall(event) || event.key !== "Enter" || event.shiftKey || event.isComposing) return;
           event.preventDefault();
           onSubmit();
         }}

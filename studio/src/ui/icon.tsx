@@ -38,6 +38,8 @@ const PATHS = {
   folder: "M3 6h6l2 2h10v11H3z",
   more: "M6 12h.01M12 12h.01M18 12h.01",
   check: "M5 12.500l4.500 4.500L19 7",
+  back: "M15 5l-7 7 7 7",
+  next: "M9 5l7 7-7 7",
   out: "M10 4H5v16h5M15 8l4 4-4 4M19 12H9",
 } as const;
 
