@@ -243,6 +243,7 @@ def test_another_keys_jobs_and_pictures_are_as_if_they_were_not_there(
         ("GET", f"/v1/jobs/{id}/events"),
         ("POST", f"/v1/jobs/{id}/cancel"),
         ("DELETE", f"/v1/jobs/{id}"),
+        ("GET", f"/v1/pictures/{picture['id']}"),
         ("GET", f"/v1/pictures/{picture['id']}/file"),
         ("DELETE", f"/v1/pictures/{picture['id']}"),
         ("POST", f"/v1/pictures/{picture['id']}/restore"),
@@ -278,6 +279,8 @@ def test_the_gallery_is_searched_marked_collected_deleted_and_restored(
     assert client.patch(path, json={"favourite": True, "add_tags": ["sea"]}).status_code == 200
     assert ids(client.get("/v1/pictures?favourites=true")) == [id]
     assert ids(client.get("/v1/pictures?tag=sea")) == [id]
+    (listed,) = client.get("/v1/pictures?tag=sea").json()["data"]
+    assert {**client.get(path).json(), "url": ""} == {**listed, "url": ""}
     assert client.get("/v1/tags").json() == {"data": {"sea": 1}}
     shelf = client.post("/v1/collections", json={"name": "zoo"}).json()
     assert client.patch(path, json={"add_collections": [shelf["id"]]}).status_code == 200
@@ -287,6 +290,7 @@ def test_the_gallery_is_searched_marked_collected_deleted_and_restored(
     assert client.delete(path).status_code == 200
     assert ids(client.get("/v1/pictures?q=purple")) == []
     assert ids(client.get("/v1/pictures?deleted=true")) == [id]
+    assert client.get(path).json()["deleted"] > 0
     assert client.get(picture["url"]).status_code == 404
     assert client.post(f"{path}/restore").status_code == 200
     assert ids(client.get("/v1/pictures?favourites=true")) == [id]

@@ -31,6 +31,7 @@ from .shapes import (
     COLLECTIONS,
     IDS,
     NAME,
+    PICTURE,
     PICTURES,
     TAGS,
     UPLOADED,
@@ -102,6 +103,16 @@ async def list_pictures(
     most, last = number("limit", limit, 1, MOST_LISTED), before or None
     found = await run_in_threadpool(here.engine.store.pictures, owner(request), search, most, last)
     return JSONResponse({"data": [_shown(here, request, one) for one in found]})
+
+
+@routes.get("/pictures/{id}", response_model=None, responses=answers(PICTURE))
+async def get_picture(request: Request, id: str) -> Response:
+    """One own picture; `deleted` says when, where it can be restored."""
+    here, id = serving(request), picture_id(id)
+    found = await run_in_threadpool(here.engine.store.own_picture, owner(request), id)
+    if found is None:
+        raise _missing()
+    return JSONResponse(_shown(here, request, found))
 
 
 @routes.get("/pictures/{id}/file", response_model=None, responses=files(*KINDS))

@@ -1,5 +1,5 @@
 /** A line to type in, four pictures, and what was drawn before. */
-import { useSignal } from "@preact/signals";
+import { useSignal, useSignalEffect } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { api } from "../api/client";
 import type { Unknown } from "../api/types";
@@ -7,6 +7,7 @@ import { t } from "../i18n";
 import { model } from "../state/capabilities";
 import { asked, form, handed, set } from "../state/form";
 import { draw, jobs } from "../state/jobs";
+import { keepPrompt } from "../state/recall";
 import { attempt } from "../state/toasts";
 import { Segments } from "../ui/field";
 import { JobView } from "../ui/job";
@@ -28,13 +29,15 @@ function Make() {
   const fields = form("make", { prompt: "", n: 4 });
   const prompt = String(fields.value["prompt"] ?? "");
   const made = jobs.value.filter((one) => one.ability === "generate");
-  useEffect(() => {
+  useSignalEffect(() => {
     if (handed.value?.tool !== "make") return;
-    fields.value = { n: 4, ...handed.value.fields };
+    fields.value = { prompt: "", n: 4, ...handed.value.fields };
     handed.value = null;
-  }, [fields]);
+  });
   const submit = () => {
-    if (prompt.trim()) void attempt(() => draw(asked("generate", fields.value)));
+    if (!prompt.trim()) return;
+    keepPrompt(prompt);
+    void attempt(() => draw(asked("generate", fields.value)));
   };
   return (
     <div class="make">

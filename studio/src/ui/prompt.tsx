@@ -1,5 +1,9 @@
-/** A line to type in, with its button: Enter draws, Shift+Enter begins another line. */
+/**
+ * A line to type in, with its button: Enter draws, Shift+Enter begins another line, and arrow-up in
+ * an empty one brings earlier prompts back.
+ */
 import { t } from "../i18n";
+import { useRecall } from "../state/recall";
 import { Button } from "./button";
 
 interface Props {
@@ -13,6 +17,7 @@ interface Props {
 }
 
 export function Prompt({ value, label, placeholder, button, disabled, onChange, onSubmit }: Props) {
+  const recall = useRecall(value, onChange);
   return (
     <div class="prompt">
       <textarea
@@ -23,7 +28,7 @@ export function Prompt({ value, label, placeholder, button, disabled, onChange, 
         maxLength={4000}
         onInput={(event) => onChange(event.currentTarget.value)}
         onKeyDown={(event) => {
-          if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+          if (recall(event) || event.key !== "Enter" || event.shiftKey || event.isComposing) return;
           event.preventDefault();
           onSubmit();
         }}
