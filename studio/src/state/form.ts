@@ -80,8 +80,7 @@ export function randomSeed(): number {
 
 /** The seed of the next job: the locked one, or another. */
 export function nextSeed(): number {
-  if (!seed.value.locked)
-    seed.value = { ...seed.value, value: randomSeed() };
+  if (!seed.value.locked) seed.value = { ...seed.value, value: randomSeed() };
   return seed.value.value;
 }
 

@@ -6,7 +6,7 @@ import { t } from "../i18n";
 import { asked, form, set } from "../state/form";
 import type { SourceId } from "../state/source";
 import { Button } from "../ui/button";
-import { Segments, Slider, Text } from "../ui/field";
+import { Segments, Text } from "../ui/field";
 import { titleOf } from "../ui/job";
 import { Picker } from "../ui/picker";
 import { Settings } from "../ui/settings";
@@ -25,7 +25,12 @@ interface End {
 const FRAMES = ["8", "16", "24", "32"] as const;
 
 function Interpolate({ argument }: { argument: string }) {
-  const fields = form("interpolate", { frames: 16, noise: "slerp", aKind: "prompt", bKind: "prompt" });
+  const fields = form("interpolate", {
+    frames: 16,
+    noise: "slerp",
+    aKind: "prompt",
+    bKind: "prompt",
+  });
   useHanded("interpolate", fields, endsOf);
   useEffect(() => {
     if (argument) fields.value = { ...fields.value, aKind: "picture", aPicture: argument };
@@ -68,7 +73,11 @@ function Interpolate({ argument }: { argument: string }) {
             onChange={(value) => set(fields, "noise", value)}
           />
           <p class="help small soft">
-            {t(fields.value["noise"] === "fixed" ? "interpolate.fixed.help" : "interpolate.slerp.help")}
+            {t(
+              fields.value["noise"] === "fixed"
+                ? "interpolate.fixed.help"
+                : "interpolate.slerp.help",
+            )}
           </p>
           <Settings
             tool="interpolate"

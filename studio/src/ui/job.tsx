@@ -32,7 +32,8 @@ function said(job: Job): string {
   if (job.state === "queued") {
     return job.place ? `${t("job.queued")} · ${t("job.place", { n: job.place })}` : t("job.queued");
   }
-  if (job.state !== "running") return t(job.state === "failed" ? "job.failedShort" : `job.${job.state}`);
+  if (job.state !== "running")
+    return t(job.state === "failed" ? "job.failedShort" : `job.${job.state}`);
   const share = progress.value[job.id]?.share ?? 0;
   return `${t("job.running")} · ${t("job.share", { percent: Math.round(100 * share) })}`;
 }

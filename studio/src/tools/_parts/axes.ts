@@ -154,6 +154,7 @@ export function cell(
 export function namesOf(kind: AxisKind, model: Model | null): readonly string[] {
   if (kind === "prior") return model?.priors ?? [];
   if (kind === "decoder") return model?.decoders ?? [];
-  if (kind === "sampler") return (model?.settings?.["decoder"]?.["sampler"]?.enum ?? []).map(String);
+  if (kind === "sampler")
+    return (model?.settings?.["decoder"]?.["sampler"]?.enum ?? []).map(String);
   return [];
 }

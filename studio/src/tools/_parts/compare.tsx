@@ -23,8 +23,7 @@ export function Compare({ before, after, title, width, height }: Props) {
   };
   return (
     <div class="compare">
-      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what overflows must scroll by keyboard */}
-      <div class="compare-view" tabIndex={zoom === "1" ? -1 : 0} role="group" aria-label={title}>
+      <section class="compare-view" tabIndex={zoom === "1" ? -1 : 0} aria-label={title}>
         <div
           class="compare-inner"
           ref={inner}
@@ -53,7 +52,7 @@ export function Compare({ before, after, title, width, height }: Props) {
             <span />
           </div>
         </div>
-      </div>
+      </section>
       <div class="row">
         <input
           type="range"

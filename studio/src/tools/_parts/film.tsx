@@ -8,8 +8,8 @@ import { attempt } from "../../state/toasts";
 import { Button } from "../../ui/button";
 import { Slider } from "../../ui/field";
 import { PictureCard } from "../../ui/picture";
-import { nextFrame, opacityAt, order, placeAt } from "./film";
 import { animate, zip } from "./pack";
+import { nextFrame, opacityAt, order, placeAt } from "./timing";
 
 const speed = kept("film.speed", 6);
 const back = kept("film.back", true);

@@ -61,14 +61,24 @@ export function zip(entries: readonly Entry[]): Uint8Array<ArrayBuffer> {
       [2, 0],
     ];
     const file = join([numbers(true, [4, 0x04034b50], ...told), called, data]);
-    const more: Part[] = [[2, 0], [2, 0], [2, 0], [4, 0], [4, at]];
+    const more: Part[] = [
+      [2, 0],
+      [2, 0],
+      [2, 0],
+      [4, 0],
+      [4, at],
+    ];
     list.push(join([numbers(true, [4, 0x02014b50], [2, 20], ...told, ...more), called]));
     files.push(file);
     at += file.length;
   }
   const listed = join(list);
   const count: Part = [2, entries.length];
-  const sizes: Part[] = [[4, listed.length], [4, at], [2, 0]];
+  const sizes: Part[] = [
+    [4, listed.length],
+    [4, at],
+    [2, 0],
+  ];
   return join([...files, listed, numbers(true, [4, 0x06054b50], [4, 0], count, count, ...sizes)]);
 }
 
@@ -111,8 +121,15 @@ export function animate(frames: readonly Uint8Array[], speed: number): Uint8Arra
   };
   const pieces = [chunk("IHDR", head), chunk("acTL", numbers(false, [4, frames.length], [4, 0]))];
   all.forEach((one, i) => {
-    const offset: Part[] = [[4, 0], [4, 0]];
-    const delay: Part[] = [[2, 100], [2, Math.round(100 * speed)], [2, 0]];
+    const offset: Part[] = [
+      [4, 0],
+      [4, 0],
+    ];
+    const delay: Part[] = [
+      [2, 100],
+      [2, Math.round(100 * speed)],
+      [2, 0],
+    ];
     const order = numbers(false, [4, number()]);
     pieces.push(chunk("fcTL", order, head.subarray(0, 8), numbers(false, ...offset, ...delay)));
     for (const { kind, data } of one) {
