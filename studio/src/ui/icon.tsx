@@ -36,6 +36,7 @@ const PATHS = {
   plus: "M12 5v14M5 12h14",
   tag: "M4 4h8l8 8-8 8-8-8zM8 8h.01",
   folder: "M3 6h6l2 2h10v11H3z",
+  swap: "M8 4v15m-4-4l4 4 4-4M16 20V5m-4 4l4-4 4 4",
   more: "M6 12h.01M12 12h.01M18 12h.01",
   check: "M5 12.500l4.500 4.500L19 7",
   minus: "M5 12h14",
