@@ -400,7 +400,11 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get?: never;
+        /**
+         * Get Picture
+         * @description One own picture; `deleted` says when, where it can be restored.
+         */
+        get: operations["get_picture_v1_pictures__id__get"];
         put?: never;
         post?: never;
         /**
@@ -426,7 +430,7 @@ export interface paths {
         };
         /**
          * Picture File
-         * @description The file of an own picture, however old.
+         * @description The file of an own picture, however old, or of an upload, by its digest.
          */
         get: operations["picture_file_v1_pictures__id__file_get"];
         put?: never;
@@ -2413,6 +2417,46 @@ export interface operations {
                 content: {
                     "application/json": unknown;
                     "application/zip": string;
+                };
+            };
+            /** @description The request is at fault. */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The server is. */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_picture_v1_pictures__id__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Picture"];
                 };
             };
             /** @description The request is at fault. */
