@@ -57,8 +57,18 @@ export function stop(): void {
   source = null;
 }
 
-// A laptop that slept, or a tab that was frozen, may hold a dead connection.
-addEventListener("online", follow);
+// A laptop that slept, or a tab that was frozen, may hold a dead connection that nothing tells of:
+// the clock went on without the page. Timers of a hidden tab run once a minute.
+const TICK_MS = 10_000;
+const SLEPT_MS = 90_000;
+let ticked = Date.now();
+setInterval(() => {
+  const slept = Date.now() - ticked > SLEPT_MS;
+  ticked = Date.now();
+  if (slept && source) follow();
+}, TICK_MS);
+
+addEventListener("online", () => source && follow());
 document.addEventListener("visibilitychange", () => {
-  if (document.visibilityState === "visible" && line.value === "broken") follow();
+  if (document.visibilityState === "visible" && source && line.value === "broken") follow();
 });
