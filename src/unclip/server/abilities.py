@@ -21,7 +21,7 @@ MOST_PICTURES = 64
 MOST_SEED = 2**63 - 2 * MOST_PICTURES
 """Largest seed, so that those of all pictures can be stored."""
 BOUNDS = {
-    "seed": {"minimum": -MOST_SEED, "maximum": MOST_SEED},
+    "seed": {"minimum": 0, "maximum": MOST_SEED},
     **{name: {"maximum": MOST_PICTURES} for name in ("n", "frames")},
 }
 """Of fields, narrower than an ability's own."""
@@ -131,8 +131,8 @@ def check_bounds(request: Drawing) -> None:
     count = _pictures(request)
     if count > MOST_PICTURES:
         raise UsageError(f"A job has at most {MOST_PICTURES} pictures, got {count}.").about("n")
-    if abs(request.seed) > MOST_SEED:
-        text = f"seed must be between {-MOST_SEED} and {MOST_SEED}."
+    if request.seed > MOST_SEED:
+        text = f"seed must be at most {MOST_SEED}."
         raise UsageError(text).about("seed")
 
 

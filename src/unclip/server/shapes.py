@@ -139,8 +139,22 @@ CHANGES = named(
         remove_collections=list_of(text(), "Ids."),
     ),
 )
+COMMANDS = named(
+    "Commands",
+    whole_object(
+        cli=text("A line for the shell."),
+        python=text("Lines of Python."),
+        curl=text("A line for the shell, of this server."),
+        files=map_of(text(), "Name of a file in `cli` and `python`: id of the picture in it."),
+    ),
+)
 CHANGED = named("Changed", whole_object(id=text()))
-IDS = named("PictureIds", object_of(["ids"], ids=list_of(text())))
+METADATA: Schema = {
+    **BOOLEAN,
+    "default": True,
+    "description": "Whether files say how they were made.",
+}
+IDS = named("PictureIds", object_of(["ids"], ids=list_of(text()), metadata=maybe(METADATA)))
 TAGS = named("Tags", whole_object(data=map_of(INTEGER, "Tag: how many pictures have it.")))
 COLLECTION = named(
     "Collection",
