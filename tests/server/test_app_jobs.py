@@ -15,6 +15,8 @@ import pytest
 from PIL import Image
 
 from unclip.abilities import ABILITIES
+from unclip.media.notes import DIGITAL_SOURCE, GENERATED
+from unclip.media.writing import encode
 from unclip.request import Drawing
 
 from .fakes import grey, png
@@ -304,6 +306,35 @@ def test_pictures_are_packed(client: httpx2.Client) -> None:
     with zipfile.ZipFile(io.BytesIO(reply.content)) as archive:
         files = [archive.read(name) for name in archive.namelist()]
     assert files == [client.get(one["url"]).content for one in pictures]
+
+
+def test_downloads_without_metadata_and_thumbnails(house: House, client: httpx2.Client) -> None:
+    fields = {"prompt": "a fox", "n": 2, "seed": 20}
+    one, two = done(client, ask(client, fields=fields))["pictures"]
+    found = house.engine.store.picture(one["id"])
+    assert found is not None
+    picture = Image.new("RGB", (300, 200), "red")  # as a worker would write it
+    picture.info = {"unclip": "SECRET", "parameters": "SECRET", GENERATED: True}
+    with found.path.open("wb") as file:
+        encode(picture, file)
+    path = f"/v1/pictures/{one['id']}"
+    assert b"SECRET" in client.get(f"{path}/file").content
+    bare = client.get(f"{path}/file?metadata=false")
+    assert b"SECRET" not in bare.content and DIGITAL_SOURCE.encode() in bare.content
+    body = {"ids": [one["id"], two["id"]], "metadata": False}
+    packed = client.post("/v1/pictures/zip", json=body).content
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        assert bare.content in [archive.read(name) for name in archive.namelist()]
+    client.delete(path)
+    reply = client.get(f"{path}/thumbnail?side=64")  # the bin shows them too
+    assert reply.headers["content-type"] == "image/webp"
+    assert "immutable" in reply.headers["cache-control"]
+    with Image.open(io.BytesIO(reply.content)) as image:
+        assert (image.format, image.size) == ("WEBP", (64, 43))
+    for query in ("side=5000", "side=0", "side=x"):
+        assert client.get(f"{path}/thumbnail?{query}").status_code == 400
+    assert client.get(f"{path}/thumbnail", headers=STRANGER).status_code == 404
+    assert client.get(f"{path}/file?metadata=some").status_code == 400
 
 
 def test_a_picture_whose_file_is_gone_is_404(house: House, client: httpx2.Client) -> None:

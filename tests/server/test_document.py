@@ -113,6 +113,7 @@ def test_every_answer_is_as_the_document_says(house: House, client: httpx2.Clien
     for path in (
         *("jobs", "pictures", "tags", "collections", "capabilities", "session", "models"),
         *(f"pictures/{one}", f"pictures/{one}/file", f"jobs/{job['id']}", "models/tiny"),
+        *(f"pictures/{one}/thumbnail", f"pictures/{one}/commands", f"jobs/{job['id']}/commands"),
     ):
         assert client.get(f"/v1/{path}").status_code == 200, path
     for path in ("/healthz", "/readyz", "/metrics"):

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 
 import typer
 
+from ..abilities._options import option_name, option_of
 from ..errors import DataError, UsageError
 from ._options import SAMPLING, option
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
-    from ..request import Option, Request
+    from ..request import Request
 
 ASKED = "asked_"
 """Before the names of a request's fields, which are anybody's: a command has others too."""
@@ -32,27 +33,13 @@ def pictures_of(request: type[Request[Any]]) -> dict[str, FieldInfo]:
     return {name: info for name, info in fields_of(request).items() if info.annotation is Any}
 
 
-def _option(info: FieldInfo) -> Option:
-    from ..request import Option
-
-    found = [one for one in info.metadata if isinstance(one, Option)]
-    return found[-1] if found else Option()
-
-
-def option_name(name: str, info: FieldInfo) -> str:
-    """What the command line calls a field."""
-    if _option(info).positional:
-        return _option(info).metavar or name.upper()
-    return _option(info).name or f"--{name.replace('_', '-')}"
-
-
 def option_field(name: str, info: FieldInfo, group: str = "") -> tuple[Any, ...]:
     """(name, type, default) of a dataclass' field, as typer reads it; no default if it has none.
 
     Args:
         group: of options, in the command's help.
     """
-    shown = _option(info)
+    shown = option_of(info)
     metavar, kind = shown.metavar or name.upper(), _type(info.annotation, shown.positional)
     made: Any
     if shown.positional:
@@ -106,7 +93,7 @@ def argument(name: str, info: FieldInfo, value: Any) -> Any:
     """A word of the command line as the request takes it. Raises UsageError."""
     if not isinstance(value, str):
         return value
-    if _option(info).folder:
+    if option_of(info).folder:
         from ..data.listing import pictures_in
 
         try:
@@ -121,14 +108,14 @@ def argument(name: str, info: FieldInfo, value: Any) -> Any:
 
 def _numbers(name: str, info: FieldInfo, text: str) -> tuple[int, ...]:
     """'10,40' -> (10, 40). Raises UsageError."""
-    metavar = _option(info).metavar
+    metavar = option_of(info).metavar
     try:
         numbers = tuple(int(word) for word in text.split(","))
     except ValueError:
         numbers = ()
     if not numbers or ("..." not in metavar and len(numbers) != len(metavar.split(","))):
         option = option_name(name, info)
-        example = _option(info).example
+        example = option_of(info).example
         such = f", such as {example}" if example else ""
         wanted = f"{option} must be {metavar} in whole numbers{such}, got '{text}'"
         raise UsageError(wanted).about(name)

@@ -131,6 +131,17 @@ class Gallery(Kept):
         with self._db.read() as connection:
             return _read(connection, query.order_by(pictures.c.number.desc()).limit(limit))
 
+    def own_picture(self, owner: str, id: str) -> Picture | None:
+        """One of an owner's pictures, deleted or not; None if it is not there."""
+        which = (pictures.c.owner == storable(owner)) & (pictures.c.id == id)
+        query = select(pictures, jobs.c.id.label("job_id"), jobs.c.spec).join(jobs).where(which)
+        with self._db.read() as connection:
+            return next(iter(_read(connection, query)), None)
+
+    def picture_path(self, drawn: Drawn) -> Path:
+        """Where the file of a picture is, also of a deleted one."""
+        return self._files.picture(drawn.id, drawn.format)
+
     def mark(self, owner: str, ids: Sequence[str], favourite: bool) -> list[str]:
         """Make pictures favourites, or no longer. Retention keeps favourites."""
         with self._db.write() as connection:

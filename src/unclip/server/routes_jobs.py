@@ -13,13 +13,16 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from ..errors import UsageError
 from . import abilities, errors, sse
 from .asked import Asked, number, truth
+from .commands import Place, commands, of_picture
 from .context import Serving, owner, serving
 from .job import ENDED, Drawn, Finish, Format, Job, Spec, State
+from .options import BUNDLED
 from .reading import read_json
 from .schemas import Schema, answers, json_body, names_of, object_of, streams, text
-from .shapes import ASKED, FINISH, JOB, JOB_EVENTS, JOBS
+from .shapes import ASKED, COMMANDS, FINISH, JOB, JOB_EVENTS, JOBS
 from .submitting import check_room, check_taking, submit
 
 routes = APIRouter(prefix="/v1", tags=["Jobs"])
@@ -106,6 +109,30 @@ async def job_events(
     first = number("after", last, 0, 2**53)
     told = _told(request, job, first, truth("previews", previews))
     return sse.stream(told, serving(request).stopped)
+
+
+@routes.get("/jobs/{id}/commands", response_model=None, responses=answers(COMMANDS))
+async def job_commands(request: Request, id: str) -> Response:
+    """What draws the same on the command line, in Python and with curl."""
+    job = await own_job(request, id)
+    return JSONResponse(await run_in_threadpool(told_commands, request, job.spec))
+
+
+def told_commands(request: Request, spec: Spec, drawn: Drawn | None = None) -> dict[str, Any]:
+    """Those of a job, or of one of its pictures. Raises ApiError."""
+    here = serving(request)
+    options, place = here.options, here.engine.options.models.get(spec.model, spec.model)
+    hardware = {"--device": options.device, "--dtype": options.dtype}
+    where = Place(
+        here.base(request),
+        bool(options.keys),
+        None if place in ("", BUNDLED) else spec.model if options.keys else place,
+        {name: one for name, one in hardware.items() if one},
+    )
+    try:
+        return commands(of_picture(spec, drawn) if drawn else spec, where)
+    except UsageError as error:
+        raise errors.not_found(f"Nothing draws it again: {error}.") from None
 
 
 @routes.post("/jobs/{id}/cancel", response_model=None, responses=answers(JOB))

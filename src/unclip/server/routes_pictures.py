@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import IO, Any
 
 from fastapi import APIRouter
+from PIL import Image
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from ..errors import UsageError
-from ..media import Limits, Upload, check_upload, detected
+from ..media import Limits, Upload, check_upload, detected, read_image, upload_notes
+from ..media.bare import without_record
+from ..media.notes import DIGITAL_SOURCE, GENERATED
+from ..media.writing import encode
 from . import errors
 from .asked import Asked, number, truth
 from .context import Serving, owner, serving
-from .gallery import Picture, Search
+from .gallery import Found, Picture, Search
 from .reading import kind_of, read_json, read_parts
-from .routes_jobs import DIGEST, MOST_LISTED, picture_id
+from .recall import recalled
+from .routes_jobs import DIGEST, MOST_LISTED, picture_id, told_commands
 from .routes_jobs import picture as drawn_shown
 from .schemas import FILE, answers, body, files, json_body, names_of, object_of
 from .shapes import (
@@ -29,6 +36,7 @@ from .shapes import (
     CHANGES,
     COLLECTION,
     COLLECTIONS,
+    COMMANDS,
     IDS,
     NAME,
     PICTURE,
@@ -42,6 +50,10 @@ routes = APIRouter(prefix="/v1", tags=["Pictures"])
 ALLOWED = Limits(("PNG", "JPEG", "WEBP"), megabytes=50)
 """What may be uploaded."""
 MOST_ZIPPED = 1000
+SIDES = (16, 1024)
+"""Pixels of a thumbnail's side."""
+QUALITY = 82
+"""Of thumbnails."""
 CHUNK = 2**16
 KINDS = ("image/png", "image/jpeg", "image/webp")
 UPLOAD = {
@@ -58,7 +70,11 @@ UPLOAD = {
     openapi_extra=body(UPLOAD),
 )
 async def upload(request: Request) -> Response:
-    """Upload a picture that jobs may begin from, as a form's file or as the whole body."""
+    """Upload a picture that jobs may begin from, as a form's file or as the whole body.
+
+    `record` is what its file says of how it was made, by unclip, Stable Diffusion web UI, ComfyUI
+    or NovelAI, as a job's `fields`. What is stored has no such texts.
+    """
     if kind_of(request) == "multipart/form-data":  # `curl --data-binary` calls all a form
         files = [part.data for part in await read_parts(request) if part.filename is not None]
         if len(files) != 1:
@@ -66,16 +82,18 @@ async def upload(request: Request) -> Response:
         data = files[0]
     else:
         data = await request.body()
-    checked = await run_in_threadpool(_checked, data)
-    digest = await run_in_threadpool(serving(request).engine.store.put_input, checked.data)
+    engine = serving(request).engine
+    checked, notes = await run_in_threadpool(_checked, data)
+    digest = await run_in_threadpool(engine.store.put_input, checked.data)
+    record = await recalled(notes, engine.models, engine.lanes)
     width, height = checked.size
-    return JSONResponse({"id": digest, "width": width, "height": height}, 201)
+    return JSONResponse({"id": digest, "width": width, "height": height, "record": record}, 201)
 
 
-def _checked(data: bytes) -> Upload:
-    """A picture. Raises ApiError where it is none."""
+def _checked(data: bytes) -> tuple[Upload, dict[str, str]]:
+    """A picture, and what programs wrote in it. Raises ApiError where it is none."""
     try:
-        return check_upload(data, "the picture", ALLOWED)
+        return check_upload(data, "the picture", ALLOWED), upload_notes(data)
     except UsageError as error:
         raise errors.invalid("file", str(error)) from None
 
@@ -116,15 +134,19 @@ async def get_picture(request: Request, id: str) -> Response:
 
 
 @routes.get("/pictures/{id}/file", response_model=None, responses=files(*KINDS))
-async def picture_file(request: Request, id: str) -> Response:
-    """The file of an own picture, however old, or of an upload, by its digest."""
+async def picture_file(request: Request, id: str, metadata: str = "true") -> Response:
+    """The file of an own picture, however old, or of an upload, by its digest.
+
+    With `metadata=false` it has neither prompt nor settings; that a model made it stays.
+    """
+    whole = truth("metadata", metadata)
     if DIGEST.fullmatch(id):
         return await _uploaded(request, id)
     found = await run_in_threadpool(serving(request).engine.store.picture, picture_id(id))
     if found is None or found.owner != owner(request):
         raise _missing()
     with _still_there():
-        data = await run_in_threadpool(found.path.read_bytes)
+        data = await run_in_threadpool(_file_of, found, whole)
     name = f'inline; filename="{found.drawn.id}.{found.drawn.format}"'
     kept = {"content-disposition": name, "cache-control": "private, max-age=86400, immutable"}
     return Response(data, media_type=f"image/{found.drawn.format}", headers=kept)
@@ -140,6 +162,45 @@ async def _uploaded(request: Request, digest: str) -> Response:
     form = f"image/{kind}".lower() if known else "application/octet-stream"
     kept = {"content-disposition": "inline", "cache-control": "private, max-age=86400, immutable"}
     return Response(data, media_type=form, headers=kept)
+
+
+@routes.get("/pictures/{id}/thumbnail", response_model=None, responses=files("image/webp"))
+async def thumbnail(request: Request, id: str, side: str = "256") -> Response:
+    """An own picture within a square, as WebP; also of a deleted one."""
+    store, most = serving(request).engine.store, number("side", side, *SIDES)
+    found = await run_in_threadpool(store.own_picture, owner(request), picture_id(id))
+    if found is None:
+        raise _missing()
+    with _still_there():
+        data = await run_in_threadpool(_small, store.picture_path(found.drawn), most)
+    kept = {"cache-control": "private, max-age=31536000, immutable"}
+    return Response(data, media_type="image/webp", headers=kept)
+
+
+def _small(path: Path, side: int) -> bytes:
+    """A picture's file, no larger than a square. Raises FileNotFoundError."""
+    data, made = path.read_bytes(), io.BytesIO()
+    image = read_image(data)
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    image.info = {GENERATED: DIGITAL_SOURCE.encode() in data}
+    encode(image, made, "WEBP", QUALITY)
+    return made.getvalue()
+
+
+def _file_of(found: Found, whole: bool) -> bytes:
+    """A file, as it is or without its record. Raises FileNotFoundError."""
+    data = found.path.read_bytes()
+    return data if whole else without_record(data, found.drawn.format.upper())
+
+
+@routes.get("/pictures/{id}/commands", response_model=None, responses=answers(COMMANDS))
+async def picture_commands(request: Request, id: str) -> Response:
+    """What draws an own picture again on the command line, in Python and with curl."""
+    store = serving(request).engine.store
+    found = await run_in_threadpool(store.own_picture, owner(request), picture_id(id))
+    if found is None:
+        raise _missing()
+    return JSONResponse(await run_in_threadpool(told_commands, request, found.spec, found.drawn))
 
 
 @routes.patch(
@@ -209,16 +270,17 @@ async def restore_picture(request: Request, id: str) -> Response:
 )
 async def zip_pictures(request: Request) -> Response:
     """Own pictures as a ZIP file."""
-    ids = Asked(await read_json(request), frozenset({"ids"})).list("ids")
+    asked = Asked(await read_json(request), names_of(IDS))
+    ids, whole = asked.list("ids"), asked.truth("metadata") is not False
     if not 1 <= len(ids) <= MOST_ZIPPED:
         raise errors.invalid("ids", f"ids must have 1 to {MOST_ZIPPED} ids, got {len(ids)}.")
     names = [picture_id(one) for one in dict.fromkeys(ids)]
-    packed = await run_in_threadpool(_pack, serving(request), owner(request), names)
+    packed = await run_in_threadpool(_pack, serving(request), owner(request), names, whole)
     headers = {"content-disposition": 'attachment; filename="pictures.zip"'}
     return StreamingResponse(_pieces(packed), 200, headers, "application/zip")
 
 
-def _pack(here: Serving, who: str, ids: list[str]) -> IO[bytes]:
+def _pack(here: Serving, who: str, ids: list[str], whole: bool) -> IO[bytes]:
     """A temporary file, at its start. Raises ApiError where a picture is not there."""
     file = tempfile.TemporaryFile()  # noqa: SIM115 - `_pieces` closes it
     try:
@@ -229,7 +291,7 @@ def _pack(here: Serving, who: str, ids: list[str]) -> IO[bytes]:
                     raise _missing()
                 name = f"{found.drawn.seed}-{found.drawn.id[:8]}.{found.drawn.format}"
                 with _still_there():
-                    archive.write(found.path, name)
+                    archive.writestr(name, _file_of(found, whole))
         file.seek(0)
     except BaseException:
         file.close()

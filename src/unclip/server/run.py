@@ -23,6 +23,7 @@ from .engine_options import EngineOptions
 from .launch import Launcher
 from .middleware import LOG, log
 from .options import BUNDLED, ServeOptions
+from .running import address, announced
 from .store import Store
 
 CLOSING = 5
@@ -179,8 +180,10 @@ async def _serve(options: ServeOptions, engine: Engine, listener: socket.socket,
             await _either(starting, stop.first.wait(), serving)
             if starting.done():
                 starting.result()
-                say(_where(options, listener, [one.name for one in engine.models]))
-                await _either(stop.first.wait(), serving)
+                host, port = listener.getsockname()[:2]
+                with announced(options.data, address(host, port, options.root_path)):
+                    say(_where(options, listener, [one.name for one in engine.models]))
+                    await _either(stop.first.wait(), serving)
             log("stopping")
             await _either(engine.stop(finish_running=True), stop.second.wait())
         finally:

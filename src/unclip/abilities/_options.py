@@ -1,0 +1,24 @@
+"""What the command line calls the fields of a request."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..request import Option
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+
+def option_of(info: FieldInfo) -> Option:
+    """How a field is shown there."""
+    found = [one for one in info.metadata if isinstance(one, Option)]
+    return found[-1] if found else Option()
+
+
+def option_name(name: str, info: FieldInfo) -> str:
+    """What the command line calls a field."""
+    shown = option_of(info)
+    if shown.positional:
+        return shown.metavar or name.upper()
+    return shown.name or f"--{name.replace('_', '-')}"

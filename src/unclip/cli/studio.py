@@ -1,0 +1,165 @@
+"""`unclip studio`: the web page."""
+# Without `from __future__ import annotations`: see `_options`.
+
+import os
+import sys
+import threading
+import webbrowser
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import UsageError
+from ._complete import MODELS
+from ._options import MODEL, Command, Device, DType, flag, option
+from ._result import report
+from ._terminal import say
+
+if TYPE_CHECKING:
+    from ..server.options import ServeOptions
+
+FIRST, TRIED = 8000, 20
+"""The port, and how many are tried where others use it."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("studio", cls=Command)(Studio)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Studio:
+    """Open the page on which pictures are made, varied, edited and kept.
+
+    A server that runs on the data folder already, such as `unclip serve`, is joined; else one is
+    started here, and Ctrl-C ends it. Everything stays on this machine. Without a browser the
+    address is printed.
+
+    \b
+    Examples:
+      unclip studio
+      unclip studio --model runs/mine/model
+      unclip studio --no-open --port 9000
+      unclip studio --url http://127.0.0.1:8000
+      unclip studio --host 0.0.0.0 --api-key-file keys.txt
+    """
+
+    url: Annotated[
+        str | None, option("--url", "URL", "Of a running server, without /v1.", "found, or started")
+    ] = None
+    no_open: Annotated[bool, flag("--no-open", "Print the address, and open no browser.")] = False
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            metavar="MODEL",
+            help="A model to draw with; repeatable, the first is the default.  "
+            "[default: the bundled model]",
+            autocompletion=MODELS,
+            show_default=False,
+            rich_help_panel=MODEL,
+        ),
+    ] = None
+    host: Annotated[str, option("--host", "ADDRESS", "Where to listen.")] = "127.0.0.1"
+    port: Annotated[
+        int | None, option("--port", "PORT", "Where to listen.", f"{FIRST}, or the next free one")
+    ] = None
+    api_key_file: Annotated[
+        Path | None, option("--api-key-file", "FILE", "Keys to log in with, one a line.")
+    ] = None
+    data: Annotated[
+        Path | None,
+        option("--data", "DIR", "Folder of the pictures.", "~/.local/share/unclip/server"),
+    ] = None
+    device: Device = None
+    dtype: DType = None
+
+    def run(self) -> int:
+        """Join or start a server, and open the page. The exit code."""
+        from ..server.running import answers, find
+
+        if self.url is not None:
+            url = self.url.rstrip("/").removesuffix("/v1")
+            if not answers(url):
+                text = f"no server of unclip answers at {url}: start one with `unclip serve`"
+                raise UsageError(text).about("url")
+            return self._join(url)
+        options = self._options()
+        if (url := find(options.data)) is not None:
+            return self._join(url)
+        return self._start(options)
+
+    def _options(self) -> "ServeOptions":
+        from ..server.options import ServeOptions, read_keys
+
+        values = {
+            "host": self.host,
+            "models": tuple(self.model or ()),
+            "keys": read_keys(self.api_key_file) if self.api_key_file else (),
+            "device": self.device,
+            "dtype": self.dtype,
+            "port": FIRST if self.port is None else self.port,
+            **({"data": self.data} if self.data else {}),
+        }
+        return ServeOptions.parse(values)
+
+    def _join(self, url: str) -> int:
+        """Open the page of a server that runs. Raises UsageError where it has none."""
+        from ..server.running import has_page
+
+        if not has_page(url):
+            raise UsageError(f"the server at {url} has no page: it was installed without")
+        self._open(self._say(url))
+        return 0
+
+    def _start(self, options: "ServeOptions") -> int:
+        """Serve here until a signal."""
+        try:
+            from ..server.routes_page import FOLDER
+            from ..server.run import PortError, serve
+            from ..server.running import told
+        except ModuleNotFoundError as error:
+            raise UsageError(f"the page needs {error.name}: pip install 'unclip[serve]'") from None
+        if not (FOLDER / "index.html").is_file():
+            raise UsageError("this installation has no page: `make studio` builds it")
+
+        def ready(text: str) -> None:
+            page = self._say(told(options.data) or text.rpartition(" ")[2].removesuffix("/v1"))
+            threading.Thread(target=self._open, args=(page,), daemon=True).start()
+
+        *others, last = self._ports()
+        for port in others:
+            try:
+                return serve(options.model_copy(update={"port": port}), ready)
+            except PortError:
+                continue
+        return serve(options.model_copy(update={"port": last}), ready)
+
+    def _ports(self) -> Iterator[int]:
+        """Those to try."""
+        if self.port is not None:
+            yield self.port
+        else:
+            yield from range(FIRST, FIRST + TRIED)
+
+    def _say(self, url: str) -> str:
+        """Say where the page is."""
+        page = f"{url}/"
+        report(url=page)
+        say(f"the studio is at {page}")
+        return page
+
+    def _open(self, page: str) -> None:
+        """Show it where there is a browser."""
+        if not self.no_open and has_display():
+            webbrowser.open(page)
+
+
+def has_display() -> bool:
+    """Whether a browser could show a page; without a display it would fill the terminal."""
+    if sys.platform in ("darwin", "win32"):
+        return True
+    return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))

@@ -1,0 +1,82 @@
+"""A file of this package without what it says of how it was made; its pixels are not touched.
+
+That a trained model made it (IPTC's digital source type) stays. A signature goes, which would be
+that of another file.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+from .notes import DIGITAL_SOURCE, _packet
+
+_MARK = DIGITAL_SOURCE.encode()
+_XMP = b"http://ns.adobe.com/xap/1.0/\0"
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"eXIf", b"caBX")
+_EXIF_FLAG, _XMP_FLAG = 0x08, 0x04
+"""Of a WebP's VP8X chunk."""
+
+
+def without_record(data: bytes, kind: str) -> bytes:
+    """The same picture, without prompt and settings.
+
+    Args:
+        data: a sound file.
+        kind: PNG, JPEG or WEBP.
+    """
+    marked = _MARK in data
+    if kind == "PNG":
+        return data[:8] + b"".join(_png(data))
+    if kind == "JPEG":
+        return b"".join(_jpeg(data, marked))
+    return _webp(data, marked)
+
+
+def _png(data: bytes) -> Iterator[bytes]:
+    place = 8
+    while len(head := data[place : place + 8]) == 8:
+        length, name = struct.unpack(">I4s", head)
+        chunk = data[place : place + 12 + length]
+        is_mark = name == b"iTXt" and chunk[8:].startswith(b"XML:com.adobe.xmp\0")
+        if name not in _TEXTS or (is_mark and _MARK in chunk):
+            yield chunk
+        place += len(chunk)
+
+
+def _jpeg(data: bytes, marked: bool) -> Iterator[bytes]:
+    """Without EXIF, XMP (APP1) and C2PA (APP11), up to the first scan (T.81, B.1.1)."""
+    yield data[:2]
+    place, told = 2, not marked
+    while data[place : place + 1] == b"\xff" and data[place + 1] != 0xDA:
+        marker, length = data[place + 1], int.from_bytes(data[place + 2 : place + 4])
+        if marker != 0xE0 and not told:  # JFIF's own segment stands first
+            content, told = _XMP + _packet(None, True), True
+            yield b"\xff\xe1" + struct.pack(">H", len(content) + 2) + content
+        if marker not in (0xE1, 0xEB):
+            yield data[place : place + 2 + length]
+        place += 2 + length
+    yield data[place:]
+
+
+def _webp(data: bytes, marked: bool) -> bytes:
+    chunks = list(_webp_chunks(data))
+    kept = [(name, value) for name, value in chunks if name not in (b"EXIF", b"XMP ", b"C2PA")]
+    for index, (name, value) in enumerate(kept):
+        if name == b"VP8X":
+            flags = value[0] & ~(_EXIF_FLAG | _XMP_FLAG) | (_XMP_FLAG if marked else 0)
+            kept[index] = name, bytes([flags]) + value[1:]
+    if marked:  # whoever wrote the mark wrote VP8X too
+        kept.append((b"XMP ", _packet(None, True)))
+    body = b"".join(
+        name + struct.pack("<I", len(value)) + value + bytes(len(value) % 2) for name, value in kept
+    )
+    return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body
+
+
+def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    place = 12
+    while len(head := data[place : place + 8]) == 8:
+        name, length = struct.unpack("<4sI", head)
+        yield name, data[place + 8 : place + 8 + length]
+        place += 8 + length + length % 2
