@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from unclip import Pipeline
+from unclip.abilities import _several
 from unclip.errors import CheckpointError
 from unclip.record import Record
 from unclip.server.hooks import refuse_words
@@ -274,6 +275,28 @@ def test_a_check_draws_nothing_and_says_what_is_wrong(talk: Talk, pipe: Pipeline
             assert (answer["failure"], answer["steps"]) == (None, 9)
         else:
             assert words in answer["failure"]["message"]
+
+
+def test_what_settings_cost_is_found_out_once(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[Any] = []
+    once = _several._cost_of
+    monkeypatch.setattr(_several, "_cost_of", lambda *all: found.append(all) or once(*all))
+
+    def steps(one: Spec) -> int:
+        talk.say(kind="check", number=1, spec=one.to_json(), inputs={})
+        return int(talk.until("checked")[-1]["steps"])
+
+    first = steps(spec("a fox", 7))
+    assert steps(spec("a car", 8)) == first and len(found) == 1
+    assert steps(spec("a car", 8, 2)) == 2 * first and len(found) == 2
+    assert steps(spec("a car AND a fox")) > first and len(found) == 3
+    talk.draw(a=spec("a house", 3), b=spec("a tree", 4))
+    talk.until("idle")
+    assert len(found) == 3
+    wrong = Spec("generate", {"prompt": "a car", "settings": {"sampler": "none such"}})
+    for _ in range(2):  # what is wrong is told each time
+        talk.say(kind="check", number=1, spec=wrong.to_json(), inputs={})
+        assert "sampler" in talk.until("checked")[-1]["failure"]["message"]
 
 
 def test_it_tells_what_its_model_can(pipe: Pipeline) -> None:

@@ -21,7 +21,7 @@ from PIL import Image, ImageOps
 from ..abilities import ABILITIES
 from ..abilities._capabilities import capabilities
 from ..abilities._preview import preview
-from ..abilities._several import cost_of
+from ..abilities._several import Known, cost_of, shared
 from ..errors import Cancelled, UnclipError, UsageError, is_of_memory, unknown
 from ..facade import Pipeline
 from ..media.notes import GENERATED
@@ -37,6 +37,9 @@ _log = logging.getLogger(__name__)
 
 OFTEN = 0.1
 """Seconds between two reports of steps."""
+
+SETTINGS = 64
+"""Settings of requests whose cost is remembered: that of the last ones."""
 
 MOST_SENT = LONGEST - 2**20
 """Most characters of a job's files, which are one line."""
@@ -134,6 +137,7 @@ class Painter:
         self._sign = sign
         self.cancelled: set[str] = set()  # other threads add to these two
         self.watched: dict[str, int] = {}  # how many previews, see `protocol`
+        self._costs: OrderedDict[str, Known] = OrderedDict()
         self.stopped = threading.Event()  # nobody waits for anything
         self.between_steps: Callable[[], None] = lambda: None
 
@@ -144,7 +148,23 @@ class Painter:
         pipe = self.models[task.spec.model]
         if task.spec.ability not in capabilities(pipe.stages):
             raise UsageError(f"the model '{pipe.name}' cannot {task.spec.ability}").about("model")
-        return cost_of(pipe, request).total
+        return self._steps([task], [request])
+
+    def _steps(self, tasks: Sequence[Task], requests: Sequence[Drawing]) -> int:
+        """Sampling steps of requests of the same settings. Raises UsageError, see `cost_of`.
+
+        They are found out anew where a picture has to be read.
+        """
+        pipe, model = self.models[tasks[0].spec.model], tasks[0].spec.model
+        settings = {shared(request) for request in requests}
+        if any(task.inputs for task in tasks) or len(settings) > 1 or "" in settings:
+            return cost_of(pipe, *requests).total
+        key = f"{model} {settings.pop()}"
+        known = self._costs.setdefault(key, {})
+        self._costs.move_to_end(key)
+        while len(self._costs) > SETTINGS:
+            self._costs.popitem(last=False)
+        return cost_of(pipe, *requests, known=known).total
 
     def draw(self, tasks: Sequence[Task]) -> None:
         """Draw a batch; each task is told to be done, failed or cancelled."""
@@ -180,7 +200,7 @@ class Painter:
         for task in tasks:
             check_texts(self._hooks, task.spec.fields)
         requests = [task.request() for task in tasks]
-        steps = cost_of(pipe, *requests).total
+        steps = self._steps(tasks, requests)
         watch = Watch(self, tasks, pipe, steps)
         if self._exact or singly:
             drawn = [self._one_by_one(pipe, request, watch) for request in requests]
