@@ -99,11 +99,12 @@ class Workers:
         return self.all[-1]
 
 
-def run(folder: Path, test: Test, **options: Any) -> None:
+def run(folder: Path, test: Test, launch: Workers | None = None, **options: Any) -> None:
     """A test with an engine that runs."""
+    workers = launch or Workers()
 
     async def within() -> None:
-        workers, store = Workers(), Store(folder)
+        store = Store(folder)
         engine = Engine(store, EngineOptions({"tiny": "tiny"}, **options), workers)
         await engine.start()
         try:

@@ -15,6 +15,7 @@ from ..cost import BATCH
 from ..errors import UnclipError
 from .events import Logs
 from .figures import Figures
+from .gathering import Gathering
 from .job import ENDED, Drawn, Event, Failure, Job, Spec
 from .lane import Lane
 from .launch import Launcher, SubprocessLauncher
@@ -80,6 +81,7 @@ class _Live:
     kept: bool = False  # it goes on without a client
     clients: int = 0
     leaving: asyncio.TimerHandle | None = None
+    ended: Job | None = None  # as it was stored
 
 
 class Engine:
@@ -103,6 +105,7 @@ class Engine:
         self._unheard: dict[str, float] = {}  # done without a client -> when
         self._lanes: list[Lane] = []
         self._scaling: asyncio.Task[None] | None = None
+        self._gathering = Gathering()
         self.models: tuple[ModelInfo, ...] = ()
         self.draining, self.figures = False, Figures()
 
@@ -218,13 +221,8 @@ class Engine:
         """
         if self.draining:
             raise Draining("the server is stopping: ask again in a moment")
-        if files:
-            await asyncio.to_thread(self.store.check_room, owner, self._room(join), fingerprint)
-            stored = {name: await self._stored(data) for name, data in files.items()}
-            spec = replace(spec, inputs={**spec.inputs, **stored})
-        for lane in [one for one in self._lanes if one.ready][:1]:
-            await lane.check(spec)
-        job = await asyncio.to_thread(self.store.add, owner, spec, self._room(join), fingerprint)
+        with self._gathering.arriving():
+            job = await self._accept(owner, spec, files or {}, fingerprint, join)
         if job.id in self._live or job.state in ENDED or self._has_ended(job.id):
             # joined, or a worker was quicker than this
             if live := self._live.get(job.id):
@@ -232,10 +230,26 @@ class Engine:
             self._unheard.pop(job.id, None)
             return job
         self._live[job.id] = _Live(kept)
-        self.tell(job.id, "queued", place=await asyncio.to_thread(self.store.place, job.id))
+        # a worker that has nothing to do takes it at once
+        place = 0 if self.idle else await asyncio.to_thread(self.store.place, job.id)
+        self.tell(job.id, "queued", place=place)
         for lane in self._lanes:
             lane.wake()
         return job
+
+    async def _accept(
+        self, owner: str, spec: Spec, files: Mapping[str, bytes], fingerprint: str, join: bool
+    ) -> Job:
+        """The job, on the disk: a new one, or the one that a retry joins. Raises as `submit`."""
+        room = self._room(join)
+        if files:
+            await asyncio.to_thread(self.store.check_room, owner, room, fingerprint)
+            stored = {name: await self._stored(data) for name, data in files.items()}
+            spec = replace(spec, inputs={**spec.inputs, **stored})
+        ready = [lane for lane in self._lanes if lane.ready]
+        for lane in sorted(ready, key=lambda one: bool(one.running))[:1]:  # one that rests
+            await lane.check(spec)
+        return await asyncio.to_thread(self.store.add, owner, spec, self._room(join), fingerprint)
 
     def _has_ended(self, job: str) -> bool:
         log = self._logs.get(job)
@@ -259,10 +273,13 @@ class Engine:
 
     async def wait(self, job: str) -> Job | None:
         """The job when it has ended; None where there is none."""
+        live = self._live.get(job)
         async for _ in self._followed(job, 0):
             pass
         if job in self._unsaved:
             return self._unsaved[job][0]
+        if live is not None and live.ended is not None:
+            return live.ended
         return await asyncio.to_thread(self.store.job, job)
 
     async def events(
@@ -358,10 +375,16 @@ class Engine:
     async def lease(self) -> list[Job]:
         """See `Desk`."""
         most = 1 if self.options.exact else self.options.batch
+        if most > 1 and not await self._gathering.wait(self._waiting, most):
+            return []
         while jobs := await asyncio.to_thread(self.store.lease, most):
             if wanted := [job for job in jobs if not self._has_ended(job.id)]:
                 return wanted  # the others were cancelled just now
         return []
+
+    async def _waiting(self) -> int:
+        """How many pictures wait."""
+        return await asyncio.to_thread(self.store.waiting_pictures)
 
     def started(self, jobs: Sequence[Job]) -> dict[str, int]:
         """See `Desk`."""
@@ -406,18 +429,24 @@ class Engine:
 
     async def done(self, job: Job, made: Sequence[tuple[Drawn, bytes]]) -> None:
         """See `Desk`: pictures are kept, then told of."""
+        live = self._live.get(job.id, _Live())
         self._not_heard_of(job.id)  # before a retry could see that it is done
         try:
-            if await asyncio.to_thread(self.store.finish, job.id, made) is None:
+            stored = await asyncio.to_thread(self.store.finish, job.id, made)
+            if stored is None:
                 return  # cancelled meanwhile
+            live.ended = stored
         except UnclipError as error:
             _log.error("the pictures of job %s cannot be kept: %s", job.id, error)
             drawn = tuple(one for one, _ in made)
             ended = replace(job, state="done", finished=time.time(), pictures=drawn)
             self._hold(ended, {one.id: data for one, data in made})
-        self.figures.drew(len(made), time.time() - job.started)
-        if self._live.get(job.id, _Live()).clients:
+        took = time.time() - job.started
+        self.figures.drew(len(made), took)
+        self._gathering.took(took)
+        if live.clients:
             self._unheard.pop(job.id, None)
+            self._gathering.answered()
         self._end(job.id, "done", pictures=[one.id for one, _ in made])
 
     def _hold(self, ended: Job, files: Mapping[str, bytes] = MappingProxyType({})) -> None:
