@@ -96,6 +96,20 @@ def test_files_say_that_a_model_made_them_and_how(talk: Talk, kind: Any) -> None
     assert bare.size == shown.size
 
 
+@pytest.mark.parametrize("kind", ["png", "webp"])
+def test_an_edit_is_a_composite(pipe: Pipeline, tmp_path: Path, kind: Any) -> None:
+    talk = Talk(lambda name: pipe)
+    talk.until("memory")
+    Image.new("RGB", pipe.model.size, "teal").save(tmp_path / "a.png")
+    fields = {"prompt": "a fox", "box": [0, 0, 8, 8], "settings": dict(FEW)}
+    one = Spec("edit", fields, model="tiny", finish=Finish(format=kind))
+    job = {"id": "a", "spec": one.to_json(), "inputs": {"image": str(tmp_path / "a.png")}}
+    talk.say(kind="draw", jobs=[job])
+    data = base64.b64decode(done(talk.until("idle"))["a"]["pictures"][0]["data"])
+    assert b"digitalsourcetype/compositeWithTrainedAlgorithmicMedia" in data
+    talk.close()
+
+
 def test_another_shape_is_cut_from_the_middle_not_stretched(talk: Talk) -> None:
     talk.draw(a=spec(seed=3), b=spec(seed=3, finish=Finish((16, 8))))
     made = done(talk.until("idle"))

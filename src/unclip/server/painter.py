@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 from PIL import Image, ImageOps
 
@@ -24,7 +25,7 @@ from ..abilities._preview import preview
 from ..abilities._several import Known, cost_of, shared
 from ..errors import Cancelled, UnclipError, UsageError, is_of_memory, unknown
 from ..facade import Pipeline
-from ..media.notes import GENERATED
+from ..media.notes import COMPOSITE, GENERATED, TRAINED
 from ..media.writing import encode as encode_picture
 from ..record import Record
 from ..request import Drawing
@@ -44,8 +45,17 @@ SETTINGS = 64
 MOST_SENT = LONGEST - 2**20
 """Most characters of a job's files, which are one line."""
 
+COMPOSITES = frozenset({"edit", "outpaint"})
+"""Abilities whose pictures keep pixels of the one that was given."""
+
 Load = Callable[[str], Pipeline]
-Sign = Callable[[bytes, Format], bytes]
+
+
+class Sign(Protocol):
+    """Signs files."""
+
+    def __call__(self, data: bytes, format: Format, source: str = TRAINED) -> bytes:
+        """The signed file of a picture's file; `source`: its digital source type."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,11 @@ class Task:
     def of(cls, values: Message) -> Task:
         """From plain data."""
         return cls(values["id"], Spec.of(values["spec"]), values["inputs"])
+
+    @property
+    def source(self) -> str:
+        """The digital source type of its pictures, by IPTC's name."""
+        return COMPOSITE if self.spec.ability in COMPOSITES else TRAINED
 
     def request(self) -> Drawing:
         """The ability's request. Raises UsageError."""
@@ -215,7 +230,8 @@ class Painter:
             return
         try:
             check_pictures(self._hooks, pictures)
-            files = [finished(picture, task.spec.finish, self._sign) for picture in pictures]
+            finish, source = task.spec.finish, task.source
+            files = [finished(picture, finish, self._sign, source) for picture in pictures]
             if sum(len(one["data"]) for one in files) > MOST_SENT:
                 raise UsageError("the files are too large together: ask for fewer or smaller ones")
         except Exception as error:  # noqa: BLE001 - of this task alone
@@ -307,7 +323,9 @@ class Watch:
             self._painter.tell_previews(self._tasks, pictures, number=self._shown, share=share)
 
 
-def finished(picture: Image.Image, finish: Finish, sign: Sign | None = None) -> Message:
+def finished(
+    picture: Image.Image, finish: Finish, sign: Sign | None = None, source: str = TRAINED
+) -> Message:
     """A picture as it is delivered, with its record: `Drawn` but for the id, and its `data`."""
     native, wanted = picture.size, finish.size or picture.size
     info, seed = picture.info, 0
@@ -315,9 +333,9 @@ def finished(picture: Image.Image, finish: Finish, sign: Sign | None = None) -> 
         seed = Record.of(picture).seed
     if wanted != native:
         picture = ImageOps.fit(picture, wanted, Image.Resampling.LANCZOS)  # its middle
-    picture.info = {**(info if finish.record else {}), GENERATED: finish.marked}
+    picture.info = {**(info if finish.record else {}), GENERATED: finish.marked and source}
     data = file_of(picture, finish)
-    data = data if sign is None else sign(data, finish.format)
+    data = data if sign is None else sign(data, finish.format, source)
     made = {"seed": seed, "width": wanted[0], "height": wanted[1], "native": list(native)}
     encoded = base64.b64encode(data).decode()
     return {**made, "bytes": len(data), "format": finish.format, "data": encoded}
