@@ -315,7 +315,8 @@ class Queue(Kept):
         """How many pictures the jobs that wait have together."""
         total = func.coalesce(func.sum(jobs.c.pictures), 0)
         with self._db.read() as connection:
-            return connection.execute(select(total).where(jobs.c.state == "queued")).scalar_one()
+            count = connection.execute(select(total).where(jobs.c.state == "queued"))
+            return int(count.scalar_one())
 
     def counts(self) -> dict[State, int]:
         """How many jobs are in each state."""
