@@ -87,8 +87,9 @@ def _folders(request: type[Drawing]) -> set[str]:
 
 
 def _one(name: str, schema: Mapping[str, Any]) -> dict[str, Any]:
-    """A field's schema, with this server's bounds, and without pydantic's own title."""
-    return {key: value for key, value in schema.items() if key != "title"} | BOUNDS.get(name, {})
+    """A field's schema, with this server's bounds, and without what JSON Schema does not know."""
+    left = ("title", "ge", "le")  # pydantic's, where it cannot say them as bounds
+    return {key: one for key, one in schema.items() if key not in left} | BOUNDS.get(name, {})
 
 
 def _help(ability: Ability) -> str:

@@ -12,7 +12,16 @@ from starlette.responses import Response
 
 from .._version import __version__
 from ..errors import OutputError, UnclipError, UsageError
-from . import errors, routes_jobs, routes_openai, routes_pictures, routes_site
+from . import (
+    errors,
+    routes_events,
+    routes_jobs,
+    routes_models,
+    routes_openai,
+    routes_page,
+    routes_pictures,
+    routes_site,
+)
 from .auth import Auth
 from .context import Serving
 from .engine import Engine
@@ -20,7 +29,12 @@ from .errors import ApiError
 from .metrics import Metrics
 from .middleware import LOG, Envelope, Limits, Root, error_response
 from .options import ServeOptions
+from .schemas import COMPONENTS
 
+ROUTES = (
+    *(routes_openai, routes_jobs, routes_events, routes_models, routes_pictures),
+    *(routes_site, routes_page),
+)
 ABOUT = "OpenAI's Images API for DALL·E 2 on your own machine, and every ability as a job."
 
 
@@ -34,7 +48,17 @@ def make_app(engine: Engine, options: ServeOptions) -> FastAPI:
     Returns:
         With `state.serving`, a `Serving`.
     """
-    metrics = Metrics(engine)
+    metrics, app = Metrics(engine), routed()
+    app.state.serving = Serving(engine, options, metrics)
+    for kind, answer in ANSWERS.items():
+        app.add_exception_handler(kind, answer)
+    guarded = Auth(Limits(app.build_middleware_stack(), options), options)
+    app.middleware_stack = Envelope(Root(guarded, options.root_path), metrics)
+    return app
+
+
+def routed() -> FastAPI:
+    """The routes alone, which have the OpenAPI document and answer nothing yet."""
     app = _Application(
         title="unclip",
         version=__version__,
@@ -44,13 +68,8 @@ def make_app(engine: Engine, options: ServeOptions) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.serving = Serving(engine, options, metrics)
-    for one in (routes_openai, routes_jobs, routes_pictures, routes_site):
+    for one in ROUTES:
         app.include_router(one.routes)
-    for kind, answer in ANSWERS.items():
-        app.add_exception_handler(kind, answer)
-    guarded = Auth(Limits(app.build_middleware_stack(), options), options)
-    app.middleware_stack = Envelope(Root(guarded, options.root_path), metrics)
     return app
 
 
@@ -60,9 +79,12 @@ class _Application(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document."""
         if self.openapi_schema is None:
-            document = super().openapi()
+            document, bodies = super().openapi(), routes_jobs.bodies()
+            either = [{"$ref": f"#/components/schemas/{name}"} for name in bodies]
+            schemas = {**COMPONENTS, **bodies, "Ask": {"oneOf": either}}
+            document["components"] = {"schemas": dict(sorted(schemas.items()))}
             content = document["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]
-            content["application/json"]["schema"] = {"oneOf": routes_jobs.bodies()}
+            content["application/json"]["schema"] = {"$ref": "#/components/schemas/Ask"}
         return super().openapi()
 
 

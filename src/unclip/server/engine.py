@@ -6,14 +6,15 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from ..cost import BATCH
 from ..errors import UnclipError
+from .engine_options import EngineOptions
 from .events import Logs
+from .feed import Feed, Feeds, News
 from .figures import Figures
 from .gathering import Gathering
 from .job import ENDED, Drawn, Event, Failure, Job, Spec
@@ -25,9 +26,6 @@ from .store import Room, Store
 
 _log = logging.getLogger(__name__)
 
-PATIENCE = 15.0
-"""Seconds that a job goes on after its last client has left: a retry finds it."""
-
 UNHEARD = 60.0
 """Seconds in which a retry finds a job that was done when no client waited for it."""
 
@@ -38,46 +36,11 @@ SCALING = 1.0
 """Seconds between two looks at how many workers are needed."""
 
 
-@dataclass(frozen=True)
-class EngineOptions:
-    """What the engine serves, and how.
-
-    Args:
-        models: name -> path or name of a model, the default first.
-        device, dtype: as for `unclip.load`.
-        memory: most bytes of the worker before it lets a model go to load another.
-        exact: draw each picture in a batch of its own, for the same bytes whatever else is drawn.
-        hooks: see `hooks.load_hook`.
-        batch: most pictures drawn together.
-        queued: most jobs that wait.
-        each: most of them that are one owner's; None: all.
-        workers: how many draw at once.
-        most_workers: to how many they grow while jobs wait.
-        c2pa: key and certificates, PEM, that pictures are signed with; None: unsigned.
-        rest: seconds after which a further worker that has nothing to do ends.
-        patience: see `PATIENCE`.
-    """
-
-    models: Mapping[str, str]
-    device: str | None = None
-    dtype: str | None = None
-    memory: int | None = None
-    exact: bool = False
-    hooks: tuple[str, ...] = ()
-    batch: int = BATCH
-    queued: int = 1000
-    each: int | None = None
-    workers: int = 1
-    most_workers: int = 1
-    c2pa: tuple[str, str] | None = field(default=None, repr=False)
-    rest: float = 60.0
-    patience: float = PATIENCE
-
-
 @dataclass
 class _Live:
     """What the engine knows of a job that has not ended."""
 
+    owner: str = ""
     kept: bool = False  # it goes on without a client
     clients: int = 0
     leaving: asyncio.TimerHandle | None = None
@@ -99,7 +62,7 @@ class Engine:
         self.store, self.options = store, options
         self._launch = launch or SubprocessLauncher()
         self._live: dict[str, _Live] = {}
-        self._logs = Logs()
+        self._logs, self.feeds = Logs(), Feeds()
         self._unsaved: dict[str, tuple[Job, dict[str, bytes]]] = {}
         self._watched: dict[str, int] = {}  # of jobs: how many previews somebody wants
         self._unheard: dict[str, float] = {}  # done without a client -> when
@@ -112,12 +75,17 @@ class Engine:
     @property
     def ready(self) -> bool:
         """Whether a job would be drawn now."""
-        return any(lane.ready for lane in self._lanes) and not self.draining
+        return bool(self.lanes) and not self.draining
+
+    @property
+    def lanes(self) -> list[Lane]:
+        """Those whose worker has its models."""
+        return [lane for lane in self._lanes if lane.ready]
 
     @property
     def idle(self) -> int:
         """How many workers have nothing to do."""
-        return sum(lane.ready and not lane.running for lane in self._lanes)
+        return sum(not lane.running for lane in self.lanes)
 
     @property
     def workers(self) -> int:
@@ -229,7 +197,7 @@ class Engine:
                 live.kept = kept
             self._unheard.pop(job.id, None)
             return job
-        self._live[job.id] = _Live(kept)
+        self._live[job.id] = _Live(job.owner, kept)
         # a worker that has nothing to do takes it at once
         place = 0 if self.idle else await asyncio.to_thread(self.store.place, job.id)
         self.tell(job.id, "queued", place=place)
@@ -246,8 +214,7 @@ class Engine:
             await asyncio.to_thread(self.store.check_room, owner, room, fingerprint)
             stored = {name: await self._stored(data) for name, data in files.items()}
             spec = replace(spec, inputs={**spec.inputs, **stored})
-        ready = [lane for lane in self._lanes if lane.ready]
-        for lane in sorted(ready, key=lambda one: bool(one.running))[:1]:  # one that rests
+        for lane in sorted(self.lanes, key=lambda one: bool(one.running))[:1]:  # one that rests
             await lane.check(spec)
         return await asyncio.to_thread(self.store.add, owner, spec, self._room(join), fingerprint)
 
@@ -301,6 +268,17 @@ class Engine:
             if previews != 0 or event.kind != "preview":
                 yield event
 
+    @asynccontextmanager
+    async def following(self, owner: str, previews: bool) -> AsyncIterator[Feed]:
+        """Within, what happens to all of an owner's jobs and pictures is collected."""
+        with self.feeds.following(owner, previews) as feed:
+            for lane in self._lanes if previews else ():
+                mine = [one.id for one in lane.running.values() if one.owner == owner]
+                self._watched.update({one: self._watched.get(one, 0) for one in mine})
+                if mine:
+                    await lane.say(kind="watch", previews={i: self._watched[i] for i in mine})
+            yield feed
+
     async def _followed(self, job: str, after: int) -> AsyncIterator[Event]:
         log = self._logs.get(job)
         if log is None:  # of before a restart
@@ -348,18 +326,19 @@ class Engine:
         lane = self._drawing(job)
         if lane is not None:
             await lane.say(kind="cancel", id=job)
+        if job not in self._live and (known := await asyncio.to_thread(self.store.job, job)):
+            self._live[job] = _Live(known.owner)  # it has waited since before a restart
         self._end(job, "cancelled")
         return True
 
     def _end(self, job: str, kind: str, **data: Any) -> None:
         """Tell the end of a job, once."""
+        if not self._logs[job].ended:
+            self.tell(job, kind, **data)
         self._watched.pop(job, None)
         live = self._live.pop(job, None)
         if live is not None and live.leaving is not None:
             live.leaving.cancel()
-        log = self._logs[job]
-        if not log.ended:
-            log.add(kind, **data)
         self._logs.prune()
 
     async def read(self, drawn: Drawn) -> bytes:
@@ -390,7 +369,9 @@ class Engine:
         """See `Desk`."""
         now = time.time()
         for job in jobs:
-            self._live.setdefault(job.id, _Live(kept=True))
+            self._live.setdefault(job.id, _Live(job.owner, kept=True))
+            if self.feeds.wants_previews(job.owner):
+                self._watched.setdefault(job.id, 0)
             self.tell(job.id, "started", together=len(jobs))
             self.figures.waits.append(now - job.created)
         self.figures.batches.append(sum(job.spec.pictures for job in jobs))
@@ -399,6 +380,8 @@ class Engine:
     def tell(self, job: str, kind: str, **data: Any) -> None:
         """See `Desk`."""
         self._logs[job].add(kind, **data)
+        owner = self._live.get(job, _Live()).owner
+        self.feeds.tell(owner, News(kind, job, data))
 
     def worked(self, steps: int) -> None:
         """See `Desk`."""

@@ -18,7 +18,7 @@ from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from . import errors
@@ -159,13 +159,15 @@ class Root:
         self.app, self.path = app, path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """One request; addresses in the page are relative to the path with a slash."""
         if scope["type"] == "http" and self.path:
             inner = scope["path"]
+            if inner == self.path and scope["method"] in ("GET", "HEAD"):
+                return await RedirectResponse(f"{self.path}/")(scope, receive, send)
             if inner == self.path or inner.startswith(f"{self.path}/"):
                 inner = inner[len(self.path) :] or "/"
             scope = {**scope, "path": inner, "raw_path": inner.encode()}
-        await self.app(scope, receive, send)
+        return await self.app(scope, receive, send)
 
 
 class Limits:

@@ -166,6 +166,21 @@ class Queue(Kept):
         with self._db.read() as connection:
             return _read(connection, query)
 
+    def current(self, owner: str, since: float, limit: int) -> list[Job]:
+        """An owner's jobs that have not ended, or ended after a time; the newest first.
+
+        Args:
+            since: in seconds since 1970.
+            limit: most of them; of more, those that run and the newest.
+        """
+        now, recent = _of(owner) & _ALIVE, _of(owner) & (jobs.c.finished > since)
+        running = jobs.c.state == "running"
+        newest = [jobs.c.number.desc()]
+        with self._db.read() as connection:
+            found = _read(connection, _jobs(now).order_by(running.desc(), *newest).limit(limit))
+            found += _read(connection, _jobs(recent).order_by(*newest).limit(limit))
+        return sorted(found[:limit], key=lambda job: -job.created)
+
     def lease(self, most: int, models: Sequence[str] | None = None) -> list[Job]:
         """Take the next job to draw, and those that its batch can draw with it; they are running.
 

@@ -23,7 +23,18 @@ from .gallery import Picture, Search
 from .reading import kind_of, read_json, read_parts
 from .routes_jobs import MOST_LISTED, picture_id
 from .routes_jobs import picture as drawn_shown
-from .schemas import PICTURE, answers, body, json_body, list_of, maybe, object_of, text
+from .schemas import FILE, answers, body, files, json_body, names_of, object_of
+from .shapes import (
+    CHANGED,
+    CHANGES,
+    COLLECTION,
+    COLLECTIONS,
+    IDS,
+    NAME,
+    PICTURES,
+    TAGS,
+    UPLOADED,
+)
 
 routes = APIRouter(prefix="/v1", tags=["Pictures"])
 
@@ -31,23 +42,10 @@ ALLOWED = Limits(("PNG", "JPEG", "WEBP"), megabytes=50)
 """What may be uploaded."""
 MOST_ZIPPED = 1000
 CHUNK = 2**16
-UPLOADED = object_of(["id", "width", "height"], id=text(), width={}, height={})
-LISTED = object_of(["data"], data=list_of(PICTURE))
-CHANGES = object_of(
-    [],
-    favourite=maybe({"type": "boolean"}),
-    add_tags=list_of(text()),
-    remove_tags=list_of(text()),
-    add_collections=list_of(text("An id.")),
-    remove_collections=list_of(text("An id.")),
-)
-IDS = object_of(["ids"], ids=list_of(text()))
-NAME = object_of(["name"], name=text())
-COLLECTION = object_of(["id", "name"], id=text(), name=text(), created={}, pictures={})
-_FILE: dict[str, Any] = {"type": "string", "format": "binary"}
+KINDS = ("image/png", "image/jpeg", "image/webp")
 UPLOAD = {
-    "multipart/form-data": object_of(["file"], file=_FILE),
-    **dict.fromkeys(("image/png", "image/jpeg", "image/webp"), _FILE),
+    "multipart/form-data": object_of(["file"], file=FILE),
+    **dict.fromkeys(KINDS, FILE),
 }
 
 
@@ -81,7 +79,7 @@ def _checked(data: bytes) -> Upload:
         raise errors.invalid("file", str(error)) from None
 
 
-@routes.get("/pictures", response_model=None, responses=answers(LISTED))
+@routes.get("/pictures", response_model=None, responses=answers(PICTURES))
 async def list_pictures(
     request: Request,
     q: str = "",
@@ -106,7 +104,7 @@ async def list_pictures(
     return JSONResponse({"data": [_shown(here, request, one) for one in found]})
 
 
-@routes.get("/pictures/{id}/file", response_model=None, responses=answers(_FILE))
+@routes.get("/pictures/{id}/file", response_model=None, responses=files(*KINDS))
 async def picture_file(request: Request, id: str) -> Response:
     """The file of an own picture, however old."""
     found = await run_in_threadpool(serving(request).engine.store.picture, picture_id(id))
@@ -122,12 +120,12 @@ async def picture_file(request: Request, id: str) -> Response:
 @routes.patch(
     "/pictures/{id}",
     response_model=None,
-    responses=answers(object_of(["id"], id=text())),
+    responses=answers(CHANGED),
     openapi_extra=json_body(CHANGES),
 )
 async def change_picture(request: Request, id: str) -> Response:
     """Make a picture a favourite or not, tag it, put it into collections, or take it out."""
-    asked = Asked(await read_json(request), frozenset(CHANGES["properties"]))
+    asked = Asked(await read_json(request), names_of(CHANGES))
     favourite = asked.truth("favourite")
     lists = {name: asked.list(name) for name in asked.known - {"favourite"}}
     found = await run_in_threadpool(
@@ -135,6 +133,7 @@ async def change_picture(request: Request, id: str) -> Response:
     )
     if not found:
         raise _missing()
+    serving(request).engine.feeds.tell_change(owner(request), [id], "changed")
     return JSONResponse({"id": id})
 
 
@@ -157,26 +156,31 @@ def _change(
     return found
 
 
-@routes.delete("/pictures/{id}", response_model=None, responses=answers(IDS))
+@routes.delete("/pictures/{id}", response_model=None, responses=answers(CHANGED))
 async def delete_picture(request: Request, id: str) -> Response:
     """Delete a picture; `restore` undoes it for a while."""
-    store = serving(request).engine.store
-    if not await run_in_threadpool(store.delete, owner(request), [picture_id(id)]):
+    engine = serving(request).engine
+    if not await run_in_threadpool(engine.store.delete, owner(request), [picture_id(id)]):
         raise _missing()
+    engine.feeds.tell_change(owner(request), [id], "deleted")
     return JSONResponse({"id": id})
 
 
-@routes.post("/pictures/{id}/restore", response_model=None, responses=answers(IDS))
+@routes.post("/pictures/{id}/restore", response_model=None, responses=answers(CHANGED))
 async def restore_picture(request: Request, id: str) -> Response:
     """Undo the deletion of a picture."""
-    store = serving(request).engine.store
-    if not await run_in_threadpool(store.restore, owner(request), [picture_id(id)]):
+    engine = serving(request).engine
+    if not await run_in_threadpool(engine.store.restore, owner(request), [picture_id(id)]):
         raise _missing()
+    engine.feeds.tell_change(owner(request), [id], "restored")
     return JSONResponse({"id": id})
 
 
 @routes.post(
-    "/pictures/zip", response_model=None, responses=answers(_FILE), openapi_extra=json_body(IDS)
+    "/pictures/zip",
+    response_model=None,
+    responses=files("application/zip"),
+    openapi_extra=json_body(IDS),
 )
 async def zip_pictures(request: Request) -> Response:
     """Own pictures as a ZIP file."""
@@ -214,14 +218,14 @@ def _pieces(file: IO[bytes]) -> Iterator[bytes]:
             yield piece
 
 
-@routes.get("/tags", response_model=None, responses=answers({"type": "object"}))
+@routes.get("/tags", response_model=None, responses=answers(TAGS))
 async def list_tags(request: Request) -> Response:
     """Own tags, and how many pictures have each."""
     store = serving(request).engine.store
     return JSONResponse({"data": await run_in_threadpool(store.tags, owner(request))})
 
 
-@routes.get("/collections", response_model=None, responses=answers(list_of(COLLECTION)))
+@routes.get("/collections", response_model=None, responses=answers(COLLECTIONS))
 async def list_collections(request: Request) -> Response:
     """Own collections, by name."""
     found = await run_in_threadpool(serving(request).engine.store.collections, owner(request))
@@ -259,7 +263,7 @@ async def rename_collection(request: Request, id: str) -> Response:
     return JSONResponse(asdict(made))
 
 
-@routes.delete("/collections/{id}", response_model=None, responses=answers(IDS))
+@routes.delete("/collections/{id}", response_model=None, responses=answers(CHANGED))
 async def remove_collection(request: Request, id: str) -> Response:
     """Remove a collection; its pictures stay."""
     store = serving(request).engine.store

@@ -21,6 +21,7 @@ from .protocol import Message
 
 Load = Callable[[Message], Any]
 """Makes the function that loads a model by its name, of what `begin` says."""
+ANSWERED = {"check": "checked", "probe": "probed"}
 
 
 class Worker:
@@ -100,7 +101,7 @@ class Worker:
             watched = self.painter.watched
             for job, count in message["previews"].items():
                 watched[job] = max(count, watched.get(job, 0))
-        elif kind == "check":
+        elif kind in ("check", "probe"):
             self._checks.put(message)
             self._orders.put({"kind": "check"})
 
@@ -113,8 +114,9 @@ class Worker:
         with suppress(queue.Empty):
             while True:
                 message = self._checks.get_nowait()
-                answer = self._checked(message)
-                self.tell({"kind": "checked", "number": message["number"], **answer})
+                kind = message.pop("kind")
+                answer = self._checked(message) if kind == "check" else self._probed(message)
+                self.tell({"kind": ANSWERED[kind], "number": message["number"], **answer})
 
     def _checked(self, message: Message) -> Message:
         from .painter import Task, failure_of
@@ -124,6 +126,16 @@ class Worker:
             return {"failure": None, "steps": steps}
         except Exception as error:  # noqa: BLE001 - it is told
             return {"failure": asdict(failure_of(error)), "steps": 0}
+
+    def _probed(self, message: Message) -> Message:
+        from .painter import failure_of
+
+        try:
+            image, labels = message["inputs"]["image"], message["labels"]
+            shares = self.painter.probe(message["model"], image, labels)
+            return {"failure": None, "shares": shares}
+        except Exception as error:  # noqa: BLE001 - it is told
+            return {"failure": asdict(failure_of(error)), "shares": []}
 
 
 def _tasks(jobs: Sequence[Message]) -> list[Any]:
