@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -307,6 +307,54 @@ def test_pictures_that_cannot_be_kept_still_reach_the_client(
         assert await drawn(engine, await engine.submit("me", spec("a fox"))) == b"a fox"
 
     run(tmp_path, test)
+
+
+def test_what_could_not_be_kept_is_when_the_disk_has_room_and_is_not_drawn_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unclip.server.held.AGAIN", 0.05)
+    monkeypatch.setattr("unclip.server.held.HELD", 2)
+
+    def full(*_: Any) -> Any:
+        raise OutputError("the disk is full")
+
+    async def test(engine: Engine, workers: Workers) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(engine.store, "finish", full)
+            patch.setattr(engine.store, "fail", full)
+            jobs = [await engine.submit("me", spec(f"a fox {n}")) for n in range(3)]
+            last = [await drawn(engine, one) for one in jobs][-1]
+            await asyncio.sleep(0.12)
+            assert engine.store.counts()["running"] == 3
+        while engine.store.counts()["running"]:
+            await asyncio.sleep(0.01)
+        first, *others = (engine.store.job(one.id) for one in jobs)
+        assert first is not None and first.failure is not None  # it was too long ago
+        assert first.failure.code == "not_kept"
+        assert [one.state for one in others if one] == ["done", "done"]
+        assert await drawn(engine, jobs[-1]) == last
+
+    run(tmp_path, test)
+
+
+def test_what_could_not_be_kept_is_tried_once_more_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids: list[str] = []
+
+    def full(*_: Any) -> Any:
+        raise OutputError("the disk is full")
+
+    async def test(engine: Engine, workers: Workers) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(engine.store, "finish", full)
+            ids.append((await engine.submit("me", spec("a fox"))).id)
+            assert await engine.wait(ids[0])
+
+    run(tmp_path, test)
+    with closing(Store(tmp_path)) as store:
+        kept = store.job(ids[0])
+        assert kept is not None and kept.state == "done" and len(kept.pictures) == 1
 
 
 def test_a_failure_that_cannot_be_kept_still_reaches_the_client(

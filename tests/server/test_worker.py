@@ -16,7 +16,6 @@ import pytest
 from PIL import Image
 
 from unclip import Pipeline
-from unclip.abilities import _several
 from unclip.errors import CheckpointError
 from unclip.record import Record
 from unclip.server.hooks import refuse_words
@@ -95,20 +94,6 @@ def test_files_say_that_a_model_made_them_and_how(talk: Talk, kind: Any) -> None
     assert b"fox" not in data and b"algorithmic" not in data.lower()
     (bare,) = opened(message)
     assert bare.size == shown.size
-
-
-@pytest.mark.parametrize("kind", ["png", "webp"])
-def test_an_edit_is_a_composite(pipe: Pipeline, tmp_path: Path, kind: Any) -> None:
-    talk = Talk(lambda name: pipe)
-    talk.until("memory")
-    Image.new("RGB", pipe.model.size, "teal").save(tmp_path / "a.png")
-    fields = {"prompt": "a fox", "box": [0, 0, 8, 8], "settings": dict(FEW)}
-    one = Spec("edit", fields, model="tiny", finish=Finish(format=kind))
-    job = {"id": "a", "spec": one.to_json(), "inputs": {"image": str(tmp_path / "a.png")}}
-    talk.say(kind="draw", jobs=[job])
-    data = base64.b64decode(done(talk.until("idle"))["a"]["pictures"][0]["data"])
-    assert b"digitalsourcetype/compositeWithTrainedAlgorithmicMedia" in data
-    talk.close()
 
 
 def test_another_shape_is_cut_from_the_middle_not_stretched(talk: Talk) -> None:
@@ -290,28 +275,6 @@ def test_a_check_draws_nothing_and_says_what_is_wrong(talk: Talk, pipe: Pipeline
             assert (answer["failure"], answer["steps"]) == (None, 9)
         else:
             assert words in answer["failure"]["message"]
-
-
-def test_what_settings_cost_is_found_out_once(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
-    found: list[Any] = []
-    once = _several._cost_of
-    monkeypatch.setattr(_several, "_cost_of", lambda *all: found.append(all) or once(*all))
-
-    def steps(one: Spec) -> int:
-        talk.say(kind="check", number=1, spec=one.to_json(), inputs={})
-        return int(talk.until("checked")[-1]["steps"])
-
-    first = steps(spec("a fox", 7))
-    assert steps(spec("a car", 8)) == first and len(found) == 1
-    assert steps(spec("a car", 8, 2)) == 2 * first and len(found) == 2
-    assert steps(spec("a car AND a fox")) > first and len(found) == 3
-    talk.draw(a=spec("a house", 3), b=spec("a tree", 4))
-    talk.until("idle")
-    assert len(found) == 3
-    wrong = Spec("generate", {"prompt": "a car", "settings": {"sampler": "none such"}})
-    for _ in range(2):  # what is wrong is told each time
-        talk.say(kind="check", number=1, spec=wrong.to_json(), inputs={})
-        assert "sampler" in talk.until("checked")[-1]["failure"]["message"]
 
 
 def test_it_tells_what_its_model_can(pipe: Pipeline) -> None:

@@ -8,7 +8,6 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Any
 
 from ..errors import UnclipError
@@ -17,6 +16,7 @@ from .events import Logs
 from .feed import Feed, Feeds, News
 from .figures import Figures
 from .gathering import Gathering
+from .held import Held
 from .job import ENDED, Drawn, Event, Failure, Job, Spec
 from .lane import Lane
 from .launch import Launcher, SubprocessLauncher
@@ -28,9 +28,6 @@ _log = logging.getLogger(__name__)
 
 UNHEARD = 60.0
 """Seconds in which a retry finds a job that was done when no client waited for it."""
-
-HELD = 16
-"""Jobs whose pictures are kept in memory where they cannot be stored."""
 
 SCALING = 1.0
 """Seconds between two looks at how many workers are needed."""
@@ -63,11 +60,12 @@ class Engine:
         self._launch = launch or SubprocessLauncher()
         self._live: dict[str, _Live] = {}
         self._logs, self.feeds = Logs(), Feeds()
-        self._unsaved: dict[str, tuple[Job, dict[str, bytes]]] = {}
+        self._held = Held(store)
         self._watched: dict[str, int] = {}  # of jobs: how many previews somebody wants
         self._unheard: dict[str, float] = {}  # done without a client -> when
         self._lanes: list[Lane] = []
         self._scaling: asyncio.Task[None] | None = None
+        self._retiring: dict[Lane, asyncio.Task[None]] = {}
         self._gathering = Gathering()
         self.models: tuple[ModelInfo, ...] = ()
         self.draining, self.figures = False, Figures()
@@ -117,6 +115,8 @@ class Engine:
         if self._scaling is not None:
             self._scaling.cancel()
         await asyncio.gather(*(lane.stop(finish_running) for lane in self._lanes))
+        await asyncio.gather(*self._retiring.values())
+        await self._held.close()
 
     def _add_lane(self) -> None:
         options = self.options
@@ -159,8 +159,14 @@ class Engine:
             elif self.workers > least:
                 long_ago = time.monotonic() - self.options.rest
                 for lane in [one for one in resting if one.idle_since < long_ago][:1]:
-                    await lane.stop(True)  # first: it may have just begun a batch
-                    self._lanes.remove(lane)
+                    if lane not in self._retiring:
+                        self._retiring[lane] = asyncio.create_task(self._retire(lane))
+
+    async def _retire(self, lane: Lane) -> None:
+        """End a worker; it may have just begun a batch, which it finishes meanwhile."""
+        await lane.stop(True)
+        self._lanes.remove(lane)
+        del self._retiring[lane]
 
     async def submit(
         self,
@@ -243,8 +249,8 @@ class Engine:
         live = self._live.get(job)
         async for _ in self._followed(job, 0):
             pass
-        if job in self._unsaved:
-            return self._unsaved[job][0]
+        if held := self._held.job(job):
+            return held
         if live is not None and live.ended is not None:
             return live.ended
         return await asyncio.to_thread(self.store.job, job)
@@ -343,9 +349,8 @@ class Engine:
 
     async def read(self, drawn: Drawn) -> bytes:
         """The file of a picture."""
-        for _, files in self._unsaved.values():
-            if drawn.id in files:
-                return files[drawn.id]
+        if (held := self._held.file(drawn.id)) is not None:
+            return held
         found = await asyncio.to_thread(self.store.picture, drawn.id)
         if found is None:
             raise FileNotFoundError(drawn.id)
@@ -397,7 +402,7 @@ class Engine:
             await asyncio.to_thread(self.store.fail, job.id, failure)
         except UnclipError as error:
             _log.error("the failure of job %s cannot be kept: %s", job.id, error)
-            self._hold(replace(job, state="failed", finished=time.time(), failure=failure))
+            self._held.add(replace(job, state="failed", finished=time.time(), failure=failure))
         self._end(job.id, "failed", **vars(failure))
 
     async def lost(self, jobs: Sequence[str]) -> None:
@@ -423,7 +428,7 @@ class Engine:
             _log.error("the pictures of job %s cannot be kept: %s", job.id, error)
             drawn = tuple(one for one, _ in made)
             ended = replace(job, state="done", finished=time.time(), pictures=drawn)
-            self._hold(ended, {one.id: data for one, data in made})
+            self._held.add(ended, {one.id: data for one, data in made})
         took = time.time() - job.started
         self.figures.drew(len(made), took)
         self._gathering.took(took)
@@ -431,12 +436,6 @@ class Engine:
             self._unheard.pop(job.id, None)
             self._gathering.answered()
         self._end(job.id, "done", pictures=[one.id for one, _ in made])
-
-    def _hold(self, ended: Job, files: Mapping[str, bytes] = MappingProxyType({})) -> None:
-        """Keep what cannot be stored for the clients that wait, of the last few jobs."""
-        self._unsaved[ended.id] = ended, dict(files)
-        for old in list(self._unsaved)[:-HELD]:
-            del self._unsaved[old]
 
     def paths(self, spec: Spec) -> dict[str, str]:
         """See `Desk`."""

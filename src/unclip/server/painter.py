@@ -101,20 +101,39 @@ class Models:
     def __init__(self, load: Load, names: Sequence[str], memory: int | None = None) -> None:
         self._load, self.names, self._memory = load, list(names), memory
         self._loaded: OrderedDict[str, Pipeline] = OrderedDict()
+        self._infos: dict[str, ModelInfo] = {}
 
     def __getitem__(self, name: str) -> Pipeline:
         name = name or self.names[0]
         if name not in self.names:
             raise unknown("model", name, self.names)
         if name not in self._loaded:
-            while self._loaded and self._memory is not None and resident() > self._memory:
+            while self._loaded and self._is_full:
                 self._loaded.popitem(last=False)
             self._loaded[name] = self._load(name)
         self._loaded.move_to_end(name)
         return self._loaded[name]
 
+    @property
+    def _is_full(self) -> bool:
+        """Whether one has to go before another is loaded."""
+        return self._memory is not None and resident() > self._memory
+
+    def at_hand(self, name: str) -> bool:
+        """Whether a model is there without another going for it. Raises UsageError."""
+        name = name or self.names[0]
+        if name not in self.names:
+            raise unknown("model", name, self.names)
+        return name in self._loaded or not self._is_full
+
     def info(self, name: str) -> ModelInfo:
-        """What clients may know of a model."""
+        """What clients may know of a model; it is loaded once for that."""
+        name = name or self.names[0]
+        if name not in self._infos:
+            self._infos[name] = self._info(name)
+        return self._infos[name]
+
+    def _info(self, name: str) -> ModelInfo:
         pipe = self[name]
         model, (height, width) = pipe.model, pipe.model.size
         return ModelInfo(
@@ -157,13 +176,18 @@ class Painter:
         self.between_steps: Callable[[], None] = lambda: None
 
     def check(self, task: Task) -> int:
-        """The sampling steps that a task takes. Raises what drawing it would raise at its start."""
+        """The sampling steps that a task takes. Raises what drawing it would raise at its start.
+
+        Of a model for which another would have to go, such as the one that is drawing, only what
+        is known without it: 0 steps.
+        """
         check_texts(self._hooks, task.spec.fields)
         request = task.request()
-        pipe = self.models[task.spec.model]
-        if task.spec.ability not in capabilities(pipe.stages):
-            raise UsageError(f"the model '{pipe.name}' cannot {task.spec.ability}").about("model")
-        return self._steps([task], [request])
+        at_hand = self.models.at_hand(task.spec.model)
+        info = self.models.info(task.spec.model)
+        if task.spec.ability not in info.abilities:
+            raise UsageError(f"the model '{info.name}' cannot {task.spec.ability}").about("model")
+        return self._steps([task], [request]) if at_hand else 0
 
     def _steps(self, tasks: Sequence[Task], requests: Sequence[Drawing]) -> int:
         """Sampling steps of requests of the same settings. Raises UsageError, see `cost_of`.
