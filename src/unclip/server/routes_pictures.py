@@ -19,7 +19,7 @@ from ..media import Limits, Upload, check_upload
 from . import errors
 from .asked import Asked, number, truth
 from .context import Serving, owner, serving
-from .gallery import Picture, Search
+from .gallery import Changes, Picture, Search
 from .reading import kind_of, read_json, read_parts
 from .routes_jobs import MOST_LISTED, picture_id
 from .routes_jobs import picture as drawn_shown
@@ -66,6 +66,7 @@ async def upload(request: Request) -> Response:
     else:
         data = await request.body()
     checked = await run_in_threadpool(_checked, data)
+    serving(request).uploads.take(owner(request), len(checked.data))
     digest = await run_in_threadpool(serving(request).engine.store.put_input, checked.data)
     width, height = checked.size
     return JSONResponse({"id": digest, "width": width, "height": height}, 201)
@@ -126,34 +127,13 @@ async def picture_file(request: Request, id: str) -> Response:
 async def change_picture(request: Request, id: str) -> Response:
     """Make a picture a favourite or not, tag it, put it into collections, or take it out."""
     asked = Asked(await read_json(request), names_of(CHANGES))
-    favourite = asked.truth("favourite")
     lists = {name: asked.list(name) for name in asked.known - {"favourite"}}
-    found = await run_in_threadpool(
-        _change, serving(request), owner(request), picture_id(id), favourite, lists
-    )
-    if not found:
+    changes = Changes(asked.truth("favourite"), **lists)
+    change = serving(request).engine.store.change
+    if not await run_in_threadpool(change, owner(request), picture_id(id), changes):
         raise _missing()
     serving(request).engine.feeds.tell_change(owner(request), [id], "changed")
     return JSONResponse({"id": id})
-
-
-def _change(
-    here: Serving, who: str, id: str, favourite: bool | None, lists: dict[str, list[str]]
-) -> bool:
-    """Whether the picture is there."""
-    store, one = here.engine.store, here.engine.store.picture(id)
-    found = one is not None and one.owner == who
-    if favourite is not None:
-        found &= bool(store.mark(who, [id], favourite))
-    if names := lists["add_tags"]:
-        found &= bool(store.tag(who, [id], names))
-    if names := lists["remove_tags"]:
-        found &= bool(store.untag(who, [id], names))
-    for collection in lists["add_collections"]:
-        found &= bool(store.collect(who, collection, [id]))
-    for collection in lists["remove_collections"]:
-        found &= bool(store.uncollect(who, collection, [id]))
-    return found
 
 
 @routes.delete("/pictures/{id}", response_model=None, responses=answers(CHANGED))
