@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import closing, nullcontext
+from contextlib import nullcontext
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from unclip.errors import OutputError
 from unclip.server.engine import Engine, EngineOptions
 from unclip.server.events import SHOWN, Logs
 from unclip.server.job import Event, Job, Spec
@@ -294,90 +293,6 @@ def test_stopping_finishes_what_runs_and_keeps_what_waits(tmp_path: Path) -> Non
 
     run(tmp_path, test)
     run(tmp_path, after)
-
-
-def test_pictures_that_cannot_be_kept_still_reach_the_client(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: Any) -> Any:
-        raise OutputError("the disk is full")
-
-    async def test(engine: Engine, workers: Workers) -> None:
-        monkeypatch.setattr(engine.store, "finish", full)
-        assert await drawn(engine, await engine.submit("me", spec("a fox"))) == b"a fox"
-
-    run(tmp_path, test)
-
-
-def test_what_could_not_be_kept_is_when_the_disk_has_room_and_is_not_drawn_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("unclip.server.held.AGAIN", 0.05)
-    monkeypatch.setattr("unclip.server.held.HELD", 2)
-
-    def full(*_: Any) -> Any:
-        raise OutputError("the disk is full")
-
-    async def test(engine: Engine, workers: Workers) -> None:
-        with monkeypatch.context() as patch:
-            patch.setattr(engine.store, "finish", full)
-            patch.setattr(engine.store, "fail", full)
-            jobs = [await engine.submit("me", spec(f"a fox {n}")) for n in range(3)]
-            last = [await drawn(engine, one) for one in jobs][-1]
-            await asyncio.sleep(0.12)
-            assert engine.store.counts()["running"] == 3
-        while engine.store.counts()["running"]:
-            await asyncio.sleep(0.01)
-        first, *others = (engine.store.job(one.id) for one in jobs)
-        assert first is not None and first.failure is not None  # it was too long ago
-        assert first.failure.code == "not_kept"
-        assert [one.state for one in others if one] == ["done", "done"]
-        assert await drawn(engine, jobs[-1]) == last
-
-    run(tmp_path, test)
-
-
-def test_what_could_not_be_kept_is_tried_once_more_at_the_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ids: list[str] = []
-
-    def full(*_: Any) -> Any:
-        raise OutputError("the disk is full")
-
-    async def test(engine: Engine, workers: Workers) -> None:
-        with monkeypatch.context() as patch:
-            patch.setattr(engine.store, "finish", full)
-            ids.append((await engine.submit("me", spec("a fox"))).id)
-            assert await engine.wait(ids[0])
-
-    run(tmp_path, test)
-    with closing(Store(tmp_path)) as store:
-        kept = store.job(ids[0])
-        assert kept is not None and kept.state == "done" and len(kept.pictures) == 1
-
-
-def test_a_failure_that_cannot_be_kept_still_reaches_the_client(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: Any) -> Any:
-        raise OutputError("the disk is full")
-
-    async def test(engine: Engine, workers: Workers) -> None:
-        monkeypatch.setattr(engine.store, "fail", full)
-        workers.at_once = False
-        job = await engine.submit("me", spec("a fox"))
-        await workers.drawing.wait()
-        failure = {"code": "usage", "message": "no", "field": None}
-        workers.all[0].tell({"kind": "failed", "id": job.id, "failure": failure})
-        workers.all[0].tell({"kind": "idle"})
-        ended = await engine.wait(job.id)
-        assert ended is not None and ended.failure is not None and ended.failure.message == "no"
-        workers.at_once = True
-        assert await drawn(engine, await engine.submit("me", spec("next"))) == b"next"
-        assert engine.figures.deaths == 0
-
-    run(tmp_path, test)
 
 
 @pytest.mark.parametrize("where", ["launch", "release", "lease", "paths"])

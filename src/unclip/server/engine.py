@@ -16,8 +16,8 @@ from .events import Logs
 from .feed import Feed, Feeds, News
 from .figures import Figures
 from .gathering import Gathering
-from .held import Held
 from .job import ENDED, Drawn, Event, Failure, Job, Spec
+from .keeper import Keeper
 from .lane import Lane
 from .launch import Launcher, SubprocessLauncher
 from .protocol import ModelInfo
@@ -60,7 +60,7 @@ class Engine:
         self._launch = launch or SubprocessLauncher()
         self._live: dict[str, _Live] = {}
         self._logs, self.feeds = Logs(), Feeds()
-        self._held = Held(store)
+        self.keeper = Keeper(store)
         self._watched: dict[str, int] = {}  # of jobs: how many previews somebody wants
         self._unheard: dict[str, float] = {}  # done without a client -> when
         self._lanes: list[Lane] = []
@@ -116,7 +116,7 @@ class Engine:
             self._scaling.cancel()
         await asyncio.gather(*(lane.stop(finish_running) for lane in self._lanes))
         await asyncio.gather(*self._retiring.values())
-        await self._held.close()
+        await self.keeper.close()
 
     def _add_lane(self) -> None:
         options = self.options
@@ -176,6 +176,7 @@ class Engine:
         fingerprint: str = "",
         join: bool = False,
         kept: bool = False,
+        loose: bool = False,
     ) -> Job:
         """Put a job into the queue.
 
@@ -187,6 +188,7 @@ class Engine:
             join: it may be a retry; then it is an equal one that has not ended, or is just done and
                 nobody has heard of it.
             kept: it goes on when nobody waits for it.
+            loose: it may be drawn from memory alone where the store cannot take it.
 
         Raises:
             Draining: the server stops.
@@ -196,7 +198,7 @@ class Engine:
         if self.draining:
             raise Draining("the server is stopping: ask again in a moment")
         with self._gathering.arriving():
-            job = await self._accept(owner, spec, files or {}, fingerprint, join)
+            job = await self._accept(owner, spec, files or {}, fingerprint, join, loose)
         if job.id in self._live or job.state in ENDED or self._has_ended(job.id):
             # joined, or a worker was quicker than this
             if live := self._live.get(job.id):
@@ -212,7 +214,13 @@ class Engine:
         return job
 
     async def _accept(
-        self, owner: str, spec: Spec, files: Mapping[str, bytes], fingerprint: str, join: bool
+        self,
+        owner: str,
+        spec: Spec,
+        files: Mapping[str, bytes],
+        fingerprint: str,
+        join: bool,
+        loose: bool,
     ) -> Job:
         """The job, on the disk: a new one, or the one that a retry joins. Raises as `submit`."""
         room = self._room(join)
@@ -222,7 +230,7 @@ class Engine:
             spec = replace(spec, inputs={**spec.inputs, **stored})
         for lane in sorted(self.lanes, key=lambda one: bool(one.running))[:1]:  # one that rests
             await lane.check(spec)
-        return await asyncio.to_thread(self.store.add, owner, spec, self._room(join), fingerprint)
+        return await self.keeper.add(owner, spec, self._room(join), fingerprint, loose)
 
     def _has_ended(self, job: str) -> bool:
         log = self._logs.get(job)
@@ -249,7 +257,7 @@ class Engine:
         live = self._live.get(job)
         async for _ in self._followed(job, 0):
             pass
-        if held := self._held.job(job):
+        if held := self.keeper.job(job):
             return held
         if live is not None and live.ended is not None:
             return live.ended
@@ -327,7 +335,7 @@ class Engine:
 
     async def cancel(self, job: str, owner: str | None = None) -> bool:
         """Stop a job that has not ended; whether there was one, of this owner's if one is given."""
-        if not await asyncio.to_thread(self.store.cancel, job, owner):
+        if not await self.keeper.cancel(job, owner):
             return False
         lane = self._drawing(job)
         if lane is not None:
@@ -349,19 +357,18 @@ class Engine:
 
     async def read(self, drawn: Drawn) -> bytes:
         """The file of a picture."""
-        if (held := self._held.file(drawn.id)) is not None:
-            return held
-        found = await asyncio.to_thread(self.store.picture, drawn.id)
-        if found is None:
+        data = await self.keeper.read(drawn.id)
+        if data is None:
             raise FileNotFoundError(drawn.id)
-        return await asyncio.to_thread(found.path.read_bytes)
+        return data
 
     async def lease(self) -> list[Job]:
         """See `Desk`."""
         most = 1 if self.options.exact else self.options.batch
-        if most > 1 and not await self._gathering.wait(self._waiting, most):
+        gathers = most > 1 and not self.keeper.has_loose
+        if gathers and not await self._gathering.wait(self._waiting, most):
             return []
-        while jobs := await asyncio.to_thread(self.store.lease, most):
+        while jobs := await self.keeper.lease(most):
             if wanted := [job for job in jobs if not self._has_ended(job.id)]:
                 return wanted  # the others were cancelled just now
         return []
@@ -398,19 +405,17 @@ class Engine:
 
     async def failed(self, job: Job, failure: Failure) -> None:
         """See `Desk`."""
-        try:
-            await asyncio.to_thread(self.store.fail, job.id, failure)
-        except UnclipError as error:
-            _log.error("the failure of job %s cannot be kept: %s", job.id, error)
-            self._held.add(replace(job, state="failed", finished=time.time(), failure=failure))
+        live = self._live.get(job.id, _Live())
+        live.ended = await self.keeper.fail(job, failure)
         self._end(job.id, "failed", **vars(failure))
 
     async def lost(self, jobs: Sequence[str]) -> None:
         """See `Desk`: what a dead worker drew waits again, or has failed by its second death."""
-        released = await asyncio.to_thread(self.store.release, jobs, True) if jobs else ()
+        released = await self.keeper.release(jobs) if jobs else ()
         self.figures.deaths += 1
         for job in released:
             if job.state == "failed" and job.failure is not None:
+                self._live.get(job.id, _Live()).ended = job
                 self._end(job.id, "failed", **vars(job.failure))
             else:
                 self.tell(job.id, "queued", place=0)
@@ -419,16 +424,9 @@ class Engine:
         """See `Desk`: pictures are kept, then told of."""
         live = self._live.get(job.id, _Live())
         self._not_heard_of(job.id)  # before a retry could see that it is done
-        try:
-            stored = await asyncio.to_thread(self.store.finish, job.id, made)
-            if stored is None:
-                return  # cancelled meanwhile
-            live.ended = stored
-        except UnclipError as error:
-            _log.error("the pictures of job %s cannot be kept: %s", job.id, error)
-            drawn = tuple(one for one, _ in made)
-            ended = replace(job, state="done", finished=time.time(), pictures=drawn)
-            self._held.add(ended, {one.id: data for one, data in made})
+        live.ended = await self.keeper.finish(job, made)
+        if live.ended is None:
+            return  # cancelled meanwhile
         took = time.time() - job.started
         self.figures.drew(len(made), took)
         self._gathering.took(took)

@@ -40,7 +40,7 @@ whole machine down ends up here.
 """
 
 _ALIVE = jobs.c.state.in_(["queued", "running"])
-_DIED = Failure("worker_died", f"its worker process died {DEATHS} times while it drew this")
+DIED = Failure("worker_died", f"its worker process died {DEATHS} times while it drew this")
 _INTERRUPTED = Failure(
     "worker_died", f"the server ended {INTERRUPTIONS} times while this was being drawn"
 )
@@ -292,7 +292,7 @@ class Queue(Kept):
         """Queue jobs again, but those whose counter comes to `most`, which fail."""
         if counter is not None:
             connection.execute(update(jobs).where(which).values({counter: counter + 1}))
-            reason = asdict(_DIED if counter is jobs.c.deaths else _INTERRUPTED)
+            reason = asdict(DIED if counter is jobs.c.deaths else _INTERRUPTED)
             values = {"state": "failed", "finished": self._now(), "failure": reason}
             connection.execute(update(jobs).where(which & (counter >= most)).values(values))
         back = which & (jobs.c.state == "running")
