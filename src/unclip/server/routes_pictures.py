@@ -20,12 +20,12 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from ..errors import UsageError
 from ..media import Limits, Upload, check_upload, detected, read_image, upload_notes
 from ..media.bare import without_record
-from ..media.notes import DIGITAL_SOURCE, GENERATED
+from ..media.notes import GENERATED, marked_in
 from ..media.writing import encode
 from . import errors
 from .asked import Asked, number, truth
 from .context import Serving, owner, serving
-from .gallery import Found, Picture, Search
+from .gallery import Changes, Found, Picture, Search
 from .reading import kind_of, read_json, read_parts
 from .recall import recalled
 from .routes_jobs import DIGEST, MOST_LISTED, picture_id, told_commands
@@ -82,10 +82,11 @@ async def upload(request: Request) -> Response:
         data = files[0]
     else:
         data = await request.body()
-    engine = serving(request).engine
+    here = serving(request)
     checked, notes = await run_in_threadpool(_checked, data)
-    digest = await run_in_threadpool(engine.store.put_input, checked.data)
-    record = await recalled(notes, engine.models, engine.lanes)
+    here.uploads.take(owner(request), len(checked.data))
+    digest = await run_in_threadpool(here.engine.store.put_input, checked.data)
+    record = await recalled(notes, here.engine.models, here.engine.lanes)
     width, height = checked.size
     return JSONResponse({"id": digest, "width": width, "height": height, "record": record}, 201)
 
@@ -182,7 +183,7 @@ def _small(path: Path, side: int) -> bytes:
     data, made = path.read_bytes(), io.BytesIO()
     image = read_image(data)
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
-    image.info = {GENERATED: DIGITAL_SOURCE.encode() in data}
+    image.info = {GENERATED: marked_in(data)}
     encode(image, made, "WEBP", QUALITY)
     return made.getvalue()
 
@@ -212,34 +213,13 @@ async def picture_commands(request: Request, id: str) -> Response:
 async def change_picture(request: Request, id: str) -> Response:
     """Make a picture a favourite or not, tag it, put it into collections, or take it out."""
     asked = Asked(await read_json(request), names_of(CHANGES))
-    favourite = asked.truth("favourite")
     lists = {name: asked.list(name) for name in asked.known - {"favourite"}}
-    found = await run_in_threadpool(
-        _change, serving(request), owner(request), picture_id(id), favourite, lists
-    )
-    if not found:
+    changes = Changes(asked.truth("favourite"), **lists)
+    change = serving(request).engine.store.change
+    if not await run_in_threadpool(change, owner(request), picture_id(id), changes):
         raise _missing()
     serving(request).engine.feeds.tell_change(owner(request), [id], "changed")
     return JSONResponse({"id": id})
-
-
-def _change(
-    here: Serving, who: str, id: str, favourite: bool | None, lists: dict[str, list[str]]
-) -> bool:
-    """Whether the picture is there."""
-    store, one = here.engine.store, here.engine.store.picture(id)
-    found = one is not None and one.owner == who
-    if favourite is not None:
-        found &= bool(store.mark(who, [id], favourite))
-    if names := lists["add_tags"]:
-        found &= bool(store.tag(who, [id], names))
-    if names := lists["remove_tags"]:
-        found &= bool(store.untag(who, [id], names))
-    for collection in lists["add_collections"]:
-        found &= bool(store.collect(who, collection, [id]))
-    for collection in lists["remove_collections"]:
-        found &= bool(store.uncollect(who, collection, [id]))
-    return found
 
 
 @routes.delete("/pictures/{id}", response_model=None, responses=answers(CHANGED))
