@@ -157,7 +157,10 @@ function Canvas({ paper, begins }: { paper: Signal<Paper>; begins: string }) {
   const place = (box: Box) => change(paper, { frame: { x: box.x, y: box.y } });
   const placeSeen = (box: Box) => {
     place(box);
-    if (view.value) view.value = showing(view.value, box, screen.value);
+    const all = around([...piecesOf(entries.done), box]);
+    if (!view.value || !all) return;
+    const seen = showing(view.value, all, screen.value) === view.value;
+    if (!seen) view.value = fitted(all, screen.value);
   };
   const submit = async () => {
     if (sending || !prompt.trim()) return;
@@ -199,7 +202,11 @@ function Canvas({ paper, begins }: { paper: Signal<Paper>; begins: string }) {
           onSubmit={() => locked || known === 1 || void submit()}
         />
         <p class="soft small">
-          {known === 1 ? t("outpaint.full") : t("outpaint.help", { percent })}
+          {locked
+            ? t("outpaint.help.choices")
+            : known === 1
+              ? t("outpaint.full")
+              : t("outpaint.help", { percent })}
         </p>
       </div>
       {missing && (
@@ -240,6 +247,11 @@ function Canvas({ paper, begins }: { paper: Signal<Paper>; begins: string }) {
             if (view.value) view.value = zoomed(view.value, by, { x: width / 2, y: height / 2 });
           }}
         />
+        {sending && !job && (
+          <p class="floating bottom" role="status">
+            <span class="text">{t("outpaint.sending")}</span>
+          </p>
+        )}
         {job && (
           <Choices
             job={job}
