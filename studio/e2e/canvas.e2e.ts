@@ -195,7 +195,7 @@ it("outpaints: four choices, accept, undo, and a reload that keeps the canvas", 
   const { page, errors } = await visit(browser, `${server.url}/#/outpaint/${fox}`);
   const board = page.getByRole("application");
   await board.waitFor();
-  const known = (percent: number) => page.getByText(`${percent} % of it is known`).waitFor();
+  const known = (percent: number) => page.getByText(`${percent} % of the frame is known`).waitFor();
   await known(50); // the frame waits at the right edge
   await board.focus();
   await page.keyboard.press("Shift+ArrowRight");
@@ -236,7 +236,7 @@ it("outpaints by keyboard alone, erases, and begins on an empty canvas", async (
   await button(page, "Begin with an empty canvas").press("Enter");
   const board = page.getByRole("application");
   await board.waitFor();
-  await page.getByText("0 % of it is known").waitFor();
+  await page.getByText("0 % of the frame is known").waitFor();
   await page.keyboard.press("/");
   await page.keyboard.type("a red apple");
   await page.keyboard.press("Enter");
@@ -248,7 +248,7 @@ it("outpaints by keyboard alone, erases, and begins on an empty canvas", async (
   await page.getByText("All of the frame is painted already").waitFor();
   await button(page, "Erase, to paint it anew").click();
   await drag(page, board, [0.5, 0.4], [0.5, 0.6]);
-  await page.getByText(/9\d % of it is known/).waitFor();
+  await page.getByText(/9\d % of the frame is known/).waitFor();
   await page.keyboard.press("Control+z");
   await page.getByText("All of the frame is painted already").waitFor();
   expect(errors).toEqual([]);

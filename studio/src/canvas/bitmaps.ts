@@ -7,6 +7,7 @@ export type Bitmap = HTMLImageElement | "missing";
 
 /** Pictures that were asked for and have come, or are not there. */
 const bitmaps = signal<Readonly<Record<SourceId, Bitmap>>>({});
+const MOST = 200;
 const asked = new Set<SourceId>();
 
 /** A picture, when it has come; whoever read this is told of it. */
@@ -14,10 +15,17 @@ export function bitmapOf(id: SourceId): Bitmap | undefined {
   if (!asked.has(id)) {
     asked.add(id);
     void load(urlOf(id)).then((one) => {
-      bitmaps.value = { ...bitmaps.peek(), [id]: one ?? "missing" };
+      keep(id, one ?? "missing");
     });
   }
   return bitmaps.value[id];
+}
+
+/** Keep a picture, and forget those that came long before. */
+function keep(id: SourceId, one: Bitmap): void {
+  const all: [SourceId, Bitmap][] = [...Object.entries(bitmaps.peek()), [id, one]];
+  for (const [old] of all.slice(0, -MOST)) asked.delete(old);
+  bitmaps.value = Object.fromEntries(all.slice(-MOST));
 }
 
 /** A decoded picture, or null. */

@@ -48,8 +48,8 @@ export const canvas = {
   "outpaint.another": "Another canvas",
   "outpaint.prompt": "What the frame shows",
   "outpaint.placeholder": "What the frame shows, for example: a fox in a forest",
-  "outpaint.help":
-    "Drag the frame to where more is to be painted. {percent} % of it is known and stays as it is.",
+  "outpaint.help": "Drag it to where more is to be painted.",
+  "outpaint.known": "{percent} % of the frame is known and stays as it is.",
   "outpaint.full": "All of the frame is painted already. Move it over an edge.",
   "outpaint.help.choices": "Look at the choices; accept one, discard them, or draw again.",
   "outpaint.sending": "Preparing …",

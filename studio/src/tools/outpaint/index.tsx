@@ -16,6 +16,7 @@ import {
   zoomed,
 } from "../../canvas/geometry";
 import { redo, undo } from "../../canvas/history";
+import { thinned } from "../../canvas/mask";
 import { askPrompt, promptOf } from "../../canvas/told";
 import { t } from "../../i18n";
 import { go, href } from "../../router";
@@ -179,10 +180,16 @@ function Canvas({ paper, begins }: { paper: Signal<Paper>; begins: string }) {
     send(false);
   };
   const turn = (to: number) => setIndex((to + choices.length) % Math.max(1, choices.length));
+  /** The button that had the focus is not there any more. */
+  const toBoard = () => document.querySelector<HTMLElement>(".board > canvas")?.focus();
   const take = () => {
     if (choice) accept(paper, choice.id);
+    toBoard();
   };
-  const discard = () => change(paper, { pending: null });
+  const discard = () => {
+    change(paper, { pending: null });
+    toBoard();
+  };
   const missing = piecesOf(entries.done).some((one) => bitmapOf(one.id) === "missing");
   return (
     <form
@@ -202,11 +209,12 @@ function Canvas({ paper, begins }: { paper: Signal<Paper>; begins: string }) {
           onSubmit={() => locked || known === 1 || void submit()}
         />
         <p class="soft small">
-          {locked
-            ? t("outpaint.help.choices")
-            : known === 1
-              ? t("outpaint.full")
-              : t("outpaint.help", { percent })}
+          {choices.length > 0 ? t("outpaint.help.choices") : known === 1 && t("outpaint.full")}
+          {choices.length === 0 && known < 1 && (
+            <>
+              {t("outpaint.known", { percent })} {!locked && t("outpaint.help")}
+            </>
+          )}
         </p>
       </div>
       {missing && (
@@ -224,7 +232,14 @@ function Canvas({ paper, begins }: { paper: Signal<Paper>; begins: string }) {
           view={view}
           screen={screen}
           onFrame={place}
-          onErase={(points) => add(paper, { kind: "eraser", radius: eraser.value, points })}
+          onErase={(points) => {
+            const { radius, points: kept } = thinned({
+              kind: "eraser",
+              radius: eraser.value,
+              points,
+            });
+            add(paper, { kind: "eraser", radius, points: kept });
+          }}
           onFit={showAll}
           onChoose={(key) => {
             if (choices.length === 0) return;
