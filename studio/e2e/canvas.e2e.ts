@@ -1,5 +1,6 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import AxeBuilder from "@axe-core/playwright";
 import type { Browser, Locator, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { browse, clean, type Server, serve, visit } from "./house";
@@ -251,6 +252,23 @@ it("outpaints by keyboard alone, erases, and begins on an empty canvas", async (
   await page.getByText(/9\d % of the frame is known/).waitFor();
   await page.keyboard.press("Control+z");
   await page.getByText("All of the frame is painted already").waitFor();
+  expect(errors).toEqual([]);
+  await page.context().close();
+});
+
+it("has no accessibility finding, and is painted on by touch at phone width", async () => {
+  const phone = { viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true };
+  const { page, errors } = await visit(browser, `${server.url}/#/edit/${fox}`, phone);
+  await page.getByRole("application").tap({ position: { x: 120, y: 120 } });
+  await page.getByText("The checkered part is painted anew").waitFor();
+  for (const tool of ["edit", "outpaint"]) {
+    await page.goto(`${server.url}/#/${tool}/${fox}`);
+    await page.getByRole("application").waitFor();
+    const { violations } = await new AxeBuilder({ page }).analyze();
+    expect(violations.map((one) => [one.id, one.nodes.map((each) => each.html)])).toEqual([]);
+    const across = await page.evaluate(() => document.documentElement.scrollWidth);
+    expect(across).toBe(360);
+  }
   expect(errors).toEqual([]);
   await page.context().close();
 });

@@ -19,7 +19,7 @@ from unclip.server.protocol import Message
 
 NATIVE = (64, 64)
 ABILITIES = ["edit", "generate", "img2img", "interpolate", "outpaint", "textdiff", "upscale"]
-ABILITIES += ["vary"]
+ABILITIES += ["probe", "vary"]
 
 
 def png(size: tuple[int, int], colour: Any = 0, mode: str = "RGB", format: str = "PNG") -> bytes:
@@ -74,6 +74,18 @@ class _Connection:
             self.out.put_nowait(
                 {"kind": "checked", "number": message["number"], "failure": failure, "steps": 1}
             )
+        elif kind == "probe":
+            failure = self.fake.refuses(message)
+            shares = [1 / (index + 2) for index, _ in enumerate(message["labels"])]
+            answer = {"number": message["number"], "failure": failure, "shares": shares}
+            if self.fake.go.is_set():
+                self.out.put_nowait({"kind": "probed", **answer})
+        elif kind == "recall":
+            failure = self.fake.refuses(message)
+            said = {"ability": "generate", "fields": {"prompt": "a fox"}, "seed": 0, "inputs": {}}
+            said |= {"model": "other", "served": None, "program": "fake", "left": []}
+            answer = {"number": message["number"], "failure": failure, "recalled": said}
+            self.out.put_nowait({"kind": "recalled", **answer})
         elif kind == "cancel":
             self.stopped.add(message["id"])
             self.fake.cancelled.append(message["id"])
@@ -88,7 +100,9 @@ class _Connection:
         if self.fake.broken:
             self.out.put_nowait({"kind": "broken", "message": self.fake.broken})
             return
+        steps = {"type": "integer", "minimum": 1, "default": 6, "nullable": False, "name": "steps"}
         about = {"size": list(NATIVE), "abilities": ABILITIES, "words": ["fox", "car"]}
+        about |= {"priors": ["prior"], "settings": {"decoder": {"steps": steps}}}
         models = [{"name": name, **about} for name in message["models"]]
         self.out.put_nowait({"kind": "ready", "models": models})
         self.out.put_nowait({"kind": "memory", "bytes": 1000, "gpu": 0})

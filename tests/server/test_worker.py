@@ -24,6 +24,7 @@ from unclip.server.kept import spec_of
 from unclip.server.protocol import ModelInfo
 
 from .conftest import FEW, Talk, spec
+from .fakes import png
 
 Load = Callable[[str], Any]
 
@@ -282,8 +283,45 @@ def test_it_tells_what_its_model_can(pipe: Pipeline) -> None:
     (info,) = map(ModelInfo.of, ready["models"])
     assert (info.name, info.size, info.priors) == ("tiny", (16, 16), ("prior",))
     assert {"generate", "vary", "edit"} <= set(info.abilities)
-    assert "guidance_scale" in info.settings["decoder"]
+    scale, steps = (info.settings["decoder"][one] for one in ("guidance_scale", "steps"))
+    own = pipe.stages["decoder"].config.sampling
+    assert scale["type"] == "number" and scale["minimum"] == 0 and not scale["nullable"]
+    assert (scale["default"], scale["name"]) == (own.guidance_scale, "guidance_scale")
+    assert steps["type"] == "integer" and steps["default"] == own.steps
+    eta = info.settings["decoder"]["eta"]
+    assert eta["type"] == "number" and eta["nullable"] and "ancestral" in eta["description"]
+    assert info.settings["prior"]["steps"]["name"] == "prior_steps"
+    assert {"ddim", "euler"} <= set(info.settings["decoder"]["sampler"]["enum"])
+    for each in info.settings.values():  # every default is one that the settings take
+        for one in each.values():
+            pipe.model.by_stage({one["name"]: one["default"]})
+            for choice in one.get("enum", ()):
+                pipe.model.by_stage({one["name"]: choice})
     talk.close()
+
+
+def test_it_says_which_caption_fits_a_picture_while_it_draws(
+    talk: Talk, pipe: Pipeline, tmp_path: Path
+) -> None:
+    path = tmp_path / "fox.png"
+    path.write_bytes(png((16, 16), (200, 40, 0)))
+    labels = ["a fox", "a car", "a house"]
+    asked = {"kind": "probe", "number": 7, "model": "tiny"}
+    asked |= {"inputs": {"image": str(path)}, "labels": labels}
+    talk.say(**asked)
+    (*_, answer) = talk.until("probed")
+    assert (answer["number"], answer["failure"]) == (7, None)
+    assert answer["shares"] == pytest.approx(pipe.probe(path, labels), abs=1e-6)
+    slow = spec(seed=1)
+    slow.fields["settings"]["steps"] = 60
+    talk.draw(a=slow)
+    talk.until("step")
+    talk.say(**asked)
+    said = [one["kind"] for one in talk.until("idle")]
+    assert said.index("probed") < said.index("done")
+    talk.say(**{**asked, "inputs": {"image": str(tmp_path / "none.png")}})
+    (*_, answer) = talk.until("probed")
+    assert answer["failure"]["code"] == "usage" and answer["shares"] == []
 
 
 def test_a_damaged_model_is_one_line(pipe: Pipeline) -> None:

@@ -16,6 +16,7 @@ from . import (
     errors,
     routes_events,
     routes_jobs,
+    routes_models,
     routes_openai,
     routes_page,
     routes_pictures,
@@ -28,9 +29,10 @@ from .errors import ApiError
 from .metrics import Metrics
 from .middleware import LOG, Envelope, Limits, Root, error_response
 from .options import ServeOptions
+from .schemas import COMPONENTS
 
 ROUTES = (
-    *(routes_openai, routes_jobs, routes_events, routes_pictures),
+    *(routes_openai, routes_jobs, routes_events, routes_models, routes_pictures),
     *(routes_site, routes_page),
 )
 ABOUT = "OpenAI's Images API for DALL·E 2 on your own machine, and every ability as a job."
@@ -46,7 +48,17 @@ def make_app(engine: Engine, options: ServeOptions) -> FastAPI:
     Returns:
         With `state.serving`, a `Serving`.
     """
-    metrics = Metrics(engine)
+    metrics, app = Metrics(engine), routed()
+    app.state.serving = Serving(engine, options, metrics)
+    for kind, answer in ANSWERS.items():
+        app.add_exception_handler(kind, answer)
+    guarded = Auth(Limits(app.build_middleware_stack(), options), options)
+    app.middleware_stack = Envelope(Root(guarded, options.root_path), metrics)
+    return app
+
+
+def routed() -> FastAPI:
+    """The routes alone, which have the OpenAPI document and answer nothing yet."""
     app = _Application(
         title="unclip",
         version=__version__,
@@ -56,13 +68,8 @@ def make_app(engine: Engine, options: ServeOptions) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.serving = Serving(engine, options, metrics)
     for one in ROUTES:
         app.include_router(one.routes)
-    for kind, answer in ANSWERS.items():
-        app.add_exception_handler(kind, answer)
-    guarded = Auth(Limits(app.build_middleware_stack(), options), options)
-    app.middleware_stack = Envelope(Root(guarded, options.root_path), metrics)
     return app
 
 
@@ -72,9 +79,12 @@ class _Application(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document."""
         if self.openapi_schema is None:
-            document = super().openapi()
+            document, bodies = super().openapi(), routes_jobs.bodies()
+            either = [{"$ref": f"#/components/schemas/{name}"} for name in bodies]
+            schemas = {**COMPONENTS, **bodies, "Ask": {"oneOf": either}}
+            document["components"] = {"schemas": dict(sorted(schemas.items()))}
             content = document["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]
-            content["application/json"]["schema"] = {"oneOf": routes_jobs.bodies()}
+            content["application/json"]["schema"] = {"$ref": "#/components/schemas/Ask"}
         return super().openapi()
 
 

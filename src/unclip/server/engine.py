@@ -7,12 +7,12 @@ import logging
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from ..cost import BATCH
 from ..errors import UnclipError
+from .engine_options import EngineOptions
 from .events import Logs
 from .feed import Feed, Feeds, News
 from .figures import Figures
@@ -25,9 +25,6 @@ from .store import Room, Store
 
 _log = logging.getLogger(__name__)
 
-PATIENCE = 15.0
-"""Seconds that a job goes on after its last client has left: a retry finds it."""
-
 UNHEARD = 60.0
 """Seconds in which a retry finds a job that was done when no client waited for it."""
 
@@ -36,42 +33,6 @@ HELD = 16
 
 SCALING = 1.0
 """Seconds between two looks at how many workers are needed."""
-
-
-@dataclass(frozen=True)
-class EngineOptions:
-    """What the engine serves, and how.
-
-    Args:
-        models: name -> path or name of a model, the default first.
-        device, dtype: as for `unclip.load`.
-        memory: most bytes of the worker before it lets a model go to load another.
-        exact: draw each picture in a batch of its own, for the same bytes whatever else is drawn.
-        hooks: see `hooks.load_hook`.
-        batch: most pictures drawn together.
-        queued: most jobs that wait.
-        each: most of them that are one owner's; None: all.
-        workers: how many draw at once.
-        most_workers: to how many they grow while jobs wait.
-        c2pa: key and certificates, PEM, that pictures are signed with; None: unsigned.
-        rest: seconds after which a further worker that has nothing to do ends.
-        patience: see `PATIENCE`.
-    """
-
-    models: Mapping[str, str]
-    device: str | None = None
-    dtype: str | None = None
-    memory: int | None = None
-    exact: bool = False
-    hooks: tuple[str, ...] = ()
-    batch: int = BATCH
-    queued: int = 1000
-    each: int | None = None
-    workers: int = 1
-    most_workers: int = 1
-    c2pa: tuple[str, str] | None = field(default=None, repr=False)
-    rest: float = 60.0
-    patience: float = PATIENCE
 
 
 @dataclass
@@ -111,12 +72,17 @@ class Engine:
     @property
     def ready(self) -> bool:
         """Whether a job would be drawn now."""
-        return any(lane.ready for lane in self._lanes) and not self.draining
+        return bool(self.lanes) and not self.draining
+
+    @property
+    def lanes(self) -> list[Lane]:
+        """Those whose worker has its models."""
+        return [lane for lane in self._lanes if lane.ready]
 
     @property
     def idle(self) -> int:
         """How many workers have nothing to do."""
-        return sum(lane.ready and not lane.running for lane in self._lanes)
+        return sum(not lane.running for lane in self.lanes)
 
     @property
     def workers(self) -> int:

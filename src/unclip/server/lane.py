@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from .job import Drawn, Failure, Job, Spec
 from .launch import Connection, Launcher
-from .protocol import Message, ModelInfo
+from .protocol import ANSWERED, Message, ModelInfo
 from .refusals import NoWorker, Refused
 
 _log = logging.getLogger(__name__)
@@ -124,21 +124,36 @@ class Lane:
             with suppress(OSError):
                 await self._connection.send(message)
 
+    @property
+    def asked(self) -> int:
+        """How many questions its worker has not answered."""
+        return len(self._checks)
+
     async def check(self, spec: Spec) -> None:
         """Ask the worker whether it can draw this. Raises Refused."""
+        about = {"spec": spec.to_json(), "inputs": self._desk.paths(spec)}
+        with suppress(TimeoutError, NoWorker):
+            await self.ask(CHECKING, kind="check", **about)
+
+    async def ask(self, seconds: float, **message: Any) -> Message:
+        """What the worker answers, between two steps of what it draws.
+
+        Raises:
+            TimeoutError: nothing in so many seconds.
+            NoWorker: it died.
+            Refused: it cannot.
+        """
         number = secrets.randbits(53)
         future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         self._checks[number] = future
-        about = {"spec": spec.to_json(), "inputs": self._desk.paths(spec)}
         try:
-            await self.say(kind="check", number=number, **about)
-            answer = await asyncio.wait_for(future, CHECKING)
-        except TimeoutError:
-            return
+            await self.say(number=number, **message)
+            answer = await asyncio.wait_for(future, seconds)
         finally:
             self._checks.pop(number, None)
         if answer.get("failure"):
             raise Refused(Failure(**answer["failure"]))
+        return answer
 
     async def _keep_working(self) -> None:
         """Start a worker, and another when it dies, waiting longer each time."""
@@ -157,6 +172,8 @@ class Lane:
             if connection is not None:
                 connection.kill()
             self._connection, self.ready, self.memory = None, False, {}
+            for future in [one for one in self._checks.values() if not one.done()]:
+                future.set_exception(NoWorker("the worker died"))
             lost, self.running = list(self.running), {}
             await self._lose(lost)
             if not self.loaded.done():
@@ -248,7 +265,7 @@ class Lane:
             self._desk.worked(message.pop("steps", 0))
             self.memory = message
             return
-        if kind == "checked":
+        if kind in ANSWERED.values():
             future = self._checks.get(message["number"])
             if future is not None and not future.done():
                 future.set_result(message)

@@ -22,6 +22,7 @@ from ..abilities import ABILITIES
 from ..abilities._capabilities import capabilities
 from ..abilities._preview import preview
 from ..abilities._several import cost_of
+from ..abilities.probe import ProbeRequest
 from ..errors import Cancelled, UnclipError, UsageError, is_of_memory, unknown
 from ..facade import Pipeline
 from ..media.notes import GENERATED
@@ -32,6 +33,7 @@ from ..types import Step
 from .hooks import Hook, check_pictures, check_texts
 from .job import Failure, Finish, Format, Spec
 from .protocol import LONGEST, Message, ModelInfo
+from .settings import settings_of
 
 _log = logging.getLogger(__name__)
 
@@ -97,16 +99,14 @@ class Models:
         """What clients may know of a model."""
         pipe = self[name]
         model, (height, width) = pipe.model, pipe.model.size
-        own = {n: getattr(stage.config, "sampling", None) for n, stage in pipe.stages.items()}
-        settings = {n: sorted(type(one).model_fields) for n, one in own.items() if one is not None}
         return ModelInfo(
             name=name,
             size=(width, height),
             abilities=tuple(capabilities(pipe.stages)),
             priors=tuple(model.priors),
             decoders=tuple(model.decoders),
-            settings=settings,
-            words=tuple(pipe.vocabulary.counts)[:2000],
+            settings=settings_of(pipe),
+            words=tuple(pipe.vocabulary.counts),
             hash=pipe.hash,
         )
 
@@ -145,6 +145,13 @@ class Painter:
         if task.spec.ability not in capabilities(pipe.stages):
             raise UsageError(f"the model '{pipe.name}' cannot {task.spec.ability}").about("model")
         return cost_of(pipe, request).total
+
+    def probe(self, model: str, image: str, labels: Sequence[str]) -> list[float]:
+        """Which of several descriptions fits a picture: a share of each. Raises UnclipError."""
+        check_texts(self._hooks, {"captions": list(labels)})
+        request = ProbeRequest.of(image=image, labels=labels)
+        request.check_inputs()
+        return self.models[model].run(request)
 
     def draw(self, tasks: Sequence[Task]) -> None:
         """Draw a batch; each task is told to be done, failed or cancelled."""

@@ -8,7 +8,9 @@ To the worker:
 - `cancel` (`id`), at any time.
 - `watch` (`previews`: id -> how many somebody wants, spread over the steps whatever time they take;
   0: as many as take little), at any time.
-- `check` (`number`, `spec`, `inputs`): is answered soon, between two steps of what is drawn.
+- `check` (`number`, `spec`, `inputs`) and `probe` (`number`, `model`, `inputs`: its `image`,
+  `labels`) are answered soon, between two steps of what is drawn. So is `recall` (`number`,
+  `model`, `notes`: what another program wrote in a picture).
 
 To the server:
 
@@ -22,6 +24,8 @@ To the server:
 - `failed` (`id`, `failure`), `cancelled` (`id`).
 - `idle`: every job of the batch has ended.
 - `checked` (`number`, `failure` or null, `steps`).
+- `probed` (`number`, `failure` or null, `shares`: of the labels, in their order).
+- `recalled` (`number`, `failure` or null, `recalled`: see `recall`).
 """
 
 from __future__ import annotations
@@ -35,6 +39,9 @@ LONGEST = 512 * 2**20
 
 Message = dict[str, Any]
 
+ANSWERED = {"check": "checked", "probe": "probed", "recall": "recalled"}
+"""Questions, and what their answers are called."""
+
 
 @dataclass(frozen=True)
 class ModelInfo:
@@ -45,7 +52,7 @@ class ModelInfo:
         size: (width, height) of its pictures.
         abilities: names of the commands that it serves.
         priors, decoders: names that requests may give.
-        settings: stage -> names of its sampling's settings.
+        settings: stage -> setting of its sampling -> what it is, see `settings`.
         words: it was trained on, most frequent first; none where it lists none.
         hash: of its files.
     """
@@ -55,7 +62,7 @@ class ModelInfo:
     abilities: tuple[str, ...]
     priors: tuple[str, ...] = ()
     decoders: tuple[str, ...] = ()
-    settings: dict[str, list[str]] = field(default_factory=dict)
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     words: tuple[str, ...] = ()
     hash: str = ""
 

@@ -17,7 +17,8 @@ from .context import owner, serving
 from .feed import News
 from .job import ENDED
 from .routes_jobs import MOST_LISTED, shown
-from .schemas import answers
+from .schemas import streams
+from .shapes import EVENTS
 
 routes = APIRouter(prefix="/v1", tags=["Jobs"])
 
@@ -25,7 +26,7 @@ RECENT = 60.0
 """Seconds after its end in which a job is told of at first."""
 
 
-@routes.get("/events", response_model=None, responses=answers({}, events=True))
+@routes.get("/events", response_model=None, responses=streams(EVENTS))
 async def all_events(request: Request, previews: str = "true") -> Response:
     """What happens to all own jobs and pictures, as it happens.
 

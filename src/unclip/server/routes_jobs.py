@@ -18,7 +18,8 @@ from .asked import Asked, number, truth
 from .context import Serving, owner, serving
 from .job import ENDED, Drawn, Finish, Format, Job, Spec, State
 from .reading import read_json
-from .schemas import JOB, SIZE, answers, json_body, list_of, maybe, object_of, text, whole
+from .schemas import Schema, answers, json_body, names_of, object_of, streams, text
+from .shapes import ASKED, FINISH, JOB, JOB_EVENTS, JOBS
 from .submitting import check_room, check_taking, submit
 
 routes = APIRouter(prefix="/v1", tags=["Jobs"])
@@ -29,32 +30,14 @@ LARGEST = 4096
 ID = re.compile(r"[0-9a-f]{32}")
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
-FINISH = object_of(
-    [],
-    size=maybe(SIZE),
-    format=text(enum=list(get_args(Format))),
-    quality=whole(1, 100, "Of JPEG and WebP."),
-)
-ASKED = object_of(
-    ["ability"],
-    ability=text("See /v1/capabilities."),
-    fields={"type": "object", "description": "Of the ability's request."},
-    inputs={
-        "type": "object",
-        "additionalProperties": text(),
-        "description": "Field: id of an uploaded or drawn picture.",
-    },
-    model=maybe(text()),
-    finish=FINISH,
-)
+
+def bodies() -> dict[str, Schema]:
+    """What `create_job` reads: a schema an ability, with the fields of its request, by its name."""
+    every = abilities.drawing()
+    return {f"Ask{name.title()}": _body(name, abilities.describe(name)) for name in every}
 
 
-def bodies() -> list[dict[str, Any]]:
-    """What `create_job` reads, a schema an ability, with the fields of its request."""
-    return [_body(name, abilities.describe(name)) for name in abilities.drawing()]
-
-
-def _body(name: str, told: dict[str, Any]) -> dict[str, Any]:
+def _body(name: str, told: dict[str, Any]) -> Schema:
     takes = told["inputs"]
     needed = [key for key, one in takes.items() if one["required"] and not one["or_text"]]
     inputs = object_of(needed, **{key: text(one["description"]) for key, one in takes.items()})
@@ -78,9 +61,10 @@ async def create_job(request: Request) -> Response:
     await check_room(request)
     asked = Asked(await read_json(request), frozenset(ASKED["properties"]))
     inputs = {
-        name: await _stored(request, name, one) for name, one in asked.texts("inputs").items()
+        name: await stored(request, f"inputs.{name}", one)
+        for name, one in asked.texts("inputs").items()
     }
-    model, finish = _model(asked, here), _finish(asked)
+    model, finish = model_of(asked, here), _finish(asked)
     ability, fields = asked.text("ability"), asked.section("fields")
     spec = await run_in_threadpool(abilities.spec_of, ability, fields, inputs, model)
     job = await submit(request, replace(spec, finish=finish), kept=True)
@@ -88,7 +72,7 @@ async def create_job(request: Request) -> Response:
     return JSONResponse(await shown(request, job), 202, {"location": f"/v1/jobs/{job.id}"})
 
 
-@routes.get("/jobs", response_model=None, responses=answers(object_of([], data=list_of(JOB))))
+@routes.get("/jobs", response_model=None, responses=answers(JOBS))
 async def list_jobs(
     request: Request, state: str = "", limit: str = "50", before: str = ""
 ) -> Response:
@@ -108,7 +92,7 @@ async def get_job(request: Request, id: str) -> Response:
     return JSONResponse(await shown(request, await own_job(request, id)))
 
 
-@routes.get("/jobs/{id}/events", response_model=None, responses=answers({}, events=True))
+@routes.get("/jobs/{id}/events", response_model=None, responses=streams(JOB_EVENTS))
 async def job_events(
     request: Request, id: str, after: str = "", previews: str = "true"
 ) -> Response:
@@ -134,31 +118,7 @@ async def cancel_job(request: Request, id: str) -> Response:
     return JSONResponse(await shown(request, await own_job(request, id)))
 
 
-@routes.get("/capabilities", response_model=None, responses=answers({"type": "object"}))
-async def capabilities(request: Request) -> Response:
-    """What can be asked for: abilities with their fields, models, limits and words."""
-    return JSONResponse(await run_in_threadpool(_capabilities, serving(request)))
-
-
-def _capabilities(here: Serving) -> dict[str, Any]:
-    models = here.engine.models
-    able = {name for model in models for name in model.abilities}
-    drawing = [name for name in abilities.drawing() if name in able or not models]
-    return {
-        "abilities": {name: abilities.describe(name) for name in drawing},
-        "models": [{**asdict(model), "default": model is models[0]} for model in models],
-        "aliases": here.options.aliases,
-        "finish": FINISH,
-        "limits": {
-            "pictures": abilities.MOST_PICTURES,
-            "queued": here.options.most_each,
-            "body_bytes": here.options.body_bytes,
-            "side": LARGEST,
-        },
-    }
-
-
-def _model(asked: Asked, here: Serving) -> str:
+def model_of(asked: Asked, here: Serving) -> str:
     """A served model's name; the first where none is asked for."""
     name, served = asked.text("model"), here.served
     name = served.aliases.get(name, name)
@@ -169,7 +129,7 @@ def _model(asked: Asked, here: Serving) -> str:
 
 def _finish(asked: Asked) -> Finish:
     """How the pictures are delivered."""
-    inner = Asked(asked.section("finish"), frozenset(FINISH["properties"]), "finish.")
+    inner = Asked(asked.section("finish"), names_of(FINISH), "finish.")
     size, form = inner.values.get("size"), inner.text("format") or "png"
     if form not in get_args(Format):
         raise inner.wrong("format", f"one of {', '.join(get_args(Format))}")
@@ -232,9 +192,16 @@ async def _told(request: Request, job: Job, after: int, previews: bool) -> Async
             yield sse.event(data, one.kind, one.number)
 
 
-async def _stored(request: Request, field: str, id: str) -> tuple[str, Path]:
-    """The digest and the path of an uploaded or drawn picture. Raises ApiError."""
-    store, where = serving(request).engine.store, f"inputs.{field}"
+async def stored(request: Request, where: str, id: str) -> tuple[str, Path]:
+    """The digest and the path of an uploaded or drawn picture.
+
+    Args:
+        where: the parameter that names it.
+
+    Raises:
+        ApiError: there is none.
+    """
+    store = serving(request).engine.store
     missing = errors.invalid(where, f"{where}: there is no such picture.")
     if DIGEST.fullmatch(id):
         path = store.input_path(id)

@@ -15,15 +15,27 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from ..errors import UsageError
-from ..media import Limits, Upload, check_upload, detected
+from ..media import Limits, Upload, check_upload, detected, upload_notes
 from . import errors
 from .asked import Asked, number, truth
 from .context import Serving, owner, serving
 from .gallery import Picture, Search
 from .reading import kind_of, read_json, read_parts
+from .recall import recalled
 from .routes_jobs import DIGEST, MOST_LISTED, picture_id
 from .routes_jobs import picture as drawn_shown
-from .schemas import PICTURE, answers, body, json_body, list_of, maybe, object_of, text
+from .schemas import FILE, answers, body, files, json_body, names_of, object_of
+from .shapes import (
+    CHANGED,
+    CHANGES,
+    COLLECTION,
+    COLLECTIONS,
+    IDS,
+    NAME,
+    PICTURES,
+    TAGS,
+    UPLOADED,
+)
 
 routes = APIRouter(prefix="/v1", tags=["Pictures"])
 
@@ -31,23 +43,10 @@ ALLOWED = Limits(("PNG", "JPEG", "WEBP"), megabytes=50)
 """What may be uploaded."""
 MOST_ZIPPED = 1000
 CHUNK = 2**16
-UPLOADED = object_of(["id", "width", "height"], id=text(), width={}, height={})
-LISTED = object_of(["data"], data=list_of(PICTURE))
-CHANGES = object_of(
-    [],
-    favourite=maybe({"type": "boolean"}),
-    add_tags=list_of(text()),
-    remove_tags=list_of(text()),
-    add_collections=list_of(text("An id.")),
-    remove_collections=list_of(text("An id.")),
-)
-IDS = object_of(["ids"], ids=list_of(text()))
-NAME = object_of(["name"], name=text())
-COLLECTION = object_of(["id", "name"], id=text(), name=text(), created={}, pictures={})
-_FILE: dict[str, Any] = {"type": "string", "format": "binary"}
+KINDS = ("image/png", "image/jpeg", "image/webp")
 UPLOAD = {
-    "multipart/form-data": object_of(["file"], file=_FILE),
-    **dict.fromkeys(("image/png", "image/jpeg", "image/webp"), _FILE),
+    "multipart/form-data": object_of(["file"], file=FILE),
+    **dict.fromkeys(KINDS, FILE),
 }
 
 
@@ -59,7 +58,11 @@ UPLOAD = {
     openapi_extra=body(UPLOAD),
 )
 async def upload(request: Request) -> Response:
-    """Upload a picture that jobs may begin from, as a form's file or as the whole body."""
+    """Upload a picture that jobs may begin from, as a form's file or as the whole body.
+
+    `record` is what its file says of how it was made, by unclip, Stable Diffusion web UI, ComfyUI
+    or NovelAI, as a job's `fields`. What is stored has no such texts.
+    """
     if kind_of(request) == "multipart/form-data":  # `curl --data-binary` calls all a form
         files = [part.data for part in await read_parts(request) if part.filename is not None]
         if len(files) != 1:
@@ -67,21 +70,23 @@ async def upload(request: Request) -> Response:
         data = files[0]
     else:
         data = await request.body()
-    checked = await run_in_threadpool(_checked, data)
-    digest = await run_in_threadpool(serving(request).engine.store.put_input, checked.data)
+    engine = serving(request).engine
+    checked, notes = await run_in_threadpool(_checked, data)
+    digest = await run_in_threadpool(engine.store.put_input, checked.data)
+    record = await recalled(notes, engine.models, engine.lanes)
     width, height = checked.size
-    return JSONResponse({"id": digest, "width": width, "height": height}, 201)
+    return JSONResponse({"id": digest, "width": width, "height": height, "record": record}, 201)
 
 
-def _checked(data: bytes) -> Upload:
-    """A picture. Raises ApiError where it is none."""
+def _checked(data: bytes) -> tuple[Upload, dict[str, str]]:
+    """A picture, and what programs wrote in it. Raises ApiError where it is none."""
     try:
-        return check_upload(data, "the picture", ALLOWED)
+        return check_upload(data, "the picture", ALLOWED), upload_notes(data)
     except UsageError as error:
         raise errors.invalid("file", str(error)) from None
 
 
-@routes.get("/pictures", response_model=None, responses=answers(LISTED))
+@routes.get("/pictures", response_model=None, responses=answers(PICTURES))
 async def list_pictures(
     request: Request,
     q: str = "",
@@ -106,7 +111,7 @@ async def list_pictures(
     return JSONResponse({"data": [_shown(here, request, one) for one in found]})
 
 
-@routes.get("/pictures/{id}/file", response_model=None, responses=answers(_FILE))
+@routes.get("/pictures/{id}/file", response_model=None, responses=files(*KINDS))
 async def picture_file(request: Request, id: str) -> Response:
     """The file of an own picture, however old, or of an upload, by its digest."""
     if DIGEST.fullmatch(id):
@@ -127,21 +132,21 @@ async def _uploaded(request: Request, digest: str) -> Response:
     with _still_there():
         data = await run_in_threadpool(path.read_bytes)
     kind = detected(data[:64])
-    known = kind is not None and kind in ALLOWED.formats
-    form = f"image/{kind}".lower() if known else "application/octet-stream"
+    if kind is None or kind not in ALLOWED.formats:
+        raise _missing()
     kept = {"content-disposition": "inline", "cache-control": "private, max-age=86400, immutable"}
-    return Response(data, media_type=form, headers=kept)
+    return Response(data, media_type=f"image/{kind.lower()}", headers=kept)
 
 
 @routes.patch(
     "/pictures/{id}",
     response_model=None,
-    responses=answers(object_of(["id"], id=text())),
+    responses=answers(CHANGED),
     openapi_extra=json_body(CHANGES),
 )
 async def change_picture(request: Request, id: str) -> Response:
     """Make a picture a favourite or not, tag it, put it into collections, or take it out."""
-    asked = Asked(await read_json(request), frozenset(CHANGES["properties"]))
+    asked = Asked(await read_json(request), names_of(CHANGES))
     favourite = asked.truth("favourite")
     lists = {name: asked.list(name) for name in asked.known - {"favourite"}}
     found = await run_in_threadpool(
@@ -172,7 +177,7 @@ def _change(
     return found
 
 
-@routes.delete("/pictures/{id}", response_model=None, responses=answers(IDS))
+@routes.delete("/pictures/{id}", response_model=None, responses=answers(CHANGED))
 async def delete_picture(request: Request, id: str) -> Response:
     """Delete a picture; `restore` undoes it for a while."""
     engine = serving(request).engine
@@ -182,7 +187,7 @@ async def delete_picture(request: Request, id: str) -> Response:
     return JSONResponse({"id": id})
 
 
-@routes.post("/pictures/{id}/restore", response_model=None, responses=answers(IDS))
+@routes.post("/pictures/{id}/restore", response_model=None, responses=answers(CHANGED))
 async def restore_picture(request: Request, id: str) -> Response:
     """Undo the deletion of a picture."""
     engine = serving(request).engine
@@ -193,7 +198,10 @@ async def restore_picture(request: Request, id: str) -> Response:
 
 
 @routes.post(
-    "/pictures/zip", response_model=None, responses=answers(_FILE), openapi_extra=json_body(IDS)
+    "/pictures/zip",
+    response_model=None,
+    responses=files("application/zip"),
+    openapi_extra=json_body(IDS),
 )
 async def zip_pictures(request: Request) -> Response:
     """Own pictures as a ZIP file."""
@@ -231,14 +239,14 @@ def _pieces(file: IO[bytes]) -> Iterator[bytes]:
             yield piece
 
 
-@routes.get("/tags", response_model=None, responses=answers({"type": "object"}))
+@routes.get("/tags", response_model=None, responses=answers(TAGS))
 async def list_tags(request: Request) -> Response:
     """Own tags, and how many pictures have each."""
     store = serving(request).engine.store
     return JSONResponse({"data": await run_in_threadpool(store.tags, owner(request))})
 
 
-@routes.get("/collections", response_model=None, responses=answers(list_of(COLLECTION)))
+@routes.get("/collections", response_model=None, responses=answers(COLLECTIONS))
 async def list_collections(request: Request) -> Response:
     """Own collections, by name."""
     found = await run_in_threadpool(serving(request).engine.store.collections, owner(request))
@@ -276,7 +284,7 @@ async def rename_collection(request: Request, id: str) -> Response:
     return JSONResponse(asdict(made))
 
 
-@routes.delete("/collections/{id}", response_model=None, responses=answers(IDS))
+@routes.delete("/collections/{id}", response_model=None, responses=answers(CHANGED))
 async def remove_collection(request: Request, id: str) -> Response:
     """Remove a collection; its pictures stay."""
     store = serving(request).engine.store

@@ -15,15 +15,14 @@ from .auth import COOKIE, SESSION_SECONDS, Session, session_of
 from .context import owner, serving
 from .options import Key
 from .reading import read_json
-from .schemas import answers, json_body, maybe, object_of, text
+from .schemas import STATUS, answers, files, json_body
+from .shapes import LOGIN, SESSION
 from .submitting import check_taking
 
 routes = APIRouter()
 
 _NAME = re.compile(r"([0-9a-f]{32})\.(png|jpeg|webp)")
 GONE = "There is no such picture, or its address has expired."
-STATUS = object_of(["status"], status=text())
-SESSION = object_of(["needs_key", "owner", "csrf"], owner=maybe(text()), csrf=maybe(text()))
 
 
 @routes.get("/healthz", response_model=None, responses=answers(STATUS), tags=["Probes"])
@@ -42,7 +41,7 @@ async def readyz(request: Request) -> Response:
     return JSONResponse({"status": "ready"})
 
 
-@routes.get("/metrics", response_model=None, tags=["Probes"])
+@routes.get("/metrics", response_model=None, responses=files("text/plain"), tags=["Probes"])
 async def metrics(request: Request) -> Response:
     """Counters for Prometheus."""
     data = await run_in_threadpool(serving(request).metrics.text)
@@ -94,7 +93,7 @@ async def get_session(request: Request) -> Response:
     "/v1/session",
     response_model=None,
     responses=answers(SESSION),
-    openapi_extra=json_body(object_of(["key"], key=text("An API key."))),
+    openapi_extra=json_body(LOGIN),
     tags=["Session"],
 )
 async def log_in(request: Request) -> Response:
@@ -121,7 +120,7 @@ async def log_in(request: Request) -> Response:
     return response
 
 
-@routes.delete("/v1/session", response_model=None, tags=["Session"])
+@routes.delete("/v1/session", response_model=None, responses=answers(STATUS), tags=["Session"])
 async def log_out(request: Request) -> Response:
     """Take the cookie away."""
     response = JSONResponse({"status": "ok"})

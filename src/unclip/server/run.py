@@ -18,7 +18,8 @@ from ..errors import UnclipError, UsageError, unknown
 from .app import make_app
 from .connection import connection
 from .credentials import signing_pems
-from .engine import Engine, EngineOptions
+from .engine import Engine
+from .engine_options import EngineOptions
 from .launch import Launcher
 from .middleware import LOG, log
 from .options import BUNDLED, ServeOptions

@@ -10,11 +10,36 @@ from typing import Any
 
 Schema = dict[str, Any]
 
+COMPONENTS: dict[str, Schema] = {}
+"""The document's named schemas."""
 
-def object_of(required: list[str], **fields: Schema) -> Schema:
+
+def named(name: str, schema: Schema) -> Schema:
+    """A reference to a schema that the document has under a name."""
+    COMPONENTS[name] = schema
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def names_of(reference: Schema) -> frozenset[str]:
+    """The fields of a named object."""
+    return frozenset(COMPONENTS[reference["$ref"].rpartition("/")[2]]["properties"])
+
+
+def object_of(required: list[str], /, **fields: Schema) -> Schema:
     """An object with these fields."""
     kind: Schema = {"type": "object", "properties": fields}
     return {**kind, "required": required} if required else kind
+
+
+def whole_object(**fields: Schema) -> Schema:
+    """An object that has all of these fields."""
+    return object_of(list(fields), **fields)
+
+
+def map_of(values: Schema, help: str = "") -> Schema:
+    """An object of any names."""
+    described = {"description": help} if help else {}
+    return {"type": "object", "additionalProperties": values, **described}
 
 
 def text(help: str = "", **more: Any) -> Schema:
@@ -33,19 +58,28 @@ def whole(low: int, high: int, help: str = "", **more: Any) -> Schema:
     return {"type": "integer", "minimum": low, "maximum": high, **described, **more}
 
 
-def list_of(items: Schema) -> Schema:
+def number(help: str = "", **more: Any) -> Schema:
+    """A number."""
+    return {"type": "number", **({"description": help} if help else {}), **more}
+
+
+def list_of(items: Schema, help: str = "") -> Schema:
     """A list."""
-    return {"type": "array", "items": items}
+    return {"type": "array", "items": items, **({"description": help} if help else {})}
 
 
-ERROR = object_of(
-    ["error"],
-    error=object_of(
-        ["message", "type", "param", "code"],
-        message=text(),
-        type=text(),
-        param=maybe(text()),
-        code=maybe(text()),
+BOOLEAN: Schema = {"type": "boolean"}
+INTEGER: Schema = {"type": "integer"}
+
+ERROR = named(
+    "Error",
+    whole_object(
+        error=whole_object(
+            message=text("One line, for people."),
+            type=text("The kind of error."),
+            param=maybe(text("The parameter at fault.")),
+            code=maybe(text("What is wrong, for programs.")),
+        ),
     ),
 )
 """Every error, of every route."""
@@ -58,7 +92,7 @@ _COMMON = {
     "user": maybe(text("Ignored.")),
     "seed": maybe(whole(0, 2**31 - 1, "Draws the same picture again; comes back with it.")),
     "steps": maybe(whole(1, 10_000, "Sampling steps of the decoder.")),
-    "guidance_scale": maybe({"type": "number", "description": "Guidance of the decoder."}),
+    "guidance_scale": maybe(number("Guidance of the decoder.")),
     "negative_prompt": maybe(text("What guidance leads away from.")),
     "prior": maybe(text("Which of the model's priors to use; 'none': no prior.")),
 }
@@ -67,51 +101,38 @@ _STREAM = {
     "stream": maybe({"type": "boolean"}),
     "partial_images": maybe(whole(0, 3, "Previews in a stream.")),
 }
-_FILE = {"type": "string", "format": "binary"}
+FILE: Schema = {"type": "string", "format": "binary"}
 
 GENERATION = {"application/json": object_of(["prompt"], prompt=_PROMPT, **_COMMON, **_STREAM)}
 EDIT = {
     "multipart/form-data": object_of(
-        ["image", "prompt"], image=_FILE, mask=_FILE, prompt=_PROMPT, **_COMMON, **_STREAM
+        ["image", "prompt"], image=FILE, mask=FILE, prompt=_PROMPT, **_COMMON, **_STREAM
     )
 }
-VARIATION = {"multipart/form-data": object_of(["image"], image=_FILE, **_COMMON)}
+VARIATION = {"multipart/form-data": object_of(["image"], image=FILE, **_COMMON)}
 
-IMAGES = object_of(
-    ["created", "data"],
-    created={"type": "integer"},
-    data=list_of(object_of([], url=text(), b64_json=text(), seed={"type": "integer"})),
+IMAGES = named(
+    "Images",
+    object_of(
+        ["created", "data"],
+        created=INTEGER,
+        data=list_of(object_of([], url=text(), b64_json=text(), seed=INTEGER,
+                               revised_prompt=text())),
+        background=text(),
+        output_format=text(),
+        quality=text(),
+        size=text(),
+        usage={"type": "object"},
+    ),
+)  # fmt: skip
+MODEL = named(
+    "OpenAIModel",
+    whole_object(id=text(), object=text(enum=["model"]), created=INTEGER, owned_by=text()),
 )
-MODEL = object_of(["id", "object"], id=text(), object=text(enum=["model"]))
-MODELS = object_of(["object", "data"], object=text(enum=["list"]), data=list_of(MODEL))
+MODELS = named("OpenAIModels", whole_object(object=text(enum=["list"]), data=list_of(MODEL)))
+STATUS = named("Status", whole_object(status=text()))
 
-SIZE = {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2}
-PICTURE = object_of(
-    ["id", "seed", "width", "height", "url"],
-    id=text(),
-    seed={"type": "integer"},
-    width={"type": "integer"},
-    height={"type": "integer"},
-    native=SIZE,
-    bytes={"type": "integer"},
-    format=text(enum=["png", "jpeg", "webp"]),
-    url=text("Needs no key, for an hour."),
-)
-JOB = object_of(
-    ["id", "ability", "state", "pictures"],
-    id=text(),
-    ability=text(),
-    fields={"type": "object"},
-    inputs={"type": "object", "additionalProperties": text()},
-    model=text(),
-    state=text(enum=["queued", "running", "done", "failed", "cancelled"]),
-    place=maybe(whole(0, 10**6, "Jobs before it in the queue.")),
-    created={"type": "number"},
-    started={"type": "number"},
-    finished={"type": "number"},
-    failure=maybe(object_of([], code=text(), message=text(), field=maybe(text()))),
-    pictures=list_of(PICTURE),
-)
+SIZE = {"type": "array", "items": INTEGER, "minItems": 2, "maxItems": 2}
 
 
 def answers(schema: Schema, events: bool = False, status: int = 200) -> dict[int | str, Any]:
@@ -124,6 +145,18 @@ def answers(schema: Schema, events: bool = False, status: int = 200) -> dict[int
     if events:
         content["text/event-stream"] = {"schema": text()}
     return {status: {"description": "Success.", "content": content}, **ERRORS}
+
+
+def streams(about: Schema) -> dict[int | str, Any]:
+    """What a route answers with events alone; `about` names their data."""
+    told = {"schema": text("Server-sent events.", **{"x-events": about})}
+    return {200: {"description": "Success.", "content": {"text/event-stream": told}}, **ERRORS}
+
+
+def files(*kinds: str) -> dict[int | str, Any]:
+    """What a route answers with files of these types."""
+    content = {kind: {"schema": FILE} for kind in kinds}
+    return {200: {"description": "Success.", "content": content}, **ERRORS}
 
 
 ERRORS: dict[int | str, Any] = {

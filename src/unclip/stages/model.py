@@ -217,7 +217,7 @@ class Model:
                 raise UsageError(text).about(key)
             result.setdefault(stage, {})[setting] = value
         for stage, values in result.items():
-            sampled[stage].merge(values, self._prefix(stage))
+            sampled[stage].merge(values, self.prefix(stage))
         return result
 
     @property
@@ -239,7 +239,7 @@ class Model:
         stage = max(owners, key=len, default=self._main_stage)
         return stage, key.removeprefix(f"{stage}_")
 
-    def _prefix(self, stage: str) -> str:
+    def prefix(self, stage: str) -> str:
         """What the names of a stage's settings begin with."""
         return "" if stage == self._main_stage else f"{stage}_"
 
@@ -260,7 +260,7 @@ class Model:
             if stage not in runs:
                 yield f"setting '{key}' has no effect: {self._idle(stage, runs)}"
             elif why := reasons[stage].get(setting):
-                yield f"setting '{key}' has no effect: {why.replace('{}', self._prefix(stage))}"
+                yield f"setting '{key}' has no effect: {why.replace('{}', self.prefix(stage))}"
 
     def _idle(self, name: str, runs: Collection[str]) -> str:
         """Why a stage does not run, and how it would."""
