@@ -1,9 +1,12 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import AxeBuilder from "@axe-core/playwright";
-import type { Browser, Locator, Page } from "playwright-core";
-import { afterAll, beforeAll, expect, it } from "vitest";
+import type { Browser, BrowserContextOptions, Locator, Page } from "playwright-core";
+import { afterAll, beforeAll, expect, it, vi } from "vitest";
 import { browse, clean, type Server, serve, visit } from "./house";
+
+const PATIENCE = 240_000; // a busy machine
+vi.setConfig({ testTimeout: 2 * PATIENCE });
 
 let server: Server;
 let browser: Browser;
@@ -55,6 +58,13 @@ async function pixels(page: Page, ...sources: string[]): Promise<number[][]> {
   }, sources);
 }
 
+/** A new visitor of a place of the page. */
+async function at(place: string, options: BrowserContextOptions = {}) {
+  const there = await visit(browser, `${server.url}/#/${place}`, options);
+  there.page.setDefaultTimeout(PATIENCE);
+  return there;
+}
+
 const fileOf = (id: string) => `${server.url}/v1/pictures/${id}/file`;
 const asUrl = (path: string) => `data:image/png;base64,${readFileSync(path).toString("base64")}`;
 
@@ -67,11 +77,11 @@ async function downloaded(page: Page, button: Locator): Promise<string> {
 async function drag(page: Page, surface: Locator, ...points: [number, number][]): Promise<void> {
   const on = await surface.boundingBox();
   if (!on) throw new Error("it is not shown");
-  const at = ([x, y]: [number, number]) => [on.x + x * on.width, on.y + y * on.height] as const;
+  const place = ([x, y]: [number, number]) => [on.x + x * on.width, on.y + y * on.height] as const;
   const [first = [0, 0], ...others] = points;
-  await page.mouse.move(...at(first));
+  await page.mouse.move(...place(first));
   await page.mouse.down();
-  for (const one of others) await page.mouse.move(...at(one), { steps: 6 });
+  for (const one of others) await page.mouse.move(...place(one), { steps: 6 });
   await page.mouse.up();
 }
 
@@ -88,7 +98,7 @@ function differences(a: number[], b: number[], width: number): [number, number][
 const button = (page: Page, name: string) => page.getByRole("button", { name, exact: true });
 
 it("edits under a mask with undo; what is kept is the same to the pixel", async () => {
-  const { page, errors } = await visit(browser, `${server.url}/#/edit/${fox}`);
+  const { page, errors } = await at(`edit/${fox}`);
   const surface = page.getByRole("application");
   await surface.waitFor();
   const prompt = page.getByRole("textbox", { name: "What the whole picture shows" });
@@ -138,7 +148,7 @@ it("edits under a mask with undo; what is kept is the same to the pixel", async 
 });
 
 it("takes a mask from a file: white where to paint", async () => {
-  const { page, errors } = await visit(browser, `${server.url}/#/edit/${fox}`);
+  const { page, errors } = await at(`edit/${fox}`);
   await page.getByRole("application").waitFor();
   const white = await page.evaluate(() => {
     const canvas = document.createElement("canvas");
@@ -162,7 +172,7 @@ it("takes a mask from a file: white where to paint", async () => {
 });
 
 it("edits by keyboard alone", async () => {
-  const { page, errors } = await visit(browser, `${server.url}/#/edit/${fox}`);
+  const { page, errors } = await at(`edit/${fox}`);
   const surface = page.getByRole("application");
   await surface.waitFor();
   await page.keyboard.press("r");
@@ -193,7 +203,7 @@ it("edits by keyboard alone", async () => {
 });
 
 it("outpaints: four choices, accept, undo, and a reload that keeps the canvas", async () => {
-  const { page, errors } = await visit(browser, `${server.url}/#/outpaint/${fox}`);
+  const { page, errors } = await at(`outpaint/${fox}`);
   const board = page.getByRole("application");
   await board.waitFor();
   const known = (percent: number) => page.getByText(`${percent} % of the frame is known`).waitFor();
@@ -233,7 +243,7 @@ it("outpaints: four choices, accept, undo, and a reload that keeps the canvas", 
 });
 
 it("outpaints by keyboard alone, erases, and begins on an empty canvas", async () => {
-  const { page, errors } = await visit(browser, `${server.url}/#/outpaint`);
+  const { page, errors } = await at("outpaint");
   await button(page, "Begin with an empty canvas").press("Enter");
   const board = page.getByRole("application");
   await board.waitFor();
@@ -258,7 +268,7 @@ it("outpaints by keyboard alone, erases, and begins on an empty canvas", async (
 
 it("has no accessibility finding, and is painted on by touch at phone width", async () => {
   const phone = { viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true };
-  const { page, errors } = await visit(browser, `${server.url}/#/edit/${fox}`, phone);
+  const { page, errors } = await at(`edit/${fox}`, phone);
   await page.getByRole("application").tap({ position: { x: 120, y: 120 } });
   await page.getByText("The checkered part is painted anew").waitFor();
   for (const tool of ["edit", "outpaint"]) {
