@@ -5,7 +5,7 @@ import type { Browser, BrowserContextOptions, Locator, Page } from "playwright-c
 import { afterAll, beforeAll, expect, it, vi } from "vitest";
 import { browse, clean, type Server, serve, visit } from "./house";
 
-const PATIENCE = 240_000; // a busy machine
+const PATIENCE = 60_000; // a busy machine
 vi.setConfig({ testTimeout: 2 * PATIENCE });
 
 let server: Server;
