@@ -159,10 +159,10 @@ async def _uploaded(request: Request, digest: str) -> Response:
     with _still_there():
         data = await run_in_threadpool(path.read_bytes)
     kind = detected(data[:64])
-    known = kind is not None and kind in ALLOWED.formats
-    form = f"image/{kind}".lower() if known else "application/octet-stream"
+    if kind is None or kind not in ALLOWED.formats:
+        raise _missing()
     kept = {"content-disposition": "inline", "cache-control": "private, max-age=86400, immutable"}
-    return Response(data, media_type=form, headers=kept)
+    return Response(data, media_type=f"image/{kind.lower()}", headers=kept)
 
 
 @routes.get("/pictures/{id}/thumbnail", response_model=None, responses=files("image/webp"))
