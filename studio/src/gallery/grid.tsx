@@ -161,7 +161,8 @@ export function PictureGrid({ shelf, selection }: Props) {
   };
   useEffect(() => {
     const global = (event: KeyboardEvent) => {
-      if (isTyping(event.target) || document.querySelector("dialog[open]")) return;
+      const inGrid = event.target instanceof Node && box.current?.contains(event.target);
+      if ((isTyping(event.target) && !inGrid) || document.querySelector("dialog[open]")) return;
       if (event.key === "Escape") selection.value = NONE;
       if (event.key.toLowerCase() !== "a" || !(event.ctrlKey || event.metaKey)) return;
       event.preventDefault();

@@ -300,7 +300,7 @@ function About({ picture }: { picture: Picture }) {
   const facts: [string, string][] = [
     [t("look.ability"), abilityName(picture.ability)],
     [t("look.seed"), String(picture.seed)],
-    [t("look.model"), picture.model],
+    ...(picture.model ? [[t("look.model"), picture.model] as [string, string]] : []),
     [t("look.size"), `${picture.width} × ${picture.height}`],
     ...linesOf(picture).map(([name, value]): [string, string] => [nameOf(name), value]),
     [t("look.date"), date],

@@ -38,6 +38,7 @@ const PATHS = {
   folder: "M3 6h6l2 2h10v11H3z",
   more: "M6 12h.01M12 12h.01M18 12h.01",
   check: "M5 12.500l4.500 4.500L19 7",
+  search: "M10.5 4a6.5 6.5 0 1 0 0 13 6.5 6.5 0 0 0 0-13zM15.3 15.3L20 20",
   back: "M15 5l-7 7 7 7",
   next: "M9 5l7 7-7 7",
   out: "M10 4H5v16h5M15 8l4 4-4 4M19 12H9",

@@ -67,7 +67,7 @@ export const gallery = {
   "look.curl": "curl",
   "look.copyByHand": "The browser does not let the page copy. Press Ctrl+C.",
   "look.download": "Download",
-  "look.download.bare": "Without how it was made",
+  "look.download.bare": "Without settings",
   "send.vary": "Vary",
   "send.edit": "Edit",
   "send.outpaint": "Paint beyond its edge",

@@ -69,7 +69,7 @@ export const gallery: Record<keyof typeof en, string> = {
   "look.curl": "curl",
   "look.copyByHand": "浏览器不允许页面复制,请按 Ctrl+C。",
   "look.download": "下载",
-  "look.download.bare": "不含生成信息",
+  "look.download.bare": "不含设置",
   "send.vary": "变体",
   "send.edit": "编辑",
   "send.outpaint": "向外扩展",
