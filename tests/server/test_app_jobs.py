@@ -18,7 +18,7 @@ from unclip.abilities import ABILITIES
 from unclip.request import Drawing
 
 from .fakes import grey, png
-from .house import KEY, STRANGER, House, a_house, error_of
+from .house import BEARER, KEY, STRANGER, House, a_house, error_of
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +126,35 @@ def test_abilities_begin_from_uploaded_and_from_drawn_pictures(
     asked = {"ability": "textdiff", "fields": diff, "inputs": {"image": drawn["id"]}}
     job = done(client, client.post("/v1/jobs", json=asked).json())
     assert job["state"] == "done" and diff.items() <= job["fields"].items()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_an_upload_is_shown_to_whoever_knows_its_digest(
+    house: House, client: httpx2.Client, kind: str
+) -> None:
+    data = io.BytesIO()
+    Image.new("RGB", (8, 8), (1, 2, 3)).save(data, kind)
+    headers = {"content-type": f"image/{kind.lower()}"}
+    id = client.post("/v1/pictures", content=data.getvalue(), headers=headers).json()["id"]
+    path = f"/v1/pictures/{id}/file"
+    for who in (BEARER, STRANGER):
+        reply = client.get(path, headers=who)
+        assert (reply.status_code, reply.headers["content-type"]) == (200, headers["content-type"])
+        assert reply.headers["x-content-type-options"] == "nosniff"
+        with Image.open(io.BytesIO(reply.content)) as image:
+            assert image.size == (8, 8)
+    assert client.get(path, headers={"authorization": "Bearer none"}).status_code == 401
+    missing = client.get(f"/v1/pictures/{'0' * 64}/file")
+    assert (missing.status_code, error_of(missing.content)["code"]) == (404, "not_found")
+
+
+def test_a_stored_file_that_is_no_picture_is_never_shown_as_one(
+    house: House, client: httpx2.Client
+) -> None:
+    digest = house.engine.store.put_input(b"<html><script>alert(1)</script>")
+    reply = client.get(f"/v1/pictures/{digest}/file")
+    assert reply.headers["content-type"] == "application/octet-stream"
+    assert reply.headers["x-content-type-options"] == "nosniff"
 
 
 def test_what_a_job_must_not_ask_for_is_400_and_names_the_field(client: httpx2.Client) -> None:

@@ -55,8 +55,13 @@ export interface Schema {
   enum?: (string | number)[];
   minimum?: number;
   maximum?: number;
+  exclusiveMinimum?: number;
+  exclusiveMaximum?: number;
   default?: unknown;
   description?: string;
+  /** Of a setting: what requests call it. */
+  name?: string;
+  nullable?: boolean;
 }
 
 export interface Ability {

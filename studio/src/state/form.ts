@@ -1,11 +1,23 @@
 /** What is typed into a tool: kept over reloads, sent as fields of its ability. */
 import { type Signal, signal } from "@preact/signals";
-import type { Asked, Fields } from "../api/types";
+import type { Asked, Fields, Model } from "../api/types";
 import { ability, model } from "./capabilities";
 import { kept } from "./kept";
 
-/** Settings of stages, such as `{ decoder: { steps: 6 } }`; shared by all tools. */
-export const settings = kept<Record<string, Record<string, unknown>>>("settings", {});
+/** Settings of stages, such as `{ decoder: { steps: 6 } }`. */
+export type Stages = Record<string, Record<string, unknown>>;
+
+/** Of tools that draw from a prompt. */
+export const settings = kept<Stages>("settings", {});
+const inverting = kept<Stages>("settings.inverting", {});
+const enlarging = kept<Stages>("settings.upscale", {});
+
+/** The settings of a tool. Inversion has its own: guidance that suits a prompt would spoil it. */
+export function settingsOf(tool: string): Signal<Stages> {
+  if (["vary", "interpolate", "textdiff"].includes(tool)) return inverting;
+  return tool === "upscale" ? enlarging : settings;
+}
+
 export const seed = kept<{ value: number; locked: boolean }>("seed", { value: 7, locked: false });
 
 const forms: Record<string, Signal<Fields>> = {};
@@ -21,28 +33,68 @@ export function set(values: Signal<Fields>, name: string, value: unknown): void 
   values.value = value === undefined ? others : { ...others, [name]: value };
 }
 
-/** Which settings of which stages are not the model's own. */
-export function setting(stage: string, name: string, value: unknown): void {
-  const { [name]: _, ...others } = settings.value[stage] ?? {};
+/** Set one, or go back to the model's own. */
+export function setting(values: Signal<Stages>, stage: string, name: string, value: unknown): void {
+  const { [name]: _, ...others } = values.value[stage] ?? {};
   const own = value === undefined ? others : { ...others, [name]: value };
-  const { [stage]: __, ...stages } = settings.value;
-  settings.value = Object.keys(own).length > 0 ? { ...stages, [stage]: own } : stages;
+  const { [stage]: __, ...stages } = values.value;
+  values.value = Object.keys(own).length > 0 ? { ...stages, [stage]: own } : stages;
+}
+
+/** As a request has them: flat, each under the name that the model gives it. */
+export function flat(values: Stages, known: Model["settings"] = {}): Fields {
+  const found: Fields = {};
+  for (const [stage, own] of Object.entries(values)) {
+    for (const [name, value] of Object.entries(own)) {
+      const told = known[stage]?.[name];
+      if (told) found[told.name ?? (stage === "decoder" ? name : `${stage}_${name}`)] = value;
+    }
+  }
+  return found;
+}
+
+/** `flat` undone, of what the model has. */
+export function unflat(settings: Fields, known: Model["settings"] = {}): Stages {
+  const found: Stages = {};
+  for (const [stage, own] of Object.entries(known)) {
+    const names = Object.keys(own).map((name) => [name, flat({ [stage]: { [name]: 0 } }, known)]);
+    for (const [name, told] of names as [string, Fields][]) {
+      const given = Object.keys(told)[0] ?? "";
+      if (given in settings) found[stage] = { ...found[stage], [name]: settings[given] };
+    }
+  }
+  return found;
+}
+
+/** Fill a tool's form with the fields of a job, its seed and its settings. */
+export function adopt(tool: string, values: Signal<Fields>, fields: Fields): void {
+  const { seed: own, settings: flatly, ...others } = fields;
+  settingsOf(tool).value = unflat((flatly as Fields | undefined) ?? {}, model.value?.settings);
+  if (typeof own === "number") seed.value = { value: own, locked: true };
+  values.value = { ...values.value, ...others };
+}
+
+export function randomSeed(): number {
+  return Math.floor(Math.random() * 2 ** 31);
 }
 
 /** The seed of the next job: the locked one, or another. */
-function nextSeed(): number {
-  if (!seed.value.locked)
-    seed.value = { ...seed.value, value: Math.floor(Math.random() * 2 ** 31) };
+export function nextSeed(): number {
+  if (!seed.value.locked) seed.value = { ...seed.value, value: randomSeed() };
   return seed.value.value;
 }
 
-/** A job of a tool: its own fields, the seed, and the settings that the model has. */
-export function asked(name: string, fields: Fields, inputs: Record<string, string> = {}): Asked {
+/** A job of a tool: its own fields, the seed, the settings that the model has, and `more` of them. */
+export function asked(
+  name: string,
+  fields: Fields,
+  inputs: Record<string, string> = {},
+  more: Fields = {},
+): Asked {
   const known = ability(name)?.fields.properties ?? {};
-  const stages = model.value?.settings ?? {};
-  const chosen = Object.entries(settings.value).filter(([stage]) => stage in stages);
+  const chosen = { ...flat(settingsOf(name).value, model.value?.settings), ...more };
   const all: Fields = { ...fields, seed: fields["seed"] ?? nextSeed() };
-  if (chosen.length > 0) all["settings"] = Object.fromEntries(chosen);
+  if (Object.keys(chosen).length > 0) all["settings"] = chosen;
   const sent = Object.entries(all).filter(
     ([key, one]) => key in known && one !== "" && one !== undefined,
   );

@@ -1,39 +1,33 @@
 /** A line to type in, four pictures, and what was drawn before. */
-import { useSignal, useSignalEffect } from "@preact/signals";
-import { useEffect } from "preact/hooks";
+import { useSignal } from "@preact/signals";
+import { useEffect, useState } from "preact/hooks";
 import { api } from "../api/client";
 import type { Unknown } from "../api/types";
 import { t } from "../i18n";
 import { model } from "../state/capabilities";
-import { asked, form, handed, set } from "../state/form";
-import { draw, jobs } from "../state/jobs";
+import { asked, form, set } from "../state/form";
+import { draw } from "../state/jobs";
+import { keepPrompt } from "../state/recall";
+import { ofSweeps } from "../state/sweep";
 import { attempt } from "../state/toasts";
 import { Button } from "../ui/button";
+import { Dialog } from "../ui/dialog";
 import { Segments } from "../ui/field";
 import { JobView } from "../ui/job";
+import { Prompt } from "../ui/prompt";
 import { Settings } from "../ui/settings";
-import { keepPrompt, useRecall } from "./recall";
+import { jobsOf, useHanded } from "./_parts/page";
+import { examplesOf, replaced } from "./_parts/words";
 import type { Tool } from "./tool";
 
-const EXAMPLES = [
-  "a fox",
-  "a blue butterfly",
-  "a rocket above a house",
-  "three red apples",
-  "a cat on a green background",
-  "一只企鹅",
-];
 const COUNTS = ["1", "2", "4", "8"] as const;
 
 function Make() {
   const fields = form("make", { prompt: "", n: 4 });
+  useHanded("make", fields);
   const prompt = String(fields.value["prompt"] ?? "");
-  const made = jobs.value.filter((one) => one.ability === "generate");
-  useSignalEffect(() => {
-    if (handed.value?.tool !== "make") return;
-    fields.value = { prompt: "", n: 4, ...handed.value.fields };
-    handed.value = null;
-  });
+  const made = jobsOf("generate").filter((one) => !ofSweeps.value.has(one.id));
+  const write = (text: string) => set(fields, "prompt", text);
   const submit = () => {
     if (!prompt.trim()) return;
     keepPrompt(prompt);
@@ -48,9 +42,15 @@ function Make() {
           submit();
         }}
       >
-        <Prompt value={prompt} onChange={(text) => set(fields, "prompt", text)} onSubmit={submit} />
-        <Hint prompt={prompt} />
-        {made.length === 0 && <Examples onChoose={(text) => set(fields, "prompt", text)} />}
+        {made.length === 0 && (
+          <div class="welcome">
+            <p class="welcome-title">{t("make.welcome")}</p>
+            <p class="soft">{t("make.about")}</p>
+          </div>
+        )}
+        <Prompt value={prompt} onChange={write} onSubmit={submit} />
+        <Hint prompt={prompt} onChange={write} />
+        {(made.length === 0 || !prompt) && <Examples onChoose={write} />}
         <div class="make-settings">
           <Segments
             label={t("make.count")}
@@ -67,7 +67,6 @@ function Make() {
         </div>
       </form>
       <div class="made">
-        {made.length === 0 && <p class="empty">{t("make.empty")}</p>}
         {made.map((job) => (
           <JobView key={job.id} job={job} />
         ))}
@@ -76,54 +75,76 @@ function Make() {
   );
 }
 
-interface PromptProps {
-  value: string;
-  onChange: (text: string) => void;
-  onSubmit: () => void;
-}
-
-function Prompt({ value, onChange, onSubmit }: PromptProps) {
-  const recall = useRecall(value, onChange);
-  return (
-    <div class="prompt">
-      <textarea
-        rows={1}
-        aria-label={t("make.prompt")}
-        placeholder={t("make.placeholder")}
-        value={value}
-        maxLength={4000}
-        onInput={(event) => onChange(event.currentTarget.value)}
-        onKeyDown={(event) => {
-          if (recall(event) || event.key !== "Enter" || event.shiftKey || event.isComposing) return;
-          event.preventDefault();
-          onSubmit();
-        }}
-      />
-      <Button type="submit" kind="primary" label={t("make.draw")} disabled={!value.trim()} />
-    </div>
-  );
-}
-
 function Examples({ onChoose }: { onChoose: (text: string) => void }) {
+  const texts = examplesOf(t("make.examples.list").split("|"), model.value?.words);
   return (
-    <div class="row">
+    <div class="row examples">
       <span class="soft small">{t("make.examples")}</span>
-      {EXAMPLES.map((one) => (
+      {texts.slice(0, 6).map((one) => (
         <button key={one} type="button" class="chip" onClick={() => onChoose(one)}>
           {one}
         </button>
       ))}
+      <Words onChoose={onChoose} />
     </div>
   );
 }
 
-/** Which words the model does not know, and some that it does. */
-function Hint({ prompt }: { prompt: string }) {
+/** All words that the model knows, where it lists them. */
+function Words({ onChoose }: { onChoose: (text: string) => void }) {
+  const [open, show] = useState(false);
+  const [query, ask] = useState("");
+  const words = model.value?.words ?? [];
+  if (words.length === 0) return null;
+  const found = words.filter((one) => one.includes(query.trim().toLowerCase()));
+  return (
+    <>
+      <Button kind="plain" label={t("make.words")} onClick={() => show(true)} />
+      {open && (
+        <Dialog title={t("make.words.title", { n: words.length })} onClose={() => show(false)}>
+          <div class="stack">
+            <input
+              type="search"
+              aria-label={t("make.words.search")}
+              placeholder={t("make.words.search")}
+              value={query}
+              onInput={(event) => ask(event.currentTarget.value)}
+            />
+            <div class="row words">
+              {found.slice(0, 400).map((one) => (
+                <button
+                  key={one}
+                  type="button"
+                  class="chip"
+                  onClick={() => {
+                    onChoose(one);
+                    show(false);
+                  }}
+                >
+                  {one}
+                </button>
+              ))}
+            </div>
+          </div>
+        </Dialog>
+      )}
+    </>
+  );
+}
+
+interface HintProps {
+  prompt: string;
+  onChange: (text: string) => void;
+}
+
+/** Which words the model does not know, and known ones to put in their place. */
+function Hint({ prompt, onChange }: HintProps) {
   const unknown = useSignal<readonly Unknown[]>([]);
   const name = model.value?.name;
+  const lists = (model.value?.words?.length ?? 0) > 0;
   useEffect(() => {
     const timer = setTimeout(async () => {
-      if (!prompt.trim()) {
+      if (!prompt.trim() || !lists) {
         unknown.value = [];
         return;
       }
@@ -135,14 +156,29 @@ function Hint({ prompt }: { prompt: string }) {
       }
     }, 250);
     return () => clearTimeout(timer);
-  }, [prompt, name, unknown]);
-  const near = unknown.value.flatMap((one) => one.near);
+  }, [prompt, name, lists, unknown]);
+  const shown = unknown.value.filter(({ word }) =>
+    prompt.toLowerCase().includes(word.toLowerCase()),
+  );
   return (
-    <p class="soft small" aria-live="polite">
-      {unknown.value.length > 0 &&
-        t("make.unknown", { words: unknown.value.map((one) => one.word).join(", ") })}{" "}
-      {near.length > 0 && t("make.near", { words: near.slice(0, 12).join(", ") })}
-    </p>
+    <div class="hint" aria-live="polite">
+      {shown.map(({ word, near }) => (
+        <p key={word} class="row small">
+          <span class="soft">{t("make.unknown", { word })}</span>
+          {near.slice(0, 5).map((one) => (
+            <button
+              key={one}
+              type="button"
+              class="chip"
+              aria-label={t("make.replace", { word, by: one })}
+              onClick={() => onChange(replaced(prompt, word, one))}
+            >
+              {one}
+            </button>
+          ))}
+        </p>
+      ))}
+    </div>
   );
 }
 

@@ -1,8 +1,11 @@
-/** A job: what was asked, how far it is, its previews and its pictures. */
-import type { Job } from "../api/types";
-import { t } from "../i18n";
-import { cancel, cancelOthers, isOver, open, previews, progress } from "../state/jobs";
-import { attempt } from "../state/toasts";
+/** A job: what was asked, how far it is, its previews and its pictures, and what to do next. */
+import type { ComponentChildren } from "preact";
+import type { Drawn, Job } from "../api/types";
+import { type Key, t } from "../i18n";
+import { en } from "../i18n/en";
+import { randomSeed, seed } from "../state/form";
+import { cancel, cancelOthers, draw, isOver, open, previews, progress } from "../state/jobs";
+import { attempt, say } from "../state/toasts";
 import { Button } from "./button";
 import { PictureCard } from "./picture";
 
@@ -11,13 +14,17 @@ export function titleOf(job: Pick<Job, "fields" | "ability">): string {
   const { prompt, source, target, a, b } = job.fields as Record<string, string | undefined>;
   if (prompt) return prompt;
   if (source && target) return `${source} → ${target}`;
-  return a && b ? `${a} → ${b}` : job.ability;
+  if (job.ability === "interpolate") {
+    return `${a ?? t("job.picture")} → ${b ?? t("job.picture")}`;
+  }
+  const key = `${job.ability}.title`;
+  return key in en ? t(key as Key) : job.ability;
 }
 
 /** How many pictures a job draws. */
 export function countOf(job: Job): number {
   const { n, frames, dims } = job.fields as { n?: number; frames?: number; dims?: unknown[] };
-  const own = job.ability === "interpolate" || job.ability === "textdiff" ? 8 : 1;
+  const own = { interpolate: 8, textdiff: 4, reconstruct: 3 }[job.ability] ?? 1;
   return frames ?? n ?? dims?.length ?? own;
 }
 
@@ -25,54 +32,124 @@ function said(job: Job): string {
   if (job.state === "queued") {
     return job.place ? `${t("job.queued")} · ${t("job.place", { n: job.place })}` : t("job.queued");
   }
-  if (job.state === "failed") return t("job.failed", { reason: job.failure?.message ?? "" });
-  if (job.state !== "running") return t(`job.${job.state}`);
+  if (job.state !== "running")
+    return t(job.state === "failed" ? "job.failedShort" : `job.${job.state}`);
   const share = progress.value[job.id]?.share ?? 0;
   return `${t("job.running")} · ${t("job.share", { percent: Math.round(100 * share) })}`;
 }
 
-export function JobView({ job }: { job: Job }) {
+/** Ask for the same once more. Another seed gives other pictures. */
+function again(job: Job, own: number | null): void {
+  const fields = own === null ? job.fields : { ...job.fields, seed: own };
+  const { ability, inputs, model } = job;
+  void attempt(() => draw({ ability, fields, inputs, model }));
+}
+
+interface Props {
+  job: Job;
+  /** A picture that stands before those drawn. */
+  before?: ComponentChildren;
+  /** How the drawn pictures are shown, where not as cards. */
+  result?: (pictures: readonly Drawn[]) => ComponentChildren;
+}
+
+export function JobView({ job, before, result }: Props) {
   const title = titleOf(job);
   const over = isOver(job);
+  const drawn = job.pictures.length > 0;
   return (
     <section class="job" aria-label={title} data-state={job.state}>
       <div class="job-head">
         <p class="title grow" title={title}>
           {title}
         </p>
-        {job.state !== "done" && <span class="soft small">{said(job)}</span>}
-        {!over && (
-          <Button
-            icon="close"
-            kind="plain"
-            label={t("job.cancel")}
-            bare
-            onClick={() => void attempt(() => cancel(job.id))}
-          />
-        )}
-        {!over && open.value.length > 1 && (
-          <Button
-            kind="plain"
-            label={t("job.cancelOthers")}
-            onClick={() => void attempt(() => cancelOthers(job.id))}
-          />
-        )}
+        {job.state !== "done" && <span class="soft small state">{said(job)}</span>}
+        {over ? <After job={job} /> : <During job={job} />}
       </div>
       {!over && <Bar share={progress.value[job.id]?.share ?? 0} label={title} />}
-      <div class="four">
-        {over
-          ? job.pictures.map((one, i) => (
-              <PictureCard
-                key={one.id}
-                picture={one}
-                label={t("picture.of", { i: i + 1, n: job.pictures.length, prompt: title })}
-              />
-            ))
-          : Array.from({ length: countOf(job) }, (_, i) => (
-              <Waiting key={i} url={previews.value[job.id]?.[i]} />
-            ))}
-      </div>
+      {job.state === "failed" && (
+        <p class="banner bad small">
+          <span class="grow">{t("job.failed", { reason: job.failure?.message ?? "" })}</span>
+          <Button label={t("action.retry")} onClick={() => again(job, null)} />
+        </p>
+      )}
+      {over && drawn && result
+        ? result(job.pictures)
+        : (!over || drawn) && (
+            <div class="four">
+              {before}
+              {over ? <Cards job={job} title={title} /> : <Coming job={job} />}
+            </div>
+          )}
     </section>
+  );
+}
+
+function Cards({ job, title }: { job: Job; title: string }) {
+  const n = job.pictures.length;
+  return (
+    <>
+      {job.pictures.map((one, i) => (
+        <PictureCard
+          key={one.id}
+          picture={one}
+          label={t("picture.of", { i: i + 1, n, prompt: title })}
+        />
+      ))}
+    </>
+  );
+}
+
+function During({ job }: { job: Job }) {
+  return (
+    <>
+      {open.value.length > 1 && (
+        <Button
+          kind="plain"
+          label={t("job.cancelOthers")}
+          onClick={() => void attempt(() => cancelOthers(job.id))}
+        />
+      )}
+      <Button
+        icon="close"
+        kind="plain"
+        label={t("job.cancel")}
+        bare
+        onClick={() => void attempt(() => cancel(job.id))}
+      />
+    </>
+  );
+}
+
+function After({ job }: { job: Job }) {
+  const own = job.pictures[0]?.seed ?? job.fields["seed"];
+  const value = typeof own === "number" ? own : null;
+  const kept = seed.value.locked && seed.value.value === value;
+  return (
+    <div class="row job-after">
+      {job.state === "done" && value !== null && (
+        <Button
+          bare
+          kind="plain"
+          icon={kept ? "lock" : "unlock"}
+          pressed={kept}
+          label={t("job.sameSeed", { seed: value })}
+          onClick={() => {
+            seed.value = { value, locked: !kept };
+            if (!kept) say(t("job.seedKept", { seed: value }));
+          }}
+        />
+      )}
+      {job.state !== "failed" && (
+        <Button
+          bare
+          kind="plain"
+          icon="redo"
+          label={t("job.again")}
+          onClick={() => again(job, randomSeed())}
+        />
+      )}
+    </div>
   );
 }
 
@@ -92,11 +169,24 @@ export function Bar({ share, label }: { share: number; label: string }) {
   );
 }
 
-function Waiting({ url }: { url: string | undefined }) {
+/** Previews of what is drawn, less blurred the further it is. */
+function Coming({ job }: { job: Job }) {
+  const share = progress.value[job.id]?.share ?? 0;
+  const shown = previews.value[job.id];
+  return (
+    <>
+      {Array.from({ length: countOf(job) }, (_, i) => (
+        <Waiting key={i} url={shown?.[i]} share={share} />
+      ))}
+    </>
+  );
+}
+
+export function Waiting({ url, share }: { url: string | undefined; share: number }) {
   if (url) {
     return (
       <div class="card preview">
-        <img src={url} alt="" />
+        <img src={url} alt="" style={{ filter: `blur(${(9 * (1 - share)).toFixed(1)}px)` }} />
       </div>
     );
   }

@@ -34,6 +34,9 @@ export function fault(text: string, schema: Schema): string {
   if (one.type === "integer" && !Number.isInteger(value)) return t("field.whole");
   if (one.minimum !== undefined && value < one.minimum) return t("field.least", { n: one.minimum });
   if (one.maximum !== undefined && value > one.maximum) return t("field.most", { n: one.maximum });
+  if (one.exclusiveMinimum !== undefined && value <= one.exclusiveMinimum) {
+    return t("field.above", { n: one.exclusiveMinimum });
+  }
   return "";
 }
 

@@ -3,9 +3,9 @@ import type { Fields, Schema } from "../api/types";
 import { type Key, t } from "../i18n";
 import { en } from "../i18n/en";
 import { ability, capabilities, chooseModel, model } from "../state/capabilities";
-import { seed, setting, settings } from "../state/form";
+import { seed, setting, settingsOf } from "../state/form";
 import { Button } from "./button";
-import { Choice, Field } from "./field";
+import { Choice, Field, Text } from "./field";
 import { Icon } from "./icon";
 import { isSimple, SchemaField } from "./schema";
 
@@ -17,36 +17,118 @@ interface Props {
   onChange: (name: string, value: unknown) => void;
 }
 
-const NEVER = ["seed", "settings", "decoder", "prior"];
-/** Settings of a stage that come first; the others follow in the server's order. */
+const NEVER = ["seed", "settings", "decoder", "prior", "negative_prompt"];
+/** Settings of the main stage that everybody uses; the others are folded deeper. */
 const FIRST = ["steps", "guidance_scale", "sampler"];
 
 export function Settings({ tool, fields, without, onChange }: Props) {
-  const known = Object.entries(ability(tool)?.fields.properties ?? {});
+  const known = ability(tool)?.fields.properties ?? {};
   const hidden = new Set([...NEVER, ...without]);
+  const others = Object.entries(known).filter(
+    ([name, schema]) => !hidden.has(name) && isSimple(schema),
+  );
+  const stages = stagesOf(tool);
+  const main = stages.find(([stage]) => stage === "decoder") ?? stages[0];
+  const changed = Object.keys(settingsOf(tool).value).length > 0;
   return (
     <details class="fold">
       <summary>
         <Icon name="sliders" />
-        {t("make.settings")}
+        <span class="grow">{t("make.settings")}</span>
+        <span class="soft settings-said">{summary(tool)}</span>
       </summary>
       <div class="stack">
-        <Seed />
-        <Models tool={tool} fields={fields} onChange={onChange} />
-        {known
-          .filter(([name, schema]) => !hidden.has(name) && isSimple(schema))
-          .map(([name, schema]) => (
-            <SchemaField
-              key={name}
-              label={nameOf(name)}
-              schema={schema}
-              value={fields[name]}
-              onChange={(value) => onChange(name, value)}
-            />
-          ))}
-        <Stages />
+        <div class="settings">
+          <Seed />
+          <Models tool={tool} fields={fields} onChange={onChange} />
+          {main && <Stage tool={tool} stage={main} names={FIRST} />}
+          {known["negative_prompt"] && !without.includes("negative_prompt") && (
+            <Negative value={fields["negative_prompt"]} onChange={onChange} />
+          )}
+        </div>
+        {(others.length > 0 || stages.length > 0) && (
+          <details class="fold deeper">
+            <summary>{t("make.more")}</summary>
+            <div class="stack">
+              <div class="settings">
+                {others.map(([name, schema]) => (
+                  <SchemaField
+                    key={name}
+                    label={nameOf(name)}
+                    schema={schema}
+                    value={fields[name]}
+                    onChange={(value) => onChange(name, value)}
+                  />
+                ))}
+              </div>
+              {stages.map((stage) => (
+                <section key={stage[0]} class="stack">
+                  <h3>{stageName(stage[0])}</h3>
+                  <div class="settings">
+                    <Stage tool={tool} stage={stage} without={stage === main ? FIRST : []} />
+                  </div>
+                </section>
+              ))}
+            </div>
+          </details>
+        )}
+        {changed && (
+          <Button
+            kind="plain"
+            icon="undo"
+            label={t("make.reset")}
+            onClick={() => {
+              settingsOf(tool).value = {};
+            }}
+          />
+        )}
       </div>
     </details>
+  );
+}
+
+/** What is not the model's own, in a few words. */
+function summary(tool: string): string {
+  const own = Object.values(settingsOf(tool).value).flatMap(Object.entries) as [string, unknown][];
+  const said = own.slice(0, 3).map(([name, value]) => `${nameOf(name)} ${value}`);
+  if (seed.value.locked) said.unshift(`${t("make.seed")} ${seed.value.value}`);
+  return said.join(" · ");
+}
+
+type StageSettings = [string, Record<string, Schema>];
+
+/** Stages that a tool uses, and their settings. */
+function stagesOf(tool: string): StageSettings[] {
+  const one = model.value;
+  const prompted = "prior" in (ability(tool)?.fields.properties ?? {});
+  return Object.entries(one?.settings ?? {}).filter(([stage]) => {
+    const prior = one?.priors?.includes(stage) ?? false;
+    if (tool === "upscale") return !prior && !(one?.decoders ?? ["decoder"]).includes(stage);
+    return prompted || !prior;
+  });
+}
+
+/** A stage's name in the user's language, if there is one. */
+function stageName(name: string): string {
+  const key = `stage.${name}`;
+  return key in en ? t(key as Key) : name;
+}
+
+interface NegativeProps {
+  value: unknown;
+  onChange: Props["onChange"];
+}
+
+function Negative({ value, onChange }: NegativeProps) {
+  return (
+    <div class="wide">
+      <Text
+        label={t("make.negative")}
+        help={t("make.negative.help")}
+        value={String(value ?? "")}
+        onChange={(text) => onChange("negative_prompt", text || undefined)}
+      />
+    </div>
   );
 }
 
@@ -121,43 +203,30 @@ function Models({ tool, fields, onChange }: Omit<Props, "without">) {
   );
 }
 
-/** The settings of each stage that the model has. */
-function Stages() {
-  const stages = Object.entries(model.value?.settings ?? {});
-  return (
-    <>
-      {stages.map(([stage, known]) => (
-        <details key={stage} class="fold" open={stage === "decoder"}>
-          <summary>{t("make.stage", { stage })}</summary>
-          <div class="stack">
-            {ordered(known)
-              .filter(([, schema]) => isSimple(schema))
-              .map(([name, schema]) => (
-                <SchemaField
-                  key={name}
-                  label={nameOf(name)}
-                  schema={schema}
-                  value={settings.value[stage]?.[name]}
-                  onChange={(value) => setting(stage, name, value)}
-                />
-              ))}
-          </div>
-        </details>
-      ))}
-      {Object.keys(settings.value).length > 0 && (
-        <Button
-          kind="plain"
-          label={t("make.reset")}
-          onClick={() => {
-            settings.value = {};
-          }}
-        />
-      )}
-    </>
-  );
+interface StageProps {
+  tool: string;
+  stage: StageSettings;
+  /** These alone, in this order. */
+  names?: readonly string[];
+  without?: readonly string[];
 }
 
-function ordered(known: Record<string, Schema>): [string, Schema][] {
-  const place = (name: string) => (FIRST.includes(name) ? FIRST.indexOf(name) : FIRST.length);
-  return Object.entries(known).sort(([a], [b]) => place(a) - place(b));
+function Stage({ tool, stage: [stage, known], names, without = [] }: StageProps) {
+  const values = settingsOf(tool);
+  const shown = (names ?? Object.keys(known)).filter(
+    (name) => known[name] && isSimple(known[name]) && !without.includes(name),
+  );
+  return (
+    <>
+      {shown.map((name) => (
+        <SchemaField
+          key={name}
+          label={nameOf(name)}
+          schema={known[name] as Schema}
+          value={values.value[stage]?.[name]}
+          onChange={(value) => setting(values, stage, name, value)}
+        />
+      ))}
+    </>
+  );
 }

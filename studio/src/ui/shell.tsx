@@ -6,6 +6,7 @@ import { LANGUAGES, type Language, language, speak, t } from "../i18n";
 import mark from "../mark.svg";
 import { href, place } from "../router";
 import { can } from "../state/capabilities";
+import { open } from "../state/jobs";
 import { kept } from "../state/kept";
 import { entered, logOut, session } from "../state/session";
 import { attempt } from "../state/toasts";
@@ -135,6 +136,16 @@ function Header() {
         <img src={mark} alt="" width={26} height={26} />
         {t("app.name")}
       </a>
+      {place.value.tool !== "make" && open.value.length > 0 && (
+        <a
+          class="badge"
+          href={href("make")}
+          aria-label={t("job.waiting", { n: open.value.length })}
+        >
+          <span class="dot" aria-hidden="true" />
+          {open.value.length}
+        </a>
+      )}
       <Button
         kind="plain"
         icon="globe"

@@ -5,6 +5,7 @@ export const fields = {
   "field.whole": "This must be a whole number.",
   "field.least": "At least {n}.",
   "field.most": "At most {n}.",
+  "field.above": "Above {n}.",
   "field.between": "From {low} to {high}.",
   "field.steps": "Steps",
   "field.guidance_scale": "Guidance",

@@ -6,6 +6,7 @@ export const fields: Record<keyof typeof en, string> = {
   "field.whole": "必须是整数。",
   "field.least": "至少 {n}。",
   "field.most": "至多 {n}。",
+  "field.above": "大于 {n}。",
   "field.between": "{low} 到 {high}。",
   "field.steps": "步数",
   "field.guidance_scale": "引导强度",

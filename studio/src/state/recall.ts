@@ -1,7 +1,7 @@
 /** Earlier prompts: arrow-up in an empty prompt brings them back, as in a terminal. */
 import { useRef } from "preact/hooks";
-import { jobs } from "../state/jobs";
-import { kept } from "../state/kept";
+import { jobs } from "./jobs";
+import { kept } from "./kept";
 
 const MOST = 100;
 const own = kept<readonly string[]>("prompts", []);
