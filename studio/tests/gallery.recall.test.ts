@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { recalled, withPrompt } from "../src/tools/recall";
+import { recalled, withPrompt } from "../src/state/recall";
 
 const LIST = ["newest", "older", "oldest"];
 

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, PngImagePlugin
 
 from unclip.errors import UsageError
-from unclip.media import Limits, check_upload, read_image, read_image_and_mask
+from unclip.media import Limits, check_upload, read_image, read_image_and_mask, upload_notes
 from unclip.media.uploads import MAX_CHUNKS
+from unclip.media.writing import encode
 
 PNG = Limits(square=True)
 ANY = Limits(("PNG", "JPEG", "WEBP"))
@@ -250,3 +251,60 @@ def test_a_damaged_file_is_sound_or_one_line(data: st.DataObject) -> None:
         refused(bytes(file), ANY)
     else:
         read_image(upload.data)
+
+
+TEXTS = {"unclip": '{"prompt": "狐"}', "parameters": "a fox\nSteps: 3, Seed: 7"}
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_what_programs_wrote_is_read_of_the_upload_and_not_kept(kind: str) -> None:
+    picture = FOX.convert("RGB")
+    picture.info = dict(TEXTS)
+    data = io.BytesIO()
+    encode(picture, data, kind)
+    assert upload_notes(data.getvalue()) == TEXTS
+    if kind == "PNG":
+        assert upload_notes(check_upload(data.getvalue(), "it", ANY).data) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (b"tEXt", b"parameters\0a fox"),
+        (b"zTXt", b"parameters\0\0" + zlib.compress(b"a fox")),
+        (b"iTXt", b"parameters\0\0\0\0\0a fox"),
+        (b"iTXt", b"parameters\0\1\0en\0x\0" + zlib.compress(b"a fox")),
+    ],
+)
+def test_texts_of_every_kind_are_read(name: bytes, content: bytes) -> None:
+    assert upload_notes(with_chunk(file_of(FOX), name, content)) == {"parameters": "a fox"}
+
+
+BOMB = zlib.compress(bytes(200_000_000), 9)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (b"zTXt", b"parameters\0\0" + BOMB),
+        (b"iTXt", b"unclip\0\1\0\0\0" + BOMB),
+        (b"iTXt", b"unclip"),
+        (b"iTXt", b"unclip\0\1"),
+        (b"zTXt", b"unclip\0"),
+        (b"tEXt", b"unclip\0" + bytes(2**20 + 1)),
+        (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0<!DOCTYPE a><a/>"),
+    ],
+)
+def test_a_bomb_or_a_damaged_text_is_passed_over(name: bytes, content: bytes) -> None:
+    data = with_chunk(with_chunk(file_of(FOX), name, content), b"tEXt", b"Comment\0{}")
+    tracemalloc.start()
+    try:
+        assert upload_notes(data) == {"Comment": "{}"}
+        assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
+    finally:
+        tracemalloc.stop()
+
+
+@given(st.binary(max_size=200), st.sampled_from([b"tEXt", b"zTXt", b"iTXt"]), st.booleans())
+def test_no_text_of_a_sound_file_raises(content: bytes, name: bytes, known: bool) -> None:
+    upload_notes(with_chunk(file_of(FOX), name, (b"unclip\0" if known else b"") + content))

@@ -80,6 +80,12 @@ class _Connection:
             answer = {"number": message["number"], "failure": failure, "shares": shares}
             if self.fake.go.is_set():
                 self.out.put_nowait({"kind": "probed", **answer})
+        elif kind == "recall":
+            failure = self.fake.refuses(message)
+            said = {"ability": "generate", "fields": {"prompt": "a fox"}, "seed": 0, "inputs": {}}
+            said |= {"model": "other", "served": None, "program": "fake", "left": []}
+            answer = {"number": message["number"], "failure": failure, "recalled": said}
+            self.out.put_nowait({"kind": "recalled", **answer})
         elif kind == "cancel":
             self.stopped.add(message["id"])
             self.fake.cancelled.append(message["id"])

@@ -111,14 +111,14 @@ def test_many_unknown_words_of_a_large_vocabulary_are_answered_while_one_types(
     words = tuple(f"wort{number:x}{'lich' * (number % 3)}" for number in range(50_000))
     house.engine.models = (replace(kept[0], words=words), kept[1])
     try:
-        began = time.monotonic()
+        began = time.process_time()  # the server is a thread of this process
         body = {"prompt": " ".join(f"unwort{number}" for number in range(600))}
         unknown = client.post("/v1/words", json=body).json()["unknown"]
-        took = time.monotonic() - began
+        took = time.process_time() - began
     finally:
         house.engine.models = kept
     assert len(unknown) == 600 and unknown[0]["near"] and not unknown[-1]["near"]
-    assert took < 8
+    assert took < 3
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@
 import io
 import os
 import random
-import re
 import time
 import warnings
 from contextlib import contextmanager
@@ -41,9 +40,6 @@ if TYPE_CHECKING:
 HERE = "FILE-replay.png in this folder"
 LOSSY = ("WEBP", "JPEG")
 """Formats of which no picture has exactly the pixels that were drawn."""
-
-DIGEST = re.compile(r"[0-9a-f]{12}")
-"""Of a picture, as a record has it."""
 
 
 def register(app: typer.Typer) -> None:
@@ -178,17 +174,14 @@ def as_recorded() -> "Iterator[None]":
 
 def _request(ability: "Ability", record: "Record", files: "Sequence[str]") -> "Drawing":
     """What was asked for. Raises UsageError."""
+    from ..abilities._recorded import words_of
     from ..request import Drawing
 
     if not issubclass(ability.request, Drawing):
         raise UsageError(f"'{record.ability}' draws no picture")
     fields = pictures_of(ability.request)
-    said = {name: record.inputs.get(name) for name in fields_of(ability.request)}
-    words = {
-        name: text
-        for name, text in said.items()
-        if isinstance(text, str) and not (DIGEST.fullmatch(text) or os.path.isfile(text))
-    }
+    known, said = fields_of(ability.request), words_of(record).items()
+    words = {name: text for name, text in said if name in known and not os.path.isfile(text)}
     names = [name for name in fields if name not in words]
     if len(files) > len(names):
         raise UsageError(f"it was made of {counted(len(names), 'file')}, got {len(files)}")

@@ -12,7 +12,7 @@ from .images import (
     scale_to,
 )
 from .tensors import digest, from_arrays, from_uint8, mask_tensor, to_pictures, to_tensor, to_uint8
-from .uploads import Limits, Upload, check_upload
+from .uploads import Limits, Upload, check_upload, upload_notes
 from .writing import save
 
 __all__ = [
@@ -40,4 +40,5 @@ __all__ = [
     "to_pictures",
     "to_tensor",
     "to_uint8",
+    "upload_notes",
 ]

@@ -51,7 +51,11 @@ _MAX_TAGS = 1000
 
 def notes_of(picture: Image.Image) -> dict[str, str]:
     """The texts of `TEXTS` that a picture carries, opened by Pillow or by this package."""
-    info = picture.info
+    return notes_in(picture.info)
+
+
+def notes_in(info: Mapping[Any, Any]) -> dict[str, str]:
+    """As `notes_of`, of what Pillow calls a picture's `info`."""
     notes = dict(_exif_notes(info.get("exif")))
     packet = info.get("xmp", info.get("XML:com.adobe.xmp"))
     record = _xmp_record(packet.encode() if isinstance(packet, str) else packet)

@@ -12,14 +12,16 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from ..errors import UsageError
 from ._formats import detected, opened, refusing
-from ._metadata import without_metadata
+from ._metadata import TEXTS, without_metadata
 from .images import least_alpha, upright_size
+from .notes import notes_in
 
-MAX_PROFILE = 2**20
-"""Most bytes of a colour profile; a PNG is read without a longer one."""
+MAX_NOTE = 2**20
+"""Most bytes of a colour profile or a text; a PNG is read without a longer one."""
 
 MAX_CHUNKS = 100_000
 """Most chunks of a PNG."""
@@ -82,6 +84,55 @@ def check_upload(data: bytes, name: str, limits: Limits) -> Upload:
         image.load()
         image.info.update(info)
     return Upload(data, upright_size(image), least_alpha(image, name))
+
+
+def upload_notes(data: bytes) -> dict[str, str]:
+    """What programs wrote in a picture that `check_upload` found sound: see `notes_of`.
+
+    Texts that are longer than `MAX_NOTE`, packed or unpacked, are passed over.
+    """
+    kind = detected(data[:64]) or ""
+    with refusing("the picture", kind):
+        info = _png_info(data) if kind == "PNG" else _info(kind, data)
+    short = {k: v for k, v in info.items() if isinstance(v, str | bytes) and len(v) <= MAX_NOTE}
+    return notes_in(short)
+
+
+def _info(kind: str, data: bytes) -> dict[Any, Any]:
+    image, info = opened(kind, io.BytesIO(data), "the picture")
+    return {**image.info, **info}
+
+
+def _png_info(data: bytes) -> dict[Any, Any]:
+    """Of its header and its texts alone."""
+    short = data[:33] + b"".join(dict(_texts(data)).values())
+    return {**without_metadata("PNG", io.BytesIO(short))[1]}
+
+
+def _texts(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Of a PNG's texts, those that say how it was made: name, and chunk."""
+    place, names = 8, (*map(str.encode, TEXTS), b"XML:com.adobe.xmp")
+    while len(head := data[place : place + 8]) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        end = place + 12 + length
+        key, _, value = data[place + 8 : min(end - 4, place + 8 + MAX_NOTE)].partition(b"\0")
+        if kind == b"iTXt" and key in names:
+            packed, value = value[:1] == b"\1", value[2:].split(b"\0", 2)[-1]
+            if not packed or _unpacks(value):
+                yield key, data[place:end]
+        elif key in names and (kind == b"tEXt" or (kind == b"zTXt" and _unpacks(value[1:]))):
+            yield key, data[place:end]
+        place = end
+
+
+def _unpacks(data: bytes) -> bool:
+    """Whether it is whole, and no bomb."""
+    inflate = zlib.decompressobj()
+    try:
+        inflate.decompress(data, MAX_NOTE)
+    except zlib.error:
+        return False
+    return inflate.eof
 
 
 def _kind(data: bytes, name: str, limits: Limits) -> str:
@@ -150,9 +201,4 @@ def _is_kept(name: bytes, data: bytes) -> bool:
     """Whether a chunk that a picture can do without changes its looks, and is no bomb."""
     if name != b"iCCP":
         return name == b"eXIf" and len(data) <= 2**16
-    inflate = zlib.decompressobj()
-    try:
-        inflate.decompress(data.partition(b"\0")[2][1:], MAX_PROFILE)
-    except zlib.error:
-        return False
-    return inflate.eof
+    return _unpacks(data.partition(b"\0")[2][1:])

@@ -111,13 +111,9 @@ def spec_of(
     try:
         request = kind.of(**given, **{key: str(path) for key, (_, path) in inputs.items()})
         request.check_inputs()
+        check_bounds(request)
     except UsageError as error:
         raise errors.invalid(error.field, str(error)) from None
-    count = _pictures(request)
-    if count > MOST_PICTURES:
-        raise errors.invalid("n", f"A job has at most {MOST_PICTURES} pictures, got {count}.")
-    if abs(request.seed) > MOST_SEED:
-        raise errors.invalid("seed", f"seed must be between {-MOST_SEED} and {MOST_SEED}.")
     own = request.model_dump(mode="json", exclude_unset=True)
     texts = {key: given[key] for key in given.keys() & kind.model_fields.keys() - own.keys()}
     return Spec(
@@ -125,9 +121,19 @@ def spec_of(
         fields={**own, **texts},
         inputs={key: digest for key, (digest, _) in inputs.items()},
         model=model,
-        pictures=count,
+        pictures=_pictures(request),
         batch=f"{model} {kept}" if (kept := shared(request)) else "",
     )
+
+
+def check_bounds(request: Drawing) -> None:
+    """Raise UsageError for what no job takes, though the ability does."""
+    count = _pictures(request)
+    if count > MOST_PICTURES:
+        raise UsageError(f"A job has at most {MOST_PICTURES} pictures, got {count}.").about("n")
+    if abs(request.seed) > MOST_SEED:
+        text = f"seed must be between {-MOST_SEED} and {MOST_SEED}."
+        raise UsageError(text).about("seed")
 
 
 def _pictures(request: Drawing) -> int:

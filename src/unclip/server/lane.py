@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from .job import Drawn, Failure, Job, Spec
 from .launch import Connection, Launcher
-from .protocol import Message, ModelInfo
+from .protocol import ANSWERED, Message, ModelInfo
 from .refusals import NoWorker, Refused
 
 _log = logging.getLogger(__name__)
@@ -265,7 +265,7 @@ class Lane:
             self._desk.worked(message.pop("steps", 0))
             self.memory = message
             return
-        if kind in ("checked", "probed"):
+        if kind in ANSWERED.values():
             future = self._checks.get(message["number"])
             if future is not None and not future.done():
                 future.set_result(message)

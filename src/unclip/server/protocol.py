@@ -9,7 +9,8 @@ To the worker:
 - `watch` (`previews`: id -> how many somebody wants, spread over the steps whatever time they take;
   0: as many as take little), at any time.
 - `check` (`number`, `spec`, `inputs`) and `probe` (`number`, `model`, `inputs`: its `image`,
-  `labels`) are answered soon, between two steps of what is drawn.
+  `labels`) are answered soon, between two steps of what is drawn. So is `recall` (`number`,
+  `model`, `notes`: what another program wrote in a picture).
 
 To the server:
 
@@ -24,6 +25,7 @@ To the server:
 - `idle`: every job of the batch has ended.
 - `checked` (`number`, `failure` or null, `steps`).
 - `probed` (`number`, `failure` or null, `shares`: of the labels, in their order).
+- `recalled` (`number`, `failure` or null, `recalled`: see `recall`).
 """
 
 from __future__ import annotations
@@ -36,6 +38,9 @@ LONGEST = 512 * 2**20
 """Most bytes of a line."""
 
 Message = dict[str, Any]
+
+ANSWERED = {"check": "checked", "probe": "probed", "recall": "recalled"}
+"""Questions, and what their answers are called."""
 
 
 @dataclass(frozen=True)

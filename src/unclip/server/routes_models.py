@@ -39,7 +39,9 @@ MOST_WORDS = 2000
 LONGEST = 10_000
 """Characters of a prompt whose words are looked up, and of a caption."""
 LOOKED_UP = 8
-"""Unknown words for which known ones are found: in a large vocabulary each takes some time."""
+"""Unknown words for which known ones are found."""
+COMPARED = 100_000
+"""Words that are compared for that: half a second's work; at least one word is looked up."""
 MOST_PROBES = 16
 """Pictures that wait to be probed."""
 PROBING = 60.0
@@ -112,7 +114,8 @@ def _unknown(prompt: str, known: tuple[str, ...]) -> dict[str, Any]:
         found = vocabulary.unknown(plain(prompt))
     except UsageError as error:
         raise errors.invalid("prompt", str(error)) from None
-    near = [vocabulary.nearest([word]) for word in found[:LOOKED_UP]]
+    most = max(1, min(LOOKED_UP, COMPARED // max(1, len(known))))
+    near = [vocabulary.nearest([word]) for word in found[:most]]
     near += [[]] * (len(found) - len(near))
     return {"unknown": [{"word": a, "near": b} for a, b in zip(found, near, strict=True)]}
 

@@ -15,12 +15,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from ..errors import UsageError
-from ..media import Limits, Upload, check_upload, detected
+from ..media import Limits, Upload, check_upload, detected, upload_notes
 from . import errors
 from .asked import Asked, number, truth
 from .context import Serving, owner, serving
 from .gallery import Picture, Search
 from .reading import kind_of, read_json, read_parts
+from .recall import recalled
 from .routes_jobs import DIGEST, MOST_LISTED, picture_id
 from .routes_jobs import picture as drawn_shown
 from .schemas import FILE, answers, body, files, json_body, names_of, object_of
@@ -58,7 +59,11 @@ UPLOAD = {
     openapi_extra=body(UPLOAD),
 )
 async def upload(request: Request) -> Response:
-    """Upload a picture that jobs may begin from, as a form's file or as the whole body."""
+    """Upload a picture that jobs may begin from, as a form's file or as the whole body.
+
+    `record` is what its file says of how it was made, by unclip, Stable Diffusion web UI, ComfyUI
+    or NovelAI, as a job's `fields`. What is stored has no such texts.
+    """
     if kind_of(request) == "multipart/form-data":  # `curl --data-binary` calls all a form
         files = [part.data for part in await read_parts(request) if part.filename is not None]
         if len(files) != 1:
@@ -66,16 +71,18 @@ async def upload(request: Request) -> Response:
         data = files[0]
     else:
         data = await request.body()
-    checked = await run_in_threadpool(_checked, data)
-    digest = await run_in_threadpool(serving(request).engine.store.put_input, checked.data)
+    engine = serving(request).engine
+    checked, notes = await run_in_threadpool(_checked, data)
+    digest = await run_in_threadpool(engine.store.put_input, checked.data)
+    record = await recalled(notes, engine.models, engine.lanes)
     width, height = checked.size
-    return JSONResponse({"id": digest, "width": width, "height": height}, 201)
+    return JSONResponse({"id": digest, "width": width, "height": height, "record": record}, 201)
 
 
-def _checked(data: bytes) -> Upload:
-    """A picture. Raises ApiError where it is none."""
+def _checked(data: bytes) -> tuple[Upload, dict[str, str]]:
+    """A picture, and what programs wrote in it. Raises ApiError where it is none."""
     try:
-        return check_upload(data, "the picture", ALLOWED)
+        return check_upload(data, "the picture", ALLOWED), upload_notes(data)
     except UsageError as error:
         raise errors.invalid("file", str(error)) from None
 

@@ -106,8 +106,28 @@ PICTURE = named(
     ),
 )
 PICTURES = named("Pictures", whole_object(data=list_of(PICTURE)))
-UPLOADED = named("Upload", whole_object(id=text("Of 64 hexadecimal digits, for `inputs`."),
-                                        width=INTEGER, height=INTEGER))  # fmt: skip
+RECORD = named(
+    "Record",
+    whole_object(
+        ability=text(),
+        fields={**FIELDS, "description": "For a job that draws it: those that are no defaults."},
+        seed=INTEGER,
+        inputs=map_of(text(), "Field: digest of a picture that it began from, which is needed."),
+        model=text("As the picture names it."),
+        served=maybe(text("The served model that drew it, by its hash.")),
+        program=text("That made it."),
+        left=list_of(text(), "What it says that is not taken over, and why."),
+    ),
+)
+UPLOADED = named(
+    "Upload",
+    whole_object(
+        id=text("64 hexadecimal digits, for `inputs`."),
+        width=INTEGER,
+        height=INTEGER,
+        record={**maybe(RECORD), "description": "How it was made, where its file says so."},
+    ),
+)
 CHANGES = named(
     "PictureChanges",
     object_of(

@@ -17,11 +17,10 @@ from dataclasses import asdict
 from typing import IO, Any
 
 from . import protocol
-from .protocol import Message
+from .protocol import ANSWERED, Message
 
 Load = Callable[[Message], Any]
 """Makes the function that loads a model by its name, of what `begin` says."""
-ANSWERED = {"check": "checked", "probe": "probed"}
 
 
 class Worker:
@@ -101,7 +100,7 @@ class Worker:
             watched = self.painter.watched
             for job, count in message["previews"].items():
                 watched[job] = max(count, watched.get(job, 0))
-        elif kind in ("check", "probe"):
+        elif kind in ANSWERED:
             self._checks.put(message)
             self._orders.put({"kind": "check"})
 
@@ -114,28 +113,30 @@ class Worker:
         with suppress(queue.Empty):
             while True:
                 message = self._checks.get_nowait()
-                kind = message.pop("kind")
-                answer = self._checked(message) if kind == "check" else self._probed(message)
-                self.tell({"kind": ANSWERED[kind], "number": message["number"], **answer})
+                answer = self._answered(message)
+                kind = ANSWERED[message["kind"]]
+                self.tell({"kind": kind, "number": message["number"], **answer})
 
-    def _checked(self, message: Message) -> Message:
-        from .painter import Task, failure_of
-
-        try:
-            steps = self.painter.check(Task.of({"id": "", **message}))
-            return {"failure": None, "steps": steps}
-        except Exception as error:  # noqa: BLE001 - it is told
-            return {"failure": asdict(failure_of(error)), "steps": 0}
-
-    def _probed(self, message: Message) -> Message:
+    def _answered(self, message: Message) -> Message:
         from .painter import failure_of
 
         try:
-            image, labels = message["inputs"]["image"], message["labels"]
-            shares = self.painter.probe(message["model"], image, labels)
-            return {"failure": None, "shares": shares}
+            return {"failure": None, **self._answer(message)}
         except Exception as error:  # noqa: BLE001 - it is told
-            return {"failure": asdict(failure_of(error)), "shares": []}
+            return {"failure": asdict(failure_of(error))}
+
+    def _answer(self, message: Message) -> Message:
+        from .painter import Task
+        from .recall import of_parameters
+
+        model, painter = message.get("model", ""), self.painter
+        if message["kind"] == "probe":
+            image, labels = message["inputs"]["image"], message["labels"]
+            return {"shares": painter.probe(model, image, labels)}
+        if message["kind"] == "recall":
+            return {"recalled": of_parameters(message["notes"], painter.models[model])}
+        task = {"id": "", "spec": message["spec"], "inputs": message["inputs"]}
+        return {"steps": painter.check(Task.of(task))}
 
 
 def _tasks(jobs: Sequence[Message]) -> list[Any]:
