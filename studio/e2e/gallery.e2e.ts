@@ -225,7 +225,8 @@ describe("the gallery", () => {
     await page.goto(first);
     await page.getByRole("button", { name: "Use these settings" }).click();
     await expect.poll(() => prompt.inputValue()).toBe("a red car");
-    await page.getByRole("button", { name: "Undo" }).click();
+    const toast = page.locator(".toast", { hasText: "The settings are taken over." });
+    await toast.getByRole("button", { name: "Undo" }).click();
     await expect.poll(() => prompt.inputValue()).toBe("half a sentence");
   });
 
@@ -260,7 +261,7 @@ describe("the gallery", () => {
     execFileSync(PYTHON, ["-c", code, plain]);
     await drop(page, readFileSync(plain));
     await page.getByText("This picture does not say how it was made.").waitFor();
-    await page.getByRole("link", { name: "Vary" }).waitFor();
+    await dialog.getByRole("link", { name: "Vary" }).waitFor();
     await page.getByRole("button", { name: "Close" }).click();
     await drop(page, Buffer.from("hello"), "text/plain");
     await page.getByText("That is no PNG, JPEG or WebP.").waitFor();

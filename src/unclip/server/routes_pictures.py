@@ -124,17 +124,18 @@ async def get_picture(request: Request, id: str) -> Response:
 
 @routes.get("/pictures/{id}/file", response_model=None, responses=files(*KINDS))
 async def picture_file(request: Request, id: str) -> Response:
-    """The file of an own picture, however old, or of an upload, by its digest."""
+    """The file of an own picture, also a deleted one, or of an upload, by its digest."""
     if DIGEST.fullmatch(id):
         return await _uploaded(request, id)
-    found = await run_in_threadpool(serving(request).engine.store.picture, picture_id(id))
-    if found is None or found.owner != owner(request):
+    store = serving(request).engine.store
+    path = await run_in_threadpool(store.own_file, owner(request), picture_id(id))
+    if path is None:
         raise _missing()
     with _still_there():
-        data = await run_in_threadpool(found.path.read_bytes)
-    name = f'inline; filename="{found.drawn.id}.{found.drawn.format}"'
+        data = await run_in_threadpool(path.read_bytes)
+    name = f'inline; filename="{path.name}"'
     kept = {"content-disposition": name, "cache-control": "private, max-age=86400, immutable"}
-    return Response(data, media_type=f"image/{found.drawn.format}", headers=kept)
+    return Response(data, media_type=f"image/{path.suffix[1:]}", headers=kept)
 
 
 async def _uploaded(request: Request, digest: str) -> Response:
