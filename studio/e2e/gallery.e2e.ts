@@ -366,7 +366,7 @@ async function scrollDown() {
   const begun = performance.now();
   let last = begun;
   for (let still = 0; still < 120; ) {
-    scrollBy(0, 160);
+    scrollBy(0, 400);
     await new Promise(requestAnimationFrame);
     const now = performance.now();
     frames.push(now - last);

@@ -1,7 +1,8 @@
 /** A picture's settings, given to the tool that draws such pictures; only when the user says so. */
 import { batch } from "@preact/signals";
 import type { Fields, Schema } from "../api/types";
-import { t } from "../i18n";
+import { type Key, t } from "../i18n";
+import { en } from "../i18n/en";
 import { go, place } from "../router";
 import { capabilities, chooseModel, model } from "../state/capabilities";
 import { form, handed, seed, settingsOf } from "../state/form";
@@ -70,4 +71,10 @@ export function linesOf({ ability, fields }: Recipe): [string, string][] {
 
 function shown(value: unknown): string {
   return typeof value === "object" ? JSON.stringify(value) : String(value);
+}
+
+/** An ability's name in the user's language, if there is one. */
+export function abilityName(name: string): string {
+  const key = `ability.${name}`;
+  return key in en ? t(key as Key) : name;
 }

@@ -6,13 +6,12 @@ import type { Job, Picture } from "../api/types";
 import { CommandTabs } from "../gallery/commands";
 import { Collect, Tags } from "../gallery/editors";
 import { Facts } from "../gallery/facts";
-import { linesOf, takeRecipe, takeSeed } from "../gallery/hand";
+import { abilityName, linesOf, takeRecipe, takeSeed } from "../gallery/hand";
 import { apply, followMarks, marked } from "../gallery/marks";
 import { keyOf, queryOf, searchOf } from "../gallery/search";
 import { SendTo } from "../gallery/send";
 import { type Shelf, shelfOf } from "../gallery/shelf";
-import { type Key, language, t } from "../i18n";
-import { en } from "../i18n/en";
+import { language, t } from "../i18n";
 import { href, place, replace } from "../router";
 import { jobOf } from "../state/jobs";
 import {
@@ -284,12 +283,6 @@ function Details({ picture, onMark }: DetailsProps) {
       <CommandTabs id={picture.id} />
     </div>
   );
-}
-
-/** An ability's name in the user's language, if there is one. */
-export function abilityName(name: string): string {
-  const key = `ability.${name}`;
-  return key in en ? t(key as Key) : name;
 }
 
 function About({ picture }: { picture: Picture }) {

@@ -90,6 +90,7 @@ export const gallery: Record<keyof typeof en, string> = {
   "drop.here": "放下图片,查看它是如何生成的",
   "drop.title": "你带来的图片",
   "drop.none": "这不是 PNG、JPEG 或 WebP。",
-  "drop.known": "这张图片由 unclip 生成,并写有生成信息。",
+  "drop.known": "文件中写有 {program} 的生成信息。",
+  "drop.left": "以下内容未采用:",
   "drop.unknown": "这张图片没有写明生成方式。你可以继续处理它。",
 };
