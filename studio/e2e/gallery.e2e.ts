@@ -318,7 +318,7 @@ describe(`a gallery of ${MANY} pictures`, () => {
     const folder = mkdtempSync(join(tmpdir(), "unclip-studio-"));
     execFileSync(PYTHON, ["e2e/fill.py", folder, String(MANY)]);
     server = await serve([], folder);
-  });
+  }, 240_000);
 
   afterAll(async () => {
     await server.stop();
