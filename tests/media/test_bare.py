@@ -20,7 +20,7 @@ def file_of(kind: str, marked: bool) -> bytes:
     """A file with a record and parameters."""
     picture, data = FOX.copy(), io.BytesIO()
     picture.info = {"unclip": '{"prompt": "SECRET"}', "parameters": "SECRET 狐\nSteps: 3"}
-    picture.info[GENERATED] = marked
+    picture.info[GENERATED] = TRAINED if marked else ""
     encode(picture, data, kind)
     return data.getvalue()
 

@@ -289,6 +289,7 @@ def test_the_gallery_is_searched_marked_collected_deleted_and_restored(
     assert ids(client.get("/v1/pictures?q=purple")) == []
     assert ids(client.get("/v1/pictures?deleted=true")) == [id]
     assert client.get(path).json()["deleted"] > 0
+    assert client.get(f"{path}/file").status_code == 200  # for whoever may want it back
     assert client.get(picture["url"]).status_code == 404
     assert client.post(f"{path}/restore").status_code == 200
     assert ids(client.get("/v1/pictures?favourites=true")) == [id]

@@ -116,6 +116,11 @@ class Gallery(Kept):
         drawn = drawn_of(row)
         return Found(drawn, self._files.picture(drawn.id, drawn.format), row.owner, row.created)
 
+    def own_file(self, owner: str, id: str) -> Path | None:
+        """Where the file of an owner's picture is, also of a deleted one that can be restored."""
+        found = self.own_picture(owner, id)
+        return self._files.picture(id, found.drawn.format) if found else None
+
     def own_picture(self, owner: str, id: str) -> Picture | None:
         """An owner's picture, also a deleted one that can be restored; None if it is not there."""
         mine = (pictures.c.owner == storable(owner)) & (pictures.c.id == id)
@@ -141,10 +146,6 @@ class Gallery(Kept):
             query = query.where(pictures.c.number < last.scalar_subquery())
         with self._db.read() as connection:
             return _read(connection, query.order_by(pictures.c.number.desc()).limit(limit))
-
-    def picture_path(self, drawn: Drawn) -> Path:
-        """Where the file of a picture is, also of a deleted one."""
-        return self._files.picture(drawn.id, drawn.format)
 
     def change(self, owner: str, id: str, changes: Changes) -> bool:
         """Change a picture: all of it, or nothing. False if it is not there.

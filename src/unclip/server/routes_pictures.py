@@ -25,7 +25,7 @@ from ..media.writing import encode
 from . import errors
 from .asked import Asked, number, truth
 from .context import Serving, owner, serving
-from .gallery import Changes, Found, Picture, Search
+from .gallery import Changes, Picture, Search
 from .reading import kind_of, read_json, read_parts
 from .recall import recalled
 from .routes_jobs import DIGEST, MOST_LISTED, picture_id, told_commands
@@ -136,21 +136,22 @@ async def get_picture(request: Request, id: str) -> Response:
 
 @routes.get("/pictures/{id}/file", response_model=None, responses=files(*KINDS))
 async def picture_file(request: Request, id: str, metadata: str = "true") -> Response:
-    """The file of an own picture, however old, or of an upload, by its digest.
+    """The file of an own picture, also a deleted one, or of an upload, by its digest.
 
     With `metadata=false` it has neither prompt nor settings; that a model made it stays.
     """
     whole = truth("metadata", metadata)
     if DIGEST.fullmatch(id):
         return await _uploaded(request, id)
-    found = await run_in_threadpool(serving(request).engine.store.picture, picture_id(id))
-    if found is None or found.owner != owner(request):
+    store = serving(request).engine.store
+    path = await run_in_threadpool(store.own_file, owner(request), picture_id(id))
+    if path is None:
         raise _missing()
     with _still_there():
-        data = await run_in_threadpool(_file_of, found, whole)
-    name = f'inline; filename="{found.drawn.id}.{found.drawn.format}"'
+        data = await run_in_threadpool(_file_of, path, whole)
+    name = f'inline; filename="{path.name}"'
     kept = {"content-disposition": name, "cache-control": "private, max-age=86400, immutable"}
-    return Response(data, media_type=f"image/{found.drawn.format}", headers=kept)
+    return Response(data, media_type=f"image/{path.suffix[1:]}", headers=kept)
 
 
 async def _uploaded(request: Request, digest: str) -> Response:
@@ -169,11 +170,11 @@ async def _uploaded(request: Request, digest: str) -> Response:
 async def thumbnail(request: Request, id: str, side: str = "256") -> Response:
     """An own picture within a square, as WebP; also of a deleted one."""
     store, most = serving(request).engine.store, number("side", side, *SIDES)
-    found = await run_in_threadpool(store.own_picture, owner(request), picture_id(id))
-    if found is None:
+    path = await run_in_threadpool(store.own_file, owner(request), picture_id(id))
+    if path is None:
         raise _missing()
     with _still_there():
-        data = await run_in_threadpool(_small, store.picture_path(found.drawn), most)
+        data = await run_in_threadpool(_small, path, most)
     kept = {"cache-control": "private, max-age=31536000, immutable"}
     return Response(data, media_type="image/webp", headers=kept)
 
@@ -188,10 +189,10 @@ def _small(path: Path, side: int) -> bytes:
     return made.getvalue()
 
 
-def _file_of(found: Found, whole: bool) -> bytes:
+def _file_of(path: Path, whole: bool) -> bytes:
     """A file, as it is or without its record. Raises FileNotFoundError."""
-    data = found.path.read_bytes()
-    return data if whole else without_record(data, found.drawn.format.upper())
+    data = path.read_bytes()
+    return data if whole else without_record(data, path.suffix[1:].upper())
 
 
 @routes.get("/pictures/{id}/commands", response_model=None, responses=answers(COMMANDS))
@@ -271,7 +272,7 @@ def _pack(here: Serving, who: str, ids: list[str], whole: bool) -> IO[bytes]:
                     raise _missing()
                 name = f"{found.drawn.seed}-{found.drawn.id[:8]}.{found.drawn.format}"
                 with _still_there():
-                    archive.writestr(name, _file_of(found, whole))
+                    archive.writestr(name, _file_of(found.path, whole))
         file.seek(0)
     except BaseException:
         file.close()

@@ -98,7 +98,23 @@ export interface Upload {
   id: string;
   width: number;
   height: number;
-  record?: { ability: string; fields: Fields; model?: string } | null;
+  record: Recorded | null;
+}
+
+/** How an uploaded picture was made, as its file says. */
+export interface Recorded {
+  ability: string;
+  fields: Fields;
+  seed: number;
+  /** Field: digest of a picture that it began from. */
+  inputs: Record<string, string>;
+  /** As the picture names it. */
+  model: string;
+  /** The served model that it is. */
+  served: string | null;
+  program: string;
+  /** What is not taken over, and why. */
+  left: string[];
 }
 
 export interface Asked {
