@@ -3,6 +3,8 @@ import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { browse, clean, type Server, serve, visit } from "./house";
 
+const PATIENCE_MS = 90_000; // a machine may have much else to do
+
 let server: Server;
 let browser: Browser;
 let picture: string;
@@ -36,7 +38,10 @@ async function drawn(prompt: string): Promise<string> {
 }
 
 async function at(place: string): Promise<{ page: Page; errors: string[] }> {
-  return visit(browser, `${server.url}/#/${place}`);
+  const visitor = await visit(browser, `${server.url}/#/${place}`);
+  visitor.page.setDefaultTimeout(PATIENCE_MS);
+  visitor.page.setDefaultNavigationTimeout(PATIENCE_MS);
+  return visitor;
 }
 
 const done = (page: Page) => page.locator("section.job[data-state=done]").first().waitFor();
