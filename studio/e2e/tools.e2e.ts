@@ -195,6 +195,31 @@ it("draws a grid of two by two with one seed, and finds it after a reload", asyn
   expect(errors).toEqual([]);
 });
 
+it("asks before it draws many, and is cancelled as a whole", async () => {
+  const { page, errors } = await at("sweep");
+  await page.getByRole("textbox", { name: "Prompt", exact: true }).fill("a red fox");
+  await page.getByLabel("Across", { exact: true }).selectOption("steps");
+  await page.getByLabel("Values, Across").fill("150..158");
+  await page.getByLabel("Values, Down").fill("1..8");
+  await page.getByRole("button", { name: "Draw the grid" }).click();
+  const dialog = page.getByRole("dialog", { name: "Draw 72 pictures?" });
+  await dialog.getByRole("button", { name: "Cancel" }).click();
+  expect(await page.locator(".sweep").count()).toBe(0);
+  await page.getByLabel("Values, Down").fill("1..2");
+  await page.getByRole("button", { name: "Draw the grid" }).click();
+  await page.locator(".sweep .waiting, .sweep .preview").nth(1).waitFor();
+  await page.getByRole("button", { name: "Cancel the sweep" }).click();
+  await page.getByRole("button", { name: "Go on" }).waitFor();
+  expect(await page.locator(".sweep .lost").count()).toBe(18);
+  const open = async () => {
+    const answer = await fetch(`${server.url}/v1/jobs?limit=30`);
+    const { data } = (await answer.json()) as { data: { state: string }[] };
+    return data.filter(({ state }) => state === "queued" || state === "running").length;
+  };
+  await expect.poll(open, { timeout: PATIENCE_MS }).toBe(0);
+  expect(errors).toEqual([]);
+});
+
 it("cancels while it draws", async () => {
   const { page, errors } = await at("make");
   await drawLong(page, "a green house");
