@@ -11,8 +11,8 @@ FEATURES ?= $(CORPUS)/features
 BY_HAND := benchmarks/peers.py benchmarks/low_memory.py benchmarks/checkouts.py benchmarks/decoders.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test setup format corpus model evaluation nightly bench gallery map tables peers parity \
-	clients clean
+.PHONY: help demo serve studio test setup format corpus model evaluation nightly bench gallery map tables peers \
+	parity clients clean
 
 help: ## list all targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -29,15 +29,19 @@ serve: ## serve the bundled model at http://127.0.0.1:8000/v1 (SERVE="--port 900
 	@$(SETUP) serve
 	$(BIN)/unclip serve $(SERVE)
 
-test: setup ## run every check: ruff, mypy, import-linter, pytest
+test: setup ## run every check: ruff, mypy, import-linter, the studio's, pytest
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(PYTHON) scripts/studio.py --check
 	$(BIN)/pytest
 
 setup: ## create .venv for development
 	@$(SETUP) train data serve dev
+
+studio: setup ## build the studio's page, src/unclip/web, from studio/ (needs npm)
+	$(PYTHON) scripts/studio.py
 
 format: setup ## format the code and apply automatic fixes of ruff
 	$(BIN)/ruff check --fix
@@ -66,6 +70,7 @@ evaluation: | $(FEATURES)/clip ## measure the bundled model: docs/evaluation.md 
 
 nightly: setup ## run the slow tests (UNCLIP_SOAK_MINUTES=30), and look up known vulnerabilities
 	$(BIN)/pytest -m slow --timeout 3600
+	$(PYTHON) scripts/studio.py --check --all
 	$(BIN)/python scripts/audit.py
 
 bench: setup ## run the benchmarks, except peers.py, low_memory.py, checkouts.py and decoders.py

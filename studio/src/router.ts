@@ -33,3 +33,9 @@ export function href(tool: string, argument = "", query: Record<string, string> 
 export function go(tool: string, argument = "", query: Record<string, string> = {}): void {
   location.hash = href(tool, argument, query);
 }
+
+/** As `go`, in place of where the page is: back leads to where it was before. */
+export function replace(tool: string, argument = "", query: Record<string, string> = {}): void {
+  history.replaceState(history.state, "", href(tool, argument, query));
+  hash.value = location.hash;
+}

@@ -18,7 +18,7 @@ from unclip.abilities import ABILITIES
 from unclip.request import Drawing
 
 from .fakes import grey, png
-from .house import KEY, STRANGER, House, a_house, error_of
+from .house import BEARER, KEY, STRANGER, House, a_house, error_of
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +128,35 @@ def test_abilities_begin_from_uploaded_and_from_drawn_pictures(
     assert job["state"] == "done" and diff.items() <= job["fields"].items()
 
 
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_an_upload_is_shown_to_whoever_knows_its_digest(
+    house: House, client: httpx2.Client, kind: str
+) -> None:
+    data = io.BytesIO()
+    Image.new("RGB", (8, 8), (1, 2, 3)).save(data, kind)
+    headers = {"content-type": f"image/{kind.lower()}"}
+    id = client.post("/v1/pictures", content=data.getvalue(), headers=headers).json()["id"]
+    path = f"/v1/pictures/{id}/file"
+    for who in (BEARER, STRANGER):
+        reply = client.get(path, headers=who)
+        assert (reply.status_code, reply.headers["content-type"]) == (200, headers["content-type"])
+        assert reply.headers["x-content-type-options"] == "nosniff"
+        with Image.open(io.BytesIO(reply.content)) as image:
+            assert image.size == (8, 8)
+    assert client.get(path, headers={"authorization": "Bearer none"}).status_code == 401
+    missing = client.get(f"/v1/pictures/{'0' * 64}/file")
+    assert (missing.status_code, error_of(missing.content)["code"]) == (404, "not_found")
+
+
+def test_a_stored_file_that_is_no_picture_is_never_shown_as_one(
+    house: House, client: httpx2.Client
+) -> None:
+    digest = house.engine.store.put_input(b"<html><script>alert(1)</script>")
+    reply = client.get(f"/v1/pictures/{digest}/file")
+    assert reply.headers["content-type"] == "application/octet-stream"
+    assert reply.headers["x-content-type-options"] == "nosniff"
+
+
 def test_what_a_job_must_not_ask_for_is_400_and_names_the_field(client: httpx2.Client) -> None:
     assert "generate" in refused(client, "ability", ability="dream")
     refused(client, "n", ability="generate", fields={"prompt": "x", "n": 0})
@@ -214,6 +243,7 @@ def test_another_keys_jobs_and_pictures_are_as_if_they_were_not_there(
         ("GET", f"/v1/jobs/{id}/events"),
         ("POST", f"/v1/jobs/{id}/cancel"),
         ("DELETE", f"/v1/jobs/{id}"),
+        ("GET", f"/v1/pictures/{picture['id']}"),
         ("GET", f"/v1/pictures/{picture['id']}/file"),
         ("DELETE", f"/v1/pictures/{picture['id']}"),
         ("POST", f"/v1/pictures/{picture['id']}/restore"),
@@ -249,6 +279,8 @@ def test_the_gallery_is_searched_marked_collected_deleted_and_restored(
     assert client.patch(path, json={"favourite": True, "add_tags": ["sea"]}).status_code == 200
     assert ids(client.get("/v1/pictures?favourites=true")) == [id]
     assert ids(client.get("/v1/pictures?tag=sea")) == [id]
+    (listed,) = client.get("/v1/pictures?tag=sea").json()["data"]
+    assert {**client.get(path).json(), "url": ""} == {**listed, "url": ""}
     assert client.get("/v1/tags").json() == {"data": {"sea": 1}}
     shelf = client.post("/v1/collections", json={"name": "zoo"}).json()
     assert client.patch(path, json={"add_collections": [shelf["id"]]}).status_code == 200
@@ -258,6 +290,7 @@ def test_the_gallery_is_searched_marked_collected_deleted_and_restored(
     assert client.delete(path).status_code == 200
     assert ids(client.get("/v1/pictures?q=purple")) == []
     assert ids(client.get("/v1/pictures?deleted=true")) == [id]
+    assert client.get(path).json()["deleted"] > 0
     assert client.get(picture["url"]).status_code == 404
     assert client.post(f"{path}/restore").status_code == 200
     assert ids(client.get("/v1/pictures?favourites=true")) == [id]

@@ -112,7 +112,7 @@ def test_every_answer_is_as_the_document_says(house: House, client: httpx2.Clien
     client.post("/v1/pictures/zip", json={"ids": [one, two]})
     for path in (
         *("jobs", "pictures", "tags", "collections", "capabilities", "session", "models"),
-        *(f"pictures/{one}/file", f"jobs/{job['id']}", "models/tiny"),
+        *(f"pictures/{one}", f"pictures/{one}/file", f"jobs/{job['id']}", "models/tiny"),
     ):
         assert client.get(f"/v1/{path}").status_code == 200, path
     for path in ("/healthz", "/readyz", "/metrics"):

@@ -1,6 +1,6 @@
 """Safe reading of input pictures, and writing of pictures and animations."""
 
-from ._formats import FORMATS, MAX_PIXELS, SUFFIXES, Source
+from ._formats import FORMATS, MAX_PIXELS, SUFFIXES, Source, detected
 from .images import (
     fit_image,
     read_image,
@@ -23,6 +23,7 @@ __all__ = [
     "Source",
     "Upload",
     "check_upload",
+    "detected",
     "digest",
     "fit_image",
     "from_arrays",

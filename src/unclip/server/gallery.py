@@ -22,6 +22,8 @@ LONGEST_NAME = 100
 MOST_IDS = 1000
 """Most pictures of one call."""
 
+_WITH_JOBS = select(pictures, jobs.c.id.label("job_id"), jobs.c.spec).join(jobs)
+
 
 class Found(NamedTuple):
     """A picture by its id: what it is, its file, whose it is, and when it was drawn."""
@@ -103,6 +105,13 @@ class Gallery(Kept):
         drawn = drawn_of(row)
         return Found(drawn, self._files.picture(drawn.id, drawn.format), row.owner, row.created)
 
+    def own_picture(self, owner: str, id: str) -> Picture | None:
+        """An owner's picture, also a deleted one that can be restored; None if it is not there."""
+        mine = (pictures.c.owner == storable(owner)) & (pictures.c.id == id)
+        with self._db.read() as connection:
+            found = _read(connection, _WITH_JOBS.where(mine))
+        return found[0] if found else None
+
     def pictures(
         self, owner: str, search: Search = Search(), limit: int = 50, before: str | None = None
     ) -> list[Picture]:
@@ -115,8 +124,7 @@ class Gallery(Kept):
             before: id of the last one of the page before.
         """
         mine = pictures.c.owner == storable(owner)
-        query = select(pictures, jobs.c.id.label("job_id"), jobs.c.spec).join(jobs)
-        query = query.where(mine, *_conditions(search))
+        query = _WITH_JOBS.where(mine, *_conditions(search))
         if before is not None:
             last = select(pictures.c.number).where((pictures.c.id == before) & mine)
             query = query.where(pictures.c.number < last.scalar_subquery())

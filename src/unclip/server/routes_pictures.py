@@ -15,13 +15,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from ..errors import UsageError
-from ..media import Limits, Upload, check_upload
+from ..media import Limits, Upload, check_upload, detected
 from . import errors
 from .asked import Asked, number, truth
 from .context import Serving, owner, serving
 from .gallery import Picture, Search
 from .reading import kind_of, read_json, read_parts
-from .routes_jobs import MOST_LISTED, picture_id
+from .routes_jobs import DIGEST, MOST_LISTED, picture_id
 from .routes_jobs import picture as drawn_shown
 from .schemas import FILE, answers, body, files, json_body, names_of, object_of
 from .shapes import (
@@ -31,6 +31,7 @@ from .shapes import (
     COLLECTIONS,
     IDS,
     NAME,
+    PICTURE,
     PICTURES,
     TAGS,
     UPLOADED,
@@ -104,9 +105,21 @@ async def list_pictures(
     return JSONResponse({"data": [_shown(here, request, one) for one in found]})
 
 
+@routes.get("/pictures/{id}", response_model=None, responses=answers(PICTURE))
+async def get_picture(request: Request, id: str) -> Response:
+    """One own picture; `deleted` says when, where it can be restored."""
+    here, id = serving(request), picture_id(id)
+    found = await run_in_threadpool(here.engine.store.own_picture, owner(request), id)
+    if found is None:
+        raise _missing()
+    return JSONResponse(_shown(here, request, found))
+
+
 @routes.get("/pictures/{id}/file", response_model=None, responses=files(*KINDS))
 async def picture_file(request: Request, id: str) -> Response:
-    """The file of an own picture, however old."""
+    """The file of an own picture, however old, or of an upload, by its digest."""
+    if DIGEST.fullmatch(id):
+        return await _uploaded(request, id)
     found = await run_in_threadpool(serving(request).engine.store.picture, picture_id(id))
     if found is None or found.owner != owner(request):
         raise _missing()
@@ -115,6 +128,18 @@ async def picture_file(request: Request, id: str) -> Response:
     name = f'inline; filename="{found.drawn.id}.{found.drawn.format}"'
     kept = {"content-disposition": name, "cache-control": "private, max-age=86400, immutable"}
     return Response(data, media_type=f"image/{found.drawn.format}", headers=kept)
+
+
+async def _uploaded(request: Request, digest: str) -> Response:
+    """An upload, for as long as it is kept; whoever knows its digest knows what it is."""
+    path = serving(request).engine.store.input_path(digest)
+    with _still_there():
+        data = await run_in_threadpool(path.read_bytes)
+    kind = detected(data[:64])
+    known = kind is not None and kind in ALLOWED.formats
+    form = f"image/{kind}".lower() if known else "application/octet-stream"
+    kept = {"content-disposition": "inline", "cache-control": "private, max-age=86400, immutable"}
+    return Response(data, media_type=form, headers=kept)
 
 
 @routes.patch(

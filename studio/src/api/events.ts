@@ -1,6 +1,7 @@
 /** The stream of what happens to own jobs. The browser connects again by itself after a break. */
 import { signal } from "@preact/signals";
 import { change, preview, put, readJobs, step } from "../state/jobs";
+import { type Change, changes, told } from "../state/pictures";
 import { address } from "./client";
 import type { Job } from "./types";
 
@@ -17,6 +18,7 @@ type Told = Record<string, unknown> & { job?: unknown };
 const HANDLERS: Record<string, (data: Told) => void> = {
   jobs: (data) => {
     for (const one of data["jobs"] as Job[]) put(one);
+    changes.value += 1; // some may have ended unseen
   },
   job: (data) => put(data.job as Job),
   queued: (data) => change(idOf(data), { state: "queued", place: data["place"] as number }),
@@ -28,6 +30,7 @@ const HANDLERS: Record<string, (data: Told) => void> = {
   done: ended,
   failed: ended,
   cancelled: ended,
+  pictures: (data) => told(data["ids"] as string[], data["change"] as Change),
 };
 
 function idOf(data: Told): string {
@@ -36,6 +39,7 @@ function idOf(data: Told): string {
 
 function ended(data: Told): void {
   if (typeof data.job === "object" && data.job) put(data.job as Job);
+  changes.value += 1;
 }
 
 /** Follow until `stop`; once it is open, what happened before is read too. */

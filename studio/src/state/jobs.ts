@@ -2,6 +2,7 @@
 import { batch, computed, signal } from "@preact/signals";
 import { api } from "../api/client";
 import type { Asked, Job } from "../api/types";
+import { remember } from "./source";
 
 export interface Progress {
   stage: string;
@@ -62,6 +63,7 @@ export function preview(id: string, index: number, url: string): void {
 export async function draw(asked: Asked): Promise<Job> {
   const job = await api.post<Job>("v1/jobs", asked);
   if (!jobOf(job.id)) put(job);
+  if (asked.inputs) remember(asked.inputs, job.inputs);
   return job;
 }
 

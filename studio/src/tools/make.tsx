@@ -7,12 +7,14 @@ import { t } from "../i18n";
 import { model } from "../state/capabilities";
 import { asked, form, set } from "../state/form";
 import { draw } from "../state/jobs";
+import { keepPrompt } from "../state/recall";
 import { ofSweeps } from "../state/sweep";
 import { attempt } from "../state/toasts";
 import { Button } from "../ui/button";
 import { Dialog } from "../ui/dialog";
 import { Segments } from "../ui/field";
 import { JobView } from "../ui/job";
+import { Prompt } from "../ui/prompt";
 import { Settings } from "../ui/settings";
 import { jobsOf, useHanded } from "./_parts/page";
 import { examplesOf, replaced } from "./_parts/words";
@@ -27,7 +29,9 @@ function Make() {
   const made = jobsOf("generate").filter((one) => !ofSweeps.value.has(one.id));
   const write = (text: string) => set(fields, "prompt", text);
   const submit = () => {
-    if (prompt.trim()) void attempt(() => draw(asked("generate", fields.value)));
+    if (!prompt.trim()) return;
+    keepPrompt(prompt);
+    void attempt(() => draw(asked("generate", fields.value)));
   };
   return (
     <div class="make">
@@ -67,33 +71,6 @@ function Make() {
           <JobView key={job.id} job={job} />
         ))}
       </div>
-    </div>
-  );
-}
-
-interface PromptProps {
-  value: string;
-  onChange: (text: string) => void;
-  onSubmit: () => void;
-}
-
-function Prompt({ value, onChange, onSubmit }: PromptProps) {
-  return (
-    <div class="prompt">
-      <textarea
-        rows={1}
-        aria-label={t("make.prompt")}
-        placeholder={t("make.placeholder")}
-        value={value}
-        maxLength={4000}
-        onInput={(event) => onChange(event.currentTarget.value)}
-        onKeyDown={(event) => {
-          if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
-          event.preventDefault();
-          onSubmit();
-        }}
-      />
-      <Button type="submit" kind="primary" label={t("make.draw")} disabled={!value.trim()} />
     </div>
   );
 }

@@ -11,5 +11,7 @@ export interface Tool {
   group: "create" | "change" | "explore" | "keep";
   /** The ability that it needs of a model. */
   needs?: string;
+  /** The tool to which it belongs; the list of tools has that alone. */
+  within?: string;
   View: ComponentType<{ argument: string }>;
 }

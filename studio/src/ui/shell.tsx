@@ -1,6 +1,7 @@
 /** The page around the tools: header, tools, messages, what is said aloud. */
 import { useEffect, useRef, useState } from "preact/hooks";
 import { line } from "../api/events";
+import { Drop } from "../gallery/drop";
 import { LANGUAGES, type Language, language, speak, t } from "../i18n";
 import mark from "../mark.svg";
 import { href, place } from "../router";
@@ -39,6 +40,7 @@ export function Shell() {
       </button>
       <Header />
       {entered.value ? <Entered /> : <Login />}
+      {entered.value && <Drop />}
       <Toasts />
       <Said />
     </div>
@@ -69,7 +71,7 @@ function Entered() {
   }, [here.tool]);
   return (
     <>
-      <Nav current={tool?.id ?? ""} />
+      <Nav current={tool?.within ?? tool?.id ?? ""} />
       <main class="main" id="main" tabIndex={-1} ref={main}>
         {line.value === "broken" && (
           <p class="banner bad" role="alert">
@@ -116,7 +118,7 @@ function Nav({ current }: { current: string }) {
 }
 
 function isOffered(tool: Tool): boolean {
-  return tool.needs === undefined || can(tool.needs);
+  return !tool.within && (tool.needs === undefined || can(tool.needs));
 }
 
 function Header() {

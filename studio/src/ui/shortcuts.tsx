@@ -1,6 +1,6 @@
 /** Keys that work everywhere but in what is typed into; `?` lists them. */
 import { type Key, t } from "../i18n";
-import { go } from "../router";
+import { go, place } from "../router";
 import { Dialog } from "./dialog";
 
 interface Shortcut {
@@ -13,9 +13,9 @@ interface Shortcut {
 const EVERYWHERE: readonly Shortcut[] = [
   { keys: "?", text: "keys.list" },
   { keys: "/", text: "keys.prompt", run: toPrompt },
-  { keys: "m", text: "keys.make", run: () => go("make") },
-  { keys: "g", text: "keys.gallery", run: () => go("gallery") },
-  { keys: "e", text: "keys.edit", run: () => go("edit") },
+  { keys: "m", text: "keys.make", run: () => to("make") },
+  { keys: "g", text: "keys.gallery", run: () => to("gallery") },
+  { keys: "e", text: "keys.edit", run: () => to("edit") },
   { keys: "Esc", text: "keys.close" },
   { keys: "Enter", text: "keys.draw" },
   { keys: "Shift+Enter", text: "keys.line" },
@@ -28,6 +28,11 @@ export function also(...some: Shortcut[]): void {
   added.push(...some);
 }
 
+/** To a tool, unless it is there already: it may be at work on something. */
+function to(tool: string): void {
+  if (place.value.tool !== tool) go(tool);
+}
+
 function toPrompt(): void {
   document.querySelector<HTMLElement>("main textarea, main input[type=search]")?.focus();
 }
@@ -37,6 +42,13 @@ export function isTyping(target: EventTarget | null): boolean {
     target instanceof HTMLElement &&
     target.closest("input, textarea, select, [contenteditable]") !== null
   );
+}
+
+/** Whether letters are typed there; a slider takes none. */
+export function isText(target: EventTarget | null): boolean {
+  if (!(target instanceof HTMLElement)) return false;
+  const kind = target instanceof HTMLInputElement ? target.type : "";
+  return target.matches("textarea, select, input") && kind !== "range" && kind !== "radio";
 }
 
 export function shortcuts(event: KeyboardEvent, list: () => void): void {

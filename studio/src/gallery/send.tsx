@@ -1,0 +1,35 @@
+/** Links by which a picture goes on: those for which the model has the ability. */
+import { t } from "../i18n";
+import { href } from "../router";
+import { can } from "../state/capabilities";
+import { Icon } from "../ui/icon";
+
+const SEND = [
+  "vary",
+  "edit",
+  "outpaint",
+  "interpolate",
+  "textdiff",
+  "img2img",
+  "upscale",
+  "probe",
+] as const;
+
+/** The ability that a tool needs. */
+const NEEDS: Partial<Record<(typeof SEND)[number], string>> = { probe: "vary" };
+
+export function SendTo({ id }: { id: string }) {
+  const able = SEND.filter((tool) => can(NEEDS[tool] ?? tool));
+  return (
+    <ul class="send">
+      {able.map((tool) => (
+        <li key={tool}>
+          <a href={href(tool, id)}>
+            <Icon name={tool} />
+            {t(`send.${tool}`)}
+          </a>
+        </li>
+      ))}
+    </ul>
+  );
+}
