@@ -26,6 +26,7 @@ import {
   runsOf,
   type Stroke,
   share,
+  thinned,
 } from "../src/canvas/mask";
 
 const SIZE = { width: 64, height: 48 };
@@ -72,6 +73,20 @@ describe("a stroke", () => {
     for (const scale of [1, 2, 4]) {
       expect(Math.abs(share(maskOf([line], SIZE, scale)) - whole)).toBeLessThan(0.01);
     }
+  });
+
+  it("may lose points that lie close together, and covers the same", () => {
+    const points = Array.from({ length: 1000 }, (_, i) => [
+      10 + i / 25,
+      24 + 10 * Math.sin(i / 90),
+    ]);
+    const line = brush(6, ...points.flat());
+    const fewer = thinned(line);
+    expect(fewer.points.length).toBeLessThan(line.points.length / 5);
+    expect(fewer.points.slice(-2)).toEqual(line.points.slice(-2));
+    const [a, b] = [maskOf([line], SIZE, 4), maskOf([fewer], SIZE, 4)];
+    const changed = a.data.filter((one, i) => one !== b.data[i]).length;
+    expect(changed / a.data.length).toBeLessThan(0.002);
   });
 
   it("is taken back by the eraser where that went", () => {

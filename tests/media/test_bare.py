@@ -10,7 +10,7 @@ from PIL import Image
 
 from unclip.media import read_notes
 from unclip.media.bare import without_record
-from unclip.media.notes import DIGITAL_SOURCE, GENERATED
+from unclip.media.notes import GENERATED, TRAINED
 from unclip.media.writing import encode
 
 FOX = Image.fromarray(np.random.default_rng(0).integers(0, 256, (21, 17, 3), np.uint8))
@@ -20,7 +20,7 @@ def file_of(kind: str, marked: bool) -> bytes:
     """A file with a record and parameters."""
     picture, data = FOX.copy(), io.BytesIO()
     picture.info = {"unclip": '{"prompt": "SECRET"}', "parameters": "SECRET 狐\nSteps: 3"}
-    picture.info[GENERATED] = marked
+    picture.info[GENERATED] = TRAINED if marked else ""
     encode(picture, data, kind)
     return data.getvalue()
 
@@ -38,11 +38,11 @@ def test_the_record_goes_and_all_else_stays(kind: str, marked: bool) -> None:
     bare = without_record(whole, kind)
     assert read_notes(io.BytesIO(bare)) == {}
     assert b"SECRET" not in bare and "SECRET".encode("utf-16-be") not in bare
-    assert (DIGITAL_SOURCE.encode() in bare) is marked
+    assert (TRAINED.encode() in bare) is marked
     assert np.array_equal(pixels(bare), pixels(whole))
     with Image.open(io.BytesIO(bare)) as picture:
         assert picture.format == kind
         xmp = picture.info.get("xmp", picture.info.get("XML:com.adobe.xmp", b""))
         text = xmp if isinstance(xmp, str) else xmp.decode()
-        assert (DIGITAL_SOURCE in text) is marked
+        assert (TRAINED in text) is marked
     assert without_record(bare, kind) == bare

@@ -58,3 +58,17 @@ def test_what_is_no_picture_is_not_saved(wrong: Any, tmp_path: Path) -> None:
     ):
         save(wrong, tmp_path / "a.png")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["noise", "smooth", "flat"])
+def test_a_png_is_lossless_and_hardly_larger_than_by_default(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    small = Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8))
+    picture = Image.new("RGB", (256, 256), "teal") if kind == "flat" else small
+    if kind == "smooth":
+        picture = small.resize((256, 256), Image.Resampling.LANCZOS)
+    ours, default = io.BytesIO(), io.BytesIO()
+    encode(picture, ours)
+    picture.save(default, "PNG")
+    assert np.array_equal(np.asarray(Image.open(ours)), np.asarray(picture))
+    assert len(ours.getvalue()) <= 1.05 * len(default.getvalue())

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from PIL import Image
 
 from unclip.errors import UnclipError, UsageError
+from unclip.media.notes import COMPOSITE
 from unclip.server import credentials
 from unclip.server.credentials import CERTIFICATES, KEY, Signer, make_files, signing_pems
 from unclip.server.job import Finish
@@ -70,6 +71,15 @@ def test_a_signed_file_says_that_a_model_made_it_and_is_the_same_picture(
     opened, before = (Image.open(io.BytesIO(one)) for one in (signed, base64.b64decode(plain)))
     assert np.array_equal(np.asarray(opened.convert("RGB")), np.asarray(before.convert("RGB")))
     assert b"a fox" in signed, "the record is kept"
+
+
+def test_the_manifest_of_an_edit_says_that_it_is_a_composite(
+    pems: Pems, picture: Image.Image
+) -> None:
+    made = finished(picture, Finish(), Signer(*pems), COMPOSITE)
+    state, found = manifest(base64.b64decode(made["data"]), "png")
+    (action,) = found["assertions"][0]["data"]["actions"]
+    assert state == "Valid" and action["digitalSourceType"].endswith(f"/{COMPOSITE}")
 
 
 def test_a_file_that_is_changed_after_is_found_out(pems: Pems, picture: Image.Image) -> None:

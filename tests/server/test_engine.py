@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from unclip.errors import OutputError
 from unclip.server.engine import Engine, EngineOptions
 from unclip.server.events import SHOWN, Logs
 from unclip.server.job import Event, Job, Spec
@@ -99,11 +98,12 @@ class Workers:
         return self.all[-1]
 
 
-def run(folder: Path, test: Test, **options: Any) -> None:
+def run(folder: Path, test: Test, launch: Workers | None = None, **options: Any) -> None:
     """A test with an engine that runs."""
+    workers = launch or Workers()
 
     async def within() -> None:
-        workers, store = Workers(), Store(folder)
+        store = Store(folder)
         engine = Engine(store, EngineOptions({"tiny": "tiny"}, **options), workers)
         await engine.start()
         try:
@@ -293,42 +293,6 @@ def test_stopping_finishes_what_runs_and_keeps_what_waits(tmp_path: Path) -> Non
 
     run(tmp_path, test)
     run(tmp_path, after)
-
-
-def test_pictures_that_cannot_be_kept_still_reach_the_client(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: Any) -> Any:
-        raise OutputError("the disk is full")
-
-    async def test(engine: Engine, workers: Workers) -> None:
-        monkeypatch.setattr(engine.store, "finish", full)
-        assert await drawn(engine, await engine.submit("me", spec("a fox"))) == b"a fox"
-
-    run(tmp_path, test)
-
-
-def test_a_failure_that_cannot_be_kept_still_reaches_the_client(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: Any) -> Any:
-        raise OutputError("the disk is full")
-
-    async def test(engine: Engine, workers: Workers) -> None:
-        monkeypatch.setattr(engine.store, "fail", full)
-        workers.at_once = False
-        job = await engine.submit("me", spec("a fox"))
-        await workers.drawing.wait()
-        failure = {"code": "usage", "message": "no", "field": None}
-        workers.all[0].tell({"kind": "failed", "id": job.id, "failure": failure})
-        workers.all[0].tell({"kind": "idle"})
-        ended = await engine.wait(job.id)
-        assert ended is not None and ended.failure is not None and ended.failure.message == "no"
-        workers.at_once = True
-        assert await drawn(engine, await engine.submit("me", spec("next"))) == b"next"
-        assert engine.figures.deaths == 0
-
-    run(tmp_path, test)
 
 
 @pytest.mark.parametrize("where", ["launch", "release", "lease", "paths"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from unclip.errors import UsageError
 from unclip.server.job import Drawn, Spec
-from unclip.server.store import Search, Store
+from unclip.server.store import Changes, Search, Store
 
 
 @pytest.fixture
@@ -110,6 +111,27 @@ def test_pages_go_on_behind_the_last_picture(store: Store, draw: Draws) -> None:
             draw("a new one, which moves nothing")
             store.delete("me", [before])  # nor does a deletion
     assert pages == [made[:3], made[3:6], made[6:]]
+
+
+def test_changes_of_a_picture_are_made_together_or_not_at_all(store: Store, draw: Draws) -> None:
+    one = draw("a fox")
+    shelf = store.make_collection("me", "shelf")
+    store.tag("me", [one], ["old"])
+    wrong = Changes(True, ["new"], ["old"], [shelf.id, "none"])
+    with pytest.raises(UsageError, match="no such collection"):
+        store.change("me", one, wrong)
+    with pytest.raises(UsageError, match="a name must be"):
+        store.change("me", one, replace(wrong, add_collections=[shelf.id], add_tags=["new", ""]))
+    (before,) = store.pictures("me")
+    assert (before.favourite, before.tags, before.collections) == (False, ("old",), ())
+    assert store.change("me", one, replace(wrong, add_collections=[shelf.id]))
+    (after,) = store.pictures("me")
+    assert (after.favourite, after.tags, after.collections) == (True, ("new",), (shelf.id,))
+    assert store.change("me", one, Changes(remove_collections=[shelf.id]))
+    (after,) = store.pictures("me")
+    assert (after.favourite, after.tags, after.collections) == (True, ("new",), ())
+    assert not store.change("you", one, Changes(False, ["mine"]))
+    assert store.pictures("me") == [after]
 
 
 def test_favourites_tags_and_collections(store: Store, draw: Draws) -> None:

@@ -290,7 +290,7 @@ def test_a_decompression_bomb_is_400_by_its_header(house: House) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 2**10  # in kB
 
 
-def test_a_full_disk_still_answers_in_base64(
+def test_a_full_or_read_only_disk_still_answers_in_base64(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: Any) -> None:
@@ -301,7 +301,13 @@ def test_a_full_disk_still_answers_in_base64(
         body = {"prompt": "a fox", "response_format": "b64_json"}
         reply = house.raw("POST", GENERATIONS, JSON, json.dumps(body).encode())
         assert reply.status == 200 and json.loads(reply.content)["data"][0]["b64_json"]
-        monkeypatch.setattr(house.engine.store, "put_input", full)
+        assert json.loads(reply.content)["data"] and reply.headers["x-unclip-kept"] == "no"
+        for name in ("add", "lease", "put_input"):  # as of a folder that is read-only
+            monkeypatch.setattr(house.engine.store, name, full)
+        reply = house.raw("POST", GENERATIONS, JSON, json.dumps(body).encode())
+        assert reply.status == 200 and reply.headers["x-unclip-kept"] == "no"
+        reply = house.raw("POST", GENERATIONS, JSON, json.dumps({"prompt": "a fox"}).encode())
+        assert reply.status == 503 and "disk is full" in reply.error()["message"]
         open_png = form([("image", png((8, 8), (0, 0, 0, 0), "RGBA")), ("prompt", b"a cat")])
         reply = house.raw("POST", EDITS, FORM, open_png)
         assert reply.status == 503 and "disk is full" in reply.error()["message"]

@@ -40,14 +40,21 @@ class _Enough(Exception):
     """The cost of a request is known, and nothing more is wanted."""
 
 
-def cost_of(pipe: Chain, *requests: Drawing) -> Cost:
+Known = dict[tuple[int, int], Cost]
+"""What requests cost that differ in prompt, n and seed alone: by n and the clauses of AND."""
+
+
+def cost_of(pipe: Chain, *requests: Drawing, known: Known | None = None) -> Cost:
     """What requests that differ in prompt, n and seed alone take together, without a step.
+
+    Args:
+        known: of such requests, what was found before; what is found is added.
 
     Raises:
         UsageError: this model cannot draw it, its pictures cannot be read, or it is more than the
             policy allows.
     """
-    found: dict[tuple[int, int], Cost] = {}  # by n and the clauses that AND joins
+    found: Known = {} if known is None else known
     costs = []
     for request in requests:
         differ = getattr(request, "n", 1), further(getattr(request, "prompt", ""))

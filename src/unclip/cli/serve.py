@@ -104,6 +104,9 @@ class Serve:
     keep_gigabytes: Annotated[
         float, option("--keep-gigabytes", "N", "Most pictures that are kept; 0: all.")
     ] = 20
+    upload_gigabytes: Annotated[
+        float, option("--upload-gigabytes", "N", "Most that one key may upload in a day.")
+    ] = 1
     url_minutes: Annotated[
         float, option("--url-minutes", "N", "How long a picture's address is valid.")
     ] = 60

@@ -9,9 +9,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from .notes import DIGITAL_SOURCE, _packet
+from .notes import _packet, marked_in
 
-_MARK = DIGITAL_SOURCE.encode()
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"eXIf", b"caBX")
 _EXIF_FLAG, _XMP_FLAG = 0x08, 0x04
@@ -25,7 +24,7 @@ def without_record(data: bytes, kind: str) -> bytes:
         data: a sound file.
         kind: PNG, JPEG or WEBP.
     """
-    marked = _MARK in data
+    marked = marked_in(data)
     if kind == "PNG":
         return data[:8] + b"".join(_png(data))
     if kind == "JPEG":
@@ -39,19 +38,19 @@ def _png(data: bytes) -> Iterator[bytes]:
         length, name = struct.unpack(">I4s", head)
         chunk = data[place : place + 12 + length]
         is_mark = name == b"iTXt" and chunk[8:].startswith(b"XML:com.adobe.xmp\0")
-        if name not in _TEXTS or (is_mark and _MARK in chunk):
+        if name not in _TEXTS or (is_mark and marked_in(chunk)):
             yield chunk
         place += len(chunk)
 
 
-def _jpeg(data: bytes, marked: bool) -> Iterator[bytes]:
+def _jpeg(data: bytes, marked: str) -> Iterator[bytes]:
     """Without EXIF, XMP (APP1) and C2PA (APP11), up to the first scan (T.81, B.1.1)."""
     yield data[:2]
     place, told = 2, not marked
     while data[place : place + 1] == b"\xff" and data[place + 1] != 0xDA:
         marker, length = data[place + 1], int.from_bytes(data[place + 2 : place + 4])
         if marker != 0xE0 and not told:  # JFIF's own segment stands first
-            content, told = _XMP + _packet(None, True), True
+            content, told = _XMP + _packet(None, marked), True
             yield b"\xff\xe1" + struct.pack(">H", len(content) + 2) + content
         if marker not in (0xE1, 0xEB):
             yield data[place : place + 2 + length]
@@ -59,7 +58,7 @@ def _jpeg(data: bytes, marked: bool) -> Iterator[bytes]:
     yield data[place:]
 
 
-def _webp(data: bytes, marked: bool) -> bytes:
+def _webp(data: bytes, marked: str) -> bytes:
     chunks = list(_webp_chunks(data))
     kept = [(name, value) for name, value in chunks if name not in (b"EXIF", b"XMP ", b"C2PA")]
     for index, (name, value) in enumerate(kept):
@@ -67,7 +66,7 @@ def _webp(data: bytes, marked: bool) -> bytes:
             flags = value[0] & ~(_EXIF_FLAG | _XMP_FLAG) | (_XMP_FLAG if marked else 0)
             kept[index] = name, bytes([flags]) + value[1:]
     if marked:  # whoever wrote the mark wrote VP8X too
-        kept.append((b"XMP ", _packet(None, True)))
+        kept.append((b"XMP ", _packet(None, marked)))
     body = b"".join(
         name + struct.pack("<I", len(value)) + value + bytes(len(value) % 2) for name, value in kept
     )

@@ -23,10 +23,13 @@ from ._metadata import MAX_METADATA, TEXTS
 RECORD, PARAMETERS = "unclip", "parameters"
 
 GENERATED = "generated"
-"""In a picture's `info`, true: its file says, as IPTC has it, that a trained model made it."""
+"""In a picture's `info`: its digital source type, which its file then names as IPTC does."""
 
-DIGITAL_SOURCE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
-"""IPTC's digital source type (Photo Metadata Standard 2023.1) of such a picture."""
+TRAINED, COMPOSITE = "trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia"
+"""A trained model made all of it, or a part of it."""
+
+DIGITAL_SOURCES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+"""What IPTC's names of digital source types (Photo Metadata Standard 2023.1) begin with."""
 
 JPEG_SEGMENT = 65_533
 """Most bytes of a JPEG's metadata in one segment (T.81, B.1.1.4)."""
@@ -42,11 +45,18 @@ _PACKET = (
 )
 _GENERATED = (
     ' xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"'
-    f' Iptc4xmpExt:DigitalSourceType="{DIGITAL_SOURCE}"'
+    f' Iptc4xmpExt:DigitalSourceType="{DIGITAL_SOURCES}{{}}"'
 )
 _EXIF_PLACE, _COMMENT = 0x8769, 0x9286
 _ASCII = (0x010E, 0x010F, 0x0110)  # description, make, model
 _MAX_TAGS = 1000
+
+
+def marked_in(data: bytes) -> str:
+    """The name of the digital source type that this package wrote into a file; empty: none."""
+    return next(
+        (one for one in (COMPOSITE, TRAINED) if (DIGITAL_SOURCES + one).encode() in data), ""
+    )
 
 
 def notes_of(picture: Image.Image) -> dict[str, str]:
@@ -82,7 +92,7 @@ def save_options(picture: Image.Image, kind: str) -> dict[str, Any]:
     """
     notes = {name: picture.info.get(name) for name in (RECORD, PARAMETERS)}
     kept = {name: text for name, text in notes.items() if isinstance(text, str)}
-    generated = bool(picture.info.get(GENERATED))
+    generated = picture.info.get(GENERATED) or ""
     if kind == "PNG":
         chunks = _chunks(_fitting({n: text.encode() for n, text in kept.items()}, kind))
         if generated:
@@ -123,13 +133,17 @@ def _chunks(data: Mapping[str, bytes]) -> PngInfo:
     return chunks
 
 
-def _packet(record: str | None, generated: bool = False) -> bytes:
-    """XMP (ISO 16684-1, 7.3) with the record; two letters that XML has not are escaped as JSON."""
+def _packet(record: str | None, generated: str = "") -> bytes:
+    """XMP (ISO 16684-1, 7.3) with the record; two letters that XML has not are escaped as JSON.
+
+    Args:
+        generated: the name of a digital source type.
+    """
     inner = ""
     if record is not None:
         plain = re.sub("[\ufffe\uffff]", lambda found: f"\\u{ord(found[0]):04x}", record)
         inner = f"<unclip:record>{escape(plain)}</unclip:record>"
-    return _PACKET.format(_GENERATED if generated else "", inner).encode()
+    return _PACKET.format(_GENERATED.format(generated) if generated else "", inner).encode()
 
 
 def _xmp_record(packet: object) -> str | None:

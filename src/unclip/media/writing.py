@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -12,7 +13,9 @@ from ..files import atomic_file
 from .notes import RECORD, record_bytes, save_options
 
 FORMATS = {".png": "PNG", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
-_QUALITY: dict[str, dict[str, Any]] = {
+_OPTIONS: dict[str, dict[str, Any]] = {
+    # a third of the time of zlib's default, a twentieth of a smooth picture's, and hardly larger
+    "PNG": {"compress_level": 1, "compress_type": zlib.Z_RLE},
     "WEBP": {"quality": 95},
     "JPEG": {"quality": 95, "subsampling": 0},
 }
@@ -91,8 +94,8 @@ def encode(
     Args:
         quality: 1 to 100, of a JPEG or WebP.
     """
-    options = dict(_QUALITY.get(kind, {}))
-    if options and quality is not None:
+    options = dict(_OPTIONS.get(kind, {}))
+    if "quality" in options and quality is not None:
         options["quality"] = quality
     picture.save(to, format=kind, **options, **save_options(picture, kind))
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..abilities import ABILITIES, Ability
 from ..abilities._several import shared
-from ..errors import UsageError
+from ..errors import UsageError, nearest
 from ..media import SUFFIXES
 from ..request import Drawing, Option
 from . import errors
@@ -27,6 +27,14 @@ BOUNDS = {
 """Of fields, narrower than an ability's own."""
 EITHER = "IMAGE|PROMPT"
 """How the command line shows what may be a picture or a text."""
+
+
+_HERE = {
+    "must be a section": "must be an object",
+    "; --seed -1 is a random one": "",
+    "; it may have an option of its own (see --help)": "; it may be a field of its own",
+}
+"""Words of the command line or of Python: what they are called here."""
 
 
 @cache
@@ -107,13 +115,14 @@ def spec_of(
         raise errors.invalid("ability", f"Invalid value: {name!r}. Supported values are: {known}.")
     kind = drawing()[name]
     given = {key: value for key, value in fields.items() if value is not None}
+    _check_known(name, given)
     _check_places(kind, given, inputs)
     try:
         request = kind.of(**given, **{key: str(path) for key, (_, path) in inputs.items()})
         request.check_inputs()
         check_bounds(request)
     except UsageError as error:
-        raise errors.invalid(error.field, str(error)) from None
+        raise errors.invalid(error.field, _in_json(str(error))) from None
     own = request.model_dump(mode="json", exclude_unset=True)
     texts = {key: given[key] for key in given.keys() & kind.model_fields.keys() - own.keys()}
     return Spec(
@@ -134,6 +143,22 @@ def check_bounds(request: Drawing) -> None:
     if request.seed > MOST_SEED:
         text = f"seed must be at most {MOST_SEED}."
         raise UsageError(text).about("seed")
+
+
+def _check_known(ability: str, fields: Mapping[str, Any]) -> None:
+    """Raise ApiError where the ability has no such field."""
+    names = drawing()[ability].model_fields
+    for name in fields.keys() - names.keys():
+        hint = nearest(name, names) or "; settings of the sampling, such as steps, are in settings"
+        text = f"'{ability}' has no field {errors.quoted(name)}{hint}."
+        raise errors.invalid(name[:60], text, "unknown_parameter")
+
+
+def _in_json(message: str) -> str:
+    """The words of an error of the command line or of Python, as they are called here."""
+    for ours, here in _HERE.items():
+        message = message.replace(ours, here)
+    return message
 
 
 def _pictures(request: Drawing) -> int:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, cast
 
 from starlette.requests import Request
 
+from .allowance import GIGABYTE, Allowance
 from .job import Drawn
 from .openai import Served
 
@@ -29,6 +31,11 @@ class Serving:
     options: ServeOptions
     metrics: Metrics
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @cached_property
+    def uploads(self) -> Allowance:
+        """How much more each may upload."""
+        return Allowance(int(self.options.upload_gigabytes * GIGABYTE))
 
     @property
     def served(self) -> Served:

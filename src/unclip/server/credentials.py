@@ -21,7 +21,7 @@ from PIL import Image
 from .._version import __version__
 from ..errors import OutputError, UsageError
 from ..files import atomic_file, text_of
-from ..media.notes import DIGITAL_SOURCE
+from ..media.notes import DIGITAL_SOURCES, TRAINED
 from .job import Format
 from .options import ServeOptions
 
@@ -38,25 +38,19 @@ NEEDED = "signing needs c2pa-python: pip install 'unclip[c2pa]'"
 
 _SETTINGS = {"builder": {"thumbnail": {"enabled": False}}, "verify": {"verify_after_sign": False}}
 _AGENT = {"name": "unclip", "version": __version__}
-_MANIFEST = {
-    "claim_generator_info": [_AGENT],
-    "assertions": [
-        {
-            "label": "c2pa.actions.v2",
-            "data": {
-                "actions": [
-                    {
-                        "action": "c2pa.created",
-                        "digitalSourceType": DIGITAL_SOURCE,
-                        "softwareAgent": _AGENT,
-                    }
-                ]
-            },
-        }
-    ],
-}
 _CURVES = {"secp256r1": "es256", "secp384r1": "es384", "secp521r1": "es512"}
 _SMALLEST_RSA = 2048
+
+
+def _manifest(source: str) -> dict[str, Any]:
+    """What is said of a picture, with the name of its digital source type."""
+    action = {
+        "action": "c2pa.created",
+        "digitalSourceType": DIGITAL_SOURCES + source,
+        "softwareAgent": _AGENT,
+    }
+    assertion = {"label": "c2pa.actions.v2", "data": {"actions": [action]}}
+    return {"claim_generator_info": [_AGENT], "assertions": [assertion]}
 
 
 def signing_pems(options: ServeOptions) -> tuple[str, str]:
@@ -106,11 +100,11 @@ class Signer:
             why = ", ".join(_faults(reader.get_validation_results()))
             raise UsageError(f"{wrong}: {why}").about("c2pa_cert")
 
-    def __call__(self, data: bytes, format: Format) -> bytes:
-        """The signed file of a picture's file. Raises OutputError."""
+    def __call__(self, data: bytes, format: Format, source: str = TRAINED) -> bytes:
+        """The signed file of a picture's file, with its digital source type. Raises OutputError."""
         signed = io.BytesIO()
         try:
-            with self._c2pa.Builder(_MANIFEST, context=self._context) as builder:
+            with self._c2pa.Builder(_manifest(source), context=self._context) as builder:
                 builder.sign(self._signer, f"image/{format}", io.BytesIO(data), signed)
         except self._c2pa.C2paError as error:
             raise OutputError(f"the picture cannot be signed: {error}") from None

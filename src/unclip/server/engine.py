@@ -8,7 +8,6 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Any
 
 from ..errors import UnclipError
@@ -16,7 +15,9 @@ from .engine_options import EngineOptions
 from .events import Logs
 from .feed import Feed, Feeds, News
 from .figures import Figures
+from .gathering import Gathering
 from .job import ENDED, Drawn, Event, Failure, Job, Spec
+from .keeper import Keeper
 from .lane import Lane
 from .launch import Launcher, SubprocessLauncher
 from .protocol import ModelInfo
@@ -27,9 +28,6 @@ _log = logging.getLogger(__name__)
 
 UNHEARD = 60.0
 """Seconds in which a retry finds a job that was done when no client waited for it."""
-
-HELD = 16
-"""Jobs whose pictures are kept in memory where they cannot be stored."""
 
 SCALING = 1.0
 """Seconds between two looks at how many workers are needed."""
@@ -43,6 +41,7 @@ class _Live:
     kept: bool = False  # it goes on without a client
     clients: int = 0
     leaving: asyncio.TimerHandle | None = None
+    ended: Job | None = None  # as it was stored
 
 
 class Engine:
@@ -61,11 +60,13 @@ class Engine:
         self._launch = launch or SubprocessLauncher()
         self._live: dict[str, _Live] = {}
         self._logs, self.feeds = Logs(), Feeds()
-        self._unsaved: dict[str, tuple[Job, dict[str, bytes]]] = {}
+        self.keeper = Keeper(store)
         self._watched: dict[str, int] = {}  # of jobs: how many previews somebody wants
         self._unheard: dict[str, float] = {}  # done without a client -> when
         self._lanes: list[Lane] = []
         self._scaling: asyncio.Task[None] | None = None
+        self._retiring: dict[Lane, asyncio.Task[None]] = {}
+        self._gathering = Gathering()
         self.models: tuple[ModelInfo, ...] = ()
         self.draining, self.figures = False, Figures()
 
@@ -114,6 +115,8 @@ class Engine:
         if self._scaling is not None:
             self._scaling.cancel()
         await asyncio.gather(*(lane.stop(finish_running) for lane in self._lanes))
+        await asyncio.gather(*self._retiring.values())
+        await self.keeper.close()
 
     def _add_lane(self) -> None:
         options = self.options
@@ -156,8 +159,14 @@ class Engine:
             elif self.workers > least:
                 long_ago = time.monotonic() - self.options.rest
                 for lane in [one for one in resting if one.idle_since < long_ago][:1]:
-                    await lane.stop(True)  # first: it may have just begun a batch
-                    self._lanes.remove(lane)
+                    if lane not in self._retiring:
+                        self._retiring[lane] = asyncio.create_task(self._retire(lane))
+
+    async def _retire(self, lane: Lane) -> None:
+        """End a worker; it may have just begun a batch, which it finishes meanwhile."""
+        await lane.stop(True)
+        self._lanes.remove(lane)
+        del self._retiring[lane]
 
     async def submit(
         self,
@@ -167,6 +176,7 @@ class Engine:
         fingerprint: str = "",
         join: bool = False,
         kept: bool = False,
+        loose: bool = False,
     ) -> Job:
         """Put a job into the queue.
 
@@ -178,6 +188,7 @@ class Engine:
             join: it may be a retry; then it is an equal one that has not ended, or is just done and
                 nobody has heard of it.
             kept: it goes on when nobody waits for it.
+            loose: it may be drawn from memory alone where the store cannot take it.
 
         Raises:
             Draining: the server stops.
@@ -186,13 +197,8 @@ class Engine:
         """
         if self.draining:
             raise Draining("the server is stopping: ask again in a moment")
-        if files:
-            await asyncio.to_thread(self.store.check_room, owner, self._room(join), fingerprint)
-            stored = {name: await self._stored(data) for name, data in files.items()}
-            spec = replace(spec, inputs={**spec.inputs, **stored})
-        for lane in [one for one in self._lanes if one.ready][:1]:
-            await lane.check(spec)
-        job = await asyncio.to_thread(self.store.add, owner, spec, self._room(join), fingerprint)
+        with self._gathering.arriving():
+            job = await self._accept(owner, spec, files or {}, fingerprint, join, loose)
         if job.id in self._live or job.state in ENDED or self._has_ended(job.id):
             # joined, or a worker was quicker than this
             if live := self._live.get(job.id):
@@ -200,10 +206,31 @@ class Engine:
             self._unheard.pop(job.id, None)
             return job
         self._live[job.id] = _Live(job.owner, kept)
-        self.tell(job.id, "queued", place=await asyncio.to_thread(self.store.place, job.id))
+        # a worker that has nothing to do takes it at once
+        place = 0 if self.idle else await asyncio.to_thread(self.store.place, job.id)
+        self.tell(job.id, "queued", place=place)
         for lane in self._lanes:
             lane.wake()
         return job
+
+    async def _accept(
+        self,
+        owner: str,
+        spec: Spec,
+        files: Mapping[str, bytes],
+        fingerprint: str,
+        join: bool,
+        loose: bool,
+    ) -> Job:
+        """The job, on the disk: a new one, or the one that a retry joins. Raises as `submit`."""
+        room = self._room(join)
+        if files:
+            await asyncio.to_thread(self.store.check_room, owner, room, fingerprint)
+            stored = {name: await self._stored(data) for name, data in files.items()}
+            spec = replace(spec, inputs={**spec.inputs, **stored})
+        for lane in sorted(self.lanes, key=lambda one: bool(one.running))[:1]:  # one that rests
+            await lane.check(spec)
+        return await self.keeper.add(owner, spec, self._room(join), fingerprint, loose)
 
     def _has_ended(self, job: str) -> bool:
         log = self._logs.get(job)
@@ -227,10 +254,13 @@ class Engine:
 
     async def wait(self, job: str) -> Job | None:
         """The job when it has ended; None where there is none."""
+        live = self._live.get(job)
         async for _ in self._followed(job, 0):
             pass
-        if job in self._unsaved:
-            return self._unsaved[job][0]
+        if held := self.keeper.job(job):
+            return held
+        if live is not None and live.ended is not None:
+            return live.ended
         return await asyncio.to_thread(self.store.job, job)
 
     async def events(
@@ -305,7 +335,7 @@ class Engine:
 
     async def cancel(self, job: str, owner: str | None = None) -> bool:
         """Stop a job that has not ended; whether there was one, of this owner's if one is given."""
-        if not await asyncio.to_thread(self.store.cancel, job, owner):
+        if not await self.keeper.cancel(job, owner):
             return False
         lane = self._drawing(job)
         if lane is not None:
@@ -327,21 +357,25 @@ class Engine:
 
     async def read(self, drawn: Drawn) -> bytes:
         """The file of a picture."""
-        for _, files in self._unsaved.values():
-            if drawn.id in files:
-                return files[drawn.id]
-        found = await asyncio.to_thread(self.store.picture, drawn.id)
-        if found is None:
+        data = await self.keeper.read(drawn.id)
+        if data is None:
             raise FileNotFoundError(drawn.id)
-        return await asyncio.to_thread(found.path.read_bytes)
+        return data
 
     async def lease(self) -> list[Job]:
         """See `Desk`."""
         most = 1 if self.options.exact else self.options.batch
-        while jobs := await asyncio.to_thread(self.store.lease, most):
+        gathers = most > 1 and not self.keeper.has_loose
+        if gathers and not await self._gathering.wait(self._waiting, most):
+            return []
+        while jobs := await self.keeper.lease(most):
             if wanted := [job for job in jobs if not self._has_ended(job.id)]:
                 return wanted  # the others were cancelled just now
         return []
+
+    async def _waiting(self) -> int:
+        """How many pictures wait."""
+        return await asyncio.to_thread(self.store.waiting_pictures)
 
     def started(self, jobs: Sequence[Job]) -> dict[str, int]:
         """See `Desk`."""
@@ -371,44 +405,35 @@ class Engine:
 
     async def failed(self, job: Job, failure: Failure) -> None:
         """See `Desk`."""
-        try:
-            await asyncio.to_thread(self.store.fail, job.id, failure)
-        except UnclipError as error:
-            _log.error("the failure of job %s cannot be kept: %s", job.id, error)
-            self._hold(replace(job, state="failed", finished=time.time(), failure=failure))
+        live = self._live.get(job.id, _Live())
+        live.ended = await self.keeper.fail(job, failure)
         self._end(job.id, "failed", **vars(failure))
 
     async def lost(self, jobs: Sequence[str]) -> None:
         """See `Desk`: what a dead worker drew waits again, or has failed by its second death."""
-        released = await asyncio.to_thread(self.store.release, jobs, True) if jobs else ()
+        released = await self.keeper.release(jobs) if jobs else ()
         self.figures.deaths += 1
         for job in released:
             if job.state == "failed" and job.failure is not None:
+                self._live.get(job.id, _Live()).ended = job
                 self._end(job.id, "failed", **vars(job.failure))
             else:
                 self.tell(job.id, "queued", place=0)
 
     async def done(self, job: Job, made: Sequence[tuple[Drawn, bytes]]) -> None:
         """See `Desk`: pictures are kept, then told of."""
+        live = self._live.get(job.id, _Live())
         self._not_heard_of(job.id)  # before a retry could see that it is done
-        try:
-            if await asyncio.to_thread(self.store.finish, job.id, made) is None:
-                return  # cancelled meanwhile
-        except UnclipError as error:
-            _log.error("the pictures of job %s cannot be kept: %s", job.id, error)
-            drawn = tuple(one for one, _ in made)
-            ended = replace(job, state="done", finished=time.time(), pictures=drawn)
-            self._hold(ended, {one.id: data for one, data in made})
-        self.figures.drew(len(made), time.time() - job.started)
-        if self._live.get(job.id, _Live()).clients:
+        live.ended = await self.keeper.finish(job, made)
+        if live.ended is None:
+            return  # cancelled meanwhile
+        took = time.time() - job.started
+        self.figures.drew(len(made), took)
+        self._gathering.took(took)
+        if live.clients:
             self._unheard.pop(job.id, None)
+            self._gathering.answered()
         self._end(job.id, "done", pictures=[one.id for one, _ in made])
-
-    def _hold(self, ended: Job, files: Mapping[str, bytes] = MappingProxyType({})) -> None:
-        """Keep what cannot be stored for the clients that wait, of the last few jobs."""
-        self._unsaved[ended.id] = ended, dict(files)
-        for old in list(self._unsaved)[:-HELD]:
-            del self._unsaved[old]
 
     def paths(self, spec: Spec) -> dict[str, str]:
         """See `Desk`."""

@@ -9,8 +9,8 @@ from typing import Any
 
 from .job import ENDED, Event
 
-KEPT = 1000
-"""Logs of ended jobs that are kept for those who come back."""
+KEPT = 100
+"""Logs of ended jobs that are kept for those who come back; of others the store knows the end."""
 
 SHOWN = 32
 """Of these, the last whose previews are kept too."""

@@ -88,6 +88,17 @@ class Collection:
     pictures: int = 0
 
 
+@dataclass(frozen=True)
+class Changes:
+    """What changes of a picture: favourite or not (None: as it is), tags, ids of collections."""
+
+    favourite: bool | None = None
+    add_tags: Sequence[str] = ()
+    remove_tags: Sequence[str] = ()
+    add_collections: Sequence[str] = ()
+    remove_collections: Sequence[str] = ()
+
+
 class Gallery(Kept):
     """Pictures that jobs drew.
 
@@ -104,6 +115,11 @@ class Gallery(Kept):
             return None
         drawn = drawn_of(row)
         return Found(drawn, self._files.picture(drawn.id, drawn.format), row.owner, row.created)
+
+    def own_file(self, owner: str, id: str) -> Path | None:
+        """Where the file of an owner's picture is, also of a deleted one that can be restored."""
+        found = self.own_picture(owner, id)
+        return self._files.picture(id, found.drawn.format) if found else None
 
     def own_picture(self, owner: str, id: str) -> Picture | None:
         """An owner's picture, also a deleted one that can be restored; None if it is not there."""
@@ -131,16 +147,26 @@ class Gallery(Kept):
         with self._db.read() as connection:
             return _read(connection, query.order_by(pictures.c.number.desc()).limit(limit))
 
-    def own_picture(self, owner: str, id: str) -> Picture | None:
-        """One of an owner's pictures, deleted or not; None if it is not there."""
-        which = (pictures.c.owner == storable(owner)) & (pictures.c.id == id)
-        query = select(pictures, jobs.c.id.label("job_id"), jobs.c.spec).join(jobs).where(which)
-        with self._db.read() as connection:
-            return next(iter(_read(connection, query)), None)
+    def change(self, owner: str, id: str, changes: Changes) -> bool:
+        """Change a picture: all of it, or nothing. False if it is not there.
 
-    def picture_path(self, drawn: Drawn) -> Path:
-        """Where the file of a picture is, also of a deleted one."""
-        return self._files.picture(drawn.id, drawn.format)
+        Raises:
+            UsageError: a tag is empty or too long, or there is no such collection.
+        """
+        add = [_name(name, "tags") for name in changes.add_tags]
+        with self._db.write() as connection:
+            found = _own(connection, owner, [id]).values()
+            into = [_number(connection, owner, one) for one in changes.add_collections]
+            out_of = [_number(connection, owner, one) for one in changes.remove_collections]
+            if found and changes.favourite is not None:
+                _set(connection, found, favourite=changes.favourite)
+            _tag(connection, found, add)
+            _untag(connection, found, changes.remove_tags)
+            for number in into:
+                _collect(connection, found, number)
+            for number in out_of:
+                _uncollect(connection, found, number)
+        return bool(found)
 
     def mark(self, owner: str, ids: Sequence[str], favourite: bool) -> list[str]:
         """Make pictures favourites, or no longer. Retention keeps favourites."""
@@ -154,17 +180,14 @@ class Gallery(Kept):
         names = [_name(name, "tags") for name in names]
         with self._db.write() as connection:
             found = _own(connection, owner, ids)
-            rows = [{"picture": one, "name": name} for one in found.values() for name in names]
-            _add(connection, tags, rows)
+            _tag(connection, found.values(), names)
         return list(found)
 
     def untag(self, owner: str, ids: Sequence[str], names: Sequence[str]) -> list[str]:
         """Take tags away."""
-        names = [storable(name.strip()) for name in names]
         with self._db.write() as connection:
             found = _own(connection, owner, ids)
-            these = tags.c.picture.in_(list(found.values())) & tags.c.name.in_(names)
-            connection.execute(delete(tags).where(these))
+            _untag(connection, found.values(), names)
         return list(found)
 
     def tags(self, owner: str) -> dict[str, int]:
@@ -232,8 +255,7 @@ class Gallery(Kept):
         with self._db.write() as connection:
             number = _number(connection, owner, id)
             found = _own(connection, owner, ids)
-            rows = [{"collection": number, "picture": one} for one in found.values()]
-            _add(connection, collected, rows)
+            _collect(connection, found.values(), number)
         return list(found)
 
     def uncollect(self, owner: str, id: str, ids: Sequence[str]) -> list[str]:
@@ -241,8 +263,7 @@ class Gallery(Kept):
         with self._db.write() as connection:
             number = _number(connection, owner, id)
             found = _own(connection, owner, ids)
-            these = collected.c.picture.in_(list(found.values()))
-            connection.execute(delete(collected).where((collected.c.collection == number) & these))
+            _uncollect(connection, found.values(), number)
         return list(found)
 
 
@@ -304,6 +325,24 @@ def _own(
 def _set(connection: Connection, numbers: Iterable[int], **values: Any) -> None:
     these = pictures.c.number.in_(list(numbers))
     connection.execute(update(pictures).where(these).values(**values))
+
+
+def _tag(connection: Connection, numbers: Iterable[int], names: Sequence[str]) -> None:
+    _add(connection, tags, [{"picture": one, "name": name} for one in numbers for name in names])
+
+
+def _untag(connection: Connection, numbers: Iterable[int], names: Sequence[str]) -> None:
+    gone = tags.c.name.in_([storable(name.strip()) for name in names])
+    connection.execute(delete(tags).where(tags.c.picture.in_(list(numbers)) & gone))
+
+
+def _collect(connection: Connection, numbers: Iterable[int], number: int) -> None:
+    _add(connection, collected, [{"collection": number, "picture": one} for one in numbers])
+
+
+def _uncollect(connection: Connection, numbers: Iterable[int], number: int) -> None:
+    these = collected.c.picture.in_(list(numbers))
+    connection.execute(delete(collected).where((collected.c.collection == number) & these))
 
 
 def _add(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> bool:

@@ -281,7 +281,7 @@ class Lane:
 
     async def _end(self, job: str, kind: str, message: Message) -> None:
         if kind == "done":
-            made = [_file(one) for one in message["pictures"]]
+            made = await asyncio.to_thread(lambda: [_file(one) for one in message["pictures"]])
             await self._desk.done(self.running[job], made)
         elif kind == "failed":
             await self._desk.failed(self.running[job], Failure(**message["failure"]))

@@ -13,6 +13,9 @@ from typing import Protocol
 from . import protocol
 from .protocol import Message
 
+LONG = 2**16
+"""Bytes of a line, such as one with pictures, from which another thread reads it."""
+
 COMMAND = (sys.executable, "-m", "unclip.server.worker")
 
 
@@ -63,7 +66,11 @@ class Subprocess:
             line = await self._from.readline()
         except (OSError, ValueError):
             return None
-        return protocol.decode(line) if line.endswith(b"\n") else None
+        if not line.endswith(b"\n"):
+            return None
+        if len(line) < LONG:
+            return protocol.decode(line)
+        return await asyncio.to_thread(protocol.decode, line)  # meanwhile others are answered
 
     async def close(self, patience: float) -> None:
         """See `Connection`."""

@@ -111,6 +111,7 @@ class ServeOptions(Config):
         url_minutes: how long a picture's address is valid.
         keep_days: after which ended jobs and their pictures go; 0: never. Favourites stay.
         keep_gigabytes: of pictures, beyond which the oldest go; 0: no limit.
+        upload_gigabytes: that one key may upload in a day.
         device, dtype: as for `unclip.load`.
         memory_gigabytes: of the worker, before it lets a model go to load another; 0: no limit.
         hooks: functions that may refuse prompts and pictures, see `hooks`.
@@ -147,6 +148,7 @@ class ServeOptions(Config):
     url_minutes: float = Field(60, gt=0)
     keep_days: float = Field(90, ge=0)
     keep_gigabytes: float = Field(20, ge=0)
+    upload_gigabytes: float = Field(1, gt=0)
     device: str | None = None
     dtype: str | None = None
     memory_gigabytes: float = Field(0, ge=0)

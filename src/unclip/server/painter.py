@@ -15,17 +15,18 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 from PIL import Image, ImageOps
 
 from ..abilities import ABILITIES
 from ..abilities._capabilities import capabilities
 from ..abilities._preview import preview
-from ..abilities._several import cost_of
+from ..abilities._several import Known, cost_of, shared
 from ..abilities.probe import ProbeRequest
 from ..errors import Cancelled, UnclipError, UsageError, is_of_memory, unknown
 from ..facade import Pipeline
-from ..media.notes import GENERATED
+from ..media.notes import COMPOSITE, GENERATED, TRAINED
 from ..media.writing import encode as encode_picture
 from ..record import Record
 from ..request import Drawing
@@ -40,11 +41,23 @@ _log = logging.getLogger(__name__)
 OFTEN = 0.1
 """Seconds between two reports of steps."""
 
+SETTINGS = 64
+"""Settings of requests whose cost is remembered: that of the last ones."""
+
 MOST_SENT = LONGEST - 2**20
 """Most characters of a job's files, which are one line."""
 
+COMPOSITES = frozenset({"edit", "outpaint"})
+"""Abilities whose pictures keep pixels of the one that was given."""
+
 Load = Callable[[str], Pipeline]
-Sign = Callable[[bytes, Format], bytes]
+
+
+class Sign(Protocol):
+    """Signs files."""
+
+    def __call__(self, data: bytes, format: Format, source: str = TRAINED) -> bytes:
+        """The signed file of a picture's file; `source`: its digital source type."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +72,11 @@ class Task:
     def of(cls, values: Message) -> Task:
         """From plain data."""
         return cls(values["id"], Spec.of(values["spec"]), values["inputs"])
+
+    @property
+    def source(self) -> str:
+        """The digital source type of its pictures, by IPTC's name."""
+        return COMPOSITE if self.spec.ability in COMPOSITES else TRAINED
 
     def request(self) -> Drawing:
         """The ability's request. Raises UsageError."""
@@ -83,20 +101,39 @@ class Models:
     def __init__(self, load: Load, names: Sequence[str], memory: int | None = None) -> None:
         self._load, self.names, self._memory = load, list(names), memory
         self._loaded: OrderedDict[str, Pipeline] = OrderedDict()
+        self._infos: dict[str, ModelInfo] = {}
 
     def __getitem__(self, name: str) -> Pipeline:
         name = name or self.names[0]
         if name not in self.names:
             raise unknown("model", name, self.names)
         if name not in self._loaded:
-            while self._loaded and self._memory is not None and resident() > self._memory:
+            while self._loaded and self._is_full:
                 self._loaded.popitem(last=False)
             self._loaded[name] = self._load(name)
         self._loaded.move_to_end(name)
         return self._loaded[name]
 
+    @property
+    def _is_full(self) -> bool:
+        """Whether one has to go before another is loaded."""
+        return self._memory is not None and resident() > self._memory
+
+    def at_hand(self, name: str) -> bool:
+        """Whether a model is there without another going for it. Raises UsageError."""
+        name = name or self.names[0]
+        if name not in self.names:
+            raise unknown("model", name, self.names)
+        return name in self._loaded or not self._is_full
+
     def info(self, name: str) -> ModelInfo:
-        """What clients may know of a model."""
+        """What clients may know of a model; it is loaded once for that."""
+        name = name or self.names[0]
+        if name not in self._infos:
+            self._infos[name] = self._info(name)
+        return self._infos[name]
+
+    def _info(self, name: str) -> ModelInfo:
         pipe = self[name]
         model, (height, width) = pipe.model, pipe.model.size
         return ModelInfo(
@@ -134,17 +171,39 @@ class Painter:
         self._sign = sign
         self.cancelled: set[str] = set()  # other threads add to these two
         self.watched: dict[str, int] = {}  # how many previews, see `protocol`
+        self._costs: OrderedDict[str, Known] = OrderedDict()
         self.stopped = threading.Event()  # nobody waits for anything
         self.between_steps: Callable[[], None] = lambda: None
 
     def check(self, task: Task) -> int:
-        """The sampling steps that a task takes. Raises what drawing it would raise at its start."""
+        """The sampling steps that a task takes. Raises what drawing it would raise at its start.
+
+        Of a model for which another would have to go, such as the one that is drawing, only what
+        is known without it: 0 steps.
+        """
         check_texts(self._hooks, task.spec.fields)
         request = task.request()
-        pipe = self.models[task.spec.model]
-        if task.spec.ability not in capabilities(pipe.stages):
-            raise UsageError(f"the model '{pipe.name}' cannot {task.spec.ability}").about("model")
-        return cost_of(pipe, request).total
+        at_hand = self.models.at_hand(task.spec.model)
+        info = self.models.info(task.spec.model)
+        if task.spec.ability not in info.abilities:
+            raise UsageError(f"the model '{info.name}' cannot {task.spec.ability}").about("model")
+        return self._steps([task], [request]) if at_hand else 0
+
+    def _steps(self, tasks: Sequence[Task], requests: Sequence[Drawing]) -> int:
+        """Sampling steps of requests of the same settings. Raises UsageError, see `cost_of`.
+
+        They are found out anew where a picture has to be read.
+        """
+        pipe, model = self.models[tasks[0].spec.model], tasks[0].spec.model
+        settings = {shared(request) for request in requests}
+        if any(task.inputs for task in tasks) or len(settings) > 1 or "" in settings:
+            return cost_of(pipe, *requests).total
+        key = f"{model} {settings.pop()}"
+        known = self._costs.setdefault(key, {})
+        self._costs.move_to_end(key)
+        while len(self._costs) > SETTINGS:
+            self._costs.popitem(last=False)
+        return cost_of(pipe, *requests, known=known).total
 
     def probe(self, model: str, image: str, labels: Sequence[str]) -> list[float]:
         """Which of several descriptions fits a picture: a share of each. Raises UnclipError."""
@@ -187,7 +246,7 @@ class Painter:
         for task in tasks:
             check_texts(self._hooks, task.spec.fields)
         requests = [task.request() for task in tasks]
-        steps = cost_of(pipe, *requests).total
+        steps = self._steps(tasks, requests)
         watch = Watch(self, tasks, pipe, steps)
         if self._exact or singly:
             drawn = [self._one_by_one(pipe, request, watch) for request in requests]
@@ -202,7 +261,8 @@ class Painter:
             return
         try:
             check_pictures(self._hooks, pictures)
-            files = [finished(picture, task.spec.finish, self._sign) for picture in pictures]
+            finish, source = task.spec.finish, task.source
+            files = [finished(picture, finish, self._sign, source) for picture in pictures]
             if sum(len(one["data"]) for one in files) > MOST_SENT:
                 raise UsageError("the files are too large together: ask for fewer or smaller ones")
         except Exception as error:  # noqa: BLE001 - of this task alone
@@ -294,7 +354,9 @@ class Watch:
             self._painter.tell_previews(self._tasks, pictures, number=self._shown, share=share)
 
 
-def finished(picture: Image.Image, finish: Finish, sign: Sign | None = None) -> Message:
+def finished(
+    picture: Image.Image, finish: Finish, sign: Sign | None = None, source: str = TRAINED
+) -> Message:
     """A picture as it is delivered, with its record: `Drawn` but for the id, and its `data`."""
     native, wanted = picture.size, finish.size or picture.size
     info, seed = picture.info, 0
@@ -302,9 +364,9 @@ def finished(picture: Image.Image, finish: Finish, sign: Sign | None = None) -> 
         seed = Record.of(picture).seed
     if wanted != native:
         picture = ImageOps.fit(picture, wanted, Image.Resampling.LANCZOS)  # its middle
-    picture.info = {**(info if finish.record else {}), GENERATED: finish.marked}
+    picture.info = {**(info if finish.record else {}), GENERATED: finish.marked and source}
     data = file_of(picture, finish)
-    data = data if sign is None else sign(data, finish.format)
+    data = data if sign is None else sign(data, finish.format, source)
     made = {"seed": seed, "width": wanted[0], "height": wanted[1], "native": list(native)}
     encoded = base64.b64encode(data).decode()
     return {**made, "bytes": len(data), "format": finish.format, "data": encoded}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -40,7 +40,7 @@ whole machine down ends up here.
 """
 
 _ALIVE = jobs.c.state.in_(["queued", "running"])
-_DIED = Failure("worker_died", f"its worker process died {DEATHS} times while it drew this")
+DIED = Failure("worker_died", f"its worker process died {DEATHS} times while it drew this")
 _INTERRUPTED = Failure(
     "worker_died", f"the server ended {INTERRUPTIONS} times while this was being drawn"
 )
@@ -117,11 +117,12 @@ class Queue(Kept):
         """
         owner = storable(owner)
         sizes = {digest: self._files.claim(digest) for digest in set(spec.inputs.values())}
+        id, created = secrets.token_hex(16), self._now()
         values = {
-            "id": secrets.token_hex(16),
+            "id": id,
             "owner": owner,
             "state": "queued",
-            "created": self._now(),
+            "created": created,
             "model": storable(spec.model),
             "batch": _digest(spec.model, spec.batch) if spec.batch else "",
             "pictures": spec.pictures,
@@ -137,7 +138,7 @@ class Queue(Kept):
             rows = [{"job": number, "digest": one, "bytes": size} for one, size in sizes.items()]
             if rows:
                 connection.execute(insert(inputs), rows)
-            return _read(connection, _jobs(jobs.c.number == number))[0]
+        return Job(id, owner, Spec.of(spec.to_json()), "queued", created)
 
     def job(self, id: str, owner: str | None = None) -> Job | None:
         """A job; None if it is not there, or not this owner's."""
@@ -222,28 +223,30 @@ class Queue(Kept):
         return job
 
     def _finish(self, job: Job, drawn: Sequence[tuple[Drawn, bytes]]) -> Job | None:
+        now = self._now()
         placed = {one.id: self._files.picture(one.id, one.format) for one, _ in drawn}
         try:
             for one, data in drawn:
                 self._files.place(data, placed[one.id])
-            ended = self._end(job, [one for one, _ in drawn])
+            ended = self._end(job, [one for one, _ in drawn], now)
         except UnclipError:  # the disk may be full: leave it the room
             remove(placed.values())
             raise
         if not ended:  # cancelled just now
             remove(placed.values())
-        return self.job(job.id) if ended else None
+            return None
+        return replace(job, state="done", finished=now, pictures=tuple(one for one, _ in drawn))
 
-    def _end(self, job: Job, drawn: Sequence[Drawn]) -> bool:
+    def _end(self, job: Job, drawn: Sequence[Drawn], now: float) -> bool:
         """Name a job's pictures in the database. False if it no longer runs."""
         running = (jobs.c.id == job.id) & (jobs.c.state == "running")
-        values = {"state": "done", "finished": self._now()}
+        values = {"state": "done", "finished": now}
         with self._db.write() as connection:
             change = update(jobs).where(running).values(values).returning(jobs.c.number)
             number = connection.execute(change).scalar()
             if number is not None and drawn:
                 same = {"job": number, "owner": job.owner, "words": words_of(job.spec.fields)}
-                rows = [{**same, **_row(one), "created": self._now()} for one in drawn]
+                rows = [{**same, **_row(one), "created": now} for one in drawn]
                 connection.execute(insert(pictures), rows)
         return number is not None
 
@@ -289,7 +292,7 @@ class Queue(Kept):
         """Queue jobs again, but those whose counter comes to `most`, which fail."""
         if counter is not None:
             connection.execute(update(jobs).where(which).values({counter: counter + 1}))
-            reason = asdict(_DIED if counter is jobs.c.deaths else _INTERRUPTED)
+            reason = asdict(DIED if counter is jobs.c.deaths else _INTERRUPTED)
             values = {"state": "failed", "finished": self._now(), "failure": reason}
             connection.execute(update(jobs).where(which & (counter >= most)).values(values))
         back = which & (jobs.c.state == "running")
@@ -317,8 +320,18 @@ class Queue(Kept):
 
     def waiting(self, owner: str) -> tuple[int, int]:
         """How many jobs wait, and how many of them are this owner's."""
+        own = func.count().filter(_of(owner))
+        query = select(func.count(), own).where(jobs.c.state == "queued")
         with self._db.read() as connection:
-            return _queued(connection), _queued(connection, owner)
+            waiting, mine = connection.execute(query).one()
+        return waiting, mine
+
+    def waiting_pictures(self) -> int:
+        """How many pictures the jobs that wait have together."""
+        total = func.coalesce(func.sum(jobs.c.pictures), 0)
+        with self._db.read() as connection:
+            count = connection.execute(select(total).where(jobs.c.state == "queued"))
+            return int(count.scalar_one())
 
     def counts(self) -> dict[State, int]:
         """How many jobs are in each state."""

@@ -108,7 +108,8 @@ async def _answer(request: Request, call: Call) -> Response:
     here, created, began = serving(request), int(time.time()), time.monotonic()
     spec, join = openai.spec_of(call, {}), _is_retry(request)
     mark = openai.fingerprint(call)
-    job = await submit(request, spec, files=call.files, fingerprint=mark, join=join)
+    loose = call.stream or call.response_format == "b64_json"  # the answer has the pictures
+    job = await submit(request, spec, files=call.files, fingerprint=mark, join=join, loose=loose)
     request.scope["state"]["log"] = _logged(here, call, job)
     if call.stream:
         events = _events(request, call, job, created)
@@ -197,6 +198,7 @@ async def limits(here: Serving, job: Job) -> dict[str, str]:
         "x-ratelimit-limit-requests": str(here.options.most_each),
         "x-ratelimit-remaining-requests": str(max(0, await room_left(here, job.owner))),
         "x-ratelimit-reset-requests": f"{math.ceil(here.engine.figures.job_seconds())}s",
+        **({} if here.engine.keeper.is_kept(job.id) else {"x-unclip-kept": "no"}),
         "x-unclip-job": job.id,
     }
 

@@ -20,12 +20,12 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from ..errors import UsageError
 from ..media import Limits, Upload, check_upload, detected, read_image, upload_notes
 from ..media.bare import without_record
-from ..media.notes import DIGITAL_SOURCE, GENERATED
+from ..media.notes import GENERATED, marked_in
 from ..media.writing import encode
 from . import errors
 from .asked import Asked, number, truth
 from .context import Serving, owner, serving
-from .gallery import Found, Picture, Search
+from .gallery import Changes, Picture, Search
 from .reading import kind_of, read_json, read_parts
 from .recall import recalled
 from .routes_jobs import DIGEST, MOST_LISTED, picture_id, told_commands
@@ -82,10 +82,11 @@ async def upload(request: Request) -> Response:
         data = files[0]
     else:
         data = await request.body()
-    engine = serving(request).engine
+    here = serving(request)
     checked, notes = await run_in_threadpool(_checked, data)
-    digest = await run_in_threadpool(engine.store.put_input, checked.data)
-    record = await recalled(notes, engine.models, engine.lanes)
+    here.uploads.take(owner(request), len(checked.data))
+    digest = await run_in_threadpool(here.engine.store.put_input, checked.data)
+    record = await recalled(notes, here.engine.models, here.engine.lanes)
     width, height = checked.size
     return JSONResponse({"id": digest, "width": width, "height": height, "record": record}, 201)
 
@@ -135,21 +136,22 @@ async def get_picture(request: Request, id: str) -> Response:
 
 @routes.get("/pictures/{id}/file", response_model=None, responses=files(*KINDS))
 async def picture_file(request: Request, id: str, metadata: str = "true") -> Response:
-    """The file of an own picture, however old, or of an upload, by its digest.
+    """The file of an own picture, also a deleted one, or of an upload, by its digest.
 
     With `metadata=false` it has neither prompt nor settings; that a model made it stays.
     """
     whole = truth("metadata", metadata)
     if DIGEST.fullmatch(id):
         return await _uploaded(request, id)
-    found = await run_in_threadpool(serving(request).engine.store.picture, picture_id(id))
-    if found is None or found.owner != owner(request):
+    store = serving(request).engine.store
+    path = await run_in_threadpool(store.own_file, owner(request), picture_id(id))
+    if path is None:
         raise _missing()
     with _still_there():
-        data = await run_in_threadpool(_file_of, found, whole)
-    name = f'inline; filename="{found.drawn.id}.{found.drawn.format}"'
+        data = await run_in_threadpool(_file_of, path, whole)
+    name = f'inline; filename="{path.name}"'
     kept = {"content-disposition": name, "cache-control": "private, max-age=86400, immutable"}
-    return Response(data, media_type=f"image/{found.drawn.format}", headers=kept)
+    return Response(data, media_type=f"image/{path.suffix[1:]}", headers=kept)
 
 
 async def _uploaded(request: Request, digest: str) -> Response:
@@ -158,21 +160,21 @@ async def _uploaded(request: Request, digest: str) -> Response:
     with _still_there():
         data = await run_in_threadpool(path.read_bytes)
     kind = detected(data[:64])
-    known = kind is not None and kind in ALLOWED.formats
-    form = f"image/{kind}".lower() if known else "application/octet-stream"
+    if kind is None or kind not in ALLOWED.formats:
+        raise _missing()
     kept = {"content-disposition": "inline", "cache-control": "private, max-age=86400, immutable"}
-    return Response(data, media_type=form, headers=kept)
+    return Response(data, media_type=f"image/{kind.lower()}", headers=kept)
 
 
 @routes.get("/pictures/{id}/thumbnail", response_model=None, responses=files("image/webp"))
 async def thumbnail(request: Request, id: str, side: str = "256") -> Response:
     """An own picture within a square, as WebP; also of a deleted one."""
     store, most = serving(request).engine.store, number("side", side, *SIDES)
-    found = await run_in_threadpool(store.own_picture, owner(request), picture_id(id))
-    if found is None:
+    path = await run_in_threadpool(store.own_file, owner(request), picture_id(id))
+    if path is None:
         raise _missing()
     with _still_there():
-        data = await run_in_threadpool(_small, store.picture_path(found.drawn), most)
+        data = await run_in_threadpool(_small, path, most)
     kept = {"cache-control": "private, max-age=31536000, immutable"}
     return Response(data, media_type="image/webp", headers=kept)
 
@@ -182,15 +184,15 @@ def _small(path: Path, side: int) -> bytes:
     data, made = path.read_bytes(), io.BytesIO()
     image = read_image(data)
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
-    image.info = {GENERATED: DIGITAL_SOURCE.encode() in data}
+    image.info = {GENERATED: marked_in(data)}
     encode(image, made, "WEBP", QUALITY)
     return made.getvalue()
 
 
-def _file_of(found: Found, whole: bool) -> bytes:
+def _file_of(path: Path, whole: bool) -> bytes:
     """A file, as it is or without its record. Raises FileNotFoundError."""
-    data = found.path.read_bytes()
-    return data if whole else without_record(data, found.drawn.format.upper())
+    data = path.read_bytes()
+    return data if whole else without_record(data, path.suffix[1:].upper())
 
 
 @routes.get("/pictures/{id}/commands", response_model=None, responses=answers(COMMANDS))
@@ -212,34 +214,13 @@ async def picture_commands(request: Request, id: str) -> Response:
 async def change_picture(request: Request, id: str) -> Response:
     """Make a picture a favourite or not, tag it, put it into collections, or take it out."""
     asked = Asked(await read_json(request), names_of(CHANGES))
-    favourite = asked.truth("favourite")
     lists = {name: asked.list(name) for name in asked.known - {"favourite"}}
-    found = await run_in_threadpool(
-        _change, serving(request), owner(request), picture_id(id), favourite, lists
-    )
-    if not found:
+    changes = Changes(asked.truth("favourite"), **lists)
+    change = serving(request).engine.store.change
+    if not await run_in_threadpool(change, owner(request), picture_id(id), changes):
         raise _missing()
     serving(request).engine.feeds.tell_change(owner(request), [id], "changed")
     return JSONResponse({"id": id})
-
-
-def _change(
-    here: Serving, who: str, id: str, favourite: bool | None, lists: dict[str, list[str]]
-) -> bool:
-    """Whether the picture is there."""
-    store, one = here.engine.store, here.engine.store.picture(id)
-    found = one is not None and one.owner == who
-    if favourite is not None:
-        found &= bool(store.mark(who, [id], favourite))
-    if names := lists["add_tags"]:
-        found &= bool(store.tag(who, [id], names))
-    if names := lists["remove_tags"]:
-        found &= bool(store.untag(who, [id], names))
-    for collection in lists["add_collections"]:
-        found &= bool(store.collect(who, collection, [id]))
-    for collection in lists["remove_collections"]:
-        found &= bool(store.uncollect(who, collection, [id]))
-    return found
 
 
 @routes.delete("/pictures/{id}", response_model=None, responses=answers(CHANGED))
@@ -291,7 +272,7 @@ def _pack(here: Serving, who: str, ids: list[str], whole: bool) -> IO[bytes]:
                     raise _missing()
                 name = f"{found.drawn.seed}-{found.drawn.id[:8]}.{found.drawn.format}"
                 with _still_there():
-                    archive.writestr(name, _file_of(found, whole))
+                    archive.writestr(name, _file_of(found.path, whole))
         file.seek(0)
     except BaseException:
         file.close()

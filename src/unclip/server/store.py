@@ -6,11 +6,21 @@ A folder holds `unclip.db` (SQLite), `inputs/` (pictures that jobs read, by dige
 
 from __future__ import annotations
 
-from .gallery import Collection, Found, Gallery, Picture, Search
+from .gallery import Changes, Collection, Found, Gallery, Picture, Search
 from .history import History, Pruned
 from .queue import Queue, QueueFull, Room
 
-__all__ = ["Collection", "Found", "Picture", "Pruned", "QueueFull", "Room", "Search", "Store"]
+__all__ = [
+    "Changes",
+    "Collection",
+    "Found",
+    "Picture",
+    "Pruned",
+    "QueueFull",
+    "Room",
+    "Search",
+    "Store",
+]
 
 
 class Store(Queue, Gallery, History):

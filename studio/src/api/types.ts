@@ -13,10 +13,10 @@ export type Commands = Schemas["Commands"];
 export type Drawn = Schemas["JobPicture"];
 export type Failure = Schemas["Failure"];
 export type Job = Schemas["Job"];
-/** How a picture says that it was made. */
-export type Made = Schemas["Record"];
 export type Model = Schemas["Model"];
 export type Picture = Schemas["Picture"];
+/** How an uploaded picture was made, as its file says. */
+export type Recorded = Schemas["Record"];
 export type Session = Schemas["Session"];
 export type Upload = Schemas["Upload"];
 

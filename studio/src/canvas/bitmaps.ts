@@ -7,29 +7,44 @@ export type Bitmap = HTMLImageElement | "missing";
 
 /** Pictures that were asked for and have come, or are not there. */
 const bitmaps = signal<Readonly<Record<SourceId, Bitmap>>>({});
+const MOST = 200;
+const AGAIN_MS = 1500;
 const asked = new Set<SourceId>();
 
 /** A picture, when it has come; whoever read this is told of it. */
 export function bitmapOf(id: SourceId): Bitmap | undefined {
   if (!asked.has(id)) {
     asked.add(id);
-    void load(urlOf(id)).then((one) => {
-      bitmaps.value = { ...bitmaps.peek(), [id]: one ?? "missing" };
+    void twice(urlOf(id)).then((one) => {
+      keep(id, one ?? "missing");
     });
   }
   return bitmaps.value[id];
 }
 
-/** A decoded picture, or null. */
-export async function load(url: string): Promise<HTMLImageElement | null> {
-  const image = new Image();
-  image.src = url;
-  try {
-    await image.decode();
-    return image;
-  } catch {
-    return null;
-  }
+/** Keep a picture, and forget those that came long before. */
+function keep(id: SourceId, one: Bitmap): void {
+  const all: [SourceId, Bitmap][] = [...Object.entries(bitmaps.peek()), [id, one]];
+  for (const [old] of all.slice(0, -MOST)) asked.delete(old);
+  bitmaps.value = Object.fromEntries(all.slice(-MOST));
+}
+
+/** Asked for again after a moment: the line may have been broken. */
+async function twice(url: string): Promise<HTMLImageElement | null> {
+  const first = await load(url);
+  if (first) return first;
+  await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+  return load(url);
+}
+
+/** A picture, or null where there is none. */
+export function load(url: string): Promise<HTMLImageElement | null> {
+  return new Promise((resolve) => {
+    const image = new Image();
+    image.onload = () => resolve(image);
+    image.onerror = () => resolve(null);
+    image.src = url;
+  });
 }
 
 export function sizeOf(image: HTMLImageElement): Size {

@@ -65,7 +65,7 @@ export function around(boxes: readonly Box[]): Box | null {
 }
 
 /** The view that has a box in its middle, with a margin of a part of the screen. */
-export function fitted(box: Box, screen: Size, margin = 0.12): View {
+export function fitted(box: Box, screen: Size, margin = 0.14): View {
   const room = 1 - 2 * margin;
   const wanted = Math.min((room * screen.width) / box.width, (room * screen.height) / box.height);
   return centred(box, screen, clamp(wanted, SMALLEST_SCALE, LARGEST_SCALE / 4));

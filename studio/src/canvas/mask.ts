@@ -37,6 +37,20 @@ export function scaled({ width, height }: Size, scale: number): Size {
   return { width: along(width), height: along(height) };
 }
 
+/** A line without points that are so near to the one before that nobody sees them. */
+export function thinned(line: Line): Line {
+  const { points, radius } = line;
+  const least = Math.max(0.5, radius / 10);
+  const kept = points.slice(0, 2);
+  for (let i = 2; i + 1 < points.length; i += 2) {
+    const [x = 0, y = 0] = [points[i], points[i + 1]];
+    const [before = 0, above = 0] = kept.slice(-2);
+    const isLast = i + 2 >= points.length;
+    if (isLast || Math.hypot(x - before, y - above) >= least) kept.push(x, y);
+  }
+  return { ...line, points: kept };
+}
+
 /** Do a stroke to a mask, in place. */
 export function stroke(mask: Mask, one: Stroke, scale = 1): void {
   if (one.kind === "clear") mask.data.fill(0);

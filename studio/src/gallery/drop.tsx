@@ -1,6 +1,6 @@
 /** A picture that is dropped on the page, or pasted, says how it was made. */
 import { useEffect, useState } from "preact/hooks";
-import type { Upload } from "../api/types";
+import type { Recorded, Upload } from "../api/types";
 import { t } from "../i18n";
 import { place } from "../router";
 import { pictureIn, upload } from "../state/source";
@@ -10,7 +10,7 @@ import { Dialog } from "../ui/dialog";
 import { titleOf } from "../ui/job";
 import { nameOf } from "../ui/settings";
 import { Facts } from "./facts";
-import { linesOf, type Recipe, takeRecipe } from "./hand";
+import { abilityName, linesOf, type Recipe, takeRecipe } from "./hand";
 import { SendTo } from "./send";
 
 interface Brought {
@@ -90,24 +90,41 @@ export function Drop() {
 
 function Found({ brought, onClose }: { brought: Brought; onClose: () => void }) {
   const { told, url } = brought;
-  const recipe: Recipe | null = told.record ?? null;
+  const { record } = told;
+  const recipe: Recipe | null = record && {
+    ability: record.ability,
+    fields: record.fields,
+    model: record.served ?? undefined,
+  };
   return (
     <Dialog title={t("drop.title")} onClose={onClose}>
       <div class="found">
         <img class="checker" src={url} alt="" width={told.width} height={told.height} />
         <div class="stack">
-          <p class="soft">{t(recipe ? "drop.known" : "drop.unknown")}</p>
-          {recipe && (
+          <p class="soft">
+            {record ? t("drop.known", { program: record.program }) : t("drop.unknown")}
+          </p>
+          {recipe && record && (
             <>
               <h3 class="look-prompt">{titleOf(recipe)}</h3>
-              <Facts facts={factsOf(recipe, told)} />
+              <Facts facts={factsOf(recipe, record, told)} />
+              {record.left.length > 0 && (
+                <div class="soft small">
+                  <p>{t("drop.left")}</p>
+                  <ul class="left">
+                    {record.left.map((one) => (
+                      <li key={one}>{one}</li>
+                    ))}
+                  </ul>
+                </div>
+              )}
               <div class="row">
                 <Button
                   kind="primary"
                   label={t("look.use")}
                   onClick={() => {
                     onClose();
-                    takeRecipe(recipe);
+                    takeRecipe(recipe, record.seed);
                   }}
                 />
               </div>
@@ -121,12 +138,12 @@ function Found({ brought, onClose }: { brought: Brought; onClose: () => void }) 
   );
 }
 
-function factsOf(recipe: Recipe, told: Upload): [string, string][] {
-  const facts: [string, string][] = [];
-  if (recipe.fields["seed"] !== undefined)
-    facts.push([t("look.seed"), String(recipe.fields["seed"])]);
-  if (recipe.model) facts.push([t("look.model"), recipe.model]);
-  facts.push([t("look.size"), `${told.width} × ${told.height}`]);
-  const more = linesOf(recipe).map(([name, value]): [string, string] => [nameOf(name), value]);
-  return [...facts, ...more];
+function factsOf(recipe: Recipe, record: Recorded, told: Upload): [string, string][] {
+  return [
+    [t("look.ability"), abilityName(recipe.ability)],
+    [t("look.seed"), String(record.seed)],
+    [t("look.model"), record.served ?? record.model],
+    [t("look.size"), `${told.width} × ${told.height}`],
+    ...linesOf(recipe).map(([name, value]): [string, string] => [nameOf(name), value]),
+  ];
 }

@@ -21,6 +21,8 @@ const ABOVE = 68;
 const BELOW = 84;
 /** Screens before the end of what is read, at which more is read. */
 const AHEAD = 4;
+/** Milliseconds of rest after which the place is kept: storage is slow. */
+const KEEP_MS = 150;
 
 function least(width: number): number {
   return width < 560 ? 100 : 184;
@@ -45,6 +47,7 @@ export function PictureGrid({ shelf, selection }: Props) {
   newest.current = grid;
   const order = () => shelf.pictures.peek().map((one) => one.id);
 
+  const keeping = useRef<ReturnType<typeof setTimeout>>(undefined);
   const look = useRef(() => {});
   look.current = () => {
     const here = box.current?.getBoundingClientRect();
@@ -56,7 +59,10 @@ export function PictureGrid({ shelf, selection }: Props) {
     if (here.top > 0) shelf.merge();
     const end = rowsOf(now) * now.row + here.top;
     if (shelf.begun.peek() && end < AHEAD * innerHeight) void shelf.more();
-    if (restored.current) keepSpot(key, spot(shelf.pictures.peek(), now, ABOVE - here.top));
+    if (!restored.current) return;
+    const there = spot(shelf.pictures.peek(), now, ABOVE - here.top);
+    clearTimeout(keeping.current);
+    keeping.current = setTimeout(() => keepSpot(key, there), KEEP_MS);
   };
 
   useEffect(() => {
@@ -161,7 +167,8 @@ export function PictureGrid({ shelf, selection }: Props) {
   };
   useEffect(() => {
     const global = (event: KeyboardEvent) => {
-      if (isTyping(event.target) || document.querySelector("dialog[open]")) return;
+      const inGrid = event.target instanceof Node && box.current?.contains(event.target);
+      if ((isTyping(event.target) && !inGrid) || document.querySelector("dialog[open]")) return;
       if (event.key === "Escape") selection.value = NONE;
       if (event.key.toLowerCase() !== "a" || !(event.ctrlKey || event.metaKey)) return;
       event.preventDefault();

@@ -1,14 +1,12 @@
 /** A picture's settings, given to the tool that draws such pictures; only when the user says so. */
 import { batch } from "@preact/signals";
 import type { Fields, Schema } from "../api/types";
-import { t } from "../i18n";
+import { type Key, t } from "../i18n";
+import { en } from "../i18n/en";
 import { go, place } from "../router";
 import { capabilities, chooseModel, model } from "../state/capabilities";
-import { form, handed, seed, settings } from "../state/form";
+import { form, handed, seed, settingsOf } from "../state/form";
 import { say } from "../state/toasts";
-
-type Stages = Record<string, Record<string, unknown>>;
-type Known = Record<string, Record<string, Schema & { name?: string }>>;
 
 /** How something was drawn. */
 export interface Recipe {
@@ -18,18 +16,6 @@ export interface Recipe {
   model?: string | undefined;
 }
 
-/** A request's settings, such as `prior_steps`, by the stages that they belong to. */
-export function byStage(flat: Fields, known: Known): Stages {
-  const found: Stages = {};
-  for (const [name, value] of Object.entries(flat)) {
-    for (const [stage, schemas] of Object.entries(known)) {
-      const own = Object.entries(schemas).find(([key, one]) => (one.name ?? key) === name);
-      if (own) found[stage] = { ...found[stage], [own[0]]: value };
-    }
-  }
-  return found;
-}
-
 export function toolOf(ability: string): string {
   return ability === "generate" ? "make" : ability;
 }
@@ -37,25 +23,28 @@ export function toolOf(ability: string): string {
 /** Fill a tool's form, and go there. What it had before comes back by "undo". */
 export function takeRecipe(recipe: Recipe, own?: number): void {
   const { ability, fields, inputs = {} } = recipe;
-  const { seed: given, settings: flat, ...others } = fields;
+  const tool = toolOf(ability);
   const served = capabilities.value?.models.some((one) => one.name === recipe.model);
-  const before = { seed: seed.value, settings: settings.value, model: model.value?.name ?? "" };
-  const typed = ability === "generate" ? form("make").value : null;
+  const stages = settingsOf(tool);
+  const typed = tool === "make" ? form(tool) : null;
+  const before = {
+    ...{ seed: seed.value, settings: stages.value, model: model.value?.name ?? "" },
+    fields: typed?.value ?? {},
+  };
+  // What the form has and the recipe has not is the recipe's default.
+  const none = Object.fromEntries(Object.keys(before.fields).map((name) => [name, undefined]));
   batch(() => {
     if (served && recipe.model) chooseModel(recipe.model);
-    settings.value = byStage((flat ?? {}) as Fields, (model.value?.settings ?? {}) as Known);
-    const value = own ?? Number(given);
-    if (Number.isFinite(value)) seed.value = { value, locked: true };
-    handed.value = { tool: toolOf(ability), fields: others, inputs };
+    const given = { ...none, ...fields, ...(own !== undefined && { seed: own }) };
+    handed.value = { tool, fields: given, inputs };
   });
-  const there = toolOf(ability);
-  if (place.value.tool !== there || inputs["image"]) go(there, inputs["image"] ?? "");
+  if (place.value.tool !== tool || inputs["image"]) go(tool, inputs["image"] ?? "");
   const undo = () =>
     batch(() => {
       seed.value = before.seed;
-      settings.value = before.settings;
+      stages.value = before.settings;
       chooseModel(before.model);
-      if (typed) form("make").value = typed;
+      if (typed) typed.value = before.fields;
     });
   say(t("look.used"), { text: t("action.undo"), run: undo });
 }
@@ -82,4 +71,10 @@ export function linesOf({ ability, fields }: Recipe): [string, string][] {
 
 function shown(value: unknown): string {
   return typeof value === "object" ? JSON.stringify(value) : String(value);
+}
+
+/** An ability's name in the user's language, if there is one. */
+export function abilityName(name: string): string {
+  const key = `ability.${name}`;
+  return key in en ? t(key as Key) : name;
 }

@@ -15,11 +15,8 @@ const SEND = [
   "probe",
 ] as const;
 
-/** The ability that a tool needs. */
-const NEEDS: Partial<Record<(typeof SEND)[number], string>> = { probe: "vary" };
-
 export function SendTo({ id }: { id: string }) {
-  const able = SEND.filter((tool) => can(NEEDS[tool] ?? tool));
+  const able = SEND.filter((tool) => can(tool));
   return (
     <ul class="send">
       {able.map((tool) => (

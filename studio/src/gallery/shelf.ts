@@ -46,12 +46,13 @@ export function settled(
   const places = new Map(list.map((one, i) => [one.id, i]));
   const strange = answer.findIndex((one) => !places.has(one.id));
   const told = strange < 0 ? answer : answer.slice(0, strange);
-  const reached = Math.max(-1, ...told.map((one) => places.get(one.id) ?? -1));
+  const begin = (places.get(asked[0] ?? "") ?? 0) - 1;
+  const reached = Math.max(begin, ...told.map((one) => places.get(one.id) ?? -1));
   const now = new Map(told.map((one) => [one.id, one]));
   const gone = new Set(asked.filter((id) => !now.has(id)));
   const behind = list.slice(reached + 1).filter((one) => !gone.has(one.id));
   // Beyond what is read, all is strange; before that, something came in between.
-  if (strange >= 0 && (behind.length > 0 || reached < 0)) return null;
+  if (strange >= 0 && behind.length > 0) return null;
   return list.filter((one) => !gone.has(one.id)).map((one) => now.get(one.id) ?? one);
 }
 

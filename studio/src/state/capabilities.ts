@@ -16,8 +16,13 @@ export function chooseModel(name: string): void {
   chosen.value = name;
 }
 
+const AGAIN_MS = 1000;
+
+/** Read what there is; again while the server still loads its models. */
 export async function readCapabilities(): Promise<void> {
-  capabilities.value = await api.get<Capabilities>("v1/capabilities");
+  const told = await api.get<Capabilities>("v1/capabilities");
+  capabilities.value = told;
+  if (told.models.length === 0) setTimeout(() => void readCapabilities(), AGAIN_MS);
 }
 
 export function ability(name: string): Ability | null {

@@ -62,11 +62,13 @@ function Gallery() {
       <Filters search={search} />
       {search.collection && <Collection id={search.collection} />}
       {search.deleted && <p class="soft small">{t("gallery.deleted.help")}</p>}
-      <Fresh shelf={shelf} />
       {shelf.begun.value && shown.length === 0 && shelf.fresh.value.length === 0 && (
         <Empty search={search} />
       )}
-      <PictureGrid key={key} shelf={shelf} selection={selection} />
+      <div>
+        <Fresh shelf={shelf} />
+        <PictureGrid key={key} shelf={shelf} selection={selection} />
+      </div>
       <p class="soft small reading" role="status">
         {shelf.busy.value && t("state.loading")}
       </p>
@@ -98,7 +100,7 @@ function Seek({ search }: { search: Search }) {
   };
   return (
     <div class="seek">
-      <Icon name="probe" />
+      <Icon name="search" />
       <input
         type="search"
         aria-label={t("gallery.search")}

@@ -6,13 +6,12 @@ import type { Job, Picture } from "../api/types";
 import { CommandTabs } from "../gallery/commands";
 import { Collect, Tags } from "../gallery/editors";
 import { Facts } from "../gallery/facts";
-import { linesOf, takeRecipe, takeSeed } from "../gallery/hand";
+import { abilityName, linesOf, takeRecipe, takeSeed } from "../gallery/hand";
 import { apply, followMarks, marked } from "../gallery/marks";
 import { keyOf, queryOf, searchOf } from "../gallery/search";
 import { SendTo } from "../gallery/send";
 import { type Shelf, shelfOf } from "../gallery/shelf";
-import { type Key, language, t } from "../i18n";
-import { en } from "../i18n/en";
+import { language, t } from "../i18n";
 import { href, place, replace } from "../router";
 import { jobOf } from "../state/jobs";
 import {
@@ -286,12 +285,6 @@ function Details({ picture, onMark }: DetailsProps) {
   );
 }
 
-/** An ability's name in the user's language, if there is one. */
-export function abilityName(name: string): string {
-  const key = `ability.${name}`;
-  return key in en ? t(key as Key) : name;
-}
-
 function About({ picture }: { picture: Picture }) {
   const date = new Date(1000 * picture.created).toLocaleString(language.value, {
     dateStyle: "medium",
@@ -300,7 +293,7 @@ function About({ picture }: { picture: Picture }) {
   const facts: [string, string][] = [
     [t("look.ability"), abilityName(picture.ability)],
     [t("look.seed"), String(picture.seed)],
-    [t("look.model"), picture.model],
+    ...(picture.model ? [[t("look.model"), picture.model] as [string, string]] : []),
     [t("look.size"), `${picture.width} × ${picture.height}`],
     ...linesOf(picture).map(([name, value]): [string, string] => [nameOf(name), value]),
     [t("look.date"), date],

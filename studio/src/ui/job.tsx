@@ -3,7 +3,8 @@ import type { ComponentChildren } from "preact";
 import type { Drawn, Job } from "../api/types";
 import { type Key, t } from "../i18n";
 import { en } from "../i18n/en";
-import { randomSeed, seed } from "../state/form";
+import { go, place } from "../router";
+import { handed, randomSeed, seed } from "../state/form";
 import { cancel, cancelOthers, draw, isOver, open, previews, progress } from "../state/jobs";
 import { attempt, say } from "../state/toasts";
 import { Button } from "./button";
@@ -18,7 +19,8 @@ export function titleOf(job: Pick<Job, "fields" | "ability">): string {
     return `${a ?? t("job.picture")} → ${b ?? t("job.picture")}`;
   }
   const key = `${job.ability}.title`;
-  return key in en ? t(key as Key) : job.ability;
+  const name = key in en ? t(key as Key) : job.ability;
+  return job.ability === "vary" ? `${name} · ${job.fields["eta"] ?? 0.8}` : name;
 }
 
 /** How many pictures a job draws. */
@@ -129,11 +131,10 @@ function After({ job }: { job: Job }) {
     <div class="row job-after">
       {job.state === "done" && value !== null && (
         <Button
-          bare
           kind="plain"
           icon={kept ? "lock" : "unlock"}
           pressed={kept}
-          label={t("job.sameSeed", { seed: value })}
+          label={t("job.sameSeed")}
           onClick={() => {
             seed.value = { value, locked: !kept };
             if (!kept) say(t("job.seedKept", { seed: value }));
@@ -142,13 +143,24 @@ function After({ job }: { job: Job }) {
       )}
       {job.state !== "failed" && (
         <Button
-          bare
           kind="plain"
           icon="redo"
           label={t("job.again")}
           onClick={() => again(job, randomSeed())}
         />
       )}
+      <Button
+        bare
+        kind="plain"
+        icon="sliders"
+        label={t("make.again")}
+        onClick={() => {
+          const tool = job.ability === "generate" ? "make" : job.ability;
+          handed.value = { tool, fields: job.fields, inputs: job.inputs };
+          if (place.value.tool !== tool) go(tool);
+          scrollTo({ top: 0 });
+        }}
+      />
     </div>
   );
 }

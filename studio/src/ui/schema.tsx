@@ -33,9 +33,9 @@ export function fault(text: string, one: Schema): string {
 }
 
 export function SchemaField({ label, schema: one, value, onChange }: Props) {
-  const own = one.default === undefined || one.default === null ? "" : String(one.default);
-  const asDefault = t("make.default", { value: own || t("field.none") });
-  const help = [one.description, bounds(one)].filter(Boolean).join(" ");
+  const own = one.default === null ? t("field.none") : String(one.default ?? "");
+  const asDefault = own ? t("make.default", { value: own }) : t("make.own");
+  const help = [sentence(one.description), bounds(one)].filter(Boolean).join(" ");
   if (one.enum || one.type === "boolean") {
     const options = (one.enum ?? ["true", "false"]).map(
       (key) => [String(key), String(key)] as const,
@@ -77,6 +77,10 @@ function parsed(text: string, schema: Schema): unknown {
   if (schema.type === "boolean") return text === "true";
   if (schema.type === "string" || Number.isNaN(Number(text))) return text;
   return /[.eE]$|\.0*$/.test(text) ? text : Number(text);
+}
+
+function sentence(text = ""): string {
+  return text && !/[.:;!?。]$/.test(text) ? `${text}.` : text;
 }
 
 function bounds({ minimum, maximum }: Schema): string {

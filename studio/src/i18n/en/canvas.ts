@@ -48,9 +48,11 @@ export const canvas = {
   "outpaint.another": "Another canvas",
   "outpaint.prompt": "What the frame shows",
   "outpaint.placeholder": "What the frame shows, for example: a fox in a forest",
-  "outpaint.help":
-    "Drag the frame to where more is to be painted. {percent} % of it is known and stays as it is.",
+  "outpaint.help": "Drag it to where more is to be painted.",
+  "outpaint.known": "{percent} % of the frame is known and stays as it is.",
   "outpaint.full": "All of the frame is painted already. Move it over an edge.",
+  "outpaint.help.choices": "Look at the choices; accept one, discard them, or draw again.",
+  "outpaint.sending": "Preparing …",
   "outpaint.canvas":
     "Canvas. Arrow keys move the frame, with Shift by a quarter of it. Ctrl and arrow keys move the view; plus and minus zoom; 0 shows all.",
   "outpaint.said": "Frame at {x}, {y}. {percent} percent is known.",

@@ -67,7 +67,7 @@ export const gallery = {
   "look.curl": "curl",
   "look.copyByHand": "The browser does not let the page copy. Press Ctrl+C.",
   "look.download": "Download",
-  "look.download.bare": "Without how it was made",
+  "look.download.bare": "Without settings",
   "send.vary": "Vary",
   "send.edit": "Edit",
   "send.outpaint": "Paint beyond its edge",
@@ -88,6 +88,7 @@ export const gallery = {
   "drop.here": "Drop the picture to see how it was made",
   "drop.title": "The picture you brought",
   "drop.none": "That is no PNG, JPEG or WebP.",
-  "drop.known": "unclip made this picture, and it says how.",
+  "drop.known": "Its file says how {program} made it.",
+  "drop.left": "Not taken over:",
   "drop.unknown": "This picture does not say how it was made. You can go on with it.",
 } as const satisfies Record<string, string>;

@@ -31,4 +31,5 @@ export const make = {
   "stage.ar_prior": "Autoregressive prior",
   "stage.decoder": "Decoder",
   "stage.upsampler": "Upsampler",
+  "make.own": "the model's own",
 } as const satisfies Record<string, string>;

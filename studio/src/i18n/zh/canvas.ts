@@ -46,8 +46,11 @@ export const canvas: Record<keyof typeof en, string> = {
   "outpaint.another": "换一张画布",
   "outpaint.prompt": "框内的内容",
   "outpaint.placeholder": "描述框内的内容,例如:森林里的狐狸",
-  "outpaint.help": "把框拖到要扩展的位置。框内 {percent}% 已有内容,保持不变。",
+  "outpaint.help": "请把框拖到要扩展的位置。",
+  "outpaint.known": "框内 {percent}% 已有内容,保持不变。",
   "outpaint.full": "框内已全部有内容,请把它移过边缘。",
+  "outpaint.help.choices": "看看这些选项:采用一个,放弃,或再来一次。",
+  "outpaint.sending": "准备中…",
   "outpaint.canvas":
     "画布。方向键移动框,加 Shift 每次移动四分之一框。Ctrl 加方向键移动视图;加减键缩放;0 显示全部。",
   "outpaint.said": "框位于 {x},{y},百分之 {percent} 已有内容。",

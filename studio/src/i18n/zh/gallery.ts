@@ -69,7 +69,7 @@ export const gallery: Record<keyof typeof en, string> = {
   "look.curl": "curl",
   "look.copyByHand": "浏览器不允许页面复制,请按 Ctrl+C。",
   "look.download": "下载",
-  "look.download.bare": "不含生成信息",
+  "look.download.bare": "不含设置",
   "send.vary": "变体",
   "send.edit": "编辑",
   "send.outpaint": "向外扩展",
@@ -90,6 +90,7 @@ export const gallery: Record<keyof typeof en, string> = {
   "drop.here": "放下图片,查看它是如何生成的",
   "drop.title": "你带来的图片",
   "drop.none": "这不是 PNG、JPEG 或 WebP。",
-  "drop.known": "这张图片由 unclip 生成,并写有生成信息。",
+  "drop.known": "文件中写有 {program} 的生成信息。",
+  "drop.left": "以下内容未采用:",
   "drop.unknown": "这张图片没有写明生成方式。你可以继续处理它。",
 };

@@ -33,4 +33,5 @@ export const make: Record<keyof typeof en, string> = {
   "stage.ar_prior": "自回归先验",
   "stage.decoder": "解码器",
   "stage.upsampler": "放大器",
+  "make.own": "模型默认",
 };

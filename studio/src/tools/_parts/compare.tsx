@@ -16,6 +16,7 @@ const ZOOMS = ["1", "2", "4"] as const;
 export function Compare({ before, after, title, width, height }: Props) {
   const [share, move] = useState(0.5);
   const [zoom, setZoom] = useState<(typeof ZOOMS)[number]>("1");
+  const [gone, lose] = useState(false);
   const inner = useRef<HTMLDivElement>(null);
   const drag = (event: PointerEvent) => {
     const box = inner.current?.getBoundingClientRect();
@@ -40,12 +41,15 @@ export function Compare({ before, after, title, width, height }: Props) {
           }}
         >
           <img src={after} alt={t("compare.after", { title })} draggable={false} />
-          <img
-            src={before}
-            alt={t("compare.before", { title })}
-            draggable={false}
-            style={{ clipPath: `inset(0 ${100 - 100 * share}% 0 0)` }}
-          />
+          {!gone && (
+            <img
+              src={before}
+              alt={t("compare.before", { title })}
+              draggable={false}
+              onError={() => lose(true)}
+              style={{ clipPath: `inset(0 ${100 - 100 * share}% 0 0)` }}
+            />
+          )}
           <span class="compare-label">{t("tools.before")}</span>
           <span class="compare-label right">{t("tools.after")}</span>
           <div class="compare-handle" style={{ left: `${100 * share}%` }} aria-hidden="true">

@@ -146,6 +146,11 @@ function Editor({ id, image }: { id: string; image: HTMLImageElement }) {
     });
     send(false);
   };
+  const toMask = () => {
+    show(null);
+    // The button that had the focus is not there any more.
+    requestAnimationFrame(() => document.querySelector<HTMLElement>(".stage > canvas")?.focus());
+  };
   const instead = held || !shown ? null : fileOf(shown);
   return (
     <form
@@ -182,7 +187,7 @@ function Editor({ id, image }: { id: string; image: HTMLImageElement }) {
           label={shown && !held ? t("edit.result") : t("edit.original")}
         />
         {shown ? (
-          <Shown picture={shown} held={held} onHold={hold} onBack={() => show(null)} />
+          <Shown picture={shown} held={held} onHold={hold} onBack={toMask} />
         ) : (
           <Tools
             paper={paper}
@@ -234,17 +239,25 @@ interface ShownProps {
 function Shown({ picture, held, onHold, onBack }: ShownProps) {
   return (
     <div class="row tools">
-      <Button icon="brush" label={t("edit.back")} onClick={onBack} />
-      <Hold icon="eye" shortcut="C" label={t("edit.compare")} held={held} onHold={onHold} />
-      <span class="gap" />
-      <a class="button" href={href("edit", picture.id)}>
-        <Icon name="edit" />
-        {t("edit.next")}
-      </a>
-      <a class="button" href={href("picture", picture.id)}>
-        {t("action.open")}
-      </a>
-      <Button bare icon="download" label={t("action.download")} onClick={() => download(picture)} />
+      <span class="group">
+        <Button icon="brush" label={t("edit.back")} onClick={onBack} />
+        <Hold icon="eye" shortcut="C" label={t("edit.compare")} held={held} onHold={onHold} />
+      </span>
+      <span class="group">
+        <a class="button" href={href("edit", picture.id)}>
+          <Icon name="edit" />
+          {t("edit.next")}
+        </a>
+        <a class="button" href={href("picture", picture.id)}>
+          {t("action.open")}
+        </a>
+        <Button
+          bare
+          icon="download"
+          label={t("action.download")}
+          onClick={() => download(picture)}
+        />
+      </span>
     </div>
   );
 }

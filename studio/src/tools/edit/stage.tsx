@@ -12,6 +12,7 @@ import {
   type Mask,
   maskOf,
   stroke,
+  thinned,
 } from "../../canvas/mask";
 import { t } from "../../i18n";
 import { add, type Kind, type Paper } from "./paper";
@@ -100,7 +101,7 @@ export function Stage(props: Props) {
     const own = drawn.current;
     if (!own || own.pointer !== event.pointerId) return;
     drawn.current = null;
-    if (own.line) add(paper, own.line);
+    if (own.line) add(paper, thinned(own.line));
     else if (box.value.width > 0 && box.value.height > 0)
       add(paper, { kind: "box", box: box.value });
   };

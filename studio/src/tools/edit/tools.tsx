@@ -35,57 +35,62 @@ export function Tools(props: Props) {
   return (
     <div class="stack tight">
       <div class="row tools" role="toolbar" aria-label={t("edit.tools")}>
-        {KINDS.map(([one, icon, shortcut]) => (
+        <span class="group">
+          {KINDS.map(([one, icon, shortcut]) => (
+            <Button
+              key={one}
+              bare
+              icon={icon}
+              pressed={kind === one}
+              shortcut={shortcut}
+              label={t(`edit.${one}`)}
+              onClick={() => props.onKind(one)}
+            />
+          ))}
+        </span>
+        <span class="group">
           <Button
-            key={one}
             bare
-            icon={icon}
-            pressed={kind === one}
-            shortcut={shortcut}
-            label={t(`edit.${one}`)}
-            onClick={() => props.onKind(one)}
+            icon="undo"
+            shortcut="Control+Z"
+            label={t("action.undo")}
+            disabled={done.length === 0}
+            onClick={() => back(paper)}
           />
-        ))}
-        <span class="gap" />
-        <Button
-          bare
-          icon="undo"
-          shortcut="Control+Z"
-          label={t("action.undo")}
-          disabled={done.length === 0}
-          onClick={() => back(paper)}
-        />
-        <Button
-          bare
-          icon="redo"
-          shortcut="Control+Shift+Z"
-          label={t("action.redo")}
-          disabled={undone.length === 0}
-          onClick={() => forth(paper)}
-        />
-        <span class="gap" />
-        <Button
-          bare
-          icon="invert"
-          label={t("edit.invert")}
-          onClick={() => add(paper, { kind: "invert" })}
-        />
-        <Button
-          bare
-          icon="trash"
-          label={t("edit.clear")}
-          disabled={empty}
-          onClick={() => add(paper, { kind: "clear" })}
-        />
-        <span class="gap" />
-        <Upload paper={paper} size={size} />
-        <Button
-          bare
-          icon="download"
-          label={t("edit.mask.download")}
-          disabled={empty}
-          onClick={() => void attempt(() => downloadMask(paper.value, size))}
-        />
+          <Button
+            bare
+            icon="redo"
+            shortcut="Control+Shift+Z"
+            label={t("action.redo")}
+            disabled={undone.length === 0}
+            onClick={() => forth(paper)}
+          />
+        </span>
+        <span class="group">
+          <Button
+            bare
+            icon="invert"
+            label={t("edit.invert")}
+            onClick={() => add(paper, { kind: "invert" })}
+          />
+          <Button
+            bare
+            icon="trash"
+            label={t("edit.clear")}
+            disabled={empty}
+            onClick={() => add(paper, { kind: "clear" })}
+          />
+        </span>
+        <span class="group">
+          <Upload paper={paper} size={size} />
+          <Button
+            bare
+            icon="download"
+            label={t("edit.mask.download")}
+            disabled={empty}
+            onClick={() => void attempt(() => downloadMask(paper.value, size))}
+          />
+        </span>
       </div>
       {kind === "rectangle" ? (
         <Rectangle {...props} />

@@ -16,6 +16,7 @@ import {
   zoomed,
 } from "../../canvas/geometry";
 import { redo, undo } from "../../canvas/history";
+import { thinned } from "../../canvas/mask";
 import { askPrompt, promptOf } from "../../canvas/told";
 import { t } from "../../i18n";
 import { go, href } from "../../router";
@@ -157,7 +158,10 @@ function Canvas({ paper, begins }: { paper: Signal<Paper>; begins: string }) {
   const place = (box: Box) => change(paper, { frame: { x: box.x, y: box.y } });
   const placeSeen = (box: Box) => {
     place(box);
-    if (view.value) view.value = showing(view.value, box, screen.value);
+    const all = around([...piecesOf(entries.done), box]);
+    if (!view.value || !all) return;
+    const seen = showing(view.value, all, screen.value) === view.value;
+    if (!seen) view.value = fitted(all, screen.value);
   };
   const submit = async () => {
     if (sending || !prompt.trim()) return;
@@ -176,10 +180,16 @@ function Canvas({ paper, begins }: { paper: Signal<Paper>; begins: string }) {
     send(false);
   };
   const turn = (to: number) => setIndex((to + choices.length) % Math.max(1, choices.length));
+  /** The button that had the focus is not there any more. */
+  const toBoard = () => document.querySelector<HTMLElement>(".board > canvas")?.focus();
   const take = () => {
     if (choice) accept(paper, choice.id);
+    toBoard();
   };
-  const discard = () => change(paper, { pending: null });
+  const discard = () => {
+    change(paper, { pending: null });
+    toBoard();
+  };
   const missing = piecesOf(entries.done).some((one) => bitmapOf(one.id) === "missing");
   return (
     <form
@@ -199,7 +209,12 @@ function Canvas({ paper, begins }: { paper: Signal<Paper>; begins: string }) {
           onSubmit={() => locked || known === 1 || void submit()}
         />
         <p class="soft small">
-          {known === 1 ? t("outpaint.full") : t("outpaint.help", { percent })}
+          {choices.length > 0 ? t("outpaint.help.choices") : known === 1 && t("outpaint.full")}
+          {choices.length === 0 && known < 1 && (
+            <>
+              {t("outpaint.known", { percent })} {!locked && t("outpaint.help")}
+            </>
+          )}
         </p>
       </div>
       {missing && (
@@ -217,7 +232,14 @@ function Canvas({ paper, begins }: { paper: Signal<Paper>; begins: string }) {
           view={view}
           screen={screen}
           onFrame={place}
-          onErase={(points) => add(paper, { kind: "eraser", radius: eraser.value, points })}
+          onErase={(points) => {
+            const { radius, points: kept } = thinned({
+              kind: "eraser",
+              radius: eraser.value,
+              points,
+            });
+            add(paper, { kind: "eraser", radius, points: kept });
+          }}
           onFit={showAll}
           onChoose={(key) => {
             if (choices.length === 0) return;
@@ -240,6 +262,11 @@ function Canvas({ paper, begins }: { paper: Signal<Paper>; begins: string }) {
             if (view.value) view.value = zoomed(view.value, by, { x: width / 2, y: height / 2 });
           }}
         />
+        {sending && !job && (
+          <p class="floating bottom" role="status">
+            <span class="text">{t("outpaint.sending")}</span>
+          </p>
+        )}
         {job && (
           <Choices
             job={job}

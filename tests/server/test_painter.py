@@ -1,0 +1,80 @@
+"""What the worker knows before it draws, and what it writes into files."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from unclip import Pipeline
+from unclip.abilities import _several
+from unclip.errors import UsageError
+from unclip.server.job import Finish, Spec
+from unclip.server.painter import Models, Painter, Task
+
+from .conftest import FEW, Talk, spec
+
+
+@pytest.mark.parametrize("kind", ["png", "webp"])
+def test_an_edit_is_a_composite(pipe: Pipeline, tmp_path: Path, kind: Any) -> None:
+    talk = Talk(lambda name: pipe)
+    talk.until("memory")
+    Image.new("RGB", pipe.model.size, "teal").save(tmp_path / "a.png")
+    fields = {"prompt": "a fox", "box": [0, 0, 8, 8], "settings": dict(FEW)}
+    one = Spec("edit", fields, model="tiny", finish=Finish(format=kind))
+    job = {"id": "a", "spec": one.to_json(), "inputs": {"image": str(tmp_path / "a.png")}}
+    talk.say(kind="draw", jobs=[job])
+    (made,) = (one for one in talk.until("idle") if one["kind"] == "done")
+    data = base64.b64decode(made["pictures"][0]["data"])
+    assert b"digitalsourcetype/compositeWithTrainedAlgorithmicMedia" in data
+    talk.close()
+
+
+def test_what_settings_cost_is_found_out_once(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[Any] = []
+    once = _several._cost_of
+    monkeypatch.setattr(_several, "_cost_of", lambda *all: found.append(all) or once(*all))
+
+    def steps(one: Spec) -> int:
+        talk.say(kind="check", number=1, spec=one.to_json(), inputs={})
+        return int(talk.until("checked")[-1]["steps"])
+
+    first = steps(spec("a fox", 7))
+    assert steps(spec("a car", 8)) == first and len(found) == 1
+    assert steps(spec("a car", 8, 2)) == 2 * first and len(found) == 2
+    assert steps(spec("a car AND a fox")) > first and len(found) == 3
+    talk.draw(a=spec("a house", 3), b=spec("a tree", 4))
+    talk.until("idle")
+    assert len(found) == 3
+    wrong = Spec("generate", {"prompt": "a car", "settings": {"sampler": "none such"}})
+    for _ in range(2):  # what is wrong is told each time
+        talk.say(kind="check", number=1, spec=wrong.to_json(), inputs={})
+        assert "sampler" in talk.until("checked")[-1]["failure"]["message"]
+
+
+def test_a_check_does_not_send_the_model_away_that_draws(pipe: Pipeline) -> None:
+    loaded: list[str] = []
+    models = Models(lambda name: loaded.append(name) or pipe, ["one", "two"], memory=1)
+    painter = Painter(models, lambda message: None)
+    for name in models.names:
+        models.info(name)
+    assert models["one"] is pipe
+    before = list(loaded)
+
+    def check(ability: str, model: str) -> int:
+        task = Task("", Spec(ability, spec().fields, model=model), {})
+        return painter.check(task)
+
+    assert (check("generate", "one") > 0, check("generate", "two")) == (True, 0)
+    models._infos["two"] = replace(models._infos["two"], abilities=())
+    with pytest.raises(UsageError, match="two' cannot generate"):
+        check("generate", "two")
+    with pytest.raises(UsageError, match="none"):
+        check("generate", "none")
+    assert loaded == before
+    painter.draw([Task("a", replace(spec(), model="two"), {})])
+    assert loaded == [*before, "two"]
