@@ -26,7 +26,6 @@ const PROMPTS = [
 let server: Server;
 let browser: Browser;
 let fox = "";
-let car = "";
 const folder = mkdtempSync(join(tmpdir(), "unclip-pictures-"));
 
 beforeAll(async () => {
@@ -36,7 +35,6 @@ beforeAll(async () => {
     const asked = await ask(server.url, { prompt, seed, n: 4, ...OWN });
     const [first = ""] = await drawn(server.url, asked);
     if (prompt === "a fox") fox = first;
-    if (prompt === "a red car") car = first;
   }
 });
 
@@ -70,6 +68,8 @@ async function at(place: string, options: BrowserContextOptions = DESK): Promise
 /** Save what the page shows, once its images are there. */
 async function take(page: Page, name: string, width = 1240): Promise<void> {
   await page.waitForFunction(() => [...document.images].every((one) => one.complete));
+  await page.mouse.move(1, 500); // no button is under the mouse
+  await page.evaluate(() => scrollTo(0, 0));
   await page.waitForTimeout(400);
   const file = join(folder, `${name}.png`);
   await page.screenshot({ path: file });
@@ -119,12 +119,13 @@ it("takes the two of a way: interpolate and text diff", async () => {
   await button(page, "Draw the way").click();
   await ended(page);
   await take(page, "interpolate");
-  const other = await at(`textdiff/${car}`);
-  await other.getByLabel("What it shows").fill("a red car");
-  await other.getByLabel("What it becomes").fill("a blue car");
+  const other = await at(`textdiff/${fox}`);
+  await other.getByLabel("What it shows").fill("a fox");
+  await other.getByLabel("What it becomes").fill("a cat");
+  await other.getByLabel("How far it goes").fill("0.75");
   await button(other, "Change it").click();
   await ended(other);
-  await other.getByLabel("Place in the film").fill("3");
+  await other.getByLabel("Place in the film").fill("4");
   await take(other, "textdiff");
 });
 
