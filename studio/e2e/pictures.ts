@@ -77,6 +77,12 @@ async function take(page: Page, name: string, width = 1240): Promise<void> {
   await page.context().close();
 }
 
+async function newest(): Promise<string> {
+  const answer = await fetch(`${server.url}/v1/pictures?limit=1`);
+  const { data } = (await answer.json()) as { data: { id: string }[] };
+  return data[0]?.id ?? "";
+}
+
 const button = (page: Page, name: string) => page.getByRole("button", { name, exact: true });
 const ended = (page: Page) => page.locator("section.job[data-state=done]").first().waitFor();
 
@@ -91,6 +97,81 @@ async function drag(page: Page, surface: Locator, ...points: [number, number][])
   for (const one of others) await to(one, 8);
   await page.mouse.up();
 }
+
+it("films a visit: make, vary, edit, outpaint", async () => {
+  const size = { width: 960, height: 660 };
+  const page = await at("make", { viewport: size, reducedMotion: "reduce" });
+  const film: string[] = [];
+  const frame = async (ms: number) => {
+    const file = join(folder, `film-${film.length}.png`);
+    await page.screenshot({ path: file });
+    film.push(String(ms), file);
+  };
+  const until = async (end: Locator, most: number) => {
+    for (let i = 0; i < most && !(await end.isVisible()); i += 1) {
+      await frame(220);
+      await page.waitForTimeout(600);
+    }
+    await end.waitFor();
+    await page.waitForFunction(() => [...document.images].every((one) => one.complete));
+    await page.waitForTimeout(300);
+    await frame(1800);
+  };
+  const write = async (line: Locator, text: string) => {
+    await line.fill("");
+    for (const word of text.split(/(?<= )/)) {
+      await line.pressSequentially(word);
+      await frame(160);
+    }
+    await frame(500);
+  };
+
+  await frame(700);
+  await page.getByRole("textbox", { name: "Prompt", exact: true }).click();
+  await write(page.getByRole("textbox", { name: "Prompt", exact: true }), "an orange fox");
+  await page.keyboard.press("Enter");
+  const made = page.getByRole("region", { name: "an orange fox", exact: true });
+  await made.waitFor();
+  await until(made.and(page.locator("[data-state=done]")), 9);
+  await made.locator("figure").nth(1).hover();
+  await frame(900);
+  await made.getByRole("link", { name: "Vary" }).nth(1).click();
+  await page.waitForTimeout(500);
+  await frame(900);
+  await button(page, "Draw variations").click();
+  const varied = page.locator("section.job").first();
+  await varied.waitFor();
+  await until(varied.and(page.locator("[data-state=done]")), 7);
+  await varied.locator("figure").last().hover();
+  await frame(700);
+  await varied.getByRole("link", { name: "Edit" }).last().click();
+  const surface = page.getByRole("application");
+  await surface.waitFor();
+  await page.waitForTimeout(500);
+  await frame(800);
+  await mask(page);
+  await frame(900);
+  await write(
+    page.getByRole("textbox", { name: "What the whole picture shows" }),
+    "an orange fox with a red hat",
+  );
+  await button(page, "Draw").click();
+  await until(page.locator(".results [data-state=done] .choice").first(), 7);
+  await page.goto(`${server.url}/#/outpaint/${await newest()}`);
+  await surface.waitFor();
+  await page.waitForTimeout(500);
+  await frame(1000);
+  await button(page, "Draw").click();
+  await until(page.getByText("Choice 1 of 4"), 7);
+  await button(page, "Next").click();
+  await page.waitForTimeout(300);
+  await frame(900);
+  await button(page, "Accept").click();
+  await page.waitForTimeout(500);
+  await frame(2500);
+  execFileSync(PYTHON, ["e2e/pictures.py", join(OUT, "visit.webp"), "800", ...film]);
+  await page.context().close();
+});
 
 it("takes Make: light, dark, Chinese, and as a phone shows it", async () => {
   await take(await at("make"), "make-light");
@@ -164,78 +245,3 @@ async function mask(page: Page): Promise<void> {
   for (let i = 0; i < 3; i += 1) await page.keyboard.press("]");
   await drag(page, surface, [0.22, 0.16], [0.5, 0.1], [0.78, 0.16]);
 }
-
-it("films a visit: make, vary, edit, outpaint", async () => {
-  const size = { width: 960, height: 660 };
-  const page = await at("make", { viewport: size, reducedMotion: "reduce" });
-  const film: string[] = [];
-  const frame = async (ms: number) => {
-    const file = join(folder, `film-${film.length}.png`);
-    await page.screenshot({ path: file });
-    film.push(String(ms), file);
-  };
-  const until = async (end: Locator, most: number) => {
-    for (let i = 0; i < most && !(await end.isVisible()); i += 1) {
-      await frame(220);
-      await page.waitForTimeout(600);
-    }
-    await end.waitFor();
-    await page.waitForFunction(() => [...document.images].every((one) => one.complete));
-    await page.waitForTimeout(300);
-    await frame(1800);
-  };
-  const write = async (line: Locator, text: string) => {
-    await line.fill("");
-    for (const word of text.split(/(?<= )/)) {
-      await line.pressSequentially(word);
-      await frame(160);
-    }
-    await frame(500);
-  };
-
-  await frame(700);
-  await page.getByRole("textbox", { name: "Prompt", exact: true }).click();
-  await write(page.getByRole("textbox", { name: "Prompt", exact: true }), "an orange fox");
-  await page.keyboard.press("Enter");
-  const made = page.getByRole("region", { name: "an orange fox", exact: true });
-  await made.waitFor();
-  await until(made.and(page.locator("[data-state=done]")), 9);
-  await made.locator("figure").nth(1).hover();
-  await frame(900);
-  await made.getByRole("link", { name: "Vary" }).nth(1).click();
-  await page.waitForTimeout(500);
-  await frame(900);
-  await button(page, "Draw variations").click();
-  const varied = page.locator("section.job").first();
-  await varied.waitFor();
-  await until(varied.and(page.locator("[data-state=done]")), 7);
-  await varied.locator("figure").last().hover();
-  await frame(700);
-  await varied.getByRole("link", { name: "Edit" }).last().click();
-  const surface = page.getByRole("application");
-  await surface.waitFor();
-  await page.waitForTimeout(500);
-  await frame(800);
-  await mask(page);
-  await frame(900);
-  await write(
-    page.getByRole("textbox", { name: "What the whole picture shows" }),
-    "an orange fox with a red hat",
-  );
-  await button(page, "Draw").click();
-  await until(page.locator(".results [data-state=done] .choice").first(), 7);
-  await page.goto(`${server.url}/#/outpaint/${fox}`);
-  await surface.waitFor();
-  await page.waitForTimeout(500);
-  await frame(1000);
-  await button(page, "Draw").click();
-  await until(page.getByText("Choice 1 of 4"), 7);
-  await button(page, "Next").click();
-  await page.waitForTimeout(300);
-  await frame(900);
-  await button(page, "Accept").click();
-  await page.waitForTimeout(500);
-  await frame(2500);
-  execFileSync(PYTHON, ["e2e/pictures.py", join(OUT, "visit.webp"), "800", ...film]);
-  await page.context().close();
-});
