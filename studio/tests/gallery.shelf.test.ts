@@ -8,7 +8,7 @@ function picture(number: number, more: Partial<Picture> = {}): Picture {
   return {
     ...{ id: `p${number}`, seed: number, width: 64, height: 64, format: "png", bytes: 1, url: "" },
     ...{ file: "", job: "j", ability: "generate", fields: {}, inputs: {}, model: "" },
-    ...{ created: number, favourite: false, tags: [], collections: [], deleted: null },
+    ...{ created: number, favourite: false, tags: [], collections: [], deleted: 0 },
     ...more,
   };
 }

@@ -1,9 +1,9 @@
 /** The stream of what happens to own jobs. The browser connects again by itself after a break. */
 import { signal } from "@preact/signals";
 import { change, preview, put, readJobs, step } from "../state/jobs";
-import { type Change, changes, told } from "../state/pictures";
+import { changes, told } from "../state/pictures";
 import { address } from "./client";
-import type { Job } from "./types";
+import type { Events } from "./types";
 
 export type Line = "connecting" | "open" | "broken";
 export const line = signal<Line>("connecting");
@@ -13,32 +13,24 @@ let again: ReturnType<typeof setTimeout> | undefined;
 
 const RETRY_MS = 2000;
 
-type Told = Record<string, unknown> & { job?: unknown };
-
-const HANDLERS: Record<string, (data: Told) => void> = {
-  jobs: (data) => {
-    for (const one of data["jobs"] as Job[]) put(one);
+const HANDLERS: { [Kind in keyof Events]: (data: Events[Kind]) => void } = {
+  jobs: ({ jobs }) => {
+    for (const one of jobs) put(one);
     changes.value += 1; // some may have ended unseen
   },
-  job: (data) => put(data.job as Job),
-  queued: (data) => change(idOf(data), { state: "queued", place: data["place"] as number }),
-  started: (data) => change(idOf(data), { state: "running", place: null }),
-  step: (data) =>
-    step(idOf(data), { stage: String(data["stage"]), share: Number(data["share"]) || 0 }),
-  preview: (data) =>
-    preview(idOf(data), Number(data["index"]), `data:image/png;base64,${data["picture"]}`),
+  job: ({ job }) => put(job),
+  queued: ({ job, place }) => change(job, { state: "queued", place }),
+  started: ({ job }) => change(job, { state: "running", place: null }),
+  step: ({ job, stage, share }) => step(job, { stage, share }),
+  preview: ({ job, index, picture }) => preview(job, index, `data:image/png;base64,${picture}`),
   done: ended,
   failed: ended,
   cancelled: ended,
-  pictures: (data) => told(data["ids"] as string[], data["change"] as Change),
+  pictures: ({ ids, change }) => told(ids, change),
 };
 
-function idOf(data: Told): string {
-  return typeof data.job === "string" ? data.job : String(data["id"] ?? (data.job as Job)?.id);
-}
-
-function ended(data: Told): void {
-  if (typeof data.job === "object" && data.job) put(data.job as Job);
+/** The job itself is told before its end. */
+function ended(): void {
   changes.value += 1;
 }
 
@@ -55,7 +47,7 @@ export function follow(): void {
     if (source?.readyState === EventSource.CLOSED) again = setTimeout(follow, RETRY_MS);
   };
   for (const [kind, handle] of Object.entries(HANDLERS)) {
-    source.addEventListener(kind, (event) => handle(JSON.parse(event.data) as Told));
+    source.addEventListener(kind, (event) => handle(JSON.parse(event.data)));
   }
 }
 
@@ -65,8 +57,18 @@ export function stop(): void {
   source = null;
 }
 
-// A laptop that slept, or a tab that was frozen, may hold a dead connection.
-addEventListener("online", follow);
+// A laptop that slept, or a tab that was frozen, may hold a dead connection that nothing tells of:
+// the clock went on without the page. Timers of a hidden tab run once a minute.
+const TICK_MS = 10_000;
+const SLEPT_MS = 90_000;
+let ticked = Date.now();
+setInterval(() => {
+  const slept = Date.now() - ticked > SLEPT_MS;
+  ticked = Date.now();
+  if (slept && source) follow();
+}, TICK_MS);
+
+addEventListener("online", () => source && follow());
 document.addEventListener("visibilitychange", () => {
-  if (document.visibilityState === "visible" && line.value === "broken") follow();
+  if (document.visibilityState === "visible" && source && line.value === "broken") follow();
 });

@@ -218,6 +218,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/inputs/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Input File
+         * @description A stored picture, by the digest that an upload answers and that a job's `inputs` name.
+         *
+         *     Who knows the digest of all its bytes has had the picture, so no owner is asked for.
+         */
+        get: operations["input_file_v1_inputs__id__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/jobs": {
         parameters: {
             query?: never;
@@ -280,6 +302,26 @@ export interface paths {
          * @description Stop a job that has not ended; one that has stays as it is.
          */
         post: operations["cancel_job_v1_jobs__id__cancel_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/jobs/{id}/commands": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Job Commands
+         * @description What draws the same on the command line, in Python and with curl.
+         */
+        get: operations["job_commands_v1_jobs__id__commands_get"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -365,6 +407,9 @@ export interface paths {
         /**
          * Upload
          * @description Upload a picture that jobs may begin from, as a form's file or as the whole body.
+         *
+         *     `record` is what its file says of how it was made, by unclip, Stable Diffusion web UI, ComfyUI
+         *     or NovelAI, as a job's `fields`. What is stored has no such texts.
          */
         post: operations["upload_v1_pictures_post"];
         delete?: never;
@@ -421,6 +466,26 @@ export interface paths {
         patch: operations["change_picture_v1_pictures__id__patch"];
         trace?: never;
     };
+    "/v1/pictures/{id}/commands": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Picture Commands
+         * @description What draws an own picture again on the command line, in Python and with curl.
+         */
+        get: operations["picture_commands_v1_pictures__id__commands_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/pictures/{id}/file": {
         parameters: {
             query?: never;
@@ -430,7 +495,9 @@ export interface paths {
         };
         /**
          * Picture File
-         * @description The file of an own picture, however old, or of an upload, by its digest.
+         * @description The file of an own picture, also a deleted one, or of an upload, by its digest.
+         *
+         *     With `metadata=false` it has neither prompt nor settings; that a model made it stays.
          */
         get: operations["picture_file_v1_pictures__id__file_get"];
         put?: never;
@@ -455,6 +522,26 @@ export interface paths {
          * @description Undo the deletion of a picture.
          */
         post: operations["restore_picture_v1_pictures__id__restore_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/pictures/{id}/thumbnail": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Thumbnail
+         * @description An own picture within a square, as WebP; also of a deleted one.
+         */
+        get: operations["thumbnail_v1_pictures__id__thumbnail_get"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1075,6 +1162,18 @@ export interface components {
         Collections: {
             data: components["schemas"]["Collection"][];
         };
+        Commands: {
+            /** @description A line for the shell. */
+            cli: string;
+            /** @description A line for the shell, of this server. */
+            curl: string;
+            /** @description Name of a file in `cli` and `python`: id of the picture in it. */
+            files: {
+                [key: string]: string;
+            };
+            /** @description Lines of Python. */
+            python: string;
+        };
         Error: {
             error: {
                 code: string | null;
@@ -1363,6 +1462,7 @@ export interface components {
         };
         PictureIds: {
             ids: string[];
+            metadata?: boolean | null;
         };
         Pictures: {
             data: components["schemas"]["Picture"][];
@@ -1378,6 +1478,25 @@ export interface components {
             /** @description Id of an uploaded or drawn picture. */
             image: string;
             model?: string | null;
+        };
+        Record: {
+            ability: string;
+            /** @description For a job that draws it: those that are no defaults. */
+            fields: {
+                [key: string]: unknown;
+            };
+            /** @description Field: digest of a picture that it began from, which is needed. */
+            inputs: {
+                [key: string]: string;
+            };
+            /** @description What it says that is not taken over, and why. */
+            left: string[];
+            /** @description As the picture names it. */
+            model: string;
+            /** @description That made it. */
+            program: string;
+            seed: number;
+            served: string | null;
         };
         Session: {
             csrf: string | null;
@@ -1417,8 +1536,10 @@ export interface components {
         };
         Upload: {
             height: number;
-            /** @description Of 64 hexadecimal digits, for `inputs`. */
+            /** @description 64 hexadecimal digits, for `inputs`. */
             id: string;
+            /** @description How it was made, where its file says so. */
+            record: components["schemas"]["Record"] | null;
             width: number;
         };
         Words: {
@@ -1976,6 +2097,49 @@ export interface operations {
             };
         };
     };
+    input_file_v1_inputs__id__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                    "image/jpeg": string;
+                    "image/png": string;
+                    "image/webp": string;
+                };
+            };
+            /** @description The request is at fault. */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The server is. */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     list_jobs_v1_jobs_get: {
         parameters: {
             query?: {
@@ -2158,6 +2322,46 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Job"];
+                };
+            };
+            /** @description The request is at fault. */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The server is. */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    job_commands_v1_jobs__id__commands_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Commands"];
                 };
             };
             /** @description The request is at fault. */
@@ -2563,9 +2767,51 @@ export interface operations {
             };
         };
     };
-    picture_file_v1_pictures__id__file_get: {
+    picture_commands_v1_pictures__id__commands_get: {
         parameters: {
             query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Commands"];
+                };
+            };
+            /** @description The request is at fault. */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The server is. */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    picture_file_v1_pictures__id__file_get: {
+        parameters: {
+            query?: {
+                metadata?: string;
+            };
             header?: never;
             path: {
                 id: string;
@@ -2624,6 +2870,49 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Changed"];
+                };
+            };
+            /** @description The request is at fault. */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The server is. */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    thumbnail_v1_pictures__id__thumbnail_get: {
+        parameters: {
+            query?: {
+                side?: string;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                    "image/webp": string;
                 };
             };
             /** @description The request is at fault. */

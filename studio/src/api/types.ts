@@ -1,130 +1,34 @@
-/** The server's types, under short names. They are generated from its OpenAPI document: `make studio`. */
+/**
+ * The server's types under short names. All are of its OpenAPI document, from which `make studio`
+ * generates schema.d.ts: they cannot drift from it.
+ */
+import type { components } from "./schema";
 
-export type JobState = "queued" | "running" | "done" | "failed" | "cancelled";
-export type Fields = Record<string, unknown>;
+type Schemas = components["schemas"];
 
-export interface Drawn {
-  id: string;
-  seed: number;
-  width: number;
-  height: number;
-  format: "png" | "jpeg" | "webp";
-  bytes: number;
-  url: string;
-}
+export type Ability = Schemas["Ability"];
+export type Capabilities = Schemas["Capabilities"];
+export type Collection = Schemas["Collection"];
+export type Drawn = Schemas["JobPicture"];
+export type Failure = Schemas["Failure"];
+export type Job = Schemas["Job"];
+export type Model = Schemas["Model"];
+export type Picture = Schemas["Picture"];
+export type Session = Schemas["Session"];
 
-export interface Failure {
-  code: string;
-  message: string;
-  field: string | null;
-}
+export type Fields = Job["fields"];
+export type JobState = Job["state"];
+export type Unknown = Schemas["Words"]["unknown"][number];
 
-export interface Job {
-  id: string;
-  ability: string;
-  fields: Fields;
-  inputs: Record<string, string>;
-  model: string;
-  state: JobState;
-  place: number | null;
-  created: number;
-  started: number | null;
-  finished: number | null;
-  failure: Failure | null;
-  pictures: Drawn[];
-}
+/** The schema of a field or a setting; of a setting `name` is what requests call it. */
+export type Schema = Partial<Schemas["StageSetting"]>;
 
-export interface Picture extends Drawn {
-  file: string;
-  job: string;
-  ability: string;
-  fields: Fields;
-  inputs: Record<string, string>;
-  model: string;
-  created: number;
-  favourite: boolean;
-  tags: string[];
-  collections: string[];
-  deleted: number | null;
-}
-
-/** The schema of a field or a setting: the part of JSON Schema that forms are made of. */
-export interface Schema {
-  type?: string | string[];
-  anyOf?: Schema[];
-  enum?: (string | number)[];
-  minimum?: number;
-  maximum?: number;
-  exclusiveMinimum?: number;
-  exclusiveMaximum?: number;
-  default?: unknown;
-  description?: string;
-  /** Of a setting: what requests call it. */
-  name?: string;
-  nullable?: boolean;
-}
-
-export interface Ability {
-  help: string;
-  needs: string[];
-  fields: { properties: Record<string, Schema>; required: string[] };
-  inputs: Record<string, { description: string; required: boolean; or_text: boolean }>;
-}
-
-export interface Model {
-  name: string;
-  abilities: string[];
-  default: boolean;
-  priors?: string[];
-  decoders?: string[];
-  size?: [number, number];
-  words?: string[];
-  settings?: Record<string, Record<string, Schema>>;
-}
-
-export interface Capabilities {
-  abilities: Record<string, Ability>;
-  models: Model[];
-  limits: { pictures: number; queued: number; body_bytes: number; side: number };
-}
-
-export interface Session {
-  needs_key: boolean;
-  owner: string | null;
-  csrf: string | null;
-}
-
-export interface Upload {
-  id: string;
-  width: number;
-  height: number;
-  record: Recorded | null;
-}
-
+export type Upload = Schemas["Upload"];
 /** How an uploaded picture was made, as its file says. */
-export interface Recorded {
-  ability: string;
-  fields: Fields;
-  seed: number;
-  /** Field: digest of a picture that it began from. */
-  inputs: Record<string, string>;
-  /** As the picture names it. */
-  model: string;
-  /** The served model that it is. */
-  served: string | null;
-  program: string;
-  /** What is not taken over, and why. */
-  left: string[];
-}
+export type Recorded = NonNullable<Upload["record"]>;
 
-export interface Asked {
-  ability: string;
-  fields: Fields;
-  inputs?: Record<string, string>;
-  model?: string;
-}
+/** A job as forms fill it; which fields it may have is the server's to say. */
+export type Asked = Pick<Job, "ability" | "fields"> & Partial<Pick<Job, "inputs" | "model">>;
 
-export interface Unknown {
-  word: string;
-  near: string[];
-}
+/** The data of an event of `/v1/events`, by its kind. */
+export type Events = Schemas["Events"];

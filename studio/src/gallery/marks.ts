@@ -1,16 +1,9 @@
 /** Tags and collections: those that there are, and what pictures have of them. */
 import { signal } from "@preact/signals";
 import { api } from "../api/client";
-import type { Picture } from "../api/types";
+import type { Collection, Picture } from "../api/types";
 import { type Marks, mark, onChange } from "../state/pictures";
 import { attempt } from "../state/toasts";
-
-export interface Collection {
-  id: string;
-  name: string;
-  created: number;
-  pictures: number;
-}
 
 /** Tag -> how many pictures have it. */
 export const tags = signal<Readonly<Record<string, number>>>({});

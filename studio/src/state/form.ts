@@ -1,6 +1,6 @@
 /** What is typed into a tool: kept over reloads, sent as fields of its ability. */
 import { type Signal, signal } from "@preact/signals";
-import type { Asked, Fields, Model } from "../api/types";
+import type { Asked, Fields, Schema } from "../api/types";
 import { ability, model } from "./capabilities";
 import { kept } from "./kept";
 
@@ -17,6 +17,9 @@ export function settingsOf(tool: string): Signal<Stages> {
   if (["vary", "interpolate", "textdiff"].includes(tool)) return inverting;
   return tool === "upscale" ? enlarging : settings;
 }
+
+/** Stage -> setting -> its schema, as a model tells them. */
+type Known = Record<string, Record<string, Schema>>;
 
 export const seed = kept<{ value: number; locked: boolean }>("seed", { value: 7, locked: false });
 
@@ -42,7 +45,7 @@ export function setting(values: Signal<Stages>, stage: string, name: string, val
 }
 
 /** As a request has them: flat, each under the name that the model gives it. */
-export function flat(values: Stages, known: Model["settings"] = {}): Fields {
+export function flat(values: Stages, known: Known = {}): Fields {
   const found: Fields = {};
   for (const [stage, own] of Object.entries(values)) {
     for (const [name, value] of Object.entries(own)) {
@@ -54,7 +57,7 @@ export function flat(values: Stages, known: Model["settings"] = {}): Fields {
 }
 
 /** `flat` undone, of what the model has. */
-export function unflat(settings: Fields, known: Model["settings"] = {}): Stages {
+export function unflat(settings: Fields, known: Known = {}): Stages {
   const found: Stages = {};
   for (const [stage, own] of Object.entries(known)) {
     const names = Object.keys(own).map((name) => [name, flat({ [stage]: { [name]: 0 } }, known)]);

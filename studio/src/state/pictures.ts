@@ -1,7 +1,7 @@
 /** What can be done with pictures, wherever they are shown. */
 import { batch, signal } from "@preact/signals";
 import { ApiError, address, api } from "../api/client";
-import type { Drawn, Picture } from "../api/types";
+import type { Drawn, Events, Picture } from "../api/types";
 import { t } from "../i18n";
 import { attempt, say } from "./toasts";
 
@@ -11,7 +11,7 @@ export const changes = signal(0);
 export const favourites = signal<Readonly<Record<string, boolean>>>({});
 export const deleted = signal<ReadonlySet<string>>(new Set());
 
-export type Change = "changed" | "deleted" | "restored";
+export type Change = Events["pictures"]["change"];
 type Listener = (ids: readonly string[], change: Change) => void;
 const listeners = new Set<Listener>();
 

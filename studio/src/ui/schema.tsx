@@ -11,23 +11,15 @@ interface Props {
   onChange: (value: unknown) => void;
 }
 
-/** The schema without "or null". */
-export function bare(schema: Schema): Schema {
-  const inner = schema.anyOf?.find((one) => one.type !== "null");
-  return inner ? { ...schema, ...inner } : schema;
-}
-
 /** Whether a control can be made of it. */
-export function isSimple(schema: Schema): boolean {
-  const one = bare(schema);
+export function isSimple(one: Schema): boolean {
   return (
     one.enum !== undefined || ["number", "integer", "string", "boolean"].includes(String(one.type))
   );
 }
 
 /** Why a number cannot be, or nothing. */
-export function fault(text: string, schema: Schema): string {
-  const one = bare(schema);
+export function fault(text: string, one: Schema): string {
   if (text.trim() === "") return "";
   const value = Number(text);
   if (!Number.isFinite(value)) return t("field.number");
@@ -40,8 +32,7 @@ export function fault(text: string, schema: Schema): string {
   return "";
 }
 
-export function SchemaField({ label, schema, value, onChange }: Props) {
-  const one = bare(schema);
+export function SchemaField({ label, schema: one, value, onChange }: Props) {
   const own = one.default === null ? t("field.none") : String(one.default ?? "");
   const asDefault = own ? t("make.default", { value: own }) : t("make.own");
   const help = [sentence(one.description), bounds(one)].filter(Boolean).join(" ");

@@ -83,7 +83,7 @@ function Start() {
 }
 
 function modelSize(): Size {
-  const [width, height] = model.value?.size ?? [256, 256];
+  const [width = 256, height = 256] = model.value?.size ?? [];
   return { width, height };
 }
 
