@@ -8,7 +8,14 @@ function picture(number: number, more: Partial<Picture> = {}): Picture {
   return {
     ...{ id: `p${number}`, seed: number, width: 64, height: 64, format: "png", bytes: 1, url: "" },
     ...{ file: "", job: "j", ability: "generate", fields: {}, inputs: {}, model: "" },
-    ...{ created: number, favourite: false, tags: [], collections: [], deleted: 0 },
+    ...{
+      created: number,
+      favourite: false,
+      tags: [],
+      collections: [],
+      deleted: 0,
+      native: [256, 256],
+    },
     ...more,
   };
 }
