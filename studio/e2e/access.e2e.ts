@@ -104,29 +104,26 @@ describe("with keys", () => {
     expect(server.log()).not.toContain(KEY);
   });
 
-  it("logs out, and another key sees none of one's pictures", async () => {
-    const { page } = await logIn(KEY);
-    await page.getByRole("region", { name: "a red car" }).waitFor();
-    await page.getByRole("button", { name: "Log out" }).click();
-    await page.getByLabel("API key").waitFor();
-    await page.reload();
-    await page.getByLabel("API key").fill(OTHER);
-    await page.getByRole("button", { name: "Log in" }).click();
-    await prompt(page).waitFor();
-    await page.waitForTimeout(500);
-    expect(await page.getByRole("region", { name: "a red car" }).count()).toBe(0);
-  });
-
-  it("shows nothing of one owner to the next who logs in without a reload", async () => {
-    const { page } = await logIn(KEY);
-    await page.getByRole("region", { name: "a red car" }).waitFor();
-    await page.getByRole("button", { name: "Log out" }).click();
-    await page.getByLabel("API key").fill(OTHER);
-    await page.getByRole("button", { name: "Log in" }).click();
-    await prompt(page).waitFor();
-    await page.waitForTimeout(500);
-    expect(await page.getByRole("region", { name: "a red car" }).count()).toBe(0);
-  });
+  it.each(["logs out", "has a session that ended"])(
+    "shows nothing of who %s to the next in the same browser",
+    async (how) => {
+      const { page } = await logIn(KEY);
+      await page.getByRole("region", { name: "a red car" }).waitFor();
+      await prompt(page).fill("a secret plan");
+      if (how === "logs out") await page.getByRole("button", { name: "Log out" }).click();
+      else {
+        await page.context().clearCookies();
+        await prompt(page).press("Enter");
+      }
+      await page.getByLabel("API key").fill(OTHER);
+      await page.getByRole("button", { name: "Log in" }).click();
+      await expect.poll(() => prompt(page).inputValue()).toBe("");
+      await page.waitForTimeout(500);
+      expect(await page.getByRole("region", { name: "a red car" }).count()).toBe(0);
+      const stored = await page.evaluate(() => JSON.stringify({ ...localStorage }));
+      expect(stored).not.toContain("a secret plan");
+    },
+  );
 });
 
 describe("without keys", () => {

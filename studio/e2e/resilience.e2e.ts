@@ -35,7 +35,7 @@ it("shows one's jobs in every tab, as they happen", async () => {
 
   const late = await page.context().newPage();
   await late.goto(server.url);
-  expect(await job(late, "a red car", "done").getByRole("img").count()).toBe(4);
+  await expect.poll(() => job(late, "a red car", "done").getByRole("img").count()).toBe(4);
   const card = job(page, "a red car", "done").locator("figure").first();
   await card.hover();
   await card.getByRole("button", { name: "Delete" }).click();

@@ -1,13 +1,13 @@
 /** How a picture is drawn elsewhere: by the command line, in Python, by curl. */
 import { useEffect, useId, useRef, useState } from "preact/hooks";
 import { api } from "../api/client";
+import type { Commands } from "../api/types";
 import { t } from "../i18n";
 import { say } from "../state/toasts";
 import { Button } from "../ui/button";
 
 const WAYS = ["cli", "python", "curl"] as const;
 type Way = (typeof WAYS)[number];
-type Commands = Partial<Record<Way, string>>;
 
 /** Copy a text. Whether the browser lets the page. */
 export async function copied(text: string): Promise<boolean> {
@@ -20,7 +20,7 @@ export async function copied(text: string): Promise<boolean> {
 }
 
 export function CommandTabs({ id }: { id: string }) {
-  const [told, tell] = useState<Commands | null>(null);
+  const [told, tell] = useState<Partial<Commands> | null>(null);
   const [way, choose] = useState<Way>("cli");
   const [byHand, setByHand] = useState(false);
   const area = useRef<HTMLTextAreaElement>(null);
@@ -28,7 +28,7 @@ export function CommandTabs({ id }: { id: string }) {
   useEffect(() => {
     let left = false;
     tell(null);
-    api.get<Commands>(`v1/pictures/${id}/commands`).then(
+    api.get<Partial<Commands>>(`v1/pictures/${id}/commands`).then(
       (found) => left || tell(found),
       () => left || tell({}),
     );

@@ -12,6 +12,18 @@ export function kept<T>(name: string, start: T): Signal<T> {
   return value;
 }
 
+/** How the page looks is nobody's secret. */
+const LOOKS = ["theme", "language"].map((name) => PREFIX + name);
+
+/** Forget what somebody typed and did here: another uses the browser. A reload forgets the rest. */
+export function forgetAll(): void {
+  for (const storage of [localStorage, sessionStorage]) {
+    for (const name of Object.keys(storage)) {
+      if (name.startsWith(PREFIX) && !LOOKS.includes(name)) storage.removeItem(name);
+    }
+  }
+}
+
 function read<T>(name: string, start: T): T {
   try {
     const text = localStorage.getItem(PREFIX + name);

@@ -2,6 +2,7 @@
 import { computed } from "@preact/signals";
 import { api, session } from "../api/client";
 import type { Session } from "../api/types";
+import { forgetAll, kept } from "./kept";
 
 export { session };
 
@@ -14,11 +15,21 @@ export async function readSession(): Promise<void> {
   session.value = await api.get<Session>("v1/session");
 }
 
+/** Who was here last. */
+const last = kept<string>("owner", "");
+
 export async function logIn(key: string): Promise<void> {
-  session.value = await api.post<Session>("v1/session", { key });
+  const told = await api.post<Session>("v1/session", { key });
+  const other = last.value !== "" && last.value !== told.owner;
+  if (other) forgetAll();
+  last.value = told.owner ?? "";
+  if (other) location.reload();
+  else session.value = told;
 }
 
+/** End the session; the next who uses the browser finds nothing of it. */
 export async function logOut(): Promise<void> {
   await api.delete("v1/session");
-  await readSession();
+  forgetAll();
+  location.reload();
 }
