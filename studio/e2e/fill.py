@@ -51,9 +51,18 @@ def main(folder: Path, number: int, owner: str = "local") -> None:
         when = now - number + i
         asked.append(
             {
-                **{"number": i + 1, "id": secrets.token_hex(16), "owner": owner, "state": "done"},
-                **{"created": when, "started": when, "finished": when, "model": "", "batch": ""},
-                **{"pictures": OF_A_JOB, "fingerprint": "", "spec": spec.to_json()},
+                "number": i + 1,
+                "id": secrets.token_hex(16),
+                "owner": owner,
+                "state": "done",
+                "created": when,
+                "started": when,
+                "finished": when,
+                "model": "",
+                "batch": "",
+                "pictures": OF_A_JOB,
+                "fingerprint": "",
+                "spec": spec.to_json(),
             }
         )
         for k in range(OF_A_JOB):
@@ -64,9 +73,17 @@ def main(folder: Path, number: int, owner: str = "local") -> None:
             os.link(kind, target)
             drawn.append(
                 {
-                    **{"id": id, "job": i + 1, "owner": owner, "created": when, "seed": i + k},
-                    **{"width": SIDE, "height": SIDE, "native_width": SIDE, "format": "png"},
-                    **{"native_height": SIDE, "bytes": kind.stat().st_size},
+                    "id": id,
+                    "job": i + 1,
+                    "owner": owner,
+                    "created": when,
+                    "seed": i + k,
+                    "width": SIDE,
+                    "height": SIDE,
+                    "native_width": SIDE,
+                    "format": "png",
+                    "native_height": SIDE,
+                    "bytes": kind.stat().st_size,
                     "words": words_of(spec.fields),
                 }
             )

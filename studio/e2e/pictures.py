@@ -1,4 +1,7 @@
-"""Write a PNG as WebP, or many as an animation: pictures.py OUT.webp WIDTH IN.png [MS IN.png ...]."""
+"""Write a PNG as WebP, or several as an animation.
+
+pictures.py OUT.webp WIDTH MS IN.png [MS IN.png ...]
+"""
 
 import sys
 
@@ -12,7 +15,9 @@ def main() -> None:
         return
     times = [int(one) for one in given[0::2]]
     first, *others = [_scaled(one, int(width)) for one in given[1::2]]
-    first.save(out, save_all=True, append_images=others, duration=times, loop=0, quality=70, method=4)
+    first.save(
+        out, save_all=True, append_images=others, duration=times, loop=0, quality=70, method=4
+    )
 
 
 def _scaled(path: str, width: int) -> Image.Image:

@@ -9,12 +9,12 @@ function picture(number: number, more: Partial<Picture> = {}): Picture {
     ...{ id: `p${number}`, seed: number, width: 64, height: 64, format: "png", bytes: 1, url: "" },
     ...{ file: "", job: "j", ability: "generate", fields: {}, inputs: {}, model: "" },
     ...{
-      native: [256, 256],
       created: number,
       favourite: false,
       tags: [],
       collections: [],
       deleted: 0,
+      native: [256, 256],
     },
     ...more,
   };

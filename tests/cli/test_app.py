@@ -33,6 +33,7 @@ NAMES = (
         "replay",
         "samplers",
         "serve",
+        "studio",
         "sweep",
         "textdiff",
         "train",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import webbrowser
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Pages that a browser was asked to show."""
     pages: list[str] = []
     monkeypatch.setenv("DISPLAY", ":0")
-    monkeypatch.setattr(studio.webbrowser, "open", pages.append)
+    monkeypatch.setattr(webbrowser, "open", pages.append)
     return pages
 
 

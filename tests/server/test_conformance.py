@@ -373,8 +373,8 @@ def test_a_server_that_drains_is_503_and_told_so(tmp_path: Path) -> None:
 def test_a_client_that_times_out_finds_its_picture_by_its_own_retry(tmp_path: Path) -> None:
     with a_house(tmp_path) as house:
         house.worker.go.clear()
-        threading.Timer(2.5, house.worker.go.set).start()
-        with client_of(house, timeout=1.5, max_retries=3) as client:
+        threading.Timer(1.2, house.worker.go.set).start()
+        with client_of(house, timeout=0.8, max_retries=3) as client:
             assert client.images.generate(prompt="a").data
         counts = house.engine.store.counts()
     assert (counts["done"], sum(counts.values())) == (1, 1)

@@ -90,7 +90,7 @@ def test_without_a_key_nothing_of_a_body_is_read(house: House) -> None:
 
 
 def test_a_slow_upload_is_ended(tmp_path: Path) -> None:
-    with a_house(tmp_path, upload_seconds=0.5) as house:
+    with a_house(tmp_path, upload_seconds=0.3) as house:
         said = {"Content-Type": "application/json", "Content-Length": "1000"}
         began = time.perf_counter()
         answer = sent(house, head(GENERATIONS, **said), (b"x" for _ in range(20)), pause=0.1)
@@ -101,7 +101,7 @@ def test_a_slow_upload_is_ended(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("pieces", [[], [b"x"] * 30])
 def test_headers_that_never_end_are_left(tmp_path: Path, pieces: list[bytes]) -> None:
-    with a_house(tmp_path, upload_seconds=0.5) as house:
+    with a_house(tmp_path, upload_seconds=0.2) as house:
         began = time.perf_counter()
         lines = "GET /healthz HTTP/1.1\nHost: localhost\nX: " if pieces else ""
         with socket.create_connection(("127.0.0.1", house.port), timeout=20) as wire:
@@ -114,7 +114,7 @@ def test_headers_that_never_end_are_left(tmp_path: Path, pieces: list[bytes]) ->
         assert time.perf_counter() - began < 4
         with house.client() as client:  # a connection that waits between requests is kept
             assert client.get("/healthz").status_code == 200
-            time.sleep(1)
+            time.sleep(0.5)
             assert client.get("/healthz").status_code == 200
 
 

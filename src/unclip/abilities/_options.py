@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..request import Option
-
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
+
+    from ..request import Option
 
 
 def option_of(info: FieldInfo) -> Option:
     """How a field is shown there."""
+    from ..request import Option
+
     found = [one for one in info.metadata if isinstance(one, Option)]
     return found[-1] if found else Option()
 

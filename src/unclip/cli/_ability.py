@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_args
 import typer
 from typer.main import get_command
 
+from ..abilities._options import option_name
 from ..errors import UsageError
 from ._defaults import origins
 from ._draw import (
@@ -27,7 +28,7 @@ from ._draw import (
     WildcardFolder,
     assignments,
 )
-from ._fields import ASKED, argument, fields_of, option_field, option_name
+from ._fields import ASKED, argument, fields_of, option_field
 from ._options import SAMPLING, Command, ModelOptions, NoLimit, StrictWords
 from ._result import report
 from ._terminal import say

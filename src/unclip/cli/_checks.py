@@ -6,9 +6,10 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..abilities._options import option_name
 from ..errors import UsageError
 from ._draw import ANY
-from ._fields import ASKED, argument, fields_of, option_name
+from ._fields import ASKED, argument, fields_of
 from ._preview import check_preview
 
 if TYPE_CHECKING:

@@ -1,10 +1,10 @@
 """`unclip studio`: the web page."""
 # Without `from __future__ import annotations`: see `_options`.
 
+import logging
 import os
 import sys
 import threading
-import webbrowser
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Studio:
-    """Open the page on which pictures are made, varied, edited and kept.
+    """Open the page that makes, edits and keeps pictures.
 
     A server that runs on the data folder already, such as `unclip serve`, is joined; else one is
     started here, and Ctrl-C ends it. Everything stays on this machine. Without a browser the
@@ -82,15 +82,14 @@ class Studio:
         from ..server.running import answers, find
 
         if self.url is not None:
-            url = self.url.rstrip("/").removesuffix("/v1")
-            if not answers(url):
-                text = f"no server of unclip answers at {url}: start one with `unclip serve`"
+            asked = self.url.rstrip("/").removesuffix("/v1")
+            if not answers(asked):
+                text = f"no server of unclip answers at {asked}: start one with `unclip serve`"
                 raise UsageError(text).about("url")
-            return self._join(url)
+            return self._join(asked)
         options = self._options()
-        if (url := find(options.data)) is not None:
-            return self._join(url)
-        return self._start(options)
+        found = find(options.data)
+        return self._start(options) if found is None else self._join(found)
 
     def _options(self) -> "ServeOptions":
         from ..server.options import ServeOptions, read_keys
@@ -127,6 +126,7 @@ class Studio:
             raise UsageError("this installation has no page: `make studio` builds it")
 
         def ready(text: str) -> None:
+            logging.getLogger("unclip.server").setLevel(logging.WARNING)  # no line a request
             page = self._say(told(options.data) or text.rpartition(" ")[2].removesuffix("/v1"))
             threading.Thread(target=self._open, args=(page,), daemon=True).start()
 
@@ -154,6 +154,8 @@ class Studio:
 
     def _open(self, page: str) -> None:
         """Show it where there is a browser."""
+        import webbrowser
+
         if not self.no_open and has_display():
             webbrowser.open(page)
 
