@@ -184,7 +184,8 @@ it("speaks the browser's language, and the other by a switch that stays", async 
 
 it("is light or dark by the system, and the other by a switch that stays", async () => {
   const { page } = await visit(browser, server.url, { colorScheme: "dark" });
-  const ground = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+  const ground = () =>
+    page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor);
   await prompt(page).waitFor();
   const dark = await ground();
   await page.getByRole("button", { name: "Light" }).click();
