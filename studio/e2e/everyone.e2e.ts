@@ -113,7 +113,7 @@ it("lists its shortcuts with ?, and they work", async () => {
   const dialog = page.getByRole("dialog", { name: "Keyboard shortcuts" });
   const listed = async () => {
     await page.keyboard.press("?"); // the page may just have appeared, and listen a moment later
-    return dialog.getByText("All pictures").isVisible();
+    return dialog.getByText("All pictures", { exact: true }).isVisible();
   };
   await expect.poll(listed).toBe(true);
   await page.keyboard.press("Escape");

@@ -98,6 +98,14 @@ async function drag(page: Page, surface: Locator, ...points: [number, number][])
   await page.mouse.up();
 }
 
+it("takes Make: light, dark, Chinese, and as a phone shows it", async () => {
+  await take(await at("make"), "make-light");
+  await take(await at("make", { ...DESK, colorScheme: "dark" }), "make-dark");
+  await take(await at("make", { ...DESK, locale: "zh-CN" }), "make-zh");
+  await take(await at("make", PHONE), "make-phone", 390);
+  await take(await at("gallery", { ...PHONE, colorScheme: "dark" }), "gallery-phone", 390);
+});
+
 it("films a visit: make, vary, edit, outpaint", async () => {
   const size = { width: 960, height: 660 };
   const page = await at("make", { viewport: size, reducedMotion: "reduce" });
@@ -126,6 +134,7 @@ it("films a visit: make, vary, edit, outpaint", async () => {
     await frame(500);
   };
 
+  await page.waitForFunction(() => [...document.images].every((one) => one.complete));
   await frame(700);
   await page.getByRole("textbox", { name: "Prompt", exact: true }).click();
   await write(page.getByRole("textbox", { name: "Prompt", exact: true }), "an orange fox");
@@ -171,14 +180,6 @@ it("films a visit: make, vary, edit, outpaint", async () => {
   await frame(2500);
   execFileSync(PYTHON, ["e2e/pictures.py", join(OUT, "visit.webp"), "800", ...film]);
   await page.context().close();
-});
-
-it("takes Make: light, dark, Chinese, and as a phone shows it", async () => {
-  await take(await at("make"), "make-light");
-  await take(await at("make", { ...DESK, colorScheme: "dark" }), "make-dark");
-  await take(await at("make", { ...DESK, locale: "zh-CN" }), "make-zh");
-  await take(await at("make", PHONE), "make-phone", 390);
-  await take(await at("gallery", { ...PHONE, colorScheme: "dark" }), "gallery-phone", 390);
 });
 
 it("takes the gallery and a picture", async () => {
