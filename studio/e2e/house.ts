@@ -2,10 +2,12 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { type Browser, type BrowserContextOptions, chromium, type Page } from "playwright-core";
 
 const UNCLIP = process.env["UNCLIP"] ?? "../.venv/bin/unclip";
+/** What is tested is this tree, whatever is installed. */
+const SOURCE = resolve("../src");
 const CHROMIUM = process.env["CHROMIUM"] ?? "/usr/bin/chromium";
 /** A machine may have much else to do. */
 const PATIENCE_MS = 90_000;
@@ -33,7 +35,8 @@ export interface Server {
 export async function serve(more: string[] = [], data?: string, port = 0): Promise<Server> {
   const folder = data ?? mkdtempSync(join(tmpdir(), "unclip-studio-"));
   const given = ["serve", "--port", String(port), "--data", folder, ...more];
-  const child = spawn(UNCLIP, given, { stdio: ["ignore", "pipe", "pipe"] });
+  const env = { ...process.env, PYTHONPATH: SOURCE };
+  const child = spawn(UNCLIP, given, { env, stdio: ["ignore", "pipe", "pipe"] });
   let said = "";
   for (const pipe of [child.stdout, child.stderr]) {
     pipe.on("data", (piece: Buffer) => {
