@@ -3,6 +3,8 @@ import { defineConfig } from "vitest/config";
 
 // `npm run dev` serves the page with a server at UNCLIP_URL behind it.
 const server = process.env["UNCLIP_URL"] ?? "http://127.0.0.1:8000";
+// The server refuses pages of other origins: to it, the page comes from itself.
+const proxied = { target: server, changeOrigin: true, headers: { origin: new URL(server).origin } };
 
 export default defineConfig({
   base: "./",
@@ -16,5 +18,5 @@ export default defineConfig({
     target: "es2022",
   },
   test: { environment: "happy-dom", include: ["tests/**/*.test.{ts,tsx}"] },
-  server: { proxy: { "/v1": server, "/files": server } },
+  server: { proxy: { "/v1": proxied, "/files": proxied } },
 });

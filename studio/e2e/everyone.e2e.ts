@@ -144,7 +144,9 @@ it.each(TOOLS)("fits a phone: %s", async (tool) => {
   expect(wider).toEqual([]);
   expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(360);
   const nav = page.getByRole("navigation");
-  for (const name of ["Make", "Gallery"]) {
+  const here = await nav.locator("[aria-current=page]").boundingBox();
+  expect(here && here.x >= 0 && here.x + here.width <= 361).toBe(true); // one sees where one is
+  for (const name of ["Make", "Pictures"]) {
     const link = nav.getByRole("link", { name, exact: true });
     await link.scrollIntoViewIfNeeded();
     const box = await link.boundingBox();
@@ -160,16 +162,13 @@ it("speaks the browser's language, and the other by a switch that stays", async 
   const { page } = await visit(browser, server.url, { locale: "zh-CN" });
   const html = page.locator("html");
   const nav = page.getByRole("navigation");
-  await nav
-    .getByRole("link", { name: "画廊" })
-    .or(nav.getByRole("link", { name: "图库" }))
-    .waitFor();
+  await nav.getByRole("link", { name: "图片" }).waitFor();
   expect(await html.getAttribute("lang")).toMatch(/^zh/);
   await page.getByRole("button", { name: "English" }).click();
-  await nav.getByRole("link", { name: "Gallery" }).waitFor();
+  await nav.getByRole("link", { name: "Pictures" }).waitFor();
   expect(await html.getAttribute("lang")).toBe("en");
   await page.reload();
-  await nav.getByRole("link", { name: "Gallery" }).waitFor();
+  await nav.getByRole("link", { name: "Pictures" }).waitFor();
   await page.getByRole("button", { name: "中文" }).click();
   for (const tool of TOOLS) {
     await page.goto(address(tool));
@@ -177,6 +176,18 @@ it("speaks the browser's language, and the other by a switch that stays", async 
     await expect.poll(() => title.textContent()).toMatch(/[\u4e00-\u9fff]/);
     expect(await nav.textContent()).not.toMatch(/[a-z]{4,}/i);
   }
+});
+
+it("is light or dark by the system, and the other by a switch that stays", async () => {
+  const { page } = await visit(browser, server.url, { colorScheme: "dark" });
+  const ground = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+  await prompt(page).waitFor();
+  const dark = await ground();
+  await page.getByRole("button", { name: "Light" }).click();
+  expect(await ground()).not.toBe(dark);
+  await page.reload();
+  await page.getByRole("button", { name: "Dark" }).click();
+  expect(await ground()).toBe(dark);
 });
 
 it("draws a Chinese prompt", async () => {

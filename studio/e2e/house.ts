@@ -7,6 +7,8 @@ import { type Browser, type BrowserContextOptions, chromium, type Page } from "p
 
 const UNCLIP = process.env["UNCLIP"] ?? "../.venv/bin/unclip";
 const CHROMIUM = process.env["CHROMIUM"] ?? "/usr/bin/chromium";
+/** A machine may have much else to do. */
+const PATIENCE_MS = 90_000;
 const FLAGS = [
   "--headless",
   "--no-sandbox",
@@ -123,6 +125,7 @@ export async function visit(
   options: BrowserContextOptions = {},
 ): Promise<Visit> {
   const context = await browser.newContext({ locale: "en-GB", ...options });
+  context.setDefaultTimeout(PATIENCE_MS);
   const page = await context.newPage();
   const errors: string[] = [];
   const requests: string[] = [];

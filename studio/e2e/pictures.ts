@@ -26,7 +26,6 @@ const PROMPTS = [
 let server: Server;
 let browser: Browser;
 let fox = "";
-let car = "";
 const folder = mkdtempSync(join(tmpdir(), "unclip-pictures-"));
 
 beforeAll(async () => {
@@ -36,7 +35,6 @@ beforeAll(async () => {
     const asked = await ask(server.url, { prompt, seed, n: 4, ...OWN });
     const [first = ""] = await drawn(server.url, asked);
     if (prompt === "a fox") fox = first;
-    if (prompt === "a red car") car = first;
   }
 });
 
@@ -70,11 +68,19 @@ async function at(place: string, options: BrowserContextOptions = DESK): Promise
 /** Save what the page shows, once its images are there. */
 async function take(page: Page, name: string, width = 1240): Promise<void> {
   await page.waitForFunction(() => [...document.images].every((one) => one.complete));
+  await page.mouse.move(1, 500); // no button is under the mouse
+  await page.evaluate(() => scrollTo(0, 0));
   await page.waitForTimeout(400);
   const file = join(folder, `${name}.png`);
   await page.screenshot({ path: file });
   execFileSync(PYTHON, ["e2e/pictures.py", join(OUT, `${name}.webp`), String(width), file]);
   await page.context().close();
+}
+
+async function newest(): Promise<string> {
+  const answer = await fetch(`${server.url}/v1/pictures?limit=1`);
+  const { data } = (await answer.json()) as { data: { id: string }[] };
+  return data[0]?.id ?? "";
 }
 
 const button = (page: Page, name: string) => page.getByRole("button", { name, exact: true });
@@ -90,78 +96,6 @@ async function drag(page: Page, surface: Locator, ...points: [number, number][])
   await page.mouse.down();
   for (const one of others) await to(one, 8);
   await page.mouse.up();
-}
-
-it("takes Make: light, dark, Chinese, and as a phone shows it", async () => {
-  await take(await at("make"), "make-light");
-  await take(await at("make", { ...DESK, colorScheme: "dark" }), "make-dark");
-  await take(await at("make", { ...DESK, locale: "zh-CN" }), "make-zh");
-  await take(await at("make", PHONE), "make-phone", 390);
-  await take(await at("gallery", { ...PHONE, colorScheme: "dark" }), "gallery-phone", 390);
-});
-
-it("takes the gallery and a picture", async () => {
-  await take(await at("gallery"), "gallery");
-  await take(await at(`picture/${fox}`), "picture");
-});
-
-it("takes vary", async () => {
-  const page = await at(`vary/${fox}`);
-  await button(page, "Draw variations").click();
-  await ended(page);
-  await take(page, "vary");
-});
-
-it("takes the two of a way: interpolate and text diff", async () => {
-  const page = await at("interpolate");
-  await page.getByLabel("First prompt").fill("a fox");
-  await page.getByLabel("Last prompt").fill("a red car");
-  await button(page, "Draw the way").click();
-  await ended(page);
-  await take(page, "interpolate");
-  const other = await at(`textdiff/${car}`);
-  await other.getByLabel("What it shows").fill("a red car");
-  await other.getByLabel("What it becomes").fill("a blue car");
-  await button(other, "Change it").click();
-  await ended(other);
-  await other.getByLabel("Place in the film").fill("3");
-  await take(other, "textdiff");
-});
-
-it("takes edit, outpaint, sweep and probe", async () => {
-  const page = await at(`edit/${fox}`);
-  await mask(page);
-  await take(page, "edit");
-  const board = await at(`outpaint/${fox}`);
-  await button(board, "Draw").click();
-  await board.getByText("Choice 1 of 4").waitFor();
-  await take(board, "outpaint");
-  const grid = await at("sweep");
-  await grid.getByRole("textbox", { name: "Prompt", exact: true }).fill("a red fox");
-  await grid.getByLabel("Across", { exact: true }).selectOption("words");
-  await grid.getByLabel("Values, Across").fill("red | blue | green");
-  await grid.getByLabel("Down", { exact: true }).selectOption("steps");
-  await grid.getByLabel("Values, Down").fill("4, 12");
-  await button(grid, "Draw the grid").click();
-  await grid.locator("section[data-state=done]").waitFor();
-  await take(grid, "sweep");
-  const probe = await at(`probe/${fox}`);
-  const caption = probe.getByLabel("Captions", { exact: true }).first();
-  for (const one of ["a fox", "a cat", "a red car", "a rocket"]) {
-    await caption.fill(one);
-    await caption.press("Enter");
-  }
-  await button(probe, "Ask").click();
-  await probe.locator(".bars li").first().waitFor();
-  await take(probe, "probe");
-});
-
-/** Brush over the upper part of the picture that is edited. */
-async function mask(page: Page): Promise<void> {
-  const surface = page.getByRole("application");
-  await surface.waitFor();
-  for (let i = 0; i < 3; i += 1) await page.keyboard.press("]");
-  await drag(page, surface, [0.22, 0.16], [0.5, 0.1], [0.78, 0.16]);
 }
 
 it("films a visit: make, vary, edit, outpaint", async () => {
@@ -223,7 +157,7 @@ it("films a visit: make, vary, edit, outpaint", async () => {
   );
   await button(page, "Draw").click();
   await until(page.locator(".results [data-state=done] .choice").first(), 7);
-  await page.goto(`${server.url}/#/outpaint/${fox}`);
+  await page.goto(`${server.url}/#/outpaint/${await newest()}`);
   await surface.waitFor();
   await page.waitForTimeout(500);
   await frame(1000);
@@ -238,3 +172,76 @@ it("films a visit: make, vary, edit, outpaint", async () => {
   execFileSync(PYTHON, ["e2e/pictures.py", join(OUT, "visit.webp"), "800", ...film]);
   await page.context().close();
 });
+
+it("takes Make: light, dark, Chinese, and as a phone shows it", async () => {
+  await take(await at("make"), "make-light");
+  await take(await at("make", { ...DESK, colorScheme: "dark" }), "make-dark");
+  await take(await at("make", { ...DESK, locale: "zh-CN" }), "make-zh");
+  await take(await at("make", PHONE), "make-phone", 390);
+  await take(await at("gallery", { ...PHONE, colorScheme: "dark" }), "gallery-phone", 390);
+});
+
+it("takes the gallery and a picture", async () => {
+  await take(await at("gallery"), "gallery");
+  await take(await at(`picture/${fox}`), "picture");
+});
+
+it("takes vary", async () => {
+  const page = await at(`vary/${fox}`);
+  await button(page, "Draw variations").click();
+  await ended(page);
+  await take(page, "vary");
+});
+
+it("takes the two of a way: interpolate and text diff", async () => {
+  const page = await at("interpolate");
+  await page.getByLabel("First prompt").fill("a fox");
+  await page.getByLabel("Last prompt").fill("a red car");
+  await button(page, "Draw the way").click();
+  await ended(page);
+  await take(page, "interpolate");
+  const other = await at(`textdiff/${fox}`);
+  await other.getByLabel("What it shows").fill("a fox");
+  await other.getByLabel("What it becomes").fill("a cat");
+  await other.getByLabel("How far it goes").fill("0.75");
+  await button(other, "Change it").click();
+  await ended(other);
+  await other.getByLabel("Place in the film").fill("4");
+  await take(other, "textdiff");
+});
+
+it("takes edit, outpaint, sweep and probe", async () => {
+  const page = await at(`edit/${fox}`);
+  await mask(page);
+  await take(page, "edit");
+  const board = await at(`outpaint/${fox}`);
+  await button(board, "Draw").click();
+  await board.getByText("Choice 1 of 4").waitFor();
+  await take(board, "outpaint");
+  const grid = await at("sweep");
+  await grid.getByRole("textbox", { name: "Prompt", exact: true }).fill("a red fox");
+  await grid.getByLabel("Across", { exact: true }).selectOption("words");
+  await grid.getByLabel("Values, Across").fill("red | blue | green");
+  await grid.getByLabel("Down", { exact: true }).selectOption("steps");
+  await grid.getByLabel("Values, Down").fill("4, 12");
+  await button(grid, "Draw the grid").click();
+  await grid.locator("section[data-state=done]").waitFor();
+  await take(grid, "sweep");
+  const probe = await at(`probe/${fox}`);
+  const caption = probe.getByLabel("Captions", { exact: true }).first();
+  for (const one of ["a fox", "a cat", "a red car", "a rocket"]) {
+    await caption.fill(one);
+    await caption.press("Enter");
+  }
+  await button(probe, "Ask").click();
+  await probe.locator(".bars li").first().waitFor();
+  await take(probe, "probe");
+});
+
+/** Brush over the upper part of the picture that is edited. */
+async function mask(page: Page): Promise<void> {
+  const surface = page.getByRole("application");
+  await surface.waitFor();
+  for (let i = 0; i < 3; i += 1) await page.keyboard.press("]");
+  await drag(page, surface, [0.22, 0.16], [0.5, 0.1], [0.78, 0.16]);
+}

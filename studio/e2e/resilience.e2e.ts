@@ -105,8 +105,7 @@ it("says in words that the queue is full, and keeps what was typed", async () =>
 
 it("finds what happened while the laptop slept", async () => {
   const line = await badLine(Number(new URL(server.url).port));
-  const context = await browser.newContext({ locale: "en-GB" });
-  const page = await context.newPage();
+  const { page } = await visit(browser, "about:blank");
   await page.clock.install();
   await page.goto(line.url);
   await prompt(page).waitFor();

@@ -1,4 +1,5 @@
 /** The page around the tools: header, tools, messages, what is said aloud. */
+import { signal } from "@preact/signals";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { line } from "../api/events";
 import { Drop } from "../gallery/drop";
@@ -21,6 +22,12 @@ import { Toasts } from "./toasts";
 
 type Theme = "" | "light" | "dark";
 export const theme = kept<Theme>("theme", "");
+
+const scheme = matchMedia("(prefers-color-scheme: dark)");
+const darkSystem = signal(scheme.matches);
+scheme.addEventListener("change", () => {
+  darkSystem.value = scheme.matches;
+});
 
 const GROUPS = ["create", "change", "explore", "keep"] as const;
 
@@ -90,8 +97,16 @@ function Entered() {
 }
 
 function Nav({ current }: { current: string }) {
+  const box = useRef<HTMLElement>(null);
+  // On a phone the list is wider than the screen. Only the list moves, not the page.
+  useEffect(() => {
+    const list = box.current;
+    const link = list?.querySelector<HTMLElement>("[aria-current]");
+    if (!list || !link) return;
+    list.scrollLeft = link.offsetLeft - (list.clientWidth - link.offsetWidth) / 2;
+  }, [current]);
   return (
-    <nav class="nav" aria-label={t("app.tools")}>
+    <nav class="nav" aria-label={t("app.tools")} ref={box}>
       <div>
         {GROUPS.map((group) => {
           const own = TOOLS.filter((one) => one.group === group && isOffered(one));
@@ -128,7 +143,7 @@ function Header() {
     addEventListener("keydown", keys);
     return () => removeEventListener("keydown", keys);
   }, []);
-  const dark = theme.value === "dark";
+  const dark = (theme.value || (darkSystem.value ? "dark" : "light")) === "dark";
   const other: Language = language.value === "en" ? "zh" : "en";
   return (
     <header class="header">
