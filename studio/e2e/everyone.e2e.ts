@@ -74,7 +74,8 @@ it("leads by the keyboard alone from the load to a picture on disk", async () =>
   const focused = () =>
     page.evaluate(() => {
       const one = document.activeElement;
-      return one?.getAttribute("aria-label") ?? one?.textContent ?? "";
+      const name = one?.getAttribute("aria-label") ?? one?.textContent;
+      return name || one?.querySelector("img")?.alt || "";
     });
   const tabTo = async (label: string, key = "Tab") => {
     for (let i = 0; i < 60; i += 1) {
@@ -109,9 +110,12 @@ it("leads by the keyboard alone from the load to a picture on disk", async () =>
 it("lists its shortcuts with ?, and they work", async () => {
   const { page } = await visit(browser, server.url);
   await prompt(page).waitFor();
-  await page.keyboard.press("?");
   const dialog = page.getByRole("dialog", { name: "Keyboard shortcuts" });
-  await dialog.getByText("All pictures").waitFor();
+  const listed = async () => {
+    await page.keyboard.press("?"); // the page may just have appeared, and listen a moment later
+    return dialog.getByText("All pictures").isVisible();
+  };
+  await expect.poll(listed).toBe(true);
   await page.keyboard.press("Escape");
   await dialog.waitFor({ state: "detached" });
   await page.keyboard.press("g");
@@ -180,7 +184,8 @@ it("speaks the browser's language, and the other by a switch that stays", async 
 
 it("is light or dark by the system, and the other by a switch that stays", async () => {
   const { page } = await visit(browser, server.url, { colorScheme: "dark" });
-  const ground = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+  const ground = () =>
+    page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor);
   await prompt(page).waitFor();
   const dark = await ground();
   await page.getByRole("button", { name: "Light" }).click();

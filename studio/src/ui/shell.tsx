@@ -6,7 +6,7 @@ import { Drop } from "../gallery/drop";
 import { LANGUAGES, type Language, language, speak, t } from "../i18n";
 import mark from "../mark.svg";
 import { href, place } from "../router";
-import { can } from "../state/capabilities";
+import { can, capabilities } from "../state/capabilities";
 import { open } from "../state/jobs";
 import { kept } from "../state/kept";
 import { entered, logOut, session } from "../state/session";
@@ -104,7 +104,7 @@ function Nav({ current }: { current: string }) {
     const link = list?.querySelector<HTMLElement>("[aria-current]");
     if (!list || !link) return;
     list.scrollLeft = link.offsetLeft - (list.clientWidth - link.offsetWidth) / 2;
-  }, [current]);
+  }, [current, capabilities.value]);
   return (
     <nav class="nav" aria-label={t("app.tools")} ref={box}>
       <div>
