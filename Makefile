@@ -35,7 +35,7 @@ test: setup ## run every check: ruff, mypy, import-linter, the studio's, pytest
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(PYTHON) scripts/studio.py --check
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 setup: ## create .venv for development
 	@$(SETUP) train data serve dev

@@ -62,6 +62,7 @@ ELSEWHERE = {
     "models rm": "tests/cli/test_models.py",
     "mcp": "tests/server/test_mcp.py",
     "serve": "tests/server/test_run.py",
+    "studio": "tests/cli/test_studio.py",
 }
 """Commands that cannot run here, and why, or where they do."""
 

@@ -311,7 +311,7 @@ def test_downloads_without_metadata_and_thumbnails(house: House, client: httpx2.
     found = house.engine.store.picture(one["id"])
     assert found is not None
     picture = Image.new("RGB", (300, 200), "red")  # as a worker would write it
-    picture.info = {"unclip": "SECRET", "parameters": "SECRET", GENERATED: True}
+    picture.info = {"unclip": "SECRET", "parameters": "SECRET", GENERATED: TRAINED}
     with found.path.open("wb") as file:
         encode(picture, file)
     path = f"/v1/pictures/{one['id']}"

@@ -187,6 +187,11 @@ def test_curls_line_sends_the_same(spec: Spec) -> None:
     assert "authorization: Bearer $UNCLIP_API_KEY" in words and KEY not in line
 
 
+def test_every_ability_that_draws_is_a_method() -> None:
+    for name in abilities.drawing():
+        assert hasattr(Pipeline, abilities.ABILITIES[name].function.__name__), name
+
+
 def test_only_what_differs_is_said() -> None:
     spec = Spec("generate", {"prompt": "a red fox", "seed": 7, "n": 1, "negative_prompt": ""})
     told = commands(spec, Place("http://127.0.0.1:8000"))
@@ -237,7 +242,7 @@ def test_files_that_it_begins_from_are_named(client: httpx2.Client) -> None:
     id = client.post("/v1/pictures", content=png((8, 8)), headers=kind).json()["id"]
     job = ask(client, "vary", {"seed": 3}, {"image": id})
     told = client.get(f"/v1/pictures/{job['pictures'][0]['id']}/commands").json()
-    assert told["cli"].startswith("unclip vary image.png --seed 3")
+    assert told["cli"].startswith("unclip vary image.png -n 1 --seed 3")
     assert told["files"] == {"image.png": id}
 
 

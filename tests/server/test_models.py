@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -221,3 +223,11 @@ def test_a_dead_worker_and_too_many_that_wait_are_said(
 
     house.call(again)
     assert client.post("/v1/probe", json=body).status_code == 200
+
+
+def test_the_servers_process_needs_no_pytorch() -> None:
+    code = (
+        "import sys, unclip.server.run; from unclip.server.app import routed; routed().openapi();"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -104,7 +104,7 @@ def test_a_database_in_trouble_is_loud_and_loses_nothing(
     def fails(*_: Any) -> None:
         raise OutputError(f"cannot use unclip.db: {why}")
 
-    body = json.dumps({"prompt": "a fox", "response_format": "b64_json"}).encode()
+    body = json.dumps({"prompt": "a fox"}).encode()
     with a_house(tmp_path) as house:
         house.loop.call_soon_threadsafe(house.worker.go.clear)
         native = json.dumps({"ability": "generate", "fields": {"prompt": "a car"}}).encode()

@@ -15,7 +15,6 @@ from ..errors import OutputError, UnclipError, UsageError
 from . import (
     errors,
     routes_events,
-    routes_inputs,
     routes_jobs,
     routes_models,
     routes_openai,
@@ -33,7 +32,7 @@ from .options import ServeOptions
 from .schemas import COMPONENTS
 
 ROUTES = (
-    *(routes_openai, routes_jobs, routes_events, routes_models, routes_inputs, routes_pictures),
+    *(routes_openai, routes_jobs, routes_events, routes_models, routes_pictures),
     *(routes_site, routes_page),
 )
 ABOUT = "OpenAI's Images API for DALL·E 2 on your own machine, and every ability as a job."

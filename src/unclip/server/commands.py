@@ -15,7 +15,6 @@ from ..abilities._options import option_name, option_of
 from ..bulk.wildcards import Wildcards
 from ..config import override
 from ..errors import UsageError
-from ..facade import Pipeline
 from ..request import Drawing
 from .abilities import drawing
 from .job import Drawn, Finish, Spec
@@ -146,7 +145,7 @@ def _option(name: str, text: str) -> list[str]:
 
 
 def python_code(spec: Spec, request: Drawing, place: Place) -> str:
-    """Some lines, with a method of the pipeline where it has one for that."""
+    """Some lines, with the method of the pipeline (`facade.py`, which needs PyTorch)."""
     function = ABILITIES[spec.ability].function
     given = {**_given(request, _of_field), **request.settings}
     names = [one for one in inspect.signature(function).parameters if one in given]
@@ -154,17 +153,12 @@ def python_code(spec: Spec, request: Drawing, place: Place) -> str:
     words = [f"{name}={given[name]!r}" for name in order]
     if order and _is_first(function, order[0]):
         words[0] = repr(given[order[0]])
-    call, head = f"{function.__name__}({', '.join(words)})", "import unclip\n"
-    if not hasattr(Pipeline, function.__name__):
-        kind = type(request)
-        head += f"from {kind.__module__} import {kind.__name__}\n"
-        fields = {**_given(request, _of_field), "settings": request.settings}
-        call = f"run({kind.__name__}.of({', '.join(f'{n}={v!r}' for n, v in fields.items())}))"
+    call = f"{function.__name__}({', '.join(words)})"
     options = {"model": place.model, **{k.strip("-"): v for k, v in place.options.items()}}
     loaded = ", ".join(f"{name}={one!r}" for name, one in options.items() if one is not None)
     name = f"picture.{SUFFIXES.get(spec.finish.format, 'png')}"
     draw = f"pipe = unclip.load({loaded})\npictures = pipe.{call}\npictures[0].save({name!r})\n"
-    return f"{head}\n{draw}"
+    return f"import unclip\n\n{draw}"
 
 
 def _is_first(function: Any, name: str) -> bool:

@@ -218,28 +218,6 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/v1/inputs/{id}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Input File
-         * @description A stored picture, by the digest that an upload answers and that a job's `inputs` name.
-         *
-         *     Who knows the digest of all its bytes has had the picture, so no owner is asked for.
-         */
-        get: operations["input_file_v1_inputs__id__get"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
     "/v1/jobs": {
         parameters: {
             query?: never;
@@ -2075,49 +2053,6 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["Images"];
                     "text/event-stream": string;
-                };
-            };
-            /** @description The request is at fault. */
-            "4XX": {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description The server is. */
-            "5XX": {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-        };
-    };
-    input_file_v1_inputs__id__get: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Success. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": unknown;
-                    "image/jpeg": string;
-                    "image/png": string;
-                    "image/webp": string;
                 };
             };
             /** @description The request is at fault. */

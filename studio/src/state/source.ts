@@ -1,5 +1,5 @@
 /** The picture that a tool begins from: a drawn one, or an uploaded file. */
-import { address, api } from "../api/client";
+import { api } from "../api/client";
 import type { Upload } from "../api/types";
 import { t } from "../i18n";
 import { kept } from "./kept";
@@ -10,7 +10,7 @@ import { reason, say } from "./toasts";
 export type SourceId = string;
 
 export function urlOf(id: SourceId): string {
-  return id.length === 64 ? address(`v1/inputs/${id}`) : fileOf({ id });
+  return fileOf({ id });
 }
 
 /** Upload a file. Says what is wrong with it, and returns null then. */
