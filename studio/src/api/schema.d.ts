@@ -1339,6 +1339,7 @@ export interface components {
         };
         JobPicture: {
             bytes: number;
+            favourite: boolean;
             /** @enum {string} */
             format: "png" | "jpeg" | "webp";
             height: number;
