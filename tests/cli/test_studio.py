@@ -100,6 +100,43 @@ def test_a_running_server_is_joined_by_its_folder_or_its_address(
     unclip("studio", "--url", "http://127.0.0.1:9").fails(2, "127.0.0.1:9", "unclip serve")
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        ("--model", "mine"),
+        ("--host", "localhost"),
+        ("--port", "9000"),
+        ("--api-key-file", "keys.txt"),
+        ("--device", "cpu"),
+        ("--dtype", "float32"),
+    ],
+    ids=lambda given: given[0],
+)
+def test_a_running_server_takes_no_options_of_a_new_one(
+    given: tuple[str, str],
+    unclip: Run,
+    served: Served,
+    opened: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Path("keys.txt").write_text("sk-0123456789abcdef\n")
+    monkeypatch.setattr(running, "answers", lambda url: url == HERE)
+    with running.announced(Path("kept").absolute(), HERE):
+        unclip("studio", "--data", "kept", *given).fails(2, HERE, given[0])
+    unclip("studio", "--url", HERE, *given).fails(2, HERE, given[0])
+    assert opened == [] and not served.options
+
+
+def test_a_running_server_is_joined_whatever_is_usual(
+    unclip: Run, served: Served, opened: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "answers", lambda url: url == HERE)
+    for name in ("UNCLIP_STUDIO_DEVICE", "UNCLIP_DEVICE"):
+        monkeypatch.setenv(name, "cpu")
+    assert unclip("studio", "--url", HERE).code == 0 and opened == [f"{HERE}/"]
+    unclip("studio", "--url", HERE, "--data", "kept").fails(2, HERE, "--data")
+
+
 def test_a_stale_file_is_passed_over(unclip: Run, served: Served, opened: list[str]) -> None:
     Path("kept").mkdir()
     Path("kept", running.FILE).write_text(json.dumps({"url": HERE, "pid": 1}))

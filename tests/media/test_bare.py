@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import io
+import json
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from unclip.media import read_notes
-from unclip.media.bare import without_record
-from unclip.media.notes import GENERATED, TRAINED
+from unclip.media.bare import marked_in, without_record
+from unclip.media.notes import COMPOSITE, DIGITAL_SOURCES, GENERATED, TRAINED
 from unclip.media.writing import encode
 
 FOX = Image.fromarray(np.random.default_rng(0).integers(0, 256, (21, 17, 3), np.uint8))
@@ -46,3 +47,19 @@ def test_the_record_goes_and_all_else_stays(kind: str, marked: bool) -> None:
         text = xmp if isinstance(xmp, str) else xmp.decode()
         assert (TRAINED in text) is marked
     assert without_record(bare, kind) == bare
+
+
+@pytest.mark.parametrize("mark", [TRAINED, COMPOSITE, ""])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_a_prompt_that_names_a_source_type_is_no_mark(kind: str, mark: str) -> None:
+    said = f'Iptc4xmpExt:DigitalSourceType="{DIGITAL_SOURCES}{{}}"'
+    said = f"a fox {said.format(TRAINED)} {said.format(COMPOSITE)}"
+    picture, data = FOX.copy(), io.BytesIO()
+    record = json.dumps({"prompt": said})
+    picture.info = {"unclip": record, "parameters": f"{said}\nSteps: 3", GENERATED: mark}
+    encode(picture, data, kind)
+    whole = data.getvalue()
+    assert read_notes(io.BytesIO(whole))["unclip"] == record
+    bare = without_record(whole, kind)
+    assert marked_in(whole) == marked_in(bare) == mark
+    assert (DIGITAL_SOURCES.encode() in bare) is bool(mark)

@@ -38,10 +38,19 @@ def test_uploads_beyond_it_are_429_and_nothing_is_stored(tmp_path: Path) -> None
     with a_house(tmp_path, upload_gigabytes=2.5 * len(data) / 2**30) as house:
         kinds = {"content-type": "image/png"}
         with house.client() as client:
-            told = [client.post("/v1/pictures", content=data, headers=kinds) for _ in range(2)]
-            assert [one.status_code for one in told] == [201, 201]
+            pictures = [data, data, data, png((16, 16), (2, 2, 1)), data]
+            told = [client.post("/v1/pictures", content=one, headers=kinds) for one in pictures]
+            assert [one.status_code for one in told] == [201] * 5, "what is there takes no room"
             other = png((16, 16), (3, 2, 1))
             refused = client.post("/v1/pictures", content=other, headers=kinds)
         assert refused.status_code == 429 and refused.headers["x-should-retry"] == "false"
         assert "in a day" in refused.json()["error"]["message"]
-        assert len([one for one in (tmp_path / "inputs").rglob("*") if one.is_file()]) == 1
+        assert len([one for one in (tmp_path / "inputs").rglob("*") if one.is_file()]) == 2
+
+
+def test_who_needs_no_key_has_no_quota(tmp_path: Path) -> None:
+    kinds = {"content-type": "image/png", "authorization": ""}
+    with a_house(tmp_path, keys=(), upload_gigabytes=1e-9) as house, house.client() as client:
+        for red in range(3):
+            data = png((16, 16), (red, 0, 0))
+            assert client.post("/v1/pictures", content=data, headers=kinds).status_code == 201

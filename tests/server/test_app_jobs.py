@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 import re
+import tempfile
 import time
 import zipfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -305,6 +307,45 @@ def test_pictures_are_packed(client: httpx2.Client) -> None:
     assert files == [client.get(one["url"]).content for one in pictures]
 
 
+def test_a_zip_leaves_out_what_is_not_there(
+    house: House, client: httpx2.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two, three = done(client, ask(client, fields={"n": 3, "seed": 30}))["pictures"]
+    found = house.engine.store.picture(one["id"])
+    assert found is not None
+    found.path.unlink()
+    client.delete(f"/v1/pictures/{two['id']}")
+    folders: list[Path] = []
+    real = tempfile.TemporaryFile
+    monkeypatch.setattr(
+        tempfile, "TemporaryFile", lambda dir: (folders.append(dir), real(dir=dir))[1]
+    )
+    ids = ["0" * 32, one["id"], two["id"], three["id"]]
+    reply = client.post("/v1/pictures/zip", json={"ids": ids})
+    with zipfile.ZipFile(io.BytesIO(reply.content)) as archive:
+        (name,) = archive.namelist()
+        assert archive.read(name) == client.get(three["url"]).content
+    assert folders == [found.path.parents[2]], "on the disk of the data, which has the room"
+    for gone in (ids[:3], ids):
+        who = {} if gone == ids[:3] else STRANGER
+        reply = client.post("/v1/pictures/zip", json={"ids": gone}, headers=who)
+        assert reply.status_code == 404
+
+
+def test_a_jobs_pictures_say_whether_they_are_favourites(client: httpx2.Client) -> None:
+    job = done(client, ask(client, fields={"n": 2, "seed": 40}))
+    one, two = job["pictures"]
+    assert [one["favourite"], two["favourite"]] == [False, False]
+    client.patch(f"/v1/pictures/{two['id']}", json={"favourite": True})
+    now = client.get(f"/v1/jobs/{job['id']}").json()
+    assert [each["favourite"] for each in now["pictures"]] == [False, True]
+    (listed,) = [each for each in client.get("/v1/jobs").json()["data"] if each["id"] == job["id"]]
+    assert listed["pictures"] == now["pictures"]
+    client.patch(f"/v1/pictures/{two['id']}", json={"favourite": False})
+    now = client.get(f"/v1/jobs/{job['id']}").json()
+    assert [each["favourite"] for each in now["pictures"]] == [False, False]
+
+
 def test_downloads_without_metadata_and_thumbnails(house: House, client: httpx2.Client) -> None:
     fields = {"prompt": "a fox", "n": 2, "seed": 20}
     one, two = done(client, ask(client, fields=fields))["pictures"]
@@ -325,7 +366,8 @@ def test_downloads_without_metadata_and_thumbnails(house: House, client: httpx2.
     client.delete(path)
     reply = client.get(f"{path}/thumbnail?side=64")  # the bin shows them too
     assert reply.headers["content-type"] == "image/webp"
-    assert "immutable" in reply.headers["cache-control"]
+    kept = [client.get(f"{path}/{one}").headers["cache-control"] for one in ("thumbnail", "file")]
+    assert kept == ["private, max-age=86400, immutable"] * 2
     with Image.open(io.BytesIO(reply.content)) as image:
         assert (image.format, image.size) == ("WEBP", (64, 43))
     for query in ("side=5000", "side=0", "side=x"):
@@ -373,7 +415,9 @@ def test_a_browser_logs_in_with_a_cookie_and_sends_a_token(house: House) -> None
         assert browser.post("/v1/jobs", json=body).status_code == 403
         token = {"x-csrf-token": browser.get("/v1/session").json()["csrf"]}
         assert browser.post("/v1/jobs", json=body, headers=token).status_code == 202
-        assert browser.delete("/v1/session", headers=token).status_code == 200
+        reply = browser.delete("/v1/session", headers=token)
+        assert reply.status_code == 200
+        assert reply.headers["clear-site-data"] == '"cache"', "the next user has nothing of it"
         assert browser.get("/v1/jobs").status_code == 401
 
 

@@ -52,7 +52,7 @@ def test_a_picture_has_what_draws_it_again(store: Store, draw: Draws) -> None:
     assert (one.drawn.id, one.drawn.seed) == (id, 7)
     job = store.job(one.job, "me")
     assert job is not None and job.pictures == (one.drawn,)
-    assert (one.favourite, one.tags, one.collections, one.deleted) == (False, (), (), 0)
+    assert (one.drawn.favourite, one.tags, one.collections, one.deleted) == (False, (), (), 0)
 
 
 def test_a_token_finds_a_picture_and_nothing_else_does(store: Store, draw: Draws) -> None:
@@ -123,13 +123,13 @@ def test_changes_of_a_picture_are_made_together_or_not_at_all(store: Store, draw
     with pytest.raises(UsageError, match="a name must be"):
         store.change("me", one, replace(wrong, add_collections=[shelf.id], add_tags=["new", ""]))
     (before,) = store.pictures("me")
-    assert (before.favourite, before.tags, before.collections) == (False, ("old",), ())
+    assert (before.drawn.favourite, before.tags, before.collections) == (False, ("old",), ())
     assert store.change("me", one, replace(wrong, add_collections=[shelf.id]))
     (after,) = store.pictures("me")
-    assert (after.favourite, after.tags, after.collections) == (True, ("new",), (shelf.id,))
+    assert (after.drawn.favourite, after.tags, after.collections) == (True, ("new",), (shelf.id,))
     assert store.change("me", one, Changes(remove_collections=[shelf.id]))
     (after,) = store.pictures("me")
-    assert (after.favourite, after.tags, after.collections) == (True, ("new",), ())
+    assert (after.drawn.favourite, after.tags, after.collections) == (True, ("new",), ())
     assert not store.change("you", one, Changes(False, ["mine"]))
     assert store.pictures("me") == [after]
 

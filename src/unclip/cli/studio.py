@@ -14,6 +14,7 @@ import typer
 
 from ..errors import UsageError
 from ._complete import MODELS
+from ._defaults import origins
 from ._options import MODEL, Command, Device, DType, flag, option
 from ._result import report
 from ._terminal import say
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 FIRST, TRIED = 8000, 20
 """The port, and how many are tried where others use it."""
+OF_A_SERVER = ("model", "host", "port", "api_key_file", "device", "dtype")
+"""Options of a server that is started, in vain where one runs."""
 
 
 def register(app: typer.Typer) -> None:
@@ -34,9 +37,9 @@ def register(app: typer.Typer) -> None:
 class Studio:
     """Open the page that makes, edits and keeps pictures.
 
-    A server that runs on the data folder already, such as `unclip serve`, is joined; else one is
-    started here, and Ctrl-C ends it. Everything stays on this machine. Without a browser the
-    address is printed.
+    A server that runs on the data folder already, such as `unclip serve`, is joined as it is; else
+    one is started here, with the options below, and Ctrl-C ends it. Everything stays on this
+    machine. Without a browser the address is printed.
 
     \b
     Examples:
@@ -63,7 +66,7 @@ class Studio:
             rich_help_panel=MODEL,
         ),
     ] = None
-    host: Annotated[str, option("--host", "ADDRESS", "Where to listen.")] = "127.0.0.1"
+    host: Annotated[str | None, option("--host", "ADDRESS", "Where to listen.", "127.0.0.1")] = None
     port: Annotated[
         int | None, option("--port", "PORT", "Where to listen.", f"{FIRST}, or the next free one")
     ] = None
@@ -86,29 +89,39 @@ class Studio:
             if not answers(asked):
                 text = f"no server of unclip answers at {asked}: start one with `unclip serve`"
                 raise UsageError(text).about("url")
-            return self._join(asked)
+            return self._join(asked, "data", *OF_A_SERVER)
         options = self._options()
         found = find(options.data)
-        return self._start(options) if found is None else self._join(found)
+        return self._start(options) if found is None else self._join(found, *OF_A_SERVER)
 
     def _options(self) -> "ServeOptions":
         from ..server.options import ServeOptions, read_keys
 
         values = {
-            "host": self.host,
             "models": tuple(self.model or ()),
             "keys": read_keys(self.api_key_file) if self.api_key_file else (),
             "device": self.device,
             "dtype": self.dtype,
             "port": FIRST if self.port is None else self.port,
+            **({"host": self.host} if self.host is not None else {}),
             **({"data": self.data} if self.data else {}),
         }
         return ServeOptions.parse(values)
 
-    def _join(self, url: str) -> int:
-        """Open the page of a server that runs. Raises UsageError where it has none."""
+    def _join(self, url: str, *not_taken: str) -> int:
+        """Open the page of a server that runs.
+
+        Raises:
+            UsageError: it has none, or one of the options that it does not take was typed.
+        """
         from ..server.running import has_page
 
+        usual = origins.get().keys()  # of the environment or the file: for servers started here
+        for name in not_taken:
+            if getattr(self, name) is not None and name not in usual:
+                flag = f"--{name.replace('_', '-')}"
+                text = f"a server runs already, at {url}: end it first, or leave {flag} out"
+                raise UsageError(text).about(name)
         if not has_page(url):
             raise UsageError(f"the server at {url} has no page: it was installed without")
         self._open(self._say(url))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from .notes import _packet, marked_in
+from .notes import mark_of, packet
 
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"eXIf", b"caBX")
@@ -32,30 +32,66 @@ def without_record(data: bytes, kind: str) -> bytes:
     return _webp(data, marked)
 
 
+def marked_in(data: bytes) -> str:
+    """The digital source type that this package wrote into a file's XMP; empty: none.
+
+    Args:
+        data: a sound PNG, JPEG or WebP.
+    """
+    if data.startswith(b"\x89PNG"):
+        found = (_png_xmp(chunk[8:-4]) for name, chunk in _png_chunks(data) if name == b"iTXt")
+    elif data.startswith(b"RIFF"):
+        found = (value for name, value in _webp_chunks(data) if name == b"XMP ")
+    else:
+        found = (part[4:] for _, part in _segments(data) if part[4:].startswith(_XMP))
+    marks = (mark_of(xmp.removeprefix(_XMP)) for xmp in found if xmp)
+    return next(filter(None, marks), "")
+
+
 def _png(data: bytes) -> Iterator[bytes]:
+    for name, chunk in _png_chunks(data):
+        is_mark = name == b"iTXt" and mark_of(_png_xmp(chunk[8:-4]))
+        if name not in _TEXTS or is_mark:
+            yield chunk
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Names, and whole chunks."""
     place = 8
     while len(head := data[place : place + 8]) == 8:
         length, name = struct.unpack(">I4s", head)
         chunk = data[place : place + 12 + length]
-        is_mark = name == b"iTXt" and chunk[8:].startswith(b"XML:com.adobe.xmp\0")
-        if name not in _TEXTS or (is_mark and marked_in(chunk)):
-            yield chunk
+        yield name, chunk
         place += len(chunk)
+
+
+def _png_xmp(text: bytes) -> bytes:
+    """The XMP of an international text as this package writes it (PNG 3.0, 11.3.3.4), or none."""
+    key = b"XML:com.adobe.xmp" + bytes(5)  # not compressed, of no language, its name untranslated
+    return text[len(key) :] if text.startswith(key) else b""
 
 
 def _jpeg(data: bytes, marked: str) -> Iterator[bytes]:
     """Without EXIF, XMP (APP1) and C2PA (APP11), up to the first scan (T.81, B.1.1)."""
     yield data[:2]
     place, told = 2, not marked
-    while data[place : place + 1] == b"\xff" and data[place + 1] != 0xDA:
-        marker, length = data[place + 1], int.from_bytes(data[place + 2 : place + 4])
+    for marker, part in _segments(data):
         if marker != 0xE0 and not told:  # JFIF's own segment stands first
-            content, told = _XMP + _packet(None, marked), True
+            content, told = _XMP + packet(None, marked), True
             yield b"\xff\xe1" + struct.pack(">H", len(content) + 2) + content
         if marker not in (0xE1, 0xEB):
-            yield data[place : place + 2 + length]
-        place += 2 + length
+            yield part
+        place += len(part)
     yield data[place:]
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Markers, and whole segments, up to the first scan."""
+    place = 2
+    while data[place : place + 1] == b"\xff" and data[place + 1] != 0xDA:
+        marker, length = data[place + 1], int.from_bytes(data[place + 2 : place + 4])
+        yield marker, data[place : place + 2 + length]
+        place += 2 + length
 
 
 def _webp(data: bytes, marked: str) -> bytes:
@@ -66,7 +102,7 @@ def _webp(data: bytes, marked: str) -> bytes:
             flags = value[0] & ~(_EXIF_FLAG | _XMP_FLAG) | (_XMP_FLAG if marked else 0)
             kept[index] = name, bytes([flags]) + value[1:]
     if marked:  # whoever wrote the mark wrote VP8X too
-        kept.append((b"XMP ", _packet(None, marked)))
+        kept.append((b"XMP ", packet(None, marked)))
     body = b"".join(
         name + struct.pack("<I", len(value)) + value + bytes(len(value) % 2) for name, value in kept
     )

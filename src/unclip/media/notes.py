@@ -43,20 +43,18 @@ _PACKET = (
     "{}</rdf:Description></rdf:RDF></x:xmpmeta>"
     '<?xpacket end="w"?>'
 )
-_GENERATED = (
-    ' xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"'
-    f' Iptc4xmpExt:DigitalSourceType="{DIGITAL_SOURCES}{{}}"'
-)
+_IPTC = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
+_GENERATED = f' xmlns:Iptc4xmpExt="{_IPTC}" Iptc4xmpExt:DigitalSourceType="{DIGITAL_SOURCES}{{}}"'
 _EXIF_PLACE, _COMMENT = 0x8769, 0x9286
 _ASCII = (0x010E, 0x010F, 0x0110)  # description, make, model
 _MAX_TAGS = 1000
 
 
-def marked_in(data: bytes) -> str:
-    """The name of the digital source type that this package wrote into a file; empty: none."""
-    return next(
-        (one for one in (COMPOSITE, TRAINED) if (DIGITAL_SOURCES + one).encode() in data), ""
-    )
+def mark_of(xmp: bytes) -> str:
+    """The name of the digital source type that this package wrote into XMP; empty: none."""
+    reader = _read_xmp(xmp)
+    name = reader.source.removeprefix(DIGITAL_SOURCES) if reader else ""
+    return name if name in (TRAINED, COMPOSITE) else ""
 
 
 def notes_of(picture: Image.Image) -> dict[str, str]:
@@ -67,8 +65,8 @@ def notes_of(picture: Image.Image) -> dict[str, str]:
 def notes_in(info: Mapping[Any, Any]) -> dict[str, str]:
     """As `notes_of`, of what Pillow calls a picture's `info`."""
     notes = dict(_exif_notes(info.get("exif")))
-    packet = info.get("xmp", info.get("XML:com.adobe.xmp"))
-    record = _xmp_record(packet.encode() if isinstance(packet, str) else packet)
+    xmp = info.get("xmp", info.get("XML:com.adobe.xmp"))
+    record = _xmp_record(xmp.encode() if isinstance(xmp, str) else xmp)
     if record is not None:
         notes[RECORD] = record
     return notes | {name: str(info[name]) for name in TEXTS if isinstance(info.get(name), str)}
@@ -96,20 +94,20 @@ def save_options(picture: Image.Image, kind: str) -> dict[str, Any]:
     if kind == "PNG":
         chunks = _chunks(_fitting({n: text.encode() for n, text in kept.items()}, kind))
         if generated:
-            chunks.add_itxt("XML:com.adobe.xmp", _packet(None, generated).decode())
+            chunks.add_itxt("XML:com.adobe.xmp", packet(None, generated).decode())
         return {"pnginfo": chunks}
     write: dict[str, tuple[str, Callable[[str], bytes]]] = {
-        RECORD: ("xmp", lambda text: _packet(text, generated)),
+        RECORD: ("xmp", lambda text: packet(text, generated)),
         PARAMETERS: ("exif", _exif),
     }
     data = _fitting({name: write[name][1](text) for name, text in kept.items()}, kind)
     options: dict[str, Any] = {write[name][0]: packed for name, packed in data.items()}
-    return {"xmp": _packet(None, generated), **options} if generated else options
+    return {"xmp": packet(None, generated), **options} if generated else options
 
 
 def record_bytes(record: str, kind: str) -> bytes:
     """A record as a file of this kind holds it."""
-    return b"unclip\0\0\0\0\0" + record.encode() if kind == "PNG" else _packet(record)
+    return b"unclip\0\0\0\0\0" + record.encode() if kind == "PNG" else packet(record)
 
 
 def _fitting(data: Mapping[str, bytes], kind: str) -> dict[str, bytes]:
@@ -133,7 +131,7 @@ def _chunks(data: Mapping[str, bytes]) -> PngInfo:
     return chunks
 
 
-def _packet(record: str | None, generated: str = "") -> bytes:
+def packet(record: str | None, generated: str = "") -> bytes:
     """XMP (ISO 16684-1, 7.3) with the record; two letters that XML has not are escaped as JSON.
 
     Args:
@@ -146,39 +144,45 @@ def _packet(record: str | None, generated: str = "") -> bytes:
     return _PACKET.format(_GENERATED.format(generated) if generated else "", inner).encode()
 
 
-def _xmp_record(packet: object) -> str | None:
+def _xmp_record(xmp: object) -> str | None:
     """The record in XMP; empty where it is damaged, None where there is none."""
-    if not isinstance(packet, bytes) or len(packet) > MAX_METADATA:
+    if not isinstance(xmp, bytes) or len(xmp) > MAX_METADATA or _SPACE.encode() not in xmp:
         return None
-    if _SPACE.encode() not in packet:
-        return None
+    reader = _read_xmp(xmp)
+    return "" if reader is None else reader.found
+
+
+def _read_xmp(xmp: bytes) -> _XmpReader | None:
+    """What is in it; None where it is damaged."""
     reader = _XmpReader()
     try:
-        reader.read(packet)
+        reader.read(xmp)
     except (expat.ExpatError, ValueError, LookupError):
-        return ""
-    return reader.found
+        return None
+    return reader
 
 
 class _XmpReader:
-    """Reads one property, which is an element or an attribute. Entities are refused."""
+    """Reads the record, an element or an attribute, and the source type. Entities are refused."""
 
     def __init__(self) -> None:
         self.found: str | None = None
+        self.source = ""
         self._inside: list[str] | None = None
 
-    def read(self, packet: bytes) -> None:
+    def read(self, xmp: bytes) -> None:
         """Raises ExpatError or ValueError where it is damaged."""
         parser = expat.ParserCreate(namespace_separator=" ")
         parser.buffer_text = True
         parser.StartElementHandler, parser.EndElementHandler = self._start, self._end
         parser.CharacterDataHandler, parser.StartDoctypeDeclHandler = self._text, self._refuse
-        parser.Parse(packet, True)
+        parser.Parse(xmp, True)
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         if name == f"{_SPACE} record":
             self._inside = []
         self.found = attributes.get(f"{_SPACE} record", self.found)
+        self.source = attributes.get(f"{_IPTC} DigitalSourceType", self.source)
 
     def _text(self, text: str) -> None:
         if self._inside is not None:

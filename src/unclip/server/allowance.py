@@ -1,4 +1,7 @@
-"""How much each key may upload: what no job reads takes room on the disk for a day."""
+"""How much each key may upload: what no job reads takes room on the disk for a day.
+
+A picture that is stored already takes no more room, and is not counted.
+"""
 
 from __future__ import annotations
 

@@ -43,7 +43,6 @@ class Picture:
         job: id of the job that drew it.
         spec: what that was asked for.
         created: when, in seconds since 1970.
-        favourite: whether it is marked so.
         tags: in order of the alphabet.
         collections: ids of those that it is in.
         deleted: when; 0 if it is not.
@@ -53,7 +52,6 @@ class Picture:
     job: str
     spec: Spec
     created: float
-    favourite: bool = False
     tags: tuple[str, ...] = ()
     collections: tuple[str, ...] = ()
     deleted: float = 0.0
@@ -295,7 +293,6 @@ def _read(connection: Connection, query: Select[Any]) -> list[Picture]:
             job=row.job_id,
             spec=spec_of(row.spec),
             created=row.created,
-            favourite=row.favourite,
             tags=tuple(names[row.number]),
             collections=tuple(holders[row.number]),
             deleted=row.deleted,

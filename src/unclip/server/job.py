@@ -86,6 +86,7 @@ class Drawn:
         native: (width, height) that the model drew.
         bytes: of the file.
         format: of the file.
+        favourite: whether its owner marked it so.
     """
 
     id: str
@@ -95,6 +96,7 @@ class Drawn:
     native: tuple[int, int]
     bytes: int
     format: Format = "png"
+    favourite: bool = False
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,7 @@ def drawn_of(row: Row[Any]) -> Drawn:
         native=(row.native_width, row.native_height),
         bytes=row.bytes,
         format=row.format,
+        favourite=row.favourite,
     )
 
 

@@ -91,6 +91,10 @@ class Queue(Kept):
         """Store a picture that jobs may read, for a day at least. Returns its digest."""
         return self._files.put(data)
 
+    def has_input(self, data: bytes) -> bool:
+        """Whether this picture is stored already, whoever brought it."""
+        return self._files.input(hashlib.sha256(data).hexdigest()).is_file()
+
     def input_path(self, digest: str) -> Path:
         """Where a stored picture is, if it is there. Raises UsageError for what is no digest."""
         return self._files.input(digest)

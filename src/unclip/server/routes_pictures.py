@@ -6,7 +6,7 @@ import io
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
@@ -18,9 +18,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from ..errors import UsageError
+from ..files import writing
 from ..media import Limits, Upload, check_upload, detected, read_image, upload_notes
-from ..media.bare import without_record
-from ..media.notes import GENERATED, marked_in
+from ..media.bare import marked_in, without_record
+from ..media.notes import GENERATED
 from ..media.writing import encode
 from . import errors
 from .asked import Asked, number, truth
@@ -55,6 +56,8 @@ SIDES = (16, 1024)
 QUALITY = 82
 """Of thumbnails."""
 CHUNK = 2**16
+CACHED = "private, max-age=86400, immutable"
+"""How long a browser keeps a picture that needs a key: a day."""
 KINDS = ("image/png", "image/jpeg", "image/webp")
 UPLOAD = {
     "multipart/form-data": object_of(["file"], file=FILE),
@@ -84,8 +87,10 @@ async def upload(request: Request) -> Response:
         data = await request.body()
     here = serving(request)
     checked, notes = await run_in_threadpool(_checked, data)
-    here.uploads.take(owner(request), len(checked.data))
-    digest = await run_in_threadpool(here.engine.store.put_input, checked.data)
+    store = here.engine.store
+    if here.options.keys and not await run_in_threadpool(store.has_input, checked.data):
+        here.uploads.take(owner(request), len(checked.data))
+    digest = await run_in_threadpool(store.put_input, checked.data)
     record = await recalled(notes, here.engine.models, here.engine.lanes)
     width, height = checked.size
     return JSONResponse({"id": digest, "width": width, "height": height, "record": record}, 201)
@@ -150,7 +155,7 @@ async def picture_file(request: Request, id: str, metadata: str = "true") -> Res
     with _still_there():
         data = await run_in_threadpool(_file_of, path, whole)
     name = f'inline; filename="{path.name}"'
-    kept = {"content-disposition": name, "cache-control": "private, max-age=86400, immutable"}
+    kept = {"content-disposition": name, "cache-control": CACHED}
     return Response(data, media_type=f"image/{path.suffix[1:]}", headers=kept)
 
 
@@ -162,7 +167,7 @@ async def _uploaded(request: Request, digest: str) -> Response:
     kind = detected(data[:64])
     if kind is None or kind not in ALLOWED.formats:
         raise _missing()
-    kept = {"content-disposition": "inline", "cache-control": "private, max-age=86400, immutable"}
+    kept = {"content-disposition": "inline", "cache-control": CACHED}
     return Response(data, media_type=f"image/{kind.lower()}", headers=kept)
 
 
@@ -175,8 +180,7 @@ async def thumbnail(request: Request, id: str, side: str = "256") -> Response:
         raise _missing()
     with _still_there():
         data = await run_in_threadpool(_small, path, most)
-    kept = {"cache-control": "private, max-age=31536000, immutable"}
-    return Response(data, media_type="image/webp", headers=kept)
+    return Response(data, media_type="image/webp", headers={"cache-control": CACHED})
 
 
 def _small(path: Path, side: int) -> bytes:
@@ -250,7 +254,7 @@ async def restore_picture(request: Request, id: str) -> Response:
     openapi_extra=json_body(IDS),
 )
 async def zip_pictures(request: Request) -> Response:
-    """Own pictures as a ZIP file."""
+    """Own pictures as a ZIP file, without those that are no longer there."""
     asked = Asked(await read_json(request), names_of(IDS))
     ids, whole = asked.list("ids"), asked.truth("metadata") is not False
     if not 1 <= len(ids) <= MOST_ZIPPED:
@@ -262,22 +266,36 @@ async def zip_pictures(request: Request) -> Response:
 
 
 def _pack(here: Serving, who: str, ids: list[str], whole: bool) -> IO[bytes]:
-    """A temporary file, at its start. Raises ApiError where a picture is not there."""
-    file = tempfile.TemporaryFile()  # noqa: SIM115 - `_pieces` closes it
+    """A temporary file, at its start.
+
+    Raises:
+        ApiError: none of the pictures is there.
+        OutputError: the disk is full or read-only.
+    """
+    with writing(here.options.data):
+        file = tempfile.TemporaryFile(dir=here.options.data)  # noqa: SIM115 - `_pieces` closes it
     try:
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-            for id in ids:
-                found = here.engine.store.picture(id)
-                if found is None or found.owner != who:
-                    raise _missing()
-                name = f"{found.drawn.seed}-{found.drawn.id[:8]}.{found.drawn.format}"
-                with _still_there():
-                    archive.writestr(name, _file_of(found.path, whole))
+        with writing(here.options.data), zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+            for name, data in _packable(here, who, ids, whole):
+                archive.writestr(name, data)
+        if not archive.namelist():
+            raise _missing()
         file.seek(0)
     except BaseException:
         file.close()
         raise
     return file
+
+
+def _packable(here: Serving, who: str, ids: list[str], whole: bool) -> Iterator[tuple[str, bytes]]:
+    """Names in the ZIP file, and bytes, of those pictures that are there."""
+    for id in ids:
+        found = here.engine.store.picture(id)
+        if found is None or found.owner != who:
+            continue
+        with suppress(FileNotFoundError):  # retention was quicker
+            data = _file_of(found.path, whole)
+            yield f"{found.drawn.seed}-{found.drawn.id[:8]}.{found.drawn.format}", data
 
 
 def _pieces(file: IO[bytes]) -> Iterator[bytes]:
@@ -364,7 +382,6 @@ def _shown(here: Serving, request: Request, one: Picture) -> dict[str, Any]:
         "inputs": one.spec.inputs,
         "model": one.spec.model,
         "created": one.created,
-        "favourite": one.favourite,
         "tags": list(one.tags),
         "collections": list(one.collections),
         "deleted": one.deleted,

@@ -122,8 +122,8 @@ async def log_in(request: Request) -> Response:
 
 @routes.delete("/v1/session", response_model=None, responses=answers(STATUS), tags=["Session"])
 async def log_out(request: Request) -> Response:
-    """Take the cookie away."""
-    response = JSONResponse({"status": "ok"})
+    """Take the cookie away, and what the browser has kept of this server."""
+    response = JSONResponse({"status": "ok"}, headers={"clear-site-data": '"cache"'})
     response.delete_cookie(COOKIE, path=serving(request).options.root_path or "/")
     return response
 

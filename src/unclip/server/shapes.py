@@ -56,6 +56,7 @@ _DRAWN: dict[str, Schema] = {
     "native": {**SIZE, "description": "Width and height that the model drew."},
     "bytes": INTEGER,
     "format": FORMAT,
+    "favourite": BOOLEAN,
     "url": text("Needs no key, for an hour."),
 }
 DRAWN = named("JobPicture", whole_object(**_DRAWN))
@@ -99,7 +100,6 @@ PICTURE = named(
         inputs=map_of(text(), "Field: id of a stored picture."),
         model=text(),
         created=TIME,
-        favourite=BOOLEAN,
         tags=list_of(text()),
         collections=list_of(text(), "Ids."),
         deleted=number("When, in seconds since 1970; 0: it is there."),

@@ -407,7 +407,7 @@ export interface paths {
         put?: never;
         /**
          * Zip Pictures
-         * @description Own pictures as a ZIP file.
+         * @description Own pictures as a ZIP file, without those that are no longer there.
          */
         post: operations["zip_pictures_v1_pictures_zip_post"];
         delete?: never;
@@ -566,7 +566,7 @@ export interface paths {
         post: operations["log_in_v1_session_post"];
         /**
          * Log Out
-         * @description Take the cookie away.
+         * @description Take the cookie away, and what the browser has kept of this server.
          */
         delete: operations["log_out_v1_session_delete"];
         options?: never;
@@ -1339,6 +1339,7 @@ export interface components {
         };
         JobPicture: {
             bytes: number;
+            favourite: boolean;
             /** @enum {string} */
             format: "png" | "jpeg" | "webp";
             height: number;
