@@ -1,7 +1,7 @@
 /** What can be done with pictures, wherever they are shown. */
 import { batch, signal } from "@preact/signals";
 import { ApiError, address, api } from "../api/client";
-import type { Drawn, Events, Picture } from "../api/types";
+import type { Drawn, Events } from "../api/types";
 import { t } from "../i18n";
 import { attempt, say } from "./toasts";
 
@@ -45,9 +45,12 @@ export function thumbnailOf(picture: Pick<Drawn, "id">, side = 256): string {
   return address(`v1/pictures/${picture.id}/thumbnail?side=${side}`);
 }
 
-export function know(some: readonly Picture[]): void {
-  const told = Object.fromEntries(some.map((one) => [one.id, one.favourite]));
-  favourites.value = { ...favourites.value, ...told };
+/** Learn which pictures are favourites, of those that say so. */
+export function know(some: readonly { id: string; favourite?: boolean }[]): void {
+  const told = some.filter((one) => one.favourite !== undefined);
+  if (told.length === 0) return;
+  const known = Object.fromEntries(told.map((one) => [one.id, one.favourite === true]));
+  favourites.value = { ...favourites.peek(), ...known };
 }
 
 export async function favour(id: string): Promise<void> {

@@ -1,7 +1,7 @@
 /** Paint over a part of a picture and say what the whole is to show: the rest stays as it is. */
 import { useSignal } from "@preact/signals";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import type { Drawn } from "../../api/types";
+import type { Drawn, Job } from "../../api/types";
 import { bitmapOf, pngOf, sizeOf } from "../../canvas/bitmaps";
 import { maskOf, pixelsOf, share } from "../../canvas/mask";
 import { askPrompt, jobsFrom, learnDigest, promptOf } from "../../canvas/told";
@@ -9,7 +9,7 @@ import { t } from "../../i18n";
 import { go, href } from "../../router";
 import { ability } from "../../state/capabilities";
 import { asked, form, handed, set } from "../../state/form";
-import { draw, jobs } from "../../state/jobs";
+import { draw } from "../../state/jobs";
 import { kept } from "../../state/kept";
 import { download, fileOf } from "../../state/pictures";
 import { upload } from "../../state/source";
@@ -121,7 +121,7 @@ function Editor({ id, image }: { id: string; image: HTMLImageElement }) {
   const own = jobsFrom("edit", id);
 
   useEffect(() => void askPrompt(id), [id]);
-  useFirstResult(show);
+  useFirstResult(own, show);
   useKeys({
     b: () => setKind("brush"),
     x: () => setKind("eraser"),
@@ -262,11 +262,12 @@ function Shown({ picture, held, onHold, onBack }: ShownProps) {
   );
 }
 
-/** The job whose first picture is to be shown when it is done: the one asked for last, here. */
+/** The job whose first picture is to be shown when it is done: the one asked for last. */
 const awaited = { current: "" };
 
-function useFirstResult(show: (picture: Drawn) => void): void {
-  const job = jobs.value.find((one) => one.id === awaited.current);
+/** Show it over the picture that it began from alone: another may be open by then. */
+function useFirstResult(own: readonly Job[], show: (picture: Drawn) => void): void {
+  const job = own.find((one) => one.id === awaited.current);
   const first = job?.state === "done" ? job.pictures[0] : undefined;
   useEffect(() => {
     if (!first) return;
