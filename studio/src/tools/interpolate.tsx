@@ -3,6 +3,7 @@ import type { Signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import type { Asked, Drawn, Fields, Job } from "../api/types";
 import { t } from "../i18n";
+import { replace } from "../router";
 import { asked, form, set } from "../state/form";
 import type { SourceId } from "../state/source";
 import { Button } from "../ui/button";
@@ -33,7 +34,9 @@ function Interpolate({ argument }: { argument: string }) {
   });
   useHanded("interpolate", fields, endsOf);
   useEffect(() => {
-    if (argument) fields.value = { ...fields.value, aKind: "picture", aPicture: argument };
+    if (!argument) return;
+    fields.value = { ...fields.peek(), aKind: "picture", aPicture: argument };
+    replace("interpolate"); // it is taken: a reload must not put it over what is chosen later
   }, [argument, fields]);
   const ends = { a: endOf("a", fields.value), b: endOf("b", fields.value) };
   const ready = isGiven(ends.a) && isGiven(ends.b);

@@ -72,4 +72,5 @@ export const common = {
   "keys.close": "Close a dialog",
   "keys.draw": "Draw, in the prompt",
   "keys.line": "Another line, in the prompt",
+  "error.quota": "You have uploaded as much as one key may in a day. Go on tomorrow.",
 } as const satisfies Record<string, string>;

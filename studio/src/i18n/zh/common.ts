@@ -73,4 +73,5 @@ export const common: Record<keyof typeof en, string> = {
   "keys.close": "关闭对话框",
   "keys.draw": "绘制(在提示词中)",
   "keys.line": "换行(在提示词中)",
+  "error.quota": "今天的上传量已达上限,请明天再试。",
 };

@@ -325,7 +325,7 @@ const AGAIN_MS = 2000;
  * The job that fills the frame, also after a reload, and when the page's list of jobs has forgotten
  * it; one that ended with nothing, or that the server does not have, lets go.
  */
-function usePending(paper: Signal<Paper>): Job | null {
+export function usePending(paper: Signal<Paper>): Job | null {
   const id = paper.value.pending?.job ?? "";
   const known = jobOf(id);
   const [held, hold] = useState<Job | null>(null);
