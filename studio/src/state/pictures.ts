@@ -47,10 +47,11 @@ export function thumbnailOf(picture: Pick<Drawn, "id">, side = 256): string {
 
 /** Learn which pictures are favourites, of those that say so. */
 export function know(some: readonly { id: string; favourite?: boolean }[]): void {
-  const told = some.filter((one) => one.favourite !== undefined);
+  const before = favourites.peek();
+  const told = some.filter((one) => (one.favourite ?? before[one.id]) !== before[one.id]);
   if (told.length === 0) return;
   const known = Object.fromEntries(told.map((one) => [one.id, one.favourite === true]));
-  favourites.value = { ...favourites.peek(), ...known };
+  favourites.value = { ...before, ...known };
 }
 
 export async function favour(id: string): Promise<void> {
