@@ -1,10 +1,10 @@
 /** A job: what was asked, how far it is, its previews and its pictures, and what to do next. */
 import type { ComponentChildren } from "preact";
 import type { Drawn, Job } from "../api/types";
+import { takeRecipe } from "../gallery/hand";
 import { type Key, t } from "../i18n";
 import { en } from "../i18n/en";
-import { go, place } from "../router";
-import { handed, randomSeed, seed } from "../state/form";
+import { randomSeed, seed } from "../state/form";
 import { cancel, cancelOthers, draw, isOver, open, previews, progress } from "../state/jobs";
 import { attempt, say } from "../state/toasts";
 import { Button } from "./button";
@@ -155,9 +155,7 @@ function After({ job }: { job: Job }) {
         icon="sliders"
         label={t("make.again")}
         onClick={() => {
-          const tool = job.ability === "generate" ? "make" : job.ability;
-          handed.value = { tool, fields: job.fields, inputs: job.inputs };
-          if (place.value.tool !== tool) go(tool);
+          takeRecipe(job, value ?? undefined);
           scrollTo({ top: 0 });
         }}
       />
