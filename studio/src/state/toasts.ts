@@ -1,7 +1,7 @@
 /** Short messages at the page's edge, read aloud by screen readers; one may be undone. */
 import { signal } from "@preact/signals";
 import { ApiError } from "../api/client";
-import { t } from "../i18n";
+import { explained, t } from "../i18n";
 
 export interface Toast {
   id: number;
@@ -29,7 +29,7 @@ export function reason(error: unknown): string {
   if (error.status === 0) return t("error.offline");
   if (error.status === 401) return t("error.login");
   if (error.status === 429) return t("error.full", { seconds: error.retryAfter ?? 5 });
-  return error.message;
+  return explained(error.code, error.message);
 }
 
 /** Run, and say what goes wrong. */

@@ -2,7 +2,7 @@
 import type { ComponentChildren } from "preact";
 import type { Drawn, Job } from "../api/types";
 import { takeRecipe } from "../gallery/hand";
-import { type Key, t } from "../i18n";
+import { explained, type Key, t } from "../i18n";
 import { en } from "../i18n/en";
 import { randomSeed, seed } from "../state/form";
 import { cancel, cancelOthers, draw, isOver, open, previews, progress } from "../state/jobs";
@@ -21,6 +21,11 @@ export function titleOf(job: Pick<Job, "fields" | "ability">): string {
   const key = `${job.ability}.title`;
   const name = key in en ? t(key as Key) : job.ability;
   return job.ability === "vary" ? `${name} · ${job.fields["eta"] ?? 0.8}` : name;
+}
+
+/** Why a job failed. */
+export function failureOf({ failure }: Pick<Job, "failure">): string {
+  return failure ? explained(failure.code, failure.message) : "";
 }
 
 /** How many pictures a job draws. */
@@ -71,7 +76,7 @@ export function JobView({ job, before, result }: Props) {
       {!over && <Bar share={progress.value[job.id]?.share ?? 0} label={title} />}
       {job.state === "failed" && (
         <p class="banner bad small">
-          <span class="grow">{t("job.failed", { reason: job.failure?.message ?? "" })}</span>
+          <span class="grow">{t("job.failed", { reason: failureOf(job) })}</span>
           <Button label={t("action.retry")} onClick={() => again(job, null)} />
         </p>
       )}

@@ -1,11 +1,14 @@
 /** A control for a field or setting, by its schema: bounds, choices, default and help are the server's. */
 import { useState } from "preact/hooks";
 import type { Schema } from "../api/types";
-import { t } from "../i18n";
+import { type Key, t } from "../i18n";
+import { en } from "../i18n/en";
 import { Choice, Field } from "./field";
 
 interface Props {
   label: string;
+  /** Of the field or setting: the page has a help of its own for some. */
+  name?: string;
   schema: Schema;
   value: unknown;
   /** `undefined`: the default. */
@@ -33,10 +36,10 @@ export function fault(text: string, one: Schema): string {
   return "";
 }
 
-export function SchemaField({ label, schema: one, value, onChange }: Props) {
+export function SchemaField({ label, name = "", schema: one, value, onChange }: Props) {
   const own = one.default === null ? t("field.none") : String(one.default ?? "");
   const asDefault = own ? t("make.default", { value: own }) : t("make.own");
-  const help = [sentence(one.description), bounds(one)].filter(Boolean).join(" ");
+  const help = [helpOf(name) || sentence(one.description), bounds(one)].filter(Boolean).join(" ");
   if (one.enum || one.type === "boolean") {
     const options = (one.enum ?? ["true", "false"]).map(
       (key) => [String(key), String(key)] as const,
@@ -101,6 +104,12 @@ export function read(text: string, one: Schema): unknown {
 function parsed(key: string, one: Schema): unknown {
   if (one.type === "boolean") return key === "true";
   return one.enum?.find((each) => String(each) === key) ?? key;
+}
+
+/** What a field or setting does, in the user's language, if there is a text. */
+export function helpOf(name: string): string {
+  const key = `help.${name}`;
+  return key in en ? t(key as Key) : "";
 }
 
 function sentence(text = ""): string {

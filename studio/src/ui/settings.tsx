@@ -60,6 +60,7 @@ export function Settings({ tool, fields, without, onChange }: Props) {
                 {others.map(([name, schema]) => (
                   <SchemaField
                     key={name}
+                    name={name}
                     label={nameOf(name)}
                     schema={schema}
                     value={fields[name]}
@@ -216,6 +217,7 @@ function Models({ tool, fields, onChange }: Omit<Props, "without">) {
         return (
           <SchemaField
             key={name}
+            name={name}
             label={t(`make.${name}`)}
             schema={schema}
             value={value}
@@ -245,6 +247,7 @@ function Stage({ tool, stage: [stage, known], names, without = [] }: StageProps)
       {shown.map((name) => (
         <SchemaField
           key={name}
+          name={name}
           label={nameOf(name)}
           schema={known[name] as Schema}
           value={values.value[stage]?.[name]}

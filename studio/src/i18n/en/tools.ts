@@ -124,6 +124,7 @@ export const tools = {
   "sweep.wrong.twice": "{value} is there twice.",
   "sweep.wrong.word": "The prompt does not have “{value}”.",
   "sweep.wrong.both": "Both axes change the same: choose another for one.",
+  "sweep.count.one": "1 picture.",
   "sweep.count": "{n} pictures.",
   "sweep.sure": "Draw {n} pictures?",
   "sweep.sure.help":

@@ -123,6 +123,7 @@ export const tools: Record<keyof typeof en, string> = {
   "sweep.wrong.twice": "{value} 出现了两次。",
   "sweep.wrong.word": "提示词里没有“{value}”。",
   "sweep.wrong.both": "两个方向改变的是同一项,请换一个。",
+  "sweep.count.one": "共 1 张图片。",
   "sweep.count": "共 {n} 张图片。",
   "sweep.sure": "要绘制 {n} 张图片吗?",
   "sweep.sure.help": "它们会分批绘制,其他图片也能轮到。可以随时全部取消。",
