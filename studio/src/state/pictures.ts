@@ -130,9 +130,7 @@ export async function downloadAll(ids: readonly string[], metadata = true): Prom
     const asked = { ids: some, ...(metadata ? {} : { metadata }) };
     const packed = await attempt(() => api.blobOf("v1/pictures/zip", asked));
     if (!packed) return;
-    const url = URL.createObjectURL(packed);
-    save(url, start === 0 ? "pictures.zip" : `pictures-${1 + start / MOST_ZIPPED}.zip`);
-    setTimeout(() => URL.revokeObjectURL(url), 60_000);
+    saveBlob(packed, start === 0 ? "pictures.zip" : `pictures-${1 + start / MOST_ZIPPED}.zip`);
   }
 }
 
@@ -142,4 +140,11 @@ export function save(url: string, name: string): void {
   link.href = url;
   link.download = name;
   link.click();
+}
+
+/** Save what the page made itself. */
+export function saveBlob(blob: Blob, name: string): void {
+  const url = URL.createObjectURL(blob);
+  save(url, name);
+  setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }

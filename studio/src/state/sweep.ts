@@ -2,6 +2,7 @@
 import { computed, effect, signal } from "@preact/signals";
 import { ApiError, api } from "../api/client";
 import type { Asked, Drawn, Job } from "../api/types";
+import { explained } from "../i18n";
 import type { AxisKind, Place, Value } from "../tools/_parts/axes";
 import { alsoCancel, draw, isOver, jobs, cancel as stop } from "./jobs";
 import { kept } from "./kept";
@@ -53,7 +54,7 @@ export function nextOf(of: Sweep, most = AT_ONCE): number {
 
 /** A cell with what its job has become. */
 export function told(cell: Cell, job: Job): Cell {
-  const why = job.failure?.message ?? "";
+  const why = job.failure ? explained(job.failure.code, job.failure.message) : "";
   return { ...cell, state: job.state, picture: job.pictures[0] ?? null, reason: why };
 }
 

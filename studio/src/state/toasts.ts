@@ -1,7 +1,7 @@
 /** Short messages at the page's edge, read aloud by screen readers; one may be undone. */
 import { signal } from "@preact/signals";
 import { ApiError } from "../api/client";
-import { t } from "../i18n";
+import { explained, t } from "../i18n";
 
 export interface Toast {
   id: number;
@@ -47,8 +47,7 @@ export function reason(error: unknown): string {
   if (error.status === 401) return t("error.login");
   if (error.code === "rate_limit_exceeded")
     return t("error.full", { seconds: error.retryAfter ?? 5 });
-  if (error.code === "upload_quota_exceeded") return t("error.quota");
-  return error.message;
+  return explained(error.code, error.message);
 }
 
 /** Run, and say what goes wrong. */

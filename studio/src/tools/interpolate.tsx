@@ -26,12 +26,7 @@ interface End {
 const FRAMES = ["8", "16", "24", "32"] as const;
 
 function Interpolate({ argument }: { argument: string }) {
-  const fields = form("interpolate", {
-    frames: 16,
-    noise: "slerp",
-    aKind: "prompt",
-    bKind: "prompt",
-  });
+  const fields = form("interpolate");
   useHanded("interpolate", fields, endsOf);
   useEffect(() => {
     if (!argument) return;

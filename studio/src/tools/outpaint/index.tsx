@@ -44,7 +44,10 @@ const eraser = kept("outpaint.eraser", 24);
 
 also(
   { keys: "← ↑ → ↓", text: "outpaint.keys.move" },
+  { keys: "Ctrl+← ↑ → ↓", text: "outpaint.keys.view" },
   { keys: "+ - 0", text: "outpaint.keys.zoom" },
+  { keys: "Enter", text: "outpaint.keys.accept" },
+  { keys: "Esc", text: "outpaint.keys.discard" },
 );
 
 function Outpaint({ argument }: { argument: string }) {
