@@ -21,7 +21,7 @@ import { askPrompt, promptOf } from "../../canvas/told";
 import { t } from "../../i18n";
 import { go, href } from "../../router";
 import { model } from "../../state/capabilities";
-import { asked, form, handed, set } from "../../state/form";
+import { adopt, asked, form, handed, set } from "../../state/form";
 import { draw, isOver, jobOf, previews, put } from "../../state/jobs";
 import { kept } from "../../state/kept";
 import { deleted } from "../../state/pictures";
@@ -55,6 +55,8 @@ function Outpaint({ argument }: { argument: string }) {
     const given = handed.value;
     if (given?.tool !== "outpaint") return;
     handed.value = null;
+    const { prompt: _, ...others } = given.fields; // a canvas has its own
+    adopt("outpaint", form("outpaint"), others);
     const id = given.inputs["image"];
     if (id && id !== argument) go("outpaint", id);
   }, [argument]);
