@@ -73,7 +73,8 @@ describe("with keys", () => {
     const job = page.getByRole("region", { name: "a red car" });
     await job.and(page.locator("[data-state=done]")).waitFor();
     const image = job.getByRole("img").first();
-    expect(await image.evaluate((one: HTMLImageElement) => one.naturalWidth)).toBe(256);
+    const width = () => image.evaluate((one: HTMLImageElement) => one.naturalWidth);
+    await expect.poll(width).toBe(256); // it is loaded when it comes into view
     const without = await page.evaluate(async () => {
       const answer = await fetch("v1/jobs", {
         method: "POST",

@@ -80,7 +80,7 @@ describe("the gallery", () => {
     await expect.poll(() => cells(page).count()).toBe(2);
     expect(await page.getByRole("searchbox").inputValue()).toBe("blue");
     await page.getByRole("searchbox").fill("a zebra");
-    await page.getByText("No picture is like that.").waitFor();
+    await page.getByText("No picture found.").waitFor();
     await page.getByRole("button", { name: "Show all pictures" }).click();
     await expect.poll(() => cells(page).count()).toBe(6);
   });
@@ -229,7 +229,7 @@ describe("the gallery", () => {
     await page.goto(first);
     await page.getByRole("button", { name: "Use these settings" }).click();
     await expect.poll(() => prompt.inputValue()).toBe("a red car");
-    const toast = page.locator(".toast", { hasText: "The settings are taken over." });
+    const toast = page.locator(".toast", { hasText: "Settings filled in." });
     await toast.getByRole("button", { name: "Undo" }).click();
     await expect.poll(() => prompt.inputValue()).toBe("half a sentence");
   });
@@ -255,7 +255,7 @@ describe("the gallery", () => {
     const prompt = page.getByRole("textbox", { name: "Prompt" });
     await prompt.fill("being typed");
     await drop(page, file);
-    const dialog = page.getByRole("dialog", { name: "The picture you brought" });
+    const dialog = page.getByRole("dialog", { name: "Your picture" });
     await dialog.getByRole("heading", { name: "a red car" }).waitFor();
     expect(await prompt.inputValue()).toBe("being typed");
     await dialog.getByRole("button", { name: "Use these settings" }).click();

@@ -198,7 +198,7 @@ it("takes the two of a way: interpolate and text diff", async () => {
   const page = await at("interpolate");
   await page.getByLabel("First prompt").fill("a fox");
   await page.getByLabel("Last prompt").fill("a red car");
-  await button(page, "Draw the way").click();
+  await button(page, "Draw the steps between").click();
   await ended(page);
   await take(page, "interpolate");
   const other = await at(`textdiff/${fox}`);

@@ -90,7 +90,7 @@ it("plays the way between two prompts, and saves it as an animation", async () =
   await page.getByLabel("First prompt").fill("a fox");
   await page.getByLabel("Last prompt").fill("a car");
   await page.getByText("8", { exact: true }).click();
-  await page.getByRole("button", { name: "Draw the way" }).click();
+  await page.getByRole("button", { name: "Draw the steps between" }).click();
   await done(page);
   const slider = page.getByLabel("Place in the film");
   await page.getByRole("button", { name: "Pause" }).waitFor(); // it plays by itself

@@ -13,9 +13,18 @@ export function placeOf(hash: string): Place {
   const [tool = "", argument = ""] = path.split("/", 2);
   return {
     tool: tool || "make",
-    argument: decodeURIComponent(argument),
+    argument: decoded(argument),
     query: new URLSearchParams(query),
   };
+}
+
+/** As it stands, where somebody typed what is no code: a page is better than none. */
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
 
 const hash = signal(location.hash);

@@ -171,3 +171,30 @@ it("runs hold all places, none longer than a page", () => {
   expect(all.length).toBe(5);
   for (const [from, to] of all) expect(to - from).toBeLessThan(200);
 });
+
+it("a list that is read anew while its next page comes holds each picture once", async () => {
+  const house = new House(450);
+  let later = () => {};
+  let slow = false;
+  const read = async (search: Search, limit: number, before?: string) => {
+    const page = await house.read(search, limit, before);
+    if (slow && before) {
+      slow = false;
+      await new Promise<void>((resolve) => {
+        later = resolve;
+      });
+    }
+    return page;
+  };
+  shelf = new Shelf(EVERYTHING, read);
+  await shelf.more();
+  slow = true;
+  const next = shelf.more();
+  await vi.advanceTimersByTimeAsync(0);
+  told(["p1"], "restored"); // it is not known here: all is read again
+  await vi.advanceTimersByTimeAsync(500);
+  later();
+  await next;
+  await shelf.until(() => false);
+  expect(ids(shelf.pictures.value)).toEqual(ids(house.all));
+});

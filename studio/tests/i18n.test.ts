@@ -1,3 +1,5 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { fill, languageOf } from "../src/i18n";
 import { en } from "../src/i18n/en";
@@ -29,4 +31,29 @@ describe("languageOf", () => {
 
 it("a value without a name stays as it is", () => {
   expect(fill("{a} and {b}", { a: 1 })).toBe("1 and {b}");
+});
+
+/** The page's source, but for the catalogues. */
+function sourceIn(folder: string): string {
+  return readdirSync(folder, { withFileTypes: true })
+    .map((one) => {
+      const path = join(folder, one.name);
+      if (one.isDirectory()) return ["en", "zh"].includes(one.name) ? "" : sourceIn(path);
+      return /\.tsx?$/.test(one.name) ? readFileSync(path, "utf8") : "";
+    })
+    .join("\n");
+}
+
+it("every text is used", () => {
+  const source = sourceIn(join(__dirname, "../src"));
+  // Keys that are put together, such as `stage.${name}`; a key of anything at all is none.
+  const made = [...source.matchAll(/`(\w+\.(?:[\w.]|\$\{[^}]*\})*)`/g)].map(
+    ([, text = ""]) =>
+      new RegExp(`^${text.replaceAll(".", "\\.").replace(/\$\{[^}]*\}/g, "[\\w.]+")}$`),
+  );
+  const isUsed = (key: string) => source.includes(`"${key}"`) || made.some((one) => one.test(key));
+  const unused = Object.keys(en).filter(
+    (key) => !isUsed(key) && !isUsed(key.replace(/\.one$/, "")),
+  );
+  expect(unused.filter((key) => !key.endsWith(".title"))).toEqual([]);
 });

@@ -5,6 +5,7 @@ it.each([
   ["", "make", ""],
   ["#/", "make", ""],
   ["#/edit/ab%20c", "edit", "ab c"],
+  ["#/edit/%", "edit", "%"],
   ["#/gallery?q=a%20fox", "gallery", ""],
 ])("%s leads to %s", (hash, tool, argument) => {
   expect(placeOf(hash)).toMatchObject({ tool, argument });

@@ -1,7 +1,9 @@
 /** The stream of what happens to own jobs. The browser connects again by itself after a break. */
 import { signal } from "@preact/signals";
-import { change, preview, put, readJobs, step } from "../state/jobs";
+import { readCapabilities } from "../state/capabilities";
+import { change, preview, put, readJobs, settle, step } from "../state/jobs";
 import { changes, told } from "../state/pictures";
+import { entered, readSession } from "../state/session";
 import { address } from "./client";
 import type { Events } from "./types";
 
@@ -16,6 +18,7 @@ const RETRY_MS = 2000;
 const HANDLERS: { [Kind in keyof Events]: (data: Events[Kind]) => void } = {
   jobs: ({ jobs }) => {
     for (const one of jobs) put(one);
+    void settle(jobs);
     changes.value += 1; // some may have ended unseen
   },
   job: ({ job }) => put(job),
@@ -40,15 +43,27 @@ export function follow(): void {
   source = new EventSource(address("v1/events"));
   source.onopen = () => {
     line.value = "open";
-    void readJobs();
+    void readJobs().catch(() => undefined); // the stream tells of what is open
+    void readCapabilities(); // it may be another server than before
   };
   source.onerror = () => {
     line.value = "broken";
-    if (source?.readyState === EventSource.CLOSED) again = setTimeout(follow, RETRY_MS);
+    if (source?.readyState === EventSource.CLOSED) void refused(source);
   };
   for (const [kind, handle] of Object.entries(HANDLERS)) {
     source.addEventListener(kind, (event) => handle(JSON.parse(event.data)));
   }
+}
+
+/** The server said no: the session may have ended, or it is another server. Else, try again. */
+async function refused(by: EventSource): Promise<void> {
+  try {
+    await readSession();
+  } catch {
+    // It does not answer: it is tried again.
+  }
+  if (source !== by || !entered.peek()) return; // who follows anew has been told
+  again = setTimeout(follow, RETRY_MS);
 }
 
 export function stop(): void {

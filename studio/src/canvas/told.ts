@@ -32,8 +32,7 @@ export async function askPrompt(id: SourceId): Promise<void> {
 async function fieldsOf(id: SourceId): Promise<Fields | null> {
   if (id.length > 32) return null; // an upload
   try {
-    const { data } = await api.get<{ data: Picture[] }>("v1/pictures?limit=200");
-    return data.find((one) => one.id === id)?.fields ?? null;
+    return (await api.get<Picture>(`v1/pictures/${id}`)).fields;
   } catch {
     return null; // a prefilled text alone
   }

@@ -5,8 +5,10 @@ import { type Key, t } from "../i18n";
 import { en } from "../i18n/en";
 import { go, place } from "../router";
 import { capabilities, chooseModel, model } from "../state/capabilities";
-import { form, handed, seed, settingsOf } from "../state/form";
+import { form, handed, seed, settingsOf, toolOf } from "../state/form";
+import { originOf } from "../state/source";
 import { say } from "../state/toasts";
+import { paperOf } from "../tools/edit/paper";
 
 /** How something was drawn. */
 export interface Recipe {
@@ -16,37 +18,39 @@ export interface Recipe {
   model?: string | undefined;
 }
 
-export function toolOf(ability: string): string {
-  return ability === "generate" ? "make" : ability;
-}
-
 /** Fill a tool's form, and go there. What it had before comes back by "undo". */
 export function takeRecipe(recipe: Recipe, own?: number): void {
-  const { ability, fields, inputs = {} } = recipe;
-  const tool = toolOf(ability);
+  const tool = toolOf(recipe.ability);
   const served = capabilities.value?.models.some((one) => one.name === recipe.model);
-  const stages = settingsOf(tool);
-  const typed = tool === "make" ? form(tool) : null;
-  const before = {
-    ...{ seed: seed.value, settings: stages.value, model: model.value?.name ?? "" },
-    fields: typed?.value ?? {},
-  };
-  // What the form has and the recipe has not is the recipe's default.
-  const none = Object.fromEntries(Object.keys(before.fields).map((name) => [name, undefined]));
+  const undo = remembered(tool);
+  // A job tells of its inputs by digest; tools know pictures by their own ids.
+  const named = Object.entries(recipe.inputs ?? {});
+  const inputs = Object.fromEntries(named.map(([name, id]) => [name, originOf(id) ?? id]));
+  const image = inputs["image"] ?? "";
+  const paper = tool === "edit" && image ? paperOf(image) : null;
+  const prompt = paper?.value.prompt ?? null;
   batch(() => {
     if (served && recipe.model) chooseModel(recipe.model);
-    const given = { ...none, ...fields, ...(own !== undefined && { seed: own }) };
-    handed.value = { tool, fields: given, inputs };
+    const fields = { ...recipe.fields, ...(own !== undefined && { seed: own }) };
+    handed.value = { tool, fields, inputs };
   });
-  if (place.value.tool !== tool || inputs["image"]) go(tool, inputs["image"] ?? "");
-  const undo = () =>
+  if (place.value.tool !== tool || (image && place.value.argument !== image)) go(tool, image);
+  const run = () =>
     batch(() => {
-      seed.value = before.seed;
-      stages.value = before.settings;
-      chooseModel(before.model);
-      if (typed) typed.value = before.fields;
+      undo();
+      if (paper) paper.value = { ...paper.value, prompt };
     });
-  say(t("look.used"), { text: t("action.undo"), run: undo });
+  say(t("look.used"), { text: t("action.undo"), run });
+}
+
+/** What brings a tool's form back as it is now. */
+function remembered(tool: string): () => void {
+  const [typed, stages] = [form(tool), settingsOf(tool)];
+  const before = [typed.value, stages.value, seed.value, model.value?.name ?? ""] as const;
+  return () => {
+    [typed.value, stages.value, seed.value] = before;
+    chooseModel(before[3]);
+  };
 }
 
 export function takeSeed(value: number): void {

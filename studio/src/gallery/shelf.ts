@@ -70,6 +70,8 @@ export class Shelf {
       : this.all.value.filter((one) => !deleted.value.has(one.id)),
   );
   private reading: Promise<void> | null = null;
+  /** Counts how often the list was read anew. */
+  private turn = 0;
   private waiting = new Map<string, Change>();
   private timer: ReturnType<typeof setTimeout> | undefined;
   private readonly ends: (() => void)[];
@@ -106,12 +108,19 @@ export class Shelf {
   private async next(): Promise<void> {
     this.busy.value = true;
     const limit = this.begun.value ? PAGE : PAGE / 2;
-    const page = await this.page(this.search, limit, this.all.peek().at(-1)?.id);
+    const { turn } = this;
+    const last = this.all.peek().at(-1)?.id;
+    const page = await this.page(this.search, limit, last);
+    // The list was read anew in the meantime, and ends elsewhere: this page may not follow it.
+    const anew = turn !== this.turn && this.all.peek().at(-1)?.id !== last;
+    if (anew && page && !this.ended.peek()) return this.next();
     batch(() => {
       this.busy.value = false;
+      if (anew) return;
       if (!page) return;
       know(page);
-      this.all.value = [...this.all.peek(), ...page];
+      const there = new Set(this.all.peek().map((one) => one.id));
+      this.all.value = [...this.all.peek(), ...page.filter((one) => !there.has(one.id))];
       this.ended.value = page.length < limit;
       this.begun.value = true;
     });
@@ -141,13 +150,16 @@ export class Shelf {
       if (fresh.length < page.length || page.length < PAGE / 2) return this.add(found);
     }
     batch(() => {
+      this.turn += 1;
       this.all.value = found;
       this.fresh.value = [];
       this.ended.value = false;
     });
   }
 
-  private add(found: readonly Picture[]): void {
+  private add(read: readonly Picture[]): void {
+    const known = new Set(this.all.peek().map((one) => one.id));
+    const found = read.filter((one) => !known.has(one.id));
     if (found.length === 0) return;
     const there = new Set(found.map((one) => one.id));
     const newest = this.all.peek()[0];
@@ -221,6 +233,7 @@ export class Shelf {
     }
     batch(() => {
       know(found);
+      this.turn += 1;
       this.all.value = found;
       this.fresh.value = [];
       this.ended.value = ended;

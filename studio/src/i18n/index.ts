@@ -31,9 +31,31 @@ export function speak(one: Language): void {
   chosen.value = one;
 }
 
-/** A text, with `{name}` replaced by values. */
+/** A text, with `{name}` replaced by values. Of one thing it is `key.one`, where there is that. */
 export function t(key: Key, values: Record<string, string | number> = {}): string {
-  return fill(LANGUAGES[language.value].texts[key], values);
+  const single = `${key}.one`;
+  const own = Number(values["n"]) === 1 && single in en ? (single as Key) : key;
+  return fill(LANGUAGES[language.value].texts[own], values);
+}
+
+/** What the server's errors and the failures of jobs are called here, by their codes. */
+const ERRORS: Record<string, Key> = {
+  content_policy: "error.refused",
+  content_policy_violation: "error.refused",
+  internal: "error.server",
+  memory: "error.memory",
+  model_not_found: "error.model",
+  not_kept: "error.notKept",
+  request_too_large: "error.large",
+  server_error: "error.server",
+  service_unavailable: "error.unavailable",
+  upload_quota_exceeded: "error.quota",
+};
+
+/** An error of the server in the user's language, where the page has words for it. */
+export function explained(code: string | null | undefined, message: string): string {
+  const key = ERRORS[code ?? ""];
+  return key ? t(key, { message }) : message;
 }
 
 export function fill(text: string, values: Record<string, string | number>): string {

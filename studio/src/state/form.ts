@@ -23,12 +23,31 @@ type Known = Record<string, Record<string, Schema>>;
 
 export const seed = kept<{ value: number; locked: boolean }>("seed", { value: 7, locked: false });
 
+/** What the forms begin with. */
+const START: Record<string, Fields> = {
+  make: { prompt: "", n: 4 },
+  vary: { n: 4, eta: 0.8 },
+  edit: { n: 4 },
+  img2img: { prompt: "", strength: 0.6, n: 4 },
+  textdiff: { source: "", target: "", frames: 6, theta: 0.5 },
+  interpolate: { frames: 16, noise: "slerp", aKind: "prompt", bKind: "prompt" },
+};
+
 const forms: Record<string, Signal<Fields>> = {};
 
 /** The fields of a tool's form. */
-export function form(tool: string, start: Fields = {}): Signal<Fields> {
+export function form(tool: string, start: Fields = START[tool] ?? {}): Signal<Fields> {
   forms[tool] ??= kept<Fields>(`form.${tool}`, start);
   return forms[tool];
+}
+
+/** The ability that a tool draws with, and the tool of an ability. */
+export const abilityOf = (tool: string) => (tool === "make" ? "generate" : tool);
+export const toolOf = (ability: string) => (ability === "generate" ? "make" : ability);
+
+/** What the server takes where a field of a tool is not sent. */
+export function defaultOf(tool: string, name: string): unknown {
+  return ability(abilityOf(tool))?.fields.properties[name]?.default ?? undefined;
 }
 
 export function set(values: Signal<Fields>, name: string, value: unknown): void {
@@ -69,12 +88,26 @@ export function unflat(settings: Fields, known: Known = {}): Stages {
   return found;
 }
 
-/** Fill a tool's form with the fields of a job, its seed and its settings. */
+/**
+ * Make a tool's form what a job was: its fields, its seed and its settings. What the form has and
+ * the job did not say is what the server took for it.
+ */
 export function adopt(tool: string, values: Signal<Fields>, fields: Fields): void {
   const { seed: own, settings: flatly, ...others } = fields;
   settingsOf(tool).value = unflat((flatly as Fields | undefined) ?? {}, model.value?.settings);
   if (typeof own === "number") seed.value = { value: own, locked: true };
-  values.value = { ...values.value, ...others };
+  const start = START[tool] ?? {};
+  const taken = Object.entries(start).map(([name, one]) => [name, defaultOf(tool, name) ?? one]);
+  const { image } = values.value; // a dropped file tells how it was made, but has not this one
+  values.value = { ...(image ? { image } : {}), ...Object.fromEntries(taken), ...others };
+}
+
+/** Whether a model has the prior or the decoder that was chosen, maybe with another model. */
+export function isServed(name: string, value: unknown): boolean {
+  const one = model.value;
+  if (!one || (name !== "prior" && name !== "decoder")) return true;
+  const names = name === "prior" ? [...(one.priors ?? []), "none"] : (one.decoders ?? []);
+  return names.includes(String(value));
 }
 
 export function randomSeed(): number {
@@ -99,7 +132,7 @@ export function asked(
   const all: Fields = { ...fields, seed: fields["seed"] ?? nextSeed() };
   if (Object.keys(chosen).length > 0) all["settings"] = chosen;
   const sent = Object.entries(all).filter(
-    ([key, one]) => key in known && one !== "" && one !== undefined,
+    ([key, one]) => key in known && one !== "" && one !== undefined && isServed(key, one),
   );
   const served = model.value?.name;
   return {

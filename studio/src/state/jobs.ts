@@ -1,7 +1,8 @@
 /** All own jobs that the page knows, kept true by one stream of events. */
 import { batch, computed, signal } from "@preact/signals";
-import { api } from "../api/client";
+import { ApiError, api } from "../api/client";
 import type { Asked, Job } from "../api/types";
+import { know } from "./pictures";
 import { remember } from "./source";
 
 export interface Progress {
@@ -27,13 +28,19 @@ export function jobOf(id: string): Job | null {
   return jobs.value.find((one) => one.id === id) ?? null;
 }
 
-/** Put a job in its place, by when it was made; ended jobs beyond a number are forgotten. */
+/**
+ * Put a job in its place, by when it was made; ended jobs beyond a number are forgotten. An answer
+ * that is older than a job's end does not bring it back.
+ */
 export function put(job: Job): void {
+  const before = jobs.peek().find((one) => one.id === job.id);
+  if (before && isOver(before) && !isOver(job)) return;
   const others = jobs.value.filter((one) => one.id !== job.id);
   const all = [...others, job].sort((a, b) => b.created - a.created);
   batch(() => {
     jobs.value = all.filter((one, i) => i < MOST_KEPT || !isOver(one));
     if (isOver(job)) forget(job.id);
+    know(job.pictures);
   });
 }
 
@@ -71,8 +78,17 @@ export async function cancel(id: string): Promise<void> {
   put(await api.post<Job>(`v1/jobs/${id}/cancel`));
 }
 
+type Canceller = (but: string) => Promise<void>;
+const cancellers = new Set<Canceller>();
+
+/** Have something else cancelled with all other jobs: what asks for more of them by itself. */
+export function alsoCancel(run: Canceller): void {
+  cancellers.add(run);
+}
+
 /** Cancel every job but one. */
 export async function cancelOthers(id: string): Promise<void> {
+  await Promise.all([...cancellers].map((run) => run(id)));
   await Promise.all(open.value.filter((one) => one.id !== id).map((one) => cancel(one.id)));
 }
 
@@ -80,4 +96,26 @@ export async function cancelOthers(id: string): Promise<void> {
 export async function readJobs(): Promise<void> {
   const { data } = await api.get<{ data: Job[] }>("v1/jobs?limit=30");
   batch(() => data.forEach(put));
+}
+
+/**
+ * Ask what became of the jobs that are open here, and that the server does not tell of as open: they
+ * ended while nobody listened.
+ */
+export async function settle(told: readonly Job[]): Promise<void> {
+  const there = new Set(told.map((one) => one.id));
+  const unknown = open.peek().filter((one) => !there.has(one.id));
+  await Promise.all(unknown.map(({ id }) => ask(id)));
+}
+
+async function ask(id: string): Promise<void> {
+  try {
+    put(await api.get<Job>(`v1/jobs/${id}`));
+  } catch (error) {
+    if (!(error instanceof ApiError) || error.status !== 404) return; // the next time, then
+    batch(() => {
+      jobs.value = jobs.value.filter((one) => one.id !== id);
+      forget(id);
+    });
+  }
 }

@@ -1,7 +1,7 @@
 /** What can be done with pictures, wherever they are shown. */
 import { batch, signal } from "@preact/signals";
 import { ApiError, address, api } from "../api/client";
-import type { Drawn, Events, Picture } from "../api/types";
+import type { Drawn, Events } from "../api/types";
 import { t } from "../i18n";
 import { attempt, say } from "./toasts";
 
@@ -45,9 +45,13 @@ export function thumbnailOf(picture: Pick<Drawn, "id">, side = 256): string {
   return address(`v1/pictures/${picture.id}/thumbnail?side=${side}`);
 }
 
-export function know(some: readonly Picture[]): void {
-  const told = Object.fromEntries(some.map((one) => [one.id, one.favourite]));
-  favourites.value = { ...favourites.value, ...told };
+/** Learn which pictures are favourites, of those that say so. */
+export function know(some: readonly { id: string; favourite?: boolean }[]): void {
+  const before = favourites.peek();
+  const told = some.filter((one) => (one.favourite ?? before[one.id]) !== before[one.id]);
+  if (told.length === 0) return;
+  const known = Object.fromEntries(told.map((one) => [one.id, one.favourite === true]));
+  favourites.value = { ...before, ...known };
 }
 
 export async function favour(id: string): Promise<void> {
@@ -126,9 +130,7 @@ export async function downloadAll(ids: readonly string[], metadata = true): Prom
     const asked = { ids: some, ...(metadata ? {} : { metadata }) };
     const packed = await attempt(() => api.blobOf("v1/pictures/zip", asked));
     if (!packed) return;
-    const url = URL.createObjectURL(packed);
-    save(url, start === 0 ? "pictures.zip" : `pictures-${1 + start / MOST_ZIPPED}.zip`);
-    setTimeout(() => URL.revokeObjectURL(url), 60_000);
+    saveBlob(packed, start === 0 ? "pictures.zip" : `pictures-${1 + start / MOST_ZIPPED}.zip`);
   }
 }
 
@@ -138,4 +140,11 @@ export function save(url: string, name: string): void {
   link.href = url;
   link.download = name;
   link.click();
+}
+
+/** Save what the page made itself. */
+export function saveBlob(blob: Blob, name: string): void {
+  const url = URL.createObjectURL(blob);
+  save(url, name);
+  setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }

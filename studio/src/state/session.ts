@@ -2,7 +2,7 @@
 import { computed } from "@preact/signals";
 import { api, session } from "../api/client";
 import type { Session } from "../api/types";
-import { forgetAll, kept } from "./kept";
+import { forgetAll, forgetTab, freeze, kept, PREFIX } from "./kept";
 
 export { session };
 
@@ -17,13 +17,14 @@ export async function readSession(): Promise<void> {
 
 /** Who was here last. */
 const last = kept<string>("owner", "");
+const ownerKey = `${PREFIX}owner`;
 
 export async function logIn(key: string): Promise<void> {
   const told = await api.post<Session>("v1/session", { key });
   const other = last.value !== "" && last.value !== told.owner;
   if (other) forgetAll();
   last.value = told.owner ?? "";
-  if (other) location.reload();
+  if (other) leave();
   else session.value = told;
 }
 
@@ -31,5 +32,27 @@ export async function logIn(key: string): Promise<void> {
 export async function logOut(): Promise<void> {
   await api.delete("v1/session");
   forgetAll();
+  leave();
+}
+
+/** Begin anew, with nothing of who was here. */
+function leave(): void {
+  freeze();
   location.reload();
+}
+
+// Another tab tells that somebody else is here now, or nobody: this one forgets what it shows.
+addEventListener("storage", ({ key, newValue }) => {
+  if (key !== null && key !== ownerKey) return;
+  if (ownerIn(newValue) === last.peek()) return;
+  forgetTab();
+  leave();
+});
+
+function ownerIn(text: string | null): string {
+  try {
+    return String(JSON.parse(text ?? '""'));
+  } catch {
+    return "";
+  }
 }

@@ -1,5 +1,5 @@
 /** The picture that a tool begins from: a drawn one, or an uploaded file. */
-import { api } from "../api/client";
+import { ApiError, api } from "../api/client";
 import type { Upload } from "../api/types";
 import { t } from "../i18n";
 import { kept } from "./kept";
@@ -18,7 +18,8 @@ export async function upload(file: Blob): Promise<Upload | null> {
   try {
     return await api.upload<Upload>(file);
   } catch (error) {
-    say(t("picture.wrong", { reason: reason(error) }));
+    const wrong = error instanceof ApiError && error.status === 400;
+    say(wrong ? t("picture.wrong", { reason: reason(error) }) : reason(error));
     return null;
   }
 }

@@ -2,8 +2,9 @@
 import { computed, effect, signal } from "@preact/signals";
 import { ApiError, api } from "../api/client";
 import type { Asked, Drawn, Job } from "../api/types";
+import { explained } from "../i18n";
 import type { AxisKind, Place, Value } from "../tools/_parts/axes";
-import { draw, isOver, jobs, cancel as stop } from "./jobs";
+import { alsoCancel, draw, isOver, jobs, cancel as stop } from "./jobs";
 import { kept } from "./kept";
 import { entered } from "./session";
 import { reason } from "./toasts";
@@ -17,6 +18,8 @@ export interface Cell extends Place {
 }
 
 export interface Sweep {
+  /** Tells sweeps apart: an answer may come when another has begun. */
+  id?: string;
   title: string;
   axes: { kind: AxisKind; values: Value[] }[];
   cells: Cell[];
@@ -51,7 +54,7 @@ export function nextOf(of: Sweep, most = AT_ONCE): number {
 
 /** A cell with what its job has become. */
 export function told(cell: Cell, job: Job): Cell {
-  const why = job.failure?.message ?? "";
+  const why = job.failure ? explained(job.failure.code, job.failure.message) : "";
   return { ...cell, state: job.state, picture: job.pictures[0] ?? null, reason: why };
 }
 
@@ -62,8 +65,9 @@ function change(at: number, by: Partial<Cell>): void {
   sweep.value = { ...now, cells };
 }
 
-export function begin(next: Omit<Sweep, "going">): void {
-  sweep.value = { ...next, going: true };
+export function begin(next: Omit<Sweep, "going" | "id">): void {
+  const id = `${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`;
+  sweep.value = { ...next, id, going: true };
   void run();
 }
 
@@ -121,16 +125,18 @@ async function askAll(): Promise<void> {
 }
 
 async function askFor(at: number): Promise<void> {
-  const cell = sweep.value?.cells[at];
+  const of = sweep.value;
+  const cell = of?.cells[at];
   if (!cell) return;
+  const goes = () => sweep.value?.going === true && sweep.value.id === of.id;
   try {
     const job = await draw(cell.asked);
     ids.value = [...ids.value, job.id].slice(-MOST_IDS);
-    if (!sweep.value?.going)
-      await stop(job.id); // cancelled in the meantime
-    else change(at, { job: job.id, state: job.state });
     waits.value = "";
+    if (goes()) change(at, { job: job.id, state: job.state });
+    else await stop(job.id).catch(() => undefined); // cancelled in the meantime, or begun anew
   } catch (error) {
+    if (!goes()) return;
     const wait = error instanceof ApiError && [0, 429, 503].includes(error.status);
     if (!wait) return change(at, { state: "failed", reason: reason(error) });
     waits.value = reason(error);
@@ -190,7 +196,12 @@ effect(() => {
   if (entered.value && sweep.peek()?.going) void run();
 });
 
+// Who wants all jobs cancelled but one does not want more of them, unless that one is of the sweep.
+alsoCancel(async (but) => {
+  if (sweep.value?.going && !sweep.value.cells.some((one) => one.job === but)) await cancelSweep();
+});
+
 // Another tab tells what it has done.
 addEventListener("storage", ({ key, newValue }) => {
-  if (key === "unclip.sweep" && newValue) sweep.value = JSON.parse(newValue) as Sweep | null;
+  if (key === "unclip.sweep") sweep.value = JSON.parse(newValue ?? "null") as Sweep | null;
 });

@@ -1,7 +1,7 @@
 /** Short messages at the page's edge, read aloud by screen readers; one may be undone. */
 import { signal } from "@preact/signals";
 import { ApiError } from "../api/client";
-import { t } from "../i18n";
+import { explained, t } from "../i18n";
 
 export interface Toast {
   id: number;
@@ -16,10 +16,27 @@ export function say(text: string, action?: Toast["action"]): void {
   count += 1;
   const toast: Toast = { id: count, text, ...(action ? { action } : {}) };
   toasts.value = [...toasts.value.slice(-2), toast];
-  setTimeout(() => hush(toast.id), action ? 10_000 : 5_000);
+  release(toast.id);
+}
+
+const timers = new Map<number, ReturnType<typeof setTimeout>>();
+
+/** Keep a message while somebody is at it. */
+export function hold(id: number): void {
+  clearTimeout(timers.get(id));
+  timers.delete(id);
+}
+
+/** From now on it may go, after a while. */
+export function release(id: number): void {
+  hold(id);
+  const toast = toasts.peek().find((one) => one.id === id);
+  const most = toast?.action ? 10_000 : 5_000;
+  if (toast) timers.set(id, setTimeout(hush, most, id));
 }
 
 export function hush(id: number): void {
+  hold(id);
   toasts.value = toasts.value.filter((one) => one.id !== id);
 }
 
@@ -28,8 +45,9 @@ export function reason(error: unknown): string {
   if (!(error instanceof ApiError)) return String(error instanceof Error ? error.message : error);
   if (error.status === 0) return t("error.offline");
   if (error.status === 401) return t("error.login");
-  if (error.status === 429) return t("error.full", { seconds: error.retryAfter ?? 5 });
-  return error.message;
+  if (error.code === "rate_limit_exceeded")
+    return t("error.full", { seconds: error.retryAfter ?? 5 });
+  return explained(error.code, error.message);
 }
 
 /** Run, and say what goes wrong. */

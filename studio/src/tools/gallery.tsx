@@ -92,7 +92,8 @@ function Seek({ search }: { search: Search }) {
     type(q);
     clearTimeout(timer.current);
     timer.current = setTimeout(() => {
-      const next = { ...search, q: q.trim() };
+      // A filter may have been chosen since the last letter.
+      const next = { ...searchOf(place.peek().query), q: q.trim() };
       sought.current = next.q;
       keepSpot(keyOf(next), null);
       replace("gallery", "", queryOf(next));

@@ -2,17 +2,16 @@
 import { t } from "../i18n";
 import { asked, form, set } from "../state/form";
 import { urlOf } from "../state/source";
-import { Segments, Slider, Text } from "../ui/field";
+import { Count } from "../ui/count";
+import { Slider, Text } from "../ui/field";
 import { Picker } from "../ui/picker";
 import { Settings } from "../ui/settings";
 import { Original } from "./_parts/original";
 import { JobList, ToolPage, useHanded, useSource } from "./_parts/page";
 import type { Tool } from "./tool";
 
-const COUNTS = ["1", "2", "4", "8"] as const;
-
 function ImageToImage({ argument }: { argument: string }) {
-  const fields = form("img2img", { prompt: "", strength: 0.6, n: 4 });
+  const fields = form("img2img");
   useHanded("img2img", fields);
   const [image, choose] = useSource("img2img", argument, fields);
   const prompt = String(fields.value["prompt"] ?? "");
@@ -43,12 +42,7 @@ function ImageToImage({ argument }: { argument: string }) {
             <span>{t("img2img.keeps")}</span>
             <span>{t("img2img.new")}</span>
           </p>
-          <Segments
-            label={t("make.count")}
-            value={String(fields.value["n"] ?? 4)}
-            options={COUNTS.map((one) => [one, one] as const)}
-            onChange={(n) => set(fields, "n", Number(n))}
-          />
+          <Count tool="img2img" fields={fields} />
           <Settings
             tool="img2img"
             fields={fields.value}

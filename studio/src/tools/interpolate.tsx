@@ -3,6 +3,7 @@ import type { Signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import type { Asked, Drawn, Fields, Job } from "../api/types";
 import { t } from "../i18n";
+import { replace } from "../router";
 import { asked, form, set } from "../state/form";
 import type { SourceId } from "../state/source";
 import { Button } from "../ui/button";
@@ -25,15 +26,12 @@ interface End {
 const FRAMES = ["8", "16", "24", "32"] as const;
 
 function Interpolate({ argument }: { argument: string }) {
-  const fields = form("interpolate", {
-    frames: 16,
-    noise: "slerp",
-    aKind: "prompt",
-    bKind: "prompt",
-  });
+  const fields = form("interpolate");
   useHanded("interpolate", fields, endsOf);
   useEffect(() => {
-    if (argument) fields.value = { ...fields.value, aKind: "picture", aPicture: argument };
+    if (!argument) return;
+    fields.value = { ...fields.peek(), aKind: "picture", aPicture: argument };
+    replace("interpolate"); // it is taken: a reload must not put it over what is chosen later
   }, [argument, fields]);
   const ends = { a: endOf("a", fields.value), b: endOf("b", fields.value) };
   const ready = isGiven(ends.a) && isGiven(ends.b);

@@ -11,8 +11,8 @@ import { keepPrompt } from "../state/recall";
 import { ofSweeps } from "../state/sweep";
 import { attempt } from "../state/toasts";
 import { Button } from "../ui/button";
+import { Count } from "../ui/count";
 import { Dialog } from "../ui/dialog";
-import { Segments } from "../ui/field";
 import { JobView } from "../ui/job";
 import { Prompt } from "../ui/prompt";
 import { Settings } from "../ui/settings";
@@ -20,10 +20,8 @@ import { jobsOf, useHanded } from "./_parts/page";
 import { examplesOf, replaced } from "./_parts/words";
 import type { Tool } from "./tool";
 
-const COUNTS = ["1", "2", "4", "8"] as const;
-
 function Make() {
-  const fields = form("make", { prompt: "", n: 4 });
+  const fields = form("make");
   useHanded("make", fields);
   const prompt = String(fields.value["prompt"] ?? "");
   const made = jobsOf("generate").filter((one) => !ofSweeps.value.has(one.id));
@@ -52,12 +50,7 @@ function Make() {
         <Hint prompt={prompt} onChange={write} />
         {(made.length === 0 || !prompt) && <Examples onChoose={write} />}
         <div class="make-settings">
-          <Segments
-            label={t("make.count")}
-            value={String(fields.value["n"] ?? 4)}
-            options={COUNTS.map((one) => [one, one] as const)}
-            onChange={(n) => set(fields, "n", Number(n))}
-          />
+          <Count tool="make" fields={fields} />
           <Settings
             tool="generate"
             fields={fields.value}

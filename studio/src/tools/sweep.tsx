@@ -7,7 +7,7 @@ import { href } from "../router";
 import { model } from "../state/capabilities";
 import { asked, form, nextSeed, set } from "../state/form";
 import { previews, progress } from "../state/jobs";
-import { fileOf } from "../state/pictures";
+import { fileOf, saveBlob } from "../state/pictures";
 import {
   begin,
   type Cell,
@@ -25,7 +25,6 @@ import { Choice, Field, Text } from "../ui/field";
 import { Bar, Waiting } from "../ui/job";
 import { Settings } from "../ui/settings";
 import * as axes from "./_parts/axes";
-import { give } from "./_parts/film";
 import { Head, useHanded } from "./_parts/page";
 import { sheetOf } from "./_parts/sheet";
 import type { Tool } from "./tool";
@@ -236,7 +235,9 @@ function Grid({ of }: { of: Sweep }) {
           <Button
             icon="download"
             label={t("sweep.sheet")}
-            onClick={() => void attempt(async () => give(await sheetOf(of, [xs, ys]), "sweep.png"))}
+            onClick={() =>
+              void attempt(async () => saveBlob(await sheetOf(of, [xs, ys]), "sweep.png"))
+            }
           />
         )}
       </div>

@@ -11,10 +11,10 @@ import { JobShown, ToolPage, useHanded, useSource } from "./_parts/page";
 import type { Tool } from "./tool";
 
 function TextDiff({ argument }: { argument: string }) {
-  const fields = form("textdiff", { source: "", target: "", frames: 6, theta: 0.5 });
+  const fields = form("textdiff");
   useHanded("textdiff", fields);
   const [image, choose] = useSource("textdiff", argument, fields);
-  const { source, target } = fields.value as { source: string; target: string };
+  const { source = "", target = "" } = fields.value as Record<string, string | undefined>;
   const theta = Number(fields.value["theta"] ?? 0.5);
   const same = source.trim() !== "" && source.trim() === target.trim();
   const ready = image && source.trim() && target.trim() && !same;

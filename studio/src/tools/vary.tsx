@@ -2,17 +2,16 @@
 import { t } from "../i18n";
 import { asked, form, set } from "../state/form";
 import { urlOf } from "../state/source";
-import { Segments, Slider } from "../ui/field";
+import { Count } from "../ui/count";
+import { Slider } from "../ui/field";
 import { Picker } from "../ui/picker";
 import { Settings } from "../ui/settings";
 import { Original } from "./_parts/original";
 import { JobList, ToolPage, useHanded, useSource } from "./_parts/page";
 import type { Tool } from "./tool";
 
-const COUNTS = ["1", "2", "4", "8"] as const;
-
 function Vary({ argument }: { argument: string }) {
-  const fields = form("vary", { n: 4, eta: 0.8 });
+  const fields = form("vary");
   useHanded("vary", fields);
   const [image, choose] = useSource("vary", argument, fields);
   const eta = Number(fields.value["eta"] ?? 0.8);
@@ -37,12 +36,7 @@ function Vary({ argument }: { argument: string }) {
             <span>{t("vary.same")}</span>
             <span>{t("vary.meaning")}</span>
           </p>
-          <Segments
-            label={t("make.count")}
-            value={String(fields.value["n"] ?? 4)}
-            options={COUNTS.map((one) => [one, one] as const)}
-            onChange={(n) => set(fields, "n", Number(n))}
-          />
+          <Count tool="vary" fields={fields} />
           <Settings
             tool="vary"
             fields={fields.value}

@@ -1,10 +1,10 @@
 /** A job: what was asked, how far it is, its previews and its pictures, and what to do next. */
 import type { ComponentChildren } from "preact";
 import type { Drawn, Job } from "../api/types";
-import { type Key, t } from "../i18n";
+import { takeRecipe } from "../gallery/hand";
+import { explained, type Key, t } from "../i18n";
 import { en } from "../i18n/en";
-import { go, place } from "../router";
-import { handed, randomSeed, seed } from "../state/form";
+import { randomSeed, seed } from "../state/form";
 import { cancel, cancelOthers, draw, isOver, open, previews, progress } from "../state/jobs";
 import { attempt, say } from "../state/toasts";
 import { Button } from "./button";
@@ -21,6 +21,11 @@ export function titleOf(job: Pick<Job, "fields" | "ability">): string {
   const key = `${job.ability}.title`;
   const name = key in en ? t(key as Key) : job.ability;
   return job.ability === "vary" ? `${name} · ${job.fields["eta"] ?? 0.8}` : name;
+}
+
+/** Why a job failed. */
+export function failureOf({ failure }: Pick<Job, "failure">): string {
+  return failure ? explained(failure.code, failure.message) : "";
 }
 
 /** How many pictures a job draws. */
@@ -71,7 +76,7 @@ export function JobView({ job, before, result }: Props) {
       {!over && <Bar share={progress.value[job.id]?.share ?? 0} label={title} />}
       {job.state === "failed" && (
         <p class="banner bad small">
-          <span class="grow">{t("job.failed", { reason: job.failure?.message ?? "" })}</span>
+          <span class="grow">{t("job.failed", { reason: failureOf(job) })}</span>
           <Button label={t("action.retry")} onClick={() => again(job, null)} />
         </p>
       )}
@@ -155,9 +160,7 @@ function After({ job }: { job: Job }) {
         icon="sliders"
         label={t("make.again")}
         onClick={() => {
-          const tool = job.ability === "generate" ? "make" : job.ability;
-          handed.value = { tool, fields: job.fields, inputs: job.inputs };
-          if (place.value.tool !== tool) go(tool);
+          takeRecipe(job, value ?? undefined);
           scrollTo({ top: 0 });
         }}
       />

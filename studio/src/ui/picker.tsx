@@ -16,6 +16,33 @@ interface Props {
   onChange: (id: SourceId, told?: Upload) => void;
 }
 
+/** What a paste needs to know of a picker. */
+interface Pasted {
+  box: { current: Element | null };
+  value: SourceId;
+  take: (file: File) => Promise<void>;
+}
+
+const shown = new Set<Pasted>();
+
+/** Which picker a pasted picture is for: the page's first that has none, else the first. */
+export function pastedInto<One extends Pick<Pasted, "box" | "value">>(
+  all: Iterable<One>,
+): One | undefined {
+  const inOrder = [...all].sort(({ box: { current: a } }, { box: { current: b } }) =>
+    a && b && a.compareDocumentPosition(b) & Node.DOCUMENT_POSITION_PRECEDING ? 1 : -1,
+  );
+  return inOrder.find((one) => !one.value) ?? inOrder[0];
+}
+
+function paste(event: ClipboardEvent): void {
+  const file = event.defaultPrevented ? null : pictureIn(event.clipboardData);
+  const picker = pastedInto(shown);
+  if (!file || !picker) return;
+  event.preventDefault();
+  void picker.take(file);
+}
+
 export function Picker({ label, value, onChange }: Props) {
   const [choosing, choose] = useState(false);
   const [over, setOver] = useState(false);
@@ -25,15 +52,20 @@ export function Picker({ label, value, onChange }: Props) {
     const told = file ? await upload(file) : null;
     if (told) onChange(told.id, told);
   };
-  const newest = useRef(take);
-  newest.current = take;
+  const box = useRef<HTMLFieldSetElement>(null);
+  const own = useRef<Pasted>({ box, value, take });
+  Object.assign(own.current, { value, take });
   useEffect(() => {
-    const paste = (event: ClipboardEvent) => void newest.current(pictureIn(event.clipboardData));
-    addEventListener("paste", paste);
-    return () => removeEventListener("paste", paste);
+    const it = own.current;
+    if (shown.size === 0) addEventListener("paste", paste);
+    shown.add(it);
+    return () => {
+      shown.delete(it);
+      if (shown.size === 0) removeEventListener("paste", paste);
+    };
   }, []);
   return (
-    <fieldset class="field">
+    <fieldset class="field" ref={box}>
       <legend class="label small">{label}</legend>
       {/* biome-ignore lint/a11y/noStaticElementInteractions: the buttons inside do the same by keyboard */}
       <div
@@ -92,12 +124,16 @@ function Chooser({ onClose, onChoose }: ChooserProps) {
   const [query, setQuery] = useState("");
   const [found, setFound] = useState<readonly Picture[]>([]);
   useEffect(() => {
+    let old = false;
     const timer = setTimeout(async () => {
       const asked = new URLSearchParams({ q: query, limit: "60" });
       const page = await attempt(() => api.get<{ data: Picture[] }>(`v1/pictures?${asked}`));
-      if (page) setFound(page.data);
+      if (page && !old) setFound(page.data);
     }, 150);
-    return () => clearTimeout(timer);
+    return () => {
+      old = true;
+      clearTimeout(timer);
+    };
   }, [query]);
   return (
     <Dialog title={t("action.choose")} onClose={onClose}>

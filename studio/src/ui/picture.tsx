@@ -3,15 +3,7 @@ import type { Drawn } from "../api/types";
 import { t } from "../i18n";
 import { href } from "../router";
 import { can } from "../state/capabilities";
-import {
-  deleted,
-  download,
-  favour,
-  favourites,
-  fileOf,
-  remove,
-  thumbnailOf,
-} from "../state/pictures";
+import { deleted, download, favour, favourites, remove, thumbnailOf } from "../state/pictures";
 import { Button } from "./button";
 import { Icon } from "./icon";
 
@@ -29,11 +21,11 @@ export function PictureCard({ picture, label, small = false }: Props) {
     <figure class="card">
       <a href={href("picture", picture.id)}>
         <img
-          src={small ? thumbnailOf(picture) : fileOf(picture)}
+          src={thumbnailOf(picture, small ? 256 : 512)}
           width={picture.width}
           height={picture.height}
           alt={label}
-          loading={small ? "lazy" : "eager"}
+          loading="lazy"
           decoding="async"
         />
       </a>

@@ -1,10 +1,14 @@
 /** A control for a field or setting, by its schema: bounds, choices, default and help are the server's. */
+import { useState } from "preact/hooks";
 import type { Schema } from "../api/types";
-import { t } from "../i18n";
+import { type Key, t } from "../i18n";
+import { en } from "../i18n/en";
 import { Choice, Field } from "./field";
 
 interface Props {
   label: string;
+  /** Of the field or setting: the page has a help of its own for some. */
+  name?: string;
   schema: Schema;
   value: unknown;
   /** `undefined`: the default. */
@@ -32,10 +36,10 @@ export function fault(text: string, one: Schema): string {
   return "";
 }
 
-export function SchemaField({ label, schema: one, value, onChange }: Props) {
+export function SchemaField({ label, name = "", schema: one, value, onChange }: Props) {
   const own = one.default === null ? t("field.none") : String(one.default ?? "");
   const asDefault = own ? t("make.default", { value: own }) : t("make.own");
-  const help = [sentence(one.description), bounds(one)].filter(Boolean).join(" ");
+  const help = [helpOf(name) || sentence(one.description), bounds(one)].filter(Boolean).join(" ");
   if (one.enum || one.type === "boolean") {
     const options = (one.enum ?? ["true", "false"]).map(
       (key) => [String(key), String(key)] as const,
@@ -50,7 +54,19 @@ export function SchemaField({ label, schema: one, value, onChange }: Props) {
       />
     );
   }
-  const text = value === undefined ? "" : String(value);
+  return <Typed label={label} help={help} hint={asDefault} schema={one} {...{ value, onChange }} />;
+}
+
+interface TypedProps extends Props {
+  help: string;
+  hint: string;
+}
+
+/** A field for a text or a number. What is typed stays as it is: `3.` is on the way to `3.5`. */
+function Typed({ label, help, hint, schema: one, value, onChange }: TypedProps) {
+  const [typed, type] = useState<{ text: string; value: unknown } | null>(null);
+  // Another value than what was typed came from elsewhere.
+  const text = typed && Object.is(typed.value, value) ? typed.text : String(value ?? "");
   const wrong = one.type === "string" ? "" : fault(text, one);
   return (
     <Field label={label} help={help} {...(wrong ? { wrong } : {})}>
@@ -59,13 +75,17 @@ export function SchemaField({ label, schema: one, value, onChange }: Props) {
           id={id}
           type="text"
           inputMode={one.type === "string" ? "text" : "decimal"}
-          aria-describedby={describedby}
+          aria-describedby={help || wrong ? describedby : undefined}
           aria-invalid={wrong ? true : undefined}
-          placeholder={asDefault}
+          placeholder={hint}
           value={text}
           onInput={(event) => {
-            const typed = event.currentTarget.value;
-            onChange(typed.trim() === "" ? undefined : parsed(typed, one));
+            const next = {
+              text: event.currentTarget.value,
+              value: read(event.currentTarget.value, one),
+            };
+            type(next);
+            onChange(next.value);
           }}
         />
       )}
@@ -73,10 +93,23 @@ export function SchemaField({ label, schema: one, value, onChange }: Props) {
   );
 }
 
-function parsed(text: string, schema: Schema): unknown {
-  if (schema.type === "boolean") return text === "true";
-  if (schema.type === "string" || Number.isNaN(Number(text))) return text;
-  return /[.eE]$|\.0*$/.test(text) ? text : Number(text);
+/** The value of what is typed. `undefined`, the default, where nothing is, or what cannot be. */
+export function read(text: string, one: Schema): unknown {
+  if (text.trim() === "") return undefined;
+  if (one.type === "string") return text;
+  return fault(text, one) ? undefined : Number(text);
+}
+
+/** The value of a choice. */
+function parsed(key: string, one: Schema): unknown {
+  if (one.type === "boolean") return key === "true";
+  return one.enum?.find((each) => String(each) === key) ?? key;
+}
+
+/** What a field or setting does, in the user's language, if there is a text. */
+export function helpOf(name: string): string {
+  const key = `help.${name}`;
+  return key in en ? t(key as Key) : "";
 }
 
 function sentence(text = ""): string {

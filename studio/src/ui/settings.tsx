@@ -1,13 +1,14 @@
 /** What is folded away: the seed, the model, and whatever settings its stages have. */
+import { useState } from "preact/hooks";
 import type { Fields, Schema } from "../api/types";
 import { type Key, t } from "../i18n";
 import { en } from "../i18n/en";
 import { ability, capabilities, chooseModel, model } from "../state/capabilities";
-import { seed, setting, settingsOf } from "../state/form";
+import { isServed, seed, setting, settingsOf } from "../state/form";
 import { Button } from "./button";
 import { Choice, Field, Text } from "./field";
 import { Icon } from "./icon";
-import { isSimple, SchemaField } from "./schema";
+import { fault, isSimple, SchemaField } from "./schema";
 
 interface Props {
   tool: string;
@@ -17,7 +18,9 @@ interface Props {
   onChange: (name: string, value: unknown) => void;
 }
 
-const NEVER = ["seed", "settings", "decoder", "prior", "negative_prompt"];
+/** Fields that have a place of their own here. */
+const FOLDED = ["decoder", "prior", "negative_prompt"];
+const NEVER = ["seed", "settings", ...FOLDED];
 /** Settings of the main stage that everybody uses; the others are folded deeper. */
 const FIRST = ["steps", "guidance_scale", "sampler"];
 
@@ -29,7 +32,10 @@ export function Settings({ tool, fields, without, onChange }: Props) {
   );
   const stages = stagesOf(tool);
   const main = stages.find(([stage]) => stage === "decoder") ?? stages[0];
-  const changed = Object.keys(settingsOf(tool).value).length > 0;
+  const own = [...others.map(([name]) => name), ...FOLDED].filter(
+    (name) => name in known && !without.includes(name) && fields[name] !== undefined,
+  );
+  const changed = own.length > 0 || Object.keys(settingsOf(tool).value).length > 0;
   return (
     <details class="fold">
       <summary>
@@ -54,6 +60,7 @@ export function Settings({ tool, fields, without, onChange }: Props) {
                 {others.map(([name, schema]) => (
                   <SchemaField
                     key={name}
+                    name={name}
                     label={nameOf(name)}
                     schema={schema}
                     value={fields[name]}
@@ -79,6 +86,7 @@ export function Settings({ tool, fields, without, onChange }: Props) {
             label={t("make.reset")}
             onClick={() => {
               settingsOf(tool).value = {};
+              for (const name of own) onChange(name, undefined);
             }}
           />
         )}
@@ -138,20 +146,34 @@ export function nameOf(name: string): string {
   return name.replaceAll("_", " ").replace(/^./, (letter) => letter.toUpperCase());
 }
 
-function Seed() {
+/** Larger numbers the browser does not know exactly. */
+const SEEDS: Schema = { type: "integer", minimum: 0, maximum: Number.MAX_SAFE_INTEGER };
+
+export function Seed() {
   const { value, locked } = seed.value;
+  const [typed, type] = useState<string | null>(null);
+  const text = typed ?? String(value);
+  const wrong = fault(text, SEEDS);
+  const said = locked ? {} : { value: t("make.seed.random") };
   return (
-    <Field label={t("make.seed")} {...(locked ? {} : { value: t("make.seed.random") })}>
-      {({ id }) => (
+    <Field label={t("make.seed")} help={t("make.seed.help")} {...{ ...said, wrong }}>
+      {({ id, describedby }) => (
         <div class="pair">
           <input
             id={id}
-            type="number"
-            min={0}
-            value={value}
+            type="text"
+            inputMode="numeric"
+            aria-describedby={describedby}
+            aria-invalid={wrong ? true : undefined}
+            value={text}
             onInput={(event) => {
-              seed.value = { value: Number(event.currentTarget.value) || 0, locked: true };
+              const next = event.currentTarget.value;
+              type(next);
+              // Without a seed of one's own, each time is another.
+              if (next.trim() === "") seed.value = { value, locked: false };
+              else if (!fault(next, SEEDS)) seed.value = { value: Number(next), locked: true };
             }}
+            onBlur={() => type(null)}
           />
           <Button
             bare
@@ -159,6 +181,7 @@ function Seed() {
             pressed={locked}
             label={t("make.seed.lock")}
             onClick={() => {
+              type(null);
               seed.value = { value, locked: !locked };
             }}
           />
@@ -177,6 +200,7 @@ function Models({ tool, fields, onChange }: Omit<Props, "without">) {
       {models.length > 1 && (
         <Choice
           label={t("make.model")}
+          help={t("make.model.help")}
           value={one?.name ?? ""}
           options={models.map((each) => [each.name, each.name] as const)}
           onChange={chooseModel}
@@ -185,17 +209,19 @@ function Models({ tool, fields, onChange }: Omit<Props, "without">) {
       {(["prior", "decoder"] as const).map((name) => {
         const names = (name === "prior" ? one?.priors : one?.decoders) ?? [];
         if (!(name in takes) || names.length < 2) return null;
+        const value = isServed(name, fields[name]) ? fields[name] : undefined;
         const schema: Schema = {
-          enum: [...names],
+          enum: value === "none" ? [...names, "none"] : [...names],
           ...(takes[name]?.description !== undefined && { description: takes[name].description }),
         };
         return (
           <SchemaField
             key={name}
+            name={name}
             label={t(`make.${name}`)}
             schema={schema}
-            value={fields[name]}
-            onChange={(value) => onChange(name, value)}
+            value={value}
+            onChange={(next) => onChange(name, next)}
           />
         );
       })}
@@ -221,6 +247,7 @@ function Stage({ tool, stage: [stage, known], names, without = [] }: StageProps)
       {shown.map((name) => (
         <SchemaField
           key={name}
+          name={name}
           label={nameOf(name)}
           schema={known[name] as Schema}
           value={values.value[stage]?.[name]}

@@ -34,8 +34,9 @@ const GROUPS = ["create", "change", "explore", "keep"] as const;
 export function Shell() {
   useEffect(() => {
     document.documentElement.lang = language.value;
-    document.title = t("app.name");
-  }, [language.value]);
+    const tool = entered.value && TOOLS.find((one) => one.id === place.value.tool);
+    document.title = tool ? `${t(tool.title)} · ${t("app.name")}` : t("app.name");
+  }, [language.value, place.value.tool, entered.value]);
   useEffect(() => {
     document.documentElement.dataset["theme"] = theme.value;
   }, [theme.value]);

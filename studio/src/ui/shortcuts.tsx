@@ -19,6 +19,7 @@ const EVERYWHERE: readonly Shortcut[] = [
   { keys: "Esc", text: "keys.close" },
   { keys: "Enter", text: "keys.draw" },
   { keys: "Shift+Enter", text: "keys.line" },
+  { keys: "↑ ↓", text: "keys.recall" },
 ];
 
 const added: Shortcut[] = [];

@@ -12,6 +12,8 @@ export const make = {
   "make.decoder": "Decoder",
   "make.negative": "Negative prompt",
   "make.seed": "Seed",
+  "make.seed.help": "The same seed and settings draw the same pictures.",
+  "make.model.help": "Which of the server's models draws.",
   "make.seed.lock": "Keep this seed",
   "make.seed.random": "another each time",
   "make.default": "the model's own ({value})",

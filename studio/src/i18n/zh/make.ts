@@ -14,6 +14,8 @@ export const make: Record<keyof typeof en, string> = {
   "make.decoder": "解码器",
   "make.negative": "反向提示词",
   "make.seed": "种子",
+  "make.seed.help": "种子和设置相同,图片就相同。",
+  "make.model.help": "由服务器上的哪个模型来绘制。",
   "make.seed.lock": "固定这个种子",
   "make.seed.random": "每次不同",
   "make.default": "模型默认({value})",

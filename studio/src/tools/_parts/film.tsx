@@ -3,7 +3,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import type { Drawn } from "../../api/types";
 import { t } from "../../i18n";
 import { kept } from "../../state/kept";
-import { fileOf, save, thumbnailOf } from "../../state/pictures";
+import { fileOf, saveBlob, thumbnailOf } from "../../state/pictures";
 import { attempt } from "../../state/toasts";
 import { Button } from "../../ui/button";
 import { Slider } from "../../ui/field";
@@ -193,17 +193,11 @@ async function asZip(frames: readonly Drawn[]): Promise<void> {
     name: `${String(i + 1).padStart(2, "0")}.${frames[i]?.format ?? "png"}`,
     data,
   }));
-  give(new Blob([zip(entries)], { type: "application/zip" }), "frames.zip");
+  saveBlob(new Blob([zip(entries)], { type: "application/zip" }), "frames.zip");
 }
 
 async function asAnimation(frames: readonly Drawn[]): Promise<void> {
   const all = await bytesOf(frames);
   const shown = order(all.length, back.value).map((i) => all[i] as Uint8Array);
-  give(new Blob([animate(shown, speed.value)], { type: "image/apng" }), "film.png");
-}
-
-export function give(blob: Blob, name: string): void {
-  const url = URL.createObjectURL(blob);
-  save(url, name);
-  setTimeout(() => URL.revokeObjectURL(url), 60_000);
+  saveBlob(new Blob([animate(shown, speed.value)], { type: "image/apng" }), "film.png");
 }

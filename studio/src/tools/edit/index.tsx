@@ -1,21 +1,21 @@
 /** Paint over a part of a picture and say what the whole is to show: the rest stays as it is. */
 import { useSignal } from "@preact/signals";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import type { Drawn } from "../../api/types";
+import type { Drawn, Job } from "../../api/types";
 import { bitmapOf, pngOf, sizeOf } from "../../canvas/bitmaps";
 import { maskOf, pixelsOf, share } from "../../canvas/mask";
 import { askPrompt, jobsFrom, learnDigest, promptOf } from "../../canvas/told";
 import { t } from "../../i18n";
 import { go, href } from "../../router";
 import { ability } from "../../state/capabilities";
-import { asked, form, handed, set } from "../../state/form";
-import { draw, jobs } from "../../state/jobs";
+import { adopt, asked, form, handed, set } from "../../state/form";
+import { draw } from "../../state/jobs";
 import { kept } from "../../state/kept";
 import { download, fileOf } from "../../state/pictures";
 import { upload } from "../../state/source";
 import { attempt } from "../../state/toasts";
 import { Button } from "../../ui/button";
-import { Segments } from "../../ui/field";
+import { Count } from "../../ui/count";
 import { Hold } from "../../ui/hold";
 import { Icon } from "../../ui/icon";
 import { Picker } from "../../ui/picker";
@@ -28,7 +28,6 @@ import { Results } from "./results";
 import { Stage } from "./stage";
 import { Tools } from "./tools";
 
-const COUNTS = ["1", "2", "4", "8"] as const;
 /** Of the brush, as a part of the picture's longer side; kept, as it suits a hand and not a picture. */
 const width = kept("edit.brush", 0.06);
 
@@ -37,21 +36,26 @@ also(
   { keys: "X", text: "edit.eraser" },
   { keys: "R", text: "edit.rectangle" },
   { keys: "[ ]", text: "edit.keys.size" },
+  { keys: "← ↑ → ↓", text: "edit.keys.move" },
+  { keys: "Shift+← ↑ → ↓", text: "edit.keys.resize" },
+  { keys: "Alt+← ↑ → ↓", text: "edit.keys.pixel" },
+  { keys: "Enter", text: "edit.keys.paint" },
   { keys: "Ctrl+Z", text: "action.undo" },
   { keys: "Ctrl+Shift+Z", text: "action.redo" },
   { keys: "C", text: "edit.keys.compare" },
 );
 
 function Edit({ argument }: { argument: string }) {
+  const given = handed.value;
   useEffect(() => {
-    const given = handed.value;
     if (given?.tool !== "edit") return;
     handed.value = null;
     const id = given.inputs["image"] ?? argument;
-    const prompt = given.fields["prompt"];
-    if (id) begin(id, prompt);
+    const { prompt, box: _, ...others } = given.fields;
+    adopt("edit", form("edit"), others);
+    if (id && typeof prompt === "string") paperOf(id).value = { ...paperOf(id).value, prompt };
     if (id && id !== argument) go("edit", id);
-  }, [argument]);
+  }, [argument, given]);
   return argument ? <Opened key={argument} id={argument} /> : <Start />;
 }
 
@@ -101,7 +105,7 @@ function Editor({ id, image }: { id: string; image: HTMLImageElement }) {
   const size = sizeOf(image);
   const longest = Math.max(size.width, size.height);
   const paper = paperOf(id);
-  const fields = form("edit", { n: 4 });
+  const fields = form("edit");
   const box = useSignal(middleOf(size));
   const [kind, setKind] = useState<Kind>("brush");
   const [shown, show] = useState<Drawn | null>(null);
@@ -121,7 +125,7 @@ function Editor({ id, image }: { id: string; image: HTMLImageElement }) {
   const own = jobsFrom("edit", id);
 
   useEffect(() => void askPrompt(id), [id]);
-  useFirstResult(show);
+  useFirstResult(own, show);
   useKeys({
     b: () => setKind("brush"),
     x: () => setKind("eraser"),
@@ -206,12 +210,7 @@ function Editor({ id, image }: { id: string; image: HTMLImageElement }) {
         <div class="results">
           <Results jobs={own} shown={shown?.id ?? null} onShow={show} />
         </div>
-        <Segments
-          label={t("make.count")}
-          value={String(fields.value["n"] ?? 4)}
-          options={COUNTS.map((one) => [one, one] as const)}
-          onChange={(n) => set(fields, "n", Number(n))}
-        />
+        <Count tool="edit" fields={fields} />
         {ability("edit") && (
           <Settings
             tool="edit"
@@ -262,11 +261,12 @@ function Shown({ picture, held, onHold, onBack }: ShownProps) {
   );
 }
 
-/** The job whose first picture is to be shown when it is done: the one asked for last, here. */
+/** The job whose first picture is to be shown when it is done: the one asked for last. */
 const awaited = { current: "" };
 
-function useFirstResult(show: (picture: Drawn) => void): void {
-  const job = jobs.value.find((one) => one.id === awaited.current);
+/** Show it over the picture that it began from alone: another may be open by then. */
+function useFirstResult(own: readonly Job[], show: (picture: Drawn) => void): void {
+  const job = own.find((one) => one.id === awaited.current);
   const first = job?.state === "done" ? job.pictures[0] : undefined;
   useEffect(() => {
     if (!first) return;

@@ -5,7 +5,7 @@ import { load, pixelsIn, pngOf, sizeOf } from "../../canvas/bitmaps";
 import type { Box, Size } from "../../canvas/geometry";
 import { maskOf, maskOfPixels, pixelsOf, runsOf } from "../../canvas/mask";
 import { t } from "../../i18n";
-import { save } from "../../state/pictures";
+import { saveBlob } from "../../state/pictures";
 import { attempt, say } from "../../state/toasts";
 import { Button } from "../../ui/button";
 import { Slider } from "../../ui/field";
@@ -111,9 +111,7 @@ export function Tools(props: Props) {
 
 async function downloadMask(paper: Paper, size: Size): Promise<void> {
   const blob = await pngOf(pixelsOf(maskOf(paper.strokes.done, size)), size);
-  const url = URL.createObjectURL(blob);
-  save(url, "mask.png");
-  setTimeout(() => URL.revokeObjectURL(url), 10_000);
+  saveBlob(blob, "mask.png");
 }
 
 function Upload({ paper, size }: { paper: Signal<Paper>; size: Size }) {

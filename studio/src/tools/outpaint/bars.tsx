@@ -9,7 +9,7 @@ import type { Box, Size } from "../../canvas/geometry";
 import { redo, undo } from "../../canvas/history";
 import { t } from "../../i18n";
 import { cancel, isOver, progress } from "../../state/jobs";
-import { save } from "../../state/pictures";
+import { saveBlob } from "../../state/pictures";
 import { attempt, say } from "../../state/toasts";
 import { Button } from "../../ui/button";
 import { Dialog } from "../../ui/dialog";
@@ -110,9 +110,7 @@ function Put({ id, onPut }: { id: string; onPut: (size: Size) => void }) {
 async function download({ entries }: Paper): Promise<void> {
   const file = await wholeOf(entries.done);
   if (!file) return say(t("outpaint.empty"));
-  const url = URL.createObjectURL(file);
-  save(url, "canvas.png");
-  setTimeout(() => URL.revokeObjectURL(url), 10_000);
+  saveBlob(file, "canvas.png");
 }
 
 export function Zoom({ onZoom, onFit }: { onZoom: (by: number) => void; onFit: () => void }) {

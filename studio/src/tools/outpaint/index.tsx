@@ -1,7 +1,7 @@
 /** An endless canvas: what is empty in the frame is painted, and what is there is kept. */
 import { type Signal, useSignal } from "@preact/signals";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { api } from "../../api/client";
+import { ApiError, api } from "../../api/client";
 import type { Job } from "../../api/types";
 import { bitmapOf, sizeOf } from "../../canvas/bitmaps";
 import { composed } from "../../canvas/compose";
@@ -21,7 +21,7 @@ import { askPrompt, promptOf } from "../../canvas/told";
 import { t } from "../../i18n";
 import { go, href } from "../../router";
 import { model } from "../../state/capabilities";
-import { asked, form, handed, set } from "../../state/form";
+import { adopt, asked, form, handed, set } from "../../state/form";
 import { draw, isOver, jobOf, previews, put } from "../../state/jobs";
 import { kept } from "../../state/kept";
 import { deleted } from "../../state/pictures";
@@ -44,7 +44,10 @@ const eraser = kept("outpaint.eraser", 24);
 
 also(
   { keys: "← ↑ → ↓", text: "outpaint.keys.move" },
+  { keys: "Ctrl+← ↑ → ↓", text: "outpaint.keys.view" },
   { keys: "+ - 0", text: "outpaint.keys.zoom" },
+  { keys: "Enter", text: "outpaint.keys.accept" },
+  { keys: "Esc", text: "outpaint.keys.discard" },
 );
 
 function Outpaint({ argument }: { argument: string }) {
@@ -52,6 +55,8 @@ function Outpaint({ argument }: { argument: string }) {
     const given = handed.value;
     if (given?.tool !== "outpaint") return;
     handed.value = null;
+    const { prompt: _, ...others } = given.fields; // a canvas has its own
+    adopt("outpaint", form("outpaint"), others);
     const id = given.inputs["image"];
     if (id && id !== argument) go("outpaint", id);
   }, [argument]);
@@ -262,6 +267,14 @@ function Canvas({ paper, begins }: { paper: Signal<Paper>; begins: string }) {
             if (view.value) view.value = zoomed(view.value, by, { x: width / 2, y: height / 2 });
           }}
         />
+        {locked && !job && !sending && (
+          <div class="floating bottom">
+            <span class="text" role="status">
+              {t("state.loading")}
+            </span>
+            <Button kind="plain" label={t("outpaint.discard")} onClick={discard} />
+          </div>
+        )}
         {sending && !job && (
           <p class="floating bottom" role="status">
             <span class="text">{t("outpaint.sending")}</span>
@@ -311,19 +324,46 @@ function Canvas({ paper, begins }: { paper: Signal<Paper>; begins: string }) {
   );
 }
 
-/** The job that fills the frame, also after a reload; one that ended with nothing lets go. */
-function usePending(paper: Signal<Paper>): Job | null {
+const AGAIN_MS = 2000;
+
+/**
+ * The job that fills the frame, also after a reload, and when the page's list of jobs has forgotten
+ * it; one that ended with nothing, or that the server does not have, lets go.
+ */
+export function usePending(paper: Signal<Paper>): Job | null {
   const id = paper.value.pending?.job ?? "";
-  const job = jobOf(id);
+  const known = jobOf(id);
+  const [held, hold] = useState<Job | null>(null);
+  const job = known ?? (held?.id === id ? held : null);
+  useEffect(() => {
+    if (known) hold(known);
+  }, [known]);
   useEffect(() => {
     if (!id || job) return;
-    void api.get<Job>(`v1/jobs/${id}`).then(put, () => change(paper, { pending: null }));
-  }, [id]);
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    let left = false;
+    const ask = async () => {
+      try {
+        const told = await api.get<Job>(`v1/jobs/${id}`);
+        put(told);
+        if (!left) hold(told);
+      } catch (error) {
+        if (left) return;
+        if (error instanceof ApiError && error.status === 404) change(paper, { pending: null });
+        else timer = setTimeout(ask, AGAIN_MS);
+      }
+    };
+    void ask();
+    return () => {
+      left = true;
+      clearTimeout(timer);
+    };
+  }, [id, job === null]);
   useEffect(() => {
     if (!job || !isOver(job) || job.state === "done") return;
     if (job.state === "failed") say(t("job.failed", { reason: job.failure?.message ?? "" }));
     change(paper, { pending: null });
-  }, [job?.state]);
+  }, [job?.id, job?.state]);
   return job;
 }
 
