@@ -28,6 +28,7 @@ import { deleted } from "../../state/pictures";
 import { upload } from "../../state/source";
 import { attempt, say } from "../../state/toasts";
 import { Button } from "../../ui/button";
+import { failureOf } from "../../ui/job";
 import { Picker } from "../../ui/picker";
 import { Prompt } from "../../ui/prompt";
 import { Settings } from "../../ui/settings";
@@ -361,7 +362,7 @@ export function usePending(paper: Signal<Paper>): Job | null {
   }, [id, job === null]);
   useEffect(() => {
     if (!job || !isOver(job) || job.state === "done") return;
-    if (job.state === "failed") say(t("job.failed", { reason: job.failure?.message ?? "" }));
+    if (job.state === "failed") say(t("job.failed", { reason: failureOf(job) }));
     change(paper, { pending: null });
   }, [job?.id, job?.state]);
   return job;
