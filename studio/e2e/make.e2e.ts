@@ -25,7 +25,7 @@ it("draws four pictures of a prompt, while another is cancelled and the page is 
       .and(page.locator(`[data-state=${state}]`));
   const previews = job("a red car", "running").locator(".preview img");
 
-  await page.getByText("Settings").click();
+  await page.locator("summary", { hasText: "Settings" }).first().click();
   const steps = page.getByRole("textbox", { name: "Steps", exact: true }).first();
   await steps.fill("200");
   await prompt.fill("a red car");
