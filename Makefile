@@ -38,7 +38,7 @@ test: setup ## run every check: ruff, mypy, import-linter, the studio's, pytest
 	$(BIN)/pytest -n auto --dist loadfile
 
 setup: ## create .venv for development
-	@$(SETUP) train data serve dev
+	@$(SETUP) train data parquet datasets serve dev
 
 studio: setup ## build the studio's page, src/unclip/web, from studio/ (needs npm)
 	$(PYTHON) scripts/studio.py
