@@ -147,6 +147,24 @@ def test_sigterm_twice_is_sigterm_once(
     assert "stopped and saved at step 1 of 4 of 'clip'" in done.err
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="has no such signal")
+def test_a_signal_saves_and_goes_on(
+    unclip: RunCli, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[int] = []
+
+    def asked(self: RunWatcher, step: int, values: dict[str, float]) -> None:
+        if step == 2:
+            signal.raise_signal(signal.SIGUSR1)
+
+    before = signal.getsignal(signal.SIGUSR1)
+    monkeypatch.setattr(RunWatcher, "scalars", asked)
+    monkeypatch.setattr(RunWatcher, "saving", lambda self, step: saved.append(step))
+    assert unclip("train", recipe, "--stage", "clip").code == 0
+    assert saved == [2, 4]
+    assert signal.getsignal(signal.SIGUSR1) is before
+
+
 def test_quiet_keeps_warnings(
     unclip: RunCli, recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

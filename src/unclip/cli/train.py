@@ -102,9 +102,11 @@ def train(
     """Train the stages of a recipe, one after the other.
 
     Ctrl-C, SIGTERM and SIGHUP stop after the step at hand and save everything; --resume goes on
-    exactly there. One process at a time trains in a folder.
+    exactly there. SIGUSR1 (Ctrl-Break on Windows) saves after the step at hand and goes on.
+    One process at a time trains in a folder.
     The model so far is in the run's folder as `model`, usable at any time. The exit code is 3
-    where --minutes are up before everything is trained. A run keeps its --budget.
+    where --minutes are up before everything is trained, 130 where a signal stopped it. A run keeps
+    its --budget.
 
     \b
     Examples:
@@ -124,11 +126,12 @@ def train(
         if not minutes > 0:  # nor NaN
             raise UsageError(f"--minutes must be above 0, got {minutes:g}")
         clock.deadline = clock.now() + 60 * minutes
-    clock.stop = stop
+    clock.stop, clock.save = stop, stop.save
     loaded = load_recipe(recipe, assignments or [], budget, teacher)
     chosen = [name for name in stage or [] if loaded.stage(name)]  # which knows all names
     names = [name for name in loaded.stages if not chosen or name in chosen]
     run = Run(loaded, out or Path("runs") / loaded.settings.name, pick_device(device), clock)
+    run.warn = partial(complain, kind="warning")
     trained = [name for name in names if name in loaded.trained]
     _say_what_is_slow(loaded, trained, run.device)
     options: dict[str, Any] = {

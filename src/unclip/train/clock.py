@@ -15,10 +15,12 @@ class Clock:
     Args:
         deadline: when to stop, in the seconds that `now` counts.
         stop: asked after each step.
+        save: asked after each step: whether a state is wanted now.
     """
 
     deadline: float = inf
     stop: Callable[[], bool] = lambda: False
+    save: Callable[[], bool] = lambda: False
 
     def now(self) -> float:
         """Seconds from any moment on."""

@@ -29,8 +29,8 @@ def make_optimizers(net: nn.Module, config: TrainConfig) -> list[torch.optim.Opt
         {"params": [p for p in rest if p.ndim >= 2], "weight_decay": config.weight_decay},
         {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
     ]
-    on_cpu = all(parameter.device.type == "cpu" for parameter in rest)
-    fast = {"fused": True} if on_cpu else {"foreach": True}
+    known = all(parameter.device.type in ("cpu", "cuda") for parameter in rest)
+    fast = {"fused": True} if known else {"foreach": True}
     adamw = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, **fast)
     if not matrices:
         return [adamw]
@@ -45,15 +45,25 @@ class Learner:
         self.net, self.config = net, config
         self.optimizers = make_optimizers(net, config)
 
-    def update(self, step: int) -> Tensor:
-        """Step `step` (from 0), by the gradients there are. Returns their norm before clipping."""
-        norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.config.clip_grad)
+    def clip(self) -> Tensor:
+        """Clip the gradients there are; returns their norm () before that."""
+        return nn.utils.clip_grad_norm_(self.net.parameters(), self.config.clip_grad)
+
+    def update(self, step: int, skip: Tensor) -> None:
+        """Step `step` (from 0), by the gradients there are, unless `skip` () says not to.
+
+        A GPU is not waited for: its optimizers ask themselves.
+        """
+        on_gpu = skip.device.type == "cuda"
+        made = on_gpu or not skip
         for optimizer in self.optimizers:
+            if on_gpu:
+                optimizer.found_inf = skip.float()  # type: ignore[attr-defined]
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(self.config, step)
-            optimizer.step()
+            if made:
+                optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        return norm
 
 
 def critic_config(config: TrainConfig, rate: float) -> TrainConfig:
@@ -74,6 +84,8 @@ def hidden_matrices(net: nn.Module) -> list[Tensor]:
 class Muon(torch.optim.Optimizer):
     """Momentum, made orthogonal: every direction of a weight matrix moves by the same amount.
 
+    Where `found_inf`, (), is not zero a step does nothing, as in PyTorch's fused optimizers.
+
     After Jordan et al., "Muon" (2024), with `orthogonal` for their five steps and the scale of Liu
     et al. (arXiv 2502.16982, section 2.2), which gives updates AdamW's size, so that both use one
     learning rate. A kernel counts as the matrix (out, in · height · width). `dtype` is what
@@ -84,6 +96,7 @@ class Muon(torch.optim.Optimizer):
         self, params: Iterable[Tensor], lr: float, weight_decay: float, momentum: float = 0.95,
         dtype: torch.dtype | None = None,
     ) -> None:  # fmt: skip
+        self.found_inf: Tensor | None = None
         defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "dtype": dtype}
         super().__init__(params, defaults)
 
@@ -105,7 +118,12 @@ class Muon(torch.optim.Optimizer):
         turned = orthogonal(directions, group["dtype"])  # (K, m, n)
         scale = group["lr"] * 0.2 * max(turned.shape[1:]) ** 0.5
         updates = [_kernel(one, like) for one, like in zip(turned, parameters, strict=True)]
-        torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+        kept: Any = 1 - group["lr"] * group["weight_decay"]
+        if self.found_inf is not None:
+            skip = self.found_inf > 0
+            updates = [one.masked_fill(skip, 0.0) for one in updates]
+            kept = torch.where(skip, 1.0, kept)
+        torch._foreach_mul_(parameters, kept)
         torch._foreach_add_(parameters, updates, alpha=-scale)
 
     def _directions(self, parameters: list[Tensor], momentum: float) -> Tensor:
@@ -117,8 +135,11 @@ class Muon(torch.optim.Optimizer):
             state = self.state[parameter]
             if "momentum" not in state:
                 state["momentum"] = torch.zeros_like(parameter)
-            state["momentum"].lerp_(parameter.grad, 1 - momentum)
-            kept, grad = (_matrix(one, parameter) for one in (state["momentum"], parameter.grad))
+            given = parameter.grad
+            if self.found_inf is not None:  # the momentum again: it stays what it is
+                given = torch.where(self.found_inf > 0, state["momentum"], given)
+            state["momentum"].lerp_(given, 1 - momentum)
+            kept, grad = (_matrix(one, parameter) for one in (state["momentum"], given))
             torch.lerp(grad, kept, momentum, out=direction)
         return stack
 

@@ -3,7 +3,7 @@
 .lock                       held by the process that trains, which it names
 recipe.json                 what is trained; with a budget, also how many steps fit into it
 tokenizer.json
-STAGE/states/step-N/        saved training states, the newest two
+STAGE/states/step-N/        saved training states, the newest few
 STAGE/previews/             sample grids
 STAGE/events/               TensorBoard scalars
 model/                      a native model folder of all stages so far, usable at any time
@@ -11,7 +11,7 @@ model/                      a native model folder of all stages so far, usable a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,7 @@ class Run:
     ) -> None:
         self.recipe, self.folder, self.device = recipe, folder, device
         self.clock = clock or Clock()
+        self.warn: Callable[[str], None] = lambda line: None
         self._lock: Lock | None = None
 
     @property
@@ -261,7 +262,7 @@ class Run:
             self.recipe = self.fitted(name)
             self._record()
         trainer = self._trainer(name)
-        if not trainer.resume():
+        if not trainer.resume(self.warn):
             trainer.prepare()
         trainer.seconds += self.clock.now() - started
         return trainer

@@ -6,17 +6,18 @@ that writes from many processes at once, needs `write` and `newest` and nothing 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
 from ..errors import TrainingError
 from .ema import Ema
+from .faults import Guard
 from .loader import Loader
 from .optim import Learner, optimizer_tensors, restore_optimizers
-from .state import State, load_state, save_state, saved_states
+from .state import KEEP, State, newest_state, save_state
 
 
 class Resumable(Protocol):
@@ -28,6 +29,7 @@ class Resumable(Protocol):
     loader: Loader
     learners: dict[str, Learner]
     ema: Ema
+    guard: Guard
 
 
 class Store(Protocol):
@@ -36,34 +38,41 @@ class Store(Protocol):
     def write(self, state: State) -> Path:
         """Write a whole state beside the older ones; nothing half-written is ever seen."""
 
-    def newest(self) -> tuple[Path, State] | None:
-        """The newest whole state and where it is; None where nothing was saved."""
+    def newest(self, warn: Callable[[str], None]) -> tuple[Path, State] | None:
+        """The newest whole state and where it is; None where nothing was saved.
+
+        `warn` is told of damaged ones, which are passed over.
+        """
 
 
 class FolderStore:
     """States in a folder of this machine, one folder each."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, keep: int = KEEP) -> None:
+        self.folder, self.keep = folder, keep
 
     def write(self, state: State) -> Path:
         """See `Store`."""
-        return save_state(self.folder, state)
+        return save_state(self.folder, state, self.keep)
 
-    def newest(self) -> tuple[Path, State] | None:
+    def newest(self, warn: Callable[[str], None]) -> tuple[Path, State] | None:
         """See `Store`."""
-        states = saved_states(self.folder)
-        return (states[-1], load_state(states[-1])) if states else None
+        return newest_state(self.folder, warn)
 
 
 def gather(trainer: Resumable) -> State:
     """All that the next step depends on."""
-    values = {"step": trainer.step, "seconds": trainer.seconds, "seed": trainer.seed}
+    values: dict[str, Any] = {
+        "step": trainer.step,
+        "seconds": trainer.seconds,
+        "seed": trainer.seed,
+    }
     tensors = {"ema": dict(trainer.ema.average.state_dict())}
     for prefix, learner in trainer.learners.items():
         tensors[f"{prefix}net"] = dict(learner.net.state_dict())
         tensors[f"{prefix}optimizer"] = optimizer_tensors(learner.optimizers, learner.net)
-    return State({**values, "data": trainer.loader.state_dict()}, tensors)
+    values |= {"data": trainer.loader.state_dict(), "guard": trainer.guard.state_dict()}
+    return State(values, tensors)
 
 
 def restore(trainer: Resumable, state: State, where: Path) -> None:
@@ -94,6 +103,7 @@ def restore(trainer: Resumable, state: State, where: Path) -> None:
     try:
         trainer.step, trainer.seconds = int(state.values["step"]), float(state.values["seconds"])
         trainer.loader.load_state_dict(state.values["data"])
+        trainer.guard.load_state_dict(state.values.get("guard", {}))
     except (KeyError, TypeError, ValueError) as error:
         raise TrainingError(f"{where / 'state.json'} is damaged: {error!r}") from None
 

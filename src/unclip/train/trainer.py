@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from math import nan
 from pathlib import Path
 from typing import Protocol
 
@@ -10,18 +12,22 @@ import torch
 from torch import Tensor
 
 from ..device import autocast, place
-from ..errors import TrainingError, WorkersLostError
+from ..errors import OutputError, TrainingError, WorkersLostError, counted
 from ..nn.layers import dropout_from
 from ..rng import BatchRng
 from ..stages import Stage
 from .clock import Clock
 from .config import TrainConfig
 from .ema import Ema
+from .faults import Guard, to_skip
 from .loader import Batch, Loader
 from .optim import Learner, critic_config, learning_rate
 from .saving import FolderStore, Store, gather, restore
 from .state import saved_states
 from .task import Task
+
+FAILED_SAVES = 3
+"""So many states in a row may fail to be written, as on a full disk, before training stops."""
 
 LOG_SECONDS = 60.0
 """The watcher gets the means after so long, even before `log_every` steps."""
@@ -49,13 +55,19 @@ class _Means:
     def __init__(self, now: float) -> None:
         self.since, self.steps = now, 0
         self._sums: dict[str, Tensor] = {}
+        self._skipped: Tensor | int = 0
 
-    def add(self, metrics: dict[str, Tensor]) -> None:
+    def add(self, metrics: dict[str, Tensor], skipped: Tensor) -> None:
+        """A step, which does not count where it was skipped."""
         self.steps += 1
-        self._sums = {key: self._sums.get(key, 0) + value for key, value in metrics.items()}
+        self._skipped = self._skipped + skipped.long()
+        for key, value in metrics.items():
+            self._sums[key] = self._sums.get(key, 0) + value.masked_fill(skipped, 0)
 
     def values(self) -> dict[str, float]:
-        return {key: float(value) / self.steps for key, value in self._sums.items()}
+        """Not finite where every step was skipped."""
+        made = self.steps - int(self._skipped)
+        return {key: float(value) / made if made else nan for key, value in self._sums.items()}
 
 
 class Trainer:
@@ -77,7 +89,10 @@ class Trainer:
     ) -> None:
         self.task, self.loader, self.config = task, loader, config
         self.folder, self.seed = folder, seed
-        self.store: Store = FolderStore(folder)
+        self.store: Store = FolderStore(folder, config.keep_states)
+        self.guard = Guard(config.faults)
+        self._skipped: Tensor  # () bool, of the last step
+        self._failed = 0  # how often in a row no state could be written
         self.device = device or torch.device("cpu")
         self.clock = clock or Clock()
         self.step = 0
@@ -111,7 +126,8 @@ class Trainer:
             Whether the last step was reached.
 
         Raises:
-            TrainingError: the loss is not finite. The last good state stays.
+            TrainingError: losses are not finite, or explode, whatever is done about it.
+            OutputError: no state can be written, at the end or several times in a row.
             WorkersLostError: no batches come any more. A state is saved.
         """
         clock, config = self.clock, self.config
@@ -124,29 +140,45 @@ class Trainer:
             except WorkersLostError:
                 self._save(watcher, means)
                 raise
-            means.add(metrics)
+            means.add(metrics, self._skipped)
             now = clock.now()
             self.seconds, last = self.seconds + now - last, now
             if self._is_due(now - means.since):
-                self._log(watcher, means, now)
+                if not self._goes_back(watcher):
+                    self._log(watcher, means, now)
                 means = _Means(now)
             if self.step % config.preview_every == 0:
                 watcher.preview(self.step, self.averaged())
             if clock.is_over():
                 break
-            if clock.has_passed(60 * config.checkpoint_minutes, since=saved):
-                self._save(watcher, means)
+            if clock.save() or clock.has_passed(60 * config.checkpoint_minutes, since=saved):
+                self._save_or_go_on(watcher, means)
                 saved = clock.now()
-        self._check_finite(means)
+        went_back = self._goes_back(watcher)
         self.seconds += clock.now() - last  # a GPU is done by now
-        self._save(watcher, means)
+        if not went_back:
+            self._save(watcher, means)
         return self.step >= config.steps
 
     def _save(self, watcher: Watcher, means: _Means) -> None:
         """The watcher first: killed between the two, the last steps are done and logged again."""
-        self._check_finite(means)
+        self.task.check(means.values())
+        self.guard.look()
         watcher.saving(self.step)
         self.save()
+
+    def _save_or_go_on(self, watcher: Watcher, means: _Means) -> None:
+        """A disk that is full now may have room at the next time: until then nothing is lost."""
+        try:
+            if self._goes_back(watcher) or self.guard.exploding:
+                return
+            self._save(watcher, means)
+            self._failed = 0
+        except OutputError as error:
+            self._failed += 1
+            if self._failed > FAILED_SAVES:
+                raise
+            watcher.note(f"{error}; training goes on, and tries it again")
 
     def seconds_per_step(self, batch_size: int, window: float) -> float:
         """Mean time of a step, from at least `window` seconds of real steps.
@@ -182,7 +214,11 @@ class Trainer:
         with autocast(self.device, config.dtype(self.device)), dropout:
             loss, metrics = self.task(batch, rng)
         loss.backward()
-        norms = [learner.update(self.step) for learner in self.learners.values()]
+        norms = [learner.clip() for learner in self.learners.values()]
+        self._skipped = to_skip(loss, norms)
+        for learner in self.learners.values():
+            learner.update(self.step, self._skipped)
+        self.guard.add(loss, self._skipped)
         self.ema.update(self.net, self.step)
         self.step += 1
         values = {"loss": loss, "grad_norm": norms[0], **metrics}
@@ -203,28 +239,46 @@ class Trainer:
         return step % config.log_every == 0 or step == config.steps or seconds > LOG_SECONDS
 
     def _log(self, watcher: Watcher, means: _Means, now: float) -> None:
-        self._check_finite(means)
+        values = means.values()
+        self.task.check(values)
         pictures = means.steps * self.loader.batch_size * self.loader.world
-        values = {
-            **means.values(),
+        values |= {
             "images_per_second": pictures / max(now - means.since, 1e-9),
             "learning_rate": learning_rate(self.config, self.step - 1),
         }
         watcher.scalars(self.step, values)
 
-    def _check_finite(self, means: _Means) -> None:
-        # a finite loss with a gradient that is not has spoilt the weights all the same
-        values = means.values()
-        bad = [key for key in ("loss", "grad_norm") if not math.isfinite(values.get(key, 0.0))]
-        if not bad:
-            self.task.check(values)
-            return
+    def _goes_back(self, watcher: Watcher) -> bool:
+        """Look at the last steps; where they were bad, go back to the newest state.
+
+        It is saved anew, with the data that come next: a killed run does not go back forever.
+
+        Raises:
+            TrainingError: there is no state, or it has gone back too often.
+        """
+        if skipped := self.guard.look():
+            watcher.note(
+                f"{counted(skipped, 'step')} up to step {self.step} skipped, as loss or gradient "
+                "was not finite; no weight has changed"
+            )
+        fault, at = self.guard.fault, self.step
+        if not fault:
+            return False
         states = saved_states(self.folder)
         good = f"the last good state is {states[-1]}" if states else "no state was saved yet"
-        raise TrainingError(
-            f"the {bad[0]} is not finite at step {self.step}; {good}. "
-            "Lower learning_rate or clip_grad, or set precision to float32, and resume"
+        rollbacks, position, seconds = self.guard.rollbacks, self.loader.state_dict(), self.seconds
+        if not states or rollbacks >= self.config.faults.rollbacks or not self.resume(watcher.note):
+            raise TrainingError(
+                f"{fault}, at step {at}; {good}. "
+                "Lower learning_rate or clip_grad, or set precision to float32, and resume"
+            )
+        self.loader.load_state_dict(position)
+        self.seconds, self.guard.rollbacks = seconds, rollbacks + 1
+        watcher.note(
+            f"{fault}, at step {at}: back to step {self.step}, and on with the data that come next"
         )
+        self.save()
+        return True
 
     def averaged(self) -> Stage:
         """The stage with the averaged weights, in evaluation mode."""
@@ -234,13 +288,15 @@ class Trainer:
         """Write the whole state beside the older ones; nothing half-written is ever seen."""
         return self.store.write(gather(self))
 
-    def resume(self) -> bool:
-        """Go on from the newest saved state; False where there is none.
+    def resume(self, warn: Callable[[str], None] = lambda line: None) -> bool:
+        """Go on from the newest whole state; False where nothing was saved.
+
+        `warn` is told of damaged ones, which are passed over.
 
         Raises:
-            TrainingError: the state is damaged or is of a network of another shape.
+            TrainingError: no state is whole, or it is of a network of another shape.
         """
-        found = self.store.newest()
+        found = self.store.newest(warn)
         if found is None:
             return False
         where, state = found
