@@ -19,6 +19,7 @@ from PIL import Image
 
 from unclip.config import Config
 from unclip.data import SOURCES, IndexedSource, Sample, Source
+from unclip.data.split import Training, held_out, is_held_out
 from unclip.emoji.corpus import build
 from unclip.errors import UsageError
 from unclip.train.loader import Loader
@@ -144,6 +145,27 @@ def test_a_misspelt_setting_names_the_right_one(made: Callable[..., IndexedSourc
 def test_a_configuration_survives_being_written_down(made: Callable[..., IndexedSource]) -> None:
     config: Any = made().config  # type: ignore[attr-defined]
     assert type(config).parse(config.dump()) == config
+
+
+def test_what_is_held_out_is_never_trained_on(made: Callable[..., IndexedSource]) -> None:
+    """In no epoch, with no seed, and whichever of its captions a picture has.
+
+    Each picture is told by what it shows, so that a source whose `key` is none is found out.
+    """
+    source, share = made(), 0.3
+    positions = held_out(source, share, 5)
+    kept = Training(source, share)
+    places = [kept.place(position) for position in range(40)]
+    pictures = [{source.sample(n)["image"].tobytes() for n in some} for some in (positions, places)]
+    assert pictures[0] and pictures[1] and not pictures[0] & pictures[1]
+    keys = {source.key(position) for position in positions}
+    assert len(keys) == len(positions)
+    other = Training(made(seed=7), share)
+    assert all(not is_held_out(other.key(position), share) for position in range(40))
+    resumed = Training(made(), share)
+    resumed.load_state_dict({"position": 5})
+    assert all(map(same, islice(resumed, 3), map(kept.sample, range(5, 8))))
+    assert list(kept.captions(3)) == [kept.sample(position)["caption"] for position in range(3)]
 
 
 class Stream(Source):

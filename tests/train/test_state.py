@@ -12,7 +12,17 @@ import torch
 
 from unclip.errors import CheckpointError, OutputError, TrainingError
 from unclip.train import state as module
-from unclip.train.state import State, load_state, newest_state, save_state, saved_states, step_of
+from unclip.train.state import (
+    Best,
+    State,
+    best_state,
+    load_state,
+    mark_best,
+    newest_state,
+    save_state,
+    saved_states,
+    step_of,
+)
 
 
 def make(step: int) -> State:
@@ -110,10 +120,16 @@ def test_a_folder_without_its_values_is_no_state(tmp_path: Path) -> None:
     assert saved_states(tmp_path / "nowhere") == []
 
 
-def test_as_many_are_kept_as_asked_for_and_those_that_are_spared(tmp_path: Path) -> None:
+def test_as_many_are_kept_as_asked_for_and_the_best(tmp_path: Path) -> None:
+    assert best_state(tmp_path) is None
     for step in (1, 2, 3, 4, 5, 6):
-        save_state(tmp_path, make(step), keep=3, spared=[2])
+        save_state(tmp_path, make(step), keep=3)
+        if step == 2:
+            mark_best(tmp_path, Best(2, 0.25))
     assert [step_of(path) for path in saved_states(tmp_path)] == [2, 4, 5, 6]
+    assert best_state(tmp_path) == Best(2, 0.25)
+    (tmp_path / "step-00000002").rename(tmp_path / "elsewhere")
+    assert best_state(tmp_path) is None
 
 
 def damage(path: Path, how: str) -> str:

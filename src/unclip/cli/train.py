@@ -55,6 +55,13 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run that wa
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Say what it would cost, and touch nothing.")
 ]
+Best = Annotated[
+    bool,
+    typer.Option(
+        "--best",
+        help="Put the state with the lowest validation loss into the model, and train nothing.",
+    ),
+]
 Stages = Annotated[
     list[str] | None,
     option("--stage", "NAME", "Train this stage only; repeatable.", "all of them"),
@@ -92,6 +99,7 @@ def train(
     assignments: Assignments = None,
     resume: Resume = False,
     dry_run: DryRun = False,
+    best: Best = False,
     stage: Stages = None,
     minutes: Minutes = None,
     budget: Time = None,
@@ -113,6 +121,7 @@ def train(
       unclip train emoji-cpu --dry-run
       unclip train emoji-cpu --budget 3h
       unclip train emoji-cpu --resume --minutes 9
+      unclip train my.toml --best
       unclip train turbo --teacher karlo/
       unclip train my.toml --set stages.decoder.train.batch_size=32 --stage decoder
     """
@@ -147,6 +156,9 @@ def train(
         times = {"--budget": [budget], "--minutes": [minutes and f"{minutes:g}"]}
         _dry_run(run, trained, _command(recipe, run.exists(), options | times))
         return
+    if best:
+        _take_best(run, trained)
+        return
     _train(_Session(run, _command(recipe, True, options), stop), names, resume)
 
 
@@ -175,6 +187,18 @@ def _train(session: _Session, names: Sequence[str], resume: bool) -> None:
         stages = {name: _so_far(run, name) for name in names}
         report(run=run.folder, model=run.model, stages=stages)
         run.end()
+
+
+def _take_best(run: Run, names: Sequence[str]) -> None:
+    """Put the best states into the model."""
+    run.begin(resume=True)
+    try:
+        for name in names:
+            found = run.export_best(name)
+            say(f"{name}: step {found.step}, validation loss {found.loss:.4f}")
+    finally:
+        run.end()
+    report(run=run.folder, model=run.model)
 
 
 def _so_far(run: Run, name: str) -> dict[str, Any]:

@@ -80,6 +80,10 @@ class Folder(IndexedSource):
         path, words = self._pair(position)
         return {"image": read_cropped(path, self.size), "caption": words}
 
+    def key(self, position: int) -> str:
+        """The picture's path in the folder."""
+        return self._pair(position)[0].relative_to(self.config.path).as_posix()
+
     def captions(self, count: int) -> Iterator[str]:
         """The captions of the first `count` samples."""
         return (self._pair(position)[1] for position in range(count))

@@ -107,6 +107,14 @@ class IndexedSource(Source):
     def sample(self, position: int) -> Sample:
         """Sample number `position` (>= 0) of the stream."""
 
+    def key(self, position: int) -> str:
+        """What the picture at a position is told from others by, without making it.
+
+        The same picture has the same key in every epoch, and with all of its captions. Where
+        every position is another picture that is the position.
+        """
+        return str(position)
+
     def __iter__(self) -> Iterator[Sample]:
         """Yield this shard's samples endlessly from the current position."""
         return map(self.sample, self.positions())

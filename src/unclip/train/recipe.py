@@ -21,6 +21,7 @@ from ..loading import PRESETS, plan
 from ..stages import STAGES, StageConfig
 from ..stages.clip import ClipStageConfig
 from .config import Minutes, TrainConfig, minutes_of
+from .validation import ValidationConfig
 
 FROM = "from"
 """The teacher that is what a stage is taken from."""
@@ -65,6 +66,9 @@ class RecipeSettings(Config):
     decoder: str | None = Field(None, description="the stage that draws, where there are several")
     prompts: tuple[str, ...] = Field((), description="captions of the sample grids")
     card: str = Field("", description="what the model card says of data and licences")
+    validation: ValidationConfig | None = Field(
+        None, description="what is held out, and how often its loss is measured"
+    )
     budget: Minutes = Field(
         None, description="time for all stages, such as '3h' or '45min'; kept as minutes"
     )
@@ -200,6 +204,17 @@ class Recipe:
         """The data, with (height, width) pictures. Raises UsageError or DataError."""
         kind = SOURCES[str(self.settings.data["source"])]
         return kind(self.data, size)  # type: ignore[call-arg]
+
+    def validation_source(self, size: tuple[int, int]) -> Source | None:
+        """The data that `validation.data` names, if any. Raises UsageError or DataError."""
+        values = self.settings.validation.data if self.settings.validation else None
+        if values is None:
+            return None
+        if "source" not in values:
+            raise UsageError("setting 'validation.data.source' is missing")
+        kind = SOURCES[str(values["source"])]
+        rest = {key: value for key, value in values.items() if key != "source"}
+        return kind(kind.Config.parse(rest, "validation.data"), size)  # type: ignore[call-arg]
 
     def chosen_prior(self) -> str | None:
         """The stage that makes z_i: `prior`, or the first there is."""

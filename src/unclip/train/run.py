@@ -37,9 +37,10 @@ from .config import minutes_of
 from .loader import Loader
 from .lock import Lock
 from .recipe import FROM, Recipe, RecipeSettings, StageRecipe
-from .state import load_values, saved_states, step_of
+from .state import Best, best_state, load_state, load_values, saved_states, state_at, step_of
 from .tasks import bare, make_task
 from .trainer import Trainer
+from .validation import Validation, divided
 
 LOCK = ".lock"
 """The file in a run's folder that says who trains there."""
@@ -289,15 +290,24 @@ class Run:
         task = make_task(self.recipe, stage, lambda one: self._helper(one, name, trained))
         if task.clip and self.recipe.stage(name).part is None:
             stage.init_from_clip(task.clip[0])
+        collate, source = task.collate(self.tokenizer()), self.recipe.source(task.source_size)
+        validation = None
+        if held := self.recipe.settings.validation:
+            other = self.recipe.validation_source(task.source_size)
+            source, pairs = divided(source, held, other)
+            size, dtype = min(64, config.batch_at(0)), config.dtype(self.device)
+            validation = Validation(held, pairs, task, collate, size, dtype)
         loader = Loader(
-            self.recipe.source(task.source_size),
-            task.collate(self.tokenizer()),
+            source,
+            collate,
             config.batch_at(0),
             config.workers,
             pin=self.device.type == "cuda",
         )
         states, seed = self.folder / name / "states", self.recipe.settings.seed
-        return Trainer(task, loader, config, states, seed, self.device, self.clock)
+        trainer = Trainer(task, loader, config, states, seed, self.device, self.clock)
+        trainer.validation = validation
+        return trainer
 
     def build(self, name: str) -> Stage:
         """A stage with fresh weights, or those of the model that it is taken from."""
@@ -315,6 +325,26 @@ class Run:
         if trained and not known:
             raise TrainingError(f"train stage '{name}' first: '{student}' needs it")
         return native.load_stage(self.model, name) if known else self.build(name)
+
+    def export_best(self, name: str) -> Best:
+        """Put the averaged weights of a stage's best state into the model folder.
+
+        Raises:
+            TrainingError: no validation loss was measured, or the state is damaged.
+            CheckpointError: its tensors are.
+        """
+        folder = self.folder / name / "states"
+        best = best_state(folder)
+        if best is None:
+            raise TrainingError(
+                f"stage '{name}' in {self.folder} has no best state: train with a setting "
+                "`validation`, such as --set validation.share=0.05"
+            )
+        stage = self.build(name)
+        state = load_state(state_at(folder, best.step))
+        stage.net.load_state_dict(state.tensors["ema"])
+        self.export(name, stage.eval())
+        return best
 
     def export(self, name: str, stage: Stage) -> None:
         """Put a stage's weights into the model folder and bring its manifest up to date.

@@ -17,7 +17,7 @@ from .ema import Ema
 from .faults import Guard
 from .loader import Loader
 from .optim import Learner, optimizer_tensors, restore_optimizers
-from .state import KEEP, State, newest_state, save_state
+from .state import KEEP, Best, State, best_state, mark_best, newest_state, save_state
 
 
 class Resumable(Protocol):
@@ -38,6 +38,9 @@ class Store(Protocol):
     def write(self, state: State) -> Path:
         """Write a whole state beside the older ones; nothing half-written is ever seen."""
 
+    def judged(self, best: Best) -> None:
+        """What was written at a step has this validation loss; the best state is kept."""
+
     def newest(self, warn: Callable[[str], None]) -> tuple[Path, State] | None:
         """The newest whole state and where it is; None where nothing was saved.
 
@@ -54,6 +57,12 @@ class FolderStore:
     def write(self, state: State) -> Path:
         """See `Store`."""
         return save_state(self.folder, state, self.keep)
+
+    def judged(self, best: Best) -> None:
+        """See `Store`."""
+        before = best_state(self.folder)
+        if before is None or best.loss < before.loss:
+            mark_best(self.folder, best)
 
     def newest(self, warn: Callable[[str], None]) -> tuple[Path, State] | None:
         """See `Store`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +27,9 @@ KEEP = 2
 
 HASHES = "hashes.json"
 """File -> its SHA-256: written last."""
+
+BEST = "best.json"
+"""Which state has the lowest validation loss."""
 
 DAMAGED = ".damaged"
 """Ending of a state that was found to be so. It is kept, and is no state any more."""
@@ -51,14 +54,14 @@ class State:
         return held + _ROOM
 
 
-def save_state(folder: Path, state: State, keep: int = KEEP, spared: Collection[int] = ()) -> Path:
-    """Write `folder/step-N`, then remove all but the newest `keep` and those of `spared` steps.
+def save_state(folder: Path, state: State, keep: int = KEEP) -> Path:
+    """Write `folder/step-N`, then remove all but the newest `keep` and the best.
 
     Raises:
         OutputError: it cannot be written, for want of room too: how much is needed and how much
             there is. The states before it stay.
     """
-    target = folder / f"step-{state.values['step']:08d}"
+    target = state_at(folder, state.values["step"])
     check_room(folder, state.size)
     try:
         with atomic_folder(target) as beside:
@@ -74,8 +77,9 @@ def save_state(folder: Path, state: State, keep: int = KEEP, spared: Collection[
         if isinstance(error.__cause__, OSError) and error.__cause__.errno in _FULL:
             raise _no_room(folder, state.size) from error
         raise
+    best = best_state(folder)
     for old in saved_states(folder)[:-keep]:
-        if step_of(old) not in spared:
+        if best is None or step_of(old) != best.step:
             remove_folder(old)
     return target
 
@@ -106,6 +110,11 @@ def saved_states(folder: Path) -> list[Path]:
     return sorted((path for path in found if (path / "state.json").is_file()), key=step_of)
 
 
+def state_at(folder: Path, step: int) -> Path:
+    """The folder of the state of a step."""
+    return folder / f"step-{step:08d}"
+
+
 def step_of(state: Path) -> int:
     """The step that a saved state's folder is named after."""
     return int(state.name.removeprefix("step-"))
@@ -134,6 +143,29 @@ def newest_state(folder: Path, warn: Callable[[str], None]) -> tuple[Path, State
             f"copy, or remove {folder} to train it anew"
         )
     return None
+
+
+@dataclass(frozen=True)
+class Best:
+    """The state with the lowest validation loss."""
+
+    step: int
+    loss: float
+
+
+def best_state(folder: Path) -> Best | None:
+    """The best state that is there; None where there is none, or nothing was measured."""
+    try:
+        values = read_json(folder / BEST)
+        best = Best(int(values["step"]), float(values["loss"]))
+    except (OSError, KeyError, TypeError, ValueError):
+        return None
+    return best if best.step in map(step_of, saved_states(folder)) else None
+
+
+def mark_best(folder: Path, best: Best) -> None:
+    """Point to a state, which is kept beside the newest ones."""
+    write_json(folder / BEST, {"step": best.step, "loss": best.loss})
 
 
 def load_values(path: Path) -> dict[str, Any]:

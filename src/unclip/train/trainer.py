@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from math import nan
+from math import inf, nan
 from pathlib import Path
 from typing import Protocol
 
@@ -23,8 +23,9 @@ from .faults import Guard, to_skip
 from .loader import Batch, Loader
 from .optim import Learner, critic_config, learning_rate
 from .saving import FolderStore, Store, gather, restore
-from .state import saved_states
+from .state import Best, best_state, saved_states
 from .task import Task
+from .validation import Validation
 
 FAILED_SAVES = 3
 """So many states in a row may fail to be written, as on a full disk, before training stops."""
@@ -38,6 +39,9 @@ class Watcher(Protocol):
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Means since the last call."""
+
+    def validated(self, step: int, values: dict[str, float]) -> None:
+        """Losses of what is held out, by their names."""
 
     def saving(self, step: int) -> None:
         """A state is about to be written: what it must not be ahead of is written now."""
@@ -91,6 +95,7 @@ class Trainer:
         self.folder, self.seed = folder, seed
         self.store: Store = FolderStore(folder, config.keep_states)
         self.guard = Guard(config.faults)
+        self.validation: Validation | None = None
         self._skipped: Tensor  # () bool, of the last step
         self._failed = 0  # how often in a row no state could be written
         self.device = device or torch.device("cpu")
@@ -147,6 +152,8 @@ class Trainer:
                 if not self._goes_back(watcher):
                     self._log(watcher, means, now)
                 means = _Means(now)
+            if self.validation and self.validation.is_due(self.step, config.steps):
+                self._validate(self.validation, watcher, means)
             if self.step % config.preview_every == 0:
                 watcher.preview(self.step, self.averaged())
             if clock.is_over():
@@ -159,6 +166,17 @@ class Trainer:
         if not went_back:
             self._save(watcher, means)
         return self.step >= config.steps
+
+    def _validate(self, validation: Validation, watcher: Watcher, means: _Means) -> None:
+        """Measure the averaged stage, and save a state that is better than all before it."""
+        values = validation.measure(self.averaged())
+        watcher.validated(self.step, values)
+        loss, best = values["validation"], best_state(self.folder)
+        if loss < (best.loss if best else inf):
+            step = self.step
+            self._save_or_go_on(watcher, means)
+            if self.step == step:
+                self.store.judged(Best(step, loss))
 
     def _save(self, watcher: Watcher, means: _Means) -> None:
         """The watcher first: killed between the two, the last steps are done and logged again."""

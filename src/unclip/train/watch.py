@@ -80,6 +80,14 @@ class RunWatcher:
             for name, value in values.items():
                 self.board.add_scalar(f"{self.name}/{name}", value, step)
 
+    def validated(self, step: int, values: dict[str, float]) -> None:
+        """Show the mean; give everything to TensorBoard."""
+        text = f"{self.name} {step}  validation loss {values['validation']:.4f}"
+        self.console.print(text, markup=False, highlight=False)
+        if self.board is not None:
+            for name, value in values.items():
+                self.board.add_scalar(f"{self.name}/{name}", value, step)
+
     def saving(self, step: int) -> None:
         """Refresh the model folder with the averaged weights."""
         self.run.export(self.name, self.trainer.averaged())
