@@ -49,15 +49,15 @@ class Learner:
         """Clip the gradients there are; returns their norm () before that."""
         return nn.utils.clip_grad_norm_(self.net.parameters(), self.config.clip_grad)
 
-    def update(self, step: int, skip: Tensor) -> None:
+    def update(self, step: int, skip: Tensor | None = None) -> None:
         """Step `step` (from 0), by the gradients there are, unless `skip` () says not to.
 
         A GPU is not waited for: its optimizers ask themselves.
         """
-        on_gpu = skip.device.type == "cuda"
-        made = on_gpu or not skip
+        on_gpu = skip is not None and skip.device.type == "cuda"
+        made = skip is None or on_gpu or not skip
         for optimizer in self.optimizers:
-            if on_gpu:
+            if skip is not None and on_gpu:
                 optimizer.found_inf = skip.float()  # type: ignore[attr-defined]
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(self.config, step)

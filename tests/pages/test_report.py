@@ -12,10 +12,10 @@ from xml.etree import ElementTree
 import pytest
 from PIL import Image
 
-from unclip.evaluate import chart, render
-from unclip.evaluate.intervals import Share
-from unclip.evaluate.render import write_markdown
-from unclip.evaluate.report import (
+from unclip.pages import chart, render
+from unclip.pages.intervals import Share
+from unclip.pages.render import write_markdown
+from unclip.pages.report import (
     Cell,
     Curve,
     Grid,
