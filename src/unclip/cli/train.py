@@ -265,7 +265,8 @@ class _Session:
         shown = console()
         shown.quiet = quiet.get()
         warn = partial(complain, kind="warning")
-        with self.stop.after_step(), RunWatcher(self.run, name, trainer, shown, warn) as watcher:
+        watching = RunWatcher(self.run, name, trainer, shown, warn, self.again)
+        with self.stop.after_step(), watching as watcher:
             return trainer.run(watcher)
 
     def _stopped(self, name: str) -> None:

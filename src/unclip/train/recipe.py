@@ -66,6 +66,9 @@ class RecipeSettings(Config):
     decoder: str | None = Field(None, description="the stage that draws, where there are several")
     prompts: tuple[str, ...] = Field((), description="captions of the sample grids")
     card: str = Field("", description="what the model card says of data and licences")
+    loggers: tuple[str, ...] | None = Field(
+        None, description="where numbers go: tensorboard, wandb; none: TensorBoard if installed"
+    )
     validation: ValidationConfig | None = Field(
         None, description="what is held out, and how often its loss is measured"
     )

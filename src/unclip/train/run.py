@@ -5,7 +5,8 @@ recipe.json                 what is trained; with a budget, also how many steps 
 tokenizer.json
 STAGE/states/step-N/        saved training states, the newest few
 STAGE/previews/             sample grids
-STAGE/events/               TensorBoard scalars
+STAGE/log.jsonl             every number and note that was logged; STAGE/events/ is TensorBoard's
+report.html                 curves, previews and what happened, in one page
 model/                      a native model folder of all stages so far, usable at any time
 """
 

@@ -96,6 +96,7 @@ class Trainer:
         self.store: Store = FolderStore(folder, config.keep_states)
         self.guard = Guard(config.faults)
         self.validation: Validation | None = None
+        self.waited = 0.0  # seconds for batches, since the last log
         self._skipped: Tensor  # () bool, of the last step
         self._failed = 0  # how often in a row no state could be written
         self.device = device or torch.device("cpu")
@@ -243,7 +244,10 @@ class Trainer:
         return {name: value.detach() for name, value in values.items()}
 
     def _next(self) -> Batch:
-        return {k: v.to(self.device, non_blocking=True) for k, v in next(self.loader).items()}
+        asked = self.clock.now()
+        batch = next(self.loader)
+        self.waited += self.clock.now() - asked
+        return {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
 
     def _rng(self) -> BatchRng:
         """What is drawn for the last batch, by the seed and its place in the stream."""
@@ -262,8 +266,10 @@ class Trainer:
         pictures = means.steps * self.loader.batch_size * self.loader.world
         values |= {
             "images_per_second": pictures / max(now - means.since, 1e-9),
+            "data_wait": self.waited / max(now - means.since, 1e-9),
             "learning_rate": learning_rate(self.config, self.step - 1),
         }
+        self.waited = 0.0
         watcher.scalars(self.step, values)
 
     def _goes_back(self, watcher: Watcher) -> bool:
