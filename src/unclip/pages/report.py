@@ -84,6 +84,7 @@ class Section:
     title: str
     text: str
     parts: tuple[Part, ...]
+    beside: bool = False  # its diagrams stand two in a row
 
 
 @dataclass(frozen=True)

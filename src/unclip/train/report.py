@@ -141,11 +141,12 @@ def _stage(run: Run, name: str, log: Log) -> Section:
         raw = Line("", tuple(_thin(points)), faint=True)
         parts.append(Curve("Loss", "step", "loss", (raw, smooth), log=_spans(points)))
     if points := _points(log, "validation"):
-        lines = [Line("all levels", tuple(points))]
+        lines = [Line("mean", tuple(points))]
         levels = sorted({key for line in log for key in line if key.startswith("validation_level")})
         lines += [Line(key[11:].replace("_", " "), tuple(_points(log, key))) for key in levels]
         every = [point for line in lines for point in line.points]
-        note = "level 1 has the least noise; levels, noise and pictures are the same each time"
+        note = "the same pictures, levels and noise each time"
+        note += "; level 1 has the least noise" if levels else ""
         title = "Loss on held out pictures"
         parts.append(Curve(title, "step", "loss", tuple(lines), note=note, log=_spans(every)))
     for key, title, y in (
@@ -158,7 +159,7 @@ def _stage(run: Run, name: str, log: Log) -> Section:
     if previews := _previews(run.folder / name / "previews"):
         pictures, labels = zip(*previews, strict=True)
         parts.append(Grid("Previews", pictures, labels, columns=PREVIEWS))
-    return Section(f"stage-{name}", name, "", tuple(parts))
+    return Section(f"stage-{name}", name, "", tuple(parts), beside=True)
 
 
 def _points(log: Log, key: str) -> Points:

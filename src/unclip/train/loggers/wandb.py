@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 from typing import Any
 
 from ...errors import UsageError
+from ...files import write_text
 from . import Place
 
 
@@ -20,8 +22,7 @@ class WandB:
         folder = place.folder / place.stage
         kept = folder / "wandb-run.txt"
         if not kept.is_file():
-            folder.mkdir(parents=True, exist_ok=True)
-            kept.write_text(wandb.util.generate_id())
+            write_text(kept, secrets.token_hex(8))
         self._wandb: Any = wandb
         self._run: Any = wandb.init(
             project="unclip", name=f"{place.run}/{place.stage}", group=place.run, dir=str(folder),
