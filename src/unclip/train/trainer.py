@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..device import autocast, place
-from ..errors import TrainingError, WorkersLostError
+from ..errors import DataError, TrainingError, WorkersLostError
 from ..nn.layers import dropout_from
 from ..rng import BatchRng
 from ..stages import Stage
@@ -112,16 +112,16 @@ class Trainer:
 
         Raises:
             TrainingError: the loss is not finite. The last good state stays.
-            WorkersLostError: no batches come any more. A state is saved.
+            DataError, WorkersLostError: no batches come any more. A state is saved.
         """
         clock, config = self.clock, self.config
-        self.loader.warn = watcher.note
+        self.loader.warn = self.loader.skipped.warn = watcher.note
         saved = last = clock.now()
         means = _Means(last)
         while self.step < config.steps:
             try:
                 metrics = self._step()
-            except WorkersLostError:
+            except (DataError, WorkersLostError):
                 self._save(watcher, means)
                 raise
             means.add(metrics)
