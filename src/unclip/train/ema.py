@@ -15,6 +15,10 @@ class Ema:
         self.decay = decay
         self.average = copy.deepcopy(net).eval().requires_grad_(False)
 
+    def restart(self, net: nn.Module) -> None:
+        """Begin again as `net` is."""
+        self.average.load_state_dict(net.state_dict())
+
     @torch.no_grad()
     def update(self, net: nn.Module, step: int) -> None:
         """Move towards `net` after step `step` (from 0)."""
