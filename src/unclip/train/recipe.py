@@ -219,6 +219,11 @@ class Recipe:
         recipe = self.stages[name]
         if recipe.train is None:
             return
+        if recipe.train.lora and recipe.origin is None:
+            raise UsageError(
+                f"setting 'stages.{name}.train.lora' learns a change of another model's stage, and "
+                f"the stage has no `{FROM}`: name a model"
+            )
         if recipe.teacher == FROM and recipe.origin is None:
             raise UsageError(
                 f"setting 'stages.{name}.objective.teacher' is '{FROM}', and the stage has no "

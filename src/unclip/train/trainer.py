@@ -13,12 +13,14 @@ from torch import Tensor
 from ..device import autocast, place
 from ..errors import TrainingError, WorkersLostError
 from ..nn.layers import dropout_from
+from ..nn.lora import merged
 from ..rng import BatchRng
 from ..stages import Stage
 from .clock import Clock
 from .config import TrainConfig
 from .ema import Ema
 from .loader import Batch, Loader
+from .lora import kept, restore
 from .optim import Learner, critic_config, learning_rate, optimizer_tensors, restore_optimizers
 from .state import State, load_state, save_state, saved_states
 from .task import Task
@@ -227,14 +229,14 @@ class Trainer:
 
     def averaged(self) -> Stage:
         """The stage with the averaged weights, in evaluation mode."""
-        return self.task.stage.with_net(self.ema.average).eval()
+        return self.task.stage.with_net(merged(self.ema.average)).eval()
 
     def save(self) -> Path:
         """Write the whole state beside the older ones; nothing half-written is ever seen."""
         values = {"step": self.step, "seconds": self.seconds, "seed": self.seed}
-        tensors = {"ema": dict(self.ema.average.state_dict())}
+        tensors = {"ema": kept(self.ema.average)}
         for prefix, learner in self.learners.items():
-            tensors[f"{prefix}net"] = dict(learner.net.state_dict())
+            tensors[f"{prefix}net"] = kept(learner.net)
             tensors[f"{prefix}optimizer"] = optimizer_tensors(learner.optimizers, learner.net)
         state = State({**values, "data": self.loader.state_dict()}, tensors)
         return save_state(self.folder, state)
@@ -257,12 +259,12 @@ class Trainer:
                 )
         for group, net in {**nets, "ema": self.ema.average}.items():
             saved = state.tensors.get(group, {})
-            if fault := _misfit(saved, net.state_dict()):
+            if fault := _misfit(saved, kept(net)):
                 raise TrainingError(
                     f"{states[-1]} does not fit the recipe: {fault}; set the stage's network back "
                     "to what it was, or train it anew in another folder"
                 )
-            net.load_state_dict(saved)
+            restore(net, saved)
         for prefix, learner in self.learners.items():
             tensors = state.tensors[f"{prefix}optimizer"]
             restore_optimizers(learner.optimizers, learner.net, tensors)
