@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import torch
 from safetensors import safe_open
@@ -30,8 +30,10 @@ from torch import Tensor
 from ..config import shown
 from ..errors import CheckpointError, UsageError
 from ..files import atomic_file
+from ..plain import parse_json
 from ..registry import Registry
 from ..stages import StageConfig
+from ..vocabulary import Vocabulary
 from ._state_dicts import open_weights
 from .archive import Tensors, kind_of
 from .format import Plan
@@ -40,6 +42,9 @@ from .tensors import check_sum, sha256
 
 DIGITS = 12
 """Of a file's SHA-256."""
+
+WORDS = "vocabulary"
+"""What the metadata of this package's own files call the words that were learnt, as JSON."""
 
 OWN = "unclip.lora"
 """What the metadata of this package's own files call their format."""
@@ -174,7 +179,7 @@ def with_lora(plan: Plan, lora: Lora) -> Plan:
         }
         heights = {place.name: len(state[place.name]) for place in own}
         parts[stage] = replace(parts[stage], patch=_Patch(changes, heights, parts[stage].patch))
-    return replace(plan, parts=parts)
+    return replace(plan, parts=parts, vocabulary=_with_words(plan.vocabulary, file, metadata))
 
 
 def save_lora(
@@ -209,9 +214,54 @@ def save_for_others(
 
 
 def _save(file: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    whole = {name: one.detach().cpu().contiguous() for name, one in tensors.items()}
+    rows = torch.contiguous_format
+    whole = {name: one.detach().cpu().clone(memory_format=rows) for name, one in tensors.items()}
     with atomic_file(file) as beside:
         beside.write_bytes(save(whole, metadata))
+
+
+def describe(file: Path) -> dict[str, Any]:
+    """What a file holds, as plain data, whatever model it is of.
+
+    Returns:
+        layout, hash, how many weights it changes, the ranks that occur, its metadata (texts).
+
+    Raises:
+        CheckpointError: it is damaged, or of no layout that is known here.
+    """
+    tensors, metadata = open_weights(file), _metadata(file)
+    names = [name for name in LAYOUTS.names() if LAYOUTS[name].matches(tensors, metadata)]
+    downs = [key for key in tensors if _DOWN.search(key)]
+    if not names or not downs:
+        raise CheckpointError(f"{file} holds no LoRA that is known here (docs/prompts.md)")
+    return {
+        "layout": OWN if "lora" in names else names[0].removesuffix("_lora"),
+        "hash": sha256(file)[:DIGITS],
+        "weights": len(downs),
+        "ranks": sorted({tensors.shape(key)[0] for key in downs}),
+        "metadata": metadata,
+    }
+
+
+_DOWN = re.compile(r"(lora_down|lora_A|lora\.down|_lora\.down|linear_layer\.down)\b")
+
+
+def _with_words(words: Vocabulary, file: Path, metadata: Mapping[str, str]) -> Vocabulary:
+    """A model's vocabulary and that of the captions that a LoRA has learnt from, where both are.
+
+    Raises:
+        CheckpointError: the file's is damaged.
+    """
+    if not words or WORDS not in metadata or metadata.get("format") != OWN:
+        return words
+    try:
+        counts = parse_json(metadata[WORDS])
+        sound = all(isinstance(count, int) for count in counts.values())
+    except (ValueError, AttributeError):
+        sound = False
+    if not sound:
+        raise CheckpointError(f"{file} is damaged: its {WORDS} is no table of words and numbers")
+    return words | Vocabulary(counts)
 
 
 def _layouts() -> Iterator[Layout]:

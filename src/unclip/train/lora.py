@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -9,9 +10,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..checkpoints.lora import Change, save_for_others, save_lora
+from ..checkpoints.lora import WORDS, Change, save_for_others, save_lora
 from ..errors import UsageError
 from ..nn.lora import adapt, adapted, can_adapt
+from ..vocabulary import Vocabulary
 from .config import LoraConfig
 from .optim import EDGES
 from .recipe import Recipe
@@ -78,11 +80,13 @@ def changes_of(net: nn.Module) -> dict[str, Change]:
     }
 
 
-def write_loras(recipe: Recipe, name: str, net: nn.Module, folder: Path) -> list[Path]:
+def write_loras(
+    recipe: Recipe, name: str, net: nn.Module, folder: Path, words: Vocabulary
+) -> list[Path]:
     """Write what a stage of a recipe has learnt, for `--lora` and for other programs.
 
     STAGE.lora.safetensors is in this package's layout, STAGE.PROGRAM.safetensors in that of a
-    program that has one for such a model.
+    program that has one for such a model. `words` are those that the model knows with it.
 
     Returns:
         The files; none where the stage learns no LoRA.
@@ -93,6 +97,8 @@ def write_loras(recipe: Recipe, name: str, net: nn.Module, folder: Path) -> list
     plan = recipe.models[str(stage.base)]
     theirs = next(one for one, part in plan.parts.items() if part is stage.origin)
     about = {"model": plan.name, "model_hash": plan.digest}
+    if words:
+        about[WORDS] = json.dumps(words.counts, ensure_ascii=False)
     own = folder / f"{name}.lora.safetensors"
     save_lora(own, theirs, changes, about)
     return [own, *save_for_others(folder, name, theirs, stage.origin, changes)]

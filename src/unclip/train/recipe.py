@@ -318,7 +318,9 @@ def _check_sizes(recipe: Recipe) -> None:
                     f"setting '{key}' must be at least tokenizer.vocab_size, "
                     f"{tokenizer.vocab_size}, got {value}"
                 )
-            unconditional = leaf == "embed_dim" and value == 0
+            unconditional = leaf in ("embed_dim", "text_width") and value == 0
+            if leaf == "context" and stage.base and stage.base == tokenizer.model:
+                continue  # as in the model that both are taken from, which may cut or fill up
             if leaf in wanted and value != wanted[leaf][1] and not unconditional:
                 owner, right = wanted[leaf]
                 raise UsageError(f"setting '{key}' must be {owner}, {right}, got {value}")

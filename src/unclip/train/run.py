@@ -328,7 +328,7 @@ class Run:
 
     def export_lora(self, name: str, net: nn.Module) -> list[Path]:
         """Write the files of the LoRA that a stage learns: see `write_loras`."""
-        return write_loras(self.recipe, name, net, self.folder)
+        return write_loras(self.recipe, name, net, self.folder, self.vocabulary)
 
     def export(self, name: str, stage: Stage) -> None:
         """Put a stage's weights into the model folder and bring its manifest up to date.

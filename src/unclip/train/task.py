@@ -174,6 +174,12 @@ class Task(nn.Module):
             if wanted & _OF_SPACE:
                 assert isinstance(self.stage, DiffusionStage) and cond.image is not None
                 cond = cond.replace(latents=self.stage.space.encode(cond.image))
+            if wanted & _OF_IMAGE and not self.clip[0].sees:
+                raise UsageError(
+                    f"stage '{self.stage.kind}' learns from what CLIP says of pictures, and the "
+                    "recipe's CLIP has no image encoder: take it from a model with a whole CLIP "
+                    "(unclip convert MODEL DST --clip CLIP)"
+                )
             if "image_patches" in wanted:
                 cond = self.clip[0].encode_patches(cond)
             elif "image_embed" in wanted:
