@@ -140,7 +140,7 @@ def test_another_rank_does_not_fit_a_saved_state(base: Path, tmp_path: Path) -> 
 
 def test_it_learns_the_data(base: Path, tmp_path: Path) -> None:
     """What a hundred other samples cost falls, and the file alone makes it fall."""
-    some = recipe(base, steps=60, batch_size=16, learning_rate=1e-2, ema=0.9)
+    some = recipe(base, steps=30, batch_size=16, learning_rate=2e-2, ema=0.8)
     run = Run(some, tmp_path / "run", CPU)
     trainer = train(run, "decoder")
     source = some.source(trainer.task.source_size)

@@ -66,7 +66,7 @@ def kept(net: nn.Module) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def restore(net: nn.Module, saved: Mapping[str, Tensor]) -> None:
+def put_back(net: nn.Module, saved: Mapping[str, Tensor]) -> None:
     """Undo `kept`: all its tensors have to be there, in their shapes."""
     for name, value in kept(net).items():
         value.copy_(saved[name])
