@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..device import fast_dtype
 from ..errors import TrainingError
+from ..nn.lora import LowRank
 from .config import TrainConfig
 
 EDGES = ("conv_in", "conv_out", "patch")
@@ -96,7 +97,9 @@ def hidden_matrices(net: nn.Module) -> list[Tensor]:
     return [
         module.weight
         for name, module in net.named_modules()
-        if isinstance(module, nn.Linear | nn.Conv2d) and name.rpartition(".")[2] not in EDGES
+        if isinstance(module, nn.Linear | nn.Conv2d)
+        and name.rpartition(".")[2] not in EDGES
+        and not isinstance(module, LowRank)
     ]
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..device import autocast, place
 from ..errors import DataError, TrainingError, WorkersLostError
 from ..nn.layers import dropout_from
+from ..nn.lora import merged
 from ..rng import BatchRng
 from ..stages import Stage
 from .blocks import checkpoint_blocks, compile_blocks
@@ -233,7 +234,7 @@ class Trainer:
 
     def averaged(self) -> Stage:
         """The stage with the averaged weights, in evaluation mode."""
-        return self.task.stage.with_net(self.ema.average).eval()
+        return self.task.stage.with_net(merged(self.ema.average)).eval()
 
     def save(self) -> Path:
         """Write the whole state beside the older ones; nothing half-written is ever seen."""
