@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from unclip.errors import UsageError
+from unclip.errors import OutputError, UsageError
 from unclip.nn.tokenizer import Tokenizer
 from unclip.stages import Stage
 from unclip.train.recipe import load_recipe
@@ -112,6 +112,22 @@ def test_the_best_state_is_kept_and_pointed_to(measured: Make, notes: Any) -> No
     assert load_state(saved_states(trainer.folder)[0]).values["step"] == 4
 
 
+def test_what_could_not_be_saved_is_not_the_best(measured: Make, notes: Any) -> None:
+    trainer = measured(steps=6)
+    losses, write = iter([5.0, 3.0, 4.0]), trainer.store.write
+
+    def full(state: Any) -> Path:
+        if trainer.step == 4:
+            raise OutputError("no room")
+        return write(state)
+
+    trainer.store.write = full  # type: ignore[method-assign]
+    trainer.validation.measure = lambda stage: {"validation": next(losses)}  # type: ignore
+    trainer.run(notes)
+    best = best_state(trainer.folder)
+    assert best is not None and (best.step, best.loss) == (6, 4.0)
+
+
 def test_a_stream_without_random_access_is_refused() -> None:
     from unclip.data import Source
 
@@ -120,7 +136,7 @@ def test_a_stream_without_random_access_is_refused() -> None:
         def captions(self, count: int) -> Any: ...
 
     with pytest.raises(UsageError, match=r"not a stream: name a folder of pictures"):
-        divided(Tar(), ValidationConfig(share=0.1), None)
+        divided(Tar(), ValidationConfig(share=0.1), (8, 8))
 
 
 @pytest.mark.parametrize("setting", ["share=0.1,data={source='shapes'}", "pairs=3"])

@@ -15,15 +15,17 @@ from .trainer import Trainer
 WORTH = 60.0
 """Seconds of training before the machine's peak is measured, which takes a second or two."""
 
+_PRODUCTS = 50  # a few milliseconds each: the fastest was not disturbed by other processes
+
 
 def peak(device: torch.device, dtype: torch.dtype) -> float:
     """FLOP/s of a large product of matrices on this device: what it reaches at the very best."""
-    side = 8192 if device.type == "cuda" else 1024
+    side = 8192 if device.type == "cuda" else 512
     matrix = torch.randn(side, side, device=device).to(dtype)
-    out = torch.empty_like(matrix)
-    timer = Timer("torch.mm(matrix, matrix, out=out)", globals={"matrix": matrix, "out": out},
-                  setup="import torch", num_threads=torch.get_num_threads())  # fmt: skip
-    return 2 * side**3 / min(timer.blocked_autorange(min_run_time=0.3).times)
+    timer = Timer(
+        "matrix @ matrix", globals={"matrix": matrix}, num_threads=torch.get_num_threads()
+    )
+    return 2 * side**3 / min(timer.timeit(1).mean for _ in range(_PRODUCTS))
 
 
 def memory(device: torch.device) -> int:

@@ -16,8 +16,9 @@ from .._version import __version__
 from ..checkpoints.settings import leaves
 from ..device import describe
 from ..errors import UnclipError, counted
-from ..files import write_text
+from ..files import atomic_file, write_text
 from ..media import read_image, scale_to
+from ..pages.raster import png
 from ..pages.render import html
 from ..pages.report import Cell, Curve, Grid, Line, Part, Report, Section, Table, number, row
 from .loggers.jsonl import read_log
@@ -40,9 +41,19 @@ Log = list[dict[str, Any]]
 
 
 def write_report(run: Run, again: str = "") -> Path:
-    """Write the page anew; `again` is the command that goes on. Raises OutputError."""
-    path = run.folder / FILE
-    write_text(path, html(report_of(run, again)))
+    """Write the page anew, and each stage's loss as `STAGE/loss.png`. Raises OutputError.
+
+    Args:
+        run: its folder gets them.
+        again: the command that goes on.
+    """
+    path, report = run.folder / FILE, report_of(run, again)
+    write_text(path, html(report))
+    for section in report.sections:
+        losses = [one for one in section.parts if isinstance(one, Curve) and one.title == "Loss"]
+        for curve in losses:
+            with atomic_file(run.folder / section.title / "loss.png") as file:
+                png(curve).save(file, format="PNG")
     return path
 
 

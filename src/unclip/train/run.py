@@ -3,10 +3,12 @@
 .lock                       held by the process that trains, which it names
 recipe.json                 what is trained; with a budget, also how many steps fit into it
 tokenizer.json
+STAGE.lora.safetensors      the LoRA of a stage that learns one, and beside it those for others
 STAGE/states/step-N/        saved training states, the newest few
 STAGE/previews/             sample grids
 STAGE/log.jsonl             every number and note that was logged; STAGE/events/ is TensorBoard's
 report.html                 curves, previews and what happened, in one page
+skipped.log                 which samples could not be made, and why
 model/                      a native model folder of all stages so far, usable at any time
 """
 
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from ..checkpoints import native
 from ..checkpoints.part import Part
@@ -28,6 +31,7 @@ from ..diffusion.objective import AdversarialObjective
 from ..errors import OutputError, TrainingError, UnclipError, UsageError
 from ..files import remove_leftovers, write_json, write_text, writing
 from ..loading import plan
+from ..nn.lora import merged
 from ..nn.tokenizer import Tokenizer
 from ..plain import read_json
 from ..stages import STAGES, Stage, on_meta
@@ -37,7 +41,9 @@ from .clock import Clock
 from .config import minutes_of
 from .loader import Loader
 from .lock import Lock
+from .lora import learn_low_rank, put_back, write_loras
 from .recipe import FROM, Recipe, RecipeSettings, StageRecipe
+from .skipped import Skipped
 from .state import Best, best_state, load_state, load_values, saved_states, state_at, step_of
 from .tasks import bare, make_task
 from .trainer import Trainer
@@ -45,6 +51,9 @@ from .validation import Validation, divided
 
 LOCK = ".lock"
 """The file in a run's folder that says who trains there."""
+
+SKIPPED = "skipped.log"
+"""The file in a run's folder that names the samples that could not be made."""
 
 
 class Run:
@@ -85,6 +94,8 @@ class Run:
             if name in self.recipe.trained:
                 with torch.device("meta"):
                     make_task(self.recipe, stage, partial(bare, self.recipe, name))
+                    if lora := self.recipe.trained[name].lora:
+                        learn_low_rank(stage.net, lora, f"stages.{name}")
         return self.recipe.source()
 
     def exists(self) -> bool:
@@ -264,7 +275,7 @@ class Run:
             self.recipe = self.fitted(name)
             self._record()
         trainer = self._trainer(name)
-        if not trainer.resume(self.warn):
+        if not trainer.resume(self.warn) and self.recipe.stage(name).part is None:
             trainer.prepare()
         trainer.seconds += self.clock.now() - started
         return trainer
@@ -291,11 +302,12 @@ class Run:
         task = make_task(self.recipe, stage, lambda one: self._helper(one, name, trained))
         if task.clip and self.recipe.stage(name).part is None:
             stage.init_from_clip(task.clip[0])
+        if config.lora:
+            learn_low_rank(stage.net, config.lora, f"stages.{name}")
         collate, source = task.collate(self.tokenizer()), self.recipe.source(task.source_size)
         validation = None
         if held := self.recipe.settings.validation:
-            other = self.recipe.validation_source(task.source_size)
-            source, pairs = divided(source, held, other)
+            source, pairs = divided(source, held, task.source_size)
             size, dtype = min(64, config.batch_at(0)), config.dtype(self.device)
             validation = Validation(held, pairs, task, collate, size, dtype)
         loader = Loader(
@@ -305,6 +317,7 @@ class Run:
             config.workers,
             pin=self.device.type == "cuda",
         )
+        loader.skipped = Skipped(self.folder / SKIPPED, self.recipe.max_skipped, name)
         states, seed = self.folder / name / "states", self.recipe.settings.seed
         trainer = Trainer(task, loader, config, states, seed, self.device, self.clock)
         trainer.validation = validation
@@ -315,7 +328,11 @@ class Run:
         recipe = self.recipe.stage(name)
         if recipe.part is None:
             return STAGES[recipe.config.kind](recipe.config)
-        return _filled(recipe.part, name).requires_grad_(True).train()
+        stage = _filled(recipe.part, name).train()
+        fresh = on_meta(recipe.config)  # which knows what does not learn, such as an autoencoder
+        for mine, one in zip(stage.parameters(), fresh.parameters(), strict=True):
+            mine.requires_grad_(one.requires_grad)
+        return stage
 
     def _helper(self, name: str, student: str, trained: bool) -> Stage:
         """A stage of this run, or what the student is taken from, that it learns with."""
@@ -323,7 +340,7 @@ class Run:
         if name == FROM and origin is not None:
             return _filled(origin, student)
         known = (self.model / name).is_dir()
-        if trained and not known:
+        if trained and not known and name in self.recipe.trained:
             raise TrainingError(f"train stage '{name}' first: '{student}' needs it")
         return native.load_stage(self.model, name) if known else self.build(name)
 
@@ -341,11 +358,16 @@ class Run:
                 f"stage '{name}' in {self.folder} has no best state: train with a setting "
                 "`validation`, such as --set validation.share=0.05"
             )
-        stage = self.build(name)
-        state = load_state(state_at(folder, best.step))
-        stage.net.load_state_dict(state.tensors["ema"])
-        self.export(name, stage.eval())
+        stage, lora = self.build(name), self.recipe.trained[name].lora
+        if lora:
+            learn_low_rank(stage.net, lora, f"stages.{name}")
+        put_back(stage.net, load_state(state_at(folder, best.step)).tensors["ema"])
+        self.export(name, stage.with_net(merged(stage.net)).eval())
         return best
+
+    def export_lora(self, name: str, net: nn.Module) -> list[Path]:
+        """Write the files of the LoRA that a stage learns: see `write_loras`."""
+        return write_loras(self.recipe, name, net, self.folder, self.vocabulary)
 
     def export(self, name: str, stage: Stage) -> None:
         """Put a stage's weights into the model folder and bring its manifest up to date.
@@ -392,6 +414,8 @@ def changes(old: StageRecipe, new: StageRecipe, where: str) -> str:
     if isinstance(now, AdversarialObjective) and not isinstance(before, AdversarialObjective):
         kind = before.kind if before else None
         pairs[f"{where}.objective.kind"] = (kind, now.kind)  # the state has no critic
+    if old.train and new.train and old.train.lora != new.train.lora:
+        pairs[f"{where}.train.lora"] = (old.train.lora, new.train.lora)
     if old.train and new.train and old.train.optimizer != new.train.optimizer:
         pairs[f"{where}.train.optimizer"] = (old.train.optimizer, new.train.optimizer)
     return ", ".join(f"{key} = {was}, and now it is {now}" for key, (was, now) in pairs.items())

@@ -16,8 +16,9 @@ from ..errors import TrainingError
 from .ema import Ema
 from .faults import Guard
 from .loader import Loader
+from .lora import kept, put_back
 from .optim import Learner, optimizer_tensors, restore_optimizers
-from .state import KEEP, Best, State, best_state, mark_best, newest_state, save_state
+from .state import KEEP, Best, State, best_state, mark_best, newest_state, save_state, state_at
 
 
 class Resumable(Protocol):
@@ -39,7 +40,7 @@ class Store(Protocol):
         """Write a whole state beside the older ones; nothing half-written is ever seen."""
 
     def judged(self, best: Best) -> None:
-        """What was written at a step has this validation loss; the best state is kept."""
+        """The state of a step, if it was written, has this validation loss; the best is kept."""
 
     def newest(self, warn: Callable[[str], None]) -> tuple[Path, State] | None:
         """The newest whole state and where it is; None where nothing was saved.
@@ -61,7 +62,8 @@ class FolderStore:
     def judged(self, best: Best) -> None:
         """See `Store`."""
         before = best_state(self.folder)
-        if before is None or best.loss < before.loss:
+        there = state_at(self.folder, best.step).is_dir()
+        if there and (before is None or best.loss < before.loss):
             mark_best(self.folder, best)
 
     def newest(self, warn: Callable[[str], None]) -> tuple[Path, State] | None:
@@ -76,9 +78,9 @@ def gather(trainer: Resumable) -> State:
         "seconds": trainer.seconds,
         "seed": trainer.seed,
     }
-    tensors = {"ema": dict(trainer.ema.average.state_dict())}
+    tensors = {"ema": kept(trainer.ema.average)}
     for prefix, learner in trainer.learners.items():
-        tensors[f"{prefix}net"] = dict(learner.net.state_dict())
+        tensors[f"{prefix}net"] = kept(learner.net)
         tensors[f"{prefix}optimizer"] = optimizer_tensors(learner.optimizers, learner.net)
     values |= {"data": trainer.loader.state_dict(), "guard": trainer.guard.state_dict()}
     return State(values, tensors)
@@ -101,12 +103,12 @@ def restore(trainer: Resumable, state: State, where: Path) -> None:
             raise TrainingError(f"{where} is damaged: it has no {prefix}optimizer.safetensors")
     for group, net in {**nets, "ema": trainer.ema.average}.items():
         saved = state.tensors.get(group, {})
-        if fault := _misfit(saved, net.state_dict()):
+        if fault := _misfit(saved, kept(net)):
             raise TrainingError(
                 f"{where} does not fit the recipe: {fault}; set the stage's network back "
                 "to what it was, or train it anew in another folder"
             )
-        net.load_state_dict(saved)
+        put_back(net, saved)
     for prefix, learner in trainer.learners.items():
         restore_optimizers(learner.optimizers, learner.net, state.tensors[f"{prefix}optimizer"])
     try:

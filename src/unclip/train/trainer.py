@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from ..device import autocast, place
-from ..errors import OutputError, TrainingError, WorkersLostError, counted
+from ..errors import DataError, OutputError, TrainingError, WorkersLostError, counted
 from ..nn.layers import dropout_from
+from ..nn.lora import merged
 from ..rng import BatchRng
 from ..stages import Stage
+from .blocks import checkpoint_blocks, compile_blocks
 from .clock import Clock
 from .config import TrainConfig
 from .ema import Ema
@@ -110,6 +112,10 @@ class Trainer:
         if task.critic is not None:
             self.learners["critic_"] = Learner(task.critic, critic_config(config, task.critic_rate))
         self.ema = Ema(self.net, config.ema)
+        if config.compile:
+            compile_blocks(self.net)
+        if config.activation_checkpointing:
+            checkpoint_blocks(self.net)
 
     def prepare(self) -> None:
         """Let the stage fit its statistics to as many samples as it asks for, before step 0.
@@ -123,7 +129,7 @@ class Trainer:
         batches = math.ceil(wanted / self.loader.batch_size)
         self.task.stage.prepare(self.task.cond(self._next(), self._rng()) for _ in range(batches))
         self.loader.load_state_dict(place)
-        self.ema = Ema(self.net, self.config.ema)
+        self.ema.restart(self.net)
 
     def run(self, watcher: Watcher) -> bool:
         """Train to the recipe's last step, or until the clock stops it; a state is saved then.
@@ -134,16 +140,16 @@ class Trainer:
         Raises:
             TrainingError: losses are not finite, or explode, whatever is done about it.
             OutputError: no state can be written, at the end or several times in a row.
-            WorkersLostError: no batches come any more. A state is saved.
+            DataError, WorkersLostError: no batches come any more. A state is saved.
         """
         clock, config = self.clock, self.config
-        self.loader.warn = watcher.note
+        self.loader.warn = self.loader.skipped.warn = watcher.note
         saved = last = clock.now()
         means = _Means(last)
         while self.step < config.steps:
             try:
                 metrics = self._step()
-            except WorkersLostError:
+            except (DataError, WorkersLostError):
                 self._save(watcher, means)
                 raise
             means.add(metrics, self._skipped)
@@ -174,10 +180,9 @@ class Trainer:
         watcher.validated(self.step, values)
         loss, best = values["validation"], best_state(self.folder)
         if loss < (best.loss if best else inf):
-            step = self.step
+            best = Best(self.step, loss)
             self._save_or_go_on(watcher, means)
-            if self.step == step:
-                self.store.judged(Best(step, loss))
+            self.store.judged(best)
 
     def _save(self, watcher: Watcher, means: _Means) -> None:
         """The watcher first: killed between the two, the last steps are done and logged again."""
@@ -306,7 +311,7 @@ class Trainer:
 
     def averaged(self) -> Stage:
         """The stage with the averaged weights, in evaluation mode."""
-        return self.task.stage.with_net(self.ema.average).eval()
+        return self.task.stage.with_net(merged(self.ema.average)).eval()
 
     def save(self) -> Path:
         """Write the whole state beside the older ones; nothing half-written is ever seen."""

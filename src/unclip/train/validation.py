@@ -16,12 +16,12 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from ..config import Config
-from ..data import IndexedSource, Source
+from ..data import SOURCES, IndexedSource, Sample, Source, settings_of
 from ..data.split import Training, held_out
 from ..device import autocast
 from ..diffusion.objective import DiffusionObjective
 from ..diffusion.schedule import Schedule
-from ..errors import UsageError
+from ..errors import DataError, UsageError
 from ..rng import BatchRng, Rng
 from ..stages import DiffusionStage, Stage
 from ..types import Cond, Level
@@ -55,24 +55,36 @@ class Pairs:
     positions: Sequence[int]
 
     def batches(self, collate: Collate, size: int) -> list[Batch]:
-        """All of them."""
-        parts = [self.positions[at : at + size] for at in range(0, len(self.positions), size)]
-        return [collate([self.source.sample(one) for one in part]) for part in parts]
+        """All of them that can be made. Raises DataError where none can."""
+        samples, fault = list[Sample](), DataError("there are none")
+        for position in self.positions:
+            try:
+                samples.append(self.source.sample(position))
+            except DataError as error:
+                fault = error
+        if not samples:
+            raise DataError(f"none of the pairs for validation can be made: {fault}")
+        return [collate(samples[at : at + size]) for at in range(0, len(samples), size)]
 
 
-def divided(source: Source, config: ValidationConfig, other: Source | None) -> tuple[Source, Pairs]:
+def divided(
+    source: Source, config: ValidationConfig, size: tuple[int, int]
+) -> tuple[Source, Pairs]:
     """What to train on, and what to measure.
 
     Args:
         source: the data.
         config: what is held out.
-        other: the source that `config.data` names.
+        size: (height, width) of the pictures.
 
     Raises:
-        UsageError: a source has no random access.
+        UsageError: a source has no random access, or a setting of `config.data` is wrong.
         DataError: nothing is held out, or everything.
     """
-    measured = other or source
+    measured = source
+    if config.data is not None:
+        settings = settings_of(config.data, "validation.data")
+        measured = SOURCES[str(config.data["source"])](settings, size)  # type: ignore[call-arg]
     if not isinstance(measured, IndexedSource):
         raise UsageError(
             "setting 'validation' needs a source whose samples can be had by position, not a "

@@ -106,8 +106,9 @@ class RunWatcher:
         self._log(step, values)
 
     def saving(self, step: int) -> None:
-        """Refresh the model folder with the averaged weights, and the report."""
+        """Refresh the model folder with the averaged weights, the LoRA's files and the report."""
         self.run.export(self.name, self.trainer.averaged())
+        self.run.export_lora(self.name, self.trainer.ema.average)
         write_report(self.run, self.again)
 
     def note(self, line: str) -> None:

@@ -24,14 +24,15 @@ class JsonLines:
         self.path = place.folder / place.stage / FILE
         with writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            torn = self.path.is_file() and self.path.read_bytes()[-1:] not in (b"", b"\n")
-            self._file = self.path.open("a", encoding="utf-8")
-            self._file.write("\n" if torn else "")  # of a process that was killed
+            if self.path.is_file() and self.path.read_bytes()[-1:] not in (b"", b"\n"):
+                self._append("")  # after a line of a process that was killed
+
+    def _append(self, line: str) -> None:
+        with writing(self.path), self.path.open("a", encoding="utf-8") as opened:
+            opened.write(f"{line}\n")
 
     def _write(self, values: dict[str, Any]) -> None:
-        with writing(self.path):
-            self._file.write(json.dumps(values, ensure_ascii=False) + "\n")
-            self._file.flush()
+        self._append(json.dumps(values, ensure_ascii=False))
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """See `Logger`. What is not finite is null, as JSON has no such number."""
@@ -47,8 +48,7 @@ class JsonLines:
         self._write({"step": step, "preview": file.name})
 
     def close(self) -> None:
-        """See `Logger`."""
-        self._file.close()
+        """See `Logger`: nothing is kept open."""
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
