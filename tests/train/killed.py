@@ -1,8 +1,9 @@
 """Trains a stage of `tiny` in one life after the other, each killed at a given moment.
 
-`python killed.py PLAN`, a JSON file: `folder` of the run, `stage`, `settings`, and `kills`, each a
-moment: ["never"], ["seconds", s] after the life began, or ["event", n]: at the n-th time that
-something in the folder of states is opened, made, renamed, removed or brought to the disk.
+`python killed.py PLAN`, a JSON file: `folder` of the run, `stage`, `settings`, the stages that are
+`given` untrained, and `kills`, each a moment: ["never"], ["seconds", s] after the life began, or
+["event", n]: at the n-th time that something in the folder of states is opened, made, renamed,
+removed or brought to the disk.
 
 Prints a line of JSON a life: what was to kill it, the step of the newest state, whose hashes hold,
 and how many events there were. Losses are written to `FOLDER.losses`, a line a step, every bit of
@@ -74,6 +75,10 @@ def live(plan: dict[str, Any], last: float) -> int:
     events = Events((folder / stage / "states").absolute(), last)
     run = Run(load_recipe("tiny", plan["settings"]), folder, torch.device("cpu"))
     run.begin(resume=True)
+    for name in plan["given"]:
+        if not (run.model / name).is_dir():
+            torch.manual_seed(0)
+            run.export_frozen(name)
     trainer = run.trainer(stage)
     Watcher.file = os.open(f"{folder}.losses", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     with Watcher(run, stage, trainer, Console(file=io.StringIO())) as watcher:

@@ -34,6 +34,7 @@ class Lives:
     def lead(self, name: str, kills: list[list[Any]]) -> list[Life]:
         plan = self.folder / f"{name}.json"
         values = {"folder": str(self.folder / name), "stage": self.stage, "kills": kills}
+        values["given"] = ["clip"] if ADVERSARIAL in self.settings else []
         plan.write_text(json.dumps({**values, "settings": self.settings}))
         command = [sys.executable, str(SCRIPT), str(plan)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=3000, check=False)
@@ -86,8 +87,8 @@ ADVERSARIAL = 'stages.upsampler.objective={kind="adversarial",critic="patches"}'
 def test_at_every_single_point_of_two_saves(tmp_path: Path) -> None:
     """Where a state is written and one removed: each open, write to disk, rename and removal."""
     settings = ["stages.upsampler.train.keep_states=1"]
-    lives = Lives(tmp_path, "upsampler", settings, steps=60)
-    lives.check([["event", number] for number in range(1, 61)], steps=60)
+    lives = Lives(tmp_path, "upsampler", settings, steps=80)
+    lives.check([["event", number] for number in range(1, 71)], steps=80)
 
 
 def folder_of_pictures(folder: Path) -> list[str]:
