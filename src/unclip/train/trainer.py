@@ -68,7 +68,9 @@ class _Means:
         self.steps += 1
         self._skipped = self._skipped + skipped.long()
         for key, value in metrics.items():
-            self._sums[key] = self._sums.get(key, 0) + value.masked_fill(skipped, 0)
+            self._sums[key] = self._sums.get(key, 0) + value.masked_fill(
+                skipped.to(value.device), 0
+            )
 
     def values(self) -> dict[str, float]:
         """Not finite where every step was skipped."""
