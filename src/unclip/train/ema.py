@@ -7,6 +7,8 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from .distributed.tensors import local
+
 
 class Ema:
     """Keeps `average` near `net`. Its decay warms up, so that early averages are not the start."""
@@ -15,15 +17,23 @@ class Ema:
         self.decay = decay
         self.average = copy.deepcopy(net).eval().requires_grad_(False)
 
+    @torch.no_grad()
     def restart(self, net: nn.Module) -> None:
         """Begin again as `net` is."""
-        self.average.load_state_dict(net.state_dict())
+        for mine, theirs in self._pairs(net):
+            mine.copy_(theirs)
 
     @torch.no_grad()
     def update(self, net: nn.Module, step: int) -> None:
         """Move towards `net` after step `step` (from 0)."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        averages: list[Tensor] = list(self.average.parameters())
-        torch._foreach_lerp_(averages, list(net.parameters()), 1 - decay)
+        averages = [local(one) for one in self.average.parameters()]
+        torch._foreach_lerp_(averages, [local(one) for one in net.parameters()], 1 - decay)
         for mine, theirs in zip(self.average.buffers(), net.buffers(), strict=True):
             mine.copy_(theirs)
+
+    def _pairs(self, net: nn.Module) -> list[tuple[Tensor, Tensor]]:
+        """What this process holds of each tensor of the average, and of `net`."""
+        mine = [*self.average.parameters(), *self.average.buffers()]
+        theirs = [*net.parameters(), *net.buffers()]
+        return [(local(a), local(b)) for a, b in zip(mine, theirs, strict=True)]

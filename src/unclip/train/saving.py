@@ -13,6 +13,7 @@ from typing import Protocol
 from torch import Tensor
 
 from ..errors import TrainingError
+from .distributed.tensors import assign
 from .ema import Ema
 from .loader import Loader
 from .optim import Learner, optimizer_tensors, restore_optimizers
@@ -88,7 +89,8 @@ def restore(trainer: Resumable, state: State, where: Path) -> None:
                 f"{where} does not fit the recipe: {fault}; set the stage's network back "
                 "to what it was, or train it anew in another folder"
             )
-        net.load_state_dict(saved)
+        for name, tensor in net.state_dict().items():
+            assign(tensor, saved[name])
     for prefix, learner in trainer.learners.items():
         restore_optimizers(learner.optimizers, learner.net, state.tensors[f"{prefix}optimizer"])
     try:
