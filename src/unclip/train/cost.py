@@ -27,6 +27,7 @@ from .activations import Activations
 from .blocks import checkpoint_blocks
 from .config import TrainConfig
 from .ema import Ema
+from .lora import learn_low_rank
 from .optim import hidden_matrices, make_optimizers, orthogonal
 from .recipe import Recipe
 from .task import Task
@@ -85,7 +86,9 @@ def estimate(recipe: Recipe, name: str, device: torch.device) -> Cost:
     parameters = parameter_count(task.stage)
     frozen = sum(parameter_count(helper) for helper in task.frozen)
     arithmetic = flops / batch_size * samples / speed(task.stage.net, batch_size, device, dtype)
-    updates = config.steps * parameters * seconds_per_parameter(task.stage.net, config, device)
+    updates = (
+        config.steps * _learning(task.stage) * seconds_per_parameter(task.stage.net, config, device)
+    )
     return Cost(
         name=name,
         steps=config.steps,
@@ -142,7 +145,10 @@ def task_on_meta(recipe: Recipe, name: str, dtype: torch.dtype) -> Task:
 
     teacher = recipe.stage(name).teacher
     chosen = {teacher: trained} if teacher else {}
-    return make_task(recipe, trained(name), lambda one: chosen.get(one, helper)(one)).to("meta")
+    task = make_task(recipe, trained(name), lambda one: chosen.get(one, helper)(one)).to("meta")
+    if lora := recipe.trained[name].lora:
+        learn_low_rank(task.stage.net, lora, f"stages.{name}")
+    return task
 
 
 class _NoRng(BatchRng):
@@ -232,10 +238,15 @@ def seconds_per_parameter(net: nn.Module, config: TrainConfig, device: torch.dev
 
 
 def state_bytes(net: nn.Module, config: TrainConfig) -> int:
-    """Weights, gradients, average and the optimizer's moments: AdamW's two, Muon's one."""
+    """Weights; of those that learn gradients, average and moments: AdamW's two, Muon's one."""
     single = hidden_matrices(net) if config.optimizer == "muon" else []
-    moments = 2 * parameter_count(net) - sum(matrix.numel() for matrix in single)
-    return 4 * (3 * parameter_count(net) + moments)  # all float32
+    moments = 2 * _learning(net) - sum(matrix.numel() for matrix in single)
+    return 4 * (parameter_count(net) + 2 * _learning(net) + moments)  # all float32
+
+
+def _learning(net: nn.Module) -> int:
+    """Number of parameters that are not frozen."""
+    return sum(parameter.numel() for parameter in net.parameters() if parameter.requires_grad)
 
 
 def _seconds(run: Callable[[], None]) -> float:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from ..device import autocast, place
-from ..errors import TrainingError, WorkersLostError
+from ..errors import DataError, TrainingError, WorkersLostError
 from ..nn.layers import dropout_from
+from ..nn.lora import merged
 from ..rng import BatchRng
 from ..stages import Stage
 from .blocks import checkpoint_blocks, compile_blocks
@@ -129,16 +130,16 @@ class Trainer:
 
         Raises:
             TrainingError: the loss is not finite. The last good state stays.
-            WorkersLostError: no batches come any more. A state is saved.
+            DataError, WorkersLostError: no batches come any more. A state is saved.
         """
         clock, config = self.clock, self.config
-        self.loader.warn = watcher.note
+        self.loader.warn = self.loader.skipped.warn = watcher.note
         saved = last = clock.now()
         means = _Means(last, self.world)
         while self.step < config.steps:
             try:
                 metrics = self._step()
-            except WorkersLostError:
+            except (DataError, WorkersLostError):
                 if self.world.alone:  # others go on, and end with this one
                     self._save(watcher, means)
                 raise
@@ -249,7 +250,8 @@ class Trainer:
 
     def averaged(self) -> Stage:
         """The stage with the averaged weights, in evaluation mode; all processes ask together."""
-        return self.engine.averaged(self.task.stage, self.ema).eval()
+        stage = self.engine.averaged(self.task.stage, self.ema).eval()
+        return stage.with_net(merged(stage.net)) if self.world.is_first else stage
 
     def save(self) -> Path:
         """Write the whole state beside the older ones; nothing half-written is ever seen."""

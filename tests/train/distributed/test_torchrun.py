@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import unclip
 from unclip.train.state import load_state, saved_states
 
 WORKER = Path(__file__).with_name("_worker.py")
@@ -68,7 +69,8 @@ def started(
     """What torchrun ended with."""
     run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
     run += [str(processes), "--max-restarts", str(restarts), *words]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
+    found = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(unclip.__file__).parents[1])}
+    environment = {**os.environ, **found, **variables}
     return subprocess.run(run, capture_output=True, text=True, env=environment)
 
 

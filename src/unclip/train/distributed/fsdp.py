@@ -48,7 +48,8 @@ class Fsdp(Engine):
                 register_fsdp_forward_method(unit, CALLED)
         fully_shard(task, mesh=mesh, ignored_params=ignored)
         for (module, name, _), mine in zip(_places(ema.average), net.parameters(), strict=True):
-            part = nn.Parameter(mine.detach().clone(), requires_grad=False)
+            own = mine.detach().clone() if mine.requires_grad else mine.detach()  # as `Ema` has it
+            part = nn.Parameter(own, requires_grad=False)
             module.register_parameter(name, part)
         return task
 
