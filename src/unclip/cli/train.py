@@ -16,6 +16,7 @@ import typer
 
 from ..errors import Cancelled, UsageError, counted
 from ._complete import PRESETS
+from ._memory import say_memory
 from ._options import Device, Listed, option
 from ._progress import quiet, waiting
 from ._result import current, report
@@ -58,6 +59,14 @@ Assignments = Annotated[
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Say what it would cost, and touch nothing.")
+]
+Gpus = Annotated[
+    str | None,
+    option(
+        "--gpus",
+        "COUNT[,COUNT...]",
+        "With --dry-run: the memory that each of so many GPUs needs, such as 8,64,256.",
+    ),
 ]
 Stages = Annotated[
     list[str] | None,
@@ -112,6 +121,7 @@ def train(
     out: Out = None,
     device: Device = None,
     timeout: Timeout = 30.0,
+    gpus: Gpus = None,
 ) -> None:
     """Train the stages of a recipe, one after the other.
 
@@ -128,11 +138,14 @@ def train(
       unclip train emoji-cpu --resume --minutes 9
       unclip train turbo --teacher karlo/
       unclip train my.toml --set stages.decoder.train.batch_size=32 --stage decoder
+      unclip train dalle2 --stage decoder --dry-run --gpus 8,64,256
       torchrun --nproc-per-node 8 -m unclip train my.toml
     """
     from ..train.clock import Clock
     from ..train.distributed.world import join, restarted
 
+    if gpus is not None and not dry_run:
+        raise UsageError("--gpus is for --dry-run; torchrun says how many GPUs train")
     if minutes is not None and not minutes > 0:  # nor NaN
         raise UsageError(f"--minutes must be above 0, got {minutes:g}")
     world, place = join(device, timeout)
@@ -151,7 +164,9 @@ def train(
     with world.together(), _speaking(world):
         run, names = _run(recipe, options, budget, place, clock)
         again = _command(recipe, True, options, alone=world.alone)
-        if dry_run:
+        if gpus is not None:
+            say_memory(run.recipe, [one for one in names if one in run.recipe.trained], gpus)
+        elif dry_run:
             if resume:
                 run.check_states()
             _dry_run(run, names, _command(recipe, run.exists(), options | times, world.alone))

@@ -134,15 +134,12 @@ def test_processes_come_and_go_and_the_losses_stay(
 
 
 @pytest.mark.slow
-def test_a_killed_process_is_named_and_all_go_on_from_the_last_state(recipe: Path) -> None:
+def test_all_go_on_from_the_last_state_where_one_was_killed(recipe: Path) -> None:
     often = "stages.decoder.train.checkpoint_minutes=0.00001"
     words = [str(WORKER), str(recipe), "out", "decoder", "losses.json", often]
-    alone = started(2, *words, BAD="killed")
-    assert alone.returncode != 0
-    assert "process 1 of 2 (" in alone.stderr
-    assert "it was killed, or its machine is down" in alone.stderr
     again = started(2, *words, restarts=1, BAD="killed")
     assert again.returncode == 0, again.stderr
+    assert "Signal 9 (SIGKILL)" in again.stderr or "exitcode: -9" in again.stderr
     losses = json.loads(Path("losses.json").read_text())
     assert losses.pop("begun") == 15
     whole = train(1, recipe, "whole", "decoder", {}, 15)
@@ -154,7 +151,10 @@ def test_a_killed_process_is_named_and_all_go_on_from_the_last_state(recipe: Pat
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("bad", "said"),
-    [("hangs", "has not answered for 0.1 minutes: it hangs"), ("fails", "the moon is down")],
+    [
+        ("hangs", "has not answered for 0.1 minutes: it hangs"),
+        ("fails", "ValueError: the moon is down"),
+    ],
 )
 def test_one_that_hangs_or_fails_is_named_once(bad: str, said: str, recipe: Path) -> None:
     done = started(

@@ -23,8 +23,8 @@ Forward = Callable[[Batch, Rng], tuple[Tensor, dict[str, Tensor]]]
 class Engine:
     """One process: it has the whole network for itself."""
 
-    def __init__(self, world: World, device: torch.device) -> None:
-        self.world, self.device = world, device
+    def __init__(self, config: TrainConfig, world: World, device: torch.device) -> None:
+        self.config, self.world, self.device = config, world, device
 
     def arrange(self, task: Task, ema: Ema) -> Forward:
         """Divide a task that has been placed and its average; what gives the loss from now on."""
@@ -65,9 +65,9 @@ class Ddp(Engine):
 def make_engine(config: TrainConfig, world: World, device: torch.device) -> Engine:
     """The engine that a stage's training asks for: with one process, none of PyTorch's."""
     if world.alone:
-        return Engine(world, device)
+        return Engine(config, world, device)
     if config.engine == "ddp":
-        return Ddp(world, device)
+        return Ddp(config, world, device)
     from .fsdp import Fsdp
 
-    return Fsdp(world, device)
+    return Fsdp(config, world, device)

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterator
+from dataclasses import replace
 
+import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 
 from ...errors import UsageError
 from ...stages import Stage
-from ..blocks import repeated_blocks
+from ..blocks import CALLED, sharded_units
 from ..distillation import ConsistencyTask
 from ..ema import Ema
 from ..task import Task
 from .engine import Engine, Forward
 from .tensors import is_sharded, whole
-
-CALLED = "keys_values"
-"""A method of attention layers that networks call once a prompt, beside `forward`."""
 
 
 class Fsdp(Engine):
@@ -40,13 +38,16 @@ class Fsdp(Engine):
         for parameter in net.parameters():
             parameter.data = parameter.data.contiguous()  # channels_last cannot be divided
         self.scalars = [one for one in net.parameters() if one.ndim == 0]  # nor can these
+        policy = MixedPrecisionPolicy(cast_forward_inputs=False)
+        if self.config.dtype(self.device) == torch.bfloat16:  # else autocast's copies stay whole
+            policy = replace(policy, param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
         mesh = init_device_mesh(self.device.type, (self.world.size,))
         ignored = {one for one in self.scalars if isinstance(one, nn.Parameter)}
-        for unit in units(net):
-            fully_shard(unit, mesh=mesh, ignored_params=ignored)
+        for unit in sharded_units(net):
+            fully_shard(unit, mesh=mesh, ignored_params=ignored, mp_policy=policy)
             if hasattr(unit, CALLED):
                 register_fsdp_forward_method(unit, CALLED)
-        fully_shard(task, mesh=mesh, ignored_params=ignored)
+        fully_shard(task, mesh=mesh, ignored_params=ignored, mp_policy=policy)
         for (module, name, _), mine in zip(_places(ema.average), net.parameters(), strict=True):
             own = mine.detach().clone() if mine.requires_grad else mine.detach()  # as `Ema` has it
             part = nn.Parameter(own, requires_grad=False)
@@ -69,21 +70,6 @@ class Fsdp(Engine):
                 if self.world.is_first:
                     module.register_parameter(name, nn.Parameter(gathered, requires_grad=False))
         return stage.with_net(net)
-
-
-def units(net: nn.Module) -> Iterator[nn.Module]:
-    """What is gathered at once: repeated blocks, or the parts of those that are called apart."""
-    for block in repeated_blocks(net):
-        yield from _called(block)
-
-
-def _called(module: nn.Module) -> Iterator[nn.Module]:
-    apart = any(hasattr(one, CALLED) for one in module.modules())
-    if isinstance(module, nn.ModuleList) or (apart and not hasattr(module, CALLED)):
-        for child in module.children():
-            yield from _called(child)
-    elif any(True for _ in module.parameters()):
-        yield module
 
 
 def _places(net: nn.Module) -> list[tuple[nn.Module, str, Tensor]]:

@@ -94,6 +94,8 @@ class Processes(World):
             told = self._explained(error)
             code = told.exit_code if isinstance(told, UnclipError) else 1
             if self.store.compare_set("failed", "", str(self.rank)) == str(self.rank).encode():
+                if told is error:
+                    raise
                 raise told from error
             raise SystemExit(code) from None
         dist.destroy_process_group()
