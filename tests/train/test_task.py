@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -200,3 +201,21 @@ def test_a_hidden_text_is_the_empty_one_where_the_model_draws_with_that(
         own, null = getattr(cond, name), getattr(cond, f"null_{name}")
         assert torch.equal(getattr(half, name), torch.stack([own[0], null[1], own[2], null[3]]))
     assert half.keep_text is None
+
+
+@pytest.mark.parametrize("kind", ["decoder", "latent_decoder", "upsampler", "laion_upsampler"])
+def test_a_mask_among_the_samples_says_what_counts(
+    kind: str, make_stage: Callable[..., Any], speckles: Any, tokenizer: Tokenizer
+) -> None:
+    """A whole mask changes nothing, an empty one leaves no loss; priors have no use for one."""
+    task = Task(make_stage(kind), make_stage("clip"))
+    samples = [speckles(task.source_size).sample(i) for i in range(3)]
+
+    def loss(value: int | None) -> float:
+        mask = {} if value is None else {"mask": np.full(task.source_size, value, np.uint8)}
+        batch = task.collate(tokenizer)([{**one, **mask} for one in samples])
+        return float(task(batch, BatchRng(0, 3))[0].detach())
+
+    assert loss(255) == pytest.approx(loss(None), rel=1e-5)
+    assert loss(0) == 0
+    assert "mask" not in Task(make_stage("prior"), make_stage("clip")).collate(tokenizer).keys

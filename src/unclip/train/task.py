@@ -143,7 +143,8 @@ class Task(nn.Module):
     def collate(self, tokenizer: Tokenizer) -> Collate:
         """What makes its batches of samples."""
         wrong = ["wrong"] if isinstance(self.stage, ClipStage) else []
-        keys = ("image", "caption", *wrong, *sorted(self._encoded))
+        masked = ["mask"] if "image" in self.stage.produces else []
+        keys = ("image", "caption", *wrong, *masked, *sorted(self._encoded))
         return Collate(tokenizer, keys, null=self._reads_null)
 
     def blank(self, size: int, context: int) -> Batch:
@@ -158,6 +159,8 @@ class Task(nn.Module):
         """Everything the stage trains on; `rng` is for a prior that draws."""
         fields = (*_TOKENS, *self._encoded)
         cond = Cond(**{name: batch[name] for name in fields if name in batch})
+        if "mask" in batch:
+            cond = cond.replace(loss_mask=batch["mask"][:, None].float() / 255)  # (B, 1, H, W)
         wanted = self._wanted - dict(cond.items()).keys()
         with torch.no_grad():
             if wanted & _OF_TEXT:
