@@ -75,6 +75,10 @@ class TrainConfig(Config):
     clip_grad: float = Field(1.0, gt=0, description="largest gradient norm")
     ema: float = Field(0.999, ge=0, lt=1)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    activation_checkpointing: bool = Field(
+        False, description="less memory for a forward pass more: blocks are computed again"
+    )
+    compile: bool = Field(False, description="compile each repeated block; needs a C++ compiler")
     lora: LoraConfig | None = Field(
         None, description="learn a LoRA of what the stage is taken from, and leave that as it is"
     )

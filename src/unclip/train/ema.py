@@ -21,6 +21,10 @@ class Ema:
         for name in self._learning:
             self.average.get_parameter(name).requires_grad_(False)
 
+    def restart(self, net: nn.Module) -> None:
+        """Begin again as `net` is."""
+        self.average.load_state_dict(net.state_dict())
+
     @torch.no_grad()
     def update(self, net: nn.Module, step: int) -> None:
         """Move towards `net` after step `step` (from 0)."""

@@ -7,6 +7,7 @@ STAGE.lora.safetensors      the LoRA of a stage that learns one, and beside it t
 STAGE/states/step-N/        saved training states, the newest two
 STAGE/previews/             sample grids
 STAGE/events/               TensorBoard scalars
+skipped.log                 which samples could not be made, and why
 model/                      a native model folder of all stages so far, usable at any time
 """
 
@@ -40,12 +41,16 @@ from .loader import Loader
 from .lock import Lock
 from .lora import learn_low_rank, write_loras
 from .recipe import FROM, Recipe, RecipeSettings, StageRecipe
+from .skipped import Skipped
 from .state import load_values, saved_states, step_of
 from .tasks import bare, make_task
 from .trainer import Trainer
 
 LOCK = ".lock"
 """The file in a run's folder that says who trains there."""
+
+SKIPPED = "skipped.log"
+"""The file in a run's folder that names the samples that could not be made."""
 
 
 class Run:
@@ -302,6 +307,7 @@ class Run:
             config.workers,
             pin=self.device.type == "cuda",
         )
+        loader.skipped = Skipped(self.folder / SKIPPED, self.recipe.max_skipped, name)
         states, seed = self.folder / name / "states", self.recipe.settings.seed
         return Trainer(task, loader, config, states, seed, self.device, self.clock)
 
