@@ -219,3 +219,44 @@ def test_a_mask_among_the_samples_says_what_counts(
     assert loss(255) == pytest.approx(loss(None), rel=1e-5)
     assert loss(0) == 0
     assert "mask" not in Task(make_stage("prior"), make_stage("clip")).collate(tokenizer).keys
+
+
+@pytest.mark.parametrize("kind", ["prior", "ar_prior", "linear_prior", "eclipse_prior"])
+@pytest.mark.parametrize("captioned", [True, False])
+def test_every_prior_learns_from_embeddings_alone(
+    kind: str, captioned: bool, make_stage: Callable[..., Any], tokenizer: Tokenizer
+) -> None:
+    """No picture, and no network of CLIP's: the same data that a step with both would see."""
+    clip = make_stage("clip")
+    rng = np.random.default_rng(0)
+    truth = rng.standard_normal((16, 16)).astype(np.float32)
+    samples: list[Any] = []
+    for _ in range(64):
+        z_t = rng.standard_normal(16).astype(np.float32)
+        z_t /= np.linalg.norm(z_t)
+        z_i = truth @ z_t
+        held = {"text_embed": z_t, "image_embed": z_i / np.linalg.norm(z_i)}
+        held["text_encodings"] = np.tile(z_t, (8, 1))
+        held["text_encodings"][5:] = 0
+        samples.append({**held, "caption": "the fox"} if captioned else held)
+    for name in ("encode_text", "encode_image"):
+        setattr(clip, name, None)
+    task = Task(make_stage(kind), clip)
+    batch = task.collate(tokenizer)(samples)
+    assert "image" not in batch
+    if not captioned and "text_mask" in task.stage.consumes:
+        assert task.cond(batch, BatchRng(0, 64)).text_mask.sum(1).tolist() == [5] * 64
+        del (bare := dict(batch))["text_encodings"]
+        with pytest.raises(UsageError, match="hold neither captions nor text_encodings"):
+            task.cond(bare, BatchRng(0, 64))
+    if task.stage.prepare_samples:
+        task.stage.prepare([task.cond(batch, BatchRng(0, 64))])
+    optimizer = torch.optim.Adam(task.parameters(), 1e-2)
+    losses = []
+    for step in range(25):
+        loss, _ = task(batch, BatchRng(step, 64))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:2])
