@@ -37,7 +37,7 @@ def lora() -> None:
 
 @dataclass(frozen=True)
 class Merge(ModelParts):
-    """Write a model with LoRA files merged into its weights, in this package's format.
+    """Write a model with LoRA files merged into its weights.
 
     \b
     Examples:

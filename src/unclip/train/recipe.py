@@ -391,6 +391,7 @@ def _of_another_source(values: dict[str, Any], assignments: Sequence[str]) -> di
     data, name = values.get("data"), override({}, naming).get("data", {}).get("source")
     if name is None or not isinstance(data, dict) or data.get("source") in (None, name):
         return values
+    _ = SOURCES[str(name)]  # raises where there is no such source
     left = [key for key in data if key not in DATA_KEYS]
     if left:
         warn(
