@@ -16,7 +16,7 @@ from .. import config
 from ..vocabulary import Vocabulary
 from ._picture import read_cropped
 from .listing import listing
-from .source import IndexedSource, Sample
+from .source import IndexedSource, Item, Sample
 
 
 class FolderConfig(config.Config):
@@ -70,6 +70,11 @@ class Folder(IndexedSource):
     def notes(self) -> list[str]:
         """Pictures and texts that training does not use."""
         return self.listing.notes()
+
+    def items(self) -> Iterator[Item]:
+        """The pictures with a caption, sorted by name."""
+        for path, captions in self.pairs:
+            yield Item(path.relative_to(self.config.path).as_posix(), path, captions)
 
     def sample(self, position: int) -> Sample:
         """Picture number `position` of the stream, (*size, 3), and one of its captions.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypedDict
 
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import Config
+from ..errors import DataError
 from ..vocabulary import Vocabulary
 
 SAMPLED = 20_000
@@ -30,6 +32,21 @@ class Sample(TypedDict, total=False):
     image_embed: NDArray[np.float32]  # (D,) z_i
     image_patches: NDArray[np.float32]  # (patches, W')
     latents: NDArray[np.float32]  # (c, h, w), an autoencoder's of the picture
+
+
+@dataclass(frozen=True)
+class Item:
+    """One stored picture and all that is said of it.
+
+    Args:
+        name: within its data: a path relative to the folder, or a shard and a key.
+        picture: its file, or that file's bytes.
+        captions: may be none.
+    """
+
+    name: str
+    picture: Path | bytes
+    captions: tuple[str, ...] = ()
 
 
 class Source(ABC):
@@ -61,6 +78,15 @@ class Source(ABC):
     @abstractmethod
     def captions(self, count: int) -> Iterator[str]:
         """The next `count` captions of the stream, without making pictures."""
+
+    def items(self) -> Iterator[Item]:
+        """Every stored picture once, in an order that does not change, none of them decoded.
+
+        Raises:
+            DataError: it stores no pictures, but makes them.
+        """
+        kind = type(self).__name__.lower()
+        raise DataError(f"'{kind}' makes its pictures: there are no files to go through")
 
     def notes(self) -> list[str]:
         """Remarks on the data for the user before training, one line each."""
