@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ def test_a_picture_is_measured_upright(tmp_path: Path) -> None:
     assert (seen.size, seen.kind, seen.fault) == ((40, 20), "jpg", "")
     assert seen.stored_bytes == (tmp_path / "turned.jpg").stat().st_size
     data = (tmp_path / "turned.jpg").read_bytes()
-    assert look(Item("00000.tar: turned.jpg", data)).size == (40, 20)
+    assert look(Item("00000.tar: turned.jpg", io.BytesIO(data))).size == (40, 20)
 
 
 @pytest.mark.parametrize(

@@ -153,14 +153,14 @@ def test_colours_of_any_mode_become_srgb(picture: str) -> None:
     stream = io.BytesIO()
     Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(stream, format="tiff")
     settings = PrepareSettings(picture=picture)  # type: ignore[arg-type]
-    made = make(settings, Item("a.tif", stream.getvalue(), ("red",)))
+    made = make(settings, Item("a.tif", stream, ("red",)))
     (pixels,) = [data for suffix, data in made.files.items() if suffix not in ("txt", "json")]
     found = np.asarray(Image.open(io.BytesIO(pixels)).convert("RGB")).astype(int)
     assert np.abs(found - [255, 0, 0]).max() <= 3
 
 
 def test_captions_that_say_nothing_are_left_out() -> None:
-    made = make(SMALL, Item("a.png", b"", (" ", "&nbsp;", "\u200b")))
+    made = make(SMALL, Item("a.png", io.BytesIO(), (" ", "&nbsp;", "\u200b")))
     assert made.skipped is not None and made.skipped.why == "it has no caption"
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..registry import Registry
-from .source import IndexedSource, Item, Sample, Source
+from .source import IndexedSource, Item, ListedSource, Sample, Source
 
 SOURCES: Registry[type[Source]] = Registry("unclip.data", "SOURCE", "data source")
 
-__all__ = ["SOURCES", "IndexedSource", "Item", "Sample", "Source", "source_at"]
+__all__ = ["SOURCES", "IndexedSource", "Item", "ListedSource", "Sample", "Source", "source_at"]
 
 
 def source_at(path: Path, size: tuple[int, int]) -> Source:

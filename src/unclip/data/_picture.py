@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +12,17 @@ from ..errors import DataError, UsageError
 from ..media import fit_image, read_image
 
 
-def read_cropped(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
+def read_cropped(
+    picture: Path | BytesIO, size: tuple[int, int], at: tuple[float, float] = (0.5, 0.5)
+) -> NDArray[np.uint8]:
     """(*size, 3) sRGB: the middle of a picture at (height, width), upright and antialiased.
 
-    Transparent areas become white.
+    Transparent areas become white. `at` is where it is cut: see `fit_image`.
 
     Raises:
         DataError: the file cannot be read as a picture, or is too large.
     """
     try:
-        return np.asarray(fit_image(read_image(path, size), size))
+        return np.asarray(fit_image(read_image(picture, size), size, at))
     except UsageError as error:
         raise DataError(str(error)) from None

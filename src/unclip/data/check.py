@@ -161,7 +161,7 @@ def look(item: Item) -> Look:
     """Read one picture whole, as training does."""
     kind = Path(item.name).suffix.lower().lstrip(".") or "unknown"
     try:
-        size = _stored(item.picture)
+        size = item.stored_bytes
         picture = read_image(item.picture)
     except (UsageError, OSError) as error:
         return Look(item.name, item.captions, _reason(error, item), kind=kind)
@@ -171,10 +171,6 @@ def look(item: Item) -> Look:
         seen = None
     shape = picture.height, picture.width
     return Look(item.name, item.captions, "", shape, size, kind, seen)
-
-
-def _stored(picture: Path | bytes) -> int:
-    return len(picture) if isinstance(picture, bytes) else picture.stat().st_size
 
 
 def _reason(error: Exception, item: Item) -> str:

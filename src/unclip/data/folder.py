@@ -16,7 +16,7 @@ from .. import config
 from ..vocabulary import Vocabulary
 from ._picture import read_cropped
 from .listing import listing
-from .source import IndexedSource, Item, Sample
+from .source import Item, ListedSource, Sample
 
 
 class FolderConfig(config.Config):
@@ -31,7 +31,7 @@ class FolderConfig(config.Config):
     seed: int = Field(default=0, ge=0)
 
 
-class Folder(IndexedSource):
+class Folder(ListedSource):
     """The pictures of a folder, each once per epoch, in an order given by (seed, epoch).
 
     Raises:
@@ -71,10 +71,27 @@ class Folder(IndexedSource):
         """Pictures and texts that training does not use."""
         return self.listing.notes()
 
-    def items(self) -> Iterator[Item]:
-        """The pictures with a caption, sorted by name."""
-        for path, captions in self.pairs:
-            yield Item(path.relative_to(self.config.path).as_posix(), path, captions)
+    @property
+    def count(self) -> int:
+        """Pictures with a caption."""
+        return len(self.pairs)
+
+    def item(self, number: int) -> Item:
+        """Picture number `number`, sorted by name."""
+        path, captions = self.pairs[number]
+        return Item(path.relative_to(self.config.path).as_posix(), path, captions)
+
+    def place(self, position: int) -> int:
+        """See `ListedSource`: shuffled anew every epoch."""
+        epoch, place = divmod(position, self.count)
+        return int(_order(self.config.seed, epoch, self.count)[place])
+
+    def caption(self, captions: tuple[str, ...], position: int) -> str:
+        """See `ListedSource`: drawn for the position."""
+        if len(captions) == 1:
+            return captions[0]
+        draw = np.random.default_rng((self.config.seed, 1, position)).random()
+        return captions[int(draw * len(captions))]
 
     def sample(self, position: int) -> Sample:
         """Picture number `position` of the stream, (*size, 3), and one of its captions.
@@ -94,12 +111,8 @@ class Folder(IndexedSource):
         return Vocabulary.of(caption for _, captions in self.pairs for caption in captions)
 
     def _pair(self, position: int) -> tuple[Path, str]:
-        epoch, place = divmod(position, len(self.pairs))
-        path, captions = self.pairs[_order(self.config.seed, epoch, len(self.pairs))[place]]
-        if len(captions) == 1:
-            return path, captions[0]
-        draw = np.random.default_rng((self.config.seed, 1, position)).random()
-        return path, captions[int(draw * len(captions))]
+        path, captions = self.pairs[self.place(position)]
+        return path, self.caption(captions, position)
 
 
 @lru_cache(maxsize=4)

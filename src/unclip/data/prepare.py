@@ -169,15 +169,15 @@ def _digest(items: list[Item]) -> str:
     """Of what a shard is made of: names, captions, and when and how long the files are."""
     found = hashlib.sha256()
     for item in items:
-        found.update(json.dumps([item.name, item.captions, _state(item.picture)]).encode())
+        found.update(json.dumps([item.name, item.captions, _state(item)]).encode())
     return found.hexdigest()
 
 
-def _state(picture: Path | bytes) -> object:
-    if isinstance(picture, bytes):
-        return hashlib.sha256(picture).hexdigest()
+def _state(item: Item) -> object:
+    if not isinstance(item.picture, Path):
+        return hashlib.sha256(item.read()).hexdigest()
     try:
-        stat = picture.stat()
+        stat = item.picture.stat()
     except OSError:
         return None
     return stat.st_size, stat.st_mtime_ns

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypedDict
 
@@ -40,13 +41,26 @@ class Item:
 
     Args:
         name: within its data: a path relative to the folder, or a shard and a key.
-        picture: its file, or that file's bytes.
+        picture: its file, or that file's content.
         captions: may be none.
     """
 
     name: str
-    picture: Path | bytes
+    picture: Path | BytesIO
     captions: tuple[str, ...] = ()
+
+    def read(self) -> bytes:
+        """The picture's file. Raises OSError."""
+        if isinstance(self.picture, Path):
+            return self.picture.read_bytes()
+        return self.picture.getvalue()
+
+    @property
+    def stored_bytes(self) -> int:
+        """Of the picture's file. Raises OSError."""
+        if isinstance(self.picture, Path):
+            return self.picture.stat().st_size
+        return self.picture.getbuffer().nbytes
 
 
 class Source(ABC):
@@ -129,10 +143,53 @@ class Source(ABC):
 class IndexedSource(Source):
     """A source with random access to samples by position."""
 
+    stores: ClassVar[bool] = False
+    """Whether its pictures are stored ones, of which `stored` gives the files."""
+
     @abstractmethod
     def sample(self, position: int) -> Sample:
         """Sample number `position` (>= 0) of the stream."""
 
+    def stored(self, position: int) -> Item:
+        """The stored picture at a position and the caption it has there. Raises DataError."""
+        raise DataError(f"'{type(self).__name__.lower()}' makes its pictures")
+
     def __iter__(self) -> Iterator[Sample]:
         """Yield this shard's samples endlessly from the current position."""
         return map(self.sample, self.positions())
+
+
+class ListedSource(IndexedSource):
+    """Stored pictures with captions, which are read by their number and seen in another order."""
+
+    stores = True
+
+    @property
+    @abstractmethod
+    def count(self) -> int:
+        """Its pictures, each of which is seen once an epoch."""
+
+    @abstractmethod
+    def item(self, number: int) -> Item:
+        """Picture number `number` < `count` and all its captions. Raises DataError."""
+
+    @abstractmethod
+    def place(self, position: int) -> int:
+        """The number of the picture at a position of the stream."""
+
+    @abstractmethod
+    def caption(self, captions: tuple[str, ...], position: int) -> str:
+        """The one of a picture's captions that it has at a position."""
+
+    def items(self) -> Iterator[Item]:
+        """See `Source`; what cannot be had has no content."""
+        for number in range(self.count):
+            try:
+                yield self.item(number)
+            except DataError as error:
+                yield Item(str(error), BytesIO())
+
+    def stored(self, position: int) -> Item:
+        """See `IndexedSource`."""
+        item = self.item(self.place(position))
+        return replace(item, captions=(self.caption(item.captions, position),))
