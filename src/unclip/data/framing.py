@@ -168,11 +168,10 @@ def framed(
             "setting 'data.buckets' needs a source that lists its pictures, such as a folder or "
             "what `unclip data prepare` makes"
         )
-    settings = replace_step(settings, step)
-    return Bucketed(source, settings, size, group)
+    return Bucketed(source, stepped(settings, step), size, group)
 
 
-def replace_step(settings: FrameSettings, step: int) -> FrameSettings:
+def stepped(settings: FrameSettings, step: int) -> FrameSettings:
     """With the step of the buckets where none is set. Raises UsageError where it does not fit."""
     wanted = settings.bucket_step or step
     if wanted % step:

@@ -15,6 +15,7 @@ from ..checkpoints.part import Part
 from ..checkpoints.settings import leaves
 from ..config import Config, check_keys, override, read_toml, shown, unknown
 from ..data import SOURCES, Source
+from ..data.framing import FrameSettings
 from ..diffusion.objective import ConsistencyObjective
 from ..errors import UsageError, nearest
 from ..loading import PRESETS, plan
@@ -135,13 +136,15 @@ class Recipe:
             name: _stage(name, table, models.get(str(table.get("from"))))
             for name, table in settings.stages.items()
         }
-        data = {key: value for key, value in settings.data.items() if key != "source"}
         source = SOURCES[str(settings.data["source"])]
-        check_keys(data, "data", [*source.Config.model_fields, "source"])
+        general = [*FrameSettings.model_fields, "source"]
+        data = {key: value for key, value in settings.data.items() if key not in general}
+        check_keys(data, "data", [*source.Config.model_fields, *general])
         recipe = cls(settings, stages, source.Config.parse(data, "data"), models)
         _check_sizes(recipe)
         recipe._check_chosen("prior", settings.prior, recipe._priors(), "makes an image embedding")
         recipe._check_chosen("decoder", settings.decoder, recipe._decoders(), "draws a picture")
+        _ = recipe.framing
         for name in recipe.stages:
             recipe._check_helpers(name)
         if settings.budget is not None:
@@ -195,6 +198,13 @@ class Recipe:
         stages = {**self.stages, name: replace(stage, train=config)}
         settings = self.settings.model_copy(update={"stages": tables})
         return replace(self, settings=settings, stages=stages)
+
+    @property
+    def framing(self) -> FrameSettings:
+        """How the pictures of the data are cut and mirrored. Raises UsageError."""
+        own = FrameSettings.model_fields
+        given = {key: value for key, value in self.settings.data.items() if key in own}
+        return FrameSettings.parse(given, "data")
 
     def source(self, size: tuple[int, int] = (64, 64)) -> Source:
         """The data, with (height, width) pictures. Raises UsageError or DataError."""

@@ -34,6 +34,7 @@ from ..vocabulary import Vocabulary
 from .budget import Allocation, Budget
 from .clock import Clock
 from .config import minutes_of
+from .data import check_framing, seen_by
 from .loader import Loader
 from .lock import Lock
 from .recipe import FROM, Recipe, RecipeSettings, StageRecipe
@@ -82,6 +83,7 @@ class Run:
             if name in self.recipe.trained:
                 with torch.device("meta"):
                     make_task(self.recipe, stage, partial(bare, self.recipe, name))
+                check_framing(self.recipe, name, stage)
         return self.recipe.source()
 
     def exists(self) -> bool:
@@ -289,7 +291,7 @@ class Run:
         if task.clip and self.recipe.stage(name).part is None:
             stage.init_from_clip(task.clip[0])
         loader = Loader(
-            self.recipe.source(task.source_size),
+            seen_by(self.recipe, name, task),
             task.collate(self.tokenizer()),
             config.batch_at(0),
             config.workers,

@@ -33,6 +33,14 @@ def pictures(images: Tensor) -> Tensor:
     return from_uint8(images.permute(0, 3, 1, 2))
 
 
+def middle(image: Tensor) -> Tensor:
+    """(B, 3, H, W) -> (B, 3, S, S), the middle of each; S is the shorter side."""
+    height, width = image.shape[-2:]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return image[..., top : top + side, left : left + side]
+
+
 @dataclass(frozen=True)
 class Collate:
     """Samples -> a batch of what `keys` names, as far as every sample has it.
@@ -161,11 +169,17 @@ class Task(nn.Module):
             if wanted & _OF_SPACE:
                 assert isinstance(self.stage, DiffusionStage) and cond.image is not None
                 cond = cond.replace(latents=self.stage.space.encode(cond.image))
-            if "image_patches" in wanted:
-                cond = self.clip[0].encode_patches(cond)
-            elif "image_embed" in wanted:
-                cond = self.clip[0].encode_image(cond)
+            if wanted & _OF_IMAGE:
+                cond = self._seen(cond, wanted)
             return self.redrawer(cond, rng.fork("redrawn")) if self.redrawer else cond
+
+    def _seen(self, cond: Cond, wanted: frozenset[str]) -> Cond:
+        """Add what CLIP sees, in the middle square of pictures in aspect buckets."""
+        clip, image = self.clip[0], cond.image
+        assert image is not None
+        shown = cond.replace(image=middle(image))
+        seen = (clip.encode_patches if "image_patches" in wanted else clip.encode_image)(shown)
+        return seen.replace(image=image)
 
     def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """(B,) of a batch's condition, and metrics (B,) or ()."""

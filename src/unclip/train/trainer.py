@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -19,8 +18,9 @@ from .clock import Clock
 from .config import TrainConfig
 from .ema import Ema
 from .loader import Batch, Loader
-from .optim import Learner, critic_config, learning_rate, optimizer_tensors, restore_optimizers
-from .state import State, load_state, save_state, saved_states
+from .optim import Learner, critic_config, learning_rate
+from .saving import FolderStore, Store, gather, restore
+from .state import saved_states
 from .task import Task
 
 LOG_SECONDS = 60.0
@@ -77,6 +77,7 @@ class Trainer:
     ) -> None:
         self.task, self.loader, self.config = task, loader, config
         self.folder, self.seed = folder, seed
+        self.store: Store = FolderStore(folder)
         self.device = device or torch.device("cpu")
         self.clock = clock or Clock()
         self.step = 0
@@ -231,13 +232,7 @@ class Trainer:
 
     def save(self) -> Path:
         """Write the whole state beside the older ones; nothing half-written is ever seen."""
-        values = {"step": self.step, "seconds": self.seconds, "seed": self.seed}
-        tensors = {"ema": dict(self.ema.average.state_dict())}
-        for prefix, learner in self.learners.items():
-            tensors[f"{prefix}net"] = dict(learner.net.state_dict())
-            tensors[f"{prefix}optimizer"] = optimizer_tensors(learner.optimizers, learner.net)
-        state = State({**values, "data": self.loader.state_dict()}, tensors)
-        return save_state(self.folder, state)
+        return self.store.write(gather(self))
 
     def resume(self) -> bool:
         """Go on from the newest saved state; False where there is none.
@@ -245,41 +240,9 @@ class Trainer:
         Raises:
             TrainingError: the state is damaged or is of a network of another shape.
         """
-        states = saved_states(self.folder)
-        if not states:
+        found = self.store.newest()
+        if found is None:
             return False
-        state = load_state(states[-1])
-        nets = {f"{prefix}net": learner.net for prefix, learner in self.learners.items()}
-        for prefix in self.learners:
-            if f"{prefix}optimizer" not in state.tensors:
-                raise TrainingError(
-                    f"{states[-1]} is damaged: it has no {prefix}optimizer.safetensors"
-                )
-        for group, net in {**nets, "ema": self.ema.average}.items():
-            saved = state.tensors.get(group, {})
-            if fault := _misfit(saved, net.state_dict()):
-                raise TrainingError(
-                    f"{states[-1]} does not fit the recipe: {fault}; set the stage's network back "
-                    "to what it was, or train it anew in another folder"
-                )
-            net.load_state_dict(saved)
-        for prefix, learner in self.learners.items():
-            tensors = state.tensors[f"{prefix}optimizer"]
-            restore_optimizers(learner.optimizers, learner.net, tensors)
-        try:
-            self.step, self.seconds = int(state.values["step"]), float(state.values["seconds"])
-            self.loader.load_state_dict(state.values["data"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise TrainingError(f"{states[-1] / 'state.json'} is damaged: {error!r}") from None
+        where, state = found
+        restore(self, state, where)
         return True
-
-
-def _misfit(saved: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
-    """The first tensor that differs in name or shape, in words; empty where none does."""
-    for name in dict.fromkeys([*wanted, *saved]):
-        if name not in saved or name not in wanted:
-            return f"'{name}' is not in {'the state' if name in wanted else 'the network'}"
-        if saved[name].shape != wanted[name].shape:
-            was, now = tuple(saved[name].shape), tuple(wanted[name].shape)
-            return f"'{name}' has the shape {was}, and the network's is {now}"
-    return ""
