@@ -80,6 +80,12 @@ class Framed(IndexedSource):
         self.inner, self.settings, self.size = inner, settings, size
         self.config: Any = getattr(inner, "config", None)
         self._seed = int(getattr(self.config, "seed", 0))
+        self.stores = inner.stores
+
+    @classmethod
+    def whole(cls, inner: IndexedSource) -> Framed:
+        """Of a source as it is: middles, at its own size."""
+        return cls(inner, FrameSettings(), inner.size)
 
     def summary(self) -> dict[str, Any]:
         """Of the other source."""

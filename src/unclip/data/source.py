@@ -143,7 +143,10 @@ class Source(ABC):
 class IndexedSource(Source):
     """A source with random access to samples by position."""
 
-    stores: ClassVar[bool] = False
+    size: tuple[int, int]
+    """(height, width) of its pictures."""
+
+    stores: bool = False
     """Whether its pictures are stored ones, of which `stored` gives the files."""
 
     @abstractmethod

@@ -6,6 +6,7 @@ tokenizer.json
 STAGE/states/step-N/        saved training states, the newest two
 STAGE/previews/             sample grids
 STAGE/events/               TensorBoard scalars
+cache/                      what frozen networks say of the data: see `train.cache`
 model/                      a native model folder of all stages so far, usable at any time
 """
 
@@ -32,6 +33,7 @@ from ..plain import read_json
 from ..stages import STAGES, Stage, on_meta
 from ..vocabulary import Vocabulary
 from .budget import Allocation, Budget
+from .caching import OnProgress, cached
 from .clock import Clock
 from .config import minutes_of
 from .data import check_framing, seen_by
@@ -39,6 +41,7 @@ from .loader import Loader
 from .lock import Lock
 from .recipe import FROM, Recipe, RecipeSettings, StageRecipe
 from .state import load_values, saved_states, step_of
+from .task import Task
 from .tasks import bare, make_task
 from .trainer import Trainer
 
@@ -55,6 +58,7 @@ class Run:
         self.recipe, self.folder, self.device = recipe, folder, device
         self.clock = clock or Clock()
         self._lock: Lock | None = None
+        self.on_progress: OnProgress = lambda what, done, total: None  # of what a cache lacks
 
     @property
     def model(self) -> Path:
@@ -291,7 +295,7 @@ class Run:
         if task.clip and self.recipe.stage(name).part is None:
             stage.init_from_clip(task.clip[0])
         loader = Loader(
-            seen_by(self.recipe, name, task),
+            self._source(name, task, trained),
             task.collate(self.tokenizer()),
             config.batch_at(0),
             config.workers,
@@ -299,6 +303,16 @@ class Run:
         )
         states, seed = self.folder / name / "states", self.recipe.settings.seed
         return Trainer(task, loader, config, states, seed, self.device, self.clock)
+
+    def _source(self, name: str, task: Task, trained: bool) -> Source:
+        """The data as a stage sees them; from a cache, where its CLIP is what it will be."""
+        source, config = seen_by(self.recipe, name, task), self.recipe.trained[name]
+        clip = self.recipe.clip()
+        ready = trained or clip is None or (self.model / clip).is_dir()
+        if not config.cache or not ready:
+            return source
+        folder = self.folder / "cache" if config.cache is True else Path(config.cache)
+        return cached(source, task, self.tokenizer(), folder, config, self.device, self.on_progress)
 
     def build(self, name: str) -> Stage:
         """A stage with fresh weights, or those of the model that it is taken from."""

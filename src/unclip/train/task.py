@@ -170,10 +170,10 @@ class Task(nn.Module):
                 assert isinstance(self.stage, DiffusionStage) and cond.image is not None
                 cond = cond.replace(latents=self.stage.space.encode(cond.image))
             if wanted & _OF_IMAGE:
-                cond = self._seen(cond, wanted)
+                cond = self.seen(cond, wanted)
             return self.redrawer(cond, rng.fork("redrawn")) if self.redrawer else cond
 
-    def _seen(self, cond: Cond, wanted: frozenset[str]) -> Cond:
+    def seen(self, cond: Cond, wanted: frozenset[str]) -> Cond:
         """Add what CLIP sees, in the middle square of pictures in aspect buckets."""
         clip, image = self.clip[0], cond.image
         assert image is not None
