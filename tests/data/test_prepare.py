@@ -20,6 +20,7 @@ from PIL import Image
 from unclip.data import Item, source_at
 from unclip.data.prepare import PrepareSettings, make, prepare, shrunk
 from unclip.errors import DataError, OutputError, UsageError
+from unclip.media import read_image
 from unclip.plain import read_json
 
 SMALL = PrepareSettings(size=16, shard_size=3)
@@ -176,3 +177,20 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(photos: Path, tmp_pat
         running.wait()
     subprocess.run([*command, str(tmp_path / "out")], check=True, env=os.environ)
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_what_was_made_is_data_to_train_on(photos: Path, tmp_path: Path) -> None:
+    """Every picture, with its captions, comes back once an epoch; and it can be prepared again."""
+    prepare(source_at(photos, (8, 8)), tmp_path / "out", PrepareSettings(picture="png"))
+    source = source_at(tmp_path / "out", (20, 40))
+    assert type(source).__name__ == "WebDataset" and source.count == 7
+    before = {item.captions: item for item in source_at(photos, (8, 8)).items()}
+    for item in source.items():
+        number = int(item.captions[1].split()[1])
+        assert item.captions == (f"a & b {number}", f"number {number}")
+        stored = before[f"a &amp; b  {number}", f"number {number}"]
+        assert np.array_equal(read_image(item.picture), read_image(stored.picture))
+    prepare(source, tmp_path / "again", SMALL)
+    prepare(source_at(photos, (8, 8)), tmp_path / "once", SMALL)
+    again, once = samples(tmp_path / "again"), samples(tmp_path / "once")
+    assert [one["jpg"] for one in again.values()] == [one["jpg"] for one in once.values()]

@@ -83,7 +83,7 @@ class Check:
         check_writable(self.output)
         with waiting("listing the data"):
             source = source_at(self.source, (self.size, self.size))
-            total = sum(1 for _ in source.items())
+            total = source.count
         with counting_progress("pictures") as on_progress:
             found = examine(source.items(), self.workers or cores(), on_progress, total)
         hard = self._hard(source) if self.model else []

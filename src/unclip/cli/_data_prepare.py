@@ -61,7 +61,7 @@ class Prepare:
         check_writable(self.out / "any")
         with waiting("listing the data"):
             source = source_at(self.source, (64, 64))
-            total = sum(1 for _ in source.items())
+            total = source.count
         with counting_progress("pictures") as on_progress:
             done = prepare(source, self.out, settings, self.workers or cores(), on_progress, total)
         for note in source.notes():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from io import BytesIO
+import io
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,21 @@ from ..errors import DataError, UsageError
 from ..media import fit_image, read_image
 
 
+class Encoded(io.BytesIO):
+    """The bytes of a picture file that is stored in another file.
+
+    Args:
+        data: the bytes.
+        name: what errors call it, such as `00000.tar: 000012.jpg`.
+    """
+
+    def __init__(self, data: bytes, name: str) -> None:
+        super().__init__(data)
+        self.name = name
+
+
 def read_cropped(
-    picture: Path | BytesIO, size: tuple[int, int], at: tuple[float, float] = (0.5, 0.5)
+    picture: Path | io.BytesIO, size: tuple[int, int], at: tuple[float, float] = (0.5, 0.5)
 ) -> NDArray[np.uint8]:
     """(*size, 3) sRGB: the middle of a picture at (height, width), upright and antialiased.
 

@@ -23,6 +23,9 @@ from .source import Item, ListedSource
 
 Size = tuple[int, int]
 
+AHEAD = 101
+"""How many batches of its bucket ahead the sample is that stands in for a faulty one."""
+
 SMALLER = (1.0, 0.75, 0.5, 0.375, 0.25)
 """Sides of the buckets, as shares of the largest ones': for small pictures."""
 
@@ -127,7 +130,7 @@ class Bucketed(Framed):
         self.group = group
         among = sizes_of(size, settings.bucket_step or 1, settings.bucket_aspect)
         self._among = among
-        measured = [picture_size(item.picture) for item in inner.items()]
+        measured = [None if item.fault else picture_size(item.picture) for item in inner.items()]
         sound = [number for number, one in enumerate(measured) if one is not None]
         found = assign([one for one in measured if one is not None], among, group)
         self.buckets = {one: [sound[n] for n in numbers] for one, numbers in found.items()}
@@ -160,14 +163,26 @@ class Bucketed(Framed):
 
     def place(self, position: int) -> tuple[int, int]:
         """(bucket, number of the picture) at a position of the stream."""
+        bucket, which, offset = self._turn_of(position)
+        numbers = self.buckets[self._sizes[bucket]]
+        epoch, rest = divmod(which * self.group + offset, len(numbers))
+        order = _order(self._seed, bucket, epoch, len(numbers))
+        return bucket, numbers[order[rest]]
+
+    def _turn_of(self, position: int) -> tuple[int, int, int]:
+        """The bucket of a position, how many of its batches came before, the place in its batch."""
         batch, offset = divmod(position, self.group)
         period, turn = divmod(batch, len(self._turn))
         bucket, which = self._turn[turn].tolist()
-        numbers = self.buckets[self._sizes[bucket]]
-        seen = (period * len(numbers) + which) * self.group + offset
-        epoch, rest = divmod(seen, len(numbers))
-        order = _order(self._seed, bucket, epoch, len(numbers))
-        return bucket, numbers[order[rest]]
+        return bucket, period * len(self.buckets[self._sizes[bucket]]) + which, offset
+
+    def stand_in(self, position: int, tries: int) -> int:
+        """See `IndexedSource`: in a later batch of the same bucket."""
+        bucket, which, offset = self._turn_of(position)
+        count = len(self.buckets[self._sizes[bucket]])
+        period, rest = divmod(which + AHEAD * tries, count)
+        turn = int(np.flatnonzero(self._turn[:, 0] == bucket)[rest])
+        return (period * len(self._turn) + turn) * self.group + offset
 
     def stored(self, position: int) -> Item:
         """See `IndexedSource`."""

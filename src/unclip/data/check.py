@@ -160,6 +160,8 @@ def examine(
 def look(item: Item) -> Look:
     """Read one picture whole, as training does."""
     kind = Path(item.name).suffix.lower().lstrip(".") or "unknown"
+    if item.fault:
+        return Look(item.name, item.captions, item.fault, kind=kind)
     try:
         size = item.stored_bytes
         picture = read_image(item.picture)

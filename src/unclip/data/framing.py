@@ -107,6 +107,11 @@ class Framed(IndexedSource):
         """Of the other source."""
         return self.inner.vocabulary()
 
+    @property
+    def count(self) -> int | None:
+        """Of the other source."""
+        return self.inner.count
+
     def stored(self, position: int) -> Item:
         """See `IndexedSource`."""
         return self.inner.stored(position)

@@ -23,13 +23,13 @@ from pydantic import Field
 
 from ..config import Config
 from ..errors import DataError, OutputError, UsageError
-from ..files import atomic_file, remove_leftovers, write_json, write_text
+from ..files import remove_leftovers, write_json, write_text
 from ..media import read_image
 from ..plain import read_json
 from ._captions import normalised
 from ._parallel import processes
-from ._tar import Shard
 from .source import Item, Source
+from .webdataset import write_shard
 
 FORMAT = 1
 INDEX, SKIPPED = "index.json", "skipped.txt"
@@ -197,23 +197,22 @@ def _write(tar: Path, origin: str, numbered: Iterable[tuple[int, _Made]]) -> dic
     """A shard, and then what is said of it."""
     skipped: list[Skipped] = []
     sizes: list[tuple[str, int, int]] = []
-    tar.with_suffix(".json").unlink(missing_ok=True)
-    with atomic_file(tar) as beside, beside.open("wb") as stream:
-        shard = Shard(stream)
+
+    def sound() -> Iterator[tuple[str, dict[str, bytes]]]:
         for number, made in numbered:
             if made.skipped is not None:
                 skipped.append(made.skipped)
             else:
                 key = f"{number:09d}"
-                shard.add(key, made.files)
                 sizes.append((key, *made.size))
-        shard.close()
+                yield key, made.files
+
+    tar.with_suffix(".json").unlink(missing_ok=True)
+    shard = write_shard(tar, sound())
     values = {
-        "file": tar.name,
+        **shard._asdict(),
         "origin": origin,
-        "samples": len(sizes),
         "bytes": tar.stat().st_size,
-        "sha256": _sha256(tar),
         "sizes": sizes,
         "skipped": skipped,
     }
@@ -221,13 +220,10 @@ def _write(tar: Path, origin: str, numbered: Iterable[tuple[int, _Made]]) -> dic
     return values
 
 
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def make(settings: PrepareSettings, item: Item) -> _Made:
     """One sample: a picture in sRGB, its captions one a line, and what is known of both."""
+    if item.fault:
+        return _Made({}, (0, 0), Skipped(item.name, item.fault))
     captions = [normalised(text, settings.caption_length) for text in item.captions]
     captions = list(dict.fromkeys(filter(None, captions)))
     if not captions:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypedDict
+from typing import Any, ClassVar, Self, TypedDict, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,16 @@ from ..config import Config
 from ..errors import DataError
 from ..vocabulary import Vocabulary
 
+T = TypeVar("T")
+
 SAMPLED = 20_000
 """Number of captions from which an endless source derives its vocabulary."""
+
+TRIES = 20
+"""How many samples in a row may be faulty before a stream ends with an error."""
+
+STRIDE = 10_007
+"""How far ahead the sample is that stands in for a faulty one: rarely in the same batch."""
 
 
 class Sample(TypedDict, total=False):
@@ -33,6 +41,7 @@ class Sample(TypedDict, total=False):
     image_embed: NDArray[np.float32]  # (D,) z_i
     image_patches: NDArray[np.float32]  # (patches, W')
     latents: NDArray[np.float32]  # (c, h, w), an autoencoder's of the picture
+    skipped: list[str]  # what is wrong with the samples that this one stands in for; optional
 
 
 @dataclass(frozen=True)
@@ -43,11 +52,13 @@ class Item:
         name: within its data: a path relative to the folder, or a shard and a key.
         picture: its file, or that file's content.
         captions: may be none.
+        fault: why there is no picture.
     """
 
     name: str
     picture: Path | BytesIO
     captions: tuple[str, ...] = ()
+    fault: str = ""
 
     def read(self) -> bytes:
         """The picture's file. Raises OSError."""
@@ -77,9 +88,19 @@ class Source(ABC):
         self._index, self._count, self._block, self._next = 0, 1, 1, 0
 
     @classmethod
-    def at(cls, path: Path, size: tuple[int, int]) -> Self | None:
+    def at(
+        cls, path: Path, size: tuple[int, int], settings: Mapping[str, Any] | None = None
+    ) -> Self | None:
         """This source of a folder, with (height, width) pictures; None for other folders."""
-        return None
+        if not cls.recognises(path):
+            return None
+        config = cls.Config.parse({"path": str(path), **(settings or {})})
+        return cls(config, size)  # type: ignore[call-arg]
+
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        """Whether a folder, or a file, is of the kind that this source reads."""
+        return False
 
     def summary(self) -> dict[str, Any]:
         """What the data hold, in plain counts."""
@@ -92,6 +113,11 @@ class Source(ABC):
     @abstractmethod
     def captions(self, count: int) -> Iterator[str]:
         """The next `count` captions of the stream, without making pictures."""
+
+    @property
+    def count(self) -> int | None:
+        """Its stored pictures; None where there are none, or nobody knows."""
+        return None
 
     def items(self) -> Iterator[Item]:
         """Every stored picture once, in an order that does not change, none of them decoded.
@@ -151,15 +177,34 @@ class IndexedSource(Source):
 
     @abstractmethod
     def sample(self, position: int) -> Sample:
-        """Sample number `position` (>= 0) of the stream."""
+        """Sample number `position` (>= 0) of the stream.
+
+        Raises:
+            DataError: it cannot be made: its picture is damaged, say.
+        """
 
     def stored(self, position: int) -> Item:
         """The stored picture at a position and the caption it has there. Raises DataError."""
         raise DataError(f"'{type(self).__name__.lower()}' makes its pictures")
 
     def __iter__(self) -> Iterator[Sample]:
-        """Yield this shard's samples endlessly from the current position."""
-        return map(self.sample, self.positions())
+        """Yield this shard's samples endlessly from the current position.
+
+        Another sample stands in for one that cannot be made, and says so in `skipped`. Which one
+        depends on the position alone, so that the stream is the same however it is sharded.
+
+        Raises:
+            DataError: `TRIES` samples in a row cannot be made.
+        """
+        return map(self._made, self.positions())
+
+    def _made(self, position: int) -> Sample:
+        made, faults = sound(self.sample, position, self.stand_in)
+        return {**made, "skipped": faults} if faults else made
+
+    def stand_in(self, position: int, tries: int) -> int:
+        """The position of what is tried in place of a sample, after `tries` could not be made."""
+        return further(position, tries)
 
 
 class ListedSource(IndexedSource):
@@ -185,14 +230,39 @@ class ListedSource(IndexedSource):
         """The one of a picture's captions that it has at a position."""
 
     def items(self) -> Iterator[Item]:
-        """See `Source`; what cannot be had has no content."""
+        """See `Source`; those that are not there say why."""
         for number in range(self.count):
             try:
                 yield self.item(number)
             except DataError as error:
-                yield Item(str(error), BytesIO())
+                yield Item(f"number {number}", BytesIO(), fault=str(error))
 
     def stored(self, position: int) -> Item:
         """See `IndexedSource`."""
         item = self.item(self.place(position))
         return replace(item, captions=(self.caption(item.captions, position),))
+
+
+def further(position: int, tries: int) -> int:
+    """See `IndexedSource.stand_in`: far ahead."""
+    return position + STRIDE * tries
+
+
+def sound(
+    make: Callable[[int], T], position: int, stand_in: Callable[[int, int], int] = further
+) -> tuple[T, list[str]]:
+    """`make(position)`, or of the first position that stands in for it and can be made.
+
+    Returns:
+        What was made, and what is wrong with the positions before.
+
+    Raises:
+        DataError: none of `TRIES` positions can be made.
+    """
+    faults: list[str] = []
+    for _ in range(TRIES):
+        try:
+            return make(stand_in(position, len(faults))), faults
+        except DataError as error:
+            faults.append(str(error))
+    raise DataError(f"{TRIES} samples in a row cannot be made; the first of them: {faults[0]}")

@@ -56,6 +56,10 @@ class Cached(Framed):
         """Of the other source."""
         return self.inner.frame(position)
 
+    def stand_in(self, position: int, tries: int) -> int:
+        """Of the other source."""
+        return self.inner.stand_in(position, tries)
+
     def shard(self, index: int, count: int, block: int = 1) -> Self:
         """See `Source`. Raises UsageError where the other source cannot be cut so."""
         ahead = self.inner.shard(0, 1)
@@ -236,7 +240,7 @@ def _fill(
 
 def _unseen(source: Framed, store: Store) -> Iterator[tuple[bytes, tuple[Item, Frame]]]:
     for item, frames in source.variants():
-        for frame in frames:
+        for frame in () if item.fault else frames:
             try:
                 key = picture_key(item, frame)
             except DataError:  # it is skipped, and counted, when its turn comes

@@ -52,13 +52,12 @@ def hardest(
         CheckpointError: it is damaged.
     """
     pipe = load(model)
-    total = sum(1 for _ in source.items())
+    total = source.count or 0
     losses = losses_of(pipe.model, source.items())
     found: list[Loss] = []
     for done, one in enumerate(losses, 1):
-        on_progress(done, total)
+        on_progress(done, max(total, done))
         (heapq.heappush if len(found) < count else heapq.heappushpop)(found, one)
-    on_progress(total, total)
     return sorted(found, reverse=True)
 
 
@@ -94,6 +93,8 @@ def _task(model: Model) -> Task:
 
 def _samples(items: Iterable[Item], size: tuple[int, int]) -> Iterator[tuple[str, Sample]]:
     for item in items:
+        if item.fault:
+            continue
         try:
             image = np.asarray(fit_image(read_image(item.picture), size))
         except (UsageError, OSError):
