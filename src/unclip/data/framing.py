@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,12 @@ class FrameSettings(Config):
         None, ge=1, description="sides are multiples of it; none: what the network needs"
     )
     bucket_aspect: float = Field(2.0, ge=1, le=8, description="longer to shorter side, at most")
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Self:
+        """Those among the settings of a recipe's `data`. Raises UsageError."""
+        given = {key: value for key, value in data.items() if key in cls.model_fields}
+        return cls.parse(given, "data")
 
 
 @dataclass(frozen=True)
