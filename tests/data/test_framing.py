@@ -87,3 +87,16 @@ def test_buckets_need_a_list_of_pictures() -> None:
     shapes = Shapes(ShapesConfig(), (16, 16))
     with pytest.raises(UsageError, match=r"data.buckets.*lists its pictures"):
         framed(shapes, FrameSettings(buckets=True), (16, 16))
+
+
+def test_a_mask_is_cut_and_mirrored_as_its_picture(tmp_path: Path) -> None:
+    pixels = np.zeros((8, 24, 3), np.uint8)
+    pixels[..., 0] = 8 * np.arange(24)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    Image.fromarray(pixels[..., 0]).save(tmp_path / "a-masklabel.png")
+    (tmp_path / "a.txt").write_text("a")
+    source = Folder(FolderConfig(path=tmp_path, mask="file"), SIZE)
+    made = Framed(source, FrameSettings(crop="random", flip=True), SIZE)
+    for position in range(20):
+        sample = made.sample(position)
+        assert np.array_equal(sample["mask"], sample["image"][..., 0])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Self
 
@@ -188,7 +189,7 @@ class Bucketed(Framed):
         """See `IndexedSource`."""
         item = self.inner.item(self.place(position)[1])
         caption = self.inner.caption(item.captions, position)
-        return Item(item.name, item.picture, (caption,))
+        return replace(item, captions=(caption,))
 
     def frame(self, position: int) -> Frame:
         """See `Framed`."""

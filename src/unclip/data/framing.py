@@ -15,7 +15,7 @@ from pydantic import Field
 from ..config import Config
 from ..errors import UsageError
 from ..vocabulary import Vocabulary
-from ._picture import read_cropped
+from ._picture import read_cropped, read_mask
 from .source import IndexedSource, Item, ListedSource, Sample, Source
 
 MIDDLE = (0.5, 0.5)
@@ -68,7 +68,16 @@ class Frame:
         Raises:
             DataError: it cannot be read.
         """
-        seen = read_cropped(picture, self.size, self.at)
+        return self._turned(read_cropped(picture, self.size, self.at))
+
+    def see(self, item: Item) -> Sample:
+        """What is seen of a stored picture, and of its mask where it has one. Raises DataError."""
+        made: Sample = {"image": self.read(item.picture)}
+        if item.mask and isinstance(item.picture, Path):
+            made["mask"] = self._turned(read_mask(item.picture, item.mask, self.size, self.at))
+        return made
+
+    def _turned(self, seen: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return np.ascontiguousarray(seen[:, ::-1]) if self.flip else seen
 
 
@@ -150,7 +159,7 @@ class Framed(IndexedSource):
         frame = self.frame(position)
         if self.inner.stores:
             item = self.stored(position)
-            return {"image": frame.read(item.picture), "caption": item.captions[0]}
+            return {**frame.see(item), "caption": item.captions[0]}
         made = self.inner.sample(position)
         if frame.flip and "image" in made:
             made["image"] = np.ascontiguousarray(made["image"][:, ::-1])

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypedDict, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypedDict, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,7 @@ class Sample(TypedDict, total=False):
     """One training example: `image` and `caption`, or precomputed embeddings or latents of them."""
 
     image: NDArray[np.uint8]  # (H, W, 3), sRGB
+    mask: NDArray[np.uint8]  # (H, W), how much a pixel counts in a decoder's loss; optional
     caption: str
     wrong: str  # a hard negative caption; optional
     spec: dict[str, Any]  # description of a composed scene; optional
@@ -53,12 +54,14 @@ class Item:
         picture: its file, or that file's content.
         captions: may be none.
         fault: why there is no picture.
+        mask: where the mask of the pixels that count is, if there is one: see `read_mask`.
     """
 
     name: str
     picture: Path | BytesIO
     captions: tuple[str, ...] = ()
     fault: str = ""
+    mask: Literal["alpha", "file"] | None = None
 
     def read(self) -> bytes:
         """The picture's file. Raises OSError."""

@@ -79,7 +79,7 @@ class Cached(Framed):
                 why = "it cannot be read, or has changed since the cache was filled"
                 raise DataError(f"{item.name} is not in the cache: {why}") from None
         if self.pixels:
-            made["image"] = frame.read(item.picture)
+            made |= frame.see(item)
         return made  # type: ignore[no-any-return]
 
 
@@ -138,7 +138,7 @@ class Encoder:
         if self.kind == "texts":
             cond = self.task.clip[0].encode_text(cond)
         elif self.kind == "pictures":
-            cond = self.task.seen(cond, self.fields)
+            cond = self.task.embedded(cond, self.fields)
         else:
             stage = self.task.stage
             assert isinstance(stage, DiffusionStage) and cond.image is not None
