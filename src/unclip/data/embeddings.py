@@ -65,7 +65,7 @@ class Embeddings(StoredSource):
     units = "arrays"
 
     def __init__(self, config: EmbeddingsConfig, size: tuple[int, int]) -> None:
-        self.about = _about(config)
+        self.config, self.about = config, _about(config)
         self.numbers = _numbers(config.path)
         self.fields = [name for name, kind in FIELDS.items() if (config.path / kind).is_dir()]
         self._arrays = Memo(partial(_array, config.path), 4 * config.shuffle_window)

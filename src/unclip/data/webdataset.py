@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -73,6 +73,7 @@ class WebDataset(StoredSource):
     units = "tars"
 
     def __init__(self, config: WebDatasetConfig, size: tuple[int, int]) -> None:
+        _library()  # now, and not when the first tar is read
         self.tars = _tars(config.path)
         suffixes = [config.picture_column] if config.picture_column else SUFFIXES
         pictures = frozenset(suffix.strip(".").lower() for suffix in suffixes)
@@ -270,15 +271,47 @@ def write_shard(tar: Path, samples: Iterable[tuple[str, Mapping[str, bytes]]]) -
                     raise ValueError(f"{key!r} is no key: it needs a name, each its own")
                 written.write({"__key__": key, **files})
                 count, last = count + 1, key
-        with beside.open("rb") as done:
-            digest = hashlib.file_digest(done, "sha256").hexdigest()
-    return Shard(tar.name, count, digest)
+    return Shard(tar.name, count, _digest(tar))
 
 
 def write_index(folder: Path, shards: Iterable[Shard]) -> Path:
     """Write which tars a folder has, so that training need not read through them first."""
     write_json(folder / INDEX, {"shards": [shard._asdict() for shard in shards]})
     return folder / INDEX
+
+
+def index_folder(
+    folder: Path, on_progress: Callable[[int, int], None] = lambda done, total: None
+) -> tuple[list[Shard], list[str]]:
+    """Write the index of the tars that are in a folder itself, however they came there.
+
+    Returns:
+        The tars, and what is wrong with those that are damaged.
+
+    Raises:
+        DataError: there are none, or one cannot be read.
+        OutputError: the index cannot be written.
+    """
+    tars = sorted(tar for tar in folder.glob("*.tar") if not tar.name.startswith("."))
+    if not tars:
+        raise DataError(f"{folder} has no tars (*.tar)")
+    shards, faults = [], []
+    for number, tar in enumerate(tars):
+        on_progress(number, len(tars))
+        index = index_of(tar, frozenset(), "txt")
+        faults += [index.fault] if index.fault else []
+        shards.append(Shard(tar.name, len(index.keys), _digest(tar)))
+    write_index(folder, shards)
+    return shards, faults
+
+
+def _digest(tar: Path) -> str:
+    """SHA-256. Raises DataError."""
+    try:
+        with tar.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"cannot read {quoted(tar)}: {error.strerror or error}") from None
 
 
 SOURCE = WebDataset
