@@ -232,6 +232,11 @@ class Recipe:
         recipe = self.stages[name]
         if recipe.train is None:
             return
+        if recipe.train.lora and recipe.origin is None:
+            raise UsageError(
+                f"setting 'stages.{name}.train.lora' learns a change of another model's stage, and "
+                f"the stage has no `{FROM}`: name a model"
+            )
         if recipe.teacher == FROM and recipe.origin is None:
             raise UsageError(
                 f"setting 'stages.{name}.objective.teacher' is '{FROM}', and the stage has no "
@@ -326,7 +331,9 @@ def _check_sizes(recipe: Recipe) -> None:
                     f"setting '{key}' must be at least tokenizer.vocab_size, "
                     f"{tokenizer.vocab_size}, got {value}"
                 )
-            unconditional = leaf == "embed_dim" and value == 0
+            unconditional = leaf in ("embed_dim", "text_width") and value == 0
+            if leaf == "context" and stage.base and stage.base == tokenizer.model:
+                continue  # as in the model that both are taken from, which may cut or fill up
             if leaf in wanted and value != wanted[leaf][1] and not unconditional:
                 owner, right = wanted[leaf]
                 raise UsageError(f"setting '{key}' must be {owner}, {right}, got {value}")

@@ -3,6 +3,7 @@
 .lock                       held by the process that trains, which it names
 recipe.json                 what is trained; with a budget, also how many steps fit into it
 tokenizer.json
+STAGE.lora.safetensors      the LoRA of a stage that learns one, and beside it those for others
 STAGE/states/step-N/        saved training states, the newest two
 STAGE/previews/             sample grids
 STAGE/events/               TensorBoard scalars
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from ..checkpoints import native
 from ..checkpoints.part import Part
@@ -37,6 +39,7 @@ from .clock import Clock
 from .config import minutes_of
 from .loader import Loader
 from .lock import Lock
+from .lora import learn_low_rank, write_loras
 from .recipe import FROM, Recipe, RecipeSettings, StageRecipe
 from .skipped import Skipped
 from .state import load_values, saved_states, step_of
@@ -87,6 +90,8 @@ class Run:
             if name in self.recipe.trained:
                 with torch.device("meta"):
                     make_task(self.recipe, stage, partial(bare, self.recipe, name))
+                    if lora := self.recipe.trained[name].lora:
+                        learn_low_rank(stage.net, lora, f"stages.{name}")
         return self.recipe.source()
 
     def exists(self) -> bool:
@@ -266,7 +271,7 @@ class Run:
             self.recipe = self.fitted(name)
             self._record()
         trainer = self._trainer(name)
-        if not trainer.resume():
+        if not trainer.resume() and self.recipe.stage(name).part is None:
             trainer.prepare()
         trainer.seconds += self.clock.now() - started
         return trainer
@@ -293,6 +298,8 @@ class Run:
         task = make_task(self.recipe, stage, lambda one: self._helper(one, name, trained))
         if task.clip and self.recipe.stage(name).part is None:
             stage.init_from_clip(task.clip[0])
+        if config.lora:
+            learn_low_rank(stage.net, config.lora, f"stages.{name}")
         loader = Loader(
             self.recipe.source(task.source_size),
             task.collate(self.tokenizer()),
@@ -309,7 +316,11 @@ class Run:
         recipe = self.recipe.stage(name)
         if recipe.part is None:
             return STAGES[recipe.config.kind](recipe.config)
-        return _filled(recipe.part, name).requires_grad_(True).train()
+        stage = _filled(recipe.part, name).train()
+        fresh = on_meta(recipe.config)  # which knows what does not learn, such as an autoencoder
+        for mine, one in zip(stage.parameters(), fresh.parameters(), strict=True):
+            mine.requires_grad_(one.requires_grad)
+        return stage
 
     def _helper(self, name: str, student: str, trained: bool) -> Stage:
         """A stage of this run, or what the student is taken from, that it learns with."""
@@ -317,9 +328,13 @@ class Run:
         if name == FROM and origin is not None:
             return _filled(origin, student)
         known = (self.model / name).is_dir()
-        if trained and not known:
+        if trained and not known and name in self.recipe.trained:
             raise TrainingError(f"train stage '{name}' first: '{student}' needs it")
         return native.load_stage(self.model, name) if known else self.build(name)
+
+    def export_lora(self, name: str, net: nn.Module) -> list[Path]:
+        """Write the files of the LoRA that a stage learns: see `write_loras`."""
+        return write_loras(self.recipe, name, net, self.folder, self.vocabulary)
 
     def export(self, name: str, stage: Stage) -> None:
         """Put a stage's weights into the model folder and bring its manifest up to date.
@@ -366,6 +381,8 @@ def changes(old: StageRecipe, new: StageRecipe, where: str) -> str:
     if isinstance(now, AdversarialObjective) and not isinstance(before, AdversarialObjective):
         kind = before.kind if before else None
         pairs[f"{where}.objective.kind"] = (kind, now.kind)  # the state has no critic
+    if old.train and new.train and old.train.lora != new.train.lora:
+        pairs[f"{where}.train.lora"] = (old.train.lora, new.train.lora)
     if old.train and new.train and old.train.optimizer != new.train.optimizer:
         pairs[f"{where}.train.optimizer"] = (old.train.optimizer, new.train.optimizer)
     return ", ".join(f"{key} = {was}, and now it is {now}" for key, (was, now) in pairs.items())

@@ -12,8 +12,10 @@ from torch import Tensor
 from ..device import autocast, place
 from ..errors import DataError, TrainingError, WorkersLostError
 from ..nn.layers import dropout_from
+from ..nn.lora import merged
 from ..rng import BatchRng
 from ..stages import Stage
+from .blocks import checkpoint_blocks, compile_blocks
 from .clock import Clock
 from .config import TrainConfig
 from .ema import Ema
@@ -89,6 +91,10 @@ class Trainer:
         if task.critic is not None:
             self.learners["critic_"] = Learner(task.critic, critic_config(config, task.critic_rate))
         self.ema = Ema(self.net, config.ema)
+        if config.compile:
+            compile_blocks(self.net)
+        if config.activation_checkpointing:
+            checkpoint_blocks(self.net)
 
     def prepare(self) -> None:
         """Let the stage fit its statistics to as many samples as it asks for, before step 0.
@@ -102,7 +108,7 @@ class Trainer:
         batches = math.ceil(wanted / self.loader.batch_size)
         self.task.stage.prepare(self.task.cond(self._next(), self._rng()) for _ in range(batches))
         self.loader.load_state_dict(place)
-        self.ema = Ema(self.net, self.config.ema)
+        self.ema.restart(self.net)
 
     def run(self, watcher: Watcher) -> bool:
         """Train to the recipe's last step, or until the clock stops it; a state is saved then.
@@ -228,7 +234,7 @@ class Trainer:
 
     def averaged(self) -> Stage:
         """The stage with the averaged weights, in evaluation mode."""
-        return self.task.stage.with_net(self.ema.average).eval()
+        return self.task.stage.with_net(merged(self.ema.average)).eval()
 
     def save(self) -> Path:
         """Write the whole state beside the older ones; nothing half-written is ever seen."""
