@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 from itertools import count, islice
@@ -277,6 +278,28 @@ def test_a_worker_process_sees_the_same_stream(made: Made) -> None:
     samples(source, 0, 1)
     sent = pickle.loads(pickle.dumps(source))
     assert all(map(same, samples(sent, 3, 5), samples(source, 3, 5)))
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a single core
+def test_batches_are_the_same_from_any_number_of_workers_and_ranks(made: Made) -> None:
+    """Also after a stop in the middle of an epoch, with other workers and another batch size."""
+    dealt = [digests(samples(made(), 4 * n, 4 * n + 4))["digest"].tolist() for n in range(4)]
+    first = Loader(made(), digests, 4, 2)
+    assert [next(first)["digest"].tolist() for _ in range(2)] == dealt[:2]
+    ranks = [Loader(made(), digests, 2, rank, rank, 2) for rank in range(2)]
+    for rank in ranks:
+        rank.load_state_dict(first.state_dict())
+    after = [next(rank)["digest"].tolist() for _ in range(2) for rank in ranks]
+    assert after == [part for batch in dealt[2:] for part in (batch[:2], batch[2:])]
+
+
+def digests(samples: Sequence[Any]) -> dict[str, torch.Tensor]:
+    """A number for each sample: of everything that is in it."""
+    told = [
+        zlib.crc32(b"".join(np.asarray(sample[key]).tobytes() for key in sorted(sample)))
+        for sample in ({k: v for k, v in one.items() if k != "spec"} for one in samples)
+    ]
+    return {"digest": torch.tensor(told)}
 
 
 def test_a_seed_changes_the_stream(made: Made) -> None:
