@@ -28,10 +28,11 @@ from pyarrow import parquet
 from pydantic import Field
 
 from unclip.config import Config
-from unclip.data import SOURCES, IndexedSource, Sample, Source, settings_of, source_at
+from unclip.data import SOURCES, IndexedSource, Sample, Source, opened, settings_of, source_at
+from unclip.data.inspect import contact_sheet
 from unclip.data.webdataset import write_index, write_shard
 from unclip.emoji.corpus import build
-from unclip.errors import UsageError
+from unclip.errors import DataError, UsageError
 from unclip.train.loader import Loader
 
 ASSETS = Path(__file__).parents[1] / "fixtures" / "assets"
@@ -331,7 +332,20 @@ def test_a_folder_is_known_by_what_is_in_it(name: str, tmp_path: Path) -> None:
     source = source_at(path, SIZE)
     assert type(source) is SOURCES[name]
     assert source.summary()["kind"]
-    assert samples(source, 0, 1)[0]["caption"]
+    sheet = np.asarray(contact_sheet(source, 1, 3))
+    assert len(np.unique(sheet)) > 2  # captions, and pictures where there are any
+
+
+def test_data_of_another_source_are_known(tmp_path: Path) -> None:
+    """Tars are no folder of pictures, and the message says what they are."""
+    path = tars(tmp_path)["path"]
+    config = settings_of({"source": "folder", "path": str(path)})
+    with pytest.raises(DataError, match=r"has no pictures .*it looks like .* 'webdataset'$"):
+        opened("folder", config, SIZE)
+    (tmp_path / "empty").mkdir()
+    config = settings_of({"source": "coco", "path": str(tmp_path / "empty")})
+    with pytest.raises(DataError, match=r"captions_\*\.json$"):
+        opened("coco", config, SIZE)
 
 
 def test_a_stream_is_a_source_too() -> None:

@@ -11,7 +11,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from unclip.data.embeddings import Embeddings
+from unclip.data.embeddings import Embeddings, write_about, write_rows
 from unclip.errors import DataError
 
 
@@ -111,3 +111,21 @@ def test_a_missing_array_and_an_empty_folder(folder: Path, tmp_path: Path) -> No
         open_arrays(folder)
     with pytest.raises(DataError, match=r"no embeddings at .*img_emb_0\.npy"):
         open_arrays(tmp_path / "nowhere")
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    shapes = {"image_embed": (3, 4), "text_embed": (3, 4), "text_encodings": (3, 2, 5)}
+    fields = {name: rng.standard_normal(shape, np.float32) for name, shape in shapes.items()}
+    said = [("one", "a \u2028 line"), ("two",), ("three",)]
+    write_rows(tmp_path, 7, fields, said)
+    write_about(tmp_path, "emoji-cpu", "abc")
+    source = open_arrays(tmp_path, model_hash="abc")
+    for position in range(12):
+        _, row = source.order.place(position)
+        sample = source.sample(position)
+        assert sample["caption"] in said[row]
+        for name, values in fields.items():
+            assert (sample[name] == values[row]).all()  # type: ignore[literal-required]
+    with pytest.raises(ValueError, match="differ in number"):
+        write_rows(tmp_path, 8, fields, said[:2])

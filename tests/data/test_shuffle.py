@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -44,6 +45,20 @@ def test_epochs_and_windows_are_shuffled() -> None:
     assert epochs[0] != epochs[1]
     assert {unit for unit, _ in epochs[0][:20]} == {unit for unit, _ in epochs[0][:100]}
     assert [number for _, number in epochs[0][:100]] != sorted(n for _, n in epochs[0][:100])
+
+
+def test_a_billion_samples_take_no_room() -> None:
+    """A hundred thousand tars of ten thousand each: numbers for the tars and for a window."""
+    tracemalloc.start()
+    try:
+        order = Order([10_000] * 100_000, 0, 16)
+        places = [order.place(position) for position in range(999_999_000, 1_000_001_000, 100)]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(set(places)) == len(places) == 20
+    assert all(0 <= unit < 100_000 and 0 <= number < 10_000 for unit, number in places)
+    assert peak < 20e6
 
 
 def test_there_must_be_samples() -> None:

@@ -207,6 +207,15 @@ def test_a_bomb_is_refused_by_its_header(tmp_path: Path) -> None:
         open_tars(tmp_path).sample(0)
 
 
+def test_a_giant_file_is_not_read_into_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_shard(tmp_path / "a.tar", [("one", {"png": png(1, (90, 90)), "txt": b"a"})])
+    monkeypatch.setattr("unclip.data.webdataset.MAX_BYTES", 100)
+    with pytest.raises(DataError, match=r"a\.tar: one: its picture has more than"):
+        open_tars(tmp_path).sample(0)
+
+
 def test_a_missing_library_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_shard(tmp_path / "a.tar", pairs(range(1)))
     monkeypatch.setitem(sys.modules, "webdataset", None)

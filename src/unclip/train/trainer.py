@@ -128,7 +128,8 @@ class Trainer:
             try:
                 metrics = self._step()
             except (DataError, WorkersLostError):
-                self._save(watcher, means)
+                if self.step:
+                    self._save(watcher, means)
                 raise
             means.add(metrics)
             now = clock.now()
