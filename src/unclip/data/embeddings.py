@@ -95,13 +95,14 @@ class Embeddings(StoredSource):
         return made  # type: ignore[return-value]
 
     def texts(self, unit: int, number: int) -> tuple[str, ...]:
-        """The captions of a row."""
+        """The captions of a row; the first alone where there are embeddings of captions."""
         where = f"{self.config.path}: row {number} of metadata_{self.numbers[unit]}"
         captions = self._captions(self.numbers[unit])
         if number >= len(captions):
             raise DataError(f"{where} is missing")
         value = captions[number]
-        return captions_of(value.as_py() if hasattr(value, "as_py") else value, where)
+        found = captions_of(value.as_py() if hasattr(value, "as_py") else value, where)
+        return found if self.fields == ["image_embed"] else found[:1]
 
     def picture(self, unit: int, number: int) -> Path | Encoded:
         """There is none."""

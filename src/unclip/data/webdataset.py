@@ -87,10 +87,10 @@ class WebDataset(StoredSource):
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
-        """A tar, a pattern of tars, or a folder with tars."""
+        """A tar, a pattern of tars, or a folder with tars, also in `data/` as the hub has them."""
         if path.suffix.lower() == ".tar":
             return True
-        return path.is_dir() and any(path.glob("*.tar"))
+        return any(path.glob("*.tar")) or any((path / "data").glob("*.tar"))
 
     def texts(self, unit: int, number: int) -> tuple[str, ...]:
         """The lines of the text file, or what the JSON file has under the key."""
@@ -199,9 +199,12 @@ def index_of(tar: Path, pictures: frozenset[str], caption: str) -> Index:
 
 @lru_cache(maxsize=100_000)
 def _count(tar: Path, changed: tuple[int, int]) -> tuple[int, str]:
-    """How many samples a tar has, and its fault. A run opens its data once for each stage."""
+    """How many samples a tar has, and its fault, which counts as a sample that cannot be made.
+
+    Kept, as a run opens its data once for each stage.
+    """
     index = index_of(tar, frozenset(), "")
-    return len(index.keys), index.fault
+    return len(index.keys) + bool(index.fault), index.fault
 
 
 def _members(tar: Path) -> Iterator[tuple[str, str, int, int]]:
