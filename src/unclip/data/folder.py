@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
 from .. import config
+from ._picture import read_mask
 from ._pictures import Pictures
 from ._tables import COLUMNS
 from .listing import listing
+from .source import Item, Sample
 
 
 class FolderConfig(config.Config):
@@ -25,6 +28,11 @@ class FolderConfig(config.Config):
     seed: int = Field(default=0, ge=0)
     picture_column: str = Field(COLUMNS[0], min_length=1, description="of the table: file names")
     caption_column: str = Field(COLUMNS[1], min_length=1, description="of the table: captions")
+    mask: Literal["alpha", "file"] | None = Field(
+        None,
+        description="which pixels count in a decoder's loss: the opaque ones, or the white ones of "
+        "NAME-masklabel.png beside it; none: all",
+    )
 
 
 class Folder(Pictures):
@@ -46,6 +54,17 @@ class Folder(Pictures):
     def recognises(cls, path: Path) -> bool:
         """Any folder: this is the source for those that no other knows."""
         return True
+
+    def item(self, number: int) -> Item:
+        """See `Pictures`; and where its mask is."""
+        return replace(super().item(number), mask=self.config.mask)
+
+    def sample(self, position: int) -> Sample:
+        """See `Pictures`; and the mask, where there are masks."""
+        made = super().sample(position)
+        if self.config.mask:
+            made["mask"] = read_mask(self._pair(position)[0], self.config.mask, self.size)
+        return made
 
     def summary(self) -> dict[str, Any]:
         """Pictures, captions and what has none of the other."""

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 import torch
 from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
-from ..config import Config
+from ..config import Config, UserPath
 from ..device import fast_dtype
 from ..errors import UsageError
 
@@ -70,7 +70,7 @@ class TrainConfig(Config):
     """How one stage is trained."""
 
     steps: int = Field(1000, ge=1)
-    batch_size: int = Field(64, ge=1)
+    batch_size: int = Field(64, ge=1, description="samples a step, of all processes together")
     ramp: tuple[tuple[NonNegativeInt, PositiveInt], ...] = Field(
         (), description="(step, batch size) pairs: from that step on, that size"
     )
@@ -83,6 +83,9 @@ class TrainConfig(Config):
     clip_grad: float = Field(1.0, gt=0, description="largest gradient norm")
     ema: float = Field(0.999, ge=0, lt=1)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    engine: Literal["ddp", "fsdp"] = Field(
+        "ddp", description="of several processes: each has the network, or a part of it"
+    )
     activation_checkpointing: bool = Field(
         False, description="less memory for a forward pass more: blocks are computed again"
     )
@@ -91,6 +94,10 @@ class TrainConfig(Config):
         None, description="learn a LoRA of what the stage is taken from, and leave that as it is"
     )
     workers: int = Field(1, ge=0, description="processes that make batches; 0 is in the loop")
+    cache: bool | UserPath = Field(
+        False,
+        description="keep what frozen networks say of the data on disk: in the run, or this folder",
+    )
     log_every: int = Field(20, ge=1)
     preview_every: int = Field(1000, ge=1)
     checkpoint_minutes: float = Field(3.0, gt=0, description="between saved states")

@@ -25,9 +25,9 @@ WINDOW = 200
 _LEAST = 20  # good losses before one can be too large
 
 
-def to_skip(loss: Tensor, norms: Iterable[Tensor]) -> Tensor:
-    """() bool: whether a step is not to be made, as its loss or a gradient is not finite."""
-    return ~torch.stack([loss.detach().float(), *(norm.float() for norm in norms)]).isfinite().all()
+def to_skip(values: Iterable[Tensor]) -> Tensor:
+    """() bool: whether a step is not to be made, as its loss or a gradient's norm is not finite."""
+    return ~torch.stack([value.detach().float() for value in values]).isfinite().all()
 
 
 class Guard:

@@ -12,6 +12,7 @@ from ..device import fast_dtype
 from ..errors import TrainingError
 from ..nn.lora import LowRank
 from .config import TrainConfig
+from .distributed.tensors import assign, clip_grad_norm, is_sharded, local, part_of, whole
 
 EDGES = ("conv_in", "conv_out", "patch")
 """Layers at a network's edge, whose weights are no map from features to features."""
@@ -28,8 +29,10 @@ def make_optimizers(net: nn.Module, config: TrainConfig) -> list[torch.optim.Opt
     rest = [p for p in net.parameters() if p.requires_grad and id(p) not in taken]
     groups = [
         {"params": [p for p in rest if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
+        {"params": [p for p in rest if p.ndim == 1], "weight_decay": 0.0},
+        {"params": [p for p in rest if p.ndim == 0], "weight_decay": 0.0},  # are never sharded
     ]
+    groups = [group for group in groups if group["params"]]
     known = all(parameter.device.type in ("cpu", "cuda") for parameter in rest)
     fast = {"fused": True} if known else {"foreach": True}
     adamw = AdamW(groups, lr=config.learning_rate, betas=config.betas, **fast)
@@ -57,8 +60,8 @@ class AdamW(torch.optim.AdamW):
 
 def _is_last(x: Tensor) -> bool:
     """Whether a kernel is laid out channels_last, and in no other way."""
-    last = torch.channels_last
-    return x.ndim == 4 and x.is_contiguous(memory_format=last) and not x.is_contiguous()
+    held, last = local(x), torch.channels_last
+    return x.ndim == 4 and held.is_contiguous(memory_format=last) and not held.is_contiguous()
 
 
 def _dense(x: Tensor, last: bool) -> Tensor:
@@ -74,17 +77,18 @@ class Learner:
     def __init__(self, net: nn.Module, config: TrainConfig) -> None:
         self.net, self.config = net, config
         self.optimizers = make_optimizers(net, config)
+        self._sharded = any(map(is_sharded, net.parameters()))  # whose kernels take no flag
 
     def clip(self) -> Tensor:
         """Clip the gradients there are; returns their norm () before that."""
-        return nn.utils.clip_grad_norm_(self.net.parameters(), self.config.clip_grad)
+        return clip_grad_norm(self.net.parameters(), self.config.clip_grad)
 
     def update(self, step: int, skip: Tensor | None = None) -> None:
         """Step `step` (from 0), by the gradients there are, unless `skip` () says not to.
 
         A GPU is not waited for: its optimizers ask themselves.
         """
-        on_gpu = skip is not None and skip.device.type == "cuda"
+        on_gpu = skip is not None and skip.device.type == "cuda" and not self._sharded
         made = skip is None or on_gpu or not skip
         for optimizer in self.optimizers:
             if skip is not None and on_gpu:
@@ -137,10 +141,10 @@ class Muon(torch.optim.Optimizer):
         """One update; matrices of one shape are made orthogonal together."""
         assert closure is None
         for group in self.param_groups:
-            alike: dict[torch.Size, list[Tensor]] = {}
+            alike: dict[tuple[int, int], list[Tensor]] = {}
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    alike.setdefault(_matrix(parameter, parameter).shape, []).append(parameter)
+                    alike.setdefault(_size(parameter), []).append(parameter)
             for parameters in alike.values():
                 self._update(parameters, group)
 
@@ -149,31 +153,44 @@ class Muon(torch.optim.Optimizer):
         directions = self._directions(parameters, group["momentum"])
         turned = orthogonal(directions, group["dtype"])  # (K, m, n)
         scale = group["lr"] * 0.2 * max(turned.shape[1:]) ** 0.5
-        updates = [_kernel(one, like) for one, like in zip(turned, parameters, strict=True)]
+        pairs = list(zip(turned, parameters, strict=True))
+        updates = [part_of(_kernel(one, like), like) for one, like in pairs]
+        held = [local(one) for one in parameters]
         kept: Any = 1 - group["lr"] * group["weight_decay"]
         if self.found_inf is not None:
             skip = self.found_inf > 0
             updates = [one.masked_fill(skip, 0.0) for one in updates]
             kept = torch.where(skip, 1.0, kept)
-        torch._foreach_mul_(parameters, kept)
-        torch._foreach_add_(parameters, updates, alpha=-scale)
+        torch._foreach_mul_(held, kept)
+        torch._foreach_add_(held, updates, alpha=-scale)
 
     def _directions(self, parameters: list[Tensor], momentum: float) -> Tensor:
-        """Nesterov momentum of the gradients, as matrices: (K, m, n)."""
-        first = _matrix(parameters[0], parameters[0])
-        stack = first.new_empty((len(parameters), *first.shape))
+        """Nesterov momentum of the gradients, as matrices: (K, m, n). Each is gathered whole."""
+        stack = local(parameters[0]).new_empty((len(parameters), *_size(parameters[0])))
         for parameter, direction in zip(parameters, stack, strict=True):
             assert parameter.grad is not None
             state = self.state[parameter]
             if "momentum" not in state:
                 state["momentum"] = torch.zeros_like(parameter)
-            given = parameter.grad
-            if self.found_inf is not None:  # the momentum again: it stays what it is
-                given = torch.where(self.found_inf > 0, state["momentum"], given)
-            state["momentum"].lerp_(given, 1 - momentum)
-            kept, grad = (_matrix(one, parameter) for one in (state["momentum"], given))
-            torch.lerp(grad, kept, momentum, out=direction)
+            kept, grad = local(state["momentum"]), local(parameter.grad)
+            kept.lerp_(self._unless_skipped(grad, kept), 1 - momentum)
+            if is_sharded(parameter):
+                kept, grad = whole(state["momentum"]), whole(parameter.grad)
+            grad = self._unless_skipped(grad, kept)
+            start, end = (_matrix(one, parameter) for one in (grad, kept))
+            torch.lerp(start, end, momentum, out=direction)
         return stack
+
+    def _unless_skipped(self, grad: Tensor, momentum: Tensor) -> Tensor:
+        """A gradient; of a step that does nothing the momentum, which then stays what it is."""
+        if self.found_inf is None:
+            return grad
+        return torch.where(self.found_inf > 0, momentum, grad)
+
+
+def _size(kernel: Tensor) -> tuple[int, int]:
+    """Of a kernel's matrix."""
+    return len(kernel), kernel.numel() // len(kernel)
 
 
 def _matrix(values: Tensor, like: Tensor) -> Tensor:
@@ -181,13 +198,12 @@ def _matrix(values: Tensor, like: Tensor) -> Tensor:
 
     Which order that is changes nothing: who exchanges columns gets the same update, exchanged.
     """
-    last = like.ndim == 4 and like.is_contiguous(memory_format=torch.channels_last)
-    return (values.permute(0, 2, 3, 1) if last else values).flatten(1)
+    return (values.permute(0, 2, 3, 1) if _is_last(like) else values).flatten(1)
 
 
 def _kernel(matrix: Tensor, like: Tensor) -> Tensor:
     """Undo `_matrix`."""
-    if like.ndim == 4 and like.is_contiguous(memory_format=torch.channels_last):
+    if _is_last(like):
         out, channels, height, width = like.shape
         return matrix.view(out, height, width, channels).permute(0, 3, 1, 2)
     return matrix.view(like.shape)
@@ -323,4 +339,4 @@ def restore_optimizers(
             raise TrainingError(f"the saved optimizer state does not fit the recipe: '{key}'")
         # strides as the parameter's: in another layout kernels may round otherwise, and are slower
         like = value if moment == "step" else torch.empty_like(parameter.detach())
-        owner.state[parameter][moment] = like.copy_(value)
+        owner.state[parameter][moment] = assign(like, value)

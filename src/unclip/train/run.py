@@ -8,6 +8,7 @@ STAGE/states/step-N/        saved training states, the newest few
 STAGE/previews/             sample grids
 STAGE/log.jsonl             every number and note that was logged; STAGE/events/ is TensorBoard's
 report.html                 curves, previews and what happened, in one page
+cache/                      what frozen networks say of the data: see `train.cache`
 skipped.log                 which samples could not be made, and why
 model/                      a native model folder of all stages so far, usable at any time
 """
@@ -24,11 +25,9 @@ from torch import nn
 
 from ..checkpoints import native
 from ..checkpoints.part import Part
-from ..checkpoints.settings import leaves
 from ..checkpoints.tokenizers import load_tokenizer
 from ..data import Source
-from ..diffusion.objective import AdversarialObjective
-from ..errors import OutputError, TrainingError, UnclipError, UsageError
+from ..errors import OutputError, TrainingError, UnclipError, UsageError, about
 from ..files import remove_leftovers, write_json, write_text, writing
 from ..loading import plan
 from ..nn.lora import merged
@@ -37,14 +36,18 @@ from ..plain import read_json
 from ..stages import STAGES, Stage, on_meta
 from ..vocabulary import Vocabulary
 from .budget import Allocation, Budget
+from .caching import OnProgress, cached
+from .changes import changes
 from .clock import Clock
 from .config import minutes_of
+from .data import check_framing, seen_by
 from .loader import Loader
 from .lock import Lock
 from .lora import learn_low_rank, put_back, write_loras
-from .recipe import FROM, Recipe, RecipeSettings, StageRecipe
+from .recipe import FROM, Recipe, RecipeSettings
 from .skipped import Skipped
 from .state import Best, best_state, load_state, load_values, saved_states, state_at, step_of
+from .task import Task
 from .tasks import bare, make_task
 from .trainer import Trainer
 from .validation import Validation, divided
@@ -65,7 +68,9 @@ class Run:
         self.recipe, self.folder, self.device = recipe, folder, device
         self.clock = clock or Clock()
         self.warn: Callable[[str], None] = lambda line: None
+        self.world = self.clock.world  # the first of its processes writes, the others read
         self._lock: Lock | None = None
+        self.on_progress: OnProgress = lambda what, done, total: None  # of what a cache lacks
 
     @property
     def model(self) -> Path:
@@ -81,6 +86,10 @@ class Run:
                 needs.
             DataError: the data are not there.
         """
+        for name, config in self.recipe.trained.items():
+            for _, size in config.stretches(config.steps):
+                with about(f"stages.{name}.train.batch_size"):
+                    self.world.share(size)
         drawn: tuple[int, int] | None = None
         for name, recipe in self.recipe.stages.items():
             stage = on_meta(recipe.config)
@@ -96,6 +105,7 @@ class Run:
                     make_task(self.recipe, stage, partial(bare, self.recipe, name))
                     if lora := self.recipe.trained[name].lora:
                         learn_low_rank(stage.net, lora, f"stages.{name}")
+                check_framing(self.recipe, name, stage)
         return self.recipe.source()
 
     def exists(self) -> bool:
@@ -144,6 +154,10 @@ class Run:
             OutputError: it cannot be made.
             TrainingError: its recipe.json is damaged, or as for `check_states`.
         """
+        self.world.first(lambda: self._begin(resume))
+        self.recipe = self._with_recorded_budget()
+
+    def _begin(self, resume: bool) -> None:
         if not resume and self.exists():
             raise UsageError(
                 f"{self.folder} holds a run already; go on with --resume, or choose another --out"
@@ -160,7 +174,7 @@ class Run:
     @property
     def is_locked(self) -> bool:
         """Whether others are kept out: not on every file system."""
-        return self._lock is not None and self._lock.held
+        return not self.world.is_first or (self._lock is not None and self._lock.held)
 
     def end(self) -> None:
         """Let others in."""
@@ -225,7 +239,7 @@ class Run:
 
     def export_frozen(self, name: str) -> None:
         """Put a stage that another model gives into this one, as it is."""
-        self.export(name, self.build(name))
+        self.world.first(lambda: self.export(name, self.build(name)))
 
     def steps_done(self, name: str) -> int:
         """Steps in the newest saved state of a stage, 0 where there is none."""
@@ -269,16 +283,22 @@ class Run:
             TrainingError: a stage that it needs is not trained, or its saved state is damaged.
             UsageError: not one of its steps fits into its share of the budget.
         """
-        _ = self.vocabulary  # now, while the data are there, and in nobody's share of a budget
+        self.world.first(self._read_texts)
         started = self.clock.now()
         if self.recipe.settings.budget is not None and not self.begun(name):
             self.recipe = self.fitted(name)
-            self._record()
+            self.world.first(self._record)  # each has measured for itself
+            self.recipe = self._with_recorded_budget()
         trainer = self._trainer(name)
         if not trainer.resume(self.warn) and self.recipe.stage(name).part is None:
             trainer.prepare()
         trainer.seconds += self.clock.now() - started
         return trainer
+
+    def _read_texts(self) -> None:
+        """Now, while the data are there, and in nobody's share of a budget."""
+        _ = self.vocabulary
+        self.tokenizer()
 
     def fitted(self, name: str) -> Recipe:
         """The recipe with as many steps of a stage as fit into its share of the budget's rest."""
@@ -304,7 +324,7 @@ class Run:
             stage.init_from_clip(task.clip[0])
         if config.lora:
             learn_low_rank(stage.net, config.lora, f"stages.{name}")
-        collate, source = task.collate(self.tokenizer()), self.recipe.source(task.source_size)
+        collate, source = task.collate(self.tokenizer()), self._source(name, task, trained)
         validation = None
         if held := self.recipe.settings.validation:
             source, pairs = divided(source, held, task.source_size)
@@ -313,8 +333,10 @@ class Run:
         loader = Loader(
             source,
             collate,
-            config.batch_at(0),
+            self.world.share(config.batch_at(0)),
             config.workers,
+            self.world.rank,
+            self.world.size,
             pin=self.device.type == "cuda",
         )
         loader.skipped = Skipped(self.folder / SKIPPED, self.recipe.max_skipped, name)
@@ -322,6 +344,16 @@ class Run:
         trainer = Trainer(task, loader, config, states, seed, self.device, self.clock)
         trainer.validation = validation
         return trainer
+
+    def _source(self, name: str, task: Task, trained: bool) -> Source:
+        """The data as a stage sees them; from a cache, where its CLIP is what it will be."""
+        source, config = seen_by(self.recipe, name, task), self.recipe.trained[name]
+        clip = self.recipe.clip()
+        ready = trained or clip is None or (self.model / clip).is_dir()
+        if not config.cache or not ready:
+            return source
+        folder = self.folder / "cache" if config.cache is True else Path(config.cache)
+        return cached(source, task, self.tokenizer(), folder, config, self.device, self.on_progress)
 
     def build(self, name: str) -> Stage:
         """A stage with fresh weights, or those of the model that it is taken from."""
@@ -402,34 +434,3 @@ def _filled(part: Part, name: str) -> Stage:
     stage = part.build()
     part.fill(stage, f"stages.{name}.from", torch.float32, torch.device("cpu"))
     return stage
-
-
-def changes(old: StageRecipe, new: StageRecipe, where: str) -> str:
-    """Settings by which a saved state of `old` does not fit `new`, in words; empty if it fits."""
-    pairs = {}
-    if shapes(old) != shapes(new):
-        pairs = _changed(leaves(old.config.dump(), where), leaves(new.config.dump(), where))
-        pairs = {key: pair for key, pair in pairs.items() if ".sampling." not in key}
-    before, now = (getattr(one.config, "objective", None) for one in (old, new))
-    if isinstance(now, AdversarialObjective) and not isinstance(before, AdversarialObjective):
-        kind = before.kind if before else None
-        pairs[f"{where}.objective.kind"] = (kind, now.kind)  # the state has no critic
-    if old.train and new.train and old.train.lora != new.train.lora:
-        pairs[f"{where}.train.lora"] = (old.train.lora, new.train.lora)
-    if old.train and new.train and old.train.optimizer != new.train.optimizer:
-        pairs[f"{where}.train.optimizer"] = (old.train.optimizer, new.train.optimizer)
-    return ", ".join(f"{key} = {was}, and now it is {now}" for key, (was, now) in pairs.items())
-
-
-def _changed(
-    old: Iterable[tuple[str, Any]], new: Iterable[tuple[str, Any]]
-) -> dict[str, tuple[Any, Any]]:
-    before, now = dict(old), dict(new)
-    keys = dict.fromkeys([*before, *now])
-    pairs = {key: (before.get(key), now.get(key)) for key in keys}
-    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
-
-
-def shapes(stage: StageRecipe) -> dict[str, torch.Size]:
-    """The shape of every tensor of a stage's network."""
-    return {name: one.shape for name, one in on_meta(stage.config).net.state_dict().items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data import Sample
-from ..errors import UsageError
+from ..errors import DataError, UsageError
 from ..media import from_uint8
 from ..nn.tokenizer import Tokenizer
 from ..rng import Rng
@@ -32,6 +32,14 @@ _OF_PRIOR = {"predicted_embed"}
 def pictures(images: Tensor) -> Tensor:
     """(B, H, W, 3) uint8 -> (B, 3, H, W) float32 in [-1, 1], laid out channels_last."""
     return from_uint8(images.permute(0, 3, 1, 2))
+
+
+def middle(image: Tensor) -> Tensor:
+    """(B, 3, H, W) -> (B, 3, S, S), the middle of each; S is the shorter side."""
+    height, width = image.shape[-2:]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return image[..., top : top + side, left : left + side]
 
 
 @dataclass(frozen=True)
@@ -118,8 +126,7 @@ class Task(nn.Module):
     def source_size(self) -> tuple[int, int]:
         """(height, width) of the pictures to ask the data source for."""
         size = self.stage.image_size or self.clip[0].image_size
-        assert size is not None
-        return size
+        return size or (1, 1)  # this CLIP sees no pictures, and the data hold embeddings
 
     @property
     def _wanted(self) -> frozenset[str]:
@@ -143,7 +150,8 @@ class Task(nn.Module):
     def collate(self, tokenizer: Tokenizer) -> Collate:
         """What makes its batches of samples."""
         wrong = ["wrong"] if isinstance(self.stage, ClipStage) else []
-        keys = ("image", "caption", *wrong, *sorted(self._encoded))
+        masked = ["mask"] if "image" in self.stage.produces else []
+        keys = ("image", "caption", *wrong, *masked, *sorted(self._encoded))
         return Collate(tokenizer, keys, null=self._reads_null)
 
     def blank(self, size: int, context: int) -> Batch:
@@ -156,9 +164,9 @@ class Task(nn.Module):
 
     def cond(self, batch: Batch, rng: Rng) -> Cond:
         """Everything the stage trains on; `rng` is for a prior that draws."""
-        fields = (*_TOKENS, *self._encoded)
-        cond = Cond(**{name: batch[name] for name in fields if name in batch})
+        cond = self._held(batch)
         wanted = self._wanted - dict(cond.items()).keys()
+        self._check_given(batch, wanted)
         with torch.no_grad():
             if wanted & _OF_TEXT:
                 cond = self.clip[0].encode_text(cond)
@@ -174,17 +182,48 @@ class Task(nn.Module):
             if wanted & _OF_SPACE:
                 assert isinstance(self.stage, DiffusionStage) and cond.image is not None
                 cond = cond.replace(latents=self.stage.space.encode(cond.image))
-            if wanted & _OF_IMAGE and not self.clip[0].sees:
-                raise UsageError(
-                    f"stage '{self.stage.kind}' learns from what CLIP says of pictures, and the "
-                    "recipe's CLIP has no image encoder: take it from a model with a whole CLIP "
-                    "(unclip convert MODEL DST --clip CLIP)"
-                )
-            if "image_patches" in wanted:
-                cond = self.clip[0].encode_patches(cond)
-            elif "image_embed" in wanted:
-                cond = self.clip[0].encode_image(cond)
+            cond = self.embedded(cond, wanted)
             return self.redrawer(cond, rng.fork("redrawn")) if self.redrawer else cond
+
+    def _held(self, batch: Batch) -> Cond:
+        """What a batch holds already."""
+        fields = (*_TOKENS, *self._encoded)
+        held = {name: batch[name] for name in fields if name in batch}
+        if "mask" in batch:
+            held["loss_mask"] = batch["mask"][:, None].float() / 255  # (B, 1, H, W)
+        if "text_encodings" in held and "text_mask" not in held:
+            held["text_mask"] = (held["text_encodings"] != 0).any(-1)  # padding is all zeros
+        return Cond(**held)
+
+    def embedded(self, cond: Cond, wanted: Set[str]) -> Cond:
+        """With what CLIP says of its pictures. Raises UsageError where that has half a CLIP."""
+        if not wanted & _OF_IMAGE:
+            return cond
+        if not self.clip[0].sees:
+            raise UsageError(
+                f"stage '{self.stage.kind}' learns from what CLIP says of pictures, and the "
+                "recipe's CLIP has no image encoder: take it from a model with a whole CLIP "
+                "(unclip convert MODEL DST --clip CLIP)"
+            )
+        clip, image = self.clip[0], cond.image
+        assert image is not None
+        shown = cond.replace(image=middle(image))  # all of it but in aspect buckets
+        seen = (clip.encode_patches if "image_patches" in wanted else clip.encode_image)(shown)
+        return seen.replace(image=image)
+
+    def _check_given(self, batch: Batch, wanted: frozenset[str]) -> None:
+        """Raise DataError where samples lack what is wanted, or have embeddings of another CLIP."""
+        seen, read = {"image"} | _OF_IMAGE | _OF_SPACE, {"text_tokens", "text_mask"} | _OF_TEXT
+        for what, of, key in (("pictures", seen, "image"), ("captions", read, "text_tokens")):
+            if wanted & of and key not in batch:
+                raise DataError(f"stage '{self.stage.kind}' trains on {what}: the data have none")
+        width = self.clip[0].config.network.embed_dim if self.clip else 0
+        for name in ("image_embed", "text_embed"):
+            if width and name in batch and batch[name].shape[-1] != width:
+                raise DataError(
+                    f"the data's {name} has {batch[name].shape[-1]} numbers, and the recipe's CLIP "
+                    f"has {width}: embed the data with this CLIP"
+                )
 
     def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """(B,) of a batch's condition, and metrics (B,) or ()."""

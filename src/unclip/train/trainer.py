@@ -20,6 +20,9 @@ from ..stages import Stage
 from .blocks import checkpoint_blocks, compile_blocks
 from .clock import Clock
 from .config import TrainConfig
+from .distributed.engine import make_engine
+from .distributed.store import SharedStore
+from .distributed.world import World
 from .ema import Ema
 from .faults import Guard, to_skip
 from .loader import Batch, Loader
@@ -58,8 +61,8 @@ class Watcher(Protocol):
 class _Means:
     """Means of what the steps since the last log gave, not yet read off the device."""
 
-    def __init__(self, now: float) -> None:
-        self.since, self.steps = now, 0
+    def __init__(self, now: float, world: World) -> None:
+        self.since, self.steps, self.world = now, 0, world
         self._sums: dict[str, Tensor] = {}
         self._skipped: Tensor | int = 0
 
@@ -73,9 +76,10 @@ class _Means:
             )
 
     def values(self) -> dict[str, float]:
-        """Not finite where every step was skipped."""
+        """Of all processes; not finite where every step was skipped."""
         made = self.steps - int(self._skipped)
-        return {key: float(value) / made if made else nan for key, value in self._sums.items()}
+        own = {key: float(value) / made if made else nan for key, value in self._sums.items()}
+        return self.world.mean(own)
 
 
 class Trainer:
@@ -110,14 +114,19 @@ class Trainer:
         for module in (task, *task.frozen):
             place(module, self.device)
         self.net = task.stage.net
-        self.learners = {"": Learner(self.net, config)}
-        if task.critic is not None:
-            self.learners["critic_"] = Learner(task.critic, critic_config(config, task.critic_rate))
         self.ema = Ema(self.net, config.ema)
         if config.compile:
             compile_blocks(self.net)
         if config.activation_checkpointing:
             checkpoint_blocks(self.net)
+        self.world = self.clock.world
+        self.engine = make_engine(config, self.world, self.device)
+        self.forward = self.engine.arrange(task, self.ema)
+        if not self.world.alone:
+            self.store = SharedStore(self.store, self.world)
+        self.learners = {"": Learner(self.net, config)}
+        if task.critic is not None:
+            self.learners["critic_"] = Learner(task.critic, critic_config(config, task.critic_rate))
 
     def prepare(self) -> None:
         """Let the stage fit its statistics to as many samples as it asks for, before step 0.
@@ -127,10 +136,12 @@ class Trainer:
         wanted = self.task.stage.prepare_samples
         if wanted == 0:
             return
-        place = self.loader.state_dict()
-        batches = math.ceil(wanted / self.loader.batch_size)
-        self.task.stage.prepare(self.task.cond(self._next(), self._rng()) for _ in range(batches))
-        self.loader.load_state_dict(place)
+        place, loader = self.loader.state_dict(), self.loader
+        batches = math.ceil(wanted / (loader.batch_size * loader.world))
+        with loader.undivided():
+            conds = (self.task.cond(self._next(), self._rng()) for _ in range(batches))
+            self.task.stage.prepare(conds)
+        loader.load_state_dict(place)
         self.ema.restart(self.net)
 
     def run(self, watcher: Watcher) -> bool:
@@ -147,27 +158,27 @@ class Trainer:
         clock, config = self.clock, self.config
         self.loader.warn = self.loader.skipped.warn = watcher.note
         saved = last = clock.now()
-        means = _Means(last)
+        means = _Means(last, self.world)
         while self.step < config.steps:
             try:
                 metrics = self._step()
             except (DataError, WorkersLostError):
-                self._save(watcher, means)
+                if self.step and self.world.alone:  # others go on, and end with this one
+                    self._save(watcher, means)
                 raise
             means.add(metrics, self._skipped)
             now = clock.now()
             self.seconds, last = self.seconds + now - last, now
-            if self._is_due(now - means.since):
+            if self._is_due(means.since):
                 if not self._goes_back(watcher):
                     self._log(watcher, means, now)
-                means = _Means(now)
-            if self.validation and self.validation.is_due(self.step, config.steps):
-                self._validate(self.validation, watcher, means)
+                means = _Means(now, self.world)
+            self._validate(watcher, means)
             if self.step % config.preview_every == 0:
                 watcher.preview(self.step, self.averaged())
             if clock.is_over():
                 break
-            if clock.save() or clock.has_passed(60 * config.checkpoint_minutes, since=saved):
+            if clock.wants_state() or clock.has_passed(60 * config.checkpoint_minutes, since=saved):
                 self._save_or_go_on(watcher, means)
                 saved = clock.now()
         went_back = self._goes_back(watcher)
@@ -176,12 +187,16 @@ class Trainer:
             self._save(watcher, means)
         return self.step >= config.steps
 
-    def _validate(self, validation: Validation, watcher: Watcher, means: _Means) -> None:
-        """Measure the averaged stage, and save a state that is better than all before it."""
-        values = validation.measure(self.averaged())
+    def _validate(self, watcher: Watcher, means: _Means) -> None:
+        """Where it is time: measure the averaged stage, and save a state if it is the best."""
+        validation = self.validation
+        if validation is None or not validation.is_due(self.step, self.config.steps):
+            return
+        stage = self.averaged()
+        values = self.world.first(lambda: validation.measure(stage))
         watcher.validated(self.step, values)
         loss, best = values["validation"], best_state(self.folder)
-        if loss < (best.loss if best else inf):
+        if self.world.decided(loss < (best.loss if best else inf)):
             best = Best(self.step, loss)
             self._save_or_go_on(watcher, means)
             self.store.judged(best)
@@ -196,13 +211,13 @@ class Trainer:
     def _save_or_go_on(self, watcher: Watcher, means: _Means) -> None:
         """A disk that is full now may have room at the next time: until then nothing is lost."""
         try:
-            if self._goes_back(watcher) or self.guard.exploding:
+            if self._goes_back(watcher) or self.world.any(self.guard.exploding):
                 return
             self._save(watcher, means)
             self._failed = 0
         except OutputError as error:
             self._failed += 1
-            if self._failed > FAILED_SAVES:
+            if self._failed > FAILED_SAVES or not self.world.alone:
                 raise
             watcher.note(f"{error}; training goes on, and tries it again")
 
@@ -217,7 +232,7 @@ class Trainer:
         self.config = self.config.model_copy(update={"batch_size": batch_size, "ramp": ()})
         self._timed(1)
         count = 1
-        while (taken := self._timed(count)) < window:
+        while self.world.decided((taken := self._timed(count)) < window):
             count *= 2
         return taken / count
 
@@ -231,17 +246,19 @@ class Trainer:
     def _step(self) -> dict[str, Tensor]:
         """One optimizer step; returns the loss and the metrics, not yet read off the device."""
         config = self.config
-        self.loader.resize(config.batch_at(self.step))
+        self.loader.resize(self.world.share(config.batch_at(self.step)))
         batch = self._next()
         self.task.train()
         self.task.begin(self.step / config.steps, self.ema.average)
         rng = self._rng()
         dropout = dropout_from(self.task, rng.fork("dropout"))
         with autocast(self.device, config.dtype(self.device)), dropout:
-            loss, metrics = self.task(batch, rng)
-        loss.backward()
+            loss, metrics = self.forward(batch, rng)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.engine.finish()
         norms = [learner.clip() for learner in self.learners.values()]
-        self._skipped = to_skip(loss, norms)
+        # of several processes all have the same gradients, and losses of their own
+        self._skipped = to_skip([loss, *norms] if self.world.alone else norms)
         for learner in self.learners.values():
             learner.update(self.step, self._skipped)
         self.guard.add(loss, self._skipped)
@@ -258,14 +275,16 @@ class Trainer:
 
     def _rng(self) -> BatchRng:
         """What is drawn for the last batch, by the seed and its place in the stream."""
-        torch.manual_seed(self.seed * 1_000_003 + self.step)  # for networks that draw by themselves
+        # for networks that draw by themselves, each process other numbers
+        torch.manual_seed(self.seed * 1_000_003 + self.step + 1_000_000_007 * self.world.rank)
         key, loader = f"{self.seed}/{self.task.stage.kind}", self.loader
         return BatchRng(key, loader.batch_size, self.device, loader.first)
 
-    def _is_due(self, seconds: float) -> bool:
-        """Whether to log the steps since `seconds` ago; slow ones are logged without waiting."""
+    def _is_due(self, since: float) -> bool:
+        """Whether to log the steps since then; slow ones are logged without waiting."""
         step, config = self.step, self.config
-        return step % config.log_every == 0 or step == config.steps or seconds > LOG_SECONDS
+        late = self.clock.has_passed(LOG_SECONDS, since=since)  # all are here: nobody hangs
+        return late or step % config.log_every == 0 or step == config.steps
 
     def _log(self, watcher: Watcher, means: _Means, now: float) -> None:
         values = means.values()
@@ -293,12 +312,14 @@ class Trainer:
                 "was not finite; no weight has changed"
             )
         fault, at = self.guard.fault, self.step
-        if not fault:
+        if not self.world.any(bool(fault)):
             return False
+        fault = fault or "the loss of another process was bad"
         states = saved_states(self.folder)
         good = f"the last good state is {states[-1]}" if states else "no state was saved yet"
         rollbacks, position, seconds = self.guard.rollbacks, self.loader.state_dict(), self.seconds
-        if not states or rollbacks >= self.config.faults.rollbacks or not self.resume(watcher.note):
+        often = self.world.any(rollbacks >= self.config.faults.rollbacks)
+        if not states or often or not self.resume(watcher.note):
             raise TrainingError(
                 f"{fault}, at step {at}; {good}. "
                 "Lower learning_rate or clip_grad, or set precision to float32, and resume"
@@ -312,8 +333,9 @@ class Trainer:
         return True
 
     def averaged(self) -> Stage:
-        """The stage with the averaged weights, in evaluation mode."""
-        return self.task.stage.with_net(merged(self.ema.average)).eval()
+        """The stage with the averaged weights, in evaluation mode; all processes ask together."""
+        stage = self.engine.averaged(self.task.stage, self.ema).eval()
+        return stage.with_net(merged(stage.net)) if self.world.is_first else stage
 
     def save(self) -> Path:
         """Write the whole state beside the older ones; nothing half-written is ever seen."""
