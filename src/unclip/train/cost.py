@@ -26,6 +26,7 @@ from ..stages import DiffusionStage, Stage
 from ..types import Level
 from .config import TrainConfig
 from .ema import Ema
+from .frozen import freeze
 from .optim import hidden_matrices, make_optimizers, orthogonal
 from .recipe import Recipe
 from .task import Task
@@ -76,7 +77,10 @@ def estimate(recipe: Recipe, name: str, device: torch.device) -> Cost:
     sizes = list(config.stretches(config.steps))
     samples, batch_size = int(sum(n * size for n, size in sizes)), max(size for _, size in sizes)
     task = task_on_meta(recipe, name, dtype)
-    flops, activations = step_cost(task, batch_size, recipe.settings.tokenizer.context)
+    freeze(task.stage.net, config.freeze)
+    context = recipe.settings.tokenizer.context
+    flops, activations = step_cost(task, batch_size, context, config.micro_batch)
+    flops *= 2 if config.sam else 1
     parameters = parameter_count(task.stage)
     frozen = sum(parameter_count(helper) for helper in task.frozen)
     arithmetic = flops / batch_size * samples / speed(task.stage.net, batch_size, device, dtype)
@@ -95,17 +99,27 @@ def estimate(recipe: Recipe, name: str, device: torch.device) -> Cost:
     )
 
 
-def step_cost(task: Task, batch_size: int, context: int) -> tuple[float, int]:
-    """FLOPs of one step of a task on `meta`, and bytes of the activations that it keeps."""
+def step_cost(
+    task: Task, batch_size: int, context: int, micro_batch: int | None = None
+) -> tuple[float, int]:
+    """FLOPs of one step of a task on `meta`, and bytes of the activations that it keeps.
+
+    Of micro batches one is run. Only one's activations are kept at a time.
+    """
+    size = min(batch_size, micro_batch or batch_size)
     with torch.device("meta"):
-        batch = task.blank(batch_size, context)
-    rng = _NoRng(0, batch_size, "meta")
+        batch = task.blank(size, context)
+    rng = _NoRng(0, size, "meta")
     with FlopCounterMode(display=False) as frozen:
         cond = task.cond(batch, rng)
     with FlopCounterMode(display=False) as trained, saved_bytes(task.stage) as kept:
         loss, _ = task.loss(cond, rng)
-        loss.mean().backward()  # type: ignore[no-untyped-call]
-    return float(frozen.get_total_flops() + trained.get_total_flops()), sum(kept.values())
+        with FlopCounterMode(display=False) as backward:
+            loss.mean().backward()  # type: ignore[no-untyped-call]
+    flops = frozen.get_total_flops() + trained.get_total_flops()
+    if task.encodes_twice and size < batch_size:
+        flops += trained.get_total_flops() - backward.get_total_flops()
+    return float(flops) * batch_size / size, sum(kept.values())
 
 
 def update_flops(net: nn.Module, config: TrainConfig, dtype: torch.dtype) -> float:
@@ -243,10 +257,15 @@ def seconds_per_parameter(net: nn.Module, config: TrainConfig, device: torch.dev
 
 
 def state_bytes(net: nn.Module, config: TrainConfig) -> int:
-    """Weights, gradients, average and the optimizer's moments: AdamW's two, Muon's one."""
+    """Weights, gradients, average and the optimizer's moments: AdamW's two, Muon's one.
+
+    What is frozen has no gradients and moments; where weights climb (SAM) a copy is kept.
+    """
+    learning = sum(one.numel() for one in net.parameters() if one.requires_grad)
     single = hidden_matrices(net) if config.optimizer == "muon" else []
-    moments = 2 * parameter_count(net) - sum(matrix.numel() for matrix in single)
-    return 4 * (3 * parameter_count(net) + moments)  # all float32
+    moments = 2 * learning - sum(matrix.numel() for matrix in single)
+    copies = 2 if config.sam else 1  # of what learns: gradients, and the weights before
+    return 4 * (2 * parameter_count(net) + copies * learning + moments)  # all float32
 
 
 def _seconds(run: Callable[[], None]) -> float:

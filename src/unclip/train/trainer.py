@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -12,14 +13,15 @@ from torch import Tensor
 
 from ..device import autocast, place
 from ..errors import TrainingError, WorkersLostError
-from ..nn.layers import dropout_from
 from ..rng import BatchRng
 from ..stages import Stage
 from .clock import Clock
 from .config import TrainConfig
 from .ema import Ema
+from .frozen import freeze
 from .loader import Batch, Loader
-from .optim import Learner, critic_config, learning_rate, optimizer_tensors, restore_optimizers
+from .optim import Learner, learning_rate, optimizer_tensors, restore_optimizers
+from .sam import climbed
 from .state import State, load_state, save_state, saved_states
 from .task import Task
 
@@ -84,9 +86,8 @@ class Trainer:
         for module in (task, *task.frozen):
             place(module, self.device)
         self.net = task.stage.net
-        self.learners = {"": Learner(self.net, config)}
-        if task.critic is not None:
-            self.learners["critic_"] = Learner(task.critic, critic_config(config, task.critic_rate))
+        freeze(self.net, config.freeze)
+        self.learners = {key: Learner(*each) for key, each in task.learners(config).items()}
         self.ema = Ema(self.net, config.ema)
 
     def prepare(self) -> None:
@@ -176,16 +177,20 @@ class Trainer:
         batch = self._next()
         self.task.train()
         self.task.begin(self.step / config.steps, self.ema.average)
-        rng = self._rng()
-        dropout = dropout_from(self.task, rng.fork("dropout"))
-        with autocast(self.device, config.dtype(self.device)), dropout:
-            loss, metrics = self.task(batch, rng)
-        loss.backward()
+        metrics = self._backward(batch)
+        if config.sam:
+            with climbed([learner.net for learner in self.learners.values()], config.sam):
+                self._backward(batch)
         norms = [learner.update(self.step) for learner in self.learners.values()]
         self.ema.update(self.net, self.step)
         self.step += 1
-        values = {"loss": loss, "grad_norm": norms[0], **metrics}
-        return {name: value.detach() for name, value in values.items()}
+        return {**metrics, "grad_norm": norms[0].detach()}
+
+    def _backward(self, batch: Batch) -> dict[str, Tensor]:
+        """The gradients of a batch, and its loss and metrics."""
+        config = self.config
+        within = partial(autocast, self.device, config.dtype(self.device))
+        return self.task.backward(batch, self._rng(), config.micro_batch, within)
 
     def _next(self) -> Batch:
         return {k: v.to(self.device, non_blocking=True) for k, v in next(self.loader).items()}
