@@ -18,7 +18,7 @@ from ..data import SOURCES, Source, settings_of
 from ..diffusion.objective import ConsistencyObjective
 from ..errors import SettingWarning, UsageError, nearest, warn
 from ..loading import PRESETS, plan
-from ..stages import STAGES, StageConfig
+from ..stages import STAGES, DiffusionStage, StageConfig
 from ..stages.clip import ClipStageConfig
 from .config import Minutes, TrainConfig, minutes_of
 from .skipped import MOST
@@ -280,7 +280,10 @@ def _stage(name: str, table: Mapping[str, Any], model: Plan | None) -> StageReci
     values = {key: value for key, value in table.items() if key not in OWN_KEYS}
     if part is not None:
         own = {key: value for key, value in values.items() if key != "kind"}
-        values = merged(part.config.dump(), own)
+        base = part.config.dump()
+        if isinstance(part.config, ClipStageConfig) and "objective" in own:
+            del base["objective"]  # losses that are named take the place of the model's
+        values = merged(base, own)
     kind = str(values.get("kind", name))
     check_keys(table, f"stages.{name}", [*STAGES[kind].Config.model_fields, *OWN_KEYS])
     config = STAGES[kind].Config.parse({**values, "kind": kind}, f"stages.{name}")
@@ -361,7 +364,11 @@ def taught_by(values: Mapping[str, Any], teacher: str) -> dict[str, Any]:
     """
     model = plan(teacher)
     tables: dict[str, Any] = {name: {"from": teacher} for name in model.parts}
-    students = {name: one for name, one in values["stages"].items() if "objective" in one}
+    students = {
+        name: one
+        for name, one in values["stages"].items()
+        if "objective" in one and issubclass(STAGES[str(one.get("kind", name))], DiffusionStage)
+    }
     if not students:
         raise UsageError("--teacher is for a recipe with a stage that has an `objective`")
     for name, table in students.items():
