@@ -127,7 +127,7 @@ def test_blocks_that_are_computed_again_change_no_gradient(stage: Stage, lesson:
     again = stage.with_net(copy.deepcopy(stage.net))
     checkpoint_blocks(again.net)
     (loss, plain), (same, computed) = learned(stage.train()), learned(again.train())
-    assert same == pytest.approx(loss.item(), rel=1e-6)
+    assert same.item() == pytest.approx(loss.item(), rel=1e-6)
     for one, other in zip(plain, computed, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 

@@ -96,13 +96,14 @@ def critic_config(config: TrainConfig, rate: float) -> TrainConfig:
 
 
 def hidden_matrices(net: nn.Module) -> list[Tensor]:
-    """Weights of linear layers and convolutions, those at the network's edge left out."""
+    """What learns of linear layers and convolutions, those at the network's edge left out."""
     return [
         module.weight
         for name, module in net.named_modules()
         if isinstance(module, nn.Linear | nn.Conv2d)
         and name.rpartition(".")[2] not in EDGES
         and not isinstance(module, LowRank)
+        and module.weight.requires_grad
     ]
 
 

@@ -14,7 +14,7 @@ from ..checkpoints.format import Plan
 from ..checkpoints.part import Part
 from ..checkpoints.settings import leaves
 from ..config import Config, check_keys, override, read_toml, shown, unknown
-from ..data import SOURCES, Source, settings_of
+from ..data import SOURCES, Source, opened, settings_of
 from ..data.framing import FrameSettings
 from ..diffusion.objective import ConsistencyObjective
 from ..errors import SettingWarning, UsageError, nearest, warn
@@ -208,8 +208,7 @@ class Recipe:
 
     def source(self, size: tuple[int, int] = (64, 64)) -> Source:
         """The data, with (height, width) pictures. Raises UsageError or DataError."""
-        kind = SOURCES[str(self.settings.data["source"])]
-        return kind(self.data, size)  # type: ignore[call-arg]
+        return opened(str(self.settings.data["source"]), self.data, size)
 
     @property
     def max_skipped(self) -> float:
@@ -282,7 +281,10 @@ def _stage(name: str, table: Mapping[str, Any], model: Plan | None) -> StageReci
     values = {key: value for key, value in table.items() if key not in OWN_KEYS}
     if part is not None:
         own = {key: value for key, value in values.items() if key != "kind"}
-        values = merged(part.config.dump(), own)
+        base = part.config.dump()
+        if isinstance(part.config, ClipStageConfig) and "objective" in own:
+            del base["objective"]  # losses that are named take the place of the model's
+        values = merged(base, own)
     kind = str(values.get("kind", name))
     check_keys(table, f"stages.{name}", [*STAGES[kind].Config.model_fields, *OWN_KEYS])
     config = STAGES[kind].Config.parse({**values, "kind": kind}, f"stages.{name}")
@@ -361,6 +363,7 @@ def _of_another_source(values: dict[str, Any], assignments: Sequence[str]) -> di
     data, name = values.get("data"), override({}, naming).get("data", {}).get("source")
     if name is None or not isinstance(data, dict) or data.get("source") in (None, name):
         return values
+    _ = SOURCES[str(name)]  # raises where there is no such source
     left = [key for key in data if key not in DATA_KEYS]
     if left:
         warn(

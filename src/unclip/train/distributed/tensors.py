@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .world import World
+
 
 def is_sharded(tensor: Tensor) -> bool:
     """Whether processes hold a part of it each."""
@@ -63,3 +65,18 @@ def clip_grad_norm(parameters: Iterable[Tensor], most: float) -> Tensor:
     norm = (squared + nn.utils.get_total_norm(wholes).square().to(squared.device)).sqrt()
     torch._foreach_mul_(parts + wholes, (most / (norm + 1e-6)).clamp(max=1.0))
     return norm
+
+
+def average_gradients(parameters: Iterable[Tensor], world: World) -> None:
+    """Of parameters that every process has whole; None counts as nothing where others have some."""
+    import torch.distributed as dist
+
+    every = [one for one in parameters if one.requires_grad]
+    having = torch.tensor([one.grad is not None for one in every], dtype=torch.uint8)
+    if len(every):
+        dist.all_reduce(having, dist.ReduceOp.MAX)
+    for parameter, some in zip(every, having.tolist(), strict=True):
+        if some:
+            grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            dist.all_reduce(grad)
+            parameter.grad = grad.div_(world.size)
