@@ -7,6 +7,7 @@ STAGE.lora.safetensors      the LoRA of a stage that learns one, and beside it t
 STAGE/states/step-N/        saved training states, the newest two
 STAGE/previews/             sample grids
 STAGE/events/               TensorBoard scalars
+cache/                      what frozen networks say of the data: see `train.cache`
 skipped.log                 which samples could not be made, and why
 model/                      a native model folder of all stages so far, usable at any time
 """
@@ -37,8 +38,10 @@ from ..stages.comparing import ComparingStage
 from ..stages.contrastive.objective import ContrastiveObjective
 from ..vocabulary import Vocabulary
 from .budget import Allocation, Budget
+from .caching import OnProgress, cached
 from .clock import Clock
 from .config import minutes_of
+from .data import check_framing, seen_by
 from .frozen import freeze
 from .loader import Loader
 from .lock import Lock
@@ -46,6 +49,7 @@ from .lora import learn_low_rank, write_loras
 from .recipe import FROM, Recipe, RecipeSettings, StageRecipe
 from .skipped import Skipped
 from .state import load_values, saved_states, step_of
+from .task import Task
 from .tasks import bare, make_task
 from .trainer import Trainer
 
@@ -66,6 +70,7 @@ class Run:
         self.clock = clock or Clock()
         self.world = self.clock.world  # the first of its processes writes, the others read
         self._lock: Lock | None = None
+        self.on_progress: OnProgress = lambda what, done, total: None  # of what a cache lacks
 
     @property
     def model(self) -> Path:
@@ -101,6 +106,7 @@ class Run:
                     if lora := self.recipe.trained[name].lora:
                         learn_low_rank(stage.net, lora, f"stages.{name}")
                 freeze(stage.net, self.recipe.trained[name].freeze)
+                check_framing(self.recipe, name, stage)
         return self.recipe.source()
 
     def exists(self) -> bool:
@@ -320,7 +326,7 @@ class Run:
         if config.lora:
             learn_low_rank(stage.net, config.lora, f"stages.{name}")
         loader = Loader(
-            self.recipe.source(task.source_size),
+            self._source(name, task, trained),
             task.collate(self.tokenizer()),
             self.world.share(config.batch_at(0)),
             config.workers,
@@ -331,6 +337,16 @@ class Run:
         loader.skipped = Skipped(self.folder / SKIPPED, self.recipe.max_skipped, name)
         states, seed = self.folder / name / "states", self.recipe.settings.seed
         return Trainer(task, loader, config, states, seed, self.device, self.clock)
+
+    def _source(self, name: str, task: Task, trained: bool) -> Source:
+        """The data as a stage sees them; from a cache, where its CLIP is what it will be."""
+        source, config = seen_by(self.recipe, name, task), self.recipe.trained[name]
+        clip = self.recipe.clip()
+        ready = trained or clip is None or (self.model / clip).is_dir()
+        if not config.cache or not ready:
+            return source
+        folder = self.folder / "cache" if config.cache is True else Path(config.cache)
+        return cached(source, task, self.tokenizer(), folder, config, self.device, self.on_progress)
 
     def build(self, name: str) -> Stage:
         """A stage with fresh weights, or those of the model that it is taken from."""
