@@ -16,10 +16,11 @@ from unclip.errors import OutputError, TrainingError, WorkersLostError
 from unclip.rng import Rng
 from unclip.train import trainer as trainer_module
 from unclip.train.clock import Clock
+from unclip.train.keeping import FAILED_SAVES
 from unclip.train.loader import REPLACED
 from unclip.train.state import load_state, saved_states, step_of
 from unclip.train.task import Task
-from unclip.train.trainer import FAILED_SAVES, Trainer
+from unclip.train.trainer import Trainer
 
 Make = Callable[..., Trainer]
 

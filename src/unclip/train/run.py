@@ -41,6 +41,7 @@ from .changes import changes
 from .clock import Clock
 from .config import minutes_of
 from .data import check_framing, seen_by
+from .frozen import freeze
 from .loader import Loader
 from .lock import Lock
 from .lora import learn_low_rank, put_back, write_loras
@@ -106,6 +107,7 @@ class Run:
                     if lora := self.recipe.trained[name].lora:
                         learn_low_rank(stage.net, lora, f"stages.{name}")
                 check_framing(self.recipe, name, stage)
+                freeze(stage.net, self.recipe.trained[name].freeze)
         return self.recipe.source()
 
     def exists(self) -> bool:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..saving import Store
+from ..sharded import whole
 from ..state import Best, State
-from .tensors import whole
-from .world import World
+from ..world import World
 
 
 class SharedStore:
