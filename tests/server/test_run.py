@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,22 @@ import pytest
 from unclip.errors import UsageError
 from unclip.loading import BUNDLED
 from unclip.server import options as module
+from unclip.server.middleware import LOG
 from unclip.server.options import ServeOptions
 from unclip.server.refusals import NoWorker
 from unclip.server.run import PortError, engine_options, listening, serve
 from unclip.server.store import Store
 
 from .fakes import FakeWorker
+
+
+@pytest.fixture(autouse=True)
+def log() -> Iterator[None]:
+    """Put the log back: a server that ran in this process has sent it to this test's stderr."""
+    handlers, propagate, level = LOG.handlers[:], LOG.propagate, LOG.level
+    yield
+    LOG.handlers[:], LOG.propagate = handlers, propagate
+    LOG.setLevel(level)
 
 
 class Running:

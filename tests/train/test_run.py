@@ -384,7 +384,7 @@ def killed(*_: object) -> None:
     raise Killed
 
 
-@pytest.mark.parametrize("at", ["unclip.train.trainer.save_state", "unclip.train.run.Run.export"])
+@pytest.mark.parametrize("at", ["unclip.train.saving.save_state", "unclip.train.run.Run.export"])
 def test_a_kill_around_the_last_save_loses_nothing(
     at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,9 +23,12 @@ from ..nn.unet import UNet
 from ..rng import BatchRng, Rng
 from ..stages import DiffusionStage, Stage
 from ..types import Level
+from .activations import Activations
+from .blocks import checkpoint_blocks
 from .config import TrainConfig
 from .ema import Ema
 from .frozen import freeze
+from .lora import learn_low_rank
 from .optim import hidden_matrices, make_optimizers, orthogonal
 from .recipe import Recipe
 from .task import Task
@@ -78,13 +80,19 @@ def estimate(recipe: Recipe, name: str, device: torch.device) -> Cost:
     samples, batch_size = int(sum(n * size for n, size in sizes)), max(size for _, size in sizes)
     task = task_on_meta(recipe, name, dtype)
     freeze(task.stage.net, config.freeze)
-    context = recipe.settings.tokenizer.context
-    flops, activations = step_cost(task, batch_size, context, config.micro_batch)
+    context, checkpointed = recipe.settings.tokenizer.context, config.activation_checkpointing
+    size = batch_size, context, config.micro_batch
+    flops, activations = step_cost(task, *size)
+    if checkpointed:
+        checkpoint_blocks(task.stage.net)
+        flops, _ = step_cost(task, *size)  # blocks run twice
     flops *= 2 if config.sam else 1
     parameters = parameter_count(task.stage)
     frozen = sum(parameter_count(helper) for helper in task.frozen)
     arithmetic = flops / batch_size * samples / speed(task.stage.net, batch_size, device, dtype)
-    updates = config.steps * parameters * seconds_per_parameter(task.stage.net, config, device)
+    updates = (
+        config.steps * _learning(task.stage) * seconds_per_parameter(task.stage.net, config, device)
+    )
     return Cost(
         name=name,
         steps=config.steps,
@@ -94,32 +102,32 @@ def estimate(recipe: Recipe, name: str, device: torch.device) -> Cost:
         step_flops=flops,
         update_flops=update_flops(task.stage.net, config, dtype),
         state_bytes=state_bytes(task.stage.net, config) + 4 * frozen,
-        activation_bytes=activations,
+        activation_bytes=activations.checkpointed if checkpointed else activations.kept,
         seconds=arithmetic + updates,
     )
 
 
 def step_cost(
     task: Task, batch_size: int, context: int, micro_batch: int | None = None
-) -> tuple[float, int]:
-    """FLOPs of one step of a task on `meta`, and bytes of the activations that it keeps.
+) -> tuple[float, Activations]:
+    """FLOPs of one step of a task on `meta`, and the activations that it keeps.
 
     Of micro batches one is run. Only one's activations are kept at a time.
     """
     size = min(batch_size, micro_batch or batch_size)
     with torch.device("meta"):
         batch = task.blank(size, context)
-    rng = _NoRng(0, size, "meta")
+    rng, kept = _NoRng(0, size, "meta"), Activations()
     with FlopCounterMode(display=False) as frozen:
         cond = task.cond(batch, rng)
-    with FlopCounterMode(display=False) as trained, saved_bytes(task.stage) as kept:
+    with FlopCounterMode(display=False) as trained, kept.watching(task.stage):
         loss, _ = task.loss(cond, rng)
         with FlopCounterMode(display=False) as backward:
             loss.mean().backward()  # type: ignore[no-untyped-call]
     flops = frozen.get_total_flops() + trained.get_total_flops()
     if task.encodes_twice and size < batch_size:
         flops += trained.get_total_flops() - backward.get_total_flops()
-    return float(flops) * batch_size / size, sum(kept.values())
+    return float(flops) * batch_size / size, kept
 
 
 def update_flops(net: nn.Module, config: TrainConfig, dtype: torch.dtype) -> float:
@@ -151,7 +159,10 @@ def task_on_meta(recipe: Recipe, name: str, dtype: torch.dtype) -> Task:
 
     teacher = recipe.stage(name).teacher
     chosen = {teacher: trained} if teacher else {}
-    return make_task(recipe, trained(name), lambda one: chosen.get(one, helper)(one)).to("meta")
+    task = make_task(recipe, trained(name), lambda one: chosen.get(one, helper)(one)).to("meta")
+    if lora := recipe.trained[name].lora:
+        learn_low_rank(task.stage.net, lora, f"stages.{name}")
+    return task
 
 
 class _NoRng(BatchRng):
@@ -176,22 +187,6 @@ class _NoSchedule:
     def grid(self, steps: int, spacing: str = "uniform") -> list[Level]:
         """Of () each, as `sample` gives (B,)."""
         return [Level(*(torch.empty((), device="meta") for _ in range(3)))] * (steps + 1)
-
-
-@contextmanager
-def saved_bytes(net: nn.Module) -> Iterator[dict[int, int]]:
-    """Collect what autograd keeps for the backward pass: storage -> bytes, parameters left out."""
-    own = {parameter.untyped_storage()._cdata for parameter in net.parameters()}
-    kept: dict[int, int] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in own:
-            kept[storage._cdata] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        yield kept
 
 
 def speed(net: nn.Module, batch_size: int, device: torch.device, dtype: torch.dtype) -> float:
@@ -257,15 +252,19 @@ def seconds_per_parameter(net: nn.Module, config: TrainConfig, device: torch.dev
 
 
 def state_bytes(net: nn.Module, config: TrainConfig) -> int:
-    """Weights, gradients, average and the optimizer's moments: AdamW's two, Muon's one.
+    """Weights; of those that learn gradients, average and moments: AdamW's two, Muon's one.
 
-    What is frozen has no gradients and moments; where weights climb (SAM) a copy is kept.
+    Where weights climb (SAM), a copy of them is kept.
     """
-    learning = sum(one.numel() for one in net.parameters() if one.requires_grad)
     single = hidden_matrices(net) if config.optimizer == "muon" else []
-    moments = 2 * learning - sum(matrix.numel() for matrix in single)
-    copies = 2 if config.sam else 1  # of what learns: gradients, and the weights before
-    return 4 * (2 * parameter_count(net) + copies * learning + moments)  # all float32
+    moments = 2 * _learning(net) - sum(matrix.numel() for matrix in single)
+    copies = 3 if config.sam else 2
+    return 4 * (parameter_count(net) + copies * _learning(net) + moments)  # all float32
+
+
+def _learning(net: nn.Module) -> int:
+    """Number of parameters that are not frozen."""
+    return sum(parameter.numel() for parameter in net.parameters() if parameter.requires_grad)
 
 
 def _seconds(run: Callable[[], None]) -> float:

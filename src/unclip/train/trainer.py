@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -12,17 +11,20 @@ import torch
 from torch import Tensor
 
 from ..device import autocast, place
-from ..errors import TrainingError, WorkersLostError
+from ..errors import DataError, TrainingError, WorkersLostError
+from ..nn.lora import merged
 from ..rng import BatchRng
 from ..stages import Stage
+from .blocks import checkpoint_blocks, compile_blocks
 from .clock import Clock
 from .config import TrainConfig
 from .ema import Ema
 from .frozen import freeze
 from .loader import Batch, Loader
-from .optim import Learner, learning_rate, optimizer_tensors, restore_optimizers
+from .optim import Learner, learning_rate
 from .sam import climbed
-from .state import State, load_state, save_state, saved_states
+from .saving import FolderStore, Store, gather, restore
+from .state import saved_states
 from .task import Task
 
 LOG_SECONDS = 60.0
@@ -79,6 +81,7 @@ class Trainer:
     ) -> None:
         self.task, self.loader, self.config = task, loader, config
         self.folder, self.seed = folder, seed
+        self.store: Store = FolderStore(folder)
         self.device = device or torch.device("cpu")
         self.clock = clock or Clock()
         self.step = 0
@@ -89,6 +92,10 @@ class Trainer:
         freeze(self.net, config.freeze)
         self.learners = {key: Learner(*each) for key, each in task.learners(config).items()}
         self.ema = Ema(self.net, config.ema)
+        if config.compile:
+            compile_blocks(self.net)
+        if config.activation_checkpointing:
+            checkpoint_blocks(self.net)
 
     def prepare(self) -> None:
         """Let the stage fit its statistics to as many samples as it asks for, before step 0.
@@ -102,7 +109,7 @@ class Trainer:
         batches = math.ceil(wanted / self.loader.batch_size)
         self.task.stage.prepare(self.task.cond(self._next(), self._rng()) for _ in range(batches))
         self.loader.load_state_dict(place)
-        self.ema = Ema(self.net, self.config.ema)
+        self.ema.restart(self.net)
 
     def run(self, watcher: Watcher) -> bool:
         """Train to the recipe's last step, or until the clock stops it; a state is saved then.
@@ -112,16 +119,16 @@ class Trainer:
 
         Raises:
             TrainingError: the loss is not finite. The last good state stays.
-            WorkersLostError: no batches come any more. A state is saved.
+            DataError, WorkersLostError: no batches come any more. A state is saved.
         """
         clock, config = self.clock, self.config
-        self.loader.warn = watcher.note
+        self.loader.warn = self.loader.skipped.warn = watcher.note
         saved = last = clock.now()
         means = _Means(last)
         while self.step < config.steps:
             try:
                 metrics = self._step()
-            except WorkersLostError:
+            except (DataError, WorkersLostError):
                 self._save(watcher, means)
                 raise
             means.add(metrics)
@@ -232,17 +239,11 @@ class Trainer:
 
     def averaged(self) -> Stage:
         """The stage with the averaged weights, in evaluation mode."""
-        return self.task.stage.with_net(self.ema.average).eval()
+        return self.task.stage.with_net(merged(self.ema.average)).eval()
 
     def save(self) -> Path:
         """Write the whole state beside the older ones; nothing half-written is ever seen."""
-        values = {"step": self.step, "seconds": self.seconds, "seed": self.seed}
-        tensors = {"ema": dict(self.ema.average.state_dict())}
-        for prefix, learner in self.learners.items():
-            tensors[f"{prefix}net"] = dict(learner.net.state_dict())
-            tensors[f"{prefix}optimizer"] = optimizer_tensors(learner.optimizers, learner.net)
-        state = State({**values, "data": self.loader.state_dict()}, tensors)
-        return save_state(self.folder, state)
+        return self.store.write(gather(self))
 
     def resume(self) -> bool:
         """Go on from the newest saved state; False where there is none.
@@ -250,41 +251,9 @@ class Trainer:
         Raises:
             TrainingError: the state is damaged or is of a network of another shape.
         """
-        states = saved_states(self.folder)
-        if not states:
+        found = self.store.newest()
+        if found is None:
             return False
-        state = load_state(states[-1])
-        nets = {f"{prefix}net": learner.net for prefix, learner in self.learners.items()}
-        for prefix in self.learners:
-            if f"{prefix}optimizer" not in state.tensors:
-                raise TrainingError(
-                    f"{states[-1]} is damaged: it has no {prefix}optimizer.safetensors"
-                )
-        for group, net in {**nets, "ema": self.ema.average}.items():
-            saved = state.tensors.get(group, {})
-            if fault := _misfit(saved, net.state_dict()):
-                raise TrainingError(
-                    f"{states[-1]} does not fit the recipe: {fault}; set the stage's network back "
-                    "to what it was, or train it anew in another folder"
-                )
-            net.load_state_dict(saved)
-        for prefix, learner in self.learners.items():
-            tensors = state.tensors[f"{prefix}optimizer"]
-            restore_optimizers(learner.optimizers, learner.net, tensors)
-        try:
-            self.step, self.seconds = int(state.values["step"]), float(state.values["seconds"])
-            self.loader.load_state_dict(state.values["data"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise TrainingError(f"{states[-1] / 'state.json'} is damaged: {error!r}") from None
+        where, state = found
+        restore(self, state, where)
         return True
-
-
-def _misfit(saved: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
-    """The first tensor that differs in name or shape, in words; empty where none does."""
-    for name in dict.fromkeys([*wanted, *saved]):
-        if name not in saved or name not in wanted:
-            return f"'{name}' is not in {'the state' if name in wanted else 'the network'}"
-        if saved[name].shape != wanted[name].shape:
-            was, now = tuple(saved[name].shape), tuple(wanted[name].shape)
-            return f"'{name}' has the shape {was}, and the network's is {now}"
-    return ""

@@ -1,0 +1,110 @@
+"""A trainer's whole state: gathered to be written, and restored from what was read.
+
+A `Store` writes and reads states; what they hold is known here alone. Another store, such as one
+that writes from many processes at once, needs `write` and `newest` and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from torch import Tensor
+
+from ..errors import TrainingError
+from .ema import Ema
+from .loader import Loader
+from .lora import kept, put_back
+from .optim import Learner, optimizer_tensors, restore_optimizers
+from .state import State, load_state, save_state, saved_states
+
+
+class Resumable(Protocol):
+    """What of a trainer is saved."""
+
+    step: int
+    seconds: float
+    seed: int
+    loader: Loader
+    learners: dict[str, Learner]
+    ema: Ema
+
+
+class Store(Protocol):
+    """Where states are kept."""
+
+    def write(self, state: State) -> Path:
+        """Write a whole state beside the older ones; nothing half-written is ever seen."""
+
+    def newest(self) -> tuple[Path, State] | None:
+        """The newest whole state and where it is; None where nothing was saved."""
+
+
+class FolderStore:
+    """States in a folder of this machine, one folder each."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def write(self, state: State) -> Path:
+        """See `Store`."""
+        return save_state(self.folder, state)
+
+    def newest(self) -> tuple[Path, State] | None:
+        """See `Store`."""
+        states = saved_states(self.folder)
+        return (states[-1], load_state(states[-1])) if states else None
+
+
+def gather(trainer: Resumable) -> State:
+    """All that the next step depends on."""
+    values = {"step": trainer.step, "seconds": trainer.seconds, "seed": trainer.seed}
+    tensors = {"ema": kept(trainer.ema.average)}
+    for prefix, learner in trainer.learners.items():
+        tensors[f"{prefix}net"] = kept(learner.net)
+        tensors[f"{prefix}optimizer"] = optimizer_tensors(learner.optimizers, learner.net)
+    return State({**values, "data": trainer.loader.state_dict()}, tensors)
+
+
+def restore(trainer: Resumable, state: State, where: Path) -> None:
+    """Undo `gather`.
+
+    Args:
+        trainer: of the same recipe.
+        state: what was gathered.
+        where: it was read from, for errors.
+
+    Raises:
+        TrainingError: the state is damaged or is of a network of another shape.
+    """
+    nets = {f"{prefix}net": learner.net for prefix, learner in trainer.learners.items()}
+    for prefix in trainer.learners:
+        if f"{prefix}optimizer" not in state.tensors:
+            raise TrainingError(f"{where} is damaged: it has no {prefix}optimizer.safetensors")
+    for group, net in {**nets, "ema": trainer.ema.average}.items():
+        saved = state.tensors.get(group, {})
+        if fault := _misfit(saved, kept(net)):
+            raise TrainingError(
+                f"{where} does not fit the recipe: {fault}; set the stage's network back "
+                "to what it was, or train it anew in another folder"
+            )
+        put_back(net, saved)
+    for prefix, learner in trainer.learners.items():
+        restore_optimizers(learner.optimizers, learner.net, state.tensors[f"{prefix}optimizer"])
+    try:
+        trainer.step, trainer.seconds = int(state.values["step"]), float(state.values["seconds"])
+        trainer.loader.load_state_dict(state.values["data"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise TrainingError(f"{where / 'state.json'} is damaged: {error!r}") from None
+
+
+def _misfit(saved: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
+    """The first tensor that differs in name or shape, in words; empty where none does."""
+    for name in dict.fromkeys([*wanted, *saved]):
+        if name not in saved or name not in wanted:
+            return f"'{name}' is not in {'the state' if name in wanted else 'the network'}"
+        if saved[name].shape != wanted[name].shape:
+            was, now = tuple(saved[name].shape), tuple(wanted[name].shape)
+            return f"'{name}' has the shape {was}, and the network's is {now}"
+    return ""
