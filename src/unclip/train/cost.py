@@ -80,12 +80,12 @@ def estimate(recipe: Recipe, name: str, device: torch.device) -> Cost:
     samples, batch_size = int(sum(n * size for n, size in sizes)), max(size for _, size in sizes)
     task = task_on_meta(recipe, name, dtype)
     freeze(task.stage.net, config.freeze)
-    context, checkpointed = recipe.settings.tokenizer.context, config.activation_checkpointing
-    size = batch_size, context, config.micro_batch
-    flops, activations = step_cost(task, *size)
+    context, pieces = recipe.settings.tokenizer.context, config.micro_batch
+    checkpointed = config.activation_checkpointing
+    flops, activations = step_cost(task, batch_size, context, pieces)
     if checkpointed:
         checkpoint_blocks(task.stage.net)
-        flops, _ = step_cost(task, *size)  # blocks run twice
+        flops, _ = step_cost(task, batch_size, context, pieces)  # blocks run twice
     flops *= 2 if config.sam else 1
     parameters = parameter_count(task.stage)
     frozen = sum(parameter_count(helper) for helper in task.frozen)
@@ -184,6 +184,9 @@ class _NoSchedule:
     def before(self, level: Level) -> Level:
         return level
 
+    def at_log_snr(self, log_snr: Tensor) -> Level:
+        return Level(*[log_snr.float()] * 3)
+
     def grid(self, steps: int, spacing: str = "uniform") -> list[Level]:
         """Of () each, as `sample` gives (B,)."""
         return [Level(*(torch.empty((), device="meta") for _ in range(3)))] * (steps + 1)
@@ -254,11 +257,11 @@ def seconds_per_parameter(net: nn.Module, config: TrainConfig, device: torch.dev
 def state_bytes(net: nn.Module, config: TrainConfig) -> int:
     """Weights; of those that learn gradients, average and moments: AdamW's two, Muon's one.
 
-    Where weights climb (SAM), a copy of them is kept.
+    Where weights climb (SAM) a copy of them is kept.
     """
     single = hidden_matrices(net) if config.optimizer == "muon" else []
     moments = 2 * _learning(net) - sum(matrix.numel() for matrix in single)
-    copies = 3 if config.sam else 2
+    copies = 3 if config.sam else 2  # gradients, average, and the weights before
     return 4 * (parameter_count(net) + copies * _learning(net) + moments)  # all float32
 
 
