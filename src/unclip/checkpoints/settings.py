@@ -72,14 +72,3 @@ def need(values: Mapping[str, Any], file: Path, **expected: Any) -> None:
         if key in values and values[key] not in choices:
             known = " or ".join(repr(one) for one in choices)
             raise CheckpointError(f"{file}: {key} is {values[key]!r}; only {known} is read")
-
-
-def merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Nested tables with some values changed. A table of another `kind` takes the place of one."""
-    done = dict(values)
-    for key, value in changes.items():
-        old = done.get(key)
-        nested = isinstance(old, dict) and isinstance(value, dict)
-        alike = nested and ("kind" not in value or old.get("kind") == value["kind"])  # type: ignore[union-attr]
-        done[key] = merged(old, value) if alike else value  # type: ignore[arg-type]
-    return done

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -22,6 +22,7 @@ from ..stages.stage import DiffusionStage
 from ..types import Cond
 from .config import TrainConfig
 from .loader import Batch
+from .pieces import cut, pieces
 from .redrawing import Redrawer
 
 _NULL_TOKENS = ("null_text_tokens", "null_text_mask")
@@ -37,15 +38,12 @@ def pictures(images: Tensor) -> Tensor:
     return from_uint8(images.permute(0, 3, 1, 2))
 
 
-def pieces(size: int, micro_batch: int | None) -> Iterator[tuple[int, int]]:
-    """(start, end) of each piece of a batch."""
-    step = micro_batch or size
-    return ((start, min(start + step, size)) for start in range(0, size, step))
-
-
-def cut(batch: Batch, start: int, end: int) -> Batch:
-    """Some of a batch's samples."""
-    return {name: values[start:end] for name, values in batch.items()}
+def middle(image: Tensor) -> Tensor:
+    """(B, 3, H, W) -> (B, 3, S, S), the middle of each; S is the shorter side."""
+    height, width = image.shape[-2:]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return image[..., top : top + side, left : left + side]
 
 
 @dataclass(frozen=True)
@@ -193,7 +191,7 @@ class Task(nn.Module):
             if wanted & _OF_SPACE:
                 assert isinstance(self.stage, DiffusionStage) and cond.image is not None
                 cond = cond.replace(latents=self.stage.space.encode(cond.image))
-            cond = self._embedded(cond, wanted)
+            cond = self.embedded(cond, wanted)
             return self.redrawer(cond, rng.fork("redrawn")) if self.redrawer else cond
 
     def _held(self, batch: Batch) -> Cond:
@@ -211,7 +209,7 @@ class Task(nn.Module):
             held["text_mask"] = (held["text_encodings"] != 0).any(-1)  # padding is all zeros
         return Cond(**held)
 
-    def _embedded(self, cond: Cond, wanted: Set[str]) -> Cond:
+    def embedded(self, cond: Cond, wanted: Set[str]) -> Cond:
         """With what CLIP says of its pictures. Raises UsageError where that has half a CLIP."""
         if not wanted & _OF_IMAGE:
             return cond
@@ -221,8 +219,11 @@ class Task(nn.Module):
                 "recipe's CLIP has no image encoder: take it from a model with a whole CLIP "
                 "(unclip convert MODEL DST --clip CLIP)"
             )
-        clip = self.clip[0]
-        return clip.encode_patches(cond) if "image_patches" in wanted else clip.encode_image(cond)
+        clip, image = self.clip[0], cond.image
+        assert image is not None
+        shown = cond.replace(image=middle(image))  # all of it but in aspect buckets
+        seen = (clip.encode_patches if "image_patches" in wanted else clip.encode_image)(shown)
+        return seen.replace(image=image)
 
     def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """(B,) of a batch's condition, and metrics (B,) or ()."""
