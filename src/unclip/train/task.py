@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -22,6 +22,7 @@ from ..stages.stage import DiffusionStage
 from ..types import Cond
 from .config import TrainConfig
 from .loader import Batch
+from .pieces import cut, pieces
 from .redrawing import Redrawer
 
 _NULL_TOKENS = ("null_text_tokens", "null_text_mask")
@@ -43,17 +44,6 @@ def middle(image: Tensor) -> Tensor:
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
     return image[..., top : top + side, left : left + side]
-
-
-def pieces(size: int, micro_batch: int | None) -> Iterator[tuple[int, int]]:
-    """(start, end) of each piece of a batch."""
-    step = micro_batch or size
-    return ((start, min(start + step, size)) for start in range(0, size, step))
-
-
-def cut(batch: Batch, start: int, end: int) -> Batch:
-    """Some of a batch's samples."""
-    return {name: values[start:end] for name, values in batch.items()}
 
 
 @dataclass(frozen=True)
