@@ -62,7 +62,7 @@ class TrainConfig(Config):
     """How one stage is trained."""
 
     steps: int = Field(1000, ge=1)
-    batch_size: int = Field(64, ge=1)
+    batch_size: int = Field(64, ge=1, description="samples a step, of all processes together")
     ramp: tuple[tuple[NonNegativeInt, PositiveInt], ...] = Field(
         (), description="(step, batch size) pairs: from that step on, that size"
     )
@@ -75,6 +75,9 @@ class TrainConfig(Config):
     clip_grad: float = Field(1.0, gt=0, description="largest gradient norm")
     ema: float = Field(0.999, ge=0, lt=1)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    engine: Literal["ddp", "fsdp"] = Field(
+        "ddp", description="of several processes: each has the network, or a part of it"
+    )
     activation_checkpointing: bool = Field(
         False, description="less memory for a forward pass more: blocks are computed again"
     )

@@ -27,7 +27,7 @@ from ..checkpoints.settings import leaves
 from ..checkpoints.tokenizers import load_tokenizer
 from ..data import Source
 from ..diffusion.objective import AdversarialObjective
-from ..errors import OutputError, TrainingError, UnclipError, UsageError
+from ..errors import OutputError, TrainingError, UnclipError, UsageError, about
 from ..files import remove_leftovers, write_json, write_text, writing
 from ..loading import plan
 from ..nn.tokenizer import Tokenizer
@@ -61,6 +61,7 @@ class Run:
     ) -> None:
         self.recipe, self.folder, self.device = recipe, folder, device
         self.clock = clock or Clock()
+        self.world = self.clock.world  # the first of its processes writes, the others read
         self._lock: Lock | None = None
 
     @property
@@ -77,6 +78,10 @@ class Run:
                 needs.
             DataError: the data are not there.
         """
+        for name, config in self.recipe.trained.items():
+            for _, size in config.stretches(config.steps):
+                with about(f"stages.{name}.train.batch_size"):
+                    self.world.share(size)
         drawn: tuple[int, int] | None = None
         for name, recipe in self.recipe.stages.items():
             stage = on_meta(recipe.config)
@@ -140,6 +145,10 @@ class Run:
             OutputError: it cannot be made.
             TrainingError: its recipe.json is damaged, or as for `check_states`.
         """
+        self.world.first(lambda: self._begin(resume))
+        self.recipe = self._with_recorded_budget()
+
+    def _begin(self, resume: bool) -> None:
         if not resume and self.exists():
             raise UsageError(
                 f"{self.folder} holds a run already; go on with --resume, or choose another --out"
@@ -156,7 +165,7 @@ class Run:
     @property
     def is_locked(self) -> bool:
         """Whether others are kept out: not on every file system."""
-        return self._lock is not None and self._lock.held
+        return not self.world.is_first or (self._lock is not None and self._lock.held)
 
     def end(self) -> None:
         """Let others in."""
@@ -221,7 +230,7 @@ class Run:
 
     def export_frozen(self, name: str) -> None:
         """Put a stage that another model gives into this one, as it is."""
-        self.export(name, self.build(name))
+        self.world.first(lambda: self.export(name, self.build(name)))
 
     def steps_done(self, name: str) -> int:
         """Steps in the newest saved state of a stage, 0 where there is none."""
@@ -265,16 +274,22 @@ class Run:
             TrainingError: a stage that it needs is not trained, or its saved state is damaged.
             UsageError: not one of its steps fits into its share of the budget.
         """
-        _ = self.vocabulary  # now, while the data are there, and in nobody's share of a budget
+        self.world.first(self._read_texts)
         started = self.clock.now()
         if self.recipe.settings.budget is not None and not self.begun(name):
             self.recipe = self.fitted(name)
-            self._record()
+            self.world.first(self._record)  # each has measured for itself
+            self.recipe = self._with_recorded_budget()
         trainer = self._trainer(name)
         if not trainer.resume() and self.recipe.stage(name).part is None:
             trainer.prepare()
         trainer.seconds += self.clock.now() - started
         return trainer
+
+    def _read_texts(self) -> None:
+        """Now, while the data are there, and in nobody's share of a budget."""
+        _ = self.vocabulary
+        self.tokenizer()
 
     def fitted(self, name: str) -> Recipe:
         """The recipe with as many steps of a stage as fit into its share of the budget's rest."""
@@ -303,8 +318,10 @@ class Run:
         loader = Loader(
             self.recipe.source(task.source_size),
             task.collate(self.tokenizer()),
-            config.batch_at(0),
+            self.world.share(config.batch_at(0)),
             config.workers,
+            self.world.rank,
+            self.world.size,
             pin=self.device.type == "cuda",
         )
         loader.skipped = Skipped(self.folder / SKIPPED, self.recipe.max_skipped, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..checkpoints import native
-from ..errors import SamplingError
+from ..errors import SamplingError, UnclipWarning
 from ..files import atomic_file
 from ..media import to_pictures
 from ..media.grid import make_grid
@@ -108,6 +109,28 @@ class RunWatcher:
         sheet = make_grid(to_pictures(image), labels=prompts)
         with atomic_file(self.run.folder / self.name / "previews" / f"step-{step:08d}.png") as file:
             sheet.save(file, format="PNG")
+
+
+class Bystander:
+    """A process that is not the first: it follows in silence, and gives its part of weights."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        """The first process tells them."""
+
+    def saving(self, step: int) -> None:
+        """The first process gathers the averaged weights."""
+        self.trainer.averaged()
+
+    def note(self, line: str) -> None:
+        """Warn of it: it may be of this process alone."""
+        complaint = f"process {self.trainer.world.rank}: {line}"
+        warnings.warn(complaint, UnclipWarning, stacklevel=2)
+
+    def preview(self, step: int, stage: Stage) -> None:
+        """The first process draws it."""
 
 
 def _chain(run: Run, name: str, stage: Stage) -> Chain | None:
