@@ -64,6 +64,7 @@ class Embeddings(StoredSource):
 
     Config = EmbeddingsConfig
     units = "arrays"
+    stores = False
 
     def __init__(self, config: EmbeddingsConfig, size: tuple[int, int]) -> None:
         self.config, self.about = config, _about(config)

@@ -34,6 +34,14 @@ def pictures(images: Tensor) -> Tensor:
     return from_uint8(images.permute(0, 3, 1, 2))
 
 
+def middle(image: Tensor) -> Tensor:
+    """(B, 3, H, W) -> (B, 3, S, S), the middle of each; S is the shorter side."""
+    height, width = image.shape[-2:]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return image[..., top : top + side, left : left + side]
+
+
 @dataclass(frozen=True)
 class Collate:
     """Samples -> a batch of what `keys` names, as far as every sample has it.
@@ -174,25 +182,20 @@ class Task(nn.Module):
             if wanted & _OF_SPACE:
                 assert isinstance(self.stage, DiffusionStage) and cond.image is not None
                 cond = cond.replace(latents=self.stage.space.encode(cond.image))
-            cond = self._embedded(cond, wanted)
+            cond = self.embedded(cond, wanted)
             return self.redrawer(cond, rng.fork("redrawn")) if self.redrawer else cond
 
     def _held(self, batch: Batch) -> Cond:
-        """What a batch holds already. Raises UsageError where it has no texts and needs them."""
+        """What a batch holds already."""
         fields = (*_TOKENS, *self._encoded)
         held = {name: batch[name] for name in fields if name in batch}
         if "mask" in batch:
             held["loss_mask"] = batch["mask"][:, None].float() / 255  # (B, 1, H, W)
-        if "text_mask" in self._wanted and "text_mask" not in held:
-            if "text_encodings" not in held:
-                raise UsageError(
-                    f"stage '{self.stage.kind}' reads texts, and the data hold neither captions "
-                    "nor text_encodings"
-                )
+        if "text_encodings" in held and "text_mask" not in held:
             held["text_mask"] = (held["text_encodings"] != 0).any(-1)  # padding is all zeros
         return Cond(**held)
 
-    def _embedded(self, cond: Cond, wanted: Set[str]) -> Cond:
+    def embedded(self, cond: Cond, wanted: Set[str]) -> Cond:
         """With what CLIP says of its pictures. Raises UsageError where that has half a CLIP."""
         if not wanted & _OF_IMAGE:
             return cond
@@ -202,13 +205,16 @@ class Task(nn.Module):
                 "recipe's CLIP has no image encoder: take it from a model with a whole CLIP "
                 "(unclip convert MODEL DST --clip CLIP)"
             )
-        clip = self.clip[0]
-        return clip.encode_patches(cond) if "image_patches" in wanted else clip.encode_image(cond)
+        clip, image = self.clip[0], cond.image
+        assert image is not None
+        shown = cond.replace(image=middle(image))  # all of it but in aspect buckets
+        seen = (clip.encode_patches if "image_patches" in wanted else clip.encode_image)(shown)
+        return seen.replace(image=image)
 
     def _check_given(self, batch: Batch, wanted: frozenset[str]) -> None:
         """Raise DataError where samples lack what is wanted, or have embeddings of another CLIP."""
-        seen = {"image"} | _OF_IMAGE | _OF_SPACE
-        for what, of, key in (("pictures", seen, "image"), ("captions", _OF_TEXT, "text_tokens")):
+        seen, read = {"image"} | _OF_IMAGE | _OF_SPACE, {"text_tokens", "text_mask"} | _OF_TEXT
+        for what, of, key in (("pictures", seen, "image"), ("captions", read, "text_tokens")):
             if wanted & of and key not in batch:
                 raise DataError(f"stage '{self.stage.kind}' trains on {what}: the data have none")
         width = self.clip[0].config.network.embed_dim if self.clip else 0
