@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from unclip.data import Sample
-from unclip.data.buckets import Bucketed, assign, choose, sizes_of
+from unclip.data.buckets import Bucketed, assign, choose, framed, sizes_of
 from unclip.data.folder import Folder, FolderConfig
-from unclip.data.framing import FrameSettings, framed
+from unclip.data.framing import FrameSettings
 from unclip.errors import DataError, UsageError
 from unclip.train.loader import Loader
 

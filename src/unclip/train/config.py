@@ -66,7 +66,18 @@ class TrainConfig(Config):
     ramp: tuple[tuple[NonNegativeInt, PositiveInt], ...] = Field(
         (), description="(step, batch size) pairs: from that step on, that size"
     )
+    micro_batch: int | None = Field(
+        None, ge=1, description="samples at once; a batch is worked on in pieces of so many"
+    )
+    freeze: tuple[str, ...] = Field(
+        (), description="parts of the network that stay as they are, such as 'vision' or 'text'"
+    )
     optimizer: Literal["adamw", "muon"] = "adamw"
+    sam: float = Field(
+        0.0,
+        ge=0,
+        description="radius of sharpness-aware minimization, .1 in the paper; 0 is without",
+    )
     learning_rate: float = Field(3e-4, gt=0)
     warmup: int = Field(200, ge=0, description="steps of linear warm-up")
     decay: float = Field(0.25, ge=0, le=1, description="last share of the steps: down to zero")

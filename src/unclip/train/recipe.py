@@ -281,7 +281,10 @@ def _stage(name: str, table: Mapping[str, Any], model: Plan | None) -> StageReci
     values = {key: value for key, value in table.items() if key not in OWN_KEYS}
     if part is not None:
         own = {key: value for key, value in values.items() if key != "kind"}
-        values = merged(part.config.dump(), own)
+        base = part.config.dump()
+        if isinstance(part.config, ClipStageConfig) and "objective" in own:
+            del base["objective"]  # losses that are named take the place of the model's
+        values = merged(base, own)
     kind = str(values.get("kind", name))
     check_keys(table, f"stages.{name}", [*STAGES[kind].Config.model_fields, *OWN_KEYS])
     config = STAGES[kind].Config.parse({**values, "kind": kind}, f"stages.{name}")

@@ -39,7 +39,9 @@ from .budget import Allocation, Budget
 from .caching import OnProgress, cached
 from .clock import Clock
 from .config import minutes_of
+from .contrastive import heads_of, losses_of
 from .data import check_framing, seen_by
+from .frozen import freeze
 from .loader import Loader
 from .lock import Lock
 from .lora import learn_low_rank, write_loras
@@ -103,6 +105,7 @@ class Run:
                     if lora := self.recipe.trained[name].lora:
                         learn_low_rank(stage.net, lora, f"stages.{name}")
                 check_framing(self.recipe, name, stage)
+                freeze(stage.net, self.recipe.trained[name].freeze)
         return self.recipe.source()
 
     def exists(self) -> bool:
@@ -406,7 +409,7 @@ def _filled(part: Part, name: str) -> Stage:
 
 def changes(old: StageRecipe, new: StageRecipe, where: str) -> str:
     """Settings by which a saved state of `old` does not fit `new`, in words; empty if it fits."""
-    pairs = {}
+    pairs: dict[str, Any] = {}
     if shapes(old) != shapes(new):
         pairs = _changed(leaves(old.config.dump(), where), leaves(new.config.dump(), where))
         pairs = {key: pair for key, pair in pairs.items() if ".sampling." not in key}
@@ -416,6 +419,8 @@ def changes(old: StageRecipe, new: StageRecipe, where: str) -> str:
         pairs[f"{where}.objective.kind"] = (kind, now.kind)  # the state has no critic
     if old.train and new.train and old.train.lora != new.train.lora:
         pairs[f"{where}.train.lora"] = (old.train.lora, new.train.lora)
+    if heads_of(old.config) != heads_of(new.config):
+        pairs[f"{where}.objective"] = (losses_of(before), losses_of(now))
     if old.train and new.train and old.train.optimizer != new.train.optimizer:
         pairs[f"{where}.train.optimizer"] = (old.train.optimizer, new.train.optimizer)
     return ", ".join(f"{key} = {was}, and now it is {now}" for key, (was, now) in pairs.items())

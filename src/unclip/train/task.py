@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,13 +13,16 @@ from torch import Tensor, nn
 from ..data import Sample
 from ..errors import DataError, UsageError
 from ..media import from_uint8
+from ..nn.layers import dropout_from
 from ..nn.tokenizer import Tokenizer
-from ..rng import Rng
+from ..rng import BatchRng, Rng
 from ..stages import Stage
 from ..stages.clip import ClipStage
 from ..stages.stage import DiffusionStage
 from ..types import Cond
+from .config import TrainConfig
 from .loader import Batch
+from .pieces import cut, pieces
 from .redrawing import Redrawer
 
 _NULL_TOKENS = ("null_text_tokens", "null_text_mask")
@@ -93,11 +97,11 @@ class Task(nn.Module):
     def __init__(self, stage: Stage, clip: Stage | None = None, prior: Stage | None = None) -> None:
         super().__init__()
         self.stage = stage
-        self.critic: nn.Module | None = None  # learns beside the stage, and is in no model
         # lists hide them from PyTorch: they are frozen
         self.clip = [clip.eval().requires_grad_(False)] if isinstance(clip, ClipStage) else []
         self.prior = [prior.eval().requires_grad_(False)] if prior else []
         self.redrawer: Redrawer | None = None  # of an upsampler's small pictures
+        self.through: list[nn.Module] = []  # what calls it instead, and shares its gradients
         if needs_clip(stage) and clip is None:
             raise UsageError(f"stage '{stage.kind}' needs a stage 'clip' before it in the recipe")
         if needs_prior(stage) and prior is None:
@@ -114,13 +118,18 @@ class Task(nn.Module):
     def begin(self, progress: float, average: nn.Module) -> None:
         """A step begins: the share of the training that is done, and the averaged network."""
 
-    @property
-    def critic_rate(self) -> float:
-        """The learning rate of `critic`."""
-        raise AssertionError("there is no critic")
+    def learners(self, config: TrainConfig) -> dict[str, tuple[nn.Module, TrainConfig]]:
+        """What learns and how, by the prefix of its name in saved states: the stage's network
+        first, then what is in no model."""
+        return {"": (self.stage.net, config)}
 
     def check(self, means: Mapping[str, float]) -> None:
         """Raise TrainingError where the metrics since the last look say that training fails."""
+
+    @property
+    def encodes_twice(self) -> bool:
+        """Whether micro batches run forward twice."""
+        return False
 
     @property
     def source_size(self) -> tuple[int, int]:
@@ -228,6 +237,36 @@ class Task(nn.Module):
     def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """(B,) of a batch's condition, and metrics (B,) or ()."""
         return self.stage.loss(cond, rng)
+
+    def backward(
+        self,
+        batch: Batch,
+        rng: BatchRng,
+        micro_batch: int | None = None,
+        within: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> dict[str, Tensor]:
+        """Add the gradients of a batch, piece by piece; returns its mean loss and metrics.
+
+        What a sample draws depends on its place in the stream, so pieces make the same gradients
+        as the whole, as far as its loss does not depend on other samples.
+
+        Args:
+            batch: of any size.
+            rng: from which nothing was drawn yet.
+            micro_batch: the size of a piece; None is the batch's.
+            within: where the forward pass runs, and the backward pass does not: autocast.
+        """
+        size, total = rng.batch, dict[str, Tensor]()
+        for start, end in pieces(size, micro_batch):
+            part = batch if end - start == size else cut(batch, start, end)
+            drawn = rng.part(start, end)
+            with within(), dropout_from(self, drawn.fork("dropout")):
+                loss, metrics = (*self.through, self)[0](part, drawn)
+            (loss if end - start == size else loss * ((end - start) / size)).backward()
+            for name, value in {"loss": loss, **metrics}.items():
+                share = value.detach() * ((end - start) / size)
+                total[name] = total[name] + share if name in total else share
+        return total
 
     def forward(self, batch: Batch, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean loss (), and mean metrics ()."""
