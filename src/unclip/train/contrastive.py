@@ -36,10 +36,7 @@ class ContrastiveTask(Task):
         self.heads = self.stage.heads()
         self.everyone = Everyone()  # `train.distributed` gives another where there are more
 
-    @property
-    def encodes_twice(self) -> bool:
-        """See `Task`."""
-        return True
+    encodes_twice = True
 
     def learners(self, config: TrainConfig) -> dict[str, tuple[nn.Module, TrainConfig]]:
         """See `Task`; and the heads."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data import Sample
-from ..errors import UsageError
+from ..errors import DataError, UsageError
 from ..media import from_uint8
 from ..nn.layers import dropout_from
 from ..nn.tokenizer import Tokenizer
@@ -119,24 +119,19 @@ class Task(nn.Module):
         """A step begins: the share of the training that is done, and the averaged network."""
 
     def learners(self, config: TrainConfig) -> dict[str, tuple[nn.Module, TrainConfig]]:
-        """What learns and how, by the prefix of its name in saved states: the stage's network
-        first, then what is in no model."""
+        """What learns and how, by its prefix in saved states: first the stage's network."""
         return {"": (self.stage.net, config)}
 
     def check(self, means: Mapping[str, float]) -> None:
         """Raise TrainingError where the metrics since the last look say that training fails."""
 
-    @property
-    def encodes_twice(self) -> bool:
-        """Whether micro batches run forward twice."""
-        return False
+    encodes_twice = False  # whether micro batches run forward twice
 
     @property
     def source_size(self) -> tuple[int, int]:
         """(height, width) of the pictures to ask the data source for."""
         size = self.stage.image_size or self.clip[0].image_size
-        assert size is not None
-        return size
+        return size or (1, 1)  # this CLIP sees no pictures, and the data hold embeddings
 
     @property
     def _wanted(self) -> frozenset[str]:
@@ -176,6 +171,7 @@ class Task(nn.Module):
         """Everything the stage trains on; `rng` is for a prior that draws."""
         cond = self._held(batch)
         wanted = self._wanted - dict(cond.items()).keys()
+        self._check_given(batch, wanted)
         with torch.no_grad():
             if wanted & _OF_TEXT:
                 cond = self.clip[0].encode_text(cond)
@@ -195,17 +191,12 @@ class Task(nn.Module):
             return self.redrawer(cond, rng.fork("redrawn")) if self.redrawer else cond
 
     def _held(self, batch: Batch) -> Cond:
-        """What a batch holds already. Raises UsageError where it has no texts and needs them."""
+        """What a batch holds already."""
         fields = (*_TOKENS, *self._encoded)
         held = {name: batch[name] for name in fields if name in batch}
         if "mask" in batch:
             held["loss_mask"] = batch["mask"][:, None].float() / 255  # (B, 1, H, W)
-        if "text_mask" in self._wanted and "text_mask" not in held:
-            if "text_encodings" not in held:
-                raise UsageError(
-                    f"stage '{self.stage.kind}' reads texts, and the data hold neither captions "
-                    "nor text_encodings"
-                )
+        if "text_encodings" in held and "text_mask" not in held:
             held["text_mask"] = (held["text_encodings"] != 0).any(-1)  # padding is all zeros
         return Cond(**held)
 
@@ -225,6 +216,20 @@ class Task(nn.Module):
         seen = (clip.encode_patches if "image_patches" in wanted else clip.encode_image)(shown)
         return seen.replace(image=image)
 
+    def _check_given(self, batch: Batch, wanted: frozenset[str]) -> None:
+        """Raise DataError where samples lack what is wanted, or have embeddings of another CLIP."""
+        seen, read = {"image"} | _OF_IMAGE | _OF_SPACE, {"text_tokens", "text_mask"} | _OF_TEXT
+        for what, of, key in (("pictures", seen, "image"), ("captions", read, "text_tokens")):
+            if wanted & of and key not in batch:
+                raise DataError(f"stage '{self.stage.kind}' trains on {what}: the data have none")
+        width = self.clip[0].config.network.embed_dim if self.clip else 0
+        for name in ("image_embed", "text_embed"):
+            if width and name in batch and batch[name].shape[-1] != width:
+                raise DataError(
+                    f"the data's {name} has {batch[name].shape[-1]} numbers, and the recipe's CLIP "
+                    f"has {width}: embed the data with this CLIP"
+                )
+
     def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """(B,) of a batch's condition, and metrics (B,) or ()."""
         return self.stage.loss(cond, rng)
@@ -236,16 +241,10 @@ class Task(nn.Module):
         micro_batch: int | None = None,
         within: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> dict[str, Tensor]:
-        """Add the gradients of a batch, piece by piece; returns its mean loss and metrics.
+        """Add the gradients of a batch, in pieces of `micro_batch`; returns mean loss and metrics.
 
-        What a sample draws depends on its place in the stream, so pieces make the same gradients
-        as the whole, as far as its loss does not depend on other samples.
-
-        Args:
-            batch: of any size.
-            rng: from which nothing was drawn yet.
-            micro_batch: the size of a piece; None is the batch's.
-            within: where the forward pass runs, and the backward pass does not: autocast.
+        What a sample draws depends on its place in the stream: pieces make the gradients of the
+        whole. Nothing was drawn from `rng` yet; forward passes run `within` (autocast), no others.
         """
         size, total = rng.batch, dict[str, Tensor]()
         for start, end in pieces(size, micro_batch):
