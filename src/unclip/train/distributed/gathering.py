@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.distributed.nn.functional import all_gather
 
 from ...stages.comparing import Everyone
-from .world import World
+from ..world import World
 
 
 class All(Everyone):
