@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     import torch
 
     from ..train.clock import Clock
-    from ..train.distributed.world import World
     from ..train.recipe import Recipe
     from ..train.run import Run
+    from ..train.world import World
 
 NOT_YET = 3
 """Exit code where time is up before the last step: --resume goes on."""
@@ -142,7 +142,7 @@ def train(
       torchrun --nproc-per-node 8 -m unclip train my.toml
     """
     from ..train.clock import Clock
-    from ..train.distributed.world import join, restarted
+    from ..train.distributed.joining import join, restarted
 
     if gpus is not None and not dry_run:
         raise UsageError("--gpus is for --dry-run; torchrun says how many GPUs train")

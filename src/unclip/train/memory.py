@@ -17,9 +17,9 @@ from ..nn.layers import parameter_count
 from .activations import Activations
 from .blocks import sharded_units
 from .cost import step_cost, task_on_meta
-from .distributed.world import World
 from .optim import hidden_matrices
 from .recipe import Recipe
+from .world import World
 
 NUMBER = 4
 """Bytes of a float32."""

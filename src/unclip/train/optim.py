@@ -12,7 +12,7 @@ from ..device import fast_dtype
 from ..errors import TrainingError
 from ..nn.lora import LowRank
 from .config import TrainConfig
-from .distributed.tensors import assign, clip_grad_norm, is_sharded, local, part_of, whole
+from .sharded import assign, clip_grad_norm, is_sharded, local, part_of, whole
 
 EDGES = ("conv_in", "conv_out", "patch")
 """Layers at a network's edge, whose weights are no map from features to features."""

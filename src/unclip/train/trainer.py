@@ -19,9 +19,8 @@ from ..stages import Stage
 from .blocks import checkpoint_blocks, compile_blocks
 from .clock import Clock
 from .config import TrainConfig
-from .distributed.engine import make_engine
+from .distributed.engines import make_engine
 from .distributed.store import SharedStore
-from .distributed.world import World
 from .ema import Ema
 from .frozen import freeze
 from .loader import Batch, Loader
@@ -30,6 +29,7 @@ from .sam import climbed
 from .saving import FolderStore, Store, gather, restore
 from .state import saved_states
 from .task import Task
+from .world import World
 
 LOG_SECONDS = 60.0
 """The watcher gets the means after so long, even before `log_every` steps."""

@@ -14,8 +14,8 @@ from ..config import TrainConfig
 from ..contrastive import ContrastiveTask
 from ..ema import Ema
 from ..task import Task
-from .tensors import average_gradients
-from .world import World
+from ..world import World
+from .gradients import average_gradients
 
 
 class Engine:
@@ -67,17 +67,6 @@ class Ddp(Engine):
         if self.apart:
             average_gradients(self.module.parameters(), self.world)
         self.apart = False
-
-
-def make_engine(config: TrainConfig, world: World, device: torch.device) -> Engine:
-    """The engine that a stage's training asks for: with one process, none of PyTorch's."""
-    if world.alone:
-        return Engine(config, world, device)
-    if config.engine == "ddp":
-        return Ddp(config, world, device)
-    from .fsdp import Fsdp
-
-    return Fsdp(config, world, device)
 
 
 def compare(task: Task, world: World) -> None:

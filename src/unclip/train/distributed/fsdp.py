@@ -17,9 +17,10 @@ from ..blocks import CALLED, sharded_units
 from ..contrastive import ContrastiveTask
 from ..distillation import ConsistencyTask
 from ..ema import Ema
+from ..sharded import is_sharded, whole
 from ..task import Task
 from .engine import Engine, compare
-from .tensors import average_gradients, is_sharded, whole
+from .gradients import average_gradients
 
 
 class Fsdp(Engine):
