@@ -63,6 +63,29 @@ _GROUP.command("prepare", cls=Command)(Prepare)
 
 
 @_GROUP.command(cls=Listed)
+def index(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of tars.")],
+) -> None:
+    """Write how many samples each tar of a folder has, so that training begins at once.
+
+    Without index.json, tars that img2dataset did not count are read through each time.
+
+    \b
+    Examples:
+      unclip data index tars/
+    """
+    from ..data.webdataset import index_folder
+
+    with counting_progress("tars") as on_progress:
+        shards, faults = index_folder(folder, on_progress)
+    for fault in faults:
+        complain(fault, "warning")
+    samples = sum(shard.samples for shard in shards)
+    report(files=[folder / "index.json"], samples=samples)
+    say(f"{folder / 'index.json'}: {counted(samples, 'sample')} in {counted(len(shards), 'tar')}")
+
+
+@_GROUP.command(cls=Listed)
 def inspect(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="A corpus, or a folder of pictures and captions.")

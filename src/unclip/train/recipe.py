@@ -14,7 +14,7 @@ from ..checkpoints.format import Plan
 from ..checkpoints.part import Part
 from ..checkpoints.settings import leaves
 from ..config import Config, check_keys, override, read_toml, shown, unknown
-from ..data import SOURCES, Source, settings_of
+from ..data import SOURCES, Source, opened, settings_of
 from ..data.framing import FrameSettings
 from ..diffusion.objective import ConsistencyObjective
 from ..errors import SettingWarning, UsageError, nearest, warn
@@ -208,8 +208,7 @@ class Recipe:
 
     def source(self, size: tuple[int, int] = (64, 64)) -> Source:
         """The data, with (height, width) pictures. Raises UsageError or DataError."""
-        kind = SOURCES[str(self.settings.data["source"])]
-        return kind(self.data, size)  # type: ignore[call-arg]
+        return opened(str(self.settings.data["source"]), self.data, size)
 
     @property
     def max_skipped(self) -> float:

@@ -24,21 +24,18 @@ from torch import nn
 
 from ..checkpoints import native
 from ..checkpoints.part import Part
-from ..checkpoints.settings import leaves
 from ..checkpoints.tokenizers import load_tokenizer
 from ..data import Source
-from ..diffusion.objective import AdversarialObjective
 from ..errors import OutputError, TrainingError, UnclipError, UsageError, about
 from ..files import remove_leftovers, write_json, write_text, writing
 from ..loading import plan
 from ..nn.tokenizer import Tokenizer
 from ..plain import read_json
-from ..stages import STAGES, Stage, StageConfig, on_meta
-from ..stages.comparing import ComparingStage
-from ..stages.contrastive.objective import ContrastiveObjective
+from ..stages import STAGES, Stage, on_meta
 from ..vocabulary import Vocabulary
 from .budget import Allocation, Budget
 from .caching import OnProgress, cached
+from .changes import changes
 from .clock import Clock
 from .config import minutes_of
 from .data import check_framing, seen_by
@@ -46,7 +43,7 @@ from .frozen import freeze
 from .loader import Loader
 from .lock import Lock
 from .lora import learn_low_rank, write_loras
-from .recipe import FROM, Recipe, RecipeSettings, StageRecipe
+from .recipe import FROM, Recipe, RecipeSettings
 from .skipped import Skipped
 from .state import load_values, saved_states, step_of
 from .task import Task
@@ -105,8 +102,8 @@ class Run:
                     make_task(self.recipe, stage, partial(bare, self.recipe, name))
                     if lora := self.recipe.trained[name].lora:
                         learn_low_rank(stage.net, lora, f"stages.{name}")
-                freeze(stage.net, self.recipe.trained[name].freeze)
                 check_framing(self.recipe, name, stage)
+                freeze(stage.net, self.recipe.trained[name].freeze)
         return self.recipe.source()
 
     def exists(self) -> bool:
@@ -406,48 +403,3 @@ def _filled(part: Part, name: str) -> Stage:
     stage = part.build()
     part.fill(stage, f"stages.{name}.from", torch.float32, torch.device("cpu"))
     return stage
-
-
-def changes(old: StageRecipe, new: StageRecipe, where: str) -> str:
-    """Settings by which a saved state of `old` does not fit `new`, in words; empty if it fits."""
-    pairs: dict[str, Any] = {}
-    if shapes(old) != shapes(new):
-        pairs = _changed(leaves(old.config.dump(), where), leaves(new.config.dump(), where))
-        pairs = {key: pair for key, pair in pairs.items() if ".sampling." not in key}
-    before, now = (getattr(one.config, "objective", None) for one in (old, new))
-    if isinstance(now, AdversarialObjective) and not isinstance(before, AdversarialObjective):
-        kind = before.kind if before else None
-        pairs[f"{where}.objective.kind"] = (kind, now.kind)  # the state has no critic
-    if old.train and new.train and old.train.lora != new.train.lora:
-        pairs[f"{where}.train.lora"] = (old.train.lora, new.train.lora)
-    if heads(old.config) != heads(new.config):
-        pairs[f"{where}.objective"] = (_losses(before), _losses(now))
-    if old.train and new.train and old.train.optimizer != new.train.optimizer:
-        pairs[f"{where}.train.optimizer"] = (old.train.optimizer, new.train.optimizer)
-    return ", ".join(f"{key} = {was}, and now it is {now}" for key, (was, now) in pairs.items())
-
-
-def _changed(
-    old: Iterable[tuple[str, Any]], new: Iterable[tuple[str, Any]]
-) -> dict[str, tuple[Any, Any]]:
-    before, now = dict(old), dict(new)
-    keys = dict.fromkeys([*before, *now])
-    pairs = {key: (before.get(key), now.get(key)) for key in keys}
-    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
-
-
-def heads(config: StageConfig) -> dict[str, torch.Size]:
-    """The shape of every weight that a stage's loss has beside its network."""
-    stage = on_meta(config)
-    with torch.device("meta"):
-        beside = stage.heads() if isinstance(stage, ComparingStage) else torch.nn.ModuleDict()
-    return {name: one.shape for name, one in beside.state_dict().items()}
-
-
-def _losses(objective: Any) -> str:
-    return ", ".join(objective.losses) if isinstance(objective, ContrastiveObjective) else ""
-
-
-def shapes(stage: StageRecipe) -> dict[str, torch.Size]:
-    """The shape of every tensor of a stage's network."""
-    return {name: one.shape for name, one in on_meta(stage.config).net.state_dict().items()}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data import Sample
-from ..errors import UsageError
+from ..errors import DataError, UsageError
 from ..media import from_uint8
 from ..nn.layers import dropout_from
 from ..nn.tokenizer import Tokenizer
@@ -37,6 +37,14 @@ def pictures(images: Tensor) -> Tensor:
     return from_uint8(images.permute(0, 3, 1, 2))
 
 
+def middle(image: Tensor) -> Tensor:
+    """(B, 3, H, W) -> (B, 3, S, S), the middle of each; S is the shorter side."""
+    height, width = image.shape[-2:]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return image[..., top : top + side, left : left + side]
+
+
 def pieces(size: int, micro_batch: int | None) -> Iterator[tuple[int, int]]:
     """(start, end) of each piece of a batch."""
     step = micro_batch or size
@@ -46,14 +54,6 @@ def pieces(size: int, micro_batch: int | None) -> Iterator[tuple[int, int]]:
 def cut(batch: Batch, start: int, end: int) -> Batch:
     """Some of a batch's samples."""
     return {name: values[start:end] for name, values in batch.items()}
-
-
-def middle(image: Tensor) -> Tensor:
-    """(B, 3, H, W) -> (B, 3, S, S), the middle of each; S is the shorter side."""
-    height, width = image.shape[-2:]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    return image[..., top : top + side, left : left + side]
 
 
 @dataclass(frozen=True)
@@ -145,8 +145,7 @@ class Task(nn.Module):
     def source_size(self) -> tuple[int, int]:
         """(height, width) of the pictures to ask the data source for."""
         size = self.stage.image_size or self.clip[0].image_size
-        assert size is not None
-        return size
+        return size or (1, 1)  # this CLIP sees no pictures, and the data hold embeddings
 
     @property
     def _wanted(self) -> frozenset[str]:
@@ -186,6 +185,7 @@ class Task(nn.Module):
         """Everything the stage trains on; `rng` is for a prior that draws."""
         cond = self._held(batch)
         wanted = self._wanted - dict(cond.items()).keys()
+        self._check_given(batch, wanted)
         with torch.no_grad():
             if wanted & _OF_TEXT:
                 cond = self.clip[0].encode_text(cond)
@@ -205,17 +205,12 @@ class Task(nn.Module):
             return self.redrawer(cond, rng.fork("redrawn")) if self.redrawer else cond
 
     def _held(self, batch: Batch) -> Cond:
-        """What a batch holds already. Raises UsageError where it has no texts and needs them."""
+        """What a batch holds already."""
         fields = (*_TOKENS, *self._encoded)
         held = {name: batch[name] for name in fields if name in batch}
         if "mask" in batch:
             held["loss_mask"] = batch["mask"][:, None].float() / 255  # (B, 1, H, W)
-        if "text_mask" in self._wanted and "text_mask" not in held:
-            if "text_encodings" not in held:
-                raise UsageError(
-                    f"stage '{self.stage.kind}' reads texts, and the data hold neither captions "
-                    "nor text_encodings"
-                )
+        if "text_encodings" in held and "text_mask" not in held:
             held["text_mask"] = (held["text_encodings"] != 0).any(-1)  # padding is all zeros
         return Cond(**held)
 
@@ -234,6 +229,20 @@ class Task(nn.Module):
         shown = cond.replace(image=middle(image))  # all of it but in aspect buckets
         seen = (clip.encode_patches if "image_patches" in wanted else clip.encode_image)(shown)
         return seen.replace(image=image)
+
+    def _check_given(self, batch: Batch, wanted: frozenset[str]) -> None:
+        """Raise DataError where samples lack what is wanted, or have embeddings of another CLIP."""
+        seen, read = {"image"} | _OF_IMAGE | _OF_SPACE, {"text_tokens", "text_mask"} | _OF_TEXT
+        for what, of, key in (("pictures", seen, "image"), ("captions", read, "text_tokens")):
+            if wanted & of and key not in batch:
+                raise DataError(f"stage '{self.stage.kind}' trains on {what}: the data have none")
+        width = self.clip[0].config.network.embed_dim if self.clip else 0
+        for name in ("image_embed", "text_embed"):
+            if width and name in batch and batch[name].shape[-1] != width:
+                raise DataError(
+                    f"the data's {name} has {batch[name].shape[-1]} numbers, and the recipe's CLIP "
+                    f"has {width}: embed the data with this CLIP"
+                )
 
     def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """(B,) of a batch's condition, and metrics (B,) or ()."""

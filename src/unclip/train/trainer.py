@@ -142,7 +142,7 @@ class Trainer:
             try:
                 metrics = self._step()
             except (DataError, WorkersLostError):
-                if self.world.alone:  # others go on, and end with this one
+                if self.step and self.world.alone:  # others go on, and end with this one
                     self._save(watcher, means)
                 raise
             means.add(metrics)
