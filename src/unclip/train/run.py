@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from ..checkpoints import native
 from ..checkpoints.part import Part
@@ -30,6 +29,7 @@ from ..diffusion.objective import AdversarialObjective
 from ..errors import OutputError, TrainingError, UnclipError, UsageError, about
 from ..files import remove_leftovers, write_json, write_text, writing
 from ..loading import plan
+from ..nn.lora import merged
 from ..nn.tokenizer import Tokenizer
 from ..plain import read_json
 from ..stages import STAGES, Stage, on_meta
@@ -349,16 +349,15 @@ class Run:
             raise TrainingError(f"train stage '{name}' first: '{student}' needs it")
         return native.load_stage(self.model, name) if known else self.build(name)
 
-    def export_lora(self, name: str, net: nn.Module) -> list[Path]:
-        """Write the files of the LoRA that a stage learns: see `write_loras`."""
-        return write_loras(self.recipe, name, net, self.folder, self.vocabulary)
-
     def export(self, name: str, stage: Stage) -> None:
         """Put a stage's weights into the model folder and bring its manifest up to date.
 
+        A LoRA that it learns is written beside that folder, and is part of the weights in it.
         Others may be reading it: between the two nothing is done that can be done before.
         """
         settings = self.recipe.settings
+        write_loras(self.recipe, name, stage.net, self.folder, self.vocabulary)
+        stage = stage.with_net(merged(stage.net))
         self.tokenizer().save(self.model / "tokenizer.json")
         if settings.card:
             write_text(self.model / "README.md", settings.card)

@@ -12,7 +12,6 @@ from torch import Tensor
 from ..device import autocast, place
 from ..errors import DataError, TrainingError, WorkersLostError
 from ..nn.layers import dropout_from
-from ..nn.lora import merged
 from ..rng import BatchRng
 from ..stages import Stage
 from .blocks import checkpoint_blocks, compile_blocks
@@ -250,8 +249,7 @@ class Trainer:
 
     def averaged(self) -> Stage:
         """The stage with the averaged weights, in evaluation mode; all processes ask together."""
-        stage = self.engine.averaged(self.task.stage, self.ema).eval()
-        return stage.with_net(merged(stage.net)) if self.world.is_first else stage
+        return self.engine.averaged(self.task.stage, self.ema).eval()
 
     def save(self) -> Path:
         """Write the whole state beside the older ones; nothing half-written is ever seen."""

@@ -84,7 +84,6 @@ class RunWatcher:
     def saving(self, step: int) -> None:
         """Refresh the model folder with the averaged weights, and the files of a LoRA."""
         self.run.export(self.name, self.trainer.averaged())
-        self.run.export_lora(self.name, self.trainer.ema.average)
 
     def note(self, line: str) -> None:
         """Warn of it."""
