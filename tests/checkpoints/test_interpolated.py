@@ -93,10 +93,9 @@ def test_what_does_not_fit_is_named(make: Callable[..., Path], tmp_path: Path) -
     with pytest.raises(CheckpointError, match="stages of the first: clip, prior; of the second: c"):
         interpolated(open_model(folder), one, 0.5)
     convert(interpolated(wider, open_model(folder), 0.5), tmp_path / "made")
-    kept, left = state(wider.where, "decoder"), state(tmp_path / "made", "decoder")
-    assert all(
-        torch.equal(value, left[key]) for key, value in state(wider.where, "decoder").items()
-    )
+    left = state(tmp_path / "made", "decoder")
+    kept = state(wider.where, "decoder")
+    assert all(torch.equal(value, left[key]) for key, value in kept.items())
     with pytest.raises(UsageError, match=r"weight must be from 0, .*, got 1\.5"):
         interpolated(one, one, 1.5)
 

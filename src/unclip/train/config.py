@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 import torch
 from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
-from ..config import Config
+from ..config import Config, UserPath
 from ..device import fast_dtype
 from ..errors import UsageError
 
@@ -66,7 +66,18 @@ class TrainConfig(Config):
     ramp: tuple[tuple[NonNegativeInt, PositiveInt], ...] = Field(
         (), description="(step, batch size) pairs: from that step on, that size"
     )
+    micro_batch: int | None = Field(
+        None, ge=1, description="samples at once; a batch is worked on in pieces of so many"
+    )
+    freeze: tuple[str, ...] = Field(
+        (), description="parts of the network that stay as they are, such as 'vision' or 'text'"
+    )
     optimizer: Literal["adamw", "muon"] = "adamw"
+    sam: float = Field(
+        0.0,
+        ge=0,
+        description="radius of sharpness-aware minimization, .1 in the paper; 0 is without",
+    )
     learning_rate: float = Field(3e-4, gt=0)
     warmup: int = Field(200, ge=0, description="steps of linear warm-up")
     decay: float = Field(0.25, ge=0, le=1, description="last share of the steps: down to zero")
@@ -86,6 +97,10 @@ class TrainConfig(Config):
         None, description="learn a LoRA of what the stage is taken from, and leave that as it is"
     )
     workers: int = Field(1, ge=0, description="processes that make batches; 0 is in the loop")
+    cache: bool | UserPath = Field(
+        False,
+        description="keep what frozen networks say of the data on disk: in the run, or this folder",
+    )
     log_every: int = Field(20, ge=1)
     preview_every: int = Field(1000, ge=1)
     checkpoint_minutes: float = Field(3.0, gt=0)

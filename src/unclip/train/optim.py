@@ -12,7 +12,7 @@ from ..device import fast_dtype
 from ..errors import TrainingError
 from ..nn.lora import LowRank
 from .config import TrainConfig
-from .distributed.tensors import assign, clip_grad_norm, is_sharded, local, part_of, whole
+from .sharded import assign, clip_grad_norm, is_sharded, local, part_of, whole
 
 EDGES = ("conv_in", "conv_out", "patch")
 """Layers at a network's edge, whose weights are no map from features to features."""
@@ -96,13 +96,14 @@ def critic_config(config: TrainConfig, rate: float) -> TrainConfig:
 
 
 def hidden_matrices(net: nn.Module) -> list[Tensor]:
-    """Weights of linear layers and convolutions, those at the network's edge left out."""
+    """What learns of linear layers and convolutions, those at the network's edge left out."""
     return [
         module.weight
         for name, module in net.named_modules()
         if isinstance(module, nn.Linear | nn.Conv2d)
         and name.rpartition(".")[2] not in EDGES
         and not isinstance(module, LowRank)
+        and module.weight.requires_grad
     ]
 
 

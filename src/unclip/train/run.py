@@ -7,6 +7,7 @@ STAGE.lora.safetensors      the LoRA of a stage that learns one, and beside it t
 STAGE/states/step-N/        saved training states, the newest two
 STAGE/previews/             sample grids
 STAGE/events/               TensorBoard scalars
+cache/                      what frozen networks say of the data: see `train.cache`
 skipped.log                 which samples could not be made, and why
 model/                      a native model folder of all stages so far, usable at any time
 """
@@ -32,17 +33,23 @@ from ..loading import plan
 from ..nn.lora import merged
 from ..nn.tokenizer import Tokenizer
 from ..plain import read_json
-from ..stages import STAGES, Stage, on_meta
+from ..stages import STAGES, Stage, StageConfig, on_meta
+from ..stages.comparing import ComparingStage
+from ..stages.contrastive.objective import ContrastiveObjective
 from ..vocabulary import Vocabulary
 from .budget import Allocation, Budget
+from .caching import OnProgress, cached
 from .clock import Clock
 from .config import minutes_of
+from .data import check_framing, seen_by
+from .frozen import freeze
 from .loader import Loader
 from .lock import Lock
 from .lora import learn_low_rank, write_loras
 from .recipe import FROM, Recipe, RecipeSettings, StageRecipe
 from .skipped import Skipped
 from .state import load_values, saved_states, step_of
+from .task import Task
 from .tasks import bare, make_task
 from .trainer import Trainer
 
@@ -63,6 +70,7 @@ class Run:
         self.clock = clock or Clock()
         self.world = self.clock.world  # the first of its processes writes, the others read
         self._lock: Lock | None = None
+        self.on_progress: OnProgress = lambda what, done, total: None  # of what a cache lacks
 
     @property
     def model(self) -> Path:
@@ -97,6 +105,8 @@ class Run:
                     make_task(self.recipe, stage, partial(bare, self.recipe, name))
                     if lora := self.recipe.trained[name].lora:
                         learn_low_rank(stage.net, lora, f"stages.{name}")
+                check_framing(self.recipe, name, stage)
+                freeze(stage.net, self.recipe.trained[name].freeze)
         return self.recipe.source()
 
     def exists(self) -> bool:
@@ -316,7 +326,7 @@ class Run:
         if config.lora:
             learn_low_rank(stage.net, config.lora, f"stages.{name}")
         loader = Loader(
-            self.recipe.source(task.source_size),
+            self._source(name, task, trained),
             task.collate(self.tokenizer()),
             self.world.share(config.batch_at(0)),
             config.workers,
@@ -327,6 +337,16 @@ class Run:
         loader.skipped = Skipped(self.folder / SKIPPED, self.recipe.max_skipped, name)
         states, seed = self.folder / name / "states", self.recipe.settings.seed
         return Trainer(task, loader, config, states, seed, self.device, self.clock)
+
+    def _source(self, name: str, task: Task, trained: bool) -> Source:
+        """The data as a stage sees them; from a cache, where its CLIP is what it will be."""
+        source, config = seen_by(self.recipe, name, task), self.recipe.trained[name]
+        clip = self.recipe.clip()
+        ready = trained or clip is None or (self.model / clip).is_dir()
+        if not config.cache or not ready:
+            return source
+        folder = self.folder / "cache" if config.cache is True else Path(config.cache)
+        return cached(source, task, self.tokenizer(), folder, config, self.device, self.on_progress)
 
     def build(self, name: str) -> Stage:
         """A stage with fresh weights, or those of the model that it is taken from."""
@@ -350,14 +370,12 @@ class Run:
         return native.load_stage(self.model, name) if known else self.build(name)
 
     def export(self, name: str, stage: Stage) -> None:
-        """Put a stage's weights into the model folder and bring its manifest up to date.
+        """Put a stage's weights into the model folder, a LoRA merged, and write its manifest.
 
-        A LoRA that it learns is written beside that folder, and is part of the weights in it.
         Others may be reading it: between the two nothing is done that can be done before.
         """
         settings = self.recipe.settings
         write_loras(self.recipe, name, stage.net, self.folder, self.vocabulary)
-        stage = stage.with_net(merged(stage.net))
         self.tokenizer().save(self.model / "tokenizer.json")
         if settings.card:
             write_text(self.model / "README.md", settings.card)
@@ -367,7 +385,7 @@ class Run:
         known: dict[Path, str] = {}
         for one in there - {name}:
             known |= native.hashes(self.model / one)
-        known |= native.save_stage(self.model / name, stage)
+        known |= native.save_stage(self.model / name, stage.with_net(merged(stage.net)))
         native.write_manifest(
             self.model,
             settings.name,
@@ -389,7 +407,7 @@ def _filled(part: Part, name: str) -> Stage:
 
 def changes(old: StageRecipe, new: StageRecipe, where: str) -> str:
     """Settings by which a saved state of `old` does not fit `new`, in words; empty if it fits."""
-    pairs = {}
+    pairs: dict[str, Any] = {}
     if shapes(old) != shapes(new):
         pairs = _changed(leaves(old.config.dump(), where), leaves(new.config.dump(), where))
         pairs = {key: pair for key, pair in pairs.items() if ".sampling." not in key}
@@ -399,6 +417,8 @@ def changes(old: StageRecipe, new: StageRecipe, where: str) -> str:
         pairs[f"{where}.objective.kind"] = (kind, now.kind)  # the state has no critic
     if old.train and new.train and old.train.lora != new.train.lora:
         pairs[f"{where}.train.lora"] = (old.train.lora, new.train.lora)
+    if heads(old.config) != heads(new.config):
+        pairs[f"{where}.objective"] = (_losses(before), _losses(now))
     if old.train and new.train and old.train.optimizer != new.train.optimizer:
         pairs[f"{where}.train.optimizer"] = (old.train.optimizer, new.train.optimizer)
     return ", ".join(f"{key} = {was}, and now it is {now}" for key, (was, now) in pairs.items())
@@ -411,6 +431,18 @@ def _changed(
     keys = dict.fromkeys([*before, *now])
     pairs = {key: (before.get(key), now.get(key)) for key in keys}
     return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def heads(config: StageConfig) -> dict[str, torch.Size]:
+    """The shape of every weight that a stage's loss has beside its network."""
+    stage = on_meta(config)
+    with torch.device("meta"):
+        beside = stage.heads() if isinstance(stage, ComparingStage) else torch.nn.ModuleDict()
+    return {name: one.shape for name, one in beside.state_dict().items()}
+
+
+def _losses(objective: Any) -> str:
+    return ", ".join(objective.losses) if isinstance(objective, ContrastiveObjective) else ""
 
 
 def shapes(stage: StageRecipe) -> dict[str, torch.Size]:
