@@ -10,12 +10,14 @@ from torch import Tensor, nn
 
 from ..nn.layers import dropout_from
 from ..rng import BatchRng, Rng
-from ..stages import Stage
+from ..stages import Stage, StageConfig, on_meta
 from ..stages.comparing import ComparingStage, Everyone, Features, Samples
+from ..stages.contrastive.objective import ContrastiveObjective
 from ..types import Cond
 from .config import TrainConfig
 from .loader import Batch
-from .task import Task, cut, pieces
+from .pieces import cut, pieces
+from .task import Task
 
 
 class ContrastiveTask(Task):
@@ -28,16 +30,12 @@ class ContrastiveTask(Task):
     """
 
     stage: ComparingStage
+    encodes_twice = True
 
     def __init__(self, stage: Stage, clip: Stage | None = None, prior: Stage | None = None) -> None:
         super().__init__(stage, clip, prior)
         self.heads = self.stage.heads()
         self.everyone = Everyone()  # `train.distributed` gives another where there are more
-
-    @property
-    def encodes_twice(self) -> bool:
-        """See `Task`."""
-        return True
 
     def learners(self, config: TrainConfig) -> dict[str, tuple[nn.Module, TrainConfig]]:
         """See `Task`; and the heads."""
@@ -94,3 +92,16 @@ def _pass_on(features: Features, grads: dict[str, Tensor | None], start: int, en
         torch.autograd.backward(
             [features[one] for one in learning], [known[one] for one in learning]
         )
+
+
+def heads_of(config: StageConfig) -> dict[str, torch.Size]:
+    """The shape of every weight that a stage's loss has beside its network."""
+    stage = on_meta(config)
+    with torch.device("meta"):
+        beside = stage.heads() if isinstance(stage, ComparingStage) else nn.ModuleDict()
+    return {name: one.shape for name, one in beside.state_dict().items()}
+
+
+def losses_of(objective: object) -> str:
+    """The names of the losses that a CLIP learns from."""
+    return ", ".join(objective.losses) if isinstance(objective, ContrastiveObjective) else ""

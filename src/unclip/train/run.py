@@ -33,14 +33,13 @@ from ..loading import plan
 from ..nn.lora import merged
 from ..nn.tokenizer import Tokenizer
 from ..plain import read_json
-from ..stages import STAGES, Stage, StageConfig, on_meta
-from ..stages.comparing import ComparingStage
-from ..stages.contrastive.objective import ContrastiveObjective
+from ..stages import STAGES, Stage, on_meta
 from ..vocabulary import Vocabulary
 from .budget import Allocation, Budget
 from .caching import OnProgress, cached
 from .clock import Clock
 from .config import minutes_of
+from .contrastive import heads_of, losses_of
 from .data import check_framing, seen_by
 from .frozen import freeze
 from .loader import Loader
@@ -417,8 +416,8 @@ def changes(old: StageRecipe, new: StageRecipe, where: str) -> str:
         pairs[f"{where}.objective.kind"] = (kind, now.kind)  # the state has no critic
     if old.train and new.train and old.train.lora != new.train.lora:
         pairs[f"{where}.train.lora"] = (old.train.lora, new.train.lora)
-    if heads(old.config) != heads(new.config):
-        pairs[f"{where}.objective"] = (_losses(before), _losses(now))
+    if heads_of(old.config) != heads_of(new.config):
+        pairs[f"{where}.objective"] = (losses_of(before), losses_of(now))
     if old.train and new.train and old.train.optimizer != new.train.optimizer:
         pairs[f"{where}.train.optimizer"] = (old.train.optimizer, new.train.optimizer)
     return ", ".join(f"{key} = {was}, and now it is {now}" for key, (was, now) in pairs.items())
@@ -431,18 +430,6 @@ def _changed(
     keys = dict.fromkeys([*before, *now])
     pairs = {key: (before.get(key), now.get(key)) for key in keys}
     return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
-
-
-def heads(config: StageConfig) -> dict[str, torch.Size]:
-    """The shape of every weight that a stage's loss has beside its network."""
-    stage = on_meta(config)
-    with torch.device("meta"):
-        beside = stage.heads() if isinstance(stage, ComparingStage) else torch.nn.ModuleDict()
-    return {name: one.shape for name, one in beside.state_dict().items()}
-
-
-def _losses(objective: Any) -> str:
-    return ", ".join(objective.losses) if isinstance(objective, ContrastiveObjective) else ""
 
 
 def shapes(stage: StageRecipe) -> dict[str, torch.Size]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -20,6 +20,7 @@ from ..types import Cond
 from .collate import NULL_TOKENS, Collate
 from .config import TrainConfig
 from .loader import Batch
+from .pieces import cut, pieces
 from .redrawing import Redrawer
 
 _TOKENS = ("text_tokens", "text_mask", "negative_tokens", "negative_mask", *NULL_TOKENS)
@@ -40,17 +41,6 @@ def middle(image: Tensor) -> Tensor:
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
     return image[..., top : top + side, left : left + side]
-
-
-def pieces(size: int, micro_batch: int | None) -> Iterator[tuple[int, int]]:
-    """(start, end) of each piece of a batch."""
-    step = micro_batch or size
-    return ((start, min(start + step, size)) for start in range(0, size, step))
-
-
-def cut(batch: Batch, start: int, end: int) -> Batch:
-    """Some of a batch's samples."""
-    return {name: values[start:end] for name, values in batch.items()}
 
 
 def needs_clip(stage: Stage, redraws: Stage | None = None) -> bool:
@@ -97,17 +87,13 @@ class Task(nn.Module):
         """A step begins: the share of the training that is done, and the averaged network."""
 
     def learners(self, config: TrainConfig) -> dict[str, tuple[nn.Module, TrainConfig]]:
-        """What learns and how, by the prefix of its name in saved states: the stage's network
-        first, then what is in no model."""
+        """What learns and how, by its prefix in saved states: first the stage's network."""
         return {"": (self.stage.net, config)}
 
     def check(self, means: Mapping[str, float]) -> None:
         """Raise TrainingError where the metrics since the last look say that training fails."""
 
-    @property
-    def encodes_twice(self) -> bool:
-        """Whether micro batches run forward twice."""
-        return False
+    encodes_twice = False  # whether micro batches run forward twice
 
     @property
     def source_size(self) -> tuple[int, int]:
@@ -223,16 +209,10 @@ class Task(nn.Module):
         micro_batch: int | None = None,
         within: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> dict[str, Tensor]:
-        """Add the gradients of a batch, piece by piece; returns its mean loss and metrics.
+        """Add the gradients of a batch, in pieces of `micro_batch`; returns mean loss and metrics.
 
-        What a sample draws depends on its place in the stream, so pieces make the same gradients
-        as the whole, as far as its loss does not depend on other samples.
-
-        Args:
-            batch: of any size.
-            rng: from which nothing was drawn yet.
-            micro_batch: the size of a piece; None is the batch's.
-            within: where the forward pass runs, and the backward pass does not: autocast.
+        What a sample draws depends on its place in the stream: pieces make the gradients of the
+        whole. Nothing was drawn from `rng` yet; forward passes run `within` (autocast), no others.
         """
         size, total = rng.batch, dict[str, Tensor]()
         for start, end in pieces(size, micro_batch):

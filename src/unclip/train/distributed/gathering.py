@@ -19,4 +19,7 @@ class All(Everyone):
     def gather(self, own: Tensor) -> Tensor:
         """See `Everyone`."""
         every: tuple[Tensor, ...] = all_gather(own.contiguous())  # type: ignore[no-untyped-call]
-        return torch.cat(every)
+        whole = torch.cat(every)
+        if whole.requires_grad:  # on the way back PyTorch reads memory as if it were contiguous
+            whole.register_hook(torch.Tensor.contiguous)  # type: ignore[no-untyped-call]
+        return whole
