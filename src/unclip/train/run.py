@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from ..checkpoints import native
 from ..checkpoints.part import Part
@@ -396,19 +395,16 @@ class Run:
         if lora:
             learn_low_rank(stage.net, lora, f"stages.{name}")
         put_back(stage.net, load_state(state_at(folder, best.step)).tensors["ema"])
-        self.export(name, stage.with_net(merged(stage.net)).eval())
+        self.export(name, stage.eval())
         return best
 
-    def export_lora(self, name: str, net: nn.Module) -> list[Path]:
-        """Write the files of the LoRA that a stage learns: see `write_loras`."""
-        return write_loras(self.recipe, name, net, self.folder, self.vocabulary)
-
     def export(self, name: str, stage: Stage) -> None:
-        """Put a stage's weights into the model folder and bring its manifest up to date.
+        """Put a stage's weights into the model folder, a LoRA merged, and write its manifest.
 
         Others may be reading it: between the two nothing is done that can be done before.
         """
         settings = self.recipe.settings
+        write_loras(self.recipe, name, stage.net, self.folder, self.vocabulary)
         self.tokenizer().save(self.model / "tokenizer.json")
         if settings.card:
             write_text(self.model / "README.md", settings.card)
@@ -418,7 +414,7 @@ class Run:
         known: dict[Path, str] = {}
         for one in there - {name}:
             known |= native.hashes(self.model / one)
-        known |= native.save_stage(self.model / name, stage)
+        known |= native.save_stage(self.model / name, stage.with_net(merged(stage.net)))
         native.write_manifest(
             self.model,
             settings.name,

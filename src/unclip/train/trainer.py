@@ -12,7 +12,6 @@ from torch import Tensor
 
 from ..device import autocast, place
 from ..errors import DataError, WorkersLostError
-from ..nn.lora import merged
 from ..rng import BatchRng
 from ..stages import Stage
 from .blocks import checkpoint_blocks, compile_blocks
@@ -226,5 +225,4 @@ class Trainer(Keeper):
 
     def averaged(self) -> Stage:
         """The stage with the averaged weights, in evaluation mode; all processes ask together."""
-        stage = self.engine.averaged(self.task.stage, self.ema).eval()
-        return stage.with_net(merged(stage.net)) if self.world.is_first else stage
+        return self.engine.averaged(self.task.stage, self.ema).eval()

@@ -25,8 +25,9 @@ from ..errors import DataError, UsageError
 from ..rng import BatchRng, Rng
 from ..stages import DiffusionStage, Stage
 from ..types import Cond, Level
+from .collate import Collate
 from .loader import Batch
-from .task import Collate, Task
+from .task import Task
 
 
 class ValidationConfig(Config):

@@ -109,7 +109,6 @@ class RunWatcher:
     def saving(self, step: int) -> None:
         """Refresh the model folder with the averaged weights, the LoRA's files and the report."""
         self.run.export(self.name, self.trainer.averaged())
-        self.run.export_lora(self.name, self.trainer.ema.average)
         write_report(self.run, self.again)
 
     def note(self, line: str) -> None:
