@@ -14,7 +14,7 @@ from ..data import Item
 from ..data.check import Findings, Look, median_size, quantile
 from ..errors import UsageError, beginning, counted
 from ..media import fit_image, read_image
-from .report import Cell, Grid, Report, Section, Table, row
+from ..pages.report import Cell, Grid, Report, Section, Table, row
 
 SHEET, COLUMNS = 48, 8
 """Pictures of the contact sheet, and of a row."""

@@ -1,4 +1,4 @@
-"""Settings by which a saved state does not fit a recipe."""
+"""By what a saved state does not fit a recipe any more."""
 
 from __future__ import annotations
 

@@ -24,6 +24,7 @@ from ..stages.clip import ClipStageConfig
 from .config import Minutes, TrainConfig, minutes_of
 from .skipped import MOST
 from .teaching import taught_by
+from .validation import ValidationConfig
 
 FROM = "from"
 """The teacher that is what a stage is taken from."""
@@ -69,6 +70,8 @@ class RecipeSettings(Config):
     decoder: str | None = Field(None, description="the stage that draws, where there are several")
     prompts: tuple[str, ...] = Field((), description="captions of the sample grids")
     card: str = Field("", description="what the model card says of data and licences")
+    loggers: tuple[str, ...] | None = Field(None, description="none: TensorBoard, if there")
+    validation: ValidationConfig | None = Field(None, description="what is held out")
     budget: Minutes = Field(
         None, description="time for all stages, such as '3h' or '45min'; kept as minutes"
     )

@@ -4,9 +4,10 @@
 recipe.json                 what is trained; with a budget, also how many steps fit into it
 tokenizer.json
 STAGE.lora.safetensors      the LoRA of a stage that learns one, and beside it those for others
-STAGE/states/step-N/        saved training states, the newest two
+STAGE/states/step-N/        saved training states, the newest few
 STAGE/previews/             sample grids
-STAGE/events/               TensorBoard scalars
+STAGE/log.jsonl             every number and note that was logged; STAGE/events/ is TensorBoard's
+report.html                 curves, previews and what happened, in one page
 cache/                      what frozen networks say of the data: see `train.cache`
 skipped.log                 which samples could not be made, and why
 model/                      a native model folder of all stages so far, usable at any time
@@ -14,7 +15,7 @@ model/                      a native model folder of all stages so far, usable a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from ..data import Source
 from ..errors import OutputError, TrainingError, UnclipError, UsageError, about
 from ..files import remove_leftovers, write_json, write_text, writing
 from ..loading import plan
+from ..nn.lora import merged
 from ..nn.tokenizer import Tokenizer
 from ..plain import read_json
 from ..stages import STAGES, Stage, on_meta
@@ -42,13 +44,14 @@ from .data import check_framing, seen_by
 from .frozen import freeze
 from .loader import Loader
 from .lock import Lock
-from .lora import learn_low_rank, write_loras
+from .lora import learn_low_rank, put_back, write_loras
 from .recipe import FROM, Recipe, RecipeSettings
 from .skipped import Skipped
-from .state import load_values, saved_states, step_of
+from .state import Best, best_state, load_state, load_values, saved_states, state_at, step_of
 from .task import Task
 from .tasks import bare, make_task
 from .trainer import Trainer
+from .validation import Validation, divided
 
 LOCK = ".lock"
 """The file in a run's folder that says who trains there."""
@@ -65,6 +68,7 @@ class Run:
     ) -> None:
         self.recipe, self.folder, self.device = recipe, folder, device
         self.clock = clock or Clock()
+        self.warn: Callable[[str], None] = lambda line: None
         self.world = self.clock.world  # the first of its processes writes, the others read
         self._lock: Lock | None = None
         self.on_progress: OnProgress = lambda what, done, total: None  # of what a cache lacks
@@ -288,7 +292,7 @@ class Run:
             self.world.first(self._record)  # each has measured for itself
             self.recipe = self._with_recorded_budget()
         trainer = self._trainer(name)
-        if not trainer.resume() and self.recipe.stage(name).part is None:
+        if not trainer.resume(self.warn) and self.recipe.stage(name).part is None:
             trainer.prepare()
         trainer.seconds += self.clock.now() - started
         return trainer
@@ -322,9 +326,15 @@ class Run:
             stage.init_from_clip(task.clip[0])
         if config.lora:
             learn_low_rank(stage.net, config.lora, f"stages.{name}")
+        collate, source = task.collate(self.tokenizer()), self._source(name, task, trained)
+        validation = None
+        if held := self.recipe.settings.validation:
+            source, pairs = divided(source, held, task.source_size)
+            size, dtype = min(64, config.batch_at(0)), config.dtype(self.device)
+            validation = Validation(held, pairs, task, collate, size, dtype)
         loader = Loader(
-            self._source(name, task, trained),
-            task.collate(self.tokenizer()),
+            source,
+            collate,
             self.world.share(config.batch_at(0)),
             config.workers,
             self.world.rank,
@@ -333,7 +343,9 @@ class Run:
         )
         loader.skipped = Skipped(self.folder / SKIPPED, self.recipe.max_skipped, name)
         states, seed = self.folder / name / "states", self.recipe.settings.seed
-        return Trainer(task, loader, config, states, seed, self.device, self.clock)
+        trainer = Trainer(task, loader, config, states, seed, self.device, self.clock)
+        trainer.validation = validation
+        return trainer
 
     def _source(self, name: str, task: Task, trained: bool) -> Source:
         """The data as a stage sees them; from a cache, where its CLIP is what it will be."""
@@ -365,6 +377,27 @@ class Run:
         if trained and not known and name in self.recipe.trained:
             raise TrainingError(f"train stage '{name}' first: '{student}' needs it")
         return native.load_stage(self.model, name) if known else self.build(name)
+
+    def export_best(self, name: str) -> Best:
+        """Put the averaged weights of a stage's best state into the model folder.
+
+        Raises:
+            TrainingError: no validation loss was measured, or the state is damaged.
+            CheckpointError: its tensors are.
+        """
+        folder = self.folder / name / "states"
+        best = best_state(folder)
+        if best is None:
+            raise TrainingError(
+                f"stage '{name}' in {self.folder} has no best state: train with a setting "
+                "`validation`, such as --set validation.share=0.05"
+            )
+        stage, lora = self.build(name), self.recipe.trained[name].lora
+        if lora:
+            learn_low_rank(stage.net, lora, f"stages.{name}")
+        put_back(stage.net, load_state(state_at(folder, best.step)).tensors["ema"])
+        self.export(name, stage.with_net(merged(stage.net)).eval())
+        return best
 
     def export_lora(self, name: str, net: nn.Module) -> list[Path]:
         """Write the files of the LoRA that a stage learns: see `write_loras`."""

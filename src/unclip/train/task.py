@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Set
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..data import Sample
 from ..errors import DataError, UsageError
-from ..media import from_uint8
 from ..nn.layers import dropout_from
 from ..nn.tokenizer import Tokenizer
 from ..rng import BatchRng, Rng
@@ -20,59 +16,17 @@ from ..stages import Stage
 from ..stages.clip import ClipStage
 from ..stages.stage import DiffusionStage
 from ..types import Cond
+from .collate import NULL_TOKENS, Collate, middle, pictures
 from .config import TrainConfig
 from .loader import Batch
 from .pieces import cut, pieces
 from .redrawing import Redrawer
 
-_NULL_TOKENS = ("null_text_tokens", "null_text_mask")
-_TOKENS = ("text_tokens", "text_mask", "negative_tokens", "negative_mask", *_NULL_TOKENS)
+_TOKENS = ("text_tokens", "text_mask", "negative_tokens", "negative_mask", *NULL_TOKENS)
 _OF_TEXT = {"text_embed", "text_encodings"}
 _OF_IMAGE = {"image_embed", "image_patches"}
 _OF_SPACE = {"latents"}
 _OF_PRIOR = {"predicted_embed"}
-
-
-def pictures(images: Tensor) -> Tensor:
-    """(B, H, W, 3) uint8 -> (B, 3, H, W) float32 in [-1, 1], laid out channels_last."""
-    return from_uint8(images.permute(0, 3, 1, 2))
-
-
-def middle(image: Tensor) -> Tensor:
-    """(B, 3, H, W) -> (B, 3, S, S), the middle of each; S is the shorter side."""
-    height, width = image.shape[-2:]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    return image[..., top : top + side, left : left + side]
-
-
-@dataclass(frozen=True)
-class Collate:
-    """Samples -> a batch of what `keys` names, as far as every sample has it.
-
-    `caption` becomes `text_tokens` and `text_mask` (B, N), and `wrong` becomes `negative_tokens`
-    and `negative_mask`; arrays are stacked. With `null` there is an empty caption beside each. It
-    holds no network: processes that make batches get it.
-    """
-
-    tokenizer: Tokenizer
-    keys: tuple[str, ...] = ("image", "caption")
-    null: bool = False
-
-    def __call__(self, samples: Sequence[Sample]) -> Batch:
-        batch: Batch = {}
-        for key in self.keys:
-            if not all(key in sample for sample in samples):
-                continue
-            values = [sample[key] for sample in samples]  # type: ignore[literal-required]
-            if text := {"caption": "text", "wrong": "negative"}.get(key):
-                batch[f"{text}_tokens"], batch[f"{text}_mask"] = self.tokenizer.encode(values)
-            else:
-                batch[key] = torch.from_numpy(np.stack(values))
-        if self.null:
-            empty = self.tokenizer.encode([""] * len(samples))
-            batch |= dict(zip(_NULL_TOKENS, empty, strict=True))
-        return batch
 
 
 def needs_clip(stage: Stage, redraws: Stage | None = None) -> bool:
