@@ -35,7 +35,12 @@ EXAMPLES: dict[str, tuple[list[str], set[str]]] = {
     "config show": (["generate"], {"values"}),
     "config unset": (["device"], {"path", "key"}),
     "convert": (["MODEL", "converted"], {"path", "model", "family", "bytes"}),
+    "data check": (["pictures", "--workers", "1"], {"files", "summary", "hardest"}),
     "data inspect": (["pictures", "--size", "8"], {"files", "summary", "samples"}),
+    "data prepare": (
+        ["pictures", "--out", "ready", "--workers", "1"],
+        {"path", "samples", "shards", "kept", "bytes", "skipped"},
+    ),
     "doctor": (["--model", "MODEL"], {"checks", "optional"}),
     "edit": (["fox.png", "a cat", "--box", "0,0,4,8"], DRAWN),
     "generate": (["a fox", "-n", "2", "-o", "out/"], DRAWN),

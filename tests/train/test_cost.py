@@ -82,8 +82,8 @@ def test_a_checkpointed_step_runs_its_blocks_again(tiny: Recipe) -> None:
     projections = 2 * 12 * width**2 * (text + 3)
     attention = 4 * width * (text * text + 3 * (text + 3))
     forward = 4 * 2 * (projections + attention)
-    # not the last products of a block, which no gradient needs
-    assert 0.5 * forward < twice.step_flops - plain.step_flops < forward
+    # not the last products of a block, which no gradient needs, nor the prefix' last block
+    assert 0.25 * forward < twice.step_flops - plain.step_flops < forward
     assert twice.activation_bytes < plain.activation_bytes
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..config import Config
 from ..errors import UsageError, nearest
 from ..registry import Registry
-from .source import IndexedSource, Sample, Source
+from .source import IndexedSource, Item, ListedSource, Sample, Source
 
 SOURCES: Registry[type[Source]] = Registry("unclip.data", "SOURCE", "data source")
 
-__all__ = ["SOURCES", "IndexedSource", "Sample", "Source", "settings_of", "source_at"]
+__all__ = [
+    "SOURCES", "IndexedSource", "Item", "ListedSource", "Sample", "Source", "settings_of",
+    "source_at",
+]  # fmt: skip
 
 
 def source_at(
@@ -42,12 +45,15 @@ def source_at(
     raise AssertionError("a folder is any folder")
 
 
-def settings_of(values: Mapping[str, Any], where: str = "data") -> Config:
+def settings_of(
+    values: Mapping[str, Any], where: str = "data", general: Sequence[str] = ()
+) -> Config:
     """The settings of the source that `values["source"]` names.
 
     Args:
         values: of the section `where` of a recipe.
         where: its name, in errors.
+        general: keys that the section has whatever the source; they are not among `values`.
 
     Raises:
         UsageError: there is no such source, or it has no such setting; the message says which.
@@ -58,9 +64,9 @@ def settings_of(values: Mapping[str, Any], where: str = "data") -> Config:
     for key, value in given.items():
         if key not in known:
             what = "section" if isinstance(value, Mapping) else "setting"
-            takes = ", ".join(known) or "no settings"
+            takes = ", ".join([*known, *general]) or "no settings"
             raise UsageError(
-                f"unknown {what} '{where}.{key}'{nearest(key, [*known, 'source'])}; "
+                f"unknown {what} '{where}.{key}'{nearest(key, [*known, 'source', *general])}; "
                 f"the source '{values['source']}' takes: {takes}"
             )
     return kind.Config.parse(given, where)

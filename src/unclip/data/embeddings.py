@@ -63,6 +63,7 @@ class Embeddings(StoredSource):
 
     Config = EmbeddingsConfig
     units = "arrays"
+    stores = False
 
     def __init__(self, config: EmbeddingsConfig, size: tuple[int, int]) -> None:
         self.about = _about(config)

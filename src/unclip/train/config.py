@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 import torch
 from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
-from ..config import Config
+from ..config import Config, UserPath
 from ..device import fast_dtype
 from ..errors import UsageError
 
@@ -86,6 +86,10 @@ class TrainConfig(Config):
         None, description="learn a LoRA of what the stage is taken from, and leave that as it is"
     )
     workers: int = Field(1, ge=0, description="processes that make batches; 0 is in the loop")
+    cache: bool | UserPath = Field(
+        False,
+        description="keep what frozen networks say of the data on disk: in the run, or this folder",
+    )
     log_every: int = Field(20, ge=1)
     preview_every: int = Field(1000, ge=1)
     checkpoint_minutes: float = Field(3.0, gt=0)

@@ -34,6 +34,14 @@ def pictures(images: Tensor) -> Tensor:
     return from_uint8(images.permute(0, 3, 1, 2))
 
 
+def middle(image: Tensor) -> Tensor:
+    """(B, 3, H, W) -> (B, 3, S, S), the middle of each; S is the shorter side."""
+    height, width = image.shape[-2:]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return image[..., top : top + side, left : left + side]
+
+
 @dataclass(frozen=True)
 class Collate:
     """Samples -> a batch of what `keys` names, as far as every sample has it.
@@ -174,7 +182,7 @@ class Task(nn.Module):
             if wanted & _OF_SPACE:
                 assert isinstance(self.stage, DiffusionStage) and cond.image is not None
                 cond = cond.replace(latents=self.stage.space.encode(cond.image))
-            cond = self._embedded(cond, wanted)
+            cond = self.embedded(cond, wanted)
             return self.redrawer(cond, rng.fork("redrawn")) if self.redrawer else cond
 
     def _held(self, batch: Batch) -> Cond:
@@ -192,7 +200,7 @@ class Task(nn.Module):
             held["text_mask"] = (held["text_encodings"] != 0).any(-1)  # padding is all zeros
         return Cond(**held)
 
-    def _embedded(self, cond: Cond, wanted: Set[str]) -> Cond:
+    def embedded(self, cond: Cond, wanted: Set[str]) -> Cond:
         """With what CLIP says of its pictures. Raises UsageError where that has half a CLIP."""
         if not wanted & _OF_IMAGE:
             return cond
@@ -202,8 +210,11 @@ class Task(nn.Module):
                 "recipe's CLIP has no image encoder: take it from a model with a whole CLIP "
                 "(unclip convert MODEL DST --clip CLIP)"
             )
-        clip = self.clip[0]
-        return clip.encode_patches(cond) if "image_patches" in wanted else clip.encode_image(cond)
+        clip, image = self.clip[0], cond.image
+        assert image is not None
+        shown = cond.replace(image=middle(image))  # all of it but in aspect buckets
+        seen = (clip.encode_patches if "image_patches" in wanted else clip.encode_image)(shown)
+        return seen.replace(image=image)
 
     def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """(B,) of a batch's condition, and metrics (B,) or ()."""

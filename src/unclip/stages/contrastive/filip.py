@@ -41,7 +41,7 @@ class Filip(ClipLoss):
         5.0, gt=0, description="of dcl: the loss of a sample ends here, below zero"
     )
     extra_projection: bool = Field(
-        False, description="words seek their patch in a second space (x-clip, after CLOOB)"
+        False, description="words seek their patch in a second space (after CLOOB)"
     )
 
     def heads(self, net: Clip) -> nn.Module | None:

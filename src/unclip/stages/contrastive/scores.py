@@ -144,7 +144,7 @@ class ProjectedLoss(EmbeddingLoss):
     """A loss of embeddings whose captions may be compared in a space of their own."""
 
     extra_projection: bool = Field(
-        False, description="captions seek their picture in a second space (x-clip, after CLOOB)"
+        False, description="captions seek their picture in a second space (after CLOOB)"
     )
 
     def heads(self, net: Clip) -> nn.Module | None:
