@@ -55,6 +55,7 @@ class Layout(ABC):
     def remove(self, number: int) -> None:
         """Take a shard away, where it is there."""
 
+    @abstractmethod
     def finish(self, notes: Iterable[Mapping[str, Any]]) -> None:
         """Write what is of all shards; of each its path, and its pictures (`kept`)."""
 
@@ -81,6 +82,9 @@ class Folder(Layout):
     def remove(self, number: int) -> None:
         """See `Layout`."""
         shutil.rmtree(self._place(number), ignore_errors=True)
+
+    def finish(self, notes: Iterable[Mapping[str, Any]]) -> None:
+        """See `Layout`: there is nothing to write."""
 
     def _place(self, number: int) -> Path:
         return self.folder / self.home / f"{number:05d}"

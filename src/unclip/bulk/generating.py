@@ -258,15 +258,16 @@ def finish(shards: Shards, work: Generating) -> Generated:
         counts.update(entry.get("dropped", "") for entry in note["pictures"])
     left = counts.pop("", 0)
     dropped = {reason: counts[reason] for reason in (SCORE, DUPLICATE) if counts[reason]}
-    found = {"pictures": left, "drawn": left + sum(dropped.values()), "dropped": dropped}
+    drawn = left + sum(dropped.values())
     layout.finish(shards.notes())
     files = [{"file": n["file"], "pictures": sum(1 for _ in kept(n))} for n in shards.notes()]
-    shards.write_manifest(complete=True, **found, shards=files)
+    found = {"pictures": left, "drawn": drawn, "dropped": dropped, "shards": files}
+    shards.write_manifest(complete=True, **found)
     if not left:
         raise DataError(
-            f"no picture of {found['drawn']:,} is left: all have a score below {work.min_score:g}"
+            f"no picture of {drawn:,} is left: all have a score below {work.min_score:g}"
         )
-    return Generated(found["drawn"], left, dropped)
+    return Generated(drawn, left, dropped)
 
 
 def _drop_duplicates(shards: Shards, layout: Layout) -> None:

@@ -142,9 +142,7 @@ class Shards:
     def write_manifest(self, complete: bool, **found: Any) -> None:
         """Say what the folder holds."""
         head = {"format": FORMAT, "command": self.work.command, "complete": complete}
-        write_json(
-            self.folder / MANIFEST, {**head, "settings": dict(self.work.settings), **found}
-        )
+        write_json(self.folder / MANIFEST, {**head, "settings": dict(self.work.settings), **found})
 
     def remove_further(self) -> list[str]:
         """Forget shards beyond the last; returns their numbers as names have them."""

@@ -27,7 +27,7 @@ import typer
 
 from ..errors import UsageError, counted
 from ._ability import AbilityOptions, add_command
-from ._draw import Combinatorial, Seed, WildcardFolder, assignments, random_seed
+from ._draw import Combinatorial, Seed, WildcardFolder, random_seed
 from ._options import MODEL, flag, option
 from ._result import report
 from ._shards import ClusterOptions, anywhere, folder_of, run_shards
@@ -71,7 +71,6 @@ class Bulk(AbilityOptions, ClusterOptions):
     dedupe: Dedupe = False
     wildcards: WildcardFolder = None
     combinatorial: Combinatorial = False
-    assignments: assignments("prior_steps=32") = None  # type: ignore[valid-type]
     left_out: ClassVar[frozenset[str]] = frozenset(("prompt",))
     output: ClassVar[str | None] = None
 
