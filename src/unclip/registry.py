@@ -90,8 +90,8 @@ class Registry(Generic[T]):
                 yield from _public(inner)
         for plugin in PLUGINS:
             module = f"{plugin}.{self.attribute.lower()}"
-            package = find_spec(plugin)  # which does not import it, as to look for a module would
-            if package and PathFinder.find_spec(module, package.submodule_search_locations):
+            room = find_spec(plugin)  # which does not import it, as to look for a module would
+            if room and PathFinder.find_spec(module, room.submodule_search_locations):
                 yield plugin.rpartition(".")[2], module
 
 

@@ -90,8 +90,12 @@ def test_what_does_not_fit_is_named(make: Callable[..., Path], tmp_path: Path) -
     folder = Path(shutil.copytree(one.where, tmp_path / "less"))
     values = json.loads((folder / "model.json").read_text())
     (folder / "model.json").write_text(json.dumps({**values, "stages": ["clip", "prior"]}))
-    with pytest.raises(CheckpointError, match="stages of the first: clip, prior, decoder; of the"):
-        interpolated(one, open_model(folder), 0.5)
+    with pytest.raises(CheckpointError, match="stages of the first: clip, prior; of the second: c"):
+        interpolated(open_model(folder), one, 0.5)
+    convert(interpolated(wider, open_model(folder), 0.5), tmp_path / "made")
+    left = state(tmp_path / "made", "decoder")
+    kept = state(wider.where, "decoder")
+    assert all(torch.equal(value, left[key]) for key, value in kept.items())
     with pytest.raises(UsageError, match=r"weight must be from 0, .*, got 1\.5"):
         interpolated(one, one, 1.5)
 

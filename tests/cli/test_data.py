@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from unclip.data.webdataset import write_shard
+
 RunCli = Callable[..., Any]
 
 ASSETS = Path(__file__).parents[1] / "fixtures" / "assets"
@@ -170,3 +172,46 @@ def test_prepare_makes_shards_and_goes_on(unclip: RunCli, dataset: Path) -> None
     assert "1 picture was skipped: red.png: cannot read" in line and "skipped.txt" in line
     assert "(2 were there)" in unclip(*prepare, "--workers", 1).out
     unclip(*prepare[:-1], 3).fails(2, "--shard-size 2, not 3")
+
+
+def test_a_broken_picture_is_named_and_another_drawn(unclip: RunCli, dataset: Path) -> None:
+    (dataset / "red.png").write_bytes(b"no picture")
+    done = unclip("data", "inspect", dataset, "-o", "sheet.png", "--size", 16)
+    assert done.code == 0, done.err
+    (line,) = done.err.splitlines()
+    assert line.startswith(
+        f"unclip: warning: skipped: cannot read {dataset / 'red.png'}: it is not a picture"
+    )
+    assert Path("sheet.png").is_file()
+
+
+def test_columns_of_a_table_are_chosen(unclip: RunCli, dataset: Path) -> None:
+    for file in dataset.glob("*.txt"):
+        file.unlink()
+    (dataset / "captions.csv").write_text("file,says\nred.png,a red square\n")
+    named = ["--picture-column", "file", "--caption-column", "says"]
+    done = unclip("data", "inspect", dataset, "-o", "sheet.png", "--size", 16, *named)
+    assert done.code == 0, done.err
+    assert "captions:        1\n" in done.out
+    wrong = unclip("data", "inspect", dataset, "-o", "sheet.png", "--caption-column", "say")
+    wrong.fails(1, "captions.csv, line 1", "needs one column 'file_name' and one 'say'")
+
+
+def test_a_column_of_what_has_none(unclip: RunCli) -> None:
+    build = ("data", "emoji", "--assets", ASSETS, "--styles", "noto", "--vocabulary", "everyday")
+    assert unclip(*build, "--out", "corpus").code == 0
+    done = unclip("data", "inspect", "corpus", "--caption-column", "say")
+    done.fails(2, "unknown setting 'data.caption_column'", "the source 'emoji' takes: path, vocab")
+
+
+def test_tars_are_counted_once(unclip: RunCli) -> None:
+    for name, numbers in (("0.tar", range(3)), ("1.tar", range(3, 5))):
+        write_shard(Path("tars") / name, ((f"{n}", {"txt": b"a", "png": b""}) for n in numbers))
+    Path("tars/1.tar").write_bytes(Path("tars/1.tar").read_bytes()[:700])
+    done = unclip("data", "index", "tars")
+    assert done.code == 0, done.err
+    assert done.out == f"{Path('tars/index.json')}: 4 samples in 2 tars\n"
+    assert "tars/1.tar is damaged after 1 files" in done.err
+    shards = json.loads(Path("tars/index.json").read_text())["shards"]
+    assert [(one["file"], one["samples"]) for one in shards] == [("0.tar", 3), ("1.tar", 1)]
+    unclip("data", "index", "nowhere").fails(1, "nowhere has no tars")

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from unclip.data.buckets import framed
 from unclip.data.folder import Folder, FolderConfig
-from unclip.data.framing import Framed, FrameSettings, framed
+from unclip.data.framing import Framed, FrameSettings
 from unclip.data.shapes import Shapes, ShapesConfig
 from unclip.errors import UsageError
 

@@ -13,8 +13,10 @@ from unclip.config import Config
 from unclip.data import IndexedSource, Sample
 from unclip.nn.tokenizer import Tokenizer
 from unclip.stages import Stage
+from unclip.stages.comparing import ComparingStage
 from unclip.train.clock import Clock
 from unclip.train.config import TrainConfig
+from unclip.train.contrastive import ContrastiveTask
 from unclip.train.loader import Loader
 from unclip.train.task import Task
 from unclip.train.trainer import Trainer
@@ -49,9 +51,13 @@ class Notes:
         self.saves: list[int] = []
         self.previews: list[tuple[int, Stage]] = []
         self.notes: list[str] = []
+        self.validated_at: list[tuple[int, dict[str, float]]] = []
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         self.logged.append((step, values))
+
+    def validated(self, step: int, values: dict[str, float]) -> None:
+        self.validated_at.append((step, values))
 
     def saving(self, step: int) -> None:
         self.saves.append(step)
@@ -92,7 +98,8 @@ def make_trainer(
             merged = {**stage.config.network.dump(), **network}  # type: ignore[attr-defined]
             stage = make_stage(kind, network=merged)
         clip = make_stage("clip") if kind in ("prior", "ar_prior", "decoder") else None
-        task = Task(stage, clip)
+        of = ContrastiveTask if isinstance(stage, ComparingStage) else Task
+        task = of(stage, clip)
         defaults = {"steps": 6, "batch_size": 4, "warmup": 1, "workers": 0, "precision": "float32"}
         config = TrainConfig.parse({**defaults, **settings})
         collate = task.collate(tokenizer)

@@ -19,9 +19,11 @@ from unclip.errors import DataError, UsageError
 from unclip.nn.tokenizer import Tokenizer
 from unclip.stages import Stage
 from unclip.train import caching
-from unclip.train.caching import Cached, cached, fingerprint
+from unclip.train.caching import Cached, cache_bytes, cached, fingerprint
 from unclip.train.config import TrainConfig
 from unclip.train.loader import Loader
+from unclip.train.recipe import load_recipe
+from unclip.train.run import Run
 from unclip.train.task import Task
 from unclip.train.trainer import Trainer
 
@@ -237,3 +239,33 @@ def test_a_fingerprint_is_of_numbers_and_settings(make_stage: Callable[..., Stag
     with torch.no_grad():
         list(net.parameters())[-1].view(-1)[0] += 1e-6
     assert fingerprint(net) not in names
+
+
+def test_its_size_is_known_before_it_is_filled(photos: Path, tmp_path: Path) -> None:
+    """Of the tiny recipe's prior, by hand: 10 pictures, 20 captions, rows with a key each."""
+    changes = ["data.source=folder", f"data.path={photos}", "stages.prior.train.cache=true"]
+    recipe = load_recipe("tiny", [*changes, "tokenizer.captions=20"])
+    picture, text = 16 + 4 * 32, 16 + 4 * 32 + 4 * 8 * 32
+    assert cache_bytes(recipe, "prior") == 10 * picture + 20 * text
+    assert cache_bytes(recipe, "decoder") is None
+    flipped = load_recipe("tiny", [*changes, "data.flip=true"])
+    assert cache_bytes(flipped, "prior") == 20 * picture + 20 * text
+
+
+def test_a_run_keeps_and_reads_it(photos: Path, tmp_path: Path) -> None:
+    changes = ["data.source=folder", f"data.path={photos}", "stages.prior.train.cache=true"]
+    recipe = load_recipe("tiny", [*changes, "tokenizer.captions=20"])
+    run = Run(recipe, tmp_path / "run", torch.device("cpu"))
+    run.begin(resume=False)
+    run.export("clip", run.build("clip"))
+    told: list[tuple[str, int, int]] = []
+    run.on_progress = lambda *now: told.append(now)
+    trainer = run.trainer("prior")
+    assert isinstance(trainer.loader.source, Cached)
+    assert ("pictures", 10, 10) in told and ("texts", 11, 11) in told
+    files = list((tmp_path / "run" / "cache").rglob("*.safetensors"))
+    assert len(files) == 2
+    told.clear()
+    run.trainer("prior")
+    assert not told and list((tmp_path / "run" / "cache").rglob("*.safetensors")) == files
+    run.end()

@@ -74,16 +74,17 @@ def test_flops_of_the_contrastive_loss_by_hand(tiny: Recipe) -> None:
 
 
 def test_a_checkpointed_step_runs_its_blocks_again(tiny: Recipe) -> None:
-    """A prior of two blocks: 12 width^2 products a token and block, and what attention adds."""
+    """By hand, for a prior of two blocks: its text passes the first of them, three tokens both.
+
+    No gradient needs the last product of a block, a third of its 12 width^2 a token.
+    """
     settings = ["stages.prior.train.batch_size=4"]
     again = [*settings, "stages.prior.train.activation_checkpointing=true"]
     plain, twice = (estimate(load_recipe("tiny", one), "prior", CPU) for one in (settings, again))
     width, text = 64, 8 + 1
-    projections = 2 * 12 * width**2 * (text + 3)
-    attention = 4 * width * (text * text + 3 * (text + 3))
-    forward = 4 * 2 * (projections + attention)
-    # not the last products of a block, which no gradient needs, nor the prefix' last block
-    assert 0.25 * forward < twice.step_flops - plain.step_flops < forward
+    products = 2 * 8 * width**2 * (text + 2 * 3)
+    attention = 4 * width * (text * text + 2 * 3 * (text + 3))
+    assert twice.step_flops - plain.step_flops == 4 * (products + attention)
     assert twice.activation_bytes < plain.activation_bytes
 
 
@@ -218,3 +219,16 @@ def test_the_paper_is_reckoned_without_its_memory(monkeypatch: pytest.MonkeyPatc
     # 6 FLOPs a weight and token (260 of them), attention left out; and CLIP's forward passes
     assert prior.step_flops > 6 * 4096 * 260 * 0.95e9
     assert prior.samples == 4096 * 600_000
+
+
+@pytest.mark.parametrize("name", ["clip", "prior"])
+def test_a_micro_batch_keeps_its_own_activations_alone(name: str, tiny: Recipe) -> None:
+    """A prior's pieces are the arithmetic of the whole; CLIP's are encoded once more."""
+    task = task_on_meta(tiny, name, torch.float32)
+    flops, kept = step_cost(task, 64, 8)
+    in_pieces, piece = step_cost(task, 64, 8, 16)
+    assert 0.2 < piece.kept / kept.kept < 0.3
+    if name == "prior":
+        assert in_pieces == pytest.approx(flops)
+    else:
+        assert 1.25 * flops < in_pieces < 1.4 * flops  # a third more

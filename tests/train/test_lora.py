@@ -17,7 +17,7 @@ import unclip
 from unclip.checkpoints.native import load_stage, verify
 from unclip.errors import TrainingError, UsageError
 from unclip.nn.layers import parameter_count
-from unclip.nn.lora import adapted
+from unclip.nn.lora import adapted, merged
 from unclip.nn.tokenizer import Tokenizer
 from unclip.rng import BatchRng
 from unclip.stages import Stage
@@ -85,15 +85,15 @@ def test_the_file_makes_the_base_what_was_trained(name: str, base: Path, tmp_pat
     run.end()
     assert all(file.read_bytes() == data for file, data in before.items())
     file = run.folder / f"{name}.lora.safetensors"
-    want = trainer.averaged().net.state_dict()
+    want = merged(trainer.averaged().net).state_dict()
     found, plain = weights(base, name, file), weights(base, name)
     assert found.keys() == want.keys()
     assert all(torch.allclose(found[key], want[key], atol=1e-6) for key in want)
     moved = [key for key in plain if not torch.equal(found[key], plain[key])]
     assert {f"{one}.weight" for one in adapted(trainer.net)} == set(moved)
     assert verify(run.model) == []
-    merged = load_stage(run.model, name).net.state_dict()
-    assert all(torch.equal(merged[key], want[key].half().float()) for key in want)
+    written = load_stage(run.model, name).net.state_dict()
+    assert all(torch.equal(written[key], want[key].half().float()) for key in want)
 
 
 def test_only_the_low_rank_matrices_are_learnt_averaged_and_saved(

@@ -27,6 +27,8 @@ MEANINGS = ("kind", "schedule", "parameterization", "space")
 def interpolated(one: Plan, other: Plan, weight: float) -> Plan:
     """The model at `weight` between two, with the settings of the first.
 
+    Stages that the first has alone stay as they are.
+
     It knows the words of both, or lists none where one of them lists none.
 
     Args:
@@ -41,17 +43,17 @@ def interpolated(one: Plan, other: Plan, weight: float) -> Plan:
     """
     if not 0 <= weight <= 1:
         raise UsageError(f"weight must be from 0, the first model, to 1, the second, got {weight}")
-    if one.parts.keys() != other.parts.keys():
+    if not other.parts.keys() <= one.parts.keys():
         raise _unlike(one, other, "stages", ", ".join(one.parts), ", ".join(other.parts))
     if one.read_tokenizer().to_json() != other.read_tokenizer().to_json():
         raise CheckpointError(f"{one.name} and {other.name} have different tokenizers")
-    parts = {name: _part(one, other, name, weight) for name in one.parts}
+    between = {name: _part(one, other, name, weight) for name in other.parts}
     both = bool(one.vocabulary) and bool(other.vocabulary)
     said = f"weights: {1 - weight:g} of {one.name} ({one.digest}), "
     said += f"{weight:g} of {other.name} ({other.digest})"
     return replace(
         one,
-        parts=parts,
+        parts={**one.parts, **between},
         hash=hashlib.sha256(said.encode()).hexdigest()[:DIGITS],
         notes=(*one.notes, said),
         vocabulary=one.vocabulary | other.vocabulary if both else type(one.vocabulary)(),

@@ -30,7 +30,7 @@ def register(app: typer.Typer) -> None:
 
 @_GROUP.callback()
 def data() -> None:
-    """Build a training corpus, check it, prepare it, or look at one.
+    """Build, check, prepare or look at a training corpus.
 
     \b
     Examples:
@@ -60,6 +60,29 @@ for _name in COMMANDS.names():
     _GROUP.command(_name, cls=Build)(COMMANDS[_name])
 _GROUP.command("check", cls=Command)(Check)
 _GROUP.command("prepare", cls=Command)(Prepare)
+
+
+@_GROUP.command(cls=Listed)
+def index(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of tars.")],
+) -> None:
+    """Write how many samples each tar of a folder holds.
+
+    Training then begins at once: tars that img2dataset did not count are read through else.
+
+    \b
+    Examples:
+      unclip data index tars/
+    """
+    from ..data.webdataset import index_folder
+
+    with counting_progress("tars") as on_progress:
+        shards, faults = index_folder(folder, on_progress)
+    for fault in faults:
+        complain(fault, "warning")
+    samples = sum(shard.samples for shard in shards)
+    report(files=[folder / "index.json"], samples=samples)
+    say(f"{folder / 'index.json'}: {counted(samples, 'sample')} in {counted(len(shards), 'tar')}")
 
 
 @_GROUP.command(cls=Listed)

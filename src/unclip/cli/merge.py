@@ -26,7 +26,8 @@ class Merge(ModelParts):
     """Write the model between two: their weights, averaged.
 
     A fine-tuned model knows the new and may have forgotten the old; between it and its base lie
-    models that know both (WiSE-FT). Both must have the same networks and the same tokenizer.
+    models that know both (WiSE-FT). The networks of B's stages and its tokenizer must be as those
+    of A; stages that A has alone stay as they are.
 
     \b
     Examples:

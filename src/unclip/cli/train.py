@@ -18,7 +18,7 @@ from ..errors import Cancelled, UsageError, counted
 from ._complete import PRESETS
 from ._memory import say_memory
 from ._options import Device, Listed, option
-from ._progress import quiet, waiting
+from ._progress import quiet, stage_progress, waiting
 from ._result import current, report
 from ._signals import Stop
 from ._terminal import complain, console, duration, say, si, size
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     import torch
 
     from ..train.clock import Clock
-    from ..train.distributed.world import World
     from ..train.recipe import Recipe
     from ..train.run import Run
+    from ..train.world import World
 
 NOT_YET = 3
 """Exit code where time is up before the last step: --resume goes on."""
@@ -59,6 +59,9 @@ Assignments = Annotated[
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Say what it would cost, and touch nothing.")
+]
+Best = Annotated[
+    bool, typer.Option("--best", help="Put the states of lowest validation loss into the model.")
 ]
 Gpus = Annotated[
     str | None,
@@ -114,6 +117,7 @@ def train(
     assignments: Assignments = None,
     resume: Resume = False,
     dry_run: DryRun = False,
+    best: Best = False,
     stage: Stages = None,
     minutes: Minutes = None,
     budget: Time = None,
@@ -126,23 +130,25 @@ def train(
     """Train the stages of a recipe, one after the other.
 
     Ctrl-C, SIGTERM and SIGHUP stop after the step at hand and save everything; --resume goes on
-    exactly there. One process at a time trains in a folder.
+    exactly there. SIGUSR1 (Ctrl-Break on Windows) saves after the step at hand and goes on.
+    One process at a time trains in a folder.
     The model so far is in the run's folder as `model`, usable at any time. The exit code is 3
-    where --minutes are up before everything is trained. A run keeps its --budget.
-    Started by torchrun, several processes train together (docs/cluster.md).
+    where --minutes are up before everything is trained, 130 where a signal stopped it. A run keeps
+    its --budget. Started by torchrun, several processes train together (docs/cluster.md).
 
     \b
     Examples:
       unclip train emoji-cpu --dry-run
       unclip train emoji-cpu --budget 3h
       unclip train emoji-cpu --resume --minutes 9
+      unclip train my.toml --best
       unclip train turbo --teacher karlo/
       unclip train my.toml --set stages.decoder.train.batch_size=32 --stage decoder
       unclip train dalle2 --stage decoder --dry-run --gpus 8,64,256
       torchrun --nproc-per-node 8 -m unclip train my.toml
     """
     from ..train.clock import Clock
-    from ..train.distributed.world import join, restarted
+    from ..train.distributed.joining import join, restarted
 
     if gpus is not None and not dry_run:
         raise UsageError("--gpus is for --dry-run; torchrun says how many GPUs train")
@@ -150,7 +156,7 @@ def train(
         raise UsageError(f"--minutes must be above 0, got {minutes:g}")
     world, place = join(device, timeout)
     stop = Stop(speaks=world.is_first)
-    clock = Clock(stop=stop, world=world)
+    clock = Clock(stop=stop, save=stop.save, world=world)
     if minutes is not None:
         clock.deadline = clock.now() + 60 * minutes
     options: dict[str, Any] = {
@@ -170,6 +176,8 @@ def train(
             if resume:
                 run.check_states()
             _dry_run(run, names, _command(recipe, run.exists(), options | times, world.alone))
+        elif best:
+            _take_best(run, [one for one in names if one in run.recipe.trained])
         else:
             _train(_Session(run, again, stop), names, resume or restarted())
 
@@ -186,7 +194,9 @@ def _run(
     names = [name for name in loaded.stages if not chosen or name in chosen]
     (out,) = options["--out"]
     _say_what_is_slow(loaded, [name for name in names if name in loaded.trained], place)
-    return Run(loaded, out or Path("runs") / loaded.settings.name, place, clock), names
+    run = Run(loaded, out or Path("runs") / loaded.settings.name, place, clock)
+    run.warn = partial(complain, kind="warning")
+    return run, names
 
 
 @contextmanager
@@ -229,6 +239,18 @@ def _train(session: _Session, names: Sequence[str], resume: bool) -> None:
         stages = {name: _so_far(run, name) for name in names}
         report(run=run.folder, model=run.model, stages=stages)
         run.end()
+
+
+def _take_best(run: Run, names: Sequence[str]) -> None:
+    """Put the best states into the model."""
+    run.begin(resume=True)
+    try:
+        for name in names:
+            found = run.export_best(name)
+            say(f"{name}: step {found.step}, validation loss {found.loss:.4f}")
+    finally:
+        run.end()
+    report(run=run.folder, model=run.model)
 
 
 def _so_far(run: Run, name: str) -> dict[str, Any]:
@@ -285,7 +307,7 @@ class _Session:
         if self.run.recipe.settings.budget is not None and not self.run.begun(name):
             say(f"{name}: measuring how many steps fit into its share of the budget")
         try:
-            with waiting(f"{name}: looking at the data"):
+            with waiting(f"{name}: looking at the data"), stage_progress() as self.run.on_progress:
                 trainer = self.run.trainer(name)
         except (Exception, KeyboardInterrupt):
             if self.stop():  # what fails after a signal came fails because of it
@@ -298,7 +320,8 @@ class _Session:
         shown = console()
         shown.quiet = quiet.get()
         warn = partial(complain, kind="warning")
-        with self.stop.after_step(), RunWatcher(self.run, name, trainer, shown, warn) as watcher:
+        watching = RunWatcher(self.run, name, trainer, shown, warn, self.again)
+        with self.stop.after_step(), watching as watcher:
             return trainer.run(watcher)
 
     def _stopped(self, name: str) -> None:
@@ -372,10 +395,12 @@ def _say_budget(run: Run, minutes: float, names: Sequence[str]) -> None:
 
 def _say_cost(run: Run, names: Sequence[str]) -> None:
     from ..device import describe, fast_dtype
+    from ..train.caching import cache_bytes
     from ..train.cost import estimate
 
     with waiting("measuring this machine"):
         costs = [estimate(run.recipe, name, run.device) for name in names]
+        kept = {name: cache_bytes(run.recipe, name) for name in names}
     report(stages={one.name: _told(one) for one in costs})
     flop = partial(si, unit="FLOP")
     _print_table(
@@ -393,6 +418,9 @@ def _say_cost(run: Run, names: Sequence[str]) -> None:
     say(f"would train {stages} in about {took} on {describe(run.device)}, in {precision}")
     say("time is measured on this machine now, without previews and slow data; a step and its")
     say("memory are of the largest batch")
+    for name, count in kept.items():
+        if count is not None:
+            say(f"{name}: its cache takes about {size(count)}, once for all stages that share it")
 
 
 def _told(cost: Any) -> dict[str, Any]:

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from ..config import Config
-from ..errors import UsageError, nearest
+from ..errors import DataError, UsageError, nearest
 from ..registry import Registry
 from .source import IndexedSource, Item, ListedSource, Sample, Source
 
 SOURCES: Registry[type[Source]] = Registry("unclip.data", "SOURCE", "data source")
 
 __all__ = [
-    "SOURCES", "IndexedSource", "Item", "ListedSource", "Sample", "Source", "settings_of",
+    "SOURCES", "IndexedSource", "Item", "ListedSource", "Sample", "Source", "opened", "settings_of",
     "source_at",
 ]  # fmt: skip
 
@@ -43,6 +43,24 @@ def source_at(
         if found is not None:
             return found
     raise AssertionError("a folder is any folder")
+
+
+def opened(name: str, config: Config, size: tuple[int, int]) -> Source:
+    """The source of a name, with its settings and (height, width) of the pictures.
+
+    Raises:
+        DataError: the data are not there; where they are another source's, the message says so.
+        UsageError: the source cannot give such pictures, or needs what is not installed.
+    """
+    try:
+        return SOURCES[name](config, size)  # type: ignore[call-arg]
+    except DataError as error:
+        path = Path(getattr(config, "path", ""))
+        others = [other for other in SOURCES.names() if other not in (name, "folder")]
+        fitting = next((other for other in others if SOURCES[other].recognises(path)), None)
+        if fitting is None or (SOURCES[name].recognises(path) and name != "folder"):
+            raise
+        raise DataError(f"{error}; it looks like data for source = '{fitting}'") from None
 
 
 def settings_of(

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ..errors import DataError, UsageError, counted
 from ..media import picture_size
 from .framing import Frame, Framed, FrameSettings
-from .source import Item, ListedSource
+from .source import IndexedSource, Item, ListedSource, Source
 
 Size = tuple[int, int]
 
@@ -204,6 +204,46 @@ class Bucketed(Framed):
     def captions(self, count: int) -> Iterator[str]:
         """The captions of the first `count` samples."""
         return (self.stored(position).captions[0] for position in range(count))
+
+
+def framed(
+    source: Source, settings: FrameSettings, size: tuple[int, int], group: int = 1, step: int = 1
+) -> Source:
+    """A source as settings want its pictures seen; itself where they want nothing.
+
+    Args:
+        source: any.
+        settings: of a recipe's `data`.
+        size: (height, width) of a picture; of buckets the area.
+        group: samples of a batch, which are of one size.
+        step: what the network's sides are multiples of.
+
+    Raises:
+        UsageError: the source cannot be read by position, or stores no pictures to choose from.
+    """
+    if settings == FrameSettings():
+        return source
+    if not isinstance(source, IndexedSource):
+        raise UsageError("settings 'data.crop', 'flip' and 'buckets' need data read by position")
+    if not settings.buckets:
+        return Framed(source, settings, size)
+    if not isinstance(source, ListedSource):
+        raise UsageError(
+            "setting 'data.buckets' needs a source that lists its pictures, such as a folder or "
+            "what `unclip data prepare` makes"
+        )
+    return Bucketed(source, stepped(settings, step), size, group)
+
+
+def stepped(settings: FrameSettings, step: int) -> FrameSettings:
+    """With the step of the buckets where none is set. Raises UsageError where it does not fit."""
+    wanted = settings.bucket_step or step
+    if wanted % step:
+        raise UsageError(
+            f"setting 'data.bucket_step' must be a multiple of {step}, as the network's sides are, "
+            f"got {wanted}"
+        )
+    return settings.model_copy(update={"bucket_step": wanted})
 
 
 @lru_cache(maxsize=256)

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from .. import config
-from ..errors import UsageError, unknown
+from ..errors import UsageError
 from ..vocabulary import Vocabulary
-from . import SOURCES, settings_of
+from . import opened, settings_of
 from ._shuffle import Memo
 from .source import IndexedSource, Item, Sample
 
@@ -82,6 +82,11 @@ class Mixture(IndexedSource):
         part, inner = self._place(position)
         return self.parts[part].sample(inner)
 
+    def key(self, position: int) -> str:
+        """That of the part. Of one picture in two parts only one is held out."""
+        part, inner = self._place(position)
+        return f"{part}/{self.parts[part].key(inner)}"
+
     @property
     def count(self) -> int | None:
         """Stored pictures of all parts."""
@@ -145,11 +150,13 @@ class Mixture(IndexedSource):
 
 
 def _part(part: Mapping[str, Any], settings: config.Config, size: tuple[int, int]) -> IndexedSource:
-    kind = SOURCES[str(part["source"])]
-    if not issubclass(kind, IndexedSource):
-        indexed = [name for name in SOURCES.names() if issubclass(SOURCES[name], IndexedSource)]
-        raise unknown("data source of a mixture", str(part["source"]), indexed)
-    return kind(settings, size)  # type: ignore[call-arg]
+    name = str(part["source"])
+    source = opened(name, settings, size)
+    if not isinstance(source, IndexedSource):
+        raise UsageError(
+            f"the source '{name}' cannot be part of a mixture: it has no random access"
+        )
+    return source
 
 
 SOURCE = Mixture

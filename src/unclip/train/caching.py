@@ -28,9 +28,13 @@ from ..errors import DataError, UsageError
 from ..nn.tokenizer import Tokenizer
 from ..stages.stage import DiffusionStage
 from ..types import Cond
+from .collate import pictures
 from .config import TrainConfig
-from .store import Store, key_of
-from .task import Task, pictures
+from .cost import task_on_meta
+from .data import seen_by
+from .recipe import Recipe
+from .store import KEY, Store, key_of
+from .task import Task
 
 BATCH = 64
 """Pictures or texts that a network is shown at once."""
@@ -202,6 +206,35 @@ def cached(
         one.store.refresh()
     made = {name for one in known for name in one.fields}
     return Cached(inner, known, pixels=needs_pixels(task, made))
+
+
+def cache_bytes(recipe: Recipe, name: str) -> int | None:
+    """What the cache of a stage will take on disk; None where it has none.
+
+    Every picture and every caption counts, as if no two were the same.
+
+    Raises:
+        UsageError: the data cannot be kept.
+        DataError: they are not there.
+    """
+    config = recipe.trained[name]
+    if not config.cache:
+        return None
+    task = task_on_meta(recipe, name, torch.float32)
+    source = stored_source(seen_by(recipe, name, task))
+    frames = 2 if source.settings.flip else 1
+    context, total = recipe.settings.tokenizer.context, 0
+    with torch.device("meta"):
+        blank = task.blank(1, context)
+    shown = Cond(image=pictures(blank["image"]))
+    told = Cond(text_tokens=blank["text_tokens"], text_mask=blank["text_mask"])
+    for one in encoders(task, Tokenizer.train(["a"], 300, context)):
+        fields = one.encode(told if one.kind == "texts" else shown)
+        row = KEY + sum(4 * value.numel() for value in fields.values())
+        texts = one.kind == "texts"
+        count = sum(len(item.captions) for item in source.items()) if texts else source.count or 0
+        total += row * count * (1 if texts else frames)
+    return total
 
 
 def needs_pixels(task: Task, made: set[str]) -> bool:

@@ -44,6 +44,14 @@ Minutes = Annotated[float | None, BeforeValidator(_minutes)]
 """A setting that is a time, kept as minutes."""
 
 
+class FaultConfig(Config):
+    """What is done about steps whose loss or gradient is not finite, or whose loss explodes."""
+
+    patience: int = Field(10, ge=1, description="bad steps in a row before it goes back to a state")
+    explosion: float = Field(10.0, gt=1, description="a loss so many times its median is bad")
+    rollbacks: int = Field(3, ge=0, description="how often it goes back before it stops")
+
+
 class LoraConfig(Config):
     """Low-rank matrices that learn in place of a stage's weights: see `nn.lora`."""
 
@@ -66,7 +74,18 @@ class TrainConfig(Config):
     ramp: tuple[tuple[NonNegativeInt, PositiveInt], ...] = Field(
         (), description="(step, batch size) pairs: from that step on, that size"
     )
+    micro_batch: int | None = Field(
+        None, ge=1, description="samples at once; a batch is worked on in pieces of so many"
+    )
+    freeze: tuple[str, ...] = Field(
+        (), description="parts of the network that stay as they are, such as 'vision' or 'text'"
+    )
     optimizer: Literal["adamw", "muon"] = "adamw"
+    sam: float = Field(
+        0.0,
+        ge=0,
+        description="radius of sharpness-aware minimization, .1 in the paper; 0 is without",
+    )
     learning_rate: float = Field(3e-4, gt=0)
     warmup: int = Field(200, ge=0, description="steps of linear warm-up")
     decay: float = Field(0.25, ge=0, le=1, description="last share of the steps: down to zero")
@@ -92,7 +111,9 @@ class TrainConfig(Config):
     )
     log_every: int = Field(20, ge=1)
     preview_every: int = Field(1000, ge=1)
-    checkpoint_minutes: float = Field(3.0, gt=0)
+    checkpoint_minutes: float = Field(3.0, gt=0, description="between saved states")
+    keep_states: int = Field(2, ge=1, description="saved states kept: the newest ones")
+    faults: FaultConfig = FaultConfig()
     share: float | None = Field(
         None, gt=0, description="weight of this stage in a budget; without any: what steps take"
     )

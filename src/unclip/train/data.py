@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..data import Source
-from ..data.framing import framed, stepped
+from ..data.buckets import framed, stepped
 from ..errors import UsageError
 from ..stages import Stage
 from ..stages.decoder import Decoder

@@ -14,7 +14,7 @@ from ..checkpoints.format import Plan
 from ..checkpoints.part import Part
 from ..checkpoints.settings import leaves
 from ..config import Config, check_keys, override, read_toml, shown, unknown
-from ..data import SOURCES, Source, settings_of
+from ..data import SOURCES, Source, opened, settings_of
 from ..data.framing import FrameSettings
 from ..diffusion.objective import ConsistencyObjective
 from ..errors import SettingWarning, UsageError, nearest, warn
@@ -24,6 +24,7 @@ from ..stages.clip import ClipStageConfig
 from .config import Minutes, TrainConfig, minutes_of
 from .skipped import MOST
 from .teaching import taught_by
+from .validation import ValidationConfig
 
 FROM = "from"
 """The teacher that is what a stage is taken from."""
@@ -69,6 +70,8 @@ class RecipeSettings(Config):
     decoder: str | None = Field(None, description="the stage that draws, where there are several")
     prompts: tuple[str, ...] = Field((), description="captions of the sample grids")
     card: str = Field("", description="what the model card says of data and licences")
+    loggers: tuple[str, ...] | None = Field(None, description="none: TensorBoard, if there")
+    validation: ValidationConfig | None = Field(None, description="what is held out")
     budget: Minutes = Field(
         None, description="time for all stages, such as '3h' or '45min'; kept as minutes"
     )
@@ -208,8 +211,7 @@ class Recipe:
 
     def source(self, size: tuple[int, int] = (64, 64)) -> Source:
         """The data, with (height, width) pictures. Raises UsageError or DataError."""
-        kind = SOURCES[str(self.settings.data["source"])]
-        return kind(self.data, size)  # type: ignore[call-arg]
+        return opened(str(self.settings.data["source"]), self.data, size)
 
     @property
     def max_skipped(self) -> float:
@@ -282,7 +284,10 @@ def _stage(name: str, table: Mapping[str, Any], model: Plan | None) -> StageReci
     values = {key: value for key, value in table.items() if key not in OWN_KEYS}
     if part is not None:
         own = {key: value for key, value in values.items() if key != "kind"}
-        values = merged(part.config.dump(), own)
+        base = part.config.dump()
+        if isinstance(part.config, ClipStageConfig) and "objective" in own:
+            del base["objective"]  # losses that are named take the place of the model's
+        values = merged(base, own)
     kind = str(values.get("kind", name))
     check_keys(table, f"stages.{name}", [*STAGES[kind].Config.model_fields, *OWN_KEYS])
     config = STAGES[kind].Config.parse({**values, "kind": kind}, f"stages.{name}")

@@ -4,9 +4,10 @@
 recipe.json                 what is trained; with a budget, also how many steps fit into it
 tokenizer.json
 STAGE.lora.safetensors      the LoRA of a stage that learns one, and beside it those for others
-STAGE/states/step-N/        saved training states, the newest two
+STAGE/states/step-N/        saved training states, the newest few
 STAGE/previews/             sample grids
-STAGE/events/               TensorBoard scalars
+STAGE/log.jsonl             every number and note that was logged; STAGE/events/ is TensorBoard's
+report.html                 curves, previews and what happened, in one page
 cache/                      what frozen networks say of the data: see `train.cache`
 skipped.log                 which samples could not be made, and why
 model/                      a native model folder of all stages so far, usable at any time
@@ -14,41 +15,42 @@ model/                      a native model folder of all stages so far, usable a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from ..checkpoints import native
 from ..checkpoints.part import Part
-from ..checkpoints.settings import leaves
 from ..checkpoints.tokenizers import load_tokenizer
 from ..data import Source
-from ..diffusion.objective import AdversarialObjective
 from ..errors import OutputError, TrainingError, UnclipError, UsageError, about
 from ..files import remove_leftovers, write_json, write_text, writing
 from ..loading import plan
+from ..nn.lora import merged
 from ..nn.tokenizer import Tokenizer
 from ..plain import read_json
 from ..stages import STAGES, Stage, on_meta
 from ..vocabulary import Vocabulary
 from .budget import Allocation, Budget
 from .caching import OnProgress, cached
+from .changes import changes
 from .clock import Clock
 from .config import minutes_of
 from .data import check_framing, seen_by
+from .frozen import freeze
 from .loader import Loader
 from .lock import Lock
-from .lora import learn_low_rank, write_loras
-from .recipe import FROM, Recipe, RecipeSettings, StageRecipe
+from .lora import learn_low_rank, put_back, write_loras
+from .recipe import FROM, Recipe, RecipeSettings
 from .skipped import Skipped
-from .state import load_values, saved_states, step_of
+from .state import Best, best_state, load_state, load_values, saved_states, state_at, step_of
 from .task import Task
 from .tasks import bare, make_task
 from .trainer import Trainer
+from .validation import Validation, divided
 
 LOCK = ".lock"
 """The file in a run's folder that says who trains there."""
@@ -65,6 +67,7 @@ class Run:
     ) -> None:
         self.recipe, self.folder, self.device = recipe, folder, device
         self.clock = clock or Clock()
+        self.warn: Callable[[str], None] = lambda line: None
         self.world = self.clock.world  # the first of its processes writes, the others read
         self._lock: Lock | None = None
         self.on_progress: OnProgress = lambda what, done, total: None  # of what a cache lacks
@@ -103,6 +106,7 @@ class Run:
                     if lora := self.recipe.trained[name].lora:
                         learn_low_rank(stage.net, lora, f"stages.{name}")
                 check_framing(self.recipe, name, stage)
+                freeze(stage.net, self.recipe.trained[name].freeze)
         return self.recipe.source()
 
     def exists(self) -> bool:
@@ -287,7 +291,7 @@ class Run:
             self.world.first(self._record)  # each has measured for itself
             self.recipe = self._with_recorded_budget()
         trainer = self._trainer(name)
-        if not trainer.resume() and self.recipe.stage(name).part is None:
+        if not trainer.resume(self.warn) and self.recipe.stage(name).part is None:
             trainer.prepare()
         trainer.seconds += self.clock.now() - started
         return trainer
@@ -321,9 +325,15 @@ class Run:
             stage.init_from_clip(task.clip[0])
         if config.lora:
             learn_low_rank(stage.net, config.lora, f"stages.{name}")
+        collate, source = task.collate(self.tokenizer()), self._source(name, task, trained)
+        validation = None
+        if held := self.recipe.settings.validation:
+            source, pairs = divided(source, held, task.source_size)
+            size, dtype = min(64, config.batch_at(0)), config.dtype(self.device)
+            validation = Validation(held, pairs, task, collate, size, dtype)
         loader = Loader(
-            self._source(name, task, trained),
-            task.collate(self.tokenizer()),
+            source,
+            collate,
             self.world.share(config.batch_at(0)),
             config.workers,
             self.world.rank,
@@ -332,7 +342,9 @@ class Run:
         )
         loader.skipped = Skipped(self.folder / SKIPPED, self.recipe.max_skipped, name)
         states, seed = self.folder / name / "states", self.recipe.settings.seed
-        return Trainer(task, loader, config, states, seed, self.device, self.clock)
+        trainer = Trainer(task, loader, config, states, seed, self.device, self.clock)
+        trainer.validation = validation
+        return trainer
 
     def _source(self, name: str, task: Task, trained: bool) -> Source:
         """The data as a stage sees them; from a cache, where its CLIP is what it will be."""
@@ -365,16 +377,34 @@ class Run:
             raise TrainingError(f"train stage '{name}' first: '{student}' needs it")
         return native.load_stage(self.model, name) if known else self.build(name)
 
-    def export_lora(self, name: str, net: nn.Module) -> list[Path]:
-        """Write the files of the LoRA that a stage learns: see `write_loras`."""
-        return write_loras(self.recipe, name, net, self.folder, self.vocabulary)
+    def export_best(self, name: str) -> Best:
+        """Put the averaged weights of a stage's best state into the model folder.
+
+        Raises:
+            TrainingError: no validation loss was measured, or the state is damaged.
+            CheckpointError: its tensors are.
+        """
+        folder = self.folder / name / "states"
+        best = best_state(folder)
+        if best is None:
+            raise TrainingError(
+                f"stage '{name}' in {self.folder} has no best state: train with a setting "
+                "`validation`, such as --set validation.share=0.05"
+            )
+        stage, lora = self.build(name), self.recipe.trained[name].lora
+        if lora:
+            learn_low_rank(stage.net, lora, f"stages.{name}")
+        put_back(stage.net, load_state(state_at(folder, best.step)).tensors["ema"])
+        self.export(name, stage.eval())
+        return best
 
     def export(self, name: str, stage: Stage) -> None:
-        """Put a stage's weights into the model folder and bring its manifest up to date.
+        """Put a stage's weights into the model folder, a LoRA merged, and write its manifest.
 
         Others may be reading it: between the two nothing is done that can be done before.
         """
         settings = self.recipe.settings
+        write_loras(self.recipe, name, stage.net, self.folder, self.vocabulary)
         self.tokenizer().save(self.model / "tokenizer.json")
         if settings.card:
             write_text(self.model / "README.md", settings.card)
@@ -384,7 +414,7 @@ class Run:
         known: dict[Path, str] = {}
         for one in there - {name}:
             known |= native.hashes(self.model / one)
-        known |= native.save_stage(self.model / name, stage)
+        known |= native.save_stage(self.model / name, stage.with_net(merged(stage.net)))
         native.write_manifest(
             self.model,
             settings.name,
@@ -402,34 +432,3 @@ def _filled(part: Part, name: str) -> Stage:
     stage = part.build()
     part.fill(stage, f"stages.{name}.from", torch.float32, torch.device("cpu"))
     return stage
-
-
-def changes(old: StageRecipe, new: StageRecipe, where: str) -> str:
-    """Settings by which a saved state of `old` does not fit `new`, in words; empty if it fits."""
-    pairs = {}
-    if shapes(old) != shapes(new):
-        pairs = _changed(leaves(old.config.dump(), where), leaves(new.config.dump(), where))
-        pairs = {key: pair for key, pair in pairs.items() if ".sampling." not in key}
-    before, now = (getattr(one.config, "objective", None) for one in (old, new))
-    if isinstance(now, AdversarialObjective) and not isinstance(before, AdversarialObjective):
-        kind = before.kind if before else None
-        pairs[f"{where}.objective.kind"] = (kind, now.kind)  # the state has no critic
-    if old.train and new.train and old.train.lora != new.train.lora:
-        pairs[f"{where}.train.lora"] = (old.train.lora, new.train.lora)
-    if old.train and new.train and old.train.optimizer != new.train.optimizer:
-        pairs[f"{where}.train.optimizer"] = (old.train.optimizer, new.train.optimizer)
-    return ", ".join(f"{key} = {was}, and now it is {now}" for key, (was, now) in pairs.items())
-
-
-def _changed(
-    old: Iterable[tuple[str, Any]], new: Iterable[tuple[str, Any]]
-) -> dict[str, tuple[Any, Any]]:
-    before, now = dict(old), dict(new)
-    keys = dict.fromkeys([*before, *now])
-    pairs = {key: (before.get(key), now.get(key)) for key in keys}
-    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
-
-
-def shapes(stage: StageRecipe) -> dict[str, torch.Size]:
-    """The shape of every tensor of a stage's network."""
-    return {name: one.shape for name, one in on_meta(stage.config).net.state_dict().items()}

@@ -8,7 +8,7 @@ from typing import Any
 from ..checkpoints.format import Plan
 from ..errors import UsageError
 from ..loading import plan
-from ..stages import STAGES
+from ..stages import STAGES, DiffusionStage
 from ..stages.clip import ClipStageConfig
 
 ALPHA_FLOOR = 0.1
@@ -26,7 +26,11 @@ def taught_by(values: Mapping[str, Any], teacher: str) -> dict[str, Any]:
     """
     model = plan(teacher)
     tables: dict[str, Any] = {name: {"from": teacher} for name in model.parts}
-    students = {name: one for name, one in values["stages"].items() if "objective" in one}
+    students = {
+        name: one
+        for name, one in values["stages"].items()
+        if "objective" in one and issubclass(STAGES[str(one.get("kind", name))], DiffusionStage)
+    }
     if not students:
         raise UsageError("--teacher is for a recipe with a stage that has an `objective`")
     for name, table in students.items():

@@ -31,6 +31,7 @@ log_every = 1
 workers = 0
 warmup = 1
 precision = "float32"
+decay = 0.0
 [stages.decoder]
 parameterization = { kind = "v" }
 sampling = { steps = 2 }
@@ -111,7 +112,9 @@ DIVIDED = [
     ("ddp", "decoder", {"train.optimizer": "muon"}),
     ("fsdp", "decoder", {}),
     ("fsdp", "decoder", {"train.optimizer": "muon"}),
+    ("ddp", "decoder", {"train.micro_batch": "1", "train.sam": "0.05"}),
     ("ddp", "clip", {}),
+    ("ddp", "clip", {"train.micro_batch": "1"}),
     ("fsdp", "clip", {}),
 ]
 

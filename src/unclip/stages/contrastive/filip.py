@@ -10,8 +10,9 @@ from torch import Tensor, einsum, nn
 from torch.nn import functional as F
 
 from ...nn.clip import Clip
+from ..comparing import Features, Samples
 from .encoded import Encoded
-from .loss import ClipLoss, Features, Samples
+from .loss import ClipLoss
 from .scores import Scores, dcl, infonce, same_captions, scale, without_true
 
 

@@ -11,8 +11,9 @@ from torch.nn import functional as F
 
 from ...nn.clip import Clip
 from ...nn.layers import identity_
+from ..comparing import Features, Samples
 from .encoded import Encoded
-from .loss import ClipLoss, Features, Samples
+from .loss import ClipLoss
 
 _OUT = -1e4
 """Far below any score; minus infinity times 0 is no 0."""
