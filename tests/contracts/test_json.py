@@ -30,6 +30,10 @@ ROOT = Path(__file__).parents[2]
 DRAWN = {"files", "seeds", "records"}
 
 EXAMPLES: dict[str, tuple[list[str], set[str]]] = {
+    "bulk": (
+        ["pictures/red.txt", "--out", "bulk"],
+        {"path", "pictures", "drawn", "dropped", "shards", "made"},
+    ),
     "config": ([], {"path", "values"}),
     "config path": ([], {"path", "exists"}),
     "config set": (["steps", "3"], {"path", "key", "value"}),
@@ -45,6 +49,10 @@ EXAMPLES: dict[str, tuple[list[str], set[str]]] = {
     ),
     "doctor": (["--model", "MODEL"], {"checks", "optional"}),
     "edit": (["fox.png", "a cat", "--box", "0,0,4,8"], DRAWN),
+    "embed": (
+        ["pictures", "--out", "embedded"],
+        {"path", "pictures", "rows", "skipped", "shards", "made"},
+    ),
     "generate": (["a fox", "-n", "2", "-o", "out/"], DRAWN),
     "img2img": (["fox.png", "a cat"], DRAWN),
     "inspect": (["drawn.png", "fox.png"], {"pictures"}),

@@ -69,6 +69,7 @@ class AbilityOptions(ModelOptions):
     ability: ClassVar[Any]  # an `Ability`
     left_out: ClassVar[frozenset[str]] = frozenset()  # of the request's fields
     one_seed: ClassVar[bool] = False  # as in `Drawing`
+    assignments: ClassVar[list[str] | None] = None  # --set, of those that draw
 
     def values(self, names: Iterable[str]) -> dict[str, Any]:
         """What the command line says of fields, if it has them."""
@@ -88,6 +89,16 @@ class AbilityOptions(ModelOptions):
         }
         with self._naming_options(own):
             return self.ability.request.of(**own | more)
+
+    def settings(self) -> dict[str, Any]:
+        """Of the sampling: --set, and what has an option of its own. Raises UsageError."""
+        from ..arguments import given
+        from ..config import override
+
+        common = given(self.values(self.ability.request.common))
+        usual = {key: common.pop(key) for key in common.keys() & origins.get().keys()}
+        taken = {key: f"--{key.replace('_', '-')} {value}" for key, value in common.items()}
+        return usual | override({}, self.assignments or [], taken=taken) | common
 
     def check_inputs(self, request: Any) -> None:
         """As `Request.check_inputs`. Raises UsageError, which names options."""
@@ -112,16 +123,6 @@ class AbilityOptions(ModelOptions):
 @dataclass(frozen=True, kw_only=True)
 class DrawCommand(AbilityOptions, DrawOptions):
     """What commands do that draw: check, load, draw with progress, write, say so."""
-
-    def settings(self) -> dict[str, Any]:
-        """Of the sampling: --set, and what has an option of its own. Raises UsageError."""
-        from ..arguments import given
-        from ..config import override
-
-        common = given(self.values(self.ability.request.common))
-        usual = {key: common.pop(key) for key in common.keys() & origins.get().keys()}
-        taken = {key: f"--{key.replace('_', '-')} {value}" for key, value in common.items()}
-        return usual | override({}, self.assignments or [], taken=taken) | common
 
     def run(self) -> None:
         """Draw, write, say so."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,11 +62,16 @@ class Jobs:
         """Whether they are of a file of prompts, or of a folder."""
         return self.command.prompts is not None or self.folder is not None
 
-    def all(self, seeds: Mapping[Key, Sequence[int]] | None = None) -> list[Job]:
+    def all(
+        self,
+        seeds: Mapping[Key, Sequence[int]] | None = None,
+        fresh: Callable[[], int] = random_seed,
+    ) -> list[Job]:
         """Each checked by itself.
 
         Args:
             seeds: those of an earlier run, for rows that ask for any seed.
+            fresh: gives one to each of the others.
 
         Raises:
             UsageError: a wrong one, with the row.
@@ -81,7 +86,7 @@ class Jobs:
         for image in self._images():
             for row in self.rows:
                 try:
-                    jobs += self._of(row, image, settings, earlier, wildcards)
+                    jobs += self._of(row, image, settings, earlier, fresh, wildcards)
                 except UsageError as error:
                     raise in_row(error, row.where) from None
         return jobs
@@ -102,6 +107,7 @@ class Jobs:
         image: Path | None,
         settings: dict[str, Any],
         earlier: Mapping[Key, Iterator[int]],
+        fresh: Callable[[], int],
         wildcards: Any,
     ) -> list[Job]:
         fields, own = row.split(self.request)
@@ -113,7 +119,7 @@ class Jobs:
             written = fields.get("prompt") or self.command.values(["prompt"]).get("prompt", "")
             key = (str(written), sources.get("image", ""))
             seed = next(earlier.get(key, iter(())), None) if self.are_many else None
-            seed = random_seed() if seed is None else seed
+            seed = fresh() if seed is None else seed
         request = self.command.request(**fields, seed=seed, settings=settings | own)
         folder = (
             "" if image is None or self.folder is None else image.parent.relative_to(self.folder)
@@ -145,7 +151,7 @@ class Jobs:
         from ..arguments import check_prompt
         from ..bulk.wildcards import MOST
 
-        if "prompt" not in self.command.values(["prompt"]):
+        if "prompt" not in self.request.model_fields:
             return [(request, "")]
         written, n = request.prompt, request.n
         if self.command.combinatorial:

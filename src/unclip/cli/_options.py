@@ -7,10 +7,10 @@ they stand after its own, as fields that are keywords only do.
 # Without `from __future__ import annotations`: typer reads these types from other modules.
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -291,27 +291,36 @@ class ModelOptions(ModelParts, ModelPlace):
             model: used if there is no --model.
             one_pass: each stage is used once, so that a large one need not stay in memory.
         """
-        from ..loading import load
         from ._progress import waiting
 
-        model, clip = fetched(self.model, self.variant) or model, fetched(self.clip)
+        load = self.loader(model, one_pass)
         with waiting("loading the model"):
-            pipe = load(
-                model,
-                self.device,
-                self.dtype,
-                low_memory=self.low_memory or (None if one_pass else False),
-                clip=clip,
-                tokenizer=self.tokenizer,
-                dialect=self.dialect,
-                variant=self.variant,
-                lora=self.lora or (),
-                embedding=self.embedding or (),
-            )
+            pipe = load()
         pipe.strict_words = self.strict_words
         if self.no_limit:
             pipe.limit = None
         return pipe
+
+    def loader(
+        self, model: str | Path | None = None, one_pass: bool = False
+    ) -> Callable[[], "Pipeline"]:
+        """What loads the pipeline, in another process too."""
+        from ..loading import load
+
+        model, clip = fetched(self.model, self.variant) or model, fetched(self.clip)
+        return partial(
+            load,
+            model,
+            self.device,
+            self.dtype,
+            low_memory=self.low_memory or (None if one_pass else False),
+            clip=clip,
+            tokenizer=self.tokenizer,
+            dialect=self.dialect,
+            variant=self.variant,
+            lora=self.lora or (),
+            embedding=self.embedding or (),
+        )
 
 
 def fetched(model: str | Path | None, variant: str | None = None) -> str | Path | None:

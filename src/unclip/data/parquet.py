@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 from pydantic import Field
 
 from ..errors import DataError, UsageError, quoted
+from ..files import atomic_file
 from ._columns import CAPTIONS, PICTURES, captions_of, column_of, picture_of
 from ._picture import Encoded
 from ._shuffle import Memo
@@ -110,6 +112,21 @@ def read_whole(file: Path, name: str) -> Any:
         return arrow.parquet.read_table(file, columns=[name], use_threads=False).column(name)
     except (OSError, KeyError, arrow.ArrowException) as error:
         raise _unreadable(file, error) from None
+
+
+def write_columns(file: Path, columns: Mapping[str, Sequence[str]]) -> None:
+    """Write columns of texts as a file, whole or not at all.
+
+    Raises:
+        OutputError: it cannot be written.
+        UsageError: pyarrow is not installed.
+    """
+    arrow = _library()
+    table = arrow.table(
+        {name: arrow.array(texts, arrow.string()) for name, texts in columns.items()}
+    )
+    with atomic_file(file) as beside:
+        arrow.parquet.write_table(table, beside)
 
 
 def _described(file: Path) -> tuple[list[str], list[int]]:

@@ -1,0 +1,166 @@
+"""`unclip embed`: CLIP embeddings of many pictures."""
+# Without `from __future__ import annotations`: see `_options`.
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import UsageError, about, counted
+from ._options import Command, ModelOptions, flag, option
+from ._result import report
+from ._shards import ClusterOptions, anywhere, folder_of, run_shards
+from ._terminal import complain, duration, say
+
+if TYPE_CHECKING:
+    from ..bulk.embedding import Embedding
+
+FORMATS = ("unclip", "clip-retrieval")
+NUMBERS = ("float16", "float32")
+NAMED = 3
+"""Pictures that could not be read, of which a line says why; a file has all."""
+
+Source = Annotated[
+    Path,
+    typer.Argument(
+        metavar="SRC",
+        help="Pictures with captions: a folder, COCO, tars, parquet, a saved data set of Hugging "
+        "Face.",
+    ),
+]
+Format = Annotated[
+    str,
+    option(
+        "--format", "NAME", "unclip, or clip-retrieval with its tables of captions (needs pyarrow)."
+    ),
+]
+Encodings = Annotated[
+    bool,
+    flag("--encodings", "Write the texts' encodings too, one a token: priors train without CLIP."),
+]
+Number = Annotated[str, option("--number", "NAME", "What is written: float16 or float32.")]
+Batch = Annotated[int, option("--batch-size", "N", "Pictures that are embedded at once.")]
+Readers = Annotated[int, option("--workers", "N", "Threads that read pictures.")]
+ShardSize = Annotated[int, option("--shard-size", "N", "Most pictures of a shard.")]
+PictureColumn = Annotated[
+    str | None,
+    option("--picture-column", "NAME", "Column of the pictures in a table.", "its usual name"),
+]
+CaptionColumn = Annotated[
+    str | None,
+    option("--caption-column", "NAME", "Column of the captions in a table.", "its usual name"),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embed(ModelOptions, ClusterOptions):
+    """Write the CLIP embeddings of pictures and their captions, for priors to train on.
+
+    They are written in shards, each whole or not at all: the same command goes on after a stop.
+    Pictures that cannot be read are left out, counted, and named in skipped.txt. A picture with
+    several captions has a row for each. docs/bulk.md trains a prior from them.
+
+    \b
+    Examples:
+      unclip embed photos/ --out embedded
+      unclip embed tars/ --out embedded --model karlo/ --encodings --device cuda
+      unclip embed coco/ --out embedded --format clip-retrieval
+      unclip embed /shared/tars --out /shared/embedded --ray auto --ray-gpus 1
+    """
+
+    source: Source
+    out: Annotated[Path, option("--out", "DIR", "The folder to write.")]
+    format: Format = "unclip"
+    encodings: Encodings = False
+    number: Number = "float16"
+    batch_size: Batch = 64
+    workers: Readers = 4
+    shard_size: ShardSize = 10_000
+    picture_column: PictureColumn = None
+    caption_column: CaptionColumn = None
+
+    def run(self) -> None:
+        """Embed what is missing, say so."""
+        from ..bulk.embedding import finish
+        from ..bulk.shards import Shards
+
+        self._check()
+        folder, engine = folder_of(self.out), self.engine()
+        work = anywhere(self)._work()
+        shards = Shards(work, folder)
+        done = run_shards(shards, engine, "pictures")
+        found = finish(shards, work)
+        report(
+            path=self.out,
+            pictures=found.pictures,
+            rows=found.rows,
+            skipped=len(found.skipped),
+            shards=done.made + done.kept,
+            made=done.made,
+        )
+        for line in found.skipped[:NAMED]:
+            complain(f"skipped: {line}", "warning")
+        if len(found.skipped) > NAMED:
+            text = f"{len(found.skipped):,} pictures are skipped: {self.out / 'skipped.txt'}"
+            complain(text, "warning")
+        there = f", {counted(done.kept, 'shard')} there already" if done.kept else ""
+        shown = f"{counted(found.pictures, 'picture')}, {counted(found.rows, 'row')}"
+        say(f"{self.out}: {shown}{there}, in {duration(done.seconds)}")
+
+    def _check(self) -> None:
+        """Raise UsageError for what is known to be wrong before anything is read."""
+        from ..bulk.formats import needs
+        from ..errors import unknown
+
+        if self.format not in FORMATS:
+            raise unknown("format", self.format, FORMATS).about("format")
+        if self.number not in NUMBERS:
+            raise unknown("number format", self.number, NUMBERS).about("number")
+        for name in ("batch_size", "workers", "shard_size"):
+            if (value := getattr(self, name)) < 1:
+                flag_name = f"--{name.replace('_', '-')}"
+                raise UsageError(f"{flag_name} must be at least 1, got {value}").about(name)
+        if self.format == "clip-retrieval":
+            needs("pyarrow", "parquet", "tables of clip-retrieval")
+            if self.encodings:
+                text = "--encodings are of --format unclip: clip-retrieval has no place for them"
+                raise UsageError(text).about("encodings")
+
+    def _work(self) -> "Embedding":
+        """What there is to embed. Raises UsageError or DataError."""
+        from ..bulk.embedding import Embedding, clip_of, ends_of, opened
+
+        with about("source"):
+            if not self.source.exists() and "{" not in str(self.source):
+                raise UsageError(f"there is no {self.source}: give a folder of pictures")
+        named = {"picture_column": self.picture_column, "caption_column": self.caption_column}
+        where = self.source.expanduser().absolute()
+        read: Any = partial(opened, where, named)
+        pipe = self.load()
+        size = clip_of(pipe).image_size
+        assert size is not None
+        source = read(size)
+        for note in source.notes():
+            complain(note, "warning")
+        return Embedding(
+            read,
+            str(where),
+            source.count,
+            ends_of(source, self.shard_size),
+            self.loader(),
+            pipe.name,
+            pipe.hash,
+            "clip-retrieval" if self.format == "clip-retrieval" else "unclip",
+            self.encodings,
+            "float32" if self.number == "float32" else "float16",
+            self.batch_size,
+            self.workers,
+            self.shard_size,
+        )
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("embed", cls=Command)(Embed)
