@@ -166,6 +166,9 @@ def _train(session: _Session, names: Sequence[str], resume: bool) -> None:
         say(f"{run.folder} is on a file system without locks: let no other process train there")
     try:
         with session.stop.on_signal():
+            waits = [name for name in run.recipe.trained if not run.begun(name)]
+            if run.recipe.settings.budget is not None and waits:
+                _say_plan(run, [name for name in names if name in waits])
             if not session.train(names):
                 raise typer.Exit(NOT_YET)
     finally:
@@ -225,8 +228,6 @@ class _Session:
         """Train one stage; returns whether its last step is done."""
         from ..train.watch import RunWatcher
 
-        if self.run.recipe.settings.budget is not None and not self.run.begun(name):
-            say(f"{name}: measuring how many steps fit into its share of the budget")
         try:
             with waiting(f"{name}: looking at the data"):
                 trainer = self.run.trainer(name)
@@ -290,11 +291,25 @@ def _dry_run(run: Run, names: Sequence[str], command: str) -> None:
 
 
 def _say_budget(run: Run, minutes: float, names: Sequence[str]) -> None:
+    """What a budget gives the stages of a run that has not begun, measured in another folder."""
     from ..device import describe
     from ..train.run import Run
 
-    with TemporaryDirectory() as folder, waiting("measuring each stage's steps"):
-        given = Run(run.recipe, Path(folder), run.device).allocate(names)
+    with TemporaryDirectory() as folder:
+        _say_plan(Run(run.recipe, Path(folder), run.device), names)
+    stages = counted(len(names), "stage")
+    say(f"would train {stages} for {duration(60 * minutes)} on {describe(run.device)}")
+
+
+def _say_plan(run: Run, names: Sequence[str]) -> None:
+    """A table of what a budget gives the stages that have not begun, and what will be too little.
+
+    Raises:
+        UsageError: not one step of a stage fits.
+        DataError: the data are not there.
+    """
+    with waiting("measuring each stage's steps"):
+        given = [one for name, one in run.allocate().items() if name in names]
     report(stages={one.name: {"steps": one.steps, "seconds": one.seconds} for one in given})
     _print_table(
         given,
@@ -303,9 +318,20 @@ def _say_budget(run: Run, minutes: float, names: Sequence[str]) -> None:
         ("pictures", "{:,}".format, lambda one: one.samples, sum),
         ("minutes", "{:.1f}".format, lambda one: one.seconds / 60, sum),
     )
-    stages = counted(len(given), "stage")
-    say(f"would train {stages} for {duration(60 * minutes)} on {describe(run.device)}")
-    say("steps are measured again when a stage begins; time left over goes to later stages")
+    say("steps follow the pace as a stage trains; time left over goes to later stages")
+    for one in given:
+        if one.is_little:
+            complain(
+                f"{counted(one.steps, 'step')} of '{one.name}' are few, the recipe has {one.own}: "
+                "it will hardly learn",
+                "warning",
+            )
+    if any(one.is_little for one in given) and not any(map(run.begun, run.recipe.trained)):
+        enough, whole = (60 * f(run.recipe) for f in (run.budget.enough, run.budget.whole))
+        say(
+            f"a budget of {duration(enough)} gives every stage a tenth of the recipe's steps, "
+            f"{duration(whole)} all of them"
+        )
 
 
 def _say_cost(run: Run, names: Sequence[str]) -> None:

@@ -54,16 +54,24 @@ class TrainConfig(Config):
     )
     optimizer: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = Field(3e-4, gt=0)
-    warmup: int = Field(200, ge=0, description="steps of linear warm-up")
+    warmup: int = Field(200, ge=0, description="steps of linear warm-up, a fifth of all at most")
     decay: float = Field(0.25, ge=0, le=1, description="last share of the steps: down to zero")
     weight_decay: float = Field(0.01, ge=0)
     betas: tuple[Beta, Beta] = (0.9, 0.99)
     clip_grad: float = Field(1.0, gt=0, description="largest gradient norm")
+    freeze: tuple[str, ...] = Field(
+        (), description="parts of the network that keep their weights, such as vision"
+    )
     ema: float = Field(0.999, ge=0, lt=1)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     workers: int = Field(1, ge=0, description="processes that make batches; 0 is in the loop")
     log_every: int = Field(20, ge=1)
-    preview_every: int = Field(1000, ge=1)
+    preview_minutes: float = Field(
+        5.0, gt=0, description="between sample grids; a stage's start and end have one too"
+    )
+    preview_every: int | None = Field(
+        None, ge=1, description="steps between sample grids, beside those by time"
+    )
     checkpoint_minutes: float = Field(3.0, gt=0)
     share: float | None = Field(
         None, gt=0, description="weight of this stage in a budget; without any: what steps take"

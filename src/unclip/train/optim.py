@@ -9,11 +9,27 @@ import torch
 from torch import Tensor, nn
 
 from ..device import fast_dtype
-from ..errors import TrainingError
+from ..errors import TrainingError, UsageError, nearest
 from .config import TrainConfig
 
 EDGES = ("conv_in", "conv_out", "patch")
 """Layers at a network's edge, whose weights are no map from features to features."""
+
+LONGEST_WARMUP = 0.2
+"""Largest share of a stage's steps in which the learning rate rises."""
+
+
+def freeze(net: nn.Module, parts: Iterable[str]) -> None:
+    """Parts of a network, by name, keep their weights. Raises UsageError where there is none."""
+    for part in parts:
+        try:
+            net.get_submodule(part).requires_grad_(False)
+        except AttributeError:
+            known = [name for name, _ in net.named_children()]
+            raise UsageError(
+                f"setting 'freeze': the network has no part '{part}'{nearest(part, known)}; "
+                f"it has: {', '.join(known)}"
+            ) from None
 
 
 def make_optimizers(net: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
@@ -63,11 +79,13 @@ def critic_config(config: TrainConfig, rate: float) -> TrainConfig:
 
 
 def hidden_matrices(net: nn.Module) -> list[Tensor]:
-    """Weights of linear layers and convolutions, those at the network's edge left out."""
+    """Weights of linear layers and convolutions, without the network's edge and frozen parts."""
     return [
         module.weight
         for name, module in net.named_modules()
-        if isinstance(module, nn.Linear | nn.Conv2d) and name.rpartition(".")[2] not in EDGES
+        if isinstance(module, nn.Linear | nn.Conv2d)
+        and module.weight.requires_grad
+        and name.rpartition(".")[2] not in EDGES
     ]
 
 
@@ -227,9 +245,11 @@ def _moments(optimizer: torch.optim.Optimizer) -> tuple[str, ...]:
 def learning_rate(config: TrainConfig, step: int) -> float:
     """Linear warm-up, then constant, then linearly down over the last `decay` of the steps.
 
-    The constant stretch does not know where training ends, so a run can be prolonged.
+    The warm-up of a short run is `LONGEST_WARMUP` of its steps. The constant stretch does not know
+    where training ends, so a run can be prolonged.
     """
-    rise = min(1.0, (step + 1) / (config.warmup + 1))
+    warmup = min(config.warmup, int(LONGEST_WARMUP * config.steps))
+    rise = min(1.0, (step + 1) / (warmup + 1))
     tail = config.decay * config.steps
     fall = min(1.0, (config.steps - step) / tail) if tail else 1.0
     return config.learning_rate * rise * max(fall, 0.0)

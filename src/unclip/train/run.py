@@ -31,11 +31,12 @@ from ..nn.tokenizer import Tokenizer
 from ..plain import read_json
 from ..stages import STAGES, Stage, on_meta
 from ..vocabulary import Vocabulary
-from .budget import Allocation, Budget
+from .budget import KEPT, Allocation, Budget, Pacer
 from .clock import Clock
-from .config import minutes_of
+from .config import TrainConfig, minutes_of
 from .loader import Loader
 from .lock import Lock
+from .optim import freeze
 from .recipe import FROM, Recipe, RecipeSettings, StageRecipe
 from .state import load_values, saved_states, step_of
 from .tasks import bare, make_task
@@ -43,6 +44,9 @@ from .trainer import Trainer
 
 LOCK = ".lock"
 """The file in a run's folder that says who trains there."""
+
+PROMPTS = 9
+"""Captions that previews are of where the recipe names no prompts."""
 
 
 class Run:
@@ -80,6 +84,7 @@ class Run:
                 )
             drawn = stage.image_size if "image" in stage.produces else drawn
             if name in self.recipe.trained:
+                freeze(stage.net, self.recipe.trained[name].freeze)
                 with torch.device("meta"):
                     make_task(self.recipe, stage, partial(bare, self.recipe, name))
         return self.recipe.source()
@@ -231,6 +236,13 @@ class Run:
         return load_tokenizer(file, config.context)
 
     @cached_property
+    def prompts(self) -> tuple[str, ...]:
+        """The recipe's prompts; where it has none, the first captions of the data."""
+        if self.recipe.settings.prompts:
+            return self.recipe.settings.prompts
+        return tuple(dict.fromkeys(self.recipe.source().captions(20 * PROMPTS)))[:PROMPTS]
+
+    @cached_property
     def vocabulary(self) -> Vocabulary:
         """The words of the data's captions, and of the models that readers of text come from.
 
@@ -256,31 +268,57 @@ class Run:
             UsageError: not one of its steps fits into its share of the budget.
         """
         _ = self.vocabulary  # now, while the data are there, and in nobody's share of a budget
+        seconds = self._allowance(name) if self.recipe.settings.budget is not None else None
         started = self.clock.now()
-        if self.recipe.settings.budget is not None and not self.begun(name):
-            self.recipe = self.fitted(name)
-            self._record()
         trainer = self._trainer(name)
         if not trainer.resume():
             trainer.prepare()
         trainer.seconds += self.clock.now() - started
+        if seconds is not None:
+            trainer.pacer = Pacer(seconds, partial(self._with_steps, name))
         return trainer
 
-    def fitted(self, name: str) -> Recipe:
-        """The recipe with as many steps of a stage as fit into its share of the budget's rest."""
-        begun = [one for one in self.recipe.trained if self.begun(one)]
-        return self._budget().fit(name, begun, self.spent())
+    def _allowance(self, name: str) -> float:
+        """Seconds that the budget gives a stage, whose steps are worked out if it has not begun."""
+        if self.begun(name):
+            return self._seconds(name) / KEPT
+        self.recipe, seconds = self.fitted(name)
+        self._record()
+        return seconds
 
-    def allocate(self, names: Iterable[str]) -> list[Allocation]:
-        """What the budget gives some stages, where nothing has begun. Raises as `trainer`."""
-        return self._budget().allocate(names)
+    def _with_steps(self, name: str, steps: int) -> TrainConfig:
+        """Let a stage that trains have other steps, and write them down."""
+        self.recipe = self.recipe.with_train(name, steps=steps)
+        self._record()
+        return self.recipe.trained[name]
+
+    def fitted(self, name: str) -> tuple[Recipe, float]:
+        """The recipe with as many steps of a stage as fit into its share of the budget's rest.
+
+        And the seconds of that share.
+        """
+        plan = self.allocate()
+        recipe = self.recipe
+        for one, share in self.budget.shares(recipe, self._begun).items():
+            recipe = recipe.with_train(one, share=share)
+        return recipe.with_train(name, steps=plan[name].steps), plan[name].given
+
+    def allocate(self) -> dict[str, Allocation]:
+        """What the budget gives each stage that has not begun. Raises as `trainer`."""
+        return self.budget.plan(self.recipe, self._begun, self.spent())
+
+    @property
+    def _begun(self) -> list[str]:
+        return [one for one in self.recipe.trained if self.begun(one)]
+
+    @cached_property
+    def budget(self) -> Budget:
+        """Divides the time, by steps that are measured once."""
+        return Budget(lambda name: self.untrained(name).seconds_per_step, self.clock)
 
     def untrained(self, name: str) -> Trainer:
         """A trainer to measure with; a CLIP that is not trained yet is as good for that."""
         return self._trainer(name, trained=False)
-
-    def _budget(self) -> Budget:
-        return Budget(self.recipe, lambda name: self.untrained(name).seconds_per_step, self.clock)
 
     def _trainer(self, name: str, trained: bool = True) -> Trainer:
         torch.manual_seed(self.recipe.settings.seed)
@@ -288,6 +326,7 @@ class Run:
         task = make_task(self.recipe, stage, lambda one: self._helper(one, name, trained))
         if task.clip and self.recipe.stage(name).part is None:
             stage.init_from_clip(task.clip[0])
+        freeze(stage.net, config.freeze)
         loader = Loader(
             self.recipe.source(task.source_size),
             task.collate(self.tokenizer()),

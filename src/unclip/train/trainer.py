@@ -14,6 +14,7 @@ from ..errors import TrainingError, WorkersLostError
 from ..nn.layers import dropout_from
 from ..rng import BatchRng
 from ..stages import Stage
+from .budget import Pacer
 from .clock import Clock
 from .config import TrainConfig
 from .ema import Ema
@@ -80,6 +81,9 @@ class Trainer:
         self.store: Store = FolderStore(folder)
         self.device = device or torch.device("cpu")
         self.clock = clock or Clock()
+        self.pacer: Pacer | None = None  # of a stage with a budget
+        self._previewed = self.clock.now()
+        self._preview_seconds = 0.0
         self.step = 0
         self.seconds = 0.0  # of training, previews and saving included
         for module in (task, *task.frozen):
@@ -116,8 +120,11 @@ class Trainer:
         """
         clock, config = self.clock, self.config
         self.loader.warn = watcher.note
-        saved = last = clock.now()
-        means = _Means(last)
+        last = clock.now()
+        if self.step == 0:
+            self._preview(watcher)
+        saved = clock.now()
+        means = _Means(saved)
         while self.step < config.steps:
             try:
                 metrics = self._step()
@@ -127,20 +134,50 @@ class Trainer:
             means.add(metrics)
             now = clock.now()
             self.seconds, last = self.seconds + now - last, now
+            if self.pacer:
+                config = self._follow(self.pacer)
             if self._is_due(now - means.since):
                 self._log(watcher, means, now)
                 means = _Means(now)
-            if self.step % config.preview_every == 0:
-                watcher.preview(self.step, self.averaged())
+            if self._preview_is_due():
+                self._preview(watcher)
             if clock.is_over():
                 break
             if clock.has_passed(60 * config.checkpoint_minutes, since=saved):
                 self._save(watcher, means)
                 saved = clock.now()
+                if self.pacer:
+                    self.pacer.restart()
         self._check_finite(means)
         self.seconds += clock.now() - last  # a GPU is done by now
         self._save(watcher, means)
         return self.step >= config.steps
+
+    def _preview_is_due(self) -> bool:
+        config = self.config
+        by_steps = config.preview_every and self.step % config.preview_every == 0
+        late = self.clock.has_passed(60 * config.preview_minutes, since=self._previewed)
+        return bool(by_steps) or late or self.step == config.steps
+
+    def _preview(self, watcher: Watcher) -> None:
+        started = self.clock.now()
+        watcher.preview(self.step, self.averaged())
+        self._previewed = self.clock.now()
+        self._preview_seconds = self._previewed - started
+        if self.pacer:
+            self.pacer.restart()
+
+    def _follow(self, pacer: Pacer) -> TrainConfig:
+        """Take as many steps as still fit into the stage's time. Returns the configuration."""
+        left = max(0.0, pacer.seconds - self.seconds)
+        previews = 1 + int(left / (60 * self.config.preview_minutes))
+        aside = previews * self._preview_seconds
+        steps = pacer.steps(self.config, self.step, self.seconds, aside)
+        if steps != self.config.steps:
+            self.config = pacer.tell(steps)
+            for learner in self.learners.values():
+                learner.config = learner.config.model_copy(update={"steps": steps})
+        return self.config
 
     def _save(self, watcher: Watcher, means: _Means) -> None:
         """The watcher first: killed between the two, the last steps are done and logged again."""
