@@ -356,9 +356,7 @@ def test_a_stage_that_will_hardly_learn_is_warned_of(
     assert done.code == 0, done.err
     for name, count in (("clip", "5 steps"), ("decoder", "11 steps")):
         assert f"{count} of '{name}' are few, the recipe has {steps[name]}" in done.err
-    assert (
-        "a budget of 5 min gives every stage a tenth of the recipe's steps, 69 min" in done.out
-    )
+    assert "a budget of 5 min gives every stage a tenth of the recipe's steps, 69 min" in done.out
 
 
 def test_dry_run_of_a_budget_shows_the_plan_and_touches_nothing(

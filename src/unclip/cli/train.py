@@ -17,6 +17,7 @@ from ._complete import PRESETS
 from ._options import Device, Listed, option
 from ._progress import quiet, waiting
 from ._result import report
+from ._settings import show_settings
 from ._signals import Stop
 from ._terminal import complain, console, duration, say, si, size
 
@@ -36,10 +37,11 @@ def register(app: typer.Typer) -> None:
 
 
 RecipeName = Annotated[
-    str,
+    str | None,
     typer.Argument(
         metavar="RECIPE",
         help="A recipe's TOML file, or a preset's name.",
+        show_default=False,
         autocompletion=PRESETS,
     ),
 ]
@@ -50,6 +52,9 @@ Assignments = Annotated[
         metavar="KEY=VALUE",
         help="Change a setting of the recipe, such as stages.decoder.train.steps=5000; repeatable.",
     ),
+]
+Settings = Annotated[
+    bool, typer.Option("--settings", help="Print every setting of RECIPE, or of any recipe.")
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")]
 DryRun = Annotated[
@@ -73,6 +78,10 @@ Time = Annotated[
         "the recipe's own steps",
     ),
 ]
+Data = Annotated[
+    Path | None,
+    option("--data", "DIR", "The pictures and captions to train on.", "the recipe's data.path"),
+]
 Teacher = Annotated[
     str | None,
     option(
@@ -88,10 +97,12 @@ Out = Annotated[
 
 
 def train(
-    recipe: RecipeName,
+    recipe: RecipeName = None,
+    data: Data = None,
     assignments: Assignments = None,
     resume: Resume = False,
     dry_run: DryRun = False,
+    settings: Settings = False,
     stage: Stages = None,
     minutes: Minutes = None,
     budget: Time = None,
@@ -108,6 +119,8 @@ def train(
 
     \b
     Examples:
+      unclip train folder --data photos/ --budget 10m
+      unclip train folder --settings
       unclip train emoji-cpu --dry-run
       unclip train emoji-cpu --budget 3h
       unclip train emoji-cpu --resume --minutes 9
@@ -116,22 +129,32 @@ def train(
     """
     from ..device import pick_device
     from ..train.clock import Clock
-    from ..train.recipe import load_recipe
+    from ..train.recipe import data_settings, load_recipe, presets
     from ..train.run import Run
 
+    if recipe is None:
+        if not settings:
+            raise UsageError(f"name a recipe: a TOML file, or a preset ({', '.join(presets())})")
+        show_settings(None)
+        return
     stop, clock = Stop(), Clock()
     if minutes is not None:
         if not minutes > 0:  # nor NaN
             raise UsageError(f"--minutes must be above 0, got {minutes:g}")
         clock.deadline = clock.now() + 60 * minutes
     clock.stop = stop
-    loaded = load_recipe(recipe, assignments or [], budget, teacher)
+    given = [*(data_settings(data) if data else []), *(assignments or [])]
+    loaded = load_recipe(recipe, given, budget, teacher)
+    if settings:
+        show_settings(loaded)
+        return
     chosen = [name for name in stage or [] if loaded.stage(name)]  # which knows all names
     names = [name for name in loaded.stages if not chosen or name in chosen]
     run = Run(loaded, out or Path("runs") / loaded.settings.name, pick_device(device), clock)
     trained = [name for name in names if name in loaded.trained]
     _say_what_is_slow(loaded, trained, run.device)
     options: dict[str, Any] = {
+        "--data": [data],
         "--set": assignments,
         "--stage": stage,
         "--teacher": [teacher],

@@ -47,32 +47,38 @@ Minutes = Annotated[float | None, BeforeValidator(_minutes)]
 class TrainConfig(Config):
     """How one stage is trained."""
 
-    steps: int = Field(1000, ge=1)
-    batch_size: int = Field(64, ge=1)
+    steps: int = Field(1000, ge=1, description="optimizer steps; a budget chooses others")
+    batch_size: int = Field(64, ge=1, description="samples of a step")
     ramp: tuple[tuple[NonNegativeInt, PositiveInt], ...] = Field(
         (), description="(step, batch size) pairs: from that step on, that size"
     )
-    optimizer: Literal["adamw", "muon"] = "adamw"
-    learning_rate: float = Field(3e-4, gt=0)
+    optimizer: Literal["adamw", "muon"] = Field(
+        "adamw", description="muon: for matrices, and AdamW for the rest"
+    )
+    learning_rate: float = Field(3e-4, gt=0, description="the highest, after the warm-up")
     warmup: int = Field(200, ge=0, description="steps of linear warm-up, a fifth of all at most")
     decay: float = Field(0.25, ge=0, le=1, description="last share of the steps: down to zero")
-    weight_decay: float = Field(0.01, ge=0)
-    betas: tuple[Beta, Beta] = (0.9, 0.99)
+    weight_decay: float = Field(0.01, ge=0, description="of matrices alone")
+    betas: tuple[Beta, Beta] = Field((0.9, 0.99), description="of AdamW")
     clip_grad: float = Field(1.0, gt=0, description="largest gradient norm")
     freeze: tuple[str, ...] = Field(
         (), description="parts of the network that keep their weights, such as vision"
     )
-    ema: float = Field(0.999, ge=0, lt=1)
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    ema: float = Field(
+        0.999, ge=0, lt=1, description="decay of the averaged weights, which are the model"
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="that networks multiply in; auto: what is fast here"
+    )
     workers: int = Field(1, ge=0, description="processes that make batches; 0 is in the loop")
-    log_every: int = Field(20, ge=1)
+    log_every: int = Field(20, ge=1, description="steps between two lines, at most a minute")
     preview_minutes: float = Field(
         5.0, gt=0, description="between sample grids; a stage's start and end have one too"
     )
     preview_every: int | None = Field(
         None, ge=1, description="steps between sample grids, beside those by time"
     )
-    checkpoint_minutes: float = Field(3.0, gt=0)
+    checkpoint_minutes: float = Field(3.0, gt=0, description="between saved states")
     share: float | None = Field(
         None, gt=0, description="weight of this stage in a budget; without any: what steps take"
     )
