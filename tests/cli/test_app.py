@@ -26,7 +26,7 @@ from unclip.files import atomic_file
 
 NAMES = (
     *("config", "convert", "data", "doctor", "edit", "evaluate"),
-    *("generate", "img2img", "inspect", "interpolate", "mcp", "models", "outpaint"),
+    *("generate", "img2img", "init", "inspect", "interpolate", "mcp", "models", "outpaint"),
     *(
         "probe",
         "reconstruct",

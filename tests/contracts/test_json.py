@@ -38,6 +38,7 @@ EXAMPLES: dict[str, tuple[list[str], set[str]]] = {
     "edit": (["fox.png", "a cat", "--box", "0,0,4,8"], DRAWN),
     "generate": (["a fox", "-n", "2", "-o", "out/"], DRAWN),
     "img2img": (["fox.png", "a cat"], DRAWN),
+    "init": (["mine.toml", "--from", "tiny"], {"recipe", "checked"}),
     "inspect": (["drawn.png", "fox.png"], {"pictures"}),
     "interpolate": (["fox.png", "a cat", "--frames", "2"], DRAWN),
     "models": ([], {"models"}),
