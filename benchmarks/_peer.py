@@ -215,8 +215,8 @@ def _ours(kind: str, file: str, config: dict[str, Any], dtype: str) -> Any:
     """Our stage with the weights written by the peer's process."""
     from pathlib import Path
 
-    from unclip.checkpoints import laion
     from unclip.checkpoints.archive import open_tensors
+    from unclip.families.laion import laion
 
     path = Path(file)
     saved = laion.Saved(path, kind, open_tensors(path), config, path, "")
@@ -260,6 +260,125 @@ def laion_decoder_ours(file: str, steps: int, batch: int, guidance: float, dtype
         return stage.sample_data(cond, rng, {"guidance_scale": guidance})
 
     return run
+
+
+TRAIN_BATCH = 4
+"""Pictures, or embeddings, of a step: see `benchmarks/train.py`."""
+
+
+def _examples(batch: int, side: int) -> dict[str, Any]:
+    """Pictures, embeddings and text encodings of a batch, the same for both sides."""
+    torch.manual_seed(2)
+    return {
+        "image": torch.randint(0, 256, (batch, side, side, 3), dtype=torch.uint8),
+        "image_embed": torch.nn.functional.normalize(torch.randn(batch, 512)),
+        "text_embed": torch.nn.functional.normalize(torch.randn(batch, 512)),
+        "text_encodings": torch.randn(batch, 77, 512),
+    }
+
+
+@ready
+def train_prior_theirs(file: str, batch: int, dtype: str) -> Run:
+    from dalle2_pytorch.trainer import DiffusionPriorTrainer
+
+    peer = _quiet_peer()
+    config = _laion_prior(1000, 77)
+    model = peer.DiffusionPrior(**{**config, "net": peer.DiffusionPriorNetwork(**config["net"])})
+    torch.save(model.state_dict(), file)
+    half = {"accelerator_mixed_precision": "bf16"} if dtype == "bfloat16" else {}
+    trainer = DiffusionPriorTrainer(
+        diffusion_prior=model, lr=3e-4, wd=1e-2, max_grad_norm=1.0, ema_beta=0.99, **half
+    ).train()
+    seen = _examples(batch, 64)
+    given = {key: seen[key] for key in ("image_embed", "text_embed", "text_encodings")}
+
+    def run(seed: int) -> Any:
+        loss = trainer(**given)
+        trainer.update()
+        return loss
+
+    return run
+
+
+@ready
+def train_decoder_theirs(file: str, batch: int, dtype: str) -> Run:
+    from dalle2_pytorch.trainer import DecoderTrainer
+
+    peer = _quiet_peer()
+    drops = {"image_cond_drop_prob": 0.1, "text_cond_drop_prob": 0.5}
+    model = peer.Decoder(
+        unet=(peer.Unet(**LAION_UNET),), image_sizes=(64,), timesteps=1000, **drops
+    )
+    torch.save(model.state_dict(), file)
+    half = {"accelerator_mixed_precision": "bf16"} if dtype == "bfloat16" else {}
+    trainer = DecoderTrainer(
+        model, lr=3e-4, wd=1e-2, max_grad_norm=1.0, ema_beta=0.99, **half
+    ).train()
+    seen = _examples(batch, 64)
+    image = seen["image"].permute(0, 3, 1, 2).float() / 255
+    given = {key: seen[key] for key in ("image_embed", "text_encodings")}
+
+    def run(seed: int) -> Any:
+        loss = trainer(image, unet_number=1, **given)
+        trainer.update(1)
+        return loss
+
+    return run
+
+
+class _Same:
+    """A loader that gives one batch for ever."""
+
+    world = 1
+
+    def __init__(self, batch: dict[str, Any], size: int) -> None:
+        self.batch, self.batch_size, self.first = batch, size, 0
+
+    def __next__(self) -> dict[str, Any]:
+        self.first += self.batch_size
+        return dict(self.batch)
+
+    def resize(self, batch_size: int) -> None:
+        """It is of that size."""
+
+
+def _trained(
+    kind: str, file: str, config: dict[str, Any], batch: int, dtype: str, **drops: float
+) -> Run:
+    """A step of our trainer, with the weights that the peer's process wrote."""
+    from pathlib import Path
+    from tempfile import gettempdir
+
+    from unclip.nn.clip import ClipConfig
+    from unclip.stages.clip import ClipStage, ClipStageConfig
+    from unclip.train.config import TrainConfig
+    from unclip.train.task import Task
+    from unclip.train.trainer import Trainer
+
+    stage = _ours(kind, file, config, "float32").requires_grad_(True).train()
+    stage.config = stage.config.model_copy(update=drops)
+    tower = {"width": 512, "depth": 1, "heads": 1}
+    text = {**tower, "vocab_size": 300, "context": 77}
+    size = {"embed_dim": 512, "text": text, "vision": {**tower, "image_size": 64, "patch_size": 64}}
+    clip = ClipStage(ClipStageConfig(network=ClipConfig.parse(size)))  # it has nothing to do
+    seen = {**_examples(batch, 64), "text_mask": torch.ones(batch, 77, dtype=torch.bool)}
+    seen["text_tokens"] = torch.zeros(batch, 77, dtype=torch.long)
+    settings = TrainConfig(batch_size=batch, precision=dtype, ema=0.99, learning_rate=3e-4)
+    loader: Any = _Same(seen, batch)
+    trainer = Trainer(Task(stage, clip), loader, settings, Path(gettempdir()))
+    return lambda seed: float(trainer._step()["loss"])
+
+
+@ready
+def train_prior_ours(file: str, batch: int, dtype: str) -> Run:
+    config = _laion_prior(1000, 77)
+    return _trained("prior", file, config, batch, dtype, drop_text=0.2, drop_image=0.2)
+
+
+@ready
+def train_decoder_ours(file: str, batch: int, dtype: str) -> Run:
+    config = _laion_decoder(1000)
+    return _trained("decoder", file, config, batch, dtype, drop_text=0.5, drop_image=0.1)
 
 
 def peak_bytes() -> int:

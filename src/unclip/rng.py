@@ -32,6 +32,12 @@ class Rng:
         """Independent generators that depend on the seeds and `name`, not on earlier draws."""
         return type(self)([f"{seed}/{name}" for seed in self.seeds], self.device)
 
+    def duplicate(self) -> Self:
+        """One that draws what this one draws from now on."""
+        other = copy.copy(self)
+        other._generators = [one.clone_state() for one in self._generators]
+        return other
+
     def branch(self, name: str, count: int) -> Self:
         """As `fork`, for a batch of `count` copies of all samples, one copy after another."""
         seeds = [f"{seed}/{name}{k}" for k in range(count) for seed in self.seeds]

@@ -167,6 +167,24 @@ class Cond:
         each = [dict(one.items()) for one in several]
         return cls(**{name: torch.cat([one[name] for one in each]) for name in each[0]})
 
+    def hidden(self) -> Self:
+        """A copy in which samples that do not keep a condition have its null instead.
+
+        Only where a `null_` field says what that is; else the network hides what is not kept.
+        """
+        changes: dict[str, Tensor | None] = {}
+        for kind in ("text", "image"):
+            keep = getattr(self, f"keep_{kind}")
+            nulls = [name for name in _NULLS if name.startswith(f"null_{kind}")]
+            there = {n.removeprefix("null_"): getattr(self, n) for n in nulls}
+            for name, null in there.items():
+                own = getattr(self, name)
+                if keep is not None and null is not None and own is not None:
+                    shape = (-1,) + (1,) * (own.ndim - 1)
+                    changes[name] = torch.where(keep.view(shape), own, null)
+                    changes[f"keep_{kind}"] = None
+        return self.replace(**changes)
+
     def _shown(self, text: bool, image: bool) -> Self:
         """One copy: hidden parts are replaced by their null, or marked as hidden."""
         first = self.items()[0][1]

@@ -452,8 +452,16 @@ def test_dry_run_fails_as_training_would_where_the_data_are_not_there(
 ) -> None:
     missing = ["--set", "data.path=nowhere"]
     unclip("train", recipe, "--dry-run", *missing).fails(1, "no dataset folder at nowhere")
+
+
+def test_an_empty_picture_is_named_before_training(
+    unclip: RunCli, recipe: Path, dataset: Path
+) -> None:
     (dataset / "red.png").write_bytes(b"")
-    unclip("train", recipe, "--dry-run").fails(1, "red.png", "is empty")
+    done = unclip("train", recipe, "--dry-run")
+    assert done.code == 0, done.err
+    named = f"unclip: warning: 1 picture is empty or gone: {dataset / 'red.png'}\n"
+    assert done.err == named
 
 
 def test_what_of_the_data_is_not_used_is_said(unclip: RunCli, recipe: Path, dataset: Path) -> None:

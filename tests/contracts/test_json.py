@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from typer.main import get_group
 
 import unclip.errors
 from unclip.abilities import ABILITIES
+from unclip.checkpoints.lora import Change, save_lora
 from unclip.cli import main
 from unclip.cli._result import EXIT_CODES, Result
 from unclip.cli.app import make_app
@@ -41,6 +43,9 @@ EXAMPLES: dict[str, tuple[list[str], set[str]]] = {
     "init": (["mine.toml", "--from", "tiny"], {"recipe", "checked"}),
     "inspect": (["drawn.png", "fox.png"], {"pictures"}),
     "interpolate": (["fox.png", "a cat", "--frames", "2"], DRAWN),
+    "lora info": (["ink.safetensors"], {"path", "bytes", "layout", "hash", "weights", "ranks"}),
+    "lora merge": (["MODEL", "ink.safetensors:0.5", "-o", "inked"], {"path", "model", "hash"}),
+    "merge": (["MODEL", "MODEL", "-o", "between"], {"path", "model", "hash"}),
     "models": ([], {"models"}),
     "models inspect": (["MODEL"], {"name", "family", "hash", "path", "stages", "abilities"}),
     "outpaint": (["fox.png", "a cat", "--left", "4"], DRAWN),
@@ -124,6 +129,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, model: str) -> Path:
         Image.new("RGB", (20, 20), colour).save(path / "pictures" / f"{colour}.png")
         (path / "pictures" / f"{colour}.txt").write_text(f"a {colour} square")
     (path / "config.toml").write_text('device = "cpu"\n')
+    low, high = torch.zeros(2, 16), torch.zeros(16, 2)
+    save_lora(path / "ink.safetensors", "prior", {"out.weight": Change(low, high, 2.0)}, {})
     words = ["generate", "a fox", "--seed", "1", "-o", str(path / "drawn.png"), "--model", model]
     assert main(words) == 0
     return path

@@ -5,6 +5,7 @@ A new file in `unclip/stages` is tested by existing; it needs one entry in tests
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import fields
@@ -23,6 +24,7 @@ from unclip.nn.tokenizer import Tokenizer
 from unclip.rng import BatchRng, Rng
 from unclip.stages import STAGES, DiffusionStage, Stage, on_meta
 from unclip.stages.model import Model
+from unclip.train.blocks import checkpoint_blocks
 from unclip.types import Cond, Step
 
 SEEDS = [5, 6, 7]
@@ -107,6 +109,25 @@ def test_consumes_is_enough_and_produces_is_all_that_changes(stage: Stage, cond:
     changed = {name for name, value in after.items() if value is not before.get(name)}
     assert changed == stage.produces
     assert all(len(value) == 3 and value.isfinite().all() for value in after.values())
+
+
+def test_blocks_that_are_computed_again_change_no_gradient(stage: Stage, lesson: Cond) -> None:
+    """Activation checkpointing; a stage without blocks has nothing to compute again."""
+
+    def learned(stage: Stage) -> tuple[Tensor, list[Tensor]]:
+        torch.manual_seed(0)
+        loss = stage.loss(lesson, BatchRng(0, 4))[0].mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss, [torch.zeros(()) if p.grad is None else p.grad for p in stage.net.parameters()]
+
+    for weight in stage.net.parameters():  # zeros would hide what is behind them
+        weight.data.add_(0.02 * torch.randn(weight.shape))
+    again = stage.with_net(copy.deepcopy(stage.net))
+    checkpoint_blocks(again.net)
+    (loss, plain), (same, computed) = learned(stage.train()), learned(again.train())
+    assert same == pytest.approx(loss.item(), rel=1e-6)
+    for one, other in zip(plain, computed, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 
 
 def test_weights_that_are_not_numbers_end_in_an_error_that_names_the_stage(

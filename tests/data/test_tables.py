@@ -68,6 +68,18 @@ def test_a_text_file_gives_back_its_lines(captions: list[str]) -> None:
                 assert captions_of(file) == tuple(captions)
 
 
+def test_columns_are_chosen_and_a_list_has_several_captions(tmp_path: Path) -> None:
+    table = tmp_path / "captions.jsonl"
+    table.write_text('{"File": "a.png", "Says": ["one", "two"], "text": "no"}\n')
+    rows = list(rows_of(table, bool, ("File", "says")))
+    assert [(row.picture, row.caption) for row in rows] == [("a.png", "one"), ("a.png", "two")]
+    table.with_suffix(".csv").write_text("Says,File\nthree,b.png\n")
+    rows = list(rows_of(table.with_suffix(".csv"), bool, ("File", "says")))
+    assert [(row.picture, row.caption) for row in rows] == [("b.png", "three")]
+    with pytest.raises(DataError, match=r"line 1: needs one column 'file'.*: says, file$"):
+        list(rows_of(table.with_suffix(".csv"), bool, ("file", "text")))
+
+
 def test_what_unicode_calls_the_end_of_a_line_is_none(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(UNICODE_LINES, encoding="utf-8")
     assert captions_of(tmp_path / "a.txt") == (UNICODE_LINES,)
@@ -162,7 +174,7 @@ def test_a_fault_of_a_csv_is_named_with_its_line(content: str | bytes, message: 
         ('{"file_name": "a.png", "text": "a"}\n{"file_name": \n', "line 2 is not JSON"),
         ("[1]\n", "line 1: 'file_name' and 'text' are required"),
         ('{"file_name": "a.png"}\n', "line 1: 'file_name' and 'text' are required"),
-        ('{"file_name": "a.png", "text": ["a"]}\n', "line 1: .*as text"),
+        ('{"file_name": "a.png", "text": ["a", 1]}\n', "line 1: .*as text"),
         ('{"file_name": "a.png", "text": "a", "text": "b"}\n', "line 1 .*'text' appears twice"),
         ('\n{"file_name": "a.png", "text": "\\ud83d"}\n', "line 2: an incomplete character"),
         ('{"file_name": "\\ud83d.png", "text": "a"}\n', "line 1: an incomplete character"),

@@ -371,3 +371,23 @@ def test_every_parameter_has_its_moments() -> None:
         for key in ("step", "exp_avg", "exp_avg_sq")
         for name, _ in mine.named_parameters()
     }
+
+
+def test_adamw_moves_kernels_laid_out_channels_last_as_pytorchs_does() -> None:
+    """To the bit, whatever the layouts of weights and gradients are."""
+    ends = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        torch.manual_seed(0)
+        convolution = nn.Conv2d(3, 5, 3).to(memory_format=layout)
+        (mine,) = make_optimizers(convolution, TrainConfig())
+        plain = torch.optim.AdamW(mine.param_groups, fused=True)
+        for optimizer in (plain,) if layout is torch.contiguous_format else (mine,):
+            for seed in range(3):
+                generator = torch.Generator().manual_seed(seed)
+                for parameter in convolution.parameters():
+                    parameter.grad = torch.randn(parameter.shape, generator=generator)
+                optimizer.step()
+        ends.append([parameter.detach().clone() for parameter in convolution.parameters()])
+    assert all(map(torch.equal, *ends))
+    assert convolution.weight.is_contiguous(memory_format=torch.channels_last)
+    assert mine.state[convolution.weight]["exp_avg"].shape == convolution.weight.shape

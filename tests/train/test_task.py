@@ -178,3 +178,25 @@ def test_a_clip_whose_null_is_a_text_reads_every_text(
     keys = Task(make_stage("prior"), clip).collate(tokenizer).keys
     assert "image_embed" in keys
     assert "text_embed" not in keys
+
+
+def test_a_hidden_text_is_the_empty_one_where_the_model_draws_with_that(
+    make_stage: Callable[..., Any], speckles: Any, tokenizer: Tokenizer
+) -> None:
+    """As guidance has it when it samples, and never the network's own null."""
+    clip = make_stage("clip", null="text")
+    task = Task(make_stage("prior", drop_text=1.0), clip)
+    samples = [speckles(task.source_size).sample(i) for i in range(4)]
+    cond = task.cond(task.collate(tokenizer)(samples), BatchRng(0, 4))
+    empty = clip.encode_text(Cond(*tokenizer.encode([""])))
+    assert torch.allclose(cond.null_text_embed, empty.text_embed.expand(4, -1), atol=1e-6)  # type: ignore[arg-type]
+    loss, _ = task.loss(cond, BatchRng(0, 4))
+    mute = [{**one, "caption": ""} for one in samples]
+    said = Task(make_stage("prior", drop_text=0.0), clip)
+    wanted, _ = said(said.collate(tokenizer)(mute), BatchRng(0, 4))
+    assert float(loss.detach().mean()) == pytest.approx(float(wanted.detach()), rel=1e-5)
+    half = cond.replace(keep_text=torch.tensor([True, False, True, False])).hidden()
+    for name in ("text_tokens", "text_mask", "text_embed", "text_encodings"):
+        own, null = getattr(cond, name), getattr(cond, f"null_{name}")
+        assert torch.equal(getattr(half, name), torch.stack([own[0], null[1], own[2], null[3]]))
+    assert half.keep_text is None

@@ -20,23 +20,31 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import torch
 from safetensors import safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from ..config import shown
 from ..errors import CheckpointError, UsageError
+from ..files import atomic_file
+from ..plain import parse_json
 from ..registry import Registry
 from ..stages import StageConfig
+from ..vocabulary import Vocabulary
 from ._state_dicts import open_weights
 from .archive import Tensors, kind_of
 from .format import Plan
+from .part import Part
 from .tensors import check_sum, sha256
 
 DIGITS = 12
 """Of a file's SHA-256."""
+
+WORDS = "vocabulary"
+"""What the metadata of this package's own files call the words that were learnt, as JSON."""
 
 OWN = "unclip.lora"
 """What the metadata of this package's own files call their format."""
@@ -82,6 +90,14 @@ class Pair(NamedTuple):
     alpha: str | float | None = None
 
 
+class Change(NamedTuple):
+    """What is added to a weight: alpha/r·up·down."""
+
+    down: Tensor  # (r, in) or (r, in, height, width)
+    up: Tensor  # (out, r) or (out, r, 1, 1)
+    alpha: float
+
+
 @dataclass(frozen=True)
 class Place:
     """A weight of ours that a pair changes: part `number` of `parts` of its first axis."""
@@ -107,6 +123,21 @@ class Layout(Protocol):
         Raises:
             LookupError: a key is of no such file, or fits nothing in these stages; names it.
             CheckpointError: it is of a kind that is not read.
+        """
+        ...
+
+    def written(
+        self, stage: str, part: Part, changes: Mapping[str, Change]
+    ) -> tuple[str, dict[str, Tensor]] | None:
+        """A file of changes of a stage: the program that it is for, and its tensors.
+
+        Args:
+            stage: its name in the model.
+            part: the stage as it lies in the model's files.
+            changes: by the names of our weights.
+
+        Returns:
+            None where the program knows no such stage, or this package's own layout is written.
         """
         ...
 
@@ -148,7 +179,89 @@ def with_lora(plan: Plan, lora: Lora) -> Plan:
         }
         heights = {place.name: len(state[place.name]) for place in own}
         parts[stage] = replace(parts[stage], patch=_Patch(changes, heights, parts[stage].patch))
-    return replace(plan, parts=parts)
+    return replace(plan, parts=parts, vocabulary=_with_words(plan.vocabulary, file, metadata))
+
+
+def save_lora(
+    file: Path, stage: str, changes: Mapping[str, Change], about: Mapping[str, str]
+) -> None:
+    """Write a file of this package's own layout: see the top of this file.
+
+    Args:
+        file: replaced as a whole.
+        stage: its name in the model that the changes are of.
+        changes: by the names of the weights.
+        about: more metadata, such as the model's name.
+    """
+    tensors = {}
+    for name, one in changes.items():
+        tensors[f"{name}.lora_down"], tensors[f"{name}.lora_up"] = one.down, one.up
+        tensors[f"{name}.alpha"] = torch.tensor(float(one.alpha))
+    _save(file, tensors, {"format": OWN, "stage": stage, **about})
+
+
+def save_for_others(
+    folder: Path, name: str, stage: str, part: Part, changes: Mapping[str, Change]
+) -> list[Path]:
+    """Write `folder/NAME.PROGRAM.safetensors` for each program that has a layout for a stage."""
+    files = []
+    for layout in _layouts():
+        if written := layout.written(stage, part, changes):
+            program, tensors = written
+            files.append(folder / f"{name}.{program}.safetensors")
+            _save(files[-1], tensors, {"format": "pt"})
+    return files
+
+
+def _save(file: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    rows = torch.contiguous_format
+    whole = {name: one.detach().cpu().clone(memory_format=rows) for name, one in tensors.items()}
+    with atomic_file(file) as beside:
+        beside.write_bytes(save(whole, metadata))
+
+
+def describe(file: Path) -> dict[str, Any]:
+    """What a file holds, as plain data, whatever model it is of.
+
+    Returns:
+        layout, hash, how many weights it changes, the ranks that occur, its metadata (texts).
+
+    Raises:
+        CheckpointError: it is damaged, or of no layout that is known here.
+    """
+    tensors, metadata = open_weights(file), _metadata(file)
+    names = [name for name in LAYOUTS.names() if LAYOUTS[name].matches(tensors, metadata)]
+    downs = [key for key in tensors if _DOWN.search(key)]
+    if not names or not downs:
+        raise CheckpointError(f"{file} holds no LoRA that is known here (docs/prompts.md)")
+    return {
+        "layout": OWN if "lora" in names else names[0].removesuffix("_lora"),
+        "hash": sha256(file)[:DIGITS],
+        "weights": len(downs),
+        "ranks": sorted({tensors.shape(key)[0] for key in downs}),
+        "metadata": metadata,
+    }
+
+
+_DOWN = re.compile(r"(lora_down|lora_A|lora\.down|_lora\.down|linear_layer\.down)\b")
+
+
+def _with_words(words: Vocabulary, file: Path, metadata: Mapping[str, str]) -> Vocabulary:
+    """A model's vocabulary and that of the captions that a LoRA has learnt from, where both are.
+
+    Raises:
+        CheckpointError: the file's is damaged.
+    """
+    if not words or WORDS not in metadata or metadata.get("format") != OWN:
+        return words
+    try:
+        counts = parse_json(metadata[WORDS])
+        sound = all(isinstance(count, int) for count in counts.values())
+    except (ValueError, AttributeError):
+        sound = False
+    if not sound:
+        raise CheckpointError(f"{file} is damaged: its {WORDS} is no table of words and numbers")
+    return words | Vocabulary(counts)
 
 
 def _layouts() -> Iterator[Layout]:
@@ -308,6 +421,11 @@ class _Own:
             return name, role
 
         return {Place(stage, name): pair for name, pair in pairs(keys, split).items()}
+
+    def written(
+        self, stage: str, part: Part, changes: Mapping[str, Change]
+    ) -> tuple[str, dict[str, Tensor]] | None:
+        return None  # `save_lora` does
 
 
 LORA: Layout = _Own()

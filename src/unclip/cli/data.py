@@ -71,15 +71,25 @@ def inspect(
     rows: Annotated[int, typer.Option(metavar="ROWS", help="Rows of the sheet.")] = 6,
     columns: Annotated[int, typer.Option(metavar="COLUMNS", help="Columns of the sheet.")] = 8,
     seed: Annotated[int, typer.Option(metavar="SEED", help="Another seed, other samples.")] = 0,
+    picture_column: Annotated[
+        str | None,
+        option("--picture-column", "NAME", "Column of the pictures in a table.", "its usual name"),
+    ] = None,
+    caption_column: Annotated[
+        str | None,
+        option("--caption-column", "NAME", "Column of the captions in a table.", "its usual name"),
+    ] = None,
 ) -> None:
     """Count what a dataset holds, and draw a sheet of samples.
 
-    They are drawn as training sees them.
+    They are drawn as training sees them. DIR may be of any source: a folder of pictures, COCO,
+    tars, parquet, a saved data set of Hugging Face, embeddings.
 
     \b
     Examples:
       unclip data inspect data/emoji
       unclip data inspect photos/ -o sheet.png --size 64 --seed 3
+      unclip data inspect tables/ --caption-column alt_text
     """
     from ..data import source_at
     from ..data.inspect import contact_sheet, sheet_size
@@ -95,13 +105,15 @@ def inspect(
     check_sides((size, size), "PNG", "a smaller --size")
     check_sides(sheet_size(rows, columns), format_of(path), "fewer --rows or --columns")
     check_writable(path)
-    source = source_at(folder, (size, size))
-    save(contact_sheet(source, rows, columns, seed), path)
+    named = {"picture_column": picture_column, "caption_column": caption_column}
+    source = source_at(folder, (size, size), named)
+    skipped: list[str] = []
+    save(contact_sheet(source, rows, columns, seed, skipped.append), path)
     report(files=[path], summary=source.summary(), samples=rows * columns)
     for name, count in source.summary().items():
         if isinstance(count, dict):
             count = ", ".join(f"{key} {number}" for key, number in count.items())
         say(f"{name + ':':<16} {count}")
-    for note in source.notes():
+    for note in [*source.notes(), *(f"skipped: {line}" for line in dict.fromkeys(skipped))]:
         complain(note, "warning")
     say(f"{path}: {counted(rows * columns, 'sample')} of {size}×{size}")

@@ -39,37 +39,44 @@ def captions_of(file: Path) -> tuple[str, ...]:
     return tuple(line for line in lines if line)
 
 
-def rows_of(table: Path, is_there: Callable[[str], bool]) -> Iterator[Row]:
-    """The rows of a CSV or JSON-lines table.
+def rows_of(
+    table: Path, is_there: Callable[[str], bool], columns: tuple[str, str] = COLUMNS
+) -> Iterator[Row]:
+    """The rows of a CSV or JSON-lines table; one for each caption where JSON has a list of them.
 
     Args:
-        table: has the columns `file_name` and `text`, in any order, among others.
+        table: has the columns that `columns` names, in any order, among others.
         is_there: whether a picture of that name exists. A line of a quoted text that begins with
             such a name means that a quote was left open.
+        columns: of the pictures' names and of the captions.
 
     Raises:
         DataError: it cannot be read, is malformed (the message gives the line), or names a file
             outside its folder.
     """
     read = _csv if table.suffix.lower() == ".csv" else _json_lines
-    for line, values in read(table, is_there):
+    picture, text = (column.strip().lower() for column in columns)
+    for line, values in read(table, is_there, (picture, text)):
         where = f"{quoted(table)}, line {line}"
-        name, caption = values.get("file_name"), values.get("text")
-        caption = "" if caption is None else caption
-        if not (isinstance(name, str) and isinstance(caption, str) and "text" in values):
-            raise DataError(f"{where}: 'file_name' and 'text' are required, both as text")
-        if not (name + caption).isascii() and _SURROGATE.search(name + caption):
-            raise DataError(f"{where}: an incomplete character (a lone surrogate such as \\ud83d)")
-        if name.strip() in ("", "."):
-            raise DataError(f"{where}: 'file_name' is empty")
-        yield Row(line, _inside(name, where), caption)
+        name, caption = values.get(picture), values.get(text)
+        for one in caption if isinstance(caption, list) else [caption]:
+            one = "" if one is None else one
+            if not (isinstance(name, str) and isinstance(one, str) and text in values):
+                raise DataError(f"{where}: '{picture}' and '{text}' are required, both as text")
+            if not (name + one).isascii() and _SURROGATE.search(name + one):
+                raise DataError(
+                    f"{where}: an incomplete character (a lone surrogate such as \\ud83d)"
+                )
+            if name.strip() in ("", "."):
+                raise DataError(f"{where}: '{picture}' is empty")
+            yield Row(line, _inside(name, picture, where), one)
 
 
-def _inside(name: str, where: str) -> str:
+def _inside(name: str, column: str, where: str) -> str:
     try:
         return relative(name)
     except ValueError as error:
-        text = f"{where}: 'file_name' is {error}; give paths relative to the table's folder"
+        text = f"{where}: '{column}' is {error}; give paths relative to the table's folder"
         raise DataError(text) from None
 
 
@@ -83,10 +90,10 @@ def _text(file: Path) -> str:
 
 
 def _csv(
-    table: Path, is_there: Callable[[str], bool]
+    table: Path, is_there: Callable[[str], bool], columns: tuple[str, str]
 ) -> Iterator[tuple[int, Mapping[str, object]]]:
     """(first line, values by column) of every row that is not blank."""
-    for line, values in csv_rows(_text(table), quoted(table), COLUMNS):
+    for line, values in csv_rows(_text(table), quoted(table), columns):
         _check_quotes([*values.values()], is_there, f"{quoted(table)}, line {line}")
         yield line, values
 
@@ -174,7 +181,7 @@ def _check_quotes(row: list[str], is_there: Callable[[str], bool], where: str) -
 
 
 def _json_lines(
-    table: Path, is_there: Callable[[str], bool]
+    table: Path, is_there: Callable[[str], bool], columns: tuple[str, str]
 ) -> Iterator[tuple[int, Mapping[str, object]]]:
     """(line, values) of every line that is not blank."""
     for line, values in json_rows(_text(table), quoted(table)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Callable
 from itertools import islice
 
 from PIL import Image, ImageDraw, ImageFont
@@ -22,11 +23,20 @@ def sheet_size(rows: int, columns: int) -> tuple[int, int]:
     return rows * _HEIGHT + _GAP, columns * _WIDTH + _GAP
 
 
-def contact_sheet(source: Source, rows: int = 6, columns: int = 8, seed: int = 0) -> Image.Image:
+def contact_sheet(
+    source: Source,
+    rows: int = 6,
+    columns: int = 8,
+    seed: int = 0,
+    on_skipped: Callable[[str], None] = lambda line: None,
+) -> Image.Image:
     """`rows` x `columns` samples with their captions underneath; another `seed`, other samples.
 
+    Samples without a picture, such as embeddings, are shown by their captions alone. `on_skipped`
+    is told what is wrong with samples that cannot be made, for which others stand in.
+
     Raises:
-        DataError: a sample cannot be read.
+        DataError: many samples in a row cannot be made.
     """
     font = ImageFont.load_default(_TEXT)
     sheet = Image.new("RGB", sheet_size(rows, columns)[::-1], "white")
@@ -34,7 +44,11 @@ def contact_sheet(source: Source, rows: int = 6, columns: int = 8, seed: int = 0
     source.load_state_dict({"position": seed * rows * columns})
     for number, sample in enumerate(islice(source, rows * columns)):
         x, y = _GAP + number % columns * _WIDTH, _GAP + number // columns * _HEIGHT
-        sheet.paste(scale_to(Image.fromarray(sample["image"]), _CELL), (x, y))
-        words = "\n".join(textwrap.wrap(sample["caption"], 24, max_lines=_LINES, placeholder="…"))
+        for line in sample.get("skipped", ()):
+            on_skipped(line)
+        if "image" in sample:
+            sheet.paste(scale_to(Image.fromarray(sample["image"]), _CELL), (x, y))
+        caption = sample.get("caption", "")
+        words = "\n".join(textwrap.wrap(caption, 24, max_lines=_LINES, placeholder="…"))
         draw.multiline_text((x, y + _CELL + 2), words, "black", font, spacing=2)
     return sheet

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..errors import DataError, counted, quoted
 from ..media import SUFFIXES
-from ._tables import TABLES, captions_of, rows_of
+from ._tables import COLUMNS, TABLES, captions_of, rows_of
 
 Pair = tuple[Path, tuple[str, ...]]
 """A picture and its captions."""
@@ -38,6 +38,7 @@ class Listing:
     def notes(self) -> list[str]:
         """What is not used, one line per kind; may be empty."""
         kinds = (
+            (self._empty(), "picture is empty or gone", "pictures are empty or gone"),
             (self.uncaptioned, "picture has no caption", "pictures have no caption"),
             (self.unpictured, "text file has no picture", "text files have no picture"),
             (self.links, "folder is a link, not followed", "folders are links, not followed"),
@@ -49,23 +50,25 @@ class Listing:
             if files
         ]
 
-    def check(self) -> None:
-        """Raise DataError for a captioned picture that is empty or a broken link."""
-        for picture, _ in self.pairs:
-            try:
-                size = picture.stat().st_size
-            except OSError as error:
-                reason = error.strerror or error
-                raise DataError(f"cannot read {quoted(picture)}: {reason}") from None
-            if size == 0:
-                raise DataError(f"cannot read {quoted(picture)}: it is empty")
+    def _empty(self) -> list[Path]:
+        """Captioned pictures without content: empty files and broken links."""
+        return [picture for picture, _ in self.pairs if not _length(picture)]
 
 
-def listing(folder: Path) -> Listing:
+def _length(file: Path) -> int:
+    """Bytes; 0 where it cannot be read."""
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0
+
+
+def listing(folder: Path, columns: tuple[str, str] = COLUMNS) -> Listing:
     """List a folder with `name.txt` next to `name.png`, or with one of `TABLES`.
 
-    Hidden files and folders are ignored. Names that do not match exactly are compared again without
-    regard to case and to the form of Unicode accents.
+    `columns` are the table's, of the pictures' names and of the captions. Hidden files and folders
+    are ignored. Names that do not match exactly are compared again without regard to case and to
+    the form of Unicode accents.
 
     Raises:
         DataError: there is no folder, picture or caption; two files match the same name; a
@@ -81,7 +84,7 @@ def listing(folder: Path) -> Listing:
         raise DataError(f"{names} are both tables of captions: keep only one")
     if not tables and not pictures:
         raise DataError(f"{folder} has no pictures (looked for {', '.join(SUFFIXES)})")
-    found = _of_table(tables[0], pictures) if tables else _of_texts(pictures, files)
+    found = _of_table(tables[0], pictures, columns) if tables else _of_texts(pictures, files)
     if not found.pairs:
         raise DataError(_no_captions(folder, tables, pictures))
     return replace(found, links=tuple(links))
@@ -185,12 +188,12 @@ def _of_texts(pictures: list[Path], files: list[Path]) -> Listing:
     return Listing(captioned, _left(pictures, captioned), _left(texts, ((t, ()) for t in claims)))
 
 
-def _of_table(table: Path, pictures: list[Path]) -> Listing:
+def _of_table(table: Path, pictures: list[Path], columns: tuple[str, str]) -> Listing:
     """Pictures with the rows of a table."""
     alike: Names | None = None
     found: dict[Path, list[str]] = {}
     folder = table.parent
-    for row in rows_of(table, lambda name: os.path.isfile(os.path.join(folder, name))):
+    for row in rows_of(table, lambda name: os.path.isfile(os.path.join(folder, name)), columns):
         picture = folder / row.picture
         if not os.path.isfile(picture):
             alike = alike or _by((_alike(str(picture)), picture) for picture in pictures)

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypedDict
+from typing import Any, ClassVar, Self, TypedDict, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..config import Config
+from ..errors import DataError
 from ..vocabulary import Vocabulary
+
+T = TypeVar("T")
 
 SAMPLED = 20_000
 """Number of captions from which an endless source derives its vocabulary."""
+
+TRIES = 20
+"""How many samples in a row may be faulty before a stream ends with an error."""
+
+STRIDE = 10_007
+"""How far ahead the sample is that stands in for a faulty one: rarely in the same batch."""
 
 
 class Sample(TypedDict, total=False):
@@ -30,6 +39,7 @@ class Sample(TypedDict, total=False):
     image_embed: NDArray[np.float32]  # (D,) z_i
     image_patches: NDArray[np.float32]  # (patches, W')
     latents: NDArray[np.float32]  # (c, h, w), an autoencoder's of the picture
+    skipped: list[str]  # what is wrong with the samples that this one stands in for; optional
 
 
 class Source(ABC):
@@ -46,9 +56,19 @@ class Source(ABC):
         self._index, self._count, self._block, self._next = 0, 1, 1, 0
 
     @classmethod
-    def at(cls, path: Path, size: tuple[int, int]) -> Self | None:
+    def at(
+        cls, path: Path, size: tuple[int, int], settings: Mapping[str, Any] | None = None
+    ) -> Self | None:
         """This source of a folder, with (height, width) pictures; None for other folders."""
-        return None
+        if not cls.recognises(path):
+            return None
+        config = cls.Config.parse({"path": str(path), **(settings or {})})
+        return cls(config, size)  # type: ignore[call-arg]
+
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        """Whether a folder, or a file, is of the kind that this source reads."""
+        return False
 
     def summary(self) -> dict[str, Any]:
         """What the data hold, in plain counts."""
@@ -105,8 +125,41 @@ class IndexedSource(Source):
 
     @abstractmethod
     def sample(self, position: int) -> Sample:
-        """Sample number `position` (>= 0) of the stream."""
+        """Sample number `position` (>= 0) of the stream.
+
+        Raises:
+            DataError: it cannot be made: its picture is damaged, say.
+        """
 
     def __iter__(self) -> Iterator[Sample]:
-        """Yield this shard's samples endlessly from the current position."""
-        return map(self.sample, self.positions())
+        """Yield this shard's samples endlessly from the current position.
+
+        Another sample stands in for one that cannot be made, and says so in `skipped`. Which one
+        depends on the position alone, so that the stream is the same however it is sharded.
+
+        Raises:
+            DataError: `TRIES` samples in a row cannot be made.
+        """
+        return map(self._made, self.positions())
+
+    def _made(self, position: int) -> Sample:
+        made, faults = sound(self.sample, position)
+        return {**made, "skipped": faults} if faults else made
+
+
+def sound(make: Callable[[int], T], position: int) -> tuple[T, list[str]]:
+    """`make(position)`, or of the first position that stands in for it and can be made.
+
+    Returns:
+        What was made, and what is wrong with the positions before.
+
+    Raises:
+        DataError: none of `TRIES` positions can be made.
+    """
+    faults: list[str] = []
+    for _ in range(TRIES):
+        try:
+            return make(position + STRIDE * len(faults)), faults
+        except DataError as error:
+            faults.append(str(error))
+    raise DataError(f"{TRIES} samples in a row cannot be made; the first of them: {faults[0]}")

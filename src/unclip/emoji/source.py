@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -86,10 +86,16 @@ class EmojiScenes(IndexedSource):
         self.planner = Planner(self.corpus, config.mix, config.split, styles)
 
     @classmethod
-    def at(cls, path: Path, size: tuple[int, int]) -> Self | None:
+    def at(
+        cls, path: Path, size: tuple[int, int], settings: Mapping[str, Any] | None = None
+    ) -> Self | None:
         """Every scene of a corpus folder; None where the folder is none."""
-        known = (path / "corpus.json").is_file()
-        return cls(EmojiConfig(path=path, split="any"), size) if known else None
+        return super().at(path, size, {"split": "any", **(settings or {})})
+
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        """A corpus folder."""
+        return (path / "corpus.json").is_file()
 
     def summary(self) -> dict[str, Any]:
         """What the corpus holds."""

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from ..errors import UsageError
 from .layers import Dropout, conv_enlarged, silu_, zero
+from .memory import recomputed
 
 
 @dataclass(frozen=True)
@@ -88,20 +89,27 @@ class ResBlock(nn.Module):
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
         """(B, cin, H, W), (B, E) -> (B, cout, H', W')."""
-        h = silu_(self.norm1(x))
-        h = conv_enlarged(h, self.conv1) if self.resample == "up" else self.conv1(self._down(h))
+        h = recomputed(self._first, x)
         emb = self.emb(emb)[..., None, None]
-        if self.scale_shift:
-            scale, shift = emb.chunk(2, dim=1)
-            h = torch.addcmul(shift, self.norm2(h), 1 + scale)
+        if self.training and self.dropout.p:
+            h = self.conv2(self.dropout(recomputed(self._between, h, emb)))
         else:
-            h = self.norm2(h + emb)
-        h = silu_(h)
-        h = self.conv2(self.dropout(h) if self.training else h)
+            h = recomputed(lambda h, emb: self.conv2(self._between(h, emb)), h, emb)
         if self.resample == "up":
             x = F.interpolate(x, scale_factor=2.0, mode="nearest")
         out: Tensor = h.add_(self.skip(self._down(x)))
         return out
+
+    def _first(self, x: Tensor) -> Tensor:
+        h = silu_(self.norm1(x))
+        return conv_enlarged(h, self.conv1) if self.resample == "up" else self.conv1(self._down(h))
+
+    def _between(self, h: Tensor, emb: Tensor) -> Tensor:
+        """What stands between the two convolutions."""
+        if self.scale_shift:
+            scale, shift = emb.chunk(2, dim=1)
+            return silu_(torch.addcmul(shift, self.norm2(h), 1 + scale))
+        return silu_(self.norm2(h + emb))
 
     def _down(self, x: Tensor) -> Tensor:
         return F.avg_pool2d(x, 2) if self.resample == "down" else x

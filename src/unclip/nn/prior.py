@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from .conditioning import Given
 from .layers import TimestepMlp, normal_parameter, select, trimmed
+from .memory import distinct
 from .transformer import KeyValue, Transformer, TransformerConfig
 
 
@@ -83,8 +84,10 @@ class PriorNet(nn.Module):
 
     def encode(self, given: Given) -> Prefix:
         """Keys and values of the tokens that do not change: text and z_t."""
-        dtype = self.query.dtype
-        masked = self.config.padding == "masked"
+        dtype, masked = self.query.dtype, self.config.padding == "masked"
+        once = None if masked or not self.training else distinct(given.get("keep_text"))
+        if once is not None:
+            given = {name: one[once[0]] for name, one in given.items()}
         mask = trimmed(given["text_mask"]) if masked else given["text_mask"]
         text = self.text_in(given["text_encodings"][:, : mask.shape[1]].to(dtype))  # (B, N, W')
         z_t = self.text_embed_in(given["text_embed"].to(dtype))
@@ -96,9 +99,12 @@ class PriorNet(nn.Module):
         text = text + self.positions[: mask.shape[1]]
         prefix = torch.cat([text, (z_t + self.positions[-4])[:, None]], dim=1)
         if not masked or mask.all():
-            return Prefix(self.transformer(prefix)[1])
+            past = self.transformer.prefix(prefix)
+            if once is not None:
+                past = [(k.index_select(0, once[1]), v.index_select(0, once[1])) for k, v in past]
+            return Prefix(past)
         seen = F.pad(mask, (0, 4), value=True)  # z_t, the timestep, z_i noised, the query
-        return Prefix(self.transformer(prefix, mask=seen[:, :-3])[1], seen)
+        return Prefix(self.transformer.prefix(prefix, seen[:, :-3]), seen)
 
     def forward(self, x: Tensor, t: Tensor, encoded: Prefix) -> Tensor:
         """(B, D) noised embedding and (B,) timestep -> (B, D)."""

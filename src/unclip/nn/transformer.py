@@ -60,6 +60,13 @@ class Attention(nn.Module):
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, is_causal=flag)
         return self.proj(out.transpose(1, 2).reshape(batch, count, width)), (k, v)
 
+    def keys_values(self, x: Tensor) -> KeyValue:
+        """(B, N, W') -> what others see of these tokens, where nobody needs what they see."""
+        batch, count, width = x.shape
+        qkv = self.qkv(x).view(batch, count, 3, self.heads, width // self.heads)
+        _, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        return k, v
+
 
 class QuickGelu(nn.Module):
     """x·sigmoid(1.702·x): OpenAI's CLIP was trained with this approximation of a GELU."""
@@ -129,6 +136,20 @@ class Transformer(nn.Module):
             x, cache = block(x, self.causal, past[index] if past else None, mask)
             caches.append(cache)
         return x, caches
+
+    def prefix(self, x: Tensor, mask: Tensor | None = None) -> list[KeyValue]:
+        """The keys and values of the first tokens (B, N, W') alone: the last block ends with them.
+
+        `mask` as in `forward`.
+        """
+        caches = list[KeyValue]()
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            if len(caches) == len(self.blocks) - 1:
+                return [*caches, block.attention.keys_values(block.norm1(x))]
+            x, cache = block(x, self.causal, None, mask)
+            caches.append(cache)
+        return caches
 
 
 def causal_mask(queries: int, keys: int, device: torch.device) -> Tensor:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
-from torch.nn import functional as F
+from torch import Tensor, nn
 
 from ..nn.clip import Clip, ClipConfig
 from ..nn.weighted import weighted
 from ..rng import Rng
 from ..types import Cond
+from .contrastive.loss import Samples
+from .contrastive.objective import ClipObjective, ContrastiveObjective
 from .sampling import SampleArguments, check_finite
 from .stage import Stage, StageConfig
 
@@ -28,10 +30,13 @@ class ClipStageConfig(StageConfig):
     null_image: bool = Field(
         False, description="the embedding of a picture of the mean colour stands for no picture"
     )
+    objective: ClipObjective = Field(
+        default_factory=ContrastiveObjective, description="the losses that it learns from"
+    )
 
 
 class ClipStage(Stage):
-    """The two encoders, and the contrastive loss (arXiv 2103.00020, figure 3)."""
+    """The two encoders (arXiv 2103.00020). What they learn from is `contrastive`."""
 
     Config: ClassVar[type[StageConfig]] = ClipStageConfig
     kind = "clip"
@@ -44,6 +49,8 @@ class ClipStage(Stage):
         super().__init__()
         self.config = config
         self.net = config.network.build()
+        if config.objective.first_scale and self.reads and self.sees:
+            nn.init.constant_(self.net.log_scale, math.log(config.objective.first_scale))
 
     @property
     def null_is_text(self) -> bool:
@@ -139,44 +146,10 @@ class ClipStage(Stage):
         return cond.replace(image_embed=z_i, image_patches=patches)
 
     def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
-        """Symmetric cross-entropy over the batch; equal captions count as one class.
-
-        With few distinct captions the same one comes twice in a batch, and calling its second
-        picture wrong would teach a falsehood: the target is shared evenly among equal captions.
-
-        Where there are captions that are almost true (`negative_tokens`), each picture has to
-        tell its own caption from all of them too (NegCLIP, arXiv 2210.01936, section 4).
-        """
-        assert cond.text_tokens is not None and cond.text_mask is not None
-        assert cond.image is not None
-        z_i = self.net.encode_image(cond.image)
-        z_t, _ = self.net.encode_text(cond.text_tokens, cond.text_mask)
-        logits = self.net.log_scale.exp().clamp(max=100.0) * z_i @ z_t.T  # (B, B)
-        same = (cond.text_tokens[:, None] == cond.text_tokens[None]).all(-1).float()
-        target = same / same.sum(1, keepdim=True)
-        wide, wide_target = self._beside_negatives(cond, z_i, logits, target)
-        by_image = F.cross_entropy(wide, wide_target, reduction="none")
-        by_text = F.cross_entropy(logits.T, target, reduction="none")
-        hit = same.gather(1, logits.argmax(1, keepdim=True))[:, 0]
-        metrics = {"accuracy": hit, "scale": self.net.log_scale.exp()}
-        if wide is not logits:
-            own = wide.gather(1, torch.arange(len(z_i), 2 * len(z_i), device=z_i.device)[:, None])
-            metrics["negative_accuracy"] = (logits.diagonal() > own[:, 0]).float()
-        return (by_image + by_text) / 2, metrics
-
-    def _beside_negatives(
-        self, cond: Cond, z_i: Tensor, logits: Tensor, target: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """(B, 2B) logits and targets, the almost true captions to the right; those that are true
-        of another picture of the batch do not count there."""
-        if cond.negative_tokens is None or cond.negative_mask is None:
-            return logits, target
-        assert cond.text_tokens is not None
-        z_n, _ = self.net.encode_text(cond.negative_tokens, cond.negative_mask)
-        scores = self.net.log_scale.exp().clamp(max=100.0) * z_i @ z_n.T  # (B, B)
-        true = (cond.text_tokens[:, None] == cond.negative_tokens[None]).all(-1)
-        scores = scores.masked_fill(true, -1e4)  # far below any; minus infinity times 0 is no 0
-        return torch.cat([logits, scores], 1), torch.cat([target, torch.zeros_like(target)], 1)
+        """As `config.objective` says, of losses that have no weights beside the network's."""
+        objective, none = self.config.objective, nn.ModuleDict()
+        features = objective.features(self.net, none, cond, rng)
+        return objective.loss(Samples(features), self.net, none)
 
 
 STAGE = ClipStage

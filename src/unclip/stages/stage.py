@@ -406,7 +406,7 @@ class DiffusionStage(Stage):
         shown = cond.replace(
             keep_text=~rng.bernoulli(self.config.drop_text),
             keep_image=~rng.bernoulli(self.config.drop_image),
-        )
+        ).hidden()
         net, config, objective = self.bind(shown), self.config, self.config.objective
         if not isinstance(objective, DiffusionObjective):
             raise UsageError(f"{self.kind}: objective '{objective.kind}' needs a teacher")

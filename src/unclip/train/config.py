@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 from math import inf
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import torch
-from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt
+from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
 from ..config import Config
 from ..device import fast_dtype
@@ -44,6 +44,20 @@ Minutes = Annotated[float | None, BeforeValidator(_minutes)]
 """A setting that is a time, kept as minutes."""
 
 
+class LoraConfig(Config):
+    """Low-rank matrices that learn in place of a stage's weights: see `nn.lora`."""
+
+    rank: int = Field(16, ge=1, description="of the matrices; 8 to 32 are usual")
+    alpha: float | None = Field(
+        None, gt=0, description="the change is alpha/rank times their product; none is the rank"
+    )
+    targets: tuple[str, ...] = Field(
+        (),
+        description="layers, by the end of their names or patterns such as 'text.*'; none is every "
+        "linear layer and convolution but those at the network's edge",
+    )
+
+
 class TrainConfig(Config):
     """How one stage is trained."""
 
@@ -70,6 +84,13 @@ class TrainConfig(Config):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="that networks multiply in; auto: what is fast here"
     )
+    activation_checkpointing: bool = Field(
+        False, description="less memory for a forward pass more: blocks are computed again"
+    )
+    compile: bool = Field(False, description="compile each repeated block; needs a C++ compiler")
+    lora: LoraConfig | None = Field(
+        None, description="learn a LoRA of what the stage is taken from, and leave that as it is"
+    )
     workers: int = Field(1, ge=0, description="processes that make batches; 0 is in the loop")
     log_every: int = Field(20, ge=1, description="steps between two lines, at most a minute")
     preview_minutes: float = Field(
@@ -82,6 +103,12 @@ class TrainConfig(Config):
     share: float | None = Field(
         None, gt=0, description="weight of this stage in a budget; without any: what steps take"
     )
+
+    @model_validator(mode="after")
+    def _low_rank_matrices_take_adamw(self) -> Self:
+        if self.lora is not None and self.optimizer != "adamw":
+            raise ValueError(f"optimizer must be adamw with lora, got {self.optimizer}")
+        return self
 
     def dtype(self, device: torch.device) -> torch.dtype:
         """What networks multiply in on a device."""

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,8 +23,11 @@ from ..nn.unet import UNet
 from ..rng import BatchRng, Rng
 from ..stages import DiffusionStage, Stage
 from ..types import Level
+from .activations import Activations
+from .blocks import checkpoint_blocks
 from .config import TrainConfig
 from .ema import Ema
+from .lora import learn_low_rank
 from .optim import hidden_matrices, make_optimizers, orthogonal
 from .recipe import Recipe
 from .task import Task
@@ -76,11 +78,17 @@ def estimate(recipe: Recipe, name: str, device: torch.device) -> Cost:
     sizes = list(config.stretches(config.steps))
     samples, batch_size = int(sum(n * size for n, size in sizes)), max(size for _, size in sizes)
     task = task_on_meta(recipe, name, dtype)
-    flops, activations = step_cost(task, batch_size, recipe.settings.tokenizer.context)
+    context, checkpointed = recipe.settings.tokenizer.context, config.activation_checkpointing
+    flops, activations = step_cost(task, batch_size, context)
+    if checkpointed:
+        checkpoint_blocks(task.stage.net)
+        flops, _ = step_cost(task, batch_size, context)  # blocks run twice
     parameters = parameter_count(task.stage)
     frozen = sum(parameter_count(helper) for helper in task.frozen)
     arithmetic = flops / batch_size * samples / speed(task.stage.net, batch_size, device, dtype)
-    updates = config.steps * parameters * seconds_per_parameter(task.stage.net, config, device)
+    updates = (
+        config.steps * _learning(task.stage) * seconds_per_parameter(task.stage.net, config, device)
+    )
     return Cost(
         name=name,
         steps=config.steps,
@@ -90,22 +98,22 @@ def estimate(recipe: Recipe, name: str, device: torch.device) -> Cost:
         step_flops=flops,
         update_flops=update_flops(task.stage.net, config, dtype),
         state_bytes=state_bytes(task.stage.net, config) + 4 * frozen,
-        activation_bytes=activations,
+        activation_bytes=activations.checkpointed if checkpointed else activations.kept,
         seconds=arithmetic + updates,
     )
 
 
-def step_cost(task: Task, batch_size: int, context: int) -> tuple[float, int]:
-    """FLOPs of one step of a task on `meta`, and bytes of the activations that it keeps."""
+def step_cost(task: Task, batch_size: int, context: int) -> tuple[float, Activations]:
+    """FLOPs of one step of a task on `meta`, and the activations that it keeps."""
     with torch.device("meta"):
         batch = task.blank(batch_size, context)
-    rng = _NoRng(0, batch_size, "meta")
+    rng, kept = _NoRng(0, batch_size, "meta"), Activations()
     with FlopCounterMode(display=False) as frozen:
         cond = task.cond(batch, rng)
-    with FlopCounterMode(display=False) as trained, saved_bytes(task.stage) as kept:
+    with FlopCounterMode(display=False) as trained, kept.watching(task.stage):
         loss, _ = task.loss(cond, rng)
         loss.mean().backward()  # type: ignore[no-untyped-call]
-    return float(frozen.get_total_flops() + trained.get_total_flops()), sum(kept.values())
+    return float(frozen.get_total_flops() + trained.get_total_flops()), kept
 
 
 def update_flops(net: nn.Module, config: TrainConfig, dtype: torch.dtype) -> float:
@@ -137,7 +145,10 @@ def task_on_meta(recipe: Recipe, name: str, dtype: torch.dtype) -> Task:
 
     teacher = recipe.stage(name).teacher
     chosen = {teacher: trained} if teacher else {}
-    return make_task(recipe, trained(name), lambda one: chosen.get(one, helper)(one)).to("meta")
+    task = make_task(recipe, trained(name), lambda one: chosen.get(one, helper)(one)).to("meta")
+    if lora := recipe.trained[name].lora:
+        learn_low_rank(task.stage.net, lora, f"stages.{name}")
+    return task
 
 
 class _NoRng(BatchRng):
@@ -162,22 +173,6 @@ class _NoSchedule:
     def grid(self, steps: int, spacing: str = "uniform") -> list[Level]:
         """Of () each, as `sample` gives (B,)."""
         return [Level(*(torch.empty((), device="meta") for _ in range(3)))] * (steps + 1)
-
-
-@contextmanager
-def saved_bytes(net: nn.Module) -> Iterator[dict[int, int]]:
-    """Collect what autograd keeps for the backward pass: storage -> bytes, parameters left out."""
-    own = {parameter.untyped_storage()._cdata for parameter in net.parameters()}
-    kept: dict[int, int] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in own:
-            kept[storage._cdata] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        yield kept
 
 
 def speed(net: nn.Module, batch_size: int, device: torch.device, dtype: torch.dtype) -> float:
@@ -243,10 +238,15 @@ def seconds_per_parameter(net: nn.Module, config: TrainConfig, device: torch.dev
 
 
 def state_bytes(net: nn.Module, config: TrainConfig) -> int:
-    """Weights, gradients, average and the optimizer's moments: AdamW's two, Muon's one."""
+    """Weights; of those that learn gradients, average and moments: AdamW's two, Muon's one."""
     single = hidden_matrices(net) if config.optimizer == "muon" else []
-    moments = 2 * parameter_count(net) - sum(matrix.numel() for matrix in single)
-    return 4 * (3 * parameter_count(net) + moments)  # all float32
+    moments = 2 * _learning(net) - sum(matrix.numel() for matrix in single)
+    return 4 * (parameter_count(net) + 2 * _learning(net) + moments)  # all float32
+
+
+def _learning(net: nn.Module) -> int:
+    """Number of parameters that are not frozen."""
+    return sum(parameter.numel() for parameter in net.parameters() if parameter.requires_grad)
 
 
 def _seconds(run: Callable[[], None]) -> float:

@@ -72,7 +72,8 @@ class ConsistencyTask(Task):
     def training_example(self, cond: Cond, rng: Rng) -> tuple[Cond, Tensor]:
         """What the student is shown, and clean data (B, ...) in diffusion space."""
         shown, x0 = self.stage.example(cond, rng)
-        return shown.replace(keep_text=~rng.bernoulli(self.stage.config.drop_text)), x0
+        keep = ~rng.bernoulli(self.stage.config.drop_text)
+        return shown.replace(keep_text=keep).hidden(), x0
 
     def segment(self, shown: Cond, x0: Tensor, rng: Rng) -> Segment:
         """A piece of the path for each sample."""

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor, nn
 
+from ..nn.lora import share_frozen
+
 
 class Ema:
-    """Keeps `average` near `net`. Its decay warms up, so that early averages are not the start."""
+    """Keeps `average` near `net`. Its decay warms up, so that early averages are not the start.
+
+    Parameters that are frozen are in memory once: those of `net`.
+    """
 
     def __init__(self, net: nn.Module, decay: float) -> None:
         self.decay = decay
-        self.average = copy.deepcopy(net).eval().requires_grad_(False)
+        self._learning = [name for name, one in net.named_parameters() if one.requires_grad]
+        self.average = share_frozen(net).eval()
+        for name in self._learning:
+            self.average.get_parameter(name).requires_grad_(False)
+
+    def restart(self, net: nn.Module) -> None:
+        """Begin again as `net` is."""
+        self.average.load_state_dict(net.state_dict())
 
     @torch.no_grad()
     def update(self, net: nn.Module, step: int) -> None:
         """Move towards `net` after step `step` (from 0)."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        averages: list[Tensor] = list(self.average.parameters())
-        torch._foreach_lerp_(averages, list(net.parameters()), 1 - decay)
+        averages: list[Tensor] = [self.average.get_parameter(name) for name in self._learning]
+        current: list[Tensor] = [net.get_parameter(name) for name in self._learning]
+        torch._foreach_lerp_(averages, current, 1 - decay)
         for mine, theirs in zip(self.average.buffers(), net.buffers(), strict=True):
             mine.copy_(theirs)

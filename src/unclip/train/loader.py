@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from ..data import Sample, Source
 from ..errors import UnclipError, WorkersLostError, counted
+from .skipped import Skipped
 
 Batch = dict[str, Tensor]
 """What a step is made of; its task knows the keys."""
@@ -26,11 +27,13 @@ Batch = dict[str, Tensor]
 REPLACED = 3
 """How often workers that were killed are replaced before so many batches have been made."""
 
+_SKIPPED = "skipped"  # the key of a batch on its way to the loop: what is wrong with some samples
+
 _SOUND = 100  # batches in a row after which earlier deaths no longer count
 
 
 @dataclass(eq=False)
-class _Blocks(IterableDataset[Batch | UnclipError]):
+class _Blocks(IterableDataset[dict[str, Any] | UnclipError]):
     """Worker w of W makes batches w, w + W, ... of this rank's share of the stream."""
 
     source: Source
@@ -39,14 +42,16 @@ class _Blocks(IterableDataset[Batch | UnclipError]):
     rank: int
     world: int
 
-    def __iter__(self) -> Iterator[Batch | UnclipError]:
+    def __iter__(self) -> Iterator[dict[str, Any] | UnclipError]:
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
         index, count = self.rank + self.world * worker, self.world * workers
         stream = iter(self.source.shard(index, count, self.batch_size))
         while True:
             try:
-                yield self.collate(list(islice(stream, self.batch_size)))
+                samples = list(islice(stream, self.batch_size))
+                faults = [line for sample in samples for line in sample.get("skipped", ())]
+                yield {**self.collate(samples), **({_SKIPPED: faults} if faults else {})}
             except UnclipError as error:
                 yield error  # as a value: raised, it would arrive with a traceback for its text
                 return
@@ -75,12 +80,18 @@ class Loader:
         self.first = 0  # position in the stream of the first sample of the last batch
         self.pin = pin  # a GPU fetches batches from pinned memory while it computes
         self.warn: Callable[[str], None] = lambda line: None  # of what was replaced
-        self._batches: Iterator[Batch | UnclipError] | None = None
+        self.skipped = Skipped()
+        self._batches: Iterator[dict[str, Any] | UnclipError] | None = None
         self._processes: list[BaseProcess] = []
         self._lost, self._made = 0, 0  # workers lost of late, batches since the last of them
 
     def __next__(self) -> Batch:
-        """Raises WorkersLostError where workers are killed faster than they make batches."""
+        """The next batch.
+
+        Raises:
+            WorkersLostError: workers are killed faster than they make batches.
+            DataError: too many samples cannot be made (see `Skipped`), or the data are gone.
+        """
         while (batch := self._attempt()) is None:
             self._batches, self._made, self._lost = None, 0, self._lost + 1
             if self._lost > REPLACED:
@@ -92,13 +103,14 @@ class Loader:
         if isinstance(batch, UnclipError):
             raise batch
         self._made += 1
+        self.skipped.count(self.batch_size, batch.pop(_SKIPPED, ()))
         here = self.source.shard(self.rank, self.world, self.batch_size)
         self.first = next(here.positions())
         self._lost = 0 if self._made >= _SOUND else self._lost
         self.source.advance(self.batch_size * self.world)
         return batch
 
-    def _attempt(self) -> Batch | UnclipError | None:
+    def _attempt(self) -> dict[str, Any] | UnclipError | None:
         """The next batch; None where a worker was killed."""
         if self._batches is None:
             others = set(active_children())
@@ -114,7 +126,7 @@ class Loader:
                 return None
             raise
 
-    def _start(self) -> Iterator[Batch | UnclipError]:
+    def _start(self) -> Iterator[dict[str, Any] | UnclipError]:
         # it holds no loader: in a reference cycle the workers would be left to the garbage
         # collector, which finalises their queues first and then waits 5 s for each of them
         blocks = _Blocks(self.source, self.collate, self.batch_size, self.rank, self.world)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..device import fast_dtype
 from ..errors import TrainingError, UsageError, nearest
+from ..nn.lora import LowRank
 from .config import TrainConfig
 
 EDGES = ("conv_in", "conv_out", "patch")
@@ -47,11 +48,40 @@ def make_optimizers(net: nn.Module, config: TrainConfig) -> list[torch.optim.Opt
     ]
     on_cpu = all(parameter.device.type == "cpu" for parameter in rest)
     fast = {"fused": True} if on_cpu else {"foreach": True}
-    adamw = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, **fast)
+    adamw = AdamW(groups, lr=config.learning_rate, betas=config.betas, **fast)
     if not matrices:
         return [adamw]
     dtype = config.dtype(matrices[0].device)
     return [Muon(matrices, config.learning_rate, config.weight_decay, dtype=dtype), adamw]
+
+
+class AdamW(torch.optim.AdamW):
+    """PyTorch's, without the copies that its fused kernel makes of kernels laid out channels_last.
+
+    The kernel wants contiguous memory. An update is the same whatever the order of the numbers, so
+    it gets views whose last axis is the channels.
+    """
+
+    def _init_group(self, group: dict[str, Any], params: list[Tensor], *rest: Any) -> Any:
+        found = super()._init_group(group, params, *rest)  # type: ignore[no-untyped-call]
+        if group["fused"] and params and params[0].device.type == "cpu":
+            last = [_is_last(one) for one in params]
+            for tensors in (params, *rest[:3]):  # and gradients, means, mean squares
+                tensors[:] = map(_dense, tensors, last)
+        return found
+
+
+def _is_last(x: Tensor) -> bool:
+    """Whether a kernel is laid out channels_last, and in no other way."""
+    last = torch.channels_last
+    return x.ndim == 4 and x.is_contiguous(memory_format=last) and not x.is_contiguous()
+
+
+def _dense(x: Tensor, last: bool) -> Tensor:
+    """A kernel laid out channels_last as contiguous memory."""
+    if not last:
+        return x
+    return x.detach().contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1)
 
 
 class Learner:
@@ -86,6 +116,7 @@ def hidden_matrices(net: nn.Module) -> list[Tensor]:
         if isinstance(module, nn.Linear | nn.Conv2d)
         and module.weight.requires_grad
         and name.rpartition(".")[2] not in EDGES
+        and not isinstance(module, LowRank)
     ]
 
 

@@ -15,13 +15,14 @@ from ..checkpoints.format import Plan
 from ..checkpoints.part import Part
 from ..checkpoints.settings import leaves
 from ..config import Config, check_keys, override, read_toml, shown, unknown
-from ..data import SOURCES, Source, source_at
+from ..data import SOURCES, Source, settings_of, source_at
 from ..diffusion.objective import ConsistencyObjective
-from ..errors import UsageError, nearest
+from ..errors import SettingWarning, UsageError, nearest, warn
 from ..loading import PRESETS, plan
 from ..stages import STAGES, StageConfig
 from ..stages.clip import ClipStageConfig
 from .config import Minutes, TrainConfig, minutes_of
+from .skipped import MOST
 
 FROM = "from"
 """The teacher that is what a stage is taken from."""
@@ -29,6 +30,9 @@ FROM = "from"
 
 ALPHA_FLOOR = 0.1
 """Of a student that puts out eps: at pure noise x0 would be the error of eps times thousands."""
+
+DATA_KEYS = ("source", "max_skipped")
+"""Keys of the section `data` that are not settings of the source."""
 
 OWN_KEYS = ("train", "from", "from_stage")
 """Keys of a stage's section that are not settings of the stage."""
@@ -46,7 +50,8 @@ class TokenizerConfig(Config):
 class RecipeSettings(Config):
     """What a recipe's file holds. `stages` are trained in the order they are written.
 
-    `data` holds `source`, a data source's name, and that source's own settings. A section of
+    `data` holds `source`, a data source's name, and that source's own settings. Training stops
+    where more than `data.max_skipped` of the samples cannot be made (0.01, 1 %). A section of
     `stages` holds the stage's configuration (`kind` is its name unless said otherwise) and a
     `train` table. With `from`, a model of any format, a stage takes its configuration and weights
     from there, from the stage of its name or `from_stage`: to go on with where there is a `train`
@@ -78,6 +83,11 @@ class RecipeSettings(Config):
             wrong = [key for key in self.data if nearest(key, ["source"])]
             meant = [unknown(f"data.{key}", self.data[key], ["source"]) for key in wrong]
             raise ValueError(*meant[:1] or ["setting 'data.source' is missing"])
+        share = self.data.get("max_skipped", MOST)
+        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
+            raise ValueError(
+                f"setting 'data.max_skipped' must be a share from 0 to 1, got {shown(share)}"
+            )
         return self
 
 
@@ -138,10 +148,8 @@ class Recipe:
             name: _stage(name, table, models.get(str(table.get("from"))))
             for name, table in settings.stages.items()
         }
-        data = {key: value for key, value in settings.data.items() if key != "source"}
-        source = SOURCES[str(settings.data["source"])]
-        check_keys(data, "data", [*source.Config.model_fields, "source"])
-        recipe = cls(settings, stages, source.Config.parse(data, "data"), models)
+        data = {key: value for key, value in settings.data.items() if key != "max_skipped"}
+        recipe = cls(settings, stages, settings_of(data), models)
         _check_sizes(recipe)
         recipe._check_chosen("prior", settings.prior, recipe._priors(), "makes an image embedding")
         recipe._check_chosen("decoder", settings.decoder, recipe._decoders(), "draws a picture")
@@ -204,6 +212,11 @@ class Recipe:
         kind = SOURCES[str(self.settings.data["source"])]
         return kind(self.data, size)  # type: ignore[call-arg]
 
+    @property
+    def max_skipped(self) -> float:
+        """Largest share of the data's samples that may be skipped because they cannot be made."""
+        return float(self.settings.data.get("max_skipped", MOST))
+
     def chosen_prior(self) -> str | None:
         """The stage that makes z_i: `prior`, or the first there is."""
         return self.settings.prior or next(iter(self._priors()), None)
@@ -222,6 +235,11 @@ class Recipe:
         recipe = self.stages[name]
         if recipe.train is None:
             return
+        if recipe.train.lora and recipe.origin is None:
+            raise UsageError(
+                f"setting 'stages.{name}.train.lora' learns a change of another model's stage, and "
+                f"the stage has no `{FROM}`: name a model"
+            )
         if recipe.teacher == FROM and recipe.origin is None:
             raise UsageError(
                 f"setting 'stages.{name}.objective.teacher' is '{FROM}', and the stage has no "
@@ -316,7 +334,9 @@ def _check_sizes(recipe: Recipe) -> None:
                     f"setting '{key}' must be at least tokenizer.vocab_size, "
                     f"{tokenizer.vocab_size}, got {value}"
                 )
-            unconditional = leaf == "embed_dim" and value == 0
+            unconditional = leaf in ("embed_dim", "text_width") and value == 0
+            if leaf == "context" and stage.base and stage.base == tokenizer.model:
+                continue  # as in the model that both are taken from, which may cut or fill up
             if leaf in wanted and value != wanted[leaf][1] and not unconditional:
                 owner, right = wanted[leaf]
                 raise UsageError(f"setting '{key}' must be {owner}, {right}, got {value}")
@@ -363,6 +383,25 @@ def taught_by(values: Mapping[str, Any], teacher: str) -> dict[str, Any]:
     tokenizer = {"model": teacher, "context": model.read_tokenizer().context, "vocab_size": 300}
     chosen = {"prior": model.prior, "decoder": next(iter(students))}
     return {**values, **chosen, "tokenizer": tokenizer, "stages": tables}
+
+
+def _of_another_source(values: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
+    """A recipe without the settings of its data source, where assignments name another one.
+
+    What the source of a file is told says nothing to another source: its `path` least of all.
+    """
+    naming = [one for one in assignments if one.partition("=")[0].strip() == "data.source"]
+    data, name = values.get("data"), override({}, naming).get("data", {}).get("source")
+    if name is None or not isinstance(data, dict) or data.get("source") in (None, name):
+        return values
+    left = [key for key in data if key not in DATA_KEYS]
+    if left:
+        warn(
+            f"data.source is '{name}' now: the recipe's settings of '{data['source']}' do not "
+            f"count ({', '.join(left)})",
+            SettingWarning,
+        )
+    return {**values, "data": {key: one for key, one in data.items() if key in DATA_KEYS}}
 
 
 def _role(kind: str) -> tuple[bool, ...]:
@@ -422,5 +461,6 @@ def load_recipe(
         )
     taken = {} if budget is None else {"budget": f"--budget {budget}"}
     read = read_toml(file)
-    values = override(taught_by(read, teacher) if teacher else read, assignments, taken=taken)
+    read = taught_by(read, teacher) if teacher else read
+    values = override(_of_another_source(read, assignments), assignments, taken=taken)
     return Recipe.parse(values if budget is None else {**values, "budget": minutes_of(budget)})

@@ -3,9 +3,11 @@
 .lock                       held by the process that trains, which it names
 recipe.json                 what is trained; with a budget, also how many steps fit into it
 tokenizer.json
+STAGE.lora.safetensors      the LoRA of a stage that learns one, and beside it those for others
 STAGE/states/step-N/        saved training states, the newest two
 STAGE/previews/             sample grids
 STAGE/events/               TensorBoard scalars
+skipped.log                 which samples could not be made, and why
 model/                      a native model folder of all stages so far, usable at any time
 """
 
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from ..checkpoints import native
 from ..checkpoints.part import Part
@@ -36,8 +39,10 @@ from .clock import Clock
 from .config import TrainConfig, minutes_of
 from .loader import Loader
 from .lock import Lock
+from .lora import learn_low_rank, write_loras
 from .optim import freeze
 from .recipe import FROM, Recipe, RecipeSettings, StageRecipe
+from .skipped import Skipped
 from .state import load_values, saved_states, step_of
 from .tasks import bare, make_task
 from .trainer import Trainer
@@ -47,6 +52,9 @@ LOCK = ".lock"
 
 PROMPTS = 9
 """Captions that previews are of where the recipe names no prompts."""
+
+SKIPPED = "skipped.log"
+"""The file in a run's folder that names the samples that could not be made."""
 
 
 class Run:
@@ -87,6 +95,8 @@ class Run:
                 freeze(stage.net, self.recipe.trained[name].freeze)
                 with torch.device("meta"):
                     make_task(self.recipe, stage, partial(bare, self.recipe, name))
+                    if lora := self.recipe.trained[name].lora:
+                        learn_low_rank(stage.net, lora, f"stages.{name}")
         return self.recipe.source()
 
     def exists(self) -> bool:
@@ -271,7 +281,7 @@ class Run:
         seconds = self._allowance(name) if self.recipe.settings.budget is not None else None
         started = self.clock.now()
         trainer = self._trainer(name)
-        if not trainer.resume():
+        if not trainer.resume() and self.recipe.stage(name).part is None:
             trainer.prepare()
         trainer.seconds += self.clock.now() - started
         if seconds is not None:
@@ -327,6 +337,8 @@ class Run:
         if task.clip and self.recipe.stage(name).part is None:
             stage.init_from_clip(task.clip[0])
         freeze(stage.net, config.freeze)
+        if config.lora:
+            learn_low_rank(stage.net, config.lora, f"stages.{name}")
         loader = Loader(
             self.recipe.source(task.source_size),
             task.collate(self.tokenizer()),
@@ -334,6 +346,7 @@ class Run:
             config.workers,
             pin=self.device.type == "cuda",
         )
+        loader.skipped = Skipped(self.folder / SKIPPED, self.recipe.max_skipped, name)
         states, seed = self.folder / name / "states", self.recipe.settings.seed
         return Trainer(task, loader, config, states, seed, self.device, self.clock)
 
@@ -342,7 +355,11 @@ class Run:
         recipe = self.recipe.stage(name)
         if recipe.part is None:
             return STAGES[recipe.config.kind](recipe.config)
-        return _filled(recipe.part, name).requires_grad_(True).train()
+        stage = _filled(recipe.part, name).train()
+        fresh = on_meta(recipe.config)  # which knows what does not learn, such as an autoencoder
+        for mine, one in zip(stage.parameters(), fresh.parameters(), strict=True):
+            mine.requires_grad_(one.requires_grad)
+        return stage
 
     def _helper(self, name: str, student: str, trained: bool) -> Stage:
         """A stage of this run, or what the student is taken from, that it learns with."""
@@ -350,9 +367,13 @@ class Run:
         if name == FROM and origin is not None:
             return _filled(origin, student)
         known = (self.model / name).is_dir()
-        if trained and not known:
+        if trained and not known and name in self.recipe.trained:
             raise TrainingError(f"train stage '{name}' first: '{student}' needs it")
         return native.load_stage(self.model, name) if known else self.build(name)
+
+    def export_lora(self, name: str, net: nn.Module) -> list[Path]:
+        """Write the files of the LoRA that a stage learns: see `write_loras`."""
+        return write_loras(self.recipe, name, net, self.folder, self.vocabulary)
 
     def export(self, name: str, stage: Stage) -> None:
         """Put a stage's weights into the model folder and bring its manifest up to date.
@@ -399,6 +420,8 @@ def changes(old: StageRecipe, new: StageRecipe, where: str) -> str:
     if isinstance(now, AdversarialObjective) and not isinstance(before, AdversarialObjective):
         kind = before.kind if before else None
         pairs[f"{where}.objective.kind"] = (kind, now.kind)  # the state has no critic
+    if old.train and new.train and old.train.lora != new.train.lora:
+        pairs[f"{where}.train.lora"] = (old.train.lora, new.train.lora)
     if old.train and new.train and old.train.optimizer != new.train.optimizer:
         pairs[f"{where}.train.optimizer"] = (old.train.optimizer, new.train.optimizer)
     return ", ".join(f"{key} = {was}, and now it is {now}" for key, (was, now) in pairs.items())

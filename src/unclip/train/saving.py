@@ -15,6 +15,7 @@ from torch import Tensor
 from ..errors import TrainingError
 from .ema import Ema
 from .loader import Loader
+from .lora import kept, put_back
 from .optim import Learner, optimizer_tensors, restore_optimizers
 from .state import State, load_state, save_state, saved_states
 
@@ -59,9 +60,9 @@ class FolderStore:
 def gather(trainer: Resumable) -> State:
     """All that the next step depends on."""
     values = {"step": trainer.step, "seconds": trainer.seconds, "seed": trainer.seed}
-    tensors = {"ema": dict(trainer.ema.average.state_dict())}
+    tensors = {"ema": kept(trainer.ema.average)}
     for prefix, learner in trainer.learners.items():
-        tensors[f"{prefix}net"] = dict(learner.net.state_dict())
+        tensors[f"{prefix}net"] = kept(learner.net)
         tensors[f"{prefix}optimizer"] = optimizer_tensors(learner.optimizers, learner.net)
     return State({**values, "data": trainer.loader.state_dict()}, tensors)
 
@@ -83,12 +84,12 @@ def restore(trainer: Resumable, state: State, where: Path) -> None:
             raise TrainingError(f"{where} is damaged: it has no {prefix}optimizer.safetensors")
     for group, net in {**nets, "ema": trainer.ema.average}.items():
         saved = state.tensors.get(group, {})
-        if fault := _misfit(saved, net.state_dict()):
+        if fault := _misfit(saved, kept(net)):
             raise TrainingError(
                 f"{where} does not fit the recipe: {fault}; set the stage's network back "
                 "to what it was, or train it anew in another folder"
             )
-        net.load_state_dict(saved)
+        put_back(net, saved)
     for prefix, learner in trainer.learners.items():
         restore_optimizers(learner.optimizers, learner.net, state.tensors[f"{prefix}optimizer"])
     try:

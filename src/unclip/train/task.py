@@ -21,7 +21,8 @@ from ..types import Cond
 from .loader import Batch
 from .redrawing import Redrawer
 
-_TOKENS = ("text_tokens", "text_mask", "negative_tokens", "negative_mask")
+_NULL_TOKENS = ("null_text_tokens", "null_text_mask")
+_TOKENS = ("text_tokens", "text_mask", "negative_tokens", "negative_mask", *_NULL_TOKENS)
 _OF_TEXT = {"text_embed", "text_encodings"}
 _OF_IMAGE = {"image_embed", "image_patches"}
 _OF_SPACE = {"latents"}
@@ -38,12 +39,13 @@ class Collate:
     """Samples -> a batch of what `keys` names, as far as every sample has it.
 
     `caption` becomes `text_tokens` and `text_mask` (B, N), and `wrong` becomes `negative_tokens`
-    and `negative_mask`; arrays are stacked. It holds no network: processes that make batches get
-    it.
+    and `negative_mask`; arrays are stacked. With `null` there is an empty caption beside each. It
+    holds no network: processes that make batches get it.
     """
 
     tokenizer: Tokenizer
     keys: tuple[str, ...] = ("image", "caption")
+    null: bool = False
 
     def __call__(self, samples: Sequence[Sample]) -> Batch:
         batch: Batch = {}
@@ -55,6 +57,9 @@ class Collate:
                 batch[f"{text}_tokens"], batch[f"{text}_mask"] = self.tokenizer.encode(values)
             else:
                 batch[key] = torch.from_numpy(np.stack(values))
+        if self.null:
+            empty = self.tokenizer.encode([""] * len(samples))
+            batch |= dict(zip(_NULL_TOKENS, empty, strict=True))
         return batch
 
 
@@ -127,13 +132,19 @@ class Task(nn.Module):
     @property
     def _encoded(self) -> frozenset[str]:
         """Those that samples may hold. A CLIP whose null is a text reads texts beside that one."""
+        return self._wanted & (_OF_IMAGE | _OF_SPACE | (set() if self._reads_null else _OF_TEXT))
+
+    @property
+    def _reads_null(self) -> bool:
+        """Whether a CLIP reads texts, and another text stands for a hidden one."""
         reads = any(clip.null_is_text for clip in self.clip)
-        return self._wanted & (_OF_IMAGE | _OF_SPACE | (set() if reads else _OF_TEXT))
+        return reads and bool(self._wanted & _OF_TEXT)
 
     def collate(self, tokenizer: Tokenizer) -> Collate:
         """What makes its batches of samples."""
         wrong = ["wrong"] if isinstance(self.stage, ClipStage) else []
-        return Collate(tokenizer, ("image", "caption", *wrong, *sorted(self._encoded)))
+        keys = ("image", "caption", *wrong, *sorted(self._encoded))
+        return Collate(tokenizer, keys, null=self._reads_null)
 
     def blank(self, size: int, context: int) -> Batch:
         """A batch of pictures and captions without content."""
@@ -151,6 +162,8 @@ class Task(nn.Module):
         with torch.no_grad():
             if wanted & _OF_TEXT:
                 cond = self.clip[0].encode_text(cond)
+            elif self.clip and self._wanted & _OF_IMAGE:
+                cond = self.clip[0].add_null_image(cond)
             if wanted & _OF_PRIOR:  # which sees no picture: none is copied for its candidates
                 seen = cond.replace(image_embed=None, image_patches=None)
                 drawn = self.prior[0].sample(seen, rng.fork("prior")).image_embed
@@ -161,6 +174,12 @@ class Task(nn.Module):
             if wanted & _OF_SPACE:
                 assert isinstance(self.stage, DiffusionStage) and cond.image is not None
                 cond = cond.replace(latents=self.stage.space.encode(cond.image))
+            if wanted & _OF_IMAGE and not self.clip[0].sees:
+                raise UsageError(
+                    f"stage '{self.stage.kind}' learns from what CLIP says of pictures, and the "
+                    "recipe's CLIP has no image encoder: take it from a model with a whole CLIP "
+                    "(unclip convert MODEL DST --clip CLIP)"
+                )
             if "image_patches" in wanted:
                 cond = self.clip[0].encode_patches(cond)
             elif "image_embed" in wanted:

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from ..device import autocast, place
-from ..errors import TrainingError, WorkersLostError
+from ..errors import DataError, TrainingError, WorkersLostError
 from ..nn.layers import dropout_from
+from ..nn.lora import merged
 from ..rng import BatchRng
 from ..stages import Stage
+from .blocks import checkpoint_blocks, compile_blocks
 from .budget import Pacer
 from .clock import Clock
 from .config import TrainConfig
@@ -93,6 +95,10 @@ class Trainer:
         if task.critic is not None:
             self.learners["critic_"] = Learner(task.critic, critic_config(config, task.critic_rate))
         self.ema = Ema(self.net, config.ema)
+        if config.compile:
+            compile_blocks(self.net)
+        if config.activation_checkpointing:
+            checkpoint_blocks(self.net)
 
     def prepare(self) -> None:
         """Let the stage fit its statistics to as many samples as it asks for, before step 0.
@@ -106,7 +112,7 @@ class Trainer:
         batches = math.ceil(wanted / self.loader.batch_size)
         self.task.stage.prepare(self.task.cond(self._next(), self._rng()) for _ in range(batches))
         self.loader.load_state_dict(place)
-        self.ema = Ema(self.net, self.config.ema)
+        self.ema.restart(self.net)
 
     def run(self, watcher: Watcher) -> bool:
         """Train to the recipe's last step, or until the clock stops it; a state is saved then.
@@ -116,10 +122,10 @@ class Trainer:
 
         Raises:
             TrainingError: the loss is not finite. The last good state stays.
-            WorkersLostError: no batches come any more. A state is saved.
+            DataError, WorkersLostError: no batches come any more. A state is saved.
         """
         clock, config = self.clock, self.config
-        self.loader.warn = watcher.note
+        self.loader.warn = self.loader.skipped.warn = watcher.note
         last = clock.now()
         if self.step == 0:
             self._preview(watcher)
@@ -128,7 +134,7 @@ class Trainer:
         while self.step < config.steps:
             try:
                 metrics = self._step()
-            except WorkersLostError:
+            except (DataError, WorkersLostError):
                 self._save(watcher, means)
                 raise
             means.add(metrics)
@@ -265,7 +271,7 @@ class Trainer:
 
     def averaged(self) -> Stage:
         """The stage with the averaged weights, in evaluation mode."""
-        return self.task.stage.with_net(self.ema.average).eval()
+        return self.task.stage.with_net(merged(self.ema.average)).eval()
 
     def save(self) -> Path:
         """Write the whole state beside the older ones; nothing half-written is ever seen."""

@@ -76,8 +76,9 @@ class RunWatcher:
                 self.board.add_scalar(f"{self.name}/{name}", value, step)
 
     def saving(self, step: int) -> None:
-        """Refresh the model folder with the averaged weights."""
+        """Refresh the model folder with the averaged weights, and the files of a LoRA."""
         self.run.export(self.name, self.trainer.averaged())
+        self.run.export_lora(self.name, self.trainer.ema.average)
 
     def note(self, line: str) -> None:
         """Warn of it."""

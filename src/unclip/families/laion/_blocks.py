@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...nn.layers import TimestepMlp, normal_parameter
+from ...nn.memory import recomputed
 from ...nn.transformer import KeyValue
 from ._layers import COSINE_SCALE, gain_norm, sinusoid
 
@@ -130,14 +131,16 @@ class CrossAttention(nn.Module):
         pixels = _pixels(x)
         start_k, start_v = next(signal.context)
         k, v = self.keys_values(signal.times_middle if self.middle else signal.times)
-        mixed = F.scaled_dot_product_attention(
-            self._unit(_heads(self.q(self.norm(pixels)))),
-            torch.cat([start_k, k], dim=2),
-            torch.cat([start_v, v], dim=2),
-            scale=self.scale,
-        )
-        out = self.norm_out(self.proj(mixed.transpose(1, 2).flatten(2)))  # (B, H·W, C)
+        seen = torch.cat([start_k, k], dim=2), torch.cat([start_v, v], dim=2)
+        out = self.norm_out(recomputed(self._mixed, pixels, *seen))  # (B, H·W, C)
         return x + _picture(out, x)
+
+    def _mixed(self, pixels: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """(B, H·W, C) and (B, heads, L, head_dim) keys and values -> (B, H·W, C)."""
+        q = self._unit(_heads(self.q(self.norm(pixels))))
+        mixed = F.scaled_dot_product_attention(q, k, v, scale=self.scale)
+        out: Tensor = self.proj(mixed.transpose(1, 2).flatten(2))
+        return out
 
     def _unit(self, x: Tensor) -> Tensor:
         return F.normalize(x, dim=-1) if self.cosine else x
@@ -198,9 +201,9 @@ class Half(nn.Module):
         self.conv = nn.Conv2d(cin, cout, 3, padding=1)
         self.norm = nn.GroupNorm(groups, cout)
 
-    def forward(self, x: Tensor, emb: Tensor | None = None) -> Tensor:
-        """(B, cin, H, W) and scale and shift (B, 2·cout, 1, 1) -> (B, cout, H, W)."""
-        h = self.norm(self.conv(x))
+    def after(self, h: Tensor, emb: Tensor | None = None) -> Tensor:
+        """What comes after the convolution; scale and shift are (B, 2·cout, 1, 1)."""
+        h = self.norm(h)
         if emb is not None:
             scale, shift = emb.chunk(2, dim=1)
             h = h * (scale + 1) + shift
@@ -222,10 +225,13 @@ class ResBlock(nn.Module):
 
     def forward(self, x: Tensor, signal: Signal) -> Tensor:
         """(B, cin, H, W) -> (B, cout, H, W)."""
-        h = self.first(x, self.emb(signal.emb)[:, :, None, None])
-        if self.cross is not None:
-            h = self.cross(h, signal)
-        out: Tensor = self.second(h) + self.skip(x)
+        first, second = self.first, self.second
+        h, emb = first.conv(x), self.emb(signal.emb)[:, :, None, None]
+        if self.cross is None:
+            h = recomputed(lambda h, emb: second.conv(first.after(h, emb)), h, emb)
+        else:
+            h = second.conv(self.cross(recomputed(first.after, h, emb), signal))
+        out: Tensor = recomputed(second.after, h) + self.skip(x)
         return out
 
 

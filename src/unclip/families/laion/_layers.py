@@ -81,13 +81,11 @@ class SharedKeyAttention(nn.Module):
         batch, count, _ = x.shape
         x = self.norm(x)
         q = self.q(x).view(batch, count, self.heads, -1)  # (B, N, heads, head_dim)
-        k, v = self.kv(x).chunk(2, dim=-1)  # (B, N, head_dim) each
         if angles is not None:
-            q, k = turned(q, angles[:, None]), turned(k, angles)
+            q = turned(q, angles[:, None])
         if self.cosine:
-            q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
-        start_k, start_v = self._start(batch) if past is None else past
-        k, v = torch.cat([start_k, k], dim=1), torch.cat([start_v, v], dim=1)
+            q = F.normalize(q, dim=-1)
+        k, v = self._keys_values(x, past, angles)
         # as the keys are shared, the heads are only more queries
         mixed = F.scaled_dot_product_attention(
             q.flatten(1, 2)[:, None],
@@ -97,6 +95,20 @@ class SharedKeyAttention(nn.Module):
             scale=self.scale,
         )
         return self.norm_out(self.proj(mixed.reshape(batch, count, -1))), (k, v)
+
+    def keys_values(self, x: Tensor, angles: Tensor | None = None) -> KeyValue:
+        """(B, N, W') -> what others see of the first tokens, where nobody needs what they see."""
+        return self._keys_values(self.norm(x), None, angles)
+
+    def _keys_values(self, x: Tensor, past: KeyValue | None, angles: Tensor | None) -> KeyValue:
+        """Of normed tokens, those before them included: (B, K + N, head_dim) each."""
+        k, v = self.kv(x).chunk(2, dim=-1)  # (B, N, head_dim) each
+        if angles is not None:
+            k = turned(k, angles)
+        if self.cosine:
+            k = F.normalize(k, dim=-1)
+        start_k, start_v = self._start(len(x)) if past is None else past
+        return torch.cat([start_k, k], dim=1), torch.cat([start_v, v], dim=1)
 
     def _start(self, batch: int) -> KeyValue:
         """The learned key and value, (B, 1, head_dim) each."""

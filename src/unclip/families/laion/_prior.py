@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from ...config import Config, Layers
 from ...nn.conditioning import Given
 from ...nn.layers import normal_parameter, select
+from ...nn.memory import distinct, recomputed
 from ...nn.transformer import KeyValue
 from ._layers import Dialect, SharedKeyAttention, gain_norm, rotary_angles, sinusoid
 
@@ -107,7 +108,11 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, W') -> (B, N, W')."""
-        value, gate = self.fc1(self.norm(x)).chunk(2, dim=-1)
+        return recomputed(self._back, self.fc1(self.norm(x)))
+
+    def _back(self, hidden: Tensor) -> Tensor:
+        """From the hidden width to the token's."""
+        value, gate = hidden.chunk(2, dim=-1)
         out: Tensor = self.fc2(self.norm_hidden(value * F.silu(gate)))
         return out
 
@@ -205,16 +210,25 @@ class LaionPriorNet(nn.Module):
 
         Reads `text_embed`, and `text_encodings` and `text_mask` where the network reads them.
         """
+        keep = given.get("keep_image") if self.config.has_nulls else None
+        once = distinct(given.get("keep_text")) if self.training and self.config.has_nulls else None
+        if once is not None:
+            given = {name: one[once[0]] for name, one in given.items()}
         z_t = self._text_embed(given)
         prefix = self.norm_in(torch.cat([self._text(given, z_t), z_t], dim=1))
         hidden = self._hidden(given, prefix) if self.config.masks else None
         bias, angles = self._places(0, self.config.prefix, hidden)
-        past = []
+        past = list[KeyValue]()
         for layer in self.layers:
+            assert isinstance(layer, Layer)
+            if len(past) == len(self.layers) - 1:  # nothing reads what the last one makes of it
+                past.append(layer.attention.keys_values(prefix, angles))
+                break
             prefix, now = layer(prefix, None, bias, angles)
             past.append(now)
+        if once is not None:
+            past = [(k.index_select(0, once[1]), v.index_select(0, once[1])) for k, v in past]
         changing = self.config.time_tokens + self.config.image_tokens + 1
-        keep = given.get("keep_image") if self.config.has_nulls else None
         return EncodedPrompt(past, *self._places(self.config.prefix, changing, hidden), keep)
 
     def forward(self, x: Tensor, t: Tensor, encoded: EncodedPrompt) -> Tensor:

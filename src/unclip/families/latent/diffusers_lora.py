@@ -16,8 +16,11 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 
+from torch import Tensor
+
 from ...checkpoints.keymap import KeyMap
-from ...checkpoints.lora import Layout, Pair, Place, pairs
+from ...checkpoints.lora import Change, Layout, Pair, Place, pairs
+from ...checkpoints.part import Part
 from ...errors import CheckpointError
 from ...stages import StageConfig
 from . import kandinsky, stable_diffusion
@@ -42,6 +45,9 @@ OTHER_KINDS = {
     "oft_": "OFT",
 }
 """What stands in the names of what is not read."""
+
+V2 = 1024
+"""Width of Stable Diffusion v2's text encoder."""
 
 KOHYA = {"unet": "lora_unet_", "text_encoder": "lora_te_"}
 """How kohya's names begin, by the folder."""
@@ -70,6 +76,25 @@ class _Lora:
             for name, pair in named.items()
         }
 
+    def written(
+        self, stage: str, part: Part, changes: Mapping[str, Change]
+    ) -> tuple[str, dict[str, Tensor]] | None:
+        """See `Layout`: diffusers with peft, alpha/r being part of lora_B.
+
+        What is one matrix here and several there has one lora_A, which stands with each.
+        """
+        tensors: dict[str, Tensor] = {}
+        for name, place in _places(stage, part.config):
+            if place.name not in changes:
+                continue
+            down, up, alpha = changes[place.name]
+            up = up.detach().flatten(1).tensor_split(place.parts)[place.number] * alpha / len(down)
+            axes = (1,) * (len(_shape(part, place)) - 2)
+            down = down.reshape(*down.shape[:2], *axes) if down.ndim == 2 else down
+            tensors[f"{name}.lora_A.weight"] = down
+            tensors[f"{name}.lora_B.weight"] = up.reshape(*up.shape, *axes)
+        return ("diffusers", tensors) if tensors else None
+
 
 def _places(stage: str, config: StageConfig) -> Iterable[tuple[str, Place]]:
     """diffusers' names of a stage's modules."""
@@ -82,6 +107,19 @@ def _places(stage: str, config: StageConfig) -> Iterable[tuple[str, Place]]:
         for index, source in enumerate(take.sources):
             if source.endswith(".weight"):
                 yield source.removesuffix(".weight"), Place(stage, name, index, len(take.sources))
+
+
+def _shape(part: Part, place: Place) -> tuple[int, ...]:
+    """Of a weight in diffusers' network, where some linear layers are convolutions of a pixel.
+
+    The model's own file has it so. A file of our own names does not say; v2's networks, whose text
+    encoder is wider, have linear layers (`use_linear_projection`).
+    """
+    if part.table is not None:
+        return part.tensors().shape(part.table[place.name].sources[0])
+    shape = tuple(part.build().net_at_rest.get_parameter(place.name).shape)
+    ends = place.name.endswith((".proj_in.weight", ".proj_out.weight"))
+    return (*shape, 1, 1) if ends and part.config.dump()["network"]["text"]["width"] < V2 else shape
 
 
 def _split(key: str, spelt: Mapping[str, str]) -> tuple[str, str]:
