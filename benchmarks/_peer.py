@@ -262,10 +262,6 @@ def laion_decoder_ours(file: str, steps: int, batch: int, guidance: float, dtype
     return run
 
 
-TRAIN_BATCH = 4
-"""Pictures, or embeddings, of a step: see `benchmarks/train.py`."""
-
-
 def _examples(batch: int, side: int) -> dict[str, Any]:
     """Pictures, embeddings and text encodings of a batch, the same for both sides."""
     torch.manual_seed(2)
@@ -343,7 +339,7 @@ class _Same:
 
 
 def _trained(
-    kind: str, file: str, config: dict[str, Any], batch: int, dtype: str, **drops: float
+    kind: str, file: str, config: dict[str, Any], given: dict[str, Any], **drops: float
 ) -> Run:
     """A step of our trainer, with the weights that the peer's process wrote."""
     from pathlib import Path
@@ -361,24 +357,31 @@ def _trained(
     text = {**tower, "vocab_size": 300, "context": 77}
     size = {"embed_dim": 512, "text": text, "vision": {**tower, "image_size": 64, "patch_size": 64}}
     clip = ClipStage(ClipStageConfig(network=ClipConfig.parse(size)))  # it has nothing to do
+    batch = given["batch"]
     seen = {**_examples(batch, 64), "text_mask": torch.ones(batch, 77, dtype=torch.bool)}
     seen["text_tokens"] = torch.zeros(batch, 77, dtype=torch.long)
-    settings = TrainConfig(batch_size=batch, precision=dtype, ema=0.99, learning_rate=3e-4)
+    settings = TrainConfig(
+        batch_size=batch,
+        precision=given["dtype"],
+        ema=0.99,
+        learning_rate=3e-4,
+        activation_checkpointing=given["checkpointing"],
+    )
     loader: Any = _Same(seen, batch)
     trainer = Trainer(Task(stage, clip), loader, settings, Path(gettempdir()))
     return lambda seed: float(trainer._step()["loss"])
 
 
 @ready
-def train_prior_ours(file: str, batch: int, dtype: str) -> Run:
-    config = _laion_prior(1000, 77)
-    return _trained("prior", file, config, batch, dtype, drop_text=0.2, drop_image=0.2)
+def train_prior_ours(file: str, checkpointing: bool = False, **given: Any) -> Run:
+    given = {**given, "checkpointing": checkpointing}
+    return _trained("prior", file, _laion_prior(1000, 77), given, drop_text=0.2, drop_image=0.2)
 
 
 @ready
-def train_decoder_ours(file: str, batch: int, dtype: str) -> Run:
-    config = _laion_decoder(1000)
-    return _trained("decoder", file, config, batch, dtype, drop_text=0.5, drop_image=0.1)
+def train_decoder_ours(file: str, checkpointing: bool = False, **given: Any) -> Run:
+    given = {**given, "checkpointing": checkpointing}
+    return _trained("decoder", file, _laion_decoder(1000), given, drop_text=0.5, drop_image=0.1)
 
 
 def peak_bytes() -> int:

@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
+import re
 import subprocess
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from unclip.types import Cond
 
 ROOT = Path(__file__).parents[1]
 CAPTIONS, AMONG = 20, 10
+FORM = re.compile(r"(?:an? )?(\w+) (\w+) on a (\w+) background")
 
 JUDGE = """
 name = "judge"
@@ -149,38 +151,26 @@ def tell(name: str, judge: Judge, shown: Sequence[Image.Image], captions: Sequen
 
 
 def near(caption: str, captions: Sequence[str], rng: np.random.Generator) -> list[str]:
-    """Nine captions of the same form in which one word is another one's."""
-    words = [text.split() for text in captions if len(text.split()) == len(caption.split())]
-    found: dict[str, None] = {}
+    """Nine captions with another tint, another object or another background."""
+    every = [found.groups() for found in map(FORM.match, captions) if found]
+    own, found = FORM.match(caption).groups(), dict[str, None]()
     while len(found) < AMONG - 1:
-        changed, place = caption.split(), rng.integers(len(caption.split()))
-        changed[place] = words[rng.integers(len(words))][place]
-        if changed[0] in ("a", "an"):
-            changed[0] = "an" if changed[1] == "orange" else "a"
-        if (text := " ".join(changed)) != caption:
-            found[text] = None
+        words, place = list(own), rng.integers(len(own))
+        words[place] = every[rng.integers(len(every))][place]
+        tint, noun, ground = words
+        article = "" if noun == "scissors" else "an " if tint == "orange" else "a "
+        if tuple(words) != own:
+            found[f"{article}{tint} {noun} on a {ground} background"] = None
     return list(found)
 
 
 def pictures(model: str, captions: Sequence[str]) -> list[Image.Image]:
     """One picture of each caption, by the model's own settings."""
-    out = subprocess.run(
-        [sys.executable, "-c", _DRAW, model, json.dumps(list(captions))],
-        check=True, capture_output=True,
-    ).stdout  # fmt: skip
-    shape = (len(captions), 256, 256, 3)
-    return [Image.fromarray(one) for one in np.frombuffer(out, np.uint8).reshape(shape)]
-
-
-_DRAW = """
-import json, sys, warnings
-import numpy as np, unclip
-warnings.simplefilter("ignore")
-pipe, shown = unclip.load(sys.argv[1]), []
-for caption in json.loads(sys.argv[2]):
-    shown.append(np.asarray(pipe.generate(caption, seed=0).images[0].resize((256, 256))))
-sys.stdout.buffer.write(np.stack(shown).tobytes())
-"""
+    pipe = unclip.load(model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of words that the untuned model does not know
+        drawn = [pipe.generate(caption, seed=0)[0] for caption in captions]
+    return [one.resize((256, 256)) for one in drawn]
 
 
 if __name__ == "__main__":

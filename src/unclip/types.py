@@ -109,6 +109,7 @@ class Cond:
     low_res_level: Tensor | None = None  # (B,) how corrupted low_res is, 0 to 1
     known: Tensor | None = None  # (B, 3, H, W), a picture to repaint in part
     mask: Tensor | None = None  # (B, 1, H, W), 1 where to paint, 0 where `known` stays
+    loss_mask: Tensor | None = None  # (B, 1, H, W) how much a pixel counts, 0 to 1, in training
     known_latents: Tensor | None = None  # (B, 1 + c, h, w), the mask, latents of what is not in it
     keep_text: Tensor | None = None  # (B,) bool
     keep_image: Tensor | None = None  # (B,) bool

@@ -11,7 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from unclip.diffusion.objective import DiffusionObjective, diffusion_loss, variance_bound
+from unclip.diffusion.objective import (
+    DiffusionObjective,
+    EdmTraining,
+    diffusion_loss,
+    variance_bound,
+)
 from unclip.diffusion.parameterization import Parameterization
 from unclip.diffusion.schedule import Cosine, Edm, Schedule
 from unclip.rng import BatchRng, Rng
@@ -70,6 +75,65 @@ def test_any_output_can_be_trained_with_the_loss_of_v(kind: Any, schedule: Any) 
         config = DiffusionObjective(v_gamma=gamma)
         loss, _ = diffusion_loss(net, X0, schedule, p, config, BatchRng(3, 4))
         assert torch.allclose(loss, torch.minimum(of_v, gamma * of_x0), rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["eps", "x0", "v"])
+@pytest.mark.parametrize("std", [1.0, 0.5])
+@SCHEDULE
+def test_edm_weights_the_error_of_x0_as_its_table_says(
+    kind: Any, std: float, schedule: Any
+) -> None:
+    """lambda(sigma) = (sigma^2 + sigma_data^2) / (sigma sigma_data)^2, sigma that at alpha = 1."""
+    p, config = Parameterization(kind=kind, data_std=std), DiffusionObjective(edm=EdmTraining())
+    rng = BatchRng(3, len(X0))
+    level, eps = config.level(schedule, rng), rng.randn(*X0.shape[1:])
+    alpha, sigma = level.like(X0)
+    x = alpha * X0 + sigma * eps
+    guess = Prediction(0.3 * X0 + 0.1, (x - alpha * (0.3 * X0 + 0.1)) / sigma)
+    loss, _ = diffusion_loss(
+        lambda x, t: p.target(guess.x0, guess.eps, level), X0, schedule, p, config, BatchRng(3, 4)
+    )
+    at_one = level.sigma / level.alpha
+    weight = (at_one**2 + std**2) / (at_one * std) ** 2
+    want = weight * ((guess.x0 - X0) ** 2).flatten(1).mean(1)
+    assert torch.allclose(loss, want, rtol=2e-3)
+
+
+@SCHEDULE
+def test_edms_levels_are_log_normal(schedule: Any) -> None:
+    config = DiffusionObjective(edm=EdmTraining(p_mean=-0.4, p_std=0.8))
+    level = config.level(schedule, BatchRng("x", 4000))
+    log_sigma = (level.sigma / level.alpha).log()
+    assert float(log_sigma.mean()) == pytest.approx(-0.4, abs=0.05)
+    assert float(log_sigma.std()) == pytest.approx(0.8, abs=0.04)
+    inside = (log_sigma + 0.4).abs() < 0.8
+    assert float(inside.float().mean()) == pytest.approx(0.6827, abs=0.03)
+
+
+@pytest.mark.parametrize("learned", [False, True])
+@SCHEDULE
+def test_only_what_is_in_the_mask_counts(learned: bool, schedule: Any) -> None:
+    """The loss is the mean of the error there, and nothing outside has a gradient."""
+    p = Parameterization(kind="eps", learned_variance=learned)
+    inside = torch.tensor([[1.0, 0.0], [1.0, 0.0]]).expand(len(X0), 1, 2, 2)
+    said = torch.full((4, 6 if learned else 3, 2, 2), 0.3, requires_grad=True)
+
+    def run(counts: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        rng = BatchRng(3, len(X0))
+        return diffusion_loss(lambda x, t: said, X0, schedule, p, PLAIN, rng, counts)
+
+    (loss, metrics), (_, eps) = run(inside), drawn(schedule)
+    want = ((eps[..., 0] - 0.3) ** 2).flatten(1).mean(1)
+    assert torch.allclose(metrics["mse"], want, rtol=1e-3)
+    loss.sum().backward()
+    assert said.grad is not None
+    assert not said.grad[..., 1].any() and said.grad[..., 0].all()
+    assert not run(torch.zeros_like(inside))[0].any()
+
+
+def test_one_weighting_at_a_time() -> None:
+    with pytest.raises(ValueError, match="edm has weights of its own: leave out min_snr_gamma"):
+        DiffusionObjective(edm=EdmTraining(), min_snr_gamma=5.0)
 
 
 @pytest.mark.parametrize("kind", ["eps", "x0", "v"])

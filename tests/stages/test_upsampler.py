@@ -155,3 +155,13 @@ def test_neither_text_nor_guidance_is_needed(make_stage: Callable[..., Any]) -> 
     stage.net.register_forward_hook(lambda _m, inputs, _o: sizes.append(len(inputs[0])))
     stage.sample(Cond(image=torch.zeros(2, 3, 8, 8)), Rng([0, 1]))
     assert sizes == [2, 2, 2]
+
+
+def test_the_mask_of_the_loss_is_cut_as_the_picture_is(make_stage: Callable[..., Any]) -> None:
+    stage = make_stage("upsampler")
+    image = torch.rand(4, 1, 16, 16, generator=torch.Generator().manual_seed(0)).expand(
+        4, 3, 16, 16
+    )
+    cond, crop = stage.example(Cond(image=image, loss_mask=image[:, :1]), BatchRng(0, 4))
+    assert crop.shape == (4, 3, 8, 8)
+    assert torch.equal(cond.loss_mask, crop[:, :1])

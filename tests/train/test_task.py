@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -200,3 +201,62 @@ def test_a_hidden_text_is_the_empty_one_where_the_model_draws_with_that(
         own, null = getattr(cond, name), getattr(cond, f"null_{name}")
         assert torch.equal(getattr(half, name), torch.stack([own[0], null[1], own[2], null[3]]))
     assert half.keep_text is None
+
+
+@pytest.mark.parametrize("kind", ["decoder", "latent_decoder", "upsampler", "laion_upsampler"])
+def test_a_mask_among_the_samples_says_what_counts(
+    kind: str, make_stage: Callable[..., Any], speckles: Any, tokenizer: Tokenizer
+) -> None:
+    """A whole mask changes nothing, an empty one leaves no loss; priors have no use for one."""
+    task = Task(make_stage(kind), make_stage("clip"))
+    samples = [speckles(task.source_size).sample(i) for i in range(3)]
+
+    def loss(value: int | None) -> float:
+        mask = {} if value is None else {"mask": np.full(task.source_size, value, np.uint8)}
+        batch = task.collate(tokenizer)([{**one, **mask} for one in samples])
+        return float(task(batch, BatchRng(0, 3))[0].detach())
+
+    assert loss(255) == pytest.approx(loss(None), rel=1e-5)
+    assert loss(0) == 0
+    assert "mask" not in Task(make_stage("prior"), make_stage("clip")).collate(tokenizer).keys
+
+
+@pytest.mark.parametrize("kind", ["prior", "ar_prior", "linear_prior", "eclipse_prior"])
+@pytest.mark.parametrize("captioned", [True, False])
+def test_every_prior_learns_from_embeddings_alone(
+    kind: str, captioned: bool, make_stage: Callable[..., Any], tokenizer: Tokenizer
+) -> None:
+    """No picture, and no network of CLIP's: the same data that a step with both would see."""
+    clip = make_stage("clip")
+    rng = np.random.default_rng(0)
+    truth = rng.standard_normal((16, 16)).astype(np.float32)
+    samples: list[Any] = []
+    for _ in range(64):
+        z_t = rng.standard_normal(16).astype(np.float32)
+        z_t /= np.linalg.norm(z_t)
+        z_i = truth @ z_t
+        held = {"text_embed": z_t, "image_embed": z_i / np.linalg.norm(z_i)}
+        held["text_encodings"] = np.tile(z_t, (8, 1))
+        held["text_encodings"][5:] = 0
+        samples.append({**held, "caption": "the fox"} if captioned else held)
+    for name in ("encode_text", "encode_image"):
+        setattr(clip, name, None)
+    task = Task(make_stage(kind), clip)
+    batch = task.collate(tokenizer)(samples)
+    assert "image" not in batch
+    if not captioned and "text_mask" in task.stage.consumes:
+        assert task.cond(batch, BatchRng(0, 64)).text_mask.sum(1).tolist() == [5] * 64
+        del (bare := dict(batch))["text_encodings"]
+        with pytest.raises(UsageError, match="hold neither captions nor text_encodings"):
+            task.cond(bare, BatchRng(0, 64))
+    if task.stage.prepare_samples:
+        task.stage.prepare([task.cond(batch, BatchRng(0, 64))])
+    optimizer = torch.optim.Adam(task.parameters(), 1e-2)
+    losses = []
+    for step in range(25):
+        loss, _ = task(batch, BatchRng(step, 64))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:2])

@@ -21,6 +21,8 @@ WAITING = ("OMP_WAIT_POLICY", *SOON)
 def prepare() -> None:
     """Prepare this process and those that it starts. Called first, before PyTorch is there."""
     let_threads_sleep()
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # each of many would repeat PyTorch's advice
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     open_streams()
     collect_garbage_seldom()
 

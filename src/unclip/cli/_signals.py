@@ -62,6 +62,7 @@ class Stop:
 
     came: list[int] = field(default_factory=list)
     stepping: bool = False
+    speaks: bool = True  # where several processes get the signal, one says so
 
     def __call__(self) -> bool:
         """Whether one did."""
@@ -82,7 +83,7 @@ class Stop:
         self.came.append(number)
         if (first and not self.stepping) or (not first and number == signal.SIGINT):
             raise KeyboardInterrupt
-        if first:
+        if first and self.speaks:
             # os.write, because a handler may interrupt a print and must not print itself
             with suppress(OSError):  # the terminal may be gone
                 os.write(2, b"\nunclip: stopping after this step; Ctrl-C to stop at once\n")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,9 +16,10 @@ import typer
 
 from ..errors import Cancelled, UsageError, counted
 from ._complete import PRESETS
+from ._memory import say_memory
 from ._options import Device, Listed, option
 from ._progress import quiet, waiting
-from ._result import report
+from ._result import current, report
 from ._settings import show_settings
 from ._signals import Stop
 from ._terminal import complain, console, duration, say, si, size
@@ -24,6 +27,8 @@ from ._terminal import complain, console, duration, say, si, size
 if TYPE_CHECKING:
     import torch
 
+    from ..train.clock import Clock
+    from ..train.distributed.world import World
     from ..train.recipe import Recipe
     from ..train.run import Run
 
@@ -60,6 +65,14 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run that wa
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Say what it would cost, and touch nothing.")
 ]
+Gpus = Annotated[
+    str | None,
+    option(
+        "--gpus",
+        "COUNT[,COUNT...]",
+        "With --dry-run: the memory that each of so many GPUs needs, such as 8,64,256.",
+    ),
+]
 Stages = Annotated[
     list[str] | None,
     option("--stage", "NAME", "Train this stage only; repeatable.", "all of them"),
@@ -91,6 +104,15 @@ Teacher = Annotated[
         "the recipe's own",
     ),
 ]
+Timeout = Annotated[
+    float,
+    option(
+        "--timeout",
+        "MINUTES",
+        "Processes that torchrun started wait so long for each other; then the one that hangs is "
+        "named.",
+    ),
+]
 Out = Annotated[
     Path | None, option("--out", "DIR", "The run's folder.", "runs/ and the recipe's name")
 ]
@@ -109,6 +131,8 @@ def train(
     teacher: Teacher = None,
     out: Out = None,
     device: Device = None,
+    timeout: Timeout = 30.0,
+    gpus: Gpus = None,
 ) -> None:
     """Train the stages of a recipe, one after the other.
 
@@ -116,6 +140,7 @@ def train(
     exactly there. One process at a time trains in a folder.
     The model so far is in the run's folder as `model`, usable at any time. The exit code is 3
     where --minutes are up before everything is trained. A run keeps its --budget.
+    Started by torchrun, several processes train together (docs/cluster.md).
 
     \b
     Examples:
@@ -126,33 +151,28 @@ def train(
       unclip train emoji-cpu --resume --minutes 9
       unclip train turbo --teacher karlo/
       unclip train my.toml --set stages.decoder.train.batch_size=32 --stage decoder
+      unclip train dalle2 --stage decoder --dry-run --gpus 8,64,256
+      torchrun --nproc-per-node 8 -m unclip train my.toml
     """
-    from ..device import pick_device
     from ..train.clock import Clock
-    from ..train.recipe import data_settings, load_recipe, presets
-    from ..train.run import Run
+    from ..train.distributed.world import join, restarted
 
-    if recipe is None:
-        if not settings:
-            raise UsageError(f"name a recipe: a TOML file, or a preset ({', '.join(presets())})")
-        show_settings(None)
-        return
-    stop, clock = Stop(), Clock()
-    if minutes is not None:
-        if not minutes > 0:  # nor NaN
-            raise UsageError(f"--minutes must be above 0, got {minutes:g}")
-        clock.deadline = clock.now() + 60 * minutes
-    clock.stop = stop
-    given = [*(data_settings(data) if data else []), *(assignments or [])]
-    loaded = load_recipe(recipe, given, budget, teacher)
     if settings:
-        show_settings(loaded)
+        _settings(recipe, data, assignments, teacher)
         return
-    chosen = [name for name in stage or [] if loaded.stage(name)]  # which knows all names
-    names = [name for name in loaded.stages if not chosen or name in chosen]
-    run = Run(loaded, out or Path("runs") / loaded.settings.name, pick_device(device), clock)
-    trained = [name for name in names if name in loaded.trained]
-    _say_what_is_slow(loaded, trained, run.device)
+    if recipe is None:
+        from ..train.recipe import presets
+
+        raise UsageError(f"name a recipe: a TOML file, or a preset ({', '.join(presets())})")
+    if gpus is not None and not dry_run:
+        raise UsageError("--gpus is for --dry-run; torchrun says how many GPUs train")
+    if minutes is not None and not minutes > 0:  # nor NaN
+        raise UsageError(f"--minutes must be above 0, got {minutes:g}")
+    world, place = join(device, timeout)
+    stop = Stop(speaks=world.is_first)
+    clock = Clock(stop=stop, world=world)
+    if minutes is not None:
+        clock.deadline = clock.now() + 60 * minutes
     options: dict[str, Any] = {
         "--data": [data],
         "--set": assignments,
@@ -161,18 +181,65 @@ def train(
         "--out": [out],
         "--device": [device],
     }
-    if dry_run:
-        if resume:
-            run.check_states()
-        times = {"--budget": [budget], "--minutes": [minutes and f"{minutes:g}"]}
-        _dry_run(run, trained, _command(recipe, run.exists(), options | times))
+    times = {"--budget": [budget], "--minutes": [minutes and f"{minutes:g}"]}
+    with world.together(), _speaking(world):
+        run, names = _run(recipe, options, budget, place, clock)
+        again = _command(recipe, True, options, alone=world.alone)
+        if gpus is not None:
+            say_memory(run.recipe, [one for one in names if one in run.recipe.trained], gpus)
+        elif dry_run:
+            if resume:
+                run.check_states()
+            _dry_run(run, names, _command(recipe, run.exists(), options | times, world.alone))
+        else:
+            _train(_Session(run, again, stop), names, resume or restarted())
+
+
+def _settings(
+    recipe: str | None, data: Path | None, assignments: list[str] | None, teacher: str | None
+) -> None:
+    """Print the settings of a recipe, or of any. Raises UsageError."""
+    from ..train.recipe import data_settings, load_recipe
+
+    given = [*(data_settings(data) if data else []), *(assignments or [])]
+    show_settings(None if recipe is None else load_recipe(recipe, given, teacher=teacher))
+
+
+def _run(
+    recipe: str, options: Mapping[str, Any], budget: str | None, place: torch.device, clock: Clock
+) -> tuple[Run, list[str]]:
+    """The run that options ask for, and the stages to train or to take."""
+    from ..train.recipe import data_settings, load_recipe
+    from ..train.run import Run
+
+    (data,) = options["--data"]
+    given = [*(data_settings(data) if data else []), *(options["--set"] or [])]
+    loaded = load_recipe(recipe, given, budget, *options["--teacher"])
+    chosen = [name for name in options["--stage"] or [] if loaded.stage(name)]  # knows all names
+    names = [name for name in loaded.stages if not chosen or name in chosen]
+    (out,) = options["--out"]
+    _say_what_is_slow(loaded, [name for name in names if name in loaded.trained], place)
+    return Run(loaded, out or Path("runs") / loaded.settings.name, place, clock), names
+
+
+@contextmanager
+def _speaking(world: World) -> Iterator[None]:
+    """Within, only the first of several processes says anything, errors apart."""
+    if world.is_first:
+        yield
         return
-    _train(_Session(run, _command(recipe, True, options), stop), names, resume)
+    quiet.set(True)
+    current().wanted = False
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+        yield
 
 
-def _command(recipe: str, resume: bool, options: Mapping[str, Sequence[Any] | None]) -> str:
+def _command(
+    recipe: str, resume: bool, options: Mapping[str, Sequence[Any] | None], alone: bool = True
+) -> str:
     """What to type, to train with these options."""
-    words = ["unclip", "train", recipe, *(["--resume"] if resume else [])]
+    start = ["unclip"] if alone else ["torchrun", "...", "-m", "unclip"]
+    words = [*start, "train", recipe, *(["--resume"] if resume else [])]
     for key, values in options.items():
         words += [word for one in values or () if one for word in (key, str(one))]
     return shlex.join(words)
@@ -192,8 +259,8 @@ def _train(session: _Session, names: Sequence[str], resume: bool) -> None:
             waits = [name for name in run.recipe.trained if not run.begun(name)]
             if run.recipe.settings.budget is not None and waits:
                 _say_plan(run, [name for name in names if name in waits])
-            if not session.train(names):
-                raise typer.Exit(NOT_YET)
+            if not session.train(names) and run.world.alone:
+                raise typer.Exit(NOT_YET)  # which torchrun would take for a failure
     finally:
         stages = {name: _so_far(run, name) for name in names}
         report(run=run.folder, model=run.model, stages=stages)
@@ -249,7 +316,7 @@ class _Session:
 
     def _stage(self, name: str) -> bool:
         """Train one stage; returns whether its last step is done."""
-        from ..train.watch import RunWatcher
+        from ..train.watch import Bystander, RunWatcher
 
         try:
             with waiting(f"{name}: looking at the data"):
@@ -259,6 +326,9 @@ class _Session:
                 return False
             raise
         say(f"{name}: steps {trainer.step + 1} to {trainer.config.steps}")
+        if not trainer.world.is_first:
+            with self.stop.after_step():
+                return trainer.run(Bystander(trainer))
         shown = console()
         shown.quiet = quiet.get()
         warn = partial(complain, kind="warning")
@@ -270,7 +340,7 @@ class _Session:
         done, steps = self.run.steps_done(name), self.run.recipe.trained[name].steps
         where = f"and saved at step {done} of {steps} of" if done else "before"
         stopped = f"stopped {where} '{name}'; go on with: {self.again}"
-        if self.stop():
+        if self.stop() or self.run.clock.is_stopped():
             raise Cancelled(stopped)
         say(f"time is up, {stopped}")
 
@@ -290,11 +360,12 @@ def _say_what_is_slow(recipe: Recipe, names: Sequence[str], device: torch.device
 
 def _check(run: Run) -> None:
     """Find faults before any work, and say what of the data will not be used."""
-    for note in run.check().notes():
+    notes = run.check().notes()
+    for note in notes if run.world.is_first else []:
         complain(note, "warning")
 
 
-def _dry_run(run: Run, names: Sequence[str], command: str) -> None:
+def _dry_run(run: Run, chosen: Sequence[str], command: str) -> None:
     """Say what training these stages would cost, or what a budget would give them.
 
     Args:
@@ -303,6 +374,7 @@ def _dry_run(run: Run, names: Sequence[str], command: str) -> None:
     Raises:
         UnclipError: training could not begin. What needs no data has been said by then.
     """
+    names = [name for name in chosen if name in run.recipe.trained]
     if run.recipe.settings.budget is None:
         _say_cost(run, names)
         _check(run)

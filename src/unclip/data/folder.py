@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
 from .. import config
+from ._picture import read_mask
 from ._pictures import Pictures
 from ._tables import COLUMNS
 from .listing import listing
+from .source import Sample
 
 
 class FolderConfig(config.Config):
@@ -25,6 +27,11 @@ class FolderConfig(config.Config):
     seed: int = Field(default=0, ge=0)
     picture_column: str = Field(COLUMNS[0], min_length=1, description="of the table: file names")
     caption_column: str = Field(COLUMNS[1], min_length=1, description="of the table: captions")
+    mask: Literal["alpha", "file"] | None = Field(
+        None,
+        description="which pixels count in a decoder's loss: the opaque ones, or the white ones of "
+        "NAME-masklabel.png beside it; none: all",
+    )
 
 
 class Folder(Pictures):
@@ -46,6 +53,13 @@ class Folder(Pictures):
     def recognises(cls, path: Path) -> bool:
         """Any folder: this is the source for those that no other knows."""
         return True
+
+    def sample(self, position: int) -> Sample:
+        """See `Pictures`; and the mask, where there are masks."""
+        made = super().sample(position)
+        if self.config.mask:
+            made["mask"] = read_mask(self._pair(position)[0], self.config.mask, self.size)
+        return made
 
     def summary(self) -> dict[str, Any]:
         """Pictures, captions and what has none of the other."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..errors import DataError, counted, quoted
 from ..media import SUFFIXES
+from ._picture import is_mask
 from ._tables import COLUMNS, TABLES, captions_of, rows_of
 
 Pair = tuple[Path, tuple[str, ...]]
@@ -77,7 +78,7 @@ def listing(folder: Path, columns: tuple[str, str] = COLUMNS) -> Listing:
     if not folder.is_dir():
         raise DataError(f"no dataset folder at {folder}")
     files, links = _files(folder)
-    pictures = [path for path in files if is_picture(path)]
+    pictures = [path for path in files if is_picture(path) and not is_mask(path)]
     tables = [path for path in files if path.parent == folder and path.name.lower() in TABLES]
     if len(tables) > 1:
         names = " and ".join(quoted(table) for table in tables)

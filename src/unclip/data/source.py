@@ -31,6 +31,7 @@ class Sample(TypedDict, total=False):
     """One training example: `image` and `caption`, or precomputed embeddings or latents of them."""
 
     image: NDArray[np.uint8]  # (H, W, 3), sRGB
+    mask: NDArray[np.uint8]  # (H, W), how much a pixel counts in a decoder's loss; optional
     caption: str
     wrong: str  # a hard negative caption; optional
     spec: dict[str, Any]  # description of a composed scene; optional

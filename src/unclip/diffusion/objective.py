@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from operator import itemgetter
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import torch
-from pydantic import BeforeValidator, Field, PositiveInt, field_validator
+from pydantic import BeforeValidator, Field, PositiveInt, field_validator, model_validator
 from torch import Tensor
 
 from ..config import Config
@@ -20,6 +20,13 @@ from .schedule import Schedule
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
+class EdmTraining(Config):
+    """EDM's noise levels and weights (arXiv 2206.00364, table 1), on any schedule."""
+
+    p_mean: float = Field(-1.2, description="mean of ln(sigma / alpha), which is normal")
+    p_std: float = Field(1.2, gt=0, description="its standard deviation")
+
+
 class DiffusionObjective(Config):
     """Denoising: the truth is the data."""
 
@@ -28,7 +35,23 @@ class DiffusionObjective(Config):
     v_gamma: float | None = Field(
         None, ge=1, description="weight of the error of v, 1 + SNR, at most this"
     )
+    edm: EdmTraining | None = Field(
+        None, description="levels and weights as in EDM's training, in place of the schedule's"
+    )
     vlb_weight: float = Field(0.001, ge=0, description="of the bound of a learned variance")
+
+    @model_validator(mode="after")
+    def _one_weighting(self) -> Self:
+        if self.edm and (self.min_snr_gamma or self.v_gamma):
+            raise ValueError("edm has weights of its own: leave out min_snr_gamma and v_gamma")
+        return self
+
+    def level(self, schedule: Schedule, rng: Rng) -> Level:
+        """The levels to train on, fields (B,)."""
+        if self.edm is None:
+            return schedule.sample(rng)
+        log_sigma = self.edm.p_mean + self.edm.p_std * rng.randn().double()
+        return schedule.at_log_snr(-2 * log_sigma)
 
 
 class ConsistencyObjective(Config):
@@ -129,6 +152,7 @@ def diffusion_loss(
     parameterization: Parameterization,
     config: DiffusionObjective,
     rng: Rng,
+    counts: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Denoise `x0` at a random level.
 
@@ -136,30 +160,46 @@ def diffusion_loss(
         net: (x in, t) -> output, with its conditioning bound.
         x0: (B, ...) clean data in diffusion space.
         rng: for the level and the noise.
+        counts: how much each place counts, 0 to 1, to be broadcast against x0; None: all do alike.
 
     Returns:
         (B,) loss per sample, and metrics to log, (B,) each.
     """
-    level = schedule.sample(rng).to(x0.device)
+    level = config.level(schedule, rng).to(x0.device)
     alpha, sigma = level.like(x0)
     eps = rng.randn(*x0.shape[1:])
     x = alpha * x0 + sigma * eps
     prediction = parameterization.denoiser(net)(x, level)
-    error = parameterization.error(prediction, x0, eps, level).flatten(1).mean(1)  # (B,)
+    error = masked_mean(parameterization.error(prediction, x0, eps, level), counts)  # (B,)
     weight = torch.ones_like(error)
     if config.min_snr_gamma is not None:
         weight = parameterization.snr_weight(level, config.min_snr_gamma).to(error.device)
     if config.v_gamma is not None:
         weight = weight * parameterization.v_weight(level, config.v_gamma).to(error.device)
+    if config.edm is not None:
+        weight = parameterization.v_weight(level, math.inf).to(error.device)
     loss, metrics = weight * error, {"mse": error.detach()}
     if prediction.variance is not None:
-        bound = variance_bound(x, x0, prediction, level, schedule)
+        bound = variance_bound(x, x0, prediction, level, schedule, counts)
         loss, metrics["vlb"] = loss + config.vlb_weight * 1000 * bound, bound.detach()
     return loss, metrics
 
 
+def masked_mean(error: Tensor, counts: Tensor | None = None) -> Tensor:
+    """(B, ...) -> (B,): the mean over the places that count; 0 where none does."""
+    if counts is None:
+        return error.flatten(1).mean(1)
+    weight = counts.expand_as(error).flatten(1)
+    return (weight * error.flatten(1)).sum(1) / weight.sum(1).clamp(min=1e-6)
+
+
 def variance_bound(
-    x: Tensor, x0: Tensor, prediction: Prediction, level: Level, schedule: Schedule
+    x: Tensor,
+    x0: Tensor,
+    prediction: Prediction,
+    level: Level,
+    schedule: Schedule,
+    counts: Tensor | None = None,
 ) -> Tensor:
     """(B,) the term of the variational bound at `level` in bits per dimension, for the variance.
 
@@ -175,4 +215,4 @@ def variance_bound(
     nll = 0.5 * (math.log(2 * math.pi) + variance.log() + (x0 - mean) ** 2 / variance)
     nll = nll - math.log(2 / 255)
     first = (then.like(x)[1] == 0).expand_as(kl)
-    return torch.where(first, nll, kl).flatten(1).mean(1) / math.log(2)
+    return masked_mean(torch.where(first, nll, kl), counts) / math.log(2)

@@ -102,6 +102,8 @@ class Parameterization(Config):
     def v_weight(self, level: Level, gamma: float) -> Tensor:
         """Factor from this output's error to the error of v, at most `gamma` times that of x0.
 
+        Without a limit it is EDM's weight (arXiv 2206.00364, table 1), by which the effective
+        weight of the preconditioned network's error is 1.
         At the highest noise it gives the error of x0, where min-SNR is zero. JiT also predicts x0
         with the loss of v (arXiv 2511.13720, table 1).
         """

@@ -128,7 +128,7 @@ class _Discrete(Schedule):
 
     def at_log_snr(self, log_snr: Tensor) -> Level:
         """As fractional timesteps; outside the schedule its nearest end."""
-        table = -self.alpha_bar().logit()  # increasing in t
+        table, log_snr = -self.alpha_bar().logit(), log_snr.cpu()  # increasing in t
         right = torch.searchsorted(table, -log_snr).clamp(1, self.steps - 1)
         left = right - 1
         share = (-log_snr - table[left]) / (table[right] - table[left])
@@ -229,7 +229,7 @@ class Edm(Schedule):
 
     def at_log_snr(self, log_snr: Tensor) -> Level:
         """sigma from the log-SNR."""
-        return self.of_sigma((-log_snr / 2).exp().float())
+        return self.of_sigma((-log_snr.cpu() / 2).exp().float())
 
     def sample(self, rng: Rng) -> Level:
         """See `Schedule`. Log-normal sigma."""

@@ -410,7 +410,11 @@ class DiffusionStage(Stage):
         net, config, objective = self.bind(shown), self.config, self.config.objective
         if not isinstance(objective, DiffusionObjective):
             raise UsageError(f"{self.kind}: objective '{objective.kind}' needs a teacher")
-        return diffusion_loss(net, x0, config.schedule, config.parameterization, objective, rng)
+        counts = cond.loss_mask
+        if counts is not None and counts.shape[-2:] != x0.shape[-2:]:  # of latents
+            counts = F.interpolate(counts, x0.shape[-2:], mode="area")
+        means = config.schedule, config.parameterization, objective
+        return diffusion_loss(net, x0, *means, rng, counts)
 
 
 def fit_known(cond: Cond, size: Sequence[int]) -> Cond:

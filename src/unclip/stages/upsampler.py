@@ -21,6 +21,7 @@ from ..nn.last_step import LastStep
 from ..nn.sharpening import warp_sharpened
 from ..rng import Rng
 from ..types import Cond
+from .degradation import Bsr, degraded
 from .networks import Network
 from .sampling import SampleArguments, Sampling
 from .stage import DiffusionConfig, DiffusionStage, StageConfig, check_channels, fit_known
@@ -33,6 +34,7 @@ class Corruption(Config):
     blur_share: float = Field(0.5, ge=0, le=1, description="share of samples that are blurred")
     noise: float = Field(0.2, ge=0, description="largest standard deviation of added noise")
     at_sampling: float = Field(0.0, ge=0, le=1, description="noise level when sampling, 0 to 1")
+    bsr: Bsr | None = Field(None, description="BSRGAN's degradation, in place of the blur")
     redrawn_by: str | None = Field(
         None, description="a decoder of the recipe, which redraws small pictures for training"
     )
@@ -242,13 +244,18 @@ class Upsampler(AnyUpsampler):
         else:
             small, level = self.shrunk(crop), rng.rand()
             small = self.corrupt(small, level, rng)
-        low_res = self.enlarged(small)
-        return cond.replace(low_res=low_res, low_res_level=level), self.space.encode(crop)
+        low_res, counts = self.enlarged(small), cond.loss_mask
+        counts = None if counts is None else cut(counts, self.factor * corner, side)
+        seen = cond.replace(low_res=low_res, low_res_level=level, loss_mask=counts)
+        return seen, self.space.encode(crop)
 
     def corrupt(self, small: Tensor, level: Tensor, rng: Rng) -> Tensor:
-        """Blur some of the (B, 3, h, w) pictures, then add noise of strength `level` (B,)."""
+        """Blur or degrade some of the (B, 3, h, w) pictures, then add noise of strength `level`."""
         options = self.config.corruption
-        small = self.blurred(small, options.blur, options.blur_share, rng)
+        if options.bsr:
+            small = degraded(small, options.bsr, rng)
+        else:
+            small = self.blurred(small, options.blur, options.blur_share, rng)
         return self._noised(small, level, rng)
 
     def _noised(self, small: Tensor, level: Tensor, rng: Rng) -> Tensor:

@@ -23,6 +23,25 @@ def repeated_blocks(net: nn.Module) -> list[nn.Module]:
     return found
 
 
+CALLED = "keys_values"
+"""A method of attention layers that networks call once a prompt, beside `forward`."""
+
+
+def sharded_units(net: nn.Module) -> Iterator[nn.Module]:
+    """What FSDP gathers at once: blocks, or the parts of those in which something is `CALLED`."""
+    for block in repeated_blocks(net):
+        yield from _called_apart(block)
+
+
+def _called_apart(module: nn.Module) -> Iterator[nn.Module]:
+    apart = any(hasattr(one, CALLED) for one in module.modules())
+    if isinstance(module, nn.ModuleList) or (apart and not hasattr(module, CALLED)):
+        for child in module.children():
+            yield from _called_apart(child)
+    elif any(True for _ in module.parameters()):
+        yield module
+
+
 def compile_blocks(net: nn.Module) -> None:
     """Compile each block by itself: blocks of one kind share what is compiled.
 

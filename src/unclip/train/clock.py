@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
+
+from .distributed.world import World
 
 
 @dataclass
 class Clock:
     """Tells the time and when training stops; every such decision is asked of it.
 
+    Of several processes all ask in the same order, and get the same answer: it is the time of the
+    first, and a signal that any of them got. `now` alone is each one's own.
+
     Args:
         deadline: when to stop, in the seconds that `now` counts.
         stop: asked after each step.
+        world: the processes that train together.
     """
 
     deadline: float = inf
     stop: Callable[[], bool] = lambda: False
+    world: World = field(default_factory=World)
 
     def now(self) -> float:
         """Seconds from any moment on."""
@@ -26,8 +33,13 @@ class Clock:
 
     def has_passed(self, seconds: float, since: float) -> bool:
         """Whether more than `seconds` have gone by."""
-        return self.now() - since > seconds
+        return self.world.decided(self.now() - since > seconds)
 
     def is_over(self) -> bool:
         """Whether to stop before the last step."""
-        return self.now() > self.deadline or self.stop()
+        late = self.world.is_first and self.now() > self.deadline
+        return self.world.any(late or self.stop())
+
+    def is_stopped(self) -> bool:
+        """Whether somebody asked to stop."""
+        return self.world.any(self.stop())

@@ -62,7 +62,7 @@ class TrainConfig(Config):
     """How one stage is trained."""
 
     steps: int = Field(1000, ge=1, description="optimizer steps; a budget chooses others")
-    batch_size: int = Field(64, ge=1, description="samples of a step")
+    batch_size: int = Field(64, ge=1, description="samples a step, of all processes together")
     ramp: tuple[tuple[NonNegativeInt, PositiveInt], ...] = Field(
         (), description="(step, batch size) pairs: from that step on, that size"
     )
@@ -83,6 +83,9 @@ class TrainConfig(Config):
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="that networks multiply in; auto: what is fast here"
+    )
+    engine: Literal["ddp", "fsdp"] = Field(
+        "ddp", description="of several processes: each has the network, or a part of it"
     )
     activation_checkpointing: bool = Field(
         False, description="less memory for a forward pass more: blocks are computed again"

@@ -170,6 +170,9 @@ class _NoSchedule:
     def before(self, level: Level) -> Level:
         return level
 
+    def at_log_snr(self, log_snr: Tensor) -> Level:
+        return Level(*[log_snr.float()] * 3)
+
     def grid(self, steps: int, spacing: str = "uniform") -> list[Level]:
         """Of () each, as `sample` gives (B,)."""
         return [Level(*(torch.empty((), device="meta") for _ in range(3)))] * (steps + 1)

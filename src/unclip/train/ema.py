@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..nn.lora import share_frozen
+from .distributed.tensors import local
 
 
 class Ema:
@@ -21,16 +22,24 @@ class Ema:
         for name in self._learning:
             self.average.get_parameter(name).requires_grad_(False)
 
+    @torch.no_grad()
     def restart(self, net: nn.Module) -> None:
         """Begin again as `net` is."""
-        self.average.load_state_dict(net.state_dict())
+        for mine, theirs in self._pairs(net):
+            mine.copy_(theirs)
 
     @torch.no_grad()
     def update(self, net: nn.Module, step: int) -> None:
         """Move towards `net` after step `step` (from 0)."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        averages: list[Tensor] = [self.average.get_parameter(name) for name in self._learning]
-        current: list[Tensor] = [net.get_parameter(name) for name in self._learning]
+        averages = [local(self.average.get_parameter(name)) for name in self._learning]
+        current = [local(net.get_parameter(name)) for name in self._learning]
         torch._foreach_lerp_(averages, current, 1 - decay)
         for mine, theirs in zip(self.average.buffers(), net.buffers(), strict=True):
             mine.copy_(theirs)
+
+    def _pairs(self, net: nn.Module) -> list[tuple[Tensor, Tensor]]:
+        """What this process holds of each tensor of the average, and of `net`."""
+        mine = [*self.average.parameters(), *self.average.buffers()]
+        theirs = [*net.parameters(), *net.buffers()]
+        return [(local(a), local(b)) for a, b in zip(mine, theirs, strict=True)]

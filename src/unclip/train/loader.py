@@ -148,6 +148,18 @@ class Loader:
         if batch_size != self.batch_size:
             self.batch_size, self._batches = batch_size, None
 
+    @contextmanager
+    def undivided(self) -> Iterator[None]:
+        """Within, every rank gets the batches of all ranks."""
+        before = self.rank, self.world, self.batch_size
+        self.rank, self.world, self.batch_size = 0, 1, self.batch_size * self.world
+        self._batches = None
+        try:
+            yield
+        finally:
+            self.rank, self.world, self.batch_size = before
+            self._batches = None
+
     def state_dict(self) -> dict[str, Any]:
         """Where the next batch begins."""
         return self.source.state_dict()

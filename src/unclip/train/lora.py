@@ -15,6 +15,7 @@ from ..errors import UsageError
 from ..nn.lora import adapt, adapted, can_adapt
 from ..vocabulary import Vocabulary
 from .config import LoraConfig
+from .distributed.tensors import assign
 from .optim import EDGES
 from .recipe import Recipe
 
@@ -69,7 +70,7 @@ def kept(net: nn.Module) -> dict[str, Tensor]:
 def put_back(net: nn.Module, saved: Mapping[str, Tensor]) -> None:
     """Undo `kept`: all its tensors have to be there, in their shapes."""
     for name, value in kept(net).items():
-        value.copy_(saved[name])
+        assign(value, saved[name])
 
 
 def changes_of(net: nn.Module) -> dict[str, Change]:

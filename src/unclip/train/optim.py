@@ -12,6 +12,7 @@ from ..device import fast_dtype
 from ..errors import TrainingError, UsageError, nearest
 from ..nn.lora import LowRank
 from .config import TrainConfig
+from .distributed.tensors import assign, clip_grad_norm, is_sharded, local, part_of, whole
 
 EDGES = ("conv_in", "conv_out", "patch")
 """Layers at a network's edge, whose weights are no map from features to features."""
@@ -44,8 +45,10 @@ def make_optimizers(net: nn.Module, config: TrainConfig) -> list[torch.optim.Opt
     rest = [p for p in net.parameters() if p.requires_grad and id(p) not in taken]
     groups = [
         {"params": [p for p in rest if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
+        {"params": [p for p in rest if p.ndim == 1], "weight_decay": 0.0},
+        {"params": [p for p in rest if p.ndim == 0], "weight_decay": 0.0},  # are never sharded
     ]
+    groups = [group for group in groups if group["params"]]
     on_cpu = all(parameter.device.type == "cpu" for parameter in rest)
     fast = {"fused": True} if on_cpu else {"foreach": True}
     adamw = AdamW(groups, lr=config.learning_rate, betas=config.betas, **fast)
@@ -73,8 +76,8 @@ class AdamW(torch.optim.AdamW):
 
 def _is_last(x: Tensor) -> bool:
     """Whether a kernel is laid out channels_last, and in no other way."""
-    last = torch.channels_last
-    return x.ndim == 4 and x.is_contiguous(memory_format=last) and not x.is_contiguous()
+    held, last = local(x), torch.channels_last
+    return x.ndim == 4 and held.is_contiguous(memory_format=last) and not held.is_contiguous()
 
 
 def _dense(x: Tensor, last: bool) -> Tensor:
@@ -93,7 +96,7 @@ class Learner:
 
     def update(self, step: int) -> Tensor:
         """Step `step` (from 0), by the gradients there are. Returns their norm before clipping."""
-        norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.config.clip_grad)
+        norm = clip_grad_norm(self.net.parameters(), self.config.clip_grad)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(self.config, step)
@@ -141,10 +144,10 @@ class Muon(torch.optim.Optimizer):
         """One update; matrices of one shape are made orthogonal together."""
         assert closure is None
         for group in self.param_groups:
-            alike: dict[torch.Size, list[Tensor]] = {}
+            alike: dict[tuple[int, int], list[Tensor]] = {}
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    alike.setdefault(_matrix(parameter, parameter).shape, []).append(parameter)
+                    alike.setdefault(_size(parameter), []).append(parameter)
             for parameters in alike.values():
                 self._update(parameters, group)
 
@@ -153,23 +156,32 @@ class Muon(torch.optim.Optimizer):
         directions = self._directions(parameters, group["momentum"])
         turned = orthogonal(directions, group["dtype"])  # (K, m, n)
         scale = group["lr"] * 0.2 * max(turned.shape[1:]) ** 0.5
-        updates = [_kernel(one, like) for one, like in zip(turned, parameters, strict=True)]
-        torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-        torch._foreach_add_(parameters, updates, alpha=-scale)
+        pairs = list(zip(turned, parameters, strict=True))
+        updates = [part_of(_kernel(one, like), like) for one, like in pairs]
+        held = [local(one) for one in parameters]
+        torch._foreach_mul_(held, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_add_(held, updates, alpha=-scale)
 
     def _directions(self, parameters: list[Tensor], momentum: float) -> Tensor:
-        """Nesterov momentum of the gradients, as matrices: (K, m, n)."""
-        first = _matrix(parameters[0], parameters[0])
-        stack = first.new_empty((len(parameters), *first.shape))
+        """Nesterov momentum of the gradients, as matrices: (K, m, n). Each is gathered whole."""
+        stack = local(parameters[0]).new_empty((len(parameters), *_size(parameters[0])))
         for parameter, direction in zip(parameters, stack, strict=True):
             assert parameter.grad is not None
             state = self.state[parameter]
             if "momentum" not in state:
                 state["momentum"] = torch.zeros_like(parameter)
-            state["momentum"].lerp_(parameter.grad, 1 - momentum)
-            kept, grad = (_matrix(one, parameter) for one in (state["momentum"], parameter.grad))
-            torch.lerp(grad, kept, momentum, out=direction)
+            kept, grad = local(state["momentum"]), local(parameter.grad)
+            kept.lerp_(grad, 1 - momentum)
+            if is_sharded(parameter):
+                kept, grad = whole(state["momentum"]), whole(parameter.grad)
+            start, end = (_matrix(one, parameter) for one in (grad, kept))
+            torch.lerp(start, end, momentum, out=direction)
         return stack
+
+
+def _size(kernel: Tensor) -> tuple[int, int]:
+    """Of a kernel's matrix."""
+    return len(kernel), kernel.numel() // len(kernel)
 
 
 def _matrix(values: Tensor, like: Tensor) -> Tensor:
@@ -177,13 +189,12 @@ def _matrix(values: Tensor, like: Tensor) -> Tensor:
 
     Which order that is changes nothing: who exchanges columns gets the same update, exchanged.
     """
-    last = like.ndim == 4 and like.is_contiguous(memory_format=torch.channels_last)
-    return (values.permute(0, 2, 3, 1) if last else values).flatten(1)
+    return (values.permute(0, 2, 3, 1) if _is_last(like) else values).flatten(1)
 
 
 def _kernel(matrix: Tensor, like: Tensor) -> Tensor:
     """Undo `_matrix`."""
-    if like.ndim == 4 and like.is_contiguous(memory_format=torch.channels_last):
+    if _is_last(like):
         out, channels, height, width = like.shape
         return matrix.view(out, height, width, channels).permute(0, 3, 1, 2)
     return matrix.view(like.shape)
@@ -321,4 +332,4 @@ def restore_optimizers(
             raise TrainingError(f"the saved optimizer state does not fit the recipe: '{key}'")
         # strides as the parameter's: in another layout kernels may round otherwise, and are slower
         like = value if moment == "step" else torch.empty_like(parameter.detach())
-        owner.state[parameter][moment] = like.copy_(value)
+        owner.state[parameter][moment] = assign(like, value)

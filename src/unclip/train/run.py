@@ -27,7 +27,7 @@ from ..checkpoints.settings import leaves
 from ..checkpoints.tokenizers import load_tokenizer
 from ..data import Source
 from ..diffusion.objective import AdversarialObjective
-from ..errors import OutputError, TrainingError, UnclipError, UsageError
+from ..errors import OutputError, TrainingError, UnclipError, UsageError, about
 from ..files import remove_leftovers, write_json, write_text, writing
 from ..loading import plan
 from ..nn.tokenizer import Tokenizer
@@ -65,6 +65,7 @@ class Run:
     ) -> None:
         self.recipe, self.folder, self.device = recipe, folder, device
         self.clock = clock or Clock()
+        self.world = self.clock.world  # the first of its processes writes, the others read
         self._lock: Lock | None = None
 
     @property
@@ -81,6 +82,10 @@ class Run:
                 needs.
             DataError: the data are not there.
         """
+        for name, config in self.recipe.trained.items():
+            for _, size in config.stretches(config.steps):
+                with about(f"stages.{name}.train.batch_size"):
+                    self.world.share(size)
         drawn: tuple[int, int] | None = None
         for name, recipe in self.recipe.stages.items():
             stage = on_meta(recipe.config)
@@ -145,6 +150,10 @@ class Run:
             OutputError: it cannot be made.
             TrainingError: its recipe.json is damaged, or as for `check_states`.
         """
+        self.world.first(lambda: self._begin(resume))
+        self.recipe = self._with_recorded_budget()
+
+    def _begin(self, resume: bool) -> None:
         if not resume and self.exists():
             raise UsageError(
                 f"{self.folder} holds a run already; go on with --resume, or choose another --out"
@@ -161,7 +170,7 @@ class Run:
     @property
     def is_locked(self) -> bool:
         """Whether others are kept out: not on every file system."""
-        return self._lock is not None and self._lock.held
+        return not self.world.is_first or (self._lock is not None and self._lock.held)
 
     def end(self) -> None:
         """Let others in."""
@@ -226,7 +235,7 @@ class Run:
 
     def export_frozen(self, name: str) -> None:
         """Put a stage that another model gives into this one, as it is."""
-        self.export(name, self.build(name))
+        self.world.first(lambda: self.export(name, self.build(name)))
 
     def steps_done(self, name: str) -> int:
         """Steps in the newest saved state of a stage, 0 where there is none."""
@@ -277,7 +286,7 @@ class Run:
             TrainingError: a stage that it needs is not trained, or its saved state is damaged.
             UsageError: not one of its steps fits into its share of the budget.
         """
-        _ = self.vocabulary  # now, while the data are there, and in nobody's share of a budget
+        self.world.first(self._read_texts)
         seconds = self._allowance(name) if self.recipe.settings.budget is not None else None
         started = self.clock.now()
         trainer = self._trainer(name)
@@ -288,18 +297,23 @@ class Run:
             trainer.pacer = Pacer(seconds, partial(self._with_steps, name))
         return trainer
 
+    def _read_texts(self) -> None:
+        """Now, while the data are there, and in nobody's share of a budget."""
+        _ = self.vocabulary
+        self.tokenizer()
+
     def _allowance(self, name: str) -> float:
         """Seconds that the budget gives a stage, whose steps are worked out if it has not begun."""
         if self.begun(name):
-            return self._seconds(name) / KEPT
+            return self.world.first(lambda: self._seconds(name) / KEPT)
         self.recipe, seconds = self.fitted(name)
-        self._record()
+        self.world.first(self._record)
         return seconds
 
     def _with_steps(self, name: str, steps: int) -> TrainConfig:
         """Let a stage that trains have other steps, and write them down."""
         self.recipe = self.recipe.with_train(name, steps=steps)
-        self._record()
+        self.world.first(self._record)
         return self.recipe.trained[name]
 
     def fitted(self, name: str) -> tuple[Recipe, float]:
@@ -307,11 +321,12 @@ class Run:
 
         And the seconds of that share.
         """
-        plan = self.allocate()
-        recipe = self.recipe
-        for one, share in self.budget.shares(recipe, self._begun).items():
+        plan, recipe = self.allocate(), self.recipe  # each process has measured for itself
+        shares = self.budget.shares(recipe, self._begun)
+        told = self.world.first(lambda: (plan[name].steps, plan[name].given, shares))
+        for one, share in told[2].items():
             recipe = recipe.with_train(one, share=share)
-        return recipe.with_train(name, steps=plan[name].steps), plan[name].given
+        return recipe.with_train(name, steps=told[0]), told[1]
 
     def allocate(self) -> dict[str, Allocation]:
         """What the budget gives each stage that has not begun. Raises as `trainer`."""
@@ -342,8 +357,10 @@ class Run:
         loader = Loader(
             self.recipe.source(task.source_size),
             task.collate(self.tokenizer()),
-            config.batch_at(0),
+            self.world.share(config.batch_at(0)),
             config.workers,
+            self.world.rank,
+            self.world.size,
             pin=self.device.type == "cuda",
         )
         loader.skipped = Skipped(self.folder / SKIPPED, self.recipe.max_skipped, name)

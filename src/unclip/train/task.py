@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -143,7 +143,8 @@ class Task(nn.Module):
     def collate(self, tokenizer: Tokenizer) -> Collate:
         """What makes its batches of samples."""
         wrong = ["wrong"] if isinstance(self.stage, ClipStage) else []
-        keys = ("image", "caption", *wrong, *sorted(self._encoded))
+        masked = ["mask"] if "image" in self.stage.produces else []
+        keys = ("image", "caption", *wrong, *masked, *sorted(self._encoded))
         return Collate(tokenizer, keys, null=self._reads_null)
 
     def blank(self, size: int, context: int) -> Batch:
@@ -156,8 +157,7 @@ class Task(nn.Module):
 
     def cond(self, batch: Batch, rng: Rng) -> Cond:
         """Everything the stage trains on; `rng` is for a prior that draws."""
-        fields = (*_TOKENS, *self._encoded)
-        cond = Cond(**{name: batch[name] for name in fields if name in batch})
+        cond = self._held(batch)
         wanted = self._wanted - dict(cond.items()).keys()
         with torch.no_grad():
             if wanted & _OF_TEXT:
@@ -174,17 +174,36 @@ class Task(nn.Module):
             if wanted & _OF_SPACE:
                 assert isinstance(self.stage, DiffusionStage) and cond.image is not None
                 cond = cond.replace(latents=self.stage.space.encode(cond.image))
-            if wanted & _OF_IMAGE and not self.clip[0].sees:
-                raise UsageError(
-                    f"stage '{self.stage.kind}' learns from what CLIP says of pictures, and the "
-                    "recipe's CLIP has no image encoder: take it from a model with a whole CLIP "
-                    "(unclip convert MODEL DST --clip CLIP)"
-                )
-            if "image_patches" in wanted:
-                cond = self.clip[0].encode_patches(cond)
-            elif "image_embed" in wanted:
-                cond = self.clip[0].encode_image(cond)
+            cond = self._embedded(cond, wanted)
             return self.redrawer(cond, rng.fork("redrawn")) if self.redrawer else cond
+
+    def _held(self, batch: Batch) -> Cond:
+        """What a batch holds already. Raises UsageError where it has no texts and needs them."""
+        fields = (*_TOKENS, *self._encoded)
+        held = {name: batch[name] for name in fields if name in batch}
+        if "mask" in batch:
+            held["loss_mask"] = batch["mask"][:, None].float() / 255  # (B, 1, H, W)
+        if "text_mask" in self._wanted and "text_mask" not in held:
+            if "text_encodings" not in held:
+                raise UsageError(
+                    f"stage '{self.stage.kind}' reads texts, and the data hold neither captions "
+                    "nor text_encodings"
+                )
+            held["text_mask"] = (held["text_encodings"] != 0).any(-1)  # padding is all zeros
+        return Cond(**held)
+
+    def _embedded(self, cond: Cond, wanted: Set[str]) -> Cond:
+        """With what CLIP says of its pictures. Raises UsageError where that has half a CLIP."""
+        if not wanted & _OF_IMAGE:
+            return cond
+        if not self.clip[0].sees:
+            raise UsageError(
+                f"stage '{self.stage.kind}' learns from what CLIP says of pictures, and the "
+                "recipe's CLIP has no image encoder: take it from a model with a whole CLIP "
+                "(unclip convert MODEL DST --clip CLIP)"
+            )
+        clip = self.clip[0]
+        return clip.encode_patches(cond) if "image_patches" in wanted else clip.encode_image(cond)
 
     def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """(B,) of a batch's condition, and metrics (B,) or ()."""

@@ -19,6 +19,9 @@ from .blocks import checkpoint_blocks, compile_blocks
 from .budget import Pacer
 from .clock import Clock
 from .config import TrainConfig
+from .distributed.engine import make_engine
+from .distributed.store import SharedStore
+from .distributed.world import World
 from .ema import Ema
 from .loader import Batch, Loader
 from .optim import Learner, critic_config, learning_rate
@@ -49,8 +52,8 @@ class Watcher(Protocol):
 class _Means:
     """Means of what the steps since the last log gave, not yet read off the device."""
 
-    def __init__(self, now: float) -> None:
-        self.since, self.steps = now, 0
+    def __init__(self, now: float, world: World) -> None:
+        self.since, self.steps, self.world = now, 0, world
         self._sums: dict[str, Tensor] = {}
 
     def add(self, metrics: dict[str, Tensor]) -> None:
@@ -58,7 +61,9 @@ class _Means:
         self._sums = {key: self._sums.get(key, 0) + value for key, value in metrics.items()}
 
     def values(self) -> dict[str, float]:
-        return {key: float(value) / self.steps for key, value in self._sums.items()}
+        """Of all processes."""
+        own = {key: float(value) / self.steps for key, value in self._sums.items()}
+        return self.world.mean(own)
 
 
 class Trainer:
@@ -91,14 +96,19 @@ class Trainer:
         for module in (task, *task.frozen):
             place(module, self.device)
         self.net = task.stage.net
-        self.learners = {"": Learner(self.net, config)}
-        if task.critic is not None:
-            self.learners["critic_"] = Learner(task.critic, critic_config(config, task.critic_rate))
         self.ema = Ema(self.net, config.ema)
         if config.compile:
             compile_blocks(self.net)
         if config.activation_checkpointing:
             checkpoint_blocks(self.net)
+        self.world = self.clock.world
+        self.engine = make_engine(config, self.world, self.device)
+        self.forward = self.engine.arrange(task, self.ema)
+        if not self.world.alone:
+            self.store = SharedStore(self.store, self.world)
+        self.learners = {"": Learner(self.net, config)}
+        if task.critic is not None:
+            self.learners["critic_"] = Learner(task.critic, critic_config(config, task.critic_rate))
 
     def prepare(self) -> None:
         """Let the stage fit its statistics to as many samples as it asks for, before step 0.
@@ -108,10 +118,12 @@ class Trainer:
         wanted = self.task.stage.prepare_samples
         if wanted == 0:
             return
-        place = self.loader.state_dict()
-        batches = math.ceil(wanted / self.loader.batch_size)
-        self.task.stage.prepare(self.task.cond(self._next(), self._rng()) for _ in range(batches))
-        self.loader.load_state_dict(place)
+        place, loader = self.loader.state_dict(), self.loader
+        batches = math.ceil(wanted / (loader.batch_size * loader.world))
+        with loader.undivided():
+            conds = (self.task.cond(self._next(), self._rng()) for _ in range(batches))
+            self.task.stage.prepare(conds)
+        loader.load_state_dict(place)
         self.ema.restart(self.net)
 
     def run(self, watcher: Watcher) -> bool:
@@ -130,21 +142,21 @@ class Trainer:
         if self.step == 0:
             self._preview(watcher)
         saved = clock.now()
-        means = _Means(saved)
+        means = _Means(saved, self.world)
         while self.step < config.steps:
             try:
                 metrics = self._step()
             except (DataError, WorkersLostError):
-                self._save(watcher, means)
+                if self.world.alone:  # others go on, and end with this one
+                    self._save(watcher, means)
                 raise
             means.add(metrics)
             now = clock.now()
             self.seconds, last = self.seconds + now - last, now
-            if self.pacer:
-                config = self._follow(self.pacer)
-            if self._is_due(now - means.since):
+            config = self._follow(self.pacer)
+            if self._is_due(means.since):
                 self._log(watcher, means, now)
-                means = _Means(now)
+                means = _Means(now, self.world)
             if self._preview_is_due():
                 self._preview(watcher)
             if clock.is_over():
@@ -152,8 +164,6 @@ class Trainer:
             if clock.has_passed(60 * config.checkpoint_minutes, since=saved):
                 self._save(watcher, means)
                 saved = clock.now()
-                if self.pacer:
-                    self.pacer.restart()
         self._check_finite(means)
         self.seconds += clock.now() - last  # a GPU is done by now
         self._save(watcher, means)
@@ -173,12 +183,15 @@ class Trainer:
         if self.pacer:
             self.pacer.restart()
 
-    def _follow(self, pacer: Pacer) -> TrainConfig:
+    def _follow(self, pacer: Pacer | None) -> TrainConfig:
         """Take as many steps as still fit into the stage's time. Returns the configuration."""
+        if pacer is None:
+            return self.config
         left = max(0.0, pacer.seconds - self.seconds)
         previews = 1 + int(left / (60 * self.config.preview_minutes))
         aside = previews * self._preview_seconds
-        steps = pacer.steps(self.config, self.step, self.seconds, aside)
+        now = self.seconds
+        steps = self.world.first(lambda: pacer.steps(self.config, self.step, now, aside))
         if steps != self.config.steps:
             self.config = pacer.tell(steps)
             for learner in self.learners.values():
@@ -189,6 +202,8 @@ class Trainer:
         """The watcher first: killed between the two, the last steps are done and logged again."""
         self._check_finite(means)
         watcher.saving(self.step)
+        if self.pacer:
+            self.pacer.restart()
         self.save()
 
     def seconds_per_step(self, batch_size: int, window: float) -> float:
@@ -202,7 +217,7 @@ class Trainer:
         self.config = self.config.model_copy(update={"batch_size": batch_size, "ramp": ()})
         self._timed(1)
         count = 1
-        while (taken := self._timed(count)) < window:
+        while self.world.decided((taken := self._timed(count)) < window):
             count *= 2
         return taken / count
 
@@ -216,15 +231,16 @@ class Trainer:
     def _step(self) -> dict[str, Tensor]:
         """One optimizer step; returns the loss and the metrics, not yet read off the device."""
         config = self.config
-        self.loader.resize(config.batch_at(self.step))
+        self.loader.resize(self.world.share(config.batch_at(self.step)))
         batch = self._next()
         self.task.train()
         self.task.begin(self.step / config.steps, self.ema.average)
         rng = self._rng()
         dropout = dropout_from(self.task, rng.fork("dropout"))
         with autocast(self.device, config.dtype(self.device)), dropout:
-            loss, metrics = self.task(batch, rng)
-        loss.backward()
+            loss, metrics = self.forward(batch, rng)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.engine.finish()
         norms = [learner.update(self.step) for learner in self.learners.values()]
         self.ema.update(self.net, self.step)
         self.step += 1
@@ -236,14 +252,16 @@ class Trainer:
 
     def _rng(self) -> BatchRng:
         """What is drawn for the last batch, by the seed and its place in the stream."""
-        torch.manual_seed(self.seed * 1_000_003 + self.step)  # for networks that draw by themselves
+        # for networks that draw by themselves, each process other numbers
+        torch.manual_seed(self.seed * 1_000_003 + self.step + 1_000_000_007 * self.world.rank)
         key, loader = f"{self.seed}/{self.task.stage.kind}", self.loader
         return BatchRng(key, loader.batch_size, self.device, loader.first)
 
-    def _is_due(self, seconds: float) -> bool:
-        """Whether to log the steps since `seconds` ago; slow ones are logged without waiting."""
+    def _is_due(self, since: float) -> bool:
+        """Whether to log the steps since then; slow ones are logged without waiting."""
         step, config = self.step, self.config
-        return step % config.log_every == 0 or step == config.steps or seconds > LOG_SECONDS
+        late = self.clock.has_passed(LOG_SECONDS, since=since)  # all are here: nobody hangs
+        return late or step % config.log_every == 0 or step == config.steps
 
     def _log(self, watcher: Watcher, means: _Means, now: float) -> None:
         self._check_finite(means)
@@ -270,8 +288,9 @@ class Trainer:
         )
 
     def averaged(self) -> Stage:
-        """The stage with the averaged weights, in evaluation mode."""
-        return self.task.stage.with_net(merged(self.ema.average)).eval()
+        """The stage with the averaged weights, in evaluation mode; all processes ask together."""
+        stage = self.engine.averaged(self.task.stage, self.ema).eval()
+        return stage.with_net(merged(stage.net)) if self.world.is_first else stage
 
     def save(self) -> Path:
         """Write the whole state beside the older ones; nothing half-written is ever seen."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ..errors import UnclipError
+from ..errors import UnclipError, UnclipWarning
 from ..files import atomic_file
 from ..stages import Stage
 from . import previews
@@ -86,7 +87,8 @@ class RunWatcher:
 
     def preview(self, step: int, stage: Stage) -> None:
         """Draw a sample grid, once the stage can show something: see `previews`."""
-        raw = self.trainer.task.stage if step else None  # the average begins as the weights do
+        # the average begins as the weights do; of several processes each may hold a part of them
+        raw = self.trainer.task.stage if step and self.run.world.alone else None
         try:
             drawn = previews.sheet(self.run, self.name, stage, raw)
         except UnclipError as error:  # a stage at its beginning may do so, and learn yet
@@ -96,6 +98,28 @@ class RunWatcher:
             return
         with atomic_file(self.run.folder / self.name / "previews" / f"step-{step:08d}.png") as file:
             drawn.save(file, format="PNG")
+
+
+class Bystander:
+    """A process that is not the first: it follows in silence, and gives its part of weights."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        """The first process tells them."""
+
+    def saving(self, step: int) -> None:
+        """The first process gathers the averaged weights."""
+        self.trainer.averaged()
+
+    def note(self, line: str) -> None:
+        """Warn of it: it may be of this process alone."""
+        complaint = f"process {self.trainer.world.rank}: {line}"
+        warnings.warn(complaint, UnclipWarning, stacklevel=2)
+
+    def preview(self, step: int, stage: Stage) -> None:
+        """The first process draws it."""
 
 
 def _board(folder: Path) -> Any:

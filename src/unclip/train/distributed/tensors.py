@@ -1,0 +1,65 @@
+"""Tensors of which each process may hold a part, and whole ones: the same to those who ask here.
+
+A sharded tensor is PyTorch's DTensor. One that is not sharded is what it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def is_sharded(tensor: Tensor) -> bool:
+    """Whether processes hold a part of it each."""
+    return hasattr(tensor, "to_local")
+
+
+def local(tensor: Tensor) -> Tensor:
+    """The part that this process holds, in the same memory."""
+    part: Any = tensor
+    return part.to_local() if is_sharded(tensor) else tensor
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """All of it; every process asks at the same time."""
+    parts: Any = tensor
+    return parts.full_tensor() if is_sharded(tensor) else tensor
+
+
+def part_of(value: Tensor, like: Tensor) -> Tensor:
+    """What this process holds of a whole value that is laid out as `like`."""
+    if not is_sharded(like):
+        return value
+    from torch.distributed.tensor import distribute_tensor
+
+    held: Any = like
+    value = value.to(held.device)
+    # every process has the same value: nothing is sent
+    return local(distribute_tensor(value, held.device_mesh, held.placements, src_data_rank=None))
+
+
+@torch.no_grad()
+def assign(like: Tensor, value: Tensor) -> Tensor:
+    """Put a whole value into a tensor, sharded or not, and return that."""
+    local(like).copy_(part_of(value, like))
+    return like
+
+
+@torch.no_grad()
+def clip_grad_norm(parameters: Iterable[Tensor], most: float) -> Tensor:
+    """Scale the gradients so that their norm () is at most `most`; the norm before that."""
+    pairs = [(one, one.grad) for one in parameters if one.grad is not None]
+    if not any(is_sharded(one) for one, _ in pairs):
+        return nn.utils.clip_grad_norm_([one for one, _ in pairs], most)
+    import torch.distributed as dist
+
+    parts = [local(grad) for one, grad in pairs if is_sharded(one)]
+    wholes = [grad for one, grad in pairs if not is_sharded(one)]
+    squared = nn.utils.get_total_norm(parts).square()
+    dist.all_reduce(squared)
+    norm = (squared + nn.utils.get_total_norm(wholes).square().to(squared.device)).sqrt()
+    torch._foreach_mul_(parts + wholes, (most / (norm + 1e-6)).clamp(max=1.0))
+    return norm

@@ -1,0 +1,98 @@
+"""The processes that train together. What they have to agree on is asked here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch
+
+from ...device import pick_device
+from ...errors import UsageError, counted
+
+T = TypeVar("T")
+
+MINUTES = 30.0
+"""How long processes wait for each other before one that hangs is named."""
+
+VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+"""What `torchrun` tells each process."""
+
+
+class World:
+    """The processes that train together: this one alone.
+
+    `Processes` is that of several. Each method is called by all of them, in the same order; the
+    first one, of rank 0, decides, writes and speaks.
+    """
+
+    rank, size = 0, 1
+
+    alone = True
+    """Whether there are no others; one process that `torchrun` started is not."""
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process decides, writes and speaks."""
+        return self.rank == 0
+
+    def decided(self, flag: bool) -> bool:
+        """What the first process says."""
+        return flag
+
+    def any(self, flag: bool) -> bool:
+        """Whether one of them says so."""
+        return flag
+
+    def first(self, make: Callable[[], T]) -> T:
+        """What `make` gives in the first process, as JSON carries it; the others wait for it."""
+        return make()
+
+    def mean(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Means over all processes, of what each of them names."""
+        return dict(values)
+
+    def share(self, batch_size: int) -> int:
+        """How many of a batch's samples this process has. Raises UsageError where they differ."""
+        if batch_size % self.size:
+            raise UsageError(
+                f"a batch of {batch_size} cannot be divided among "
+                f"{counted(self.size, 'process', 'processes')}; train.batch_size and train.ramp "
+                f"count the samples of all of them: give multiples of {self.size}"
+            )
+        return batch_size // self.size
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Within, an error in one process ends all of them, with one message."""
+        yield
+
+
+def restarted() -> bool:
+    """Whether `torchrun` has started these processes again, after one of them failed."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
+
+
+def join(device: str | None, minutes: float = MINUTES) -> tuple[World, torch.device]:
+    """The processes that train with this one, and its device.
+
+    Args:
+        device: as the user named it; a GPU without a number is each process' own.
+        minutes: how long they wait for each other.
+
+    Raises:
+        UsageError: no such device.
+    """
+    if not minutes > 0:
+        raise UsageError(f"--timeout must be above 0, got {minutes:g}")
+    chosen = pick_device(device)
+    if not all(name in os.environ for name in VARIABLES):
+        return World(), chosen
+    told: dict[str, Any] = {name: os.environ[name] for name in VARIABLES}
+    if chosen.type != "cpu" and ":" not in str(chosen):
+        chosen = pick_device(f"{chosen.type}:{int(told['LOCAL_RANK'])}")
+    from .processes import Processes
+
+    return Processes(int(told["RANK"]), int(told["WORLD_SIZE"]), chosen, minutes), chosen

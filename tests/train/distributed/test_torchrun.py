@@ -1,0 +1,164 @@
+"""Several processes, as torchrun starts them: the same training, divided anew, restarted."""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import unclip
+from unclip.train.state import load_state, saved_states
+
+WORKER = Path(__file__).with_name("_worker.py")
+RECIPE = """
+name = "little"
+data = { source = "shapes" }
+tokenizer = { vocab_size = 320, context = 8, captions = 200 }
+[stages.clip.network]
+embed_dim = 16
+vision = { width = 16, depth = 2, heads = 2, image_size = 8, patch_size = 4 }
+text = { width = 16, depth = 2, heads = 2, vocab_size = 320, context = 8 }
+[stages.clip.train]
+steps = 15
+batch_size = 8
+log_every = 1
+workers = 0
+warmup = 1
+precision = "float32"
+[stages.decoder]
+parameterization = { kind = "v" }
+sampling = { steps = 2 }
+[stages.decoder.network]
+image_size = 8
+channels = 32
+multipliers = [1, 2]
+attention = [4]
+depth = 1
+head_dim = 32
+text = { width = 16, depth = 1, heads = 2, vocab_size = 320, context = 8 }
+[stages.decoder.train]
+steps = 15
+batch_size = 8
+log_every = 1
+workers = 0
+warmup = 1
+precision = "float32"
+decay = 0.0
+"""
+
+Losses = dict[int, float]
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "little.toml"
+    file.write_text(RECIPE)
+    return file
+
+
+def started(
+    processes: int, *words: str, restarts: int = 0, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """What torchrun ended with."""
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+    run += [str(processes), "--max-restarts", str(restarts), *words]
+    found = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(unclip.__file__).parents[1])}
+    environment = {**os.environ, **found, **variables}
+    return subprocess.run(run, capture_output=True, text=True, env=environment)
+
+
+def train(
+    processes: int, recipe: Path, out: str, stage: str, settings: dict[str, Any], steps: int
+) -> Losses:
+    """Losses of a stage's steps up to that one, from where a state was saved."""
+    words = [str(recipe), out, stage, "losses.json", f"stages.{stage}.train.steps={steps}"]
+    words += [f"stages.{stage}.{key}={value}" for key, value in settings.items()]
+    if processes == 1:
+        runpy.run_path(str(WORKER))["main"](*words)
+    else:
+        done = started(processes, str(WORKER), *words)
+        assert done.returncode == 0, done.stderr
+    told = json.loads(Path("losses.json").read_text())
+    return {int(step): loss for step, loss in told.items() if step != "begun"}
+
+
+def test_two_processes_train_as_one_does(recipe: Path) -> None:
+    """Sharded, with weights that are never computed with whole and activations computed again."""
+    settings = {"train.engine": "fsdp", "train.activation_checkpointing": "true"}
+    two = train(2, recipe, "two", "decoder", settings, 3)
+    one = train(1, recipe, "one", "decoder", {}, 3)
+    assert two == pytest.approx(one, rel=1e-6)
+    states = [load_state(saved_states(Path(out) / "decoder/states")[-1]) for out in ("one", "two")]
+    assert states[0].tensors.keys() == states[1].tensors.keys()
+    for group, tensors in states[0].tensors.items():
+        for name, tensor in tensors.items():
+            error = (tensor - states[1].tensors[group][name]).abs().max()
+            assert error < 1e-5, (group, name)
+    assert train(1, recipe, "two", "decoder", {}, 4) == pytest.approx(
+        train(1, recipe, "one", "decoder", {}, 4), rel=1e-6
+    )
+
+
+DIVIDED = [
+    ("ddp", "decoder", {}),
+    ("ddp", "decoder", {"train.optimizer": "muon"}),
+    ("fsdp", "decoder", {}),
+    ("fsdp", "decoder", {"train.optimizer": "muon"}),
+    ("ddp", "clip", {}),
+    ("fsdp", "clip", {}),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("engine", "stage", "settings"), DIVIDED)
+def test_processes_come_and_go_and_the_losses_stay(
+    engine: str, stage: str, settings: dict[str, str], recipe: Path
+) -> None:
+    """2, then 4, then 1: the next loss to 1e-6, ten further ones to 1e-4."""
+    whole = train(1, recipe, "whole", stage, settings, 26)
+    settings = {**settings, "train.engine": engine}
+    for processes, end in ((2, 4), (4, 15), (1, 26)):
+        losses = train(processes, recipe, "parts", stage, settings, end)
+        first = min(losses)
+        assert len(losses) == (4 if end == 4 else 11)
+        assert losses[first] == pytest.approx(whole[first], rel=1e-6)
+        assert losses == pytest.approx({step: whole[step] for step in losses}, rel=1e-4)
+
+
+@pytest.mark.slow
+def test_all_go_on_from_the_last_state_where_one_was_killed(recipe: Path) -> None:
+    often = "stages.decoder.train.checkpoint_minutes=0.00001"
+    words = [str(WORKER), str(recipe), "out", "decoder", "losses.json", often]
+    again = started(2, *words, restarts=1, BAD="killed")
+    assert again.returncode == 0, again.stderr
+    assert "Signal 9 (SIGKILL)" in again.stderr or "exitcode: -9" in again.stderr
+    losses = json.loads(Path("losses.json").read_text())
+    assert losses.pop("begun") == 15
+    whole = train(1, recipe, "whole", "decoder", {}, 15)
+    assert {int(key): value for key, value in losses.items()} == pytest.approx(
+        {step: whole[step] for step in map(int, losses)}, rel=1e-4
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        ("hangs", "has not answered for 0.1 minutes: it hangs"),
+        ("fails", "ValueError: the moon is down"),
+    ],
+)
+def test_one_that_hangs_or_fails_is_named_once(bad: str, said: str, recipe: Path) -> None:
+    done = started(
+        2, str(WORKER), str(recipe), "out", "decoder", "losses.json", BAD=bad, MINUTES="0.1"
+    )
+    assert done.returncode != 0
+    assert done.stderr.count(said) == 1
