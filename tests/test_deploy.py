@@ -5,23 +5,28 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from torch.distributed.run import get_args_parser
 from typer.main import get_group
 
 from unclip.cli.app import make_app
 from unclip.cli.serve import Serve
 from unclip.server.options import ServeOptions
+from unclip.train.memory import Processes
+from unclip.train.recipe import load_recipe
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
 COMPOSE: Any = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 SERVICE = COMPOSE["services"]["unclip"]
+SLURM = (DEPLOY / "slurm/train.sbatch").read_text()
 UNIT = (DEPLOY / "unclip.service").read_text()
 
 
@@ -89,3 +94,65 @@ def test_the_unit_serves_with_its_credential_and_lets_workers_finish(keys: str) 
     assert re.search(r"^StateDirectory=unclip$", UNIT, re.MULTILINE)
     assert re.search(r"^LoadCredential=keys:", UNIT, re.MULTILINE)
     assert re.search(r"^KillMode=mixed$", UNIT, re.MULTILINE)  # else its workers would be killed
+
+
+def trained(words: list[str]) -> dict[str, Any]:
+    """Options of a command that torchrun starts; raises where there is none of that name."""
+    start = words.index("-m")
+    assert words[start + 1 : start + 3] == ["unclip", "train"]
+    command = get_group(make_app()).commands["train"]
+    return command.make_context("train", words[start + 3 :]).params
+
+
+def test_slurm_starts_what_torchrun_and_train_know() -> None:
+    (line,) = re.findall(r"^srun .*?\n(?!    )", SLURM + "\n", re.MULTILINE | re.DOTALL)
+    values = {"RECIPE": "tiny", "NODES": "8", "GPUS": "8", "OUT": "runs/tiny", "first": "node1"}
+    values |= {"SETTINGS": "--set seed=1", "SLURM_JOB_ID": "7"}
+    filled = re.sub(r"\$(\w+)", lambda match: values[match[1]], line.replace("\\\n", " "))
+    words = shlex.split(filled)
+    assert words[:3] == ["srun", "--kill-on-bad-exit=1", "torchrun"]
+    given = get_args_parser().parse_args(words[3:])
+    assert (given.nnodes, given.nproc_per_node, given.rdzv_endpoint) == ("8", "8", "node1:29500")
+    options = trained(words)
+    assert options["resume"]  # a job that follows another goes on
+    (limit,) = re.findall(r"^#SBATCH --time=(\d+):00:00$", SLURM, re.MULTILINE)
+    assert options["minutes"] < 60 * int(limit) - options["timeout"]
+
+
+def test_slurms_file_says_what_each_gpu_needs(tmp_path: Path) -> None:
+    """`DRY_RUN=1`, on a machine without SLURM."""
+    unclip = tmp_path / "unclip"
+    unclip.write_text('#!/bin/bash\nprintf "%s\\n" "$@"\n')
+    unclip.chmod(0o755)
+    found = {"PATH": f"{tmp_path}:/usr/bin:/bin", "DRY_RUN": "1", "SLURM_NNODES": "32"}
+    told = subprocess.run(
+        ["bash", str(DEPLOY / "slurm/train.sbatch")], env=found, capture_output=True, text=True
+    )
+    words = told.stdout.split()
+    options = trained(["-m", "unclip", *words])
+    assert (options["dry_run"], options["gpus"]) == (True, "256")
+    recipe = load_recipe(options["recipe"], options["assignments"])
+    decoder = recipe.trained["decoder"]
+    assert (decoder.engine, decoder.activation_checkpointing) == ("fsdp", True)
+    assert all(Processes(256).share(one.batch_size) for one in recipe.trained.values())
+
+
+def test_kubernetes_starts_what_torchrun_and_train_know() -> None:
+    service, claim, job = yaml.safe_load_all((DEPLOY / "kubernetes/train.yaml").read_text())
+    spec, pod = job["spec"], job["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    words = container["command"]
+    assert words[0] == "torchrun"
+    given = get_args_parser().parse_args(words[1:])
+    assert spec["completionMode"] == "Indexed"
+    assert int(given.nnodes) == spec["completions"] == spec["parallelism"]
+    assert int(given.nproc_per_node) == container["resources"]["limits"]["nvidia.com/gpu"]
+    name = job["metadata"]["name"]
+    assert given.rdzv_endpoint == f"{name}-0.{pod['subdomain']}:29500"
+    assert service["metadata"]["name"] == pod["subdomain"]
+    assert service["spec"]["selector"] == {"job-name": name}
+    volumes = {one["name"]: one for one in pod["volumes"]}
+    assert volumes["data"]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+    assert {one["name"] for one in container["volumeMounts"]} == volumes.keys()
+    options = trained(words)
+    assert options["resume"] and str(options["out"]).startswith("/data")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Iterator, Mapping
+from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from typing import Any, Generic, TypeVar
 
@@ -89,7 +90,8 @@ class Registry(Generic[T]):
                 yield from _public(inner)
         for plugin in PLUGINS:
             module = f"{plugin}.{self.attribute.lower()}"
-            if find_spec(module):
+            room = find_spec(plugin)  # which does not import it, as to look for a module would
+            if room and PathFinder.find_spec(module, room.submodule_search_locations):
                 yield plugin.rpartition(".")[2], module
 
 

@@ -101,6 +101,13 @@ class BatchRng(Rng):
         """Independent generators for `count` copies of all samples, one copy after another."""
         return self._like([f"{seed}/{name}{k}" for k in range(count) for seed in self.seeds])
 
+    def part(self, start: int, end: int) -> Self:
+        """What samples `start` to `end` of the batch draw, from the first of their draws on."""
+        other = copy.copy(self)
+        other.first, other.samples = self.first + start, end - start
+        other._start(self.seeds)
+        return other
+
     def _like(self, seeds: Sequence[int | str]) -> Self:
         other = copy.copy(self)
         other._start(seeds)

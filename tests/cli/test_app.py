@@ -26,7 +26,8 @@ from unclip.files import atomic_file
 
 NAMES = (
     *("config", "convert", "data", "doctor", "edit", "evaluate"),
-    *("generate", "img2img", "init", "inspect", "interpolate", "mcp", "models", "outpaint"),
+    *("generate", "img2img", "init", "inspect", "interpolate", "lora", "mcp", "merge", "models"),
+    "outpaint",
     *(
         "probe",
         "reconstruct",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
+
+from unclip.data.webdataset import write_shard
 
 RunCli = Callable[..., Any]
 
@@ -103,3 +107,111 @@ def test_pictures_without_captions(unclip: RunCli, dataset: Path) -> None:
         file.unlink()
     unclip("data", "inspect", dataset).fails(1, str(dataset), "no captions")
     assert not list(Path().iterdir())
+
+
+def test_check_writes_one_page_that_needs_nothing_else(unclip: RunCli, dataset: Path) -> None:
+    (dataset / "grey.txt").write_text("серый &amp; квадрат")
+    done = unclip("data", "check", dataset, "-o", "look.html", "--size", 30, "--workers", 1)
+    assert done.code == 0, done.err
+    assert f"{'pictures:':<19} 4\n" in done.out and f"{'unreadable:':<19} 0\n" in done.out
+    assert f"{'scripts:':<19} Latin 3, Cyrillic 1\n" in done.out
+    page = Path("look.html").read_text()
+    assert page.count('src="data:image/') == 4
+    assert not re.search(r'(src|href)="?(?!data:|#)[a-z/.]+', page.replace("<style>", ""))
+    assert "4 pictures have a side below 30 pixels" in page
+    assert "серый &amp;amp; квадрат" in page
+
+
+def test_check_names_what_cannot_be_read_and_says_so_by_its_exit_code(
+    unclip: RunCli, dataset: Path
+) -> None:
+    (dataset / "red.png").write_bytes((dataset / "red.png").read_bytes()[:40])
+    check = ("data", "check", dataset, "--workers", 1)
+    unclip(*check).fails(1, "1 of 4 pictures", "more than 1% (--at-most)", "red.png: this PNG")
+    assert "red.png</th><td>this PNG is damaged" in Path("report.html").read_text()
+    done = unclip(*check, "--at-most", 0.25)
+    assert done.code == 0 and "warning: red.png cannot be read: this PNG" in done.err
+
+
+def test_check_shows_the_pictures_a_model_finds_hard(
+    unclip: RunCli, dataset: Path, model: Path
+) -> None:
+    done = unclip(
+        "data", "check", dataset, "--model", model, "--hardest", 2, "--workers", 1, "--json"
+    )
+    assert done.code == 0, done.err
+    hard = json.loads(done.out)["hardest"]
+    assert len(hard) == 2 and hard[0]["loss"] >= hard[1]["loss"] > 0
+    page = Path("report.html").read_text()
+    assert "Hardest pictures" in page and page.count('src="data:image/') == 4 + 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "parts"),
+    [
+        (["check", "nowhere"], 1, ["nowhere"]),
+        (["check", "photos", "-o", "report.md"], 2, ["report.md", ".html"]),
+        (["check", "photos", "--at-most", "2"], 2, ["--at-most"]),
+        (["prepare", "photos", "--out", "ready", "--quality", "101"], 2, ["quality", "100"]),
+        (["prepare", "photos", "--out", "ready", "--picture", "tiff"], 2, ["picture", "webp"]),
+        (["prepare", "photos", "--out", "/proc/ready"], 1, ["cannot write", "/proc/ready"]),
+    ],
+)
+def test_bad_checks(arguments: list[str], code: int, parts: list[str], unclip: RunCli) -> None:
+    unclip("data", *arguments).fails(code, *parts)
+    assert not list(Path().iterdir())
+
+
+def test_prepare_makes_shards_and_goes_on(unclip: RunCli, dataset: Path) -> None:
+    (dataset / "red.png").write_bytes((dataset / "red.png").read_bytes()[:40])
+    prepare = ("data", "prepare", dataset, "--out", "ready", "--size", 16, "--shard-size", 2)
+    done = unclip(*prepare, "--workers", 1)
+    assert done.code == 0, done.err
+    assert done.out.startswith("ready: 3 samples in 2 shards, ")
+    (line,) = done.err.splitlines()
+    assert "1 picture was skipped: red.png: cannot read" in line and "skipped.txt" in line
+    assert "(2 were there)" in unclip(*prepare, "--workers", 1).out
+    unclip(*prepare[:-1], 3).fails(2, "--shard-size 2, not 3")
+
+
+def test_a_broken_picture_is_named_and_another_drawn(unclip: RunCli, dataset: Path) -> None:
+    (dataset / "red.png").write_bytes(b"no picture")
+    done = unclip("data", "inspect", dataset, "-o", "sheet.png", "--size", 16)
+    assert done.code == 0, done.err
+    (line,) = done.err.splitlines()
+    assert line.startswith(
+        f"unclip: warning: skipped: cannot read {dataset / 'red.png'}: it is not a picture"
+    )
+    assert Path("sheet.png").is_file()
+
+
+def test_columns_of_a_table_are_chosen(unclip: RunCli, dataset: Path) -> None:
+    for file in dataset.glob("*.txt"):
+        file.unlink()
+    (dataset / "captions.csv").write_text("file,says\nred.png,a red square\n")
+    named = ["--picture-column", "file", "--caption-column", "says"]
+    done = unclip("data", "inspect", dataset, "-o", "sheet.png", "--size", 16, *named)
+    assert done.code == 0, done.err
+    assert "captions:        1\n" in done.out
+    wrong = unclip("data", "inspect", dataset, "-o", "sheet.png", "--caption-column", "say")
+    wrong.fails(1, "captions.csv, line 1", "needs one column 'file_name' and one 'say'")
+
+
+def test_a_column_of_what_has_none(unclip: RunCli) -> None:
+    build = ("data", "emoji", "--assets", ASSETS, "--styles", "noto", "--vocabulary", "everyday")
+    assert unclip(*build, "--out", "corpus").code == 0
+    done = unclip("data", "inspect", "corpus", "--caption-column", "say")
+    done.fails(2, "unknown setting 'data.caption_column'", "the source 'emoji' takes: path, vocab")
+
+
+def test_tars_are_counted_once(unclip: RunCli) -> None:
+    for name, numbers in (("0.tar", range(3)), ("1.tar", range(3, 5))):
+        write_shard(Path("tars") / name, ((f"{n}", {"txt": b"a", "png": b""}) for n in numbers))
+    Path("tars/1.tar").write_bytes(Path("tars/1.tar").read_bytes()[:700])
+    done = unclip("data", "index", "tars")
+    assert done.code == 0, done.err
+    assert done.out == f"{Path('tars/index.json')}: 4 samples in 2 tars\n"
+    assert "tars/1.tar is damaged after 1 files" in done.err
+    shards = json.loads(Path("tars/index.json").read_text())["shards"]
+    assert [(one["file"], one["samples"]) for one in shards] == [("0.tar", 3), ("1.tar", 1)]
+    unclip("data", "index", "nowhere").fails(1, "nowhere has no tars")

@@ -595,3 +595,22 @@ def test_a_stage_that_the_other_model_lacks(unclip: RunCli, recipe: Path, tmp_pa
     model = Path("first/model").resolve()
     other.write_text(recipe.read_text() + f"[stages.upsampler]\nfrom = '{model}'\n")
     unclip("train", other).fails(2, "stages.upsampler.from", "has no stage 'upsampler'", "clip")
+
+
+def test_the_memory_of_each_of_many_gpus_is_told(unclip: RunCli) -> None:
+    words = ["train", "tiny", "--stage", "prior", "--dry-run", "--gpus", "2,64"]
+    done = unclip(*words)
+    assert done.code == 0, done.err
+    rows = [line.split() for line in done.out.splitlines() if line.strip()[:4] in ("ddp ", "fsdp")]
+    assert [row[:3] for row in rows] == [
+        [engine, gpus, batch]
+        for gpus, batch in (("2", "32"), ("64", "1"))
+        for engine in ("ddp", "fsdp")
+    ]
+    told = json.loads(unclip(*words, "--json").out)["memory"]
+    assert [round(one["total"] / 2**30, 6) for one in told] == pytest.approx(
+        [float(row[-2]) for row in rows], rel=0.01
+    )
+    unclip("train", "tiny", "--gpus", "2").fails(2, "--gpus is for --dry-run")
+    unclip(*words[:-1], "many").fails(2, "--gpus must be counts such as 8 or 8,64,256", "many")
+    unclip(*words[:-1], "3").fails(2, "a batch of 64 cannot be divided among 3 processes")

@@ -21,6 +21,7 @@ from unclip.cli import main
 from unclip.cli._result import EXIT_CODES, Result
 from unclip.cli.app import make_app
 from unclip.cli.train import NOT_YET
+from unclip.data.webdataset import write_shard
 from unclip.errors import UnclipError
 from unclip.media import save
 from unclip.request import Drawing
@@ -35,7 +36,13 @@ EXAMPLES: dict[str, tuple[list[str], set[str]]] = {
     "config show": (["generate"], {"values"}),
     "config unset": (["device"], {"path", "key"}),
     "convert": (["MODEL", "converted"], {"path", "model", "family", "bytes"}),
+    "data check": (["pictures", "--workers", "1"], {"files", "summary", "hardest"}),
+    "data index": (["tars"], {"files", "samples"}),
     "data inspect": (["pictures", "--size", "8"], {"files", "summary", "samples"}),
+    "data prepare": (
+        ["pictures", "--out", "ready", "--workers", "1"],
+        {"path", "samples", "shards", "kept", "bytes", "skipped"},
+    ),
     "doctor": (["--model", "MODEL"], {"checks", "optional"}),
     "edit": (["fox.png", "a cat", "--box", "0,0,4,8"], DRAWN),
     "generate": (["a fox", "-n", "2", "-o", "out/"], DRAWN),
@@ -128,6 +135,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, model: str) -> Path:
     for colour in ("red", "lime", "blue", "gray"):
         Image.new("RGB", (20, 20), colour).save(path / "pictures" / f"{colour}.png")
         (path / "pictures" / f"{colour}.txt").write_text(f"a {colour} square")
+    write_shard(path / "tars" / "0.tar", [("0", {"png": b"", "txt": b"a fox"})])
     (path / "config.toml").write_text('device = "cpu"\n')
     low, high = torch.zeros(2, 16), torch.zeros(16, 2)
     save_lora(path / "ink.safetensors", "prior", {"out.weight": Change(low, high, 2.0)}, {})

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 from itertools import count, islice
@@ -27,10 +28,11 @@ from pyarrow import parquet
 from pydantic import Field
 
 from unclip.config import Config
-from unclip.data import SOURCES, IndexedSource, Sample, Source, settings_of, source_at
+from unclip.data import SOURCES, IndexedSource, Sample, Source, opened, settings_of, source_at
+from unclip.data.inspect import contact_sheet
 from unclip.data.webdataset import write_index, write_shard
 from unclip.emoji.corpus import build
-from unclip.errors import UsageError
+from unclip.errors import DataError, UsageError
 from unclip.train.loader import Loader
 
 ASSETS = Path(__file__).parents[1] / "fixtures" / "assets"
@@ -279,6 +281,28 @@ def test_a_worker_process_sees_the_same_stream(made: Made) -> None:
     assert all(map(same, samples(sent, 3, 5), samples(source, 3, 5)))
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a single core
+def test_batches_are_the_same_from_any_number_of_workers_and_ranks(made: Made) -> None:
+    """Also after a stop in the middle of an epoch, with other workers and another batch size."""
+    dealt = [digests(samples(made(), 4 * n, 4 * n + 4))["digest"].tolist() for n in range(4)]
+    first = Loader(made(), digests, 4, 2)
+    assert [next(first)["digest"].tolist() for _ in range(2)] == dealt[:2]
+    ranks = [Loader(made(), digests, 2, rank, rank, 2) for rank in range(2)]
+    for rank in ranks:
+        rank.load_state_dict(first.state_dict())
+    after = [next(rank)["digest"].tolist() for _ in range(2) for rank in ranks]
+    assert after == [part for batch in dealt[2:] for part in (batch[:2], batch[2:])]
+
+
+def digests(samples: Sequence[Any]) -> dict[str, torch.Tensor]:
+    """A number for each sample: of everything that is in it."""
+    told = [
+        zlib.crc32(b"".join(np.asarray(sample[key]).tobytes() for key in sorted(sample)))
+        for sample in ({k: v for k, v in one.items() if k != "spec"} for one in samples)
+    ]
+    return {"digest": torch.tensor(told)}
+
+
 def test_a_seed_changes_the_stream(made: Made) -> None:
     assert list(made(seed=1).captions(12)) != list(made(seed=2).captions(12))
 
@@ -308,7 +332,20 @@ def test_a_folder_is_known_by_what_is_in_it(name: str, tmp_path: Path) -> None:
     source = source_at(path, SIZE)
     assert type(source) is SOURCES[name]
     assert source.summary()["kind"]
-    assert samples(source, 0, 1)[0]["caption"]
+    sheet = np.asarray(contact_sheet(source, 1, 3))
+    assert len(np.unique(sheet)) > 2  # captions, and pictures where there are any
+
+
+def test_data_of_another_source_are_known(tmp_path: Path) -> None:
+    """Tars are no folder of pictures, and the message says what they are."""
+    path = tars(tmp_path)["path"]
+    config = settings_of({"source": "folder", "path": str(path)})
+    with pytest.raises(DataError, match=r"has no pictures .*it looks like .* 'webdataset'$"):
+        opened("folder", config, SIZE)
+    (tmp_path / "empty").mkdir()
+    config = settings_of({"source": "coco", "path": str(tmp_path / "empty")})
+    with pytest.raises(DataError, match=r"captions_\*\.json$"):
+        opened("coco", config, SIZE)
 
 
 def test_a_stream_is_a_source_too() -> None:

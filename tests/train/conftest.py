@@ -13,8 +13,10 @@ from unclip.config import Config
 from unclip.data import IndexedSource, Sample
 from unclip.nn.tokenizer import Tokenizer
 from unclip.stages import Stage
+from unclip.stages.comparing import ComparingStage
 from unclip.train.clock import Clock
 from unclip.train.config import TrainConfig
+from unclip.train.contrastive import ContrastiveTask
 from unclip.train.loader import Loader
 from unclip.train.task import Task
 from unclip.train.trainer import Trainer
@@ -92,7 +94,8 @@ def make_trainer(
             merged = {**stage.config.network.dump(), **network}  # type: ignore[attr-defined]
             stage = make_stage(kind, network=merged)
         clip = make_stage("clip") if kind in ("prior", "ar_prior", "decoder") else None
-        task = Task(stage, clip)
+        of = ContrastiveTask if isinstance(stage, ComparingStage) else Task
+        task = of(stage, clip)
         defaults = {"steps": 6, "batch_size": 4, "warmup": 1, "workers": 0, "precision": "float32"}
         config = TrainConfig.parse({**defaults, **settings})
         collate = task.collate(tokenizer)

@@ -13,7 +13,7 @@ import torch
 
 from unclip.checkpoints.format import open_model
 from unclip.config import Config
-from unclip.errors import UsageError
+from unclip.errors import SettingWarning, UsageError
 from unclip.loading import PRESETS
 from unclip.stages import STAGES, Stage
 from unclip.train.cost import task_on_meta
@@ -190,7 +190,8 @@ def test_every_section_is_parsed_once(parsed: Counter[str], tmp_path: Path) -> N
     task_on_meta(recipe, "decoder", torch.float32)
     assert recipe.shares() == {}
     stages = [f"stages.{name}" for name in recipe.stages]
-    assert parsed == dict.fromkeys(["", "data", *stages, *(f"{one}.train" for one in stages)], 1)
+    once = dict.fromkeys(["", *stages, *(f"{one}.train" for one in stages)], 1)
+    assert parsed == {**once, "data": 2}  # its source's settings, and those of every source
 
 
 def test_a_model_that_stages_are_taken_from_is_opened_once(
@@ -229,3 +230,29 @@ def test_other_values_of_a_train_table_parse_that_one_alone(parsed: Counter[str]
     assert other.dump()["stages"]["prior"]["train"]["steps"] == 7
     assert Recipe.parse(other.dump()) == other != recipe
     assert recipe.dump() == load_recipe("tiny").dump()
+
+
+def test_another_source_has_none_of_the_settings_of_the_first(tmp_path: Path) -> None:
+    """Of `emoji-cpu`, whose `styles` and `path` say nothing to a folder of pictures."""
+    given = ["data.source=folder", f"data.path={tmp_path}", "data.max_skipped=0.1"]
+    with pytest.warns(SettingWarning) as told:
+        recipe = load_recipe("emoji-cpu", given)
+    assert recipe.settings.data == {
+        "source": "folder", "path": str(tmp_path), "max_skipped": 0.1
+    }  # fmt: skip
+    assert [str(one.message) for one in told] == [
+        "data.source is 'folder' now: the recipe's settings of 'emoji' do not count "
+        "(path, styles, languages, wrong, mix, nouns)"
+    ]
+    with pytest.warns(SettingWarning), pytest.raises(UsageError, match=r"'data\.path' is missing"):
+        load_recipe("emoji-cpu", ["data.source=folder"])
+
+
+def test_a_setting_that_is_another_sources_is_told_what_this_one_takes() -> None:
+    wanted = (
+        r"^unknown setting 'data\.styles'; the source 'folder' takes: path, seed, picture_column, "
+        r"caption_column, .*max_skipped, crop"
+    )
+    with pytest.raises(UsageError, match=wanted):
+        load_recipe("tiny", ["data={source='folder', path='x', styles=['noto']}"])
+    assert load_recipe("emoji-cpu", ["data.source=emoji"]).settings.data["styles"] == ["noto"]

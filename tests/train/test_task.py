@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from unclip.errors import UsageError
+from unclip.errors import DataError, UsageError
 from unclip.nn.tokenizer import Tokenizer
 from unclip.rng import BatchRng
 from unclip.stages import STAGES
@@ -247,7 +247,7 @@ def test_every_prior_learns_from_embeddings_alone(
     if not captioned and "text_mask" in task.stage.consumes:
         assert task.cond(batch, BatchRng(0, 64)).text_mask.sum(1).tolist() == [5] * 64
         del (bare := dict(batch))["text_encodings"]
-        with pytest.raises(UsageError, match="hold neither captions nor text_encodings"):
+        with pytest.raises(DataError, match="trains on captions: the data have none"):
             task.cond(bare, BatchRng(0, 64))
     if task.stage.prepare_samples:
         task.stage.prepare([task.cond(batch, BatchRng(0, 64))])

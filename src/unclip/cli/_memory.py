@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..errors import UsageError
 from ._progress import waiting
 from ._result import report
-from ._terminal import console, say, size
+from ._terminal import console, say
 
 if TYPE_CHECKING:
     from ..train.memory import Memory
@@ -36,8 +36,8 @@ def say_memory(recipe: Recipe, names: Sequence[str], gpus: str) -> None:
             found = plan_memory(recipe, name, counts)
         report(memory=[{**asdict(one), "total": one.total, "least": one.least} for one in found])
         _print(name, found)
-    say("bytes on each GPU; `passing`: fsdp's whole blocks, or ddp's copies in bfloat16")
-    say("`checkpointed`: in all, with train.activation_checkpointing = true")
+    say("GiB on each GPU; passing: fsdp's whole blocks, or ddp's copies in bfloat16")
+    say("checkpointed: in all, with train.activation_checkpointing = true")
 
 
 def _print(name: str, found: Sequence[Memory]) -> None:
@@ -49,7 +49,7 @@ def _print(name: str, found: Sequence[Memory]) -> None:
     for heading in ("GPUs", "batch", *PARTS, "in all", "checkpointed"):
         table.add_column(heading, justify="right", no_wrap=True)
     for one in found:
-        parts = (size(getattr(one, part)) for part in PARTS)
-        numbers = (str(one.gpus), str(one.batch), *parts, size(one.total), size(one.least))
-        table.add_row(one.engine, *numbers)
+        held = [*(getattr(one, part) for part in PARTS), one.total, one.least]
+        numbers = (f"{count / 2**30:.3g}" for count in held)
+        table.add_row(one.engine, str(one.gpus), str(one.batch), *numbers)
     console().print(table)

@@ -1,4 +1,4 @@
-"""`unclip data inspect`, and a command for each kind of corpus that can be built."""
+"""`unclip data check`, `prepare` and `inspect`, and a command for each corpus that can be built."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import typer
 
 from ..errors import UsageError, counted
 from ..registry import Registry
-from ._options import Listed, ListedGroup, option
+from ._data_check import Check
+from ._data_prepare import Prepare
+from ._options import Command, Listed, ListedGroup, option
 from ._progress import counting_progress
 from ._result import report
 from ._terminal import complain, say
@@ -28,10 +30,12 @@ def register(app: typer.Typer) -> None:
 
 @_GROUP.callback()
 def data() -> None:
-    """Build a training corpus, or look at one.
+    """Build a training corpus, check it, prepare it, or look at one.
 
     \b
     Examples:
+      unclip data check photos/ -o report.html
+      unclip data prepare photos/ --out data/photos --size 256
       unclip data emoji --out data/emoji --vocabulary everyday
       unclip data inspect data/emoji -o sheet.png
     """
@@ -54,6 +58,31 @@ class Build(Listed):
 
 for _name in COMMANDS.names():
     _GROUP.command(_name, cls=Build)(COMMANDS[_name])
+_GROUP.command("check", cls=Command)(Check)
+_GROUP.command("prepare", cls=Command)(Prepare)
+
+
+@_GROUP.command(cls=Listed)
+def index(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of tars.")],
+) -> None:
+    """Write how many samples each tar of a folder has, so that training begins at once.
+
+    Without index.json, tars that img2dataset did not count are read through each time.
+
+    \b
+    Examples:
+      unclip data index tars/
+    """
+    from ..data.webdataset import index_folder
+
+    with counting_progress("tars") as on_progress:
+        shards, faults = index_folder(folder, on_progress)
+    for fault in faults:
+        complain(fault, "warning")
+    samples = sum(shard.samples for shard in shards)
+    report(files=[folder / "index.json"], samples=samples)
+    say(f"{folder / 'index.json'}: {counted(samples, 'sample')} in {counted(len(shards), 'tar')}")
 
 
 @_GROUP.command(cls=Listed)

@@ -37,7 +37,7 @@ def lora() -> None:
 
 @dataclass(frozen=True)
 class Merge(ModelParts):
-    """Write a model with LoRA files merged into its weights, in this package's format.
+    """Write a model with LoRA files merged into its weights.
 
     \b
     Examples:
@@ -72,7 +72,7 @@ _GROUP.command("merge", cls=Command)(Merge)
 
 @_GROUP.command(cls=Listed)
 def info(file: Annotated[Path, typer.Argument(metavar="FILE", help="A LoRA file.")]) -> None:
-    """Say what a LoRA file holds: its layout, ranks, size and what it says of itself.
+    """Say what a LoRA file holds: layout, ranks, size, metadata.
 
     \b
     Examples:

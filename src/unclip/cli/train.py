@@ -18,7 +18,7 @@ from ..errors import Cancelled, UsageError, counted
 from ._complete import PRESETS
 from ._memory import say_memory
 from ._options import Device, Listed, option
-from ._progress import quiet, waiting
+from ._progress import quiet, stage_progress, waiting
 from ._result import current, report
 from ._settings import show_settings
 from ._signals import Stop
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     import torch
 
     from ..train.clock import Clock
-    from ..train.distributed.world import World
     from ..train.recipe import Recipe
     from ..train.run import Run
+    from ..train.world import World
 
 NOT_YET = 3
 """Exit code where time is up before the last step: --resume goes on."""
@@ -155,7 +155,7 @@ def train(
       torchrun --nproc-per-node 8 -m unclip train my.toml
     """
     from ..train.clock import Clock
-    from ..train.distributed.world import join, restarted
+    from ..train.distributed.joining import join, restarted
 
     if settings:
         _settings(recipe, data, assignments, teacher)
@@ -319,7 +319,7 @@ class _Session:
         from ..train.watch import Bystander, RunWatcher
 
         try:
-            with waiting(f"{name}: looking at the data"):
+            with waiting(f"{name}: looking at the data"), stage_progress() as self.run.on_progress:
                 trainer = self.run.trainer(name)
         except (Exception, KeyboardInterrupt):
             if self.stop():  # what fails after a signal came fails because of it
@@ -431,10 +431,12 @@ def _say_plan(run: Run, names: Sequence[str]) -> None:
 
 def _say_cost(run: Run, names: Sequence[str]) -> None:
     from ..device import describe, fast_dtype
+    from ..train.caching import cache_bytes
     from ..train.cost import estimate
 
     with waiting("measuring this machine"):
         costs = [estimate(run.recipe, name, run.device) for name in names]
+        kept = {name: cache_bytes(run.recipe, name) for name in names}
     report(stages={one.name: _told(one) for one in costs})
     flop = partial(si, unit="FLOP")
     _print_table(
@@ -452,6 +454,9 @@ def _say_cost(run: Run, names: Sequence[str]) -> None:
     say(f"would train {stages} in about {took} on {describe(run.device)}, in {precision}")
     say("time is measured on this machine now, without previews and slow data; a step and its")
     say("memory are of the largest batch")
+    for name, count in kept.items():
+        if count is not None:
+            say(f"{name}: its cache takes about {size(count)}, once for all stages that share it")
 
 
 def _told(cost: Any) -> dict[str, Any]:

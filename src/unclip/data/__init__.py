@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..config import Config
-from ..errors import UsageError, nearest
+from ..errors import DataError, UsageError, nearest
 from ..registry import Registry
-from .source import IndexedSource, Sample, Source
+from .source import IndexedSource, Item, ListedSource, Sample, Source
 
 SOURCES: Registry[type[Source]] = Registry("unclip.data", "SOURCE", "data source")
 
-__all__ = ["SOURCES", "IndexedSource", "Sample", "Source", "settings_of", "source_at"]
+__all__ = [
+    "SOURCES", "IndexedSource", "Item", "ListedSource", "Sample", "Source", "opened", "settings_of",
+    "source_at",
+]  # fmt: skip
 
 
 def source_at(
@@ -42,12 +45,33 @@ def source_at(
     raise AssertionError("a folder is any folder")
 
 
-def settings_of(values: Mapping[str, Any], where: str = "data") -> Config:
+def opened(name: str, config: Config, size: tuple[int, int]) -> Source:
+    """The source of a name, with its settings and (height, width) of the pictures.
+
+    Raises:
+        DataError: the data are not there; where they are another source's, the message says so.
+        UsageError: the source cannot give such pictures, or needs what is not installed.
+    """
+    try:
+        return SOURCES[name](config, size)  # type: ignore[call-arg]
+    except DataError as error:
+        path = Path(getattr(config, "path", ""))
+        others = [other for other in SOURCES.names() if other not in (name, "folder")]
+        fitting = next((other for other in others if SOURCES[other].recognises(path)), None)
+        if fitting is None or (SOURCES[name].recognises(path) and name != "folder"):
+            raise
+        raise DataError(f"{error}; it looks like data for source = '{fitting}'") from None
+
+
+def settings_of(
+    values: Mapping[str, Any], where: str = "data", general: Sequence[str] = ()
+) -> Config:
     """The settings of the source that `values["source"]` names.
 
     Args:
         values: of the section `where` of a recipe.
         where: its name, in errors.
+        general: keys that the section has whatever the source; they are not among `values`.
 
     Raises:
         UsageError: there is no such source, or it has no such setting; the message says which.
@@ -58,9 +82,9 @@ def settings_of(values: Mapping[str, Any], where: str = "data") -> Config:
     for key, value in given.items():
         if key not in known:
             what = "section" if isinstance(value, Mapping) else "setting"
-            takes = ", ".join(known) or "no settings"
+            takes = ", ".join([*known, *general]) or "no settings"
             raise UsageError(
-                f"unknown {what} '{where}.{key}'{nearest(key, [*known, 'source'])}; "
+                f"unknown {what} '{where}.{key}'{nearest(key, [*known, 'source', *general])}; "
                 f"the source '{values['source']}' takes: {takes}"
             )
     return kind.Config.parse(given, where)

@@ -27,16 +27,18 @@ class Encoded(io.BytesIO):
         self.name = name
 
 
-def read_cropped(picture: Path | Encoded, size: tuple[int, int]) -> NDArray[np.uint8]:
+def read_cropped(
+    picture: Path | io.BytesIO, size: tuple[int, int], at: tuple[float, float] = (0.5, 0.5)
+) -> NDArray[np.uint8]:
     """(*size, 3) sRGB: the middle of a picture at (height, width), upright and antialiased.
 
-    Transparent areas become white.
+    Transparent areas become white. `at` is where it is cut: see `fit_image`.
 
     Raises:
         DataError: the file cannot be read as a picture, or is too large.
     """
     try:
-        return np.asarray(fit_image(read_image(picture, size), size))
+        return np.asarray(fit_image(read_image(picture, size), size, at))
     except UsageError as error:
         raise DataError(str(error)) from None
 
@@ -46,7 +48,10 @@ MASK = "-masklabel"
 
 
 def read_mask(
-    picture: Path, kind: Literal["alpha", "file"], size: tuple[int, int]
+    picture: Path,
+    kind: Literal["alpha", "file"],
+    size: tuple[int, int],
+    at: tuple[float, float] = (0.5, 0.5),
 ) -> NDArray[np.uint8]:
     """(*size,): how much each pixel counts, 255 wholly, cut as `read_cropped` cuts the picture.
 
@@ -54,6 +59,7 @@ def read_mask(
         picture: the picture itself.
         kind: its alpha channel; or the file beside it, white where it counts.
         size: (height, width).
+        at: where it is cut: see `fit_image`.
 
     Raises:
         DataError: the mask is not there, cannot be read, or has another shape than the picture.
@@ -71,7 +77,7 @@ def read_mask(
                     f"mask {quoted(beside)} must have the picture's shape, {own[0]}x{own[1]}, "
                     f"got {whole.width}x{whole.height}"
                 )
-        return np.asarray(fit_image(whole, size))
+        return np.asarray(fit_image(whole, size, at))
     except UsageError as error:
         raise DataError(str(error)) from None
 

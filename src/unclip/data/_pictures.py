@@ -15,10 +15,10 @@ from ..vocabulary import Vocabulary
 from ._picture import read_cropped
 from ._shuffle import chosen
 from .listing import Pair
-from .source import IndexedSource, Sample
+from .source import Item, ListedSource, Sample
 
 
-class Pictures(IndexedSource):
+class Pictures(ListedSource):
     """Listed pictures, each once per epoch, in an order given by (seed, epoch)."""
 
     kind = "pictures"
@@ -39,6 +39,27 @@ class Pictures(IndexedSource):
             "formats": dict(suffixes.most_common()),
         }
 
+    @property
+    def count(self) -> int:
+        """Pictures with a caption."""
+        return len(self.pairs)
+
+    def item(self, number: int) -> Item:
+        """Picture number `number` of the list, named as within its folder."""
+        path, captions = self.pairs[number]
+        home = getattr(getattr(self, "config", None), "path", path)
+        inside = home != path and path.is_relative_to(home)
+        return Item(path.relative_to(home).as_posix() if inside else str(path), path, captions)
+
+    def place(self, position: int) -> int:
+        """See `ListedSource`: shuffled anew every epoch."""
+        epoch, place = divmod(position, len(self.pairs))
+        return int(_order(self.seed, epoch, len(self.pairs))[place])
+
+    def caption(self, captions: tuple[str, ...], position: int) -> str:
+        """See `ListedSource`: drawn for the position."""
+        return chosen(captions, self.seed, position)
+
     def sample(self, position: int) -> Sample:
         """Picture number `position` of the stream, (*size, 3), and one of its captions.
 
@@ -57,9 +78,8 @@ class Pictures(IndexedSource):
         return Vocabulary.of(caption for _, captions in self.pairs for caption in captions)
 
     def _pair(self, position: int) -> tuple[Path, str]:
-        epoch, place = divmod(position, len(self.pairs))
-        path, captions = self.pairs[_order(self.seed, epoch, len(self.pairs))[place]]
-        return path, chosen(captions, self.seed, position)
+        path, captions = self.pairs[self.place(position)]
+        return path, self.caption(captions, position)
 
 
 @lru_cache(maxsize=4)

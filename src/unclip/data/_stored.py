@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import Field
 
 from .. import config
@@ -14,7 +15,7 @@ from ..errors import DataError
 from ..vocabulary import Vocabulary
 from ._picture import Encoded, read_cropped
 from ._shuffle import Order, chosen
-from .source import SAMPLED, IndexedSource, Sample, sound
+from .source import SAMPLED, Item, ListedSource, Sample, sound
 
 MAX_BYTES = 256 * 2**20
 """Largest picture file that is read into memory."""
@@ -30,7 +31,7 @@ class StoredConfig(config.Config):
     )
 
 
-class StoredSource(IndexedSource):
+class StoredSource(ListedSource):
     """Samples in units, such as tars. A subclass says how many each has, and reads one of them."""
 
     units = "units"
@@ -43,6 +44,7 @@ class StoredSource(IndexedSource):
             self.order = Order(counts, config.seed, config.shuffle_window)
         except DataError as error:
             raise DataError(f"{config.path}: {error}") from None
+        self._ends = self.order.counts.cumsum()
 
     @abstractmethod
     def texts(self, unit: int, number: int) -> tuple[str, ...]:
@@ -51,6 +53,27 @@ class StoredSource(IndexedSource):
     @abstractmethod
     def picture(self, unit: int, number: int) -> Path | Encoded:
         """The picture of a sample, not yet decoded. Raises DataError where there is none."""
+
+    @property
+    def count(self) -> int:
+        """Samples of all units."""
+        return self.order.total
+
+    def item(self, number: int) -> Item:
+        """Sample number `number` of all units in their order."""
+        unit = int(np.searchsorted(self._ends, number, side="right"))
+        within = number - (int(self._ends[unit - 1]) if unit else 0)
+        picture = self.picture(unit, within)
+        return Item(str(getattr(picture, "name", picture)), picture, self.texts(unit, within))
+
+    def place(self, position: int) -> int:
+        """See `ListedSource`."""
+        unit, within = self.order.place(position)
+        return within + (int(self._ends[unit - 1]) if unit else 0)
+
+    def caption(self, captions: tuple[str, ...], position: int) -> str:
+        """See `ListedSource`: drawn for the position."""
+        return chosen(captions, self.config.seed, position)
 
     def sample(self, position: int) -> Sample:
         """Picture (*size, 3) at a position, and one of its captions. Raises DataError."""

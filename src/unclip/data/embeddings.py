@@ -13,8 +13,9 @@ All but `img_emb` may be missing. Files of one number belong together, row by ro
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, quoted
-from ..files import text_of
+from ..files import atomic_file, text_of, write_json, write_text
 from ..plain import read_json
 from ..vocabulary import Vocabulary
 from ._columns import captions_of
@@ -63,9 +64,10 @@ class Embeddings(StoredSource):
 
     Config = EmbeddingsConfig
     units = "arrays"
+    stores = False
 
     def __init__(self, config: EmbeddingsConfig, size: tuple[int, int]) -> None:
-        self.about = _about(config)
+        self.config, self.about = config, _about(config)
         self.numbers = _numbers(config.path)
         self.fields = [name for name, kind in FIELDS.items() if (config.path / kind).is_dir()]
         self._arrays = Memo(partial(_array, config.path), 4 * config.shuffle_window)
@@ -94,13 +96,14 @@ class Embeddings(StoredSource):
         return made  # type: ignore[return-value]
 
     def texts(self, unit: int, number: int) -> tuple[str, ...]:
-        """The captions of a row."""
+        """The captions of a row; the first alone where there are embeddings of captions."""
         where = f"{self.config.path}: row {number} of metadata_{self.numbers[unit]}"
         captions = self._captions(self.numbers[unit])
         if number >= len(captions):
             raise DataError(f"{where} is missing")
         value = captions[number]
-        return captions_of(value.as_py() if hasattr(value, "as_py") else value, where)
+        found = captions_of(value.as_py() if hasattr(value, "as_py") else value, where)
+        return found if self.fields == ["image_embed"] else found[:1]
 
     def picture(self, unit: int, number: int) -> Path | Encoded:
         """There is none."""
@@ -188,6 +191,41 @@ def _about(config: EmbeddingsConfig) -> dict[str, Any]:
             f"data.model_hash is {config.model_hash}: embed the data again"
         )
     return about
+
+
+def write_rows(
+    folder: Path,
+    number: int,
+    fields: Mapping[str, NDArray[np.floating]],
+    captions: Sequence[Sequence[str]] = (),
+) -> None:
+    """Write the arrays and the captions of one number, the arrays of pictures last.
+
+    Args:
+        folder: where the layout above is.
+        number: of the files.
+        fields: (n, ...) arrays by their field: `image_embed`, `text_embed`, `text_encodings`.
+        captions: of each row; none where the rows have none.
+
+    Raises:
+        OutputError: they cannot be written.
+        ValueError: arrays and captions have not the same number of rows.
+    """
+    lengths = {len(rows) for rows in (*fields.values(), *([captions] if captions else []))}
+    if len(lengths) != 1:
+        raise ValueError(f"the rows differ in number: {sorted(lengths)}")
+    if captions:
+        lines = [json.dumps({"caption": list(row)}, ensure_ascii=False) + "\n" for row in captions]
+        write_text(folder / "metadata" / f"metadata_{number}.jsonl", "".join(lines))
+    for name in sorted(fields, key=lambda one: one == "image_embed"):
+        kind = FIELDS[name]
+        with atomic_file(_file(folder, kind, str(number))) as beside, beside.open("wb") as opened:
+            np.save(opened, fields[name], allow_pickle=False)
+
+
+def write_about(folder: Path, model: str, model_hash: str) -> None:
+    """Say which model the embeddings are of. Raises OutputError."""
+    write_json(folder / ABOUT, {"model": model, "model_hash": model_hash})
 
 
 SOURCE = Embeddings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ from ._picture import read_mask
 from ._pictures import Pictures
 from ._tables import COLUMNS
 from .listing import listing
-from .source import Sample
+from .source import Item, Sample
 
 
 class FolderConfig(config.Config):
@@ -53,6 +54,10 @@ class Folder(Pictures):
     def recognises(cls, path: Path) -> bool:
         """Any folder: this is the source for those that no other knows."""
         return True
+
+    def item(self, number: int) -> Item:
+        """See `Pictures`; and where its mask is."""
+        return replace(super().item(number), mask=self.config.mask)
 
     def sample(self, position: int) -> Sample:
         """See `Pictures`; and the mask, where there are masks."""

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from .. import config
-from ..errors import UsageError, unknown
+from ..errors import UsageError
 from ..vocabulary import Vocabulary
-from . import SOURCES, settings_of
+from . import opened, settings_of
 from ._shuffle import Memo
-from .source import IndexedSource, Sample
+from .source import IndexedSource, Item, Sample
 
 BLOCK = 1000
 """Positions in which each source comes as often as its weight says."""
@@ -67,11 +67,12 @@ class Mixture(IndexedSource):
 
     def __init__(self, config: MixtureConfig, size: tuple[int, int]) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.size = config, size
         self.parts = [
             _part(part, settings, size)
             for part, settings in zip(config.parts, config.settings(), strict=True)
         ]
+        self.stores = all(part.stores for part in self.parts)
         weights = np.array([part.get("weight", 1.0) for part in config.parts])
         self._shares = np.maximum(1, np.rint(BLOCK * weights / weights.sum())).astype(int)
         self._blocks = Memo(self._dealt, 4)
@@ -80,6 +81,22 @@ class Mixture(IndexedSource):
         """The next sample of the part that this position is dealt to. Raises DataError."""
         part, inner = self._place(position)
         return self.parts[part].sample(inner)
+
+    @property
+    def count(self) -> int | None:
+        """Stored pictures of all parts."""
+        counts = [part.count for part in self.parts]
+        return None if None in counts else sum(one or 0 for one in counts)
+
+    def items(self) -> Iterator[Item]:
+        """The stored pictures of all parts, each once."""
+        for part in self.parts:
+            yield from part.items()
+
+    def stored(self, position: int) -> Item:
+        """See `IndexedSource`."""
+        part, inner = self._place(position)
+        return self.parts[part].stored(inner)
 
     def captions(self, count: int) -> Iterator[str]:
         """The captions of the first `count` samples."""
@@ -128,11 +145,13 @@ class Mixture(IndexedSource):
 
 
 def _part(part: Mapping[str, Any], settings: config.Config, size: tuple[int, int]) -> IndexedSource:
-    kind = SOURCES[str(part["source"])]
-    if not issubclass(kind, IndexedSource):
-        indexed = [name for name in SOURCES.names() if issubclass(SOURCES[name], IndexedSource)]
-        raise unknown("data source of a mixture", str(part["source"]), indexed)
-    return kind(settings, size)  # type: ignore[call-arg]
+    name = str(part["source"])
+    source = opened(name, settings, size)
+    if not isinstance(source, IndexedSource):
+        raise UsageError(
+            f"the source '{name}' cannot be part of a mixture: it has no random access"
+        )
+    return source
 
 
 SOURCE = Mixture

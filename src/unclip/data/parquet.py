@@ -63,10 +63,17 @@ class Parquet(StoredSource):
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
-        """A parquet file, or a folder with some, also in `data/` as the hub has them."""
+        """A parquet file, or a folder with some, also in `data/` as the hub has them.
+
+        Not those that img2dataset writes beside the tar, or the folder, of the pictures.
+        """
         if path.suffix.lower() == ".parquet":
             return True
-        return any(path.glob("*.parquet")) or any((path / "data").glob("*.parquet"))
+        files = [*path.glob("*.parquet"), *(path / "data").glob("*.parquet")]
+        return any(
+            not file.with_suffix("").is_dir() and not file.with_suffix(".tar").exists()
+            for file in files
+        )
 
     def texts(self, unit: int, number: int) -> tuple[str, ...]:
         """The captions of a row."""

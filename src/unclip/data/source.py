@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypedDict, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypedDict, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +43,38 @@ class Sample(TypedDict, total=False):
     image_patches: NDArray[np.float32]  # (patches, W')
     latents: NDArray[np.float32]  # (c, h, w), an autoencoder's of the picture
     skipped: list[str]  # what is wrong with the samples that this one stands in for; optional
+
+
+@dataclass(frozen=True)
+class Item:
+    """One stored picture and all that is said of it.
+
+    Args:
+        name: within its data: a path relative to the folder, or a shard and a key.
+        picture: its file, or that file's content.
+        captions: may be none.
+        fault: why there is no picture.
+        mask: where the mask of the pixels that count is, if there is one: see `read_mask`.
+    """
+
+    name: str
+    picture: Path | BytesIO
+    captions: tuple[str, ...] = ()
+    fault: str = ""
+    mask: Literal["alpha", "file"] | None = None
+
+    def read(self) -> bytes:
+        """The picture's file. Raises OSError."""
+        if isinstance(self.picture, Path):
+            return self.picture.read_bytes()
+        return self.picture.getvalue()
+
+    @property
+    def stored_bytes(self) -> int:
+        """Of the picture's file. Raises OSError."""
+        if isinstance(self.picture, Path):
+            return self.picture.stat().st_size
+        return self.picture.getbuffer().nbytes
 
 
 class Source(ABC):
@@ -83,6 +117,20 @@ class Source(ABC):
     def captions(self, count: int) -> Iterator[str]:
         """The next `count` captions of the stream, without making pictures."""
 
+    @property
+    def count(self) -> int | None:
+        """Its stored pictures; None where there are none, or nobody knows."""
+        return None
+
+    def items(self) -> Iterator[Item]:
+        """Every stored picture once, in an order that does not change, none of them decoded.
+
+        Raises:
+            DataError: it stores no pictures, but makes them.
+        """
+        kind = type(self).__name__.lower()
+        raise DataError(f"'{kind}' makes its pictures: there are no files to go through")
+
     def notes(self) -> list[str]:
         """Remarks on the data for the user before training, one line each."""
         return []
@@ -124,6 +172,12 @@ class Source(ABC):
 class IndexedSource(Source):
     """A source with random access to samples by position."""
 
+    size: tuple[int, int]
+    """(height, width) of its pictures."""
+
+    stores: bool = False
+    """Whether its pictures are stored ones, of which `stored` gives the files."""
+
     @abstractmethod
     def sample(self, position: int) -> Sample:
         """Sample number `position` (>= 0) of the stream.
@@ -131,6 +185,10 @@ class IndexedSource(Source):
         Raises:
             DataError: it cannot be made: its picture is damaged, say.
         """
+
+    def stored(self, position: int) -> Item:
+        """The stored picture at a position and the caption it has there. Raises DataError."""
+        raise DataError(f"'{type(self).__name__.lower()}' makes its pictures")
 
     def __iter__(self) -> Iterator[Sample]:
         """Yield this shard's samples endlessly from the current position.
@@ -144,11 +202,58 @@ class IndexedSource(Source):
         return map(self._made, self.positions())
 
     def _made(self, position: int) -> Sample:
-        made, faults = sound(self.sample, position)
+        made, faults = sound(self.sample, position, self.stand_in)
         return {**made, "skipped": faults} if faults else made
 
+    def stand_in(self, position: int, tries: int) -> int:
+        """The position of what is tried in place of a sample, after `tries` could not be made."""
+        return further(position, tries)
 
-def sound(make: Callable[[int], T], position: int) -> tuple[T, list[str]]:
+
+class ListedSource(IndexedSource):
+    """Stored pictures with captions, which are read by their number and seen in another order."""
+
+    stores = True
+
+    @property
+    @abstractmethod
+    def count(self) -> int:
+        """Its pictures, each of which is seen once an epoch."""
+
+    @abstractmethod
+    def item(self, number: int) -> Item:
+        """Picture number `number` < `count` and all its captions. Raises DataError."""
+
+    @abstractmethod
+    def place(self, position: int) -> int:
+        """The number of the picture at a position of the stream."""
+
+    @abstractmethod
+    def caption(self, captions: tuple[str, ...], position: int) -> str:
+        """The one of a picture's captions that it has at a position."""
+
+    def items(self) -> Iterator[Item]:
+        """See `Source`; those that are not there say why."""
+        for number in range(self.count):
+            try:
+                yield self.item(number)
+            except DataError as error:
+                yield Item(f"number {number}", BytesIO(), fault=str(error))
+
+    def stored(self, position: int) -> Item:
+        """See `IndexedSource`."""
+        item = self.item(self.place(position))
+        return replace(item, captions=(self.caption(item.captions, position),))
+
+
+def further(position: int, tries: int) -> int:
+    """See `IndexedSource.stand_in`: far ahead."""
+    return position + STRIDE * tries
+
+
+def sound(
+    make: Callable[[int], T], position: int, stand_in: Callable[[int, int], int] = further
+) -> tuple[T, list[str]]:
     """`make(position)`, or of the first position that stands in for it and can be made.
 
     Returns:
@@ -160,7 +265,7 @@ def sound(make: Callable[[int], T], position: int) -> tuple[T, list[str]]:
     faults: list[str] = []
     for _ in range(TRIES):
         try:
-            return make(position + STRIDE * len(faults)), faults
+            return make(stand_in(position, len(faults))), faults
         except DataError as error:
             faults.append(str(error))
     raise DataError(f"{TRIES} samples in a row cannot be made; the first of them: {faults[0]}")

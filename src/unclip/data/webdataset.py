@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache, partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -73,6 +73,7 @@ class WebDataset(StoredSource):
     units = "tars"
 
     def __init__(self, config: WebDatasetConfig, size: tuple[int, int]) -> None:
+        _library()  # now, and not when the first tar is read
         self.tars = _tars(config.path)
         suffixes = [config.picture_column] if config.picture_column else SUFFIXES
         pictures = frozenset(suffix.strip(".").lower() for suffix in suffixes)
@@ -86,10 +87,10 @@ class WebDataset(StoredSource):
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
-        """A tar, a pattern of tars, or a folder with tars."""
+        """A tar, a pattern of tars, or a folder with tars, also in `data/` as the hub has them."""
         if path.suffix.lower() == ".tar":
             return True
-        return path.is_dir() and any(path.glob("*.tar"))
+        return any(path.glob("*.tar")) or any((path / "data").glob("*.tar"))
 
     def texts(self, unit: int, number: int) -> tuple[str, ...]:
         """The lines of the text file, or what the JSON file has under the key."""
@@ -147,9 +148,10 @@ class WebDataset(StoredSource):
         return [known.get(tar) or _downloaded(tar) or self._counted(tar) for tar in self.tars]
 
     def _counted(self, tar: Path) -> int:
-        index = self._indices(tar)
-        self._faults += [index.fault] if index.fault else []
-        return len(index.keys)
+        about = tar.stat() if tar.exists() else None
+        count, fault = _count(tar, (about.st_mtime_ns, about.st_size) if about else (0, 0))
+        self._faults += [fault] if fault else []
+        return count
 
 
 def _library() -> Any:
@@ -193,6 +195,16 @@ def index_of(tar: Path, pictures: frozenset[str], caption: str) -> Index:
     spans = [_spans(files, pictures, caption) for _, files in grouped]
     keys = tuple(key for key, _ in grouped)
     return Index(keys, np.array(spans, dtype=np.int64).reshape(len(keys), 4), fault)
+
+
+@lru_cache(maxsize=100_000)
+def _count(tar: Path, changed: tuple[int, int]) -> tuple[int, str]:
+    """How many samples a tar has, and its fault, which counts as a sample that cannot be made.
+
+    Kept, as a run opens its data once for each stage.
+    """
+    index = index_of(tar, frozenset(), "")
+    return len(index.keys) + bool(index.fault), index.fault
 
 
 def _members(tar: Path) -> Iterator[tuple[str, str, int, int]]:
@@ -270,15 +282,47 @@ def write_shard(tar: Path, samples: Iterable[tuple[str, Mapping[str, bytes]]]) -
                     raise ValueError(f"{key!r} is no key: it needs a name, each its own")
                 written.write({"__key__": key, **files})
                 count, last = count + 1, key
-        with beside.open("rb") as done:
-            digest = hashlib.file_digest(done, "sha256").hexdigest()
-    return Shard(tar.name, count, digest)
+    return Shard(tar.name, count, _digest(tar))
 
 
 def write_index(folder: Path, shards: Iterable[Shard]) -> Path:
     """Write which tars a folder has, so that training need not read through them first."""
     write_json(folder / INDEX, {"shards": [shard._asdict() for shard in shards]})
     return folder / INDEX
+
+
+def index_folder(
+    folder: Path, on_progress: Callable[[int, int], None] = lambda done, total: None
+) -> tuple[list[Shard], list[str]]:
+    """Write the index of the tars that are in a folder itself, however they came there.
+
+    Returns:
+        The tars, and what is wrong with those that are damaged.
+
+    Raises:
+        DataError: there are none, or one cannot be read.
+        OutputError: the index cannot be written.
+    """
+    tars = sorted(tar for tar in folder.glob("*.tar") if not tar.name.startswith("."))
+    if not tars:
+        raise DataError(f"{folder} has no tars (*.tar)")
+    shards, faults = [], []
+    for number, tar in enumerate(tars):
+        on_progress(number, len(tars))
+        index = index_of(tar, frozenset(), "txt")
+        faults += [index.fault] if index.fault else []
+        shards.append(Shard(tar.name, len(index.keys), _digest(tar)))
+    write_index(folder, shards)
+    return shards, faults
+
+
+def _digest(tar: Path) -> str:
+    """SHA-256. Raises DataError."""
+    try:
+        with tar.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"cannot read {quoted(tar)}: {error.strerror or error}") from None
 
 
 SOURCE = WebDataset

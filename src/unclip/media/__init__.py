@@ -3,6 +3,7 @@
 from ._formats import FORMATS, MAX_PIXELS, SUFFIXES, Source, detected
 from .images import (
     fit_image,
+    picture_size,
     read_image,
     read_image_and_mask,
     read_image_and_notes,
@@ -29,6 +30,7 @@ __all__ = [
     "from_arrays",
     "from_uint8",
     "mask_tensor",
+    "picture_size",
     "read_image",
     "read_image_and_mask",
     "read_image_and_notes",

@@ -258,6 +258,15 @@ def opened(
     return image, info
 
 
+@contextmanager
+def header_of(source: Source, name: str) -> Iterator[Image.Image]:
+    """Yield a picture's header alone, within which its file is open. Raises as `decode`."""
+    with _stream(source, name) as stream:
+        kind = _kind_of(stream.read(64), name)
+        with refusing(name, kind):
+            yield opened(kind, stream, name)[0]
+
+
 def _check_size(size: tuple[int, int], name: str) -> None:
     width, height = size
     if width < 1 or height < 1:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import UsageError, about, quoted
-from ._formats import DAMAGE, ORIENTATION, Source, decode, refusing
+from ._formats import DAMAGE, ORIENTATION, Source, decode, header_of, refusing
 from .notes import RECORD, notes_of
 
 _TURNS = {
@@ -100,6 +100,16 @@ def read_image_and_mask(
     return Image.composite(rgb, shown, paint), paint
 
 
+def picture_size(source: Source) -> tuple[int, int] | None:
+    """Upright (height, width) by a picture's header; None where that cannot be read."""
+    try:
+        with header_of(source, _name_of(source)) as image:
+            width, height = upright_size(image)
+    except UsageError:
+        return None
+    return height, width
+
+
 def scale_to(image: Image.Image, length: int) -> Image.Image:
     """A picture whose longer side is `length`: averaged down, or enlarged by whole pixels."""
     longest = max(image.size)
@@ -110,8 +120,15 @@ def scale_to(image: Image.Image, length: int) -> Image.Image:
     return image.resize((width, height), method)
 
 
-def fit_image(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+def fit_image(
+    image: Image.Image, size: tuple[int, int], at: tuple[float, float] = (0.5, 0.5)
+) -> Image.Image:
     """The middle of a picture at (height, width) `size`, antialiased like the training data.
+
+    Args:
+        image: of any size and proportions.
+        size: what it is cut and scaled to.
+        at: where the cut is (down, across): 0 at the top and the left, 1 at the other end.
 
     Raises:
         UsageError: a side is below 1.
@@ -121,7 +138,7 @@ def fit_image(image: Image.Image, size: tuple[int, int]) -> Image.Image:
         raise UsageError(f"a picture's side must be at least 1 pixel, got {min(size)}")
     across = min(image.width, max(1, image.height * width // height))
     down = min(image.height, max(1, image.width * height // width))
-    left, top = (image.width - across) // 2, (image.height - down) // 2
+    top, left = int((image.height - down) * at[0]), int((image.width - across) * at[1])
     middle = image.crop((left, top, left + across, top + down))
     return middle.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0)
 

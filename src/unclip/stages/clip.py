@@ -13,10 +13,10 @@ from ..nn.clip import Clip, ClipConfig
 from ..nn.weighted import weighted
 from ..rng import Rng
 from ..types import Cond
-from .contrastive.loss import Samples
+from .comparing import ComparingStage, Features, Samples
 from .contrastive.objective import ClipObjective, ContrastiveObjective
 from .sampling import SampleArguments, check_finite
-from .stage import Stage, StageConfig
+from .stage import StageConfig
 
 
 class ClipStageConfig(StageConfig):
@@ -35,7 +35,7 @@ class ClipStageConfig(StageConfig):
     )
 
 
-class ClipStage(Stage):
+class ClipStage(ComparingStage):
     """The two encoders (arXiv 2103.00020). What they learn from is `contrastive`."""
 
     Config: ClassVar[type[StageConfig]] = ClipStageConfig
@@ -145,11 +145,17 @@ class ClipStage(Stage):
         z_i, patches = self.net.see(cond.image)
         return cond.replace(image_embed=z_i, image_patches=patches)
 
-    def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
-        """As `config.objective` says, of losses that have no weights beside the network's."""
-        objective, none = self.config.objective, nn.ModuleDict()
-        features = objective.features(self.net, none, cond, rng)
-        return objective.loss(Samples(features), self.net, none)
+    def heads(self) -> nn.ModuleDict:
+        """See `ComparingStage`."""
+        return self.config.objective.heads(self.net)
+
+    def features(self, cond: Cond, rng: Rng, heads: nn.ModuleDict) -> Features:
+        """See `ComparingStage`."""
+        return self.config.objective.features(self.net, heads, cond, rng)
+
+    def compare(self, samples: Samples, heads: nn.ModuleDict) -> tuple[Tensor, dict[str, Tensor]]:
+        """The losses that are configured."""
+        return self.config.objective.loss(samples, self.net, heads)
 
 
 STAGE = ClipStage

@@ -29,7 +29,9 @@ from ..nn.unet import UNet
 from ..rng import Rng
 from ..stages import Stage
 from ..types import Cond, Level
+from .config import TrainConfig
 from .distillation import ConsistencyTask
+from .optim import critic_config
 from .task import Collate
 
 Logits = list[Tensor]
@@ -58,9 +60,9 @@ class AdversarialTask(ConsistencyTask):
     """A stage and its critic, which learn at the same time.
 
     The critic sees the truth, what the student makes, and the truth beside another picture's
-    caption. Only what sampling in few steps makes is judged: x0 from nearly clean data is as good
-    as true. The student's gradient passes through the critic and does not move it; the critic's
-    gradient ends at the student's picture.
+    caption, of the same micro batch. Only what sampling in few steps makes is judged: x0 from
+    nearly clean data is as good as true. The student's gradient passes through the critic and does
+    not move it; the critic's gradient ends at the student's picture.
     """
 
     critic: Critic
@@ -97,10 +99,10 @@ class AdversarialTask(ConsistencyTask):
         assert isinstance(objective, AdversarialObjective)
         return objective
 
-    @property
-    def critic_rate(self) -> float:
-        """See `Task`."""
-        return self.objective.critic_rate
+    def learners(self, config: TrainConfig) -> dict[str, tuple[nn.Module, TrainConfig]]:
+        """See `Task`; and the critic."""
+        of_critic = critic_config(config, self.objective.critic_rate)
+        return {**super().learners(config), "critic_": (self.critic, of_critic)}
 
     @property
     def through_features(self) -> bool:

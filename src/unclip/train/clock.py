@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
 
-from .distributed.world import World
+from .world import World
 
 
 @dataclass

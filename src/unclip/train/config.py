@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 import torch
 from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
-from ..config import Config
+from ..config import Config, UserPath
 from ..device import fast_dtype
 from ..errors import UsageError
 
@@ -66,8 +66,19 @@ class TrainConfig(Config):
     ramp: tuple[tuple[NonNegativeInt, PositiveInt], ...] = Field(
         (), description="(step, batch size) pairs: from that step on, that size"
     )
+    micro_batch: int | None = Field(
+        None, ge=1, description="samples at once; a batch is worked on in pieces of so many"
+    )
+    freeze: tuple[str, ...] = Field(
+        (), description="parts of the network that stay as they are, such as 'vision' or 'text'"
+    )
     optimizer: Literal["adamw", "muon"] = Field(
         "adamw", description="muon: for matrices, and AdamW for the rest"
+    )
+    sam: float = Field(
+        0.0,
+        ge=0,
+        description="radius of sharpness-aware minimization, .1 in the paper; 0 is without",
     )
     learning_rate: float = Field(3e-4, gt=0, description="the highest, after the warm-up")
     warmup: int = Field(200, ge=0, description="steps of linear warm-up, a fifth of all at most")
@@ -75,9 +86,6 @@ class TrainConfig(Config):
     weight_decay: float = Field(0.01, ge=0, description="of matrices alone")
     betas: tuple[Beta, Beta] = Field((0.9, 0.99), description="of AdamW")
     clip_grad: float = Field(1.0, gt=0, description="largest gradient norm")
-    freeze: tuple[str, ...] = Field(
-        (), description="parts of the network that keep their weights, such as vision"
-    )
     ema: float = Field(
         0.999, ge=0, lt=1, description="decay of the averaged weights, which are the model"
     )
@@ -95,6 +103,10 @@ class TrainConfig(Config):
         None, description="learn a LoRA of what the stage is taken from, and leave that as it is"
     )
     workers: int = Field(1, ge=0, description="processes that make batches; 0 is in the loop")
+    cache: bool | UserPath = Field(
+        False,
+        description="keep what frozen networks say of the data on disk: in the run, or this folder",
+    )
     log_every: int = Field(20, ge=1, description="steps between two lines, at most a minute")
     preview_minutes: float = Field(
         5.0, gt=0, description="between sample grids; a stage's start and end have one too"

@@ -27,6 +27,7 @@ from .activations import Activations
 from .blocks import checkpoint_blocks
 from .config import TrainConfig
 from .ema import Ema
+from .frozen import freeze
 from .lora import learn_low_rank
 from .optim import hidden_matrices, make_optimizers, orthogonal
 from .recipe import Recipe
@@ -78,11 +79,14 @@ def estimate(recipe: Recipe, name: str, device: torch.device) -> Cost:
     sizes = list(config.stretches(config.steps))
     samples, batch_size = int(sum(n * size for n, size in sizes)), max(size for _, size in sizes)
     task = task_on_meta(recipe, name, dtype)
-    context, checkpointed = recipe.settings.tokenizer.context, config.activation_checkpointing
-    flops, activations = step_cost(task, batch_size, context)
+    freeze(task.stage.net, config.freeze)
+    context, pieces = recipe.settings.tokenizer.context, config.micro_batch
+    checkpointed = config.activation_checkpointing
+    flops, activations = step_cost(task, batch_size, context, pieces)
     if checkpointed:
         checkpoint_blocks(task.stage.net)
-        flops, _ = step_cost(task, batch_size, context)  # blocks run twice
+        flops, _ = step_cost(task, batch_size, context, pieces)  # blocks run twice
+    flops *= 2 if config.sam else 1
     parameters = parameter_count(task.stage)
     frozen = sum(parameter_count(helper) for helper in task.frozen)
     arithmetic = flops / batch_size * samples / speed(task.stage.net, batch_size, device, dtype)
@@ -103,17 +107,27 @@ def estimate(recipe: Recipe, name: str, device: torch.device) -> Cost:
     )
 
 
-def step_cost(task: Task, batch_size: int, context: int) -> tuple[float, Activations]:
-    """FLOPs of one step of a task on `meta`, and the activations that it keeps."""
+def step_cost(
+    task: Task, batch_size: int, context: int, micro_batch: int | None = None
+) -> tuple[float, Activations]:
+    """FLOPs of one step of a task on `meta`, and the activations that it keeps.
+
+    Of micro batches one is run. Only one's activations are kept at a time.
+    """
+    size = min(batch_size, micro_batch or batch_size)
     with torch.device("meta"):
-        batch = task.blank(batch_size, context)
-    rng, kept = _NoRng(0, batch_size, "meta"), Activations()
+        batch = task.blank(size, context)
+    rng, kept = _NoRng(0, size, "meta"), Activations()
     with FlopCounterMode(display=False) as frozen:
         cond = task.cond(batch, rng)
     with FlopCounterMode(display=False) as trained, kept.watching(task.stage):
         loss, _ = task.loss(cond, rng)
-        loss.mean().backward()  # type: ignore[no-untyped-call]
-    return float(frozen.get_total_flops() + trained.get_total_flops()), kept
+        with FlopCounterMode(display=False) as backward:
+            loss.mean().backward()  # type: ignore[no-untyped-call]
+    flops = frozen.get_total_flops() + trained.get_total_flops()
+    if task.encodes_twice and size < batch_size:
+        flops += trained.get_total_flops() - backward.get_total_flops()
+    return float(flops) * batch_size / size, kept
 
 
 def update_flops(net: nn.Module, config: TrainConfig, dtype: torch.dtype) -> float:
@@ -241,10 +255,14 @@ def seconds_per_parameter(net: nn.Module, config: TrainConfig, device: torch.dev
 
 
 def state_bytes(net: nn.Module, config: TrainConfig) -> int:
-    """Weights; of those that learn gradients, average and moments: AdamW's two, Muon's one."""
+    """Weights; of those that learn gradients, average and moments: AdamW's two, Muon's one.
+
+    Where weights climb (SAM) a copy of them is kept.
+    """
     single = hidden_matrices(net) if config.optimizer == "muon" else []
     moments = 2 * _learning(net) - sum(matrix.numel() for matrix in single)
-    return 4 * (parameter_count(net) + 2 * _learning(net) + moments)  # all float32
+    copies = 3 if config.sam else 2  # gradients, average, and the weights before
+    return 4 * (parameter_count(net) + copies * _learning(net) + moments)  # all float32
 
 
 def _learning(net: nn.Module) -> int:

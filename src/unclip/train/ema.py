@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..nn.lora import share_frozen
-from .distributed.tensors import local
+from .sharded import local
 
 
 class Ema:

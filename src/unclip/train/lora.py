@@ -15,9 +15,9 @@ from ..errors import UsageError
 from ..nn.lora import adapt, adapted, can_adapt
 from ..vocabulary import Vocabulary
 from .config import LoraConfig
-from .distributed.tensors import assign
 from .optim import EDGES
 from .recipe import Recipe
+from .sharded import assign
 
 
 def learn_low_rank(net: nn.Module, config: LoraConfig, where: str) -> None:

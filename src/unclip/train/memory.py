@@ -17,9 +17,9 @@ from ..nn.layers import parameter_count
 from .activations import Activations
 from .blocks import sharded_units
 from .cost import step_cost, task_on_meta
-from .distributed.world import World
 from .optim import hidden_matrices
 from .recipe import Recipe
+from .world import World
 
 NUMBER = 4
 """Bytes of a float32."""
@@ -88,7 +88,7 @@ def plan_memory(recipe: Recipe, name: str, gpus: Sequence[int]) -> list[Memory]:
     for count in gpus:
         batch = Processes(count).share(largest)
         if batch not in kept:
-            kept[batch] = step_cost(task, batch, context)[1]
+            kept[batch] = step_cost(task, batch, context, config.micro_batch)[1]
         for engine, parts, passing in (
             ("ddp", 1, copied_bytes(net, dtype)),
             ("fsdp", count, gathered_bytes(net, dtype)),
@@ -100,7 +100,7 @@ def plan_memory(recipe: Recipe, name: str, gpus: Sequence[int]) -> list[Memory]:
                     name=name,
                     engine=engine,
                     gpus=count,
-                    batch=batch,
+                    batch=min(batch, config.micro_batch or batch),
                     weights=held,
                     gradients=held,
                     optimizer=2 * held - NUMBER * held_numbers(single, parts),

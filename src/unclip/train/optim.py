@@ -9,29 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from ..device import fast_dtype
-from ..errors import TrainingError, UsageError, nearest
+from ..errors import TrainingError
 from ..nn.lora import LowRank
 from .config import TrainConfig
-from .distributed.tensors import assign, clip_grad_norm, is_sharded, local, part_of, whole
+from .sharded import assign, clip_grad_norm, is_sharded, local, part_of, whole
 
 EDGES = ("conv_in", "conv_out", "patch")
 """Layers at a network's edge, whose weights are no map from features to features."""
 
 LONGEST_WARMUP = 0.2
 """Largest share of a stage's steps in which the learning rate rises."""
-
-
-def freeze(net: nn.Module, parts: Iterable[str]) -> None:
-    """Parts of a network, by name, keep their weights. Raises UsageError where there is none."""
-    for part in parts:
-        try:
-            net.get_submodule(part).requires_grad_(False)
-        except AttributeError:
-            known = [name for name, _ in net.named_children()]
-            raise UsageError(
-                f"setting 'freeze': the network has no part '{part}'{nearest(part, known)}; "
-                f"it has: {', '.join(known)}"
-            ) from None
 
 
 def make_optimizers(net: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
@@ -112,14 +99,14 @@ def critic_config(config: TrainConfig, rate: float) -> TrainConfig:
 
 
 def hidden_matrices(net: nn.Module) -> list[Tensor]:
-    """Weights of linear layers and convolutions, without the network's edge and frozen parts."""
+    """What learns of linear layers and convolutions, those at the network's edge left out."""
     return [
         module.weight
         for name, module in net.named_modules()
         if isinstance(module, nn.Linear | nn.Conv2d)
-        and module.weight.requires_grad
         and name.rpartition(".")[2] not in EDGES
         and not isinstance(module, LowRank)
+        and module.weight.requires_grad
     ]
 
 

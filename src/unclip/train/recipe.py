@@ -15,7 +15,8 @@ from ..checkpoints.format import Plan
 from ..checkpoints.part import Part
 from ..checkpoints.settings import leaves
 from ..config import Config, check_keys, override, read_toml, shown, unknown
-from ..data import SOURCES, Source, settings_of, source_at
+from ..data import SOURCES, Source, opened, settings_of, source_at
+from ..data.framing import FrameSettings
 from ..diffusion.objective import ConsistencyObjective
 from ..errors import SettingWarning, UsageError, nearest, warn
 from ..loading import PRESETS, plan
@@ -23,15 +24,13 @@ from ..stages import STAGES, StageConfig
 from ..stages.clip import ClipStageConfig
 from .config import Minutes, TrainConfig, minutes_of
 from .skipped import MOST
+from .teaching import taught_by
 
 FROM = "from"
 """The teacher that is what a stage is taken from."""
 
 
-ALPHA_FLOOR = 0.1
-"""Of a student that puts out eps: at pure noise x0 would be the error of eps times thousands."""
-
-DATA_KEYS = ("source", "max_skipped")
+DATA_KEYS = ("source", "max_skipped", *FrameSettings.model_fields)
 """Keys of the section `data` that are not settings of the source."""
 
 OWN_KEYS = ("train", "from", "from_stage")
@@ -124,12 +123,14 @@ class Recipe:
         settings: what was written, and what `recipe.json` keeps.
         stages: each stage, in the order that they are trained in.
         data: of the source that `settings.data` names.
+        framing: how the pictures of any source are cut and mirrored.
         models: those that stages are taken from, opened once, by the names that are given.
     """
 
     settings: RecipeSettings
     stages: Mapping[str, StageRecipe]
     data: Config
+    framing: FrameSettings
     models: Mapping[str, Plan] = field(compare=False)
 
     @classmethod
@@ -148,8 +149,9 @@ class Recipe:
             name: _stage(name, table, models.get(str(table.get("from"))))
             for name, table in settings.stages.items()
         }
-        data = {key: value for key, value in settings.data.items() if key != "max_skipped"}
-        recipe = cls(settings, stages, settings_of(data), models)
+        own = {key: one for key, one in settings.data.items() if key not in DATA_KEYS[1:]}
+        data = settings_of(own, general=DATA_KEYS[1:])
+        recipe = cls(settings, stages, data, FrameSettings.of(settings.data), models)
         _check_sizes(recipe)
         recipe._check_chosen("prior", settings.prior, recipe._priors(), "makes an image embedding")
         recipe._check_chosen("decoder", settings.decoder, recipe._decoders(), "draws a picture")
@@ -209,8 +211,7 @@ class Recipe:
 
     def source(self, size: tuple[int, int] = (64, 64)) -> Source:
         """The data, with (height, width) pictures. Raises UsageError or DataError."""
-        kind = SOURCES[str(self.settings.data["source"])]
-        return kind(self.data, size)  # type: ignore[call-arg]
+        return opened(str(self.settings.data["source"]), self.data, size)
 
     @property
     def max_skipped(self) -> float:
@@ -283,7 +284,10 @@ def _stage(name: str, table: Mapping[str, Any], model: Plan | None) -> StageReci
     values = {key: value for key, value in table.items() if key not in OWN_KEYS}
     if part is not None:
         own = {key: value for key, value in values.items() if key != "kind"}
-        values = merged(part.config.dump(), own)
+        base = part.config.dump()
+        if isinstance(part.config, ClipStageConfig) and "objective" in own:
+            del base["objective"]  # losses that are named take the place of the model's
+        values = merged(base, own)
     kind = str(values.get("kind", name))
     check_keys(table, f"stages.{name}", [*STAGES[kind].Config.model_fields, *OWN_KEYS])
     config = STAGES[kind].Config.parse({**values, "kind": kind}, f"stages.{name}")
@@ -353,38 +357,6 @@ def merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return done
 
 
-def taught_by(values: Mapping[str, Any], teacher: str) -> dict[str, Any]:
-    """A recipe of students with another model for their teacher.
-
-    Every stage of that model is taken as it is. A student comes after the stage that does what
-    the student does, and starts from it.
-
-    Raises:
-        UsageError: there is no such model, it has no such stage, or the recipe has no student.
-    """
-    model = plan(teacher)
-    tables: dict[str, Any] = {name: {"from": teacher} for name in model.parts}
-    students = {name: one for name, one in values["stages"].items() if "objective" in one}
-    if not students:
-        raise UsageError("--teacher is for a recipe with a stage that has an `objective`")
-    for name, table in students.items():
-        role = _role(str(table.get("kind", name)))
-        kinds = {one: str(part.config.kind) for one, part in model.parts.items()}
-        alike = [one for one, kind in kinds.items() if _role(kind) == role]
-        if not alike:
-            raise UsageError(f"--teacher: {teacher} has no stage for '{name}' to learn from")
-        before, after = _cut(tables, alike[0])
-        student = {**table, "kind": kinds[alike[0]], "from": teacher, "from_stage": alike[0]}
-        if "predicted_share" in table and not _sees(model):
-            student["predicted_share"] = 1.0  # nothing embeds the pictures of the data
-        if model.parts[alike[0]].config.dump()["parameterization"]["kind"] == "eps":
-            student["parameterization"] = {"alpha_floor": ALPHA_FLOOR}
-        tables = {**before, name: student, **after}
-    tokenizer = {"model": teacher, "context": model.read_tokenizer().context, "vocab_size": 300}
-    chosen = {"prior": model.prior, "decoder": next(iter(students))}
-    return {**values, **chosen, "tokenizer": tokenizer, "stages": tables}
-
-
 def _of_another_source(values: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
     """A recipe without the settings of its data source, where assignments name another one.
 
@@ -394,6 +366,7 @@ def _of_another_source(values: dict[str, Any], assignments: Sequence[str]) -> di
     data, name = values.get("data"), override({}, naming).get("data", {}).get("source")
     if name is None or not isinstance(data, dict) or data.get("source") in (None, name):
         return values
+    _ = SOURCES[str(name)]  # raises where there is no such source
     left = [key for key in data if key not in DATA_KEYS]
     if left:
         warn(
@@ -402,26 +375,6 @@ def _of_another_source(values: dict[str, Any], assignments: Sequence[str]) -> di
             SettingWarning,
         )
     return {**values, "data": {key: one for key, one in data.items() if key in DATA_KEYS}}
-
-
-def _role(kind: str) -> tuple[bool, ...]:
-    """What a kind of stage does: stages of one role can stand in for each other."""
-    stage = STAGES[kind]
-    makes, reads = stage.produces, stage.consumes
-    return "image" in makes, "image" in reads, "image_embed" in makes
-
-
-def _sees(model: Plan) -> bool:
-    """Whether a model's CLIP has an image encoder."""
-    clips = [one.config for one in model.parts.values() if isinstance(one.config, ClipStageConfig)]
-    return any(clip.network.vision for clip in clips)
-
-
-def _cut(tables: Mapping[str, Any], name: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The tables up to one, and those after it."""
-    place = list(tables).index(name) + 1
-    every = list(tables.items())
-    return dict(every[:place]), dict(every[place:])
 
 
 def presets() -> list[str]:

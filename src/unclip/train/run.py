@@ -7,6 +7,7 @@ STAGE.lora.safetensors      the LoRA of a stage that learns one, and beside it t
 STAGE/states/step-N/        saved training states, the newest two
 STAGE/previews/             sample grids
 STAGE/events/               TensorBoard scalars
+cache/                      what frozen networks say of the data: see `train.cache`
 skipped.log                 which samples could not be made, and why
 model/                      a native model folder of all stages so far, usable at any time
 """
@@ -35,15 +36,19 @@ from ..plain import read_json
 from ..stages import STAGES, Stage, on_meta
 from ..vocabulary import Vocabulary
 from .budget import KEPT, Allocation, Budget, Pacer
+from .caching import OnProgress, cached
 from .clock import Clock
 from .config import TrainConfig, minutes_of
+from .contrastive import heads_of, losses_of
+from .data import check_framing, seen_by
+from .frozen import freeze
 from .loader import Loader
 from .lock import Lock
 from .lora import learn_low_rank, write_loras
-from .optim import freeze
 from .recipe import FROM, Recipe, RecipeSettings, StageRecipe
 from .skipped import Skipped
 from .state import load_values, saved_states, step_of
+from .task import Task
 from .tasks import bare, make_task
 from .trainer import Trainer
 
@@ -67,6 +72,7 @@ class Run:
         self.clock = clock or Clock()
         self.world = self.clock.world  # the first of its processes writes, the others read
         self._lock: Lock | None = None
+        self.on_progress: OnProgress = lambda what, done, total: None  # of what a cache lacks
 
     @property
     def model(self) -> Path:
@@ -97,11 +103,12 @@ class Run:
                 )
             drawn = stage.image_size if "image" in stage.produces else drawn
             if name in self.recipe.trained:
-                freeze(stage.net, self.recipe.trained[name].freeze)
                 with torch.device("meta"):
                     make_task(self.recipe, stage, partial(bare, self.recipe, name))
                     if lora := self.recipe.trained[name].lora:
                         learn_low_rank(stage.net, lora, f"stages.{name}")
+                check_framing(self.recipe, name, stage)
+                freeze(stage.net, self.recipe.trained[name].freeze)
         return self.recipe.source()
 
     def exists(self) -> bool:
@@ -351,11 +358,10 @@ class Run:
         task = make_task(self.recipe, stage, lambda one: self._helper(one, name, trained))
         if task.clip and self.recipe.stage(name).part is None:
             stage.init_from_clip(task.clip[0])
-        freeze(stage.net, config.freeze)
         if config.lora:
             learn_low_rank(stage.net, config.lora, f"stages.{name}")
         loader = Loader(
-            self.recipe.source(task.source_size),
+            self._source(name, task, trained),
             task.collate(self.tokenizer()),
             self.world.share(config.batch_at(0)),
             config.workers,
@@ -366,6 +372,16 @@ class Run:
         loader.skipped = Skipped(self.folder / SKIPPED, self.recipe.max_skipped, name)
         states, seed = self.folder / name / "states", self.recipe.settings.seed
         return Trainer(task, loader, config, states, seed, self.device, self.clock)
+
+    def _source(self, name: str, task: Task, trained: bool) -> Source:
+        """The data as a stage sees them; from a cache, where its CLIP is what it will be."""
+        source, config = seen_by(self.recipe, name, task), self.recipe.trained[name]
+        clip = self.recipe.clip()
+        ready = trained or clip is None or (self.model / clip).is_dir()
+        if not config.cache or not ready:
+            return source
+        folder = self.folder / "cache" if config.cache is True else Path(config.cache)
+        return cached(source, task, self.tokenizer(), folder, config, self.device, self.on_progress)
 
     def build(self, name: str) -> Stage:
         """A stage with fresh weights, or those of the model that it is taken from."""
@@ -429,7 +445,7 @@ def _filled(part: Part, name: str) -> Stage:
 
 def changes(old: StageRecipe, new: StageRecipe, where: str) -> str:
     """Settings by which a saved state of `old` does not fit `new`, in words; empty if it fits."""
-    pairs = {}
+    pairs: dict[str, Any] = {}
     if shapes(old) != shapes(new):
         pairs = _changed(leaves(old.config.dump(), where), leaves(new.config.dump(), where))
         pairs = {key: pair for key, pair in pairs.items() if ".sampling." not in key}
@@ -439,6 +455,8 @@ def changes(old: StageRecipe, new: StageRecipe, where: str) -> str:
         pairs[f"{where}.objective.kind"] = (kind, now.kind)  # the state has no critic
     if old.train and new.train and old.train.lora != new.train.lora:
         pairs[f"{where}.train.lora"] = (old.train.lora, new.train.lora)
+    if heads_of(old.config) != heads_of(new.config):
+        pairs[f"{where}.objective"] = (losses_of(before), losses_of(now))
     if old.train and new.train and old.train.optimizer != new.train.optimizer:
         pairs[f"{where}.train.optimizer"] = (old.train.optimizer, new.train.optimizer)
     return ", ".join(f"{key} = {was}, and now it is {now}" for key, (was, now) in pairs.items())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,15 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from ..data import Sample
-from ..errors import UsageError
+from ..errors import DataError, UsageError
 from ..media import from_uint8
+from ..nn.layers import dropout_from
 from ..nn.tokenizer import Tokenizer
-from ..rng import Rng
+from ..rng import BatchRng, Rng
 from ..stages import Stage
 from ..stages.clip import ClipStage
 from ..stages.stage import DiffusionStage
 from ..types import Cond
+from .config import TrainConfig
 from .loader import Batch
+from .pieces import cut, pieces
 from .redrawing import Redrawer
 
 _NULL_TOKENS = ("null_text_tokens", "null_text_mask")
@@ -32,6 +36,14 @@ _OF_PRIOR = {"predicted_embed"}
 def pictures(images: Tensor) -> Tensor:
     """(B, H, W, 3) uint8 -> (B, 3, H, W) float32 in [-1, 1], laid out channels_last."""
     return from_uint8(images.permute(0, 3, 1, 2))
+
+
+def middle(image: Tensor) -> Tensor:
+    """(B, 3, H, W) -> (B, 3, S, S), the middle of each; S is the shorter side."""
+    height, width = image.shape[-2:]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return image[..., top : top + side, left : left + side]
 
 
 @dataclass(frozen=True)
@@ -85,11 +97,11 @@ class Task(nn.Module):
     def __init__(self, stage: Stage, clip: Stage | None = None, prior: Stage | None = None) -> None:
         super().__init__()
         self.stage = stage
-        self.critic: nn.Module | None = None  # learns beside the stage, and is in no model
         # lists hide them from PyTorch: they are frozen
         self.clip = [clip.eval().requires_grad_(False)] if isinstance(clip, ClipStage) else []
         self.prior = [prior.eval().requires_grad_(False)] if prior else []
         self.redrawer: Redrawer | None = None  # of an upsampler's small pictures
+        self.through: list[nn.Module] = []  # what calls it instead, and shares its gradients
         if needs_clip(stage) and clip is None:
             raise UsageError(f"stage '{stage.kind}' needs a stage 'clip' before it in the recipe")
         if needs_prior(stage) and prior is None:
@@ -106,20 +118,24 @@ class Task(nn.Module):
     def begin(self, progress: float, average: nn.Module) -> None:
         """A step begins: the share of the training that is done, and the averaged network."""
 
-    @property
-    def critic_rate(self) -> float:
-        """The learning rate of `critic`."""
-        raise AssertionError("there is no critic")
+    def learners(self, config: TrainConfig) -> dict[str, tuple[nn.Module, TrainConfig]]:
+        """What learns and how, by the prefix of its name in saved states: the stage's network
+        first, then what is in no model."""
+        return {"": (self.stage.net, config)}
 
     def check(self, means: Mapping[str, float]) -> None:
         """Raise TrainingError where the metrics since the last look say that training fails."""
 
     @property
+    def encodes_twice(self) -> bool:
+        """Whether micro batches run forward twice."""
+        return False
+
+    @property
     def source_size(self) -> tuple[int, int]:
         """(height, width) of the pictures to ask the data source for."""
         size = self.stage.image_size or self.clip[0].image_size
-        assert size is not None
-        return size
+        return size or (1, 1)  # this CLIP sees no pictures, and the data hold embeddings
 
     @property
     def _wanted(self) -> frozenset[str]:
@@ -159,6 +175,7 @@ class Task(nn.Module):
         """Everything the stage trains on; `rng` is for a prior that draws."""
         cond = self._held(batch)
         wanted = self._wanted - dict(cond.items()).keys()
+        self._check_given(batch, wanted)
         with torch.no_grad():
             if wanted & _OF_TEXT:
                 cond = self.clip[0].encode_text(cond)
@@ -174,25 +191,20 @@ class Task(nn.Module):
             if wanted & _OF_SPACE:
                 assert isinstance(self.stage, DiffusionStage) and cond.image is not None
                 cond = cond.replace(latents=self.stage.space.encode(cond.image))
-            cond = self._embedded(cond, wanted)
+            cond = self.embedded(cond, wanted)
             return self.redrawer(cond, rng.fork("redrawn")) if self.redrawer else cond
 
     def _held(self, batch: Batch) -> Cond:
-        """What a batch holds already. Raises UsageError where it has no texts and needs them."""
+        """What a batch holds already."""
         fields = (*_TOKENS, *self._encoded)
         held = {name: batch[name] for name in fields if name in batch}
         if "mask" in batch:
             held["loss_mask"] = batch["mask"][:, None].float() / 255  # (B, 1, H, W)
-        if "text_mask" in self._wanted and "text_mask" not in held:
-            if "text_encodings" not in held:
-                raise UsageError(
-                    f"stage '{self.stage.kind}' reads texts, and the data hold neither captions "
-                    "nor text_encodings"
-                )
+        if "text_encodings" in held and "text_mask" not in held:
             held["text_mask"] = (held["text_encodings"] != 0).any(-1)  # padding is all zeros
         return Cond(**held)
 
-    def _embedded(self, cond: Cond, wanted: Set[str]) -> Cond:
+    def embedded(self, cond: Cond, wanted: Set[str]) -> Cond:
         """With what CLIP says of its pictures. Raises UsageError where that has half a CLIP."""
         if not wanted & _OF_IMAGE:
             return cond
@@ -202,12 +214,59 @@ class Task(nn.Module):
                 "recipe's CLIP has no image encoder: take it from a model with a whole CLIP "
                 "(unclip convert MODEL DST --clip CLIP)"
             )
-        clip = self.clip[0]
-        return clip.encode_patches(cond) if "image_patches" in wanted else clip.encode_image(cond)
+        clip, image = self.clip[0], cond.image
+        assert image is not None
+        shown = cond.replace(image=middle(image))  # all of it but in aspect buckets
+        seen = (clip.encode_patches if "image_patches" in wanted else clip.encode_image)(shown)
+        return seen.replace(image=image)
+
+    def _check_given(self, batch: Batch, wanted: frozenset[str]) -> None:
+        """Raise DataError where samples lack what is wanted, or have embeddings of another CLIP."""
+        seen, read = {"image"} | _OF_IMAGE | _OF_SPACE, {"text_tokens", "text_mask"} | _OF_TEXT
+        for what, of, key in (("pictures", seen, "image"), ("captions", read, "text_tokens")):
+            if wanted & of and key not in batch:
+                raise DataError(f"stage '{self.stage.kind}' trains on {what}: the data have none")
+        width = self.clip[0].config.network.embed_dim if self.clip else 0
+        for name in ("image_embed", "text_embed"):
+            if width and name in batch and batch[name].shape[-1] != width:
+                raise DataError(
+                    f"the data's {name} has {batch[name].shape[-1]} numbers, and the recipe's CLIP "
+                    f"has {width}: embed the data with this CLIP"
+                )
 
     def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """(B,) of a batch's condition, and metrics (B,) or ()."""
         return self.stage.loss(cond, rng)
+
+    def backward(
+        self,
+        batch: Batch,
+        rng: BatchRng,
+        micro_batch: int | None = None,
+        within: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> dict[str, Tensor]:
+        """Add the gradients of a batch, piece by piece; returns its mean loss and metrics.
+
+        What a sample draws depends on its place in the stream, so pieces make the same gradients
+        as the whole, as far as its loss does not depend on other samples.
+
+        Args:
+            batch: of any size.
+            rng: from which nothing was drawn yet.
+            micro_batch: the size of a piece; None is the batch's.
+            within: where the forward pass runs, and the backward pass does not: autocast.
+        """
+        size, total = rng.batch, dict[str, Tensor]()
+        for start, end in pieces(size, micro_batch):
+            part = batch if end - start == size else cut(batch, start, end)
+            drawn = rng.part(start, end)
+            with within(), dropout_from(self, drawn.fork("dropout")):
+                loss, metrics = (*self.through, self)[0](part, drawn)
+            (loss if end - start == size else loss * ((end - start) / size)).backward()
+            for name, value in {"loss": loss, **metrics}.items():
+                share = value.detach() * ((end - start) / size)
+                total[name] = total[name] + share if name in total else share
+        return total
 
     def forward(self, batch: Batch, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean loss (), and mean metrics ()."""

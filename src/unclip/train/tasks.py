@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 from ..diffusion.objective import AdversarialObjective, ConsistencyObjective
 from ..stages import DiffusionStage, Stage, on_meta
+from ..stages.comparing import ComparingStage
 from ..stages.upsampler import Upsampler
 from .adversarial import AdversarialTask
+from .contrastive import ContrastiveTask
 from .distillation import ConsistencyTask
 from .recipe import FROM, Recipe, redrawn_by
 from .redrawing import Redrawer
@@ -26,6 +28,8 @@ def make_task(recipe: Recipe, stage: Stage, helper: Callable[[str], Stage]) -> T
     if isinstance(objective, ConsistencyObjective):
         teacher = helper(objective.teacher) if objective.teacher else None
         task: Task = (AdversarialTask if judged else ConsistencyTask)(stage, *helpers, teacher)
+    elif isinstance(stage, ComparingStage):
+        task = ContrastiveTask(stage, *helpers)
     else:
         task = Task(stage, *helpers)
     if decoder is not None:

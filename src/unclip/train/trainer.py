@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -11,7 +13,6 @@ from torch import Tensor
 
 from ..device import autocast, place
 from ..errors import DataError, TrainingError, WorkersLostError
-from ..nn.layers import dropout_from
 from ..nn.lora import merged
 from ..rng import BatchRng
 from ..stages import Stage
@@ -19,15 +20,17 @@ from .blocks import checkpoint_blocks, compile_blocks
 from .budget import Pacer
 from .clock import Clock
 from .config import TrainConfig
-from .distributed.engine import make_engine
+from .distributed.engines import make_engine
 from .distributed.store import SharedStore
-from .distributed.world import World
 from .ema import Ema
+from .frozen import freeze
 from .loader import Batch, Loader
-from .optim import Learner, critic_config, learning_rate
+from .optim import Learner, learning_rate
+from .sam import climbed
 from .saving import FolderStore, Store, gather, restore
 from .state import saved_states
 from .task import Task
+from .world import World
 
 LOG_SECONDS = 60.0
 """The watcher gets the means after so long, even before `log_every` steps."""
@@ -96,6 +99,7 @@ class Trainer:
         for module in (task, *task.frozen):
             place(module, self.device)
         self.net = task.stage.net
+        freeze(self.net, config.freeze)
         self.ema = Ema(self.net, config.ema)
         if config.compile:
             compile_blocks(self.net)
@@ -103,12 +107,10 @@ class Trainer:
             checkpoint_blocks(self.net)
         self.world = self.clock.world
         self.engine = make_engine(config, self.world, self.device)
-        self.forward = self.engine.arrange(task, self.ema)
+        self.engine.arrange(task, self.ema)
         if not self.world.alone:
             self.store = SharedStore(self.store, self.world)
-        self.learners = {"": Learner(self.net, config)}
-        if task.critic is not None:
-            self.learners["critic_"] = Learner(task.critic, critic_config(config, task.critic_rate))
+        self.learners = {key: Learner(*each) for key, each in task.learners(config).items()}
 
     def prepare(self) -> None:
         """Let the stage fit its statistics to as many samples as it asks for, before step 0.
@@ -147,7 +149,7 @@ class Trainer:
             try:
                 metrics = self._step()
             except (DataError, WorkersLostError):
-                if self.world.alone:  # others go on, and end with this one
+                if self.step and self.world.alone:  # others go on, and end with this one
                     self._save(watcher, means)
                 raise
             means.add(metrics)
@@ -235,17 +237,25 @@ class Trainer:
         batch = self._next()
         self.task.train()
         self.task.begin(self.step / config.steps, self.ema.average)
-        rng = self._rng()
-        dropout = dropout_from(self.task, rng.fork("dropout"))
-        with autocast(self.device, config.dtype(self.device)), dropout:
-            loss, metrics = self.forward(batch, rng)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.engine.finish()
+        metrics = self._backward(batch)
+        if config.sam:
+            with climbed([learner.net for learner in self.learners.values()], config.sam):
+                self._backward(batch)
         norms = [learner.update(self.step) for learner in self.learners.values()]
         self.ema.update(self.net, self.step)
         self.step += 1
-        values = {"loss": loss, "grad_norm": norms[0], **metrics}
-        return {name: value.detach() for name, value in values.items()}
+        return {**metrics, "grad_norm": norms[0].detach()}
+
+    def _backward(self, batch: Batch) -> dict[str, Tensor]:
+        """The gradients of a batch, and its loss and metrics."""
+        config = self.config
+        within = partial(autocast, self.device, config.dtype(self.device))
+        rng, size = self._rng(), config.micro_batch
+        apart = size is not None and size < rng.batch
+        with self.engine.in_pieces() if apart else nullcontext():
+            metrics = self.task.backward(batch, rng, size, within)
+        self.engine.finish()
+        return metrics
 
     def _next(self) -> Batch:
         return {k: v.to(self.device, non_blocking=True) for k, v in next(self.loader).items()}

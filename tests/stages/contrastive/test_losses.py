@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from unclip.errors import UsageError
 from unclip.rng import BatchRng
 from unclip.stages.clip import ClipStage
+from unclip.stages.comparing import Everyone, Samples
 from unclip.stages.contrastive import LOSSES
 from unclip.stages.contrastive.filip import late_interaction
-from unclip.stages.contrastive.loss import Everyone, Samples
 from unclip.stages.contrastive.mlm import hidden_words
 from unclip.stages.contrastive.objective import ContrastiveObjective
 from unclip.stages.contrastive.scores import Scores, dcl, infonce, siglip

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from unclip.train.clock import Clock
-from unclip.train.distributed.world import join, restarted
+from unclip.train.distributed.joining import join, restarted
 from unclip.train.recipe import load_recipe
 from unclip.train.run import Run
 from unclip.train.watch import Bystander

@@ -111,7 +111,9 @@ DIVIDED = [
     ("ddp", "decoder", {"train.optimizer": "muon"}),
     ("fsdp", "decoder", {}),
     ("fsdp", "decoder", {"train.optimizer": "muon"}),
+    ("ddp", "decoder", {"train.micro_batch": "1", "train.sam": "0.05"}),
     ("ddp", "clip", {}),
+    ("ddp", "clip", {"train.micro_batch": "1"}),
     ("fsdp", "clip", {}),
 ]
 

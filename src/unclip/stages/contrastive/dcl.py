@@ -6,7 +6,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ...nn.clip import Clip
-from .loss import Samples
+from ..comparing import Samples
 from .scores import ProjectedLoss, dcl
 
 

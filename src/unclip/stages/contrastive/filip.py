@@ -10,8 +10,9 @@ from torch import Tensor, einsum, nn
 from torch.nn import functional as F
 
 from ...nn.clip import Clip
+from ..comparing import Features, Samples
 from .encoded import Encoded
-from .loss import ClipLoss, Features, Samples
+from .loss import ClipLoss
 from .scores import Scores, dcl, infonce, same_captions, scale, without_true
 
 
@@ -41,7 +42,7 @@ class Filip(ClipLoss):
         5.0, gt=0, description="of dcl: the loss of a sample ends here, below zero"
     )
     extra_projection: bool = Field(
-        False, description="words seek their patch in a second space (x-clip, after CLOOB)"
+        False, description="words seek their patch in a second space (after CLOOB)"
     )
 
     def heads(self, net: Clip) -> nn.Module | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ...nn.clip import Clip
-from .loss import Samples
+from ..comparing import Samples
 from .scores import ProjectedLoss, infonce
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass, field
 from typing import ClassVar
 
 from pydantic import Field
@@ -11,47 +10,8 @@ from torch import Tensor, nn
 
 from ...config import Config
 from ...nn.clip import Clip
+from ..comparing import Features, Samples
 from .encoded import Encoded
-
-Features = dict[str, Tensor]
-"""What losses know of samples, (B, ...) each. Losses may share what has the same name."""
-
-
-class Everyone:
-    """Who trains together: here, one process. `first` is the place of its first sample among all.
-
-    Where there are more, a subclass gathers from all of them, and what each has of the gradient
-    comes back to the process that the sample belongs to.
-    """
-
-    rank: int = 0
-
-    def gather(self, own: Tensor) -> Tensor:
-        """(B, ...) of each process -> (world · B, ...) of all, in the order of the ranks."""
-        return own
-
-
-@dataclass
-class Samples:
-    """The features of this process's samples, `own`, and of everyone's."""
-
-    own: Features
-    everyone: Everyone = field(default_factory=Everyone)
-    _all: Features = field(default_factory=dict)
-
-    def every(self, name: str) -> Tensor:
-        """(N, ...) a feature of all samples, gathered once."""
-        if name not in self._all:
-            self._all[name] = self.everyone.gather(self.own[name])
-        return self._all[name]
-
-    def __contains__(self, name: str) -> bool:
-        return name in self.own
-
-    @property
-    def first(self) -> int:
-        """The place of the first of its samples among everyone's."""
-        return self.everyone.rank * len(next(iter(self.own.values())))
 
 
 class ClipLoss(Config):

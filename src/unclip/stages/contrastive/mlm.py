@@ -9,8 +9,9 @@ from torch.nn import functional as F
 
 from ...nn.clip import Clip
 from ...rng import Rng
+from ..comparing import Features, Samples
 from .encoded import Encoded
-from .loss import ClipLoss, Features, Samples
+from .loss import ClipLoss
 
 HIDDEN = 0
 """The token that stands for a hidden one where the encoder has no padding of its own."""

@@ -12,9 +12,10 @@ from ...config import Config
 from ...nn.clip import Clip
 from ...rng import Rng
 from ...types import Cond
+from ..comparing import Features, Samples
 from . import LOSSES
 from .encoded import Encoded
-from .loss import ClipLoss, Features, Samples
+from .loss import ClipLoss
 
 USUAL = "infonce"
 

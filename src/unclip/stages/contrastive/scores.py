@@ -11,8 +11,9 @@ from torch.nn import functional as F
 
 from ...nn.clip import Clip
 from ...nn.layers import identity_
+from ..comparing import Features, Samples
 from .encoded import Encoded
-from .loss import ClipLoss, Features, Samples
+from .loss import ClipLoss
 
 _OUT = -1e4
 """Far below any score; minus infinity times 0 is no 0."""
@@ -144,7 +145,7 @@ class ProjectedLoss(EmbeddingLoss):
     """A loss of embeddings whose captions may be compared in a space of their own."""
 
     extra_projection: bool = Field(
-        False, description="captions seek their picture in a second space (x-clip, after CLOOB)"
+        False, description="captions seek their picture in a second space (after CLOOB)"
     )
 
     def heads(self, net: Clip) -> nn.Module | None:

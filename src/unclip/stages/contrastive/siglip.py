@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ...nn.clip import Clip
-from .loss import Samples
+from ..comparing import Samples
 from .scores import EmbeddingLoss, siglip
 
 

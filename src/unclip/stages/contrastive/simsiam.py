@@ -7,8 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...nn.clip import Clip
+from ..comparing import Features, Samples
 from .encoded import Encoded
-from .loss import ClipLoss, Features, Samples
+from .loss import ClipLoss
 from .views import Augmentation
 
 

@@ -1,5 +1,5 @@
 """Many processes that train one stage, as `torchrun` starts them; only here is torch.distributed.
 
-`world` is what all of training knows of it, and imports nothing of it: the processes, of which the
+`train.world` is what all of training knows of it: the processes, of which the
 first decides. An `engine` says what they share of a network: `ddp` all of it, `fsdp` a part each.
 """

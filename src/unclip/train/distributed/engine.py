@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ...rng import Rng
 from ...stages import Stage
 from ..config import TrainConfig
+from ..contrastive import ContrastiveTask
 from ..ema import Ema
-from ..loader import Batch
 from ..task import Task
-from .world import World
-
-Forward = Callable[[Batch, Rng], tuple[Tensor, dict[str, Tensor]]]
-"""A task's loss and metrics of a batch."""
+from ..world import World
+from .gradients import average_gradients
 
 
 class Engine:
@@ -26,16 +24,15 @@ class Engine:
     def __init__(self, config: TrainConfig, world: World, device: torch.device) -> None:
         self.config, self.world, self.device = config, world, device
 
-    def arrange(self, task: Task, ema: Ema) -> Forward:
-        """Divide a task that has been placed and its average; what gives the loss from now on."""
-        return task
+    def arrange(self, task: Task, ema: Ema) -> None:
+        """Divide a task that has been placed, and its average."""
 
-    def unsynchronised(self) -> AbstractContextManager[object]:
-        """Within, gradients are added up and not yet averaged over processes."""
+    def in_pieces(self) -> AbstractContextManager[object]:
+        """Within, a batch is worked on in pieces: gradients are added up, and not shared yet."""
         return nullcontext()
 
     def finish(self) -> None:
-        """Gradients have been computed: average what is not averaged yet."""
+        """Gradients have been computed: average over processes what is not averaged yet."""
 
     def averaged(self, stage: Stage, ema: Ema) -> Stage:
         """The stage with the averaged weights: whole in the first process, for nobody else."""
@@ -49,25 +46,32 @@ class Ddp(Engine):
     steps, so it looks for those.
     """
 
-    def arrange(self, task: Task, ema: Ema) -> Forward:
+    def arrange(self, task: Task, ema: Ema) -> None:
         """See `Engine`."""
-        self.module = nn.parallel.DistributedDataParallel(
+        self.module: Any = nn.parallel.DistributedDataParallel(
             task, gradient_as_bucket_view=True, find_unused_parameters=True
         )
-        forward: Forward = self.module
-        return forward
+        task.through = [self.module]
+        compare(task, self.world)
+        self.apart = False
 
-    def unsynchronised(self) -> AbstractContextManager[object]:
+    @contextmanager
+    def in_pieces(self) -> Iterator[None]:
         """See `Engine`."""
-        return self.module.no_sync()
+        self.apart = True
+        with self.module.no_sync():
+            yield
+
+    def finish(self) -> None:
+        """See `Engine`."""
+        if self.apart:
+            average_gradients(self.module.parameters(), self.world)
+        self.apart = False
 
 
-def make_engine(config: TrainConfig, world: World, device: torch.device) -> Engine:
-    """The engine that a stage's training asks for: with one process, none of PyTorch's."""
-    if world.alone:
-        return Engine(config, world, device)
-    if config.engine == "ddp":
-        return Ddp(config, world, device)
-    from .fsdp import Fsdp
+def compare(task: Task, world: World) -> None:
+    """Let a loss that compares samples see those of all processes."""
+    if isinstance(task, ContrastiveTask):
+        from .gathering import All
 
-    return Fsdp(config, world, device)
+        task.everyone = All(world)

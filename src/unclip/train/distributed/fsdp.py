@@ -7,7 +7,6 @@ import warnings
 from dataclasses import replace
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
@@ -15,34 +14,32 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_f
 from ...errors import UsageError
 from ...stages import Stage
 from ..blocks import CALLED, sharded_units
+from ..contrastive import ContrastiveTask
 from ..distillation import ConsistencyTask
 from ..ema import Ema
+from ..sharded import is_sharded, whole
 from ..task import Task
-from .engine import Engine, Forward
-from .tensors import is_sharded, whole
+from .engine import Engine, compare
+from .gradients import average_gradients
 
 
 class Fsdp(Engine):
     """PyTorch's FSDP2 (arXiv 2304.11277): a block's weights are whole while it computes."""
 
-    def arrange(self, task: Task, ema: Ema) -> Forward:
-        """See `Engine`. Raises UsageError for tasks of more than one network."""
-        if isinstance(task, ConsistencyTask):  # and those with a critic
-            raise UsageError(
-                f"stages.{task.stage.kind}.train.engine is 'fsdp', and objective "
-                f"'{task.stage.config.objective.kind}' needs several networks whole: set it to ddp"
-            )
+    def arrange(self, task: Task, ema: Ema) -> None:
+        """See `Engine`. Raises UsageError for what needs networks whole."""
+        self._check(task)
         # blocks give views, which nobody changes in place
         warnings.filterwarnings("ignore", message="FSDP2-wrapped module", category=UserWarning)
         net = task.stage.net
-        for parameter in net.parameters():
+        for parameter in task.parameters():
             parameter.data = parameter.data.contiguous()  # channels_last cannot be divided
-        self.scalars = [one for one in net.parameters() if one.ndim == 0]  # nor can these
+        self.scalars = [one for one in task.parameters() if one.ndim == 0]  # nor can these
         policy = MixedPrecisionPolicy(cast_forward_inputs=False)
         if self.config.dtype(self.device) == torch.bfloat16:  # else autocast's copies stay whole
             policy = replace(policy, param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
         mesh = init_device_mesh(self.device.type, (self.world.size,))
-        ignored = {one for one in self.scalars if isinstance(one, nn.Parameter)}
+        ignored = set(self.scalars)
         for unit in sharded_units(net):
             fully_shard(unit, mesh=mesh, ignored_params=ignored, mp_policy=policy)
             if hasattr(unit, CALLED):
@@ -52,14 +49,23 @@ class Fsdp(Engine):
             own = mine.detach().clone() if mine.requires_grad else mine.detach()  # as `Ema` has it
             part = nn.Parameter(own, requires_grad=False)
             module.register_parameter(name, part)
-        return task
+        compare(task, self.world)
+
+    def _check(self, task: Task) -> None:
+        config = self.config
+        whole_batch = isinstance(task, ContrastiveTask) and config.micro_batch is not None
+        for found, what in (
+            (isinstance(task, ConsistencyTask), "a teacher or a critic"),
+            (config.sam > 0, "sam"),
+            (whole_batch, "micro_batch of a loss that compares samples"),
+        ):
+            if found:
+                where = f"stages.{task.stage.kind}.train.engine"
+                raise UsageError(f"{where} is 'fsdp', and {what} needs 'ddp': set it to that")
 
     def finish(self) -> None:
         """See `Engine`: what is not sharded is averaged here."""
-        for scalar in self.scalars:
-            if scalar.grad is not None:
-                dist.all_reduce(scalar.grad)
-                scalar.grad /= self.world.size
+        average_gradients(self.scalars, self.world)
 
     def averaged(self, stage: Stage, ema: Ema) -> Stage:
         """See `Engine`."""

@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 
 from ...errors import Cancelled, TrainingError, UnclipError
-from .world import World
+from ..world import World
 
 T = TypeVar("T")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..saving import Store
+from ..sharded import whole
 from ..state import State
-from .tensors import whole
-from .world import World
+from ..world import World
 
 
 class SharedStore:

@@ -33,12 +33,9 @@ def part_of(value: Tensor, like: Tensor) -> Tensor:
     """What this process holds of a whole value that is laid out as `like`."""
     if not is_sharded(like):
         return value
-    from torch.distributed.tensor import distribute_tensor
-
-    held: Any = like
-    value = value.to(held.device)
-    # every process has the same value: nothing is sent
-    return local(distribute_tensor(value, held.device_mesh, held.placements, src_data_rank=None))
+    mesh: Any = like.device_mesh  # type: ignore[attr-defined]
+    parts, rank = value.chunk(mesh.size()), mesh.get_local_rank()  # as FSDP divides
+    return parts[rank] if rank < len(parts) else value[:0]
 
 
 @torch.no_grad()
@@ -54,12 +51,10 @@ def clip_grad_norm(parameters: Iterable[Tensor], most: float) -> Tensor:
     pairs = [(one, one.grad) for one in parameters if one.grad is not None]
     if not any(is_sharded(one) for one, _ in pairs):
         return nn.utils.clip_grad_norm_([one for one, _ in pairs], most)
-    import torch.distributed as dist
-
-    parts = [local(grad) for one, grad in pairs if is_sharded(one)]
+    parts = [grad for one, grad in pairs if is_sharded(one)]
     wholes = [grad for one, grad in pairs if not is_sharded(one)]
-    squared = nn.utils.get_total_norm(parts).square()
-    dist.all_reduce(squared)
-    norm = (squared + nn.utils.get_total_norm(wholes).square().to(squared.device)).sqrt()
-    torch._foreach_mul_(parts + wholes, (most / (norm + 1e-6)).clamp(max=1.0))
+    norm = whole(nn.utils.get_total_norm(parts))
+    norm = torch.hypot(norm, nn.utils.get_total_norm(wholes).to(norm.device))
+    held = [local(one) for one in parts + wholes]
+    torch._foreach_mul_(held, (most / (norm + 1e-6)).clamp(max=1.0))
     return norm
