@@ -28,7 +28,8 @@ def section(every: list[Section], name: str, about: str = "") -> Section:
 
 def test_a_row_says_what_the_field_says(every: list[Section]) -> None:
     rows = {one.key: one for one in section(every, "stages.NAME.train").settings}
-    assert rows.keys() == TrainConfig.model_fields.keys()
+    assert rows.keys() == TrainConfig.model_fields.keys() - {"lora"}, "which is a section"
+    assert "rank" in {one.key for one in section(every, "stages.NAME.train.lora").settings}
     rate = rows["learning_rate"]
     assert (rate.type, rate.default, rate.bounds) == ("number", "0.0003", "above 0")
     assert rows["decay"].bounds == "at least 0, at most 1"

@@ -71,6 +71,7 @@ def every_section() -> list[Section]:
         Section("stages.NAME", "beside the keys of its kind", _own_keys()),
     ]
     nested: dict[type[BaseModel], list[str]] = {}
+    _collect(TrainConfig, nested, "stages.NAME.train")
     for name in STAGES.names():
         config = STAGES[name].Config
         found.append(_of(config, "stages.NAME", f'with kind = "{name}"', skip=("kind",)))
