@@ -91,7 +91,7 @@ def atomic_file(path: Path | str, new: bool = False) -> Iterator[Path]:
         beside.touch(exist_ok=False)
         try:
             yield beside
-            _sync(beside)
+            sync(beside)
             if new:
                 moved = _moved_to_free(beside, path)
             else:
@@ -116,9 +116,9 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
         try:
             yield beside
             for file in (*beside.rglob("*"), beside):
-                _sync(file)
+                sync(file)
             _swap(beside, path)
-            _sync(path.parent)
+            sync(path.parent)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
 
@@ -265,8 +265,11 @@ def _swap(beside: Path, path: Path) -> None:
     shutil.rmtree(old.parent, ignore_errors=True)
 
 
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Bring a file or a folder to the disk. Windows keeps folders by itself."""
+    if os.name == "nt" and path.is_dir():
+        return
+    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -147,6 +147,60 @@ def test_sigterm_twice_is_sigterm_once(
     assert "stopped and saved at step 1 of 4 of 'clip'" in done.err
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="has no such signal")
+def test_a_signal_saves_and_goes_on(
+    unclip: RunCli, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[int] = []
+
+    def asked(self: RunWatcher, step: int, values: dict[str, float]) -> None:
+        if step == 2:
+            signal.raise_signal(signal.SIGUSR1)
+
+    before = signal.getsignal(signal.SIGUSR1)
+    monkeypatch.setattr(RunWatcher, "scalars", asked)
+    monkeypatch.setattr(RunWatcher, "saving", lambda self, step: saved.append(step))
+    assert unclip("train", recipe, "--stage", "clip").code == 0
+    assert saved == [2, 4]
+    assert signal.getsignal(signal.SIGUSR1) is before
+
+
+def test_the_best_state_becomes_the_model(
+    unclip: RunCli, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second of four: what is measured is made up."""
+    losses, held = iter([0.5, 0.25, 0.75, 1.0]), list[Any]()
+
+    def measure(self: Any, stage: Any) -> dict[str, float]:
+        held.append({k: v.clone() for k, v in stage.net.state_dict().items()})
+        return {"validation": next(losses)}
+
+    monkeypatch.setattr("unclip.train.validation.Validation.measure", measure)
+    wanted = ["--stage", "clip", "--set", "validation={share=0.5,every=1,pairs=1}"]
+    done = unclip("train", recipe, *wanted)
+    assert done.code == 0, done.err
+    assert "clip 2  validation loss 0.2500" in done.out
+    done = unclip("train", recipe, *wanted, "--best")
+    assert (done.code, done.out) == (0, "clip: step 2, validation loss 0.2500\n")
+    taken = load_file("runs/little/model/clip/weights.safetensors")
+    near = [
+        sum(float((taken[key].float() - one[key]).abs().sum()) for key in taken) for one in held
+    ]
+    assert near.index(min(near)) == 1
+    unclip("train", recipe, "--stage", "decoder", "--best").fails(1, "no best state", "validation")
+
+
+def test_a_run_writes_its_page(unclip: RunCli, recipe: Path) -> None:
+    assert unclip("train", recipe, "--stage", "clip").code == 0
+    page = Path("runs/little/report.html").read_text("utf-8")
+    assert f"unclip train {recipe} --resume --stage clip" in page
+    lines = [
+        json.loads(line) for line in Path("runs/little/clip/log.jsonl").read_text().splitlines()
+    ]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+    assert lines[0].keys() >= {"loss", "images_per_second", "data_wait", "memory_mb"}
+
+
 def test_quiet_keeps_warnings(
     unclip: RunCli, recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

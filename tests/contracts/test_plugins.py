@@ -73,8 +73,8 @@ OPTIONS = Options(StripesSizes, {"brightness": "how bright stripes are"})
 import torch
 from unclip.evaluate.benchmark import Benchmark, Checked, CheckedPrompts
 from unclip.evaluate.image_set import of_source
-from unclip.evaluate.intervals import Share
-from unclip.evaluate.report import Section
+from unclip.pages.intervals import Share
+from unclip.pages.report import Section
 from .options import OPTIONS
 from .source import Stripes, StripesConfig
 

@@ -30,6 +30,7 @@ from pydantic import Field
 from unclip.config import Config
 from unclip.data import SOURCES, IndexedSource, Sample, Source, opened, settings_of, source_at
 from unclip.data.inspect import contact_sheet
+from unclip.data.split import Training, held_out, is_held_out
 from unclip.data.webdataset import write_index, write_shard
 from unclip.emoji.corpus import build
 from unclip.errors import DataError, UsageError
@@ -315,6 +316,33 @@ def test_a_misspelt_setting_names_the_right_one(made: Made) -> None:
 def test_a_configuration_survives_being_written_down(made: Made) -> None:
     config: Any = made().config
     assert type(config).parse(config.dump()) == config
+
+
+def shown(source: IndexedSource, position: int) -> bytes:
+    """What is seen at a position: a picture, or its embedding."""
+    sample: Any = source.sample(position)
+    return bytes(sample.get("image", sample.get("image_embed")).tobytes())
+
+
+def test_what_is_held_out_is_never_trained_on(made: Made) -> None:
+    """In no epoch, with no seed, and whichever of its captions a picture has.
+
+    Each picture is told by what it shows, so that a source whose `key` is none is found out.
+    """
+    source, share = made(), 0.3
+    if not isinstance(source, IndexedSource):
+        return  # `divided` refuses it
+    positions = held_out(source, share, 5)
+    kept = Training(source, share)
+    places = [kept.place(position) for position in range(40)]
+    pictures = [{shown(source, n) for n in some} for some in (positions, places)]
+    assert pictures[0] and pictures[1] and not pictures[0] & pictures[1]
+    assert len({source.key(position) for position in positions}) == len(positions)
+    other = Training(made(seed=7), share)
+    assert all(not is_held_out(other.key(position), share) for position in range(40))
+    wanted = [kept.sample(position) for position in range(5, 8)]
+    assert all(map(same, samples(Training(made(), share), 5, 8), wanted))
+    assert list(kept.captions(3)) == [kept.sample(position)["caption"] for position in range(3)]
 
 
 @pytest.mark.parametrize("name", SOURCES.names())

@@ -175,3 +175,19 @@ def test_where_all_are_too_small_that_is_said(tmp_path: Path) -> None:
         framed(source, WANTED, (64, 64), step=8)
     with pytest.raises(UsageError, match="multiple of 16, as the network's sides are, got 8"):
         framed(source, WANTED, (64, 64), step=16)
+
+
+def test_what_stands_in_for_a_damaged_picture_has_its_size(tmp_path: Path) -> None:
+    for number, (height, width) in enumerate(SIZES):
+        pixels = np.random.default_rng(number).integers(0, 256, (height, width, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{number:02}.png")
+        (tmp_path / f"{number:02}.txt").write_text(f"number {number}")
+    for damaged in ("02", "07", "11"):  # one of each size, whose header is sound
+        file = tmp_path / f"{damaged}.png"
+        file.write_bytes(file.read_bytes()[:90])
+    source = Folder(FolderConfig(path=tmp_path, seed=5), (16, 16))
+    made = Bucketed(source, FrameSettings(buckets=True, bucket_step=4), (16, 16), 3)
+    stream = list(islice(made, 3 * 13 * 2))
+    assert sum("skipped" in sample for sample in stream) >= 3 * 2 * 3
+    for batch in range(0, len(stream), 3):
+        assert len({sample["image"].shape for sample in stream[batch : batch + 3]}) == 1

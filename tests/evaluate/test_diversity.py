@@ -21,10 +21,10 @@ from unclip.emoji.options import EmojiSizes
 from unclip.errors import UsageError
 from unclip.evaluate import diversity, run
 from unclip.evaluate.benchmark import Request
-from unclip.evaluate.intervals import bootstrap
-from unclip.evaluate.render import html, write_markdown
-from unclip.evaluate.report import Report, Table
 from unclip.facade import Pipeline
+from unclip.pages.intervals import bootstrap
+from unclip.pages.render import html, write_markdown
+from unclip.pages.report import Report, Table
 from unclip.stages.sampling import Sampling
 
 SIZES = EmojiSizes(pictures=12, prompts=3, seeds=4, reference_steps=6, settings=("steps=2",))

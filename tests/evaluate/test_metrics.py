@@ -16,7 +16,7 @@ from torch import Tensor
 
 from unclip.errors import DataError, UsageError
 from unclip.evaluate import metrics
-from unclip.evaluate.intervals import Share
+from unclip.pages.intervals import Share
 
 PARITY = Path(__file__).parents[1] / "parity"
 

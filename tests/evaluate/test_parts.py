@@ -22,10 +22,10 @@ from unclip.errors import CheckpointError
 from unclip.evaluate import embedding_sources, run
 from unclip.evaluate.benchmark import Request
 from unclip.evaluate.embedding_sources import EmbeddingSource
-from unclip.evaluate.intervals import Share
-from unclip.evaluate.render import html, write_markdown
-from unclip.evaluate.report import Report, Section, Table
 from unclip.facade import Pipeline
+from unclip.pages.intervals import Share
+from unclip.pages.render import html, write_markdown
+from unclip.pages.report import Report, Section, Table
 
 SIZES = EmojiSizes(
     pictures=10, pool=12, ablations=9, scales=(1,), captions=4, inversions=1,

@@ -19,11 +19,12 @@ from unclip.emoji.benchmark import EmojiBenchmark
 from unclip.emoji.options import EmojiSizes
 from unclip.emoji.source import EmojiConfig, EmojiScenes
 from unclip.errors import Cancelled, DataError, OutputError, UsageError
-from unclip.evaluate import ablations, cache, checks, embedding_sources, metrics, render, run
+from unclip.evaluate import ablations, cache, checks, embedding_sources, metrics, run
 from unclip.evaluate.benchmark import Request
 from unclip.evaluate.image_set import ImageSet, of_files, of_source
 from unclip.facade import Pipeline
 from unclip.loading import PRESETS
+from unclip.pages import render
 from unclip.stages import Stage
 from unclip.stages.model import Model
 

@@ -123,6 +123,7 @@ def learn(stage: Any, loss: Callable[[int], torch.Tensor]) -> list[float]:
     for step in range(STEPS):
         mean = loss(step).mean()
         mean.backward()
+        learner.clip()
         learner.update(step)
         losses.append(float(mean.detach()))
     return losses

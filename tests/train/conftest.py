@@ -51,9 +51,13 @@ class Notes:
         self.saves: list[int] = []
         self.previews: list[tuple[int, Stage]] = []
         self.notes: list[str] = []
+        self.validated_at: list[tuple[int, dict[str, float]]] = []
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         self.logged.append((step, values))
+
+    def validated(self, step: int, values: dict[str, float]) -> None:
+        self.validated_at.append((step, values))
 
     def saving(self, step: int) -> None:
         self.saves.append(step)

@@ -147,9 +147,12 @@ def _task() -> ContrastiveTask:
 
 
 @pytest.mark.parametrize("size", [3, pytest.param(2, marks=pytest.mark.slow)])
-def test_two_processes_have_the_gradients_of_the_whole_batch(size: int, tmp_path: Path) -> None:
+def test_two_processes_have_the_gradients_of_the_whole_batch(
+    size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every loss that compares samples, gathered with gradients by gloo; GradCache where 2 of 3."""
     pytest.importorskip("unclip.train.distributed.gathering")
+    monkeypatch.syspath_prepend(Path(__file__).parents[2])  # where processes find this file
     torch.manual_seed(1)
     tokens = torch.randint(3, 320, (6, 8))
     tokens[4] = tokens[0]  # equal captions on different processes

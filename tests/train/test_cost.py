@@ -219,3 +219,16 @@ def test_the_paper_is_reckoned_without_its_memory(monkeypatch: pytest.MonkeyPatc
     # 6 FLOPs a weight and token (260 of them), attention left out; and CLIP's forward passes
     assert prior.step_flops > 6 * 4096 * 260 * 0.95e9
     assert prior.samples == 4096 * 600_000
+
+
+@pytest.mark.parametrize("name", ["clip", "prior"])
+def test_a_micro_batch_keeps_its_own_activations_alone(name: str, tiny: Recipe) -> None:
+    """A prior's pieces are the arithmetic of the whole; CLIP's are encoded once more."""
+    task = task_on_meta(tiny, name, torch.float32)
+    flops, kept = step_cost(task, 64, 8)
+    in_pieces, piece = step_cost(task, 64, 8, 16)
+    assert 0.2 < piece.kept / kept.kept < 0.3
+    if name == "prior":
+        assert in_pieces == pytest.approx(flops)
+    else:
+        assert 1.25 * flops < in_pieces < 1.4 * flops  # a third more

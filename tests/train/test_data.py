@@ -13,9 +13,9 @@ from unclip.data.buckets import Bucketed
 from unclip.data.framing import Framed
 from unclip.errors import UsageError
 from unclip.rng import BatchRng
+from unclip.train.collate import middle
 from unclip.train.recipe import Recipe, load_recipe
 from unclip.train.run import Run
-from unclip.train.task import middle
 
 
 @pytest.fixture

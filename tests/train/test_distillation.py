@@ -89,6 +89,7 @@ def test_the_student_comes_closer_than_as_few_steps_of_its_teacher(make_task: Ma
         task.begin(step / steps, ema.average)
         loss, _ = task.loss(cond, BatchRng(step, len(cond)))
         loss.mean().backward()
+        learner.clip()
         learner.update(step)
         ema.update(task.stage.net, step)
         losses.append(float(loss.detach().mean()))
@@ -167,6 +168,7 @@ def test_the_critic_tells_true_pictures_from_made_ones(make_task: MakeTask) -> N
     for step in range(30):
         loss, metrics = task.loss(cond, BatchRng(step, 8))
         loss.mean().backward()
+        learner.clip()
         learner.update(step)
         said.append({name: float(value.mean()) for name, value in metrics.items()})
     assert abs(said[0]["gap"]) < 0.5

@@ -95,7 +95,7 @@ def test_a_linear_prior_needs_no_captions(
 def test_what_the_data_lack_is_said(
     embedded: Path, make_stage: Callable[..., Any], tokenizer: Tokenizer
 ) -> None:
-    source = without(embedded, "metadata", "text_encodings")
+    source = without(embedded, "text_encodings")
 
     def loss(stage: Stage) -> Any:
         task = Task(stage, make_stage("clip"))
@@ -104,9 +104,14 @@ def test_what_the_data_lack_is_said(
 
     with pytest.raises(DataError, match=r"^stage 'decoder' trains on pictures: the data have none"):
         loss(make_stage("decoder"))
+    source = without(embedded, "metadata")
     with pytest.raises(DataError, match=r"^stage 'prior' trains on captions: the data have none"):
         loss(make_stage("prior"))
     np.save(embedded / "img_emb" / "img_emb_0.npy", np.ones((ROWS, 7), np.float32))
+    source = without(embedded, "text_emb")
+    with pytest.raises(DataError, match=r"'linear_prior' trains on captions: the data have none"):
+        loss(make_stage("linear_prior"))
+    (embedded / "no_text_emb").rename(embedded / "text_emb")
     source = without(embedded)
     with pytest.raises(DataError, match=r"image_embed has 7 numbers, and the recipe's CLIP has 16"):
         loss(make_stage("linear_prior"))

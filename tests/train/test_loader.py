@@ -14,8 +14,8 @@ import pytest
 
 from unclip.errors import WorkersLostError
 from unclip.nn.tokenizer import Tokenizer
+from unclip.train.collate import Collate
 from unclip.train.loader import REPLACED, Loader
-from unclip.train.task import Collate
 
 SIZE = (4, 4)
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a single core

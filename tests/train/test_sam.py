@@ -44,6 +44,7 @@ def test_a_step_descends_by_the_gradient_at_the_top(
     with climbed([usual.net], 0.05):
         usual._backward(batch)
     for learner in usual.learners.values():
+        learner.clip()
         learner.update(0)
     told = other._step()
     mine, its = usual.net.state_dict(), other.net.state_dict()

@@ -15,11 +15,11 @@ from unclip.data import IndexedSource, Sample
 from unclip.data.source import STRIDE, TRIES, sound
 from unclip.errors import DataError, UsageError
 from unclip.nn.tokenizer import Tokenizer
+from unclip.train.collate import Collate
 from unclip.train.loader import Loader
 from unclip.train.recipe import load_recipe
 from unclip.train.run import Run
 from unclip.train.skipped import FIRST, Skipped
-from unclip.train.task import Collate
 from unclip.train.trainer import Trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a single core

@@ -13,8 +13,9 @@ from unclip.errors import DataError, UsageError
 from unclip.nn.tokenizer import Tokenizer
 from unclip.rng import BatchRng
 from unclip.stages import STAGES
+from unclip.train.collate import Collate, pictures
 from unclip.train.loader import Batch
-from unclip.train.task import Collate, Task, pictures
+from unclip.train.task import Task
 from unclip.types import Cond
 
 

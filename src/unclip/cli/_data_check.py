@@ -33,7 +33,7 @@ def cores() -> int:
 
 @dataclass(frozen=True)
 class Check:
-    """Look at every picture and caption of a dataset, and write a report.
+    """Look at every picture and caption, and write a report.
 
     The report is one page that opens offline: counts, sizes, aspects, captions, duplicates, files
     that cannot be read, and a contact sheet. With --model it also shows the pictures that this

@@ -18,7 +18,7 @@ from ._terminal import size as in_bytes
 
 @dataclass(frozen=True)
 class Prepare:
-    """Make shards of a dataset: smaller files in one form, which training streams.
+    """Make shards of a dataset, which training streams.
 
     Pictures become upright sRGB, with a shorter side of at most --size; none is enlarged or
     cropped. Captions lose HTML entities, line breaks and double spaces. The shards are tars that

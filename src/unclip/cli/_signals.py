@@ -11,6 +11,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import FrameType
 
+SAVE_NOW = [getattr(signal, name) for name in ("SIGUSR1", "SIGBREAK") if hasattr(signal, name)]
+"""The signal that asks to save and go on; Ctrl-Break on Windows."""
+
 
 def asked_to_stop() -> tuple[signal.Signals, ...]:
     """Ctrl-C's, that of `kill`, and, unless `nohup` ignores it, that of a terminal which closes."""
@@ -62,11 +65,17 @@ class Stop:
 
     came: list[int] = field(default_factory=list)
     stepping: bool = False
+    wanted: bool = False  # a state, now
     speaks: bool = True  # where several processes get the signal, one says so
 
     def __call__(self) -> bool:
         """Whether one did."""
         return bool(self.came)
+
+    def save(self) -> bool:
+        """Whether a signal asked for a state since the last call."""
+        wanted, self.wanted = self.wanted, False
+        return wanted
 
     @contextmanager
     def after_step(self) -> Iterator[None]:
@@ -90,10 +99,13 @@ class Stop:
 
     @contextmanager
     def on_signal(self) -> Iterator[None]:
-        """Within, signals are handled so; a second Ctrl-C ends at once.
+        """Within, signals are handled so, and `SAVE_NOW`; a second Ctrl-C ends at once.
 
         The others may come twice without anybody having asked twice: `timeout` sends its signal
         to the process and then to its group.
         """
-        with _handled(self.handle, *asked_to_stop()):
+        with _handled(self._want, *SAVE_NOW), _handled(self.handle, *asked_to_stop()):
             yield
+
+    def _want(self, number: int, frame: FrameType | None) -> None:
+        self.wanted = True

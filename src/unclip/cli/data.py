@@ -30,7 +30,7 @@ def register(app: typer.Typer) -> None:
 
 @_GROUP.callback()
 def data() -> None:
-    """Build a training corpus, check it, prepare it, or look at one.
+    """Build, check, prepare or look at a training corpus.
 
     \b
     Examples:
@@ -66,9 +66,9 @@ _GROUP.command("prepare", cls=Command)(Prepare)
 def index(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of tars.")],
 ) -> None:
-    """Write how many samples each tar of a folder has, so that training begins at once.
+    """Write how many samples each tar of a folder holds.
 
-    Without index.json, tars that img2dataset did not count are read through each time.
+    Training then begins at once: tars that img2dataset did not count are read through else.
 
     \b
     Examples:

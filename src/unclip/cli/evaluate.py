@@ -31,8 +31,8 @@ from ._terminal import say
 if TYPE_CHECKING:
     from ..evaluate.benchmark import Request
     from ..evaluate.options import Sizes
-    from ..evaluate.report import Report
     from ..facade import Pipeline
+    from ..pages.report import Report
 
 DEFAULT = "default"
 ONLY = "Measure these parts and no others; they are listed below."

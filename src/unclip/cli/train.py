@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,11 +17,12 @@ from ..errors import Cancelled, UsageError, counted
 from ._complete import PRESETS
 from ._memory import say_memory
 from ._options import Device, Listed, option
+from ._plan import say_budget, say_cost, say_plan
 from ._progress import quiet, stage_progress, waiting
 from ._result import current, report
 from ._settings import show_settings
 from ._signals import Stop
-from ._terminal import complain, console, duration, say, si, size
+from ._terminal import complain, console, say
 
 if TYPE_CHECKING:
     import torch
@@ -64,6 +64,9 @@ Settings = Annotated[
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Say what it would cost, and touch nothing.")
+]
+Best = Annotated[
+    bool, typer.Option("--best", help="Put the states of lowest validation loss into the model.")
 ]
 Gpus = Annotated[
     str | None,
@@ -125,6 +128,7 @@ def train(
     resume: Resume = False,
     dry_run: DryRun = False,
     settings: Settings = False,
+    best: Best = False,
     stage: Stages = None,
     minutes: Minutes = None,
     budget: Time = None,
@@ -137,10 +141,11 @@ def train(
     """Train the stages of a recipe, one after the other.
 
     Ctrl-C, SIGTERM and SIGHUP stop after the step at hand and save everything; --resume goes on
-    exactly there. One process at a time trains in a folder.
+    exactly there. SIGUSR1 (Ctrl-Break on Windows) saves after the step at hand and goes on.
+    One process at a time trains in a folder.
     The model so far is in the run's folder as `model`, usable at any time. The exit code is 3
-    where --minutes are up before everything is trained. A run keeps its --budget.
-    Started by torchrun, several processes train together (docs/cluster.md).
+    where --minutes are up before everything is trained, 130 where a signal stopped it. A run keeps
+    its --budget. Started by torchrun, several processes train together (docs/cluster.md).
 
     \b
     Examples:
@@ -149,6 +154,7 @@ def train(
       unclip train emoji-cpu --dry-run
       unclip train emoji-cpu --budget 3h
       unclip train emoji-cpu --resume --minutes 9
+      unclip train my.toml --best
       unclip train turbo --teacher karlo/
       unclip train my.toml --set stages.decoder.train.batch_size=32 --stage decoder
       unclip train dalle2 --stage decoder --dry-run --gpus 8,64,256
@@ -170,7 +176,7 @@ def train(
         raise UsageError(f"--minutes must be above 0, got {minutes:g}")
     world, place = join(device, timeout)
     stop = Stop(speaks=world.is_first)
-    clock = Clock(stop=stop, world=world)
+    clock = Clock(stop=stop, save=stop.save, world=world)
     if minutes is not None:
         clock.deadline = clock.now() + 60 * minutes
     options: dict[str, Any] = {
@@ -191,6 +197,8 @@ def train(
             if resume:
                 run.check_states()
             _dry_run(run, names, _command(recipe, run.exists(), options | times, world.alone))
+        elif best:
+            _take_best(run, [one for one in names if one in run.recipe.trained])
         else:
             _train(_Session(run, again, stop), names, resume or restarted())
 
@@ -219,7 +227,9 @@ def _run(
     names = [name for name in loaded.stages if not chosen or name in chosen]
     (out,) = options["--out"]
     _say_what_is_slow(loaded, [name for name in names if name in loaded.trained], place)
-    return Run(loaded, out or Path("runs") / loaded.settings.name, place, clock), names
+    run = Run(loaded, out or Path("runs") / loaded.settings.name, place, clock)
+    run.warn = partial(complain, kind="warning")
+    return run, names
 
 
 @contextmanager
@@ -258,13 +268,25 @@ def _train(session: _Session, names: Sequence[str], resume: bool) -> None:
         with session.stop.on_signal():
             waits = [name for name in run.recipe.trained if not run.begun(name)]
             if run.recipe.settings.budget is not None and waits:
-                _say_plan(run, [name for name in names if name in waits])
+                say_plan(run, [name for name in names if name in waits])
             if not session.train(names) and run.world.alone:
                 raise typer.Exit(NOT_YET)  # which torchrun would take for a failure
     finally:
         stages = {name: _so_far(run, name) for name in names}
         report(run=run.folder, model=run.model, stages=stages)
         run.end()
+
+
+def _take_best(run: Run, names: Sequence[str]) -> None:
+    """Put the best states into the model."""
+    run.begin(resume=True)
+    try:
+        for name in names:
+            found = run.export_best(name)
+            say(f"{name}: step {found.step}, validation loss {found.loss:.4f}")
+    finally:
+        run.end()
+    report(run=run.folder, model=run.model)
 
 
 def _so_far(run: Run, name: str) -> dict[str, Any]:
@@ -332,7 +354,8 @@ class _Session:
         shown = console()
         shown.quiet = quiet.get()
         warn = partial(complain, kind="warning")
-        with self.stop.after_step(), RunWatcher(self.run, name, trainer, shown, warn) as watcher:
+        watching = RunWatcher(self.run, name, trainer, shown, warn, self.again)
+        with self.stop.after_step(), watching as watcher:
             return trainer.run(watcher)
 
     def _stopped(self, name: str) -> None:
@@ -376,110 +399,10 @@ def _dry_run(run: Run, chosen: Sequence[str], command: str) -> None:
     """
     names = [name for name in chosen if name in run.recipe.trained]
     if run.recipe.settings.budget is None:
-        _say_cost(run, names)
+        say_cost(run, names)
         _check(run)
     else:
         _check(run)
-        _say_budget(run, run.recipe.settings.budget, names)
+        say_budget(run, run.recipe.settings.budget, names)
     report(run=run.folder)
     say(f"nothing was written; to train into {run.folder}: {command}")
-
-
-def _say_budget(run: Run, minutes: float, names: Sequence[str]) -> None:
-    """What a budget gives the stages of a run that has not begun, measured in another folder."""
-    from ..device import describe
-    from ..train.run import Run
-
-    with TemporaryDirectory() as folder:
-        _say_plan(Run(run.recipe, Path(folder), run.device), names)
-    stages = counted(len(names), "stage")
-    say(f"would train {stages} for {duration(60 * minutes)} on {describe(run.device)}")
-
-
-def _say_plan(run: Run, names: Sequence[str]) -> None:
-    """A table of what a budget gives the stages that have not begun, and what will be too little.
-
-    Raises:
-        UsageError: not one step of a stage fits.
-        DataError: the data are not there.
-    """
-    with waiting("measuring each stage's steps"):
-        given = [one for name, one in run.allocate().items() if name in names]
-    report(stages={one.name: {"steps": one.steps, "seconds": one.seconds} for one in given})
-    _print_table(
-        given,
-        ("s/step", "{:.3g}".format, lambda one: one.seconds / one.steps, None),
-        ("steps", "{:,}".format, lambda one: one.steps, sum),
-        ("pictures", "{:,}".format, lambda one: one.samples, sum),
-        ("minutes", "{:.1f}".format, lambda one: one.seconds / 60, sum),
-    )
-    say("steps follow the pace as a stage trains; time left over goes to later stages")
-    for one in given:
-        if one.is_little:
-            complain(
-                f"{counted(one.steps, 'step')} of '{one.name}' are few, the recipe has {one.own}: "
-                "it will hardly learn",
-                "warning",
-            )
-    if any(one.is_little for one in given) and not any(map(run.begun, run.recipe.trained)):
-        enough, whole = (60 * f(run.recipe) for f in (run.budget.enough, run.budget.whole))
-        say(
-            f"a budget of {duration(enough)} gives every stage a tenth of the recipe's steps, "
-            f"{duration(whole)} all of them"
-        )
-
-
-def _say_cost(run: Run, names: Sequence[str]) -> None:
-    from ..device import describe, fast_dtype
-    from ..train.caching import cache_bytes
-    from ..train.cost import estimate
-
-    with waiting("measuring this machine"):
-        costs = [estimate(run.recipe, name, run.device) for name in names]
-        kept = {name: cache_bytes(run.recipe, name) for name in names}
-    report(stages={one.name: _told(one) for one in costs})
-    flop = partial(si, unit="FLOP")
-    _print_table(
-        costs,
-        ("parameters", si, lambda one: one.parameters, sum),
-        ("batch", "{:,}".format, lambda one: one.batch_size, None),
-        ("steps", "{:,}".format, lambda one: one.steps, sum),
-        ("a step", flop, lambda one: one.step_flops + one.update_flops, None),
-        ("memory", size, lambda one: one.memory_bytes, partial(max, default=0)),
-        ("arithmetic", flop, lambda one: one.total_flops, sum),
-        ("time", duration, lambda one: one.seconds, sum),
-    )
-    precision = str(fast_dtype(run.device)).removeprefix("torch.")
-    took, stages = duration(sum(one.seconds for one in costs)), counted(len(costs), "stage")
-    say(f"would train {stages} in about {took} on {describe(run.device)}, in {precision}")
-    say("time is measured on this machine now, without previews and slow data; a step and its")
-    say("memory are of the largest batch")
-    for name, count in kept.items():
-        if count is not None:
-            say(f"{name}: its cache takes about {size(count)}, once for all stages that share it")
-
-
-def _told(cost: Any) -> dict[str, Any]:
-    """What a program learns of a stage's cost."""
-    names = ("parameters", "batch_size", "steps", "memory_bytes", "total_flops", "seconds")
-    return {name: getattr(cost, name) for name in names}
-
-
-Number = Callable[[Any], Any]
-Column = tuple[str, Callable[[Any], str], Number, Callable[[Iterable[Any]], Any] | None]
-"""Heading, number -> text, stage -> number, and numbers -> what stands below them."""
-
-
-def _print_table(stages: Sequence[Any], *columns: Column) -> None:
-    """A row a stage."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE, pad_edge=False, collapse_padding=True, show_footer=True)
-    table.add_column("stage", "all", no_wrap=True)
-    for heading, text, value, total in columns:
-        foot = text(total(map(value, stages))) if total else ""
-        table.add_column(heading, foot, justify="right", no_wrap=True)
-    for one in stages:
-        table.add_row(one.name, *(text(value(one)) for _, text, value, _ in columns))
-    console().print(table)

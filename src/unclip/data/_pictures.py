@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,15 @@ class Pictures(ListedSource):
         """
         path, words = self._pair(position)
         return {"image": read_cropped(path, self.size), "caption": words}
+
+    def key(self, position: int) -> str:
+        """The picture's path below the folder of all."""
+        return self._pair(position)[0].relative_to(self._root).as_posix()
+
+    @cached_property
+    def _root(self) -> Path:
+        folders = {str(path.parent) for path, _ in self.pairs}
+        return Path(os.path.commonpath([min(folders), max(folders)]))
 
     def captions(self, count: int) -> Iterator[str]:
         """The captions of the first `count` samples."""

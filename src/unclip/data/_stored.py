@@ -81,6 +81,11 @@ class StoredSource(ListedSource):
         picture = self.picture(*self.order.place(position))
         return {"image": read_cropped(picture, self.size), "caption": caption}
 
+    def key(self, position: int) -> str:
+        """The unit and the number in it."""
+        unit, number = self.order.place(position)
+        return f"{unit}/{number}"
+
     def captions(self, count: int) -> Iterator[str]:
         """The captions of the first `count` samples."""
         return (sound(self._caption, position)[0] for position in range(count))

@@ -82,6 +82,11 @@ class Mixture(IndexedSource):
         part, inner = self._place(position)
         return self.parts[part].sample(inner)
 
+    def key(self, position: int) -> str:
+        """That of the part. Of one picture in two parts only one is held out."""
+        part, inner = self._place(position)
+        return f"{part}/{self.parts[part].key(inner)}"
+
     @property
     def count(self) -> int | None:
         """Stored pictures of all parts."""

@@ -186,6 +186,14 @@ class IndexedSource(Source):
             DataError: it cannot be made: its picture is damaged, say.
         """
 
+    def key(self, position: int) -> str:
+        """What the picture at a position is told from others by, without making it.
+
+        The same picture has the same key in every epoch, and with all of its captions. Where
+        every position is another picture that is the position.
+        """
+        return str(position)
+
     def stored(self, position: int) -> Item:
         """The stored picture at a position and the caption it has there. Raises DataError."""
         raise DataError(f"'{type(self).__name__.lower()}' makes its pictures")

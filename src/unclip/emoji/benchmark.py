@@ -15,8 +15,8 @@ from ..evaluate.benchmark import Benchmark, Checked, CheckedPrompts, Draw, OnTas
 from ..evaluate.features import FeatureExtractor
 from ..evaluate.image_set import ImageSet, of_source
 from ..evaluate.options import PARTS, Sizes
-from ..evaluate.report import Part, Section
 from ..media import to_pictures
+from ..pages.report import Part, Section
 from . import extractors, languages, verifier_report
 from .image_providers import Order
 from .judges import Panel, Shared, choose

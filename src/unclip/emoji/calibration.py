@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from ..evaluate.image_set import OnProgress
-from ..evaluate.intervals import Share
+from ..pages.intervals import Share
 from .backgrounds import PALETTE
 from .colours import COLOURS
 from .judge import UNKNOWN, Detections, Judge

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from ..evaluate.benchmark import Session
-from ..evaluate.report import Section, Table, row
+from ..pages.report import Section, Table, row
 from .image_providers import from_model
 from .judges import Panel
 from .options import emoji_sizes

@@ -13,7 +13,7 @@ from PIL import Image
 
 from ..errors import DataError, UsageError
 from ..evaluate.cache import JsonLines
-from ..evaluate.intervals import Share, kappa
+from ..pages.intervals import Share, kappa
 from .image_providers import ImageProvider, Order
 from .judge import Detection, Detections, Judge
 from .scenes import CATEGORIES, Scene, Wanted

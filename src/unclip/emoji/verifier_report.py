@@ -11,9 +11,9 @@ from typing import Any
 from torch import Tensor
 
 from ..evaluate.benchmark import Session
-from ..evaluate.intervals import Share
-from ..evaluate.report import Cell, Grid, Part, Section, Table, row, share, shown
 from ..media import to_tensor
+from ..pages.intervals import Share
+from ..pages.report import Cell, Grid, Part, Section, Table, row, share, shown
 from .calibration import BAR, Calibration, calibrate
 from .calibration import SEED as CALIBRATION_SEED
 from .image_providers import ImageProvider, Order, ceiling, from_model, retrieval

@@ -12,14 +12,26 @@ from torch.nn import functional as F
 from ..abilities._latent import decode_latents, of_picture
 from ..errors import DataError, counted
 from ..facade import Pipeline
+from ..pages.intervals import Share
+from ..pages.report import (
+    Curve,
+    Grid,
+    Line,
+    Part,
+    Section,
+    Table,
+    estimate,
+    number,
+    row,
+    share,
+    shown,
+)
 from ..stages.stage import DiffusionStage
 from . import embedding_sources, metrics, priors
 from .benchmark import Checked, Session
 from .embedding_sources import EmbeddingSource, has_tower
 from .features import FeatureExtractor
 from .image_set import ImageSet
-from .intervals import Share
-from .report import Curve, Grid, Line, Part, Section, Table, estimate, number, row, share, shown
 
 SIDE = 96
 COLUMNS = 8

@@ -13,14 +13,14 @@ from torch import Tensor
 
 from ..data import IndexedSource
 from ..facade import Pipeline
+from ..pages.intervals import Share
+from ..pages.report import Cell, Part, Section
 from ..registry import Registry
 from .cache import Cache
 from .embedding_sources import EmbeddingSource
 from .features import FeatureExtractor, features
 from .image_set import ImageSet, OnProgress, pixels
-from .intervals import Share
 from .options import FULL, Sizes
-from .report import Cell, Part, Section
 
 OnTask = Callable[[str, int, int], None]
 """(what is done, how far, of how many)."""

@@ -13,8 +13,8 @@ from PIL import Image
 from ..data import Item
 from ..data.check import Findings, Look, median_size, quantile
 from ..errors import UsageError, beginning, counted
-from ..media import read_image
-from .report import Cell, Grid, Report, Section, Table, row, shown
+from ..media import fit_image, read_image
+from ..pages.report import Cell, Grid, Report, Section, Table, row
 
 SHEET, COLUMNS = 48, 8
 """Pictures of the contact sheet, and of a row."""
@@ -23,7 +23,7 @@ GROUPS, OF_GROUP, NAMED = 12, 4, 200
 """Groups of duplicates that are shown, pictures of each, and most names in a table."""
 
 THUMB = 144
-"""Pixels of the longer side."""
+"""Pixels of a side: the middles of pictures."""
 
 _SIDES = (0, 64, 128, 256, 512, 768, 1024, 2048)
 _WORDS = (0, 1, 4, 8, 16, 32, 64, 128)
@@ -58,7 +58,7 @@ def thumbnails(items: Iterable[Item], names: Iterable[str]) -> dict[str, Image.I
         if item.name in left:
             left.discard(item.name)
             try:
-                found[item.name] = shown([read_image(item.picture)], THUMB)[0]
+                found[item.name] = fit_image(read_image(item.picture), (THUMB, THUMB))
             except (UsageError, OSError):
                 continue
     return found
@@ -151,7 +151,7 @@ def _sheet(findings: Findings, pictures: Mapping[str, Image.Image]) -> Section:
     chosen = _spread(findings.sound, SHEET)
     labelled = [(one.name, beginning(one.captions[0] if one.captions else "no caption", 70))
                 for one in chosen]  # fmt: skip
-    text = f"{counted(len(chosen), 'picture')}, evenly spread over the data."
+    text = f"{counted(len(chosen), 'picture')}, evenly spread over the data; of each the middle."
     return Section("sheet", "Contact sheet", text, (_grid("", labelled, pictures),))
 
 

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..pages.intervals import Share
+from ..pages.report import Cell, Grid, Part, Section, Table, estimate, number, row, share, shown
 from . import metrics
 from .benchmark import Session
 from .embedding_sources import DEFAULT
 from .features import FeatureExtractor, clip_score
-from .intervals import Share
-from .report import Cell, Grid, Part, Section, Table, estimate, number, row, share, shown
 
 SIDE = 128
 

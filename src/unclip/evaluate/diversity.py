@@ -23,13 +23,13 @@ from ..config import override
 from ..cost import Work
 from ..errors import UsageError, counted
 from ..facade import Pipeline
+from ..pages.intervals import Numbers, bootstrap
+from ..pages.report import Cell, Grid, Section, Table, number, row, shown
 from ..stages.stage import DiffusionStage
 from . import sharpness
 from .benchmark import Session
 from .embedding_sources import DEFAULT, EmbeddingSource
 from .image_set import ImageSet
-from .intervals import Numbers, bootstrap
-from .report import Cell, Grid, Section, Table, number, row, shown
 
 REAL = 256
 """Real pictures, at most, that sharpness is compared with."""

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from ..checkpoints.convert import read_card
-from .report import Section
+from ..pages.report import Section
 
 _LIMITS = re.compile(
     r"^\*\*(?:Limits|What it cannot do)\.?\*\*\s*(.*?)(?=^(?:\*\*|#)|\Z)", re.M | re.S

@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..pages.intervals import Share
+from ..pages.report import Cell, Grid, Section, Table, number, row, share, shown
 from .benchmark import Session
 from .embedding_sources import DEFAULT
 from .image_set import ImageSet
-from .intervals import Share
 from .metrics import nearest
-from .report import Cell, Grid, Section, Table, number, row, share, shown
 
 SIDE = 128
 TRIPLES = 8

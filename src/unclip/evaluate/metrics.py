@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError, UsageError, counted
-from .intervals import Share
+from ..pages.intervals import Share
 
 KID_SUBSETS, KID_SIZE = 100, 1000
 PR_NEIGHBOURS, DC_NEIGHBOURS = 3, 5

@@ -18,12 +18,12 @@ from ..data.source import IndexedSource
 from ..errors import DataError
 from ..facade import Pipeline
 from ..nn.tokenizer import Tokenizer
+from ..pages.intervals import Share
 from ..rng import Rng
 from ..stages import Stage
 from ..stages.clip import ClipStage
 from ..types import Cond
 from .image_set import ImageSet
-from .intervals import Share
 
 CAPTIONS, BATCH = 1000, 16
 SCENES_EACH = 60  # scenes that are searched for each caption that is to come twice

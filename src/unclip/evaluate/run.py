@@ -14,14 +14,14 @@ from ..errors import CheckpointError, PromptWarning, UsageError, nearest
 from ..facade import Pipeline
 from ..files import write_json, write_text
 from ..loading import bundled_models
+from ..pages.render import html, write_markdown
+from ..pages.report import Report, Section
 from . import ablations, distribution, diversity, features, limits, memorisation
 from .benchmark import BENCHMARKS, Benchmark, OnTask, Request, Session, benchmark_for
 from .cache import Cache
 from .checks import check_enough, check_fit, check_source, recipe_data
 from .features import FeatureExtractor
 from .options import OLD_PARTS
-from .render import html, write_markdown
-from .report import Report, Section
 
 SECTIONS: dict[str, Callable[[Session], Section]] = {
     "distribution": distribution.section,

@@ -71,7 +71,7 @@ class ClipStage(ComparingStage):
     def image_size(self) -> tuple[int, int] | None:
         """(height, width) of the image encoder's pictures; None without one."""
         vision = self.config.network.vision
-        return (vision.image_size, vision.image_size) if vision else None
+        return (vision.image_size,) * 2 if vision else None
 
     @property
     def trains_on(self) -> frozenset[str]:

@@ -29,10 +29,10 @@ from ..nn.unet import UNet
 from ..rng import Rng
 from ..stages import Stage
 from ..types import Cond, Level
+from .collate import Collate
 from .config import TrainConfig
 from .distillation import ConsistencyTask
 from .optim import critic_config
-from .task import Collate
 
 Logits = list[Tensor]
 """(B, places) of each head of the critic."""

@@ -28,12 +28,13 @@ from ..errors import DataError, UsageError
 from ..nn.tokenizer import Tokenizer
 from ..stages.stage import DiffusionStage
 from ..types import Cond
+from .collate import pictures
 from .config import TrainConfig
 from .cost import task_on_meta
 from .data import seen_by
 from .recipe import Recipe
 from .store import KEY, Store, key_of
-from .task import Task, pictures
+from .task import Task
 
 BATCH = 64
 """Pictures or texts that a network is shown at once."""

@@ -20,11 +20,13 @@ class Clock:
     Args:
         deadline: when to stop, in the seconds that `now` counts.
         stop: asked after each step.
+        save: asked after each step: whether a state is wanted now.
         world: the processes that train together.
     """
 
     deadline: float = inf
     stop: Callable[[], bool] = lambda: False
+    save: Callable[[], bool] = lambda: False
     world: World = field(default_factory=World)
 
     def now(self) -> float:
@@ -39,6 +41,10 @@ class Clock:
         """Whether to stop before the last step."""
         late = self.world.is_first and self.now() > self.deadline
         return self.world.any(late or self.stop())
+
+    def wants_state(self) -> bool:
+        """Whether somebody asked to save now."""
+        return self.world.any(self.save())
 
     def is_stopped(self) -> bool:
         """Whether somebody asked to stop."""

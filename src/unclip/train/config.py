@@ -44,6 +44,14 @@ Minutes = Annotated[float | None, BeforeValidator(_minutes)]
 """A setting that is a time, kept as minutes."""
 
 
+class FaultConfig(Config):
+    """What is done about steps whose loss or gradient is not finite, or whose loss explodes."""
+
+    patience: int = Field(10, ge=1, description="bad steps in a row before it goes back to a state")
+    explosion: float = Field(10.0, gt=1, description="a loss so many times its median is bad")
+    rollbacks: int = Field(3, ge=0, description="how often it goes back before it stops")
+
+
 class LoraConfig(Config):
     """Low-rank matrices that learn in place of a stage's weights: see `nn.lora`."""
 
@@ -115,6 +123,8 @@ class TrainConfig(Config):
         None, ge=1, description="steps between sample grids, beside those by time"
     )
     checkpoint_minutes: float = Field(3.0, gt=0, description="between saved states")
+    keep_states: int = Field(2, ge=1, description="saved states kept: the newest ones")
+    faults: FaultConfig = FaultConfig()
     share: float | None = Field(
         None, gt=0, description="weight of this stage in a budget; without any: what steps take"
     )

@@ -30,16 +30,12 @@ class ContrastiveTask(Task):
     """
 
     stage: ComparingStage
+    encodes_twice = True
 
     def __init__(self, stage: Stage, clip: Stage | None = None, prior: Stage | None = None) -> None:
         super().__init__(stage, clip, prior)
         self.heads = self.stage.heads()
         self.everyone = Everyone()  # `train.distributed` gives another where there are more
-
-    @property
-    def encodes_twice(self) -> bool:
-        """See `Task`."""
-        return True
 
     def learners(self, config: TrainConfig) -> dict[str, tuple[nn.Module, TrainConfig]]:
         """See `Task`; and the heads."""

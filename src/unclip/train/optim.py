@@ -36,8 +36,8 @@ def make_optimizers(net: nn.Module, config: TrainConfig) -> list[torch.optim.Opt
         {"params": [p for p in rest if p.ndim == 0], "weight_decay": 0.0},  # are never sharded
     ]
     groups = [group for group in groups if group["params"]]
-    on_cpu = all(parameter.device.type == "cpu" for parameter in rest)
-    fast = {"fused": True} if on_cpu else {"foreach": True}
+    known = all(parameter.device.type in ("cpu", "cuda") for parameter in rest)
+    fast = {"fused": True} if known else {"foreach": True}
     adamw = AdamW(groups, lr=config.learning_rate, betas=config.betas, **fast)
     if not matrices:
         return [adamw]
@@ -80,16 +80,27 @@ class Learner:
     def __init__(self, net: nn.Module, config: TrainConfig) -> None:
         self.net, self.config = net, config
         self.optimizers = make_optimizers(net, config)
+        self._sharded = any(map(is_sharded, net.parameters()))  # whose kernels take no flag
 
-    def update(self, step: int) -> Tensor:
-        """Step `step` (from 0), by the gradients there are. Returns their norm before clipping."""
-        norm = clip_grad_norm(self.net.parameters(), self.config.clip_grad)
+    def clip(self) -> Tensor:
+        """Clip the gradients there are; returns their norm () before that."""
+        return clip_grad_norm(self.net.parameters(), self.config.clip_grad)
+
+    def update(self, step: int, skip: Tensor | None = None) -> None:
+        """Step `step` (from 0), by the gradients there are, unless `skip` () says not to.
+
+        A GPU is not waited for: its optimizers ask themselves.
+        """
+        on_gpu = skip is not None and skip.device.type == "cuda" and not self._sharded
+        made = skip is None or on_gpu or not skip
         for optimizer in self.optimizers:
+            if skip is not None and on_gpu:
+                optimizer.found_inf = skip.float()  # type: ignore[attr-defined]
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(self.config, step)
-            optimizer.step()
+            if made:
+                optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        return norm
 
 
 def critic_config(config: TrainConfig, rate: float) -> TrainConfig:
@@ -113,6 +124,8 @@ def hidden_matrices(net: nn.Module) -> list[Tensor]:
 class Muon(torch.optim.Optimizer):
     """Momentum, made orthogonal: every direction of a weight matrix moves by the same amount.
 
+    Where `found_inf`, (), is not zero a step does nothing, as in PyTorch's fused optimizers.
+
     After Jordan et al., "Muon" (2024), with `orthogonal` for their five steps and the scale of Liu
     et al. (arXiv 2502.16982, section 2.2), which gives updates AdamW's size, so that both use one
     learning rate. A kernel counts as the matrix (out, in · height · width). `dtype` is what
@@ -123,6 +136,7 @@ class Muon(torch.optim.Optimizer):
         self, params: Iterable[Tensor], lr: float, weight_decay: float, momentum: float = 0.95,
         dtype: torch.dtype | None = None,
     ) -> None:  # fmt: skip
+        self.found_inf: Tensor | None = None
         defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "dtype": dtype}
         super().__init__(params, defaults)
 
@@ -146,7 +160,12 @@ class Muon(torch.optim.Optimizer):
         pairs = list(zip(turned, parameters, strict=True))
         updates = [part_of(_kernel(one, like), like) for one, like in pairs]
         held = [local(one) for one in parameters]
-        torch._foreach_mul_(held, 1 - group["lr"] * group["weight_decay"])
+        kept: Any = 1 - group["lr"] * group["weight_decay"]
+        if self.found_inf is not None:
+            skip = self.found_inf > 0
+            updates = [one.masked_fill(skip, 0.0) for one in updates]
+            kept = torch.where(skip, 1.0, kept)
+        torch._foreach_mul_(held, kept)
         torch._foreach_add_(held, updates, alpha=-scale)
 
     def _directions(self, parameters: list[Tensor], momentum: float) -> Tensor:
@@ -158,12 +177,19 @@ class Muon(torch.optim.Optimizer):
             if "momentum" not in state:
                 state["momentum"] = torch.zeros_like(parameter)
             kept, grad = local(state["momentum"]), local(parameter.grad)
-            kept.lerp_(grad, 1 - momentum)
+            kept.lerp_(self._unless_skipped(grad, kept), 1 - momentum)
             if is_sharded(parameter):
                 kept, grad = whole(state["momentum"]), whole(parameter.grad)
+            grad = self._unless_skipped(grad, kept)
             start, end = (_matrix(one, parameter) for one in (grad, kept))
             torch.lerp(start, end, momentum, out=direction)
         return stack
+
+    def _unless_skipped(self, grad: Tensor, momentum: Tensor) -> Tensor:
+        """A gradient; of a step that does nothing the momentum, which then stays what it is."""
+        if self.found_inf is None:
+            return grad
+        return torch.where(self.found_inf > 0, momentum, grad)
 
 
 def _size(kernel: Tensor) -> tuple[int, int]:

@@ -18,8 +18,8 @@ from ..stages import Stage
 from ..stages.clip import ClipStage
 from ..stages.model import NO_PRIOR, Model
 from ..types import Cond
+from .collate import pictures as from_pixels
 from .run import Run
-from .task import pictures as from_pixels
 
 SMALLEST = 192
 """Pixels: a smaller picture is enlarged to it, each of its pixels to a square."""

@@ -25,6 +25,7 @@ from ..stages.clip import ClipStageConfig
 from .config import Minutes, TrainConfig, minutes_of
 from .skipped import MOST
 from .teaching import taught_by
+from .validation import ValidationConfig
 
 FROM = "from"
 """The teacher that is what a stage is taken from."""
@@ -72,6 +73,8 @@ class RecipeSettings(Config):
         (), description="captions of the sample grids; none: those of the data"
     )
     card: str = Field("", description="what the model card says of data and licences")
+    loggers: tuple[str, ...] | None = Field(None, description="none: TensorBoard, if there")
+    validation: ValidationConfig | None = Field(None, description="what is held out")
     budget: Minutes = Field(
         None, description="time for all stages, such as '3h' or '45min'; kept as minutes"
     )

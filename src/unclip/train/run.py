@@ -4,9 +4,10 @@
 recipe.json                 what is trained; with a budget, also how many steps fit into it
 tokenizer.json
 STAGE.lora.safetensors      the LoRA of a stage that learns one, and beside it those for others
-STAGE/states/step-N/        saved training states, the newest two
+STAGE/states/step-N/        saved training states, the newest few
 STAGE/previews/             sample grids
-STAGE/events/               TensorBoard scalars
+STAGE/log.jsonl             every number and note that was logged; STAGE/events/ is TensorBoard's
+report.html                 curves, previews and what happened, in one page
 cache/                      what frozen networks say of the data: see `train.cache`
 skipped.log                 which samples could not be made, and why
 model/                      a native model folder of all stages so far, usable at any time
@@ -14,7 +15,7 @@ model/                      a native model folder of all stages so far, usable a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -24,33 +25,34 @@ from torch import nn
 
 from ..checkpoints import native
 from ..checkpoints.part import Part
-from ..checkpoints.settings import leaves
 from ..checkpoints.tokenizers import load_tokenizer
 from ..data import Source
-from ..diffusion.objective import AdversarialObjective
 from ..errors import OutputError, TrainingError, UnclipError, UsageError, about
 from ..files import remove_leftovers, write_json, write_text, writing
 from ..loading import plan
+from ..nn.lora import merged
 from ..nn.tokenizer import Tokenizer
 from ..plain import read_json
 from ..stages import STAGES, Stage, on_meta
 from ..vocabulary import Vocabulary
-from .budget import KEPT, Allocation, Budget, Pacer
+from .budget import Pacer
 from .caching import OnProgress, cached
+from .changes import changes
 from .clock import Clock
-from .config import TrainConfig, minutes_of
-from .contrastive import heads_of, losses_of
+from .config import minutes_of
 from .data import check_framing, seen_by
 from .frozen import freeze
 from .loader import Loader
 from .lock import Lock
-from .lora import learn_low_rank, write_loras
-from .recipe import FROM, Recipe, RecipeSettings, StageRecipe
+from .lora import learn_low_rank, put_back, write_loras
+from .recipe import FROM, Recipe, RecipeSettings
 from .skipped import Skipped
-from .state import load_values, saved_states, step_of
+from .spending import Spending
+from .state import Best, best_state, load_state, load_values, saved_states, state_at, step_of
 from .task import Task
 from .tasks import bare, make_task
 from .trainer import Trainer
+from .validation import Validation, divided
 
 LOCK = ".lock"
 """The file in a run's folder that says who trains there."""
@@ -62,7 +64,7 @@ SKIPPED = "skipped.log"
 """The file in a run's folder that names the samples that could not be made."""
 
 
-class Run:
+class Run(Spending):
     """A recipe, its folder, and what has come of it so far."""
 
     def __init__(
@@ -70,6 +72,7 @@ class Run:
     ) -> None:
         self.recipe, self.folder, self.device = recipe, folder, device
         self.clock = clock or Clock()
+        self.warn: Callable[[str], None] = lambda line: None
         self.world = self.clock.world  # the first of its processes writes, the others read
         self._lock: Lock | None = None
         self.on_progress: OnProgress = lambda what, done, total: None  # of what a cache lacks
@@ -297,7 +300,7 @@ class Run:
         seconds = self._allowance(name) if self.recipe.settings.budget is not None else None
         started = self.clock.now()
         trainer = self._trainer(name)
-        if not trainer.resume() and self.recipe.stage(name).part is None:
+        if not trainer.resume(self.warn) and self.recipe.stage(name).part is None:
             trainer.prepare()
         trainer.seconds += self.clock.now() - started
         if seconds is not None:
@@ -308,45 +311,6 @@ class Run:
         """Now, while the data are there, and in nobody's share of a budget."""
         _ = self.vocabulary
         self.tokenizer()
-
-    def _allowance(self, name: str) -> float:
-        """Seconds that the budget gives a stage, whose steps are worked out if it has not begun."""
-        if self.begun(name):
-            return self.world.first(lambda: self._seconds(name) / KEPT)
-        self.recipe, seconds = self.fitted(name)
-        self.world.first(self._record)
-        return seconds
-
-    def _with_steps(self, name: str, steps: int) -> TrainConfig:
-        """Let a stage that trains have other steps, and write them down."""
-        self.recipe = self.recipe.with_train(name, steps=steps)
-        self.world.first(self._record)
-        return self.recipe.trained[name]
-
-    def fitted(self, name: str) -> tuple[Recipe, float]:
-        """The recipe with as many steps of a stage as fit into its share of the budget's rest.
-
-        And the seconds of that share.
-        """
-        plan, recipe = self.allocate(), self.recipe  # each process has measured for itself
-        shares = self.budget.shares(recipe, self._begun)
-        told = self.world.first(lambda: (plan[name].steps, plan[name].given, shares))
-        for one, share in told[2].items():
-            recipe = recipe.with_train(one, share=share)
-        return recipe.with_train(name, steps=told[0]), told[1]
-
-    def allocate(self) -> dict[str, Allocation]:
-        """What the budget gives each stage that has not begun. Raises as `trainer`."""
-        return self.budget.plan(self.recipe, self._begun, self.spent())
-
-    @property
-    def _begun(self) -> list[str]:
-        return [one for one in self.recipe.trained if self.begun(one)]
-
-    @cached_property
-    def budget(self) -> Budget:
-        """Divides the time, by steps that are measured once."""
-        return Budget(lambda name: self.untrained(name).seconds_per_step, self.clock)
 
     def untrained(self, name: str) -> Trainer:
         """A trainer to measure with; a CLIP that is not trained yet is as good for that."""
@@ -360,9 +324,15 @@ class Run:
             stage.init_from_clip(task.clip[0])
         if config.lora:
             learn_low_rank(stage.net, config.lora, f"stages.{name}")
+        collate, source = task.collate(self.tokenizer()), self._source(name, task, trained)
+        validation = None
+        if held := self.recipe.settings.validation:
+            source, pairs = divided(source, held, task.source_size)
+            size, dtype = min(64, config.batch_at(0)), config.dtype(self.device)
+            validation = Validation(held, pairs, task, collate, size, dtype)
         loader = Loader(
-            self._source(name, task, trained),
-            task.collate(self.tokenizer()),
+            source,
+            collate,
             self.world.share(config.batch_at(0)),
             config.workers,
             self.world.rank,
@@ -371,7 +341,9 @@ class Run:
         )
         loader.skipped = Skipped(self.folder / SKIPPED, self.recipe.max_skipped, name)
         states, seed = self.folder / name / "states", self.recipe.settings.seed
-        return Trainer(task, loader, config, states, seed, self.device, self.clock)
+        trainer = Trainer(task, loader, config, states, seed, self.device, self.clock)
+        trainer.validation = validation
+        return trainer
 
     def _source(self, name: str, task: Task, trained: bool) -> Source:
         """The data as a stage sees them; from a cache, where its CLIP is what it will be."""
@@ -403,6 +375,27 @@ class Run:
         if trained and not known and name in self.recipe.trained:
             raise TrainingError(f"train stage '{name}' first: '{student}' needs it")
         return native.load_stage(self.model, name) if known else self.build(name)
+
+    def export_best(self, name: str) -> Best:
+        """Put the averaged weights of a stage's best state into the model folder.
+
+        Raises:
+            TrainingError: no validation loss was measured, or the state is damaged.
+            CheckpointError: its tensors are.
+        """
+        folder = self.folder / name / "states"
+        best = best_state(folder)
+        if best is None:
+            raise TrainingError(
+                f"stage '{name}' in {self.folder} has no best state: train with a setting "
+                "`validation`, such as --set validation.share=0.05"
+            )
+        stage, lora = self.build(name), self.recipe.trained[name].lora
+        if lora:
+            learn_low_rank(stage.net, lora, f"stages.{name}")
+        put_back(stage.net, load_state(state_at(folder, best.step)).tensors["ema"])
+        self.export(name, stage.with_net(merged(stage.net)).eval())
+        return best
 
     def export_lora(self, name: str, net: nn.Module) -> list[Path]:
         """Write the files of the LoRA that a stage learns: see `write_loras`."""
@@ -441,36 +434,3 @@ def _filled(part: Part, name: str) -> Stage:
     stage = part.build()
     part.fill(stage, f"stages.{name}.from", torch.float32, torch.device("cpu"))
     return stage
-
-
-def changes(old: StageRecipe, new: StageRecipe, where: str) -> str:
-    """Settings by which a saved state of `old` does not fit `new`, in words; empty if it fits."""
-    pairs: dict[str, Any] = {}
-    if shapes(old) != shapes(new):
-        pairs = _changed(leaves(old.config.dump(), where), leaves(new.config.dump(), where))
-        pairs = {key: pair for key, pair in pairs.items() if ".sampling." not in key}
-    before, now = (getattr(one.config, "objective", None) for one in (old, new))
-    if isinstance(now, AdversarialObjective) and not isinstance(before, AdversarialObjective):
-        kind = before.kind if before else None
-        pairs[f"{where}.objective.kind"] = (kind, now.kind)  # the state has no critic
-    if old.train and new.train and old.train.lora != new.train.lora:
-        pairs[f"{where}.train.lora"] = (old.train.lora, new.train.lora)
-    if heads_of(old.config) != heads_of(new.config):
-        pairs[f"{where}.objective"] = (losses_of(before), losses_of(now))
-    if old.train and new.train and old.train.optimizer != new.train.optimizer:
-        pairs[f"{where}.train.optimizer"] = (old.train.optimizer, new.train.optimizer)
-    return ", ".join(f"{key} = {was}, and now it is {now}" for key, (was, now) in pairs.items())
-
-
-def _changed(
-    old: Iterable[tuple[str, Any]], new: Iterable[tuple[str, Any]]
-) -> dict[str, tuple[Any, Any]]:
-    before, now = dict(old), dict(new)
-    keys = dict.fromkeys([*before, *now])
-    pairs = {key: (before.get(key), now.get(key)) for key in keys}
-    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
-
-
-def shapes(stage: StageRecipe) -> dict[str, torch.Size]:
-    """The shape of every tensor of a stage's network."""
-    return {name: one.shape for name, one in on_meta(stage.config).net.state_dict().items()}

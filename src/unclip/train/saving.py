@@ -6,18 +6,19 @@ that writes from many processes at once, needs `write` and `newest` and nothing 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
 from ..errors import TrainingError
 from .ema import Ema
+from .faults import Guard
 from .loader import Loader
 from .lora import kept, put_back
 from .optim import Learner, optimizer_tensors, restore_optimizers
-from .state import State, load_state, save_state, saved_states
+from .state import KEEP, Best, State, best_state, mark_best, newest_state, save_state, state_at
 
 
 class Resumable(Protocol):
@@ -29,6 +30,7 @@ class Resumable(Protocol):
     loader: Loader
     learners: dict[str, Learner]
     ema: Ema
+    guard: Guard
 
 
 class Store(Protocol):
@@ -37,34 +39,51 @@ class Store(Protocol):
     def write(self, state: State) -> Path:
         """Write a whole state beside the older ones; nothing half-written is ever seen."""
 
-    def newest(self) -> tuple[Path, State] | None:
-        """The newest whole state and where it is; None where nothing was saved."""
+    def judged(self, best: Best) -> None:
+        """The state of a step, if it was written, has this validation loss; the best is kept."""
+
+    def newest(self, warn: Callable[[str], None]) -> tuple[Path, State] | None:
+        """The newest whole state and where it is; None where nothing was saved.
+
+        `warn` is told of damaged ones, which are passed over.
+        """
 
 
 class FolderStore:
     """States in a folder of this machine, one folder each."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, keep: int = KEEP) -> None:
+        self.folder, self.keep = folder, keep
 
     def write(self, state: State) -> Path:
         """See `Store`."""
-        return save_state(self.folder, state)
+        return save_state(self.folder, state, self.keep)
 
-    def newest(self) -> tuple[Path, State] | None:
+    def judged(self, best: Best) -> None:
         """See `Store`."""
-        states = saved_states(self.folder)
-        return (states[-1], load_state(states[-1])) if states else None
+        before = best_state(self.folder)
+        there = state_at(self.folder, best.step).is_dir()
+        if there and (before is None or best.loss < before.loss):
+            mark_best(self.folder, best)
+
+    def newest(self, warn: Callable[[str], None]) -> tuple[Path, State] | None:
+        """See `Store`."""
+        return newest_state(self.folder, warn)
 
 
 def gather(trainer: Resumable) -> State:
     """All that the next step depends on."""
-    values = {"step": trainer.step, "seconds": trainer.seconds, "seed": trainer.seed}
+    values: dict[str, Any] = {
+        "step": trainer.step,
+        "seconds": trainer.seconds,
+        "seed": trainer.seed,
+    }
     tensors = {"ema": kept(trainer.ema.average)}
     for prefix, learner in trainer.learners.items():
         tensors[f"{prefix}net"] = kept(learner.net)
         tensors[f"{prefix}optimizer"] = optimizer_tensors(learner.optimizers, learner.net)
-    return State({**values, "data": trainer.loader.state_dict()}, tensors)
+    values |= {"data": trainer.loader.state_dict(), "guard": trainer.guard.state_dict()}
+    return State(values, tensors)
 
 
 def restore(trainer: Resumable, state: State, where: Path) -> None:
@@ -95,6 +114,7 @@ def restore(trainer: Resumable, state: State, where: Path) -> None:
     try:
         trainer.step, trainer.seconds = int(state.values["step"]), float(state.values["seconds"])
         trainer.loader.load_state_dict(state.values["data"])
+        trainer.guard.load_state_dict(state.values.get("guard", {}))
     except (KeyError, TypeError, ValueError) as error:
         raise TrainingError(f"{where / 'state.json'} is damaged: {error!r}") from None
 

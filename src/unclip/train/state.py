@@ -1,7 +1,15 @@
-"""Saved training states: safetensors and JSON, written whole or not at all."""
+"""Saved training states: safetensors and JSON, written whole or not at all.
+
+A state is written beside its place, every file is brought to the disk, then the hashes of all of
+them, and then one rename makes it a state. One whose files are not what its hashes say is damaged.
+"""
 
 from __future__ import annotations
 
+import errno
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,13 +17,26 @@ from typing import Any
 from torch import Tensor
 
 from ..checkpoints.archive import open_tensors
-from ..checkpoints.tensors import save_tensors
-from ..errors import TrainingError
-from ..files import atomic_folder, remove_folder, write_json
+from ..checkpoints.tensors import check_sum, save_tensors, sha256
+from ..errors import CheckpointError, OutputError, TrainingError
+from ..files import atomic_folder, remove_folder, sync, write_json
 from ..plain import read_json
 
 KEEP = 2
 """Saved states kept: the newest, and one before it."""
+
+HASHES = "hashes.json"
+"""File -> its SHA-256: written last."""
+
+BEST = "best.json"
+"""Which state has the lowest validation loss."""
+
+DAMAGED = ".damaged"
+"""Ending of a state that was found to be so. It is kept, and is no state any more."""
+
+_FORMAT = 2  # 1 had no hashes
+_ROOM = 2**20  # bytes of what is written beside the tensors
+_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 @dataclass
@@ -25,28 +46,126 @@ class State:
     values: dict[str, Any]
     tensors: dict[str, dict[str, Tensor]] = field(default_factory=dict)
 
+    @property
+    def size(self) -> int:
+        """Bytes on a disk, a little more than it takes."""
+        groups = self.tensors.values()
+        held = sum(one.numel() * one.element_size() for group in groups for one in group.values())
+        return held + _ROOM
 
-def save_state(folder: Path, state: State) -> Path:
-    """Write `folder/step-N`, then remove all but the newest `KEEP`."""
-    target = folder / f"step-{state.values['step']:08d}"
-    with atomic_folder(target) as beside:
-        for group, tensors in state.tensors.items():
-            save_tensors(beside, group, tensors, shard_bytes=2**31)
-        write_json(beside / "state.json", state.values)
-    for old in saved_states(folder)[:-KEEP]:
-        remove_folder(old)
+
+def save_state(folder: Path, state: State, keep: int = KEEP) -> Path:
+    """Write `folder/step-N`, then remove all but the newest `keep` and the best.
+
+    Raises:
+        OutputError: it cannot be written, for want of room too: how much is needed and how much
+            there is. The states before it stay.
+    """
+    target = state_at(folder, state.values["step"])
+    check_room(folder, state.size)
+    try:
+        with atomic_folder(target) as beside:
+            digests: dict[str, str] = {}
+            for group, tensors in state.tensors.items():
+                digests |= save_tensors(beside, group, tensors, shard_bytes=2**31)
+            write_json(beside / "state.json", {**state.values, "format": _FORMAT})
+            digests["state.json"] = sha256(beside / "state.json")
+            for file in digests:
+                sync(beside / file)
+            write_json(beside / HASHES, digests)
+    except OutputError as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in _FULL:
+            raise _no_room(folder, state.size) from error
+        raise
+    best = best_state(folder)
+    for old in saved_states(folder)[:-keep]:
+        if best is None or step_of(old) != best.step:
+            remove_folder(old)
     return target
 
 
+def check_room(folder: Path, needed: int) -> None:
+    """Raise OutputError where fewer than `needed` bytes are free for `folder`."""
+    if _free(folder) < needed:
+        raise _no_room(folder, needed)
+
+
+def _free(folder: Path) -> int:
+    there = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.is_dir())
+    return shutil.disk_usage(there).free
+
+
+def _no_room(folder: Path, needed: int) -> OutputError:
+    free = _free(folder)
+    return OutputError(
+        f"cannot write a state into {folder}: it needs {needed / 1e6:,.1f} MB, and "
+        f"{free / 1e6:,.1f} MB are free there; free some, or lower keep_states. "
+        "The states before it are whole"
+    )
+
+
 def saved_states(folder: Path) -> list[Path]:
-    """Complete states, oldest first."""
+    """States, oldest first, by their names alone: one may be damaged."""
     found = (path for path in folder.glob("step-*") if path.name.removeprefix("step-").isdecimal())
     return sorted((path for path in found if (path / "state.json").is_file()), key=step_of)
+
+
+def state_at(folder: Path, step: int) -> Path:
+    """The folder of the state of a step."""
+    return folder / f"step-{step:08d}"
 
 
 def step_of(state: Path) -> int:
     """The step that a saved state's folder is named after."""
     return int(state.name.removeprefix("step-"))
+
+
+def newest_state(folder: Path, warn: Callable[[str], None]) -> tuple[Path, State] | None:
+    """The newest state that is whole; None where nothing was saved.
+
+    A damaged one is passed over: `warn` gets its name and what is wrong, and it is renamed.
+
+    Raises:
+        TrainingError: none of them is whole.
+    """
+    faults = []
+    for path in reversed(saved_states(folder)):
+        try:
+            return path, load_state(path)
+        except (TrainingError, CheckpointError) as error:
+            faults.append(str(error))
+            warn(f"{error}; it is passed over, and the state before it is taken")
+            with suppress(OSError):
+                path.rename(path.with_name(path.name + DAMAGED))
+    if faults:
+        raise TrainingError(
+            f"no saved state in {folder} is whole; the newest: {faults[0]}. Bring one back from a "
+            f"copy, or remove {folder} to train it anew"
+        )
+    return None
+
+
+@dataclass(frozen=True)
+class Best:
+    """The state with the lowest validation loss."""
+
+    step: int
+    loss: float
+
+
+def best_state(folder: Path) -> Best | None:
+    """The best state that is there; None where there is none, or nothing was measured."""
+    try:
+        values = read_json(folder / BEST)
+        best = Best(int(values["step"]), float(values["loss"]))
+    except (OSError, KeyError, TypeError, ValueError):
+        return None
+    return best if best.step in map(step_of, saved_states(folder)) else None
+
+
+def mark_best(folder: Path, best: Best) -> None:
+    """Point to a state, which is kept beside the newest ones."""
+    write_json(folder / BEST, {"step": best.step, "loss": best.loss})
 
 
 def load_values(path: Path) -> dict[str, Any]:
@@ -59,14 +178,27 @@ def load_values(path: Path) -> dict[str, Any]:
 
 
 def load_state(path: Path) -> State:
-    """Read one state.
+    """Read one state, and compare it with its hashes, which the oldest states do not have.
 
     Raises:
         TrainingError: it is damaged.
         CheckpointError: its tensors are.
     """
     values = load_values(path)
+    if values.pop("format", 1) != 1 or (path / HASHES).exists():
+        _check_hashes(path)
     groups: dict[str, list[Path]] = {}
     for file in sorted(path.glob("*.safetensors")):
         groups.setdefault(file.name.split("-")[0].removesuffix(".safetensors"), []).append(file)
     return State(values, {group: dict(open_tensors(files)) for group, files in groups.items()})
+
+
+def _check_hashes(path: Path) -> None:
+    try:
+        digests = dict(read_json(path / HASHES))
+    except (OSError, TypeError, ValueError) as error:
+        raise TrainingError(f"{path / HASHES} is damaged: {error}") from None
+    for name, digest in digests.items():
+        if not (path / name).is_file():
+            raise TrainingError(f"{path} is damaged: it has no {name}")
+        check_sum(path / name, digest, f"is damaged: its SHA-256 is not the one in {HASHES}")

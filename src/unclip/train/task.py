@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Set
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..data import Sample
 from ..errors import DataError, UsageError
-from ..media import from_uint8
 from ..nn.layers import dropout_from
 from ..nn.tokenizer import Tokenizer
 from ..rng import BatchRng, Rng
@@ -20,59 +16,17 @@ from ..stages import Stage
 from ..stages.clip import ClipStage
 from ..stages.stage import DiffusionStage
 from ..types import Cond
+from .collate import NULL_TOKENS, Collate, middle, pictures
 from .config import TrainConfig
 from .loader import Batch
 from .pieces import cut, pieces
 from .redrawing import Redrawer
 
-_NULL_TOKENS = ("null_text_tokens", "null_text_mask")
-_TOKENS = ("text_tokens", "text_mask", "negative_tokens", "negative_mask", *_NULL_TOKENS)
+_TOKENS = ("text_tokens", "text_mask", "negative_tokens", "negative_mask", *NULL_TOKENS)
 _OF_TEXT = {"text_embed", "text_encodings"}
 _OF_IMAGE = {"image_embed", "image_patches"}
 _OF_SPACE = {"latents"}
 _OF_PRIOR = {"predicted_embed"}
-
-
-def pictures(images: Tensor) -> Tensor:
-    """(B, H, W, 3) uint8 -> (B, 3, H, W) float32 in [-1, 1], laid out channels_last."""
-    return from_uint8(images.permute(0, 3, 1, 2))
-
-
-def middle(image: Tensor) -> Tensor:
-    """(B, 3, H, W) -> (B, 3, S, S), the middle of each; S is the shorter side."""
-    height, width = image.shape[-2:]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    return image[..., top : top + side, left : left + side]
-
-
-@dataclass(frozen=True)
-class Collate:
-    """Samples -> a batch of what `keys` names, as far as every sample has it.
-
-    `caption` becomes `text_tokens` and `text_mask` (B, N), and `wrong` becomes `negative_tokens`
-    and `negative_mask`; arrays are stacked. With `null` there is an empty caption beside each. It
-    holds no network: processes that make batches get it.
-    """
-
-    tokenizer: Tokenizer
-    keys: tuple[str, ...] = ("image", "caption")
-    null: bool = False
-
-    def __call__(self, samples: Sequence[Sample]) -> Batch:
-        batch: Batch = {}
-        for key in self.keys:
-            if not all(key in sample for sample in samples):
-                continue
-            values = [sample[key] for sample in samples]  # type: ignore[literal-required]
-            if text := {"caption": "text", "wrong": "negative"}.get(key):
-                batch[f"{text}_tokens"], batch[f"{text}_mask"] = self.tokenizer.encode(values)
-            else:
-                batch[key] = torch.from_numpy(np.stack(values))
-        if self.null:
-            empty = self.tokenizer.encode([""] * len(samples))
-            batch |= dict(zip(_NULL_TOKENS, empty, strict=True))
-        return batch
 
 
 def needs_clip(stage: Stage, redraws: Stage | None = None) -> bool:
@@ -119,17 +73,13 @@ class Task(nn.Module):
         """A step begins: the share of the training that is done, and the averaged network."""
 
     def learners(self, config: TrainConfig) -> dict[str, tuple[nn.Module, TrainConfig]]:
-        """What learns and how, by the prefix of its name in saved states: the stage's network
-        first, then what is in no model."""
+        """What learns and how, by its prefix in saved states: first the stage's network."""
         return {"": (self.stage.net, config)}
 
     def check(self, means: Mapping[str, float]) -> None:
         """Raise TrainingError where the metrics since the last look say that training fails."""
 
-    @property
-    def encodes_twice(self) -> bool:
-        """Whether micro batches run forward twice."""
-        return False
+    encodes_twice = False  # whether micro batches run forward twice
 
     @property
     def source_size(self) -> tuple[int, int]:
@@ -245,16 +195,10 @@ class Task(nn.Module):
         micro_batch: int | None = None,
         within: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> dict[str, Tensor]:
-        """Add the gradients of a batch, piece by piece; returns its mean loss and metrics.
+        """Add the gradients of a batch, in pieces of `micro_batch`; returns mean loss and metrics.
 
-        What a sample draws depends on its place in the stream, so pieces make the same gradients
-        as the whole, as far as its loss does not depend on other samples.
-
-        Args:
-            batch: of any size.
-            rng: from which nothing was drawn yet.
-            micro_batch: the size of a piece; None is the batch's.
-            within: where the forward pass runs, and the backward pass does not: autocast.
+        What a sample draws depends on its place in the stream: pieces make the gradients of the
+        whole. Nothing was drawn from `rng` yet; forward passes run `within` (autocast), no others.
         """
         size, total = rng.batch, dict[str, Tensor]()
         for start, end in pieces(size, micro_batch):

@@ -6,70 +6,38 @@ import math
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from ..device import autocast, place
-from ..errors import DataError, TrainingError, WorkersLostError
+from ..errors import DataError, WorkersLostError
 from ..nn.lora import merged
 from ..rng import BatchRng
 from ..stages import Stage
 from .blocks import checkpoint_blocks, compile_blocks
-from .budget import Pacer
 from .clock import Clock
 from .config import TrainConfig
 from .distributed.engines import make_engine
 from .distributed.store import SharedStore
 from .ema import Ema
+from .faults import Guard, to_skip
+from .following import Means, Watcher
 from .frozen import freeze
+from .keeping import Keeper
 from .loader import Batch, Loader
 from .optim import Learner, learning_rate
+from .pacing import Paced
 from .sam import climbed
-from .saving import FolderStore, Store, gather, restore
-from .state import saved_states
+from .saving import FolderStore, Store
 from .task import Task
-from .world import World
+from .validation import Validation
 
 LOG_SECONDS = 60.0
 """The watcher gets the means after so long, even before `log_every` steps."""
 
 
-class Watcher(Protocol):
-    """Who follows a training: the terminal, TensorBoard, a test."""
-
-    def scalars(self, step: int, values: dict[str, float]) -> None:
-        """Means since the last call."""
-
-    def saving(self, step: int) -> None:
-        """A state is about to be written: what it must not be ahead of is written now."""
-
-    def note(self, line: str) -> None:
-        """Something that a person may want to know, and that training goes on after."""
-
-    def preview(self, step: int, stage: Stage) -> None:
-        """Time to draw sample pictures with `stage`, which holds the averaged weights."""
-
-
-class _Means:
-    """Means of what the steps since the last log gave, not yet read off the device."""
-
-    def __init__(self, now: float, world: World) -> None:
-        self.since, self.steps, self.world = now, 0, world
-        self._sums: dict[str, Tensor] = {}
-
-    def add(self, metrics: dict[str, Tensor]) -> None:
-        self.steps += 1
-        self._sums = {key: self._sums.get(key, 0) + value for key, value in metrics.items()}
-
-    def values(self) -> dict[str, float]:
-        """Of all processes."""
-        own = {key: float(value) / self.steps for key, value in self._sums.items()}
-        return self.world.mean(own)
-
-
-class Trainer:
+class Trainer(Keeper, Paced):
     """Trains one stage: knows a task, a loader, an optimizer, an average and where to save.
 
     What is drawn for a sample depends on the seed and its position in the stream alone: a resumed
@@ -88,12 +56,14 @@ class Trainer:
     ) -> None:
         self.task, self.loader, self.config = task, loader, config
         self.folder, self.seed = folder, seed
-        self.store: Store = FolderStore(folder)
+        self.store: Store = FolderStore(folder, config.keep_states)
+        self.guard = Guard(config.faults)
+        self.validation: Validation | None = None
+        self.waited = 0.0  # seconds for batches, since the last log
+        self._skipped: Tensor  # () bool, of the last step
         self.device = device or torch.device("cpu")
         self.clock = clock or Clock()
-        self.pacer: Pacer | None = None  # of a stage with a budget
         self._previewed = self.clock.now()
-        self._preview_seconds = 0.0
         self.step = 0
         self.seconds = 0.0  # of training, previews and saving included
         for module in (task, *task.frozen):
@@ -135,16 +105,15 @@ class Trainer:
             Whether the last step was reached.
 
         Raises:
-            TrainingError: the loss is not finite. The last good state stays.
+            TrainingError: losses are not finite, or explode, whatever is done about it.
+            OutputError: no state can be written, at the end or several times in a row.
             DataError, WorkersLostError: no batches come any more. A state is saved.
         """
         clock, config = self.clock, self.config
         self.loader.warn = self.loader.skipped.warn = watcher.note
         last = clock.now()
-        if self.step == 0:
-            self._preview(watcher)
-        saved = clock.now()
-        means = _Means(saved, self.world)
+        saved = self._first_preview(watcher)
+        means = Means(saved, self.world)
         while self.step < config.steps:
             try:
                 metrics = self._step()
@@ -152,61 +121,27 @@ class Trainer:
                 if self.step and self.world.alone:  # others go on, and end with this one
                     self._save(watcher, means)
                 raise
-            means.add(metrics)
+            means.add(metrics, self._skipped)
             now = clock.now()
             self.seconds, last = self.seconds + now - last, now
-            config = self._follow(self.pacer)
+            config = self._follow()
             if self._is_due(means.since):
-                self._log(watcher, means, now)
-                means = _Means(now, self.world)
+                if not self._goes_back(watcher):
+                    self._log(watcher, means, now)
+                means = Means(now, self.world)
+            self._validate(watcher, means)
             if self._preview_is_due():
                 self._preview(watcher)
             if clock.is_over():
                 break
-            if clock.has_passed(60 * config.checkpoint_minutes, since=saved):
-                self._save(watcher, means)
-                saved = clock.now()
-        self._check_finite(means)
+            if clock.wants_state() or clock.has_passed(60 * config.checkpoint_minutes, since=saved):
+                self._save_or_go_on(watcher, means)
+                saved = self._resumed()
+        went_back = self._goes_back(watcher)
         self.seconds += clock.now() - last  # a GPU is done by now
-        self._save(watcher, means)
+        if not went_back:
+            self._save(watcher, means)
         return self.step >= config.steps
-
-    def _preview_is_due(self) -> bool:
-        config = self.config
-        by_steps = config.preview_every and self.step % config.preview_every == 0
-        late = self.clock.has_passed(60 * config.preview_minutes, since=self._previewed)
-        return bool(by_steps) or late or self.step == config.steps
-
-    def _preview(self, watcher: Watcher) -> None:
-        started = self.clock.now()
-        watcher.preview(self.step, self.averaged())
-        self._previewed = self.clock.now()
-        self._preview_seconds = self._previewed - started
-        if self.pacer:
-            self.pacer.restart()
-
-    def _follow(self, pacer: Pacer | None) -> TrainConfig:
-        """Take as many steps as still fit into the stage's time. Returns the configuration."""
-        if pacer is None:
-            return self.config
-        left = max(0.0, pacer.seconds - self.seconds)
-        previews = 1 + int(left / (60 * self.config.preview_minutes))
-        aside = previews * self._preview_seconds
-        now = self.seconds
-        steps = self.world.first(lambda: pacer.steps(self.config, self.step, now, aside))
-        if steps != self.config.steps:
-            self.config = pacer.tell(steps)
-            for learner in self.learners.values():
-                learner.config = learner.config.model_copy(update={"steps": steps})
-        return self.config
-
-    def _save(self, watcher: Watcher, means: _Means) -> None:
-        """The watcher first: killed between the two, the last steps are done and logged again."""
-        self._check_finite(means)
-        watcher.saving(self.step)
-        if self.pacer:
-            self.pacer.restart()
-        self.save()
 
     def seconds_per_step(self, batch_size: int, window: float) -> float:
         """Mean time of a step, from at least `window` seconds of real steps.
@@ -241,7 +176,12 @@ class Trainer:
         if config.sam:
             with climbed([learner.net for learner in self.learners.values()], config.sam):
                 self._backward(batch)
-        norms = [learner.update(self.step) for learner in self.learners.values()]
+        norms = [learner.clip() for learner in self.learners.values()]
+        # of several processes all have the same gradients, and losses of their own
+        self._skipped = to_skip([metrics["loss"], *norms] if self.world.alone else norms)
+        for learner in self.learners.values():
+            learner.update(self.step, self._skipped)
+        self.guard.add(metrics["loss"], self._skipped)
         self.ema.update(self.net, self.step)
         self.step += 1
         return {**metrics, "grad_norm": norms[0].detach()}
@@ -258,7 +198,10 @@ class Trainer:
         return metrics
 
     def _next(self) -> Batch:
-        return {k: v.to(self.device, non_blocking=True) for k, v in next(self.loader).items()}
+        asked = self.clock.now()
+        batch = next(self.loader)
+        self.waited += self.clock.now() - asked
+        return {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
 
     def _rng(self) -> BatchRng:
         """What is drawn for the last batch, by the seed and its place in the stream."""
@@ -273,48 +216,19 @@ class Trainer:
         late = self.clock.has_passed(LOG_SECONDS, since=since)  # all are here: nobody hangs
         return late or step % config.log_every == 0 or step == config.steps
 
-    def _log(self, watcher: Watcher, means: _Means, now: float) -> None:
-        self._check_finite(means)
+    def _log(self, watcher: Watcher, means: Means, now: float) -> None:
+        values = means.values()
+        self.task.check(values)
         pictures = means.steps * self.loader.batch_size * self.loader.world
-        values = {
-            **means.values(),
+        values |= {
             "images_per_second": pictures / max(now - means.since, 1e-9),
+            "data_wait": self.waited / max(now - means.since, 1e-9),
             "learning_rate": learning_rate(self.config, self.step - 1),
         }
+        self.waited = 0.0
         watcher.scalars(self.step, values)
-
-    def _check_finite(self, means: _Means) -> None:
-        # a finite loss with a gradient that is not has spoilt the weights all the same
-        values = means.values()
-        bad = [key for key in ("loss", "grad_norm") if not math.isfinite(values.get(key, 0.0))]
-        if not bad:
-            self.task.check(values)
-            return
-        states = saved_states(self.folder)
-        good = f"the last good state is {states[-1]}" if states else "no state was saved yet"
-        raise TrainingError(
-            f"the {bad[0]} is not finite at step {self.step}; {good}. "
-            "Lower learning_rate or clip_grad, or set precision to float32, and resume"
-        )
 
     def averaged(self) -> Stage:
         """The stage with the averaged weights, in evaluation mode; all processes ask together."""
         stage = self.engine.averaged(self.task.stage, self.ema).eval()
         return stage.with_net(merged(stage.net)) if self.world.is_first else stage
-
-    def save(self) -> Path:
-        """Write the whole state beside the older ones; nothing half-written is ever seen."""
-        return self.store.write(gather(self))
-
-    def resume(self) -> bool:
-        """Go on from the newest saved state; False where there is none.
-
-        Raises:
-            TrainingError: the state is damaged or is of a network of another shape.
-        """
-        found = self.store.newest()
-        if found is None:
-            return False
-        where, state = found
-        restore(self, state, where)
-        return True

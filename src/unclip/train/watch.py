@@ -1,12 +1,12 @@
-"""Watching a run: a progress line with images/s and time left, TensorBoard, sample grids."""
+"""Watching a run: a progress line with images/s and time left, loggers, sample grids, a report."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
-from typing import Any, Self
+from importlib.util import find_spec
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -15,6 +15,9 @@ from ..errors import UnclipError, UnclipWarning
 from ..files import atomic_file
 from ..stages import Stage
 from . import previews
+from .loggers import Place, open_loggers
+from .progress import Meter
+from .report import write_report
 from .run import Run
 from .trainer import Trainer
 
@@ -32,12 +35,25 @@ class RunWatcher:
         trainer: Trainer,
         console: Console,
         warn: Callable[[str], None] | None = None,
+        again: str = "",
     ) -> None:
-        """`warn` shows what a person should know even where `console` is quiet."""
+        """Where things are shown.
+
+        Args:
+            run: the run.
+            name: the stage's.
+            trainer: which trains it.
+            console: for progress.
+            warn: shows what a person should know even where `console` is quiet.
+            again: the command that goes on, for the report.
+        """
+        self.again = again
         self.run, self.name, self.trainer, self.console = run, name, trainer, console
         self.warn = warn or partial(console.print, markup=False, highlight=False)
         self.due = 0.0  # when a log gets its next line, on the trainer's clock
-        self.board = _board(run.folder / name / "events")
+        place = Place(run.folder, run.recipe.settings.name, name, trainer.step, run.recipe.dump())
+        self.loggers = open_loggers(_board(run) or (), place)
+        self.meter = Meter(run, name, trainer)
         self.progress = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(),
@@ -59,11 +75,12 @@ class RunWatcher:
 
     def __exit__(self, *error: object) -> None:
         self.progress.stop()
-        if self.board is not None:
-            self.board.close()
+        for logger in self.loggers:
+            logger.close()
+        write_report(self.run, self.again)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        """Show the loss and the speed; give everything to TensorBoard."""
+        """Show the loss and the speed; give everything to the loggers."""
         text = f"loss {values['loss']:.4f}  {values['images_per_second']:.0f} images/s"
         self.progress.update(self.bar, completed=step, total=self.trainer.config.steps, text=text)
         now, steps = self.trainer.clock.now(), self.trainer.config.steps
@@ -72,18 +89,29 @@ class RunWatcher:
             left = self.progress.tasks[self.bar].time_remaining
             rest = "" if left is None else f"  {left / 60:.0f} min left"
             self.console.print(f"{self.name} {step}/{steps}  {text}{rest}")
-        if self.board is not None:
-            for name, value in values.items():
-                self.board.add_scalar(f"{self.name}/{name}", value, step)
+        self._log(step, self.meter.read(step, values))
+
+    def _log(self, step: int, values: dict[str, float]) -> None:
+        for logger in self.loggers:
+            logger.scalars(step, values)
+
+    def validated(self, step: int, values: dict[str, float]) -> None:
+        """Show the mean; give everything to the loggers."""
+        text = f"{self.name} {step}  validation loss {values['validation']:.4f}"
+        self.console.print(text, markup=False, highlight=False)
+        self._log(step, values)
 
     def saving(self, step: int) -> None:
-        """Refresh the model folder with the averaged weights, and the files of a LoRA."""
+        """Refresh the model folder with the averaged weights, the LoRA's files and the report."""
         self.run.export(self.name, self.trainer.averaged())
         self.run.export_lora(self.name, self.trainer.ema.average)
+        write_report(self.run, self.again)
 
     def note(self, line: str) -> None:
-        """Warn of it."""
+        """Warn of it, and log it."""
         self.warn(f"{self.name}: {line}")
+        for logger in self.loggers:
+            logger.note(self.trainer.step, line)
 
     def preview(self, step: int, stage: Stage) -> None:
         """Draw a sample grid, once the stage can show something: see `previews`."""
@@ -96,8 +124,11 @@ class RunWatcher:
             return
         if drawn is None:
             return
-        with atomic_file(self.run.folder / self.name / "previews" / f"step-{step:08d}.png") as file:
+        path = self.run.folder / self.name / "previews" / f"step-{step:08d}.png"
+        with atomic_file(path) as file:
             drawn.save(file, format="PNG")
+        for logger in self.loggers:
+            logger.picture(step, path)
 
 
 class Bystander:
@@ -107,6 +138,9 @@ class Bystander:
         self.trainer = trainer
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
+        """The first process tells them."""
+
+    def validated(self, step: int, values: dict[str, float]) -> None:
         """The first process tells them."""
 
     def saving(self, step: int) -> None:
@@ -122,10 +156,7 @@ class Bystander:
         """The first process draws it."""
 
 
-def _board(folder: Path) -> Any:
-    """A TensorBoard writer, or None where TensorBoard is not installed."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter(str(folder))
+def _board(run: Run) -> Sequence[str] | None:
+    """The loggers beside the run's own log: the recipe's, or TensorBoard where it is installed."""
+    named = run.recipe.settings.loggers
+    return named if named is not None else ["tensorboard"] if find_spec("tensorboard") else []

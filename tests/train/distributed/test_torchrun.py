@@ -31,6 +31,7 @@ log_every = 1
 workers = 0
 warmup = 1
 precision = "float32"
+decay = 0.0
 [stages.decoder]
 parameterization = { kind = "v" }
 sampling = { steps = 2 }

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from ..saving import Store
 from ..sharded import whole
-from ..state import State
+from ..state import Best, State
 from ..world import World
 
 
@@ -27,7 +28,12 @@ class SharedStore:
                     del tensors[name]
         return Path(self.world.first(lambda: str(self.store.write(state))))
 
-    def newest(self) -> tuple[Path, State] | None:
+    def judged(self, best: Best) -> None:
         """See `Store`."""
-        self.world.first(lambda: None)  # which may have been writing
-        return self.store.newest()
+        self.world.first(lambda: self.store.judged(best))
+
+    def newest(self, warn: Callable[[str], None]) -> tuple[Path, State] | None:
+        """See `Store`. The first process, which may have been writing, puts damaged ones aside."""
+        found: list[tuple[Path, State] | None] = []
+        self.world.first(lambda: found.append(self.store.newest(warn)))
+        return found[0] if found else self.store.newest(warn)

@@ -30,6 +30,7 @@ class Table:
     head: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     note: str = ""
+    words: bool = False  # its cells are texts, not numbers
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Line:
     name: str
     points: tuple[tuple[float, float], ...]
     spread: tuple[float, ...] = ()
+    faint: bool = False  # behind the others
 
     @property
     def reaches(self) -> list[tuple[float, float, float]]:
@@ -57,6 +59,7 @@ class Curve:
     lines: tuple[Line, ...]
     levels: tuple[tuple[str, float], ...] = ()
     note: str = ""
+    log: bool = False  # y is on a logarithmic axis; what is not above 0 is left out
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,7 @@ class Section:
     title: str
     text: str
     parts: tuple[Part, ...]
+    beside: bool = False  # its diagrams stand two in a row
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,7 @@ class Report:
     sections: tuple[Section, ...] = ()
     left_out: tuple[tuple[str, str], ...] = ()  # (what, why)
     facts: tuple[tuple[str, str], ...] = ()  # (label, value): the command, the hashes
+    facts_title: str = "How to repeat it"
     values: dict[str, Any] = field(default_factory=dict)  # the same as plain data, for JSON
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .report import Curve, Line
@@ -26,6 +26,7 @@ class Drawn:
     points: list[Place]
     spreads: list[tuple[float, float, float]]
     label: Place
+    faint: bool
 
 
 class Chart:
@@ -33,37 +34,42 @@ class Chart:
 
     def __init__(self, curve: Curve) -> None:
         self.curve = curve
-        points = [point for line in curve.lines for point in _finite(line)]
+        self._y: Callable[[float], float] = math.log10 if curve.log else float
+        points = [point for line in curve.lines for point in self._shown(line)]
         self.empty = not points
         if self.empty:
             return
         ys = [y for _, y in (*points, *curve.levels)]
         ys += [y for line in curve.lines for _, *ends in line.reaches for y in ends]
         self.xs = _span([x for x, _ in points], tight=True)
-        self.ys = _span([y for y in ys if math.isfinite(y)])
-        self.x_ticks = [(value, self.at(value, 0)[0]) for value in ticks(*self.xs)]
-        self.y_ticks = [(value, self.at(0, value)[1]) for value in ticks(*self.ys)]
+        shown = [y for y in ys if math.isfinite(y) and (y > 0 or not curve.log)]
+        self.ys = _span([self._y(y) for y in shown], tight=curve.log)
+        self.x_ticks = [(value, self.at(value, 1)[0]) for value in ticks(*self.xs)]
+        marks = log_ticks(*self.ys) if curve.log else ticks(*self.ys)
+        self.y_ticks = [(value, self.at(0, value)[1]) for value in marks]
         self.levels = [(name, self.at(0, y)[1]) for name, y in curve.levels]
         taken = [y for _, y in self.levels]
-        lines = [(number, line) for number, line in enumerate(curve.lines) if _finite(line)]
+        lines = [(number, line) for number, line in enumerate(curve.lines) if self._shown(line)]
         self.lines = [self._drawn(line, number, taken) for number, line in lines]
 
     def at(self, x: float, y: float) -> Place:
         """The pixel of a value."""
         across = (x - self.xs[0]) / (self.xs[1] - self.xs[0])
-        up = (y - self.ys[0]) / (self.ys[1] - self.ys[0])
+        up = (self._y(y) - self.ys[0]) / (self.ys[1] - self.ys[0])
         return round(LEFT + across * (RIGHT - LEFT), 1), round(BOTTOM - up * (BOTTOM - TOP), 1)
 
     def _drawn(self, line: Line, number: int, taken: list[float]) -> Drawn:
-        points = [self.at(*point) for point in _finite(line)]
+        points = [self.at(*point) for point in self._shown(line)]
         spreads = [(*self.at(x, low), self.at(x, high)[1]) for x, low, high in line.reaches]
         x, y = points[-1]
         number %= len(COLOURS)
-        return Drawn(line.name, number, COLOURS[number], points, spreads, (x, _free(y, taken)))
+        label = (x, _free(y, taken) if line.name else y)
+        return Drawn(line.name, number, COLOURS[number], points, spreads, label, line.faint)
 
-
-def _finite(line: Line) -> list[Place]:
-    return [point for point in line.points if all(map(math.isfinite, point))]
+    def _shown(self, line: Line) -> list[Place]:
+        """Points that have a place."""
+        finite = [point for point in line.points if all(map(math.isfinite, point))]
+        return [(x, y) for x, y in finite if y > 0 or not self.curve.log]
 
 
 def _free(y: float, taken: list[float]) -> float:
@@ -93,3 +99,11 @@ def ticks(low: float, high: float, about: int = 6) -> list[float]:
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
     return [round(number * step, 10) for number in range(first, last + 1)]
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """1, 2 and 5 times powers of ten from 10^low to 10^high; the powers alone where these do."""
+    powers = range(math.floor(low) - 1, math.ceil(high) + 1)
+    times = (1,) if high - low > 3 else (1, 2, 5) if high - low > 0.5 else range(1, 10)
+    marks = [float(f"{one}e{power}") for power in powers for one in times]
+    return [mark for mark in marks if low - 1e-9 <= math.log10(mark) <= high + 1e-9]

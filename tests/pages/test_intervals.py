@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unclip.errors import UsageError
-from unclip.evaluate.intervals import kappa, wilson
+from unclip.pages.intervals import kappa, wilson
 
 
 @pytest.mark.parametrize(

@@ -6,16 +6,17 @@ import base64
 import io
 import re
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
 
-from unclip.evaluate import chart, render
-from unclip.evaluate.intervals import Share
-from unclip.evaluate.render import write_markdown
-from unclip.evaluate.report import (
+from unclip.pages import chart, render
+from unclip.pages.intervals import Share
+from unclip.pages.render import write_markdown
+from unclip.pages.report import (
     Cell,
     Curve,
     Grid,
@@ -184,3 +185,31 @@ def test_pictures_are_brought_to_one_side() -> None:
     assert [one.size for one in shown([small, large], 16)] == [(16, 16), (16, 16)]
     wide, high = Image.new("RGB", (4, 2), "red"), Image.new("RGB", (16, 64), "blue")
     assert [one.size for one in shown([wide, high], 16)] == [(16, 8), (4, 16)]
+
+
+def test_a_logarithmic_axis_has_equal_steps_for_equal_factors() -> None:
+    points = tuple((float(n), 10.0**-n) for n in range(4))
+    made = chart.Chart(Curve("t", "x", "y", (Line("one", points),), log=True))
+    ys = [y for _, y in made.lines[0].points]
+    steps = [after - before for before, after in pairwise(ys)]
+    assert steps == pytest.approx([steps[0]] * 3, abs=0.2)
+    assert [value for value, _ in made.y_ticks] == pytest.approx(
+        [1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.2, 0.5, 1.0]
+    )
+    for value, y in made.y_ticks:
+        assert y == made.at(0, value)[1]
+
+
+def test_on_a_logarithmic_axis_what_is_not_above_0_has_no_place() -> None:
+    points = ((0.0, 0.0), (1.0, -3.0), (2.0, 5.0), (3.0, 50.0))
+    made = chart.Chart(Curve("t", "x", "y", (Line("one", points),), log=True))
+    assert len(made.lines[0].points) == 2
+    assert chart.Chart(Curve("t", "x", "y", (Line("one", points[:2]),), log=True)).empty
+
+
+def test_many_points_are_a_line_without_dots_and_a_faint_one_has_none() -> None:
+    points = tuple((float(n), float(n)) for n in range(60))
+    lines = (Line("many", points), Line("few", points[:9]), Line("", points[:9], faint=True))
+    drawn = str(render.svg(Curve("t", "x", "y", lines)))
+    assert drawn.count("<circle") == 9
+    assert drawn.count('opacity="0.35"') == 1

@@ -28,7 +28,7 @@ QUALITY = 85
 def _environment(finalize: Callable[[object], Markup] | None = None) -> Environment:
     """Templates in which every text is escaped, first by `finalize` where there is one."""
     made = Environment(
-        loader=PackageLoader("unclip.evaluate"),
+        loader=PackageLoader("unclip.pages"),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=finalize,

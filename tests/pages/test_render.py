@@ -12,8 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from unclip.evaluate import render
-from unclip.evaluate.report import Cell, Grid, Report, Section, Table
+from unclip.pages import render
+from unclip.pages.report import Cell, Grid, Report, Section, Table
 
 EVIL = (
     "![x](http://evil.example/a.png)",

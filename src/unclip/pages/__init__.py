@@ -1,0 +1,1 @@
+"""Reports as pages that need nothing from elsewhere: their parts, diagrams, HTML and Markdown."""

@@ -1,0 +1,135 @@
+"""What a training keeps: its states, the best of them, and the way back to the last good one."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from math import inf
+from pathlib import Path
+
+from ..errors import OutputError, TrainingError, counted
+from ..stages import Stage
+from .config import TrainConfig
+from .ema import Ema
+from .faults import Guard
+from .following import Means, Watcher
+from .loader import Loader
+from .optim import Learner
+from .saving import Store, gather, restore
+from .state import Best, best_state, saved_states
+from .task import Task
+from .validation import Validation
+from .world import World
+
+FAILED_SAVES = 3
+"""So many states in a row may fail to be written, as on a full disk, before training stops."""
+
+
+class Keeper(ABC):
+    """The part of a trainer that saves and goes back."""
+
+    task: Task
+    loader: Loader
+    config: TrainConfig
+    folder: Path
+    seed: int
+    step: int
+    seconds: float
+    learners: dict[str, Learner]
+    ema: Ema
+    guard: Guard
+    validation: Validation | None
+    store: Store
+    world: World
+    _failed = 0  # how often in a row no state could be written
+
+    @abstractmethod
+    def averaged(self) -> Stage:
+        """The stage with the averaged weights, in evaluation mode."""
+
+    def _validate(self, watcher: Watcher, means: Means) -> None:
+        """Where it is time: measure the averaged stage, and save a state if it is the best."""
+        validation = self.validation
+        if validation is None or not validation.is_due(self.step, self.config.steps):
+            return
+        stage = self.averaged()
+        values = self.world.first(lambda: validation.measure(stage))
+        watcher.validated(self.step, values)
+        loss, best = values["validation"], best_state(self.folder)
+        if self.world.decided(loss < (best.loss if best else inf)):
+            best = Best(self.step, loss)
+            self._save_or_go_on(watcher, means)
+            self.store.judged(best)
+
+    def _save(self, watcher: Watcher, means: Means) -> None:
+        """The watcher first: killed between the two, the last steps are done and logged again."""
+        self.task.check(means.values())
+        self.guard.look()
+        watcher.saving(self.step)
+        self.save()
+
+    def _save_or_go_on(self, watcher: Watcher, means: Means) -> None:
+        """A disk that is full now may have room at the next time: until then nothing is lost."""
+        try:
+            if self._goes_back(watcher) or self.world.any(self.guard.exploding):
+                return
+            self._save(watcher, means)
+            self._failed = 0
+        except OutputError as error:
+            self._failed += 1
+            if self._failed > FAILED_SAVES or not self.world.alone:
+                raise
+            watcher.note(f"{error}; training goes on, and tries it again")
+
+    def _goes_back(self, watcher: Watcher) -> bool:
+        """Look at the last steps; where they were bad, go back to the newest state.
+
+        It is saved anew, with the data that come next: a killed run does not go back forever.
+
+        Raises:
+            TrainingError: there is no state, or it has gone back too often.
+        """
+        if skipped := self.guard.look():
+            watcher.note(
+                f"{counted(skipped, 'step')} up to step {self.step} skipped, as loss or gradient "
+                "was not finite; no weight has changed"
+            )
+        fault, at = self.guard.fault, self.step
+        if not self.world.any(bool(fault)):
+            return False
+        fault = fault or "the loss of another process was bad"
+        states = saved_states(self.folder)
+        good = f"the last good state is {states[-1]}" if states else "no state was saved yet"
+        rollbacks, position, seconds = self.guard.rollbacks, self.loader.state_dict(), self.seconds
+        often = self.world.any(rollbacks >= self.config.faults.rollbacks)
+        if not states or often or not self.resume(watcher.note):
+            raise TrainingError(
+                f"{fault}, at step {at}; {good}. "
+                "Lower learning_rate or clip_grad, or set precision to float32, and resume"
+            )
+        self.loader.load_state_dict(position)
+        self.seconds, self.guard.rollbacks = seconds, rollbacks + 1
+        watcher.note(
+            f"{fault}, at step {at}: back to step {self.step}, and on with the data that come next"
+        )
+        self.save()
+        return True
+
+    def save(self) -> Path:
+        """Write the whole state beside the older ones; nothing half-written is ever seen."""
+        return self.store.write(gather(self))
+
+    def resume(self, warn: Callable[[str], None] = lambda line: None) -> bool:
+        """Go on from the newest whole state; False where nothing was saved.
+
+        `warn` is told of damaged ones, which are passed over.
+
+        Raises:
+            TrainingError: no state is whole, or it is of a network of another shape.
+        """
+        found = self.store.newest(warn)
+        if found is None:
+            return False
+        where, state = found
+        restore(self, state, where)
+        return True

@@ -1,0 +1,190 @@
+"""The loss on pictures that are held out, at the same noise levels with the same noise each time.
+
+Training's loss is of random levels, whose losses differ by far more than two networks' do. Here
+nothing but the network changes, so that curves can be compared, and the best state be found.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from ..config import Config
+from ..data import SOURCES, IndexedSource, Sample, Source, settings_of
+from ..data.split import Training, held_out
+from ..device import autocast
+from ..diffusion.objective import DiffusionObjective
+from ..diffusion.schedule import Schedule
+from ..errors import DataError, UsageError
+from ..rng import BatchRng, Rng
+from ..stages import DiffusionStage, Stage
+from ..types import Cond, Level
+from .collate import Collate
+from .loader import Batch
+from .task import Task
+
+
+class ValidationConfig(Config):
+    """What is held out, and how often its loss is measured."""
+
+    share: float | None = Field(
+        None, gt=0, le=0.5, description="of the data's pictures, which training then never sees"
+    )
+    data: dict[str, Any] | None = Field(None, description="another source, as `data` names it")
+    pairs: int = Field(128, ge=1, description="the most pictures that are measured")
+    every: int = Field(500, ge=1, description="steps from one measurement to the next")
+    levels: int = Field(8, ge=1, description="noise levels, evenly spaced")
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> ValidationConfig:
+        if (self.share is None) == (self.data is None):
+            raise ValueError("setting 'validation' needs a share of the data, or data of its own")
+        return self
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Samples at some positions of a source."""
+
+    source: IndexedSource
+    positions: Sequence[int]
+
+    def batches(self, collate: Collate, size: int) -> list[Batch]:
+        """All of them that can be made. Raises DataError where none can."""
+        samples, fault = list[Sample](), DataError("there are none")
+        for position in self.positions:
+            try:
+                samples.append(self.source.sample(position))
+            except DataError as error:
+                fault = error
+        if not samples:
+            raise DataError(f"none of the pairs for validation can be made: {fault}")
+        return [collate(samples[at : at + size]) for at in range(0, len(samples), size)]
+
+
+def divided(
+    source: Source, config: ValidationConfig, size: tuple[int, int]
+) -> tuple[Source, Pairs]:
+    """What to train on, and what to measure.
+
+    Args:
+        source: the data.
+        config: what is held out.
+        size: (height, width) of the pictures.
+
+    Raises:
+        UsageError: a source has no random access, or a setting of `config.data` is wrong.
+        DataError: nothing is held out, or everything.
+    """
+    measured = source
+    if config.data is not None:
+        settings = settings_of(config.data, "validation.data")
+        measured = SOURCES[str(config.data["source"])](settings, size)  # type: ignore[call-arg]
+    if not isinstance(measured, IndexedSource):
+        raise UsageError(
+            "setting 'validation' needs a source whose samples can be had by position, not a "
+            "stream: name a folder of pictures in validation.data"
+        )
+    if config.share is None:
+        first: dict[str, int] = {}
+        for position in range(4 * config.pairs):
+            first.setdefault(measured.key(position), position)
+        return source, Pairs(measured, list(first.values())[: config.pairs])
+    places = held_out(measured, config.share, config.pairs)
+    return Training(measured, config.share), Pairs(measured, places)
+
+
+@dataclass(frozen=True)
+class _OneLevel:
+    """A schedule that trains on one level alone."""
+
+    schedule: Schedule
+    one: Level
+
+    def sample(self, rng: Rng) -> Level:
+        """(B,) of it."""
+        fields, count = (self.one.t, self.one.alpha, self.one.sigma), len(rng.rand())
+        return Level(*(value.reshape(()).expand(count) for value in fields))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.schedule, name)
+
+
+@dataclass
+class Validation:
+    """Measures a stage of a task.
+
+    Args:
+        config: how often, and at how many levels.
+        pairs: what is held out.
+        task: makes the condition, once.
+        collate: samples -> batch.
+        batch_size: pictures at once.
+        dtype: what networks multiply in.
+    """
+
+    config: ValidationConfig
+    pairs: Pairs
+    task: Task
+    collate: Collate
+    batch_size: int
+    dtype: torch.dtype
+    _conds: list[Cond] = field(default_factory=list)
+
+    def is_due(self, step: int, steps: int) -> bool:
+        """Whether to measure after so many steps of so many."""
+        return step % self.config.every == 0 or step == steps
+
+    @torch.no_grad()
+    def measure(self, stage: Stage) -> dict[str, float]:
+        """`validation`, the mean loss, and that of each noise level, from the least noisy on."""
+        device = stage.device
+        if not self._conds:
+            self._conds = list(self._prepared(device))
+        levels = _levels(stage, self.config.levels)
+        found: list[list[Tensor]] = [[] for _ in levels]
+        for number, cond in enumerate(self._conds):
+            for losses, one in zip(found, levels, strict=True):
+                rng = self._rng(number, len(cond), device)
+                with autocast(device, self.dtype):
+                    loss, metrics = one.loss(cond, rng)
+                losses.append(metrics.get("mse", loss).float().expand(len(cond)))
+        means = [float(torch.cat(losses).mean()) for losses in found]
+        by_level = {f"validation_level_{n}": mean for n, mean in enumerate(means, start=1)}
+        mean = sum(means) / len(means)
+        return {"validation": mean, **(by_level if len(means) > 1 else {})}
+
+    def _prepared(self, device: torch.device) -> Any:
+        for number, batch in enumerate(self.pairs.batches(self.collate, self.batch_size)):
+            placed = {key: value.to(device) for key, value in batch.items()}
+            size = len(next(iter(placed.values())))
+            with autocast(device, self.dtype):
+                yield self.task.cond(placed, self._rng(number, size, device))
+
+    def _rng(self, number: int, size: int, device: torch.device) -> BatchRng:
+        return BatchRng("validation", size, device, number * self.batch_size)
+
+
+def _levels(stage: Stage, count: int) -> list[Stage]:
+    """A stage at each of some fixed noise levels, nothing hidden; at none, where it has none."""
+    if not isinstance(stage, DiffusionStage):
+        return [stage]
+    schedule, objective = stage.config.schedule, stage.config.objective
+    changes: dict[str, Any] = {"drop_text": 0.0, "drop_image": 0.0}
+    if not isinstance(objective, DiffusionObjective):
+        changes["objective"] = DiffusionObjective()
+    stages: list[Stage] = []
+    for number in range(count):
+        place = (number + 0.5) / count * (schedule.length - 1)
+        level = schedule.at(torch.tensor([place], dtype=torch.float64).round())
+        one = copy.copy(stage)
+        fixed = {**changes, "schedule": _OneLevel(schedule, level)}
+        one.config = stage.config.model_copy(update=fixed)
+        stages.append(one)
+    return stages
