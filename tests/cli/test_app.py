@@ -26,7 +26,7 @@ from unclip.files import atomic_file
 
 NAMES = (
     *("config", "convert", "data", "doctor", "edit", "evaluate"),
-    *("generate", "img2img", "inspect", "interpolate", "lora", "mcp", "merge", "models"),
+    *("generate", "img2img", "init", "inspect", "interpolate", "lora", "mcp", "merge", "models"),
     "outpaint",
     *(
         "probe",
