@@ -45,7 +45,9 @@ def test_a_row_says_what_the_field_says(every: list[Section]) -> None:
 
 def test_keys_of_the_file_and_of_sources_are_there(every: list[Section]) -> None:
     top = {one.key: one for one in section(every, "").settings}
-    assert top.keys() == RecipeSettings.model_fields.keys() - {"data", "stages", "tokenizer"}
+    sections = {"data", "stages", "tokenizer", "validation"}
+    assert top.keys() == RecipeSettings.model_fields.keys() - sections
+    assert section(every, "validation").settings
     assert all(one.help for one in top.values())
     assert top["name"].default == "", "which must be given"
     path = {one.key: one for one in section(every, "data", '"folder"').settings}["path"]

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from ..data import SOURCES
+from ..data.framing import FrameSettings
 from ..nn.conditioning import NETWORKS, NetConfig
 from ..stages import STAGES
 from .config import TrainConfig
@@ -67,10 +68,13 @@ def every_section() -> list[Section]:
         _of(RecipeSettings, "", TOP, skip=("data", "stages", "tokenizer")),
         _of(TokenizerConfig, "tokenizer", _first_line(TokenizerConfig)),
         *(_of(SOURCES[name].Config, "data", f'with source = "{name}"') for name in SOURCES.names()),
+        _of(FrameSettings, "data", "with any source: how pictures are cut"),
         _of(TrainConfig, "stages.NAME.train", "how a stage is trained; without it, it is not"),
         Section("stages.NAME", "beside the keys of its kind", _own_keys()),
     ]
     nested: dict[type[BaseModel], list[str]] = {}
+    _collect(RecipeSettings, nested, "")
+    nested.pop(TokenizerConfig)
     _collect(TrainConfig, nested, "stages.NAME.train")
     for name in STAGES.names():
         config = STAGES[name].Config
@@ -145,7 +149,7 @@ def _collect(cls: type[BaseModel], into: dict[type[BaseModel], list[str]], path:
     """The nested sections of a section, each class once."""
     for key, info in cls.model_fields.items():
         for inner in _models(info.annotation):
-            place = f"{path}.{key}"
+            place = f"{path}.{key}" if path else key
             seen = inner in into
             into.setdefault(inner, []).append(place)
             if not seen:
