@@ -24,11 +24,26 @@ from unclip.device import pick_dtype
 from unclip.errors import UsageError
 from unclip.files import atomic_file
 
-NAMES = (
-    *("config", "convert", "data", "doctor", "edit", "evaluate"),
-    *("generate", "img2img", "init", "inspect", "interpolate", "lora", "mcp", "merge", "models"),
-    "outpaint",
-    *(
+NAMES = tuple(
+    [
+        "bulk",
+        "config",
+        "convert",
+        "data",
+        "doctor",
+        "edit",
+        "embed",
+        "evaluate",
+        "generate",
+        "img2img",
+        "init",
+        "inspect",
+        "interpolate",
+        "lora",
+        "mcp",
+        "merge",
+        "models",
+        "outpaint",
         "probe",
         "reconstruct",
         "replay",
@@ -40,7 +55,7 @@ NAMES = (
         "train",
         "upscale",
         "vary",
-    ),
+    ]
 )
 
 
