@@ -24,38 +24,11 @@ from unclip.device import pick_dtype
 from unclip.errors import UsageError
 from unclip.files import atomic_file
 
-NAMES = tuple(
-    [
-        "bulk",
-        "config",
-        "convert",
-        "data",
-        "doctor",
-        "edit",
-        "embed",
-        "evaluate",
-        "generate",
-        "img2img",
-        "init",
-        "inspect",
-        "interpolate",
-        "lora",
-        "mcp",
-        "merge",
-        "models",
-        "outpaint",
-        "probe",
-        "reconstruct",
-        "replay",
-        "samplers",
-        "serve",
-        "studio",
-        "sweep",
-        "textdiff",
-        "train",
-        "upscale",
-        "vary",
-    ]
+NAMES = (
+    *("bulk", "config", "convert", "data", "doctor", "edit", "embed", "evaluate"),
+    *("generate", "img2img", "init", "inspect", "interpolate", "lora", "mcp", "merge", "models"),
+    *("outpaint", "probe", "reconstruct", "replay", "samplers", "serve", "studio", "sweep"),
+    *("textdiff", "train", "upscale", "vary"),
 )
 
 
