@@ -25,22 +25,10 @@ from unclip.errors import UsageError
 from unclip.files import atomic_file
 
 NAMES = (
-    *("config", "convert", "data", "doctor", "edit", "evaluate"),
-    *("generate", "img2img", "inspect", "interpolate", "lora", "mcp", "merge", "models"),
-    "outpaint",
-    *(
-        "probe",
-        "reconstruct",
-        "replay",
-        "samplers",
-        "serve",
-        "studio",
-        "sweep",
-        "textdiff",
-        "train",
-        "upscale",
-        "vary",
-    ),
+    *("bulk", "config", "convert", "data", "doctor", "edit", "embed", "evaluate"),
+    *("generate", "img2img", "init", "inspect", "interpolate", "lora", "mcp", "merge", "models"),
+    *("outpaint", "probe", "reconstruct", "replay", "samplers", "serve", "studio", "sweep"),
+    *("textdiff", "train", "upscale", "vary"),
 )
 
 

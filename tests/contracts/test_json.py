@@ -55,6 +55,7 @@ EXAMPLES: dict[str, tuple[list[str], set[str]]] = {
     ),
     "generate": (["a fox", "-n", "2", "-o", "out/"], DRAWN),
     "img2img": (["fox.png", "a cat"], DRAWN),
+    "init": (["mine.toml", "--from", "tiny"], {"recipe", "checked"}),
     "inspect": (["drawn.png", "fox.png"], {"pictures"}),
     "interpolate": (["fox.png", "a cat", "--frames", "2"], DRAWN),
     "lora info": (["ink.safetensors"], {"path", "bytes", "layout", "hash", "weights", "ranks"}),

@@ -20,17 +20,17 @@ class Numbers(IndexedSource):
 
     def __init__(self, count: int) -> None:
         super().__init__()
-        self.count = count
+        self.pictures = count
 
     def key(self, position: int) -> str:
-        return str(position % self.count)
+        return str(position % self.pictures)
 
     def sample(self, position: int) -> Sample:
-        image = np.full((1, 1, 3), position % self.count, np.uint8)
-        return {"image": image, "caption": f"number {position % self.count}"}
+        image = np.full((1, 1, 3), position % self.pictures, np.uint8)
+        return {"image": image, "caption": f"number {position % self.pictures}"}
 
     def captions(self, count: int) -> Iterator[str]:
-        return (f"number {position % self.count}" for position in range(count))
+        return (f"number {position % self.pictures}" for position in range(count))
 
 
 @pytest.mark.parametrize("share", [0.02, 0.25])

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unclip.errors import TrainingError, UsageError
-from unclip.train.budget import Allocation, seconds_for, steps_within
+from unclip.train.budget import KEPT, Allocation, Pacer, divided, seconds_for, steps_within
 from unclip.train.clock import Clock
 from unclip.train.config import TrainConfig, minutes_of
 from unclip.train.recipe import Recipe, load_recipe
@@ -160,6 +160,10 @@ def shared(*weights: float) -> list[str]:
     return [f"stages.{n}.train.share={w}" for n, w in zip(NAMES, weights, strict=True)]
 
 
+FEW = [f"stages.{name}.train.steps=1" for name in NAMES]
+"""A step is a floor that no share is below."""
+
+
 def make_run(tmp_path: Path, *settings: str) -> Run:
     run = Run(tiny(*settings), tmp_path / "run", CPU)
     run.begin(resume=True)
@@ -176,25 +180,27 @@ def spend(run: Run, name: str, seconds: float, step: int | None = None) -> None:
 def test_shares_divide_a_budget(tmp_path: Path, speeds: list[tuple[str, int, float]]) -> None:
     """10 minutes by 1:2:6:1 are 60, 120, 360 and 60 s, of which 97 % are for steps."""
     run = make_run(tmp_path, "budget=10", *shared(1, 2, 6, 1))
-    expected = []
+    expected = {}
     for name, seconds in zip(NAMES, (60, 120, 360, 60), strict=True):
         each = 4 * SPEED[name]
         steps = int(0.97 * seconds / each + 1e-6)
-        expected.append(Allocation(name, steps, 4 * steps, pytest.approx(steps * each)))
-    assert run.allocate(NAMES) == expected
-    assert [one.steps for one in expected] == [1455, 1455, 1746, 145]
-    assert speeds == [
-        (n, 4, pytest.approx(s)) for n, s in zip(NAMES, (0.6, 1.2, 3.6, 0.6), strict=True)
-    ]
-    assert run.allocate(["decoder"]) == [expected[2]], "the others keep their time"
+        own = run.recipe.trained[name].steps
+        took = pytest.approx(steps * each)
+        expected[name] = Allocation(name, steps, 4 * steps, took, pytest.approx(seconds), own)
+    assert run.allocate() == expected
+    assert [one.steps for one in expected.values()] == [1455, 1455, 1746, 145]
+    assert not any(one.is_little for one in expected.values())
+    assert speeds == [(name, 4, pytest.approx(1.5)) for name in NAMES]
+    assert run.allocate() == expected, "by the paces of before"
+    assert len(speeds) == 4
     assert not (run.folder / "decoder").exists()
 
 
 def test_a_step_is_measured_for_no_more_than_twenty_seconds(
     tmp_path: Path, speeds: list[tuple[str, int, float]]
 ) -> None:
-    make_run(tmp_path, "budget=10h", *shared(1, 1, 97, 1)).allocate(["clip", "decoder"])
-    assert [window for _, _, window in speeds] == [pytest.approx(3.6), 20.0]
+    make_run(tmp_path, "budget=10h", *shared(1, 1, 97, 1)).allocate()
+    assert [window for _, _, window in speeds] == [20.0] * 4
 
 
 def test_without_shares_the_recipe_keeps_its_balance(tmp_path: Path, speeds: Any) -> None:
@@ -205,10 +211,10 @@ def test_without_shares_the_recipe_keeps_its_balance(tmp_path: Path, speeds: Any
     for minutes in (1.0, 30.0):
         run.recipe = run.recipe.with_budget(minutes)
         scaled = 0.97 * 60 * minutes / cost
-        for one in run.allocate(NAMES):
+        for one in run.allocate().values():
             assert abs(one.steps - scaled * own[one.name]) <= 1
-    speeds.clear()
-    assert run.fitted("clip").shares() == {n: pytest.approx(4 * SPEED[n] * own[n]) for n in NAMES}
+    fitted, _ = run.fitted("clip")
+    assert fitted.shares() == {n: pytest.approx(4 * SPEED[n] * own[n]) for n in NAMES}
     assert [name for name, *_ in speeds] == list(NAMES), "each is measured once"
 
 
@@ -216,12 +222,65 @@ def test_a_ramp_is_in_the_estimate(tmp_path: Path, speeds: Any) -> None:
     """A share of 60 s: 100 steps of 2 pictures take 10 s, and what is left are steps of 8."""
     ramp = ["stages.decoder.train.ramp=[[0, 2], [100, 8]]"]
     run = make_run(tmp_path, "budget=400", *shared(398, 0.5, 1, 0.5), *ramp)
-    (one,) = run.allocate(["decoder"])
+    one = run.allocate()["decoder"]
     steps = 100 + int((0.97 * 60 - 10) / 0.4)
-    assert one == Allocation(
-        "decoder", steps, 200 + 8 * (steps - 100), pytest.approx(10 + 0.4 * (steps - 100))
-    )
-    assert [size for _, size, _ in speeds] == [2, 8]
+    assert (one.steps, one.samples) == (steps, 200 + 8 * (steps - 100))
+    assert one.seconds == pytest.approx(10 + 0.4 * (steps - 100))
+    assert [size for name, size, _ in speeds if name == "decoder"] == [2, 8]
+
+
+def test_every_stage_has_its_floor(tmp_path: Path, speeds: Any) -> None:
+    """A tenth of the own 150, 200, 400 and 150 steps takes .6, 1.6, 8 and 6 s, and 3 % more.
+
+    The shares of the last three in 2 minutes are 12 ms each: not a step.
+    """
+    run = make_run(tmp_path, "budget=2", *shared(9997, 1, 1, 1))
+    steps = {name: one.steps for name, one in run.allocate().items()}
+    assert [steps[name] for name in NAMES[1:]] == [20, 40, 15]
+    left = 120 - (1.6 + 8 + 6) / 0.97
+    assert steps["clip"] == int(0.97 * left / 0.04 + 1e-6)
+    assert run.budget.enough(run.recipe) == pytest.approx(16.2 / 0.97 / 60)
+
+
+def test_where_not_all_floors_fit_all_are_shortened_alike(tmp_path: Path, speeds: Any) -> None:
+    run = make_run(tmp_path, f"budget={0.5 * 16.2 / 0.97 / 60}", *shared(1, 2, 6, 1))
+    plan = run.allocate()
+    assert [one.steps for one in plan.values()] == [7, 10, 20, 7]
+    assert all(one.is_little for one in plan.values())
+
+
+def test_the_budget_of_all_own_steps(tmp_path: Path, speeds: Any) -> None:
+    """150, 200, 400, 150 steps take 6, 16, 80, 60 s; the upsampler's share of a tenth decides."""
+    run = make_run(tmp_path, "budget=1", *shared(1, 2, 6, 1))
+    run.allocate()
+    minutes = run.budget.whole(run.recipe)
+    assert minutes == pytest.approx(600 / 0.97 / 60)
+    run.recipe = run.recipe.with_budget(minutes + 1e-6)
+    plan = run.allocate()
+    assert plan["upsampler"].steps == 150
+    assert all(one.steps >= one.own for one in plan.values())
+
+
+@given(
+    shares=st.lists(st.floats(0.01, 100), min_size=1, max_size=5),
+    floors=st.lists(st.floats(0.1, 100), min_size=5, max_size=5),
+    seconds=st.floats(0.1, 500),
+)
+def test_time_is_divided_whole_by_shares_above_floors(
+    shares: list[float], floors: list[float], seconds: float
+) -> None:
+    names = [f"stage {number}" for number in range(len(shares))]
+    by = dict(zip(names, shares, strict=True))
+    least = dict(zip(names, floors, strict=False))
+    given = divided(seconds, by, least)
+    assert sum(given.values()) == pytest.approx(seconds)
+    if sum(least.values()) > seconds:
+        parts = [given[name] / least[name] for name in names]
+        assert parts == pytest.approx([seconds / sum(least.values())] * len(names))
+        return
+    assert all(given[name] >= least[name] * (1 - 1e-9) for name in names)
+    above = [given[n] / by[n] for n in names if given[n] > least[n] * (1 + 1e-6)]
+    assert above == pytest.approx(above[:1] * len(above)), "what is above its floor is by shares"
 
 
 @pytest.mark.parametrize(("took", "left"), [(60.0, 540.0), (30.0, 570.0), (300.0, 300.0)])
@@ -231,7 +290,7 @@ def test_what_a_stage_leaves_or_overruns_goes_to_the_later_ones(
     run = make_run(tmp_path, "budget=10", *shared(1, 2, 6, 1))
     spend(run, "clip", took)
     assert run.spent() == took
-    fitted = run.fitted("prior").trained["prior"].steps
+    fitted = run.fitted("prior")[0].trained["prior"].steps
     assert fitted == int(0.97 * left * 2 / 9 / 0.08 + 1e-6)
 
 
@@ -239,7 +298,7 @@ def test_a_stage_that_is_not_finished_is_reckoned_to_its_end(tmp_path: Path, spe
     run = make_run(tmp_path, "budget=10", *shared(1, 2, 6, 1))
     spend(run, "decoder", seconds=50.0, step=100)  # of 400
     assert run.spent() == 200.0
-    assert run.fitted("clip").trained["clip"].steps == int(0.97 * 400 / 4 / 0.04 + 1e-6)
+    assert run.fitted("clip")[0].trained["clip"].steps == int(0.97 * 400 / 4 / 0.04 + 1e-6)
 
 
 def test_a_damaged_state_is_named(tmp_path: Path, speeds: Any) -> None:
@@ -253,14 +312,72 @@ def test_a_damaged_state_is_named(tmp_path: Path, speeds: Any) -> None:
 
 
 def test_a_budget_that_is_too_short(tmp_path: Path, speeds: Any) -> None:
-    run = make_run(tmp_path, "budget=0.05", *shared(1, 1, 1, 1))
     with pytest.raises(
-        UsageError, match=r"too short: a step of stage 'upsampler' takes 0\.4 s, .*"
+        UsageError, match=r"too short: a step of stage 'clip' takes 0\.04 s.* takes 0\.28 minutes"
     ):
-        Run(tiny("budget=0.02", *shared(1, 1, 1, 1)), tmp_path, CPU).allocate(NAMES)
-    spend(run, "clip", 4.0)
-    with pytest.raises(UsageError, match=r"used up before stage 'prior'; resume with a larger"):
-        run.fitted("prior")
+        Run(tiny("budget=0.01", *shared(1, 1, 1, 1)), tmp_path, CPU).allocate()
+
+
+def test_what_earlier_stages_overran_is_not_taken_from_the_floors(
+    tmp_path: Path, speeds: Any
+) -> None:
+    run = make_run(tmp_path, "budget=0.5", *shared(1, 1, 1, 1))
+    spend(run, "clip", 40.0)
+    plan = run.allocate()
+    assert {name: one.steps for name, one in plan.items()} == {
+        "prior": 20, "decoder": 40, "upsampler": 15,
+    }  # fmt: skip
+
+
+class Told:
+    """A stage of one picture a step, whose configuration follows its pacer."""
+
+    def __init__(self, steps: int, seconds: float) -> None:
+        self.config = TrainConfig(steps=steps, batch_size=1)
+        self.pacer = Pacer(seconds, self.take)
+        self.changes: list[int] = []
+
+    def take(self, steps: int) -> TrainConfig:
+        self.changes.append(steps)
+        self.config = self.config.model_copy(update={"steps": steps})
+        return self.config
+
+    def run(self, pace: Callable[[int], float], aside: float = 0.0) -> tuple[int, float]:
+        step, now = 0, 0.0
+        while step < self.config.steps:
+            steps = self.pacer.steps(self.config, step, now, aside)
+            if steps != self.config.steps:
+                self.pacer.tell(steps)
+            step, now = step + 1, now + pace(step)
+        return step, now
+
+
+def test_steps_that_take_as_long_as_measured_stay_as_planned() -> None:
+    told = Told(steps=int(KEPT * 100), seconds=100.0)
+    assert told.run(lambda _: 1.0) == (97, 97.0)
+    assert told.changes == []
+
+
+@pytest.mark.parametrize("factor", [0.25, 0.5, 2.0, 4.0])
+def test_a_stage_ends_in_its_time_whatever_its_pace_becomes(factor: float) -> None:
+    """The pace changes when a third is done: so do the steps that are left."""
+    told = Told(steps=970, seconds=1000.0)
+    step, now = told.run(lambda step: 1.0 if step < 300 else factor)
+    assert 960 <= now <= 1000
+    assert step == pytest.approx(300 + 680 / factor, rel=0.04)
+    assert len(told.changes) <= 8, "it does not follow every breath"
+
+
+def test_time_set_aside_is_not_spent_on_steps() -> None:
+    step, now = Told(steps=970, seconds=1000.0).run(lambda _: 1.0, aside=100.0)
+    assert 850 <= now <= 900
+    assert step == now
+
+
+def test_a_stage_out_of_time_ends_with_the_next_step() -> None:
+    told = Told(steps=50, seconds=30.0)
+    step, _ = told.run(lambda step: 1.0 if step < 10 else 40.0)
+    assert step == 12
 
 
 def test_some_shares_are_no_shares(tmp_path: Path) -> None:
@@ -302,7 +419,7 @@ def test_a_budgeted_run_is_the_run_with_those_steps_and_stays_so(
 ) -> None:
     """To the bit: measuring leaves no trace, and resuming elsewhere changes no schedule."""
     quick(1.0)
-    run = make_run(tmp_path, "budget=1", *shared(80, 5, 5, 10))  # 6 s for the upsampler
+    run = make_run(tmp_path, "budget=1", *FEW, *shared(80, 5, 5, 10))  # 6 s for the upsampler
     trainer = run.trainer("upsampler")
     assert trainer.config.steps == 5
     trainer.clock.stop = lambda: trainer.step >= 2
@@ -312,10 +429,10 @@ def test_a_budgeted_run_is_the_run_with_those_steps_and_stays_so(
     assert recorded["stages"]["upsampler"]["train"]["steps"] == 5
 
     quick(0.1)  # another machine
-    again = make_run(tmp_path)  # without the budget: the run knows it
+    again = make_run(tmp_path, *FEW)  # without the budget: the run knows it
     assert again.recipe.settings.budget == 1.0
     assert again.recipe.shares() == run.recipe.shares()
-    assert again.recipe.trained["clip"].steps == tiny().trained["clip"].steps, "not begun"
+    assert again.recipe.trained["clip"].steps == 1, "not begun"
     trainer = again.trainer("upsampler")
     assert (trainer.step, trainer.config.steps) == (2, 5)
     assert trainer.run(Silent())
@@ -332,10 +449,10 @@ def test_a_stage_without_a_saved_state_is_fitted_anew(
     tmp_path: Path, quick: Callable[[float], None]
 ) -> None:
     quick(1.0)
-    make_run(tmp_path, "budget=1", *shared(80, 5, 5, 10)).trainer("upsampler")
+    make_run(tmp_path, "budget=1", *FEW, *shared(80, 5, 5, 10)).trainer("upsampler")
     quick(0.1)
-    assert make_run(tmp_path).trainer("upsampler").config.steps == 58
-    assert make_run(tmp_path, "budget=2").trainer("upsampler").config.steps == 116
+    assert make_run(tmp_path, *FEW).trainer("upsampler").config.steps == 58
+    assert make_run(tmp_path, *FEW, "budget=2").trainer("upsampler").config.steps == 116
 
 
 def test_measured_shares_are_written_down(tmp_path: Path, quick: Callable[[float], None]) -> None:
@@ -347,10 +464,10 @@ def test_measured_shares_are_written_down(tmp_path: Path, quick: Callable[[float
     assert again.recipe.shares() == {**shares, "upsampler": 150.0}
 
 
-def test_time_that_building_takes_is_the_stages_own(
+def test_time_that_building_and_measuring_take_is_in_the_budget(
     tmp_path: Path, quick: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Networks are built twice, to measure with and to train, and that takes 7 s each time."""
+    """Building takes 7 s, and all four are built before the first, two with an untrained CLIP."""
     quick(1.0)
     now, build = [0.0], Run.build
 
@@ -361,8 +478,11 @@ def test_time_that_building_takes_is_the_stages_own(
     monkeypatch.setattr(Run, "build", slowly)
     monkeypatch.setattr(Clock, "now", lambda _: now[0])
     run = make_run(tmp_path, "budget=10", *shared(1, 1, 1, 1))
-    assert run.trainer("clip").seconds == 14.0
-    assert run.recipe.trained["clip"].steps == int(0.97 * (600 / 4 - 7))
+    trainer = run.trainer("clip")
+    assert trainer.seconds == 7.0
+    assert trainer.pacer is not None
+    assert trainer.pacer.seconds == (600 - 6 * 7) / 4
+    assert run.recipe.trained["clip"].steps == int(0.97 * (600 - 6 * 7) / 4)
 
 
 def test_a_recorded_recipe_of_another_edition_is_gone_on_with(tmp_path: Path) -> None:

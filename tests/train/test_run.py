@@ -24,10 +24,11 @@ from unclip.stages.ar_prior import ArPriorStage
 from unclip.train.clock import Clock
 from unclip.train.cost import step_cost, task_on_meta
 from unclip.train.distillation import ConsistencyTask
+from unclip.train.previews import SMALLEST, chain_of
 from unclip.train.recipe import Recipe, load_recipe
 from unclip.train.run import Run
 from unclip.train.state import load_state, saved_states
-from unclip.train.watch import RunWatcher, _chain
+from unclip.train.watch import RunWatcher
 
 CPU = torch.device("cpu")
 
@@ -52,12 +53,13 @@ def test_the_model_holds_the_average_in_half_precision(trained: Run) -> None:
     assert any(not torch.equal(v, state.tensors["net"][k]) for k, v in state.tensors["ema"].items())
 
 
-def test_previews_show_the_prompts(trained: Run) -> None:
-    (file,) = (trained.folder / "decoder" / "previews").iterdir()
-    assert file.name == "step-00000100.png"
-    with Image.open(file) as sheet:
-        assert len(sheet.convert("RGB").getcolors(10**6)) > 50  # type: ignore[arg-type]
-        assert sheet.width >= 2 * 8
+def test_previews_show_the_prompts_at_the_start_and_the_end(trained: Run) -> None:
+    for name, config in trained.recipe.trained.items():
+        first, *_, final = sorted((trained.folder / name / "previews").iterdir())
+        assert (first.name, final.name) == ("step-00000000.png", f"step-{config.steps:08d}.png")
+        with Image.open(final) as sheet:
+            assert len(sheet.convert("RGB").getcolors(10**6)) > 50  # type: ignore[arg-type]
+            assert sheet.width >= 2 * SMALLEST, "16 pixels are enlarged"
 
 
 def test_the_tokenizer_is_learnt_once(trained: Run) -> None:
@@ -511,6 +513,6 @@ def test_a_preview_is_of_the_decoder_that_is_trained(trained: Run) -> None:
     values["stages"] = {**values["stages"], "student": student}
     run = Run(Recipe.parse(values), trained.folder, CPU)
     for name in ("decoder", "student"):
-        chain = _chain(run, name, run.build(name))
+        chain = chain_of(run, name, run.build(name))
         assert chain is not None
         assert chain.model.decoders[0] == name

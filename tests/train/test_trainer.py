@@ -15,7 +15,9 @@ from unclip.checkpoints.native import load_stage, save_stage
 from unclip.errors import OutputError, TrainingError, WorkersLostError
 from unclip.rng import Rng
 from unclip.train import trainer as trainer_module
+from unclip.train.budget import Pacer
 from unclip.train.clock import Clock
+from unclip.train.config import TrainConfig
 from unclip.train.keeping import FAILED_SAVES
 from unclip.train.loader import REPLACED
 from unclip.train.state import load_state, saved_states, step_of
@@ -174,15 +176,15 @@ def test_batches_grow_as_the_ramp_says(make_trainer: Make, notes: Any) -> None:
 
 
 def test_the_learning_rate_is_applied_step_by_step(make_trainer: Make, notes: Any) -> None:
-    trainer, rates = make_trainer(warmup=2, decay=0.5, learning_rate=0.03), []
+    trainer, rates = make_trainer(steps=12, warmup=2, decay=0.5, learning_rate=0.03), []
     (optimizer,) = trainer.learners[""].optimizers
     step = optimizer.step
     optimizer.step = lambda: (  # type: ignore[method-assign]
         rates.append([group["lr"] for group in optimizer.param_groups]) or step()
     )
     trainer.run(notes)
-    rising, falling = [0.01, 0.02, 0.03], [0.03, 0.02, 0.01]
-    assert [rate for rate, _ in rates] == pytest.approx(rising + falling)
+    rising, falling = [0.01, 0.02, 0.03], [0.03, 0.025, 0.02, 0.015, 0.01, 0.005]
+    assert [rate for rate, _ in rates] == pytest.approx([*rising, 0.03, 0.03, 0.03, *falling])
     assert all(first == second for first, second in rates)
 
 
@@ -198,7 +200,7 @@ def test_what_is_told(make_trainer: Make, notes: Any) -> None:
         assert values["grad_norm"] > 0
         assert "mse" in values
     assert notes.logged[-1][1]["learning_rate"] == pytest.approx(3e-4 / (7 * 0.25))
-    assert [step for step, _ in notes.previews] == [2, 4, 6]
+    assert [step for step, _ in notes.previews] == [0, 2, 4, 6, 7]
     assert notes.saves == [7]
     assert trainer.seconds > 0
 
@@ -354,6 +356,44 @@ def test_minutes_between_states_are_minutes(make_trainer: Make, notes: Any, cloc
     assert notes.saves == [4, 8, 9]  # after more than 30 s
 
 
+def test_previews_come_by_time(make_trainer: Make, notes: Any, clock: Hand) -> None:
+    """A step takes a minute: of 10, the start, every third, and the end."""
+
+    def passing(*_: object) -> None:
+        clock.time += 60
+
+    trainer = make_trainer(steps=10, preview_minutes=2.5, clock=clock)
+    trainer.task.register_forward_hook(passing)
+    trainer.run(notes)
+    assert [step for step, _ in notes.previews] == [0, 3, 6, 9, 10]
+    trainer.run(notes)
+    assert len(notes.previews) == 5, "nothing is left to do"
+
+
+def test_a_budgeted_stage_ends_in_its_time(make_trainer: Make, notes: Any, clock: Hand) -> None:
+    """Steps of 2 s; 11 previews and the last state of 5 s at most are in the 100 s too."""
+
+    def pass_time(seconds: float) -> Callable[..., None]:
+        def passing(*_: object) -> None:
+            clock.time += seconds
+
+        return passing
+
+    notes.preview, told = pass_time(5), list[int]()
+    trainer = make_trainer(steps=500, preview_minutes=0.5, decay=1.0, clock=clock)
+    trainer.task.register_forward_hook(pass_time(2))
+
+    def tell(steps: int) -> TrainConfig:
+        told.append(steps)
+        return trainer.config.model_copy(update={"steps": steps})
+
+    trainer.pacer = Pacer(100.0, tell)
+    assert trainer.run(notes)
+    assert 90 <= trainer.seconds <= 100
+    assert trainer.step == told[-1]
+    assert notes.logged[-1][1]["learning_rate"] <= 3e-4 / 30, "which has come down by then"
+
+
 def test_pictures_a_second_are_those_since_the_last_line(
     make_trainer: Make, notes: Any, clock: Hand
 ) -> None:
@@ -398,9 +438,11 @@ def test_seconds_are_all_that_pass_and_go_on_when_resumed(
         trainer.resume()
         trainer.task.register_forward_hook(pass_time(1))
         trainer.run(notes)
-    # steps 1 to 3, a preview and a state, step 4; then steps 5 to 7 and a preview after step 6
-    assert load_state(saved_states(trainer.folder)[0]).values["seconds"] == 3 + 100 + 10 + 1
-    assert trainer.seconds == 3 + 100 + 10 + 1 + 3 + 100
+    # a preview, steps 1 to 3, a preview and a state, step 4, the last preview of four steps and
+    # a state; then steps 5 to 7 and previews after steps 6 and 7
+    first = 100 + 3 + 100 + 10 + 1 + 100 + 10
+    assert load_state(saved_states(trainer.folder)[0]).values["seconds"] == first
+    assert trainer.seconds == first + 3 + 200
     assert trainer.step == 7
 
 

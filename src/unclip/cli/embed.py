@@ -56,7 +56,7 @@ CaptionColumn = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class Embed(ModelOptions, ClusterOptions):
-    """Write the CLIP embeddings of pictures and their captions, for priors to train on.
+    """Write CLIP embeddings of pictures and captions.
 
     They are written in shards, each whole or not at all: the same command goes on after a stop.
     Pictures that cannot be read are left out, counted, and named in skipped.txt. A picture with

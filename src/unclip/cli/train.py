@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,10 +17,12 @@ from ..errors import Cancelled, UsageError, counted
 from ._complete import PRESETS
 from ._memory import say_memory
 from ._options import Device, Listed, option
+from ._plan import say_budget, say_cost, say_plan
 from ._progress import quiet, stage_progress, waiting
 from ._result import current, report
+from ._settings import show_settings
 from ._signals import Stop
-from ._terminal import complain, console, duration, say, si, size
+from ._terminal import complain, console, say
 
 if TYPE_CHECKING:
     import torch
@@ -41,10 +42,11 @@ def register(app: typer.Typer) -> None:
 
 
 RecipeName = Annotated[
-    str,
+    str | None,
     typer.Argument(
         metavar="RECIPE",
         help="A recipe's TOML file, or a preset's name.",
+        show_default=False,
         autocompletion=PRESETS,
     ),
 ]
@@ -55,6 +57,9 @@ Assignments = Annotated[
         metavar="KEY=VALUE",
         help="Change a setting of the recipe, such as stages.decoder.train.steps=5000; repeatable.",
     ),
+]
+Settings = Annotated[
+    bool, typer.Option("--settings", help="Print every setting of RECIPE, or of any recipe.")
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")]
 DryRun = Annotated[
@@ -89,6 +94,10 @@ Time = Annotated[
         "the recipe's own steps",
     ),
 ]
+Data = Annotated[
+    Path | None,
+    option("--data", "DIR", "The pictures and captions to train on.", "the recipe's data.path"),
+]
 Teacher = Annotated[
     str | None,
     option(
@@ -113,10 +122,12 @@ Out = Annotated[
 
 
 def train(
-    recipe: RecipeName,
+    recipe: RecipeName = None,
+    data: Data = None,
     assignments: Assignments = None,
     resume: Resume = False,
     dry_run: DryRun = False,
+    settings: Settings = False,
     best: Best = False,
     stage: Stages = None,
     minutes: Minutes = None,
@@ -138,6 +149,8 @@ def train(
 
     \b
     Examples:
+      unclip train folder --data photos/ --budget 10m
+      unclip train folder --settings
       unclip train emoji-cpu --dry-run
       unclip train emoji-cpu --budget 3h
       unclip train emoji-cpu --resume --minutes 9
@@ -150,6 +163,13 @@ def train(
     from ..train.clock import Clock
     from ..train.distributed.joining import join, restarted
 
+    if settings:
+        _settings(recipe, data, assignments, teacher)
+        return
+    if recipe is None:
+        from ..train.recipe import presets
+
+        raise UsageError(f"name a recipe: a TOML file, or a preset ({', '.join(presets())})")
     if gpus is not None and not dry_run:
         raise UsageError("--gpus is for --dry-run; torchrun says how many GPUs train")
     if minutes is not None and not minutes > 0:  # nor NaN
@@ -160,6 +180,7 @@ def train(
     if minutes is not None:
         clock.deadline = clock.now() + 60 * minutes
     options: dict[str, Any] = {
+        "--data": [data],
         "--set": assignments,
         "--stage": stage,
         "--teacher": [teacher],
@@ -182,14 +203,26 @@ def train(
             _train(_Session(run, again, stop), names, resume or restarted())
 
 
+def _settings(
+    recipe: str | None, data: Path | None, assignments: list[str] | None, teacher: str | None
+) -> None:
+    """Print the settings of a recipe, or of any. Raises UsageError."""
+    from ..train.recipe import data_settings, load_recipe
+
+    given = [*(data_settings(data) if data else []), *(assignments or [])]
+    show_settings(None if recipe is None else load_recipe(recipe, given, teacher=teacher))
+
+
 def _run(
     recipe: str, options: Mapping[str, Any], budget: str | None, place: torch.device, clock: Clock
 ) -> tuple[Run, list[str]]:
     """The run that options ask for, and the stages to train or to take."""
-    from ..train.recipe import load_recipe
+    from ..train.recipe import data_settings, load_recipe
     from ..train.run import Run
 
-    loaded = load_recipe(recipe, options["--set"] or [], budget, *options["--teacher"])
+    (data,) = options["--data"]
+    given = [*(data_settings(data) if data else []), *(options["--set"] or [])]
+    loaded = load_recipe(recipe, given, budget, *options["--teacher"])
     chosen = [name for name in options["--stage"] or [] if loaded.stage(name)]  # knows all names
     names = [name for name in loaded.stages if not chosen or name in chosen]
     (out,) = options["--out"]
@@ -233,6 +266,9 @@ def _train(session: _Session, names: Sequence[str], resume: bool) -> None:
         say(f"{run.folder} is on a file system without locks: let no other process train there")
     try:
         with session.stop.on_signal():
+            waits = [name for name in run.recipe.trained if not run.begun(name)]
+            if run.recipe.settings.budget is not None and waits:
+                say_plan(run, [name for name in names if name in waits])
             if not session.train(names) and run.world.alone:
                 raise typer.Exit(NOT_YET)  # which torchrun would take for a failure
     finally:
@@ -304,8 +340,6 @@ class _Session:
         """Train one stage; returns whether its last step is done."""
         from ..train.watch import Bystander, RunWatcher
 
-        if self.run.recipe.settings.budget is not None and not self.run.begun(name):
-            say(f"{name}: measuring how many steps fit into its share of the budget")
         try:
             with waiting(f"{name}: looking at the data"), stage_progress() as self.run.on_progress:
                 trainer = self.run.trainer(name)
@@ -365,85 +399,10 @@ def _dry_run(run: Run, chosen: Sequence[str], command: str) -> None:
     """
     names = [name for name in chosen if name in run.recipe.trained]
     if run.recipe.settings.budget is None:
-        _say_cost(run, names)
+        say_cost(run, names)
         _check(run)
     else:
         _check(run)
-        _say_budget(run, run.recipe.settings.budget, names)
+        say_budget(run, run.recipe.settings.budget, names)
     report(run=run.folder)
     say(f"nothing was written; to train into {run.folder}: {command}")
-
-
-def _say_budget(run: Run, minutes: float, names: Sequence[str]) -> None:
-    from ..device import describe
-    from ..train.run import Run
-
-    with TemporaryDirectory() as folder, waiting("measuring each stage's steps"):
-        given = Run(run.recipe, Path(folder), run.device).allocate(names)
-    report(stages={one.name: {"steps": one.steps, "seconds": one.seconds} for one in given})
-    _print_table(
-        given,
-        ("s/step", "{:.3g}".format, lambda one: one.seconds / one.steps, None),
-        ("steps", "{:,}".format, lambda one: one.steps, sum),
-        ("pictures", "{:,}".format, lambda one: one.samples, sum),
-        ("minutes", "{:.1f}".format, lambda one: one.seconds / 60, sum),
-    )
-    stages = counted(len(given), "stage")
-    say(f"would train {stages} for {duration(60 * minutes)} on {describe(run.device)}")
-    say("steps are measured again when a stage begins; time left over goes to later stages")
-
-
-def _say_cost(run: Run, names: Sequence[str]) -> None:
-    from ..device import describe, fast_dtype
-    from ..train.caching import cache_bytes
-    from ..train.cost import estimate
-
-    with waiting("measuring this machine"):
-        costs = [estimate(run.recipe, name, run.device) for name in names]
-        kept = {name: cache_bytes(run.recipe, name) for name in names}
-    report(stages={one.name: _told(one) for one in costs})
-    flop = partial(si, unit="FLOP")
-    _print_table(
-        costs,
-        ("parameters", si, lambda one: one.parameters, sum),
-        ("batch", "{:,}".format, lambda one: one.batch_size, None),
-        ("steps", "{:,}".format, lambda one: one.steps, sum),
-        ("a step", flop, lambda one: one.step_flops + one.update_flops, None),
-        ("memory", size, lambda one: one.memory_bytes, partial(max, default=0)),
-        ("arithmetic", flop, lambda one: one.total_flops, sum),
-        ("time", duration, lambda one: one.seconds, sum),
-    )
-    precision = str(fast_dtype(run.device)).removeprefix("torch.")
-    took, stages = duration(sum(one.seconds for one in costs)), counted(len(costs), "stage")
-    say(f"would train {stages} in about {took} on {describe(run.device)}, in {precision}")
-    say("time is measured on this machine now, without previews and slow data; a step and its")
-    say("memory are of the largest batch")
-    for name, count in kept.items():
-        if count is not None:
-            say(f"{name}: its cache takes about {size(count)}, once for all stages that share it")
-
-
-def _told(cost: Any) -> dict[str, Any]:
-    """What a program learns of a stage's cost."""
-    names = ("parameters", "batch_size", "steps", "memory_bytes", "total_flops", "seconds")
-    return {name: getattr(cost, name) for name in names}
-
-
-Number = Callable[[Any], Any]
-Column = tuple[str, Callable[[Any], str], Number, Callable[[Iterable[Any]], Any] | None]
-"""Heading, number -> text, stage -> number, and numbers -> what stands below them."""
-
-
-def _print_table(stages: Sequence[Any], *columns: Column) -> None:
-    """A row a stage."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE, pad_edge=False, collapse_padding=True, show_footer=True)
-    table.add_column("stage", "all", no_wrap=True)
-    for heading, text, value, total in columns:
-        foot = text(total(map(value, stages))) if total else ""
-        table.add_column(heading, foot, justify="right", no_wrap=True)
-    for one in stages:
-        table.add_row(one.name, *(text(value(one)) for _, text, value, _ in columns))
-    console().print(table)

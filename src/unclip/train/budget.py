@@ -1,14 +1,16 @@
 """A budget: as many steps of each stage as fit into a given time on this machine.
 
-Each trained stage has a share, a weight in the recipe. Just before a stage begins, the time that
-is left is divided among it and the stages after it, and its steps are measured.
+Each trained stage has a share, a weight in the recipe. Steps of all of them are measured before the
+first begins. Just before a stage begins, the time that is left is divided among it and those after
+it, and as it trains its steps follow its pace. However small its share, every stage has time for a
+tenth of the recipe's own steps, if there is so much for all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+import math
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 
 from ..errors import UsageError
 from .clock import Clock
@@ -16,9 +18,12 @@ from .config import TrainConfig
 from .recipe import Recipe
 
 KEPT = 0.97
-"""Part of a stage's time for steps; previews, saving and a busy machine have the rest."""
+"""Part of a stage's time for steps; saving and a busy machine have the rest."""
 
-_LONGEST = 20.0  # seconds that a step is measured over, or a hundredth of the stage's time
+LITTLE = 0.1
+"""Share of the recipe's own steps that a stage gets first; with less it hardly learns."""
+
+_LONGEST = 20.0  # seconds that a step is measured over, or a hundredth of the stages' mean time
 
 Pace = Callable[[int], float]
 """Batch size -> seconds that a step takes."""
@@ -43,6 +48,25 @@ def steps_within(config: TrainConfig, pace: Pace, seconds: float) -> int:
     raise AssertionError("the last stretch of a ramp has no end")
 
 
+def divided(
+    seconds: float, shares: Mapping[str, float], floors: Mapping[str, float]
+) -> dict[str, float]:
+    """Time by shares, of which nobody gets less than its floor.
+
+    Where there is not enough for all floors, all get the same part of theirs.
+    """
+    fixed: dict[str, float] = {}
+    while len(fixed) < len(shares):
+        free = {name: share for name, share in shares.items() if name not in fixed}
+        each = (seconds - sum(fixed.values())) / sum(free.values())
+        low = [name for name, share in free.items() if each * share < floors[name]]
+        if not low:
+            return {name: fixed.get(name, each * share) for name, share in shares.items()}
+        fixed |= {name: floors[name] for name in low}
+    scale = seconds / sum(floors.values())
+    return {name: scale * floor for name, floor in floors.items()}
+
+
 @dataclass(frozen=True)
 class Allocation:
     """What a budget gives one stage."""
@@ -51,85 +75,141 @@ class Allocation:
     steps: int
     samples: int
     seconds: float  # that its steps take
+    given: float  # seconds in all
+    own: int  # steps that the recipe itself names
+
+    @property
+    def is_little(self) -> bool:
+        """Whether the stage will hardly learn."""
+        return self.steps < LITTLE * self.own
 
 
-@dataclass(frozen=True)
+@dataclass
 class Budget:
     """Divides a recipe's time among its stages, by steps that `measure` takes the time of."""
 
-    recipe: Recipe
     measure: Measure
     clock: Clock = field(default_factory=Clock)
+    paces: dict[str, Pace] = field(default_factory=dict)
+    measuring: float = 0.0  # seconds that it took
 
-    def allocate(self, names: Iterable[str]) -> list[Allocation]:
-        """What some stages get of a run that has not begun.
-
-        Raises:
-            UsageError: not one step of a stage fits into its share, or some have no share.
-            DataError: the data are not there.
-        """
-        shares, paces = self._shares()
-        each = self._seconds / sum(shares.values())
-        return [self._allocation(name, each * shares[name], paces.get(name)) for name in names]
-
-    def fit(self, name: str, begun: Collection[str], spent: float) -> Recipe:
-        """The recipe with as many steps of a stage as fit into its share of what is left.
+    def plan(
+        self, recipe: Recipe, begun: Collection[str] = (), spent: float = 0.0
+    ) -> dict[str, Allocation]:
+        """What each stage gets that has not begun.
 
         Args:
-            name: the stage.
-            begun: other stages that are not to be shared with.
+            recipe: one with a budget.
+            begun: the stages that have.
             spent: seconds that these took and will take.
 
         Raises:
-            UsageError: not one step fits, or some stages have no share.
+            UsageError: not one step of a stage fits, or some stages have no share.
+            DataError: the data are not there.
         """
+        trained = recipe.trained
+        shares = self.shares(recipe, begun)
+        waiting = {name: shares[name] for name in trained if name not in begun}
+        floors = {name: self._floor(name, trained[name]) for name in waiting}
+        left = 60 * (recipe.settings.budget or 0.0) - spent - self.measuring
+        if begun:  # what others took too long for is not taken away from the floors
+            left = max(left, sum(floors.values()))
+        given = divided(left, waiting, floors)
+        return {name: self._allocation(name, trained[name], given[name], recipe) for name in given}
+
+    def shares(self, recipe: Recipe, begun: Collection[str] = ()) -> dict[str, float]:
+        """Each trained stage's share; where the recipe has none, what its own steps take."""
+        trained, shares = recipe.trained, recipe.shares()
+        for name in trained:
+            if name not in begun or not shares:
+                self._measured(name, trained[name], recipe)
+        own = {name: self._own(name, one) for name, one in trained.items() if not shares}
+        return shares or {name: float(f"{seconds:.4g}") for name, seconds in own.items()}
+
+    def enough(self, recipe: Recipe) -> float:
+        """Minutes in which every stage takes `LITTLE` of the recipe's own steps."""
+        own = [self._own(name, one) for name, one in recipe.trained.items()]
+        return LITTLE * sum(own) / KEPT / 60
+
+    def whole(self, recipe: Recipe) -> float:
+        """Minutes in which every stage takes the recipe's own steps, by its shares."""
+        shares = self.shares(recipe)
+        own = [self._own(name, one) / shares[name] for name, one in recipe.trained.items()]
+        return max(own) * sum(shares.values()) / KEPT / 60
+
+    def _own(self, name: str, config: TrainConfig) -> float:
+        """Seconds that the recipe's own steps of a stage take."""
+        return seconds_for(config, self.paces[name], config.steps)
+
+    def _floor(self, name: str, config: TrainConfig) -> float:
+        return seconds_for(config, self.paces[name], math.ceil(LITTLE * config.steps)) / KEPT
+
+    def _measured(self, name: str, config: TrainConfig, recipe: Recipe) -> None:
+        """Measure a stage, each batch size once: no trainer and no worker of it stays behind."""
+        if name in self.paces:
+            return
         started = self.clock.now()
-        shares, paces = self._shares()
-        recipe = self.recipe
-        for one in paces:
-            recipe = recipe.with_train(one, share=shares[one])
-        left = self._seconds - spent - (self.clock.now() - started)
-        part = shares[name] / sum(share for one, share in shares.items() if one not in begun)
-        given = self._allocation(name, left * part, paces.get(name))
-        return recipe.with_train(name, steps=given.steps)
+        each = 60 * (recipe.settings.budget or 0.0) / len(recipe.trained)
+        measured, window = self.measure(name), min(_LONGEST, each / 100)
+        sizes = dict.fromkeys(size for _, size in config.stretches())
+        self.paces[name] = {size: measured(size, window) for size in sizes}.__getitem__
+        self.measuring += self.clock.now() - started
 
-    @property
-    def _seconds(self) -> float:
-        assert self.recipe.settings.budget is not None
-        return 60 * self.recipe.settings.budget
-
-    def _shares(self) -> tuple[dict[str, float], dict[str, Pace]]:
-        """Shares; where the recipe has none, what its own steps take, and those paces."""
-        shares, paces = self.recipe.shares(), dict[str, Pace]()
-        if shares:
-            return shares, paces
-        trained = self.recipe.trained
-        for name, config in trained.items():
-            pace = self._pace(name, self._seconds / len(trained))
-            # every size at once: no trainer and none of its workers stay behind
-            paces[name] = {size: pace(size) for _, size in config.stretches()}.__getitem__
-            shares[name] = float(f"{seconds_for(config, paces[name], config.steps):.4g}")
-        return shares, paces
-
-    def _allocation(self, name: str, seconds: float, pace: Pace | None) -> Allocation:
-        """As much of a stage as fits into `seconds`, from which its own measurement goes off."""
-        config, started = self.recipe.trained[name], self.clock.now()
-        if seconds <= 0:
-            raise UsageError(
-                f"the budget is used up before stage '{name}'; resume with a larger one"
-            )
-        pace = pace or self._pace(name, seconds)
-        first = pace(config.batch_at(0))
-        steps = steps_within(config, pace, KEPT * (seconds - (self.clock.now() - started)))
+    def _allocation(
+        self, name: str, config: TrainConfig, seconds: float, recipe: Recipe
+    ) -> Allocation:
+        pace = self.paces[name]
+        steps = steps_within(config, pace, KEPT * seconds)
         if steps < 1:
             raise UsageError(
-                f"the budget is too short: a step of stage '{name}' takes {first:.2g} s, "
-                f"and its share is {seconds:.2g} s with the measurement; give a larger one"
+                f"the budget is too short: a step of stage '{name}' takes "
+                f"{pace(config.batch_at(0)):.2g} s, and its share is {max(0.0, seconds):.2g} s; "
+                f"a tenth of all stages' steps takes {self.enough(recipe):.2g} minutes"
             )
         samples = int(seconds_for(config, float, steps))  # a second a sample
-        return Allocation(name, steps, samples, seconds_for(config, pace, steps))
+        took = seconds_for(config, pace, steps)
+        return Allocation(name, steps, samples, took, seconds, config.steps)
 
-    def _pace(self, name: str, seconds: float) -> Pace:
-        """Measures steps of a stage that has `seconds`, each batch size once."""
-        measured, window = self.measure(name), min(_LONGEST, seconds / 100)
-        return cache(lambda size: measured(size, window))
+
+@dataclass
+class Pacer:
+    """Keeps a stage that trains within its time: as its pace changes, its steps do.
+
+    Args:
+        seconds: of the stage, on its trainer's own count, which goes on when it is resumed.
+        tell: called with the new number of steps, and gives the configuration with them.
+    """
+
+    seconds: float
+    tell: Callable[[int], TrainConfig]
+    _since: tuple[int, float] | None = None  # the step and the time of the last look
+
+    def steps(self, config: TrainConfig, step: int, now: float, aside: float) -> int:
+        """How many steps fit by the pace since the last look; as before between two looks.
+
+        Args:
+            config: how the stage is trained now.
+            step: how many steps are done.
+            now: seconds that the stage has taken.
+            aside: seconds still to be spent on other things than steps.
+        """
+        if self._since is None:
+            self._since = step, now
+        before, then = self._since
+        if step == before or now - then < max(2.0, self.seconds / 40):
+            return config.steps
+        self._since = step, now
+        samples = seconds_for(config, float, step) - seconds_for(config, float, before)
+        each = (now - then) / samples
+
+        def pace(size: int) -> float:
+            return each * size
+
+        left = KEPT * self.seconds - now - aside
+        fitting = steps_within(config, pace, seconds_for(config, pace, step) + max(0.0, left))
+        small = abs(fitting - config.steps) <= 0.02 * (config.steps - step)
+        return config.steps if small else max(fitting, step + 1)
+
+    def restart(self) -> None:
+        """What happened since the last look says nothing of the pace."""
+        self._since = None

@@ -69,7 +69,7 @@ class LoraConfig(Config):
 class TrainConfig(Config):
     """How one stage is trained."""
 
-    steps: int = Field(1000, ge=1)
+    steps: int = Field(1000, ge=1, description="optimizer steps; a budget chooses others")
     batch_size: int = Field(64, ge=1, description="samples a step, of all processes together")
     ramp: tuple[tuple[NonNegativeInt, PositiveInt], ...] = Field(
         (), description="(step, batch size) pairs: from that step on, that size"
@@ -80,20 +80,26 @@ class TrainConfig(Config):
     freeze: tuple[str, ...] = Field(
         (), description="parts of the network that stay as they are, such as 'vision' or 'text'"
     )
-    optimizer: Literal["adamw", "muon"] = "adamw"
+    optimizer: Literal["adamw", "muon"] = Field(
+        "adamw", description="muon: for matrices, and AdamW for the rest"
+    )
     sam: float = Field(
         0.0,
         ge=0,
         description="radius of sharpness-aware minimization, .1 in the paper; 0 is without",
     )
-    learning_rate: float = Field(3e-4, gt=0)
-    warmup: int = Field(200, ge=0, description="steps of linear warm-up")
+    learning_rate: float = Field(3e-4, gt=0, description="the highest, after the warm-up")
+    warmup: int = Field(200, ge=0, description="steps of linear warm-up, a fifth of all at most")
     decay: float = Field(0.25, ge=0, le=1, description="last share of the steps: down to zero")
-    weight_decay: float = Field(0.01, ge=0)
-    betas: tuple[Beta, Beta] = (0.9, 0.99)
+    weight_decay: float = Field(0.01, ge=0, description="of matrices alone")
+    betas: tuple[Beta, Beta] = Field((0.9, 0.99), description="of AdamW")
     clip_grad: float = Field(1.0, gt=0, description="largest gradient norm")
-    ema: float = Field(0.999, ge=0, lt=1)
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    ema: float = Field(
+        0.999, ge=0, lt=1, description="decay of the averaged weights, which are the model"
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="that networks multiply in; auto: what is fast here"
+    )
     engine: Literal["ddp", "fsdp"] = Field(
         "ddp", description="of several processes: each has the network, or a part of it"
     )
@@ -109,8 +115,13 @@ class TrainConfig(Config):
         False,
         description="keep what frozen networks say of the data on disk: in the run, or this folder",
     )
-    log_every: int = Field(20, ge=1)
-    preview_every: int = Field(1000, ge=1)
+    log_every: int = Field(20, ge=1, description="steps between two lines, at most a minute")
+    preview_minutes: float = Field(
+        5.0, gt=0, description="between sample grids; a stage's start and end have one too"
+    )
+    preview_every: int | None = Field(
+        None, ge=1, description="steps between sample grids, beside those by time"
+    )
     checkpoint_minutes: float = Field(3.0, gt=0, description="between saved states")
     keep_states: int = Field(2, ge=1, description="saved states kept: the newest ones")
     faults: FaultConfig = FaultConfig()

@@ -17,6 +17,9 @@ from .sharded import assign, clip_grad_norm, is_sharded, local, part_of, whole
 EDGES = ("conv_in", "conv_out", "patch")
 """Layers at a network's edge, whose weights are no map from features to features."""
 
+LONGEST_WARMUP = 0.2
+"""Largest share of a stage's steps in which the learning rate rises."""
+
 
 def make_optimizers(net: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
     """What `config.optimizer` names: AdamW for everything, or Muon with AdamW for the rest.
@@ -297,9 +300,11 @@ def _moments(optimizer: torch.optim.Optimizer) -> tuple[str, ...]:
 def learning_rate(config: TrainConfig, step: int) -> float:
     """Linear warm-up, then constant, then linearly down over the last `decay` of the steps.
 
-    The constant stretch does not know where training ends, so a run can be prolonged.
+    The warm-up of a short run is `LONGEST_WARMUP` of its steps. The constant stretch does not know
+    where training ends, so a run can be prolonged.
     """
-    rise = min(1.0, (step + 1) / (config.warmup + 1))
+    warmup = min(config.warmup, int(LONGEST_WARMUP * config.steps))
+    rise = min(1.0, (step + 1) / (warmup + 1))
     tail = config.decay * config.steps
     fall = min(1.0, (config.steps - step) / tail) if tail else 1.0
     return config.learning_rate * rise * max(fall, 0.0)

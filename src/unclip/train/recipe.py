@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,7 @@ from ..checkpoints.format import Plan
 from ..checkpoints.part import Part
 from ..checkpoints.settings import leaves
 from ..config import Config, check_keys, override, read_toml, shown, unknown
-from ..data import SOURCES, Source, opened, settings_of
+from ..data import SOURCES, Source, opened, settings_of, source_at
 from ..data.framing import FrameSettings
 from ..diffusion.objective import ConsistencyObjective
 from ..errors import SettingWarning, UsageError, nearest, warn
@@ -40,8 +41,8 @@ OWN_KEYS = ("train", "from", "from_stage")
 class TokenizerConfig(Config):
     """The tokenizer, learnt from the data's captions."""
 
-    vocab_size: int = Field(2048, ge=300)
-    context: int = Field(32, ge=4)
+    vocab_size: int = Field(2048, ge=300, description="most tokens")
+    context: int = Field(32, ge=4, description="tokens that a caption is cut or filled up to")
     captions: int = Field(20_000, ge=1, description="how many to learn from")
     model: str | None = Field(None, description="take this model's, and learn none")
 
@@ -61,14 +62,16 @@ class RecipeSettings(Config):
     for nothing but a share not given.
     """
 
-    name: str
-    seed: int = Field(0, ge=0, lt=2**32)
+    name: str = Field(description="of the model, and of the run's folder in runs/")
+    seed: int = Field(0, ge=0, lt=2**32, description="of weights, noise and order")
     data: dict[str, Any]
     tokenizer: TokenizerConfig = TokenizerConfig()
     stages: dict[str, dict[str, Any]] = Field(min_length=1)
     prior: str | None = Field(None, description="the stage that makes z_i, where there are several")
     decoder: str | None = Field(None, description="the stage that draws, where there are several")
-    prompts: tuple[str, ...] = Field((), description="captions of the sample grids")
+    prompts: tuple[str, ...] = Field(
+        (), description="captions of the sample grids; none: those of the data"
+    )
     card: str = Field("", description="what the model card says of data and licences")
     loggers: tuple[str, ...] | None = Field(None, description="none: TensorBoard, if there")
     validation: ValidationConfig | None = Field(None, description="what is held out")
@@ -377,6 +380,22 @@ def _of_another_source(values: dict[str, Any], assignments: Sequence[str]) -> di
     return {**values, "data": {key: one for key, one in data.items() if key in DATA_KEYS}}
 
 
+def presets() -> list[str]:
+    """The names of the recipes that come with the package."""
+    return sorted(preset.stem for preset in PRESETS.glob("*.toml"))
+
+
+def data_settings(path: Path) -> list[str]:
+    """The `--set` assignments by which a recipe trains on a folder, whichever source reads it.
+
+    Raises:
+        DataError: it has no pictures or no captions.
+    """
+    found = type(source_at(path.expanduser(), (64, 64)))
+    name = next(name for name in SOURCES.names() if SOURCES[name] is found)
+    return [f"data.source={name}", f"data.path={json.dumps(str(path))}"]
+
+
 def load_recipe(
     path: str | Path,
     assignments: Sequence[str] = (),
@@ -392,7 +411,7 @@ def load_recipe(
     if not file.is_file() and file.name == str(path):  # a mistyped path is no preset's name
         file = PRESETS / f"{path}.toml"
     if not file.is_file():
-        known = sorted(preset.stem for preset in PRESETS.glob("*.toml"))
+        known = presets()
         raise UsageError(
             f"no recipe '{path}'{nearest(str(path), known)}; presets: {', '.join(known)}"
         )

@@ -15,7 +15,7 @@ model/                      a native model folder of all stages so far, usable a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from ..nn.tokenizer import Tokenizer
 from ..plain import read_json
 from ..stages import STAGES, Stage, on_meta
 from ..vocabulary import Vocabulary
-from .budget import Allocation, Budget
+from .budget import Pacer
 from .caching import OnProgress, cached
 from .changes import changes
 from .clock import Clock
@@ -46,6 +46,7 @@ from .lock import Lock
 from .lora import learn_low_rank, put_back, write_loras
 from .recipe import FROM, Recipe, RecipeSettings
 from .skipped import Skipped
+from .spending import Spending
 from .state import Best, best_state, load_state, load_values, saved_states, state_at, step_of
 from .task import Task
 from .tasks import bare, make_task
@@ -55,11 +56,14 @@ from .validation import Validation, divided
 LOCK = ".lock"
 """The file in a run's folder that says who trains there."""
 
+PROMPTS = 9
+"""Captions that previews are of where the recipe names no prompts."""
+
 SKIPPED = "skipped.log"
 """The file in a run's folder that names the samples that could not be made."""
 
 
-class Run:
+class Run(Spending):
     """A recipe, its folder, and what has come of it so far."""
 
     def __init__(
@@ -260,6 +264,13 @@ class Run:
         return load_tokenizer(file, config.context)
 
     @cached_property
+    def prompts(self) -> tuple[str, ...]:
+        """The recipe's prompts; where it has none, the first captions of the data."""
+        if self.recipe.settings.prompts:
+            return self.recipe.settings.prompts
+        return tuple(dict.fromkeys(self.recipe.source().captions(20 * PROMPTS)))[:PROMPTS]
+
+    @cached_property
     def vocabulary(self) -> Vocabulary:
         """The words of the data's captions, and of the models that readers of text come from.
 
@@ -285,15 +296,14 @@ class Run:
             UsageError: not one of its steps fits into its share of the budget.
         """
         self.world.first(self._read_texts)
+        seconds = self._allowance(name) if self.recipe.settings.budget is not None else None
         started = self.clock.now()
-        if self.recipe.settings.budget is not None and not self.begun(name):
-            self.recipe = self.fitted(name)
-            self.world.first(self._record)  # each has measured for itself
-            self.recipe = self._with_recorded_budget()
         trainer = self._trainer(name)
         if not trainer.resume(self.warn) and self.recipe.stage(name).part is None:
             trainer.prepare()
         trainer.seconds += self.clock.now() - started
+        if seconds is not None:
+            trainer.pacer = Pacer(seconds, partial(self._with_steps, name))
         return trainer
 
     def _read_texts(self) -> None:
@@ -301,21 +311,9 @@ class Run:
         _ = self.vocabulary
         self.tokenizer()
 
-    def fitted(self, name: str) -> Recipe:
-        """The recipe with as many steps of a stage as fit into its share of the budget's rest."""
-        begun = [one for one in self.recipe.trained if self.begun(one)]
-        return self._budget().fit(name, begun, self.spent())
-
-    def allocate(self, names: Iterable[str]) -> list[Allocation]:
-        """What the budget gives some stages, where nothing has begun. Raises as `trainer`."""
-        return self._budget().allocate(names)
-
     def untrained(self, name: str) -> Trainer:
         """A trainer to measure with; a CLIP that is not trained yet is as good for that."""
         return self._trainer(name, trained=False)
-
-    def _budget(self) -> Budget:
-        return Budget(self.recipe, lambda name: self.untrained(name).seconds_per_step, self.clock)
 
     def _trainer(self, name: str, trained: bool = True) -> Trainer:
         torch.manual_seed(self.recipe.settings.seed)

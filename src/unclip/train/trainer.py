@@ -26,6 +26,7 @@ from .frozen import freeze
 from .keeping import Keeper
 from .loader import Batch, Loader
 from .optim import Learner, learning_rate
+from .pacing import Paced
 from .sam import climbed
 from .saving import FolderStore, Store
 from .task import Task
@@ -35,7 +36,7 @@ LOG_SECONDS = 60.0
 """The watcher gets the means after so long, even before `log_every` steps."""
 
 
-class Trainer(Keeper):
+class Trainer(Keeper, Paced):
     """Trains one stage: knows a task, a loader, an optimizer, an average and where to save.
 
     What is drawn for a sample depends on the seed and its position in the stream alone: a resumed
@@ -61,6 +62,7 @@ class Trainer(Keeper):
         self._skipped: Tensor  # () bool, of the last step
         self.device = device or torch.device("cpu")
         self.clock = clock or Clock()
+        self._previewed = self.clock.now()
         self.step = 0
         self.seconds = 0.0  # of training, previews and saving included
         for module in (task, *task.frozen):
@@ -108,8 +110,9 @@ class Trainer(Keeper):
         """
         clock, config = self.clock, self.config
         self.loader.warn = self.loader.skipped.warn = watcher.note
-        saved = last = clock.now()
-        means = Means(last, self.world)
+        last = clock.now()
+        saved = self._first_preview(watcher)
+        means = Means(saved, self.world)
         while self.step < config.steps:
             try:
                 metrics = self._step()
@@ -120,18 +123,19 @@ class Trainer(Keeper):
             means.add(metrics, self._skipped)
             now = clock.now()
             self.seconds, last = self.seconds + now - last, now
+            config = self._follow()
             if self._is_due(means.since):
                 if not self._goes_back(watcher):
                     self._log(watcher, means, now)
                 means = Means(now, self.world)
             self._validate(watcher, means)
-            if self.step % config.preview_every == 0:
-                watcher.preview(self.step, self.averaged())
+            if self._preview_is_due():
+                self._preview(watcher)
             if clock.is_over():
                 break
             if clock.wants_state() or clock.has_passed(60 * config.checkpoint_minutes, since=saved):
                 self._save_or_go_on(watcher, means)
-                saved = clock.now()
+                saved = self._resumed()
         went_back = self._goes_back(watcher)
         self.seconds += clock.now() - last  # a GPU is done by now
         if not went_back:

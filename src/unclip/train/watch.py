@@ -11,15 +11,10 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ..checkpoints import native
-from ..errors import SamplingError, UnclipWarning
+from ..errors import UnclipError, UnclipWarning
 from ..files import atomic_file
-from ..media import to_pictures
-from ..media.grid import make_grid
-from ..pipeline import Chain
-from ..rng import Rng
 from ..stages import Stage
-from ..stages.model import Model
+from . import previews
 from .loggers import Place, open_loggers
 from .progress import Meter
 from .report import write_report
@@ -87,7 +82,7 @@ class RunWatcher:
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Show the loss and the speed; give everything to the loggers."""
         text = f"loss {values['loss']:.4f}  {values['images_per_second']:.0f} images/s"
-        self.progress.update(self.bar, completed=step, text=text)
+        self.progress.update(self.bar, completed=step, total=self.trainer.config.steps, text=text)
         now, steps = self.trainer.clock.now(), self.trainer.config.steps
         if not self.console.is_terminal and (now >= self.due or step >= steps):
             self.due = now + LINE_SECONDS
@@ -118,25 +113,19 @@ class RunWatcher:
             logger.note(self.trainer.step, line)
 
     def preview(self, step: int, stage: Stage) -> None:
-        """Draw the recipe's prompts with the stages so far, once they make a picture."""
-        settings = self.run.recipe.settings
-        if "image" not in stage.produces or not settings.prompts:
-            return
-        chain = _chain(self.run, self.name, stage)
-        if chain is None:
-            return
-        prompts = list(settings.prompts)
-        rng = Rng([f"{settings.seed}/{i}" for i in range(len(prompts))], self.run.device)
+        """Draw a sample grid, once the stage can show something: see `previews`."""
+        # the average begins as the weights do; of several processes each may hold a part of them
+        raw = self.trainer.task.stage if step and self.run.world.alone else None
         try:
-            image = chain.fold(chain.read(prompts), rng).image
-        except SamplingError as error:  # a stage at its beginning may do so, and learn yet
+            drawn = previews.sheet(self.run, self.name, stage, raw)
+        except UnclipError as error:  # a stage at its beginning may do so, and learn yet
             self.warn(f"no preview at step {step}: {error}")
             return
-        assert image is not None
-        sheet = make_grid(to_pictures(image), labels=prompts)
+        if drawn is None:
+            return
         path = self.run.folder / self.name / "previews" / f"step-{step:08d}.png"
         with atomic_file(path) as file:
-            sheet.save(file, format="PNG")
+            drawn.save(file, format="PNG")
         for logger in self.loggers:
             logger.picture(step, path)
 
@@ -164,20 +153,6 @@ class Bystander:
 
     def preview(self, step: int, stage: Stage) -> None:
         """The first process draws it."""
-
-
-def _chain(run: Run, name: str, stage: Stage) -> Chain | None:
-    """The run's trained stages up to `name`, then `stage`; None where one is not there yet."""
-    stages: dict[str, Stage] = {}
-    for earlier in run.recipe.stages:
-        if earlier == name:
-            draws = name if "image" not in stage.consumes else run.recipe.settings.decoder
-            model = Model(run.tokenizer(), {**stages, name: stage}, decoder=draws)
-            return Chain(model, run.device)
-        if not (run.model / earlier).is_dir():
-            return None
-        stages[earlier] = native.load_stage(run.model, earlier)
-    return None
 
 
 def _board(run: Run) -> Sequence[str] | None:

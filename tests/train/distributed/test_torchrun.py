@@ -101,7 +101,7 @@ def test_two_processes_train_as_one_does(recipe: Path) -> None:
     for group, tensors in states[0].tensors.items():
         for name, tensor in tensors.items():
             error = (tensor - states[1].tensors[group][name]).abs().max()
-            assert error < 1e-5, (group, name)
+            assert error < 5e-5, (group, name)
     assert train(1, recipe, "two", "decoder", {}, 4) == pytest.approx(
         train(1, recipe, "one", "decoder", {}, 4), rel=1e-6
     )
