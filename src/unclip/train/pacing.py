@@ -78,7 +78,7 @@ class Paced(ABC):
         if pacer is None:
             return self.config
         previews = 1 + int(max(0.0, pacer.seconds - now) / (60 * self.config.preview_minutes))
-        aside = previews * self._preview_seconds
+        aside = previews * self._preview_seconds + self._validation_seconds  # at the last step too
         every = self.validation.config.every if self.validation else 1
         each = self._validation_seconds / every
         steps = self.world.first(lambda: pacer.steps(self.config, self.step, now, aside, each))
