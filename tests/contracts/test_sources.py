@@ -331,10 +331,10 @@ def test_what_is_held_out_is_never_trained_on(made: Made) -> None:
     """
     source, share = made(), 0.3
     if not isinstance(source, IndexedSource):
-        return  # `divided` refuses it
+        return  # it is refused
     positions = held_out(source, share, 5)
     kept = split(source, share)
-    places = [kept.place(position) for position in range(40)]
+    places = [kept.original(position) for position in range(40)]
     pictures = [{shown(source, n) for n in some} for some in (positions, places)]
     assert pictures[0] and pictures[1] and not pictures[0] & pictures[1]
     assert len({source.key(position) for position in positions}) == len(positions)
