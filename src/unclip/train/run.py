@@ -8,7 +8,7 @@ STAGE/states/step-N/        saved training states, the newest few
 STAGE/previews/             sample grids
 STAGE/log.jsonl             every number and note that was logged; STAGE/events/ is TensorBoard's
 report.html                 curves, previews and what happened, in one page
-cache/                      what frozen networks say of the data: see `train.cache`
+cache/                      what frozen networks say of the data: see `train.caching`
 skipped.log                 which samples could not be made, and why
 model/                      a native model folder of all stages so far, usable at any time
 """
@@ -339,6 +339,7 @@ class Run(Spending):
             pin=self.device.type == "cuda",
         )
         loader.skipped = Skipped(self.folder / SKIPPED, self.recipe.max_skipped, name)
+        loader.warn = loader.skipped.warn = self.warn  # of what is met before the first step
         states, seed = self.folder / name / "states", self.recipe.settings.seed
         trainer = Trainer(task, loader, config, states, seed, self.device, self.clock)
         trainer.validation = validation
@@ -352,7 +353,8 @@ class Run(Spending):
         if not config.cache or not ready:
             return source
         folder = self.folder / "cache" if config.cache is True else Path(config.cache)
-        return cached(source, task, self.tokenizer(), folder, config, self.device, self.on_progress)
+        given = task, self.tokenizer(), folder, config, self.device, self.on_progress, self.world
+        return cached(source, *given)
 
     def build(self, name: str) -> Stage:
         """A stage with fresh weights, or those of the model that it is taken from."""
