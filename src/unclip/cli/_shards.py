@@ -2,17 +2,20 @@
 # Without `from __future__ import annotations`: see `_options`.
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from ..errors import UsageError
+from ..errors import UsageError, counted
 from ._options import LIMITS, option
 from ._progress import counting_progress
-from ._terminal import complain
+from ._terminal import complain, duration
 
 if TYPE_CHECKING:
     from ..bulk.shards import Done, Engine, Shards
+
+F = TypeVar("F")
 
 Ray = Annotated[
     str | None,
@@ -80,6 +83,24 @@ def run_shards(shards: "Shards", engine: "Engine", what: str) -> "Done":
     except KeyboardInterrupt:
         complain(f"what is done is in {shards.folder}: the same command does the rest", "")
         raise
+
+
+def make_shards(
+    work: Any, folder: Path, engine: "Engine", finish: Callable[["Shards", Any], F]
+) -> tuple[F, dict[str, int], str]:
+    """Do what is missing of some work on pictures, and put it together.
+
+    Returns:
+        What `finish` finds, how many shards there are and were made, and the same in words.
+    """
+    from ..bulk.shards import Shards
+
+    shards = Shards(work, folder)
+    done = run_shards(shards, engine, "pictures")
+    found = finish(shards, work)
+    there = f", {counted(done.kept, 'shard')} there already" if done.kept else ""
+    counts = {"shards": done.made + done.kept, "made": done.made}
+    return found, counts, f"{there}, in {duration(done.seconds)}"
 
 
 def folder_of(out: Path) -> Path:

@@ -30,8 +30,8 @@ from ._ability import AbilityOptions, add_command
 from ._draw import Combinatorial, Seed, WildcardFolder, random_seed
 from ._options import MODEL, flag, option
 from ._result import report
-from ._shards import ClusterOptions, anywhere, folder_of, run_shards
-from ._terminal import complain, duration, say
+from ._shards import ClusterOptions, anywhere, folder_of, make_shards
+from ._terminal import complain, say
 
 if TYPE_CHECKING:
     from ..bulk.generating import Generating
@@ -77,26 +77,21 @@ class Bulk(AbilityOptions, ClusterOptions):
     def run(self) -> None:
         """Draw what is missing, drop what is to be dropped, say so."""
         from ..bulk.generating import finish
-        from ..bulk.shards import Shards
 
         self._check()
         folder, engine = folder_of(self.out), self.engine()
         work = anywhere(self)._work(folder)
-        shards = Shards(work, folder)
-        done = run_shards(shards, engine, "pictures")
-        found = finish(shards, work)
+        found, shards, rest = make_shards(work, folder, engine, finish)
         report(
             path=self.out,
             pictures=found.kept,
             drawn=found.drawn,
             dropped=dict(found.dropped),
-            shards=done.made + done.kept,
-            made=done.made,
+            **shards,
         )
         dropped = "".join(f", {n:,} dropped ({why})" for why, n in found.dropped.items())
-        there = f", {counted(done.kept, 'shard')} there already" if done.kept else ""
         shown = counted(found.kept, "picture")
-        say(f"{self.out}: {shown}{dropped}{there}, in {duration(done.seconds)}")
+        say(f"{self.out}: {shown}{dropped}{rest}")
 
     def _check(self) -> None:
         """Raise UsageError for what is known to be wrong before anything is read."""
