@@ -108,7 +108,7 @@ class Keeper(ABC):
             )
         fault, at = self.guard.fault, self.step
         if last and not self._is_good():
-            fault = fault or self.guard.words
+            fault = fault or (self.guard.words if self.guard.exploding else "")
         elif not self.world.any(bool(fault)):
             return False
         fault = fault or "the loss of another process was bad"

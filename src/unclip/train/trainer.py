@@ -90,11 +90,13 @@ class Trainer(Keeper, Paced):
         if wanted == 0:
             return
         place, loader = self.loader.state_dict(), self.loader
+        counted = loader.skipped.state_dict()
         batches = math.ceil(wanted / (loader.batch_size * loader.world))
         with loader.undivided():
             conds = (self.task.cond(self._next(), self._rng()) for _ in range(batches))
             self.task.stage.prepare(conds)
         loader.load_state_dict(place)
+        loader.skipped.load_state_dict(counted)
         self.ema.restart(self.net)
 
     def run(self, watcher: Watcher) -> bool:
