@@ -2,20 +2,18 @@
 # Without `from __future__ import annotations`: see `_options`.
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 from ..errors import UsageError, counted
-from ._options import LIMITS, option
+from ._options import LIMITS, flag, option
 from ._progress import counting_progress
-from ._terminal import complain, duration
+from ._result import report
+from ._terminal import complain, say
 
 if TYPE_CHECKING:
     from ..bulk.shards import Done, Engine, Shards
-
-F = TypeVar("F")
 
 Ray = Annotated[
     str | None,
@@ -40,9 +38,14 @@ RayWorkers = Annotated[
 ]
 
 
+DryRun = Annotated[bool, flag("--dry-run", "Say what is to be done, and do nothing.")]
+
+
 @dataclass(frozen=True, kw_only=True)
 class ClusterOptions:
-    """Where shards are made."""
+    """Where shards are made, if they are."""
+
+    dry_run: DryRun = False
 
     ray: Ray = None
     ray_gpus: RayGpus = 0.0
@@ -85,22 +88,12 @@ def run_shards(shards: "Shards", engine: "Engine", what: str) -> "Done":
         raise
 
 
-def make_shards(
-    work: Any, folder: Path, engine: "Engine", finish: Callable[["Shards", Any], F]
-) -> tuple[F, dict[str, int], str]:
-    """Do what is missing of some work on pictures, and put it together.
-
-    Returns:
-        What `finish` finds, how many shards there are and were made, and the same in words.
-    """
-    from ..bulk.shards import Shards
-
-    shards = Shards(work, folder)
-    done = run_shards(shards, engine, "pictures")
-    found = finish(shards, work)
-    there = f", {counted(done.kept, 'shard')} there already" if done.kept else ""
-    counts = {"shards": done.made + done.kept, "made": done.made}
-    return found, counts, f"{there}, in {duration(done.seconds)}"
+def plan(shards: "Shards", out: Path, what: str) -> None:
+    """Say what there is to do, with `what` they are made of."""
+    count, missing = len(shards.work.things), len(shards.missing())
+    report(path=out, shards=count, missing=missing, dry_run=True)
+    there = f", {count - missing:,} of them there" if missing < count else ""
+    say(f"would write {what} in {counted(count, 'shard')}{there}, into {out}")
 
 
 def folder_of(out: Path) -> Path:

@@ -11,8 +11,8 @@ import typer
 from ..errors import UsageError, about, counted
 from ._options import Command, ModelOptions, flag, option
 from ._result import report
-from ._shards import ClusterOptions, anywhere, folder_of, make_shards
-from ._terminal import complain, say
+from ._shards import ClusterOptions, anywhere, folder_of, plan, run_shards
+from ._terminal import complain, duration, say
 
 if TYPE_CHECKING:
     from ..bulk.embedding import Embedding
@@ -84,25 +84,33 @@ class Embed(ModelOptions, ClusterOptions):
     def run(self) -> None:
         """Embed what is missing, say so."""
         from ..bulk.embedding import finish
+        from ..bulk.shards import Shards
 
         self._check()
         folder, engine = folder_of(self.out), self.engine()
         work = anywhere(self)._work()
-        found, shards, rest = make_shards(work, folder, engine, finish)
+        shards = Shards(work, folder)
+        if self.dry_run:
+            plan(shards, self.out, f"embeddings of {counted(work.count, 'picture')}")
+            return
+        done = run_shards(shards, engine, "pictures")
+        found = finish(shards, work)
         report(
             path=self.out,
             pictures=found.pictures,
             rows=found.rows,
             skipped=len(found.skipped),
-            **shards,
+            shards=done.made + done.kept,
+            made=done.made,
         )
         for line in found.skipped[:NAMED]:
             complain(f"skipped: {line}", "warning")
         if len(found.skipped) > NAMED:
             text = f"{len(found.skipped):,} pictures are skipped: {self.out / 'skipped.txt'}"
             complain(text, "warning")
+        there = f", {counted(done.kept, 'shard')} there already" if done.kept else ""
         shown = f"{counted(found.pictures, 'picture')}, {counted(found.rows, 'row')}"
-        say(f"{self.out}: {shown}{rest}")
+        say(f"{self.out}: {shown}{there}, in {duration(done.seconds)}")
 
     def _check(self) -> None:
         """Raise UsageError for what is known to be wrong before anything is read."""
