@@ -32,12 +32,14 @@ class _Gathered(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, own: Tensor) -> Tensor:
-        whole = own.new_empty(dist.get_world_size() * len(own), *own.shape[1:])
-        dist.all_gather_into_tensor(whole, own.contiguous())
-        return whole
+        own = own.contiguous()
+        every = [torch.empty_like(own) for _ in range(dist.get_world_size())]
+        dist.all_gather(every, own)
+        return torch.cat(every)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
-        own = grad.new_empty(len(grad) // dist.get_world_size(), *grad.shape[1:])
-        dist.reduce_scatter_tensor(own, grad.contiguous())
+        every = [one.contiguous() for one in grad.chunk(dist.get_world_size())]
+        own = torch.empty_like(every[0])
+        dist.reduce_scatter(own, every)
         return own
