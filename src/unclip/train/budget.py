@@ -184,7 +184,9 @@ class Pacer:
     tell: Callable[[int], TrainConfig]
     _since: tuple[int, float] | None = None  # the step and the time of the last look
 
-    def steps(self, config: TrainConfig, step: int, now: float, aside: float) -> int:
+    def steps(
+        self, config: TrainConfig, step: int, now: float, aside: float, beside: float = 0.0
+    ) -> int:
         """How many steps fit by the pace since the last look; as before between two looks.
 
         Args:
@@ -192,6 +194,7 @@ class Pacer:
             step: how many steps are done.
             now: seconds that the stage has taken.
             aside: seconds still to be spent on other things than steps.
+            beside: seconds that each step takes on average beside its own.
         """
         if self._since is None:
             self._since = step, now
@@ -203,12 +206,17 @@ class Pacer:
         each = (now - then) / samples
 
         def pace(size: int) -> float:
-            return each * size
+            return each * size + beside
 
         left = KEPT * self.seconds - now - aside
         fitting = steps_within(config, pace, seconds_for(config, pace, step) + max(0.0, left))
         small = abs(fitting - config.steps) <= 0.02 * (config.steps - step)
         return config.steps if small else max(fitting, step + 1)
+
+    def skip(self, seconds: float) -> None:
+        """So much of the time since the last look went to other things than steps."""
+        if self._since is not None:
+            self._since = self._since[0], self._since[1] + seconds
 
     def restart(self) -> None:
         """What happened since the last look says nothing of the pace."""

@@ -39,7 +39,7 @@ from .caching import OnProgress, cached
 from .changes import changes
 from .clock import Clock
 from .config import minutes_of
-from .data import check_framing, seen_by
+from .data import check_framing, measured_by, seen_by
 from .frozen import freeze
 from .loader import Loader
 from .lock import Lock
@@ -51,7 +51,7 @@ from .state import Best, best_state, load_state, load_values, saved_states, stat
 from .task import Task
 from .tasks import bare, make_task
 from .trainer import Trainer
-from .validation import Validation, divided
+from .validation import Validation
 
 LOCK = ".lock"
 """The file in a run's folder that says who trains there."""
@@ -324,9 +324,8 @@ class Run(Spending):
         if config.lora:
             learn_low_rank(stage.net, config.lora, f"stages.{name}")
         collate, source = task.collate(self.tokenizer()), self._source(name, task, trained)
-        validation = None
-        if held := self.recipe.settings.validation:
-            source, pairs = divided(source, held, task.source_size)
+        validation, held = None, self.recipe.settings.validation
+        if held and (pairs := measured_by(self.recipe, task)):
             size, dtype = min(64, config.batch_at(0)), config.dtype(self.device)
             validation = Validation(held, pairs, task, collate, size, dtype)
         loader = Loader(
