@@ -56,6 +56,9 @@ from .validation import Validation
 LOCK = ".lock"
 """The file in a run's folder that says who trains there."""
 
+PREPARED = ("recipe.json", "tokenizer.json")
+"""Files in a run's folder that are there before a stage begins."""
+
 PROMPTS = 9
 """Captions that previews are of where the recipe names no prompts."""
 
@@ -114,10 +117,13 @@ class Run(Spending):
         return self.recipe.source()
 
     def exists(self) -> bool:
-        """Whether the folder holds anything of a run. Raises OutputError if it cannot be read."""
+        """Whether the folder holds more than what is written before a stage begins.
+
+        Raises OutputError if it cannot be read.
+        """
         try:
             there = self.folder.iterdir() if self.folder.is_dir() else ()
-            return any(one.name != LOCK for one in there)
+            return any(one.name not in (LOCK, *PREPARED) for one in there)
         except OSError as error:
             raise OutputError(f"cannot read {self.folder}: {error.strerror or error}") from None
 
@@ -173,6 +179,9 @@ class Run(Spending):
         self._lock = Lock(self.folder / LOCK, str(self.folder))
         if self._lock.held:  # else they may be what another process is writing
             remove_leftovers(self.folder)
+        if not resume:  # what was refused before, perhaps of other data
+            for name in PREPARED:
+                (self.folder / name).unlink(missing_ok=True)
         self.recipe = self._with_recorded_budget()
         self._record()
 
