@@ -135,6 +135,10 @@ class Source(ABC):
         """Remarks on the data for the user before training, one line each."""
         return []
 
+    def unused(self) -> list[tuple[str, str]]:
+        """Files beside those of its pictures that no sample is made of: (name, why)."""
+        return []
+
     def vocabulary(self) -> Vocabulary:
         """The words of `SAMPLED` captions, without rare ones."""
         return Vocabulary.of(self.captions(SAMPLED))

@@ -392,11 +392,13 @@ def load_recipe(
     assignments: Sequence[str] = (),
     budget: str | None = None,
     teacher: str | None = None,
+    data: Path | None = None,
 ) -> Recipe:
-    """Read a recipe, or a preset by its name, and apply a `--teacher`, `--set` and a `--budget`.
+    """Read a recipe, or a preset by its name, and apply its options: `--set` and those beside it.
 
     Raises:
         UsageError: no such file or preset, or a setting that is unknown or out of range.
+        DataError: `data` has no pictures or no captions.
     """
     file = Path(os.path.expanduser(path))
     if not file.is_file() and file.name == str(path):  # a mistyped path is no preset's name
@@ -407,7 +409,10 @@ def load_recipe(
             f"no recipe '{path}'{nearest(str(path), known)}; presets: {', '.join(known)}"
         )
     taken = {} if budget is None else {"budget": f"--budget {budget}"}
+    given = data_settings(data) if data else []
+    taken |= {one.partition("=")[0]: f"--data {data}" for one in given}
     read = read_toml(file)
     read = taught_by(read, teacher) if teacher else read
-    values = override(_of_another_source(read, assignments), assignments, taken=taken)
+    read = override(_of_another_source(read, given or assignments), given)
+    values = override(read, assignments, taken=taken)
     return Recipe.parse(values if budget is None else {**values, "budget": minutes_of(budget)})

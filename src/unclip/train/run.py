@@ -8,7 +8,7 @@ STAGE/states/step-N/        saved training states, the newest few
 STAGE/previews/             sample grids
 STAGE/log.jsonl             every number and note that was logged; STAGE/events/ is TensorBoard's
 report.html                 curves, previews and what happened, in one page
-cache/                      what frozen networks say of the data: see `train.cache`
+cache/                      what frozen networks say of the data: see `train.caching`
 skipped.log                 which samples could not be made, and why
 model/                      a native model folder of all stages so far, usable at any time
 """
@@ -55,6 +55,9 @@ from .validation import Validation
 
 LOCK = ".lock"
 """The file in a run's folder that says who trains there."""
+
+PREPARED = ("recipe.json", "tokenizer.json")
+"""Files in a run's folder that are there before a stage begins."""
 
 PROMPTS = 9
 """Captions that previews are of where the recipe names no prompts."""
@@ -114,10 +117,13 @@ class Run(Spending):
         return self.recipe.source()
 
     def exists(self) -> bool:
-        """Whether the folder holds anything of a run. Raises OutputError if it cannot be read."""
+        """Whether the folder holds more than what is written before a stage begins.
+
+        Raises OutputError if it cannot be read.
+        """
         try:
             there = self.folder.iterdir() if self.folder.is_dir() else ()
-            return any(one.name != LOCK for one in there)
+            return any(one.name not in (LOCK, *PREPARED) for one in there)
         except OSError as error:
             raise OutputError(f"cannot read {self.folder}: {error.strerror or error}") from None
 
@@ -173,6 +179,9 @@ class Run(Spending):
         self._lock = Lock(self.folder / LOCK, str(self.folder))
         if self._lock.held:  # else they may be what another process is writing
             remove_leftovers(self.folder)
+        if not resume:  # what was refused before, perhaps of other data
+            for name in PREPARED:
+                (self.folder / name).unlink(missing_ok=True)
         self.recipe = self._with_recorded_budget()
         self._record()
 
@@ -338,6 +347,7 @@ class Run(Spending):
             pin=self.device.type == "cuda",
         )
         loader.skipped = Skipped(self.folder / SKIPPED, self.recipe.max_skipped, name)
+        loader.warn = loader.skipped.warn = self.warn  # of what is met before the first step
         states, seed = self.folder / name / "states", self.recipe.settings.seed
         trainer = Trainer(task, loader, config, states, seed, self.device, self.clock)
         trainer.validation = validation
@@ -351,7 +361,8 @@ class Run(Spending):
         if not config.cache or not ready:
             return source
         folder = self.folder / "cache" if config.cache is True else Path(config.cache)
-        return cached(source, task, self.tokenizer(), folder, config, self.device, self.on_progress)
+        given = task, self.tokenizer(), folder, config, self.device, self.on_progress, self.world
+        return cached(source, *given)
 
     def build(self, name: str) -> Stage:
         """A stage with fresh weights, or those of the model that it is taken from."""

@@ -87,6 +87,7 @@ def gather(trainer: Resumable) -> State:
         tensors[f"{prefix}net"] = kept(learner.net)
         tensors[f"{prefix}optimizer"] = optimizer_tensors(learner.optimizers, learner.net)
     values |= {"data": trainer.loader.state_dict(), "guard": trainer.guard.state_dict()}
+    values["skipped"] = trainer.loader.skipped.state_dict()
     return State(values, tensors)
 
 
@@ -121,7 +122,8 @@ def restore(trainer: Resumable, state: State, where: Path) -> None:
         trainer.step, trainer.seconds = int(state.values["step"]), float(state.values["seconds"])
         trainer.loader.load_state_dict(state.values["data"])
         trainer.guard.load_state_dict(state.values.get("guard", {}))
-    except (KeyError, TypeError, ValueError) as error:
+        trainer.loader.skipped.load_state_dict(state.values.get("skipped", {}))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise TrainingError(f"{where / 'state.json'} is damaged: {error!r}") from None
 
 
