@@ -38,7 +38,7 @@ class _Gathered(torch.autograd.Function):
         return torch.cat(every)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
         every = [one.contiguous() for one in grad.chunk(dist.get_world_size())]
         own = torch.empty_like(every[0])
         dist.reduce_scatter(own, every)
