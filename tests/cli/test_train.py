@@ -544,7 +544,8 @@ def test_what_of_the_data_is_not_used_is_said(unclip: RunCli, recipe: Path, data
     (dataset / "red.txt").rename(dataset / "rde.txt")
     (dataset / "grey.txt").unlink()
     said = [
-        f"unclip: warning: 2 pictures have no caption: {dataset / 'grey.png'} and others",
+        "unclip: warning: 2 pictures have no caption: "
+        f"{dataset / 'grey.png'}, {dataset / 'red.png'}",
         f"unclip: warning: 1 text file has no picture: {dataset / 'rde.txt'}",
     ]
     assert unclip("train", recipe, "--dry-run").err.splitlines() == said

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from math import inf
 from pathlib import Path
 
 from ..errors import OutputError, TrainingError, counted
@@ -47,19 +46,28 @@ class Keeper(ABC):
     def averaged(self) -> Stage:
         """The stage with the averaged weights, in evaluation mode."""
 
-    def _validate(self, watcher: Watcher, means: Means) -> None:
-        """Where it is time: measure the averaged stage, and save a state if it is the best."""
+    @property
+    def held_out(self) -> float:
+        """The share of the data's pictures that it never sees."""
+        return (self.validation and self.validation.config.share) or 0.0
+
+    def _validate(self, watcher: Watcher, means: Means) -> bool:
+        """Where it is time: measure the averaged stage, and save a state if it is the best.
+
+        Returns:
+            Whether it was time.
+        """
         validation = self.validation
         if validation is None or not validation.is_due(self.step, self.config.steps):
-            return
+            return False
         stage = self.averaged()
         values = self.world.first(lambda: validation.measure(stage))
         watcher.validated(self.step, values)
-        loss, best = values["validation"], best_state(self.folder)
-        if self.world.decided(loss < (best.loss if best else inf)):
-            best = Best(self.step, loss)
+        found = Best(self.step, values["validation"], validation.measured)
+        if self.world.decided(found.beats(best_state(self.folder))):
             self._save_or_go_on(watcher, means)
-            self.store.judged(best)
+            self.store.judged(found)
+        return True
 
     def _save(self, watcher: Watcher, means: Means) -> None:
         """The watcher first: killed between the two, the last steps are done and logged again."""

@@ -39,7 +39,7 @@ from .caching import OnProgress, cached
 from .changes import changes
 from .clock import Clock
 from .config import minutes_of
-from .data import check_framing, seen_by
+from .data import check_framing, measured_by, seen_by
 from .frozen import freeze
 from .loader import Loader
 from .lock import Lock
@@ -51,10 +51,13 @@ from .state import Best, best_state, load_state, load_values, saved_states, stat
 from .task import Task
 from .tasks import bare, make_task
 from .trainer import Trainer
-from .validation import Validation, divided
+from .validation import Validation
 
 LOCK = ".lock"
 """The file in a run's folder that says who trains there."""
+
+PREPARED = ("recipe.json", "tokenizer.json")
+"""Files in a run's folder that are there before a stage begins."""
 
 PROMPTS = 9
 """Captions that previews are of where the recipe names no prompts."""
@@ -114,10 +117,13 @@ class Run(Spending):
         return self.recipe.source()
 
     def exists(self) -> bool:
-        """Whether the folder holds anything of a run. Raises OutputError if it cannot be read."""
+        """Whether the folder holds more than what is written before a stage begins.
+
+        Raises OutputError if it cannot be read.
+        """
         try:
             there = self.folder.iterdir() if self.folder.is_dir() else ()
-            return any(one.name != LOCK for one in there)
+            return any(one.name not in (LOCK, *PREPARED) for one in there)
         except OSError as error:
             raise OutputError(f"cannot read {self.folder}: {error.strerror or error}") from None
 
@@ -173,6 +179,9 @@ class Run(Spending):
         self._lock = Lock(self.folder / LOCK, str(self.folder))
         if self._lock.held:  # else they may be what another process is writing
             remove_leftovers(self.folder)
+        if not resume:  # what was refused before, perhaps of other data
+            for name in PREPARED:
+                (self.folder / name).unlink(missing_ok=True)
         self.recipe = self._with_recorded_budget()
         self._record()
 
@@ -324,9 +333,8 @@ class Run(Spending):
         if config.lora:
             learn_low_rank(stage.net, config.lora, f"stages.{name}")
         collate, source = task.collate(self.tokenizer()), self._source(name, task, trained)
-        validation = None
-        if held := self.recipe.settings.validation:
-            source, pairs = divided(source, held, task.source_size)
+        validation, held = None, self.recipe.settings.validation
+        if held and (pairs := measured_by(self.recipe, task)):
             size, dtype = min(64, config.batch_at(0)), config.dtype(self.device)
             validation = Validation(held, pairs, task, collate, size, dtype)
         loader = Loader(

@@ -140,7 +140,7 @@ class Trainer(Keeper, Paced):
                 if not self._goes_back(watcher):
                     self._log(watcher, means, now)
                 means = Means(now, self.world)
-            self._validate(watcher, means)
+            saved = self._validated(watcher, means) or saved
             if self._preview_is_due():
                 self._preview(watcher)
             if over := clock.is_over():
