@@ -59,7 +59,7 @@ class Embed(ModelOptions, ClusterOptions):
 
     They are written in shards, each whole or not at all: the same command goes on after a stop.
     Pictures that cannot be read are left out, counted, and named in skipped.txt. A picture with
-    several captions has a row for each. docs/data.md trains from them.
+    several captions has a row for each. docs/bulk.md trains a prior from them.
 
     \b
     Examples:

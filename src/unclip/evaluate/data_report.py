@@ -128,7 +128,7 @@ def _headline(findings: Findings) -> tuple[tuple[str, Cell], ...]:
     bad = len(findings.unreadable)
     return (
         ("pictures", Cell(f"{len(findings.looks):,}")),
-        ("captions of what can be read", Cell(f"{len(findings.captions):,}")),
+        ("usable captions", Cell(f"{len(findings.captions):,}")),
         ("cannot be read", Cell(f"{bad:,}", f"{findings.unreadable_share:.2%}")),
         ("duplicates", Cell(f"{_extra(findings):,}" if findings.hashed else "–")),
         ("median size", Cell(f"{width}×{height}")),
