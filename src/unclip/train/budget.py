@@ -48,7 +48,7 @@ def steps_within(config: TrainConfig, pace: Pace, seconds: float) -> int:
     raise AssertionError("the last stretch of a ramp has no end")
 
 
-def divided(
+def by_shares(
     seconds: float, shares: Mapping[str, float], floors: Mapping[str, float]
 ) -> dict[str, float]:
     """Time by shares, of which nobody gets less than its floor.
@@ -114,7 +114,7 @@ class Budget:
         left = 60 * (recipe.settings.budget or 0.0) - spent - self.measuring
         if begun:  # what others took too long for is not taken away from the floors
             left = max(left, sum(floors.values()))
-        given = divided(left, waiting, floors)
+        given = by_shares(left, waiting, floors)
         return {name: self._allocation(name, trained[name], given[name], recipe) for name in given}
 
     def shares(self, recipe: Recipe, begun: Collection[str] = ()) -> dict[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..data import Source
 from ..data.buckets import framed, stepped
+from ..data.framing import FrameSettings
 from ..errors import UsageError
 from ..stages import Stage
 from ..stages.decoder import Decoder
@@ -24,16 +25,21 @@ def seen_by(recipe: Recipe, name: str, task: Task) -> Source:
         DataError: the data are not there.
     """
     config, stage = recipe.trained[name], task.stage
-    settings, size = recipe.framing, task.source_size
-    if not isinstance(stage, Decoder):
-        settings = settings.model_copy(update={"buckets": False})
+    settings, size = framing_of(recipe, stage), task.source_size
     if not settings.buckets:
         return framed(recipe.source(size), settings, size)
     check_buckets(name, stage, config)
-    return framed(recipe.source(size), settings, size, config.batch_at(0), step_of(stage))
+    return framed(recipe.source(size), settings, size, config.batch_at(0), size_step(stage))
 
 
-def step_of(stage: Stage) -> int:
+def framing_of(recipe: Recipe, stage: Stage) -> FrameSettings:
+    """How a stage sees the pictures: in aspect buckets only where it is a decoder."""
+    if isinstance(stage, Decoder):
+        return recipe.framing
+    return recipe.framing.model_copy(update={"buckets": False})
+
+
+def size_step(stage: Stage) -> int:
     """What the sides of a decoder's pictures are multiples of."""
     assert isinstance(stage, Decoder)
     latents, network = stage.config.latents, stage.config.network
@@ -55,9 +61,9 @@ def check_buckets(name: str, stage: Stage, config: TrainConfig) -> None:
         )
 
 
-def check_framing(recipe: Recipe, name: str, stage: Stage) -> None:
+def check_buckets_of(recipe: Recipe, name: str, stage: Stage) -> None:
     """Raise UsageError where a stage cannot be trained on pictures as the recipe wants them."""
     settings = recipe.framing
     if settings.buckets and isinstance(stage, Decoder):
         check_buckets(name, stage, recipe.trained[name])
-        stepped(settings, step_of(stage))
+        stepped(settings, size_step(stage))

@@ -31,6 +31,7 @@ class Resumable(Protocol):
     learners: dict[str, Learner]
     ema: Ema
     guard: Guard
+    facts: dict[str, Any]
 
 
 class Store(Protocol):
@@ -83,6 +84,7 @@ def gather(trainer: Resumable) -> State:
         tensors[f"{prefix}net"] = kept(learner.net)
         tensors[f"{prefix}optimizer"] = optimizer_tensors(learner.optimizers, learner.net)
     values |= {"data": trainer.loader.state_dict(), "guard": trainer.guard.state_dict()}
+    values["facts"] = trainer.facts
     return State(values, tensors)
 
 
