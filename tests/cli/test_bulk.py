@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,17 @@ def test_the_same_command_draws_the_rest_with_the_same_seeds(
     assert (more["pictures"], more["made"]) == (7, 1)
     unclip(*words, "--seed", 3).fails(2, "out was begun with seed not given, and now it is 3")
     unclip(*words, "--dedupe").fails(2, "out was begun with dedupe False, and now it is True")
+
+
+def test_a_dry_run_says_what_it_takes(unclip: Run, prompts: Path, model: Path) -> None:
+    words = ["bulk", prompts, "--out", "out", "--model", model, "--shard-size", 4, *FEW]
+    done = unclip(*words, "--dry-run")
+    said = r"would write 6 pictures of 16×16 in up to (\d+) sampling steps in 2 shards, into out"
+    found = re.fullmatch(said, done.out.strip())
+    assert found and int(found[1]) % 6 == 0 and not Path("out").exists()
+    assert unclip(*words).code == 0
+    Path("out/shards/00000.json").unlink()
+    assert "in 2 shards, 1 of them there, into out" in unclip(*words, "--dry-run").out
 
 
 @pytest.mark.parametrize(

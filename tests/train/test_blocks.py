@@ -66,7 +66,7 @@ def test_blocks_within_blocks_are_left_out() -> None:
             self.levels = nn.ModuleList([Stack(), nn.Linear(2, 2)])
 
     net = Net()
-    assert repeated_blocks(net) == [*net.text.blocks, *net.levels]
+    assert repeated_blocks(net) == [*net.text.blocks, net.levels[0]]
 
 
 @pytest.mark.parametrize("kind", ["clip", "prior", "decoder"])
@@ -105,3 +105,18 @@ def test_compiled_blocks_train_the_same(kind: str, checkpointed: bool, make_trai
         trainer = make_trainer(kind, str(wanted), **options)
         found.append([float(trainer._step()["loss"]) for _ in range(3)])
     assert found[0] == pytest.approx(found[1], rel=1e-5)
+
+
+def test_what_only_holds_blocks_stands_for_them_and_a_layer_is_none() -> None:
+    """As the levels of LAION's U-Net do, which calls what is in them."""
+
+    class Level(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.blocks = nn.ModuleList(nn.Sequential(nn.Linear(2, 2), nn.ReLU()) for _ in range(2))
+            self.after = nn.Linear(2, 2)
+
+    net = nn.Module()
+    net.levels = nn.ModuleList([Level(), Level()])
+    net.kernels = nn.ModuleList([nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 3)])
+    assert repeated_blocks(net) == [*net.levels[0].blocks, *net.levels[1].blocks]

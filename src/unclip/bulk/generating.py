@@ -107,10 +107,12 @@ class Generating(Work):
 
     def digest(self, number: int) -> str:
         """Of the requests of a shard."""
-        found = hashlib.sha256()
-        for one in self.part(number):
-            found.update(f"{one.row} {one.written} {one.request.model_dump_json()}\n".encode())
-        return found.hexdigest()
+        if number not in self._digests:
+            found = hashlib.sha256()
+            for one in self.part(number):
+                found.update(f"{one.row} {one.written} {one.request.model_dump_json()}\n".encode())
+            self._digests[number] = found.hexdigest()
+        return self._digests[number]
 
     def part(self, number: int) -> list[Asked]:
         """What a shard is asked for."""
@@ -133,6 +135,10 @@ class Generating(Work):
         pipe.limit = None  # each request was found to be within it
         judge = Judge(self.judge() if self.judge else pipe) if self.min_score is not None else None
         return _Maker(self, LAYOUTS[self.layout](folder), pipe, judge)
+
+    @cached_property
+    def _digests(self) -> dict[int, str]:
+        return {}
 
     @cached_property
     def _ends(self) -> list[int]:

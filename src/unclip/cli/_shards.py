@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from ..errors import UsageError
-from ._options import LIMITS, option
+from ..errors import UsageError, counted
+from ._options import LIMITS, flag, option
 from ._progress import counting_progress
-from ._terminal import complain
+from ._result import report
+from ._terminal import complain, say
 
 if TYPE_CHECKING:
     from ..bulk.shards import Done, Engine, Shards
@@ -37,9 +38,14 @@ RayWorkers = Annotated[
 ]
 
 
+DryRun = Annotated[bool, flag("--dry-run", "Say what is to be done, and do nothing.")]
+
+
 @dataclass(frozen=True, kw_only=True)
 class ClusterOptions:
-    """Where shards are made."""
+    """Where shards are made, if they are."""
+
+    dry_run: DryRun = False
 
     ray: Ray = None
     ray_gpus: RayGpus = 0.0
@@ -80,6 +86,14 @@ def run_shards(shards: "Shards", engine: "Engine", what: str) -> "Done":
     except KeyboardInterrupt:
         complain(f"what is done is in {shards.folder}: the same command does the rest", "")
         raise
+
+
+def plan(shards: "Shards", out: Path, what: str) -> None:
+    """Say what there is to do, with `what` they are made of."""
+    count, missing = len(shards.work.things), len(shards.missing())
+    report(path=out, shards=count, missing=missing, dry_run=True)
+    there = f", {count - missing:,} of them there" if missing < count else ""
+    say(f"would write {what} in {counted(count, 'shard')}{there}, into {out}")
 
 
 def folder_of(out: Path) -> Path:

@@ -12,14 +12,16 @@ With --ray the machines of a cluster draw, and draw the same.
 Examples:
   unclip bulk prompts.txt --out drawn --seed 7
   unclip bulk prompts.csv --out drawn -n 4 --min-score 0.2 --dedupe
+  unclip bulk prompts.csv --out drawn --dry-run
   unclip bulk prompts.txt --out tars --format webdataset --shard-size 1000
   unclip bulk prompts.txt --out coco --format coco --judge clip-vit/   # that CLIP scores
   unclip bulk prompts.txt --out /shared/drawn --ray auto --ray-gpus 1
 """
 # Without `from __future__ import annotations`: see `_options`.
 
+import math
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -30,11 +32,12 @@ from ._ability import AbilityOptions, add_command
 from ._draw import Combinatorial, Seed, WildcardFolder, random_seed
 from ._options import MODEL, flag, option
 from ._result import report
-from ._shards import ClusterOptions, anywhere, folder_of, run_shards
-from ._terminal import complain, duration, say
+from ._shards import ClusterOptions, anywhere, folder_of, plan, run_shards
+from ._terminal import duration, say
 
 if TYPE_CHECKING:
     from ..bulk.generating import Generating
+    from ..cost import Cost
     from ..facade import Pipeline
 
 Format = Annotated[
@@ -81,8 +84,11 @@ class Bulk(AbilityOptions, ClusterOptions):
 
         self._check()
         folder, engine = folder_of(self.out), self.engine()
-        work = anywhere(self)._work(folder)
+        work, cost = anywhere(self)._work(folder)
         shards = Shards(work, folder)
+        if self.dry_run:
+            plan(shards, self.out, str(cost))
+            return
         done = run_shards(shards, engine, "pictures")
         found = finish(shards, work)
         report(
@@ -117,23 +123,24 @@ class Bulk(AbilityOptions, ClusterOptions):
         if self.dedupe:
             needs("imagehash", "data", "pictures that look alike")
 
-    def _work(self, folder: Path) -> "Generating":
-        """What there is to draw, checked. Raises UsageError."""
+    def _work(self, folder: Path) -> "tuple[Generating, Cost]":
+        """What there is to draw, checked, and what it takes. Raises UsageError."""
         from ..bulk.generating import Asked, Generating, random_seed_of
         from ..bulk.jobs import Job
         from ..bulk.scores import Judge
         from ._jobs import Jobs
 
-        before = random_seed_of(folder)
+        given = None if self.seed is None or self.seed < 0 else self.seed
+        before = random_seed_of(folder) if given is None else given
         seed = random_seed() if before is None else before
         numbers = random.Random(seed)
         jobs: list[Job] = Jobs(self).all(fresh=lambda: numbers.randrange(2**31))
         pipe = self.load()
         load, judge = self.loader(), self._judge()
-        _check_jobs(pipe, jobs, self.shard_size)
+        cost = _check_jobs(pipe, jobs, self.shard_size)
         if self.min_score is not None:
             Judge(judge() if judge else pipe)
-        return Generating(
+        work = Generating(
             [Asked.of(job) for job in jobs],
             load,
             pipe.hash,
@@ -141,35 +148,36 @@ class Bulk(AbilityOptions, ClusterOptions):
             judge().hash if judge else "",
             self.format,
             self.shard_size,
-            None if self.seed is None or self.seed < 0 else self.seed,
+            given,
             seed,
             self.min_score,
             self.dedupe,
         )
+        return work, cost
 
     def _judge(self) -> Any:
         """What loads the judge, if there is another than the model."""
-        from dataclasses import replace
-
         if self.judge is None:
             return None
         return anywhere(replace(self, model=self.judge, clip=None, lora=None)).loader()
 
 
-def _check_jobs(pipe: "Pipeline", jobs: "list[Any]", most: int) -> None:
-    """Raise UsageError for the first row that this model cannot draw; warn of its words."""
-    from dataclasses import replace
-
+def _check_jobs(pipe: "Pipeline", jobs: "list[Any]", most: int) -> "Cost":
+    """What all take; raises UsageError for the first row that this model cannot draw."""
     from ..bulk.drawing import checked
     from ..bulk.places import Place
 
-    def at_once(job: Any) -> Any:
+    def at_once(job: Any) -> Any:  # no more pictures than a shard has are in memory
         few = {"n": min(job.request.n, most)}
         return replace(job, request=job.request.model_copy(update=few))
 
-    _, faults = checked(pipe, [Place(at_once(job), [], []) for job in jobs])
-    for text in faults:
-        complain(text)
+    good, _ = checked(pipe, [Place(at_once(job), [], []) for job in jobs])
+    costs = [
+        place.cost.times(math.ceil(job.request.n / most))
+        for place, job in zip(good, jobs, strict=True)
+        if place.cost is not None
+    ]
+    return replace(sum(costs[1:], costs[0]), pictures=sum(job.request.n for job in jobs))
 
 
 def register(app: typer.Typer) -> None:

@@ -11,7 +11,7 @@ import typer
 from ..errors import UsageError, about, counted
 from ._options import Command, ModelOptions, flag, option
 from ._result import report
-from ._shards import ClusterOptions, anywhere, folder_of, run_shards
+from ._shards import ClusterOptions, anywhere, folder_of, plan, run_shards
 from ._terminal import complain, duration, say
 
 if TYPE_CHECKING:
@@ -90,6 +90,9 @@ class Embed(ModelOptions, ClusterOptions):
         folder, engine = folder_of(self.out), self.engine()
         work = anywhere(self)._work()
         shards = Shards(work, folder)
+        if self.dry_run:
+            plan(shards, self.out, f"embeddings of {counted(work.count, 'picture')}")
+            return
         done = run_shards(shards, engine, "pictures")
         found = finish(shards, work)
         report(

@@ -16,10 +16,19 @@ from ..rng import Rng
 
 
 def repeated_blocks(net: nn.Module) -> list[nn.Module]:
-    """The elements of a network's lists of modules, lists within them left out."""
+    """The elements of a network's lists of modules, lists within them left out.
+
+    An element that only holds others, which the network calls, stands for these; a single layer is
+    no block.
+    """
     found: list[nn.Module] = []
     for child in net.children():
-        found += child if isinstance(child, nn.ModuleList) else repeated_blocks(child)
+        listed = isinstance(child, nn.ModuleList)
+        for one in child.children() if listed else [child]:
+            if not listed or type(one).forward is nn.Module.forward:
+                found += repeated_blocks(one)
+            elif any(True for _ in one.children()):
+                found.append(one)
     return found
 
 
