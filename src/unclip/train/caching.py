@@ -1,6 +1,6 @@
 """What frozen networks say of the data, kept on disk: a prior then trains without CLIP.
 
-RUN/cache/pictures-MODEL/, texts-MODEL/, latents-MODEL/: see `Store`. A row's key is made of the
+RUN/cache/pictures-MODEL/, texts-MODEL/, latents-MODEL/: see `RowStore`. A row's key is made of the
 content of the picture's file, and of which part of it is seen at which size; MODEL is made of the
 network's numbers and settings, and of the precision. So nothing stale is ever met: what has changed
 has another key.
@@ -33,7 +33,7 @@ from .config import TrainConfig
 from .cost import task_on_meta
 from .data import seen_by
 from .recipe import Recipe
-from .store import KEY, Store, key_of
+from .rows import KEY, RowStore, key_of
 from .task import Task
 
 BATCH = 64
@@ -131,7 +131,7 @@ class Encoder:
         """Find what is known already."""
         module, settings = self._module(), [*sorted(self.fields), dtype]
         settings += [tokenizer.to_json()] if self.kind == "texts" else []
-        self.store = Store(folder / f"{self.kind}-{fingerprint(module, *settings)}")
+        self.store = RowStore(folder / f"{self.kind}-{fingerprint(module, *settings)}")
 
     def _module(self) -> nn.Module:
         net = self.task.stage.net if self.kind == "latents" else self.task.clip[0].net
@@ -292,7 +292,7 @@ def _fill(
     _write(one, batches, load, device, total, on_progress)
 
 
-def _unseen(source: Framed, store: Store) -> Iterator[tuple[bytes, tuple[Item, Frame]]]:
+def _unseen(source: Framed, store: RowStore) -> Iterator[tuple[bytes, tuple[Item, Frame]]]:
     for item, frames in source.variants():
         for frame in () if item.fault else frames:
             try:
