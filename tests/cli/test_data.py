@@ -128,9 +128,34 @@ def test_check_names_what_cannot_be_read_and_says_so_by_its_exit_code(
     (dataset / "red.png").write_bytes((dataset / "red.png").read_bytes()[:40])
     check = ("data", "check", dataset, "--workers", 1)
     unclip(*check).fails(1, "1 of 4 pictures", "more than 1% (--at-most)", "red.png: this PNG")
-    assert "red.png</th><td>this PNG is damaged" in Path("report.html").read_text()
+    assert "red.png</th><td class=text>this PNG is damaged" in Path("report.html").read_text()
     done = unclip(*check, "--at-most", 0.25)
     assert done.code == 0 and "warning: red.png cannot be read: this PNG" in done.err
+
+
+def test_what_has_no_match_or_no_readable_text_is_named_everywhere(
+    unclip: RunCli, dataset: Path
+) -> None:
+    (dataset / "red.txt").rename(dataset / "rde.txt")
+    (dataset / "grey.txt").write_bytes(b"caf\xe9")
+    done = unclip("data", "check", dataset, "--workers", 1, "--at-most", 0.5)
+    assert done.code == 0, done.err
+    assert done.out.splitlines()[-1] == "report.html: 3 pictures checked"
+    assert f"{'unused:':<19} 2\n" in done.out
+    assert f"{'captions:':<19} 2 of pictures that can be read\n" in done.out
+    assert "warning: grey.png cannot be read: " in done.err and "line 1 is not UTF-8" in done.err
+    told = json.loads(Path("report.json").read_text())
+    assert told["unused_files"] == ["red.png", "rde.txt"]
+    assert told["unreadable_files"] == ["grey.png"]
+    page = Path("report.html").read_text()
+    assert "red.png</th><td class=text>it has no caption" in page
+    assert "rde.txt</th><td class=text>it has no picture" in page
+    done = unclip("data", "check", dataset, "--workers", 1)
+    assert done.code == 1 and "error: 1 of 3 pictures" in done.err.splitlines()[-1]
+    done = unclip("data", "prepare", dataset, "--out", "made", "--workers", 1)
+    lines = Path("made/skipped.txt").read_text().splitlines()
+    assert lines[0].startswith("grey.png: ") and "grey.txt: line 1 is not UTF-8" in lines[0]
+    assert lines[1:] == ["red.png: it has no caption", "rde.txt: it has no picture"]
 
 
 def test_check_shows_the_pictures_a_model_finds_hard(

@@ -22,6 +22,14 @@ def test_a_recipe_is_written_once_and_trains(unclip: RunCli, dataset: Path) -> N
     assert done.code == 0, done.err
 
 
+def test_a_recipe_speaks_of_itself(unclip: RunCli) -> None:
+    assert unclip("init", "mine.toml", "--data", "pictures/").code == 0
+    text = Path("mine.toml").read_text()
+    assert "# mine\n" in text and 'path = "pictures/"' in text
+    assert "`unclip train mine.toml --budget 10m`" in text
+    assert "runs/mine/model" in text and "runs/folder" not in text and "train folder" not in text
+
+
 def test_a_model_that_is_not_there_writes_nothing(unclip: RunCli) -> None:
     unclip("init", "mine.toml", "--from", "karlo", "--model", "nowhere").fails(2, "nowhere")
     assert not Path("mine.toml").exists()

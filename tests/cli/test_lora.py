@@ -55,6 +55,10 @@ def test_what_a_file_says(unclip: Run, ink: Path, tmp_path: Path) -> None:
     assert done.code == 0, done.err
     assert "unclip.lora" in done.out and "changes 1 weights; rank 2" in done.out
     assert "stage: prior" in done.out and "model: tiny" in done.out
+    many = json.dumps({f"word{n}": n for n in range(50)})
+    change = {NAME: Change(torch.ones(2, 16), torch.ones(16, 2), 4.0)}
+    save_lora(tmp_path / "wide.safetensors", "prior", change, {"vocabulary": many})
+    assert "vocabulary: 50 entries\n" in unclip("lora", "info", tmp_path / "wide.safetensors").out
     (tmp_path / "no.safetensors").write_bytes(ink.read_bytes()[:40])
     unclip("lora", "info", tmp_path / "no.safetensors").fails(1, "no.safetensors")
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from unclip.data import source_at
 from unclip.data.inspect import contact_sheet
@@ -47,6 +48,27 @@ def test_a_shape_is_as_high_as_wide_in_any_picture() -> None:
         assert abs(np.ptp(rows) - np.ptp(columns)) <= 1
         seen.add(int(columns.mean()) // 48)
     assert len(seen) > 1
+
+
+def test_of_a_few_pictures_each_is_shown_once(tmp_path: Path) -> None:
+    """Four pictures of one colour each; one that is broken then is left blank."""
+    for name in ("red", "green", "blue", "grey"):
+        Image.new("RGB", (16, 16), name).save(tmp_path / f"{name}.png")
+        (tmp_path / f"{name}.txt").write_text(name)
+    source = source_at(tmp_path, (16, 16))
+    for seed in (0, 3):
+        sheet = np.asarray(contact_sheet(source, 6, 3, seed))
+        assert sheet.shape[1] == 3 * 152 + 8  # two rows of three, and the last has one
+        centres = [
+            (80 + row * (sheet.shape[0] - 8) // 2, 80 + 152 * x) for row in (0, 1) for x in range(3)
+        ]
+        colours = [tuple(sheet[at]) for at in centres]
+        assert len(set(colours[:4])) == 4 and colours[4:] == [(255, 255, 255)] * 2
+    (tmp_path / "red.png").write_bytes(b"")
+    lines: list[str] = []
+    sheet = np.asarray(contact_sheet(source_at(tmp_path, (16, 16)), 1, 4, 0, lines.append))
+    colours = [tuple(sheet[80, 80 + 152 * x]) for x in range(4)]
+    assert len(set(colours)) == 4 and colours.count((255, 255, 255)) == 1 and len(lines) == 1
 
 
 def test_a_folder_without_pictures_is_no_source(tmp_path: Path) -> None:

@@ -161,11 +161,11 @@ def test_what_belongs_to_nothing_is_counted_and_named(tmp_path: Path) -> None:
     assert found.uncaptioned == (folder / "b.png", folder / "c.png")
     assert found.unpictured == (folder / "readme.txt",)
     assert found.notes() == [
-        f"2 pictures have no caption: {folder / 'b.png'} and others",
+        f"2 pictures have no caption: {folder / 'b.png'}, {folder / 'c.png'}",
         f"1 text file has no picture: {folder / 'readme.txt'}",
     ]
     assert listing(table(folder, ("a.png", "x"), ("b.png", " "))).notes() == [
-        f"2 pictures have no caption: {folder / 'b.png'} and others"
+        f"2 pictures have no caption: {folder / 'b.png'}, {folder / 'c.png'}"
     ]
     assert listing(table(folder, *((f"{name}.png", "x") for name in "abc"))).notes() == []
 
@@ -178,7 +178,7 @@ def test_links_to_files_are_read_and_links_to_folders_are_told(tmp_path: Path) -
     (folder / "away").symlink_to(away)
     assert pairs(folder) == {"a.png": ("a.txt",), "sub/b.png": ("sub/b.txt",)}
     assert listing(folder).notes() == [
-        f"2 folders are links, not followed: {folder / 'away'} and others"
+        f"2 folders are links, not followed: {folder / 'away'}, {folder / 'sub' / 'loop'}"
     ]
 
 
@@ -237,3 +237,19 @@ def test_where_there_are_no_pictures_it_says_why(tmp_path: Path) -> None:
         with pytest.raises(DataError) as caught:
             pictures_in(tmp_path / name)
         assert part in str(caught.value) and name in str(caught.value)
+
+
+def test_a_text_that_cannot_be_read_costs_its_picture_alone(tmp_path: Path) -> None:
+    for name in "abcde":
+        (tmp_path / f"{name}.png").write_bytes(b"x")
+        (tmp_path / f"{name}.txt").write_bytes(b"caf\xe9" if name != "c" else b"cafe")
+    found = listing(tmp_path)
+    assert [path.name for path, _ in found.pairs] == ["c.png"]
+    assert [path.name for path, _ in found.unread] == ["a.png", "b.png", "d.png", "e.png"]
+    assert "b.txt: line 1 is not UTF-8 (byte 0xe9)" in found.unread[1][1]
+    assert not found.uncaptioned and not found.unpictured
+    named = ", ".join(str(tmp_path / f"{name}.png") for name in "abd")
+    assert found.notes() == [f"4 pictures have text files that cannot be read: {named} and 1 other"]
+    (tmp_path / "c.txt").write_bytes(b"\xff")
+    with pytest.raises(DataError, match=r"cannot read .*a\.txt: line 1 is not UTF-8"):
+        listing(tmp_path)

@@ -152,7 +152,7 @@ def test_a_diagram_leaves_out_what_is_no_number() -> None:
     broken = Curve("x", "x", "y", (Line("a", ((1, 1.0), (2, float("nan")), (3, 2.0))),))
     text = render.svg(broken)
     assert text.count("<circle") == 2 and "nan" not in text
-    assert "No point" in render.svg(Curve("x", "x", "y", (Line("a", ()),)))
+    assert "Too few points" in render.svg(Curve("x", "x", "y", (Line("a", ()),)))
     assert "<circle" in render.svg(Curve("x", "x", "y", (Line("a", ((1, 1.0),)),)))
 
 
@@ -213,3 +213,12 @@ def test_many_points_are_a_line_without_dots_and_a_faint_one_has_none() -> None:
     drawn = str(render.svg(Curve("t", "x", "y", lines)))
     assert drawn.count("<circle") == 9
     assert drawn.count('opacity="0.35"') == 1
+
+
+def test_columns_of_words_are_set_to_the_left() -> None:
+    rows = (row("a.png", "IMG 1", "3 min", "–"), row("b.png", "red", "–", "–0.5"))
+    table = Table("", ("file", "why", "time", "loss"), rows)
+    assert table.texts == [True, True, False, False]
+    page = render.html(Report("t", "", (), (Section("s", "S", "", (table,)),)))
+    assert "<td class=text>red</td><td>–</td>" in page
+    assert "<th scope=col class=text>why</th><th scope=col>time</th>" in page

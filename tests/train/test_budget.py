@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unclip.errors import TrainingError, UsageError
-from unclip.train.budget import KEPT, Allocation, Pacer, by_shares, seconds_for, steps_within
+from unclip.train.budget import (
+    KEPT,
+    Allocation,
+    Pacer,
+    TimeIsUp,
+    by_shares,
+    seconds_for,
+    steps_within,
+)
 from unclip.train.clock import Clock
 from unclip.train.config import TrainConfig, minutes_of
 from unclip.train.recipe import Recipe, load_recipe
@@ -42,6 +51,8 @@ SPEED = {"clip": 0.01, "prior": 0.02, "decoder": 0.05, "upsampler": 0.1}
         ("1h30", 90.0),
         ("1h 30min", 90.0),
         ("2 minutes", 2.0),
+        ("90s", 1.5),
+        ("1h 2m 30 sec", 62.5),
     ],
 )
 def test_times(text: object, minutes: float) -> None:
@@ -58,7 +69,7 @@ def test_times(text: object, minutes: float) -> None:
         "-3h",
         "0",
         "0h",
-        "30s",
+        "30 s 4",
         "1e9",
         "inf",
         float("nan"),
@@ -70,7 +81,9 @@ def test_times(text: object, minutes: float) -> None:
     ],
 )
 def test_what_is_no_time(text: object) -> None:
-    with pytest.raises(UsageError, match="such as 3h, 90m, 45min or plain minutes, got") as caught:
+    with pytest.raises(
+        UsageError, match="such as 3h, 90m, 45min, 20s or plain minutes, got"
+    ) as caught:
         minutes_of(text)
     assert repr(text) in str(caught.value)
 
@@ -314,7 +327,9 @@ def test_a_damaged_state_is_named(tmp_path: Path, speeds: Any) -> None:
 
 def test_a_budget_that_is_too_short(tmp_path: Path, speeds: Any) -> None:
     with pytest.raises(
-        UsageError, match=r"too short: a step of stage 'clip' takes 0\.04 s.* takes 0\.28 minutes"
+        UsageError,
+        match=r"too short: a step of stage 'clip' takes 0\.04 s.* 0\.019 minutes give "
+        r"every stage a step, 0\.28 minutes a tenth",
     ):
         Run(tiny("budget=0.01", *shared(1, 1, 1, 1)), tmp_path, CPU).allocate()
 
@@ -516,6 +531,51 @@ def test_a_stage_without_a_saved_state_is_fitted_anew(
     quick(0.1)
     assert make_run(tmp_path, *FEW).trainer("upsampler").config.steps == 58
     assert make_run(tmp_path, *FEW, "budget=2").trainer("upsampler").config.steps == 116
+
+
+def test_measuring_ends_with_the_time_and_says_what_it_measures(
+    tmp_path: Path, quick: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each stage takes 7 s to build, and 10 s are there: the third is not begun."""
+    quick(1.0)
+    now, said, build = [0.0], list[str](), Run.build
+
+    def slowly(run: Run, name: str) -> Any:
+        now[0] += 7
+        return build(run, name)
+
+    @contextmanager
+    def waiting(what: str) -> Iterator[None]:
+        said.append(what)
+        yield
+
+    run = make_run(tmp_path, "budget=10", *shared(1, 1, 1, 1))
+    monkeypatch.setattr(Run, "build", slowly)
+    monkeypatch.setattr(Clock, "now", lambda _: now[0])
+    run.clock.deadline, run.budget.waiting = 10.0, waiting
+    with pytest.raises(TimeIsUp, match=r"^stopped before the steps of 'decoder' were measured$"):
+        run.allocate()
+    assert said == ["measuring clip (1 of 4)", "measuring prior (2 of 4)"]
+
+
+def test_the_least_budget_is_said_and_accepted(
+    tmp_path: Path, quick: Callable[[float], None]
+) -> None:
+    quick(1.0)
+    with pytest.raises(UsageError, match=r"[\d.]+ minutes give every stage a step") as caught:
+        make_run(tmp_path, "budget=0.001", *shared(1, 1, 1, 1)).allocate()
+    run = make_run(tmp_path, "budget=0.001")
+    for name, config in run.recipe.trained.items():
+        run.budget._measured(name, config, run.recipe)
+    least = run.budget.least(run.recipe)
+    assert f"{least:.2g} minutes give" in str(caught.value)
+    for times, fits in ((1.01, True), (0.98, False)):
+        trial = make_run(tmp_path, f"budget={times * least}", *shared(1, 1, 1, 1))
+        if fits:
+            assert min(one.steps for one in trial.allocate().values()) == 1
+        else:
+            with pytest.raises(UsageError, match="too short"):
+                trial.allocate()
 
 
 def test_measured_shares_are_written_down(tmp_path: Path, quick: Callable[[float], None]) -> None:

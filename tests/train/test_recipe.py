@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from unclip.checkpoints.format import open_model
 from unclip.config import Config
@@ -163,6 +164,18 @@ def test_a_budget_is_given_once() -> None:
         load_recipe("tiny", ["budget=2h"], "1h")
     assert load_recipe("tiny", [], "1h").settings.budget == 60
     assert load_recipe("tiny", ["budget=2h"]).settings.budget == 120
+
+
+def test_data_are_given_once(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    (tmp_path / "a.txt").write_text("black")
+    wanted = rf"^--data {tmp_path} and --set data\.source=folder set the same"
+    with pytest.raises(UsageError, match=wanted):
+        load_recipe("folder", ["data.source=folder"], data=tmp_path)
+    recipe = load_recipe("tiny", ["data.flip=true"], data=tmp_path)
+    assert recipe.settings.data == {"source": "folder", "path": str(tmp_path), "flip": True}
+    with pytest.raises(UsageError, match=r"'data\.path' is missing: name it, or give --data DIR$"):
+        load_recipe("tiny", ["data.source=folder"])
 
 
 @pytest.fixture

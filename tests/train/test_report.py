@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -157,3 +158,26 @@ def test_thinned_points_are_means_of_all(count: int) -> None:
     assert thin[0][0] >= 0 and thin[-1][0] <= count - 1
     if count <= POINTS:
         assert [tuple(point) for point in thin] == points
+
+
+def test_what_is_taken_as_it_is_is_not_counted_as_trained(run: Run, tmp_path: Path) -> None:
+    stages = {**run.recipe.stages, "prior": replace(run.recipe.stage("prior"), train=None)}
+    taken = Run(replace(run.recipe, stages=stages), run.folder, run.device)
+    report = report_of(taken)
+    assert report.lead.startswith("0 of 3 stages trained, 1 taken as it is, as of ")
+    (table,) = parts(report, "stages", Table)
+    assert (table.rows[1][0].note, {cell.text for cell in table.rows[1][1:]}) == (
+        "taken as it is",
+        {"–"},
+    )
+    assert table.texts == [True, *[False] * 7]
+
+
+def test_a_stage_of_a_few_steps_has_no_mean_and_one_point_is_no_diagram(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loss = parts(report_of(run), "stage-prior", Curve)[0]
+    assert [(line.name, line.faint, len(line.points)) for line in loss.lines] == [("", False, 2)]
+    (run.folder / "prior" / "log.jsonl").write_text('{"step": 1, "loss": 2.0, "grad_norm": 1.0}\n')
+    assert [one.lines for one in parts(report_of(run), "stage-prior", Curve)] == [(), ()]
+    assert "Too few points yet." in write_report(run).read_text("utf-8")

@@ -76,6 +76,24 @@ def test_a_run_is_not_begun_twice(trained: Run) -> None:
     trained.begin(resume=True)
 
 
+def test_a_run_of_which_no_stage_began_is_begun_anew_and_with_its_own_words(tmp_path: Path) -> None:
+    """A budget that was refused has left both files, of other data perhaps."""
+    first = Run(load_recipe("tiny", [], "1h"), tmp_path / "run", CPU)
+    first.begin(resume=False)
+    before = first.tokenizer().to_json()
+    first.end()
+    other = load_recipe("tiny", ["tokenizer.vocab_size=300"])
+    again = Run(other, tmp_path / "run", CPU)
+    assert not again.exists()
+    again.begin(resume=False)
+    assert again.recipe.settings.budget is None
+    assert again.tokenizer().to_json() != before
+    again.end()
+    (tmp_path / "run" / "thesis.txt").write_text("years of work")
+    with pytest.raises(UsageError, match="holds a run already"):
+        again.begin(resume=False)
+
+
 def test_a_lock_alone_is_no_run_and_what_was_half_written_goes(tmp_path: Path) -> None:
     run = Run(load_recipe("tiny"), tmp_path / "run", CPU)
     run.folder.mkdir()

@@ -10,7 +10,7 @@ import pytest
 from unclip.config import override
 from unclip.errors import UsageError
 from unclip.train.config import TrainConfig
-from unclip.train.recipe import Recipe, RecipeSettings, load_recipe
+from unclip.train.recipe import DATA_KEYS, Recipe, RecipeSettings, load_recipe
 from unclip.train.settings import Section, every_section, markdown, sections_of
 
 ROOT = Path(__file__).parents[2]
@@ -55,6 +55,18 @@ def test_keys_of_the_file_and_of_sources_are_there(every: list[Section]) -> None
     assert {one.key for one in section(every, "stages.NAME", '"prior"').settings} >= {"drop_text"}
     nets = [one for one in every if one.name == "stages.NAME.network"]
     assert any("space_to_depth" in {row.key for row in one.settings} for one in nets)
+
+
+def test_the_keys_of_any_data_are_there_with_the_values_of_a_recipe(every: list[Section]) -> None:
+    rows = {one.key: one for one in section(every, "data", "any source").settings}
+    assert rows.keys() == {*DATA_KEYS} and all(one.help for one in rows.values())
+    assert rows["max_skipped"].default == "0.01" and '"folder"' in rows["source"].type
+    recipe = load_recipe("tiny", ["data.max_skipped=0.2", "data.flip=true"])
+    (own,) = (one for one in sections_of(recipe) if one.name == "data")
+    values = {one.key: one.value for one in own.settings}
+    assert values.keys() >= {*DATA_KEYS, "seed"}
+    assert (values["source"], values["max_skipped"]) == ('"shapes"', "0.2")
+    assert values["flip"] == "true"
 
 
 def test_a_bound_that_is_told_is_enforced(every: list[Section]) -> None:

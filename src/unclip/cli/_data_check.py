@@ -3,7 +3,7 @@
 
 import shlex
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -86,6 +86,7 @@ class Check:
             total = source.count
         with counting_progress("pictures") as on_progress:
             found = examine(source.items(), self.workers or cores(), on_progress, total)
+        found = replace(found, unused=tuple(source.unused()))
         hard = self._hard(source) if self.model else []
         self._write(source, found, hard)
         self._say(found, source.notes())
@@ -112,15 +113,16 @@ class Check:
 
     def _say(self, found: "Findings", notes: list[str]) -> None:
         summary = found.to_json(self.size)
-        for key in ("pictures", "captions", "unreadable", "duplicates", "smaller_than_size"):
+        for key in ("pictures", "unreadable", "unused", "duplicates", "smaller_than_size"):
             if summary[key] is not None:
                 say(f"{key.replace('_', ' ') + ':':<19} {summary[key]:,}")
+        say(f"{'captions:':<19} {summary['captions']:,} of pictures that can be read")
         say(f"{'scripts:':<19} {', '.join(f'{k} {n:,}' for k, n in summary['scripts'].items())}")
+        say(f"{self.output}: {counted(len(found.looks), 'picture')} checked")
         if not found.hashed:
             complain("duplicates were not looked for: pip install 'unclip[data]'", "warning")
         for note in notes:
             complain(note, "warning")
-        say(f"{self.output}: {counted(len(found.looks), 'picture')} checked")
         bad = found.unreadable
         if found.unreadable_share > self.at_most:
             raise DataError(

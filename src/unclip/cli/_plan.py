@@ -23,7 +23,7 @@ def say_budget(run: Run, minutes: float, names: Sequence[str]) -> None:
     from ..train.run import Run
 
     with TemporaryDirectory() as folder:
-        say_plan(Run(run.recipe, Path(folder), run.device), names)
+        say_plan(Run(run.recipe, Path(folder), run.device, run.clock), names)
     stages = counted(len(names), "stage")
     say(f"would train {stages} for {duration(60 * minutes)} on {describe(run.device)}")
 
@@ -34,9 +34,10 @@ def say_plan(run: Run, names: Sequence[str]) -> None:
     Raises:
         UsageError: not one step of a stage fits.
         DataError: the data are not there.
+        TimeIsUp: the clock's time was over before all stages were measured.
     """
-    with waiting("measuring each stage's steps"):
-        given = [one for name, one in run.allocate().items() if name in names]
+    run.budget.waiting = waiting
+    given = [one for name, one in run.allocate().items() if name in names]
     report(stages={one.name: {"steps": one.steps, "seconds": one.seconds} for one in given})
     _print_table(
         given,
@@ -62,12 +63,16 @@ def say_plan(run: Run, names: Sequence[str]) -> None:
 
 
 def say_cost(run: Run, names: Sequence[str]) -> None:
+    """A table of what the stages' own steps would cost."""
     from ..device import describe, fast_dtype
     from ..train.caching import cache_bytes
     from ..train.cost import estimate
 
-    with waiting("measuring this machine"):
-        costs = [estimate(run.recipe, name, run.device) for name in names]
+    costs = []
+    for number, name in enumerate(names, 1):
+        with waiting(f"measuring {name} ({number} of {len(names)})"):
+            costs.append(estimate(run.recipe, name, run.device))
+    with waiting("measuring what a cache takes"):
         kept = {name: cache_bytes(run.recipe, name) for name in names}
     report(stages={one.name: _told(one) for one in costs})
     flop = partial(si, unit="FLOP")

@@ -121,7 +121,7 @@ def inspect(
       unclip data inspect tables/ --caption-column alt_text
     """
     from ..data import source_at
-    from ..data.inspect import contact_sheet, sheet_size
+    from ..data.inspect import contact_sheet, samples_drawn, sheet_size
     from ..media.writing import check_sides, format_of, save
     from ._output import check_writable
 
@@ -138,11 +138,12 @@ def inspect(
     source = source_at(folder, (size, size), named)
     skipped: list[str] = []
     save(contact_sheet(source, rows, columns, seed, skipped.append), path)
-    report(files=[path], summary=source.summary(), samples=rows * columns)
+    drawn = samples_drawn(source, rows, columns)
+    report(files=[path], summary=source.summary(), samples=drawn)
     for name, count in source.summary().items():
         if isinstance(count, dict):
             count = ", ".join(f"{key} {number}" for key, number in count.items())
         say(f"{name + ':':<16} {count}")
     for note in [*source.notes(), *(f"skipped: {line}" for line in dict.fromkeys(skipped))]:
         complain(note, "warning")
-    say(f"{path}: {counted(rows * columns, 'sample')} of {size}×{size}")
+    say(f"{path}: {counted(drawn, 'sample')} of {size}×{size}")

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from ..errors import counted
+from ..plain import parse_json
 from ._complete import MODELS
 from ._options import A_MODEL, Command, Listed, ListedGroup, ModelParts, fetched, option
 from ._result import report
@@ -86,11 +88,22 @@ def info(file: Annotated[Path, typer.Argument(metavar="FILE", help="A LoRA file.
     say(f"{file}: {found['layout']}, {size(bytes_)}, {found['hash']}")
     say(f"  changes {found['weights']} weights; rank {_span(found['ranks'])}")
     for key, value in found["metadata"].items():
-        say(f"  {key}: {value if len(value) < LONG else value[:LONG] + '…'}")
+        say(f"  {key}: {_shown(value)}")
 
 
 LONG = 100
 """How much of a line of metadata is shown."""
+
+
+def _shown(value: str) -> str:
+    """A line of metadata; of a table, such as a vocabulary, only its length."""
+    try:
+        table = parse_json(value) if value.startswith("{") else None
+    except ValueError:
+        table = None
+    if isinstance(table, dict) and len(value) >= LONG:
+        return counted(len(table), "entry", "entries")
+    return value if len(value) < LONG else value[:LONG] + "…"
 
 
 def _span(ranks: Sequence[Any]) -> str:

@@ -207,28 +207,29 @@ def _settings(
     recipe: str | None, data: Path | None, assignments: list[str] | None, teacher: str | None
 ) -> None:
     """Print the settings of a recipe, or of any. Raises UsageError."""
-    from ..train.recipe import data_settings, load_recipe
+    from ..train.recipe import load_recipe
 
-    given = [*(data_settings(data) if data else []), *(assignments or [])]
-    show_settings(None if recipe is None else load_recipe(recipe, given, teacher=teacher))
+    given = assignments or []
+    show_settings(None if recipe is None else load_recipe(recipe, given, None, teacher, data))
 
 
 def _run(
     recipe: str, options: Mapping[str, Any], budget: str | None, place: torch.device, clock: Clock
 ) -> tuple[Run, list[str]]:
     """The run that options ask for, and the stages to train or to take."""
-    from ..train.recipe import data_settings, load_recipe
+    from ..train.recipe import load_recipe
     from ..train.run import Run
 
-    (data,) = options["--data"]
-    given = [*(data_settings(data) if data else []), *(options["--set"] or [])]
-    loaded = load_recipe(recipe, given, budget, *options["--teacher"])
+    loaded = load_recipe(
+        recipe, options["--set"] or [], budget, *options["--teacher"], *options["--data"]
+    )
     chosen = [name for name in options["--stage"] or [] if loaded.stage(name)]  # knows all names
     names = [name for name in loaded.stages if not chosen or name in chosen]
     (out,) = options["--out"]
     _say_what_is_slow(loaded, [name for name in names if name in loaded.trained], place)
     run = Run(loaded, out or Path("runs") / loaded.settings.name, place, clock)
-    run.warn = partial(complain, kind="warning")
+    if run.world.is_first:
+        run.warn = partial(complain, kind="warning")
     return run, names
 
 
@@ -268,7 +269,7 @@ def _train(session: _Session, names: Sequence[str], resume: bool) -> None:
         with session.stop.on_signal():
             waits = [name for name in run.recipe.trained if not run.begun(name)]
             if run.recipe.settings.budget is not None and waits:
-                say_plan(run, [name for name in names if name in waits])
+                session.plan([name for name in names if name in waits])
             if not session.train(names) and run.world.alone:
                 raise typer.Exit(NOT_YET)  # which torchrun would take for a failure
     finally:
@@ -282,11 +283,16 @@ def _take_best(run: Run, names: Sequence[str]) -> None:
     run.begin(resume=True)
     try:
         for name in names:
-            found = run.export_best(name)
-            say(f"{name}: step {found.step}, validation loss {found.loss:.4f}")
+            step, loss = run.world.first(partial(_best, run, name))
+            say(f"{name}: step {step}, validation loss {loss:.4f}")
     finally:
         run.end()
     report(run=run.folder, model=run.model)
+
+
+def _best(run: Run, name: str) -> tuple[int, float]:
+    found = run.export_best(name)
+    return found.step, found.loss
 
 
 def _so_far(run: Run, name: str) -> dict[str, Any]:
@@ -303,6 +309,19 @@ class _Session:
     run: Run
     again: str  # the command that resumes
     stop: Stop
+
+    def plan(self, names: Sequence[str]) -> None:
+        """Say what the budget gives. Raises Cancelled, or Exit where time is up."""
+        from ..train.budget import TimeIsUp
+
+        try:
+            say_plan(self.run, names)
+        except TimeIsUp as error:
+            stopped = f"{error}; go on with: {self.again}"
+            if self.stop() or self.run.clock.is_stopped():
+                raise Cancelled(stopped) from None
+            say(stopped)
+            raise typer.Exit(NOT_YET) from None
 
     def train(self, names: Sequence[str]) -> bool:
         """Train what is not finished, one step at the least, however short the time.
@@ -323,7 +342,8 @@ class _Session:
             if self.run.finished(name):
                 say(f"{name}: finished, {counted(self.run.recipe.trained[name].steps, 'step')}")
                 continue
-            if self.stop() or (begun and self.run.clock.is_over()) or not self._stage(name):
+            clock = self.run.clock  # which all processes ask, so that they stop together
+            if clock.is_stopped() or (begun and clock.is_over()) or not self._stage(name):
                 self._stopped(name)
                 return False
             begun = True
@@ -345,7 +365,7 @@ class _Session:
                 trainer = self.run.trainer(name)
         except (Exception, KeyboardInterrupt):
             if self.stop():  # what fails after a signal came fails because of it
-                return False
+                raise Cancelled(self._where(name)) from None
             raise
         say(f"{name}: steps {trainer.step + 1} to {trainer.config.steps}")
         if not trainer.world.is_first:
@@ -360,12 +380,14 @@ class _Session:
 
     def _stopped(self, name: str) -> None:
         """Say where it stopped and how to go on. Raises Cancelled where that was a signal."""
+        if self.run.clock.is_stopped():
+            raise Cancelled(self._where(name))
+        say(f"time is up, {self._where(name)}")
+
+    def _where(self, name: str) -> str:
         done, steps = self.run.steps_done(name), self.run.recipe.trained[name].steps
         where = f"and saved at step {done} of {steps} of" if done else "before"
-        stopped = f"stopped {where} '{name}'; go on with: {self.again}"
-        if self.stop() or self.run.clock.is_stopped():
-            raise Cancelled(stopped)
-        say(f"time is up, {stopped}")
+        return f"stopped {where} '{name}'; go on with: {self.again}"
 
 
 def _say_what_is_slow(recipe: Recipe, names: Sequence[str], device: torch.device) -> None:
@@ -383,8 +405,11 @@ def _say_what_is_slow(recipe: Recipe, names: Sequence[str], device: torch.device
 
 def _check(run: Run) -> None:
     """Find faults before any work, and say what of the data will not be used."""
-    notes = run.check().notes()
-    for note in notes if run.world.is_first else []:
+    source = run.check()
+    path, kind = getattr(run.recipe.data, "path", None), run.recipe.settings.data["source"]
+    count = "" if source.count is None else f" ({counted(source.count, 'picture')})"
+    say(f"data: {path or kind}{count}")
+    for note in source.notes() if run.world.is_first else []:
         complain(note, "warning")
 
 

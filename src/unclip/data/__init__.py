@@ -87,4 +87,6 @@ def settings_of(
                 f"unknown {what} '{where}.{key}'{nearest(key, [*known, 'source', *general])}; "
                 f"the source '{values['source']}' takes: {takes}"
             )
+    if where == "data" and "path" in known and "path" not in given:
+        raise UsageError("setting 'data.path' is missing: name it, or give --data DIR")
     return kind.Config.parse(given, where)

@@ -135,7 +135,7 @@ class Bucketed(Framed):
         sound = [number for number, one in enumerate(measured) if one is not None]
         found = assign([one for one in measured if one is not None], among, group)
         self.buckets = {one: [sound[n] for n in numbers] for one, numbers in found.items()}
-        self.without = inner.count - sum(map(len, self.buckets.values()))
+        self.without = inner.count - self.count
         if not self.buckets:
             raise DataError(
                 f"no picture is as large as the smallest bucket, {min(among, default=(0, 0))} "
@@ -143,6 +143,11 @@ class Bucketed(Framed):
             )
         self._sizes = list(self.buckets)
         self._turn = _turns(tuple(map(len, self.buckets.values())))
+
+    @property
+    def count(self) -> int:
+        """Its pictures that are in a bucket."""
+        return sum(map(len, self.buckets.values()))
 
     def notes(self) -> list[str]:
         """Of the other source, and which buckets there are."""
@@ -184,6 +189,10 @@ class Bucketed(Framed):
         period, rest = divmod(which + AHEAD * tries, count)
         turn = int(np.flatnonzero(self._turn[:, 0] == bucket)[rest])
         return (period * len(self._turn) + turn) * self.group + offset
+
+    def key(self, position: int) -> str:
+        """See `IndexedSource`: of the picture that the bucket has there."""
+        return self.inner.name(self.place(position)[1])
 
     def stored(self, position: int) -> Item:
         """See `IndexedSource`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -50,11 +50,12 @@ class Findings:
     Args:
         looks: at every picture, in the source's order.
         hashed: whether duplicates could be looked for.
+        unused: see `Source.unused`.
     """
 
     looks: tuple[Look, ...]
     hashed: bool = True
-    notes: tuple[str, ...] = field(default=())
+    unused: tuple[tuple[str, str], ...] = ()
 
     @cached_property
     def sound(self) -> list[Look]:
@@ -119,6 +120,8 @@ class Findings:
             "captions": len(self.captions),
             "unreadable": len(self.unreadable),
             "unreadable_files": [one.name for one in self.unreadable[:1000]],
+            "unused": len(self.unused),
+            "unused_files": [name for name, _ in self.unused[:1000]],
             "without_caption": sum(not one.captions for one in self.sound),
             "smaller_than_size": self.smaller_than(side),
             "stored_bytes": sum(one.stored_bytes for one in self.looks),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -74,6 +75,19 @@ class Folder(Pictures):
             "without picture": len(self.listing.unpictured),
         }
         return {key: known[key] for key in ("kind", "pictures", "captions")} | without | known
+
+    def items(self) -> Iterator[Item]:
+        """See `Pictures`; then those whose captions cannot be read."""
+        yield from super().items()
+        for picture, why in self.listing.unread:
+            yield Item(self._inside(picture), picture, fault=why.removeprefix("cannot read "))
+
+    def unused(self) -> list[tuple[str, str]]:
+        """Pictures without captions, texts without pictures, linked folders."""
+        return [(self._inside(file), why) for file, why in self.listing.unused()]
+
+    def _inside(self, file: Path) -> str:
+        return file.relative_to(self.config.path).as_posix()
 
     def notes(self) -> list[str]:
         """Pictures and texts that training does not use."""

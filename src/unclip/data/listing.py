@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +19,9 @@ Pair = tuple[Path, tuple[str, ...]]
 
 Names = Mapping[str, list[Path]]
 
+NAMED = 3
+"""Most files of a kind that a note names."""
+
 
 @dataclass(frozen=True)
 class Listing:
@@ -29,31 +32,53 @@ class Listing:
         uncaptioned: pictures without a caption.
         unpictured: text files without a picture.
         links: linked folders, which are not followed.
+        unread: pictures whose text file cannot be read, and why.
     """
 
     pairs: tuple[Pair, ...]
     uncaptioned: tuple[Path, ...] = ()
     unpictured: tuple[Path, ...] = ()
     links: tuple[Path, ...] = ()
+    unread: tuple[tuple[Path, str], ...] = ()
 
     def notes(self) -> list[str]:
         """What is not used, one line per kind; may be empty."""
         kinds = (
             (self._empty(), "picture is empty or gone", "pictures are empty or gone"),
+            (
+                [picture for picture, _ in self.unread],
+                "picture has a text file that cannot be read",
+                "pictures have text files that cannot be read",
+            ),
             (self.uncaptioned, "picture has no caption", "pictures have no caption"),
             (self.unpictured, "text file has no picture", "text files have no picture"),
             (self.links, "folder is a link, not followed", "folders are links, not followed"),
         )
         return [
-            f"{counted(len(files), one, several)}: "
-            f"{quoted(files[0])}{' and others' if len(files) > 1 else ''}"
+            f"{counted(len(files), one, several)}: {_named(files)}"
             for files, one, several in kinds
             if files
         ]
 
+    def unused(self) -> list[tuple[Path, str]]:
+        """Files that no sample is made of, and why."""
+        kinds = (
+            (self.uncaptioned, "it has no caption"),
+            (self.unpictured, "it has no picture"),
+            (self.links, "a link to a folder, not followed"),
+        )
+        return [(file, why) for files, why in kinds for file in files]
+
     def _empty(self) -> list[Path]:
         """Captioned pictures without content: empty files and broken links."""
         return [picture for picture, _ in self.pairs if not _length(picture)]
+
+
+def _named(files: Sequence[Path]) -> str:
+    """The first few, and how many more there are."""
+    more = len(files) - NAMED
+    names = ", ".join(map(quoted, files[:NAMED]))
+    return f"{names} and {counted(more, 'other')}" if more > 0 else names
 
 
 def _length(file: Path) -> int:
@@ -73,7 +98,7 @@ def listing(folder: Path, columns: tuple[str, str] = COLUMNS) -> Listing:
 
     Raises:
         DataError: there is no folder, picture or caption; two files match the same name; a
-            caption cannot be read; a picture of a table is missing.
+            table cannot be read; a picture of a table is missing.
     """
     if not folder.is_dir():
         raise DataError(f"no dataset folder at {folder}")
@@ -87,7 +112,9 @@ def listing(folder: Path, columns: tuple[str, str] = COLUMNS) -> Listing:
         raise DataError(f"{folder} has no pictures (looked for {', '.join(SUFFIXES)})")
     found = _of_table(tables[0], pictures, columns) if tables else _of_texts(pictures, files)
     if not found.pairs:
-        raise DataError(_no_captions(folder, tables, pictures))
+        raise DataError(
+            found.unread[0][1] if found.unread else _no_captions(folder, tables, pictures)
+        )
     return replace(found, links=tuple(links))
 
 
@@ -174,6 +201,7 @@ def _of_texts(pictures: list[Path], files: list[Path]) -> Listing:
     )
     claims: dict[Path, Path] = {}
     pairs: list[Pair] = []
+    unread: list[tuple[Path, str]] = []
     for picture, stem in stems.items():
         text = _one(exact.get(stem) or free.get(_alike(stem), []), picture)
         if text is None:
@@ -184,9 +212,14 @@ def _of_texts(pictures: list[Path], files: list[Path]) -> Listing:
                 f"{quoted(text)} may belong to {quoted(first)} or to {quoted(picture)}: "
                 "give each picture a text file with exactly its name"
             )
-        pairs.append((picture, captions_of(text)))
+        try:
+            pairs.append((picture, captions_of(text)))
+        except DataError as error:
+            unread.append((picture, str(error)))
     captioned = tuple(pair for pair in pairs if pair[1])
-    return Listing(captioned, _left(pictures, captioned), _left(texts, ((t, ()) for t in claims)))
+    uncaptioned = _left(pictures, [*captioned, *unread])
+    unpictured = _left(texts, ((text, ()) for text in claims))
+    return Listing(captioned, uncaptioned, unpictured, unread=tuple(unread))
 
 
 def _of_table(table: Path, pictures: list[Path], columns: tuple[str, str]) -> Listing:

@@ -118,7 +118,7 @@ def prepare(
             shards.append(known or _write(tar, origin, counted))
             done += len(items)
             on_progress(done, max(total or 0, done))
-    return _finish(out, settings, shards, kept)
+    return _finish(out, settings, shards, kept, source.unused())
 
 
 def _counted(
@@ -272,7 +272,11 @@ def _encoded(picture: Image.Image, settings: PrepareSettings) -> bytes:
 
 
 def _finish(
-    out: Path, settings: PrepareSettings, shards: list[dict[str, Any]], kept: int
+    out: Path,
+    settings: PrepareSettings,
+    shards: list[dict[str, Any]],
+    kept: int,
+    unused: list[tuple[str, str]],
 ) -> Prepared:
     """Write the index and the log; shards of items that are gone are removed."""
     skipped = [Skipped(*pair) for shard in shards for pair in shard["skipped"]]
@@ -281,7 +285,7 @@ def _finish(
         if old.name not in own and old.stem.isdecimal():
             old.unlink()
             old.with_suffix(".json").unlink(missing_ok=True)
-    lines = "".join(f"{name}: {why}\n" for name, why in skipped)
+    lines = "".join(f"{name}: {why}\n" for name, why in [*skipped, *unused])
     write_text(out / SKIPPED, lines)
     samples = sum(shard["samples"] for shard in shards)
     if not samples:

@@ -135,6 +135,10 @@ class Source(ABC):
         """Remarks on the data for the user before training, one line each."""
         return []
 
+    def unused(self) -> list[tuple[str, str]]:
+        """Files beside those of its pictures that no sample is made of: (name, why)."""
+        return []
+
     def vocabulary(self) -> Vocabulary:
         """The words of `SAMPLED` captions, without rare ones."""
         return Vocabulary.of(self.captions(SAMPLED))
@@ -235,6 +239,14 @@ class ListedSource(IndexedSource):
     @abstractmethod
     def place(self, position: int) -> int:
         """The number of the picture at a position of the stream."""
+
+    def name(self, number: int) -> str:
+        """What picture number `number` is told from others by: the `key` of its positions."""
+        return str(number)
+
+    def key(self, position: int) -> str:
+        """See `IndexedSource`: the picture's name."""
+        return self.name(self.place(position))
 
     @abstractmethod
     def caption(self, captions: tuple[str, ...], position: int) -> str:

@@ -91,6 +91,8 @@ def data_report(
         sections.append(_hard(hard, pictures))
     if findings.unreadable:
         sections.insert(0, _unreadable(findings))
+    if findings.unused:
+        sections.append(_unused(findings.unused))
     return Report(
         title=f"Data check: {name}",
         lead=_lead(findings, size),
@@ -106,6 +108,8 @@ def _lead(findings: Findings, size: int) -> str:
     faults = []
     if findings.unreadable:
         faults.append(f"{counted(len(findings.unreadable), 'picture')} cannot be read")
+    if findings.unused:
+        faults.append(f"{counted(len(findings.unused), 'file has', 'files have')} no match")
     if extra := _extra(findings):
         faults.append(f"{counted(extra, 'picture is a duplicate', 'pictures are duplicates')}")
     if small := findings.smaller_than(size):
@@ -124,7 +128,7 @@ def _headline(findings: Findings) -> tuple[tuple[str, Cell], ...]:
     bad = len(findings.unreadable)
     return (
         ("pictures", Cell(f"{len(findings.looks):,}")),
-        ("captions", Cell(f"{len(findings.captions):,}")),
+        ("captions of what can be read", Cell(f"{len(findings.captions):,}")),
         ("cannot be read", Cell(f"{bad:,}", f"{findings.unreadable_share:.2%}")),
         ("duplicates", Cell(f"{_extra(findings):,}" if findings.hashed else "–")),
         ("median size", Cell(f"{width}×{height}")),
@@ -257,11 +261,21 @@ def _names(group: Sequence[Look]) -> str:
 
 def _unreadable(findings: Findings) -> Section:
     bad = findings.unreadable
-    rows = tuple(row(one.name, one.fault) for one in bad[:NAMED])
-    more = f"{len(bad) - NAMED:,} more are not listed." if len(bad) > NAMED else ""
     text = f"{counted(len(bad), 'file')} of {len(findings.looks):,}. Training skips them."
-    return Section("unreadable", "Files that cannot be read", text,
-                   (Table("", ("file", "why"), rows, more),))  # fmt: skip
+    table = _reasons([(one.name, one.fault) for one in bad])
+    return Section("unreadable", "Files that cannot be read", text, (table,))
+
+
+def _unused(unused: Sequence[tuple[str, str]]) -> Section:
+    text = (
+        f"{counted(len(unused), 'file is', 'files are')} not used: no sample can be made of them."
+    )
+    return Section("unused", "Files without a match", text, (_reasons(unused),))
+
+
+def _reasons(files: Sequence[tuple[str, str]]) -> Table:
+    more = f"{len(files) - NAMED:,} more are not listed." if len(files) > NAMED else ""
+    return Table("", ("file", "why"), tuple(row(*one) for one in files[:NAMED]), more, words=True)
 
 
 def _hard(hard: Sequence[Hard], pictures: Mapping[str, Image.Image]) -> Section:

@@ -22,6 +22,10 @@ class Cell:
     strong: bool = False  # to be seen first
 
 
+NUMERIC = tuple("0123456789+-−–±<>")
+"""What a number, or the dash in its place, begins with."""
+
+
 @dataclass(frozen=True)
 class Table:
     """Rows of cells; the first column holds names."""
@@ -31,6 +35,14 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     note: str = ""
     words: bool = False  # its cells are texts, not numbers
+
+    @property
+    def texts(self) -> list[bool]:
+        """Which columns hold texts, and are set to the left: no cell begins as a number does."""
+        columns = zip(*self.rows, strict=True) if self.rows else [()] * len(self.head)
+        return [
+            self.words or not any(one.text[:1] in NUMERIC for one in cells) for cells in columns
+        ]
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
-from ..errors import UsageError
+from ..errors import UnclipError, UsageError
 from .clock import Clock
 from .config import TrainConfig
 from .recipe import Recipe
@@ -24,6 +25,8 @@ LITTLE = 0.1
 """Share of the recipe's own steps that a stage gets first; with less it hardly learns."""
 
 _LONGEST = 20.0  # seconds that a step is measured over, or a hundredth of the stages' mean time
+
+_PART = 20  # or this part of the time until training stops
 
 Pace = Callable[[int], float]
 """Batch size -> seconds that a step takes."""
@@ -67,6 +70,12 @@ def by_shares(
     return {name: scale * floor for name, floor in floors.items()}
 
 
+class TimeIsUp(UnclipError):
+    """The time until training stops went by while steps were measured."""
+
+    exit_code = 3
+
+
 @dataclass(frozen=True)
 class Allocation:
     """What a budget gives one stage."""
@@ -86,12 +95,16 @@ class Allocation:
 
 @dataclass
 class Budget:
-    """Divides a recipe's time among its stages, by steps that `measure` takes the time of."""
+    """Divides a recipe's time among its stages, by steps that `measure` takes the time of.
+
+    Where the clock says that it is over between two stages, measuring ends with `TimeIsUp`.
+    """
 
     measure: Measure
     clock: Clock = field(default_factory=Clock)
     paces: dict[str, Pace] = field(default_factory=dict)
     measuring: float = 0.0  # seconds that it took
+    waiting: Callable[[str], AbstractContextManager[None]] = lambda what: nullcontext()
 
     def plan(
         self, recipe: Recipe, begun: Collection[str] = (), spent: float = 0.0
@@ -131,6 +144,13 @@ class Budget:
         own = [self._own(name, one) for name, one in recipe.trained.items()]
         return LITTLE * sum(own) / KEPT / 60
 
+    def least(self, recipe: Recipe) -> float:
+        """Minutes in which every stage takes a step, beside the measuring: see `by_shares`."""
+        floors = {name: self._floor(name, one) for name, one in recipe.trained.items()}
+        steps = {name: self.paces[name](one.batch_at(0)) for name, one in recipe.trained.items()}
+        scale = max(steps[name] / (KEPT * floor) for name, floor in floors.items())
+        return (scale * sum(floors.values()) + self.measuring) / 60
+
     def whole(self, recipe: Recipe) -> float:
         """Minutes in which every stage takes the recipe's own steps, by its shares."""
         shares = self.shares(recipe)
@@ -148,11 +168,16 @@ class Budget:
         """Measure a stage, each batch size once: no trainer and no worker of it stays behind."""
         if name in self.paces:
             return
+        if self.clock.is_over():
+            raise TimeIsUp(f"stopped before the steps of '{name}' were measured")
         started = self.clock.now()
         each = 60 * (recipe.settings.budget or 0.0) / len(recipe.trained)
-        measured, window = self.measure(name), min(_LONGEST, each / 100)
+        left = (self.clock.deadline - started) / _PART
+        window = min(_LONGEST, each / 100, left)
         sizes = dict.fromkeys(size for _, size in config.stretches())
-        self.paces[name] = {size: measured(size, window) for size in sizes}.__getitem__
+        with self.waiting(f"measuring {name} ({1 + len(self.paces)} of {len(recipe.trained)})"):
+            measured = self.measure(name)
+            self.paces[name] = {size: measured(size, window) for size in sizes}.__getitem__
         self.measuring += self.clock.now() - started
 
     def _allocation(
@@ -164,7 +189,8 @@ class Budget:
             raise UsageError(
                 f"the budget is too short: a step of stage '{name}' takes "
                 f"{pace(config.batch_at(0)):.2g} s, and its share is {max(0.0, seconds):.2g} s; "
-                f"a tenth of all stages' steps takes {self.enough(recipe):.2g} minutes"
+                f"{self.least(recipe):.2g} minutes give every stage a step, "
+                f"{self.enough(recipe):.2g} minutes a tenth of its own"
             )
         samples = int(seconds_for(config, float, steps))  # a second a sample
         took = seconds_for(config, pace, steps)
@@ -184,7 +210,9 @@ class Pacer:
     tell: Callable[[int], TrainConfig]
     _since: tuple[int, float] | None = None  # the step and the time of the last look
 
-    def steps(self, config: TrainConfig, step: int, now: float, aside: float) -> int:
+    def steps(
+        self, config: TrainConfig, step: int, now: float, aside: float, beside: float = 0.0
+    ) -> int:
         """How many steps fit by the pace since the last look; as before between two looks.
 
         Args:
@@ -192,6 +220,7 @@ class Pacer:
             step: how many steps are done.
             now: seconds that the stage has taken.
             aside: seconds still to be spent on other things than steps.
+            beside: seconds that each step takes on average beside its own.
         """
         if self._since is None:
             self._since = step, now
@@ -203,12 +232,17 @@ class Pacer:
         each = (now - then) / samples
 
         def pace(size: int) -> float:
-            return each * size
+            return each * size + beside
 
         left = KEPT * self.seconds - now - aside
         fitting = steps_within(config, pace, seconds_for(config, pace, step) + max(0.0, left))
         small = abs(fitting - config.steps) <= 0.02 * (config.steps - step)
         return config.steps if small else max(fitting, step + 1)
+
+    def skip(self, seconds: float) -> None:
+        """So much of the time since the last look went to other things than steps."""
+        if self._since is not None:
+            self._since = self._since[0], self._since[1] + seconds
 
     def restart(self) -> None:
         """What happened since the last look says nothing of the pace."""

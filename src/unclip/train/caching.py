@@ -12,7 +12,8 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -35,6 +36,7 @@ from .data import seen_by
 from .recipe import Recipe
 from .rows import KEY, RowStore, key_of
 from .task import Task
+from .world import World
 
 BATCH = 64
 """Pictures or texts that a network is shown at once."""
@@ -80,7 +82,8 @@ class Cached(Framed):
             try:
                 made |= store[key]
             except KeyError:
-                why = "it cannot be read, or has changed since the cache was filled"
+                frame.see(item)  # which says why, where it cannot be read
+                why = "it has changed since the cache was filled"
                 raise DataError(f"{item.name} is not in the cache: {why}") from None
         if self.pixels:
             made |= frame.see(item)
@@ -171,11 +174,12 @@ def cached(
     config: TrainConfig,
     device: torch.device,
     on_progress: OnProgress = lambda what, done, total: None,
+    world: World | None = None,
 ) -> Source:
     """A source whose samples hold what the task's frozen networks say, from a cache.
 
-    What the cache lacks is encoded now. Its files are written one by one, each whole: stopped, it
-    goes on.
+    What the cache lacks is encoded now, of several processes a part by each. Its files are written
+    one by one, each whole: stopped, it goes on.
 
     Args:
         source: of stored pictures.
@@ -185,6 +189,7 @@ def cached(
         config: of the stage.
         device: where networks compute.
         on_progress: told what is encoded, how many are done, and of how many.
+        world: the processes that ask for it together, and see one folder.
 
     Raises:
         UsageError: the source makes its pictures, or cuts them at random.
@@ -193,7 +198,7 @@ def cached(
     known = encoders(task)
     if not known:
         return source
-    inner = stored_source(source, task.name)
+    inner, world = stored_source(source, task.name), world or World()
     dtype = config.dtype(device)
     task = task.to(device)
     for helper in task.frozen:
@@ -201,7 +206,8 @@ def cached(
     for one in known:
         one.open(folder, tokenizer, dtype)
         with torch.no_grad(), autocast(device, dtype):
-            _fill(one, inner, tokenizer, config, device, on_progress)
+            fill = partial(_fill, one, inner, tokenizer, config, device, on_progress, world)
+            world.each(fill)
         one.store.refresh()
     made = {name for one in known for name in one.fields}
     return Cached(inner, known, pixels=needs_pixels(task, made))
@@ -276,24 +282,27 @@ def stored_source(source: Source, name: str) -> Framed:
 
 def _fill(
     one: Encoder, source: Framed, tokenizer: Tokenizer, config: TrainConfig, device: torch.device,
-    on_progress: OnProgress,
+    on_progress: OnProgress, world: World,
 ) -> None:  # fmt: skip
-    """Encode what the store lacks."""
+    """Encode what the store lacks: of several processes each its part."""
     if one.kind == "texts":
-        captions = dict.fromkeys(text for item in source.items() for text in item.captions)
+        every = dict.fromkeys(text for item in source.items() for text in item.captions)
+        captions = islice(every, world.rank, None, world.size)
         texts = {text_key(text): text for text in captions if text_key(text) not in one.store}
         batches, total = _batches(iter(texts.items())), len(texts)
         load = _tokens(tokenizer)
     else:
-        unseen = dict(_unseen(source, one.store))
+        unseen = dict(_unseen(source, one.store, world))
         by_size = sorted(unseen.items(), key=lambda pair: pair[1][1].size)
         batches, total = _batches(iter(by_size), size=lambda pair: pair[1][1].size), len(unseen)
         load = _pixels(max(1, config.workers))
     _write(one, batches, load, device, total, on_progress)
 
 
-def _unseen(source: Framed, store: RowStore) -> Iterator[tuple[bytes, tuple[Item, Frame]]]:
-    for item, frames in source.variants():
+def _unseen(
+    source: Framed, store: RowStore, world: World
+) -> Iterator[tuple[bytes, tuple[Item, Frame]]]:
+    for item, frames in islice(source.variants(), world.rank, None, world.size):
         for frame in () if item.fault else frames:
             try:
                 key = picture_key(item, frame)

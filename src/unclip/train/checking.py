@@ -10,7 +10,7 @@ from ..data import Source
 from ..data.buckets import check_framing, framed
 from ..stages import on_meta
 from .caching import encoders, stored_source
-from .data import check_buckets_of, framing_of
+from .data import check_buckets_of, framing_of, measured_by
 from .distributed.engines import make_engine
 from .frozen import freeze
 from .lora import learn_low_rank
@@ -43,12 +43,17 @@ def check_stage(recipe: Recipe, name: str, world: World) -> Task:
 
 
 def check_samples(recipe: Recipe, task: Task, source: Source) -> None:
-    """Raise UsageError where the data cannot be cut or kept as a stage wants them.
+    """Check that the data can be cut, kept and held out as a stage wants them.
 
     Whether each picture can be read is not looked at.
+
+    Raises:
+        UsageError: they cannot.
+        DataError: those of validation are not there, or nothing is held out.
     """
-    settings, name = framing_of(recipe, task.stage), task.name
+    settings, name = framing_of(recipe.framing, task.stage), task.name
     check_framing(source, settings)
     if recipe.trained[name].cache and encoders(task):
         whole = settings.model_copy(update={"buckets": False})
         stored_source(framed(source, whole, task.source_size), name)
+    measured_by(recipe, task)

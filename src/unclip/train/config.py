@@ -18,20 +18,22 @@ from ..errors import UsageError
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 _NUMBER = r"(\d+(?:\.\d+)?)\s*"
-_TIME = re.compile(rf"(?:{_NUMBER}(?:h|hours?))?\s*(?:{_NUMBER}(?:m|min|minutes?)?)?")
+_TIME = re.compile(
+    rf"(?:{_NUMBER}(?:h|hours?))?\s*(?:{_NUMBER}(?:m|min|minutes?|$))?\s*(?:{_NUMBER}(?:s|sec|seconds?))?"
+)
 
 
 def minutes_of(value: object) -> float:
-    """'3h', '90m', '45min', '1h 30min', or plain minutes -> minutes. Raises UsageError."""
+    """'3h', '90m', '45min', '1h 30min', '90s', or plain minutes -> minutes. Raises UsageError."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         total = float(value)
     else:
         whole = _TIME.fullmatch(value.strip()) if isinstance(value, str) else None
-        hours, minutes = (float(part or 0) for part in whole.groups()) if whole else (0.0, 0.0)
-        total = 60 * hours + minutes
+        parts = [float(part or 0) for part in whole.groups()] if whole else [0.0] * 3
+        total = 60 * parts[0] + parts[1] + parts[2] / 60
     if not 0 < total < inf:
         raise UsageError(
-            f"a budget is a time such as 3h, 90m, 45min or plain minutes, got {value!r}"
+            f"a budget is a time such as 3h, 90m, 45min, 20s or plain minutes, got {value!r}"
         )
     return total
 

@@ -47,6 +47,12 @@ class ContrastiveTask(Task):
         """See `Task`."""
         return self._compared(self._features(cond, rng))
 
+    def loss_of(self, stage: Stage, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
+        """See `Task`."""
+        assert isinstance(stage, ComparingStage)
+        heads = self.heads.eval()  # until the next step
+        return stage.compare(Samples(stage.features(cond, rng, heads)), heads)
+
     def backward(
         self,
         batch: Batch,

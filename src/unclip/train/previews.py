@@ -39,7 +39,7 @@ def sheet(run: Run, name: str, averaged: Stage, raw: Stage | None) -> Image.Imag
 
     Args:
         averaged: the stage with averaged weights, in evaluation mode.
-        raw: the same with the weights that are trained.
+        raw: the same with the weights that are trained; before the first step, `averaged`.
 
     Raises:
         UnclipError: what it makes is not finite, or the data cannot be read.
@@ -56,10 +56,12 @@ def _drawn(run: Run, name: str, averaged: Stage, raw: Stage | None) -> Image.Ima
     by_average = _pictures(run, chain)
     if raw is None:
         return _titled(make_grid(by_average, labels=run.prompts), "averaged weights")
-    training = raw.net.training
-    stages = {**chain.model.stages, name: raw.eval()}
-    by_raw = _pictures(run, Chain(replace(chain.model, stages=stages), run.device))
-    raw.train(training)
+    by_raw = by_average
+    if raw is not averaged:
+        training = raw.net.training
+        stages = {**chain.model.stages, name: raw.eval()}
+        by_raw = _pictures(run, Chain(replace(chain.model, stages=stages), run.device))
+        raw.train(training)
     both = zip(by_average, by_raw, strict=True)
     pairs = [make_grid([left, right], columns=2) for left, right in both]
     title = "left: averaged weights, right: raw weights"

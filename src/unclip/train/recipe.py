@@ -15,8 +15,8 @@ from pydantic import Field, model_validator
 from ..checkpoints.format import Plan
 from ..checkpoints.part import Part
 from ..checkpoints.settings import leaves
-from ..config import Config, check_keys, override, read_toml, shown, unknown
-from ..data import SOURCES, Source, opened, settings_of, source_at
+from ..config import Config, check_keys, override, read_toml, shown
+from ..data import SOURCES, Source, opened, source_at
 from ..data.framing import FrameSettings
 from ..diffusion.objective import ConsistencyObjective
 from ..errors import SettingWarning, UsageError, nearest, warn
@@ -24,6 +24,7 @@ from ..loading import PRESETS, plan
 from ..stages import STAGES, StageConfig
 from ..stages.clip import ClipStageConfig
 from .config import Minutes, TrainConfig, minutes_of
+from .section import DATA_KEYS, check_section, source_settings
 from .skipped import MOST
 from .teaching import taught_by
 from .validation import ValidationConfig
@@ -34,9 +35,6 @@ FROM = "from"
 
 Base = tuple[str | None, str | None]
 """The model that a stage is taken from and twelve hex digits of its weights; None if fresh."""
-
-DATA_KEYS = ("source", "max_skipped", *FrameSettings.model_fields)
-"""Keys of the section `data` that are not settings of the source."""
 
 OWN_KEYS = ("train", "from", "from_stage")
 """Keys of a stage's section that are not settings of the stage."""
@@ -85,15 +83,7 @@ class RecipeSettings(Config):
 
     @model_validator(mode="after")
     def _data_names_its_source(self) -> Self:
-        if "source" not in self.data:
-            wrong = [key for key in self.data if nearest(key, ["source"])]
-            meant = [unknown(f"data.{key}", self.data[key], ["source"]) for key in wrong]
-            raise ValueError(*meant[:1] or ["setting 'data.source' is missing"])
-        share = self.data.get("max_skipped", MOST)
-        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
-            raise ValueError(
-                f"setting 'data.max_skipped' must be a share from 0 to 1, got {shown(share)}"
-            )
+        check_section(self.data)
         return self
 
 
@@ -156,8 +146,7 @@ class Recipe:
             name: _stage(name, table, models.get(str(table.get("from"))))
             for name, table in settings.stages.items()
         }
-        own = {key: one for key, one in settings.data.items() if key not in DATA_KEYS[1:]}
-        data = settings_of(own, general=DATA_KEYS[1:])
+        data = source_settings(settings.data)
         recipe = cls(settings, stages, data, FrameSettings.of(settings.data), models)
         _check_sizes(recipe)
         recipe._check_chosen("prior", settings.prior, recipe._priors(), "makes an image embedding")
@@ -166,6 +155,8 @@ class Recipe:
             recipe._check_helpers(name)
         if settings.budget is not None:
             recipe.shares()
+        if settings.validation:
+            settings.validation.settings()
         return recipe
 
     def dump(self) -> dict[str, Any]:
@@ -417,11 +408,13 @@ def load_recipe(
     assignments: Sequence[str] = (),
     budget: str | None = None,
     teacher: str | None = None,
+    data: Path | None = None,
 ) -> Recipe:
-    """Read a recipe, or a preset by its name, and apply a `--teacher`, `--set` and a `--budget`.
+    """Read a recipe, or a preset by its name, and apply its options: `--set` and those beside it.
 
     Raises:
         UsageError: no such file or preset, or a setting that is unknown or out of range.
+        DataError: `data` has no pictures or no captions.
     """
     file = Path(os.path.expanduser(path))
     if not file.is_file() and file.name == str(path):  # a mistyped path is no preset's name
@@ -432,7 +425,10 @@ def load_recipe(
             f"no recipe '{path}'{nearest(str(path), known)}; presets: {', '.join(known)}"
         )
     taken = {} if budget is None else {"budget": f"--budget {budget}"}
+    given = data_settings(data) if data else []
+    taken |= {one.partition("=")[0]: f"--data {data}" for one in given}
     read = read_toml(file)
     read = taught_by(read, teacher) if teacher else read
-    values = override(_of_another_source(read, assignments), assignments, taken=taken)
+    read = override(_of_another_source(read, given or assignments), given)
+    values = override(read, assignments, taken=taken)
     return Recipe.parse(values if budget is None else {**values, "budget": minutes_of(budget)})

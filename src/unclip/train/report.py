@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -33,7 +34,8 @@ POINTS = 240
 PREVIEWS = 3
 """Of each stage: the first, the last, and those evenly between them."""
 
-_SIDE = 640  # pixels of a preview
+_SIDE = 1200  # pixels of a preview, whose labels are still to be read
+_FEW = 8  # points, of which no mean is drawn
 _NOTES = 200  # the newest of them
 
 Points = list[tuple[float, float]]
@@ -61,8 +63,6 @@ def report_of(run: Run, again: str = "") -> Report:
     """What is known of a run, from what is in its folder."""
     logs = {name: read_log(run.folder / name) for name in run.recipe.trained}
     begun = [name for name, log in logs.items() if log or run.begun(name)]
-    finished = [name for name in run.recipe.stages if run.finished(name)]
-    every = counted(len(run.recipe.stages), "stage")
     notes = [(name, line) for name in begun for line in logs[name] if "note" in line]
     sections = [
         Section("stages", "Stages", "", (_stages(run, logs),)),
@@ -74,12 +74,21 @@ def report_of(run: Run, again: str = "") -> Report:
     ]  # fmt: skip
     return Report(
         title=run.recipe.settings.name,
-        lead=f"{len(finished)} of {every} trained, as of {_now()}, on {describe(run.device)}.",
+        lead=f"{_progress(run)}, as of {_now()}, on {describe(run.device)}.",
         headline=_headline(run, logs, begun),
         sections=tuple(sections),
         facts=tuple(_facts(run, again)),
         facts_title="How to go on",
     )
+
+
+def _progress(run: Run) -> str:
+    """'1 of 2 stages trained, 3 taken as they are'."""
+    trained = run.recipe.trained
+    done = sum(map(run.finished, trained))
+    text = f"{done} of {counted(len(trained), 'stage')} trained"
+    taken = len(run.recipe.stages) - len(trained)
+    return text + (f", {counted(taken, 'taken as it is', 'taken as they are')}" if taken else "")
 
 
 def _now() -> str:
@@ -115,7 +124,7 @@ def _stages(run: Run, logs: dict[str, Log]) -> Table:
     for name in run.recipe.stages:
         train = run.recipe.stage(name).train
         if train is None:
-            rows.append(row(name, "taken as it is", *["–"] * 6))
+            rows.append((Cell(name, "taken as it is"), *[Cell("–")] * 7))
             continue
         last, seconds = _last(logs[name]), _seconds(run, name)
         done = max(last.get("step", 0), run.steps_done(name))
@@ -149,8 +158,9 @@ def _stage(run: Run, name: str, log: Log) -> Section:
     parts: list[Part] = []
     if points := _points(log, "loss"):
         smooth = Line("mean", tuple(_thin(_smoothed(points))))
-        raw = Line("", tuple(_thin(points)), faint=True)
-        parts.append(Curve("Loss", "step", "loss", (raw, smooth), log=_spans(points)))
+        raw = Line("", tuple(_thin(points)), faint=len(points) >= _FEW)
+        lines = [raw, smooth] if len(points) >= _FEW else [raw]
+        parts.append(Curve("Loss", "step", "loss", tuple(lines), log=_spans(points)))
     if points := _points(log, "validation"):
         lines = [Line("mean", tuple(points))]
         levels = sorted({key for line in log for key in line if key.startswith("validation_level")})
@@ -169,8 +179,16 @@ def _stage(run: Run, name: str, log: Log) -> Section:
             parts.append(Curve(title, "step", y, tuple(lines), log=key == "grad_norm"))
     if previews := _previews(run.folder / name / "previews"):
         pictures, labels = zip(*previews, strict=True)
-        parts.append(Grid("Previews", pictures, labels, columns=PREVIEWS))
-    return Section(f"stage-{name}", name, "", tuple(parts), beside=True)
+        parts.append(Grid("Previews", pictures, labels, columns=1))
+    shown = tuple(_without_dots(part) for part in parts)
+    return Section(f"stage-{name}", name, "", shown, beside=True)
+
+
+def _without_dots(part: Part) -> Part:
+    """A part; of a diagram that has one point, none: it says nothing of how anything changes."""
+    if isinstance(part, Curve) and all(len(line.points) < 2 for line in part.lines):
+        return replace(part, lines=())
+    return part
 
 
 def _points(log: Log, key: str) -> Points:

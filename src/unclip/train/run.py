@@ -8,7 +8,7 @@ STAGE/states/step-N/        saved training states, the newest few
 STAGE/previews/             sample grids
 STAGE/log.jsonl             every number and note that was logged; STAGE/events/ is TensorBoard's
 report.html                 curves, previews and what happened, in one page
-cache/                      what frozen networks say of the data: see `train.cache`
+cache/                      what frozen networks say of the data: see `train.caching`
 skipped.log                 which samples could not be made, and why
 model/                      a native model folder of all stages so far, usable at any time
 """
@@ -40,7 +40,7 @@ from .changes import changed_base, changes
 from .checking import check_samples, check_stage
 from .clock import Clock
 from .config import minutes_of
-from .data import seen_by
+from .data import measured_by, seen_by
 from .foreseen import foreseen
 from .loader import Loader
 from .lock import Lock
@@ -52,10 +52,13 @@ from .state import Best, best_state, load_state, saved_states, state_at, step_of
 from .task import Task
 from .tasks import make_task
 from .trainer import Trainer
-from .validation import Validation, divided
+from .validation import Validation
 
 LOCK = ".lock"
 """The file in a run's folder that says who trains there."""
+
+PREPARED = ("recipe.json", "tokenizer.json")
+"""Files in a run's folder that are there before a stage begins."""
 
 PROMPTS = 9
 """Captions that previews are of where the recipe names no prompts."""
@@ -111,15 +114,16 @@ class Run(Spending):
         source = self.recipe.source()
         for task in tasks:
             check_samples(self.recipe, task, source)
-        if held := self.recipe.settings.validation:
-            divided(source, held, (64, 64))
         return source
 
     def exists(self) -> bool:
-        """Whether the folder holds anything of a run. Raises OutputError if it cannot be read."""
+        """Whether the folder holds more than what is written before a stage begins.
+
+        Raises OutputError if it cannot be read.
+        """
         try:
             there = self.folder.iterdir() if self.folder.is_dir() else ()
-            return any(one.name != LOCK for one in there)
+            return any(one.name not in (LOCK, *PREPARED) for one in there)
         except OSError as error:
             raise OutputError(f"cannot read {self.folder}: {error.strerror or error}") from None
 
@@ -179,6 +183,9 @@ class Run(Spending):
         self._lock = Lock(self.folder / LOCK, str(self.folder))
         if self._lock.held:  # else they may be what another process is writing
             remove_leftovers(self.folder)
+        if not resume:  # what was refused before, perhaps of other data
+            for name in PREPARED:
+                (self.folder / name).unlink(missing_ok=True)
         self.recipe = self._with_recorded_budget()
         self._record()
 
@@ -320,9 +327,8 @@ class Run(Spending):
         if config.lora:
             learn_low_rank(stage.net, config.lora, f"stages.{name}")
         collate, source = task.collate(self.tokenizer()), self._source(name, task, trained)
-        validation = None
-        if held := self.recipe.settings.validation:
-            source, pairs = divided(source, held, task.source_size)
+        validation, held = None, self.recipe.settings.validation
+        if held and (pairs := measured_by(self.recipe, task)):
             size, dtype = min(64, config.batch_at(0)), config.dtype(self.device)
             validation = Validation(held, pairs, task, collate, size, dtype)
         loader = Loader(
@@ -335,6 +341,7 @@ class Run(Spending):
             pin=self.device.type == "cuda",
         )
         loader.skipped = Skipped(self.folder / SKIPPED, self.recipe.max_skipped, name)
+        loader.warn = loader.skipped.warn = self.warn  # of what is met before the first step
         states, seed = self.folder / name / "states", self.recipe.settings.seed
         trainer = Trainer(task, loader, config, states, seed, self.device, self.clock)
         trainer.validation = validation
@@ -348,7 +355,8 @@ class Run(Spending):
         if not trained:
             return foreseen(source, self.recipe, task)
         folder = self.folder / "cache" if config.cache is True else Path(config.cache)
-        return cached(source, task, self.tokenizer(), folder, config, self.device, self.on_progress)
+        given = task, self.tokenizer(), folder, config, self.device, self.on_progress, self.world
+        return cached(source, *given)
 
     def build(self, name: str) -> Stage:
         """A stage with fresh weights, or those of the model that it is taken from."""

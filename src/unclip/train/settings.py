@@ -18,11 +18,13 @@ from ..nn.conditioning import NETWORKS, NetConfig
 from ..stages import STAGES
 from .config import TrainConfig
 from .recipe import Recipe, RecipeSettings, TokenizerConfig
+from .skipped import MOST
 
 _WORDS = {int: "whole number", float: "number", bool: "true or false", str: "text", Path: "path"}
 _BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
 TOP = "the recipe itself"
+ANY = "with any source: what it is, and how its pictures are cut"
 
 OWN = {
     "kind": "what the stage is; by default the section's name",
@@ -68,7 +70,7 @@ def every_section() -> list[Section]:
         _of(RecipeSettings, "", TOP, skip=("data", "stages", "tokenizer")),
         _of(TokenizerConfig, "tokenizer", _first_line(TokenizerConfig)),
         *(_of(SOURCES[name].Config, "data", f'with source = "{name}"') for name in SOURCES.names()),
-        _of(FrameSettings, "data", "with any source: how pictures are cut"),
+        Section("data", ANY, (*_data_keys(), *_of(FrameSettings, "data", "").settings)),
         _of(TrainConfig, "stages.NAME.train", "how a stage is trained; without it, it is not"),
         Section("stages.NAME", "beside the keys of its kind", _own_keys()),
     ]
@@ -91,7 +93,7 @@ def sections_of(recipe: Recipe) -> list[Section]:
     found = [
         replace(top, about=TOP),
         *_valued(settings.tokenizer, "tokenizer"),
-        *_valued(recipe.data, "data"),
+        *_data_of(recipe),
     ]
     for name, stage in recipe.stages.items():
         found += _valued(stage.config, f"stages.{name}")
@@ -139,6 +141,25 @@ def _setting(key: str, info: FieldInfo, value: str = "") -> Setting:
     default = info.get_default(call_default_factory=True, validated_data={})
     shown = "" if info.is_required() else _written(default)
     return Setting(key, _type(info.annotation), shown, _limits(info), info.description or "", value)
+
+
+def _data_keys(source: str = "", most: str = "") -> tuple[Setting, ...]:
+    """Those of any source beside `FrameSettings`, with their values."""
+    kinds = " or ".join(f'"{name}"' for name in SOURCES.names())
+    about = "largest share of samples that may be skipped because they cannot be made"
+    return (
+        Setting("source", kinds, "", "", "what kind of data `path` holds", source),
+        Setting("max_skipped", "number", _written(MOST), "at least 0, at most 1", about, most),
+    )
+
+
+def _data_of(recipe: Recipe) -> Iterator[Section]:
+    """The section `data` of a recipe: the keys of any source, then its source's own."""
+    own = _data_keys(_written(recipe.settings.data["source"]), _written(recipe.max_skipped))
+    (framing,) = _valued(recipe.framing, "data")
+    source, *inner = _valued(recipe.data, "data")
+    yield replace(source, settings=(*own, *framing.settings, *source.settings))
+    yield from inner
 
 
 def _own_keys() -> tuple[Setting, ...]:

@@ -81,7 +81,7 @@ def starting_recipe(
     if start in presets():
         if model is not None:
             raise UsageError(f"--model is for a model to fine-tune, and '{start}' is a preset")
-        return _of_preset(start, file.stem, data)
+        return _of_preset(start, file, data)
     return _of_model(start, file, data or "photos", model)
 
 
@@ -96,8 +96,13 @@ def validated(text: str) -> Recipe | None:
     return None if any(one.startswith("hub:") for one in taken) else Recipe.parse(values)
 
 
-def _of_preset(preset: str, name: str, data: str | None) -> str:
-    text = (PRESETS / f"{preset}.toml").read_text(encoding="utf-8")
+def _of_preset(preset: str, file: Path, data: str | None) -> str:
+    name, text = file.stem, (PRESETS / f"{preset}.toml").read_text(encoding="utf-8")
+    text = text.replace(f"unclip train {preset} --data photos/", f"unclip train {file}")
+    text = text.replace(f"unclip train {preset}", f"unclip train {file}")
+    text = text.replace(f"runs/{preset}/", f"runs/{name}/").replace(
+        f"\n# {preset}\n", f"\n# {name}\n"
+    )
     text = re.sub(r'^name = ".*"$', f"name = {json.dumps(name)}", text, count=1, flags=re.M)
     if data is None:
         return text

@@ -196,6 +196,10 @@ class Task(nn.Module):
         """(B,) of a batch's condition, and metrics (B,) or ()."""
         return self.stage.loss(cond, rng)
 
+    def loss_of(self, stage: Stage, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
+        """`loss` of an average of its stage, in one process."""
+        return stage.loss(cond, rng)
+
     def backward(
         self,
         batch: Batch,

@@ -115,7 +115,7 @@ class RunWatcher:
     def preview(self, step: int, stage: Stage) -> None:
         """Draw a sample grid, once the stage can show something: see `previews`."""
         # the average begins as the weights do; of several processes each may hold a part of them
-        raw = self.trainer.task.stage if step and self.run.world.alone else None
+        raw = (self.trainer.task.stage if step else stage) if self.run.world.alone else None
         try:
             drawn = previews.sheet(self.run, self.name, stage, raw)
         except UnclipError as error:  # a stage at its beginning may do so, and learn yet

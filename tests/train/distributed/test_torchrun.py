@@ -91,7 +91,11 @@ def train(
 
 
 def test_two_processes_train_as_one_does(recipe: Path) -> None:
-    """Sharded, with weights that are never computed with whole and activations computed again."""
+    """Sharded, with weights that are never computed with whole and activations computed again.
+
+    One of them measures what is held out in between.
+    """
+    recipe.write_text(recipe.read_text() + "[validation]\nshare = 0.2\nevery = 2\npairs = 4\n")
     settings = {"train.engine": "fsdp", "train.activation_checkpointing": "true"}
     two = train(2, recipe, "two", "decoder", settings, 3)
     one = train(1, recipe, "one", "decoder", {}, 3)
@@ -134,6 +138,15 @@ def test_processes_come_and_go_and_the_losses_stay(
         assert len(losses) == (4 if end == 4 else 11)
         assert losses[first] == pytest.approx(whole[first], rel=1e-6)
         assert losses == pytest.approx({step: whole[step] for step in losses}, rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["ddp", "fsdp"])
+def test_one_process_measures_a_loss_with_weights_of_its_own(engine: str, recipe: Path) -> None:
+    recipe.write_text(recipe.read_text() + "[validation]\nshare = 0.2\nevery = 1\npairs = 4\n")
+    settings = {"objective": "{simsiam={}}"}
+    two = train(2, recipe, "two", "clip", {**settings, "train.engine": engine}, 3)
+    assert two == pytest.approx(train(1, recipe, "one", "clip", settings, 3), rel=1e-5)
 
 
 @pytest.mark.slow
