@@ -298,3 +298,31 @@ def test_a_run_keeps_and_reads_it(photos: Path, tmp_path: Path) -> None:
     run.trainer("prior")
     assert not told and list((tmp_path / "run" / "cache").rglob("*.safetensors")) == files
     run.end()
+
+
+def test_steps_are_measured_as_with_the_cache_and_nothing_is_encoded(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of pictures of two shapes: the same fields in the same shapes, and no network runs."""
+    wide = np.random.default_rng(0).integers(0, 256, (40, 20, 3), np.uint8)
+    Image.fromarray(wide).save(photos / "3.png")
+    changes = ["data.source=folder", f"data.path={photos}", "tokenizer.captions=20"]
+    changes += ["data.buckets=true", "data.bucket_step=8", "stages.decoder.train.batch_size=2"]
+    changes += [f"stages.{name}.train.cache=true" for name in ("prior", "decoder")]
+    run = Run(load_recipe("tiny", changes), tmp_path / "run", CPU)
+    run.begin(resume=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(caching.Encoder, "open", lambda *_: pytest.fail("it looks into a cache"))
+        measured: dict[str, Any] = {n: run.untrained(n).loader for n in ("prior", "decoder")}
+        assert measured["prior"].source.pixels is False
+        assert run.untrained("prior").seconds_per_step(2, 1e-9) > 0
+    assert not (run.folder / "cache").exists()
+    run.export("clip", run.build("clip"))
+    for name, loader in measured.items():
+        real = run.trainer(name).loader
+        for _ in range(4):
+            one, other = next(loader), next(real)
+            assert {key: value.shape for key, value in one.items()} == {
+                key: value.shape for key, value in other.items()
+            }
+    run.end()

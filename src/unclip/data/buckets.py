@@ -230,18 +230,25 @@ def framed(
     Raises:
         UsageError: the source cannot be read by position, or stores no pictures to choose from.
     """
+    check_framing(source, settings)
     if settings == FrameSettings():
         return source
-    if not isinstance(source, IndexedSource):
-        raise UsageError("settings 'data.crop', 'flip' and 'buckets' need data read by position")
+    assert isinstance(source, IndexedSource)
     if not settings.buckets:
         return Framed(source, settings, size)
-    if not isinstance(source, ListedSource):
+    assert isinstance(source, ListedSource)
+    return Bucketed(source, stepped(settings, step), size, group)
+
+
+def check_framing(source: Source, settings: FrameSettings) -> None:
+    """Raise UsageError as `framed` does, for what a source cannot give; no picture is read."""
+    if settings != FrameSettings() and not isinstance(source, IndexedSource):
+        raise UsageError("settings 'data.crop', 'flip' and 'buckets' need data read by position")
+    if settings.buckets and not isinstance(source, ListedSource):
         raise UsageError(
             "setting 'data.buckets' needs a source that lists its pictures, such as a folder or "
             "what `unclip data prepare` makes"
         )
-    return Bucketed(source, stepped(settings, step), size, group)
 
 
 def stepped(settings: FrameSettings, step: int) -> FrameSettings:

@@ -51,7 +51,7 @@ def steps_within(config: TrainConfig, pace: Pace, seconds: float) -> int:
     raise AssertionError("the last stretch of a ramp has no end")
 
 
-def divided(
+def by_shares(
     seconds: float, shares: Mapping[str, float], floors: Mapping[str, float]
 ) -> dict[str, float]:
     """Time by shares, of which nobody gets less than its floor.
@@ -127,7 +127,7 @@ class Budget:
         left = 60 * (recipe.settings.budget or 0.0) - spent - self.measuring
         if begun:  # what others took too long for is not taken away from the floors
             left = max(left, sum(floors.values()))
-        given = divided(left, waiting, floors)
+        given = by_shares(left, waiting, floors)
         return {name: self._allocation(name, trained[name], given[name], recipe) for name in given}
 
     def shares(self, recipe: Recipe, begun: Collection[str] = ()) -> dict[str, float]:
@@ -145,7 +145,7 @@ class Budget:
         return LITTLE * sum(own) / KEPT / 60
 
     def least(self, recipe: Recipe) -> float:
-        """Minutes in which every stage takes a step, beside the measuring: see `divided`."""
+        """Minutes in which every stage takes a step, beside the measuring: see `by_shares`."""
         floors = {name: self._floor(name, one) for name, one in recipe.trained.items()}
         steps = {name: self.paces[name](one.batch_at(0)) for name, one in recipe.trained.items()}
         scale = max(steps[name] / (KEPT * floor) for name, floor in floors.items())

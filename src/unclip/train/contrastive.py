@@ -32,8 +32,9 @@ class ContrastiveTask(Task):
     stage: ComparingStage
     encodes_twice = True
 
-    def __init__(self, stage: Stage, clip: Stage | None = None, prior: Stage | None = None) -> None:
-        super().__init__(stage, clip, prior)
+    def __init__(self, stage: Stage, *helpers: Stage | None, name: str = "") -> None:
+        """`helpers` are those of `Task`."""
+        super().__init__(stage, *helpers, name=name)
         self.heads = self.stage.heads()
         self.everyone = Everyone()  # `train.distributed` gives another where there are more
 

@@ -28,14 +28,14 @@ def seen_by(recipe: Recipe, name: str, task: Task) -> Source:
         DataError: the data are not there.
     """
     config, stage, size = recipe.trained[name], task.stage, task.source_size
-    settings, source = _framing(recipe.framing, stage), recipe.source(size)
+    settings, source = framing_of(recipe.framing, stage), recipe.source(size)
     validation = recipe.settings.validation
     if validation and validation.share:
         source = split(by_position(source), validation.share)
     if not settings.buckets:
         return framed(source, settings, size)
     check_buckets(name, stage, config)
-    return framed(source, settings, size, config.batch_at(0), step_of(stage))
+    return framed(source, settings, size, config.batch_at(0), size_step(stage))
 
 
 def measured_by(recipe: Recipe, task: Task) -> Pairs | None:
@@ -56,22 +56,22 @@ def measured_by(recipe: Recipe, task: Task) -> Pairs | None:
     else:
         source = by_position(source_of(config.data, size, "validation.data"))
         given = {**given, **config.data}
-    settings = _framing(FrameSettings.of(given), stage)
+    settings = framing_of(FrameSettings.of(given), stage)
     if not settings.buckets:
         return Pairs(source, held_out(source, config.share or 1.0, config.pairs))
     if config.share:
         source = split(source, config.share, held=True)
-    seen = framed(source, settings.still, size, step=step_of(stage))
+    seen = framed(source, settings.still, size, step=size_step(stage))
     assert isinstance(seen, Bucketed)
     return Pairs(seen, range(min(config.pairs, seen.count)))
 
 
-def _framing(settings: FrameSettings, stage: Stage) -> FrameSettings:
-    """As a stage can see pictures."""
+def framing_of(settings: FrameSettings, stage: Stage) -> FrameSettings:
+    """How a stage sees pictures: in aspect buckets only where it is a decoder."""
     return settings.model_copy(update={"buckets": settings.buckets and isinstance(stage, Decoder)})
 
 
-def step_of(stage: Stage) -> int:
+def size_step(stage: Stage) -> int:
     """What the sides of a decoder's pictures are multiples of."""
     assert isinstance(stage, Decoder)
     latents, network = stage.config.latents, stage.config.network
@@ -93,9 +93,9 @@ def check_buckets(name: str, stage: Stage, config: TrainConfig) -> None:
         )
 
 
-def check_framing(recipe: Recipe, name: str, stage: Stage) -> None:
+def check_buckets_of(recipe: Recipe, name: str, stage: Stage) -> None:
     """Raise UsageError where a stage cannot be trained on pictures as the recipe wants them."""
     settings = recipe.framing
     if settings.buckets and isinstance(stage, Decoder):
         check_buckets(name, stage, recipe.trained[name])
-        stepped(settings, step_of(stage))
+        stepped(settings, size_step(stage))

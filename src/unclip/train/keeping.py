@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ..errors import OutputError, TrainingError, counted
 from ..stages import Stage
@@ -40,6 +41,7 @@ class Keeper(ABC):
     validation: Validation | None
     store: Store
     world: World
+    facts: dict[str, Any]  # that the run wants to find in a state again
     _failed = 0  # how often in a row no state could be written
 
     @abstractmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -31,6 +32,9 @@ from .validation import ValidationConfig
 FROM = "from"
 """The teacher that is what a stage is taken from."""
 
+
+Base = tuple[str | None, str | None]
+"""The model that a stage is taken from and twelve hex digits of its weights; None if fresh."""
 
 OWN_KEYS = ("train", "from", "from_stage")
 """Keys of a stage's section that are not settings of the stage."""
@@ -167,6 +171,18 @@ class Recipe:
                 f"it has: {', '.join(self.stages)}"
             )
         return self.stages[name]
+
+    def base(self, name: str) -> Base:
+        """What names the weights that a stage begins with; the hash is of that stage alone,
+        where its files' hashes are known.
+        """
+        stage = self.stage(name)
+        if stage.origin is None:
+            return None, None
+        if not stage.origin.sums:
+            return stage.base, self.models[str(stage.base)].digest
+        sums = sorted(f"{file.name} {one}" for file, one in stage.origin.sums.items())
+        return stage.base, hashlib.sha256("\n".join(sums).encode()).hexdigest()[:12]
 
     @property
     def trained(self) -> dict[str, TrainConfig]:

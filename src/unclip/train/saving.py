@@ -31,6 +31,7 @@ class Resumable(Protocol):
     learners: dict[str, Learner]
     ema: Ema
     guard: Guard
+    facts: dict[str, Any]
 
     @property
     def held_out(self) -> float:
@@ -87,6 +88,7 @@ def gather(trainer: Resumable) -> State:
         tensors[f"{prefix}net"] = kept(learner.net)
         tensors[f"{prefix}optimizer"] = optimizer_tensors(learner.optimizers, learner.net)
     values |= {"data": trainer.loader.state_dict(), "guard": trainer.guard.state_dict()}
+    values["facts"] = trainer.facts
     values["skipped"] = trainer.loader.skipped.state_dict()
     return State(values, tensors)
 

@@ -6,6 +6,7 @@ import math
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -65,10 +66,11 @@ class Trainer(Keeper, Paced):
         self._previewed = self.clock.now()
         self.step = 0
         self.seconds = 0.0  # of training, previews and saving included
+        self.facts: dict[str, Any] = {}
         for module in (task, *task.frozen):
             place(module, self.device)
         self.net = task.stage.net
-        freeze(self.net, config.freeze)
+        freeze(self.net, config.freeze, f"stages.{task.name}")
         self.ema = Ema(self.net, config.ema)
         if config.compile:
             compile_blocks(self.net)
@@ -76,6 +78,7 @@ class Trainer(Keeper, Paced):
             checkpoint_blocks(self.net)
         self.world = self.clock.world
         self.engine = make_engine(config, self.world, self.device)
+        self.engine.check(task)
         self.engine.arrange(task, self.ema)
         if not self.world.alone:
             self.store = SharedStore(self.store, self.world)

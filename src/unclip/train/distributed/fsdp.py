@@ -28,8 +28,7 @@ class Fsdp(Engine):
     """PyTorch's FSDP2 (arXiv 2304.11277): a block's weights are whole while it computes."""
 
     def arrange(self, task: Task, ema: Ema) -> None:
-        """See `Engine`. Raises UsageError for what needs networks whole."""
-        self._check(task)
+        """See `Engine`."""
         # blocks give views, which nobody changes in place
         warnings.filterwarnings("ignore", message="FSDP2-wrapped module", category=UserWarning)
         net = task.stage.net
@@ -55,7 +54,8 @@ class Fsdp(Engine):
             module.register_parameter(name, part)
         compare(task, self.world)
 
-    def _check(self, task: Task) -> None:
+    def check(self, task: Task) -> None:
+        """See `Engine`: some things need networks whole."""
         config = self.config
         whole_batch = isinstance(task, ContrastiveTask) and config.micro_batch is not None
         for found, what in (
@@ -64,7 +64,7 @@ class Fsdp(Engine):
             (whole_batch, "micro_batch of a loss that compares samples"),
         ):
             if found:
-                where = f"stages.{task.stage.kind}.train.engine"
+                where = f"stages.{task.name}.train.engine"
                 raise UsageError(f"{where} is 'fsdp', and {what} needs 'ddp': set it to that")
 
     def finish(self) -> None:
