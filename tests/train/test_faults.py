@@ -227,7 +227,7 @@ def test_the_median_follows_and_faults_of_long_ago_are_forgotten() -> None:
     guard.add(torch.tensor(1.0), torch.tensor(False))
     guard.look()
     assert guard.exploding
-    assert guard.fault == "the loss was above 10 times its median, 0.01, in 1 steps in a row"
+    assert guard.fault == "the loss was above 10 times its median, 0.01, in 1 step in a row"
 
 
 @settings(max_examples=60, deadline=None)
