@@ -18,7 +18,7 @@ from typer.main import get_group
 from unclip.cli.app import make_app
 from unclip.cli.serve import Serve
 from unclip.server.options import ServeOptions
-from unclip.train.memory import Processes
+from unclip.train.memory import AbsentWorld
 from unclip.train.recipe import load_recipe
 
 ROOT = Path(__file__).parents[1]
@@ -134,7 +134,7 @@ def test_slurms_file_says_what_each_gpu_needs(tmp_path: Path) -> None:
     recipe = load_recipe(options["recipe"], options["assignments"])
     decoder = recipe.trained["decoder"]
     assert (decoder.engine, decoder.activation_checkpointing) == ("fsdp", True)
-    assert all(Processes(256).share(one.batch_size) for one in recipe.trained.values())
+    assert all(AbsentWorld(256).share(one.batch_size) for one in recipe.trained.values())
 
 
 def test_kubernetes_starts_what_torchrun_and_train_know() -> None:

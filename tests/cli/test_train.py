@@ -212,6 +212,27 @@ def test_quiet_keeps_warnings(
     assert "clip 4/4" not in done.out
 
 
+def test_a_signal_that_another_process_got_stops_this_one_between_stages(
+    unclip: RunCli, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unclip.train.world.World.any", lambda self, flag: True)
+    done = unclip("train", recipe)
+    assert done.code == 130
+    assert done.err.splitlines()[-1] == (
+        f"unclip: stopped before 'clip'; go on with: unclip train {recipe} --resume"
+    )
+
+
+def test_the_first_of_several_processes_alone_puts_the_best_into_the_model(
+    unclip: RunCli, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unclip.train.world.World.first", lambda self, make: [3, 0.5])
+    done = unclip("train", recipe, "--best", "--stage", "clip")
+    assert done.code == 0
+    assert "clip: step 3, validation loss 0.5000" in done.out
+    assert not Path("runs/little").exists()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_before_the_first_step_ends_at_once(
     number: signal.Signals, unclip: RunCli, recipe: Path, monkeypatch: pytest.MonkeyPatch

@@ -30,7 +30,7 @@ from pydantic import Field
 from unclip.config import Config
 from unclip.data import SOURCES, IndexedSource, Sample, Source, opened, settings_of, source_at
 from unclip.data.inspect import contact_sheet
-from unclip.data.split import Training, held_out, is_held_out
+from unclip.data.split import held_out, is_held_out, split
 from unclip.data.webdataset import write_index, write_shard
 from unclip.emoji.corpus import build
 from unclip.errors import DataError, UsageError
@@ -331,17 +331,17 @@ def test_what_is_held_out_is_never_trained_on(made: Made) -> None:
     """
     source, share = made(), 0.3
     if not isinstance(source, IndexedSource):
-        return  # `divided` refuses it
+        return  # it is refused
     positions = held_out(source, share, 5)
-    kept = Training(source, share)
-    places = [kept.place(position) for position in range(40)]
+    kept = split(source, share)
+    places = [kept.original(position) for position in range(40)]
     pictures = [{shown(source, n) for n in some} for some in (positions, places)]
     assert pictures[0] and pictures[1] and not pictures[0] & pictures[1]
     assert len({source.key(position) for position in positions}) == len(positions)
-    other = Training(made(seed=7), share)
+    other = split(made(seed=7), share)
     assert all(not is_held_out(other.key(position), share) for position in range(40))
     wanted = [kept.sample(position) for position in range(5, 8)]
-    assert all(map(same, samples(Training(made(), share), 5, 8), wanted))
+    assert all(map(same, samples(split(made(), share), 5, 8), wanted))
     assert list(kept.captions(3)) == [kept.sample(position)["caption"] for position in range(3)]
 
 

@@ -26,7 +26,7 @@ from unclip.stages import STAGES, DiffusionStage, Stage, on_meta
 from unclip.stages.decoder import Decoder
 from unclip.stages.model import Model
 from unclip.train.blocks import checkpoint_blocks
-from unclip.train.data import step_of
+from unclip.train.data import size_step
 from unclip.types import Cond, Step
 
 SEEDS = [5, 6, 7]
@@ -251,7 +251,7 @@ def test_a_decoder_learns_from_pictures_that_are_no_squares(stage: Stage, lesson
     if not isinstance(stage, Decoder):
         pytest.skip("buckets are a decoder's")
     fields = [name for name in ("image", "latents") if getattr(lesson, name) is not None]
-    step = step_of(stage)
+    step = size_step(stage)
     size = stage.image_size
     for name in fields:
         value = getattr(lesson, name)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from unclip.data import SOURCES, settings_of
-from unclip.train.recipe import DATA_KEYS
+from unclip.train.section import DATA_KEYS
 
 TEXT = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
 RECIPES = [tomllib.loads(block) for block in re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL)]

@@ -9,7 +9,7 @@ import pytest
 
 from unclip.config import Config
 from unclip.data import IndexedSource, Sample
-from unclip.data.split import Training, held_out, is_held_out
+from unclip.data.split import held_out, is_held_out, split
 from unclip.errors import DataError
 
 
@@ -47,13 +47,13 @@ def test_a_larger_share_holds_what_a_smaller_one_holds() -> None:
 def test_both_sides_together_are_everything_and_nothing_is_on_both() -> None:
     source = Numbers(50)
     held = {source.key(position) for position in held_out(source, 0.2, 100)}
-    trained = {Training(source, 0.2).key(position) for position in range(500)}
+    trained = {split(source, 0.2).key(position) for position in range(500)}
     assert held | trained == {str(n) for n in range(50)}
     assert not held & trained
 
 
 def test_every_picture_is_trained_on_as_often_as_any_other() -> None:
-    kept = Training(Numbers(40), 0.3)
+    kept = split(Numbers(40), 0.3)
     counts = np.bincount([int(kept.key(position)) for position in range(40_000)], minlength=40)
     seen = counts[counts > 0]
     assert seen.min() >= 1000 and seen.max() <= 4000, "once an epoch, and now and then for another"
@@ -66,4 +66,4 @@ def test_shares_that_leave_nothing_are_errors() -> None:
     source = Numbers(1)
     source.key = lambda position: str(only)  # type: ignore[method-assign]
     with pytest.raises(DataError, match="leaves nothing to train on"):
-        Training(source, 0.5).sample(0)
+        split(source, 0.5).sample(0)

@@ -19,7 +19,7 @@ from unclip.train.budget import (
     Allocation,
     Pacer,
     TimeIsUp,
-    divided,
+    by_shares,
     seconds_for,
     steps_within,
 )
@@ -29,6 +29,7 @@ from unclip.train.recipe import Recipe, load_recipe
 from unclip.train.run import Run
 from unclip.train.state import State, load_state, save_state, saved_states
 from unclip.train.trainer import Trainer
+from unclip.train.world import World
 
 CPU = torch.device("cpu")
 NAMES = ("clip", "prior", "decoder", "upsampler")
@@ -285,7 +286,7 @@ def test_time_is_divided_whole_by_shares_above_floors(
     names = [f"stage {number}" for number in range(len(shares))]
     by = dict(zip(names, shares, strict=True))
     least = dict(zip(names, floors, strict=False))
-    given = divided(seconds, by, least)
+    given = by_shares(seconds, by, least)
     assert sum(given.values()) == pytest.approx(seconds)
     if sum(least.values()) > seconds:
         parts = [given[name] / least[name] for name in names]
@@ -458,6 +459,68 @@ def test_a_budgeted_run_is_the_run_with_those_steps_and_stays_so(
     mine, theirs = weights(again), weights(plain)
     assert mine.keys() == theirs.keys()
     assert all(torch.equal(value, theirs[key]) for key, value in mine.items())
+
+
+def test_a_resumed_stage_has_the_time_it_was_given(
+    tmp_path: Path, quick: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 10 s; stopped after two steps of a second each and 7 s of building, and built again."""
+    quick(1.0)
+    now, build = [0.0], Run.build
+
+    def slowly(run: Run, name: str) -> Any:
+        now[0] += 7
+        return build(run, name)
+
+    run = make_run(tmp_path, "budget=5", *FEW, *shared(80, 5, 5, 10))  # 30 s for the upsampler
+    run.budget.shares(run.recipe)
+    monkeypatch.setattr(Run, "build", slowly)
+    monkeypatch.setattr(Clock, "now", lambda _: now[0])
+    trainer = run.trainer("upsampler")
+    assert trainer.pacer is not None and trainer.pacer.seconds == 30.0
+    trainer.step, trainer.seconds = 2, trainer.seconds + 2
+    trainer.save()
+    assert run.spent() == 30.0, "not (7 + 2) / 2 s for each of its steps"
+    again = make_run(tmp_path, *FEW).trainer("upsampler")
+    assert again.pacer is not None and again.pacer.seconds == 30.0
+    assert again.seconds == 7 + 2 + 7
+    again.step = 29
+    again.save()
+    assert run.spent() == 16.0, "finished, it took what it took"
+
+
+def test_what_is_built_once_is_reckoned_once(tmp_path: Path, speeds: Any) -> None:
+    """A stage begun without a budget, at 1 s a step after 40 s of filling its cache."""
+    run = make_run(tmp_path)
+    last = run.recipe.trained["decoder"].steps
+    values = {"step": 10, "seconds": 50.0, "seed": 0, "data": {"position": 0}}
+    save_state(run.folder / "decoder" / "states", State({**values, "facts": {"built": 40.0}}))
+    assert run.spent() == 40 + last
+
+
+class Heard(World):
+    """The second of two processes, which hears what the first one says."""
+
+    rank, size, alone = 1, 2, False
+
+    def __init__(self, answers: list[Any]) -> None:
+        self.answers = answers
+
+    def first(self, make: Callable[[], Any]) -> Any:
+        return self.answers.pop(0)
+
+
+def test_the_first_process_plans_for_all(tmp_path: Path, speeds: Any) -> None:
+    """A slow one would refuse the budget by itself, and leave the others waiting."""
+    settings = ["budget=1", *shared(1, 1, 1, 1)]
+    fast = Run(tiny(*settings), tmp_path / "run", CPU)
+    told = fast.allocate(), fast.fitted("clip")
+    slow = Run(tiny(*settings), tmp_path / "run", CPU)
+    answers = [{name: vars(one) for name, one in told[0].items()}] * 2
+    slow.world = Heard([*answers, told[1][0].shares()])
+    slow.budget.paces = {name: (lambda size: 1e6) for name in NAMES}
+    assert slow.allocate() == told[0]
+    assert slow.fitted("clip") == told[1]
 
 
 def test_a_stage_without_a_saved_state_is_fitted_anew(

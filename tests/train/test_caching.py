@@ -26,6 +26,7 @@ from unclip.train.recipe import load_recipe
 from unclip.train.run import Run
 from unclip.train.task import Task
 from unclip.train.trainer import Trainer
+from unclip.train.world import World
 
 CPU = torch.device("cpu")
 
@@ -170,6 +171,31 @@ def test_only_what_is_new_is_encoded(
     assert fill() == 10 + 11  # of another model
 
 
+class Part(World):
+    """One of several processes."""
+
+    def __init__(self, rank: int, size: int) -> None:
+        self.rank, self.size = rank, size
+
+
+def test_each_of_several_processes_encodes_a_part(
+    photos: Path, tmp_path: Path, task: Callable[[str], Task], tokenizer: Tokenizer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    prior, shown = task("prior"), counted(monkeypatch)
+
+    def fill(world: World, folder: str = "cache") -> int:
+        shown.clear()
+        source = source_of(photos, prior)
+        cached(source, prior, tokenizer, tmp_path / folder, config(), CPU, world=world)
+        return sum(shown)
+
+    assert [fill(Part(rank, 3)) for rank in range(3)] == [4 + 4, 3 + 4, 3 + 3]
+    assert fill(World()) == 0
+    # also where one looks into the folder before the others have written anything
+    assert [fill(Part(rank, 2), f"{rank}") for rank in range(2)] == [5 + 6, 5 + 5]
+
+
 def test_a_picture_that_changes_later_is_never_met_as_it_was(
     photos: Path, tmp_path: Path, task: Callable[[str], Task], tokenizer: Tokenizer
 ) -> None:
@@ -184,7 +210,10 @@ def test_a_picture_that_changes_later_is_never_met_as_it_was(
     data[len(data) // 2] ^= 255
     file.write_bytes(data)
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
-    with pytest.raises(DataError, match=r"7.png is not in the cache.*changed"):
+    with pytest.raises(DataError, match=r"cannot read .*7.png"):
+        known.sample(position)
+    Image.new("RGB", (20, 30), "red").save(file)
+    with pytest.raises(DataError, match=r"7.png is not in the cache: it has changed"):
         known.sample(position)
 
 
@@ -195,7 +224,7 @@ def test_a_bad_picture_is_no_reason_to_stop(
     prior = task("prior")
     known: Any = cached(source_of(photos, prior), prior, tokenizer, tmp_path, config(), CPU)
     names = {known.stored(n).name: n for n in range(10)}
-    with pytest.raises(DataError, match=r"2.png is not in the cache: it cannot be read"):
+    with pytest.raises(DataError, match=r"cannot read .*2.png: this PNG is damaged"):
         known.sample(names.pop("2.png"))
     assert all("image_embed" in known.sample(n) for n in names.values())
 
@@ -268,4 +297,32 @@ def test_a_run_keeps_and_reads_it(photos: Path, tmp_path: Path) -> None:
     told.clear()
     run.trainer("prior")
     assert not told and list((tmp_path / "run" / "cache").rglob("*.safetensors")) == files
+    run.end()
+
+
+def test_steps_are_measured_as_with_the_cache_and_nothing_is_encoded(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of pictures of two shapes: the same fields in the same shapes, and no network runs."""
+    wide = np.random.default_rng(0).integers(0, 256, (40, 20, 3), np.uint8)
+    Image.fromarray(wide).save(photos / "3.png")
+    changes = ["data.source=folder", f"data.path={photos}", "tokenizer.captions=20"]
+    changes += ["data.buckets=true", "data.bucket_step=8", "stages.decoder.train.batch_size=2"]
+    changes += [f"stages.{name}.train.cache=true" for name in ("prior", "decoder")]
+    run = Run(load_recipe("tiny", changes), tmp_path / "run", CPU)
+    run.begin(resume=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(caching.Encoder, "open", lambda *_: pytest.fail("it looks into a cache"))
+        measured: dict[str, Any] = {n: run.untrained(n).loader for n in ("prior", "decoder")}
+        assert measured["prior"].source.pixels is False
+        assert run.untrained("prior").seconds_per_step(2, 1e-9) > 0
+    assert not (run.folder / "cache").exists()
+    run.export("clip", run.build("clip"))
+    for name, loader in measured.items():
+        real = run.trainer(name).loader
+        for _ in range(4):
+            one, other = next(loader), next(real)
+            assert {key: value.shape for key, value in one.items()} == {
+                key: value.shape for key, value in other.items()
+            }
     run.end()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import socket
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,7 @@ def _process(
     from unclip.train.distributed.gathering import All
 
     torch.set_num_threads(1)
+    warnings.simplefilter("error", FutureWarning)  # a user would see it
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     distributed.init_process_group("gloo", rank=rank, world_size=world)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from unclip.data.buckets import Bucketed
 from unclip.data.framing import Framed
 from unclip.errors import UsageError
 from unclip.rng import BatchRng
+from unclip.train.caching import Cached
 from unclip.train.collate import middle
 from unclip.train.recipe import Recipe, load_recipe
 from unclip.train.run import Run
@@ -76,6 +78,51 @@ def test_what_does_not_fit_is_said_before_any_work(
 ) -> None:
     with pytest.raises(UsageError, match=part):
         Run(recipe(photos, *changes), tmp_path / "run", torch.device("cpu")).check()
+
+
+@pytest.mark.parametrize("stage", ["clip", "prior", "decoder"])
+@pytest.mark.parametrize(
+    "seen",
+    [
+        [],
+        ["data.flip=true"],
+        ["data.crop=random"],
+        ["data.flip=true", "data.buckets=true", "data.bucket_step=8"],
+        ["data.flip=true", "stages.prior.train.cache=true"],
+    ],
+)
+def test_nothing_that_is_measured_is_trained_on(
+    stage: str, seen: list[str], photos: Path, tmp_path: Path
+) -> None:
+    settings = [*seen, "validation.share=0.3", "stages.decoder.train.batch_size=2"]
+    run = Run(recipe(photos, *settings), tmp_path / "run", torch.device("cpu"))
+    if stage == "prior":
+        run.export("clip", run.build("clip"))  # which a cache is of
+    trainer = run.untrained(stage)
+    source: Any = trainer.loader.source
+    assert isinstance(source, Cached) == (
+        stage == "prior" and "cache" in seen[-1] if seen else False
+    )
+    assert trainer.validation is not None
+    pairs: Any = trainer.validation.pairs
+    trained = [source.stored(position).name for position in range(200)]
+    held = [pairs.source.stored(position).name for position in pairs.positions]
+    assert len(set(held)) == len(held), "each once"
+    assert set(held) | set(trained) == {f"{number}.png" for number in range(12)}
+    assert not set(held) & set(trained)
+    assert {source.key(n) for n in range(200)} == set(trained)
+    listed = {item.name for item in source.items()}
+    assert listed == set(trained), "a cache is filled with what is trained on"
+    assert trainer.validation.measure(trainer.averaged())["validation"] > 0
+
+
+def test_data_of_its_own_are_measured_whole(photos: Path, tmp_path: Path) -> None:
+    own = f"validation={{data={{source='folder',path='{photos}'}}}}"
+    for more in ([], ["data.buckets=true", "data.flip=true"]):
+        run = Run(recipe(photos, own, *more), tmp_path / "run", torch.device("cpu"))
+        pairs: Any = run.untrained("decoder").validation.pairs  # type: ignore[union-attr]
+        held = [pairs.source.stored(position).name for position in pairs.positions]
+        assert sorted(held) == sorted(f"{number}.png" for number in range(12))
 
 
 def test_clip_sees_the_middle_of_a_wide_picture() -> None:

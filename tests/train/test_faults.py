@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from unclip.errors import TrainingError
+from unclip.errors import DataError, TrainingError
 from unclip.train.clock import Clock
 from unclip.train.config import FaultConfig, TrainConfig
 from unclip.train.faults import WINDOW, Guard, to_skip
 from unclip.train.optim import Muon, make_optimizers
-from unclip.train.state import load_state, saved_states
+from unclip.train.state import load_state, saved_states, step_of
 from unclip.train.trainer import Trainer
 
 Make = Callable[..., Trainer]
@@ -148,6 +148,31 @@ def test_after_several_it_goes_back_and_on_with_other_data(
     assert seen == list(range(0, 4 * (24 + 3 + 8), 4))
     assert [note for note in notes.notes if "back to step 22" in note and "at step 27" in note]
     assert trainer.guard.rollbacks == 1
+
+
+@pytest.mark.parametrize("end", ["steps", "data", "signal"])
+def test_weights_that_exploded_are_never_the_last_state(
+    end: str, make_trainer: Make, notes: Any
+) -> None:
+    """The 30th step explodes, and is the last, or no more batches come, or a signal."""
+    clock = Clock(save=lambda: trainer.step == 22)
+    clock.stop = lambda: end == "signal" and trainer.step == 30
+    steps = 30 if end == "steps" else 60
+    trainer = make_trainer(steps=steps, faults=PATIENT, clock=clock, keep_states=1)
+    seen = spoil(trainer, "explosion", lambda position: position == 4 * 29)
+    batches, gone = trainer.loader._attempt, DataError("the disk with the data is gone")
+    if end == "data":
+        trainer.loader._attempt = lambda: gone if trainer.step == 30 else batches()  # type: ignore[method-assign]
+        with pytest.raises(DataError, match="is gone"):
+            trainer.run(notes)
+    else:
+        assert trainer.run(notes) == (end == "steps")
+        assert any("in 1 step in a row, at step 30: back to step 22" in one for one in notes.notes)
+    last = 30 if end == "steps" else 22
+    assert [step_of(one) for one in saved_states(trainer.folder)] == [last]
+    assert all(bool(tensor.isfinite().all()) for tensor in newest(trainer).values())
+    assert len(seen) == 30 + (8 if end == "steps" else 0)  # on with the data that come next
+    assert seen == list(range(0, 4 * len(seen), 4))
 
 
 def test_what_it_went_back_for_is_remembered_by_who_is_killed(

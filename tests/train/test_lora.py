@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import unclip
-from unclip.checkpoints.native import load_stage, verify
+from unclip.checkpoints.native import (
+    load_stage,
+    read_manifest,
+    save_stage,
+    verify,
+    write_manifest,
+)
 from unclip.errors import TrainingError, UsageError
 from unclip.nn.layers import parameter_count
 from unclip.nn.lora import adapted, merged
@@ -136,6 +143,54 @@ def test_another_rank_does_not_fit_a_saved_state(base: Path, tmp_path: Path) -> 
     other = Run(recipe(base, lora={"rank": 3}), tmp_path / "run", CPU)
     with pytest.raises(TrainingError, match=r"begun with stages\.decoder\.train\.lora = .*rank=2"):
         other.begin(resume=True)
+
+
+def other(base: Path, folder: Path, name: str = "decoder") -> Path:
+    """A copy of a model in which the weights of a stage are others."""
+    shutil.copytree(base, folder)
+    stage = load_stage(folder, name)
+    with torch.no_grad():
+        next(stage.net.parameters()).add_(1.0)
+    save_stage(folder / name, stage, torch.float32)
+    manifest = read_manifest(folder)
+    write_manifest(folder, manifest.name, list(manifest.stages), manifest.tokenizer.context)
+    return folder
+
+
+def test_a_lora_goes_on_from_its_own_base_alone(base: Path, tmp_path: Path) -> None:
+    """Not from another model, and not from one that has come to stand in its place."""
+    home = Path(shutil.copytree(base, tmp_path / "home"))
+    run = Run(recipe(home), tmp_path / "run", CPU)
+    run.begin(resume=False)
+    train(run, "decoder", until=1)
+    run.end()
+    elsewhere = other(base, tmp_path / "other")
+    told = rf"begun with stages\.decoder\.from = {home} \(\w+\), and now it is {elsewhere} \(\w+\)"
+    with pytest.raises(TrainingError, match=told):
+        Run(recipe(elsewhere), run.folder, CPU).begin(resume=True)
+    Run(recipe(base), run.folder, CPU).check_states()  # the same weights, moved
+    Run(recipe(other(base, tmp_path / "third", "prior")), run.folder, CPU).check_states()
+    shutil.rmtree(home)
+    with pytest.raises(TrainingError, match=told):
+        Run(recipe(elsewhere), run.folder, CPU).check_states()
+    other(base, home)
+    with pytest.raises(TrainingError, match=rf"{home} \(\w+\), and now it is {home} \(\w+\)"):
+        Run(recipe(home), run.folder, CPU).check_states()
+
+
+def test_a_state_that_holds_all_weights_needs_no_base(base: Path, tmp_path: Path) -> None:
+    """Its model may have been trained on since; one of another name is another recipe's."""
+    home = Path(shutil.copytree(base, tmp_path / "home"))
+    run = Run(recipe(home, lora=None), tmp_path / "run", CPU)
+    run.begin(resume=False)
+    train(run, "decoder", until=1)
+    run.end()
+    elsewhere = other(base, tmp_path / "other")
+    with pytest.raises(TrainingError, match=r"begun with stages\.decoder\.from = "):
+        Run(recipe(elsewhere, lora=None), run.folder, CPU).check_states()
+    shutil.rmtree(home)
+    other(base, home)
+    Run(recipe(home, lora=None), run.folder, CPU).check_states()
 
 
 def test_it_learns_the_data(base: Path, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from unclip.train.recipe import load_recipe
 from unclip.train.run import Run
 from unclip.train.skipped import FIRST, Skipped
 from unclip.train.trainer import Trainer
+from unclip.train.world import World
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a single core
 
@@ -112,6 +113,30 @@ def test_a_reason_is_written_once_and_a_person_is_told_once(tmp_path: Path) -> N
     ]
 
 
+class Twice(World):
+    """Two processes that meet the same."""
+
+    def total(self, counts: Sequence[int]) -> list[int]:
+        return [2 * one for one in counts]
+
+
+def test_what_several_processes_skip_is_counted_together() -> None:
+    """Six of the thousand of each, and again; then it is 25 of 2,400, which is more than 1 %."""
+    skipped = Skipped()
+    for made, bad in ((1000, 6), (200, 6)):
+        skipped.count(made, lines(bad))
+        skipped.meet(Twice())
+    assert skipped.state_dict() == {"made": 2400, "skipped": 24}
+    skipped.count(100, [])  # whoever has nothing to name goes on
+    again = Skipped()
+    again.load_state_dict({"made": 2400, "skipped": 24})
+    again.meet(Twice())
+    assert again.state_dict() == {"made": 2400, "skipped": 24}
+    with pytest.raises(DataError, match="25 samples of the first 2,400 cannot be used"):
+        again.count(0, lines(1))
+    assert again.skipped == 24  # that batch is not trained on, and counts when it comes again
+
+
 def test_nothing_is_written_where_nothing_is_skipped(tmp_path: Path) -> None:
     Skipped(tmp_path / "skipped.log").count(10, [])
     assert not list(tmp_path.iterdir())
@@ -134,16 +159,22 @@ def test_a_run_skips_and_names_a_broken_picture(tmp_path: Path, notes: Any) -> N
         (data / f"{number}.txt").write_text(f"shade {number}")
     (data / "7.png").write_bytes((data / "7.png").read_bytes()[:40])
 
+    told: list[str] = []
+
     def begun(most: float, name: str) -> Trainer:
         changes = ["stages.clip.train.steps=4", "stages.clip.train.batch_size=50"]
         values = f"data={{source='folder', path='{data}', max_skipped={most}}}"
         run = Run(load_recipe("tiny", [values, *changes]), tmp_path / name, torch.device("cpu"))
-        run.begin(resume=False)
+        run.begin(resume=run.exists())
+        run.warn = told.append
         return run.trainer("clip")
 
     assert begun(0.02, "run").run(notes)
     (line,) = (tmp_path / "run" / "skipped.log").read_text().splitlines()
     assert line.startswith(f"clip: cannot read {data / '7.png'}: this PNG is damaged")
     assert notes.notes[0].startswith(f"a sample is skipped: {line.removeprefix('clip: ')}")
+    assert begun(0.02, "run").loader.skipped.state_dict() == {"made": 200, "skipped": 4}
+    next(begun(0.02, "before").loader)  # as a stage's statistics are fitted, before the first step
+    assert told == [notes.notes[0].replace(str(tmp_path / "run"), str(tmp_path / "before"))]
     with pytest.raises(DataError, match=r"1 sample of the first 50 .* data\.max_skipped = 0:"):
         begun(0.0, "again").run(notes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from unclip.checkpoints.native import load_stage, save_stage
-from unclip.errors import OutputError, TrainingError, WorkersLostError
+from unclip.errors import DataError, OutputError, TrainingError, WorkersLostError
 from unclip.rng import Rng
 from unclip.train import trainer as trainer_module
 from unclip.train.budget import Pacer
@@ -23,8 +23,10 @@ from unclip.train.loader import REPLACED
 from unclip.train.state import load_state, saved_states, step_of
 from unclip.train.task import Task
 from unclip.train.trainer import Trainer
+from unclip.train.world import World
 
 Make = Callable[..., Trainer]
+T = TypeVar("T")
 
 
 def everything(trainer: Trainer) -> dict[str, Tensor]:
@@ -420,6 +422,52 @@ def test_a_state_is_saved_where_no_batches_come_any_more(make_trainer: Make, not
     again = make_trainer(steps=9)
     assert again.resume()
     assert again.run(notes)
+
+
+class Two(World):
+    """The first of two processes, of which the other has no batch after its fourth."""
+
+    alone = False
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer, self.gone = trainer, False
+
+    def each(self, make: Callable[[], T]) -> T:
+        made = make()
+        if self.trainer.step == 4 and not self.gone:
+            self.gone = True
+            raise DataError("the other's disk is gone")
+        return made
+
+
+def test_where_another_process_has_no_batch_all_save_and_lose_none(
+    make_trainer: Make, notes: Any
+) -> None:
+    """This one had its fifth batch already: it is the next one of who resumes."""
+    trainer = make_trainer(steps=9)
+    trainer.world = Two(trainer)
+    with pytest.raises(DataError, match="the other's disk is gone"):
+        trainer.run(notes)
+    (state,) = saved_states(trainer.folder)
+    assert step_of(state) == 4
+    assert load_state(state).values["data"] == {"position": 4 * 4}
+
+
+def test_a_full_disk_stops_several_processes_no_earlier_than_one(
+    make_trainer: Make, notes: Any
+) -> None:
+    trainer = make_trainer(steps=3, checkpoint_minutes=1e-9)
+    trainer.world = Two(trainer)
+    write = trainer.store.write
+
+    def full(state: Any) -> Path:
+        if trainer.step == 2:
+            raise OutputError("cannot write a state: no room")
+        return write(state)
+
+    trainer.store.write = full  # type: ignore[method-assign]
+    assert trainer.run(notes)
+    assert [step_of(path) for path in saved_states(trainer.folder)] == [1, 3]
 
 
 def test_seconds_are_all_that_pass_and_go_on_when_resumed(

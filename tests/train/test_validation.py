@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from unclip.errors import OutputError, UsageError
+from unclip.data import IndexedSource, Sample, Source
+from unclip.errors import OutputError, TrainingError, UsageError
 from unclip.nn.tokenizer import Tokenizer
 from unclip.stages import Stage
+from unclip.train.budget import Pacer
+from unclip.train.clock import Clock
+from unclip.train.collate import Collate
+from unclip.train.config import TrainConfig
 from unclip.train.recipe import load_recipe
 from unclip.train.run import Run
-from unclip.train.state import best_state, load_state, saved_states, step_of
+from unclip.train.section import by_position
+from unclip.train.state import Best, best_state, load_state, mark_best, saved_states, step_of
 from unclip.train.trainer import Trainer
-from unclip.train.validation import Pairs, Validation, ValidationConfig, divided
+from unclip.train.validation import Pairs, Validation, ValidationConfig
 
 Make = Callable[..., Trainer]
 
@@ -129,14 +137,159 @@ def test_what_could_not_be_saved_is_not_the_best(measured: Make, notes: Any) -> 
 
 
 def test_a_stream_without_random_access_is_refused() -> None:
-    from unclip.data import Source
-
     class Tar(Source):
         def __iter__(self) -> Any: ...
         def captions(self, count: int) -> Any: ...
 
     with pytest.raises(UsageError, match=r"not a stream: name a folder of pictures"):
-        divided(Tar(), ValidationConfig(share=0.1), (8, 8))
+        by_position(Tar())
+
+
+def test_pictures_of_several_sizes_are_measured_in_batches_of_one(tokenizer: Tokenizer) -> None:
+    class Mixed(IndexedSource):
+        def sample(self, position: int) -> Sample:
+            image = np.full((2 + position % 2, 4, 3), position, np.uint8)
+            return {"image": image, "caption": "a dog"}
+
+        def captions(self, count: int) -> Any: ...
+
+    collate = Collate(tokenizer, ("image",), null=False)
+    batches = Pairs(Mixed(), range(7)).batches(collate, 3)
+    seen = [batch["image"][:, 0, 0, 0].tolist() for batch in batches]
+    assert seen == [[0, 2, 4], [6], [1, 3, 5]]
+
+
+@pytest.mark.parametrize(
+    ("data", "part"),
+    [
+        ("{path='x'}", r"validation\.data\.source' is missing"),
+        ("{sorce='folder', path='x'}", r"unknown setting 'validation\.data\.sorce'"),
+        ("{source='folder', pth='x'}", r"unknown setting 'validation\.data\.pth'"),
+        ("{source='folder', path='x', crop='middle'}", r"validation\.data\.crop' must be"),
+        ("{source='folder', path='x', max_skipped=2}", r"validation\.data\.max_skipped' must be"),
+    ],
+)
+def test_data_of_its_own_are_checked_with_the_recipe(data: str, part: str) -> None:
+    with pytest.raises(UsageError, match=part):
+        load_recipe("tiny", [f"validation={{data={data}}}"])
+
+
+def test_data_of_its_own_may_be_described_as_the_data_are() -> None:
+    whole = "{source='folder', path='x', flip=true, buckets=true, max_skipped=0.1}"
+    assert load_recipe("tiny", [f"validation={{data={whole}}}"]).settings.validation
+
+
+@pytest.mark.parametrize(
+    "objective", ["{simsiam={}}", "{mlm={}}", "{infonce={weight=0},simsiam={}}"]
+)
+def test_losses_with_weights_of_their_own_are_measured(
+    objective: str, tmp_path: Path, notes: Any
+) -> None:
+    short = {"steps": 3, "batch_size": 4, "workers": 0, "precision": "'float32'"}
+    settings = [f"stages.clip.train.{k}={v}" for k, v in short.items()]
+    settings += [f"stages.clip.objective={objective}"]
+    settings += ["validation={share=0.1,pairs=4,every=1}"]
+    weights = []
+    for measures in (True, False):
+        run = Run(load_recipe("tiny", settings), tmp_path / str(measures), torch.device("cpu"))
+        run.begin(resume=False)
+        trainer = run.trainer("clip")
+        trainer.validation = trainer.validation if measures else None
+        trainer.run(notes)
+        heads = trainer.learners["heads_"].net
+        weights.append([*trainer.net.state_dict().values(), *heads.state_dict().values()])
+        run.end()
+    assert all(torch.equal(one, other) for one, other in zip(*weights, strict=True))
+    assert [step for step, _ in notes.validated_at] == [1, 2, 3]
+    assert all(np.isfinite(values["validation"]) for _, values in notes.validated_at)
+
+
+def test_conditions_wait_on_the_cpu_and_say_what_they_are_of(measured: Make) -> None:
+    one, same, other = (measured("decoder", name) for name in ("one", "same", "other"))
+    other.validation.pairs = Pairs(other.loader.source, range(501, 508))  # type: ignore
+    for trainer in (one, same, other):
+        trainer.validation.measure(trainer.averaged())  # type: ignore[union-attr]
+    names = [trainer.validation.measured for trainer in (one, same, other)]  # type: ignore
+    assert names[0] and names[0] == names[1] != names[2]
+
+
+def test_conditions_are_moved_to_where_the_network_is(measured: Make) -> None:
+    """A network on another device, `meta`, gets them there, and none stays."""
+    trainer = measured("decoder")
+    validation = trainer.validation
+    assert validation is not None
+    validation.measure(trainer.averaged())
+    assert {value.device.type for cond in validation._conds for _, value in cond.items()} == {"cpu"}
+    seen: list[str] = []
+
+    def spy(stage: Stage, cond: Any, rng: Any) -> Any:
+        seen.extend(value.device.type for _, value in cond.items())
+        return torch.zeros(len(cond)), {}
+
+    validation.task.loss_of = spy  # type: ignore[method-assign]
+    validation.measure(copy.deepcopy(trainer.task.stage).to("meta"))
+    assert set(seen) == {"meta"}
+
+
+def test_the_best_of_other_pictures_is_not_compared_with(measured: Make, notes: Any) -> None:
+    trainer = measured(steps=2)
+    trainer.run(notes)
+    best = best_state(trainer.folder)
+    assert best is not None and best.measured
+    mark_best(trainer.folder, Best(2, -1.0, "others"))
+    again = measured(steps=4)
+    assert again.resume()
+    again.run(notes)
+    found = best_state(again.folder)
+    assert found is not None and (found.step, found.measured) == (4, best.measured)
+
+
+def test_what_was_trained_on_is_not_held_out_later(measured: Make, notes: Any) -> None:
+    def held(share: float) -> Trainer:
+        trainer = measured(steps=2)
+        assert trainer.validation is not None
+        of = trainer.validation.config.model_copy(update={"share": share})
+        trainer.validation.config = of
+        return trainer
+
+    held(0.1).run(notes)
+    assert held(0.1).resume() and held(0.05).resume()
+    with pytest.raises(TrainingError, match=r"validation\.share was 0\.1 and is 0\.2"):
+        held(0.2).resume()
+
+
+class Hand(Clock):
+    """A clock that is moved by hand."""
+
+    time = 0.0
+
+    def now(self) -> float:
+        return self.time
+
+
+def test_validation_is_no_step_and_saves_no_state_twice(measured: Make, notes: Any) -> None:
+    """Steps of 1 s, every other one measured in 6 s, a state due after 5: in 100 s 25 steps."""
+    clock, told = Hand(), list[int]()
+    trainer = measured(steps=90, clock=clock, checkpoint_minutes=5 / 60)
+
+    def passing(*_: object) -> None:
+        clock.time += 1
+
+    def measure(stage: Stage) -> dict[str, float]:
+        clock.time += 6
+        return {"validation": -clock.time}
+
+    def tell(steps: int) -> TrainConfig:
+        told.append(steps)
+        return trainer.config.model_copy(update={"steps": steps})
+
+    trainer.task.register_forward_hook(passing)
+    trainer.validation.measure = measure  # type: ignore
+    trainer.pacer = Pacer(100.0, tell)
+    trainer.run(notes)
+    assert 85 <= trainer.seconds <= 100
+    assert all(abs(steps - trainer.step) <= 4 for steps in told[1:]), told
+    assert len(set(notes.saves)) >= len(notes.saves) - 1, "the last state alone may be new"
 
 
 @pytest.mark.parametrize("setting", ["share=0.1,data={source='shapes'}", "pairs=3"])

@@ -10,7 +10,7 @@ from ..errors import UsageError, counted
 from ._options import LIMITS, flag, option
 from ._progress import counting_progress
 from ._result import report
-from ._terminal import complain, say
+from ._terminal import complain, duration, say
 
 if TYPE_CHECKING:
     from ..bulk.shards import Done, Engine, Shards
@@ -94,6 +94,13 @@ def plan(shards: "Shards", out: Path, what: str) -> None:
     report(path=out, shards=count, missing=missing, dry_run=True)
     there = f", {count - missing:,} of them there" if missing < count else ""
     say(f"would write {what} in {counted(count, 'shard')}{there}, into {out}")
+
+
+def tell(done: "Done", out: Path, shown: str, **found: Any) -> None:
+    """Say what is there now: in words, and as the command's result."""
+    report(path=out, **found, shards=done.made + done.kept, made=done.made)
+    there = f", {counted(done.kept, 'shard')} there already" if done.kept else ""
+    say(f"{out}: {shown}{there}, in {duration(done.seconds)}")
 
 
 def folder_of(out: Path) -> Path:

@@ -31,9 +31,7 @@ from ..errors import UsageError, counted
 from ._ability import AbilityOptions, add_command
 from ._draw import Combinatorial, Seed, WildcardFolder, random_seed
 from ._options import MODEL, flag, option
-from ._result import report
-from ._shards import ClusterOptions, anywhere, folder_of, plan, run_shards
-from ._terminal import duration, say
+from ._shards import ClusterOptions, anywhere, folder_of, plan, run_shards, tell
 
 if TYPE_CHECKING:
     from ..bulk.generating import Generating
@@ -91,18 +89,15 @@ class Bulk(AbilityOptions, ClusterOptions):
             return
         done = run_shards(shards, engine, "pictures")
         found = finish(shards, work)
-        report(
-            path=self.out,
+        dropped = "".join(f", {n:,} dropped ({why})" for why, n in found.dropped.items())
+        tell(
+            done,
+            self.out,
+            f"{counted(found.kept, 'picture')}{dropped}",
             pictures=found.kept,
             drawn=found.drawn,
             dropped=dict(found.dropped),
-            shards=done.made + done.kept,
-            made=done.made,
         )
-        dropped = "".join(f", {n:,} dropped ({why})" for why, n in found.dropped.items())
-        there = f", {counted(done.kept, 'shard')} there already" if done.kept else ""
-        shown = counted(found.kept, "picture")
-        say(f"{self.out}: {shown}{dropped}{there}, in {duration(done.seconds)}")
 
     def _check(self) -> None:
         """Raise UsageError for what is known to be wrong before anything is read."""

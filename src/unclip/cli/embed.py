@@ -10,9 +10,8 @@ import typer
 
 from ..errors import UsageError, about, counted
 from ._options import Command, ModelOptions, flag, option
-from ._result import report
-from ._shards import ClusterOptions, anywhere, folder_of, plan, run_shards
-from ._terminal import complain, duration, say
+from ._shards import ClusterOptions, anywhere, folder_of, plan, run_shards, tell
+from ._terminal import complain
 
 if TYPE_CHECKING:
     from ..bulk.embedding import Embedding
@@ -95,22 +94,19 @@ class Embed(ModelOptions, ClusterOptions):
             return
         done = run_shards(shards, engine, "pictures")
         found = finish(shards, work)
-        report(
-            path=self.out,
-            pictures=found.pictures,
-            rows=found.rows,
-            skipped=len(found.skipped),
-            shards=done.made + done.kept,
-            made=done.made,
-        )
         for line in found.skipped[:NAMED]:
             complain(f"skipped: {line}", "warning")
         if len(found.skipped) > NAMED:
             text = f"{len(found.skipped):,} pictures are skipped: {self.out / 'skipped.txt'}"
             complain(text, "warning")
-        there = f", {counted(done.kept, 'shard')} there already" if done.kept else ""
-        shown = f"{counted(found.pictures, 'picture')}, {counted(found.rows, 'row')}"
-        say(f"{self.out}: {shown}{there}, in {duration(done.seconds)}")
+        tell(
+            done,
+            self.out,
+            f"{counted(found.pictures, 'picture')}, {counted(found.rows, 'row')}",
+            pictures=found.pictures,
+            rows=found.rows,
+            skipped=len(found.skipped),
+        )
 
     def _check(self) -> None:
         """Raise UsageError for what is known to be wrong before anything is read."""

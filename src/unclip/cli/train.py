@@ -229,7 +229,8 @@ def _run(
     (out,) = options["--out"]
     _say_what_is_slow(loaded, [name for name in names if name in loaded.trained], place)
     run = Run(loaded, out or Path("runs") / loaded.settings.name, place, clock)
-    run.warn = partial(complain, kind="warning")
+    if run.world.is_first:
+        run.warn = partial(complain, kind="warning")
     return run, names
 
 
@@ -284,11 +285,16 @@ def _take_best(run: Run, names: Sequence[str]) -> None:
     run.begin(resume=True)
     try:
         for name in names:
-            found = run.export_best(name)
-            say(f"{name}: step {found.step}, validation loss {found.loss:.4f}")
+            step, loss = run.world.first(partial(_best, run, name))
+            say(f"{name}: step {step}, validation loss {loss:.4f}")
     finally:
         run.end()
     report(run=run.folder, model=run.model)
+
+
+def _best(run: Run, name: str) -> tuple[int, float]:
+    found = run.export_best(name)
+    return found.step, found.loss
 
 
 def _so_far(run: Run, name: str) -> dict[str, Any]:
@@ -338,7 +344,8 @@ class _Session:
             if self.run.finished(name):
                 say(f"{name}: finished, {counted(self.run.recipe.trained[name].steps, 'step')}")
                 continue
-            if self.stop() or (begun and self.run.clock.is_over()) or not self._stage(name):
+            clock = self.run.clock  # which all processes ask, so that they stop together
+            if clock.is_stopped() or (begun and clock.is_over()) or not self._stage(name):
                 self._stopped(name)
                 return False
             begun = True
@@ -360,7 +367,7 @@ class _Session:
                 trainer = self.run.trainer(name)
         except (Exception, KeyboardInterrupt):
             if self.stop():  # what fails after a signal came fails because of it
-                return False
+                raise Cancelled(self._where(name)) from None
             raise
         say(f"{name}: steps {trainer.step + 1} to {trainer.config.steps}")
         if not trainer.world.is_first:
@@ -375,12 +382,14 @@ class _Session:
 
     def _stopped(self, name: str) -> None:
         """Say where it stopped and how to go on. Raises Cancelled where that was a signal."""
+        if self.run.clock.is_stopped():
+            raise Cancelled(self._where(name))
+        say(f"time is up, {self._where(name)}")
+
+    def _where(self, name: str) -> str:
         done, steps = self.run.steps_done(name), self.run.recipe.trained[name].steps
         where = f"and saved at step {done} of {steps} of" if done else "before"
-        stopped = f"stopped {where} '{name}'; go on with: {self.again}"
-        if self.stop() or self.run.clock.is_stopped():
-            raise Cancelled(stopped)
-        say(f"time is up, {stopped}")
+        return f"stopped {where} '{name}'; go on with: {self.again}"
 
 
 def _say_what_is_slow(recipe: Recipe, names: Sequence[str], device: torch.device) -> None:

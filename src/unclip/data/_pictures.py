@@ -70,9 +70,9 @@ class Pictures(ListedSource):
         path, words = self._pair(position)
         return {"image": read_cropped(path, self.size), "caption": words}
 
-    def key(self, position: int) -> str:
+    def name(self, number: int) -> str:
         """The picture's path below the folder of all."""
-        return self._pair(position)[0].relative_to(self._root).as_posix()
+        return self.pairs[number][0].relative_to(self._root).as_posix()
 
     @cached_property
     def _root(self) -> Path:

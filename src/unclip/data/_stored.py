@@ -61,10 +61,14 @@ class StoredSource(ListedSource):
 
     def item(self, number: int) -> Item:
         """Sample number `number` of all units in their order."""
-        unit = int(np.searchsorted(self._ends, number, side="right"))
-        within = number - (int(self._ends[unit - 1]) if unit else 0)
+        unit, within = self._at(number)
         picture = self.picture(unit, within)
         return Item(str(getattr(picture, "name", picture)), picture, self.texts(unit, within))
+
+    def _at(self, number: int) -> tuple[int, int]:
+        """The unit of a sample, and its number there."""
+        unit = int(np.searchsorted(self._ends, number, side="right"))
+        return unit, number - (int(self._ends[unit - 1]) if unit else 0)
 
     def place(self, position: int) -> int:
         """See `ListedSource`."""
@@ -81,10 +85,10 @@ class StoredSource(ListedSource):
         picture = self.picture(*self.order.place(position))
         return {"image": read_cropped(picture, self.size), "caption": caption}
 
-    def key(self, position: int) -> str:
+    def name(self, number: int) -> str:
         """The unit and the number in it."""
-        unit, number = self.order.place(position)
-        return f"{unit}/{number}"
+        unit, within = self._at(number)
+        return f"{unit}/{within}"
 
     def captions(self, count: int) -> Iterator[str]:
         """The captions of the first `count` samples."""

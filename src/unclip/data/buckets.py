@@ -135,7 +135,7 @@ class Bucketed(Framed):
         sound = [number for number, one in enumerate(measured) if one is not None]
         found = assign([one for one in measured if one is not None], among, group)
         self.buckets = {one: [sound[n] for n in numbers] for one, numbers in found.items()}
-        self.without = inner.count - sum(map(len, self.buckets.values()))
+        self.without = inner.count - self.count
         if not self.buckets:
             raise DataError(
                 f"no picture is as large as the smallest bucket, {min(among, default=(0, 0))} "
@@ -143,6 +143,11 @@ class Bucketed(Framed):
             )
         self._sizes = list(self.buckets)
         self._turn = _turns(tuple(map(len, self.buckets.values())))
+
+    @property
+    def count(self) -> int:
+        """Its pictures that are in a bucket."""
+        return sum(map(len, self.buckets.values()))
 
     def notes(self) -> list[str]:
         """Of the other source, and which buckets there are."""
@@ -185,6 +190,10 @@ class Bucketed(Framed):
         turn = int(np.flatnonzero(self._turn[:, 0] == bucket)[rest])
         return (period * len(self._turn) + turn) * self.group + offset
 
+    def key(self, position: int) -> str:
+        """See `IndexedSource`: of the picture that the bucket has there."""
+        return self.inner.name(self.place(position)[1])
+
     def stored(self, position: int) -> Item:
         """See `IndexedSource`."""
         item = self.inner.item(self.place(position)[1])
@@ -221,18 +230,25 @@ def framed(
     Raises:
         UsageError: the source cannot be read by position, or stores no pictures to choose from.
     """
+    check_framing(source, settings)
     if settings == FrameSettings():
         return source
-    if not isinstance(source, IndexedSource):
-        raise UsageError("settings 'data.crop', 'flip' and 'buckets' need data read by position")
+    assert isinstance(source, IndexedSource)
     if not settings.buckets:
         return Framed(source, settings, size)
-    if not isinstance(source, ListedSource):
+    assert isinstance(source, ListedSource)
+    return Bucketed(source, stepped(settings, step), size, group)
+
+
+def check_framing(source: Source, settings: FrameSettings) -> None:
+    """Raise UsageError as `framed` does, for what a source cannot give; no picture is read."""
+    if settings != FrameSettings() and not isinstance(source, IndexedSource):
+        raise UsageError("settings 'data.crop', 'flip' and 'buckets' need data read by position")
+    if settings.buckets and not isinstance(source, ListedSource):
         raise UsageError(
             "setting 'data.buckets' needs a source that lists its pictures, such as a folder or "
             "what `unclip data prepare` makes"
         )
-    return Bucketed(source, stepped(settings, step), size, group)
 
 
 def stepped(settings: FrameSettings, step: int) -> FrameSettings:

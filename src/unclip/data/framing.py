@@ -14,9 +14,9 @@ from pydantic import Field
 
 from ..config import Config
 from ..errors import UsageError
-from ..vocabulary import Vocabulary
 from ._picture import read_cropped, read_mask
 from .source import IndexedSource, Item, Sample
+from .view import View
 
 MIDDLE = (0.5, 0.5)
 
@@ -36,11 +36,16 @@ class FrameSettings(Config):
     )
     bucket_aspect: float = Field(2.0, ge=1, le=8, description="longer to shorter side, at most")
 
+    @property
+    def still(self) -> FrameSettings:
+        """The same with nothing drawn: the middle, as it is."""
+        return self.model_copy(update={"crop": "centre", "flip": False})
+
     @classmethod
-    def of(cls, data: Mapping[str, Any]) -> Self:
-        """Those among the settings of a recipe's `data`. Raises UsageError."""
+    def of(cls, data: Mapping[str, Any], where: str = "data") -> Self:
+        """Those among the settings of a recipe's section `where`. Raises UsageError."""
         given = {key: value for key, value in data.items() if key in cls.model_fields}
-        return cls.parse(given, "data")
+        return cls.parse(given, where)
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ class Frame:
         return np.ascontiguousarray(seen[:, ::-1]) if self.flip else seen
 
 
-class Framed(IndexedSource):
+class Framed(View):
     """The samples of another source with their pictures cut and mirrored as settings say.
 
     What is drawn for a sample depends on the data's seed and the position alone. Pictures that a
@@ -91,45 +96,14 @@ class Framed(IndexedSource):
     def __init__(
         self, inner: IndexedSource, settings: FrameSettings, size: tuple[int, int]
     ) -> None:
-        super().__init__()
-        self.inner, self.settings, self.size = inner, settings, size
-        self.config: Any = getattr(inner, "config", None)
+        super().__init__(inner)
+        self.settings, self.size = settings, size
         self._seed = int(getattr(self.config, "seed", 0))
-        self.stores = inner.stores
 
     @classmethod
     def whole(cls, inner: IndexedSource) -> Framed:
         """Of a source as it is: middles, at its own size."""
         return cls(inner, FrameSettings(), inner.size)
-
-    def summary(self) -> dict[str, Any]:
-        """Of the other source."""
-        return self.inner.summary()
-
-    def notes(self) -> list[str]:
-        """Of the other source."""
-        return self.inner.notes()
-
-    def items(self) -> Iterator[Item]:
-        """Of the other source."""
-        return self.inner.items()
-
-    def captions(self, count: int) -> Iterator[str]:
-        """Of the other source."""
-        return self.inner.captions(count)
-
-    def vocabulary(self) -> Vocabulary:
-        """Of the other source."""
-        return self.inner.vocabulary()
-
-    @property
-    def count(self) -> int | None:
-        """Of the other source."""
-        return self.inner.count
-
-    def stored(self, position: int) -> Item:
-        """See `IndexedSource`."""
-        return self.inner.stored(position)
 
     def frame(self, position: int) -> Frame:
         """What is seen of the picture at a position."""
@@ -160,7 +134,7 @@ class Framed(IndexedSource):
         if self.inner.stores:
             item = self.stored(position)
             return {**frame.see(item), "caption": item.captions[0]}
-        made = self.inner.sample(position)
+        made = super().sample(position)
         if frame.flip and "image" in made:
             made["image"] = np.ascontiguousarray(made["image"][:, ::-1])
         return made

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
 from .. import config
-from ..errors import DataError, UsageError
+from ..errors import DataError
 from ._columns import CAPTIONS, PICTURES, captions_of, column_of, picture_of
+from ._needed import needed
 from ._picture import Encoded
 from ._stored import StoredSource
 
@@ -123,13 +125,7 @@ def _is_saved(path: Path) -> bool:
     return (path / "dataset_dict.json").is_file() or (path / "state.json").is_file()
 
 
-def _library() -> Any:
-    """Raises UsageError where `datasets` is not installed."""
-    try:
-        import datasets
-    except ImportError:
-        raise UsageError("this source needs datasets: pip install 'unclip[datasets]'") from None
-    return datasets
+_library = partial(needed, "this source needs", "datasets", "datasets")
 
 
 SOURCE = HuggingFace

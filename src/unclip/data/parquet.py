@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 from pydantic import Field
 
-from ..errors import DataError, UsageError, quoted
+from ..errors import DataError, quoted
 from ..files import atomic_file
 from ._columns import CAPTIONS, PICTURES, captions_of, column_of, picture_of
+from ._needed import needed
 from ._picture import Encoded
 from ._shuffle import Memo
 from ._stored import StoredConfig, StoredSource
@@ -160,14 +161,7 @@ def _files(path: Path) -> tuple[Path, list[Path]]:
     return path, files
 
 
-def _library() -> Any:
-    """Raises UsageError where pyarrow is not installed."""
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise UsageError("parquet files need pyarrow: pip install 'unclip[parquet]'") from None
-    return pyarrow
+_library = partial(needed, "parquet files need", "pyarrow.parquet", "parquet")
 
 
 SOURCE = Parquet

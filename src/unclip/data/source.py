@@ -240,6 +240,14 @@ class ListedSource(IndexedSource):
     def place(self, position: int) -> int:
         """The number of the picture at a position of the stream."""
 
+    def name(self, number: int) -> str:
+        """What picture number `number` is told from others by: the `key` of its positions."""
+        return str(number)
+
+    def key(self, position: int) -> str:
+        """See `IndexedSource`: the picture's name."""
+        return self.name(self.place(position))
+
     @abstractmethod
     def caption(self, captions: tuple[str, ...], position: int) -> str:
         """The one of a picture's captions that it has at a position."""

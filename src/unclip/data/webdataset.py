@@ -20,10 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from ..errors import DataError, UsageError, quoted
+from ..errors import DataError, quoted
 from ..files import atomic_file, decoded, write_json
 from ..media import SUFFIXES
 from ..plain import parse_json, read_json
+from ._needed import needed
 from ._picture import Encoded
 from ._shuffle import Memo
 from ._stored import MAX_BYTES, StoredConfig, StoredSource, lines_of, texts_of
@@ -154,13 +155,7 @@ class WebDataset(StoredSource):
         return count
 
 
-def _library() -> Any:
-    """Raises UsageError where webdataset is not installed."""
-    try:
-        import webdataset
-    except ImportError:
-        raise UsageError("tars need webdataset: pip install 'unclip[train]'") from None
-    return webdataset
+_library = partial(needed, "tars need", "webdataset", "train")
 
 
 def _tars(path: Path) -> list[Path]:

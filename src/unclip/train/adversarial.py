@@ -67,9 +67,9 @@ class AdversarialTask(ConsistencyTask):
 
     critic: Critic
 
-    def __init__(self, stage: Stage, *helpers: Stage | None) -> None:
+    def __init__(self, stage: Stage, *helpers: Stage | None, name: str = "") -> None:
         """`helpers` are those of `ConsistencyTask`."""
-        super().__init__(stage, *helpers)
+        super().__init__(stage, *helpers, name=name)
         config: Any = stage.config
         channels, backbone = self._features() if self.through_features else ([], None)
         condition = config.network.embed_dim if "image_embed" in stage.consumes else 0
@@ -84,7 +84,7 @@ class AdversarialTask(ConsistencyTask):
         net = self.teacher[0].net if self.teacher else copy.deepcopy(self.stage.net)
         if not isinstance(net, UNet):
             raise UsageError(
-                f"setting 'stages.{self.stage.kind}.objective.teacher' must be a stage with a "
+                f"setting 'stages.{self.name}.objective.teacher' must be a stage with a "
                 f"U-Net, whose features the critic judges, got a {type(net).__name__}; "
                 "objective.critic = 'patches' judges without"
             )

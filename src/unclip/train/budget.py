@@ -51,7 +51,7 @@ def steps_within(config: TrainConfig, pace: Pace, seconds: float) -> int:
     raise AssertionError("the last stretch of a ramp has no end")
 
 
-def divided(
+def by_shares(
     seconds: float, shares: Mapping[str, float], floors: Mapping[str, float]
 ) -> dict[str, float]:
     """Time by shares, of which nobody gets less than its floor.
@@ -127,7 +127,7 @@ class Budget:
         left = 60 * (recipe.settings.budget or 0.0) - spent - self.measuring
         if begun:  # what others took too long for is not taken away from the floors
             left = max(left, sum(floors.values()))
-        given = divided(left, waiting, floors)
+        given = by_shares(left, waiting, floors)
         return {name: self._allocation(name, trained[name], given[name], recipe) for name in given}
 
     def shares(self, recipe: Recipe, begun: Collection[str] = ()) -> dict[str, float]:
@@ -145,7 +145,7 @@ class Budget:
         return LITTLE * sum(own) / KEPT / 60
 
     def least(self, recipe: Recipe) -> float:
-        """Minutes in which every stage takes a step, beside the measuring: see `divided`."""
+        """Minutes in which every stage takes a step, beside the measuring: see `by_shares`."""
         floors = {name: self._floor(name, one) for name, one in recipe.trained.items()}
         steps = {name: self.paces[name](one.batch_at(0)) for name, one in recipe.trained.items()}
         scale = max(steps[name] / (KEPT * floor) for name, floor in floors.items())
@@ -210,7 +210,9 @@ class Pacer:
     tell: Callable[[int], TrainConfig]
     _since: tuple[int, float] | None = None  # the step and the time of the last look
 
-    def steps(self, config: TrainConfig, step: int, now: float, aside: float) -> int:
+    def steps(
+        self, config: TrainConfig, step: int, now: float, aside: float, beside: float = 0.0
+    ) -> int:
         """How many steps fit by the pace since the last look; as before between two looks.
 
         Args:
@@ -218,6 +220,7 @@ class Pacer:
             step: how many steps are done.
             now: seconds that the stage has taken.
             aside: seconds still to be spent on other things than steps.
+            beside: seconds that each step takes on average beside its own.
         """
         if self._since is None:
             self._since = step, now
@@ -229,12 +232,17 @@ class Pacer:
         each = (now - then) / samples
 
         def pace(size: int) -> float:
-            return each * size
+            return each * size + beside
 
         left = KEPT * self.seconds - now - aside
         fitting = steps_within(config, pace, seconds_for(config, pace, step) + max(0.0, left))
         small = abs(fitting - config.steps) <= 0.02 * (config.steps - step)
         return config.steps if small else max(fitting, step + 1)
+
+    def skip(self, seconds: float) -> None:
+        """So much of the time since the last look went to other things than steps."""
+        if self._since is not None:
+            self._since = self._since[0], self._since[1] + seconds
 
     def restart(self) -> None:
         """What happened since the last look says nothing of the pace."""

@@ -1,6 +1,6 @@
 """What frozen networks say of the data, kept on disk: a prior then trains without CLIP.
 
-RUN/cache/pictures-MODEL/, texts-MODEL/, latents-MODEL/: see `Store`. A row's key is made of the
+RUN/cache/pictures-MODEL/, texts-MODEL/, latents-MODEL/: see `RowStore`. A row's key is made of the
 content of the picture's file, and of which part of it is seen at which size; MODEL is made of the
 network's numbers and settings, and of the precision. So nothing stale is ever met: what has changed
 has another key.
@@ -12,7 +12,8 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -33,8 +34,9 @@ from .config import TrainConfig
 from .cost import task_on_meta
 from .data import seen_by
 from .recipe import Recipe
-from .store import KEY, Store, key_of
+from .rows import KEY, RowStore, key_of
 from .task import Task
+from .world import World
 
 BATCH = 64
 """Pictures or texts that a network is shown at once."""
@@ -80,7 +82,8 @@ class Cached(Framed):
             try:
                 made |= store[key]
             except KeyError:
-                why = "it cannot be read, or has changed since the cache was filled"
+                frame.see(item)  # which says why, where it cannot be read
+                why = "it has changed since the cache was filled"
                 raise DataError(f"{item.name} is not in the cache: {why}") from None
         if self.pixels:
             made |= frame.see(item)
@@ -131,7 +134,7 @@ class Encoder:
         """Find what is known already."""
         module, settings = self._module(), [*sorted(self.fields), dtype]
         settings += [tokenizer.to_json()] if self.kind == "texts" else []
-        self.store = Store(folder / f"{self.kind}-{fingerprint(module, *settings)}")
+        self.store = RowStore(folder / f"{self.kind}-{fingerprint(module, *settings)}")
 
     def _module(self) -> nn.Module:
         net = self.task.stage.net if self.kind == "latents" else self.task.clip[0].net
@@ -150,9 +153,8 @@ class Encoder:
         return {name: value for name, value in cond.items() if name in self.fields}
 
 
-def encoders(task: Task, tokenizer: Tokenizer) -> list[Encoder]:
+def encoders(task: Task) -> list[Encoder]:
     """Those of the fields that a task takes from its samples where they are there."""
-    taken = frozenset(task.collate(tokenizer).keys)
     kinds = {
         "pictures": frozenset({"image_embed", "image_patches"}),
         "texts": frozenset({"text_embed", "text_encodings"}),
@@ -160,7 +162,7 @@ def encoders(task: Task, tokenizer: Tokenizer) -> list[Encoder]:
     }
     if getattr(task.stage, "inpaints", False):
         del kinds["latents"]  # the network looks at the picture itself too
-    found = [Encoder(kind, task, taken & names) for kind, names in kinds.items()]
+    found = [Encoder(kind, task, task._encoded & names) for kind, names in kinds.items()]
     return [one for one in found if one.fields]
 
 
@@ -172,11 +174,12 @@ def cached(
     config: TrainConfig,
     device: torch.device,
     on_progress: OnProgress = lambda what, done, total: None,
+    world: World | None = None,
 ) -> Source:
     """A source whose samples hold what the task's frozen networks say, from a cache.
 
-    What the cache lacks is encoded now. Its files are written one by one, each whole: stopped, it
-    goes on.
+    What the cache lacks is encoded now, of several processes a part by each. Its files are written
+    one by one, each whole: stopped, it goes on.
 
     Args:
         source: of stored pictures.
@@ -186,15 +189,16 @@ def cached(
         config: of the stage.
         device: where networks compute.
         on_progress: told what is encoded, how many are done, and of how many.
+        world: the processes that ask for it together, and see one folder.
 
     Raises:
         UsageError: the source makes its pictures, or cuts them at random.
         OutputError: the cache cannot be written.
     """
-    known = encoders(task, tokenizer)
+    known = encoders(task)
     if not known:
         return source
-    inner = stored_source(source)
+    inner, world = stored_source(source, task.name), world or World()
     dtype = config.dtype(device)
     task = task.to(device)
     for helper in task.frozen:
@@ -202,7 +206,8 @@ def cached(
     for one in known:
         one.open(folder, tokenizer, dtype)
         with torch.no_grad(), autocast(device, dtype):
-            _fill(one, inner, tokenizer, config, device, on_progress)
+            fill = partial(_fill, one, inner, tokenizer, config, device, on_progress, world)
+            world.each(fill)
         one.store.refresh()
     made = {name for one in known for name in one.fields}
     return Cached(inner, known, pixels=needs_pixels(task, made))
@@ -220,21 +225,33 @@ def cache_bytes(recipe: Recipe, name: str) -> int | None:
     config = recipe.trained[name]
     if not config.cache:
         return None
-    task = task_on_meta(recipe, name, torch.float32)
-    source = stored_source(seen_by(recipe, name, task))
+    task, total = task_on_meta(recipe, name, torch.float32), 0
+    source = stored_source(seen_by(recipe, name, task), name)
     frames = 2 if source.settings.flip else 1
-    context, total = recipe.settings.tokenizer.context, 0
-    with torch.device("meta"):
-        blank = task.blank(1, context)
-    shown = Cond(image=pictures(blank["image"]))
-    told = Cond(text_tokens=blank["text_tokens"], text_mask=blank["text_mask"])
-    for one in encoders(task, Tokenizer.train(["a"], 300, context)):
-        fields = one.encode(told if one.kind == "texts" else shown)
-        row = KEY + sum(4 * value.numel() for value in fields.values())
-        texts = one.kind == "texts"
+    for kind, fields in row_shapes(recipe, task, task.source_size).items():
+        row = KEY + sum(4 * shape.numel() for shape in fields.values())
+        texts = kind == "texts"
         count = sum(len(item.captions) for item in source.items()) if texts else source.count or 0
         total += row * count * (1 if texts else frames)
     return total
+
+
+def row_shapes(
+    recipe: Recipe, task: Task, size: tuple[int, int]
+) -> dict[str, dict[str, torch.Size]]:
+    """The shape of each field of a row, by kind; of a task on `meta` and (height, width) pictures.
+
+    Latents are as large as the picture is.
+    """
+    with torch.device("meta"):
+        blank = task.blank(1, recipe.settings.tokenizer.context)
+        shown = Cond(image=pictures(torch.empty(1, *size, 3, dtype=torch.uint8)))
+    told = Cond(text_tokens=blank["text_tokens"], text_mask=blank["text_mask"])
+    rows = {one.kind: one.encode(told if one.kind == "texts" else shown) for one in encoders(task)}
+    return {
+        kind: {name: value.shape[1:] for name, value in fields.items()}
+        for kind, fields in rows.items()
+    }
 
 
 def needs_pixels(task: Task, made: set[str]) -> bool:
@@ -243,36 +260,49 @@ def needs_pixels(task: Task, made: set[str]) -> bool:
     return type(task) is not Task or bool((task._wanted - made) & of_pixels)
 
 
-def stored_source(source: Source) -> Framed:
-    """A source with stored pictures, each with a frame. Raises UsageError."""
+def stored_source(source: Source, name: str) -> Framed:
+    """A source with stored pictures, each with a frame, for the cache of stage `name`.
+
+    Raises:
+        UsageError: the source makes its pictures, or cuts them at random.
+    """
     if not (isinstance(source, IndexedSource) and source.stores):
         raise UsageError(
-            "setting 'train.cache' needs a source that stores pictures, such as a folder; "
-            f"'{type(source).__name__.lower()}' makes its samples"
+            f"setting 'stages.{name}.train.cache' needs a source that stores pictures, such as a "
+            f"folder; '{type(source).__name__.lower()}' makes its samples"
         )
-    return source if isinstance(source, Framed) else Framed.whole(source)
+    found = source if isinstance(source, Framed) else Framed.whole(source)
+    if found.settings.crop == "random":
+        raise UsageError(
+            f"setting 'stages.{name}.train.cache' needs samples that come again, and with "
+            "data.crop = 'random' no two are the same"
+        )
+    return found
 
 
 def _fill(
     one: Encoder, source: Framed, tokenizer: Tokenizer, config: TrainConfig, device: torch.device,
-    on_progress: OnProgress,
+    on_progress: OnProgress, world: World,
 ) -> None:  # fmt: skip
-    """Encode what the store lacks."""
+    """Encode what the store lacks: of several processes each its part."""
     if one.kind == "texts":
-        captions = dict.fromkeys(text for item in source.items() for text in item.captions)
+        every = dict.fromkeys(text for item in source.items() for text in item.captions)
+        captions = islice(every, world.rank, None, world.size)
         texts = {text_key(text): text for text in captions if text_key(text) not in one.store}
         batches, total = _batches(iter(texts.items())), len(texts)
         load = _tokens(tokenizer)
     else:
-        unseen = dict(_unseen(source, one.store))
+        unseen = dict(_unseen(source, one.store, world))
         by_size = sorted(unseen.items(), key=lambda pair: pair[1][1].size)
         batches, total = _batches(iter(by_size), size=lambda pair: pair[1][1].size), len(unseen)
         load = _pixels(max(1, config.workers))
     _write(one, batches, load, device, total, on_progress)
 
 
-def _unseen(source: Framed, store: Store) -> Iterator[tuple[bytes, tuple[Item, Frame]]]:
-    for item, frames in source.variants():
+def _unseen(
+    source: Framed, store: RowStore, world: World
+) -> Iterator[tuple[bytes, tuple[Item, Frame]]]:
+    for item, frames in islice(source.variants(), world.rank, None, world.size):
         for frame in () if item.fault else frames:
             try:
                 key = picture_key(item, frame)

@@ -11,7 +11,7 @@ from ..checkpoints.settings import leaves
 from ..diffusion.objective import AdversarialObjective
 from ..stages import on_meta
 from .contrastive import heads_of, losses_of
-from .recipe import StageRecipe
+from .recipe import FROM, Base, StageRecipe
 
 
 def changes(old: StageRecipe, new: StageRecipe, where: str) -> str:
@@ -20,17 +20,29 @@ def changes(old: StageRecipe, new: StageRecipe, where: str) -> str:
     if shapes(old) != shapes(new):
         pairs = _changed(leaves(old.config.dump(), where), leaves(new.config.dump(), where))
         pairs = {key: pair for key, pair in pairs.items() if ".sampling." not in key}
-    before, now = (getattr(one.config, "objective", None) for one in (old, new))
-    if isinstance(now, AdversarialObjective) and not isinstance(before, AdversarialObjective):
-        kind = before.kind if before else None
-        pairs[f"{where}.objective.kind"] = (kind, now.kind)  # the state has no critic
+    begun, wanted = (getattr(one.config, "objective", None) for one in (old, new))
+    if isinstance(wanted, AdversarialObjective) and not isinstance(begun, AdversarialObjective):
+        kind = begun.kind if begun else None
+        pairs[f"{where}.objective.kind"] = (kind, wanted.kind)  # the state has no critic
     if old.train and new.train and old.train.lora != new.train.lora:
         pairs[f"{where}.train.lora"] = (old.train.lora, new.train.lora)
     if heads_of(old.config) != heads_of(new.config):
-        pairs[f"{where}.objective"] = (losses_of(before), losses_of(now))
+        pairs[f"{where}.objective"] = (losses_of(begun), losses_of(wanted))
     if old.train and new.train and old.train.optimizer != new.train.optimizer:
         pairs[f"{where}.train.optimizer"] = (old.train.optimizer, new.train.optimizer)
-    return ", ".join(f"{key} = {was}, and now it is {now}" for key, (was, now) in pairs.items())
+    return ", ".join(f"{key} = {one}, and now it is {two}" for key, (one, two) in pairs.items())
+
+
+def changed_base(was: Base, now: Base, stage: StageRecipe, where: str) -> str:
+    """Whether a state begun from `was` cannot go on from `now`, in words; empty if it can.
+
+    A state that holds all of a stage may go on where the model it was taken from has changed.
+    """
+    needs_it = stage.teacher == FROM or bool(stage.train and stage.train.lora)
+    if was[1] == now[1] or (was[0] == now[0] and not needs_it):
+        return ""
+    one, two = (f"{name} ({digest})" if name else "none" for name, digest in (was, now))
+    return f"{where}.{FROM} = {one}, and now it is {two}"
 
 
 def _changed(

@@ -32,8 +32,9 @@ class ContrastiveTask(Task):
     stage: ComparingStage
     encodes_twice = True
 
-    def __init__(self, stage: Stage, clip: Stage | None = None, prior: Stage | None = None) -> None:
-        super().__init__(stage, clip, prior)
+    def __init__(self, stage: Stage, *helpers: Stage | None, name: str = "") -> None:
+        """`helpers` are those of `Task`."""
+        super().__init__(stage, *helpers, name=name)
         self.heads = self.stage.heads()
         self.everyone = Everyone()  # `train.distributed` gives another where there are more
 
@@ -45,6 +46,12 @@ class ContrastiveTask(Task):
     def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """See `Task`."""
         return self._compared(self._features(cond, rng))
+
+    def loss_of(self, stage: Stage, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
+        """See `Task`."""
+        assert isinstance(stage, ComparingStage)
+        heads = self.heads.eval()  # until the next step
+        return stage.compare(Samples(stage.features(cond, rng, heads)), heads)
 
     def backward(
         self,

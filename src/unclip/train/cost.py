@@ -79,7 +79,7 @@ def estimate(recipe: Recipe, name: str, device: torch.device) -> Cost:
     sizes = list(config.stretches(config.steps))
     samples, batch_size = int(sum(n * size for n, size in sizes)), max(size for _, size in sizes)
     task = task_on_meta(recipe, name, dtype)
-    freeze(task.stage.net, config.freeze)
+    freeze(task.stage.net, config.freeze, f"stages.{name}")
     context, pieces = recipe.settings.tokenizer.context, config.micro_batch
     checkpointed = config.activation_checkpointing
     flops, activations = step_cost(task, batch_size, context, pieces)
@@ -159,7 +159,8 @@ def task_on_meta(recipe: Recipe, name: str, dtype: torch.dtype) -> Task:
 
     teacher = recipe.stage(name).teacher
     chosen = {teacher: trained} if teacher else {}
-    task = make_task(recipe, trained(name), lambda one: chosen.get(one, helper)(one)).to("meta")
+    task = make_task(recipe, name, trained(name), lambda one: chosen.get(one, helper)(one))
+    task = task.to("meta")
     if lora := recipe.trained[name].lora:
         learn_low_rank(task.stage.net, lora, f"stages.{name}")
     return task

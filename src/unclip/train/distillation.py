@@ -30,16 +30,19 @@ class ConsistencyTask(Task):
         clip: Stage | None = None,
         prior: Stage | None = None,
         teacher: Stage | None = None,
+        *,
+        name: str = "",
     ) -> None:
-        super().__init__(stage, clip, prior)
+        super().__init__(stage, clip, prior, name=name)
+        where = f"stages.{self.name}.objective"
         self.teacher: list[DiffusionStage] = []
         if teacher is not None:
-            self.options = check_teacher(stage, teacher, self.objective)
+            self.options = check_teacher(stage, teacher, self.objective, where)
             assert isinstance(teacher, DiffusionStage)
             self.teacher = [teacher.eval().requires_grad_(False)]
         elif not isinstance(self.objective, AdversarialObjective):
             raise UsageError(
-                f"setting 'stages.{stage.kind}.objective.teacher' is missing: "
+                f"setting '{where}.teacher' is missing: "
                 "the stage of the recipe that is to be distilled"
             )
         self.average = [stage.net]
@@ -96,16 +99,21 @@ class ConsistencyTask(Task):
         return stage.config.parameterization.denoiser(stage.bind(cond))
 
 
-def check_teacher(stage: Stage, teacher: Stage, objective: ConsistencyObjective) -> Sampling:
-    """What the teacher samples with. Raises UsageError where it cannot teach this student."""
-    name = f"stages.{stage.kind}.objective"
+def check_teacher(
+    stage: Stage, teacher: Stage, objective: ConsistencyObjective, where: str
+) -> Sampling:
+    """What the teacher samples with.
+
+    Raises:
+        UsageError: it cannot teach this student; `where` is the setting of the objective.
+    """
     if not isinstance(stage, DiffusionStage) or not isinstance(teacher, DiffusionStage):
-        raise UsageError(f"setting '{name}': only a stage that diffuses can teach or be taught")
+        raise UsageError(f"setting '{where}': only a stage that diffuses can teach or be taught")
     options = teacher.config.sampling.merge({"guidance_scale": objective.guidance_scale})
     guided = bool(stage.consumes & {"text_tokens", "text_encodings", "image_embed"})
     if guided and options.guidance_scale == 1.0:
         raise UsageError(
-            f"setting '{name}.guidance_scale' is missing: the teacher samples without guidance, "
+            f"setting '{where}.guidance_scale' is missing: the teacher samples without guidance, "
             "which the student takes over; give a scale above 1"
         )
     for what, own, theirs in (
@@ -115,7 +123,7 @@ def check_teacher(stage: Stage, teacher: Stage, objective: ConsistencyObjective)
     ):
         if own != theirs:
             raise UsageError(
-                f"setting '{name}.teacher': student and teacher need the same {what}, "
+                f"setting '{where}.teacher': student and teacher need the same {what}, "
                 f"got {own} and {theirs}"
             )
     return options

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..errors import counted
 from .config import FaultConfig
 
 WINDOW = 200
@@ -74,13 +75,18 @@ class Guard:
     @property
     def fault(self) -> str:
         """Why to go back, in words; empty where there is no reason."""
-        if self._row < self.config.patience:
-            return ""
+        return self.words if self._row >= self.config.patience else ""
+
+    @property
+    def words(self) -> str:
+        """What the last steps were like, where they were bad."""
         if not self._exploded:
-            return f"the loss or its gradient was not finite in {self._row} steps in a row"
+            return (
+                f"the loss or its gradient was not finite in {counted(self._row, 'step')} in a row"
+            )
         return (
             f"the loss was above {self.config.explosion:g} times its median, "
-            f"{median(self._losses):.4g}, in {self._row} steps in a row"
+            f"{median(self._losses):.4g}, in {counted(self._row, 'step')} in a row"
         )
 
     def state_dict(self) -> dict[str, Any]:

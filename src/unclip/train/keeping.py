@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from math import inf
 from pathlib import Path
+from typing import Any
 
 from ..errors import OutputError, TrainingError, counted
 from ..stages import Stage
@@ -41,49 +41,71 @@ class Keeper(ABC):
     validation: Validation | None
     store: Store
     world: World
+    facts: dict[str, Any]  # that the run wants to find in a state again
     _failed = 0  # how often in a row no state could be written
 
     @abstractmethod
     def averaged(self) -> Stage:
         """The stage with the averaged weights, in evaluation mode."""
 
-    def _validate(self, watcher: Watcher, means: Means) -> None:
-        """Where it is time: measure the averaged stage, and save a state if it is the best."""
+    @property
+    def held_out(self) -> float:
+        """The share of the data's pictures that it never sees."""
+        return (self.validation and self.validation.config.share) or 0.0
+
+    def _validate(self, watcher: Watcher, means: Means) -> bool:
+        """Where it is time: measure the averaged stage, and save a state if it is the best.
+
+        Returns:
+            Whether it was time.
+        """
         validation = self.validation
         if validation is None or not validation.is_due(self.step, self.config.steps):
-            return
+            return False
         stage = self.averaged()
         values = self.world.first(lambda: validation.measure(stage))
         watcher.validated(self.step, values)
-        loss, best = values["validation"], best_state(self.folder)
-        if self.world.decided(loss < (best.loss if best else inf)):
-            best = Best(self.step, loss)
+        found = Best(self.step, values["validation"], validation.measured)
+        if self.world.decided(found.beats(best_state(self.folder))):
             self._save_or_go_on(watcher, means)
-            self.store.judged(best)
+            self.store.judged(found)
+        return True
 
     def _save(self, watcher: Watcher, means: Means) -> None:
         """The watcher first: killed between the two, the last steps are done and logged again."""
         self.task.check(means.values())
         self.guard.look()
-        watcher.saving(self.step)
+        self.world.each(lambda: watcher.saving(self.step))
         self.save()
+
+    def _is_good(self) -> bool:
+        """Whether the weights of now are worth a state.
+
+        Where the last loss exploded they are not, if there is a state of before: it stays the
+        newest.
+        """
+        self.guard.look()
+        exploding = self.world.any(self.guard.exploding)
+        return not (exploding and self.world.any(bool(saved_states(self.folder))))
 
     def _save_or_go_on(self, watcher: Watcher, means: Means) -> None:
         """A disk that is full now may have room at the next time: until then nothing is lost."""
         try:
-            if self._goes_back(watcher) or self.world.any(self.guard.exploding):
+            if self._goes_back(watcher) or not self._is_good():
                 return
             self._save(watcher, means)
             self._failed = 0
         except OutputError as error:
             self._failed += 1
-            if self._failed > FAILED_SAVES or not self.world.alone:
+            if self._failed > FAILED_SAVES:
                 raise
-            watcher.note(f"{error}; training goes on, and tries it again")
+            if self.world.is_first:
+                watcher.note(f"{error}; training goes on, and tries it again")
 
-    def _goes_back(self, watcher: Watcher) -> bool:
+    def _goes_back(self, watcher: Watcher, last: bool = False) -> bool:
         """Look at the last steps; where they were bad, go back to the newest state.
 
+        `last`: no other step follows, so that one that exploded is enough, where there is a state.
         It is saved anew, with the data that come next: a killed run does not go back forever.
 
         Raises:
@@ -95,12 +117,15 @@ class Keeper(ABC):
                 "was not finite; no weight has changed"
             )
         fault, at = self.guard.fault, self.step
-        if not self.world.any(bool(fault)):
+        if last and not self._is_good():
+            fault = fault or (self.guard.words if self.guard.exploding else "")
+        elif not self.world.any(bool(fault)):
             return False
         fault = fault or "the loss of another process was bad"
         states = saved_states(self.folder)
         good = f"the last good state is {states[-1]}" if states else "no state was saved yet"
         rollbacks, position, seconds = self.guard.rollbacks, self.loader.state_dict(), self.seconds
+        skipped_samples = self.loader.skipped.state_dict()
         often = self.world.any(rollbacks >= self.config.faults.rollbacks)
         if not states or often or not self.resume(watcher.note):
             raise TrainingError(
@@ -108,6 +133,7 @@ class Keeper(ABC):
                 "Lower learning_rate or clip_grad, or set precision to float32, and resume"
             )
         self.loader.load_state_dict(position)
+        self.loader.skipped.load_state_dict(skipped_samples)
         self.seconds, self.guard.rollbacks = seconds, rollbacks + 1
         watcher.note(
             f"{fault}, at step {at}: back to step {self.step}, and on with the data that come next"
@@ -117,6 +143,7 @@ class Keeper(ABC):
 
     def save(self) -> Path:
         """Write the whole state beside the older ones; nothing half-written is ever seen."""
+        self.loader.skipped.meet(self.world)
         return self.store.write(gather(self))
 
     def resume(self, warn: Callable[[str], None] = lambda line: None) -> bool:

@@ -86,7 +86,7 @@ def plan_memory(recipe: Recipe, name: str, gpus: Sequence[int]) -> list[Memory]:
     kept: dict[int, Activations] = {}
     found = []
     for count in gpus:
-        batch = Processes(count).share(largest)
+        batch = AbsentWorld(count).share(largest)
         if batch not in kept:
             kept[batch] = step_cost(task, batch, context, config.micro_batch)[1]
         for engine, parts, passing in (
@@ -114,7 +114,7 @@ def plan_memory(recipe: Recipe, name: str, gpus: Sequence[int]) -> list[Memory]:
     return found
 
 
-class Processes(World):
+class AbsentWorld(World):
     """So many processes, none of which is there."""
 
     def __init__(self, size: int) -> None:

@@ -8,8 +8,9 @@ from ..stages import Stage
 from .budget import Pacer
 from .clock import Clock
 from .config import TrainConfig
-from .following import Watcher
+from .following import Means, Watcher
 from .optim import Learner
+from .validation import Validation
 from .world import World
 
 
@@ -25,10 +26,16 @@ class Paced(ABC):
     pacer: Pacer | None = None  # of a stage with a budget
     _previewed: float
     _preview_seconds = 0.0
+    validation: Validation | None
+    _validation_seconds = 0.0  # that the last took, with its state
 
     @abstractmethod
     def averaged(self) -> Stage:
         """The stage with the averaged weights, in evaluation mode."""
+
+    @abstractmethod
+    def _validate(self, watcher: Watcher, means: Means) -> bool:
+        """Measure where it is time; whether it was."""
 
     def _preview_is_due(self) -> bool:
         config = self.config
@@ -48,6 +55,17 @@ class Paced(ABC):
         self._previewed = self._resumed()
         self._preview_seconds = self._previewed - started
 
+    def _validated(self, watcher: Watcher, means: Means) -> float | None:
+        """Measure where it is time; the time after that, at which no state is due."""
+        started = self.clock.now()
+        if not self._validate(watcher, means):
+            return None
+        ended = self.clock.now()
+        self._validation_seconds = ended - started
+        if self.pacer:
+            self.pacer.skip(ended - started)
+        return ended
+
     def _resumed(self) -> float:
         """The time now; what was done since the last step says nothing of the pace."""
         if self.pacer:
@@ -60,8 +78,10 @@ class Paced(ABC):
         if pacer is None:
             return self.config
         previews = 1 + int(max(0.0, pacer.seconds - now) / (60 * self.config.preview_minutes))
-        aside = previews * self._preview_seconds
-        steps = self.world.first(lambda: pacer.steps(self.config, self.step, now, aside))
+        aside = previews * self._preview_seconds + self._validation_seconds  # at the last step too
+        every = self.validation.config.every if self.validation else 1
+        each = self._validation_seconds / every
+        steps = self.world.first(lambda: pacer.steps(self.config, self.step, now, aside, each))
         if steps != self.config.steps:
             self.config = pacer.tell(steps)
             for learner in self.learners.values():

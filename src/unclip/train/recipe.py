@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -14,8 +15,8 @@ from pydantic import Field, model_validator
 from ..checkpoints.format import Plan
 from ..checkpoints.part import Part
 from ..checkpoints.settings import leaves
-from ..config import Config, check_keys, override, read_toml, shown, unknown
-from ..data import SOURCES, Source, opened, settings_of, source_at
+from ..config import Config, check_keys, override, read_toml, shown
+from ..data import SOURCES, Source, opened, source_at
 from ..data.framing import FrameSettings
 from ..diffusion.objective import ConsistencyObjective
 from ..errors import SettingWarning, UsageError, nearest, warn
@@ -23,6 +24,7 @@ from ..loading import PRESETS, plan
 from ..stages import STAGES, StageConfig
 from ..stages.clip import ClipStageConfig
 from .config import Minutes, TrainConfig, minutes_of
+from .section import DATA_KEYS, check_section, source_settings
 from .skipped import MOST
 from .teaching import taught_by
 from .validation import ValidationConfig
@@ -31,8 +33,8 @@ FROM = "from"
 """The teacher that is what a stage is taken from."""
 
 
-DATA_KEYS = ("source", "max_skipped", *FrameSettings.model_fields)
-"""Keys of the section `data` that are not settings of the source."""
+Base = tuple[str | None, str | None]
+"""The model that a stage is taken from and twelve hex digits of its weights; None if fresh."""
 
 OWN_KEYS = ("train", "from", "from_stage")
 """Keys of a stage's section that are not settings of the stage."""
@@ -81,15 +83,7 @@ class RecipeSettings(Config):
 
     @model_validator(mode="after")
     def _data_names_its_source(self) -> Self:
-        if "source" not in self.data:
-            wrong = [key for key in self.data if nearest(key, ["source"])]
-            meant = [unknown(f"data.{key}", self.data[key], ["source"]) for key in wrong]
-            raise ValueError(*meant[:1] or ["setting 'data.source' is missing"])
-        share = self.data.get("max_skipped", MOST)
-        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
-            raise ValueError(
-                f"setting 'data.max_skipped' must be a share from 0 to 1, got {shown(share)}"
-            )
+        check_section(self.data)
         return self
 
 
@@ -152,8 +146,7 @@ class Recipe:
             name: _stage(name, table, models.get(str(table.get("from"))))
             for name, table in settings.stages.items()
         }
-        own = {key: one for key, one in settings.data.items() if key not in DATA_KEYS[1:]}
-        data = settings_of(own, general=DATA_KEYS[1:])
+        data = source_settings(settings.data)
         recipe = cls(settings, stages, data, FrameSettings.of(settings.data), models)
         _check_sizes(recipe)
         recipe._check_chosen("prior", settings.prior, recipe._priors(), "makes an image embedding")
@@ -162,6 +155,8 @@ class Recipe:
             recipe._check_helpers(name)
         if settings.budget is not None:
             recipe.shares()
+        if settings.validation:
+            settings.validation.settings()
         return recipe
 
     def dump(self) -> dict[str, Any]:
@@ -176,6 +171,18 @@ class Recipe:
                 f"it has: {', '.join(self.stages)}"
             )
         return self.stages[name]
+
+    def base(self, name: str) -> Base:
+        """What names the weights that a stage begins with; the hash is of that stage alone,
+        where its files' hashes are known.
+        """
+        stage = self.stage(name)
+        if stage.origin is None:
+            return None, None
+        if not stage.origin.sums:
+            return stage.base, self.models[str(stage.base)].digest
+        sums = sorted(f"{file.name} {one}" for file, one in stage.origin.sums.items())
+        return stage.base, hashlib.sha256("\n".join(sums).encode()).hexdigest()[:12]
 
     @property
     def trained(self) -> dict[str, TrainConfig]:

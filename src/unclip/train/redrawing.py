@@ -22,12 +22,12 @@ class Redrawer:
     noise alone (cascaded diffusion, arXiv 2106.15282, section 4.2) stand for any decoder's faults.
     """
 
-    def __init__(self, upsampler: Upsampler, decoder: Stage) -> None:
-        """Raises UsageError where the decoder draws no such small pictures."""
+    def __init__(self, upsampler: Upsampler, decoder: Stage, name: str = "upsampler") -> None:
+        """`name` is the upsampler's; raises UsageError where the decoder draws other pictures."""
         side = upsampler.config.low_res_size
         if not isinstance(decoder, DiffusionStage) or decoder.image_size != (side, side):
             raise UsageError(
-                f"setting 'stages.{upsampler.kind}.corruption.redrawn_by' must be a decoder of "
+                f"setting 'stages.{name}.corruption.redrawn_by' must be a decoder of "
                 f"{side}x{side} pictures, got a stage '{decoder.kind}' of {decoder.image_size}"
             )
         self.upsampler, self.decoder = upsampler, decoder.eval().requires_grad_(False)

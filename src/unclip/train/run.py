@@ -8,7 +8,7 @@ STAGE/states/step-N/        saved training states, the newest few
 STAGE/previews/             sample grids
 STAGE/log.jsonl             every number and note that was logged; STAGE/events/ is TensorBoard's
 report.html                 curves, previews and what happened, in one page
-cache/                      what frozen networks say of the data: see `train.cache`
+cache/                      what frozen networks say of the data: see `train.caching`
 skipped.log                 which samples could not be made, and why
 model/                      a native model folder of all stages so far, usable at any time
 """
@@ -36,22 +36,23 @@ from ..stages import STAGES, Stage, on_meta
 from ..vocabulary import Vocabulary
 from .budget import Pacer
 from .caching import OnProgress, cached
-from .changes import changes
+from .changes import changed_base, changes
+from .checking import check_samples, check_stage
 from .clock import Clock
 from .config import minutes_of
-from .data import check_framing, seen_by
-from .frozen import freeze
+from .data import measured_by, seen_by
+from .foreseen import foreseen
 from .loader import Loader
 from .lock import Lock
 from .lora import learn_low_rank, put_back, write_loras
 from .recipe import FROM, Recipe, RecipeSettings
 from .skipped import Skipped
 from .spending import Spending
-from .state import Best, best_state, load_state, load_values, saved_states, state_at, step_of
+from .state import Best, best_state, load_state, saved_states, state_at, step_of
 from .task import Task
-from .tasks import bare, make_task
+from .tasks import make_task
 from .trainer import Trainer
-from .validation import Validation, divided
+from .validation import Validation
 
 LOCK = ".lock"
 """The file in a run's folder that says who trains there."""
@@ -89,15 +90,16 @@ class Run(Spending):
 
         Raises:
             UsageError: a network cannot be built from its configuration, an upsampler enlarges
-                another size than is drawn before it, or a stage cannot learn with those that it
-                needs.
-            DataError: the data are not there.
+                another size than is drawn before it, a stage cannot learn with those that it
+                needs, or the data cannot be cut, kept or held out as is wanted.
+            DataError: the data, or those of validation, are not there.
         """
         for name, config in self.recipe.trained.items():
             for _, size in config.stretches(config.steps):
                 with about(f"stages.{name}.train.batch_size"):
                     self.world.share(size)
         drawn: tuple[int, int] | None = None
+        tasks: list[Task] = []
         for name, recipe in self.recipe.stages.items():
             stage = on_meta(recipe.config)
             wanted = getattr(recipe.config, "low_res_size", None)
@@ -108,13 +110,11 @@ class Run(Spending):
                 )
             drawn = stage.image_size if "image" in stage.produces else drawn
             if name in self.recipe.trained:
-                with torch.device("meta"):
-                    make_task(self.recipe, stage, partial(bare, self.recipe, name))
-                    if lora := self.recipe.trained[name].lora:
-                        learn_low_rank(stage.net, lora, f"stages.{name}")
-                check_framing(self.recipe, name, stage)
-                freeze(stage.net, self.recipe.trained[name].freeze)
-        return self.recipe.source()
+                tasks.append(check_stage(self.recipe, name, self.world))
+        source = self.recipe.source()
+        for task in tasks:
+            check_samples(self.recipe, task, source)
+        return source
 
     def exists(self) -> bool:
         """Whether the folder holds more than what is written before a stage begins.
@@ -131,15 +131,19 @@ class Run(Spending):
         """Check that the saved states fit the recipe, by the recipe that they were trained with.
 
         Raises:
-            TrainingError: a stage with a saved state has another network now, or another
-                optimizer.
+            TrainingError: a stage with a saved state has another network now, another optimizer,
+                or is taken from another model.
         """
         before = self._recorded_recipe()
         for name, stage in self.recipe.stages.items():
-            old = before.stages.get(name) if before else None
-            if old is None or not self.begun(name):
+            if not self.begun(name):
                 continue
-            changed = changes(old, stage, f"stages.{name}")
+            where, facts = f"stages.{name}", self.facts(name)
+            old = before.stages.get(name) if before else None
+            changed = changes(old, stage, where) if old else ""
+            was = before.base(name) if before and old else None
+            if was := facts.get("base", was):
+                changed = changed or changed_base(was, self.recipe.base(name), stage, where)
             if changed:
                 raise TrainingError(
                     f"stage '{name}' in {self.folder} was begun with {changed}: set it back, "
@@ -228,22 +232,6 @@ class Run(Spending):
         """Whether there is a saved state of a stage to go on with."""
         return self.steps_done(name) > 0
 
-    def spent(self) -> float:
-        """Seconds that the stages begun took or, where not finished, will take at this pace.
-
-        Raises:
-            TrainingError: a saved state is damaged.
-        """
-        return sum(self._seconds(name) for name in filter(self.begun, self.recipe.trained))
-
-    def _seconds(self, name: str) -> float:
-        state = saved_states(self.folder / name / "states")[-1]
-        try:
-            seconds, done = float(load_values(state)["seconds"]), step_of(state)
-        except (KeyError, TypeError, ValueError) as error:
-            raise TrainingError(f"{state / 'state.json'} is damaged: {error!r}") from None
-        return seconds / done * max(done, self.recipe.trained[name].steps)
-
     def finished(self, name: str) -> bool:
         """Whether a stage has reached the recipe's last step, and its weights are in `model`."""
         train = self.recipe.stage(name).train
@@ -306,11 +294,17 @@ class Run(Spending):
         """
         self.world.first(self._read_texts)
         seconds = self._allowance(name) if self.recipe.settings.budget is not None else None
-        started = self.clock.now()
+        facts, started = self.facts(name), self.clock.now()
         trainer = self._trainer(name)
         if not trainer.resume(self.warn) and self.recipe.stage(name).part is None:
             trainer.prepare()
-        trainer.seconds += self.clock.now() - started
+        took = self.clock.now() - started
+        trainer.seconds += took
+        trainer.facts = {
+            "base": facts.get("base") or self.recipe.base(name),
+            "allowance": seconds,
+            "built": took + float(facts.get("built", 0.0)),
+        }
         if seconds is not None:
             trainer.pacer = Pacer(seconds, partial(self._with_steps, name))
         return trainer
@@ -327,15 +321,14 @@ class Run(Spending):
     def _trainer(self, name: str, trained: bool = True) -> Trainer:
         torch.manual_seed(self.recipe.settings.seed)
         stage, config = self.build(name), self.recipe.trained[name]
-        task = make_task(self.recipe, stage, lambda one: self._helper(one, name, trained))
+        task = make_task(self.recipe, name, stage, lambda one: self._helper(one, name, trained))
         if task.clip and self.recipe.stage(name).part is None:
             stage.init_from_clip(task.clip[0])
         if config.lora:
             learn_low_rank(stage.net, config.lora, f"stages.{name}")
         collate, source = task.collate(self.tokenizer()), self._source(name, task, trained)
-        validation = None
-        if held := self.recipe.settings.validation:
-            source, pairs = divided(source, held, task.source_size)
+        validation, held = None, self.recipe.settings.validation
+        if held and (pairs := measured_by(self.recipe, task)):
             size, dtype = min(64, config.batch_at(0)), config.dtype(self.device)
             validation = Validation(held, pairs, task, collate, size, dtype)
         loader = Loader(
@@ -348,20 +341,22 @@ class Run(Spending):
             pin=self.device.type == "cuda",
         )
         loader.skipped = Skipped(self.folder / SKIPPED, self.recipe.max_skipped, name)
+        loader.warn = loader.skipped.warn = self.warn  # of what is met before the first step
         states, seed = self.folder / name / "states", self.recipe.settings.seed
         trainer = Trainer(task, loader, config, states, seed, self.device, self.clock)
         trainer.validation = validation
         return trainer
 
     def _source(self, name: str, task: Task, trained: bool) -> Source:
-        """The data as a stage sees them; from a cache, where its CLIP is what it will be."""
+        """The data as a stage sees them; from a cache, which is left alone while measuring."""
         source, config = seen_by(self.recipe, name, task), self.recipe.trained[name]
-        clip = self.recipe.clip()
-        ready = trained or clip is None or (self.model / clip).is_dir()
-        if not config.cache or not ready:
+        if not config.cache:
             return source
+        if not trained:
+            return foreseen(source, self.recipe, task)
         folder = self.folder / "cache" if config.cache is True else Path(config.cache)
-        return cached(source, task, self.tokenizer(), folder, config, self.device, self.on_progress)
+        given = task, self.tokenizer(), folder, config, self.device, self.on_progress, self.world
+        return cached(source, *given)
 
     def build(self, name: str) -> Stage:
         """A stage with fresh weights, or those of the model that it is taken from."""

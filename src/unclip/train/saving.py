@@ -31,6 +31,11 @@ class Resumable(Protocol):
     learners: dict[str, Learner]
     ema: Ema
     guard: Guard
+    facts: dict[str, Any]
+
+    @property
+    def held_out(self) -> float:
+        """The share of the data's pictures that it never sees."""
 
 
 class Store(Protocol):
@@ -61,9 +66,8 @@ class FolderStore:
 
     def judged(self, best: Best) -> None:
         """See `Store`."""
-        before = best_state(self.folder)
         there = state_at(self.folder, best.step).is_dir()
-        if there and (before is None or best.loss < before.loss):
+        if there and best.beats(best_state(self.folder)):
             mark_best(self.folder, best)
 
     def newest(self, warn: Callable[[str], None]) -> tuple[Path, State] | None:
@@ -77,12 +81,15 @@ def gather(trainer: Resumable) -> State:
         "step": trainer.step,
         "seconds": trainer.seconds,
         "seed": trainer.seed,
+        "held_out": trainer.held_out,
     }
     tensors = {"ema": kept(trainer.ema.average)}
     for prefix, learner in trainer.learners.items():
         tensors[f"{prefix}net"] = kept(learner.net)
         tensors[f"{prefix}optimizer"] = optimizer_tensors(learner.optimizers, learner.net)
     values |= {"data": trainer.loader.state_dict(), "guard": trainer.guard.state_dict()}
+    values["facts"] = trainer.facts
+    values["skipped"] = trainer.loader.skipped.state_dict()
     return State(values, tensors)
 
 
@@ -95,8 +102,10 @@ def restore(trainer: Resumable, state: State, where: Path) -> None:
         where: it was read from, for errors.
 
     Raises:
-        TrainingError: the state is damaged or is of a network of another shape.
+        TrainingError: the state is damaged or is of a network of another shape, or has been
+            trained on what would be held out now.
     """
+    _check_held_out(trainer, state, where)
     nets = {f"{prefix}net": learner.net for prefix, learner in trainer.learners.items()}
     for prefix in trainer.learners:
         if f"{prefix}optimizer" not in state.tensors:
@@ -115,8 +124,21 @@ def restore(trainer: Resumable, state: State, where: Path) -> None:
         trainer.step, trainer.seconds = int(state.values["step"]), float(state.values["seconds"])
         trainer.loader.load_state_dict(state.values["data"])
         trainer.guard.load_state_dict(state.values.get("guard", {}))
-    except (KeyError, TypeError, ValueError) as error:
+        trainer.loader.skipped.load_state_dict(state.values.get("skipped", {}))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise TrainingError(f"{where / 'state.json'} is damaged: {error!r}") from None
+
+
+def _check_held_out(trainer: Resumable, state: State, where: Path) -> None:
+    """What a smaller share holds out a larger one does too. The oldest states do not say."""
+    before, now = state.values.get("held_out"), trainer.held_out
+    if isinstance(before, int | float) and now > before:
+        was = f"{before:g}" if before else "not set"
+        raise TrainingError(
+            f"{where} was trained on pictures that would be held out now: validation.share was "
+            f"{was} and is {now:g}. Set it back, name other pictures in validation.data, or "
+            "train anew in another folder (--out)"
+        )
 
 
 def _misfit(saved: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ..errors import DataError, counted
 from ..files import writing
+from .world import World
 
 MOST = 0.01
 """Largest share of samples that may be skipped, unless a recipe says otherwise."""
@@ -28,7 +29,8 @@ class Skipped:
 
     def __init__(self, file: Path | None = None, most: float = MOST, title: str = "") -> None:
         self.file, self.most, self.title = file, most, title
-        self.made, self.skipped = 0, 0
+        self.made, self.skipped = 0, 0  # of all processes up to `meet`, and of this one since
+        self._met = (0, 0)  # these two then
         self.warn: Callable[[str], None] = lambda line: None
         self._known: set[str] = set()
 
@@ -39,15 +41,30 @@ class Skipped:
             DataError: more than the share `most` have been skipped.
             OutputError: the log cannot be written.
         """
-        self.made += made
-        self.skipped += len(faults)
+        made, skipped = self.made + made, self.skipped + len(faults)
         self.name(faults)
-        if self.skipped > self.most * max(FIRST, self.made):
+        if faults and skipped > self.most * max(FIRST, made):
             where = f"; {self.file} names them" if self.file else ""
             raise DataError(
-                f"{counted(self.skipped, 'sample')} of the first {self.made:,} cannot be used, "
+                f"{counted(skipped, 'sample')} of the first {made:,} cannot be used, "
                 f"more than data.max_skipped = {self.most:g}: {faults[-1]}{where}"
             )
+        self.made, self.skipped = made, skipped
+
+    def meet(self, world: World) -> None:
+        """Add up what all processes have counted since they last did."""
+        made, skipped = self._met
+        new = world.total((self.made - made, self.skipped - skipped))
+        self.load_state_dict({"made": made + new[0], "skipped": skipped + new[1]})
+
+    def state_dict(self) -> dict[str, int]:
+        """The counts, which are all processes' after `meet`."""
+        return {"made": self.made, "skipped": self.skipped}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Go on counting from there; states of before there were counts have none."""
+        self.made, self.skipped = int(state.get("made", 0)), int(state.get("skipped", 0))
+        self._met = self.made, self.skipped
 
     def name(self, faults: Sequence[str]) -> None:
         """Write lines that are new into the log; a person is told of the first one."""

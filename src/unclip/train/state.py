@@ -10,7 +10,7 @@ import errno
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -147,25 +147,31 @@ def newest_state(folder: Path, warn: Callable[[str], None]) -> tuple[Path, State
 
 @dataclass(frozen=True)
 class Best:
-    """The state with the lowest validation loss."""
+    """The state with the lowest validation loss, and what that was measured on."""
 
     step: int
     loss: float
+    measured: str = ""
+
+    def beats(self, other: Best | None) -> bool:
+        """Whether it is better; a loss of other pictures is not compared."""
+        return other is None or other.measured != self.measured or self.loss < other.loss
 
 
 def best_state(folder: Path) -> Best | None:
     """The best state that is there; None where there is none, or nothing was measured."""
     try:
         values = read_json(folder / BEST)
-        best = Best(int(values["step"]), float(values["loss"]))
-    except (OSError, KeyError, TypeError, ValueError):
+        loss, measured = float(values["loss"]), str(values.get("measured", ""))
+        best = Best(int(values["step"]), loss, measured)
+    except (OSError, AttributeError, KeyError, TypeError, ValueError):
         return None
     return best if best.step in map(step_of, saved_states(folder)) else None
 
 
 def mark_best(folder: Path, best: Best) -> None:
     """Point to a state, which is kept beside the newest ones."""
-    write_json(folder / BEST, {"step": best.step, "loss": best.loss})
+    write_json(folder / BEST, asdict(best))
 
 
 def load_values(path: Path) -> dict[str, Any]:

@@ -48,19 +48,27 @@ class Task(nn.Module):
     the stage's autoencoder, `image` from the data.
     """
 
-    def __init__(self, stage: Stage, clip: Stage | None = None, prior: Stage | None = None) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        clip: Stage | None = None,
+        prior: Stage | None = None,
+        *,
+        name: str = "",
+    ) -> None:
+        """`name` is the stage's in the recipe, for errors."""
         super().__init__()
-        self.stage = stage
+        self.stage, self.name = stage, name or stage.kind
         # lists hide them from PyTorch: they are frozen
         self.clip = [clip.eval().requires_grad_(False)] if isinstance(clip, ClipStage) else []
         self.prior = [prior.eval().requires_grad_(False)] if prior else []
         self.redrawer: Redrawer | None = None  # of an upsampler's small pictures
         self.through: list[nn.Module] = []  # what calls it instead, and shares its gradients
         if needs_clip(stage) and clip is None:
-            raise UsageError(f"stage '{stage.kind}' needs a stage 'clip' before it in the recipe")
+            raise UsageError(f"stage '{self.name}' needs a stage 'clip' before it in the recipe")
         if needs_prior(stage) and prior is None:
             raise UsageError(
-                f"stage '{stage.kind}' trains on what a prior predicts (predicted_share), and the "
+                f"stage '{self.name}' trains on what a prior predicts (predicted_share), and the "
                 "recipe has no prior"
             )
 
@@ -160,7 +168,7 @@ class Task(nn.Module):
             return cond
         if not self.clip[0].sees:
             raise UsageError(
-                f"stage '{self.stage.kind}' learns from what CLIP says of pictures, and the "
+                f"stage '{self.name}' learns from what CLIP says of pictures, and the "
                 "recipe's CLIP has no image encoder: take it from a model with a whole CLIP "
                 "(unclip convert MODEL DST --clip CLIP)"
             )
@@ -175,7 +183,7 @@ class Task(nn.Module):
         seen, read = {"image"} | _OF_IMAGE | _OF_SPACE, {"text_tokens", "text_mask"} | _OF_TEXT
         for what, of, key in (("pictures", seen, "image"), ("captions", read, "text_tokens")):
             if wanted & of and key not in batch:
-                raise DataError(f"stage '{self.stage.kind}' trains on {what}: the data have none")
+                raise DataError(f"stage '{self.name}' trains on {what}: the data have none")
         width = self.clip[0].config.network.embed_dim if self.clip else 0
         for name in ("image_embed", "text_embed"):
             if width and name in batch and batch[name].shape[-1] != width:
@@ -187,6 +195,10 @@ class Task(nn.Module):
     def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """(B,) of a batch's condition, and metrics (B,) or ()."""
         return self.stage.loss(cond, rng)
+
+    def loss_of(self, stage: Stage, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
+        """`loss` of an average of its stage, in one process."""
+        return stage.loss(cond, rng)
 
     def backward(
         self,

@@ -16,8 +16,8 @@ from .redrawing import Redrawer
 from .task import Task, needs_clip, needs_prior
 
 
-def make_task(recipe: Recipe, stage: Stage, helper: Callable[[str], Stage]) -> Task:
-    """The task of a stage; `helper` gives the recipe's CLIP and prior, where it needs them."""
+def make_task(recipe: Recipe, name: str, stage: Stage, helper: Callable[[str], Stage]) -> Task:
+    """The task of stage `name`; `helper` gives the recipe's CLIP and prior, where it needs them."""
     objective = stage.config.objective if isinstance(stage, DiffusionStage) else None
     judged = isinstance(objective, AdversarialObjective)
     by = redrawn_by(stage.config)
@@ -27,14 +27,16 @@ def make_task(recipe: Recipe, stage: Stage, helper: Callable[[str], Stage]) -> T
     helpers = helper(clip) if clip else None, helper(prior) if prior else None
     if isinstance(objective, ConsistencyObjective):
         teacher = helper(objective.teacher) if objective.teacher else None
-        task: Task = (AdversarialTask if judged else ConsistencyTask)(stage, *helpers, teacher)
+        task: Task = (AdversarialTask if judged else ConsistencyTask)(
+            stage, *helpers, teacher, name=name
+        )
     elif isinstance(stage, ComparingStage):
-        task = ContrastiveTask(stage, *helpers)
+        task = ContrastiveTask(stage, *helpers, name=name)
     else:
-        task = Task(stage, *helpers)
+        task = Task(stage, *helpers, name=name)
     if decoder is not None:
         assert isinstance(stage, Upsampler)
-        task.redrawer = Redrawer(stage, decoder)
+        task.redrawer = Redrawer(stage, decoder, name)
     return task
 
 

@@ -6,12 +6,13 @@ import math
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..device import autocast, place
-from ..errors import DataError, WorkersLostError
+from ..errors import DataError, OutputError, UnclipError, WorkersLostError
 from ..rng import BatchRng
 from ..stages import Stage
 from .blocks import checkpoint_blocks, compile_blocks
@@ -65,10 +66,11 @@ class Trainer(Keeper, Paced):
         self._previewed = self.clock.now()
         self.step = 0
         self.seconds = 0.0  # of training, previews and saving included
+        self.facts: dict[str, Any] = {}
         for module in (task, *task.frozen):
             place(module, self.device)
         self.net = task.stage.net
-        freeze(self.net, config.freeze)
+        freeze(self.net, config.freeze, f"stages.{task.name}")
         self.ema = Ema(self.net, config.ema)
         if config.compile:
             compile_blocks(self.net)
@@ -76,6 +78,7 @@ class Trainer(Keeper, Paced):
             checkpoint_blocks(self.net)
         self.world = self.clock.world
         self.engine = make_engine(config, self.world, self.device)
+        self.engine.check(task)
         self.engine.arrange(task, self.ema)
         if not self.world.alone:
             self.store = SharedStore(self.store, self.world)
@@ -90,11 +93,13 @@ class Trainer(Keeper, Paced):
         if wanted == 0:
             return
         place, loader = self.loader.state_dict(), self.loader
+        counted = loader.skipped.state_dict()
         batches = math.ceil(wanted / (loader.batch_size * loader.world))
         with loader.undivided():
             conds = (self.task.cond(self._next(), self._rng()) for _ in range(batches))
             self.task.stage.prepare(conds)
         loader.load_state_dict(place)
+        loader.skipped.load_state_dict(counted)
         self.ema.restart(self.net)
 
     def run(self, watcher: Watcher) -> bool:
@@ -106,18 +111,27 @@ class Trainer(Keeper, Paced):
         Raises:
             TrainingError: losses are not finite, or explode, whatever is done about it.
             OutputError: no state can be written, at the end or several times in a row.
-            DataError, WorkersLostError: no batches come any more. A state is saved.
+            DataError, WorkersLostError: no batches come any more, in any process. A state is
+                saved, unless the last loss exploded.
         """
-        clock, config = self.clock, self.config
         self.loader.warn = self.loader.skipped.warn = watcher.note
+        while True:
+            over = self._until_stopped(watcher)
+            done = self.step >= self.config.steps  # not where it went back at the end
+            if over or done:
+                return done
+
+    def _until_stopped(self, watcher: Watcher) -> bool:
+        """Train to the last step and save, or go back. Returns whether the clock stopped it."""
+        clock, config, over = self.clock, self.config, False
         last = clock.now()
         saved = self._first_preview(watcher)
         means = Means(saved, self.world)
         while self.step < config.steps:
             try:
                 metrics = self._step()
-            except (DataError, WorkersLostError):
-                if self.step and self.world.alone:  # others go on, and end with this one
+            except (DataError, WorkersLostError, OutputError):  # of batches
+                if self.step and self._is_good():
                     self._save(watcher, means)
                 raise
             means.add(metrics, self._skipped)
@@ -125,22 +139,23 @@ class Trainer(Keeper, Paced):
             self.seconds, last = self.seconds + now - last, now
             config = self._follow()
             if self._is_due(means.since):
+                self.loader.skipped.meet(self.world)
                 if not self._goes_back(watcher):
                     self._log(watcher, means, now)
                 means = Means(now, self.world)
-            self._validate(watcher, means)
+            saved = self._validated(watcher, means) or saved
             if self._preview_is_due():
                 self._preview(watcher)
-            if clock.is_over():
+            if over := clock.is_over():
                 break
             if clock.wants_state() or clock.has_passed(60 * config.checkpoint_minutes, since=saved):
                 self._save_or_go_on(watcher, means)
                 saved = self._resumed()
-        went_back = self._goes_back(watcher)
+        went_back = self._goes_back(watcher, last=True)
         self.seconds += clock.now() - last  # a GPU is done by now
         if not went_back:
             self._save(watcher, means)
-        return self.step >= config.steps
+        return over
 
     def seconds_per_step(self, batch_size: int, window: float) -> float:
         """Mean time of a step, from at least `window` seconds of real steps.
@@ -198,7 +213,12 @@ class Trainer(Keeper, Paced):
 
     def _next(self) -> Batch:
         asked = self.clock.now()
-        batch = next(self.loader)
+        place = self.loader.state_dict()
+        try:
+            batch = self.world.each(lambda: next(self.loader))
+        except UnclipError:  # of any process: a state has the place that all have trained up to
+            self.loader.load_state_dict(place)
+            raise
         self.waited += self.clock.now() - asked
         return {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
 

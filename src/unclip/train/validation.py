@@ -7,7 +7,8 @@ nothing but the network changes, so that curves can be compared, and the best st
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,17 +17,18 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from ..config import Config
-from ..data import SOURCES, IndexedSource, Sample, Source, settings_of
-from ..data.split import Training, held_out
+from ..data import IndexedSource, Sample
+from ..data.framing import FrameSettings
 from ..device import autocast
 from ..diffusion.objective import DiffusionObjective
 from ..diffusion.schedule import Schedule
-from ..errors import DataError, UsageError
+from ..errors import DataError
 from ..rng import BatchRng, Rng
 from ..stages import DiffusionStage, Stage
 from ..types import Cond, Level
 from .collate import Collate
 from .loader import Batch
+from .section import check_section, source_settings
 from .task import Task
 
 
@@ -36,7 +38,9 @@ class ValidationConfig(Config):
     share: float | None = Field(
         None, gt=0, le=0.5, description="of the data's pictures, which training then never sees"
     )
-    data: dict[str, Any] | None = Field(None, description="another source, as `data` names it")
+    data: dict[str, Any] | None = Field(
+        None, description="another source, as `data` names it, seen in the middle"
+    )
     pairs: int = Field(128, ge=1, description="the most pictures that are measured")
     every: int = Field(500, ge=1, description="steps from one measurement to the next")
     levels: int = Field(8, ge=1, description="noise levels, evenly spaced")
@@ -45,7 +49,16 @@ class ValidationConfig(Config):
     def _one_of_both(self) -> ValidationConfig:
         if (self.share is None) == (self.data is None):
             raise ValueError("setting 'validation' needs a share of the data, or data of its own")
+        if self.data is not None:
+            check_section(self.data, "validation.data")
         return self
+
+    def settings(self) -> Config | None:
+        """Those of its own data, if it has such. Raises UsageError."""
+        if self.data is None:
+            return None
+        FrameSettings.of(self.data, "validation.data")
+        return source_settings(self.data, "validation.data")
 
 
 @dataclass(frozen=True)
@@ -56,48 +69,24 @@ class Pairs:
     positions: Sequence[int]
 
     def batches(self, collate: Collate, size: int) -> list[Batch]:
-        """All of them that can be made. Raises DataError where none can."""
-        samples, fault = list[Sample](), DataError("there are none")
+        """All of them that can be made, in batches of one size. Raises DataError: none can."""
+        by_size: dict[tuple[int, ...], list[Sample]] = {}
+        fault = DataError("there are none")
         for position in self.positions:
             try:
-                samples.append(self.source.sample(position))
+                sample = self.source.sample(position)
             except DataError as error:
                 fault = error
-        if not samples:
+                continue
+            shape = sample["image"].shape if "image" in sample else ()
+            by_size.setdefault(shape, []).append(sample)
+        if not by_size:
             raise DataError(f"none of the pairs for validation can be made: {fault}")
-        return [collate(samples[at : at + size]) for at in range(0, len(samples), size)]
-
-
-def divided(
-    source: Source, config: ValidationConfig, size: tuple[int, int]
-) -> tuple[Source, Pairs]:
-    """What to train on, and what to measure.
-
-    Args:
-        source: the data.
-        config: what is held out.
-        size: (height, width) of the pictures.
-
-    Raises:
-        UsageError: a source has no random access, or a setting of `config.data` is wrong.
-        DataError: nothing is held out, or everything.
-    """
-    measured = source
-    if config.data is not None:
-        settings = settings_of(config.data, "validation.data")
-        measured = SOURCES[str(config.data["source"])](settings, size)  # type: ignore[call-arg]
-    if not isinstance(measured, IndexedSource):
-        raise UsageError(
-            "setting 'validation' needs a source whose samples can be had by position, not a "
-            "stream: name a folder of pictures in validation.data"
-        )
-    if config.share is None:
-        first: dict[str, int] = {}
-        for position in range(4 * config.pairs):
-            first.setdefault(measured.key(position), position)
-        return source, Pairs(measured, list(first.values())[: config.pairs])
-    places = held_out(measured, config.share, config.pairs)
-    return Training(measured, config.share), Pairs(measured, places)
+        return [
+            collate(alike[at : at + size])
+            for alike in by_size.values()
+            for at in range(0, len(alike), size)
+        ]
 
 
 @dataclass(frozen=True)
@@ -135,7 +124,13 @@ class Validation:
     collate: Collate
     batch_size: int
     dtype: torch.dtype
-    _conds: list[Cond] = field(default_factory=list)
+    _conds: list[Cond] = field(default_factory=list)  # on the CPU
+    _digest: str = ""
+
+    @property
+    def measured(self) -> str:
+        """Names what is measured, to the pixel, and how; known once it was."""
+        return self._digest
 
     def is_due(self, step: int, steps: int) -> bool:
         """Whether to measure after so many steps of so many."""
@@ -149,23 +144,30 @@ class Validation:
             self._conds = list(self._prepared(device))
         levels = _levels(stage, self.config.levels)
         found: list[list[Tensor]] = [[] for _ in levels]
-        for number, cond in enumerate(self._conds):
+        for number, held in enumerate(self._conds):
+            cond = held.map(lambda value: value.to(device))
             for losses, one in zip(found, levels, strict=True):
                 rng = self._rng(number, len(cond), device)
                 with autocast(device, self.dtype):
-                    loss, metrics = one.loss(cond, rng)
+                    loss, metrics = self.task.loss_of(one, cond, rng)
                 losses.append(metrics.get("mse", loss).float().expand(len(cond)))
         means = [float(torch.cat(losses).mean()) for losses in found]
         by_level = {f"validation_level_{n}": mean for n, mean in enumerate(means, start=1)}
         mean = sum(means) / len(means)
         return {"validation": mean, **(by_level if len(means) > 1 else {})}
 
-    def _prepared(self, device: torch.device) -> Any:
+    def _prepared(self, device: torch.device) -> Iterator[Cond]:
+        seen = hashlib.sha256(str((self.config.levels, self.batch_size)).encode())
         for number, batch in enumerate(self.pairs.batches(self.collate, self.batch_size)):
+            for key, value in batch.items():
+                seen.update(f"{key} {tuple(value.shape)}".encode())
+                seen.update(value.contiguous().view(-1).view(torch.uint8).numpy().data)
             placed = {key: value.to(device) for key, value in batch.items()}
             size = len(next(iter(placed.values())))
             with autocast(device, self.dtype):
-                yield self.task.cond(placed, self._rng(number, size, device))
+                cond = self.task.cond(placed, self._rng(number, size, device))
+            yield cond.map(lambda value: value.cpu())
+        self._digest = seen.hexdigest()[:16]
 
     def _rng(self, number: int, size: int, device: torch.device) -> BatchRng:
         return BatchRng("validation", size, device, number * self.batch_size)

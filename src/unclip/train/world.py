@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -37,8 +37,19 @@ class World:
         return flag
 
     def first(self, make: Callable[[], T]) -> T:
-        """What `make` gives in the first process, as JSON carries it; the others wait for it."""
+        """What `make` gives in the first process, as JSON carries it; the others wait for it.
+
+        Where it fails there with an UnclipError, all raise that.
+        """
         return make()
+
+    def each(self, make: Callable[[], T]) -> T:
+        """What `make` gives here; where it fails in one of them with an UnclipError, all raise."""
+        return make()
+
+    def total(self, counts: Sequence[int]) -> list[int]:
+        """Each count's sum over all processes."""
+        return list(counts)
 
     def mean(self, values: Mapping[str, float]) -> dict[str, float]:
         """Means over all processes, of what each of them names."""

@@ -30,6 +30,9 @@ class Written:
     def scalars(self, step: int, values: dict[str, float]) -> None:
         self.losses[step] = values["loss"]
 
+    def validated(self, step: int, values: dict[str, float]) -> None:
+        assert values["validation"] > 0
+
     def saving(self, step: int) -> None:
         self.run.export(self.name, self.trainer.averaged())
 

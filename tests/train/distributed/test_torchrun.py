@@ -53,6 +53,37 @@ precision = "float32"
 decay = 0.0
 """
 
+MEASURED = """
+[validation]
+share = 0.2
+every = 1
+pairs = 4
+"""
+LATENT = """
+[stages.latent]
+kind = "latent_unclip"
+autoencoder = { channels = [32, 32], depth = 1, output = "latents", codes = 8, spatial = true }
+parameterization = { kind = "v", learned_variance = true }
+sampling = { sampler = "ddpm", steps = 2, eta = 1.0 }
+[stages.latent.network]
+image_size = 4
+in_channels = 4
+out_channels = 8
+channels = 32
+multipliers = [1, 2]
+attention = [2]
+depth = 1
+head_dim = 32
+embed_dim = 16
+[stages.latent.train]
+batch_size = 8
+workers = 0
+log_every = 1
+warmup = 1
+precision = "float32"
+decay = 0.0
+"""
+
 Losses = dict[int, float]
 
 
@@ -91,7 +122,11 @@ def train(
 
 
 def test_two_processes_train_as_one_does(recipe: Path) -> None:
-    """Sharded, with weights that are never computed with whole and activations computed again."""
+    """Sharded, with weights that are never computed with whole and activations computed again.
+
+    One of them measures what is held out in between.
+    """
+    recipe.write_text(RECIPE + MEASURED)
     settings = {"train.engine": "fsdp", "train.activation_checkpointing": "true"}
     two = train(2, recipe, "two", "decoder", settings, 3)
     one = train(1, recipe, "one", "decoder", {}, 3)
@@ -134,6 +169,25 @@ def test_processes_come_and_go_and_the_losses_stay(
         assert len(losses) == (4 if end == 4 else 11)
         assert losses[first] == pytest.approx(whole[first], rel=1e-6)
         assert losses == pytest.approx({step: whole[step] for step in losses}, rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["ddp", "fsdp"])
+def test_one_process_measures_a_loss_with_weights_of_its_own(engine: str, recipe: Path) -> None:
+    recipe.write_text(RECIPE + MEASURED)
+    settings = {"objective": "{simsiam={}}"}
+    two = train(2, recipe, "two", "clip", {**settings, "train.engine": engine}, 3)
+    assert two == pytest.approx(train(1, recipe, "one", "clip", settings, 3), rel=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["ddp", "fsdp"])
+def test_one_process_measures_in_an_autoencoder_s_latents(engine: str, recipe: Path) -> None:
+    recipe.write_text(RECIPE + LATENT + MEASURED)
+    for out in ("one", "two"):
+        train(1, recipe, out, "clip", {}, 1)
+    two = train(2, recipe, "two", "latent", {"train.engine": engine}, 3)
+    assert two == pytest.approx(train(1, recipe, "one", "latent", {}, 3), rel=1e-4)
 
 
 @pytest.mark.slow

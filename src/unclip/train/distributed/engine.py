@@ -24,6 +24,9 @@ class Engine:
     def __init__(self, config: TrainConfig, world: World, device: torch.device) -> None:
         self.config, self.world, self.device = config, world, device
 
+    def check(self, task: Task) -> None:
+        """Raise UsageError where this cannot train the task, which may be on `meta`."""
+
     def arrange(self, task: Task, ema: Ema) -> None:
         """Divide a task that has been placed, and its average."""
 

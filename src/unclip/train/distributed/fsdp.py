@@ -12,6 +12,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 
 from ...errors import UsageError
+from ...nn.latents import InLatents
 from ...stages import Stage
 from ..blocks import CALLED, sharded_units
 from ..contrastive import ContrastiveTask
@@ -27,20 +28,22 @@ class Fsdp(Engine):
     """PyTorch's FSDP2 (arXiv 2304.11277): a block's weights are whole while it computes."""
 
     def arrange(self, task: Task, ema: Ema) -> None:
-        """See `Engine`. Raises UsageError for what needs networks whole."""
-        self._check(task)
+        """See `Engine`."""
         # blocks give views, which nobody changes in place
         warnings.filterwarnings("ignore", message="FSDP2-wrapped module", category=UserWarning)
         net = task.stage.net
         for parameter in task.parameters():
             parameter.data = parameter.data.contiguous()  # channels_last cannot be divided
-        self.scalars = [one for one in task.parameters() if one.ndim == 0]  # nor can these
+        apart = set(_used_apart(task))
+        self.whole = [one for one in task.parameters() if one.ndim == 0 or one in apart]
         policy = MixedPrecisionPolicy(cast_forward_inputs=False)
         if self.config.dtype(self.device) == torch.bfloat16:  # else autocast's copies stay whole
             policy = replace(policy, param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
         mesh = init_device_mesh(self.device.type, (self.world.size,))
-        ignored = set(self.scalars)
+        ignored = set(self.whole)
         for unit in sharded_units(net):
+            if ignored.issuperset(unit.parameters()):
+                continue
             fully_shard(unit, mesh=mesh, ignored_params=ignored, mp_policy=policy)
             if hasattr(unit, CALLED):
                 register_fsdp_forward_method(unit, CALLED)
@@ -51,7 +54,8 @@ class Fsdp(Engine):
             module.register_parameter(name, part)
         compare(task, self.world)
 
-    def _check(self, task: Task) -> None:
+    def check(self, task: Task) -> None:
+        """See `Engine`: some things need networks whole."""
         config = self.config
         whole_batch = isinstance(task, ContrastiveTask) and config.micro_batch is not None
         for found, what in (
@@ -60,12 +64,12 @@ class Fsdp(Engine):
             (whole_batch, "micro_batch of a loss that compares samples"),
         ):
             if found:
-                where = f"stages.{task.stage.kind}.train.engine"
+                where = f"stages.{task.name}.train.engine"
                 raise UsageError(f"{where} is 'fsdp', and {what} needs 'ddp': set it to that")
 
     def finish(self) -> None:
         """See `Engine`: what is not sharded is averaged here."""
-        average_gradients(self.scalars, self.world)
+        average_gradients(self.whole, self.world)
 
     def averaged(self, stage: Stage, ema: Ema) -> Stage:
         """See `Engine`."""
@@ -76,6 +80,14 @@ class Fsdp(Engine):
                 if self.world.is_first:
                     module.register_parameter(name, nn.Parameter(gathered, requires_grad=False))
         return stage.with_net(net)
+
+
+def _used_apart(task: Task) -> list[nn.Parameter]:
+    """What computes outside of the task's forward, in one process too, to measure: kept whole."""
+    apart: list[nn.Module] = [task.heads] if isinstance(task, ContrastiveTask) else []
+    if isinstance(task.stage.net, InLatents):
+        apart.append(task.stage.net.autoencoder)
+    return [parameter for module in apart for parameter in module.parameters()]
 
 
 def _places(net: nn.Module) -> list[tuple[nn.Module, str, Tensor]]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.nn.functional import all_gather
 
 from ...stages.comparing import Everyone
 from ..world import World
@@ -18,8 +20,26 @@ class All(Everyone):
 
     def gather(self, own: Tensor) -> Tensor:
         """See `Everyone`."""
-        every: tuple[Tensor, ...] = all_gather(own.contiguous())  # type: ignore[no-untyped-call]
-        whole = torch.cat(every)
-        if whole.requires_grad:  # on the way back PyTorch reads memory as if it were contiguous
-            whole.register_hook(torch.Tensor.contiguous)  # type: ignore[no-untyped-call]
+        whole: Tensor = _Gathered.apply(own)  # type: ignore[no-untyped-call]
         return whole
+
+
+class _Gathered(torch.autograd.Function):
+    """(B, ...) of each process -> (world B, ...); on the way back what all say of it is added up.
+
+    PyTorch's torch.distributed.nn.functional.all_gather is deprecated.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, own: Tensor) -> Tensor:
+        own = own.contiguous()
+        every = [torch.empty_like(own) for _ in range(dist.get_world_size())]
+        dist.all_gather(every, own)
+        return torch.cat(every)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        every = [one.contiguous() for one in grad.chunk(dist.get_world_size())]
+        own = torch.empty_like(every[0])
+        dist.reduce_scatter(own, every)
+        return own

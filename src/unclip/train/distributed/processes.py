@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 
+from ... import errors
 from ...errors import Cancelled, TrainingError, UnclipError
 from ..world import World
 
@@ -68,13 +69,37 @@ class Processes(World):
 
     def first(self, make: Callable[[], T]) -> T:
         """See `World`."""
-        made = list(json.dumps(make()).encode()) if self.is_first else []
-        length = torch.tensor([len(made)])
-        dist.broadcast(length, 0)
-        text = torch.tensor(made or [0] * int(length), dtype=torch.uint8)
-        dist.broadcast(text, 0)
-        value: T = json.loads(bytes(text.tolist()))
+        failed, made = _tried(make) if self.is_first else (None, None)
+        told = self._told({"made": made, "failed": _named(failed)}, 0)
+        if told["failed"]:
+            raise failed or _like(*told["failed"])
+        value: T = told["made"]
         return value
+
+    def each(self, make: Callable[[], T]) -> T:
+        """See `World`."""
+        failed, made = _tried(make)
+        who = torch.tensor([self.rank if failed else self.size])
+        dist.all_reduce(who, dist.ReduceOp.MIN)
+        if int(who) < self.size:
+            told = self._told(_named(failed), int(who))
+            raise failed or _like(*told)
+        return cast(T, made)
+
+    def _told(self, value: Any, who: int) -> Any:
+        """What one process says, as JSON."""
+        said = list(json.dumps(value).encode()) if self.rank == who else []
+        length = torch.tensor([len(said)])
+        dist.broadcast(length, who)
+        text = torch.tensor(said or [0] * int(length), dtype=torch.uint8)
+        dist.broadcast(text, who)
+        return json.loads(bytes(text.tolist()))
+
+    def total(self, counts: Sequence[int]) -> list[int]:
+        """See `World`."""
+        sums = torch.tensor(counts, dtype=torch.int64)
+        dist.all_reduce(sums)
+        return [int(one) for one in sums.tolist()]
 
     def mean(self, values: Mapping[str, float]) -> dict[str, float]:
         """See `World`."""
@@ -136,3 +161,21 @@ class Processes(World):
 
     def _who(self, rank: int) -> str:
         return self.store.get(f"who/{rank}").decode()
+
+
+def _tried(make: Callable[[], T]) -> tuple[UnclipError | None, T | None]:
+    """How it failed, or what it gave."""
+    try:
+        return None, make()
+    except UnclipError as error:
+        return error, None
+
+
+def _named(error: UnclipError | None) -> list[str] | None:
+    return [type(error).__name__, str(error)] if error else None
+
+
+def _like(name: str, text: str) -> UnclipError:
+    """The error of another process."""
+    kind = vars(errors).get(name, UnclipError)
+    return cast(UnclipError, UnclipError(text) if kind is errors.SamplingError else kind(text))

@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unclip.train.store import KEY, Store, key_of
+from unclip.train.rows import KEY, RowStore, key_of
 
 
 def rows(*numbers: float) -> dict[str, np.ndarray]:
@@ -20,11 +20,11 @@ def rows(*numbers: float) -> dict[str, np.ndarray]:
 
 
 def test_what_was_added_is_found_by_whoever_looks_afterwards(tmp_path: Path) -> None:
-    store = Store(tmp_path / "new" / "cache")
+    store = RowStore(tmp_path / "new" / "cache")
     keys = [key_of("picture", str(number)) for number in range(6)]
     assert len(store) == 0 and keys[0] not in store
     store.add(keys[:4], rows(0, 1, 2, 3))
-    Store(tmp_path / "new" / "cache").add(keys[4:], rows(4, 5))  # another process
+    RowStore(tmp_path / "new" / "cache").add(keys[4:], rows(4, 5))  # another process
     store.refresh()
     assert len(store) == 6
     for number, key in enumerate(keys):
@@ -36,7 +36,7 @@ def test_what_was_added_is_found_by_whoever_looks_afterwards(tmp_path: Path) -> 
 
 
 def test_what_is_damaged_or_half_written_is_as_if_it_were_not_there(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = RowStore(tmp_path)
     store.add([key_of("a")], rows(1))
     (whole,) = tmp_path.glob("*.safetensors")
     data = whole.read_bytes()
@@ -59,7 +59,7 @@ def test_other_parts_have_another_key(one: list[bytes], other: list[bytes]) -> N
 
 
 def test_a_key_that_ends_in_zeros_is_its_own(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = RowStore(tmp_path)
     keys = [b"\1" * (KEY - n) + b"\0" * n for n in range(4)]
     store.add(keys, rows(0, 1, 2, 3))
     store.refresh()
@@ -67,7 +67,7 @@ def test_a_key_that_ends_in_zeros_is_its_own(tmp_path: Path) -> None:
 
 
 def test_how_an_array_lies_in_memory_does_not_matter(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = RowStore(tmp_path)
     turned = np.arange(24, dtype=np.float32).reshape(1, 2, 3, 4).transpose(0, 3, 1, 2)
     store.add([key_of("a")], {"a": turned})
     store.refresh()

@@ -81,7 +81,7 @@ class _File:
         return found
 
 
-class Store:
+class RowStore:
     """A folder of such files. Several processes may read it, and add to it, at the same time."""
 
     def __init__(self, folder: Path) -> None:
