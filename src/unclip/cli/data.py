@@ -140,10 +140,14 @@ def inspect(
     save(contact_sheet(source, rows, columns, seed, skipped.append), path)
     drawn = samples_drawn(source, rows, columns)
     report(files=[path], summary=source.summary(), samples=drawn)
-    for name, count in source.summary().items():
-        if isinstance(count, dict):
-            count = ", ".join(f"{key} {number}" for key, number in count.items())
-        say(f"{name + ':':<16} {count}")
+    _say_counts(source.summary())
     for note in [*source.notes(), *(f"skipped: {line}" for line in dict.fromkeys(skipped))]:
         complain(note, "warning")
     say(f"{path}: {counted(drawn, 'sample')} of {size}×{size}")
+
+
+def _say_counts(summary: dict[str, Any]) -> None:
+    for name, count in summary.items():
+        if isinstance(count, dict):
+            count = ", ".join(f"{key} {number}" for key, number in count.items())
+        say(f"{name + ':':<16} {count}")
