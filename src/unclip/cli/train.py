@@ -27,6 +27,7 @@ from ._terminal import complain, console, say
 if TYPE_CHECKING:
     import torch
 
+    from ..data import Source
     from ..train.clock import Clock
     from ..train.recipe import Recipe
     from ..train.run import Run
@@ -259,10 +260,11 @@ def _command(
 def _train(session: _Session, names: Sequence[str], resume: bool) -> None:
     """Hold the run's folder while its stages are trained."""
     run = session.run
-    _check(run)
+    source = _check(run)
     if resume and not run.exists():
         say(f"nothing to resume in {run.folder}: it starts from the beginning")
     run.begin(resume)
+    _say_data(run, source)
     if not run.is_locked:
         say(f"{run.folder} is on a file system without locks: let no other process train there")
     try:
@@ -403,14 +405,19 @@ def _say_what_is_slow(recipe: Recipe, names: Sequence[str], device: torch.device
             )
 
 
-def _check(run: Run) -> None:
+def _check(run: Run) -> Source:
     """Find faults before any work, and say what of the data will not be used."""
     source = run.check()
-    path, kind = getattr(run.recipe.data, "path", None), run.recipe.settings.data["source"]
-    count = "" if source.count is None else f" ({counted(source.count, 'picture')})"
-    say(f"data: {path or kind}{count}")
     for note in source.notes() if run.world.is_first else []:
         complain(note, "warning")
+    return source
+
+
+def _say_data(run: Run, source: Source) -> None:
+    """What is read, before hours are spent on it."""
+    where = getattr(run.recipe.data, "path", None) or run.recipe.settings.data["source"]
+    count = "" if source.count is None else f" ({counted(source.count, 'picture')})"
+    say(f"data: {where}{count}")
 
 
 def _dry_run(run: Run, chosen: Sequence[str], command: str) -> None:
