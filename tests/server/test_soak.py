@@ -190,14 +190,15 @@ def soak(folder: Path, seconds: float) -> dict[str, list[float]]:
             found = measured(serving, traffic, seconds)
         finally:
             traffic.stop()
+        tell(found, traffic.counts)
         if traffic.failed:
+            print((folder / "log").read_text(errors="replace")[-6000:])  # noqa: T201
             raise traffic.failed[0]
         assert len(traffic.counts) == len(VISITS)
         until(lambda: sockets(serving.pid) <= before, 60, "connections are left open")
         assert serving.stop() == 0
     finally:
         serving.kill()
-    tell(found, traffic.counts)
     return found
 
 
