@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import gc
 import io
 import sys
+import warnings
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -53,6 +56,16 @@ def test_a_saved_data_set(tmp_path: Path) -> None:
         open_data(tmp_path / "splits")
 
 
+@pytest.fixture
+def left_open() -> Iterator[None]:
+    """What `datasets` leaves open is closed here, and not in whatever test comes later."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
+@pytest.mark.usefixtures("left_open")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # datasets' own
 def test_a_folder_of_pictures(tmp_path: Path) -> None:
     folder = tmp_path / "train"
