@@ -337,6 +337,10 @@ class _Same:
     def resize(self, batch_size: int) -> None:
         """It is of that size."""
 
+    def state_dict(self) -> dict[str, Any]:
+        """There is no place to go on from."""
+        return {}
+
 
 def _trained(
     kind: str, file: str, config: dict[str, Any], given: dict[str, Any], **drops: float
