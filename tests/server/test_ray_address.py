@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from unclip.bulk.cluster import join as connect
 from unclip.errors import UsageError
-from unclip.server.ray import connect
 
 
 @pytest.fixture

@@ -85,8 +85,8 @@ class RayEngine:
             raise OutputError(f"the cluster failed: {str(error).splitlines()[0]}") from None
 
 
-def join(address: str) -> None:
-    """Join a cluster, with its token. Raises UsageError."""
+def join(address: str | None) -> None:
+    """Join a cluster, or start one that nobody else reaches (None). Raises UsageError."""
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
@@ -95,11 +95,13 @@ def join(address: str) -> None:
         raise UsageError("work on a cluster needs Ray: pip install 'unclip[ray]'") from None
     if ray.is_initialized():
         return
-    _reach(address)
+    _reach(address or "")
+    own = {} if address else {"dashboard_host": "127.0.0.1", "include_dashboard": False}
     try:
-        ray.init(address=address, log_to_driver=False)
+        ray.init(address=address, log_to_driver=False, **own)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise UsageError(f"cannot join the Ray cluster {address}: {error}").about("ray") from None
+        where = address or "here"
+        raise UsageError(f"cannot join the Ray cluster {where}: {error}").about("ray") from None
 
 
 def _reach(address: str) -> None:

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 
 from ..data import source_at
 from ..data._picture import read_cropped
-from ..data.embeddings import ABOUT, ENCODINGS, IMAGES, TEXTS, Embeddings
+from ..data.embeddings import ENCODINGS, IMAGES, TEXTS, Embeddings, write_about, write_array
 from ..data.source import Item, ListedSource
 from ..errors import DataError
-from ..files import atomic_file, write_json, write_text
+from ..files import write_text
 from .shards import Make, Note, Shards, Tell, Work, cut
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ class _Maker:
             tell(len(several))
         remove(self.folder, number)
         for kind, parts in found.items():
-            self._save(kind, number, np.concatenate(parts))
+            write_array(self.folder, kind, number, np.concatenate(parts))
         if rows:
             self._describe(number, rows)
         return {"rows": len(rows), "pictures": len(numbers) - len(skipped), "skipped": skipped}
@@ -221,11 +221,6 @@ class _Maker:
     def _numbers(self, values: Any) -> NDArray[Any]:
         array: NDArray[Any] = values.float().cpu().numpy().astype(self.work.number)
         return array
-
-    def _save(self, kind: str, number: int, values: NDArray[Any]) -> None:
-        target = self.folder / kind / f"{kind}_{number}.npy"
-        with atomic_file(target) as beside, beside.open("wb") as file:
-            np.save(file, values, allow_pickle=False)
 
     def _describe(self, number: int, rows: Sequence[Mapping[str, str]]) -> None:
         file = self.folder / METADATA / f"{METADATA}_{number}"
@@ -305,8 +300,7 @@ def finish(shards: Shards, work: Embedding) -> Embedded:
         write_text(shards.folder / SKIPPED, "".join(f"{line}\n" for line in skipped))
     else:
         (shards.folder / SKIPPED).unlink(missing_ok=True)
-    about = {"model": work.model, "model_hash": work.model_hash}
-    write_json(shards.folder / ABOUT, about)
+    write_about(shards.folder, work.model, work.model_hash)
     shards.write_manifest(complete=True, rows=rows, pictures=pictures, skipped=len(skipped))
     if not pictures:
         why = skipped[0] if skipped else "there are none"

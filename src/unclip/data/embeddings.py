@@ -218,9 +218,17 @@ def write_rows(
         lines = [json.dumps({"caption": list(row)}, ensure_ascii=False) + "\n" for row in captions]
         write_text(folder / "metadata" / f"metadata_{number}.jsonl", "".join(lines))
     for name in sorted(fields, key=lambda one: one == "image_embed"):
-        kind = FIELDS[name]
-        with atomic_file(_file(folder, kind, str(number))) as beside, beside.open("wb") as opened:
-            np.save(opened, fields[name], allow_pickle=False)
+        write_array(folder, FIELDS[name], number, fields[name])
+
+
+def write_array(folder: Path, kind: str, number: int, rows: NDArray[Any]) -> None:
+    """Write the (n, ...) rows of one of `FIELDS`' folders, whole or not at all.
+
+    Raises:
+        OutputError: they cannot be written.
+    """
+    with atomic_file(_file(folder, kind, str(number))) as beside, beside.open("wb") as opened:
+        np.save(opened, rows, allow_pickle=False)
 
 
 def write_about(folder: Path, model: str, model_hash: str) -> None:

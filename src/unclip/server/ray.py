@@ -7,23 +7,19 @@ machine needs them under the same path, or bundled.
 
 from __future__ import annotations
 
-import os
 import queue
-import socket
 import tempfile
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UsageError
+from ..bulk.cluster import join
 from . import protocol
 from .protocol import Message
 
 if TYPE_CHECKING:
     from .launch import Connection
 
-REACHING = 10.0
-"""Seconds that a cluster's head has to take a connection."""
 POLLING = 5.0
 """Seconds that a call for messages waits on the worker's side."""
 
@@ -136,7 +132,7 @@ class RayLauncher:
 
     def __init__(self, address: str | None = None, cpus: float = 1, gpus: float = 0) -> None:
         self._cpus, self._gpus = cpus, gpus
-        connect(address)
+        join(address)
 
     async def __call__(self) -> Connection:
         """See `Launcher`: it waits until a machine has room."""
@@ -146,35 +142,6 @@ class RayLauncher:
             num_cpus=self._cpus, num_gpus=self._gpus, max_concurrency=4, max_restarts=0
         )
         return RayConnection(actor.remote())
-
-
-def connect(address: str | None) -> None:
-    """Join a cluster, or start one that nobody else reaches. Raises UsageError."""
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        import ray
-    except ModuleNotFoundError:
-        raise UsageError("workers on a cluster need Ray: pip install 'unclip[ray]'") from None
-    if ray.is_initialized():
-        return
-    _reach(address or "")
-    try:
-        own = {} if address else {"dashboard_host": "127.0.0.1", "include_dashboard": False}
-        ray.init(address=address, log_to_driver=False, **own)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise UsageError(f"cannot join the Ray cluster {address or 'here'}: {error}") from None
-
-
-def _reach(address: str) -> None:
-    """Raise UsageError where nothing listens at HOST:PORT, where Ray itself asks on for ever."""
-    host, _, port = address.rpartition(":")
-    if not port.isdecimal() or "/" in host:
-        return
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), REACHING).close()
-    except (OSError, OverflowError) as error:
-        raise UsageError(f"cannot join the Ray cluster {address}: {error}").about("ray") from None
 
 
 def _errors() -> tuple[type[BaseException], ...]:
