@@ -109,7 +109,8 @@ def test_the_first_failure_ends_it(command: str, tmp_path: Path) -> None:
 
 @needs_venv
 def test_a_forked_command_has_its_folder_variables_streams_and_exit_code(tmp_path: Path) -> None:
-    lines = ["cd docs", "export UNCLIP_STEPS=7", "unclip config > ../said", "grep STEPS ../said"]
+    lines = ["mkdir inner", "cd inner", "export UNCLIP_STEPS=7"]
+    lines += ["unclip config > said", "grep STEPS ../inner/said"]
     lines += ["unclip inspect roadless.png", "echo after"]
     page = tmp_path / "page.md"
     page.write_text("```sh\n" + "\n".join(lines) + "\n```\n")
