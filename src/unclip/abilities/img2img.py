@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from PIL import Image
 from pydantic import Field
 
-from ..arguments import Share
+from ..config import Share
 from ..cost import Work
 from ..media import Source, digest, fit_image, read_image, to_pictures, to_tensor
 from ..request import Guided, Option, Picture, Pictures, Prior, Prompt

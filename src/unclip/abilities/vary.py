@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from PIL import Image
 from pydantic import Field
 
-from ..arguments import Share
+from ..config import Share
 from ..cost import Work
 from ..media import Source, digest, read_image, to_pictures
 from ..request import Option, Picture, Pictures
