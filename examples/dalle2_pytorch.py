@@ -3,7 +3,7 @@
     python examples/dalle2_pytorch.py
 
 It trains a CLIP, a prior and a decoder on coloured shapes of 16 pixels, writes their weights and
-reads them again, and draws four captions, four pictures each, into dalle2_pytorch.png. What is
+reads them again, and draws four captions, a row each, into dalle2_pytorch.png. What is
 learnt in a minute or two on a CPU is colours and a place; more --steps make shapes of it.
 """
 
@@ -127,6 +127,7 @@ def main() -> None:
     """Train, save, load, draw."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=300, help="of each of the four networks")
+    parser.add_argument("--pictures", type=int, default=4, help="of each caption")
     parser.add_argument("--out", type=Path, default=Path("dalle2_pytorch.png"))
     given = parser.parse_args()
     torch.manual_seed(0)
@@ -150,8 +151,8 @@ def main() -> None:
         decoder.load_state_dict(load(f"{folder}/decoder.pth"), strict=True)
 
     dalle2 = DALLE2(prior=prior, decoder=decoder)
-    images = dalle2([text for text in DRAWN for _ in range(4)], cond_scale=2.0)
-    sheet(images, across=4).save(given.out)
+    images = dalle2([text for text in DRAWN for _ in range(given.pictures)], cond_scale=2.0)
+    sheet(images, across=given.pictures).save(given.out)
     print(f"the pictures are in {given.out}, a row for each of {', '.join(DRAWN)}")
 
 

@@ -23,7 +23,8 @@ def run(monkeypatch: pytest.MonkeyPatch, out: Path, *arguments: str) -> Image.Im
 
 
 def test_in_two_steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert run(monkeypatch, tmp_path / "it.png", "--steps", "2").size == (384, 384)
+    few = "--steps", "2", "--pictures", "1"
+    assert run(monkeypatch, tmp_path / "it.png", *few).size == (96, 384)
 
 
 @pytest.mark.slow

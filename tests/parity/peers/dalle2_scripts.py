@@ -212,7 +212,7 @@ def main(folder: Path) -> None:
     out = Writer()
     clip = clips(out)
     prior, decoder = priors(out, clip), decoders(out, clip)
-    seeded()
+    decoder.eval()  # sampling has left its CLIP in training mode
     out.given["embedded"] = decoder.clip.embed_image(out.given["large"]).image_embed
     seeded()
     tokens = out.given["tokens"]
