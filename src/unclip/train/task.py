@@ -88,6 +88,7 @@ class Task(nn.Module):
         """Raise TrainingError where the metrics since the last look say that training fails."""
 
     encodes_twice = False  # whether micro batches run forward twice
+    asks_average = False  # whether it computes with the averaged network
 
     @property
     def source_size(self) -> tuple[int, int]:

@@ -78,7 +78,6 @@ class Trainer(Keeper, Paced):
             checkpoint_blocks(self.net)
         self.world = self.clock.world
         self.engine = make_engine(config, self.world, self.device)
-        self.engine.check(task)
         self.engine.arrange(task, self.ema)
         if not self.world.alone:
             self.store = SharedStore(self.store, self.world)
@@ -185,7 +184,7 @@ class Trainer(Keeper, Paced):
         self.loader.resize(self.world.share(config.batch_at(self.step)))
         batch = self._next()
         self.task.train()
-        self.task.begin(self.step / config.steps, self.ema.average)
+        self.task.begin(self.step / config.steps, self.engine.average(self.ema))
         metrics = self._backward(batch)
         if config.sam:
             with climbed([learner.net for learner in self.learners.values()], config.sam):

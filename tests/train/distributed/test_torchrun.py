@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 import unclip
 from unclip.train.state import load_state, saved_states
@@ -84,6 +86,34 @@ precision = "float32"
 decay = 0.0
 """
 
+STUDENT = RECIPE[RECIPE.index("[stages.decoder]") :].replace("decoder", "student")
+STUDENT = STUDENT.replace(
+    "[stages.student]", '[stages.student]\nkind = "decoder"\nobjective = %s', 1
+)
+"""Another decoder, which learns from the first."""
+
+CONSISTENT = """{ kind = "consistency", teacher = "decoder", levels = 8, guidance_scale = 2.0,
+own_share = 0.5 }"""
+JUDGED = """{ kind = "adversarial", teacher = "decoder", levels = 8, guidance_scale = 2.0,
+own_share = 0.5, mismatch = 0.0 }"""
+"""Other captions are those of a process' own pictures."""
+
+TUNED = """
+name = "tuned"
+data = { source = "shapes" }
+tokenizer = { model = "base/model", vocab_size = 320, context = 8 }
+[stages.decoder]
+from = "base/model"
+[stages.decoder.train]
+batch_size = 8
+log_every = 1
+workers = 0
+warmup = 1
+precision = "float32"
+decay = 0.0
+lora = { rank = 2 }
+"""
+
 Losses = dict[int, float]
 
 
@@ -107,15 +137,21 @@ def started(
 
 
 def train(
-    processes: int, recipe: Path, out: str, stage: str, settings: dict[str, Any], steps: int
+    processes: int,
+    recipe: Path,
+    out: str,
+    stage: str,
+    settings: dict[str, Any],
+    steps: int,
+    until: int | None = None,
 ) -> Losses:
-    """Losses of a stage's steps up to that one, from where a state was saved."""
+    """Losses of a stage's steps up to the last, or `until`, from where a state was saved."""
     words = [str(recipe), out, stage, "losses.json", f"stages.{stage}.train.steps={steps}"]
     words += [f"stages.{stage}.{key}={value}" for key, value in settings.items()]
     if processes == 1:
         runpy.run_path(str(WORKER))["main"](*words)
     else:
-        done = started(processes, str(WORKER), *words)
+        done = started(processes, str(WORKER), *words, UNTIL=str(until or steps))
         assert done.returncode == 0, done.stderr
     told = json.loads(Path("losses.json").read_text())
     return {int(step): loss for step, loss in told.items() if step != "begun"}
@@ -164,11 +200,62 @@ def test_processes_come_and_go_and_the_losses_stay(
     whole = train(1, recipe, "whole", stage, settings, 26)
     settings = {**settings, "train.engine": engine}
     for processes, end in ((2, 4), (4, 15), (1, 26)):
-        losses = train(processes, recipe, "parts", stage, settings, end)
+        losses = train(processes, recipe, "parts", stage, settings, 26, until=end)
         first = min(losses)
         assert len(losses) == (4 if end == 4 else 11)
         assert losses[first] == pytest.approx(whole[first], rel=1e-6)
         assert losses == pytest.approx({step: whole[step] for step in losses}, rel=1e-4)
+
+
+def check(recipe: Path, stage: str, settings: dict[str, Any], rel: float) -> None:
+    """Two processes train as one does, and one goes on from them."""
+    whole = train(1, recipe, "one", stage, settings, 5)
+    two = train(2, recipe, "two", stage, settings, 5, until=3)
+    assert two == pytest.approx({step: whole[step] for step in (1, 2, 3)}, rel=rel)
+    on = train(1, recipe, "two", stage, settings, 5)
+    assert on == pytest.approx({step: whole[step] for step in (4, 5)}, rel=rel)
+    states = [load_state(saved_states(Path(out) / stage / "states")[-1]) for out in ("one", "two")]
+    assert {k: set(v) for k, v in states[0].tensors.items()} == {
+        k: set(v) for k, v in states[1].tensors.items()
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("stage", "settings"),
+    [("decoder", {"train.sam": "0.05"}), ("clip", {"train.micro_batch": "1"})],
+)
+def test_what_takes_more_than_a_forward_pass_is_sharded_too(
+    stage: str, settings: dict[str, str], recipe: Path
+) -> None:
+    check(recipe, stage, {**settings, "train.engine": "fsdp"}, rel=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["ddp", "fsdp"])
+@pytest.mark.parametrize("objective", [CONSISTENT, JUDGED], ids=["consistency", "adversarial"])
+def test_students_learn_in_two_processes_as_in_one(
+    objective: str, engine: str, recipe: Path
+) -> None:
+    """From a teacher, from their own average, and with a critic."""
+    recipe.write_text(RECIPE + STUDENT.replace("%s", objective.replace("\n", " ")))
+    for out in ("one", "two"):
+        train(1, recipe, out, "clip", {}, 1)
+        train(1, recipe, out, "decoder", {}, 1)
+    check(recipe, "student", {"train.engine": engine}, rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["ddp", "fsdp"])
+def test_a_lora_is_learnt_in_two_processes_as_in_one(engine: str, recipe: Path) -> None:
+    """Its file too is that of one process."""
+    train(1, recipe, "base", "decoder", {}, 1)
+    recipe.write_text(TUNED)
+    check(recipe, "decoder", {"train.engine": engine}, rel=1e-5)
+    one, two = (load_file(f"{out}/decoder.lora.safetensors") for out in ("one", "two"))
+    assert one.keys() == two.keys()
+    assert all(torch.allclose(value, two[name], atol=1e-5) for name, value in one.items())
+    assert any(float(value.abs().max()) > 1e-4 for key, value in one.items() if "up" in key)
 
 
 @pytest.mark.slow
