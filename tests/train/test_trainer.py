@@ -57,7 +57,7 @@ def run_to(trainer: Trainer, step: int, notes: Any) -> bool:
         ("decoder", {"network": {"dropout": 0.2}}),
         ("decoder", {"optimizer": "muon"}),
         ("upsampler", {}),
-        ("upsampler", {"sam": 0.05, "micro_batch": 2, "activation_checkpointing": True}),
+        ("prior", {"sam": 0.05, "micro_batch": 2, "activation_checkpointing": True}),
         ("clip", {"micro_batch": 2}),
         ("prior", {"workers": 2}),
     ],
