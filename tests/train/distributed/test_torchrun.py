@@ -50,17 +50,18 @@ LATENT = {
     },
 }
 
-STUDENT = RECIPE[RECIPE.index("[stages.decoder]") :].replace("decoder", "student")
-STUDENT = STUDENT.replace(
-    "[stages.student]", '[stages.student]\nkind = "decoder"\nobjective = %s', 1
-)
-"""Another decoder, which learns from the first."""
-
-CONSISTENT = """{ kind = "consistency", teacher = "decoder", levels = 8, guidance_scale = 2.0,
-own_share = 0.5 }"""
-JUDGED = """{ kind = "adversarial", teacher = "decoder", levels = 8, guidance_scale = 2.0,
-own_share = 0.5, mismatch = 0.0 }"""
+CONSISTENT = {"kind": "consistency", "teacher": "decoder", "levels": 8, "guidance_scale": 2.0}
+CONSISTENT |= {"own_share": 0.5}
+JUDGED = {**CONSISTENT, "kind": "adversarial", "mismatch": 0.0}
 """Other captions are those of a process' own pictures."""
+
+STUDENT = {
+    "stages.student.kind": "decoder",
+    "stages.student.parameterization.kind": "v",
+    "stages.student.sampling.steps": 2,
+    "stages.student.network": {**UNET, "image_size": 8, "attention": [4], "text": TEXT},
+}
+"""Another decoder, which learns from the first."""
 
 TUNED = """
 name = "tuned"
@@ -203,12 +204,14 @@ def test_what_takes_more_than_a_forward_pass_is_sharded_too(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["ddp", "fsdp"])
-@pytest.mark.parametrize("objective", [CONSISTENT, JUDGED], ids=["consistency", "adversarial"])
-def test_students_learn_in_two_processes_as_in_one(
-    objective: str, engine: str, recipe: Path
-) -> None:
+@pytest.mark.parametrize(
+    "recipe",
+    [{**STUDENT, "stages.student.objective": one} for one in (CONSISTENT, JUDGED)],
+    ids=["consistency", "adversarial"],
+    indirect=True,
+)
+def test_students_learn_in_two_processes_as_in_one(engine: str, recipe: Path) -> None:
     """From a teacher, from their own average, and with a critic."""
-    recipe.write_text(RECIPE + STUDENT.replace("%s", objective.replace("\n", " ")))
     for out in ("one", "two"):
         train(1, recipe, out, "clip", {}, 1)
         train(1, recipe, out, "decoder", {}, 1)
