@@ -192,6 +192,7 @@ def check(recipe: Path, stage: str, settings: dict[str, Any], rel: float) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("stage", "settings"),
     [("decoder", {"train.sam": "0.05"}), ("clip", {"train.micro_batch": "1"})],
@@ -203,6 +204,7 @@ def test_what_takes_more_than_a_forward_pass_is_sharded_too(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("engine", ["ddp", "fsdp"])
 @pytest.mark.parametrize(
     "recipe",
@@ -219,6 +221,7 @@ def test_students_learn_in_two_processes_as_in_one(engine: str, recipe: Path) ->
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("engine", ["ddp", "fsdp"])
 def test_a_lora_is_learnt_in_two_processes_as_in_one(engine: str, recipe: Path) -> None:
     """Its file too is that of one process."""
