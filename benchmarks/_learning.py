@@ -79,7 +79,7 @@ def theirs(given: dict[str, Any], data: dict[str, Tensor], batches: Batches) -> 
     def draw(embeds: Tensor) -> Tensor:
         return trainer.sample(image_embed=embeds, cond_scale=GUIDANCE) * 2 - 1
 
-    return Side(step, restore, draw, sum(one.numel() for one in unet.parameters()))
+    return Side(step, restore, draw, sum(one.numel() for one in decoder.parameters()))
 
 
 class _Rows:

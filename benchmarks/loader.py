@@ -109,8 +109,7 @@ def step_rate(trainer: Any, window: float) -> float:
 
 def measure(source: str, where: Path, work: Path, given: argparse.Namespace) -> float:
     """Print the rates of each stage. Returns the loader's beside the fastest stage's."""
-    changes = [f"data.source={source}", f"data.path={where}"]
-    recipe = load_recipe(given.recipe, changes)
+    recipe = load_recipe(given.recipe, [f"data={{source='{source}', path='{where}'}}"])
     run = Run(recipe, work, torch.device("cpu"))
     run.begin(resume=False)
     rates: dict[str, tuple[float, float]] = {}
