@@ -112,6 +112,7 @@ def ours(given: dict[str, Any], data: dict[str, Tensor], batches: Batches) -> Si
     from unclip.rng import Rng
     from unclip.stages.decoder import Decoder, DecoderConfig
     from unclip.train.config import TrainConfig
+    from unclip.train.measuring import seconds_per_step
     from unclip.types import Cond, Level
 
     recipe = tomllib.loads(Path(given["recipe"]).read_text(encoding="utf-8"))["stages"]["decoder"]
@@ -131,7 +132,7 @@ def ours(given: dict[str, Any], data: dict[str, Tensor], batches: Batches) -> Si
         return _peer._trainer(Decoder(config), loader, settings, given["seed"])
 
     started = time.perf_counter()
-    pace = trainer(settings).seconds_per_step(settings.batch_size, given["marks"][-1] / 60)
+    pace = seconds_per_step(trainer(settings), settings.batch_size, given["marks"][-1] / 60)
     planned = time.perf_counter() - started
     steps = max(1, int((given["marks"][-1] - planned) / pace))
     made = trainer(settings.model_copy(update={"steps": steps}))
@@ -151,7 +152,7 @@ def ours(given: dict[str, Any], data: dict[str, Tensor], batches: Batches) -> Si
     def step() -> None:
         if made.step == steps:
             raise StopIteration
-        made._step()
+        made.advance()
 
     parameters = sum(one.numel() for one in made.net.parameters())
     return Side(step, restore, draw, parameters, planned)

@@ -378,7 +378,7 @@ def _trained(
         activation_checkpointing=given["checkpointing"],
     )
     trainer = _trainer(stage, _Same(seen, batch), settings)
-    return lambda seed: float(trainer._step()["loss"])
+    return lambda seed: float(trainer.advance()["loss"])
 
 
 @ready
@@ -410,7 +410,7 @@ def train_clip_ours(recipe: str, batch: int, micro_batch: int | None, dtype: str
         "text_mask": torch.ones(batch, text.context, dtype=torch.bool),
     }
     trainer = _trainer(ClipStage(stage), _Same(seen, batch), settings)
-    return lambda seed: float(trainer._step()["loss"])
+    return lambda seed: float(trainer.advance()["loss"])
 
 
 def peak_bytes() -> int:

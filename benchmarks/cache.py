@@ -18,6 +18,7 @@ from _machine import add_options, quiet, spread
 from PIL import Image
 
 from unclip.data.shapes import Shapes, ShapesConfig
+from unclip.train.measuring import seconds_per_step
 from unclip.train.recipe import load_recipe
 from unclip.train.run import Run
 from unclip.train.trainer import Trainer
@@ -64,7 +65,7 @@ def main() -> None:
         for _ in range(options.repeat):
             for (_, trainer), seconds in zip(both, taken, strict=True):
                 size = trainer.config.batch_size
-                seconds.append(trainer.seconds_per_step(size, options.window))
+                seconds.append(seconds_per_step(trainer, size, options.window))
         for run, _ in both:
             run.end()
         plain, kept = ([1000 * one for one in several] for several in taken)

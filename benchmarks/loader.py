@@ -25,6 +25,7 @@ from _peer import _Same
 from PIL import Image
 
 from unclip.data.webdataset import write_index, write_shard
+from unclip.train.measuring import seconds_per_step
 from unclip.train.recipe import load_recipe
 from unclip.train.run import Run
 
@@ -104,7 +105,7 @@ def step_rate(trainer: Any, window: float) -> float:
     """Pictures a second of a trainer's steps on one batch, which is there at once."""
     size = trainer.loader.batch_size
     trainer.loader = _Same(next(trainer.loader), size)
-    return size / float(trainer.seconds_per_step(size, window))
+    return size / seconds_per_step(trainer, size, window)
 
 
 def measure(source: str, where: Path, work: Path, given: argparse.Namespace) -> float:
