@@ -42,11 +42,6 @@ CONDITIONAL: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {"text": TEXT, "embed_dim": 16, "attention": [8], "head_dim": 32},
         DROPPED,
     ),
-    "decoder of latents": (
-        "decoder",
-        {"image_size": 2, "in_channels": 4, "out_channels": 4, "attention": [2]},
-        {"autoencoder": {"latent_channels": 4, "space_to_depth": 2, "channels": [8, 16]}},
-    ),
     "upsampler of CLIP's text": (
         "upsampler",
         {"clip_text": {"embed_dim": 16, "width": 16}, "attention": [8], "head_dim": 32},

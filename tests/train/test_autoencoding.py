@@ -33,6 +33,7 @@ SHORT = [
     "stages.decoder.sampling.steps=2",
     "stages.autoencoder.train.preview_every=40",
     "validation.every=20",
+    "loggers=[]",  # TensorBoard is slow to import
 ]
 
 
