@@ -92,6 +92,14 @@ class UNetConfig(NetConfig):
         return self.coordinates
 
     @property
+    def reach(self) -> int | None:
+        """Of its convolutions, two a layer, and of the first and the last."""
+        if self.norm == "group" or self.attention or self.coordinates:
+            return None
+        cells: int = 2 + sum(2 * 2**place.level for place in self.places())
+        return -(-self.space_to_depth * cells // self.unit) * self.unit + self.unit
+
+    @property
     def inpaints(self) -> bool:
         """As configured."""
         return self.inpaint
