@@ -51,7 +51,9 @@ def lora(folder: Path) -> Lives:
     base.export_frozen("upsampler")
     base.end()
     origin = f"stages.upsampler={inline({'from': str(base.model)})}"
-    return Lives(folder, "upsampler", [origin], lora={"rank": 2})
+    lives = Lives(folder, "upsampler", [origin], lora={"rank": 2})
+    lives.settings.remove("stages.upsampler.crop=8")  # it is taken from the base as it is
+    return lives
 
 
 def critic(folder: Path) -> Lives:
