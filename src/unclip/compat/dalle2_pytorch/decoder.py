@@ -346,7 +346,8 @@ class Decoder(nn.Module):
             cond = cond.replace(image=cond.image.clamp(*span))
         drawn = stage.sample(cond, rng, sampling)
         if stage.config.sampling.sampler == "ddpm":
-            rng.randn(*drawn.image.shape[1:])  # type: ignore[union-attr]  # the peer's last step's
+            assert drawn.image is not None
+            rng.randn(*drawn.image.shape[1:])  # the peer's last step draws, too
         return drawn
 
     def _known(

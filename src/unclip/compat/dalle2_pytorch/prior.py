@@ -183,11 +183,14 @@ class DiffusionPrior(nn.Module):
             sampling |= {"sampler": "ddim", "steps": steps, "eta": 1.0}
         else:
             sampling |= {"sampler": "ddpm", "steps": whole}
+        rng = TorchRng(len(cond), self.device)
         self.eval()
         try:
-            drawn = stage.sample_data(cond, TorchRng(len(cond), self.device), sampling)
+            drawn = stage.sample_data(cond, rng, sampling)
         finally:
             self.train(was)
+        if sampling["sampler"] == "ddpm":
+            rng.randn(*drawn.shape[1:])  # the peer's last step draws, too
         return drawn.clone()  # which may be trained on
 
     @property
