@@ -42,6 +42,14 @@ CONDITIONAL: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {"text": TEXT, "embed_dim": 16, "attention": [8], "head_dim": 32},
         DROPPED,
     ),
+    "decoder of latents": (
+        "decoder",
+        {"image_size": 4, "in_channels": 4, "out_channels": 4, "attention": [2], "norm": "layer"},
+        {
+            "autoencoder": {"latent_channels": 4, "space_to_depth": 2, "channels": [16]},
+            "parameterization": {"kind": "x0"},
+        },
+    ),
     "upsampler of CLIP's text": (
         "upsampler",
         {"clip_text": {"embed_dim": 16, "width": 16}, "attention": [8], "head_dim": 32},
