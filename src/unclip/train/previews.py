@@ -112,7 +112,9 @@ def chain_of(run: Run, name: str, stage: Stage) -> Chain | None:
     draws = name if "image" not in stage.consumes else run.recipe.settings.decoder
     prior = run.recipe.settings.prior
     prior = prior if prior in stages else None
-    return Chain(Model(run.tokenizer(), stages, prior=prior, decoder=draws), run.device)
+    # one that runs only where it is asked for is asked for
+    model = Model(run.tokenizer(), stages, prior=prior, decoder=draws, running=(name,))
+    return Chain(model, run.device)
 
 
 def _ready(run: Run, name: str) -> Stage | None:

@@ -113,7 +113,7 @@ class Run:
                 )
             drawn = stage.image_size if "image" in stage.produces else drawn
             if name in self.recipe.trained:
-                tasks.append(check_stage(self.recipe, name, self.world))
+                tasks.append(check_stage(self.recipe, name))
         source = self.recipe.source()
         for task in tasks:
             check_samples(self.recipe, task, source)

@@ -92,6 +92,7 @@ class Task(nn.Module):
         return {}
 
     encodes_twice = False  # whether micro batches run forward twice
+    asks_average = False  # whether it computes with the averaged network
 
     @property
     def source_size(self) -> tuple[int, int]:
