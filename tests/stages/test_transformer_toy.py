@@ -26,7 +26,8 @@ def test_squared_error_gives_the_mean_and_denoising_pictures(
     assert found.toy_to_mean < 0.25 * found.true_to_mean
     assert found.drawn_to_mean > 5 * found.toy_to_mean
     assert found.spread > 0.3
-    assert Image.open(out).size == (436, 520)
+    with Image.open(out) as picture:
+        assert picture.size == (436, 520)
 
 
 def test_findings_of_known_pictures(toy: dict[str, Any]) -> None:

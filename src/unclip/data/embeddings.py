@@ -13,9 +13,8 @@ All but `img_emb` may be missing. Files of one number belong together, row by ro
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError, quoted
-from ..files import atomic_file, text_of, write_json, write_text
-from ..plain import read_json
+from ..errors import DataError, UnclipError, quoted
+from ..files import atomic_file, text_of, write_json
+from ..plain import parse_json, read_json
 from ..vocabulary import Vocabulary
 from ._columns import captions_of
 from ._picture import Encoded
@@ -73,7 +72,7 @@ class Embeddings(StoredSource):
         self._arrays = Memo(partial(_array, config.path), 4 * config.shuffle_window)
         self._captions = Memo(partial(_captions, config), config.shuffle_window + 1)
         counts = [self._length(number) for number in self.numbers]
-        self.has_captions = (config.path / "metadata").is_dir()
+        self.has_captions = _has_captions(config, self.numbers[0])
         super().__init__(config, size, counts)
 
     @classmethod
@@ -177,6 +176,23 @@ def _captions(config: EmbeddingsConfig, number: str) -> Sequence[Any]:
     return cells
 
 
+def _has_captions(config: EmbeddingsConfig, number: str) -> bool:
+    """Whether the metadata of one number say captions, or might: not, where pictures had none."""
+    lines = config.path / "metadata" / f"metadata_{number}.jsonl"
+    if not lines.parent.is_dir():
+        return False
+    try:
+        if lines.is_file():
+            with lines.open(encoding="utf-8") as opened:
+                return config.caption_column in parse_json(opened.readline())
+        from .parquet import columns_in
+
+        found = columns_in(lines.with_suffix(".parquet"))
+    except (OSError, ValueError, TypeError, UnclipError):
+        return True  # what is wrong with them is said where they are read
+    return config.caption_column in found or "caption_column" in config.model_fields_set
+
+
 def _about(config: EmbeddingsConfig) -> dict[str, Any]:
     """What `embeddings.json` says. Raises DataError where it names another model."""
     file = config.path / ABOUT
@@ -191,34 +207,6 @@ def _about(config: EmbeddingsConfig) -> dict[str, Any]:
             f"data.model_hash is {config.model_hash}: embed the data again"
         )
     return about
-
-
-def write_rows(
-    folder: Path,
-    number: int,
-    fields: Mapping[str, NDArray[np.floating]],
-    captions: Sequence[Sequence[str]] = (),
-) -> None:
-    """Write the arrays and the captions of one number, the arrays of pictures last.
-
-    Args:
-        folder: where the layout above is.
-        number: of the files.
-        fields: (n, ...) arrays by their field: `image_embed`, `text_embed`, `text_encodings`.
-        captions: of each row; none where the rows have none.
-
-    Raises:
-        OutputError: they cannot be written.
-        ValueError: arrays and captions have not the same number of rows.
-    """
-    lengths = {len(rows) for rows in (*fields.values(), *([captions] if captions else []))}
-    if len(lengths) != 1:
-        raise ValueError(f"the rows differ in number: {sorted(lengths)}")
-    if captions:
-        lines = [json.dumps({"caption": list(row)}, ensure_ascii=False) + "\n" for row in captions]
-        write_text(folder / "metadata" / f"metadata_{number}.jsonl", "".join(lines))
-    for name in sorted(fields, key=lambda one: one == "image_embed"):
-        write_array(folder, FIELDS[name], number, fields[name])
 
 
 def write_array(folder: Path, kind: str, number: int, rows: NDArray[Any]) -> None:

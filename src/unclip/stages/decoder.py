@@ -15,6 +15,7 @@ from ..diffusion.parameterization import Parameterization
 from ..diffusion.schedule import Cosine, ScheduleConfig
 from ..diffusion.space import Rgb, Space, SpaceConfig
 from ..errors import UsageError
+from ..nn.autoencoder import AutoencoderConfig
 from ..nn.conditioning import NetConfig
 from ..nn.latents import InLatents, Latents, LatentsConfig
 from ..nn.layers import select
@@ -23,7 +24,7 @@ from ..types import Cond, Control, Level, Step
 from .alignment import misalignment, outputs_of, spatial_norm
 from .clip import ClipStage
 from .networks import Network
-from .sampling import SampleArguments, Sampling
+from .sampling import DropImage, DropText, SampleArguments, Sampling
 from .stage import DiffusionConfig, DiffusionStage, Stage, StageConfig, check_channels, fit_known
 
 PREVIEW = 16
@@ -38,8 +39,8 @@ class AnyDecoderConfig(DiffusionConfig):
     parameterization: Parameterization = Parameterization(kind="eps", learned_variance=True)
     space: SpaceConfig = Rgb()
     sampling: Sampling = Sampling(steps=50, guidance_scale=3.0, threshold="clamp")
-    drop_text: float = 0.5
-    drop_image: float = 0.1
+    drop_text: DropText = 0.5
+    drop_image: DropImage = 0.1
     predicted_share: float = Field(
         0.0, ge=0, le=1, description="of samples shown what the recipe's prior makes of z_i"
     )
@@ -73,6 +74,14 @@ class DecoderConfig(AnyDecoderConfig):
 
     kind: Literal["decoder"] = "decoder"
     network: Network
+    autoencoder: AutoencoderConfig | None = Field(
+        None, description="whose latents are diffused; in a recipe a stage's name. None: pictures"
+    )
+
+    @property
+    def latents(self) -> AutoencoderConfig | None:
+        """As configured."""
+        return self.autoencoder
 
 
 class Decoder(DiffusionStage):
@@ -124,6 +133,11 @@ class Decoder(DiffusionStage):
     def _latent_factor(self) -> int:
         """How many pixels' side one latent stands for; of pictures 1."""
         return self.config.latents.factor if self.config.latents else 1
+
+    @property
+    def _denoiser(self) -> Any:
+        """Its network without the autoencoder."""
+        return self.net.unet if self.config.latents else self.net
 
     @property
     def space(self) -> Space:
@@ -183,7 +197,7 @@ class Decoder(DiffusionStage):
                 "decoder: network.text_of_clip wants network.text to be that of the recipe's CLIP: "
                 f"{theirs.dump() if theirs else 'it has none'}"
             )
-        self.net.get_submodule("text").load_state_dict(clip.net.text.state_dict())
+        self._denoiser.get_submodule("text").load_state_dict(clip.net.text.state_dict())
 
     @property
     def inpaints(self) -> bool:
@@ -211,7 +225,7 @@ class Decoder(DiffusionStage):
         """Of denoising, and of features apart from CLIP's where the network aligns."""
         if not self.config.network.aligns:
             return super().loss(cond, rng)
-        net, patches, share = self.net, cond.image_patches, self.config.align_norm
+        net, patches, share = self._denoiser, cond.image_patches, self.config.align_norm
         assert patches is not None
         with outputs_of(net.aligned_layer) as seen:
             loss, metrics = super().loss(cond, rng)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Self
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -31,11 +31,12 @@ from ..diffusion.parameterization import Parameterization, RawNet
 from ..diffusion.schedule import ScheduleConfig
 from ..diffusion.space import Space, SpaceConfig
 from ..errors import UsageError
+from ..nn.windows import called
 from ..rng import Rng
 from ..types import FREE, Cond, Control, Denoiser, Level, OnStep, Step
 from ._lazy import LazyModule
 from .guided import guided
-from .sampling import SampleArguments, Sampling, SamplingSteps, check_sampler
+from .sampling import DropImage, DropText, SampleArguments, Sampling, SamplingSteps, check_sampler
 
 REPAINT = 4
 """RePaint's repetitions a step for a network that cannot inpaint."""
@@ -169,8 +170,8 @@ class DiffusionConfig(StageConfig):
     space: SpaceConfig
     sampling: Sampling = Sampling()
     objective: ObjectiveConfig = DiffusionObjective()
-    drop_text: float = Field(0.1, ge=0, le=1, description="share of samples without their text")
-    drop_image: float = Field(0.1, ge=0, le=1, description="share of samples without their z_i")
+    drop_text: DropText = 0.1
+    drop_image: DropImage = 0.1
 
     def guided_twice(self, options: Sampling) -> str:
         """What would guide a stage into which guidance is built, in words; empty if nothing."""
@@ -246,8 +247,7 @@ class DiffusionStage(Stage):
         encoded = net.encode(dict(cond.items()))
 
         def bound(x: Tensor, t: Tensor) -> Tensor:
-            out: Tensor = net(x.to(dtype), t, encoded)
-            return out
+            return called(net, x.to(dtype), t, encoded)
 
         return bound
 

@@ -11,8 +11,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..config import Config
-from ..diffusion.objective import Share
+from ..config import Config, Share
 from ..diffusion.parameterization import Parameterization
 from ..diffusion.schedule import Cosine, ScheduleConfig
 from ..diffusion.space import Rgb, SpaceConfig
@@ -23,7 +22,7 @@ from ..rng import Rng
 from ..types import Cond
 from .degradation import Bsr, degraded
 from .networks import Network
-from .sampling import SampleArguments, Sampling
+from .sampling import DropImage, DropText, SampleArguments, Sampling
 from .stage import DiffusionConfig, DiffusionStage, StageConfig, check_channels, fit_known
 
 
@@ -36,7 +35,9 @@ class Corruption(Config):
     at_sampling: float = Field(0.0, ge=0, le=1, description="noise level when sampling, 0 to 1")
     bsr: Bsr | None = Field(None, description="BSRGAN's degradation, in place of the blur")
     redrawn_by: str | None = Field(
-        None, description="a decoder of the recipe, which redraws small pictures for training"
+        None,
+        description="a decoder or an upsampler of the recipe, which redraws small pictures for "
+        "training",
     )
     redrawn_share: float = Field(0.7, ge=0, le=1, description="of samples that it redraws")
     redrawn_from: tuple[Share, Share] = Field(
@@ -93,11 +94,12 @@ class UpsamplerConfig(AnyUpsamplerConfig):
         "nearest", description="how the small picture is brought to the large one's size"
     )
     last_network: bool = Field(False, description="a network of its own for timestep 0")
+    optional: bool = Field(False, description="it runs only where such a size is asked for")
     schedule: ScheduleConfig = Cosine()
     parameterization: Parameterization = Parameterization(kind="eps")
     sampling: UpsamplerSampling = UpsamplerSampling(steps=27, threshold="clamp")
-    drop_text: float = 0.0
-    drop_image: float = 0.0
+    drop_text: DropText = 0.0
+    drop_image: DropImage = 0.0
 
     @model_validator(mode="after")
     def _crop_fits(self) -> Self:

@@ -141,6 +141,8 @@ class AdversarialTask(ConsistencyTask):
         if options.data_weight:
             metrics["data"] = weighted_distance(said, x0, part.now, options)
             total = total + options.data_weight * metrics["data"]
+        if self.progress < options.critic_from:
+            return total + self._idle(), {name: one.detach() for name, one in metrics.items()}
         renoising = self._renoising(x0, rng)
         real = self.logits(x0, shown, renoising)
         with constant(self.critic):
@@ -155,6 +157,10 @@ class AdversarialTask(ConsistencyTask):
         metrics |= noted
         metrics["saturated"] = (said.detach().abs() > 0.98).float().flatten(1).mean(1)
         return total + judged, {name: value.detach() for name, value in metrics.items()}
+
+    def _idle(self) -> Tensor:
+        """() 0, of which every weight of the critic has a gradient: 0, as optimizers expect one."""
+        return torch.stack([one.sum() for one in self.critic.parameters()]).sum() * 0
 
     def _judged(
         self,
