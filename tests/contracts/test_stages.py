@@ -60,8 +60,23 @@ CONDITIONAL: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {"embed_dim": 16, "text_width": 16, "context": 8, "attention": [False, True]},
         DROPPED,
     ),
+    "decoder of patches": (
+        "decoder",
+        {
+            "kind": "dit",
+            "image_size": 8,
+            "patch_size": 4,
+            "width": 32,
+            "depth": 2,
+            "heads": 2,
+            "embed_dim": 16,
+            "text": TEXT,
+        },
+        {**DROPPED, "parameterization": {"kind": "x0"}, "objective": {"flow": {}}},
+    ),
 }
-"""Stages that can read more than their kind's tiny configuration does: kind, network, settings."""
+"""Stages that can read more than their kind's tiny configuration does, or are of another network:
+kind, network, settings."""
 
 NOT_IN_THE_LOSS = {"x_clip": {"text_mask"}}  # it hides padding among the encodings alone
 
@@ -72,7 +87,8 @@ def stage(request: pytest.FixtureRequest, make_stage: Callable[..., Stage]) -> S
     plain: Any = make_stage(kind)
     if not network:
         return plain  # type: ignore[no-any-return]
-    return make_stage(kind, network={**plain.config.network.dump(), **network}, **settings)
+    usual = {} if "kind" in network else plain.config.network.dump()
+    return make_stage(kind, network={**usual, **network}, **settings)
 
 
 @pytest.fixture
