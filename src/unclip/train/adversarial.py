@@ -77,7 +77,8 @@ class AdversarialTask(ConsistencyTask):
             condition += self.clip[0].config.network.embed_dim
         values = config.network.in_channels
         beside = values if stage.factor > 1 else 0
-        self.critic = Critic(channels, condition, values, beside, backbone=backbone)
+        width = self.objective.critic_width
+        self.critic = Critic(channels, condition, values, beside, width, backbone)
 
     def _features(self) -> tuple[list[int], UNet | None]:
         """Channels of each feature map that is judged, and the network that learns to make them."""
@@ -153,7 +154,8 @@ class AdversarialTask(ConsistencyTask):
         pairs = [(x0, real), (said.detach(), self.logits(said.detach(), shown, renoising))]
         judged, noted = self._judged(pairs, shown, renoising, part.as_sampled, rng)
         metrics |= noted
-        metrics["saturated"] = (said.detach().abs() > 0.98).float().flatten(1).mean(1)
+        metrics["saturated"] = saturated_share(said.detach())
+        metrics["saturated_above_truth"] = metrics["saturated"] - saturated_share(x0)
         return total + judged, {name: value.detach() for name, value in metrics.items()}
 
     def _judged(
@@ -249,7 +251,8 @@ class AdversarialTask(ConsistencyTask):
         return Renoising(level_at(path, place), rng.randn(*x0.shape[1:]))
 
     def check(self, means: Mapping[str, float]) -> None:
-        """See `Task`: the critic may not win."""
+        """See `Task`; nor may the critic win."""
+        super().check(means)
         gap, most = means.get("gap", 0.0), self.objective.largest_gap
         if gap > most:
             raise TrainingError(
@@ -257,6 +260,11 @@ class AdversarialTask(ConsistencyTask):
                 f"than objective.largest_gap, {most:g}. Raise objective.penalty or lower "
                 "objective.critic_rate"
             )
+
+
+def saturated_share(x0: Tensor) -> Tensor:
+    """(B,) share of values beyond .98 of (B, ...) data in diffusion space."""
+    return (x0.abs() > 0.98).float().flatten(1).mean(1)
 
 
 def pairwise(one: Logits, other: Logits, fn: Callable[[Tensor], Tensor]) -> Tensor:

@@ -93,6 +93,10 @@ class Keeper(ABC):
         try:
             if self._goes_back(watcher) or not self._is_good():
                 return
+            if self.world.any(self.task.failing) and self.world.any(
+                bool(saved_states(self.folder))
+            ):
+                return  # the newest state is of before it failed
             self._save(watcher, means)
             self._failed = 0
         except OutputError as error:

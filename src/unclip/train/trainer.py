@@ -236,7 +236,7 @@ class Trainer(Keeper, Paced):
         return late or step % config.log_every == 0 or step == config.steps
 
     def _log(self, watcher: Watcher, means: Means, now: float) -> None:
-        values = means.values()
+        values = means.values() | self.task.measure()
         self.task.check(values)
         pictures = means.steps * self.loader.batch_size * self.loader.world
         values |= {
