@@ -373,7 +373,7 @@ def _trained(
     )
     loader: Any = _Same(seen, batch)
     trainer = Trainer(Task(stage, clip), loader, settings, Path(gettempdir()))
-    return lambda seed: float(trainer._step()["loss"])
+    return lambda seed: float(trainer.advance()["loss"])
 
 
 @ready

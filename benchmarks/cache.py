@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from unclip.data.shapes import Shapes, ShapesConfig
+from unclip.train.measuring import seconds_per_step
 from unclip.train.recipe import load_recipe
 from unclip.train.run import Run
 
@@ -37,7 +38,7 @@ def seconds(recipe: str, pictures: Path, folder: Path, cache: bool, window: floa
     run = Run(made, folder, torch.device("cpu"))
     run.begin(resume=False)
     run.export("clip", run.build("clip"))
-    taken = run.untrained("prior").seconds_per_step(made.trained["prior"].batch_size, window)
+    taken = seconds_per_step(run.untrained("prior"), made.trained["prior"].batch_size, window)
     run.end()
     return taken
 

@@ -1,191 +1,409 @@
-"""The decoders of models side by side: what is right, how seeds differ, sharpness, FLOPs and time.
+"""Decoders side by side: what they cost, and what their pictures show. Makes docs/decoders.md.
 
-    .venv/bin/python benchmarks/decoders.py [MODEL] [--row "turbo steps=2"]... [-o TABLE.md]
+    .venv/bin/python benchmarks/decoders.py [ROWS.toml] [-o docs/decoders.md] [--scenes 16]
 
-A row is a decoder of the model and settings of its sampling; a MODEL may stand in front, as in
-`--row "runs/turbo/model turbo steps=1"`. Every row draws the same scenes from the same seeds. A
-scene is right if the bundled judge finds everything in it that its prompt asks for. Deviation is
-that of pixels over the seeds of a prompt, sharpness the Laplacian energy: the first is divided by
-that of the first row, the second by that of the composer's own pictures of the scenes. Needs the
-corpus (make corpus), and an idle machine for the times.
+Every row of benchmarks/decoders.toml is a decoder of a model with settings of its sampling. Every
+row draws the same scenes, captions and prompts from the same seeds, and the same two judges look.
+What was measured of pictures is kept in --work, so that a stopped command goes on, and a row that
+is trained later joins the others; costs are measured anew. A row whose model is not there is left
+out, and the page says which command trains it. Needs the corpus (make corpus) with its features,
+and an idle machine for the times.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import shlex
+import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+import tomllib
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
 import torch
 from _machine import add_options, quiet
+from pydantic import Field
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 import unclip
-from unclip.config import override
+from unclip.config import Config
 from unclip.device import describe
-from unclip.emoji.detector import Detector
-from unclip.emoji.scenes import Scene, make_scenes
+from unclip.emoji.extractors import NAMES, of_corpus
+from unclip.emoji.judges import choose
+from unclip.emoji.scenes import CATEGORIES, Scene, make_scenes
 from unclip.emoji.source import EmojiScenes
-from unclip.emoji.verifier import Verdicts, verify
-from unclip.evaluate.diversity import pixel_deviation
+from unclip.emoji.verifier import BOTH, verify
+from unclip.errors import PromptWarning
+from unclip.evaluate.diversity import pairwise_distance, pixel_deviation
+from unclip.evaluate.features import features
+from unclip.evaluate.image_set import ImageSet, of_source
+from unclip.evaluate.metrics import frechet
+from unclip.evaluate.run import write
 from unclip.evaluate.sharpness import laplacian_energy
-from unclip.files import write_text
-from unclip.loading import BUNDLED, weights
+from unclip.files import write_json
+from unclip.loading import BUNDLED
 from unclip.media import from_uint8, to_pictures
 from unclip.nn.layers import parameter_count
+from unclip.pages.intervals import Share
+from unclip.pages.report import Cell, Grid, Part, Report, Section, Table, number, row, share, shown
+from unclip.plain import read_json
+from unclip.train.cost import estimate
 from unclip.train.recipe import load_recipe
 
 PROMPTS = (
     "a fox", "a red car", "two bananas", "a cat on a green background", "a rocket above a house",
-    "three red apples", "a blue butterfly", "a frog to the left of a cake",
+    "three red apples", "a blue butterfly", "a frog to the left of a cake", "a pizza",
+    "a purple owl and a heart", "a snowman", "a yellow fish below a moon",
 )  # fmt: skip
-SCENES = 3  # the seed of the scenes that are asked for
+SPREAD = 8
+"""Of `PROMPTS`, so many are drawn from several seeds."""
+SCENES, FRESH = 3, 60_000_000  # seeds: of the scenes, and of captions that no recipe draws
+BATCH = 16
+SIDE = 96  # of the pictures shown
+
+PEAK = """
+import sys, unclip
+pipe = unclip.load(sys.argv[1]).with_decoder(sys.argv[2] or None)
+pipe.sample(pipe.read(["a red car"]), [0], settings=__import__("json").loads(sys.argv[3]))
+print(next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+
+
+class Decoder(Config):
+    """A row: a decoder, settings of its sampling, and how it was trained."""
+
+    title: str
+    model: str = BUNDLED
+    decoder: str | None = None
+    settings: dict[str, Any] = Field(default_factory=dict)
+    recipe: str = ""  # that it was trained with
+    stages: tuple[str, ...] = ("decoder",)  # which of its stages count
+    samples: int | None = None  # that it was trained on, where the recipe does not tell
+    train: str = ""  # the command
+    note: str = ""
+
+    @property
+    def there(self) -> bool:
+        """Whether the model is."""
+        return self.model == BUNDLED or Path(self.model, "model.json").is_file()
+
+
+class Rows(Config):
+    """The file of rows."""
+
+    decoders: tuple[Decoder, ...]
 
 
 @dataclass
-class Row:
-    """A decoder with settings, and what was measured of it."""
+class Measured:
+    """A row, and what was found of it."""
 
-    text: str
-    pipe: unclip.Pipeline
-    settings: dict[str, Any]
-    verdicts: Verdicts | None = None
-    deviation: list[float] = field(default_factory=list)
-    energy: float = 0.0
-    flops: float = 0.0
-    seconds: dict[int, float] = field(default_factory=dict)
+    asked: Decoder
+    quality: dict[str, Any] = field(default_factory=dict)
+    cost: dict[str, Any] = field(default_factory=dict)
+    pictures: Tensor = field(default_factory=lambda: torch.zeros(0))
+
+    @cached_property
+    def pipe(self) -> unclip.Pipeline:
+        """Its model, with the decoder chosen."""
+        return unclip.load(self.asked.model).with_decoder(self.asked.decoder)
 
     @property
-    def parameters(self) -> int:
-        """Of the decoder."""
-        return parameter_count(next(iter(self.pipe.model.image_stages.values())))
+    def key(self) -> str:
+        """What its pictures depend on."""
+        text = json.dumps([self.pipe.model.hash, self.asked.decoder, self.asked.settings])
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
 
+    @torch.inference_mode()
     def draw(self, prompts: Sequence[str], seeds: Sequence[int | str]) -> Tensor:
         """(B, 3, H, W)."""
-        return self.pipe.sample(self.pipe.read(prompts), seeds, settings=self.settings)
+        made = self.pipe.sample(self.pipe.read(prompts), seeds, settings=self.asked.settings)
+        return made.float().cpu()
 
 
-def rows(model: str, texts: Sequence[str], dtype: str | None) -> Iterator[Row]:
-    """The rows that `texts` ask for, each model loaded once."""
-    pipes: dict[str, unclip.Pipeline] = {}
-    for text in texts:
-        words = shlex.split(text)
-        settings = override({}, [word for word in words if "=" in word])
-        *where, decoder = [word for word in words if "=" not in word]
-        named = where[0] if where else model
-        if named not in pipes:
-            pipes[named] = unclip.load(named, dtype=dtype)
-        yield Row(text, pipes[named].with_decoder(decoder), settings)
+class Bench:
+    """The scenes, captions, judges and networks that all rows meet."""
+
+    def __init__(self, data: Path, scenes: int, pictures: int, seeds: int) -> None:
+        self.seeds, self.asked = seeds, (scenes, pictures, seeds)
+        self.config: Any = load_recipe("emoji-cpu").data.model_copy(
+            update={"path": data, "languages": {"en": 1.0}, "wrong": False}
+        )
+        kinds: dict[str, list[Scene]] = {}
+        for scene in make_scenes(self.config, seed=SCENES):
+            kinds.setdefault(scene.category, []).append(scene)
+        self.scenes = [one for every in kinds.values() for one in every[:scenes]]
+        self.judges, _ = choose(self.config, None, data / "features" / "detector")
+        self.extractors = [of_corpus(data / "features", name) for name in NAMES]
+        self.real, self.told = self._images(pictures, 0), self._images(pictures, 1)
+        self.seen = {one.name: features(one, self.real) for one in self.extractors}
+
+    def _images(self, count: int, number: int) -> ImageSet:
+        """True pictures, each number others."""
+        seeded = self.config.model_copy(update={"seed": FRESH + number})
+        return of_source(EmojiScenes(seeded, (256, 256)), count)
+
+    @cached_property
+    def true_energy(self) -> float:
+        """Sharpness of true pictures of the scenes."""
+        composer = EmojiScenes(self.config, (256, 256))
+        true = [torch.from_numpy(composer.render(one.spec)) for one in self.scenes]
+        return float(laplacian_energy(from_uint8(torch.stack(true).permute(0, 3, 1, 2))).mean())
+
+    def floor(self) -> dict[str, float]:
+        """The Fréchet distances of other true pictures."""
+        return {
+            one.name: frechet(self.seen[one.name], features(one, self.told))
+            for one in self.extractors
+        }
+
+    def quality(self, one: Measured) -> dict[str, Any]:
+        """What the judges say, how far sets are apart, what seeds change, how sharp it is."""
+        energy: list[float] = []
+
+        def provider(orders: Sequence[tuple[Scene, int]]) -> Any:
+            drawn = one.draw([s.prompt for s, _ in orders], [f"{s.name}/{n}" for s, n in orders])
+            energy.extend(laplacian_energy(drawn).tolist())
+            return to_pictures(drawn)
+
+        found = verify(provider, self.scenes, self.judges, 1, batch=BATCH)
+        spread = [
+            one.draw([prompt] * self.seeds, list(range(self.seeds))) for prompt in PROMPTS[:SPREAD]
+        ]
+        look = self.extractors[-1].see
+        return {
+            "verdicts": found.summary(),
+            "frechet": self._frechet(one),
+            "pixels": [pixel_deviation(drawn) for drawn in spread],
+            "apart": [pairwise_distance(look(drawn)) for drawn in spread],
+            "energy": fmean(energy),
+        }
+
+    @torch.inference_mode()
+    def _frechet(self, one: Measured) -> dict[str, float]:
+        """By extractor, with the captions of the second set of true pictures."""
+        seen: dict[str, list[Tensor]] = {each.name: [] for each in self.extractors}
+        captions = self.told.captions
+        for start in range(0, len(captions), BATCH):
+            part = captions[start : start + BATCH]
+            drawn = one.draw(part, [f"fd/{start + at}" for at in range(len(part))])
+            for each in self.extractors:
+                seen[each.name].append(each.see(drawn).double())
+        return {name: frechet(self.seen[name], torch.cat(s)) for name, s in seen.items()}
 
 
-def usual(model: str) -> list[str]:
-    """30 steps of what can be inverted, then every decoder with its own steps and with half."""
-    known = unclip.load(model).model
-    teacher, asked = known.inverting().decoders[0], []
-    for name in known.decoders:
-        steps = known.stages[name].config.sampling.steps  # type: ignore[attr-defined]
-        asked += [f"{name} steps={steps}", f"{name} steps={max(1, steps // 2)}"]
-    return list(dict.fromkeys([f"{teacher} steps=30", *asked]))
-
-
-def judge(row: Row, scenes: Sequence[Scene], each: int) -> None:
-    """What is right, and how sharp it is."""
-    energy: list[float] = []
-
-    def provider(orders: Sequence[tuple[Scene, int]]) -> Any:
-        drawn = row.draw([one.prompt for one, _ in orders], [f"{s.name}/{n}" for s, n in orders])
-        energy.extend(laplacian_energy(drawn).tolist())
-        return to_pictures(drawn)
-
-    looks = Detector.load(weights() / "scene-judge")
-    row.verdicts = verify(provider, scenes, [looks], each)
-    row.energy = fmean(energy)
-
-
-def spread(row: Row, seeds: int) -> None:
-    """The deviation of each prompt."""
-    for prompt in PROMPTS:
-        row.deviation.append(pixel_deviation(row.draw([prompt] * seeds, list(range(seeds)))))
-
-
-def cost(row: Row, repeat: int) -> None:
-    """FLOPs of one picture, and seconds of one and of four, a picture each."""
+def cost(one: Measured, repeat: int) -> dict[str, Any]:
+    """Parameters, FLOPs and seconds of a picture, peak memory, FLOPs of the training."""
+    stages = one.pipe.model.image_stages
     with FlopCounterMode(display=False) as counter:
-        row.draw(PROMPTS[:1], [0])
-    row.flops = float(counter.get_total_flops())
+        one.draw(PROMPTS[:1], [0])
+    seconds = {}
     for count in (1, 4):
         spent = []
         for _ in range(repeat):
             begun = time.perf_counter()
-            row.draw(["a red car"] * count, list(range(count)))
+            one.draw(["a red car"] * count, list(range(count)))
             spent.append((time.perf_counter() - begun) / count)
-        row.seconds[count] = median(spent)
+        seconds[count] = median(spent)
+    return {
+        "parameters": parameter_count(next(iter(stages.values()))),
+        "flops": float(counter.get_total_flops()),
+        "seconds": seconds,
+        "memory": peak(one.asked),
+        "training": training(one.asked),
+    }
 
 
-def table(found: Sequence[Row], true: float, scenes: int) -> Iterator[str]:
-    """Markdown."""
-    yield (
-        f"| decoder | parameters | GFLOP a picture | s a picture, alone · of four "
-        f"| right of {scenes} | binding | deviation (least) | sharpness |"
+def peak(asked: Decoder) -> float:
+    """GiB of a process that draws one picture."""
+    given = [asked.model, asked.decoder or "", json.dumps(asked.settings)]
+    command = [sys.executable, "-c", PEAK, *given]
+    said = subprocess.run(command, capture_output=True, text=True, check=True)
+    return int(said.stdout) / 2**20
+
+
+def training(asked: Decoder) -> float | None:
+    """FLOPs that its stages were trained with."""
+    if not asked.recipe:
+        return None
+    recipe, total = load_recipe(asked.recipe), 0.0
+    for name in asked.stages:
+        each = estimate(recipe, name, torch.device("cpu"))
+        samples = asked.samples or each.samples
+        total += each.step_flops / each.batch_size * samples
+    return total
+
+
+def quality_table(bench: Bench, found: Sequence[Measured], first: Measured) -> Table:
+    """What both judges call right, of each kind, and in all."""
+    lines = []
+    for one in found:
+        verdicts = one.quality["verdicts"]
+        cells = [_share(verdicts, BOTH, kind) for kind in CATEGORIES]
+        alone = [f"{_value(verdicts, judge.name):.3f}" for judge in bench.judges]
+        whole = _share(verdicts, BOTH, "all")
+        lines.append(row(one.asked.title, whole, *cells, " · ".join(alone)))
+    judges = " · ".join(judge.name for judge in bench.judges)
+    return Table(
+        "Shares of pictures that are right, both judges agreeing",
+        ("decoder", "all as asked", *CATEGORIES, f"all, by {judges}"),
+        tuple(lines),
+        f"{len(bench.scenes)} scenes, one picture of each. Intervals are Wilson's, 95 %.",
     )
-    yield "|---|--:|--:|--:|--:|--:|--:|--:|"
-    for row in found:
-        assert row.verdicts is not None
-        name = row.verdicts.judges[0]
-        every, pairs = row.verdicts.share(name), row.verdicts.share(name, "binding")
-        over = [a / b for a, b in zip(row.deviation, found[0].deviation, strict=True)]
-        yield (
-            f"| {row.text} | {row.parameters / 1e6:.1f} M | {row.flops / 1e9:.1f} "
-            f"| {row.seconds[1]:.2f} · {row.seconds[4]:.2f} | {every.value:.3f} "
-            f"| {pairs.value:.3f} | {fmean(over):.2f} ({min(over):.2f}) | {row.energy / true:.2f} |"
+
+
+def _share(verdicts: dict[str, Any], judge: str, score: str) -> Cell:
+    found = verdicts[judge].get(score, {}).get("any")
+    return share(Share.parse(found) if found else None, bar=False, strong=score == "all")
+
+
+def _value(verdicts: dict[str, Any], judge: str) -> float:
+    return float(verdicts[judge]["all"]["any"]["share"])
+
+
+def sets_table(bench: Bench, found: Sequence[Measured], first: Measured) -> Table:
+    """Fréchet distances, diversity and sharpness."""
+    floor = bench.floor()
+    lines = [row("true pictures", *(number(floor[name]) for name in NAMES), "–", "–", "1.00")]
+    for one in found:
+        ratios = []
+        for what in ("pixels", "apart"):
+            pairs = zip(one.quality[what], first.quality[what], strict=True)
+            over = [a / b for a, b in pairs]
+            ratios.append(f"{fmean(over):.2f} (least {min(over):.2f})")
+        distances = [number(one.quality["frechet"][name]) for name in NAMES]
+        sharp = f"{one.quality['energy'] / bench.true_energy:.2f}"
+        lines.append(row(one.asked.title, *distances, *ratios, sharp))
+    count = len(bench.told)
+    head = [f"FD-{name}@{count}" for name in NAMES]
+    return Table(
+        "As sets, by seeds, and by edges",
+        ("decoder", *head, "pixel deviation", "distance of seeds", "sharpness"),
+        tuple(lines),
+        "Fréchet distances to true pictures: less is better. Deviation and distance are over "
+        f"{bench.seeds} seeds of {SPREAD} prompts, as a share of those of “{first.asked.title}”. "
+        "Sharpness is the Laplacian energy over that of true pictures: 1 is as sharp.",
+    )
+
+
+def cost_table(found: Sequence[Measured]) -> Table:
+    """What each costs."""
+    lines = []
+    for one in found:
+        spent = one.cost["seconds"]
+        trained = one.cost["training"]
+        lines.append(
+            row(
+                one.asked.title,
+                f"{one.cost['parameters'] / 1e6:.1f} M",
+                f"{one.cost['flops'] / 1e9:.1f}",
+                f"{spent[1]:.2f} · {spent[4]:.2f}",
+                f"{one.cost['memory']:.2f}",
+                f"{trained / 1e15:.2f}" if trained else "–",
+                one.asked.note or "–",
+            )
         )
+    return Table(
+        "What each costs",
+        (
+            "decoder", "parameters", "GFLOP a picture", "s a picture, alone · of four",
+            "peak memory, GiB", "training, 10¹⁵ FLOP", "",
+        ),
+        tuple(lines),
+        "A picture is 256×256, text, prior and upsampler included; parameters are the decoder's. "
+        f"{describe(torch.device('cpu'))}. Memory is a process's that draws one picture.",
+    )  # fmt: skip
+
+
+def grids(found: Sequence[Measured]) -> list[Part]:
+    """The same prompts and seeds from each, failures included."""
+    labels = tuple(PROMPTS)
+    return [
+        Grid(one.asked.title, shown(to_pictures(one.pictures), SIDE), labels, len(labels) // 2)
+        for one in found
+    ]
+
+
+TEXTS = {
+    "quality": "Every decoder draws the same scenes from the same seeds. Judges know what a "
+    "prompt asks for, and say what a picture shows; they share neither method nor training.",
+    "cost": "One stated budget of training for each kind, from random weights, on the same data. "
+    "The bundled decoder is a further row: it was trained longer.",
+    "pictures": "The first picture of each prompt, none chosen.",
+}
+
+
+def page(bench: Bench, found: Sequence[Measured], absent: Sequence[Decoder]) -> Report:
+    """All of it."""
+    first = found[0]
+    sections = (
+        Section("quality", "What the pictures show", TEXTS["quality"], (
+            quality_table(bench, found, first), sets_table(bench, found, first),
+        )),
+        Section("cost", "What it costs", TEXTS["cost"], (cost_table(found),)),
+        Section("pictures", "Twelve prompts", TEXTS["pictures"], tuple(grids(found))),
+    )  # fmt: skip
+    return Report(
+        title="Decoders, measured side by side",
+        lead="Four ways to paint a picture of z_i: diffusion, few steps, latents, a Transformer. "
+        "What loses is published as what loses.",
+        sections=sections,
+        left_out=tuple((one.title, f"not trained here: `{one.train}`") for one in absent),
+        facts=(
+            ("command", shlex.join(["python", *sys.argv])),
+            *((one.asked.title, one.asked.train) for one in found if one.asked.train),
+        ),
+        values={one.asked.title: {**one.quality, "cost": one.cost} for one in found},
+    )
+
+
+def kept(work: Path, bench: Bench, one: Measured) -> dict[str, Any]:
+    """`Bench.quality` of a row, from `work` where it is known."""
+    path = work / f"{one.key}-{'-'.join(map(str, bench.asked))}.json"
+    if path.is_file():
+        return dict(read_json(path))
+    found = bench.quality(one)
+    work.mkdir(parents=True, exist_ok=True)
+    write_json(path, found)
+    return found
 
 
 def main(options: argparse.Namespace) -> None:
-    config = load_recipe("emoji-cpu").data.model_copy(
-        update={"path": options.data, "languages": {"en": 1.0}, "wrong": False}
-    )
-    kinds: dict[str, list[Scene]] = {}
-    for scene in make_scenes(config, seed=SCENES):
-        kinds.setdefault(scene.category, []).append(scene)
-    scenes = [one for every in kinds.values() for one in every[: options.scenes]]
-    composer = EmojiScenes(config, (256, 256))
-    true = torch.stack([torch.from_numpy(composer.render(one.spec)) for one in scenes])
-    energy = float(laplacian_energy(from_uint8(true.permute(0, 3, 1, 2))).mean())
-    found = list(rows(options.model, options.row or usual(options.model), options.dtype))
-    for row in found:
-        judge(row, scenes, options.pictures)
-        spread(row, options.seeds)
-        cost(row, options.repeat)
-        print(f"{row.text}: done", file=sys.stderr, flush=True)
-    lines = [
-        *table(found, energy, len(scenes) * options.pictures),
-        "",
-        f"{describe(found[0].pipe.device)}, {found[0].pipe.model.dtype}: "
-        f"`{shlex.join(['python', *sys.argv])}`",
-    ]
-    print("\n".join(lines))
-    if options.output:
-        write_text(options.output, "\n".join(lines) + "\n")
+    warnings.simplefilter("ignore", PromptWarning)  # captions name styles that no model knows
+    asked = Rows.parse(tomllib.loads(options.rows.read_text(encoding="utf-8")), str(options.rows))
+    present = [one for one in asked.decoders if one.there]
+    bench = Bench(options.data, options.scenes, options.pictures, options.seeds)
+    found = [Measured(one) for one in present]
+    for one in found:
+        one.quality = kept(options.work, bench, one)
+        one.pictures = one.draw(PROMPTS, [7] * len(PROMPTS))
+        one.cost = cost(one, options.repeat)
+        share_right = _value(one.quality["verdicts"], BOTH)
+        print(f"{one.asked.title}: {share_right:.3f} right", file=sys.stderr, flush=True)
+    absent = [one for one in asked.decoders if not one.there]
+    write(page(bench, found, absent), options.output)
+    print(f"wrote {options.output}")
 
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
-    parser.add_argument("model", nargs="?", default=BUNDLED)
-    parser.add_argument("--row", action="append", metavar="'[MODEL] DECODER [SETTING=VALUE]...'")
+    here = Path(__file__).resolve().parent
+    parser.add_argument("rows", nargs="?", type=Path, default=here / "decoders.toml")
     parser.add_argument("--data", type=Path, default=Path("data/emoji"))
-    parser.add_argument("--scenes", type=int, default=16, help="of each of six kinds")
-    parser.add_argument("--pictures", type=int, default=1, help="of each scene")
-    parser.add_argument("--seeds", type=int, default=8, help="of each of eight prompts")
-    parser.add_argument("--dtype")
-    parser.add_argument("-o", "--output", type=Path)
+    parser.add_argument("--scenes", type=int, default=40, help="of each of six kinds")
+    parser.add_argument("--pictures", type=int, default=500, help="for Fréchet distances")
+    parser.add_argument("--seeds", type=int, default=8, help=f"of each of {SPREAD} prompts")
+    parser.add_argument("--work", type=Path, default=Path("runs/decoders"))
+    parser.add_argument("-o", "--output", type=Path, default=Path("decoders.md"))
     parser.add_argument("--repeat", type=int, default=3, help="of each time")
     add_options(parser)
     return parser.parse_args()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -321,6 +322,43 @@ SHORT = [
     *(f"stages.{name}.train.workers=0" for name in NAMES),
 ]
 """What makes the preset `tiny` small enough for a test, and still tell colours apart."""
+
+
+LITTLE: dict[str, Any] = {
+    "name": "little",
+    "data.source": "shapes",
+    "tokenizer": {"vocab_size": VOCAB, "context": CONTEXT},
+    "stages.clip.network": TINY["clip"]["network"],
+    "stages.decoder.parameterization.kind": "v",
+    "stages.decoder.sampling.steps": 2,
+    "stages.decoder.network": {**UNET, "image_size": SIDE, "embed_dim": EMBED},
+}
+"""A recipe of two stages."""
+
+
+@pytest.fixture(scope="session")
+def little() -> Callable[..., str]:
+    """`little({key: value}, steps=4, ...)`: that recipe as TOML, changed, and how it is trained.
+
+    A key may be of any depth; None takes it away.
+    """
+
+    def write(changes: Mapping[str, Any] | None = None, **train: Any) -> str:
+        values = {**_flat(LITTLE), **_flat(changes or {})}
+        names = dict.fromkeys(key.split(".")[1] for key in values if key.startswith("stages."))
+        trains = {f"stages.{name}.train.{key}": train[key] for name in names for key in train}
+        given = {key: value for key, value in {**trains, **values}.items() if value is not None}
+        return "".join(f"{key} = {json.dumps(value)}\n" for key, value in given.items())
+
+    return write
+
+
+def _flat(values: Mapping[str, Any], within: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        whole = f"{within}{key}"
+        flat |= _flat(value, f"{whole}.") if isinstance(value, Mapping) else {whole: value}
+    return flat
 
 
 @pytest.fixture(scope="session")

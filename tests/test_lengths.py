@@ -19,5 +19,6 @@ def test_no_function_and_no_file_is_too_long(file: Path) -> None:
     assert text.count("\n") <= LONGEST_FILE
     functions = (ast.FunctionDef, ast.AsyncFunctionDef)
     found = [node for node in ast.walk(ast.parse(text)) if isinstance(node, functions)]
-    lengths = {node.name: (node.end_lineno or 0) - node.lineno + 1 for node in found}
-    assert {name for name, lines in lengths.items() if lines > LONGEST_FUNCTION} == set()
+    lengths = {node.lineno: (node.end_lineno or 0) - node.lineno + 1 for node in found}
+    too_long = {line: lines for line, lines in lengths.items() if lines > LONGEST_FUNCTION}
+    assert not too_long, f"functions of {file}, line: length"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -51,9 +52,10 @@ def readme() -> ModuleType:
     return module
 
 
-def run(page: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def run(page: Path, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(SCRIPT), str(page), *options]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    env = {**os.environ, **variables}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=env)
 
 
 def test_what_a_page_asks_for(readme: ModuleType) -> None:
@@ -106,9 +108,24 @@ def test_the_first_failure_ends_it(command: str, tmp_path: Path) -> None:
 
 
 @needs_venv
+def test_a_forked_command_has_its_folder_variables_streams_and_exit_code(tmp_path: Path) -> None:
+    lines = ["mkdir inner", "cd inner", "export UNCLIP_STEPS=7"]
+    lines += ["unclip config > said", "grep STEPS ../inner/said"]
+    lines += ["unclip inspect roadless.png", "echo after"]
+    page = tmp_path / "page.md"
+    page.write_text("```sh\n" + "\n".join(lines) + "\n```\n")
+    done = run(page, "--forked")
+    assert done.returncode == 1
+    assert "UNCLIP_STEPS" in done.stdout and "\nafter\n" not in done.stdout
+    assert "FAILED with 2: unclip inspect roadless.png" in done.stdout
+    assert done.stderr.startswith("unclip: ")
+
+
+@needs_venv
 @pytest.mark.timeout(1200)
 def test_the_readme_runs() -> None:
-    done = run(ROOT / "README.md")
+    """In a few steps, without a start for each command; the slow test below is as readers do it."""
+    done = run(ROOT / "README.md", "--forked", UNCLIP_STEPS="2")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "identical to out.png" in done.stdout
 

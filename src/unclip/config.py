@@ -25,6 +25,9 @@ def _at_home(path: Path) -> Path:
 UserPath = Annotated[Path, AfterValidator(_at_home)]
 """A path in which `~` is the home folder."""
 
+Share = Annotated[float, Field(ge=0, le=1)]
+"""A part of a whole, or a probability."""
+
 Layers = Annotated[int, Field(le=512)]
 """Blocks of a transformer."""
 Blocks = Annotated[int, Field(le=32)]

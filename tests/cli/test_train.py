@@ -24,44 +24,24 @@ from unclip.train.watch import RunWatcher
 
 RunCli = Callable[..., Any]
 
-RECIPE = """
-name = "little"
-prompts = ["a red square"]
-data = {{ source = "folder", path = "{path}" }}
-tokenizer = {{ vocab_size = 320, context = 8 }}
-
-[stages.clip.network]
-embed_dim = 16
-vision = {{ width = 16, depth = 1, heads = 2, image_size = 8, patch_size = 4 }}
-text = {{ width = 16, depth = 1, heads = 2, vocab_size = 320, context = 8 }}
-[stages.clip.train]
-steps = 4
-batch_size = 4
-log_every = 1
-workers = 0
-
-[stages.decoder]
-parameterization = {{ kind = "v" }}
-sampling = {{ steps = 2 }}
-[stages.decoder.network]
-image_size = 8
-channels = 32
-multipliers = [1]
-depth = 1
-embed_dim = 16
-[stages.decoder.train]
-steps = 3
-batch_size = 2
-log_every = 1
-workers = 0
-"""
+TRAIN = {"steps": 4, "batch_size": 4, "log_every": 1, "workers": 0}
+DECODER = {"network": {"multipliers": [1]}, "train": {"steps": 3, "batch_size": 2}}
+TOWER = {"depth": 1}
 
 
 @pytest.fixture
-def recipe(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def recipe(
+    dataset: Path, little: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
     monkeypatch.setattr("unclip.train.watch._board", lambda _: None)  # slow to import
+    changes = {
+        "prompts": ["a red square"],
+        "data": {"source": "folder", "path": str(dataset)},
+        "stages.clip.network": {"vision": TOWER, "text": TOWER},
+        "stages.decoder": DECODER,
+    }
     file = tmp_path / "little.toml"
-    file.write_text(RECIPE.format(path=dataset))
+    file.write_text(little(changes, **TRAIN))
     return file
 
 
@@ -401,7 +381,7 @@ def test_a_recipe_in_pieces_is_the_recipe_at_once(unclip: RunCli, recipe: Path) 
 def test_a_budget_is_spent_and_kept(
     unclip: RunCli, recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unclip.train.trainer.Trainer.seconds_per_step", lambda *_: 10.0)
+    monkeypatch.setattr("unclip.train.run.seconds_per_step", lambda *_: 10.0)
     shares = ["--set", "stages.clip.train.share=1", "--set", "stages.decoder.train.share=1"]
     done = unclip("train", recipe, *shares, "--budget", "2min", "--stage", "clip")
     assert done.code == 0, done.err
@@ -423,7 +403,7 @@ def test_a_stage_that_will_hardly_learn_is_warned_of(
     unclip: RunCli, recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A step takes 10 s; a tenth of 100 and of 200 steps, and 3 % more, takes 51.5 minutes."""
-    monkeypatch.setattr("unclip.train.trainer.Trainer.seconds_per_step", lambda *_: 10.0)
+    monkeypatch.setattr("unclip.train.run.seconds_per_step", lambda *_: 10.0)
     steps = {"clip": 100, "decoder": 200}
     settings = [
         f"stages.{n}.train.{k}" for n, s in steps.items() for k in ("share=1", f"steps={s}")
@@ -439,7 +419,7 @@ def test_a_stage_that_will_hardly_learn_is_warned_of(
 def test_dry_run_of_a_budget_shows_the_plan_and_touches_nothing(
     unclip: RunCli, recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unclip.train.trainer.Trainer.seconds_per_step", lambda *_: 0.01)
+    monkeypatch.setattr("unclip.train.run.seconds_per_step", lambda *_: 0.01)
     shares = ["--set", "stages.clip.train.share=1", "--set", "stages.decoder.train.share=3"]
     done = unclip("train", recipe, "--dry-run", "--budget", "40m", *shares)
     assert done.code == 0, done.err
@@ -639,14 +619,14 @@ def test_stages_and_tokenizer_of_another_model(
     """CLIP as it is, the decoder to go on with: a fine-tuning that changes one of the two."""
     assert unclip("train", recipe, "--out", "first").code == 0
     model = Path("first/model").resolve()
-    text = recipe.read_text()
-    head = text[: text.index("tokenizer =")]
-    decoder = text[text.index("[stages.decoder.train]") :]
+    kept = ("name", "prompts", "data", "stages.decoder.train")
+    lines = [line for line in recipe.read_text().splitlines() if line.startswith(kept)]
     tuned = tmp_path / "tuned.toml"
     tuned.write_text(
-        f"{head}\n[tokenizer]\nmodel = '{model}'\nvocab_size = 320\ncontext = 8\n"
-        f"[stages.clip]\nfrom = '{model}'\n"
-        f"[stages.decoder]\nfrom = '{model}'\nsampling = {{ steps = 3 }}\n{decoder}"
+        f"stages.clip.from = '{model}'\n"
+        f"stages.decoder.from = '{model}'\nstages.decoder.sampling.steps = 3\n"
+        + "\n".join(lines)
+        + f"\n[tokenizer]\nmodel = '{model}'\nvocab_size = 320\ncontext = 8\n"
     )
     done = unclip("train", tuned, "--out", "second")
     assert done.code == 0, done.err

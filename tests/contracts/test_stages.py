@@ -9,6 +9,7 @@ import copy
 import json
 from collections.abc import Callable
 from dataclasses import fields
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -330,6 +331,15 @@ def test_its_configuration_survives_json_and_names_mistakes(stage: Stage) -> Non
     values["network"]["widht"] = 3
     with pytest.raises(UsageError, match=r"unknown setting 'stages\.it\.network\.widht'"):
         type(config).parse(values, "stages.it")
+
+
+def test_a_share_above_1_is_an_error_that_names_its_field(stage: Stage) -> None:
+    """As of samples that lose their text: 30 for 30 % would hide every text."""
+    config: Any = stage.config  # type: ignore[attr-defined]
+    shares = [one for one in config.dump() if one.startswith("drop_") or one.endswith("_share")]
+    for name, wrong in product(shares, (30.0, -0.1)):
+        with pytest.raises(UsageError, match=rf"'stages\.it\.{name}' must be .*, got {wrong:g}"):
+            type(config).parse({**config.dump(), name: wrong}, "stages.it")
 
 
 def test_it_can_be_measured_without_memory(stage: Stage) -> None:

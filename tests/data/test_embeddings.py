@@ -11,7 +11,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from unclip.data.embeddings import Embeddings, write_about, write_rows
+from unclip.data.embeddings import Embeddings, write_about, write_array
 from unclip.errors import DataError
 
 
@@ -118,7 +118,12 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     shapes = {"image_embed": (3, 4), "text_embed": (3, 4), "text_encodings": (3, 2, 5)}
     fields = {name: rng.standard_normal(shape, np.float32) for name, shape in shapes.items()}
     said = [("one", "a \u2028 line"), ("two",), ("three",)]
-    write_rows(tmp_path, 7, fields, said)
+    kinds = dict(zip(shapes, ("img_emb", "text_emb", "text_encodings"), strict=True))
+    for name, values in fields.items():
+        write_array(tmp_path, kinds[name], 7, values)
+    (tmp_path / "metadata").mkdir()
+    lines = [json.dumps({"caption": row}, ensure_ascii=False) + "\n" for row in said]
+    (tmp_path / "metadata" / "metadata_7.jsonl").write_text("".join(lines), encoding="utf-8")
     write_about(tmp_path, "emoji-cpu", "abc")
     source = open_arrays(tmp_path, model_hash="abc")
     for position in range(12):
@@ -127,5 +132,3 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         assert sample["caption"] == said[row][0]  # which `text_embed` is of
         for name, values in fields.items():
             assert (sample[name] == values[row]).all()  # type: ignore[literal-required]
-    with pytest.raises(ValueError, match="differ in number"):
-        write_rows(tmp_path, 8, fields, said[:2])

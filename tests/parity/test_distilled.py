@@ -63,7 +63,7 @@ def test_the_student_of_a_foreign_teacher(karlo: Path, tmp_path: Path) -> None:
             run.export_frozen(name)
     trainer = run.trainer("turbo")
     for _ in range(2):
-        trainer._step()
+        trainer.advance()
     run.export("turbo", trainer.averaged())
     pipe = load(run.model)
     assert pipe.model.decoders == ["turbo", "decoder"]

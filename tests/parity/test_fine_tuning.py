@@ -123,8 +123,8 @@ def test_stable_diffusions_lora_in_the_layout_that_others_load(
         ("karlo", "decoder", None),
         ("karlo", "prior", {"rank": 2}),
         ("kandinsky", "decoder", {"rank": 2}),
-        ("laion", "prior", None),
-        ("laion", "decoder", {"rank": 2}),
+        pytest.param("laion", "prior", None, marks=pytest.mark.slow),
+        pytest.param("laion", "decoder", {"rank": 2}, marks=pytest.mark.slow),
     ],
 )
 def test_the_runs_model_draws_by_the_weights_that_were_trained(

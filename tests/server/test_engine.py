@@ -184,6 +184,18 @@ def test_a_dead_workers_jobs_run_again_and_the_second_death_fails_them(tmp_path:
     run(tmp_path, test)
 
 
+def test_an_answer_has_its_picture_though_its_owner_deletes_it_meanwhile(tmp_path: Path) -> None:
+    async def test(engine: Engine, workers: Workers) -> None:
+        ended = await engine.wait((await engine.submit("me", spec("a fox"))).id)
+        assert ended is not None
+        (picture,) = ended.pictures
+        assert engine.store.delete("me", [picture.id]) == [picture.id]
+        assert engine.store.picture(picture.id) is None
+        assert await engine.read(picture) == b"a fox"
+
+    run(tmp_path, test)
+
+
 def test_what_waited_when_the_server_was_killed_is_drawn_after_its_start(tmp_path: Path) -> None:
     jobs: list[str] = []
 

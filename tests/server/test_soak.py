@@ -192,7 +192,9 @@ def soak(folder: Path, seconds: float) -> dict[str, list[float]]:
             traffic.stop()
         tell(found, traffic.counts)
         if traffic.failed:
-            print((folder / "log").read_text(errors="replace")[-6000:])  # noqa: T201
+            log = (folder / "log").read_text(errors="replace").splitlines()
+            told = [line for line in log if '"event": "request"' not in line]
+            print("\n".join([*told[-60:], *log[-20:]]))  # noqa: T201
             raise traffic.failed[0]
         assert len(traffic.counts) == len(VISITS)
         until(lambda: sockets(serving.pid) <= before, 60, "connections are left open")

@@ -77,7 +77,7 @@ def test_a_run_is_the_same_with_blocks_computed_again(
     found = []
     for wanted in (False, True):
         trainer = make_trainer(kind, str(wanted), network, activation_checkpointing=wanted)
-        losses = [float(trainer._step()["loss"]) for _ in range(3)]
+        losses = [float(trainer.advance()["loss"]) for _ in range(3)]
         found.append(losses)
     assert found[0] == pytest.approx(found[1], rel=1e-6)
 
@@ -103,7 +103,7 @@ def test_compiled_blocks_train_the_same(kind: str, checkpointed: bool, make_trai
     for wanted in (False, True):
         options = {"compile": wanted, "activation_checkpointing": wanted and checkpointed}
         trainer = make_trainer(kind, str(wanted), **options)
-        found.append([float(trainer._step()["loss"]) for _ in range(3)])
+        found.append([float(trainer.advance()["loss"]) for _ in range(3)])
     assert found[0] == pytest.approx(found[1], rel=1e-5)
 
 

@@ -25,6 +25,7 @@ from unclip.train.budget import (
 )
 from unclip.train.clock import Clock
 from unclip.train.config import TrainConfig, minutes_of
+from unclip.train.measuring import seconds_per_step
 from unclip.train.recipe import Recipe, load_recipe
 from unclip.train.run import Run
 from unclip.train.state import State, load_state, save_state, saved_states
@@ -159,7 +160,7 @@ def speeds(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, float]]:
         asked.append((name, size, window))
         return SPEED[name] * size
 
-    monkeypatch.setattr(Trainer, "seconds_per_step", pace)
+    monkeypatch.setattr("unclip.train.run.seconds_per_step", pace)
     monkeypatch.setattr("unclip.train.trainer.Ema", lambda *_: None)  # nothing is trained
     monkeypatch.setattr(Clock, "now", lambda _: 0.0)  # measuring takes no time
     return asked
@@ -184,6 +185,11 @@ def make_run(tmp_path: Path, *settings: str) -> Run:
     return run
 
 
+def allocate(run: Run) -> dict[str, Allocation]:
+    """What the budget gives the stages that have not begun."""
+    return run.spending.allocate(run.recipe)
+
+
 def spend(run: Run, name: str, seconds: float, step: int | None = None) -> None:
     """Let a stage have taken so long, up to its last step or to another one."""
     last = run.recipe.trained[name].steps
@@ -201,11 +207,11 @@ def test_shares_divide_a_budget(tmp_path: Path, speeds: list[tuple[str, int, flo
         own = run.recipe.trained[name].steps
         took = pytest.approx(steps * each)
         expected[name] = Allocation(name, steps, 4 * steps, took, pytest.approx(seconds), own)
-    assert run.allocate() == expected
+    assert allocate(run) == expected
     assert [one.steps for one in expected.values()] == [1455, 1455, 1746, 145]
     assert not any(one.is_little for one in expected.values())
     assert speeds == [(name, 4, pytest.approx(1.5)) for name in NAMES]
-    assert run.allocate() == expected, "by the paces of before"
+    assert allocate(run) == expected, "by the paces of before"
     assert len(speeds) == 4
     assert not (run.folder / "decoder").exists()
 
@@ -213,7 +219,7 @@ def test_shares_divide_a_budget(tmp_path: Path, speeds: list[tuple[str, int, flo
 def test_a_step_is_measured_for_no_more_than_twenty_seconds(
     tmp_path: Path, speeds: list[tuple[str, int, float]]
 ) -> None:
-    make_run(tmp_path, "budget=10h", *shared(1, 1, 97, 1)).allocate()
+    allocate(make_run(tmp_path, "budget=10h", *shared(1, 1, 97, 1)))
     assert [window for _, _, window in speeds] == [20.0] * 4
 
 
@@ -225,9 +231,9 @@ def test_without_shares_the_recipe_keeps_its_balance(tmp_path: Path, speeds: Any
     for minutes in (1.0, 30.0):
         run.recipe = run.recipe.with_budget(minutes)
         scaled = 0.97 * 60 * minutes / cost
-        for one in run.allocate().values():
+        for one in allocate(run).values():
             assert abs(one.steps - scaled * own[one.name]) <= 1
-    fitted, _ = run.fitted("clip")
+    fitted, _ = run.spending.fitted(run.recipe, "clip")
     assert fitted.shares() == {n: pytest.approx(4 * SPEED[n] * own[n]) for n in NAMES}
     assert [name for name, *_ in speeds] == list(NAMES), "each is measured once"
 
@@ -236,7 +242,7 @@ def test_a_ramp_is_in_the_estimate(tmp_path: Path, speeds: Any) -> None:
     """A share of 60 s: 100 steps of 2 pictures take 10 s, and what is left are steps of 8."""
     ramp = ["stages.decoder.train.ramp=[[0, 2], [100, 8]]"]
     run = make_run(tmp_path, "budget=400", *shared(398, 0.5, 1, 0.5), *ramp)
-    one = run.allocate()["decoder"]
+    one = allocate(run)["decoder"]
     steps = 100 + int((0.97 * 60 - 10) / 0.4)
     assert (one.steps, one.samples) == (steps, 200 + 8 * (steps - 100))
     assert one.seconds == pytest.approx(10 + 0.4 * (steps - 100))
@@ -249,16 +255,16 @@ def test_every_stage_has_its_floor(tmp_path: Path, speeds: Any) -> None:
     The shares of the last three in 2 minutes are 12 ms each: not a step.
     """
     run = make_run(tmp_path, "budget=2", *shared(9997, 1, 1, 1))
-    steps = {name: one.steps for name, one in run.allocate().items()}
+    steps = {name: one.steps for name, one in allocate(run).items()}
     assert [steps[name] for name in NAMES[1:]] == [20, 40, 15]
     left = 120 - (1.6 + 8 + 6) / 0.97
     assert steps["clip"] == int(0.97 * left / 0.04 + 1e-6)
-    assert run.budget.enough(run.recipe) == pytest.approx(16.2 / 0.97 / 60)
+    assert run.spending.budget.enough(run.recipe) == pytest.approx(16.2 / 0.97 / 60)
 
 
 def test_where_not_all_floors_fit_all_are_shortened_alike(tmp_path: Path, speeds: Any) -> None:
     run = make_run(tmp_path, f"budget={0.5 * 16.2 / 0.97 / 60}", *shared(1, 2, 6, 1))
-    plan = run.allocate()
+    plan = allocate(run)
     assert [one.steps for one in plan.values()] == [7, 10, 20, 7]
     assert all(one.is_little for one in plan.values())
 
@@ -266,11 +272,11 @@ def test_where_not_all_floors_fit_all_are_shortened_alike(tmp_path: Path, speeds
 def test_the_budget_of_all_own_steps(tmp_path: Path, speeds: Any) -> None:
     """150, 200, 400, 150 steps take 6, 16, 80, 60 s; the upsampler's share of a tenth decides."""
     run = make_run(tmp_path, "budget=1", *shared(1, 2, 6, 1))
-    run.allocate()
-    minutes = run.budget.whole(run.recipe)
+    allocate(run)
+    minutes = run.spending.budget.whole(run.recipe)
     assert minutes == pytest.approx(600 / 0.97 / 60)
     run.recipe = run.recipe.with_budget(minutes + 1e-6)
-    plan = run.allocate()
+    plan = allocate(run)
     assert plan["upsampler"].steps == 150
     assert all(one.steps >= one.own for one in plan.values())
 
@@ -303,16 +309,18 @@ def test_what_a_stage_leaves_or_overruns_goes_to_the_later_ones(
 ) -> None:
     run = make_run(tmp_path, "budget=10", *shared(1, 2, 6, 1))
     spend(run, "clip", took)
-    assert run.spent() == took
-    fitted = run.fitted("prior")[0].trained["prior"].steps
+    assert run.spending.spent(run.recipe) == took
+    fitted = run.spending.fitted(run.recipe, "prior")[0].trained["prior"].steps
     assert fitted == int(0.97 * left * 2 / 9 / 0.08 + 1e-6)
 
 
 def test_a_stage_that_is_not_finished_is_reckoned_to_its_end(tmp_path: Path, speeds: Any) -> None:
     run = make_run(tmp_path, "budget=10", *shared(1, 2, 6, 1))
     spend(run, "decoder", seconds=50.0, step=100)  # of 400
-    assert run.spent() == 200.0
-    assert run.fitted("clip")[0].trained["clip"].steps == int(0.97 * 400 / 4 / 0.04 + 1e-6)
+    assert run.spending.spent(run.recipe) == 200.0
+    assert run.spending.fitted(run.recipe, "clip")[0].trained["clip"].steps == int(
+        0.97 * 400 / 4 / 0.04 + 1e-6
+    )
 
 
 def test_a_damaged_state_is_named(tmp_path: Path, speeds: Any) -> None:
@@ -322,7 +330,7 @@ def test_a_damaged_state_is_named(tmp_path: Path, speeds: Any) -> None:
     for text in ('{"step": 3}', '{"seconds": "soon"}', "["):
         file.write_text(text)
         with pytest.raises(TrainingError, match=r"state\.json is damaged"):
-            run.fitted("prior")
+            run.spending.fitted(run.recipe, "prior")
 
 
 def test_a_budget_that_is_too_short(tmp_path: Path, speeds: Any) -> None:
@@ -331,7 +339,7 @@ def test_a_budget_that_is_too_short(tmp_path: Path, speeds: Any) -> None:
         match=r"too short: a step of stage 'clip' takes 0\.04 s.* 0\.019 minutes give "
         r"every stage a step, 0\.28 minutes a tenth",
     ):
-        Run(tiny("budget=0.01", *shared(1, 1, 1, 1)), tmp_path, CPU).allocate()
+        allocate(Run(tiny("budget=0.01", *shared(1, 1, 1, 1)), tmp_path, CPU))
 
 
 def test_what_earlier_stages_overran_is_not_taken_from_the_floors(
@@ -339,7 +347,7 @@ def test_what_earlier_stages_overran_is_not_taken_from_the_floors(
 ) -> None:
     run = make_run(tmp_path, "budget=0.5", *shared(1, 1, 1, 1))
     spend(run, "clip", 40.0)
-    plan = run.allocate()
+    plan = allocate(run)
     assert {name: one.steps for name, one in plan.items()} == {
         "prior": 20, "decoder": 40, "upsampler": 15,
     }  # fmt: skip
@@ -419,7 +427,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """`quick(seconds)` lets every step count as that long, the measurements for nothing."""
 
     def pace(seconds: float) -> None:
-        monkeypatch.setattr(Trainer, "seconds_per_step", lambda *_: seconds)
+        monkeypatch.setattr("unclip.train.run.seconds_per_step", lambda *_: seconds)
 
     monkeypatch.setattr(Clock, "now", lambda _: 0.0)  # measuring takes no time
     return pace
@@ -473,20 +481,20 @@ def test_a_resumed_stage_has_the_time_it_was_given(
         return build(run, name)
 
     run = make_run(tmp_path, "budget=5", *FEW, *shared(80, 5, 5, 10))  # 30 s for the upsampler
-    run.budget.shares(run.recipe)
+    run.spending.budget.shares(run.recipe)
     monkeypatch.setattr(Run, "build", slowly)
     monkeypatch.setattr(Clock, "now", lambda _: now[0])
     trainer = run.trainer("upsampler")
-    assert trainer.pacer is not None and trainer.pacer.seconds == 30.0
+    assert trainer.pacing.pacer is not None and trainer.pacing.pacer.seconds == 30.0
     trainer.step, trainer.seconds = 2, trainer.seconds + 2
     trainer.save()
-    assert run.spent() == 30.0, "not (7 + 2) / 2 s for each of its steps"
+    assert run.spending.spent(run.recipe) == 30.0, "not (7 + 2) / 2 s for each of its steps"
     again = make_run(tmp_path, *FEW).trainer("upsampler")
-    assert again.pacer is not None and again.pacer.seconds == 30.0
+    assert again.pacing.pacer is not None and again.pacing.pacer.seconds == 30.0
     assert again.seconds == 7 + 2 + 7
     again.step = 29
     again.save()
-    assert run.spent() == 16.0, "finished, it took what it took"
+    assert run.spending.spent(run.recipe) == 16.0, "finished, it took what it took"
 
 
 def test_what_is_built_once_is_reckoned_once(tmp_path: Path, speeds: Any) -> None:
@@ -495,7 +503,7 @@ def test_what_is_built_once_is_reckoned_once(tmp_path: Path, speeds: Any) -> Non
     last = run.recipe.trained["decoder"].steps
     values = {"step": 10, "seconds": 50.0, "seed": 0, "data": {"position": 0}}
     save_state(run.folder / "decoder" / "states", State({**values, "facts": {"built": 40.0}}))
-    assert run.spent() == 40 + last
+    assert run.spending.spent(run.recipe) == 40 + last
 
 
 class Heard(World):
@@ -514,13 +522,13 @@ def test_the_first_process_plans_for_all(tmp_path: Path, speeds: Any) -> None:
     """A slow one would refuse the budget by itself, and leave the others waiting."""
     settings = ["budget=1", *shared(1, 1, 1, 1)]
     fast = Run(tiny(*settings), tmp_path / "run", CPU)
-    told = fast.allocate(), fast.fitted("clip")
+    told = allocate(fast), fast.spending.fitted(fast.recipe, "clip")
     slow = Run(tiny(*settings), tmp_path / "run", CPU)
     answers = [{name: vars(one) for name, one in told[0].items()}] * 2
     slow.world = Heard([*answers, told[1][0].shares()])
-    slow.budget.paces = {name: (lambda size: 1e6) for name in NAMES}
-    assert slow.allocate() == told[0]
-    assert slow.fitted("clip") == told[1]
+    slow.spending.budget.paces = {name: (lambda size: 1e6) for name in NAMES}
+    assert allocate(slow) == told[0]
+    assert slow.spending.fitted(slow.recipe, "clip") == told[1]
 
 
 def test_a_stage_without_a_saved_state_is_fitted_anew(
@@ -552,9 +560,9 @@ def test_measuring_ends_with_the_time_and_says_what_it_measures(
     run = make_run(tmp_path, "budget=10", *shared(1, 1, 1, 1))
     monkeypatch.setattr(Run, "build", slowly)
     monkeypatch.setattr(Clock, "now", lambda _: now[0])
-    run.clock.deadline, run.budget.waiting = 10.0, waiting
+    run.clock.deadline, run.spending.budget.waiting = 10.0, waiting
     with pytest.raises(TimeIsUp, match=r"^stopped before the steps of 'decoder' were measured$"):
-        run.allocate()
+        allocate(run)
     assert said == ["measuring clip (1 of 4)", "measuring prior (2 of 4)"]
 
 
@@ -563,19 +571,19 @@ def test_the_least_budget_is_said_and_accepted(
 ) -> None:
     quick(1.0)
     with pytest.raises(UsageError, match=r"[\d.]+ minutes give every stage a step") as caught:
-        make_run(tmp_path, "budget=0.001", *shared(1, 1, 1, 1)).allocate()
+        allocate(make_run(tmp_path, "budget=0.001", *shared(1, 1, 1, 1)))
     run = make_run(tmp_path, "budget=0.001")
     for name, config in run.recipe.trained.items():
-        run.budget._measured(name, config, run.recipe)
-    least = run.budget.least(run.recipe)
+        run.spending.budget._measured(name, config, run.recipe)
+    least = run.spending.budget.least(run.recipe)
     assert f"{least:.2g} minutes give" in str(caught.value)
     for times, fits in ((1.01, True), (0.98, False)):
         trial = make_run(tmp_path, f"budget={times * least}", *shared(1, 1, 1, 1))
         if fits:
-            assert min(one.steps for one in trial.allocate().values()) == 1
+            assert min(one.steps for one in allocate(trial).values()) == 1
         else:
             with pytest.raises(UsageError, match="too short"):
-                trial.allocate()
+                allocate(trial)
 
 
 def test_measured_shares_are_written_down(tmp_path: Path, quick: Callable[[float], None]) -> None:
@@ -603,8 +611,8 @@ def test_time_that_building_and_measuring_take_is_in_the_budget(
     run = make_run(tmp_path, "budget=10", *shared(1, 1, 1, 1))
     trainer = run.trainer("clip")
     assert trainer.seconds == 7.0
-    assert trainer.pacer is not None
-    assert trainer.pacer.seconds == (600 - 6 * 7) / 4
+    assert trainer.pacing.pacer is not None
+    assert trainer.pacing.pacer.seconds == (600 - 6 * 7) / 4
     assert run.recipe.trained["clip"].steps == int(0.97 * (600 - 6 * 7) / 4)
 
 
@@ -628,7 +636,7 @@ def test_a_step_is_measured_on_the_recipes_data(name: str, tmp_path: Path) -> No
     """With an untrained CLIP where one is needed, and without a trace."""
     run = make_run(tmp_path)
     trainer = run.untrained(name)
-    assert 0 < trainer.seconds_per_step(3, 1e-9) < 60
+    assert 0 < seconds_per_step(trainer, 3, 1e-9) < 60
     assert trainer.loader.state_dict() == {"position": 2 * 3}
     assert not (run.folder / name).exists()
     assert not run.model.exists()

@@ -22,6 +22,7 @@ from unclip.train import caching
 from unclip.train.caching import Cached, cache_bytes, cached, fingerprint
 from unclip.train.config import TrainConfig
 from unclip.train.loader import Loader
+from unclip.train.measuring import seconds_per_step
 from unclip.train.recipe import load_recipe
 from unclip.train.run import Run
 from unclip.train.task import Task
@@ -79,7 +80,7 @@ def losses(source: Any, task: Task, tokenizer: Tokenizer, folder: Path, config: 
     if steps is None:
         trainer.run(watcher)
     else:
-        watcher.losses = [float(trainer._step()["loss"]) for _ in range(steps)]
+        watcher.losses = [float(trainer.advance()["loss"]) for _ in range(steps)]
         trainer.save()
     return watcher.losses
 
@@ -315,7 +316,7 @@ def test_steps_are_measured_as_with_the_cache_and_nothing_is_encoded(
         patch.setattr(caching.Encoder, "open", lambda *_: pytest.fail("it looks into a cache"))
         measured: dict[str, Any] = {n: run.untrained(n).loader for n in ("prior", "decoder")}
         assert measured["prior"].source.pixels is False
-        assert run.untrained("prior").seconds_per_step(2, 1e-9) > 0
+        assert seconds_per_step(run.untrained("prior"), 2, 1e-9) > 0
     assert not (run.folder / "cache").exists()
     run.export("clip", run.build("clip"))
     for name, loader in measured.items():

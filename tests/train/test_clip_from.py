@@ -34,7 +34,7 @@ def test_it_begins_with_the_others_weights_and_its_frozen_side_stays(tmp_path: P
     theirs = load_stage(first.model, "clip").net.state_dict()
     assert all(torch.equal(one, before[name]) for name, one in theirs.items())
     for _ in range(2):
-        trainer._step()
+        trainer.advance()
     for name, one in trainer.net.state_dict().items():
         assert torch.equal(one, before[name]) == name.startswith("vision."), name
 

@@ -89,7 +89,7 @@ def test_x_clips_combination_trains_and_stays_finite(tmp_path: Path) -> None:
     settings = ["stages.clip.train.batch_size=24", "stages.clip.train.precision=float32"]
     run = Run(load_recipe("xclip", settings), tmp_path, torch.device("cpu"))
     trainer = run.trainer("clip")
-    told = [{n: float(v) for n, v in trainer._step().items()} for _ in range(16)]
+    told = [{n: float(v) for n, v in trainer.advance().items()} for _ in range(16)]
     assert {"filip", "dcl", "simclr", "mlm"} <= told[0].keys()
     assert all(math.isfinite(value) for one in told for value in one.values())
     losses = [one["loss"] for one in told]
@@ -102,7 +102,7 @@ def test_x_clips_combination_ends_at_its_floor_and_not_in_nan(tmp_path: Path) ->
     settings = ["stages.clip.train.learning_rate=3e-2", "stages.clip.train.precision=float32"]
     run = Run(load_recipe("xclip", settings), tmp_path, torch.device("cpu"))
     trainer = run.trainer("clip")
-    told = [{n: float(v) for n, v in trainer._step().items()} for _ in range(300)]
+    told = [{n: float(v) for n, v in trainer.advance().items()} for _ in range(300)]
     assert all(math.isfinite(value) for one in told for value in one.values())
     assert min(one["loss"] for one in told) >= 0.9 * -5
 

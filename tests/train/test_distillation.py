@@ -128,7 +128,7 @@ def test_resuming_is_exact(
     whole.run(notes)
     first = make_trainer(make_task(objective), "parts")
     for _ in range(2):
-        first._step()
+        first.advance()
     first.save()
     second = make_trainer(make_task(objective), "parts")
     assert second.resume()

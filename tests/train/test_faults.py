@@ -133,14 +133,14 @@ def test_after_several_it_goes_back_and_on_with_other_data(
 
     notes.saving = keep
     back: list[bool] = []
-    resume = trainer.resume
+    resume = trainer.keeper.resume
 
-    def resuming(warn: Any) -> bool:
-        done = resume(warn)
+    def resuming(training: Any, warn: Any) -> bool:
+        done = resume(training, warn)
         back.append(all(map(torch.equal, before, trainer.net.parameters())))
         return done
 
-    trainer.resume = resuming  # type: ignore[method-assign]
+    trainer.keeper.resume = resuming  # type: ignore[method-assign]
     assert trainer.run(notes)
     assert trainer.step == 30
     assert back == [True]

@@ -42,7 +42,7 @@ def test_a_trained_run_is_a_model_folder(trained: Run) -> None:
     assert json.loads((trained.folder / "recipe.json").read_text()) == trained.recipe.dump()
     for name in trained.recipe.stages:
         assert trained.finished(name)
-        assert trained.steps_done(name) == trained.recipe.trained[name].steps
+        assert trained.saved.steps_done(name) == trained.recipe.trained[name].steps
 
 
 def test_the_model_holds_the_average_in_half_precision(trained: Run) -> None:
@@ -157,7 +157,7 @@ def test_stages_wait_for_clip(tmp_path: Path) -> None:
     for name in ("prior", "decoder"):
         with pytest.raises(TrainingError, match=f"train stage 'clip' first: '{name}' needs it"):
             run.trainer(name)
-    assert run.steps_done("decoder") == 0
+    assert run.saved.steps_done("decoder") == 0
     assert not run.finished("decoder")
 
 

@@ -39,16 +39,16 @@ def test_a_step_descends_by_the_gradient_at_the_top(
 ) -> None:
     """The second pass sees the same samples and draws as the first."""
     usual, other = make_trainer(kind, "usual"), make_trainer(kind, "sam", sam=0.05)
-    batch = usual._next()
+    batch = usual.feed.next()
     usual._backward(batch)
     with climbed([usual.net], 0.05):
         usual._backward(batch)
     for learner in usual.learners.values():
         learner.clip()
         learner.update(0)
-    told = other._step()
+    told = other.advance()
     mine, its = usual.net.state_dict(), other.net.state_dict()
     assert all(torch.equal(mine[name], value) for name, value in its.items())
     plain = make_trainer(kind, "plain")
-    assert float(told["loss"]) == float(plain._step()["loss"])
+    assert float(told["loss"]) == float(plain.advance()["loss"])
     assert any(not torch.equal(one, its[name]) for name, one in plain.net.state_dict().items())

@@ -15,11 +15,12 @@ from unclip.checkpoints.native import load_stage, save_stage
 from unclip.errors import DataError, OutputError, TrainingError, WorkersLostError
 from unclip.rng import Rng
 from unclip.train import trainer as trainer_module
-from unclip.train.budget import Pacer
+from unclip.train.budget import Pacer, TimeIsUp
 from unclip.train.clock import Clock
 from unclip.train.config import TrainConfig
 from unclip.train.keeping import FAILED_SAVES
 from unclip.train.loader import REPLACED
+from unclip.train.measuring import seconds_per_step
 from unclip.train.state import load_state, saved_states, step_of
 from unclip.train.task import Task
 from unclip.train.trainer import Trainer
@@ -97,7 +98,7 @@ def test_all_that_a_step_needs_is_placed(
 
 def test_two_runs_are_equal_and_another_seed_is_not(make_trainer: Make, notes: Any) -> None:
     one, two, other = (make_trainer("prior", folder) for folder in "abc")
-    other.seed = 1
+    other.feed.seed = 1
     for trainer in (one, two, other):
         trainer.run(notes)
     assert same(everything(one), everything(two))
@@ -106,15 +107,15 @@ def test_two_runs_are_equal_and_another_seed_is_not(make_trainer: Make, notes: A
 
 def test_a_sample_has_the_same_draws_whichever_process_trains_on_it(make_trainer: Make) -> None:
     whole = make_trainer(batch_size=4)
-    whole._next()
-    drawn = whole._rng().randn(3)
+    whole.feed.next()
+    drawn = whole.feed.rng(whole.step).randn(3)
     for rank in (0, 1):
         half = make_trainer(batch_size=2)
         half.loader.rank, half.loader.world = rank, 2
-        half._next()
-        assert torch.equal(half._rng().randn(3), drawn[2 * rank : 2 * rank + 2])
-    whole._next()
-    assert not torch.equal(whole._rng().randn(3), drawn)
+        half.feed.next()
+        assert torch.equal(half.feed.rng(half.step).randn(3), drawn[2 * rank : 2 * rank + 2])
+    whole.feed.next()
+    assert not torch.equal(whole.feed.rng(whole.step).randn(3), drawn)
 
 
 @pytest.mark.parametrize("kind", ["prior", "ar_prior", "decoder", "upsampler"])
@@ -136,7 +137,7 @@ def test_a_sample_has_the_same_draws_in_batches_of_every_size(
 
         trainer.task.stage.loss = spy  # type: ignore[method-assign]
         for _ in range(steps):
-            trainer._step()
+            trainer.advance()
         return found
 
     whole = losses("whole", 1, batch_size=12)
@@ -277,7 +278,7 @@ def test_a_full_disk_is_tried_again_and_in_the_end_stops_it(
     failing: int, make_trainer: Make, notes: Any
 ) -> None:
     trainer = make_trainer(steps=8, checkpoint_minutes=1e-9)
-    write, left = trainer.store.write, [failing]
+    write, left = trainer.keeper.store.write, [failing]
 
     def full(state: Any) -> Path:
         if trainer.step > 1 and left[0] > 0:
@@ -285,7 +286,7 @@ def test_a_full_disk_is_tried_again_and_in_the_end_stops_it(
             raise OutputError("cannot write a state: no room")
         return write(state)
 
-    trainer.store.write = full  # type: ignore[method-assign]
+    trainer.keeper.store.write = full  # type: ignore[method-assign]
     if failing == 5:
         with pytest.raises(OutputError, match="no room"):
             trainer.run(notes)
@@ -389,7 +390,7 @@ def test_a_budgeted_stage_ends_in_its_time(make_trainer: Make, notes: Any, clock
         told.append(steps)
         return trainer.config.model_copy(update={"steps": steps})
 
-    trainer.pacer = Pacer(100.0, tell)
+    trainer.pacing.pacer = Pacer(100.0, tell)
     assert trainer.run(notes)
     assert 90 <= trainer.seconds <= 100
     assert trainer.step == told[-1]
@@ -445,7 +446,7 @@ def test_where_another_process_has_no_batch_all_save_and_lose_none(
 ) -> None:
     """This one had its fifth batch already: it is the next one of who resumes."""
     trainer = make_trainer(steps=9)
-    trainer.world = Two(trainer)
+    trainer.world = trainer.feed.world = trainer.keeper.world = Two(trainer)
     with pytest.raises(DataError, match="the other's disk is gone"):
         trainer.run(notes)
     (state,) = saved_states(trainer.folder)
@@ -457,15 +458,15 @@ def test_a_full_disk_stops_several_processes_no_earlier_than_one(
     make_trainer: Make, notes: Any
 ) -> None:
     trainer = make_trainer(steps=3, checkpoint_minutes=1e-9)
-    trainer.world = Two(trainer)
-    write = trainer.store.write
+    trainer.world = trainer.feed.world = trainer.keeper.world = Two(trainer)
+    write = trainer.keeper.store.write
 
     def full(state: Any) -> Path:
         if trainer.step == 2:
             raise OutputError("cannot write a state: no room")
         return write(state)
 
-    trainer.store.write = full  # type: ignore[method-assign]
+    trainer.keeper.store.write = full  # type: ignore[method-assign]
     assert trainer.run(notes)
     assert [step_of(path) for path in saved_states(trainer.folder)] == [1, 3]
 
@@ -494,6 +495,24 @@ def test_seconds_are_all_that_pass_and_go_on_when_resumed(
     assert trainer.step == 7
 
 
+@pytest.mark.parametrize(("built", "deadline", "steps"), [(70, 60, 0), (0, 49, 1), (0, 53, 4)])
+def test_measuring_a_step_ends_with_the_time(
+    built: int, deadline: float, steps: int, make_trainer: Make, clock: Hand
+) -> None:
+    """Time is up before the first step, in it (50 s), or in those of 1.5 s after it."""
+    trainer, made = make_trainer(clock=clock), []
+
+    def passing(*_: object) -> None:
+        clock.time += 1.5 if made else 50.0
+        made.append(trainer.step)
+
+    clock.time, clock.deadline = built, deadline
+    trainer.task.register_forward_hook(passing)
+    with pytest.raises(TimeIsUp, match=r"^stopped before the steps of 'prior' were measured$"):
+        seconds_per_step(trainer, 4, 60.0)
+    assert len(made) == steps
+
+
 @pytest.mark.parametrize(("window", "steps"), [(0.5, 2), (3.0, 2), (3.1, 4), (20.0, 16)])
 def test_a_step_is_measured_without_its_warm_up(
     window: float, steps: int, make_trainer: Make, clock: Hand
@@ -506,7 +525,7 @@ def test_a_step_is_measured_without_its_warm_up(
         sizes.append(len(args[0]["image"]))
 
     trainer.task.register_forward_hook(passing)
-    assert trainer.seconds_per_step(5, window) == 1.5
+    assert seconds_per_step(trainer, 5, window) == 1.5
     rounds = [1, 1] if window <= 1.5 else [1, 1, *(2**n for n in range(1, 9) if 2**n <= steps)]
     assert sizes == [5] * sum(rounds)
     assert saved_states(trainer.folder) == []

@@ -122,14 +122,14 @@ def test_the_best_state_is_kept_and_pointed_to(measured: Make, notes: Any) -> No
 
 def test_what_could_not_be_saved_is_not_the_best(measured: Make, notes: Any) -> None:
     trainer = measured(steps=6)
-    losses, write = iter([5.0, 3.0, 4.0]), trainer.store.write
+    losses, write = iter([5.0, 3.0, 4.0]), trainer.keeper.store.write
 
     def full(state: Any) -> Path:
         if trainer.step == 4:
             raise OutputError("no room")
         return write(state)
 
-    trainer.store.write = full  # type: ignore[method-assign]
+    trainer.keeper.store.write = full  # type: ignore[method-assign]
     trainer.validation.measure = lambda stage: {"validation": next(losses)}  # type: ignore
     trainer.run(notes)
     best = best_state(trainer.folder)
@@ -285,7 +285,7 @@ def test_validation_is_no_step_and_saves_no_state_twice(measured: Make, notes: A
 
     trainer.task.register_forward_hook(passing)
     trainer.validation.measure = measure  # type: ignore
-    trainer.pacer = Pacer(100.0, tell)
+    trainer.pacing.pacer = Pacer(100.0, tell)
     trainer.run(notes)
     assert 85 <= trainer.seconds <= 100
     assert all(abs(steps - trainer.step) <= 4 for steps in told[1:]), told

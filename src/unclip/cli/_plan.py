@@ -36,8 +36,9 @@ def say_plan(run: Run, names: Sequence[str]) -> None:
         DataError: the data are not there.
         TimeIsUp: the clock's time was over before all stages were measured.
     """
-    run.budget.waiting = waiting
-    given = [one for name, one in run.allocate().items() if name in names]
+    spending = run.spending
+    spending.budget.waiting = waiting
+    given = [one for name, one in spending.allocate(run.recipe).items() if name in names]
     report(stages={one.name: {"steps": one.steps, "seconds": one.seconds} for one in given})
     _print_table(
         given,
@@ -54,8 +55,9 @@ def say_plan(run: Run, names: Sequence[str]) -> None:
                 "it will hardly learn",
                 "warning",
             )
-    if any(one.is_little for one in given) and not any(map(run.begun, run.recipe.trained)):
-        enough, whole = (60 * f(run.recipe) for f in (run.budget.enough, run.budget.whole))
+    if any(one.is_little for one in given) and not any(map(run.saved.begun, run.recipe.trained)):
+        budget = spending.budget
+        enough, whole = (60 * f(run.recipe) for f in (budget.enough, budget.whole))
         say(
             f"a budget of {duration(enough)} gives every stage a tenth of the recipe's steps, "
             f"{duration(whole)} all of them"

@@ -1,10 +1,9 @@
 """`unclip train`."""
-
-from __future__ import annotations
+# Without `from __future__ import annotations`: see `_options`.
 
 import os
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +15,7 @@ import typer
 from ..errors import Cancelled, UsageError, counted
 from ._complete import PRESETS
 from ._memory import say_memory
-from ._options import Device, Listed, option
+from ._options import Command, Device, flag, option
 from ._plan import say_budget, say_cost, say_plan
 from ._progress import quiet, stage_progress, waiting
 from ._result import current, report
@@ -37,108 +36,25 @@ NOT_YET = 3
 """Exit code where time is up before the last step: --resume goes on."""
 
 
+A_SETTING = "Change a setting of the recipe, such as stages.decoder.train.steps=5000; repeatable."
+A_BUDGET = (
+    "Time for the whole recipe on this machine, such as 3h or 45min: each stage takes as many "
+    "steps as fit into its share."
+)
+A_TEACHER = "Another model for the recipe's students to learn from, such as karlo."
+A_TIMEOUT = (
+    "Processes that torchrun started wait so long for each other; then the one that hangs is named."
+)
+GPUS = "With --dry-run: the memory that each of so many GPUs needs, such as 8,64,256."
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(cls=Listed)(train)
+    app.command("train", cls=Command)(Train)
 
 
-RecipeName = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="RECIPE",
-        help="A recipe's TOML file, or a preset's name.",
-        show_default=False,
-        autocompletion=PRESETS,
-    ),
-]
-Assignments = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="Change a setting of the recipe, such as stages.decoder.train.steps=5000; repeatable.",
-    ),
-]
-Settings = Annotated[
-    bool, typer.Option("--settings", help="Print every setting of RECIPE, or of any recipe.")
-]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Say what it would cost, and touch nothing.")
-]
-Best = Annotated[
-    bool, typer.Option("--best", help="Put the states of lowest validation loss into the model.")
-]
-Gpus = Annotated[
-    str | None,
-    option(
-        "--gpus",
-        "COUNT[,COUNT...]",
-        "With --dry-run: the memory that each of so many GPUs needs, such as 8,64,256.",
-    ),
-]
-Stages = Annotated[
-    list[str] | None,
-    option("--stage", "NAME", "Train this stage only; repeatable.", "all of them"),
-]
-Minutes = Annotated[
-    float | None,
-    option("--minutes", "MINUTES", "Stop after so long, ready to be resumed.", "never"),
-]
-Time = Annotated[
-    str | None,
-    option(
-        "--budget",
-        "TIME",
-        "Time for the whole recipe on this machine, such as 3h or 45min: each stage takes as many "
-        "steps as fit into its share.",
-        "the recipe's own steps",
-    ),
-]
-Data = Annotated[
-    Path | None,
-    option("--data", "DIR", "The pictures and captions to train on.", "the recipe's data.path"),
-]
-Teacher = Annotated[
-    str | None,
-    option(
-        "--teacher",
-        "MODEL",
-        "Another model for the recipe's students to learn from, such as karlo.",
-        "the recipe's own",
-    ),
-]
-Timeout = Annotated[
-    float,
-    option(
-        "--timeout",
-        "MINUTES",
-        "Processes that torchrun started wait so long for each other; then the one that hangs is "
-        "named.",
-    ),
-]
-Out = Annotated[
-    Path | None, option("--out", "DIR", "The run's folder.", "runs/ and the recipe's name")
-]
-
-
-def train(
-    recipe: RecipeName = None,
-    data: Data = None,
-    assignments: Assignments = None,
-    resume: Resume = False,
-    dry_run: DryRun = False,
-    settings: Settings = False,
-    best: Best = False,
-    stage: Stages = None,
-    minutes: Minutes = None,
-    budget: Time = None,
-    teacher: Teacher = None,
-    out: Out = None,
-    device: Device = None,
-    timeout: Timeout = 30.0,
-    gpus: Gpus = None,
-) -> None:
+@dataclass(frozen=True)
+class Train:
     """Train the stages of a recipe, one after the other.
 
     Ctrl-C, SIGTERM and SIGHUP stop after the step at hand and save everything; --resume goes on
@@ -161,81 +77,151 @@ def train(
       unclip train dalle2 --stage decoder --dry-run --gpus 8,64,256
       torchrun --nproc-per-node 8 -m unclip train my.toml
     """
-    from ..train.clock import Clock
-    from ..train.distributed.joining import join, restarted
 
-    if settings:
-        _settings(recipe, data, assignments, teacher)
-        return
-    if recipe is None:
-        from ..train.recipe import presets
-
-        raise UsageError(f"name a recipe: a TOML file, or a preset ({', '.join(presets())})")
-    if gpus is not None and not dry_run:
-        raise UsageError("--gpus is for --dry-run; torchrun says how many GPUs train")
-    if minutes is not None and not minutes > 0:  # nor NaN
-        raise UsageError(f"--minutes must be above 0, got {minutes:g}")
-    world, place = join(device, timeout)
-    stop = Stop(speaks=world.is_first)
-    clock = Clock(stop=stop, save=stop.save, world=world)
-    if minutes is not None:
-        clock.deadline = clock.now() + 60 * minutes
-    options: dict[str, Any] = {
-        "--data": [data],
-        "--set": assignments,
-        "--stage": stage,
-        "--teacher": [teacher],
-        "--out": [out],
-        "--device": [device],
-    }
-    times = {"--budget": [budget], "--minutes": [minutes and f"{minutes:g}"]}
-    with world.together(), _speaking(world):
-        run, names = _run(recipe, options, budget, place, clock)
-        again = _command(recipe, True, options, alone=world.alone)
-        if gpus is not None:
-            say_memory(run.recipe, [one for one in names if one in run.recipe.trained], gpus)
-        elif dry_run:
-            if resume:
-                run.check_states()
-            _dry_run(run, names, _command(recipe, run.exists(), options | times, world.alone))
-        elif best:
-            _take_best(run, [one for one in names if one in run.recipe.trained])
-        else:
-            _train(_Session(run, again, stop), names, resume or restarted())
-
-
-def _settings(
-    recipe: str | None, data: Path | None, assignments: list[str] | None, teacher: str | None
-) -> None:
-    """Print the settings of a recipe, or of any. Raises UsageError."""
-    from ..train.recipe import load_recipe
-
-    given = assignments or []
-    show_settings(None if recipe is None else load_recipe(recipe, given, None, teacher, data))
-
-
-def _run(
-    recipe: str, options: Mapping[str, Any], budget: str | None, place: torch.device, clock: Clock
-) -> tuple[Run, list[str]]:
-    """The run that options ask for, and the stages to train or to take."""
-    from ..train.recipe import load_recipe
-    from ..train.run import Run
-
-    loaded = load_recipe(
-        recipe, options["--set"] or [], budget, *options["--teacher"], *options["--data"]
+    recipe: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="RECIPE",
+            help="A recipe's TOML file, or a preset's name.",
+            show_default=False,
+            autocompletion=PRESETS,
+        ),
+    ] = None
+    data: Annotated[
+        Path | None,
+        option("--data", "DIR", "The pictures and captions to train on.", "the recipe's data.path"),
+    ] = None
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help=A_SETTING)
+    ] = None
+    resume: Annotated[bool, flag("--resume", "Go on with a run that was stopped.")] = False
+    dry_run: Annotated[bool, flag("--dry-run", "Say what it would cost, and touch nothing.")] = (
+        False
     )
-    chosen = [name for name in options["--stage"] or [] if loaded.stage(name)]  # knows all names
-    names = [name for name in loaded.stages if not chosen or name in chosen]
-    (out,) = options["--out"]
-    _say_what_is_slow(loaded, [name for name in names if name in loaded.trained], place)
-    run = Run(loaded, out or Path("runs") / loaded.settings.name, place, clock)
-    if run.world.is_first:
-        run.warn = partial(complain, kind="warning")
-    return run, names
+    settings: Annotated[
+        bool, flag("--settings", "Print every setting of RECIPE, or of any recipe.")
+    ] = False
+    best: Annotated[
+        bool, flag("--best", "Put the states of lowest validation loss into the model.")
+    ] = False
+    stage: Annotated[
+        list[str] | None,
+        option("--stage", "NAME", "Train this stage only; repeatable.", "all of them"),
+    ] = None
+    minutes: Annotated[
+        float | None,
+        option("--minutes", "MINUTES", "Stop after so long, ready to be resumed.", "never"),
+    ] = None
+    budget: Annotated[
+        str | None, option("--budget", "TIME", A_BUDGET, "the recipe's own steps")
+    ] = None
+    teacher: Annotated[str | None, option("--teacher", "MODEL", A_TEACHER, "the recipe's own")] = (
+        None
+    )
+    out: Annotated[
+        Path | None, option("--out", "DIR", "The run's folder.", "runs/ and the recipe's name")
+    ] = None
+    device: Device = None
+    timeout: Annotated[float, option("--timeout", "MINUTES", A_TIMEOUT)] = 30.0
+    gpus: Annotated[str | None, option("--gpus", "COUNT[,COUNT...]", GPUS)] = None
+
+    def run(self) -> None:
+        """Train, or what is asked for in its place."""
+        from ..train.distributed.joining import join
+
+        if self.settings:
+            show_settings(self._loaded(None) if self.recipe else None)
+            return
+        self._check()
+        world, place = join(self.device, self.timeout)
+        stop = Stop(speaks=world.is_first)
+        clock = self._clock(stop, world)  # which runs from now on
+        with world.together(), _speaking(world):
+            self._perform(self._run(place, clock), stop)
+
+    def _check(self) -> None:
+        """Raise UsageError where options do not go together."""
+        if self.recipe is None:
+            from ..train.recipe import presets
+
+            raise UsageError(f"name a recipe: a TOML file, or a preset ({', '.join(presets())})")
+        if self.gpus is not None and not self.dry_run:
+            raise UsageError("--gpus is for --dry-run; torchrun says how many GPUs train")
+        if self.minutes is not None and not self.minutes > 0:  # nor NaN
+            raise UsageError(f"--minutes must be above 0, got {self.minutes:g}")
+
+    def _clock(self, stop: Stop, world: "World") -> "Clock":
+        from ..train.clock import Clock
+
+        clock = Clock(stop=stop, save=stop.save, world=world)
+        if self.minutes is not None:
+            clock.deadline = clock.now() + 60 * self.minutes
+        return clock
+
+    def _loaded(self, budget: str | None) -> "Recipe":
+        from ..train.recipe import load_recipe
+
+        assert self.recipe is not None
+        return load_recipe(self.recipe, self.assignments or [], budget, self.teacher, self.data)
+
+    def _run(self, place: "torch.device", clock: "Clock") -> "Run":
+        """The run that is asked for."""
+        from ..train.run import Run
+
+        recipe = self._loaded(self.budget)
+        _say_what_is_slow(recipe, self._trained(recipe), place)
+        run = Run(recipe, self.out or Path("runs") / recipe.settings.name, place, clock)
+        if run.world.is_first:
+            run.warn = partial(complain, kind="warning")
+        return run
+
+    def _names(self, recipe: "Recipe") -> list[str]:
+        """The stages to train or to take. Raises UsageError for one that is unknown."""
+        chosen = [name for name in self.stage or [] if recipe.stage(name)]  # knows all names
+        return [name for name in recipe.stages if not chosen or name in chosen]
+
+    def _trained(self, recipe: "Recipe") -> list[str]:
+        return [name for name in self._names(recipe) if name in recipe.trained]
+
+    def _perform(self, run: "Run", stop: Stop) -> None:
+        """With a run, do what is asked for."""
+        from ..train.distributed.joining import restarted
+
+        trained, alone = self._trained(run.recipe), run.world.alone
+        if self.gpus is not None:
+            say_memory(run.recipe, trained, self.gpus)
+        elif self.dry_run:
+            if self.resume:
+                run.check_states()
+            times = [*_typed("--budget", self.budget), *_typed("--minutes", self.minutes)]
+            _dry_run(run, trained, self._command(run.exists(), alone, times))
+        elif self.best:
+            _take_best(run, trained)
+        else:
+            session = _Session(run, self._command(True, alone), stop)
+            _train(session, self._names(run.recipe), self.resume or restarted())
+
+    def _command(self, resume: bool, alone: bool, times: Sequence[str] = ()) -> str:
+        """What to type, to train with these options."""
+        start = ["unclip"] if alone else ["torchrun", "...", "-m", "unclip"]
+        words = [*start, "train", str(self.recipe), *(["--resume"] if resume else [])]
+        words += _typed("--data", self.data)
+        words += _typed("--set", *self.assignments or [])
+        words += _typed("--stage", *self.stage or [])
+        words += _typed("--teacher", self.teacher)
+        words += _typed("--out", self.out)
+        words += _typed("--device", self.device)
+        return shlex.join([*words, *times])
+
+
+def _typed(flag: str, *values: str | float | Path | None) -> list[str]:
+    """An option as it is typed, as often as it has a value."""
+    texts = (f"{one:g}" if isinstance(one, float) else str(one) for one in values if one)
+    return [word for text in texts for word in (flag, text)]
 
 
 @contextmanager
-def _speaking(world: World) -> Iterator[None]:
+def _speaking(world: "World") -> Iterator[None]:
     """Within, only the first of several processes says anything, errors apart."""
     if world.is_first:
         yield
@@ -246,18 +232,7 @@ def _speaking(world: World) -> Iterator[None]:
         yield
 
 
-def _command(
-    recipe: str, resume: bool, options: Mapping[str, Sequence[Any] | None], alone: bool = True
-) -> str:
-    """What to type, to train with these options."""
-    start = ["unclip"] if alone else ["torchrun", "...", "-m", "unclip"]
-    words = [*start, "train", recipe, *(["--resume"] if resume else [])]
-    for key, values in options.items():
-        words += [word for one in values or () if one for word in (key, str(one))]
-    return shlex.join(words)
-
-
-def _train(session: _Session, names: Sequence[str], resume: bool) -> None:
+def _train(session: "_Session", names: Sequence[str], resume: bool) -> None:
     """Hold the run's folder while its stages are trained."""
     run = session.run
     source = _check(run)
@@ -269,7 +244,7 @@ def _train(session: _Session, names: Sequence[str], resume: bool) -> None:
         say(f"{run.folder} is on a file system without locks: let no other process train there")
     try:
         with session.stop.on_signal():
-            waits = [name for name in run.recipe.trained if not run.begun(name)]
+            waits = [name for name in run.recipe.trained if not run.saved.begun(name)]
             if run.recipe.settings.budget is not None and waits:
                 session.plan([name for name in names if name in waits])
             if not session.train(names) and run.world.alone:
@@ -280,7 +255,7 @@ def _train(session: _Session, names: Sequence[str], resume: bool) -> None:
         run.end()
 
 
-def _take_best(run: Run, names: Sequence[str]) -> None:
+def _take_best(run: "Run", names: Sequence[str]) -> None:
     """Put the best states into the model."""
     run.begin(resume=True)
     try:
@@ -292,23 +267,24 @@ def _take_best(run: Run, names: Sequence[str]) -> None:
     report(run=run.folder, model=run.model)
 
 
-def _best(run: Run, name: str) -> tuple[int, float]:
+def _best(run: "Run", name: str) -> tuple[int, float]:
     found = run.export_best(name)
     return found.step, found.loss
 
 
-def _so_far(run: Run, name: str) -> dict[str, Any]:
+def _so_far(run: "Run", name: str) -> dict[str, Any]:
     """How far a stage is."""
     steps = run.recipe.trained[name].steps if name in run.recipe.trained else 0
     finished = run.finished(name)
-    return {"finished": finished, "done": run.steps_done(name) if steps else 0, "steps": steps}
+    done = run.saved.steps_done(name) if steps else 0
+    return {"finished": finished, "done": done, "steps": steps}
 
 
 @dataclass
 class _Session:
     """One call of the command: trains stages until they are done, time is up or a signal came."""
 
-    run: Run
+    run: "Run"
     again: str  # the command that resumes
     stop: Stop
 
@@ -387,12 +363,12 @@ class _Session:
         say(f"time is up, {self._where(name)}")
 
     def _where(self, name: str) -> str:
-        done, steps = self.run.steps_done(name), self.run.recipe.trained[name].steps
+        done, steps = self.run.saved.steps_done(name), self.run.recipe.trained[name].steps
         where = f"and saved at step {done} of {steps} of" if done else "before"
         return f"stopped {where} '{name}'; go on with: {self.again}"
 
 
-def _say_what_is_slow(recipe: Recipe, names: Sequence[str], device: torch.device) -> None:
+def _say_what_is_slow(recipe: "Recipe", names: Sequence[str], device: "torch.device") -> None:
     """Name the stages whose precision this device is slow in."""
     from ..device import describe, fast_dtype
 
@@ -405,7 +381,7 @@ def _say_what_is_slow(recipe: Recipe, names: Sequence[str], device: torch.device
             )
 
 
-def _check(run: Run) -> Source:
+def _check(run: "Run") -> "Source":
     """Find faults before any work, and say what of the data will not be used."""
     source = run.check()
     for note in source.notes() if run.world.is_first else []:
@@ -413,14 +389,14 @@ def _check(run: Run) -> Source:
     return source
 
 
-def _say_data(run: Run, source: Source) -> None:
+def _say_data(run: "Run", source: "Source") -> None:
     """What is read, before hours are spent on it."""
     where = getattr(run.recipe.data, "path", None) or run.recipe.settings.data["source"]
     count = "" if source.count is None else f" ({counted(source.count, 'picture')})"
     say(f"data: {where}{count}")
 
 
-def _dry_run(run: Run, chosen: Sequence[str], command: str) -> None:
+def _dry_run(run: "Run", names: Sequence[str], command: str) -> None:
     """Say what training these stages would cost, or what a budget would give them.
 
     Args:
@@ -429,7 +405,6 @@ def _dry_run(run: Run, chosen: Sequence[str], command: str) -> None:
     Raises:
         UnclipError: training could not begin. What needs no data has been said by then.
     """
-    names = [name for name in chosen if name in run.recipe.trained]
     if run.recipe.settings.budget is None:
         say_cost(run, names)
         _check(run)

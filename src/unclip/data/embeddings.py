@@ -13,9 +13,8 @@ All but `img_emb` may be missing. Files of one number belong together, row by ro
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, quoted
-from ..files import atomic_file, text_of, write_json, write_text
+from ..files import atomic_file, text_of, write_json
 from ..plain import read_json
 from ..vocabulary import Vocabulary
 from ._columns import captions_of
@@ -191,34 +190,6 @@ def _about(config: EmbeddingsConfig) -> dict[str, Any]:
             f"data.model_hash is {config.model_hash}: embed the data again"
         )
     return about
-
-
-def write_rows(
-    folder: Path,
-    number: int,
-    fields: Mapping[str, NDArray[np.floating]],
-    captions: Sequence[Sequence[str]] = (),
-) -> None:
-    """Write the arrays and the captions of one number, the arrays of pictures last.
-
-    Args:
-        folder: where the layout above is.
-        number: of the files.
-        fields: (n, ...) arrays by their field: `image_embed`, `text_embed`, `text_encodings`.
-        captions: of each row; none where the rows have none.
-
-    Raises:
-        OutputError: they cannot be written.
-        ValueError: arrays and captions have not the same number of rows.
-    """
-    lengths = {len(rows) for rows in (*fields.values(), *([captions] if captions else []))}
-    if len(lengths) != 1:
-        raise ValueError(f"the rows differ in number: {sorted(lengths)}")
-    if captions:
-        lines = [json.dumps({"caption": list(row)}, ensure_ascii=False) + "\n" for row in captions]
-        write_text(folder / "metadata" / f"metadata_{number}.jsonl", "".join(lines))
-    for name in sorted(fields, key=lambda one: one == "image_embed"):
-        write_array(folder, FIELDS[name], number, fields[name])
 
 
 def write_array(folder: Path, kind: str, number: int, rows: NDArray[Any]) -> None:

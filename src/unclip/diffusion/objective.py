@@ -10,15 +10,13 @@ import torch
 from pydantic import BeforeValidator, Field, PositiveInt, field_validator, model_validator
 from torch import Tensor
 
-from ..config import Config
+from ..config import Config, Share
 from ..rng import Rng
 from ..types import Level, Prediction
 from .limits import Limits
 from .parameterization import Parameterization, RawNet
 from .samplers import posterior
 from .schedule import Schedule
-
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class EdmTraining(Config):

@@ -356,11 +356,8 @@ class Engine:
         self._logs.prune()
 
     async def read(self, drawn: Drawn) -> bytes:
-        """The file of a picture."""
-        data = await self.keeper.read(drawn.id)
-        if data is None:
-            raise FileNotFoundError(drawn.id)
-        return data
+        """See `Keeper.read`."""
+        return await self.keeper.read(drawn)
 
     async def lease(self) -> list[Job]:
         """See `Desk`."""

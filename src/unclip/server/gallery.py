@@ -114,6 +114,10 @@ class Gallery(Kept):
         drawn = drawn_of(row)
         return Found(drawn, self._files.picture(drawn.id, drawn.format), row.owner, row.created)
 
+    def file_of(self, drawn: Drawn) -> Path:
+        """Where the file of a picture is as long as it can be restored, deleted or not."""
+        return self._files.picture(drawn.id, drawn.format)
+
     def own_file(self, owner: str, id: str) -> Path | None:
         """Where the file of an owner's picture is, also of a deleted one that can be restored."""
         found = self.own_picture(owner, id)

@@ -138,13 +138,16 @@ class Keeper:
         """A job that has ended and is not stored."""
         return self._ended.get(id)
 
-    async def read(self, picture: str) -> bytes | None:
-        """The file of a picture; None where it is not there."""
+    async def read(self, drawn: Drawn) -> bytes:
+        """The file of a picture, also of one that was deleted and can be restored.
+
+        Raises:
+            FileNotFoundError: it is not there any more.
+        """
         for files in self._files.values():
-            if picture in files:
-                return files[picture]
-        found = await _thread(self._store.picture, picture)
-        return None if found is None else await _thread(found.path.read_bytes)
+            if drawn.id in files:
+                return files[drawn.id]
+        return await _thread(self._store.file_of(drawn).read_bytes)
 
     def _keep_files(self, id: str, files: Mapping[str, bytes]) -> None:
         self._files[id] = dict(files)

@@ -14,7 +14,7 @@ from ..config import Config
 from ..nn.ar_prior import ArPriorConfig, ArPriorNet
 from ..rng import Rng
 from ..types import Cond, Step
-from .sampling import SampleArguments, check_finite
+from .sampling import DropText, SampleArguments, check_finite
 from .stage import Stage, StageConfig
 
 
@@ -36,7 +36,7 @@ class ArPriorStageConfig(StageConfig):
     kind: Literal["ar_prior"] = "ar_prior"
     network: ArPriorConfig
     sampling: ArSampling = ArSampling()
-    drop_text: float = Field(0.1, ge=0, le=1, description="share of samples without their text")
+    drop_text: DropText = 0.1
 
 
 class ArPriorStage(Stage):

@@ -24,7 +24,7 @@ from ..rng import Rng
 from ..types import Cond, Control, Level, Step
 from .clip import ClipStage
 from .networks import Network
-from .sampling import SampleArguments, Sampling
+from .sampling import DropImage, DropText, SampleArguments, Sampling
 from .stage import DiffusionConfig, DiffusionStage, Stage, StageConfig, check_channels, fit_known
 
 PREVIEW = 16
@@ -39,8 +39,8 @@ class AnyDecoderConfig(DiffusionConfig):
     parameterization: Parameterization = Parameterization(kind="eps", learned_variance=True)
     space: SpaceConfig = Rgb()
     sampling: Sampling = Sampling(steps=50, guidance_scale=3.0, threshold="clamp")
-    drop_text: float = 0.5
-    drop_image: float = 0.1
+    drop_text: DropText = 0.5
+    drop_image: DropImage = 0.1
     predicted_share: float = Field(
         0.0, ge=0, le=1, description="of samples shown what the recipe's prior makes of z_i"
     )

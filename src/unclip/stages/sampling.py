@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 from torch import Tensor
 
 from ..aliases import nearest_sampler, resolved
-from ..config import Config
+from ..config import Config, Share
 from ..diffusion.samplers import SAMPLERS
 from ..errors import SamplingError, UsageError
 from ..types import Control, Denoiser, Level, OnStep, Prediction, Step
+
+DropText = Annotated[Share, Field(description="share of samples without their text")]
+DropImage = Annotated[Share, Field(description="share of samples without their z_i")]
 
 
 class Sampling(Config):

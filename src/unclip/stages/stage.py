@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Self
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -35,7 +35,7 @@ from ..rng import Rng
 from ..types import FREE, Cond, Control, Denoiser, Level, OnStep, Step
 from ._lazy import LazyModule
 from .guided import guided
-from .sampling import SampleArguments, Sampling, SamplingSteps, check_sampler
+from .sampling import DropImage, DropText, SampleArguments, Sampling, SamplingSteps, check_sampler
 
 REPAINT = 4
 """RePaint's repetitions a step for a network that cannot inpaint."""
@@ -169,8 +169,8 @@ class DiffusionConfig(StageConfig):
     space: SpaceConfig
     sampling: Sampling = Sampling()
     objective: ObjectiveConfig = DiffusionObjective()
-    drop_text: float = Field(0.1, ge=0, le=1, description="share of samples without their text")
-    drop_image: float = Field(0.1, ge=0, le=1, description="share of samples without their z_i")
+    drop_text: DropText = 0.1
+    drop_image: DropImage = 0.1
 
     def guided_twice(self, options: Sampling) -> str:
         """What would guide a stage into which guidance is built, in words; empty if nothing."""

@@ -11,8 +11,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..config import Config
-from ..diffusion.objective import Share
+from ..config import Config, Share
 from ..diffusion.parameterization import Parameterization
 from ..diffusion.schedule import Cosine, ScheduleConfig
 from ..diffusion.space import Rgb, SpaceConfig
@@ -23,7 +22,7 @@ from ..rng import Rng
 from ..types import Cond
 from .degradation import Bsr, degraded
 from .networks import Network
-from .sampling import SampleArguments, Sampling
+from .sampling import DropImage, DropText, SampleArguments, Sampling
 from .stage import DiffusionConfig, DiffusionStage, StageConfig, check_channels, fit_known
 
 
@@ -96,8 +95,8 @@ class UpsamplerConfig(AnyUpsamplerConfig):
     schedule: ScheduleConfig = Cosine()
     parameterization: Parameterization = Parameterization(kind="eps")
     sampling: UpsamplerSampling = UpsamplerSampling(steps=27, threshold="clamp")
-    drop_text: float = 0.0
-    drop_image: float = 0.0
+    drop_text: DropText = 0.0
+    drop_image: DropImage = 0.0
 
     @model_validator(mode="after")
     def _crop_fits(self) -> Self:

@@ -75,6 +75,11 @@ class TimeIsUp(UnclipError):
 
     exit_code = 3
 
+    @classmethod
+    def while_measuring(cls, name: str) -> TimeIsUp:
+        """Those of a stage."""
+        return cls(f"stopped before the steps of '{name}' were measured")
+
 
 @dataclass(frozen=True)
 class Allocation:
@@ -97,7 +102,7 @@ class Allocation:
 class Budget:
     """Divides a recipe's time among its stages, by steps that `measure` takes the time of.
 
-    Where the clock says that it is over between two stages, measuring ends with `TimeIsUp`.
+    Where the clock says that it is over, measuring ends with `TimeIsUp`.
     """
 
     measure: Measure
@@ -169,7 +174,7 @@ class Budget:
         if name in self.paces:
             return
         if self.clock.is_over():
-            raise TimeIsUp(f"stopped before the steps of '{name}' were measured")
+            raise TimeIsUp.while_measuring(name)
         started = self.clock.now()
         each = 60 * (recipe.settings.budget or 0.0) / len(recipe.trained)
         left = (self.clock.deadline - started) / _PART

@@ -2,88 +2,68 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from ..stages import Stage
 from .budget import Pacer
 from .clock import Clock
 from .config import TrainConfig
-from .following import Means, Watcher
-from .optim import Learner
-from .validation import Validation
-from .world import World
 
 
-class Paced(ABC):
-    """The part of a trainer that looks at the time."""
+class Pacing:
+    """Knows when a sample grid is due, what was done beside steps, and what time that leaves."""
 
-    config: TrainConfig
-    clock: Clock
-    world: World
-    step: int
-    seconds: float
-    learners: dict[str, Learner]
-    pacer: Pacer | None = None  # of a stage with a budget
-    _previewed: float
-    _preview_seconds = 0.0
-    validation: Validation | None
-    _validation_seconds = 0.0  # that the last took, with its state
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.pacer: Pacer | None = None  # of a stage with a budget
+        self._previewed = clock.now()
+        self._preview_seconds = self._validation_seconds = 0.0  # that the last one took
 
-    @abstractmethod
-    def averaged(self) -> Stage:
-        """The stage with the averaged weights, in evaluation mode."""
-
-    @abstractmethod
-    def _validate(self, watcher: Watcher, means: Means) -> bool:
-        """Measure where it is time; whether it was."""
-
-    def _preview_is_due(self) -> bool:
-        config = self.config
-        by_steps = config.preview_every and self.step % config.preview_every == 0
+    def preview_is_due(self, config: TrainConfig, step: int) -> bool:
+        """Whether to draw a sample grid after so many steps."""
+        by_steps = config.preview_every and step % config.preview_every == 0
         late = self.clock.has_passed(60 * config.preview_minutes, since=self._previewed)
-        return bool(by_steps) or late or self.step == config.steps
+        return bool(by_steps) or late or step == config.steps
 
-    def _first_preview(self, watcher: Watcher) -> float:
-        """At the very beginning. Returns the time after it."""
-        if self.step == 0:
-            self._preview(watcher)
-        return self.clock.now()
-
-    def _preview(self, watcher: Watcher) -> None:
+    @contextmanager
+    def previewing(self) -> Iterator[None]:
+        """Within, a sample grid is drawn."""
         started = self.clock.now()
-        watcher.preview(self.step, self.averaged())
-        self._previewed = self._resumed()
+        yield
+        self._previewed = self.resumed()
         self._preview_seconds = self._previewed - started
 
-    def _validated(self, watcher: Watcher, means: Means) -> float | None:
-        """Measure where it is time; the time after that, at which no state is due."""
+    @contextmanager
+    def validating(self) -> Iterator[None]:
+        """Within, the validation loss is measured, and a state saved if it is the best."""
         started = self.clock.now()
-        if not self._validate(watcher, means):
-            return None
-        ended = self.clock.now()
-        self._validation_seconds = ended - started
+        yield
+        self._validation_seconds = self.clock.now() - started
         if self.pacer:
-            self.pacer.skip(ended - started)
-        return ended
+            self.pacer.skip(self._validation_seconds)
 
-    def _resumed(self) -> float:
+    def resumed(self) -> float:
         """The time now; what was done since the last step says nothing of the pace."""
         if self.pacer:
             self.pacer.restart()
         return self.clock.now()
 
-    def _follow(self) -> TrainConfig:
-        """Take as many steps as still fit into the stage's time. Returns the configuration."""
-        pacer, now = self.pacer, self.seconds
+    def follow(
+        self, config: TrainConfig, step: int, seconds: float, validates: int = 1
+    ) -> TrainConfig:
+        """The configuration, with as many steps as still fit into the stage's time.
+
+        Args:
+            config: how the stage is trained now.
+            step: how many steps are done.
+            seconds: that the stage has taken.
+            validates: steps from one validation to the next.
+        """
+        pacer = self.pacer
         if pacer is None:
-            return self.config
-        previews = 1 + int(max(0.0, pacer.seconds - now) / (60 * self.config.preview_minutes))
+            return config
+        previews = 1 + int(max(0.0, pacer.seconds - seconds) / (60 * config.preview_minutes))
         aside = previews * self._preview_seconds + self._validation_seconds  # at the last step too
-        every = self.validation.config.every if self.validation else 1
-        each = self._validation_seconds / every
-        steps = self.world.first(lambda: pacer.steps(self.config, self.step, now, aside, each))
-        if steps != self.config.steps:
-            self.config = pacer.tell(steps)
-            for learner in self.learners.values():
-                learner.config = learner.config.model_copy(update={"steps": steps})
-        return self.config
+        each = self._validation_seconds / validates
+        steps = self.clock.world.first(lambda: pacer.steps(config, step, seconds, aside, each))
+        return config if steps == config.steps else pacer.tell(steps)

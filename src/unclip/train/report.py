@@ -75,7 +75,7 @@ def write_report(run: Run, again: str = "") -> Path:
 def report_of(run: Run, again: str = "") -> Report:
     """What is known of a run, from what is in its folder."""
     logs = {name: read_log(run.folder / name) for name in run.recipe.trained}
-    begun = [name for name, log in logs.items() if log or run.begun(name)]
+    begun = [name for name, log in logs.items() if log or run.saved.begun(name)]
     notes = [(name, line) for name in begun for line in logs[name] if "note" in line]
     sections = [
         Section("stages", "Stages", "", (_stages(run, logs),)),
@@ -114,7 +114,7 @@ def _headline(run: Run, logs: dict[str, Log], begun: list[str]) -> tuple[tuple[s
         return ()
     name = begun[-1]
     last = _last(logs[name])
-    done, steps = last.get("step", run.steps_done(name)), run.recipe.trained[name].steps
+    done, steps = last.get("step", run.saved.steps_done(name)), run.recipe.trained[name].steps
     cells = [(f"{name}, step", Cell(f"{done:,}", f"of {steps:,}"))]
     if last.get("loss") is not None:
         cells.append(("loss", Cell(number(last["loss"]))))
@@ -140,7 +140,7 @@ def _stages(run: Run, logs: dict[str, Log]) -> Table:
             rows.append((Cell(name, "taken as it is"), *[Cell("–")] * 7))
             continue
         last, seconds = _last(logs[name]), _seconds(run, name)
-        done = max(last.get("step", 0), run.steps_done(name))
+        done = max(last.get("step", 0), run.saved.steps_done(name))
         best = best_state(run.folder / name / "states")
         peak = last.get("share_of_peak")
         cells = (

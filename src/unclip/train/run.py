@@ -18,7 +18,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -26,29 +25,31 @@ from ..checkpoints import native
 from ..checkpoints.part import Part
 from ..checkpoints.tokenizers import load_tokenizer
 from ..data import Source
-from ..errors import OutputError, TrainingError, UnclipError, UsageError, about
-from ..files import remove_leftovers, write_json, write_text, writing
+from ..errors import OutputError, TrainingError, UsageError, about
+from ..files import remove_leftovers, write_text, writing
 from ..loading import plan
 from ..nn.lora import merged
 from ..nn.tokenizer import Tokenizer
-from ..plain import read_json
 from ..stages import STAGES, Stage, on_meta
 from ..vocabulary import Vocabulary
-from .budget import Pacer
+from .budget import Budget, Pacer
 from .caching import OnProgress, cached
 from .changes import changed_base, changes
 from .checking import check_samples, check_stage
 from .clock import Clock
-from .config import minutes_of
+from .config import TrainConfig
 from .data import measured_by, seen_by
 from .foreseen import foreseen
 from .loader import Loader
 from .lock import Lock
 from .lora import learn_low_rank, put_back, write_loras
-from .recipe import FROM, Recipe, RecipeSettings
+from .measuring import seconds_per_step
+from .recipe import FROM, Recipe
+from .recorded import RECIPE, Recorded
+from .saved import Saved
 from .skipped import Skipped
 from .spending import Spending
-from .state import Best, best_state, load_state, saved_states, state_at, step_of
+from .state import Best, best_state, load_state, state_at
 from .task import Task
 from .tasks import make_task
 from .trainer import Trainer
@@ -57,7 +58,7 @@ from .validation import Validation
 LOCK = ".lock"
 """The file in a run's folder that says who trains there."""
 
-PREPARED = ("recipe.json", "tokenizer.json")
+PREPARED = (RECIPE, "tokenizer.json")
 """Files in a run's folder that are there before a stage begins."""
 
 PROMPTS = 9
@@ -67,7 +68,7 @@ SKIPPED = "skipped.log"
 """The file in a run's folder that names the samples that could not be made."""
 
 
-class Run(Spending):
+class Run:
     """A recipe, its folder, and what has come of it so far."""
 
     def __init__(
@@ -75,6 +76,7 @@ class Run(Spending):
     ) -> None:
         self.recipe, self.folder, self.device = recipe, folder, device
         self.clock = clock or Clock()
+        self.saved, self.recorded = Saved(folder), Recorded(folder)
         self.warn: Callable[[str], None] = lambda line: None
         self.world = self.clock.world  # the first of its processes writes, the others read
         self._lock: Lock | None = None
@@ -134,11 +136,11 @@ class Run(Spending):
             TrainingError: a stage with a saved state has another network now, another optimizer,
                 or is taken from another model.
         """
-        before = self._recorded_recipe()
+        before = self.recorded.recipe()
         for name, stage in self.recipe.stages.items():
-            if not self.begun(name):
+            if not self.saved.begun(name):
                 continue
-            where, facts = f"stages.{name}", self.facts(name)
+            where, facts = f"stages.{name}", self.saved.facts(name)
             old = before.stages.get(name) if before else None
             changed = changes(old, stage, where) if old else ""
             was = before.base(name) if before and old else None
@@ -149,14 +151,6 @@ class Run(Spending):
                     f"stage '{name}' in {self.folder} was begun with {changed}: set it back, "
                     "or train anew in another folder (--out)"
                 )
-
-    def _recorded_recipe(self) -> Recipe | None:
-        """The recipe that this folder was last trained with; None where it says nothing now."""
-        values = self._recorded()
-        try:
-            return Recipe.parse(values) if values else None
-        except UnclipError:  # of an older version, or a model that it begins from is gone
-            return None
 
     def begin(self, resume: bool) -> None:
         """Make the folder, or check that it may be gone on with, and keep others out until `end`.
@@ -170,7 +164,7 @@ class Run(Spending):
             TrainingError: its recipe.json is damaged, or as for `check_states`.
         """
         self.world.first(lambda: self._begin(resume))
-        self.recipe = self._with_recorded_budget()
+        self.recipe = self.recorded.settle(self.recipe, self.saved)
 
     def _begin(self, resume: bool) -> None:
         if not resume and self.exists():
@@ -186,8 +180,8 @@ class Run(Spending):
         if not resume:  # what was refused before, perhaps of other data
             for name in PREPARED:
                 (self.folder / name).unlink(missing_ok=True)
-        self.recipe = self._with_recorded_budget()
-        self._record()
+        self.recipe = self.recorded.settle(self.recipe, self.saved)
+        self.recorded.write(self.recipe)
 
     @property
     def is_locked(self) -> bool:
@@ -199,54 +193,16 @@ class Run(Spending):
         if self._lock is not None:
             self._lock.release()
 
-    def _record(self) -> None:
-        write_json(self.folder / "recipe.json", self.recipe.dump())
-
-    def _with_recorded_budget(self) -> Recipe:
-        """The recipe with what a budget has settled before: shares, and the steps of what began."""
-        values = self._recorded()
-        budget = self.recipe.settings.budget or values.get("budget")
-        if budget is None or not values:
-            return self.recipe
-        before = RecipeSettings.parse(values, str(self.folder / "recipe.json"))
-        recipe, shared = self.recipe.with_budget(minutes_of(budget)), self.recipe.shares()
-        for name in recipe.trained:
-            settled = before.stages.get(name, {}).get("train", {})
-            keys = [] if shared else ["share"]
-            keys += ["steps"] if self.begun(name) else []
-            known = {key: settled[key] for key in keys if settled.get(key) is not None}
-            recipe = recipe.with_train(name, **known)
-        recipe.shares()
-        return recipe
-
-    def _recorded(self) -> dict[str, Any]:
-        """What this folder was last trained with, as plain values; empty where it is new."""
-        file = self.folder / "recipe.json"
-        try:
-            values = read_json(file) if file.is_file() else {}
-        except (OSError, ValueError) as error:
-            raise TrainingError(f"{file} is damaged: {error}") from None
-        return values if isinstance(values, dict) else {}
-
-    def begun(self, name: str) -> bool:
-        """Whether there is a saved state of a stage to go on with."""
-        return self.steps_done(name) > 0
-
     def finished(self, name: str) -> bool:
         """Whether a stage has reached the recipe's last step, and its weights are in `model`."""
         train = self.recipe.stage(name).train
-        done = train is None or self.steps_done(name) >= train.steps
+        done = train is None or self.saved.steps_done(name) >= train.steps
         exported = (self.model / "model.json").is_file() and (self.model / name).is_dir()
         return done and exported and name in native.read_manifest(self.model).stages
 
     def export_frozen(self, name: str) -> None:
         """Put a stage that another model gives into this one, as it is."""
         self.world.first(lambda: self.export(name, self.build(name)))
-
-    def steps_done(self, name: str) -> int:
-        """Steps in the newest saved state of a stage, 0 where there is none."""
-        states = saved_states(self.folder / name / "states")
-        return step_of(states[-1]) if states else 0
 
     def tokenizer(self) -> Tokenizer:
         """Load the run's tokenizer, or learn it from the data's captions first."""
@@ -283,6 +239,12 @@ class Run(Spending):
             words |= before
         return words
 
+    @cached_property
+    def spending(self) -> Spending:
+        """What gives the stages their time, where there is a budget."""
+        budget = Budget(lambda name: partial(seconds_per_step, self.untrained(name)), self.clock)
+        return Spending(budget, self.saved, self.world)
+
     def trainer(self, name: str) -> Trainer:
         """A trainer for one stage: prepared, or gone on with where a state was saved.
 
@@ -294,7 +256,7 @@ class Run(Spending):
         """
         self.world.first(self._read_texts)
         seconds = self._allowance(name) if self.recipe.settings.budget is not None else None
-        facts, started = self.facts(name), self.clock.now()
+        facts, started = self.saved.facts(name), self.clock.now()
         trainer = self._trainer(name)
         if not trainer.resume(self.warn) and self.recipe.stage(name).part is None:
             trainer.prepare()
@@ -306,8 +268,22 @@ class Run(Spending):
             "built": took + float(facts.get("built", 0.0)),
         }
         if seconds is not None:
-            trainer.pacer = Pacer(seconds, partial(self._with_steps, name))
+            trainer.pacing.pacer = Pacer(seconds, partial(self._with_steps, name))
         return trainer
+
+    def _allowance(self, name: str) -> float:
+        """Seconds that the budget gives a stage, whose steps are worked out if it has not begun."""
+        if self.saved.begun(name):
+            return self.spending.allowance(self.recipe, name)
+        self.recipe, seconds = self.spending.fitted(self.recipe, name)
+        self.world.first(lambda: self.recorded.write(self.recipe))
+        return seconds
+
+    def _with_steps(self, name: str, steps: int) -> TrainConfig:
+        """Let a stage that trains have other steps, and write them down."""
+        self.recipe = self.recipe.with_train(name, steps=steps)
+        self.world.first(lambda: self.recorded.write(self.recipe))
+        return self.recipe.trained[name]
 
     def _read_texts(self) -> None:
         """Now, while the data are there, and in nobody's share of a budget."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..errors import TrainingError
 from .ema import Ema
 from .faults import Guard
+from .feed import Feed
 from .loader import Loader
 from .lora import kept, put_back
 from .optim import Learner, optimizer_tensors, restore_optimizers
@@ -26,7 +27,7 @@ class Resumable(Protocol):
 
     step: int
     seconds: float
-    seed: int
+    feed: Feed
     loader: Loader
     learners: dict[str, Learner]
     ema: Ema
@@ -80,7 +81,7 @@ def gather(trainer: Resumable) -> State:
     values: dict[str, Any] = {
         "step": trainer.step,
         "seconds": trainer.seconds,
-        "seed": trainer.seed,
+        "seed": trainer.feed.seed,
         "held_out": trainer.held_out,
     }
     tensors = {"ema": kept(trainer.ema.average)}

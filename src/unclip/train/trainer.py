@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -12,24 +13,23 @@ import torch
 from torch import Tensor
 
 from ..device import autocast, place
-from ..errors import DataError, OutputError, UnclipError, WorkersLostError
-from ..rng import BatchRng
+from ..errors import DataError, OutputError, WorkersLostError
 from ..stages import Stage
 from .blocks import checkpoint_blocks, compile_blocks
 from .clock import Clock
 from .config import TrainConfig
 from .distributed.engines import make_engine
-from .distributed.store import SharedStore
 from .ema import Ema
 from .faults import Guard, to_skip
+from .feed import Feed
 from .following import Means, Watcher
 from .frozen import freeze
 from .keeping import Keeper
 from .loader import Batch, Loader
 from .optim import Learner, learning_rate
-from .pacing import Paced
+from .pacing import Pacing
 from .sam import climbed
-from .saving import FolderStore, Store
+from .state import Best
 from .task import Task
 from .validation import Validation
 
@@ -37,12 +37,8 @@ LOG_SECONDS = 60.0
 """The watcher gets the means after so long, even before `log_every` steps."""
 
 
-class Trainer(Keeper, Paced):
-    """Trains one stage: knows a task, a loader, an optimizer, an average and where to save.
-
-    What is drawn for a sample depends on the seed and its position in the stream alone: a resumed
-    run is the same run, and other batches of the same samples have the same draws.
-    """
+class Trainer:
+    """Trains one stage: a task's steps, of a `feed`, by a `pacing`, saved by a `keeper`."""
 
     def __init__(
         self,
@@ -55,18 +51,19 @@ class Trainer(Keeper, Paced):
         clock: Clock | None = None,
     ) -> None:
         self.task, self.loader, self.config = task, loader, config
-        self.folder, self.seed = folder, seed
-        self.store: Store = FolderStore(folder, config.keep_states)
+        self.folder = folder
         self.guard = Guard(config.faults)
         self.validation: Validation | None = None
-        self.waited = 0.0  # seconds for batches, since the last log
         self._skipped: Tensor  # () bool, of the last step
         self.device = device or torch.device("cpu")
         self.clock = clock or Clock()
-        self._previewed = self.clock.now()
+        self.world = self.clock.world
+        self.feed = Feed(loader, seed, task.stage.kind, self.device, self.clock)
+        self.pacing = Pacing(self.clock)
+        self.keeper = Keeper(folder, self.world, task, config.keep_states)
         self.step = 0
         self.seconds = 0.0  # of training, previews and saving included
-        self.facts: dict[str, Any] = {}
+        self.facts: dict[str, Any] = {}  # that the run wants to find in a state again
         for module in (task, *task.frozen):
             place(module, self.device)
         self.net = task.stage.net
@@ -76,12 +73,9 @@ class Trainer(Keeper, Paced):
             compile_blocks(self.net)
         if config.activation_checkpointing:
             checkpoint_blocks(self.net)
-        self.world = self.clock.world
         self.engine = make_engine(config, self.world, self.device)
         self.engine.check(task)
         self.engine.arrange(task, self.ema)
-        if not self.world.alone:
-            self.store = SharedStore(self.store, self.world)
         self.learners = {key: Learner(*each) for key, each in task.learners(config).items()}
 
     def prepare(self) -> None:
@@ -92,11 +86,11 @@ class Trainer(Keeper, Paced):
         wanted = self.task.stage.prepare_samples
         if wanted == 0:
             return
-        place, loader = self.loader.state_dict(), self.loader
-        counted = loader.skipped.state_dict()
+        feed, loader = self.feed, self.loader
+        place, counted = loader.state_dict(), loader.skipped.state_dict()
         batches = math.ceil(wanted / (loader.batch_size * loader.world))
         with loader.undivided():
-            conds = (self.task.cond(self._next(), self._rng()) for _ in range(batches))
+            conds = (self.task.cond(feed.next(), feed.rng(self.step)) for _ in range(batches))
             self.task.stage.prepare(conds)
         loader.load_state_dict(place)
         loader.skipped.load_state_dict(counted)
@@ -123,16 +117,16 @@ class Trainer(Keeper, Paced):
 
     def _until_stopped(self, watcher: Watcher) -> bool:
         """Train to the last step and save, or go back. Returns whether the clock stopped it."""
-        clock, config, over = self.clock, self.config, False
+        clock, config, keeper, over = self.clock, self.config, self.keeper, False
         last = clock.now()
-        saved = self._first_preview(watcher)
+        saved = last if self.step else self._preview(watcher)
         means = Means(saved, self.world)
         while self.step < config.steps:
             try:
-                metrics = self._step()
+                metrics = self.advance()
             except (DataError, WorkersLostError, OutputError):  # of batches
-                if self.step and self._is_good():
-                    self._save(watcher, means)
+                if self.step and keeper.is_good(self):
+                    keeper.save_checked(self, watcher, means)
                 raise
             means.add(metrics, self._skipped)
             now = clock.now()
@@ -140,50 +134,57 @@ class Trainer(Keeper, Paced):
             config = self._follow()
             if self._is_due(means.since):
                 self.loader.skipped.meet(self.world)
-                if not self._goes_back(watcher):
+                if not keeper.go_back(self, watcher):
                     self._log(watcher, means, now)
                 means = Means(now, self.world)
             saved = self._validated(watcher, means) or saved
-            if self._preview_is_due():
+            if self.pacing.preview_is_due(config, self.step):
                 self._preview(watcher)
             if over := clock.is_over():
                 break
             if clock.wants_state() or clock.has_passed(60 * config.checkpoint_minutes, since=saved):
-                self._save_or_go_on(watcher, means)
-                saved = self._resumed()
-        went_back = self._goes_back(watcher, last=True)
+                keeper.save_or_go_on(self, watcher, means)
+                saved = self.pacing.resumed()
+        went_back = keeper.go_back(self, watcher, last=True)
         self.seconds += clock.now() - last  # a GPU is done by now
         if not went_back:
-            self._save(watcher, means)
+            keeper.save_checked(self, watcher, means)
         return over
 
-    def seconds_per_step(self, batch_size: int, window: float) -> float:
-        """Mean time of a step, from at least `window` seconds of real steps.
+    def _follow(self) -> TrainConfig:
+        """Take as many steps as fit into the stage's time. Returns the configuration."""
+        every = self.validation.config.every if self.validation else 1
+        config = self.pacing.follow(self.config, self.step, self.seconds, every)
+        if config.steps != self.config.steps:
+            self.config = config
+            for learner in self.learners.values():
+                learner.config = learner.config.model_copy(update={"steps": config.steps})
+        return self.config
 
-        The first step, with what is compiled in it and no batch in the queue, does not count. Then
-        come rounds of 1, 2, 4, ... steps, of which the last is the result: what a step of a
-        longer round takes is what data and device reach in the long run. Nothing is saved, and
-        this trainer is not to be trained with afterwards.
-        """
-        self.config = self.config.model_copy(update={"batch_size": batch_size, "ramp": ()})
-        self._timed(1)
-        count = 1
-        while self.world.decided((taken := self._timed(count)) < window):
-            count *= 2
-        return taken / count
+    def _preview(self, watcher: Watcher) -> float:
+        """Draw a sample grid. Returns the time after it."""
+        with self.pacing.previewing():
+            watcher.preview(self.step, self.averaged())
+        return self.clock.now()
 
-    def _timed(self, steps: int) -> float:
-        started = self.clock.now()
-        for _ in range(steps):
-            loss = self._step()["loss"]
-        float(loss)  # which waits for the device
-        return self.clock.now() - started
+    def _validated(self, watcher: Watcher, means: Means) -> float | None:
+        """Measure where it is time; the time after that, at which no state is due."""
+        validation = self.validation
+        if validation is None or not validation.is_due(self.step, self.config.steps):
+            return None
+        with self.pacing.validating():
+            stage = self.averaged()
+            values = self.world.first(lambda: validation.measure(stage))
+            watcher.validated(self.step, values)
+            found = Best(self.step, values["validation"], validation.measured)
+            self.keeper.keep_best(self, found, watcher, means)
+        return self.clock.now()
 
-    def _step(self) -> dict[str, Tensor]:
+    def advance(self) -> dict[str, Tensor]:
         """One optimizer step; returns the loss and the metrics, not yet read off the device."""
         config = self.config
         self.loader.resize(self.world.share(config.batch_at(self.step)))
-        batch = self._next()
+        batch = self.feed.next()
         self.task.train()
         self.task.begin(self.step / config.steps, self.ema.average)
         metrics = self._backward(batch)
@@ -204,30 +205,12 @@ class Trainer(Keeper, Paced):
         """The gradients of a batch, and its loss and metrics."""
         config = self.config
         within = partial(autocast, self.device, config.dtype(self.device))
-        rng, size = self._rng(), config.micro_batch
+        rng, size = self.feed.rng(self.step), config.micro_batch
         apart = size is not None and size < rng.batch
         with self.engine.in_pieces() if apart else nullcontext():
             metrics = self.task.backward(batch, rng, size, within)
         self.engine.finish()
         return metrics
-
-    def _next(self) -> Batch:
-        asked = self.clock.now()
-        place = self.loader.state_dict()
-        try:
-            batch = self.world.each(lambda: next(self.loader))
-        except UnclipError:  # of any process: a state has the place that all have trained up to
-            self.loader.load_state_dict(place)
-            raise
-        self.waited += self.clock.now() - asked
-        return {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
-
-    def _rng(self) -> BatchRng:
-        """What is drawn for the last batch, by the seed and its place in the stream."""
-        # for networks that draw by themselves, each process other numbers
-        torch.manual_seed(self.seed * 1_000_003 + self.step + 1_000_000_007 * self.world.rank)
-        key, loader = f"{self.seed}/{self.task.stage.kind}", self.loader
-        return BatchRng(key, loader.batch_size, self.device, loader.first)
 
     def _is_due(self, since: float) -> bool:
         """Whether to log the steps since then; slow ones are logged without waiting."""
@@ -241,12 +224,24 @@ class Trainer(Keeper, Paced):
         pictures = means.steps * self.loader.batch_size * self.loader.world
         values |= {
             "images_per_second": pictures / max(now - means.since, 1e-9),
-            "data_wait": self.waited / max(now - means.since, 1e-9),
+            "data_wait": self.feed.waited() / max(now - means.since, 1e-9),
             "learning_rate": learning_rate(self.config, self.step - 1),
         }
-        self.waited = 0.0
         watcher.scalars(self.step, values)
 
     def averaged(self) -> Stage:
         """The stage with the averaged weights, in evaluation mode; all processes ask together."""
         return self.engine.averaged(self.task.stage, self.ema).eval()
+
+    @property
+    def held_out(self) -> float:
+        """The share of the data's pictures that it never sees."""
+        return (self.validation and self.validation.config.share) or 0.0
+
+    def save(self) -> Path:
+        """Write the whole state beside the older ones; nothing half-written is ever seen."""
+        return self.keeper.save(self)
+
+    def resume(self, warn: Callable[[str], None] = lambda line: None) -> bool:
+        """Go on from the newest whole state, as `Keeper.resume`; False where there is none."""
+        return self.keeper.resume(self, warn)

@@ -7,6 +7,7 @@ import os
 import runpy
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,82 +17,51 @@ import unclip
 from unclip.train.state import load_state, saved_states
 
 WORKER = Path(__file__).with_name("_worker.py")
-RECIPE = """
-name = "little"
-data = { source = "shapes" }
-tokenizer = { vocab_size = 320, context = 8, captions = 200 }
-[stages.clip.network]
-embed_dim = 16
-vision = { width = 16, depth = 2, heads = 2, image_size = 8, patch_size = 4 }
-text = { width = 16, depth = 2, heads = 2, vocab_size = 320, context = 8 }
-[stages.clip.train]
-steps = 15
-batch_size = 8
-log_every = 1
-workers = 0
-warmup = 1
-precision = "float32"
-decay = 0.0
-[stages.decoder]
-parameterization = { kind = "v" }
-sampling = { steps = 2 }
-[stages.decoder.network]
-image_size = 8
-channels = 32
-multipliers = [1, 2]
-attention = [4]
-depth = 1
-head_dim = 32
-text = { width = 16, depth = 1, heads = 2, vocab_size = 320, context = 8 }
-[stages.decoder.train]
-steps = 15
-batch_size = 8
-log_every = 1
-workers = 0
-warmup = 1
-precision = "float32"
-decay = 0.0
-"""
-
-MEASURED = """
-[validation]
-share = 0.2
-every = 1
-pairs = 4
-"""
-LATENT = """
-[stages.latent]
-kind = "latent_unclip"
-autoencoder = { channels = [32, 32], depth = 1, output = "latents", codes = 8, spatial = true }
-parameterization = { kind = "v", learned_variance = true }
-sampling = { sampler = "ddpm", steps = 2, eta = 1.0 }
-[stages.latent.network]
-image_size = 4
-in_channels = 4
-out_channels = 8
-channels = 32
-multipliers = [1, 2]
-attention = [2]
-depth = 1
-head_dim = 32
-embed_dim = 16
-[stages.latent.train]
-batch_size = 8
-workers = 0
-log_every = 1
-warmup = 1
-precision = "float32"
-decay = 0.0
-"""
+TRAIN = {"steps": 15, "batch_size": 8, "log_every": 1, "workers": 0, "warmup": 1}
+TRAIN |= {"precision": "float32", "decay": 0.0}
+UNET = {"channels": 32, "multipliers": [1, 2], "depth": 1, "head_dim": 32}
+TEXT = {"width": 16, "depth": 1, "heads": 2, "vocab_size": 320, "context": 8}
+CAPTIONS = {
+    "tokenizer.captions": 200,
+    "stages.clip.network.text": TEXT,
+    "stages.decoder.network": {**UNET, "attention": [4], "text": TEXT, "embed_dim": None},
+}
+MEASURED = {"validation": {"share": 0.2, "every": 1, "pairs": 4}}
+LATENT = {
+    "stages.latent.kind": "latent_unclip",
+    "stages.latent.autoencoder": {
+        "channels": [32, 32],
+        "depth": 1,
+        "output": "latents",
+        "codes": 8,
+        "spatial": True,
+    },
+    "stages.latent.parameterization": {"kind": "v", "learned_variance": True},
+    "stages.latent.sampling": {"sampler": "ddpm", "steps": 2, "eta": 1.0},
+    "stages.latent.network": {
+        **UNET,
+        "image_size": 4,
+        "in_channels": 4,
+        "out_channels": 8,
+        "attention": [2],
+        "embed_dim": 16,
+    },
+}
 
 Losses = dict[int, float]
 
 
 @pytest.fixture
-def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def recipe(
+    request: pytest.FixtureRequest,
+    little: Callable[..., str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Path:
+    """A recipe's file, with what a test's parameter changes in it."""
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "little.toml"
-    file.write_text(RECIPE)
+    file.write_text(little({**CAPTIONS, **getattr(request, "param", {})}, **TRAIN))
     return file
 
 
@@ -121,12 +91,12 @@ def train(
     return {int(step): loss for step, loss in told.items() if step != "begun"}
 
 
+@pytest.mark.parametrize("recipe", [MEASURED], indirect=True)
 def test_two_processes_train_as_one_does(recipe: Path) -> None:
     """Sharded, with weights that are never computed with whole and activations computed again.
 
     One of them measures what is held out in between.
     """
-    recipe.write_text(RECIPE + MEASURED)
     settings = {"train.engine": "fsdp", "train.activation_checkpointing": "true"}
     two = train(2, recipe, "two", "decoder", settings, 3)
     one = train(1, recipe, "one", "decoder", {}, 3)
@@ -172,18 +142,18 @@ def test_processes_come_and_go_and_the_losses_stay(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("recipe", [MEASURED], indirect=True)
 @pytest.mark.parametrize("engine", ["ddp", "fsdp"])
 def test_one_process_measures_a_loss_with_weights_of_its_own(engine: str, recipe: Path) -> None:
-    recipe.write_text(RECIPE + MEASURED)
     settings = {"objective": "{simsiam={}}"}
     two = train(2, recipe, "two", "clip", {**settings, "train.engine": engine}, 3)
     assert two == pytest.approx(train(1, recipe, "one", "clip", settings, 3), rel=1e-5)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("recipe", [{**LATENT, **MEASURED}], indirect=True)
 @pytest.mark.parametrize("engine", ["ddp", "fsdp"])
 def test_one_process_measures_in_an_autoencoder_s_latents(engine: str, recipe: Path) -> None:
-    recipe.write_text(RECIPE + LATENT + MEASURED)
     for out in ("one", "two"):
         train(1, recipe, out, "clip", {}, 1)
     two = train(2, recipe, "two", "latent", {"train.engine": engine}, 3)

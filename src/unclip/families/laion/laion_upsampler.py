@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from ...diffusion.parameterization import Parameterization
 from ...diffusion.schedule import Linear, ScheduleConfig
 from ...rng import Rng
-from ...stages.sampling import Sampling
+from ...stages.sampling import DropImage, DropText, Sampling
 from ...stages.upsampler import AnyUpsampler, AnyUpsamplerConfig
 from ...types import Cond
 from ._unet import LaionUNetConfig
@@ -29,8 +29,8 @@ class LaionUpsamplerConfig(AnyUpsamplerConfig):
     schedule: ScheduleConfig = Linear()
     parameterization: Parameterization = Parameterization(kind="eps")
     sampling: Sampling = Sampling(sampler="ddpm", steps=1000, eta=1.0, threshold="clamp")
-    drop_text: float = 0.5
-    drop_image: float = 0.1
+    drop_text: DropText = 0.5
+    drop_image: DropImage = 0.1
 
 
 class LaionUpsampler(AnyUpsampler):

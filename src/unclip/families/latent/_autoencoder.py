@@ -20,6 +20,7 @@ from ...nn.blocks import Place, places
 from ...nn.latents import LatentsConfig
 from ...nn.layers import laid_out
 from ...stages.decoder import AnyDecoderConfig
+from ...stages.sampling import DropText
 from ._unet import Resample
 
 EPS = 1e-6
@@ -220,7 +221,7 @@ class OfLatentsConfig(AnyDecoderConfig):
     """A decoder whose latents are this autoencoder's."""
 
     autoencoder: AutoencoderConfig
-    drop_text: float = 0.1
+    drop_text: DropText = 0.1
 
     @property
     def latents(self) -> AutoencoderConfig:
