@@ -20,10 +20,9 @@ from PIL import Image
 
 import unclip
 from unclip.data.shapes import COLOURS, SHAPES, Shapes, ShapesConfig, recognised
-from unclip.evaluate.diversity import pixel_deviation
-from unclip.evaluate.sharpness import laplacian_energy
 from unclip.media import to_tensor
 from unclip.media.grid import make_grid
+from unclip.media.measures import laplacian_energy, pixel_deviation
 
 PROMPTS = [f"a {colour} {shape}" for colour in COLOURS for shape in SHAPES]
 SIDE = 16

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from ..diffusion.consistency import level_at, path_levels, weighted_distance
 from ..diffusion.objective import AdversarialObjective
 from ..errors import TrainingError, UsageError
+from ..media.measures import saturated_share
 from ..nn.critic import Critic
 from ..nn.layers import select
 from ..nn.tokenizer import Tokenizer
@@ -260,11 +261,6 @@ class AdversarialTask(ConsistencyTask):
                 f"than objective.largest_gap, {most:g}. Raise objective.penalty or lower "
                 "objective.critic_rate"
             )
-
-
-def saturated_share(x0: Tensor) -> Tensor:
-    """(B,) share of values beyond .98 of (B, ...) data in diffusion space."""
-    return (x0.abs() > 0.98).float().flatten(1).mean(1)
 
 
 def pairwise(one: Logits, other: Logits, fn: Callable[[Tensor], Tensor]) -> Tensor:

@@ -21,10 +21,9 @@ from torch import Tensor
 
 from ..diffusion.limits import Limits
 from ..errors import TrainingError, counted
-from ..evaluate.diversity import pixel_deviation
-from ..evaluate.sharpness import laplacian_energy
+from ..media.measures import laplacian_energy, pixel_deviation
 from ..rng import Rng
-from ..stages import DiffusionStage, Stage
+from ..stages import Stage
 from ..types import Cond
 
 CONDITIONS, SEEDS = 4, 4
@@ -44,7 +43,7 @@ class Probe:
     """
 
     def __init__(
-        self, cond: Cond, teacher: DiffusionStage | None = None, guidance_scale: float = 1.0
+        self, cond: Cond, teacher: Stage | None = None, guidance_scale: float = 1.0
     ) -> None:
         """`cond` is a batch's, of which the first few are kept."""
         self.cond = cond[:CONDITIONS].replace(known=None, mask=None, loss_mask=None)

@@ -75,8 +75,8 @@ class ConsistencyTask(Task):
         """See `Task`; the first is what the probe is of, where there are pictures."""
         cond = super().cond(batch, rng)
         if self.probe is None and "image" in self.stage.produces:
-            scale = self.options.guidance_scale if self.teacher else 1.0
-            self.probe = Probe(cond, *self.teacher, guidance_scale=scale)
+            one = (self.teacher[0], self.options.guidance_scale) if self.teacher else (None, 1.0)
+            self.probe = Probe(cond, *one)
         return cond
 
     def measure(self) -> dict[str, float]:
