@@ -13,6 +13,7 @@ from torch import Tensor
 from ..config import Config, Share
 from ..rng import Rng
 from ..types import Level, Prediction
+from .limits import Limits
 from .parameterization import Parameterization, RawNet
 from .samplers import posterior
 from .schedule import Schedule
@@ -86,6 +87,7 @@ class ConsistencyObjective(Config):
     )
     v_gamma: float = Field(5.0, ge=1, description="weight of the error, 1 + SNR, at most this")
     huber: float = Field(0.03, gt=0, description="error above which the loss is linear")
+    limits: Limits = Limits()
 
     def stride(self, progress: float) -> int:
         """How many levels the teacher's step spans when `progress` (0 to 1) is done."""
@@ -124,6 +126,7 @@ class AdversarialObjective(ConsistencyObjective):
     critic_from: float = Field(
         0.0, ge=0, lt=1, description="share of the training that is done when the critic begins"
     )
+    critic_width: int = Field(64, ge=1, description="channels of each of its heads")
     critic_rate: float = Field(1e-3, gt=0, description="the critic's learning rate")
     critic_sees: tuple[Share, Share] = Field(
         (0.25, 1.0), description="part of the path, 0 pure noise to 1 clean, that it looks at"
