@@ -199,7 +199,7 @@ def test_a_critic_may_begin_when_a_part_of_the_training_is_done(make_task: MakeT
     options = {"noise_share": 1.0, "data_weight": 2.0, "teacher": None}
     task = make_task({**ADVERSARIAL, **options, "critic_from": 0.5})
     before, cond = copy.deepcopy(task.critic.state_dict()), given(task)
-    learner = Learner(task.critic, TrainConfig(steps=30, learning_rate=1e-2, warmup=1))
+    learner = Learner(*task.learners(TrainConfig(steps=30, warmup=1))["critic_"])
     task.begin(0.49, task.stage.net)
     loss, metrics = task.loss(cond, BatchRng(0, 8))
     assert set(metrics) == {"data"} and torch.allclose(loss, 2 * metrics["data"])
