@@ -355,6 +355,27 @@ def test_minutes_that_are_none(unclip: RunCli, recipe: Path) -> None:
     unclip("train", recipe, "--minutes", 0).fails(2, "--minutes", "got 0")
 
 
+def test_minutes_end_measuring_with_the_step_at_hand(
+    unclip: RunCli, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step takes two minutes, and one is there."""
+    now, made, advance = [100.0], list[str](), Trainer.advance
+
+    def slowly(self: Trainer) -> Any:
+        now[0] += 120
+        made.append(self.task.name)
+        return advance(self)
+
+    monkeypatch.setattr("unclip.train.clock.Clock.now", lambda _: now[0])
+    monkeypatch.setattr(Trainer, "advance", slowly)
+    done = unclip("train", recipe, "--budget", "10m", "--minutes", "1")
+    assert (done.code, made) == (3, ["clip"])
+    assert done.out.splitlines()[-1] == (
+        "stopped before the steps of 'clip' were measured; go on with: "
+        f"unclip train {recipe} --resume"
+    )
+
+
 def test_a_recipe_in_pieces_is_the_recipe_at_once(unclip: RunCli, recipe: Path) -> None:
     """Every call does a step; each but the last ends with 3 and the command that goes on."""
     stops = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ ADVERSARIAL = {**CONSISTENCY, "kind": "adversarial", "teacher": "decoder"}
 OWN = {**CONSISTENCY, "own_share": 0.5}
 LARGER = {"image_size": 16, "channels": 32, "multipliers": [1], "depth": 1, "embed_dim": 16}
 ALONE = {"kind": "adversarial", "noise_share": 1.0}
+LATER = {**ADVERSARIAL, "critic_from": 0.5}
 
 MakeTask = Callable[..., Any]
 
@@ -117,7 +119,7 @@ def test_what_is_frozen_stays_as_it_is(
         assert all(p.grad is None for p in new)
 
 
-@pytest.mark.parametrize("objective", [CONSISTENCY, ADVERSARIAL, ALONE, OWN])
+@pytest.mark.parametrize("objective", [CONSISTENCY, ADVERSARIAL, ALONE, OWN, LATER])
 def test_resuming_is_exact(
     objective: dict[str, Any],
     make_task: MakeTask,
@@ -190,6 +192,29 @@ def test_almost_true_captions_are_told_apart(make_task: MakeTask) -> None:
     own = (other.image_embed == cond.image_embed).all(1)
     assert torch.equal(own, almost)  # the others have another picture's z_i
     assert torch.equal(other.image_embed[~own], cond.image_embed.roll(1, 0)[~own])
+
+
+def test_a_critic_may_begin_when_a_part_of_the_training_is_done(make_task: MakeTask) -> None:
+    """Until then it is as if there were none, and its weights stay as they are."""
+    options = {"noise_share": 1.0, "data_weight": 2.0, "teacher": None}
+    task = make_task({**ADVERSARIAL, **options, "critic_from": 0.5})
+    before, cond = copy.deepcopy(task.critic.state_dict()), given(task)
+    learner = Learner(task.critic, TrainConfig(steps=30, learning_rate=1e-2, warmup=1))
+    task.begin(0.49, task.stage.net)
+    loss, metrics = task.loss(cond, BatchRng(0, 8))
+    assert set(metrics) == {"data"} and torch.allclose(loss, 2 * metrics["data"])
+    loss.mean().backward()
+    learner.update(0)
+    assert all(torch.equal(value, before[name]) for name, value in task.critic.state_dict().items())
+    task.begin(0.5, task.stage.net)
+    loss, metrics = task.loss(cond, BatchRng(0, 8))
+    assert {"adversarial", "critic", "penalty"} < set(metrics)
+    loss.mean().backward()
+    learner.update(1)
+    after = task.critic.state_dict()
+    assert not torch.equal(after["patches.0.weight"], before["patches.0.weight"])
+    with pytest.raises(UsageError, match="critic_from needs a data_weight, or a teacher"):
+        make_task({**ALONE, "critic_from": 0.5})
 
 
 def test_equal_captions_are_no_mismatch(make_task: MakeTask) -> None:

@@ -119,6 +119,9 @@ class AdversarialObjective(ConsistencyObjective):
         "that learns with it) and its own convolutions, or through these alone",
     )
     critic_width: int = Field(64, ge=1, description="channels of each of its heads")
+    critic_from: float = Field(
+        0.0, ge=0, lt=1, description="share of the training that is done when the critic begins"
+    )
     critic_rate: float = Field(1e-3, gt=0, description="the critic's learning rate")
     critic_sees: tuple[Share, Share] = Field(
         (0.25, 1.0), description="part of the path, 0 pure noise to 1 clean, that it looks at"
@@ -129,6 +132,12 @@ class AdversarialObjective(ConsistencyObjective):
     largest_gap: float = Field(
         4.0, gt=0, description="between true and made pictures; beyond it training stops"
     )
+
+    @model_validator(mode="after")
+    def _learns_something_first(self) -> Self:
+        if self.critic_from and not (self.data_weight or self.teacher):
+            raise ValueError("critic_from needs a data_weight, or a teacher, to learn from before")
+        return self
 
 
 def _by_name(value: object) -> object:

@@ -59,6 +59,11 @@ class NetConfig(Config, ABC):
         return False
 
     @property
+    def reach(self) -> int | None:
+        """How many pixels away is what a pixel depends on, in whole units; None: all there are."""
+        return None
+
+    @property
     def reads_long(self) -> bool:
         """Whether it reads `text_tokens` of any length, in chunks of its context."""
         return False

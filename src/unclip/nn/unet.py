@@ -49,6 +49,9 @@ class UNetConfig(NetConfig):
     space_to_depth: int = Field(1, ge=1, description="fold n x n pixels into channels")
     coordinates: bool = Field(False, description="tell each place where it lies in the picture")
     low_res: bool = Field(False, description="concatenate a low-resolution picture")
+    noise_input: bool = Field(
+        True, description="it sees x_t; without, it draws in one step, from its condition alone"
+    )
     inpaint: bool = Field(False, description="concatenate what is known of the picture, and where")
     embed_dim: int = Field(0, ge=0, description="width of z_i; 0 is unconditional")
     image_tokens: int = Field(4, ge=1, description="context tokens made of z_i")
@@ -90,6 +93,14 @@ class UNetConfig(NetConfig):
     def knows_places(self) -> bool:
         """As configured."""
         return self.coordinates
+
+    @property
+    def reach(self) -> int | None:
+        """Of its convolutions, two a layer, and of the first and the last."""
+        if self.norm == "group" or self.attention or self.coordinates:
+            return None
+        cells: int = 2 + sum(2 * 2**place.level for place in self.places())
+        return -(-self.space_to_depth * cells // self.unit) * self.unit + self.unit
 
     @property
     def inpaints(self) -> bool:
@@ -286,7 +297,7 @@ class UNet(Levels):
 
     def _entered(self, x: Tensor, t: Tensor, encoded: Encoded) -> tuple[Tensor, Tensor]:
         """(B, C', H', W') after the first convolution, and (B, E) what every block is told."""
-        emb = self.time(t)
+        emb, x = self.time(t), x if self.config.noise_input else torch.zeros_like(x)
         if encoded.vector is not None:
             emb = emb + encoded.vector
         if encoded.low_res is not None:

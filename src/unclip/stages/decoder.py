@@ -17,6 +17,7 @@ from ..diffusion.parameterization import Parameterization
 from ..diffusion.schedule import Cosine, ScheduleConfig
 from ..diffusion.space import Rgb, Space, SpaceConfig
 from ..errors import UsageError
+from ..nn.autoencoder import AutoencoderConfig
 from ..nn.conditioning import NetConfig
 from ..nn.latents import InLatents, Latents, LatentsConfig
 from ..nn.layers import select
@@ -71,6 +72,14 @@ class DecoderConfig(AnyDecoderConfig):
 
     kind: Literal["decoder"] = "decoder"
     network: Network
+    autoencoder: AutoencoderConfig | None = Field(
+        None, description="whose latents are diffused; in a recipe a stage's name. None: pictures"
+    )
+
+    @property
+    def latents(self) -> AutoencoderConfig | None:
+        """As configured."""
+        return self.autoencoder
 
 
 class Decoder(DiffusionStage):
@@ -122,6 +131,11 @@ class Decoder(DiffusionStage):
     def _latent_factor(self) -> int:
         """How many pixels' side one latent stands for; of pictures 1."""
         return self.config.latents.factor if self.config.latents else 1
+
+    @property
+    def _denoiser(self) -> Any:
+        """Its network without the autoencoder."""
+        return self.net.unet if self.config.latents else self.net
 
     @property
     def space(self) -> Space:
@@ -181,7 +195,7 @@ class Decoder(DiffusionStage):
                 "decoder: network.text_of_clip wants network.text to be that of the recipe's CLIP: "
                 f"{theirs.dump() if theirs else 'it has none'}"
             )
-        self.net.get_submodule("text").load_state_dict(clip.net.text.state_dict())
+        self._denoiser.get_submodule("text").load_state_dict(clip.net.text.state_dict())
 
     @property
     def inpaints(self) -> bool:
@@ -210,7 +224,7 @@ class Decoder(DiffusionStage):
         if not self.config.network.aligns:
             return super().loss(cond, rng)
         assert cond.image_patches is not None
-        net = self.net
+        net = self._denoiser
         with outputs_of(net.aligned_layer) as seen:
             loss, metrics = super().loss(cond, rng)
         apart = misalignment(net.align, seen[0], cond.image_patches)

@@ -27,6 +27,7 @@ class ConsistencyTask(Task):
     """
 
     stage: DiffusionStage
+    asks_average = True
 
     def __init__(
         self,

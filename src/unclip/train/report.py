@@ -185,6 +185,7 @@ def _stage(run: Run, name: str, log: Log) -> Section:
         parts.append(Curve(title, "step", "loss", tuple(lines), note=note, log=_spans(every)))
     parts += _metrics(log)
     for key, title, y in (
+        ("validation_psnr", "PSNR of held out pictures", "dB"),
         ("grad_norm", "Norm of the gradient", "norm"),
         ("images_per_second", "Speed", "pictures a second"),
     ):

@@ -96,7 +96,12 @@ class Task(nn.Module):
         """Whether training looked as if it fails the last time: no state is saved then."""
         return False
 
+    def measured(self, stage: Stage, cond: Cond) -> dict[str, Tensor]:
+        """What validation measures beside the loss, (B,) or () each, of an average of its stage."""
+        return {}
+
     encodes_twice = False  # whether micro batches run forward twice
+    asks_average = False  # whether it computes with the averaged network
 
     @property
     def source_size(self) -> tuple[int, int]:

@@ -74,7 +74,6 @@ class Trainer:
         if config.activation_checkpointing:
             checkpoint_blocks(self.net)
         self.engine = make_engine(config, self.world, self.device)
-        self.engine.check(task)
         self.engine.arrange(task, self.ema)
         self.learners = {key: Learner(*each) for key, each in task.learners(config).items()}
 
@@ -186,7 +185,7 @@ class Trainer:
         self.loader.resize(self.world.share(config.batch_at(self.step)))
         batch = self.feed.next()
         self.task.train()
-        self.task.begin(self.step / config.steps, self.ema.average)
+        self.task.begin(self.step / config.steps, self.engine.average(self.ema))
         metrics = self._backward(batch)
         if config.sam:
             with climbed([learner.net for learner in self.learners.values()], config.sam):
