@@ -91,7 +91,6 @@ class Task(nn.Module):
     def check(self, means: Mapping[str, float]) -> None:
         """Raise TrainingError where the metrics since the last look say that training fails."""
 
-    @property
     def failing(self) -> bool:
         """Whether training looked as if it fails the last time: no state is saved then."""
         return False
