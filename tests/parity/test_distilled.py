@@ -85,7 +85,7 @@ def test_it_comes_closer_than_as_few_steps_of_its_teacher(karlo: Path, tmp_path:
     trainer = run.trainer("turbo")
     task: Any = trainer.task
     teacher, student = task.teacher[0], task.stage
-    cond = task.cond(trainer._next(), BatchRng("given", 8))
+    cond = task.cond(trainer.feed.next(), BatchRng("given", 8))
     cond = cond.replace(image_embed=cond.predicted_embed)
     learn(teacher, lambda step: teacher.loss(cond, BatchRng(f"teacher {step}", 8))[0])
     teacher.requires_grad_(False)

@@ -88,7 +88,6 @@ class ConsistencyTask(Task):
         """See `Task`: no detector may have seen its failure for long."""
         self.detectors.look(means)
 
-    @property
     def failing(self) -> bool:
         """Whether a detector sees its failure."""
         return self.detectors.failing

@@ -83,7 +83,7 @@ class Keeper:
             if self.go_back(training, watcher) or not self.is_good(training):
                 return
             states = bool(saved_states(self.folder))
-            if self.world.any(self.task.failing) and self.world.any(states):
+            if self.world.any(self.task.failing()) and self.world.any(states):
                 return  # the newest state is of before it failed
             self.save_checked(training, watcher, means)
             self._failed = 0

@@ -91,14 +91,13 @@ class Task(nn.Module):
     def check(self, means: Mapping[str, float]) -> None:
         """Raise TrainingError where the metrics since the last look say that training fails."""
 
-    def measured(self, stage: Stage, cond: Cond) -> dict[str, Tensor]:
-        """What validation measures beside the loss, (B,) or () each, of an average of its stage."""
-        return {}
-
-    @property
     def failing(self) -> bool:
         """Whether training looked as if it fails the last time: no state is saved then."""
         return False
+
+    def measured(self, stage: Stage, cond: Cond) -> dict[str, Tensor]:
+        """What validation measures beside the loss, (B,) or () each, of an average of its stage."""
+        return {}
 
     encodes_twice = False  # whether micro batches run forward twice
     asks_average = False  # whether it computes with the averaged network
