@@ -27,6 +27,7 @@ from unclip.types import Cond
 CONSISTENCY = {"kind": "consistency", "levels": 8, "strides": [[0, 2], [0.5, 1]]}
 ADVERSARIAL = {**CONSISTENCY, "kind": "adversarial", "teacher": "decoder"}
 OWN = {**CONSISTENCY, "own_share": 0.5}
+LARGER = {"image_size": 16, "channels": 32, "multipliers": [1], "depth": 1, "embed_dim": 16}
 ALONE = {"kind": "adversarial", "noise_share": 1.0}
 LATER = {**ADVERSARIAL, "critic_from": 0.5}
 
@@ -198,7 +199,7 @@ def test_a_critic_may_begin_when_a_part_of_the_training_is_done(make_task: MakeT
     options = {"noise_share": 1.0, "data_weight": 2.0, "teacher": None}
     task = make_task({**ADVERSARIAL, **options, "critic_from": 0.5})
     before, cond = copy.deepcopy(task.critic.state_dict()), given(task)
-    learner = Learner(task.critic, TrainConfig(steps=30, learning_rate=1e-2, warmup=1))
+    learner = Learner(*task.learners(TrainConfig(steps=30, warmup=1))["critic_"])
     task.begin(0.49, task.stage.net)
     loss, metrics = task.loss(cond, BatchRng(0, 8))
     assert set(metrics) == {"data"} and torch.allclose(loss, 2 * metrics["data"])
@@ -234,11 +235,30 @@ def test_a_critic_that_wins_ends_training(
         trainer.run(notes)
 
 
+def test_a_critic_that_diverges_leaves_the_last_good_state(
+    make_task: MakeTask, make_trainer: Callable[..., Trainer], notes: Any
+) -> None:
+    """Without a rival and without a penalty its logits run apart."""
+    idle = {"consistency_weight": 0.0, "adversarial_weight": 0.0, "clip_weight": 0.0}
+    free = {**ALONE, **idle, "critic": "patches", "critic_rate": 0.01, "penalty": 0.0}
+    task = make_task({**free, "mismatch": 0.0, "largest_gap": 1.0})
+    given = {"steps": 200, "log_every": 2, "checkpoint_minutes": 1e-9, "clip_grad": 100.0}
+    trainer = make_trainer(task, **given)
+    with pytest.raises(TrainingError, match=r"the critic wins.*largest_gap"):
+        trainer.run(notes)
+    failed = trainer.step
+    assert all(values["gap"] <= 1.0 for _, values in notes.logged)
+    assert trainer.resume()
+    assert 0 < trainer.step < failed
+    assert all(one.isfinite().all() for one in task.critic.parameters())
+
+
 @pytest.mark.parametrize(
     ("objective", "teacher", "message"),
     [
         (CONSISTENCY, {"sampling": {"steps": 3, "guidance_scale": 1.0}}, "without guidance"),
         (CONSISTENCY, {"schedule": {"kind": "linear"}}, "need the same schedule"),
+        (CONSISTENCY, {"network": LARGER}, r"need the same picture size, got \(8, 8\) and"),
         ({**CONSISTENCY, "teacher": None}, None, "objective.teacher' is missing"),
     ],
 )

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..config import Config, Share
 from ..rng import Rng
 from ..types import Level, Prediction
+from .limits import Limits
 from .parameterization import Parameterization, RawNet
 from .samplers import posterior
 from .schedule import Schedule
@@ -81,6 +82,7 @@ class ConsistencyObjective(Config):
     )
     v_gamma: float = Field(5.0, ge=1, description="weight of the error, 1 + SNR, at most this")
     huber: float = Field(0.03, gt=0, description="error above which the loss is linear")
+    limits: Limits = Limits()
 
     def stride(self, progress: float) -> int:
         """How many levels the teacher's step spans when `progress` (0 to 1) is done."""
@@ -116,6 +118,7 @@ class AdversarialObjective(ConsistencyObjective):
         description="whether it looks through the teacher's features (without a teacher, a copy's "
         "that learns with it) and its own convolutions, or through these alone",
     )
+    critic_width: int = Field(64, ge=1, description="channels of each of its heads")
     critic_from: float = Field(
         0.0, ge=0, lt=1, description="share of the training that is done when the critic begins"
     )

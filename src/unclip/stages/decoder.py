@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from ..diffusion.guidance import TINT
@@ -23,6 +21,7 @@ from ..nn.latents import InLatents, Latents, LatentsConfig
 from ..nn.layers import select
 from ..rng import Rng
 from ..types import Cond, Control, Level, Step
+from .alignment import misalignment, outputs_of, spatial_norm
 from .clip import ClipStage
 from .networks import Network
 from .sampling import DropImage, DropText, SampleArguments, Sampling
@@ -47,6 +46,9 @@ class AnyDecoderConfig(DiffusionConfig):
     )
     align_weight: float = Field(
         0.05, ge=0, description="of the loss against CLIP's patch features (network.align_dim)"
+    )
+    align_norm: float | None = Field(
+        None, ge=0, le=1, description="norm them over each picture, less this share of their mean"
     )
     mask_share: float = Field(
         0.5, ge=0, le=1, description="of samples with a part to paint, where the network inpaints"
@@ -223,44 +225,13 @@ class Decoder(DiffusionStage):
         """Of denoising, and of features apart from CLIP's where the network aligns."""
         if not self.config.network.aligns:
             return super().loss(cond, rng)
-        assert cond.image_patches is not None
-        net = self._denoiser
+        net, patches, share = self._denoiser, cond.image_patches, self.config.align_norm
+        assert patches is not None
         with outputs_of(net.aligned_layer) as seen:
             loss, metrics = super().loss(cond, rng)
-        apart = misalignment(net.align, seen[0], cond.image_patches)
+        patches = patches if share is None else spatial_norm(patches, share)
+        apart = misalignment(net.align, seen[0], patches)
         return loss + self.config.align_weight * apart, {**metrics, "align": apart.detach()}
-
-
-def misalignment(head: nn.Module, features: Tensor, patches: Tensor) -> Tensor:
-    """(B,) mean of 1 - cos between a network's features and a frozen CLIP's, place by place.
-
-    Representation alignment (REPA, arXiv 2410.06940, eq. 8): what a place shall show is told to
-    the middle of the network long before its pixels say so.
-
-    Args:
-        head: (..., C) -> (..., W').
-        features: (B, C, h, w).
-        patches: (B, P, W'), a square of patches row by row.
-    """
-    side = math.isqrt(patches.shape[1])
-    there = patches.detach().transpose(1, 2)
-    there = there.reshape(*there.shape[:2], side, side)  # (B, W', side, side)
-    if side != features.shape[-1]:
-        there = F.interpolate(there.float(), features.shape[-2:], mode="area")
-    own = head(features.permute(0, 2, 3, 1))  # (B, h, w, W')
-    cosine = F.cosine_similarity(own.float(), there.permute(0, 2, 3, 1).float(), dim=-1)
-    return 1 - cosine.flatten(1).mean(1)
-
-
-@contextmanager
-def outputs_of(layer: nn.Module) -> Iterator[list[Tensor]]:
-    """What a layer gives in each call within the block."""
-    seen: list[Tensor] = []
-    handle = layer.register_forward_hook(lambda _module, _given, out: seen.append(out))
-    try:
-        yield seen
-    finally:
-        handle.remove()
 
 
 def random_mask(rng: Rng, size: Sequence[int], share: float) -> Tensor:

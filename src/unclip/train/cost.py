@@ -20,7 +20,7 @@ from ..device import autocast, place
 from ..nn.autoencoder import Autoencoder, Block
 from ..nn.latents import InLatents
 from ..nn.layers import parameter_count
-from ..nn.transformer import Attention, Transformer, TransformerConfig
+from ..nn.transformer import Transformer, TransformerConfig
 from ..nn.unet import UNet
 from ..rng import BatchRng, Rng
 from ..stages import DiffusionStage, Stage
@@ -237,7 +237,8 @@ def _unet_block(net: UNet, batch: int) -> tuple[nn.Module, list[Tensor]]:
 
 def _transformer_block(net: nn.Module, batch: int) -> tuple[nn.Module, list[Tensor]]:
     """A transformer's block of the greatest width in `net`, and 64 tokens a sample."""
-    widths = [one.qkv.in_features for one in net.modules() if isinstance(one, Attention)]
+    qkv = [one for name, one in net.named_modules() if name.rpartition(".")[2] == "qkv"]
+    widths = [one.in_features for one in qkv if isinstance(one, nn.Linear)]
     width = min(4 * _WIDEST, max(widths, default=_WIDEST))
     heads = width // 64 if width % 64 == 0 else 1
     blocks = TransformerConfig(width=width, depth=1, heads=heads)

@@ -60,7 +60,7 @@ class Trainer:
         self.world = self.clock.world
         self.feed = Feed(loader, seed, task.stage.kind, self.device, self.clock)
         self.pacing = Pacing(self.clock)
-        self.keeper = Keeper(folder, self.world, task.check, config.keep_states)
+        self.keeper = Keeper(folder, self.world, task, config.keep_states)
         self.step = 0
         self.seconds = 0.0  # of training, previews and saving included
         self.facts: dict[str, Any] = {}  # that the run wants to find in a state again
@@ -218,7 +218,7 @@ class Trainer:
         return late or step % config.log_every == 0 or step == config.steps
 
     def _log(self, watcher: Watcher, means: Means, now: float) -> None:
-        values = means.values()
+        values = means.values() | self.task.measure()
         self.task.check(values)
         pictures = means.steps * self.loader.batch_size * self.loader.world
         values |= {
