@@ -8,7 +8,7 @@ VOCABULARY ?= everyday
 CORPUS := data/emoji$(if $(filter all,$(VOCABULARY)),-all)
 FEATURES ?= $(CORPUS)/features
 
-BY_HAND := benchmarks/peers.py benchmarks/train.py benchmarks/low_memory.py benchmarks/checkouts.py benchmarks/decoders.py
+BY_HAND := $(addprefix benchmarks/,gan.py peers.py train.py learning.py low_memory.py checkouts.py decoders.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo serve studio test setup format corpus model evaluation nightly bench gallery map tables peers \
@@ -73,7 +73,7 @@ nightly: setup ## run the slow tests (UNCLIP_SOAK_MINUTES=30), and look up known
 	$(PYTHON) scripts/studio.py --check --all
 	$(BIN)/python scripts/audit.py
 
-bench: setup ## run the benchmarks, except peers.py, train.py, low_memory.py, checkouts.py and decoders.py
+bench: setup ## run the benchmarks, except gan, peers, train, learning, low_memory, checkouts and decoders
 	@set -e; for file in $(filter-out $(BY_HAND),$(wildcard benchmarks/[a-z]*.py)); do \
 		echo "== $$file"; $(BIN)/python $$file; done
 

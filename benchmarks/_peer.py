@@ -342,25 +342,32 @@ class _Same:
         return {}
 
 
-def _trained(
-    kind: str, file: str, config: dict[str, Any], given: dict[str, Any], **drops: float
-) -> Run:
-    """A step of our trainer, with the weights that the peer's process wrote."""
+def _trainer(stage: Any, loader: Any, settings: Any, seed: int = 0) -> Any:
+    """Our trainer of a stage, whose batches hold all that a CLIP would say."""
     from pathlib import Path
     from tempfile import gettempdir
 
     from unclip.nn.clip import ClipConfig
     from unclip.stages.clip import ClipStage, ClipStageConfig
-    from unclip.train.config import TrainConfig
     from unclip.train.task import Task
     from unclip.train.trainer import Trainer
 
-    stage = _ours(kind, file, config, "float32").requires_grad_(True).train()
-    stage.config = stage.config.model_copy(update=drops)
     tower = {"width": 512, "depth": 1, "heads": 1}
     text = {**tower, "vocab_size": 300, "context": 77}
-    size = {"embed_dim": 512, "text": text, "vision": {**tower, "image_size": 64, "patch_size": 64}}
+    width = stage.config.network.embed_dim
+    size = {"embed_dim": width, "text": text, "vision": {**tower, "image_size": 64, "patch_size": 64}}
     clip = ClipStage(ClipStageConfig(network=ClipConfig.parse(size)))  # it has nothing to do
+    return Trainer(Task(stage, clip), loader, settings, Path(gettempdir()), seed)
+
+
+def _trained(
+    kind: str, file: str, config: dict[str, Any], given: dict[str, Any], **drops: float
+) -> Run:
+    """A step of our trainer, with the weights that the peer's process wrote."""
+    from unclip.train.config import TrainConfig
+
+    stage = _ours(kind, file, config, "float32").requires_grad_(True).train()
+    stage.config = stage.config.model_copy(update=drops)
     batch = given["batch"]
     seen = {**_examples(batch, 64), "text_mask": torch.ones(batch, 77, dtype=torch.bool)}
     seen["text_tokens"] = torch.zeros(batch, 77, dtype=torch.long)
@@ -371,8 +378,7 @@ def _trained(
         learning_rate=3e-4,
         activation_checkpointing=given["checkpointing"],
     )
-    loader: Any = _Same(seen, batch)
-    trainer = Trainer(Task(stage, clip), loader, settings, Path(gettempdir()))
+    trainer = _trainer(stage, _Same(seen, batch), settings)
     return lambda seed: float(trainer.advance()["loss"])
 
 
@@ -386,6 +392,26 @@ def train_prior_ours(file: str, checkpointing: bool = False, **given: Any) -> Ru
 def train_decoder_ours(file: str, checkpointing: bool = False, **given: Any) -> Run:
     given = {**given, "checkpointing": checkpointing}
     return _trained("decoder", file, _laion_decoder(1000), given, drop_text=0.5, drop_image=0.1)
+
+
+@ready
+def train_clip_ours(recipe: str, batch: int, micro_batch: int | None, dtype: str) -> Run:
+    """A step of a recipe's CLIP, whole or in pieces (GradCache)."""
+    from unclip.stages.clip import ClipStage
+    from unclip.train.recipe import load_recipe
+
+    made = load_recipe(recipe)
+    changes = {"batch_size": batch, "micro_batch": micro_batch, "precision": dtype}
+    settings, stage = made.trained["clip"].model_copy(update=changes), made.stage("clip").config
+    text, side = stage.network.text, stage.network.vision.image_size
+    torch.manual_seed(0)
+    seen = {
+        "image": torch.randint(0, 256, (batch, side, side, 3), dtype=torch.uint8),
+        "text_tokens": torch.randint(1, text.vocab_size, (batch, text.context)),
+        "text_mask": torch.ones(batch, text.context, dtype=torch.bool),
+    }
+    trainer = _trainer(ClipStage(stage), _Same(seen, batch), settings)
+    return lambda seed: float(trainer.advance()["loss"])
 
 
 def peak_bytes() -> int:

@@ -1,9 +1,10 @@
 """What a prior's step takes with CLIP beside it, and from the cache of embeddings.
 
-    python benchmarks/cache.py --recipe emoji-cpu --pictures 512 --side 128
+    python benchmarks/cache.py
+    python benchmarks/cache.py --recipe emoji-cpu --pictures 512 --side 128 --repeat 5
 
 The time does not depend on what pictures show: they are generated, and CLIP has fresh weights. Both
-steps have the recipe's batch size and its workers.
+steps have the recipe's batch size and its workers, and alternate. Needs an idle machine.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ import tempfile
 from pathlib import Path
 
 import torch
+from _machine import add_options, quiet, spread
 from PIL import Image
 
 from unclip.data.shapes import Shapes, ShapesConfig
 from unclip.train.measuring import seconds_per_step
 from unclip.train.recipe import load_recipe
 from unclip.train.run import Run
+from unclip.train.trainer import Trainer
 
 
 def write_pictures(folder: Path, count: int, side: int) -> None:
@@ -31,16 +34,14 @@ def write_pictures(folder: Path, count: int, side: int) -> None:
         (folder / f"{number}.txt").write_text(sample["caption"])
 
 
-def seconds(recipe: str, pictures: Path, folder: Path, cache: bool, window: float) -> float:
-    """Of a step of the recipe's prior."""
+def prior_of(recipe: str, pictures: Path, folder: Path, cache: bool) -> tuple[Run, Trainer]:
+    """The trainer of the recipe's prior; its run is to be ended."""
     changes = ["data.source=folder", f"data.path={pictures}", "tokenizer.captions=200"]
     made = load_recipe(recipe, [*changes, f"stages.prior.train.cache={str(cache).lower()}"])
     run = Run(made, folder, torch.device("cpu"))
     run.begin(resume=False)
     run.export("clip", run.build("clip"))
-    taken = seconds_per_step(run.untrained("prior"), made.trained["prior"].batch_size, window)
-    run.end()
-    return taken
+    return run, run.untrained("prior")
 
 
 def main() -> None:
@@ -49,17 +50,28 @@ def main() -> None:
     parser.add_argument("--recipe", default="emoji-cpu")
     parser.add_argument("--pictures", type=int, default=512)
     parser.add_argument("--side", type=int, default=128)
-    parser.add_argument("--window", type=float, default=10.0, help="seconds of steps to measure")
+    parser.add_argument("--window", type=float, default=5.0, help="seconds of steps to measure")
+    parser.add_argument("--repeat", type=int, default=3, help="measurements of both, in turn")
+    add_options(parser)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as work:
+    with quiet(torch.get_num_threads(), options.busy), tempfile.TemporaryDirectory() as work:
         pictures = Path(work) / "pictures"
         write_pictures(pictures, options.pictures, options.side)
-        plain, kept = (
-            seconds(options.recipe, pictures, Path(work) / f"run{cache}", cache, options.window)
+        both = [
+            prior_of(options.recipe, pictures, Path(work) / f"run{cache}", cache)
             for cache in (False, True)
-        )
-    print(f"with CLIP:      {plain:.3f} s a step")
-    print(f"from the cache: {kept:.3f} s a step, {plain / kept:.1f} times as fast")
+        ]
+        taken: list[list[float]] = [[], []]
+        for _ in range(options.repeat):
+            for (_, trainer), seconds in zip(both, taken, strict=True):
+                size = trainer.config.batch_size
+                seconds.append(seconds_per_step(trainer, size, options.window))
+        for run, _ in both:
+            run.end()
+        plain, kept = ([1000 * one for one in several] for several in taken)
+        faster = [a / b for a, b in zip(plain, kept, strict=True)]
+        print(f"with CLIP:      {spread(plain)} ms a step")
+        print(f"from the cache: {spread(kept)} ms a step, {spread(faster)} times as fast")
 
 
 if __name__ == "__main__":

@@ -160,6 +160,12 @@ TINY: dict[str, dict[str, Any]] = {
         "parameterization": {"kind": "v", "learned_variance": True},
         "sampling": {"sampler": "ddpm", "steps": 3, "guidance_scale": 2.0, "eta": 1.0},
     },
+    "autoencoder": {
+        "network": {"latent_channels": 4, "space_to_depth": 2, "channels": [16, 32], "depth": 1},
+        "image_size": SIDE,
+        "crop": SIDE,
+        "noise": 0.05,
+    },
     "upsampler": {
         "network": {**UNET, "image_size": 2 * SIDE, "low_res": True},
         "low_res_size": SIDE,

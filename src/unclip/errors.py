@@ -53,6 +53,10 @@ class DataError(UnclipError):
     """A dataset is missing, empty or malformed."""
 
 
+class NoCaptionsError(DataError):
+    """There are pictures, and not one of them has a caption."""
+
+
 class CheckpointError(UnclipError):
     """A weights file or a model folder is missing, damaged or does not fit the network."""
 

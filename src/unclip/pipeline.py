@@ -236,6 +236,8 @@ class Chain(Reader):
         if "image" in stage.produces:
             drawn = cond.image is not None and "image" not in stage.consumes
             return drawn or name not in self.model.image_stages
+        if "latents" in stage.produces:  # a decoder has an autoencoder of its own
+            return cond.image is None or bool(self.model.image_stages)
         begun = cond.image_embed is not None or cond.image is not None
         if name in self.model.priors:
             return begun or name != (prior or self.model.priors[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -110,3 +111,53 @@ def test_other_abilities_say_what_to_do(pipe: Pipeline) -> None:
         words = [WORDS] if draw == pipe.image_to_image else []
         with pytest.raises(UsageError, match=r"^size 32x16 is not possible: .* with outpaint$"):
             draw(picture, *words, size="32x16")
+
+
+# optional stages ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def able(make_stage: Callable[..., Stage], pipe: Pipeline) -> Pipeline:
+    """Draws 16 x 16, and 64 x 64 where that is asked for."""
+    network = {**make_stage("upsampler").config.network.dump(), "image_size": 64}
+    more = {"optional": True, "low_res_size": 16, "network": network, "crop": 16}
+    stages = {**pipe.stages, "upsampler_64": make_stage("upsampler", **more)}
+    return Pipeline(Model(pipe.tokenizer, stages, "it"))
+
+
+def test_a_size_that_an_optional_stage_draws_is_the_usual_picture_enlarged(
+    able: Pipeline, pipe: Pipeline
+) -> None:
+    usual, large = only(able, seed=3), only(able, seed=3, size="64")
+    assert usual.tobytes() == only(pipe, seed=3).tobytes()
+    assert large.size == (64, 64)
+    by_stage = able.with_stages({"upsampler_64": able.stages["upsampler_64"]})
+    (enlarged,) = by_stage.with_model(replace(by_stage.model, running=("upsampler_64",))).upscale(
+        usual, seed=3
+    )
+    assert np.abs(np.asarray(enlarged, int) - np.asarray(large, int)).mean() < 6  # of 8 bits
+    (again,) = able.run(GenerateRequest.of_record(Record.of(large)))
+    assert again.tobytes() == large.tobytes()
+    (vary,) = able.variations(usual, size="64", steps=2, upsampler_steps=2)
+    assert vary.size == (64, 64)
+
+
+def test_a_size_between_is_that_reduced_and_others_are_windows(able: Pipeline) -> None:
+    large = only(able, seed=3, size="64")
+    half = large.resize((32, 32), Image.Resampling.LANCZOS)
+    assert only(able, seed=3, size="32").tobytes() == half.tobytes()
+    usual, wide = only(able, seed=3), only(able, seed=3, size="32x16")
+    assert wide.crop((8, 0, 24, 16)).tobytes() == usual.tobytes()
+    with pytest.raises(UsageError, match="draws 16x16 alone"):
+        able.variations(usual, size="32")
+
+
+def test_steps_of_an_optional_stage_count_where_it_runs(able: Pipeline) -> None:
+    costs: list[Cost] = []
+    counting = able.with_policy(Policy(on_cost=costs.append))
+    only(counting)
+    only(counting, size="64", upsampler_64_steps=1)
+    assert costs[1].steps == {**costs[0].steps, "upsampler_64": 1}
+    assert costs[1].size == (64, 64)
+    with pytest.warns(SettingWarning, match="this draws with .*upsampler, not with upsampler_64"):
+        only(able, upsampler_64_steps=1)

@@ -13,6 +13,7 @@ from unclip.errors import UsageError
 from unclip.media import digest, to_pictures, to_tensor
 from unclip.record import Record
 from unclip.rng import Rng
+from unclip.stages import Stage
 from unclip.stages.model import Model
 from unclip.types import Cond
 
@@ -61,6 +62,18 @@ def test_several_upsamplers_enlarge_one_after_the_other(pipe: Pipeline, noise: N
     model = Pipeline(Model(pipe.tokenizer, {"first": first, "second": first}, "two"))
     (large,) = model.upscale(noise(9, 5), first_steps=1, second_steps=1)
     assert large.size == (36, 20)
+
+
+def test_a_network_that_sees_a_little_way_draws_what_is_too_long_for_others(
+    pipe: Pipeline, make_stage: Callable[..., Stage]
+) -> None:
+    network = {**make_stage("upsampler").config.network.dump(), "norm": "layer"}
+    local = make_stage("upsampler", network=network)
+    able = Pipeline(Model(pipe.tokenizer, {"upsampler": local}, "local"))
+    (large,) = able.upscale(Image.new("RGB", (1030, 1), "teal"), upsampler_steps=1)
+    assert large.size == (2060, 2)
+    with pytest.raises(UsageError, match=r"8194 pixels long, 2 times .* 8192 can be drawn: make"):
+        able.upscale(Image.new("RGB", (4097, 1)))
 
 
 def test_bad_requests(pipe: Pipeline, short: Callable[..., Pipeline], noise: Noise) -> None:

@@ -15,7 +15,15 @@ import torch
 from PIL import Image
 
 from unclip import Pipeline
-from unclip.bulk.embedding import Embedded, Embedding, ends_of, finish, opened
+from unclip.bulk.embedding import (
+    Embedded,
+    Embedding,
+    ends_of,
+    finish,
+    has_captions,
+    opened,
+    uncaptioned,
+)
 from unclip.bulk.shards import Shards, complete, here
 from unclip.data import source_at
 from unclip.data._picture import read_cropped
@@ -54,11 +62,13 @@ def pictures(tmp_path: Path) -> Path:
     return folder
 
 
-def work_of(pipe: Pipeline, data: Path, **changes: Any) -> Embedding:
-    read = partial(opened, data, {})
+def work_of(
+    pipe: Pipeline, data: Path, open_it: Callable[..., Any] = opened, **changes: Any
+) -> Embedding:
+    read = partial(open_it, data, {})
     source, size = read((8, 8)), changes.get("shard_size", 2)
     values = {"shard_size": 2, "batch": 3, "number": "float32", **changes}
-    ends = ends_of(source, size)
+    ends = ends_of(source, size, changes.get("captions", True))
     return Embedding(
         read, str(data), source.count, ends, lambda: pipe, pipe.name, pipe.hash, **values
     )
@@ -201,3 +211,56 @@ def test_what_cannot_be_embedded_is_said(
     blind = Pipeline(Model(pipe.tokenizer, {"prior": make_stage("prior")}, "blind", "1"))
     with pytest.raises(UsageError, match="model 'blind' has no CLIP, which embedding pictures"):
         run(work_of(blind, pictures), tmp_path / "other")
+
+
+def embeds_of(pipe: Pipeline, files: list[Path]) -> Any:
+    clip = pipe.model.clip("testing", "vision")
+    return clip.embed_images(from_arrays([read_cropped(file, (8, 8)) for file in files])).numpy()
+
+
+@pytest.mark.parametrize("layout", ["unclip", "clip-retrieval"])
+def test_pictures_without_captions_are_embedded_alone(
+    layout: str, pipe: Pipeline, pictures: Path, tmp_path: Path
+) -> None:
+    if layout == "clip-retrieval":
+        pytest.importorskip("pyarrow")
+    for text in pictures.glob("*.txt"):
+        text.unlink()
+    source, out = opened(pictures, {}, (8, 8)), tmp_path / "out"
+    assert not has_captions(source)
+    found = run(work_of(pipe, pictures, captions=False, layout=layout), out)
+    assert (found.rows, found.pictures, len(found.skipped)) == (4, 4, 1)
+    assert found.skipped[0].startswith("d.png: ")
+    wanted = embeds_of(pipe, [pictures / f"{name}.png" for name in CAPTIONS])
+    np.testing.assert_allclose(arrays(out, "img_emb"), wanted, atol=1e-5)
+    assert not (out / "text_emb").exists()
+    read = source_at(out, (8, 8))
+    assert read.summary()["captions"] == "no"
+    samples = [next(iter(read.shard(n, 4))) for n in range(4)]
+    assert {tuple(sample) for sample in samples} == {("image_embed",)}
+    assert not read.vocabulary().counts
+
+
+def test_all_pictures_are_embedded_where_some_have_captions(
+    pipe: Pipeline, pictures: Path, tmp_path: Path
+) -> None:
+    for name in ("a", "c"):
+        (pictures / f"{name}.txt").unlink()
+    (pictures / "a-masklabel.png").write_bytes((pictures / "a.png").read_bytes())
+    assert has_captions(opened(pictures, {}, (8, 8)))
+    alone = partial(work_of, pipe, pictures, uncaptioned, captions=False)
+    assert run(alone(), tmp_path / "out").pictures == 4
+    wanted = embeds_of(pipe, [pictures / f"{name}.png" for name in CAPTIONS])
+    np.testing.assert_allclose(arrays(tmp_path / "out", "img_emb"), wanted, atol=1e-5)
+    with pytest.raises(UsageError, match="was begun with format unclip without captions"):
+        run(work_of(pipe, pictures), tmp_path / "out")
+
+
+def test_tars_without_captions_are_embedded(pipe: Pipeline, pictures: Path, tmp_path: Path) -> None:
+    tars, files = tmp_path / "tars", [pictures / f"{name}.png" for name in CAPTIONS]
+    tars.mkdir()
+    write_shard(tars / "0.tar", [(one.stem, {"png": one.read_bytes()}) for one in files])
+    assert not has_captions(opened(tars, {}, (8, 8)))
+    out = tmp_path / "out"
+    assert run(work_of(pipe, tars, captions=False), out).pictures == 4
+    np.testing.assert_allclose(arrays(out, "img_emb"), embeds_of(pipe, files), atol=1e-5)

@@ -50,6 +50,28 @@ def test_the_same_command_again_has_nothing_to_do(unclip: Run, dataset: Path, mo
     other.fails(2, "out was begun with shard_size 2, and now it is 3")
 
 
+def test_pictures_without_captions_are_embedded_alone(
+    unclip: Run, dataset: Path, model: Path
+) -> None:
+    for text in dataset.glob("*.txt"):
+        text.unlink()
+    done = unclip("embed", dataset, "--out", "embedded", "--model", model)
+    assert done.code == 0 and "4 pictures, 4 rows" in done.out
+    assert "has no captions: pictures alone are embedded, and no texts" in done.err
+    assert not Path("embedded/text_emb").exists()
+    refused = unclip("embed", dataset, "--out", "other", "--model", model, "--encodings")
+    refused.fails(2, "--encodings are of captions: ")
+
+
+def test_captions_are_left_out_where_they_are_not_asked_for(
+    unclip: Run, dataset: Path, model: Path
+) -> None:
+    next(dataset.glob("*.txt")).unlink()
+    done = unclip("embed", dataset, "--out", "all", "--model", model, "--no-captions", "--json")
+    assert json.loads(done.out)["pictures"] == 4 and "warning" not in done.err
+    assert not Path("all/text_emb").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "code", "text"),
     [

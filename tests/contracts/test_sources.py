@@ -15,6 +15,7 @@ from io import BytesIO
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import datasets
 import numpy as np
@@ -34,7 +35,12 @@ from unclip.data.split import held_out, is_held_out, split
 from unclip.data.webdataset import write_index, write_shard
 from unclip.emoji.corpus import build
 from unclip.errors import DataError, UsageError
+from unclip.nn.tokenizer import Tokenizer
+from unclip.train.config import TrainConfig
 from unclip.train.loader import Loader
+from unclip.train.state import load_state
+from unclip.train.task import Task
+from unclip.train.trainer import Trainer
 
 ASSETS = Path(__file__).parents[1] / "fixtures" / "assets"
 SIZE = (32, 32)
@@ -113,10 +119,11 @@ def hugging_face(folder: Path) -> dict[str, Any]:
     return {"path": str(folder / "saved")}
 
 
-def arrays(folder: Path) -> dict[str, Any]:
-    rng = np.random.default_rng(0)
+def arrays(folder: Path, width: int = 16) -> dict[str, Any]:
+    """Of a CLIP of this width, whose texts have 8 tokens."""
+    rng, kinds = np.random.default_rng(0), ("img_emb", "text_emb", "text_encodings")
     for number, rows in enumerate((4, 3)):
-        for kind, shape in (("img_emb", (6,)), ("text_emb", (6,)), ("text_encodings", (3, 5))):
+        for kind, shape in zip(kinds, ((width,), (width,), (8, width)), strict=True):
             (folder / kind).mkdir(exist_ok=True)
             values = rng.standard_normal((rows, *shape)).astype(np.float16)
             np.save(folder / kind / f"{kind}_{number}.npy", values)
@@ -293,6 +300,40 @@ def test_batches_are_the_same_from_any_number_of_workers_and_ranks(made: Made) -
         rank.load_state_dict(first.state_dict())
     after = [next(rank)["digest"].tolist() for _ in range(2) for rank in ranks]
     assert after == [part for batch in dealt[2:] for part in (batch[:2], batch[2:])]
+
+
+def trained(trainer: Trainer, until: int) -> list[str]:
+    """Train to a step and save; every bit of the losses."""
+    watcher = Mock()
+    trainer.clock.stop = lambda: trainer.step >= until
+    trainer.run(watcher)
+    return [call.args[1]["loss"].hex() for call in watcher.scalars.call_args_list]
+
+
+def test_a_training_that_was_stopped_goes_on_exactly(
+    made: Made, make_stage: Callable[..., Any], tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    """In the middle of an epoch, by another trainer: the next five losses, and what is saved."""
+    config = TrainConfig(steps=7, batch_size=2, log_every=1, workers=0, precision="float32")
+
+    def begun(folder: str) -> Trainer:
+        task = Task(make_stage("prior"), make_stage("clip"))
+        loader = Loader(made(size=task.source_size), task.collate(tokenizer), 2, 0)
+        return Trainer(task, loader, config, tmp_path / folder)
+
+    whole = trained(begun("whole"), 7)
+    assert len({*whole}) == 7
+    assert trained(begun("cut"), 2) == whole[:2]
+    torch.manual_seed(1)  # another process is elsewhere
+    again = begun("cut")
+    assert again.resume()
+    assert trained(again, 7) == whole[2:]
+    one, other = (load_state(tmp_path / name / "step-00000007") for name in ("whole", "cut"))
+    assert one.values["data"] == other.values["data"] == {"position": 14}
+    assert one.tensors.keys() == other.tensors.keys()
+    for group, held in one.tensors.items():
+        assert held.keys() == other.tensors[group].keys()
+        assert all(torch.equal(value, other.tensors[group][key]) for key, value in held.items())
 
 
 def digests(samples: Sequence[Any]) -> dict[str, torch.Tensor]:

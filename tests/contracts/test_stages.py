@@ -42,6 +42,14 @@ CONDITIONAL: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {"text": TEXT, "embed_dim": 16, "attention": [8], "head_dim": 32},
         DROPPED,
     ),
+    "decoder of latents": (
+        "decoder",
+        {"image_size": 4, "in_channels": 4, "out_channels": 4, "attention": [2], "norm": "layer"},
+        {
+            "autoencoder": {"latent_channels": 4, "space_to_depth": 2, "channels": [16]},
+            "parameterization": {"kind": "x0"},
+        },
+    ),
     "upsampler of CLIP's text": (
         "upsampler",
         {"clip_text": {"embed_dim": 16, "width": 16}, "attention": [8], "head_dim": 32},
@@ -52,8 +60,23 @@ CONDITIONAL: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {"embed_dim": 16, "text_width": 16, "context": 8, "attention": [False, True]},
         DROPPED,
     ),
+    "decoder of patches": (
+        "decoder",
+        {
+            "kind": "dit",
+            "image_size": 8,
+            "patch_size": 4,
+            "width": 32,
+            "depth": 2,
+            "heads": 2,
+            "embed_dim": 16,
+            "text": TEXT,
+        },
+        {**DROPPED, "parameterization": {"kind": "x0"}, "objective": {"flow": {}}},
+    ),
 }
-"""Stages that can read more than their kind's tiny configuration does: kind, network, settings."""
+"""Stages that can read more than their kind's tiny configuration does, or are of another network:
+kind, network, settings."""
 
 NOT_IN_THE_LOSS = {"x_clip": {"text_mask"}}  # it hides padding among the encodings alone
 
@@ -64,7 +87,8 @@ def stage(request: pytest.FixtureRequest, make_stage: Callable[..., Stage]) -> S
     plain: Any = make_stage(kind)
     if not network:
         return plain  # type: ignore[no-any-return]
-    return make_stage(kind, network={**plain.config.network.dump(), **network}, **settings)
+    usual = {} if "kind" in network else plain.config.network.dump()
+    return make_stage(kind, network={**usual, **network}, **settings)
 
 
 @pytest.fixture

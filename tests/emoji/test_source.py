@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from unclip.emoji.backgrounds import KINDS
+from unclip.emoji.backgrounds import KINDS, paint
 from unclip.emoji.captions import caption
 from unclip.emoji.colours import COLOURS, name_pixels
 from unclip.emoji.english import NUMBERS
@@ -175,6 +177,87 @@ def test_large_and_small_renderings_show_the_same_picture(scenes: EmojiScenes) -
         small = render(spec, 64, scenes.corpus).astype(float)
         large = render(spec, 256, scenes.corpus).reshape(64, 4, 64, 4, 3).mean((1, 3))
         assert np.abs(small - large).mean() < 5
+
+
+def test_renderings_beyond_the_glyphs_show_the_same_picture_and_are_as_sharp(
+    scenes: EmojiScenes,
+) -> None:
+    """A sharp edge is a pixel wide at any size; one of an enlarged picture is as wide as before."""
+    for spec in specs(scenes, 12):
+        small, large = (render(spec, size, scenes.corpus).astype(float) for size in (256, 768))
+        averaged = large.reshape(256, 3, 256, 3, 3).mean((1, 3))
+        assert np.abs(small - averaged).mean() < 2.5
+        steepest = (np.abs(np.diff(one.mean(-1), axis=1)).max() for one in (small, large))
+        assert next(steepest) < 1.5 * next(steepest)
+
+
+@settings(max_examples=25)
+@given(position=st.integers(0, 30), corner=st.tuples(*(st.integers(0, 200),) * 4))
+def test_a_part_of_a_rendering_is_that_part(
+    position: int, corner: tuple[int, ...], scenes: EmojiScenes
+) -> None:
+    a, b, c, d = corner
+    left, right = sorted((a, b + 56))
+    top, bottom = sorted((c, d + 56))
+    assume(left < right and top < bottom)
+    spec = specs(scenes, position + 1)[-1]
+    part = render(spec, 256, scenes.corpus, (left, top, right, bottom))
+    assert np.array_equal(part, render(spec, 256, scenes.corpus)[top:bottom, left:right])
+
+
+def test_a_part_of_a_drawing_is_that_part(scenes: EmojiScenes) -> None:
+    """But for the rounding of where its edges lie."""
+    for spec in specs(scenes, 6):
+        whole = render(spec, 640, scenes.corpus).astype(int)
+        for left, top in ((0, 0), (200, 300), (384, 384)):
+            part = render(spec, 640, scenes.corpus, (left, top, left + 256, top + 256))
+            off = np.abs(part - whole[top : top + 256, left : left + 256])
+            assert off.mean() < 0.1 and (off > 12).mean() < 0.001
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_part_of_a_background_is_that_part(scenes: EmojiScenes, kind: str) -> None:
+    background = {"kind": kind, "rgb": [60, 120, 220], "second": [230, 230, 250]}
+    background |= {"angle": 0.7, "scale": 7, "seed": 3, "colour": "blue", "said": True}
+    whole = paint(background, 200).astype(int)
+    assert np.abs(paint(background, 200, (30, 70, 141, 90)) - whole[70:90, 30:141]).max() <= 1
+
+
+def test_crops_of_large_pictures_show_a_part_of_an_object(corpus_path: Path) -> None:
+    whole, cut = make(corpus_path, 512), make(corpus_path, 512, crop_size=128)
+    assert (cut.size, whole.size) == ((128, 128), (512, 512))
+    places = set()
+    for position in range(12):
+        spec = cut.sample(position)["spec"]
+        assert spec == whole.sample(position)["spec"]
+        image, box = cut.sample(position)["image"], cut._part(spec, position)
+        assert box is not None and image.shape == (128, 128, 3)
+        left, top, right, bottom = box
+        places.add(box)
+        assert left % 8 == top % 8 == 0 and 0 <= left <= 384 and 0 <= top <= 384
+        assert any(  # it overlaps an object
+            x * 512 < right and (x + w) * 512 > left and y * 512 < bottom and (y + h) * 512 > top
+            for x, y, w, h in (thing["box"] for thing in spec["objects"])
+        )
+        seen = whole.sample(position)["image"][top:bottom, left:right].astype(int)
+        assert np.abs(image - seen).mean() < 0.2
+    assert len(places) > 6
+    small = make(corpus_path, 64, crop_size=128)  # no larger than a crop: all of it
+    assert np.array_equal(small.sample(3)["image"], make(corpus_path).sample(3)["image"])
+
+
+def test_crops_need_the_drawings(corpus_path: Path, tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    old.mkdir()
+    for file in corpus_path.iterdir():
+        if file.name != "drawings.json":
+            (old / file.name).symlink_to(file)
+    with pytest.raises(DataError, match=r"has no drawings .* 512 pixels of; build it again: "):
+        make(old, 512, crop_size=128)
+    assert make(old, 512).sample(0)["image"].shape == (512, 512, 3)  # as ever
+    (old / "drawings.json").write_text('{"noto/1f98a": {"body": "<svg/>"}}')
+    with pytest.raises(DataError, match=r"drawings.json is damaged"):
+        [make(old, 512, crop_size=128).sample(position) for position in range(9)]
 
 
 @pytest.mark.parametrize("kind", KINDS)

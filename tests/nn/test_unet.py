@@ -276,6 +276,17 @@ def test_an_upsampler_sees_the_small_picture_and_how_corrupted_it_is(x: Tensor) 
     assert moved(out, run(net, x, cond.replace(low_res_level=worse))) == [True, False]
 
 
+def test_a_network_without_noise_sees_its_condition_alone(x: Tensor) -> None:
+    """With the weights of one that sees noise, and as that one does where there is none."""
+    low = Cond(low_res=torch.randn_like(x), low_res_level=torch.tensor([0.1, 0.9]))
+    changes = {"embed_dim": 0, "text": None, "low_res": True}
+    seeing, blind = make(**changes), make(**changes, noise_input=False)
+    assert torch.equal(run(blind, x, low), run(blind, 5 * x, low))
+    assert torch.equal(run(blind, x, low), run(seeing, torch.zeros_like(x), low))
+    other = low.replace(low_res=-low.low_res)  # type: ignore[operator]
+    assert moved(run(blind, x, low), run(blind, x, other)) == [True, True]
+
+
 def test_dropout_only_in_training(x: Tensor, cond: Cond) -> None:
     net = make(dropout=0.5)
     assert torch.equal(run(net, x, cond), run(net, x, cond))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import io
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -78,3 +80,31 @@ def test_a_check_does_not_send_the_model_away_that_draws(pipe: Pipeline) -> None
     assert loaded == before
     painter.draw([Task("a", replace(spec(), model="two"), {})])
     assert loaded == [*before, "two"]
+
+
+def test_pictures_are_drawn_as_large_as_they_are_wanted_where_the_model_can(
+    pipe: Pipeline, make_stage: Any
+) -> None:
+    """By its optional stages; and resampled from there."""
+    side = pipe.model.size[0]
+    network = {**make_stage("upsampler").config.network.dump(), "image_size": 2 * side}
+    more = {"optional": True, "low_res_size": side, "crop": side, "network": network}
+    stages = {**pipe.stages, "larger": make_stage("upsampler", **more)}
+    able = pipe.with_stages(stages)
+    talk = Talk(lambda name: able)
+    talk.until("memory")
+    wanted = {"own": side, "double": 2 * side, "between": side + 4, "beyond": 5 * side}
+    jobs = {name: replace(spec(), finish=Finish((one, one))) for name, one in wanted.items()}
+    talk.draw(**jobs, drawn=spec())
+    done = {one["id"]: one["pictures"][0] for one in talk.until("idle") if one["kind"] == "done"}
+    native = {name: one["native"] for name, one in done.items()}
+    small, large = [side, side], [2 * side, 2 * side]
+    assert native == {
+        "own": small, "drawn": small, "double": large, "between": large, "beyond": large,
+    }  # fmt: skip
+    assert {name: done[name]["width"] for name in wanted} == wanted
+    (again,) = able.generate("a fox", size=f"{2 * side}", **FEW)
+    with Image.open(io.BytesIO(base64.b64decode(done["double"]["data"]))) as picture:
+        off = np.abs(np.asarray(picture, int) - np.asarray(again, int))
+    assert off.max() <= 1  # in batches of others
+    talk.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,9 +13,10 @@ from torch import Tensor
 from unclip.errors import UsageError
 from unclip.nn.tokenizer import Tokenizer
 from unclip.pipeline import Chain
+from unclip.rng import Rng
 from unclip.stages import Stage
 from unclip.stages.model import Model
-from unclip.stages.sizes import of_aspect, resized, size_unit, tiled
+from unclip.stages.sizes import covering, enlarging, of_aspect, resized, size_unit, tiled
 from unclip.types import Cond, Control
 
 MakeModel = Callable[..., Model]
@@ -99,6 +101,43 @@ def test_large_pictures_are_drawn_fewer_at_a_time(
     settings = {"steps": 1, "guidance_scale": 1.0}
     chain.sample(cond, range(5), settings=settings, on_step=lambda step: sizes.append(len(step.x0)))
     assert sizes == [2, 2, 1]  # of 16
+
+
+def test_an_optional_upsampler_runs_only_where_its_size_is_asked_for(
+    model: MakeModel, make_stage: Callable[..., Stage], make_cond: Callable[..., Cond]
+) -> None:
+    large = make_stage(
+        "upsampler",
+        optional=True,
+        low_res_size=16,
+        network={**make_stage("upsampler").config.network.dump(), "image_size": 64},
+        crop=16,
+    )
+    before = model("decoder", "upsampler")
+    whole = replace(before, stages={**before.stages, "upsampler_64": large})
+    assert (whole.size, whole.upscaling, whole.waiting) == ((16, 16), 2, ["upsampler_64"])
+    cond, sizes = make_cond(1).replace(image=None).expand(5), list[int]()
+    plain = Chain(whole).sample(cond[:1], [1])
+    assert torch.equal(plain, Chain(before).sample(cond[:1], [1]))  # as without it
+
+    asked = enlarging(whole, (64, 64))
+    assert (asked.size, asked.upscaling, asked.waiting) == ((64, 64), 8, [])
+    chain = Chain(asked)
+    drawn = chain.sample(cond, range(5), on_step=lambda step: sizes.append(len(step.x0)))
+    assert drawn.shape == (5, 3, 64, 64)
+    assert max(sizes) == 1  # of 16 times the pixels, in about the same memory
+    enlarged = large.sample(Cond(image=plain), Rng(["1/upsampler_64"])).image
+    assert enlarged is not None
+    assert torch.allclose(enlarged, drawn[1:2], atol=1e-5)  # of the usual picture of that seed
+
+    assert enlarging(whole, (16, 16)) is whole
+    assert enlarging(whole, (32, 32)) is whole
+    assert enlarging(whole, (32, 32), between=True).size == (64, 64)
+    for size in ((8, 8), (32, 16), (64, 32), (128, 128)):
+        assert enlarging(whole, size, between=True) is whole
+    for size in ((17, 16), (16, 64), (64, 64), (512, 24)):
+        assert covering(whole, size) == (64, 64)
+    assert covering(whole, (16, 9)) is covering(before, (64, 64)) is None
 
 
 def test_a_resized_stage_leaves_weights_where_they_are(model: MakeModel) -> None:

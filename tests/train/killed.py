@@ -1,9 +1,9 @@
-"""Trains a stage of `tiny` in one life after the other, each killed at a given moment.
+"""Trains a stage of a small recipe in one life after the other, each killed at a given moment.
 
-`python killed.py PLAN`, a JSON file: `folder` of the run, `stage`, `settings`, the stages that are
-`given` untrained, and `kills`, each a moment: ["never"], ["seconds", s] after the life began, or
-["event", n]: at the n-th time that something in the folder of states is opened, made, renamed,
-removed or brought to the disk.
+`python killed.py PLAN`, a JSON file: `folder` of the run, `stage`, `settings` of `tiny`, the stages
+that are `given` untrained, and `kills`, each a moment: ["never"], ["seconds", s] after the life
+began, or ["event", n]: at the n-th time that something in the folder of states is opened, made,
+renamed, removed or brought to the disk.
 
 Prints a line of JSON a life: what was to kill it, the step of the newest state, whose hashes hold,
 and how many events there were. Losses are written to `FOLDER.losses`, a line a step, every bit of
@@ -24,7 +24,6 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from unclip.train import watch
 from unclip.train.recipe import load_recipe
 from unclip.train.run import Run
 from unclip.train.state import newest_state, step_of
@@ -33,13 +32,32 @@ from unclip.train.watch import RunWatcher
 WATCHED = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree"}
 
 
-class Watcher(RunWatcher):
-    """Writes down every loss."""
+class Losses:
+    """A watcher that writes down every loss, and does nothing else."""
 
     file = -1
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         os.write(self.file, f"{step} {values['loss'].hex()}\n".encode())
+
+    def validated(self, step: int, values: dict[str, float]) -> None:
+        pass
+
+    def saving(self, step: int) -> None:
+        pass
+
+    def note(self, line: str) -> None:
+        raise AssertionError(line)
+
+    def preview(self, step: int, stage: Any) -> None:
+        pass
+
+
+class Watcher(Losses, RunWatcher):
+    """What a run's own watcher does at a save is done too."""
+
+    saving, preview = RunWatcher.saving, RunWatcher.preview  # type: ignore[assignment]
+    note, validated = RunWatcher.note, RunWatcher.validated  # type: ignore[assignment]
 
 
 class Events:
@@ -68,20 +86,33 @@ class Events:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def live(plan: dict[str, Any], last: float) -> int:
-    """Train to the end, or until killed; returns the number of events."""
-    folder, stage = Path(plan["folder"]), plan["stage"]
-    watch._board = lambda _: None  # type: ignore[attr-defined]
-    events = Events((folder / stage / "states").absolute(), last)
+def begun(plan: dict[str, Any]) -> tuple[Run, Any]:
+    """A run and its trainer, gone on with where there is a state."""
+    folder = Path(plan["folder"])
     run = Run(load_recipe("tiny", plan["settings"]), folder, torch.device("cpu"))
     run.begin(resume=True)
     for name in plan["given"]:
         if not (run.model / name).is_dir():
             torch.manual_seed(0)
             run.export_frozen(name)
-    trainer = run.trainer(stage)
-    Watcher.file = os.open(f"{folder}.losses", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    with Watcher(run, stage, trainer, Console(file=io.StringIO())) as watcher:
+    Losses.file = os.open(f"{folder}.losses", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    return run, run.trainer(plan["stage"])
+
+
+def train(plan: dict[str, Any], until: float = float("inf")) -> None:
+    """Train to the end, or stop with a saved state after that step: nobody looks on."""
+    run, trainer = begun(plan)
+    trainer.clock.stop = lambda: trainer.step >= until
+    trainer.run(Losses())
+    os.close(Losses.file)
+    run.end()
+
+
+def live(plan: dict[str, Any], last: float) -> int:
+    """Train to the end, or until killed; returns the number of events."""
+    events = Events((Path(plan["folder"]) / plan["stage"] / "states").absolute(), last)
+    run, trainer = begun(plan)
+    with Watcher(run, plan["stage"], trainer, Console(file=io.StringIO())) as watcher:
         trainer.run(watcher)
     return events.count
 

@@ -96,6 +96,9 @@ def test_a_checkpointed_block_keeps_what_it_reads() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated")  # the compiler's own
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 @pytest.mark.parametrize("checkpointed", [False, True])
 @pytest.mark.parametrize("kind", ["clip", "prior", "decoder"])
 def test_compiled_blocks_train_the_same(kind: str, checkpointed: bool, make_trainer: Make) -> None:

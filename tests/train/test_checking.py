@@ -10,23 +10,14 @@ import torch
 from PIL import Image
 
 from unclip.errors import UnclipError
-from unclip.train.clock import Clock
 from unclip.train.recipe import Recipe, load_recipe
 from unclip.train.run import Run
-from unclip.train.world import World
 
 CPU = torch.device("cpu")
 
 
-class Two(World):
-    """The first of two processes."""
-
-    size, alone = 2, False
-
-
-def check(tmp_path: Path, *settings: str, world: World | None = None) -> None:
-    recipe = load_recipe("tiny", settings)
-    Run(recipe, tmp_path / "run", CPU, Clock(world=world or World())).check()
+def check(tmp_path: Path, *settings: str) -> None:
+    Run(load_recipe("tiny", settings), tmp_path / "run", CPU).check()
 
 
 @pytest.fixture
@@ -66,14 +57,6 @@ def test_pictures_cut_at_random_are_not_kept(photos: str, tmp_path: Path) -> Non
     check(tmp_path, *clip_alone)  # it has no frozen network: nothing is kept
 
 
-def test_what_an_engine_cannot_train_is_told_where_there_are_several(tmp_path: Path) -> None:
-    settings = ["stages.decoder.train.engine=fsdp", "stages.decoder.train.sam=0.05"]
-    with pytest.raises(UnclipError, match=r"stages\.decoder\.train\.engine is 'fsdp', and sam"):
-        check(tmp_path, *settings, world=Two())
-    check(tmp_path, *settings)  # one process has the network whole
-    check(tmp_path, settings[0], world=Two())
-
-
 def test_a_fault_is_of_the_stages_name_not_its_kind(tmp_path: Path) -> None:
     """A second decoder, of another name."""
     student: dict[str, Any] = {"objective": {"kind": "consistency", "teacher": "clip"}}
@@ -82,12 +65,11 @@ def test_a_fault_is_of_the_stages_name_not_its_kind(tmp_path: Path) -> None:
         ({"train": {"freeze": ["x"]}}, r"'stages\.second\.train\.freeze'"),
         ({"train": {"cache": True}}, r"'stages\.second\.train\.cache'"),
         (student, r"'stages\.second\.objective': only a stage that diffuses"),
-        ({"train": {"engine": "fsdp", "sam": 0.1}}, r"stages\.second\.train\.engine"),
     ):
         values = load_recipe("tiny").dump()
         stages = values["stages"]
         second = {**stages["decoder"], "kind": "decoder", **more}
         values["stages"] = {"clip": stages["clip"], "second": second}
-        run = Run(Recipe.parse(values), tmp_path / "run", CPU, Clock(world=Two()))
+        run = Run(Recipe.parse(values), tmp_path / "run", CPU)
         with pytest.raises(UnclipError, match=fault):
             run.check()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,9 @@ from unclip.types import Cond
 CONSISTENCY = {"kind": "consistency", "levels": 8, "strides": [[0, 2], [0.5, 1]]}
 ADVERSARIAL = {**CONSISTENCY, "kind": "adversarial", "teacher": "decoder"}
 OWN = {**CONSISTENCY, "own_share": 0.5}
+LARGER = {"image_size": 16, "channels": 32, "multipliers": [1], "depth": 1, "embed_dim": 16}
 ALONE = {"kind": "adversarial", "noise_share": 1.0}
+LATER = {**ADVERSARIAL, "critic_from": 0.5}
 
 MakeTask = Callable[..., Any]
 
@@ -116,7 +119,7 @@ def test_what_is_frozen_stays_as_it_is(
         assert all(p.grad is None for p in new)
 
 
-@pytest.mark.parametrize("objective", [CONSISTENCY, ADVERSARIAL, ALONE, OWN])
+@pytest.mark.parametrize("objective", [CONSISTENCY, ADVERSARIAL, ALONE, OWN, LATER])
 def test_resuming_is_exact(
     objective: dict[str, Any],
     make_task: MakeTask,
@@ -191,6 +194,29 @@ def test_almost_true_captions_are_told_apart(make_task: MakeTask) -> None:
     assert torch.equal(other.image_embed[~own], cond.image_embed.roll(1, 0)[~own])
 
 
+def test_a_critic_may_begin_when_a_part_of_the_training_is_done(make_task: MakeTask) -> None:
+    """Until then it is as if there were none, and its weights stay as they are."""
+    options = {"noise_share": 1.0, "data_weight": 2.0, "teacher": None}
+    task = make_task({**ADVERSARIAL, **options, "critic_from": 0.5})
+    before, cond = copy.deepcopy(task.critic.state_dict()), given(task)
+    learner = Learner(*task.learners(TrainConfig(steps=30, warmup=1))["critic_"])
+    task.begin(0.49, task.stage.net)
+    loss, metrics = task.loss(cond, BatchRng(0, 8))
+    assert set(metrics) == {"data"} and torch.allclose(loss, 2 * metrics["data"])
+    loss.mean().backward()
+    learner.update(0)
+    assert all(torch.equal(value, before[name]) for name, value in task.critic.state_dict().items())
+    task.begin(0.5, task.stage.net)
+    loss, metrics = task.loss(cond, BatchRng(0, 8))
+    assert {"adversarial", "critic", "penalty"} < set(metrics)
+    loss.mean().backward()
+    learner.update(1)
+    after = task.critic.state_dict()
+    assert not torch.equal(after["patches.0.weight"], before["patches.0.weight"])
+    with pytest.raises(UsageError, match="critic_from needs a data_weight, or a teacher"):
+        make_task({**ALONE, "critic_from": 0.5})
+
+
 def test_equal_captions_are_no_mismatch(make_task: MakeTask) -> None:
     cond = given(make_task(ADVERSARIAL))
     assert not differs(cond, cond).any()
@@ -209,11 +235,30 @@ def test_a_critic_that_wins_ends_training(
         trainer.run(notes)
 
 
+def test_a_critic_that_diverges_leaves_the_last_good_state(
+    make_task: MakeTask, make_trainer: Callable[..., Trainer], notes: Any
+) -> None:
+    """Without a rival and without a penalty its logits run apart."""
+    idle = {"consistency_weight": 0.0, "adversarial_weight": 0.0, "clip_weight": 0.0}
+    free = {**ALONE, **idle, "critic": "patches", "critic_rate": 0.01, "penalty": 0.0}
+    task = make_task({**free, "mismatch": 0.0, "largest_gap": 1.0})
+    given = {"steps": 200, "log_every": 2, "checkpoint_minutes": 1e-9, "clip_grad": 100.0}
+    trainer = make_trainer(task, **given)
+    with pytest.raises(TrainingError, match=r"the critic wins.*largest_gap"):
+        trainer.run(notes)
+    failed = trainer.step
+    assert all(values["gap"] <= 1.0 for _, values in notes.logged)
+    assert trainer.resume()
+    assert 0 < trainer.step < failed
+    assert all(one.isfinite().all() for one in task.critic.parameters())
+
+
 @pytest.mark.parametrize(
     ("objective", "teacher", "message"),
     [
         (CONSISTENCY, {"sampling": {"steps": 3, "guidance_scale": 1.0}}, "without guidance"),
         (CONSISTENCY, {"schedule": {"kind": "linear"}}, "need the same schedule"),
+        (CONSISTENCY, {"network": LARGER}, r"need the same picture size, got \(8, 8\) and"),
         ({**CONSISTENCY, "teacher": None}, None, "objective.teacher' is missing"),
     ],
 )

@@ -105,8 +105,38 @@ def test_a_task_asks_for_what_the_decoder_reads(
 
 def test_a_decoder_of_another_size(make_stage: MakeStage) -> None:
     upsampler: Any = make_stage("upsampler", low_res_size=4)
-    with pytest.raises(UsageError, match="redrawn_by' must be a decoder of 4x4"):
+    with pytest.raises(UsageError, match="redrawn_by' must be a decoder or an upsampler of 4x4"):
         Redrawer(upsampler, make_stage("decoder"))
+
+
+def test_the_upsampler_before_draws_what_the_next_one_enlarges(make_stage: MakeStage) -> None:
+    """From the true picture made smaller; what is drawn is told to be as clean as in sampling."""
+    before = make_stage("upsampler", corruption={"blur": 0.0, "at_sampling": 0.0})
+    corruption = {"redrawn_by": "upsampler", "redrawn_share": 1.0, "at_sampling": 0.25}
+    network = {**make_stage("upsampler").config.network.dump(), "image_size": 32}
+    upsampler: Any = make_stage(
+        "upsampler", network=network, low_res_size=16, corruption=corruption
+    )
+    one = Redrawer(upsampler, before, "upsampler_32")
+    cond = Cond(image=torch.rand(2, 3, 32, 32) * 2 - 1)
+    assert cond.image is not None
+    seen: list[Tensor] = []
+    sample = before.sample
+
+    def spy(given: Cond, rng: Any) -> Cond:
+        assert given.image is not None
+        seen.append(given.image)
+        return sample(given, rng)
+
+    before.sample = spy  # type: ignore[method-assign, assignment]
+    done = one(cond, BatchRng(0, 2))
+    assert done.low_res is not None and done.low_res_level is not None
+    assert torch.allclose(seen[0], F.avg_pool2d(cond.image, 4), atol=1e-6)
+    again = sample(Cond(image=seen[0]), BatchRng(0, 2).fork("enlarged")).image
+    assert again is not None and torch.equal(done.low_res, again)
+    assert done.low_res_level.tolist() == [0.25, 0.25]
+    assert not done.low_res.is_inference()  # it can be learnt from
+    assert torch.isfinite(upsampler.loss(done, BatchRng(1, 2))[0]).all()
 
 
 def test_a_critic_of_patches_sees_what_is_enlarged(make_stage: MakeStage) -> None:

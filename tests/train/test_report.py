@@ -181,3 +181,21 @@ def test_a_stage_of_a_few_steps_has_no_mean_and_one_point_is_no_diagram(
     (run.folder / "prior" / "log.jsonl").write_text('{"step": 1, "loss": 2.0, "grad_norm": 1.0}\n')
     assert [one.lines for one in parts(report_of(run), "stage-prior", Curve)] == [(), ()]
     assert "Too few points yet." in write_report(run).read_text("utf-8")
+
+
+def test_what_a_loss_is_made_of_is_drawn(run: Run) -> None:
+    """Of two players, each by its name; of what was not logged, nothing."""
+    logger = JsonLines(Place(run.folder, "mine", "decoder", 0, {}))
+    for step in range(1, 31):
+        players = {"adversarial": 1.0 + step, "critic": 1.0 / step, "clip": 0.5, "gap": 2.0}
+        logger.scalars(step, {"loss": 1.0, **players})
+    logger.close()
+    curves = {curve.title: curve for curve in parts(report_of(run), "stage-decoder", Curve)}
+    both = curves["Generator and critic"]
+    assert [line.name for line in both.lines] == ["generator", "critic"]
+    assert [line.points[-1][0] for line in both.lines] == [30, 30]
+    assert both.lines[0].points[14] == (15, 16.0)
+    assert "CLIP's feedback" in curves and "Of the teacher's" not in curves
+    assert "Generator and critic" not in {
+        curve.title for curve in parts(report_of(run), "stage-clip", Curve)
+    }

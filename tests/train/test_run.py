@@ -18,7 +18,7 @@ from rich.console import Console
 from unclip.checkpoints import native
 from unclip.config import override
 from unclip.data.shapes import COLOURS, SHAPES
-from unclip.errors import DataError, TrainingError, UsageError
+from unclip.errors import DataError, TrainingError, UnclipError, UsageError
 from unclip.loading import load
 from unclip.stages.ar_prior import ArPriorStage
 from unclip.train.clock import Clock
@@ -284,6 +284,15 @@ def test_a_teacher_that_cannot_teach_is_found_before_any_work(
     with pytest.raises(UsageError, match=message):
         Run(with_student(*assignments), tmp_path / "run", CPU).check()
     assert not (tmp_path / "run").exists()
+
+
+def test_a_student_of_another_shape_cannot_begin_as_its_teacher(
+    with_student: Callable[..., Recipe], trained: Run, tmp_path: Path
+) -> None:
+    shutil.copytree(trained.folder, tmp_path / "run")
+    recipe = with_student("stages.student.network.channels=64")
+    with pytest.raises(UnclipError, match=r"student\.from does not fit: .* of another shape"):
+        Run(recipe, tmp_path / "run", CPU).trainer("student")
 
 
 def test_a_critic_that_a_saved_state_lacks_is_found_before_the_training_goes_on(

@@ -47,7 +47,7 @@ def test_a_model_on_the_hub_is_not_fetched(start: str) -> None:
 
 
 def test_what_is_neither_preset_nor_model() -> None:
-    with pytest.raises(UsageError, match=r"'karlos' .*mean 'karlo'.*tiny, turbo, .*karlo, sd"):
+    with pytest.raises(UsageError, match=r"'karlos' .*mean 'karlo'.*tiny, .*turbo, .*karlo, sd"):
         starting_recipe("karlos", Path("mine.toml"), "photos")
     with pytest.raises(UsageError, match="'folder' is a preset"):
         starting_recipe("folder", Path("mine.toml"), "photos", "model")

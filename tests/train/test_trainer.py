@@ -58,8 +58,12 @@ def run_to(trainer: Trainer, step: int, notes: Any) -> bool:
         ("decoder", {"network": {"dropout": 0.2}}),
         ("decoder", {"optimizer": "muon"}),
         ("upsampler", {}),
+        ("prior", {"sam": 0.05, "micro_batch": 2, "activation_checkpointing": True}),
+        ("clip", {"micro_batch": 2}),
+        ("prior", {"workers": 2}),
     ],
 )
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a single core
 def test_stopped_and_resumed_it_is_the_same_run_bit_for_bit(
     kind: str, settings: dict[str, Any], make_trainer: Make, notes: Any
 ) -> None:

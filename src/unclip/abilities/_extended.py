@@ -46,7 +46,7 @@ class Extension:
             UsageError: the canvas is too large, or the picture is to be a tile.
 
         Warns:
-            SettingWarning: the picture is resampled.
+            SettingWarning: the picture is resampled, and nobody asked for the size it has before.
         """
         drawn = model.size
         size = drawn if size_unit(model) else request.wanted(drawn)
@@ -65,7 +65,7 @@ class Extension:
                 f"tile and size {words(size)} do not go together: {alone}, and the windows around "
                 "that do not fit together at the edges"
             ).about("tile")
-        if canvas != size:
+        if canvas != size and not model.running:
             warn(
                 f"size {words(size)} is drawn as {words(canvas)} and resampled: {alone}",
                 SettingWarning,

@@ -99,9 +99,11 @@ class Sized(Drawing):
 
     def framed(self, pipe: Chain) -> Chain:
         """The pipeline that draws such pictures. Raises UsageError where its model cannot."""
-        from ..stages.sizes import of_aspect, resized, size_unit, tiled
+        from ..stages.sizes import enlarging, of_aspect, resized, size_unit, tiled
 
         model = pipe.model
+        if self.size is not None:
+            model = enlarging(model, self.wanted(model.size), between=self.extends)
         by_network = not self.extends or size_unit(model) is not None
         if self.size is not None and by_network:
             model = resized(model, self.wanted(model.size))

@@ -37,6 +37,9 @@ UNIT = 8
 LARGEST = 2048
 """Longest side that is drawn in one piece; memory grows with its square."""
 
+WINDOWED = 8192
+"""Longest side that is drawn in windows, in which alone a network then looks at the picture."""
+
 
 UpsamplerSteps = Annotated[
     int | None,
@@ -107,11 +110,11 @@ def upscale(
     factor = pipe.model.upscaling
     if factor == 1:
         raise UsageError(f"model '{pipe.name}' has no upsampler, which upscaling needs")
-    longest = factor * max(picture.size)
-    if longest > LARGEST:
+    longest, most = factor * max(picture.size), _largest(pipe)
+    if longest > most:
         raise UsageError(
             f"the picture would come out {longest} pixels long, {factor} times its size; at most "
-            f"{LARGEST} can be drawn: make it {LARGEST // factor} pixels long at most"
+            f"{most} can be drawn: make it {most // factor} pixels long at most"
         )
     width, height = picture.size
     sampling = _everywhere(pipe, request.settings)
@@ -127,7 +130,13 @@ def upscale(
 
 
 def _upsamplers(pipe: Chain) -> list[str]:
-    return [name for name, stage in pipe.stages.items() if stage.factor > 1]
+    return [name for name, stage in pipe.model.image_stages.items() if stage.factor > 1]
+
+
+def _largest(pipe: Chain) -> int:
+    """Longest side that can be drawn."""
+    networks = [pipe.stages[name].config.network for name in _upsamplers(pipe)]
+    return LARGEST if any(one.reach is None for one in networks) else WINDOWED
 
 
 def _everywhere(pipe: Chain, settings: dict[str, Any]) -> dict[str, Any]:

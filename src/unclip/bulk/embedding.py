@@ -1,5 +1,7 @@
 """CLIP embeddings of many pictures and their captions, from which priors train without a picture.
 
+Without captions they are those of the pictures alone.
+
 They lie in shards as `data/embeddings.py` reads them: of shard 3 `img_emb/img_emb_3.npy`,
 `text_emb/text_emb_3.npy`, `text_encodings/text_encodings_3.npy` and `metadata/metadata_3.jsonl`, or
 `metadata_3.parquet` as clip-retrieval has it. A picture with several captions has a row for each.
@@ -22,9 +24,11 @@ from numpy.typing import NDArray
 
 from ..data import source_at
 from ..data._picture import read_cropped
+from ..data._pictures import Uncaptioned
 from ..data.embeddings import ENCODINGS, IMAGES, TEXTS, Embeddings, write_about, write_array
+from ..data.folder import Folder
 from ..data.source import Item, ListedSource
-from ..errors import DataError
+from ..errors import DataError, NoCaptionsError
 from ..files import write_text
 from .shards import Make, Note, Shards, Tell, Work, cut
 
@@ -36,6 +40,9 @@ SKIPPED = "skipped.txt"
 """Names the pictures that could not be embedded, and says why."""
 
 METADATA = "metadata"
+
+LOOKED_AT = 100
+"""Of how many pictures it is seen whether the data have captions at all."""
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -58,6 +65,7 @@ class Embedding(Work):
         batch: pictures that are embedded at once.
         readers: threads that read pictures.
         shard_size: most pictures of a shard.
+        captions: whether a picture has a row for each of its captions; else it has one without.
     """
 
     read: Callable[[tuple[int, int]], ListedSource]
@@ -73,6 +81,7 @@ class Embedding(Work):
     batch: int = 64
     readers: int = 4
     shard_size: int = 10_000
+    captions: bool = True
 
     command = "embed"
 
@@ -87,7 +96,7 @@ class Embedding(Work):
         return {
             "source": self.where,
             "model_hash": self.model_hash,
-            "format": self.layout,
+            "format": self.layout if self.captions else f"{self.layout} without captions",
             "encodings": self.encodings,
             "number": self.number,
             "shard_size": self.shard_size,
@@ -106,26 +115,48 @@ class Embedding(Work):
 
 
 def opened(path: Path, settings: Mapping[str, str | None], size: tuple[int, int]) -> ListedSource:
-    """The source at a path.
+    """The source at a path; of a folder of pictures that have no captions, these.
 
     Raises:
-        DataError: there are no pictures or no captions, or none that are stored.
+        DataError: there are no pictures, or none that are stored.
     """
-    source = source_at(path, size, settings)
+    try:
+        source = source_at(path, size, settings)
+    except NoCaptionsError:
+        source = Uncaptioned(path, size)
     if not isinstance(source, ListedSource) or isinstance(source, Embeddings):
         kind = type(source).__name__.lower()
         raise DataError(f"{path} holds no picture files: it is read as '{kind}'").about("source")
     return source
 
 
-def ends_of(source: ListedSource, shard_size: int) -> list[str]:
+def uncaptioned(
+    path: Path, settings: Mapping[str, str | None], size: tuple[int, int]
+) -> ListedSource:
+    """All pictures at a path, whether or not they have captions. Raises as `opened` does."""
+    source = opened(path, settings, size)
+    return Uncaptioned(path, size) if isinstance(source, Folder) else source
+
+
+def has_captions(source: ListedSource) -> bool:
+    """Whether any of some pictures from all over a source has a caption that can be read."""
+    for number in range(0, source.count, max(1, source.count // LOOKED_AT)):
+        try:
+            if source.item(number).captions:
+                return True
+        except DataError:
+            continue
+    return False
+
+
+def ends_of(source: ListedSource, shard_size: int, captions: bool = True) -> list[str]:
     """Of each shard the names of its first and its last picture, and how many there are."""
-    ends, first = [], 0
+    ends, first, item = [], 0, source.item if captions else source.bare
     for things in cut(source.count, shard_size):
         names = []
         for number in (first, first + things - 1):
             try:
-                names.append(source.item(number).name)
+                names.append(item(number).name)
             except DataError as error:
                 names.append(str(error))
         ends.append(json.dumps([things, *names], ensure_ascii=False))
@@ -149,6 +180,12 @@ class _Read(NamedTuple):
     picture: NDArray[np.uint8] | None  # (H, W, 3)
     captions: tuple[str, ...]
     fault: str = ""
+
+    def rows(self) -> list[dict[str, str]]:
+        """What the metadata say of it."""
+        if not self.captions:
+            return [{"key": self.name}]
+        return [{"key": self.name, "caption": caption} for caption in self.captions]
 
 
 @dataclass
@@ -177,7 +214,7 @@ class _Maker:
             good = [one for one in several if one.picture is not None]
             skipped += [f"{one.name}: {one.fault}" for one in several if one.picture is None]
             if good:
-                rows += [{"key": one.name, "caption": c} for one in good for c in one.captions]
+                rows += [row for one in good for row in one.rows()]
                 for kind, values in self._embedded(good).items():
                     found.setdefault(kind, []).append(values)
             tell(len(several))
@@ -189,14 +226,15 @@ class _Maker:
         return {"rows": len(rows), "pictures": len(numbers) - len(skipped), "skipped": skipped}
 
     def _read(self, number: int) -> _Read:
+        captions, source = self.work.captions, self.source
         try:
-            item = self.source.item(number)
+            item = source.item(number) if captions else source.bare(number)
         except DataError as error:
             return _Read(f"number {number}", None, (), str(error))
-        return _read_item(item, self.source.size)
+        return _read_item(item, source.size, captions)
 
     def _embedded(self, reads: Sequence[_Read]) -> dict[str, NDArray[Any]]:
-        """By folder, a row for each caption."""
+        """By folder, a row for each caption, or without captions for each picture."""
         import torch
 
         from ..media import from_arrays
@@ -205,6 +243,8 @@ class _Maker:
         z_i = self.clip.embed_images(
             from_arrays([one.picture for one in reads if one.picture is not None])
         )
+        if not self.work.captions:
+            return {IMAGES: self._numbers(z_i)}
         texts = [text for one in reads for text in one.captions]
         counts = torch.tensor([len(one.captions) for one in reads], device=z_i.device)
         made = {IMAGES: self._numbers(z_i.repeat_interleave(counts, 0))}
@@ -230,17 +270,16 @@ class _Maker:
             return
         from ..data.parquet import write_columns
 
-        columns = {
-            "image_path": [row["key"] for row in rows],
-            "caption": [row["caption"] for row in rows],
-        }
+        columns = {"image_path": [row["key"] for row in rows]}
+        if self.work.captions:
+            columns["caption"] = [row["caption"] for row in rows]
         write_columns(file.with_suffix(".parquet"), columns)
 
 
-def _read_item(item: Item, size: tuple[int, int]) -> _Read:
-    """Raises nothing: a fault is a reason to go on without it."""
+def _read_item(item: Item, size: tuple[int, int], wanted: bool) -> _Read:
+    """Raises nothing: a fault is a reason to go on without it, and so is a caption, if wanted."""
     captions = tuple(text for text in item.captions if text.strip())
-    if not captions:
+    if wanted and not captions:
         return _Read(item.name, None, (), item.fault or "it has no caption")
     try:
         picture = read_cropped(item.picture, size)

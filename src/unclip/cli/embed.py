@@ -25,8 +25,7 @@ Source = Annotated[
     Path,
     typer.Argument(
         metavar="SRC",
-        help="Pictures with captions: a folder, COCO, tars, parquet, a saved data set of Hugging "
-        "Face.",
+        help="Pictures: a folder, COCO, tars, parquet, a saved data set of Hugging Face.",
     ),
 ]
 Format = Annotated[
@@ -43,6 +42,10 @@ Number = Annotated[str, option("--number", "NAME", "What is written: float16 or 
 Batch = Annotated[int, option("--batch-size", "N", "Pictures that are embedded at once.")]
 Readers = Annotated[int, option("--workers", "N", "Threads that read pictures.")]
 ShardSize = Annotated[int, option("--shard-size", "N", "Most pictures of a shard.")]
+NoCaptions = Annotated[
+    bool,
+    flag("--no-captions", "Embed all pictures alone, also those that have no caption."),
+]
 PictureColumn = Annotated[
     str | None,
     option("--picture-column", "NAME", "Column of the pictures in a table.", "its usual name"),
@@ -59,7 +62,8 @@ class Embed(ModelOptions, ClusterOptions):
 
     They are written in shards, each whole or not at all: the same command goes on after a stop.
     Pictures that cannot be read are left out, counted, and named in skipped.txt. A picture with
-    several captions has a row for each. docs/bulk.md trains a prior from them.
+    several captions has a row for each. Where no picture has a caption, the pictures alone are
+    embedded. docs/bulk.md trains a prior from the embeddings.
 
     \b
     Examples:
@@ -77,6 +81,7 @@ class Embed(ModelOptions, ClusterOptions):
     batch_size: Batch = 64
     workers: Readers = 4
     shard_size: ShardSize = 10_000
+    no_captions: NoCaptions = False
     picture_column: PictureColumn = None
     caption_column: CaptionColumn = None
 
@@ -129,25 +134,29 @@ class Embed(ModelOptions, ClusterOptions):
 
     def _work(self) -> "Embedding":
         """What there is to embed. Raises UsageError or DataError."""
-        from ..bulk.embedding import Embedding, clip_of, ends_of, opened
+        from ..bulk import embedding
 
         with about("source"):
             if not self.source.exists() and "{" not in str(self.source):
                 raise UsageError(f"there is no {self.source}: give a folder of pictures")
         named = {"picture_column": self.picture_column, "caption_column": self.caption_column}
         where = self.source.expanduser().absolute()
-        read: Any = partial(opened, where, named)
+        open_it = embedding.uncaptioned if self.no_captions else embedding.opened
+        read: Any = partial(open_it, where, named)
         pipe = self.load()
-        size = clip_of(pipe).image_size
+        size = embedding.clip_of(pipe).image_size
         assert size is not None
         source = read(size)
         for note in source.notes():
             complain(note, "warning")
-        return Embedding(
+        captions = not self.no_captions and embedding.has_captions(source)
+        if not captions:
+            self._without_captions()
+        return embedding.Embedding(
             read,
             str(where),
             source.count,
-            ends_of(source, self.shard_size),
+            embedding.ends_of(source, self.shard_size, captions),
             self.loader(),
             pipe.name,
             pipe.hash,
@@ -157,7 +166,18 @@ class Embed(ModelOptions, ClusterOptions):
             self.batch_size,
             self.workers,
             self.shard_size,
+            captions,
         )
+
+    def _without_captions(self) -> None:
+        """Say that there will be no embeddings of texts. Raises UsageError where some are asked."""
+        if self.encodings:
+            text = "--encodings are of captions"
+            why = "leave out --no-captions" if self.no_captions else f"{self.source} has none"
+            raise UsageError(f"{text}: {why}").about("encodings")
+        if not self.no_captions:
+            text = "has no captions: pictures alone are embedded, and no texts"
+            complain(f"{self.source} {text}", "warning")
 
 
 def register(app: typer.Typer) -> None:

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..vocabulary import Vocabulary
-from ._picture import read_cropped
+from ._picture import is_mask, read_cropped
 from ._shuffle import chosen
-from .listing import Pair
+from .listing import Pair, pictures_in
 from .source import Item, ListedSource, Sample
 
 
@@ -90,6 +90,24 @@ class Pictures(ListedSource):
     def _pair(self, position: int) -> tuple[Path, str]:
         path, captions = self.pairs[self.place(position)]
         return path, self.caption(captions, position)
+
+
+class Uncaptioned(Pictures):
+    """Every picture of a folder, whether or not it has captions, and none of these.
+
+    Raises:
+        DataError: the folder is missing, or has no pictures.
+    """
+
+    def __init__(self, folder: Path, size: tuple[int, int]) -> None:
+        self.folder = folder
+        files = [file for file in pictures_in(folder) if not is_mask(file)]
+        super().__init__([(file, ()) for file in files], 0, size)
+
+    def item(self, number: int) -> Item:
+        """See `Pictures`: named as within the folder."""
+        path, _ = self.pairs[number]
+        return Item(path.relative_to(self.folder).as_posix(), path)
 
 
 @lru_cache(maxsize=4)

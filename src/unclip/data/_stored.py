@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +62,12 @@ class StoredSource(ListedSource):
 
     def item(self, number: int) -> Item:
         """Sample number `number` of all units in their order."""
-        unit, within = self._at(number)
-        picture = self.picture(unit, within)
-        return Item(str(getattr(picture, "name", picture)), picture, self.texts(unit, within))
+        return replace(self.bare(number), captions=self.texts(*self._at(number)))
+
+    def bare(self, number: int) -> Item:
+        """See `ListedSource`: its captions are not even looked for."""
+        picture = self.picture(*self._at(number))
+        return Item(str(getattr(picture, "name", picture)), picture)
 
     def _at(self, number: int) -> tuple[int, int]:
         """The unit of a sample, and its number there."""

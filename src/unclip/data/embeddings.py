@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError, quoted
+from ..errors import DataError, UnclipError, quoted
 from ..files import atomic_file, text_of, write_json
-from ..plain import read_json
+from ..plain import parse_json, read_json
 from ..vocabulary import Vocabulary
 from ._columns import captions_of
 from ._picture import Encoded
@@ -72,7 +72,7 @@ class Embeddings(StoredSource):
         self._arrays = Memo(partial(_array, config.path), 4 * config.shuffle_window)
         self._captions = Memo(partial(_captions, config), config.shuffle_window + 1)
         counts = [self._length(number) for number in self.numbers]
-        self.has_captions = (config.path / "metadata").is_dir()
+        self.has_captions = _has_captions(config, self.numbers[0])
         super().__init__(config, size, counts)
 
     @classmethod
@@ -174,6 +174,23 @@ def _captions(config: EmbeddingsConfig, number: str) -> Sequence[Any]:
 
     cells: Sequence[Any] = read_whole(lines.with_suffix(".parquet"), config.caption_column)
     return cells
+
+
+def _has_captions(config: EmbeddingsConfig, number: str) -> bool:
+    """Whether the metadata of one number say captions, or might: not, where pictures had none."""
+    lines = config.path / "metadata" / f"metadata_{number}.jsonl"
+    if not lines.parent.is_dir():
+        return False
+    try:
+        if lines.is_file():
+            with lines.open(encoding="utf-8") as opened:
+                return config.caption_column in parse_json(opened.readline())
+        from .parquet import columns_in
+
+        found = columns_in(lines.with_suffix(".parquet"))
+    except (OSError, ValueError, TypeError, UnclipError):
+        return True  # what is wrong with them is said where they are read
+    return config.caption_column in found or "caption_column" in config.model_fields_set
 
 
 def _about(config: EmbeddingsConfig) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..errors import DataError, counted, quoted
+from ..errors import DataError, NoCaptionsError, counted, quoted
 from ..media import SUFFIXES
 from ._picture import is_mask
 from ._tables import COLUMNS, TABLES, captions_of, rows_of
@@ -112,9 +112,9 @@ def listing(folder: Path, columns: tuple[str, str] = COLUMNS) -> Listing:
         raise DataError(f"{folder} has no pictures (looked for {', '.join(SUFFIXES)})")
     found = _of_table(tables[0], pictures, columns) if tables else _of_texts(pictures, files)
     if not found.pairs:
-        raise DataError(
-            found.unread[0][1] if found.unread else _no_captions(folder, tables, pictures)
-        )
+        if found.unread:
+            raise DataError(found.unread[0][1])
+        raise NoCaptionsError(_no_captions(folder, tables, pictures))
     return replace(found, links=tuple(links))
 
 

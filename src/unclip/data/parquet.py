@@ -115,6 +115,11 @@ def read_whole(file: Path, name: str) -> Any:
         raise _unreadable(file, error) from None
 
 
+def columns_in(file: Path) -> list[str]:
+    """The names of a file's columns. Raises DataError."""
+    return _described(file)[0]
+
+
 def write_columns(file: Path, columns: Mapping[str, Sequence[str]]) -> None:
     """Write columns of texts as a file, whole or not at all.
 

@@ -22,6 +22,7 @@ COLOURS = {
 }
 SHAPES = ("circle", "square", "triangle")
 SMOOTH = 4  # supersampling factor
+INK = 60.0  # of 255, how far from white what is drawn is; less is a shadow or noise
 
 
 class ShapesConfig(config.Config):
@@ -87,6 +88,39 @@ def _draw(
     else:
         draw.polygon([(x, y - r), (x + r, y + r), (x - r, y + r)], fill=colour)
     return np.asarray(canvas.reduce(SMOOTH), dtype=np.uint8)
+
+
+def recognised(image: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> tuple[str, str, float]:
+    """The colour and the shape that a picture (H, W, 3) shows, and how well it fits, 0 to 1.
+
+    The colour is the nearest to the inkiest half of the ink. Each shape is drawn anew with the
+    area and the centre of mass that the picture's has; the fit is the overlap of the two, shared by
+    what either covers (intersection over union, of antialiased masks). An empty picture fits 0.
+    """
+    ink = 255 - image.astype(np.float64)
+    strength = np.sqrt((ink**2).sum(-1))
+    if strength.max() < INK:
+        return "", "", 0.0
+    core = ink[strength >= np.median(strength[strength >= INK])].mean(0)
+    hues = {name: 255 - np.array(rgb, dtype=float) for name, rgb in COLOURS.items()}
+    colour = min(hues, key=lambda name: float(((hues[name] - core) ** 2).sum()))
+    mask = np.clip(ink @ core / (core @ core), 0, 1)  # (H, W) share of each pixel that is covered
+    fits = {shape: _overlap(mask, shape) for shape in SHAPES}
+    shape = max(fits, key=lambda name: fits[name])
+    return colour, shape, fits[shape]
+
+
+def _overlap(mask: np.ndarray[tuple[int, ...], np.dtype[np.float64]], shape: str) -> float:
+    """Intersection over union of a mask (H, W) with a shape of its area and centre of mass."""
+    height, width = mask.shape
+    areas = {"circle": np.pi, "square": 4.0, "triangle": 2.0}  # of radius 1
+    radius = float(np.sqrt(mask.sum() / areas[shape]))
+    y = float((mask.sum(1) @ (np.arange(height) + 0.5)) / mask.sum())
+    x = float((mask.sum(0) @ (np.arange(width) + 0.5)) / mask.sum())
+    y -= radius / 3 if shape == "triangle" else 0  # its centre of mass lies lower
+    centre, share = (x / width, y / height), radius / min(height, width)
+    drawn = 1 - _draw(shape, (0, 0, 0), centre, share, (height, width))[..., 0] / 255
+    return float(np.minimum(mask, drawn).sum() / np.maximum(mask, drawn).sum())
 
 
 SOURCE = Shapes

@@ -236,6 +236,10 @@ class ListedSource(IndexedSource):
     def item(self, number: int) -> Item:
         """Picture number `number` < `count` and all its captions. Raises DataError."""
 
+    def bare(self, number: int) -> Item:
+        """Picture number `number` alone, whether or not it has captions. Raises DataError."""
+        return replace(self.item(number), captions=())
+
     @abstractmethod
     def place(self, position: int) -> int:
         """The number of the picture at a position of the stream."""

@@ -96,8 +96,7 @@ class Parameterization(Config):
 
     def snr_weight(self, level: Level, gamma: float) -> Tensor:
         """min-SNR-gamma for this output (arXiv 2303.09556, section 3.4), one per level."""
-        snr = level.snr() * self.data_std**2
-        return self._of_x0(snr.clamp(max=gamma), snr)
+        return self.x0_weight(level, lambda snr: snr.clamp(max=gamma))
 
     def v_weight(self, level: Level, gamma: float) -> Tensor:
         """Factor from this output's error to the error of v, at most `gamma` times that of x0.
@@ -107,11 +106,12 @@ class Parameterization(Config):
         At the highest noise it gives the error of x0, where min-SNR is zero. JiT also predicts x0
         with the loss of v (arXiv 2511.13720, table 1).
         """
-        snr = level.snr() * self.data_std**2
-        return self._of_x0((1 + snr).clamp(max=gamma), snr)
+        return self.x0_weight(level, lambda snr: (1 + snr).clamp(max=gamma))
 
-    def _of_x0(self, weight: Tensor, snr: Tensor) -> Tensor:
-        """The weight of this output's squared error that equals `weight` for x0's."""
+    def x0_weight(self, level: Level, of_snr: Callable[[Tensor], Tensor]) -> Tensor:
+        """The weight of this output's squared error that equals `of_snr(SNR)` for x0's."""
+        snr = level.snr() * self.data_std**2
+        weight = of_snr(snr)
         if self.kind == "v":
             return weight / (snr + 1)
         return weight if self.kind == "x0" else weight / snr

@@ -18,7 +18,7 @@ from ..errors import DataError, UsageError, nearest, unknown
 from ..files import atomic_folder, write_json, write_text
 from ..plain import read_json
 from .colours import name_pixels, tint_of
-from .drawings import STYLES, Drawings, extent, version
+from .drawings import STYLES, Drawings, Part, Vector, extent, version
 from .names import Entry, entries
 
 Bytes = NDArray[np.uint8]
@@ -27,6 +27,7 @@ Glyph = dict[str, Any]
 SIZE = 256
 MIPS = (256, 128, 64, 32)
 VOCABULARIES = ("everyday", "all")
+VECTORS = "drawings.json"
 _FORMAT = 1
 
 
@@ -40,7 +41,8 @@ def build(
     """Render every glyph of a vocabulary and write the corpus folder whole, or not at all.
 
     The folder gets `glyphs.npy` ((N, 256, 256, 4) premultiplied RGBA), its smaller copies
-    `glyphs_128.npy` ..., `corpus.json` (one record a glyph) and `LICENSES.md`.
+    `glyphs_128.npy` ..., the drawings themselves for larger pictures (`drawings.json`),
+    `corpus.json` (one record a glyph) and `LICENSES.md`.
 
     Args:
         out: the folder to write.
@@ -89,16 +91,19 @@ def _render(
         )
         for size in MIPS
     }
-    records = []
+    records, vectors = [], {}
     for row, (style, entry) in enumerate(todo):
-        pixels = sets[style].draw(entry.emoji, SIZE)
+        vector = sets[style].vector(entry.emoji, SIZE)
+        pixels = vector.raster(SIZE, SIZE)
         for size, store in stores.items():
             store[row] = _shrink(pixels, size)
         records.append(_record(style, entry, pixels))
+        vectors[records[-1]["id"]] = asdict(vector)
         if on_progress:
             on_progress(row + 1, len(todo))
     for store in stores.values():
         store.flush()
+    write_json(folder / VECTORS, vectors)
     return {"glyphs": records}
 
 
@@ -260,14 +265,57 @@ class Corpus:
         except (OSError, ValueError) as error:
             raise DataError(f"cannot read the glyphs in {self.path}: {error}") from None
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Everything but the mapped files, which another process maps for itself."""
-        return {key: value for key, value in self.__dict__.items() if key != "_stores"}
+    @cached_property
+    def _vectors(self) -> dict[str, Vector]:
+        """The drawings; none in a folder of an earlier version."""
+        path = self.path / VECTORS
+        try:
+            known = read_json(path) if path.is_file() else {}
+            return {
+                name: Vector(str(one["body"]), tuple(map(float, one["view"])))  # type: ignore[arg-type]
+                for name, one in known.items()
+            }
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"{path} is damaged: {error}") from None
 
-    def picture(self, glyph: str, width: int, height: int) -> Bytes:
-        """What can be seen of a glyph, antialiased to (height, width, 4) premultiplied RGBA."""
+    @property
+    def scales(self) -> bool:
+        """Whether it holds the drawings themselves, and glyphs of any size are sharp."""
+        return (self.path / VECTORS).is_file()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the mapped files and the drawings, which a process reads for itself."""
+        return {k: value for k, value in self.__dict__.items() if k not in ("_stores", "_vectors")}
+
+    def picture(self, glyph: str, width: int, height: int, part: Part | None = None) -> Bytes:
+        """What can be seen of a glyph, antialiased to (height, width, 4) premultiplied RGBA.
+
+        Args:
+            glyph: its id.
+            width, height: of the whole.
+            part: in whole pixels, what is wanted of it.
+        """
         left, top, right, bottom = self[glyph]["extent"]
         need = max(width * SIZE / (right - left), height * SIZE / (bottom - top))
+        if need > SIZE and glyph in self._vectors:
+            return self._drawn(glyph, width, height, part or (0, 0, width, height))
+        whole = self._resampled(glyph, width, height, need)
+        if part is None:
+            return whole
+        left, top, right, bottom = map(int, part)
+        return whole[top:bottom, left:right]
+
+    def _drawn(self, glyph: str, width: int, height: int, part: Part) -> Bytes:
+        """See `picture`: of the drawing."""
+        left, top, right, bottom = (side / SIZE for side in self[glyph]["extent"])
+        across, down = (right - left) / width, (bottom - top) / height
+        x0, y0, x1, y1 = part
+        box = left + x0 * across, top + y0 * down, left + x1 * across, top + y1 * down
+        return self._vectors[glyph].raster(round(x1 - x0), round(y1 - y0), box)
+
+    def _resampled(self, glyph: str, width: int, height: int, need: float) -> Bytes:
+        """See `picture`: of the glyph's pixels."""
+        left, top, right, bottom = self[glyph]["extent"]
         size = next((mip for mip in reversed(MIPS) if mip >= need), SIZE)
         pixels = self._stores[size][self.rows[glyph]]
         image = Image.frombuffer("RGBa", (size, size), pixels.data, "raw", "RGBa", 0, 1)

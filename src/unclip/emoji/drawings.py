@@ -15,6 +15,34 @@ from ..registry import Named
 from .names import bare, read_json
 
 Bytes = NDArray[np.uint8]
+Part = tuple[float, float, float, float]
+"""Left, top, right, bottom."""
+
+WHOLE: Part = (0.0, 0.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Vector:
+    """A drawing at any size, and in any part, without the rest of it.
+
+    Args:
+        body: the SVG.
+        view: left, top and side of the square of it that a glyph shows.
+    """
+
+    body: str
+    view: tuple[float, float, float]
+
+    def raster(self, width: int, height: int, part: Part = WHOLE) -> Bytes:
+        """(height, width, 4) premultiplied RGBA of a part of the square, whose side is 1.
+
+        Raises:
+            DataError: the drawing cannot be rendered.
+        """
+        left, top, right, bottom = part
+        x, y, side = self.view
+        box = (x + left * side, y + top * side, (right - left) * side, (bottom - top) * side)
+        return _rasterize(self.body, box, (height, width))
 
 
 @dataclass(frozen=True)
@@ -72,6 +100,14 @@ class Drawings:
         Raises:
             DataError: the drawing is empty or cannot be rendered.
         """
+        return self.vector(emoji, size).raster(size, size)
+
+    def vector(self, emoji: str, size: int) -> Vector:
+        """The drawing whose longer side fills a square of `size` pixels but for one on each side.
+
+        Raises:
+            DataError: as `draw`.
+        """
         icon = self.icons[self.names[emoji]]
         height = icon.get("height", self.size[0])
         width = icon.get("width", self.size[1])
@@ -81,12 +117,13 @@ class Drawings:
             f'viewBox="0 0 {width} {height}">{icon["body"]}</svg>'
         )
         side = max(width, height)
-        left, top, right, bottom = _extent(_rasterize(body, (0, 0, side, side), size), emoji)
+        sheet = _rasterize(body, (0, 0, side, side), (size, size))
+        left, top, right, bottom = _extent(sheet, emoji)
         span = max(right - left, bottom - top) * side / size
         middle = ((left + right) / 2 * side / size, (top + bottom) / 2 * side / size)
         margin = span / size
         view = span + 2 * margin
-        return _rasterize(body, (middle[0] - view / 2, middle[1] - view / 2, view, view), size)
+        return Vector(body, (middle[0] - view / 2, middle[1] - view / 2, view))
 
 
 def extent(pixels: Bytes) -> tuple[int, int, int, int]:
@@ -105,12 +142,15 @@ def _extent(pixels: Bytes, emoji: str) -> tuple[int, int, int, int]:
     return found
 
 
-def _rasterize(body: str, view: tuple[float, float, float, float], size: int) -> Bytes:
-    """(size, size, 4) premultiplied RGBA of an SVG body seen through a view box."""
+def _rasterize(body: str, view: tuple[float, float, float, float], size: tuple[int, int]) -> Bytes:
+    """(*size, 4) premultiplied RGBA of an SVG body seen through a view box, stretched to fit."""
+    height, width = size
+    stretched = view[2] * height != view[3] * width
+    fit = 'preserveAspectRatio="none" ' if stretched else ""
     box = " ".join(f"{value:.4f}" for value in view)
     svg = (
         '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
-        f'width="{size}" height="{size}" viewBox="{box}">{body}</svg>'
+        f'width="{width}" height="{height}" {fit}viewBox="{box}">{body}</svg>'
     )
     try:
         png = _resvg().svg_to_bytes(svg_string=svg, skip_system_fonts=True)

@@ -12,12 +12,13 @@ from pydantic import Field, field_validator
 
 from .. import config
 from ..data.source import SAMPLED, IndexedSource, Sample
-from ..errors import UsageError, nearest
+from ..errors import DataError, UsageError, nearest
 from ..vocabulary import Vocabulary
 from . import captions, captions_zh
+from .backgrounds import Box
 from .corpus import Corpus
 from .negatives import falsified
-from .plan import Mix, Planner, Spec, Split, Weight, weighted
+from .plan import GRID, Mix, Planner, Spec, Split, Weight, pick, weighted
 from .render import render
 
 LANGUAGES = {"en": captions.caption, "zh": captions_zh.caption}
@@ -40,7 +41,8 @@ class EmojiConfig(config.Config):
     `split` is `train` (nothing held out), `heldout` (nothing else; also by kind:
     `heldout-pairs`, `heldout-colours`, `heldout-counts`) or `any`. With `wrong` each sample has a
     caption that is almost true, for CLIP's loss. `languages` are those of the captions, with how
-    often each comes (relative weights).
+    often each comes (relative weights). Of pictures that are larger than `crop_size` only a square
+    of that side is rendered, in which a part of an object is, on a grid of 1/64 of the picture.
     """
 
     path: config.UserPath
@@ -52,6 +54,7 @@ class EmojiConfig(config.Config):
     mix: Mix = Mix()
     wrong: bool = False
     languages: Languages = Field(default_factory=_english)
+    crop_size: int | None = Field(default=None, gt=0)
 
     @field_validator("languages")
     @classmethod
@@ -76,13 +79,20 @@ class EmojiScenes(IndexedSource):
         if size[0] != size[1]:
             raise UsageError(f"scenes of emoji are square pictures, not {size[1]}×{size[0]}")
         self.config = config
-        self.size = size
+        self.side = size[0]
+        seen = min(config.crop_size or self.side, self.side)
+        self.size = (seen, seen)
         self.corpus = Corpus.open(config.path).narrowed(config.vocabulary, config.nouns)
         styles = config.styles or self.corpus.styles
         for style in styles:
             if style not in self.corpus.styles:
                 hint = nearest(style, self.corpus.styles)
                 raise UsageError(f"the corpus {config.path} has no style '{style}'{hint}")
+        if self.side > seen and not self.corpus.scales:
+            raise DataError(
+                f"the corpus {config.path} has no drawings to make pictures of {self.side} pixels "
+                f"of; build it again: unclip data emoji --out {config.path}"
+            )
         self.planner = Planner(self.corpus, config.mix, config.split, styles)
 
     @classmethod
@@ -104,7 +114,8 @@ class EmojiScenes(IndexedSource):
     def sample(self, position: int) -> Sample:
         """Scene number `position`: its picture (*size, 3), a caption and its specification."""
         spec, words = self._compose(position)
-        made: Sample = {"image": self.render(spec), "caption": words, "spec": spec}
+        image = render(spec, self.side, self.corpus, self._part(spec, position))
+        made: Sample = {"image": image, "caption": words, "spec": spec}
         if self.config.wrong:
             made["wrong"] = self._wrong(spec, position)
         return made
@@ -124,8 +135,22 @@ class EmojiScenes(IndexedSource):
         return Vocabulary.of(self.captions(SAMPLED), terms) | Vocabulary.of(nouns, terms)
 
     def render(self, spec: Spec) -> NDArray[np.uint8]:
-        """(*size, 3): the picture that a specification describes."""
-        return render(spec, self.size[0], self.corpus)
+        """(side, side, 3): the whole picture that a specification describes."""
+        return render(spec, self.side, self.corpus)
+
+    def _part(self, spec: Spec, position: int) -> Box | None:
+        """What is rendered of a scene: None where all of it is, else around a place in a thing."""
+        seen, side = self.size[0], self.side
+        if seen == side:
+            return None
+        rng = np.random.Generator(np.random.PCG64((self.config.seed, position, 3)))
+        x, y, width, height = pick(rng, spec["objects"])["box"]
+        middle = x + width * rng.random(), y + height * rng.random()
+        step = max(1, side // GRID)
+        left, top = (
+            step * round(min(max(at * side - seen / 2, 0), side - seen) / step) for at in middle
+        )
+        return left, top, left + seen, top + seen
 
     def _wrong(self, spec: Spec, position: int) -> str:
         """A caption that is false of the scene by one thing; empty where there is none."""

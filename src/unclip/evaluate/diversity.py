@@ -23,6 +23,7 @@ from ..config import override
 from ..cost import Work
 from ..errors import UsageError, counted
 from ..facade import Pipeline
+from ..media.measures import SATURATED, pixel_deviation
 from ..pages.intervals import Numbers, bootstrap
 from ..pages.report import Cell, Grid, Section, Table, number, row, shown
 from ..stages.stage import DiffusionStage
@@ -45,14 +46,6 @@ TEXT = (
 
 Values = Mapping[str, Sequence[float]]
 """By what is measured, a number for each prompt."""
-
-
-def pixel_deviation(images: Tensor) -> float:
-    """The standard deviation over seeds of (K, 3, H, W), K of at least 2, mean over all values.
-
-    Of Gaussian pixels it is a little less than theirs: .965 times with 8 seeds (c4).
-    """
-    return float(images.std(0).mean())
 
 
 def pairwise_distance(features: Tensor) -> float:
@@ -246,7 +239,7 @@ def _sharp(runs: Mapping[str, dict[str, Any]], real: Values) -> Table:
     note = (
         f"The mean square of luma's Laplacian, at {sharpness.SIDE} px or the pictures' own smaller "
         "side: below the real pictures' is blur, above it grain or halos. Saturated are values of "
-        f"more than {sharpness.SATURATED} in [-1, 1]."
+        f"more than {SATURATED} in [-1, 1]."
     )
     head = (
         "", "Laplacian energy ×10³", "of real pictures", "of the reference run", "saturated share"

@@ -6,34 +6,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..media.measures import laplacian_energy, saturated_share
 from .image_set import ImageSet, OnProgress
 
 SIDE = 256
 """Larger pictures are averaged down to this longer side: models of several sizes then compare."""
-SATURATED = 0.98
-"""A value in [-1, 1] beyond this is saturated: the outermost three of 256 levels at either end."""
-LUMA = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue (ITU-R BT.601)."""
 BATCH = 16
-
-
-def laplacian_energy(images: Tensor) -> Tensor:
-    """The mean square of luma's Laplacian, of (B, 3, H, W) in [-1, 1]: (B,).
-
-    The energy of Laplacian, a measure of focus (Pertuz, Puig & Garcia, Pattern Recognition 46
-    (2013), 1415-1432), with the kernel of four neighbours. White noise of variance s has 20 s.
-    Pictures of one size compare with each other, and of one kind: a photograph of grass has more
-    than one of the sky.
-    """
-    luma = (images * images.new_tensor(LUMA)[:, None, None]).sum(1)  # (B, H, W)
-    across = luma[:, 1:-1, 2:] + luma[:, 1:-1, :-2]
-    along = luma[:, 2:, 1:-1] + luma[:, :-2, 1:-1]
-    return (across + along - 4 * luma[:, 1:-1, 1:-1]).square().mean((1, 2))
-
-
-def saturated_share(images: Tensor) -> Tensor:
-    """The share of values beyond `SATURATED`, of (B, 3, H, W) in [-1, 1]: (B,)."""
-    return (images.abs() > SATURATED).float().mean((1, 2, 3))
 
 
 def measure(images: ImageSet, on_progress: OnProgress | None = None) -> dict[str, list[float]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -79,8 +80,20 @@ def wrapping(axes: str, on_step: OnStep | None = None) -> Iterator[OnStep | None
     if not axes:
         yield on_step
         return
-    with Wrapping(axes) as mode:
-        yield mode.paused(on_step) if on_step else None
+    before = _AXES.set(axes)
+    try:
+        with Wrapping(axes) as mode:
+            yield mode.paused(on_step) if on_step else None
+    finally:
+        _AXES.reset(before)
+
+
+_AXES: ContextVar[str] = ContextVar("axes", default="")
+
+
+def wraps() -> bool:
+    """Whether pictures wrap around here: then no part of one can be drawn by itself."""
+    return bool(_AXES.get())
 
 
 def _conv2d(

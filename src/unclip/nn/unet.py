@@ -18,19 +18,16 @@ from torch.nn import functional as F
 
 from ..config import LEVELS, Blocks
 from .blocks import AttentionBlock, Layer, Levels, Place, ResBlock, places
-from .conditioning import Encoded, Given, NetConfig, batch_of
+from .conditioning import Conditioned, Encoded, Given, NetConfig
 from .layers import (
     PixelNorm,
     TimestepMlp,
     coordinates,
     laid_out,
-    normal_parameter,
-    select,
     silu_,
     zero,
 )
-from .text import TextConfig, TextEncoder
-from .weighted import weighted
+from .text import TextConfig
 
 
 class UNetConfig(NetConfig):
@@ -49,6 +46,9 @@ class UNetConfig(NetConfig):
     space_to_depth: int = Field(1, ge=1, description="fold n x n pixels into channels")
     coordinates: bool = Field(False, description="tell each place where it lies in the picture")
     low_res: bool = Field(False, description="concatenate a low-resolution picture")
+    noise_input: bool = Field(
+        True, description="it sees x_t; without, it draws in one step, from its condition alone"
+    )
     inpaint: bool = Field(False, description="concatenate what is known of the picture, and where")
     embed_dim: int = Field(0, ge=0, description="width of z_i; 0 is unconditional")
     image_tokens: int = Field(4, ge=1, description="context tokens made of z_i")
@@ -92,6 +92,14 @@ class UNetConfig(NetConfig):
         return self.coordinates
 
     @property
+    def reach(self) -> int | None:
+        """Of its convolutions, two a layer, and of the first and the last."""
+        if self.norm == "group" or self.attention or self.coordinates:
+            return None
+        cells: int = 2 + sum(2 * 2**place.level for place in self.places())
+        return -(-self.space_to_depth * cells // self.unit) * self.unit + self.unit
+
+    @property
     def inpaints(self) -> bool:
         """As configured."""
         return self.inpaint
@@ -126,7 +134,7 @@ class UNetConfig(NetConfig):
         return self.text.width if self.text else 4 * self.channels if self.embed_dim else 0
 
 
-class UNet(Levels):
+class UNet(Conditioned, Levels):
     """The whole network. `encode` does the work of a prompt, `forward` that of a step."""
 
     def __init__(self, config: UNetConfig) -> None:
@@ -148,18 +156,10 @@ class UNet(Levels):
         self.conv_out = zero(nn.Conv2d(last, config.out_channels * self.fold**2, 3, padding=1))
 
     def add_condition(self, emb: int) -> None:
-        """Make what the condition goes through into the timestep embedding and the context."""
-        config, width = self.config, self.config.context_width
-        if config.text:
-            self.text = TextEncoder(config.text, causal=config.text_of_clip)
-            self.text_vector = nn.Linear(config.text.width, emb)
-            self.text_context = nn.Linear(config.text.width, width)
-        if config.embed_dim:
-            self.null_image = normal_parameter(config.embed_dim, std=config.embed_dim**-0.5)
-            self.image_vector = nn.Linear(config.embed_dim, emb)
-            self.image_context = nn.Linear(config.embed_dim, config.image_tokens * width)
-        if config.low_res:
-            self.low_res_time = TimestepMlp(config.channels, emb)
+        """See `Conditioned`; of an upsampler, what tells it how corrupted its small picture is."""
+        super().add_condition(emb)
+        if self.config.low_res:
+            self.low_res_time = TimestepMlp(self.config.channels, emb)
 
     def norm(self, channels: int) -> nn.Module:
         """One of its norms."""
@@ -215,56 +215,6 @@ class UNet(Levels):
             known=self.known(given) if config.inpaint else None,
         )
 
-    def conditions(self, given: Given) -> tuple[list[Tensor], list[Tensor], Tensor | None]:
-        """What a condition adds to the timestep embedding, context tokens, and their mask."""
-        both = []
-        if self.config.embed_dim:
-            both.append(self.image_condition(given))
-        if self.config.text:
-            both.append(self.text_condition(given))
-        return [vector for vector, _ in both], [tokens for _, tokens in both], None
-
-    def image_condition(self, given: Given) -> tuple[Tensor, Tensor]:
-        """z_i as a vector (B, E) and as tokens (B, image_tokens, context_dim)."""
-        z_i = given["image_embed"].to(self.image_vector.weight.dtype)
-        z_i = select(given.get("keep_image"), z_i, self.null_image)
-        # unit norm spread over D numbers is tiny: bring each to about 1
-        z_i = z_i * self.config.embed_dim**0.5
-        context = self.image_context(z_i).view(len(z_i), -1, self.config.context_width)
-        return self.image_vector(z_i), context
-
-    def text_condition(self, given: Given) -> tuple[Tensor, Tensor]:
-        """The text as a vector (B, E) and as tokens (B, N, context_dim)."""
-        text = self.read_text(given)
-        return self.text_vector(text[:, -1]), self.text_context(text)
-
-    def read_text(self, given: Given) -> Tensor:
-        """(B, N, W'): the encodings of its own text encoder."""
-        ids, mask = given.get("text_tokens"), given.get("text_mask")
-        if ids is None or mask is None:  # a picture to be enlarged, of which nothing is said
-            shape = (batch_of(given), self.text.config.context)
-            ids = torch.zeros(shape, dtype=torch.long, device=self.text.positions.device)
-            mask = ids > 0
-        weights = given.get("text_weights")
-        if "keep_text" in given:
-            mask = mask & given["keep_text"][:, None]
-            weights = None if weights is None else weights.where(given["keep_text"][:, None], 1.0)
-        return weighted(self.text(ids, mask), weights)
-
-    def known(self, given: Given) -> Tensor | None:
-        """(B, 4, H, W): the known part of a picture, 0 elsewhere, and the mask."""
-        if "known" not in given or "mask" not in given:
-            return None
-        return self.masked(given["known"] * (1 - given["mask"]), given["mask"])
-
-    def masked(self, known: Tensor, mask: Tensor) -> Tensor:
-        """(B, 3, H, W) and (B, 1, H, W), 1 where to paint, as one (GLIDE, section 4.1)."""
-        return torch.cat([known, mask], dim=1)
-
-    def _nothing_known(self, x: Tensor) -> Tensor:
-        size = x.shape[2:]
-        return self.masked(x.new_zeros(len(x), 3, *size), x.new_ones(len(x), 1, *size))
-
     def forward(self, x: Tensor, t: Tensor, encoded: Encoded) -> Tensor:
         """(B, C, H, W) noisy picture, (B,) timestep -> (B, out_channels, H, W)."""
         h, emb = self._entered(x, t, encoded)
@@ -286,14 +236,13 @@ class UNet(Levels):
 
     def _entered(self, x: Tensor, t: Tensor, encoded: Encoded) -> tuple[Tensor, Tensor]:
         """(B, C', H', W') after the first convolution, and (B, E) what every block is told."""
-        emb = self.time(t)
+        emb, x = self.time(t), x if self.config.noise_input else torch.zeros_like(x)
         if encoded.vector is not None:
             emb = emb + encoded.vector
         if encoded.low_res is not None:
             x = torch.cat([x, encoded.low_res.to(x.dtype)], dim=1)
         if self.config.inpaint:
-            known = self._nothing_known(x) if encoded.known is None else encoded.known
-            x = torch.cat([x, known.to(x.dtype)], dim=1)
+            x = self.with_known(x, encoded)
         if encoded.low_res_level is not None:
             emb = emb + self.low_res_time(1000 * encoded.low_res_level)
         x = F.pixel_unshuffle(x, self.fold)

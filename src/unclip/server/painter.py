@@ -23,6 +23,7 @@ from ..abilities import ABILITIES
 from ..abilities._capabilities import capabilities
 from ..abilities._preview import preview
 from ..abilities._several import Known, cost_of, shared
+from ..abilities._sized import Sized
 from ..abilities.probe import ProbeRequest
 from ..errors import Cancelled, UnclipError, UsageError, is_of_memory, unknown
 from ..facade import Pipeline
@@ -30,6 +31,7 @@ from ..media.notes import COMPOSITE, GENERATED, TRAINED
 from ..media.writing import encode as encode_picture
 from ..record import Record
 from ..request import Drawing
+from ..stages.sizes import covering, words
 from ..types import Step
 from .hooks import Hook, check_pictures, check_texts
 from .job import Failure, Finish, Format, Spec
@@ -187,7 +189,15 @@ class Painter:
         info = self.models.info(task.spec.model)
         if task.spec.ability not in info.abilities:
             raise UsageError(f"the model '{info.name}' cannot {task.spec.ability}").about("model")
-        return self._steps([task], [request]) if at_hand else 0
+        return self._steps([task], [self._sized(task, request)]) if at_hand else 0
+
+    def _sized(self, task: Task, request: Drawing) -> Drawing:
+        """A task's request: where its model has stages for larger pictures, as large as wanted."""
+        wanted = task.spec.finish.size
+        if wanted is None or not isinstance(request, Sized) or request.size or request.aspect:
+            return request
+        size = covering(self.models[task.spec.model].model, (wanted[1], wanted[0]))
+        return request.model_copy(update={"size": words(size)}) if size else request
 
     def _steps(self, tasks: Sequence[Task], requests: Sequence[Drawing]) -> int:
         """Sampling steps of requests of the same settings. Raises UsageError, see `cost_of`.
@@ -245,7 +255,7 @@ class Painter:
         pipe = self.models[tasks[0].spec.model]
         for task in tasks:
             check_texts(self._hooks, task.spec.fields)
-        requests = [task.request() for task in tasks]
+        requests = [self._sized(task, task.request()) for task in tasks]
         steps = self._steps(tasks, requests)
         watch = Watch(self, tasks, pipe, steps)
         if self._exact or singly:

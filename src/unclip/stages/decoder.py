@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from ..diffusion.guidance import TINT
@@ -17,11 +15,13 @@ from ..diffusion.parameterization import Parameterization
 from ..diffusion.schedule import Cosine, ScheduleConfig
 from ..diffusion.space import Rgb, Space, SpaceConfig
 from ..errors import UsageError
+from ..nn.autoencoder import AutoencoderConfig
 from ..nn.conditioning import NetConfig
 from ..nn.latents import InLatents, Latents, LatentsConfig
 from ..nn.layers import select
 from ..rng import Rng
 from ..types import Cond, Control, Level, Step
+from .alignment import misalignment, outputs_of, spatial_norm
 from .clip import ClipStage
 from .networks import Network
 from .sampling import DropImage, DropText, SampleArguments, Sampling
@@ -47,6 +47,9 @@ class AnyDecoderConfig(DiffusionConfig):
     align_weight: float = Field(
         0.05, ge=0, description="of the loss against CLIP's patch features (network.align_dim)"
     )
+    align_norm: float | None = Field(
+        None, ge=0, le=1, description="norm them over each picture, less this share of their mean"
+    )
     mask_share: float = Field(
         0.5, ge=0, le=1, description="of samples with a part to paint, where the network inpaints"
     )
@@ -71,6 +74,14 @@ class DecoderConfig(AnyDecoderConfig):
 
     kind: Literal["decoder"] = "decoder"
     network: Network
+    autoencoder: AutoencoderConfig | None = Field(
+        None, description="whose latents are diffused; in a recipe a stage's name. None: pictures"
+    )
+
+    @property
+    def latents(self) -> AutoencoderConfig | None:
+        """As configured."""
+        return self.autoencoder
 
 
 class Decoder(DiffusionStage):
@@ -122,6 +133,11 @@ class Decoder(DiffusionStage):
     def _latent_factor(self) -> int:
         """How many pixels' side one latent stands for; of pictures 1."""
         return self.config.latents.factor if self.config.latents else 1
+
+    @property
+    def _denoiser(self) -> Any:
+        """Its network without the autoencoder."""
+        return self.net.unet if self.config.latents else self.net
 
     @property
     def space(self) -> Space:
@@ -181,7 +197,7 @@ class Decoder(DiffusionStage):
                 "decoder: network.text_of_clip wants network.text to be that of the recipe's CLIP: "
                 f"{theirs.dump() if theirs else 'it has none'}"
             )
-        self.net.get_submodule("text").load_state_dict(clip.net.text.state_dict())
+        self._denoiser.get_submodule("text").load_state_dict(clip.net.text.state_dict())
 
     @property
     def inpaints(self) -> bool:
@@ -209,44 +225,13 @@ class Decoder(DiffusionStage):
         """Of denoising, and of features apart from CLIP's where the network aligns."""
         if not self.config.network.aligns:
             return super().loss(cond, rng)
-        assert cond.image_patches is not None
-        net = self.net
+        net, patches, share = self._denoiser, cond.image_patches, self.config.align_norm
+        assert patches is not None
         with outputs_of(net.aligned_layer) as seen:
             loss, metrics = super().loss(cond, rng)
-        apart = misalignment(net.align, seen[0], cond.image_patches)
+        patches = patches if share is None else spatial_norm(patches, share)
+        apart = misalignment(net.align, seen[0], patches)
         return loss + self.config.align_weight * apart, {**metrics, "align": apart.detach()}
-
-
-def misalignment(head: nn.Module, features: Tensor, patches: Tensor) -> Tensor:
-    """(B,) mean of 1 - cos between a network's features and a frozen CLIP's, place by place.
-
-    Representation alignment (REPA, arXiv 2410.06940, eq. 8): what a place shall show is told to
-    the middle of the network long before its pixels say so.
-
-    Args:
-        head: (..., C) -> (..., W').
-        features: (B, C, h, w).
-        patches: (B, P, W'), a square of patches row by row.
-    """
-    side = math.isqrt(patches.shape[1])
-    there = patches.detach().transpose(1, 2)
-    there = there.reshape(*there.shape[:2], side, side)  # (B, W', side, side)
-    if side != features.shape[-1]:
-        there = F.interpolate(there.float(), features.shape[-2:], mode="area")
-    own = head(features.permute(0, 2, 3, 1))  # (B, h, w, W')
-    cosine = F.cosine_similarity(own.float(), there.permute(0, 2, 3, 1).float(), dim=-1)
-    return 1 - cosine.flatten(1).mean(1)
-
-
-@contextmanager
-def outputs_of(layer: nn.Module) -> Iterator[list[Tensor]]:
-    """What a layer gives in each call within the block."""
-    seen: list[Tensor] = []
-    handle = layer.register_forward_hook(lambda _module, _given, out: seen.append(out))
-    try:
-        yield seen
-    finally:
-        handle.remove()
 
 
 def random_mask(rng: Rng, size: Sequence[int], share: float) -> Tensor:

@@ -47,6 +47,7 @@ class Model:
         enlarged: how many times as many pixels these have.
         tile: axes along which its pictures go on beyond their edges: "x", "y", both.
         added: LoRA files and embeddings that it was loaded with.
+        running: its optional stages that run: see `sizes`.
     """
 
     tokenizer: Tokenizer
@@ -62,11 +63,12 @@ class Model:
     enlarged: float = 1.0
     tile: str = ""
     added: tuple[Added, ...] = ()
+    running: tuple[str, ...] = ()
 
     @property
     def image_stages(self) -> dict[str, Stage]:
         """The stages that make a picture or change one: the decoder that draws, upsamplers."""
-        idle = self.decoders[1:]
+        idle = {*self.decoders[1:], *self.waiting}
         made = {name: one for name, one in self.stages.items() if "image" in one.produces}
         return {name: one for name, one in made.items() if name not in idle}
 
@@ -76,6 +78,12 @@ class Model:
         stages = self.stages.items()
         names = [n for n, one in stages if "image" in one.produces and "image" not in one.consumes]
         return sorted(names, key=lambda name: name != self.decoder)
+
+    @property
+    def waiting(self) -> list[str]:
+        """Names of the stages that run only where their size is asked for, and it is not."""
+        stages = {n: one for n, one in self.stages.items() if n not in self.running}
+        return [name for name, one in stages.items() if getattr(one.config, "optional", False)]
 
     def with_decoder(self, name: str | None = None) -> Model:
         """The model with another of its decoders; None: its own.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 
 from ..errors import UsageError
@@ -36,6 +37,46 @@ def _unit_of(stage: Stage) -> int | None:
     if latents:  # which are drawn at many sizes; a U-Net of pictures knows the one it has seen
         return network.size_unit * latents.factor
     return network.size_unit if network.resizes else None
+
+
+def enlarging(model: Model, size: Size, between: bool = False) -> Model:
+    """The same with as many of its optional upsamplers as (height, width) asks for.
+
+    `between`: also where their pictures are larger than that, and of its proportions, while the
+    model's own are smaller. The model itself where they do not help.
+    """
+    lies_between = between and _alike(size, model.size) and model.size < size
+    for larger in _enlargements(model):
+        if size == larger.size or (lies_between and size < larger.size):
+            return larger
+    return model
+
+
+def covering(model: Model, size: Size) -> Size | None:
+    """The first size of its optional upsamplers that covers (height, width), or their largest.
+
+    None where the model's own does, or it has none of them.
+    """
+    found = None
+    for larger in (model, *_enlargements(model)):
+        if larger is not model:
+            found = larger.size
+        if size[0] <= larger.size[0] and size[1] <= larger.size[1]:
+            break
+    return found
+
+
+def _enlargements(model: Model) -> Iterator[Model]:
+    """The same with one of its optional upsamplers, with two, ..."""
+    for name in model.waiting:
+        pixels = model.enlarged * model.stages[name].factor ** 2
+        model = replace(model, running=(*model.running, name), enlarged=pixels)
+        yield model
+
+
+def _alike(one: Size, other: Size) -> bool:
+    """Whether two sizes have the same proportions."""
+    return one[0] * other[1] == one[1] * other[0]
 
 
 def resized(model: Model, size: Size) -> Model:

@@ -31,6 +31,7 @@ from ..diffusion.parameterization import Parameterization, RawNet
 from ..diffusion.schedule import ScheduleConfig
 from ..diffusion.space import Space, SpaceConfig
 from ..errors import UsageError
+from ..nn.windows import called
 from ..rng import Rng
 from ..types import FREE, Cond, Control, Denoiser, Level, OnStep, Step
 from ._lazy import LazyModule
@@ -246,8 +247,7 @@ class DiffusionStage(Stage):
         encoded = net.encode(dict(cond.items()))
 
         def bound(x: Tensor, t: Tensor) -> Tensor:
-            out: Tensor = net(x.to(dtype), t, encoded)
-            return out
+            return called(net, x.to(dtype), t, encoded)
 
         return bound
 

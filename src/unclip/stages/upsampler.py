@@ -35,7 +35,9 @@ class Corruption(Config):
     at_sampling: float = Field(0.0, ge=0, le=1, description="noise level when sampling, 0 to 1")
     bsr: Bsr | None = Field(None, description="BSRGAN's degradation, in place of the blur")
     redrawn_by: str | None = Field(
-        None, description="a decoder of the recipe, which redraws small pictures for training"
+        None,
+        description="a decoder or an upsampler of the recipe, which redraws small pictures for "
+        "training",
     )
     redrawn_share: float = Field(0.7, ge=0, le=1, description="of samples that it redraws")
     redrawn_from: tuple[Share, Share] = Field(
@@ -92,6 +94,7 @@ class UpsamplerConfig(AnyUpsamplerConfig):
         "nearest", description="how the small picture is brought to the large one's size"
     )
     last_network: bool = Field(False, description="a network of its own for timestep 0")
+    optional: bool = Field(False, description="it runs only where such a size is asked for")
     schedule: ScheduleConfig = Cosine()
     parameterization: Parameterization = Parameterization(kind="eps")
     sampling: UpsamplerSampling = UpsamplerSampling(steps=27, threshold="clamp")

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from ..diffusion.consistency import level_at, path_levels, weighted_distance
 from ..diffusion.objective import AdversarialObjective
 from ..errors import TrainingError, UsageError
+from ..media.measures import saturated_share
 from ..nn.critic import Critic
 from ..nn.layers import select
 from ..nn.tokenizer import Tokenizer
@@ -77,7 +78,8 @@ class AdversarialTask(ConsistencyTask):
             condition += self.clip[0].config.network.embed_dim
         values = config.network.in_channels
         beside = values if stage.factor > 1 else 0
-        self.critic = Critic(channels, condition, values, beside, backbone=backbone)
+        width = self.objective.critic_width
+        self.critic = Critic(channels, condition, values, beside, width, backbone)
 
     def _features(self) -> tuple[list[int], UNet | None]:
         """Channels of each feature map that is judged, and the network that learns to make them."""
@@ -141,6 +143,8 @@ class AdversarialTask(ConsistencyTask):
         if options.data_weight:
             metrics["data"] = weighted_distance(said, x0, part.now, options)
             total = total + options.data_weight * metrics["data"]
+        if self.progress < options.critic_from:
+            return total + self._idle(), {name: one.detach() for name, one in metrics.items()}
         renoising = self._renoising(x0, rng)
         real = self.logits(x0, shown, renoising)
         with constant(self.critic):
@@ -153,8 +157,13 @@ class AdversarialTask(ConsistencyTask):
         pairs = [(x0, real), (said.detach(), self.logits(said.detach(), shown, renoising))]
         judged, noted = self._judged(pairs, shown, renoising, part.as_sampled, rng)
         metrics |= noted
-        metrics["saturated"] = (said.detach().abs() > 0.98).float().flatten(1).mean(1)
+        metrics["saturated"] = saturated_share(said.detach())
+        metrics["saturated_above_truth"] = metrics["saturated"] - saturated_share(x0)
         return total + judged, {name: value.detach() for name, value in metrics.items()}
+
+    def _idle(self) -> Tensor:
+        """() 0, of which every weight of the critic has a gradient: 0, as optimizers expect one."""
+        return torch.stack([one.sum() for one in self.critic.parameters()]).sum() * 0
 
     def _judged(
         self,
@@ -249,7 +258,8 @@ class AdversarialTask(ConsistencyTask):
         return Renoising(level_at(path, place), rng.randn(*x0.shape[1:]))
 
     def check(self, means: Mapping[str, float]) -> None:
-        """See `Task`: the critic may not win."""
+        """See `Task`; nor may the critic win."""
+        super().check(means)
         gap, most = means.get("gap", 0.0), self.objective.largest_gap
         if gap > most:
             raise TrainingError(

@@ -24,6 +24,9 @@ def changes(old: StageRecipe, new: StageRecipe, where: str) -> str:
     if isinstance(wanted, AdversarialObjective) and not isinstance(begun, AdversarialObjective):
         kind = begun.kind if begun else None
         pairs[f"{where}.objective.kind"] = (kind, wanted.kind)  # the state has no critic
+    judged = [getattr(one.config, "critic", None) is not None for one in (old, new)]
+    if judged == [False, True]:  # an autoencoder's
+        pairs[f"{where}.critic"] = (None, "given")
     if old.train and new.train and old.train.lora != new.train.lora:
         pairs[f"{where}.train.lora"] = (old.train.lora, new.train.lora)
     if heads_of(old.config) != heads_of(new.config):

@@ -11,16 +11,14 @@ from ..data.buckets import check_framing, framed
 from ..stages import on_meta
 from .caching import encoders, stored_source
 from .data import check_buckets_of, framing_of, measured_by
-from .distributed.engines import make_engine
 from .frozen import freeze
 from .lora import learn_low_rank
 from .recipe import Recipe
 from .task import Task
 from .tasks import bare, make_task
-from .world import World
 
 
-def check_stage(recipe: Recipe, name: str, world: World) -> Task:
+def check_stage(recipe: Recipe, name: str) -> Task:
     """A trained stage's task on `meta`.
 
     Raises:
@@ -38,7 +36,6 @@ def check_stage(recipe: Recipe, name: str, world: World) -> Task:
             learn_low_rank(stage.net, config.lora, where)
     check_buckets_of(recipe, name, stage)
     freeze(stage.net, config.freeze, where)
-    make_engine(config, world, torch.device("meta")).check(task)
     return task
 
 

@@ -65,13 +65,13 @@ class ContrastiveTask(Task):
         if len(parts) == 1:
             return super().backward(batch, rng, None, within)
 
-        def encoded(start: int, end: int) -> Features:
+        def piece(start: int, end: int) -> Features:
             drawn = rng.part(start, end)
             with within(), dropout_from(self, drawn.fork("dropout")):
-                return self._features(self.cond(cut(batch, start, end), drawn), drawn)
+                return self.encoded(cut(batch, start, end), drawn)
 
         with torch.no_grad():
-            every = [encoded(*part) for part in parts]
+            every = [piece(*part) for part in parts]
         cached = {name: torch.cat([one[name] for one in every]) for name in every[0]}
         leaves = {name: one for name, one in cached.items() if one.is_floating_point()}
         for leaf in leaves.values():
@@ -80,9 +80,13 @@ class ContrastiveTask(Task):
             loss, metrics = self._compared(cached)
         loss.mean().backward()  # type: ignore[no-untyped-call]
         for start, end in parts:
-            _pass_on(encoded(start, end), {n: one.grad for n, one in leaves.items()}, start, end)
+            _pass_on(piece(start, end), {n: one.grad for n, one in leaves.items()}, start, end)
         told = {"loss": loss, **metrics}
         return {name: value.detach().float().mean() for name, value in told.items()}
+
+    def encoded(self, batch: Batch, rng: Rng) -> Features:
+        """What is compared of a batch, or of a piece of one."""
+        return self._features(self.cond(batch, rng), rng)
 
     def _features(self, cond: Cond, rng: Rng) -> Features:
         return self.stage.features(cond, rng, self.heads)

@@ -17,8 +17,10 @@ from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..device import autocast, place
+from ..nn.autoencoder import Autoencoder, Block
+from ..nn.latents import InLatents
 from ..nn.layers import parameter_count
-from ..nn.transformer import Attention, Transformer, TransformerConfig
+from ..nn.transformer import Transformer, TransformerConfig
 from ..nn.unet import UNet
 from ..rng import BatchRng, Rng
 from ..stages import DiffusionStage, Stage
@@ -196,9 +198,7 @@ class _NoSchedule:
 def speed(net: nn.Module, batch_size: int, device: torch.device, dtype: torch.dtype) -> float:
     """FLOP/s that `device` reaches, forward and backward, on a block like those of `net`."""
     batch = min(batch_size, 8 if device.type == "cpu" else 64)
-    block, inputs = (
-        _unet_block(net, batch) if isinstance(net, UNet) else _transformer_block(net, batch)
-    )
+    block, inputs = _block_like(net, batch)
     with FlopCounterMode(display=False) as counter:
         copy.deepcopy(block).to("meta")(*(one.to("meta") for one in inputs))
     place(block, device)
@@ -210,6 +210,17 @@ def speed(net: nn.Module, batch_size: int, device: torch.device, dtype: torch.dt
         (out[0] if isinstance(out, tuple) else out).float().sum().backward()
 
     return float((1 + BACKWARD) * counter.get_total_flops() / _seconds(run))
+
+
+def _block_like(net: nn.Module, batch: int) -> tuple[nn.Module, list[Tensor]]:
+    """A block like those that a network is made of, and its inputs."""
+    if isinstance(net, InLatents):
+        return _block_like(net.unet, batch)
+    if isinstance(net, Autoencoder):
+        width, side = min(_WIDEST, net.config.channels[-1]), _LARGEST
+        x = torch.randn(batch, width, side, side).contiguous(memory_format=torch.channels_last)
+        return Block(width), [x]
+    return _unet_block(net, batch) if isinstance(net, UNet) else _transformer_block(net, batch)
 
 
 def _unet_block(net: UNet, batch: int) -> tuple[nn.Module, list[Tensor]]:
@@ -226,7 +237,8 @@ def _unet_block(net: UNet, batch: int) -> tuple[nn.Module, list[Tensor]]:
 
 def _transformer_block(net: nn.Module, batch: int) -> tuple[nn.Module, list[Tensor]]:
     """A transformer's block of the greatest width in `net`, and 64 tokens a sample."""
-    widths = [one.qkv.in_features for one in net.modules() if isinstance(one, Attention)]
+    qkv = [one for name, one in net.named_modules() if name.rpartition(".")[2] == "qkv"]
+    widths = [one.in_features for one in qkv if isinstance(one, nn.Linear)]
     width = min(4 * _WIDEST, max(widths, default=_WIDEST))
     heads = width // 64 if width % 64 == 0 else 1
     blocks = TransformerConfig(width=width, depth=1, heads=heads)

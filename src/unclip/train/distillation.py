@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -12,6 +14,8 @@ from ..rng import Rng
 from ..stages import DiffusionStage, Stage
 from ..stages.sampling import Sampling
 from ..types import Cond, Denoiser
+from .detectors import Detectors, Probe
+from .loader import Batch
 from .task import Task
 
 
@@ -23,6 +27,7 @@ class ConsistencyTask(Task):
     """
 
     stage: DiffusionStage
+    asks_average = True
 
     def __init__(
         self,
@@ -47,6 +52,9 @@ class ConsistencyTask(Task):
             )
         self.average = [stage.net]
         self.progress = 0.0
+        self.probe: Probe | None = None
+        judged = bool(self.teacher) or stage.factor > 1
+        self.detectors = Detectors(self.objective.limits, against_reference=judged)
 
     @property
     def objective(self) -> ConsistencyObjective:
@@ -63,6 +71,26 @@ class ConsistencyTask(Task):
     def begin(self, progress: float, average: nn.Module) -> None:
         """See `Task`."""
         self.progress, self.average = progress, [average]
+
+    def cond(self, batch: Batch, rng: Rng) -> Cond:
+        """See `Task`; the first is what the probe is of, where there are pictures."""
+        cond = super().cond(batch, rng)
+        if self.probe is None and "image" in self.stage.produces:
+            one = (self.teacher[0], self.options.guidance_scale) if self.teacher else (None, 1.0)
+            self.probe = Probe(cond, *one)
+        return cond
+
+    def measure(self) -> dict[str, float]:
+        """See `Task`: what the averaged student draws of the probe."""
+        return self.probe.measure(self.stage.with_net(self.average[0])) if self.probe else {}
+
+    def check(self, means: Mapping[str, float]) -> None:
+        """See `Task`: no detector may have seen its failure for long."""
+        self.detectors.look(means)
+
+    def failing(self) -> bool:
+        """Whether a detector sees its failure."""
+        return self.detectors.failing
 
     def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """(B,) how far the student's x0 is from the end of the teacher's path."""

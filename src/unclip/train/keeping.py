@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import OutputError, TrainingError, counted
@@ -10,6 +10,7 @@ from .distributed.store import SharedStore
 from .following import Means, Watcher
 from .saving import FolderStore, Resumable, Store, gather, restore
 from .state import KEEP, Best, best_state, saved_states
+from .task import Task
 from .world import World
 
 FAILED_SAVES = 3
@@ -22,7 +23,7 @@ class Keeper:
     Args:
         folder: where they are.
         world: the processes that train together.
-        check: raises TrainingError where the metrics since the last look are not to be saved.
+        task: what is trained, which says when it fails.
         keep: how many of the newest states stay.
     """
 
@@ -30,10 +31,10 @@ class Keeper:
         self,
         folder: Path,
         world: World,
-        check: Callable[[Mapping[str, float]], None],
+        task: Task,
         keep: int = KEEP,
     ) -> None:
-        self.folder, self.world, self.check = folder, world, check
+        self.folder, self.world, self.task = folder, world, task
         self.store: Store = FolderStore(folder, keep)
         if not world.alone:
             self.store = SharedStore(self.store, world)
@@ -71,7 +72,7 @@ class Keeper:
 
     def save_checked(self, training: Resumable, watcher: Watcher, means: Means) -> None:
         """The watcher first: killed between the two, the last steps are done and logged again."""
-        self.check(means.values())
+        self.task.check(means.values())
         training.guard.look()
         self.world.each(lambda: watcher.saving(training.step))
         self.save(training)
@@ -81,6 +82,9 @@ class Keeper:
         try:
             if self.go_back(training, watcher) or not self.is_good(training):
                 return
+            states = bool(saved_states(self.folder))
+            if self.world.any(self.task.failing()) and self.world.any(states):
+                return  # the newest state is of before it failed
             self.save_checked(training, watcher, means)
             self._failed = 0
         except OutputError as error:

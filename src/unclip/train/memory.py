@@ -37,7 +37,7 @@ class Memory:
         weights, gradients, optimizer, average: of the network that learns.
         frozen: networks that it learns with, such as CLIP.
         passing: FSDP's whole weights and gradients of the blocks at work, and of all that is in no
-            block; DDP's copies of weights in bfloat16.
+            block, and an average that a student learns from; DDP's copies of weights in bfloat16.
         activations: what a forward pass keeps.
         checkpointed: the same with activation checkpointing.
     """
@@ -82,6 +82,7 @@ def plan_memory(recipe: Recipe, name: str, gpus: Sequence[int]) -> list[Memory]:
     dtype = torch.float32 if config.precision == "float32" else torch.bfloat16
     task = task_on_meta(recipe, name, dtype)
     net, frozen = task.stage.net, NUMBER * sum(map(parameter_count, task.frozen))
+    asked = NUMBER * parameter_count(net) if task.asks_average else 0
     largest = max(size for _, size in config.stretches(config.steps))
     kept: dict[int, Activations] = {}
     found = []
@@ -91,7 +92,7 @@ def plan_memory(recipe: Recipe, name: str, gpus: Sequence[int]) -> list[Memory]:
             kept[batch] = step_cost(task, batch, context, config.micro_batch)[1]
         for engine, parts, passing in (
             ("ddp", 1, copied_bytes(net, dtype)),
-            ("fsdp", count, gathered_bytes(net, dtype)),
+            ("fsdp", count, gathered_bytes(net, dtype) + asked),
         ):
             single = hidden_matrices(net) if config.optimizer == "muon" else []
             held = NUMBER * held_numbers(net.parameters(), parts)

@@ -14,7 +14,7 @@ from ..nn.lora import LowRank
 from .config import TrainConfig
 from .sharded import assign, clip_grad_norm, is_sharded, local, part_of, whole
 
-EDGES = ("conv_in", "conv_out", "patch")
+EDGES = ("conv_in", "conv_out", "patch", "unpatch")
 """Layers at a network's edge, whose weights are no map from features to features."""
 
 LONGEST_WARMUP = 0.2

@@ -15,6 +15,7 @@ from ..media.grid import GAP, make_grid
 from ..pipeline import Chain
 from ..rng import Rng
 from ..stages import Stage
+from ..stages.autoencoder import AutoencoderStage
 from ..stages.clip import ClipStage
 from ..stages.model import NO_PRIOR, Model
 from ..types import Cond
@@ -35,7 +36,7 @@ def sheet(run: Run, name: str, averaged: Stage, raw: Stage | None) -> Image.Imag
 
     A stage that draws shows pictures by its averaged weights beside those by its raw ones, if
     these are given, with the same seeds. CLIP and a prior show which pictures of the data are the
-    nearest to each prompt.
+    nearest to each prompt; an autoencoder shows what comes back of pictures of the data.
 
     Args:
         averaged: the stage with averaged weights, in evaluation mode.
@@ -46,7 +47,23 @@ def sheet(run: Run, name: str, averaged: Stage, raw: Stage | None) -> Image.Imag
     """
     if "image" in averaged.produces:
         return _drawn(run, name, averaged, raw)
+    if isinstance(averaged, AutoencoderStage):
+        return _given_back(run, averaged)
     return _found(run, name, averaged)
+
+
+def _given_back(run: Run, stage: AutoencoderStage) -> Image.Image | None:
+    """Pictures of the data, each beside what its latents are decoded to."""
+    count = 2 * FOUND
+    samples = [one for one in islice(run.recipe.source(stage.image_size), count) if "image" in one]
+    if not samples:
+        return None
+    seen = from_pixels(torch.from_numpy(np.stack([one["image"] for one in samples])))
+    with torch.inference_mode():
+        said = stage.net.decode(stage.net.encode(seen.to(run.device))).clamp(-1, 1)
+    pairs = zip(to_pictures(seen), to_pictures(said), strict=True)
+    cells = [scale_to(one, max(SMALLEST, *one.size)) for pair in pairs for one in pair]
+    return _titled(make_grid(cells, columns=4), "left: a picture, right: out of its latents")
 
 
 def _drawn(run: Run, name: str, averaged: Stage, raw: Stage | None) -> Image.Image | None:
@@ -95,7 +112,9 @@ def chain_of(run: Run, name: str, stage: Stage) -> Chain | None:
     draws = name if "image" not in stage.consumes else run.recipe.settings.decoder
     prior = run.recipe.settings.prior
     prior = prior if prior in stages else None
-    return Chain(Model(run.tokenizer(), stages, prior=prior, decoder=draws), run.device)
+    # one that runs only where it is asked for is asked for
+    model = Model(run.tokenizer(), stages, prior=prior, decoder=draws, running=(name,))
+    return Chain(model, run.device)
 
 
 def _ready(run: Run, name: str) -> Stage | None:

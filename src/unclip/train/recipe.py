@@ -24,6 +24,7 @@ from ..loading import PRESETS, plan
 from ..stages import STAGES, StageConfig
 from ..stages.clip import ClipStageConfig
 from .config import Minutes, TrainConfig, minutes_of
+from .latents import autoencoder_of, with_settings
 from .section import DATA_KEYS, check_section, source_settings
 from .skipped import MOST
 from .teaching import taught_by
@@ -100,6 +101,7 @@ class StageRecipe:
         part: the stage of that model, whose weights it begins with.
         base: the name of that model.
         origin: that stage as the model has it.
+        autoencoder: the stage of the recipe whose latents it diffuses.
     """
 
     config: StageConfig
@@ -107,6 +109,7 @@ class StageRecipe:
     part: Part | None = field(default=None, compare=False)
     base: str | None = None
     origin: Part | None = field(default=None, compare=False)
+    autoencoder: str | None = None
 
     @property
     def teacher(self) -> str | None:
@@ -146,10 +149,11 @@ class Recipe:
         settings = RecipeSettings.parse(values)
         given = (table["from"] for table in settings.stages.values() if "from" in table)
         models = {name: plan(name) for name in dict.fromkeys(map(str, given))}
-        stages = {
-            name: _stage(name, table, models.get(str(table.get("from"))))
-            for name, table in settings.stages.items()
-        }
+        stages: dict[str, StageRecipe] = {}
+        for name, table in settings.stages.items():
+            whole = with_settings(name, table, {n: one.config for n, one in stages.items()})
+            stages[name] = _stage(name, whole, models.get(str(table.get("from"))))
+            stages[name] = replace(stages[name], autoencoder=autoencoder_of(name, table))
         stages = dict(sorted(stages.items(), key=lambda one: _place(one[1].config.kind)))
         data = source_settings(settings.data)
         recipe = cls(settings, stages, data, FrameSettings.of(settings.data), models)
@@ -290,7 +294,7 @@ class Recipe:
 def _place(kind: str) -> int:
     """Where a kind of stage runs in a chain: CLIP, priors, decoders, upsamplers."""
     made = STAGES[kind].produces
-    place = next(n for n, one in enumerate(CHAIN) if one in made)
+    place = next((n for n, one in enumerate(CHAIN) if one in made), 0)
     return place + ("image" in made and "image" in STAGES[kind].consumes)
 
 

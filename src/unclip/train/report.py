@@ -34,6 +34,19 @@ POINTS = 240
 PREVIEWS = 3
 """Of each stage: the first, the last, and those evenly between them."""
 
+PARTS = (
+    ("Generator and critic", "loss", {"adversarial": "generator", "critic": "critic"}),
+    ("How far apart the critic's logits are", "gap", {"gap": "true − made"}),
+    ("Wrong captions that the critic finds", "share", {"mismatch_found": ""}),
+    ("CLIP's feedback", "1 − cos", {"clip": ""}),
+    ("Distance to the end of the teacher's path", "loss", {"consistency": ""}),
+    ("Of the teacher's", "ratio", {"diversity": "diversity", "sharpness": "sharpness"}),
+    ("What seeds change", "deviation", {"deviation": ""}),
+    ("Sharpness", "Laplacian energy", {"energy": ""}),
+    ("Values beyond .98", "share", {"saturated": "made"}),
+)
+"""Diagrams of what a loss is made of, and of its detectors: title, axis, names of metrics."""
+
 _SIDE = 1200  # pixels of a preview, whose labels are still to be read
 _FEW = 8  # points, of which no mean is drawn
 _NOTES = 200  # the newest of them
@@ -170,7 +183,9 @@ def _stage(run: Run, name: str, log: Log) -> Section:
         note += "; level 1 has the least noise" if levels else ""
         title = "Loss on held out pictures"
         parts.append(Curve(title, "step", "loss", tuple(lines), note=note, log=_spans(every)))
+    parts += _metrics(log)
     for key, title, y in (
+        ("validation_psnr", "PSNR of held out pictures", "dB"),
         ("grad_norm", "Norm of the gradient", "norm"),
         ("images_per_second", "Speed", "pictures a second"),
     ):
@@ -182,6 +197,15 @@ def _stage(run: Run, name: str, log: Log) -> Section:
         parts.append(Grid("Previews", pictures, labels, columns=1))
     shown = tuple(_without_dots(part) for part in parts)
     return Section(f"stage-{name}", name, "", shown, beside=True)
+
+
+def _metrics(log: Log) -> Iterable[Curve]:
+    """Those of `PARTS` that there is something of."""
+    for title, y, metrics in PARTS:
+        found = {name: _points(log, key) for key, name in metrics.items()}
+        lines = [Line(name, tuple(_thin(_smoothed(each)))) for name, each in found.items() if each]
+        if lines:
+            yield Curve(title, "step", y, tuple(lines))
 
 
 def _without_dots(part: Part) -> Part:

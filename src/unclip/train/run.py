@@ -40,6 +40,7 @@ from .clock import Clock
 from .config import TrainConfig
 from .data import measured_by, seen_by
 from .foreseen import foreseen
+from .latents import fill
 from .loader import Loader
 from .lock import Lock
 from .lora import learn_low_rank, put_back, write_loras
@@ -112,7 +113,7 @@ class Run:
                 )
             drawn = stage.image_size if "image" in stage.produces else drawn
             if name in self.recipe.trained:
-                tasks.append(check_stage(self.recipe, name, self.world))
+                tasks.append(check_stage(self.recipe, name))
         source = self.recipe.source()
         for task in tasks:
             check_samples(self.recipe, task, source)
@@ -296,7 +297,7 @@ class Run:
 
     def _trainer(self, name: str, trained: bool = True) -> Trainer:
         torch.manual_seed(self.recipe.settings.seed)
-        stage, config = self.build(name), self.recipe.trained[name]
+        stage, config = self.build(name, trained), self.recipe.trained[name]
         task = make_task(self.recipe, name, stage, lambda one: self._helper(one, name, trained))
         if task.clip and self.recipe.stage(name).part is None:
             stage.init_from_clip(task.clip[0])
@@ -334,11 +335,15 @@ class Run:
         given = task, self.tokenizer(), folder, config, self.device, self.on_progress, self.world
         return cached(source, *given)
 
-    def build(self, name: str) -> Stage:
-        """A stage with fresh weights, or those of the model that it is taken from."""
+    def build(self, name: str, trained: bool = False) -> Stage:
+        """A stage with fresh weights, or those of the model that it is taken from.
+
+        `trained`: an autoencoder whose latents it diffuses has to be. Raises TrainingError.
+        """
         recipe = self.recipe.stage(name)
         if recipe.part is None:
-            return STAGES[recipe.config.kind](recipe.config)
+            stage, latents = STAGES[recipe.config.kind](recipe.config), recipe.autoencoder
+            return fill(stage, self._helper(latents, name, trained)) if latents else stage
         stage = _filled(recipe.part, name).train()
         fresh = on_meta(recipe.config)  # which knows what does not learn, such as an autoencoder
         for mine, one in zip(stage.parameters(), fresh.parameters(), strict=True):

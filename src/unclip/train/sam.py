@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from .sharded import grad_norm, local
+
 
 @contextmanager
 def climbed(nets: Sequence[nn.Module], radius: float) -> Iterator[None]:
@@ -17,16 +19,17 @@ def climbed(nets: Sequence[nn.Module], radius: float) -> Iterator[None]:
     descend by. Afterwards the weights are what they were, bit for bit.
     """
     every = [one for net in nets for one in net.parameters() if one.grad is not None]
-    before = [one.detach().clone() for one in every]
     grads = [one.grad for one in every if one.grad is not None]
-    norm = nn.utils.get_total_norm(grads)
+    norm = grad_norm(grads)
     with torch.no_grad():
-        for weight, grad in zip(every, grads, strict=True):
-            weight.add_(grad * (radius / (norm + 1e-12)))
+        held = [local(one) for one in every]
+        before = [one.clone() for one in held]
+        for weight, grad, mine in zip(every, grads, held, strict=True):
+            mine.add_(local(grad) * (radius / (norm + 1e-12)))
             weight.grad = None
     try:
         yield
     finally:
         with torch.no_grad():
-            for weight, was in zip(every, before, strict=True):
-                weight.copy_(was)
+            for mine, was in zip(held, before, strict=True):
+                mine.copy_(was)

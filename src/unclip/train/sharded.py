@@ -5,7 +5,7 @@ A sharded tensor is PyTorch's DTensor. One that is not sharded is what it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -46,15 +46,24 @@ def assign(like: Tensor, value: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+def grad_norm(grads: Sequence[Tensor]) -> Tensor:
+    """The norm () of gradients together, sharded or not."""
+    parts = [one for one in grads if is_sharded(one)]
+    if not parts:
+        return nn.utils.get_total_norm(grads)
+    wholes = [one for one in grads if not is_sharded(one)]
+    norm = whole(nn.utils.get_total_norm(parts))
+    return torch.hypot(norm, nn.utils.get_total_norm(wholes).to(norm.device))
+
+
+@torch.no_grad()
 def clip_grad_norm(parameters: Iterable[Tensor], most: float) -> Tensor:
     """Scale the gradients so that their norm () is at most `most`; the norm before that."""
     pairs = [(one, one.grad) for one in parameters if one.grad is not None]
     if not any(is_sharded(one) for one, _ in pairs):
         return nn.utils.clip_grad_norm_([one for one, _ in pairs], most)
-    parts = [grad for one, grad in pairs if is_sharded(one)]
-    wholes = [grad for one, grad in pairs if not is_sharded(one)]
-    norm = whole(nn.utils.get_total_norm(parts))
-    norm = torch.hypot(norm, nn.utils.get_total_norm(wholes).to(norm.device))
-    held = [local(one) for one in parts + wholes]
+    grads = [grad for _, grad in pairs]
+    norm = grad_norm(grads)
+    held = [local(one) for one in grads]
     torch._foreach_mul_(held, (most / (norm + 1e-6)).clamp(max=1.0))
     return norm

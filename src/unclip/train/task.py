@@ -84,10 +84,23 @@ class Task(nn.Module):
         """What learns and how, by its prefix in saved states: first the stage's network."""
         return {"": (self.stage.net, config)}
 
+    def measure(self) -> dict[str, float]:
+        """What is measured where something is logged, beside the means of what steps gave."""
+        return {}
+
     def check(self, means: Mapping[str, float]) -> None:
         """Raise TrainingError where the metrics since the last look say that training fails."""
 
+    def failing(self) -> bool:
+        """Whether training looked as if it fails the last time: no state is saved then."""
+        return False
+
+    def measured(self, stage: Stage, cond: Cond) -> dict[str, Tensor]:
+        """What validation measures beside the loss, (B,) or () each, of an average of its stage."""
+        return {}
+
     encodes_twice = False  # whether micro batches run forward twice
+    asks_average = False  # whether it computes with the averaged network
 
     @property
     def source_size(self) -> tuple[int, int]:

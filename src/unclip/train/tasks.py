@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 from ..diffusion.objective import AdversarialObjective, ConsistencyObjective
 from ..stages import DiffusionStage, Stage, on_meta
+from ..stages.autoencoder import AutoencoderStage
 from ..stages.comparing import ComparingStage
 from ..stages.upsampler import Upsampler
 from .adversarial import AdversarialTask
+from .autoencoding import AutoencoderTask
 from .contrastive import ContrastiveTask
 from .distillation import ConsistencyTask
 from .recipe import FROM, Recipe, redrawn_by
@@ -20,9 +22,10 @@ def make_task(recipe: Recipe, name: str, stage: Stage, helper: Callable[[str], S
     """The task of stage `name`; `helper` gives the recipe's CLIP and prior, where it needs them."""
     objective = stage.config.objective if isinstance(stage, DiffusionStage) else None
     judged = isinstance(objective, AdversarialObjective)
+    compares = isinstance(stage, AutoencoderStage) and stage.config.clip_weight > 0
     by = redrawn_by(stage.config)
     decoder = helper(by) if by else None
-    clip = recipe.clip() if needs_clip(stage, decoder) or judged else None
+    clip = recipe.clip() if needs_clip(stage, decoder) or judged or compares else None
     prior = recipe.chosen_prior() if needs_prior(stage) else None
     helpers = helper(clip) if clip else None, helper(prior) if prior else None
     if isinstance(objective, ConsistencyObjective):
@@ -32,6 +35,8 @@ def make_task(recipe: Recipe, name: str, stage: Stage, helper: Callable[[str], S
         )
     elif isinstance(stage, ComparingStage):
         task = ContrastiveTask(stage, *helpers, name=name)
+    elif isinstance(stage, AutoencoderStage):
+        task = AutoencoderTask(stage, helpers[0], name=name)
     else:
         task = Task(stage, *helpers, name=name)
     if decoder is not None:

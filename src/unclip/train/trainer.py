@@ -60,7 +60,7 @@ class Trainer:
         self.world = self.clock.world
         self.feed = Feed(loader, seed, task.stage.kind, self.device, self.clock)
         self.pacing = Pacing(self.clock)
-        self.keeper = Keeper(folder, self.world, task.check, config.keep_states)
+        self.keeper = Keeper(folder, self.world, task, config.keep_states)
         self.step = 0
         self.seconds = 0.0  # of training, previews and saving included
         self.facts: dict[str, Any] = {}  # that the run wants to find in a state again
@@ -74,7 +74,6 @@ class Trainer:
         if config.activation_checkpointing:
             checkpoint_blocks(self.net)
         self.engine = make_engine(config, self.world, self.device)
-        self.engine.check(task)
         self.engine.arrange(task, self.ema)
         self.learners = {key: Learner(*each) for key, each in task.learners(config).items()}
 
@@ -186,7 +185,7 @@ class Trainer:
         self.loader.resize(self.world.share(config.batch_at(self.step)))
         batch = self.feed.next()
         self.task.train()
-        self.task.begin(self.step / config.steps, self.ema.average)
+        self.task.begin(self.step / config.steps, self.engine.average(self.ema))
         metrics = self._backward(batch)
         if config.sam:
             with climbed([learner.net for learner in self.learners.values()], config.sam):
@@ -219,7 +218,7 @@ class Trainer:
         return late or step % config.log_every == 0 or step == config.steps
 
     def _log(self, watcher: Watcher, means: Means, now: float) -> None:
-        values = means.values()
+        values = means.values() | self.task.measure()
         self.task.check(values)
         pictures = means.steps * self.loader.batch_size * self.loader.world
         values |= {

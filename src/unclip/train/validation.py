@@ -138,12 +138,16 @@ class Validation:
 
     @torch.no_grad()
     def measure(self, stage: Stage) -> dict[str, float]:
-        """`validation`, the mean loss, and that of each noise level, from the least noisy on."""
+        """`validation`, the mean loss, and that of each noise level, from the least noisy on.
+
+        And what the task measures beside it, each mean with its name: `validation_psnr`.
+        """
         device = stage.device
         if not self._conds:
             self._conds = list(self._prepared(device))
         levels = _levels(stage, self.config.levels)
         found: list[list[Tensor]] = [[] for _ in levels]
+        beside: dict[str, list[Tensor]] = {}
         for number, held in enumerate(self._conds):
             cond = held.map(lambda value: value.to(device))
             for losses, one in zip(found, levels, strict=True):
@@ -151,10 +155,14 @@ class Validation:
                 with autocast(device, self.dtype):
                     loss, metrics = self.task.loss_of(one, cond, rng)
                 losses.append(metrics.get("mse", loss).float().expand(len(cond)))
+            with autocast(device, self.dtype):
+                for name, value in self.task.measured(stage, cond).items():
+                    beside.setdefault(name, []).append(value.float().expand(len(cond)))
         means = [float(torch.cat(losses).mean()) for losses in found]
         by_level = {f"validation_level_{n}": mean for n, mean in enumerate(means, start=1)}
         mean = sum(means) / len(means)
-        return {"validation": mean, **(by_level if len(means) > 1 else {})}
+        own = {f"validation_{name}": float(torch.cat(all_).mean()) for name, all_ in beside.items()}
+        return {"validation": mean, **(by_level if len(means) > 1 else {}), **own}
 
     def _prepared(self, device: torch.device) -> Iterator[Cond]:
         seen = hashlib.sha256(str((self.config.levels, self.batch_size)).encode())

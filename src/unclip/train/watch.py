@@ -96,8 +96,10 @@ class RunWatcher:
             logger.scalars(step, values)
 
     def validated(self, step: int, values: dict[str, float]) -> None:
-        """Show the mean; give everything to the loggers."""
+        """Show the mean, and a picture's distance in dB; give everything to the loggers."""
         text = f"{self.name} {step}  validation loss {values['validation']:.4f}"
+        if (psnr := values.get("validation_psnr")) is not None:
+            text += f", PSNR {psnr:.2f} dB"
         self.console.print(text, markup=False, highlight=False)
         self._log(step, values)
 

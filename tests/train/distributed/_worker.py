@@ -51,6 +51,8 @@ def main(recipe: str, out: str, stage: str, losses: str, *settings: str) -> None
         run.begin(resume=True)
         trainer = run.trainer(stage)
         misbehave(trainer)
+        until = int(os.environ.get("UNTIL", "1000000"))
+        trainer.clock.stop = lambda: trainer.step >= until
         watcher = Written(run, stage, trainer)
         trainer.run(watcher if world.is_first else Bystander(trainer))
         if world.is_first:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 import unclip
 from unclip.train.state import load_state, saved_states
@@ -48,6 +50,35 @@ LATENT = {
     },
 }
 
+CONSISTENT = {"kind": "consistency", "teacher": "decoder", "levels": 8, "guidance_scale": 2.0}
+CONSISTENT |= {"own_share": 0.5}
+JUDGED = {**CONSISTENT, "kind": "adversarial", "mismatch": 0.0}
+"""Other captions are those of a process' own pictures."""
+
+STUDENT = {
+    "stages.student.kind": "decoder",
+    "stages.student.parameterization.kind": "v",
+    "stages.student.sampling.steps": 2,
+    "stages.student.network": {**UNET, "image_size": 8, "attention": [4], "text": TEXT},
+}
+"""Another decoder, which learns from the first."""
+
+TUNED = """
+name = "tuned"
+data = { source = "shapes" }
+tokenizer = { model = "base/model", vocab_size = 320, context = 8 }
+[stages.decoder]
+from = "base/model"
+[stages.decoder.train]
+batch_size = 8
+log_every = 1
+workers = 0
+warmup = 1
+precision = "float32"
+decay = 0.0
+lora = { rank = 2 }
+"""
+
 Losses = dict[int, float]
 
 
@@ -77,15 +108,21 @@ def started(
 
 
 def train(
-    processes: int, recipe: Path, out: str, stage: str, settings: dict[str, Any], steps: int
+    processes: int,
+    recipe: Path,
+    out: str,
+    stage: str,
+    settings: dict[str, Any],
+    steps: int,
+    until: int | None = None,
 ) -> Losses:
-    """Losses of a stage's steps up to that one, from where a state was saved."""
+    """Losses of a stage's steps up to the last, or `until`, from where a state was saved."""
     words = [str(recipe), out, stage, "losses.json", f"stages.{stage}.train.steps={steps}"]
     words += [f"stages.{stage}.{key}={value}" for key, value in settings.items()]
     if processes == 1:
         runpy.run_path(str(WORKER))["main"](*words)
     else:
-        done = started(processes, str(WORKER), *words)
+        done = started(processes, str(WORKER), *words, UNTIL=str(until or steps))
         assert done.returncode == 0, done.stderr
     told = json.loads(Path("losses.json").read_text())
     return {int(step): loss for step, loss in told.items() if step != "begun"}
@@ -134,11 +171,67 @@ def test_processes_come_and_go_and_the_losses_stay(
     whole = train(1, recipe, "whole", stage, settings, 26)
     settings = {**settings, "train.engine": engine}
     for processes, end in ((2, 4), (4, 15), (1, 26)):
-        losses = train(processes, recipe, "parts", stage, settings, end)
+        losses = train(processes, recipe, "parts", stage, settings, 26, until=end)
         first = min(losses)
         assert len(losses) == (4 if end == 4 else 11)
         assert losses[first] == pytest.approx(whole[first], rel=1e-6)
         assert losses == pytest.approx({step: whole[step] for step in losses}, rel=1e-4)
+
+
+def check(recipe: Path, stage: str, settings: dict[str, Any], rel: float) -> None:
+    """Two processes train as one does, and one goes on from them."""
+    whole = train(1, recipe, "one", stage, settings, 5)
+    two = train(2, recipe, "two", stage, settings, 5, until=3)
+    assert two == pytest.approx({step: whole[step] for step in (1, 2, 3)}, rel=rel)
+    on = train(1, recipe, "two", stage, settings, 5)
+    assert on == pytest.approx({step: whole[step] for step in (4, 5)}, rel=rel)
+    states = [load_state(saved_states(Path(out) / stage / "states")[-1]) for out in ("one", "two")]
+    assert {k: set(v) for k, v in states[0].tensors.items()} == {
+        k: set(v) for k, v in states[1].tensors.items()
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("stage", "settings"),
+    [("decoder", {"train.sam": "0.05"}), ("clip", {"train.micro_batch": "1"})],
+)
+def test_what_takes_more_than_a_forward_pass_is_sharded_too(
+    stage: str, settings: dict[str, str], recipe: Path
+) -> None:
+    check(recipe, stage, {**settings, "train.engine": "fsdp"}, rel=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("engine", ["ddp", "fsdp"])
+@pytest.mark.parametrize(
+    "recipe",
+    [{**STUDENT, "stages.student.objective": one} for one in (CONSISTENT, JUDGED)],
+    ids=["consistency", "adversarial"],
+    indirect=True,
+)
+def test_students_learn_in_two_processes_as_in_one(engine: str, recipe: Path) -> None:
+    """From a teacher, from their own average, and with a critic."""
+    for out in ("one", "two"):
+        train(1, recipe, out, "clip", {}, 1)
+        train(1, recipe, out, "decoder", {}, 1)
+    check(recipe, "student", {"train.engine": engine}, rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("engine", ["ddp", "fsdp"])
+def test_a_lora_is_learnt_in_two_processes_as_in_one(engine: str, recipe: Path) -> None:
+    """Its file too is that of one process."""
+    train(1, recipe, "base", "decoder", {}, 1)
+    recipe.write_text(TUNED)
+    check(recipe, "decoder", {"train.engine": engine}, rel=1e-5)
+    one, two = (load_file(f"{out}/decoder.lora.safetensors") for out in ("one", "two"))
+    assert one.keys() == two.keys()
+    assert all(torch.allclose(value, two[name], atol=1e-5) for name, value in one.items())
+    assert any(float(value.abs().max()) > 1e-4 for key, value in one.items() if "up" in key)
 
 
 @pytest.mark.slow

@@ -24,9 +24,6 @@ class Engine:
     def __init__(self, config: TrainConfig, world: World, device: torch.device) -> None:
         self.config, self.world, self.device = config, world, device
 
-    def check(self, task: Task) -> None:
-        """Raise UsageError where this cannot train the task, which may be on `meta`."""
-
     def arrange(self, task: Task, ema: Ema) -> None:
         """Divide a task that has been placed, and its average."""
 
@@ -36,6 +33,10 @@ class Engine:
 
     def finish(self) -> None:
         """Gradients have been computed: average over processes what is not averaged yet."""
+
+    def average(self, ema: Ema) -> nn.Module:
+        """The averaged network as a task computes with it, in every process."""
+        return ema.average
 
     def averaged(self, stage: Stage, ema: Ema) -> Stage:
         """The stage with the averaged weights: whole in the first process, for nobody else."""

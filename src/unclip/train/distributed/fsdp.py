@@ -11,12 +11,11 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 
-from ...errors import UsageError
 from ...nn.latents import InLatents
 from ...stages import Stage
+from ..adversarial import AdversarialTask
 from ..blocks import CALLED, sharded_units
 from ..contrastive import ContrastiveTask
-from ..distillation import ConsistencyTask
 from ..ema import Ema
 from ..sharded import is_sharded, whole
 from ..task import Task
@@ -32,6 +31,7 @@ class Fsdp(Engine):
         # blocks give views, which nobody changes in place
         warnings.filterwarnings("ignore", message="FSDP2-wrapped module", category=UserWarning)
         net = task.stage.net
+        self.copy = copy.deepcopy(ema.average) if task.asks_average else None
         for parameter in task.parameters():
             parameter.data = parameter.data.contiguous()  # channels_last cannot be divided
         apart = set(_used_apart(task))
@@ -48,28 +48,27 @@ class Fsdp(Engine):
             if hasattr(unit, CALLED):
                 register_fsdp_forward_method(unit, CALLED)
         fully_shard(task, mesh=mesh, ignored_params=ignored, mp_policy=policy)
+        if isinstance(task, ContrastiveTask):  # pieces of a batch are encoded beside `forward`
+            register_fsdp_forward_method(task, "encoded")
         for (module, name, _), mine in zip(_places(ema.average), net.parameters(), strict=True):
             own = mine.detach().clone() if mine.requires_grad else mine.detach()  # as `Ema` has it
             part = nn.Parameter(own, requires_grad=False)
             module.register_parameter(name, part)
         compare(task, self.world)
 
-    def check(self, task: Task) -> None:
-        """See `Engine`: some things need networks whole."""
-        config = self.config
-        whole_batch = isinstance(task, ContrastiveTask) and config.micro_batch is not None
-        for found, what in (
-            (isinstance(task, ConsistencyTask), "a teacher or a critic"),
-            (config.sam > 0, "sam"),
-            (whole_batch, "micro_batch of a loss that compares samples"),
-        ):
-            if found:
-                where = f"stages.{task.name}.train.engine"
-                raise UsageError(f"{where} is 'fsdp', and {what} needs 'ddp': set it to that")
-
     def finish(self) -> None:
         """See `Engine`: what is not sharded is averaged here."""
         average_gradients(self.whole, self.world)
+
+    def average(self, ema: Ema) -> nn.Module:
+        """See `Engine`: gathered anew."""
+        if self.copy is None:
+            return ema.average
+        pairs = zip(self.copy.parameters(), ema.average.parameters(), strict=True)
+        with torch.no_grad():
+            for mine, held in pairs:
+                mine.copy_(whole(held))
+        return self.copy
 
     def averaged(self, stage: Stage, ema: Ema) -> Stage:
         """See `Engine`."""
@@ -83,8 +82,13 @@ class Fsdp(Engine):
 
 
 def _used_apart(task: Task) -> list[nn.Parameter]:
-    """What computes outside of the task's forward, in one process too, to measure: kept whole."""
+    """What is kept whole in each process.
+
+    It computes outside of the task's forward, in one process too, to measure; or, as a critic, is
+    told in the middle of it not to learn.
+    """
     apart: list[nn.Module] = [task.heads] if isinstance(task, ContrastiveTask) else []
+    apart += [task.critic] if isinstance(task, AdversarialTask) else []
     if isinstance(task.stage.net, InLatents):
         apart.append(task.stage.net.autoencoder)
     return [parameter for module in apart for parameter in module.parameters()]

@@ -1,0 +1,90 @@
+"""How often models of coloured shapes draw the colour and the shape that they are asked for.
+
+    unclip train gan && unclip train tiny
+    python benchmarks/gan.py runs/gan/model runs/tiny/model
+
+Each model draws every prompt of the source `shapes` from the same seeds. An analytic judge
+(`unclip.data.shapes.recognised`) says what each picture shows; the first row is its word on true
+pictures. The deviation over seeds is that of docs/samplers.md, at the size of the smallest model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+import unclip
+from unclip.data.shapes import COLOURS, SHAPES, Shapes, ShapesConfig, recognised
+from unclip.media import to_tensor
+from unclip.media.grid import make_grid
+from unclip.media.measures import laplacian_energy, pixel_deviation
+
+PROMPTS = [f"a {colour} {shape}" for colour in COLOURS for shape in SHAPES]
+SIDE = 16
+
+
+def measured(name: str, pictures: list[list[Image.Image]]) -> str:
+    """A row of the table; `pictures` of each prompt."""
+    seen = [[recognised(np.asarray(one)) for one in each] for each in pictures]
+    asked = [tuple(prompt.split()[1:]) for prompt in PROMPTS]
+    flat = [(one, of) for each, of in zip(seen, asked, strict=True) for one in each]
+    shares = [
+        np.mean([one[0] == of[0] for one, of in flat]),
+        np.mean([one[1] == of[1] for one, of in flat]),
+        np.mean([one[:2] == of for one, of in flat]),
+    ]
+    fit = np.mean([one[2] for one, _ in flat])
+    small = [
+        to_tensor([one.resize((SIDE, SIDE), Image.Resampling.BOX) for one in each])
+        for each in pictures
+    ]
+    spread = np.mean([pixel_deviation(one) for one in small])
+    energy = float(laplacian_energy(torch.cat(small)).mean())
+    cells = [f"{share:.2f}" for share in (*shares, fit, spread, energy)]
+    return f"| {name} | " + " | ".join(cells) + " |"
+
+
+def true(seeds: int, side: int) -> list[list[Image.Image]]:
+    """As many true pictures of each prompt."""
+    found: dict[str, list[Image.Image]] = {prompt: [] for prompt in PROMPTS}
+    source, position = Shapes(ShapesConfig(seed=1), (side, side)), 0
+    while min(map(len, found.values())) < seeds:
+        sample = source.sample(position)
+        found[sample["caption"]].append(Image.fromarray(sample["image"]))
+        position += 1
+    return [each[:seeds] for each in found.values()]
+
+
+def main() -> None:
+    """Draw, judge, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("models", nargs="+", type=Path)
+    parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("--set", default="", help="sampling settings, such as steps=4")
+    parser.add_argument("--sheets", type=Path, help="a folder for a sheet of each model's pictures")
+    given = parser.parse_args()
+    warnings.simplefilter("ignore", unclip.errors.UnclipWarning)
+    settings = {k: int(v) for k, _, v in (one.partition("=") for one in given.set.split() if one)}
+    print("| model | colour | shape | both | fit | deviation | Laplacian energy |")
+    print("|---|---|---|---|---|---|---|")
+    print(measured("true pictures", true(given.seeds, SIDE)))
+    for model in given.models:
+        pipe = unclip.load(model, device="cpu")
+        drawn = [list(pipe.generate(one, n=given.seeds, seed=0, **settings)) for one in PROMPTS]
+        print(measured(str(model), drawn), flush=True)
+        if given.sheets:
+            given.sheets.mkdir(parents=True, exist_ok=True)
+            cells = [
+                one.resize((48, 48), Image.Resampling.NEAREST) for each in drawn for one in each
+            ]
+            name = "-".join(model.parts[-2:])
+            make_grid(cells, columns=2 * given.seeds).save(given.sheets / f"{name}.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""What shows that a student or its critic fails, and what is left when it does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from unclip.diffusion.limits import Limits
+from unclip.errors import TrainingError, UsageError
+from unclip.nn.tokenizer import Tokenizer
+from unclip.rng import Rng
+from unclip.stages import Stage
+from unclip.train.config import TrainConfig
+from unclip.train.detectors import Detectors, Probe
+from unclip.train.distillation import ConsistencyTask
+from unclip.train.loader import Loader
+from unclip.train.state import saved_states
+from unclip.train.trainer import Trainer
+from unclip.types import Cond
+
+GOOD = {
+    "diversity": 1.0,
+    "sharpness": 1.0,
+    "mismatch_found": 0.9,
+    "saturated_above_truth": 0.0,
+}
+BAD = [
+    ("seed collapse", {"diversity": 0.5}),
+    ("blur", {"sharpness": 0.8}),
+    ("grain", {"sharpness": 1.3}),
+    ("condition ignored", {"mismatch_found": 0.5}),
+    ("oversaturation", {"saturated_above_truth": 0.3}),
+]
+
+
+class Painter:
+    """A stage that draws what a test says of each seed: grey, spread by so much."""
+
+    factor, device = 1, torch.device("cpu")
+
+    def __init__(self, spread: float, sharp: float = 0.1) -> None:
+        self.spread, self.sharp, self.asked = spread, sharp, list[dict[str, Any]]()
+
+    def condition_for(self, cond: Cond, image: Tensor) -> Cond:
+        return cond
+
+    def sample(self, cond: Cond, rng: Rng, sampling: dict[str, Any]) -> Cond:
+        self.asked.append(sampling)
+        rows = (torch.arange(16) % 2 * 2.0 - 1)[:, None].expand(16, 16)  # +-1 by turns
+        return Cond(image=self.spread * rng.randn(1, 1, 1) + self.sharp * rows.expand(1, 3, 16, 16))
+
+
+@pytest.mark.parametrize(("failure", "bad"), BAD)
+def test_what_was_good_and_is_bad_for_long_stops(failure: str, bad: dict[str, float]) -> None:
+    seen = Detectors(Limits(patience=3), against_reference=True)
+    seen.look(GOOD)
+    for _ in range(2):
+        seen.look(GOOD | bad)
+        assert seen.failing
+    seen.look(GOOD)  # which is a recovery
+    assert not seen.failing
+    for _ in range(2):
+        seen.look(GOOD | bad)
+    ((metric, value),) = bad.items()
+    with pytest.raises(TrainingError, match=rf"^{failure}: {metric} is {value:.2f} .* 3 looks"):
+        seen.look(GOOD | bad)
+
+
+@pytest.mark.parametrize(("failure", "bad"), BAD)
+def test_what_never_was_good_yet_may_become_so(failure: str, bad: dict[str, float]) -> None:
+    seen = Detectors(Limits(patience=1), against_reference=True)
+    for _ in range(5):
+        seen.look(GOOD | bad | {"gap": math.nan})
+    assert not seen.failing, failure
+
+
+def test_without_a_reference_no_sharpness_is_wrong() -> None:
+    seen = Detectors(Limits(patience=1), against_reference=False)
+    for value in (1.0, 0.1, 5.0, math.nan):
+        seen.look({"sharpness": value})
+    assert not seen.failing
+
+
+def test_limits_rise() -> None:
+    with pytest.raises(UsageError, match=r"sharpness must rise from at least 0, got 1\.1 and 0\.9"):
+        Limits.parse({"sharpness": [1.1, 0.9]})
+
+
+def test_a_student_is_compared_with_its_teachers_long_path() -> None:
+    """Of known pictures: half the spread, and rows of twice the height have four times the energy.
+
+    Rows that alternate by a have the Laplacian -4a·sign, and no seed changes it.
+    """
+    teacher: Any = Painter(0.4)
+    probe = Probe(Cond(image=torch.zeros(9, 3, 16, 16)), teacher, guidance_scale=2.5)
+    student: Any = Painter(0.2, sharp=0.2)
+    for _ in range(2):
+        found = probe.measure(student)
+    assert found["diversity"] == pytest.approx(0.5, rel=1e-4)
+    assert found["sharpness"] == pytest.approx(4.0, rel=1e-4)
+    assert found["energy"] == pytest.approx((4 * 0.2) ** 2, rel=1e-4)
+    assert teacher.asked == [{"steps": 30, "guidance_scale": 2.5}]  # once
+    assert student.asked == [{}, {}]
+
+
+def test_an_upsampler_is_compared_with_the_truth() -> None:
+    truth = Painter(0.0, sharp=0.3).sample(Cond(), Rng(range(4)), {}).image
+    student: Any = Painter(0.0, sharp=0.15)
+    student.factor = 4
+    teacher: Any = Painter(0.0)
+    found = Probe(Cond(image=truth), teacher).measure(student)
+    assert found["sharpness"] == pytest.approx(0.25, rel=1e-4)
+    assert "diversity" not in found and teacher.asked == []
+
+
+@pytest.fixture
+def trainer(
+    make_stage: Callable[..., Stage], tokenizer: Tokenizer, speckles: Any, tmp_path: Path
+) -> Trainer:
+    """A student of a tiny decoder, whose path's end is short."""
+    objective = {"kind": "consistency", "levels": 4, "limits": {"patience": 2}}
+    few = {"steps": 1, "guidance_scale": 1.0, "threshold": "clamp"}
+    student = make_stage("decoder", objective=objective, sampling=few)
+    task = ConsistencyTask(student, make_stage("clip"), None, make_stage("decoder"))
+    given = {"steps": 40, "batch_size": 4, "workers": 0, "precision": "float32", "log_every": 1}
+    config = TrainConfig.parse({**given, "checkpoint_minutes": 1e-9, "keep_states": 2})
+    loader = Loader(speckles(task.source_size), task.collate(tokenizer), 4, 0)
+    return Trainer(task, loader, config, tmp_path / "states")
+
+
+def test_training_stops_by_the_detectors_name_and_its_last_good_state_is_left(
+    trainer: Trainer, notes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure() -> dict[str, float]:
+        return {"diversity": 1.0 if trainer.step <= 3 else 0.1}
+
+    monkeypatch.setattr(trainer.task, "measure", measure)
+    with pytest.raises(TrainingError, match=r"^seed collapse: diversity is 0\.10 and should be"):
+        trainer.run(notes)
+    assert trainer.step == 5  # two bad looks
+    newest = saved_states(trainer.folder)[-1]
+    assert newest.name.endswith("3")
+    assert trainer.resume() and trainer.step == 3
+
+
+def test_what_a_probe_draws_changes_nothing_that_is_learnt(trainer: Trainer, notes: Any) -> None:
+    trainer.config = trainer.config.model_copy(update={"steps": 2})
+    trainer.run(notes)
+    (_, first), (_, second) = notes.logged
+    assert {"diversity", "sharpness", "deviation", "energy"} <= second.keys()
+    assert first["diversity"] >= 0
+    weights = [one.clone() for one in trainer.net.parameters()]
+    assert all(one.isfinite().all() for one in weights)
