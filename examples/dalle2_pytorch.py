@@ -4,7 +4,7 @@
 
 It trains a CLIP, a prior and a decoder on coloured shapes of 16 pixels, writes their weights and
 reads them again, and draws four captions, a row each, into dalle2_pytorch.png. What is
-learnt in a minute or two on a CPU is colours and a place; more --steps make shapes of it.
+learnt in three minutes on a CPU is colours and a place; more --steps make shapes of it.
 """
 
 from __future__ import annotations
