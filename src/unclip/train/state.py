@@ -130,7 +130,8 @@ def put_failed_aside(folder: Path) -> None:
     for path in saved_states(folder):
         if good and step_of(path) > step_of(good):
             aside = path.with_name(path.name + FAILED)
-            remove_folder(aside)  # of an earlier attempt
+            if aside.exists():  # of an earlier attempt
+                remove_folder(aside)
             path.rename(aside)
 
 
