@@ -79,12 +79,13 @@ class Keeper:
         self.save(training)
 
     def look(self, values: Mapping[str, float]) -> None:
-        """Let the task look at what is logged.
+        """Let the task and its detectors look at what is logged.
 
         Raises:
-            TrainingError: it fails for long; the newest state now is the last good one.
+            TrainingError: it fails; the newest state now is the last good one.
         """
         try:
+            self.task.check(values)
             self.task.detectors.look(values)
         except TrainingError:
             self.store.put_failed_aside()

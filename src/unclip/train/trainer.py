@@ -221,7 +221,6 @@ class Trainer:
 
     def _log(self, watcher: Watcher, means: Means, now: float) -> None:
         values = means.values() | self.world.mean(self.task.measure())
-        self.task.check(values)
         self.keeper.look(values)
         pictures = means.steps * self.loader.batch_size * self.loader.world
         values |= {
