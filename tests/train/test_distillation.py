@@ -204,7 +204,9 @@ def test_a_critic_may_begin_when_a_part_of_the_training_is_done(make_task: MakeT
     loss, metrics = task.loss(cond, BatchRng(0, 8))
     assert set(metrics) == {"data"} and torch.allclose(loss, 2 * metrics["data"])
     loss.mean().backward()
+    assert all(one.grad is None for one in task.critic.parameters())
     learner.update(0)
+    assert not any(one.state for one in learner.optimizers), "Adam's count begins with it"
     assert all(torch.equal(value, before[name]) for name, value in task.critic.state_dict().items())
     task.begin(0.5, task.stage.net)
     loss, metrics = task.loss(cond, BatchRng(0, 8))

@@ -16,6 +16,7 @@ from unclip.train.optim import (
     FACTOR,
     POLES,
     POLYNOMIALS,
+    Learner,
     Muon,
     hidden_matrices,
     learning_rate,
@@ -391,3 +392,21 @@ def test_adamw_moves_kernels_laid_out_channels_last_as_pytorchs_does() -> None:
     assert all(map(torch.equal, *ends))
     assert convolution.weight.is_contiguous(memory_format=torch.channels_last)
     assert mine.state[convolution.weight]["exp_avg"].shape == convolution.weight.shape
+
+
+def test_who_has_no_gradients_yet_is_left_alone() -> None:
+    """Its norm is 0 where its weights are, beside the loss; its first update is that of a start."""
+    config = TrainConfig(learning_rate=1e-3, warmup=0, betas=(0.5, 0.99), weight_decay=0.0)
+    with torch.device("meta"):
+        away = Learner(net(), config).clip()
+    assert away.device.type == "meta" and away.shape == ()
+    late, fresh = (Learner(net(), config) for _ in range(2))
+    for _ in range(20):
+        assert late.clip() == 0
+        late.update(0, torch.tensor(False))
+    for learner in (late, fresh):
+        learner.net(torch.ones(2, 4)).sum().backward()
+        learner.clip()
+        learner.update(0)
+    pairs = zip(late.net.parameters(), fresh.net.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)

@@ -16,13 +16,18 @@ class Limits(Config):
     """
 
     diversity: float = Field(
-        0.8,
+        0.5,
         ge=0,
-        description="least deviation over seeds, as a share of the teacher's in 30 steps",
+        description="deviation over seeds from which on it is watched, as a share of the teacher's "
+        "in 30 steps",
+    )
+    diversity_kept: float = Field(
+        0.7, ge=0, le=1, description="least share of its best diversity; above 1 that counts as 1"
     )
     sharpness: tuple[float, float] = Field(
         (0.9, 1.1),
-        description="Laplacian energy, as a share of the teacher's (an upsampler: of the truth's)",
+        description="Laplacian energy, as a share of the teacher's; an upsampler's, and beside a "
+        "critic, of true pictures'",
     )
     mismatch_found: float = Field(
         0.6,
@@ -34,7 +39,10 @@ class Limits(Config):
         0.1, ge=0, description="most values beyond .98, as a share, above the truth's"
     )
     patience: int = Field(
-        10, ge=1, description="so many looks in a row outside stop it; meanwhile no state is saved"
+        10,
+        ge=1,
+        description="so many looks in a row outside stop it; meanwhile no state is saved "
+        "but at a stop, or where a signal asks",
     )
 
     @model_validator(mode="after")

@@ -144,7 +144,7 @@ class AdversarialTask(ConsistencyTask):
             metrics["data"] = weighted_distance(said, x0, part.now, options)
             total = total + options.data_weight * metrics["data"]
         if self.progress < options.critic_from:
-            return total + self._idle(), {name: one.detach() for name, one in metrics.items()}
+            return total, {name: one.detach() for name, one in metrics.items()}
         renoising = self._renoising(x0, rng)
         real = self.logits(x0, shown, renoising)
         with constant(self.critic):
@@ -160,10 +160,6 @@ class AdversarialTask(ConsistencyTask):
         metrics["saturated"] = saturated_share(said.detach())
         metrics["saturated_above_truth"] = metrics["saturated"] - saturated_share(x0)
         return total + judged, {name: value.detach() for name, value in metrics.items()}
-
-    def _idle(self) -> Tensor:
-        """() 0, of which every weight of the critic has a gradient: 0, as optimizers expect one."""
-        return torch.stack([one.sum() for one in self.critic.parameters()]).sum() * 0
 
     def _judged(
         self,

@@ -2,7 +2,7 @@
 
 | failure | metric |
 |---|---|
-| seed collapse | `diversity`: deviation over seeds, of the teacher's in 30 steps |
+| seed collapse | `diversity`: deviation over seeds, of the teacher's; it falls from its own best |
 | blur, grain | `sharpness`: Laplacian energy, of the teacher's, or of the truth's |
 | the condition is ignored | `mismatch_found`: how often the critic tells a wrong caption |
 | oversaturation | `saturated_above_truth`: share of values beyond .98, less that of true pictures |
@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from math import inf, isnan
+from math import inf, isnan, nan
 from statistics import fmean
+from typing import Any
 
 from torch import Tensor
 
@@ -43,15 +44,24 @@ class Probe:
     """
 
     def __init__(
-        self, cond: Cond, teacher: Stage | None = None, guidance_scale: float = 1.0
+        self,
+        cond: Cond,
+        teacher: Stage | None = None,
+        guidance_scale: float = 1.0,
+        as_sharp_as_truth: bool = False,
     ) -> None:
-        """`cond` is a batch's, of which the first few are kept."""
+        """`cond` is a batch's, of which the first few are kept.
+
+        `as_sharp_as_truth`: whether true pictures say how sharp it is to be, and no teacher, who
+        may be blurry.
+        """
         self.cond = cond[:CONDITIONS].replace(known=None, mask=None, loss_mask=None)
         if self.cond.image is not None:  # an upsampler's may be large
             self.cond = self.cond.replace(image=self.cond.image[..., :LARGEST, :LARGEST])
         if self.cond.predicted_embed is not None:  # which it is to draw from
             self.cond = self.cond.replace(image_embed=self.cond.predicted_embed)
         self.teacher, self.guidance_scale = teacher, guidance_scale
+        self.as_sharp_as_truth = as_sharp_as_truth
         self._expected: dict[str, float] | None = None
 
     def measure(self, student: Stage) -> dict[str, float]:
@@ -64,13 +74,17 @@ class Probe:
         return found | ratios
 
     def _reference(self, student: Stage) -> dict[str, float]:
-        """Of the teacher's long path; an upsampler's is the truth, in which no seed counts."""
+        """Of the teacher's long path, and of the truth; an upsampler's seeds do not count."""
+        found: dict[str, float] = {}
         if self.teacher is not None and student.factor == 1:
             steps = {"steps": PATH_STEPS, "guidance_scale": self.guidance_scale}
-            return self._drawn(self.teacher, steps)
-        if self.cond.image is None:  # latents were kept in its place
-            return {}
-        return {"energy": float(laplacian_energy(self.cond.image).mean())}
+            found = self._drawn(self.teacher, steps)
+            if not self.as_sharp_as_truth:
+                return found
+            del found["energy"]
+        if self.cond.image is not None:  # else latents were kept in its place
+            found["energy"] = float(laplacian_energy(self.cond.image).mean())
+        return found
 
     def _drawn(self, stage: Stage, sampling: dict[str, float]) -> dict[str, float]:
         given, seeds = self.cond, SEEDS if stage.factor == 1 else 1
@@ -96,7 +110,10 @@ class Detector:
         metric: what is looked at.
         low, high: its limits.
         advice: what to do.
+        kept: least share of its own best since it was within, which then is the limit.
         outside: looks in a row, since it was within.
+        value: what it saw last.
+        best: of what it saw since it was within, at most 1.
     """
 
     failure: str
@@ -104,40 +121,61 @@ class Detector:
     low: float
     high: float
     advice: str
+    kept: float | None = None
     outside: int | None = field(default=None)  # None: it never was within
+    value: float = nan
+    best: float = 0.0
+
+    @property
+    def least(self) -> float:
+        """The lower limit of now."""
+        armed = self.kept is not None and self.outside is not None
+        return (self.kept or 0.0) * self.best if armed else self.low
 
     def look(self, values: Mapping[str, float]) -> bool:
         """Whether it sees its failure now."""
         value = values.get(self.metric)
         if value is None or isnan(value):
             return False
-        if self.low <= value <= self.high:
-            self.outside = 0
+        self.value = value
+        if self.least <= value <= self.high:
+            self.outside, self.best = 0, max(self.best, min(value, 1.0))
         elif self.outside is not None:
             self.outside += 1
         return bool(self.outside)
 
-    def words(self, value: float) -> str:
+    @property
+    def words(self) -> str:
         """What it sees, in one line."""
-        limit = f"at least {self.low:g}" if value < self.low else f"at most {self.high:g}"
+        low = self.value < self.least
+        limit = f"at least {self.least:.3g}" if low else f"at most {self.high:g}"
         looks = counted(self.outside or 0, "look")
         return (
-            f"{self.failure}: {self.metric} is {value:.2f} and should be {limit}, {looks} in a "
-            f"row. Go on from the last good state: {self.advice}, or change objective.limits"
+            f"{self.failure}: {self.metric} is {self.value:.2f} and should be {limit}, {looks} in "
+            "a row"
         )
+
+    def state_dict(self) -> dict[str, Any]:
+        """As JSON data; a value that is none yet is left out."""
+        seen = {"outside": self.outside, "best": self.best, "value": self.value}
+        return {name: one for name, one in seen.items() if one == one}
 
 
 class Detectors:
-    """All that look at one training."""
+    """All that look at one training; without limits none does."""
 
-    def __init__(self, limits: Limits, against_reference: bool) -> None:
+    def __init__(self, limits: Limits | None = None, against_reference: bool = False) -> None:
         """`against_reference`: whether the student is to be as diverse and sharp as another."""
+        self._each: list[Detector] = []
+        if limits is None:
+            return
         self.patience = limits.patience
         low, high = limits.sharpness if against_reference else (-inf, inf)
         self._each = [
             Detector(
                 "seed collapse", "diversity", limits.diversity, inf,
                 "raise objective.noise_share or lower objective.guidance_scale",
+                limits.diversity_kept,
             ),
             Detector("blur", "sharpness", low, inf, "raise objective.adversarial_weight"),
             Detector("grain", "sharpness", -inf, high, "lower objective.adversarial_weight"),
@@ -150,16 +188,28 @@ class Detectors:
                 "lower objective.guidance_scale or objective.clip_weight",
             ),
         ]  # fmt: skip
-        self._seen: list[Detector] = []
 
     @property
-    def failing(self) -> bool:
-        """Whether one saw its failure when it last looked."""
-        return bool(self._seen)
+    def failing(self) -> str:
+        """What they saw when they last looked, in words; empty where all is well."""
+        return "; ".join(one.words for one in self._each if one.outside)
 
     def look(self, values: Mapping[str, float]) -> None:
         """Raise TrainingError where one has seen its failure for long enough."""
-        self._seen = [one for one in self._each if one.look(values)]
-        for one in self._seen:
+        for one in [one for one in self._each if one.look(values)]:
             if (one.outside or 0) >= self.patience:
-                raise TrainingError(one.words(values[one.metric]))
+                raise TrainingError(
+                    f"{one.words}. Go on from the last good state: {one.advice}, or change "
+                    "objective.limits"
+                )
+
+    def state_dict(self) -> dict[str, Any]:
+        """What they have seen, by the failures' names, as JSON data."""
+        return {one.failure: one.state_dict() for one in self._each}
+
+    def load_state_dict(self, values: Mapping[str, Any]) -> None:
+        """Undo `state_dict`; states of before this was kept have nothing of it."""
+        for one in self._each:
+            one.outside, one.best, one.value = None, 0.0, nan
+            for name, value in values.get(one.failure, {}).items():
+                setattr(one, name, value)

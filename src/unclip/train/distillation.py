@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor, nn
 
@@ -14,8 +12,7 @@ from ..rng import Rng
 from ..stages import DiffusionStage, Stage
 from ..stages.sampling import Sampling
 from ..types import Cond, Denoiser
-from .detectors import Detectors, Probe
-from .loader import Batch
+from .detectors import CONDITIONS, Detectors, Probe
 from .task import Task
 
 
@@ -72,25 +69,22 @@ class ConsistencyTask(Task):
         """See `Task`."""
         self.progress, self.average = progress, [average]
 
-    def cond(self, batch: Batch, rng: Rng) -> Cond:
-        """See `Task`; the first is what the probe is of, where there are pictures."""
-        cond = super().cond(batch, rng)
-        if self.probe is None and "image" in self.stage.produces:
-            one = (self.teacher[0], self.options.guidance_scale) if self.teacher else (None, 1.0)
-            self.probe = Probe(cond, *one)
-        return cond
-
     def measure(self) -> dict[str, float]:
-        """See `Task`: what the averaged student draws of the probe."""
-        return self.probe.measure(self.stage.with_net(self.average[0])) if self.probe else {}
+        """See `Task`: what the averaged student draws of the probe, where there are pictures.
 
-    def check(self, means: Mapping[str, float]) -> None:
-        """See `Task`: no detector may have seen its failure for long."""
-        self.detectors.look(means)
-
-    def failing(self) -> bool:
-        """Whether a detector sees its failure."""
-        return self.detectors.failing
+        That is of the stream's first samples: the same in all processes, and in a run gone on with.
+        """
+        if "image" not in self.stage.produces:
+            return {}
+        if self.probe is None:
+            with_critic = isinstance(self.objective, AdversarialObjective)
+            self.probe = Probe(
+                self.cond(*self.beginning(CONDITIONS)),
+                self.teacher[0] if self.teacher else None,
+                self.options.guidance_scale if self.teacher else 1.0,
+                as_sharp_as_truth=with_critic,
+            )
+        return self.probe.measure(self.stage.with_net(self.average[0]))
 
     def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """(B,) how far the student's x0 is from the end of the teacher's path."""

@@ -37,6 +37,12 @@ class Feed:
         self._waited += self.clock.now() - asked
         return {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
 
+    def beginning(self, count: int) -> tuple[Batch, BatchRng]:
+        """The stream's first samples and what is drawn for them, wherever training is."""
+        batch, first = self.loader.beginning(count)
+        held = {key: value.to(self.device) for key, value in batch.items()}
+        return held, BatchRng(f"{self.seed}/{self.kind}", count, self.device, first)
+
     def rng(self, step: int) -> BatchRng:
         """What is drawn for the last batch, by the seed and its place in the stream."""
         # for networks that draw by themselves, each process other numbers

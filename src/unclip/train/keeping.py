@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ..errors import OutputError, TrainingError, counted
 from .distributed.store import SharedStore
 from .following import Means, Watcher
 from .saving import FolderStore, Resumable, Store, gather, restore
-from .state import KEEP, Best, best_state, saved_states
+from .state import KEEP, Best, best_state, good_state, saved_states
 from .task import Task
 from .world import World
 
@@ -38,6 +38,7 @@ class Keeper:
         self.store: Store = FolderStore(folder, keep)
         if not world.alone:
             self.store = SharedStore(self.store, world)
+        self._waits = False  # whether no state was due the last time, as training fails
         self._failed = 0  # how often in a row no state could be written
 
     def save(self, training: Resumable) -> Path:
@@ -77,15 +78,41 @@ class Keeper:
         self.world.each(lambda: watcher.saving(training.step))
         self.save(training)
 
-    def save_or_go_on(self, training: Resumable, watcher: Watcher, means: Means) -> None:
-        """A disk that is full now may have room at the next time: until then nothing is lost."""
+    def look(self, values: Mapping[str, float]) -> None:
+        """Let the task and its detectors look at what is logged.
+
+        Raises:
+            TrainingError: it fails; the newest state now is the last good one.
+        """
+        try:
+            self.task.check(values)
+            self.task.detectors.look(values)
+        except TrainingError:
+            self.store.put_failed_aside()
+            raise
+
+    def save_last(self, training: Resumable, watcher: Watcher, means: Means) -> None:
+        """Save at a stop, whatever a detector sees: all that was learnt is kept, and is named."""
+        self.save_checked(training, watcher, means)
+        if (failing := self.task.detectors.failing) and self.world.is_first:
+            good = good_state(self.folder)
+            kept = f"; {good}, the last one that does not, stays" if good else ""
+            watcher.note(f"{failing}: the state of step {training.step} shows it{kept}")
+
+    def save_or_go_on(
+        self, training: Resumable, watcher: Watcher, means: Means, asked: bool = False
+    ) -> None:
+        """A disk that is full now may have room at the next time: until then nothing is lost.
+
+        What looks as if it fails is saved only where a person has `asked`.
+        """
         try:
             if self.go_back(training, watcher) or not self.is_good(training):
                 return
-            states = bool(saved_states(self.folder))
-            if self.world.any(self.task.failing()) and self.world.any(states):
-                return  # the newest state is of before it failed
-            self.save_checked(training, watcher, means)
+            if asked:
+                self.save_last(training, watcher, means)
+            elif not self._is_to_wait(watcher):
+                self.save_checked(training, watcher, means)
             self._failed = 0
         except OutputError as error:
             self._failed += 1
@@ -93,6 +120,18 @@ class Keeper:
                 raise
             if self.world.is_first:
                 watcher.note(f"{error}; training goes on, and tries it again")
+
+    def _is_to_wait(self, watcher: Watcher) -> bool:
+        """Whether the newest state is to be of before it failed; said once."""
+        failing, states = self.task.detectors.failing, saved_states(self.folder)
+        waits = bool(failing) and self.world.any(bool(states))
+        if waits and not self._waits and self.world.is_first:
+            watcher.note(
+                f"{failing}: until it is within its limits again no state is saved, but at a stop "
+                f"or where a signal asks; the newest is {states[-1]}"
+            )
+        self._waits = waits
+        return waits
 
     def keep_best(self, training: Resumable, found: Best, watcher: Watcher, means: Means) -> None:
         """Save the state that a validation loss was found of, if it is the best; point to it."""

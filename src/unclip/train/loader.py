@@ -76,6 +76,7 @@ class Loader:
     ) -> None:
         self.source, self.collate = source, collate
         self.batch_size, self.workers = batch_size, workers
+        self._began = source.state_dict()
         self.rank, self.world = rank, world
         self.first = 0  # position in the stream of the first sample of the last batch
         self.pin = pin  # a GPU fetches batches from pinned memory while it computes
@@ -159,6 +160,24 @@ class Loader:
         finally:
             self.rank, self.world, self.batch_size = before
             self._batches = None
+
+    def beginning(self, count: int) -> tuple[Batch, int]:
+        """The stream's first samples, made here, and the first's position; it stays where it is.
+
+        Raises:
+            DataError: they cannot be made.
+        """
+        place = self.source.state_dict()
+        self.source.load_state_dict(self._began)
+        try:
+            position = next(self.source.positions())
+            batch = next(iter(_Blocks(self.source, self.collate, count, 0, 1)))
+        finally:
+            self.source.load_state_dict(place)
+        if isinstance(batch, UnclipError):
+            raise batch
+        batch.pop(_SKIPPED, None)
+        return batch, position
 
     def state_dict(self) -> dict[str, Any]:
         """Where the next batch begins."""

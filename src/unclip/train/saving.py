@@ -19,7 +19,18 @@ from .feed import Feed
 from .loader import Loader
 from .lora import kept, put_back
 from .optim import Learner, optimizer_tensors, restore_optimizers
-from .state import KEEP, Best, State, best_state, mark_best, newest_state, save_state, state_at
+from .state import (
+    KEEP,
+    Best,
+    State,
+    best_state,
+    mark_best,
+    newest_state,
+    put_failed_aside,
+    save_state,
+    state_at,
+)
+from .task import Task
 
 
 class Resumable(Protocol):
@@ -35,6 +46,10 @@ class Resumable(Protocol):
     facts: dict[str, Any]
 
     @property
+    def task(self) -> Task:
+        """What is trained."""
+
+    @property
     def held_out(self) -> float:
         """The share of the data's pictures that it never sees."""
 
@@ -47,6 +62,9 @@ class Store(Protocol):
 
     def judged(self, best: Best) -> None:
         """The state of a step, if it was written, has this validation loss; the best is kept."""
+
+    def put_failed_aside(self) -> None:
+        """Of the newest states, those that show a failure are states no more, but are kept."""
 
     def newest(self, warn: Callable[[str], None]) -> tuple[Path, State] | None:
         """The newest whole state and where it is; None where nothing was saved.
@@ -71,6 +89,10 @@ class FolderStore:
         if there and best.beats(best_state(self.folder)):
             mark_best(self.folder, best)
 
+    def put_failed_aside(self) -> None:
+        """See `Store`."""
+        put_failed_aside(self.folder)
+
     def newest(self, warn: Callable[[str], None]) -> tuple[Path, State] | None:
         """See `Store`."""
         return newest_state(self.folder, warn)
@@ -89,7 +111,8 @@ def gather(trainer: Resumable) -> State:
         tensors[f"{prefix}net"] = kept(learner.net)
         tensors[f"{prefix}optimizer"] = optimizer_tensors(learner.optimizers, learner.net)
     values |= {"data": trainer.loader.state_dict(), "guard": trainer.guard.state_dict()}
-    values["facts"] = trainer.facts
+    values |= {"facts": trainer.facts, "looks": trainer.task.detectors.state_dict()}
+    values["failing"] = trainer.task.detectors.failing
     values["skipped"] = trainer.loader.skipped.state_dict()
     return State(values, tensors)
 
@@ -126,6 +149,7 @@ def restore(trainer: Resumable, state: State, where: Path) -> None:
         trainer.loader.load_state_dict(state.values["data"])
         trainer.guard.load_state_dict(state.values.get("guard", {}))
         trainer.loader.skipped.load_state_dict(state.values.get("skipped", {}))
+        trainer.task.detectors.load_state_dict(state.values.get("looks", {}))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise TrainingError(f"{where / 'state.json'} is damaged: {error!r}") from None
 

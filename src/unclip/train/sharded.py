@@ -58,8 +58,14 @@ def grad_norm(grads: Sequence[Tensor]) -> Tensor:
 
 @torch.no_grad()
 def clip_grad_norm(parameters: Iterable[Tensor], most: float) -> Tensor:
-    """Scale the gradients so that their norm () is at most `most`; the norm before that."""
-    pairs = [(one, one.grad) for one in parameters if one.grad is not None]
+    """Scale the gradients so that their norm () is at most `most`; the norm before that.
+
+    It is on the parameters' device, and 0 where none has a gradient.
+    """
+    every = list(parameters)
+    pairs = [(one, one.grad) for one in every if one.grad is not None]
+    if not pairs:
+        return torch.zeros((), device=every[0].device if every else None)
     if not any(is_sharded(one) for one, _ in pairs):
         return nn.utils.clip_grad_norm_([one for one, _ in pairs], most)
     grads = [grad for _, grad in pairs]

@@ -34,6 +34,9 @@ BEST = "best.json"
 DAMAGED = ".damaged"
 """Ending of a state that was found to be so. It is kept, and is no state any more."""
 
+FAILED = ".failed"
+"""Ending of a state that shows a failure which ended training. It is kept, as a damaged one."""
+
 _FORMAT = 2  # 1 had no hashes
 _ROOM = 2**20  # bytes of what is written beside the tensors
 _FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
@@ -57,6 +60,8 @@ class State:
 def save_state(folder: Path, state: State, keep: int = KEEP) -> Path:
     """Write `folder/step-N`, then remove all but the newest `keep` and the best.
 
+    Where it shows a failure nothing is removed: the last good one stays.
+
     Raises:
         OutputError: it cannot be written, for want of room too: how much is needed and how much
             there is. The states before it stay.
@@ -78,7 +83,7 @@ def save_state(folder: Path, state: State, keep: int = KEEP) -> Path:
             raise _no_room(folder, state.size) from error
         raise
     best = best_state(folder)
-    for old in saved_states(folder)[:-keep]:
+    for old in saved_states(folder)[:-keep] if not state.values.get("failing") else ():
         if best is None or step_of(old) != best.step:
             remove_folder(old)
     return target
@@ -108,6 +113,26 @@ def saved_states(folder: Path) -> list[Path]:
     """States, oldest first, by their names alone: one may be damaged."""
     found = (path for path in folder.glob("step-*") if path.name.removeprefix("step-").isdecimal())
     return sorted((path for path in found if (path / "state.json").is_file()), key=step_of)
+
+
+def good_state(folder: Path) -> Path | None:
+    """The newest state that shows no failure, and is not damaged; None where there is none."""
+    for path in reversed(saved_states(folder)):
+        with suppress(TrainingError):
+            if not load_values(path).get("failing"):
+                return path
+    return None
+
+
+def put_failed_aside(folder: Path) -> None:
+    """Rename the states after the last good one, if there is one."""
+    good = good_state(folder)
+    for path in saved_states(folder):
+        if good and step_of(path) > step_of(good):
+            aside = path.with_name(path.name + FAILED)
+            if aside.exists():  # of an earlier attempt
+                remove_folder(aside)
+            path.rename(aside)
 
 
 def state_at(folder: Path, step: int) -> Path:

@@ -18,6 +18,7 @@ from ..stages.stage import DiffusionStage
 from ..types import Cond
 from .collate import NULL_TOKENS, Collate, middle, pictures
 from .config import TrainConfig
+from .detectors import Detectors
 from .loader import Batch
 from .pieces import cut, pieces
 from .redrawing import Redrawer
@@ -62,6 +63,8 @@ class Task(nn.Module):
         # lists hide them from PyTorch: they are frozen
         self.clip = [clip.eval().requires_grad_(False)] if isinstance(clip, ClipStage) else []
         self.prior = [prior.eval().requires_grad_(False)] if prior else []
+        self.beginning: Callable[[int], tuple[Batch, Rng]]  # so many of the stream's first samples
+        self.detectors = Detectors()  # of failures; none
         self.redrawer: Redrawer | None = None  # of an upsampler's small pictures
         self.through: list[nn.Module] = []  # what calls it instead, and shares its gradients
         if needs_clip(stage) and clip is None:
@@ -89,11 +92,7 @@ class Task(nn.Module):
         return {}
 
     def check(self, means: Mapping[str, float]) -> None:
-        """Raise TrainingError where the metrics since the last look say that training fails."""
-
-    def failing(self) -> bool:
-        """Whether training looked as if it fails the last time: no state is saved then."""
-        return False
+        """Raise TrainingError where the metrics since the last log say that training fails."""
 
     def measured(self, stage: Stage, cond: Cond) -> dict[str, Tensor]:
         """What validation measures beside the loss, (B,) or () each, of an average of its stage."""

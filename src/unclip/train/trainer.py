@@ -64,6 +64,7 @@ class Trainer:
         self.step = 0
         self.seconds = 0.0  # of training, previews and saving included
         self.facts: dict[str, Any] = {}  # that the run wants to find in a state again
+        task.beginning = self.feed.beginning
         for module in (task, *task.frozen):
             place(module, self.device)
         self.net = task.stage.net
@@ -125,7 +126,7 @@ class Trainer:
                 metrics = self.advance()
             except (DataError, WorkersLostError, OutputError):  # of batches
                 if self.step and keeper.is_good(self):
-                    keeper.save_checked(self, watcher, means)
+                    keeper.save_last(self, watcher, means)
                 raise
             means.add(metrics, self._skipped)
             now = clock.now()
@@ -141,13 +142,14 @@ class Trainer:
                 self._preview(watcher)
             if over := clock.is_over():
                 break
-            if clock.wants_state() or clock.has_passed(60 * config.checkpoint_minutes, since=saved):
-                keeper.save_or_go_on(self, watcher, means)
+            asked = clock.wants_state()
+            if asked or clock.has_passed(60 * config.checkpoint_minutes, since=saved):
+                keeper.save_or_go_on(self, watcher, means, asked)
                 saved = self.pacing.resumed()
         went_back = keeper.go_back(self, watcher, last=True)
         self.seconds += clock.now() - last  # a GPU is done by now
         if not went_back:
-            keeper.save_checked(self, watcher, means)
+            keeper.save_last(self, watcher, means)
         return over
 
     def _follow(self) -> TrainConfig:
@@ -218,8 +220,8 @@ class Trainer:
         return late or step % config.log_every == 0 or step == config.steps
 
     def _log(self, watcher: Watcher, means: Means, now: float) -> None:
-        values = means.values() | self.task.measure()
-        self.task.check(values)
+        values = means.values() | self.world.mean(self.task.measure())
+        self.keeper.look(values)
         pictures = means.steps * self.loader.batch_size * self.loader.world
         values |= {
             "images_per_second": pictures / max(now - means.since, 1e-9),

@@ -55,6 +55,9 @@ CONSISTENT |= {"own_share": 0.5}
 JUDGED = {**CONSISTENT, "kind": "adversarial", "mismatch": 0.0}
 """Other captions are those of a process' own pictures."""
 
+LATER = {**JUDGED, "critic_from": 0.5}
+"""Until then no process has a gradient of the critic."""
+
 STUDENT = {
     "stages.student.kind": "decoder",
     "stages.student.parameterization.kind": "v",
@@ -208,8 +211,8 @@ def test_what_takes_more_than_a_forward_pass_is_sharded_too(
 @pytest.mark.parametrize("engine", ["ddp", "fsdp"])
 @pytest.mark.parametrize(
     "recipe",
-    [{**STUDENT, "stages.student.objective": one} for one in (CONSISTENT, JUDGED)],
-    ids=["consistency", "adversarial"],
+    [{**STUDENT, "stages.student.objective": one} for one in (CONSISTENT, JUDGED, LATER)],
+    ids=["consistency", "adversarial", "later"],
     indirect=True,
 )
 def test_students_learn_in_two_processes_as_in_one(engine: str, recipe: Path) -> None:

@@ -32,6 +32,10 @@ class SharedStore:
         """See `Store`."""
         self.world.first(lambda: self.store.judged(best))
 
+    def put_failed_aside(self) -> None:
+        """See `Store`."""
+        self.world.first(self.store.put_failed_aside)
+
     def newest(self, warn: Callable[[str], None]) -> tuple[Path, State] | None:
         """See `Store`. The first process, which may have been writing, puts damaged ones aside."""
         found: list[tuple[Path, State] | None] = []
