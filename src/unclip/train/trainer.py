@@ -218,7 +218,7 @@ class Trainer:
         return late or step % config.log_every == 0 or step == config.steps
 
     def _log(self, watcher: Watcher, means: Means, now: float) -> None:
-        values = means.values() | self.task.measure()
+        values = means.values() | self.world.mean(self.task.measure())
         self.task.check(values)
         pictures = means.steps * self.loader.batch_size * self.loader.world
         values |= {
