@@ -89,20 +89,18 @@ def draw(generator: UNet, z_i: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
     return torch.tanh(generator(noise, t, generator.encode(condition)))
 
 
-def train_gan(clip: Clip, prior: Prior, steps: int) -> tuple[UNet, Tensor]:
+def train_gan(clip: Clip, steps: int) -> tuple[UNet, Tensor]:
     """The loop. Returns the averaged generator, and (steps, 3) its loss, the critic's, CLIP's."""
     generator = UNetConfig.parse(
         {"image_size": SIDE, "embed_dim": DIM, "text": TEXT, **UNET}
     ).build()
-    critic = Critic([], condition=2 * DIM, width=32)  # the discriminator
+    critic = Critic([], condition=2 * DIM, width=32, whole=True)  # the discriminator
     average, log = copy.deepcopy(generator), []
     both = chain(generator.parameters(), critic.parameters())
     optimizer = torch.optim.Adam(both, 1e-3, betas=(0.0, 0.99))
     plan = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: min(1.0, 3 - 3 * n / steps))
     for step, (image, tokens, mask) in enumerate(batches(BATCH, steps)):
-        z_t = clip.encode_text(tokens, mask)[0]
-        own = torch.rand(BATCH, 1) < 0.5  # the picture's own z_i, or one as it will be drawn from
-        z_i = torch.where(own, clip.encode_image(image), prior(z_t))
+        z_t, z_i = clip.encode_text(tokens, mask)[0], clip.encode_image(image)
         asked = torch.cat([z_i, z_t], dim=1)
         drawn = draw(generator, z_i, tokens, mask)
         seen = drawn.detach()
@@ -115,13 +113,15 @@ def train_gan(clip: Clip, prior: Prior, steps: int) -> tuple[UNet, Tensor]:
             noise = 0.1 * torch.randn_like(image)  # nothing (eq. 3 and 4, by differences)
             for one, said in ((image, real), (seen, fake)):
                 moved = critic(one + noise, [], asked)
-                of_critic = of_critic + 4 * 20 * pairwise(moved, said, torch.square)
+                of_critic = of_critic + 4 * 3 * pairwise(moved, said, torch.square)
         with constant(critic):  # the generator's gradient goes through the critic, not into it
             said = critic(drawn, [], asked)
         of_generator = pairwise(said, [one.detach() for one in real], F.softplus)
-        feedback = 1 - F.cosine_similarity(clip.encode_image(drawn), z_t)
+        sees = clip.encode_image(drawn)  # the feedback: of the text, and of the z_i drawn from,
+        feedback = 1 - F.cosine_similarity(sees, z_t)  # which knows place and size as well
+        own = 1 - F.cosine_similarity(sees, z_i)
         optimizer.zero_grad()
-        (of_generator + 0.2 * feedback + of_critic).mean().backward()
+        (of_generator + 0.5 * (feedback + own) + of_critic).mean().backward()
         optimizer.step()
         plan.step()
         for mean, now in zip(average.parameters(), generator.parameters(), strict=True):
@@ -170,7 +170,7 @@ def main() -> None:
     torch.manual_seed(0)
     clip = train_clip(given.clip_steps)
     prior = Prior(clip)
-    generator, log = train_gan(clip, prior, given.steps)
+    generator, log = train_gan(clip, given.steps)
     show(generator, clip, prior, log).save(given.out)
 
 
