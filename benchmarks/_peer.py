@@ -354,7 +354,9 @@ def _trainer(stage: Any, loader: Any, settings: Any, seed: int = 0) -> Any:
 
     tower = {"width": 512, "depth": 1, "heads": 1}
     text = {**tower, "vocab_size": 300, "context": 77}
-    size = {"embed_dim": 512, "text": text, "vision": {**tower, "image_size": 64, "patch_size": 64}}
+    width = stage.config.network.embed_dim
+    vision = {**tower, "image_size": 64, "patch_size": 64}
+    size = {"embed_dim": width, "text": text, "vision": vision}
     clip = ClipStage(ClipStageConfig(network=ClipConfig.parse(size)))  # it has nothing to do
     return Trainer(Task(stage, clip), loader, settings, Path(gettempdir()), seed)
 

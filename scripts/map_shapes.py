@@ -13,8 +13,8 @@ LEFT = MARGIN + 34
 """Pixels; of the layers' left edge."""
 
 HUES = (
-    *("#7a828c", "#c2578a", "#b0643c", "#8f63d2", "#6f6be0", "#c9564b"),
-    *("#3f83d6", "#12939a", "#4b9a4f", "#8a7b52", "#a08a2c", "#5f7f95"),
+    *("#7a828c", "#c2578a", "#b8860b", "#b0643c", "#8f63d2", "#6f6be0"),
+    *("#c9564b", "#3f83d6", "#12939a", "#4b9a4f", "#8a7b52", "#a08a2c", "#5f7f95"),
 )
 """Of the layers, from the top."""
 

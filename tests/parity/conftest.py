@@ -41,6 +41,11 @@ class Fixture:
         """The numbers that both sides give a tensor of that name."""
         return torch.from_numpy(_values.value(name, shape))
 
+    @staticmethod
+    def filled(name: str, shape: tuple[int, ...]) -> Tensor:
+        """The same; of very large tensors quickly."""
+        return torch.from_numpy(_values.filled(name, shape))
+
     def weights(self, component: str) -> dict[str, Tensor]:
         """A component's state dict, as the peer filled it."""
         made = {}

@@ -207,6 +207,20 @@ def translate_back(
             yield source, part.contiguous()
 
 
+def to_ours(theirs: Mapping[str, Tensor], table: KeyMap) -> dict[str, Tensor]:
+    """Tensors at hand under our names, in our layouts."""
+    return {
+        name: _ours([theirs[source] for source in take.sources], take)
+        for name, take in table.items()
+    }
+
+
+def to_theirs(ours: Mapping[str, Tensor], table: KeyMap) -> dict[str, Tensor]:
+    """The inverse, of a table whose changes of layout have a way back."""
+    each = [_parts(ours[name], take) for name, take in table.items()]
+    return {source: part for one in each for source, part in one.items()}
+
+
 def translate_back_lazily(ours: Mapping[str, LazyTensor], table: KeyMap) -> dict[str, LazyTensor]:
     """Our tensors under foreign names, of a table whose changes of layout have a way back.
 

@@ -17,13 +17,7 @@ from .limits import Limits
 from .parameterization import Parameterization, RawNet
 from .samplers import posterior
 from .schedule import Schedule
-
-
-class EdmTraining(Config):
-    """EDM's noise levels and weights (arXiv 2206.00364, table 1), on any schedule."""
-
-    p_mean: float = Field(-1.2, description="mean of ln(sigma / alpha), which is normal")
-    p_std: float = Field(1.2, gt=0, description="its standard deviation")
+from .training_levels import EdmTraining, FlowTraining
 
 
 class DiffusionObjective(Config):
@@ -37,20 +31,31 @@ class DiffusionObjective(Config):
     edm: EdmTraining | None = Field(
         None, description="levels and weights as in EDM's training, in place of the schedule's"
     )
+    flow: FlowTraining | None = Field(
+        None, description="levels and weights as in flow matching, in place of the schedule's"
+    )
     vlb_weight: float = Field(0.001, ge=0, description="of the bound of a learned variance")
 
     @model_validator(mode="after")
     def _one_weighting(self) -> Self:
-        if self.edm and (self.min_snr_gamma or self.v_gamma):
-            raise ValueError("edm has weights of its own: leave out min_snr_gamma and v_gamma")
+        names = ("edm", "flow", "min_snr_gamma", "v_gamma")
+        given = [name for name in names if getattr(self, name) is not None]
+        if len(given) > 1 and given != ["min_snr_gamma", "v_gamma"]:
+            raise ValueError(
+                f"{given[0]} has weights of its own: leave out {' and '.join(given[1:])}"
+            )
         return self
+
+    @property
+    def training(self) -> EdmTraining | FlowTraining | None:
+        """What has levels and weights of its own, if anything."""
+        return self.edm or self.flow
 
     def level(self, schedule: Schedule, rng: Rng) -> Level:
         """The levels to train on, fields (B,)."""
-        if self.edm is None:
+        if self.training is None:
             return schedule.sample(rng)
-        log_sigma = self.edm.p_mean + self.edm.p_std * rng.randn().double()
-        return schedule.at_log_snr(-2 * log_sigma)
+        return schedule.at_log_snr(self.training.log_snr(rng))
 
 
 class ConsistencyObjective(Config):
@@ -122,10 +127,10 @@ class AdversarialObjective(ConsistencyObjective):
         "that learns with it) and its own convolutions, or through these alone: at patches, or at "
         "the whole, for small pictures of which each has one thing",
     )
-    critic_width: int = Field(64, ge=1, description="channels of each of its heads")
     critic_from: float = Field(
         0.0, ge=0, lt=1, description="share of the training that is done when the critic begins"
     )
+    critic_width: int = Field(64, ge=1, description="channels of each of its heads")
     critic_rate: float = Field(1e-3, gt=0, description="the critic's learning rate")
     critic_sees: tuple[Share, Share] = Field(
         (0.25, 1.0), description="part of the path, 0 pure noise to 1 clean, that it looks at"
@@ -190,8 +195,8 @@ def diffusion_loss(
         weight = parameterization.snr_weight(level, config.min_snr_gamma).to(error.device)
     if config.v_gamma is not None:
         weight = weight * parameterization.v_weight(level, config.v_gamma).to(error.device)
-    if config.edm is not None:
-        weight = parameterization.v_weight(level, math.inf).to(error.device)
+    if config.training is not None:
+        weight = parameterization.x0_weight(level, config.training.weight).to(error.device)
     loss, metrics = weight * error, {"mse": error.detach()}
     if prediction.variance is not None:
         bound = variance_bound(x, x0, prediction, level, schedule, counts)

@@ -19,3 +19,18 @@ def value(name: str, shape: tuple[int, ...]) -> np.ndarray:
         return np.asarray(0.3 * draw + (1.0 if is_gain else 0.0), np.float32)
     fan_in = int(np.prod(shape[1:])) or 1
     return (draw * (1.2 / fan_in**0.5)).astype(np.float32)
+
+
+def filled(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """The same; of a very large matrix the same block again and again.
+
+    The last layer of a U-Net gets small ones: it says the logarithm of a variance.
+    """
+    if "unets." in name and ".to_out." in name and name.rsplit(".", 3)[1].isdigit():
+        return value(name, shape) / 16
+    if int(np.prod(shape)) < 1 << 20:
+        return value(name, shape)
+    small = tuple(min(size, 64) for size in shape)
+    times = [-(-size // part) for size, part in zip(shape, small, strict=True)]
+    block = np.tile(value(name, small), times)[tuple(slice(size) for size in shape)]
+    return (block * np.prod(small[1:]) ** 0.5 / np.prod(shape[1:]) ** 0.5).astype(np.float32)

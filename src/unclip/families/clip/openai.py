@@ -47,7 +47,7 @@ def openai_table(config: ClipConfig, text: str = "") -> KeyMap:
         **_openai_blocks(config.vision.depth),
         **same("norm_out", "ln_post"),
     }
-    scale = Take(("logit_scale",), lambda value: value.reshape(()))
+    scale = Take(("logit_scale",), lambda value: value.reshape(()), lambda value: value)
     return {"log_scale": scale, **under("", text, tower), **under("vision", "visual", vision)}
 
 

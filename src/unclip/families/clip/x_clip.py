@@ -45,12 +45,12 @@ class _Attention(nn.Module):
         self.proj = nn.Linear(inner, config.width, bias=False)
         self.norm = nn.LayerNorm(config.width, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, N, W') -> the same."""
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(B, N, W') -> the same; where `mask` (B, 1, 1, N) is False nothing looks."""
         batch, count, _ = x.shape
         qkv = self.qkv(x).view(batch, count, 3, self.heads, -1)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, heads, N, head_dim)
-        mixed = F.scaled_dot_product_attention(q, k, v)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         out: Tensor = self.norm(self.proj(mixed.transpose(1, 2).flatten(2)))
         return out
 
@@ -77,15 +77,15 @@ class _Block(nn.Module):
         self.norm2 = nn.LayerNorm(config.width, bias=False)
         self.mlp = _Mlp(config.width, config.mlp_width or 4 * config.width)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """(B, N, W') -> the same."""
-        x = x + self.attention(self.norm1(x))
+        x = x + self.attention(self.norm1(x), mask)
         out: Tensor = x + self.mlp(self.norm2(x))
         return out
 
 
 class _Transformer(nn.Module):
-    """A norm, blocks in which every token sees every other, a norm."""
+    """A norm, blocks in which every token sees every other that is not masked, a norm."""
 
     def __init__(self, config: TransformerConfig, head_dim: int) -> None:
         super().__init__()
@@ -93,11 +93,11 @@ class _Transformer(nn.Module):
         self.blocks = nn.ModuleList(_Block(config, head_dim) for _ in range(config.depth))
         self.norm_out = nn.LayerNorm(config.width, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """(B, N, W') -> the same."""
         x = self.norm_in(x)
         for block in self.blocks:
-            x = block(x)
+            x = block(x, mask)
         out: Tensor = self.norm_out(x)
         return out
 
@@ -112,11 +112,12 @@ class XText(nn.Module):
         self.class_token = normal_parameter(config.width)
         self.transformer = _Transformer(config, head_dim)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """(B, N) -> (B, 1 + N, W')."""
+    def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(B, N) -> (B, 1 + N, W'). With a mask, (B, N) bool, nothing looks where it is False."""
         x = self.embed(tokens) + self.positions[: tokens.shape[1]]
         first = self.class_token.to(x.dtype).expand(len(x), 1, -1)
-        out: Tensor = self.transformer(torch.cat([first, x], dim=1))
+        seen = None if mask is None else F.pad(mask, (1, 0), value=True)[:, None, None]
+        out: Tensor = self.transformer(torch.cat([first, x], dim=1), seen)
         return out
 
 
@@ -134,9 +135,13 @@ class XVision(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 3, H, W) -> (B, D), not normalised; and (B, patches, W'), row by row."""
-        x = self.patch(image).flatten(2).transpose(1, 2)  # (B, patches, W')
-        x = self.transformer(x + self.positions)
+        x = self.transformer(self.patches(image))
         return self.proj(self.pool(x.mean(1))), x
+
+    def patches(self, image: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, patches, W'), with their places, before the transformer."""
+        x: Tensor = self.patch(image).flatten(2).transpose(1, 2)
+        return x + self.positions
 
 
 class XClip(Clip):

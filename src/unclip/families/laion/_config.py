@@ -67,7 +67,7 @@ def prior_config(values: Values, dialect: Dialect, file: Path) -> LaionPriorStag
     net, width = rest.take("net", {}), rest.take("image_embed_dim", None)
     need(values, file, init_image_embed_l2norm=False)
     rest.take("init_image_embed_l2norm", False)
-    network = _prior_network(net, dialect, rest.take("condition_on_text_encodings", True), file)
+    network = prior_network(net, dialect, rest.take("condition_on_text_encodings", True), file)
     if width not in (None, network.width):
         raise CheckpointError(f"{file}: image_embed_dim is {width}, but net.dim {network.width}")
     steps, fewer = rest.take("timesteps", 1000), rest.take("sample_timesteps", None)
@@ -90,7 +90,8 @@ def prior_config(values: Values, dialect: Dialect, file: Path) -> LaionPriorStag
     )
 
 
-def _prior_network(net: Values, dialect: Dialect, text: bool, file: Path) -> LaionPriorConfig:
+def prior_network(net: Values, dialect: Dialect, text: bool, file: Path) -> LaionPriorConfig:
+    """What the `net` of a prior describes. Raises CheckpointError."""
     rest = _Rest(net, {"attn_dropout", "ff_dropout"}, file, "prior.net")
     need(net, file, self_cond=False)
     rest.take("self_cond", False)
@@ -160,15 +161,21 @@ def _tokens(tensors: Tensors, name: str, width: int) -> int:
 
 
 def decoder_configs(
-    values: Values, dialect: Dialect, file: Path
+    values: Values, dialect: Dialect, file: Path, blind: bool = False
 ) -> list[LaionDecoderConfig | LaionUpsamplerConfig]:
     """What the `decoder` of a training configuration describes, a stage for each U-Net.
+
+    Args:
+        values: the options.
+        dialect: see `Dialect`.
+        file: where they stand, for an error's text.
+        blind: no U-Net looks at z_i or at a text, whatever the options say.
 
     Raises:
         CheckpointError: names the option that is not read.
     """
     rest = _Rest(values, DECODER_TRAINING, file, "decoder")
-    need(values, file, unconditional=False, learned_variance_constrain_frac=False, channels=3)
+    need(values, file, unconditional=blind, learned_variance_constrain_frac=False, channels=3)
     for name in ("unconditional", "learned_variance_constrain_frac", "channels"):
         rest.take(name, None)
     if rest.take("vae", None):
@@ -188,8 +195,9 @@ def decoder_configs(
     rest.done()
     networks = []
     for index, (unet, size) in enumerate(zip(unets, sizes, strict=True)):
-        told = {"cond_on_text_encodings": bool(text and index == 0)}
+        told: dict[str, Any] = {"cond_on_text_encodings": bool(text and index == 0)}
         told |= {k: v for k, v in unet.items() if v is not None}
+        told |= {"image_embed_dim": None, "cond_on_text_encodings": False} if blind else {}
         networks.append(_unet(told, index, size, common, file))
     later = range(1, count)
     upsamplers = [common.upsampler(networks[i], i, sizes[i - 1]) for i in later]
@@ -279,7 +287,9 @@ def _unet(values: Values, index: int, size: int, common: _Common, file: Path) ->
             raise CheckpointError(f"{file}: decoder.unets[{index}].{name} is missing")
     levels, width = len(values["dim_mults"]), values.get("cond_dim", values["dim"])
     embed = 0 if index else values.get("image_embed_dim", 0)
-    if index == 0 and embed in (0, width):
+    if embed is None:  # of a U-Net that looks at none
+        embed = 0
+    elif index == 0 and embed in (0, width):
         raise CheckpointError(
             f"{file}: decoder.unets[0].image_embed_dim is {embed or None!r}: it has to be given, "
             "and to differ from cond_dim"

@@ -1,0 +1,109 @@
+"""DALLE2-pytorch's training configurations, of which models are made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ...checkpoints.settings import read_json
+from ...errors import UsageError
+from .adapters import BaseClipAdapter, OpenAIClipAdapter, OpenClipAdapter, XClipAdapter
+from .clip import CLIP
+from .decoder import Decoder
+from .prior import DiffusionPrior, DiffusionPriorNetwork
+from .unet import Unet
+
+
+class Section:
+    """A section of a configuration: its settings are attributes."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self.values = dict(values)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "values" or name not in self.values:
+            raise AttributeError(name)
+        value = self.values[name]
+        return self.section(name, value) if isinstance(value, Mapping) else value
+
+    def section(self, name: str, values: Mapping[str, Any]) -> Section:
+        """What the section `name` is."""
+        return SECTIONS.get(name, Section)(values)
+
+    def without(self, *names: str) -> dict[str, Any]:
+        """The settings but these, and but those that are null."""
+        return {n: v for n, v in self.values.items() if n not in names and v is not None}
+
+
+class AdapterConfig(Section):
+    """Which CLIP a model is trained with."""
+
+    def create(self) -> BaseClipAdapter:
+        """The adapter. Raises UsageError where there is no such CLIP here."""
+        make, model = self.values.get("make", "openai"), self.values.get("model", "ViT-L/14")
+        if make == "x-clip":
+            return XClipAdapter(CLIP(**(self.values.get("base_model_kwargs") or {})))
+        if make not in ("openai", "open_clip"):
+            raise UsageError(f"clip.make must be openai, open_clip or x-clip, got '{make}'")
+        return (OpenAIClipAdapter if make == "openai" else OpenClipAdapter)(model)
+
+
+class DiffusionPriorConfig(Section):
+    """A prior."""
+
+    def create(self) -> DiffusionPrior:
+        """The prior, with the CLIP that it names."""
+        net = DiffusionPriorNetwork(**self.net.without())
+        clip = self.clip.create() if self.values.get("clip") else None
+        return DiffusionPrior(net, clip=clip, **self.without("net", "clip"))
+
+
+class DecoderConfig(Section):
+    """A decoder."""
+
+    def create(self) -> Decoder:
+        """The decoder, with the CLIP that it names."""
+        unets = [Unet(**{k: v for k, v in one.items() if v is not None}) for one in self.unets]
+        clip = self.clip.create() if self.values.get("clip") else None
+        return Decoder(unets, clip=clip, **self.without("unets", "clip"))
+
+
+SECTIONS: dict[str, type[Section]] = {
+    "clip": AdapterConfig,
+    "prior": DiffusionPriorConfig,
+    "decoder": DecoderConfig,
+}
+
+
+class _Train(Section):
+    """A whole configuration; of it `create` makes the model, and nothing else is read."""
+
+    kind = ""
+
+    def __init__(self, **values: Any) -> None:
+        if not isinstance(values.get(self.kind), Mapping):
+            raise UsageError(f"the configuration has no section '{self.kind}'")
+        super().__init__(values)
+
+    @classmethod
+    def from_json_path(cls, json_path: str | Path) -> Any:
+        """From a file.
+
+        Raises:
+            CheckpointError: it is missing or no JSON.
+            UsageError: it lacks the section.
+        """
+        return cls(**read_json(Path(json_path)))
+
+
+class TrainDiffusionPriorConfig(_Train):
+    """Of a prior: `prior` makes it."""
+
+    kind = "prior"
+
+
+class TrainDecoderConfig(_Train):
+    """Of a decoder: `decoder` makes it."""
+
+    kind = "decoder"
