@@ -143,7 +143,7 @@ def show(generator: DiT, clip: Clip, prior: Prior, log: Tensor) -> Image.Image:
     print(f"right colour {colour:.0%}, shape {shape:.0%}, both {right.all(1).mean():.0%}")
     print(f"deviation over seeds {spread:.2f}")
     means = [part.mean(0).tolist() for part in log.split(max(1, len(log) // 60))]
-    names = ("generator", "critic", "1 − CLIP's cosine")
+    names = ("generator", "critic", "1 - CLIP's cosine")
     lines = [
         Line(name, tuple(enumerate(each)))
         for name, each in zip(names, zip(*means, strict=True), strict=True)
