@@ -3,8 +3,8 @@
     python examples/gan.py
 
 Text -> CLIP's z_t -> a prior's z_i -> the generator's picture in one step, which a discriminator
-judges and CLIP compares with the text. After two to three minutes on one core `gan.webp` has curves
-and pictures. docs/gan.md says what DALL·E 2 does instead.
+judges and CLIP compares with the text. `gan.webp` has curves and pictures. docs/gan.md says what
+DALL·E 2 does instead, and what this reaches.
 """
 
 import argparse
@@ -23,16 +23,16 @@ from unclip.media import from_uint8, to_pictures
 from unclip.media.grid import make_grid
 from unclip.nn.clip import Clip, ClipConfig
 from unclip.nn.critic import Critic
+from unclip.nn.dit import DiT, DiTConfig
 from unclip.nn.tokenizer import Tokenizer
-from unclip.nn.unet import UNet, UNetConfig
 from unclip.pages.raster import png
 from unclip.pages.report import Curve, Line
 from unclip.train.adversarial import constant, pairwise
 
-SIDE, BATCH, DIM, SEEDS = 16, 32, 32, 8
+SIDE, BATCH, DIM, SEEDS = 16, 64, 32, 8
 TEXT = {"width": 32, "depth": 1, "heads": 2, "vocab_size": 320, "context": 8}
 VISION = {"width": 32, "depth": 1, "heads": 2, "image_size": SIDE, "patch_size": 4}
-UNET = {"channels": 32, "multipliers": [1, 2], "depth": 1, "space_to_depth": 2}
+DIT = {"patch_size": 4, "width": 64, "depth": 3, "heads": 4}
 PROMPTS = [f"a {colour} {shape}" for colour in COLOURS for shape in SHAPES]
 
 data = Shapes(ShapesConfig(), (SIDE, SIDE))
@@ -82,29 +82,24 @@ class Prior:
         return F.normalize(mean + torch.randn_like(z_t) @ self.spread.T, dim=1)
 
 
-def draw(generator: UNet, z_i: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
-    """The generator: noise, z_i and the text -> pictures, in one step; a decoder takes many."""
-    condition = {"image_embed": z_i, "text_tokens": tokens, "text_mask": mask}
+def draw(generator: DiT, z_i: Tensor) -> Tensor:
+    """The generator: noise and z_i -> pictures, in one step; a decoder takes many."""
     noise, t = torch.randn(len(z_i), 3, SIDE, SIDE), torch.full((len(z_i),), 999.0)
-    return torch.tanh(generator(noise, t, generator.encode(condition)))
+    return torch.tanh(generator(noise, t, generator.encode({"image_embed": z_i})))
 
 
-def train_gan(clip: Clip, prior: Prior, steps: int) -> tuple[UNet, Tensor]:
+def train_gan(clip: Clip, steps: int) -> tuple[DiT, Tensor]:
     """The loop. Returns the averaged generator, and (steps, 3) its loss, the critic's, CLIP's."""
-    generator = UNetConfig.parse(
-        {"image_size": SIDE, "embed_dim": DIM, "text": TEXT, **UNET}
-    ).build()
-    critic = Critic([], condition=2 * DIM, width=32)  # the discriminator
+    generator = DiTConfig.parse({"image_size": SIDE, "embed_dim": DIM, **DIT}).build()
+    critic = Critic([], condition=2 * DIM, width=32, whole=True)  # the discriminator
     average, log = copy.deepcopy(generator), []
     both = chain(generator.parameters(), critic.parameters())
     optimizer = torch.optim.Adam(both, 1e-3, betas=(0.0, 0.99))
     plan = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: min(1.0, 3 - 3 * n / steps))
     for step, (image, tokens, mask) in enumerate(batches(BATCH, steps)):
-        z_t = clip.encode_text(tokens, mask)[0]
-        own = torch.rand(BATCH, 1) < 0.5  # the picture's own z_i, or one as it will be drawn from
-        z_i = torch.where(own, clip.encode_image(image), prior(z_t))
+        z_t, z_i = clip.encode_text(tokens, mask)[0], clip.encode_image(image)
         asked = torch.cat([z_i, z_t], dim=1)
-        drawn = draw(generator, z_i, tokens, mask)
+        drawn = draw(generator, z_i)
         seen = drawn.detach()
         real, fake = critic(image, [], asked), critic(seen, [], asked)
         # each drawn picture against a true one of the same prompt (arXiv 2501.05441, eq. 2)
@@ -112,16 +107,18 @@ def train_gan(clip: Clip, prior: Prior, steps: int) -> tuple[UNet, Tensor]:
         # a true picture beside another's caption is wrong too, or the text could be overlooked
         of_critic = of_critic + pairwise(real, critic(image, [], asked.roll(1, 0)), F.softplus)
         if step % 4 == 0:  # the critic may not change with a little noise: it would win, and teach
-            noise = 0.1 * torch.randn_like(image)  # nothing (eq. 3 and 4, by differences)
+            noise = 0.1 * torch.randn_like(image)  # nothing (eq. 3 and 4, as differences)
             for one, said in ((image, real), (seen, fake)):
                 moved = critic(one + noise, [], asked)
-                of_critic = of_critic + 4 * 20 * pairwise(moved, said, torch.square)
+                of_critic = of_critic + 4 * 3 * pairwise(moved, said, torch.square)
         with constant(critic):  # the generator's gradient goes through the critic, not into it
             said = critic(drawn, [], asked)
         of_generator = pairwise(said, [one.detach() for one in real], F.softplus)
-        feedback = 1 - F.cosine_similarity(clip.encode_image(drawn), z_t)
+        sees = clip.encode_image(drawn)  # the feedback: of the text, and of the z_i drawn from,
+        feedback = 1 - F.cosine_similarity(sees, z_t)  # which knows place and size as well
+        own = 1 - F.cosine_similarity(sees, z_i)
         optimizer.zero_grad()
-        (of_generator + 0.2 * feedback + of_critic).mean().backward()
+        (of_generator + 0.5 * (feedback + own) + of_critic).mean().backward()
         optimizer.step()
         plan.step()
         for mean, now in zip(average.parameters(), generator.parameters(), strict=True):
@@ -133,11 +130,11 @@ def train_gan(clip: Clip, prior: Prior, steps: int) -> tuple[UNet, Tensor]:
 
 
 @torch.no_grad()
-def show(generator: UNet, clip: Clip, prior: Prior, log: Tensor) -> Image.Image:
+def show(generator: DiT, clip: Clip, prior: Prior, log: Tensor) -> Image.Image:
     """Curves, and pictures of every prompt. Prints how many show what was asked."""
     prompts = [prompt for prompt in PROMPTS for _ in range(SEEDS)]
     tokens, mask = tokenizer.encode(prompts)
-    image = draw(generator, prior(clip.encode_text(tokens, mask)[0]), tokens, mask)
+    image = draw(generator, prior(clip.encode_text(tokens, mask)[0]))
     pictures = to_pictures(image)
     seen = [recognised(np.asarray(picture))[:2] for picture in pictures]
     right = np.array(seen) == [prompt.split()[1:] for prompt in prompts]  # (B, 2)
@@ -146,7 +143,7 @@ def show(generator: UNet, clip: Clip, prior: Prior, log: Tensor) -> Image.Image:
     print(f"right colour {colour:.0%}, shape {shape:.0%}, both {right.all(1).mean():.0%}")
     print(f"deviation over seeds {spread:.2f}")
     means = [part.mean(0).tolist() for part in log.split(max(1, len(log) // 60))]
-    names = ("generator", "critic", "1 − CLIP's cosine")
+    names = ("generator", "critic", "1 - CLIP's cosine")
     lines = [
         Line(name, tuple(enumerate(each)))
         for name, each in zip(names, zip(*means, strict=True), strict=True)
@@ -170,7 +167,7 @@ def main() -> None:
     torch.manual_seed(0)
     clip = train_clip(given.clip_steps)
     prior = Prior(clip)
-    generator, log = train_gan(clip, prior, given.steps)
+    generator, log = train_gan(clip, given.steps)
     show(generator, clip, prior, log).save(given.out)
 
 

@@ -31,6 +31,19 @@ def test_alone_its_convolutions_look_at_small_patches() -> None:
     assert not apart[:3].any()
 
 
+def test_a_whole_picture_has_one_logit_that_depends_on_where_things_are() -> None:
+    critic = Critic([], condition=6, whole=True)
+    x0 = torch.zeros(2, 3, 16, 16)
+    x0[0, :, :8, :8] = x0[1, :, 8:, 8:] = 1.0
+    (logits,) = critic(x0, [], torch.zeros(2, 6))
+    assert logits.shape == (2, 1)
+    assert not torch.allclose(logits[0], logits[1])
+    asked = torch.eye(6)[:2]
+    (other,) = critic(x0[:1].expand(2, -1, -1, -1), [], asked)
+    assert not torch.allclose(other[0], other[1])
+    assert critic(torch.zeros(1, 3, 24, 20), [], asked[:1])[0].shape == (1, 1)
+
+
 def test_the_laplacian_of_a_plane_is_zero() -> None:
     rows = torch.arange(6.0).view(1, 1, 6, 1) + 2 * torch.arange(5.0).view(1, 1, 1, 5)
     picture = torch.cat([rows, rows**2], dim=1)

@@ -120,23 +120,30 @@ def test_an_upsampler_is_compared_with_the_truth() -> None:
 
 
 @pytest.fixture
-def trainer(
+def distilled(
     make_stage: Callable[..., Stage], tokenizer: Tokenizer, speckles: Any, tmp_path: Path
-) -> Trainer:
-    """A student of a tiny decoder, whose path's end is short."""
-    objective = {"kind": "consistency", "levels": 4, "limits": {"patience": 2}}
-    few = {"steps": 1, "guidance_scale": 1.0, "threshold": "clamp"}
-    student = make_stage("decoder", objective=objective, sampling=few)
-    task = ConsistencyTask(student, make_stage("clip"), None, make_stage("decoder"))
-    given = {"steps": 40, "batch_size": 4, "workers": 0, "precision": "float32", "log_every": 1}
-    config = TrainConfig.parse({**given, "checkpoint_minutes": 1e-9, "keep_states": 2})
-    loader = Loader(speckles(task.source_size), task.collate(tokenizer), 4, 0)
-    return Trainer(task, loader, config, tmp_path / "states")
+) -> Callable[[str], Trainer]:
+    """`distilled(folder)`: a student of a tiny decoder, whose path's end is short."""
+
+    def make(folder: str) -> Trainer:
+        objective = {"kind": "consistency", "levels": 4, "limits": {"patience": 2}}
+        few = {"steps": 1, "guidance_scale": 1.0, "threshold": "clamp"}
+        student = make_stage("decoder", objective=objective, sampling=few)
+        task = ConsistencyTask(student, make_stage("clip"), None, make_stage("decoder"))
+        given = {"steps": 40, "batch_size": 4, "workers": 0, "precision": "float32"}
+        given |= {"log_every": 1, "checkpoint_minutes": 1e-9, "keep_states": 2}
+        config = TrainConfig.parse(given)
+        loader = Loader(speckles(task.source_size), task.collate(tokenizer), 4, 0)
+        return Trainer(task, loader, config, tmp_path / folder)
+
+    return make
 
 
 def test_training_stops_by_the_detectors_name_and_its_last_good_state_is_left(
-    trainer: Trainer, notes: Any, monkeypatch: pytest.MonkeyPatch
+    distilled: Callable[[str], Trainer], notes: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    trainer = distilled("states")
+
     def measure() -> dict[str, float]:
         return {"diversity": 1.0 if trainer.step <= 3 else 0.1}
 
@@ -149,11 +156,23 @@ def test_training_stops_by_the_detectors_name_and_its_last_good_state_is_left(
     assert trainer.resume() and trainer.step == 3
 
 
-def test_what_a_probe_draws_changes_nothing_that_is_learnt(trainer: Trainer, notes: Any) -> None:
-    trainer.config = trainer.config.model_copy(update={"steps": 2})
-    trainer.run(notes)
-    (_, first), (_, second) = notes.logged
-    assert {"diversity", "sharpness", "deviation", "energy"} <= second.keys()
-    assert first["diversity"] >= 0
-    weights = [one.clone() for one in trainer.net.parameters()]
-    assert all(one.isfinite().all() for one in weights)
+def test_what_a_probe_draws_changes_nothing_that_is_learnt(
+    distilled: Callable[[str], Trainer], notes: Any
+) -> None:
+    """Losses, weights and their average are those of a training that measures nothing."""
+    learnt = []
+    for probed in (True, False):
+        trainer, seen = distilled(f"probed {probed}"), type(notes)()
+        trainer.config = trainer.config.model_copy(update={"steps": 3})
+        if not probed:
+            trainer.task.measure = dict  # type: ignore[method-assign]
+        trainer.run(seen)
+        values = [logged for _, logged in seen.logged]
+        drawn = {"diversity", "sharpness", "deviation", "energy"} & values[-1].keys()
+        assert len(drawn) == (4 if probed else 0)
+        losses = [(one["loss"], one["grad_norm"]) for one in values]
+        nets = trainer.net, trainer.averaged().net
+        learnt.append((losses, [one for net in nets for one in net.state_dict().values()]))
+    (losses, weights), (plain_losses, plain_weights) = learnt
+    assert len(losses) == 3 and losses == plain_losses
+    assert all(map(torch.equal, weights, plain_weights))

@@ -179,6 +179,22 @@ def test_the_critic_tells_true_pictures_from_made_ones(make_task: MakeTask) -> N
     assert said[-1]["critic"] < 0.7 * said[0]["critic"]
 
 
+def test_a_picture_of_its_own_z_i_has_nothing_to_gain(make_task: MakeTask) -> None:
+    """1 - cos is 0 for what CLIP sees in the drawn picture, 2 for the opposite, and is weighed."""
+    task = make_task({**ALONE, "critic": "whole", "teacher": None, "mismatch": 0.0})
+    cond, rng = given(task), BatchRng("picture", 8)
+    shown, _ = task.training_example(cond, rng)
+    z_i = task.clip[0].net.encode_image(task.stage.space.decode(cond.image))
+    for sign, expected in ((1, 0.0), (-1, 2.0)):
+        found = task._unlike(cond.image, shown.replace(image_embed=sign * z_i))["clip_image"]
+        assert torch.allclose(found, torch.full((8,), expected), atol=1e-5)
+    plain, metrics = task.loss(cond, BatchRng("loss", 8))
+    weighed = task.objective.model_copy(update={"embed_weight": 3.0})
+    task.stage.config = task.stage.config.model_copy(update={"objective": weighed})
+    total, _ = task.loss(cond, BatchRng("loss", 8))
+    assert torch.allclose(total - plain, 3 * metrics["clip_image"], atol=1e-5)
+
+
 def test_almost_true_captions_are_told_apart(make_task: MakeTask) -> None:
     task = make_task(ADVERSARIAL)
     cond = given(task).replace(keep_text=torch.ones(8, dtype=torch.bool))

@@ -20,7 +20,7 @@ def test_its_one_call_begins_at_pure_noise_without_a_teacher() -> None:
     objective = config.objective  # type: ignore[attr-defined]
     assert isinstance(objective, AdversarialObjective)
     assert objective.teacher is None and objective.noise_share == 1.0
-    assert objective.clip_weight == 0.2 and objective.penalty > 0
+    assert objective.clip_weight == objective.embed_weight == 0.5 and objective.penalty > 0
     assert config.sampling.steps == 1  # type: ignore[attr-defined]
 
 

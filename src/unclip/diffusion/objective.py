@@ -118,10 +118,14 @@ class AdversarialObjective(ConsistencyObjective):
     )
     adversarial_weight: float = Field(0.5, ge=0, description="of what the critic says")
     clip_weight: float = Field(0.2, ge=0, description="of 1 - cos between picture and text in CLIP")
-    critic: Literal["features", "patches"] = Field(
+    embed_weight: float = Field(
+        0.0, ge=0, description="of 1 - cos between picture and the z_i that it is drawn from"
+    )
+    critic: Literal["features", "patches", "whole"] = Field(
         "features",
         description="whether it looks through the teacher's features (without a teacher, a copy's "
-        "that learns with it) and its own convolutions, or through these alone",
+        "that learns with it) and its own convolutions, or through these alone: at patches, or at "
+        "the whole, for small pictures of which each has one thing",
     )
     critic_from: float = Field(
         0.0, ge=0, lt=1, description="share of the training that is done when the critic begins"

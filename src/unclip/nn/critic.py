@@ -27,6 +27,7 @@ class Critic(nn.Module):
         beside: channels of what its own convolutions are shown beside it.
         width: channels within a head.
         backbone: what makes the features, where it learns with the heads.
+        whole: its own convolutions give one logit a picture, and not one a place.
     """
 
     def __init__(
@@ -37,6 +38,8 @@ class Critic(nn.Module):
         beside: int = 0,
         width: int = 64,
         backbone: UNet | None = None,
+        *,
+        whole: bool = False,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -44,7 +47,11 @@ class Critic(nn.Module):
         wide = width * halvings
         self.patches = own_convolutions(2 * values + beside, width // 2, halvings)
         heads = [Head(one, condition, width) for one in channels]
-        self.heads = nn.ModuleList([*heads, Head(wide, condition, width, norm=False)])
+        if whole:
+            own: nn.Module = WholeHead(wide, condition, 2 * wide)
+        else:
+            own = Head(wide, condition, width, norm=False)
+        self.heads = nn.ModuleList([*heads, own])
 
     def forward(
         self,
@@ -103,3 +110,31 @@ class Head(nn.Module):
             logits = logits + torch.einsum("bchw,bc->bhw", h, key)
         out: Tensor = logits.flatten(1)
         return out
+
+
+class WholeHead(nn.Module):
+    """The critic of a whole picture: one logit of what it shows and where.
+
+    Args:
+        channels: of the feature map, whose means over a grid it looks at.
+        condition: width of the condition; 0 where there is none.
+        width: of its one layer.
+    """
+
+    GRID = 4
+
+    def __init__(self, channels: int, condition: int, width: int) -> None:
+        super().__init__()
+        self.look = nn.Linear(channels * self.GRID**2, width)
+        self.out = nn.Linear(width, 1)
+        layers = nn.Linear(condition, width), nn.SiLU(), nn.Linear(width, width)
+        self.project = nn.Sequential(*layers) if condition else None
+
+    def forward(self, features: Tensor, condition: Tensor | None) -> Tensor:
+        """(B, C, H, W) -> (B, 1)."""
+        h = F.silu(self.look(F.adaptive_avg_pool2d(features, self.GRID).flatten(1)))  # (B, width)
+        logits: Tensor = self.out(h)
+        if self.project is not None and condition is not None:
+            key = self.project(condition) * h.shape[1] ** -0.5
+            logits = logits + (h * key).sum(1, keepdim=True)
+        return logits

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -79,7 +80,8 @@ class AdversarialTask(ConsistencyTask):
         values = config.network.in_channels
         beside = values if stage.factor > 1 else 0
         width = self.objective.critic_width
-        self.critic = Critic(channels, condition, values, beside, width, backbone)
+        whole = self.objective.critic == "whole"
+        self.critic = Critic(channels, condition, values, beside, width, backbone, whole=whole)
 
     def _features(self) -> tuple[list[int], UNet | None]:
         """Channels of each feature map that is judged, and the network that learns to make them."""
@@ -152,8 +154,9 @@ class AdversarialTask(ConsistencyTask):
         metrics["adversarial"] = pairwise(fake, [one.detach() for one in real], F.softplus)
         total = total + options.adversarial_weight * metrics["adversarial"] * part.as_sampled
         if self.feedback:
-            metrics["clip"] = self._unlike(said, shown)
+            metrics |= self._unlike(said, shown)
             total = total + options.clip_weight * metrics["clip"]
+            total = total + options.embed_weight * metrics["clip_image"]
         pairs = [(x0, real), (said.detach(), self.logits(said.detach(), shown, renoising))]
         judged, noted = self._judged(pairs, shown, renoising, part.as_sampled, rng)
         metrics |= noted
@@ -222,11 +225,16 @@ class AdversarialTask(ConsistencyTask):
             parts.append(shown.text_embed * shown.keep_text[:, None])
         return torch.cat(parts, dim=1) if parts else None
 
-    def _unlike(self, said: Tensor, shown: Cond) -> Tensor:
-        """(B,) 1 - cos between a picture and its text in CLIP; 0 of a hidden text."""
+    def _unlike(self, said: Tensor, shown: Cond) -> dict[str, Tensor]:
+        """(B,) 1 - cos in CLIP between a picture and its text, 0 of a hidden one; and its z_i."""
         assert shown.text_embed is not None and shown.keep_text is not None
         z_i = self.clip[0].net.encode_image(self.stage.space.decode(said))
-        return (1 - F.cosine_similarity(z_i, shown.text_embed, dim=1)) * shown.keep_text
+        cosine = partial(F.cosine_similarity, z_i, dim=1)
+        own = 0 * cosine(z_i) if shown.image_embed is None else 1 - cosine(shown.image_embed)
+        return {
+            "clip": (1 - cosine(shown.text_embed)) * shown.keep_text,
+            "clip_image": own,
+        }
 
     def _mismatched(self, shown: Cond, rng: Rng) -> Cond:
         """Another condition for each picture: that of the sample before.

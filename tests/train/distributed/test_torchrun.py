@@ -224,6 +224,22 @@ def test_students_learn_in_two_processes_as_in_one(engine: str, recipe: Path) ->
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "recipe", [{**STUDENT, "stages.student.objective": CONSISTENT}], indirect=True
+)
+def test_processes_see_a_failure_alike_and_stop_together(recipe: Path) -> None:
+    """The second draws one picture for all seeds: the mean diversity halves, at the same step."""
+    for stage in ("clip", "decoder"):
+        train(1, recipe, "two", stage, {}, 1)
+    patience = "stages.student.objective.limits.patience=3"
+    words = [str(WORKER), str(recipe), "two", "student", "losses.json", patience]
+    done = started(2, *words, BAD="collapses")
+    assert done.returncode != 0
+    assert done.stderr.count("TrainingError: seed collapse: diversity is 0.50") == 1
+    assert "3 looks in a row" in done.stderr and "has not answered" not in done.stderr
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("engine", ["ddp", "fsdp"])
 def test_a_lora_is_learnt_in_two_processes_as_in_one(engine: str, recipe: Path) -> None:
