@@ -25,7 +25,7 @@ from .alignment import misalignment, outputs_of, spatial_norm
 from .clip import ClipStage
 from .networks import Network
 from .sampling import DropImage, DropText, SampleArguments, Sampling
-from .stage import DiffusionConfig, DiffusionStage, Stage, StageConfig, check_channels, fit_known
+from .stage import DiffusionConfig, DiffusionStage, Stage, StageConfig, check_network, fit_known
 
 PREVIEW = 16
 """Longest side of latents that are decoded for a preview."""
@@ -58,6 +58,18 @@ class AnyDecoderConfig(DiffusionConfig):
     def latents(self) -> LatentsConfig | None:
         """The autoencoder whose latents are diffused; None: pictures are."""
         return None
+
+    @property
+    def resizes(self) -> bool:
+        """Whether it draws other sizes than it is trained at."""
+        return self.network.resizes
+
+    @model_validator(mode="after")
+    def _latents_have_no_bounds(self) -> Self:
+        """A clamp to ±1, which is right of pictures, is none of latents, whose variance is 1."""
+        if self.latents and "sampling" not in self.model_fields_set:
+            object.__setattr__(self, "sampling", self.sampling.merge({"threshold": "none"}))
+        return self
 
     @model_validator(mode="after")
     def _channels_fit(self) -> Self:
@@ -101,7 +113,7 @@ class Decoder(DiffusionStage):
     def __init__(self, config: AnyDecoderConfig) -> None:
         super().__init__()
         network = config.network
-        check_channels(config, network.in_channels, network.out_channels)
+        check_network(config, network)
         self.config = config
         self.net = network.build()
         if config.latents:  # which are learnt; the autoencoder itself is not

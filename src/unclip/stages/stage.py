@@ -31,6 +31,7 @@ from ..diffusion.parameterization import Parameterization, RawNet
 from ..diffusion.schedule import ScheduleConfig
 from ..diffusion.space import Space, SpaceConfig
 from ..errors import UsageError
+from ..nn.conditioning import NetConfig
 from ..nn.windows import called
 from ..rng import Rng
 from ..types import FREE, Cond, Control, Denoiser, Level, OnStep, Step
@@ -429,11 +430,17 @@ def fit_known(cond: Cond, size: Sequence[int]) -> Cond:
     return cond.replace(known=known, mask=(mask > 0).to(mask.dtype))
 
 
-def check_channels(config: DiffusionConfig, in_channels: int, out_channels: int) -> None:
-    """Raise UsageError unless the network's channels suit the parameterization."""
-    want = in_channels * (2 if config.parameterization.learned_variance else 1)
-    if out_channels != want:
+def check_network(config: DiffusionConfig, network: NetConfig) -> None:
+    """Raise UsageError unless the network can say what the parameterization wants of it."""
+    said = config.parameterization
+    want = network.in_channels * (2 if said.learned_variance else 1)
+    if network.out_channels != want:
         raise UsageError(
             f"{config.kind}: network.out_channels must be {want} with "
-            f"learned_variance = {config.parameterization.learned_variance}, got {out_channels}"
+            f"learned_variance = {said.learned_variance}, got {network.out_channels}"
+        )
+    if not network.sees_noise and said.kind != "x0":
+        raise UsageError(
+            f"{config.kind}: parameterization.kind must be x0, got {said.kind}: with "
+            "network.noise_input = false the network does not see the noise"
         )

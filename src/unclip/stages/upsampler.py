@@ -23,7 +23,7 @@ from ..types import Cond
 from .degradation import Bsr, degraded
 from .networks import Network
 from .sampling import DropImage, DropText, SampleArguments, Sampling
-from .stage import DiffusionConfig, DiffusionStage, StageConfig, check_channels, fit_known
+from .stage import DiffusionConfig, DiffusionStage, StageConfig, check_network, fit_known
 
 
 class Corruption(Config):
@@ -126,7 +126,7 @@ class AnyUpsampler(DiffusionStage):
     def __init__(self, config: AnyUpsamplerConfig) -> None:
         super().__init__()
         network = config.network
-        check_channels(config, network.in_channels, network.out_channels)
+        check_network(config, network)
         self.config = config
         self.factor = config.factor
         self.net = network.build()

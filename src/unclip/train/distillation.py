@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,6 @@ class ConsistencyTask(Task):
     """
 
     stage: DiffusionStage
-    asks_average = True
 
     def __init__(
         self,
@@ -64,6 +63,11 @@ class ConsistencyTask(Task):
         return objective
 
     @property
+    def asks_average(self) -> bool:
+        """See `Task`: it says where the path ends."""
+        return True
+
+    @property
     def frozen(self) -> list[Stage]:
         """See `Task`; and the teacher."""
         return [*super().frozen, *self.teacher]
@@ -80,9 +84,9 @@ class ConsistencyTask(Task):
             self.probe = Probe(cond, *one)
         return cond
 
-    def measure(self) -> dict[str, float]:
+    def measure(self, average: Callable[[], nn.Module]) -> dict[str, float]:
         """See `Task`: what the averaged student draws of the probe."""
-        return self.probe.measure(self.stage.with_net(self.average[0])) if self.probe else {}
+        return self.probe.measure(self.stage.with_net(average())) if self.probe else {}
 
     def check(self, means: Mapping[str, float]) -> None:
         """See `Task`: no detector may have seen its failure for long."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import DataError, UsageError
+from ..nn.latents import InLatents
 from ..nn.layers import dropout_from
 from ..nn.tokenizer import Tokenizer
 from ..rng import BatchRng, Rng
@@ -78,14 +79,20 @@ class Task(nn.Module):
         return [*self.clip, *self.prior, *([self.redrawer.decoder] if self.redrawer else [])]
 
     def begin(self, progress: float, average: nn.Module) -> None:
-        """A step begins: the share of the training that is done, and the averaged network."""
+        """A step begins: the share of the training that is done, and the averaged network.
+
+        The network computes only where the task `asks_average`: else it may be divided.
+        """
 
     def learners(self, config: TrainConfig) -> dict[str, tuple[nn.Module, TrainConfig]]:
         """What learns and how, by its prefix in saved states: first the stage's network."""
         return {"": (self.stage.net, config)}
 
-    def measure(self) -> dict[str, float]:
-        """What is measured where something is logged, beside the means of what steps gave."""
+    def measure(self, average: Callable[[], nn.Module]) -> dict[str, float]:
+        """What is measured where something is logged, beside the means of what steps gave.
+
+        `average` gives the averaged network, in all processes or in none.
+        """
         return {}
 
     def check(self, means: Mapping[str, float]) -> None:
@@ -100,7 +107,20 @@ class Task(nn.Module):
         return {}
 
     encodes_twice = False  # whether micro batches run forward twice
-    asks_average = False  # whether it computes with the averaged network
+
+    @property
+    def asks_average(self) -> bool:
+        """Whether its steps compute with the averaged network."""
+        return False
+
+    @property
+    def whole(self) -> list[nn.Module]:
+        """What an engine may not divide.
+
+        It computes outside of `forward`, in one process too, to measure; or it is told in the
+        middle of that not to learn, as a critic is.
+        """
+        return [self.stage.net.autoencoder] if isinstance(self.stage.net, InLatents) else []
 
     @property
     def source_size(self) -> tuple[int, int]:

@@ -185,7 +185,9 @@ class Trainer:
         self.loader.resize(self.world.share(config.batch_at(self.step)))
         batch = self.feed.next()
         self.task.train()
-        self.task.begin(self.step / config.steps, self.engine.average(self.ema))
+        asked = self.task.asks_average
+        average = self.engine.average(self.ema) if asked else self.ema.average
+        self.task.begin(self.step / config.steps, average)
         metrics = self._backward(batch)
         if config.sam:
             with climbed([learner.net for learner in self.learners.values()], config.sam):
@@ -218,7 +220,7 @@ class Trainer:
         return late or step % config.log_every == 0 or step == config.steps
 
     def _log(self, watcher: Watcher, means: Means, now: float) -> None:
-        values = means.values() | self.task.measure()
+        values = means.values() | self.task.measure(partial(self.engine.average, self.ema))
         self.task.check(values)
         pictures = means.steps * self.loader.batch_size * self.loader.world
         values |= {
