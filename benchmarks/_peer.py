@@ -355,7 +355,8 @@ def _trainer(stage: Any, loader: Any, settings: Any, seed: int = 0) -> Any:
     tower = {"width": 512, "depth": 1, "heads": 1}
     text = {**tower, "vocab_size": 300, "context": 77}
     width = stage.config.network.embed_dim
-    size = {"embed_dim": width, "text": text, "vision": {**tower, "image_size": 64, "patch_size": 64}}
+    vision = {**tower, "image_size": 64, "patch_size": 64}
+    size = {"embed_dim": width, "text": text, "vision": vision}
     clip = ClipStage(ClipStageConfig(network=ClipConfig.parse(size)))  # it has nothing to do
     return Trainer(Task(stage, clip), loader, settings, Path(gettempdir()), seed)
 

@@ -84,6 +84,46 @@ def test_the_image_gets_what_it_copies_and_extras_that_there_are() -> None:
     assert set(SERVICE["build"]["args"]) == given.keys()
 
 
+def test_the_image_is_built_by_a_shell_that_chooses_torch(tmp_path: Path) -> None:
+    """Its RUN, with programs that write down how they are called."""
+    (script,) = re.findall(r"^RUN (.+?)\n(?!  )", DOCKERFILE, re.MULTILINE | re.DOTALL)
+    gpu = yaml.safe_load((DEPLOY / "compose.cuda.yaml").read_text())["services"]["unclip"]
+    cpu, cuda = SERVICE["build"]["args"]["TORCH"], gpu["build"]["args"]["TORCH"]
+    assert (cpu, cuda) == ("cpu", "cuda")
+    assert f'ARG TORCH="{cpu}"' in DOCKERFILE
+    (device,) = gpu["deploy"]["resources"]["reservations"]["devices"]
+    assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
+    index = "https://index.example/whl"
+    with_uv = called(tmp_path / "1", script, cpu)
+    assert [line for line in with_uv if line.endswith(" torch")] == [
+        "uv pip install --no-cache --python .venv/bin/python --no-deps "
+        "--constraint constraints.txt --torch-backend cpu torch"
+    ]
+    for number, (torch, given) in enumerate([(cuda, ""), (cpu, index), (cuda, index)], start=2):
+        made = called(tmp_path / str(number), script, torch, TORCH_INDEX=given)
+        (line,) = [line for line in made if line.endswith(" torch")]
+        assert line.startswith("pip install") and ("--index-url" in line) == bool(given)
+        assert not any(line.startswith("uv") for line in made)
+    assert with_uv[-3:] == [
+        "pip install --no-cache-dir --no-build-isolation --constraint constraints.txt .[serve]",
+        "useradd --system --uid 10001 --home-dir /data unclip",
+        "install --directory --owner unclip --mode 0700 /data",
+    ]
+
+
+def called(folder: Path, script: str, torch: str, **variables: str) -> list[str]:
+    """The programs that a shell's script calls, and their arguments."""
+    log = folder / "log"
+    for name in ("bin/python", "bin/useradd", "bin/install", ".venv/bin/pip", ".venv/bin/uv"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(f'#!/bin/sh\necho "${{0##*/}} $*" >> {log}\n')
+        (folder / name).chmod(0o755)
+    env = {"PATH": f"{folder / 'bin'}:/usr/bin:/bin", "EXTRAS": "serve", "TORCH": torch}
+    done = subprocess.run(["sh", "-ec", script], cwd=folder, env=env | variables, check=False)
+    assert done.returncode == 0
+    return log.read_text().splitlines()
+
+
 def test_the_unit_serves_with_its_credential_and_lets_workers_finish(keys: str) -> None:
     found = re.search(r"^ExecStart=(.+)$", UNIT, re.MULTILINE)
     assert found

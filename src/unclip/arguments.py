@@ -81,7 +81,6 @@ Prompt = Annotated[str, BeforeValidator(_text), AfterValidator(_prompt)]
 
 Count = Annotated[int, Field(ge=1, le=MOST)]
 """How many. A field with bounds of its own is an `int`: of two `le`, pydantic checks the last."""
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 def _seed(value: Any) -> Any:

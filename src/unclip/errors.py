@@ -54,7 +54,7 @@ class DataError(UnclipError):
 
 
 class NoCaptionsError(DataError):
-    """There are pictures, and not one of them has a caption."""
+    """There are pictures, or one, and not one of them has a caption."""
 
 
 class CheckpointError(UnclipError):

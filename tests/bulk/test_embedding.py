@@ -256,6 +256,17 @@ def test_all_pictures_are_embedded_where_some_have_captions(
         run(work_of(pipe, pictures), tmp_path / "out")
 
 
+def test_captions_that_cannot_be_read_are_expected(pictures: Path, tmp_path: Path) -> None:
+    """They are not taken for none: each is then left out and named."""
+    tars = tmp_path / "tars"
+    tars.mkdir()
+    picture = (pictures / "a.png").read_bytes()
+    write_shard(tars / "0.tar", [(name, {"png": picture, "txt": b"\xff\xfe\xff"}) for name in "ab"])
+    assert has_captions(opened(tars, {}, (8, 8)))
+    write_shard(tars / "0.tar", [(name, {"png": picture, "txt": b" "}) for name in "ab"])
+    assert not has_captions(opened(tars, {}, (8, 8)))
+
+
 def test_tars_without_captions_are_embedded(pipe: Pipeline, pictures: Path, tmp_path: Path) -> None:
     tars, files = tmp_path / "tars", [pictures / f"{name}.png" for name in CAPTIONS]
     tars.mkdir()

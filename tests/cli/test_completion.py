@@ -41,7 +41,7 @@ def completed(
         (["generate", "x", "--dtype", "b"], {"bfloat16"}),
         (["generate", "x", "--set", "sampler=dd"], {"sampler=ddim", "sampler=ddpm"}),
         (["generate", "x", "--set", "guidance_r"], {"guidance_rescale="}),
-        (["train", "emoji-"], {"emoji-cpu"}),
+        (["train", "emoji-c"], {"emoji-cpu"}),
         (["evaluate", "emoji"], {"emoji-cpu"}),
         (["vary", "x.png", "--model", "runs/"], {"runs/mine/model"}),
         (["config", "set", "generate.guidance"], {"generate.guidance_scale"}),

@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from unclip.bulk import embedding
+from unclip.data.webdataset import write_shard
+
 Run = Callable[..., Any]
 
 
@@ -61,6 +64,25 @@ def test_pictures_without_captions_are_embedded_alone(
     assert not Path("embedded/text_emb").exists()
     refused = unclip("embed", dataset, "--out", "other", "--model", model, "--encodings")
     refused.fails(2, "--encodings are of captions: ")
+
+
+def test_few_captions_are_embedded_where_they_are_asked_for(
+    unclip: Run, dataset: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedding, "LOOKED_AT", 1)
+    first, *texts = sorted(dataset.glob("*.txt"))
+    tar = [(t.stem, {"png": t.with_suffix(".png").read_bytes()}) for t in (first, *texts)]
+    tar[-1][1]["txt"] = b"a fox"
+    Path("tars").mkdir()
+    write_shard(Path("tars/0.tar"), tar)
+    done = unclip("embed", "tars", "--out", "alone", "--model", model)
+    assert done.code == 0 and not Path("alone/text_emb").exists()
+    looked = "tars has a caption for none of 1 pictures looked at, of 4: pictures alone"
+    assert looked in done.err and "if others have some, give --captions" in done.err
+    told = unclip("embed", "tars", "--out", "few", "--model", model, "--captions", "--json")
+    assert json.loads(told.out)["rows"] == 1 and Path("few/text_emb").is_dir()
+    both = unclip("embed", "tars", "--out", "o", "--model", model, "--captions", "--no-captions")
+    both.fails(2, "give --captions or --no-captions, not both")
 
 
 def test_captions_are_left_out_where_they_are_not_asked_for(

@@ -22,6 +22,7 @@ def run(monkeypatch: pytest.MonkeyPatch, out: Path, *arguments: str) -> Image.Im
         return picture
 
 
+@pytest.mark.slow  # tests/compat/test_dalle2_pytorch.py has the same script, smaller
 def test_in_two_steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     few = "--steps", "2", "--pictures", "1"
     assert run(monkeypatch, tmp_path / "it.png", *few).size == (96, 384)

@@ -65,6 +65,22 @@ def test_embeddings_alone_have_no_captions(tmp_path: Path) -> None:
     assert source.summary()["captions"] == "no"
 
 
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_a_column_of_captions_that_is_named_must_be_there(kind: str, tmp_path: Path) -> None:
+    save(tmp_path, "img_emb", "0", np.ones((2, 4), np.float32))
+    file = tmp_path / "metadata" / f"metadata_0.{kind}"
+    file.parent.mkdir()
+    if kind == "jsonl":
+        file.write_text('{"words": "a fox"}\n{"words": "a cat"}\n')
+    else:
+        parquet.write_table(pyarrow.table({"words": ["a fox", "a cat"]}), file)
+    assert not open_arrays(tmp_path).has_captions
+    said = open_arrays(tmp_path, caption_column="words")
+    assert {said.sample(n)["caption"] for n in range(2)} == {"a fox", "a cat"}
+    with pytest.raises(DataError, match=r"metadata_0.*(?s:.)(text|column 'text'|caption)"):
+        open_arrays(tmp_path, caption_column="text").sample(0)
+
+
 def test_embeddings_of_another_model_are_refused(folder: Path) -> None:
     about = {"model": "emoji-cpu", "model_hash": "abc"}
     (folder / "embeddings.json").write_text(json.dumps(about))

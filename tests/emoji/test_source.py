@@ -246,6 +246,15 @@ def test_crops_of_large_pictures_show_a_part_of_an_object(corpus_path: Path) -> 
     assert np.array_equal(small.sample(3)["image"], make(corpus_path).sample(3)["image"])
 
 
+def test_crops_of_any_side_stay_inside(corpus_path: Path) -> None:
+    """Where the grid does not end at the picture's edge, too."""
+    cut = make(corpus_path, 1024, crop_size=200)
+    for place in ([0.97, 0.97, 0.03, 0.03], [0.0, 0.0, 0.03, 0.03]):
+        left, top, right, bottom = cut._part({"objects": [{"box": place}]}, 0) or (0, 0, 0, 0)
+        assert left % 16 == top % 16 == 0 and (right - left, bottom - top) == (200, 200)
+        assert min(left, top) >= 0 and max(right, bottom) <= 1024
+
+
 def test_crops_need_the_drawings(corpus_path: Path, tmp_path: Path) -> None:
     old = tmp_path / "old"
     old.mkdir()

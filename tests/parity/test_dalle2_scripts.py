@@ -126,7 +126,8 @@ def check(peer: Any, name: str, module: nn.Module, compute: Callable[[], Tensor]
 
 
 @pytest.mark.parametrize(
-    "name", ["readme", pytest.param("simsiam", marks=pytest.mark.slow), "plain"]
+    "name",
+    [*(pytest.param(one, marks=pytest.mark.slow) for one in ("readme", "simsiam")), "plain"],
 )
 def test_the_losses_of_clip(peer: Any, models: Any, name: str) -> None:
     clip = models[f"clip_{name}"].train().requires_grad_(True)
@@ -158,7 +159,13 @@ def test_the_prior_of_embeddings_which_stay_as_they_are(peer: Any, models: Any) 
 
 
 @pytest.mark.parametrize(
-    "name", ["readme_1", "readme_2", "others_1", "others_2", "unconditional_1"]
+    "name",
+    [
+        *(pytest.param(f"readme_{number}", marks=pytest.mark.slow) for number in (1, 2)),
+        "others_1",
+        "others_2",
+        pytest.param("unconditional_1", marks=pytest.mark.slow),
+    ],
 )
 def test_the_losses_of_u_nets(peer: Any, models: Any, name: str) -> None:
     which, _, number = name.rpartition("_")
@@ -184,6 +191,7 @@ def test_the_same_seed_draws_the_same_embedding(peer: Any, models: Any, off: Any
     assert off(drawn, peer["prior_readme/sampled"]) < 1e-3
 
 
+@pytest.mark.slow
 def test_the_same_seed_draws_the_same_picture(peer: Any, models: Any, off: Any) -> None:
     """But for the learned variance, which guidance there extrapolates too."""
     decoder, tokens = models["decoder_readme"], peer["tokens"][:2]

@@ -82,15 +82,44 @@ def test_a_check_does_not_send_the_model_away_that_draws(pipe: Pipeline) -> None
     assert loaded == [*before, "two"]
 
 
+def enlarging(pipe: Pipeline, make_stage: Any) -> Pipeline:
+    """The same with an optional stage for pictures twice as large."""
+    side = pipe.model.size[0]
+    network = {**make_stage("upsampler").config.network.dump(), "image_size": 2 * side}
+    more = {"optional": True, "low_res_size": side, "crop": side, "network": network}
+    return pipe.with_stages({**pipe.stages, "larger": make_stage("upsampler", **more)})
+
+
+def test_jobs_of_two_sizes_cost_and_show_what_each_of_them_does(
+    pipe: Pipeline, make_stage: Any
+) -> None:
+    """They come as one batch: only the model tells that they are of two sizes."""
+    able = enlarging(pipe, make_stage)
+    told: list[dict[str, Any]] = []
+    painter = Painter(Models(lambda name: able, ["tiny"]), told.append)
+    sizes = {"small": able.model.size[0], "large": 2 * able.model.size[0], "again": 4}
+    specs = {name: replace(spec(), finish=Finish((one, one))) for name, one in sizes.items()}
+    tasks = [Task(name, one, {}) for name, one in specs.items()]
+    cost = {task.id: painter.check(task) for task in tasks}
+    assert cost["large"] > cost["small"] == cost["again"]
+    painter.watched.update(dict.fromkeys(sizes, 1))
+    painter.draw(tasks)
+    assert sum(one["steps"] for one in told if one["kind"] == "memory") == sum(cost.values())
+    shares = {
+        name: [one["share"] for one in told if one["kind"] == "step" and one["id"] == name]
+        for name in sizes
+    }
+    for share in shares.values():  # all of it is done at its last step, and not before
+        assert share == sorted(share) and share.index(1) == len(share) - 1
+    for kind in ("done", "preview"):
+        assert {one["id"] for one in told if one["kind"] == kind} == sizes.keys()
+
+
 def test_pictures_are_drawn_as_large_as_they_are_wanted_where_the_model_can(
     pipe: Pipeline, make_stage: Any
 ) -> None:
     """By its optional stages; and resampled from there."""
-    side = pipe.model.size[0]
-    network = {**make_stage("upsampler").config.network.dump(), "image_size": 2 * side}
-    more = {"optional": True, "low_res_size": side, "crop": side, "network": network}
-    stages = {**pipe.stages, "larger": make_stage("upsampler", **more)}
-    able = pipe.with_stages(stages)
+    side, able = pipe.model.size[0], enlarging(pipe, make_stage)
     talk = Talk(lambda name: able)
     talk.until("memory")
     wanted = {"own": side, "double": 2 * side, "between": side + 4, "beyond": 5 * side}

@@ -476,9 +476,9 @@ def test_a_resumed_stage_has_the_time_it_was_given(
     quick(1.0)
     now, build = [0.0], Run.build
 
-    def slowly(run: Run, name: str) -> Any:
+    def slowly(run: Run, *args: Any) -> Any:
         now[0] += 7
-        return build(run, name)
+        return build(run, *args)
 
     run = make_run(tmp_path, "budget=5", *FEW, *shared(80, 5, 5, 10))  # 30 s for the upsampler
     run.spending.budget.shares(run.recipe)
@@ -548,9 +548,9 @@ def test_measuring_ends_with_the_time_and_says_what_it_measures(
     quick(1.0)
     now, said, build = [0.0], list[str](), Run.build
 
-    def slowly(run: Run, name: str) -> Any:
+    def slowly(run: Run, *args: Any) -> Any:
         now[0] += 7
-        return build(run, name)
+        return build(run, *args)
 
     @contextmanager
     def waiting(what: str) -> Iterator[None]:
@@ -602,9 +602,9 @@ def test_time_that_building_and_measuring_take_is_in_the_budget(
     quick(1.0)
     now, build = [0.0], Run.build
 
-    def slowly(run: Run, name: str) -> Any:
+    def slowly(run: Run, *args: Any) -> Any:
         now[0] += 7
-        return build(run, name)
+        return build(run, *args)
 
     monkeypatch.setattr(Run, "build", slowly)
     monkeypatch.setattr(Clock, "now", lambda _: now[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,18 @@ def test_every_preset_is_sound(name: str) -> None:
     for stage, one in recipe.stages.items():
         assert one.train.steps > 0 if one.train else one.part
         assert recipe.stage(stage).config.kind in STAGES.names()
+
+
+def test_stages_may_stand_in_any_order(make_stage: Callable[[str], Stage]) -> None:
+    """Each is trained, and run, after those that make what it reads."""
+    values = load_recipe("tiny").dump()
+    values["stages"]["upsampler"]["corruption"] = {"redrawn_by": "decoder"}
+    again = {**values["stages"]["prior"], "kind": "prior"}
+    for order in permutations(values["stages"]):
+        tables = {"again": again} | {name: values["stages"][name] for name in order}
+        recipe = Recipe.parse({**values, "stages": tables})
+        assert list(recipe.stages) == ["clip", "again", "prior", "decoder", "upsampler"]
+        assert list(recipe.trained) == list(recipe.stages)
 
 
 def test_set_reaches_stage_and_training() -> None:

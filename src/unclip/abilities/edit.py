@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, Unpack
 
 import numpy as np
 from PIL import Image
@@ -28,6 +28,7 @@ from ..request import Decoder, Guided, Input, Option, Picture, Pictures, Prior, 
 from ..weighting import further
 from . import Ability
 from ._drawing import attach_record, check_request, chosen
+from ._settings import SamplingSettings
 from ._several import each_prompt
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def edit(
     decoder: str | None = None,
     box: tuple[int, int, int, int] | None = None,
     negative_prompt: str = "",
-    **settings: Any,
+    **settings: Unpack[SamplingSettings],
 ) -> list[Image.Image]:
     """Paint a part of a picture anew; the rest comes back byte for byte.
 

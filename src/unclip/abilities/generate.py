@@ -37,7 +37,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Unpack
 
 from PIL import Image
 from pydantic import Field
@@ -48,6 +48,7 @@ from ..request import Decoder, Guided, Option, Pictures, Prior, Prompt
 from ..weighting import further, plain
 from . import Ability
 from ._drawing import attach_record, check_request, chosen
+from ._settings import PictureSettings
 from ._several import several
 from ._sized import Sized
 
@@ -107,7 +108,7 @@ def generate(
     decoder: str | None = None,
     best_of: int = 1,
     negative_prompt: str = "",
-    **settings: Any,
+    **settings: Unpack[PictureSettings],
 ) -> list[Image.Image]:
     """Draw `n` pictures of `prompt`.
 

@@ -13,18 +13,19 @@ Examples:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Unpack
 
 from PIL import Image
 from pydantic import Field
 
-from ..arguments import Share
+from ..config import Share
 from ..cost import Work
 from ..media import Source, digest, fit_image, read_image, to_pictures, to_tensor
 from ..request import Guided, Option, Picture, Pictures, Prior, Prompt
 from ..weighting import further
 from . import Ability
 from ._drawing import attach_record, check_request
+from ._settings import PictureSettings
 from ._several import each_prompt
 from ._sized import Sized
 
@@ -63,7 +64,7 @@ def image_to_image(
     *,
     prior: str | None = None,
     negative_prompt: str = "",
-    **settings: Any,
+    **settings: Unpack[PictureSettings],
 ) -> list[Image.Image]:
     """Noise a picture part of the way, and denoise it under a prompt (SDEdit, arXiv 2108.01073).
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeGuard
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeGuard, Unpack
 
 from PIL import Image
 from pydantic import Field, ValidationInfo, field_validator
@@ -27,6 +27,7 @@ from ..request import Frames, Guided, Input, Option, Prior, stem
 from ..weighting import plain
 from . import Ability
 from ._drawing import attach_record, check_request, ddim_settings
+from ._settings import PictureSettings
 from ._sized import Sized
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def interpolate(
     noise: Literal["slerp", "fixed"] = "slerp",
     prior: str | None = None,
     negative_prompt: str = "",
-    **settings: Any,
+    **settings: Unpack[PictureSettings],
 ) -> list[Image.Image]:
     """Walk from `a` to `b` in CLIP's space (arXiv 2204.06125, section 3.2).
 
@@ -126,7 +127,7 @@ def interpolate(
 
     asked = {"noise": noise, "prior": prior, "negative_prompt": negative_prompt}
     request = InterpolateRequest.of(a=a, b=b, frames=frames, seed=seed, settings=settings, **asked)
-    frames, seed, prior, settings = request.frames, request.seed, request.prior, request.settings
+    frames, seed, prior, sampling = request.frames, request.seed, request.prior, request.settings
     pipe = request.framed(pipe.inverting())
     pipe.model.check_embedding("interpolation")
     for one in (a, b):
@@ -142,7 +143,7 @@ def interpolate(
     path = [between(first, last, share, noise) for share in shares]
     # apart from each other, as a batch has only the x_T that all in it have
     parts = [part for part in (path[:1], path[1:-1], path[-1:]) if part]
-    each = [decode_latents(pipe, part, [seed] * len(part), settings, on_step) for part in parts]
+    each = [decode_latents(pipe, part, [seed] * len(part), sampling, on_step) for part in parts]
     drawn, small = (torch.cat(pieces) for pieces in zip(*each, strict=True))
     for end, weights in ((first, [1 - s for s in shares]), (last, shares)):
         frame = zip(drawn[:, None], small[:, None], weights, strict=True)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import wraps
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, ParamSpec, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, ParamSpec, Self, TypeVar, Unpack, cast
 
 from PIL import Image
 from pydantic import Field, model_validator
@@ -26,6 +26,7 @@ from ..request import Decoder, Guided, Option, Picture, Pictures, Prior, Prompt
 from ..weighting import further
 from . import Ability
 from ._drawing import attach_record, check_request, chosen
+from ._settings import SamplingSettings
 from ._several import each_prompt
 from .edit import as_tensor, largest
 
@@ -117,7 +118,7 @@ def outpaint(
     prior: str | None = None,
     decoder: str | None = None,
     negative_prompt: str = "",
-    **settings: Any,
+    **settings: Unpack[SamplingSettings],
 ) -> list[Image.Image]:
     """Grow the canvas and paint what is new, in windows that overlap by half.
 

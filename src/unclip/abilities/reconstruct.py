@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Unpack
 
 from PIL import Image
 from pydantic import Field, field_validator
@@ -25,6 +25,7 @@ from ..media import Source, digest, fit_image, read_image, to_pictures, to_tenso
 from ..request import Input, Option, Picture
 from . import Ability
 from ._drawing import attach_record, check_request
+from ._settings import PictureSettings
 from ._sized import Sized
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def reconstruct(
     on_step: OnStep | None = None,
     *,
     pictures: Sequence[Source] | None = None,
-    **settings: Any,
+    **settings: Unpack[PictureSettings],
 ) -> list[Image.Image]:
     """Draw a picture from the first few principal components of its z_i (paper, figure 7).
 

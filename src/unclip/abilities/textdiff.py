@@ -11,7 +11,7 @@ Examples:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, Unpack
 
 from PIL import Image
 from pydantic import Field, model_validator
@@ -23,6 +23,7 @@ from ..record import Record
 from ..request import Frames, Option, Picture, Prompt
 from . import Ability
 from ._drawing import attach_record, check_request, ddim_settings, words_alone
+from ._settings import PictureSettings
 from ._sized import Sized
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def text_diff(
     theta: float = 0.5,
     seed: int = 0,
     on_step: OnStep | None = None,
-    **settings: Any,
+    **settings: Unpack[PictureSettings],
 ) -> list[Image.Image]:
     """Turn z_i towards z_t(target) − z_t(source), keeping x_T (arXiv 2204.06125, section 3.3).
 
@@ -115,13 +116,13 @@ def text_diff(
         settings=settings,
     )
     frames, theta, seed = request.frames, request.theta, request.seed
-    source, target, settings = request.source, request.target, request.settings
+    source, target, sampling = request.source, request.target, request.settings
     (pipe := request.framed(pipe.inverting())).model.check_embedding("a text difference")
     clip = pipe.model.clip("a text difference", "text", "vision")
     pipe.check_words(*(words := words_alone(source, target)))
     picture = read_image(image, pipe.model.size)
     check_request(pipe, request, request.work(), on_step)
-    latent = of_picture(pipe, picture, seed, settings, on_step)
+    latent = of_picture(pipe, picture, seed, sampling, on_step)
     z_t = clip.sample(pipe.read(words), Rng([0, 0], pipe.device)).text_embed
     assert z_t is not None
     length = latent.image_embed.norm()  # not 1 where the model's embeddings are as CLIP gives them
@@ -130,7 +131,7 @@ def text_diff(
         Latent(slerp(latent.image_embed, direction, theta * i / (frames - 1)), seed, latent.noises)
         for i in range(frames)
     ]
-    drawn, small = decode_latents(pipe, turned, [seed] * frames, settings, on_step)
+    drawn, small = decode_latents(pipe, turned, [seed] * frames, sampling, on_step)
     drawn = with_detail(drawn, small, latent)
     made = request.record(image=digest(picture), source=source)
     return attach_record(pipe, to_pictures(drawn), made, one_seed=True)

@@ -12,7 +12,7 @@ Examples:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Unpack
 
 from PIL import Image
 from pydantic import Field
@@ -24,6 +24,7 @@ from ..media import Source, digest, read_image, to_pictures, to_tensor
 from ..request import Drawing, Option, Picture, Pictures
 from . import Ability
 from ._drawing import attach_record, check_request
+from ._settings import UpscaleSettings
 
 if TYPE_CHECKING:
     from ..pipeline import Chain
@@ -83,7 +84,7 @@ def upscale(
     n: int = 1,
     seed: int = 0,
     on_step: OnStep | None = None,
-    **settings: Any,
+    **settings: Unpack[UpscaleSettings],
 ) -> list[Image.Image]:
     """Run a picture through the model's upsamplers, whatever its size and shape.
 

@@ -13,17 +13,18 @@ Examples:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Unpack
 
 from PIL import Image
 from pydantic import Field
 
-from ..arguments import Share
+from ..config import Share
 from ..cost import Work
 from ..media import Source, digest, read_image, to_pictures
 from ..request import Option, Picture, Pictures
 from . import Ability
 from ._drawing import attach_record, check_request, ddim_settings
+from ._settings import VariationSettings
 from ._sized import Sized
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def variations(
     eta: float = 0.8,
     seed: int = 0,
     on_step: OnStep | None = None,
-    **settings: Any,
+    **settings: Unpack[VariationSettings],
 ) -> list[Image.Image]:
     """Draw a picture again, with whatever CLIP's embedding does not hold left to chance.
 
@@ -75,15 +76,15 @@ def variations(
     from ._latent import decode_latents, of_picture, with_detail
 
     request = VariationsRequest.of(image=image, n=n, eta=eta, seed=seed, settings=settings)
-    n, eta, seed, settings = request.n, request.eta, request.seed, request.settings
+    n, eta, seed, sampling = request.n, request.eta, request.seed, request.settings
     (pipe := pipe.inverting()).model.check_embedding("encoding a picture")
     pipe.model.clip("encoding a picture", "vision")
     pipe = request.framed(pipe)
     picture = read_image(image, pipe.model.size)
     check_request(pipe, request, request.work(), on_step)
-    latent = of_picture(pipe, picture, 0, settings, on_step)  # the same whatever the seed
+    latent = of_picture(pipe, picture, 0, sampling, on_step)  # the same whatever the seed
     seeds = list(range(seed, seed + n)) if eta > 0 else [0] * n  # nothing is left to chance
-    drawn, small = decode_latents(pipe, [latent] * n, seeds, {**settings, "eta": eta}, on_step)
+    drawn, small = decode_latents(pipe, [latent] * n, seeds, {**sampling, "eta": eta}, on_step)
     drawn = with_detail(drawn, small, latent, 1 - eta)
     return attach_record(pipe, to_pictures(drawn), request.record(image=digest(picture)))
 

@@ -138,14 +138,21 @@ def uncaptioned(
     return Uncaptioned(path, size) if isinstance(source, Folder) else source
 
 
+def looked_at(source: ListedSource) -> range:
+    """The pictures, from all over a source, that tell whether it has captions."""
+    return range(0, source.count, max(1, source.count // LOOKED_AT))
+
+
 def has_captions(source: ListedSource) -> bool:
-    """Whether any of some pictures from all over a source has a caption that can be read."""
-    for number in range(0, source.count, max(1, source.count // LOOKED_AT)):
+    """Whether any of `looked_at` has a caption, or has what cannot be read and might be one."""
+    for number in looked_at(source):
         try:
             if source.item(number).captions:
                 return True
-        except DataError:
+        except NoCaptionsError:
             continue
+        except DataError:
+            return True
     return False
 
 

@@ -46,6 +46,10 @@ NoCaptions = Annotated[
     bool,
     flag("--no-captions", "Embed all pictures alone, also those that have no caption."),
 ]
+Captions = Annotated[
+    bool,
+    flag("--captions", "Embed pictures that have captions, and these, however few have some."),
+]
 PictureColumn = Annotated[
     str | None,
     option("--picture-column", "NAME", "Column of the pictures in a table.", "its usual name"),
@@ -62,8 +66,8 @@ class Embed(ModelOptions, ClusterOptions):
 
     They are written in shards, each whole or not at all: the same command goes on after a stop.
     Pictures that cannot be read are left out, counted, and named in skipped.txt. A picture with
-    several captions has a row for each. Where no picture has a caption, the pictures alone are
-    embedded. docs/bulk.md trains a prior from the embeddings.
+    several captions has a row for each. Where none of some hundred pictures from all over has a
+    caption, the pictures alone are embedded. docs/bulk.md trains a prior from the embeddings.
 
     \b
     Examples:
@@ -81,6 +85,7 @@ class Embed(ModelOptions, ClusterOptions):
     batch_size: Batch = 64
     workers: Readers = 4
     shard_size: ShardSize = 10_000
+    captions: Captions = False
     no_captions: NoCaptions = False
     picture_column: PictureColumn = None
     caption_column: CaptionColumn = None
@@ -122,6 +127,8 @@ class Embed(ModelOptions, ClusterOptions):
             raise unknown("format", self.format, FORMATS).about("format")
         if self.number not in NUMBERS:
             raise unknown("number format", self.number, NUMBERS).about("number")
+        if self.captions and self.no_captions:
+            raise UsageError("give --captions or --no-captions, not both").about("captions")
         for name in ("batch_size", "workers", "shard_size"):
             if (value := getattr(self, name)) < 1:
                 flag_name = f"--{name.replace('_', '-')}"
@@ -149,9 +156,9 @@ class Embed(ModelOptions, ClusterOptions):
         source = read(size)
         for note in source.notes():
             complain(note, "warning")
-        captions = not self.no_captions and embedding.has_captions(source)
+        captions = self.captions or (not self.no_captions and embedding.has_captions(source))
         if not captions:
-            self._without_captions()
+            self._without_captions(len(embedding.looked_at(source)), source.count)
         return embedding.Embedding(
             read,
             str(where),
@@ -169,15 +176,18 @@ class Embed(ModelOptions, ClusterOptions):
             captions,
         )
 
-    def _without_captions(self) -> None:
+    def _without_captions(self, looked_at: int, count: int) -> None:
         """Say that there will be no embeddings of texts. Raises UsageError where some are asked."""
+        none = "has no captions"
+        if looked_at < count:
+            none = f"has a caption for none of {looked_at:,} pictures looked at, of {count:,}"
+        other = "" if looked_at == count else "; if others have some, give --captions"
         if self.encodings:
-            text = "--encodings are of captions"
-            why = "leave out --no-captions" if self.no_captions else f"{self.source} has none"
-            raise UsageError(f"{text}: {why}").about("encodings")
+            why = "leave out --no-captions" if self.no_captions else f"{self.source} {none}{other}"
+            raise UsageError(f"--encodings are of captions: {why}").about("encodings")
         if not self.no_captions:
-            text = "has no captions: pictures alone are embedded, and no texts"
-            complain(f"{self.source} {text}", "warning")
+            text = "pictures alone are embedded, and no texts"
+            complain(f"{self.source} {none}: {text}{other}", "warning")
 
 
 def register(app: typer.Typer) -> None:

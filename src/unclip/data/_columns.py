@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import DataError, nearest
+from ..errors import DataError, NoCaptionsError, nearest
 from ..files import relative
 from ._picture import Encoded
 from ._stored import texts_of
@@ -67,7 +67,7 @@ def captions_of(value: object, name: str) -> tuple[str, ...]:
     """The captions in a cell. Raises DataError where there is none."""
     found = texts_of(value)
     if not found:
-        raise DataError(f"{name} has no caption")
+        raise NoCaptionsError(f"{name} has no caption")
     return found
 
 

@@ -181,6 +181,8 @@ def _has_captions(config: EmbeddingsConfig, number: str) -> bool:
     lines = config.path / "metadata" / f"metadata_{number}.jsonl"
     if not lines.parent.is_dir():
         return False
+    if "caption_column" in config.model_fields_set:
+        return True  # a column that is named, and not there, is no lack of captions
     try:
         if lines.is_file():
             with lines.open(encoding="utf-8") as opened:
@@ -190,7 +192,7 @@ def _has_captions(config: EmbeddingsConfig, number: str) -> bool:
         found = columns_in(lines.with_suffix(".parquet"))
     except (OSError, ValueError, TypeError, UnclipError):
         return True  # what is wrong with them is said where they are read
-    return config.caption_column in found or "caption_column" in config.model_fields_set
+    return config.caption_column in found
 
 
 def _about(config: EmbeddingsConfig) -> dict[str, Any]:

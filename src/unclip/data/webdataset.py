@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from ..errors import DataError, quoted
+from ..errors import DataError, NoCaptionsError, quoted
 from ..files import atomic_file, decoded, write_json
 from ..media import SUFFIXES
 from ..plain import parse_json, read_json
@@ -101,7 +101,7 @@ class WebDataset(StoredSource):
         except (UnicodeDecodeError, ValueError) as error:
             raise DataError(f"cannot read {name}: {error}") from None
         if not found:
-            raise DataError(f"{name} is empty")
+            raise NoCaptionsError(f"{name} is empty")
         return found
 
     def picture(self, unit: int, number: int) -> Encoded:
@@ -130,8 +130,9 @@ class WebDataset(StoredSource):
         name = f"{quoted(tar)}: {index.keys[number]}"
         offset, size = index.spans[number].reshape(2, 2)[_SPANS.index(what)].tolist()
         if offset < 0:
-            column = self.config.caption_column if what == "caption" else "picture"
-            raise DataError(f"{name} has no {column}")
+            if what == "caption":
+                raise NoCaptionsError(f"{name} has no {self.config.caption_column}")
+            raise DataError(f"{name} has no picture")
         if size > MAX_BYTES:
             raise DataError(f"{name}: its {what} has more than {MAX_BYTES // 2**20} MB")
         try:

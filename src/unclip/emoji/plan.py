@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 import numpy as np
 from pydantic import Field, model_validator
 
-from ..config import Config
+from ..config import Config, Share
 from ..errors import DataError
 from .backgrounds import LIGHT, PALETTE
 from .colours import COLOURS, RGB, distance
@@ -32,7 +32,6 @@ _HELDOUT = ("heldout-pairs", "heldout-colours", "heldout-counts")
 
 
 Weight = Annotated[float, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Mix(Config):

@@ -147,9 +147,8 @@ class EmojiScenes(IndexedSource):
         x, y, width, height = pick(rng, spec["objects"])["box"]
         middle = x + width * rng.random(), y + height * rng.random()
         step = max(1, side // GRID)
-        left, top = (
-            step * round(min(max(at * side - seen / 2, 0), side - seen) / step) for at in middle
-        )
+        last = (side - seen) // step
+        left, top = (step * min(round(max(at * side - seen / 2, 0) / step), last) for at in middle)
         return left, top, left + seen, top + seen
 
     def _wrong(self, spec: Spec, position: int) -> str:

@@ -62,11 +62,6 @@ class NetConfig(Config, ABC):
         return False
 
     @property
-    def sees_noise(self) -> bool:
-        """Whether it looks at x_t, or draws from its condition alone."""
-        return True
-
-    @property
     def reach(self) -> int | None:
         """How many pixels away is what a pixel depends on, in whole units; None: all there are."""
         return None

@@ -92,11 +92,6 @@ class UNetConfig(NetConfig):
         return self.coordinates
 
     @property
-    def sees_noise(self) -> bool:
-        """As configured."""
-        return self.noise_input
-
-    @property
     def reach(self) -> int | None:
         """Of its convolutions, two a layer, and of the first and the last."""
         if self.norm == "group" or self.attention or self.coordinates:

@@ -224,6 +224,31 @@ class Painter:
 
     def draw(self, tasks: Sequence[Task]) -> None:
         """Draw a batch; each task is told to be done, failed or cancelled."""
+        try:
+            for alike in self._alike(tasks):
+                self._draw_all(alike)
+        finally:  # with what came too late for the batch before: there is one at a time
+            self.cancelled.clear()
+            self.watched.clear()
+
+    def _alike(self, tasks: Sequence[Task]) -> list[list[Task]]:
+        """Tasks by the size that they are drawn in: those of two sizes share no batch.
+
+        That is of no job's `batch`, which is made where no model is.
+        """
+        if len({task.spec.finish.size for task in tasks}) < 2:
+            return [list(tasks)]
+        groups: dict[str, list[Task]] = {}
+        for task in tasks:
+            try:
+                key = shared(self._sized(task, task.request()))
+            except Exception:  # noqa: BLE001 - it is told where the task is drawn
+                key = ""
+            groups.setdefault(key, []).append(task)
+        return list(groups.values())
+
+    def _draw_all(self, tasks: Sequence[Task]) -> None:
+        """Draw tasks of one size."""
         left = [task for task in tasks if not self._is_cancelled(task)]
         try:
             if left:
@@ -236,9 +261,6 @@ class Painter:
                 self._apart(left)
             else:
                 self._fail(left[0], error)
-        finally:  # with what came too late for the batch before: there is one at a time
-            self.cancelled.clear()
-            self.watched.clear()
 
     def _apart(self, tasks: Sequence[Task]) -> None:
         """What failed together, each alone and picture by picture: one fault hits one task."""

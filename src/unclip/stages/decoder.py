@@ -23,9 +23,10 @@ from ..rng import Rng
 from ..types import Cond, Control, Level, Step
 from .alignment import misalignment, outputs_of, spatial_norm
 from .clip import ClipStage
+from .fitting import check_network
 from .networks import Network
 from .sampling import DropImage, DropText, SampleArguments, Sampling
-from .stage import DiffusionConfig, DiffusionStage, Stage, StageConfig, check_network, fit_known
+from .stage import DiffusionConfig, DiffusionStage, Stage, StageConfig, fit_known
 
 PREVIEW = 16
 """Longest side of latents that are decoded for a preview."""
@@ -59,20 +60,10 @@ class AnyDecoderConfig(DiffusionConfig):
         """The autoencoder whose latents are diffused; None: pictures are."""
         return None
 
-    @property
-    def resizes(self) -> bool:
-        """Whether it draws other sizes than it is trained at."""
-        return self.network.resizes
-
     @model_validator(mode="after")
-    def _latents_have_no_bounds(self) -> Self:
-        """A clamp to ±1, which is right of pictures, is none of latents, whose variance is 1."""
-        if self.latents and "sampling" not in self.model_fields_set:
+    def _fits_latents(self) -> Self:
+        if self.latents and "sampling" not in self.model_fields_set:  # they have no bounds
             object.__setattr__(self, "sampling", self.sampling.merge({"threshold": "none"}))
-        return self
-
-    @model_validator(mode="after")
-    def _channels_fit(self) -> Self:
         width = self.latents.width if self.latents else self.network.in_channels
         if self.network.in_channels != width:
             raise ValueError(

@@ -34,7 +34,7 @@ def _unit_of(stage: Stage) -> int | None:
     if not isinstance(stage, Decoder):
         return None
     config = stage.config
-    if not config.resizes:  # its network knows the one size that it has seen
+    if not getattr(config, "resizes", config.network.resizes):  # it knows the size that it has seen
         return None
     return config.network.size_unit * (config.latents.factor if config.latents else 1)
 

@@ -31,7 +31,6 @@ from ..diffusion.parameterization import Parameterization, RawNet
 from ..diffusion.schedule import ScheduleConfig
 from ..diffusion.space import Space, SpaceConfig
 from ..errors import UsageError
-from ..nn.conditioning import NetConfig
 from ..nn.windows import called
 from ..rng import Rng
 from ..types import FREE, Cond, Control, Denoiser, Level, OnStep, Step
@@ -428,19 +427,3 @@ def fit_known(cond: Cond, size: Sequence[int]) -> Cond:
     mode = "area" if size[-1] < cond.known.shape[-1] else "nearest"
     known, mask = (F.interpolate(one, size, mode=mode) for one in (cond.known, cond.mask))
     return cond.replace(known=known, mask=(mask > 0).to(mask.dtype))
-
-
-def check_network(config: DiffusionConfig, network: NetConfig) -> None:
-    """Raise UsageError unless the network can say what the parameterization wants of it."""
-    said = config.parameterization
-    want = network.in_channels * (2 if said.learned_variance else 1)
-    if network.out_channels != want:
-        raise UsageError(
-            f"{config.kind}: network.out_channels must be {want} with "
-            f"learned_variance = {said.learned_variance}, got {network.out_channels}"
-        )
-    if not network.sees_noise and said.kind != "x0":
-        raise UsageError(
-            f"{config.kind}: parameterization.kind must be x0, got {said.kind}: with "
-            "network.noise_input = false the network does not see the noise"
-        )

@@ -21,9 +21,10 @@ from ..nn.sharpening import warp_sharpened
 from ..rng import Rng
 from ..types import Cond
 from .degradation import Bsr, degraded
+from .fitting import check_network
 from .networks import Network
 from .sampling import DropImage, DropText, SampleArguments, Sampling
-from .stage import DiffusionConfig, DiffusionStage, StageConfig, check_network, fit_known
+from .stage import DiffusionConfig, DiffusionStage, StageConfig, fit_known
 
 
 class Corruption(Config):

@@ -10,6 +10,7 @@ from ..data import Source
 from ..data.buckets import check_framing, framed
 from ..stages import on_meta
 from .caching import encoders, stored_source
+from .crops import check_crops
 from .data import check_buckets_of, framing_of, measured_by
 from .frozen import freeze
 from .lora import learn_low_rank
@@ -35,6 +36,7 @@ def check_stage(recipe: Recipe, name: str) -> Task:
         if config.lora:
             learn_low_rank(stage.net, config.lora, where)
     check_buckets_of(recipe, name, stage)
+    check_crops(recipe, name, task)
     freeze(stage.net, config.freeze, where)
     return task
 

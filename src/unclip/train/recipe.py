@@ -37,6 +37,9 @@ FROM = "from"
 Base = tuple[str | None, str | None]
 """The model that a stage is taken from and twelve hex digits of its weights; None if fresh."""
 
+CHAIN = ("text_embed", "image_embed", "image")
+"""What the stages of a chain make, in the order in which they run."""
+
 OWN_KEYS = ("train", "from", "from_stage")
 """Keys of a stage's section that are not settings of the stage."""
 
@@ -51,7 +54,7 @@ class TokenizerConfig(Config):
 
 
 class RecipeSettings(Config):
-    """What a recipe's file holds. `stages` are trained in the order they are written.
+    """What a recipe's file holds. `stages` are trained in the order in which a model runs them.
 
     `data` holds `source`, a data source's name, and that source's own settings. Training stops
     where more than `data.max_skipped` of the samples cannot be made (0.01, 1 %). A section of
@@ -121,7 +124,8 @@ class Recipe:
 
     Args:
         settings: what was written, and what `recipe.json` keeps.
-        stages: each stage, in the order that they are trained in.
+        stages: each stage, in the order that they are trained in: of what one reads, another was
+            trained before it. Those of one kind stand as they are written.
         data: of the source that `settings.data` names.
         framing: how the pictures of any source are cut and mirrored.
         models: those that stages are taken from, opened once, by the names that are given.
@@ -150,6 +154,7 @@ class Recipe:
             whole = with_settings(name, table, {n: one.config for n, one in stages.items()})
             stages[name] = _stage(name, whole, models.get(str(table.get("from"))))
             stages[name] = replace(stages[name], autoencoder=autoencoder_of(name, table))
+        stages = dict(sorted(stages.items(), key=lambda one: _place(one[1].config.kind)))
         data = source_settings(settings.data)
         recipe = cls(settings, stages, data, FrameSettings.of(settings.data), models)
         _check_sizes(recipe)
@@ -284,6 +289,13 @@ class Recipe:
                 f"setting '{what}' must name a stage that {does}, got '{named}'"
                 f"{nearest(named, able)}; the recipe has: {', '.join(able) or 'none'}"
             )
+
+
+def _place(kind: str) -> int:
+    """Where a kind of stage runs in a chain: CLIP, priors, decoders, upsamplers."""
+    made = STAGES[kind].produces
+    place = next((n for n, one in enumerate(CHAIN) if one in made), 0)
+    return place + ("image" in made and "image" in STAGES[kind].consumes)
 
 
 def redrawn_by(config: StageConfig) -> str | None:

@@ -79,20 +79,14 @@ class Task(nn.Module):
         return [*self.clip, *self.prior, *([self.redrawer.decoder] if self.redrawer else [])]
 
     def begin(self, progress: float, average: nn.Module) -> None:
-        """A step begins: the share of the training that is done, and the averaged network.
-
-        The network computes only where the task `asks_average`: else it may be divided.
-        """
+        """A step begins: the share of the training that is done, and the averaged network."""
 
     def learners(self, config: TrainConfig) -> dict[str, tuple[nn.Module, TrainConfig]]:
         """What learns and how, by its prefix in saved states: first the stage's network."""
         return {"": (self.stage.net, config)}
 
     def measure(self, average: Callable[[], nn.Module]) -> dict[str, float]:
-        """What is measured where something is logged, beside the means of what steps gave.
-
-        `average` gives the averaged network, in all processes or in none.
-        """
+        """What is measured where something is logged; `average` gives the averaged network."""
         return {}
 
     def check(self, means: Mapping[str, float]) -> None:
@@ -115,11 +109,7 @@ class Task(nn.Module):
 
     @property
     def whole(self) -> list[nn.Module]:
-        """What an engine may not divide.
-
-        It computes outside of `forward`, in one process too, to measure; or it is told in the
-        middle of that not to learn, as a critic is.
-        """
+        """What no engine divides: it computes outside of `forward`, or is held constant in it."""
         return [self.stage.net.autoencoder] if isinstance(self.stage.net, InLatents) else []
 
     @property

@@ -185,8 +185,7 @@ class Trainer:
         self.loader.resize(self.world.share(config.batch_at(self.step)))
         batch = self.feed.next()
         self.task.train()
-        asked = self.task.asks_average
-        average = self.engine.average(self.ema) if asked else self.ema.average
+        average = self.engine.average(self.ema) if self.task.asks_average else self.ema.average
         self.task.begin(self.step / config.steps, average)
         metrics = self._backward(batch)
         if config.sam:
