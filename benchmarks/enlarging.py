@@ -37,16 +37,12 @@ from unclip.emoji.source import EmojiScenes
 from unclip.evaluate.sharpness import laplacian_energy
 from unclip.media import to_pictures, to_tensor
 from unclip.media.grid import make_grid
+from unclip.media.measures import psnr
 from unclip.rng import Rng
 from unclip.train.recipe import load_recipe
 from unclip.types import Cond
 
 Enlarge = Callable[[Tensor], Tensor]
-
-
-def psnr(one: Tensor, truth: Tensor) -> float:
-    """In dB, of (1, 3, H, W) in [-1, 1]."""
-    return float(10 * torch.log10(4 / (one - truth).square().mean()))
 
 
 def grid(picture: Tensor) -> float:
@@ -110,7 +106,7 @@ def compare(options: argparse.Namespace) -> None:
             for kind, one in (("rendered", large), ("drawn", of_drawn)):
                 energy = float(laplacian_energy(one)) / real
                 found.setdefault(f"{name:15} {kind:9}", []).append(
-                    (psnr(one, truth), energy, grid(one))
+                    (float(psnr(one, truth)), energy, grid(one))
                 )
     for name, rows in found.items():
         dB, energy, patches = (sum(column) / len(rows) for column in zip(*rows, strict=True))

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from unclip.nn import windows as windows_module
 from unclip.nn.tiling import wrapping
 from unclip.nn.unet import UNetConfig
 from unclip.nn.windows import SIDE, in_windows, windows
@@ -110,3 +111,21 @@ def test_an_upsampler_draws_large_pictures_in_windows(
     whole = stage.sample(Cond(image=small), Rng([0])).image
     assert sides == [SIDE + 64] * 6
     assert drawn is not None and torch.allclose(drawn, whole, atol=1e-4)
+
+
+def test_a_network_with_another_for_its_last_step_is_run_on_windows_too(
+    make_stage: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(windows_module, "SIDE", 16)
+    stage: Any = make_stage("upsampler")
+    network = {**stage.config.network.dump(), "norm": "layer"}
+    stage = make_stage("upsampler", network=network, last_network=True)
+    seen: list[Tensor] = []
+    for net in (stage.net.net, stage.net.last):
+        net.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    image = torch.rand(1, 3, 40, 40) * 2 - 1
+    sampling = {"steps": 2}
+    cut = stage.sample(Cond(image=image), Rng([0]), sampling).image
+    assert len(seen) == 2 * 5**2  # windows of 16 in 80 pixels, in two steps
+    monkeypatch.setattr(windows_module, "SIDE", 1024)
+    assert torch.allclose(cut, stage.sample(Cond(image=image), Rng([0]), sampling).image, atol=1e-4)

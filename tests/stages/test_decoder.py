@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from unclip.errors import UsageError
 from unclip.rng import BatchRng, Rng
-from unclip.stages.decoder import misalignment, random_mask
+from unclip.stages.decoder import DecoderConfig, misalignment, random_mask
 from unclip.stages.stage import fit_known
 from unclip.types import Cond, Control
 
@@ -348,3 +348,26 @@ def test_it_begins_where_it_is_told(make_stage: Callable[..., Any], cond: Cond) 
     noise = stage.initial_noise(cond, Rng([0, 1, 2]))
     given = stage.sample(cond, Rng([7, 8, 9]), control=Control(noise=noise)).image
     assert torch.equal(given, drawn(stage, cond))
+
+
+AUTOENCODER = {"latent_channels": 3, "space_to_depth": 2, "channels": [12]}
+
+
+@pytest.mark.parametrize(
+    ("given", "threshold"),
+    [
+        ({}, "clamp"),
+        ({"autoencoder": AUTOENCODER}, "none"),
+        ({"autoencoder": AUTOENCODER, "sampling": {"threshold": "clamp"}}, "clamp"),
+    ],
+)
+def test_pictures_have_bounds_and_latents_have_none(
+    given: dict[str, Any], threshold: str, make_stage: Callable[..., Any]
+) -> None:
+    network = make_stage("decoder").config.network.dump()
+    sure = {"network": network, "parameterization": {"kind": "x0"}}
+    config = DecoderConfig.parse({**sure, **given})
+    assert config.sampling.threshold == threshold
+    assert DecoderConfig.parse(config.dump()) == config
+    usual = {"guidance_scale": 3.0} if "sampling" not in given else {"guidance_scale": 1.0}
+    assert config.sampling.dump() == {**config.sampling.dump(), "steps": 50, **usual}

@@ -50,6 +50,15 @@ def test_what_sides_are_multiples_of(kinds: list[str], unit: int | None, model: 
     assert size_unit(model(*kinds)) == unit
 
 
+def test_a_decoder_of_latents_draws_the_sizes_that_its_network_does(model: MakeModel) -> None:
+    """A U-Net of this package has seen one, in latents as in pixels."""
+    latents = {"latent_channels": 3, "space_to_depth": 2, "channels": [12]}
+    ours = model("decoder", decoder={"autoencoder": latents})
+    assert (ours.size, size_unit(ours)) == ((16, 16), None)
+    with pytest.raises(UsageError, match="draws 16x16 alone"):
+        resized(ours, (32, 32))
+
+
 def test_a_size_that_cannot_be_is_refused_with_the_nearest(model: MakeModel) -> None:
     with pytest.raises(UsageError, match=r"^size 18x13 .* multiples of 4; the nearest is 16x12$"):
         resized(model("latent_unclip"), (13, 18))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from unclip.errors import UsageError
 from unclip.nn.sharpening import warp_sharpened
 from unclip.rng import BatchRng, Rng
 from unclip.stages.upsampler import gaussian_blur
@@ -165,3 +166,13 @@ def test_the_mask_of_the_loss_is_cut_as_the_picture_is(make_stage: Callable[...,
     cond, crop = stage.example(Cond(image=image, loss_mask=image[:, :1]), BatchRng(0, 4))
     assert crop.shape == (4, 3, 8, 8)
     assert torch.equal(cond.loss_mask, crop[:, :1])
+
+
+@pytest.mark.parametrize("kind", ["eps", "v"])
+def test_a_network_that_does_not_see_the_noise_cannot_say_it(
+    kind: str, make_stage: Callable[..., Any]
+) -> None:
+    network = {**make_stage("upsampler").config.network.dump(), "noise_input": False}
+    make_stage("upsampler", network=network, parameterization={"kind": "x0"})
+    with pytest.raises(UsageError, match=f"parameterization.kind must be x0, got {kind}: "):
+        make_stage("upsampler", network=network, parameterization={"kind": kind})

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +22,7 @@ from unclip.train.autoencoding import AutoencoderTask
 from unclip.train.caching import encoders
 from unclip.train.recipe import load_recipe
 from unclip.train.run import Run
+from unclip.train.task import Task
 from unclip.train.watch import RunWatcher
 from unclip.types import Cond
 
@@ -113,7 +116,7 @@ def test_the_critic_moves_the_decoders_head_and_nothing_before_it(make_stage: Ma
     before, judged = gradients(0.79), gradients(0.8)
     moved = {n for n, one in judged.items() if not _same(before[n], one)}
     heads = (
-        "stage.net.decoder.last_block",
+        "stage.net.decoder.last_blocks",
         "stage.net.decoder.norm_out",
         "stage.net.decoder.conv_out",
     )
@@ -127,6 +130,13 @@ def _same(one: torch.Tensor | None, other: torch.Tensor | None) -> bool:
     if one is None or other is None:
         return one is other
     return torch.allclose(one, other, rtol=1e-4, atol=1e-7)
+
+
+def test_a_critic_is_not_divided(make_stage: MakeStage) -> None:
+    task = task_of(make_stage, 1.0)
+    assert task.whole == [task.critic]
+    latent = Task(make_stage("latent_unclip"), make_stage("clip"))
+    assert latent.whole == [latent.stage.net.autoencoder]
 
 
 def test_a_critic_that_wins_stops_training(make_stage: MakeStage) -> None:
@@ -144,6 +154,27 @@ def test_what_the_cache_keeps_of_a_picture_is_its_latents(run: Run) -> None:
     ready: Any = unclip.load(run.model, dtype=torch.float32).stages["autoencoder"]
     with torch.no_grad():
         torch.testing.assert_close(kept, ready.net.encode(image))
+
+
+def test_a_decoder_goes_on_with_the_autoencoder_that_it_began_with(
+    run: Run, tmp_path: Path
+) -> None:
+    """Whatever became of that one: the latents of before and of now are of one kind."""
+    shutil.copytree(run.folder, tmp_path / "run")
+    again = Run(run.recipe, tmp_path / "run", torch.device("cpu"))
+    said: list[str] = []
+    again.warn = said.append
+    began = again.trainer("decoder").task.stage.net.autoencoder.state_dict()
+    assert said == []
+    later: Any = again.build("autoencoder")
+    again.export("autoencoder", later.eval())  # other weights
+    stage = again._trainer("decoder").task.stage  # as it is while its source is made
+    assert all(
+        torch.equal(one, began[name]) for name, one in stage.net.autoencoder.state_dict().items()
+    )
+    assert said == ["'decoder' goes on with the autoencoder that it began with, an older one"]
+    new = again.build("decoder", trained=True).net.autoencoder.state_dict()
+    assert not torch.equal(new["encoder.conv_in.weight"], began["encoder.conv_in.weight"])
 
 
 def test_what_does_not_fit_is_one_line(make_stage: MakeStage) -> None:

@@ -69,6 +69,19 @@ def test_blocks_within_blocks_are_left_out() -> None:
     assert repeated_blocks(net) == [*net.text.blocks, net.levels[0]]
 
 
+def test_an_autoencoder_is_made_of_blocks(make_stage: Callable[..., Any]) -> None:
+    """All of its convolutions but those at its edges are in one."""
+    net = make_stage("autoencoder").net
+    blocks = repeated_blocks(net)
+    assert [type(one).__name__ for one in blocks] == [
+        *("Block", "Halve", "Block"),  # the encoder's
+        *("Block", "Enlarge", "Block"),  # the decoder's, the last of which is its head's
+    ]
+    inside = {name for block in blocks for name in block.parameters()}
+    rest = [name for name, one in net.named_parameters() if one not in inside]
+    assert {name.split(".")[1] for name in rest} == {"conv_in", "norm_out", "conv_out"}
+
+
 @pytest.mark.parametrize("kind", ["clip", "prior", "decoder"])
 def test_a_run_is_the_same_with_blocks_computed_again(
     kind: str, make_trainer: Make, notes: Any

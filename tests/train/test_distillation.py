@@ -304,3 +304,43 @@ def test_what_was_distilled_is_not_guided_again(
     values["sampling"] |= setting
     with pytest.raises(UsageError, match=rf"sampling\.{message}"):
         type(stage.config).parse(values)
+
+
+JUDGE_ALONE = {**ADVERSARIAL, "consistency_weight": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("objective", "asks"),
+    [
+        (CONSISTENCY, True),
+        (ADVERSARIAL, True),
+        (JUDGE_ALONE, False),
+        ({**JUDGE_ALONE, "own_share": 0.5}, True),
+        ({**ALONE, "teacher": None}, False),
+    ],
+)
+def test_the_average_is_gathered_where_a_step_or_a_measurement_needs_it(
+    objective: dict[str, Any],
+    asks: bool,
+    make_task: MakeTask,
+    make_trainer: Callable[..., Trainer],
+    notes: Any,
+) -> None:
+    """Four steps, of which the second and the last are logged, with what the probe then shows."""
+    trainer = make_trainer(make_task(objective), log_every=2)
+    gathered: list[int] = []
+    gather = trainer.engine.average
+
+    def counted(ema: Ema) -> torch.nn.Module:
+        gathered.append(trainer.step)
+        return gather(ema)
+
+    trainer.engine.average = counted  # type: ignore[method-assign]
+    trainer.run(notes)
+    assert gathered == ([0, 1, 2, 2, 3, 4] if asks else [2, 4])
+
+
+@pytest.mark.parametrize("objective", [CONSISTENCY, ADVERSARIAL, ALONE])
+def test_a_critic_is_not_divided(objective: dict[str, Any], make_task: MakeTask) -> None:
+    task = make_task(objective)
+    assert task.whole == ([task.critic] if objective["kind"] == "adversarial" else [])

@@ -123,7 +123,7 @@ class Encoder(nn.Module):
             if level:
                 layers.append(Halve(config.channels[level - 1], width))
             layers += [Block(width) for _ in range(config.encoder_depth)]
-        self.layers = nn.Sequential(*layers)
+        self.layers = nn.ModuleList(layers)
         out = config.latent_channels * (2 if config.gaussian else 1)
         self.norm_out = PixelNorm(config.channels[-1])
         self.conv_out = nn.Conv2d(config.channels[-1], out, 3, padding=1)
@@ -131,7 +131,9 @@ class Encoder(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, c or 2·c, h, w)."""
         folded = F.pixel_unshuffle(image.to(self.conv_in.weight.dtype), self.fold)
-        h = self.layers(self.conv_in(laid_out(folded)))
+        h = self.conv_in(laid_out(folded))
+        for layer in self.layers:
+            h = layer(h)
         out: Tensor = self.conv_out(self.norm_out(h))
         return out
 
@@ -149,21 +151,26 @@ class Decoder(nn.Module):
                 layers.append(Enlarge(widths[level - 1], width))
             own = config.depth - (level == len(widths) - 1)
             layers += [Block(width) for _ in range(own)]
-        self.layers = nn.Sequential(*layers)
-        self.last_block, self.norm_out = Block(widths[-1]), PixelNorm(widths[-1])
+        self.layers = nn.ModuleList(layers)
+        self.last_blocks = nn.ModuleList([Block(widths[-1])])
+        self.norm_out = PixelNorm(widths[-1])
         self.conv_out = nn.Conv2d(widths[-1], config.image_channels * self.fold**2, 3, padding=1)
 
     def features(self, latents: Tensor) -> Tensor:
         """(B, c, h, w) -> (B, C, H/n, W/n), what the head draws from."""
         z = laid_out(latents.to(self.conv_in.weight.dtype))
-        h = self.conv_in(z)
-        out: Tensor = self.layers(h + repeated(z, h.shape[1]))
-        return out
+        h: Tensor = self.conv_in(z)
+        h = h + repeated(z, h.shape[1])
+        for layer in self.layers:
+            h = layer(h)
+        return h
 
     def head(self, features: Tensor) -> Tensor:
         """(B, C, H/n, W/n) -> (B, 3, H, W)."""
-        h = self.norm_out(self.last_block(features))
-        out: Tensor = F.pixel_shuffle(self.conv_out(F.silu(h)), self.fold)
+        h = features
+        for block in self.last_blocks:
+            h = block(h)
+        out: Tensor = F.pixel_shuffle(self.conv_out(F.silu(self.norm_out(h))), self.fold)
         return out
 
 

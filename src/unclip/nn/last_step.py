@@ -18,6 +18,7 @@ class LastStep(nn.Module):
         super().__init__()
         self.net = net
         self.last = last
+        self.config = net.config  # of both
 
     def encode(self, given: Given) -> Encoded:
         """See `UNet`."""

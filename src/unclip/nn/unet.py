@@ -47,7 +47,7 @@ class UNetConfig(NetConfig):
     coordinates: bool = Field(False, description="tell each place where it lies in the picture")
     low_res: bool = Field(False, description="concatenate a low-resolution picture")
     noise_input: bool = Field(
-        True, description="it sees x_t; without, it draws in one step, from its condition alone"
+        True, description="it sees x_t; without, it draws x0 in one step, from its condition alone"
     )
     inpaint: bool = Field(False, description="concatenate what is known of the picture, and where")
     embed_dim: int = Field(0, ge=0, description="width of z_i; 0 is unconditional")

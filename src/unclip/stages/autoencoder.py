@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..config import Config
+from ..media.measures import psnr
 from ..nn.autoencoder import Autoencoder, AutoencoderConfig
 from ..nn.layers import select
 from ..rng import Rng
@@ -215,12 +216,6 @@ def pyramid_l1(error: Tensor, levels: int) -> Tensor:
         total = total + (error - back).abs().flatten(1).mean(1)
         error = coarse
     return total + error.abs().flatten(1).mean(1)
-
-
-def psnr(said: Tensor, truth: Tensor) -> Tensor:
-    """(B,) peak signal-to-noise ratio in dB of pictures in [-1, 1], clamped to it."""
-    error = (said.float().clamp(-1, 1) - truth).square().flatten(1).mean(1)
-    return 10 * (4 / error.clamp(min=1e-10)).log10()
 
 
 def repeating(error: Tensor, period: int) -> Tensor:

@@ -23,9 +23,10 @@ from ..rng import Rng
 from ..types import Cond, Control, Level, Step
 from .alignment import misalignment, outputs_of, spatial_norm
 from .clip import ClipStage
+from .fitting import check_network
 from .networks import Network
 from .sampling import DropImage, DropText, SampleArguments, Sampling
-from .stage import DiffusionConfig, DiffusionStage, Stage, StageConfig, check_channels, fit_known
+from .stage import DiffusionConfig, DiffusionStage, Stage, StageConfig, fit_known
 
 PREVIEW = 16
 """Longest side of latents that are decoded for a preview."""
@@ -60,7 +61,9 @@ class AnyDecoderConfig(DiffusionConfig):
         return None
 
     @model_validator(mode="after")
-    def _channels_fit(self) -> Self:
+    def _fits_latents(self) -> Self:
+        if self.latents and "sampling" not in self.model_fields_set:  # they have no bounds
+            object.__setattr__(self, "sampling", self.sampling.merge({"threshold": "none"}))
         width = self.latents.width if self.latents else self.network.in_channels
         if self.network.in_channels != width:
             raise ValueError(
@@ -101,7 +104,7 @@ class Decoder(DiffusionStage):
     def __init__(self, config: AnyDecoderConfig) -> None:
         super().__init__()
         network = config.network
-        check_channels(config, network.in_channels, network.out_channels)
+        check_network(config, network)
         self.config = config
         self.net = network.build()
         if config.latents:  # which are learnt; the autoencoder itself is not

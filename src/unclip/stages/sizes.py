@@ -33,10 +33,10 @@ def _unit_of(stage: Stage) -> int | None:
         return math.lcm(stage.config.network.unit, stage.factor)
     if not isinstance(stage, Decoder):
         return None
-    network, latents = stage.config.network, stage.config.latents
-    if latents:  # which are drawn at many sizes; a U-Net of pictures knows the one it has seen
-        return network.size_unit * latents.factor
-    return network.size_unit if network.resizes else None
+    config = stage.config
+    if not getattr(config, "resizes", config.network.resizes):  # it knows the size that it has seen
+        return None
+    return config.network.size_unit * (config.latents.factor if config.latents else 1)
 
 
 def enlarging(model: Model, size: Size, between: bool = False) -> Model:

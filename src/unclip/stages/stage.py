@@ -427,13 +427,3 @@ def fit_known(cond: Cond, size: Sequence[int]) -> Cond:
     mode = "area" if size[-1] < cond.known.shape[-1] else "nearest"
     known, mask = (F.interpolate(one, size, mode=mode) for one in (cond.known, cond.mask))
     return cond.replace(known=known, mask=(mask > 0).to(mask.dtype))
-
-
-def check_channels(config: DiffusionConfig, in_channels: int, out_channels: int) -> None:
-    """Raise UsageError unless the network's channels suit the parameterization."""
-    want = in_channels * (2 if config.parameterization.learned_variance else 1)
-    if out_channels != want:
-        raise UsageError(
-            f"{config.kind}: network.out_channels must be {want} with "
-            f"learned_variance = {config.parameterization.learned_variance}, got {out_channels}"
-        )

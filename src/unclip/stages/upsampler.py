@@ -21,9 +21,10 @@ from ..nn.sharpening import warp_sharpened
 from ..rng import Rng
 from ..types import Cond
 from .degradation import Bsr, degraded
+from .fitting import check_network
 from .networks import Network
 from .sampling import DropImage, DropText, SampleArguments, Sampling
-from .stage import DiffusionConfig, DiffusionStage, StageConfig, check_channels, fit_known
+from .stage import DiffusionConfig, DiffusionStage, StageConfig, fit_known
 
 
 class Corruption(Config):
@@ -126,7 +127,7 @@ class AnyUpsampler(DiffusionStage):
     def __init__(self, config: AnyUpsamplerConfig) -> None:
         super().__init__()
         network = config.network
-        check_channels(config, network.in_channels, network.out_channels)
+        check_network(config, network)
         self.config = config
         self.factor = config.factor
         self.net = network.build()

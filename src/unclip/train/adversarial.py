@@ -1,17 +1,14 @@
 """Adversarial training: a critic, CLIP's feedback and, with a teacher, consistency distillation.
 
 After SANA-Sprint (arXiv 2503.09641, section 3.2): heads on a teacher's features of re-noised
-pictures. The loss is relativistic, with gradient penalties on true and made pictures (R3GAN, arXiv
-2501.05441, eq. 2 to 4); these are finite differences (APT, arXiv 2501.08316, section 3.3), so that
-nothing is differentiated twice.
+pictures.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -22,7 +19,7 @@ from torch.nn import functional as F
 
 from ..diffusion.consistency import level_at, path_levels, weighted_distance
 from ..diffusion.objective import AdversarialObjective
-from ..errors import TrainingError, UsageError
+from ..errors import UsageError
 from ..media.measures import saturated_share
 from ..nn.critic import Critic
 from ..nn.layers import select
@@ -33,11 +30,9 @@ from ..stages import Stage
 from ..types import Cond, Level
 from .collate import Collate
 from .config import TrainConfig
+from .critics import Logits, check_gap, constant, critic_loss, pairwise, rival_loss
 from .distillation import ConsistencyTask
 from .optim import critic_config
-
-Logits = list[Tensor]
-"""(B, places) of each head of the critic."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +104,17 @@ class AdversarialTask(ConsistencyTask):
         return {**super().learners(config), "critic_": (self.critic, of_critic)}
 
     @property
+    def whole(self) -> list[nn.Module]:
+        """See `Task`; and the critic."""
+        return [*super().whole, self.critic]
+
+    @property
+    def asks_average(self) -> bool:
+        """See `Task`: where there is a path's end, or where what it makes is its own start."""
+        consistent = bool(self.teacher) and self.objective.consistency_weight > 0
+        return consistent or self.objective.own_share > 0
+
+    @property
     def through_features(self) -> bool:
         """Whether the critic sees features of a network, or the picture alone."""
         return self.objective.critic == "features"
@@ -151,7 +157,7 @@ class AdversarialTask(ConsistencyTask):
         real = self.logits(x0, shown, renoising)
         with constant(self.critic):
             fake = self.logits(said, shown, renoising)
-        metrics["adversarial"] = pairwise(fake, [one.detach() for one in real], F.softplus)
+        metrics["adversarial"] = rival_loss(fake, real)
         total = total + options.adversarial_weight * metrics["adversarial"] * part.as_sampled
         if self.feedback:
             metrics |= self._unlike(said, shown)
@@ -176,19 +182,10 @@ class AdversarialTask(ConsistencyTask):
 
         `pairs` are the truth and what the student makes, with what it says of each.
         """
-        options = self.objective
-        (x0, real), (_, fake) = pairs
-        share = counts.float().mean().clamp(min=1 / len(x0))
-        loss = pairwise(real, fake, F.softplus) * counts
-        noted = {"critic": loss, "gap": pairwise(real, fake, torch.neg) * counts / share}
-        if options.penalty:
-            noise = options.penalty_noise * rng.randn(*x0.shape[1:])
-            moved = [
-                pairwise(self.logits(one + noise, shown, renoising), said, torch.square)
-                for one, said in pairs
-            ]
-            noted["penalty"] = torch.stack(moved).sum(0)
-            loss = loss + options.penalty * noted["penalty"]
+        options, (x0, real) = self.objective, pairs[0]
+        loss, noted = critic_loss(
+            pairs, lambda x: self.logits(x, shown, renoising), options, rng, counts
+        )
         if options.mismatch and len(x0) > 1:
             wrong = self._mismatched(shown, rng)
             other = self.logits(x0, wrong, renoising)
@@ -264,18 +261,7 @@ class AdversarialTask(ConsistencyTask):
     def check(self, means: Mapping[str, float]) -> None:
         """See `Task`; nor may the critic win."""
         super().check(means)
-        gap, most = means.get("gap", 0.0), self.objective.largest_gap
-        if gap > most:
-            raise TrainingError(
-                f"the critic wins: its logits of true and made pictures are {gap:.1f} apart, more "
-                f"than objective.largest_gap, {most:g}. Raise objective.penalty or lower "
-                "objective.critic_rate"
-            )
-
-
-def pairwise(one: Logits, other: Logits, fn: Callable[[Tensor], Tensor]) -> Tensor:
-    """(B,) the mean of fn(other - one) over places, then over heads."""
-    return torch.stack([fn(b - a).float().mean(1) for a, b in zip(one, other, strict=True)]).mean(0)
+        check_gap(means, self.objective, "objective", "critic_rate")
 
 
 def differs(shown: Cond, other: Cond) -> Tensor:
@@ -283,13 +269,3 @@ def differs(shown: Cond, other: Cond) -> Tensor:
     if shown.text_tokens is None or other.text_tokens is None:
         return torch.ones(len(shown), dtype=torch.bool, device=shown.items()[0][1].device)
     return (shown.text_tokens != other.text_tokens).any(1)
-
-
-@contextmanager
-def constant(net: nn.Module) -> Iterator[None]:
-    """What is computed here has no gradient in a network's weights."""
-    net.requires_grad_(False)
-    try:
-        yield
-    finally:
-        net.requires_grad_(True)

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import TrainingError, UsageError
+from ..errors import UsageError
 from ..nn.critic import Critic
 from ..rng import Rng
 from ..stages import Stage
 from ..stages.autoencoder import AutoencoderStage, PatchCritic, Reconstruction
 from ..types import Cond
-from .adversarial import constant, pairwise
 from .config import TrainConfig
+from .critics import Logits, check_gap, constant, critic_loss, rival_loss
 from .optim import critic_config
 from .task import Task
 
@@ -40,6 +40,11 @@ class AutoencoderTask(Task):
     def options(self) -> PatchCritic | None:
         """How the critic judges, where there is one."""
         return self.stage.config.critic
+
+    @property
+    def whole(self) -> list[nn.Module]:
+        """See `Task`; and the critic."""
+        return [*super().whole, *([self.critic] if self.critic else [])]
 
     def begin(self, progress: float, average: nn.Module) -> None:
         """See `Task`."""
@@ -73,13 +78,8 @@ class AutoencoderTask(Task):
 
     def check(self, means: Mapping[str, float]) -> None:
         """See `Task`: the critic may not win."""
-        gap, options = means.get("gap", 0.0), self.options
-        if options and gap > options.largest_gap:
-            raise TrainingError(
-                f"the critic wins: its logits of true and made pictures are {gap:.1f} apart, more "
-                f"than critic.largest_gap, {options.largest_gap:g}. Raise critic.penalty or lower "
-                "critic.rate"
-            )
+        if self.options:
+            check_gap(means, self.options, "critic", "rate")
 
     def _unlike(self, made: Reconstruction) -> Tensor:
         """(B,) 1 - cos between what CLIP says of each patch of a crop and of what came back."""
@@ -92,20 +92,17 @@ class AutoencoderTask(Task):
     def _judged(
         self, critic: Critic, options: PatchCritic, made: Reconstruction, rng: Rng
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """(B,) what the head and the critic lose to each other, as in `AdversarialTask`."""
+        """(B,) what the head and the critic lose to each other."""
         said = self.stage.net.decoder.head(made.features.detach())
-        real = critic(made.truth, (), None)
+
+        def logits(x: Tensor) -> Logits:
+            found: Logits = critic(x, (), None)
+            return found
+
+        real = logits(made.truth)
         with constant(critic):
-            fake = critic(said, (), None)
-        adversarial = pairwise(fake, [one.detach() for one in real], F.softplus)
-        pairs = [(made.truth, real), (said.detach(), critic(said.detach(), (), None))]
-        fake = pairs[1][1]
-        loss = pairwise(real, fake, F.softplus)
-        noted = {"adversarial": adversarial, "critic": loss}
-        noted["gap"] = pairwise(real, fake, torch.neg)
-        if options.penalty:
-            noise = options.penalty_noise * rng.randn(*said.shape[1:])
-            moved = [pairwise(critic(x + noise, (), None), old, torch.square) for x, old in pairs]
-            noted["penalty"] = torch.stack(moved).sum(0)
-            loss = loss + options.penalty * noted["penalty"]
+            adversarial = rival_loss(logits(said), real)
+        pairs = [(made.truth, real), (said.detach(), logits(said.detach()))]
+        loss, noted = critic_loss(pairs, logits, options, rng)
+        noted["adversarial"] = adversarial
         return options.weight * adversarial + loss, {n: one.detach() for n, one in noted.items()}

@@ -38,6 +38,11 @@ class ContrastiveTask(Task):
         self.heads = self.stage.heads()
         self.everyone = Everyone()  # `train.distributed` gives another where there are more
 
+    @property
+    def whole(self) -> list[nn.Module]:
+        """See `Task`; and the heads."""
+        return [*super().whole, self.heads]
+
     def learners(self, config: TrainConfig) -> dict[str, tuple[nn.Module, TrainConfig]]:
         """See `Task`; and the heads."""
         heads = {"heads_": (self.heads, config)} if list(self.heads.parameters()) else {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -24,7 +26,6 @@ class ConsistencyTask(Task):
     """
 
     stage: DiffusionStage
-    asks_average = True
 
     def __init__(
         self,
@@ -61,6 +62,11 @@ class ConsistencyTask(Task):
         return objective
 
     @property
+    def asks_average(self) -> bool:
+        """See `Task`: it says where the path ends."""
+        return True
+
+    @property
     def frozen(self) -> list[Stage]:
         """See `Task`; and the teacher."""
         return [*super().frozen, *self.teacher]
@@ -69,7 +75,7 @@ class ConsistencyTask(Task):
         """See `Task`."""
         self.progress, self.average = progress, [average]
 
-    def measure(self) -> dict[str, float]:
+    def measure(self, average: Callable[[], nn.Module]) -> dict[str, float]:
         """See `Task`: what the averaged student draws of the probe, where there are pictures.
 
         That is of the stream's first samples: the same in all processes, and in a run gone on with.
@@ -84,7 +90,7 @@ class ConsistencyTask(Task):
                 self.options.guidance_scale if self.teacher else 1.0,
                 as_sharp_as_truth=with_critic,
             )
-        return self.probe.measure(self.stage.with_net(self.average[0]))
+        return self.probe.measure(self.stage.with_net(average()))
 
     def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """(B,) how far the student's x0 is from the end of the teacher's path."""

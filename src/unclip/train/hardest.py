@@ -16,7 +16,8 @@ from ..loading import load
 from ..media import fit_image, read_image
 from ..rng import Rng
 from ..stages.model import Model
-from .task import Task, needs_clip, needs_prior
+from .needs import needs_clip, needs_prior
+from .task import Task
 
 BATCH, DRAWS = 16, 6
 """Pictures at once, and levels of noise that each is shown at."""

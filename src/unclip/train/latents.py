@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
-from ..errors import UsageError, nearest
+import torch
+
+from ..errors import CheckpointError, TrainingError, UsageError, nearest
 from ..nn.latents import InLatents
 from ..stages import Stage, StageConfig
 from ..stages.autoencoder import AutoencoderStageConfig
+from .state import load_state
 
 KEY = "autoencoder"
 """The key of a decoder's section; in a recipe the name of a stage before it."""
@@ -64,3 +69,30 @@ def fill(stage: Stage, autoencoder: Stage) -> Stage:
     assert isinstance(stage.net, InLatents)
     stage.net.autoencoder.load_state_dict(autoencoder.net.state_dict())
     return stage
+
+
+def keep(stage: Stage, states: Sequence[Path]) -> bool:
+    """Give a decoder that has begun the autoencoder that it began with, and no later one.
+
+    Its latents are what the decoder has learnt, and what a cache holds. All of its states have the
+    same.
+
+    Args:
+        stage: filled with what the recipe's autoencoder is now.
+        states: the stage's, oldest first.
+
+    Returns:
+        Whether the autoencoder has changed since.
+    """
+    assert isinstance(stage.net, InLatents)
+    mine, prefix = stage.net.autoencoder.state_dict(), f"{KEY}."
+    for path in reversed(states):
+        with suppress(TrainingError, CheckpointError):  # damaged: resuming says so
+            saved = load_state(path).tensors.get("net", {})
+            own = {name: saved[prefix + name].cpu() for name in mine if prefix + name in saved}
+            if own.keys() != mine.keys() or any(own[n].shape != mine[n].shape for n in mine):
+                return False  # a LoRA's state, or one that resuming refuses
+            changed = any(not torch.equal(own[name], mine[name]) for name in mine)
+            stage.net.autoencoder.load_state_dict(own)
+            return changed
+    return False

@@ -40,7 +40,7 @@ from .clock import Clock
 from .config import TrainConfig
 from .data import measured_by, seen_by
 from .foreseen import foreseen
-from .latents import fill
+from .latents import fill, keep
 from .loader import Loader
 from .lock import Lock
 from .lora import learn_low_rank, put_back, write_loras
@@ -298,6 +298,8 @@ class Run:
     def _trainer(self, name: str, trained: bool = True) -> Trainer:
         torch.manual_seed(self.recipe.settings.seed)
         stage, config = self.build(name, trained), self.recipe.trained[name]
+        if self.recipe.stage(name).autoencoder and keep(stage, self.saved.states(name)):
+            self.warn(f"'{name}' goes on with the autoencoder that it began with, an older one")
         task = make_task(self.recipe, name, stage, lambda one: self._helper(one, name, trained))
         if task.clip and self.recipe.stage(name).part is None:
             stage.init_from_clip(task.clip[0])

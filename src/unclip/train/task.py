@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import DataError, UsageError
+from ..nn.latents import InLatents
 from ..nn.layers import dropout_from
 from ..nn.tokenizer import Tokenizer
 from ..rng import BatchRng, Rng
@@ -20,25 +21,11 @@ from .collate import NULL_TOKENS, Collate, middle, pictures
 from .config import TrainConfig
 from .detectors import Detectors
 from .loader import Batch
+from .needs import OF_IMAGE, OF_PRIOR, OF_SPACE, OF_TEXT, needs_clip, needs_prior
 from .pieces import cut, pieces
 from .redrawing import Redrawer
 
 _TOKENS = ("text_tokens", "text_mask", "negative_tokens", "negative_mask", *NULL_TOKENS)
-_OF_TEXT = {"text_embed", "text_encodings"}
-_OF_IMAGE = {"image_embed", "image_patches"}
-_OF_SPACE = {"latents"}
-_OF_PRIOR = {"predicted_embed"}
-
-
-def needs_clip(stage: Stage, redraws: Stage | None = None) -> bool:
-    """Whether a stage, or what redraws for it, trains on what a CLIP says."""
-    wanted = stage.trains_on | (redraws.consumes if redraws else frozenset())
-    return bool(wanted & (_OF_TEXT | _OF_IMAGE | _OF_PRIOR))
-
-
-def needs_prior(stage: Stage) -> bool:
-    """Whether a stage trains on what a prior predicts."""
-    return bool(stage.trains_on & _OF_PRIOR)
 
 
 class Task(nn.Module):
@@ -87,8 +74,8 @@ class Task(nn.Module):
         """What learns and how, by its prefix in saved states: first the stage's network."""
         return {"": (self.stage.net, config)}
 
-    def measure(self) -> dict[str, float]:
-        """What is measured where something is logged, beside the means of what steps gave."""
+    def measure(self, average: Callable[[], nn.Module]) -> dict[str, float]:
+        """What is measured where something is logged; `average` gives the averaged network."""
         return {}
 
     def check(self, means: Mapping[str, float]) -> None:
@@ -99,7 +86,16 @@ class Task(nn.Module):
         return {}
 
     encodes_twice = False  # whether micro batches run forward twice
-    asks_average = False  # whether it computes with the averaged network
+
+    @property
+    def asks_average(self) -> bool:
+        """Whether its steps compute with the averaged network."""
+        return False
+
+    @property
+    def whole(self) -> list[nn.Module]:
+        """What no engine divides: it computes outside of `forward`, or is held constant in it."""
+        return [self.stage.net.autoencoder] if isinstance(self.stage.net, InLatents) else []
 
     @property
     def source_size(self) -> tuple[int, int]:
@@ -113,18 +109,18 @@ class Task(nn.Module):
         own = self.stage.trains_on
         if self.redrawer:
             own = own | self.redrawer.decoder.consumes
-        return own | self.prior[0].consumes if own & _OF_PRIOR else own
+        return own | self.prior[0].consumes if own & OF_PRIOR else own
 
     @property
     def _encoded(self) -> frozenset[str]:
         """Those that samples may hold. A CLIP whose null is a text reads texts beside that one."""
-        return self._wanted & (_OF_IMAGE | _OF_SPACE | (set() if self._reads_null else _OF_TEXT))
+        return self._wanted & (OF_IMAGE | OF_SPACE | (set() if self._reads_null else OF_TEXT))
 
     @property
     def _reads_null(self) -> bool:
         """Whether a CLIP reads texts, and another text stands for a hidden one."""
         reads = any(clip.null_is_text for clip in self.clip)
-        return reads and bool(self._wanted & _OF_TEXT)
+        return reads and bool(self._wanted & OF_TEXT)
 
     def collate(self, tokenizer: Tokenizer) -> Collate:
         """What makes its batches of samples."""
@@ -147,18 +143,18 @@ class Task(nn.Module):
         wanted = self._wanted - dict(cond.items()).keys()
         self._check_given(batch, wanted)
         with torch.no_grad():
-            if wanted & _OF_TEXT:
+            if wanted & OF_TEXT:
                 cond = self.clip[0].encode_text(cond)
-            elif self.clip and self._wanted & _OF_IMAGE:
+            elif self.clip and self._wanted & OF_IMAGE:
                 cond = self.clip[0].add_null_image(cond)
-            if wanted & _OF_PRIOR:  # which sees no picture: none is copied for its candidates
+            if wanted & OF_PRIOR:  # which sees no picture: none is copied for its candidates
                 seen = cond.replace(image_embed=None, image_patches=None)
                 drawn = self.prior[0].sample(seen, rng.fork("prior")).image_embed
                 assert drawn is not None
                 cond = cond.replace(predicted_embed=drawn.clone())  # no inference tensor any more
-            if wanted & ({"image"} | _OF_IMAGE | _OF_SPACE):
+            if wanted & ({"image"} | OF_IMAGE | OF_SPACE):
                 cond = cond.replace(image=pictures(batch["image"]))
-            if wanted & _OF_SPACE:
+            if wanted & OF_SPACE:
                 assert isinstance(self.stage, DiffusionStage) and cond.image is not None
                 cond = cond.replace(latents=self.stage.space.encode(cond.image))
             cond = self.embedded(cond, wanted)
@@ -176,7 +172,7 @@ class Task(nn.Module):
 
     def embedded(self, cond: Cond, wanted: Set[str]) -> Cond:
         """With what CLIP says of its pictures. Raises UsageError where that has half a CLIP."""
-        if not wanted & _OF_IMAGE:
+        if not wanted & OF_IMAGE:
             return cond
         if not self.clip[0].sees:
             raise UsageError(
@@ -192,7 +188,7 @@ class Task(nn.Module):
 
     def _check_given(self, batch: Batch, wanted: frozenset[str]) -> None:
         """Raise DataError where samples lack what is wanted, or have embeddings of another CLIP."""
-        seen, read = {"image"} | _OF_IMAGE | _OF_SPACE, {"text_tokens", "text_mask"} | _OF_TEXT
+        seen, read = {"image"} | OF_IMAGE | OF_SPACE, {"text_tokens", "text_mask"} | OF_TEXT
         for what, of, key in (("pictures", seen, "image"), ("captions", read, "text_tokens")):
             if wanted & of and key not in batch:
                 raise DataError(f"stage '{self.name}' trains on {what}: the data have none")

@@ -13,9 +13,10 @@ from .adversarial import AdversarialTask
 from .autoencoding import AutoencoderTask
 from .contrastive import ContrastiveTask
 from .distillation import ConsistencyTask
+from .needs import needs_clip, needs_prior
 from .recipe import FROM, Recipe, redrawn_by
 from .redrawing import Redrawer
-from .task import Task, needs_clip, needs_prior
+from .task import Task
 
 
 def make_task(recipe: Recipe, name: str, stage: Stage, helper: Callable[[str], Stage]) -> Task:

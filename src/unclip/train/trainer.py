@@ -187,7 +187,8 @@ class Trainer:
         self.loader.resize(self.world.share(config.batch_at(self.step)))
         batch = self.feed.next()
         self.task.train()
-        self.task.begin(self.step / config.steps, self.engine.average(self.ema))
+        average = self.engine.average(self.ema) if self.task.asks_average else self.ema.average
+        self.task.begin(self.step / config.steps, average)
         metrics = self._backward(batch)
         if config.sam:
             with climbed([learner.net for learner in self.learners.values()], config.sam):
@@ -220,7 +221,8 @@ class Trainer:
         return late or step % config.log_every == 0 or step == config.steps
 
     def _log(self, watcher: Watcher, means: Means, now: float) -> None:
-        values = means.values() | self.world.mean(self.task.measure())
+        measured = self.task.measure(partial(self.engine.average, self.ema))
+        values = means.values() | self.world.mean(measured)
         self.keeper.look(values)
         pictures = means.steps * self.loader.batch_size * self.loader.world
         values |= {

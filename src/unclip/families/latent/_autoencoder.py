@@ -227,3 +227,8 @@ class OfLatentsConfig(AnyDecoderConfig):
     def latents(self) -> AutoencoderConfig:
         """The autoencoder."""
         return self.autoencoder
+
+    @property
+    def resizes(self) -> bool:
+        """The published ones were trained on, or are drawn at, many sizes."""
+        return True

@@ -35,7 +35,7 @@ class Engine:
         """Gradients have been computed: average over processes what is not averaged yet."""
 
     def average(self, ema: Ema) -> nn.Module:
-        """The averaged network as a task computes with it, in every process."""
+        """The averaged network as a task computes with it; all processes ask together."""
         return ema.average
 
     def averaged(self, stage: Stage, ema: Ema) -> Stage:

@@ -11,9 +11,7 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 
-from ...nn.latents import InLatents
 from ...stages import Stage
-from ..adversarial import AdversarialTask
 from ..blocks import CALLED, sharded_units
 from ..contrastive import ContrastiveTask
 from ..ema import Ema
@@ -34,7 +32,7 @@ class Fsdp(Engine):
         self.copy = copy.deepcopy(ema.average) if task.asks_average else None
         for parameter in task.parameters():
             parameter.data = parameter.data.contiguous()  # channels_last cannot be divided
-        apart = set(_used_apart(task))
+        apart = {parameter for module in task.whole for parameter in module.parameters()}
         self.whole = [one for one in task.parameters() if one.ndim == 0 or one in apart]
         policy = MixedPrecisionPolicy(cast_forward_inputs=False)
         if self.config.dtype(self.device) == torch.bfloat16:  # else autocast's copies stay whole
@@ -61,9 +59,12 @@ class Fsdp(Engine):
         average_gradients(self.whole, self.world)
 
     def average(self, ema: Ema) -> nn.Module:
-        """See `Engine`: gathered anew."""
+        """See `Engine`: gathered anew, into a copy that stays where every step asks for it."""
         if self.copy is None:
-            return ema.average
+            net = copy.deepcopy(ema.average)
+            for module, name, held in _places(net):
+                module.register_parameter(name, nn.Parameter(whole(held), requires_grad=False))
+            return net
         pairs = zip(self.copy.parameters(), ema.average.parameters(), strict=True)
         with torch.no_grad():
             for mine, held in pairs:
@@ -79,19 +80,6 @@ class Fsdp(Engine):
                 if self.world.is_first:
                     module.register_parameter(name, nn.Parameter(gathered, requires_grad=False))
         return stage.with_net(net)
-
-
-def _used_apart(task: Task) -> list[nn.Parameter]:
-    """What is kept whole in each process.
-
-    It computes outside of the task's forward, in one process too, to measure; or, as a critic, is
-    told in the middle of it not to learn.
-    """
-    apart: list[nn.Module] = [task.heads] if isinstance(task, ContrastiveTask) else []
-    apart += [task.critic] if isinstance(task, AdversarialTask) else []
-    if isinstance(task.stage.net, InLatents):
-        apart.append(task.stage.net.autoencoder)
-    return [parameter for module in apart for parameter in module.parameters()]
 
 
 def _places(net: nn.Module) -> list[tuple[nn.Module, str, Tensor]]:
