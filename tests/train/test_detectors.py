@@ -144,7 +144,7 @@ def test_training_stops_by_the_detectors_name_and_its_last_good_state_is_left(
 ) -> None:
     trainer = distilled("states")
 
-    def measure() -> dict[str, float]:
+    def measure(_average: object) -> dict[str, float]:
         return {"diversity": 1.0 if trainer.step <= 3 else 0.1}
 
     monkeypatch.setattr(trainer.task, "measure", measure)
@@ -165,7 +165,7 @@ def test_what_a_probe_draws_changes_nothing_that_is_learnt(
         trainer, seen = distilled(f"probed {probed}"), type(notes)()
         trainer.config = trainer.config.model_copy(update={"steps": 3})
         if not probed:
-            trainer.task.measure = dict  # type: ignore[method-assign]
+            trainer.task.measure = lambda _: {}  # type: ignore[method-assign]
         trainer.run(seen)
         values = [logged for _, logged in seen.logged]
         drawn = {"diversity", "sharpness", "deviation", "energy"} & values[-1].keys()
