@@ -391,7 +391,7 @@ def test_a_second_prior_is_prepared_once_trained_and_chosen(
     assert native.read_manifest(run.model).prior == "ar_prior"
     model = load(run.model, device="cpu", dtype="float32").model
     assert model.prior == "ar_prior"
-    assert list(model.stages) == ["clip", "prior", "decoder", "upsampler", "ar_prior"]
+    assert list(model.stages) == ["clip", "prior", "ar_prior", "decoder", "upsampler"]
     held = model.stages["ar_prior"].net.pca.basis
     assert torch.allclose(held, again.net.pca.basis, atol=1e-3)  # type: ignore[union-attr, arg-type]
 
