@@ -68,7 +68,7 @@ def misbehave(trainer: Any) -> None:
     bad, forward = os.environ.get("BAD"), trainer.task.forward
     if bad == "collapses":
         collapsed = 2 if trainer.world.rank == 1 else 10**6
-        trainer.task.measure = lambda: {"diversity": 1.0 if trainer.step <= collapsed else 0.0}
+        trainer.task.measure = lambda _: {"diversity": 1.0 if trainer.step <= collapsed else 0.0}
         return
     if bad is None or trainer.world.rank != 1 or restarted():
         return
