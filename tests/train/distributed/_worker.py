@@ -43,21 +43,27 @@ class Written:
         pass
 
 
-def main(recipe: str, out: str, stage: str, losses: str, *settings: str) -> None:
+def main(*words: str) -> None:
     world, device = join("cpu", float(os.environ.get("MINUTES", "1")))
     with world.together():
-        run = Run(load_recipe(recipe, settings), Path(out), device, Clock(world=world))
-        run.check()
-        run.begin(resume=True)
-        trainer = run.trainer(stage)
-        misbehave(trainer)
-        until = int(os.environ.get("UNTIL", "1000000"))
-        trainer.clock.stop = lambda: trainer.step >= until
-        watcher = Written(run, stage, trainer)
-        trainer.run(watcher if world.is_first else Bystander(trainer))
-        if world.is_first:
-            Path(losses).write_text(json.dumps({"begun": trainer.step, **watcher.losses}))
-        run.end()
+        learn(world, device, *words)
+
+
+def learn(
+    world: Any, device: Any, recipe: str, out: str, stage: str, losses: str, *more: str
+) -> None:
+    run = Run(load_recipe(recipe, more), Path(out), device, Clock(world=world))
+    run.check()
+    run.begin(resume=True)
+    trainer = run.trainer(stage)
+    misbehave(trainer)
+    until = int(os.environ.get("UNTIL", "1000000"))
+    trainer.clock.stop = lambda: trainer.step >= until
+    watcher = Written(run, stage, trainer)
+    trainer.run(watcher if world.is_first else Bystander(trainer))
+    if world.is_first:
+        Path(losses).write_text(json.dumps({"begun": trainer.step, **watcher.losses}))
+    run.end()
 
 
 def misbehave(trainer: Any) -> None:

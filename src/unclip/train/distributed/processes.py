@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import socket
@@ -123,6 +124,7 @@ class Processes(World):
                     raise
                 raise told from error
             raise SystemExit(code) from None
+        gc.collect()  # a trainer divided by FSDP that outlives its group aborts the process
         dist.destroy_process_group()
 
     def _explained(self, error: Exception) -> Exception:
