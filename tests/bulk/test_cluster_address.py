@@ -38,6 +38,12 @@ def test_an_address_without_a_cluster_is_one_line(joined: list[str]) -> None:
     assert caught.value.field == "ray" and joined == [address]
 
 
+def test_a_port_that_there_cannot_be_is_one_line(joined: list[str]) -> None:
+    with pytest.raises(UsageError, match=r"cluster 127\.0\.0\.1:99999: ") as caught:
+        join("127.0.0.1:99999")
+    assert caught.value.field == "ray" and joined == []
+
+
 @pytest.mark.parametrize("address", ["auto", "ray://head:10001"])
 def test_other_ways_to_name_one_are_left_to_ray(address: str, joined: list[str]) -> None:
     join(address)
