@@ -4,8 +4,8 @@
     unclip serve
     OPENAI_BASE_URL=http://127.0.0.1:8000/v1 OPENAI_API_KEY=none python examples/api_openai_2.py
 
-Nothing of the calls is ours: the base URL comes from the environment. The strip in api.png shows
-the car, the car with a fox in its lower half, and two variations of that.
+Nothing of the calls is ours: the base URL comes from the environment. The strip in api.png shows a
+fox above a tree, the same fox above a pizza, and two variations of that.
 """
 
 import base64
@@ -31,17 +31,17 @@ def pictures(response) -> list[Image.Image]:
     return [Image.open(io.BytesIO(base64.b64decode(one.b64_json))) for one in response.data]
 
 
-(car,) = pictures(client.images.generate(prompt="a red car", **as_png))
+(first,) = pictures(client.images.generate(prompt="a fox above a tree", **as_png))
 
-mask = Image.new("RGBA", car.size, "black")
+mask = Image.new("RGBA", first.size, "black")
 mask.paste((0, 0, 0, 0), (0, SIDE // 2, SIDE, SIDE))  # transparent: to be painted
-edit = client.images.edit(image=png(car), mask=png(mask), prompt="a fox", **as_png)
-(edited,) = pictures(edit)
+prompt = "a fox above a pizza"  # of the whole, as there
+(edited,) = pictures(client.images.edit(image=png(first), mask=png(mask), prompt=prompt, **as_png))
 
 varied = pictures(client.images.create_variation(image=png(edited), n=2, **as_png))
 
 strip = Image.new("RGB", (4 * SIDE, SIDE))
-for place, picture in enumerate([car, edited, *varied]):
+for place, picture in enumerate([first, edited, *varied]):
     strip.paste(picture, (place * SIDE, 0))
 strip.save("api.png")
 print("the pictures are in api.png")

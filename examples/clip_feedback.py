@@ -11,6 +11,7 @@ bundled model a detector says what it sees. docs/examples/clip-feedback.md says 
 """
 
 import argparse
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from PIL import Image
 import unclip
 from unclip.bulk.scores import Judge
 from unclip.emoji.judges import bundled_detector
+from unclip.errors import PromptWarning
 from unclip.media.grid import make_grid
 
 PROMPT = "an owl above a tree"
@@ -82,6 +84,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--out", type=Path, default=Path("clip_feedback.webp"))
     asked = parser.parse_args()
+    warnings.simplefilter("once", PromptWarning)
     feedback = Feedback(unclip.load(asked.model, clip=asked.clip), asked.prompt, asked.seed)
     pictures, labels = [], []
     for steps in (

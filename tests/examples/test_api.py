@@ -69,9 +69,9 @@ def test_the_articles_script(
 def test_todays_client(run: Callable[[str, str], str], tmp_path: Path) -> None:
     run("api_openai_2.py", "OPENAI_BASE_URL")
     with Image.open(tmp_path / "api.png") as strip:
-        car, edited, one, other = np.split(np.asarray(strip.convert("RGB"), int), 4, axis=1)
-    assert car.shape == (256, 256, 3)
-    assert (edited[:128] == car[:128]).all() and (edited[128:] != car[128:]).any()
+        first, edited, one, other = np.split(np.asarray(strip.convert("RGB"), int), 4, axis=1)
+    assert first.shape == (256, 256, 3)
+    assert (edited[:128] == first[:128]).all() and (edited[128:] != first[128:]).any()
     assert (one != other).any()
 
 

@@ -53,5 +53,6 @@ def test_any_model_draws_and_what_is_kept_fits_no_worse(run: Run, tiny_model: Pa
 def test_the_bundled_models_owl(run: Run) -> None:
     (best, _, guided), _ = run(4)
     assert all(seen == "owl, tree" for _, _, seen in best)
-    fits = [fit for _, fit, _ in guided]
-    assert fits == sorted(fits) and fits[-1] > best[-1][1]  # of its own word CLIP has its fill
+    assert best[-1][1] >= best[0][1]
+    fits = {name: fit for name, fit, _ in guided}
+    assert fits["guidance 1800"] > best[0][1] + 0.01
