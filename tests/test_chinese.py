@@ -21,7 +21,10 @@ EQUATION = re.compile(r"^\$\$\n(.*?)^\$\$$", re.MULTILINE | re.DOTALL)
 REMARK = re.compile(r"(^|(?<=\s))# .*$", re.MULTILINE)
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s]+)\)")
 HAN = r"\u3400-\u9fff"
-OTHER_SENSES = {("docs/evening/prior.md", "mask")}  # of attention
+OTHER_SENSES = {
+    ("docs/evening/prior.md", "mask"),  # of attention
+    ("docs/first-steps.md", "step"),
+}
 STUDIO = {  # keys of the page's catalogue and the terms that they name
     "stage.prior": "prior",
     "stage.decoder": "decoder",
