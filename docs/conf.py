@@ -10,10 +10,13 @@ from typing import Any
 from docutils import nodes
 from docutils.utils.math import MathError
 from docutils.utils.math.latex2mathml import tex2mathml
+from pydantic import BaseModel
 from pygments.lexers import TextLexer
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.domains.python import ObjectEntry, PythonDomain
+from sphinx.ext.napoleon import Config as Napoleon
+from sphinx.ext.napoleon import GoogleDocstring
 from sphinx.locale import get_translation
 from sphinx.search.en import SearchEnglish
 from sphinx.util import logging
@@ -26,7 +29,6 @@ release = __version__
 extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
-    "sphinx.ext.napoleon",
     "sphinx_copybutton",
 ]
 
@@ -46,11 +48,9 @@ nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # they would be fetched from e
 # Docstrings are Google's, with `names` between single backquotes.
 default_role = "py:obj"
 autodoc_member_order = "bysource"
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_default_options = {"members": True}
 autodoc_inherit_docstrings = False
 autodoc_class_signature = "mixed"
-napoleon_numpy_docstring = False
-napoleon_use_rtype = False
 add_module_names = False
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
@@ -128,11 +128,24 @@ class Names(PythonDomain):
 
 
 def plain(_: Any, what: str, name: str, of: Any, options: Any, lines: list[str]) -> None:
-    """A docstring, which is plain text with `code`, as reStructuredText."""
-    text = "\n".join(lines)
-    parts = re.split(r"(`[^`]+`)", text)
+    """A docstring as reStructuredText."""
+    parts = re.split(r"(`[^`]+`)", "\n".join(lines))
     parts[::2] = [re.sub(r"([*|]|_(?!\w))", r"\\\1", part) for part in parts[::2]]
-    lines[:] = "".join(parts).split("\n")
+    text = re.sub(r"(?<=[^:]\n\n)((?: {4}.*\n?)+)", r"::\n\n\1\n", "".join(parts))
+    google = GoogleDocstring(text, Napoleon(napoleon_use_rtype=False), what=what)
+    lines[:] = text.split("\n") if what in ("attribute", "data") else google.lines()
+
+
+def brief(_: Any, what: str, name: str, of: Any, options: Any, *shown: Any) -> Any:
+    """A class of settings is shown without a signature: its fields follow, or are in a table."""
+    return ("", None) if isinstance(of, type) and issubclass(of, BaseModel) else None
+
+
+def without_checks(app: Sphinx, page: nodes.document) -> None:
+    """Types of fields that hold their validators are left out."""
+    for note in list(page.findall(addnodes.desc_annotation)):
+        if "Annotated[" in note.astext():
+            note.parent.remove(note)
 
 
 def equation(self: Any, node: nodes.math | nodes.math_block) -> None:
@@ -171,21 +184,21 @@ def navigation(app: Sphinx, page: str, root: str) -> str:
         if table.get("caption"):
             caption = f'<span class="caption-text">{escape(table["caption"])}</span>'
             html += f'<p class="caption">{caption}</p>'
-        html += listing(app, page, table["includefiles"], 1)
+        html += listing(app, page, table["entries"], 1)
     return html
 
 
-def listing(app: Sphinx, page: str, names: list[str], level: int) -> str:
+def listing(app: Sphinx, page: str, entries: list[tuple[str | None, str]], level: int) -> str:
     """One list of pages, with those under each."""
     html = ""
-    for name in names:
+    for title, name in entries:
         inner = [] if name == "zh/index" else app.env.toctree_includes.get(name, [])
-        under = listing(app, page, inner, level + 1) if inner else ""
+        under = listing(app, page, [(None, one) for one in inner], level + 1) if inner else ""
         here = "current " if name == page or 'class="current ' in under else ""
         to = "#" if name == page else app.builder.get_relative_uri(page, name)
         link = f'<a class="{here}reference internal" href="{to}">'
-        title = escape(app.env.titles[name].astext())
-        html += f'<li class="{here}toctree-l{level}">{link}{title}</a>{under}</li>'
+        shown = escape(title or app.env.titles[name].astext())
+        html += f'<li class="{here}toctree-l{level}">{link}{shown}</a>{under}</li>'
     return f"<ul>{html}</ul>"
 
 
@@ -194,6 +207,8 @@ def setup(app: Sphinx) -> None:
     app.add_search_language(Search)
     app.add_lexer("csv", TextLexer)
     app.add_domain(Names, override=True)
-    app.connect("autodoc-process-docstring", plain, priority=100)  # before napoleon
+    app.connect("autodoc-process-docstring", plain)
+    app.connect("autodoc-process-signature", brief)
+    app.connect("doctree-read", without_checks)
     app.connect("missing-reference", elsewhere)
     app.connect("html-page-context", context, priority=100)  # before furo

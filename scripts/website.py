@@ -23,6 +23,7 @@ CODE = r"^ *(?P<fence>`{3,}|~{3,}).*?^ *(?P=fence)|`+[^`\n]+`+"
 LINK = r"(?P<words>!?\[[^\[\]]*\])\((?!\w+:|#)(?P<target>[^()\s#]+)(?P<anchor>#[^()\s]*)?\)"
 CODE_OR_LINK = re.compile(f"{CODE}|{LINK}", re.MULTILINE | re.DOTALL)
 TOCTREE = re.compile(r"^```\{toctree\}\n((?::[^\n]*\n)*)\n?(.*?)^```\n", re.MULTILINE | re.DOTALL)
+NAMED = re.compile(r"[^\s<>]+(?=>?$)", re.MULTILINE)  # `page`, or `Title <page>`
 CELLS = "---\nfile_format: mystnb\nkernelspec:\n  name: python3\n---\n\n"
 FIRST = ("index.md", "README.md")
 FENCE = "`" * 8
@@ -102,8 +103,7 @@ class Pages:
 
     def entry(self, file: Path, place: str) -> str:
         """A line of a folder's page."""
-        shown = file.is_dir() or file.suffix in SHOWN
-        return f"[{file.name}]({self.reach(file, place)})" if shown else file.name
+        return f"[{file.name}]({self.reach(file, place)})" if file.suffix in SHOWN else file.name
 
     def listed(self) -> dict[str, str]:
         """The texts, in which every page is listed: by index.md, or by the first of its folder."""
@@ -137,7 +137,7 @@ def expanded(text: str, folder: str, names: set[str]) -> str:
     """
     under = f"{folder}/" if folder else ""
     inside = {one.removeprefix(under) for one in names if one.startswith(under)}
-    rest = inside - {line for _, lines in TOCTREE.findall(text) for line in lines.split()}
+    rest = inside - {one for _, lines in TOCTREE.findall(text) for one in NAMED.findall(lines)}
 
     def fitting(pattern: str) -> list[str]:
         first, depth = pattern.replace("*", "index"), pattern.count("/")
@@ -147,7 +147,7 @@ def expanded(text: str, folder: str, names: set[str]) -> str:
 
     def fill(found: re.Match[str]) -> str:
         lines = list[str]()
-        for line in found[2].split():
+        for line in filter(None, found[2].split("\n")):
             lines += fitting(line) if "*" in line else [line]
             rest.difference_update(lines)
         return f"```{{toctree}}\n{found[1]}\n" + "\n".join([*lines, "```\n"]) if lines else ""

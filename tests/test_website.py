@@ -26,7 +26,7 @@ CELL = "```{code-cell} python\n%s\n```\n"
 def repository(at: Path, **files: str) -> Path:
     """A small one. Names have `__` for the slash and `_md` for the suffix."""
     for name, text in files.items():
-        file = at / re.sub(r"_(\w+)$", r".\1", name.replace("__", "/"))
+        file = at / re.sub(r"_([a-z]+)$", r".\1", name.replace("__", "/"))
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
     return at
@@ -77,12 +77,17 @@ def test_every_link_of_the_repository_leads_somewhere() -> None:
 
 
 def test_new_pages_are_listed_by_existing() -> None:
-    text = "[b](b.md)\n```{toctree}\n:hidden:\n\nc\nin/*\n*\n```\n```{toctree}\n\nzh/*\n```\n"
-    names = {"a", "b", "c", "in/index", "in/d", "in/deep/e"}
-    listed = "[b](b.md)\n```{toctree}\n:hidden:\n\nc\nin/index\nb\na\n```\n"
+    text = (
+        "[b](b.md)\n```{toctree}\n:hidden:\n\nThe C <c>\nin/*\n*\n```\n```{toctree}\n\nzh/*\n```\n"
+    )
+    names = {"a", "b", "c", "in/index", "in/d"}
+    listed = "[b](b.md)\n```{toctree}\n:hidden:\n\nThe C <c>\nin/index\nb\na\n```\n"
     assert expanded(text, "", names) == listed
     below = "```{toctree}\n\n*\n*/index\n```\n"
-    assert expanded(below, "in", {*names, "in/f/index"}) == "```{toctree}\n\nd\nf/index\n```\n"
+    assert (
+        expanded(below, "in", {"a", "in/d", "in/f/index", "in/f/g"})
+        == "```{toctree}\n\nd\nf/index\n```\n"
+    )
 
 
 @pytest.fixture(scope="module")

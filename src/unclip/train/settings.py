@@ -69,7 +69,10 @@ def every_section() -> list[Section]:
     found = [
         section(RecipeSettings, "", TOP, skip=("data", "stages", "tokenizer")),
         section(TokenizerConfig, "tokenizer", _first_line(TokenizerConfig)),
-        *(section(SOURCES[name].Config, "data", f'with source = "{name}"') for name in SOURCES.names()),
+        *(
+            section(SOURCES[name].Config, "data", f'with source = "{name}"')
+            for name in SOURCES.names()
+        ),
         Section("data", ANY, (*_data_keys(), *section(FrameSettings, "data", "").settings)),
         section(TrainConfig, "stages.NAME.train", "how a stage is trained; without it, it is not"),
         Section("stages.NAME", "beside the keys of its kind", _own_keys()),
@@ -122,9 +125,7 @@ def table(settings: Iterable[Setting]) -> list[str]:
     return lines
 
 
-def section(
-    cls: type[BaseModel], name: str, about: str, skip: tuple[str, ...] = ()
-) -> Section:
+def section(cls: type[BaseModel], name: str, about: str, skip: tuple[str, ...] = ()) -> Section:
     """The fields of a class but nested ones, which are sections of their own."""
     fields = {key: info for key, info in cls.model_fields.items() if key not in skip}
     rows = (_setting(key, info) for key, info in fields.items() if not _is_nested(info))
