@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 ALONE = ("README.md", "docs/index.md", "docs/first-steps.md", "docs/glossary.md")
 FOLDERS = ("docs/evening", "docs/examples")
 GLOSSARY = "docs/glossary.md"
-OTHER_LANGUAGE = re.compile(r"^\[(English|中文)\]\([^)]*\)\n", re.MULTILINE)
+OTHER_LANGUAGE = re.compile(r"^(English: |中文：)\[README[.\w]*\]\([^)]*\)\n", re.MULTILINE)
 FENCED = re.compile(r"^ *```([^\n]*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 EQUATION = re.compile(r"^\$\$\n(.*?)^\$\$$", re.MULTILINE | re.DOTALL)
 REMARK = re.compile(r"(^|(?<=\s))# .*$", re.MULTILINE)
