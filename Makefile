@@ -11,7 +11,7 @@ FEATURES ?= $(CORPUS)/features
 BY_HAND := $(addprefix benchmarks/,gan.py peers.py train.py learning.py low_memory.py checkouts.py decoders.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve studio test setup format corpus model evaluation nightly bench gallery map tables peers \
+.PHONY: help demo serve studio site test setup format corpus model evaluation nightly bench gallery map tables peers \
 	parity clients versions clean
 
 help: ## list all targets
@@ -38,10 +38,13 @@ test: setup ## run every check: ruff, mypy, import-linter, the studio's, pytest
 	$(BIN)/pytest -n auto --dist loadfile
 
 setup: ## create .venv for development
-	@$(SETUP) train data parquet datasets serve dev
+	@$(SETUP) train data parquet datasets serve dev docs
 
 studio: setup ## build the studio's page, src/unclip/web, from studio/ (needs npm)
 	$(PYTHON) scripts/studio.py
+
+site: setup ## build the documentation's site into build/site; warnings and dead links are errors
+	$(BIN)/python scripts/website.py
 
 format: setup ## format the code and apply automatic fixes of ruff
 	$(BIN)/ruff check --fix

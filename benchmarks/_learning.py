@@ -48,13 +48,16 @@ class Side:
 
 
 def theirs(given: dict[str, Any], data: dict[str, Tensor], batches: Batches) -> Side:
-    """DALLE2-pytorch, as its README trains a decoder; the width is that of its smaller examples."""
+    """DALLE2-pytorch, as its README trains a decoder, with `dim` as given."""
     from dalle2_pytorch.trainer import DecoderTrainer
 
     peer = _peer._quiet_peer()
     torch.manual_seed(given["seed"])
     unet = peer.Unet(
-        dim=32, image_embed_dim=data["embeds"].shape[1], cond_dim=128, dim_mults=(1, 2, 4, 8)
+        dim=given["dim"],
+        image_embed_dim=data["embeds"].shape[1],
+        cond_dim=128,
+        dim_mults=(1, 2, 4, 8),
     )
     size = data["images"].shape[1]
     decoder = peer.Decoder(

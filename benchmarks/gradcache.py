@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"  whole          {spread(whole.seconds)} s; {whole.last_peak / 2**30:.2f} GiB")
         slower = [a / b for a, b in zip(pieces.seconds, whole.seconds, strict=True)]
         print(
-            f"  in pieces of {given.micro_batch:<2}{spread(pieces.seconds)} s; "
+            f"  in pieces of {given.micro_batch:<3}{spread(pieces.seconds)} s; "
             f"{pieces.last_peak / 2**30:.2f} GiB: {spread(slower)} of the time, "
             f"{pieces.last_peak / whole.last_peak:.2f} of the memory"
         )

@@ -3,12 +3,13 @@
     make peers
     python benchmarks/learning.py --peers .venv-peers/bin/python
     python benchmarks/learning.py --peers .venv-peers/bin/python --minutes 4 --out learning.png
+    python benchmarks/learning.py --peers .venv-peers/bin/python --dim 32
 
 Both sides learn from the same pictures of coloured shapes and their embeddings z_i by the bundled
-CLIP, with about as many parameters, the same threads and float32. Ours has the settings of the
-recipe `folder-scratch`, theirs those of its README (a decoder trainer; the width is that of its
-smaller examples). Ours trains for `--minutes`, theirs for three times as long; only training
-counts. At each mark both are measured on held-out pictures:
+CLIP, with the same threads and float32. Ours has the settings of the recipe `folder-scratch`,
+theirs those of its README: a decoder trainer, and a U-Net of `dim=128`. `--dim 32` gives theirs
+about as many parameters as ours. Ours trains for `--minutes`, theirs for three times as long; only
+training counts. At each mark both are measured on held-out pictures:
 
 - PSNR: noise, the same for both, is taken off pictures at eight levels. It is the mean over these.
 - score: 36 pictures are drawn from held-out z_i. It is the share that shows the right shape in the
@@ -47,7 +48,7 @@ from unclip.pages.raster import png
 from unclip.pages.report import Curve, Line
 
 NETWORK = {"multipliers": [1, 2, 3], "depth": 3, "space_to_depth": 2}
-"""Of ours, where it is not the recipe's: 16x16 pictures, and about as many parameters as theirs."""
+"""Of ours, where it is not the recipe's: 16x16 pictures, and as many parameters as their dim 32."""
 
 LONGER = 3
 """How many times as long theirs trains."""
@@ -142,6 +143,7 @@ def trained(
         "seed": given.seed,
         "out": str(work),
         "network": NETWORK,
+        "dim": given.dim,
         "recipe": str(Path(unclip.__file__).parent / "presets" / "folder-scratch.toml"),
     }
     process = subprocess.Popen(
@@ -250,6 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--marks", type=int, default=8, help="measurements of each side")
     parser.add_argument("--pictures", type=int, default=3000, help="to learn from")
     parser.add_argument("--size", type=int, default=16, help="side of the pictures")
+    parser.add_argument("--dim", type=int, default=128, help="their U-Net's (README: 128)")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("learning.png"))
