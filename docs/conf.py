@@ -5,19 +5,20 @@ from __future__ import annotations
 import re
 from functools import cached_property
 from html import escape
+from pathlib import Path
 from typing import Any
 
+import sphinx
 from docutils import nodes
 from docutils.utils.math import MathError
 from docutils.utils.math.latex2mathml import tex2mathml
 from pydantic import BaseModel
 from pygments.lexers import TextLexer
-from sphinx import addnodes
+from sphinx import addnodes, locale
 from sphinx.application import Sphinx
 from sphinx.domains.python import ObjectEntry, PythonDomain
 from sphinx.ext.napoleon import Config as Napoleon
 from sphinx.ext.napoleon import GoogleDocstring
-from sphinx.locale import get_translation
 from sphinx.search.en import SearchEnglish
 from sphinx.util import logging
 
@@ -173,7 +174,7 @@ def context(app: Sphinx, page: str, template: str, given: dict[str, Any], _: Any
     given["other_language"] = other if found else "index" if chinese else ""
     given["toctree"] = lambda **_: navigation(app, page, "zh/index" if chinese else "index")
     if chinese:
-        translated = get_translation("sphinx", "zh_CN")
+        translated = locale.get_translation("sphinx", "zh_CN")
         given.update(language="zh-CN", _=translated, gettext=translated)
 
 
@@ -203,6 +204,7 @@ def listing(app: Sphinx, page: str, entries: list[tuple[str | None, str]], level
 
 
 def setup(app: Sphinx) -> None:
+    locale.init([str(Path(sphinx.__file__).parent / "locale")], "zh_CN", "sphinx", "zh_CN")
     app.add_html_math_renderer("mathml", (equation, None), (equation, None))
     app.add_search_language(Search)
     app.add_lexer("csv", TextLexer)

@@ -24,7 +24,7 @@ LINK = r"(?P<words>!?\[[^\[\]]*\])\((?!\w+:|#)(?P<target>[^()\s#]+)(?P<anchor>#[
 CODE_OR_LINK = re.compile(f"{CODE}|{LINK}", re.MULTILINE | re.DOTALL)
 TOCTREE = re.compile(r"^```\{toctree\}\n((?::[^\n]*\n)*)\n?(.*?)^```\n", re.MULTILINE | re.DOTALL)
 NAMED = re.compile(r"[^\s<>]+(?=>?$)", re.MULTILINE)  # `page`, or `Title <page>`
-CELLS = "---\nfile_format: mystnb\nkernelspec:\n  name: python3\n---\n\n"
+CELLS = "---\nfile_format: mystnb\nkernelspec:\n  name: python3\n  language: python\n---\n\n"
 FIRST = ("index.md", "README.md")
 FENCE = "`" * 8
 ASIDE = "---\norphan: true\nnosearch: true\n---\n\n"
@@ -75,7 +75,7 @@ class Pages:
             language = LANGUAGES.get(file.suffix, "text")
             return f"{head}{title}{FENCE}{language}\n{text}\n{FENCE}\n"
         text = CODE_OR_LINK.sub(lambda found: self.linked(file, place, found), text)
-        cells = "```{code-cell}" in text and not text.startswith("---")
+        cells = "```{code-cell}" in text
         return (head or (CELLS if cells else "")) + text
 
     def linked(self, file: Path, place: str, found: re.Match[str]) -> str:

@@ -160,6 +160,8 @@ def test_cells_draw_what_is_on_the_page(tmp_path: Path) -> None:
     index = (tmp_path / "site/searchindex.js").read_text(encoding="utf-8")
     terms = json.loads(index.removeprefix("Search.setIndex(").removesuffix(")"))["terms"]
     assert {"噪声", "声表"} <= set(terms)
+    assert build(site, tmp_path / "other", tmp_path / "unrun", cells=False) == 0
+    assert not list((tmp_path / "unrun").glob("_images/*.png"))
 
 
 @pytest.mark.parametrize(
