@@ -11,8 +11,8 @@ FEATURES ?= $(CORPUS)/features
 BY_HAND := $(addprefix benchmarks/,gan.py peers.py train.py learning.py low_memory.py checkouts.py decoders.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve studio test setup format corpus model evaluation nightly bench gallery map tables peers \
-	parity clients clean
+.PHONY: help demo serve studio site test setup format corpus model evaluation nightly bench gallery map tables peers \
+	parity clients versions clean
 
 help: ## list all targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -38,10 +38,13 @@ test: setup ## run every check: ruff, mypy, import-linter, the studio's, pytest
 	$(BIN)/pytest -n auto --dist loadfile
 
 setup: ## create .venv for development
-	@$(SETUP) train data parquet datasets serve dev
+	@$(SETUP) train data parquet datasets serve dev docs
 
 studio: setup ## build the studio's page, src/unclip/web, from studio/ (needs npm)
 	$(PYTHON) scripts/studio.py
+
+site: setup ## build the documentation's site into build/site; warnings and dead links are errors
+	$(BIN)/python scripts/website.py
 
 format: setup ## format the code and apply automatic fixes of ruff
 	$(BIN)/ruff check --fix
@@ -68,10 +71,11 @@ evaluation: | $(FEATURES)/clip ## measure the bundled model: docs/evaluation.md 
 	$(BIN)/unclip evaluate default --data $(CORPUS) --features $(FEATURES) --work runs/evaluation \
 		-o docs/evaluation.md
 
-nightly: setup ## run the slow tests (UNCLIP_SOAK_MINUTES=30), and look up known vulnerabilities
+nightly: setup ## run the slow tests (UNCLIP_SOAK_MINUTES=30), look up known vulnerabilities, try other versions
 	$(BIN)/pytest -m slow --timeout 3600
 	$(PYTHON) scripts/studio.py --check --all
 	$(BIN)/python scripts/audit.py
+	$(MAKE) versions
 
 bench: setup ## run the benchmarks, except gan, peers, train, learning, low_memory, checkouts and decoders
 	@set -e; for file in $(filter-out $(BY_HAND),$(wildcard benchmarks/[a-z]*.py)); do \
@@ -99,6 +103,9 @@ parity: ## regenerate tests/parity/fixtures with them (SOURCES=folder of clones,
 
 clients: setup ## run OpenAI's clients, old and new, against the server: docs/clients.md
 	$(PYTHON) scripts/clients.py
+
+versions: setup ## try the wheel with other versions of Python and PyTorch (VERSIONS="python3.12 --torch 2.12")
+	$(PYTHON) scripts/versions.py $(VERSIONS)
 
 clean: ## remove caches and build outputs; keep data, runs and .venv
 	rm -rf build dist src/*.egg-info demo.png .mypy_cache .pytest_cache .ruff_cache \

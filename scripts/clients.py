@@ -23,7 +23,13 @@ ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENTS = ROOT / ".venv-clients"
 PAGE = ROOT / "docs" / "clients.md"
 
-PYTHON = {"0.28.1": (), "1.3.0": ("httpx<0.28",), "1.109.1": (), "2.54.0": (), "3.57.0": ()}
+PYTHON = {
+    "0.28.1": ("pillow",),
+    "1.3.0": ("httpx<0.28",),
+    "1.109.1": (),
+    "2.54.0": (),
+    "3.57.0": (),
+}
 """Version of openai -> what it needs besides."""
 NODE = ("4.104.0", "6.49.0", "7.59.0")
 APPLICATIONS = {
@@ -60,25 +66,26 @@ def main() -> None:
 def python(name: str, *packages: str) -> None:
     """Make an environment of Python packages, if it is missing."""
     folder = ENVIRONMENTS / name
-    if begun(folder):
+    if begun(folder, *packages):
         run(sys.executable, "-m", "venv", str(folder))
         pip = (str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check")
         run(*pip, "install", "--quiet", *packages)
-        (folder / "done").touch()
+        (folder / "done").write_text("\n".join(packages))
 
 
 def node(name: str, package: str) -> None:
     """Make a folder of a package of npm, if it is missing."""
     folder = ENVIRONMENTS / name
-    if begun(folder):
+    if begun(folder, package):
         quiet = ("--silent", "--no-fund", "--no-audit", "--ignore-scripts")
         run("npm", "install", *quiet, "--prefix", str(folder), package)
-        (folder / "done").touch()
+        (folder / "done").write_text(package)
 
 
-def begun(folder: Path) -> bool:
-    """Whether it has to be made; then what was left of it is removed."""
-    if (folder / "done").is_file():
+def begun(folder: Path, *packages: str) -> bool:
+    """Whether it has to be made of these; then what was left of it is removed."""
+    done = folder / "done"
+    if done.is_file() and done.read_text().split("\n") == list(packages):
         return False
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
@@ -133,8 +134,12 @@ def wants_cuda(torch: str, source: list[str]) -> bool:
     asked = subprocess.run([*PIP, *look, torch, *source], stdout=subprocess.PIPE, text=True)
     if asked.returncode != 0:
         raise problem(f"pip found no {torch} for this machine")
-    needs = json.loads(asked.stdout)["install"][0]["metadata"].get("requires_dist", [])
-    here = (need for need in needs if "extra ==" not in need)
+    return is_cuda(json.loads(asked.stdout)["install"][0]["metadata"])
+
+
+def is_cuda(metadata: dict[str, Any]) -> bool:
+    """Whether a package's metadata ask for CUDA packages here."""
+    here = (need for need in metadata.get("requires_dist", []) if "extra ==" not in need)
     return any(re.match(r"nvidia|cuda|triton", need) for need in here)
 
 

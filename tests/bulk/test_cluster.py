@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +25,8 @@ from unclip.bulk.generating import Asked, Generating
 from unclip.bulk.generating import finish as finish_generating
 from unclip.bulk.shards import Shards, Work, complete, here
 
-os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray reads it when it is imported
+os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray reads both when it is imported
+os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 pytest.importorskip("ray")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(900)]
 

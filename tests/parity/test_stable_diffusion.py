@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import gzip
 import json
+import runpy
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -269,3 +272,17 @@ def test_a_text_encoder_that_was_saved_by_hand(folder: Path, tmp_path: Path) -> 
     plain, flat = (open_model(one).parts["decoder"].translated("it") for one in (folder, copied))
     assert set(plain) == set(flat)
     assert all(torch.equal(plain[name].read(), flat[name].read()) for name in plain)
+
+
+def test_the_articles_script_draws_with_the_peers_folder(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what it draws is what `unclip.load` draws."""
+    monkeypatch.chdir(tmp_path)
+    script = str(HERE.parents[1] / "examples" / "diffusers_local.py")
+    monkeypatch.setattr(sys, "argv", [script, str(folder), "ab"])
+    drawn = runpy.run_path(script, run_name="__main__")["image"]
+    (own,) = unclip.load(folder, "cpu", torch.float32).generate(
+        "ab", seed=7, steps=10, guidance_scale=2.5
+    )
+    assert Image.open("car.png").tobytes() == drawn.tobytes() == own.tobytes()

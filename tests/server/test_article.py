@@ -13,9 +13,10 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
-EXAMPLE = ROOT / "examples" / "dalle2_article.py"
+EXAMPLE = ROOT / "examples" / "api_openai_028.py"
 MADE = ROOT / ".venv-clients" / "openai-0.28.1" / "bin" / "python"
 """Of `make clients`, where that has run."""
+WANTED = ["openai==0.28.1", "pillow"]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -23,12 +24,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 @pytest.fixture(scope="module")
 def old_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Python of an environment with openai 0.28.1."""
-    if MADE.is_file():
+    if MADE.is_file() and (MADE.parents[1] / "done").read_text().split() == WANTED:
         return MADE
     folder = tmp_path_factory.mktemp("openai")
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
     python = folder / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "openai==0.28.1"], check=True)
+    subprocess.run([python, "-m", "pip", "install", "--quiet", *WANTED], check=True)
     return python
 
 
@@ -60,6 +61,7 @@ def test_it_draws_and_fetches_a_picture(old_client: Path, base: str, tmp_path: P
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(base.removesuffix("v1") + "files/")
+    assert done.stdout.endswith("the picture, 1024x1024, is in car.png\n")
     with Image.open(tmp_path / "car.png") as picture:
         assert picture.format == "PNG" and picture.size == (1024, 1024)
         red, green, blue = picture.convert("RGB").resize((1, 1)).getpixel((0, 0))

@@ -12,7 +12,7 @@ from .lives import Lives
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="reads /proc")
 
-ADVERSARIAL = 'stages.upsampler.objective={kind="adversarial",critic="patches"}'
+ADVERSARIAL = 'stages.upsampler.objective={kind="adversarial",critic="patches",largest_gap=99}'
 
 
 @pytest.mark.timeout(600)

@@ -95,7 +95,8 @@ def workers(folder: Path) -> Lives:
 
 def budget(folder: Path) -> Lives:
     """As many steps as fit into a time; the learning rate says nothing of how many come."""
-    return Lives(folder, "upsampler", ["budget=0.1"], decay=0.0)
+    others = [f"stages.{name}.train.share=1" for name in ("clip", "prior", "decoder")]
+    return Lives(folder, "upsampler", ["budget=0.5", *others], decay=0.0, share=50)
 
 
 CASES: dict[str, Callable[[Path], Lives]] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -67,11 +67,14 @@ class Section:
 def every_section() -> list[Section]:
     """All sections that a recipe may have, each nested one once."""
     found = [
-        _of(RecipeSettings, "", TOP, skip=("data", "stages", "tokenizer")),
-        _of(TokenizerConfig, "tokenizer", _first_line(TokenizerConfig)),
-        *(_of(SOURCES[name].Config, "data", f'with source = "{name}"') for name in SOURCES.names()),
-        Section("data", ANY, (*_data_keys(), *_of(FrameSettings, "data", "").settings)),
-        _of(TrainConfig, "stages.NAME.train", "how a stage is trained; without it, it is not"),
+        section(RecipeSettings, "", TOP, skip=("data", "stages", "tokenizer")),
+        section(TokenizerConfig, "tokenizer", _first_line(TokenizerConfig)),
+        *(
+            section(SOURCES[name].Config, "data", f'with source = "{name}"')
+            for name in SOURCES.names()
+        ),
+        Section("data", ANY, (*_data_keys(), *section(FrameSettings, "data", "").settings)),
+        section(TrainConfig, "stages.NAME.train", "how a stage is trained; without it, it is not"),
         Section("stages.NAME", "beside the keys of its kind", _own_keys()),
     ]
     nested: dict[type[BaseModel], list[str]] = {}
@@ -80,9 +83,9 @@ def every_section() -> list[Section]:
     _collect(TrainConfig, nested, "stages.NAME.train")
     for name in STAGES.names():
         config = STAGES[name].Config
-        found.append(_of(config, "stages.NAME", f'with kind = "{name}"', skip=("kind",)))
+        found.append(section(config, "stages.NAME", f'with kind = "{name}"', skip=("kind",)))
         _collect(config, nested, "stages.NAME")
-    found += [_of(cls, paths[0], _about(cls)) for cls, paths in nested.items()]
+    found += [section(cls, paths[0], _about(cls)) for cls, paths in nested.items()]
     return [one for one in found if one.settings]
 
 
@@ -107,17 +110,23 @@ def markdown(sections: list[Section]) -> str:
     lines = list[str]()
     for one in sections:
         title = f"`[{one.name}]`" if one.name else "Top of the file"
-        lines += [f"### {title}", "", f"{one.about[:1].upper()}{one.about[1:]}.", ""]
-        lines += ["| key | type | default | bounds | help |", "|---|---|---|---|---|"]
-        for it in one.settings:
-            default = f"`{it.default}`" if it.default else "must be given"
-            cells = [f"`{it.key}`", it.type, default, it.bounds, it.help]
-            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-        lines.append("")
+        about = f"{one.about[:1].upper()}{one.about[1:]}."
+        lines += [f"### {title}", "", about, "", *table(one.settings), ""]
     return "\n".join(lines)
 
 
-def _of(cls: type[BaseModel], name: str, about: str, skip: tuple[str, ...] = ()) -> Section:
+def table(settings: Iterable[Setting]) -> list[str]:
+    """The lines of a table in Markdown."""
+    lines = ["| key | type | default | bounds | help |", "|---|---|---|---|---|"]
+    for it in settings:
+        default = f"`{it.default}`" if it.default else "must be given"
+        cells = [f"`{it.key}`", it.type, default, it.bounds, it.help]
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return lines
+
+
+def section(cls: type[BaseModel], name: str, about: str, skip: tuple[str, ...] = ()) -> Section:
+    """The fields of a class but nested ones, which are sections of their own."""
     fields = {key: info for key, info in cls.model_fields.items() if key not in skip}
     rows = (_setting(key, info) for key, info in fields.items() if not _is_nested(info))
     return Section(name, about, tuple(rows))
