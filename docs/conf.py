@@ -39,7 +39,7 @@ myst_heading_anchors = 6
 suppress_warnings = ["myst.header"]  # how-tos may leave out a level of headings
 
 # Cells run when the site is built. What one prints or raises that it should not is an error.
-nb_execution_timeout = 60
+nb_execution_timeout = 300
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True

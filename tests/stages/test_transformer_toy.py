@@ -22,7 +22,7 @@ def test_squared_error_gives_the_mean_and_denoising_pictures(
     toy: dict[str, Any], tmp_path: Path
 ) -> None:
     out = tmp_path / "toy.webp"
-    found = toy["main"](["--seconds", "2.5", "--out", str(out)])
+    found = toy["main"](["--seconds", "6", "--out", str(out)])
     assert found.toy_to_mean < 0.25 * found.true_to_mean
     assert found.drawn_to_mean > 5 * found.toy_to_mean
     assert found.spread > 0.3

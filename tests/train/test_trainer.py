@@ -594,7 +594,7 @@ def test_bfloat16_is_used_where_the_hardware_is_fast_in_it_and_nowhere_else(
     if not fast:
         assert coarse == set()
         return
-    products = {"aten::mkldnn_convolution", "aten::addmm"}
+    products = {"aten::convolution", "aten::addmm"}
     assert products | ({"aten::bmm"} if optimizer == "muon" else set()) <= coarse
 
 
