@@ -3,8 +3,8 @@
     python benchmarks/clip_feedback.py
 
 Prompts such as "a purple owl above a blue tree" are drawn once, as the best of several by CLIP,
-with CLIP's gradient, and again and again from the best so far. CLIP's own cosine grows in all of
-these, as it is what they look for. The bundled detector (src/unclip/weights/scene-judge) has not
+with CLIP's gradient, and again and again from the best so far. CLIP's own cosine mostly grows
+in these, as it is what they look for. The bundled detector (src/unclip/weights/scene-judge) has not
 seen it: right is a picture with exactly the two things, in these colours, one above the other.
 """
 
