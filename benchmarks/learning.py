@@ -48,7 +48,7 @@ from unclip.pages.raster import png
 from unclip.pages.report import Curve, Line
 
 NETWORK = {"multipliers": [1, 2, 3], "depth": 3, "space_to_depth": 2}
-"""Of ours, where it is not the recipe's: 16x16 pictures, and as many parameters as their dim 32."""
+"""Of ours, where it is not the recipe's: 16x16 pictures; about the parameters of their dim 32."""
 
 LONGER = 3
 """How many times as long theirs trains."""

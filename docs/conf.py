@@ -60,6 +60,23 @@ nitpicky = True
 html_theme = "furo"
 html_title = "unclip"
 html_logo = html_favicon = "../studio/src/mark.svg"
+html_theme_options = {
+    "dark_css_variables": {
+        "color-background-primary": "#161412",
+        "color-background-secondary": "#1e1b18",
+        "color-background-hover": "#27231f",
+        "color-background-border": "#38332d",
+        "color-foreground-primary": "#f1ede6",
+        "color-foreground-secondary": "#cfc7bb",
+        "color-foreground-muted": "#b3aba0",
+        "color-brand-primary": "#ff9a5c",
+        "color-brand-content": "#ff9a5c",
+        "color-brand-visited": "#d99a78",
+        "color-inline-code-background": "#27231f",
+        "color-code-background": "#1e1b18",
+        "color-highlight-on-target": "#3d2617",
+    }
+}
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = html_show_sourcelink = False
