@@ -4,7 +4,7 @@
 
 Text -> CLIP's z_t -> a prior's z_i -> the generator's picture in one step, which a discriminator
 judges and CLIP compares with the text. `gan.webp` has curves and pictures. docs/gan.md says what
-DALL·E 2 does instead, and what this reaches.
+it reaches, docs/evening/not-a-gan.md what DALL·E 2 does instead.
 """
 
 import argparse

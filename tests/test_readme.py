@@ -142,6 +142,15 @@ def test_the_readme_runs_with_its_training() -> None:
 @needs_venv
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
+def test_first_steps_run() -> None:
+    done = run(ROOT / "docs" / "first-steps.md", "--forked", UNCLIP_STEPS="2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "identical to fox.png" in done.stdout
+
+
+@needs_venv
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_gallery_runs() -> None:
     done = run(ROOT / "docs" / "gallery.md", "--activated")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -18,6 +18,7 @@ from unclip.abilities import ABILITIES
 from unclip.diffusion.samplers import SAMPLERS
 
 pytest.importorskip("sphinx")
+pytestmark = pytest.mark.timeout(600)  # whichever test comes first builds the whole site
 
 ROOT = Path(__file__).parents[1]
 CELL = "```{code-cell} python\n%s\n```\n"
@@ -112,7 +113,6 @@ def public() -> dict[str, Any]:
     return found
 
 
-@pytest.mark.timeout(600)
 def test_the_reference_has_every_public_name(site: Path) -> None:
     from sphinx.util.inventory import InventoryFile
 
