@@ -104,12 +104,12 @@ def usual() -> list[str]:
 
 def found(named: Sequence[str]) -> dict[str, str]:
     """Interpreters and their versions: those named, or of each minor version the newest."""
-    places = [Path.home() / ".pyenv" / "versions"]
-    usual = [sys.executable, *(f"python3.{minor}" for minor in range(OLDEST[1], 20))]
-    usual += [str(one) for place in places for one in sorted(place.glob("*/bin/python"))]
+    pyenv = Path.home() / ".pyenv" / "versions"
+    known = [sys.executable, *(f"python3.{minor}" for minor in range(OLDEST[1], 20))]
+    known += [str(one) for one in sorted(pyenv.glob("*/bin/python"))]
     code = "import sys; print('%d.%d.%d' % sys.version_info[:3], sys.base_prefix)"
     versions: dict[tuple[int, ...], str] = {}
-    for one in named or usual:
+    for one in named or known:
         try:
             said = subprocess.run([one, "-c", code], capture_output=True, text=True)
         except OSError:

@@ -132,8 +132,9 @@ class Pages:
 def expanded(text: str, folder: str, names: set[str]) -> str:
     """A page whose tables of contents name the pages that stood for a pattern.
 
-    Pages come in the order in which the text links to them, then by name. One that a line of its
-    own names comes under no pattern, and a folder with an index is that page alone.
+    Pages come in the order in which the text links to them, which links to their headings do not
+    change, then by name. One that a line of its own names comes under no pattern, and a folder with
+    an index is that page alone.
     """
     under = f"{folder}/" if folder else ""
     inside = {one.removeprefix(under) for one in names if one.startswith(under)}
@@ -142,7 +143,7 @@ def expanded(text: str, folder: str, names: set[str]) -> str:
     def fitting(pattern: str) -> list[str]:
         first, depth = pattern.replace("*", "index"), pattern.count("/")
         fits = [one for one in rest if fnmatchcase(one, pattern) and one.count("/") == depth]
-        at = {one: text.find(f"({one}.md") % (len(text) + 1) for one in fits}
+        at = {one: text.find(f"({one}.md)") % (len(text) + 1) for one in fits}
         return [first] if first in fits else sorted(fits, key=lambda one: (at[one], one))
 
     def fill(found: re.Match[str]) -> str:

@@ -79,10 +79,12 @@ def test_every_link_of_the_repository_leads_somewhere() -> None:
 
 def test_new_pages_are_listed_by_existing() -> None:
     text = (
-        "[b](b.md)\n```{toctree}\n:hidden:\n\nThe C <c>\nin/*\n*\n```\n```{toctree}\n\nzh/*\n```\n"
+        "[d](d.md#e) [b](b.md) [d](d.md)\n"
+        "```{toctree}\n:hidden:\n\nThe C <c>\nin/*\n*\n```\n```{toctree}\n\nzh/*\n```\n"
     )
-    names = {"a", "b", "c", "in/index", "in/d"}
-    listed = "[b](b.md)\n```{toctree}\n:hidden:\n\nThe C <c>\nin/index\nb\na\n```\n"
+    names = {"a", "b", "c", "d", "in/index", "in/d"}
+    listed = "[d](d.md#e) [b](b.md) [d](d.md)\n"
+    listed += "```{toctree}\n:hidden:\n\nThe C <c>\nin/index\nb\nd\na\n```\n"
     assert expanded(text, "", names) == listed
     below = "```{toctree}\n\n*\n*/index\n```\n"
     assert (
