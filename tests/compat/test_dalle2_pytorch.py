@@ -27,6 +27,7 @@ from unclip.compat.dalle2_pytorch import (
     TrainDecoderConfig,
     TrainDiffusionPriorConfig,
     Unet,
+    XClipAdapter,
     load,
 )
 from unclip.compat.dalle2_pytorch.adapters import shrunk
@@ -195,6 +196,12 @@ def test_pictures_without_a_condition() -> None:
         (lambda: decoder_of(UNET)(torch.rand(1, 3, 4, 4)), "U-Net 1 draws 8 pixels"),
         (lambda: decoder_of(UNET)(torch.rand(1, 3, 8, 8)), "give image_embed, or a clip"),
         (lambda: decoder_of(UNET).get_unet(2), "unet_number must be 1 to 1, got 2"),
+        (lambda: decoder_of(UNET).sample(stop_at_unet_number=2), "U-Nets 1 to 1, not 1 to 2"),
+        (lambda: decoder_of(UNET).sample(start_at_unet_number=2), "U-Nets 1 to 1, not 2 to 1"),
+        (lambda: Decoder([3], image_size=8), r"unet must be a Unet or several, got \[3\]"),
+        (lambda: XClipAdapter(CLIP(**SIZES)).tokenize([]), "there is no text to read"),
+        (lambda: XClipAdapter(CLIP(**SIZES)).embed_image(torch.rand(1, 3, 8, 9)), "square.*8×9"),
+        (lambda: prior_of().sample(torch.ones(1, 6).long(), 0), "num_samples must be at least 1"),
     ],
 )
 def test_what_is_not_read_is_refused_by_name(call: Callable[[], Any], message: str) -> None:
@@ -279,7 +286,7 @@ def test_the_adapter_reads_a_path_or_the_environment_and_downloads_nothing(
     state = by_name.state_dict()
     assert {"clip.visual.conv1.weight", "clip.text_projection", "clip.logit_scale"} <= state.keys()
     by_path.load_state_dict(state, strict=True)
-    with pytest.raises(UsageError, match="wants pictures of 16 pixels, got 8"):
+    with pytest.raises(UsageError, match="wants square pictures of 16 pixels, got 8×8"):
         by_name.embed_image(torch.rand(1, 3, 8, 8))
 
 
@@ -358,6 +365,32 @@ def test_a_configuration_of_something_else(tmp_path: Path) -> None:
         TrainDiffusionPriorConfig.from_json_path(tmp_path / "it.json")
     with pytest.raises(CheckpointError, match=r"is missing its absent\.json"):
         TrainDecoderConfig.from_json_path(tmp_path / "absent.json")
+
+
+@pytest.mark.parametrize(
+    ("prior", "message"),
+    [
+        ({"image_embed_dim": 16}, "'net' in the configuration must have a 'dim', got None"),
+        ({"net": {"depth": 1}}, "'net' in the configuration must have a 'dim'"),
+        ({"net": NET, "clip": "ViT-L/14"}, "the configuration has no section 'clip'"),
+    ],
+)
+def test_a_prior_that_is_not_told_whole(prior: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        TrainDiffusionPriorConfig(prior=prior).prior.create()
+
+
+@pytest.mark.parametrize(
+    ("unets", "message"),
+    [
+        (None, "'unets' in the configuration must be a list, got None"),
+        ([3], "'unets' in the configuration must have a 'dim', got 3"),
+        ([{**UNET, "dim": None}], "'unets' in the configuration must have a 'dim'"),
+    ],
+)
+def test_a_decoder_that_is_not_told_whole(unets: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        TrainDecoderConfig(decoder={"unets": unets, "image_size": 8}).decoder.create()
 
 
 def test_nothing_in_a_file_is_run(tmp_path: Path) -> None:

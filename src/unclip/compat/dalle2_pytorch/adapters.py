@@ -90,8 +90,11 @@ class BaseClipAdapter(nn.Module):
         """Texts -> (B, N) token ids.
 
         Raises:
-            UsageError: one is too long, or has a token that the CLIP was not given room for.
+            UsageError: there are none, or one is too long, or has a token that the CLIP was not
+                given room for.
         """
+        if not texts:
+            raise UsageError("there is no text to read")
         for text in texts:
             if complaint := self.tokenizer.complaint(text):
                 raise UsageError(complaint)
@@ -111,10 +114,11 @@ class BaseClipAdapter(nn.Module):
         """Of (B, 3, H, W) in [0, 1], at least as large as `image_size`."""
 
     def fitted(self, image: Tensor) -> Tensor:
-        """The same at `image_size`. Raises UsageError where it is smaller."""
-        side = image.shape[-1]
-        if side < self.image_size:
-            raise UsageError(f"CLIP wants pictures of {self.image_size} pixels, got {side}")
+        """The same at `image_size`. Raises UsageError where it is smaller, or not square."""
+        height, side = image.shape[-2:]
+        if side < self.image_size or height != side:
+            least = self.image_size
+            raise UsageError(f"CLIP wants square pictures of {least} pixels, got {height}×{side}")
         return image if side == self.image_size else shrunk(image, self.image_size)
 
 

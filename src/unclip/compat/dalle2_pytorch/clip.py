@@ -153,7 +153,7 @@ class CLIP(Translated):
             others: refused by name.
 
         Raises:
-            UsageError: an argument is not read, or there is but one pair to compare.
+            UsageError: an argument is not read.
         """
         for name in others:
             raise UsageError(f"CLIP: argument '{name}' is not read")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ...checkpoints.settings import read_json
 from ...errors import UsageError
@@ -13,6 +13,8 @@ from .clip import CLIP
 from .decoder import Decoder
 from .prior import DiffusionPrior, DiffusionPriorNetwork
 from .unet import Unet
+
+T = TypeVar("T")
 
 
 class Section:
@@ -31,9 +33,23 @@ class Section:
         """What the section `name` is."""
         return SECTIONS.get(name, Section)(values)
 
+    def inner(self, name: str) -> Any:
+        """A section that has to be there. Raises UsageError."""
+        value = self.values.get(name)
+        if not isinstance(value, Mapping):
+            raise UsageError(f"the configuration has no section '{name}'")
+        return self.section(name, value)
+
     def without(self, *names: str) -> dict[str, Any]:
         """The settings but these, and but those that are null."""
         return {n: v for n, v in self.values.items() if n not in names and v is not None}
+
+
+def built(make: Callable[..., T], name: str, values: Any) -> T:
+    """A network of its settings. Raises UsageError where there are none, or no width."""
+    if not isinstance(values, Mapping) or values.get("dim") is None:
+        raise UsageError(f"'{name}' in the configuration must have a 'dim', got {values}")
+    return make(**{key: value for key, value in values.items() if value is not None})
 
 
 class AdapterConfig(Section):
@@ -53,9 +69,9 @@ class DiffusionPriorConfig(Section):
     """A prior."""
 
     def create(self) -> DiffusionPrior:
-        """The prior, with the CLIP that it names."""
-        net = DiffusionPriorNetwork(**self.net.without())
-        clip = self.clip.create() if self.values.get("clip") else None
+        """The prior, with the CLIP that it names. Raises UsageError."""
+        net = built(DiffusionPriorNetwork, "net", self.values.get("net"))
+        clip = self.inner("clip").create() if self.values.get("clip") else None
         return DiffusionPrior(net, clip=clip, **self.without("net", "clip"))
 
 
@@ -63,9 +79,12 @@ class DecoderConfig(Section):
     """A decoder."""
 
     def create(self) -> Decoder:
-        """The decoder, with the CLIP that it names."""
-        unets = [Unet(**{k: v for k, v in one.items() if v is not None}) for one in self.unets]
-        clip = self.clip.create() if self.values.get("clip") else None
+        """The decoder, with the CLIP that it names. Raises UsageError."""
+        told = self.values.get("unets")
+        if not isinstance(told, list):
+            raise UsageError(f"'unets' in the configuration must be a list, got {told}")
+        unets = [built(Unet, "unets", one) for one in told]
+        clip = self.inner("clip").create() if self.values.get("clip") else None
         return Decoder(unets, clip=clip, **self.without("unets", "clip"))
 
 
@@ -82,9 +101,8 @@ class _Train(Section):
     kind = ""
 
     def __init__(self, **values: Any) -> None:
-        if not isinstance(values.get(self.kind), Mapping):
-            raise UsageError(f"the configuration has no section '{self.kind}'")
         super().__init__(values)
+        self.inner(self.kind)
 
     @classmethod
     def from_json_path(cls, json_path: str | Path) -> Any:

@@ -79,7 +79,9 @@ class Decoder(nn.Module):
         **arguments: Any,
     ) -> None:
         super().__init__()
-        unets = [unet] if isinstance(unet, Unet) else list(unet)
+        unets = [unet] if isinstance(unet, Unet) else unet
+        if not (isinstance(unets, Sequence) and all(isinstance(one, Unet) for one in unets)):
+            raise UsageError(f"Decoder: unet must be a Unet or several, got {unets!r}")
         self.clip = None if clip is None else adapted(clip, clip_adapter_overrides)
         if clip is not None and unconditional:
             raise UsageError("Decoder: with unconditional, clip must not be given")
@@ -294,6 +296,9 @@ class Decoder(nn.Module):
         """
         for name in others.keys() - {"one_unet_in_gpu_at_time", "distributed"}:
             raise UsageError(f"Decoder: argument '{name}' is not read")
+        first, last = start_at_unet_number, stop_at_unet_number or self.num_unets
+        if not 1 <= first <= last <= self.num_unets:
+            raise UsageError(f"Decoder: it has U-Nets 1 to {self.num_unets}, not {first} to {last}")
         how, scales = self._how, _each(cond_scale, self.num_unets)
         if max(scales) != 1 and not (how.image_cond_drop_prob or how.text_cond_drop_prob):
             raise UsageError("Decoder: cond_scale other than 1 needs a cond_drop_prob above 0")
@@ -303,18 +308,13 @@ class Decoder(nn.Module):
         cond = cond.replace(
             keep_image=rng.kept(0.0), **self._known(inpaint_image, inpaint_mask, count)
         )
-        if start_at_unet_number > 1:
+        if first > 1:
             if image is None:
-                raise UsageError(f"Decoder: U-Net {start_at_unet_number} needs image")
-            small = _nearest(image, self.image_sizes[start_at_unet_number - 2])
+                raise UsageError(f"Decoder: U-Net {first} needs image")
+            small = _nearest(image, self.image_sizes[first - 2])
             cond = cond.replace(image=self._normalized(small))
-        drawn = self._drawn(
-            cond,
-            rng,
-            range(start_at_unet_number, (stop_at_unet_number or self.num_unets) + 1),
-            scales,
-            {} if inpaint_image is None else {"resample": inpaint_resample_times},
-        )
+        sampling = {} if inpaint_image is None else {"resample": inpaint_resample_times}
+        drawn = self._drawn(cond, rng, range(first, last + 1), scales, sampling)
         return self._finished(drawn.clone())  # which may be trained on
 
     def _drawn(

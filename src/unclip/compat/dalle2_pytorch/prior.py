@@ -163,9 +163,11 @@ class DiffusionPrior(nn.Module):
         With all timesteps it is DDPM, with fewer DDIM (arXiv 2010.02502).
 
         Raises:
-            UsageError: guidance of a network that was trained without.
+            UsageError: no draws, or guidance of a network that was trained without.
         """
         count = num_samples_per_batch
+        if count < 1:
+            raise UsageError(f"DiffusionPrior: num_samples must be at least 1, got {count}")
         text_embed, encodings = self._clip.embed_text(text.repeat_interleave(count, dim=0))
         drawn = self._drawn(self._cond(text_embed, encodings), cond_scale, timesteps)
         score = F.cosine_similarity(drawn, text_embed, dim=-1).view(-1, count)  # (B, count)
