@@ -53,6 +53,7 @@ autodoc_default_options = {"members": True}
 autodoc_inherit_docstrings = False
 autodoc_class_signature = "mixed"
 add_module_names = False
+smartquotes = False  # prompts are shown as they are typed; Chinese has no spaces to tell quotes by
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
 nitpicky = True

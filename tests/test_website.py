@@ -149,7 +149,7 @@ def test_requests_show_type_bounds_and_default(site: Path) -> None:
 
 def test_cells_draw_what_is_on_the_page(tmp_path: Path) -> None:
     code = "from PIL import Image\nImage.new('RGB', (3, 2), (7, 8, 9))"
-    page = f"# 标题\n\n噪声表, $x_0$ and\n\n$$\n\\frac{{a}}{{b}}\n$$\n\n{CELL % code}"
+    page = f'# 标题\n\n噪声表："a fox", $x_0$ and\n\n$$\n\\frac{{a}}{{b}}\n$$\n\n{CELL % code}'
     site = Pages(repository(tmp_path / "of", docs__index_md=page))
     assert build(site, tmp_path / "work", tmp_path / "site") == 0
     html = (tmp_path / "site/index.html").read_text(encoding="utf-8")
@@ -159,6 +159,7 @@ def test_cells_draw_what_is_on_the_page(tmp_path: Path) -> None:
     (picture,) = [read_image(tmp_path / "site" / name) for name in shown]
     assert picture.size == (3, 2) and picture.getpixel((0, 0)) == (7, 8, 9)
     assert "<msub>" in html and "<mfrac>" in html
+    assert "：&quot;a fox&quot;" in html or '："a fox"' in html
     index = (tmp_path / "site/searchindex.js").read_text(encoding="utf-8")
     terms = json.loads(index.removeprefix("Search.setIndex(").removesuffix(")"))["terms"]
     assert {"噪声", "声表"} <= set(terms)
