@@ -108,7 +108,8 @@ def test_python(code: str, here: Path, model: Path, wide: Path) -> None:
 
 def smaller(code: str) -> str:
     """The same with a size that the small model draws at once."""
-    return code.replace("768x512", "24x16").replace("height=512, width=768", "height=16, width=24")
+    code = code.replace("768x512", "24x16").replace("512x512", "24x24")
+    return code.replace("height=512, width=768", "height=16, width=24")
 
 
 @cache
