@@ -109,9 +109,10 @@ def test_what_may_be_drawn_from_memory_is_where_nothing_can_be_written(
         with pytest.raises(OutputError, match="full"):
             await engine.submit("me", spec("a fox"))
         workers.at_once = False
-        asked = [await engine.submit("me", spec(f"{n}"), loose=True) for n in range(4)]
-        other = await engine.submit("me", Spec("vary", {"prompt": "apart"}), loose=True)
+        asked = [await engine.submit("me", spec("0"), loose=True)]
         await workers.drawing.wait()
+        asked += [await engine.submit("me", spec(f"{n}"), loose=True) for n in range(1, 4)]
+        other = await engine.submit("me", Spec("vary", {"prompt": "apart"}), loose=True)
         assert await engine.cancel(asked[3].id) and not await engine.cancel(asked[2].id, "you")
         workers.at_once = True
         workers.all[0].finish()
