@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pkgutil
-import re
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -72,8 +72,6 @@ codes, which are the same for all.
 
 """
 
-LARGE, LARGER = re.compile(r"\b\d{13,}\b"), {2**128: "2¹²⁸", 10**12: "10¹²"}
-
 
 def pages() -> dict[str, str]:
     """Markdown by place."""
@@ -108,10 +106,11 @@ def abilities() -> str:
         request, function = made.request, made.function
         path = f"{request.__module__}.{request.__name__}"
         fields = section(request, name, "", skip=("settings",)).settings
-        text += f"## {name}\n\n" + "\n".join(table(fields)).replace(" any ", " picture ")
+        told = (replace(one, type="picture") if one.type == "any" else one for one in fields)
+        text += f"## {name}\n\n" + "\n".join(table(told))
         text += f"\n\n```{{eval-rst}}\n.. autoclass:: {path}\n   :no-members:\n"
         text += f"\n.. autofunction:: {function.__module__}.{function.__name__}\n```\n\n"
-    return LARGE.sub(lambda found: f"{LARGER[int(found[0])]}", text)
+    return text
 
 
 def samplers() -> str:

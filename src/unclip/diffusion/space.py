@@ -64,7 +64,7 @@ class Rgb(SpaceSettings):
 
 
 class Embedding(SpaceSettings):
-    """Unit vectors times scale·√D: 0.5375·√1024 = 17.2 (arXiv 2204.06125, section 2.2)."""
+    """Unit vectors times scale·√D: 0.5375·√1024 = 17.2 (arXiv 2204.06125)."""
 
     kind: Literal["embedding"] = "embedding"
     scale: float = Field(0.5375, gt=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
@@ -229,7 +230,16 @@ def _type(annotation: Any) -> str:
 def _limits(info: FieldInfo) -> str:
     """'at least 0, below 1': its own bounds, or those of each value of a list."""
     found = _bounds(info.metadata) or _inner_bounds(info.annotation)
-    return ", ".join(f"{_BOUNDS[key]} {_written(value)}" for key, value in found.items())
+    return ", ".join(f"{_BOUNDS[key]} {_bound(value)}" for key, value in found.items())
+
+
+def _bound(value: float) -> str:
+    """As in TOML; a large power of 10 or 2 as such."""
+    for base in (10, 2):
+        power = round(math.log(value, base)) if value >= 10**12 else 0
+        if power and base**power == value:
+            return f"{base}^{power}"
+    return _written(value)
 
 
 def _bounds(metadata: Any) -> dict[str, float]:

@@ -42,7 +42,7 @@ export const canvas: Record<keyof typeof en, string> = {
   "edit.keys.pixel": "以一像素移动矩形",
   "edit.keys.paint": "涂上矩形",
   "edit.keys.compare": "按住查看原图",
-  "outpaint.title": "扩展",
+  "outpaint.title": "扩图",
   "outpaint.about": "无限画布:把框移过边缘,再描述那里的内容。",
   "outpaint.picture": "起始图片",
   "outpaint.new": "从空白画布开始",

@@ -34,6 +34,6 @@ export const make: Record<keyof typeof en, string> = {
   "stage.prior": "先验",
   "stage.ar_prior": "自回归先验",
   "stage.decoder": "解码器",
-  "stage.upsampler": "放大器",
+  "stage.upsampler": "上采样器",
   "make.own": "模型默认",
 };

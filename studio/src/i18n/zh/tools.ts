@@ -32,7 +32,7 @@ export const tools: Record<keyof typeof en, string> = {
   "img2img.new": "完全重画",
   "img2img.empty": "选择一张图片,再说出要变成什么。",
   "upscale.title": "放大",
-  "upscale.about": "用模型的放大器放大图片。",
+  "upscale.about": "用模型的上采样器放大图片。",
   "upscale.draw": "放大",
   "upscale.empty": "选择一张图片,放大后可以在这里对比。",
   "upscale.size": "现在是 {size} 像素。",
