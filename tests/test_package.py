@@ -199,6 +199,14 @@ def test_links_of_the_index_page_lead_into_the_version_that_it_describes(
     assert long_description(PAGE, None, "v1") == bare.replace("[`nn/`](src/nn)", "`nn/`")
 
 
+def test_an_index_takes_both_files(published: Published) -> None:
+    files = [str(one) for one in published.wheel.parent.iterdir() if one.is_file()]
+    assert len(files) == 2
+    command = [sys.executable, "-m", "twine", "check", "--strict", *files]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_an_archive_says_that_it_must_be_installed(published: Published, tmp_path: Path) -> None:
     env = {**elsewhere(tmp_path), "PYTHONPATH": str(published.wheel)}
     command = [sys.executable, "-c", "import unclip"]
