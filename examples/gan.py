@@ -83,8 +83,13 @@ class Prior:
 
 
 def draw(generator: DiT, z_i: Tensor) -> Tensor:
-    """The generator: noise and z_i -> pictures, in one step; a decoder takes many."""
-    noise, t = torch.randn(len(z_i), 3, SIDE, SIDE), torch.full((len(z_i),), 999.0)
+    """The generator: noise and z_i -> pictures, in one step; a decoder takes many.
+
+    The noise is three numbers a picture. From noise of its own for every pixel, as diffusion begins
+    with, the seeds collapse.
+    """
+    noise = torch.randn(len(z_i), 3, 1, 1).expand(-1, -1, SIDE, SIDE)
+    t = torch.full((len(z_i),), 999.0)
     return torch.tanh(generator(noise, t, generator.encode({"image_embed": z_i})))
 
 

@@ -35,6 +35,6 @@ def test_a_few_steps_make_curves_and_pictures(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_most_pictures_show_what_was_asked(tmp_path: Path) -> None:
-    """Without an assertion of what seeds differ in: they have collapsed (docs/gan.md)."""
-    (colour, shape, both, _), _ = run(tmp_path, "--steps", "300")
-    assert colour >= 90 and shape >= 65 and both >= 65
+    """And its seeds differ, if less than after all of its steps (docs/gan.md)."""
+    (colour, shape, both, deviation), _ = run(tmp_path, "--steps", "300")
+    assert colour >= 90 and shape >= 65 and both >= 65 and deviation >= 0.14

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -61,6 +62,19 @@ def test_a_new_network_puts_out_zero_and_its_blocks_are_the_identity(
     assert run(make(), x, given).abs().mean() > 1e-3
     tokens, seen = torch.randn(2, 5, 32), torch.randn(2, 2, 5, 8)
     assert torch.equal(net.blocks[0](tokens, torch.zeros(2, 6, 32), seen[0], None), tokens)
+
+
+def test_a_pooled_input_is_three_numbers_of_unit_variance_beside_the_timestep(
+    x: Tensor, given: dict[str, Tensor]
+) -> None:
+    net, plain = make(pooled_input=True), make()
+    plain.load_state_dict(net.state_dict(), strict=False)
+    pooled = x.sum(dim=(2, 3)) / 16
+    encoded = plain.encode(given)
+    assert encoded.vector is not None
+    beside = replace(encoded, vector=encoded.vector + pooled @ net.pool.weight.T + net.pool.bias)
+    assert close(run(net, x, given), plain(x, T, beside))
+    assert not close(run(net, x, given), run(plain, x, given))
 
 
 def test_a_block_is_its_equations() -> None:

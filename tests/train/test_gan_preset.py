@@ -12,6 +12,8 @@ import unclip
 from unclip.cli import main
 from unclip.data.shapes import COLOURS, SHAPES, recognised
 from unclip.diffusion.objective import AdversarialObjective
+from unclip.media import to_tensor
+from unclip.media.measures import pixel_deviation
 from unclip.train.recipe import load_recipe
 
 
@@ -31,10 +33,11 @@ def test_most_pictures_show_what_was_asked(tmp_path: Path) -> None:
     assert main(["train", "gan", "--out", str(folder), "--device", "cpu"]) == 0
     page = (folder / "report.html").read_text("utf-8")
     assert re.search("Generator and critic", page) and re.search("CLIP&#39;s feedback", page)
-    pipe, right = unclip.load(folder / "model", device="cpu"), []
+    pipe, right, spread = unclip.load(folder / "model", device="cpu"), [], []
     for colour in COLOURS:
         for shape in SHAPES:
             pictures = pipe.generate(f"a {colour} {shape}", n=4, seed=0)
             seen = [recognised(np.asarray(one))[:2] for one in pictures]
             right += [one == (colour, shape) for one in seen]
-    assert np.mean(right) >= 0.7
+            spread.append(pixel_deviation(to_tensor(pictures)))
+    assert np.mean(right) >= 0.9 and np.mean(spread) >= 0.12

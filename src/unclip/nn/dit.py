@@ -34,6 +34,11 @@ class DiTConfig(NetConfig):
     depth: Layers = Field(ge=1)
     heads: int = Field(gt=0)
     mlp_width: int = Field(0, ge=0, description="of the hidden layers; 0 is 8/3 of the width")
+    pooled_input: bool = Field(
+        False,
+        description="the mean of x_t joins the timestep: a few numbers for a network that draws in "
+        "one call to tell seeds apart by",
+    )
     inpaint: bool = Field(False, description="concatenate what is known of the picture, and where")
     embed_dim: int = Field(0, ge=0, description="width of z_i; 0 is unconditional")
     image_tokens: int = Field(4, ge=1, description="context tokens made of z_i")
@@ -105,6 +110,8 @@ class DiT(Conditioned):
         size, width = config.patch_size, config.width
         narrow = config.bottleneck or width
         self.time = TimestepMlp(width, width)
+        if config.pooled_input:
+            self.pool = nn.Linear(config.in_channels, width)
         self.add_condition(width)
         # a patch passes through fewer numbers than it has: JiT, section 4.3
         self.patch = nn.Conv2d(config.in_channels + 4 * config.inpaint, narrow, size, size)
@@ -146,7 +153,10 @@ class DiT(Conditioned):
     def forward(self, x: Tensor, t: Tensor, encoded: Encoded) -> Tensor:
         """(B, C, H, W) noisy picture, (B,) timestep -> (B, out_channels, H, W)."""
         emb = self.time(t)
-        emb = F.silu(emb if encoded.vector is None else emb + encoded.vector)
+        emb = emb if encoded.vector is None else emb + encoded.vector
+        if self.config.pooled_input:  # of noise, each has the variance of a pixel
+            emb = emb + self.pool(x.mean(dim=(2, 3)) * (x.shape[2] * x.shape[3]) ** 0.5)
+        emb = F.silu(emb)
         x = self.with_known(x, encoded) if self.config.inpaint else x
         patches = self.widen(self.patch(laid_out(x)))  # (B, W', h, w)
         size = patches.shape[2:]
