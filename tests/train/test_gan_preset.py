@@ -36,7 +36,7 @@ def test_most_pictures_show_what_was_asked(tmp_path: Path) -> None:
     pipe, right, spread = unclip.load(folder / "model", device="cpu"), [], []
     for colour in COLOURS:
         for shape in SHAPES:
-            pictures = pipe.generate(f"a {colour} {shape}", n=4, seed=0)
+            pictures = pipe.generate(f"a {colour} {shape}", n=8, seed=0)
             seen = [recognised(np.asarray(one))[:2] for one in pictures]
             right += [one == (colour, shape) for one in seen]
             spread.append(pixel_deviation(to_tensor(pictures)))
