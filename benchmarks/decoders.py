@@ -4,10 +4,11 @@
 
 Every row of benchmarks/decoders.toml is a decoder of a model with settings of its sampling. Every
 row draws the same scenes, captions and prompts from the same seeds, and the same two judges look.
-What was measured of pictures is kept in --work, so that a stopped command goes on, and a row that
-is trained later joins the others; costs are measured anew. A row whose model is not there is left
-out, and the page says which command trains it. Needs the corpus (make corpus) with its features,
-and an idle machine for the times.
+A miniature draws coloured shapes, and benchmarks/gan.py judges them. What was measured of pictures
+is kept in --work, so that a stopped command goes on, and a row that is trained later joins the
+others; costs are measured anew. A row whose model is not there is left out, and the page says which
+command trains it. Needs the corpus (make corpus) with its features, and an idle machine for the
+times.
 """
 
 from __future__ import annotations
@@ -22,14 +23,16 @@ import time
 import tomllib
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+import gan
 import torch
 from _machine import add_options, quiet
+from PIL import Image
 from pydantic import Field
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
@@ -69,11 +72,12 @@ SPREAD = 8
 SCENES, FRESH = 3, 60_000_000  # seeds: of the scenes, and of captions that no recipe draws
 BATCH = 16
 SIDE = 96  # of the pictures shown
+MINIATURE_SEEDS = 8  # of each prompt of benchmarks/gan.py
 
 PEAK = """
 import sys, unclip
 pipe = unclip.load(sys.argv[1]).with_decoder(sys.argv[2] or None)
-pipe.sample(pipe.read(["a red car"]), [0], settings=__import__("json").loads(sys.argv[3]))
+pipe.sample(pipe.read(sys.argv[4:]), [0], settings=__import__("json").loads(sys.argv[3]))
 print(next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
 
@@ -101,6 +105,7 @@ class Rows(Config):
     """The file of rows."""
 
     decoders: tuple[Decoder, ...]
+    miniatures: tuple[Decoder, ...] = ()  # of coloured shapes
 
 
 @dataclass
@@ -110,7 +115,7 @@ class Measured:
     asked: Decoder
     quality: dict[str, Any] = field(default_factory=dict)
     cost: dict[str, Any] = field(default_factory=dict)
-    pictures: Tensor = field(default_factory=lambda: torch.zeros(0))
+    pictures: tuple[Image.Image, ...] = ()  # one of each prompt, for the grid
 
     @cached_property
     def pipe(self) -> unclip.Pipeline:
@@ -201,31 +206,31 @@ class Bench:
         return {name: frechet(self.seen[name], torch.cat(s)) for name, s in seen.items()}
 
 
-def cost(one: Measured, repeat: int) -> dict[str, Any]:
+def cost(one: Measured, repeat: int, prompt: str = "a red car") -> dict[str, Any]:
     """Parameters, FLOPs and seconds of a picture, peak memory, FLOPs of the training."""
     stages = one.pipe.model.image_stages
     with FlopCounterMode(display=False) as counter:
-        one.draw(PROMPTS[:1], [0])
+        one.draw([prompt], [0])
     seconds = {}
     for count in (1, 4):
         spent = []
         for _ in range(repeat):
             begun = time.perf_counter()
-            one.draw(["a red car"] * count, list(range(count)))
+            one.draw([prompt] * count, list(range(count)))
             spent.append((time.perf_counter() - begun) / count)
         seconds[count] = median(spent)
     return {
         "parameters": parameter_count(next(iter(stages.values()))),
         "flops": float(counter.get_total_flops()),
         "seconds": seconds,
-        "memory": peak(one.asked),
+        "memory": peak(one.asked, prompt),
         "training": training(one.asked),
     }
 
 
-def peak(asked: Decoder) -> float:
+def peak(asked: Decoder, prompt: str) -> float:
     """GiB of a process that draws one picture."""
-    given = [asked.model, asked.decoder or "", json.dumps(asked.settings)]
+    given = [asked.model, asked.decoder or "", json.dumps(asked.settings), prompt]
     command = [sys.executable, "-c", PEAK, *given]
     said = subprocess.run(command, capture_output=True, text=True, check=True)
     return int(said.stdout) / 2**20
@@ -238,8 +243,7 @@ def training(asked: Decoder) -> float | None:
     recipe, total = load_recipe(asked.recipe), 0.0
     for name in asked.stages:
         each = estimate(recipe, name, torch.device("cpu"))
-        samples = asked.samples or each.samples
-        total += each.step_flops / each.batch_size * samples
+        total += each.total_flops * (asked.samples or each.samples) / each.samples
     return total
 
 
@@ -324,13 +328,43 @@ def cost_table(found: Sequence[Measured]) -> Table:
     )  # fmt: skip
 
 
-def grids(found: Sequence[Measured]) -> list[Part]:
+def grids(found: Sequence[Measured], labels: Sequence[str]) -> list[Part]:
     """The same prompts and seeds from each, failures included."""
-    labels = tuple(PROMPTS)
-    return [
-        Grid(one.asked.title, shown(to_pictures(one.pictures), SIDE), labels, len(labels) // 2)
-        for one in found
-    ]
+    return [Grid(one.asked.title, one.pictures, tuple(labels), len(labels) // 2) for one in found]
+
+
+def miniature_table(found: Sequence[Measured]) -> Table:
+    """What the miniatures draw right, and what they cost."""
+    true = gan.measured(gan.true(MINIATURE_SEEDS, gan.SIDE))
+    lines = [row("true pictures", *_figures(true), "–", "–", "–", "–")]
+    for one in found:
+        spent = one.cost["seconds"]
+        lines.append(
+            row(
+                one.asked.title,
+                *_figures(gan.Figures(**one.quality)),
+                f"{one.cost['parameters'] / 1e6:.2f} M",
+                number(one.cost["flops"] / 1e9, 2),
+                f"{1000 * spent[1]:.0f} · {1000 * spent[4]:.0f}",
+                number(one.cost["training"] / 1e15, 2) if one.cost["training"] else "–",
+            )
+        )
+    return Table(
+        "Coloured shapes of 16×16 pixels",
+        (
+            "decoder", "right colour", "right shape", "deviation over seeds", "sharpness",
+            "parameters", "GFLOP a picture", "ms a picture, alone · of four",
+            "training, 10¹⁵ FLOP",
+        ),
+        tuple(lines),
+        f"{len(gan.PROMPTS)} prompts, {MINIATURE_SEEDS} seeds of each, and one analytic judge. "
+        "Sharpness is the Laplacian energy. Training is the decoder's.",
+    )  # fmt: skip
+
+
+def _figures(found: gan.Figures) -> list[str]:
+    shown = (found.colour, found.shape, found.deviation, found.energy)
+    return [f"{one:.2f}" for one in shown]
 
 
 TEXTS = {
@@ -339,30 +373,37 @@ TEXTS = {
     "cost": "One stated budget of training for each kind, from random weights, on the same data. "
     "The bundled decoder is a further row: it was trained longer.",
     "pictures": "The first picture of each prompt, none chosen.",
+    "miniature": "A GAN from scratch wants far more pictures than these budgets hold, so it is "
+    "trained on three shapes in six colours, beside a diffusion decoder. docs/gan.md has more.",
 }
 
 
-def page(bench: Bench, found: Sequence[Measured], absent: Sequence[Decoder]) -> Report:
+def page(
+    bench: Bench, found: Sequence[Measured], small: Sequence[Measured], absent: Sequence[Decoder]
+) -> Report:
     """All of it."""
     first = found[0]
-    sections = (
+    sections = [
         Section("quality", "What the pictures show", TEXTS["quality"], (
             quality_table(bench, found, first), sets_table(bench, found, first),
         )),
         Section("cost", "What it costs", TEXTS["cost"], (cost_table(found),)),
-        Section("pictures", "Twelve prompts", TEXTS["pictures"], tuple(grids(found))),
-    )  # fmt: skip
+        Section("pictures", "Twelve prompts", TEXTS["pictures"], tuple(grids(found, PROMPTS))),
+    ]  # fmt: skip
+    if small:
+        parts = (miniature_table(small), *grids(small, gan.PROMPTS[: len(PROMPTS)]))
+        sections.append(Section("miniature", "A GAN, in miniature", TEXTS["miniature"], parts))
     return Report(
         title="Decoders, measured side by side",
-        lead="Four ways to paint a picture of z_i: diffusion, few steps, latents, a Transformer. "
-        "What loses is published as what loses.",
-        sections=sections,
+        lead="Ways to paint a picture of z_i: diffusion of pixels in many steps and in few, of "
+        "latents, by a Transformer, and a GAN. What loses is published as what loses.",
+        sections=tuple(sections),
         left_out=tuple((one.title, f"not trained here: `{one.train}`") for one in absent),
         facts=(
             ("command", shlex.join(["python", *sys.argv])),
-            *((one.asked.title, one.asked.train) for one in found if one.asked.train),
+            *((one.asked.title, one.asked.train) for one in (*found, *small) if one.asked.train),
         ),
-        values={one.asked.title: {**one.quality, "cost": one.cost} for one in found},
+        values={one.asked.title: {**one.quality, "cost": one.cost} for one in (*found, *small)},
     )
 
 
@@ -380,17 +421,24 @@ def kept(work: Path, bench: Bench, one: Measured) -> dict[str, Any]:
 def main(options: argparse.Namespace) -> None:
     warnings.simplefilter("ignore", PromptWarning)  # captions name styles that no model knows
     asked = Rows.parse(tomllib.loads(options.rows.read_text(encoding="utf-8")), str(options.rows))
-    present = [one for one in asked.decoders if one.there]
     bench = Bench(options.data, options.scenes, options.pictures, options.seeds)
-    found = [Measured(one) for one in present]
+    found = [Measured(one) for one in asked.decoders if one.there]
     for one in found:
         one.quality = kept(options.work, bench, one)
-        one.pictures = one.draw(PROMPTS, [7] * len(PROMPTS))
+        one.pictures = shown(to_pictures(one.draw(PROMPTS, [7] * len(PROMPTS))), SIDE)
         one.cost = cost(one, options.repeat)
         share_right = _value(one.quality["verdicts"], BOTH)
         print(f"{one.asked.title}: {share_right:.3f} right", file=sys.stderr, flush=True)
-    absent = [one for one in asked.decoders if not one.there]
-    write(page(bench, found, absent), options.output)
+    small = [Measured(one) for one in asked.miniatures if one.there]
+    for one in small:
+        drawn = gan.draw(one.pipe, MINIATURE_SEEDS, one.asked.settings)
+        one.quality = asdict(gan.measured(drawn))
+        one.pictures = tuple(
+            each[0].resize((SIDE, SIDE), Image.Resampling.NEAREST) for each in drawn[: len(PROMPTS)]
+        )
+        one.cost = cost(one, options.repeat, gan.PROMPTS[0])
+    absent = [one for one in (*asked.decoders, *asked.miniatures) if not one.there]
+    write(page(bench, found, small, absent), options.output)
     print(f"wrote {options.output}")
 
 

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import argparse
 import warnings
+from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,8 +30,24 @@ PROMPTS = [f"a {colour} {shape}" for colour in COLOURS for shape in SHAPES]
 SIDE = 16
 
 
-def measured(name: str, pictures: list[list[Image.Image]]) -> str:
-    """A row of the table; `pictures` of each prompt."""
+@dataclass(frozen=True)
+class Figures:
+    """What the judge says of pictures, and how they differ."""
+
+    colour: float  # shares that are right
+    shape: float
+    both: float
+    fit: float
+    deviation: float
+    energy: float
+
+    def row(self, name: str) -> str:
+        """A row of the table."""
+        return f"| {name} | " + " | ".join(f"{one:.2f}" for one in astuple(self)) + " |"
+
+
+def measured(pictures: list[list[Image.Image]]) -> Figures:
+    """Of `pictures` of each of `PROMPTS`."""
     seen = [[recognised(np.asarray(one)) for one in each] for each in pictures]
     asked = [tuple(prompt.split()[1:]) for prompt in PROMPTS]
     flat = [(one, of) for each, of in zip(seen, asked, strict=True) for one in each]
@@ -45,8 +63,7 @@ def measured(name: str, pictures: list[list[Image.Image]]) -> str:
     ]
     spread = np.mean([pixel_deviation(one) for one in small])
     energy = float(laplacian_energy(torch.cat(small)).mean())
-    cells = [f"{share:.2f}" for share in (*shares, fit, spread, energy)]
-    return f"| {name} | " + " | ".join(cells) + " |"
+    return Figures(*map(float, (*shares, fit, spread, energy)))
 
 
 def true(seeds: int, side: int) -> list[list[Image.Image]]:
@@ -58,6 +75,13 @@ def true(seeds: int, side: int) -> list[list[Image.Image]]:
         found[sample["caption"]].append(Image.fromarray(sample["image"]))
         position += 1
     return [each[:seeds] for each in found.values()]
+
+
+def draw(
+    pipe: unclip.Pipeline, seeds: int, settings: dict[str, Any] | None = None
+) -> list[list[Image.Image]]:
+    """So many pictures of each of `PROMPTS`."""
+    return [list(pipe.generate(one, n=seeds, seed=0, **(settings or {}))) for one in PROMPTS]
 
 
 def main() -> None:
@@ -72,11 +96,11 @@ def main() -> None:
     settings = {k: int(v) for k, _, v in (one.partition("=") for one in given.set.split() if one)}
     print("| model | colour | shape | both | fit | deviation | Laplacian energy |")
     print("|---|---|---|---|---|---|---|")
-    print(measured("true pictures", true(given.seeds, SIDE)))
+    print(measured(true(given.seeds, SIDE)).row("true pictures"))
     for model in given.models:
         pipe = unclip.load(model, device="cpu")
-        drawn = [list(pipe.generate(one, n=given.seeds, seed=0, **settings)) for one in PROMPTS]
-        print(measured(str(model), drawn), flush=True)
+        drawn = draw(pipe, given.seeds, settings)
+        print(measured(drawn).row(str(model)), flush=True)
         if given.sheets:
             given.sheets.mkdir(parents=True, exist_ok=True)
             cells = [
