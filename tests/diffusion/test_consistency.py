@@ -9,8 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from unclip.diffusion.consistency import consistency_target, sample_segment, weighted_distance
+from unclip.diffusion.consistency import (
+    consistency_target,
+    paths_of,
+    sample_segment,
+    weighted_distance,
+)
 from unclip.diffusion.objective import ConsistencyObjective
+from unclip.diffusion.samplers import ddim
 from unclip.diffusion.schedule import Cosine
 from unclip.errors import UsageError
 from unclip.rng import BatchRng
@@ -49,6 +55,34 @@ def test_the_end_of_the_path_is_what_is_learnt() -> None:
     fine, mean = _errors(64)
     assert fine < coarse / 8  # the error of a DDIM step falls with its square
     assert fine < mean / 100
+
+
+def test_paths_from_noised_data_have_their_ends() -> None:
+    """They are DDIM's own; who says the end is right at each point, and the denoiser is not."""
+    config = ConsistencyObjective(levels=64)
+    x0 = STD * torch.randn(64, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    paths, grid = paths_of(denoiser, x0, SCHEDULE, 64, 4, BatchRng("path", 64)), SCHEDULE.grid(64)
+    assert torch.equal(paths.levels.sigma, torch.stack([grid[n].sigma for n in (0, 16, 32, 48)]))
+    drawn = BatchRng("path", 64).randn(3, 8, 8)
+    assert torch.allclose(paths.x[:, 0], grid[0].alpha * x0 + grid[0].sigma * drawn)
+    for place in range(4):
+        x, left = paths.x[:, place], grid[16 * place :]
+        assert float(x.std()) == pytest.approx(
+            float((left[0].alpha ** 2 * STD**2 + left[0].sigma ** 2).sqrt()), rel=0.02
+        )
+        ended = ddim(denoiser, x, left, BatchRng(0, 64), lambda *_: None, eta=0.0)
+        assert torch.allclose(paths.end[:, place], ended, atol=1e-5)
+    right, mean = (paths.distances(one, config) for one in (end, denoiser))
+    for few, many in zip(right, mean, strict=True):
+        assert float(few.mean()) < 5e-3  # DDIM's own error in 64 steps
+        assert float(many.mean()) > 20 * float(few.mean())
+    noisiest = (denoiser(paths.x[:, 0], grid[0]).x0 - paths.end[:, 0]).abs().flatten(1).mean(1)
+    assert torch.allclose(mean[-1], noisiest, atol=0.03)  # of weight 1, but for the Huber width
+
+
+def test_there_are_no_more_points_than_levels() -> None:
+    paths = paths_of(denoiser, torch.zeros(2, 1), SCHEDULE, 3, 8, BatchRng(0, 2))
+    assert paths.x.shape == paths.end.shape == (2, 3, 1) and len(paths.levels.sigma) == 3
 
 
 @pytest.mark.parametrize(("progress", "span"), [(0.0, 4), (0.3, 4), (0.34, 2), (0.7, 1), (1.0, 1)])

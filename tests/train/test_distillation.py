@@ -21,8 +21,10 @@ from unclip.train.distillation import ConsistencyTask
 from unclip.train.ema import Ema
 from unclip.train.loader import Loader
 from unclip.train.optim import Learner
+from unclip.train.state import best_state
 from unclip.train.trainer import Trainer
-from unclip.types import Cond
+from unclip.train.validation import Pairs, Validation, ValidationConfig
+from unclip.types import Cond, Prediction
 
 CONSISTENCY = {"kind": "consistency", "levels": 8, "strides": [[0, 2], [0.5, 1]]}
 ADVERSARIAL = {**CONSISTENCY, "kind": "adversarial", "teacher": "decoder"}
@@ -86,6 +88,8 @@ def drawn(stage: Stage, cond: Cond, **sampling: Any) -> Tensor:
 def test_the_student_comes_closer_than_as_few_steps_of_its_teacher(make_task: MakeTask) -> None:
     task = make_task(CONSISTENCY, drop_text=0.0)
     cond, steps = given(task), 60
+    exam = task.exam(cond, 4, BatchRng("exam", 8))
+    undistilled = exam.losses(task.stage)
     learner = Learner(task.stage.net, TrainConfig(steps=steps, learning_rate=2e-3, warmup=1))
     ema, losses = Ema(task.stage.net, 0.9), []
     for step in range(steps):
@@ -101,6 +105,59 @@ def test_the_student_comes_closer_than_as_few_steps_of_its_teacher(make_task: Ma
     few = drawn(task.teacher[0], cond, steps=2, eta=0.0)
     student = drawn(task.stage.with_net(ema.average), cond, steps=1, guidance_scale=1.0)
     assert float((student - path).abs().mean()) < 0.7 * float((few - path).abs().mean())
+    learnt = exam.losses(task.stage.with_net(ema.average))  # which is what validation measures
+    before, after = (sum(float(one.mean()) for one in each) for each in (undistilled, learnt))
+    assert after < 0.85 * before
+    assert float(learnt[-1].mean()) < 0.6 * float(undistilled[-1].mean())  # at pure noise
+
+
+def test_held_out_pictures_tell_a_student_how_far_the_paths_end_is(
+    make_task: MakeTask,
+    make_trainer: Callable[..., Trainer],
+    tokenizer: Tokenizer,
+    monkeypatch: pytest.MonkeyPatch,
+    notes: Any,
+) -> None:
+    """Each path is walked once. Who says the end has no loss; the teacher's own weights have."""
+    trainer = make_trainer(make_task({**CONSISTENCY, "guidance_scale": 3.0}))
+    task, config = trainer.task, ValidationConfig(share=0.1, every=2, levels=3)
+    pairs = Pairs(trainer.loader.source, range(500, 507))  # type: ignore[arg-type]
+    one = Validation(config, pairs, task, task.collate(tokenizer), 4, torch.float32)
+    trainer.validation = one
+    teacher = one.measure(trainer.averaged())
+    assert list(teacher) == ["validation", *(f"validation_level_{n}" for n in (1, 2, 3))]
+    assert min(teacher.values()) > 0
+    assert [len(exam.paths.end) for exam in one._exams] == [4, 3]
+    monkeypatch.setattr(type(task), "exam", None)  # it is not asked again
+    assert one.measure(trainer.averaged()) == teacher
+    trainer.run(notes)
+    best = best_state(trainer.folder)
+    assert [step for step, _ in notes.validated_at] == [2, 4]
+    assert best is not None and best.loss == min(v["validation"] for _, v in notes.validated_at)
+    ends = iter([exam.paths.end[:, n] for exam in one._exams for n in (2, 1, 0)])
+
+    def says_the_end(x: Tensor, level: Any) -> Prediction:
+        return Prediction(next(ends), torch.zeros_like(x))
+
+    student = trainer.averaged()
+    monkeypatch.setattr(type(student), "thresholded", lambda *_: says_the_end)
+    assert set(one.measure(student).values()) == {0.0}
+
+
+@pytest.mark.parametrize(
+    ("objective", "measured"),
+    [
+        (CONSISTENCY, True),
+        (ADVERSARIAL, True),
+        ({**ADVERSARIAL, "consistency_weight": 0.0}, False),
+        ({**ALONE, "teacher": None}, False),
+    ],
+)
+def test_of_a_critic_alone_no_state_is_the_best(
+    objective: dict[str, Any], measured: bool, make_task: MakeTask
+) -> None:
+    task = make_task(objective)
+    assert bool(task.unmeasured) != measured and bool(task.examined) == measured
 
 
 @pytest.mark.parametrize("objective", [CONSISTENCY, ADVERSARIAL, ALONE])

@@ -292,6 +292,23 @@ def test_validation_is_no_step_and_saves_no_state_twice(measured: Make, notes: A
     assert len(set(notes.saves)) >= len(notes.saves) - 1, "the last state alone may be new"
 
 
+def test_what_learns_from_a_critic_has_no_best_state_and_is_told_so(tmp_path: Path) -> None:
+    run = Run(load_recipe("gan", ["validation.share=0.1"]), tmp_path / "run", torch.device("cpu"))
+    told: list[str] = []
+    run.warn = told.append
+    run.begin(resume=False)
+    assert run.untrained("decoder").validation is None
+    why = "it learns from a critic, and from no teacher"
+    assert told == [f"'decoder' has no validation loss: {why}"]
+    with pytest.raises(TrainingError, match=f"'decoder' in .* has no best state: {why}"):
+        run.export_best("decoder")
+    with pytest.raises(
+        TrainingError, match=r"'clip' in .* has no best state: train with a setting"
+    ):
+        run.export_best("clip")
+    run.end()
+
+
 @pytest.mark.parametrize("setting", ["share=0.1,data={source='shapes'}", "pairs=3"])
 def test_a_share_or_data_of_its_own(setting: str) -> None:
     with pytest.raises(UsageError, match="needs a share of the data, or data of its own"):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from ..rng import Rng
-from ..types import Denoiser, Level
+from ..types import Denoiser, Level, Prediction
 from .objective import ConsistencyObjective
 from .parameterization import Parameterization
 from .schedule import Schedule
@@ -89,9 +90,71 @@ def consistency_target(part: Segment, average: Denoiser, teacher: Denoiser) -> T
     student needs no guidance (arXiv 2310.04378, section 4.2).
     """
     said = teacher(part.x, part.now)
-    alpha, sigma = part.then.like(part.x)
-    ahead = average(alpha * said.x0 + sigma * said.eps, part.then).x0
-    return torch.where(sigma == 0, said.x0, ahead)
+    ahead = average(_at(part.then, said), part.then).x0
+    return torch.where(part.then.like(part.x)[1] == 0, said.x0, ahead)
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Points between noise and data, and where a teacher's paths from there end.
+
+    Args:
+        x: (B, L, ...) x_t, from pure noise on.
+        levels: of these, fields (L,).
+        end: (B, L, ...) x0.
+    """
+
+    x: Tensor
+    levels: Level
+    end: Tensor
+
+    def distances(self, student: Denoiser, config: ConsistencyObjective) -> list[Tensor]:
+        """(B,) how far a student's x0 is from the end, at each point from the least noisy on.
+
+        All points count alike: weighted as in training, those at which a teacher errs little, too,
+        would hide what is drawn from pure noise.
+        """
+        config, found = config.model_copy(update={"v_gamma": 1.0}), []
+        for place in reversed(range(self.x.shape[1])):
+            now = level_at(self.levels, torch.full((len(self.x),), place, device=self.x.device))
+            said = student(self.x[:, place], now).x0
+            found.append(weighted_distance(said, self.end[:, place], now, config))
+        return found
+
+
+@torch.no_grad()
+def paths_of(
+    teacher: Denoiser, x0: Tensor, schedule: Schedule, levels: int, count: int, rng: Rng
+) -> Paths:
+    """Where a teacher comes to by DDIM, level by level, from (B, ...) `x0` noised.
+
+    Args:
+        teacher: guided.
+        x0: in diffusion space.
+        schedule: whose grid of `levels` levels the paths are on.
+        levels: see `schedule`.
+        count: points to begin from, evenly spaced, the first pure noise.
+        rng: for the noise.
+    """
+    path = path_levels(schedule, levels, x0.device)
+    count = min(count, levels)
+    starts = torch.tensor([number * levels // count for number in range(count)], device=x0.device)
+    points, ends = list[Tensor](), list[Tensor]()
+    for start in starts:
+        each = [level_at(path, place.expand(len(x0))) for place in torch.arange(start, levels + 1)]
+        alpha, sigma = each[0].like(x0)
+        x = alpha * x0 + sigma * rng.randn(*x0.shape[1:])
+        points.append(x)
+        for now, then in pairwise(each):
+            x = _at(then, teacher(x, now))
+        ends.append(x)
+    return Paths(torch.stack(points, 1), level_at(path, starts), torch.stack(ends, 1))
+
+
+def _at(level: Level, said: Prediction) -> Tensor:
+    """(B, ...) x_t at another level of what was said: a step of DDIM."""
+    alpha, sigma = level.like(said.x0)
+    return alpha * said.x0 + sigma * said.eps
 
 
 def weighted_distance(

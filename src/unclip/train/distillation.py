@@ -7,7 +7,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ..diffusion.consistency import Segment, consistency_target, sample_segment, weighted_distance
+from ..diffusion.consistency import (
+    Segment,
+    consistency_target,
+    paths_of,
+    sample_segment,
+    weighted_distance,
+)
 from ..diffusion.objective import AdversarialObjective, ConsistencyObjective
 from ..errors import UsageError
 from ..rng import Rng
@@ -15,6 +21,7 @@ from ..stages import DiffusionStage, Stage
 from ..stages.sampling import Sampling
 from ..types import Cond, Denoiser
 from .detectors import CONDITIONS, Detectors, Probe
+from .exams import Exam
 from .task import Task
 
 
@@ -70,6 +77,30 @@ class ConsistencyTask(Task):
     def frozen(self) -> list[Stage]:
         """See `Task`; and the teacher."""
         return [*super().frozen, *self.teacher]
+
+    @property
+    def unmeasured(self) -> str:
+        """See `Task`: of a critic no number says that one state is better than another."""
+        objective = self.objective
+        judged = isinstance(objective, AdversarialObjective) and not objective.consistency_weight
+        return "" if self.teacher and not judged else "it learns from a critic, and from no teacher"
+
+    @property
+    def examined(self) -> str:
+        """See `Task`."""
+        if self.unmeasured:
+            return ""
+        objective = self.objective
+        asked = objective.levels, objective.huber
+        return f"path {asked} {self.options.dump()} {self.stage.config.sampling.dump()}"
+
+    def exam(self, cond: Cond, count: int, rng: Rng) -> Exam | None:
+        """See `Task`: the teacher's paths, nothing hidden."""
+        shown, x0 = self.stage.example(cond, rng)
+        teacher = self.teacher[0].thresholded(shown, self.options)
+        levels = self.objective.levels
+        paths = paths_of(teacher, x0, self.stage.config.schedule, levels, count, rng)
+        return Exam(shown, paths, self.objective)
 
     def begin(self, progress: float, average: nn.Module) -> None:
         """See `Task`."""

@@ -307,7 +307,9 @@ class Run:
             learn_low_rank(stage.net, config.lora, f"stages.{name}")
         collate, source = task.collate(self.tokenizer()), self._source(name, task, trained)
         validation, held = None, self.recipe.settings.validation
-        if held and (pairs := measured_by(self.recipe, task)):
+        if held and task.unmeasured:
+            self.warn(f"'{name}' has no validation loss: {task.unmeasured}")
+        elif held and (pairs := measured_by(self.recipe, task)):
             size, dtype = min(64, config.batch_at(0)), config.dtype(self.device)
             validation = Validation(held, pairs, task, collate, size, dtype)
         loader = Loader(
@@ -372,10 +374,9 @@ class Run:
         folder = self.folder / name / "states"
         best = best_state(folder)
         if best is None:
-            raise TrainingError(
-                f"stage '{name}' in {self.folder} has no best state: train with a setting "
-                "`validation`, such as --set validation.share=0.05"
-            )
+            why = check_stage(self.recipe, name).unmeasured
+            advice = why or "train with a setting `validation`, such as --set validation.share=0.05"
+            raise TrainingError(f"stage '{name}' in {self.folder} has no best state: {advice}")
         stage, lora = self.build(name), self.recipe.trained[name].lora
         if lora:
             learn_low_rank(stage.net, lora, f"stages.{name}")

@@ -20,6 +20,7 @@ from ..types import Cond
 from .collate import NULL_TOKENS, Collate, middle, pictures
 from .config import TrainConfig
 from .detectors import Detectors
+from .exams import Exam
 from .loader import Batch
 from .needs import OF_IMAGE, OF_PRIOR, OF_SPACE, OF_TEXT, needs_clip, needs_prior
 from .pieces import cut, pieces
@@ -80,6 +81,20 @@ class Task(nn.Module):
 
     def check(self, means: Mapping[str, float]) -> None:
         """Raise TrainingError where the metrics since the last log say that training fails."""
+
+    @property
+    def unmeasured(self) -> str:
+        """Why held out pictures have no loss that says which state is best; empty: they have."""
+        return ""
+
+    @property
+    def examined(self) -> str:
+        """Names what `exam` asks, with its settings; empty: validation is of the loss."""
+        return ""
+
+    def exam(self, cond: Cond, count: int, rng: Rng) -> Exam | None:
+        """What validation asks of a stage in the loss's place, at `count` levels; made once."""
+        return None
 
     def measured(self, stage: Stage, cond: Cond) -> dict[str, Tensor]:
         """What validation measures beside the loss, (B,) or () each, of an average of its stage."""

@@ -1,7 +1,8 @@
 """The loss on pictures that are held out, at the same noise levels with the same noise each time.
 
 Training's loss is of random levels, whose losses differ by far more than two networks' do. Here
-nothing but the network changes, so that curves can be compared, and the best state be found.
+nothing but the network changes, so that curves can be compared, and the best state be found. A
+student has its `Exam` in the loss's place.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from ..config import Config
 from ..data import IndexedSource, Sample
 from ..data.framing import FrameSettings
 from ..device import autocast
-from ..diffusion.objective import DiffusionObjective
 from ..diffusion.schedule import Schedule
 from ..errors import DataError
 from ..rng import BatchRng, Rng
 from ..stages import DiffusionStage, Stage
 from ..types import Cond, Level
 from .collate import Collate
+from .exams import Exam
 from .loader import Batch
 from .section import check_section, source_settings
 from .task import Task
@@ -125,6 +126,7 @@ class Validation:
     batch_size: int
     dtype: torch.dtype
     _conds: list[Cond] = field(default_factory=list)  # on the CPU
+    _exams: list[Exam] = field(default_factory=list)  # there too, of each
     _digest: str = ""
 
     @property
@@ -145,27 +147,40 @@ class Validation:
         device = stage.device
         if not self._conds:
             self._conds = list(self._prepared(device))
-        levels = _levels(stage, self.config.levels)
-        found: list[list[Tensor]] = [[] for _ in levels]
+        found: list[list[Tensor]] = []
         beside: dict[str, list[Tensor]] = {}
         for number, held in enumerate(self._conds):
             cond = held.map(lambda value: value.to(device))
-            for losses, one in zip(found, levels, strict=True):
-                rng = self._rng(number, len(cond), device)
-                with autocast(device, self.dtype):
-                    loss, metrics = self.task.loss_of(one, cond, rng)
-                losses.append(metrics.get("mse", loss).float().expand(len(cond)))
             with autocast(device, self.dtype):
+                losses = self._losses(stage, cond, number)
+                found.append([loss.float().expand(len(cond)) for loss in losses])
                 for name, value in self.task.measured(stage, cond).items():
                     beside.setdefault(name, []).append(value.float().expand(len(cond)))
-        means = [float(torch.cat(losses).mean()) for losses in found]
+        means = [float(torch.cat(losses).mean()) for losses in zip(*found, strict=True)]
         by_level = {f"validation_level_{n}": mean for n, mean in enumerate(means, start=1)}
         mean = sum(means) / len(means)
         own = {f"validation_{name}": float(torch.cat(all_).mean()) for name, all_ in beside.items()}
         return {"validation": mean, **(by_level if len(means) > 1 else {}), **own}
 
+    def _losses(self, stage: Stage, cond: Cond, number: int) -> list[Tensor]:
+        """Of batch `number`, (B,) or () at each level, from the least noisy on."""
+        if self.task.examined:
+            if number == len(self._exams):
+                rng = self._rng(number, len(cond), stage.device)
+                exam = self.task.exam(cond, self.config.levels, rng)
+                assert exam is not None
+                self._exams.append(exam.to(torch.device("cpu")))
+            return self._exams[number].to(stage.device).losses(stage)
+        found = []
+        for one in _levels(stage, self.config.levels):
+            rng = self._rng(number, len(cond), stage.device)
+            loss, metrics = self.task.loss_of(one, cond, rng)
+            found.append(metrics.get("mse", loss))
+        return found
+
     def _prepared(self, device: torch.device) -> Iterator[Cond]:
         seen = hashlib.sha256(str((self.config.levels, self.batch_size)).encode())
+        seen.update(self.task.examined.encode())
         for number, batch in enumerate(self.pairs.batches(self.collate, self.batch_size)):
             for key, value in batch.items():
                 seen.update(f"{key} {tuple(value.shape)}".encode())
@@ -185,16 +200,12 @@ def _levels(stage: Stage, count: int) -> list[Stage]:
     """A stage at each of some fixed noise levels, nothing hidden; at none, where it has none."""
     if not isinstance(stage, DiffusionStage):
         return [stage]
-    schedule, objective = stage.config.schedule, stage.config.objective
-    changes: dict[str, Any] = {"drop_text": 0.0, "drop_image": 0.0}
-    if not isinstance(objective, DiffusionObjective):
-        changes["objective"] = DiffusionObjective()
-    stages: list[Stage] = []
+    schedule, stages = stage.config.schedule, list[Stage]()
     for number in range(count):
         place = (number + 0.5) / count * (schedule.length - 1)
         level = schedule.at(torch.tensor([place], dtype=torch.float64).round())
         one = copy.copy(stage)
-        fixed = {**changes, "schedule": _OneLevel(schedule, level)}
+        fixed = {"drop_text": 0.0, "drop_image": 0.0, "schedule": _OneLevel(schedule, level)}
         one.config = stage.config.model_copy(update=fixed)
         stages.append(one)
     return stages
