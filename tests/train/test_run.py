@@ -272,7 +272,9 @@ def test_a_student_of_what_it_is_taken_from_is_trained_and_chosen(
 @pytest.mark.parametrize(
     ("assignments", "message"),
     [
-        (["stages.student.objective.guidance_scale=1.0"], r"guidance_scale' is missing"),
+        (["stages.student.objective.guidance_scale=1.0"], "must be above 1, got 1"),
+        (["stages.student.network.embed_dim=0"], r"teacher': it reads image_embed, which"),
+        (["stages.student.objective.levels=2000"], r"objective\.levels' must be at most 1000"),
         (["stages.student.schedule.kind=linear"], "need the same schedule"),
         (["stages.student.objective.kind=adversarial", "stages.student.objective.teacher=clip"],
          "only a stage that diffuses"),

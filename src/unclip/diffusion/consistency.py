@@ -57,7 +57,7 @@ def sample_segment(
     own = torch.zeros_like(noisy)
     if student is not None and config.own_share:
         own = rng.bernoulli(config.own_share)
-        start = torch.where(own, round(config.own_level * config.levels), start)
+        start = torch.where(own, config.own_place, start)
         noise = level_at(path, torch.zeros_like(start))
         with torch.no_grad():
             drawn = student(noise.like(x0)[1] * rng.randn(*x0.shape[1:]), noise).x0

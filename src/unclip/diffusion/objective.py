@@ -89,6 +89,22 @@ class ConsistencyObjective(Config):
     huber: float = Field(0.03, gt=0, description="error above which the loss is linear")
     limits: Limits = Limits()
 
+    @model_validator(mode="after")
+    def _own_level_between(self) -> Self:
+        place = self.own_place
+        if not 0 < place < self.levels:
+            end = "clean" if place else "pure noise"
+            raise ValueError(
+                f"own_level {self.own_level:g} of {self.levels} levels is {end}, level {place}: it "
+                "must lie on a level between"
+            )
+        return self
+
+    @property
+    def own_place(self) -> int:
+        """The level of `own_level`, 0 pure noise to `levels` clean."""
+        return round(self.own_level * self.levels)
+
     def stride(self, progress: float) -> int:
         """How many levels the teacher's step spans when `progress` (0 to 1) is done."""
         return [levels for share, levels in self.strides if progress >= share][-1]

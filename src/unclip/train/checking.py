@@ -8,10 +8,11 @@ import torch
 
 from ..data import Source
 from ..data.buckets import check_framing, framed
-from ..stages import on_meta
+from ..stages import DiffusionStage, on_meta
 from .caching import encoders, stored_source
 from .crops import check_crops
 from .data import check_buckets_of, framing_of, measured_by
+from .distillation import check_levels
 from .frozen import freeze
 from .lora import learn_low_rank
 from .recipe import Recipe
@@ -35,6 +36,8 @@ def check_stage(recipe: Recipe, name: str) -> Task:
         task = make_task(recipe, name, stage, partial(bare, recipe, name))
         if config.lora:
             learn_low_rank(stage.net, config.lora, where)
+    if isinstance(stage, DiffusionStage):
+        check_levels(stage.config, f"{where}.objective")
     check_buckets_of(recipe, name, stage)
     check_crops(recipe, name, task)
     freeze(stage.net, config.freeze, where)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from ..config import shown
 from ..diffusion.consistency import (
     Segment,
     consistency_target,
@@ -14,11 +16,13 @@ from ..diffusion.consistency import (
     sample_segment,
     weighted_distance,
 )
-from ..diffusion.objective import AdversarialObjective, ConsistencyObjective
+from ..diffusion.objective import AdversarialObjective, ConsistencyObjective, DiffusionObjective
 from ..errors import UsageError
+from ..nn.latents import InLatents
 from ..rng import Rng
 from ..stages import DiffusionStage, Stage
 from ..stages.sampling import Sampling
+from ..stages.stage import DiffusionConfig
 from ..types import Cond, Denoiser
 from .detectors import CONDITIONS, Detectors, Probe
 from .exams import Exam
@@ -158,6 +162,18 @@ class ConsistencyTask(Task):
         return stage.config.parameterization.denoiser(stage.bind(cond))
 
 
+def check_levels(config: DiffusionConfig, where: str) -> None:
+    """Raise UsageError where a path has more levels than the schedule; `where` as there."""
+    objective, schedule = config.objective, config.schedule
+    if not isinstance(objective, ConsistencyObjective) or not schedule.whole:
+        return
+    if objective.levels > schedule.length:
+        raise UsageError(
+            f"setting '{where}.levels' must be at most {schedule.length}, the schedule's own, "
+            f"got {objective.levels}"
+        )
+
+
 def check_teacher(
     stage: Stage, teacher: Stage, objective: ConsistencyObjective, where: str
 ) -> Sampling:
@@ -168,21 +184,89 @@ def check_teacher(
     """
     if not isinstance(stage, DiffusionStage) or not isinstance(teacher, DiffusionStage):
         raise UsageError(f"setting '{where}': only a stage that diffuses can teach or be taught")
-    options = teacher.config.sampling.merge({"guidance_scale": objective.guidance_scale})
-    guided = bool(stage.consumes & {"text_tokens", "text_encodings", "image_embed"})
-    if guided and options.guidance_scale == 1.0:
+    _check_alike(stage, teacher, where)
+    own = teacher.config.objective
+    if not isinstance(own, DiffusionObjective):
         raise UsageError(
-            f"setting '{where}.guidance_scale' is missing: the teacher samples without guidance, "
-            "which the student takes over; give a scale above 1"
+            f"setting '{where}.teacher' must be a stage that denoises, got a student itself, of "
+            f"objective '{own.kind}', which has no path; name the stage that it learnt from"
         )
+    options = teacher.config.sampling.merge({"guidance_scale": objective.guidance_scale})
+    _check_guidance(teacher, options, objective, where)
+    return options
+
+
+def _check_alike(stage: DiffusionStage, teacher: DiffusionStage, where: str) -> None:
+    """Both have to diffuse the same, and the student to see what its teacher does."""
     for what, own, theirs in (
-        ("schedule", stage.config.schedule, teacher.config.schedule),
+        ("product", sorted(stage.produces), sorted(teacher.produces)),
         ("picture size", stage.image_size, teacher.image_size),
+        ("enlargement", stage.factor, teacher.factor),
+        ("autoencoder", *(getattr(one.config, "latents", None) for one in (stage, teacher))),
+        ("shape of x_t", diffused_shape(stage), diffused_shape(teacher)),
         ("space", stage.config.space, teacher.config.space),
+        ("schedule", stage.config.schedule, teacher.config.schedule),
     ):
         if own != theirs:
             raise UsageError(
                 f"setting '{where}.teacher': student and teacher need the same {what}, "
-                f"got {own} and {theirs}"
+                f"got {shown(own)} and {shown(theirs)}"
             )
-    return options
+    if not _of_equal_latents(stage, teacher):
+        raise UsageError(
+            f"setting '{where}.teacher': student and teacher need the same autoencoder, and the "
+            "weights of theirs differ"
+        )
+    if unseen := sorted(teacher.consumes - stage.consumes):
+        raise UsageError(
+            f"setting '{where}.teacher': it reads {', '.join(unseen)}, which the student does not: "
+            "give both the same network.text and network.embed_dim"
+        )
+
+
+def diffused_shape(stage: DiffusionStage) -> tuple[int, ...]:
+    """Of one x_t of a stage, at the size that it is trained for."""
+    height, width = stage.image_size or (1, 1)
+    small = torch.empty(1, 3, height // stage.factor, width // stage.factor, device="meta")
+    return stage.shape(Cond(image=small))
+
+
+def _of_equal_latents(stage: DiffusionStage, teacher: DiffusionStage) -> bool:
+    """Whether their autoencoders' weights are alike, but for a file's precision; if known."""
+    nets = stage.net, teacher.net
+    if not all(isinstance(net, InLatents) for net in nets):
+        return True
+    one, other = (list(cast(InLatents, net).autoencoder.parameters()) for net in nets)
+    return all(
+        a.is_meta or b.is_meta or torch.allclose(a.float(), b.float().to(a.device), 1e-2, 1e-3)
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+def _check_guidance(
+    teacher: DiffusionStage, options: Sampling, objective: ConsistencyObjective, where: str
+) -> None:
+    """The student takes the teacher's guidance over, and cannot be guided later."""
+    reads = teacher.consumes
+    by = {
+        "drop_text": any(name.startswith("text_") for name in reads),
+        "drop_image": "image_embed" in reads,
+    }
+    scale = options.guidance_scale
+    never = [name for name in by if by[name] and not getattr(teacher.config, name)]
+    if not any(by.values()) or (never and teacher.factor > 1 and scale == 1.0):
+        return  # an upsampler's small picture says what to draw
+    if never:
+        raise UsageError(
+            f"setting '{where}.teacher': it cannot be guided, for it learnt with "
+            f"{' = '.join(never)} = 0 what to draw of a condition, and never without"
+        )
+    if max(scale, options.image_guidance_scale or 0.0) > 1.0:
+        return
+    takes = "the student takes its guidance over, and cannot be guided later"
+    if objective.guidance_scale is None:
+        raise UsageError(
+            f"setting '{where}.guidance_scale' is missing: the teacher samples without guidance "
+            f"(guidance_scale {scale:g}); give a scale above 1, as {takes}"
+        )
+    raise UsageError(f"setting '{where}.guidance_scale' must be above 1, got {scale:g}: {takes}")
