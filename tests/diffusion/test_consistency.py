@@ -135,6 +135,20 @@ def test_the_loss_is_of_the_error_and_the_level() -> None:
     assert torch.allclose(loss, weight * torch.tensor([expected, expected, 0.0]))
 
 
+def test_what_does_not_count_has_no_part_in_the_distance() -> None:
+    """Of four places one is wrong by far: alone it is the whole loss, left out it is none."""
+    config, grid = ConsistencyObjective(huber=0.03), SCHEDULE.grid(4)
+    now = Level(*(getattr(grid[0], name)[None] for name in ("t", "alpha", "sigma")))
+    said, end = torch.zeros(1, 3, 2, 2), torch.zeros(1, 3, 2, 2)
+    said[..., 0, 1] = 1.0
+    alone = torch.zeros(1, 1, 2, 2)
+    alone[..., 0, 1] = 1.0
+    whole = (1 + 0.03**2) ** 0.5 - 0.03
+    for counts, expected in ((None, whole / 4), (alone, whole), (1 - alone, 0.0)):
+        loss = weighted_distance(said, end, now, config, counts)
+        assert float(loss) == pytest.approx(expected, rel=1e-4)
+
+
 @pytest.mark.parametrize("strides", [(), ((0.1, 2),), ((0.0, 2), (0.5, 1), (0.2, 1))])
 def test_strides_begin_at_the_start_and_go_on(strides: object) -> None:
     with pytest.raises(UsageError, match="the shares must rise from 0"):

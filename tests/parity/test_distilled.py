@@ -56,6 +56,8 @@ def test_the_student_of_a_foreign_teacher(karlo: Path, tmp_path: Path) -> None:
     recipe = load_recipe("turbo", SHAPES, teacher=str(karlo))
     names = list(recipe.stages)
     assert names.index("turbo") == names.index("decoder") + 1
+    sampling = [recipe.stage(one).config.sampling for one in ("decoder", "turbo")]  # type: ignore[attr-defined]
+    assert sampling[0].threshold == sampling[1].threshold and sampling[1].steps == 2
     run = Run(recipe, tmp_path / "run", CPU)
     run.begin(resume=False)
     for name in names:

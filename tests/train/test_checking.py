@@ -47,6 +47,14 @@ def test_it_is_told_before_anything_trains(settings: list[str], fault: str, tmp_
     assert not (tmp_path / "run").exists()
 
 
+def test_a_critic_sees_whole_pictures(photos: str, tmp_path: Path) -> None:
+    data = ["data.source=folder", f"data.path={photos}", "data.mask=alpha"]
+    Run(load_recipe("tiny", data), tmp_path / "run", torch.device("cpu")).check()
+    run = Run(load_recipe("gan", data), tmp_path / "run", torch.device("cpu"))
+    with pytest.raises(UnclipError, match=r"'data\.mask' has no effect with objective 'advers"):
+        run.check()
+
+
 def test_pictures_cut_at_random_are_not_kept(photos: str, tmp_path: Path) -> None:
     data = ["data.source=folder", f"data.path={photos}"]
     cached = [*data, "stages.prior.train.cache=true"]

@@ -108,7 +108,7 @@ def test_the_student_comes_closer_than_as_few_steps_of_its_teacher(make_task: Ma
     learnt = exam.losses(task.stage.with_net(ema.average))  # which is what validation measures
     before, after = (sum(float(one.mean()) for one in each) for each in (undistilled, learnt))
     assert after < 0.85 * before
-    assert float(learnt[-1].mean()) < 0.6 * float(undistilled[-1].mean())  # at pure noise
+    assert float(learnt[-1].mean()) < 0.7 * float(undistilled[-1].mean())  # at pure noise
 
 
 def test_held_out_pictures_tell_a_student_how_far_the_paths_end_is(
@@ -142,6 +142,42 @@ def test_held_out_pictures_tell_a_student_how_far_the_paths_end_is(
     student = trainer.averaged()
     monkeypatch.setattr(type(student), "thresholded", lambda *_: says_the_end)
     assert set(one.measure(student).values()) == {0.0}
+
+
+@pytest.mark.parametrize(("threshold", "most"), [("clamp", 1.0), ("none", 30.0)])
+def test_the_paths_end_is_clamped_where_sampling_clamps(
+    threshold: str, most: float, make_task: MakeTask
+) -> None:
+    """An average that says 30 everywhere: pictures end at 1, what has no bounds where it said."""
+    task = make_task(CONSISTENCY, {"sampling": {"guidance_scale": 2.0, "threshold": threshold}})
+    sampling = task.stage.config.sampling.merge({"threshold": threshold})
+    x0 = type(task.stage.config.parameterization)(kind="x0")
+    changes = {"sampling": sampling, "parameterization": x0}
+    task.stage.config = task.stage.config.model_copy(update=changes)
+    average = copy.deepcopy(task.stage.net)
+    with torch.no_grad():
+        average.conv_out.weight.zero_()
+        average.conv_out.bias.fill_(30.0)
+    task.begin(0.0, average)
+    shown, x = task.training_example(given(task), BatchRng(0, 8))
+    part = task.segment(shown, x, BatchRng(1, 8))
+    ends = task.end(shown, part)[part.then.sigma > 0]
+    assert len(ends) and torch.allclose(ends, torch.full_like(ends, most), atol=1e-4)
+
+
+def test_the_loss_of_a_student_is_of_the_places_that_count(make_task: MakeTask) -> None:
+    """Half of each picture counts: what is left of it there is the loss of that half alone."""
+    task = make_task(CONSISTENCY)
+    cond = given(task)
+    half = torch.zeros(8, 1, *task.stage.image_size)
+    half[..., :4] = 1.0
+    losses = [
+        task.loss(cond.replace(loss_mask=mask), BatchRng(0, 8))[0]
+        for mask in (None, half, 1 - half)
+    ]
+    whole, left, right = losses
+    assert torch.allclose(whole, (left + right) / 2, rtol=1e-4)
+    assert not torch.allclose(left, right, rtol=1e-2)
 
 
 @pytest.mark.parametrize(

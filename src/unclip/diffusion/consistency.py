@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..rng import Rng
 from ..types import Denoiser, Level, Prediction
-from .objective import ConsistencyObjective
+from .objective import ConsistencyObjective, masked_mean
 from .parameterization import Parameterization
 from .schedule import Schedule
 
@@ -108,7 +108,9 @@ class Paths:
     levels: Level
     end: Tensor
 
-    def distances(self, student: Denoiser, config: ConsistencyObjective) -> list[Tensor]:
+    def distances(
+        self, student: Denoiser, config: ConsistencyObjective, counts: Tensor | None = None
+    ) -> list[Tensor]:
         """(B,) how far a student's x0 is from the end, at each point from the least noisy on.
 
         All points count alike: weighted as in training, those at which a teacher errs little, too,
@@ -118,7 +120,7 @@ class Paths:
         for place in reversed(range(self.x.shape[1])):
             now = level_at(self.levels, torch.full((len(self.x),), place, device=self.x.device))
             said = student(self.x[:, place], now).x0
-            found.append(weighted_distance(said, self.end[:, place], now, config))
+            found.append(weighted_distance(said, self.end[:, place], now, config, counts))
         return found
 
 
@@ -158,10 +160,17 @@ def _at(level: Level, said: Prediction) -> Tensor:
 
 
 def weighted_distance(
-    said: Tensor, end: Tensor, now: Level, config: ConsistencyObjective
+    said: Tensor,
+    end: Tensor,
+    now: Level,
+    config: ConsistencyObjective,
+    counts: Tensor | None = None,
 ) -> Tensor:
-    """(B,) weighted pseudo-Huber distance (arXiv 2310.14189, eq. 7, each value alone)."""
+    """(B,) weighted pseudo-Huber distance (arXiv 2310.14189, eq. 7, each value alone).
+
+    `counts`: see `masked_mean`.
+    """
     width = config.huber
     error = ((said - end).float() ** 2 + width**2).sqrt() - width
     weight = Parameterization(kind="x0").v_weight(now, config.v_gamma)
-    return weight * error.flatten(1).mean(1)
+    return weight * masked_mean(error, counts)

@@ -410,11 +410,16 @@ class DiffusionStage(Stage):
         net, config, objective = self.bind(shown), self.config, self.config.objective
         if not isinstance(objective, DiffusionObjective):
             raise UsageError(f"{self.kind}: objective '{objective.kind}' needs a teacher")
-        counts = cond.loss_mask
-        if counts is not None and counts.shape[-2:] != x0.shape[-2:]:  # of latents
-            counts = F.interpolate(counts, x0.shape[-2:], mode="area")
         means = config.schedule, config.parameterization, objective
-        return diffusion_loss(net, x0, *means, rng, counts)
+        return diffusion_loss(net, x0, *means, rng, loss_counts(cond, x0))
+
+
+def loss_counts(cond: Cond, x0: Tensor) -> Tensor | None:
+    """(B, 1, H, W) how much each place of x0 counts in a loss; None: all do alike."""
+    counts = cond.loss_mask
+    if counts is not None and counts.shape[-2:] != x0.shape[-2:]:  # of latents
+        counts = F.interpolate(counts, x0.shape[-2:], mode="area")
+    return counts
 
 
 def fit_known(cond: Cond, size: Sequence[int]) -> Cond:

@@ -8,6 +8,8 @@ import torch
 
 from ..data import Source
 from ..data.buckets import check_framing, framed
+from ..diffusion.objective import AdversarialObjective
+from ..errors import UsageError
 from ..stages import DiffusionStage, on_meta
 from .caching import encoders, stored_source
 from .crops import check_crops
@@ -38,10 +40,22 @@ def check_stage(recipe: Recipe, name: str) -> Task:
             learn_low_rank(stage.net, config.lora, where)
     if isinstance(stage, DiffusionStage):
         check_levels(stage.config, f"{where}.objective")
+        _check_mask(recipe, stage)
     check_buckets_of(recipe, name, stage)
     check_crops(recipe, name, task)
     freeze(stage.net, config.freeze, where)
     return task
+
+
+def _check_mask(recipe: Recipe, stage: DiffusionStage) -> None:
+    """Raise UsageError where a critic would take for true what does not count."""
+    objective = stage.config.objective
+    masked = getattr(recipe.data, "mask", None) and "image" in stage.produces
+    if masked and isinstance(objective, AdversarialObjective):
+        raise UsageError(
+            "setting 'data.mask' has no effect with objective 'adversarial', whose critic looks at "
+            "whole pictures: leave it out, or learn by objective 'consistency'"
+        )
 
 
 def check_samples(recipe: Recipe, task: Task, source: Source) -> None:

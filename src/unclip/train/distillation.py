@@ -22,7 +22,7 @@ from ..nn.latents import InLatents
 from ..rng import Rng
 from ..stages import DiffusionStage, Stage
 from ..stages.sampling import Sampling
-from ..stages.stage import DiffusionConfig
+from ..stages.stage import DiffusionConfig, loss_counts
 from ..types import Cond, Denoiser
 from .detectors import CONDITIONS, Detectors, Probe
 from .exams import Exam
@@ -132,7 +132,8 @@ class ConsistencyTask(Task):
         shown, x0 = self.training_example(cond, rng)
         part = self.segment(shown, x0, rng)
         said = self.denoiser(self.stage, shown)(part.x, part.now).x0
-        loss = weighted_distance(said, self.end(shown, part), part.now, self.objective)
+        end, counts = self.end(shown, part), loss_counts(shown, x0)
+        loss = weighted_distance(said, end, part.now, self.objective, counts)
         return loss, {"consistency": loss.detach()}
 
     def training_example(self, cond: Cond, rng: Rng) -> tuple[Cond, Tensor]:
@@ -153,8 +154,9 @@ class ConsistencyTask(Task):
 
     @torch.no_grad()
     def end(self, shown: Cond, part: Segment) -> Tensor:
-        """(B, ...) where the path ends."""
-        average = self.denoiser(self.stage.with_net(self.average[0]), shown)
+        """(B, ...) where the path ends, as sampling has it: clamped where that clamps."""
+        averaged = self.stage.with_net(self.average[0])
+        average = averaged.thresholded(shown, self.stage.config.sampling)
         return consistency_target(part, average, self.teacher[0].thresholded(shown, self.options))
 
     def denoiser(self, stage: DiffusionStage, cond: Cond) -> Denoiser:

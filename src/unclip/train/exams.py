@@ -10,6 +10,7 @@ from torch import Tensor
 from ..diffusion.consistency import Paths
 from ..diffusion.objective import ConsistencyObjective
 from ..stages import DiffusionStage, Stage
+from ..stages.stage import loss_counts
 from ..types import Cond, Level
 
 
@@ -36,6 +37,6 @@ class Exam:
     def losses(self, stage: Stage) -> list[Tensor]:
         """(B,) at each level, from the least noisy on: the student's x0 from the paths' ends."""
         assert isinstance(stage, DiffusionStage)
-        return self.paths.distances(
-            stage.thresholded(self.shown, stage.config.sampling), self.objective
-        )
+        student = stage.thresholded(self.shown, stage.config.sampling)
+        counts = loss_counts(self.shown, self.paths.end[:, 0])
+        return self.paths.distances(student, self.objective, counts)

@@ -43,8 +43,12 @@ def taught_by(values: Mapping[str, Any], teacher: str) -> dict[str, Any]:
         student = {**table, "kind": kinds[alike[0]], "from": teacher, "from_stage": alike[0]}
         if "predicted_share" in table and not _sees(model):
             student["predicted_share"] = 1.0  # nothing embeds the pictures of the data
-        if model.parts[alike[0]].config.dump()["parameterization"]["kind"] == "eps":
+        theirs = model.parts[alike[0]].config.dump()
+        if theirs["parameterization"]["kind"] == "eps":
             student["parameterization"] = {"alpha_floor": ALPHA_FLOOR}
+        if "sampling" in table:  # whether x0 has bounds is the teacher's to say: latents have none
+            threshold = {"threshold": theirs["sampling"]["threshold"]}
+            student["sampling"] = {**table["sampling"], **threshold}
         tables = {**before, name: student, **after}
     tokenizer = {"model": teacher, "context": model.read_tokenizer().context, "vocab_size": 300}
     chosen = {"prior": model.prior, "decoder": next(iter(students))}
