@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from unclip.config import Config, UserPath, override, read_toml
 from unclip.errors import UsageError, counted, nearest
+from unclip.train.recipe import load_recipe
 
 
 class Inner(Config):
@@ -228,3 +229,27 @@ def test_nearest() -> None:
     assert nearest("decodr", ["prior", "decoder"]) == " (did you mean 'decoder'?)"
     assert nearest("xyz", ["prior", "decoder"]) == ""
     assert nearest("prior", []) == ""
+    assert nearest("prior", ["prior"]) == "", "that is what was written"
+    assert nearest("prior", ["prior", "priors"]) == " (did you mean 'priors'?)"
+
+
+@pytest.mark.parametrize(
+    ("objective", "told"),
+    [
+        (
+            "{kind='consistency', adversarial_weight=1}",
+            r"unknown setting '{}\.adversarial_weight'$",
+        ),
+        ("{kind='consistency', hubber=1}", r"unknown setting '{}\.hubber' \(did you mean 'huber'"),
+        ("{kind='consistency', consistency=1}", r"unknown setting '{}\.consistency'$"),
+        ("{kind='consistency', levels=1}", r"setting '{}\.levels' must be at least 2, got 1"),
+        ("{kind='consistency', own_level=0.99}", r"section '{}': own_level 0\.99 of 32"),
+        ("{kind='adversarial', limits={pateince=1}}", r"'{}\.limits\.pateince'.*'patience'"),
+        ("{kind='gan'}", r"setting '{}' must have as 'kind' one of"),
+    ],
+)
+def test_the_kind_of_a_section_is_no_key_of_it(objective: str, told: str) -> None:
+    """The path is what `--set` takes."""
+    where = r"stages\.decoder\.objective"
+    with pytest.raises(UsageError, match=told.replace("{}", where)):
+        load_recipe("tiny", [f"stages.decoder.objective={objective}"])

@@ -63,7 +63,9 @@ class Config(BaseModel):
                 return cls.model_validate_json(json.dumps(dict(values)), strict=True)
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            raise UsageError(explain(cls, error, where)).about(_at_fault(error, where)) from None
+            raise UsageError(explain(cls, error, where)).about(
+                _at_fault(cls, error, where)
+            ) from None
 
     def dump(self) -> dict[str, Any]:
         """Plain data that `parse` reads back to an equal configuration."""
@@ -99,14 +101,14 @@ def explain(cls: type[BaseModel], error: ValidationError, where: str = "") -> st
     An unknown key comes first: a mistyped key is also missing where it should be.
     """
     first = _first(error)
-    keys = [str(key)[:SHOWN] for key in first["loc"]]
+    keys = _written(cls, first)
     if where.endswith("_") and keys:
         where, keys[0] = "", where + keys[0]
     name = ".".join(filter(None, [where, *keys]))
     kind = getattr(cls, "called", Config.called)
     called = kind.format(name)
     if first["type"] == "extra_forbidden":
-        return unknown(name, first["input"], _known_keys(cls, keys[:-1]))
+        return unknown(name, first["input"], _known_keys(cls, first["loc"][:-1]))
     if first["type"] == "missing" and isinstance(first["loc"][-1], int):  # of a tuple
         whole = name.rpartition(".")[0]
         return f"{kind.format(whole)} has too few values, got {shown(first['input'])}"
@@ -124,10 +126,39 @@ def _first(error: ValidationError) -> Mapping[str, Any]:
     return next((one for one in every if one["type"] == "extra_forbidden"), every[0])
 
 
-def _at_fault(error: ValidationError, where: str) -> str:
+def _at_fault(cls: type[BaseModel], error: ValidationError, where: str) -> str:
     """The setting that it is about, such as `steps` or `prior_steps`."""
     prefix = where if where.endswith("_") else ""
-    return prefix + ".".join(str(key)[:SHOWN] for key in _first(error)["loc"])
+    return prefix + ".".join(_written(cls, _first(error)))
+
+
+def _written(cls: type[BaseModel], error: Mapping[str, Any]) -> list[str]:
+    """Where an error of pydantic's is, in the keys of a file: `kind`s of unions are none."""
+    return [str(key)[:SHOWN] for key, of_file, _ in _walk(cls, error["loc"]) if of_file]
+
+
+def _walk(
+    cls: type[BaseModel], path: Sequence[str | int]
+) -> Iterator[tuple[str | int, bool, list[type[BaseModel]]]]:
+    """Each key of a path, whether a file has it, and the models that may stand there."""
+    models, may_be_kind = [cls], False
+    for key in path:
+        fields = [model.model_fields[key] for model in models if key in model.model_fields]
+        of_kind = [model for model in models if key in _kinds(model)]
+        if not fields and of_kind and may_be_kind:
+            models, may_be_kind = of_kind, False
+            yield key, False, models
+            continue
+        inner = [model for field in fields for model in _models(field.annotation)]
+        models = inner or models  # a place in a list is no key of a model
+        may_be_kind = bool(inner) or (may_be_kind and isinstance(key, int))
+        yield key, True, models
+
+
+def _kinds(model: type[BaseModel]) -> tuple[Any, ...]:
+    """By which a union knows a model."""
+    field = model.model_fields.get("kind")
+    return get_args(field.annotation) if field else ()
 
 
 def expected(error: Mapping[str, Any]) -> str:
@@ -168,13 +199,9 @@ def shown(value: object, most: int = 60) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-def _known_keys(cls: type[BaseModel], path: list[str]) -> list[str]:
+def _known_keys(cls: type[BaseModel], path: Sequence[str | int]) -> list[str]:
     """The field names of the models that may stand at a path of keys."""
-    models = [cls]
-    for key in path:
-        fields = [model.model_fields[key] for model in models if key in model.model_fields]
-        inner = [model for field in fields for model in _models(field.annotation)]
-        models = inner or models  # a place in a list and the kind of a union are no keys
+    *_, models = [cls], *(models for _, _, models in _walk(cls, path))
     return list(dict.fromkeys(name for model in models for name in model.model_fields))
 
 

@@ -131,8 +131,12 @@ def warn(text: str, kind: type[UnclipWarning] = PromptWarning) -> None:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """` (did you mean 'x'?)` for the known word closest to `word`, or an empty string."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    """` (did you mean 'x'?)` for the known word closest to `word`, or an empty string.
+
+    Never the word itself, which is wrong where it was written.
+    """
+    others = [one for one in known if one != word]
+    close = difflib.get_close_matches(word, others, n=1, cutoff=0.6)
     return f" (did you mean '{close[0]}'?)" if close else ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from unclip.errors import TrainingError, UsageError
 from unclip.nn.tokenizer import Tokenizer
 from unclip.rng import Rng
 from unclip.stages import Stage
+from unclip.train.adversarial import AdversarialTask
 from unclip.train.config import TrainConfig
 from unclip.train.detectors import Detectors, Probe
 from unclip.train.distillation import ConsistencyTask
@@ -85,6 +87,27 @@ def test_without_a_reference_no_sharpness_is_wrong() -> None:
     for value in (1.0, 0.1, 5.0, math.nan):
         seen.look({"sharpness": value})
     assert not seen.failing
+
+
+@pytest.mark.parametrize("kind", ["consistency", "adversarial"])
+@pytest.mark.parametrize(("failure", "bad"), BAD)
+def test_what_is_advised_is_a_setting_of_the_objective(
+    failure: str, bad: dict[str, float], kind: str, make_stage: Callable[..., Any]
+) -> None:
+    """Of the metrics that are measured: without a critic nobody finds mismatches."""
+    few = {"steps": 1, "guidance_scale": 1.0}
+    student = make_stage("decoder", objective={"kind": kind, "teacher": "decoder"}, sampling=few)
+    of = ConsistencyTask if kind == "consistency" else AdversarialTask
+    task = of(student, make_stage("clip"), None, make_stage("decoder"))
+    task.detectors.look(GOOD)
+    with pytest.raises(TrainingError) as caught:
+        for _ in range(20):
+            task.detectors.look(GOOD | bad)
+    advised = re.findall(r"(?:objective|train)\.(\w+)", str(caught.value).partition("state: ")[2])
+    assert len(advised) >= 2 and advised[-1] == "limits"
+    if kind == "adversarial" or failure in ("seed collapse", "blur", "grain"):
+        known = {**type(student.config.objective).model_fields, **TrainConfig.model_fields}
+        assert set(advised) <= known.keys()
 
 
 def test_limits_rise() -> None:

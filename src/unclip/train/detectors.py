@@ -164,28 +164,47 @@ class Detector:
 class Detectors:
     """All that look at one training; without limits none does."""
 
-    def __init__(self, limits: Limits | None = None, against_reference: bool = False) -> None:
-        """`against_reference`: whether the student is to be as diverse and sharp as another."""
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        against_reference: bool = False,
+        critic: bool = True,
+        teacher: bool = True,
+    ) -> None:
+        """`limits` are those that it is to keep to.
+
+        Args:
+            limits: None: nothing is looked at.
+            against_reference: whether the student is to be as diverse and sharp as another.
+            critic: whether there is one, which advice may be about.
+            teacher: whether there is one.
+        """
         self._each: list[Detector] = []
         if limits is None:
             return
         self.patience = limits.patience
         low, high = limits.sharpness if against_reference else (-inf, inf)
+        blur = "raise objective.adversarial_weight"
+        grain = "lower objective.adversarial_weight"
+        if not critic:
+            blur = "train for more steps, or beside a critic (objective.kind = 'adversarial')"
+            grain = "lower train.learning_rate or raise train.ema"
+        guidance = "objective.guidance_scale or " if teacher else ""
         self._each = [
             Detector(
                 "seed collapse", "diversity", limits.diversity, inf,
                 "raise objective.noise_share or lower objective.guidance_scale",
                 limits.diversity_kept,
             ),
-            Detector("blur", "sharpness", low, inf, "raise objective.adversarial_weight"),
-            Detector("grain", "sharpness", -inf, high, "lower objective.adversarial_weight"),
+            Detector("blur", "sharpness", low, inf, blur),
+            Detector("grain", "sharpness", -inf, high, grain),
             Detector(
                 "condition ignored", "mismatch_found", limits.mismatch_found, inf,
                 "raise objective.mismatch",
             ),
             Detector(
                 "oversaturation", "saturated_above_truth", -inf, limits.saturated,
-                "lower objective.guidance_scale or objective.clip_weight",
+                f"lower {guidance}objective.clip_weight",
             ),
         ]  # fmt: skip
 

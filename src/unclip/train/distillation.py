@@ -63,7 +63,12 @@ class ConsistencyTask(Task):
         self.progress = 0.0
         self.probe: Probe | None = None
         judged = bool(self.teacher) or stage.factor > 1
-        self.detectors = Detectors(self.objective.limits, against_reference=judged)
+        self.detectors = Detectors(
+            self.objective.limits,
+            against_reference=judged,
+            critic=isinstance(self.objective, AdversarialObjective),
+            teacher=bool(self.teacher),
+        )
 
     @property
     def objective(self) -> ConsistencyObjective:
