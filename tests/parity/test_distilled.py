@@ -132,6 +132,11 @@ def learn(stage: Any, loss: Callable[[int], torch.Tensor]) -> list[float]:
     return losses
 
 
+def test_the_student_draws_whoever_the_teacher_is(karlo: Path) -> None:
+    for recipe in (load_recipe("turbo"), load_recipe("turbo", SHAPES, teacher=str(karlo))):
+        assert recipe.settings.decoder == "turbo" and "decoder" in recipe.stages
+
+
 def test_a_teacher_without_the_stage(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--teacher is for a recipe with a stage that has an"):
         load_recipe("tiny", teacher="emoji-cpu")
