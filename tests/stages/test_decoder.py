@@ -97,6 +97,9 @@ def test_a_network_that_aligns_learns_what_clip_sees(
     assert "image_patches" not in plain.trains_on
     stage = make_stage("decoder", network=network(plain, align_dim=12), align_weight=0.5)
     assert "image_patches" in stage.trains_on
+    few = {"objective": "consistency", "sampling": {"steps": 1, "guidance_scale": 1.0}}
+    student = make_stage("decoder", network=stage.config.network.dump(), **few)
+    assert stage.trains_on - student.trains_on == {"image_patches"}, "which it has no loss of"
     assert stage.consumes == plain.consumes
     cond = cond.replace(image_patches=torch.randn(3, 4, 12))
     loss, metrics = stage.loss(cond, BatchRng(0, 3))

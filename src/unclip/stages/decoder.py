@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..diffusion.guidance import TINT
+from ..diffusion.objective import DiffusionObjective
 from ..diffusion.parameterization import Parameterization
 from ..diffusion.schedule import Cosine, ScheduleConfig
 from ..diffusion.space import Rgb, Space, SpaceConfig
@@ -46,10 +47,17 @@ class AnyDecoderConfig(DiffusionConfig):
         0.0, ge=0, le=1, description="of samples shown what the recipe's prior makes of z_i"
     )
     align_weight: float = Field(
-        0.05, ge=0, description="of the loss against CLIP's patch features (network.align_dim)"
+        0.05,
+        ge=0,
+        description="of the loss against CLIP's patch features (network.align_dim), of objective "
+        "diffusion alone",
     )
     align_norm: float | None = Field(
-        None, ge=0, le=1, description="norm them over each picture, less this share of their mean"
+        None,
+        ge=0,
+        le=1,
+        description="norm them over each picture, less this share of their mean; of objective "
+        "diffusion alone",
     )
     mask_share: float = Field(
         0.5, ge=0, le=1, description="of samples with a part to paint, where the network inpaints"
@@ -118,11 +126,17 @@ class Decoder(DiffusionStage):
     @property
     def trains_on(self) -> frozenset[str]:
         """What it reads and what it diffuses; CLIP's patches and a prior's z_i where they help."""
-        aligns = {"image_patches"} if self.config.network.aligns else set()
+        aligns = {"image_patches"} if self.learns_patches else set()
         share = self.config.predicted_share
         predicted = {"predicted_embed"} if share else set()
         own = self.consumes | ({"latents"} if self.config.latents else {"image"})
         return (own - {"image_embed"} if share == 1 else own) | aligns | predicted
+
+    @property
+    def learns_patches(self) -> bool:
+        """Whether it aligns with CLIP's patch features: few-step students do not."""
+        denoises = isinstance(self.config.objective, DiffusionObjective)
+        return denoises and bool(self.config.network.aligns)
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -226,7 +240,7 @@ class Decoder(DiffusionStage):
 
     def loss(self, cond: Cond, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """Of denoising, and of features apart from CLIP's where the network aligns."""
-        if not self.config.network.aligns:
+        if not self.learns_patches:
             return super().loss(cond, rng)
         net, patches, share = self._denoiser, cond.image_patches, self.config.align_norm
         assert patches is not None

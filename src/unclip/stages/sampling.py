@@ -15,7 +15,9 @@ from ..errors import SamplingError, UsageError
 from ..types import Control, Denoiser, Level, OnStep, Prediction, Step
 
 DropText = Annotated[Share, Field(description="share of samples without their text")]
-DropImage = Annotated[Share, Field(description="share of samples without their z_i")]
+DropImage = Annotated[
+    Share, Field(description="share of samples without their z_i, of objective diffusion alone")
+]
 
 
 class Sampling(Config):
