@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Self, get_args
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from .errors import UsageError, counted, nearest
 from .files import text_of
+from .located import known_keys, written
 from .plain import TOML_BYTES, parse_toml
 
 
@@ -101,14 +102,14 @@ def explain(cls: type[BaseModel], error: ValidationError, where: str = "") -> st
     An unknown key comes first: a mistyped key is also missing where it should be.
     """
     first = _first(error)
-    keys = _written(cls, first)
+    keys = [key[:SHOWN] for key in written(cls, first["loc"])]
     if where.endswith("_") and keys:
         where, keys[0] = "", where + keys[0]
     name = ".".join(filter(None, [where, *keys]))
     kind = getattr(cls, "called", Config.called)
     called = kind.format(name)
     if first["type"] == "extra_forbidden":
-        return unknown(name, first["input"], _known_keys(cls, first["loc"][:-1]))
+        return unknown(name, first["input"], known_keys(cls, first["loc"][:-1]))
     if first["type"] == "missing" and isinstance(first["loc"][-1], int):  # of a tuple
         whole = name.rpartition(".")[0]
         return f"{kind.format(whole)} has too few values, got {shown(first['input'])}"
@@ -129,36 +130,7 @@ def _first(error: ValidationError) -> Mapping[str, Any]:
 def _at_fault(cls: type[BaseModel], error: ValidationError, where: str) -> str:
     """The setting that it is about, such as `steps` or `prior_steps`."""
     prefix = where if where.endswith("_") else ""
-    return prefix + ".".join(_written(cls, _first(error)))
-
-
-def _written(cls: type[BaseModel], error: Mapping[str, Any]) -> list[str]:
-    """Where an error of pydantic's is, in the keys of a file: `kind`s of unions are none."""
-    return [str(key)[:SHOWN] for key, of_file, _ in _walk(cls, error["loc"]) if of_file]
-
-
-def _walk(
-    cls: type[BaseModel], path: Sequence[str | int]
-) -> Iterator[tuple[str | int, bool, list[type[BaseModel]]]]:
-    """Each key of a path, whether a file has it, and the models that may stand there."""
-    models, may_be_kind = [cls], False
-    for key in path:
-        fields = [model.model_fields[key] for model in models if key in model.model_fields]
-        of_kind = [model for model in models if key in _kinds(model)]
-        if not fields and of_kind and may_be_kind:
-            models, may_be_kind = of_kind, False
-            yield key, False, models
-            continue
-        inner = [model for field in fields for model in _models(field.annotation)]
-        models = inner or models  # a place in a list is no key of a model
-        may_be_kind = bool(inner) or (may_be_kind and isinstance(key, int))
-        yield key, True, models
-
-
-def _kinds(model: type[BaseModel]) -> tuple[Any, ...]:
-    """By which a union knows a model."""
-    field = model.model_fields.get("kind")
-    return get_args(field.annotation) if field else ()
+    return prefix + ".".join(key[:SHOWN] for key in written(cls, _first(error)["loc"]))
 
 
 def expected(error: Mapping[str, Any]) -> str:
@@ -197,20 +169,6 @@ def shown(value: object, most: int = 60) -> str:
     except ValueError:  # an int with more digits than Python prints
         text = f"a {type(value).__name__}"
     return text if len(text) <= most else f"{text[: most - 1]}…"
-
-
-def _known_keys(cls: type[BaseModel], path: Sequence[str | int]) -> list[str]:
-    """The field names of the models that may stand at a path of keys."""
-    *_, models = [cls], *(models for _, _, models in _walk(cls, path))
-    return list(dict.fromkeys(name for model in models for name in model.model_fields))
-
-
-def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    """The models that a field of this type may hold."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for inner in get_args(annotation):
-        yield from _models(inner)
 
 
 def read_toml(path: Path | str) -> dict[str, Any]:

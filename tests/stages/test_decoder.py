@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from unclip.errors import UsageError
 from unclip.rng import BatchRng, Rng
-from unclip.stages.decoder import DecoderConfig, misalignment, random_mask
-from unclip.stages.stage import fit_known
+from unclip.stages.decoder import DecoderConfig, misalignment
+from unclip.stages.masks import fit_known, random_mask
 from unclip.types import Cond, Control
 
 

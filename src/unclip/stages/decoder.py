@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -25,9 +24,10 @@ from ..types import Cond, Control, Level, Step
 from .alignment import misalignment, outputs_of, spatial_norm
 from .clip import ClipStage
 from .fitting import check_network
+from .masks import fit_known, random_mask
 from .networks import Network
 from .sampling import DropImage, DropText, SampleArguments, Sampling
-from .stage import DiffusionConfig, DiffusionStage, Stage, StageConfig, fit_known
+from .stage import DiffusionConfig, DiffusionStage, Stage, StageConfig
 
 PREVIEW = 16
 """Longest side of latents that are decoded for a preview."""
@@ -249,26 +249,6 @@ class Decoder(DiffusionStage):
         patches = patches if share is None else spatial_norm(patches, share)
         apart = misalignment(net.align, seen[0], patches)
         return loss + self.config.align_weight * apart, {**metrics, "align": apart.detach()}
-
-
-def random_mask(rng: Rng, size: Sequence[int], share: float) -> Tensor:
-    """(B, 1, *size), 1 where to paint: for `share` of the samples a box or all but a box.
-
-    The others are painted whole, so that one network inpaints and generates (GLIDE, section 4.1).
-    """
-    corner, extent = rng.rand(2), 0.2 + 0.6 * rng.rand(2)  # (B, 2), of the side
-    start = (corner * (1 - extent))[:, :, None]
-    end = start + extent[:, :, None]
-    rows, columns = (
-        (torch.arange(side, dtype=torch.float32, device=corner.device) + 0.5) / side
-        for side in size
-    )
-    down = (rows >= start[:, 0]) & (rows < end[:, 0])  # (B, H)
-    across = (columns >= start[:, 1]) & (columns < end[:, 1])  # (B, W)
-    box = down[:, :, None] & across[:, None]  # (B, H, W)
-    box = box ^ rng.bernoulli(0.5)[:, None, None]
-    mask = box | ~rng.bernoulli(share)[:, None, None]
-    return mask[:, None].float()
 
 
 STAGE = Decoder

@@ -5,13 +5,12 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, ClassVar, Self
 
 import torch
 from pydantic import model_validator
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..config import Config
 from ..diffusion import samplers
@@ -36,6 +35,7 @@ from ..rng import Rng
 from ..types import FREE, Cond, Control, Denoiser, Level, OnStep, Step
 from ._lazy import LazyModule
 from .guided import guided
+from .masks import loss_counts
 from .sampling import DropImage, DropText, SampleArguments, Sampling, SamplingSteps, check_sampler
 
 REPAINT = 4
@@ -412,23 +412,3 @@ class DiffusionStage(Stage):
             raise UsageError(f"{self.kind}: objective '{objective.kind}' needs a teacher")
         means = config.schedule, config.parameterization, objective
         return diffusion_loss(net, x0, *means, rng, loss_counts(cond, x0))
-
-
-def loss_counts(cond: Cond, x0: Tensor) -> Tensor | None:
-    """(B, 1, H, W) how much each place of x0 counts in a loss; None: all do alike."""
-    counts = cond.loss_mask
-    if counts is not None and counts.shape[-2:] != x0.shape[-2:]:  # of latents
-        counts = F.interpolate(counts, x0.shape[-2:], mode="area")
-    return counts
-
-
-def fit_known(cond: Cond, size: Sequence[int]) -> Cond:
-    """`known` and `mask`, where they are given, brought to a stage's own (height, width).
-
-    A pixel that holds anything to paint is painted.
-    """
-    if cond.known is None or cond.mask is None or cond.known.shape[-2:] == size:
-        return cond
-    mode = "area" if size[-1] < cond.known.shape[-1] else "nearest"
-    known, mask = (F.interpolate(one, size, mode=mode) for one in (cond.known, cond.mask))
-    return cond.replace(known=known, mask=(mask > 0).to(mask.dtype))

@@ -22,9 +22,10 @@ from ..rng import Rng
 from ..types import Cond
 from .degradation import Bsr, degraded
 from .fitting import check_network
+from .masks import fit_known
 from .networks import Network
 from .sampling import DropImage, DropText, SampleArguments, Sampling
-from .stage import DiffusionConfig, DiffusionStage, StageConfig, fit_known
+from .stage import DiffusionConfig, DiffusionStage, StageConfig
 
 
 class Corruption(Config):

@@ -21,8 +21,9 @@ from ..errors import UsageError
 from ..nn.latents import InLatents
 from ..rng import Rng
 from ..stages import DiffusionStage, Stage
+from ..stages.masks import loss_counts
 from ..stages.sampling import Sampling
-from ..stages.stage import DiffusionConfig, loss_counts
+from ..stages.stage import DiffusionConfig
 from ..types import Cond, Denoiser
 from .detectors import CONDITIONS, Detectors, Probe
 from .exams import Exam

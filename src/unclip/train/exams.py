@@ -10,7 +10,7 @@ from torch import Tensor
 from ..diffusion.consistency import Paths
 from ..diffusion.objective import ConsistencyObjective
 from ..stages import DiffusionStage, Stage
-from ..stages.stage import loss_counts
+from ..stages.masks import loss_counts
 from ..types import Cond, Level
 
 
