@@ -98,6 +98,11 @@ class AdversarialTask(ConsistencyTask):
         assert isinstance(objective, AdversarialObjective)
         return objective
 
+    @property
+    def phases(self) -> tuple[float, ...]:
+        """See `Task`: until the critic begins, and from then on."""
+        return tuple(sorted({0.0, self.objective.critic_from}))
+
     def learners(self, config: TrainConfig) -> dict[str, tuple[nn.Module, TrainConfig]]:
         """See `Task`; and the critic."""
         of_critic = critic_config(config, self.objective.critic_rate)
