@@ -53,7 +53,7 @@ from .skipped import Skipped
 from .spending import Spending
 from .state import Best, best_state, load_state, state_at
 from .task import Task
-from .tasks import make_task
+from .tasks import make_task, notice
 from .trainer import Trainer
 from .validation import Validation
 
@@ -313,6 +313,8 @@ class Run:
         task = make_task(self.recipe, name, stage, lambda one: self._helper(one, name, trained))
         if task.clip and self.recipe.stage(name).part is None:
             stage.init_from_clip(task.clip[0])
+        if trained and (line := notice(self.recipe, task)):
+            self.warn(line)
         if config.lora:
             learn_low_rank(stage.net, config.lora, f"stages.{name}")
         collate, source = task.collate(self.tokenizer()), self._source(name, task, trained)
