@@ -133,3 +133,10 @@ def learn(stage: Any, loss: Callable[[int], torch.Tensor]) -> list[float]:
 def test_a_teacher_without_the_stage(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--teacher is for a recipe with a stage that has an"):
         load_recipe("tiny", teacher="emoji-cpu")
+
+
+def test_a_teacher_has_priors_that_draw_at_once() -> None:
+    """They do not diffuse, and no student learns from them."""
+    recipe = load_recipe("turbo", teacher="emoji-cpu")
+    assert list(recipe.trained) == ["turbo"]
+    assert {"prior", "ar_prior", "eclipse_prior", "linear_prior"} <= set(recipe.stages)
