@@ -27,7 +27,7 @@ from unclip.nn.dit import DiT, DiTConfig
 from unclip.nn.tokenizer import Tokenizer
 from unclip.pages.raster import png
 from unclip.pages.report import Curve, Line
-from unclip.train.adversarial import constant, pairwise
+from unclip.train.critics import constant, pairwise
 
 SIDE, BATCH, DIM, SEEDS = 16, 64, 32, 8
 TEXT = {"width": 32, "depth": 1, "heads": 2, "vocab_size": 320, "context": 8}

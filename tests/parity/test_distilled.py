@@ -140,3 +140,10 @@ def test_the_student_draws_whoever_the_teacher_is(karlo: Path) -> None:
 def test_a_teacher_without_the_stage(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--teacher is for a recipe with a stage that has an"):
         load_recipe("tiny", teacher="emoji-cpu")
+
+
+def test_a_teacher_has_priors_that_draw_at_once() -> None:
+    """They do not diffuse, and no student learns from them."""
+    recipe = load_recipe("turbo", teacher="emoji-cpu")
+    assert list(recipe.trained) == ["turbo"]
+    assert {"prior", "ar_prior", "eclipse_prior", "linear_prior"} <= set(recipe.stages)

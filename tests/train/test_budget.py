@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unclip.errors import TrainingError, UsageError
+from unclip.train import cost
+from unclip.train.activations import Activations
 from unclip.train.budget import (
     KEPT,
     Allocation,
@@ -640,3 +644,41 @@ def test_a_step_is_measured_on_the_recipes_data(name: str, tmp_path: Path) -> No
     assert trainer.loader.state_dict() == {"position": 2 * 3}
     assert not (run.folder / name).exists()
     assert not run.model.exists()
+
+
+def test_steps_are_measured_in_every_phase_and_weighed_by_its_share(
+    make_trainer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step of the last fifth takes 11 s, one before 1 s: the mean is 3 s."""
+    trainer = make_trainer(steps=50)
+    clock = SimpleNamespace(time=0.0, is_over=lambda: False)
+    clock.now = lambda: clock.time
+    trainer.clock = clock
+    begun: list[float] = []
+    monkeypatch.setattr(type(trainer.task), "phases", (0.0, 0.8))
+    monkeypatch.setattr(trainer.task, "begin", lambda progress, average: begun.append(progress))
+    advance = trainer.advance
+
+    def slow() -> Any:
+        done = advance()
+        clock.time += 11.0 if begun[-1] >= 0.8 else 1.0
+        return done
+
+    monkeypatch.setattr(trainer, "advance", slow)
+    assert seconds_per_step(trainer, 2, 8.0) == pytest.approx(3.0)
+    assert max(one for one in begun if one < 0.8) < 1e-6 and max(begun) < 0.81
+
+
+def test_a_stage_whose_steps_will_take_longer_is_not_given_too_many() -> None:
+    """A critic begins halfway and makes a step thrice as long: of 400 s are 200 steps."""
+    phases = [cost.Phase(a, a + 0.5, f, Activations(), frozenset()) for a, f in ((0, 1), (0.5, 3))]
+
+    def run(told: Told) -> tuple[int, float]:
+        return told.run(lambda step: 1.0 if step < 0.5 * told.config.steps else 3.0)
+
+    told, blind = Told(steps=200, seconds=400 / KEPT), Told(steps=200, seconds=400 / KEPT)
+    told.pacer.ahead = partial(cost.share_ahead, phases)
+    assert run(told) == (200, 400.0)
+    assert told.changes == []
+    steps, _ = run(blind)
+    assert max(blind.changes) > 350 and steps > 240, "which would begin the critic too late"

@@ -37,7 +37,7 @@ def tiny() -> Recipe:
     return load_recipe("tiny", ["stages.clip.train.precision=float32"])
 
 
-@pytest.mark.parametrize("preset", ["tiny", "emoji-cpu", "emoji", "dalle2"])
+@pytest.mark.parametrize("preset", ["tiny", "emoji-cpu", "emoji", "dalle2", "gan", "emoji-1024"])
 def test_a_step_of_every_stage_of_every_preset_is_reckoned(preset: str) -> None:
     recipe = load_recipe(preset)
     for name in recipe.trained:
@@ -232,3 +232,83 @@ def test_a_micro_batch_keeps_its_own_activations_alone(name: str, tiny: Recipe) 
         assert in_pieces == pytest.approx(flops)
     else:
         assert 1.25 * flops < in_pieces < 1.4 * flops  # a third more
+
+
+LATE = ["stages.upsampler_1024.objective.critic_from={}", "stages.upsampler_1024.train.steps=10"]
+
+
+def costs_of(start: float, *settings: str) -> cost.Cost:
+    """Of the upsampler of emoji-1024, whose critic begins when so much of the training is done."""
+    given = [one.format(start) for one in LATE]
+    return estimate(load_recipe("emoji-1024", [*given, *settings]), "upsampler_1024", CPU)
+
+
+def test_a_critic_that_begins_later_is_paid_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From .7 on: of ten steps of growing batches, 7 are without it and 3 with it."""
+    monkeypatch.setattr(cost, "speed", lambda *_: 1e12)
+    monkeypatch.setattr(cost, "seconds_per_parameter", lambda *_: 0.0)
+    ramp = "stages.upsampler_1024.train.ramp=[[0, 2], [5, 8]]"
+    always, late = costs_of(0.0), costs_of(0.7, ramp)
+    task = task_on_meta(load_recipe("emoji-1024"), "upsampler_1024", torch.float32)
+    without, with_critic = cost.phase_costs(task, 8, 16)
+    assert (without.start, without.end, with_critic.end) == (0.0, 0.5, 1.0)
+    assert without.learning == {""} and with_critic.learning == {"", "critic_"}
+    assert 2 < with_critic.flops / without.flops < 4
+    assert always.step_flops == with_critic.flops
+    assert late.samples == 5 * 2 + 5 * 8
+    whole = without.flops / 8 * (5 * 2 + 2 * 8) + with_critic.flops / 8 * 3 * 8
+    assert late.total_flops == pytest.approx(whole)
+    assert late.seconds == pytest.approx(whole / 1e12)
+    most = pytest.approx(always.memory_bytes, rel=1e-6)
+    assert late.memory_bytes == most, "what is held at any time"
+
+
+def test_the_steps_ahead_beside_those_since_the_last_look() -> None:
+    """One FLOP a step until half, then three: at a quarter a mean step of the rest has 7/3."""
+    none = Activations(), frozenset[str]()
+    phases = cost.Phase(0.0, 0.5, 1.0, *none), cost.Phase(0.5, 1.0, 3.0, *none)
+    assert cost.share_ahead(phases, 0.0, 0.25) == pytest.approx(7 / 3)
+    assert cost.share_ahead(phases, 0.4, 0.6) == pytest.approx(3 / 2)
+    assert cost.share_ahead(phases, 0.5, 0.75) == 1.0
+    assert cost.share_ahead(phases, 0.0, 1.0) == cost.share_ahead(phases, 0.5, 0.5) == 1.0
+    assert [cost.phase_at(phases, one).flops for one in (0.0, 0.49, 0.5, 1.0)] == [1, 1, 3, 3]
+
+
+def test_a_critics_weights_are_paid_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights, gradients and two moments, and no average; its optimizer in its own steps alone."""
+    monkeypatch.setattr(cost, "speed", lambda *_: 1e30)
+    monkeypatch.setattr(cost, "seconds_per_parameter", lambda *_: 1e-9)
+    recipe = load_recipe("emoji-1024", [one.format(0.5) for one in LATE])
+    task = task_on_meta(recipe, "upsampler_1024", torch.float32)
+    (net, config), (critic, own) = task.learners(recipe.trained["upsampler_1024"]).values()
+    found = estimate(recipe, "upsampler_1024", CPU)
+    assert state_bytes(critic, own, False) == 4 * 4 * parameter_count(critic) > 1e6
+    frozen = 4 * sum(map(parameter_count, task.frozen))
+    assert found.state_bytes == state_bytes(net, config) + state_bytes(critic, own, False) + frozen
+    steps = 10 * parameter_count(net) + 5 * parameter_count(critic)
+    assert found.seconds == pytest.approx(1e-9 * steps, rel=1e-3)
+
+
+def test_a_critic_that_learns_features_is_a_network_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cost, "speed", lambda *_: 1e12)
+    monkeypatch.setattr(cost, "seconds_per_parameter", lambda *_: 0.0)
+    alone = ["stages.decoder.sampling.guidance_scale=1", "stages.decoder.train.steps=1"]
+    kinds = [f"{{kind='adversarial',critic='{one}'}}" for one in ("patches", "features")]
+    recipes = [load_recipe("tiny", [*alone, f"stages.decoder.objective={one}"]) for one in kinds]
+    tasks = [task_on_meta(one, "decoder", torch.float32) for one in recipes]
+    few, many = (parameter_count(one.critic) for one in tasks)
+    patches, features = (estimate(one, "decoder", CPU).state_bytes for one in recipes)
+    assert features - patches == 4 * 4 * (many - few)
+    assert many > 0.9 * parameter_count(tasks[1].stage), "of which it has a copy"
+
+
+@pytest.mark.parametrize(("share", "phases"), [(0.25, 2), (1.0, 1)])
+def test_an_autoencoders_critic_is_paid_for(share: float, phases: int) -> None:
+    setting = f"stages.autoencoder.critic={{share={share}}}"
+    task = task_on_meta(load_recipe("emoji-autoencoder", [setting]), "autoencoder", torch.float32)
+    found = cost.phase_costs(task, 2, 8)
+    assert [one.start for one in found] == [0.0, 0.75][:phases] and found[-1].end == 1.0
+    assert [len(one.learning) for one in found] == [1, 2][-phases:]
+    assert found[-1].activations.kept > 0

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from unclip.errors import TrainingError
 from unclip.rng import BatchRng
-from unclip.train.critics import check_gap, constant, critic_loss, rival_loss
+from unclip.train.critics import check_gap, constant, critic_loss, mean_of, rival_loss
 
 REAL = [torch.tensor([[1.0, 2.0], [3.0, 3.0]]), torch.tensor([[0.0], [1.0]])]
 FAKE = [torch.tensor([[0.0, 0.0], [4.0, 1.0]]), torch.tensor([[2.0], [1.0]])]
@@ -54,6 +54,9 @@ def test_a_picture_that_does_not_count_is_penalised_alone() -> None:
     told = F.softplus(torch.tensor([-3.0, 0.0])) * counts
     torch.testing.assert_close(loss, told + 0.5 * penalty)
     assert noted["gap"].tolist() == [6.0, 0.0]  # whose mean is that of the picture that counts
+    torch.testing.assert_close(noted["critic"].mean(), told[0])  # as well, beside its rival's
+    none = torch.tensor([False, False])
+    assert mean_of(torch.ones(2), none).tolist() == [0.0, 0.0]
 
 
 def test_what_is_computed_while_a_net_is_constant_does_not_move_it() -> None:

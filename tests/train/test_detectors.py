@@ -6,11 +6,13 @@ import math
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from unclip.diffusion.limits import Limits
 from unclip.errors import TrainingError, UsageError
@@ -29,6 +31,7 @@ from unclip.types import Cond
 GOOD = {
     "diversity": 1.0,
     "sharpness": 1.0,
+    "text_kept": 1.0,
     "mismatch_found": 0.9,
     "saturated_above_truth": 0.0,
 }
@@ -36,6 +39,7 @@ BAD = [
     ("seed collapse", {"diversity": 0.5}),
     ("blur", {"sharpness": 0.8}),
     ("grain", {"sharpness": 1.3}),
+    ("text ignored", {"text_kept": 0.8}),
     ("condition ignored", {"mismatch_found": 0.5}),
     ("oversaturation", {"saturated_above_truth": 0.3}),
 ]
@@ -44,7 +48,7 @@ BAD = [
 class Painter:
     """A stage that draws what a test says of each seed: grey, spread by so much."""
 
-    factor, device = 1, torch.device("cpu")
+    factor, device, light = 1, torch.device("cpu"), 0.0
 
     def __init__(self, spread: float, sharp: float = 0.1) -> None:
         self.spread, self.sharp, self.asked = spread, sharp, list[dict[str, Any]]()
@@ -55,7 +59,8 @@ class Painter:
     def sample(self, cond: Cond, rng: Rng, sampling: dict[str, Any]) -> Cond:
         self.asked.append(sampling)
         rows = (torch.arange(16) % 2 * 2.0 - 1)[:, None].expand(16, 16)  # +-1 by turns
-        return Cond(image=self.spread * rng.randn(1, 1, 1) + self.sharp * rows.expand(1, 3, 16, 16))
+        grey = self.light + self.spread * rng.randn(1, 1, 1)
+        return Cond(image=grey + self.sharp * rows.expand(1, 3, 16, 16))
 
 
 @pytest.mark.parametrize(("failure", "bad"), BAD)
@@ -130,6 +135,38 @@ def test_a_student_is_compared_with_its_teachers_long_path() -> None:
     assert found["energy"] == pytest.approx((4 * 0.2) ** 2, rel=1e-4)
     assert teacher.asked == [{"steps": 30, "guidance_scale": 2.5}]  # once
     assert student.asked == [{}, {}]
+
+
+class Eye:
+    """A CLIP of two axes: text 1 is the first, a picture lies between them by its brightness."""
+
+    reads = sees = True
+    net = SimpleNamespace(
+        encode_text=lambda tokens, mask: (F.one_hot(tokens[:, 0] - 1, 2).float(),)
+    )
+
+    def embed_images(self, image: Tensor) -> Tensor:
+        angle = image.mean((1, 2, 3))
+        return torch.stack([angle.cos(), angle.sin()], dim=1)
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_what_a_student_keeps_of_the_text_is_a_share_of_what_its_teacher_shows(held: bool) -> None:
+    """Pictures at pi/3 of the text have a cosine of 1/2, at pi/4 of its root; the axis is 1."""
+    tokens = torch.ones(5, 3, dtype=torch.long)
+    text = {"text_embed": torch.tensor([[2.0, 0.0]]).expand(5, 2)} if held else {}
+    cond = Cond(image=torch.zeros(5, 3, 16, 16), text_tokens=tokens, text_mask=tokens > 0, **text)
+    teacher, eye = Painter(0.0), Eye()
+    teacher.light, student = math.pi / 4, Painter(0.0)
+    student.light = math.pi / 3
+    probe = Probe(cond, teacher, clip=eye)  # type: ignore[arg-type]
+    found = probe.measure(student)  # type: ignore[arg-type]
+    assert found["text_cosine"] == pytest.approx(0.5, rel=1e-4)
+    assert found["text_kept"] == pytest.approx(0.5**0.5, rel=1e-4)
+    alone = Probe(cond, clip=eye).measure(student)  # type: ignore[arg-type]
+    assert alone["text_cosine"] == found["text_cosine"] and "text_kept" not in alone
+    eye.sees = False
+    assert "text_cosine" not in Probe(cond, teacher, clip=eye).measure(student)  # type: ignore[arg-type]
 
 
 def test_an_upsampler_is_compared_with_the_truth() -> None:

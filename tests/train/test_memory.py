@@ -9,7 +9,9 @@ import torch
 from torch import nn
 
 from unclip.errors import UsageError
+from unclip.nn.layers import parameter_count
 from unclip.nn.transformer import Block, TransformerConfig
+from unclip.train.cost import task_on_meta
 from unclip.train.memory import Memory, copied_bytes, gathered_bytes, held_numbers, plan_memory
 from unclip.train.recipe import Recipe, load_recipe
 
@@ -74,3 +76,19 @@ def test_muon_keeps_one_moment_and_smaller_pieces_keep_less() -> None:
 def test_a_batch_that_cannot_be_divided_is_named() -> None:
     with pytest.raises(UsageError, match="a batch of 64 cannot be divided among 3 processes"):
         planned([3])
+
+
+def test_a_critic_is_whole_on_every_gpu_and_has_no_average() -> None:
+    """What eight hold more with a critic that begins halfway than one network alone would."""
+    name = "upsampler_1024"
+    recipe = load_recipe("emoji-1024", [f"stages.{name}.train.batch_size=8"])
+    task = task_on_meta(recipe, name, torch.bfloat16)
+    critic = parameter_count(task.learners(recipe.trained[name])["critic_"][0])
+    net = list(task.stage.net.parameters())
+    ddp, fsdp = plan_memory(recipe, name, [8])
+    for one, parts in ((ddp, 1), (fsdp, 8)):
+        numbers = held_numbers(net, parts)
+        assert one.weights == one.gradients == 4 * (numbers + critic)
+        assert one.optimizer == 8 * (numbers + critic)
+        assert one.average == 4 * numbers
+    assert ddp.passing == copied_bytes(task.stage.net, torch.bfloat16) + 2 * critic

@@ -91,8 +91,8 @@ def say_cost(run: Run, names: Sequence[str]) -> None:
     precision = str(fast_dtype(run.device)).removeprefix("torch.")
     took, stages = duration(sum(one.seconds for one in costs)), counted(len(costs), "stage")
     say(f"would train {stages} in about {took} on {describe(run.device)}, in {precision}")
-    say("time is measured on this machine now, without previews and slow data; a step and its")
-    say("memory are of the largest batch")
+    say("time is measured on this machine now, without previews and slow data; a step, the mean of")
+    say("all, and memory, the most of any, are of the largest batch")
     for name, count in kept.items():
         if count is not None:
             say(f"{name}: its cache takes about {size(count)}, once for all stages that share it")

@@ -29,6 +29,11 @@ class Limits(Config):
         description="Laplacian energy, as a share of the teacher's; an upsampler's, and beside a "
         "critic, of true pictures'",
     )
+    text_kept: float = Field(
+        0.9,
+        ge=0,
+        description="least cosine in CLIP of picture and text, as a share of the teacher's",
+    )
     mismatch_found: float = Field(
         0.6,
         ge=0,

@@ -16,9 +16,9 @@ Storages = dict[int, int]
 
 
 @contextmanager
-def saved_bytes(net: nn.Module) -> Iterator[Storages]:
-    """Collect what autograd keeps for the backward pass, parameters left out."""
-    own = {parameter.untyped_storage()._cdata for parameter in net.parameters()}
+def saved_bytes(*nets: nn.Module) -> Iterator[Storages]:
+    """Collect what autograd keeps for the backward pass, parameters of `nets` left out."""
+    own = {one.untyped_storage()._cdata for net in nets for one in net.parameters()}
     kept: Storages = {}
 
     def pack(tensor: Tensor) -> Tensor:
@@ -63,25 +63,25 @@ class Activations:
         return sum(before.values()) + max(inside, default=0)
 
     @contextmanager
-    def watching(self, net: nn.Module) -> Iterator[None]:
-        """Within, forward passes of a network are watched."""
-        hooks = []
+    def watching(self, net: nn.Module, *others: nn.Module) -> Iterator[None]:
+        """Within, forward passes of a network are watched, with `others` that compute beside it."""
+        hooks, nets = [], (net, *others)
         for block in repeated_blocks(net):
             hooks += [
-                block.register_forward_pre_hook(lambda _, given: self._enter(net, given)),
+                block.register_forward_pre_hook(lambda _, given: self._enter(nets, given)),
                 block.register_forward_hook(lambda *_: self._leave()),
             ]
         try:
-            with saved_bytes(net) as self._outside:
+            with saved_bytes(*nets) as self._outside:
                 yield
         finally:
             for hook in hooks:
                 hook.remove()
 
-    def _enter(self, net: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+    def _enter(self, nets: Iterable[nn.Module], given: tuple[Any, ...]) -> tuple[Any, ...]:
         arguments, iterators = replayable(given)
         self._read |= _storages(arguments)
-        saving = saved_bytes(net)
+        saving = saved_bytes(*nets)
         self._open.append((saving, saving.__enter__(), iterators))
         return tuple(arguments)
 

@@ -30,7 +30,7 @@ from ..stages import Stage
 from ..types import Cond, Level
 from .collate import Collate
 from .config import TrainConfig
-from .critics import Logits, check_gap, constant, critic_loss, pairwise, rival_loss
+from .critics import Logits, check_gap, constant, critic_loss, mean_of, pairwise, rival_loss
 from .distillation import ConsistencyTask
 from .optim import critic_config
 
@@ -67,6 +67,11 @@ class AdversarialTask(ConsistencyTask):
     def __init__(self, stage: Stage, *helpers: Stage | None, name: str = "") -> None:
         """`helpers` are those of `ConsistencyTask`."""
         super().__init__(stage, *helpers, name=name)
+        if "image" not in stage.produces:
+            raise UsageError(
+                f"setting 'stages.{self.name}.objective': a critic judges pictures, and a stage of "
+                f"kind '{stage.kind}' makes none; use kind 'diffusion' or 'consistency'"
+            )
         config: Any = stage.config
         channels, backbone = self._features() if self.through_features else ([], None)
         condition = config.network.embed_dim if "image_embed" in stage.consumes else 0
@@ -82,10 +87,12 @@ class AdversarialTask(ConsistencyTask):
         """Channels of each feature map that is judged, and the network that learns to make them."""
         net = self.teacher[0].net if self.teacher else copy.deepcopy(self.stage.net)
         if not isinstance(net, UNet):
+            network = (
+                "objective.teacher' must be a stage with" if self.teacher else "network' must be"
+            )
             raise UsageError(
-                f"setting 'stages.{self.name}.objective.teacher' must be a stage with a "
-                f"U-Net, whose features the critic judges, got a {type(net).__name__}; "
-                "objective.critic = 'patches' judges without"
+                f"setting 'stages.{self.name}.{network} a U-Net, whose features the critic judges, "
+                f"got a {type(net).__name__}; objective.critic = 'patches' judges without"
             )
         vision = self.clip[0].config.network.vision if self.feedback else None
         of_clip = [vision.width] if vision else []
@@ -97,6 +104,11 @@ class AdversarialTask(ConsistencyTask):
         objective = self.stage.config.objective
         assert isinstance(objective, AdversarialObjective)
         return objective
+
+    @property
+    def phases(self) -> tuple[float, ...]:
+        """See `Task`: until the critic begins, and from then on."""
+        return tuple(sorted({0.0, self.objective.critic_from}))
 
     def learners(self, config: TrainConfig) -> dict[str, tuple[nn.Module, TrainConfig]]:
         """See `Task`; and the critic."""
@@ -157,17 +169,20 @@ class AdversarialTask(ConsistencyTask):
         real = self.logits(x0, shown, renoising)
         with constant(self.critic):
             fake = self.logits(said, shown, renoising)
-        metrics["adversarial"] = rival_loss(fake, real)
-        total = total + options.adversarial_weight * metrics["adversarial"] * part.as_sampled
+        lost = {"adversarial": (options.adversarial_weight, rival_loss(fake, real))}
         if self.feedback:
-            metrics |= self._unlike(said, shown)
-            total = total + options.clip_weight * metrics["clip"]
-            total = total + options.embed_weight * metrics["clip_image"]
+            unlike = self._unlike(said, shown)
+            lost["clip"] = options.clip_weight, unlike["clip"]
+            lost["clip_image"] = options.embed_weight, unlike["clip_image"]
+        for name, (weight, value) in lost.items():
+            total = total + weight * value * part.as_sampled
+            metrics[name] = mean_of(value, part.as_sampled)
         pairs = [(x0, real), (said.detach(), self.logits(said.detach(), shown, renoising))]
         judged, noted = self._judged(pairs, shown, renoising, part.as_sampled, rng)
         metrics |= noted
-        metrics["saturated"] = saturated_share(said.detach())
-        metrics["saturated_above_truth"] = metrics["saturated"] - saturated_share(x0)
+        if "latents" not in self.stage.trains_on:  # which have no bounds
+            metrics["saturated"] = saturated_share(said.detach())
+            metrics["saturated_above_truth"] = metrics["saturated"] - saturated_share(x0)
         return total + judged, {name: value.detach() for name, value in metrics.items()}
 
     def _judged(
@@ -189,9 +204,10 @@ class AdversarialTask(ConsistencyTask):
         if options.mismatch and len(x0) > 1:
             wrong = self._mismatched(shown, rng)
             other = self.logits(x0, wrong, renoising)
-            apart = pairwise(real, other, F.softplus) * differs(shown, wrong)
-            loss = loss + options.mismatch * apart
-            noted["mismatch_found"] = pairwise(real, other, lambda gap: (gap < 0).float())
+            apart = differs(shown, wrong)
+            loss = loss + options.mismatch * pairwise(real, other, F.softplus) * apart
+            found = pairwise(real, other, torch.neg) > 0  # by the mean logit of a sample
+            noted["mismatch_found"] = mean_of(found, apart)
         return loss, noted
 
     def logits(self, x0: Tensor, shown: Cond, renoising: Renoising) -> Logits:

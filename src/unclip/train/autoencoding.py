@@ -46,6 +46,11 @@ class AutoencoderTask(Task):
         """See `Task`; and the critic."""
         return [*super().whole, *([self.critic] if self.critic else [])]
 
+    @property
+    def phases(self) -> tuple[float, ...]:
+        """See `Task`: until the critic begins, and from then on."""
+        return tuple(sorted({0.0, 1 - self.options.share})) if self.options else (0.0,)
+
     def begin(self, progress: float, average: nn.Module) -> None:
         """See `Task`."""
         self.progress = progress

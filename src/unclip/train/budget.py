@@ -209,10 +209,13 @@ class Pacer:
     Args:
         seconds: of the stage, on its trainer's own count, which goes on when it is resumed.
         tell: called with the new number of steps, and gives the configuration with them.
+        ahead: shares of the training that were done at the last look and are done now -> time of
+            the mean step of the rest, as a share of that of the steps between the two.
     """
 
     seconds: float
     tell: Callable[[int], TrainConfig]
+    ahead: Callable[[float, float], float] = lambda then, now: 1.0
     _since: tuple[int, float] | None = None  # the step and the time of the last look
 
     def steps(
@@ -234,7 +237,7 @@ class Pacer:
             return config.steps
         self._since = step, now
         samples = seconds_for(config, float, step) - seconds_for(config, float, before)
-        each = (now - then) / samples
+        each = (now - then) / samples * self.ahead(before / config.steps, step / config.steps)
 
         def pace(size: int) -> float:
             return each * size + beside

@@ -10,6 +10,7 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -51,10 +52,10 @@ class Cost:
     batch_size: int
     samples: int  # in all steps
     parameters: int
-    step_flops: float  # forward and backward, and the frozen CLIP's forward
-    update_flops: float  # the optimizer's products and inverses of one step, whatever the batch
-    state_bytes: int  # weights, gradients, moments, average, frozen CLIP
-    activation_bytes: int  # what the backward pass keeps
+    step_flops: float  # forward and backward, and the frozen CLIP's forward; the mean of all steps
+    update_flops: float  # the optimizers' products and inverses of one step, whatever the batch
+    state_bytes: int  # weights, gradients, moments, average, a critic's too; frozen CLIP
+    activation_bytes: int  # what the backward pass keeps, of the step that keeps most
     seconds: float  # for all steps
 
     @property
@@ -78,41 +79,117 @@ def estimate(recipe: Recipe, name: str, device: torch.device) -> Cost:
     """
     config = recipe.trained[name]
     dtype = config.dtype(device)
-    sizes = list(config.stretches(config.steps))
-    samples, batch_size = int(sum(n * size for n, size in sizes)), max(size for _, size in sizes)
+    batch_size = max(size for _, size in config.stretches(config.steps))
     task = task_on_meta(recipe, name, dtype)
     freeze(task.stage.net, config.freeze, f"stages.{name}")
     context, pieces = recipe.settings.tokenizer.context, config.micro_batch
     checkpointed = config.activation_checkpointing
-    flops, activations = step_cost(task, batch_size, context, pieces)
+    phases = phase_costs(task, batch_size, context, pieces)
+    kept = [one.activations for one in phases]
     if checkpointed:
         checkpoint_blocks(task.stage.net)
-        flops, _ = step_cost(task, batch_size, context, pieces)  # blocks run twice
-    flops *= 2 if config.sam else 1
-    parameters = parameter_count(task.stage)
+        phases = phase_costs(task, batch_size, context, pieces)  # blocks run twice
+    lengths = [(steps_of(one, config), samples_of(one, config)) for one in phases]
+    samples = sum(count for _, count in lengths)
+    flops = sum(one.flops * count for one, (_, count) in zip(phases, lengths, strict=True))
+    flops *= (2 if config.sam else 1) / samples  # of the mean step
+    learners = task.learners(config)
     frozen = sum(parameter_count(helper) for helper in task.frozen)
     arithmetic = flops / batch_size * samples / speed(task.stage.net, batch_size, device, dtype)
-    updates = (
-        config.steps * _learning(task.stage) * seconds_per_parameter(task.stage.net, config, device)
-    )
+    updates = 0.0
+    for prefix, (net, own) in learners.items():
+        steps = sum(
+            n for one, (n, _) in zip(phases, lengths, strict=True) if prefix in one.learning
+        )
+        updates += steps * _learning(net) * seconds_per_parameter(net, own, device, not prefix)
     return Cost(
         name=name,
         steps=config.steps,
         batch_size=batch_size,
         samples=samples,
-        parameters=parameters,
+        parameters=parameter_count(task.stage),
         step_flops=flops,
-        update_flops=update_flops(task.stage.net, config, dtype),
-        state_bytes=state_bytes(task.stage.net, config) + 4 * frozen,
-        activation_bytes=activations.checkpointed if checkpointed else activations.kept,
+        update_flops=sum(update_flops(*each, dtype) for each in learners.values()),
+        state_bytes=sum(state_bytes(*each, not key) for key, each in learners.items()) + 4 * frozen,
+        activation_bytes=max(one.checkpointed if checkpointed else one.kept for one in kept),
         seconds=arithmetic + updates,
     )
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of the training, all steps of which compute the same.
+
+    Args:
+        start, end: shares of the training that are done.
+        flops: of one step.
+        activations: that a step keeps.
+        learning: what it gives gradients, by the names of `Task.learners`.
+    """
+
+    start: float
+    end: float
+    flops: float
+    activations: Activations
+    learning: frozenset[str]
+
+
+def phase_costs(
+    task: Task, batch_size: int, context: int, micro_batch: int | None = None
+) -> list[Phase]:
+    """What `step_cost` says of a task on `meta`, for each of its phases."""
+    found = []
+    for start, end in pairwise((*task.phases, 1.0)):
+        task.begin(start, task.stage.net)
+        learners = task.learners(TrainConfig())
+        for net, _ in learners.values():
+            net.zero_grad()
+        flops, kept = step_cost(task, batch_size, context, micro_batch)
+        learning = (
+            key
+            for key, (net, _) in learners.items()
+            if any(one.grad is not None for one in net.parameters())
+        )
+        found.append(Phase(start, end, flops, kept, frozenset(learning)))
+    return found
+
+
+def steps_of(phase: Phase, config: TrainConfig) -> int:
+    """How many of a training's steps are in a phase."""
+    return math.ceil(phase.end * config.steps) - math.ceil(phase.start * config.steps)
+
+
+def samples_of(phase: Phase, config: TrainConfig) -> int:
+    """How many samples they have."""
+    start, end = (
+        sum(n * size for n, size in config.stretches(math.ceil(share * config.steps)))
+        for share in (phase.start, phase.end)
+    )
+    return int(end - start)
+
+
+def share_ahead(phases: Sequence[Phase], then: float, now: float) -> float:
+    """Arithmetic of the mean step of the rest, as a share of that of those from `then` to `now`."""
+    if not then < now < 1:
+        return 1.0
+    return _mean_flops(phases, now, 1.0) / _mean_flops(phases, then, now)
+
+
+def _mean_flops(phases: Sequence[Phase], start: float, end: float) -> float:
+    """Of a step between two shares of the training."""
+    parts = (one.flops * max(0.0, min(end, one.end) - max(start, one.start)) for one in phases)
+    return sum(parts) / (end - start)
+
+
+def phase_at(phases: Sequence[Phase], progress: float) -> Phase:
+    """The phase when a share of the training is done."""
+    return [one for one in phases if one.start <= progress][-1]
 
 
 def step_cost(
     task: Task, batch_size: int, context: int, micro_batch: int | None = None
 ) -> tuple[float, Activations]:
-    """FLOPs of one step of a task on `meta`, and the activations that it keeps.
+    """FLOPs of one step of a task on `meta` as it has begun, and the activations that it keeps.
 
     Of micro batches one is run. Only one's activations are kept at a time.
     """
@@ -122,7 +199,11 @@ def step_cost(
     rng, kept = _NoRng(0, size, "meta"), Activations()
     with FlopCounterMode(display=False) as frozen:
         cond = task.cond(batch, rng)
-    with FlopCounterMode(display=False) as trained, kept.watching(task.stage):
+    beside = [net for net, _ in task.learners(TrainConfig()).values()]
+    with (
+        FlopCounterMode(display=False) as trained,
+        kept.watching(task.stage, *beside, *task.frozen),
+    ):
         loss, _ = task.loss(cond, rng)
         with FlopCounterMode(display=False) as backward:
             loss.mean().backward()  # type: ignore[no-untyped-call]
@@ -245,7 +326,9 @@ def _transformer_block(net: nn.Module, batch: int) -> tuple[nn.Module, list[Tens
     return Transformer(blocks, causal=False), [torch.randn(batch, 64, width)]
 
 
-def seconds_per_parameter(net: nn.Module, config: TrainConfig, device: torch.device) -> float:
+def seconds_per_parameter(
+    net: nn.Module, config: TrainConfig, device: torch.device, averaged: bool = True
+) -> float:
     """Time of clipping, optimizer and average, for one parameter of a network like `net`."""
     shapes = [sorted(matrix.flatten(1).shape) for matrix in hidden_matrices(net)]
     count = max(1, sum(small * large for small, large in shapes))
@@ -262,19 +345,20 @@ def seconds_per_parameter(net: nn.Module, config: TrainConfig, device: torch.dev
         nn.utils.clip_grad_norm_(like.parameters(), config.clip_grad)
         for optimizer in optimizers:
             optimizer.step()
-        ema.update(like, 0)
+        if averaged:
+            ema.update(like, 0)
 
     return _seconds(run) / parameter_count(like)
 
 
-def state_bytes(net: nn.Module, config: TrainConfig) -> int:
+def state_bytes(net: nn.Module, config: TrainConfig, averaged: bool = True) -> int:
     """Weights; of those that learn gradients, average and moments: AdamW's two, Muon's one.
 
-    Where weights climb (SAM) a copy of them is kept.
+    Where weights climb (SAM) a copy of them is kept. A critic has no average.
     """
     single = hidden_matrices(net) if config.optimizer == "muon" else []
     moments = 2 * _learning(net) - sum(matrix.numel() for matrix in single)
-    copies = 3 if config.sam else 2  # gradients, average, and the weights before
+    copies = 1 + averaged + bool(config.sam)  # gradients, average, and the weights before
     return 4 * (parameter_count(net) + copies * _learning(net) + moments)  # all float32
 
 

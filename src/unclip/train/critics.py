@@ -61,15 +61,21 @@ def critic_loss(
     """
     (truth, real), (_, fake) = pairs
     counts = truth.new_ones(len(truth), dtype=torch.bool) if counts is None else counts
-    share = counts.float().mean().clamp(min=1 / len(truth))
-    loss = pairwise(real, fake, F.softplus) * counts
-    noted = {"critic": loss, "gap": pairwise(real, fake, torch.neg) * counts / share}
+    told = pairwise(real, fake, F.softplus)
+    loss = told * counts
+    gap = pairwise(real, fake, torch.neg)
+    noted = {"critic": mean_of(told, counts), "gap": mean_of(gap, counts)}
     if options.penalty:
         noise = options.penalty_noise * rng.randn(*truth.shape[1:])
         moved = [pairwise(logits(one + noise), said, torch.square) for one, said in pairs]
         noted["penalty"] = torch.stack(moved).sum(0)
         loss = loss + options.penalty * noted["penalty"]
     return loss, noted
+
+
+def mean_of(values: Tensor, counts: Tensor) -> Tensor:
+    """(B,) for the log: their mean is that of the samples that count; 0 where none does."""
+    return values * counts / counts.float().mean().clamp(min=1 / len(counts))
 
 
 def check_gap(means: Mapping[str, float], options: CriticOptions, where: str, rate: str) -> None:

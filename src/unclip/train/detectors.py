@@ -4,6 +4,7 @@
 |---|---|
 | seed collapse | `diversity`: deviation over seeds, of the teacher's; it falls from its own best |
 | blur, grain | `sharpness`: Laplacian energy, of the teacher's, or of the truth's |
+| the text is ignored | `text_kept`: CLIP's cosine of picture and text, of the teacher's |
 | the condition is ignored | `mismatch_found`: how often the critic tells a wrong caption |
 | oversaturation | `saturated_above_truth`: share of values beyond .98, less that of true pictures |
 
@@ -18,13 +19,16 @@ from math import inf, isnan, nan
 from statistics import fmean
 from typing import Any
 
+import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..diffusion.limits import Limits
 from ..errors import TrainingError, counted
 from ..media.measures import laplacian_energy, pixel_deviation
 from ..rng import Rng
 from ..stages import Stage
+from ..stages.clip import ClipStage
 from ..types import Cond
 
 CONDITIONS, SEEDS = 4, 4
@@ -49,11 +53,12 @@ class Probe:
         teacher: Stage | None = None,
         guidance_scale: float = 1.0,
         as_sharp_as_truth: bool = False,
+        clip: ClipStage | None = None,
     ) -> None:
         """`cond` is a batch's, of which the first few are kept.
 
         `as_sharp_as_truth`: whether true pictures say how sharp it is to be, and no teacher, who
-        may be blurry.
+        may be blurry. `clip` compares what is drawn with its text, where it reads and sees.
         """
         self.cond = cond[:CONDITIONS].replace(known=None, mask=None, loss_mask=None)
         if self.cond.image is not None:  # an upsampler's may be large
@@ -62,14 +67,30 @@ class Probe:
             self.cond = self.cond.replace(image_embed=self.cond.predicted_embed)
         self.teacher, self.guidance_scale = teacher, guidance_scale
         self.as_sharp_as_truth = as_sharp_as_truth
+        self.clip = clip if clip is not None and clip.reads and clip.sees else None
+        self.text = self._text()
         self._expected: dict[str, float] | None = None
 
+    @torch.no_grad()
+    def _text(self) -> Tensor | None:
+        """(B, D) what CLIP says of the texts, where there are texts and pictures are whole."""
+        tokens, mask = self.cond.text_tokens, self.cond.text_mask
+        if self.clip is None or self.cond.text_embed is not None:
+            return self.cond.text_embed
+        if tokens is None or mask is None:
+            return None
+        z_t: Tensor = self.clip.net.encode_text(tokens, mask)[0]
+        return z_t
+
     def measure(self, student: Stage) -> dict[str, float]:
-        """`deviation` over seeds and Laplacian `energy`, and what they are of those expected."""
+        """`deviation` over seeds, Laplacian `energy`, CLIP's `text_cosine`, and their ratios.
+
+        These are of what is expected: `diversity`, `sharpness`, `text_kept`.
+        """
         found = self._drawn(student, {})
         if self._expected is None:
             self._expected = self._reference(student)
-        of = {"deviation": "diversity", "energy": "sharpness"}
+        of = {"deviation": "diversity", "energy": "sharpness", "text_cosine": "text_kept"}
         ratios = {of[what]: found[what] / one for what, one in self._expected.items() if one > 0}
         return found | ratios
 
@@ -98,6 +119,10 @@ class Probe:
         if seeds > 1:
             each: Iterable[Tensor] = image.float().chunk(len(given))
             found["deviation"] = fmean(map(pixel_deviation, each))
+        if seeds > 1 and self.clip is not None and self.text is not None:
+            texts = self.text.repeat_interleave(seeds, 0)
+            cosines = F.cosine_similarity(self.clip.embed_images(image).float(), texts.float())
+            found["text_cosine"] = float(cosines.mean())
         return found
 
 
@@ -198,6 +223,10 @@ class Detectors:
             ),
             Detector("blur", "sharpness", low, inf, blur),
             Detector("grain", "sharpness", -inf, high, grain),
+            Detector(
+                "text ignored", "text_kept", limits.text_kept, inf,
+                "raise objective.guidance_scale or lower drop_text",
+            ),
             Detector(
                 "condition ignored", "mismatch_found", limits.mismatch_found, inf,
                 "raise objective.mismatch",

@@ -130,6 +130,7 @@ class ConsistencyTask(Task):
                 self.teacher[0] if self.teacher else None,
                 self.options.guidance_scale if self.teacher else 1.0,
                 as_sharp_as_truth=with_critic,
+                clip=self.clip[0] if self.clip else None,
             )
         return self.probe.measure(self.stage.with_net(average()))
 

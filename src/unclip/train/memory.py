@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..nn.layers import parameter_count
 from .activations import Activations
 from .blocks import sharded_units
-from .cost import step_cost, task_on_meta
+from .cost import phase_costs, task_on_meta
 from .optim import hidden_matrices
 from .recipe import Recipe
 from .world import World
@@ -34,7 +34,8 @@ class Memory:
         engine: what divides the work.
         gpus: how many there are.
         batch: samples that one works on at a time.
-        weights, gradients, optimizer, average: of the network that learns.
+        weights, gradients, optimizer, average: of what learns; of a critic each has the whole, and
+            no average.
         frozen: networks that it learns with, such as CLIP.
         passing: FSDP's whole weights and gradients of the blocks at work, and of all that is in no
             block, and an average that a student learns from; DDP's copies of weights in bfloat16.
@@ -84,12 +85,16 @@ def plan_memory(recipe: Recipe, name: str, gpus: Sequence[int]) -> list[Memory]:
     net, frozen = task.stage.net, NUMBER * sum(map(parameter_count, task.frozen))
     asked = NUMBER * parameter_count(net) if task.asks_average else 0
     largest = max(size for _, size in config.stretches(config.steps))
-    kept: dict[int, Activations] = {}
+    judge = [one for key, (one, _) in task.learners(config).items() if key]  # none divides it
+    beside = NUMBER * sum(map(parameter_count, judge))
+    copied = sum(copied_bytes(one, dtype) for one in judge)
+    kept: dict[int, list[Activations]] = {}
     found = []
     for count in gpus:
         batch = AbsentWorld(count).share(largest)
         if batch not in kept:
-            kept[batch] = step_cost(task, batch, context, config.micro_batch)[1]
+            phases = phase_costs(task, batch, context, config.micro_batch)
+            kept[batch] = [one.activations for one in phases]
         for engine, parts, passing in (
             ("ddp", 1, copied_bytes(net, dtype)),
             ("fsdp", count, gathered_bytes(net, dtype) + asked),
@@ -102,14 +107,14 @@ def plan_memory(recipe: Recipe, name: str, gpus: Sequence[int]) -> list[Memory]:
                     engine=engine,
                     gpus=count,
                     batch=min(batch, config.micro_batch or batch),
-                    weights=held,
-                    gradients=held,
-                    optimizer=2 * held - NUMBER * held_numbers(single, parts),
+                    weights=held + beside,
+                    gradients=held + beside,
+                    optimizer=2 * (held + beside) - NUMBER * held_numbers(single, parts),
                     average=held,
                     frozen=frozen,
-                    passing=passing,
-                    activations=kept[batch].kept,
-                    checkpointed=kept[batch].checkpointed,
+                    passing=passing + copied,
+                    activations=max(one.kept for one in kept[batch]),
+                    checkpointed=max(one.checkpointed for one in kept[batch]),
                 )
             )
     return found

@@ -8,13 +8,14 @@ import torch
 from torch.utils.benchmark import Timer
 
 from ..errors import UnclipError
-from .cost import step_cost, task_on_meta
+from .cost import Phase, phase_at, phase_costs, task_on_meta
 from .run import Run
 from .trainer import Trainer
 
 WORTH = 60.0
 """Seconds of training before the machine's peak is measured, which takes a second or two."""
 
+_BATCH = 8  # that a step is counted with
 _PRODUCTS = 50  # a few milliseconds each: the fastest was not disturbed by other processes
 
 
@@ -47,7 +48,7 @@ class Meter:
         self.run, self.name, self.trainer = run, name, trainer
         self.started, self.first = trainer.clock.now(), trainer.step
         self._peak: float | None = None  # FLOP/s, once measured; 0 where nobody knows
-        self._flops = 0.0  # of a picture
+        self._phases: list[Phase] = []  # of a step of `_BATCH` pictures
 
     def read(self, step: int, values: dict[str, float]) -> dict[str, float]:
         """`values` and more."""
@@ -58,16 +59,17 @@ class Meter:
         if self._peak is None and passed > WORTH:
             self._measure()
         if self._peak:
-            more["share_of_peak"] = values["images_per_second"] * self._flops / self._peak
+            now = phase_at(self._phases, (step - 1) / self.trainer.config.steps)
+            more["share_of_peak"] = values["images_per_second"] * now.flops / _BATCH / self._peak
         return {**values, **more}
 
     def _measure(self) -> None:
         config, device = self.trainer.config, self.trainer.device
-        dtype, batch = config.dtype(device), 8
+        dtype, context = config.dtype(device), self.run.recipe.settings.tokenizer.context
         try:
             task = task_on_meta(self.run.recipe, self.name, dtype)
-            flops = step_cost(task, batch, self.run.recipe.settings.tokenizer.context)[0]
+            self._phases = phase_costs(task, _BATCH, context)
         except (UnclipError, RuntimeError):  # a network that cannot be counted without numbers
             self._peak = 0.0
             return
-        self._flops, self._peak = flops / batch, peak(device, dtype)
+        self._peak = peak(device, dtype)

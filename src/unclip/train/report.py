@@ -40,7 +40,12 @@ PARTS = (
     ("Wrong captions that the critic finds", "share", {"mismatch_found": ""}),
     ("CLIP's feedback", "1 − cos", {"clip": ""}),
     ("Distance to the end of the teacher's path", "loss", {"consistency": ""}),
-    ("Of the teacher's", "ratio", {"diversity": "diversity", "sharpness": "sharpness"}),
+    (
+        "Of the teacher's",
+        "ratio",
+        {"diversity": "diversity", "sharpness": "sharpness", "text_kept": "cosine to the text"},
+    ),
+    ("Pictures and their texts in CLIP", "cosine", {"text_cosine": ""}),
     ("What seeds change", "deviation", {"deviation": ""}),
     ("Sharpness", "Laplacian energy", {"energy": ""}),
     ("Values beyond .98", "share", {"saturated": "made"}),

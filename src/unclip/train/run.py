@@ -38,6 +38,7 @@ from .changes import changed_base, changes
 from .checking import check_samples, check_stage
 from .clock import Clock
 from .config import TrainConfig
+from .cost import phase_costs, share_ahead, task_on_meta
 from .data import measured_by, seen_by
 from .foreseen import foreseen
 from .latents import fill, keep
@@ -52,7 +53,7 @@ from .skipped import Skipped
 from .spending import Spending
 from .state import Best, best_state, load_state, state_at
 from .task import Task
-from .tasks import make_task
+from .tasks import make_task, notice
 from .trainer import Trainer
 from .validation import Validation
 
@@ -269,8 +270,17 @@ class Run:
             "built": took + float(facts.get("built", 0.0)),
         }
         if seconds is not None:
-            trainer.pacing.pacer = Pacer(seconds, partial(self._with_steps, name))
+            ahead = self._ahead(name, trainer)
+            trainer.pacing.pacer = Pacer(seconds, partial(self._with_steps, name), ahead)
         return trainer
+
+    def _ahead(self, name: str, trainer: Trainer) -> Callable[[float, float], float]:
+        """See `Pacer`: by the arithmetic of a stage's steps, where these change."""
+        if len(trainer.task.phases) == 1:
+            return lambda then, now: 1.0
+        task = task_on_meta(self.recipe, name, trainer.config.dtype(self.device))
+        phases = phase_costs(task, 1, self.recipe.settings.tokenizer.context)
+        return partial(share_ahead, phases)
 
     def _allowance(self, name: str) -> float:
         """Seconds that the budget gives a stage, whose steps are worked out if it has not begun."""
@@ -303,6 +313,8 @@ class Run:
         task = make_task(self.recipe, name, stage, lambda one: self._helper(one, name, trained))
         if task.clip and self.recipe.stage(name).part is None:
             stage.init_from_clip(task.clip[0])
+        if trained and (line := notice(self.recipe, task)):
+            self.warn(line)
         if config.lora:
             learn_low_rank(stage.net, config.lora, f"stages.{name}")
         collate, source = task.collate(self.tokenizer()), self._source(name, task, trained)

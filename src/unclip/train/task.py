@@ -71,6 +71,11 @@ class Task(nn.Module):
     def begin(self, progress: float, average: nn.Module) -> None:
         """A step begins: the share of the training that is done, and the averaged network."""
 
+    @property
+    def phases(self) -> tuple[float, ...]:
+        """Shares of the training done where what a step computes changes, from 0 on."""
+        return (0.0,)
+
     def learners(self, config: TrainConfig) -> dict[str, tuple[nn.Module, TrainConfig]]:
         """What learns and how, by its prefix in saved states: first the stage's network."""
         return {"": (self.stage.net, config)}

@@ -46,6 +46,18 @@ def make_task(recipe: Recipe, name: str, stage: Stage, helper: Callable[[str], S
     return task
 
 
+def notice(recipe: Recipe, task: Task) -> str:
+    """What one may not expect of how a stage is trained, in a line; mostly nothing."""
+    stage = recipe.stage(task.name)
+    if not isinstance(task, AdversarialTask) or task.teacher or stage.part is None:
+        return ""
+    where = f"stages.{task.name}"
+    return (
+        f"{where}.from gives the first weights alone, and the rest is a GAN's: "
+        f"{where}.objective.teacher = '{FROM}' distils that model"
+    )
+
+
 def bare(recipe: Recipe, student: str, name: str) -> Stage:
     """A stage without numbers that stage `student` learns with; "from": what that is taken from."""
     origin = recipe.stage(student).origin if name == FROM else None

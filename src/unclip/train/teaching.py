@@ -29,14 +29,14 @@ def taught_by(values: Mapping[str, Any], teacher: str) -> dict[str, Any]:
     students = {
         name: one
         for name, one in values["stages"].items()
-        if "objective" in one and issubclass(STAGES[str(one.get("kind", name))], DiffusionStage)
+        if "objective" in one and _diffuses(str(one.get("kind", name)))
     }
     if not students:
         raise UsageError("--teacher is for a recipe with a stage that has an `objective`")
     for name, table in students.items():
         role = _role(str(table.get("kind", name)))
         kinds = {one: str(part.config.kind) for one, part in model.parts.items()}
-        alike = [one for one, kind in kinds.items() if _role(kind) == role]
+        alike = [one for one, kind in kinds.items() if _diffuses(kind) and _role(kind) == role]
         if not alike:
             raise UsageError(f"--teacher: {teacher} has no stage for '{name}' to learn from")
         before, after = _cut(tables, alike[0])
@@ -53,6 +53,10 @@ def taught_by(values: Mapping[str, Any], teacher: str) -> dict[str, Any]:
     tokenizer = {"model": teacher, "context": model.read_tokenizer().context, "vocab_size": 300}
     chosen = {"prior": model.prior, "decoder": next(iter(students))}
     return {**values, **chosen, "tokenizer": tokenizer, "stages": tables}
+
+
+def _diffuses(kind: str) -> bool:
+    return issubclass(STAGES[kind], DiffusionStage)
 
 
 def _role(kind: str) -> tuple[bool, ...]:
