@@ -118,6 +118,7 @@ class Rows(Config):
 
     decoders: tuple[Decoder, ...]
     miniatures: tuple[Decoder, ...] = ()  # of coloured shapes
+    findings: str = ""  # what the last measurement showed, in words
 
 
 @dataclass
@@ -398,12 +399,12 @@ TEXTS = {
 }
 
 
-def page(
-    bench: Bench, found: Sequence[Measured], small: Sequence[Measured], absent: Sequence[Decoder]
-) -> Report:
+def page(bench: Bench, asked: Rows, found: Sequence[Measured], small: Sequence[Measured]) -> Report:
     """All of it."""
     first = found[0]
+    absent = [one for one in (*asked.decoders, *asked.miniatures) if not one.there]
     sections = [
+        Section("findings", "What comes out", asked.findings, ()),
         Section("quality", "What the pictures show", TEXTS["quality"], (
             quality_table(bench, found, first), sets_table(bench, found, first),
         )),
@@ -457,8 +458,7 @@ def main(options: argparse.Namespace) -> None:
             each[0].resize((SIDE, SIDE), Image.Resampling.NEAREST) for each in drawn[: len(PROMPTS)]
         )
         one.cost = cost(one, options.repeat, gan.PROMPTS[0])
-    absent = [one for one in (*asked.decoders, *asked.miniatures) if not one.there]
-    write(page(bench, found, small, absent), options.output)
+    write(page(bench, asked, found, small), options.output)
     print(f"wrote {options.output}")
 
 
