@@ -22,7 +22,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
 from unclip.data.shapes import COLOURS, SHAPES, Shapes, ShapesConfig
-from unclip.media.measures import laplacian
+from unclip.nn.critic import laplacian
 from unclip.rng import BatchRng, Rng
 from unclip.stages.decoder import Decoder, DecoderConfig
 from unclip.train.config import TrainConfig

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from unclip.nn.critic import Critic
+from unclip.nn.critic import Critic, laplacian
 
 
 def test_one_logit_a_place_of_each_feature_map() -> None:
@@ -42,6 +42,14 @@ def test_a_whole_picture_has_one_logit_that_depends_on_where_things_are() -> Non
     (other,) = critic(x0[:1].expand(2, -1, -1, -1), [], asked)
     assert not torch.allclose(other[0], other[1])
     assert critic(torch.zeros(1, 3, 24, 20), [], asked[:1])[0].shape == (1, 1)
+
+
+def test_the_laplacian_of_a_plane_is_zero() -> None:
+    rows = torch.arange(6.0).view(1, 1, 6, 1) + 2 * torch.arange(5.0).view(1, 1, 1, 5)
+    picture = torch.cat([rows, rows**2], dim=1)
+    plane, square = laplacian(picture)[0, :, 1:-1, 1:-1]
+    assert torch.equal(plane, torch.zeros(4, 3))
+    assert torch.equal(square, torch.full((4, 3), 10.0))  # 2 + 2 · 2²
 
 
 def test_the_condition_is_a_projection() -> None:

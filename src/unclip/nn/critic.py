@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..media.measures import laplacian
 from .unet import UNet
 
 
@@ -65,6 +64,13 @@ class Critic(nn.Module):
         seen = [x0, laplacian(x0), *([] if beside is None else [beside])]
         pairs = zip(self.heads, (*features, self.patches(torch.cat(seen, dim=1))), strict=True)
         return [head(one, condition) for head, one in pairs]
+
+
+def laplacian(x: Tensor) -> Tensor:
+    """(B, C, H, W) -> the same: how far each value is from its four neighbours' sum."""
+    taps = [[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]]
+    kernel = torch.tensor(taps, dtype=x.dtype, device=x.device).expand(x.shape[1], 1, 3, 3)
+    return F.conv2d(x, kernel, padding=1, groups=x.shape[1])
 
 
 def own_convolutions(values: int, width: int, halvings: int) -> nn.Sequential:

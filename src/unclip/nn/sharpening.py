@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..media.measures import LUMA
+LUMA = (0.299, 0.587, 0.114)
+"""Of red, green and blue (ITU-R BT.601)."""
 
 SMOOTHING = 1.0
 """Standard deviation in pixels of the Gaussian under which edges are looked for."""

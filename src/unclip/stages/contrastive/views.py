@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...config import Config
-from ...media.measures import LUMA
 from ...nn.layers import select
 from ...rng import Rng
 
 _RATIO = math.log(4 / 3)  # of a crop's sides, at most
+_LUMA = (0.299, 0.587, 0.114)
 
 
 class Augmentation(Config):
@@ -61,7 +61,7 @@ def _mean(x: Tensor) -> Tensor:
 
 
 def _grey(x: Tensor) -> Tensor:
-    weights = x.new_tensor(LUMA).view(1, 3, 1, 1)
+    weights = x.new_tensor(_LUMA).view(1, 3, 1, 1)
     return (x * weights).sum(1, keepdim=True).expand_as(x)
 
 
