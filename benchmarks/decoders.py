@@ -266,7 +266,7 @@ def _trained(run: Path, name: str, device: torch.device) -> float:
     return _trained(Path(Recorded(run).values()["stages"][name]["from"]).parent, name, device)
 
 
-def quality_table(bench: Bench, found: Sequence[Measured], first: Measured) -> Table:
+def quality_table(bench: Bench, found: Sequence[Measured]) -> Table:
     """What both judges call right, of each kind, and in all."""
     lines = []
     for one in found:
@@ -402,11 +402,12 @@ TEXTS = {
 def page(bench: Bench, asked: Rows, found: Sequence[Measured], small: Sequence[Measured]) -> Report:
     """All of it."""
     first = found[0]
-    absent = [one for one in (*asked.decoders, *asked.miniatures) if not one.there]
+    drawn = [one.asked for one in (*found, *small)]
+    absent = [one for one in (*asked.decoders, *asked.miniatures) if one not in drawn]
     sections = [
         Section("findings", "What comes out", asked.findings, ()),
         Section("quality", "What the pictures show", TEXTS["quality"], (
-            quality_table(bench, found, first), sets_table(bench, found, first),
+            quality_table(bench, found), sets_table(bench, found, first),
         )),
         Section("cost", "What it costs", TEXTS["cost"], (cost_table(found),)),
         Section("pictures", "Twelve prompts", TEXTS["pictures"], tuple(grids(found, PROMPTS))),
