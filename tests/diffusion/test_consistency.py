@@ -20,7 +20,7 @@ from unclip.diffusion.samplers import ddim
 from unclip.diffusion.schedule import Cosine
 from unclip.errors import UsageError
 from unclip.rng import BatchRng
-from unclip.types import Level, Prediction
+from unclip.types import Denoiser, Level, Prediction
 
 STD = 0.5  # of the data
 SCHEDULE = Cosine()
@@ -37,6 +37,54 @@ def end(x: Tensor, level: Level) -> Prediction:
     """Where the path through x_t ends: along it x_t keeps its place in its distribution."""
     alpha, sigma = level.like(x)
     return Prediction(STD * x / (alpha**2 * STD**2 + sigma**2).sqrt(), torch.zeros_like(x))
+
+
+def part_end(parts: int) -> Denoiser:
+    """x0 that leads to where the path through x_t ends its part."""
+    stops = SCHEDULE.grid(parts, "trailing")[1:]
+
+    def said(x: Tensor, level: Level) -> Prediction:
+        alpha, sigma = level.like(x)
+        x0 = torch.full_like(x, torch.nan)
+        for stop in reversed(stops):
+            to_alpha, to_sigma = stop.alpha, stop.sigma
+            ended = (
+                x * ((to_alpha**2 * STD**2 + to_sigma**2) / (alpha**2 * STD**2 + sigma**2)) ** 0.5
+            )
+            kept = to_sigma / sigma.clamp(min=1e-9)
+            here = sigma > to_sigma
+            x0 = torch.where(here, (ended - kept * x) / (to_alpha - kept * alpha), x0)
+        return Prediction(x0, (x - alpha * x0) / sigma.clamp(min=1e-9))
+
+    return said
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_a_path_of_parts_is_drawn_in_as_many_steps(parts: int) -> None:
+    """Who knows the end of each part draws as the teacher does in all its steps."""
+    x0 = STD * torch.randn(64, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    knows, levels = part_end(parts), SCHEDULE.grid(parts, "trailing")
+    noise = torch.randn(64, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    drawn = ddim(knows, noise, levels, BatchRng(0, 64), lambda *_: None, eta=0.0)
+    first = levels[0]
+    assert torch.allclose(drawn, end(noise, first).x0, atol=1e-4)
+    errors = []
+    for fine in (16, 64):
+        config = ConsistencyObjective(levels=fine, parts=parts, strides=((0, 1),))
+        part = sample_segment(x0, SCHEDULE, config, 0.0, BatchRng(0, 64))
+        size = fine // parts
+        stops = torch.stack([one.sigma for one in SCHEDULE.grid(fine, "trailing")[size::size]])
+        assert set(part.stop.sigma.tolist()) == set(stops.tolist())
+        assert bool((part.then.sigma >= part.stop.sigma).all())
+        assert torch.equal(part.as_sampled, part.now.sigma == levels[-2].sigma)
+        target = consistency_target(part, knows, denoiser)
+        assert bool(target.isfinite().all())
+        said = knows(part.x, part.now).x0
+        errors.append(float(weighted_distance(said, target, part.now, config).mean()))
+        paths = paths_of(denoiser, x0, SCHEDULE, config, 8, BatchRng("path", 64))
+        far = [float(each.mean()) for each in paths.distances(knows, config)]
+        assert max(far) < 0.5 / fine
+    assert errors[1] < errors[0] / 3
 
 
 def _errors(levels: int) -> tuple[float, float]:
@@ -61,7 +109,8 @@ def test_paths_from_noised_data_have_their_ends() -> None:
     """They are DDIM's own; who says the end is right at each point, and the denoiser is not."""
     config = ConsistencyObjective(levels=64)
     x0 = STD * torch.randn(64, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    paths, grid = paths_of(denoiser, x0, SCHEDULE, 64, 4, BatchRng("path", 64)), SCHEDULE.grid(64)
+    paths = paths_of(denoiser, x0, SCHEDULE, config, 4, BatchRng("path", 64))
+    grid = SCHEDULE.grid(64, "trailing")
     assert torch.equal(paths.levels.sigma, torch.stack([grid[n].sigma for n in (0, 16, 32, 48)]))
     drawn = BatchRng("path", 64).randn(3, 8, 8)
     assert torch.allclose(paths.x[:, 0], grid[0].alpha * x0 + grid[0].sigma * drawn)
@@ -81,7 +130,9 @@ def test_paths_from_noised_data_have_their_ends() -> None:
 
 
 def test_there_are_no_more_points_than_levels() -> None:
-    paths = paths_of(denoiser, torch.zeros(2, 1), SCHEDULE, 3, 8, BatchRng(0, 2))
+    paths = paths_of(
+        denoiser, torch.zeros(2, 1), SCHEDULE, ConsistencyObjective(levels=3), 8, BatchRng(0, 2)
+    )
     assert paths.x.shape == paths.end.shape == (2, 3, 1) and len(paths.levels.sigma) == 3
 
 
@@ -90,7 +141,7 @@ def test_steps_become_shorter(progress: float, span: int) -> None:
     config = ConsistencyObjective()
     x0 = torch.zeros(2048, 1)
     part = sample_segment(x0, SCHEDULE, config, progress, BatchRng(0, 2048))
-    path = torch.stack([level.sigma for level in SCHEDULE.grid(config.levels)])
+    path = torch.stack([level.sigma for level in SCHEDULE.grid(config.levels, "trailing")])
     start, stop = ((one.sigma[:, None] - path).abs().argmin(1) for one in (part.now, part.then))
     assert torch.equal(stop, (start + span).clamp(max=config.levels))
     assert float((start == 0).float().mean()) == pytest.approx(0.4 + 0.6 / 32, abs=0.05)
@@ -102,16 +153,18 @@ def test_the_student_goes_on_from_its_own_pictures() -> None:
     config = ConsistencyObjective(own_share=0.5, own_level=0.25, noise_share=0.5)
     x0 = torch.full((4096, 1), 50.0)  # far from what the student draws
     part = sample_segment(x0, SCHEDULE, config, 1.0, BatchRng(0, 4096), end)
-    level = SCHEDULE.grid(config.levels)[8]
+    level = SCHEDULE.grid(config.levels, "trailing")[8]
     own = (part.now.sigma == level.sigma) & (part.x[:, 0].abs() < 10)
     assert float(own.float().mean()) == pytest.approx(0.5, abs=0.03)
-    noisy = part.now.sigma == SCHEDULE.grid(config.levels)[0].sigma
+    noisy = part.now.sigma == SCHEDULE.grid(config.levels, "trailing")[0].sigma
     assert torch.equal(part.as_sampled, own | noisy)
     std = float((level.alpha**2 * STD**2 + level.sigma**2).sqrt())
     assert float(part.x[own].std()) == pytest.approx(std, rel=0.05)
     assert float(part.x[own].mean()) == pytest.approx(0, abs=0.05)
     none = sample_segment(x0, SCHEDULE, config, 1.0, BatchRng(0, 4096))
-    assert torch.equal(none.as_sampled, none.now.sigma == SCHEDULE.grid(config.levels)[0].sigma)
+    assert torch.equal(
+        none.as_sampled, none.now.sigma == SCHEDULE.grid(config.levels, "trailing")[0].sigma
+    )
 
 
 def test_at_the_clean_level_the_teacher_is_right() -> None:

@@ -22,14 +22,16 @@ class Segment:
     Args:
         x: (B, ...) x_t at `now`.
         now: the noisier level, fields (B,).
-        then: the other one; the clean level may be it.
-        as_sampled: (B,) whether sampling in few steps meets such an x: at pure noise, or made of
-            the student's own picture.
+        then: where the teacher's step leads; the clean level may be it.
+        stop: where the path ends that is learnt: the clean level, or the end of its part.
+        as_sampled: (B,) whether sampling in few steps draws its picture from such an x: where the
+            last part of the path begins, or noise on the student's own picture.
     """
 
     x: Tensor
     now: Level
     then: Level
+    stop: Level
     as_sampled: Tensor
 
 
@@ -54,6 +56,7 @@ def sample_segment(
     path = path_levels(schedule, config.levels, x0.device)
     noisy = rng.bernoulli(config.noise_share)
     start = torch.where(noisy, 0, (rng.rand() * config.levels).long())
+    span = config.levels // config.parts
     own = torch.zeros_like(noisy)
     if student is not None and config.own_share:
         own = rng.bernoulli(config.own_share)
@@ -62,16 +65,21 @@ def sample_segment(
         with torch.no_grad():
             drawn = student(noise.like(x0)[1] * rng.randn(*x0.shape[1:]), noise).x0
         x0 = torch.where(own.view(-1, *(1,) * (x0.ndim - 1)), drawn, x0)
-    end = (start + config.stride(progress)).clamp(max=config.levels)
-    now, then = level_at(path, start), level_at(path, end)
+    stop = (start // span + 1) * span
+    end = torch.minimum(start + config.stride(progress), stop)
+    now = level_at(path, start)
     alpha, sigma = now.like(x0)
     x = alpha * x0 + sigma * rng.randn(*x0.shape[1:])
-    return Segment(x, now, then, own | (start == 0))
+    drawn_from = own | (start == config.levels - span)
+    return Segment(x, now, level_at(path, end), level_at(path, stop), drawn_from)
 
 
 def path_levels(schedule: Schedule, levels: int, device: torch.device) -> Level:
-    """The levels from pure noise to clean, fields (levels + 1,)."""
-    each = schedule.grid(levels)
+    """The levels from pure noise to clean, fields (levels + 1,).
+
+    Those of the spacing `trailing`: its grids of fewer steps are on the path, if theirs divide it.
+    """
+    each = schedule.grid(levels, "trailing")
     fields = ([getattr(one, name) for one in each] for name in ("t", "alpha", "sigma"))
     return Level(*(torch.stack(values).to(device) for values in fields))
 
@@ -83,15 +91,27 @@ def level_at(path: Level, place: Tensor) -> Level:
 
 @torch.no_grad()
 def consistency_target(part: Segment, average: Denoiser, teacher: Denoiser) -> Tensor:
-    """(B, ...) x0 at the end of the path (arXiv 2303.01469, algorithm 2).
+    """(B, ...) x0 that leads to the end of the path (arXiv 2303.01469, algorithm 2).
 
     The teacher takes one DDIM step over the segment, and the averaged student says where the path
-    ends from there; at the clean level the teacher has said it. The teacher is guided, so that the
-    student needs no guidance (arXiv 2310.04378, section 4.2).
+    ends from there; where it ends already, the teacher has said it. The teacher is guided, so that
+    the student needs no guidance (arXiv 2310.04378, section 4.2).
     """
-    said = teacher(part.x, part.now)
-    ahead = average(_at(part.then, said), part.then).x0
-    return torch.where(part.then.like(part.x)[1] == 0, said.x0, ahead)
+    x = _at(part.then, teacher(part.x, part.now))
+    ended = part.then.like(x)[1] == part.stop.like(x)[1]
+    x = torch.where(ended, x, _at(part.stop, average(x, part.then)))
+    return leading_to(x, part.x, part.now, part.stop)
+
+
+def leading_to(end: Tensor, x: Tensor, now: Level, stop: Level) -> Tensor:
+    """(B, ...) x0 from which one DDIM step goes from `x` at `now` to `end` at the cleaner `stop`.
+
+    At the clean level it is `end`. (Appendix G of arXiv 2202.00512; arXiv 2403.06807, section 3.)
+    """
+    alpha, sigma = now.like(x)
+    to_alpha, to_sigma = stop.like(x)
+    kept = to_sigma / sigma  # of the noise
+    return (end - kept * x) / (to_alpha - kept * alpha)
 
 
 @dataclass(frozen=True)
@@ -101,7 +121,7 @@ class Paths:
     Args:
         x: (B, L, ...) x_t, from pure noise on.
         levels: of these, fields (L,).
-        end: (B, L, ...) x0.
+        end: (B, L, ...) x0 that leads there.
     """
 
     x: Tensor
@@ -126,30 +146,37 @@ class Paths:
 
 @torch.no_grad()
 def paths_of(
-    teacher: Denoiser, x0: Tensor, schedule: Schedule, levels: int, count: int, rng: Rng
+    teacher: Denoiser,
+    x0: Tensor,
+    schedule: Schedule,
+    config: ConsistencyObjective,
+    count: int,
+    rng: Rng,
 ) -> Paths:
     """Where a teacher comes to by DDIM, level by level, from (B, ...) `x0` noised.
 
     Args:
         teacher: guided.
         x0: in diffusion space.
-        schedule: whose grid of `levels` levels the paths are on.
-        levels: see `schedule`.
+        schedule: whose grid of `config.levels` levels the paths are on.
+        config: in how many parts they are.
         count: points to begin from, evenly spaced, the first pure noise.
         rng: for the noise.
     """
+    levels, span = config.levels, config.levels // config.parts
     path = path_levels(schedule, levels, x0.device)
     count = min(count, levels)
     starts = torch.tensor([number * levels // count for number in range(count)], device=x0.device)
     points, ends = list[Tensor](), list[Tensor]()
     for start in starts:
-        each = [level_at(path, place.expand(len(x0))) for place in torch.arange(start, levels + 1)]
+        stop = int(start) // span * span + span
+        each = [level_at(path, place.expand(len(x0))) for place in torch.arange(start, stop + 1)]
         alpha, sigma = each[0].like(x0)
         x = alpha * x0 + sigma * rng.randn(*x0.shape[1:])
         points.append(x)
         for now, then in pairwise(each):
             x = _at(then, teacher(x, now))
-        ends.append(x)
+        ends.append(leading_to(x, points[-1], each[0], each[-1]))
     return Paths(torch.stack(points, 1), level_at(path, starts), torch.stack(ends, 1))
 
 

@@ -70,6 +70,12 @@ class ConsistencyObjective(Config):
         None, ge=0, description="of the teacher; none is what it samples with"
     )
     levels: int = Field(32, ge=2, description="levels of the path, evenly spaced")
+    parts: int = Field(
+        1,
+        ge=1,
+        description="equal parts of the path: the student learns to go to the end of each, and "
+        "draws in so many steps or a multiple",
+    )
     noise_share: float = Field(0.4, ge=0, le=1, description="of samples that begin at pure noise")
     own_share: float = Field(
         0.0,
@@ -88,6 +94,17 @@ class ConsistencyObjective(Config):
     v_gamma: float = Field(5.0, ge=1, description="weight of the error, 1 + SNR, at most this")
     huber: float = Field(0.03, gt=0, description="error above which the loss is linear")
     limits: Limits = Limits()
+
+    @model_validator(mode="after")
+    def _equal_parts(self) -> Self:
+        if self.levels % self.parts:
+            raise ValueError(f"{self.levels} levels have no {self.parts} equal parts")
+        if self.parts > 1 and self.own_share:
+            raise ValueError(
+                "own_share must be 0 with parts: a student of parts goes on from where its last "
+                "step led to, and noises no picture of its own again"
+            )
+        return self
 
     @model_validator(mode="after")
     def _own_level_between(self) -> Self:

@@ -101,15 +101,14 @@ class ConsistencyTask(Task):
         if self.unmeasured:
             return ""
         objective = self.objective
-        asked = objective.levels, objective.huber
+        asked = objective.levels, objective.parts, objective.huber
         return f"path {asked} {self.options.dump()} {self.stage.config.sampling.dump()}"
 
     def exam(self, cond: Cond, count: int, rng: Rng) -> Exam | None:
         """See `Task`: the teacher's paths, nothing hidden."""
         shown, x0 = self.stage.example(cond, rng)
         teacher = self.teacher[0].thresholded(shown, self.options)
-        levels = self.objective.levels
-        paths = paths_of(teacher, x0, self.stage.config.schedule, levels, count, rng)
+        paths = paths_of(teacher, x0, self.stage.config.schedule, self.objective, count, rng)
         return Exam(shown, paths, self.objective)
 
     def begin(self, progress: float, average: nn.Module) -> None:
