@@ -66,7 +66,10 @@ Prior = Annotated[
 
 Decoder = Annotated[
     Text | None,
-    Field(description="Which of the model's decoders to use."),
+    Field(
+        description="Which of the model's decoders to use; 'fast' is the one that is distilled to "
+        "a few steps."
+    ),
     Option(metavar="NAME", default="the model's own", sampling=True),
 ]
 

@@ -260,3 +260,13 @@ def test_a_setting_with_an_option_of_its_own_is_given_once(unclip: RunCli) -> No
     )
     scale = ["--guidance-scale", 4, "--set", "guidance_scale=3"]
     unclip("generate", "a fox", *scale).fails(2, "--guidance-scale 4.0 and --set guidance_scale=3")
+
+
+def test_fast_is_the_few_step_decoder(unclip: RunCli, model: Path) -> None:
+    done = unclip("generate", "a fox", "--fast", "-o", "out.png", "--model", model)
+    assert done.code == 2
+    assert "no decoder that is distilled to a few steps" in done.err
+    done = unclip("generate", "a fox", "--fast", "--decoder", "other", "--model", model)
+    assert done.code == 2
+    assert "--fast chooses a decoder, and --decoder other another" in done.err
+    assert not Path("out.png").exists()

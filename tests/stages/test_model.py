@@ -99,6 +99,15 @@ def test_another_decoder_is_chosen_by_name(two: Model) -> None:
         two.with_decoder("turb")
 
 
+def test_the_fast_decoder_is_the_student(two: Model) -> None:
+    assert two.with_decoder("decoder").with_decoder("fast").decoders[0] == "turbo"
+    del two.stages["turbo"]
+    with pytest.raises(UsageError, match=r"no decoder that is distilled .* --teacher MODEL"):
+        two.with_decoder("fast")
+    two.stages["fast"] = two.stages["decoder"]
+    assert two.with_decoder("fast").decoder == "fast", "a stage of that name comes first"
+
+
 def test_what_is_inverted_is_no_student(two: Model) -> None:
     assert two.inverting().decoders[0] == "decoder"
     del two.stages["decoder"]

@@ -119,7 +119,7 @@ def generate(
         n, seed: how many; picture i uses `seed + i` and is the same whatever `n` is.
         on_step: called after each step with a `Step`; raise `Cancelled` there to stop.
         prior, decoder: stages, where the model has several of their kind; the prior "none"
-            passes z_t off as z_i.
+            passes z_t off as z_i, the decoder "fast" is the one distilled to a few steps.
         best_of: draw so many for each picture and keep the one that CLIP finds nearest to
             the prompt.
         negative_prompt: what guidance leads away from, in place of nothing.

@@ -20,6 +20,7 @@ from ._defaults import origins
 from ._draw import (
     Combinatorial,
     DrawOptions,
+    Fast,
     FilmOutput,
     Fps,
     Grid,
@@ -70,6 +71,7 @@ class AbilityOptions(ModelOptions):
     left_out: ClassVar[frozenset[str]] = frozenset()  # of the request's fields
     one_seed: ClassVar[bool] = False  # as in `Drawing`
     assignments: ClassVar[list[str] | None] = None  # --set, of those that draw
+    fast: ClassVar[bool] = False  # --fast, of those that name a decoder
 
     def values(self, names: Iterable[str]) -> dict[str, Any]:
         """What the command line says of fields, if it has them."""
@@ -87,8 +89,19 @@ class AbilityOptions(ModelOptions):
             name: argument(name, fields[name], value)
             for name, value in self.values(fields.keys() - more.keys()).items()
         }
+        if self.fast:
+            own["decoder"] = self._fast_decoder(own["decoder"])
         with self._naming_options(own):
             return self.ability.request.of(**own | more)
+
+    @staticmethod
+    def _fast_decoder(named: str | None) -> str:
+        from ..stages.model import FAST
+
+        if named not in (None, FAST):
+            text = f"--fast chooses a decoder, and --decoder {named} another: give one of them"
+            raise UsageError(text).about("decoder")
+        return FAST
 
     def settings(self) -> dict[str, Any]:
         """Of the sampling: --set, and what has an option of its own. Raises UsageError."""
@@ -225,6 +238,7 @@ def command_class(
         own += [("output", FilmOutput, None), ("fps", Fps, 12.0)] if request.film else []
     if base is DrawCommand:
         own += [("grid", Grid, False)]
+        own += [("fast", Fast, False)] if "decoder" in fields else []
     if base is DrawCommand and "prompt" in request.model_fields:
         own = [_optional(*one) if one[0] == ASKED + "prompt" else one for one in own]
         own += [("prompts", Prompts, None), ("wildcards", WildcardFolder, None)]

@@ -33,6 +33,14 @@ FOLDER = "a folder for one PNG each, a name such as {prompt}-{seed}.png, or - fo
 Seed = Annotated[int | None, option("--seed", "SEED", "Picture i uses SEED + i.", RANDOM)]
 OneSeed = Annotated[int | None, option("--seed", "SEED", "Every picture uses it.", RANDOM)]
 Grid = Annotated[bool, flag("--grid", "Write a grid and its pictures one by one.")]
+Fast = Annotated[
+    bool,
+    flag(
+        "--fast",
+        "Draw in two or three network calls, less exactly: short for --decoder fast.",
+        SAMPLING,
+    ),
+]
 Prompts = Annotated[
     str | None,
     option(

@@ -21,6 +21,9 @@ MAIN_STAGE = "decoder"
 NO_PRIOR = "none"
 """The prior that is none: z_t is passed off as z_i (arXiv 2204.06125, section 5.1)."""
 
+FAST = "fast"
+"""Of a model's decoders, the one that is distilled to a few steps."""
+
 TRAIN_ONE: Mapping[str, str] = {
     "clip": "train one with it (a recipe with [stages.clip])",
     "prior": "train one ([stages.prior] in a recipe)",
@@ -86,19 +89,30 @@ class Model:
         return [name for name, one in stages.items() if getattr(one.config, "optional", False)]
 
     def with_decoder(self, name: str | None = None) -> Model:
-        """The model with another of its decoders; None: its own.
+        """The model with another of its decoders; None: its own; `FAST`: its few-step one.
 
         Raises:
             UsageError: it has no such decoder.
         """
         if name is None:
             return self
+        if name == FAST and FAST not in self.decoders:
+            return self._fast()
         if name not in self.decoders:
             known = ", ".join(self.decoders) or "none"
             hint = nearest(str(name), self.decoders)
             text = f"model '{self.name}' has no decoder '{name}'{hint}; it has: {known}"
             raise UsageError(text).about("decoder")
         return replace(self, decoder=name)
+
+    def _fast(self) -> Model:
+        for name in self.decoders:
+            if not self.stages[name].inverts:
+                return replace(self, decoder=name)
+        lacks = self._lacking("decoder that is distilled to a few steps", FAST)
+        raise UsageError(f"{lacks}; `unclip train turbo --teacher MODEL` makes one").about(
+            "decoder"
+        )
 
     def inverting(self) -> Model:
         """The model with a decoder that can be inverted, as one distilled to few steps cannot."""
