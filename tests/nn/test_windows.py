@@ -113,6 +113,31 @@ def test_an_upsampler_draws_large_pictures_in_windows(
     assert drawn is not None and torch.allclose(drawn, whole, atol=1e-4)
 
 
+@pytest.mark.parametrize("sharpen", [0.0, 3.0])
+def test_without_noise_whole_windows_are_drawn_one_by_one(
+    sharpen: float, make_stage: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in one piece, with each number checked, and one step told."""
+    network = {**LOCAL, "multipliers": [1], "depth": 1, "low_res": True, "space_to_depth": 4}
+    network |= {"noise_input": False}
+    more: Any = {"sampling": {"steps": 1, "threshold": "clamp", "sharpen": sharpen}}
+    more |= {"parameterization": {"kind": "x0"}, "corruption": {"at_sampling": 0.0}}
+    stage: Any = make_stage("upsampler", network=network, low_res_size=8, **more)
+    for parameter in stage.net.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    monkeypatch.setattr("unclip.stages.upsampler.SIDE", 160)
+    small, sizes, steps = torch.rand(2, 3, 24, 60) * 2 - 1, list[Any](), list[Any]()
+    hook = stage.net.register_forward_pre_hook(lambda net, given: sizes.append(given[0].shape))
+    drawn = stage.sample(Cond(image=small), Rng([0, 1]), on_step=steps.append).image
+    assert len(sizes) > 4 and max(max(size[2:]) for size in sizes) <= 160
+    assert [(one.index, one.total, one.x0.shape) for one in steps] == [(1, 1, (2, 3, 96, 240))]
+    hook.remove()
+    monkeypatch.setattr("unclip.stages.upsampler.SIDE", 1024)
+    whole = stage.sample(Cond(image=small), Rng([5, 6])).image
+    assert drawn is not None and torch.allclose(drawn, whole, atol=1e-4)
+    assert float(whole.std()) > 0.05
+
+
 def test_a_network_with_another_for_its_last_step_is_run_on_windows_too(
     make_stage: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch
 ) -> None:

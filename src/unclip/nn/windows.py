@@ -49,6 +49,15 @@ class Window:
         down, across = (slice(a - first, b - first) for (a, b), (first, _) in both)
         return down, across
 
+    def shrunk(self, factor: int) -> Window:
+        """The same window of a picture `factor` times as small, which divides its spans."""
+
+        def of(spans: tuple[Span, Span]) -> tuple[Span, Span]:
+            (top, bottom), (left, right) = spans
+            return (top // factor, bottom // factor), (left // factor, right // factor)
+
+        return Window(of(self.inner), of(self.outer))
+
 
 def windows(size: Span, side: int, reach: int) -> Iterator[Window]:
     """What a picture of (height, width) is divided into, row by row."""
