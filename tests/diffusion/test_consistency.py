@@ -15,7 +15,7 @@ from unclip.diffusion.consistency import (
     sample_segment,
     weighted_distance,
 )
-from unclip.diffusion.objective import ConsistencyObjective
+from unclip.diffusion.few_steps import ConsistencyObjective
 from unclip.diffusion.samplers import ddim
 from unclip.diffusion.schedule import Cosine
 from unclip.errors import UsageError

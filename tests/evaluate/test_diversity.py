@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from unclip.diffusion.objective import ConsistencyObjective
+from unclip.diffusion.few_steps import ConsistencyObjective
 from unclip.emoji.options import EmojiSizes
 from unclip.errors import UsageError
 from unclip.evaluate import diversity, run

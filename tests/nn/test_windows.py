@@ -125,14 +125,14 @@ def test_without_noise_whole_windows_are_drawn_one_by_one(
     stage: Any = make_stage("upsampler", network=network, low_res_size=8, **more)
     for parameter in stage.net.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
-    monkeypatch.setattr("unclip.stages.upsampler.SIDE", 160)
+    monkeypatch.setattr("unclip.stages.large.SIDE", 160)
     small, sizes, steps = torch.rand(2, 3, 24, 60) * 2 - 1, list[Any](), list[Any]()
     hook = stage.net.register_forward_pre_hook(lambda net, given: sizes.append(given[0].shape))
     drawn = stage.sample(Cond(image=small), Rng([0, 1]), on_step=steps.append).image
     assert len(sizes) > 4 and max(max(size[2:]) for size in sizes) <= 160
     assert [(one.index, one.total, one.x0.shape) for one in steps] == [(1, 1, (2, 3, 96, 240))]
     hook.remove()
-    monkeypatch.setattr("unclip.stages.upsampler.SIDE", 1024)
+    monkeypatch.setattr("unclip.stages.large.SIDE", 1024)
     whole = stage.sample(Cond(image=small), Rng([5, 6])).image
     assert drawn is not None and torch.allclose(drawn, whole, atol=1e-4)
     assert float(whole.std()) > 0.05

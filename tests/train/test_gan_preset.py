@@ -11,7 +11,7 @@ import pytest
 import unclip
 from unclip.cli import main
 from unclip.data.shapes import COLOURS, SHAPES, recognised
-from unclip.diffusion.objective import AdversarialObjective
+from unclip.diffusion.few_steps import AdversarialObjective
 from unclip.media import to_tensor
 from unclip.media.measures import pixel_deviation
 from unclip.train.recipe import load_recipe

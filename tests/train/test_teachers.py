@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from unclip.diffusion.objective import ConsistencyObjective
+from unclip.diffusion.few_steps import ConsistencyObjective
 from unclip.errors import UsageError
 from unclip.stages import Stage
 from unclip.train.distillation import check_levels, check_teacher, diffused_shape

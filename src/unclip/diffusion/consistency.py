@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ..rng import Rng
 from ..types import Denoiser, Level, Prediction
-from .objective import ConsistencyObjective, masked_mean
+from .few_steps import ConsistencyObjective
+from .objective import masked_mean
 from .parameterization import Parameterization
 from .schedule import Schedule
 

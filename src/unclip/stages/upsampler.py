@@ -18,19 +18,15 @@ from ..diffusion.space import Rgb, SpaceConfig
 from ..nn.conditioning import NetConfig
 from ..nn.last_step import LastStep
 from ..nn.sharpening import warp_sharpened
-from ..nn.tiling import wraps
-from ..nn.windows import SIDE, windows
 from ..rng import Rng
-from ..types import Cond, Control, Step
+from ..types import Cond
 from .degradation import Bsr, degraded
 from .fitting import check_network
+from .large import drawn_apart, window_by_window
 from .masks import fit_known
 from .networks import Network
 from .sampling import DropImage, DropText, SampleArguments, Sampling
 from .stage import DiffusionConfig, DiffusionStage, StageConfig
-
-SHARPENED = 16
-"""Pixels around one that narrowing edges looks at, at most."""
 
 
 class Corruption(Config):
@@ -223,36 +219,10 @@ class Upsampler(AnyUpsampler):
         return self.config.corruption.at_sampling
 
     def _sample(self, cond: Cond, rng: Rng, arguments: SampleArguments) -> Cond:
-        """See `AnyUpsampler`; a large picture without noise is drawn window by window.
-
-        Each window is drawn to its end: no more than the small picture and the large one are held
-        whole.
-        """
-        height, width = self.shape(cond)[1:]
-        if cond.image is None or not self._apart(cond, arguments.control, max(height, width)):
-            return super()._sample(cond, rng, arguments)
-        unit = math.lcm(self.config.network.unit, self.factor)
-        reach = -(-((self.config.network.reach or 0) + SHARPENED) // unit) * unit
-        drawn = torch.empty(len(cond.image), 3, height, width, device=cond.image.device)
-        for window in windows((height, width), (SIDE - 2 * reach) // unit * unit, reach):
-            small = cond.replace(image=cond.image[:, :, *window.shrunk(self.factor).seen])
-            part = super()._sample(small, rng, arguments._replace(on_step=None)).image
-            assert part is not None
-            drawn[:, :, *window.kept] = part[:, :, *window.kept_of_seen]
-        if arguments.on_step is not None:
-            arguments.on_step(Step(self.kind, 1, 1, drawn))
-        return cond.replace(image=drawn)
-
-    def _apart(self, cond: Cond, control: Control, side: int) -> bool:
-        """Whether windows can be drawn one by one: each from its part of the small picture alone.
-
-        So there is no noise, which would be the whole picture's.
-        """
-        network = self.config.network
-        alone = not getattr(network, "noise_input", True) and self.config.enlarge == "nearest"
-        asked = cond.mask, control.noise, control.start, control.score
-        free = all(one is None for one in asked) and self.level_at_sampling == 0
-        return alone and free and network.reach is not None and side > SIDE and not wraps()
+        """See `AnyUpsampler`; a large picture without noise is drawn window by window."""
+        if drawn_apart(self, cond, arguments.control):
+            return window_by_window(self, super()._sample, cond, rng, arguments)
+        return super()._sample(cond, rng, arguments)
 
     def shown(self, small: Tensor, level: Tensor, rng: Rng) -> Tensor:
         """See `AnyUpsampler`: noised, then enlarged."""

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..diffusion.consistency import level_at, path_levels, weighted_distance
-from ..diffusion.objective import AdversarialObjective
+from ..diffusion.few_steps import AdversarialObjective
 from ..errors import UsageError
 from ..media.measures import saturated_share
 from ..nn.critic import Critic

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ..checkpoints.settings import leaves
-from ..diffusion.objective import AdversarialObjective
+from ..diffusion.few_steps import AdversarialObjective
 from ..stages import on_meta
 from .contrastive import heads_of, losses_of
 from .recipe import FROM, Base, StageRecipe

@@ -8,7 +8,7 @@ import torch
 
 from ..data import Source
 from ..data.buckets import check_framing, framed
-from ..diffusion.objective import AdversarialObjective
+from ..diffusion.few_steps import AdversarialObjective
 from ..errors import UsageError
 from ..stages import DiffusionStage, on_meta
 from .caching import encoders, stored_source

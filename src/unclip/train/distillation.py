@@ -16,7 +16,8 @@ from ..diffusion.consistency import (
     sample_segment,
     weighted_distance,
 )
-from ..diffusion.objective import AdversarialObjective, ConsistencyObjective, DiffusionObjective
+from ..diffusion.few_steps import AdversarialObjective, ConsistencyObjective
+from ..diffusion.objective import DiffusionObjective
 from ..errors import UsageError
 from ..nn.latents import InLatents
 from ..rng import Rng

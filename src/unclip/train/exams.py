@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..diffusion.consistency import Paths
-from ..diffusion.objective import ConsistencyObjective
+from ..diffusion.few_steps import ConsistencyObjective
 from ..stages import DiffusionStage, Stage
 from ..stages.masks import loss_counts
 from ..types import Cond, Level

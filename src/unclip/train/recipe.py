@@ -18,7 +18,7 @@ from ..checkpoints.settings import leaves
 from ..config import Config, check_keys, override, read_toml, shown
 from ..data import SOURCES, Source, opened, source_at
 from ..data.framing import FrameSettings
-from ..diffusion.objective import ConsistencyObjective
+from ..diffusion.few_steps import ConsistencyObjective
 from ..errors import SettingWarning, UsageError, nearest, warn
 from ..loading import PRESETS, plan
 from ..stages import STAGES, StageConfig

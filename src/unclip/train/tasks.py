@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..diffusion.objective import AdversarialObjective, ConsistencyObjective
+from ..diffusion.few_steps import AdversarialObjective, ConsistencyObjective
 from ..stages import DiffusionStage, Stage, on_meta
 from ..stages.autoencoder import AutoencoderStage
 from ..stages.comparing import ComparingStage
