@@ -47,6 +47,10 @@ def _scaled(called: str, parts: list[Tensor]) -> Tensor:
     whole, scale = parts
     if scale.ndim != whole.ndim:
         raise ValueError(f"{called} has {scale.ndim} axes, not {whole.ndim}")
+    if any(b not in (1, a) for a, b in zip(whole.shape, scale.shape, strict=True)):
+        raise ValueError(f"{called} of shape {tuple(scale.shape)} does not fit the tensor's")
+    if whole.is_meta:  # a product there would load PyTorch's compiler, for half a second
+        return torch.empty(whole.shape, device="meta")
     if not scale.is_meta and not scale.isfinite().all():
         raise CheckpointError(f"{called} holds numbers that are not finite")
     return whole.float() * scale.float()  # exact: 7 bits times 8
