@@ -123,3 +123,15 @@ def test_it_knows_the_words_of_its_captions_and_says_which_it_does_not(
     recipe = load_recipe("emoji-cpu")
     for noun in recipe.settings.data["nouns"]:
         assert not unknown(f"{article(noun)} {noun} and two {plural(noun)}")
+
+
+def test_fast_is_two_network_calls_of_a_student(pipe: unclip.Pipeline) -> None:
+    steps: list[str] = []
+    (fast,) = pipe.generate(
+        "a fox", seed=7, decoder="fast", on_step=lambda step: steps.append(step.stage)
+    )
+    assert steps.count("turbo") == 2
+    orange = pixels(fast)[96:144, 96:160].mean((0, 1))
+    assert orange[0] > 180 and orange[2] < 120
+    (usual,) = pipe.generate("a fox", seed=7)
+    assert np.abs(pixels(usual) - pixels(fast)).mean() > 1.0
