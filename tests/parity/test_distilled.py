@@ -18,6 +18,7 @@ from unclip.train.ema import Ema
 from unclip.train.optim import Learner
 from unclip.train.recipe import load_recipe
 from unclip.train.run import Run
+from unclip.train.teaching import taught_by
 
 CPU = torch.device("cpu")
 STEPS = 250
@@ -114,8 +115,8 @@ def test_it_comes_closer_than_as_few_steps_of_its_teacher(karlo: Path, tmp_path:
     guided = {"sampler": "ddim", "eta": 0.0, "guidance_scale": 1.5}
     few, path = (drawn(teacher, steps=steps, **guided) for steps in (2, 25))
     averaged = student.with_net(ema.average)
-    for own in (drawn(averaged, steps=1), drawn(averaged, steps=2, eta=0.0)):
-        assert float((own - path).abs().mean()) < 0.9 * float((few - path).abs().mean())
+    own = drawn(averaged, steps=2)
+    assert float((own - path).abs().mean()) < 0.9 * float((few - path).abs().mean())
 
 
 def learn(stage: Any, loss: Callable[[int], torch.Tensor]) -> list[float]:
@@ -147,3 +148,13 @@ def test_a_teacher_has_priors_that_draw_at_once() -> None:
     recipe = load_recipe("turbo", teacher="emoji-cpu")
     assert list(recipe.trained) == ["turbo"]
     assert {"prior", "ar_prior", "eclipse_prior", "linear_prior"} <= set(recipe.stages)
+
+
+def test_a_model_with_a_student_teaches_another_in_its_place() -> None:
+    student = {"kind": "decoder", "objective": {"kind": "consistency"}}
+    stages = taught_by({"stages": {"turbo": student}}, "emoji-cpu")["stages"]
+    names = list(stages)
+    assert names.count("turbo") == 1 and names.index("turbo") == names.index("decoder") + 1
+    assert stages["turbo"] == {**student, "from": "emoji-cpu", "from_stage": "decoder"}
+    other = taught_by({"stages": {"quick": student}}, "emoji-cpu")["stages"]
+    assert other["quick"]["from_stage"] == "decoder" and other["turbo"] == {"from": "emoji-cpu"}

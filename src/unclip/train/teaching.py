@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..checkpoints.format import Plan
+from ..diffusion.objective import DiffusionObjective
 from ..errors import UsageError
 from ..loading import plan
-from ..stages import STAGES, DiffusionStage
+from ..stages import STAGES, DiffusionStage, StageConfig
 from ..stages.clip import ClipStageConfig
+from ..stages.stage import DiffusionConfig
 
 ALPHA_FLOOR = 0.1
 """Of a student that puts out eps: at pure noise x0 would be the error of eps times thousands."""
@@ -18,8 +20,9 @@ ALPHA_FLOOR = 0.1
 def taught_by(values: Mapping[str, Any], teacher: str) -> dict[str, Any]:
     """A recipe of students with another model for their teacher.
 
-    Every stage of that model is taken as it is. A student comes after the stage that does what
-    the student does, and starts from it.
+    Every stage of that model is taken as it is, but for students of the same names, in whose place
+    the new ones come. A student comes after the stage that does what the student does, and starts
+    from it.
 
     Raises:
         UsageError: there is no such model, it has no such stage, or the recipe has no student.
@@ -34,9 +37,10 @@ def taught_by(values: Mapping[str, Any], teacher: str) -> dict[str, Any]:
     if not students:
         raise UsageError("--teacher is for a recipe with a stage that has an `objective`")
     for name, table in students.items():
+        tables.pop(name, None)
         role = _role(str(table.get("kind", name)))
-        kinds = {one: str(part.config.kind) for one, part in model.parts.items()}
-        alike = [one for one, kind in kinds.items() if _diffuses(kind) and _role(kind) == role]
+        kinds = {n: str(one.config.kind) for n, one in model.parts.items() if _denoises(one.config)}
+        alike = [one for one, kind in kinds.items() if _role(kind) == role]
         if not alike:
             raise UsageError(f"--teacher: {teacher} has no stage for '{name}' to learn from")
         before, after = _cut(tables, alike[0])
@@ -57,6 +61,12 @@ def taught_by(values: Mapping[str, Any], teacher: str) -> dict[str, Any]:
 
 def _diffuses(kind: str) -> bool:
     return issubclass(STAGES[kind], DiffusionStage)
+
+
+def _denoises(config: StageConfig) -> bool:
+    """Whether a stage can teach: it diffuses, and is no student itself."""
+    learnt = isinstance(config, DiffusionConfig) and config.objective
+    return isinstance(learnt, DiffusionObjective)
 
 
 def _role(kind: str) -> tuple[bool, ...]:
