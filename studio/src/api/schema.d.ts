@@ -658,7 +658,7 @@ export interface components {
                     number
                 ] | null;
                 /**
-                 * @description Which of the model's decoders to use.
+                 * @description Which of the model's decoders to use; 'fast' is the one that is distilled to a few steps.
                  * @default null
                  */
                 decoder: string | null;
@@ -712,7 +712,7 @@ export interface components {
                  */
                 best_of: number;
                 /**
-                 * @description Which of the model's decoders to use.
+                 * @description Which of the model's decoders to use; 'fast' is the one that is distilled to a few steps.
                  * @default null
                  */
                 decoder: string | null;
@@ -885,7 +885,7 @@ export interface components {
                  */
                 bottom: number;
                 /**
-                 * @description Which of the model's decoders to use.
+                 * @description Which of the model's decoders to use; 'fast' is the one that is distilled to a few steps.
                  * @default null
                  */
                 decoder: string | null;
