@@ -157,4 +157,7 @@ def test_a_model_with_a_student_teaches_another_in_its_place() -> None:
     assert names.count("turbo") == 1 and names.index("turbo") == names.index("decoder") + 1
     assert stages["turbo"] == {**student, "from": "emoji-cpu", "from_stage": "decoder"}
     other = taught_by({"stages": {"quick": student}}, "emoji-cpu")["stages"]
+    own = {"objective": {"kind": "consistency"}}
+    named = taught_by({"stages": {"decoder": own}}, "emoji-cpu")["stages"]
+    assert named["decoder"]["from_stage"] == "decoder" and named["turbo"] == {"from": "emoji-cpu"}
     assert other["quick"]["from_stage"] == "decoder" and other["turbo"] == {"from": "emoji-cpu"}

@@ -37,7 +37,7 @@ Fast = Annotated[
     bool,
     flag(
         "--fast",
-        "Draw in two or three network calls, less exactly: short for --decoder fast.",
+        "Draw with the decoder distilled to a few steps, less exactly: short for --decoder fast.",
         SAMPLING,
     ),
 ]

@@ -36,7 +36,7 @@ class Convert(ModelParts):
     Examples:
       unclip convert karlo-v1-alpha/ models/karlo --dtype bfloat16
       unclip convert karlo-v1-alpha/ models/karlo --clip ViT-L-14.pt
-      unclip convert emoji-cpu models/small --dtype decoder=int8
+      unclip convert emoji-cpu models/small --dtype clip=int8
       unclip convert hub:kakaobrain/karlo-v1-alpha models/karlo
       unclip convert models/karlo karlo-diffusers/ --to diffusers --dtype float16
     """

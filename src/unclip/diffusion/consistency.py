@@ -57,7 +57,6 @@ def sample_segment(
     path = path_levels(schedule, config.levels, x0.device)
     noisy = rng.bernoulli(config.noise_share)
     start = torch.where(noisy, 0, (rng.rand() * config.levels).long())
-    span = config.levels // config.parts
     own = torch.zeros_like(noisy)
     if student is not None and config.own_share:
         own = rng.bernoulli(config.own_share)
@@ -66,12 +65,12 @@ def sample_segment(
         with torch.no_grad():
             drawn = student(noise.like(x0)[1] * rng.randn(*x0.shape[1:]), noise).x0
         x0 = torch.where(own.view(-1, *(1,) * (x0.ndim - 1)), drawn, x0)
-    stop = (start // span + 1) * span
+    stop = (start // config.span + 1) * config.span
     end = torch.minimum(start + config.stride(progress), stop)
     now = level_at(path, start)
     alpha, sigma = now.like(x0)
     x = alpha * x0 + sigma * rng.randn(*x0.shape[1:])
-    drawn_from = own | (start == config.levels - span)
+    drawn_from = own | (start == config.levels - config.span)
     return Segment(x, now, level_at(path, end), level_at(path, stop), drawn_from)
 
 
@@ -164,7 +163,7 @@ def paths_of(
         count: points to begin from, evenly spaced, the first pure noise.
         rng: for the noise.
     """
-    levels, span = config.levels, config.levels // config.parts
+    levels, span = config.levels, config.span
     path = path_levels(schedule, levels, x0.device)
     count = min(count, levels)
     starts = torch.tensor([number * levels // count for number in range(count)], device=x0.device)

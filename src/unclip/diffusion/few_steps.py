@@ -71,6 +71,11 @@ class ConsistencyObjective(Config):
         return self
 
     @property
+    def span(self) -> int:
+        """Levels of each part."""
+        return self.levels // self.parts
+
+    @property
     def own_place(self) -> int:
         """The level of `own_level`, 0 pure noise to `levels` clean."""
         return round(self.own_level * self.levels)

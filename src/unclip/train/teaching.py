@@ -36,13 +36,14 @@ def taught_by(values: Mapping[str, Any], teacher: str) -> dict[str, Any]:
     }
     if not students:
         raise UsageError("--teacher is for a recipe with a stage that has an `objective`")
+    kinds = {n: str(one.config.kind) for n, one in model.parts.items() if _denoises(one.config)}
     for name, table in students.items():
-        tables.pop(name, None)
         role = _role(str(table.get("kind", name)))
-        kinds = {n: str(one.config.kind) for n, one in model.parts.items() if _denoises(one.config)}
         alike = [one for one, kind in kinds.items() if _role(kind) == role]
         if not alike:
             raise UsageError(f"--teacher: {teacher} has no stage for '{name}' to learn from")
+        if name not in kinds:
+            tables.pop(name, None)  # an older student
         before, after = _cut(tables, alike[0])
         student = {**table, "kind": kinds[alike[0]], "from": teacher, "from_stage": alike[0]}
         if "predicted_share" in table and not _sees(model):
