@@ -248,3 +248,16 @@ def test_the_bound_trains_the_variance_and_leaves_the_mean_alone(kind: Any) -> N
     assert not of_fraction_alone.any()
     # Improved DDPM's L_simple + 0.001 L_vlb, whose sum over 1000 steps is here a mean
     assert torch.allclose(loss, plain + metrics["vlb"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("width", [0.01, 0.3])
+def test_huber_is_the_squared_error_of_small_errors_and_linear_in_large_ones(width: float) -> None:
+    config, schedule = DiffusionObjective(huber=width), Cosine()
+    p = Parameterization(kind="x0")
+    for size in (width / 100, 100 * width):
+        loss, metrics = diffusion_loss(
+            lambda x, t, size=size: X0 + size, X0, schedule, p, config, BatchRng(3, len(X0))
+        )
+        want = size**2 / (2 * width) if size < width else size - width
+        assert torch.allclose(loss, torch.full_like(loss, want), rtol=1e-2)
+        assert torch.allclose(metrics["mse"], torch.full_like(loss, size**2), rtol=1e-2)

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..rng import Rng
 from ..types import Denoiser, Level, Prediction
 from .few_steps import ConsistencyObjective
-from .objective import masked_mean
+from .objective import huber, masked_mean
 from .parameterization import Parameterization
 from .schedule import Schedule
 
@@ -193,11 +193,10 @@ def weighted_distance(
     config: ConsistencyObjective,
     counts: Tensor | None = None,
 ) -> Tensor:
-    """(B,) weighted pseudo-Huber distance (arXiv 2310.14189, eq. 7, each value alone).
+    """(B,) weighted pseudo-Huber distance, each value alone.
 
     `counts`: see `masked_mean`.
     """
-    width = config.huber
-    error = ((said - end).float() ** 2 + width**2).sqrt() - width
+    error = huber((said - end).float() ** 2, config.huber)
     weight = Parameterization(kind="x0").v_weight(now, config.v_gamma)
     return weight * masked_mean(error, counts)

@@ -27,6 +27,9 @@ class DiffusionObjective(Config):
     v_gamma: float | None = Field(
         None, ge=1, description="weight of the error of v, 1 + SNR, at most this"
     )
+    huber: float | None = Field(
+        None, gt=0, description="error above which the loss is linear; none is the squared error"
+    )
     edm: EdmTraining | None = Field(
         None, description="levels and weights as in EDM's training, in place of the schedule's"
     )
@@ -97,7 +100,8 @@ def diffusion_loss(
     eps = rng.randn(*x0.shape[1:])
     x = alpha * x0 + sigma * eps
     prediction = parameterization.denoiser(net)(x, level)
-    error = masked_mean(parameterization.error(prediction, x0, eps, level), counts)  # (B,)
+    squared = parameterization.error(prediction, x0, eps, level)
+    error = masked_mean(squared if config.huber is None else huber(squared, config.huber), counts)
     weight = torch.ones_like(error)
     if config.min_snr_gamma is not None:
         weight = parameterization.snr_weight(level, config.min_snr_gamma).to(error.device)
@@ -105,11 +109,16 @@ def diffusion_loss(
         weight = weight * parameterization.v_weight(level, config.v_gamma).to(error.device)
     if config.training is not None:
         weight = parameterization.x0_weight(level, config.training.weight).to(error.device)
-    loss, metrics = weight * error, {"mse": error.detach()}
+    loss, metrics = weight * error, {"mse": masked_mean(squared, counts).detach()}
     if prediction.variance is not None:
         bound = variance_bound(x, x0, prediction, level, schedule, counts)
         loss, metrics["vlb"] = loss + config.vlb_weight * 1000 * bound, bound.detach()
     return loss, metrics
+
+
+def huber(squared: Tensor, width: float) -> Tensor:
+    """Pseudo-Huber loss of a squared error: linear above `width` (arXiv 2310.14189, eq. 7)."""
+    return (squared + width**2).sqrt() - width
 
 
 def masked_mean(error: Tensor, counts: Tensor | None = None) -> Tensor:
