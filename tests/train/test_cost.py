@@ -234,13 +234,16 @@ def test_a_micro_batch_keeps_its_own_activations_alone(name: str, tiny: Recipe) 
         assert 1.25 * flops < in_pieces < 1.4 * flops  # a third more
 
 
-LATE = ["stages.upsampler_1024.objective.critic_from={}", "stages.upsampler_1024.train.steps=10"]
+def critical(start: float, *settings: str) -> Recipe:
+    """emoji-1024 with a critic that begins when so much of the training is done."""
+    objective = f"{{kind='adversarial',critic='patches',data_weight=4,critic_from={start}}}"
+    own = [f"objective={objective}", "train.steps=10"]
+    return load_recipe("emoji-1024", [*(f"stages.upsampler_1024.{one}" for one in own), *settings])
 
 
 def costs_of(start: float, *settings: str) -> cost.Cost:
-    """Of the upsampler of emoji-1024, whose critic begins when so much of the training is done."""
-    given = [one.format(start) for one in LATE]
-    return estimate(load_recipe("emoji-1024", [*given, *settings]), "upsampler_1024", CPU)
+    """Of the upsampler of `critical`."""
+    return estimate(critical(start, *settings), "upsampler_1024", CPU)
 
 
 def test_a_critic_that_begins_later_is_paid_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,7 +252,7 @@ def test_a_critic_that_begins_later_is_paid_for(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(cost, "seconds_per_parameter", lambda *_: 0.0)
     ramp = "stages.upsampler_1024.train.ramp=[[0, 2], [5, 8]]"
     always, late = costs_of(0.0), costs_of(0.7, ramp)
-    task = task_on_meta(load_recipe("emoji-1024"), "upsampler_1024", torch.float32)
+    task = task_on_meta(critical(0.5), "upsampler_1024", torch.float32)
     without, with_critic = cost.phase_costs(task, 8, 16)
     assert (without.start, without.end, with_critic.end) == (0.0, 0.5, 1.0)
     assert without.learning == {""} and with_critic.learning == {"", "critic_"}
@@ -278,7 +281,7 @@ def test_a_critics_weights_are_paid_for(monkeypatch: pytest.MonkeyPatch) -> None
     """Weights, gradients and two moments, and no average; its optimizer in its own steps alone."""
     monkeypatch.setattr(cost, "speed", lambda *_: 1e30)
     monkeypatch.setattr(cost, "seconds_per_parameter", lambda *_: 1e-9)
-    recipe = load_recipe("emoji-1024", [one.format(0.5) for one in LATE])
+    recipe = critical(0.5)
     task = task_on_meta(recipe, "upsampler_1024", torch.float32)
     (net, config), (critic, own) = task.learners(recipe.trained["upsampler_1024"]).values()
     found = estimate(recipe, "upsampler_1024", CPU)
