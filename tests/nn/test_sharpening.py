@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from unclip.nn.sharpening import MARGIN, warp_sharpened
+from unclip.nn.sharpening import MARGIN, pixels_seen, warp_sharpened
 
 
 def edge(at: float = 31.5, width: float = 1.5, angle: float = 0.0, side: int = 64) -> Tensor:
@@ -44,6 +44,26 @@ def test_edges_of_any_direction_become_steeper_without_a_halo(angle: float) -> N
     far = ((soft.abs() - 0.8).abs() < 1e-4).expand_as(soft)
     assert far.any()
     assert torch.allclose(sharp[far], soft[far], atol=1e-3)
+
+
+@pytest.mark.parametrize("reach", [2.0, 3.0, 4.0])
+def test_a_thin_line_stays_a_line(reach: float) -> None:
+    """Both its sides move towards it; none reaches across it, which would leave a row of dots."""
+    rows, columns = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")
+    away = (columns - 32) + 0.35 * (rows - 32)
+    line = (0.8 - 1.4 * torch.exp(-(away**2) / 4)).expand(1, 3, 64, 64).clone()
+    darkest = warp_sharpened(line, reach)[0, 0, 12:-12].amin(1)
+    assert float(darkest.max() - darkest.min()) < 0.2
+
+
+@pytest.mark.parametrize("reach", [1.0, 2.4, 6.0])
+def test_a_pixel_depends_on_those_that_are_said_to_be_seen(reach: float) -> None:
+    picture = torch.rand(1, 3, 96, 96, generator=torch.Generator().manual_seed(3)) * 2 - 1
+    cut = pixels_seen(reach) + MARGIN
+    other = picture.clone()
+    other[..., : 48 - cut] = 0.2
+    whole, changed = warp_sharpened(picture, reach), warp_sharpened(other, reach)
+    assert torch.allclose(whole[..., 48:], changed[..., 48:], atol=1e-6)
 
 
 def test_flat_pictures_and_borders_stay_as_they_are() -> None:

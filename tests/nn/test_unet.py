@@ -287,6 +287,18 @@ def test_a_network_without_noise_sees_its_condition_alone(x: Tensor) -> None:
     assert moved(run(blind, x, low), run(blind, x, other)) == [True, True]
 
 
+def test_a_residual_is_added_to_the_low_resolution_picture(x: Tensor) -> None:
+    """And is nothing before training: such an upsampler begins as the enlargement alone."""
+    low = Cond(low_res=torch.randn_like(x), low_res_level=torch.tensor([0.1, 0.9]))
+    changes = {"embed_dim": 0, "text": None, "low_res": True}
+    plain, residual = make(**changes), make(**changes, residual=True)
+    assert torch.allclose(run(residual, x, low), run(plain, x, low) + low.low_res, atol=1e-6)
+    fresh = UNet(residual.config)
+    assert torch.equal(run(fresh, x, low), low.low_res)
+    with pytest.raises(UsageError, match="residual needs low_res"):
+        make(residual=True)
+
+
 def test_dropout_only_in_training(x: Tensor, cond: Cond) -> None:
     net = make(dropout=0.5)
     assert torch.equal(run(net, x, cond), run(net, x, cond))

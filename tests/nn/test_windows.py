@@ -113,16 +113,19 @@ def test_an_upsampler_draws_large_pictures_in_windows(
     assert drawn is not None and torch.allclose(drawn, whole, atol=1e-4)
 
 
-@pytest.mark.parametrize("sharpen", [0.0, 3.0])
+@pytest.mark.parametrize(
+    ("sharpen", "enlarge"),
+    [(0.0, "nearest"), (3.0, "nearest"), (0.0, "bilinear"), (2.0, "bicubic")],
+)
 def test_without_noise_whole_windows_are_drawn_one_by_one(
-    sharpen: float, make_stage: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch
+    sharpen: float, enlarge: str, make_stage: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As in one piece, with each number checked, and one step told."""
     network = {**LOCAL, "multipliers": [1], "depth": 1, "low_res": True, "space_to_depth": 4}
-    network |= {"noise_input": False}
+    network |= {"noise_input": False, "residual": enlarge == "bicubic"}
     more: Any = {"sampling": {"steps": 1, "threshold": "clamp", "sharpen": sharpen}}
     more |= {"parameterization": {"kind": "x0"}, "corruption": {"at_sampling": 0.0}}
-    stage: Any = make_stage("upsampler", network=network, low_res_size=8, **more)
+    stage: Any = make_stage("upsampler", network=network, low_res_size=8, enlarge=enlarge, **more)
     for parameter in stage.net.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     monkeypatch.setattr("unclip.stages.large.SIDE", 160)

@@ -174,5 +174,9 @@ def test_a_network_that_does_not_see_the_noise_cannot_say_it(
 ) -> None:
     network = {**make_stage("upsampler").config.network.dump(), "noise_input": False}
     make_stage("upsampler", network=network, parameterization={"kind": "x0"})
-    with pytest.raises(UsageError, match=f"parameterization.kind must be x0, got {kind}: "):
+    wrong = f"parameterization.kind must be x0, got {kind}: "
+    with pytest.raises(UsageError, match=f"{wrong}with network.noise_input"):
+        make_stage("upsampler", network=network, parameterization={"kind": kind})
+    network |= {"noise_input": True, "residual": True}
+    with pytest.raises(UsageError, match=f"{wrong}with network.residual"):
         make_stage("upsampler", network=network, parameterization={"kind": kind})

@@ -8,6 +8,8 @@ warping, IEEE Transactions on Image Processing 8(8), 1999).
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -21,6 +23,9 @@ SMOOTHING = 1.0
 FAINT = 0.01
 """Slope a pixel, of values in [-1, 1], at which an edge is moved half as far as a strong one."""
 
+STEP = 1.5
+"""Pixels that an edge is moved at once: at a stroke, the sides of a thin line reach across it."""
+
 MARGIN = 4
 """Pixels at the border over which the warp fades, so that opposite sides still fit together."""
 
@@ -30,11 +35,25 @@ def warp_sharpened(image: Tensor, reach: float) -> Tensor:
 
     Args:
         image: (B, 3, H, W) in [-1, 1].
-        reach: most pixels that an edge's side moves; 0 gives `image` itself.
+        reach: most pixels that an edge's side moves, in passes; 0 gives `image` itself.
     """
     if reach == 0:
         return image
-    x = image.float()
+    x, passes = image.float(), math.ceil(reach / STEP)
+    for _ in range(passes):
+        x = _warped(x, reach / passes)
+    return x.to(image.dtype)
+
+
+def pixels_seen(reach: float) -> int:
+    """How far around a pixel `warp_sharpened` looks, at most."""
+    passes = math.ceil(reach / STEP)
+    of_bicubic, of_slopes = 2, math.ceil(3 * SMOOTHING) + 1
+    return math.ceil(reach + passes * (of_bicubic + of_slopes))
+
+
+def _warped(x: Tensor, reach: float) -> Tensor:
+    """(B, 3, H, W) float32, every edge's side moved by `reach` pixels at most."""
     height, width = x.shape[-2:]
     across, down = displacement((x * x.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1))  # (B, H, W)
     fade = reach * _fade(height, x.device)[:, None] * _fade(width, x.device)
@@ -43,7 +62,7 @@ def warp_sharpened(image: Tensor, reach: float) -> Tensor:
     sides = x.new_tensor([max(1, width - 1), max(1, height - 1)])
     grid = 2 * torch.stack([columns, rows], -1) / sides - 1  # (B, H, W, 2)
     read = F.grid_sample(x, grid, mode="bicubic", padding_mode="border", align_corners=True)
-    return read.clamp(-1, 1).to(image.dtype)
+    return read.clamp(-1, 1)
 
 
 def displacement(luma: Tensor) -> tuple[Tensor, Tensor]:

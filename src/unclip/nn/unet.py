@@ -49,6 +49,7 @@ class UNetConfig(NetConfig):
     noise_input: bool = Field(
         True, description="it sees x_t; without, it draws x0 in one step, from its condition alone"
     )
+    residual: bool = Field(False, description="it says what is added to the low-resolution picture")
     inpaint: bool = Field(False, description="concatenate what is known of the picture, and where")
     embed_dim: int = Field(0, ge=0, description="width of z_i; 0 is unconditional")
     image_tokens: int = Field(4, ge=1, description="context tokens made of z_i")
@@ -66,6 +67,8 @@ class UNetConfig(NetConfig):
             raise ValueError(f"image_size {self.image_size} is not a multiple of {self.unit}")
         if self.channels % 32:
             raise ValueError(f"channels {self.channels} is not a multiple of 32")
+        if self.residual and not (self.low_res and self.out_channels == 3):
+            raise ValueError("residual needs low_res, and out_channels = 3")
         if self.text_of_clip and not self.text:
             raise ValueError("text_of_clip needs text: the size of CLIP's text encoder")
         return self
@@ -220,7 +223,7 @@ class UNet(Conditioned, Levels):
         h, emb = self._entered(x, t, encoded)
         h = self.run(h, emb, iter(encoded.context), encoded.mask)
         out: Tensor = F.pixel_shuffle(self.conv_out(silu_(self.norm_out(h))), self.fold)
-        return out
+        return out + encoded.low_res if self.config.residual else out
 
     @property
     def feature_channels(self) -> list[int]:

@@ -16,8 +16,15 @@ def check_network(config: DiffusionConfig, network: NetConfig) -> None:
             f"{config.kind}: network.out_channels must be {want} with "
             f"learned_variance = {said.learned_variance}, got {network.out_channels}"
         )
-    if not getattr(network, "noise_input", True) and said.kind != "x0":
-        raise UsageError(
-            f"{config.kind}: parameterization.kind must be x0, got {said.kind}: with "
+    if said.kind == "x0":
+        return
+    blind = not getattr(network, "noise_input", True)
+    if blind or getattr(network, "residual", False):
+        why = (
             "network.noise_input = false the network does not see the noise"
+            if blind
+            else "network.residual the network says a picture"
+        )
+        raise UsageError(
+            f"{config.kind}: parameterization.kind must be x0, got {said.kind}: with {why}"
         )

@@ -12,14 +12,15 @@ from typing import Any, ClassVar, Protocol
 
 import torch
 
+from ..nn.sharpening import pixels_seen
 from ..nn.tiling import wraps
 from ..nn.windows import SIDE, windows
 from ..rng import Rng
 from ..types import Cond, Control, Step
 from .sampling import SampleArguments
 
-SHARPENED = 16
-"""Pixels around one that narrowing edges looks at, at most."""
+ENLARGING = {"nearest": 0, "bilinear": 1, "bicubic": 2}
+"""Small pixels around one that enlarging looks at."""
 
 Sample = Callable[[Cond, Rng, SampleArguments], Cond]
 
@@ -42,7 +43,7 @@ def drawn_apart(stage: Enlarging, cond: Cond, control: Control) -> bool:
     So there is no noise, which would be the whole picture's.
     """
     network = stage.config.network
-    alone = not getattr(network, "noise_input", True) and stage.config.enlarge == "nearest"
+    alone = not getattr(network, "noise_input", True)
     asked = cond.mask, control.noise, control.start, control.score
     free = all(one is None for one in asked) and stage.level_at_sampling == 0
     large = max(stage.shape(cond)[1:]) > SIDE
@@ -62,7 +63,10 @@ def window_by_window(
     assert cond.image is not None
     height, width = stage.shape(cond)[1:]
     unit = math.lcm(stage.config.network.unit, stage.factor)
-    reach = -(-((stage.config.network.reach or 0) + SHARPENED) // unit) * unit
+    config = stage.config
+    seen = pixels_seen(config.sampling.merge(arguments.sampling).sharpen)
+    seen += stage.factor * ENLARGING[config.enlarge] + (config.network.reach or 0)
+    reach = -(-seen // unit) * unit
     drawn = torch.empty(len(cond.image), 3, height, width, device=cond.image.device)
     for window in windows((height, width), (SIDE - 2 * reach) // unit * unit, reach):
         small = cond.replace(image=cond.image[:, :, *window.shrunk(stage.factor).seen])
