@@ -180,3 +180,13 @@ def test_a_network_that_does_not_see_the_noise_cannot_say_it(
     network |= {"noise_input": True, "residual": True}
     with pytest.raises(UsageError, match=f"{wrong}with network.residual"):
         make_stage("upsampler", network=network, parameterization={"kind": kind})
+
+
+def test_what_draws_without_noise_is_neither_inverted_nor_a_teacher(
+    make_stage: Callable[..., Any],
+) -> None:
+    seeing = make_stage("upsampler", parameterization={"kind": "x0"})
+    network = {**seeing.config.network.dump(), "noise_input": False}
+    blind = make_stage("upsampler", network=network, parameterization={"kind": "x0"})
+    assert seeing.inverts and seeing.config.denoises
+    assert not (blind.inverts or blind.config.denoises or blind.config.distilled)

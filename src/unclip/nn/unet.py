@@ -223,7 +223,8 @@ class UNet(Conditioned, Levels):
         h, emb = self._entered(x, t, encoded)
         h = self.run(h, emb, iter(encoded.context), encoded.mask)
         out: Tensor = F.pixel_shuffle(self.conv_out(silu_(self.norm_out(h))), self.fold)
-        return out + encoded.low_res if self.config.residual else out
+        added = encoded.low_res if self.config.residual else None
+        return out if added is None else out + added
 
     @property
     def feature_channels(self) -> list[int]:

@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..diffusion.guidance import TINT
-from ..diffusion.objective import DiffusionObjective
 from ..diffusion.parameterization import Parameterization
 from ..diffusion.schedule import Cosine, ScheduleConfig
 from ..diffusion.space import Rgb, Space, SpaceConfig
@@ -135,8 +134,7 @@ class Decoder(DiffusionStage):
     @property
     def learns_patches(self) -> bool:
         """Whether it aligns with CLIP's patch features: few-step students do not."""
-        denoises = isinstance(self.config.objective, DiffusionObjective)
-        return denoises and bool(self.config.network.aligns)
+        return self.config.denoises and bool(self.config.network.aligns)
 
     @property
     def image_size(self) -> tuple[int, int]:

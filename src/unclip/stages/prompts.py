@@ -166,5 +166,5 @@ def _guided(stage: Stage, settings: Mapping[str, Any]) -> bool:
 
 
 def _takes_guidance(stage: Stage) -> bool:
-    built_in = isinstance(stage, DiffusionStage) and not stage.inverts
+    built_in = isinstance(stage, DiffusionStage) and stage.config.distilled
     return hasattr(getattr(stage.config, "sampling", None), "guidance_scale") and not built_in

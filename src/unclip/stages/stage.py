@@ -173,9 +173,20 @@ class DiffusionConfig(StageConfig):
     drop_text: DropText = 0.1
     drop_image: DropImage = 0.1
 
+    @property
+    def denoises(self) -> bool:
+        """Whether it takes small steps from noise to data: it is no student, and sees the noise."""
+        sees: bool = getattr(getattr(self, "network", None), "noise_input", True)
+        return sees and not self.distilled
+
+    @property
+    def distilled(self) -> bool:
+        """Whether it is a student, or a critic's rival: few steps, guidance built in."""
+        return not isinstance(self.objective, DiffusionObjective)
+
     def guided_twice(self, options: Sampling) -> str:
         """What would guide a stage into which guidance is built, in words; empty if nothing."""
-        if isinstance(self.objective, DiffusionObjective):
+        if not self.distilled:
             return ""
         why = f"guidance is built into what objective '{self.objective.kind}' trains"
         if options.image_guidance_scale is not None:
@@ -199,8 +210,8 @@ class DiffusionStage(Stage):
 
     @property
     def inverts(self) -> bool:
-        """See `Stage`: what is distilled to a few steps goes to x0 at once, and not back."""
-        return isinstance(self.config.objective, DiffusionObjective)
+        """See `Stage`: what goes to x0 at once does not go back."""
+        return self.config.denoises
 
     @property
     def composes(self) -> bool:

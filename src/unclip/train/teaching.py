@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..checkpoints.format import Plan
-from ..diffusion.objective import DiffusionObjective
 from ..errors import UsageError
 from ..loading import plan
 from ..stages import STAGES, DiffusionStage, StageConfig
@@ -36,7 +35,7 @@ def taught_by(values: Mapping[str, Any], teacher: str) -> dict[str, Any]:
     }
     if not students:
         raise UsageError("--teacher is for a recipe with a stage that has an `objective`")
-    kinds = {n: str(one.config.kind) for n, one in model.parts.items() if _denoises(one.config)}
+    kinds = {n: str(one.config.kind) for n, one in model.parts.items() if _teaches(one.config)}
     for name, table in students.items():
         role = _role(str(table.get("kind", name)))
         alike = [one for one, kind in kinds.items() if _role(kind) == role]
@@ -64,10 +63,9 @@ def _diffuses(kind: str) -> bool:
     return issubclass(STAGES[kind], DiffusionStage)
 
 
-def _denoises(config: StageConfig) -> bool:
-    """Whether a stage can teach: it diffuses, and is no student itself."""
-    learnt = isinstance(config, DiffusionConfig) and config.objective
-    return isinstance(learnt, DiffusionObjective)
+def _teaches(config: StageConfig) -> bool:
+    """Whether a student can learn its path."""
+    return isinstance(config, DiffusionConfig) and config.denoises
 
 
 def _role(kind: str) -> tuple[bool, ...]:
