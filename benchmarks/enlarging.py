@@ -1,8 +1,8 @@
 """How good an upsampler of 256 to 1024 is: beside bicubic and Lanczos, and with how much memory.
 
-    .venv/bin/python benchmarks/enlarging.py --model runs/emoji-1024/model [--data data/emoji]
+    .venv/bin/python benchmarks/enlarging.py [--model emoji-cpu] [--data data/emoji]
         [--pictures 24] [-o sheet.png]
-    .venv/bin/python benchmarks/enlarging.py --model runs/emoji-1024/model --memory
+    .venv/bin/python benchmarks/enlarging.py --memory
 
 Of true renderings of held out scenes, averaged down to 256 and enlarged again:
 
@@ -148,7 +148,7 @@ def peak() -> float:
 def main() -> None:
     """See above."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="runs/emoji-1024/model")
+    parser.add_argument("--model", default="emoji-cpu")
     parser.add_argument("--stage", default="upsampler_1024")
     parser.add_argument("--data", type=Path, default=Path("data/emoji"))
     parser.add_argument("--pictures", type=int, default=24)

@@ -62,7 +62,7 @@ def test_priors_that_nobody_uses_are_not_read() -> None:
     assert all(stage.source for stage in pipe.stages.values())
     pipe.generate("a red car", prior="linear_prior", steps=1, upsampler_steps=1)
     unread = {name for name, stage in pipe.stages.items() if stage.source}
-    assert unread == {"prior", "ar_prior", "eclipse_prior", "turbo"}
+    assert unread == {"prior", "ar_prior", "eclipse_prior", "turbo", "upsampler_1024"}
 
 
 @pytest.mark.parametrize(
