@@ -141,7 +141,8 @@ class Chain(Reader):
         elif work.prior_runs and model.priors and prior != NO_PRIOR:
             again = work.further if composing else 0
             runs[prior or model.priors[0]] = work.prior_runs + again
-        inverting = work.inversions * sum(each[name] for name in model.image_stages)
+        inverted = (name for name, one in model.image_stages.items() if one.inverts)
+        inverting = work.inversions * sum(each[name] for name in inverted)
         steps = {n: each[n] * count for n, count in runs.items()}
         further = work.further * sum(each[name] for name in composing & runs.keys())
         return Cost(work.pictures, work.size or native, steps, inverting, further)

@@ -13,7 +13,14 @@ from PIL import Image
 from torch.nn import functional as F
 
 from unclip import Pipeline
-from unclip.abilities._latent import Latent, decode_latents, of_picture, slerp, with_detail
+from unclip.abilities._latent import (
+    Latent,
+    blurred,
+    decode_latents,
+    of_picture,
+    slerp,
+    with_detail,
+)
 from unclip.media import to_pictures, to_tensor
 from unclip.rng import Rng
 
@@ -57,12 +64,12 @@ def test_x_t_of_a_picture_is_known_where_the_network_is_exact(
 ) -> None:
     """The probability-flow ODE only scales a Gaussian: x_T is x0 / 0.5."""
     latent = of_picture(exact, gaussian(), 0, {"steps": 50})
-    assert latent.picture is not None and latent.drawn is not None
+    assert latent.picture is not None and latent.detail is not None
     x_t = latent.noises["decoder"]
     ratio = float((x_t * latent.picture).sum() / latent.picture.square().sum())
     assert torch.allclose(x_t, ratio * latent.picture, atol=1e-3)
     assert ratio == pytest.approx(2.0, rel=0.1)  # of first order in 50 steps
-    assert torch.allclose(latent.drawn, latent.picture, atol=1e-3)
+    assert float(latent.detail.abs().max()) < 1e-3
     other = latent.noises["decoder"].flip(-1)
     changed = Latent(latent.image_embed, 0, {"decoder": other})
     (mirrored, _) = decode_latents(exact, [changed], [5], {})
@@ -76,8 +83,8 @@ def test_what_cannot_be_inverted_gets_the_noise_of_its_seed(
     settings = {"steps": few["steps"]}
     first, again, other = (of_picture(exact, gray, seed, settings) for seed in (0, 0, 1))
     assert not first.noises
-    assert torch.equal(first.drawn, again.drawn)  # type: ignore[arg-type]
-    assert not torch.allclose(first.drawn, other.drawn, atol=0.1)  # type: ignore[arg-type]
+    assert torch.equal(first.detail, again.detail)  # type: ignore[arg-type]
+    assert not torch.allclose(first.detail, other.detail, atol=0.1)  # type: ignore[arg-type]
 
 
 def test_detail_comes_back_where_the_small_picture_stayed() -> None:
@@ -86,18 +93,38 @@ def test_detail_comes_back_where_the_small_picture_stayed() -> None:
     drawn = torch.zeros(1, 3, 16, 16)
     # half a period every two columns: all of it detail, with a mean of nothing
     truth = 0.3 * torch.tensor([1.0, -1.0]).repeat(8).expand(1, 3, 16, 16)
-    latent = Latent(torch.zeros(1, 4), 0, {}, truth, drawn, small)
+    latent = Latent(torch.zeros(1, 4), 0, {}, truth, truth - drawn, small)
     image = with_detail(drawn, changed, latent)
     assert torch.allclose(image[..., :6], truth[..., :6], atol=0.1)
     assert torch.allclose(image[..., 10:], drawn[..., 10:], atol=0.1)
     half = with_detail(drawn, small, latent, 0.5)
     assert torch.allclose(half, truth / 2)
     assert torch.allclose(with_detail(drawn, small, latent), truth, atol=1e-6)
-    tint = Latent(latent.image_embed, 0, {}, torch.full_like(drawn, 0.3), drawn, small)
+    tint = Latent(latent.image_embed, 0, {}, drawn, torch.full_like(drawn, 0.3), small)
     tinted = with_detail(drawn, changed, tint)[0, 0, 8]
     assert tinted[0] > 0.25 and tinted[15] < 0.1, "a tint fades towards what changed"
     assert tinted.diff().abs().max() < 0.15, "and has no edge there"
     assert with_detail(drawn, small, Latent(torch.zeros(1, 4), 0)) is drawn
+    coarse = Latent(latent.image_embed, 0, {}, truth, torch.full((1, 3, 8, 8), 0.3), small)
+    assert torch.allclose(with_detail(drawn, small, coarse), drawn + 0.3, atol=1e-5)
+
+
+def test_the_detail_of_a_small_picture_is_of_its_own_size(
+    exact: Pipeline, gaussian: Callable[..., Image.Image]
+) -> None:
+    """What an enlargement adds to it is no fault that is to be taken back."""
+    small = gaussian().resize((4, 4), Image.Resampling.BOX)
+    latent = of_picture(exact, small, 0, {"steps": 4})
+    assert latent.detail is not None and latent.detail.shape == (1, 3, 4, 4)
+    whole = of_picture(exact, gaussian(), 0, {"steps": 4})
+    assert whole.detail is not None and whole.detail.shape == (1, 3, 8, 8)
+
+
+def test_means_over_a_large_picture_are_those_of_it_reduced() -> None:
+    x = F.interpolate(torch.rand(1, 1, 6, 6), (1024, 1024), mode="bilinear")
+    reach = 1024 // 8
+    every = F.avg_pool2d(x, 2 * reach + 1, 16, padding=reach, count_include_pad=False)
+    assert torch.allclose(blurred(x)[..., ::16, ::16], every, atol=0.01)
 
 
 def test_latents_are_drawn_in_batches_of_any_length(

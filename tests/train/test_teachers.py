@@ -175,3 +175,11 @@ def test_what_is_noised_again_lies_between_noise_and_data(
         ConsistencyObjective.parse({"own_level": level, "levels": levels})
     assert ConsistencyObjective(own_level=0.02).own_place == 1
     assert [ConsistencyObjective(levels=n).own_place for n in (2, 3, 32)] == [1, 2, 16]
+
+
+def test_what_draws_in_one_call_has_no_path(decoder: Make) -> None:
+    teacher = decoder({"noise_input": False}, parameterization=X0)
+    said = refused(decoder(**STUDENT, parameterization=X0), teacher, guidance_scale=2.0)
+    assert said.endswith(
+        "network.noise_input is false: it draws in one call, and has no path to learn"
+    )

@@ -24,21 +24,27 @@ NOISE_STD = (0.8, 1.25)
 """An x_T outside is no noise: that stage cannot be inverted, and gets fresh noise instead."""
 
 
+SEEN = 256
+"""Pixels of a side that means over a quarter of it are taken of."""
+
+
 @dataclass(frozen=True)
 class Latent:
     """Where a picture comes from.
 
     `image_embed` (1, D) is z_i, `noises` holds x_T (1, ...) by stage, `seed` draws the noise of
-    stages that have none. `picture` (1, 3, H, W) is the truth where there is one, and `drawn` what
-    the latent gives: the difference is detail that the networks do not carry.
+    stages that have none. `picture` (1, 3, H, W) is the truth where there is one, and `detail`
+    (1, 3, h, w) what the networks do not carry of it: the truth less what the latent gives, at the
+    smaller of the picture's own size and that of what is drawn. So the sharpness of an enlargement
+    is not taken for a fault.
     """
 
     image_embed: Tensor
     seed: int
     noises: Mapping[str, Tensor] = field(default_factory=dict)
     picture: Tensor | None = None
-    drawn: Tensor | None = None
-    small: Tensor | None = None  # (1, 3, h, w), the decoder's part of `drawn`
+    detail: Tensor | None = None
+    small: Tensor | None = None  # (1, 3, h, w), the decoder's part of what it gives
 
 
 def of_picture(
@@ -51,11 +57,15 @@ def of_picture(
     """Encode a picture with CLIP and invert the decoder and the upsamplers with DDIM."""
     pipe.model.check_embedding("encoding a picture")
     clip = pipe.model.clip("encoding a picture", "vision")
-    picture = to_tensor([fit_image(read_image(source), pipe.model.size)]).to(pipe.device)
+    given = read_image(source)
+    picture = to_tensor([fit_image(given, pipe.model.size)]).to(pipe.device)
     z_i = clip.embed_images(picture)
     noises = _invert(pipe, picture, z_i, settings, on_step)
     drawn, small = decode_latents(pipe, [Latent(z_i, seed, noises)], [seed], settings, on_step)
-    return Latent(z_i, seed, noises, picture, drawn, small)
+    detail = picture - drawn
+    if (side := min(given.size)) < min(pipe.model.size):
+        detail = F.interpolate(detail, scale_factor=side / min(pipe.model.size), mode="area")
+    return Latent(z_i, seed, noises, picture, detail, small)
 
 
 def _invert(
@@ -133,21 +143,29 @@ def with_detail(image: Tensor, small: Tensor, latent: Latent, share: float = 1.0
         latent: the original's.
         share: how much of the detail, 0 to 1.
     """
-    if latent.picture is None or latent.drawn is None or latent.small is None or share == 0:
+    if latent.detail is None or latent.small is None or share == 0:
         return image
     change = (small - latent.small).abs().amax(1, keepdim=True)  # (B, 1, h, w)
     change = F.max_pool2d(change, 3, stride=1, padding=1)
     change = F.interpolate(change, image.shape[-2:], mode="bilinear")
     stays = (1 - (change - 0.1) / 0.1).clamp(0, 1)
-    detail = latent.picture - latent.drawn
-    shade = _blurred(detail)  # a tint that ended where something changed would show as a stain
-    return image + share * (_blurred(stays) * shade + stays * (detail - shade))
+    detail = _enlarged(latent.detail, image)
+    shade = blurred(detail)  # a tint that ended where something changed would show as a stain
+    return image + share * (blurred(stays) * shade + stays * (detail - shade))
 
 
-def _blurred(x: Tensor) -> Tensor:
-    """Means over a quarter of the side."""
-    reach = x.shape[-1] // 8
-    return F.avg_pool2d(x, 2 * reach + 1, stride=1, padding=reach, count_include_pad=False)
+def blurred(x: Tensor) -> Tensor:
+    """Means over a quarter of the side, reckoned of `SEEN` pixels at most."""
+    seen = F.avg_pool2d(x, max(1, x.shape[-1] // SEEN))
+    reach = seen.shape[-1] // 8
+    means = F.avg_pool2d(seen, 2 * reach + 1, stride=1, padding=reach, count_include_pad=False)
+    return _enlarged(means, x)
+
+
+def _enlarged(x: Tensor, like: Tensor) -> Tensor:
+    """(B, C, h, w) brought to the size of `like`."""
+    size = like.shape[-2:]
+    return x if x.shape[-2:] == size else F.interpolate(x, size, mode="bicubic")
 
 
 def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:

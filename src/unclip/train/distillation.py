@@ -200,6 +200,11 @@ def check_teacher(
             f"setting '{where}.teacher' must be a stage that denoises, got a student itself, of "
             f"objective '{own.kind}', which has no path; name the stage that it learnt from"
         )
+    if not teacher.config.denoises:
+        raise UsageError(
+            f"setting '{where}.teacher' must be a stage that denoises, got one whose "
+            "network.noise_input is false: it draws in one call, and has no path to learn"
+        )
     options = teacher.config.sampling.merge({"guidance_scale": objective.guidance_scale})
     _check_guidance(teacher, options, objective, where)
     return options
