@@ -72,6 +72,16 @@ class NetConfig(Config, ABC):
         return False
 
     @property
+    def sees_noise(self) -> bool:
+        """Whether it looks at x_t; what does not draws x0 in one call."""
+        return True
+
+    @property
+    def says_x0(self) -> bool:
+        """Whether its output can mean x0 alone."""
+        return not self.sees_noise
+
+    @property
     def inpaints(self) -> bool:
         """Whether it looks at what is known of a picture."""
         return False

@@ -103,6 +103,16 @@ class UNetConfig(NetConfig):
         return -(-self.space_to_depth * cells // self.unit) * self.unit + self.unit
 
     @property
+    def sees_noise(self) -> bool:
+        """As configured."""
+        return self.noise_input
+
+    @property
+    def says_x0(self) -> bool:
+        """See `NetConfig`; and what is added to a picture gives a picture."""
+        return self.residual or not self.noise_input
+
+    @property
     def inpaints(self) -> bool:
         """As configured."""
         return self.inpaint

@@ -36,6 +36,7 @@ class AnyDecoderConfig(DiffusionConfig):
     """What every decoder's configuration has: any network, of pictures or of latents."""
 
     network: NetConfig
+
     schedule: ScheduleConfig = Cosine()
     parameterization: Parameterization = Parameterization(kind="eps", learned_variance=True)
     space: SpaceConfig = Rgb()
@@ -61,6 +62,11 @@ class AnyDecoderConfig(DiffusionConfig):
     mask_share: float = Field(
         0.5, ge=0, le=1, description="of samples with a part to paint, where the network inpaints"
     )
+
+    @property
+    def sees_noise(self) -> bool:
+        """See `DiffusionConfig`."""
+        return self.network.sees_noise
 
     @property
     def latents(self) -> LatentsConfig | None:

@@ -16,14 +16,11 @@ def check_network(config: DiffusionConfig, network: NetConfig) -> None:
             f"{config.kind}: network.out_channels must be {want} with "
             f"learned_variance = {said.learned_variance}, got {network.out_channels}"
         )
-    if said.kind == "x0":
-        return
-    blind = not getattr(network, "noise_input", True)
-    if blind or getattr(network, "residual", False):
+    if network.says_x0 and said.kind != "x0":
         why = (
-            "network.noise_input = false the network does not see the noise"
-            if blind
-            else "network.residual the network says a picture"
+            "network.residual the network says a picture"
+            if network.sees_noise
+            else "network.noise_input = false the network does not see the noise"
         )
         raise UsageError(
             f"{config.kind}: parameterization.kind must be x0, got {said.kind}: with {why}"

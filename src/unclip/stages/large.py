@@ -43,7 +43,7 @@ def drawn_apart(stage: Enlarging, cond: Cond, control: Control) -> bool:
     So there is no noise, which would be the whole picture's.
     """
     network = stage.config.network
-    alone = not getattr(network, "noise_input", True)
+    alone = not network.sees_noise
     asked = cond.mask, control.noise, control.start, control.score
     free = all(one is None for one in asked) and stage.level_at_sampling == 0
     large = max(stage.shape(cond)[1:]) > SIDE

@@ -107,7 +107,7 @@ class Model:
 
     def _fast(self) -> Model:
         for name in self.decoders:
-            if not self.stages[name].inverts:
+            if getattr(self.stages[name].config, "distilled", False):
                 return replace(self, decoder=name)
         lacks = self._lacking("decoder that is distilled to a few steps", FAST)
         raise UsageError(f"{lacks}; `unclip train turbo --teacher MODEL` makes one").about(

@@ -176,8 +176,12 @@ class DiffusionConfig(StageConfig):
     @property
     def denoises(self) -> bool:
         """Whether it takes small steps from noise to data: it is no student, and sees the noise."""
-        sees: bool = getattr(getattr(self, "network", None), "noise_input", True)
-        return sees and not self.distilled
+        return self.sees_noise and not self.distilled
+
+    @property
+    def sees_noise(self) -> bool:
+        """Whether its network looks at x_t."""
+        return True
 
     @property
     def distilled(self) -> bool:

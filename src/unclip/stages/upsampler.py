@@ -71,6 +71,11 @@ class AnyUpsamplerConfig(DiffusionConfig):
     space: SpaceConfig = Rgb()
 
     @property
+    def sees_noise(self) -> bool:
+        """See `DiffusionConfig`."""
+        return self.network.sees_noise
+
+    @property
     def factor(self) -> int:
         """How many times a picture is enlarged."""
         return self.network.image_size // self.low_res_size
