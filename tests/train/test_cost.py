@@ -236,8 +236,10 @@ def test_a_micro_batch_keeps_its_own_activations_alone(name: str, tiny: Recipe) 
 
 def critical(start: float, *settings: str) -> Recipe:
     """emoji-1024 with a critic that begins when so much of the training is done."""
-    objective = f"{{kind='adversarial',critic='patches',data_weight=4,critic_from={start}}}"
-    own = [f"objective={objective}", "train.steps=10"]
+    objective = (
+        f"{{kind='adversarial',critic='patches',data_weight=4,mismatch=0,critic_from={start}}}"
+    )
+    own = [f"objective={objective}", "train.steps=10", "train.optimizer=adamw"]
     return load_recipe("emoji-1024", [*(f"stages.upsampler_1024.{one}" for one in own), *settings])
 
 

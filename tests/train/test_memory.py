@@ -82,7 +82,7 @@ def test_a_critic_is_whole_on_every_gpu_and_has_no_average() -> None:
     """What eight hold more with a critic that begins halfway than one network alone would."""
     name = "upsampler_1024"
     objective = "{kind='adversarial',critic='patches',data_weight=4,critic_from=0.5}"
-    own = [f"objective={objective}", "train.batch_size=8"]
+    own = [f"objective={objective}", "train.batch_size=8", "train.optimizer=adamw"]
     recipe = load_recipe("emoji-1024", [f"stages.{name}.{one}" for one in own])
     task = task_on_meta(recipe, name, torch.bfloat16)
     critic = parameter_count(task.learners(recipe.trained[name])["critic_"][0])
