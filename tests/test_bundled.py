@@ -73,6 +73,8 @@ def test_1024_is_the_same_picture_with_sharp_edges(pipe: unclip.Pipeline) -> Non
     assert np.abs(pixels(large.resize(half.size, BOX)) - pixels(half)).mean() < 4
     enlarged = own.resize(large.size, Image.Resampling.BICUBIC)
     assert energy(large) > 4 * energy(enlarged)
+    (same,) = pipe.variations(large, eta=0, size="1024", steps=4)
+    assert same.tobytes() == large.tobytes()
     again = pipe.variations(own, eta=0, size="1024", steps=4)[0]
     assert energy(again) > 4 * energy(enlarged)
     assert np.abs(pixels(again.resize(own.size, BOX)) - pixels(own)).mean() < 4

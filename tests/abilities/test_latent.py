@@ -109,17 +109,6 @@ def test_detail_comes_back_where_the_small_picture_stayed() -> None:
     assert torch.allclose(with_detail(drawn, small, coarse), drawn + 0.3, atol=1e-5)
 
 
-def test_the_detail_of_a_small_picture_is_of_its_own_size(
-    exact: Pipeline, gaussian: Callable[..., Image.Image]
-) -> None:
-    """What an enlargement adds to it is no fault that is to be taken back."""
-    small = gaussian().resize((4, 4), Image.Resampling.BOX)
-    latent = of_picture(exact, small, 0, {"steps": 4})
-    assert latent.detail is not None and latent.detail.shape == (1, 3, 4, 4)
-    whole = of_picture(exact, gaussian(), 0, {"steps": 4})
-    assert whole.detail is not None and whole.detail.shape == (1, 3, 8, 8)
-
-
 def test_means_over_a_large_picture_are_those_of_it_reduced() -> None:
     x = F.interpolate(torch.rand(1, 1, 6, 6), (1024, 1024), mode="bilinear")
     reach = 1024 // 8

@@ -5,6 +5,7 @@ Hierarchical Text-Conditional Image Generation with CLIP Latents (arXiv 2204.061
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,9 +35,9 @@ class Latent:
 
     `image_embed` (1, D) is z_i, `noises` holds x_T (1, ...) by stage, `seed` draws the noise of
     stages that have none. `picture` (1, 3, H, W) is the truth where there is one, and `detail`
-    (1, 3, h, w) what the networks do not carry of it: the truth less what the latent gives, at the
-    smaller of the picture's own size and that of what is drawn. So the sharpness of an enlargement
-    is not taken for a fault.
+    (1, 3, h, w) what the networks do not carry of it: the truth less what the latent gives. Where
+    optional upsamplers enlarge a picture that is smaller, it is of the size before them: their
+    sharpness is not taken for a fault.
     """
 
     image_embed: Tensor
@@ -62,9 +63,12 @@ def of_picture(
     z_i = clip.embed_images(picture)
     noises = _invert(pipe, picture, z_i, settings, on_step)
     drawn, small = decode_latents(pipe, [Latent(z_i, seed, noises)], [seed], settings, on_step)
-    detail = picture - drawn
-    if (side := min(given.size)) < min(pipe.model.size):
-        detail = F.interpolate(detail, scale_factor=side / min(pipe.model.size), mode="area")
+    detail, further = picture - drawn, pipe.model.running
+    larger = math.prod(pipe.model.stages[name].factor for name in further)
+    side = max(min(given.size), min(pipe.model.size) // larger)
+    if side < min(pipe.model.size):
+        sizes = [side * one // min(pipe.model.size) for one in pipe.model.size]
+        detail = F.interpolate(detail, sizes, mode="area")
     return Latent(z_i, seed, noises, picture, detail, small)
 
 
