@@ -36,7 +36,6 @@ class AnyDecoderConfig(DiffusionConfig):
     """What every decoder's configuration has: any network, of pictures or of latents."""
 
     network: NetConfig
-
     schedule: ScheduleConfig = Cosine()
     parameterization: Parameterization = Parameterization(kind="eps", learned_variance=True)
     space: SpaceConfig = Rgb()
