@@ -19,6 +19,10 @@ BATCH = 16
 """Largest batch, so that memory does not grow with the number of pictures."""
 
 
+BYTES = 3 * 4
+"""Of a pixel, in float32, until the last picture is drawn."""
+
+
 @dataclass(frozen=True)
 class Work:
     """The planned work of an ability."""
@@ -130,7 +134,7 @@ def check_memory(pictures: int, size: tuple[int, int]) -> None:
         size: (height, width) of each.
     """
     height, width = size
-    needed, memory = 3 * height * width * pictures, _memory()
+    needed, memory = BYTES * height * width * pictures, _memory()
     if needed > memory:
         raise UsageError(
             f"{counted(pictures, 'picture')} of {width:,}×{height:,} would stay in memory until "

@@ -14,15 +14,17 @@ from torch import Tensor
 
 from .arguments import given
 from .config import shown
-from .cost import BATCH, Cost, Policy, Work, check_memory
+from .cost import Cost, Policy, Work, check_memory
 from .device import place
-from .errors import SamplingError, SettingWarning, UsageError, counted, nearest, warn
+from .errors import SamplingError, SettingWarning, UsageError, nearest, warn
 from .nn.clip import Clip
 from .nn.tiling import wrapping
 from .rng import Rng
 from .stages import DiffusionStage, Stage, check_finite
+from .stages.batches import check_batch, in_portions, most_at_once, run_stage
 from .stages.model import NO_PRIOR, Model
 from .stages.reading import Reader
+from .stages.sizes import stage_sizes
 from .types import FREE, Cond, Control, OnStep, named
 
 _ATTRIBUTES = ("model", "device", "policy", "ranker", "stages", "tokenizer", "name", "hash")
@@ -138,6 +140,8 @@ class Chain(Reader):
         runs = {n: work.drawings for n, one in model.image_stages.items()}
         if work.upscales_only:
             runs = {n: runs[n] for n in runs if "image" in self.stages[n].consumes}
+            for name, size in stage_sizes(model, work.size or native).items():
+                each[name] *= self.stages[name].windows(size, sampling.get(name))
         elif work.prior_runs and model.priors and prior != NO_PRIOR:
             again = work.further if composing else 0
             runs[prior or model.priors[0]] = work.prior_runs + again
@@ -183,11 +187,10 @@ class Chain(Reader):
             self.model.check_prior(prior)
         if not isinstance(seeds, Sized):
             raise UsageError(f"seeds must be a list, one a picture, got {shown(seeds)}")
-        _check_batch(len(seeds), cond, controls)
+        check_batch(len(seeds), cond, controls)
         sampling = self.model.by_stage(given(settings or {}))
         images: list[Tensor] = []
-        alike = max(1.0, self.model.enlarged) * len(cond.every)
-        batch = max(1, int(BATCH / alike))  # in about the same memory
+        batch = most_at_once(self.model, cond)
         for start in range(0, len(seeds), batch):
             part = slice(start, start + batch)
             steer = {name: control[part] for name, control in controls.items()}
@@ -222,8 +225,13 @@ class Chain(Reader):
             control = self._steered(stage, cond, options, (controls or {}).get(name, FREE))
             try:
                 with wrapping(self.model.tile, named(on_step, name)) as seen:
-                    run = partial(_run, stage, rng, name, options, seen, control)
-                    cond = run(cond) if draws else cond.each(run)
+                    run = partial(run_stage, stage, name, options, seen)
+                    if name in self.model.running:
+                        most = most_at_once(self.model, cond, name)
+                        cond = in_portions(run, rng, control, cond, most)
+                    else:
+                        one = partial(run, rng, control)
+                        cond = one(cond) if draws else cond.each(one)
             except SamplingError as error:  # under the stage's name in this model, not its kind
                 raise SamplingError(name, error.when) from None
             made = (value for field, value in cond.items() if field in stage.produces)
@@ -279,29 +287,6 @@ class Chain(Reader):
         short = self.with_stages({n: one for n, one in stages if "image" not in one.produces})
         cond = short.fold(cond, rng, sampling, on_step, prior)
         return cond.replace(image_embed=cond.text_embed) if prior == NO_PRIOR else cond
-
-
-def _run(
-    stage: Stage,
-    rng: Rng,
-    name: str,
-    options: dict[str, Any],
-    on_step: OnStep | None,
-    control: Control,
-    cond: Cond,
-) -> Cond:
-    """What a stage makes of a condition, with the noise that is its own."""
-    return stage.sample(cond, rng.fork(name), options, on_step, control)
-
-
-def _check_batch(count: int, cond: Cond, controls: Mapping[str, Control]) -> None:
-    """Raise UsageError unless there is one of each for every seed."""
-    if not isinstance(cond, Cond):
-        raise UsageError(f"cond must be a Cond, such as `read` gives, got {shown(cond)}")
-    lengths = {f"controls of '{name}'": len(one) for name, one in controls.items() if len(one)}
-    for what, length in {"conditions": len(cond), **lengths}.items():
-        if length != count:
-            raise UsageError(f"{counted(count, 'seed')} and {length} {what}: give as many")
 
 
 def _similarity(net: Clip, target: Tensor, image: Tensor) -> Tensor:

@@ -148,7 +148,7 @@ def test_a_size_between_is_that_reduced_and_others_are_windows(able: Pipeline) -
     assert only(able, seed=3, size="32").tobytes() == half.tobytes()
     usual, wide = only(able, seed=3), only(able, seed=3, size="32x16")
     assert wide.crop((8, 0, 24, 16)).tobytes() == usual.tobytes()
-    with pytest.raises(UsageError, match="draws 16x16 alone"):
+    with pytest.raises(UsageError, match="draws 16x16 or 64x64 alone"):
         able.variations(usual, size="32")
 
 
@@ -161,3 +161,33 @@ def test_steps_of_an_optional_stage_count_where_it_runs(able: Pipeline) -> None:
     assert costs[1].size == (64, 64)
     with pytest.warns(SettingWarning, match="this draws with .*upsampler, not with upsampler_64"):
         only(able, upsampler_64_steps=1)
+
+
+def test_an_optional_stage_draws_fewer_at_a_time_than_the_others(able: Pipeline) -> None:
+    seen = list[tuple[str, int]]()
+    many = able.generate(
+        WORDS, n=3, seed=3, size="64", **FEW, on_step=lambda s: seen.append((s.stage, len(s.x0)))
+    )
+    batches = {name: [count for stage, count in seen if stage == name] for name, _ in seen}
+    assert set(batches["decoder"]) == {3} and batches["upsampler_64"][:3] != [3, 3, 3]
+    assert set(batches["upsampler_64"]) == {1}
+    for index, one in enumerate(many):
+        (alone,) = able.generate(WORDS, seed=3 + index, size="64", **FEW)
+        assert np.abs(np.asarray(one, int) - np.asarray(alone, int)).max() <= 1
+
+
+def test_a_tile_between_two_sizes_is_that_reduced_and_fits_together(able: Pipeline) -> None:
+    large, half = only(able, size="64", tile=True), only(able, size="32", tile=True)
+    moved = np.roll(np.asarray(large), (20, 30), (0, 1))  # whose edges are another part's
+    reduced = Image.fromarray(moved).resize((32, 32), Image.Resampling.LANCZOS)
+    inner = np.roll(np.asarray(reduced, int), (-10, -15), (0, 1))
+    same = np.abs(inner - np.asarray(half, int)).max(-1) <= 1
+    same[18:26], same[:, 13:21] = True, True  # where the moved one has its edges
+    assert same.all(), "the edges are as inside a picture"
+    with pytest.raises(UsageError, match="tile and size 48x32 do not go together"):
+        only(able, size="48x32", tile=True)
+
+
+def test_the_sizes_of_a_model_with_optional_stages_are_named(able: Pipeline) -> None:
+    with pytest.raises(UsageError, match="model 'it' draws 16x16 or 64x64 alone"):
+        able.variations(only(able), size="48x32")

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from unclip import Pipeline
-from unclip.errors import UsageError
+from unclip.errors import SettingWarning, UsageError
 from unclip.media import digest, to_pictures, to_tensor
 from unclip.record import Record
 from unclip.rng import Rng
@@ -85,3 +85,16 @@ def test_bad_requests(pipe: Pipeline, short: Callable[..., Pipeline], noise: Noi
         pipe.upscale(noise(8, 8), n=0)
     with pytest.raises(UsageError, match="unknown setting 'upsampler_stepz'"):
         pipe.upscale(noise(8, 8), upsampler_stepz=1)
+
+
+def test_several_of_what_sees_no_noise_are_equal_and_that_is_said(
+    pipe: Pipeline, make_stage: Callable[..., Stage], noise: Noise
+) -> None:
+    network = {**make_stage("upsampler").config.network.dump(), "noise_input": False}  # type: ignore[attr-defined]
+    clean = {"parameterization": {"kind": "x0"}, "corruption": {"at_sampling": 0.0}}
+    blind = make_stage("upsampler", network=network, **clean)
+    able = pipe.with_stages({**pipe.stages, "upsampler": blind})
+    with pytest.warns(SettingWarning, match="^n = 2 gives equal pictures: no upsampler of "):
+        one, two = able.upscale(noise(8, 8), n=2)
+    assert one.tobytes() == two.tobytes()
+    assert len(able.upscale(noise(8, 8))) == 1

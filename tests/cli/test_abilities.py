@@ -176,8 +176,8 @@ def test_a_folder_of_a_prompts_name_is_no_picture_of_a_replay(unclip: RunCli, mo
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("upscale", "such as upsampler_eta=0;"),
-        ("vary", "such as upsampler_steps=8;"),
+        ("upscale", "such as upsampler_sharpen=0;"),
+        ("vary", "such as upsampler_sharpen=0;"),
         ("generate", "such as prior_steps=32;"),
         ("sweep", "'none' uses the text embedding in place of a prior's."),
         ("img2img", "1 keeps nothing of it (0 to 1). [default: 0.6]"),

@@ -55,3 +55,13 @@ def test_an_inversion_does_not_count(clock: Clock, capsys: pytest.CaptureFixture
     clock.run(estimate, "decoder", total=10, batch=4, seconds=1.0, first=0)
     assert capsys.readouterr().err == ""
     assert estimate.seconds() == pytest.approx(10.0)
+
+
+def test_stages_of_one_step_count_from_their_second_on(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    estimate = Estimate(Cost(160, (64, 64), {"upsampler": 160}))
+    for _ in range(3):
+        clock.run(estimate, "upsampler", total=1, batch=1, seconds=2.0, first=0)
+    assert estimate.seconds() == pytest.approx(160 * 2.0)
+    assert "5 min or more" in capsys.readouterr().err

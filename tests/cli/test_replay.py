@@ -325,8 +325,8 @@ def test_another_programs_picture_is_drawn_from_what_it_says(unclip: RunCli, mod
     assert (done.code, done.out.partition(",")[0]) == (0, "other-replay.png: 1 picture")
     assert [line.partition("not taken over: ")[2] for line in done.err.splitlines()] == [
         "lora ink:0.8: give --lora FILE:0.8",
-        "size 512x768 is not possible: model 'tiny' draws 16x16 alone, the size that its decoder "
-        "was trained on; draw that, and extend it with outpaint",
+        "size 512x768 is not possible: model 'tiny' draws 16x16 alone, as it was trained; draw "
+        "that, and extend it with outpaint",
         "model dream: this is 'tiny'",
         "Clip skip: 2",
     ]

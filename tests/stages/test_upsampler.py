@@ -190,3 +190,27 @@ def test_what_draws_without_noise_is_neither_inverted_nor_a_teacher(
     blind = make_stage("upsampler", network=network, parameterization={"kind": "x0"})
     assert seeing.inverts and seeing.config.denoises
     assert not (blind.inverts or blind.config.denoises or blind.config.distilled)
+
+
+def test_what_sees_no_noise_draws_in_one_call_whatever_path_is_asked_for(
+    make_stage: Callable[..., Any],
+) -> None:
+    network = {**make_stage("upsampler").config.network.dump(), "noise_input": False}
+    blind = make_stage("upsampler", network=network, parameterization={"kind": "x0"})
+    small, calls = torch.rand(1, 3, 8, 8), list[Any]()
+    blind.net.register_forward_pre_hook(lambda net, given: calls.append(given))
+
+    def drawn(**sampling: Any) -> Tensor:
+        image = blind.sample(Cond(image=small), Rng([0]), sampling).image
+        assert isinstance(image, Tensor)
+        return image
+
+    usual, count = drawn(), len(calls)
+    for setting in ({"steps": 7}, {"sampler": "heun"}, {"spacing": "karras"}, {"eta": 1.0}):
+        (why,) = blind.unused(setting).values()
+        assert why == "the stage's network sees no noise, and draws in one call"
+        assert torch.equal(drawn(**setting), usual)
+        assert blind.steps(setting) == blind.steps()
+    assert len(calls) == 5 * count
+    with pytest.raises(UsageError, match="unknown sampler 'hoin'"):
+        blind.check({"sampler": "hoin"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import TYPE_CHECKING, Self
 
 import torch
@@ -12,7 +13,7 @@ from ..cost import BATCH, Work, check_memory
 from ..errors import SettingWarning, UsageError, warn
 from ..media import MAX_PIXELS
 from ..media.tensors import to_pictures, to_uint8
-from ..stages.sizes import Size, size_unit, words
+from ..stages.sizes import Size, drawn_by, size_unit, words
 from ..weighting import further
 from ._canvas import Brush, Window, paint
 from .outpaint import windows_outward
@@ -37,6 +38,7 @@ class Extension:
     drawn: Size
     canvas: Size
     size: Size
+    tile: bool = False  # its edges fit together
 
     @classmethod
     def of(cls, request: Sized, model: Model) -> Self:
@@ -54,13 +56,13 @@ class Extension:
             return cls(drawn, drawn, drawn)
         scale = max(1.0, drawn[0] / size[0], drawn[1] / size[1])
         canvas = max(drawn[0], round(size[0] * scale)), max(drawn[1], round(size[1] * scale))
-        alone = f"model '{model.name}' draws {words(drawn)} alone"
+        alone = f"model '{model.name}' draws {drawn_by(model)} alone"
         if canvas[0] * canvas[1] > MAX_PIXELS:
             raise UsageError(
                 f"size {words(size)} is not possible: {alone}, and in its scale that is a canvas "
                 f"of {words(canvas)}, more than {MAX_PIXELS:,} pixels"
             ).about("size")
-        if request.tile is not None:
+        if request.tile is not None and canvas != drawn:
             raise UsageError(
                 f"tile and size {words(size)} do not go together: {alone}, and the windows around "
                 "that do not fit together at the edges"
@@ -70,7 +72,7 @@ class Extension:
                 f"size {words(size)} is drawn as {words(canvas)} and resampled: {alone}",
                 SettingWarning,
             )
-        return cls(drawn, canvas, size)
+        return cls(drawn, canvas, size, request.tile is not None)
 
     @property
     def corner(self) -> Size:
@@ -101,8 +103,17 @@ class Extension:
             canvas, mask = self._begun(drawn[part])
             for one in paint(pipe, canvas, mask, self.windows(), seeds[part], brush):
                 whole = one.size == self.size[::-1]
-                pictures.append(one if whole else one.resize(self.size[::-1], LANCZOS))
+                pictures.append(one if whole else self._resampled(one))
         return pictures
+
+    def _resampled(self, picture: Image.Image) -> Image.Image:
+        size, (width, height) = self.size[::-1], picture.size
+        if not self.tile:
+            return picture.resize(size, LANCZOS)
+        around = Image.new(picture.mode, (3 * width, 3 * height))  # edges that fit together still
+        for left, top in product((0, width, 2 * width), (0, height, 2 * height)):
+            around.paste(picture, (left, top))
+        return around.resize(size, LANCZOS, box=(width, height, 2 * width, 2 * height))
 
     def _begun(self, drawn: Tensor) -> tuple[Tensor, Tensor]:
         """(n, 3, H, W) uint8 with what is drawn, and (1, 1, H, W), 1 where to paint."""

@@ -64,14 +64,15 @@ def request_of(parameters: Parameters, pipe: Chain, seed: int) -> tuple[Generate
 
 def _size(size: tuple[int, int] | None, pipe: Chain, left: list[str]) -> str | None:
     """As a request says it, where it is not the model's own and its network draws it."""
-    from ..stages.sizes import resized
+    from ..stages.sizes import enlarging, resized
 
     if size is None or size == pipe.model.size:
         return None
     asked = f"{size[1]}x{size[0]}"
     try:
         GenerateRequest(prompt="x", size=asked)
-        resized(pipe.model, size)
+        if enlarging(pipe.model, size, between=True) is pipe.model:
+            resized(pipe.model, size)
     except UsageError as error:
         left.append(str(error))
         return None

@@ -38,7 +38,7 @@ class ReconstructRequest(Sized):
     """See `reconstruct`."""
 
     ability: ClassVar[str] = "reconstruct"
-    example: ClassVar[str] = "upsampler_steps=8"
+    example: ClassVar[str] = "upsampler_sharpen=0"
     reads_text: ClassVar[bool] = False
     one_seed: ClassVar[bool] = True
     image: Picture

@@ -35,7 +35,7 @@ class TextDiffRequest(Sized):
     """See `text_diff`."""
 
     ability: ClassVar[str] = "textdiff"
-    example: ClassVar[str] = "upsampler_steps=8"
+    example: ClassVar[str] = "upsampler_sharpen=0"
     one_seed: ClassVar[bool] = True
     film: ClassVar[bool] = True
     image: Picture

@@ -5,7 +5,7 @@ The picture may have any size and shape.
 \b
 Examples:
   unclip upscale fox.png -o large.png
-  unclip upscale fox.png --steps 20 --set upsampler_eta=0
+  unclip upscale fox.png --set upsampler_sharpen=0  # softer edges
   unclip upscale photos/ -o large/                  # all of a folder
 """
 
@@ -19,7 +19,7 @@ from pydantic import Field
 
 from ..arguments import Text
 from ..cost import Work
-from ..errors import UsageError
+from ..errors import SettingWarning, UsageError, warn
 from ..media import Source, digest, read_image, to_pictures, to_tensor
 from ..request import Drawing, Option, Picture, Pictures
 from . import Ability
@@ -28,6 +28,7 @@ from ._settings import UpscaleSettings
 
 if TYPE_CHECKING:
     from ..pipeline import Chain
+    from ..stages import Stage
     from ..types import OnStep
 
 
@@ -59,7 +60,7 @@ class UpscaleRequest(Drawing):
     """See `upscale`."""
 
     ability: ClassVar[str] = "upscale"
-    example: ClassVar[str] = "upsampler_eta=0"
+    example: ClassVar[str] = "upsampler_sharpen=0"
     reads_text: ClassVar[bool] = False
     common: ClassVar[dict[str, Any]] = {
         "upsampler_steps": UpsamplerSteps,
@@ -116,6 +117,11 @@ def upscale(
             f"the picture would come out {longest} pixels long, {factor} times its size; at most "
             f"{most} can be drawn: make it {most // factor} pixels long at most"
         )
+    if request.n > 1 and not any(_draws_noise(one) for one in _upsamplers(pipe).values()):
+        warn(
+            f"n = {request.n} gives equal pictures: no upsampler of '{pipe.name}' sees noise",
+            SettingWarning,
+        )
     width, height = picture.size
     sampling = _everywhere(pipe, request.settings)
     check_request(pipe, request, request.work((height * factor, width * factor), sampling), on_step)
@@ -125,17 +131,21 @@ def upscale(
     cond, seeds = Cond(image=small).expand(request.n), range(seed, seed + request.n)
     drawn = pipe.sample(cond, seeds, settings=sampling, on_step=on_step)
     drawn = drawn[..., : height * factor, : width * factor]
-    made, last = request.record(image=digest(picture)), _upsamplers(pipe)[-1]
+    made, last = request.record(image=digest(picture)), [*_upsamplers(pipe)][-1]
     return attach_record(pipe, to_pictures(drawn), made, stage=last)
 
 
-def _upsamplers(pipe: Chain) -> list[str]:
-    return [name for name, stage in pipe.model.image_stages.items() if stage.factor > 1]
+def _draws_noise(stage: Any) -> bool:
+    return bool(stage.config.sees_noise or stage.level_at_sampling > 0)
+
+
+def _upsamplers(pipe: Chain) -> dict[str, Stage]:
+    return {name: stage for name, stage in pipe.model.image_stages.items() if stage.factor > 1}
 
 
 def _largest(pipe: Chain) -> int:
     """Longest side that can be drawn."""
-    networks = [pipe.stages[name].config.network for name in _upsamplers(pipe)]
+    networks = [stage.config.network for stage in _upsamplers(pipe).values()]
     return LARGEST if any(one.reach is None for one in networks) else WINDOWED
 
 

@@ -36,7 +36,7 @@ class VariationsRequest(Sized):
     """See `variations`."""
 
     ability: ClassVar[str] = "vary"
-    example: ClassVar[str] = "upsampler_steps=8"
+    example: ClassVar[str] = "upsampler_sharpen=0"
     reads_text: ClassVar[bool] = False
     image: Picture
     n: Annotated[Pictures, Option("-n", "N", begins_with=4)] = 1

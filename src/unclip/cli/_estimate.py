@@ -30,6 +30,7 @@ class Estimate:
         self._ahead = cost.inverting if cost else 0
         self._said = False
         self._last = time.monotonic()
+        self._begun: set[str] = set()
         self._seen: dict[str, tuple[float, int]] = {}  # stage -> seconds, pictures' steps
 
     def update(self, step: Step) -> None:
@@ -38,10 +39,12 @@ class Estimate:
         self._last = now
         if self._ahead:
             self._ahead -= 1
-        elif step.index > 1:  # before the first, other things are done
+        elif step.index > 1 or (step.total == 1 and step.stage in self._begun):
+            # before a stage's first, other things are done
             seconds, steps = self._seen.get(step.stage, (0.0, 0))
             self._seen[step.stage] = seconds + now - before, steps + len(step.x0)
             self._say()
+        self._begun.add(step.stage)
 
     def seconds(self) -> float:
         """Of all steps, of the stages that have begun."""

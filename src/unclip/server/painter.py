@@ -144,6 +144,7 @@ class Models:
             abilities=tuple(capabilities(pipe.stages)),
             priors=tuple(model.priors),
             decoders=tuple(model.decoders),
+            optional=tuple(model.waiting),
             settings=settings_of(pipe),
             words=tuple(pipe.vocabulary.counts),
             hash=pipe.hash,

@@ -52,6 +52,7 @@ class ModelInfo:
         size: (width, height) of its pictures.
         abilities: names of the commands that it serves.
         priors, decoders: names that requests may give.
+        optional: stages that run for a `size` alone.
         settings: stage -> setting of its sampling -> what it is, see `settings`.
         words: it was trained on, most frequent first; none where it lists none.
         hash: of its files.
@@ -62,6 +63,7 @@ class ModelInfo:
     abilities: tuple[str, ...]
     priors: tuple[str, ...] = ()
     decoders: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     words: tuple[str, ...] = ()
     hash: str = ""

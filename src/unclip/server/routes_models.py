@@ -88,6 +88,7 @@ def _model(model: ModelInfo, default: bool) -> dict[str, Any]:
         "abilities": list(model.abilities),
         "priors": list(model.priors),
         "decoders": list(model.decoders),
+        "optional": list(model.optional),
         "settings": model.settings,
         "words": list(model.words[:MOST_WORDS]),
         "hash": model.hash,

@@ -34,14 +34,15 @@ def flat(schema: Mapping[str, Any]) -> Setting:
 def settings_of(pipe: Pipeline) -> dict[str, dict[str, Setting]]:
     """Stage -> setting -> what it is; `name` is what a request's `settings` call it.
 
-    All of it follows from the class of the stage's sampling, with the model's own defaults.
+    All of it follows from the class of the stage's sampling, with the model's own defaults; what
+    has no effect in a stage is left out.
     """
     found = {}
     for name, stage in pipe.stages.items():
         own = getattr(stage.config, "sampling", None)
         if own is not None:
             fields = type(own).model_json_schema()["properties"]
-            begin = pipe.model.prefix(name)
+            begin, idle = pipe.model.prefix(name), stage.never_used(inpaints=True)
             found[name] = {
                 field: {
                     **flat(schema),
@@ -50,6 +51,7 @@ def settings_of(pipe: Pipeline) -> dict[str, dict[str, Setting]]:
                     "name": f"{begin}{field}",
                 }
                 for field, schema in fields.items()
+                if field not in idle
             }
     return found
 

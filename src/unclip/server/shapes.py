@@ -234,6 +234,7 @@ SERVED = named(
         abilities=list_of(text()),
         priors=list_of(text(), "Names for a request's `prior`; 'none' is allowed too."),
         decoders=list_of(text(), "Names for a request's `decoder`."),
+        optional=list_of(text(), "Stages that run where a request's `size` asks for them."),
         settings=map_of(map_of(_STAGE_SETTING), "Stage: setting: what it is."),
         words=list_of(text(), "That it knows, most frequent first; empty: it lists none."),
         hash=text("Of its files."),

@@ -47,7 +47,7 @@ class Model:
         vocabulary: the words that it has learnt; empty where they are not listed.
         read_as: number format in which weights that are still to be read will be.
         drawn: (height, width) of its pictures where that is not its own: see `sizes`.
-        enlarged: how many times as many pixels these have.
+        enlarged: how many times as many pixels these have, its optional upsamplers' included.
         tile: axes along which its pictures go on beyond their edges: "x", "y", both.
         added: LoRA files and embeddings that it was loaded with.
         running: its optional stages that run: see `sizes`.

@@ -89,13 +89,21 @@ def resized(model: Model, size: Size) -> Model:
             f"size {words(size)} is not possible: sides must be multiples of {unit}; "
             f"the nearest is {words(_rounded(size, unit))}"
         )
-    stages, (height, width) = dict(model.stages), size
-    for name, stage in reversed(model.image_stages.items()):
-        if isinstance(stage, Decoder):
-            stages[name] = _drawing(stage, (height, width))
-        height, width = height // stage.factor, width // stage.factor
+    stages = dict(model.stages)
+    for name, its in stage_sizes(model, size).items():
+        if isinstance(stage := stages[name], Decoder):
+            stages[name] = _drawing(stage, its)
     enlarged = model.enlarged * math.prod(size) / math.prod(model.size)
     return replace(model, stages=stages, drawn=size, enlarged=enlarged)
+
+
+def stage_sizes(model: Model, size: Size) -> dict[str, Size]:
+    """What each stage draws of a picture that comes out in (height, width)."""
+    sizes, (height, width) = dict[str, Size](), size
+    for name, stage in reversed(model.image_stages.items()):
+        sizes[name] = height, width
+        height, width = height // stage.factor, width // stage.factor
+    return sizes
 
 
 def _drawing(stage: Decoder, size: Size) -> Decoder:
@@ -122,14 +130,19 @@ def _need_unit(model: Model, wanted: str) -> int:
     if unit is not None:
         return unit
     raise UsageError(
-        f"{wanted} is not possible: model '{model.name}' draws {words(model.size)} alone, the size "
-        "that its decoder was trained on; draw that, and extend it with outpaint"
+        f"{wanted} is not possible: model '{model.name}' draws {drawn_by(model)} alone, as it was "
+        "trained; draw that, and extend it with outpaint"
     )
 
 
 def _rounded(size: tuple[float, float], unit: int) -> Size:
     height, width = (max(unit, round(side / unit) * unit) for side in size)
     return height, width
+
+
+def drawn_by(model: Model) -> str:
+    """The sizes that a model of one size alone draws: its own, those of optional upsamplers."""
+    return " or ".join(words(one.size) for one in (model, *_enlargements(model)))
 
 
 def words(size: Size) -> str:

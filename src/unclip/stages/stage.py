@@ -45,6 +45,9 @@ REPAINT = 4
 NO_EMBEDDING = "the stage reads no image embedding"
 """Why settings of z_i have no effect."""
 
+OF_NOISE = frozenset({"sampler", "steps", "spacing", "eta", "resample"})
+"""Settings of the path from noise to data."""
+
 
 class StageConfig(Config):
     """What every stage's configuration has; `network` is refined by each stage."""
@@ -125,11 +128,19 @@ class Stage(LazyModule, ABC):
         """
         return 1
 
+    def windows(self, size: tuple[int, int], sampling: dict[str, Any] | None = None) -> int:
+        """In how many parts, each with all its steps, a picture of (height, width) is drawn."""
+        return 1
+
     def check(self, sampling: dict[str, Any] | None = None) -> None:
         """Raise UsageError where `sample` could not follow these settings."""
 
     def unused(self, sampling: dict[str, Any], inpaints: bool = False) -> dict[str, str]:
         """The settings among these that change nothing, each with the reason: see `Sampling`."""
+        return {}
+
+    def never_used(self, inpaints: bool = False) -> dict[str, str]:
+        """Settings without effect whatever the others are, each with the reason."""
         return {}
 
     def preview(self, step: Step) -> Tensor | None:
@@ -268,12 +279,13 @@ class DiffusionStage(Stage):
 
     def steps(self, sampling: dict[str, Any] | None = None, inpaints: bool = False) -> int:
         """Those of the sampler, and RePaint's repetitions of each but the last."""
-        options = self.config.sampling.merge(sampling or {})
+        options = self._options(sampling)
         return 1 + (options.steps - 1) * (self._repeats(options) if inpaints else 1)
 
     def check(self, sampling: dict[str, Any] | None = None) -> None:
         """There has to be such a sampler, such a grid of levels, and such an interval."""
-        options, _ = self._grid(sampling)
+        options = self.config.sampling.merge(sampling or {})
+        self.config.schedule.grid(options.steps, options.spacing)
         check_sampler(options.sampler)
         if fault := self.config.guided_twice(options):
             raise UsageError(f"{fault}; another {self.kind} of the model may take it")
@@ -284,11 +296,11 @@ class DiffusionStage(Stage):
         own = self.config.sampling
         options = own.merge(sampling)
         changed = {n for n in sampling if getattr(options, n) != getattr(own, n)}
-        reasons = options.unused() | self._never_used(inpaints)
+        reasons = options.unused() | self.never_used(inpaints)
         return {name: why for name, why in reasons.items() if name in changed}
 
-    def _never_used(self, inpaints: bool) -> dict[str, str]:
-        """Settings without effect whatever the others are, each with the reason."""
+    def never_used(self, inpaints: bool = False) -> dict[str, str]:
+        """See `Stage`."""
         image = "image" in self.produces
         reads_embed = bool(self.consumes & {"image_embed", "noised_image_embed"})
         reads_text = any(field.startswith("text_") for field in self.consumes)
@@ -296,18 +308,27 @@ class DiffusionStage(Stage):
         blind = "the stage reads neither a text nor an image embedding that could guide it"
         imageless = "the stage makes no picture"
         known = "the whole picture is drawn here; `edit` and `outpaint` keep a part"
+        at_once = "the stage's network sees no noise, and draws in one call"
         reasons = [
             (reads_embed, ["image_guidance_scale"], NO_EMBEDDING),
             (reads_embed or reads_text, guidance, blind),
             (self.inpaints, ["inpainting"], "the stage always inpaints by RePaint"),
             (inpaints, ["resample", "inpainting"], known),
             (image, ["clip_guidance_scale", "resample", "inpainting"], imageless),
+            (self.config.sees_noise, OF_NOISE, at_once),
         ]
         return {name: why for used, names, why in reasons if not used for name in names}
 
+    def _options(self, sampling: dict[str, Any] | None) -> Sampling:
+        """The settings with these changes, but for those that change nothing."""
+        asked = sampling or {}
+        if not self.config.sees_noise:
+            asked = {name: value for name, value in asked.items() if name not in OF_NOISE}
+        return self.config.sampling.merge(asked)
+
     def _grid(self, sampling: dict[str, Any] | None) -> tuple[Sampling, list[Level]]:
         """The settings, and the levels that they ask for. Raises UsageError."""
-        options = self.config.sampling.merge(sampling or {})
+        options = self._options(sampling)
         return options, self.config.schedule.grid(options.steps, options.spacing)
 
     @torch.inference_mode()

@@ -22,7 +22,7 @@ from ..rng import Rng
 from ..types import Cond
 from .degradation import Bsr, degraded
 from .fitting import check_network
-from .large import drawn_apart, window_by_window
+from .large import divided, divides, drawn_apart, window_by_window
 from .masks import fit_known
 from .networks import Network
 from .sampling import DropImage, DropText, SampleArguments, Sampling
@@ -228,6 +228,10 @@ class Upsampler(AnyUpsampler):
         if drawn_apart(self, cond, arguments.control):
             return window_by_window(self, super()._sample, cond, rng, arguments)
         return super()._sample(cond, rng, arguments)
+
+    def windows(self, size: tuple[int, int], sampling: dict[str, Any] | None = None) -> int:
+        """See `Stage`."""
+        return len(divided(self, size, sampling or {})) if divides(self, size) else 1
 
     def shown(self, small: Tensor, level: Tensor, rng: Rng) -> Tensor:
         """See `AnyUpsampler`: noised, then enlarged."""

@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..checkpoints.format import Plan
+from ..diffusion.objective import DiffusionObjective
 from ..errors import UsageError
 from ..loading import plan
 from ..stages import STAGES, DiffusionStage, StageConfig
 from ..stages.clip import ClipStageConfig
 from ..stages.stage import DiffusionConfig
+
+DIFFUSION = DiffusionObjective().kind
 
 ALPHA_FLOOR = 0.1
 """Of a student that puts out eps: at pure noise x0 would be the error of eps times thousands."""
@@ -31,10 +34,13 @@ def taught_by(values: Mapping[str, Any], teacher: str) -> dict[str, Any]:
     students = {
         name: one
         for name, one in values["stages"].items()
-        if "objective" in one and _diffuses(str(one.get("kind", name)))
+        if _learns_few_steps(one) and _diffuses(str(one.get("kind", name)))
     }
     if not students:
-        raise UsageError("--teacher is for a recipe with a stage that has an `objective`")
+        raise UsageError(
+            "--teacher is for a recipe with a stage whose `objective` is of another kind than "
+            "diffusion, such as consistency"
+        )
     kinds = {n: str(one.config.kind) for n, one in model.parts.items() if _teaches(one.config)}
     for name, table in students.items():
         role = _role(str(table.get("kind", name)))
@@ -57,6 +63,10 @@ def taught_by(values: Mapping[str, Any], teacher: str) -> dict[str, Any]:
     tokenizer = {"model": teacher, "context": model.read_tokenizer().context, "vocab_size": 300}
     chosen = {"prior": model.prior, "decoder": next(iter(students))}
     return {**values, **chosen, "tokenizer": tokenizer, "stages": tables}
+
+
+def _learns_few_steps(table: Mapping[str, Any]) -> bool:
+    return bool(table.get("objective", {}).get("kind", DIFFUSION) != DIFFUSION)
 
 
 def _diffuses(kind: str) -> bool:

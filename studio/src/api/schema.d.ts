@@ -1369,6 +1369,8 @@ export interface components {
             /** @description Of its files. */
             hash: string;
             name: string;
+            /** @description Stages that run where a request's `size` asks for them. */
+            optional: string[];
             /** @description Names for a request's `prior`; 'none' is allowed too. */
             priors: string[];
             /** @description Stage: setting: what it is. */

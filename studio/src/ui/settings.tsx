@@ -111,7 +111,10 @@ function stagesOf(tool: string): StageSettings[] {
   const prompted = "prior" in (ability(tool)?.fields.properties ?? {});
   return Object.entries(one?.settings ?? {}).filter(([stage]) => {
     const prior = one?.priors?.includes(stage) ?? false;
-    if (tool === "upscale") return !prior && !(one?.decoders ?? ["decoder"]).includes(stage);
+    if (tool === "upscale") {
+      const others = [...(one?.decoders ?? ["decoder"]), ...(one?.optional ?? [])];
+      return !prior && !others.includes(stage);
+    }
     return prompted || !prior;
   });
 }

@@ -57,10 +57,10 @@ class LatentDecoder(Decoder):
         """True: the empty text's own encoding."""
         return True
 
-    def _never_used(self, inpaints: bool) -> dict[str, str]:
+    def never_used(self, inpaints: bool = False) -> dict[str, str]:
         """The noise level too where the network sees no z_i."""
         blind = {} if self.config.network.embed_dim else {"noise_level": NO_EMBEDDING}
-        return super()._never_used(inpaints) | blind
+        return super().never_used(inpaints) | blind
 
     def conditioned(self, cond: Cond, rng: Rng, options: Sampling) -> Cond:
         """z_i noised to the level that `options` name, and told so; a text needs nothing.

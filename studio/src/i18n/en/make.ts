@@ -31,7 +31,10 @@ export const make = {
   "make.words.search": "Search the words",
   "stage.prior": "Prior",
   "stage.ar_prior": "Autoregressive prior",
+  "stage.eclipse_prior": "Prior in one step",
   "stage.decoder": "Decoder",
+  "stage.turbo": "Fast decoder",
   "stage.upsampler": "Upsampler",
+  "stage.upsampler_1024": "Upsampler to 1024 pixels",
   "make.own": "the model's own",
 } as const satisfies Record<string, string>;

@@ -33,7 +33,10 @@ export const make: Record<keyof typeof en, string> = {
   "make.words.search": "搜索词语",
   "stage.prior": "先验",
   "stage.ar_prior": "自回归先验",
+  "stage.eclipse_prior": "一步先验",
   "stage.decoder": "解码器",
+  "stage.turbo": "快速解码器",
   "stage.upsampler": "上采样器",
+  "stage.upsampler_1024": "1024 像素上采样器",
   "make.own": "模型默认",
 };
