@@ -3,7 +3,8 @@
     .venv/bin/python benchmarks/decoders.py [ROWS.toml] [-o docs/decoders.md] [--scenes 16]
 
 Every row of benchmarks/decoders.toml is a decoder of a model with settings of its sampling. Every
-row draws the same scenes, captions and prompts from the same seeds, and the same two judges look.
+row draws the same scenes, captions and prompts from the same seeds, the bundled upsampler enlarges
+what it draws, and the same two judges look.
 A miniature draws coloured shapes, and benchmarks/gan.py judges them. What was measured of pictures
 is kept in --work, so that a stopped command goes on, and a row that is trained later joins the
 others; costs are measured anew. A row whose model is not there is left out, and the page says which
@@ -79,10 +80,16 @@ BUNDLED_SAMPLES = 1_304_000
 """Pictures that the bundled decoder was trained on, in all its parts (docs/recipe.md)."""
 MINIATURE_SEEDS = 8  # of each prompt of benchmarks/gan.py
 
+ENLARGING = "upsampler"
+"""The stage that all rows share."""
+
 PEAK = """
 import sys, unclip
 pipe = unclip.load(sys.argv[1]).with_decoder(sys.argv[2] or None)
-pipe.sample(pipe.read(sys.argv[4:]), [0], settings=__import__("json").loads(sys.argv[3]))
+if shared := sys.argv[5:]:
+    stages = unclip.load(shared[0]).stages
+    pipe = pipe.with_stages({**pipe.stages, shared[1]: stages[shared[1]]})
+pipe.sample(pipe.read([sys.argv[4]]), [0], settings=__import__("json").loads(sys.argv[3]))
 print(next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
 
@@ -126,19 +133,26 @@ class Measured:
     """A row, and what was found of it."""
 
     asked: Decoder
+    shares: bool = False  # the bundled upsampler, in place of its model's own
     quality: dict[str, Any] = field(default_factory=dict)
     cost: dict[str, Any] = field(default_factory=dict)
     pictures: tuple[Image.Image, ...] = ()  # one of each prompt, for the grid
 
     @cached_property
     def pipe(self) -> unclip.Pipeline:
-        """Its model, with the decoder chosen."""
-        return unclip.load(self.asked.model).with_decoder(self.asked.decoder)
+        """Its model, with the decoder chosen and the bundled upsampler."""
+        pipe = unclip.load(self.asked.model).with_decoder(self.asked.decoder)
+        if not self.shares:
+            return pipe
+        shared = unclip.load(BUNDLED).stages[ENLARGING]
+        return pipe.with_stages({**pipe.stages, ENLARGING: shared})
 
     @property
     def key(self) -> str:
         """What its pictures depend on."""
-        text = json.dumps([self.pipe.model.hash, self.asked.decoder, self.asked.settings])
+        bundled = unclip.load(BUNDLED).hash if self.shares else ""
+        own = [self.pipe.model.hash, self.asked.decoder, self.asked.settings]
+        text = json.dumps([*own, bundled])
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @torch.inference_mode()
@@ -236,14 +250,16 @@ def cost(one: Measured, repeat: int, prompt: str = "a red car") -> dict[str, Any
         "parameters": parameter_count(next(iter(stages.values()))),
         "flops": float(counter.get_total_flops()),
         "seconds": seconds,
-        "memory": peak(one.asked, prompt),
+        "memory": peak(one, prompt),
         "training": training(one.asked),
     }
 
 
-def peak(asked: Decoder, prompt: str) -> float:
+def peak(one: Measured, prompt: str) -> float:
     """GiB of a process that draws one picture."""
+    asked = one.asked
     given = [asked.model, asked.decoder or "", json.dumps(asked.settings), prompt]
+    given += [BUNDLED, ENLARGING] if one.shares else []
     command = [sys.executable, "-c", PEAK, *given]
     said = subprocess.run(command, capture_output=True, text=True, check=True)
     return int(said.stdout) / 2**20
@@ -388,7 +404,8 @@ def _figures(found: gan.Figures) -> list[str]:
 
 
 TEXTS = {
-    "quality": "Every decoder draws the same scenes from the same seeds. Judges know what a "
+    "quality": "Every decoder draws the same scenes from the same seeds, and the bundled upsampler "
+    "enlarges what it draws. Judges know what a "
     "prompt asks for, and say what a picture shows; they share neither method nor training.",
     "cost": "Each kind is trained from random weights on the same data, with one stated budget of "
     "2·10¹⁴ FLOP. Latents need an autoencoder besides, which takes as much again. The bundled "
@@ -444,7 +461,7 @@ def main(options: argparse.Namespace) -> None:
     warnings.simplefilter("ignore", PromptWarning)  # captions name styles that no model knows
     asked = Rows.parse(tomllib.loads(options.rows.read_text(encoding="utf-8")), str(options.rows))
     bench = Bench(options.data, options.scenes, options.pictures, options.seeds)
-    found = [Measured(one) for one in asked.decoders if one.there]
+    found = [Measured(one, one.run is not None) for one in asked.decoders if one.there]
     for one in found:
         one.quality = kept(options.work, bench, one)
         one.pictures = shown(to_pictures(one.draw(PROMPTS, [7] * len(PROMPTS))), SIDE)

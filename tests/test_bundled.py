@@ -80,6 +80,15 @@ def test_1024_is_the_same_picture_with_sharp_edges(pipe: unclip.Pipeline) -> Non
     assert np.abs(pixels(again.resize(own.size, BOX)) - pixels(own)).mean() < 4
 
 
+def test_1024_of_the_fast_decoder_and_of_the_best_is_that_enlarged(pipe: unclip.Pipeline) -> None:
+    for asked in ({"decoder": "fast"}, {"best_of": 2, "steps": 2}):
+        own, large = (
+            pipe.generate("a fox", seed=7, size=size, **asked)[0] for size in (None, "1024")
+        )
+        assert large.size == (1024, 1024)
+        assert np.abs(pixels(large.resize(own.size, BOX)) - pixels(own)).mean() < 4
+
+
 def test_one_seed_is_one_picture_whatever_the_batch(pipe: unclip.Pipeline) -> None:
     two = pipe.generate("a pumpkin", n=2, seed=7)
     one = pipe.generate("a pumpkin", seed=8)[0]

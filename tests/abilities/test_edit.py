@@ -196,3 +196,19 @@ def test_a_mask_without_a_prompt_is_no_prompt(pipe: Pipeline, noise: Noise, tmp_
     boxed((16, 16), (4, 4, 12, 12)).save(tmp_path / "mask.png")
     with pytest.raises(UsageError, match="the prompt is empty"):
         pipe.edit(noise(16, 16), str(tmp_path / "mask.png"))
+
+
+def test_what_sees_no_noise_keeps_what_is_known(
+    pipe: Pipeline, make_stage: Callable[..., Any], few: dict[str, int], noise: Noise
+) -> None:
+    """An upsampler that adds to the enlarged picture, in one call, and tiles too."""
+    network = make_stage("upsampler").config.network.dump()
+    network |= {"noise_input": False, "residual": True}
+    clean = {"parameterization": {"kind": "x0"}, "corruption": {"at_sampling": 0.0}}
+    blind = make_stage("upsampler", network=network, **clean)
+    able = pipe.with_stages({**pipe.stages, "upsampler": blind})
+    picture, mask = noise(16, 16), boxed((16, 16), (4, 4, 12, 12))
+    steps = {name: count for name, count in few.items() if name != "upsampler_steps"}
+    (edited,) = able.edit(picture, mask, "a blue square", **steps)
+    assert np.array_equal(split(picture, mask)[0], split(edited, mask)[0])
+    assert able.generate("a blue square", tile=True, **steps)[0].size == (16, 16)

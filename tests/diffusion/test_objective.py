@@ -261,3 +261,14 @@ def test_huber_is_the_squared_error_of_small_errors_and_linear_in_large_ones(wid
         want = size**2 / (2 * width) if size < width else size - width
         assert torch.allclose(loss, torch.full_like(loss, want), rtol=1e-2)
         assert torch.allclose(metrics["mse"], torch.full_like(loss, size**2), rtol=1e-2)
+
+
+def test_huber_counts_what_is_in_the_mask_alone() -> None:
+    config, schedule, p = DiffusionObjective(huber=0.1), Cosine(), Parameterization(kind="x0")
+    counts = torch.zeros_like(X0[:, :1])
+    counts[..., : X0.shape[-1] // 2] = 1
+    said = X0 + torch.where(counts > 0, 0.001, 50.0)
+    loss, _ = diffusion_loss(
+        lambda x, t: said, X0, schedule, p, config, BatchRng(3, len(X0)), counts
+    )
+    assert torch.allclose(loss, torch.full_like(loss, 0.001**2 / 0.2), rtol=1e-2)
