@@ -4,7 +4,7 @@
 
 Every row of benchmarks/decoders.toml is a decoder of a model with settings of its sampling. Every
 row draws the same scenes, captions and prompts from the same seeds, the bundled upsampler enlarges
-what it draws, and the same two judges look.
+what it draws (latents need none), and the same two judges look.
 A miniature draws coloured shapes, and benchmarks/gan.py judges them. What was measured of pictures
 is kept in --work, so that a stopped command goes on, and a row that is trained later joins the
 others; costs are measured anew. A row whose model is not there is left out, and the page says which
@@ -133,10 +133,15 @@ class Measured:
     """A row, and what was found of it."""
 
     asked: Decoder
-    shares: bool = False  # the bundled upsampler, in place of its model's own
+    enlarges: bool = True  # pictures of 64x64, which the bundled upsampler enlarges
     quality: dict[str, Any] = field(default_factory=dict)
     cost: dict[str, Any] = field(default_factory=dict)
     pictures: tuple[Image.Image, ...] = ()  # one of each prompt, for the grid
+
+    @cached_property
+    def shares(self) -> bool:
+        """Whether the bundled upsampler takes the place of its model's own."""
+        return self.enlarges and ENLARGING in unclip.load(self.asked.model).stages
 
     @cached_property
     def pipe(self) -> unclip.Pipeline:
@@ -405,7 +410,7 @@ def _figures(found: gan.Figures) -> list[str]:
 
 TEXTS = {
     "quality": "Every decoder draws the same scenes from the same seeds, and the bundled upsampler "
-    "enlarges what it draws. Judges know what a "
+    "enlarges what it draws; latents need none. Judges know what a "
     "prompt asks for, and say what a picture shows; they share neither method nor training.",
     "cost": "Each kind is trained from random weights on the same data, with one stated budget of "
     "2·10¹⁴ FLOP. Latents need an autoencoder besides, which takes as much again. The bundled "
@@ -461,14 +466,14 @@ def main(options: argparse.Namespace) -> None:
     warnings.simplefilter("ignore", PromptWarning)  # captions name styles that no model knows
     asked = Rows.parse(tomllib.loads(options.rows.read_text(encoding="utf-8")), str(options.rows))
     bench = Bench(options.data, options.scenes, options.pictures, options.seeds)
-    found = [Measured(one, one.run is not None) for one in asked.decoders if one.there]
+    found = [Measured(one) for one in asked.decoders if one.there]
     for one in found:
         one.quality = kept(options.work, bench, one)
         one.pictures = shown(to_pictures(one.draw(PROMPTS, [7] * len(PROMPTS))), SIDE)
         one.cost = cost(one, options.repeat)
         share_right = _value(one.quality["verdicts"], BOTH)
         print(f"{one.asked.title}: {share_right:.3f} right", file=sys.stderr, flush=True)
-    small = [Measured(one) for one in asked.miniatures if one.there]
+    small = [Measured(one, enlarges=False) for one in asked.miniatures if one.there]
     for one in small:
         drawn = gan.draw(one.pipe, MINIATURE_SEEDS, one.asked.settings)
         one.quality = asdict(gan.measured(drawn))

@@ -20,7 +20,7 @@ BATCH = 16
 
 
 BYTES = 3 * 4
-"""Of a pixel, in float32, until the last picture is drawn."""
+"""Of a pixel that is drawn, in float32: three of them are those of a finished picture."""
 
 
 @dataclass(frozen=True)
@@ -126,15 +126,16 @@ class Policy:
                 raise UsageError(f"{name} must be {wanted}, got {shown(getattr(self, name))}")
 
 
-def check_memory(pictures: int, size: tuple[int, int]) -> None:
+def check_memory(pictures: int, size: tuple[int, int], finished: bool = True) -> None:
     """Raise UsageError if the pictures do not fit into this machine's memory.
 
     Args:
         pictures: number of pictures in one request.
         size: (height, width) of each.
+        finished: whether each is made a picture before the next is drawn.
     """
     height, width = size
-    needed, memory = BYTES * height * width * pictures, _memory()
+    needed, memory = (3 if finished else BYTES) * height * width * pictures, _memory()
     if needed > memory:
         raise UsageError(
             f"{counted(pictures, 'picture')} of {width:,}×{height:,} would stay in memory until "

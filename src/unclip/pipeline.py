@@ -17,11 +17,10 @@ from .config import shown
 from .cost import Cost, Policy, Work, check_memory
 from .device import place
 from .errors import SamplingError, SettingWarning, UsageError, nearest, warn
-from .nn.clip import Clip
 from .nn.tiling import wrapping
 from .rng import Rng
-from .stages import DiffusionStage, Stage, check_finite
-from .stages.batches import check_batch, in_portions, most_at_once, run_stage
+from .stages import Stage, check_finite
+from .stages.batches import Gathered, check_batch, in_portions, most_at_once, run_stage
 from .stages.model import NO_PRIOR, Model
 from .stages.reading import Reader
 from .stages.sizes import stage_sizes
@@ -122,7 +121,8 @@ class Chain(Reader):
         cost = self._steps(work, prior)
         cost = cost if work.then is None else cost + self._steps(work.then, prior)
         cost.check(self.policy.limit)
-        check_memory(work.pictures if work.size else work.drawings, cost.size)
+        finished = work.size is not None and not work.upscales_only
+        check_memory(work.pictures if work.size else work.drawings, cost.size, finished)
         sampling = self.model.by_stage(work.settings)
         for name in cost.steps:
             self.stages[name].check(sampling.get(name))
@@ -137,11 +137,13 @@ class Chain(Reader):
         composing = {n for n, one in model.image_stages.items() if one.composes}
         sampling = model.by_stage(work.settings)
         each = {n: one.steps(sampling.get(n), work.inpaints) for n, one in self.stages.items()}
+        alone = not work.inpaints and not model.tile
+        drawn = work.size if work.size and work.upscales_only else native
+        for name, size in stage_sizes(model, drawn).items() if alone else ():
+            each[name] *= self.stages[name].windows(size, sampling.get(name))
         runs = {n: work.drawings for n, one in model.image_stages.items()}
         if work.upscales_only:
             runs = {n: runs[n] for n in runs if "image" in self.stages[n].consumes}
-            for name, size in stage_sizes(model, work.size or native).items():
-                each[name] *= self.stages[name].windows(size, sampling.get(name))
         elif work.prior_runs and model.priors and prior != NO_PRIOR:
             again = work.further if composing else 0
             runs[prior or model.priors[0]] = work.prior_runs + again
@@ -189,16 +191,15 @@ class Chain(Reader):
             raise UsageError(f"seeds must be a list, one a picture, got {shown(seeds)}")
         check_batch(len(seeds), cond, controls)
         sampling = self.model.by_stage(given(settings or {}))
-        images: list[Tensor] = []
-        batch = most_at_once(self.model, cond)
+        images, batch = Gathered(len(seeds)), most_at_once(self.model, cond)
         for start in range(0, len(seeds), batch):
             part = slice(start, start + batch)
             steer = {name: control[part] for name, control in controls.items()}
             rng = Rng(seeds[part], self.device)
             drawn = self.fold(cond[part], rng, sampling, on_step, prior, steer, on_stage)
             assert drawn.image is not None
-            images.append(drawn.image.float())
-        return torch.cat(images)
+            images.add(drawn.image.float())
+        return images.all
 
     def fold(
         self,
@@ -222,10 +223,10 @@ class Chain(Reader):
             if draws and cond.image_embed is None and prior == NO_PRIOR:
                 cond = cond.each(lambda one: one.replace(image_embed=one.text_embed))
             options = dict((sampling or {}).get(name, {}))
-            control = self._steered(stage, cond, options, (controls or {}).get(name, FREE))
+            control = (controls or {}).get(name, FREE)
             try:
                 with wrapping(self.model.tile, named(on_step, name)) as seen:
-                    run = partial(run_stage, stage, name, options, seen)
+                    run = partial(run_stage, self.model, name, options, seen)
                     if name in self.model.running:
                         most = most_at_once(self.model, cond, name)
                         cond = in_portions(run, rng, control, cond, most)
@@ -261,19 +262,6 @@ class Chain(Reader):
         left = [one for one in image_stages if cond.image is None or "image" in one.consumes]
         return any(one.consumes & {"text_embed", "text_encodings"} for one in left)
 
-    def _steered(
-        self, stage: Stage, cond: Cond, options: dict[str, Any], control: Control
-    ) -> Control:
-        """`control` with CLIP's similarity as its score, where guidance by it is asked for."""
-        if not isinstance(stage, DiffusionStage) or "image" not in stage.produces:
-            return control
-        if stage.config.sampling.merge(options).clip_guidance_scale == 0:
-            return control
-        net = self.model.clip("CLIP guidance", "vision").net
-        target = cond.image_embed if cond.text_embed is None else cond.text_embed
-        assert target is not None
-        return replace(control, score=partial(_similarity, net, target))
-
     def sample_prior(
         self,
         cond: Cond,
@@ -287,9 +275,3 @@ class Chain(Reader):
         short = self.with_stages({n: one for n, one in stages if "image" not in one.produces})
         cond = short.fold(cond, rng, sampling, on_step, prior)
         return cond.replace(image_embed=cond.text_embed) if prior == NO_PRIOR else cond
-
-
-def _similarity(net: Clip, target: Tensor, image: Tensor) -> Tensor:
-    """(B,) of (B, 3, H, W) pictures to (B, D) embeddings, with gradients."""
-    # a clone, because gradients may not pass through a tensor of inference mode
-    return (net.encode_image(image) * target.clone()).sum(-1)

@@ -110,3 +110,16 @@ it("a seed that is cleared is another each time, and one that is too large is no
   await type("99999999999999999999");
   expect([seed.value.value, input.getAttribute("aria-invalid")]).toEqual([12, "true"]);
 });
+
+it("upscaling shows no stage that runs for a size alone", async () => {
+  const eta = { eta: { type: "number", name: "eta" } };
+  const stages = { decoder: stage, upsampler: eta, larger: eta };
+  capabilities.value = {
+    abilities: { upscale: { fields: { properties: {}, required: [] } } },
+    models: [{ ...one, optional: ["larger"], settings: stages }],
+  } as unknown as Capabilities;
+  const root = document.createElement("div");
+  await act(() => render(<Settings tool="upscale" fields={{}} without={[]} onChange={() => {}} />, root));
+  const shown = [...root.querySelectorAll("h3")].map((title) => title.textContent);
+  expect(shown).toEqual(["Upsampler"]);
+});

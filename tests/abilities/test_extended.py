@@ -188,6 +188,40 @@ def test_a_tile_between_two_sizes_is_that_reduced_and_fits_together(able: Pipeli
         only(able, size="48x32", tile=True)
 
 
+def test_a_strip_fits_together_along_its_own_axis_alone(able: Pipeline) -> None:
+    large, half = only(able, size="64", tile="x"), only(able, size="32", tile="x")
+    plain = np.asarray(large.resize((32, 32), Image.Resampling.LANCZOS), int)
+    off = np.abs(plain - np.asarray(half, int)).max((0, 2))  # of each column
+    assert off[4:-4].max() <= 1 < off[[0, -1]].max(), "rows at top and bottom are as they were"
+
+
+def test_guidance_by_clip_pulls_each_picture_to_its_own_prompt(able: Pipeline) -> None:
+    more: dict[str, Any] = {**FEW, "size": "64", "upsampler_64_clip_guidance_scale": 100.0}
+    several = able.generate([WORDS, "a red car", "a house"], seed=3, **more)
+    for prompt, one in zip([WORDS, "a red car", "a house"], several, strict=True):
+        (alone,) = able.generate(prompt, seed=3, **more)
+        assert np.abs(np.asarray(one, int) - np.asarray(alone, int)).max() <= 2
+
+
+def test_windows_count_as_steps_of_pictures_that_are_not_known_or_tiles(
+    able: Pipeline, make_stage: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many as are told."""
+    upsampler: Any = able.stages["upsampler_64"]
+    network = {**upsampler.config.network.dump(), "noise_input": False, "norm": "layer"}
+    config = {**upsampler.config.dump(), "network": network, "parameterization": {"kind": "x0"}}
+    stage = make_stage(**{**config, "corruption": {"at_sampling": 0.0}})
+    monkeypatch.setattr("unclip.stages.large.SIDE", 40)
+    costs, seen = list[Cost](), list[str]()
+    blind = able.with_stages({**able.stages, "upsampler_64": stage})
+    blind = blind.with_policy(Policy(on_cost=costs.append))
+    for more in ({}, {"tile": True}):
+        seen.clear()
+        blind.generate(WORDS, size="64", **FEW, **more, on_step=lambda s: seen.append(s.stage))
+        assert costs.pop().steps["upsampler_64"] == seen.count("upsampler_64")
+        assert (seen.count("upsampler_64") > 1) == (not more)
+
+
 def test_the_sizes_of_a_model_with_optional_stages_are_named(able: Pipeline) -> None:
     with pytest.raises(UsageError, match="model 'it' draws 16x16 or 64x64 alone"):
         able.variations(only(able), size="48x32")

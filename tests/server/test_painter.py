@@ -115,6 +115,19 @@ def test_jobs_of_two_sizes_cost_and_show_what_each_of_them_does(
         assert {one["id"] for one in told if one["kind"] == kind} == sizes.keys()
 
 
+def test_clients_are_told_what_has_an_effect_and_what_runs_for_a_size(
+    pipe: Pipeline, make_stage: Any
+) -> None:
+    network = {**make_stage("upsampler").config.network.dump(), "noise_input": False}
+    blind = make_stage("upsampler", network=network, parameterization={"kind": "x0"})
+    able = enlarging(pipe.with_stages({**pipe.stages, "upsampler": blind}), make_stage)
+    info = Models(lambda name: able, ["tiny"]).info("tiny")
+    assert info.optional == ("larger",)
+    idle = {"steps", "sampler", "spacing", "eta", "resample", "inpainting", "guidance_scale"}
+    assert not idle & info.settings["upsampler"].keys() and "sharpen" in info.settings["upsampler"]
+    assert {"steps", "sampler"} <= info.settings["larger"].keys() & info.settings["decoder"].keys()
+
+
 def test_pictures_are_drawn_as_large_as_they_are_wanted_where_the_model_can(
     pipe: Pipeline, make_stage: Any
 ) -> None:

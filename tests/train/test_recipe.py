@@ -282,3 +282,13 @@ def test_a_setting_that_is_another_sources_is_told_what_this_one_takes() -> None
     with pytest.raises(UsageError, match=wanted):
         load_recipe("tiny", ["data={source='folder', path='x', styles=['noto']}"])
     assert load_recipe("emoji-cpu", ["data.source=emoji"]).settings.data["styles"] == ["noto"]
+
+
+def test_the_upsampler_trained_anew_is_that_of_the_whole_recipe() -> None:
+    """Recipes cannot include one another, so the same table stands in both."""
+    whole, anew = (load_recipe(name).dump()["stages"] for name in ("emoji-cpu", "emoji-upsampler"))
+    one, other = whole["upsampler"], anew["upsampler"]
+    for table in (one, other):
+        for key in ("share", "preview_every"):
+            table["train"].pop(key, None)
+    assert one == other

@@ -38,14 +38,14 @@ class Extension:
     drawn: Size
     canvas: Size
     size: Size
-    tile: bool = False  # its edges fit together
+    tile: str = ""  # axes along which its edges fit together: see `Model`
 
     @classmethod
     def of(cls, request: Sized, model: Model) -> Self:
         """What a request takes of a model; nothing where its network draws that size.
 
         Raises:
-            UsageError: the canvas is too large, or the picture is to be a tile.
+            UsageError: the canvas is too large, or a tile would need windows.
 
         Warns:
             SettingWarning: the picture is resampled, and nobody asked for the size it has before.
@@ -72,7 +72,7 @@ class Extension:
                 f"size {words(size)} is drawn as {words(canvas)} and resampled: {alone}",
                 SettingWarning,
             )
-        return cls(drawn, canvas, size, request.tile is not None)
+        return cls(drawn, canvas, size, model.tile)
 
     @property
     def corner(self) -> Size:
@@ -87,7 +87,7 @@ class Extension:
         """The work of drawing, and that of the windows after it. Raises as `check_memory`."""
         if self.size == self.drawn:
             return work
-        check_memory(work.drawings, self.drawn)
+        check_memory(work.drawings, self.drawn, finished=False)
         count = work.pictures * (len(self.windows()) - 1)
         around = replace(work, pictures=0, size=self.size, inpaints=True)
         around = replace(around, drawings=count, prior_runs=count, further=count * further(prompt))
@@ -110,10 +110,11 @@ class Extension:
         size, (width, height) = self.size[::-1], picture.size
         if not self.tile:
             return picture.resize(size, LANCZOS)
-        around = Image.new(picture.mode, (3 * width, 3 * height))  # edges that fit together still
-        for left, top in product((0, width, 2 * width), (0, height, 2 * height)):
-            around.paste(picture, (left, top))
-        return around.resize(size, LANCZOS, box=(width, height, 2 * width, 2 * height))
+        left, top = width * ("x" in self.tile), height * ("y" in self.tile)
+        around = Image.new(picture.mode, (width + 2 * left, height + 2 * top))
+        for x, y in product({0, left, 2 * left}, {0, top, 2 * top}):  # so that they fit still
+            around.paste(picture, (x, y))
+        return around.resize(size, LANCZOS, box=(left, top, left + width, top + height))
 
     def _begun(self, drawn: Tensor) -> tuple[Tensor, Tensor]:
         """(n, 3, H, W) uint8 with what is drawn, and (1, 1, H, W), 1 where to paint."""

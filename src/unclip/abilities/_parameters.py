@@ -44,14 +44,15 @@ def parameters_of(pipe: Chain, picture: Image.Image, record: Record, stage: str 
         record: its own.
         stage: which `settings` without a stage's name are of; by default the decoder.
     """
+    from ..stages import DiffusionStage
+
     name = stage or next(iter(pipe.model.decoders), "")
-    sampling = getattr(pipe.stages[name].config, "sampling", None) if name else None
+    drawing = pipe.stages[name] if name else None
     known: dict[str, Any] = {}
-    if sampling is not None:
+    if isinstance(drawing, DiffusionStage):
         settings = {key.removeprefix(f"{name}_"): own for key, own in record.settings.items()}
-        used = sampling.merge(
-            {n: settings[n] for n in type(sampling).model_fields.keys() & settings}
-        )
+        fields = type(drawing.config.sampling).model_fields
+        used = drawing.options({n: settings[n] for n in fields.keys() & settings})
         known = {"steps": used.steps, "guidance_scale": float(used.guidance_scale)}
         known["sampler"] = next(iter(SAMPLERS.get(used.sampler, ())), used.sampler)
         known["spacing"] = next(iter(SPACINGS.get(used.spacing, ())), "")

@@ -60,7 +60,7 @@ class DiffusionObjective(Config):
         return schedule.at_log_snr(self.training.log_snr(rng))
 
 
-def _by_name(value: object) -> object:
+def by_name(value: object) -> object:
     """A kind's name alone stands for its usual settings; settings alone are diffusion's."""
     if isinstance(value, str):
         return {"kind": value}
@@ -70,7 +70,7 @@ def _by_name(value: object) -> object:
 ObjectiveConfig = Annotated[
     DiffusionObjective | ConsistencyObjective | AdversarialObjective,
     Field(discriminator="kind"),
-    BeforeValidator(_by_name),
+    BeforeValidator(by_name),
 ]
 """What a diffusion stage learns from."""
 

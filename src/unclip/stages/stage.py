@@ -45,7 +45,7 @@ REPAINT = 4
 NO_EMBEDDING = "the stage reads no image embedding"
 """Why settings of z_i have no effect."""
 
-OF_NOISE = frozenset({"sampler", "steps", "spacing", "eta", "resample"})
+OF_NOISE = frozenset({"sampler", "steps", "spacing", "eta", "resample", "inpainting"})
 """Settings of the path from noise to data."""
 
 
@@ -279,7 +279,7 @@ class DiffusionStage(Stage):
 
     def steps(self, sampling: dict[str, Any] | None = None, inpaints: bool = False) -> int:
         """Those of the sampler, and RePaint's repetitions of each but the last."""
-        options = self._options(sampling)
+        options = self.options(sampling)
         return 1 + (options.steps - 1) * (self._repeats(options) if inpaints else 1)
 
     def check(self, sampling: dict[str, Any] | None = None) -> None:
@@ -319,16 +319,16 @@ class DiffusionStage(Stage):
         ]
         return {name: why for used, names, why in reasons if not used for name in names}
 
-    def _options(self, sampling: dict[str, Any] | None) -> Sampling:
+    def options(self, sampling: dict[str, Any] | None = None) -> Sampling:
         """The settings with these changes, but for those that change nothing."""
         asked = sampling or {}
         if not self.config.sees_noise:
-            asked = {name: value for name, value in asked.items() if name not in OF_NOISE}
+            asked = {n: one for n, one in asked.items() if n not in OF_NOISE} | {"steps": 1}
         return self.config.sampling.merge(asked)
 
     def _grid(self, sampling: dict[str, Any] | None) -> tuple[Sampling, list[Level]]:
         """The settings, and the levels that they ask for. Raises UsageError."""
-        options = self._options(sampling)
+        options = self.options(sampling)
         return options, self.config.schedule.grid(options.steps, options.spacing)
 
     @torch.inference_mode()

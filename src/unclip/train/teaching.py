@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..checkpoints.format import Plan
-from ..diffusion.objective import DiffusionObjective
+from ..diffusion.objective import DiffusionObjective, by_name
 from ..errors import UsageError
 from ..loading import plan
 from ..stages import STAGES, DiffusionStage, StageConfig
@@ -34,7 +34,7 @@ def taught_by(values: Mapping[str, Any], teacher: str) -> dict[str, Any]:
     students = {
         name: one
         for name, one in values["stages"].items()
-        if _learns_few_steps(one) and _diffuses(str(one.get("kind", name)))
+        if _diffuses(str(one.get("kind", name))) and _learns_few_steps(one)
     }
     if not students:
         raise UsageError(
@@ -66,7 +66,8 @@ def taught_by(values: Mapping[str, Any], teacher: str) -> dict[str, Any]:
 
 
 def _learns_few_steps(table: Mapping[str, Any]) -> bool:
-    return bool(table.get("objective", {}).get("kind", DIFFUSION) != DIFFUSION)
+    objective = by_name(table.get("objective", DIFFUSION))
+    return isinstance(objective, dict) and objective["kind"] != DIFFUSION
 
 
 def _diffuses(kind: str) -> bool:
