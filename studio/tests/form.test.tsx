@@ -119,7 +119,9 @@ it("upscaling shows no stage that runs for a size alone", async () => {
     models: [{ ...one, optional: ["larger"], settings: stages }],
   } as unknown as Capabilities;
   const root = document.createElement("div");
-  await act(() => render(<Settings tool="upscale" fields={{}} without={[]} onChange={() => {}} />, root));
+  await act(() =>
+    render(<Settings tool="upscale" fields={{}} without={[]} onChange={() => {}} />, root),
+  );
   const shown = [...root.querySelectorAll("h3")].map((title) => title.textContent);
   expect(shown).toEqual(["Upsampler"]);
 });
