@@ -76,7 +76,7 @@ def test_large_numbers_are_drawn_in_batches(
     unclip: RunCli, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unclip("generate", "a fox", "-n", 3, "--seed", 0, "-o", "a/", "--model", model)
-    monkeypatch.setattr("unclip.pipeline.BATCH", 2)
+    monkeypatch.setattr("unclip.stages.batches.BATCH", 2)
     assert unclip("generate", "a fox", "-n", 3, "--seed", 0, "-o", "b/", "--model", model).code == 0
     for name in ("a-fox-0.png", "a-fox-1.png", "a-fox-2.png"):
         assert np.array_equal(pixels(Path("a") / name), pixels(Path("b") / name))
@@ -122,7 +122,7 @@ def test_the_suffix_is_the_format(suffix: str, kind: str, unclip: RunCli, model:
 def test_a_word_that_the_model_does_not_know_is_one_line_of_warning(
     unclip: RunCli, lettered: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unclip.pipeline.BATCH", 1)
+    monkeypatch.setattr("unclip.stages.batches.BATCH", 1)
     done = unclip("generate", "a foxx", "-n", 3, "-o", "out/", "--model", lettered)
     assert (done.code, len(list(Path("out").iterdir()))) == (0, 3)
     (line,) = done.err.splitlines()

@@ -191,6 +191,7 @@ def test_a_sheet_that_no_file_holds_is_found_before_the_first_step(
     model: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("unclip.cost._memory", lambda: 10**18)
     monkeypatch.setattr("unclip.stages.model.Model.size", (700, 700))
     monkeypatch.setattr("unclip.pipeline.Chain.fold", lambda *_, **__: pytest.fail("drawn"))
     unclip("generate", "a fox", *arguments, *QUICK, "--model", model).fails(2, part, "-o DIR/")

@@ -139,7 +139,7 @@ def test_the_student_draws_whoever_the_teacher_is(karlo: Path) -> None:
 
 
 def test_a_teacher_without_the_stage(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--teacher is for a recipe with a stage that has an"):
+    with pytest.raises(UsageError, match="--teacher is for a recipe with a stage whose"):
         load_recipe("tiny", teacher="emoji-cpu")
 
 
