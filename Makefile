@@ -89,9 +89,9 @@ gallery: ## draw docs/gallery.md and the README's pictures from the bundled mode
 map: ## draw docs/architecture.svg, and count the lines of ARCHITECTURE.md's reading order
 	$(PYTHON) scripts/map.py
 
-tables: ## measure docs/samplers.md, priors.md and text_diff.md (needs the corpus; half an hour)
+tables: ## measure docs/samplers.md, priors.md and text_diff.md (needs the corpus; an hour)
 	@$(SETUP) data
-	$(BIN)/python benchmarks/samplers.py -o docs/samplers.md
+	$(BIN)/python benchmarks/samplers.py --prompts 4 -o docs/samplers.md
 	$(BIN)/python benchmarks/priors.py --data $(CORPUS) -o docs/priors.md
 	$(BIN)/python benchmarks/text_diff.py --data $(CORPUS) -o docs/text_diff.md
 

@@ -90,7 +90,7 @@ def test_bad_requests(pipe: Pipeline, short: Callable[..., Pipeline], noise: Noi
 def test_several_of_what_sees_no_noise_are_equal_and_that_is_said(
     pipe: Pipeline, make_stage: Callable[..., Stage], noise: Noise
 ) -> None:
-    network = {**make_stage("upsampler").config.network.dump(), "noise_input": False}  # type: ignore[attr-defined]
+    network = {**make_stage("upsampler").config.network.dump(), "noise_input": False}
     clean = {"parameterization": {"kind": "x0"}, "corruption": {"at_sampling": 0.0}}
     blind = make_stage("upsampler", network=network, **clean)
     able = pipe.with_stages({**pipe.stages, "upsampler": blind})
